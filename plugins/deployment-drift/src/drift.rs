@@ -1,0 +1,115 @@
+//! One service: what is deployed against what was committed. Not knowing is kept apart from being in sync.
+
+use sdk::{Deployment, Error, History, Repository, Since, hours_between};
+
+use crate::Watched;
+
+/// More commits than anyone reads; the oldest of them dates the drift.
+const COMMITS_LOOKED_AT: u32 = 1000;
+
+/// What is known about one service.
+pub(crate) struct Finding {
+    pub(crate) service: String,
+    /// How it differs from what it should be; empty for in sync, unless something is not known.
+    pub(crate) kinds: Vec<Kind>,
+    /// Why something about it is not known.
+    not_known: Option<String>,
+}
+
+/// One way to drift.
+pub(crate) enum Kind {
+    /// Commits that are not deployed.
+    Code {
+        /// When the deployed revision was created, in seconds.
+        deployed: i64,
+        changes: History,
+        /// Since the oldest of the commits.
+        hours: f64,
+    },
+    /// Traffic goes to an older revision.
+    Traffic { revision: String },
+    /// Another minimum of instances than expected.
+    Instances { expected: u32, found: u32 },
+}
+
+impl Finding {
+    pub(crate) fn drifted(&self) -> bool {
+        !self.kinds.is_empty()
+    }
+
+    /// What is not known, with the service's name.
+    pub(crate) fn unknown(&self) -> Option<String> {
+        self.not_known.as_ref().map(|why| format!("{}: {why}", self.service))
+    }
+}
+
+impl Kind {
+    pub(crate) fn brief(&self) -> String {
+        match self {
+            Self::Code { changes, hours, .. } => {
+                let commits = if changes.total == 1 { "commit" } else { "commits" };
+                format!("{} {commits} and {} hours behind", changes.total, hours.floor())
+            }
+            Self::Traffic { revision } => format!("traffic is not routed to the latest revision, {revision}"),
+            Self::Instances { expected, found } => format!("minimum instances are {found}, expected {expected}"),
+        }
+    }
+}
+
+/// Examines one service; `found` is its deployment, `due` the run's clock in seconds.
+pub(crate) async fn examine(
+    repository: &Repository,
+    service: &Watched,
+    found: Result<Option<Deployment>, Error>,
+    due: i64,
+) -> Finding {
+    let mut finding = Finding { service: service.name.clone(), kinds: Vec::new(), not_known: None };
+    let deployment = match found {
+        Ok(Some(deployment)) => deployment,
+        Ok(None) => {
+            finding.not_known = Some("no such service is deployed".to_owned());
+            return finding;
+        }
+        Err(error) => {
+            finding.not_known = Some(error.to_string());
+            return finding;
+        }
+    };
+    match code(repository, &service.directories, &deployment, due).await {
+        Ok(drift) => finding.kinds.extend(drift),
+        Err(why) => finding.not_known = Some(why),
+    }
+    if !deployment.serves_latest {
+        finding.kinds.push(Kind::Traffic { revision: deployment.revision });
+    }
+    if deployment.min_instances != service.min_instances {
+        finding.kinds.push(Kind::Instances { expected: service.min_instances, found: deployment.min_instances });
+    }
+    finding
+}
+
+/// The deployed commit is the evidence when it is known, the time of deployment otherwise.
+async fn code(
+    repository: &Repository,
+    directories: &[String],
+    deployment: &Deployment,
+    due: i64,
+) -> Result<Option<Kind>, String> {
+    if directories.is_empty() {
+        return Err("no directories are configured for it".to_owned());
+    }
+    let since = match &deployment.commit {
+        Some(commit) => Since::Commit(commit),
+        None => Since::Time(deployment.deployed),
+    };
+    let lookups = sdk::try_join(repository.missing(directories), repository.changes(since, directories, COMMITS_LOOKED_AT));
+    let (missing, changes) = lookups.await.map_err(|error| error.to_string())?;
+    if !missing.is_empty() {
+        return Err(format!("the branch has no {}", missing.join(", ")));
+    }
+    let Some(oldest) = changes.commits.last() else {
+        return Ok(None);
+    };
+    let hours = hours_between(oldest.time, due).max(0.0);
+    Ok(Some(Kind::Code { deployed: deployment.deployed, changes, hours }))
+}

@@ -1,0 +1,168 @@
+//! Deployment drift: does what is deployed contain what was committed?
+
+mod drift;
+
+use sdk::{schemars, serde};
+use drift::{Finding, Kind, examine};
+use sdk::{
+    About, Alert, Check, Need, Report, Repository, Request, Result, Severity, Verdict, Violation, join_all, lookup,
+    measured, step, utc,
+};
+
+sdk::settings! {
+    /// Settings of the drift detector.
+    pub struct Settings {
+        /// The services, and what each is made of.
+        pub services: Vec<Watched> = defaults(),
+        /// The repository's name under [git] in host.toml; empty for the only one granted.
+        pub repository: String = "",
+        /// The command that deploys a service; {service} stands for its name.
+        pub deploy_command: String = "./bin/deploy-service.sh {service}",
+        /// How many of the commits that are not deployed an alert lists.
+        pub commits_listed: u32 = 5u32,
+    }
+}
+
+/// A service to watch.
+#[derive(Debug, Clone, serde::Deserialize, serde::Serialize, schemars::JsonSchema)]
+#[serde(crate = "sdk::serde", deny_unknown_fields)]
+#[schemars(crate = "sdk::schemars")]
+pub struct Watched {
+    /// The service's name.
+    pub name: String,
+    /// The directories of the repository that it is built from.
+    pub directories: Vec<String>,
+    /// The minimum of instances it should have.
+    #[serde(default)]
+    pub min_instances: u32,
+}
+
+fn defaults() -> Vec<Watched> {
+    let service = |name: &str, directories: &[&str], min_instances| Watched {
+        name: name.to_owned(),
+        directories: directories.iter().map(|&directory| directory.to_owned()).collect(),
+        min_instances,
+    };
+    vec![
+        service("prediction-worker", &["predictions/worker", "shared"], 0),
+        service("prediction-coordinator", &["predictions/coordinator", "shared"], 1),
+        service("nba-phase1-scrapers", &["scrapers"], 0),
+        service("nba-phase2-raw-processors", &["data_processors/phase2"], 0),
+        service("nba-phase3-analytics-processors", &["data_processors/phase3", "shared"], 0),
+        service("nba-phase4-precompute-processors", &["data_processors/phase4", "shared"], 0),
+        service("nba-grading-service", &["data_processors/grading/nba", "shared", "predictions/shared"], 0),
+        service("phase3-to-phase4-orchestrator", &["orchestration/phase3_to_phase4"], 1),
+        service("phase4-to-phase5-orchestrator", &["orchestration/phase4_to_phase5"], 1),
+        service("nba-admin-dashboard", &["admin_dashboard"], 0),
+    ]
+}
+
+struct Drift;
+
+impl Check for Drift {
+    type Settings = Settings;
+    const ABOUT: About = About {
+        summary: "Every service runs the newest commit that touches its directories, as it should be run.",
+        group: "drift",
+        cron: "0 */2 * * *",
+        timezone: None,
+        channel: "#deployment-alerts",
+        runbook: include_str!("../RUNBOOK.md"),
+    };
+
+    fn needs(_: &Settings) -> Vec<Need> {
+        vec![Need::Repository, Need::Deployments]
+    }
+
+    async fn run(request: Request, settings: Settings) -> Result<Report> {
+        let name = Some(settings.repository.clone()).filter(|name| !name.is_empty());
+        let repository = Repository { name };
+        // All lookups of one kind at once, so that the host can answer them together.
+        let deployments = join_all(settings.services.iter().map(|service| lookup(&service.name))).await;
+        let examined = settings.services.iter().zip(deployments);
+        let examined = examined.map(|(service, found)| examine(&repository, service, found, request.due));
+        let findings: Vec<Finding> = join_all(examined).await;
+
+        if findings.iter().any(|finding| finding.drifted()) {
+            alert(&request.channel, &settings, &findings).post().await?;
+        }
+        Ok(report(&findings))
+    }
+}
+
+fn report(findings: &[Finding]) -> Report {
+    let drifted: Vec<&Finding> = findings.iter().filter(|finding| finding.drifted()).collect();
+    let unknown: Vec<String> = findings.iter().filter_map(Finding::unknown).collect();
+    let in_sync = findings.len() - drifted.len() - unknown.len();
+    let violations: Vec<Violation> = drifted
+        .iter()
+        .flat_map(|finding| finding.kinds.iter().map(|kind| format!("{}: {}", finding.service, kind.brief())))
+        .map(|message| Violation { metric: Some("drifted".to_owned()), message })
+        .collect();
+    let summary = match drifted.is_empty() {
+        true => format!("{in_sync} of {} services in sync", findings.len()),
+        false => violations.iter().map(|violation| violation.message.as_str()).collect::<Vec<_>>().join("; "),
+    };
+    Report {
+        verdict: if drifted.is_empty() { Verdict::Pass } else { Verdict::Fail },
+        summary,
+        metrics: vec![
+            measured("drifted", Some(drifted.len() as f64)).at_most(0.0),
+            measured("in_sync", Some(in_sync as f64)),
+            measured("unknown", Some(unknown.len() as f64)).at_most(0.0),
+        ],
+        violations,
+        unknown,
+        gate: None,
+    }
+}
+
+fn alert(channel: &str, settings: &Settings, findings: &[Finding]) -> Alert {
+    let drifted: Vec<&Finding> = findings.iter().filter(|finding| finding.drifted()).collect();
+    let title = match drifted.as_slice() {
+        [one] => format!("Deployment drift: {}", one.service),
+        many => format!("Deployment drift: {} services", many.len()),
+    };
+    let summary = format!(
+        "{} of {} services do not run what was committed, or not as they should.",
+        drifted.len(),
+        findings.len()
+    );
+    let mut alert = Alert::new(channel, Severity::Warning, title, summary);
+    for finding in &drifted {
+        alert = alert.lines(&finding.service, lines(finding, settings.commits_listed));
+    }
+    let unknown: Vec<String> = findings.iter().filter_map(Finding::unknown).collect();
+    if !unknown.is_empty() {
+        alert = alert.lines("Not known", unknown);
+    }
+    alert.steps(drifted.iter().map(|finding| {
+        let command = settings.deploy_command.replace("{service}", &finding.service);
+        step(format!("Deploy {}", finding.service), command)
+    }))
+}
+
+fn lines(finding: &Finding, commits_listed: u32) -> Vec<String> {
+    let mut lines = Vec::new();
+    for kind in &finding.kinds {
+        match kind {
+            Kind::Code { deployed, changes, hours } => {
+                let newest = changes.commits.first().map_or(*deployed, |commit| commit.time);
+                lines.push(format!("{hours:.0} hours behind", hours = hours.floor()));
+                lines.push(format!("Deployed {}, code changed {}", utc(*deployed), utc(newest)));
+                let listed = changes.commits.iter().take(commits_listed as usize);
+                lines.extend(listed.map(|commit| {
+                    format!("• {} {}", commit.id.get(..7).unwrap_or(&commit.id), commit.subject)
+                }));
+                let more = changes.total.saturating_sub(commits_listed);
+                if more > 0 {
+                    lines.push(format!("… and {more} more commits"));
+                }
+            }
+            other => lines.push(other.brief()),
+        }
+    }
+    lines
+}
+
+sdk::export!(Drift);

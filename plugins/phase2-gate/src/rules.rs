@@ -1,0 +1,146 @@
+//! The gate's rules: from what the warehouse answered to what blocks, what warns, and the score.
+//! No host call here, so that each rule can be read and tested by itself.
+
+use sdk::{Metric, Row, Violation, hours_between, measured};
+
+use crate::Settings;
+
+/// The fields whose NULLs are counted, and the column that counts the records each is a share of: points and minutes
+/// are only there for players who played.
+const CRITICAL_FIELDS: [(&str, &str); 5] = [
+    ("player_name", "records"),
+    ("team_abbr", "records"),
+    ("game_id", "records"),
+    ("points", "active"),
+    ("minutes_played", "active"),
+];
+
+/// What the warehouse answered.
+pub(crate) struct Data {
+    /// The ids of the games scheduled on the date.
+    pub(crate) scheduled: Vec<String>,
+    /// How many games the schedule knows around the date.
+    pub(crate) games_around: u64,
+    /// The games with box scores, and how many player records each has.
+    pub(crate) present: Vec<(String, u64)>,
+    /// One row: records, active, NULLs by field, the newest processed_at.
+    pub(crate) totals: Row,
+}
+
+impl Data {
+    /// The player records of one game.
+    fn players(&self, game: &str) -> u64 {
+        self.present.iter().find(|(id, _)| id == game).map_or(0, |(_, players)| *players)
+    }
+
+    /// The scheduled games without any box score.
+    pub(crate) fn missing(&self) -> Vec<String> {
+        self.scheduled.iter().filter(|game| self.players(game) == 0).cloned().collect()
+    }
+
+    /// The share of scheduled games with box scores, in percent.
+    pub(crate) fn completeness(&self) -> Option<f64> {
+        let expected = self.scheduled.len();
+        (expected > 0).then(|| 100.0 * (expected - self.missing().len()) as f64 / expected as f64)
+    }
+}
+
+/// What the rules say.
+pub(crate) struct Findings {
+    /// One is enough to block.
+    pub(crate) blocking: Vec<Violation>,
+    /// Imperfect, within the thresholds.
+    pub(crate) warnings: Vec<Violation>,
+    pub(crate) metrics: Vec<Metric>,
+    /// The mean of completeness, player coverage, soundness and freshness, each from 0 to 1.
+    pub(crate) score: f64,
+}
+
+/// Applies every rule; `due` is the run's clock, in seconds.
+pub(crate) fn judge(data: &Data, settings: &Settings, due: i64) -> Findings {
+    let mut blocking = Vec::new();
+    let mut warnings = Vec::new();
+    let records = data.totals.number("records");
+    let has_records = records.is_some_and(|records| records > 0.0);
+    let nothing_to_judge = data.scheduled.is_empty() && !has_records;
+
+    let mut metrics = vec![measured("games_scheduled", Some(data.scheduled.len() as f64))];
+    let games = measured("games", Some(data.present.len() as f64));
+    let mut rates = Vec::new();
+    let mut age = None;
+    if data.scheduled.is_empty() {
+        metrics.push(games);
+    } else {
+        metrics.push(games.at_least(settings.min_games.into()));
+        let fewest = data.scheduled.iter().map(|game| data.players(game)).min().map(|players| players as f64);
+        metrics.push(measured("fewest_players_of_a_game", fewest).at_least(settings.min_players_per_game.into()));
+    }
+    metrics.push(measured("player_records", records));
+    if !nothing_to_judge {
+        for (field, of) in CRITICAL_FIELDS {
+            let rate = percent(data.totals.number(field), data.totals.number(of));
+            rates.push(rate);
+            metrics.push(measured(format!("null_rate_{field}"), rate).below(settings.max_null_percent).unit("%"));
+        }
+        age = data.totals.timestamp("processed_at").map(|scraped| hours_between(scraped, due));
+        metrics.push(measured("age", age).below(settings.max_age_hours).unit("h"));
+    }
+
+    blocking.extend(sdk::judge(&metrics));
+    for game in &data.scheduled {
+        match data.players(game) {
+            0 => blocking.push(about("games", format!("game {game} is scheduled and has no box score"))),
+            players if players < settings.min_players_per_game.into() => blocking.push(about(
+                "fewest_players_of_a_game",
+                format!("game {game} has {players} player records, fewer than {}", settings.min_players_per_game),
+            )),
+            _ => {}
+        }
+    }
+    for (game, _) in data.present.iter().filter(|(game, _)| !data.scheduled.contains(game)) {
+        warnings.push(about("games", format!("game {game} has box scores and is not scheduled")));
+    }
+    for (rate, (field, _)) in rates.iter().zip(CRITICAL_FIELDS) {
+        if let Some(rate) = rate.filter(|rate| *rate > 0.0 && *rate < settings.max_null_percent) {
+            let name = format!("null_rate_{field}");
+            warnings.push(about(&name, format!("{name}: {rate:.2} % of the records have none")));
+        }
+    }
+    match age {
+        Some(age) if age < 0.0 => {
+            warnings.push(about("age", format!("processed_at is {:.1} h later than this run's clock", -age)));
+        }
+        Some(age) if (settings.warn_age_hours..settings.max_age_hours).contains(&age) => {
+            warnings.push(about("age", format!("the newest record is {age:.1} h old, and ages from {} h on are watched", settings.warn_age_hours)));
+        }
+        _ => {}
+    }
+
+    let score = if nothing_to_judge { 1.0 } else { score(data, settings, &rates, age) };
+    Findings { blocking, warnings, metrics, score }
+}
+
+fn score(data: &Data, settings: &Settings, rates: &[Option<f64>], age: Option<f64>) -> f64 {
+    let completeness = data.completeness().map_or(1.0, |percent| percent / 100.0);
+    let wanted = f64::from(settings.min_players_per_game).max(1.0);
+    let coverage = match data.scheduled.len() {
+        0 => 1.0,
+        games => {
+            let share = |game: &String| (data.players(game) as f64 / wanted).min(1.0);
+            data.scheduled.iter().map(share).sum::<f64>() / games as f64
+        }
+    };
+    let worst = rates.iter().map(|rate| rate.unwrap_or(100.0)).fold(0.0, f64::max);
+    let freshness = age.map_or(0.0, |age| (1.0 - age / settings.max_age_hours).clamp(0.0, 1.0));
+    (completeness + coverage + (1.0 - worst / 100.0) + freshness) / 4.0
+}
+
+/// None when there is nothing to take a share of.
+fn percent(part: Option<f64>, whole: Option<f64>) -> Option<f64> {
+    let (part, whole) = (part?, whole?);
+    (whole > 0.0).then(|| 100.0 * part / whole)
+}
+
+fn about(metric: &str, message: String) -> Violation {
+    Violation { metric: Some(metric.to_owned()), message }
+}

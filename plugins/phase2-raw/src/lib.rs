@@ -1,0 +1,67 @@
+//! Phase 2: yesterday's raw box scores are there, and say whose they are.
+
+use sdk::{About, Canary, Service, TableName, Threshold};
+
+sdk::settings! {
+    /// Settings of the Phase 2 canary.
+    pub struct Settings {
+        /// The table with the raw box scores.
+        pub table: TableName = "nba_raw.nbac_player_boxscore",
+        /// The fewest games that pass.
+        pub min_games: f64 = 2,
+        /// The fewest player records that pass.
+        pub min_player_records: f64 = 40,
+        /// The most records without player_name that pass.
+        pub max_null_player_names: f64 = 0,
+        /// The most records without team_abbr that pass.
+        pub max_null_team_abbrs: f64 = 0,
+        /// The Cloud Run service that writes the table, for the investigation steps.
+        pub service: Service = "projects/nba-props-platform/locations/us-west2/services/nba-phase2-raw-processors",
+    }
+}
+
+struct Phase2;
+
+impl Canary for Phase2 {
+    type Settings = Settings;
+    const TITLE: &'static str = "Phase 2: raw data";
+    const ABOUT: About = About {
+        summary: "Raw box scores are complete, and every record names its player and team.",
+        group: "canaries",
+        cron: "*/30 * * * *",
+        timezone: None,
+        channel: "#canary-alerts",
+        runbook: include_str!("../RUNBOOK.md"),
+    };
+
+    fn query(settings: &Settings) -> String {
+        format!(
+            "SELECT COUNT(DISTINCT game_id) AS games,
+                    COUNT(*) AS player_records,
+                    COUNTIF(player_name IS NULL) AS null_player_names,
+                    COUNTIF(team_abbr IS NULL) AS null_team_abbrs
+             FROM {}
+             WHERE game_date = @date",
+            settings.table
+        )
+    }
+
+    fn table(settings: &Settings) -> &TableName {
+        &settings.table
+    }
+
+    fn thresholds(settings: &Settings) -> Vec<Threshold> {
+        vec![
+            Threshold::min("games", settings.min_games),
+            Threshold::min("player_records", settings.min_player_records),
+            Threshold::max("null_player_names", settings.max_null_player_names),
+            Threshold::max("null_team_abbrs", settings.max_null_team_abbrs),
+        ]
+    }
+
+    fn service(settings: &Settings) -> &Service {
+        &settings.service
+    }
+}
+
+sdk::export!(Phase2);

@@ -1,0 +1,71 @@
+//! Phase 3: yesterday's player summaries are there, and complete for everyone who played.
+
+use sdk::{About, Canary, Service, TableName, Threshold};
+
+sdk::settings! {
+    /// Settings of the Phase 3 canary.
+    pub struct Settings {
+        /// The table with the player summaries.
+        pub table: TableName = "nba_analytics.player_game_summary",
+        /// The fewest records that pass, those who did not play included.
+        pub min_records: f64 = 40,
+        /// The most records of players who played without possessions that pass.
+        pub max_null_possessions: f64 = 0,
+        /// The most records of players who played without minutes_played that pass.
+        pub max_null_minutes_played: f64 = 0,
+        /// The most records of players who played without points that pass.
+        pub max_null_points: f64 = 0,
+        /// The least average of possessions, over players who played, that passes.
+        pub min_average_possessions: f64 = 50,
+        /// The Cloud Run service that writes the table, for the investigation steps.
+        pub service: Service = "projects/nba-props-platform/locations/us-west2/services/nba-phase3-analytics-processors",
+    }
+}
+
+struct Phase3;
+
+impl Canary for Phase3 {
+    type Settings = Settings;
+    const TITLE: &'static str = "Phase 3: analytics";
+    const ABOUT: About = About {
+        summary: "Player summaries exist, with possessions, minutes and points for everyone who played.",
+        group: "canaries",
+        cron: "*/30 * * * *",
+        timezone: None,
+        channel: "#canary-alerts",
+        runbook: include_str!("../RUNBOOK.md"),
+    };
+
+    fn query(settings: &Settings) -> String {
+        format!(
+            "SELECT COUNT(*) AS records,
+                    COUNTIF(is_dnp = FALSE AND possessions IS NULL) AS null_possessions,
+                    COUNTIF(is_dnp = FALSE AND minutes_played IS NULL) AS null_minutes_played,
+                    COUNTIF(is_dnp = FALSE AND points IS NULL) AS null_points,
+                    AVG(IF(is_dnp = FALSE, possessions, NULL)) AS average_possessions
+             FROM {}
+             WHERE game_date = @date",
+            settings.table
+        )
+    }
+
+    fn table(settings: &Settings) -> &TableName {
+        &settings.table
+    }
+
+    fn thresholds(settings: &Settings) -> Vec<Threshold> {
+        vec![
+            Threshold::min("records", settings.min_records),
+            Threshold::max("null_possessions", settings.max_null_possessions),
+            Threshold::max("null_minutes_played", settings.max_null_minutes_played),
+            Threshold::max("null_points", settings.max_null_points),
+            Threshold::min("average_possessions", settings.min_average_possessions),
+        ]
+    }
+
+    fn service(settings: &Settings) -> &Service {
+        &settings.service
+    }
+}
+
+sdk::export!(Phase3);

@@ -1,0 +1,66 @@
+//! Phase 4: the season averages as of yesterday cover enough players and games.
+
+use sdk::{About, Canary, Service, TableName, Threshold};
+
+sdk::settings! {
+    /// Settings of the Phase 4 canary.
+    pub struct Settings {
+        /// The table with the season averages.
+        pub table: TableName = "nba_analytics.player_season_averages",
+        /// Only this season, as the column `season` writes it; empty for whichever the date belongs to.
+        pub season: String = "",
+        /// The fewest distinct player_lookup that pass.
+        pub min_players: f64 = 200,
+        /// The least average of games_played that passes.
+        pub min_average_games_played: f64 = 10,
+        /// The most records without points_avg that pass.
+        pub max_null_points_avg: f64 = 0,
+        /// The Cloud Run service that writes the table, for the investigation steps.
+        pub service: Service = "projects/nba-props-platform/locations/us-west2/services/nba-phase4-precompute-processors",
+    }
+}
+
+struct Phase4;
+
+impl Canary for Phase4 {
+    type Settings = Settings;
+    const TITLE: &'static str = "Phase 4: precompute";
+    const ABOUT: About = About {
+        summary: "Season averages are up to date, for enough players over enough games.",
+        group: "canaries",
+        cron: "*/30 * * * *",
+        timezone: None,
+        channel: "#canary-alerts",
+        runbook: include_str!("../RUNBOOK.md"),
+    };
+
+    fn query(settings: &Settings) -> String {
+        format!(
+            "SELECT COUNT(DISTINCT player_lookup) AS players,
+                    AVG(games_played) AS average_games_played,
+                    COUNTIF(points_avg IS NULL) AS null_points_avg
+             FROM {}
+             WHERE as_of_date = @date{}",
+            settings.table,
+            sdk::only("season", &settings.season)
+        )
+    }
+
+    fn table(settings: &Settings) -> &TableName {
+        &settings.table
+    }
+
+    fn thresholds(settings: &Settings) -> Vec<Threshold> {
+        vec![
+            Threshold::min("players", settings.min_players),
+            Threshold::min("average_games_played", settings.min_average_games_played),
+            Threshold::max("null_points_avg", settings.max_null_points_avg),
+        ]
+    }
+
+    fn service(settings: &Settings) -> &Service {
+        &settings.service
+    }
+}
+
+sdk::export!(Phase4);

@@ -1,0 +1,67 @@
+//! Phase 5: there are active predictions for yesterday, with a value and an edge.
+
+use sdk::{About, Canary, Service, TableName, Threshold};
+
+sdk::settings! {
+    /// Settings of the Phase 5 canary.
+    pub struct Settings {
+        /// The table with the predictions; only rows with is_active count.
+        pub table: TableName = "nba_predictions.player_prop_predictions",
+        /// The fewest predictions that pass.
+        pub min_predictions: f64 = 50,
+        /// The fewest distinct player_lookup that pass.
+        pub min_players: f64 = 20,
+        /// The most predictions without predicted_value that pass.
+        pub max_null_predicted_values: f64 = 0,
+        /// The most predictions without edge_percent that pass.
+        pub max_null_edge_percents: f64 = 0,
+        /// The Cloud Run service that writes the table, for the investigation steps.
+        pub service: Service = "projects/nba-props-platform/locations/us-west2/services/prediction-worker",
+    }
+}
+
+struct Phase5;
+
+impl Canary for Phase5 {
+    type Settings = Settings;
+    const TITLE: &'static str = "Phase 5: predictions";
+    const ABOUT: About = About {
+        summary: "Enough players have active predictions, each with a value and an edge.",
+        group: "canaries",
+        cron: "*/30 * * * *",
+        timezone: None,
+        channel: "#canary-alerts",
+        runbook: include_str!("../RUNBOOK.md"),
+    };
+
+    fn query(settings: &Settings) -> String {
+        format!(
+            "SELECT COUNT(*) AS predictions,
+                    COUNT(DISTINCT player_lookup) AS players,
+                    COUNTIF(predicted_value IS NULL) AS null_predicted_values,
+                    COUNTIF(edge_percent IS NULL) AS null_edge_percents
+             FROM {}
+             WHERE game_date = @date AND is_active = TRUE",
+            settings.table
+        )
+    }
+
+    fn table(settings: &Settings) -> &TableName {
+        &settings.table
+    }
+
+    fn thresholds(settings: &Settings) -> Vec<Threshold> {
+        vec![
+            Threshold::min("predictions", settings.min_predictions),
+            Threshold::min("players", settings.min_players),
+            Threshold::max("null_predicted_values", settings.max_null_predicted_values),
+            Threshold::max("null_edge_percents", settings.max_null_edge_percents),
+        ]
+    }
+
+    fn service(settings: &Settings) -> &Service {
+        &settings.service
+    }
+}
+
+sdk::export!(Phase5);

@@ -1,0 +1,66 @@
+//! Phase 6: yesterday's signal was published.
+
+use sdk::{About, Canary, Service, TableName, Threshold};
+
+sdk::settings! {
+    /// Settings of the Phase 6 canary.
+    pub struct Settings {
+        /// The table with the published signals.
+        pub table: TableName = "nba_predictions.daily_prediction_signals",
+        /// Only this system_id; empty for all of them.
+        pub system_id: String = "",
+        /// The fewest signal records that pass.
+        pub min_signals: f64 = 1,
+        /// The most records without daily_signal that pass.
+        pub max_null_daily_signals: f64 = 0,
+        /// The most records without pct_over that pass.
+        pub max_null_pct_overs: f64 = 0,
+        /// The Cloud Run service that writes the table, for the investigation steps.
+        pub service: Service = "projects/nba-props-platform/locations/us-west2/services/prediction-coordinator",
+    }
+}
+
+struct Phase6;
+
+impl Canary for Phase6 {
+    type Settings = Settings;
+    const TITLE: &'static str = "Phase 6: publishing";
+    const ABOUT: About = About {
+        summary: "A daily signal was published, with its direction and share of overs.",
+        group: "canaries",
+        cron: "*/30 * * * *",
+        timezone: None,
+        channel: "#canary-alerts",
+        runbook: include_str!("../RUNBOOK.md"),
+    };
+
+    fn query(settings: &Settings) -> String {
+        format!(
+            "SELECT COUNT(*) AS signals,
+                    COUNTIF(daily_signal IS NULL) AS null_daily_signals,
+                    COUNTIF(pct_over IS NULL) AS null_pct_overs
+             FROM {}
+             WHERE game_date = @date{}",
+            settings.table,
+            sdk::only("system_id", &settings.system_id)
+        )
+    }
+
+    fn table(settings: &Settings) -> &TableName {
+        &settings.table
+    }
+
+    fn thresholds(settings: &Settings) -> Vec<Threshold> {
+        vec![
+            Threshold::min("signals", settings.min_signals),
+            Threshold::max("null_daily_signals", settings.max_null_daily_signals),
+            Threshold::max("null_pct_overs", settings.max_null_pct_overs),
+        ]
+    }
+
+    fn service(settings: &Settings) -> &Service {
+        &settings.service
+    }
+}
+
+sdk::export!(Phase6);

@@ -1,0 +1,11 @@
+//! The code generated from the contract. Its own file, so that its lints stay its own.
+#![allow(missing_docs, unreachable_pub, unsafe_op_in_unsafe_fn, clippy::all, clippy::restriction)]
+
+wit_bindgen::generate!({
+    path: "../../wit/v0.1",
+    world: "check",
+    pub_export_macro: true,
+    export_macro_name: "__export_check",
+    default_bindings_module: "sdk::bindings",
+    generate_all,
+});

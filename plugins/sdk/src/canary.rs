@@ -1,0 +1,140 @@
+//! Canaries: one query about one date, held against thresholds.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    About, Alert, Check, Failure, Metric, Need, Query, Report, Request, Result, Severity, Step, TableName, Verdict,
+    judge, measured, sentence, settings::Settings, step,
+};
+
+/// A check that is one query, which answers with one row, and a threshold for each column of it.
+pub trait Canary {
+    /// Declared with [`settings!`](crate::settings!).
+    type Settings: Settings;
+    /// Who it is.
+    const ABOUT: About;
+    /// The phase, as the headline of its alerts names it.
+    const TITLE: &'static str;
+
+    /// The query for one row; `@date` is the data date.
+    fn query(settings: &Self::Settings) -> String;
+    /// The table asked.
+    fn table(settings: &Self::Settings) -> &TableName;
+    /// What each column of the row must be.
+    fn thresholds(settings: &Self::Settings) -> Vec<Threshold>;
+    /// The service that writes the table.
+    fn service(settings: &Self::Settings) -> &Service;
+}
+
+/// What a column must be.
+pub struct Threshold(Metric);
+
+impl Threshold {
+    /// At least this much.
+    pub fn min(column: &str, min: f64) -> Self {
+        Self(measured(column, None).at_least(min))
+    }
+
+    /// At most this much.
+    pub fn max(column: &str, max: f64) -> Self {
+        Self(measured(column, None).at_most(max))
+    }
+}
+
+impl<C: Canary> Check for C {
+    type Settings = C::Settings;
+    const ABOUT: About = C::ABOUT;
+
+    fn needs(settings: &Self::Settings) -> Vec<Need> {
+        vec![Need::Dataset(C::table(settings).dataset().to_owned())]
+    }
+
+    async fn run(request: Request, settings: Self::Settings) -> Result<Report> {
+        let sql = C::query(&settings);
+        let row = Query::new(&sql).date("date", &request.data_date).row().await?;
+        let metrics = C::thresholds(&settings)
+            .into_iter()
+            .map(|Threshold(metric)| Metric { value: row.number(&metric.name), ..metric })
+            .collect();
+        let by_hand = step(
+            "Ask by hand",
+            format!("bq query --use_legacy_sql=false --parameter=date:DATE:{} {}", request.data_date, quoted(&sql)),
+        );
+        let steps = investigation(C::service(&settings))?.into_iter().chain([by_hand]).collect();
+        report(&request, C::TITLE, C::ABOUT.summary, metrics, steps).await
+    }
+}
+
+/// Judges the metrics of a canary, posts its alert when one breaks its threshold, and reports.
+pub async fn report(
+    request: &Request,
+    title: &str,
+    validates: &str,
+    metrics: Vec<Metric>,
+    steps: Vec<Step>,
+) -> Result<Report> {
+    let violations = judge(&metrics);
+    if !violations.is_empty() {
+        let values = metrics.iter().map(|metric| {
+            let value = measured("", metric.value);
+            let value = Metric { unit: metric.unit.clone(), ..value }.brief();
+            (metric.name.clone(), value.trim().to_owned())
+        });
+        Alert::new(&request.channel, Severity::Critical, title, validates)
+            .lines("Violations", violations.iter().map(|violation| violation.message.clone()))
+            .fields("Metrics", values)
+            .steps(steps)
+            .post()
+            .await?;
+    }
+    let (verdict, summary) = match violations.is_empty() {
+        true => (Verdict::Pass, sentence(&metrics)),
+        false => {
+            let messages: Vec<_> = violations.iter().map(|violation| violation.message.as_str()).collect();
+            (Verdict::Fail, messages.join("; "))
+        }
+    };
+    Ok(Report { verdict, summary, metrics, violations, unknown: Vec::new(), gate: None })
+}
+
+/// A Cloud Run service: `projects/PROJECT/locations/REGION/services/NAME`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Service(#[schemars(regex(pattern = r"^projects/[a-z0-9-]+/locations/[a-z0-9-]+/services/[a-z0-9-]+$"))] String);
+
+impl From<&str> for Service {
+    fn from(name: &str) -> Self {
+        Self(name.to_owned())
+    }
+}
+
+/// The first things to look at when a service's data is wrong: what was deployed lately, and its logs.
+pub fn investigation(service: &Service) -> Result<Vec<Step>> {
+    let plain = |part: &&str| part.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    let parts: Vec<&str> = service.0.split('/').filter(plain).collect();
+    let ["projects", project, "locations", region, "services", name] = parts.as_slice() else {
+        let Service(given) = service;
+        return Err(Failure::Settings(format!(
+            "`{given}` is no service: write projects/PROJECT/locations/REGION/services/NAME"
+        )));
+    };
+    Ok(vec![
+        step(
+            "See what was deployed lately",
+            format!("gcloud run revisions list --service={name} --region={region} --project={project} --limit=5"),
+        ),
+        step(
+            "Read the phase's logs",
+            format!(
+                "gcloud logging read 'resource.labels.service_name=\"{name}\" AND severity>=WARNING' --project={project} --freshness=1d --limit=50"
+            ),
+        ),
+    ])
+}
+
+/// For a POSIX shell, on one line.
+fn quoted(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    format!("'{}'", line.replace('\'', r"'\''"))
+}

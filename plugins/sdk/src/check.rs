@@ -1,0 +1,106 @@
+//! What a plugin is to the SDK, and how it becomes what the contract asks of a component.
+
+use std::{future::Future, marker::PhantomData};
+
+use crate::bindings::exports::pipeline::check::plugin::{
+    Descriptor, Failure, Guest, Need, Report, Request, Schedule,
+};
+use crate::{Result, settings::Settings};
+
+/// What a plugin says about itself besides its name and version, which come from its Cargo.toml.
+pub struct About {
+    /// What it checks, in one sentence.
+    pub summary: &'static str,
+    /// Its family: alerts of one family and round are one message.
+    pub group: &'static str,
+    /// When it runs by default: minute, hour, day of month, month, day of week.
+    pub cron: &'static str,
+    /// The IANA time zone of `cron`; the pipeline's own when none.
+    pub timezone: Option<&'static str>,
+    /// Where its alerts go by default.
+    pub channel: &'static str,
+    /// What results mean, what to look at first, how to tune. Markdown.
+    pub runbook: &'static str,
+}
+
+/// A check: its settings, what it needs to be granted, and its question.
+pub trait Check {
+    /// Declared with [`settings!`](crate::settings!).
+    type Settings: Settings;
+    /// Who it is.
+    const ABOUT: About;
+
+    /// What must be granted for these settings, besides the channel.
+    fn needs(settings: &Self::Settings) -> Vec<Need>;
+
+    /// Asks, judges and says. An error means that the check could not be evaluated.
+    fn run(request: Request, settings: Self::Settings) -> impl Future<Output = Result<Report>>;
+}
+
+/// A check as the contract wants it; made by [`export!`](crate::export!).
+pub struct Component<C, M>(PhantomData<(C, M)>);
+
+/// A package's name and version, as [`export!`](crate::export!) finds them.
+#[doc(hidden)]
+pub trait Package {
+    const NAME: &'static str;
+    const VERSION: &'static str;
+}
+
+impl<C: Check, M: Package> Guest for Component<C, M> {
+    fn describe() -> Descriptor {
+        let about = C::ABOUT;
+        let mut needs = C::needs(&C::Settings::default());
+        needs.push(Need::Channel(about.channel.to_owned()));
+        Descriptor {
+            name: M::NAME.to_owned(),
+            version: M::VERSION.to_owned(),
+            summary: about.summary.to_owned(),
+            group: about.group.to_owned(),
+            schedule: Schedule {
+                cron: about.cron.to_owned(),
+                timezone: about.timezone.map(str::to_owned),
+            },
+            channel: about.channel.to_owned(),
+            needs,
+            settings: C::Settings::schema(),
+            runbook: about.runbook.to_owned(),
+        }
+    }
+
+    async fn run(request: Request) -> std::result::Result<Report, Failure> {
+        let settings = serde_json::from_str(&request.settings)
+            .map_err(|error| Failure::Settings(error.to_string()))?;
+        C::run(request, settings).await
+    }
+}
+
+/// Makes a [`Check`] (or [`Canary`](crate::Canary)) the component that this crate builds. Its name and
+/// version are the package's; they stand in the component's metadata, where they can be read without running it.
+#[macro_export]
+macro_rules! export {
+    ($check:ty) => {
+        struct Package;
+        impl $crate::Package for Package {
+            const NAME: &'static str = env!("CARGO_PKG_NAME");
+            const VERSION: &'static str = env!("CARGO_PKG_VERSION");
+        }
+        type Exported = $crate::Component<$check, Package>;
+        $crate::__export_check!(Exported);
+
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            const fn bytes<const N: usize>(text: &str) -> [u8; N] {
+                let mut bytes = [0; N];
+                bytes.copy_from_slice(text.as_bytes());
+                bytes
+            }
+            #[used]
+            #[unsafe(link_section = "pipeline:check/name")]
+            static NAME: [u8; env!("CARGO_PKG_NAME").len()] = bytes(env!("CARGO_PKG_NAME"));
+            #[used]
+            #[unsafe(link_section = "version")]
+            static VERSION: [u8; env!("CARGO_PKG_VERSION").len()] = bytes(env!("CARGO_PKG_VERSION"));
+        };
+    };
+}

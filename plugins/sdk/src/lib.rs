@@ -1,0 +1,46 @@
+//! What the author of a check plugin uses. This is the only crate that sees the generated bindings:
+//! a plugin is its settings, its question and its verdict.
+//!
+//! A canary, a check that is one query and its thresholds, implements [`Canary`]; anything else
+//! implements [`Check`]. Both are made into a component by [`export!`].
+
+mod alert;
+#[doc(hidden)]
+pub mod bindings;
+mod calls;
+mod canary;
+mod check;
+mod metric;
+mod query;
+mod settings;
+mod time;
+
+pub use alert::{Alert, Section, Severity, Step, step};
+pub use bindings::exports::pipeline::check::plugin::{
+    Failure, Gate, Metric, Need, Report, Request, Verdict, Violation,
+};
+pub use bindings::pipeline::check::deployments::Deployment;
+pub use bindings::pipeline::check::git::{Commit, History};
+pub use bindings::pipeline::check::types::Error;
+pub use bindings::pipeline::check::warehouse::Table;
+pub use calls::{Repository, Since, lookup, tables};
+pub use canary::{Canary, Service, Threshold, investigation, report};
+pub use check::{About, Check, Component, Package};
+pub use metric::{judge, measured, sentence};
+pub use query::{Query, Row, Rows, TableName, only};
+pub use time::{hours_between, utc};
+
+/// Waits for several host calls at once: they run concurrently on the host.
+pub use futures_util::future::{join, join_all, try_join, try_join_all, try_join3, try_join4};
+
+#[doc(hidden)]
+pub use {bindings::__export_check, schemars, serde, serde_json};
+
+/// `Ok`, or why the check could not be evaluated.
+pub type Result<T> = std::result::Result<T, Failure>;
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Call(error)
+    }
+}

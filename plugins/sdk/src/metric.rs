@@ -1,0 +1,120 @@
+//! Holding numbers against thresholds. The thresholds travel in the report, so that a reader sees what was asked.
+
+use crate::bindings::exports::pipeline::check::plugin::{Metric, Violation};
+
+/// A metric without thresholds; [`Metric::at_least`] and its kin add them.
+pub fn measured(name: impl Into<String>, value: Option<f64>) -> Metric {
+    Metric { name: name.into(), value, min: None, max: None, below: None, unit: None }
+}
+
+impl Metric {
+    /// The least that passes.
+    pub fn at_least(self, min: f64) -> Self {
+        Self { min: Some(min), ..self }
+    }
+
+    /// The most that passes.
+    pub fn at_most(self, max: f64) -> Self {
+        Self { max: Some(max), ..self }
+    }
+
+    /// What it must stay under.
+    pub fn below(self, limit: f64) -> Self {
+        Self { below: Some(limit), ..self }
+    }
+
+    /// `%`, `h`, …
+    pub fn unit(self, unit: &str) -> Self {
+        Self { unit: Some(unit.to_owned()), ..self }
+    }
+
+    /// Why it does not pass; none when it does. A missing value breaks every threshold.
+    pub fn violation(&self) -> Option<Violation> {
+        let shown = |number| shown(number, self.unit.as_deref());
+        let complaint = match (self.value, self.asked()) {
+            (_, None) => None,
+            (None, Some(asked)) => Some(format!("no value, where {asked} was asked")),
+            (Some(value), Some(asked)) if value.is_nan() => Some(format!("not a number, where {asked} was asked")),
+            (Some(value), Some(_)) => {
+                let broken = |limit: Option<f64>, breaks: fn(f64, f64) -> bool| limit.filter(|limit| breaks(value, *limit));
+                broken(self.min, |value, min| value < min)
+                    .map(|min| format!("{} < {} (min)", shown(value), shown(min)))
+                    .or_else(|| {
+                        broken(self.max, |value, max| value > max)
+                            .map(|max| format!("{} > {} (max)", shown(value), shown(max)))
+                    })
+                    .or_else(|| {
+                        broken(self.below, |value, limit| value >= limit)
+                            .map(|limit| format!("{} ≥ {} (must be below)", shown(value), shown(limit)))
+                    })
+            }
+        }?;
+        Some(Violation { metric: Some(self.name.clone()), message: format!("{}: {complaint}", self.name) })
+    }
+
+    /// The thresholds in words: `at least 2`, `below 5 %`; none when there is none.
+    pub fn asked(&self) -> Option<String> {
+        let shown = |number| shown(number, self.unit.as_deref());
+        let parts: Vec<String> = [
+            self.min.map(|min| format!("at least {}", shown(min))),
+            self.max.map(|max| format!("at most {}", shown(max))),
+            self.below.map(|limit| format!("below {}", shown(limit))),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        (!parts.is_empty()).then(|| parts.join(", "))
+    }
+
+    /// Name, value and unit: `player_records 152`.
+    pub fn brief(&self) -> String {
+        match self.value {
+            Some(value) => format!("{} {}", self.name, shown(value, self.unit.as_deref())),
+            None => format!("{} has no value", self.name),
+        }
+    }
+}
+
+/// The violations of all metrics, in their order.
+pub fn judge(metrics: &[Metric]) -> Vec<Violation> {
+    metrics.iter().filter_map(Metric::violation).collect()
+}
+
+/// All metrics in one line.
+pub fn sentence(metrics: &[Metric]) -> String {
+    metrics.iter().map(Metric::brief).collect::<Vec<_>>().join(", ")
+}
+
+/// At most two decimals unless that would hide the difference to a limit; no trailing zeros.
+fn shown(number: f64, unit: Option<&str>) -> String {
+    let rounded = (number * 100.0).round() / 100.0;
+    let number = if (rounded - number).abs() < 1e-9 || number.abs() >= 1000.0 { rounded } else { (number * 1e4).round() / 1e4 };
+    match unit {
+        Some(unit) => format!("{number} {unit}"),
+        None => number.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thresholds_hold_on_their_boundary_and_break_beyond_it() {
+        let message = |metric: Metric| metric.violation().map(|violation| violation.message);
+        let cases = [
+            (measured("games", Some(2.0)).at_least(2.0), None),
+            (measured("games", Some(1.0)).at_least(2.0), Some("games: 1 < 2 (min)")),
+            (measured("nulls", Some(0.0)).at_most(0.0), None),
+            (measured("nulls", Some(75.0)).at_most(0.0), Some("nulls: 75 > 0 (max)")),
+            (measured("rate", Some(4.9999)).below(5.0).unit("%"), None),
+            (measured("rate", Some(5.0)).below(5.0).unit("%"), Some("rate: 5 % ≥ 5 % (must be below)")),
+            (measured("games", None).at_least(2.0), Some("games: no value, where at least 2 was asked")),
+            (measured("games", Some(f64::NAN)).at_least(2.0), Some("games: not a number, where at least 2 was asked")),
+            (measured("games", None), None),
+        ];
+        for (metric, expected) in cases {
+            assert_eq!(message(metric).as_deref(), expected);
+        }
+    }
+}

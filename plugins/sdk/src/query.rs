@@ -1,0 +1,166 @@
+//! Questions to the warehouse, and reading the answers.
+
+use std::{fmt, rc::Rc};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::bindings::pipeline::check::{
+    types::{Error, Value},
+    warehouse::{self, Parameter},
+};
+
+/// A table as settings name it: `dataset.table`, or `project.dataset.table`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+pub struct TableName(
+    #[schemars(regex(pattern = r"^([A-Za-z0-9_-]+\.)?[A-Za-z0-9_]+\.[A-Za-z0-9_-]+$"))] String,
+);
+
+impl TableName {
+    /// The dataset.
+    pub fn dataset(&self) -> &str {
+        self.0.rsplit('.').nth(1).unwrap_or_default()
+    }
+}
+
+impl TryFrom<String> for TableName {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        let parts = name.split('.').count();
+        let plain = |part: &str| {
+            !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+        };
+        match (2..=3).contains(&parts) && name.split('.').all(plain) {
+            true => Ok(Self(name)),
+            false => Err(format!("`{name}` is no table: write dataset.table, in letters, digits, _ and -")),
+        }
+    }
+}
+
+impl From<TableName> for String {
+    fn from(table: TableName) -> Self {
+        table.0
+    }
+}
+
+/// For defaults, which the plugin's own tests cover.
+impl From<&'static str> for TableName {
+    fn from(name: &'static str) -> Self {
+        Self(name.to_owned())
+    }
+}
+
+/// In backticks, as SQL wants it.
+impl fmt::Display for TableName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}`", self.0)
+    }
+}
+
+/// One SELECT with its parameters.
+#[derive(Debug, Clone)]
+pub struct Query {
+    sql: String,
+    parameters: Vec<Parameter>,
+}
+
+impl Query {
+    /// GoogleSQL; tables as `dataset.table`, parameters as `@name`.
+    pub fn new(sql: impl Into<String>) -> Self {
+        Self { sql: sql.into(), parameters: Vec::new() }
+    }
+
+    /// Gives `@name` a date.
+    pub fn date(self, name: &str, date: &str) -> Self {
+        self.parameter(name, Value::Date(date.to_owned()))
+    }
+
+    /// Gives `@name` a text.
+    pub fn text(self, name: &str, text: &str) -> Self {
+        self.parameter(name, Value::Text(text.to_owned()))
+    }
+
+    /// Gives `@name` a whole number.
+    pub fn integer(self, name: &str, integer: i64) -> Self {
+        self.parameter(name, Value::Integer(integer))
+    }
+
+    fn parameter(mut self, name: &str, value: Value) -> Self {
+        self.parameters.push(Parameter { name: name.to_owned(), value });
+        self
+    }
+
+    /// Asks, and gives every row.
+    pub async fn rows(self) -> Result<Rows, Error> {
+        let answer = warehouse::query(self.sql, self.parameters).await?;
+        let columns: Rc<[String]> = answer.columns.into_iter().map(|column| column.name).collect();
+        Ok(answer.values.into_iter().map(|values| Row { columns: columns.clone(), values }).collect())
+    }
+
+    /// Asks for the one row that an aggregate query answers with.
+    pub async fn row(self) -> Result<Row, Error> {
+        let mut rows = self.rows().await?;
+        match (rows.pop(), rows.len()) {
+            (Some(row), 0) => Ok(row),
+            (None, _) => Err(Error::Unavailable("the query gave no row, where one was expected".to_owned())),
+            (Some(_), more) => {
+                Err(Error::Invalid(format!("the query gave {} rows, where one was expected", more + 1)))
+            }
+        }
+    }
+}
+
+/// ` AND column = 'value'`, to narrow a WHERE clause that a person may copy and run by hand; nothing when
+/// the value is empty.
+pub fn only(column: &str, value: &str) -> String {
+    match value {
+        "" => String::new(),
+        value => format!(" AND {column} = '{}'", value.replace('\\', r"\\").replace('\'', r"\'").replace('\n', r"\n")),
+    }
+}
+
+/// The rows of an answer.
+pub type Rows = Vec<Row>;
+
+/// One row; columns are asked for by name.
+#[derive(Debug, Clone)]
+pub struct Row {
+    columns: Rc<[String]>,
+    values: Vec<Value>,
+}
+
+impl Row {
+    fn value(&self, column: &str) -> Option<&Value> {
+        self.values.get(self.columns.iter().position(|name| name == column)?)
+    }
+
+    /// A number. None when the column is not in the answer, is NULL, or holds no number.
+    pub fn number(&self, column: &str) -> Option<f64> {
+        match self.value(column)? {
+            Value::Integer(number) => Some(*number as f64),
+            Value::Float(number) if number.is_finite() => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// A moment, in seconds since the Unix epoch. None when it is not in the answer or NULL.
+    pub fn timestamp(&self, column: &str) -> Option<i64> {
+        match self.value(column)? {
+            Value::Timestamp(seconds) => Some(*seconds),
+            _ => None,
+        }
+    }
+
+    /// A text; numbers, dates and truth values as text too, since an id may be any of them.
+    pub fn text(&self, column: &str) -> Option<String> {
+        match self.value(column)? {
+            Value::Null => None,
+            Value::Text(text) | Value::Date(text) => Some(text.clone()),
+            Value::Integer(number) | Value::Timestamp(number) => Some(number.to_string()),
+            Value::Float(number) => Some(number.to_string()),
+            Value::Boolean(truth) => Some(truth.to_string()),
+        }
+    }
+}
