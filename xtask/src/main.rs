@@ -1,1 +1,39 @@
-fn main() {}
+//! The repository's own commands. Nothing but the standard library, so that they start at once on a fresh machine.
+
+mod steps;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+The repository's own commands.
+
+  cargo xtask demo [--fault NAME]   build everything, make the sample pipeline under demo/, run every check on it once;
+                                    --fault help lists what can be made wrong first
+  cargo xtask test                  build everything and run every test
+  cargo xtask plugins               build the plugins into plugins/*.wasm
+  cargo xtask bench                 measure; tests/BENCH.md says what
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let result = match arguments.as_slice() {
+        ["demo"] => steps::demo(None),
+        ["demo", "--fault", name] => steps::demo(Some(name)),
+        ["test"] => steps::test(),
+        ["plugins"] => steps::plugins().map(|()| 0),
+        ["bench"] => steps::bench(),
+        [] | ["help" | "--help" | "-h"] => {
+            eprint!("{HELP}");
+            Ok(0)
+        }
+        _ => Err(format!("`cargo xtask {}` is not known\n\n{HELP}", arguments.join(" "))),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(64)
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! A notification as Slack's Block Kit, within Slack's limits, with everything escaped that comes from data or plugins.
+//! Limits: <https://docs.slack.dev/reference/block-kit/blocks>
+
+use serde_json::{Value, json};
+
+use super::{Notification, mark};
+use crate::contract::slack::{Alert, Field, Section};
+
+/// Characters of a header's text.
+const HEADER: usize = 150;
+/// Characters of a section's text.
+const SECTION: usize = 3000;
+/// Characters of one field.
+const FIELD: usize = 2000;
+/// Fields of a section.
+const FIELDS: usize = 10;
+/// Blocks of a message.
+const BLOCKS: usize = 50;
+/// What one line may take of a section, so that one long name does not push out everything else.
+const LINE: usize = 400;
+
+/// The payload for an incoming webhook.
+pub(super) fn payload(notification: &Notification) -> Value {
+    let title = format!("{} {}", mark(notification.severity), notification.title);
+    let mut blocks = vec![json!({
+        "type": "header",
+        "text": { "type": "plain_text", "text": cut(&title, HEADER), "emoji": true },
+    })];
+    for (at, alert) in notification.alerts.iter().enumerate() {
+        if at > 0 {
+            blocks.push(json!({ "type": "divider" }));
+        }
+        blocks.extend(alert_blocks(alert, notification));
+    }
+    if !notification.errors.is_empty() {
+        let lines = notification.errors.iter().map(|(check, error)| format!("*{}*: {}", line(check), line(error)));
+        blocks.extend(text_block("*Could not be evaluated*", lines));
+    }
+    let left_out = (blocks.len() + 1).saturating_sub(BLOCKS);
+    if left_out > 0 {
+        // One block is needed to say so.
+        blocks.truncate(BLOCKS - 2);
+        blocks.push(context(&format!("… and {} more parts, which are in the host's report", left_out + 1)));
+    }
+    blocks.push(context(&escape(&notification.footer)));
+    json!({ "text": cut(&escape(&title), SECTION), "blocks": blocks })
+}
+
+fn alert_blocks(alert: &Alert, notification: &Notification) -> Vec<Value> {
+    let headline = if alert.title == notification.title {
+        line(&alert.summary)
+    } else {
+        format!("*{}*\n{}", line(&alert.title), line(&alert.summary))
+    };
+    let mut blocks = vec![section(&headline)];
+    for part in &alert.sections {
+        blocks.extend(section_blocks(part));
+    }
+    let steps = alert.steps.iter().map(|step| match &step.command {
+        Some(command) => format!("{}:\n{}", line(&step.text), code(command)),
+        None => line(&step.text),
+    });
+    blocks.extend(text_block("*Next steps*", steps));
+    blocks
+}
+
+fn section_blocks(part: &Section) -> Vec<Value> {
+    let title = if part.title.is_empty() { String::new() } else { format!("*{}*", line(&part.title)) };
+    let mut blocks = Vec::new();
+    if !part.lines.is_empty() || part.fields.is_empty() && part.code.is_none() {
+        blocks.extend(text_block(&title, part.lines.iter().map(|text| line(text))));
+    }
+    let field = |field: &Field| json!({ "type": "mrkdwn", "text": cut(&format!("{}\n*{}*", line(&field.name), line(&field.value)), FIELD) });
+    let shown = if part.fields.len() > FIELDS { FIELDS - 1 } else { part.fields.len() };
+    let mut fields: Vec<Value> = part.fields.iter().take(shown).map(field).collect();
+    if part.fields.len() > shown {
+        fields.push(json!({ "type": "mrkdwn", "text": format!("… and {} more", part.fields.len() - shown) }));
+    }
+    if !fields.is_empty() {
+        let mut block = json!({ "type": "section", "fields": fields });
+        if part.lines.is_empty() && !title.is_empty() {
+            block["text"] = json!({ "type": "mrkdwn", "text": title });
+        }
+        blocks.push(block);
+    }
+    if let Some(text) = &part.code {
+        blocks.push(section(&code(text)));
+    }
+    blocks
+}
+
+/// A title and lines under it, as many as fit; what does not is counted. Nothing when there is nothing to say.
+fn text_block(title: &str, lines: impl Iterator<Item = String>) -> Option<Value> {
+    let lines: Vec<String> = lines.collect();
+    let mut text = title.to_owned();
+    let mut shown = 0;
+    for line in &lines {
+        // Room is kept for the count.
+        if length(&text) + 1 + length(line) > SECTION - 40 {
+            break;
+        }
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        text.push_str(line);
+        shown += 1;
+    }
+    if shown < lines.len() {
+        text.push_str(&format!("\n… and {} more", lines.len() - shown));
+    }
+    (!text.is_empty() && !lines.is_empty()).then(|| section(&text))
+}
+
+fn section(text: &str) -> Value {
+    json!({ "type": "section", "text": { "type": "mrkdwn", "text": cut(text, SECTION) } })
+}
+
+fn context(text: &str) -> Value {
+    json!({ "type": "context", "elements": [{ "type": "mrkdwn", "text": cut(text, FIELD) }] })
+}
+
+/// Text from data or a plugin, on one line of bounded length.
+fn line(text: &str) -> String {
+    let one_line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    escape(&cut(&one_line, LINE))
+}
+
+/// A command, as code that can be copied.
+fn code(text: &str) -> String {
+    format!("```{}```", escape(&cut(text, 1200)).replace("```", "'''"))
+}
+
+/// Slack's three control characters. Without them no text can mention anyone or link anywhere.
+/// <https://docs.slack.dev/messaging/formatting-message-text#escaping>
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+/// At most so many characters, the last of them `…` when something was left out.
+fn cut(text: &str, most: usize) -> String {
+    if length(text) <= most {
+        return text.to_owned();
+    }
+    let mut room = most - 1;
+    let mut kept: String = text
+        .chars()
+        .take_while(|character| {
+            let fits = character.len_utf16() <= room;
+            room = room.saturating_sub(character.len_utf16());
+            fits
+        })
+        .collect();
+    // An entity that was cut in two would show its pieces.
+    if let Some(start) = kept.rfind('&').filter(|start| !kept.get(*start..).unwrap_or_default().contains(';')) {
+        kept.truncate(start);
+    }
+    kept + "…"
+}
+
+/// As Slack counts: UTF-16 units, of which an emoji has two.
+fn length(text: &str) -> usize {
+    text.chars().map(char::len_utf16).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::slack::{Severity, Step};
+
+    fn notification(alerts: Vec<Alert>, errors: Vec<(String, String)>) -> Notification {
+        Notification {
+            channel: "#canary-alerts".to_owned(),
+            group: "canaries".to_owned(),
+            severity: Severity::Critical,
+            title: "canaries: 1 failed".to_owned(),
+            alerts,
+            errors,
+            footer: "Data of 2026-02-05.".to_owned(),
+        }
+    }
+
+    fn alert(lines: Vec<String>) -> Alert {
+        Alert {
+            channel: "#canary-alerts".to_owned(),
+            severity: Severity::Critical,
+            title: "Phase 2".to_owned(),
+            summary: "Names".to_owned(),
+            sections: vec![Section {
+                title: "Violations".to_owned(),
+                lines,
+                fields: (0..14).map(|n| Field { name: format!("metric {n}"), value: n.to_string() }).collect(),
+                code: None,
+            }],
+            steps: vec![Step { text: "Look".to_owned(), command: Some("ls ``` <x>".to_owned()) }],
+        }
+    }
+
+    /// What Slack documents as its limits, for whatever is in a message.
+    fn assert_within_limits(payload: &Value) {
+        let blocks = payload["blocks"].as_array().expect("blocks");
+        assert!((1..=50).contains(&blocks.len()), "{} blocks", blocks.len());
+        for block in blocks {
+            let text = block["text"]["text"].as_str();
+            match block["type"].as_str() {
+                Some("header") => assert!((1..=150).contains(&length(text.expect("text")))),
+                Some("section") => {
+                    assert!(text.is_none_or(|text| (1..=3000).contains(&length(text))));
+                    let fields = block["fields"].as_array();
+                    assert!(fields.is_none_or(|fields| (1..=10).contains(&fields.len())));
+                    assert!(text.is_some() || fields.is_some());
+                    for field in fields.into_iter().flatten() {
+                        assert!((1..=2000).contains(&length(field["text"].as_str().expect("text"))));
+                    }
+                }
+                Some("context") => assert_eq!(block["elements"].as_array().map(Vec::len), Some(1)),
+                Some("divider") => {}
+                other => panic!("unknown block {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_in_the_data_can_leave_its_place() {
+        let hostile = ["<!channel> & <@U1>".to_owned(), "x".repeat(3000), "🏀".repeat(2000), "مرحبا".to_owned(), String::new()];
+        let lines: Vec<String> = (0..40).map(|n| format!("{n} {}", hostile[n % hostile.len()])).collect();
+        let payload = payload(&notification(vec![alert(lines)], vec![("<b>".to_owned(), "a\nb".to_owned())]));
+        assert_within_limits(&payload);
+        let text = payload.to_string();
+        assert!(!text.contains("<!channel>") && text.contains("&lt;!channel&gt; &amp; &lt;@U1&gt;"));
+        assert!(text.contains("… and ") && text.contains("more"), "what was left out is counted");
+        assert!(text.contains("ls ''' &lt;x&gt;"));
+    }
+
+    #[test]
+    fn a_message_of_many_alerts_stays_within_the_limits_and_says_what_it_left_out() {
+        let alerts = vec![alert(vec!["x".to_owned()]); 30];
+        let payload = payload(&notification(alerts, Vec::new()));
+        assert_within_limits(&payload);
+        assert!(payload.to_string().contains("more parts"));
+    }
+
+    #[test]
+    fn an_alert_of_empty_texts_has_no_empty_block() {
+        let empty = Alert { title: String::new(), summary: String::new(), sections: vec![Section { title: String::new(), lines: Vec::new(), fields: Vec::new(), code: None }], steps: Vec::new(), ..alert(Vec::new()) };
+        assert_within_limits(&payload(&notification(vec![empty], Vec::new())));
+    }
+}

@@ -1,0 +1,124 @@
+//! One run's way to the backends: what it was granted, what it asked, and what it wanted to tell people.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use serde::Serialize;
+
+use super::{Backends, grant};
+use crate::{
+    config::Grants,
+    contract::{Error, slack::Alert},
+};
+
+/// A host call that a run made.
+#[derive(Debug, Clone, Serialize)]
+pub struct Call {
+    /// `warehouse.query`, `git.changes`, …
+    pub name: &'static str,
+    /// What was asked: the SQL, the paths, the service, the channel.
+    pub asked: String,
+    /// How long the answer took.
+    #[serde(rename = "seconds", serialize_with = "seconds")]
+    pub duration: Duration,
+    /// Why there was no answer.
+    pub error: Option<String>,
+}
+
+fn seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(duration.as_secs_f64())
+}
+
+/// What one run may reach. When it is dropped, what it still asks is called off.
+#[derive(Debug)]
+pub struct Session {
+    pub(super) plugin: String,
+    pub(super) grants: Grants,
+    pub(super) backends: Arc<Backends>,
+    over: Arc<AtomicBool>,
+    record: Mutex<Record>,
+}
+
+#[derive(Debug, Default)]
+struct Record {
+    calls: Vec<Call>,
+    alerts: Vec<Alert>,
+}
+
+impl Session {
+    /// For one run of a plugin.
+    pub fn new(plugin: &str, grants: Grants, backends: Arc<Backends>) -> Self {
+        Self {
+            plugin: plugin.to_owned(),
+            grants,
+            backends,
+            over: Arc::default(),
+            record: Mutex::default(),
+        }
+    }
+
+    /// Asks a backend, and records that.
+    pub(super) async fn call<T>(
+        &self,
+        name: &'static str,
+        asked: String,
+        answer: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let started = Instant::now();
+        let answer = answer.await;
+        let error = answer.as_ref().err().map(|error| error.message().to_owned());
+        let call = Call { name, asked, duration: started.elapsed(), error };
+        self.record(|record| record.calls.push(call));
+        answer
+    }
+
+    pub(super) fn allow(&self, call: &str, wish: grant::Wish<'_>) -> Result<(), Error> {
+        grant::check(&self.plugin, &self.grants, call, wish)
+    }
+
+    pub(super) fn alert(&self, alert: Alert) -> usize {
+        self.record(|record| {
+            record.alerts.push(alert);
+            record.alerts.len()
+        })
+    }
+
+    /// Becomes true when the run is over, so that work on another thread can stop.
+    pub(super) fn over(&self) -> Arc<AtomicBool> {
+        self.over.clone()
+    }
+
+    /// What was asked, and what people are to be told.
+    pub fn take(&self) -> (Vec<Call>, Vec<Alert>) {
+        self.record(|record| (std::mem::take(&mut record.calls), std::mem::take(&mut record.alerts)))
+    }
+
+    fn record<T>(&self, change: impl FnOnce(&mut Record) -> T) -> T {
+        change(&mut self.record.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Calls off what is still asked.
+    pub fn end(&self) {
+        self.over.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Runs blocking work on a thread of its own; a panic there is an error here.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(Error::Unavailable(format!("the backend stopped unexpectedly: {error}"))))
+}

@@ -1,0 +1,109 @@
+//! `deployments`: what is deployed, from a JSON file.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use wasmtime::component::{Accessor, HasSelf};
+
+use super::{calls::blocking, grant::Wish};
+use crate::{
+    contract::{
+        Error,
+        deployments::{Deployment, Host, HostWithStore},
+    },
+    sandbox::RunState,
+};
+
+impl Host for RunState {}
+
+impl HostWithStore<RunState> for HasSelf<RunState> {
+    async fn lookup(accessor: &Accessor<RunState, Self>, service: String) -> Result<Option<Deployment>, Error> {
+        let session = accessor.with(|mut access| access.get().session());
+        let answer = async {
+            session.allow("lookup", Wish::Service(&service))?;
+            let file = session.backends.deployments.clone();
+            let file = file.ok_or_else(|| {
+                Error::Unavailable("lookup failed: host.toml has no [deployments]; add one with kind = \"file\"".to_owned())
+            })?;
+            let wanted = service.clone();
+            blocking(move || file.lookup(&wanted)).await
+        };
+        session.call("deployments.lookup", service.clone(), answer).await
+    }
+}
+
+/// A JSON file with a list of deployments, written by whoever deploys:
+///
+/// ```json
+/// [{ "service": "prediction-worker", "revision": "prediction-worker-00042-abc", "commit": "3f2a…",
+///    "deployed": "2026-02-04T15:00:00Z", "serves_latest": true, "min_instances": 0 }]
+/// ```
+///
+/// `commit` may be left out; everything else is needed. The file is read anew for each lookup.
+#[derive(Debug, Clone)]
+pub struct File {
+    path: PathBuf,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    service: String,
+    revision: String,
+    #[serde(default)]
+    commit: Option<String>,
+    deployed: jiff::Timestamp,
+    serves_latest: bool,
+    min_instances: u32,
+}
+
+impl File {
+    /// The file must exist when it is asked, not before.
+    pub fn new(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    fn lookup(&self, service: &str) -> Result<Option<Deployment>, Error> {
+        let unusable = |error: &dyn std::fmt::Display| {
+            Error::Unavailable(format!("lookup failed: {}: {error}", self.path.display()))
+        };
+        let text = std::fs::read_to_string(&self.path).map_err(|error| unusable(&error))?;
+        let entries: Vec<Entry> = serde_json::from_str(&text).map_err(|error| unusable(&error))?;
+        let mut found = entries.into_iter().filter(|entry| entry.service == service);
+        match (found.next(), found.next()) {
+            (Some(_), Some(_)) => Err(unusable(&format!("{service} is listed twice"))),
+            (found, _) => Ok(found.map(|entry| Deployment {
+                service: entry.service,
+                revision: entry.revision,
+                commit: entry.commit.filter(|commit| !commit.trim().is_empty()),
+                deployed: entry.deployed.as_second(),
+                serves_latest: entry.serves_latest,
+                min_instances: entry.min_instances,
+            })),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lookup(text: &str, service: &str) -> Result<Option<Deployment>, Error> {
+        let directory = tempfile::tempdir().expect("directory");
+        let path = directory.path().join("deployments.json");
+        std::fs::write(&path, text).expect("written");
+        File::new(path).lookup(service)
+    }
+
+    #[test]
+    fn a_service_is_found_or_not_and_a_bad_file_is_an_error() {
+        let entry = r#"{"service":"a","revision":"a-1","commit":" ","deployed":"2026-02-04T15:00:00Z","serves_latest":true,"min_instances":1}"#;
+        let found = lookup(&format!("[{entry}]"), "a").expect("readable").expect("listed");
+        assert_eq!((found.revision.as_str(), found.commit, found.deployed), ("a-1", None, 1_770_217_200));
+        assert_eq!(lookup(&format!("[{entry}]"), "b"), Ok(None));
+        assert!(lookup(&format!("[{entry},{entry}]"), "a").expect_err("twice").message().contains("a is listed twice"));
+        assert!(lookup("[", "a").expect_err("cut off").message().contains("deployments.json"));
+        assert!(lookup("", "a").is_err());
+        assert!(lookup(r#"[{"service":"a"}]"#, "a").expect_err("incomplete").message().contains("revision"));
+    }
+}

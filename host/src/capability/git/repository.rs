@@ -1,0 +1,230 @@
+//! One repository: opening it, gathering the lookups that are asked at once, and answering them from one history.
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use gix::{ObjectId, objs::Kind};
+use tokio::sync::oneshot;
+
+use super::history::{History, Watch};
+use crate::contract::{
+    Error,
+    git::{Base, Commit, History as Changes},
+};
+
+/// A question about the history.
+#[derive(Debug)]
+pub(super) enum Lookup {
+    Latest { paths: Vec<String> },
+    Changes { base: Base, paths: Vec<String>, limit: u32 },
+    Missing { paths: Vec<String> },
+}
+
+/// Its answer, of the same name.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Latest(Option<Commit>),
+    Changes(Changes),
+    Missing(Vec<String>),
+}
+
+impl Answer {
+    pub(super) fn unexpected(&self) -> Error {
+        Error::Unavailable(format!("the repository answered another question: {self:?}"))
+    }
+}
+
+type Waiting = (Lookup, oneshot::Sender<Result<Answer, Error>>);
+
+/// A repository that checks may ask about.
+#[derive(Debug, Clone)]
+pub struct Repository(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    name: String,
+    path: PathBuf,
+    branch: String,
+    waiting: Mutex<Vec<Waiting>>,
+}
+
+impl Repository {
+    /// It must exist when it is asked, not before.
+    pub fn new(name: &str, path: PathBuf, branch: &str) -> Self {
+        let (name, branch) = (name.to_owned(), branch.to_owned());
+        Self(Arc::new(Inner { name, path, branch, waiting: Mutex::default() }))
+    }
+
+    /// Asks, together with everyone else who asks now.
+    pub(super) async fn ask(&self, lookup: Lookup) -> Result<Answer, Error> {
+        let (sender, receiver) = oneshot::channel();
+        self.waiting().push((lookup, sender));
+        // The guest starts its lookups one after another before it waits for any of them: let the others join first.
+        tokio::task::yield_now().await;
+        let gathered = std::mem::take(&mut *self.waiting());
+        if !gathered.is_empty() {
+            let this = self.0.clone();
+            tokio::task::spawn_blocking(move || this.answer(gathered));
+        }
+        receiver.await.unwrap_or_else(|_| Err(self.0.unavailable("the lookup stopped unexpectedly")))
+    }
+
+    fn waiting(&self) -> std::sync::MutexGuard<'_, Vec<Waiting>> {
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn answer(&self, gathered: Vec<Waiting>) {
+        let (lookups, senders): (Vec<_>, Vec<_>) = gathered.into_iter().unzip();
+        let answers = self.answers(&lookups);
+        for (sender, answer) in senders.into_iter().zip(answers) {
+            // A run that is over no longer listens.
+            let _ = sender.send(answer);
+        }
+    }
+
+    fn answers(&self, lookups: &[Lookup]) -> Vec<Result<Answer, Error>> {
+        let mut watches = Vec::new();
+        let places: Vec<Result<Vec<usize>, Error>> =
+            lookups.iter().map(|lookup| self.watch(lookup, &mut watches)).collect();
+        let opened = self.open().and_then(|repository| {
+            let head = self.head(&repository)?;
+            Ok((repository, head))
+        });
+        let (repository, head) = match opened {
+            Ok(opened) => opened,
+            Err(error) => return lookups.iter().map(|_| Err(error.clone())).collect(),
+        };
+        let mut history = History::new(&repository, &watches);
+        lookups
+            .iter()
+            .zip(places)
+            .map(|(lookup, places)| self.one(&mut history, head, lookup, &places?))
+            .collect()
+    }
+
+    fn one(&self, history: &mut History<'_>, head: ObjectId, lookup: &Lookup, places: &[usize]) -> Result<Answer, Error> {
+        let broken = |error: anyhow::Error| self.unavailable(&format!("{error:#}"));
+        match lookup {
+            Lookup::Latest { .. } => {
+                let latest = history.latest(head, places).map_err(broken)?;
+                let commit = latest.map(|id| history.commit(id)).transpose().map_err(broken)?;
+                Ok(Answer::Latest(commit))
+            }
+            Lookup::Changes { base, limit, .. } => {
+                let ids = match base {
+                    Base::Commit(id) => {
+                        let base = self.find(history.repository(), id)?;
+                        history.since_commit(head, base, places)
+                    }
+                    Base::Time(seconds) => history.since_time(head, *seconds, places),
+                }
+                .map_err(broken)?;
+                let commits = ids.iter().take(*limit as usize).map(|id| history.commit(*id));
+                let commits = commits.collect::<anyhow::Result<_>>().map_err(broken)?;
+                let total = u32::try_from(ids.len()).unwrap_or(u32::MAX);
+                Ok(Answer::Changes(Changes { commits, total }))
+            }
+            Lookup::Missing { paths } => {
+                let present = history.present(head, places).map_err(broken)?;
+                let missing = paths.iter().zip(present).filter(|(_, present)| !present);
+                Ok(Answer::Missing(missing.map(|(path, _)| path.clone()).collect()))
+            }
+        }
+    }
+
+    /// Where each of a lookup's paths stands in the list of all paths.
+    fn watch(&self, lookup: &Lookup, watches: &mut Vec<Watch>) -> Result<Vec<usize>, Error> {
+        let (Lookup::Latest { paths } | Lookup::Changes { paths, .. } | Lookup::Missing { paths }) = lookup;
+        let mut known: HashMap<Watch, usize> =
+            watches.iter().enumerate().map(|(place, watch)| (watch.clone(), place)).collect();
+        paths
+            .iter()
+            .map(|path| {
+                let watch = Watch::new(path).ok_or_else(|| {
+                    Error::Invalid(format!(
+                        "`{path}` is no path in a repository: write it from the root, with /, without . and .."
+                    ))
+                })?;
+                Ok(*known.entry(watch).or_insert_with_key(|watch| {
+                    watches.push(watch.clone());
+                    watches.len() - 1
+                }))
+            })
+            .collect()
+    }
+
+    fn open(&self) -> Result<gix::Repository, Error> {
+        let mut repository = gix::open_opts(&self.path, gix::open::Options::isolated())
+            .map_err(|error| self.unavailable(&format!("it cannot be opened: {error:#}")))?;
+        if repository.is_shallow().map_err(|error| self.unavailable(&format!("{error:#}")))? {
+            return Err(self.unavailable(
+                "it is a shallow clone, whose history is cut off; run `git fetch --unshallow` in it",
+            ));
+        }
+        // Trees are met again and again along the walk; 32 MiB hold those of a few thousand commits.
+        repository.object_cache_size_if_unset(32 << 20);
+        Ok(repository)
+    }
+
+    /// The commit that the branch points to.
+    fn head(&self, repository: &gix::Repository) -> Result<ObjectId, Error> {
+        let branch = &self.branch;
+        let local = format!("refs/heads/{branch}");
+        let remote = format!("refs/remotes/origin/{branch}");
+        for name in [local, remote] {
+            let found = repository
+                .try_find_reference(name.as_str())
+                .map_err(|error| self.unavailable(&format!("branch {branch}: {error:#}")))?;
+            if let Some(mut reference) = found {
+                let id = reference
+                    .peel_to_id()
+                    .map_err(|error| self.unavailable(&format!("branch {branch}: {error:#}")))?;
+                return Ok(id.detach());
+            }
+        }
+        let problem = match repository.head_name() {
+            Ok(Some(head)) if head.as_bstr() == format!("refs/heads/{branch}").as_str() => {
+                format!("branch {branch} has no commit yet")
+            }
+            _ => format!("it has no branch {branch}; set git.{}.branch in host.toml", self.name),
+        };
+        Err(self.unavailable(&problem))
+    }
+
+    /// A commit by its hash or a unique prefix of it.
+    fn find(&self, repository: &gix::Repository, id: &str) -> Result<ObjectId, Error> {
+        let not_found = || {
+            Error::NotFound(format!(
+                "repository {} has no commit {id}: fetch it, or deploy from a commit that was pushed",
+                self.name
+            ))
+        };
+        let hexadecimal = id.len() >= 4 && id.chars().all(|c| c.is_ascii_hexdigit());
+        if !hexadecimal {
+            return Err(Error::Invalid(format!("`{id}` is no commit: a hash, or at least 4 digits of one, is needed")));
+        }
+        let prefix = gix::hash::Prefix::from_hex(&id.to_ascii_lowercase()).map_err(|_| not_found())?;
+        let found = repository.objects.lookup_prefix(prefix, None).map_err(|error| self.unavailable(&format!("{error:#}")))?;
+        let id = match found {
+            Some(Ok(id)) => id,
+            Some(Err(())) => {
+                return Err(Error::Invalid(format!("`{id}` is the beginning of several hashes; write more of it")));
+            }
+            None => return Err(not_found()),
+        };
+        let object = repository.find_object(id).map_err(|error| self.unavailable(&format!("{error:#}")))?;
+        match object.peel_to_kind(Kind::Commit) {
+            Ok(commit) => Ok(commit.id),
+            Err(_) => Err(not_found()),
+        }
+    }
+
+    fn unavailable(&self, problem: &str) -> Error {
+        Error::Unavailable(format!("repository {} at {}: {problem}", self.name, self.path.display()))
+    }
+}

@@ -1,0 +1,72 @@
+//! Whether a plugin may do what it asks: one small function, so that there is one place to trust.
+
+use crate::{config::Grants, contract::Error};
+
+/// What a call reaches for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Wish<'a> {
+    Dataset(&'a str),
+    Repository(&'a str),
+    Service(&'a str),
+    Channel(&'a str),
+}
+
+/// Denies what is not granted, and names the line of host.toml that would allow it.
+pub(super) fn check(plugin: &str, grants: &Grants, call: &str, wish: Wish<'_>) -> Result<(), Error> {
+    let (kind, name, key, granted) = match wish {
+        Wish::Dataset(name) => ("dataset", name, "warehouse", &grants.warehouse),
+        Wish::Repository(name) => ("repository", name, "git", &grants.git),
+        Wish::Service(name) => ("service", name, "deployments", &grants.deployments),
+        Wish::Channel(name) => ("channel", name, "slack", &grants.slack),
+    };
+    let all = matches!(wish, Wish::Service(_)) && granted.iter().any(|granted| granted == "*");
+    if all || granted.iter().any(|granted| granted == name) {
+        return Ok(());
+    }
+    Err(Error::Denied(format!(
+        "{call} denied: {kind} {name} is not granted; add {name:?} to grants.{plugin}.{key} in host.toml"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each line is allowed by the grants, and denied without them.
+    #[test]
+    fn only_what_is_granted_is_allowed() {
+        let grants = Grants {
+            warehouse: vec!["nba_raw".to_owned()],
+            git: vec!["pipeline".to_owned()],
+            deployments: vec!["worker".to_owned()],
+            slack: vec!["#alerts".to_owned()],
+            ..Grants::default()
+        };
+        let cases = [
+            ("query", Wish::Dataset("nba_raw"), Wish::Dataset("nba_reference"), "grants.p.warehouse"),
+            ("query", Wish::Dataset("nba_raw"), Wish::Dataset("*"), "grants.p.warehouse"),
+            ("query", Wish::Dataset("nba_raw"), Wish::Dataset("NBA_RAW"), "grants.p.warehouse"),
+            ("latest", Wish::Repository("pipeline"), Wish::Repository("secrets"), "grants.p.git"),
+            ("lookup", Wish::Service("worker"), Wish::Service("worker2"), "grants.p.deployments"),
+            ("post", Wish::Channel("#alerts"), Wish::Channel("#general"), "grants.p.slack"),
+        ];
+        for (call, allowed, denied, key) in cases {
+            assert_eq!(check("p", &grants, call, allowed), Ok(()));
+            for grants in [&grants, &Grants::default()] {
+                let error = check("p", grants, call, denied).expect_err("denied");
+                assert!(error.message().contains(key) && error.message().starts_with(call), "{error:?}");
+            }
+            assert!(check("p", &Grants::default(), call, allowed).is_err());
+        }
+    }
+
+    #[test]
+    fn all_services_can_be_granted_and_all_of_nothing_else() {
+        let all = vec!["*".to_owned()];
+        let grants = Grants { deployments: all.clone(), warehouse: all.clone(), git: all.clone(), slack: all, ..Grants::default() };
+        assert_eq!(check("p", &grants, "lookup", Wish::Service("any")), Ok(()));
+        for wish in [Wish::Dataset("any"), Wish::Repository("any"), Wish::Channel("#any")] {
+            assert!(check("p", &grants, "call", wish).is_err());
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! What may be asked at all, on any warehouse: one SELECT, on tables that are written out.
+//! The parser decides here; the engine decides once more.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    ops::ControlFlow,
+};
+
+use sqlparser::{
+    ast::{Cte, ObjectName, ObjectNamePart, Query, SetExpr, Statement, TableFactor, Visit, Visitor},
+    dialect::BigQueryDialect,
+    parser::Parser,
+};
+
+use crate::contract::Error;
+
+/// A SELECT that may be asked, if its datasets are granted.
+#[derive(Debug)]
+pub(super) struct Select {
+    pub(super) query: Box<Query>,
+    /// Every dataset that a table in it belongs to.
+    pub(super) datasets: BTreeSet<String>,
+}
+
+/// A table, as its path says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TablePath {
+    pub(super) dataset: String,
+    pub(super) table: String,
+}
+
+/// Reads SQL; `project` is the project that tables may be prefixed with.
+pub(super) fn read(sql: &str, project: Option<&str>) -> Result<Select, Error> {
+    let mut statements = Parser::parse_sql(&BigQueryDialect {}, sql)
+        .map_err(|error| Error::Invalid(format!("query failed: it does not parse: {}", plain(&error.to_string()))))?;
+    let (Some(statement), true) = (statements.pop(), statements.is_empty()) else {
+        return Err(refused(if sql.trim().is_empty() { "it is empty" } else { "it is several statements" }));
+    };
+    let Statement::Query(query) = statement else {
+        return Err(refused(&format!("it is no SELECT but `{}`", first_word(&statement.to_string()))));
+    };
+    let mut tables = Tables { project, ctes: HashSet::new(), datasets: BTreeSet::new() };
+    match query.visit(&mut tables) {
+        ControlFlow::Break(error) => Err(error),
+        ControlFlow::Continue(()) => Ok(Select { query, datasets: tables.datasets }),
+    }
+}
+
+/// The dataset and table of a path, `dataset.table` or `project.dataset.table`, with any part or all of it in backticks.
+pub(super) fn table_path(name: &ObjectName, project: Option<&str>) -> Result<TablePath, Error> {
+    let parts = path_parts(name)?;
+    let wrong = |why: &str| Error::Invalid(format!("query failed: table `{}` {why}", parts.join(".")));
+    if parts.iter().any(|part| part.eq_ignore_ascii_case("INFORMATION_SCHEMA")) {
+        return Err(wrong("is metadata: ask for it with `tables`, which scans nothing"));
+    }
+    let (found, dataset, table) = match parts.as_slice() {
+        [dataset, table] => (None, dataset, table),
+        [project, dataset, table] => (Some(project), dataset, table),
+        [_] => return Err(wrong("has no dataset: write dataset.table")),
+        _ => return Err(wrong("has too many parts: write dataset.table")),
+    };
+    if let Some(found) = found.filter(|found| Some(found.as_str()) != project) {
+        return Err(wrong(&match project {
+            Some(project) => format!("is in project {found}, and only {project} is configured"),
+            None => format!("is in project {found}, and host.toml sets no warehouse.project"),
+        }));
+    }
+    if table.contains('*') {
+        return Err(wrong("is a wildcard: name one table"));
+    }
+    let plain = |part: &str, extra: &str| {
+        !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || c == '_' || extra.contains(c))
+    };
+    if !plain(dataset, "") || !plain(table, "- ") {
+        return Err(wrong("is no name of a table"));
+    }
+    Ok(TablePath { dataset: dataset.clone(), table: table.clone() })
+}
+
+fn path_parts(name: &ObjectName) -> Result<Vec<String>, Error> {
+    let mut parts = Vec::new();
+    for part in &name.0 {
+        match part {
+            ObjectNamePart::Identifier(ident) => parts.extend(ident.value.split('.').map(str::to_owned)),
+            ObjectNamePart::Function(function) => {
+                return Err(refused(&format!("table functions are not supported: {}", function.name)));
+            }
+        }
+    }
+    Ok(parts)
+}
+
+struct Tables<'p> {
+    project: Option<&'p str>,
+    ctes: HashSet<String>,
+    datasets: BTreeSet<String>,
+}
+
+impl Visitor for Tables<'_> {
+    type Break = Error;
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Error> {
+        // Names from WITH have one part, tables at least two: neither can be taken for the other.
+        let ctes = query.with.iter().flat_map(|with| &with.cte_tables);
+        self.ctes.extend(ctes.map(|Cte { alias, .. }| alias.name.value.to_lowercase()));
+        match query.body.as_ref() {
+            SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => {
+                ControlFlow::Break(refused("it would change data"))
+            }
+            _ => ControlFlow::Continue(()),
+        }
+    }
+
+    fn pre_visit_statement(&mut self, statement: &Statement) -> ControlFlow<Error> {
+        ControlFlow::Break(refused(&format!("it has a statement in it: `{}`", first_word(&statement.to_string()))))
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<Error> {
+        match factor {
+            TableFactor::Table { name, args: None, .. } => match self.add(name) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => ControlFlow::Break(error),
+            },
+            TableFactor::Table { name, .. } | TableFactor::Function { name, .. } => {
+                ControlFlow::Break(refused(&format!("table functions are not supported: {name}")))
+            }
+            TableFactor::TableFunction { expr, .. } => {
+                ControlFlow::Break(refused(&format!("table functions are not supported: {expr}")))
+            }
+            _ => ControlFlow::Continue(()),
+        }
+    }
+}
+
+impl Tables<'_> {
+    fn add(&mut self, name: &ObjectName) -> Result<(), Error> {
+        let parts = path_parts(name)?;
+        if let [only] = parts.as_slice()
+            && self.ctes.contains(&only.to_lowercase())
+        {
+            return Ok(());
+        }
+        self.datasets.insert(table_path(name, self.project)?.dataset);
+        Ok(())
+    }
+}
+
+fn refused(why: &str) -> Error {
+    Error::Invalid(format!("query refused: {why}; one SELECT is what a check may ask"))
+}
+
+fn first_word(text: &str) -> &str {
+    text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default()
+}
+
+fn plain(message: &str) -> String {
+    message.trim_start_matches("sql parser error: ").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_select_on_written_out_tables_is_read() {
+        let cases: &[(&str, &[&str])] = &[
+            ("SELECT 1", &[]),
+            ("SELECT * FROM nba_raw.games", &["nba_raw"]),
+            ("SELECT * FROM `nba_raw.games`", &["nba_raw"]),
+            ("SELECT * FROM `nba_raw`.`games`", &["nba_raw"]),
+            ("SELECT * FROM `my-project.nba_raw.games`", &["nba_raw"]),
+            ("SELECT * FROM my-project.nba_raw.games", &["nba_raw"]),
+            ("SELECT * FROM a.b JOIN c.d USING (x)", &["a", "c"]),
+            ("SELECT (SELECT MAX(x) FROM a.b) FROM c.d WHERE x IN (SELECT x FROM e.f)", &["a", "c", "e"]),
+            ("WITH games AS (SELECT * FROM a.b) SELECT * FROM games", &["a"]),
+            ("WITH games AS (SELECT * FROM a.b) SELECT * FROM Games UNION ALL SELECT * FROM c.d", &["a", "c"]),
+            ("SELECT * FROM a.b -- FROM c.d\n", &["a"]),
+            ("SELECT 'FROM c.d' FROM a.b /* FROM e.f */", &["a"]),
+            ("SELECT 1;", &[]),
+        ];
+        for (sql, datasets) in cases {
+            let select = read(sql, Some("my-project")).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+            assert!(select.datasets.iter().map(String::as_str).eq(datasets.iter().copied()), "{sql}: {:?}", select.datasets);
+        }
+    }
+
+    /// A name from WITH that shadows a dataset's table gives no way to the table.
+    #[test]
+    fn a_cte_never_stands_for_a_table_with_a_dataset() {
+        let select = read("WITH nba_raw AS (SELECT 1 AS x) SELECT * FROM nba_raw.games", None).expect("a SELECT");
+        assert!(select.datasets.contains("nba_raw"));
+        assert!(read("SELECT * FROM (WITH t AS (SELECT 1 AS x) SELECT * FROM t), `t.u`", None).is_ok());
+    }
+
+    #[test]
+    fn everything_else_is_refused_with_the_reason() {
+        let cases = [
+            ("", "it is empty"),
+            ("   -- nothing", "does not parse"),
+            ("SELEC 1", "does not parse"),
+            ("SELECT * FROM a.b; SELECT 2", "several statements"),
+            ("SELECT * FROM a.b; DROP TABLE a.b", "several statements"),
+            ("DELETE FROM a.b WHERE TRUE", "no SELECT but `DELETE`"),
+            ("INSERT INTO a.b VALUES (1)", "no SELECT but `INSERT`"),
+            ("UPDATE a.b SET x = 1 WHERE TRUE", "no SELECT but `UPDATE`"),
+            ("CREATE TABLE a.b AS SELECT 1", "no SELECT but `CREATE`"),
+            ("EXECUTE IMMEDIATE 'SELECT 1'", "no SELECT but `EXECUTE`"),
+            ("DECLARE x INT64", "no SELECT but `DECLARE`"),
+            ("EXPORT DATA OPTIONS() AS SELECT 1", "does not parse"),
+            ("SELECT * FROM games", "has no dataset"),
+            ("SELECT * FROM `other.nba_raw.games`", "is in project other"),
+            ("SELECT * FROM a.b.c.d", "too many parts"),
+            ("SELECT * FROM `a.games_*`", "is a wildcard"),
+            ("SELECT * FROM a.INFORMATION_SCHEMA.TABLES", "ask for it with `tables`"),
+            ("SELECT * FROM `a.information_schema.tables`", "ask for it with `tables`"),
+            ("SELECT * FROM EXTERNAL_QUERY('connection', 'SELECT 1')", "table functions"),
+            ("SELECT * FROM a.f(1)", "table functions"),
+        ];
+        for (sql, expected) in cases {
+            let error = read(sql, Some("my-project")).expect_err(sql);
+            assert!(error.message().contains(expected), "{sql}: {error:?}");
+        }
+    }
+}

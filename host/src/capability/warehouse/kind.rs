@@ -1,0 +1,122 @@
+//! GoogleSQL types in the embedded engine: how each is written in a column's declaration, how it is stored,
+//! and what a value of it becomes for a guest.
+
+use rusqlite::types::ValueRef;
+
+use super::dates;
+use crate::contract::{Error, Value};
+
+/// The type of an expression.
+///
+/// | GoogleSQL | in a file | while it is computed with |
+/// |---|---|---|
+/// | INT64, BOOL | integer | the same |
+/// | FLOAT64, NUMERIC, BIGNUMERIC | real or integer | the same |
+/// | STRING, JSON, TIME, DATETIME | text | the same |
+/// | BYTES | blob | the same |
+/// | DATE | text, `2026-02-05` | the same |
+/// | TIMESTAMP | text with a zone, `2026-02-05 06:30:00 UTC`, or whole seconds since 1970 | microseconds since 1970 |
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Int64,
+    Float64,
+    Bool,
+    String,
+    Bytes,
+    Date,
+    Datetime,
+    Time,
+    Timestamp,
+    /// A NULL that is written out: it fits everywhere.
+    Null,
+    /// A column of a SQLite view without a declared type: what it holds decides.
+    Any,
+}
+
+impl Kind {
+    /// From a column's declaration; none when it is no GoogleSQL type (or SQLite's name for one).
+    pub(super) fn declared(declaration: &str) -> Option<Self> {
+        let name = declaration.split('(').next().unwrap_or_default().trim().to_ascii_uppercase();
+        Some(match name.as_str() {
+            "INT64" | "INTEGER" | "INT" | "BIGINT" | "SMALLINT" => Self::Int64,
+            "FLOAT64" | "FLOAT" | "REAL" | "DOUBLE" | "NUMERIC" | "BIGNUMERIC" | "DECIMAL" => Self::Float64,
+            "BOOL" | "BOOLEAN" => Self::Bool,
+            "STRING" | "TEXT" | "VARCHAR" | "JSON" => Self::String,
+            "BYTES" | "BLOB" => Self::Bytes,
+            "DATE" => Self::Date,
+            "DATETIME" => Self::Datetime,
+            "TIME" => Self::Time,
+            "TIMESTAMP" => Self::Timestamp,
+            "" => Self::Any,
+            _ => return None,
+        })
+    }
+
+    /// GoogleSQL's name.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Int64 | Self::Null => "INT64",
+            Self::Float64 => "FLOAT64",
+            Self::Bool => "BOOL",
+            Self::String | Self::Any => "STRING",
+            Self::Bytes => "BYTES",
+            Self::Date => "DATE",
+            Self::Datetime => "DATETIME",
+            Self::Time => "TIME",
+            Self::Timestamp => "TIMESTAMP",
+        }
+    }
+
+    pub(super) fn is_numeric(self) -> bool {
+        matches!(self, Self::Int64 | Self::Float64 | Self::Null | Self::Any)
+    }
+
+    /// The type that both can be compared as; none when GoogleSQL has no common one.
+    pub(super) fn common(self, other: Self) -> Option<Self> {
+        match (self, other) {
+            (one, other) if one == other => Some(one),
+            (Self::Null | Self::Any, other) => Some(other),
+            (one, Self::Null | Self::Any) => Some(one),
+            (Self::Int64, Self::Float64) | (Self::Float64, Self::Int64) => Some(Self::Float64),
+            _ => None,
+        }
+    }
+
+    /// What a guest gets. Data that is not of its column's type is an error, not a value.
+    pub(super) fn value(self, column: &str, found: ValueRef<'_>) -> Result<Value, Error> {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ok(match (self, found) {
+            (_, ValueRef::Null) => Value::Null,
+            (Self::Int64, ValueRef::Integer(number)) => Value::Integer(number),
+            (Self::Float64, ValueRef::Real(number)) => Value::Float(number),
+            (Self::Float64, ValueRef::Integer(number)) => Value::Float(number as f64),
+            (Self::Bool, ValueRef::Integer(number @ (0 | 1))) => Value::Boolean(number == 1),
+            (Self::Date, ValueRef::Text(bytes)) if dates::date(&text(bytes)).is_some() => Value::Date(text(bytes)),
+            (Self::Timestamp, ValueRef::Integer(micros)) => Value::Timestamp(micros.div_euclid(1_000_000)),
+            (Self::String | Self::Datetime | Self::Time, ValueRef::Text(bytes)) => Value::Text(text(bytes)),
+            (Self::Bytes, ValueRef::Blob(bytes) | ValueRef::Text(bytes)) => {
+                Value::Text(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+            }
+            (Self::Any | Self::Null, ValueRef::Integer(number)) => Value::Integer(number),
+            (Self::Any | Self::Null, ValueRef::Real(number)) => Value::Float(number),
+            (Self::Any | Self::Null, ValueRef::Text(bytes)) => Value::Text(text(bytes)),
+            (kind, found) => {
+                return Err(Error::Unavailable(format!(
+                    "query failed: column {column} is {} and holds {}, which is none",
+                    kind.name(),
+                    shown(found)
+                )));
+            }
+        })
+    }
+}
+
+fn shown(value: ValueRef<'_>) -> String {
+    match value {
+        ValueRef::Null => "NULL".to_owned(),
+        ValueRef::Integer(number) => number.to_string(),
+        ValueRef::Real(number) => number.to_string(),
+        ValueRef::Text(bytes) => format!("{:?}", String::from_utf8_lossy(bytes).chars().take(40).collect::<String>()),
+        ValueRef::Blob(bytes) => format!("{} bytes", bytes.len()),
+    }
+}

@@ -1,0 +1,61 @@
+//! `warehouse`: one SELECT at a time, on granted datasets.
+
+mod builtin;
+mod dates;
+mod dialect;
+mod expression;
+mod functions;
+mod guard;
+mod kind;
+mod scope;
+mod sqlite;
+
+pub use sqlite::Sqlite;
+
+use wasmtime::component::{Accessor, HasSelf};
+
+use super::{calls::Session, grant::Wish};
+use crate::{
+    contract::{
+        Error,
+        warehouse::{Host, HostWithStore, Parameter, Rows, Table},
+    },
+    sandbox::RunState,
+};
+
+impl Host for RunState {}
+
+impl HostWithStore<RunState> for HasSelf<RunState> {
+    async fn query(
+        accessor: &Accessor<RunState, Self>,
+        sql: String,
+        parameters: Vec<Parameter>,
+    ) -> Result<Rows, Error> {
+        let session = accessor.with(|mut access| access.get().session());
+        let asked = sql.clone();
+        let answer = async {
+            let warehouse = configured(&session, "query")?;
+            let select = guard::read(&sql, warehouse.project())?;
+            for dataset in &select.datasets {
+                session.allow("query", Wish::Dataset(dataset))?;
+            }
+            warehouse.query(select, parameters, session.over()).await
+        };
+        session.call("warehouse.query", asked, answer).await
+    }
+
+    async fn tables(accessor: &Accessor<RunState, Self>, dataset: String) -> Result<Vec<Table>, Error> {
+        let session = accessor.with(|mut access| access.get().session());
+        let answer = async {
+            session.allow("tables", Wish::Dataset(&dataset))?;
+            configured(&session, "tables")?.tables(&dataset, session.over()).await
+        };
+        session.call("warehouse.tables", dataset.clone(), answer).await
+    }
+}
+
+fn configured(session: &Session, call: &str) -> Result<Sqlite, Error> {
+    session.backends.warehouse.clone().ok_or_else(|| {
+        Error::Unavailable(format!("{call} failed: host.toml has no [warehouse]; add one with kind = \"sqlite\""))
+    })
+}

@@ -1,0 +1,270 @@
+//! The embedded warehouse: SQLite, one file a dataset, opened read-only for each question.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeSet, HashMap},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use rusqlite::{
+    Connection, OpenFlags,
+    hooks::{AuthAction, AuthContext, Authorization},
+    types::Value as Stored,
+};
+
+use super::{
+    dates::date, dialect, functions,
+    guard::{Select, TablePath},
+    kind::Kind,
+    scope::{Column, same},
+};
+use crate::{
+    capability::calls::blocking,
+    config::nearest,
+    contract::{
+        Error, Value,
+        warehouse::{self, Parameter, Rows, Table},
+    },
+};
+
+/// How many of the engine's instructions run between two looks at whether the run is over: well under a millisecond.
+const INSTRUCTIONS: i32 = 10_000;
+
+/// A directory of datasets.
+#[derive(Debug, Clone)]
+pub struct Sqlite(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    directory: PathBuf,
+    project: Option<String>,
+}
+
+impl Sqlite {
+    /// The files must exist when they are asked, not before.
+    pub fn new(directory: PathBuf, project: Option<String>) -> Self {
+        Self(Arc::new(Inner { directory, project }))
+    }
+
+    /// The project that tables may be prefixed with.
+    pub(super) fn project(&self) -> Option<&str> {
+        self.0.project.as_deref()
+    }
+
+    /// Asks; stops when `over` becomes true.
+    pub(super) async fn query(
+        &self,
+        select: Select,
+        parameters: Vec<Parameter>,
+        over: Arc<AtomicBool>,
+    ) -> Result<Rows, Error> {
+        let inner = self.0.clone();
+        blocking(move || inner.query(&select, &parameters, over)).await
+    }
+
+    /// The tables of a dataset: what its `__TABLES__` says, when it has one, else their names.
+    pub(super) async fn tables(&self, dataset: &str, over: Arc<AtomicBool>) -> Result<Vec<Table>, Error> {
+        let (inner, dataset) = (self.0.clone(), dataset.to_owned());
+        blocking(move || inner.tables(&dataset, over)).await
+    }
+}
+
+impl Inner {
+    fn query(&self, select: &Select, parameters: &[Parameter], over: Arc<AtomicBool>) -> Result<Rows, Error> {
+        let connection = self.open(&select.datasets, over)?;
+        let mut kinds = HashMap::new();
+        let mut values = HashMap::new();
+        for parameter in parameters {
+            let name = parameter.name.trim_start_matches('@').to_lowercase();
+            let (kind, value) = stored(&parameter.value).ok_or_else(|| {
+                Error::Invalid(format!("query failed: parameter @{name} is no date: {:?}", parameter.value))
+            })?;
+            kinds.insert(name.clone(), kind);
+            values.insert(name, value);
+        }
+        let schema = |path: &TablePath| columns(&connection, path);
+        let translated = dialect::translate(&select.query, &schema, self.project.as_deref(), kinds)?;
+
+        confine(&connection, &select.datasets)?;
+        let mut statement = connection.prepare(&translated.sql).map_err(|error| failed(&error))?;
+        for (name, value) in values {
+            if let Some(index) = statement.parameter_index(&format!("@{name}")).map_err(|error| failed(&error))? {
+                statement.raw_bind_parameter(index, value).map_err(|error| failed(&error))?;
+            }
+        }
+        let mut values = Vec::new();
+        let mut rows = statement.raw_query();
+        while let Some(row) = rows.next().map_err(|error| failed(&error))? {
+            let mut list = Vec::with_capacity(translated.columns.len());
+            for (index, column) in translated.columns.iter().enumerate() {
+                let found = row.get_ref(index).map_err(|error| failed(&error))?;
+                list.push(column.kind.value(&column.name, found)?);
+            }
+            values.push(list);
+        }
+        let columns = translated
+            .columns
+            .into_iter()
+            .map(|column| warehouse::Column { name: column.name, kind: column.kind.name().to_owned() })
+            .collect();
+        Ok(Rows { columns, values, bytes_processed: 0 })
+    }
+
+    fn tables(&self, dataset: &str, over: Arc<AtomicBool>) -> Result<Vec<Table>, Error> {
+        let connection = self.open(&BTreeSet::from([dataset.to_owned()]), over)?;
+        let names = table_names(&connection, dataset)?;
+        if !names.iter().any(|name| name == "__TABLES__") {
+            return Ok(names.into_iter().map(|name| Table { name, rows: None, bytes: None, modified: None }).collect());
+        }
+        let sql = "SELECT table_id, row_count, size_bytes, last_modified_time FROM __TABLES__ ORDER BY table_id";
+        let read = || -> rusqlite::Result<Vec<Table>> {
+            let mut statement = connection.prepare(sql)?;
+            let tables = statement.query_map([], |row| {
+                let unsigned = |number: Option<i64>| number.and_then(|number| u64::try_from(number).ok());
+                Ok(Table {
+                    name: row.get(0)?,
+                    rows: unsigned(row.get(1)?),
+                    bytes: unsigned(row.get(2)?),
+                    modified: row.get::<_, Option<i64>>(3)?.map(|millis| millis.div_euclid(1000)),
+                })
+            })?;
+            tables.collect()
+        };
+        read().map_err(|error| Error::Unavailable(format!("tables failed: {dataset}.__TABLES__: {error}")))
+    }
+
+    /// Opens the datasets, read-only, and nothing else.
+    fn open(&self, datasets: &BTreeSet<String>, over: Arc<AtomicBool>) -> Result<Connection, Error> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_MEMORY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(":memory:", flags).map_err(|error| failed(&error))?;
+        for dataset in datasets {
+            if dataset.is_empty() || !dataset.chars().all(|c| c.is_alphanumeric() || c == '_') {
+                return Err(Error::Invalid(format!("`{dataset}` is no dataset: letters, digits and _ make its name")));
+            }
+            let path = self.directory.join(format!("{dataset}.db"));
+            if !path.is_file() {
+                return Err(self.no_dataset(dataset));
+            }
+            connection
+                .execute(&format!("ATTACH ?1 AS \"{dataset}\""), [read_only(&path)])
+                .map_err(|error| Error::Unavailable(format!("dataset {dataset}: {}: {error}", path.display())))?;
+        }
+        connection.execute_batch("PRAGMA case_sensitive_like = ON; PRAGMA temp_store = MEMORY").map_err(|error| failed(&error))?;
+        functions::register(&connection).map_err(|error| failed(&error))?;
+        connection
+            .progress_handler(INSTRUCTIONS, Some(move || over.load(Ordering::Relaxed)))
+            .map_err(|error| failed(&error))?;
+        Ok(connection)
+    }
+
+    fn no_dataset(&self, dataset: &str) -> Error {
+        let names: Vec<String> = std::fs::read_dir(&self.directory)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".db")?.to_owned()))
+            .collect();
+        Error::NotFound(format!(
+            "there is no dataset {dataset}: no file {dataset}.db in {}{}",
+            self.directory.display(),
+            nearest(dataset, &names)
+        ))
+    }
+}
+
+/// The engine's own word on what a statement may do: read tables of the datasets, and compute.
+fn confine(connection: &Connection, datasets: &BTreeSet<String>) -> Result<(), Error> {
+    let datasets = datasets.clone();
+    let decide = move |context: AuthContext<'_>| match context.action {
+        AuthAction::Select | AuthAction::Recursive => Authorization::Allow,
+        AuthAction::Read { .. } => match context.database_name {
+            // Subqueries and WITH are read without a database.
+            None => Authorization::Allow,
+            Some(name) if datasets.contains(name) => Authorization::Allow,
+            Some(_) => Authorization::Deny,
+        },
+        AuthAction::Function { function_name } if function_name != "load_extension" => Authorization::Allow,
+        _ => Authorization::Deny,
+    };
+    connection.authorizer(Some(decide)).map_err(|error| failed(&error))
+}
+
+fn columns(connection: &Connection, path: &TablePath) -> Result<Vec<Column>, Error> {
+    let TablePath { dataset, table } = path;
+    let unusable = |error: rusqlite::Error| Error::Unavailable(format!("dataset {dataset} cannot be read: {error}"));
+    let wrong = RefCell::new(None);
+    let read = || -> rusqlite::Result<Vec<Column>> {
+        let mut statement = connection.prepare("SELECT name, type FROM pragma_table_xinfo(?1, ?2) WHERE hidden = 0")?;
+        let columns = statement.query_map([table, dataset], |row| {
+            let (name, declared): (String, String) = (row.get(0)?, row.get(1)?);
+            let kind = Kind::declared(&declared);
+            if kind.is_none() {
+                wrong.replace(Some(format!("query failed: column {name} of {dataset}.{table} is declared {declared}, which is no GoogleSQL type")));
+            }
+            let kind = kind.unwrap_or(Kind::Any);
+            Ok(Column { name, kind, stored: kind == Kind::Timestamp })
+        })?;
+        columns.collect()
+    };
+    let columns = read().map_err(unusable)?;
+    if let Some(message) = wrong.into_inner() {
+        return Err(Error::Invalid(message));
+    }
+    if columns.is_empty() {
+        let names = table_names(connection, dataset)?;
+        if !names.iter().any(|name| same(name, table)) {
+            let nearest = nearest(table, &names);
+            return Err(Error::NotFound(format!("query failed: there is no table {dataset}.{table}{nearest}")));
+        }
+    }
+    Ok(columns)
+}
+
+fn table_names(connection: &Connection, dataset: &str) -> Result<Vec<String>, Error> {
+    let read = || -> rusqlite::Result<Vec<String>> {
+        let sql = format!("SELECT name FROM \"{dataset}\".sqlite_schema WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite_%' ORDER BY name");
+        connection.prepare(&sql)?.query_map([], |row| row.get(0))?.collect()
+    };
+    read().map_err(|error| Error::Unavailable(format!("dataset {dataset} cannot be read: {error}")))
+}
+
+/// As an URI that can only be read.
+fn read_only(path: &Path) -> String {
+    let mut uri = "file:".to_owned();
+    for byte in path.to_string_lossy().bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => uri.push(byte.into()),
+            _ => uri += &format!("%{byte:02X}"),
+        }
+    }
+    uri + "?mode=ro"
+}
+
+/// A parameter as the engine computes with it; none for a date that is none.
+fn stored(value: &Value) -> Option<(Kind, Stored)> {
+    Some(match value {
+        Value::Null => (Kind::Null, Stored::Null),
+        Value::Boolean(truth) => (Kind::Bool, Stored::Integer((*truth).into())),
+        Value::Integer(number) => (Kind::Int64, Stored::Integer(*number)),
+        Value::Float(number) => (Kind::Float64, Stored::Real(*number)),
+        Value::Text(text) => (Kind::String, Stored::Text(text.clone())),
+        Value::Date(text) => (Kind::Date, Stored::Text(date(text)?.to_string())),
+        Value::Timestamp(seconds) => (Kind::Timestamp, Stored::Integer(seconds.saturating_mul(1_000_000))),
+    })
+}
+
+fn failed(error: &rusqlite::Error) -> Error {
+    use rusqlite::ErrorCode;
+    match error.sqlite_error_code() {
+        Some(ErrorCode::OperationInterrupted) => Error::TimedOut("query failed: the run is over".to_owned()),
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt | ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::DatabaseBusy) => {
+            Error::Unavailable(format!("query failed: {error}"))
+        }
+        Some(ErrorCode::AuthorizationForStatementDenied) => Error::Denied(format!("query failed: {error}")),
+        _ => Error::Invalid(format!("query failed: {error}")),
+    }
+}

@@ -1,0 +1,269 @@
+//! Results: a table for people, JSON and JUnit for machines; the same data.
+
+use std::{fmt::Write, io::IsTerminal};
+
+use clap::ValueEnum;
+use serde_json::{Value, json};
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+use crate::{
+    contract::{Gate, Report, Verdict},
+    round::Round,
+    run::{Run, Status},
+};
+
+/// How results are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+    /// For CI systems.
+    Junit,
+}
+
+/// The whole round as text.
+pub(super) fn render(round: &Round, format: Format) -> String {
+    match format {
+        Format::Table => {
+            let terminal = std::io::stdout().is_terminal();
+            let width = terminal.then(terminal_size::terminal_size).flatten().map(|(width, _)| usize::from(width.0));
+            table(round, width, terminal && std::env::var_os("NO_COLOR").is_none())
+        }
+        Format::Json => format!("{:#}\n", json(round)),
+        Format::Junit => junit(&round.runs),
+    }
+}
+
+/// One check a line; what does not fit goes on below, under the summary. Through a pipe nothing is cut or broken.
+fn table(round: &Round, width: Option<usize>, color: bool) -> String {
+    let names = round.runs.iter().map(|run| run.check.width()).max().unwrap_or_default().max("CHECK".len());
+    let indent = names + 2 + "RESULT".len() + 2;
+    let room = width.map(|width| width.saturating_sub(indent).max(20));
+    let mut text = String::new();
+    let _ = writeln!(text, "{:names$}  RESULT  SUMMARY", "CHECK");
+    for run in &round.runs {
+        let status = run.status();
+        let padded = format!("{:6}", status.name());
+        let shown = if color { format!("\x1b[{}m{padded}\x1b[0m", paint(status)) } else { padded };
+        let padding = " ".repeat(names - run.check.width());
+        let summary = one_line(&run.summary());
+        let mut lines = room.map_or_else(|| vec![summary.clone()], |room| wrapped(&summary, room)).into_iter();
+        let _ = writeln!(text, "{}{padding}  {shown}  {}", run.check, lines.next().unwrap_or_default());
+        for line in lines {
+            let _ = writeln!(text, "{:indent$}{line}", "");
+        }
+    }
+    let _ = writeln!(text, "\n{}", tally(&round.runs));
+    text
+}
+
+fn paint(status: Status) -> u8 {
+    match status {
+        Status::Pass => 32,
+        Status::Skip => 36,
+        Status::Warn => 33,
+        Status::Fail => 31,
+        Status::Error => 35,
+    }
+}
+
+/// `6 passed, 1 failed, 1 not evaluated. Data of 2026-02-05.`
+fn tally(runs: &[Run]) -> String {
+    let words = [
+        (Status::Pass, "passed"),
+        (Status::Skip, "skipped"),
+        (Status::Warn, "warned"),
+        (Status::Fail, "failed"),
+        (Status::Error, "not evaluated"),
+    ];
+    let counted = words.iter().filter_map(|(status, word)| {
+        let count = runs.iter().filter(|run| run.status() == *status).count();
+        (count > 0).then(|| format!("{count} {word}"))
+    });
+    let counted = counted.collect::<Vec<_>>().join(", ");
+    let mut dates: Vec<String> = runs.iter().map(|run| run.data_date.to_string()).collect();
+    dates.sort();
+    dates.dedup();
+    match runs.is_empty() {
+        true => "There is no check to run.".to_owned(),
+        false => format!("{counted}. Data of {}.", dates.join(", ")),
+    }
+}
+
+fn one_line(text: &str) -> String {
+    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    clean.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Broken at spaces; a word that is wider than the room is broken where it must be.
+fn wrapped(text: &str, room: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut used = 0;
+    for word in text.split(' ') {
+        let space = usize::from(used > 0);
+        if used + space + word.width() > room && used > 0 {
+            lines.push(String::new());
+            used = 0;
+        }
+        let Some(line) = lines.last_mut() else { break };
+        if used > 0 {
+            line.push(' ');
+            used += 1;
+        }
+        for character in word.chars() {
+            let wide = character.width().unwrap_or_default();
+            if used + wide > room {
+                lines.push(String::new());
+                used = 0;
+            }
+            if let Some(line) = lines.last_mut() {
+                line.push(character);
+            }
+            used += wide;
+        }
+    }
+    lines
+}
+
+fn json(round: &Round) -> Value {
+    let receipts: Vec<Value> = round
+        .notifications
+        .iter()
+        .zip(&round.receipts)
+        .map(|(notification, receipt)| {
+            json!({
+                "channel": notification.channel,
+                "group": notification.group,
+                "title": notification.title,
+                "delivered": receipt.problem.is_none(),
+                "problem": receipt.problem,
+            })
+        })
+        .collect();
+    json!({
+        "exit_code": round.exit_code(),
+        "runs": round.runs.iter().map(run).collect::<Vec<_>>(),
+        "notifications": receipts,
+    })
+}
+
+fn run(run: &Run) -> Value {
+    let report = run.report.as_ref();
+    json!({
+        "check": run.check,
+        "plugin": run.plugin,
+        "due": run.due,
+        "data_date": run.data_date,
+        "status": run.status(),
+        "verdict": report.map(|report| verdict(&report.verdict)),
+        "error": run.error,
+        "summary": run.summary(),
+        "metrics": report.map(|report| &report.metrics),
+        "violations": report.map(|report| &report.violations),
+        "unknown": report.map(|report| &report.unknown),
+        "gate": report.and_then(|report| Some(decision(report, report.gate.as_ref()?, run.error.is_none()))),
+        "seconds": run.duration.as_secs_f64(),
+        "calls": run.calls,
+        "log": run.log,
+    })
+}
+
+fn verdict(verdict: &Verdict) -> Value {
+    match verdict {
+        Verdict::Pass => json!("pass"),
+        Verdict::Warn => json!("warn"),
+        Verdict::Fail => json!("fail"),
+        Verdict::Skip(_) => json!("skip"),
+    }
+}
+
+/// The gate's answer, in the words its callers know.
+fn decision(report: &Report, gate: &Gate, evaluated: bool) -> Value {
+    let status = match report.verdict {
+        Verdict::Pass | Verdict::Skip(_) => "PROCEED",
+        Verdict::Warn => "PROCEED_WITH_WARNING",
+        Verdict::Fail => "FAIL",
+    };
+    let metadata: serde_json::Map<String, Value> =
+        gate.metadata.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+    json!({
+        "status": status,
+        "can_proceed": evaluated && !matches!(report.verdict, Verdict::Fail),
+        "quality_score": gate.score,
+        "message": report.summary,
+        "completeness_pct": gate.completeness,
+        "expected_count": gate.expected,
+        "actual_count": gate.actual,
+        "missing_items": gate.missing,
+        "quality_issues": report.violations.iter().map(|violation| &violation.message).collect::<Vec<_>>(),
+        "quality_metadata": metadata,
+    })
+}
+
+/// The schema that CI systems read: <https://github.com/testmoapp/junitxml>. Warnings pass, with their text as output.
+fn junit(runs: &[Run]) -> String {
+    let count = |status: Status| runs.iter().filter(|run| run.status() == status).count();
+    let total: f64 = runs.iter().map(|run| run.duration.as_secs_f64()).sum();
+    let mut text = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
+    let _ = writeln!(
+        text,
+        "<testsuites>\n  <testsuite name=\"host\" tests=\"{}\" failures=\"{}\" errors=\"{}\" skipped=\"{}\" time=\"{total:.3}\">",
+        runs.len(),
+        count(Status::Fail),
+        count(Status::Error),
+        count(Status::Skip),
+    );
+    for run in runs {
+        let summary = xml(&run.summary());
+        let _ = write!(
+            text,
+            "    <testcase classname=\"host\" name=\"{}\" time=\"{:.3}\">",
+            xml(&run.check),
+            run.duration.as_secs_f64()
+        );
+        let _ = match run.status() {
+            Status::Pass | Status::Warn => write!(text, "<system-out>{summary}</system-out>"),
+            Status::Skip => write!(text, "<skipped message=\"{summary}\"/>"),
+            Status::Fail => write!(text, "<failure message=\"{summary}\"/>"),
+            Status::Error => write!(text, "<error message=\"{summary}\"/>"),
+        };
+        text.push_str("</testcase>\n");
+    }
+    text.push_str("  </testsuite>\n</testsuites>\n");
+    text
+}
+
+/// Escaped for text and attributes; what XML cannot hold is replaced.
+fn xml(text: &str) -> String {
+    text.chars()
+        .map(|character| match character {
+            '&' => "&amp;".to_owned(),
+            '<' => "&lt;".to_owned(),
+            '>' => "&gt;".to_owned(),
+            '"' => "&quot;".to_owned(),
+            '\n' | '\t' => " ".to_owned(),
+            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => "\u{fffd}".to_owned(),
+            c => c.to_string(),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn summaries_are_broken_at_spaces_and_never_wider_than_the_room() {
+        assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrapped("abcdefghij", 4), ["abcd", "efgh", "ij"]);
+        assert_eq!(wrapped("", 4), [""]);
+        assert!(wrapped("🏀🏀🏀 x", 4).iter().all(|line| line.width() <= 4));
+    }
+
+    #[test]
+    fn xml_holds_no_character_that_it_must_not() {
+        assert_eq!(xml("a<b>&\"\u{0}\u{1b}[31m\n"), "a&lt;b&gt;&amp;&quot;\u{fffd}\u{fffd}[31m ");
+    }
+}

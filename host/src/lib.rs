@@ -1,0 +1,12 @@
+//! Runs data-pipeline checks as sandboxed WebAssembly components. See README.md for what it is to its users.
+
+pub mod alert;
+pub mod capability;
+pub mod cli;
+pub mod config;
+pub mod contract;
+pub mod plugin;
+pub mod round;
+pub mod run;
+pub mod sandbox;
+pub mod schedule;

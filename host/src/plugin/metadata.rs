@@ -1,0 +1,138 @@
+//! What a component's bytes say without running or compiling anything: name, version, imports, exports, API version.
+
+use anyhow::{Context, Result, bail};
+use semver::Version;
+use wasmparser::{Encoding, KnownCustom, Parser, Payload};
+
+use crate::contract::API;
+
+/// The contract's package.
+const PACKAGE: &str = "pipeline:check";
+/// Where the SDK writes the plugin's name, which a core module's standard sections have no place for.
+const NAME_SECTION: &str = "pipeline:check/name";
+
+/// Read from the sections of a component.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Metadata {
+    /// The component's name section, else the SDK's.
+    pub(super) name: Option<String>,
+    /// The section `version`.
+    pub(super) version: Option<String>,
+    pub(super) imports: Vec<String>,
+    pub(super) exports: Vec<String>,
+}
+
+impl Metadata {
+    /// Walks the sections. Those of the component itself win over those of the modules in it.
+    pub(super) fn read(bytes: &[u8]) -> Result<Self> {
+        let not_valid = "is no valid WebAssembly component; build it with `cargo build --target wasm32-wasip2`";
+        let mut metadata = Self::default();
+        let mut inner = Self::default();
+        let mut depth = 0usize;
+        for payload in Parser::new(0).parse_all(bytes) {
+            match payload.context(not_valid)? {
+                Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => bail!(
+                    "is a WebAssembly module, not a component; build it with `cargo build --target wasm32-wasip2`"
+                ),
+                Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+                Payload::End(_) => depth = depth.saturating_sub(1),
+                Payload::CustomSection(section) => {
+                    let found = if depth == 0 { &mut metadata } else { &mut inner };
+                    let text = || std::str::from_utf8(section.data()).ok().map(str::to_owned);
+                    match section.name() {
+                        "version" => found.version = found.version.take().or_else(text),
+                        NAME_SECTION => found.name = found.name.take().or_else(text),
+                        _ => {
+                            if let KnownCustom::ComponentName(names) = section.as_known() {
+                                for name in names {
+                                    if let wasmparser::ComponentName::Component { name, .. } = name.context(not_valid)? {
+                                        found.name = Some(name.to_owned());
+                                    }
+                                }
+                            }
+                        }
+                    }
+                }
+                Payload::ComponentImportSection(section) if depth == 0 => {
+                    for import in section {
+                        metadata.imports.push(import.context(not_valid)?.name.name.to_owned());
+                    }
+                }
+                Payload::ComponentExportSection(section) if depth == 0 => {
+                    for export in section {
+                        metadata.exports.push(export.context(not_valid)?.name.name.to_owned());
+                    }
+                }
+                _ => {}
+            }
+        }
+        metadata.name = metadata.name.or(inner.name);
+        metadata.version = metadata.version.or(inner.version);
+        Ok(metadata)
+    }
+
+    /// Refuses what was built for an API that this host does not offer, and what is no check plugin at all.
+    pub(super) fn check_api(&self) -> Result<Version> {
+        let offered = format!("{}.{}", API.major, API.minor);
+        for name in self.imports.iter().chain(&self.exports) {
+            let Some((_, version)) = parts(name) else { continue };
+            if (version.major, version.minor) != (API.major, API.minor) || version > API {
+                bail!(
+                    "was built for {PACKAGE} {version}, and this host offers {offered} up to {API}; build it with that contract, or run a newer host"
+                );
+            }
+        }
+        let plugin = self.exports.iter().find_map(|name| parts(name).filter(|(interface, _)| *interface == "plugin"));
+        match plugin {
+            Some((_, version)) => Ok(version),
+            None => bail!(
+                "does not export {PACKAGE}/plugin, so it is no check plugin; it exports {}",
+                if self.exports.is_empty() { "nothing".to_owned() } else { self.exports.join(", ") }
+            ),
+        }
+    }
+}
+
+/// `pipeline:check/git@0.1.0` is the interface `git` in version 0.1.0.
+fn parts(name: &str) -> Option<(&str, Version)> {
+    let (interface, version) = name.strip_prefix(PACKAGE)?.strip_prefix('/')?.split_once('@')?;
+    Some((interface, Version::parse(version).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_api_version_is_read_from_the_names() {
+        let metadata = |exports: &[&str]| Metadata {
+            exports: exports.iter().map(|name| (*name).to_owned()).collect(),
+            ..Metadata::default()
+        };
+        let cases = [
+            (&["pipeline:check/plugin@0.1.0"][..], None),
+            (&["pipeline:check/plugin@0.2.0"], Some("built for pipeline:check 0.2.0, and this host offers 0.1")),
+            (&["pipeline:check/plugin@0.1.9"], Some("built for pipeline:check 0.1.9")),
+            (&["pipeline:check/plugin@1.1.0"], Some("built for pipeline:check 1.1.0")),
+            (&["wasi:cli/run@0.2.0"], Some("is no check plugin; it exports wasi:cli/run@0.2.0")),
+            (&[], Some("it exports nothing")),
+        ];
+        for (exports, expected) in cases {
+            let found = metadata(exports).check_api().err().map(|error| error.to_string());
+            match (found, expected) {
+                (None, None) => {}
+                (Some(found), Some(expected)) => assert!(found.contains(expected), "{found}"),
+                other => panic!("{exports:?}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_component_are_refused() {
+        for bytes in [&b""[..], b"hello", b"\0asm", b"\0asm\x0d\0\x01\0\xff"] {
+            assert!(Metadata::read(bytes).is_err(), "{bytes:?}");
+        }
+        let module = Metadata::read(b"\0asm\x01\0\0\0").expect_err("a module");
+        assert!(module.to_string().contains("not a component"), "{module}");
+    }
+}

@@ -1,0 +1,74 @@
+//! Holding a check's settings against the schema that its plugin describes, before anything runs.
+
+use anyhow::{Context, Result, bail};
+use jsonschema::{ValidationError, error::ValidationErrorKind};
+use serde_json::Value;
+
+use crate::config::nearest;
+
+/// Refuses settings that do not fit the schema, with the key, the reason and the nearest valid name.
+pub fn check_settings(schema: &str, settings: &Value) -> Result<()> {
+    let schema: Value = serde_json::from_str(schema).context("the plugin's schema of its settings is no JSON")?;
+    let validator =
+        jsonschema::validator_for(&schema).map_err(|error| anyhow::anyhow!("the plugin's schema of its settings: {error}"))?;
+    let complaints: Vec<String> = validator.iter_errors(settings).map(|error| complaint(&schema, &error)).collect();
+    match complaints.is_empty() {
+        true => Ok(()),
+        false => bail!("{}", complaints.join("; ")),
+    }
+}
+
+fn complaint(schema: &Value, error: &ValidationError<'_>) -> String {
+    let path = error.instance_path().to_string();
+    let place = path.trim_start_matches('/').replace('/', ".");
+    match error.kind() {
+        ValidationErrorKind::AdditionalProperties { unexpected } => {
+            // The schema's own keyword stands beside the names that are allowed.
+            let pointer = error.schema_path().to_string();
+            let beside = pointer.rsplit_once('/').map_or("", |(beside, _)| beside);
+            let known = schema.pointer(beside).and_then(|object| object.get("properties")).and_then(Value::as_object);
+            let known: Vec<&String> = known.map(|known| known.keys().collect()).unwrap_or_default();
+            let prefix = if place.is_empty() { String::new() } else { format!("{place}.") };
+            let name = |key: &String| format!("there is no setting {prefix}{key}{}", nearest(key, known.iter().copied()));
+            unexpected.iter().map(name).collect::<Vec<_>>().join("; ")
+        }
+        _ if place.is_empty() => error.to_string(),
+        _ => format!("{place}: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn mistakes_are_named() {
+        let schema = json!({
+            "type": "object",
+            "additionalProperties": false,
+            "properties": {
+                "min_games": { "type": "number" },
+                "services": { "type": "array", "items": { "$ref": "#/$defs/service" } }
+            },
+            "$defs": { "service": {
+                "type": "object", "additionalProperties": false, "required": ["name"],
+                "properties": { "name": { "type": "string" } }
+            } }
+        })
+        .to_string();
+        let complaint = |settings: Value| check_settings(&schema, &settings).err().map(|error| error.to_string()).unwrap_or_default();
+        assert_eq!(complaint(json!({ "min_games": 3 })), "");
+        assert_eq!(complaint(json!({ "min_game": 3 })), "there is no setting min_game; did you mean `min_games`?");
+        assert!(complaint(json!({ "min_games": "3" })).starts_with("min_games: "));
+        assert!(complaint(json!({ "services": [{ "nam": "x" }] })).contains("there is no setting services.0.nam; did you mean `name`?"));
+        assert!(complaint(json!({ "services": [{}] })).contains("name"));
+    }
+
+    #[test]
+    fn a_schema_that_is_none_is_an_error() {
+        assert!(check_settings("{", &json!({})).is_err());
+        assert!(check_settings(r#"{"type": "nonsense"}"#, &json!({})).is_err());
+        assert!(check_settings(r##"{"$ref": "https://example.com/schema"}"##, &json!({})).is_err());
+    }
+}

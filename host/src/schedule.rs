@@ -1,0 +1,21 @@
+//! When checks are due: each follows its own cron expression in its own time zone, and what is due at the same moment
+//! is one round.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::run::Check;
+
+/// The next round: the moment, and which of the checks are due then. None when nothing is ever due.
+pub fn next_round(checks: &[Arc<Check>], after: Timestamp) -> Option<(Timestamp, Vec<usize>)> {
+    let due = |check: &Arc<Check>| {
+        let ready = check.ready.as_ref().ok()?;
+        ready.schedule.next(after, &ready.zone.rules())
+    };
+    let dues: Vec<(usize, Timestamp)> =
+        checks.iter().enumerate().filter_map(|(at, check)| Some((at, due(check)?))).collect();
+    let first = dues.iter().map(|(_, due)| *due).min()?;
+    let checks = dues.into_iter().filter(|(_, due)| *due == first).map(|(at, _)| at).collect();
+    Some((first, checks))
+}

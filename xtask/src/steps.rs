@@ -1,0 +1,158 @@
+//! The steps that the commands are made of.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+const TARGET: &str = "wasm32-wasip2";
+
+/// What is wrong and what to do.
+type Result<T> = std::result::Result<T, String>;
+
+/// The demo; its exit code is that of `host run --once`.
+pub(super) fn demo(fault: Option<&str>) -> Result<u8> {
+    plugins()?;
+    step("building the host and the sample pipeline");
+    cargo(&["build", "--package", "host", "--package", "host-tests"])?;
+    let binary = |name: &str| target().join("debug").join(name);
+
+    let directory = root().join("demo");
+    step("making the sample pipeline under demo/");
+    let mut sample = Command::new(binary("sample"));
+    sample.arg(&directory);
+    if let Some(fault) = fault {
+        sample.args(["--fault", fault]);
+    }
+    run(&mut sample)?;
+
+    step("host run --once --config demo/host.toml plugins/*.wasm");
+    let mut host = Command::new(binary("host"));
+    host.current_dir(root()).args(["run", "--once", "--config", "demo/host.toml"]);
+    for plugin in built()? {
+        host.arg(plugin);
+    }
+    let code = run_for_code(&mut host)?;
+    if fault.is_none() {
+        eprintln!("\nNext: make something wrong with `cargo xtask demo --fault null-names`; `--fault help` lists what there is.");
+    }
+    Ok(code)
+}
+
+/// Every test, with what they need.
+pub(super) fn test() -> Result<u8> {
+    plugins()?;
+    step("building and running every test");
+    // One set of packages for the demo and the tests, so that nothing is built twice.
+    run_for_code(cargo_command().args(["test", "--workspace"]))
+}
+
+/// Benchmarks.
+pub(super) fn bench() -> Result<u8> {
+    plugins()?;
+    step("building the benchmarks");
+    cargo(&["build", "--package", "host", "--package", "host-tests"])?;
+    step("measuring; close what else is running");
+    run_for_code(cargo_command().args(["bench", "--package", "host-tests", "--profile", "dev"]))
+}
+
+/// Builds the plugins into `plugins/*.wasm`.
+pub(super) fn plugins() -> Result<()> {
+    prerequisites()?;
+    let names = plugin_names()?;
+    step(&format!("building {} plugins", names.len()));
+    let mut arguments = vec!["build", "--profile", "plugin", "--target", TARGET];
+    for name in &names {
+        arguments.extend(["--package", name]);
+    }
+    cargo(&arguments)?;
+    for name in &names {
+        let file = format!("{}.wasm", name.replace('-', "_"));
+        let from = target().join(TARGET).join("plugin").join(file);
+        let to = root().join("plugins").join(format!("{name}.wasm"));
+        fs::copy(&from, &to).map_err(|error| format!("{}: {error}", from.display()))?;
+    }
+    Ok(())
+}
+
+fn prerequisites() -> Result<()> {
+    let missing = |command: &str, argument: &str| Command::new(command).arg(argument).output().is_err();
+    if missing("git", "--version") {
+        return Err("git is needed; install it, for example with `apt-get install git`".to_owned());
+    }
+    if missing("cc", "--version") {
+        return Err("a C compiler is needed (SQLite is built from source); install one, for example with `apt-get install gcc libc6-dev`".to_owned());
+    }
+    let installed = Command::new("rustup").args(["target", "list", "--installed"]).current_dir(root()).output();
+    match installed {
+        Err(_) => Err("rustup is needed to add the target wasm32-wasip2; get it from https://rustup.rs".to_owned()),
+        Ok(output) if String::from_utf8_lossy(&output.stdout).lines().any(|line| line == TARGET) => Ok(()),
+        Ok(_) => {
+            step(&format!("adding the target {TARGET}"));
+            run(Command::new("rustup").args(["target", "add", TARGET]).current_dir(root()))
+                .map_err(|error| format!("{error}; add it with `rustup target add {TARGET}`"))
+        }
+    }
+}
+
+/// The packages in plugins/ that become components.
+fn plugin_names() -> Result<Vec<String>> {
+    let directory = root().join("plugins");
+    let entries = fs::read_dir(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
+    let mut names: Vec<String> = entries
+        .flatten()
+        .filter(|entry| entry.path().join("Cargo.toml").is_file())
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| name != "sdk")
+        .collect();
+    names.sort();
+    Ok(names)
+}
+
+fn built() -> Result<Vec<PathBuf>> {
+    Ok(plugin_names()?.iter().map(|name| Path::new("plugins").join(format!("{name}.wasm"))).collect())
+}
+
+fn cargo(arguments: &[&str]) -> Result<()> {
+    run(cargo_command().args(arguments))
+}
+
+fn cargo_command() -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    command
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    match run_for_code(command)? {
+        0 => Ok(()),
+        code => Err(format!("`{}` failed with exit code {code}", shown(command))),
+    }
+}
+
+fn run_for_code(command: &mut Command) -> Result<u8> {
+    let status = command.status().map_err(|error| format!("`{}` cannot be run: {error}", shown(command)))?;
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+}
+
+fn shown(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+}
+
+fn step(what: &str) {
+    eprintln!("▸ {what}");
+}
+
+fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_owned()
+}
+
+fn target() -> PathBuf {
+    match env::var_os("CARGO_TARGET_DIR") {
+        Some(directory) => root().join(directory),
+        None => root().join("target"),
+    }
+}
