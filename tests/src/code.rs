@@ -117,7 +117,7 @@ fn stream(moment: &Moment) -> Result<String> {
 }
 
 /// Runs git without this machine's configuration.
-fn git(directory: &Path, arguments: &[&str], input: &str) -> Result<String> {
+pub(super) fn git(directory: &Path, arguments: &[&str], input: &str) -> Result<String> {
     let mut child = Command::new("git")
         .args(arguments)
         .current_dir(directory)

@@ -39,14 +39,14 @@ fn raw(path: &Path, days: &[Date], moment: &Moment) -> Result<()> {
     let transaction = connection.transaction()?;
     transaction.execute_batch(
         "CREATE TABLE nbac_player_boxscore (
-            game_id STRING, game_date DATE, player_name STRING, player_lookup STRING, team_abbr STRING,
-            points INT64, minutes_played FLOAT64, player_status STRING, processed_at TIMESTAMP);
+            game_id TEXT, game_date DATE, player_name TEXT, player_lookup TEXT, team_abbr TEXT,
+            points INT64, minutes_played FLOAT64, player_status TEXT, processed_at TIMESTAMP);
          CREATE TABLE __TABLES__ (
-            project_id STRING, dataset_id STRING, table_id STRING, creation_time INT64, last_modified_time INT64,
+            project_id TEXT, dataset_id TEXT, table_id TEXT, creation_time INT64, last_modified_time INT64,
             row_count INT64, size_bytes INT64, type INT64);",
     )?;
     for source in SOURCES {
-        transaction.execute_batch(&format!("CREATE TABLE {source} (source_file STRING, processed_at TIMESTAMP);"))?;
+        transaction.execute_batch(&format!("CREATE TABLE {source} (source_file TEXT, processed_at TIMESTAMP);"))?;
     }
     let mut insert = transaction.prepare("INSERT INTO nbac_player_boxscore VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")?;
     for day in days {
@@ -85,7 +85,7 @@ fn raw(path: &Path, days: &[Date], moment: &Moment) -> Result<()> {
 fn reference(path: &Path, days: &[Date]) -> Result<()> {
     let mut connection = Connection::open(path)?;
     let transaction = connection.transaction()?;
-    transaction.execute_batch("CREATE TABLE nba_schedule (game_id STRING, game_date DATE, home_team STRING, away_team STRING);")?;
+    transaction.execute_batch("CREATE TABLE nba_schedule (game_id TEXT, game_date DATE, home_team TEXT, away_team TEXT);")?;
     for day in days {
         for game in 0..GAMES {
             transaction.execute("INSERT INTO nba_schedule VALUES (?, ?, 'BOS', 'LAL')", params![game_id(*day, game), day.to_string()])?;
@@ -100,10 +100,10 @@ fn analytics(path: &Path, days: &[Date]) -> Result<()> {
     let transaction = connection.transaction()?;
     transaction.execute_batch(
         "CREATE TABLE player_game_summary (
-            player_lookup STRING, game_id STRING, game_date DATE, is_dnp BOOL, possessions INT64,
+            player_lookup TEXT, game_id TEXT, game_date DATE, is_dnp BOOL, possessions INT64,
             minutes_played FLOAT64, points INT64);
          CREATE TABLE player_season_averages (
-            player_lookup STRING, season STRING, as_of_date DATE, games_played INT64, points_avg FLOAT64);",
+            player_lookup TEXT, season TEXT, as_of_date DATE, games_played INT64, points_avg FLOAT64);",
     )?;
     for day in days {
         for game in 0..GAMES {
@@ -139,10 +139,10 @@ fn predictions(path: &Path, days: &[Date]) -> Result<()> {
     let transaction = connection.transaction()?;
     transaction.execute_batch(
         "CREATE TABLE player_prop_predictions (
-            player_lookup STRING, game_date DATE, system_id STRING, is_active BOOL, predicted_value FLOAT64,
+            player_lookup TEXT, game_date DATE, system_id TEXT, is_active BOOL, predicted_value FLOAT64,
             edge_percent FLOAT64);
          CREATE TABLE daily_prediction_signals (
-            game_date DATE, system_id STRING, daily_signal STRING, pct_over FLOAT64);",
+            game_date DATE, system_id TEXT, daily_signal TEXT, pct_over FLOAT64);",
     )?;
     for day in days {
         for player in 0..80 {

@@ -4,6 +4,7 @@
 mod code;
 mod data;
 mod fault;
+pub mod watched;
 
 use std::path::Path;
 

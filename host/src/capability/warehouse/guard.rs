@@ -31,13 +31,13 @@ pub(super) struct TablePath {
 
 /// Reads SQL; `project` is the project that tables may be prefixed with.
 pub(super) fn read(sql: &str, project: Option<&str>) -> Result<Select, Error> {
-    let mut statements = Parser::parse_sql(&BigQueryDialect {}, sql)
+    let statements = Parser::parse_sql(&BigQueryDialect {}, sql)
         .map_err(|error| Error::Invalid(format!("query failed: it does not parse: {}", plain(&error.to_string()))))?;
-    let (Some(statement), true) = (statements.pop(), statements.is_empty()) else {
-        return Err(refused(if sql.trim().is_empty() { "it is empty" } else { "it is several statements" }));
-    };
-    let Statement::Query(query) = statement else {
-        return Err(refused(&format!("it is no SELECT but `{}`", first_word(&statement.to_string()))));
+    let query = match <[Statement; 1]>::try_from(statements) {
+        Ok([Statement::Query(query)]) => query,
+        Ok([other]) => return Err(refused(&format!("it is no SELECT but `{}`", first_word(&other.to_string())))),
+        Err(none) if none.is_empty() => return Err(refused("it is empty")),
+        Err(_) => return Err(refused("it is several statements")),
     };
     let mut tables = Tables { project, ctes: HashSet::new(), datasets: BTreeSet::new() };
     match query.visit(&mut tables) {
@@ -196,7 +196,7 @@ mod tests {
     fn everything_else_is_refused_with_the_reason() {
         let cases = [
             ("", "it is empty"),
-            ("   -- nothing", "does not parse"),
+            ("   -- nothing", "it is empty"),
             ("SELEC 1", "does not parse"),
             ("SELECT * FROM a.b; SELECT 2", "several statements"),
             ("SELECT * FROM a.b; DROP TABLE a.b", "several statements"),

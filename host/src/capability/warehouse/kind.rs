@@ -12,7 +12,7 @@ use crate::contract::{Error, Value};
 /// |---|---|---|
 /// | INT64, BOOL | integer | the same |
 /// | FLOAT64, NUMERIC, BIGNUMERIC | real or integer | the same |
-/// | STRING, JSON, TIME, DATETIME | text | the same |
+/// | STRING, TIME, DATETIME | text; a STRING is declared TEXT, since SQLite makes numbers of what looks like one in any other | the same |
 /// | BYTES | blob | the same |
 /// | DATE | text, `2026-02-05` | the same |
 /// | TIMESTAMP | text with a zone, `2026-02-05 06:30:00 UTC`, or whole seconds since 1970 | microseconds since 1970 |
@@ -34,14 +34,14 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// From a column's declaration; none when it is no GoogleSQL type (or SQLite's name for one).
+    /// From a column's declaration; none when it is none that the engine keeps faithfully.
     pub(super) fn declared(declaration: &str) -> Option<Self> {
         let name = declaration.split('(').next().unwrap_or_default().trim().to_ascii_uppercase();
         Some(match name.as_str() {
             "INT64" | "INTEGER" | "INT" | "BIGINT" | "SMALLINT" => Self::Int64,
             "FLOAT64" | "FLOAT" | "REAL" | "DOUBLE" | "NUMERIC" | "BIGNUMERIC" | "DECIMAL" => Self::Float64,
             "BOOL" | "BOOLEAN" => Self::Bool,
-            "STRING" | "TEXT" | "VARCHAR" | "JSON" => Self::String,
+            "TEXT" | "VARCHAR" => Self::String,
             "BYTES" | "BLOB" => Self::Bytes,
             "DATE" => Self::Date,
             "DATETIME" => Self::Datetime,

@@ -203,7 +203,11 @@ fn columns(connection: &Connection, path: &TablePath) -> Result<Vec<Column>, Err
             let (name, declared): (String, String) = (row.get(0)?, row.get(1)?);
             let kind = Kind::declared(&declared);
             if kind.is_none() {
-                wrong.replace(Some(format!("query failed: column {name} of {dataset}.{table} is declared {declared}, which is no GoogleSQL type")));
+                let why = match declared.to_ascii_uppercase().as_str() {
+                    "STRING" | "JSON" => "which makes SQLite store numbers for what looks like one; declare it TEXT",
+                    _ => "which is no type that the embedded warehouse knows",
+                };
+                wrong.replace(Some(format!("query failed: column {name} of {dataset}.{table} is declared {declared}, {why}")));
             }
             let kind = kind.unwrap_or(Kind::Any);
             Ok(Column { name, kind, stored: kind == Kind::Timestamp })

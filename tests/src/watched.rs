@@ -1,0 +1,107 @@
+//! A sample pipeline with a host that watches it, inside a test: faults are made between runs.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+use host::{
+    config::Config,
+    round::{Host, When},
+    run::Run,
+};
+use jiff::Timestamp;
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use crate::{Moment, make};
+
+/// The moment of every sample in the tests: half past six in New York, on a winter day.
+pub const AT: &str = "2026-02-06T11:30:00Z";
+/// The date asked about then.
+pub const DATE: &str = "2026-02-05";
+
+/// A sample pipeline and its host.
+pub struct Watched {
+    directory: TempDir,
+    runtime: tokio::runtime::Runtime,
+    host: Host,
+}
+
+impl Watched {
+    /// With these plugins, by name, and changes to the text of host.toml.
+    pub fn new(plugins: &[&str], change: impl Fn(String) -> String) -> Result<Self> {
+        let directory = TempDir::new()?;
+        make(directory.path(), &Moment::new(AT.parse()?)?, None)?;
+        let pristine = directory.path().join("pristine");
+        copy(&directory.path().join("warehouse"), &pristine)?;
+        fs::copy(directory.path().join("deployments.json"), pristine.join("deployments.json"))?;
+
+        let mut config = Config::parse(&change(crate::HOST_TOML.to_owned()))?;
+        config.directory = directory.path().to_owned();
+        config.checks.retain(|name, check| plugins.contains(&check.plugin.as_ref().unwrap_or(name).as_str()));
+        let files: Vec<PathBuf> = plugins.iter().map(|name| plugin(name)).collect();
+        let runtime = tokio::runtime::Runtime::new()?;
+        let host = runtime.block_on(Host::start(config, &files))?;
+        Ok(Self { directory, runtime, host })
+    }
+
+    /// Where the sample is.
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Makes everything as it was.
+    pub fn restore(&self) -> Result<()> {
+        copy(&self.path().join("pristine"), &self.path().join("warehouse"))?;
+        fs::copy(self.path().join("pristine/deployments.json"), self.path().join("deployments.json"))?;
+        Ok(())
+    }
+
+    /// Changes a dataset.
+    pub fn sql(&self, dataset: &str, sql: &str) -> Result<()> {
+        let connection = Connection::open(self.path().join("warehouse").join(format!("{dataset}.db")))?;
+        connection.execute_batch(sql).with_context(|| sql.to_owned())
+    }
+
+    /// Changes one entry of deployments.json; none removes it.
+    pub fn redeploy(&self, service: &str, change: impl Fn(&mut serde_json::Value) -> Option<()>) -> Result<()> {
+        crate::code::redeploy(self.path(), service, change)
+    }
+
+    /// Runs git in the sample's repository.
+    pub fn git(&self, arguments: &[&str]) -> Result<String> {
+        crate::code::git(&self.path().join("repository"), arguments, "")
+    }
+
+    /// Runs one check at the sample's moment.
+    pub fn run(&self, check: &str) -> Result<Run> {
+        self.run_at(check, AT.parse()?)
+    }
+
+    /// Runs one check at another moment, about the sample's date.
+    pub fn run_at(&self, check: &str, at: Timestamp) -> Result<Run> {
+        let place = self.host.checks.iter().position(|known| known.name == check).context("no such check")?;
+        let when = When { at: Some(at), date: Some(DATE.parse()?) };
+        let round = self.runtime.block_on(self.host.round(&[place], at, when))?;
+        round.runs.into_iter().next().context("no run")
+    }
+}
+
+/// A built plugin's file.
+pub fn plugin(name: &str) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
+    let file = root.join("plugins").join(format!("{name}.wasm"));
+    assert!(file.is_file(), "{} is not built: run `cargo xtask test`", file.display());
+    file
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        fs::copy(entry.path(), to.join(entry.file_name()))?;
+    }
+    Ok(())
+}

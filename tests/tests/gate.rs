@@ -1,0 +1,148 @@
+//! The gate's rules, each on both sides of its boundary, on the embedded engine.
+
+use host::run::{Run, Status};
+use host_tests::watched::{AT, DATE, Watched};
+use jiff::{Span, Timestamp};
+
+struct Case {
+    what: &'static str,
+    dataset: &'static str,
+    sql: String,
+    status: Status,
+    /// What the violations say, all of them.
+    expected: &'static [&'static str],
+}
+
+fn case(what: &'static str, dataset: &'static str, sql: &str, status: Status, expected: &'static [&'static str]) -> Case {
+    Case { what, dataset, sql: sql.replace("$DATE", &format!("'{DATE}'")), status, expected }
+}
+
+fn messages(run: &Run) -> Vec<String> {
+    run.report.iter().flat_map(|report| &report.violations).map(|violation| violation.message.clone()).collect()
+}
+
+#[test]
+fn each_rule_on_both_sides_of_its_boundary() {
+    let watched = Watched::new(&["phase2-gate"], |toml| toml).unwrap();
+    // 120 records of the date, of which 100 active.
+    let null = |column: &str, count: u32| {
+        format!("UPDATE nbac_player_boxscore SET {column} = NULL WHERE rowid IN (SELECT rowid FROM nbac_player_boxscore WHERE game_date = $DATE AND player_status = 'active' LIMIT {count})")
+    };
+    let trim = |count: u32| {
+        format!("DELETE FROM nbac_player_boxscore WHERE rowid IN (SELECT rowid FROM nbac_player_boxscore WHERE game_id = '2026020502' ORDER BY player_status DESC LIMIT {count})")
+    };
+    let (raw, reference) = ("nba_raw", "nba_reference");
+    let (pass, warn, fail, error) = (Status::Pass, Status::Warn, Status::Fail, Status::Error);
+    let cases = [
+        case("as it is", raw, "SELECT 1", pass, &[]),
+        case("a scheduled game is missing", raw, "DELETE FROM nbac_player_boxscore WHERE game_id = '2026020503'", fail, &[
+            "fewest_players_of_a_game: 0 < 20 (min)",
+            "game 2026020503 is scheduled and has no box score",
+        ]),
+        case("twenty records of a game", raw, &trim(4), pass, &[]),
+        case("nineteen records of a game", raw, &trim(5), fail, &[
+            "fewest_players_of_a_game: 19 < 20 (min)",
+            "game 2026020502 has 19 player records, fewer than 20",
+        ]),
+        case("a game that is not scheduled", reference, "DELETE FROM nba_schedule WHERE game_id = '2026020504'", warn, &[
+            "game 2026020504 has box scores and is not scheduled",
+        ]),
+        case("one name of 120 is NULL", raw, &null("player_name", 1), warn, &["null_rate_player_name: 0.83 % of the records have none"]),
+        case("just under 5 % of the names", raw, &null("player_name", 5), warn, &["null_rate_player_name: 4.17 % of the records have none"]),
+        case("exactly 5 % of the names", raw, &null("player_name", 6), fail, &["null_rate_player_name: 5 % ≥ 5 % (must be below)"]),
+        case("half of the names", raw, &null("player_name", 60), fail, &["null_rate_player_name: 50 % ≥ 5 % (must be below)"]),
+        case("team_abbr", raw, &null("team_abbr", 6), fail, &["null_rate_team_abbr: 5 % ≥ 5 % (must be below)"]),
+        case("points of active players", raw, &null("points", 5), fail, &["null_rate_points: 5 % ≥ 5 % (must be below)"]),
+        case("points, just under", raw, &null("points", 4), warn, &["null_rate_points: 4.00 % of the records have none"]),
+        case("minutes_played", raw, &null("minutes_played", 5), fail, &["null_rate_minutes_played: 5 % ≥ 5 % (must be below)"]),
+        case("points of inactive players do not count", raw, "UPDATE nbac_player_boxscore SET points = NULL WHERE player_status = 'inactive'", pass, &[]),
+        case("nobody is active", raw, "UPDATE nbac_player_boxscore SET player_status = NULL", fail, &[
+            "null_rate_points: no value, where below 5 % was asked",
+            "null_rate_minutes_played: no value, where below 5 % was asked",
+        ]),
+        case("processed_at is NULL", raw, "UPDATE nbac_player_boxscore SET processed_at = NULL", fail, &["age: no value, where below 24 h was asked"]),
+        case("the schedule is empty", reference, "DELETE FROM nba_schedule", error, &[]),
+        case("the schedule knows only long ago", reference, "UPDATE nba_schedule SET game_date = '2026-01-01'", error, &[]),
+        case("the schedule is gone", reference, "DROP TABLE nba_schedule", error, &[]),
+        case("a column is gone", raw, "ALTER TABLE nbac_player_boxscore DROP COLUMN minutes_played", error, &[]),
+    ];
+    for Case { what, dataset, sql, status, expected } in &cases {
+        watched.restore().unwrap();
+        watched.sql(dataset, sql).unwrap();
+        let run = watched.run("phase2-gate").unwrap();
+        assert_eq!((run.status(), messages(&run)), (*status, expected.iter().map(|text| (*text).to_owned()).collect()), "{what}: {}", run.summary());
+        assert_eq!(run.alerts.len(), usize::from(matches!(status, Status::Warn | Status::Fail)), "{what}");
+    }
+}
+
+#[test]
+fn all_players_of_a_game_without_an_id_are_seen() {
+    let watched = Watched::new(&["phase2-gate"], |toml| toml).unwrap();
+    watched.sql("nba_raw", "UPDATE nbac_player_boxscore SET game_id = NULL WHERE game_id = '2026020500'").unwrap();
+    let run = watched.run("phase2-gate").unwrap();
+    assert_eq!(run.status(), Status::Fail);
+    assert!(messages(&run).iter().any(|message| message.starts_with("null_rate_game_id: 20 %")), "{:?}", messages(&run));
+}
+
+#[test]
+fn age_is_held_against_the_runs_own_clock() {
+    let watched = Watched::new(&["phase2-gate"], |toml| toml).unwrap();
+    let scraped: Timestamp = AT.parse::<Timestamp>().unwrap().checked_sub(Span::new().hours(3)).unwrap();
+    let after = |seconds: i64| scraped.checked_add(Span::new().seconds(seconds)).unwrap();
+    let hour = 3600;
+    for (seconds, status) in [
+        (12 * hour - 1, Status::Pass),
+        (12 * hour, Status::Warn),
+        (24 * hour - 1, Status::Warn),
+        (24 * hour, Status::Fail),
+        (-1, Status::Warn),
+    ] {
+        let run = watched.run_at("phase2-gate", after(seconds)).unwrap();
+        assert_eq!(run.status(), status, "{seconds} s: {}", run.summary());
+    }
+}
+
+#[test]
+fn a_date_without_games_proceeds_only_when_the_schedule_is_known() {
+    let watched = Watched::new(&["phase2-gate"], |toml| toml).unwrap();
+    watched.sql("nba_reference", &format!("DELETE FROM nba_schedule WHERE game_date = '{DATE}'")).unwrap();
+    watched.sql("nba_raw", &format!("DELETE FROM nbac_player_boxscore WHERE game_date = '{DATE}'")).unwrap();
+    let run = watched.run("phase2-gate").unwrap();
+    assert_eq!(run.status(), Status::Pass);
+    assert_eq!(run.summary(), "PROCEED: no game was scheduled on 2026-02-05; the schedule has 35 around it");
+
+    watched.restore().unwrap();
+    watched.sql("nba_reference", &format!("DELETE FROM nba_schedule WHERE game_date = '{DATE}'")).unwrap();
+    let run = watched.run("phase2-gate").unwrap();
+    assert_eq!(run.status(), Status::Warn, "box scores that nobody scheduled: {}", run.summary());
+
+    watched.sql("nba_reference", "DELETE FROM nba_schedule").unwrap();
+    let run = watched.run("phase2-gate").unwrap();
+    assert_eq!(run.exit_code(), 3);
+    assert!(run.summary().contains("no game within 7 days"), "{}", run.summary());
+}
+
+#[test]
+fn two_games_are_the_least_when_any_are_scheduled() {
+    let watched = Watched::new(&["phase2-gate"], |toml| toml).unwrap();
+    for dataset_table in [("nba_reference", "nba_schedule"), ("nba_raw", "nbac_player_boxscore")] {
+        let (dataset, table) = dataset_table;
+        watched.sql(dataset, &format!("DELETE FROM {table} WHERE game_date = '{DATE}' AND game_id NOT LIKE '%00' AND game_id NOT LIKE '%01'")).unwrap();
+    }
+    assert_eq!(watched.run("phase2-gate").unwrap().status(), Status::Pass);
+    watched.sql("nba_reference", "DELETE FROM nba_schedule WHERE game_id LIKE '%01'").unwrap();
+    watched.sql("nba_raw", "DELETE FROM nbac_player_boxscore WHERE game_id LIKE '%01'").unwrap();
+    assert_eq!(messages(&watched.run("phase2-gate").unwrap()), ["games: 1 < 2 (min)"]);
+}
+
+#[test]
+fn the_decision_has_all_its_numbers() {
+    let watched = Watched::new(&["phase2-gate"], |toml| toml).unwrap();
+    watched.sql("nba_raw", "DELETE FROM nbac_player_boxscore WHERE game_id = '2026020503'").unwrap();
+    let run = watched.run("phase2-gate").unwrap();
+    let gate = run.report.unwrap().gate.unwrap();
+    assert_eq!((gate.expected, gate.actual, gate.completeness), (5, 4, Some(80.0)));
+    assert_eq!(gate.missing, ["2026020503"]);
+    assert!(gate.score > 0.0 && gate.score < 1.0, "{}", gate.score);
+    assert!(gate.metadata.iter().any(|(name, value)| name == "player_records" && value == "96"), "{:?}", gate.metadata);
+}
