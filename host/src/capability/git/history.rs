@@ -74,17 +74,7 @@ impl<'r> History<'r> {
 
     /// `git log -1 HEAD -- PATHS`
     pub(super) fn latest(&mut self, head: ObjectId, paths: &[usize]) -> Result<Option<ObjectId>> {
-        let head = self.read(head)?;
-        let mut walk = Walk::new(paths);
-        walk.enter(self, head);
-        while let Some(commit) = walk.queue.pop() {
-            let commit = commit.place;
-            walk.follow(self, commit)?;
-            if !walk.has(commit, TREESAME) {
-                return self.node(commit).map(|node| Some(node.id));
-            }
-        }
-        Ok(None)
+        Ok(self.listed(head, None, paths, 1)?.pop())
     }
 
     /// `git log BASE..HEAD -- PATHS`
@@ -98,15 +88,34 @@ impl<'r> History<'r> {
         if head != base {
             walk.enter(self, head);
         }
-        walk.limited(self, None)
+        walk.limited(self)
     }
 
     /// `git log --since=TIME+1 HEAD -- PATHS`: committed later than `time`, in seconds.
     pub(super) fn since_time(&mut self, head: ObjectId, time: i64, paths: &[usize]) -> Result<Vec<ObjectId>> {
+        self.listed(head, Some(time), paths, usize::MAX)
+    }
+
+    /// `get_revision_1`, without commits that are left out because others reach them: the newest `limit` commits.
+    /// What was committed up to `time` is not followed further.
+    fn listed(&mut self, head: ObjectId, time: Option<i64>, paths: &[usize], limit: usize) -> Result<Vec<ObjectId>> {
         let head = self.read(head)?;
         let mut walk = Walk::new(paths);
         walk.enter(self, head);
-        walk.limited(self, Some(time))
+        let mut listed = Vec::new();
+        while let Some(Queued { date, place, .. }) = walk.queue.pop() {
+            if time.is_some_and(|time| date <= time) {
+                continue;
+            }
+            walk.follow(self, place)?;
+            if !walk.has(place, TREESAME) {
+                listed.push(self.node(place)?.id);
+                if listed.len() >= limit {
+                    break;
+                }
+            }
+        }
+        Ok(listed)
     }
 
     /// Which of the paths a commit's tree has.
@@ -291,16 +300,13 @@ impl<'p> Walk<'p> {
         }
     }
 
-    /// `limit_list`, and then the commits that are shown, newest first. Commits up to `time` are left out.
-    fn limited(mut self, history: &mut History<'_>, time: Option<i64>) -> Result<Vec<ObjectId>> {
+    /// `limit_list`, and then the commits that are shown, newest first.
+    fn limited(mut self, history: &mut History<'_>) -> Result<Vec<ObjectId>> {
         let mut listed = Vec::new();
         let mut date = i64::MAX;
         let mut slop = SLOP;
         while let Some(queued) = self.queue.pop() {
             let commit = queued.place;
-            if time.is_some_and(|time| queued.date <= time) {
-                self.set(commit, UNINTERESTING);
-            }
             self.follow(history, commit)?;
             if self.has(commit, UNINTERESTING) {
                 self.exclude_parents(history, commit)?;

@@ -5,6 +5,8 @@
 
 mod history;
 mod repository;
+#[cfg(test)]
+mod tests;
 
 pub use repository::Repository;
 
