@@ -1,7 +1,9 @@
 //! The sample pipeline: a small six-phase pipeline with its data, its code and its deployments, whole or with one fault.
+#![allow(clippy::panic)] // of the tests, for the tests
 //! The demo and the tests run on it.
 
 mod code;
+pub mod command;
 mod data;
 mod fault;
 pub mod watched;

@@ -43,9 +43,13 @@ pub(super) fn demo(fault: Option<&str>) -> Result<u8> {
 /// Every test, with what they need.
 pub(super) fn test() -> Result<u8> {
     plugins()?;
+    let guests = packages("tests/guests")?;
+    step(&format!("building {} misbehaving guests", guests.len()));
+    components(&guests)?;
     step("building and running every test");
-    // One set of packages for the demo and the tests, so that nothing is built twice.
-    run_for_code(cargo_command().args(["test", "--workspace"]))
+    cargo(&["build", "--package", "host", "--package", "host-tests"])?;
+    // Not the plugins: only a WebAssembly linker understands what they export.
+    run_for_code(cargo_command().args(["test", "--package", "host", "--package", "host-tests", "--package", "sdk"]))
 }
 
 /// Benchmarks.
@@ -62,11 +66,7 @@ pub(super) fn plugins() -> Result<()> {
     prerequisites()?;
     let names = plugin_names()?;
     step(&format!("building {} plugins", names.len()));
-    let mut arguments = vec!["build", "--profile", "plugin", "--target", TARGET];
-    for name in &names {
-        arguments.extend(["--package", name]);
-    }
-    cargo(&arguments)?;
+    components(&names)?;
     for name in &names {
         let file = format!("{}.wasm", name.replace('-', "_"));
         let from = target().join(TARGET).join("plugin").join(file);
@@ -74,6 +74,14 @@ pub(super) fn plugins() -> Result<()> {
         fs::copy(&from, &to).map_err(|error| format!("{}: {error}", from.display()))?;
     }
     Ok(())
+}
+
+fn components(names: &[String]) -> Result<()> {
+    let mut arguments = vec!["build", "--profile", "plugin", "--target", TARGET];
+    for name in names {
+        arguments.extend(["--package", name]);
+    }
+    cargo(&arguments)
 }
 
 fn prerequisites() -> Result<()> {
@@ -98,13 +106,18 @@ fn prerequisites() -> Result<()> {
 
 /// The packages in plugins/ that become components.
 fn plugin_names() -> Result<Vec<String>> {
-    let directory = root().join("plugins");
+    let mut names = packages("plugins")?;
+    names.retain(|name| name != "sdk");
+    Ok(names)
+}
+
+fn packages(directory: &str) -> Result<Vec<String>> {
+    let directory = root().join(directory);
     let entries = fs::read_dir(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
     let mut names: Vec<String> = entries
         .flatten()
         .filter(|entry| entry.path().join("Cargo.toml").is_file())
         .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| name != "sdk")
         .collect();
     names.sort();
     Ok(names)

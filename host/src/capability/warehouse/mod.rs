@@ -9,6 +9,8 @@ mod guard;
 mod kind;
 mod scope;
 mod sqlite;
+#[cfg(test)]
+mod tests;
 
 pub use sqlite::Sqlite;
 

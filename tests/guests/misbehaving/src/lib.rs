@@ -1,0 +1,110 @@
+//! A plugin that misbehaves in the way its settings say. The host must take it in its stride.
+#![allow(clippy::panic)]
+
+use sdk::{About, Check, Error, Failure, Need, Query, Report, Request, Result, Verdict, Violation, measured};
+
+sdk::settings! {
+    /// Settings of the misbehaving plugin.
+    pub struct Settings {
+        /// What to do.
+        pub behaviour: String = "pass",
+        /// A query to ask, for `query`.
+        pub sql: String = "SELECT 1",
+    }
+}
+
+struct Misbehaving;
+
+impl Check for Misbehaving {
+    type Settings = Settings;
+    const ABOUT: About = About {
+        summary: "Misbehaves as told.",
+        group: "misbehaving",
+        cron: "*/30 * * * *",
+        timezone: None,
+        channel: "#canary-alerts",
+        runbook: "",
+    };
+
+    fn needs(_: &Settings) -> Vec<Need> {
+        Vec::new()
+    }
+
+    async fn run(request: Request, settings: Settings) -> Result<Report> {
+        let pass = report(Verdict::Pass);
+        Ok(match settings.behaviour.as_str() {
+            "trap" => panic!("out of cheese"),
+            "spin" => loop {
+                std::hint::black_box(());
+            },
+            "allocate" => {
+                let mut hoard: Vec<Vec<u8>> = Vec::new();
+                loop {
+                    hoard.push(vec![1; 1 << 20]);
+                    std::hint::black_box(&hoard);
+                }
+            }
+            "recurse" => {
+                recurse(0);
+                pass
+            }
+            "flood the log" => loop {
+                eprintln!("{}", "x".repeat(1000));
+            },
+            "fail on its own" => return Err(Failure::Other("I would rather not".to_owned())),
+            "pass with a violation" => Report { violations: vec![violation()], ..pass },
+            "pass with a broken threshold" => Report { metrics: vec![measured("games", Some(1.0)).at_least(2.0)], ..pass },
+            "pass without a value" => Report { metrics: vec![measured("games", None).at_least(2.0)], ..pass },
+            "pass without knowing" => Report { unknown: vec!["whether it is so".to_owned()], ..pass },
+            "fail without a violation" => report(Verdict::Fail),
+            "not a number" => Report { metrics: vec![measured("games", Some(f64::NAN))], ..pass },
+            "query" => {
+                let row = Query::new(settings.sql).date("date", &request.data_date).row().await?;
+                Report { summary: format!("{row:?}"), ..pass }
+            }
+            "swallow an error" => match Query::new(settings.sql).rows().await {
+                Err(Error::Denied(message)) => Report { summary: format!("denied: {message}"), ..pass },
+                other => Report { summary: format!("{other:?}"), ..pass },
+            },
+            "tell the time" => {
+                let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+                Report { summary: format!("{} {}", since.unwrap_or_default().as_secs(), request.due), ..pass }
+            }
+            "look around" => {
+                let tried = [
+                    format!("environment {}", std::env::vars().count()),
+                    format!("arguments {}", std::env::args().count()),
+                    format!("file {}", std::fs::read("/etc/passwd").is_ok()),
+                    format!("directory {}", std::fs::read_dir("/").is_ok()),
+                    format!("socket {}", std::net::TcpStream::connect("127.0.0.1:80").is_ok()),
+                ];
+                Report { summary: tried.join(", "), ..pass }
+            }
+            "skip" => report(Verdict::Skip("nothing to do".to_owned())),
+            "warn" => Report { violations: vec![violation()], ..report(Verdict::Warn) },
+            _ => pass,
+        })
+    }
+}
+
+fn report(verdict: Verdict) -> Report {
+    Report {
+        verdict,
+        summary: "fine".to_owned(),
+        metrics: Vec::new(),
+        violations: Vec::new(),
+        unknown: Vec::new(),
+        gate: None,
+    }
+}
+
+fn violation() -> Violation {
+    Violation { metric: None, message: "it is not so".to_owned() }
+}
+
+#[allow(unconditional_recursion)]
+fn recurse(depth: u64) -> u64 {
+    std::hint::black_box(recurse(std::hint::black_box(depth + 1)) + 1)
+}
+
+sdk::export!(Misbehaving);

@@ -1,0 +1,200 @@
+//! The built host, run as its users run it, and a stand-in for Slack that keeps what it is sent.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{Fault, HOST_TOML, Moment, make, watched::AT};
+
+/// What a run of the host gave.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its exit code.
+    pub code: i32,
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub err: String,
+}
+
+impl Ended {
+    /// Standard output as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// One check's run in the JSON.
+    pub fn run(&self, check: &str) -> Value {
+        let json = self.json();
+        let runs = json["runs"].as_array().cloned().unwrap_or_default();
+        runs.into_iter().find(|run| run["check"] == check).unwrap_or_else(|| panic!("no {check}: {self:?}"))
+    }
+}
+
+/// A directory with a sample pipeline, and the host to run in it.
+pub struct Sample {
+    directory: TempDir,
+    /// What is sent to Slack arrives here.
+    pub slack: SlackDouble,
+}
+
+impl Sample {
+    /// Made for [`AT`], with a fault or without, delivering to the Slack double.
+    pub fn new(fault: Option<Fault>) -> Result<Self> {
+        let directory = TempDir::new()?;
+        make(directory.path(), &Moment::new(AT.parse()?)?, fault)?;
+        let sample = Self { directory, slack: SlackDouble::start()? };
+        sample.configure(HOST_TOML)?;
+        Ok(sample)
+    }
+
+    /// Writes host.toml, delivering to the Slack double.
+    pub fn configure(&self, toml: &str) -> Result<()> {
+        let toml = toml.replace("deliver = \"console\"", "deliver = \"webhook\"");
+        Ok(std::fs::write(self.path().join("host.toml"), toml)?)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The host, ready to be given more arguments; it runs in the sample's directory.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(binary("host"));
+        command
+            .current_dir(self.path())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.path())
+            .env("XDG_CACHE_HOME", binary("").join("test-cache"))
+            .env("SLACK_WEBHOOK_URL_CANARY_ALERTS", self.slack.webhook("canary-alerts"))
+            .env("SLACK_WEBHOOK_URL_DEPLOYMENT_ALERTS", self.slack.webhook("deployment-alerts"));
+        command
+    }
+
+    /// Runs the host to its end.
+    pub fn host(&self, arguments: &[&str]) -> Result<Ended> {
+        ended(self.command().args(arguments))
+    }
+
+    /// `host run --once` at [`AT`] with all shipped plugins and these arguments.
+    pub fn once(&self, arguments: &[&str]) -> Result<Ended> {
+        let mut command = self.command();
+        command.args(["run", "--once", "--at", AT]).args(arguments).args(shipped()?);
+        ended(&mut command)
+    }
+}
+
+/// Runs a command to its end.
+pub fn ended(command: &mut Command) -> Result<Ended> {
+    let output = command.output().with_context(|| format!("{command:?}"))?;
+    Ok(Ended {
+        code: output.status.code().unwrap_or(-1),
+        out: String::from_utf8_lossy(&output.stdout).into_owned(),
+        err: String::from_utf8_lossy(&output.stderr).into_owned(),
+    })
+}
+
+/// The shipped plugins' files.
+pub fn shipped() -> Result<Vec<PathBuf>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
+    let mut files: Vec<PathBuf> = std::fs::read_dir(root.join("plugins"))?
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "wasm"))
+        .collect();
+    files.sort();
+    anyhow::ensure!(files.len() == 8, "{} plugins are built: run `cargo xtask test`", files.len());
+    Ok(files)
+}
+
+/// A guest of tests/guests, built.
+pub fn guest(name: &str) -> PathBuf {
+    let target = binary("");
+    let target = target.parent().unwrap_or(&target);
+    let file = target.join("wasm32-wasip2/plugin").join(format!("{}.wasm", name.replace('-', "_")));
+    assert!(file.is_file(), "{} is not built: run `cargo xtask test`", file.display());
+    file
+}
+
+/// A binary of this workspace: it stands above the tests' own directory.
+fn binary(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap_or_default();
+    let directory = test.ancestors().find(|path| path.file_name().is_some_and(|name| name == "debug"));
+    directory.unwrap_or(Path::new(".")).join(name)
+}
+
+/// Takes what is posted, answers what it is told to, and keeps it.
+pub struct SlackDouble {
+    port: u16,
+    received: Arc<Mutex<Vec<(String, Value)>>>,
+    answer: Arc<Mutex<&'static str>>,
+}
+
+impl SlackDouble {
+    fn start() -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let port = listener.local_addr()?.port();
+        let received = Arc::<Mutex<Vec<(String, Value)>>>::default();
+        let answer = Arc::new(Mutex::new("HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok"));
+        let (kept, said) = (received.clone(), answer.clone());
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let answer = *said.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Ok(request) = take(stream, answer) {
+                    kept.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+                }
+            }
+        });
+        Ok(Self { port, received, answer })
+    }
+
+    fn webhook(&self, channel: &str) -> String {
+        format!("http://127.0.0.1:{}/services/T000/B000/{channel}", self.port)
+    }
+
+    /// From now on it answers this.
+    pub fn answer(&self, answer: &'static str) {
+        *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = answer;
+    }
+
+    /// What arrived: the channel, as the webhook's last part, and the message. Sorted by channel.
+    pub fn received(&self) -> Vec<(String, Value)> {
+        let mut received = self.received.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        received.sort_by(|(a, _), (b, _)| a.cmp(b));
+        received
+    }
+}
+
+fn take(mut stream: TcpStream, answer: &str) -> Result<(String, Value)> {
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let mut line = String::new();
+    reader.read_line(&mut line)?;
+    let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
+    let mut length = 0;
+    loop {
+        let mut header = String::new();
+        reader.read_line(&mut header)?;
+        if header.trim().is_empty() {
+            break;
+        }
+        if let Some(value) = header.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse()?;
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    let channel = path.rsplit('/').next().unwrap_or_default().to_owned();
+    let message = serde_json::from_slice(&body)?;
+    stream.write_all(answer.as_bytes())?;
+    Ok((channel, message))
+}

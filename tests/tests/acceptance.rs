@@ -1,0 +1,252 @@
+//! The acceptance scenarios, through the built host: exit code, table, JSON, and the very message that Slack receives.
+
+use host_tests::{
+    Fault,
+    command::{Ended, Sample},
+};
+use serde_json::{Value, json};
+
+fn run(fault: Option<Fault>, arguments: &[&str]) -> (Sample, Ended) {
+    let sample = Sample::new(fault).unwrap();
+    let ended = sample.once(arguments).unwrap();
+    (sample, ended)
+}
+
+/// The statuses of all checks, in the order of the table.
+fn statuses(ended: &Ended) -> Vec<String> {
+    let json = ended.json();
+    json["runs"].as_array().unwrap().iter().map(|run| format!("{} {}", run["check"].as_str().unwrap(), run["status"].as_str().unwrap())).collect()
+}
+
+const ALL_PASS: [&str; 8] = [
+    "deployment-drift pass", "phase1-scrapers pass", "phase2-gate pass", "phase2-raw pass", "phase3-analytics pass",
+    "phase4-precompute pass", "phase5-predictions pass", "phase6-publishing pass",
+];
+
+/// As when all pass, but for these.
+fn but(changed: &[&str]) -> Vec<String> {
+    let name = |status: &str| status.split(' ').next().unwrap_or_default().to_owned();
+    let pick = |status: &&str| changed.iter().find(|other| name(other) == name(status)).unwrap_or(status).to_string();
+    ALL_PASS.iter().map(pick).collect()
+}
+
+#[test]
+fn when_all_is_well_nothing_is_sent() {
+    let (sample, ended) = run(None, &["--output", "json"]);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert_eq!(statuses(&ended), ALL_PASS);
+    assert!(sample.slack.received().is_empty());
+    assert_eq!(ended.err, "", "quiet when all is well");
+    let run = ended.run("phase2-raw");
+    assert_eq!((&run["data_date"], &run["due"]), (&json!("2026-02-05"), &json!("2026-02-06T11:30:00Z")));
+    assert_eq!(run["metrics"][1], json!({ "name": "player_records", "value": 120.0, "min": 40.0, "max": null, "below": null, "unit": null }));
+    assert_eq!(run["calls"][0]["name"], json!("warehouse.query"));
+    assert_eq!(run["plugin"]["version"], json!("0.1.0"));
+    assert_eq!(run["plugin"]["digest"].as_str().unwrap().len(), 64);
+}
+
+/// Scenario 1.
+#[test]
+fn a_service_deployed_from_an_old_commit() {
+    let (sample, ended) = run(Some(Fault::StaleDeployment), &["--output", "json"]);
+    assert_eq!(ended.code, 2, "{ended:?}");
+    assert_eq!(statuses(&ended), but(&["deployment-drift fail"]));
+    let received = sample.slack.received();
+    assert_eq!(received.len(), 1, "one message: {received:#?}");
+    let (channel, message) = &received[0];
+    assert_eq!(channel, "deployment-alerts");
+    let commits = subjects(&sample);
+    let listed = commits.iter().take(5).map(|commit| format!("• {commit}")).collect::<Vec<_>>().join("\n");
+    assert_eq!(message, &json!({
+        "text": "🟠 Deployment drift: prediction-worker",
+        "blocks": [
+            header("🟠 Deployment drift: prediction-worker"),
+            section("1 of 10 services do not run what was committed, or not as they should."),
+            section(&format!("*prediction-worker*\n290 hours behind\nDeployed 2026-01-16 15:30 UTC, code changed 2026-02-05 05:30 UTC\n{listed}\n… and 1 more commits")),
+            section("*Next steps*\nDeploy prediction-worker:\n```./bin/deploy-service.sh prediction-worker```"),
+            context("Data of 2026-02-05."),
+        ],
+    }));
+}
+
+/// What git says is not deployed, newest first.
+fn subjects(sample: &Sample) -> Vec<String> {
+    let deployments: Value = serde_json::from_str(&std::fs::read_to_string(sample.path().join("deployments.json")).unwrap()).unwrap();
+    let worker = deployments.as_array().unwrap().iter().find(|service| service["service"] == "prediction-worker").unwrap();
+    let range = format!("{}..main", worker["commit"].as_str().unwrap());
+    let output = std::process::Command::new("git")
+        .args(["log", "--format=%H %s", &range, "--", "predictions/worker", "shared"])
+        .current_dir(sample.path().join("repository"))
+        .output()
+        .unwrap();
+    let short = |line: &str| format!("{} {}", &line[..7], &line[41..]);
+    String::from_utf8(output.stdout).unwrap().lines().map(short).collect()
+}
+
+/// Scenario 2.
+#[test]
+fn null_names_in_phase_2() {
+    let (sample, ended) = run(Some(Fault::NullNames), &["--output", "json"]);
+    assert_eq!(ended.code, 2, "{ended:?}");
+    assert_eq!(statuses(&ended), but(&["phase2-raw fail", "phase2-gate warn"]));
+    let received = sample.slack.received();
+    let canaries = received.iter().find(|(_, message)| message["text"].as_str().unwrap().contains("canaries")).unwrap();
+    assert_eq!(received.len(), 2, "the canaries' message and the gate's: {received:#?}");
+    assert_eq!(canaries.0, "canary-alerts");
+    let field = |name: &str, value: &str| json!({ "type": "mrkdwn", "text": format!("{name}\n*{value}*") });
+    assert_eq!(canaries.1, json!({
+        "text": "🔴 canaries: 1 failed, 5 passed",
+        "blocks": [
+            header("🔴 canaries: 1 failed, 5 passed"),
+            section("*Phase 2: raw data*\nRaw box scores are complete, and every record names its player and team."),
+            section("*Violations*\nnull_player_names: 3 &gt; 0 (max)"),
+            {
+                "type": "section",
+                "text": { "type": "mrkdwn", "text": "*Metrics*" },
+                "fields": [field("games", "5"), field("player_records", "120"), field("null_player_names", "3"), field("null_team_abbrs", "0")],
+            },
+            section("*Next steps*\n\
+                See what was deployed lately:\n```gcloud run revisions list --service=nba-phase2-raw-processors --region=us-west2 --project=nba-props-platform --limit=5```\n\
+                Read the phase's logs:\n```gcloud logging read 'resource.labels.service_name=\"nba-phase2-raw-processors\" AND severity&gt;=WARNING' --project=nba-props-platform --freshness=1d --limit=50```\n\
+                Ask by hand:\n```bq query --use_legacy_sql=false --parameter=date:DATE:2026-02-05 'SELECT COUNT(DISTINCT game_id) AS games, COUNT(*) AS player_records, COUNTIF(player_name IS NULL) AS null_player_names, COUNTIF(team_abbr IS NULL) AS null_team_abbrs FROM `nba_raw.nbac_player_boxscore` WHERE game_date = @date'```"),
+            context("Data of 2026-02-05. Passed: phase1-scrapers, phase3-analytics, phase4-precompute, phase5-predictions, phase6-publishing."),
+        ],
+    }));
+}
+
+/// Scenario 3.
+#[test]
+fn half_of_the_names_are_null() {
+    let (sample, ended) = run(Some(Fault::HalfNullNames), &["--output", "json"]);
+    assert_eq!(ended.code, 2);
+    assert_eq!(statuses(&ended), but(&["phase2-raw fail", "phase2-gate fail"]));
+    let gate = &ended.run("phase2-gate")["gate"];
+    assert_eq!((&gate["status"], &gate["can_proceed"]), (&json!("FAIL"), &json!(false)));
+    assert_eq!(gate["quality_issues"], json!(["null_rate_player_name: 50 % ≥ 5 % (must be below)"]));
+    assert_eq!((&gate["expected_count"], &gate["actual_count"], &gate["completeness_pct"]), (&json!(5), &json!(5), &json!(100.0)));
+    assert_eq!(gate["missing_items"], json!([]));
+    assert_eq!(gate["quality_metadata"]["null_rate_player_name"], json!("50"));
+    let score = gate["quality_score"].as_f64().unwrap();
+    assert!((0.0..1.0).contains(&score), "{score}");
+    assert!(gate["message"].as_str().unwrap().starts_with("FAIL: Phase 3 must not process 2026-02-05"));
+    let received = sample.slack.received();
+    let message = received.iter().find(|(_, message)| message["text"] == "🔴 Phase 2→3 gate: FAIL").unwrap();
+    assert_eq!(message.1["blocks"][2], section("*Blocking*\nnull_rate_player_name: 50 % ≥ 5 % (must be below)"));
+}
+
+#[test]
+fn each_other_fault_gives_its_own_result() {
+    for (fault, code, changed, words) in [
+        (Fault::EmptyPhase, 2, "phase5-predictions fail", "predictions: 0 < 50 (min); players: 0 < 20 (min)"),
+        (Fault::MissingTable, 3, "phase4-precompute error", "there is no table nba_analytics.player_season_averages"),
+        (Fault::UnknownService, 3, "deployment-drift error", "nba-grading-service: no such service is deployed"),
+        (Fault::EmptySchedule, 3, "phase2-gate error", "no game within 7 days of 2026-02-05, so it is not loaded"),
+        (Fault::OldData, 1, "phase2-gate warn", "PROCEED_WITH_WARNING"),
+    ] {
+        let (sample, ended) = run(Some(fault), &["--output", "json"]);
+        assert_eq!(ended.code, code, "{fault:?}: {ended:?}");
+        assert_eq!(statuses(&ended), but(&[changed]), "{fault:?}");
+        let run = ended.run(changed.split(' ').next().unwrap());
+        assert!(run["summary"].as_str().unwrap().contains(words), "{fault:?}: {run:#}");
+        assert_eq!(sample.slack.received().len(), 1, "{fault:?}: each is told, and once");
+    }
+}
+
+/// An error is worded as one, never as a failed threshold.
+#[test]
+fn what_could_not_be_evaluated_is_told_as_such() {
+    let (sample, _) = run(Some(Fault::MissingTable), &[]);
+    let (_, message) = &sample.slack.received()[0];
+    assert_eq!(message["text"], "🟠 canaries: 1 not evaluated, 5 passed");
+    assert_eq!(message["blocks"][1], section("*Could not be evaluated*\n*phase4-precompute*: query failed: there is no table nba_analytics.player_season_averages; did you mean `player_game_summary`?"));
+}
+
+#[test]
+fn the_table_is_for_people_and_junit_for_ci() {
+    let (sample, table) = run(Some(Fault::NullNames), &[]);
+    let lines: Vec<&str> = table.out.lines().collect();
+    assert_eq!(lines[0], "CHECK               RESULT  SUMMARY");
+    assert_eq!(lines[4], "phase2-raw          fail    null_player_names: 3 > 0 (max)");
+    assert_eq!(lines.last(), Some(&"6 passed, 1 warned, 1 failed. Data of 2026-02-05."));
+    assert!(!table.out.contains('\x1b'), "no colours through a pipe");
+
+    let junit = sample.once(&["--output", "junit"]).unwrap();
+    assert!(junit.out.starts_with("<?xml"), "{}", junit.out);
+    assert!(junit.out.contains("<testsuite name=\"host\" tests=\"8\" failures=\"1\" errors=\"0\" skipped=\"0\""), "{}", junit.out);
+    assert!(junit.out.contains("<failure message=\"null_player_names: 3 &gt; 0 (max)\"/>"), "{}", junit.out);
+}
+
+#[test]
+fn one_check_can_be_chosen() {
+    let (sample, ended) = run(Some(Fault::NullNames), &["--check", "phase3-analytics", "--output", "json"]);
+    assert_eq!((ended.code, statuses(&ended)), (0, vec!["phase3-analytics pass".to_owned()]));
+    assert!(sample.slack.received().is_empty());
+    let wrong = sample.once(&["--check", "phase3-analytic"]).unwrap();
+    assert_eq!(wrong.code, 64);
+    assert!(wrong.err.contains("there is no such check; did you mean `phase3-analytics`?"), "{}", wrong.err);
+}
+
+/// An old date gets its old answer: its age is held against the clock it had then.
+#[test]
+fn a_date_of_the_past_is_asked_about_as_of_then() {
+    let sample = Sample::new(None).unwrap();
+    let mut command = sample.command();
+    command.args(["run", "--once", "--check", "phase2-gate", "--date", "2026-02-05", "--output", "json"]);
+    let ended = host_tests::command::ended(command.args(host_tests::command::shipped().unwrap())).unwrap();
+    let run = ended.run("phase2-gate");
+    assert_eq!((&run["due"], &run["status"]), (&json!("2026-02-06T11:30:00Z"), &json!("pass")), "{run:#}");
+    let again = ended.json();
+    assert_eq!(again["exit_code"], json!(0));
+}
+
+/// The same inputs give the same report, byte for byte.
+#[test]
+fn the_same_inputs_give_the_same_report() {
+    let sample = Sample::new(Some(Fault::HalfNullNames)).unwrap();
+    let report = || {
+        let mut json = sample.once(&["--output", "json"]).unwrap().json();
+        for run in json["runs"].as_array_mut().unwrap() {
+            run["seconds"] = json!(0);
+            for call in run["calls"].as_array_mut().unwrap() {
+                call["seconds"] = json!(0);
+            }
+            // Lookups that are asked at once end in any order.
+            run["calls"].as_array_mut().unwrap().sort_by_key(ToString::to_string);
+        }
+        json.to_string()
+    };
+    assert_eq!(report(), report());
+}
+
+#[test]
+fn a_message_that_slack_does_not_take_is_said_and_counts() {
+    let sample = Sample::new(Some(Fault::OldData)).unwrap();
+    sample.slack.answer("HTTP/1.1 404 Not Found\r\ncontent-length: 10\r\nconnection: close\r\n\r\nno_service");
+    let ended = sample.once(&[]).unwrap();
+    assert_eq!(ended.code, 3);
+    assert!(ended.err.contains("#canary-alerts: the message was NOT delivered: Slack answered 404 Not Found: no_service"), "{}", ended.err);
+    assert!(!ended.err.contains("/services/"), "the webhook is a secret: {}", ended.err);
+}
+
+#[test]
+fn the_console_shows_the_message_instead() {
+    let sample = Sample::new(Some(Fault::NullNames)).unwrap();
+    std::fs::write(sample.path().join("host.toml"), host_tests::HOST_TOML).unwrap();
+    let ended = sample.once(&["--output", "json"]).unwrap();
+    assert!(ended.err.contains("┌─ #canary-alerts\n│ 🔴 canaries: 1 failed, 5 passed\n"), "{}", ended.err);
+    assert!(ended.err.contains("│   null_player_names: 3 > 0 (max)\n"), "{}", ended.err);
+    assert_eq!(ended.json()["exit_code"], json!(2), "standard output stays clean");
+    assert!(sample.slack.received().is_empty());
+}
+
+fn header(text: &str) -> Value {
+    json!({ "type": "header", "text": { "type": "plain_text", "text": text, "emoji": true } })
+}
+
+fn section(text: &str) -> Value {
+    json!({ "type": "section", "text": { "type": "mrkdwn", "text": text } })
+}
+
+fn context(text: &str) -> Value {
+    json!({ "type": "context", "elements": [{ "type": "mrkdwn", "text": text }] })
+}

@@ -1,0 +1,133 @@
+//! The drift detector: in sync, drifted and unknown are three things.
+
+use host::run::Status;
+use host_tests::watched::{AT, Watched};
+use jiff::{Span, Timestamp};
+use serde_json::json;
+
+fn watched() -> Watched {
+    Watched::new(&["deployment-drift"], |toml| toml).unwrap()
+}
+
+fn ago(hours: i64) -> String {
+    AT.parse::<Timestamp>().unwrap().checked_sub(Span::new().hours(hours)).unwrap().to_string()
+}
+
+#[test]
+fn the_deployed_commit_is_the_evidence_when_it_is_known() {
+    let watched = watched();
+    let newest = watched.git(&["log", "-1", "--format=%H", "main", "--", "scrapers"]).unwrap();
+    let deploy = |commit: &str| {
+        watched
+            .redeploy("nba-phase1-scrapers", |service| {
+                service["commit"] = json!(commit.trim());
+                // Long ago by the clock, which does not matter.
+                service["deployed"] = json!(ago(2000));
+                Some(())
+            })
+            .unwrap();
+    };
+    deploy(&newest);
+    assert_eq!(watched.run("deployment-drift").unwrap().status(), Status::Pass, "the newest that touches its directory");
+    let before = watched.git(&["rev-parse", &format!("{}~1", newest.trim())]).unwrap();
+    deploy(&before);
+    let run = watched.run("deployment-drift").unwrap();
+    assert_eq!(run.status(), Status::Fail);
+    assert!(run.summary().starts_with("nba-phase1-scrapers: 1 commit and "), "{}", run.summary());
+    let short = before.trim().get(..10).unwrap();
+    deploy(short);
+    assert_eq!(watched.run("deployment-drift").unwrap().status(), Status::Fail, "a short hash is a hash");
+}
+
+#[test]
+fn the_time_decides_when_the_commit_is_not_known() {
+    let watched = watched();
+    let newest: i64 = watched.git(&["log", "-1", "--format=%ct", "main", "--", "admin_dashboard"]).unwrap().trim().parse().unwrap();
+    for (deployed, status) in [(newest, Status::Pass), (newest - 1, Status::Fail), (newest + 1, Status::Pass)] {
+        watched
+            .redeploy("nba-admin-dashboard", |service| {
+                assert!(service["commit"].is_null());
+                service["deployed"] = json!(Timestamp::from_second(deployed).unwrap().to_string());
+                Some(())
+            })
+            .unwrap();
+        let run = watched.run("deployment-drift").unwrap();
+        assert_eq!(run.status(), status, "{deployed}: {}", run.summary());
+    }
+}
+
+#[test]
+fn traffic_and_instances_drift_too() {
+    let watched = watched();
+    watched.redeploy("prediction-coordinator", |service| { service["min_instances"] = json!(0); Some(()) }).unwrap();
+    watched.redeploy("nba-phase1-scrapers", |service| { service["serves_latest"] = json!(false); Some(()) }).unwrap();
+    let run = watched.run("deployment-drift").unwrap();
+    assert_eq!(
+        run.summary(),
+        "prediction-coordinator: minimum instances are 0, expected 1; nba-phase1-scrapers: traffic is not routed to the latest revision, nba-phase1-scrapers-00042-abc"
+    );
+    assert_eq!(run.alerts.len(), 1, "one message for all services");
+    assert_eq!(run.alerts[0].steps.len(), 2, "and the command for each");
+}
+
+/// Unknown is never in sync.
+#[test]
+fn what_is_not_known_is_an_error() {
+    let watched = watched();
+    for (what, words, change) in [
+        ("an unknown commit", "has no commit 0123456789abcdef0123456789abcdef01234567", Some(json!("0123456789abcdef0123456789abcdef01234567"))),
+        ("a commit that is none", "`latest` is no commit", Some(json!("latest"))),
+        ("no such service", "no such service is deployed", None),
+    ] {
+        watched.restore().unwrap();
+        watched
+            .redeploy("prediction-worker", |service| {
+                service["commit"] = change.clone()?;
+                Some(())
+            })
+            .unwrap();
+        let run = watched.run("deployment-drift").unwrap();
+        assert_eq!((run.status(), run.exit_code()), (Status::Error, 3), "{what}");
+        assert!(run.summary().starts_with("not known: prediction-worker: ") && run.summary().contains(words), "{what}: {}", run.summary());
+        assert!(run.report.is_some(), "what is known of the others is kept");
+    }
+    watched.restore().unwrap();
+    std::fs::write(watched.path().join("deployments.json"), "[").unwrap();
+    let run = watched.run("deployment-drift").unwrap();
+    assert_eq!(run.exit_code(), 3);
+    assert!(run.summary().contains("deployments.json"), "{}", run.summary());
+}
+
+/// A directory that does not exist, or no longer does, has no newest commit that could be trusted.
+#[test]
+fn a_directory_that_does_not_exist_is_not_in_sync() {
+    let settings = |directory: &str| {
+        let line = format!("settings = {{ services = [{{ name = \"prediction-worker\", directories = [\"{directory}\", \"shared\"] }}] }}");
+        move |toml: String| toml.replace("settings = { deploy_command = \"./bin/deploy-service.sh {service}\" }", &line)
+    };
+    let watched = Watched::new(&["deployment-drift"], settings("predictions/wroker")).unwrap();
+    let run = watched.run("deployment-drift").unwrap();
+    assert_eq!(run.exit_code(), 3);
+    assert!(run.summary().contains("the branch has no predictions/wroker"), "{}", run.summary());
+
+    let watched = Watched::new(&["deployment-drift"], settings("scrapers")).unwrap();
+    watched.git(&["rm", "-r", "--quiet", "scrapers"]).unwrap();
+    watched.git(&["-c", "user.name=a", "-c", "user.email=a@example.com", "commit", "--quiet", "-m", "Remove the scrapers"]).unwrap();
+    let newest = watched.git(&["rev-parse", "main"]).unwrap();
+    watched.redeploy("prediction-worker", |service| { service["commit"] = json!(newest.trim()); Some(()) }).unwrap();
+    let run = watched.run("deployment-drift").unwrap();
+    assert_eq!(run.exit_code(), 3, "deployed with the removal, and still not in sync");
+    assert!(run.summary().contains("the branch has no scrapers"), "{}", run.summary());
+}
+
+/// What has drifted is told although something else is not known; the exit code says both.
+#[test]
+fn drift_is_told_although_something_else_is_not_known() {
+    let watched = watched();
+    watched.redeploy("prediction-coordinator", |service| { service["min_instances"] = json!(0); Some(()) }).unwrap();
+    watched.redeploy("nba-grading-service", |_| None).unwrap();
+    let run = watched.run("deployment-drift").unwrap();
+    assert_eq!((run.status(), run.exit_code()), (Status::Fail, 3));
+    assert!(run.summary().contains("expected 1; not known: nba-grading-service"), "{}", run.summary());
+    assert!(run.alerts[0].sections.iter().any(|section| section.title == "Not known"));
+}
