@@ -345,6 +345,7 @@ pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a (impl AsRef<
 
 fn nearest_file(path: &Path) -> String {
     let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { return String::new() };
+    let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
     let names: Vec<String> = std::fs::read_dir(directory)
         .into_iter()
         .flatten()
@@ -362,7 +363,11 @@ fn with_nearest(error: &toml::de::Error) -> String {
         (true, Some(wrong)) => nearest(wrong, quoted),
         _ => String::new(),
     };
-    format!("{}{}", error.to_string().trim_end(), if hint.is_empty() { hint } else { format!("\n{}", hint.trim_start_matches("; ")) })
+    format!(
+        "{}{}",
+        error.to_string().trim_end(),
+        if hint.is_empty() { hint } else { format!("\n{}", hint.trim_start_matches("; ")) }
+    )
 }
 
 fn duration<'de, D: Deserializer<'de>>(source: D) -> std::result::Result<Duration, D::Error> {
@@ -380,7 +385,8 @@ fn some_duration<'de, D: Deserializer<'de>>(source: D) -> std::result::Result<Op
 
 fn bytes<'de, D: Deserializer<'de>>(source: D) -> std::result::Result<usize, D::Error> {
     let text = String::deserialize(source)?;
-    let (number, unit) = text.trim().split_at(text.trim().find(|c: char| !c.is_ascii_digit()).unwrap_or(text.trim().len()));
+    let (number, unit) =
+        text.trim().split_at(text.trim().find(|c: char| !c.is_ascii_digit()).unwrap_or(text.trim().len()));
     let factor = match unit.trim() {
         "B" => Some(1usize),
         "KiB" => Some(1 << 10),
@@ -420,7 +426,10 @@ mod tests {
             ("[budgets]\ntimeout = 'soon'", &["`soon` is no duration"]),
             ("[budgets]\ntimeout = '0s'", &["is no duration"]),
             ("[budgets]\nmemory = '64 MB'", &["`64 MB` is no size"]),
-            ("[git.pipeline]\npath = '.'\n[grants.a]\ngit = ['pipelin']", &["grants.a.git", "did you mean `pipeline`?"]),
+            (
+                "[git.pipeline]\npath = '.'\n[grants.a]\ngit = ['pipelin']",
+                &["grants.a.git", "did you mean `pipeline`?"],
+            ),
         ];
         for (text, expected) in cases {
             let error = match Config::parse(text) {

@@ -169,9 +169,9 @@ pub fn checks(config: &Config, loaded: &Loaded) -> Vec<Check> {
     for (name, wanted) in &config.checks {
         let plugin = wanted.plugin.as_ref().unwrap_or(name);
         let found = loaded.plugins.get(plugin).cloned();
-        let ready = found.ok_or_else(|| missing(plugin, loaded)).and_then(|plugin| {
-            Ready::new(config, name, wanted, plugin).map_err(|error| format!("{error:#}"))
-        });
+        let ready = found
+            .ok_or_else(|| missing(plugin, loaded))
+            .and_then(|plugin| Ready::new(config, name, wanted, plugin).map_err(|error| format!("{error:#}")));
         checks.insert(name.clone(), Check { name: name.clone(), ready });
     }
     let named: HashSet<&String> =
@@ -197,7 +197,9 @@ fn missing(plugin: &str, loaded: &Loaded) -> String {
         Some(unusable) => unusable.reason.clone(),
         None => {
             let near = nearest(plugin, loaded.plugins.keys());
-            format!("no file holds the plugin {plugin}{near}; add it to the command, or remove the check from host.toml")
+            format!(
+                "no file holds the plugin {plugin}{near}; add it to the command, or remove the check from host.toml"
+            )
         }
     }
 }
@@ -256,11 +258,8 @@ impl Check {
 
     async fn execute(&self, ready: &Ready, backends: &Arc<Backends>, moment: &Moment, run: &mut Run) {
         let plugin = &ready.plugin;
-        run.plugin = Some(Ran {
-            name: plugin.name.clone(),
-            version: plugin.version.clone(),
-            digest: plugin.digest.clone(),
-        });
+        run.plugin =
+            Some(Ran { name: plugin.name.clone(), version: plugin.version.clone(), digest: plugin.digest.clone() });
         run.family = Some(Family { channel: ready.channel.clone(), group: plugin.descriptor.group.clone() });
         let session = Arc::new(Session::new(&plugin.name, ready.grants.clone(), backends.clone()));
         let request = Request {
@@ -297,8 +296,12 @@ impl Check {
 fn with_log(error: String, log: &str) -> String {
     match log.lines().rev().find(|line| !line.trim().is_empty()) {
         Some(_) if error.starts_with("trapped") => {
-            let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty() && !line.starts_with("note:")).collect();
-            format!("{error}; its log ends with: {}", lines.iter().rev().take(2).rev().copied().collect::<Vec<_>>().join(" "))
+            let lines: Vec<&str> =
+                log.lines().filter(|line| !line.trim().is_empty() && !line.starts_with("note:")).collect();
+            format!(
+                "{error}; its log ends with: {}",
+                lines.iter().rev().take(2).rev().copied().collect::<Vec<_>>().join(" ")
+            )
         }
         _ => error,
     }
@@ -396,7 +399,10 @@ mod tests {
         assert!(malformed(&with(metric(Some(f64::NAN), None))).is_some());
         assert!(malformed(&report(Verdict::Fail)).is_some());
         let violation = Violation { metric: None, message: "x".to_owned() };
-        assert!(malformed(&Report { violations: vec![violation.clone()], ..report(Verdict::Skip("x".to_owned())) }).is_some());
+        assert!(
+            malformed(&Report { violations: vec![violation.clone()], ..report(Verdict::Skip("x".to_owned())) })
+                .is_some()
+        );
         assert_eq!(malformed(&Report { violations: vec![violation], ..report(Verdict::Warn) }), None);
     }
 

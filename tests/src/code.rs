@@ -28,19 +28,20 @@ const SERVICES: [(&str, &[&str], u32); 10] = [
     ("nba-admin-dashboard", &["admin_dashboard"], 0),
 ];
 
-/// Commits, the newest 30 hours old, 10 hours apart.
-const COMMITS: usize = 144;
+/// Two months of commits, the newest 30 hours old, 10 hours apart.
+pub(super) const COMMITS: usize = 144;
 const NEWEST_HOURS: i64 = 30;
 const HOURS_APART: i64 = 10;
 
 /// What a commit says it did.
 const SUBJECTS: [&str; 6] = ["Fix", "Speed up", "Rename a column in", "Log more in", "Handle empty input in", "Tidy"];
 
-pub(super) fn make(directory: &Path, moment: &Moment) -> Result<()> {
+/// The repository and deployments.json, with so many commits.
+pub fn make_code(directory: &Path, moment: &Moment, commits: usize) -> Result<()> {
     let repository = directory.join("repository");
     fs::create_dir_all(&repository)?;
     git(&repository, &["init", "--quiet", "--initial-branch=main"], "")?;
-    git(&repository, &["fast-import", "--quiet"], &stream(moment)?)?;
+    git(&repository, &["fast-import", "--quiet"], &stream(moment, commits)?)?;
     // The way a repository looks that was cloned: packed, with a working tree.
     git(&repository, &["reset", "--quiet", "--hard", "main"], "")?;
     let newest = git(&repository, &["rev-parse", "main"], "")?;
@@ -48,6 +49,11 @@ pub(super) fn make(directory: &Path, moment: &Moment) -> Result<()> {
     let services: Vec<Value> =
         SERVICES.iter().map(|(name, _, instances)| deployment(name, newest.trim(), deployed, *instances)).collect();
     write(directory, &services)
+}
+
+/// The directories of each service.
+pub fn services() -> Vec<Vec<String>> {
+    SERVICES.iter().map(|(_, directories, _)| directories.iter().map(|path| (*path).to_owned()).collect()).collect()
 }
 
 /// One service's deployment. The dashboard's label is missing, as it may be in operation: it is held against the time.
@@ -84,7 +90,7 @@ pub(super) fn commit_before(directory: &Path, path: &str, count: usize) -> Resul
     Ok(git(&repository, &["rev-parse", &format!("{oldest}~1")], "")?.trim().to_owned())
 }
 
-fn stream(moment: &Moment) -> Result<String> {
+fn stream(moment: &Moment, commits: usize) -> Result<String> {
     let directories: Vec<&str> = {
         let mut all: Vec<&str> = SERVICES.iter().flat_map(|(_, directories, _)| directories.iter().copied()).collect();
         all.sort_unstable();
@@ -92,7 +98,7 @@ fn stream(moment: &Moment) -> Result<String> {
         all
     };
     let mut stream = String::new();
-    for at in 0..COMMITS {
+    for at in 0..commits {
         // The first commit has every directory in it; each later one touches one of them.
         let touched: Vec<&str> = match at {
             0 => directories.clone(),
@@ -105,9 +111,13 @@ fn stream(moment: &Moment) -> Result<String> {
             }
             (_, None) => bail!("no directory to touch"),
         };
-        let back = i64::try_from(COMMITS - 1 - at)? * HOURS_APART + NEWEST_HOURS;
+        let back = i64::try_from(commits - 1 - at)? * HOURS_APART + NEWEST_HOURS;
         let time = moment.at.checked_sub(Span::new().hours(back))?.as_second();
-        write!(stream, "commit refs/heads/main\ncommitter Sam Rivera <sam@example.com> {time} +0000\ndata {}\n{subject}\n", subject.len())?;
+        write!(
+            stream,
+            "commit refs/heads/main\ncommitter Sam Rivera <sam@example.com> {time} +0000\ndata {}\n{subject}\n",
+            subject.len()
+        )?;
         for directory in touched {
             let content = format!("version = {at}\n");
             write!(stream, "M 100644 inline {directory}/module_{}.py\ndata {}\n{content}\n", at % 4, content.len())?;

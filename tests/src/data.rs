@@ -21,13 +21,24 @@ const LEAGUE: i64 = 240;
 
 /// The tables that the scrapers write, besides the box scores.
 const SOURCES: [&str; 12] = [
-    "nbac_gamebook", "nbac_injury_report", "nbac_player_list", "nbac_play_by_play", "nbac_referees", "nbac_schedule",
-    "nbac_team_boxscore", "bdl_active_players", "bdl_standings", "espn_scoreboard", "odds_api_props", "bettingpros_props",
+    "nbac_gamebook",
+    "nbac_injury_report",
+    "nbac_player_list",
+    "nbac_play_by_play",
+    "nbac_referees",
+    "nbac_schedule",
+    "nbac_team_boxscore",
+    "bdl_active_players",
+    "bdl_standings",
+    "espn_scoreboard",
+    "odds_api_props",
+    "bettingpros_props",
 ];
 
 pub(super) fn make(directory: &Path, moment: &Moment) -> Result<()> {
     fs::create_dir_all(directory)?;
-    let days: Vec<Date> = (0..DAYS).rev().map(|back| moment.data_date.checked_sub(back.days())).collect::<Result<_, _>>()?;
+    let days: Vec<Date> =
+        (0..DAYS).rev().map(|back| moment.data_date.checked_sub(back.days())).collect::<Result<_, _>>()?;
     raw(&directory.join("nba_raw.db"), &days, moment)?;
     reference(&directory.join("nba_reference.db"), &days)?;
     analytics(&directory.join("nba_analytics.db"), &days)?;
@@ -85,10 +96,14 @@ fn raw(path: &Path, days: &[Date], moment: &Moment) -> Result<()> {
 fn reference(path: &Path, days: &[Date]) -> Result<()> {
     let mut connection = Connection::open(path)?;
     let transaction = connection.transaction()?;
-    transaction.execute_batch("CREATE TABLE nba_schedule (game_id TEXT, game_date DATE, home_team TEXT, away_team TEXT);")?;
+    transaction
+        .execute_batch("CREATE TABLE nba_schedule (game_id TEXT, game_date DATE, home_team TEXT, away_team TEXT);")?;
     for day in days {
         for game in 0..GAMES {
-            transaction.execute("INSERT INTO nba_schedule VALUES (?, ?, 'BOS', 'LAL')", params![game_id(*day, game), day.to_string()])?;
+            transaction.execute(
+                "INSERT INTO nba_schedule VALUES (?, ?, 'BOS', 'LAL')",
+                params![game_id(*day, game), day.to_string()],
+            )?;
         }
     }
     transaction.commit()?;
@@ -126,7 +141,13 @@ fn analytics(path: &Path, days: &[Date]) -> Result<()> {
         for player in 0..LEAGUE {
             transaction.execute(
                 "INSERT INTO player_season_averages VALUES (?, ?, ?, ?, ?)",
-                params![lookup(player), season(*day), day.to_string(), 18 + player % 20, 4.5 + (player % 50) as f64 * 0.5],
+                params![
+                    lookup(player),
+                    season(*day),
+                    day.to_string(),
+                    18 + player % 20,
+                    4.5 + (player % 50) as f64 * 0.5
+                ],
             )?;
         }
     }
@@ -148,7 +169,13 @@ fn predictions(path: &Path, days: &[Date]) -> Result<()> {
         for player in 0..80 {
             transaction.execute(
                 "INSERT INTO player_prop_predictions VALUES (?, ?, 'catboost_v8', ?, ?, ?)",
-                params![lookup(player), day.to_string(), player < 72, 8.5 + player as f64 * 0.25, 1.5 + (player % 10) as f64],
+                params![
+                    lookup(player),
+                    day.to_string(),
+                    player < 72,
+                    8.5 + player as f64 * 0.25,
+                    1.5 + (player % 10) as f64
+                ],
             )?;
         }
         transaction.execute(
@@ -167,7 +194,9 @@ fn game_id(day: Date, game: i64) -> String {
 fn name(game: i64, player: i64) -> String {
     const FIRST: [&str; 6] = ["Marcus", "Luka", "Jalen", "Nikola", "Tyrese", "Anthony"];
     const LAST: [&str; 5] = ["Brown", "Johnson", "Williams", "Carter", "Green"];
-    let pick = |names: &[&'static str], at: i64| names.iter().cycle().nth(usize::try_from(at).unwrap_or(0)).copied().unwrap_or_default();
+    let pick = |names: &[&'static str], at: i64| {
+        names.iter().cycle().nth(usize::try_from(at).unwrap_or(0)).copied().unwrap_or_default()
+    };
     format!("{} {} {}", pick(&FIRST, player), pick(&LAST, player / 2 + game), game * PLAYERS + player)
 }
 

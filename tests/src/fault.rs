@@ -105,7 +105,8 @@ impl Fault {
                 Ok(())
             }
             Self::EmptyPhase => {
-                open("nba_predictions")?.execute("DELETE FROM player_prop_predictions WHERE game_date = ?", params![date])?;
+                open("nba_predictions")?
+                    .execute("DELETE FROM player_prop_predictions WHERE game_date = ?", params![date])?;
                 Ok(())
             }
             Self::MissingTable => Ok(open("nba_analytics")?.execute_batch("DROP TABLE player_season_averages")?),

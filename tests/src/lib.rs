@@ -1,5 +1,5 @@
 //! The sample pipeline: a small six-phase pipeline with its data, its code and its deployments, whole or with one fault.
-#![allow(clippy::panic)] // of the tests, for the tests
+#![allow(clippy::panic, clippy::indexing_slicing)] // this crate is of the tests, for the tests
 //! The demo and the tests run on it.
 
 mod code;
@@ -13,6 +13,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
+pub use code::{make_code, services};
 pub use fault::Fault;
 
 /// The sample's configuration.
@@ -45,7 +46,7 @@ pub fn make(directory: &Path, moment: &Moment, fault: Option<Fault>) -> Result<(
         }
     }
     data::make(&directory.join("warehouse"), moment).context("the sample's warehouse")?;
-    code::make(directory, moment).context("the sample's repository")?;
+    code::make_code(directory, moment, code::COMMITS).context("the sample's repository")?;
     std::fs::write(directory.join("host.toml"), HOST_TOML)?;
     match fault {
         Some(fault) => fault.inject(directory, moment).with_context(|| format!("the fault {}", fault.name())),

@@ -15,12 +15,23 @@ fn run(fault: Option<Fault>, arguments: &[&str]) -> (Sample, Ended) {
 /// The statuses of all checks, in the order of the table.
 fn statuses(ended: &Ended) -> Vec<String> {
     let json = ended.json();
-    json["runs"].as_array().unwrap().iter().map(|run| format!("{} {}", run["check"].as_str().unwrap(), run["status"].as_str().unwrap())).collect()
+    json["runs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|run| format!("{} {}", run["check"].as_str().unwrap(), run["status"].as_str().unwrap()))
+        .collect()
 }
 
 const ALL_PASS: [&str; 8] = [
-    "deployment-drift pass", "phase1-scrapers pass", "phase2-gate pass", "phase2-raw pass", "phase3-analytics pass",
-    "phase4-precompute pass", "phase5-predictions pass", "phase6-publishing pass",
+    "deployment-drift pass",
+    "phase1-scrapers pass",
+    "phase2-gate pass",
+    "phase2-raw pass",
+    "phase3-analytics pass",
+    "phase4-precompute pass",
+    "phase5-predictions pass",
+    "phase6-publishing pass",
 ];
 
 /// As when all pass, but for these.
@@ -39,7 +50,10 @@ fn when_all_is_well_nothing_is_sent() {
     assert_eq!(ended.err, "", "quiet when all is well");
     let run = ended.run("phase2-raw");
     assert_eq!((&run["data_date"], &run["due"]), (&json!("2026-02-05"), &json!("2026-02-06T11:30:00Z")));
-    assert_eq!(run["metrics"][1], json!({ "name": "player_records", "value": 120.0, "min": 40.0, "max": null, "below": null, "unit": null }));
+    assert_eq!(
+        run["metrics"][1],
+        json!({ "name": "player_records", "value": 120.0, "min": 40.0, "max": null, "below": null, "unit": null })
+    );
     assert_eq!(run["calls"][0]["name"], json!("warehouse.query"));
     assert_eq!(run["plugin"]["version"], json!("0.1.0"));
     assert_eq!(run["plugin"]["digest"].as_str().unwrap().len(), 64);
@@ -57,22 +71,27 @@ fn a_service_deployed_from_an_old_commit() {
     assert_eq!(channel, "deployment-alerts");
     let commits = subjects(&sample);
     let listed = commits.iter().take(5).map(|commit| format!("• {commit}")).collect::<Vec<_>>().join("\n");
-    assert_eq!(message, &json!({
-        "text": "🟠 Deployment drift: prediction-worker",
-        "blocks": [
-            header("🟠 Deployment drift: prediction-worker"),
-            section("1 of 10 services do not run what was committed, or not as they should."),
-            section(&format!("*prediction-worker*\n290 hours behind\nDeployed 2026-01-16 15:30 UTC, code changed 2026-02-05 05:30 UTC\n{listed}\n… and 1 more commits")),
-            section("*Next steps*\nDeploy prediction-worker:\n```./bin/deploy-service.sh prediction-worker```"),
-            context("Data of 2026-02-05."),
-        ],
-    }));
+    assert_eq!(
+        message,
+        &json!({
+            "text": "🟠 Deployment drift: prediction-worker",
+            "blocks": [
+                header("🟠 Deployment drift: prediction-worker"),
+                section("1 of 10 services do not run what was committed, or not as they should."),
+                section(&format!("*prediction-worker*\n290 hours behind\nDeployed 2026-01-16 15:30 UTC, code changed 2026-02-05 05:30 UTC\n{listed}\n… and 1 more commits")),
+                section("*Next steps*\nDeploy prediction-worker:\n```./bin/deploy-service.sh prediction-worker```"),
+                context("Data of 2026-02-05."),
+            ],
+        })
+    );
 }
 
 /// What git says is not deployed, newest first.
 fn subjects(sample: &Sample) -> Vec<String> {
-    let deployments: Value = serde_json::from_str(&std::fs::read_to_string(sample.path().join("deployments.json")).unwrap()).unwrap();
-    let worker = deployments.as_array().unwrap().iter().find(|service| service["service"] == "prediction-worker").unwrap();
+    let deployments: Value =
+        serde_json::from_str(&std::fs::read_to_string(sample.path().join("deployments.json")).unwrap()).unwrap();
+    let worker =
+        deployments.as_array().unwrap().iter().find(|service| service["service"] == "prediction-worker").unwrap();
     let range = format!("{}..main", worker["commit"].as_str().unwrap());
     let output = std::process::Command::new("git")
         .args(["log", "--format=%H %s", &range, "--", "predictions/worker", "shared"])
@@ -94,24 +113,27 @@ fn null_names_in_phase_2() {
     assert_eq!(received.len(), 2, "the canaries' message and the gate's: {received:#?}");
     assert_eq!(canaries.0, "canary-alerts");
     let field = |name: &str, value: &str| json!({ "type": "mrkdwn", "text": format!("{name}\n*{value}*") });
-    assert_eq!(canaries.1, json!({
-        "text": "🔴 canaries: 1 failed, 5 passed",
-        "blocks": [
-            header("🔴 canaries: 1 failed, 5 passed"),
-            section("*Phase 2: raw data*\nRaw box scores are complete, and every record names its player and team."),
-            section("*Violations*\nnull_player_names: 3 &gt; 0 (max)"),
-            {
-                "type": "section",
-                "text": { "type": "mrkdwn", "text": "*Metrics*" },
-                "fields": [field("games", "5"), field("player_records", "120"), field("null_player_names", "3"), field("null_team_abbrs", "0")],
-            },
-            section("*Next steps*\n\
-                See what was deployed lately:\n```gcloud run revisions list --service=nba-phase2-raw-processors --region=us-west2 --project=nba-props-platform --limit=5```\n\
-                Read the phase's logs:\n```gcloud logging read 'resource.labels.service_name=\"nba-phase2-raw-processors\" AND severity&gt;=WARNING' --project=nba-props-platform --freshness=1d --limit=50```\n\
-                Ask by hand:\n```bq query --use_legacy_sql=false --parameter=date:DATE:2026-02-05 'SELECT COUNT(DISTINCT game_id) AS games, COUNT(*) AS player_records, COUNTIF(player_name IS NULL) AS null_player_names, COUNTIF(team_abbr IS NULL) AS null_team_abbrs FROM `nba_raw.nbac_player_boxscore` WHERE game_date = @date'```"),
-            context("Data of 2026-02-05. Passed: phase1-scrapers, phase3-analytics, phase4-precompute, phase5-predictions, phase6-publishing."),
-        ],
-    }));
+    assert_eq!(
+        canaries.1,
+        json!({
+            "text": "🔴 canaries: 1 failed, 5 passed",
+            "blocks": [
+                header("🔴 canaries: 1 failed, 5 passed"),
+                section("*Phase 2: raw data*\nRaw box scores are complete, and every record names its player and team."),
+                section("*Violations*\nnull_player_names: 3 &gt; 0 (max)"),
+                {
+                    "type": "section",
+                    "text": { "type": "mrkdwn", "text": "*Metrics*" },
+                    "fields": [field("games", "5"), field("player_records", "120"), field("null_player_names", "3"), field("null_team_abbrs", "0")],
+                },
+                section("*Next steps*\n\
+                    See what was deployed lately:\n```gcloud run revisions list --service=nba-phase2-raw-processors --region=us-west2 --project=nba-props-platform --limit=5```\n\
+                    Read the phase's logs:\n```gcloud logging read 'resource.labels.service_name=\"nba-phase2-raw-processors\" AND severity&gt;=WARNING' --project=nba-props-platform --freshness=1d --limit=50```\n\
+                    Ask by hand:\n```bq query --use_legacy_sql=false --parameter=date:DATE:2026-02-05 'SELECT COUNT(DISTINCT game_id) AS games, COUNT(*) AS player_records, COUNTIF(player_name IS NULL) AS null_player_names, COUNTIF(team_abbr IS NULL) AS null_team_abbrs FROM `nba_raw.nbac_player_boxscore` WHERE game_date = @date'```"),
+                context("Data of 2026-02-05. Passed: phase1-scrapers, phase3-analytics, phase4-precompute, phase5-predictions, phase6-publishing."),
+            ],
+        })
+    );
 }
 
 /// Scenario 3.
@@ -123,7 +145,10 @@ fn half_of_the_names_are_null() {
     let gate = &ended.run("phase2-gate")["gate"];
     assert_eq!((&gate["status"], &gate["can_proceed"]), (&json!("FAIL"), &json!(false)));
     assert_eq!(gate["quality_issues"], json!(["null_rate_player_name: 50 % ≥ 5 % (must be below)"]));
-    assert_eq!((&gate["expected_count"], &gate["actual_count"], &gate["completeness_pct"]), (&json!(5), &json!(5), &json!(100.0)));
+    assert_eq!(
+        (&gate["expected_count"], &gate["actual_count"], &gate["completeness_pct"]),
+        (&json!(5), &json!(5), &json!(100.0))
+    );
     assert_eq!(gate["missing_items"], json!([]));
     assert_eq!(gate["quality_metadata"]["null_rate_player_name"], json!("50"));
     let score = gate["quality_score"].as_f64().unwrap();
@@ -158,7 +183,12 @@ fn what_could_not_be_evaluated_is_told_as_such() {
     let (sample, _) = run(Some(Fault::MissingTable), &[]);
     let (_, message) = &sample.slack.received()[0];
     assert_eq!(message["text"], "🟠 canaries: 1 not evaluated, 5 passed");
-    assert_eq!(message["blocks"][1], section("*Could not be evaluated*\n*phase4-precompute*: query failed: there is no table nba_analytics.player_season_averages; did you mean `player_game_summary`?"));
+    assert_eq!(
+        message["blocks"][1],
+        section(
+            "*Could not be evaluated*\n*phase4-precompute*: query failed: there is no table nba_analytics.player_season_averages; did you mean `player_game_summary`?"
+        )
+    );
 }
 
 #[test]
@@ -172,7 +202,11 @@ fn the_table_is_for_people_and_junit_for_ci() {
 
     let junit = sample.once(&["--output", "junit"]).unwrap();
     assert!(junit.out.starts_with("<?xml"), "{}", junit.out);
-    assert!(junit.out.contains("<testsuite name=\"host\" tests=\"8\" failures=\"1\" errors=\"0\" skipped=\"0\""), "{}", junit.out);
+    assert!(
+        junit.out.contains("<testsuite name=\"host\" tests=\"8\" failures=\"1\" errors=\"0\" skipped=\"0\""),
+        "{}",
+        junit.out
+    );
     assert!(junit.out.contains("<failure message=\"null_player_names: 3 &gt; 0 (max)\"/>"), "{}", junit.out);
 }
 
@@ -224,7 +258,11 @@ fn a_message_that_slack_does_not_take_is_said_and_counts() {
     sample.slack.answer("HTTP/1.1 404 Not Found\r\ncontent-length: 10\r\nconnection: close\r\n\r\nno_service");
     let ended = sample.once(&[]).unwrap();
     assert_eq!(ended.code, 3);
-    assert!(ended.err.contains("#canary-alerts: the message was NOT delivered: Slack answered 404 Not Found: no_service"), "{}", ended.err);
+    assert!(
+        ended.err.contains("#canary-alerts: the message was NOT delivered: Slack answered 404 Not Found: no_service"),
+        "{}",
+        ended.err
+    );
     assert!(!ended.err.contains("/services/"), "the webhook is a secret: {}", ended.err);
 }
 

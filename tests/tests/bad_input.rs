@@ -11,7 +11,10 @@ use serde_json::json;
 /// Runs all shipped plugins and these files.
 fn with_files(sample: &Sample, files: &[PathBuf]) -> Ended {
     let mut command = sample.command();
-    command.args(["run", "--once", "--at", host_tests::watched::AT, "--output", "json"]).args(shipped().unwrap()).args(files);
+    command
+        .args(["run", "--once", "--at", host_tests::watched::AT, "--output", "json"])
+        .args(shipped().unwrap())
+        .args(files);
     ended(&mut command).unwrap()
 }
 
@@ -36,7 +39,11 @@ fn files_that_are_no_plugins() {
         (file("nothing.wasm", b""), "nothing", "is no valid WebAssembly component"),
         (file("cut.wasm", &plugin[..plugin.len() / 2]), "cut", "is no valid WebAssembly component"),
         (wat("module.wasm", "(module)"), "module", "is a WebAssembly module, not a component"),
-        (wat("empty.wasm", "(component)"), "empty", "does not export pipeline:check/plugin, so it is no check plugin; it exports nothing"),
+        (
+            wat("empty.wasm", "(component)"),
+            "empty",
+            "does not export pipeline:check/plugin, so it is no check plugin; it exports nothing",
+        ),
         (
             wat("newer.wasm", r#"(component (instance $i) (export "pipeline:check/plugin@0.2.0" (instance $i)))"#),
             "newer",
@@ -48,7 +55,10 @@ fn files_that_are_no_plugins() {
             "does not fit the contract",
         ),
         (
-            wat("foreign.wasm", r#"(component (import "acme:secrets/vault@1.0.0" (instance (export "read" (func)))) (instance $i) (export "pipeline:check/plugin@0.1.0" (instance $i)))"#),
+            wat(
+                "foreign.wasm",
+                r#"(component (import "acme:secrets/vault@1.0.0" (instance (export "read" (func)))) (instance $i) (export "pipeline:check/plugin@0.1.0" (instance $i)))"#,
+            ),
             "foreign",
             "does not fit the contract",
         ),
@@ -104,11 +114,19 @@ fn plugins_that_misbehave() {
         ("trap", "error", "trapped: wasm `unreachable` instruction executed; its log ends with:"),
         ("trap", "error", "out of cheese"),
         ("spin", "error", "timed out after 0.4 s; raise budgets.timeout, or grants.misbehaving.budgets.timeout"),
-        ("allocate", "error", "needs more memory than 32 MiB; raise budgets.memory, or grants.misbehaving.budgets.memory"),
+        (
+            "allocate",
+            "error",
+            "needs more memory than 32 MiB; raise budgets.memory, or grants.misbehaving.budgets.memory",
+        ),
         ("recurse", "error", "trapped"),
         ("flood the log", "error", "trapped"),
         ("fail on its own", "error", "I would rather not"),
-        ("pass with a violation", "error", "returned a malformed report: it is no failure, and has the violation \"it is not so\""),
+        (
+            "pass with a violation",
+            "error",
+            "returned a malformed report: it is no failure, and has the violation \"it is not so\"",
+        ),
         ("pass with a broken threshold", "error", "the metric games does not pass"),
         ("pass without a value", "error", "the metric games does not pass"),
         ("pass without knowing", "error", "not known: whether it is so"),
@@ -121,7 +139,8 @@ fn plugins_that_misbehave() {
     ];
     let mut toml = HOST_TOML.to_owned() + "\n[grants.misbehaving.budgets]\ntimeout = \"400ms\"\nmemory = \"32 MiB\"\n";
     for (at, (behaviour, ..)) in cases.iter().enumerate() {
-        toml += &format!("\n[checks.case{at}]\nplugin = \"misbehaving\"\nsettings = {{ behaviour = \"{behaviour}\" }}\n");
+        toml +=
+            &format!("\n[checks.case{at}]\nplugin = \"misbehaving\"\nsettings = {{ behaviour = \"{behaviour}\" }}\n");
     }
     sample.configure(&toml).unwrap();
     let ended = with_files(&sample, &[guest("misbehaving")]);
@@ -131,7 +150,16 @@ fn plugins_that_misbehave() {
         assert_eq!(run["status"], *status, "{behaviour}: {run:#}");
         assert!(run["summary"].as_str().unwrap().contains(words), "{behaviour}: {}", run["summary"]);
     }
-    for check in ["deployment-drift", "phase1-scrapers", "phase2-gate", "phase2-raw", "phase3-analytics", "phase4-precompute", "phase5-predictions", "phase6-publishing"] {
+    for check in [
+        "deployment-drift",
+        "phase1-scrapers",
+        "phase2-gate",
+        "phase2-raw",
+        "phase3-analytics",
+        "phase4-precompute",
+        "phase5-predictions",
+        "phase6-publishing",
+    ] {
         assert_eq!(ended.run(check)["status"], "pass", "{check}");
     }
 }
@@ -144,18 +172,36 @@ fn queries_that_cannot_be_answered() {
         ("SELEC 1", "query failed: it does not parse"),
         ("DELETE FROM nba_raw.nbac_schedule WHERE TRUE", "query refused: it is no SELECT but `DELETE`"),
         ("SELECT 1; SELECT 2", "query refused: it is several statements"),
-        ("SELECT COUNT(*) FROM nba_raw.nbac_shedule", "there is no table nba_raw.nbac_shedule; did you mean `nbac_schedule`?"),
-        ("SELECT MAX(processd_at) FROM nba_raw.nbac_schedule", "Unrecognized name: processd_at; did you mean `processed_at`?"),
-        ("SELECT COUNT(*) FROM nba_reference.nba_schedule", "query denied: dataset nba_reference is not granted; add \\\"nba_reference\\\" to grants.misbehaving.warehouse in host.toml"),
+        (
+            "SELECT COUNT(*) FROM nba_raw.nbac_shedule",
+            "there is no table nba_raw.nbac_shedule; did you mean `nbac_schedule`?",
+        ),
+        (
+            "SELECT MAX(processd_at) FROM nba_raw.nbac_schedule",
+            "Unrecognized name: processd_at; did you mean `processed_at`?",
+        ),
+        (
+            "SELECT COUNT(*) FROM nba_reference.nba_schedule",
+            "query denied: dataset nba_reference is not granted; add \\\"nba_reference\\\" to grants.misbehaving.warehouse in host.toml",
+        ),
         ("SELECT COUNT(*) FROM noise.t", "dataset noise"),
         ("SELECT COUNT(*) FROM gone.t", "there is no dataset gone"),
         ("SELECT source_file FROM nba_raw.nbac_schedule", "the query gave no row"),
-        ("WITH RECURSIVE x AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM x) SELECT COUNT(*) FROM x", "does not support WITH RECURSIVE"),
-        ("SELECT COUNT(*) FROM nba_raw.nbac_player_boxscore a, nba_raw.nbac_player_boxscore b, nba_raw.nbac_player_boxscore c", "timed out after 0.5 s"),
+        (
+            "WITH RECURSIVE x AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM x) SELECT COUNT(*) FROM x",
+            "does not support WITH RECURSIVE",
+        ),
+        (
+            "SELECT COUNT(*) FROM nba_raw.nbac_player_boxscore a, nba_raw.nbac_player_boxscore b, nba_raw.nbac_player_boxscore c",
+            "timed out after 0.5 s",
+        ),
     ];
-    let mut toml = HOST_TOML.to_owned() + "\n[grants.misbehaving]\nwarehouse = [\"nba_raw\", \"noise\", \"gone\"]\nbudgets = { timeout = \"500ms\" }\n";
+    let mut toml = HOST_TOML.to_owned()
+        + "\n[grants.misbehaving]\nwarehouse = [\"nba_raw\", \"noise\", \"gone\"]\nbudgets = { timeout = \"500ms\" }\n";
     for (at, (sql, _)) in cases.iter().enumerate() {
-        toml += &format!("\n[checks.case{at}]\nplugin = \"misbehaving\"\nsettings = {{ behaviour = \"query\", sql = \"{sql}\" }}\n");
+        toml += &format!(
+            "\n[checks.case{at}]\nplugin = \"misbehaving\"\nsettings = {{ behaviour = \"query\", sql = \"{sql}\" }}\n"
+        );
     }
     sample.configure(&toml).unwrap();
     let ended = with_files(&sample, &[guest("misbehaving")]);
@@ -173,7 +219,8 @@ fn queries_that_cannot_be_answered() {
 #[test]
 fn a_denied_call_is_recorded_even_when_the_plugin_says_nothing() {
     let sample = Sample::new(None).unwrap();
-    let toml = HOST_TOML.to_owned() + "\n[checks.sly]\nplugin = \"misbehaving\"\nsettings = { behaviour = \"swallow an error\", sql = \"SELECT 1 FROM nba_raw.nbac_schedule\" }\n";
+    let toml = HOST_TOML.to_owned()
+        + "\n[checks.sly]\nplugin = \"misbehaving\"\nsettings = { behaviour = \"swallow an error\", sql = \"SELECT 1 FROM nba_raw.nbac_schedule\" }\n";
     sample.configure(&toml).unwrap();
     let run = with_files(&sample, &[guest("misbehaving")]).run("sly");
     assert!(run["calls"][0]["error"].as_str().unwrap().contains("grants.misbehaving.warehouse"), "{run:#}");
@@ -187,13 +234,22 @@ fn configurations_that_are_refused_at_start() {
         HOST_TOML.replace(from, to)
     };
     let cases = [
-        (replaced("timezone = \"America/New_York\"\n\n# Where", "timezon = \"America/New_York\"\n\n# Where"), "did you mean `timezone`?"),
-        (replaced("path = \"warehouse\"", "path = \"warehous\""), "warehouse.path: there is no directory ./warehous; did you mean `warehouse`?"),
+        (
+            replaced("timezone = \"America/New_York\"\n\n# Where", "timezon = \"America/New_York\"\n\n# Where"),
+            "did you mean `timezone`?",
+        ),
+        (
+            replaced("path = \"warehouse\"", "path = \"warehous\""),
+            "warehouse.path: there is no directory warehous; did you mean `warehouse`?",
+        ),
         (replaced("path = \"deployments.json\"", "path = \"deploy.json\""), "deployments.path: there is no file"),
         (replaced("[git.pipeline]\npath = \"repository\"", "[git.pipeline]\npath = 3"), "invalid type: integer"),
         (replaced("schedule = \"30 6 * * *\"", "schedule = \"30 25 * * *\""), "`30 25 * * *` is no schedule"),
         (replaced("schedule = \"30 6 * * *\"", "schedule = \"0 0 31 2 *\""), "is never due"),
-        (replaced("git = [\"pipeline\"]", "git = [\"pipelin\"]"), "grants.deployment-drift.git: there is no [git.pipelin]; did you mean `pipeline`?"),
+        (
+            replaced("git = [\"pipeline\"]", "git = [\"pipelin\"]"),
+            "grants.deployment-drift.git: there is no [git.pipelin]; did you mean `pipeline`?",
+        ),
         (replaced("[checks.phase2-raw]", "[checks.phase2-raw]\nchanel = \"#x\""), "did you mean `channel`?"),
     ];
     for (toml, words) in cases {
@@ -213,11 +269,17 @@ fn configurations_that_are_refused_at_start() {
 fn settings_that_do_not_fit_stop_their_check() {
     let sample = Sample::new(None).unwrap();
     for (settings, words) in [
-        ("min_gmes = 3", "checks.phase2-raw.settings in host.toml: there is no setting min_gmes; did you mean `min_games`?"),
+        (
+            "min_gmes = 3",
+            "checks.phase2-raw.settings in host.toml: there is no setting min_gmes; did you mean `min_games`?",
+        ),
         ("min_games = \"three\"", "min_games: \"three\" is not of type"),
         ("table = \"boxscore; DROP TABLE x\"", "table: "),
     ] {
-        let toml = HOST_TOML.replace("[checks.phase2-raw]", &format!("[checks.phase2-raw]\nsettings = {{ {} }}", settings.replace('\n', "")));
+        let toml = HOST_TOML.replace(
+            "[checks.phase2-raw]",
+            &format!("[checks.phase2-raw]\nsettings = {{ {} }}", settings.replace('\n', "")),
+        );
         sample.configure(&toml).unwrap();
         let ended = sample.once(&["--output", "json"]).unwrap();
         assert_eq!(ended.code, 3, "{settings}: {ended:?}");
@@ -253,7 +315,13 @@ fn a_channel_without_a_webhook_stops_the_start() {
 #[test]
 fn arguments_that_cannot_be_used() {
     let sample = Sample::new(None).unwrap();
-    for arguments in [&["run"][..], &["run", "--date", "yesterday", "--once", "x.wasm"], &["run", "--dat", "x.wasm"], &["walk"], &["run", "--date", "2026-02-05", "x.wasm"]] {
+    for arguments in [
+        &["run"][..],
+        &["run", "--date", "yesterday", "--once", "x.wasm"],
+        &["run", "--dat", "x.wasm"],
+        &["walk"],
+        &["run", "--date", "2026-02-05", "x.wasm"],
+    ] {
         let ended = sample.host(arguments).unwrap();
         assert_eq!(ended.code, 64, "{arguments:?}: {ended:?}");
         assert!(ended.err.contains("error: "), "{arguments:?}: {}", ended.err);
@@ -267,7 +335,12 @@ fn arguments_that_cannot_be_used() {
 #[test]
 fn repositories_that_cannot_answer() {
     let git = |directory: &std::path::Path, arguments: &[&str]| {
-        let output = Command::new("git").args(arguments).current_dir(directory).env("GIT_CONFIG_GLOBAL", "/dev/null").output().unwrap();
+        let output = Command::new("git")
+            .args(arguments)
+            .current_dir(directory)
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     };
     let sample = Sample::new(None).unwrap();

@@ -34,19 +34,33 @@ fn phase1() {
     // The date begins at five in the morning, UTC, in winter New York.
     let start = 1_770_267_600_000_i64;
     let but = |count: u32, time: i64| {
-        format!("UPDATE __TABLES__ SET last_modified_time = {time} WHERE rowid IN (SELECT rowid FROM __TABLES__ LIMIT {count})")
+        format!(
+            "UPDATE __TABLES__ SET last_modified_time = {time} WHERE rowid IN (SELECT rowid FROM __TABLES__ LIMIT {count})"
+        )
     };
-    hold("phase1-scrapers", "nba_raw", &[
-        case("as it is", "SELECT 1", &[]),
-        case("ten of thirteen", &but(3, start - 1000), &[]),
-        case("nine of thirteen", &but(4, start - 1000), &["tables_written: 9 < 10 (min)"]),
-        case("written in the date's first second", &but(13, start), &[]),
-        case("written in the second before", &but(13, start - 1000), &["tables_written: 0 < 10 (min)"]),
-        case("some times are NULL", "UPDATE __TABLES__ SET last_modified_time = NULL WHERE rowid > 9", &["tables_written: 9 < 10 (min)"]),
-        case("all times are NULL", "UPDATE __TABLES__ SET last_modified_time = NULL", &["tables_written: no value, where at least 10 was asked"]),
-        case("no table", "DELETE FROM __TABLES__", &["tables_written: no value, where at least 10 was asked"]),
-        case("no metadata", "DROP TABLE __TABLES__", &["tables_written: no value, where at least 10 was asked"]),
-    ]);
+    hold(
+        "phase1-scrapers",
+        "nba_raw",
+        &[
+            case("as it is", "SELECT 1", &[]),
+            case("ten of thirteen", &but(3, start - 1000), &[]),
+            case("nine of thirteen", &but(4, start - 1000), &["tables_written: 9 < 10 (min)"]),
+            case("written in the date's first second", &but(13, start), &[]),
+            case("written in the second before", &but(13, start - 1000), &["tables_written: 0 < 10 (min)"]),
+            case(
+                "some times are NULL",
+                "UPDATE __TABLES__ SET last_modified_time = NULL WHERE rowid > 9",
+                &["tables_written: 9 < 10 (min)"],
+            ),
+            case(
+                "all times are NULL",
+                "UPDATE __TABLES__ SET last_modified_time = NULL",
+                &["tables_written: no value, where at least 10 was asked"],
+            ),
+            case("no table", "DELETE FROM __TABLES__", &["tables_written: no value, where at least 10 was asked"]),
+            case("no metadata", "DROP TABLE __TABLES__", &["tables_written: no value, where at least 10 was asked"]),
+        ],
+    );
 }
 
 #[test]
@@ -56,80 +70,192 @@ fn phase2() {
     let null = |column: &str, count: u32| {
         format!("UPDATE nbac_player_boxscore SET {column} = NULL WHERE rowid IN {}", of_date(&format!("LIMIT {count}")))
     };
-    hold("phase2-raw", "nba_raw", &[
-        case("as it is", "SELECT 1", &[]),
-        case("two games", &delete("AND game_id NOT LIKE '%00' AND game_id NOT LIKE '%01'"), &[]),
-        case("one game", &delete("AND game_id NOT LIKE '%00'"), &["games: 1 < 2 (min)", "player_records: 24 < 40 (min)"]),
-        case("forty records", &delete("LIMIT 80"), &[]),
-        case("thirty-nine records", &delete("LIMIT 81"), &["player_records: 39 < 40 (min)"]),
-        case("one name is NULL", &null("player_name", 1), &["null_player_names: 1 > 0 (max)"]),
-        case("75 names are NULL", &null("player_name", 75), &["null_player_names: 75 > 0 (max)"]),
-        case("one team is NULL", &null("team_abbr", 1), &["null_team_abbrs: 1 > 0 (max)"]),
-        case("a name of another date is NULL", "UPDATE nbac_player_boxscore SET player_name = NULL WHERE game_date < $DATE", &[]),
-        case("all games are NULL", &null("game_id", 120), &["games: 0 < 2 (min)"]),
-        case("empty", "DELETE FROM nbac_player_boxscore", &["games: 0 < 2 (min)", "player_records: 0 < 40 (min)"]),
-    ]);
+    hold(
+        "phase2-raw",
+        "nba_raw",
+        &[
+            case("as it is", "SELECT 1", &[]),
+            case("two games", &delete("AND game_id NOT LIKE '%00' AND game_id NOT LIKE '%01'"), &[]),
+            case(
+                "one game",
+                &delete("AND game_id NOT LIKE '%00'"),
+                &["games: 1 < 2 (min)", "player_records: 24 < 40 (min)"],
+            ),
+            case("forty records", &delete("LIMIT 80"), &[]),
+            case("thirty-nine records", &delete("LIMIT 81"), &["player_records: 39 < 40 (min)"]),
+            case("one name is NULL", &null("player_name", 1), &["null_player_names: 1 > 0 (max)"]),
+            case("75 names are NULL", &null("player_name", 75), &["null_player_names: 75 > 0 (max)"]),
+            case("one team is NULL", &null("team_abbr", 1), &["null_team_abbrs: 1 > 0 (max)"]),
+            case(
+                "a name of another date is NULL",
+                "UPDATE nbac_player_boxscore SET player_name = NULL WHERE game_date < $DATE",
+                &[],
+            ),
+            case("all games are NULL", &null("game_id", 120), &["games: 0 < 2 (min)"]),
+            case("empty", "DELETE FROM nbac_player_boxscore", &["games: 0 < 2 (min)", "player_records: 0 < 40 (min)"]),
+        ],
+    );
 }
 
 #[test]
 fn phase3() {
     let null = |column: &str, dnp: bool| {
-        format!("UPDATE player_game_summary SET {column} = NULL WHERE rowid IN (SELECT rowid FROM player_game_summary WHERE game_date = $DATE AND is_dnp = {dnp} LIMIT 1)")
+        format!(
+            "UPDATE player_game_summary SET {column} = NULL WHERE rowid IN (SELECT rowid FROM player_game_summary WHERE game_date = $DATE AND is_dnp = {dnp} LIMIT 1)"
+        )
     };
-    hold("phase3-analytics", "nba_analytics", &[
-        case("as it is", "SELECT 1", &[]),
-        case("forty records", "DELETE FROM player_game_summary WHERE rowid IN (SELECT rowid FROM player_game_summary WHERE game_date = $DATE LIMIT 80)", &[]),
-        case("thirty-nine records", "DELETE FROM player_game_summary WHERE rowid IN (SELECT rowid FROM player_game_summary WHERE game_date = $DATE LIMIT 81)", &["records: 39 < 40 (min)"]),
-        case("possessions of one who played", &null("possessions", false), &["null_possessions: 1 > 0 (max)"]),
-        case("minutes of one who played", &null("minutes_played", false), &["null_minutes_played: 1 > 0 (max)"]),
-        case("points of one who played", &null("points", false), &["null_points: 1 > 0 (max)"]),
-        case("points of one who did not play", &null("points", true), &[]),
-        case("fifty possessions", "UPDATE player_game_summary SET possessions = 50 WHERE is_dnp = FALSE", &[]),
-        case("just under fifty", "UPDATE player_game_summary SET possessions = CASE rowid % 100 WHEN 0 THEN 49 ELSE 50 END WHERE is_dnp = FALSE", &["average_possessions: 49.99 < 50 (min)"]),
-        case("possessions of those who did not play do not count", "UPDATE player_game_summary SET possessions = 0 WHERE is_dnp = TRUE", &[]),
-        case("it is not known who played", "UPDATE player_game_summary SET is_dnp = NULL", &["average_possessions: no value, where at least 50 was asked"]),
-        case("empty", "DELETE FROM player_game_summary", &["records: 0 < 40 (min)", "average_possessions: no value, where at least 50 was asked"]),
-    ]);
+    hold(
+        "phase3-analytics",
+        "nba_analytics",
+        &[
+            case("as it is", "SELECT 1", &[]),
+            case(
+                "forty records",
+                "DELETE FROM player_game_summary WHERE rowid IN (SELECT rowid FROM player_game_summary WHERE game_date = $DATE LIMIT 80)",
+                &[],
+            ),
+            case(
+                "thirty-nine records",
+                "DELETE FROM player_game_summary WHERE rowid IN (SELECT rowid FROM player_game_summary WHERE game_date = $DATE LIMIT 81)",
+                &["records: 39 < 40 (min)"],
+            ),
+            case("possessions of one who played", &null("possessions", false), &["null_possessions: 1 > 0 (max)"]),
+            case("minutes of one who played", &null("minutes_played", false), &["null_minutes_played: 1 > 0 (max)"]),
+            case("points of one who played", &null("points", false), &["null_points: 1 > 0 (max)"]),
+            case("points of one who did not play", &null("points", true), &[]),
+            case("fifty possessions", "UPDATE player_game_summary SET possessions = 50 WHERE is_dnp = FALSE", &[]),
+            case(
+                "just under fifty",
+                "UPDATE player_game_summary SET possessions = CASE rowid % 100 WHEN 0 THEN 49 ELSE 50 END WHERE is_dnp = FALSE",
+                &["average_possessions: 49.99 < 50 (min)"],
+            ),
+            case(
+                "possessions of those who did not play do not count",
+                "UPDATE player_game_summary SET possessions = 0 WHERE is_dnp = TRUE",
+                &[],
+            ),
+            case(
+                "it is not known who played",
+                "UPDATE player_game_summary SET is_dnp = NULL",
+                &["average_possessions: no value, where at least 50 was asked"],
+            ),
+            case(
+                "empty",
+                "DELETE FROM player_game_summary",
+                &["records: 0 < 40 (min)", "average_possessions: no value, where at least 50 was asked"],
+            ),
+        ],
+    );
 }
 
 #[test]
 fn phase4() {
-    hold("phase4-precompute", "nba_analytics", &[
-        case("as it is", "SELECT 1", &[]),
-        case("two hundred players", "DELETE FROM player_season_averages WHERE player_lookup >= 'player200'", &[]),
-        case("one fewer", "DELETE FROM player_season_averages WHERE player_lookup >= 'player199'", &["players: 199 < 200 (min)"]),
-        case("ten games", "UPDATE player_season_averages SET games_played = 10", &[]),
-        case("just under ten", "UPDATE player_season_averages SET games_played = CASE player_lookup WHEN 'player000' THEN 7 ELSE 10 END", &["average_games_played: 9.9875 < 10 (min)"]),
-        case("one average is NULL", "UPDATE player_season_averages SET points_avg = NULL WHERE player_lookup = 'player000' AND as_of_date = $DATE", &["null_points_avg: 1 > 0 (max)"]),
-        case("all games_played are NULL", "UPDATE player_season_averages SET games_played = NULL", &["average_games_played: no value, where at least 10 was asked"]),
-        case("empty", "DELETE FROM player_season_averages", &["players: 0 < 200 (min)", "average_games_played: no value, where at least 10 was asked"]),
-    ]);
+    hold(
+        "phase4-precompute",
+        "nba_analytics",
+        &[
+            case("as it is", "SELECT 1", &[]),
+            case("two hundred players", "DELETE FROM player_season_averages WHERE player_lookup >= 'player200'", &[]),
+            case(
+                "one fewer",
+                "DELETE FROM player_season_averages WHERE player_lookup >= 'player199'",
+                &["players: 199 < 200 (min)"],
+            ),
+            case("ten games", "UPDATE player_season_averages SET games_played = 10", &[]),
+            case(
+                "just under ten",
+                "UPDATE player_season_averages SET games_played = CASE player_lookup WHEN 'player000' THEN 7 ELSE 10 END",
+                &["average_games_played: 9.9875 < 10 (min)"],
+            ),
+            case(
+                "one average is NULL",
+                "UPDATE player_season_averages SET points_avg = NULL WHERE player_lookup = 'player000' AND as_of_date = $DATE",
+                &["null_points_avg: 1 > 0 (max)"],
+            ),
+            case(
+                "all games_played are NULL",
+                "UPDATE player_season_averages SET games_played = NULL",
+                &["average_games_played: no value, where at least 10 was asked"],
+            ),
+            case(
+                "empty",
+                "DELETE FROM player_season_averages",
+                &["players: 0 < 200 (min)", "average_games_played: no value, where at least 10 was asked"],
+            ),
+        ],
+    );
 }
 
 #[test]
 fn phase5() {
-    let keep = |count: u32| format!("DELETE FROM player_prop_predictions WHERE game_date = $DATE AND player_lookup >= 'player{count:03}'");
-    hold("phase5-predictions", "nba_predictions", &[
-        case("as it is", "SELECT 1", &[]),
-        case("fifty predictions", &keep(50), &[]),
-        case("forty-nine", &keep(49), &["predictions: 49 < 50 (min)"]),
-        case("of twenty players", "UPDATE player_prop_predictions SET player_lookup = 'player' || (rowid % 20)", &[]),
-        case("of nineteen", "UPDATE player_prop_predictions SET player_lookup = 'player' || (rowid % 19)", &["players: 19 < 20 (min)"]),
-        case("a value is NULL", "UPDATE player_prop_predictions SET predicted_value = NULL WHERE player_lookup = 'player000'", &["null_predicted_values: 1 > 0 (max)"]),
-        case("an edge is NULL", "UPDATE player_prop_predictions SET edge_percent = NULL WHERE player_lookup = 'player000'", &["null_edge_percents: 1 > 0 (max)"]),
-        case("a value that is not active is NULL", "UPDATE player_prop_predictions SET predicted_value = NULL WHERE is_active = FALSE", &[]),
-        case("none is active", "UPDATE player_prop_predictions SET is_active = FALSE", &["predictions: 0 < 50 (min)", "players: 0 < 20 (min)"]),
-    ]);
+    let keep = |count: u32| {
+        format!("DELETE FROM player_prop_predictions WHERE game_date = $DATE AND player_lookup >= 'player{count:03}'")
+    };
+    hold(
+        "phase5-predictions",
+        "nba_predictions",
+        &[
+            case("as it is", "SELECT 1", &[]),
+            case("fifty predictions", &keep(50), &[]),
+            case("forty-nine", &keep(49), &["predictions: 49 < 50 (min)"]),
+            case(
+                "of twenty players",
+                "UPDATE player_prop_predictions SET player_lookup = 'player' || (rowid % 20)",
+                &[],
+            ),
+            case(
+                "of nineteen",
+                "UPDATE player_prop_predictions SET player_lookup = 'player' || (rowid % 19)",
+                &["players: 19 < 20 (min)"],
+            ),
+            case(
+                "a value is NULL",
+                "UPDATE player_prop_predictions SET predicted_value = NULL WHERE player_lookup = 'player000'",
+                &["null_predicted_values: 1 > 0 (max)"],
+            ),
+            case(
+                "an edge is NULL",
+                "UPDATE player_prop_predictions SET edge_percent = NULL WHERE player_lookup = 'player000'",
+                &["null_edge_percents: 1 > 0 (max)"],
+            ),
+            case(
+                "a value that is not active is NULL",
+                "UPDATE player_prop_predictions SET predicted_value = NULL WHERE is_active = FALSE",
+                &[],
+            ),
+            case(
+                "none is active",
+                "UPDATE player_prop_predictions SET is_active = FALSE",
+                &["predictions: 0 < 50 (min)", "players: 0 < 20 (min)"],
+            ),
+        ],
+    );
 }
 
 #[test]
 fn phase6() {
-    hold("phase6-publishing", "nba_predictions", &[
-        case("as it is", "SELECT 1", &[]),
-        case("no signal for the date", "DELETE FROM daily_prediction_signals WHERE game_date = $DATE", &["signals: 0 < 1 (min)"]),
-        case("the signal is NULL", "UPDATE daily_prediction_signals SET daily_signal = NULL", &["null_daily_signals: 1 > 0 (max)"]),
-        case("the share is NULL", "UPDATE daily_prediction_signals SET pct_over = NULL", &["null_pct_overs: 1 > 0 (max)"]),
-    ]);
+    hold(
+        "phase6-publishing",
+        "nba_predictions",
+        &[
+            case("as it is", "SELECT 1", &[]),
+            case(
+                "no signal for the date",
+                "DELETE FROM daily_prediction_signals WHERE game_date = $DATE",
+                &["signals: 0 < 1 (min)"],
+            ),
+            case(
+                "the signal is NULL",
+                "UPDATE daily_prediction_signals SET daily_signal = NULL",
+                &["null_daily_signals: 1 > 0 (max)"],
+            ),
+            case(
+                "the share is NULL",
+                "UPDATE daily_prediction_signals SET pct_over = NULL",
+                &["null_pct_overs: 1 > 0 (max)"],
+            ),
+        ],
+    );
 }
 
 /// Tables, thresholds and filters are settings.
@@ -140,7 +266,12 @@ fn settings_change_what_is_asked() {
             .replace("[checks.phase4-precompute]", "[checks.phase4-precompute]\nsettings = { season = '2024-25', min_players = 0, min_average_games_played = 0 }")
     };
     let watched = Watched::new(&["phase6-publishing", "phase4-precompute"], settings).unwrap();
-    watched.sql("nba_predictions", &format!("INSERT INTO daily_prediction_signals VALUES ('{DATE}', 'o''neil', 'RED', 20)")).unwrap();
+    watched
+        .sql(
+            "nba_predictions",
+            &format!("INSERT INTO daily_prediction_signals VALUES ('{DATE}', 'o''neil', 'RED', 20)"),
+        )
+        .unwrap();
     let run = watched.run("phase6-publishing").unwrap();
     assert_eq!(run.summary(), "signals: 1 < 2 (min)");
     let run = watched.run("phase4-precompute").unwrap();

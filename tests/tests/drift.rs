@@ -28,7 +28,11 @@ fn the_deployed_commit_is_the_evidence_when_it_is_known() {
             .unwrap();
     };
     deploy(&newest);
-    assert_eq!(watched.run("deployment-drift").unwrap().status(), Status::Pass, "the newest that touches its directory");
+    assert_eq!(
+        watched.run("deployment-drift").unwrap().status(),
+        Status::Pass,
+        "the newest that touches its directory"
+    );
     let before = watched.git(&["rev-parse", &format!("{}~1", newest.trim())]).unwrap();
     deploy(&before);
     let run = watched.run("deployment-drift").unwrap();
@@ -42,7 +46,8 @@ fn the_deployed_commit_is_the_evidence_when_it_is_known() {
 #[test]
 fn the_time_decides_when_the_commit_is_not_known() {
     let watched = watched();
-    let newest: i64 = watched.git(&["log", "-1", "--format=%ct", "main", "--", "admin_dashboard"]).unwrap().trim().parse().unwrap();
+    let newest: i64 =
+        watched.git(&["log", "-1", "--format=%ct", "main", "--", "admin_dashboard"]).unwrap().trim().parse().unwrap();
     for (deployed, status) in [(newest, Status::Pass), (newest - 1, Status::Fail), (newest + 1, Status::Pass)] {
         watched
             .redeploy("nba-admin-dashboard", |service| {
@@ -59,8 +64,18 @@ fn the_time_decides_when_the_commit_is_not_known() {
 #[test]
 fn traffic_and_instances_drift_too() {
     let watched = watched();
-    watched.redeploy("prediction-coordinator", |service| { service["min_instances"] = json!(0); Some(()) }).unwrap();
-    watched.redeploy("nba-phase1-scrapers", |service| { service["serves_latest"] = json!(false); Some(()) }).unwrap();
+    watched
+        .redeploy("prediction-coordinator", |service| {
+            service["min_instances"] = json!(0);
+            Some(())
+        })
+        .unwrap();
+    watched
+        .redeploy("nba-phase1-scrapers", |service| {
+            service["serves_latest"] = json!(false);
+            Some(())
+        })
+        .unwrap();
     let run = watched.run("deployment-drift").unwrap();
     assert_eq!(
         run.summary(),
@@ -75,7 +90,11 @@ fn traffic_and_instances_drift_too() {
 fn what_is_not_known_is_an_error() {
     let watched = watched();
     for (what, words, change) in [
-        ("an unknown commit", "has no commit 0123456789abcdef0123456789abcdef01234567", Some(json!("0123456789abcdef0123456789abcdef01234567"))),
+        (
+            "an unknown commit",
+            "has no commit 0123456789abcdef0123456789abcdef01234567",
+            Some(json!("0123456789abcdef0123456789abcdef01234567")),
+        ),
         ("a commit that is none", "`latest` is no commit", Some(json!("latest"))),
         ("no such service", "no such service is deployed", None),
     ] {
@@ -88,7 +107,11 @@ fn what_is_not_known_is_an_error() {
             .unwrap();
         let run = watched.run("deployment-drift").unwrap();
         assert_eq!((run.status(), run.exit_code()), (Status::Error, 3), "{what}");
-        assert!(run.summary().starts_with("not known: prediction-worker: ") && run.summary().contains(words), "{what}: {}", run.summary());
+        assert!(
+            run.summary().starts_with("not known: prediction-worker: ") && run.summary().contains(words),
+            "{what}: {}",
+            run.summary()
+        );
         assert!(run.report.is_some(), "what is known of the others is kept");
     }
     watched.restore().unwrap();
@@ -102,7 +125,9 @@ fn what_is_not_known_is_an_error() {
 #[test]
 fn a_directory_that_does_not_exist_is_not_in_sync() {
     let settings = |directory: &str| {
-        let line = format!("settings = {{ services = [{{ name = \"prediction-worker\", directories = [\"{directory}\", \"shared\"] }}] }}");
+        let line = format!(
+            "settings = {{ services = [{{ name = \"prediction-worker\", directories = [\"{directory}\", \"shared\"] }}] }}"
+        );
         move |toml: String| toml.replace("settings = { deploy_command = \"./bin/deploy-service.sh {service}\" }", &line)
     };
     let watched = Watched::new(&["deployment-drift"], settings("predictions/wroker")).unwrap();
@@ -112,9 +137,16 @@ fn a_directory_that_does_not_exist_is_not_in_sync() {
 
     let watched = Watched::new(&["deployment-drift"], settings("scrapers")).unwrap();
     watched.git(&["rm", "-r", "--quiet", "scrapers"]).unwrap();
-    watched.git(&["-c", "user.name=a", "-c", "user.email=a@example.com", "commit", "--quiet", "-m", "Remove the scrapers"]).unwrap();
+    watched
+        .git(&["-c", "user.name=a", "-c", "user.email=a@example.com", "commit", "--quiet", "-m", "Remove the scrapers"])
+        .unwrap();
     let newest = watched.git(&["rev-parse", "main"]).unwrap();
-    watched.redeploy("prediction-worker", |service| { service["commit"] = json!(newest.trim()); Some(()) }).unwrap();
+    watched
+        .redeploy("prediction-worker", |service| {
+            service["commit"] = json!(newest.trim());
+            Some(())
+        })
+        .unwrap();
     let run = watched.run("deployment-drift").unwrap();
     assert_eq!(run.exit_code(), 3, "deployed with the removal, and still not in sync");
     assert!(run.summary().contains("the branch has no scrapers"), "{}", run.summary());
@@ -124,7 +156,12 @@ fn a_directory_that_does_not_exist_is_not_in_sync() {
 #[test]
 fn drift_is_told_although_something_else_is_not_known() {
     let watched = watched();
-    watched.redeploy("prediction-coordinator", |service| { service["min_instances"] = json!(0); Some(()) }).unwrap();
+    watched
+        .redeploy("prediction-coordinator", |service| {
+            service["min_instances"] = json!(0);
+            Some(())
+        })
+        .unwrap();
     watched.redeploy("nba-grading-service", |_| None).unwrap();
     let run = watched.run("deployment-drift").unwrap();
     assert_eq!((run.status(), run.exit_code()), (Status::Fail, 3));

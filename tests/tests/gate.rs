@@ -13,7 +13,13 @@ struct Case {
     expected: &'static [&'static str],
 }
 
-fn case(what: &'static str, dataset: &'static str, sql: &str, status: Status, expected: &'static [&'static str]) -> Case {
+fn case(
+    what: &'static str,
+    dataset: &'static str,
+    sql: &str,
+    status: Status,
+    expected: &'static [&'static str],
+) -> Case {
     Case { what, dataset, sql: sql.replace("$DATE", &format!("'{DATE}'")), status, expected }
 }
 
@@ -26,43 +32,123 @@ fn each_rule_on_both_sides_of_its_boundary() {
     let watched = Watched::new(&["phase2-gate"], |toml| toml).unwrap();
     // 120 records of the date, of which 100 active.
     let null = |column: &str, count: u32| {
-        format!("UPDATE nbac_player_boxscore SET {column} = NULL WHERE rowid IN (SELECT rowid FROM nbac_player_boxscore WHERE game_date = $DATE AND player_status = 'active' LIMIT {count})")
+        format!(
+            "UPDATE nbac_player_boxscore SET {column} = NULL WHERE rowid IN (SELECT rowid FROM nbac_player_boxscore WHERE game_date = $DATE AND player_status = 'active' LIMIT {count})"
+        )
     };
     let trim = |count: u32| {
-        format!("DELETE FROM nbac_player_boxscore WHERE rowid IN (SELECT rowid FROM nbac_player_boxscore WHERE game_id = '2026020502' ORDER BY player_status DESC LIMIT {count})")
+        format!(
+            "DELETE FROM nbac_player_boxscore WHERE rowid IN (SELECT rowid FROM nbac_player_boxscore WHERE game_id = '2026020502' ORDER BY player_status DESC LIMIT {count})"
+        )
     };
     let (raw, reference) = ("nba_raw", "nba_reference");
     let (pass, warn, fail, error) = (Status::Pass, Status::Warn, Status::Fail, Status::Error);
     let cases = [
         case("as it is", raw, "SELECT 1", pass, &[]),
-        case("a scheduled game is missing", raw, "DELETE FROM nbac_player_boxscore WHERE game_id = '2026020503'", fail, &[
-            "fewest_players_of_a_game: 0 < 20 (min)",
-            "game 2026020503 is scheduled and has no box score",
-        ]),
+        case(
+            "a scheduled game is missing",
+            raw,
+            "DELETE FROM nbac_player_boxscore WHERE game_id = '2026020503'",
+            fail,
+            &["fewest_players_of_a_game: 0 < 20 (min)", "game 2026020503 is scheduled and has no box score"],
+        ),
         case("twenty records of a game", raw, &trim(4), pass, &[]),
-        case("nineteen records of a game", raw, &trim(5), fail, &[
-            "fewest_players_of_a_game: 19 < 20 (min)",
-            "game 2026020502 has 19 player records, fewer than 20",
-        ]),
-        case("a game that is not scheduled", reference, "DELETE FROM nba_schedule WHERE game_id = '2026020504'", warn, &[
-            "game 2026020504 has box scores and is not scheduled",
-        ]),
-        case("one name of 120 is NULL", raw, &null("player_name", 1), warn, &["null_rate_player_name: 0.83 % of the records have none"]),
-        case("just under 5 % of the names", raw, &null("player_name", 5), warn, &["null_rate_player_name: 4.17 % of the records have none"]),
-        case("exactly 5 % of the names", raw, &null("player_name", 6), fail, &["null_rate_player_name: 5 % ≥ 5 % (must be below)"]),
-        case("half of the names", raw, &null("player_name", 60), fail, &["null_rate_player_name: 50 % ≥ 5 % (must be below)"]),
+        case(
+            "nineteen records of a game",
+            raw,
+            &trim(5),
+            fail,
+            &["fewest_players_of_a_game: 19 < 20 (min)", "game 2026020502 has 19 player records, fewer than 20"],
+        ),
+        case(
+            "a game that is not scheduled",
+            reference,
+            "DELETE FROM nba_schedule WHERE game_id = '2026020504'",
+            warn,
+            &["game 2026020504 has box scores and is not scheduled"],
+        ),
+        case(
+            "one name of 120 is NULL",
+            raw,
+            &null("player_name", 1),
+            warn,
+            &["null_rate_player_name: 0.83 % of the records have none"],
+        ),
+        case(
+            "just under 5 % of the names",
+            raw,
+            &null("player_name", 5),
+            warn,
+            &["null_rate_player_name: 4.17 % of the records have none"],
+        ),
+        case(
+            "exactly 5 % of the names",
+            raw,
+            &null("player_name", 6),
+            fail,
+            &["null_rate_player_name: 5 % ≥ 5 % (must be below)"],
+        ),
+        case(
+            "half of the names",
+            raw,
+            &null("player_name", 60),
+            fail,
+            &["null_rate_player_name: 50 % ≥ 5 % (must be below)"],
+        ),
         case("team_abbr", raw, &null("team_abbr", 6), fail, &["null_rate_team_abbr: 5 % ≥ 5 % (must be below)"]),
-        case("points of active players", raw, &null("points", 5), fail, &["null_rate_points: 5 % ≥ 5 % (must be below)"]),
-        case("points, just under", raw, &null("points", 4), warn, &["null_rate_points: 4.00 % of the records have none"]),
-        case("minutes_played", raw, &null("minutes_played", 5), fail, &["null_rate_minutes_played: 5 % ≥ 5 % (must be below)"]),
-        case("points of inactive players do not count", raw, "UPDATE nbac_player_boxscore SET points = NULL WHERE player_status = 'inactive'", pass, &[]),
-        case("nobody is active", raw, "UPDATE nbac_player_boxscore SET player_status = NULL", fail, &[
-            "null_rate_points: no value, where below 5 % was asked",
-            "null_rate_minutes_played: no value, where below 5 % was asked",
-        ]),
-        case("processed_at is NULL", raw, "UPDATE nbac_player_boxscore SET processed_at = NULL", fail, &["age: no value, where below 24 h was asked"]),
+        case(
+            "points of active players",
+            raw,
+            &null("points", 5),
+            fail,
+            &["null_rate_points: 5 % ≥ 5 % (must be below)"],
+        ),
+        case(
+            "points, just under",
+            raw,
+            &null("points", 4),
+            warn,
+            &["null_rate_points: 4.00 % of the records have none"],
+        ),
+        case(
+            "minutes_played",
+            raw,
+            &null("minutes_played", 5),
+            fail,
+            &["null_rate_minutes_played: 5 % ≥ 5 % (must be below)"],
+        ),
+        case(
+            "points of inactive players do not count",
+            raw,
+            "UPDATE nbac_player_boxscore SET points = NULL WHERE player_status = 'inactive'",
+            pass,
+            &[],
+        ),
+        case(
+            "nobody is active",
+            raw,
+            "UPDATE nbac_player_boxscore SET player_status = NULL",
+            fail,
+            &[
+                "null_rate_points: no value, where below 5 % was asked",
+                "null_rate_minutes_played: no value, where below 5 % was asked",
+            ],
+        ),
+        case(
+            "processed_at is NULL",
+            raw,
+            "UPDATE nbac_player_boxscore SET processed_at = NULL",
+            fail,
+            &["age: no value, where below 24 h was asked"],
+        ),
         case("the schedule is empty", reference, "DELETE FROM nba_schedule", error, &[]),
-        case("the schedule knows only long ago", reference, "UPDATE nba_schedule SET game_date = '2026-01-01'", error, &[]),
+        case(
+            "the schedule knows only long ago",
+            reference,
+            "UPDATE nba_schedule SET game_date = '2026-01-01'",
+            error,
+            &[],
+        ),
         case("the schedule is gone", reference, "DROP TABLE nba_schedule", error, &[]),
         case("a column is gone", raw, "ALTER TABLE nbac_player_boxscore DROP COLUMN minutes_played", error, &[]),
     ];
@@ -70,7 +156,12 @@ fn each_rule_on_both_sides_of_its_boundary() {
         watched.restore().unwrap();
         watched.sql(dataset, sql).unwrap();
         let run = watched.run("phase2-gate").unwrap();
-        assert_eq!((run.status(), messages(&run)), (*status, expected.iter().map(|text| (*text).to_owned()).collect()), "{what}: {}", run.summary());
+        assert_eq!(
+            (run.status(), messages(&run)),
+            (*status, expected.iter().map(|text| (*text).to_owned()).collect()),
+            "{what}: {}",
+            run.summary()
+        );
         assert_eq!(run.alerts.len(), usize::from(matches!(status, Status::Warn | Status::Fail)), "{what}");
     }
 }
@@ -81,7 +172,11 @@ fn all_players_of_a_game_without_an_id_are_seen() {
     watched.sql("nba_raw", "UPDATE nbac_player_boxscore SET game_id = NULL WHERE game_id = '2026020500'").unwrap();
     let run = watched.run("phase2-gate").unwrap();
     assert_eq!(run.status(), Status::Fail);
-    assert!(messages(&run).iter().any(|message| message.starts_with("null_rate_game_id: 20 %")), "{:?}", messages(&run));
+    assert!(
+        messages(&run).iter().any(|message| message.starts_with("null_rate_game_id: 20 %")),
+        "{:?}",
+        messages(&run)
+    );
 }
 
 #[test]

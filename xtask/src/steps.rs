@@ -35,7 +35,9 @@ pub(super) fn demo(fault: Option<&str>) -> Result<u8> {
     }
     let code = run_for_code(&mut host)?;
     if fault.is_none() {
-        eprintln!("\nNext: make something wrong with `cargo xtask demo --fault null-names`; `--fault help` lists what there is.");
+        eprintln!(
+            "\nNext: make something wrong with `cargo xtask demo --fault null-names`; `--fault help` lists what there is."
+        );
     }
     Ok(code)
 }
@@ -58,7 +60,7 @@ pub(super) fn bench() -> Result<u8> {
     step("building the benchmarks");
     cargo(&["build", "--package", "host", "--package", "host-tests"])?;
     step("measuring; close what else is running");
-    run_for_code(cargo_command().args(["bench", "--package", "host-tests", "--profile", "dev"]))
+    run_for_code(cargo_command().args(["bench", "--package", "host-tests", "--bench", "host", "--profile", "dev"]))
 }
 
 /// Builds the plugins into `plugins/*.wasm`.

@@ -77,11 +77,11 @@ fn section_blocks(part: &Section) -> Vec<Value> {
         fields.push(json!({ "type": "mrkdwn", "text": format!("… and {} more", part.fields.len() - shown) }));
     }
     if !fields.is_empty() {
-        let mut block = json!({ "type": "section", "fields": fields });
-        if part.lines.is_empty() && !title.is_empty() {
-            block["text"] = json!({ "type": "mrkdwn", "text": title });
-        }
-        blocks.push(block);
+        // The title stands above the lines already when there are any.
+        blocks.push(match part.lines.is_empty() && !title.is_empty() {
+            true => json!({ "type": "section", "text": { "type": "mrkdwn", "text": title }, "fields": fields }),
+            false => json!({ "type": "section", "fields": fields }),
+        });
     }
     if let Some(text) = &part.code {
         blocks.push(section(&code(text)));
@@ -221,7 +221,8 @@ mod tests {
 
     #[test]
     fn nothing_in_the_data_can_leave_its_place() {
-        let hostile = ["<!channel> & <@U1>".to_owned(), "x".repeat(3000), "🏀".repeat(2000), "مرحبا".to_owned(), String::new()];
+        let hostile =
+            ["<!channel> & <@U1>".to_owned(), "x".repeat(3000), "🏀".repeat(2000), "مرحبا".to_owned(), String::new()];
         let lines: Vec<String> = (0..40).map(|n| format!("{n} {}", hostile[n % hostile.len()])).collect();
         let payload = payload(&notification(vec![alert(lines)], vec![("<b>".to_owned(), "a\nb".to_owned())]));
         assert_within_limits(&payload);
@@ -241,7 +242,13 @@ mod tests {
 
     #[test]
     fn an_alert_of_empty_texts_has_no_empty_block() {
-        let empty = Alert { title: String::new(), summary: String::new(), sections: vec![Section { title: String::new(), lines: Vec::new(), fields: Vec::new(), code: None }], steps: Vec::new(), ..alert(Vec::new()) };
+        let empty = Alert {
+            title: String::new(),
+            summary: String::new(),
+            sections: vec![Section { title: String::new(), lines: Vec::new(), fields: Vec::new(), code: None }],
+            steps: Vec::new(),
+            ..alert(Vec::new())
+        };
         assert_within_limits(&payload(&notification(vec![empty], Vec::new())));
     }
 }

@@ -16,7 +16,9 @@ pub fn shown(notification: &Notification) -> String {
                 lines.push(format!("{}:", clean(&section.title)));
             }
             lines.extend(section.lines.iter().map(|line| format!("  {}", clean(line))));
-            lines.extend(section.fields.iter().map(|field| format!("  {}: {}", clean(&field.name), clean(&field.value))));
+            lines.extend(
+                section.fields.iter().map(|field| format!("  {}: {}", clean(&field.name), clean(&field.value))),
+            );
             lines.extend(section.code.iter().map(|code| format!("  {}", clean(code))));
         }
         if !alert.steps.is_empty() {

@@ -90,7 +90,8 @@ fn webhook(config: &Config, channel: &str) -> Result<String> {
     let (webhook, source) = match chosen {
         Channel { webhook_file: Some(path), .. } => {
             let path = config.resolve(&path);
-            let text = std::fs::read_to_string(&path).with_context(|| format!("channel {channel}: {}", path.display()))?;
+            let text =
+                std::fs::read_to_string(&path).with_context(|| format!("channel {channel}: {}", path.display()))?;
             (text, path.display().to_string())
         }
         Channel { webhook_env, .. } => {
@@ -104,8 +105,8 @@ fn webhook(config: &Config, channel: &str) -> Result<String> {
         }
     };
     let webhook = webhook.trim().to_owned();
-    let parsed = reqwest::Url::parse(&webhook)
-        .with_context(|| format!("channel {channel}: what {source} holds is no URL"))?;
+    let parsed =
+        reqwest::Url::parse(&webhook).with_context(|| format!("channel {channel}: what {source} holds is no URL"))?;
     let loopback = matches!(parsed.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"));
     if parsed.scheme() != "https" && !loopback {
         bail!("channel {channel}: the webhook in {source} is not https");

@@ -53,13 +53,7 @@ struct Record {
 impl Session {
     /// For one run of a plugin.
     pub fn new(plugin: &str, grants: Grants, backends: Arc<Backends>) -> Self {
-        Self {
-            plugin: plugin.to_owned(),
-            grants,
-            backends,
-            over: Arc::default(),
-            record: Mutex::default(),
-        }
+        Self { plugin: plugin.to_owned(), grants, backends, over: Arc::default(), record: Mutex::default() }
     }
 
     /// Asks a backend, and records that.

@@ -23,7 +23,9 @@ impl HostWithStore<RunState> for HasSelf<RunState> {
             session.allow("lookup", Wish::Service(&service))?;
             let file = session.backends.deployments.clone();
             let file = file.ok_or_else(|| {
-                Error::Unavailable("lookup failed: host.toml has no [deployments]; add one with kind = \"file\"".to_owned())
+                Error::Unavailable(
+                    "lookup failed: host.toml has no [deployments]; add one with kind = \"file\"".to_owned(),
+                )
             })?;
             let wanted = service.clone();
             blocking(move || file.lookup(&wanted)).await

@@ -63,7 +63,13 @@ mod tests {
     #[test]
     fn all_services_can_be_granted_and_all_of_nothing_else() {
         let all = vec!["*".to_owned()];
-        let grants = Grants { deployments: all.clone(), warehouse: all.clone(), git: all.clone(), slack: all, ..Grants::default() };
+        let grants = Grants {
+            deployments: all.clone(),
+            warehouse: all.clone(),
+            git: all.clone(),
+            slack: all,
+            ..Grants::default()
+        };
         assert_eq!(check("p", &grants, "lookup", Wish::Service("any")), Ok(()));
         for wish in [Wish::Dataset("any"), Wish::Repository("any"), Wish::Channel("#any")] {
             assert!(check("p", &grants, "call", wish).is_err());

@@ -32,9 +32,7 @@ impl Backends {
             repositories: config
                 .git
                 .iter()
-                .map(|(name, git)| {
-                    (name.clone(), git::Repository::new(name, config.resolve(&git.path), &git.branch))
-                })
+                .map(|(name, git)| (name.clone(), git::Repository::new(name, config.resolve(&git.path), &git.branch)))
                 .collect(),
             deployments: config
                 .deployments

@@ -117,7 +117,8 @@ impl Run {
             let Some((due, which)) = schedule::next_round(&host.checks, after) else {
                 bail!("no check is ever due: {} of {} checks cannot run", host.checks.len(), host.checks.len());
             };
-            let names: Vec<&str> = which.iter().filter_map(|at| host.checks.get(*at)).map(|check| check.name.as_str()).collect();
+            let names: Vec<&str> =
+                which.iter().filter_map(|at| host.checks.get(*at)).map(|check| check.name.as_str()).collect();
             eprintln!("next: {} at {} ({})", names.join(", "), due, wait(due));
             loop {
                 let left = std::time::Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or_default();
@@ -154,9 +155,8 @@ impl Run {
 
     fn show(&self, round: &Round) -> Result<()> {
         for receipt in &round.receipts {
-            match &receipt.problem {
-                Some(problem) => eprintln!("{}: the message was NOT delivered: {problem}", receipt.channel),
-                None => {}
+            if let Some(problem) = &receipt.problem {
+                eprintln!("{}: the message was NOT delivered: {problem}", receipt.channel);
             }
         }
         let text = render(round, self.output);

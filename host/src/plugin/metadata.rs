@@ -45,7 +45,9 @@ impl Metadata {
                         _ => {
                             if let KnownCustom::ComponentName(names) = section.as_known() {
                                 for name in names {
-                                    if let wasmparser::ComponentName::Component { name, .. } = name.context(not_valid)? {
+                                    if let wasmparser::ComponentName::Component { name, .. } =
+                                        name.context(not_valid)?
+                                    {
                                         found.name = Some(name.to_owned());
                                     }
                                 }

@@ -16,8 +16,8 @@ use sha2::{Digest, Sha256};
 use wasmtime::component::Component;
 
 pub use cache::Cache;
-pub use settings::check_settings;
 use metadata::Metadata;
+pub use settings::check_settings;
 
 use crate::{
     capability::{Backends, Session},
@@ -100,12 +100,7 @@ pub async fn load(paths: &[PathBuf], sandbox: &Arc<Sandbox>, config: &Config) ->
     loaded
 }
 
-async fn one(
-    path: PathBuf,
-    sandbox: Arc<Sandbox>,
-    cache: Arc<Cache>,
-    budgets: Budgets,
-) -> Result<Plugin, Unusable> {
+async fn one(path: PathBuf, sandbox: Arc<Sandbox>, cache: Arc<Cache>, budgets: Budgets) -> Result<Plugin, Unusable> {
     let mut name = stem(&path);
     let result = async {
         let bytes = tokio::fs::read(&path).await.context("cannot be read")?;
@@ -153,10 +148,9 @@ async fn ready(
             false => anyhow::anyhow!("describe {stopped}; its log says: {log}"),
         }
     })?;
-    for (what, described, found) in [
-        ("name", &descriptor.name, &metadata.name),
-        ("version", &descriptor.version, &metadata.version),
-    ] {
+    for (what, described, found) in
+        [("name", &descriptor.name, &metadata.name), ("version", &descriptor.version, &metadata.version)]
+    {
         if let Some(found) = found.as_ref().filter(|found| *found != described) {
             bail!("describes itself with the {what} {described}, but its metadata says {found}; build it again");
         }
@@ -177,8 +171,7 @@ async fn ready(
 }
 
 fn is_plugin_name(name: &str) -> bool {
-    (1..=64).contains(&name.len())
-        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+    (1..=64).contains(&name.len()) && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
 }
 
 fn stem(path: &Path) -> String {

@@ -9,8 +9,8 @@ use crate::config::nearest;
 /// Refuses settings that do not fit the schema, with the key, the reason and the nearest valid name.
 pub fn check_settings(schema: &str, settings: &Value) -> Result<()> {
     let schema: Value = serde_json::from_str(schema).context("the plugin's schema of its settings is no JSON")?;
-    let validator =
-        jsonschema::validator_for(&schema).map_err(|error| anyhow::anyhow!("the plugin's schema of its settings: {error}"))?;
+    let validator = jsonschema::validator_for(&schema)
+        .map_err(|error| anyhow::anyhow!("the plugin's schema of its settings: {error}"))?;
     let complaints: Vec<String> = validator.iter_errors(settings).map(|error| complaint(&schema, &error)).collect();
     match complaints.is_empty() {
         true => Ok(()),
@@ -29,7 +29,8 @@ fn complaint(schema: &Value, error: &ValidationError<'_>) -> String {
             let known = schema.pointer(beside).and_then(|object| object.get("properties")).and_then(Value::as_object);
             let known: Vec<&String> = known.map(|known| known.keys().collect()).unwrap_or_default();
             let prefix = if place.is_empty() { String::new() } else { format!("{place}.") };
-            let name = |key: &String| format!("there is no setting {prefix}{key}{}", nearest(key, known.iter().copied()));
+            let name =
+                |key: &String| format!("there is no setting {prefix}{key}{}", nearest(key, known.iter().copied()));
             unexpected.iter().map(name).collect::<Vec<_>>().join("; ")
         }
         _ if place.is_empty() => error.to_string(),
@@ -57,11 +58,16 @@ mod tests {
             } }
         })
         .to_string();
-        let complaint = |settings: Value| check_settings(&schema, &settings).err().map(|error| error.to_string()).unwrap_or_default();
+        let complaint = |settings: Value| {
+            check_settings(&schema, &settings).err().map(|error| error.to_string()).unwrap_or_default()
+        };
         assert_eq!(complaint(json!({ "min_games": 3 })), "");
         assert_eq!(complaint(json!({ "min_game": 3 })), "there is no setting min_game; did you mean `min_games`?");
         assert!(complaint(json!({ "min_games": "3" })).starts_with("min_games: "));
-        assert!(complaint(json!({ "services": [{ "nam": "x" }] })).contains("there is no setting services.0.nam; did you mean `name`?"));
+        assert!(
+            complaint(json!({ "services": [{ "nam": "x" }] }))
+                .contains("there is no setting services.0.nam; did you mean `name`?")
+        );
         assert!(complaint(json!({ "services": [{}] })).contains("name"));
     }
 

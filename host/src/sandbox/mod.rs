@@ -17,8 +17,8 @@ use wasmtime::{
     component::{Component, HasSelf, InstancePre, Linker},
 };
 
-pub use state::RunState;
 use state::Limits;
+pub use state::RunState;
 
 use crate::{
     capability::Session,
@@ -61,7 +61,9 @@ impl Stopped {
     /// With the key of host.toml that would have allowed more.
     pub fn explained(&self, plugin: &str) -> String {
         match self {
-            Self::Timeout(_) => format!("{self}; raise budgets.timeout, or grants.{plugin}.budgets.timeout, in host.toml"),
+            Self::Timeout(_) => {
+                format!("{self}; raise budgets.timeout, or grants.{plugin}.budgets.timeout, in host.toml")
+            }
             Self::Memory(_) => format!("{self}; raise budgets.memory, or grants.{plugin}.budgets.memory, in host.toml"),
             Self::Trap(_) | Self::Failure(_) => self.to_string(),
         }
@@ -86,8 +88,7 @@ impl Sandbox {
 
         let mut linker = Linker::new(&engine);
         wasi::add_to_linker(&mut linker)?;
-        Check::add_to_linker::<RunState, HasSelf<RunState>>(&mut linker, |state| state)
-            .map_err(anyhow::Error::from)?;
+        Check::add_to_linker::<RunState, HasSelf<RunState>>(&mut linker, |state| state).map_err(anyhow::Error::from)?;
 
         let ticking = Arc::new(AtomicBool::new(true));
         let (clock, running) = (engine.weak(), ticking.clone());
@@ -110,8 +111,7 @@ impl Sandbox {
 
     /// Resolves a component's imports, once for all its runs.
     pub fn link(&self, component: &Component) -> Result<Guest> {
-        let instance: InstancePre<RunState> =
-            self.linker.instantiate_pre(component).map_err(anyhow::Error::from)?;
+        let instance: InstancePre<RunState> = self.linker.instantiate_pre(component).map_err(anyhow::Error::from)?;
         let pre = CheckPre::new(instance).map_err(anyhow::Error::from)?;
         Ok(Guest { pre })
     }
@@ -141,10 +141,8 @@ impl Guest {
     /// Asks the plugin who it is; it can reach nothing while it answers.
     pub async fn describe(&self, session: Arc<Session>, budgets: &Budgets) -> Ended<Descriptor> {
         let budgets = Budgets { timeout: budgets.timeout.min(DESCRIBE_TIMEOUT), ..budgets.clone() };
-        self.enter(session, &budgets, 0, async |store, guest| {
-            guest.pipeline_check_plugin().call_describe(store).await
-        })
-        .await
+        self.enter(session, &budgets, 0, async |store, guest| guest.pipeline_check_plugin().call_describe(store).await)
+            .await
     }
 
     /// Runs the plugin once in a store of its own, which is dropped whole when the run is over.
@@ -153,7 +151,9 @@ impl Guest {
         let ended = self
             .enter(session, budgets, due, async move |store, guest| {
                 store
-                    .run_concurrent(async move |accessor| guest.pipeline_check_plugin().call_run(accessor, request).await)
+                    .run_concurrent(async move |accessor| {
+                        guest.pipeline_check_plugin().call_run(accessor, request).await
+                    })
                     .await?
             })
             .await;
@@ -202,7 +202,7 @@ impl Guest {
 /// What went wrong, without the frames of the guest's stack.
 fn reason(error: &wasmtime::Error) -> String {
     match error.downcast_ref::<wasmtime::Trap>() {
-        Some(trap) => trap.to_string(),
+        Some(trap) => trap.to_string().trim_start_matches("wasm trap: ").to_owned(),
         None => format!("{error:#}"),
     }
 }

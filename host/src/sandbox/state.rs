@@ -6,10 +6,7 @@ use wasmtime::{ResourceLimiter, component::ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::wasi::{self, Log};
-use crate::{
-    capability::Session,
-    contract::types,
-};
+use crate::{capability::Session, contract::types};
 
 /// The state of one run: its session, the WASI that grants nothing, and its limits.
 pub struct RunState {
@@ -85,4 +82,3 @@ impl ResourceLimiter for Limits {
         Ok(desired <= 100_000)
     }
 }
-

@@ -6,10 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use sha2::{Digest, Sha256};
 use wasmtime::component::Linker;
-use wasmtime_wasi::{
-    Deterministic, HostMonotonicClock, HostWallClock, WasiCtx,
-    p2::pipe::MemoryOutputPipe,
-};
+use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, WasiCtx, p2::pipe::MemoryOutputPipe};
 
 use super::RunState;
 

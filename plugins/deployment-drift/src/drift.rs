@@ -102,7 +102,8 @@ async fn code(
         Some(commit) => Since::Commit(commit),
         None => Since::Time(deployment.deployed),
     };
-    let lookups = sdk::try_join(repository.missing(directories), repository.changes(since, directories, COMMITS_LOOKED_AT));
+    let lookups =
+        sdk::try_join(repository.missing(directories), repository.changes(since, directories, COMMITS_LOOKED_AT));
     let (missing, changes) = lookups.await.map_err(|error| error.to_string())?;
     if !missing.is_empty() {
         return Err(format!("the branch has no {}", missing.join(", ")));

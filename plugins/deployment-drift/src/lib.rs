@@ -2,12 +2,12 @@
 
 mod drift;
 
-use sdk::{schemars, serde};
 use drift::{Finding, Kind, examine};
 use sdk::{
     About, Alert, Check, Need, Report, Repository, Request, Result, Severity, Verdict, Violation, join_all, lookup,
     measured, step, utc,
 };
+use sdk::{schemars, serde};
 
 sdk::settings! {
     /// Settings of the drift detector.
@@ -151,9 +151,9 @@ fn lines(finding: &Finding, commits_listed: u32) -> Vec<String> {
                 lines.push(format!("{hours:.0} hours behind", hours = hours.floor()));
                 lines.push(format!("Deployed {}, code changed {}", utc(*deployed), utc(newest)));
                 let listed = changes.commits.iter().take(commits_listed as usize);
-                lines.extend(listed.map(|commit| {
-                    format!("• {} {}", commit.id.get(..7).unwrap_or(&commit.id), commit.subject)
-                }));
+                lines.extend(
+                    listed.map(|commit| format!("• {} {}", commit.id.get(..7).unwrap_or(&commit.id), commit.subject)),
+                );
                 let more = changes.total.saturating_sub(commits_listed);
                 if more > 0 {
                     lines.push(format!("… and {more} more commits"));

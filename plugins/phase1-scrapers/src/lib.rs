@@ -1,6 +1,8 @@
 //! Phase 1: the scrapers wrote their source tables since the data date began.
 
-use sdk::{About, Check, Failure, Need, Report, Request, Result, Service, investigation, measured, report, step, tables};
+use sdk::{
+    About, Check, Failure, Need, Report, Request, Result, Service, investigation, measured, report, step, tables,
+};
 
 sdk::settings! {
     /// Settings of the Phase 1 canary.

@@ -110,10 +110,7 @@ async fn ask(date: &str, settings: &Settings) -> Result<Data> {
     Ok(Data {
         scheduled: scheduled.iter().filter_map(|row| row.text("game_id")).collect(),
         games_around: around.number("games").unwrap_or_default() as u64,
-        present: present
-            .iter()
-            .filter_map(|row| Some((row.text("game_id")?, row.number("players")? as u64)))
-            .collect(),
+        present: present.iter().filter_map(|row| Some((row.text("game_id")?, row.number("players")? as u64))).collect(),
         totals,
     })
 }
@@ -122,10 +119,9 @@ fn report(date: &str, data: &Data, findings: Findings) -> Report {
     let Findings { blocking, warnings, metrics, score, .. } = findings;
     let (verdict, summary) = match (blocking.is_empty(), warnings.is_empty()) {
         (false, _) => (Verdict::Fail, format!("FAIL: Phase 3 must not process {date}: {}", listed(&blocking))),
-        (true, false) => (
-            Verdict::Warn,
-            format!("PROCEED_WITH_WARNING: {date} may be processed, with care: {}", listed(&warnings)),
-        ),
+        (true, false) => {
+            (Verdict::Warn, format!("PROCEED_WITH_WARNING: {date} may be processed, with care: {}", listed(&warnings)))
+        }
         (true, true) if data.scheduled.is_empty() => (
             Verdict::Pass,
             format!("PROCEED: no game was scheduled on {date}; the schedule has {} around it", data.games_around),
@@ -151,11 +147,9 @@ fn report(date: &str, data: &Data, findings: Findings) -> Report {
 fn alert(request: &Request, settings: &Settings, findings: &Findings) -> Result<Alert> {
     let date = &request.data_date;
     let (severity, title, summary) = match findings.blocking.is_empty() {
-        false => (
-            Severity::Critical,
-            "Phase 2→3 gate: FAIL",
-            format!("Phase 3 must not process the raw data of {date}."),
-        ),
+        false => {
+            (Severity::Critical, "Phase 2→3 gate: FAIL", format!("Phase 3 must not process the raw data of {date}."))
+        }
         true => (
             Severity::Warning,
             "Phase 2→3 gate: PROCEED_WITH_WARNING",

@@ -111,7 +111,13 @@ pub(crate) fn judge(data: &Data, settings: &Settings, due: i64) -> Findings {
             warnings.push(about("age", format!("processed_at is {:.1} h later than this run's clock", -age)));
         }
         Some(age) if (settings.warn_age_hours..settings.max_age_hours).contains(&age) => {
-            warnings.push(about("age", format!("the newest record is {age:.1} h old, and ages from {} h on are watched", settings.warn_age_hours)));
+            warnings.push(about(
+                "age",
+                format!(
+                    "the newest record is {age:.1} h old, and ages from {} h on are watched",
+                    settings.warn_age_hours
+                ),
+            ));
         }
         _ => {}
     }

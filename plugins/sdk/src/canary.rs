@@ -101,7 +101,9 @@ pub async fn report(
 /// A Cloud Run service: `projects/PROJECT/locations/REGION/services/NAME`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
-pub struct Service(#[schemars(regex(pattern = r"^projects/[a-z0-9-]+/locations/[a-z0-9-]+/services/[a-z0-9-]+$"))] String);
+pub struct Service(
+    #[schemars(regex(pattern = r"^projects/[a-z0-9-]+/locations/[a-z0-9-]+/services/[a-z0-9-]+$"))] String,
+);
 
 impl From<&str> for Service {
     fn from(name: &str) -> Self {

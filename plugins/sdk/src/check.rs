@@ -2,9 +2,7 @@
 
 use std::{future::Future, marker::PhantomData};
 
-use crate::bindings::exports::pipeline::check::plugin::{
-    Descriptor, Failure, Guest, Need, Report, Request, Schedule,
-};
+use crate::bindings::exports::pipeline::check::plugin::{Descriptor, Failure, Guest, Need, Report, Request, Schedule};
 use crate::{Result, settings::Settings};
 
 /// What a plugin says about itself besides its name and version, which come from its Cargo.toml.
@@ -57,10 +55,7 @@ impl<C: Check, M: Package> Guest for Component<C, M> {
             version: M::VERSION.to_owned(),
             summary: about.summary.to_owned(),
             group: about.group.to_owned(),
-            schedule: Schedule {
-                cron: about.cron.to_owned(),
-                timezone: about.timezone.map(str::to_owned),
-            },
+            schedule: Schedule { cron: about.cron.to_owned(), timezone: about.timezone.map(str::to_owned) },
             channel: about.channel.to_owned(),
             needs,
             settings: C::Settings::schema(),
@@ -69,8 +64,7 @@ impl<C: Check, M: Package> Guest for Component<C, M> {
     }
 
     async fn run(request: Request) -> std::result::Result<Report, Failure> {
-        let settings = serde_json::from_str(&request.settings)
-            .map_err(|error| Failure::Settings(error.to_string()))?;
+        let settings = serde_json::from_str(&request.settings).map_err(|error| Failure::Settings(error.to_string()))?;
         C::run(request, settings).await
     }
 }

@@ -36,7 +36,8 @@ impl Metric {
             (None, Some(asked)) => Some(format!("no value, where {asked} was asked")),
             (Some(value), Some(asked)) if value.is_nan() => Some(format!("not a number, where {asked} was asked")),
             (Some(value), Some(_)) => {
-                let broken = |limit: Option<f64>, breaks: fn(f64, f64) -> bool| limit.filter(|limit| breaks(value, *limit));
+                let broken =
+                    |limit: Option<f64>, breaks: fn(f64, f64) -> bool| limit.filter(|limit| breaks(value, *limit));
                 broken(self.min, |value, min| value < min)
                     .map(|min| format!("{} < {} (min)", shown(value), shown(min)))
                     .or_else(|| {
@@ -88,7 +89,8 @@ pub fn sentence(metrics: &[Metric]) -> String {
 /// At most two decimals unless that would hide the difference to a limit; no trailing zeros.
 fn shown(number: f64, unit: Option<&str>) -> String {
     let rounded = (number * 100.0).round() / 100.0;
-    let number = if (rounded - number).abs() < 1e-9 || number.abs() >= 1000.0 { rounded } else { (number * 1e4).round() / 1e4 };
+    let number =
+        if (rounded - number).abs() < 1e-9 || number.abs() >= 1000.0 { rounded } else { (number * 1e4).round() / 1e4 };
     match unit {
         Some(unit) => format!("{number} {unit}"),
         None => number.to_string(),

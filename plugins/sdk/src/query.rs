@@ -13,9 +13,7 @@ use crate::bindings::pipeline::check::{
 /// A table as settings name it: `dataset.table`, or `project.dataset.table`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
-pub struct TableName(
-    #[schemars(regex(pattern = r"^([A-Za-z0-9_-]+\.)?[A-Za-z0-9_]+\.[A-Za-z0-9_-]+$"))] String,
-);
+pub struct TableName(#[schemars(regex(pattern = r"^([A-Za-z0-9_-]+\.)?[A-Za-z0-9_]+\.[A-Za-z0-9_-]+$"))] String);
 
 impl TableName {
     /// The dataset.
@@ -29,9 +27,8 @@ impl TryFrom<String> for TableName {
 
     fn try_from(name: String) -> Result<Self, String> {
         let parts = name.split('.').count();
-        let plain = |part: &str| {
-            !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
-        };
+        let plain =
+            |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
         match (2..=3).contains(&parts) && name.split('.').all(plain) {
             true => Ok(Self(name)),
             false => Err(format!("`{name}` is no table: write dataset.table, in letters, digits, _ and -")),
@@ -105,9 +102,7 @@ impl Query {
         match (rows.pop(), rows.len()) {
             (Some(row), 0) => Ok(row),
             (None, _) => Err(Error::Unavailable("the query gave no row, where one was expected".to_owned())),
-            (Some(_), more) => {
-                Err(Error::Invalid(format!("the query gave {} rows, where one was expected", more + 1)))
-            }
+            (Some(_), more) => Err(Error::Invalid(format!("the query gave {} rows, where one was expected", more + 1))),
         }
     }
 }

@@ -22,7 +22,8 @@ fn run() -> Result<()> {
     let fault = match (arguments.next().as_deref(), arguments.next()) {
         (None, _) => None,
         (Some("--fault"), Some(name)) => Some(Fault::named(&name).with_context(|| {
-            let known: Vec<String> = Fault::ALL.iter().map(|fault| format!("  {:18}{}", fault.name(), fault.about())).collect();
+            let known: Vec<String> =
+                Fault::ALL.iter().map(|fault| format!("  {:18}{}", fault.name(), fault.about())).collect();
             format!("there is no fault {name}; there are:\n{}", known.join("\n"))
         })?),
         _ => bail!("usage: sample DIRECTORY [--fault NAME]"),

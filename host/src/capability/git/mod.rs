@@ -22,6 +22,17 @@ use crate::{
     sandbox::RunState,
 };
 
+/// What a drift check asks: for each set of paths the newest commit, and what came since `base`. For benchmarks.
+pub async fn lookups(path: &std::path::Path, base: &str, services: &[Vec<String>]) -> Result<u32, Error> {
+    let repository = Repository::new("benchmark", path.to_owned(), "main");
+    let lookups = services.iter().flat_map(|paths| {
+        let base = Base::Commit(base.to_owned());
+        [Lookup::Latest { paths: paths.clone() }, Lookup::Changes { base, paths: paths.clone(), limit: u32::MAX }]
+    });
+    let answers = futures_util::future::try_join_all(lookups.map(|lookup| repository.ask(lookup))).await?;
+    Ok(answers.iter().map(|answer| if let Answer::Changes(history) = answer { history.total } else { 0 }).sum())
+}
+
 impl Host for RunState {}
 
 impl HostWithStore<RunState> for HasSelf<RunState> {

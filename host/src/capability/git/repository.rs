@@ -100,14 +100,16 @@ impl Inner {
             Err(error) => return lookups.iter().map(|_| Err(error.clone())).collect(),
         };
         let mut history = History::new(&repository, &watches);
-        lookups
-            .iter()
-            .zip(places)
-            .map(|(lookup, places)| self.one(&mut history, head, lookup, &places?))
-            .collect()
+        lookups.iter().zip(places).map(|(lookup, places)| self.one(&mut history, head, lookup, &places?)).collect()
     }
 
-    fn one(&self, history: &mut History<'_>, head: ObjectId, lookup: &Lookup, places: &[usize]) -> Result<Answer, Error> {
+    fn one(
+        &self,
+        history: &mut History<'_>,
+        head: ObjectId,
+        lookup: &Lookup,
+        places: &[usize],
+    ) -> Result<Answer, Error> {
         let broken = |error: anyhow::Error| self.unavailable(&format!("{error:#}"));
         match lookup {
             Lookup::Latest { .. } => {
@@ -162,9 +164,9 @@ impl Inner {
         let mut repository = gix::open_opts(&self.path, gix::open::Options::isolated())
             .map_err(|error| self.unavailable(&format!("it cannot be opened: {error:#}")))?;
         if repository.is_shallow().map_err(|error| self.unavailable(&format!("{error:#}")))? {
-            return Err(self.unavailable(
-                "it is a shallow clone, whose history is cut off; run `git fetch --unshallow` in it",
-            ));
+            return Err(
+                self.unavailable("it is a shallow clone, whose history is cut off; run `git fetch --unshallow` in it")
+            );
         }
         // Trees are met again and again along the walk; 32 MiB hold those of a few thousand commits.
         repository.object_cache_size_if_unset(32 << 20);
@@ -181,9 +183,8 @@ impl Inner {
                 .try_find_reference(name.as_str())
                 .map_err(|error| self.unavailable(&format!("branch {branch}: {error:#}")))?;
             if let Some(mut reference) = found {
-                let id = reference
-                    .peel_to_id()
-                    .map_err(|error| self.unavailable(&format!("branch {branch}: {error:#}")))?;
+                let id =
+                    reference.peel_to_id().map_err(|error| self.unavailable(&format!("branch {branch}: {error:#}")))?;
                 return Ok(id.detach());
             }
         }
@@ -209,7 +210,8 @@ impl Inner {
             return Err(Error::Invalid(format!("`{id}` is no commit: a hash, or at least 4 digits of one, is needed")));
         }
         let prefix = gix::hash::Prefix::from_hex(&id.to_ascii_lowercase()).map_err(|_| not_found())?;
-        let found = repository.objects.lookup_prefix(prefix, None).map_err(|error| self.unavailable(&format!("{error:#}")))?;
+        let found =
+            repository.objects.lookup_prefix(prefix, None).map_err(|error| self.unavailable(&format!("{error:#}")))?;
         let id = match found {
             Some(Ok(id)) => id,
             Some(Err(())) => {

@@ -55,7 +55,9 @@ fn repository(path: &Path) -> Repository {
 fn ask(path: &Path, lookups: Vec<Lookup>) -> Vec<Result<Answer, Error>> {
     let repository = repository(path);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async { futures_util::future::join_all(lookups.into_iter().map(|lookup| repository.ask(lookup))).await })
+    runtime.block_on(async {
+        futures_util::future::join_all(lookups.into_iter().map(|lookup| repository.ask(lookup))).await
+    })
 }
 
 fn one(path: &Path, lookup: Lookup) -> Result<Answer, Error> {
@@ -64,7 +66,16 @@ fn one(path: &Path, lookup: Lookup) -> Result<Answer, Error> {
 
 const PATHS: [&str; 9] = ["a", "a/x", "a/y/deep", "b", "b/one.txt", "c", "c/z", "never", "top.txt"];
 const FILES: [&str; 10] = [
-    "a/x/1.txt", "a/x/2.txt", "a/y/deep/1.txt", "a/y/2.txt", "b/one.txt", "b/two.txt", "c/z/1.txt", "c/2.txt", "top.txt", "other/1.txt",
+    "a/x/1.txt",
+    "a/x/2.txt",
+    "a/y/deep/1.txt",
+    "a/y/2.txt",
+    "b/one.txt",
+    "b/two.txt",
+    "c/z/1.txt",
+    "c/2.txt",
+    "top.txt",
+    "other/1.txt",
 ];
 
 /// What a commit's tree holds.
@@ -136,7 +147,13 @@ fn history(directory: &Path, seed: u64, count: usize) {
             }
             _ => {}
         }
-        writeln!(stream, "commit refs/heads/work\nmark :{}\ncommitter A <a@example.com> {date} +0000\ndata 3\nc{:02}", at + 1, at % 100).unwrap();
+        writeln!(
+            stream,
+            "commit refs/heads/work\nmark :{}\ncommitter A <a@example.com> {date} +0000\ndata 3\nc{:02}",
+            at + 1,
+            at % 100
+        )
+        .unwrap();
         match parents.first() {
             // Without this, fast-import takes the branch's last commit.
             None => stream.insert_str(stream.rfind("commit refs/heads/work").unwrap(), "reset refs/heads/work\n\n"),
@@ -156,7 +173,14 @@ fn history(directory: &Path, seed: u64, count: usize) {
     }
     // In the end everything comes together, so that all of it is in the branch's history.
     let last = commits.len() - 1;
-    writeln!(stream, "commit refs/heads/main\nmark :{}\ncommitter A <a@example.com> {} +0000\ndata 3\nend\nfrom :{}", count + 1, time + 60, last + 1).unwrap();
+    writeln!(
+        stream,
+        "commit refs/heads/main\nmark :{}\ncommitter A <a@example.com> {} +0000\ndata 3\nend\nfrom :{}",
+        count + 1,
+        time + 60,
+        last + 1
+    )
+    .unwrap();
     for tip in tips.iter().filter(|tip| **tip != last).take(12) {
         writeln!(stream, "merge :{}", tip + 1).unwrap();
     }
@@ -177,7 +201,13 @@ fn compare(directory: &Path, paths: &[&str], seed: u64, questions: usize) {
         chosen.sort_unstable();
         chosen.dedup();
         let log = |range: &[&str]| {
-            let arguments: Vec<&str> = ["--literal-pathspecs", "log", "--format=%H"].iter().chain(range).chain(&["--"]).chain(&chosen).copied().collect();
+            let arguments: Vec<&str> = ["--literal-pathspecs", "log", "--format=%H"]
+                .iter()
+                .chain(range)
+                .chain(&["--"])
+                .chain(&chosen)
+                .copied()
+                .collect();
             git(directory, &arguments, "").lines().map(str::to_owned).collect::<Vec<_>>()
         };
         let paths: Vec<String> = chosen.iter().map(|path| (*path).to_owned()).collect();
@@ -228,7 +258,7 @@ fn this_projects_own_history_is_read_as_git_reads_it() {
     };
     let (is_repository, shallow) = asked("--is-shallow-repository");
     if !is_repository || shallow == "true" || !asked("refs/heads/main").0 {
-        println!("this is no whole clone of the project: its own history is left out");
+        eprintln!("this is no whole clone of the project: its own history is left out");
         return;
     }
     compare(root, &["host", "plugins", "wit", "README.md", "host/src/capability", "never"], 1, 8);
@@ -244,12 +274,19 @@ fn what_people_read_of_a_commit() {
         message.len()
     );
     git(directory.path(), &["fast-import", "--quiet"], &stream);
-    let Answer::Latest(Some(commit)) = one(directory.path(), Lookup::Latest { paths: vec!["a/".to_owned()] }).unwrap() else { panic!() };
-    assert_eq!((commit.subject.as_str(), commit.author.as_str(), commit.time), ("Fix the parser", "Zoë Müller", 1_700_003_600));
+    let Answer::Latest(Some(commit)) = one(directory.path(), Lookup::Latest { paths: vec!["a/".to_owned()] }).unwrap()
+    else {
+        panic!()
+    };
+    assert_eq!(
+        (commit.subject.as_str(), commit.author.as_str(), commit.time),
+        ("Fix the parser", "Zoë Müller", 1_700_003_600)
+    );
     let missing = Lookup::Missing { paths: vec!["a".to_owned(), "b".to_owned(), "a/x".to_owned(), "a/x/".to_owned()] };
     let Answer::Missing(missing) = one(directory.path(), missing).unwrap() else { panic!() };
     assert_eq!(missing, ["b", "a/x/"], "a file is no directory");
-    let prefix = Lookup::Changes { base: Base::Commit(commit.id[..8].to_uppercase()), paths: vec!["a".to_owned()], limit: 5 };
+    let prefix =
+        Lookup::Changes { base: Base::Commit(commit.id[..8].to_uppercase()), paths: vec!["a".to_owned()], limit: 5 };
     let Answer::Changes(changes) = one(directory.path(), prefix).unwrap() else { panic!() };
     assert_eq!(changes.total, 0);
 }
@@ -279,15 +316,20 @@ fn repositories_that_cannot_answer_say_why() {
     let error = runtime.block_on(other.ask(latest())).unwrap_err();
     assert!(error.message().contains("it has no branch release; set git.test.branch"), "{error:?}");
 
-    let changes = |base: &str| Lookup::Changes { base: Base::Commit(base.to_owned()), paths: vec!["a".to_owned()], limit: 1 };
+    let changes =
+        |base: &str| Lookup::Changes { base: Base::Commit(base.to_owned()), paths: vec!["a".to_owned()], limit: 1 };
     assert!(message(&whole, changes("0123456789012345678901234567890123456789")).contains("has no commit 0123456789"));
     assert!(message(&whole, changes("HEAD")).contains("`HEAD` is no commit"));
     let tree = git(&whole, &["rev-parse", "main^{tree}"], "");
     assert!(message(&whole, changes(tree.trim())).contains("has no commit"));
     for path in ["/etc/passwd", "../a", ""] {
-        assert!(message(&whole, Lookup::Latest { paths: vec![path.to_owned()] }).contains("is no path in a repository"));
+        assert!(
+            message(&whole, Lookup::Latest { paths: vec![path.to_owned()] }).contains("is no path in a repository")
+        );
     }
-    let Answer::Latest(never) = one(&whole, Lookup::Latest { paths: vec!["never".to_owned()] }).unwrap() else { panic!() };
+    let Answer::Latest(never) = one(&whole, Lookup::Latest { paths: vec!["never".to_owned()] }).unwrap() else {
+        panic!()
+    };
     assert_eq!(never, None);
 }
 

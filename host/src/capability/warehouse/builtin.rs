@@ -18,18 +18,44 @@ type Result<T> = std::result::Result<T, Error>;
 
 /// Functions whose answer depends on when or where they run: the same question would have another answer tomorrow.
 const UNREPEATABLE: [&str; 8] = [
-    "CURRENT_DATE", "CURRENT_TIMESTAMP", "CURRENT_DATETIME", "CURRENT_TIME", "RAND", "GENERATE_UUID", "SESSION_USER", "NOW",
+    "CURRENT_DATE",
+    "CURRENT_TIMESTAMP",
+    "CURRENT_DATETIME",
+    "CURRENT_TIME",
+    "RAND",
+    "GENERATE_UUID",
+    "SESSION_USER",
+    "NOW",
 ];
 
 /// Functions over the rows of a group, or of a window.
 const AGGREGATES: [&str; 12] = [
-    "COUNT", "COUNTIF", "SUM", "AVG", "MIN", "MAX", "ANY_VALUE", "STRING_AGG", "LOGICAL_AND", "LOGICAL_OR",
-    "APPROX_COUNT_DISTINCT", "ARRAY_AGG",
+    "COUNT",
+    "COUNTIF",
+    "SUM",
+    "AVG",
+    "MIN",
+    "MAX",
+    "ANY_VALUE",
+    "STRING_AGG",
+    "LOGICAL_AND",
+    "LOGICAL_OR",
+    "APPROX_COUNT_DISTINCT",
+    "ARRAY_AGG",
 ];
 
 /// Functions over a window only.
 const WINDOW: [&str; 11] = [
-    "ROW_NUMBER", "RANK", "DENSE_RANK", "PERCENT_RANK", "CUME_DIST", "NTILE", "LAG", "LEAD", "FIRST_VALUE", "LAST_VALUE",
+    "ROW_NUMBER",
+    "RANK",
+    "DENSE_RANK",
+    "PERCENT_RANK",
+    "CUME_DIST",
+    "NTILE",
+    "LAG",
+    "LEAD",
+    "FIRST_VALUE",
+    "LAST_VALUE",
     "NTH_VALUE",
 ];
 
@@ -84,12 +110,19 @@ impl Translator<'_> {
         }
     }
 
-    fn rows_function(&mut self, name: &str, list: &FunctionArgumentList, windowed: bool, scope: &Scope) -> Result<Typed> {
+    fn rows_function(
+        &mut self,
+        name: &str,
+        list: &FunctionArgumentList,
+        windowed: bool,
+        scope: &Scope,
+    ) -> Result<Typed> {
         let distinct = match list.duplicate_treatment {
             Some(DuplicateTreatment::Distinct) => "DISTINCT ",
             _ => "",
         };
-        if let ("COUNT", [FunctionArg::Unnamed(FunctionArgExpr::Wildcard)], "") = (name, list.args.as_slice(), distinct) {
+        if let ("COUNT", [FunctionArg::Unnamed(FunctionArgExpr::Wildcard)], "") = (name, list.args.as_slice(), distinct)
+        {
             return Ok(Typed::new("COUNT(*)", Kind::Int64));
         }
         if windowed && !distinct.is_empty() {
@@ -167,7 +200,8 @@ impl Translator<'_> {
             let known = frame.split_whitespace().all(|word| {
                 let word = word.to_ascii_uppercase();
                 word.parse::<u32>().is_ok()
-                    || ["ROWS", "RANGE", "BETWEEN", "AND", "UNBOUNDED", "PRECEDING", "FOLLOWING", "CURRENT", "ROW"].contains(&word.as_str())
+                    || ["ROWS", "RANGE", "BETWEEN", "AND", "UNBOUNDED", "PRECEDING", "FOLLOWING", "CURRENT", "ROW"]
+                        .contains(&word.as_str())
             });
             if !known {
                 return Err(unsupported(format!("the window frame `{frame}`")));
@@ -194,8 +228,9 @@ impl Translator<'_> {
             ("IF", [test, _, _]) if is_bool(test) => {
                 let branches = arguments.iter().skip(1);
                 let kind = common("function IF", branches.clone())?;
-                let branches: Vec<String> =
-                    branches.map(|typed| typed.clone().coerced(kind).map(|typed| typed.sql).unwrap_or_default()).collect();
+                let branches: Vec<String> = branches
+                    .map(|typed| typed.clone().coerced(kind).map(|typed| typed.sql).unwrap_or_default())
+                    .collect();
                 Ok(Typed::new(format!("(CASE WHEN {} THEN {} END)", test.sql, branches.join(" ELSE ")), kind))
             }
             ("IFNULL", [_, _]) => plain("IFNULL", same_kind()?),
@@ -203,7 +238,8 @@ impl Translator<'_> {
             ("COALESCE", [_, _, ..]) => plain("COALESCE", same_kind()?),
             ("NULLIF", [one, other]) => {
                 let kind = one.kind;
-                let (one, other) = together(one.clone(), other.clone()).map_err(|(one, other)| no_signature("function NULLIF", &[&one, &other]))?;
+                let (one, other) = together(one.clone(), other.clone())
+                    .map_err(|(one, other)| no_signature("function NULLIF", &[&one, &other]))?;
                 Ok(Typed::new(format!("NULLIF({}, {})", one.sql, other.sql), kind))
             }
             ("GREATEST" | "LEAST", [only]) => Ok(only.clone()),
@@ -212,7 +248,9 @@ impl Translator<'_> {
             ("SAFE_DIVIDE", [_, _]) if numbers => {
                 Ok(Typed::new(format!("(CAST({} AS REAL) / {})", sql(0), sql(1)), Kind::Float64))
             }
-            ("IEEE_DIVIDE", _) => Err(unsupported("IEEE_DIVIDE: the engine has neither NaN nor infinities; write SAFE_DIVIDE")),
+            ("IEEE_DIVIDE", _) => {
+                Err(unsupported("IEEE_DIVIDE: the engine has neither NaN nor infinities; write SAFE_DIVIDE"))
+            }
             ("DIV", [_, _]) if numbers => plain("g_div", Kind::Int64),
             ("MOD", [_, _]) if numbers => plain("g_mod", Kind::Int64),
             ("ABS", [one]) if numbers => plain("abs", one.kind),
@@ -233,8 +271,12 @@ impl Translator<'_> {
             ("TRIM" | "LTRIM" | "RTRIM", [_] | [_, _]) if texts => plain(name, Kind::String),
             ("REPLACE", [_, _, _]) if texts => plain("replace", Kind::String),
             ("REVERSE", [_]) if texts => plain("g_reverse", Kind::String),
-            ("SUBSTR" | "SUBSTRING", [text, at]) if is_text(text) && at.kind.is_numeric() => plain("g_substr", Kind::String),
-            ("SUBSTR" | "SUBSTRING", [text, at, length]) if is_text(text) && at.kind.is_numeric() && length.kind.is_numeric() => {
+            ("SUBSTR" | "SUBSTRING", [text, at]) if is_text(text) && at.kind.is_numeric() => {
+                plain("g_substr", Kind::String)
+            }
+            ("SUBSTR" | "SUBSTRING", [text, at, length])
+                if is_text(text) && at.kind.is_numeric() && length.kind.is_numeric() =>
+            {
                 plain("g_substr", Kind::String)
             }
             ("STARTS_WITH", [_, _]) if texts => plain("g_starts_with", Kind::Bool),
@@ -243,9 +285,10 @@ impl Translator<'_> {
             ("STRPOS", [_, _]) if texts => plain("instr", Kind::Int64),
             (
                 "IF" | "IFNULL" | "COALESCE" | "NULLIF" | "GREATEST" | "LEAST" | "SAFE_DIVIDE" | "DIV" | "MOD" | "ABS"
-                | "SIGN" | "ROUND" | "TRUNC" | "FLOOR" | "CEIL" | "CEILING" | "SQRT" | "POW" | "POWER" | "EXP" | "LN" | "CONCAT"
-                | "LENGTH" | "CHAR_LENGTH" | "CHARACTER_LENGTH" | "LOWER" | "UPPER" | "TRIM" | "LTRIM" | "RTRIM" | "REPLACE" | "REVERSE"
-                | "SUBSTR" | "SUBSTRING" | "STARTS_WITH" | "ENDS_WITH" | "CONTAINS_SUBSTR" | "STRPOS",
+                | "SIGN" | "ROUND" | "TRUNC" | "FLOOR" | "CEIL" | "CEILING" | "SQRT" | "POW" | "POWER" | "EXP" | "LN"
+                | "CONCAT" | "LENGTH" | "CHAR_LENGTH" | "CHARACTER_LENGTH" | "LOWER" | "UPPER" | "TRIM" | "LTRIM"
+                | "RTRIM" | "REPLACE" | "REVERSE" | "SUBSTR" | "SUBSTRING" | "STARTS_WITH" | "ENDS_WITH"
+                | "CONTAINS_SUBSTR" | "STRPOS",
                 arguments,
             ) => Err(no_signature(&format!("function {name}"), &arguments.iter().collect::<Vec<_>>())),
             _ => Err(unsupported(format!("the function {name}"))),
@@ -264,7 +307,8 @@ impl Translator<'_> {
                 typed
             }
             ("DATE_DIFF", [one, other, unit]) => {
-                let (one, other) = (self.dated(name, one, Kind::Date, scope)?, self.dated(name, other, Kind::Date, scope)?);
+                let (one, other) =
+                    (self.dated(name, one, Kind::Date, scope)?, self.dated(name, other, Kind::Date, scope)?);
                 Typed::new(format!("g_date_diff({one}, {other}, {})", part(unit)?), Kind::Int64)
             }
             ("TIMESTAMP_DIFF", [one, other, unit]) => {
@@ -272,9 +316,10 @@ impl Translator<'_> {
                 let other = self.dated(name, other, Kind::Timestamp, scope)?;
                 Typed::new(format!("g_timestamp_diff({one}, {other}, {})", part(unit)?), Kind::Int64)
             }
-            ("DATE_TRUNC", [date, unit]) => {
-                Typed::new(format!("g_date_trunc({}, {})", self.dated(name, date, Kind::Date, scope)?, part(unit)?), Kind::Date)
-            }
+            ("DATE_TRUNC", [date, unit]) => Typed::new(
+                format!("g_date_trunc({}, {})", self.dated(name, date, Kind::Date, scope)?, part(unit)?),
+                Kind::Date,
+            ),
             ("LAST_DAY", [date, unit @ ..]) if unit.len() < 2 => {
                 let unit = unit.first().map(|unit| part(unit)).transpose()?.unwrap_or_else(|| literal("MONTH"));
                 Typed::new(format!("g_last_day({}, {unit})", self.dated(name, date, Kind::Date, scope)?), Kind::Date)
@@ -295,10 +340,16 @@ impl Translator<'_> {
             }
             ("DATE", [expr, zone @ ..]) if zone.len() < 2 => {
                 let typed = self.expression(expr, scope)?;
-                let typed = if typed.literal().is_some() { typed.clone().coerced(Kind::Timestamp).unwrap_or(typed) } else { typed };
+                let typed = if typed.literal().is_some() {
+                    typed.clone().coerced(Kind::Timestamp).unwrap_or(typed)
+                } else {
+                    typed
+                };
                 match typed.kind {
                     Kind::Date if zone.is_empty() => typed,
-                    Kind::Timestamp => Typed::new(format!("g_date_of({}, {})", typed.sql, self.zone(zone, scope)?), Kind::Date),
+                    Kind::Timestamp => {
+                        Typed::new(format!("g_date_of({}, {})", typed.sql, self.zone(zone, scope)?), Kind::Date)
+                    }
                     _ => return Err(no_signature("function DATE", &[&typed])),
                 }
             }
@@ -307,7 +358,9 @@ impl Translator<'_> {
                 let zone = self.zone(zone, scope)?;
                 match typed.kind {
                     Kind::Timestamp => typed,
-                    Kind::String | Kind::Date | Kind::Null => Typed::new(format!("g_timestamp({}, {zone})", typed.sql), Kind::Timestamp),
+                    Kind::String | Kind::Date | Kind::Null => {
+                        Typed::new(format!("g_timestamp({}, {zone})", typed.sql), Kind::Timestamp)
+                    }
                     _ => return Err(no_signature("function TIMESTAMP", &[&typed])),
                 }
             }
@@ -330,11 +383,17 @@ impl Translator<'_> {
                     _ => "MICROSECOND",
                 };
                 let moment = self.dated(name, expr, Kind::Timestamp, scope)?;
-                Typed::new(format!("g_timestamp_diff(g_timestamp_trunc({moment}, '{unit}', 'UTC'), 0, '{unit}')"), Kind::Int64)
+                Typed::new(
+                    format!("g_timestamp_diff(g_timestamp_trunc({moment}, '{unit}', 'UTC'), 0, '{unit}')"),
+                    Kind::Int64,
+                )
             }
             ("FORMAT_DATE", [format, date]) => {
                 let format = self.expression(format, scope)?.sql;
-                Typed::new(format!("g_format_date({format}, {})", self.dated(name, date, Kind::Date, scope)?), Kind::String)
+                Typed::new(
+                    format!("g_format_date({format}, {})", self.dated(name, date, Kind::Date, scope)?),
+                    Kind::String,
+                )
             }
             ("FORMAT_TIMESTAMP", [format, moment, zone @ ..]) if zone.len() < 2 => {
                 let format = self.expression(format, scope)?.sql;

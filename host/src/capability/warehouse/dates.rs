@@ -84,7 +84,9 @@ pub(super) fn moment(text: &str, zone: &TimeZone) -> Option<i64> {
         return Some(zone.to_zoned(day.at(0, 0, 0, 0)).ok()?.timestamp().as_microsecond());
     }
     let (clock, named) = match text.rsplit_once(' ') {
-        Some((clock, name)) if name.starts_with(|c: char| c.is_ascii_alphabetic()) => (clock, TimeZone::get(name).ok()?),
+        Some((clock, name)) if name.starts_with(|c: char| c.is_ascii_alphabetic()) => {
+            (clock, TimeZone::get(name).ok()?)
+        }
         _ => (text.strip_suffix(['Z', 'z']).unwrap_or(text), zone.clone()),
     };
     let named = if text.ends_with(['Z', 'z']) { TimeZone::UTC } else { named };
@@ -95,7 +97,10 @@ pub(super) fn moment(text: &str, zone: &TimeZone) -> Option<i64> {
             3 => format!("{offset}:00"),
             _ => offset.to_owned(),
         };
-        return format!("{}{offset}", clock.replacen(' ', "T", 1)).parse::<Timestamp>().ok().map(|moment| moment.as_microsecond());
+        return format!("{}{offset}", clock.replacen(' ', "T", 1))
+            .parse::<Timestamp>()
+            .ok()
+            .map(|moment| moment.as_microsecond());
     }
     let civil: jiff::civil::DateTime = clock.replacen(' ', "T", 1).parse().ok()?;
     Some(named.to_zoned(civil).ok()?.timestamp().as_microsecond())
@@ -105,7 +110,8 @@ pub(super) fn moment(text: &str, zone: &TimeZone) -> Option<i64> {
 pub(super) fn moment_text(micros: i64) -> Answer<String> {
     let moment = zoned(micros, &TimeZone::UTC)?;
     let fraction = moment.timestamp().as_microsecond().rem_euclid(1_000_000);
-    let decimals = if fraction == 0 { String::new() } else { format!(".{fraction:06}").trim_end_matches('0').to_owned() };
+    let decimals =
+        if fraction == 0 { String::new() } else { format!(".{fraction:06}").trim_end_matches('0').to_owned() };
     Ok(format!("{}{decimals}+00", moment.strftime("%Y-%m-%d %H:%M:%S")))
 }
 
@@ -130,7 +136,8 @@ pub(super) fn add(day: Date, count: i64, part: Part) -> Answer<Date> {
 /// DATE_DIFF: how many boundaries of the part lie between.
 pub(super) fn difference(one: Date, other: Date, part: Part) -> Answer<i64> {
     let months = |day: Date| i64::from(day.year()) * 12 + i64::from(day.month()) - 1;
-    let days = |one: Date, other: Date| other.until(one).map(|span| i64::from(span.get_days())).map_err(|_| out_of_range());
+    let days =
+        |one: Date, other: Date| other.until(one).map(|span| i64::from(span.get_days())).map_err(|_| out_of_range());
     Ok(match part {
         Part::Day => days(one, other)?,
         Part::Week(_) => days(truncate(one, part)?, truncate(other, part)?)? / 7,
@@ -156,9 +163,9 @@ pub(super) fn truncate(day: Date, part: Part) -> Answer<Date> {
             Date::new(day.year(), month, 1).map_err(|_| out_of_range())?
         }
         Part::Year => day.first_of_year(),
-        Part::IsoYear => {
-            jiff::civil::ISOWeekDate::new(day.iso_week_date().year(), 1, Weekday::Monday).map_err(|_| out_of_range())?.date()
-        }
+        Part::IsoYear => jiff::civil::ISOWeekDate::new(day.iso_week_date().year(), 1, Weekday::Monday)
+            .map_err(|_| out_of_range())?
+            .date(),
         other => return Err(format!("a DATE cannot be truncated to {other:?}")),
     })
 }

@@ -168,7 +168,10 @@ impl Translator<'_> {
             (!select.lateral_views.is_empty(), "LATERAL VIEW"),
             (select.prewhere.is_some(), "PREWHERE"),
             (!select.connect_by.is_empty(), "CONNECT BY"),
-            (!select.cluster_by.is_empty() || !select.distribute_by.is_empty() || !select.sort_by.is_empty(), "CLUSTER BY"),
+            (
+                !select.cluster_by.is_empty() || !select.distribute_by.is_empty() || !select.sort_by.is_empty(),
+                "CLUSTER BY",
+            ),
             (!select.named_window.is_empty(), "WINDOW"),
             (select.qualify.is_some(), "QUALIFY"),
             (select.value_table_mode.is_some(), "SELECT AS STRUCT"),
@@ -304,7 +307,8 @@ impl Translator<'_> {
         let mut merged: Vec<&str> = Vec::new();
         for column in sources.flat_map(|source| source.columns.iter().map(move |column| (source, column))) {
             let (source, column) = column;
-            if except.iter().any(|name| same(name, &column.name)) || merged.iter().any(|name| same(name, &column.name)) {
+            if except.iter().any(|name| same(name, &column.name)) || merged.iter().any(|name| same(name, &column.name))
+            {
                 continue;
             }
             let is_merged = table.is_none() && scope.merged.iter().any(|name| same(name, &column.name));
@@ -346,9 +350,14 @@ impl Translator<'_> {
             JoinConstraint::Using(names) => {
                 let names: Vec<String> = names.iter().map(|name| name.to_string().replace('`', "")).collect();
                 for name in &names {
-                    let known = scope.sources.iter().filter(|source| source.columns.iter().any(|column| same(&column.name, name)));
+                    let known = scope
+                        .sources
+                        .iter()
+                        .filter(|source| source.columns.iter().any(|column| same(&column.name, name)));
                     if known.count() < 2 {
-                        return Err(Error::Invalid(format!("query failed: Column {name} in USING is not on both sides")));
+                        return Err(Error::Invalid(format!(
+                            "query failed: Column {name} in USING is not on both sides"
+                        )));
                     }
                     scope.merged.push(name.clone());
                 }
@@ -361,15 +370,26 @@ impl Translator<'_> {
 
     fn table(&mut self, factor: &TableFactor, scope: &mut Scope) -> Result<String> {
         let (sql, name, columns) = match factor {
-            TableFactor::Table { name, alias, args: None, with_hints, version: None, with_ordinality: false, partitions, json_path: None, sample: None, index_hints }
-                if with_hints.is_empty() && partitions.is_empty() && index_hints.is_empty() =>
-            {
+            TableFactor::Table {
+                name,
+                alias,
+                args: None,
+                with_hints,
+                version: None,
+                with_ordinality: false,
+                partitions,
+                json_path: None,
+                sample: None,
+                index_hints,
+            } if with_hints.is_empty() && partitions.is_empty() && index_hints.is_empty() => {
                 let (sql, own, columns) = self.named_table(name)?;
                 (sql, alias.as_ref().map_or(own, |alias| alias.name.value.clone()), columns)
             }
             TableFactor::Derived { lateral: false, subquery, alias, sample: None } => {
                 let inner = self.query(subquery, None)?;
-                let name = alias.as_ref().map_or_else(|| format!("_{}", scope.sources.len()), |alias| alias.name.value.clone());
+                let name = alias
+                    .as_ref()
+                    .map_or_else(|| format!("_{}", scope.sources.len()), |alias| alias.name.value.clone());
                 (format!("({})", inner.sql), name, inner.columns)
             }
             other => return Err(unsupported(format!("`{}` in FROM", start(other)))),
@@ -401,7 +421,9 @@ impl Translator<'_> {
 }
 
 fn limit(limit: &LimitClause) -> Result<String> {
-    let LimitClause::LimitOffset { limit, offset, limit_by } = limit else { return Err(unsupported("LIMIT with a comma")) };
+    let LimitClause::LimitOffset { limit, offset, limit_by } = limit else {
+        return Err(unsupported("LIMIT with a comma"));
+    };
     if !limit_by.is_empty() {
         return Err(unsupported("LIMIT BY"));
     }

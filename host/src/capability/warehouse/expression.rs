@@ -126,7 +126,9 @@ impl Translator<'_> {
             },
             Expr::CompoundIdentifier(path) => match path.as_slice() {
                 [table, name] => self.column(Some(&table.value), &name.value, scope),
-                _ => Err(unsupported(format!("the path `{expr}`: name tables with an alias, and no fields of a STRUCT"))),
+                _ => {
+                    Err(unsupported(format!("the path `{expr}`: name tables with an alias, and no fields of a STRUCT")))
+                }
             },
             Expr::Nested(inner) => {
                 let inner = self.expression(inner, scope)?;
@@ -134,7 +136,9 @@ impl Translator<'_> {
             }
             Expr::Value(value) => self.value(&value.value),
             Expr::TypedString(TypedString { data_type, value, .. }) => {
-                let Some(text) = value.value.clone().into_string() else { return Err(unsupported(format!("`{expr}`"))) };
+                let Some(text) = value.value.clone().into_string() else {
+                    return Err(unsupported(format!("`{expr}`")));
+                };
                 let kind = kind_of(data_type)?;
                 let typed = Typed { sql: literal(&text), kind: Kind::String, text: Text::Literal(text) };
                 let typed = typed.coerced(kind).ok_or_else(|| unsupported(format!("`{expr}`")))?;
@@ -149,7 +153,9 @@ impl Translator<'_> {
                     UnaryOperator::Not if matches!(typed.kind, Kind::Bool | Kind::Null | Kind::Any) => {
                         Ok(Typed::new(format!("(NOT {})", typed.sql), Kind::Bool))
                     }
-                    UnaryOperator::Minus if typed.kind.is_numeric() => Ok(Typed::new(format!("(- {})", typed.sql), typed.kind)),
+                    UnaryOperator::Minus if typed.kind.is_numeric() => {
+                        Ok(Typed::new(format!("(- {})", typed.sql), typed.kind))
+                    }
                     UnaryOperator::Plus if typed.kind.is_numeric() => Ok(typed),
                     UnaryOperator::Not | UnaryOperator::Minus | UnaryOperator::Plus => {
                         Err(no_signature(&format!("operator {op}"), &[&typed]))
@@ -184,10 +190,13 @@ impl Translator<'_> {
                 let typed = self.expression(inner, scope)?;
                 let inner = self.query(subquery, Some(scope))?;
                 let [column] = inner.columns.as_slice() else {
-                    return Err(Error::Invalid("query failed: Subquery of type IN must have only one output column".to_owned()));
+                    return Err(Error::Invalid(
+                        "query failed: Subquery of type IN must have only one output column".to_owned(),
+                    ));
                 };
                 let other = Typed::new("", column.kind);
-                let (typed, _) = together(typed, other).map_err(|(one, other)| no_signature("operator IN", &[&one, &other]))?;
+                let (typed, _) =
+                    together(typed, other).map_err(|(one, other)| no_signature("operator IN", &[&one, &other]))?;
                 let not = if *negated { "NOT " } else { "" };
                 Ok(Typed::new(format!("({} {not}IN ({}))", typed.sql, inner.sql), Kind::Bool))
             }
@@ -199,7 +208,9 @@ impl Translator<'_> {
             Expr::Subquery(subquery) => {
                 let inner = self.query(subquery, Some(scope))?;
                 let [column] = inner.columns.as_slice() else {
-                    return Err(Error::Invalid("query failed: Scalar subquery cannot have more than one column".to_owned()));
+                    return Err(Error::Invalid(
+                        "query failed: Scalar subquery cannot have more than one column".to_owned(),
+                    ));
                 };
                 Ok(Typed::new(format!("({})", inner.sql), column.kind))
             }
@@ -229,7 +240,8 @@ impl Translator<'_> {
                 let kind = common("CASE", results.iter().map(|(_, typed)| typed))?;
                 for (test, typed) in results {
                     let result = typed.coerced(kind).map(|typed| typed.sql).unwrap_or_default();
-                    sql += &test.map_or_else(|| format!(" ELSE {result}"), |test| format!(" WHEN {test} THEN {result}"));
+                    sql +=
+                        &test.map_or_else(|| format!(" ELSE {result}"), |test| format!(" WHEN {test} THEN {result}"));
                 }
                 Ok(Typed::new(sql + " END)", kind))
             }
@@ -252,14 +264,19 @@ impl Translator<'_> {
                 let typed = self.expression(inner, scope)?;
                 self.extract(&field.to_string(), &typed, &zone)
             }
-            Expr::Ceil { expr: inner, field: CeilFloorKind::DateTimeField(sqlparser::ast::DateTimeField::NoDateTime) } => {
-                self.call("CEIL", &[inner], scope)
-            }
-            Expr::Floor { expr: inner, field: CeilFloorKind::DateTimeField(sqlparser::ast::DateTimeField::NoDateTime) } => {
-                self.call("FLOOR", &[inner], scope)
-            }
+            Expr::Ceil {
+                expr: inner,
+                field: CeilFloorKind::DateTimeField(sqlparser::ast::DateTimeField::NoDateTime),
+            } => self.call("CEIL", &[inner], scope),
+            Expr::Floor {
+                expr: inner,
+                field: CeilFloorKind::DateTimeField(sqlparser::ast::DateTimeField::NoDateTime),
+            } => self.call("FLOOR", &[inner], scope),
             Expr::Substring { expr: inner, substring_from: Some(from), substring_for, .. } => {
-                let arguments: Vec<&Expr> = [Some(inner.as_ref()), Some(from.as_ref()), substring_for.as_deref()].into_iter().flatten().collect();
+                let arguments: Vec<&Expr> = [Some(inner.as_ref()), Some(from.as_ref()), substring_for.as_deref()]
+                    .into_iter()
+                    .flatten()
+                    .collect();
                 self.call("SUBSTR", &arguments, scope)
             }
             Expr::Trim { trim_where: None, trim_what: None, expr: inner, trim_characters } => {
@@ -295,7 +312,9 @@ impl Translator<'_> {
         match value {
             Value::Number(number, _) if number.parse::<i64>().is_ok() => Ok(Typed::new(number.clone(), Kind::Int64)),
             Value::Number(number, _) => match number.parse::<f64>() {
-                Ok(float) if float.is_finite() && number.contains(['.', 'e', 'E']) => Ok(Typed::new(format!("{float:?}"), Kind::Float64)),
+                Ok(float) if float.is_finite() && number.contains(['.', 'e', 'E']) => {
+                    Ok(Typed::new(format!("{float:?}"), Kind::Float64))
+                }
                 _ => Err(Error::Invalid(format!("query failed: Invalid number {number}"))),
             },
             Value::Boolean(truth) => Ok(Typed::new(if *truth { "1" } else { "0" }, Kind::Bool)),
@@ -304,9 +323,13 @@ impl Translator<'_> {
                 Some(name) => self.parameter(name),
                 None => Err(unsupported("positional parameters: name them, as in @date")),
             },
-            Value::SingleQuotedByteStringLiteral(_) | Value::DoubleQuotedByteStringLiteral(_) => Err(unsupported("BYTES literals")),
+            Value::SingleQuotedByteStringLiteral(_) | Value::DoubleQuotedByteStringLiteral(_) => {
+                Err(unsupported("BYTES literals"))
+            }
             other => match other.clone().into_string() {
-                Some(text) if !text.contains('\0') => Ok(Typed { sql: literal(&text), kind: Kind::String, text: Text::Literal(text) }),
+                Some(text) if !text.contains('\0') => {
+                    Ok(Typed { sql: literal(&text), kind: Kind::String, text: Text::Literal(text) })
+                }
                 _ => Err(unsupported(format!("the literal {other}"))),
             },
         }
@@ -403,11 +426,15 @@ impl Translator<'_> {
     fn extract(&mut self, part: &str, typed: &Typed, zone: &str) -> Result<Typed> {
         let name = part.to_ascii_uppercase();
         match (dates::Part::new(&name), typed.kind) {
-            (Some(dates::Part::Date), Kind::Timestamp) => Ok(Typed::new(format!("g_date_of({}, {zone})", typed.sql), Kind::Date)),
+            (Some(dates::Part::Date), Kind::Timestamp) => {
+                Ok(Typed::new(format!("g_date_of({}, {zone})", typed.sql), Kind::Date))
+            }
             (Some(_), Kind::Timestamp) => {
                 Ok(Typed::new(format!("g_extract_timestamp({}, '{name}', {zone})", typed.sql), Kind::Int64))
             }
-            (Some(_), Kind::Date | Kind::Null) => Ok(Typed::new(format!("g_extract_date({}, '{name}')", typed.sql), Kind::Int64)),
+            (Some(_), Kind::Date | Kind::Null) => {
+                Ok(Typed::new(format!("g_extract_date({}, '{name}')", typed.sql), Kind::Int64))
+            }
             (Some(_), _) => Err(no_signature("EXTRACT", &[typed])),
             (None, _) => Err(unsupported(format!("EXTRACT({part} FROM …)"))),
         }

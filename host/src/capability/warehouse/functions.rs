@@ -224,7 +224,7 @@ fn cast(value: &Value, from: &str, to: &str) -> Option<Value> {
         ("INT64", _, Value::Real(number)) => {
             // Halves are rounded away from zero.
             let rounded = number.round();
-            let fits = rounded >= -9_223_372_036_854_775_808.0 && rounded < 9_223_372_036_854_775_808.0;
+            let fits = (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&rounded);
             Value::Integer(fits.then_some(rounded as i64)?)
         }
         ("INT64", _, Value::Text(text)) => Value::Integer(match text.trim().strip_prefix("0x") {

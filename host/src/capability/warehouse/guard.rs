@@ -180,7 +180,11 @@ mod tests {
         ];
         for (sql, datasets) in cases {
             let select = read(sql, Some("my-project")).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
-            assert!(select.datasets.iter().map(String::as_str).eq(datasets.iter().copied()), "{sql}: {:?}", select.datasets);
+            assert!(
+                select.datasets.iter().map(String::as_str).eq(datasets.iter().copied()),
+                "{sql}: {:?}",
+                select.datasets
+            );
         }
     }
 

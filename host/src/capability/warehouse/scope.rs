@@ -45,12 +45,13 @@ impl Scope {
         if let Some((_, sql, kind)) = alias {
             return Ok(Found { sql: sql.clone(), kind: *kind, own: false });
         }
-        let mut found = self.sources.iter().filter(|source| table.is_none_or(|table| same(table, &source.alias))).filter_map(
-            |source| {
-                let column = source.columns.iter().find(|column| same(&column.name, name))?;
-                Some((source, column))
-            },
-        );
+        let mut found =
+            self.sources.iter().filter(|source| table.is_none_or(|table| same(table, &source.alias))).filter_map(
+                |source| {
+                    let column = source.columns.iter().find(|column| same(&column.name, name))?;
+                    Some((source, column))
+                },
+            );
         let first = found.next();
         let merged = self.merged.iter().any(|merged| same(merged, name));
         if found.next().is_some() && !merged {

@@ -17,7 +17,8 @@ use rusqlite::{
 };
 
 use super::{
-    dates::date, dialect, functions,
+    dates::date,
+    dialect, functions,
     guard::{Select, TablePath},
     kind::Kind,
     scope::{Column, same},
@@ -139,7 +140,10 @@ impl Inner {
 
     /// Opens the datasets, read-only, and nothing else.
     fn open(&self, datasets: &BTreeSet<String>, over: Arc<AtomicBool>) -> Result<Connection, Error> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_MEMORY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_MEMORY
+            | OpenFlags::SQLITE_OPEN_URI
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(":memory:", flags).map_err(|error| failed(&error))?;
         for dataset in datasets {
             if dataset.is_empty() || !dataset.chars().all(|c| c.is_alphanumeric() || c == '_') {
@@ -153,7 +157,9 @@ impl Inner {
                 .execute(&format!("ATTACH ?1 AS \"{dataset}\""), [read_only(&path)])
                 .map_err(|error| Error::Unavailable(format!("dataset {dataset}: {}: {error}", path.display())))?;
         }
-        connection.execute_batch("PRAGMA case_sensitive_like = ON; PRAGMA temp_store = MEMORY").map_err(|error| failed(&error))?;
+        connection
+            .execute_batch("PRAGMA case_sensitive_like = ON; PRAGMA temp_store = MEMORY")
+            .map_err(|error| failed(&error))?;
         functions::register(&connection).map_err(|error| failed(&error))?;
         connection
             .progress_handler(INSTRUCTIONS, Some(move || over.load(Ordering::Relaxed)))
@@ -207,7 +213,9 @@ fn columns(connection: &Connection, path: &TablePath) -> Result<Vec<Column>, Err
                     "STRING" | "JSON" => "which makes SQLite store numbers for what looks like one; declare it TEXT",
                     _ => "which is no type that the embedded warehouse knows",
                 };
-                wrong.replace(Some(format!("query failed: column {name} of {dataset}.{table} is declared {declared}, {why}")));
+                wrong.replace(Some(format!(
+                    "query failed: column {name} of {dataset}.{table} is declared {declared}, {why}"
+                )));
             }
             let kind = kind.unwrap_or(Kind::Any);
             Ok(Column { name, kind, stored: kind == Kind::Timestamp })
@@ -230,7 +238,9 @@ fn columns(connection: &Connection, path: &TablePath) -> Result<Vec<Column>, Err
 
 fn table_names(connection: &Connection, dataset: &str) -> Result<Vec<String>, Error> {
     let read = || -> rusqlite::Result<Vec<String>> {
-        let sql = format!("SELECT name FROM \"{dataset}\".sqlite_schema WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite_%' ORDER BY name");
+        let sql = format!(
+            "SELECT name FROM \"{dataset}\".sqlite_schema WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite_%' ORDER BY name"
+        );
         connection.prepare(&sql)?.query_map([], |row| row.get(0))?.collect()
     };
     read().map_err(|error| Error::Unavailable(format!("dataset {dataset} cannot be read: {error}")))
@@ -265,9 +275,13 @@ fn failed(error: &rusqlite::Error) -> Error {
     use rusqlite::ErrorCode;
     match error.sqlite_error_code() {
         Some(ErrorCode::OperationInterrupted) => Error::TimedOut("query failed: the run is over".to_owned()),
-        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt | ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::DatabaseBusy) => {
-            Error::Unavailable(format!("query failed: {error}"))
-        }
+        Some(
+            ErrorCode::NotADatabase
+            | ErrorCode::DatabaseCorrupt
+            | ErrorCode::SystemIoFailure
+            | ErrorCode::CannotOpen
+            | ErrorCode::DatabaseBusy,
+        ) => Error::Unavailable(format!("query failed: {error}")),
         Some(ErrorCode::AuthorizationForStatementDenied) => Error::Denied(format!("query failed: {error}")),
         _ => Error::Invalid(format!("query failed: {error}")),
     }

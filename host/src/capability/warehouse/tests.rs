@@ -34,7 +34,8 @@ fn warehouse(directory: &Path) -> Sqlite {
 fn ask_with(directory: &Path, sql: &str, parameters: &[(&str, Value)]) -> Result<Rows, Error> {
     let warehouse = Sqlite::new(directory.to_owned(), Some("project-1".to_owned()));
     let select = guard::read(sql, warehouse.project())?;
-    let parameters = parameters.iter().map(|(name, value)| Parameter { name: (*name).to_owned(), value: value.clone() });
+    let parameters =
+        parameters.iter().map(|(name, value)| Parameter { name: (*name).to_owned(), value: value.clone() });
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(warehouse.query(select, parameters.collect(), Arc::new(AtomicBool::new(false))))
 }
@@ -232,7 +233,8 @@ fn expressions_give_what_bigquery_documents() {
         ("2 IN (SELECT id FROM d.u)", Boolean(true)),
     ];
     for (expression, expected) in cases {
-        let rows = ask(directory.path(), &format!("SELECT {expression} AS x")).unwrap_or_else(|error| panic!("{expression}: {error:?}"));
+        let rows = ask(directory.path(), &format!("SELECT {expression} AS x"))
+            .unwrap_or_else(|error| panic!("{expression}: {error:?}"));
         assert_eq!(rows.values, [[expected]], "{expression}");
     }
 }
@@ -249,7 +251,10 @@ fn queries_give_what_bigquery_documents() {
         ("SELECT note, COUNT(*) AS n FROM d.t GROUP BY note ORDER BY note", &["NULL 1", "x 1", "y 2"]),
         ("SELECT note, COUNT(*) AS n FROM d.t GROUP BY 1 ORDER BY n DESC, note", &["y 2", "NULL 1", "x 1"]),
         ("SELECT note AS k, COUNT(*) AS n FROM d.t GROUP BY k HAVING n > 1", &["y 2"]),
-        ("SELECT DATE_TRUNC(day, MONTH) AS month, COUNT(*) AS n FROM d.t GROUP BY month ORDER BY month DESC", &["2026-02-01 1", "2026-01-01 1", "2024-02-01 1", "NULL 1"]),
+        (
+            "SELECT DATE_TRUNC(day, MONTH) AS month, COUNT(*) AS n FROM d.t GROUP BY month ORDER BY month DESC",
+            &["2026-02-01 1", "2026-01-01 1", "2024-02-01 1", "NULL 1"],
+        ),
         ("SELECT id, active FROM d.t ORDER BY id", &["1 true", "2 false", "3 NULL", "4 true"]),
         ("SELECT id FROM d.t WHERE active ORDER BY id DESC", &["4", "1"]),
         ("SELECT id FROM d.t WHERE NOT active", &["2"]),
@@ -257,7 +262,10 @@ fn queries_give_what_bigquery_documents() {
         ("SELECT id FROM d.t WHERE at < '2026-02-01' ", &["1"]),
         ("SELECT id FROM d.t WHERE day = '2024-02-29'", &["4"]),
         ("SELECT t.id, team FROM d.t JOIN d.u ON t.id = u.id ORDER BY t.id, team", &["1 BOS", "2 LAL", "2 NYK"]),
-        ("SELECT id, team FROM d.t LEFT JOIN d.u USING (id) WHERE id > 1 ORDER BY id, team", &["2 LAL", "2 NYK", "3 NULL", "4 NULL"]),
+        (
+            "SELECT id, team FROM d.t LEFT JOIN d.u USING (id) WHERE id > 1 ORDER BY id, team",
+            &["2 LAL", "2 NYK", "3 NULL", "4 NULL"],
+        ),
         ("SELECT a.id FROM `d.t` AS a CROSS JOIN d.u AS b WHERE a.id = 1", &["1", "1", "1"]),
         ("SELECT COUNT(*) FROM `project-1.d.t`", &["4"]),
         ("WITH x AS (SELECT id, score FROM d.t), y AS (SELECT COUNT(*) AS n FROM x) SELECT n FROM y", &["4"]),
@@ -267,13 +275,22 @@ fn queries_give_what_bigquery_documents() {
         ("SELECT * EXCEPT (name, note, at, day, active) FROM d.t ORDER BY id LIMIT 1 OFFSET 1", &["2 NULL"]),
         ("SELECT u.* FROM d.u WHERE id = 1", &["1 BOS"]),
         ("SELECT DISTINCT note FROM d.t ORDER BY note", &["NULL", "x", "y"]),
-        ("SELECT id, ROW_NUMBER() OVER (PARTITION BY note ORDER BY id) AS n FROM d.t ORDER BY id", &["1 1", "2 1", "3 1", "4 2"]),
-        ("SELECT id, SUM(id) OVER (ORDER BY id ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) AS s FROM d.t ORDER BY id", &["1 1", "2 3", "3 5", "4 7"]),
+        (
+            "SELECT id, ROW_NUMBER() OVER (PARTITION BY note ORDER BY id) AS n FROM d.t ORDER BY id",
+            &["1 1", "2 1", "3 1", "4 2"],
+        ),
+        (
+            "SELECT id, SUM(id) OVER (ORDER BY id ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) AS s FROM d.t ORDER BY id",
+            &["1 1", "2 3", "3 5", "4 7"],
+        ),
         ("SELECT id, LAG(id) OVER (ORDER BY id) AS before FROM d.t ORDER BY id LIMIT 2", &["1 NULL", "2 1"]),
         ("SELECT STRING_AGG(team, '+' ORDER BY team DESC) FROM d.u", &["NYK+LAL+BOS"]),
         ("SELECT LOGICAL_AND(active), LOGICAL_OR(active) FROM d.t", &["false true"]),
         ("SELECT id FROM d.t AS o WHERE EXISTS (SELECT 1 FROM d.u WHERE u.id = o.id) ORDER BY id", &["1", "2"]),
-        ("SELECT id, (SELECT COUNT(*) FROM d.u WHERE u.id = t.id) AS teams FROM d.t ORDER BY id", &["1 1", "2 2", "3 0", "4 0"]),
+        (
+            "SELECT id, (SELECT COUNT(*) FROM d.u WHERE u.id = t.id) AS teams FROM d.t ORDER BY id",
+            &["1 1", "2 2", "3 0", "4 0"],
+        ),
         ("SELECT id FROM d.t WHERE id NOT IN (SELECT id FROM d.u) ORDER BY id", &["3", "4"]),
         ("SELECT n FROM (SELECT COUNT(*) AS n FROM d.u) AS counted", &["3"]),
         ("SELECT NAME FROM d.T WHERE Id = 1", &["Ann"]),
@@ -282,7 +299,8 @@ fn queries_give_what_bigquery_documents() {
     ];
     for (sql, expected) in cases {
         let rows = ask(directory.path(), sql).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
-        let found: Vec<String> = rows.values.iter().map(|row| row.iter().map(shown).collect::<Vec<_>>().join(" ")).collect();
+        let found: Vec<String> =
+            rows.values.iter().map(|row| row.iter().map(shown).collect::<Vec<_>>().join(" ")).collect();
         assert_eq!(found, *expected, "{sql}");
     }
 }
@@ -304,7 +322,10 @@ fn columns_have_names_and_types_also_without_rows() {
     warehouse(directory.path());
     let rows = ask(directory.path(), "SELECT id, COUNT(*), 1.5, day, MAX(at) AS newest, active = TRUE AS on_, name FROM d.t WHERE FALSE GROUP BY id, day, active, name").unwrap();
     let columns: Vec<String> = rows.columns.iter().map(|column| format!("{} {}", column.name, column.kind)).collect();
-    assert_eq!(columns, ["id INT64", "f0_ INT64", "f1_ FLOAT64", "day DATE", "newest TIMESTAMP", "on_ BOOL", "name STRING"]);
+    assert_eq!(
+        columns,
+        ["id INT64", "f0_ INT64", "f1_ FLOAT64", "day DATE", "newest TIMESTAMP", "on_ BOOL", "name STRING"]
+    );
     assert!(rows.values.is_empty());
 }
 
@@ -313,16 +334,33 @@ fn parameters_keep_their_types() {
     let directory = tempfile::tempdir().unwrap();
     warehouse(directory.path());
     let ask = |sql: &str, parameters: &[(&str, Value)]| ask_with(directory.path(), sql, parameters);
-    let rows = ask("SELECT @a, @B, @c, @d, @e, @f, @n", &[
-        ("a", Integer(1)), ("b", text("x' OR TRUE --")), ("c", Boolean(true)), ("d", date("2026-02-05")),
-        ("e", Timestamp(5)), ("f", Float(0.5)), ("n", Null),
-    ]);
-    assert_eq!(rows.unwrap().values, [[Integer(1), text("x' OR TRUE --"), Boolean(true), date("2026-02-05"), Timestamp(5), Float(0.5), Null]]);
-    let rows = ask("SELECT id FROM d.t WHERE day = @day AND at > @at", &[("day", text("2024-02-29")), ("at", Timestamp(0))]);
+    let rows = ask(
+        "SELECT @a, @B, @c, @d, @e, @f, @n",
+        &[
+            ("a", Integer(1)),
+            ("b", text("x' OR TRUE --")),
+            ("c", Boolean(true)),
+            ("d", date("2026-02-05")),
+            ("e", Timestamp(5)),
+            ("f", Float(0.5)),
+            ("n", Null),
+        ],
+    );
+    assert_eq!(
+        rows.unwrap().values,
+        [[Integer(1), text("x' OR TRUE --"), Boolean(true), date("2026-02-05"), Timestamp(5), Float(0.5), Null]]
+    );
+    let rows =
+        ask("SELECT id FROM d.t WHERE day = @day AND at > @at", &[("day", text("2024-02-29")), ("at", Timestamp(0))]);
     assert_eq!(rows.unwrap().values, [[Integer(4)]]);
     assert!(ask("SELECT @missing", &[]).unwrap_err().message().contains("Query parameter 'missing' not found"));
     assert!(ask("SELECT @d", &[("d", date("2026-02-30"))]).unwrap_err().message().contains("is no date"));
-    assert!(ask("SELECT id FROM d.t WHERE day = @n", &[("n", Integer(1))]).unwrap_err().message().contains("argument types: DATE, INT64"));
+    assert!(
+        ask("SELECT id FROM d.t WHERE day = @n", &[("n", Integer(1))])
+            .unwrap_err()
+            .message()
+            .contains("argument types: DATE, INT64")
+    );
 }
 
 #[test]
@@ -424,7 +462,8 @@ fn the_engine_denies_what_is_not_in_the_datasets() {
 fn a_file_that_is_no_database_is_an_error_that_names_it() {
     let directory = tempfile::tempdir().unwrap();
     warehouse(directory.path());
-    std::fs::write(directory.path().join("noise.db"), "this is no database, whatever its name says; ".repeat(100)).unwrap();
+    std::fs::write(directory.path().join("noise.db"), "this is no database, whatever its name says; ".repeat(100))
+        .unwrap();
     let whole = std::fs::read(directory.path().join("d.db")).unwrap();
     std::fs::write(directory.path().join("cut.db"), &whole[..whole.len() / 3]).unwrap();
     for dataset in ["noise", "cut"] {
@@ -439,7 +478,8 @@ fn a_query_stops_when_its_run_is_over() {
     let directory = tempfile::tempdir().unwrap();
     let warehouse = warehouse(directory.path());
     let product = (0..12).map(|n| format!("d.t AS t{n}")).collect::<Vec<_>>().join(", ");
-    let select = guard::read(&format!("SELECT COUNT(*) FROM {product}, {}", product.replace(" AS t", " AS u")), None).unwrap();
+    let select =
+        guard::read(&format!("SELECT COUNT(*) FROM {product}, {}", product.replace(" AS t", " AS u")), None).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let over = Arc::new(AtomicBool::new(false));
     let stop = over.clone();
@@ -458,7 +498,8 @@ fn tables_are_listed_from_metadata() {
     let warehouse = warehouse(directory.path());
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let list = |dataset: &str| runtime.block_on(warehouse.tables(dataset, Arc::new(AtomicBool::new(false))));
-    let names: HashMap<String, Option<i64>> = list("d").unwrap().into_iter().map(|table| (table.name, table.modified)).collect();
+    let names: HashMap<String, Option<i64>> =
+        list("d").unwrap().into_iter().map(|table| (table.name, table.modified)).collect();
     assert_eq!(names.get("t"), Some(&None));
     let connection = rusqlite::Connection::open(directory.path().join("d.db")).unwrap();
     connection

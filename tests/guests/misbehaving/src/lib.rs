@@ -53,7 +53,9 @@ impl Check for Misbehaving {
             },
             "fail on its own" => return Err(Failure::Other("I would rather not".to_owned())),
             "pass with a violation" => Report { violations: vec![violation()], ..pass },
-            "pass with a broken threshold" => Report { metrics: vec![measured("games", Some(1.0)).at_least(2.0)], ..pass },
+            "pass with a broken threshold" => {
+                Report { metrics: vec![measured("games", Some(1.0)).at_least(2.0)], ..pass }
+            }
             "pass without a value" => Report { metrics: vec![measured("games", None).at_least(2.0)], ..pass },
             "pass without knowing" => Report { unknown: vec!["whether it is so".to_owned()], ..pass },
             "fail without a violation" => report(Verdict::Fail),

@@ -1,0 +1,144 @@
+//! What the host costs. Ratios are taken in one run, sides in turn, medians of them; `cargo xtask bench` prints the table
+//! and tests/BENCH.md keeps it.
+#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod bare;
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use host_tests::{
+    Moment,
+    command::{Sample, shipped},
+    watched::{AT, Watched},
+};
+
+fn main() {
+    println!("| what | measured | bar |\n|---|---|---|");
+    one_run();
+    whole_process();
+    drift_lookups();
+    memory();
+}
+
+fn row(what: &str, measured: &str, bar: &str) {
+    println!("| {what} | {measured} | {bar} |");
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+fn timed<T>(work: impl FnOnce() -> T) -> Duration {
+    let started = Instant::now();
+    std::hint::black_box(work());
+    started.elapsed()
+}
+
+fn micros(duration: Duration) -> String {
+    format!("{:.0} µs", duration.as_secs_f64() * 1e6)
+}
+
+fn millis(duration: Duration) -> String {
+    format!("{:.1} ms", duration.as_secs_f64() * 1e3)
+}
+
+/// One run of a canary through the host, against the same component in a bare wasmtime loop whose host call asks the
+/// same SQLite file the same question.
+fn one_run() {
+    let watched = Watched::new(&["phase2-raw"], |toml| toml).unwrap();
+    let bare = bare::Bare::new(&host_tests::watched::plugin("phase2-raw"), watched.path());
+    let (mut host, mut loops) = (Vec::new(), Vec::new());
+    for at in 0..600 {
+        let (one, other) = (timed(|| watched.run("phase2-raw").unwrap()), timed(|| bare.run()));
+        // The first runs warm both up.
+        if at >= 100 {
+            host.push(one);
+            loops.push(other);
+        }
+    }
+    let (host, bare) = (median(host), median(loops));
+    let ratio = host.as_secs_f64() / bare.as_secs_f64();
+    row(
+        "one check run through the host / by a bare wasmtime loop",
+        &format!("{} / {} = {ratio:.2}", micros(host), micros(bare)),
+        "≤ 1.5",
+    );
+}
+
+/// `host run --once` with all eight, compiled code cached.
+fn whole_process() {
+    let sample = Sample::new(None).unwrap();
+    sample.once(&[]).unwrap();
+    let times = (0..40).map(|_| timed(|| assert_eq!(sample.once(&[]).unwrap().code, 0))).collect();
+    row("`host run --once`, eight plugins, whole process", &millis(median(times)), "≤ 150 ms");
+}
+
+/// Ten services on 4,000 commits: the drift check's lookups against git's own commands, a `log -1` and a `log A..B` each.
+fn drift_lookups() {
+    let directory = tempfile::tempdir().unwrap();
+    let moment = Moment::new(AT.parse().unwrap()).unwrap();
+    host_tests::make_code(directory.path(), &moment, 4000).unwrap();
+    let repository = directory.path().join("repository");
+    git(&repository, &["repack", "-a", "-d", "--quiet"]);
+    let services = host_tests::services();
+    let base = git(&repository, &["rev-parse", "main~200"]);
+    let range = format!("{}..main", base.trim());
+
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..15 {
+        ours.push(timed(|| runtime.block_on(host::capability::git::lookups(&repository, base.trim(), &services))));
+        theirs.push(timed(|| {
+            for paths in &services {
+                let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+                git(&repository, &[&["log", "-1", "--format=%H %ct %s", "main", "--"], &paths[..]].concat());
+                git(&repository, &[&["log", "--format=%H %ct %s", &range, "--"], &paths[..]].concat());
+            }
+        }));
+    }
+    let (ours, theirs) = (median(ours), median(theirs));
+    let ratio = theirs.as_secs_f64() / ours.as_secs_f64();
+    row(
+        "`git log` for ten services on 4,000 commits / the host's lookups",
+        &format!("{} / {} = {ratio:.1}", millis(theirs), millis(ours)),
+        "≥ 5",
+    );
+}
+
+fn git(directory: &Path, arguments: &[&str]) -> String {
+    let output = Command::new("git")
+        .args(arguments)
+        .current_dir(directory)
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{arguments:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The resident memory of a host that stays, with eight plugins loaded.
+fn memory() {
+    let sample = Sample::new(None).unwrap();
+    let mut host = sample
+        .command()
+        .args(["run"])
+        .args(shipped().unwrap())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It says when its next round is, and is loaded then.
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(host.stderr.as_mut().unwrap()), &mut line).unwrap();
+    assert!(line.starts_with("next: "), "{line}");
+    let status = std::fs::read_to_string(PathBuf::from(format!("/proc/{}/status", host.id()))).unwrap();
+    host.kill().unwrap();
+    host.wait().unwrap();
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let kilobytes: f64 = resident.trim().trim_end_matches(" kB").parse().unwrap();
+    row("resident memory, eight plugins loaded", &format!("{:.1} MB", kilobytes / 1024.0), "≤ 60 MB");
+}
