@@ -10,8 +10,9 @@ The repository's own commands.
   cargo xtask demo [--fault NAME]   build everything, make the sample pipeline under demo/, run every check on it once;
                                     --fault help lists what can be made wrong first
   cargo xtask test                  build everything and run every test
+  cargo xtask lint                  run clippy over everything, warnings denied
   cargo xtask plugins               build the plugins into plugins/*.wasm
-  cargo xtask bench                 measure; tests/BENCH.md says what
+  cargo xtask bench [NAME…]         measure; tests/BENCH.md says what
 ";
 
 fn main() -> ExitCode {
@@ -21,8 +22,9 @@ fn main() -> ExitCode {
         ["demo"] => steps::demo(None),
         ["demo", "--fault", name] => steps::demo(Some(name)),
         ["test"] => steps::test(),
+        ["lint"] => steps::lint(),
         ["plugins"] => steps::plugins().map(|()| 0),
-        ["bench"] => steps::bench(),
+        ["bench", names @ ..] => steps::bench(names),
         [] | ["help" | "--help" | "-h"] => {
             eprint!("{HELP}");
             Ok(0)

@@ -45,7 +45,7 @@ pub(super) fn demo(fault: Option<&str>) -> Result<u8> {
 /// Every test, with what they need.
 pub(super) fn test() -> Result<u8> {
     plugins()?;
-    let guests = packages("tests/guests")?;
+    let guests = packages_in("tests/guests")?;
     step(&format!("building {} misbehaving guests", guests.len()));
     components(&guests)?;
     step("building and running every test");
@@ -54,13 +54,30 @@ pub(super) fn test() -> Result<u8> {
     run_for_code(cargo_command().args(["test", "--package", "host", "--package", "host-tests", "--package", "sdk"]))
 }
 
+/// Clippy: natively for the host and the tests, for WebAssembly for what becomes components.
+pub(super) fn lint() -> Result<u8> {
+    prerequisites()?;
+    step("clippy: host, tests, sdk, xtask");
+    let packages = ["--package", "host", "--package", "host-tests", "--package", "sdk", "--package", "xtask"];
+    cargo(&[&["clippy", "--all-targets"][..], &packages, &["--", "--deny", "warnings"]].concat())?;
+    let guests: Vec<String> = plugin_names()?.into_iter().chain(packages_in("tests/guests")?).collect();
+    step("clippy: plugins and guests");
+    let mut arguments = vec!["clippy", "--profile", "plugin", "--target", TARGET];
+    for guest in &guests {
+        arguments.extend(["--package", guest]);
+    }
+    arguments.extend(["--", "--deny", "warnings"]);
+    run_for_code(cargo_command().args(arguments))
+}
+
 /// Benchmarks.
-pub(super) fn bench() -> Result<u8> {
+pub(super) fn bench(names: &[&str]) -> Result<u8> {
     plugins()?;
     step("building the benchmarks");
     cargo(&["build", "--package", "host", "--package", "host-tests"])?;
     step("measuring; close what else is running");
-    run_for_code(cargo_command().args(["bench", "--package", "host-tests", "--bench", "host", "--profile", "dev"]))
+    let command = ["bench", "--package", "host-tests", "--bench", "host", "--profile", "dev", "--"];
+    run_for_code(cargo_command().args(command).args(names))
 }
 
 /// Builds the plugins into `plugins/*.wasm`.
@@ -108,12 +125,12 @@ fn prerequisites() -> Result<()> {
 
 /// The packages in plugins/ that become components.
 fn plugin_names() -> Result<Vec<String>> {
-    let mut names = packages("plugins")?;
+    let mut names = packages_in("plugins")?;
     names.retain(|name| name != "sdk");
     Ok(names)
 }
 
-fn packages(directory: &str) -> Result<Vec<String>> {
+fn packages_in(directory: &str) -> Result<Vec<String>> {
     let directory = root().join(directory);
     let entries = fs::read_dir(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
     let mut names: Vec<String> = entries

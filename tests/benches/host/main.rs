@@ -18,10 +18,15 @@ use host_tests::{
 
 fn main() {
     println!("| what | measured | bar |\n|---|---|---|");
-    one_run();
-    whole_process();
-    drift_lookups();
-    memory();
+    // Names on the command line choose: `cargo xtask bench drift`.
+    let chosen: Vec<String> = std::env::args().skip(1).filter(|name| !name.starts_with('-')).collect();
+    let measures: [(&str, fn()); 4] =
+        [("run", one_run), ("process", whole_process), ("drift", drift_lookups), ("memory", memory)];
+    for (name, measure) in measures {
+        if chosen.is_empty() || chosen.iter().any(|chosen| chosen == name) {
+            measure();
+        }
+    }
 }
 
 fn row(what: &str, measured: &str, bar: &str) {
@@ -84,7 +89,8 @@ fn drift_lookups() {
     let moment = Moment::new(AT.parse().unwrap()).unwrap();
     host_tests::make_code(directory.path(), &moment, 4000).unwrap();
     let repository = directory.path().join("repository");
-    git(&repository, &["repack", "-a", "-d", "--quiet"]);
+    // As a clone is packed: newest first.
+    git(&repository, &["repack", "-a", "-d", "-f", "--quiet"]);
     let services = host_tests::services();
     let base = git(&repository, &["rev-parse", "main~200"]);
     let range = format!("{}..main", base.trim());
@@ -124,13 +130,8 @@ fn git(directory: &Path, arguments: &[&str]) -> String {
 /// The resident memory of a host that stays, with eight plugins loaded.
 fn memory() {
     let sample = Sample::new(None).unwrap();
-    let mut host = sample
-        .command()
-        .args(["run"])
-        .args(shipped().unwrap())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut host =
+        sample.command().args(["run"]).args(shipped().unwrap()).stderr(std::process::Stdio::piped()).spawn().unwrap();
     // It says when its next round is, and is loaded then.
     let mut line = String::new();
     std::io::BufRead::read_line(&mut std::io::BufReader::new(host.stderr.as_mut().unwrap()), &mut line).unwrap();

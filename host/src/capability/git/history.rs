@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use gix::ObjectId;
+use gix::{ObjectId, bstr::ByteSlice};
 
 use crate::contract::git::Commit;
 
@@ -55,17 +55,26 @@ struct Node {
 /// See the module.
 pub(super) struct History<'r> {
     repository: &'r gix::Repository,
-    watches: &'r [Watch],
+    /// How many paths are watched.
+    watched: usize,
+    directories: Vec<Directory>,
     nodes: Vec<Node>,
     places: HashMap<ObjectId, usize>,
     /// Entries of the watches below a directory, by that directory's tree: most trees stay as they are from commit to commit.
-    trees: HashMap<(ObjectId, String), Rc<[Entry]>>,
+    trees: HashMap<(ObjectId, usize), Rc<[Entry]>>,
 }
 
 impl<'r> History<'r> {
     /// `watches` are all paths that will be asked about.
-    pub(super) fn new(repository: &'r gix::Repository, watches: &'r [Watch]) -> Self {
-        Self { repository, watches, nodes: Vec::new(), places: HashMap::new(), trees: HashMap::new() }
+    pub(super) fn new(repository: &'r gix::Repository, watches: &[Watch]) -> Self {
+        Self {
+            repository,
+            watched: watches.len(),
+            directories: directories(watches),
+            nodes: Vec::new(),
+            places: HashMap::new(),
+            trees: HashMap::new(),
+        }
     }
 
     pub(super) fn repository(&self) -> &'r gix::Repository {
@@ -171,64 +180,84 @@ impl<'r> History<'r> {
         if let Some(entries) = &node.entries {
             return Ok(entries.clone());
         }
-        let root = node.tree;
-        let watches = self.watches;
-        let entries: Rc<[Entry]> = match watches.iter().any(|watch| !watch.components.is_empty()) {
-            true => self.below(root, "", 0)?,
-            false => vec![None; watches.len()].into(),
-        };
-        let whole = |(entry, watch): (&Entry, &Watch)| match watch.components.is_empty() {
-            true => Some((TREE, root)),
-            false => *entry,
-        };
-        let entries: Rc<[Entry]> = entries.iter().zip(watches).map(whole).collect();
+        let entries = self.below(node.tree, 0)?;
         if let Some(node) = self.nodes.get_mut(place) {
             node.entries = Some(entries.clone());
         }
         Ok(entries)
     }
 
-    /// The entries of the watches under `directory`, which is `depth` components deep, in that directory's tree.
-    fn below(&mut self, tree: ObjectId, directory: &str, depth: usize) -> Result<Rc<[Entry]>> {
-        let key = (tree, directory.to_owned());
-        if let Some(entries) = self.trees.get(&key) {
+    /// The entries of the watches in and under a directory, in that directory's tree.
+    fn below(&mut self, tree: ObjectId, directory: usize) -> Result<Rc<[Entry]>> {
+        if let Some(entries) = self.trees.get(&(tree, directory)) {
             return Ok(entries.clone());
         }
-        let mut entries: Vec<Entry> = vec![None; self.watches.len()];
-        let mut deeper: Vec<(String, ObjectId)> = Vec::new();
-        let object = self.repository.find_tree(tree).with_context(|| format!("tree {tree}"))?;
-        for found in object.iter() {
-            let found = found.with_context(|| format!("tree {tree}"))?;
-            let mut needed = false;
-            for (watch, entry) in self.watches.iter().zip(&mut entries) {
-                let inside = watch.components.get(..depth).is_some_and(|parts| parts.join("/") == directory);
-                let Some(component) = watch.components.get(depth).filter(|_| inside) else { continue };
-                if found.filename() != component.as_str() {
-                    continue;
-                }
+        let mut entries: Vec<Entry> = vec![None; self.watched];
+        let mut deeper: Vec<(ObjectId, usize)> = Vec::new();
+        let whole = self.directories.get(directory).context("a directory that nobody watches")?;
+        for (watch, _) in whole.watches.iter().filter(|_| directory == 0) {
+            set(&mut entries, *watch, TREE, tree);
+        }
+        if !whole.children.is_empty() {
+            let object = self.repository.find_tree(tree).with_context(|| format!("tree {tree}"))?;
+            for found in object.iter() {
+                let found = found.with_context(|| format!("tree {tree}"))?;
+                let Some(child) = whole.children.get(found.filename().as_bytes()) else { continue };
                 let is_tree = found.mode().is_tree();
-                if watch.components.len() == depth + 1 {
-                    if is_tree || !watch.directory {
-                        *entry = Some((found.mode().value(), found.object_id()));
+                let inside = self.directories.get(*child).context("a directory that nobody watches")?;
+                for (watch, only_directory) in &inside.watches {
+                    if is_tree || !only_directory {
+                        set(&mut entries, *watch, found.mode().value(), found.object_id());
                     }
-                } else {
-                    needed |= is_tree;
                 }
-            }
-            if needed {
-                deeper.push((found.filename().to_string(), found.object_id()));
+                if is_tree && !inside.children.is_empty() {
+                    deeper.push((found.object_id(), *child));
+                }
             }
         }
-        for (name, tree) in deeper {
-            let directory = if directory.is_empty() { name } else { format!("{directory}/{name}") };
-            let below = self.below(tree, &directory, depth + 1)?;
-            for (entry, below) in entries.iter_mut().zip(below.iter()) {
+        for (tree, directory) in deeper {
+            for (entry, below) in entries.iter_mut().zip(self.below(tree, directory)?.iter()) {
                 *entry = entry.or(*below);
             }
         }
         let entries: Rc<[Entry]> = entries.into();
-        self.trees.insert(key, entries.clone());
+        self.trees.insert((tree, directory), entries.clone());
         Ok(entries)
+    }
+}
+
+/// A name that is watched or has watched names under it.
+#[derive(Debug, Default)]
+struct Directory {
+    /// By name, places in [`History::directories`].
+    children: HashMap<Vec<u8>, usize>,
+    /// Watches that end here, and whether they mean a directory only.
+    watches: Vec<(usize, bool)>,
+}
+
+/// All watched paths as one tree of names; the root comes first.
+fn directories(watches: &[Watch]) -> Vec<Directory> {
+    let mut all = vec![Directory::default()];
+    for (place, watch) in watches.iter().enumerate() {
+        let mut at = 0;
+        for component in &watch.components {
+            let next = all.len();
+            let Some(directory) = all.get_mut(at) else { break };
+            at = *directory.children.entry(component.clone().into_bytes()).or_insert(next);
+            if at == next {
+                all.push(Directory::default());
+            }
+        }
+        if let Some(directory) = all.get_mut(at) {
+            directory.watches.push((place, watch.directory));
+        }
+    }
+    all
+}
+
+fn set(entries: &mut [Entry], watch: usize, mode: u16, id: ObjectId) {
+    if let Some(entry) = entries.get_mut(watch) {
+        *entry = Some((mode, id));
     }
 }
 

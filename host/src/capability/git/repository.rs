@@ -1,7 +1,6 @@
 //! One repository: opening it, gathering the lookups that are asked at once, and answering them from one history.
 
 use std::{
-    collections::HashMap,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -142,8 +141,6 @@ impl Inner {
     /// Where each of a lookup's paths stands in the list of all paths.
     fn watch(&self, lookup: &Lookup, watches: &mut Vec<Watch>) -> Result<Vec<usize>, Error> {
         let (Lookup::Latest { paths } | Lookup::Changes { paths, .. } | Lookup::Missing { paths }) = lookup;
-        let mut known: HashMap<Watch, usize> =
-            watches.iter().enumerate().map(|(place, watch)| (watch.clone(), place)).collect();
         paths
             .iter()
             .map(|path| {
@@ -152,8 +149,9 @@ impl Inner {
                         "`{path}` is no path in a repository: write it from the root, with /, without . and .."
                     ))
                 })?;
-                Ok(*known.entry(watch).or_insert_with_key(|watch| {
-                    watches.push(watch.clone());
+                let known = watches.iter().position(|known| *known == watch);
+                Ok(known.unwrap_or_else(|| {
+                    watches.push(watch);
                     watches.len() - 1
                 }))
             })

@@ -1,6 +1,7 @@
 //! `warehouse`: one SELECT at a time, on granted datasets.
 
 mod builtin;
+mod datasets;
 mod dates;
 mod dialect;
 mod expression;

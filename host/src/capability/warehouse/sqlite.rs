@@ -3,22 +3,20 @@
 use std::{
     cell::RefCell,
     collections::{BTreeSet, HashMap},
-    path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool},
 };
 
 use rusqlite::{
-    Connection, OpenFlags,
+    Connection,
     hooks::{AuthAction, AuthContext, Authorization},
     types::Value as Stored,
 };
 
 use super::{
+    datasets::Datasets,
     dates::date,
-    dialect, functions,
+    dialect,
     guard::{Select, TablePath},
     kind::Kind,
     scope::{Column, same},
@@ -32,23 +30,20 @@ use crate::{
     },
 };
 
-/// How many of the engine's instructions run between two looks at whether the run is over: well under a millisecond.
-const INSTRUCTIONS: i32 = 10_000;
-
 /// A directory of datasets.
 #[derive(Debug, Clone)]
 pub struct Sqlite(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    directory: PathBuf,
+    datasets: Datasets,
     project: Option<String>,
 }
 
 impl Sqlite {
     /// The files must exist when they are asked, not before.
     pub fn new(directory: PathBuf, project: Option<String>) -> Self {
-        Self(Arc::new(Inner { directory, project }))
+        Self(Arc::new(Inner { datasets: Datasets::new(directory), project }))
     }
 
     /// The project that tables may be prefixed with.
@@ -76,7 +71,7 @@ impl Sqlite {
 
 impl Inner {
     fn query(&self, select: &Select, parameters: &[Parameter], over: Arc<AtomicBool>) -> Result<Rows, Error> {
-        let connection = self.open(&select.datasets, over)?;
+        let connection = self.datasets.open(&select.datasets, over)?;
         let mut kinds = HashMap::new();
         let mut values = HashMap::new();
         for parameter in parameters {
@@ -116,7 +111,7 @@ impl Inner {
     }
 
     fn tables(&self, dataset: &str, over: Arc<AtomicBool>) -> Result<Vec<Table>, Error> {
-        let connection = self.open(&BTreeSet::from([dataset.to_owned()]), over)?;
+        let connection = self.datasets.open(&BTreeSet::from([dataset.to_owned()]), over)?;
         let names = table_names(&connection, dataset)?;
         if !names.iter().any(|name| name == "__TABLES__") {
             return Ok(names.into_iter().map(|name| Table { name, rows: None, bytes: None, modified: None }).collect());
@@ -136,49 +131,6 @@ impl Inner {
             tables.collect()
         };
         read().map_err(|error| Error::Unavailable(format!("tables failed: {dataset}.__TABLES__: {error}")))
-    }
-
-    /// Opens the datasets, read-only, and nothing else.
-    fn open(&self, datasets: &BTreeSet<String>, over: Arc<AtomicBool>) -> Result<Connection, Error> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-            | OpenFlags::SQLITE_OPEN_MEMORY
-            | OpenFlags::SQLITE_OPEN_URI
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(":memory:", flags).map_err(|error| failed(&error))?;
-        for dataset in datasets {
-            if dataset.is_empty() || !dataset.chars().all(|c| c.is_alphanumeric() || c == '_') {
-                return Err(Error::Invalid(format!("`{dataset}` is no dataset: letters, digits and _ make its name")));
-            }
-            let path = self.directory.join(format!("{dataset}.db"));
-            if !path.is_file() {
-                return Err(self.no_dataset(dataset));
-            }
-            connection
-                .execute(&format!("ATTACH ?1 AS \"{dataset}\""), [read_only(&path)])
-                .map_err(|error| Error::Unavailable(format!("dataset {dataset}: {}: {error}", path.display())))?;
-        }
-        connection
-            .execute_batch("PRAGMA case_sensitive_like = ON; PRAGMA temp_store = MEMORY")
-            .map_err(|error| failed(&error))?;
-        functions::register(&connection).map_err(|error| failed(&error))?;
-        connection
-            .progress_handler(INSTRUCTIONS, Some(move || over.load(Ordering::Relaxed)))
-            .map_err(|error| failed(&error))?;
-        Ok(connection)
-    }
-
-    fn no_dataset(&self, dataset: &str) -> Error {
-        let names: Vec<String> = std::fs::read_dir(&self.directory)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".db")?.to_owned()))
-            .collect();
-        Error::NotFound(format!(
-            "there is no dataset {dataset}: no file {dataset}.db in {}{}",
-            self.directory.display(),
-            nearest(dataset, &names)
-        ))
     }
 }
 
@@ -246,18 +198,6 @@ fn table_names(connection: &Connection, dataset: &str) -> Result<Vec<String>, Er
     read().map_err(|error| Error::Unavailable(format!("dataset {dataset} cannot be read: {error}")))
 }
 
-/// As an URI that can only be read.
-fn read_only(path: &Path) -> String {
-    let mut uri = "file:".to_owned();
-    for byte in path.to_string_lossy().bytes() {
-        match byte {
-            b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => uri.push(byte.into()),
-            _ => uri += &format!("%{byte:02X}"),
-        }
-    }
-    uri + "?mode=ro"
-}
-
 /// A parameter as the engine computes with it; none for a date that is none.
 fn stored(value: &Value) -> Option<(Kind, Stored)> {
     Some(match value {
@@ -271,7 +211,7 @@ fn stored(value: &Value) -> Option<(Kind, Stored)> {
     })
 }
 
-fn failed(error: &rusqlite::Error) -> Error {
+pub(super) fn failed(error: &rusqlite::Error) -> Error {
     use rusqlite::ErrorCode;
     match error.sqlite_error_code() {
         Some(ErrorCode::OperationInterrupted) => Error::TimedOut("query failed: the run is over".to_owned()),
