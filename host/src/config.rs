@@ -131,11 +131,17 @@ pub struct Budgets {
     /// Linear memory of one run, in bytes; written `64 MiB`. Default: 64 MiB.
     #[serde(deserialize_with = "bytes")]
     pub memory: usize,
+    /// Host calls of one run. Default: 1000.
+    pub calls: u32,
+    /// Alerts of one run. Default: 20.
+    pub alerts: u32,
+    /// Rows that one query may answer with. Default: 100000.
+    pub rows: u32,
 }
 
 impl Default for Budgets {
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(60), memory: 64 << 20 }
+        Self { timeout: Duration::from_secs(60), memory: 64 << 20, calls: 1000, alerts: 20, rows: 100_000 }
     }
 }
 
@@ -149,6 +155,12 @@ pub struct OwnBudgets {
     /// See [`Budgets::memory`].
     #[serde(deserialize_with = "some_bytes")]
     pub memory: Option<usize>,
+    /// See [`Budgets::calls`].
+    pub calls: Option<u32>,
+    /// See [`Budgets::alerts`].
+    pub alerts: Option<u32>,
+    /// See [`Budgets::rows`].
+    pub rows: Option<u32>,
 }
 
 /// `[checks.NAME]`
@@ -283,6 +295,9 @@ impl Config {
         Budgets {
             timeout: own.timeout.unwrap_or(self.budgets.timeout),
             memory: own.memory.unwrap_or(self.budgets.memory),
+            calls: own.calls.unwrap_or(self.budgets.calls),
+            alerts: own.alerts.unwrap_or(self.budgets.alerts),
+            rows: own.rows.unwrap_or(self.budgets.rows),
         }
     }
 
@@ -449,6 +464,27 @@ mod tests {
         assert_eq!(config.budgets("any").timeout, Duration::from_secs(60));
         assert_eq!(config.budgets("any").memory, 64 << 20);
         assert_eq!(config.slack.deliver, Deliver::Webhook);
+    }
+
+    /// Due times are times of day in their zone, also when its clocks change.
+    #[test]
+    fn the_next_due_time_follows_the_zones_clock() {
+        let cases = [
+            ("30 6 * * *", "America/New_York", "2026-02-05T11:29:59Z", "2026-02-05T11:30:00Z"),
+            ("30 6 * * *", "America/New_York", "2026-02-05T11:30:00Z", "2026-02-06T11:30:00Z"),
+            ("30 6 * * *", "America/New_York", "2026-03-07T12:00:00Z", "2026-03-08T10:30:00Z"),
+            ("30 6 * * *", "America/New_York", "2026-10-31T12:00:00Z", "2026-11-01T11:30:00Z"),
+            ("*/30 * * * *", "America/New_York", "2026-03-08T06:45:00Z", "2026-03-08T07:00:00Z"),
+            ("*/30 * * * *", "America/New_York", "2026-11-01T05:30:00Z", "2026-11-01T06:00:00Z"),
+            ("0 */2 * * *", "UTC", "2026-02-28T23:00:00Z", "2026-03-01T00:00:00Z"),
+            ("0 0 29 2 *", "UTC", "2026-01-01T00:00:00Z", "2028-02-29T00:00:00Z"),
+        ];
+        for (cron, zone, after, due) in cases {
+            let next = Cron::new(cron)
+                .expect("valid")
+                .next(after.parse().expect("a time"), &Zone::new(zone).expect("a zone").rules());
+            assert_eq!(next.map(|next| next.to_string()).as_deref(), Some(due), "{cron} in {zone} after {after}");
+        }
     }
 
     #[test]

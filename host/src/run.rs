@@ -261,7 +261,8 @@ impl Check {
         run.plugin =
             Some(Ran { name: plugin.name.clone(), version: plugin.version.clone(), digest: plugin.digest.clone() });
         run.family = Some(Family { channel: ready.channel.clone(), group: plugin.descriptor.group.clone() });
-        let session = Arc::new(Session::new(&plugin.name, ready.grants.clone(), backends.clone()));
+        let session =
+            Arc::new(Session::new(&plugin.name, ready.grants.clone(), ready.budgets.clone(), backends.clone()));
         let request = Request {
             check: self.name.clone(),
             data_date: moment.data_date.to_string(),

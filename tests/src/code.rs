@@ -75,7 +75,7 @@ fn write(directory: &Path, services: &[Value]) -> Result<()> {
 }
 
 /// Changes one service's entry in deployments.json; none removes it.
-pub(super) fn redeploy(directory: &Path, name: &str, change: impl Fn(&mut Value) -> Option<()>) -> Result<()> {
+pub fn redeploy(directory: &Path, name: &str, change: impl Fn(&mut Value) -> Option<()>) -> Result<()> {
     let text = fs::read_to_string(directory.join("deployments.json"))?;
     let mut services: Vec<Value> = serde_json::from_str(&text)?;
     services.retain_mut(|service| service["service"] != name || change(service).is_some());
@@ -126,8 +126,8 @@ fn stream(moment: &Moment, commits: usize) -> Result<String> {
     Ok(stream + "done\n")
 }
 
-/// Runs git without this machine's configuration.
-pub(super) fn git(directory: &Path, arguments: &[&str], input: &str) -> Result<String> {
+/// Runs git without this machine's configuration, with something on its standard input.
+pub fn git(directory: &Path, arguments: &[&str], input: &str) -> Result<String> {
     let mut child = Command::new("git")
         .args(arguments)
         .current_dir(directory)

@@ -1,19 +1,16 @@
 //! The sample pipeline: a small six-phase pipeline with its data, its code and its deployments, whole or with one fault.
-#![allow(clippy::panic, clippy::indexing_slicing)] // this crate is of the tests, for the tests
 //! The demo and the tests run on it.
 
 mod code;
-pub mod command;
 mod data;
 mod fault;
-pub mod watched;
 
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
-pub use code::{make_code, services};
+pub use code::{git, make_code, redeploy, services};
 pub use fault::Fault;
 
 /// The sample's configuration.

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::{Backends, grant};
 use crate::{
-    config::Grants,
+    config::{Budgets, Grants},
     contract::{Error, slack::Alert},
 };
 
@@ -39,7 +39,9 @@ fn seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S
 pub struct Session {
     pub(super) plugin: String,
     pub(super) grants: Grants,
+    pub(super) budgets: Budgets,
     pub(super) backends: Arc<Backends>,
+    started: AtomicU32,
     over: Arc<AtomicBool>,
     record: Mutex<Record>,
 }
@@ -52,19 +54,31 @@ struct Record {
 
 impl Session {
     /// For one run of a plugin.
-    pub fn new(plugin: &str, grants: Grants, backends: Arc<Backends>) -> Self {
-        Self { plugin: plugin.to_owned(), grants, backends, over: Arc::default(), record: Mutex::default() }
+    pub fn new(plugin: &str, grants: Grants, budgets: Budgets, backends: Arc<Backends>) -> Self {
+        Self {
+            plugin: plugin.to_owned(),
+            grants,
+            budgets,
+            backends,
+            started: AtomicU32::new(0),
+            over: Arc::default(),
+            record: Mutex::default(),
+        }
     }
 
-    /// Asks a backend, and records that.
+    /// Asks a backend, and records that. Calls beyond the budget reach no backend and leave no record but the first.
     pub(super) async fn call<T>(
         &self,
         name: &'static str,
         asked: String,
         answer: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
+        let earlier = self.started.fetch_add(1, Ordering::Relaxed);
+        if earlier > self.budgets.calls {
+            return Err(self.too_many_calls(name));
+        }
         let started = Instant::now();
-        let answer = answer.await;
+        let answer = if earlier == self.budgets.calls { Err(self.too_many_calls(name)) } else { answer.await };
         let error = answer.as_ref().err().map(|error| error.message().to_owned());
         let call = Call { name, asked, duration: started.elapsed(), error };
         self.record(|record| record.calls.push(call));
@@ -75,10 +89,29 @@ impl Session {
         grant::check(&self.plugin, &self.grants, call, wish)
     }
 
-    pub(super) fn alert(&self, alert: Alert) -> usize {
+    fn too_many_calls(&self, name: &str) -> Error {
+        Error::OverBudget(format!(
+            "{name} refused: more than {} host calls in one run; {}",
+            self.budgets.calls,
+            self.raise("calls")
+        ))
+    }
+
+    /// The keys that allow more.
+    pub(super) fn raise(&self, budget: &str) -> String {
+        format!("raise budgets.{budget}, or grants.{}.budgets.{budget}, in host.toml", self.plugin)
+    }
+
+    /// Takes an alert, and gives its number in this run.
+    pub(super) fn alert(&self, alert: Alert) -> Result<usize, Error> {
+        let most = self.budgets.alerts;
         self.record(|record| {
+            if record.alerts.len() >= most as usize {
+                let raise = self.raise("alerts");
+                return Err(Error::OverBudget(format!("post refused: more than {most} alerts in one run; {raise}")));
+            }
             record.alerts.push(alert);
-            record.alerts.len()
+            Ok(record.alerts.len())
         })
     }
 

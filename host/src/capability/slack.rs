@@ -19,7 +19,7 @@ impl HostWithStore<RunState> for HasSelf<RunState> {
         let asked = format!("{}: {}", alert.channel, alert.title);
         let answer = async {
             session.allow("post", Wish::Channel(&alert.channel))?;
-            Ok(Receipt::Accepted(session.alert(alert).to_string()))
+            Ok(Receipt::Accepted(session.alert(alert)?.to_string()))
         };
         session.call("slack.post", asked, answer).await
     }

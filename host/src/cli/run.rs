@@ -54,7 +54,11 @@ pub(super) struct Run {
 impl Run {
     pub(super) fn execute(self) -> Result<u8> {
         let config = Config::read(&self.config)?;
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads")?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .thread_stack_size(crate::STACK)
+            .build()
+            .context("no threads")?;
         let code = runtime.block_on(async {
             tokio::select! {
                 code = self.start(config) => code,

@@ -139,7 +139,7 @@ async fn ready(
 ) -> Result<Plugin> {
     let guest = sandbox.link(&component).context("does not fit the contract")?;
     // It may ask for nothing while it says who it is.
-    let session = Session::new("", Grants::default(), Arc::new(Backends::default()));
+    let session = Session::new("", Grants::default(), budgets.clone(), Arc::new(Backends::default()));
     let described = guest.describe(Arc::new(session), budgets).await;
     let descriptor = described.result.map_err(|stopped| {
         let log = described.log.trim();

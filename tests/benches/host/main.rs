@@ -3,6 +3,8 @@
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod bare;
+#[path = "../../support/mod.rs"]
+mod support;
 
 use std::{
     path::{Path, PathBuf},
@@ -10,10 +12,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use host_tests::{
-    Moment,
+use host_tests::Moment;
+use support::{
+    AT,
     command::{Sample, shipped},
-    watched::{AT, Watched},
+    watched::{Watched, plugin},
 };
 
 fn main() {
@@ -56,7 +59,7 @@ fn millis(duration: Duration) -> String {
 /// same SQLite file the same question.
 fn one_run() {
     let watched = Watched::new(&["phase2-raw"], |toml| toml).unwrap();
-    let bare = bare::Bare::new(&host_tests::watched::plugin("phase2-raw"), watched.path());
+    let bare = bare::Bare::new(&plugin("phase2-raw"), watched.path());
     let (mut host, mut loops) = (Vec::new(), Vec::new());
     for at in 0..600 {
         let (one, other) = (timed(|| watched.run("phase2-raw").unwrap()), timed(|| bare.run()));

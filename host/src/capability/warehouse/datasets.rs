@@ -16,6 +16,7 @@ use std::{
 use rusqlite::{
     Connection, OpenFlags,
     hooks::{AuthContext, Authorization},
+    limits::Limit,
 };
 
 use super::{functions, sqlite::failed};
@@ -23,6 +24,8 @@ use crate::{config::nearest, contract::Error};
 
 /// How many of the engine's instructions run between two looks at whether the run is over: well under a millisecond.
 const INSTRUCTIONS: i32 = 10_000;
+/// The longest text or blob that a query may make or meet: far beyond what a check looks at.
+const VALUE_BYTES: i32 = 16 << 20;
 /// Connections that are kept: as many as checks usually ask at once.
 const KEPT: usize = 16;
 
@@ -77,6 +80,7 @@ impl Datasets {
             | OpenFlags::SQLITE_OPEN_URI
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(":memory:", flags).map_err(|error| failed(&error))?;
+        connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, VALUE_BYTES).map_err(|error| failed(&error))?;
         for dataset in datasets {
             let path = self.path(dataset);
             connection

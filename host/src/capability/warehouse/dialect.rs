@@ -40,6 +40,8 @@ pub(super) struct Translator<'a> {
     pub(super) grouped: Vec<String>,
     /// How many aggregates were met.
     pub(super) aggregates: usize,
+    /// How deep the expression nests that is being written.
+    pub(super) depth: usize,
 }
 
 type Result<T> = std::result::Result<T, Error>;
@@ -64,6 +66,7 @@ pub(super) fn translate(
         bare: Vec::new(),
         grouped: Vec::new(),
         aggregates: 0,
+        depth: 0,
     };
     translator.query(query, None)
 }

@@ -15,6 +15,9 @@ use crate::contract::Error;
 
 type Result<T> = std::result::Result<T, Error>;
 
+/// How deep an expression may nest; chains of operators nest to the left.
+const DEPTH: usize = 400;
+
 /// An expression of the embedded engine.
 #[derive(Debug, Clone)]
 pub(super) struct Typed {
@@ -111,7 +114,12 @@ impl Translator<'_> {
     /// An expression, and whether GROUP BY names it.
     pub(super) fn expression(&mut self, expr: &Expr, scope: &Scope) -> Result<Typed> {
         let bare = self.bare.len();
+        self.depth += 1;
+        if self.depth > DEPTH {
+            return Err(Error::Invalid(format!("query refused: it is nested more than {DEPTH} deep")));
+        }
         let typed = self.bare_expression(expr, scope)?;
+        self.depth -= 1;
         if self.grouped.contains(&typed.sql) {
             self.bare.truncate(bare);
         }

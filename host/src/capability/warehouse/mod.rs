@@ -42,7 +42,12 @@ impl HostWithStore<RunState> for HasSelf<RunState> {
             for dataset in &select.datasets {
                 session.allow("query", Wish::Dataset(dataset))?;
             }
-            warehouse.query(select, parameters, session.over()).await
+            let rows = session.budgets.rows as usize;
+            let answer = warehouse.query(select, parameters, rows, session.over()).await;
+            answer.map_err(|error| match error {
+                Error::OverBudget(what) => Error::OverBudget(format!("{what}; {}", session.raise("rows"))),
+                other => other,
+            })
         };
         session.call("warehouse.query", asked, answer).await
     }

@@ -51,15 +51,16 @@ impl Sqlite {
         self.0.project.as_deref()
     }
 
-    /// Asks; stops when `over` becomes true.
+    /// Asks; more than `most` rows are an error. Stops when `over` becomes true.
     pub(super) async fn query(
         &self,
         select: Select,
         parameters: Vec<Parameter>,
+        most: usize,
         over: Arc<AtomicBool>,
     ) -> Result<Rows, Error> {
         let inner = self.0.clone();
-        blocking(move || inner.query(&select, &parameters, over)).await
+        blocking(move || inner.query(&select, &parameters, most, over)).await
     }
 
     /// The tables of a dataset: what its `__TABLES__` says, when it has one, else their names.
@@ -70,7 +71,13 @@ impl Sqlite {
 }
 
 impl Inner {
-    fn query(&self, select: &Select, parameters: &[Parameter], over: Arc<AtomicBool>) -> Result<Rows, Error> {
+    fn query(
+        &self,
+        select: &Select,
+        parameters: &[Parameter],
+        most: usize,
+        over: Arc<AtomicBool>,
+    ) -> Result<Rows, Error> {
         let connection = self.datasets.open(&select.datasets, over)?;
         let mut kinds = HashMap::new();
         let mut values = HashMap::new();
@@ -95,6 +102,9 @@ impl Inner {
         let mut values = Vec::new();
         let mut rows = statement.raw_query();
         while let Some(row) = rows.next().map_err(|error| failed(&error))? {
+            if values.len() == most {
+                return Err(Error::OverBudget(format!("query refused: it answers with more than {most} rows")));
+            }
             let mut list = Vec::with_capacity(translated.columns.len());
             for (index, column) in translated.columns.iter().enumerate() {
                 let found = row.get_ref(index).map_err(|error| failed(&error))?;

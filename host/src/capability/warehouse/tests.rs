@@ -37,7 +37,7 @@ fn ask_with(directory: &Path, sql: &str, parameters: &[(&str, Value)]) -> Result
     let parameters =
         parameters.iter().map(|(name, value)| Parameter { name: (*name).to_owned(), value: value.clone() });
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(warehouse.query(select, parameters.collect(), Arc::new(AtomicBool::new(false))))
+    runtime.block_on(warehouse.query(select, parameters.collect(), 100, Arc::new(AtomicBool::new(false))))
 }
 
 fn ask(directory: &Path, sql: &str) -> Result<Rows, Error> {
@@ -454,8 +454,8 @@ fn the_engine_denies_what_is_not_in_the_datasets() {
     let warehouse = Sqlite::new(directory.path().to_owned(), None);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let over = || Arc::new(AtomicBool::new(false));
-    assert!(runtime.block_on(warehouse.query(select(&["secret"]), Vec::new(), over())).is_ok());
-    assert!(runtime.block_on(warehouse.query(select(&["d"]), Vec::new(), over())).is_err());
+    assert!(runtime.block_on(warehouse.query(select(&["secret"]), Vec::new(), 100, over())).is_ok());
+    assert!(runtime.block_on(warehouse.query(select(&["d"]), Vec::new(), 100, over())).is_err());
 }
 
 #[test]
@@ -484,12 +484,36 @@ fn a_query_stops_when_its_run_is_over() {
     let over = Arc::new(AtomicBool::new(false));
     let stop = over.clone();
     let error = runtime.block_on(async move {
-        let query = tokio::spawn(async move { warehouse.query(select, Vec::new(), over).await });
+        let query = tokio::spawn(async move { warehouse.query(select, Vec::new(), 100, over).await });
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
         query.await.unwrap().unwrap_err()
     });
     assert!(matches!(error, Error::TimedOut(_)), "{error:?}");
+}
+
+/// Chains of operators nest without end, and the parser does not count them.
+#[test]
+fn sql_that_is_too_long_or_too_deep_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    warehouse(directory.path());
+    let chain = |terms: usize| format!("SELECT {}", vec!["1"; terms].join("+"));
+    assert!(ask(directory.path(), &chain(300)).is_ok());
+    let deep = ask(directory.path(), &chain(2000)).unwrap_err();
+    assert!(deep.message().contains("nested more than 400 deep"), "{deep:?}");
+    let long = ask(directory.path(), &chain(40_000)).unwrap_err();
+    assert!(long.message().contains("longer than 32 KiB"), "{long:?}");
+    assert!(ask(directory.path(), &format!("SELECT {}1{}", "(".repeat(1000), ")".repeat(1000))).is_err());
+}
+
+#[test]
+fn more_rows_than_the_budget_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    warehouse(directory.path());
+    let product = |times: usize| (0..times).map(|n| format!("d.t AS t{n}")).collect::<Vec<_>>().join(", ");
+    assert_eq!(ask(directory.path(), &format!("SELECT t0.id FROM {}", product(3))).unwrap().values.len(), 64);
+    let error = ask(directory.path(), &format!("SELECT t0.id FROM {}", product(4))).unwrap_err();
+    assert!(matches!(&error, Error::OverBudget(message) if message.contains("more than 100 rows")), "{error:?}");
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! A plugin that misbehaves in the way its settings say. The host must take it in its stride.
 #![allow(clippy::panic)]
 
-use sdk::{About, Check, Error, Failure, Need, Query, Report, Request, Result, Verdict, Violation, measured};
+use sdk::{
+    About, Alert, Check, Error, Failure, Need, Query, Report, Request, Result, Severity, Verdict, Violation, measured,
+};
 
 sdk::settings! {
     /// Settings of the misbehaving plugin.
@@ -64,6 +66,16 @@ impl Check for Misbehaving {
                 let row = Query::new(settings.sql).date("date", &request.data_date).row().await?;
                 Report { summary: format!("{row:?}"), ..pass }
             }
+            "call without end" => {
+                let mut last = None;
+                for _ in 0..10_000 {
+                    last = Query::new(&settings.sql).rows().await.err().or(last);
+                }
+                return Err(last.map_or(Failure::Other("never stopped".to_owned()), Failure::from));
+            }
+            "alert without end" => loop {
+                Alert::new(&request.channel, Severity::Info, "Again", "and again").post().await?;
+            },
             "swallow an error" => match Query::new(settings.sql).rows().await {
                 Err(Error::Denied(message)) => Report { summary: format!("denied: {message}"), ..pass },
                 other => Report { summary: format!("{other:?}"), ..pass },

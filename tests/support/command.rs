@@ -12,7 +12,9 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{Fault, HOST_TOML, Moment, make, watched::AT};
+use host_tests::{Fault, HOST_TOML, Moment, make};
+
+use super::AT;
 
 /// What a run of the host gave.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! The gate's rules, each on both sides of its boundary, on the embedded engine.
 
+use crate::support::{AT, DATE, watched::Watched};
 use host::run::{Run, Status};
-use host_tests::watched::{AT, DATE, Watched};
 use jiff::{Span, Timestamp};
 
 struct Case {

@@ -15,12 +15,9 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use crate::{Moment, make};
+use host_tests::{Moment, git, make, redeploy};
 
-/// The moment of every sample in the tests: half past six in New York, on a winter day.
-pub const AT: &str = "2026-02-06T11:30:00Z";
-/// The date asked about then.
-pub const DATE: &str = "2026-02-05";
+use super::{AT, DATE};
 
 /// A sample pipeline and its host.
 pub struct Watched {
@@ -38,7 +35,7 @@ impl Watched {
         copy(&directory.path().join("warehouse"), &pristine)?;
         fs::copy(directory.path().join("deployments.json"), pristine.join("deployments.json"))?;
 
-        let mut config = Config::parse(&change(crate::HOST_TOML.to_owned()))?;
+        let mut config = Config::parse(&change(host_tests::HOST_TOML.to_owned()))?;
         config.directory = directory.path().to_owned();
         config.checks.retain(|name, check| plugins.contains(&check.plugin.as_ref().unwrap_or(name).as_str()));
         let files: Vec<PathBuf> = plugins.iter().map(|name| plugin(name)).collect();
@@ -67,12 +64,12 @@ impl Watched {
 
     /// Changes one entry of deployments.json; none removes it.
     pub fn redeploy(&self, service: &str, change: impl Fn(&mut serde_json::Value) -> Option<()>) -> Result<()> {
-        crate::code::redeploy(self.path(), service, change)
+        redeploy(self.path(), service, change)
     }
 
     /// Runs git in the sample's repository.
     pub fn git(&self, arguments: &[&str]) -> Result<String> {
-        crate::code::git(&self.path().join("repository"), arguments, "")
+        git(&self.path().join("repository"), arguments, "")
     }
 
     /// Runs one check at the sample's moment.

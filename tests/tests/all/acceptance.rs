@@ -1,9 +1,8 @@
 //! The acceptance scenarios, through the built host: exit code, table, JSON, and the very message that Slack receives.
 
-use host_tests::{
-    Fault,
-    command::{Ended, Sample},
-};
+use host_tests::Fault;
+
+use crate::support::command::{Ended, Sample};
 use serde_json::{Value, json};
 
 fn run(fault: Option<Fault>, arguments: &[&str]) -> (Sample, Ended) {
@@ -226,7 +225,7 @@ fn a_date_of_the_past_is_asked_about_as_of_then() {
     let sample = Sample::new(None).unwrap();
     let mut command = sample.command();
     command.args(["run", "--once", "--check", "phase2-gate", "--date", "2026-02-05", "--output", "json"]);
-    let ended = host_tests::command::ended(command.args(host_tests::command::shipped().unwrap())).unwrap();
+    let ended = crate::support::command::ended(command.args(crate::support::command::shipped().unwrap())).unwrap();
     let run = ended.run("phase2-gate");
     assert_eq!((&run["due"], &run["status"]), (&json!("2026-02-06T11:30:00Z"), &json!("pass")), "{run:#}");
     let again = ended.json();

@@ -2,17 +2,16 @@
 
 use std::{fs, path::PathBuf, process::Command};
 
-use host_tests::{
-    HOST_TOML,
-    command::{Ended, Sample, ended, guest, shipped},
-};
+use host_tests::HOST_TOML;
+
+use crate::support::command::{Ended, Sample, ended, guest, shipped};
 use serde_json::json;
 
 /// Runs all shipped plugins and these files.
 fn with_files(sample: &Sample, files: &[PathBuf]) -> Ended {
     let mut command = sample.command();
     command
-        .args(["run", "--once", "--at", host_tests::watched::AT, "--output", "json"])
+        .args(["run", "--once", "--at", crate::support::AT, "--output", "json"])
         .args(shipped().unwrap())
         .args(files);
     ended(&mut command).unwrap()
@@ -361,4 +360,67 @@ fn repositories_that_cannot_answer() {
         assert!(error.contains("prediction-worker: "), "each service is named: {error}");
         assert_eq!(ended.json()["runs"].as_array().unwrap().iter().filter(|run| run["status"] == "pass").count(), 7);
     }
+}
+
+/// Each budget, exceeded: the error names it, its limit and the key that raises it.
+#[test]
+fn budgets_that_are_exceeded() {
+    let sample = Sample::new(None).unwrap();
+    let deep = vec!["1"; 15_000].join("+");
+    let cases = [
+        (
+            "call without end",
+            "SELECT 1",
+            "more than 50 host calls in one run; raise budgets.calls, or grants.misbehaving.budgets.calls, in host.toml",
+        ),
+        (
+            "alert without end",
+            "SELECT 1",
+            "more than 3 alerts in one run; raise budgets.alerts, or grants.misbehaving.budgets.alerts, in host.toml",
+        ),
+        (
+            "query",
+            "SELECT game_id FROM nba_raw.nbac_player_boxscore",
+            "it answers with more than 100 rows; raise budgets.rows, or grants.misbehaving.budgets.rows, in host.toml",
+        ),
+        ("query", &format!("SELECT {deep}"), "nested more than 400 deep"),
+    ];
+    let mut toml = HOST_TOML.to_owned()
+        + "\n[grants.misbehaving]\nwarehouse = [\"nba_raw\"]\nslack = [\"#canary-alerts\"]\nbudgets = { calls = 50, alerts = 3, rows = 100 }\n";
+    for (at, (behaviour, sql, _)) in cases.iter().enumerate() {
+        toml += &format!(
+            "\n[checks.case{at}]\nplugin = \"misbehaving\"\nsettings = {{ behaviour = \"{behaviour}\", sql = \"{sql}\" }}\n"
+        );
+    }
+    sample.configure(&toml).unwrap();
+    let ended = with_files(&sample, &[guest("misbehaving")]);
+    assert_eq!(ended.code, 3, "{}", ended.err);
+    for (at, (behaviour, _, words)) in cases.iter().enumerate() {
+        let run = ended.run(&format!("case{at}"));
+        assert_eq!(run["status"], "error", "{behaviour}: {run:#}");
+        assert!(run["error"].as_str().unwrap().contains(words), "{behaviour}: {}", run["error"]);
+        assert!(run["calls"].as_array().unwrap().len() <= 51, "{behaviour}");
+    }
+    assert_eq!(ended.run("phase2-raw")["status"], "pass");
+}
+
+/// Without `--once` the host stays, says what is next, and goes when it is asked to.
+#[test]
+fn a_host_that_stays_says_what_is_next_and_goes_at_ctrl_c() {
+    use std::io::{BufRead, BufReader, Read};
+    let sample = Sample::new(None).unwrap();
+    let mut command = sample.command();
+    let mut host = command.arg("run").args(shipped().unwrap()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut err = BufReader::new(host.stderr.take().unwrap());
+    let mut next = String::new();
+    err.read_line(&mut next).unwrap();
+    // Canaries are due at every half hour; at some hours drift and the gate are due with them.
+    assert!(next.starts_with("next: ") && next.contains("phase2-raw") && next.contains(" (in "), "{next}");
+    assert!(next.contains(":00:00Z") || next.contains(":30:00Z"), "{next}");
+    let interrupted = Command::new("kill").args(["-INT", &host.id().to_string()]).status().unwrap();
+    assert!(interrupted.success());
+    assert_eq!(host.wait().unwrap().code(), Some(0));
+    let mut rest = String::new();
+    err.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("stopping: 0 checks are under way"), "{rest}");
 }

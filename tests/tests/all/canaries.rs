@@ -1,6 +1,6 @@
 //! Each threshold of each canary: on its boundary, beyond it, NULL, missing and empty, on the embedded engine.
 
-use host_tests::watched::{DATE, Watched};
+use crate::support::{DATE, watched::Watched};
 
 /// What a case does to the data, and what the canary says of it: nothing for a pass.
 struct Case {

@@ -1,7 +1,7 @@
 //! The drift detector: in sync, drifted and unknown are three things.
 
+use crate::support::{AT, watched::Watched};
 use host::run::Status;
-use host_tests::watched::{AT, Watched};
 use jiff::{Span, Timestamp};
 use serde_json::json;
 

@@ -1,0 +1,10 @@
+//! What tests and benchmarks run the host with. Not part of the library: the demo needs only the sample.
+#![allow(clippy::panic, clippy::indexing_slicing, dead_code)] // benchmarks use a part of it
+
+pub mod command;
+pub mod watched;
+
+/// The moment of every sample in the tests: half past six in New York, on a winter day.
+pub const AT: &str = "2026-02-06T11:30:00Z";
+/// The date asked about then.
+pub const DATE: &str = "2026-02-05";
