@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    str::FromStr,
     time::Duration,
 };
 
@@ -243,6 +244,14 @@ impl Cron {
         Ok(Self(cron))
     }
 
+    /// At the beginning of every hour.
+    pub fn hourly() -> Self {
+        let hourly = croner::Cron::from_str("0 * * * *");
+        // Five plain fields always parse.
+        #[allow(clippy::expect_used)]
+        Self(hourly.expect("a valid schedule"))
+    }
+
     /// The first due time after a moment, in a time zone; none when there is none any more.
     pub fn next(&self, after: jiff::Timestamp, zone: &TimeZone) -> Option<jiff::Timestamp> {
         let after = after.to_zoned(zone.clone());
@@ -309,6 +318,13 @@ impl Config {
                     bail!("grants.{plugin}.git: there is no [git.{repository}]{nearest}");
                 }
             }
+        }
+        let granted = self.grants.iter().flat_map(|(plugin, grants)| {
+            grants.slack.iter().map(move |channel| (format!("grants.{plugin}.slack"), channel))
+        });
+        let configured = self.slack.channels.keys().map(|channel| ("slack.channels".to_owned(), channel));
+        if let Some((key, channel)) = granted.chain(configured).find(|(_, channel)| !channel.starts_with('#')) {
+            bail!("{key}: `{channel}` is no channel; write \"#{channel}\"");
         }
         let channels = self.checks.iter().filter_map(|(name, check)| Some((name, check.channel.as_ref()?)));
         for (name, channel) in channels {
@@ -434,6 +450,8 @@ mod tests {
             ("[checks.a]\nschedule = 'often'", &["`often` is no schedule"]),
             ("[checks.a]\nschedule = '* * * * * *'", &["no schedule"]),
             ("[checks.a]\nchannel = 'alerts'", &["checks.a.channel", "\"#alerts\""]),
+            ("[grants.a]\nslack = ['alerts']", &["grants.a.slack", "\"#alerts\""]),
+            ("[slack.channels.alerts]", &["slack.channels", "\"#alerts\""]),
             ("[checks.a]\nsettings = 3", &["settings", "expected a map"]),
             ("[warehouse]\nkind = 'sqlit'\npath = 'x'", &["unknown variant `sqlit`"]),
             ("[warehouse]\nkind = 'sqlite'", &["missing field `path`"]),

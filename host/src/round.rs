@@ -1,6 +1,6 @@
 //! A round: checks that are due together, run side by side, and told of together.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use anyhow::Result;
 use jiff::{Timestamp, civil::Date};
@@ -10,7 +10,6 @@ use crate::{
     alert::{self, Delivery, Notification, Receipt},
     capability::Backends,
     config::Config,
-    contract::Need,
     plugin,
     run::{Check, Moment, Run, checks},
     sandbox::Sandbox,
@@ -53,7 +52,7 @@ impl Host {
     pub async fn start(config: Config, files: &[PathBuf]) -> Result<Self> {
         let sandbox = Arc::new(Sandbox::new()?);
         let loaded = plugin::load(files, &sandbox, &config).await;
-        let checks = checks(&config, &loaded).into_iter().map(Arc::new).collect();
+        let checks = checks(&config, &loaded)?.into_iter().map(Arc::new).collect();
         let backends = Arc::new(Backends::new(&config));
         Ok(Self { delivery: Delivery::Console, config, checks, backends, _sandbox: sandbox })
     }
@@ -65,14 +64,9 @@ impl Host {
 
     /// Finds the webhook of every channel that the checks post to.
     pub fn find_receivers(&mut self) -> Result<()> {
-        let ready = self.checks.iter().filter_map(|check| check.ready.as_ref().ok());
-        let channels = ready.flat_map(|ready| {
-            let needs = ready.plugin.descriptor.needs.iter().filter_map(|need| match need {
-                Need::Channel(channel) if *channel != ready.plugin.descriptor.channel => Some(channel.as_str()),
-                _ => None,
-            });
-            std::iter::once(ready.channel.as_str()).chain(needs)
-        });
+        let own = self.checks.iter().filter_map(|check| Some(check.family.as_ref()?.channel.as_str()));
+        let granted = self.checks.iter().filter_map(|check| check.ready.as_ref().ok());
+        let channels = own.chain(granted.flat_map(|ready| ready.grants.slack.iter().map(String::as_str)));
         self.delivery = Delivery::new(&self.config, channels)?;
         Ok(())
     }
@@ -81,13 +75,28 @@ impl Host {
     pub async fn round(&self, which: &[usize], now: Timestamp, when: When) -> Result<Round> {
         // A task each, so that a guest that computes takes no time from the others. All end with this round.
         let mut tasks = JoinSet::new();
-        for (place, check) in which.iter().filter_map(|at| self.checks.get(*at)).enumerate() {
-            let (check, backends, moment) = (check.clone(), self.backends.clone(), self.moment(check, now, when)?);
-            tasks.spawn(async move { (place, check.run(&backends, moment).await) });
+        let mut started = Vec::new();
+        for check in which.iter().filter_map(|at| self.checks.get(*at)) {
+            let moment = self.moment(check, now, when)?;
+            let (task, backends, at) = (check.clone(), self.backends.clone(), moment.clone());
+            let id = tasks.spawn(async move { task.run(&backends, at).await }).id();
+            started.push((id, check, moment));
         }
-        let mut runs = tasks.join_all().await;
-        runs.sort_by_key(|(place, _)| *place);
-        let runs: Vec<Run> = runs.into_iter().map(|(_, run)| run).collect();
+        let mut ended = HashMap::new();
+        while let Some(run) = tasks.join_next_with_id().await {
+            match run {
+                Ok((id, run)) => ended.insert(id, Ok(run)),
+                Err(error) => ended.insert(error.id(), Err(error.to_string())),
+            };
+        }
+        let runs: Vec<Run> = started
+            .into_iter()
+            .map(|(id, check, moment)| match ended.remove(&id) {
+                Some(Ok(run)) => run,
+                // A panic of the host's own is an error of that check, as everything else is.
+                broken => check.broken(&moment, broken.and_then(Result::err)),
+            })
+            .collect();
         let notifications = alert::notifications(&runs);
         let receipts = notifications.iter().map(|notification| self.delivery.send(notification));
         let receipts = futures_util::future::join_all(receipts).await;
@@ -100,10 +109,8 @@ impl Host {
         let usual = Moment::yesterday(when.at.unwrap_or(now), zone)?;
         let Some(date) = when.date.filter(|date| *date != usual.data_date) else { return Ok(usual) };
         let moment = Moment::new(when.at.unwrap_or(now), date, zone)?;
-        let replayed = check.ready.as_ref().ok().and_then(|ready| {
-            let just_before = moment.day_end.checked_sub(jiff::SignedDuration::from_nanos(1)).ok()?;
-            ready.schedule.next(just_before, &ready.zone.rules())
-        });
+        let just_before = moment.day_end.checked_sub(jiff::SignedDuration::from_nanos(1))?;
+        let replayed = check.schedule.next(just_before, &check.zone.rules());
         match (when.at, replayed) {
             (None, Some(due)) if due < now => Ok(Moment { due, ..moment }),
             _ => Ok(moment),

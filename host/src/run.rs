@@ -6,21 +6,27 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Result, bail};
 use jiff::{Timestamp, civil::Date};
 use serde::Serialize;
 
 use crate::{
     capability::{Backends, Call, Session},
-    config::{Budgets, Config, Cron, Grants, Zone, nearest},
-    contract::{Report, Request, Verdict, slack::Alert},
+    config::{self, Budgets, Config, Cron, Grants, Zone, nearest},
+    contract::{Need, Report, Request, Verdict, slack::Alert},
     plugin::{Loaded, Plugin},
 };
 
-/// A check: a plugin with settings and a schedule, or why there is none.
+/// A check: a plugin with settings and a schedule, or why it cannot run. It is due in either case.
 pub struct Check {
     /// Its name in host.toml; the plugin's when host.toml does not name it.
     pub name: String,
+    /// When it is due.
+    pub schedule: Cron,
+    /// The time zone of the schedule.
+    pub zone: Zone,
+    /// Where it is told of; none when nothing says so, which only a plugin that cannot run can bring about.
+    pub family: Option<Family>,
     /// What runs, or why nothing can.
     pub ready: Result<Ready, String>,
 }
@@ -29,15 +35,10 @@ pub struct Check {
 pub struct Ready {
     /// The code.
     pub plugin: Arc<Plugin>,
-    /// When it is due.
-    pub schedule: Cron,
-    /// The time zone of the schedule.
-    pub zone: Zone,
-    /// Where its alerts go.
-    pub channel: String,
+    /// What it may do.
+    pub grants: Grants,
     /// A JSON object.
     settings: String,
-    grants: Grants,
     budgets: Budgets,
 }
 
@@ -66,7 +67,7 @@ pub struct Run {
     /// What people are to be told.
     #[serde(skip)]
     pub alerts: Vec<Alert>,
-    /// The family of its plugin, and the channel of its check.
+    /// Where it is told of.
     #[serde(skip)]
     pub family: Option<Family>,
 }
@@ -159,37 +160,67 @@ impl Run {
     }
 }
 
+/// `1 failed, 5 passed`, the worst first.
+pub fn tally<'r>(runs: impl Iterator<Item = &'r Run> + Clone) -> String {
+    let words = [
+        (Status::Fail, "failed"),
+        (Status::Error, "not evaluated"),
+        (Status::Warn, "warned"),
+        (Status::Pass, "passed"),
+        (Status::Skip, "skipped"),
+    ];
+    let counted = words.iter().filter_map(|(status, word)| {
+        let count = runs.clone().filter(|run| run.status() == *status).count();
+        (count > 0).then(|| format!("{count} {word}"))
+    });
+    counted.collect::<Vec<_>>().join(", ")
+}
+
+/// The dates that runs asked about: `2026-02-05`.
+pub fn dates<'r>(runs: impl Iterator<Item = &'r Run>) -> String {
+    let mut dates: Vec<Date> = runs.map(|run| run.data_date).collect();
+    dates.sort_unstable();
+    dates.dedup();
+    dates.iter().map(Date::to_string).collect::<Vec<_>>().join(", ")
+}
+
 fn seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(duration.as_secs_f64())
 }
 
 /// The checks of a host: those of host.toml, and each plugin that none of them names. Sorted by name.
-pub fn checks(config: &Config, loaded: &Loaded) -> Vec<Check> {
-    let mut checks: BTreeMap<String, Check> = BTreeMap::new();
-    for (name, wanted) in &config.checks {
-        let plugin = wanted.plugin.as_ref().unwrap_or(name);
-        let found = loaded.plugins.get(plugin).cloned();
-        let ready = found
-            .ok_or_else(|| missing(plugin, loaded))
-            .and_then(|plugin| Ready::new(config, name, wanted, plugin).map_err(|error| format!("{error:#}")));
-        checks.insert(name.clone(), Check { name: name.clone(), ready });
-    }
+/// Settings that do not fit their plugin are an error, as every mistake in host.toml is.
+pub fn checks(config: &Config, loaded: &Loaded) -> Result<Vec<Check>> {
+    let mut wanted: BTreeMap<&String, config::Check> =
+        config.checks.iter().map(|(name, check)| (name, check.clone())).collect();
     let named: HashSet<&String> =
         config.checks.iter().map(|(name, check)| check.plugin.as_ref().unwrap_or(name)).collect();
-    for (name, plugin) in &loaded.plugins {
-        if !named.contains(name) {
-            let ready = Ready::new(config, name, &Default::default(), plugin.clone());
-            let ready = ready.map_err(|error| format!("{error:#}"));
-            checks.entry(name.clone()).or_insert(Check { name: name.clone(), ready });
+    let unusable = loaded.unusable.iter().map(|unusable| &unusable.name);
+    for plugin in loaded.plugins.keys().chain(unusable).filter(|name| !named.contains(name)) {
+        wanted.entry(plugin).or_default();
+    }
+    for plugin in config.grants.keys() {
+        if !named.contains(plugin) && !wanted.contains_key(plugin) {
+            let near = nearest(plugin, named.iter().copied().chain(wanted.keys().copied()));
+            bail!("grants.{plugin} in host.toml: no check and no file has such a plugin{near}");
         }
     }
-    for unusable in &loaded.unusable {
-        if !named.contains(&unusable.name) {
-            let check = Check { name: unusable.name.clone(), ready: Err(unusable.reason.clone()) };
-            checks.entry(unusable.name.clone()).or_insert(check);
+    let mut checks = Vec::new();
+    let mut complaints = Vec::new();
+    for (name, wanted) in wanted {
+        let plugin = wanted.plugin.as_ref().unwrap_or(name);
+        let found = loaded.plugins.get(plugin).cloned().ok_or_else(|| missing(plugin, loaded));
+        if let Ok(plugin) = &found {
+            let settings = serde_json::to_value(&wanted.settings)?;
+            let found = crate::plugin::check_settings(&plugin.descriptor.settings, &settings).unwrap_or_default();
+            complaints.extend(found.iter().map(|complaint| format!("checks.{name}.settings: {complaint}")));
         }
+        checks.push(Check::new(config, name, &wanted, plugin, found));
     }
-    checks.into_values().collect()
+    match complaints.is_empty() {
+        true => Ok(checks),
+        false => bail!("host.toml: refused: {}", complaints.join("; ")),
+    }
 }
 
 fn missing(plugin: &str, loaded: &Loaded) -> String {
@@ -204,30 +235,54 @@ fn missing(plugin: &str, loaded: &Loaded) -> String {
     }
 }
 
-impl Ready {
-    fn new(config: &Config, check: &str, wanted: &crate::config::Check, plugin: Arc<Plugin>) -> Result<Self> {
-        let descriptor = &plugin.descriptor;
-        let schedule = match &wanted.schedule {
-            Some(schedule) => schedule.clone(),
-            None => Cron::new(&descriptor.schedule.cron).context("the plugin's own schedule")?,
-        };
-        let zone = match (&wanted.timezone, &descriptor.schedule.timezone) {
-            (Some(zone), _) => zone.clone(),
-            (None, Some(name)) => Zone::new(name).context("the plugin's own schedule")?,
-            (None, None) => config.timezone.clone(),
-        };
-        let settings = serde_json::to_value(&wanted.settings).context("settings")?;
-        crate::plugin::check_settings(&descriptor.settings, &settings)
-            .with_context(|| format!("checks.{check}.settings in host.toml"))?;
-        Ok(Self {
-            schedule,
+impl Check {
+    /// `found` is the plugin named `plugin`, or why there is none.
+    fn new(
+        config: &Config,
+        name: &str,
+        wanted: &config::Check,
+        plugin: &str,
+        found: Result<Arc<Plugin>, String>,
+    ) -> Self {
+        let descriptor = found.as_ref().ok().map(|plugin| &plugin.descriptor);
+        let grants = config.grants.get(plugin).cloned().unwrap_or_default();
+        // A plugin's own schedule can be wrong; then the check is due, and says so, every hour.
+        let own = descriptor.map(|descriptor| {
+            let zone = descriptor.schedule.timezone.as_deref().map(Zone::new).transpose();
+            Ok::<_, anyhow::Error>((Cron::new(&descriptor.schedule.cron)?, zone?))
+        });
+        let wrong = own.as_ref().and_then(|own| own.as_ref().err().map(|error| format!("its own schedule: {error:#}")));
+        let (own_schedule, own_zone) = own.and_then(Result::ok).unzip();
+        let channel = wanted
+            .channel
+            .clone()
+            .or_else(|| descriptor.map(|descriptor| descriptor.channel.clone()))
+            .or_else(|| grants.slack.first().cloned());
+        let group = descriptor.map_or("plugins", |descriptor| &descriptor.group).to_owned();
+        let ready = found.clone().and_then(|plugin| {
+            let posts = plugin.descriptor.needs.iter().any(|need| matches!(need, Need::Channel(_)));
+            match (wrong, channel.as_ref().filter(|channel| posts && !grants.slack.contains(channel))) {
+                (Some(wrong), _) => Err(wrong),
+                (None, Some(channel)) => Err(format!(
+                    "it posts to {channel}, which is not granted; add {channel:?} to grants.{}.slack in host.toml",
+                    plugin.name
+                )),
+                (None, None) => Ok(Ready {
+                    settings: serde_json::to_string(&wanted.settings).unwrap_or_default(),
+                    grants,
+                    budgets: config.budgets(&plugin.name),
+                    plugin,
+                }),
+            }
+        });
+        let zone = wanted.timezone.clone().or(own_zone.flatten()).unwrap_or_else(|| config.timezone.clone());
+        Self {
+            name: name.to_owned(),
+            schedule: wanted.schedule.clone().or(own_schedule).unwrap_or_else(Cron::hourly),
             zone,
-            channel: wanted.channel.clone().unwrap_or_else(|| descriptor.channel.clone()),
-            settings: settings.to_string(),
-            grants: config.grants.get(&plugin.name).cloned().unwrap_or_default(),
-            budgets: config.budgets(&plugin.name),
-            plugin,
-        })
+            family: channel.map(|channel| Family { channel, group }),
+            ready,
+        }
     }
 }
 
@@ -235,7 +290,23 @@ impl Check {
     /// Runs once. Whatever happens, there is a run to tell of.
     pub async fn run(&self, backends: &Arc<Backends>, moment: Moment) -> Run {
         let started = Instant::now();
-        let mut run = Run {
+        let mut run = self.empty(&moment);
+        match &self.ready {
+            Err(reason) => run.error = Some(reason.clone()),
+            Ok(ready) => self.execute(ready, backends, &moment, &mut run).await,
+        }
+        run.duration = started.elapsed();
+        run
+    }
+
+    /// A run that the host itself broke off.
+    pub fn broken(&self, moment: &Moment, why: Option<String>) -> Run {
+        let why = why.unwrap_or_else(|| "it gave no result".to_owned());
+        Run { error: Some(format!("the host failed: {why}")), ..self.empty(moment) }
+    }
+
+    fn empty(&self, moment: &Moment) -> Run {
+        Run {
             check: self.name.clone(),
             plugin: None,
             due: moment.due,
@@ -246,21 +317,14 @@ impl Check {
             calls: Vec::new(),
             log: String::new(),
             alerts: Vec::new(),
-            family: None,
-        };
-        match &self.ready {
-            Err(reason) => run.error = Some(reason.clone()),
-            Ok(ready) => self.execute(ready, backends, &moment, &mut run).await,
+            family: self.family.clone(),
         }
-        run.duration = started.elapsed();
-        run
     }
 
     async fn execute(&self, ready: &Ready, backends: &Arc<Backends>, moment: &Moment, run: &mut Run) {
         let plugin = &ready.plugin;
         run.plugin =
             Some(Ran { name: plugin.name.clone(), version: plugin.version.clone(), digest: plugin.digest.clone() });
-        run.family = Some(Family { channel: ready.channel.clone(), group: plugin.descriptor.group.clone() });
         let session =
             Arc::new(Session::new(&plugin.name, ready.grants.clone(), ready.budgets.clone(), backends.clone()));
         let request = Request {
@@ -269,7 +333,7 @@ impl Check {
             day_start: moment.day_start.as_second(),
             day_end: moment.day_end.as_second(),
             due: moment.due.as_second(),
-            channel: ready.channel.clone(),
+            channel: self.family.as_ref().map(|family| family.channel.clone()).unwrap_or_default(),
             attempt: 1,
             settings: ready.settings.clone(),
         };
@@ -277,6 +341,7 @@ impl Check {
         run.log = ended.log;
         let (calls, alerts) = session.take();
         run.calls = calls;
+        run.alerts = alerts;
         match ended.result {
             Err(stopped) => run.error = Some(with_log(stopped.explained(&plugin.name), &run.log)),
             Ok(report) => match malformed(&report) {
@@ -286,7 +351,6 @@ impl Check {
                         run.error = Some(format!("not known: {}", report.unknown.join("; ")));
                     }
                     run.report = Some(report);
-                    run.alerts = alerts;
                 }
             },
         }
@@ -308,8 +372,15 @@ fn with_log(error: String, log: &str) -> String {
     }
 }
 
+/// The largest report, in bytes of JSON: thousands of metrics and violations.
+const REPORT_BYTES: usize = 1 << 20;
+
 /// What a report says that cannot be: a pass that broke a threshold is none.
 fn malformed(report: &Report) -> Option<String> {
+    let size = serde_json::to_string(report).map_or(usize::MAX, |text| text.len());
+    if size > REPORT_BYTES {
+        return Some(format!("it takes {size} bytes, and {REPORT_BYTES} are the most"));
+    }
     let fine = matches!(report.verdict, Verdict::Pass | Verdict::Skip(_));
     if fine && report.unknown.is_empty() {
         if let Some(violation) = report.violations.first() {

@@ -9,10 +9,7 @@ use crate::run::Check;
 
 /// The next round: the moment, and which of the checks are due then. None when nothing is ever due.
 pub fn next_round(checks: &[Arc<Check>], after: Timestamp) -> Option<(Timestamp, Vec<usize>)> {
-    let due = |check: &Arc<Check>| {
-        let ready = check.ready.as_ref().ok()?;
-        ready.schedule.next(after, &ready.zone.rules())
-    };
+    let due = |check: &Arc<Check>| check.schedule.next(after, &check.zone.rules());
     let dues: Vec<(usize, Timestamp)> =
         checks.iter().enumerate().filter_map(|(at, check)| Some((at, due(check)?))).collect();
     let first = dues.iter().map(|(_, due)| *due).min()?;

@@ -19,6 +19,9 @@ const BLOCKS: usize = 50;
 /// What one line may take of a section, so that one long name does not push out everything else.
 const LINE: usize = 400;
 
+/// What one command may take of a section.
+const CODE: usize = 1200;
+
 /// The payload for an incoming webhook.
 pub(super) fn payload(notification: &Notification) -> Value {
     let title = format!("{} {}", mark(notification.severity), notification.title);
@@ -127,7 +130,7 @@ fn line(text: &str) -> String {
 
 /// A command, as code that can be copied.
 fn code(text: &str) -> String {
-    format!("```{}```", escape(&cut(text, 1200)).replace("```", "'''"))
+    format!("```{}```", cut(&escape(text).replace("```", "'''"), CODE))
 }
 
 /// Slack's three control characters. Without them no text can mention anyone or link anywhere.

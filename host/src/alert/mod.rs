@@ -6,14 +6,12 @@ mod delivery;
 
 use std::collections::BTreeMap;
 
-use jiff::civil::Date;
-
 pub use console::shown;
 pub use delivery::{Delivery, Receipt};
 
 use crate::{
     contract::slack::{Alert, Severity},
-    run::{Family, Run, Status},
+    run::{Family, Run, Status, dates, tally},
 };
 
 /// What the host decides to send: the alerts of one round for one channel and group.
@@ -64,7 +62,13 @@ fn notification(family: &Family, channel: &str, runs: &[&Run]) -> Option<Notific
     let errors: Vec<(String, String)> = runs
         .iter()
         .filter(|_| channel == family.channel)
-        .filter_map(|run| Some((run.check.clone(), run.error.clone()?)))
+        .flat_map(|run| {
+            // What is not known is a list; each of it has a line of its own.
+            let unknown =
+                run.report.as_ref().map(|report| report.unknown.clone()).filter(|unknown| !unknown.is_empty());
+            let reasons = unknown.unwrap_or_else(|| run.error.iter().cloned().collect());
+            reasons.into_iter().map(|reason| (run.check.clone(), reason))
+        })
         .collect();
     if alerts.is_empty() && errors.is_empty() {
         return None;
@@ -86,33 +90,13 @@ fn title(family: &Family, runs: &[&Run], alerts: &[Alert], errors: &[(String, St
     match (runs, alerts, errors) {
         ([_], [only], _) => only.title.clone(),
         ([_], [], [(check, _)]) => format!("{check} could not be evaluated"),
-        _ => format!("{}: {}", family.group, counts(runs)),
+        _ => format!("{}: {}", family.group, tally(runs.iter().copied())),
     }
-}
-
-/// `1 failed, 5 passed`
-fn counts(runs: &[&Run]) -> String {
-    let words = [
-        (Status::Fail, "failed"),
-        (Status::Error, "not evaluated"),
-        (Status::Warn, "warned"),
-        (Status::Pass, "passed"),
-        (Status::Skip, "skipped"),
-    ];
-    let counted = words.iter().filter_map(|(status, word)| {
-        let count = runs.iter().filter(|run| run.status() == *status).count();
-        (count > 0).then(|| format!("{count} {word}"))
-    });
-    counted.collect::<Vec<_>>().join(", ")
 }
 
 /// `Data of 2026-02-05. Passed: phase1-scrapers, …`
 fn footer(runs: &[&Run]) -> String {
-    let mut dates: Vec<Date> = runs.iter().map(|run| run.data_date).collect();
-    dates.sort_unstable();
-    dates.dedup();
-    let dates: Vec<String> = dates.iter().map(Date::to_string).collect();
-    let mut parts = vec![format!("Data of {}.", dates.join(", "))];
+    let mut parts = vec![format!("Data of {}.", dates(runs.iter().copied()))];
     for (status, word) in [(Status::Pass, "Passed"), (Status::Skip, "Skipped")] {
         let names: Vec<&str> = runs.iter().filter(|run| run.status() == status).map(|run| run.check.as_str()).collect();
         if !names.is_empty() {

@@ -9,12 +9,20 @@ use std::{
 };
 
 use serde::Serialize;
+use tokio::sync::Semaphore;
 
 use super::{Backends, grant};
 use crate::{
     config::{Budgets, Grants},
     contract::{Error, slack::Alert},
 };
+
+/// What is kept of a call's question and error, in bytes.
+const RECORDED_BYTES: usize = 8 << 10;
+/// The largest alert, in bytes of JSON: many times what Slack shows.
+const ALERT_BYTES: usize = 256 << 10;
+/// Host calls of one run that are under way at once: more than any check asks, and few enough to leave threads to others.
+const CONCURRENT: usize = 48;
 
 /// A host call that a run made.
 #[derive(Debug, Clone, Serialize)]
@@ -42,6 +50,7 @@ pub struct Session {
     pub(super) budgets: Budgets,
     pub(super) backends: Arc<Backends>,
     started: AtomicU32,
+    concurrent: Semaphore,
     over: Arc<AtomicBool>,
     record: Mutex<Record>,
 }
@@ -61,6 +70,7 @@ impl Session {
             budgets,
             backends,
             started: AtomicU32::new(0),
+            concurrent: Semaphore::new(CONCURRENT),
             over: Arc::default(),
             record: Mutex::default(),
         }
@@ -77,10 +87,12 @@ impl Session {
         if earlier > self.budgets.calls {
             return Err(self.too_many_calls(name));
         }
+        // Closed never; were it, the call would go ahead.
+        let _permit = self.concurrent.acquire().await;
         let started = Instant::now();
         let answer = if earlier == self.budgets.calls { Err(self.too_many_calls(name)) } else { answer.await };
         let error = answer.as_ref().err().map(|error| error.message().to_owned());
-        let call = Call { name, asked, duration: started.elapsed(), error };
+        let call = Call { name, asked: cut(asked), duration: started.elapsed(), error: error.map(cut) };
         self.record(|record| record.calls.push(call));
         answer
     }
@@ -105,6 +117,12 @@ impl Session {
     /// Takes an alert, and gives its number in this run.
     pub(super) fn alert(&self, alert: Alert) -> Result<usize, Error> {
         let most = self.budgets.alerts;
+        let size = serde_json::to_string(&alert).map_or(usize::MAX, |text| text.len());
+        if size > ALERT_BYTES {
+            return Err(Error::OverBudget(format!(
+                "post refused: the alert takes {size} bytes, and {ALERT_BYTES} are the most"
+            )));
+        }
         self.record(|record| {
             if record.alerts.len() >= most as usize {
                 let raise = self.raise("alerts");
@@ -139,6 +157,15 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+fn cut(mut text: String) -> String {
+    if text.len() > RECORDED_BYTES {
+        let end = (0..=RECORDED_BYTES).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
 /// Runs blocking work on a thread of its own; a panic there is an error here.

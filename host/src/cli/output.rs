@@ -9,7 +9,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 use crate::{
     contract::{Gate, Report, Verdict},
     round::Round,
-    run::{Run, Status},
+    run::{Run, Status, dates, tally},
 };
 
 /// How results are written.
@@ -55,7 +55,7 @@ fn table(round: &Round, width: Option<usize>, color: bool) -> String {
             let _ = writeln!(text, "{:indent$}{line}", "");
         }
     }
-    let _ = writeln!(text, "\n{}", tally(&round.runs));
+    let _ = writeln!(text, "\n{}", footer(&round.runs));
     text
 }
 
@@ -69,26 +69,11 @@ fn paint(status: Status) -> u8 {
     }
 }
 
-/// `6 passed, 1 failed, 1 not evaluated. Data of 2026-02-05.`
-fn tally(runs: &[Run]) -> String {
-    let words = [
-        (Status::Pass, "passed"),
-        (Status::Skip, "skipped"),
-        (Status::Warn, "warned"),
-        (Status::Fail, "failed"),
-        (Status::Error, "not evaluated"),
-    ];
-    let counted = words.iter().filter_map(|(status, word)| {
-        let count = runs.iter().filter(|run| run.status() == *status).count();
-        (count > 0).then(|| format!("{count} {word}"))
-    });
-    let counted = counted.collect::<Vec<_>>().join(", ");
-    let mut dates: Vec<String> = runs.iter().map(|run| run.data_date.to_string()).collect();
-    dates.sort();
-    dates.dedup();
+/// `1 failed, 6 passed. Data of 2026-02-05.`
+fn footer(runs: &[Run]) -> String {
     match runs.is_empty() {
         true => "There is no check to run.".to_owned(),
-        false => format!("{counted}. Data of {}.", dates.join(", ")),
+        false => format!("{}. Data of {}.", tally(runs.iter()), dates(runs.iter())),
     }
 }
 

@@ -1,6 +1,11 @@
 //! `host run`: rounds, once or at their due times.
 
-use std::{io::IsTerminal, io::Write, path::PathBuf, sync::Arc};
+use std::{
+    collections::HashMap,
+    io::{IsTerminal, Write},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -54,6 +59,10 @@ pub(super) struct Run {
 impl Run {
     pub(super) fn execute(self) -> Result<u8> {
         let config = Config::read(&self.config)?;
+        if !self.plugins.iter().any(|file| file.exists()) {
+            let files: Vec<String> = self.plugins.iter().map(|file| file.display().to_string()).collect();
+            bail!("there is no file {}; build the plugins with `cargo xtask plugins`", files.join(", "));
+        }
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .thread_stack_size(crate::STACK)
@@ -109,21 +118,19 @@ impl Run {
     async fn stay(&self, host: Arc<Host>) -> Result<u8> {
         let interrupt = tokio::signal::ctrl_c();
         tokio::pin!(interrupt);
-        let mut rounds: JoinSet<(Vec<usize>, Result<Round>)> = JoinSet::new();
-        let mut running: Vec<usize> = Vec::new();
+        let mut rounds: JoinSet<Result<Round>> = JoinSet::new();
+        let mut running: HashMap<tokio::task::Id, Vec<usize>> = HashMap::new();
         for check in &host.checks {
             if let Err(reason) = &check.ready {
-                eprintln!("{}: {reason}", check.name);
+                eprintln!("{}: never due: {reason}", check.name);
             }
         }
         let mut after = Timestamp::now();
         loop {
             let Some((due, which)) = schedule::next_round(&host.checks, after) else {
-                bail!("no check is ever due: {} of {} checks cannot run", host.checks.len(), host.checks.len());
+                bail!("no check is ever due: none of {} can run", host.checks.len());
             };
-            let names: Vec<&str> =
-                which.iter().filter_map(|at| host.checks.get(*at)).map(|check| check.name.as_str()).collect();
-            eprintln!("next: {} at {} ({})", names.join(", "), due, wait(due));
+            eprintln!("next: {} at {due} ({})", names(&host, &which), wait(due));
             loop {
                 let left = std::time::Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or_default();
                 if left.is_zero() {
@@ -131,30 +138,38 @@ impl Run {
                 }
                 tokio::select! {
                     () = tokio::time::sleep(left.min(NAP)) => {}
-                    Some(ended) = rounds.join_next() => self.ended(ended?, &mut running)?,
+                    Some(ended) = rounds.join_next_with_id() => {
+                        let (id, round) = match ended {
+                            Ok((id, round)) => (id, round),
+                            Err(error) => (error.id(), Err(error.into())),
+                        };
+                        let which = running.remove(&id).unwrap_or_default();
+                        // What goes wrong with one round must not keep the next from coming.
+                        if let Err(error) = round.and_then(|round| self.show(&round)) {
+                            eprintln!("error: {}: {error:#}", names(&host, &which));
+                        }
+                    }
                     _ = &mut interrupt => {
-                        eprintln!("stopping: {} checks are under way and are dropped", running.len());
+                        let dropped: usize = running.values().map(Vec::len).sum();
+                        eprintln!("stopping: {dropped} checks are under way and are dropped");
                         return Ok(0);
                     }
                 }
             }
-            let (late, free): (Vec<usize>, Vec<usize>) = which.into_iter().partition(|at| running.contains(at));
-            for check in late.iter().filter_map(|at| host.checks.get(*at)) {
-                eprintln!("{}: still runs since its last due time, so it is left out of {due}", check.name);
+            let (late, free): (Vec<usize>, Vec<usize>) =
+                which.into_iter().partition(|at| running.values().any(|which| which.contains(at)));
+            if !late.is_empty() {
+                eprintln!("left out at {due}, since they still run: {}", names(&host, &late));
             }
-            running.extend(&free);
-            let host = host.clone();
-            rounds.spawn(async move {
-                let round = host.round(&free, due, When::default()).await;
-                (free, round)
-            });
-            after = due;
+            // After a sleep or a jump of the clock, what was due in between is not made up for.
+            after = due.max(Timestamp::now());
+            if free.is_empty() {
+                continue;
+            }
+            let (round_host, checks) = (host.clone(), free.clone());
+            let round = rounds.spawn(async move { round_host.round(&checks, due, When::default()).await });
+            running.insert(round.id(), free);
         }
-    }
-
-    fn ended(&self, (which, round): (Vec<usize>, Result<Round>), running: &mut Vec<usize>) -> Result<()> {
-        running.retain(|at| !which.contains(at));
-        self.show(&round?)
     }
 
     fn show(&self, round: &Round) -> Result<()> {
@@ -171,6 +186,11 @@ impl Run {
             _ => Ok(()),
         }
     }
+}
+
+fn names(host: &Host, which: &[usize]) -> String {
+    let names = which.iter().filter_map(|at| host.checks.get(*at)).map(|check| check.name.as_str());
+    names.collect::<Vec<_>>().join(", ")
 }
 
 /// `in 12 min`

@@ -160,6 +160,7 @@ async fn ready(
     }
     semver::Version::parse(&descriptor.version)
         .with_context(|| format!("`{}` is no version; write it like 1.2.0", descriptor.version.escape_debug()))?;
+    check_settings(&descriptor.settings, &serde_json::json!({}))?;
     Ok(Plugin {
         name: descriptor.name.clone(),
         version: descriptor.version.clone(),

@@ -1,21 +1,17 @@
 //! Holding a check's settings against the schema that its plugin describes, before anything runs.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use jsonschema::{ValidationError, error::ValidationErrorKind};
 use serde_json::Value;
 
 use crate::config::nearest;
 
-/// Refuses settings that do not fit the schema, with the key, the reason and the nearest valid name.
-pub fn check_settings(schema: &str, settings: &Value) -> Result<()> {
+/// What does not fit the schema: the key, the reason and the nearest valid name. A schema that is none is an error.
+pub fn check_settings(schema: &str, settings: &Value) -> Result<Vec<String>> {
     let schema: Value = serde_json::from_str(schema).context("the plugin's schema of its settings is no JSON")?;
     let validator = jsonschema::validator_for(&schema)
         .map_err(|error| anyhow::anyhow!("the plugin's schema of its settings: {error}"))?;
-    let complaints: Vec<String> = validator.iter_errors(settings).map(|error| complaint(&schema, &error)).collect();
-    match complaints.is_empty() {
-        true => Ok(()),
-        false => bail!("{}", complaints.join("; ")),
-    }
+    Ok(validator.iter_errors(settings).map(|error| complaint(&schema, &error)).collect())
 }
 
 fn complaint(schema: &Value, error: &ValidationError<'_>) -> String {
@@ -58,9 +54,7 @@ mod tests {
             } }
         })
         .to_string();
-        let complaint = |settings: Value| {
-            check_settings(&schema, &settings).err().map(|error| error.to_string()).unwrap_or_default()
-        };
+        let complaint = |settings: Value| check_settings(&schema, &settings).expect("a schema").join("; ");
         assert_eq!(complaint(json!({ "min_games": 3 })), "");
         assert_eq!(complaint(json!({ "min_game": 3 })), "there is no setting min_game; did you mean `min_games`?");
         assert!(complaint(json!({ "min_games": "3" })).starts_with("min_games: "));

@@ -8,6 +8,9 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use super::wasi::{self, Log};
 use crate::{capability::Session, contract::types};
 
+/// Handles of WASI that a run may hold at once; a check needs two, for its output.
+const RESOURCES: usize = 1000;
+
 /// The state of one run: its session, the WASI that grants nothing, and its limits.
 pub struct RunState {
     session: Arc<Session>,
@@ -21,7 +24,9 @@ impl RunState {
     pub(super) fn new(session: Arc<Session>, limits: Limits, due: i64) -> (Self, Log) {
         let log = Log::default();
         let wasi = wasi::context(due, &log);
-        (Self { session, wasi, resources: ResourceTable::new(), limits }, log)
+        let mut resources = ResourceTable::new();
+        resources.set_max_capacity(RESOURCES);
+        (Self { session, wasi, resources, limits }, log)
     }
 
     /// What the run may reach.

@@ -71,7 +71,7 @@ pub(crate) async fn examine(
             return finding;
         }
         Err(error) => {
-            finding.not_known = Some(error.to_string());
+            finding.not_known = Some(error.reason().to_owned());
             return finding;
         }
     };
@@ -104,7 +104,7 @@ async fn code(
     };
     let lookups =
         sdk::try_join(repository.missing(directories), repository.changes(since, directories, COMMITS_LOOKED_AT));
-    let (missing, changes) = lookups.await.map_err(|error| error.to_string())?;
+    let (missing, changes) = lookups.await.map_err(|error| error.reason().to_owned())?;
     if !missing.is_empty() {
         return Err(format!("the branch has no {}", missing.join(", ")));
     }

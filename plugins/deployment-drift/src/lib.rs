@@ -83,17 +83,18 @@ impl Check for Drift {
         let examined = examined.map(|(service, found)| examine(&repository, service, found, request.due));
         let findings: Vec<Finding> = join_all(examined).await;
 
-        if findings.iter().any(|finding| finding.drifted()) {
-            alert(&request.channel, &settings, &findings).post().await?;
+        let mut report = report(&findings);
+        if findings.iter().any(Finding::drifted) {
+            report.unknown.extend(alert(&request.channel, &settings, &findings).told().await);
         }
-        Ok(report(&findings))
+        Ok(report)
     }
 }
 
 fn report(findings: &[Finding]) -> Report {
     let drifted: Vec<&Finding> = findings.iter().filter(|finding| finding.drifted()).collect();
     let unknown: Vec<String> = findings.iter().filter_map(Finding::unknown).collect();
-    let in_sync = findings.len() - drifted.len() - unknown.len();
+    let in_sync = findings.iter().filter(|finding| !finding.drifted() && finding.unknown().is_none()).count();
     let violations: Vec<Violation> = drifted
         .iter()
         .flat_map(|finding| finding.kinds.iter().map(|kind| format!("{}: {}", finding.service, kind.brief())))
@@ -131,10 +132,6 @@ fn alert(channel: &str, settings: &Settings, findings: &[Finding]) -> Alert {
     let mut alert = Alert::new(channel, Severity::Warning, title, summary);
     for finding in &drifted {
         alert = alert.lines(&finding.service, lines(finding, settings.commits_listed));
-    }
-    let unknown: Vec<String> = findings.iter().filter_map(Finding::unknown).collect();
-    if !unknown.is_empty() {
-        alert = alert.lines("Not known", unknown);
     }
     alert.steps(drifted.iter().map(|finding| {
         let command = settings.deploy_command.replace("{service}", &finding.service);

@@ -48,6 +48,12 @@ impl Alert {
         self
     }
 
+    /// Hands it to the host. That the host did not take it, and why, belongs into [`Report::unknown`](crate::Report):
+    /// what was found is reported all the same.
+    pub async fn told(self) -> Option<String> {
+        self.post().await.err().map(|error| format!("nobody was told: {}", error.reason()))
+    }
+
     /// Hands it to the host.
     pub async fn post(self) -> Result<(), Error> {
         slack::post(self.0).await.map(|_| ())

@@ -75,18 +75,18 @@ pub async fn report(
     steps: Vec<Step>,
 ) -> Result<Report> {
     let violations = judge(&metrics);
+    let mut unknown = Vec::new();
     if !violations.is_empty() {
         let values = metrics.iter().map(|metric| {
             let value = measured("", metric.value);
             let value = Metric { unit: metric.unit.clone(), ..value }.brief();
             (metric.name.clone(), value.trim().to_owned())
         });
-        Alert::new(&request.channel, Severity::Critical, title, validates)
+        let alert = Alert::new(&request.channel, Severity::Critical, title, validates)
             .lines("Violations", violations.iter().map(|violation| violation.message.clone()))
             .fields("Metrics", values)
-            .steps(steps)
-            .post()
-            .await?;
+            .steps(steps);
+        unknown.extend(alert.told().await);
     }
     let (verdict, summary) = match violations.is_empty() {
         true => (Verdict::Pass, sentence(&metrics)),
@@ -95,7 +95,7 @@ pub async fn report(
             (Verdict::Fail, messages.join("; "))
         }
     };
-    Ok(Report { verdict, summary, metrics, violations, unknown: Vec::new(), gate: None })
+    Ok(Report { verdict, summary, metrics, violations, unknown, gate: None })
 }
 
 /// A Cloud Run service: `projects/PROJECT/locations/REGION/services/NAME`.

@@ -39,6 +39,19 @@ pub use {bindings::__export_check, schemars, serde, serde_json};
 /// `Ok`, or why the check could not be evaluated.
 pub type Result<T> = std::result::Result<T, Failure>;
 
+impl Error {
+    /// What went wrong, where, and what to do.
+    pub fn reason(&self) -> &str {
+        let (Self::Invalid(reason)
+        | Self::Denied(reason)
+        | Self::OverBudget(reason)
+        | Self::NotFound(reason)
+        | Self::TimedOut(reason)
+        | Self::Unavailable(reason)) = self;
+        reason
+    }
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self::Call(error)

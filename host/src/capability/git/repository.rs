@@ -14,6 +14,9 @@ use crate::contract::{
     git::{Base, Commit, History as Changes},
 };
 
+/// Paths of one lookup.
+const PATHS: usize = 100;
+
 /// A question about the history.
 #[derive(Debug)]
 pub(super) enum Lookup {
@@ -141,6 +144,9 @@ impl Inner {
     /// Where each of a lookup's paths stands in the list of all paths.
     fn watch(&self, lookup: &Lookup, watches: &mut Vec<Watch>) -> Result<Vec<usize>, Error> {
         let (Lookup::Latest { paths } | Lookup::Changes { paths, .. } | Lookup::Missing { paths }) = lookup;
+        if paths.len() > PATHS {
+            return Err(Error::Invalid(format!("{} paths in one lookup, and {PATHS} are the most", paths.len())));
+        }
         paths
             .iter()
             .map(|path| {

@@ -168,7 +168,8 @@ impl Translator<'_> {
             ("NTILE", [one]) if one.kind == Kind::Int64 => plain(Kind::Int64),
             ("FIRST_VALUE" | "LAST_VALUE", [one]) => plain(one.kind),
             ("NTH_VALUE", [one, _]) => plain(one.kind),
-            ("LAG" | "LEAD", [one, ..]) if arguments.len() <= 3 => plain(one.kind),
+            ("LAG" | "LEAD", [one] | [one, _]) => plain(one.kind),
+            ("LAG" | "LEAD", [one, _, default]) if one.kind.common(default.kind).is_some() => plain(one.kind),
             ("ARRAY_AGG", _) => Err(unsupported("ARRAY_AGG")),
             _ => Err(wrong()),
         }
@@ -220,7 +221,13 @@ impl Translator<'_> {
             expressions.iter().map(|expr| self.expression(expr, scope)).collect::<Result<_>>()?;
         let sql = |at: usize| arguments.get(at).map(|typed| typed.sql.as_str()).unwrap_or_default();
         let list = arguments.iter().map(|typed| typed.sql.as_str()).collect::<Vec<_>>().join(", ");
-        let same_kind = || common(&format!("function {name}"), arguments.iter());
+        // All arguments as the type that they have in common.
+        let alike = |function: &str| {
+            let kind = common(&format!("function {name}"), arguments.iter())?;
+            let list =
+                arguments.iter().map(|typed| typed.clone().coerced(kind).map(|typed| typed.sql).unwrap_or_default());
+            Ok(Typed::new(format!("{function}({})", list.collect::<Vec<_>>().join(", ")), kind))
+        };
         let texts = arguments.iter().all(is_text);
         let numbers = arguments.iter().all(|typed| typed.kind.is_numeric());
         let plain = |function: &str, kind: Kind| Ok(Typed::new(format!("{function}({list})"), kind));
@@ -233,9 +240,9 @@ impl Translator<'_> {
                     .collect();
                 Ok(Typed::new(format!("(CASE WHEN {} THEN {} END)", test.sql, branches.join(" ELSE ")), kind))
             }
-            ("IFNULL", [_, _]) => plain("IFNULL", same_kind()?),
+            ("IFNULL", [_, _]) => alike("IFNULL"),
             ("COALESCE", [only]) => Ok(only.clone()),
-            ("COALESCE", [_, _, ..]) => plain("COALESCE", same_kind()?),
+            ("COALESCE", [_, _, ..]) => alike("COALESCE"),
             ("NULLIF", [one, other]) => {
                 let kind = one.kind;
                 let (one, other) = together(one.clone(), other.clone())
@@ -243,8 +250,8 @@ impl Translator<'_> {
                 Ok(Typed::new(format!("NULLIF({}, {})", one.sql, other.sql), kind))
             }
             ("GREATEST" | "LEAST", [only]) => Ok(only.clone()),
-            ("GREATEST", [_, _, ..]) => plain("max", same_kind()?),
-            ("LEAST", [_, _, ..]) => plain("min", same_kind()?),
+            ("GREATEST", [_, _, ..]) => alike("max"),
+            ("LEAST", [_, _, ..]) => alike("min"),
             ("SAFE_DIVIDE", [_, _]) if numbers => {
                 Ok(Typed::new(format!("(CAST({} AS REAL) / {})", sql(0), sql(1)), Kind::Float64))
             }

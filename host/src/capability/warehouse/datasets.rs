@@ -26,6 +26,8 @@ use crate::{config::nearest, contract::Error};
 const INSTRUCTIONS: i32 = 10_000;
 /// The longest text or blob that a query may make or meet: far beyond what a check looks at.
 const VALUE_BYTES: i32 = 16 << 20;
+/// What all queries together may take of memory while they run; one that needs more fails, the host does not.
+const HEAP_BYTES: i64 = 512 << 20;
 /// Connections that are kept: as many as checks usually ask at once.
 const KEPT: usize = 16;
 
@@ -88,7 +90,9 @@ impl Datasets {
                 .map_err(|error| Error::Unavailable(format!("dataset {dataset}: {}: {error}", path.display())))?;
         }
         connection
-            .execute_batch("PRAGMA case_sensitive_like = ON; PRAGMA temp_store = MEMORY")
+            .execute_batch(&format!(
+                "PRAGMA case_sensitive_like = ON; PRAGMA temp_store = MEMORY; PRAGMA hard_heap_limit = {HEAP_BYTES}"
+            ))
             .map_err(|error| failed(&error))?;
         functions::register(&connection).map_err(|error| failed(&error))?;
         Ok(connection)

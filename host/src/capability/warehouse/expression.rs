@@ -181,18 +181,14 @@ impl Translator<'_> {
             Expr::IsDistinctFrom(one, other) => self.compare(one, "IS NOT", other, scope),
             Expr::IsNotDistinctFrom(one, other) => self.compare(one, "IS", other, scope),
             Expr::Between { expr: inner, negated, low, high } => {
-                let low = self.compare(inner, ">=", low, scope)?.sql;
-                let high = self.compare(inner, "<=", high, scope)?.sql;
                 let not = if *negated { "NOT " } else { "" };
-                Ok(Typed::new(format!("({not}({low} AND {high}))"), Kind::Bool))
+                let (typed, bounds) = self.against(inner, &[low, high], "BETWEEN", scope)?;
+                Ok(Typed::new(format!("({} {not}BETWEEN {})", typed.sql, bounds.join(" AND ")), Kind::Bool))
             }
             Expr::InList { expr: inner, list, negated } => {
-                let mut tests = Vec::new();
-                for item in list {
-                    tests.push(self.compare(inner, "=", item, scope)?.sql);
-                }
                 let not = if *negated { "NOT " } else { "" };
-                Ok(Typed::new(format!("({not}({}))", tests.join(" OR ")), Kind::Bool))
+                let (typed, items) = self.against(inner, &list.iter().collect::<Vec<_>>(), "IN", scope)?;
+                Ok(Typed::new(format!("({} {not}IN ({}))", typed.sql, items.join(", ")), Kind::Bool))
             }
             Expr::InSubquery { expr: inner, subquery, negated } => {
                 let typed = self.expression(inner, scope)?;
@@ -233,23 +229,26 @@ impl Translator<'_> {
                 }
             }
             Expr::Case { operand, conditions, else_result, .. } => {
-                let mut sql = "(CASE".to_owned();
+                let (subject, tests) = match operand {
+                    Some(operand) => {
+                        let values: Vec<&Expr> = conditions.iter().map(|when| &when.condition).collect();
+                        let (subject, tests) = self.against(operand, &values, "CASE", scope)?;
+                        (format!(" {}", subject.sql), tests)
+                    }
+                    None => {
+                        let tests = conditions.iter().map(|when| self.condition(&when.condition, scope, "WHEN"));
+                        (String::new(), tests.collect::<Result<Vec<_>>>()?)
+                    }
+                };
                 let mut results = Vec::new();
-                for when in conditions {
-                    let test = match operand {
-                        Some(operand) => self.compare(operand, "=", &when.condition, scope)?.sql,
-                        None => self.condition(&when.condition, scope, "WHEN")?,
-                    };
-                    results.push((Some(test), self.expression(&when.result, scope)?));
+                for result in conditions.iter().map(|when| &when.result).chain(else_result.as_deref()) {
+                    results.push(self.expression(result, scope)?);
                 }
-                if let Some(otherwise) = else_result {
-                    results.push((None, self.expression(otherwise, scope)?));
-                }
-                let kind = common("CASE", results.iter().map(|(_, typed)| typed))?;
-                for (test, typed) in results {
-                    let result = typed.coerced(kind).map(|typed| typed.sql).unwrap_or_default();
-                    sql +=
-                        &test.map_or_else(|| format!(" ELSE {result}"), |test| format!(" WHEN {test} THEN {result}"));
+                let kind = common("CASE", results.iter())?;
+                let mut sql = format!("(CASE{subject}");
+                let tests = tests.iter().map(|test| format!(" WHEN {test} THEN")).chain([" ELSE".to_owned()]);
+                for (test, typed) in tests.zip(results) {
+                    sql += &format!("{test} {}", typed.coerced(kind).map(|typed| typed.sql).unwrap_or_default());
                 }
                 Ok(Typed::new(sql + " END)", kind))
             }
@@ -331,6 +330,10 @@ impl Translator<'_> {
                 Some(name) => self.parameter(name),
                 None => Err(unsupported("positional parameters: name them, as in @date")),
             },
+            Value::HexStringLiteral(digits) => match i64::from_str_radix(digits, 16) {
+                Ok(number) => Ok(Typed::new(number.to_string(), Kind::Int64)),
+                Err(_) => Err(Error::Invalid(format!("query failed: Invalid number 0x{digits}"))),
+            },
             Value::SingleQuotedByteStringLiteral(_) | Value::DoubleQuotedByteStringLiteral(_) => {
                 Err(unsupported("BYTES literals"))
             }
@@ -357,6 +360,20 @@ impl Translator<'_> {
             Ok((one, other)) => Ok(Typed::new(format!("({} {operator} {})", one.sql, other.sql), Kind::Bool)),
             Err((one, other)) => Err(no_signature(&format!("operator {operator}"), &[&one, &other])),
         }
+    }
+
+    /// An expression and what it is held against, each written once, as types that can be compared.
+    fn against(&mut self, one: &Expr, others: &[&Expr], operator: &str, scope: &Scope) -> Result<(Typed, Vec<String>)> {
+        let mut one = self.expression(one, scope)?;
+        let mut all = Vec::new();
+        for other in others {
+            let other = self.expression(other, scope)?;
+            let (same, other) = together(one, other)
+                .map_err(|(one, other)| no_signature(&format!("operator {operator}"), &[&one, &other]))?;
+            one = same;
+            all.push(other.sql);
+        }
+        Ok((one, all))
     }
 
     fn binary(&mut self, left: &Expr, op: &BinaryOperator, right: &Expr, scope: &Scope) -> Result<Typed> {

@@ -13,11 +13,15 @@ mod sqlite;
 #[cfg(test)]
 mod tests;
 
+use sqlite::Most;
 pub use sqlite::Sqlite;
 
 use wasmtime::component::{Accessor, HasSelf};
 
-use super::{calls::Session, grant::Wish};
+use super::{
+    calls::{Session, blocking},
+    grant::Wish,
+};
 use crate::{
     contract::{
         Error,
@@ -38,14 +42,19 @@ impl HostWithStore<RunState> for HasSelf<RunState> {
         let asked = sql.clone();
         let answer = async {
             let warehouse = configured(&session, "query")?;
-            let select = guard::read(&sql, warehouse.project())?;
+            // On a thread with the stack that deep SQL needs.
+            let reading = warehouse.clone();
+            let select = blocking(move || guard::read(&sql, reading.project())).await?;
             for dataset in &select.datasets {
                 session.allow("query", Wish::Dataset(dataset))?;
             }
-            let rows = session.budgets.rows as usize;
-            let answer = warehouse.query(select, parameters, rows, session.over()).await;
+            let most = Most { rows: session.budgets.rows as usize, bytes: session.budgets.memory };
+            let answer = warehouse.query(select, parameters, most, session.over()).await;
             answer.map_err(|error| match error {
-                Error::OverBudget(what) => Error::OverBudget(format!("{what}; {}", session.raise("rows"))),
+                Error::OverBudget(what) if what.ends_with("rows") => {
+                    Error::OverBudget(format!("{what}; {}", session.raise("rows")))
+                }
+                Error::OverBudget(what) => Error::OverBudget(format!("{what}; {}", session.raise("memory"))),
                 other => other,
             })
         };

@@ -30,6 +30,14 @@ use crate::{
     },
 };
 
+/// How large an answer may be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Most {
+    pub(super) rows: usize,
+    /// In the host's memory.
+    pub(super) bytes: usize,
+}
+
 /// A directory of datasets.
 #[derive(Debug, Clone)]
 pub struct Sqlite(Arc<Inner>);
@@ -51,12 +59,12 @@ impl Sqlite {
         self.0.project.as_deref()
     }
 
-    /// Asks; more than `most` rows are an error. Stops when `over` becomes true.
+    /// Asks; more than `most` is an error. Stops when `over` becomes true.
     pub(super) async fn query(
         &self,
         select: Select,
         parameters: Vec<Parameter>,
-        most: usize,
+        most: Most,
         over: Arc<AtomicBool>,
     ) -> Result<Rows, Error> {
         let inner = self.0.clone();
@@ -75,7 +83,7 @@ impl Inner {
         &self,
         select: &Select,
         parameters: &[Parameter],
-        most: usize,
+        most: Most,
         over: Arc<AtomicBool>,
     ) -> Result<Rows, Error> {
         let connection = self.datasets.open(&select.datasets, over)?;
@@ -100,14 +108,22 @@ impl Inner {
             }
         }
         let mut values = Vec::new();
+        let mut bytes = 0;
         let mut rows = statement.raw_query();
         while let Some(row) = rows.next().map_err(|error| failed(&error))? {
-            if values.len() == most {
-                return Err(Error::OverBudget(format!("query refused: it answers with more than {most} rows")));
+            if values.len() == most.rows {
+                return Err(Error::OverBudget(format!("query refused: it answers with more than {} rows", most.rows)));
             }
             let mut list = Vec::with_capacity(translated.columns.len());
             for (index, column) in translated.columns.iter().enumerate() {
                 let found = row.get_ref(index).map_err(|error| failed(&error))?;
+                bytes += size_of::<Value>() + found.as_bytes_or_null().ok().flatten().map_or(0, <[u8]>::len);
+                if bytes > most.bytes {
+                    return Err(Error::OverBudget(format!(
+                        "query refused: it answers with more than {} bytes",
+                        most.bytes
+                    )));
+                }
                 list.push(column.kind.value(&column.name, found)?);
             }
             values.push(list);

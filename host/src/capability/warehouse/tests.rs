@@ -3,11 +3,13 @@
 
 use std::{collections::HashMap, path::Path, sync::Arc, sync::atomic::AtomicBool};
 
-use super::{Sqlite, guard};
+use super::{Sqlite, guard, sqlite::Most};
 use crate::contract::{
     Error, Value,
     warehouse::{Parameter, Rows},
 };
+
+const MOST: Most = Most { rows: 100, bytes: 1 << 20 };
 
 fn warehouse(directory: &Path) -> Sqlite {
     let connection = rusqlite::Connection::open(directory.join("d.db")).unwrap();
@@ -37,7 +39,7 @@ fn ask_with(directory: &Path, sql: &str, parameters: &[(&str, Value)]) -> Result
     let parameters =
         parameters.iter().map(|(name, value)| Parameter { name: (*name).to_owned(), value: value.clone() });
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(warehouse.query(select, parameters.collect(), 100, Arc::new(AtomicBool::new(false))))
+    runtime.block_on(warehouse.query(select, parameters.collect(), MOST, Arc::new(AtomicBool::new(false))))
 }
 
 fn ask(directory: &Path, sql: &str) -> Result<Rows, Error> {
@@ -87,6 +89,12 @@ fn expressions_give_what_bigquery_documents() {
         ("GREATEST(1, 3, 2)", Integer(3)),
         ("LEAST(1, NULL, 2)", Null),
         ("1e3", Float(1000.0)),
+        ("0x10", Integer(16)),
+        ("COALESCE(CAST(NULL AS TIMESTAMP), '2020-01-01') < TIMESTAMP '2026-01-01'", Boolean(true)),
+        ("GREATEST(DATE '2026-01-01', '2026-01-02')", date("2026-01-02")),
+        ("CASE DATE '2026-01-01' WHEN '2026-01-01' THEN 1 ELSE 0 END", Integer(1)),
+        ("CASE NULL WHEN NULL THEN 1 ELSE 0 END", Integer(0)),
+        ("'2026-01-02' BETWEEN DATE '2026-01-01' AND DATE '2026-01-03'", Boolean(true)),
         // NULL and truth.
         ("NULL = NULL", Null),
         ("1 = NULL", Null),
@@ -411,6 +419,8 @@ fn what_is_not_supported_or_wrong_is_named() {
         ("SELECT active FROM d.strange", "column active is BOOL and holds 7, which is none"),
         ("SELECT game FROM d.bad", "column game of d.bad is declared STRING, which makes SQLite store numbers"),
         ("SELECT 1 FROM d.odd", "column shape of d.odd is declared GEOGRAPHY, which is no type"),
+        ("SELECT GREATEST(DATE '2026-01-01', '9 maybe')", "Bad DATE value"),
+        ("SELECT day IN (1, 2) FROM d.t", "operator IN for argument types: DATE, INT64"),
         // What depends on when it is asked.
         ("SELECT CURRENT_DATE()", "CURRENT_DATE depends on when the query runs"),
         ("SELECT id FROM d.t WHERE at > CURRENT_TIMESTAMP()", "CURRENT_TIMESTAMP depends on"),
@@ -454,8 +464,8 @@ fn the_engine_denies_what_is_not_in_the_datasets() {
     let warehouse = Sqlite::new(directory.path().to_owned(), None);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let over = || Arc::new(AtomicBool::new(false));
-    assert!(runtime.block_on(warehouse.query(select(&["secret"]), Vec::new(), 100, over())).is_ok());
-    assert!(runtime.block_on(warehouse.query(select(&["d"]), Vec::new(), 100, over())).is_err());
+    assert!(runtime.block_on(warehouse.query(select(&["secret"]), Vec::new(), MOST, over())).is_ok());
+    assert!(runtime.block_on(warehouse.query(select(&["d"]), Vec::new(), MOST, over())).is_err());
 }
 
 #[test]
@@ -484,7 +494,7 @@ fn a_query_stops_when_its_run_is_over() {
     let over = Arc::new(AtomicBool::new(false));
     let stop = over.clone();
     let error = runtime.block_on(async move {
-        let query = tokio::spawn(async move { warehouse.query(select, Vec::new(), 100, over).await });
+        let query = tokio::spawn(async move { warehouse.query(select, Vec::new(), MOST, over).await });
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
         query.await.unwrap().unwrap_err()
@@ -501,6 +511,12 @@ fn sql_that_is_too_long_or_too_deep_is_refused() {
     assert!(ask(directory.path(), &chain(300)).is_ok());
     let deep = ask(directory.path(), &chain(2000)).unwrap_err();
     assert!(deep.message().contains("nested more than 400 deep"), "{deep:?}");
+    for link in [" AND TRUE", " BETWEEN FALSE AND TRUE", " IN (TRUE, TRUE, TRUE, TRUE)"] {
+        // Each link is written once, so that many of them cost no more than many times one.
+        let chain = |links: usize| format!("SELECT TRUE{}", link.repeat(links));
+        assert!(ask(directory.path(), &chain(100)).is_ok(), "{link}");
+        assert!(ask(directory.path(), &chain(1000)).is_err(), "{link}");
+    }
     let long = ask(directory.path(), &chain(40_000)).unwrap_err();
     assert!(long.message().contains("longer than 32 KiB"), "{long:?}");
     assert!(ask(directory.path(), &format!("SELECT {}1{}", "(".repeat(1000), ")".repeat(1000))).is_err());
@@ -514,6 +530,9 @@ fn more_rows_than_the_budget_are_refused() {
     assert_eq!(ask(directory.path(), &format!("SELECT t0.id FROM {}", product(3))).unwrap().values.len(), 64);
     let error = ask(directory.path(), &format!("SELECT t0.id FROM {}", product(4))).unwrap_err();
     assert!(matches!(&error, Error::OverBudget(message) if message.contains("more than 100 rows")), "{error:?}");
+    let long = "x".repeat(20_000);
+    let error = ask(directory.path(), &format!("SELECT '{long}' FROM {}", product(3))).unwrap_err();
+    assert!(matches!(&error, Error::OverBudget(message) if message.contains("more than 1048576 bytes")), "{error:?}");
 }
 
 #[test]
