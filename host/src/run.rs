@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use jiff::{Timestamp, civil::Date};
 use serde::Serialize;
 
@@ -199,10 +199,13 @@ pub fn checks(config: &Config, loaded: &Loaded) -> Result<Vec<Check>> {
     for plugin in loaded.plugins.keys().chain(unusable).filter(|name| !named.contains(name)) {
         wanted.entry(plugin).or_default();
     }
-    for plugin in config.grants.keys() {
-        if !named.contains(plugin) && !wanted.contains_key(plugin) {
-            let near = nearest(plugin, named.iter().copied().chain(wanted.keys().copied()));
-            bail!("grants.{plugin} in host.toml: no check and no file has such a plugin{near}");
+    // Grants of a plugin that is not run this time are no mistake; a name that is nearly right is one.
+    let ungranted =
+        || named.iter().copied().chain(wanted.keys().copied()).filter(|name| !config.grants.contains_key(*name));
+    for plugin in config.grants.keys().filter(|plugin| !named.contains(plugin) && !wanted.contains_key(*plugin)) {
+        let near = nearest(plugin, ungranted());
+        if !near.is_empty() {
+            bail!("host.toml: refused: grants.{plugin}: no check and no file has such a plugin{near}");
         }
     }
     let mut checks = Vec::new();
@@ -440,7 +443,10 @@ impl Moment {
     /// A date of one's choice.
     pub fn new(due: Timestamp, data_date: Date, zone: &Zone) -> Result<Self> {
         let start = |date: Date| date.to_zoned(zone.rules()).map(|start| start.timestamp());
-        Ok(Self { due, data_date, day_start: start(data_date)?, day_end: start(data_date.tomorrow()?)? })
+        let day = || Ok::<_, jiff::Error>((start(data_date)?, start(data_date.tomorrow()?)?));
+        let (day_start, day_end) =
+            day().ok().with_context(|| format!("{data_date} is beyond the dates that can be asked about"))?;
+        Ok(Self { due, data_date, day_start, day_end })
     }
 }
 

@@ -106,10 +106,14 @@ pub fn ended(command: &mut Command) -> Result<Ended> {
     })
 }
 
+/// This repository. Asked when run: a target directory that clones share may hold a program built in another one.
+pub fn repository() -> PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from("."), PathBuf::from).join("..")
+}
+
 /// The shipped plugins' files.
 pub fn shipped() -> Result<Vec<PathBuf>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
-    let mut files: Vec<PathBuf> = std::fs::read_dir(root.join("plugins"))?
+    let mut files: Vec<PathBuf> = std::fs::read_dir(repository().join("plugins"))?
         .flatten()
         .map(|entry| entry.path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "wasm"))

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use host_tests::{Moment, git, make, redeploy};
 
-use super::{AT, DATE};
+use super::{AT, DATE, command::repository};
 
 /// A sample pipeline and its host.
 pub struct Watched {
@@ -88,8 +88,7 @@ impl Watched {
 
 /// A built plugin's file.
 pub fn plugin(name: &str) -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
-    let file = root.join("plugins").join(format!("{name}.wasm"));
+    let file = repository().join("plugins").join(format!("{name}.wasm"));
     assert!(file.is_file(), "{} is not built: run `cargo xtask test`", file.display());
     file
 }

@@ -193,9 +193,10 @@ fn step(what: &str) {
     eprintln!("▸ {what}");
 }
 
+/// The repository: asked when run, because a target directory that clones share may hold this program built in another one.
 fn root() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().unwrap_or(here).to_owned()
+    let package = env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from("xtask"), PathBuf::from);
+    package.join("..")
 }
 
 fn target() -> PathBuf {

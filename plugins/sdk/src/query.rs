@@ -13,7 +13,8 @@ use crate::bindings::pipeline::check::{
 /// A table as settings name it: `dataset.table`, or `project.dataset.table`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
-pub struct TableName(#[schemars(regex(pattern = r"^([A-Za-z0-9_-]+\.)?[A-Za-z0-9_]+\.[A-Za-z0-9_-]+$"))] String);
+#[schemars(extend("pattern" = r"^([A-Za-z0-9_-]+\.){1,2}[A-Za-z0-9_-]+$"))]
+pub struct TableName(String);
 
 impl TableName {
     /// The dataset.

@@ -196,7 +196,7 @@ fn the_table_is_for_people_and_junit_for_ci() {
     let lines: Vec<&str> = table.out.lines().collect();
     assert_eq!(lines[0], "CHECK               RESULT  SUMMARY");
     assert_eq!(lines[4], "phase2-raw          fail    null_player_names: 3 > 0 (max)");
-    assert_eq!(lines.last(), Some(&"6 passed, 1 warned, 1 failed. Data of 2026-02-05."));
+    assert_eq!(lines.last(), Some(&"1 failed, 1 warned, 6 passed. Data of 2026-02-05."));
     assert!(!table.out.contains('\x1b'), "no colours through a pipe");
 
     let junit = sample.once(&["--output", "junit"]).unwrap();

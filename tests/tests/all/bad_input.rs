@@ -4,7 +4,10 @@ use std::{fs, path::PathBuf, process::Command};
 
 use host_tests::HOST_TOML;
 
-use crate::support::command::{Ended, Sample, ended, guest, shipped};
+use crate::support::{
+    command::{Ended, Sample, ended, guest, shipped},
+    watched::plugin,
+};
 use serde_json::json;
 
 /// Runs all shipped plugins and these files.
@@ -136,7 +139,8 @@ fn plugins_that_misbehave() {
         ("tell the time", "pass", "1770377400 1770377400"),
         ("look around", "pass", "environment 0, arguments 0, file false, directory false, socket false"),
     ];
-    let mut toml = HOST_TOML.to_owned() + "\n[grants.misbehaving.budgets]\ntimeout = \"400ms\"\nmemory = \"32 MiB\"\n";
+    let mut toml = HOST_TOML.to_owned()
+        + "\n[grants.misbehaving]\nslack = [\"#canary-alerts\"]\nbudgets = { timeout = \"400ms\", memory = \"32 MiB\" }\n";
     for (at, (behaviour, ..)) in cases.iter().enumerate() {
         toml +=
             &format!("\n[checks.case{at}]\nplugin = \"misbehaving\"\nsettings = {{ behaviour = \"{behaviour}\" }}\n");
@@ -196,7 +200,7 @@ fn queries_that_cannot_be_answered() {
         ),
     ];
     let mut toml = HOST_TOML.to_owned()
-        + "\n[grants.misbehaving]\nwarehouse = [\"nba_raw\", \"noise\", \"gone\"]\nbudgets = { timeout = \"500ms\" }\n";
+        + "\n[grants.misbehaving]\nslack = [\"#canary-alerts\"]\nwarehouse = [\"nba_raw\", \"noise\", \"gone\"]\nbudgets = { timeout = \"500ms\" }\n";
     for (at, (sql, _)) in cases.iter().enumerate() {
         toml += &format!(
             "\n[checks.case{at}]\nplugin = \"misbehaving\"\nsettings = {{ behaviour = \"query\", sql = \"{sql}\" }}\n"
@@ -219,7 +223,7 @@ fn queries_that_cannot_be_answered() {
 fn a_denied_call_is_recorded_even_when_the_plugin_says_nothing() {
     let sample = Sample::new(None).unwrap();
     let toml = HOST_TOML.to_owned()
-        + "\n[checks.sly]\nplugin = \"misbehaving\"\nsettings = { behaviour = \"swallow an error\", sql = \"SELECT 1 FROM nba_raw.nbac_schedule\" }\n";
+        + "\n[grants.misbehaving]\nslack = [\"#canary-alerts\"]\n[checks.sly]\nplugin = \"misbehaving\"\nsettings = { behaviour = \"swallow an error\", sql = \"SELECT 1 FROM nba_raw.nbac_schedule\" }\n";
     sample.configure(&toml).unwrap();
     let run = with_files(&sample, &[guest("misbehaving")]).run("sly");
     assert!(run["calls"][0]["error"].as_str().unwrap().contains("grants.misbehaving.warehouse"), "{run:#}");
@@ -263,29 +267,49 @@ fn configurations_that_are_refused_at_start() {
     assert!(absent.err.contains("absent.toml: cannot be read; name another file with --config"), "{}", absent.err);
 }
 
-/// Settings belong to one check: a mistake in them stops that check and no other.
 #[test]
-fn settings_that_do_not_fit_stop_their_check() {
+fn settings_that_do_not_fit_stop_the_start() {
     let sample = Sample::new(None).unwrap();
     for (settings, words) in [
         (
             "min_gmes = 3",
-            "checks.phase2-raw.settings in host.toml: there is no setting min_gmes; did you mean `min_games`?",
+            "host.toml: refused: checks.phase2-raw.settings: there is no setting min_gmes; did you mean `min_games`?",
         ),
-        ("min_games = \"three\"", "min_games: \"three\" is not of type"),
-        ("table = \"boxscore; DROP TABLE x\"", "table: "),
+        ("min_games = \"three\"", "checks.phase2-raw.settings: min_games: \"three\" is not of type"),
+        ("table = \"boxscore; DROP TABLE x\"", "checks.phase2-raw.settings: table: "),
     ] {
-        let toml = HOST_TOML.replace(
-            "[checks.phase2-raw]",
-            &format!("[checks.phase2-raw]\nsettings = {{ {} }}", settings.replace('\n', "")),
-        );
-        sample.configure(&toml).unwrap();
-        let ended = sample.once(&["--output", "json"]).unwrap();
-        assert_eq!(ended.code, 3, "{settings}: {ended:?}");
-        let error = ended.run("phase2-raw")["error"].as_str().unwrap().to_owned();
-        assert!(error.contains(words), "{settings}: {error}");
-        assert_eq!(ended.json()["runs"].as_array().unwrap().iter().filter(|run| run["status"] == "pass").count(), 7);
+        let settings = format!("[checks.phase2-raw]\nsettings = {{ {settings} }}");
+        sample.configure(&HOST_TOML.replace("[checks.phase2-raw]", &settings)).unwrap();
+        let ended = sample.once(&[]).unwrap();
+        assert_eq!(ended.code, 64, "{settings}: {ended:?}");
+        assert!(ended.err.contains(words), "{settings}: {}", ended.err);
+        assert_eq!(ended.out, "");
     }
+}
+
+/// It would find something and could not say so.
+#[test]
+fn a_check_that_may_not_post_where_it_posts_does_not_run() {
+    let sample = Sample::new(None).unwrap();
+    let ended = with_files(&sample, &[guest("misbehaving")]);
+    assert_eq!(ended.code, 3);
+    let run = ended.run("misbehaving");
+    let words = "it posts to #canary-alerts, which is not granted; add \"#canary-alerts\" to grants.misbehaving.slack";
+    assert!(run["error"].as_str().unwrap().contains(words), "{run:#}");
+    assert_eq!(ended.run("phase2-raw")["status"], "pass");
+}
+
+#[test]
+fn grants_of_plugins_that_are_not_run() {
+    let sample = Sample::new(None).unwrap();
+    let one = plugin("phase2-raw").display().to_string();
+    let ended = sample.host(&["run", "--once", &one]).unwrap();
+    assert!(!ended.err.contains("refused"), "{}", ended.err);
+    sample.configure(&HOST_TOML.replace("[grants.phase2-raw]", "[grants.phase2-rav]")).unwrap();
+    let ended = sample.once(&[]).unwrap();
+    assert_eq!(ended.code, 64, "{ended:?}");
+    let words = "grants.phase2-rav: no check and no file has such a plugin; did you mean `phase2-raw`?";
+    assert!(ended.err.contains(words), "{}", ended.err);
 }
 
 #[test]

@@ -141,6 +141,13 @@ fn each_rule_on_both_sides_of_its_boundary() {
             fail,
             &["age: no value, where below 24 h was asked"],
         ),
+        case(
+            "a scheduled game has no id",
+            reference,
+            "UPDATE nba_schedule SET game_id = NULL WHERE game_id = '2026020504'",
+            error,
+            &[],
+        ),
         case("the schedule is empty", reference, "DELETE FROM nba_schedule", error, &[]),
         case(
             "the schedule knows only long ago",

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fmt::Write as _,
     io::Write as _,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -251,7 +251,7 @@ fn a_long_history_is_read_as_git_reads_it() {
 
 #[test]
 fn this_projects_own_history_is_read_as_git_reads_it() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let root = &PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap()).join("..");
     let asked = |argument: &str| {
         let output = Command::new("git").args(["rev-parse", argument]).current_dir(root).output().unwrap();
         (output.status.success(), String::from_utf8_lossy(&output.stdout).trim().to_owned())
