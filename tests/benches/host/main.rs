@@ -1,6 +1,6 @@
 //! What the host costs. Ratios are taken in one run, sides in turn, medians of them; `cargo xtask bench` prints the table
 //! and tests/BENCH.md keeps it.
-#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used, missing_docs)]
+#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, missing_docs)]
 
 mod bare;
 #[path = "../../support/mod.rs"]

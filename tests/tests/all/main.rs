@@ -1,5 +1,5 @@
 //! Every end-to-end test, in one program: it links once.
-#![allow(missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 #[path = "../../support/mod.rs"]
 mod support;

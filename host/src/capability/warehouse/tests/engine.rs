@@ -1,0 +1,137 @@
+//! What the engine denies, bounds and lists.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::AtomicBool},
+};
+
+use super::{MOST, ask, warehouse};
+use crate::{
+    capability::warehouse::{Sqlite, guard},
+    contract::Error,
+};
+
+/// The engine's own word, when the parser should be wrong: it reads granted datasets and nothing else.
+#[test]
+fn the_engine_denies_what_is_not_in_the_datasets() {
+    let directory = tempfile::tempdir().unwrap();
+    warehouse(directory.path());
+    std::fs::copy(directory.path().join("d.db"), directory.path().join("secret.db")).unwrap();
+    let select = |datasets: &[&str]| {
+        let mut select = guard::read("SELECT COUNT(*) FROM secret.t", None).unwrap();
+        select.datasets = datasets.iter().map(|name| (*name).to_owned()).collect();
+        select
+    };
+    let warehouse = Sqlite::new(directory.path().to_owned(), None);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let over = || Arc::new(AtomicBool::new(false));
+    assert!(runtime.block_on(warehouse.query(select(&["secret"]), Vec::new(), MOST, over())).is_ok());
+    assert!(runtime.block_on(warehouse.query(select(&["d"]), Vec::new(), MOST, over())).is_err());
+}
+
+#[test]
+fn a_file_that_is_no_database_is_an_error_that_names_it() {
+    let directory = tempfile::tempdir().unwrap();
+    warehouse(directory.path());
+    std::fs::write(directory.path().join("noise.db"), "this is no database, whatever its name says; ".repeat(100))
+        .unwrap();
+    let whole = std::fs::read(directory.path().join("d.db")).unwrap();
+    std::fs::write(directory.path().join("cut.db"), &whole[..whole.len() / 3]).unwrap();
+    for dataset in ["noise", "cut"] {
+        let error = ask(directory.path(), &format!("SELECT COUNT(*) FROM {dataset}.t")).unwrap_err();
+        assert!(matches!(error, Error::Unavailable(_)), "{dataset}: {error:?}");
+        assert!(error.message().contains(dataset), "{dataset}: {error:?}");
+    }
+}
+
+#[test]
+fn a_query_stops_when_its_run_is_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let warehouse = warehouse(directory.path());
+    let product = (0..12).map(|n| format!("d.t AS t{n}")).collect::<Vec<_>>().join(", ");
+    let select =
+        guard::read(&format!("SELECT COUNT(*) FROM {product}, {}", product.replace(" AS t", " AS u")), None).unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let over = Arc::new(AtomicBool::new(false));
+    let stop = over.clone();
+    let error = runtime.block_on(async move {
+        let query = tokio::spawn(async move { warehouse.query(select, Vec::new(), MOST, over).await });
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        query.await.unwrap().unwrap_err()
+    });
+    assert!(matches!(error, Error::TimedOut(_)), "{error:?}");
+}
+
+/// Chains of operators nest without end, and the parser does not count them.
+#[test]
+fn sql_that_is_too_long_or_too_deep_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    warehouse(directory.path());
+    let chain = |terms: usize| format!("SELECT {}", vec!["1"; terms].join("+"));
+    assert!(ask(directory.path(), &chain(300)).is_ok());
+    let deep = ask(directory.path(), &chain(2000)).unwrap_err();
+    assert!(deep.message().contains("nested more than 400 deep"), "{deep:?}");
+    for link in [" AND TRUE", " BETWEEN FALSE AND TRUE", " IN (TRUE, TRUE, TRUE, TRUE)"] {
+        // Each link is written once, so that many of them cost no more than many times one.
+        let chain = |links: usize| format!("SELECT TRUE{}", link.repeat(links));
+        assert!(ask(directory.path(), &chain(100)).is_ok(), "{link}");
+        assert!(ask(directory.path(), &chain(1000)).is_err(), "{link}");
+    }
+    let long = ask(directory.path(), &chain(40_000)).unwrap_err();
+    assert!(long.message().contains("longer than 32 KiB"), "{long:?}");
+    assert!(ask(directory.path(), &format!("SELECT {}1{}", "(".repeat(1000), ")".repeat(1000))).is_err());
+}
+
+#[test]
+fn more_rows_than_the_budget_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    warehouse(directory.path());
+    let product = |times: usize| (0..times).map(|n| format!("d.t AS t{n}")).collect::<Vec<_>>().join(", ");
+    assert_eq!(ask(directory.path(), &format!("SELECT t0.id FROM {}", product(3))).unwrap().values.len(), 64);
+    let error = ask(directory.path(), &format!("SELECT t0.id FROM {}", product(4))).unwrap_err();
+    assert!(matches!(&error, Error::OverBudget(message) if message.contains("more than 100 rows")), "{error:?}");
+    let long = "x".repeat(20_000);
+    let error = ask(directory.path(), &format!("SELECT '{long}' FROM {}", product(3))).unwrap_err();
+    assert!(matches!(&error, Error::OverBudget(message) if message.contains("more than 1048576 bytes")), "{error:?}");
+}
+
+/// What a query sorts and counts is kept in memory, and not without end.
+#[test]
+fn a_query_that_needs_much_memory_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    warehouse(directory.path());
+    let product = (0..6).map(|n| format!("d.t AS t{n}")).collect::<Vec<_>>().join(", ");
+    let ids = (0..6).map(|n| format!("CAST(t{n}.id AS STRING)")).collect::<Vec<_>>().join(", ");
+    let sql = format!(
+        "SELECT COUNT(DISTINCT CONCAT(x, x, x, x, x, x, x, x, x, x, id)) FROM
+         (SELECT '{}' AS x, CONCAT({ids}) AS id FROM {product})",
+        "x".repeat(20_000)
+    );
+    let error = ask(directory.path(), &sql).unwrap_err();
+    assert!(error.message().contains("out of memory"), "{error:?}");
+    assert!(ask(directory.path(), "SELECT COUNT(*) FROM d.t").is_ok());
+}
+
+#[test]
+fn tables_are_listed_from_metadata() {
+    let directory = tempfile::tempdir().unwrap();
+    let warehouse = warehouse(directory.path());
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let list = |dataset: &str| runtime.block_on(warehouse.tables(dataset, Arc::new(AtomicBool::new(false))));
+    let names: HashMap<String, Option<i64>> =
+        list("d").unwrap().into_iter().map(|table| (table.name, table.modified)).collect();
+    assert_eq!(names.get("t"), Some(&None));
+    let connection = rusqlite::Connection::open(directory.path().join("d.db")).unwrap();
+    connection
+        .execute_batch(
+            "CREATE TABLE __TABLES__ (table_id TEXT, row_count INT64, size_bytes INT64, last_modified_time INT64);
+             INSERT INTO __TABLES__ VALUES ('t', 4, 100, 1770273000500), ('u', NULL, NULL, NULL);",
+        )
+        .unwrap();
+    let tables = list("d").unwrap();
+    assert_eq!((tables[0].name.as_str(), tables[0].rows, tables[0].modified), ("t", Some(4), Some(1_770_273_000)));
+    assert_eq!((tables[1].rows, tables[1].modified), (None, None));
+    assert!(list("../d").is_err());
+    assert!(list("none").unwrap_err().message().contains("there is no dataset none"));
+}

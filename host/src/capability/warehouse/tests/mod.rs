@@ -1,0 +1,57 @@
+//! The embedded warehouse, asked as a run asks it.
+
+mod dialect;
+mod engine;
+
+use std::{path::Path, sync::Arc, sync::atomic::AtomicBool};
+
+use super::{Sqlite, guard, sqlite::Most};
+use crate::contract::{
+    Error, Value,
+    warehouse::{Parameter, Rows},
+};
+
+const MOST: Most = Most { rows: 100, bytes: 1 << 20 };
+
+fn warehouse(directory: &Path) -> Sqlite {
+    let connection = rusqlite::Connection::open(directory.join("d.db")).unwrap();
+    connection
+        .execute_batch(
+            "CREATE TABLE t (id INTEGER, name TEXT, score FLOAT64, active BOOL, day DATE, at TIMESTAMP, note TEXT);
+             INSERT INTO t VALUES
+               (1, 'Ann',  1.5,  1, '2026-01-31', '2026-01-31 23:30:00 UTC', NULL),
+               (2, 'bob',  NULL, 0, '2026-02-28', '2026-03-08T06:59:59Z',   'x'),
+               (3, 'Ängel', 2.5, NULL, NULL,      1772971200,               'y'),
+               (4, NULL,   4.0,  1, '2024-02-29', '2026-11-01 01:30:00-04:00', 'y');
+             CREATE TABLE u (id INTEGER, team TEXT);
+             INSERT INTO u VALUES (1, 'BOS'), (2, 'LAL'), (2, 'NYK');
+             CREATE TABLE bad (game STRING);
+             CREATE TABLE odd (shape GEOGRAPHY);
+             CREATE TABLE strange (day DATE, active BOOL);
+             INSERT INTO strange VALUES ('soon', 7);
+             CREATE VIEW v AS SELECT id, name FROM t;",
+        )
+        .unwrap();
+    Sqlite::new(directory.to_owned(), Some("project-1".to_owned()))
+}
+
+fn ask_with(directory: &Path, sql: &str, parameters: &[(&str, Value)]) -> Result<Rows, Error> {
+    let warehouse = Sqlite::new(directory.to_owned(), Some("project-1".to_owned()));
+    let select = guard::read(sql, warehouse.project())?;
+    let parameters =
+        parameters.iter().map(|(name, value)| Parameter { name: (*name).to_owned(), value: value.clone() });
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(warehouse.query(select, parameters.collect(), MOST, Arc::new(AtomicBool::new(false))))
+}
+
+fn ask(directory: &Path, sql: &str) -> Result<Rows, Error> {
+    ask_with(directory, sql, &[])
+}
+
+fn text(text: &str) -> Value {
+    Value::Text(text.to_owned())
+}
+
+fn date(text: &str) -> Value {
+    Value::Date(text.to_owned())
+}
