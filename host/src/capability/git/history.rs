@@ -11,8 +11,8 @@ use std::{
     rc::Rc,
 };
 
-use anyhow::{Context, Result};
-use gix::{ObjectId, bstr::ByteSlice};
+use anyhow::{Context, Result, bail};
+use gix::{ObjectId, bstr::ByteSlice, objs::commit::ref_iter::Token};
 
 use crate::contract::git::Commit;
 
@@ -153,17 +153,30 @@ impl<'r> History<'r> {
         // A commit is entered by its hash before it is read, so that its children can name it.
         let place = self.place(id);
         if self.nodes.get(place).is_some_and(|node| node.date == UNREAD) {
-            let (tree, date, parents) = {
-                let commit = self.repository.find_commit(id).with_context(|| format!("commit {id}"))?;
-                let decoded = commit.decode().with_context(|| format!("commit {id}"))?;
-                (decoded.tree(), decoded.committer()?.time()?.seconds, decoded.parents().collect::<Vec<_>>())
-            };
+            let (tree, date, parents) = self.header(id).with_context(|| format!("commit {id}"))?;
             let parents = parents.into_iter().map(|parent| self.place(parent)).collect();
             if let Some(node) = self.nodes.get_mut(place) {
                 (node.tree, node.date, node.parents) = (tree, date, parents);
             }
         }
         Ok(place)
+    }
+
+    /// A commit's tree, committer date and parents; what follows them is not parsed.
+    fn header(&self, id: ObjectId) -> Result<(ObjectId, i64, Vec<ObjectId>)> {
+        let commit = self.repository.find_commit(id)?;
+        let (mut tree, mut parents) = (None, Vec::new());
+        for token in commit.iter() {
+            match token? {
+                Token::Tree { id } => tree = Some(id),
+                Token::Parent { id } => parents.push(id),
+                Token::Committer { signature } => {
+                    return Ok((tree.context("it has no tree")?, signature.time()?.seconds, parents));
+                }
+                _ => {}
+            }
+        }
+        bail!("it has no committer")
     }
 
     fn place(&mut self, id: ObjectId) -> usize {
