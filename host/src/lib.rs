@@ -5,6 +5,8 @@ pub mod capability;
 pub mod cli;
 pub mod config;
 pub mod contract;
+mod hex;
+pub mod lanes;
 pub mod plugin;
 pub mod round;
 pub mod run;

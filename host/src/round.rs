@@ -10,9 +10,9 @@ use crate::{
     alert::{self, Delivery, Notification, Receipt},
     capability::Backends,
     config::Config,
-    plugin,
+    plugin::{self, Lock},
     run::{Check, Moment, Run, checks},
-    sandbox::Sandbox,
+    sandbox::Sandboxes,
 };
 
 /// A host that is ready: its checks, what they may ask, and where their messages go.
@@ -23,8 +23,8 @@ pub struct Host {
     pub checks: Vec<Arc<Check>>,
     backends: Arc<Backends>,
     delivery: Delivery,
-    /// Keeps the engine's clock running.
-    _sandbox: Arc<Sandbox>,
+    /// Keeps the engines' clocks running.
+    _sandboxes: Arc<Sandboxes>,
 }
 
 /// What a round came to.
@@ -49,12 +49,13 @@ pub struct When {
 impl Host {
     /// Loads the plugins and finds everything that the checks need. A plugin that cannot be loaded stops nothing;
     /// its check says why when it is due.
-    pub async fn start(config: Config, files: &[PathBuf]) -> Result<Self> {
-        let sandbox = Arc::new(Sandbox::new()?);
-        let loaded = plugin::load(files, &sandbox, &config).await;
+    /// With a lock, only what is pinned runs. `step` is called with the number of plugins that are ready.
+    pub async fn start(config: Config, files: &[PathBuf], lock: Option<&Lock>, step: impl Fn(usize)) -> Result<Self> {
+        let sandboxes = Arc::new(Sandboxes::new(&config));
+        let loaded = plugin::load(files, lock, &sandboxes, &config, step).await;
         let checks = checks(&config, &loaded)?.into_iter().map(Arc::new).collect();
         let backends = Arc::new(Backends::new(&config));
-        Ok(Self { delivery: Delivery::Console, config, checks, backends, _sandbox: sandbox })
+        Ok(Self { delivery: Delivery::Console, config, checks, backends, _sandboxes: sandboxes })
     }
 
     /// Keeps only the checks that are named.

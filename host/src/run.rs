@@ -12,9 +12,9 @@ use serde::Serialize;
 
 use crate::{
     capability::{Backends, Call, Session},
-    config::{self, Budgets, Config, Cron, Grants, Zone, nearest},
+    config::{self, Budgets, Config, Cron, Grants, Zone, nearest, raise},
     contract::{Need, Report, Request, Verdict, slack::Alert},
-    plugin::{Loaded, Plugin},
+    plugin::{Loaded, Origin, Plugin},
 };
 
 /// A check: a plugin with settings and a schedule, or why it cannot run. It is due in either case.
@@ -48,7 +48,7 @@ pub struct Run {
     /// The check's name.
     pub check: String,
     /// The plugin's name, version and digest, when there was one.
-    pub plugin: Option<Ran>,
+    pub plugin: Option<Origin>,
     /// The run's clock.
     pub due: Timestamp,
     /// The date whose data was asked about.
@@ -70,17 +70,6 @@ pub struct Run {
     /// Where it is told of.
     #[serde(skip)]
     pub family: Option<Family>,
-}
-
-/// Which code ran.
-#[derive(Debug, Clone, Serialize)]
-pub struct Ran {
-    /// The plugin's name.
-    pub name: String,
-    /// Its version.
-    pub version: String,
-    /// SHA-256 of its file.
-    pub digest: String,
 }
 
 /// Where a check's alerts belong: those of one channel and group are told together.
@@ -268,12 +257,12 @@ impl Check {
                 (Some(wrong), _) => Err(wrong),
                 (None, Some(channel)) => Err(format!(
                     "it posts to {channel}, which is not granted; add {channel:?} to grants.{}.slack in host.toml",
-                    plugin.name
+                    plugin.file.name
                 )),
                 (None, None) => Ok(Ready {
                     settings: serde_json::to_string(&wanted.settings).unwrap_or_default(),
                     grants,
-                    budgets: config.budgets(&plugin.name),
+                    budgets: config.budgets(&plugin.file.name),
                     plugin,
                 }),
             }
@@ -326,10 +315,9 @@ impl Check {
 
     async fn execute(&self, ready: &Ready, backends: &Arc<Backends>, moment: &Moment, run: &mut Run) {
         let plugin = &ready.plugin;
-        run.plugin =
-            Some(Ran { name: plugin.name.clone(), version: plugin.version.clone(), digest: plugin.digest.clone() });
-        let session =
-            Arc::new(Session::new(&plugin.name, ready.grants.clone(), ready.budgets.clone(), backends.clone()));
+        run.plugin = Some(plugin.file.clone());
+        let name = &plugin.file.name;
+        let session = Arc::new(Session::new(name, ready.grants.clone(), ready.budgets.clone(), backends.clone()));
         let request = Request {
             check: self.name.clone(),
             data_date: moment.data_date.to_string(),
@@ -346,7 +334,12 @@ impl Check {
         run.calls = calls;
         run.alerts = alerts;
         match ended.result {
-            Err(stopped) => run.error = Some(with_log(stopped.explained(&plugin.name), &run.log)),
+            Err(stopped) => run.error = Some(with_log(stopped.explained(name), &run.log)),
+            Ok(report) if size(&report) > ready.budgets.report_bytes.0 => {
+                let what =
+                    format!("returned a report of {} B, more than {}", size(&report), ready.budgets.report_bytes);
+                run.error = Some(format!("{what}; {}", raise(name, "report_bytes")));
+            }
             Ok(report) => match malformed(&report) {
                 Some(problem) => run.error = Some(format!("returned a malformed report: {problem}")),
                 None => {
@@ -375,15 +368,13 @@ fn with_log(error: String, log: &str) -> String {
     }
 }
 
-/// The largest report, in bytes of JSON: thousands of metrics and violations.
-const REPORT_BYTES: usize = 1 << 20;
+/// In bytes of JSON.
+fn size(report: &Report) -> usize {
+    serde_json::to_string(report).map_or(usize::MAX, |text| text.len())
+}
 
 /// What a report says that cannot be: a pass that broke a threshold is none.
 fn malformed(report: &Report) -> Option<String> {
-    let size = serde_json::to_string(report).map_or(usize::MAX, |text| text.len());
-    if size > REPORT_BYTES {
-        return Some(format!("it takes {size} bytes, and {REPORT_BYTES} are the most"));
-    }
     let fine = matches!(report.verdict, Verdict::Pass | Verdict::Skip(_));
     if fine && report.unknown.is_empty() {
         if let Some(violation) = report.violations.first() {

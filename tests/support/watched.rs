@@ -40,7 +40,7 @@ impl Watched {
         config.checks.retain(|name, check| plugins.contains(&check.plugin.as_ref().unwrap_or(name).as_str()));
         let files: Vec<PathBuf> = plugins.iter().map(|name| plugin(name)).collect();
         let runtime = tokio::runtime::Runtime::new()?;
-        let host = runtime.block_on(Host::start(config, &files))?;
+        let host = runtime.block_on(Host::start(config, &files, None, |_| {}))?;
         Ok(Self { directory, runtime, host })
     }
 

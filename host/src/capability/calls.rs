@@ -13,16 +13,15 @@ use tokio::sync::Semaphore;
 
 use super::{Backends, grant};
 use crate::{
-    config::{Budgets, Grants},
+    config::{Budgets, Grants, raise},
     contract::{Error, slack::Alert},
+    lanes::{self, Effort},
 };
 
 /// What is kept of a call's question and error, in bytes.
 const RECORDED_BYTES: usize = 8 << 10;
-/// The largest alert, in bytes of JSON: many times what Slack shows.
-const ALERT_BYTES: usize = 256 << 10;
-/// Host calls of one run that are under way at once: more than any check asks, and few enough to leave threads to others.
-const CONCURRENT: usize = 48;
+/// Threads that work for one run at once: enough to answer while another thinks, and few enough to leave some to others.
+const THREADS: usize = 2;
 
 /// A host call that a run made.
 #[derive(Debug, Clone, Serialize)]
@@ -49,8 +48,10 @@ pub struct Session {
     pub(super) grants: Grants,
     pub(super) budgets: Budgets,
     pub(super) backends: Arc<Backends>,
+    effort: Arc<Effort>,
     started: AtomicU32,
-    concurrent: Semaphore,
+    under_way: AtomicU32,
+    threads: Semaphore,
     over: Arc<AtomicBool>,
     record: Mutex<Record>,
 }
@@ -69,8 +70,10 @@ impl Session {
             grants,
             budgets,
             backends,
+            effort: Arc::default(),
             started: AtomicU32::new(0),
-            concurrent: Semaphore::new(CONCURRENT),
+            under_way: AtomicU32::new(0),
+            threads: Semaphore::new(THREADS),
             over: Arc::default(),
             record: Mutex::default(),
         }
@@ -84,49 +87,69 @@ impl Session {
         answer: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
         let earlier = self.started.fetch_add(1, Ordering::Relaxed);
-        if earlier > self.budgets.calls {
-            return Err(self.too_many_calls(name));
+        let most = self.budgets.calls.0;
+        if earlier > most {
+            return Err(self.exceeded(name, "calls", &format!("more than {most} host calls in one run")));
         }
-        // Closed never; were it, the call would go ahead.
-        let _permit = self.concurrent.acquire().await;
         let started = Instant::now();
-        let answer = if earlier == self.budgets.calls { Err(self.too_many_calls(name)) } else { answer.await };
+        let answer = match self.enter(name) {
+            _ if earlier == most => {
+                Err(self.exceeded(name, "calls", &format!("more than {most} host calls in one run")))
+            }
+            Ok(_under_way) => answer.await,
+            Err(error) => Err(error),
+        };
         let error = answer.as_ref().err().map(|error| error.message().to_owned());
         let call = Call { name, asked: cut(asked), duration: started.elapsed(), error: error.map(cut) };
         self.record(|record| record.calls.push(call));
         answer
     }
 
+    /// Counts a call as under way until what this gives is dropped.
+    fn enter(&self, name: &str) -> Result<UnderWay<'_>, Error> {
+        let most = self.budgets.concurrent_calls.0;
+        let under_way = UnderWay(&self.under_way);
+        match self.under_way.fetch_add(1, Ordering::Relaxed) < most {
+            true => Ok(under_way),
+            false => Err(self.exceeded(name, "concurrent_calls", &format!("more than {most} host calls at once"))),
+        }
+    }
+
+    /// Runs blocking work for this run on another thread; a panic there is an error here.
+    pub(super) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        // Closed never; were it, the work would go ahead.
+        let _permit = self.threads.acquire().await;
+        let done = lanes::blocking(&self.effort, work).await;
+        done.unwrap_or_else(|| Err(Error::Unavailable("the backend stopped unexpectedly".to_owned())))
+    }
+
+    /// What this run computed.
+    pub fn effort(&self) -> &Arc<Effort> {
+        &self.effort
+    }
+
     pub(super) fn allow(&self, call: &str, wish: grant::Wish<'_>) -> Result<(), Error> {
         grant::check(&self.plugin, &self.grants, call, wish)
     }
 
-    fn too_many_calls(&self, name: &str) -> Error {
-        Error::OverBudget(format!(
-            "{name} refused: more than {} host calls in one run; {}",
-            self.budgets.calls,
-            self.raise("calls")
-        ))
-    }
-
-    /// The keys that allow more.
-    pub(super) fn raise(&self, budget: &str) -> String {
-        format!("raise budgets.{budget}, or grants.{}.budgets.{budget}, in host.toml", self.plugin)
+    /// The error for a call that goes over a budget: what was too much, and the keys that allow more.
+    pub(super) fn exceeded(&self, call: &str, budget: &str, what: &str) -> Error {
+        exceeded(&self.plugin, call, budget, what)
     }
 
     /// Takes an alert, and gives its number in this run.
     pub(super) fn alert(&self, alert: Alert) -> Result<usize, Error> {
-        let most = self.budgets.alerts;
+        let (most, largest) = (self.budgets.alerts.0, self.budgets.alert_bytes);
         let size = serde_json::to_string(&alert).map_or(usize::MAX, |text| text.len());
-        if size > ALERT_BYTES {
-            return Err(Error::OverBudget(format!(
-                "post refused: the alert takes {size} bytes, and {ALERT_BYTES} are the most"
-            )));
+        if size > largest.0 {
+            return Err(self.exceeded("post", "alert_bytes", &format!("an alert of {size} B, more than {largest}")));
         }
         self.record(|record| {
             if record.alerts.len() >= most as usize {
-                let raise = self.raise("alerts");
-                return Err(Error::OverBudget(format!("post refused: more than {most} alerts in one run; {raise}")));
+                return Err(self.exceeded("post", "alerts", &format!("more than {most} alerts in one run")));
             }
             record.alerts.push(alert);
             Ok(record.alerts.len())
@@ -168,11 +191,16 @@ fn cut(mut text: String) -> String {
     text
 }
 
-/// Runs blocking work on a thread of its own; a panic there is an error here.
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
-) -> Result<T, Error> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|error| Err(Error::Unavailable(format!("the backend stopped unexpectedly: {error}"))))
+/// See [`Session::exceeded`].
+pub(super) fn exceeded(plugin: &str, call: &str, budget: &str, what: &str) -> Error {
+    Error::OverBudget(format!("{call} refused: {what}; {}", raise(plugin, budget)))
+}
+
+/// A call that is under way.
+struct UnderWay<'s>(&'s AtomicU32);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use wasmtime::component::{Accessor, HasSelf};
 
-use super::{calls::blocking, grant::Wish};
+use super::grant::Wish;
 use crate::{
     contract::{
         Error,
@@ -28,7 +28,7 @@ impl HostWithStore<RunState> for HasSelf<RunState> {
                 )
             })?;
             let wanted = service.clone();
-            blocking(move || file.lookup(&wanted)).await
+            session.blocking(move || file.lookup(&wanted)).await
         };
         session.call("deployments.lookup", service.clone(), answer).await
     }

@@ -1,10 +1,16 @@
 //! The subcommands: each turns arguments into one call and one printed result.
 
+mod init;
+mod inspect;
 mod output;
+mod pin;
+mod progress;
 mod run;
+mod sign;
 
-use std::process::ExitCode;
+use std::{io::Write, process::ExitCode};
 
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
 /// The exit code for arguments or a configuration that cannot be used (EX_USAGE of sysexits.h).
@@ -22,6 +28,16 @@ pub struct Arguments {
 enum Command {
     /// Run checks: once, or at their schedules until Ctrl-C.
     Run(run::Run),
+    /// Write down which plugin versions run, or move one of them.
+    Pin(pin::Pin),
+    /// Show what a plugin is, what it asks for and what it was granted.
+    Inspect(inspect::Inspect),
+    /// Write a host.toml with what plugins ask for, to be reviewed.
+    Init(init::Init),
+    /// Make a key to sign plugins with.
+    Keygen(sign::Keygen),
+    /// Sign plugins.
+    Sign(sign::Sign),
 }
 
 impl Arguments {
@@ -29,6 +45,11 @@ impl Arguments {
     pub fn execute(self) -> ExitCode {
         let result = match self.command {
             Command::Run(run) => run.execute(),
+            Command::Pin(pin) => pin.execute(),
+            Command::Inspect(inspect) => inspect.execute(),
+            Command::Init(init) => init.execute(),
+            Command::Keygen(keygen) => keygen.execute(),
+            Command::Sign(sign) => sign.execute(),
         };
         match result {
             Ok(code) => ExitCode::from(code),
@@ -37,5 +58,20 @@ impl Arguments {
                 ExitCode::from(USAGE)
             }
         }
+    }
+}
+
+/// Threads with the stack that deep SQL needs.
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.enable_all().thread_stack_size(crate::STACK).build().context("no threads")
+}
+
+/// Writes to standard output. A reader that went away, as `head` does, is no error of ours.
+fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("standard output"),
+        _ => Ok(()),
     }
 }

@@ -77,7 +77,8 @@ fn footer(runs: &[Run]) -> String {
     }
 }
 
-fn one_line(text: &str) -> String {
+/// Fit for a line of a terminal, whatever it holds.
+pub(super) fn one_line(text: &str) -> String {
     let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     clean.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -1,20 +1,19 @@
 //! `host run`: rounds, once or at their due times.
 
-use std::{
-    collections::HashMap,
-    io::{IsTerminal, Write},
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
 use jiff::{Timestamp, civil::Date};
 use tokio::task::JoinSet;
 
-use super::output::{Format, render};
+use super::{
+    output::{Format, render},
+    progress::Progress,
+};
 use crate::{
     config::{Config, nearest},
+    plugin::{LOCK, Lock},
     round::{Host, Round, When},
     schedule,
 };
@@ -51,6 +50,12 @@ pub(super) struct Run {
     /// The configuration.
     #[arg(long, value_name = "FILE", default_value = "host.toml")]
     config: PathBuf,
+    /// What is pinned; plugins.lock beside the configuration unless it is named.
+    #[arg(long, value_name = "FILE")]
+    lock: Option<PathBuf>,
+    /// Refuse to start when nothing is pinned.
+    #[arg(long)]
+    locked: bool,
     /// How results are written to standard output.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     output: Format,
@@ -63,14 +68,18 @@ impl Run {
             let files: Vec<String> = self.plugins.iter().map(|file| file.display().to_string()).collect();
             bail!("there is no file {}; build the plugins with `cargo xtask plugins`", files.join(", "));
         }
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .thread_stack_size(crate::STACK)
-            .build()
-            .context("no threads")?;
+        let path = self.lock.clone().unwrap_or_else(|| self.config.with_file_name(LOCK));
+        let lock = Lock::read(&path)?;
+        if lock.is_none() {
+            if self.locked || self.lock.is_some() {
+                bail!("there is no {}: nothing is pinned; pin with `host pin plugins/*.wasm`", path.display());
+            }
+            eprintln!("nothing is pinned: there is no {}; `host pin plugins/*.wasm` writes one", path.display());
+        }
+        let runtime = super::runtime()?;
         let code = runtime.block_on(async {
             tokio::select! {
-                code = self.start(config) => code,
+                code = self.start(config, lock.as_ref()) => code,
                 // Runs that are under way are dropped with everything they hold.
                 _ = tokio::signal::ctrl_c(), if self.once => {
                     eprintln!("interrupted");
@@ -83,10 +92,11 @@ impl Run {
         code
     }
 
-    async fn start(&self, config: Config) -> Result<u8> {
-        let progress = Progress::new(&format!("loading {} plugins", self.plugins.len()));
-        let mut host = Host::start(config, &self.plugins).await?;
-        progress.done();
+    async fn start(&self, config: Config, lock: Option<&Lock>) -> Result<u8> {
+        let progress = Progress::new("loading plugins");
+        let step = |done| progress.step(done, self.plugins.len());
+        let mut host = Host::start(config, &self.plugins, lock, step).await?;
+        drop(progress);
         if !self.check.is_empty() {
             for wanted in &self.check {
                 let names: Vec<&str> = host.checks.iter().map(|check| check.name.as_str()).collect();
@@ -109,7 +119,7 @@ impl Run {
         let progress = Progress::new(&format!("running {} checks", all.len()));
         let when = When { at: self.at, date: self.date };
         let round = host.round(&all, Timestamp::now(), when).await?;
-        progress.done();
+        drop(progress);
         self.show(&round)?;
         Ok(round.exit_code())
     }
@@ -122,13 +132,13 @@ impl Run {
         let mut running: HashMap<tokio::task::Id, Vec<usize>> = HashMap::new();
         for check in &host.checks {
             if let Err(reason) = &check.ready {
-                eprintln!("{}: never due: {reason}", check.name);
+                eprintln!("{}: cannot run, and will say so when it is due: {reason}", check.name);
             }
         }
         let mut after = Timestamp::now();
         loop {
             let Some((due, which)) = schedule::next_round(&host.checks, after) else {
-                bail!("no check is ever due: none of {} can run", host.checks.len());
+                bail!("no check is ever due");
             };
             eprintln!("next: {} at {due} ({})", names(&host, &which), wait(due));
             loop {
@@ -178,13 +188,7 @@ impl Run {
                 eprintln!("{}: the message was NOT delivered: {problem}", receipt.channel);
             }
         }
-        let text = render(round, self.output);
-        let mut out = std::io::stdout().lock();
-        // A reader that went away, as `head` does, is no error of ours.
-        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("standard output"),
-            _ => Ok(()),
-        }
+        super::print(&render(round, self.output))
     }
 }
 
@@ -198,24 +202,5 @@ fn wait(due: Timestamp) -> String {
     match due.duration_since(Timestamp::now()).as_secs() {
         seconds @ ..=90 => format!("in {seconds} s"),
         seconds => format!("in {} min", seconds / 60),
-    }
-}
-
-/// A line that says what is going on, on a terminal only, and goes away when it is over.
-struct Progress(bool);
-
-impl Progress {
-    fn new(what: &str) -> Self {
-        let terminal = std::io::stderr().is_terminal();
-        if terminal {
-            eprint!("{what} …");
-        }
-        Self(terminal)
-    }
-
-    fn done(self) {
-        if self.0 {
-            eprint!("\r\x1b[K");
-        }
     }
 }

@@ -9,8 +9,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 use wasmtime::{Engine, component::Component};
+
+use super::digest::Digest;
+use crate::hex::hex;
 
 /// A directory of compiled components that only its user can write, or none, when there is no place for it.
 pub struct Cache(Option<PathBuf>);
@@ -24,7 +27,7 @@ impl Cache {
     }
 
     /// The compiled component of these bytes for this engine.
-    pub(super) fn find(&self, engine: &Engine, digest: &[u8; 32]) -> Option<Component> {
+    pub(super) fn find(&self, engine: &Engine, digest: Digest) -> Option<Component> {
         let path = self.path(engine, digest)?;
         let metadata = fs::symlink_metadata(&path).ok()?;
         if !metadata.is_file() || !ours(&metadata) {
@@ -42,7 +45,7 @@ impl Cache {
     }
 
     /// Keeps a compiled component. Not being able to is no error: the next start compiles again.
-    pub(super) fn keep(&self, engine: &Engine, digest: &[u8; 32], component: &Component) {
+    pub(super) fn keep(&self, engine: &Engine, digest: Digest, component: &Component) {
         let (Some(path), Ok(code)) = (self.path(engine, digest), component.serialize()) else { return };
         let Some(directory) = path.parent() else { return };
         let written = tempfile::NamedTempFile::new_in(directory).and_then(|mut file| {
@@ -54,10 +57,10 @@ impl Cache {
         drop(written);
     }
 
-    fn path(&self, engine: &Engine, digest: &[u8; 32]) -> Option<PathBuf> {
+    fn path(&self, engine: &Engine, digest: Digest) -> Option<PathBuf> {
         let mut hasher = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
-        let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = hex(&digest.0);
         Some(self.0.as_ref()?.join(format!("{digest}-{:016x}.cwasm", hasher.finish())))
     }
 }

@@ -1,9 +1,13 @@
-//! From bytes to something that can run: read once, hash, read the metadata, hold the API version against what the
-//! host offers, compile (or take from the cache), and ask the plugin who it is.
+//! From bytes to something that can run: read once, hash, read the metadata, hold them against the pin and the
+//! trusted keys, compile (or take from the cache), and ask the plugin who it is.
 
 mod cache;
+mod digest;
+mod file;
+mod lock;
 mod metadata;
 mod settings;
+mod signature;
 
 use std::{
     collections::BTreeMap,
@@ -12,34 +16,45 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use sha2::{Digest, Sha256};
+use serde::Serialize;
 use wasmtime::component::Component;
 
 pub use cache::Cache;
-use metadata::Metadata;
+pub use digest::Digest;
+pub use file::File;
+pub use lock::{Lock, Pin};
 pub use settings::check_settings;
+pub use signature::PrivateKey;
 
 use crate::{
     capability::{Backends, Session},
     config::{Budgets, Config, Grants},
     contract::Descriptor,
-    sandbox::{Guest, Sandbox},
+    sandbox::{Guest, Sandboxes},
 };
 
 /// A plugin that is ready to run.
 pub struct Plugin {
-    /// From the component's metadata.
-    pub name: String,
-    /// From the component's metadata.
-    pub version: String,
-    /// SHA-256 of the file, in hexadecimal.
-    pub digest: String,
-    /// The file it came from.
-    pub path: PathBuf,
+    /// The file that it came from.
+    pub file: Origin,
     /// What it says about itself.
     pub descriptor: Descriptor,
     /// What runs.
     pub guest: Guest,
+}
+
+/// A plugin's file, without its bytes.
+#[derive(Debug, Clone, Serialize)]
+pub struct Origin {
+    /// The plugin's name.
+    pub name: String,
+    /// The plugin's version.
+    pub version: String,
+    /// Of the file.
+    pub digest: Digest,
+    /// Where it was read.
+    #[serde(skip)]
+    pub path: PathBuf,
 }
 
 /// A file that gave no plugin.
@@ -60,121 +75,158 @@ pub struct Loaded {
     pub unusable: Vec<Unusable>,
 }
 
-/// Loads files side by side. One that gives no plugin stops none of the others.
-pub async fn load(paths: &[PathBuf], sandbox: &Arc<Sandbox>, config: &Config) -> Loaded {
-    let cache = Arc::new(Cache::open());
-    let tasks: Vec<_> = paths
-        .iter()
-        .map(|path| {
-            let (path, sandbox, cache) = (path.clone(), sandbox.clone(), cache.clone());
-            let budgets = config.budgets.clone();
-            tokio::spawn(async move { one(path, sandbox, cache, budgets).await })
+/// Reads files side by side: in their order, each plugin's file or why there is none.
+pub async fn read(paths: &[PathBuf]) -> Vec<Result<File, Unusable>> {
+    let reading = paths.iter().map(|path| {
+        let path = path.clone();
+        tokio::task::spawn_blocking(move || {
+            File::read(&path).map_err(|(name, error)| Unusable { name, reason: format!("{error:#}") })
         })
-        .collect();
+    });
+    let read = futures_util::future::join_all(reading).await;
+    read.into_iter()
+        .zip(paths)
+        .map(|(read, path)| {
+            read.unwrap_or_else(|error| {
+                Err(Unusable { name: path.display().to_string(), reason: format!("{}: {error}", path.display()) })
+            })
+        })
+        .collect()
+}
+
+/// Loads files side by side. One that gives no plugin stops none of the others. With a lock, only what is pinned runs;
+/// `step` is called when a plugin is ready or is not.
+pub async fn load(
+    paths: &[PathBuf],
+    lock: Option<&Lock>,
+    sandboxes: &Arc<Sandboxes>,
+    config: &Config,
+    step: impl Fn(usize),
+) -> Loaded {
     let mut loaded = Loaded::default();
-    let mut named: BTreeMap<String, Vec<Plugin>> = BTreeMap::new();
-    for (task, path) in tasks.into_iter().zip(paths) {
-        match task.await {
-            Ok(Ok(plugin)) => named.entry(plugin.name.clone()).or_default().push(plugin),
-            Ok(Err(unusable)) => loaded.unusable.push(unusable),
-            Err(error) => {
-                loaded.unusable.push(Unusable { name: stem(path), reason: format!("{}: {error}", path.display()) });
-            }
+    let mut named: BTreeMap<String, Vec<File>> = BTreeMap::new();
+    for file in read(paths).await {
+        match file {
+            Ok(file) => named.entry(file.name.clone()).or_default().push(file),
+            Err(unusable) => loaded.unusable.push(unusable),
         }
     }
-    for (name, mut plugins) in named {
-        match (plugins.pop(), plugins.is_empty()) {
-            (Some(plugin), true) => drop(loaded.plugins.insert(name, Arc::new(plugin))),
-            (last, _) => {
-                let files: Vec<String> =
-                    plugins.iter().chain(&last).map(|plugin| plugin.path.display().to_string()).collect();
-                let reason = format!(
-                    "{} plugins are named {name}: {}; name only one of the files",
-                    files.len(),
-                    files.join(", ")
-                );
-                loaded.unusable.push(Unusable { name, reason });
+    let cache = Arc::new(Cache::open());
+    let mut tasks = Vec::new();
+    for (name, files) in named {
+        let chosen = choose(&name, files, lock).and_then(|file| {
+            if !config.trust.keys.is_empty() {
+                signature::verify(&file, &config.trust.keys)?;
             }
+            Ok(file)
+        });
+        match chosen {
+            Ok(file) => {
+                let (sandboxes, cache, budgets) = (sandboxes.clone(), cache.clone(), config.budgets(&name));
+                tasks.push((name, tokio::spawn(async move { one(file, &sandboxes, cache, &budgets).await })));
+            }
+            Err(error) => loaded.unusable.push(Unusable { name, reason: format!("{error:#}") }),
         }
+    }
+    for (done, (name, task)) in tasks.into_iter().enumerate() {
+        match task.await.unwrap_or_else(|error| Err(error.into())) {
+            Ok(plugin) => drop(loaded.plugins.insert(name, Arc::new(plugin))),
+            Err(error) => loaded.unusable.push(Unusable { name, reason: format!("{error:#}") }),
+        }
+        step(done + 1);
     }
     loaded
 }
 
-async fn one(path: PathBuf, sandbox: Arc<Sandbox>, cache: Arc<Cache>, budgets: Budgets) -> Result<Plugin, Unusable> {
-    let mut name = stem(&path);
-    let result = async {
-        let bytes = tokio::fs::read(&path).await.context("cannot be read")?;
-        let metadata = Metadata::read(&bytes)?;
-        name = metadata.name.clone().unwrap_or(name.clone());
-        metadata.check_api()?;
-        let digest: [u8; 32] = Sha256::digest(&bytes).into();
-        let compiling = sandbox.clone();
-        let component = tokio::task::spawn_blocking(move || compile(compiling.engine(), &cache, &digest, &bytes))
-            .await
-            .context("the compiler stopped")??;
-        ready(&path, metadata, digest, component, &sandbox, &budgets).await
+/// Of the files with one name the one that is pinned; without a lock the only one.
+fn choose(name: &str, mut files: Vec<File>, lock: Option<&Lock>) -> Result<File> {
+    let listed =
+        |files: &[File]| files.iter().map(|file| file.path.display().to_string()).collect::<Vec<_>>().join(", ");
+    let Some(lock) = lock else {
+        return match (files.pop(), files.is_empty()) {
+            (Some(file), true) => Ok(file),
+            (last, _) => {
+                files.extend(last);
+                bail!(
+                    "{} plugins are named {name}: {}; name only one of the files, or pin one with `host pin`",
+                    files.len(),
+                    listed(&files)
+                )
+            }
+        };
+    };
+    let place = lock.path().display();
+    let accept = |file: &File| {
+        let elsewhere = if lock.path() == Path::new(LOCK) { String::new() } else { format!("--lock {place} ") };
+        format!("accept it with `host pin {elsewhere}{name}@{} {}`", file.version, file.path.display())
+    };
+    let found = |file: &File| format!("{} {}", file.version, file.digest);
+    let Some(pin) = lock.pin(name) else {
+        let Some(file) = files.first() else { bail!("there is no file with it") };
+        bail!("{name} {} is not pinned in {place}; {}", found(file), accept(file));
+    };
+    if let Some(pinned) = files.iter().position(|file| file.digest == pin.digest && file.version == pin.version) {
+        return Ok(files.swap_remove(pinned));
     }
-    .await;
-    result.map_err(|error: anyhow::Error| Unusable { name, reason: format!("{}: {error:#}", path.display()) })
+    let others = files.iter().map(|file| format!("{} is {}", file.path.display(), found(file)));
+    let others = others.collect::<Vec<_>>().join(", ");
+    let accept = files.first().map(accept).unwrap_or_default();
+    bail!("{name} is pinned to {} {} in {place}, but {others}; {accept}", pin.version, pin.digest)
 }
 
-fn compile(engine: &wasmtime::Engine, cache: &Cache, digest: &[u8; 32], bytes: &[u8]) -> Result<Component> {
-    if let Some(component) = cache.find(engine, digest) {
+/// The lock file's usual name.
+pub const LOCK: &str = "plugins.lock";
+
+/// Compiles one file and asks it who it is.
+pub async fn one(file: File, sandboxes: &Sandboxes, cache: Arc<Cache>, budgets: &Budgets) -> Result<Plugin> {
+    let place = file.path.display().to_string();
+    let ready = async {
+        let sandbox = sandboxes.of(budgets)?;
+        let engine = sandbox.engine().clone();
+        let origin = Origin {
+            name: file.name.clone(),
+            version: file.version.to_string(),
+            digest: file.digest,
+            path: file.path.clone(),
+        };
+        let component = tokio::task::spawn_blocking(move || compile(&engine, &cache, &file))
+            .await
+            .context("the compiler stopped")??;
+        let guest = sandbox.link(&component).context("does not fit the contract")?;
+        ready(origin, guest, budgets).await
+    };
+    ready.await.context(place)
+}
+
+fn compile(engine: &wasmtime::Engine, cache: &Cache, file: &File) -> Result<Component> {
+    if let Some(component) = cache.find(engine, file.digest) {
         return Ok(component);
     }
-    let component = Component::from_binary(engine, bytes)
+    let component = Component::from_binary(engine, &file.bytes)
         .map_err(anyhow::Error::from)
         .context("is no valid WebAssembly component")?;
-    cache.keep(engine, digest, &component);
+    cache.keep(engine, file.digest, &component);
     Ok(component)
 }
 
-async fn ready(
-    path: &Path,
-    metadata: Metadata,
-    digest: [u8; 32],
-    component: Component,
-    sandbox: &Sandbox,
-    budgets: &Budgets,
-) -> Result<Plugin> {
-    let guest = sandbox.link(&component).context("does not fit the contract")?;
+async fn ready(file: Origin, guest: Guest, budgets: &Budgets) -> Result<Plugin> {
     // It may ask for nothing while it says who it is.
     let session = Session::new("", Grants::default(), budgets.clone(), Arc::new(Backends::default()));
     let described = guest.describe(Arc::new(session), budgets).await;
     let descriptor = described.result.map_err(|stopped| {
-        let log = described.log.trim();
-        match log.is_empty() {
-            true => anyhow::anyhow!("describe {stopped}"),
-            false => anyhow::anyhow!("describe {stopped}; its log says: {log}"),
+        let stopped = stopped.explained(&file.name);
+        match described.log.trim() {
+            "" => anyhow::anyhow!("describe {stopped}"),
+            log => anyhow::anyhow!("describe {stopped}; its log says: {log}"),
         }
     })?;
     for (what, described, found) in
-        [("name", &descriptor.name, &metadata.name), ("version", &descriptor.version, &metadata.version)]
+        [("name", &descriptor.name, &file.name), ("version", &descriptor.version, &file.version)]
     {
-        if let Some(found) = found.as_ref().filter(|found| *found != described) {
+        if described != found {
             bail!("describes itself with the {what} {described}, but its metadata says {found}; build it again");
         }
     }
-    if !is_plugin_name(&descriptor.name) {
-        bail!("`{}` is no plugin name: use lower-case letters, digits and -", descriptor.name.escape_debug());
-    }
-    semver::Version::parse(&descriptor.version)
-        .with_context(|| format!("`{}` is no version; write it like 1.2.0", descriptor.version.escape_debug()))?;
     check_settings(&descriptor.settings, &serde_json::json!({}))?;
-    Ok(Plugin {
-        name: descriptor.name.clone(),
-        version: descriptor.version.clone(),
-        digest: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
-        path: path.to_owned(),
-        descriptor,
-        guest,
-    })
-}
-
-fn is_plugin_name(name: &str) -> bool {
-    (1..=64).contains(&name.len()) && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
-}
-
-fn stem(path: &Path) -> String {
-    path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+    Ok(Plugin { file, descriptor, guest })
 }

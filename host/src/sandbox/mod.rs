@@ -1,107 +1,72 @@
-//! The sandbox: one engine, one linker, and a fresh store for each run that holds all that the run can reach.
+//! The sandbox: an engine, a linker, and a fresh store for each run that holds all that the run can reach.
 
+mod engine;
+mod limits;
 mod state;
+mod stopped;
 mod wasi;
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
 };
 
-use anyhow::{Context, Result};
+use anyhow::Result;
+use futures_util::future::BoxFuture;
+use tokio::sync::Semaphore;
 use wasmtime::{
-    Config, Engine, Store,
+    Engine, PoolConcurrencyLimitError, Store, Trap, UpdateDeadline,
     component::{Component, HasSelf, InstancePre, Linker},
 };
 
-use state::Limits;
 pub use state::RunState;
+pub use stopped::Stopped;
 
 use crate::{
     capability::Session,
-    config::Budgets,
+    config::{Budgets, Config, Count, Time},
     contract::{self, Check, CheckPre, Descriptor, Report, Request},
+    lanes,
 };
+use engine::Clock;
+use wasi::{Log, Seed};
 
-/// How often a running guest is interrupted to see whether its time is up. Guests give way to others at the same beat.
-const TICK: Duration = Duration::from_millis(5);
-/// A guest's stack. What a Rust guest gets from its linker is 1 MiB of linear memory; this is the machine's own beside it.
-const STACK: usize = 1 << 20;
 /// `describe` makes no host call and takes microseconds.
-const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
+const DESCRIBE_TIMEOUT: Time = Time(std::time::Duration::from_secs(5));
 
-/// The engine, with everything that a plugin may import.
+/// An engine, with everything that a plugin may import, and room for a number of runs at once.
 pub struct Sandbox {
     engine: Engine,
     linker: Linker<RunState>,
-    ticking: Arc<AtomicBool>,
+    room: Arc<Semaphore>,
+    _clock: Clock,
 }
 
-/// Why a run gave no report.
-#[derive(Debug, thiserror::Error)]
-pub enum Stopped {
-    /// The wall-clock budget is used up.
-    #[error("timed out after {}", seconds(.0))]
-    Timeout(Duration),
-    /// The memory budget is used up.
-    #[error("needs more memory than {} MiB", .0 >> 20)]
-    Memory(usize),
-    /// The guest gave up: a panic, an unreachable, a call that the contract forbids.
-    #[error("trapped: {0}")]
-    Trap(String),
-    /// The guest said so itself.
-    #[error("{0}")]
-    Failure(String),
+/// A component that is ready to run.
+#[derive(Clone)]
+pub struct Guest {
+    pre: CheckPre<RunState>,
+    room: Arc<Semaphore>,
 }
 
-impl Stopped {
-    /// With the key of host.toml that would have allowed more.
-    pub fn explained(&self, plugin: &str) -> String {
-        match self {
-            Self::Timeout(_) => {
-                format!("{self}; raise budgets.timeout, or grants.{plugin}.budgets.timeout, in host.toml")
-            }
-            Self::Memory(_) => format!("{self}; raise budgets.memory, or grants.{plugin}.budgets.memory, in host.toml"),
-            Self::Trap(_) | Self::Failure(_) => self.to_string(),
-        }
-    }
-}
-
-fn seconds(duration: &Duration) -> String {
-    format!("{} s", duration.as_secs_f64())
+/// A run that ended, with what the guest wrote to its output.
+pub struct Ended<T> {
+    /// What came of it.
+    pub result: Result<T, Stopped>,
+    /// What it wrote.
+    pub log: String,
 }
 
 impl Sandbox {
-    /// Starts the engine and its clock.
-    pub fn new() -> Result<Self> {
-        let mut config = Config::new();
-        config
-            .wasm_component_model_async(true)
-            .epoch_interruption(true)
-            .max_wasm_stack(STACK)
-            .async_stack_size(2 * STACK)
-            .wasm_backtrace_max_frames(None);
-        let engine = Engine::new(&config).map_err(anyhow::Error::from).context("the engine cannot start")?;
-
+    /// Starts an engine and its clock. `largest` are the budgets of the plugin that needs most: the sandbox has room for
+    /// that, and the stack that guests have is its.
+    pub fn new(largest: &Budgets) -> Result<Self> {
+        let engine = engine::new(largest)?;
         let mut linker = Linker::new(&engine);
         wasi::add_to_linker(&mut linker)?;
         Check::add_to_linker::<RunState, HasSelf<RunState>>(&mut linker, |state| state).map_err(anyhow::Error::from)?;
-
-        let ticking = Arc::new(AtomicBool::new(true));
-        let (clock, running) = (engine.weak(), ticking.clone());
-        std::thread::Builder::new().name("epochs".to_owned()).spawn(move || {
-            while running.load(Ordering::Relaxed) {
-                std::thread::sleep(TICK);
-                match clock.upgrade() {
-                    Some(engine) => engine.increment_epoch(),
-                    None => break,
-                }
-            }
-        })?;
-        Ok(Self { engine, linker, ticking })
+        let clock = Clock::start(&engine)?;
+        Ok(Self { engine, linker, room: Arc::new(Semaphore::new(engine::RUNS as usize)), _clock: clock })
     }
 
     /// The engine, to compile for.
@@ -113,48 +78,58 @@ impl Sandbox {
     pub fn link(&self, component: &Component) -> Result<Guest> {
         let instance: InstancePre<RunState> = self.linker.instantiate_pre(component).map_err(anyhow::Error::from)?;
         let pre = CheckPre::new(instance).map_err(anyhow::Error::from)?;
-        Ok(Guest { pre })
+        Ok(Guest { pre, room: self.room.clone() })
     }
 }
 
-impl Drop for Sandbox {
-    fn drop(&mut self) {
-        self.ticking.store(false, Ordering::Relaxed);
+/// The sandboxes of a host: how much stack guests have belongs to the engine, so plugins that differ in it have one each.
+pub struct Sandboxes {
+    /// Table elements of the plugin that may have most.
+    table_elements: Count,
+    by_stack: Mutex<BTreeMap<usize, Arc<Sandbox>>>,
+}
+
+impl Sandboxes {
+    /// With room for every plugin of host.toml.
+    pub fn new(config: &Config) -> Self {
+        let own = config.grants.keys().map(|plugin| config.budgets(plugin).table_elements);
+        let table_elements = own.fold(config.budgets.table_elements, Ord::max);
+        Self { table_elements, by_stack: Mutex::default() }
     }
-}
 
-/// A component that is ready to run.
-#[derive(Clone)]
-pub struct Guest {
-    pre: CheckPre<RunState>,
-}
-
-/// A run that ended, with what the guest wrote to its output.
-pub struct Ended<T> {
-    /// What came of it.
-    pub result: Result<T, Stopped>,
-    /// What it wrote.
-    pub log: String,
+    /// The sandbox for a plugin with these budgets; started when it is first asked for.
+    pub fn of(&self, budgets: &Budgets) -> Result<Arc<Sandbox>> {
+        let mut by_stack = self.by_stack.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sandbox) = by_stack.get(&budgets.stack.0) {
+            return Ok(sandbox.clone());
+        }
+        let largest = Budgets { table_elements: self.table_elements, ..budgets.clone() };
+        let sandbox = Arc::new(Sandbox::new(&largest)?);
+        by_stack.insert(budgets.stack.0, sandbox.clone());
+        Ok(sandbox)
+    }
 }
 
 impl Guest {
     /// Asks the plugin who it is; it can reach nothing while it answers.
     pub async fn describe(&self, session: Arc<Session>, budgets: &Budgets) -> Ended<Descriptor> {
-        let budgets = Budgets { timeout: budgets.timeout.min(DESCRIBE_TIMEOUT), ..budgets.clone() };
-        self.enter(session, &budgets, 0, async |store, guest| guest.pipeline_check_plugin().call_describe(store).await)
-            .await
+        let timeout = Time(budgets.timeout.0.min(DESCRIBE_TIMEOUT.0));
+        let budgets = Budgets { timeout, ..budgets.clone() };
+        self.enter(session, &budgets, Seed::new("", 0), |store, guest| {
+            Box::pin(async move { guest.pipeline_check_plugin().call_describe(store).await })
+        })
+        .await
     }
 
     /// Runs the plugin once in a store of its own, which is dropped whole when the run is over.
     pub async fn run(&self, session: Arc<Session>, budgets: &Budgets, request: Request) -> Ended<Report> {
-        let due = request.due;
+        let seed = Seed::new(&request.check, request.due);
         let ended = self
-            .enter(session, budgets, due, async move |store, guest| {
-                store
-                    .run_concurrent(async move |accessor| {
-                        guest.pipeline_check_plugin().call_run(accessor, request).await
-                    })
-                    .await?
+            .enter(session, budgets, seed, |store, guest| {
+                Box::pin(async move {
+                    let run = async |accessor: &_| guest.pipeline_check_plugin().call_run(accessor, request).await;
+                    store.run_concurrent(run).await?
+                })
             })
             .await;
         let result = ended.result.and_then(|answer| {
@@ -169,39 +144,86 @@ impl Guest {
         Ended { result, log: ended.log }
     }
 
-    async fn enter<T>(
+    async fn enter<T: Send + 'static>(
         &self,
         session: Arc<Session>,
         budgets: &Budgets,
-        due: i64,
-        body: impl AsyncFnOnce(&mut Store<RunState>, Check) -> wasmtime::Result<T>,
+        seed: Seed,
+        body: impl for<'s> FnOnce(&'s mut Store<RunState>, Check) -> BoxFuture<'s, wasmtime::Result<T>> + Send + 'static,
     ) -> Ended<T> {
-        let (state, log) = RunState::new(session.clone(), Limits::new(budgets.memory), due);
-        let mut store = Store::new(self.pre.engine(), state);
-        store.limiter(|state| state.limits());
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_async_yield_and_update(1);
-
-        let ended = tokio::time::timeout(budgets.timeout, async {
-            let guest = self.pre.instantiate_async(&mut store).await?;
-            body(&mut store, guest).await
-        })
-        .await;
-        session.end();
-        let result = match ended {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(_)) if store.data().memory_refused() => Err(Stopped::Memory(budgets.memory)),
-            Ok(Err(error)) => Err(Stopped::Trap(reason(&error))),
-            Err(_) => Err(Stopped::Timeout(budgets.timeout)),
+        let log = Log::new(budgets.log_bytes.0);
+        let effort = session.effort().clone();
+        let state = RunState::new(session.clone(), budgets, seed, &log);
+        let (pre, own) = (self.pre.clone(), budgets.clone());
+        // Closed never; were it, the run would go ahead.
+        let room = self.room.clone().acquire_owned().await;
+        let guest = async move {
+            let mut store = store(&pre, state, &own);
+            let ended = match pre.instantiate_async(&mut store).await {
+                Ok(guest) => body(&mut store, guest).await.map_err(|error| stopped(&error, &store, &own)),
+                Err(error) => Err(misfit(&error).unwrap_or_else(|| stopped(&error, &store, &own))),
+            };
+            drop((store, room));
+            ended
         };
-        drop(store);
+        let ended = tokio::time::timeout(budgets.timeout.0, lanes::guest(&effort, guest)).await;
+        session.end();
+        let result = ended.unwrap_or_else(|_| Err(Stopped::budget("timeout", budgets)));
         Ended { result, log: log.text() }
     }
 }
 
+fn store(pre: &CheckPre<RunState>, state: RunState, budgets: &Budgets) -> Store<RunState> {
+    let cpu = budgets.cpu.0;
+    let mut store = Store::new(pre.engine(), state);
+    store.limiter(|state| state.limits());
+    store.set_hostcall_fuel(budgets.transfer_bytes.0);
+    // At each beat of the clock the guest gives way to others, or is stopped.
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(move |store| match store.data().session().effort().guest_now() > cpu {
+        true => Err(wasmtime::Error::new(Overworked)),
+        false => Ok(UpdateDeadline::Yield(1)),
+    });
+    store
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the CPU time is used up")]
+struct Overworked;
+
+fn stopped(error: &wasmtime::Error, store: &Store<RunState>, budgets: &Budgets) -> Stopped {
+    let budget = |budget| Stopped::budget(budget, budgets);
+    if error.is::<Overworked>() {
+        return budget("cpu");
+    }
+    if store.data().log().is_full() {
+        return budget("log_bytes");
+    }
+    if matches!(error.downcast_ref::<Trap>(), Some(Trap::StackOverflow)) {
+        return budget("stack");
+    }
+    // The guest was told no, and could not live with that.
+    if let Some(exceeded) = store.data().exceeded() {
+        return budget(exceeded);
+    }
+    // wasmtime keeps this error's type to itself.
+    let text = reason(error);
+    match text.contains("fuel allocated for hostcalls") {
+        true => budget("transfer_bytes"),
+        false => Stopped::Trap(text),
+    }
+}
+
+/// An instance that the pool has no room for.
+fn misfit(error: &wasmtime::Error) -> Option<Stopped> {
+    let text = format!("{error:#}");
+    let full = error.is::<PoolConcurrencyLimitError>();
+    (full || text.contains("exceeds the limit")).then_some(Stopped::Misfit(text))
+}
+
 /// What went wrong, without the frames of the guest's stack.
 fn reason(error: &wasmtime::Error) -> String {
-    match error.downcast_ref::<wasmtime::Trap>() {
+    match error.downcast_ref::<Trap>() {
         Some(trap) => trap.to_string().trim_start_matches("wasm trap: ").to_owned(),
         None => format!("{error:#}"),
     }

@@ -5,8 +5,11 @@ use std::sync::Arc;
 use wasmtime::{ResourceLimiter, component::ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-use super::wasi::{self, Log};
-use crate::{capability::Session, contract::types};
+use super::{
+    limits::Limits,
+    wasi::{self, Log, Seed},
+};
+use crate::{capability::Session, config::Budgets, contract::types};
 
 /// Handles of WASI that a run may hold at once; a check needs two, for its output.
 const RESOURCES: usize = 1000;
@@ -16,17 +19,16 @@ pub struct RunState {
     session: Arc<Session>,
     wasi: WasiCtx,
     resources: ResourceTable,
+    log: Log,
     limits: Limits,
 }
 
 impl RunState {
-    /// For a run whose clock stands at `due`, in seconds since the Unix epoch.
-    pub(super) fn new(session: Arc<Session>, limits: Limits, due: i64) -> (Self, Log) {
-        let log = Log::default();
-        let wasi = wasi::context(due, &log);
+    /// For one run.
+    pub(super) fn new(session: Arc<Session>, budgets: &Budgets, seed: Seed, log: &Log) -> Self {
         let mut resources = ResourceTable::new();
         resources.set_max_capacity(RESOURCES);
-        (Self { session, wasi, resources, limits }, log)
+        Self { session, wasi: wasi::context(&seed, log), resources, log: log.clone(), limits: Limits::new(budgets) }
     }
 
     /// What the run may reach.
@@ -38,8 +40,14 @@ impl RunState {
         &mut self.limits
     }
 
-    pub(super) fn memory_refused(&self) -> bool {
-        self.limits.refused
+    /// What the run writes.
+    pub(super) fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// The budget of memory or tables that was asked too much of.
+    pub(super) fn exceeded(&self) -> Option<&'static str> {
+        self.limits.exceeded
     }
 }
 
@@ -54,36 +62,5 @@ impl std::fmt::Debug for RunState {
 impl WasiView for RunState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.resources }
-    }
-}
-
-/// The memory of one run, over all its linear memories.
-pub(super) struct Limits {
-    memory: usize,
-    used: usize,
-    refused: bool,
-}
-
-impl Limits {
-    /// `memory` in bytes.
-    pub(super) fn new(memory: usize) -> Self {
-        Self { memory, used: 0, refused: false }
-    }
-}
-
-impl ResourceLimiter for Limits {
-    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        let grown = self.used.saturating_sub(current).saturating_add(desired);
-        if grown > self.memory {
-            self.refused = true;
-            return Ok(false);
-        }
-        self.used = grown;
-        Ok(true)
-    }
-
-    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        // A function reference takes 8 bytes; tables this size belong to no check.
-        Ok(desired <= 100_000)
     }
 }

@@ -1,50 +1,235 @@
-//! A WASI that grants nothing: no files, sockets, environment or arguments. Clocks stand at the run's due time,
-//! randomness is the same for the same due time, and what is written to stdout and stderr is the run's log.
+//! A WASI that grants nothing: no files, sockets, names, environment or arguments. Who asks for one gets WASI's own
+//! error, and the run's log says so. Clocks stand at the run's due time, randomness is the same for the same run, and what
+//! is written to stdout and stderr is the run's log.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use anyhow::Result;
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
-use wasmtime::component::Linker;
-use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, WasiCtx, p2::pipe::MemoryOutputPipe};
+use wasmtime::component::{HasSelf, Linker, Resource};
+use wasmtime_wasi::{
+    Deterministic, HostMonotonicClock, HostWallClock, WasiCtx,
+    cli::{IsTerminal, StdoutStream},
+    p2::{
+        OutputStream, Pollable, SocketError, SocketResult, StreamError,
+        bindings::{
+            cli::environment,
+            filesystem::{preopens, types::Descriptor},
+            sockets::{
+                instance_network,
+                network::{self, ErrorCode, IpAddressFamily, Network},
+                tcp::TcpSocket,
+                tcp_create_socket,
+                udp::UdpSocket,
+                udp_create_socket,
+            },
+        },
+    },
+    sockets::WasiSocketsView,
+};
 
 use super::RunState;
 
-/// The most that is kept of what a run writes, in bytes; a guest that writes more is stopped.
-const LOG_BYTES: usize = 64 << 10;
+/// What makes one run different from others, and the same as itself at any later time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seed {
+    /// The run's clock, in seconds since the Unix epoch.
+    pub(super) due: i64,
+    /// Where its randomness starts.
+    random: [u8; 32],
+}
 
-/// What one run wrote.
-#[derive(Clone)]
-pub(super) struct Log(MemoryOutputPipe);
-
-impl Default for Log {
-    fn default() -> Self {
-        Self(MemoryOutputPipe::new(LOG_BYTES))
+impl Seed {
+    pub(super) fn new(check: &str, due: i64) -> Self {
+        let random = Sha256::new().chain_update(check).chain_update([0]).chain_update(due.to_le_bytes());
+        Self { due, random: random.finalize().into() }
     }
+}
+
+/// What one run wrote, and what it tried that no plugin may.
+#[derive(Clone)]
+pub(super) struct Log(Arc<Mutex<Written>>);
+
+struct Written {
+    bytes: Vec<u8>,
+    /// In bytes.
+    most: usize,
+    /// Whether it was asked to take more.
+    full: bool,
+    tried: Vec<&'static str>,
 }
 
 impl Log {
-    /// What is no UTF-8 is replaced.
+    /// For at most so many bytes; a guest that writes more is stopped.
+    pub(super) fn new(most: usize) -> Self {
+        Self(Arc::new(Mutex::new(Written { bytes: Vec::new(), most, full: false, tried: Vec::new() })))
+    }
+
+    /// What is no UTF-8 is replaced. What the run tried comes last.
     pub(super) fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.contents()).into_owned()
+        let written = self.written();
+        let mut text = String::from_utf8_lossy(&written.bytes).into_owned();
+        for tried in &written.tried {
+            if !text.is_empty() && !text.ends_with('\n') {
+                text.push('\n');
+            }
+            text += &format!("host: it tried {tried}, which no plugin may\n");
+        }
+        text
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.written().full
+    }
+
+    fn tried(&self, what: &'static str) {
+        let mut written = self.written();
+        if !written.tried.contains(&what) {
+            written.tried.push(what);
+        }
+    }
+
+    fn written(&self) -> MutexGuard<'_, Written> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-pub(super) fn add_to_linker(linker: &mut Linker<RunState>) -> Result<()> {
-    wasmtime_wasi::p2::add_to_linker_async(linker).map_err(anyhow::Error::from)
+impl IsTerminal for Log {
+    fn is_terminal(&self) -> bool {
+        false
+    }
 }
 
-pub(super) fn context(due: i64, log: &Log) -> WasiCtx {
-    let clock = Clock(Duration::from_secs(due.max(0).unsigned_abs()));
-    let seed = Sha256::digest(due.to_le_bytes()).to_vec();
+impl StdoutStream for Log {
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+
+    fn async_stream(&self) -> Box<dyn tokio::io::AsyncWrite + Send + Sync> {
+        // Only WASI 0.3 asks for it, which no plugin imports.
+        Box::new(tokio::io::sink())
+    }
+}
+
+impl OutputStream for Log {
+    fn write(&mut self, bytes: Bytes) -> Result<(), StreamError> {
+        let mut written = self.written();
+        if bytes.len() > written.most.saturating_sub(written.bytes.len()) {
+            written.full = true;
+            return Err(StreamError::Trap(wasmtime::Error::msg("the log is full")));
+        }
+        written.bytes.extend_from_slice(&bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), StreamError> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> Result<usize, StreamError> {
+        // Always a little, so that it is the write that is too much.
+        let written = self.written();
+        Ok(written.most.saturating_sub(written.bytes.len()).max(1))
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Log {
+    async fn ready(&mut self) {}
+}
+
+pub(super) fn add_to_linker(linker: &mut Linker<RunState>) -> Result<()> {
+    let add = |linker: &mut Linker<RunState>| {
+        wasmtime_wasi::p2::add_to_linker_async(linker)?;
+        linker.allow_shadowing(true);
+        preopens::add_to_linker::<_, HasSelf<RunState>>(linker, |state| state)?;
+        environment::add_to_linker::<_, HasSelf<RunState>>(linker, |state| state)?;
+        tcp_create_socket::add_to_linker::<_, HasSelf<RunState>>(linker, |state| state)?;
+        udp_create_socket::add_to_linker::<_, HasSelf<RunState>>(linker, |state| state)?;
+        instance_network::add_to_linker::<_, HasSelf<RunState>>(linker, |state| state)?;
+        linker.allow_shadowing(false);
+        Ok(())
+    };
+    add(linker).map_err(|error: wasmtime::Error| anyhow::Error::from(error))
+}
+
+impl preopens::Host for RunState {
+    fn get_directories(&mut self) -> wasmtime::Result<Vec<(Resource<Descriptor>, String)>> {
+        self.log().tried("to open a file");
+        Ok(Vec::new())
+    }
+}
+
+impl environment::Host for RunState {
+    fn get_environment(&mut self) -> wasmtime::Result<Vec<(String, String)>> {
+        self.log().tried("to read the environment");
+        Ok(Vec::new())
+    }
+
+    fn get_arguments(&mut self) -> wasmtime::Result<Vec<String>> {
+        self.log().tried("to read arguments");
+        Ok(Vec::new())
+    }
+
+    fn initial_cwd(&mut self) -> wasmtime::Result<Option<String>> {
+        Ok(None)
+    }
+}
+
+impl tcp_create_socket::Host for RunState {
+    fn create_tcp_socket(&mut self, _: IpAddressFamily) -> SocketResult<Resource<TcpSocket>> {
+        self.log().tried("to open a TCP socket");
+        Err(ErrorCode::AccessDenied.into())
+    }
+}
+
+impl udp_create_socket::Host for RunState {
+    async fn create_udp_socket(&mut self, _: IpAddressFamily) -> SocketResult<Resource<UdpSocket>> {
+        self.log().tried("to open a UDP socket");
+        Err(ErrorCode::AccessDenied.into())
+    }
+}
+
+/// What the interfaces above need for their errors.
+impl network::Host for RunState {
+    fn convert_error_code(&mut self, error: SocketError) -> wasmtime::Result<ErrorCode> {
+        error.downcast()
+    }
+
+    fn network_error_code(&mut self, error: Resource<wasmtime::Error>) -> wasmtime::Result<Option<ErrorCode>> {
+        self.sockets().network_error_code(error)
+    }
+}
+
+impl network::HostNetwork for RunState {
+    fn drop(&mut self, network: Resource<Network>) -> wasmtime::Result<()> {
+        network::HostNetwork::drop(&mut self.sockets(), network)
+    }
+}
+
+/// Names are looked up through it, and refused there.
+impl instance_network::Host for RunState {
+    fn instance_network(&mut self) -> wasmtime::Result<Resource<Network>> {
+        self.log().tried("to use the network");
+        self.sockets().instance_network()
+    }
+}
+
+pub(super) fn context(seed: &Seed, log: &Log) -> WasiCtx {
+    let clock = Clock(Duration::from_secs(seed.due.max(0).unsigned_abs()));
+    let random = || Deterministic::new(seed.random.to_vec());
     WasiCtx::builder()
-        .stdout(log.0.clone())
-        .stderr(log.0.clone())
+        .stdout(log.clone())
+        .stderr(log.clone())
         .wall_clock(clock)
         .monotonic_clock(clock)
-        .secure_random(Deterministic::new(seed.clone()))
-        .insecure_random(Deterministic::new(seed))
-        .insecure_random_seed(u128::from(due.unsigned_abs()))
+        .secure_random(random())
+        .insecure_random(random())
+        .insecure_random_seed(u128::from(seed.due.unsigned_abs()))
         .allow_ip_name_lookup(false)
         .allow_tcp(false)
         .allow_udp(false)

@@ -137,8 +137,11 @@ fn memory() {
         sample.command().args(["run"]).args(shipped().unwrap()).stderr(std::process::Stdio::piped()).spawn().unwrap();
     // It says when its next round is, and is loaded then.
     let mut line = String::new();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(host.stderr.as_mut().unwrap()), &mut line).unwrap();
-    assert!(line.starts_with("next: "), "{line}");
+    let mut err = std::io::BufReader::new(host.stderr.as_mut().unwrap());
+    while !line.starts_with("next: ") {
+        line.clear();
+        assert!(std::io::BufRead::read_line(&mut err, &mut line).unwrap() > 0, "it ended");
+    }
     let status = std::fs::read_to_string(PathBuf::from(format!("/proc/{}/status", host.id()))).unwrap();
     host.kill().unwrap();
     host.wait().unwrap();

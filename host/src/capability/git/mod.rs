@@ -25,11 +25,12 @@ use crate::{
 /// What a drift check asks: for each set of paths the newest commit, and what came since `base`. For benchmarks.
 pub async fn lookups(path: &std::path::Path, base: &str, services: &[Vec<String>]) -> Result<u32, Error> {
     let repository = Repository::new("benchmark", path.to_owned(), "main");
+    let run = std::sync::Arc::default();
     let lookups = services.iter().flat_map(|paths| {
         let base = Base::Commit(base.to_owned());
         [Lookup::Latest { paths: paths.clone() }, Lookup::Changes { base, paths: paths.clone(), limit: u32::MAX }]
     });
-    let answers = futures_util::future::try_join_all(lookups.map(|lookup| repository.ask(lookup))).await?;
+    let answers = futures_util::future::try_join_all(lookups.map(|lookup| repository.ask(&run, lookup))).await?;
     Ok(answers.iter().map(|answer| if let Answer::Changes(history) = answer { history.total } else { 0 }).sum())
 }
 
@@ -45,7 +46,7 @@ impl HostWithStore<RunState> for HasSelf<RunState> {
         let asked = paths.join(" ");
         let answer = async {
             let repository = granted(&session, "latest", repository)?;
-            match repository.ask(Lookup::Latest { paths }).await? {
+            match repository.ask(session.effort(), Lookup::Latest { paths }).await? {
                 Answer::Latest(commit) => Ok(commit),
                 other => Err(other.unexpected()),
             }
@@ -68,7 +69,7 @@ impl HostWithStore<RunState> for HasSelf<RunState> {
         let asked = format!("{since} {}", paths.join(" "));
         let answer = async {
             let repository = granted(&session, "changes", repository)?;
-            match repository.ask(Lookup::Changes { base, paths, limit }).await? {
+            match repository.ask(session.effort(), Lookup::Changes { base, paths, limit }).await? {
                 Answer::Changes(history) => Ok(history),
                 other => Err(other.unexpected()),
             }
@@ -85,7 +86,7 @@ impl HostWithStore<RunState> for HasSelf<RunState> {
         let asked = paths.join(" ");
         let answer = async {
             let repository = granted(&session, "missing", repository)?;
-            match repository.ask(Lookup::Missing { paths }).await? {
+            match repository.ask(session.effort(), Lookup::Missing { paths }).await? {
                 Answer::Missing(paths) => Ok(paths),
                 other => Err(other.unexpected()),
             }

@@ -9,9 +9,12 @@ use gix::{ObjectId, objs::Kind};
 use tokio::sync::oneshot;
 
 use super::history::{History, Watch};
-use crate::contract::{
-    Error,
-    git::{Base, Commit, History as Changes},
+use crate::{
+    contract::{
+        Error,
+        git::{Base, Commit, History as Changes},
+    },
+    lanes::{self, Effort},
 };
 
 /// Paths of one lookup.
@@ -39,13 +42,23 @@ impl Answer {
     }
 }
 
-type Waiting = (Lookup, oneshot::Sender<Result<Answer, Error>>);
+/// A lookup and who waits for its answer, with the run that asks.
+struct Waiting {
+    run: Arc<Effort>,
+    lookup: Lookup,
+    sender: oneshot::Sender<Result<Answer, Error>>,
+}
 
 /// A repository that checks may ask about.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Repository(Arc<Inner>);
 
-#[derive(Debug)]
+impl std::fmt::Debug for Repository {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Repository").field(&self.0.name).finish()
+    }
+}
+
 struct Inner {
     name: String,
     path: PathBuf,
@@ -60,16 +73,17 @@ impl Repository {
         Self(Arc::new(Inner { name, path, branch, waiting: Mutex::default() }))
     }
 
-    /// Asks, together with everyone else who asks now.
-    pub(super) async fn ask(&self, lookup: Lookup) -> Result<Answer, Error> {
+    /// Asks, together with all else that the same run asks now; `run` is what that run computed.
+    pub(super) async fn ask(&self, run: &Arc<Effort>, lookup: Lookup) -> Result<Answer, Error> {
         let (sender, receiver) = oneshot::channel();
-        self.waiting().push((lookup, sender));
+        self.waiting().push(Waiting { run: run.clone(), lookup, sender });
         // The guest starts its lookups one after another before it waits for any of them: let the others join first.
         tokio::task::yield_now().await;
-        let gathered = std::mem::take(&mut *self.waiting());
+        let gathered: Vec<Waiting> = self.waiting().extract_if(.., |waiting| Arc::ptr_eq(&waiting.run, run)).collect();
         if !gathered.is_empty() {
             let this = self.0.clone();
-            tokio::task::spawn_blocking(move || this.answer(gathered));
+            // Should it stop unexpectedly, those who wait see that below.
+            lanes::blocking(run, move || this.answer(gathered)).await;
         }
         receiver.await.unwrap_or_else(|_| Err(self.0.unavailable("the lookup stopped unexpectedly")))
     }
@@ -81,7 +95,8 @@ impl Repository {
 
 impl Inner {
     fn answer(&self, gathered: Vec<Waiting>) {
-        let (lookups, senders): (Vec<_>, Vec<_>) = gathered.into_iter().unzip();
+        let (lookups, senders): (Vec<_>, Vec<_>) =
+            gathered.into_iter().map(|waiting| (waiting.lookup, waiting.sender)).unzip();
         let answers = self.answers(&lookups);
         for (sender, answer) in senders.into_iter().zip(answers) {
             // A run that is over no longer listens.

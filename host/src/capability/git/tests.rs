@@ -6,6 +6,7 @@ use std::{
     io::Write as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::Arc,
 };
 
 use super::{
@@ -53,10 +54,10 @@ fn repository(path: &Path) -> Repository {
 
 /// All of the questions are asked at once, so that one walk answers them.
 fn ask(path: &Path, lookups: Vec<Lookup>) -> Vec<Result<Answer, Error>> {
-    let repository = repository(path);
+    let (repository, run) = (repository(path), Arc::default());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        futures_util::future::join_all(lookups.into_iter().map(|lookup| repository.ask(lookup))).await
+        futures_util::future::join_all(lookups.into_iter().map(|lookup| repository.ask(&run, lookup))).await
     })
 }
 
@@ -313,7 +314,7 @@ fn repositories_that_cannot_answer_say_why() {
 
     let other = Repository::new("test", whole.clone(), "release");
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let error = runtime.block_on(other.ask(latest())).unwrap_err();
+    let error = runtime.block_on(other.ask(&Arc::default(), latest())).unwrap_err();
     assert!(error.message().contains("it has no branch release; set git.test.branch"), "{error:?}");
 
     let changes =

@@ -7,10 +7,7 @@ use std::{
     ops::Deref,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Mutex, PoisonError},
 };
 
 use rusqlite::{
@@ -59,8 +56,12 @@ impl Datasets {
         Self { directory, idle: Mutex::default() }
     }
 
-    /// Opens datasets, read-only, and nothing else; what is asked stops when `over` becomes true.
-    pub(super) fn open(&self, datasets: &BTreeSet<String>, over: Arc<AtomicBool>) -> Result<Lease<'_>, Error> {
+    /// Opens datasets, read-only, and nothing else; what is asked ends when `stop` says so.
+    pub(super) fn open(
+        &self,
+        datasets: &BTreeSet<String>,
+        stop: impl FnMut() -> bool + Send + 'static,
+    ) -> Result<Lease<'_>, Error> {
         let files = datasets.iter().map(|dataset| self.file(dataset)).collect::<Result<Vec<_>, _>>()?;
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = idle.iter().position(|open| open.datasets == *datasets && open.files == files);
@@ -70,9 +71,7 @@ impl Datasets {
             Some(open) => open,
             None => Open { datasets: datasets.clone(), files, connection: self.connect(datasets)? },
         };
-        open.connection
-            .progress_handler(INSTRUCTIONS, Some(move || over.load(Ordering::Relaxed)))
-            .map_err(|error| failed(&error))?;
+        open.connection.progress_handler(INSTRUCTIONS, Some(stop)).map_err(|error| failed(&error))?;
         Ok(Lease { owner: self, open: Some(open) })
     }
 

@@ -14,10 +14,6 @@ use sqlparser::{
 
 use crate::contract::Error;
 
-/// The longest SQL that is read, in bytes. What nests deepest in so much of it still fits on a thread's stack (see
-/// [`crate::STACK`]).
-const SQL_BYTES: usize = 32 << 10;
-
 /// A SELECT that may be asked, if its datasets are granted.
 #[derive(Debug)]
 pub(super) struct Select {
@@ -35,9 +31,6 @@ pub(super) struct TablePath {
 
 /// Reads SQL; `project` is the project that tables may be prefixed with.
 pub(super) fn read(sql: &str, project: Option<&str>) -> Result<Select, Error> {
-    if sql.len() > SQL_BYTES {
-        return Err(refused(&format!("it is longer than {} KiB", SQL_BYTES >> 10)));
-    }
     let statements = Parser::parse_sql(&BigQueryDialect {}, sql)
         .map_err(|error| Error::Invalid(format!("query failed: it does not parse: {}", plain(&error.to_string()))))?;
     let query = match <[Statement; 1]>::try_from(statements) {

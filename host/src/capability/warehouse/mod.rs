@@ -13,15 +13,11 @@ mod sqlite;
 #[cfg(test)]
 mod tests;
 
-use sqlite::Most;
 pub use sqlite::Sqlite;
 
 use wasmtime::component::{Accessor, HasSelf};
 
-use super::{
-    calls::{Session, blocking},
-    grant::Wish,
-};
+use super::{calls::Session, grant::Wish};
 use crate::{
     contract::{
         Error,
@@ -42,21 +38,18 @@ impl HostWithStore<RunState> for HasSelf<RunState> {
         let asked = sql.clone();
         let answer = async {
             let warehouse = configured(&session, "query")?;
+            let longest = session.budgets.sql_bytes;
+            if sql.len() > longest.0 {
+                let what = format!("SQL of {} B, more than {longest}", sql.len());
+                return Err(session.exceeded("query", "sql_bytes", &what));
+            }
             // On a thread with the stack that deep SQL needs.
             let reading = warehouse.clone();
-            let select = blocking(move || guard::read(&sql, reading.project())).await?;
+            let select = session.blocking(move || guard::read(&sql, reading.project())).await?;
             for dataset in &select.datasets {
                 session.allow("query", Wish::Dataset(dataset))?;
             }
-            let most = Most { rows: session.budgets.rows as usize, bytes: session.budgets.memory };
-            let answer = warehouse.query(select, parameters, most, session.over()).await;
-            answer.map_err(|error| match error {
-                Error::OverBudget(what) if what.ends_with("rows") => {
-                    Error::OverBudget(format!("{what}; {}", session.raise("rows")))
-                }
-                Error::OverBudget(what) => Error::OverBudget(format!("{what}; {}", session.raise("memory"))),
-                other => other,
-            })
+            warehouse.query(&session, select, parameters).await
         };
         session.call("warehouse.query", asked, answer).await
     }
@@ -65,7 +58,7 @@ impl HostWithStore<RunState> for HasSelf<RunState> {
         let session = accessor.with(|mut access| access.get().session());
         let answer = async {
             session.allow("tables", Wish::Dataset(&dataset))?;
-            configured(&session, "tables")?.tables(&dataset, session.over()).await
+            configured(&session, "tables")?.tables(&session, &dataset).await
         };
         session.call("warehouse.tables", dataset.clone(), answer).await
     }

@@ -4,7 +4,7 @@ use std::{
     cell::RefCell,
     collections::{BTreeSet, HashMap},
     path::PathBuf,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{Arc, atomic::Ordering},
 };
 
 use rusqlite::{
@@ -22,20 +22,20 @@ use super::{
     scope::{Column, same},
 };
 use crate::{
-    capability::calls::blocking,
-    config::nearest,
+    capability::calls::{Session, exceeded},
+    config::{Budgets, nearest},
     contract::{
         Error, Value,
         warehouse::{self, Parameter, Rows, Table},
     },
 };
 
-/// How large an answer may be.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Most {
-    pub(super) rows: usize,
-    /// In the host's memory.
-    pub(super) bytes: usize,
+/// A question of one run.
+struct Question {
+    select: Select,
+    parameters: Vec<Parameter>,
+    plugin: String,
+    budgets: Budgets,
 }
 
 /// A directory of datasets.
@@ -59,34 +59,42 @@ impl Sqlite {
         self.0.project.as_deref()
     }
 
-    /// Asks; more than `most` is an error. Stops when `over` becomes true.
+    /// Asks, within the run's budgets, until the run is over.
     pub(super) async fn query(
         &self,
+        session: &Session,
         select: Select,
         parameters: Vec<Parameter>,
-        most: Most,
-        over: Arc<AtomicBool>,
     ) -> Result<Rows, Error> {
-        let inner = self.0.clone();
-        blocking(move || inner.query(&select, &parameters, most, over)).await
+        let (plugin, budgets) = (session.plugin.clone(), session.budgets.clone());
+        let question = Arc::new(Question { select, parameters, plugin, budgets });
+        loop {
+            let (inner, question, over, effort) =
+                (self.0.clone(), question.clone(), session.over(), session.effort().clone());
+            let answer = session.blocking(move || {
+                let impatient = effort.patience();
+                inner.query(&question, move || over.load(Ordering::Relaxed) || impatient())
+            });
+            match answer.await {
+                // What takes long begins again in the slow lane, where nobody waits for its thread.
+                Err(Error::TimedOut(_)) if !session.over().load(Ordering::Relaxed) => {}
+                answer => return answer,
+            }
+        }
     }
 
     /// The tables of a dataset: what its `__TABLES__` says, when it has one, else their names.
-    pub(super) async fn tables(&self, dataset: &str, over: Arc<AtomicBool>) -> Result<Vec<Table>, Error> {
-        let (inner, dataset) = (self.0.clone(), dataset.to_owned());
-        blocking(move || inner.tables(&dataset, over)).await
+    pub(super) async fn tables(&self, session: &Session, dataset: &str) -> Result<Vec<Table>, Error> {
+        let (inner, dataset, over) = (self.0.clone(), dataset.to_owned(), session.over());
+        session.blocking(move || inner.tables(&dataset, move || over.load(Ordering::Relaxed))).await
     }
 }
 
 impl Inner {
-    fn query(
-        &self,
-        select: &Select,
-        parameters: &[Parameter],
-        most: Most,
-        over: Arc<AtomicBool>,
-    ) -> Result<Rows, Error> {
-        let connection = self.datasets.open(&select.datasets, over)?;
+    /// Asks until `stop` says so.
+    fn query(&self, question: &Question, stop: impl FnMut() -> bool + Send + 'static) -> Result<Rows, Error> {
+        let Question { select, parameters, plugin, budgets } = question;
+        let connection = self.datasets.open(&select.datasets, stop)?;
         let mut kinds = HashMap::new();
         let mut values = HashMap::new();
         for parameter in parameters {
@@ -111,18 +119,17 @@ impl Inner {
         let mut bytes = 0;
         let mut rows = statement.raw_query();
         while let Some(row) = rows.next().map_err(|error| failed(&error))? {
-            if values.len() == most.rows {
-                return Err(Error::OverBudget(format!("query refused: it answers with more than {} rows", most.rows)));
+            if values.len() == budgets.rows.0 as usize {
+                let what = format!("it answers with more than {} rows", budgets.rows);
+                return Err(exceeded(plugin, "query", "rows", &what));
             }
             let mut list = Vec::with_capacity(translated.columns.len());
             for (index, column) in translated.columns.iter().enumerate() {
                 let found = row.get_ref(index).map_err(|error| failed(&error))?;
                 bytes += size_of::<Value>() + found.as_bytes_or_null().ok().flatten().map_or(0, <[u8]>::len);
-                if bytes > most.bytes {
-                    return Err(Error::OverBudget(format!(
-                        "query refused: it answers with more than {} bytes",
-                        most.bytes
-                    )));
+                if bytes > budgets.result_bytes.0 {
+                    let what = format!("it answers with more than {}", budgets.result_bytes);
+                    return Err(exceeded(plugin, "query", "result_bytes", &what));
                 }
                 list.push(column.kind.value(&column.name, found)?);
             }
@@ -136,8 +143,8 @@ impl Inner {
         Ok(Rows { columns, values, bytes_processed: 0 })
     }
 
-    fn tables(&self, dataset: &str, over: Arc<AtomicBool>) -> Result<Vec<Table>, Error> {
-        let connection = self.datasets.open(&BTreeSet::from([dataset.to_owned()]), over)?;
+    fn tables(&self, dataset: &str, stop: impl FnMut() -> bool + Send + 'static) -> Result<Vec<Table>, Error> {
+        let connection = self.datasets.open(&BTreeSet::from([dataset.to_owned()]), stop)?;
         let names = table_names(&connection, dataset)?;
         if !names.iter().any(|name| name == "__TABLES__") {
             return Ok(names.into_iter().map(|name| Table { name, rows: None, bytes: None, modified: None }).collect());

@@ -3,15 +3,23 @@
 mod dialect;
 mod engine;
 
-use std::{path::Path, sync::Arc, sync::atomic::AtomicBool};
+use std::{path::Path, sync::Arc};
 
-use super::{Sqlite, guard, sqlite::Most};
-use crate::contract::{
-    Error, Value,
-    warehouse::{Parameter, Rows},
+use super::{Sqlite, guard};
+use crate::{
+    capability::{Backends, Session},
+    config::{Budgets, Bytes, Count, Grants},
+    contract::{
+        Error, Value,
+        warehouse::{Parameter, Rows},
+    },
 };
 
-const MOST: Most = Most { rows: 100, bytes: 1 << 20 };
+/// A run's, with little room.
+fn session() -> Session {
+    let budgets = Budgets { rows: Count(100), result_bytes: Bytes(1 << 20), ..Budgets::default() };
+    Session::new("p", Grants::default(), budgets, Arc::new(Backends::default()))
+}
 
 fn warehouse(directory: &Path) -> Sqlite {
     let connection = rusqlite::Connection::open(directory.join("d.db")).unwrap();
@@ -41,7 +49,7 @@ fn ask_with(directory: &Path, sql: &str, parameters: &[(&str, Value)]) -> Result
     let parameters =
         parameters.iter().map(|(name, value)| Parameter { name: (*name).to_owned(), value: value.clone() });
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(warehouse.query(select, parameters.collect(), MOST, Arc::new(AtomicBool::new(false))))
+    runtime.block_on(warehouse.query(&session(), select, parameters.collect()))
 }
 
 fn ask(directory: &Path, sql: &str) -> Result<Rows, Error> {

@@ -1,0 +1,55 @@
+//! `host keygen` and `host sign`: who vouches for a plugin.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::plugin::{File, PrivateKey};
+
+#[derive(Debug, Args)]
+#[command(after_help = "The private key stays with who signs. The public key, which is printed, goes into host.toml:
+  [trust]
+  keys = [\"ed25519:…\"]")]
+pub(super) struct Keygen {
+    /// Where the private key is written; only its user can read it.
+    #[arg(value_name = "FILE", default_value = "host.key")]
+    file: PathBuf,
+}
+
+impl Keygen {
+    pub(super) fn execute(self) -> Result<u8> {
+        let key = PrivateKey::create(&self.file)?;
+        eprintln!("{}: the private key; keep it secret, and out of version control", self.file.display());
+        eprintln!("the public key, for `keys` under [trust] in host.toml:");
+        super::print(&format!("{}\n", key.public()))?;
+        Ok(0)
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  host sign --key host.key plugins/phase2-raw.wasm
+
+The signature is over the file's digest and the plugin's NAME@VERSION; it is written to PLUGIN.wasm.sig. Several keys can
+sign one file.")]
+pub(super) struct Sign {
+    /// Plugin components.
+    #[arg(required = true, value_name = "PLUGIN.wasm")]
+    plugins: Vec<PathBuf>,
+    /// The private key, as `host keygen` writes it.
+    #[arg(long, value_name = "FILE", default_value = "host.key")]
+    key: PathBuf,
+}
+
+impl Sign {
+    pub(super) fn execute(self) -> Result<u8> {
+        let key = PrivateKey::read(&self.key)?;
+        for path in &self.plugins {
+            let file = File::read(path).map_err(|(_, error)| error)?;
+            let signature = key.sign(&file)?;
+            eprintln!("{}: {}@{} is signed by {}", signature.display(), file.name, file.version, key.public());
+        }
+        Ok(0)
+    }
+}

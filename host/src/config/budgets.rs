@@ -1,0 +1,183 @@
+//! What bounds a run: one list of numbers, for all plugins and for one.
+
+use std::{fmt, time::Duration};
+
+use jiff::SignedDuration;
+use serde::{Deserialize, Deserializer, de::Error as _};
+
+/// A time, written `90s` or `5m`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Time(pub Duration);
+
+/// A size, written `64 MiB`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Bytes(pub usize);
+
+macro_rules! budgets {
+    ($($(#[doc = $doc:literal])+ $name:ident: $kind:ty = $default:expr;)+) => {
+        /// `[budgets]`
+        #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct Budgets {
+            $($(#[doc = $doc])+ pub $name: $kind,)+
+        }
+
+        /// `[grants.NAME.budgets]`: what is left out is as in `[budgets]`.
+        #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct OwnBudgets {
+            $($(#[doc = $doc])+ pub $name: Option<$kind>,)+
+        }
+
+        impl Default for Budgets {
+            fn default() -> Self {
+                Self { $($name: $default,)+ }
+            }
+        }
+
+        impl Budgets {
+            /// These budgets, but for what a plugin has of its own.
+            pub fn with(&self, own: &OwnBudgets) -> Self {
+                Self { $($name: own.$name.unwrap_or(self.$name),)+ }
+            }
+
+            /// Each budget: its key, its value as host.toml writes it, and what it bounds.
+            pub fn list(&self) -> Vec<(&'static str, String, &'static str)> {
+                vec![$((stringify!($name), self.$name.to_string(), concat!($($doc),+).trim_ascii()),)+]
+            }
+        }
+    };
+}
+
+budgets! {
+    /// Wall-clock time of one run, host calls included.
+    timeout: Time = Time(Duration::from_secs(60));
+    /// Time that one run computes itself. Waiting for answers does not count.
+    cpu: Time = Time(Duration::from_secs(10));
+    /// Linear memory of one run, over all its memories.
+    memory: Bytes = Bytes(64 << 20);
+    /// Elements of the largest table of one run; a table holds references to functions.
+    table_elements: Count = Count(20_000);
+    /// The machine's stack that one run may use. A guest has a stack of its own in its memory besides.
+    stack: Bytes = Bytes(512 << 10);
+    /// Host calls of one run.
+    calls: Count = Count(1000);
+    /// Host calls of one run that are under way at once.
+    concurrent_calls: Count = Count(100);
+    /// Length of one query.
+    sql_bytes: Bytes = Bytes(32 << 10);
+    /// Rows that one query answers with.
+    rows: Count = Count(100_000);
+    /// Size of what one query answers with.
+    result_bytes: Bytes = Bytes(16 << 20);
+    /// Alerts of one run.
+    alerts: Count = Count(20);
+    /// Size of one alert; Slack shows a fraction of it.
+    alert_bytes: Bytes = Bytes(256 << 10);
+    /// Size of what a guest hands to the host in one call: SQL, an alert, a report.
+    transfer_bytes: Bytes = Bytes(8 << 20);
+    /// Size of what one run writes to its output.
+    log_bytes: Bytes = Bytes(64 << 10);
+    /// Size of a report.
+    report_bytes: Bytes = Bytes(1 << 20);
+}
+
+/// A number of things.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Count(pub u32);
+
+/// The keys that allow a plugin more.
+pub fn raise(plugin: &str, budget: &str) -> String {
+    format!("raise budgets.{budget}, or grants.{plugin}.budgets.{budget}, in host.toml")
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_millis() {
+            millis if millis % 1000 == 0 => write!(f, "{} s", millis / 1000),
+            millis => write!(f, "{millis} ms"),
+        }
+    }
+}
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [(1usize << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+        match units.into_iter().find(|(unit, _)| self.0 >= *unit && self.0.is_multiple_of(*unit)) {
+            Some((unit, name)) => write!(f, "{} {name}", self.0 / unit),
+            None => write!(f, "{} B", self.0),
+        }
+    }
+}
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(source)?;
+        let parsed = text.parse::<SignedDuration>().ok().and_then(|parsed| Duration::try_from(parsed).ok());
+        parsed
+            .filter(|duration| !duration.is_zero())
+            .map(Self)
+            .ok_or_else(|| D::Error::custom(format!("`{text}` is no duration; write it like `90s` or `5m`")))
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(source)?;
+        let trimmed = text.trim();
+        let (number, unit) = trimmed.split_at(trimmed.find(|c: char| !c.is_ascii_digit()).unwrap_or(trimmed.len()));
+        let factor = match unit.trim() {
+            "B" => Some(1usize),
+            "KiB" => Some(1 << 10),
+            "MiB" => Some(1 << 20),
+            "GiB" => Some(1 << 30),
+            _ => None,
+        };
+        factor
+            .and_then(|factor| number.parse::<usize>().ok()?.checked_mul(factor))
+            .filter(|bytes| *bytes > 0)
+            .map(Self)
+            .ok_or_else(|| D::Error::custom(format!("`{text}` is no size; write it like `64 MiB`")))
+    }
+}
+
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
+        u32::deserialize(source).map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_written_as_they_are_read() {
+        let written =
+            |budgets: &Budgets| budgets.list().iter().map(|(key, value, _)| (*key, value.clone())).collect::<Vec<_>>();
+        let defaults = written(&Budgets::default());
+        let text: String = defaults
+            .iter()
+            .map(|(key, value)| match value.parse::<u32>() {
+                Ok(count) => format!("{key} = {count}\n"),
+                Err(_) => format!("{key} = \"{value}\"\n"),
+            })
+            .collect();
+        let read: Budgets = toml::from_str(&text).expect("what is written can be read");
+        assert_eq!(read, Budgets::default());
+    }
+
+    #[test]
+    fn a_plugins_own_come_first() {
+        let own: OwnBudgets = toml::from_str("timeout = '1m 30s'\nrows = 7").expect("valid");
+        let budgets = Budgets::default().with(&own);
+        assert_eq!((budgets.timeout, budgets.rows), (Time(Duration::from_secs(90)), Count(7)));
+        assert_eq!(budgets.memory, Budgets::default().memory);
+    }
+}

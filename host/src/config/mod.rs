@@ -1,0 +1,310 @@
+//! host.toml: what there is to read, with every default, and errors that name the key and the fix.
+
+mod budgets;
+mod key;
+mod mistakes;
+mod time;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+pub use budgets::{Budgets, Bytes, Count, OwnBudgets, Time, raise};
+pub use key::PublicKey;
+pub use mistakes::nearest;
+use mistakes::{nearest_file, with_nearest};
+pub use time::{Cron, Zone};
+
+/// host.toml as a whole.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The pipeline's time zone, an IANA name: data dates are dates there. Default: America/New_York.
+    pub timezone: Zone,
+    /// Where queries go.
+    pub warehouse: Option<Warehouse>,
+    /// The repositories that can be looked up, by name.
+    pub git: BTreeMap<String, Git>,
+    /// Where it is written down what is deployed.
+    pub deployments: Option<Deployments>,
+    /// Where messages go.
+    pub slack: Slack,
+    /// Whose plugins run.
+    pub trust: Trust,
+    /// What bounds a run, unless `grants.NAME.budgets` says otherwise.
+    pub budgets: Budgets,
+    /// The checks. A plugin that no check names is one check of its own name.
+    pub checks: BTreeMap<String, Check>,
+    /// What each plugin may do; a plugin without an entry may do nothing.
+    pub grants: BTreeMap<String, Grants>,
+    /// The directory that relative paths start from: the one host.toml is in.
+    #[serde(skip)]
+    pub directory: PathBuf,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            timezone: Zone::new_york(),
+            warehouse: None,
+            git: BTreeMap::new(),
+            deployments: None,
+            slack: Slack::default(),
+            trust: Trust::default(),
+            budgets: Budgets::default(),
+            checks: BTreeMap::new(),
+            grants: BTreeMap::new(),
+            directory: PathBuf::new(),
+        }
+    }
+}
+
+/// `[warehouse]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, tag = "kind", rename_all = "kebab-case")]
+pub enum Warehouse {
+    /// The embedded engine: each dataset is a SQLite file.
+    Sqlite {
+        /// The directory with the files: `nba_raw.db` in it is the dataset `nba_raw`.
+        path: PathBuf,
+        /// The project that tables may be prefixed with, `project.dataset.table`.
+        project: Option<String>,
+    },
+}
+
+/// `[git.NAME]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Git {
+    /// A local repository, with or without a working tree.
+    pub path: PathBuf,
+    /// The branch that is deployed from. Default: main.
+    #[serde(default = "main_branch")]
+    pub branch: String,
+}
+
+fn main_branch() -> String {
+    "main".to_owned()
+}
+
+/// `[deployments]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, tag = "kind", rename_all = "kebab-case")]
+pub enum Deployments {
+    /// A JSON file.
+    File {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// `[slack]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Slack {
+    /// To Slack, or to the console. Default: webhook.
+    pub deliver: Deliver,
+    /// Where a channel's webhook is found, by channel, unless it is in the environment under its usual name.
+    pub channels: BTreeMap<String, Channel>,
+}
+
+/// `slack.deliver`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Deliver {
+    /// Each channel's messages go to its webhook.
+    #[default]
+    Webhook,
+    /// Messages are shown on standard error, as a reader of the channel would see them.
+    Console,
+}
+
+/// `[slack.channels."#NAME"]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Channel {
+    /// The environment variable with the webhook. Default: `SLACK_WEBHOOK_URL_` and the channel's name.
+    pub webhook_env: Option<String>,
+    /// A file with the webhook, instead of the environment.
+    pub webhook_file: Option<PathBuf>,
+}
+
+/// `[trust]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Trust {
+    /// With keys, only plugins that one of them signed run. `host keygen` makes one. Default: none, and every plugin
+    /// among the files runs.
+    pub keys: Vec<PublicKey>,
+}
+
+/// `[checks.NAME]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Check {
+    /// The plugin that runs. Default: the one with the check's name.
+    pub plugin: Option<String>,
+    /// Five fields: minute, hour, day of month, month, day of week. Default: the plugin's.
+    pub schedule: Option<Cron>,
+    /// The time zone of the schedule. Default: the plugin's, else the pipeline's.
+    pub timezone: Option<Zone>,
+    /// Where its alerts go. Default: the plugin's channel.
+    pub channel: Option<String>,
+    /// The plugin's settings; `describe` has their schema. What is left out has its default.
+    pub settings: toml::Table,
+}
+
+/// `[grants.NAME]`: what one plugin may do. Everything is denied that is not named here.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Grants {
+    /// The datasets it may query.
+    pub warehouse: Vec<String>,
+    /// The repositories it may look up, by their names under `[git]`.
+    pub git: Vec<String>,
+    /// The services whose deployments it may look up; `*` is all.
+    pub deployments: Vec<String>,
+    /// The channels it may post to.
+    pub slack: Vec<String>,
+    /// Its own budgets.
+    pub budgets: OwnBudgets,
+}
+
+impl Config {
+    /// Reads and checks a file.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| {
+            format!(
+                "{}: cannot be read; name another file with --config, or make the sample pipeline with `cargo xtask demo`",
+                path.display()
+            )
+        })?;
+        let mut config = Self::parse(&text).with_context(|| format!("{}: refused", path.display()))?;
+        config.directory = path.parent().unwrap_or(Path::new("")).to_owned();
+        config.check_paths().with_context(|| format!("{}: refused", path.display()))?;
+        Ok(config)
+    }
+
+    /// Reads the text of a file.
+    pub fn parse(text: &str) -> Result<Self> {
+        let config: Self = toml::from_str(text).map_err(|error| anyhow::anyhow!("{}", with_nearest(&error)))?;
+        config.check_names()?;
+        Ok(config)
+    }
+
+    /// A path as written, seen from host.toml's directory.
+    pub fn resolve(&self, path: &Path) -> PathBuf {
+        self.directory.join(path)
+    }
+
+    /// The budgets of one plugin.
+    pub fn budgets(&self, plugin: &str) -> Budgets {
+        let own = self.grants.get(plugin).map(|grants| &grants.budgets);
+        own.map_or_else(|| self.budgets.clone(), |own| self.budgets.with(own))
+    }
+
+    fn check_names(&self) -> Result<()> {
+        for (plugin, grants) in &self.grants {
+            for repository in &grants.git {
+                if !self.git.contains_key(repository) {
+                    let nearest = nearest(repository, self.git.keys());
+                    bail!("grants.{plugin}.git: there is no [git.{repository}]{nearest}");
+                }
+            }
+        }
+        let granted = self.grants.iter().flat_map(|(plugin, grants)| {
+            grants.slack.iter().map(move |channel| (format!("grants.{plugin}.slack"), channel))
+        });
+        let configured = self.slack.channels.keys().map(|channel| ("slack.channels".to_owned(), channel));
+        if let Some((key, channel)) = granted.chain(configured).find(|(_, channel)| !channel.starts_with('#')) {
+            bail!("{key}: `{channel}` is no channel; write \"#{channel}\"");
+        }
+        let channels = self.checks.iter().filter_map(|(name, check)| Some((name, check.channel.as_ref()?)));
+        for (name, channel) in channels {
+            if !channel.starts_with('#') {
+                bail!("checks.{name}.channel: `{channel}` is no channel; write \"#{channel}\"");
+            }
+        }
+        Ok(())
+    }
+
+    fn check_paths(&self) -> Result<()> {
+        let mut wanted = Vec::new();
+        match &self.warehouse {
+            Some(Warehouse::Sqlite { path, .. }) => wanted.push(("warehouse.path".to_owned(), path, "directory")),
+            None => {}
+        }
+        for (name, git) in &self.git {
+            wanted.push((format!("git.{name}.path"), &git.path, "directory"));
+        }
+        match &self.deployments {
+            Some(Deployments::File { path }) => wanted.push(("deployments.path".to_owned(), path, "file")),
+            None => {}
+        }
+        for (channel, receiver) in &self.slack.channels {
+            if let Some(path) = &receiver.webhook_file {
+                wanted.push((format!("slack.channels.\"{channel}\".webhook_file"), path, "file"));
+            }
+        }
+        for (key, path, kind) in wanted {
+            let found = self.resolve(path);
+            if !found.exists() {
+                bail!("{key}: there is no {kind} {}{}", found.display(), nearest_file(&found));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a user reads when a line is wrong: the key, the reason, the nearest valid name.
+    #[test]
+    fn mistakes_are_named_with_the_key_and_the_fix() {
+        let cases: &[(&str, &[&str])] = &[
+            ("timezon = 'UTC'", &["unknown field `timezon`", "did you mean `timezone`?"]),
+            ("timezone = 'America/New_Yrok'", &["timezone", "`America/New_Yrok` is no IANA time zone"]),
+            ("[checks.a]\nschedul = 'x'", &["schedul", "did you mean `schedule`?"]),
+            ("[checks.a]\nschedule = '0 0 30 2 *'", &["`0 0 30 2 *` is never due"]),
+            ("[checks.a]\nschedule = 'often'", &["`often` is no schedule"]),
+            ("[checks.a]\nschedule = '* * * * * *'", &["no schedule"]),
+            ("[checks.a]\nchannel = 'alerts'", &["checks.a.channel", "\"#alerts\""]),
+            ("[grants.a]\nslack = ['alerts']", &["grants.a.slack", "\"#alerts\""]),
+            ("[slack.channels.alerts]", &["slack.channels", "\"#alerts\""]),
+            ("[checks.a]\nsettings = 3", &["settings", "expected a map"]),
+            ("[warehouse]\nkind = 'sqlit'\npath = 'x'", &["unknown variant `sqlit`"]),
+            ("[warehouse]\nkind = 'sqlite'", &["missing field `path`"]),
+            ("[slack]\ndeliver = 'consol'", &["did you mean `console`?"]),
+            ("[budgets]\ntimeout = 'soon'", &["`soon` is no duration"]),
+            ("[budgets]\ntimeout = '0s'", &["is no duration"]),
+            ("[budgets]\nmemory = '64 MB'", &["`64 MB` is no size"]),
+            (
+                "[git.pipeline]\npath = '.'\n[grants.a]\ngit = ['pipelin']",
+                &["grants.a.git", "did you mean `pipeline`?"],
+            ),
+        ];
+        for (text, expected) in cases {
+            let error = match Config::parse(text) {
+                Ok(_) => panic!("accepted: {text}"),
+                Err(error) => format!("{error:#}"),
+            };
+            for part in *expected {
+                assert!(error.contains(part), "{text}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_file_has_defaults() {
+        let config = Config::parse("").expect("defaults");
+        assert_eq!(config.timezone.name(), "America/New_York");
+        assert_eq!(config.budgets("any"), Budgets::default());
+        assert_eq!(config.slack.deliver, Deliver::Webhook);
+    }
+}

@@ -1,0 +1,113 @@
+//! When checks are due, as host.toml and plugins write it.
+
+use std::str::FromStr;
+
+use anyhow::{Context, Result, bail};
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Deserializer, de::Error as _};
+
+/// An IANA time zone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Zone(String);
+
+impl Zone {
+    /// Checks the name.
+    pub fn new(name: &str) -> Result<Self> {
+        TimeZone::get(name)
+            .with_context(|| format!("`{name}` is no IANA time zone; write it like `America/New_York`"))?;
+        Ok(Self(name.to_owned()))
+    }
+
+    /// Where the pipeline is, unless host.toml says otherwise.
+    pub fn new_york() -> Self {
+        Self("America/New_York".to_owned())
+    }
+
+    /// Its rules. Names are checked when they are read; UTC stands in for a zone whose data went away since.
+    pub fn rules(&self) -> TimeZone {
+        TimeZone::get(&self.0).unwrap_or(TimeZone::UTC)
+    }
+
+    /// Its IANA name.
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Zone {
+    fn deserialize<D: Deserializer<'de>>(source: D) -> std::result::Result<Self, D::Error> {
+        Self::new(&String::deserialize(source)?).map_err(|error| D::Error::custom(format!("{error:#}")))
+    }
+}
+
+/// A cron expression that has a next time.
+#[derive(Debug, Clone)]
+pub struct Cron(croner::Cron);
+
+impl Cron {
+    /// Parses five fields, and refuses a date that never comes, such as 30 February.
+    pub fn new(expression: &str) -> Result<Self> {
+        let cron = croner::parser::CronParser::builder()
+            .seconds(croner::parser::Seconds::Disallowed)
+            .build()
+            .parse(expression)
+            .map_err(|error| anyhow::anyhow!("`{expression}` is no schedule: {error}; write minute, hour, day of month, month, day of week, like `*/30 * * * *`"))?;
+        let start = jiff::civil::date(2024, 1, 1).to_zoned(TimeZone::UTC)?;
+        if cron.find_next_occurrence(&start, true).is_err() {
+            bail!("`{expression}` is never due: there is no such day");
+        }
+        Ok(Self(cron))
+    }
+
+    /// At the beginning of every hour.
+    pub fn hourly() -> Self {
+        let hourly = croner::Cron::from_str("0 * * * *");
+        // Five plain fields always parse.
+        #[allow(clippy::expect_used)]
+        Self(hourly.expect("a valid schedule"))
+    }
+
+    /// The first due time after a moment, in a time zone; none when there is none any more.
+    pub fn next(&self, after: jiff::Timestamp, zone: &TimeZone) -> Option<jiff::Timestamp> {
+        let after = after.to_zoned(zone.clone());
+        self.0.find_next_occurrence(&after, false).ok().map(|due| due.timestamp())
+    }
+}
+
+impl std::fmt::Display for Cron {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for Cron {
+    fn deserialize<D: Deserializer<'de>>(source: D) -> std::result::Result<Self, D::Error> {
+        Self::new(&String::deserialize(source)?).map_err(|error| D::Error::custom(format!("{error:#}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Due times are times of day in their zone, also when its clocks change.
+    #[test]
+    fn the_next_due_time_follows_the_zones_clock() {
+        let cases = [
+            ("30 6 * * *", "America/New_York", "2026-02-05T11:29:59Z", "2026-02-05T11:30:00Z"),
+            ("30 6 * * *", "America/New_York", "2026-02-05T11:30:00Z", "2026-02-06T11:30:00Z"),
+            ("30 6 * * *", "America/New_York", "2026-03-07T12:00:00Z", "2026-03-08T10:30:00Z"),
+            ("30 6 * * *", "America/New_York", "2026-10-31T12:00:00Z", "2026-11-01T11:30:00Z"),
+            ("*/30 * * * *", "America/New_York", "2026-03-08T06:45:00Z", "2026-03-08T07:00:00Z"),
+            ("*/30 * * * *", "America/New_York", "2026-11-01T05:30:00Z", "2026-11-01T06:00:00Z"),
+            ("0 */2 * * *", "UTC", "2026-02-28T23:00:00Z", "2026-03-01T00:00:00Z"),
+            ("0 0 29 2 *", "UTC", "2026-01-01T00:00:00Z", "2028-02-29T00:00:00Z"),
+        ];
+        for (cron, zone, after, due) in cases {
+            let next = Cron::new(cron)
+                .expect("valid")
+                .next(after.parse().expect("a time"), &Zone::new(zone).expect("a zone").rules());
+            assert_eq!(next.map(|next| next.to_string()).as_deref(), Some(due), "{cron} in {zone} after {after}");
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! A plugin's file: its bytes, read once, and what they say without being run.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use semver::Version;
+
+use super::{digest::Digest, metadata::Metadata};
+
+/// A component's bytes and who they say they are.
+#[derive(Debug, Clone)]
+pub struct File {
+    /// Where it was read.
+    pub path: PathBuf,
+    /// All of it; nothing is read again.
+    pub bytes: Vec<u8>,
+    /// Of the bytes.
+    pub digest: Digest,
+    /// From its metadata.
+    pub name: String,
+    /// From its metadata.
+    pub version: Version,
+    /// The contract that it was built for.
+    pub api: Version,
+    /// What it imports, by interface.
+    pub imports: Vec<String>,
+    /// What it exports.
+    pub exports: Vec<String>,
+}
+
+impl File {
+    /// Reads a file. An error comes with the plugin's name if the file tells it, else with the file's name without
+    /// its extension.
+    pub fn read(path: &Path) -> Result<Self, (String, anyhow::Error)> {
+        let mut name = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        let mut read = || {
+            let bytes = std::fs::read(path).context("cannot be read")?;
+            let metadata = Metadata::read(&bytes)?;
+            if let Some(found) = metadata.name.as_ref().filter(|name| is_plugin_name(name)) {
+                name.clone_from(found);
+            }
+            let api = metadata.check_api()?;
+            let (found, version) = identity(&metadata)?;
+            let Metadata { imports, exports, .. } = metadata;
+            let digest = Digest::of(&bytes);
+            Ok(Self { path: path.to_owned(), bytes, digest, name: found, version, api, imports, exports })
+        };
+        let file = read();
+        file.map_err(|error: anyhow::Error| (name, error.context(path.display().to_string())))
+    }
+}
+
+fn identity(metadata: &Metadata) -> Result<(String, Version)> {
+    let (Some(name), Some(version)) = (&metadata.name, &metadata.version) else {
+        let missing = if metadata.name.is_none() { "name" } else { "version" };
+        bail!(
+            "does not say its {missing}; build it with the SDK, or add it with `wasm-tools metadata add --name NAME --version VERSION`"
+        );
+    };
+    if !is_plugin_name(name) {
+        bail!("`{}` is no plugin name: use up to 64 lower-case letters, digits and -", name.escape_debug());
+    }
+    let version = Version::parse(version)
+        .with_context(|| format!("`{}` is no version; write it like 1.2.0", version.escape_debug()))?;
+    Ok((name.clone(), version))
+}
+
+/// Fit for a key in host.toml, a file name and a terminal.
+pub(super) fn is_plugin_name(name: &str) -> bool {
+    (1..=64).contains(&name.len()) && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+}

@@ -1,0 +1,283 @@
+//! plugins.lock: which bytes run under which name. It is read by people in a diff, so that moving one plugin changes the
+//! lines of that plugin and no others.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Write,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+use semver::Version;
+use serde::Deserialize;
+
+use super::{
+    digest::Digest,
+    file::{File, is_plugin_name},
+};
+
+/// The format that this host reads and writes.
+const FORMAT: u32 = 1;
+const HEADER: &str =
+    "# The plugins that run: a file with other bytes does not. `host pin` writes this; review it as you review code.
+format = 1
+";
+
+/// What one name stands for.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pin {
+    /// The plugin's version.
+    pub version: Version,
+    /// Of its file.
+    pub digest: Digest,
+    /// The contract that it was built for.
+    pub api: Version,
+    /// Where it came from: a path as seen from plugins.lock.
+    pub source: String,
+}
+
+/// plugins.lock, with its text.
+#[derive(Debug, Clone)]
+pub struct Lock {
+    path: PathBuf,
+    pins: BTreeMap<String, Pin>,
+    /// What stands before the first pin.
+    head: String,
+    /// The text of each pin, from its heading to the next.
+    blocks: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Text {
+    format: u32,
+    #[serde(default)]
+    plugin: BTreeMap<String, Pin>,
+}
+
+impl Lock {
+    /// Nothing is pinned yet.
+    pub fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), pins: BTreeMap::new(), head: HEADER.to_owned(), blocks: BTreeMap::new() }
+    }
+
+    /// None when there is no such file.
+    pub fn read(path: &Path) -> Result<Option<Self>> {
+        match fs::read_to_string(path) {
+            Ok(text) => Self::parse(path, &text).map(Some).with_context(|| format!("{}: refused", path.display())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("{}: cannot be read", path.display())),
+        }
+    }
+
+    /// Reads the text of a lock file that stands at `path`.
+    pub fn parse(path: &Path, text: &str) -> Result<Self> {
+        let Text { format, plugin: pins } =
+            toml::from_str(text).map_err(|error| anyhow::anyhow!("{}", error.to_string().trim_end()))?;
+        if format != FORMAT {
+            bail!("format {format} is none that this host knows; it knows {FORMAT}, so run a newer host");
+        }
+        if let Some(name) = pins.keys().find(|name| !is_plugin_name(name)) {
+            bail!("`{}` is no plugin name", name.escape_debug());
+        }
+        let mut head = String::new();
+        let mut blocks: BTreeMap<String, String> = BTreeMap::new();
+        let mut name = None;
+        for line in text.split_inclusive('\n') {
+            let heading = line.trim_end().strip_prefix("[plugin.").and_then(|rest| rest.strip_suffix(']'));
+            name = heading.map(str::to_owned).or(name);
+            match &name {
+                Some(name) => blocks.entry(name.clone()).or_default().push_str(line),
+                None => head.push_str(line),
+            }
+        }
+        // Valid TOML, written in another way: it is written anew.
+        if !blocks.keys().eq(pins.keys()) {
+            head = HEADER.to_owned();
+            blocks = pins.iter().map(|(name, pin)| (name.clone(), block(name, pin))).collect();
+        }
+        Ok(Self { path: path.to_owned(), pins, head, blocks })
+    }
+
+    /// Where it stands.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What a name stands for.
+    pub fn pin(&self, name: &str) -> Option<&Pin> {
+        self.pins.get(name)
+    }
+
+    /// All pins, by name.
+    pub fn pins(&self) -> &BTreeMap<String, Pin> {
+        &self.pins
+    }
+
+    /// Pins a file, and gives what was pinned before. What stays as it is keeps its text.
+    pub fn set(&mut self, file: &File) -> Option<Pin> {
+        let source = seen_from(self.directory(), &file.path);
+        let pin = Pin { version: file.version.clone(), digest: file.digest, api: file.api.clone(), source };
+        let before = self.pins.get(&file.name).cloned();
+        if before.as_ref() != Some(&pin) {
+            self.blocks.insert(file.name.clone(), block(&file.name, &pin));
+            self.pins.insert(file.name.clone(), pin);
+        }
+        before
+    }
+
+    /// Forgets a plugin.
+    pub fn remove(&mut self, name: &str) {
+        self.pins.remove(name);
+        self.blocks.remove(name);
+    }
+
+    /// The file that a pin came from.
+    pub fn source(&self, pin: &Pin) -> PathBuf {
+        self.directory().join(&pin.source)
+    }
+
+    /// The directory that sources are seen from.
+    fn directory(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
+    }
+
+    /// As it is written: sorted by name, each pin set off by an empty line.
+    pub fn text(&self) -> String {
+        let blocks = self.blocks.values().map(|block| format!("\n{}\n", block.trim_end()));
+        format!("{}\n", self.head.trim_end()) + &blocks.collect::<String>()
+    }
+
+    /// Writes it whole or not at all.
+    pub fn write(&self) -> Result<()> {
+        let directory = if self.directory().as_os_str().is_empty() { Path::new(".") } else { self.directory() };
+        let write = || {
+            let mut file = tempfile::NamedTempFile::new_in(directory)?;
+            file.write_all(self.text().as_bytes())?;
+            file.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
+            file.as_file().sync_all()?;
+            file.persist(&self.path)?;
+            Ok(())
+        };
+        write().map_err(|error: std::io::Error| error).with_context(|| format!("{}: not written", self.path.display()))
+    }
+}
+
+fn block(name: &str, pin: &Pin) -> String {
+    let Pin { version, digest, api, source } = pin;
+    let source = toml::Value::from(source.as_str());
+    format!("[plugin.{name}]\nversion = \"{version}\"\ndigest = \"{digest}\"\napi = \"{api}\"\nsource = {source}\n")
+}
+
+/// A path relative to a directory when both can be found, else as it is.
+fn seen_from(directory: &Path, path: &Path) -> String {
+    let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+    let (Ok(from), Ok(to)) = (directory.canonicalize(), path.canonicalize()) else {
+        return path.display().to_string();
+    };
+    let shared = from.components().zip(to.components()).take_while(|(one, other)| one == other).count();
+    let up = from.components().skip(shared).map(|_| "..".as_ref());
+    let seen: PathBuf = up.chain(to.components().skip(shared).map(|part| part.as_os_str())).collect();
+    seen.display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(name: &str, version: &str, bytes: &[u8]) -> File {
+        let version = Version::parse(version).unwrap();
+        File {
+            path: PathBuf::from(format!("{name}.wasm")),
+            bytes: bytes.to_vec(),
+            digest: Digest::of(bytes),
+            name: name.to_owned(),
+            api: Version::new(0, 1, 0),
+            version,
+            imports: Vec::new(),
+            exports: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn pins_are_sorted_and_read_as_they_are_written() {
+        let mut lock = Lock::new(Path::new("plugins.lock"));
+        for name in ["b", "c", "a"] {
+            assert_eq!(lock.set(&file(name, "1.0.0", name.as_bytes())), None);
+        }
+        let text = lock.text();
+        let headings: Vec<&str> = text.lines().filter(|line| line.starts_with('[')).collect();
+        assert_eq!(headings, ["[plugin.a]", "[plugin.b]", "[plugin.c]"]);
+        let read = Lock::parse(Path::new("plugins.lock"), &text).unwrap();
+        assert_eq!((read.pins(), read.text()), (lock.pins(), text));
+    }
+
+    #[test]
+    fn moving_one_pin_leaves_every_other_line_as_it_was() {
+        let mut lock = Lock::new(Path::new("plugins.lock"));
+        for name in ["a", "b", "c"] {
+            lock.set(&file(name, "1.0.0", name.as_bytes()));
+        }
+        let text = lock.text().replace("format = 1\n", "format = 1 # as of today\n").replace(
+            "[plugin.c]\nversion = \"1.0.0\"",
+            "[plugin.c]\n# waits for the team's review\nversion   =   \"1.0.0\"",
+        );
+        let mut lock = Lock::parse(Path::new("plugins.lock"), &text).unwrap();
+        let before = lock.set(&file("b", "1.1.0", b"new")).unwrap();
+        assert_eq!(before.version, Version::new(1, 0, 0));
+        let moved = lock.text();
+        let changed: Vec<(&str, &str)> = text.lines().zip(moved.lines()).filter(|(old, new)| old != new).collect();
+        assert_eq!(changed.len(), 2, "{moved}");
+        assert!(changed[0].1 == "version = \"1.1.0\"" && changed[1].1.starts_with("digest"), "{changed:?}");
+        assert_eq!(text.lines().count(), moved.lines().count());
+    }
+
+    #[test]
+    fn what_is_no_lock_file_is_refused_with_the_reason() {
+        let digest = Digest::of(b"");
+        let pin = |lines: &str| format!("format = 1\n[plugin.a]\n{lines}");
+        let whole = format!("version = '1.0.0'\ndigest = '{digest}'\napi = '0.1.0'\nsource = 'a.wasm'\n");
+        assert!(Lock::parse(Path::new("x"), &pin(&whole)).is_ok());
+        let cases = [
+            (String::new(), "missing field `format`"),
+            ("format = 2".to_owned(), "run a newer host"),
+            ("format = 1\nplugins = 3".to_owned(), "unknown field `plugins`"),
+            (pin("version = '1'"), "unexpected end of input while parsing major version"),
+            (pin(&whole.replace("sha256:", "sha256-")), "is no digest"),
+            (pin(&whole.replace("sha256:", "sha256:0")), "is no digest"),
+            (pin(&(whole.clone() + "signed = true")), "unknown field `signed`"),
+            (pin(&whole) + &pin(&whole).replace("format = 1\n", ""), "duplicate key"),
+            (pin(&whole).replace("plugin.a", "plugin.'../a'"), "is no plugin name"),
+        ];
+        for (text, words) in cases {
+            let error = format!("{:#}", Lock::parse(Path::new("x"), &text).unwrap_err());
+            assert!(error.contains(words), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn other_ways_to_write_it_are_read_and_written_anew() {
+        let digest = Digest::of(b"");
+        let text = format!(
+            "format = 1\nplugin = {{ b = {{ version = '1.0.0', digest = '{digest}', api = '0.1.0', source = 'b.wasm' }} }}\n"
+        );
+        let lock = Lock::parse(Path::new("plugins.lock"), &text).unwrap();
+        let again = Lock::parse(Path::new("plugins.lock"), &lock.text()).unwrap();
+        assert_eq!(lock.pins(), again.pins());
+        assert_eq!(lock.pins().len(), 1);
+    }
+
+    #[test]
+    fn sources_are_seen_from_the_lock_file() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir_all(directory.path().join("demo")).unwrap();
+        fs::create_dir_all(directory.path().join("plugins")).unwrap();
+        fs::write(directory.path().join("plugins/a.wasm"), "").unwrap();
+        let seen = |from: &str| seen_from(&directory.path().join(from), &directory.path().join("plugins/a.wasm"));
+        assert_eq!(seen("demo"), "../plugins/a.wasm");
+        assert_eq!(seen(""), "plugins/a.wasm");
+    }
+}

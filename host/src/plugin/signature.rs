@@ -1,0 +1,161 @@
+//! Signatures: who vouches for which bytes under which name and version. An ed25519 signature over the three stands in a
+//! file beside the plugin, `NAME.wasm.sig`.
+
+use std::{
+    fs,
+    io::Write,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+use ring::{
+    rand::{SecureRandom, SystemRandom},
+    signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{digest::Digest, file::File};
+use crate::{
+    config::PublicKey,
+    hex::{hex, unhex},
+};
+
+/// How a private key's file begins; 64 hexadecimal digits follow.
+const PRIVATE: &str = "ed25519-private:";
+
+/// What a team signs with.
+pub struct PrivateKey(Ed25519KeyPair);
+
+/// One of the signatures in a file.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Signature {
+    key: PublicKey,
+    /// `NAME@VERSION`
+    plugin: String,
+    digest: Digest,
+    /// In hexadecimal digits.
+    signature: String,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Signatures {
+    signatures: Vec<Signature>,
+}
+
+/// Whether the key's owner signed the message.
+fn signed(key: PublicKey, message: &[u8], signature: &[u8; 64]) -> bool {
+    UnparsedPublicKey::new(&ED25519, key.0).verify(message, signature).is_ok()
+}
+
+/// What is signed.
+fn message(plugin: &str, digest: Digest) -> Vec<u8> {
+    format!("pipeline:check plugin signature v1\n{plugin}\n{digest}\n").into_bytes()
+}
+
+fn beside(path: &Path) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(".sig");
+    path.into()
+}
+
+/// Refuses a file that none of the trusted keys vouches for under its name and version; says what was expected.
+pub(super) fn verify(file: &File, trusted: &[PublicKey]) -> Result<()> {
+    let path = beside(&file.path);
+    let plugin = format!("{}@{}", file.name, file.version);
+    let keys = trusted.iter().map(PublicKey::to_string).collect::<Vec<_>>().join(", ");
+    let wanted = format!("trust.keys in host.toml asks for one by {keys}");
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            bail!(
+                "{plugin} is not signed: there is no {}; {wanted}; sign it with `host sign --key KEY {}`",
+                path.display(),
+                file.path.display()
+            );
+        }
+        Err(error) => return Err(error).with_context(|| format!("{}: cannot be read", path.display())),
+    };
+    let found: Signatures = serde_json::from_str(&text)
+        .with_context(|| format!("{plugin} is not signed: {} is no signature; {wanted}", path.display()))?;
+    let mut problems = Vec::new();
+    for Signature { key, plugin: named, digest, signature } in &found.signatures {
+        let problem = if !trusted.contains(key) {
+            format!("it is signed by {key}, which is not trusted")
+        } else if *named != plugin {
+            format!("the signature is for {named}")
+        } else if *digest != file.digest {
+            format!("the signature is for {digest}, and the file is {}", file.digest)
+        } else if !unhex::<64>(signature).is_some_and(|signature| signed(*key, &message(named, *digest), &signature)) {
+            format!("the signature is not that of {key}")
+        } else {
+            return Ok(());
+        };
+        problems.push(problem);
+    }
+    if problems.is_empty() {
+        problems.push("it has no signature".to_owned());
+    }
+    bail!("{plugin} is refused: {} ({}); {wanted}", problems.join("; "), path.display())
+}
+
+impl PrivateKey {
+    /// Makes a key and writes it to a file that only its user can read. A file that is there stays as it is.
+    pub fn create(path: &Path) -> Result<Self> {
+        let mut seed = [0; 32];
+        SystemRandom::new().fill(&mut seed).map_err(|_| anyhow::anyhow!("the system gives no random numbers"))?;
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)
+            .with_context(|| format!("{}: not written", path.display()))?;
+        writeln!(file, "{PRIVATE}{}", hex(&seed))?;
+        file.sync_all()?;
+        Self::new(&seed)
+    }
+
+    /// Reads a key's file, which nobody else may be able to read.
+    pub fn read(path: &Path) -> Result<Self> {
+        let metadata = fs::metadata(path)
+            .with_context(|| format!("{}: cannot be read; make a key with `host keygen`", path.display()))?;
+        if metadata.permissions().mode() & 0o077 != 0 {
+            bail!("{}: others can read this key; run `chmod 600 {}`", path.display(), path.display());
+        }
+        let text = fs::read_to_string(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+        let seed = text.trim().strip_prefix(PRIVATE).and_then(unhex);
+        Self::new(&seed.with_context(|| format!("{}: is no private key; make one with `host keygen`", path.display()))?)
+    }
+
+    fn new(seed: &[u8; 32]) -> Result<Self> {
+        let pair = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| anyhow::anyhow!("the key cannot be used"))?;
+        Ok(Self(pair))
+    }
+
+    /// The key that others check with.
+    pub fn public(&self) -> PublicKey {
+        let mut bytes = [0; 32];
+        bytes.iter_mut().zip(self.0.public_key().as_ref()).for_each(|(to, from)| *to = *from);
+        PublicKey(bytes)
+    }
+
+    /// Signs a file: writes the signature beside it, in the place of an older one by the same key. Gives where it is.
+    pub fn sign(&self, file: &File) -> Result<PathBuf> {
+        let path = beside(&file.path);
+        let mut all: Signatures = match fs::read_to_string(&path) {
+            Ok(text) => serde_json::from_str(&text)
+                .with_context(|| format!("{}: is no signature; remove it", path.display()))?,
+            Err(_) => Signatures::default(),
+        };
+        let key = self.public();
+        all.signatures.retain(|signature| signature.key != key);
+        let plugin = format!("{}@{}", file.name, file.version);
+        let signature = hex(self.0.sign(&message(&plugin, file.digest)).as_ref());
+        all.signatures.push(Signature { key, plugin, digest: file.digest, signature });
+        let text = serde_json::to_string_pretty(&all)? + "\n";
+        fs::write(&path, text).with_context(|| format!("{}: not written", path.display()))?;
+        Ok(path)
+    }
+}
