@@ -137,7 +137,7 @@ impl Session {
 
     /// The error for a call that goes over a budget: what was too much, and the keys that allow more.
     pub(super) fn exceeded(&self, call: &str, budget: &str, what: &str) -> Error {
-        exceeded(&self.plugin, call, budget, what)
+        Error::OverBudget(format!("{call} refused: {what}; {}", raise(&self.plugin, budget)))
     }
 
     /// Takes an alert, and gives its number in this run.
@@ -189,11 +189,6 @@ fn cut(mut text: String) -> String {
         text.push('…');
     }
     text
-}
-
-/// See [`Session::exceeded`].
-pub(super) fn exceeded(plugin: &str, call: &str, budget: &str, what: &str) -> Error {
-    Error::OverBudget(format!("{call} refused: {what}; {}", raise(plugin, budget)))
 }
 
 /// A call that is under way.

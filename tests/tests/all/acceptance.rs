@@ -59,7 +59,7 @@ fn when_all_is_well_nothing_is_sent() {
     );
     assert_eq!(run["calls"][0]["name"], json!("warehouse.query"));
     assert_eq!(run["plugin"]["version"], json!("0.1.0"));
-    assert_eq!(run["plugin"]["digest"].as_str().unwrap().len(), 64);
+    assert_eq!(run["plugin"]["digest"].as_str().unwrap().len(), 71);
 }
 
 /// Scenario 1.

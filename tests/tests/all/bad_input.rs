@@ -142,7 +142,7 @@ fn plugins_that_misbehave() {
             "error",
             "needs more memory than 32 MiB; raise budgets.memory, or grants.misbehaving.budgets.memory",
         ),
-        ("recurse", "error", "trapped"),
+        ("recurse", "error", "needs more stack than 512 KiB; raise budgets.stack"),
         ("flood the log", "error", "writes more to its output than 64 KiB; raise budgets.log_bytes"),
         ("fail on its own", "error", "I would rather not"),
         (

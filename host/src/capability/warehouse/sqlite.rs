@@ -17,26 +17,18 @@ use super::{
     datasets::Datasets,
     dates::date,
     dialect,
-    guard::{Select, TablePath},
+    guard::{self, Select, TablePath},
     kind::Kind,
     scope::{Column, same},
 };
 use crate::{
-    capability::calls::{Session, exceeded},
-    config::{Budgets, nearest},
+    capability::{calls::Session, grant::Wish},
+    config::nearest,
     contract::{
         Error, Value,
         warehouse::{self, Parameter, Rows, Table},
     },
 };
-
-/// A question of one run.
-struct Question {
-    select: Select,
-    parameters: Vec<Parameter>,
-    plugin: String,
-    budgets: Budgets,
-}
 
 /// A directory of datasets.
 #[derive(Debug, Clone)]
@@ -54,26 +46,23 @@ impl Sqlite {
         Self(Arc::new(Inner { datasets: Datasets::new(directory), project }))
     }
 
-    /// The project that tables may be prefixed with.
-    pub(super) fn project(&self) -> Option<&str> {
-        self.0.project.as_deref()
-    }
-
-    /// Asks, within the run's budgets, until the run is over.
+    /// Asks, if the run may, within its budgets and until it is over.
     pub(super) async fn query(
         &self,
-        session: &Session,
-        select: Select,
+        session: &Arc<Session>,
+        sql: String,
         parameters: Vec<Parameter>,
     ) -> Result<Rows, Error> {
-        let (plugin, budgets) = (session.plugin.clone(), session.budgets.clone());
-        let question = Arc::new(Question { select, parameters, plugin, budgets });
+        let question = Arc::new((sql, parameters));
         loop {
-            let (inner, question, over, effort) =
-                (self.0.clone(), question.clone(), session.over(), session.effort().clone());
+            let (inner, question, run) = (self.0.clone(), question.clone(), session.clone());
             let answer = session.blocking(move || {
-                let impatient = effort.patience();
-                inner.query(&question, move || over.load(Ordering::Relaxed) || impatient())
+                let (sql, parameters) = &*question;
+                let select = guard::read(sql, inner.project.as_deref())?;
+                for dataset in &select.datasets {
+                    run.allow("query", Wish::Dataset(dataset))?;
+                }
+                inner.query(&select, parameters, &run)
             });
             match answer.await {
                 // What takes long begins again in the slow lane, where nobody waits for its thread.
@@ -81,6 +70,12 @@ impl Sqlite {
                 answer => return answer,
             }
         }
+    }
+
+    /// What was read and allowed, on this thread.
+    #[cfg(test)]
+    pub(super) fn query_now(&self, select: &Select, parameters: &[Parameter], run: &Session) -> Result<Rows, Error> {
+        self.0.query(select, parameters, run)
     }
 
     /// The tables of a dataset: what its `__TABLES__` says, when it has one, else their names.
@@ -91,9 +86,10 @@ impl Sqlite {
 }
 
 impl Inner {
-    /// Asks until `stop` says so.
-    fn query(&self, question: &Question, stop: impl FnMut() -> bool + Send + 'static) -> Result<Rows, Error> {
-        let Question { select, parameters, plugin, budgets } = question;
+    /// Asks until the run is over, or has computed too long for the fast lane.
+    fn query(&self, select: &Select, parameters: &[Parameter], run: &Session) -> Result<Rows, Error> {
+        let (over, impatient) = (run.over(), run.effort().patience());
+        let stop = move || over.load(Ordering::Relaxed) || impatient();
         let connection = self.datasets.open(&select.datasets, stop)?;
         let mut kinds = HashMap::new();
         let mut values = HashMap::new();
@@ -119,17 +115,17 @@ impl Inner {
         let mut bytes = 0;
         let mut rows = statement.raw_query();
         while let Some(row) = rows.next().map_err(|error| failed(&error))? {
-            if values.len() == budgets.rows.0 as usize {
-                let what = format!("it answers with more than {} rows", budgets.rows);
-                return Err(exceeded(plugin, "query", "rows", &what));
+            if values.len() == run.budgets.rows.0 as usize {
+                let what = format!("it answers with more than {} rows", run.budgets.rows);
+                return Err(run.exceeded("query", "rows", &what));
             }
             let mut list = Vec::with_capacity(translated.columns.len());
             for (index, column) in translated.columns.iter().enumerate() {
                 let found = row.get_ref(index).map_err(|error| failed(&error))?;
                 bytes += size_of::<Value>() + found.as_bytes_or_null().ok().flatten().map_or(0, <[u8]>::len);
-                if bytes > budgets.result_bytes.0 {
-                    let what = format!("it answers with more than {}", budgets.result_bytes);
-                    return Err(exceeded(plugin, "query", "result_bytes", &what));
+                if bytes > run.budgets.result_bytes.0 {
+                    let what = format!("it answers with more than {}", run.budgets.result_bytes);
+                    return Err(run.exceeded("query", "result_bytes", &what));
                 }
                 list.push(column.kind.value(&column.name, found)?);
             }

@@ -1,6 +1,6 @@
 //! What the engine denies, bounds and lists.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use super::{ask, session, warehouse};
 use crate::{
@@ -20,8 +20,7 @@ fn the_engine_denies_what_is_not_in_the_datasets() {
         select
     };
     let warehouse = Sqlite::new(directory.path().to_owned(), None);
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let ask = |datasets| runtime.block_on(warehouse.query(&session(), select(datasets), Vec::new()));
+    let ask = |datasets| warehouse.query_now(&select(datasets), &[], &session());
     assert!(ask(&["secret"]).is_ok());
     assert!(ask(&["d"]).is_err());
 }
@@ -46,13 +45,12 @@ fn a_query_stops_when_its_run_is_over() {
     let directory = tempfile::tempdir().unwrap();
     let warehouse = warehouse(directory.path());
     let product = (0..12).map(|n| format!("d.t AS t{n}")).collect::<Vec<_>>().join(", ");
-    let select =
-        guard::read(&format!("SELECT COUNT(*) FROM {product}, {}", product.replace(" AS t", " AS u")), None).unwrap();
+    let sql = format!("SELECT COUNT(*) FROM {product}, {}", product.replace(" AS t", " AS u"));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let session = Arc::new(session());
+    let session = session();
     let run = session.clone();
     let error = runtime.block_on(async move {
-        let query = tokio::spawn(async move { warehouse.query(&run, select, Vec::new()).await });
+        let query = tokio::spawn(async move { warehouse.query(&run, sql, Vec::new()).await });
         // Long enough for the slow lane.
         tokio::time::sleep(Duration::from_millis(200)).await;
         session.end();

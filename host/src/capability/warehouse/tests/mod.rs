@@ -5,7 +5,7 @@ mod engine;
 
 use std::{path::Path, sync::Arc};
 
-use super::{Sqlite, guard};
+use super::Sqlite;
 use crate::{
     capability::{Backends, Session},
     config::{Budgets, Bytes, Count, Grants},
@@ -16,9 +16,11 @@ use crate::{
 };
 
 /// A run's, with little room.
-fn session() -> Session {
+fn session() -> Arc<Session> {
     let budgets = Budgets { rows: Count(100), result_bytes: Bytes(1 << 20), ..Budgets::default() };
-    Session::new("p", Grants::default(), budgets, Arc::new(Backends::default()))
+    let granted = ["d", "cut", "gone", "noise", "project", "INFORMATION_SCHEMA", "e"];
+    let grants = Grants { warehouse: granted.map(str::to_owned).to_vec(), ..Grants::default() };
+    Arc::new(Session::new("p", grants, budgets, Arc::new(Backends::default())))
 }
 
 fn warehouse(directory: &Path) -> Sqlite {
@@ -45,11 +47,10 @@ fn warehouse(directory: &Path) -> Sqlite {
 
 fn ask_with(directory: &Path, sql: &str, parameters: &[(&str, Value)]) -> Result<Rows, Error> {
     let warehouse = Sqlite::new(directory.to_owned(), Some("project-1".to_owned()));
-    let select = guard::read(sql, warehouse.project())?;
     let parameters =
         parameters.iter().map(|(name, value)| Parameter { name: (*name).to_owned(), value: value.clone() });
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(warehouse.query(&session(), select, parameters.collect()))
+    runtime.block_on(warehouse.query(&session(), sql.to_owned(), parameters.collect()))
 }
 
 fn ask(directory: &Path, sql: &str) -> Result<Rows, Error> {
