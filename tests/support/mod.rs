@@ -4,6 +4,7 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod command;
+pub mod text;
 pub mod watched;
 
 /// The moment of every sample in the tests: half past six in New York, on a winter day.

@@ -2,6 +2,7 @@
 
 use std::{fmt, time::Duration};
 
+use anyhow::{Result, bail};
 use jiff::SignedDuration;
 use serde::{Deserialize, Deserializer, de::Error as _};
 
@@ -82,6 +83,29 @@ budgets! {
     report_bytes: Bytes = Bytes(1 << 20);
 }
 
+impl Budgets {
+    /// Refuses what the sandbox cannot hold.
+    pub(super) fn check(&self) -> Result<()> {
+        for (key, value, most, why) in [
+            ("memory", self.memory, Bytes(4 << 30), "a memory of WebAssembly can have"),
+            ("stack", self.stack, Bytes(16 << 20), "the sandbox keeps for each run"),
+            ("sql_bytes", self.sql_bytes, Bytes(48 << 10), "the parser's stack holds when it nests"),
+        ] {
+            if value > most {
+                bail!("{key}: {value} is more than {most}, the most that {why}");
+            }
+        }
+        let most = Count(1_000_000);
+        if self.table_elements > most {
+            bail!(
+                "table_elements: {} is more than {most}, the most that the sandbox keeps for each table",
+                self.table_elements
+            );
+        }
+        Ok(())
+    }
+}
+
 /// A number of things.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Count(pub u32);
@@ -117,7 +141,7 @@ impl fmt::Display for Count {
 }
 
 impl<'de> Deserialize<'de> for Time {
-    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(source: D) -> std::result::Result<Self, D::Error> {
         let text = String::deserialize(source)?;
         let parsed = text.parse::<SignedDuration>().ok().and_then(|parsed| Duration::try_from(parsed).ok());
         parsed
@@ -128,7 +152,7 @@ impl<'de> Deserialize<'de> for Time {
 }
 
 impl<'de> Deserialize<'de> for Bytes {
-    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(source: D) -> std::result::Result<Self, D::Error> {
         let text = String::deserialize(source)?;
         let trimmed = text.trim();
         let (number, unit) = trimmed.split_at(trimmed.find(|c: char| !c.is_ascii_digit()).unwrap_or(trimmed.len()));
@@ -148,7 +172,7 @@ impl<'de> Deserialize<'de> for Bytes {
 }
 
 impl<'de> Deserialize<'de> for Count {
-    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(source: D) -> std::result::Result<Self, D::Error> {
         u32::deserialize(source).map(Self)
     }
 }

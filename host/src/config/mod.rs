@@ -208,6 +208,11 @@ impl Config {
     }
 
     fn check_names(&self) -> Result<()> {
+        self.budgets.check().map_err(|error| anyhow::anyhow!("budgets.{error}"))?;
+        for plugin in self.grants.keys() {
+            let refused = |error| anyhow::anyhow!("grants.{plugin}.budgets.{error}");
+            self.budgets(plugin).check().map_err(refused)?;
+        }
         for (plugin, grants) in &self.grants {
             for repository in &grants.git {
                 if !self.git.contains_key(repository) {

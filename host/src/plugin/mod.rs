@@ -202,9 +202,12 @@ fn compile(engine: &wasmtime::Engine, cache: &Cache, file: &File) -> Result<Comp
     if let Some(component) = cache.find(engine, file.digest) {
         return Ok(component);
     }
-    let component = Component::from_binary(engine, &file.bytes)
-        .map_err(anyhow::Error::from)
-        .context("is no valid WebAssembly component")?;
+    let component = Component::from_binary(engine, &file.bytes).map_err(|error| {
+        // What would never find room is refused when it is compiled.
+        let misfit = format!("{error:#}").contains("pooling allocator");
+        let what = if misfit { "does not fit into the sandbox" } else { "is no valid WebAssembly component" };
+        anyhow::Error::from(error).context(what)
+    })?;
     cache.keep(engine, file.digest, &component);
     Ok(component)
 }

@@ -42,6 +42,8 @@ pub(super) fn new(largest: &Budgets) -> Result<Engine> {
         .total_stacks(RUNS)
         .max_memories_per_component(MEMORIES)
         .max_tables_per_component(TABLES)
+        .max_memories_per_module(MEMORIES)
+        .max_tables_per_module(TABLES)
         .max_core_instances_per_component(INSTANCES)
         .max_component_instance_size(INSTANCE_BYTES)
         .max_core_instance_size(INSTANCE_BYTES)

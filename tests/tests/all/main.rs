@@ -6,6 +6,7 @@ mod support;
 
 mod acceptance;
 mod bad_input;
+mod budgets;
 mod canaries;
 mod drift;
 mod gate;

@@ -73,6 +73,19 @@ impl Check for Misbehaving {
                 }
                 return Err(last.map_or(Failure::Other("never stopped".to_owned()), Failure::from));
             }
+            "ask thousands at once" => {
+                let queries = (0..5000).map(|_| Query::new(&settings.sql).rows());
+                let answers = sdk::join_all(queries).await;
+                match answers.into_iter().find_map(std::result::Result::err) {
+                    Some(error) => return Err(error.into()),
+                    None => pass,
+                }
+            }
+            "alert enormously" => {
+                Alert::new(&request.channel, Severity::Info, "Much", &"and more ".repeat(100_000)).post().await?;
+                pass
+            }
+            "report enormously" => Report { summary: "much, and more ".repeat(10_000), ..pass },
             "alert without end" => loop {
                 Alert::new(&request.channel, Severity::Info, "Again", "and again").post().await?;
             },

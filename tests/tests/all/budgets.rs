@@ -1,0 +1,137 @@
+//! Each budget, exceeded through the built host: the error names the budget, its limit and the key that raises it, and
+//! the others run on.
+
+use std::fs;
+
+use host_tests::HOST_TOML;
+
+use crate::support::{
+    command::{Sample, guest},
+    text::{Text, component},
+};
+
+/// What a plugin does, the budget that bounds it, that budget's value in host.toml, and what is said.
+struct Case {
+    behaviour: &'static str,
+    sql: String,
+    budget: &'static str,
+    value: &'static str,
+    words: &'static str,
+}
+
+fn case(behaviour: &'static str, budget: &'static str, value: &'static str, words: &'static str) -> Case {
+    Case { behaviour, sql: "SELECT 1 AS one".to_owned(), budget, value, words }
+}
+
+fn cases() -> Vec<Case> {
+    let rows = "SELECT game_id FROM nba_raw.nbac_player_boxscore".to_owned();
+    vec![
+        case("spin", "timeout", "'300ms'", "timed out after 300 ms"),
+        case("spin", "cpu", "'200ms'", "computed for more than 200 ms"),
+        case("allocate", "memory", "'32 MiB'", "needs more memory than 32 MiB"),
+        case("recurse", "stack", "'128 KiB'", "needs more stack than 128 KiB"),
+        case("call without end", "calls", "50", "more than 50 host calls in one run"),
+        case("ask thousands at once", "concurrent_calls", "20", "more than 20 host calls at once"),
+        Case { sql: rows.clone(), ..case("query", "rows", "100", "it answers with more than 100 rows") },
+        Case { sql: rows, ..case("query", "result_bytes", "'1 KiB'", "it answers with more than 1 KiB") },
+        Case {
+            sql: format!("SELECT 1 AS one -- {}", "x".repeat(2000)),
+            ..case("query", "sql_bytes", "'1 KiB'", "SQL of 2019 B, more than 1 KiB")
+        },
+        case("alert without end", "alerts", "3", "more than 3 alerts in one run"),
+        case("alert enormously", "alert_bytes", "'4 KiB'", "more than 4 KiB"),
+        case("report enormously", "report_bytes", "'4 KiB'", "more than 4 KiB"),
+        case("report enormously", "transfer_bytes", "'4 KiB'", "hands over more than 4 KiB at once"),
+        case("flood the log", "log_bytes", "'4 KiB'", "writes more to its output than 4 KiB"),
+    ]
+}
+
+const GRANTS: &str = "warehouse = ['nba_raw']\nslack = ['#canary-alerts']\n";
+
+#[test]
+fn each_budget_of_one_plugin_or_of_all() {
+    for own in [true, false] {
+        for Case { behaviour, sql, budget, value, words } in &cases() {
+            let sample = Sample::new(None).unwrap();
+            let mut toml = HOST_TOML.replace("[budgets]\ntimeout = \"30s\"\nmemory = \"64 MiB\"\n", "");
+            toml += &match own {
+                true => format!("[grants.misbehaving]\n{GRANTS}budgets = {{ {budget} = {value} }}\n"),
+                false => format!("[budgets]\n{budget} = {value}\n[grants.misbehaving]\n{GRANTS}"),
+            };
+            toml += &format!("[checks.misbehaving]\nsettings = {{ behaviour = '{behaviour}', sql = '{sql}' }}\n");
+            sample.configure(&toml).unwrap();
+            let mut command = sample.command();
+            command.args(["run", "--once", "--at", crate::support::AT, "--output", "json", "--check", "misbehaving"]);
+            let ended = crate::support::command::ended(command.arg(guest("misbehaving"))).unwrap();
+            assert_eq!(ended.code, 3, "{budget}: {ended:?}");
+            let error = ended.run("misbehaving")["error"].as_str().unwrap().to_owned();
+            let key = format!("raise budgets.{budget}, or grants.misbehaving.budgets.{budget}, in host.toml");
+            assert!(error.contains(words) && error.contains(&key), "{budget}: {error}");
+        }
+    }
+}
+
+/// Rust cannot grow a table.
+#[test]
+fn tables_do_not_grow_without_end() {
+    let sample = Sample::new(None).unwrap();
+    let growing = Text {
+        items: "(table $t 1 funcref)",
+        run: "(loop $again
+                (if (i32.eq (table.grow $t (ref.null func) (i32.const 1000)) (i32.const -1)) (then unreachable))
+                (br $again))
+              unreachable",
+        ..Text::default()
+    };
+    let path = sample.path().join("growing.wasm");
+    fs::write(&path, component("growing", growing)).unwrap();
+    let grants = "[grants.growing]\nslack = ['#canary-alerts']\nbudgets = { table_elements = 5000 }\n";
+    sample.configure(&format!("{HOST_TOML}\n{grants}")).unwrap();
+    let ended = sample.once(&["--output", "json", path.to_str().unwrap()]).unwrap();
+    let error = ended.run("growing")["error"].as_str().unwrap().to_owned();
+    let words = "needs a table of more than 5000 elements; raise budgets.table_elements, or grants.growing.budgets";
+    assert!(error.contains(words), "{error}");
+    assert_eq!(ended.run("phase2-raw")["status"], "pass");
+}
+
+/// A memory that is larger than its budget from the start, and more memories than the sandbox has room for.
+#[test]
+fn a_plugin_that_does_not_fit_is_told_so() {
+    let sample = Sample::new(None).unwrap();
+    let large = Text { items: "(memory $more 2000)", ..Text::default() };
+    let many =
+        Text { items: "(memory $a 1) (memory $b 1) (memory $c 1) (memory $d 1) (memory $e 1)", ..Text::default() };
+    for (name, text, words) in [
+        ("large", large, "describe needs more memory than 64 MiB; raise budgets.memory"),
+        ("many", many, "does not fit into the sandbox"),
+    ] {
+        let path = sample.path().join(format!("{name}.wasm"));
+        fs::write(&path, component(name, text)).unwrap();
+        let ended = sample.once(&["--output", "json", path.to_str().unwrap()]).unwrap();
+        let error = ended.run(name)["error"].as_str().unwrap().to_owned();
+        assert!(error.contains(words), "{name}: {error}");
+    }
+}
+
+#[test]
+fn budgets_that_cannot_be_are_refused_at_start() {
+    let sample = Sample::new(None).unwrap();
+    for (line, words) in [
+        ("memory = '5 GiB'", "budgets.memory: 5 GiB is more than"),
+        ("stack = '1 GiB'", "budgets.stack: 1 GiB is more than"),
+        ("sql_bytes = '1 MiB'", "budgets.sql_bytes: 1 MiB is more than"),
+        ("table_elements = 100000000", "budgets.table_elements: 100000000 is more than"),
+        ("timeout = '0s'", "`0s` is no duration"),
+        ("calls = -1", "invalid value: integer `-1`"),
+        ("callz = 1", "did you mean `calls`?"),
+    ] {
+        for own in [true, false] {
+            let toml = HOST_TOML.replace("[budgets]\ntimeout = \"30s\"\nmemory = \"64 MiB\"\n", "");
+            let table = if own { "[grants.misbehaving.budgets]" } else { "[budgets]" };
+            sample.configure(&format!("{toml}\n{table}\n{line}\n")).unwrap();
+            let ended = sample.once(&[]).unwrap();
+            assert_eq!(ended.code, 64, "{line}: {ended:?}");
+            assert!(ended.err.contains(words), "{line}: {}", ended.err);
+        }
+    }
+}
