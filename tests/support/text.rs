@@ -36,7 +36,7 @@ pub fn component(name: &str, text: Text) -> Vec<u8> {
     let text = format!(
         r#"(module
   (import "[export]pipeline:check/plugin@0.1.0" "[task-return]run" (func $return (param i32)))
-  (memory (export "memory") 2)
+  (memory (export "memory") 4)
   (global $free (mut i32) (i32.const {HEAP}))
   (data (i32.const {DATA}) "{data}")
   {items}

@@ -229,7 +229,7 @@ pub(super) fn context(seed: &Seed, log: &Log) -> WasiCtx {
         .monotonic_clock(clock)
         .secure_random(random())
         .insecure_random(random())
-        .insecure_random_seed(u128::from(seed.due.unsigned_abs()))
+        .insecure_random_seed(seed.random.iter().take(16).fold(0, |seed, byte| seed << 8 | u128::from(*byte)))
         .allow_ip_name_lookup(false)
         .allow_tcp(false)
         .allow_udp(false)

@@ -158,7 +158,6 @@ fn plugins_that_misbehave() {
         ("skip", "skip", "skipped: nothing to do"),
         ("warn", "warn", "fine"),
         ("tell the time", "pass", "1770377400 1770377400"),
-        ("look around", "pass", "environment 0, arguments 0, file false, directory false, socket false"),
     ];
     let mut toml = HOST_TOML.to_owned()
         + "\n[grants.misbehaving]\nslack = [\"#canary-alerts\"]\nbudgets = { timeout = \"400ms\", memory = \"32 MiB\" }\n";

@@ -10,3 +10,7 @@ mod budgets;
 mod canaries;
 mod drift;
 mod gate;
+mod grants;
+mod isolation;
+mod pins;
+mod signatures;

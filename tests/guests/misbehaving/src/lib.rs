@@ -2,7 +2,8 @@
 #![allow(clippy::panic)]
 
 use sdk::{
-    About, Alert, Check, Error, Failure, Need, Query, Report, Request, Result, Severity, Verdict, Violation, measured,
+    About, Alert, Check, Error, Failure, Need, Query, Report, Repository, Request, Result, Severity, Verdict,
+    Violation, measured,
 };
 
 sdk::settings! {
@@ -73,6 +74,41 @@ impl Check for Misbehaving {
                 }
                 return Err(last.map_or(Failure::Other("never stopped".to_owned()), Failure::from));
             }
+            "ask everything at once" => {
+                let (services, paths) = (vec!["prediction-worker"; 20], vec!["scrapers".to_owned()]);
+                let repository = Repository { name: None };
+                let queries = sdk::join_all((0..20).map(|_| Query::new(&settings.sql).rows()));
+                let commits = sdk::join_all((0..20).map(|_| repository.latest(&paths)));
+                let deployed = sdk::join_all(services.iter().map(|service| sdk::lookup(service)));
+                let posted = Alert::new(&request.channel, Severity::Info, "Busy", "with everything").post();
+                let ((queries, ..), (_, posted)) =
+                    sdk::join(sdk::join(queries, commits), sdk::join(deployed, posted)).await;
+                posted?;
+                for answer in queries {
+                    answer?;
+                }
+                pass
+            }
+            "roll dice" => {
+                let dice = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 6);
+                Report { summary: format!("{dice}"), ..pass }
+            }
+            "list tables" => {
+                sdk::tables("nba_raw").await?;
+                pass
+            }
+            "look up git" => {
+                Repository { name: None }.latest(&["scrapers".to_owned()]).await?;
+                pass
+            }
+            "look up a deployment" => {
+                sdk::lookup("prediction-worker").await?;
+                pass
+            }
+            "post elsewhere" => {
+                Alert::new("#deployment-alerts", Severity::Info, "Hello", "from elsewhere").post().await?;
+                pass
+            }
             "ask thousands at once" => {
                 let queries = (0..5000).map(|_| Query::new(&settings.sql).rows());
                 let answers = sdk::join_all(queries).await;
@@ -104,6 +140,7 @@ impl Check for Misbehaving {
                     format!("file {}", std::fs::read("/etc/passwd").is_ok()),
                     format!("directory {}", std::fs::read_dir("/").is_ok()),
                     format!("socket {}", std::net::TcpStream::connect("127.0.0.1:80").is_ok()),
+                    format!("name {}", std::net::ToSocketAddrs::to_socket_addrs("localhost:80").is_ok()),
                 ];
                 Report { summary: tried.join(", "), ..pass }
             }
