@@ -3,6 +3,7 @@
 //! next to nothing, on however few cores.
 
 use std::{
+    cell::Cell,
     pin::Pin,
     sync::{
         Arc, OnceLock,
@@ -18,12 +19,9 @@ use tokio::{
     task::JoinSet,
 };
 
-/// What a run computes in the fast lane: an honest check needs a few milliseconds.
-const FAST: Duration = Duration::from_millis(20);
-/// Niceness of the slow lane's threads: one of them gets 3 % of what an ordinary thread gets (`sched_prio_to_weight` in
-/// Linux: 36 of 1024). Not the least there is, so that a long query still ends on a busy machine.
-const NICE: i32 = 15;
-
+/// What a run computes in the fast lane. Most checks need less; for one that needs more the slow lane is as fast, unless
+/// others want the cores too.
+const FAST: Duration = Duration::from_millis(2);
 /// CPU time that one run has used.
 #[derive(Debug, Default)]
 pub struct Effort {
@@ -48,19 +46,30 @@ impl Effort {
 
     /// Whether the run belongs in the slow lane.
     pub fn is_large(&self) -> bool {
-        self.is_large_with(Duration::ZERO)
-    }
-
-    fn is_large_with(&self, more: Duration) -> bool {
-        self.guest() + Duration::from_nanos(self.threads.load(Ordering::Relaxed)) + more > FAST
+        self.guest() + Duration::from_nanos(self.threads.load(Ordering::Relaxed)) > FAST
     }
 
     /// For work that a thread begins now in the fast lane: whether it should stop there, and begin again in the slow one.
     /// Never true in the slow lane.
     pub fn patience(self: &Arc<Self>) -> impl Fn() -> bool + Send + use<> {
-        let (effort, started, hurried) = (self.clone(), thread_time(), !self.is_large());
-        move || hurried && effort.is_large_with(Duration::from_nanos(thread_time().saturating_sub(started)))
+        let (effort, hurried) = (self.clone(), !self.is_large());
+        move || {
+            effort.count();
+            hurried && effort.is_large()
+        }
     }
+
+    /// Counts what this thread computed for the run since it was last counted.
+    fn count(&self) {
+        let now = thread_time();
+        let last = COUNTED.replace(now);
+        self.threads.fetch_add(now.saturating_sub(last), Ordering::Relaxed);
+    }
+}
+
+thread_local! {
+    /// This thread's clock when its work was last counted.
+    static COUNTED: Cell<u64> = const { Cell::new(0) };
 }
 
 /// Runs a guest; from the moment on that its run's effort is large, in the slow lane. It ends when this is dropped.
@@ -94,9 +103,9 @@ where
 pub async fn blocking<T: Send + 'static>(effort: &Arc<Effort>, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let counted = effort.clone();
     let work = move || {
-        let started = thread_time();
+        COUNTED.set(thread_time());
         let done = work();
-        counted.threads.fetch_add(thread_time().saturating_sub(started), Ordering::Relaxed);
+        counted.count();
         done
     };
     let lane = slow().filter(|_| effort.is_large()).cloned();
@@ -136,11 +145,18 @@ fn slow() -> Option<&'static Handle> {
     runtime.as_ref().map(Runtime::handle)
 }
 
-/// Lowers this thread's priority; for Linux that is a thread's own, elsewhere the whole process's. Were it refused, the
-/// lane would be as fast as the other.
+/// Makes this thread one that runs when no other wants to (`SCHED_IDLE`), and that one who wakes up need not wait for.
+/// Were it refused, the lane would be as fast as the other.
 fn give_way() {
     #[cfg(target_os = "linux")]
-    let _ = rustix::process::setpriority_process(None, NICE);
+    {
+        // SAFETY: 0 is this thread, and the parameter is a valid one that outlives the call.
+        #[allow(unsafe_code)]
+        let _ = unsafe {
+            let parameter: libc::sched_param = std::mem::zeroed();
+            libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const parameter)
+        };
+    }
 }
 
 /// CPU time of this thread, in nanoseconds.
@@ -169,13 +185,13 @@ mod tests {
     async fn a_guest_that_computes_moves_over_and_one_that_waits_stays() {
         let effort = Arc::<Effort>::default();
         let waits = guest(&effort, async {
-            tokio::time::sleep(3 * FAST).await;
+            tokio::time::sleep(10 * FAST).await;
             lane()
         });
         assert_ne!(waits.await, "slow lane");
         let computes = guest(&effort, async {
-            for _ in 0..4 {
-                compute(FAST / 2);
+            for _ in 0..10 {
+                compute(Duration::from_millis(1));
                 tokio::task::yield_now().await;
             }
             lane()
@@ -193,7 +209,7 @@ mod tests {
             move || {
                 let impatient = effort.patience();
                 let at_first = impatient();
-                compute(2 * FAST);
+                compute(5 * FAST);
                 (at_first, impatient())
             }
         });
@@ -214,7 +230,7 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         });
-        assert!(tokio::time::timeout(5 * FAST, endless).await.is_err());
+        assert!(tokio::time::timeout(Duration::from_millis(50), endless).await.is_err());
         for _ in 0..200 {
             if Arc::strong_count(&running) == 1 {
                 return;

@@ -17,7 +17,10 @@ use tempfile::TempDir;
 
 use host_tests::{Moment, git, make, redeploy};
 
-use super::{AT, DATE, command::repository};
+use super::{
+    AT, DATE,
+    command::{guest, repository},
+};
 
 /// A sample pipeline and its host.
 pub struct Watched {
@@ -29,6 +32,11 @@ pub struct Watched {
 impl Watched {
     /// With these plugins, by name, and changes to the text of host.toml.
     pub fn new(plugins: &[&str], change: impl Fn(String) -> String) -> Result<Self> {
+        Self::with_guests(plugins, &[], change)
+    }
+
+    /// The same with guests of tests/guests beside them.
+    pub fn with_guests(plugins: &[&str], guests: &[&str], change: impl Fn(String) -> String) -> Result<Self> {
         let directory = TempDir::new()?;
         make(directory.path(), &Moment::new(AT.parse()?)?, None)?;
         let pristine = directory.path().join("pristine");
@@ -37,8 +45,12 @@ impl Watched {
 
         let mut config = Config::parse(&change(host_tests::HOST_TOML.to_owned()))?;
         config.directory = directory.path().to_owned();
-        config.checks.retain(|name, check| plugins.contains(&check.plugin.as_ref().unwrap_or(name).as_str()));
-        let files: Vec<PathBuf> = plugins.iter().map(|name| plugin(name)).collect();
+        config.checks.retain(|name, check| {
+            let wanted = check.plugin.as_ref().unwrap_or(name).as_str();
+            plugins.contains(&wanted) || guests.contains(&wanted)
+        });
+        let files: Vec<PathBuf> =
+            plugins.iter().map(|name| plugin(name)).chain(guests.iter().map(|name| guest(name))).collect();
         let runtime = tokio::runtime::Runtime::new()?;
         let host = runtime.block_on(Host::start(config, &files, None, |_| {}))?;
         Ok(Self { directory, runtime, host })
@@ -79,10 +91,16 @@ impl Watched {
 
     /// Runs one check at another moment, about the sample's date.
     pub fn run_at(&self, check: &str, at: Timestamp) -> Result<Run> {
-        let place = self.host.checks.iter().position(|known| known.name == check).context("no such check")?;
+        self.round(&[check], at)?.into_iter().next().context("no run")
+    }
+
+    /// Runs checks side by side.
+    pub fn round(&self, checks: &[&str], at: Timestamp) -> Result<Vec<Run>> {
+        let place = |check: &&str| self.host.checks.iter().position(|known| known.name == *check);
+        let places: Option<Vec<usize>> = checks.iter().map(place).collect();
         let when = When { at: Some(at), date: Some(DATE.parse()?) };
-        let round = self.runtime.block_on(self.host.round(&[place], at, when))?;
-        round.runs.into_iter().next().context("no run")
+        let places = places.context("no such check")?;
+        Ok(self.runtime.block_on(self.host.round(&places, at, when))?.runs)
     }
 }
 

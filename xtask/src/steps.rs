@@ -32,13 +32,16 @@ pub(super) fn demo(fault: Option<&str>) -> Result<u8> {
     step("building the host");
     cargo(&["build", "--package", "host"])?;
 
-    step("host run --once --config demo/host.toml plugins/*.wasm");
-    let mut host = Command::new(binary("host"));
-    host.current_dir(root()).args(["run", "--once", "--config", "demo/host.toml"]);
-    for plugin in built()? {
-        host.arg(plugin);
+    let host = |arguments: &str| {
+        step(&format!("host {arguments} plugins/*.wasm"));
+        let mut host = Command::new(binary("host"));
+        host.current_dir(root()).args(arguments.split(' ')).args(built()?);
+        run_for_code(&mut host)
+    };
+    if host("pin --lock demo/plugins.lock")? != 0 {
+        return Ok(64);
     }
-    let code = run_for_code(&mut host)?;
+    let code = host("run --once --config demo/host.toml")?;
     if fault.is_none() {
         eprintln!(
             "\nNext: make something wrong with `cargo xtask demo --fault null-names`; `--fault help` lists what there is."
@@ -82,6 +85,7 @@ pub(super) fn lint() -> Result<u8> {
 /// Benchmarks.
 pub(super) fn bench(names: &[&str]) -> Result<u8> {
     plugins()?;
+    components(&packages_in("tests/guests")?)?;
     step("building the benchmarks");
     cargo(&["build", "--package", "host", "--package", "host-tests"])?;
     step("measuring; close what else is running");

@@ -2,9 +2,10 @@
 
 use std::{
     sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    thread::Thread,
     time::Duration,
 };
 
@@ -13,8 +14,8 @@ use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConf
 
 use crate::config::Budgets;
 
-/// How often a running guest is interrupted. Guests give way to others at the same beat.
-const TICK: Duration = Duration::from_millis(5);
+/// How often a running guest is interrupted: it gives way to others, and is seen to have computed too long.
+const TICK: Duration = Duration::from_millis(1);
 
 /// Runs at once. More wait for one of them to end: most runs wait for answers nearly all of their time, and so
 /// many waiting ones keep two cores busy.
@@ -64,28 +65,65 @@ pub(super) fn new(largest: &Budgets) -> Result<Engine> {
         .context("the engine cannot start; it reserves address space for its guests, which `ulimit -v` must allow")
 }
 
-/// Counts the beats of an engine, until it is dropped.
-pub(super) struct Clock(Arc<AtomicBool>);
+/// Counts the beats of an engine while any of its guests runs, until it is dropped.
+#[derive(Clone)]
+pub(super) struct Clock(Arc<Beat>);
+
+struct Beat {
+    guests: AtomicUsize,
+    thread: OnceLock<Thread>,
+    dropped: AtomicBool,
+}
+
+/// A guest that runs.
+pub(super) struct Running(Arc<Beat>);
 
 impl Clock {
     pub(super) fn start(engine: &Engine) -> Result<Self> {
-        let ticking = Arc::new(AtomicBool::new(true));
-        let (engine, running) = (engine.weak(), ticking.clone());
-        std::thread::Builder::new().name("epochs".to_owned()).spawn(move || {
-            while running.load(Ordering::Relaxed) {
-                std::thread::sleep(TICK);
+        let beat = Beat { guests: AtomicUsize::new(0), thread: OnceLock::new(), dropped: AtomicBool::new(false) };
+        let beat = Arc::new(beat);
+        let (engine, counted) = (engine.weak(), beat.clone());
+        let thread = std::thread::Builder::new().name("epochs".to_owned()).spawn(move || {
+            while !counted.dropped.load(Ordering::Acquire) {
+                match counted.guests.load(Ordering::Acquire) {
+                    0 => std::thread::park(),
+                    _ => std::thread::sleep(TICK),
+                }
                 match engine.upgrade() {
                     Some(engine) => engine.increment_epoch(),
                     None => break,
                 }
             }
         })?;
-        Ok(Self(ticking))
+        let _ = beat.thread.set(thread.thread().clone());
+        Ok(Self(beat))
+    }
+
+    /// Keeps the clock running until what this gives is dropped.
+    pub(super) fn run(&self) -> Running {
+        if self.0.guests.fetch_add(1, Ordering::AcqRel) == 0 {
+            self.0.wake();
+        }
+        Running(self.0.clone())
+    }
+
+    /// Ends the clock.
+    pub(super) fn stop(&self) {
+        self.0.dropped.store(true, Ordering::Release);
+        self.0.wake();
     }
 }
 
-impl Drop for Clock {
+impl Beat {
+    fn wake(&self) {
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
+    }
+}
+
+impl Drop for Running {
     fn drop(&mut self) {
-        self.0.store(false, Ordering::Relaxed);
+        self.0.guests.fetch_sub(1, Ordering::AcqRel);
     }
 }

@@ -39,7 +39,7 @@ pub struct Sandbox {
     engine: Engine,
     linker: Linker<RunState>,
     room: Arc<Semaphore>,
-    _clock: Clock,
+    clock: Clock,
 }
 
 /// A component that is ready to run.
@@ -47,6 +47,7 @@ pub struct Sandbox {
 pub struct Guest {
     pre: CheckPre<RunState>,
     room: Arc<Semaphore>,
+    clock: Clock,
 }
 
 /// A run that ended, with what the guest wrote to its output.
@@ -66,7 +67,7 @@ impl Sandbox {
         wasi::add_to_linker(&mut linker)?;
         Check::add_to_linker::<RunState, HasSelf<RunState>>(&mut linker, |state| state).map_err(anyhow::Error::from)?;
         let clock = Clock::start(&engine)?;
-        Ok(Self { engine, linker, room: Arc::new(Semaphore::new(engine::RUNS as usize)), _clock: clock })
+        Ok(Self { engine, linker, room: Arc::new(Semaphore::new(engine::RUNS as usize)), clock })
     }
 
     /// The engine, to compile for.
@@ -78,7 +79,13 @@ impl Sandbox {
     pub fn link(&self, component: &Component) -> Result<Guest> {
         let instance: InstancePre<RunState> = self.linker.instantiate_pre(component).map_err(anyhow::Error::from)?;
         let pre = CheckPre::new(instance).map_err(anyhow::Error::from)?;
-        Ok(Guest { pre, room: self.room.clone() })
+        Ok(Guest { pre, room: self.room.clone(), clock: self.clock.clone() })
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.clock.stop();
     }
 }
 
@@ -157,13 +164,14 @@ impl Guest {
         let (pre, own) = (self.pre.clone(), budgets.clone());
         // Closed never; were it, the run would go ahead.
         let room = self.room.clone().acquire_owned().await;
+        let running = self.clock.run();
         let guest = async move {
             let mut store = store(&pre, state, &own);
             let ended = match pre.instantiate_async(&mut store).await {
                 Ok(guest) => body(&mut store, guest).await.map_err(|error| stopped(&error, &store, &own)),
                 Err(error) => Err(misfit(&error).unwrap_or_else(|| stopped(&error, &store, &own))),
             };
-            drop((store, room));
+            drop((store, room, running));
             ended
         };
         let ended = tokio::time::timeout(budgets.timeout.0, lanes::guest(&effort, guest)).await;

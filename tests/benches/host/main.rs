@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, missing_docs)]
 
 mod bare;
+mod isolation;
 #[path = "../../support/mod.rs"]
 mod support;
 
@@ -23,8 +24,17 @@ fn main() {
     println!("| what | measured | bar |\n|---|---|---|");
     // Names on the command line choose: `cargo xtask bench drift`.
     let chosen: Vec<String> = std::env::args().skip(1).filter(|name| !name.starts_with('-')).collect();
-    let measures: [(&str, fn()); 4] =
-        [("run", one_run), ("process", whole_process), ("drift", drift_lookups), ("memory", memory)];
+    let measures: [(&str, fn()); 9] = [
+        ("run", one_run),
+        ("process", whole_process),
+        ("drift", drift_lookups),
+        ("memory", memory),
+        ("warm", isolation::warm_run),
+        ("loading", isolation::loading),
+        ("many", isolation::many_checks),
+        ("neighbours", isolation::neighbours),
+        ("endurance", isolation::endurance),
+    ];
     for (name, measure) in measures {
         if chosen.is_empty() || chosen.iter().any(|chosen| chosen == name) {
             measure();
