@@ -14,7 +14,7 @@ use crate::{
     capability::{Backends, Call, Session},
     config::{self, Budgets, Config, Cron, Grants, Zone, nearest, raise},
     contract::{Need, Report, Request, Verdict, slack::Alert},
-    plugin::{Loaded, Origin, Plugin},
+    plugin::{Loaded, Origin, Plugin, check_settings},
 };
 
 /// A check: a plugin with settings and a schedule, or why it cannot run. It is due in either case.
@@ -201,11 +201,13 @@ pub fn checks(config: &Config, loaded: &Loaded) -> Result<Vec<Check>> {
     let mut complaints = Vec::new();
     for (name, wanted) in wanted {
         let plugin = wanted.plugin.as_ref().unwrap_or(name);
-        let found = loaded.plugins.get(plugin).cloned().ok_or_else(|| missing(plugin, loaded));
+        let mut found = loaded.plugins.get(plugin).cloned().ok_or_else(|| missing(plugin, loaded));
         if let Ok(plugin) = &found {
             let settings = serde_json::to_value(&wanted.settings)?;
-            let found = crate::plugin::check_settings(&plugin.descriptor.settings, &settings).unwrap_or_default();
-            complaints.extend(found.iter().map(|complaint| format!("checks.{name}.settings: {complaint}")));
+            match check_settings(&plugin.descriptor.settings, &settings) {
+                Ok(wrong) => complaints.extend(wrong.iter().map(|wrong| format!("checks.{name}.settings: {wrong}"))),
+                Err(error) => found = Err(format!("{}: {error:#}", plugin.file.path.display())),
+            }
         }
         checks.push(Check::new(config, name, &wanted, plugin, found));
     }

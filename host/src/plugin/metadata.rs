@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use semver::Version;
-use wasmparser::{Encoding, KnownCustom, Parser, Payload};
+use wasmparser::{Chunk, Encoding, KnownCustom, Parser, Payload};
 
 use crate::contract::API;
 
@@ -28,14 +28,31 @@ impl Metadata {
         let not_valid = "is no valid WebAssembly component; build it with `cargo build --target wasm32-wasip2`";
         let mut metadata = Self::default();
         let mut inner = Self::default();
-        let mut depth = 0usize;
-        for payload in Parser::new(0).parse_all(bytes) {
-            match payload.context(not_valid)? {
+        let mut rest = bytes;
+        let mut parser = Parser::new(0);
+        let mut outside = Vec::new();
+        loop {
+            let Chunk::Parsed { consumed, payload } = parser.parse(rest, true).context(not_valid)? else {
+                bail!(not_valid);
+            };
+            rest = rest.get(consumed..).context(not_valid)?;
+            let depth = outside.len();
+            match payload {
                 Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => bail!(
                     "is a WebAssembly module, not a component; build it with `cargo build --target wasm32-wasip2`"
                 ),
-                Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
-                Payload::End(_) => depth = depth.saturating_sub(1),
+                Payload::ModuleSection { parser: inside, .. } | Payload::ComponentSection { parser: inside, .. } => {
+                    outside.push(std::mem::replace(&mut parser, inside));
+                }
+                // Most of the file, and nothing in it says who it is.
+                Payload::CodeSectionStart { size, .. } => {
+                    parser.skip_section();
+                    rest = rest.get(size as usize..).context(not_valid)?;
+                }
+                Payload::End(_) => match outside.pop() {
+                    Some(around) => parser = around,
+                    None => break,
+                },
                 Payload::CustomSection(section) => {
                     let found = if depth == 0 { &mut metadata } else { &mut inner };
                     let text = || std::str::from_utf8(section.data()).ok().map(str::to_owned);

@@ -230,6 +230,5 @@ async fn ready(file: Origin, guest: Guest, budgets: &Budgets) -> Result<Plugin> 
             bail!("describes itself with the {what} {described}, but its metadata says {found}; build it again");
         }
     }
-    check_settings(&descriptor.settings, &serde_json::json!({}))?;
     Ok(Plugin { file, descriptor, guest })
 }

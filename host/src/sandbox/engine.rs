@@ -58,7 +58,10 @@ pub(super) fn new(largest: &Budgets) -> Result<Engine> {
         .max_wasm_stack(largest.stack.0)
         // What the host's own functions need below the guest's.
         .async_stack_size(largest.stack.0 + (1 << 20))
+        // A trap's message is what people are told; its frames would be half of the compiled code.
         .wasm_backtrace_max_frames(None)
+        .generate_address_map(false)
+        .native_unwind_info(false)
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     Engine::new(&config)
         .map_err(anyhow::Error::from)
