@@ -12,6 +12,8 @@ The repository's own commands.
   cargo xtask test                  build everything and run every test
   cargo xtask lint                  run clippy over everything, warnings denied
   cargo xtask plugins               build the plugins into plugins/*.wasm
+  cargo xtask fuzz [SECONDS]        feed the loader, the SQL guard, plugins.lock and host.toml with noise, each for a minute
+                                    unless said otherwise; needs a nightly compiler
   cargo xtask bench [NAME…]         measure; tests/BENCH.md says what
 ";
 
@@ -24,6 +26,8 @@ fn main() -> ExitCode {
         ["test"] => steps::test(),
         ["lint"] => steps::lint(),
         ["plugins"] => steps::plugins().map(|()| 0),
+        ["fuzz"] => steps::fuzz("60"),
+        ["fuzz", seconds] => steps::fuzz(seconds),
         ["bench", names @ ..] => steps::bench(names),
         [] | ["help" | "--help" | "-h"] => {
             eprint!("{HELP}");

@@ -93,6 +93,43 @@ pub(super) fn bench(names: &[&str]) -> Result<u8> {
     run_for_code(cargo_command().args(command).args(names))
 }
 
+/// Each fuzz target for so many seconds.
+pub(super) fn fuzz(seconds: &str) -> Result<u8> {
+    if !seconds.parse::<u32>().is_ok_and(|seconds| seconds > 0) {
+        return Err(format!("`{seconds}` is no number of seconds"));
+    }
+    if !cargo_command().args(["fuzz", "--version"]).output().is_ok_and(|output| output.status.success()) {
+        return Err("cargo-fuzz is needed; install it with `cargo install cargo-fuzz`".to_owned());
+    }
+    // What a target begins with: real ones of what it reads.
+    let seeds = root().join("fuzz").join("corpus");
+    let seed = |target: &str, from: PathBuf| {
+        let directory = seeds.join(target);
+        let copied = fs::create_dir_all(&directory)
+            .and_then(|()| fs::copy(&from, directory.join(from.file_name().unwrap_or_default())));
+        copied.map_err(|error| format!("{}: {error}", from.display()))
+    };
+    plugins()?;
+    for plugin in built()? {
+        seed("loader", root().join(plugin))?;
+    }
+    seed("host_toml", root().join("tests").join("sample").join("host.toml"))?;
+    for target in ["loader", "sql_guard", "lock_file", "host_toml"] {
+        step(&format!("fuzzing {target} for {seconds} s"));
+        let limit = format!("-max_total_time={seconds}");
+        let mut fuzz = cargo_command();
+        fuzz.args(["+nightly", "fuzz", "run", "--sanitizer", "none", target, "--"]);
+        fuzz.args([&limit, "-timeout=10", "-rss_limit_mb=4096"]);
+        // The toolchain that runs this program is not the one that is meant.
+        fuzz.env_remove("RUSTUP_TOOLCHAIN");
+        match run_for_code(&mut fuzz)? {
+            0 => {}
+            _ => return Err(format!("{target}: something was found; see fuzz/artifacts/{target}")),
+        }
+    }
+    Ok(0)
+}
+
 /// Builds the plugins into `plugins/*.wasm`.
 pub(super) fn plugins() -> Result<()> {
     prerequisites()?;
@@ -164,7 +201,7 @@ fn cargo(arguments: &[&str]) -> Result<()> {
 }
 
 fn cargo_command() -> Command {
-    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut command = Command::new("cargo");
     command.current_dir(root());
     // What cargo told this program about its own package would make build scripts believe that they changed.
     for (name, _) in env::vars_os() {

@@ -29,12 +29,21 @@ pub struct File {
 }
 
 impl File {
+    /// Bytes as if they were read at `path`.
+    pub fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self, (String, anyhow::Error)> {
+        Self::from(path, || Ok(bytes))
+    }
+
     /// Reads a file. An error comes with the plugin's name if the file tells it, else with the file's name without
     /// its extension.
     pub fn read(path: &Path) -> Result<Self, (String, anyhow::Error)> {
+        Self::from(path, || std::fs::read(path).context("cannot be read"))
+    }
+
+    fn from(path: &Path, bytes: impl FnOnce() -> Result<Vec<u8>>) -> Result<Self, (String, anyhow::Error)> {
         let mut name = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        let mut read = || {
-            let bytes = std::fs::read(path).context("cannot be read")?;
+        let read = || {
+            let bytes = bytes()?;
             let metadata = Metadata::read(&bytes)?;
             if let Some(found) = metadata.name.as_ref().filter(|name| is_plugin_name(name)) {
                 name.clone_from(found);

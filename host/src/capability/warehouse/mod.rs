@@ -15,6 +15,8 @@ mod tests;
 
 pub use sqlite::Sqlite;
 
+use std::collections::BTreeSet;
+
 use wasmtime::component::{Accessor, HasSelf};
 
 use super::{calls::Session, grant::Wish};
@@ -56,6 +58,11 @@ impl HostWithStore<RunState> for HasSelf<RunState> {
         };
         session.call("warehouse.tables", dataset.clone(), answer).await
     }
+}
+
+/// The datasets that a query reads, if it may be asked at all.
+pub fn datasets_of(sql: &str) -> Result<BTreeSet<String>, Error> {
+    Ok(guard::read(sql, None)?.datasets)
 }
 
 fn configured(session: &Session, call: &str) -> Result<Sqlite, Error> {

@@ -25,6 +25,24 @@ fn the_engine_denies_what_is_not_in_the_datasets() {
     assert!(ask(&["d"]).is_err());
 }
 
+/// A view reads what its own dataset has, and is no way into another; nor is one that was made to look like a table.
+#[test]
+fn a_view_is_no_way_into_another_dataset() {
+    let directory = tempfile::tempdir().unwrap();
+    warehouse(directory.path());
+    std::fs::copy(directory.path().join("d.db"), directory.path().join("secret.db")).unwrap();
+    assert_eq!(ask(directory.path(), "SELECT COUNT(*) FROM d.v").unwrap().values.len(), 1);
+    let connection = rusqlite::Connection::open(directory.path().join("d.db")).unwrap();
+    connection
+        .execute_batch(
+            "PRAGMA writable_schema = ON;
+             UPDATE sqlite_schema SET sql = 'CREATE VIEW v AS SELECT id, name FROM secret.t' WHERE name = 'v';",
+        )
+        .unwrap();
+    drop(connection);
+    assert!(ask(directory.path(), "SELECT COUNT(*) FROM d.v").is_err());
+}
+
 #[test]
 fn a_file_that_is_no_database_is_an_error_that_names_it() {
     let directory = tempfile::tempdir().unwrap();
