@@ -71,10 +71,15 @@ impl Run {
         let path = self.lock.clone().unwrap_or_else(|| self.config.with_file_name(LOCK));
         let lock = Lock::read(&path)?;
         if lock.is_none() {
+            let elsewhere = if path == *LOCK { String::new() } else { format!("--lock {} ", path.display()) };
+            let nothing = format!(
+                "nothing is pinned: there is no {}; `host pin {elsewhere}plugins/*.wasm` writes one",
+                path.display()
+            );
             if self.locked || self.lock.is_some() {
-                bail!("there is no {}: nothing is pinned; pin with `host pin plugins/*.wasm`", path.display());
+                bail!("{nothing}");
             }
-            eprintln!("nothing is pinned: there is no {}; `host pin plugins/*.wasm` writes one", path.display());
+            eprintln!("{nothing}");
         }
         let runtime = super::runtime()?;
         let code = runtime.block_on(async {

@@ -62,7 +62,11 @@ fn what_is_pinned_runs_and_other_bytes_do_not() {
     assert!(unpinned.err.contains("nothing is pinned: there is no plugins.lock"), "{}", unpinned.err);
     let locked = run(&sample, &["--locked"]);
     assert_eq!((locked.code, locked.out.as_str()), (64, ""));
-    assert!(locked.err.contains("nothing is pinned; pin with `host pin"), "{}", locked.err);
+    assert!(
+        locked.err.contains("nothing is pinned: there is no plugins.lock; `host pin plugins/*.wasm` writes one"),
+        "{}",
+        locked.err
+    );
 
     let pinned = with_files(&sample, &["pin"]);
     assert_eq!(pinned.code, 0, "{pinned:?}");
