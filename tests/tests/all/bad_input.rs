@@ -136,7 +136,7 @@ fn plugins_that_misbehave() {
     let cases = [
         ("trap", "error", "trapped: wasm `unreachable` instruction executed; its log ends with:"),
         ("trap", "error", "out of cheese"),
-        ("spin", "error", "timed out after 400 ms; raise budgets.timeout, or grants.misbehaving.budgets.timeout"),
+        ("spin", "error", "timed out after 3 s; raise budgets.timeout, or grants.misbehaving.budgets.timeout"),
         (
             "allocate",
             "error",
@@ -160,7 +160,7 @@ fn plugins_that_misbehave() {
         ("tell the time", "pass", "1770377400 1770377400"),
     ];
     let mut toml = HOST_TOML.to_owned()
-        + "\n[grants.misbehaving]\nslack = [\"#canary-alerts\"]\nbudgets = { timeout = \"400ms\", memory = \"32 MiB\" }\n";
+        + "\n[grants.misbehaving]\nslack = [\"#canary-alerts\"]\nbudgets = { timeout = \"3s\", memory = \"32 MiB\" }\n";
     for (at, (behaviour, ..)) in cases.iter().enumerate() {
         toml +=
             &format!("\n[checks.case{at}]\nplugin = \"misbehaving\"\nsettings = {{ behaviour = \"{behaviour}\" }}\n");
@@ -216,11 +216,11 @@ fn queries_that_cannot_be_answered() {
         ),
         (
             "SELECT COUNT(*) FROM nba_raw.nbac_player_boxscore a, nba_raw.nbac_player_boxscore b, nba_raw.nbac_player_boxscore c",
-            "timed out after 500 ms",
+            "timed out after 2 s",
         ),
     ];
     let mut toml = HOST_TOML.to_owned()
-        + "\n[grants.misbehaving]\nslack = [\"#canary-alerts\"]\nwarehouse = [\"nba_raw\", \"noise\", \"gone\"]\nbudgets = { timeout = \"500ms\" }\n";
+        + "\n[grants.misbehaving]\nslack = [\"#canary-alerts\"]\nwarehouse = [\"nba_raw\", \"noise\", \"gone\"]\nbudgets = { timeout = \"2s\" }\n";
     for (at, (sql, _)) in cases.iter().enumerate() {
         toml += &format!(
             "\n[checks.case{at}]\nplugin = \"misbehaving\"\nsettings = {{ behaviour = \"query\", sql = \"{sql}\" }}\n"

@@ -11,7 +11,7 @@ use crate::support::{
     text::{Text, component},
 };
 
-const GRANTS: &str = "[grants.misbehaving]\nwarehouse = ['nba_raw']\ngit = ['pipeline']\ndeployments = ['*']\nslack = ['#canary-alerts']\nbudgets = { timeout = '2s', memory = '32 MiB' }\n";
+const GRANTS: &str = "[grants.misbehaving]\nwarehouse = ['nba_raw']\ngit = ['pipeline']\ndeployments = ['*']\nslack = ['#canary-alerts']\nbudgets = { timeout = '4s', memory = '32 MiB' }\n";
 /// Billions of rows, counted one by one.
 const ENDLESS: &str = "SELECT COUNT(*) AS n FROM nba_raw.nbac_player_boxscore a, nba_raw.nbac_player_boxscore b, nba_raw.nbac_player_boxscore c";
 
@@ -123,7 +123,7 @@ fn values_that_are_broken_are_an_error_of_their_check() {
         (
             "describe-spins",
             Text { describe: "(loop $again (br $again))", ..Text::default() },
-            "describe timed out after 1 s",
+            "describe timed out after 4 s",
         ),
         (
             "starts-badly",
@@ -131,7 +131,7 @@ fn values_that_are_broken_are_an_error_of_their_check() {
             "describe trapped: ",
         ),
     ];
-    let mut toml = HOST_TOML.replace("timeout = \"30s\"", "timeout = \"1s\"");
+    let mut toml = HOST_TOML.replace("timeout = \"30s\"", "timeout = \"4s\"");
     let mut files = Vec::new();
     for (name, text, _) in &cases {
         toml += &format!("\n[grants.{name}]\nslack = ['#canary-alerts']\n");

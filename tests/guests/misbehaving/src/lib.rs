@@ -118,7 +118,7 @@ impl Check for Misbehaving {
                 }
             }
             "alert enormously" => {
-                Alert::new(&request.channel, Severity::Info, "Much", &"and more ".repeat(100_000)).post().await?;
+                Alert::new(&request.channel, Severity::Info, "Much", "and more ".repeat(100_000)).post().await?;
                 pass
             }
             "report enormously" => Report { summary: "much, and more ".repeat(10_000), ..pass },
