@@ -5,7 +5,10 @@ use std::{collections::HashMap, path::PathBuf, sync::Arc};
 use anyhow::{Result, bail};
 use clap::Args;
 use jiff::{Timestamp, civil::Date};
-use tokio::task::JoinSet;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    task::JoinSet,
+};
 
 use super::{
     output::{Format, render},
@@ -131,8 +134,8 @@ impl Run {
 
     /// Each check at its due time. A round does not wait for the one before; a check that still runs is left out.
     async fn stay(&self, host: Arc<Host>) -> Result<u8> {
-        let interrupt = tokio::signal::ctrl_c();
-        tokio::pin!(interrupt);
+        // Listens from now on, not only from the first wait.
+        let mut interrupt = signal(SignalKind::interrupt())?;
         let mut rounds: JoinSet<Result<Round>> = JoinSet::new();
         let mut running: HashMap<tokio::task::Id, Vec<usize>> = HashMap::new();
         for check in &host.checks {
@@ -164,7 +167,7 @@ impl Run {
                             eprintln!("error: {}: {error:#}", names(&host, &which));
                         }
                     }
-                    _ = &mut interrupt => {
+                    _ = interrupt.recv() => {
                         let dropped: usize = running.values().map(Vec::len).sum();
                         eprintln!("stopping: {dropped} checks are under way and are dropped");
                         return Ok(0);
