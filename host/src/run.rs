@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::{
     capability::{Backends, Call, Session},
-    config::{self, Budgets, Config, Cron, Grants, Zone, nearest, raise},
+    config::{self, Budgets, Bytes, Config, Cron, Grants, Zone, nearest, raise},
     contract::{Need, Report, Request, Verdict, slack::Alert},
     plugin::{Loaded, Origin, Plugin, check_settings},
 };
@@ -337,9 +337,8 @@ impl Check {
         run.alerts = alerts;
         match ended.result {
             Err(stopped) => run.error = Some(with_log(stopped.explained(name), &run.log)),
-            Ok(report) if size(&report) > ready.budgets.report_bytes.0 => {
-                let what =
-                    format!("returned a report of {} B, more than {}", size(&report), ready.budgets.report_bytes);
+            Ok(report) if let Some(size) = over(&report, ready.budgets.report_bytes) => {
+                let what = format!("returned a report of {size} B, more than {}", ready.budgets.report_bytes);
                 run.error = Some(format!("{what}; {}", raise(name, "report_bytes")));
             }
             Ok(report) => match malformed(&report) {
@@ -370,9 +369,10 @@ fn with_log(error: String, log: &str) -> String {
     }
 }
 
-/// In bytes of JSON.
-fn size(report: &Report) -> usize {
-    serde_json::to_string(report).map_or(usize::MAX, |text| text.len())
+/// The size of a report in bytes of JSON, when it is more than `most`.
+fn over(report: &Report, most: Bytes) -> Option<usize> {
+    let size = serde_json::to_string(report).map_or(usize::MAX, |text| text.len());
+    (size > most.0).then_some(size)
 }
 
 /// What a report says that cannot be: a pass that broke a threshold is none.

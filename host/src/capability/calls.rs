@@ -88,14 +88,13 @@ impl Session {
     ) -> Result<T, Error> {
         let earlier = self.started.fetch_add(1, Ordering::Relaxed);
         let most = self.budgets.calls.0;
+        let too_many = || Err(self.exceeded(name, "calls", &format!("more than {most} host calls in one run")));
         if earlier > most {
-            return Err(self.exceeded(name, "calls", &format!("more than {most} host calls in one run")));
+            return too_many();
         }
         let started = Instant::now();
         let answer = match self.enter(name) {
-            _ if earlier == most => {
-                Err(self.exceeded(name, "calls", &format!("more than {most} host calls in one run")))
-            }
+            _ if earlier == most => too_many(),
             Ok(_under_way) => answer.await,
             Err(error) => Err(error),
         };

@@ -10,7 +10,7 @@ use super::output::one_line;
 use crate::{
     config::{Config, Grants},
     contract::Need,
-    plugin::{self, Cache, File, LOCK, Lock, Plugin},
+    plugin::{self, Cache, File, Lock, Plugin},
     sandbox::Sandboxes,
 };
 
@@ -59,8 +59,7 @@ impl Inspect {
             false if self.config == *"host.toml" => None,
             false => bail!("{}: there is no such file", self.config.display()),
         };
-        let lock = self.lock.clone().unwrap_or_else(|| self.config.with_file_name(LOCK));
-        let lock = Lock::read(&lock)?;
+        let lock = Lock::read(&super::lock_path(self.lock.as_ref(), &self.config))?;
         let file = File::read(&self.plugin).map_err(|(_, error)| error)?;
         let settings = config.clone().unwrap_or_default();
         let budgets = settings.budgets(&file.name);

@@ -8,10 +8,16 @@ mod progress;
 mod run;
 mod sign;
 
-use std::{io::Write, process::ExitCode};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
+
+use crate::plugin::LOCK;
 
 /// The exit code for arguments or a configuration that cannot be used (EX_USAGE of sysexits.h).
 pub const USAGE: u8 = 64;
@@ -65,6 +71,11 @@ impl Arguments {
 fn runtime() -> Result<tokio::runtime::Runtime> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.enable_all().thread_stack_size(crate::STACK).build().context("no threads")
+}
+
+/// The lock file that is named, else the one beside the configuration.
+fn lock_path(named: Option<&PathBuf>, config: &Path) -> PathBuf {
+    named.cloned().unwrap_or_else(|| config.with_file_name(LOCK))
 }
 
 /// Writes to standard output. A reader that went away, as `head` does, is no error of ours.

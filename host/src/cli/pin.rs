@@ -149,10 +149,10 @@ impl Wanted {
         if let Some(file) = named().filter(fits).max_by(|one, other| one.version.cmp(&other.version)) {
             return Ok(file.clone());
         }
-        let there: Vec<String> = named().map(|file| format!("{} in {}", file.version, file.path.display())).collect();
+        let there = listed(named());
         match (&self.version, there.is_empty()) {
             (Some(version), false) => {
-                bail!("{} {version} is in none of the files; there is {}", self.name, there.join(", "))
+                bail!("{} {version} is in none of the files; there is {}", self.name, there)
             }
             _ => {
                 let names: BTreeSet<&String> = files.iter().map(|file| &file.name).collect();
@@ -160,6 +160,11 @@ impl Wanted {
             }
         }
     }
+}
+
+/// `0.1.0 in a.wasm, 0.2.0 in b.wasm`
+fn listed<'f>(files: impl Iterator<Item = &'f File>) -> String {
+    files.map(|file| format!("{} in {}", file.version, file.path.display())).collect::<Vec<_>>().join(", ")
 }
 
 fn is_file(what: &str) -> bool {
@@ -201,13 +206,11 @@ fn newest(files: Vec<File>, lock: &Lock) -> Result<Vec<File>> {
             (1, _) => Ok(files.swap_remove(0)),
             (_, Some(pinned)) => Ok(files.swap_remove(pinned)),
             _ => {
-                let there: Vec<String> =
-                    files.iter().map(|file| format!("{} in {}", file.version, file.path.display())).collect();
                 let version = files.iter().map(|file| &file.version).max().map(ToString::to_string).unwrap_or_default();
                 bail!(
                     "{name} is there {} times: {}; say which, as in `host pin {name}@{version}`",
                     files.len(),
-                    there.join(", ")
+                    listed(files.iter())
                 )
             }
         }

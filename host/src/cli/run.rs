@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     config::{Config, nearest},
-    plugin::{LOCK, Lock},
+    plugin::{Lock, pin_command},
     round::{Host, Round, When},
     schedule,
 };
@@ -71,14 +71,11 @@ impl Run {
             let files: Vec<String> = self.plugins.iter().map(|file| file.display().to_string()).collect();
             bail!("there is no file {}; build the plugins with `cargo xtask plugins`", files.join(", "));
         }
-        let path = self.lock.clone().unwrap_or_else(|| self.config.with_file_name(LOCK));
+        let path = super::lock_path(self.lock.as_ref(), &self.config);
         let lock = Lock::read(&path)?;
         if lock.is_none() {
-            let elsewhere = if path == *LOCK { String::new() } else { format!("--lock {} ", path.display()) };
-            let nothing = format!(
-                "nothing is pinned: there is no {}; `host pin {elsewhere}plugins/*.wasm` writes one",
-                path.display()
-            );
+            let pin = pin_command(&path, "plugins/*.wasm");
+            let nothing = format!("nothing is pinned: there is no {}; `{pin}` writes one", path.display());
             if self.locked || self.lock.is_some() {
                 bail!("{nothing}");
             }

@@ -157,8 +157,8 @@ fn choose(name: &str, mut files: Vec<File>, lock: Option<&Lock>) -> Result<File>
     };
     let place = lock.path().display();
     let accept = |file: &File| {
-        let elsewhere = if lock.path() == Path::new(LOCK) { String::new() } else { format!("--lock {place} ") };
-        format!("accept it with `host pin {elsewhere}{name}@{} {}`", file.version, file.path.display())
+        let what = format!("{name}@{} {}", file.version, file.path.display());
+        format!("accept it with `{}`", pin_command(lock.path(), &what))
     };
     let found = |file: &File| format!("{} {}", file.version, file.digest);
     let Some(pin) = lock.pin(name) else {
@@ -176,6 +176,14 @@ fn choose(name: &str, mut files: Vec<File>, lock: Option<&Lock>) -> Result<File>
 
 /// The lock file's usual name.
 pub const LOCK: &str = "plugins.lock";
+
+/// The command that pins something in a lock file.
+pub fn pin_command(lock: &Path, what: &str) -> String {
+    match lock == Path::new(LOCK) {
+        true => format!("host pin {what}"),
+        false => format!("host pin --lock {} {what}", lock.display()),
+    }
+}
 
 /// Compiles one file and asks it who it is.
 pub async fn one(file: File, sandboxes: &Sandboxes, cache: Arc<Cache>, budgets: &Budgets) -> Result<Plugin> {

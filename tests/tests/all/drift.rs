@@ -61,15 +61,20 @@ fn the_time_decides_when_the_commit_is_not_known() {
     }
 }
 
-#[test]
-fn traffic_and_instances_drift_too() {
-    let watched = watched();
+/// Lets the service that should keep one instance keep none.
+fn without_instances(watched: &Watched) {
     watched
         .redeploy("prediction-coordinator", |service| {
             service["min_instances"] = json!(0);
             Some(())
         })
         .unwrap();
+}
+
+#[test]
+fn traffic_and_instances_drift_too() {
+    let watched = watched();
+    without_instances(&watched);
     watched
         .redeploy("nba-phase1-scrapers", |service| {
             service["serves_latest"] = json!(false);
@@ -156,12 +161,7 @@ fn a_directory_that_does_not_exist_is_not_in_sync() {
 #[test]
 fn drift_is_told_although_something_else_is_not_known() {
     let watched = watched();
-    watched
-        .redeploy("prediction-coordinator", |service| {
-            service["min_instances"] = json!(0);
-            Some(())
-        })
-        .unwrap();
+    without_instances(&watched);
     watched.redeploy("nba-grading-service", |_| None).unwrap();
     let run = watched.run("deployment-drift").unwrap();
     assert_eq!((run.status(), run.exit_code()), (Status::Fail, 3));
