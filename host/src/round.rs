@@ -1,40 +1,56 @@
-//! A round: checks that are due together, run side by side, and told of together.
+//! A round: checks that are due together, run side by side, recorded and told of together.
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc};
-
-use anyhow::Result;
-use jiff::{Timestamp, civil::Date};
-use tokio::task::JoinSet;
-
-use crate::{
-    alert::{self, Delivery, Notification, Receipt},
-    capability::Backends,
-    config::Config,
-    plugin::{self, Lock},
-    run::{Check, Moment, Run, checks},
-    sandbox::Sandboxes,
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
 };
 
-/// A host that is ready: its checks, what they may ask, and where their messages go.
+use anyhow::{Context, Result};
+use jiff::{Timestamp, civil::Date};
+use tokio::{
+    sync::Mutex,
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
+
+use crate::{
+    alert::{self, Delivery, Notification, Receivers, Standings},
+    capability::Backends,
+    config::{Config, Effect},
+    plugin::{self, Lock},
+    run::{Check, Moment, Run, Status, checks},
+    sandbox::Sandboxes,
+    state::{Batch, NewMessage, NewRun, PluginKey, State, Undelivered},
+};
+
+/// A host that is ready: its checks, what they may ask, and where what they find is recorded and told.
 pub struct Host {
     /// From host.toml.
     pub config: Config,
     /// Sorted by name.
     pub checks: Vec<Arc<Check>>,
+    /// What was recorded.
+    pub state: State,
+    /// Messages on their way.
+    pub delivery: Arc<Delivery>,
     backends: Arc<Backends>,
-    delivery: Delivery,
+    /// What is remembered of each check. One batch at a time is decided and recorded.
+    standings: Mutex<Standings>,
     /// Keeps the engines' clocks running.
     _sandboxes: Arc<Sandboxes>,
 }
 
 /// What a round came to.
+#[derive(Default)]
 pub struct Round {
     /// In the order of the checks.
     pub runs: Vec<Run>,
-    /// What was sent.
-    pub notifications: Vec<Notification>,
-    /// What became of each, in the same order.
-    pub receipts: Vec<Receipt>,
+    /// What is to be said: the message's id, and the message.
+    pub messages: Vec<(String, Notification)>,
+    /// Why runs were not recorded, when they were not; then nothing is said of them.
+    pub unrecorded: Option<String>,
 }
 
 /// The clock and date of a round, when they are not the usual ones.
@@ -50,12 +66,26 @@ impl Host {
     /// Loads the plugins and finds everything that the checks need. A plugin that cannot be loaded stops nothing;
     /// its check says why when it is due.
     /// With a lock, only what is pinned runs. `step` is called with the number of plugins that are ready.
-    pub async fn start(config: Config, files: &[PathBuf], lock: Option<&Lock>, step: impl Fn(usize)) -> Result<Self> {
+    /// Messages go to the console until [`Host::find_receivers`].
+    pub async fn start(
+        config: Config,
+        files: &[PathBuf],
+        lock: Option<&Lock>,
+        state: State,
+        step: impl Fn(usize),
+    ) -> Result<Self> {
         let sandboxes = Arc::new(Sandboxes::new(&config));
         let loaded = plugin::load(files, lock, &sandboxes, &config, step).await;
         let checks = checks(&config, &loaded)?.into_iter().map(Arc::new).collect();
         let backends = Arc::new(Backends::new(&config));
-        Ok(Self { delivery: Delivery::Console, config, checks, backends, _sandboxes: sandboxes })
+        let mut standings = Standings::new();
+        for (check, standing) in state.standings().await? {
+            let standing = serde_json::from_str(&standing).with_context(|| format!("what is remembered of {check}"))?;
+            standings.insert(check, standing);
+        }
+        let delivery = Delivery::new(state.clone(), Receivers::console()?, config.delivery.clone());
+        let standings = Mutex::new(standings);
+        Ok(Self { config, checks, state, delivery, backends, standings, _sandboxes: sandboxes })
     }
 
     /// Keeps only the checks that are named.
@@ -68,62 +98,217 @@ impl Host {
         let own = self.checks.iter().filter_map(|check| Some(check.family.as_ref()?.channel.as_str()));
         let granted = self.checks.iter().filter_map(|check| check.ready.as_ref().ok());
         let channels = own.chain(granted.flat_map(|ready| ready.grants.slack.iter().map(String::as_str)));
-        self.delivery = Delivery::new(&self.config, channels)?;
+        let receivers = Receivers::find(&self.config, channels)?;
+        self.delivery = Delivery::new(self.state.clone(), receivers, self.config.delivery.clone());
         Ok(())
     }
 
-    /// Runs checks side by side, each in the order of `which`, and sends what there is to say.
+    /// Runs checks side by side, each in the order of `which`, records them, and puts what there is to say into the
+    /// outbox: once when all have ended, or, when some take long, of those that ended within `group_wait` first.
     pub async fn round(&self, which: &[usize], now: Timestamp, when: When) -> Result<Round> {
         // A task each, so that a guest that computes takes no time from the others. All end with this round.
         let mut tasks = JoinSet::new();
-        let mut started = Vec::new();
+        let mut running = HashMap::new();
         for check in which.iter().filter_map(|at| self.checks.get(*at)) {
-            let moment = self.moment(check, now, when)?;
+            let mut moment = self.moment(check, now, when)?;
+            moment.attempt += self.state.attempts(&check.name, moment.due).await?;
             let (task, backends, at) = (check.clone(), self.backends.clone(), moment.clone());
             let id = tasks.spawn(async move { task.run(&backends, at).await }).id();
-            started.push((id, check, moment));
+            running.insert(id, (check, moment));
         }
-        let mut ended = HashMap::new();
-        while let Some(run) = tasks.join_next_with_id().await {
-            match run {
-                Ok((id, run)) => ended.insert(id, Ok(run)),
-                Err(error) => ended.insert(error.id(), Err(error.to_string())),
+        let mut round = Round::default();
+        let mut ended = Vec::new();
+        let mut first_ended = None;
+        while !running.is_empty() || !ended.is_empty() {
+            let wait = first_ended.map(|first| first + self.config.alerts.group_wait.0);
+            let run = tokio::select! {
+                run = tasks.join_next_with_id(), if !running.is_empty() => run,
+                () = sleep_until(wait.unwrap_or_else(Instant::now)), if wait.is_some() && !running.is_empty() => None,
+                else => None,
             };
-        }
-        let runs: Vec<Run> = started
-            .into_iter()
-            .map(|(id, check, moment)| match ended.remove(&id) {
-                Some(Ok(run)) => run,
+            match run {
+                Some(Ok((id, run))) => drop(running.remove(&id).map(|_| ended.push(run))),
                 // A panic of the host's own is an error of that check, as everything else is.
-                broken => check.broken(&moment, broken.and_then(Result::err)),
-            })
-            .collect();
-        let notifications = alert::notifications(&runs);
-        let receipts = notifications.iter().map(|notification| self.delivery.send(notification));
-        let receipts = futures_util::future::join_all(receipts).await;
-        Ok(Round { runs, notifications, receipts })
+                Some(Err(error)) => {
+                    let broken = running.remove(&error.id());
+                    ended.extend(broken.map(|(check, moment)| check.broken(&moment, error.to_string())));
+                }
+                None => {}
+            }
+            first_ended = first_ended.or_else(|| Some(Instant::now()));
+            let waited = first_ended.is_some_and(|first| first.elapsed() >= self.config.alerts.group_wait.0);
+            if running.is_empty() || waited {
+                let awaited: BTreeSet<&str> = running.values().map(|(check, _)| check.name.as_str()).collect();
+                let (batch, later) = ended.into_iter().partition(|run: &Run| !self.awaits(&run.check, &awaited));
+                ended = later;
+                first_ended = None;
+                self.settle(batch, &mut round).await;
+            }
+        }
+        let order: HashMap<&str, usize> =
+            self.checks.iter().enumerate().map(|(at, check)| (check.name.as_str(), at)).collect();
+        round.runs.sort_by_key(|run| order.get(run.check.as_str()).copied());
+        Ok(round)
+    }
+
+    /// Whether a check depends on one of these, also at several removes: what is wrong there is said first.
+    fn awaits(&self, check: &str, running: &BTreeSet<&str>) -> bool {
+        let upstream = self.config.checks.get(check).map(|check| check.depends_on.as_slice()).unwrap_or_default();
+        upstream.iter().any(|name| running.contains(name.as_str()) || self.awaits(name, running))
+    }
+
+    /// Records a batch of runs and what is to be said of them.
+    async fn settle(&self, mut batch: Vec<Run>, round: &mut Round) {
+        if batch.is_empty() {
+            return;
+        }
+        batch.sort_by(|a, b| a.check.cmp(&b.check));
+        // Waits until the batch before is recorded.
+        let mut standings = self.standings.lock().await;
+        match self.record(&batch, &mut standings).await {
+            Ok(messages) => {
+                if !messages.is_empty() {
+                    self.delivery.wake();
+                }
+                round.messages.extend(messages);
+            }
+            Err(error) => {
+                let names = batch.iter().map(|run| run.check.as_str()).collect::<Vec<_>>().join(", ");
+                let problem = format!("{} runs are NOT recorded ({names}): {error:#}", batch.len());
+                eprintln!("error: {problem}");
+                let worst = batch.iter().map(Run::status).max().unwrap_or(Status::Pass).name();
+                self.delivery.alarm(&format!("host: {problem}; the worst of them: {worst}")).await;
+                round.unrecorded = Some(problem);
+            }
+        }
+        round.runs.extend(batch);
+    }
+
+    /// Decides, and writes everything at once; when that fails, nothing is remembered, so that the next round decides
+    /// the same.
+    async fn record(&self, batch: &[Run], standings: &mut Standings) -> Result<Vec<(String, Notification)>> {
+        let silences = self.state.silences(None).await?;
+        let mut next = standings.clone();
+        let rules = alert::Rules { config: &self.config, silences: &silences };
+        let decided = alert::decide(batch, &mut next, rules);
+        let created = Timestamp::now();
+        let mut messages = Vec::new();
+        let mut written =
+            Batch { runs: Vec::new(), standings: BTreeMap::new(), episodes: decided.episodes, messages: Vec::new() };
+        for notification in alert::compose(&decided.notices, batch, &self.config.timezone.rules()) {
+            let json = serde_json::to_string(&notification)?;
+            let id = alert::id(&format!("{created} {} {json}", notification.channel));
+            written.messages.push(NewMessage {
+                id: id.clone(),
+                receiver: notification.channel.clone(),
+                title: notification.title.clone(),
+                notification: json,
+                created,
+            });
+            messages.push((id, notification));
+        }
+        for run in batch {
+            written.runs.push(recorded(run)?);
+        }
+        for check in decided.touched {
+            if let Some(standing) = next.get(&check) {
+                written.standings.insert(check, serde_json::to_string(standing)?);
+            }
+        }
+        self.insist(&written).await?;
+        *standings = next;
+        Ok(messages)
+    }
+
+    /// Tries to write for as long as messages may take: a full disk is cleared, a lock is given up.
+    async fn insist(&self, batch: &Batch) -> Result<()> {
+        let deadline = Instant::now() + self.config.delivery.wait.0;
+        let mut pause = Duration::from_millis(100);
+        loop {
+            match self.state.record(batch).await {
+                Err(error) if Instant::now() + pause < deadline => {
+                    eprintln!("warning: runs are not recorded yet, trying again: {error:#}");
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                }
+                done => return done,
+            }
+        }
     }
 
     /// A date of the past is asked about as if it were then: at the check's first due time after that date.
     fn moment(&self, check: &Check, now: Timestamp, when: When) -> Result<Moment> {
         let zone = &self.config.timezone;
         let usual = Moment::yesterday(when.at.unwrap_or(now), zone)?;
-        let Some(date) = when.date.filter(|date| *date != usual.data_date) else { return Ok(usual) };
-        let moment = Moment::new(when.at.unwrap_or(now), date, zone)?;
-        let just_before = moment.day_end.checked_sub(jiff::SignedDuration::from_nanos(1))?;
-        let replayed = check.schedule.next(just_before, &check.zone.rules());
-        match (when.at, replayed) {
-            (None, Some(due)) if due < now => Ok(Moment { due, ..moment }),
-            _ => Ok(moment),
+        let moment = match when.date.filter(|date| *date != usual.data_date) {
+            None => usual,
+            Some(date) => {
+                let moment = Moment::new(when.at.unwrap_or(now), date, zone)?;
+                let just_before = moment.day_end.checked_sub(jiff::SignedDuration::from_nanos(1))?;
+                let due = check.schedule.next(just_before, &check.zone.rules());
+                let due = due.filter(|due| when.at.is_none() && *due < now).unwrap_or(moment.due);
+                Moment { due, replay: true, ..moment }
+            }
+        };
+        let left_out = self.config.calendars.iter().find(|(_, calendar)| {
+            calendar.effect == Effect::Skip && calendar.covers(&check.name, moment.due, moment.data_date, zone)
+        });
+        let skip = left_out.map(|(name, calendar)| format!("{} (calendars.{name})", calendar.why));
+        Ok(Moment { skip, ..moment })
+    }
+
+    /// Removes from the record what is older than `state.keep`.
+    pub async fn forget(&self) -> Result<()> {
+        let keep = jiff::SignedDuration::try_from(self.config.state.keep.0)?;
+        match Timestamp::now().checked_sub(keep) {
+            Ok(before) => self.state.forget(before).await,
+            // Since before there was time: everything is kept.
+            Err(_) => Ok(()),
         }
+    }
+
+    /// What of a round's messages did not get through.
+    pub async fn undelivered(&self, round: &Round) -> Result<BTreeMap<String, Undelivered>> {
+        let mut undelivered = BTreeMap::new();
+        for (id, _) in &round.messages {
+            if let Some(message) = self.state.undelivered_message(id).await? {
+                undelivered.insert(id.clone(), message);
+            }
+        }
+        Ok(undelivered)
+    }
+
+    /// Whether messages wait, or were set aside by this process.
+    pub async fn owes_messages(&self) -> Result<bool> {
+        Ok(self.delivery.set_aside() > 0 || !self.state.receivers_waiting().await?.is_empty())
     }
 }
 
+fn recorded(run: &Run) -> Result<NewRun> {
+    Ok(NewRun {
+        check: run.check.clone(),
+        plugin: run.plugin.as_ref().map(|plugin| PluginKey {
+            name: plugin.name.clone(),
+            version: plugin.version.clone(),
+            digest: plugin.digest.to_string(),
+        }),
+        due: run.due,
+        data_date: run.data_date,
+        attempt: run.attempt,
+        replay: run.replay,
+        status: run.status().name(),
+        summary: run.summary(),
+        report: run.report.as_ref().map(serde_json::to_string).transpose()?,
+        error: run.error.clone(),
+        seconds: run.duration.as_secs_f64(),
+        calls: serde_json::to_string(&run.calls)?,
+    })
+}
+
 impl Round {
-    /// The worst of the runs; 3 too when a message did not get through.
+    /// The worst of the runs; 3 too when they were not recorded.
     pub fn exit_code(&self) -> u8 {
-        let undelivered = self.receipts.iter().any(|receipt| receipt.problem.is_some());
         let worst = self.runs.iter().map(Run::exit_code).max().unwrap_or_default();
-        if undelivered { worst.max(3) } else { worst }
+        if self.unrecorded.is_some() { 3 } else { worst }
     }
 }

@@ -53,6 +53,10 @@ pub struct Run {
     pub due: Timestamp,
     /// The date whose data was asked about.
     pub data_date: Date,
+    /// 1 for the first try of this due time, 2 for the next.
+    pub attempt: u32,
+    /// Whether it was asked as of the past: it is recorded, and nobody is told.
+    pub replay: bool,
     /// What the plugin found.
     pub report: Option<Report>,
     /// Why the check, or part of it, could not be evaluated.
@@ -197,6 +201,7 @@ pub fn checks(config: &Config, loaded: &Loaded) -> Result<Vec<Check>> {
             bail!("host.toml: refused: grants.{plugin}: no check and no file has such a plugin{near}");
         }
     }
+    check_names(config, &wanted)?;
     let mut checks = Vec::new();
     let mut complaints = Vec::new();
     for (name, wanted) in wanted {
@@ -215,6 +220,51 @@ pub fn checks(config: &Config, loaded: &Loaded) -> Result<Vec<Check>> {
         true => Ok(checks),
         false => bail!("host.toml: refused: {}", complaints.join("; ")),
     }
+}
+
+/// Refuses names of checks that do not exist, and checks that depend on each other.
+fn check_names(config: &Config, wanted: &BTreeMap<&String, config::Check>) -> Result<()> {
+    let depends = wanted.iter().flat_map(|(name, check)| {
+        check.depends_on.iter().map(move |other| (format!("checks.{name}.depends_on"), other))
+    });
+    let calendars = config.calendars.iter().flat_map(|(name, calendar)| {
+        calendar.checks.iter().map(move |other| (format!("calendars.{name}.checks"), other))
+    });
+    for (key, other) in depends.chain(calendars) {
+        if !wanted.contains_key(other) {
+            bail!("host.toml: refused: {key}: there is no check `{other}`{}", nearest(other, wanted.keys().copied()));
+        }
+    }
+    let mut done = HashSet::new();
+    for name in wanted.keys() {
+        if let Some(circle) = circle(name, wanted, &mut Vec::new(), &mut done) {
+            bail!("host.toml: refused: checks depend on each other in a circle: {}", circle.join(" → "));
+        }
+    }
+    Ok(())
+}
+
+/// Follows dependencies from the end of a path; gives the path when they come back to it. `done` are names from which
+/// no circle can be reached.
+fn circle<'w>(
+    name: &'w str,
+    wanted: &'w BTreeMap<&String, config::Check>,
+    path: &mut Vec<&'w str>,
+    done: &mut HashSet<&'w str>,
+) -> Option<Vec<&'w str>> {
+    if done.contains(name) {
+        return None;
+    }
+    let start = path.iter().position(|on_path| *on_path == name);
+    path.push(name);
+    if let Some(start) = start {
+        return Some(path.split_off(start));
+    }
+    let upstream = wanted.iter().find(|(check, _)| check.as_str() == name).map(|(_, check)| &check.depends_on);
+    let found = upstream.into_iter().flatten().find_map(|other| circle(other, wanted, path, done));
+    path.pop();
+    done.insert(name);
+    found
 }
 
 fn missing(plugin: &str, loaded: &Loaded) -> String {
@@ -286,6 +336,7 @@ impl Check {
         let started = Instant::now();
         let mut run = self.empty(&moment);
         match &self.ready {
+            _ if moment.skip.is_some() => run.report = moment.skip.map(skipped),
             Err(reason) => run.error = Some(reason.clone()),
             Ok(ready) => self.execute(ready, backends, &moment, &mut run).await,
         }
@@ -294,8 +345,7 @@ impl Check {
     }
 
     /// A run that the host itself broke off.
-    pub fn broken(&self, moment: &Moment, why: Option<String>) -> Run {
-        let why = why.unwrap_or_else(|| "it gave no result".to_owned());
+    pub fn broken(&self, moment: &Moment, why: String) -> Run {
         Run { error: Some(format!("the host failed: {why}")), ..self.empty(moment) }
     }
 
@@ -305,6 +355,8 @@ impl Check {
             plugin: None,
             due: moment.due,
             data_date: moment.data_date,
+            attempt: moment.attempt,
+            replay: moment.replay,
             report: None,
             error: None,
             duration: Duration::ZERO,
@@ -327,7 +379,7 @@ impl Check {
             day_end: moment.day_end.as_second(),
             due: moment.due.as_second(),
             channel: self.family.as_ref().map(|family| family.channel.clone()).unwrap_or_default(),
-            attempt: 1,
+            attempt: moment.attempt,
             settings: ready.settings.clone(),
         };
         let ended = plugin.guest.run(session.clone(), &ready.budgets, request).await;
@@ -351,6 +403,18 @@ impl Check {
                 }
             },
         }
+    }
+}
+
+/// The report of a run that a calendar left out.
+fn skipped(why: String) -> Report {
+    Report {
+        verdict: Verdict::Skip(why),
+        summary: String::new(),
+        metrics: Vec::new(),
+        violations: Vec::new(),
+        unknown: Vec::new(),
+        gate: None,
     }
 }
 
@@ -424,6 +488,12 @@ pub struct Moment {
     pub day_start: Timestamp,
     /// Where the next one begins.
     pub day_end: Timestamp,
+    /// 1 for the first try of this due time, 2 for the next.
+    pub attempt: u32,
+    /// Whether it is asked as of the past.
+    pub replay: bool,
+    /// Why nothing is asked at all.
+    pub skip: Option<String>,
 }
 
 impl Moment {
@@ -439,7 +509,7 @@ impl Moment {
         let day = || Ok::<_, jiff::Error>((start(data_date)?, start(data_date.tomorrow()?)?));
         let (day_start, day_end) =
             day().ok().with_context(|| format!("{data_date} is beyond the dates that can be asked about"))?;
-        Ok(Self { due, data_date, day_start, day_end })
+        Ok(Self { due, data_date, day_start, day_end, attempt: 1, replay: false, skip: None })
     }
 }
 

@@ -10,6 +10,7 @@ use host::{
     config::Config,
     round::{Host, When},
     run::Run,
+    state::State,
 };
 use jiff::Timestamp;
 use rusqlite::Connection;
@@ -49,10 +50,15 @@ impl Watched {
             let wanted = check.plugin.as_ref().unwrap_or(name).as_str();
             plugins.contains(&wanted) || guests.contains(&wanted)
         });
+        let kept: Vec<String> = config.checks.keys().cloned().collect();
+        for check in config.checks.values_mut() {
+            check.depends_on.retain(|name| kept.contains(name));
+        }
         let files: Vec<PathBuf> =
             plugins.iter().map(|name| plugin(name)).chain(guests.iter().map(|name| guest(name))).collect();
         let runtime = tokio::runtime::Runtime::new()?;
-        let host = runtime.block_on(Host::start(config, &files, None, |_| {}))?;
+        let host =
+            runtime.block_on(async { Host::start(config, &files, None, State::memory().await?, |_| {}).await })?;
         Ok(Self { directory, runtime, host })
     }
 

@@ -3,8 +3,11 @@
 
 use serde_json::{Value, json};
 
-use super::{Notification, mark};
-use crate::contract::slack::{Alert, Field, Section};
+use super::{Notification, Told, console};
+use crate::{
+    contract::slack::{Field, Section},
+    state::Undelivered,
+};
 
 /// Characters of a header's text.
 const HEADER: usize = 150;
@@ -23,42 +26,57 @@ const LINE: usize = 400;
 const CODE: usize = 1200;
 
 /// The payload for an incoming webhook.
-pub(super) fn payload(notification: &Notification) -> Value {
-    let title = format!("{} {}", mark(notification.severity), notification.title);
+pub(super) fn payload(notification: &Notification, id: &str, undelivered: &[Undelivered]) -> Value {
+    let title = notification.headline();
     let mut blocks = vec![json!({
         "type": "header",
         "text": { "type": "plain_text", "text": cut(&title, HEADER), "emoji": true },
     })];
-    for (at, alert) in notification.alerts.iter().enumerate() {
+    for (at, told) in notification.alerts.iter().enumerate() {
         if at > 0 {
             blocks.push(json!({ "type": "divider" }));
         }
-        blocks.extend(alert_blocks(alert, notification));
+        blocks.extend(alert_blocks(told, notification));
     }
-    if !notification.errors.is_empty() {
-        let lines = notification.errors.iter().map(|(check, error)| format!("*{}*: {}", line(check), line(error)));
-        blocks.extend(text_block("*Could not be evaluated*", lines));
-    }
+    blocks.extend(text_block("*Could not be evaluated*", named(&notification.errors)));
+    blocks.extend(text_block("*Well again*", named(&notification.recoveries)));
+    let lost: Vec<(String, String)> = undelivered.iter().map(Undelivered::told).collect();
+    blocks.extend(text_block("*Messages that did not get through*", named(&lost)));
     let left_out = (blocks.len() + 1).saturating_sub(BLOCKS);
     if left_out > 0 {
         // One block is needed to say so.
         blocks.truncate(BLOCKS - 2);
-        blocks.push(context(&format!("… and {} more parts, which are in the host's report", left_out + 1)));
+        blocks.push(context(&format!("… and {} more parts, which `host history` shows", left_out + 1)));
     }
-    blocks.push(context(&escape(&notification.footer)));
+    blocks.push(context(&format!("{} Message {id}", escape(&notification.footer))));
     json!({ "text": cut(&escape(&title), SECTION), "blocks": blocks })
 }
 
-fn alert_blocks(alert: &Alert, notification: &Notification) -> Vec<Value> {
-    let headline = if alert.title == notification.title {
+/// The same in words alone, for when Slack refuses the blocks.
+pub(super) fn plain(notification: &Notification, id: &str, undelivered: &[Undelivered]) -> Value {
+    let text = console::text(notification, undelivered);
+    json!({ "text": format!("{}\nMessage {id}", cut(&escape(&text), SECTION)) })
+}
+
+fn named(entries: &[(String, String)]) -> impl Iterator<Item = String> {
+    entries.iter().map(|(name, text)| format!("*{}*: {}", line(name), line(text)))
+}
+
+fn alert_blocks(told: &Told, notification: &Notification) -> Vec<Value> {
+    let Told { alert, note, downstream } = told;
+    let mut headline = if alert.title == notification.title {
         line(&alert.summary)
     } else {
         format!("*{}*\n{}", line(&alert.title), line(&alert.summary))
     };
+    if let Some(note) = note {
+        headline += &format!("\n_{}_", line(note));
+    }
     let mut blocks = vec![section(&headline)];
     for part in &alert.sections {
         blocks.extend(section_blocks(part));
     }
+    blocks.extend(text_block("*Failing because of it, or as well*", named(downstream)));
     let steps = alert.steps.iter().map(|step| match &step.command {
         Some(command) => format!("{}:\n{}", line(&step.text), code(command)),
         None => line(&step.text),
@@ -168,18 +186,26 @@ fn length(text: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contract::slack::{Severity, Step};
+    use crate::{
+        alert::Level,
+        contract::slack::{Alert, Severity, Step},
+    };
 
-    fn notification(alerts: Vec<Alert>, errors: Vec<(String, String)>) -> Notification {
+    fn notification(alerts: Vec<Alert>, others: Vec<(String, String)>) -> Notification {
+        let told = |alert| Told { alert, note: Some("<!here>".to_owned()), downstream: others.clone() };
         Notification {
             channel: "#canary-alerts".to_owned(),
-            group: "canaries".to_owned(),
-            severity: Severity::Critical,
+            level: Some(Level::Critical),
             title: "canaries: 1 failed".to_owned(),
-            alerts,
-            errors,
+            alerts: alerts.into_iter().map(told).collect(),
+            errors: others.clone(),
+            recoveries: others.clone(),
             footer: "Data of 2026-02-05.".to_owned(),
         }
+    }
+
+    fn payload(notification: &Notification) -> Value {
+        super::payload(notification, "4f2a", &[])
     }
 
     fn alert(lines: Vec<String>) -> Alert {

@@ -1,16 +1,25 @@
 //! A notification as a reader of the channel would see it, for a terminal.
 
-use super::{Notification, mark};
+use super::{Notification, Told};
+use crate::state::Undelivered;
 
 /// The message in plain text, framed.
-pub fn shown(notification: &Notification) -> String {
-    let mut lines = vec![format!("{} {}", mark(notification.severity), clean(&notification.title))];
-    for alert in &notification.alerts {
+pub(super) fn shown(notification: &Notification, undelivered: &[Undelivered]) -> String {
+    let text = text(notification, undelivered);
+    let body: String = text.lines().map(|line| format!("│ {line}").trim_end().to_owned() + "\n").collect();
+    format!("┌─ {}\n{body}└─\n", notification.channel)
+}
+
+/// The message in plain text.
+pub(super) fn text(notification: &Notification, undelivered: &[Undelivered]) -> String {
+    let mut lines = vec![clean(&notification.headline())];
+    for Told { alert, note, downstream } in &notification.alerts {
         lines.push(String::new());
         if alert.title != notification.title {
             lines.push(clean(&alert.title));
         }
         lines.push(clean(&alert.summary));
+        lines.extend(note.as_deref().map(clean));
         for section in &alert.sections {
             if !section.title.is_empty() {
                 lines.push(format!("{}:", clean(&section.title)));
@@ -21,6 +30,10 @@ pub fn shown(notification: &Notification) -> String {
             );
             lines.extend(section.code.iter().map(|code| format!("  {}", clean(code))));
         }
+        if !downstream.is_empty() {
+            lines.push("Failing because of it, or as well:".to_owned());
+        }
+        lines.extend(downstream.iter().map(|(check, found)| format!("  {check}: {}", clean(found))));
         if !alert.steps.is_empty() {
             lines.push("Next steps:".to_owned());
         }
@@ -34,15 +47,27 @@ pub fn shown(notification: &Notification) -> String {
             }
         }
     }
-    if !notification.errors.is_empty() {
-        lines.push(String::new());
-        lines.push("Could not be evaluated:".to_owned());
-        lines.extend(notification.errors.iter().map(|(check, error)| format!("  {check}: {}", clean(error))));
+    for (title, entries) in
+        [("Could not be evaluated:", &notification.errors), ("Well again:", &notification.recoveries)]
+    {
+        lines.extend(listed(title, entries));
     }
+    let undelivered: Vec<(String, String)> = undelivered.iter().map(Undelivered::told).collect();
+    lines.extend(listed("Messages that did not get through:", &undelivered));
     lines.push(String::new());
     lines.push(clean(&notification.footer));
-    let body: String = lines.iter().map(|line| format!("│ {line}").trim_end().to_owned() + "\n").collect();
-    format!("┌─ {}\n{body}└─\n", notification.channel)
+    lines.join("\n")
+}
+
+/// A title and what stands under it, after an empty line; nothing when there is nothing to say.
+fn listed(title: &str, entries: &[(String, String)]) -> Vec<String> {
+    match entries {
+        [] => Vec::new(),
+        entries => {
+            let lines = entries.iter().map(|(name, text)| format!("  {}: {}", clean(name), clean(text)));
+            [String::new(), title.to_owned()].into_iter().chain(lines).collect()
+        }
+    }
 }
 
 /// Without what would steer the terminal.

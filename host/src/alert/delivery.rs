@@ -1,133 +1,267 @@
-//! Getting a notification to Slack, or to the console.
+//! From the outbox to the receivers: in order for each, again until it is taken or never will be, and an alarm when it
+//! is late or was not.
 
-use std::{collections::BTreeMap, time::Duration};
-
-use anyhow::{Context, Result, bail};
-
-use super::{Notification, block_kit, console};
-use crate::config::{Channel, Config, Deliver};
-
-/// How long Slack may take to answer.
-const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Where messages go.
-pub enum Delivery {
-    /// To standard error.
-    Console,
-    /// To each channel's webhook.
-    Webhooks {
-        /// One connection pool for all.
-        client: reqwest::Client,
-        /// The secret address of each channel.
-        webhooks: BTreeMap<String, String>,
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
     },
-}
+    time::{Duration, Instant},
+};
 
-/// What became of a notification.
+use anyhow::Result;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use tokio::{sync::Notify, task::JoinSet};
+
+use super::{Answer, Notification, Receivers, block_kit, console, id};
+use crate::{
+    config,
+    state::{Attempt, Message, NewMessage, Outcome, State, Undelivered},
+};
+
+/// The name of the fallback among the receivers; channels begin with `#`.
+pub const FALLBACK: &str = "fallback";
+/// What Slack takes from one webhook: <https://docs.slack.dev/apis/web-api/rate-limits#incoming_webhooks>
+const BETWEEN: Duration = Duration::from_secs(1);
+/// The longest wait between two attempts, unless the receiver asks for a longer one.
+const LONGEST: Duration = Duration::from_secs(5 * 60);
+/// The longest wait that a receiver may ask for.
+const LONGEST_ASKED: Duration = Duration::from_secs(60 * 60);
+
+/// Gets messages from the outbox to their receivers.
 #[derive(Debug)]
-pub struct Receipt {
-    /// Where it was sent.
-    pub channel: String,
-    /// What Slack answered, when it did not take it, or why it was not reached.
-    pub problem: Option<String>,
+pub struct Delivery {
+    state: State,
+    receivers: Receivers,
+    config: config::Delivery,
+    wake: Notify,
+    set_aside: AtomicUsize,
 }
 
 impl Delivery {
-    /// Finds the webhook of every channel that may be posted to; one without is refused now, not when something is wrong.
-    pub fn new<'c>(config: &'c Config, channels: impl IntoIterator<Item = &'c str>) -> Result<Self> {
-        if config.slack.deliver == Deliver::Console {
-            return Ok(Self::Console);
-        }
-        // Fails only when another part of the process chose already, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder()
-            .timeout(TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .context("the HTTP client cannot start")?;
-        let mut webhooks = BTreeMap::new();
-        for channel in channels.into_iter().chain(config.slack.channels.keys().map(String::as_str)) {
-            if !webhooks.contains_key(channel) {
-                webhooks.insert(channel.to_owned(), webhook(config, channel)?);
-            }
-        }
-        Ok(Self::Webhooks { client, webhooks })
+    /// Sends nothing yet.
+    pub fn new(state: State, receivers: Receivers, config: config::Delivery) -> Arc<Self> {
+        Arc::new(Self { state, receivers, config, wake: Notify::new(), set_aside: AtomicUsize::new(0) })
     }
 
-    /// Sends one message.
-    pub async fn send(&self, notification: &Notification) -> Receipt {
-        let channel = notification.channel.clone();
-        let problem = match self {
-            Self::Console => {
-                eprint!("{}", console::shown(notification));
-                None
+    /// There is something new in the outbox.
+    pub fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// How many messages were set aside so far, by this process.
+    pub fn set_aside(&self) -> usize {
+        self.set_aside.load(Ordering::Relaxed)
+    }
+
+    /// Delivers what is in the outbox, until nothing waits there or the time is up.
+    pub async fn drain(self: &Arc<Self>, wait: Duration) {
+        // What is left is in the outbox, and is sent by the next start.
+        let _ = tokio::time::timeout(wait, self.serve(true)).await;
+    }
+
+    /// Delivers what is in the outbox and what comes into it, until it is dropped.
+    pub async fn run(self: Arc<Self>) {
+        self.serve(false).await;
+    }
+
+    async fn serve(self: &Arc<Self>, until_empty: bool) {
+        let mut workers: JoinSet<String> = JoinSet::new();
+        let mut busy = BTreeSet::new();
+        loop {
+            match self.state.receivers_waiting().await {
+                Ok(receivers) => {
+                    for receiver in receivers {
+                        if busy.insert(receiver.clone()) {
+                            let delivery = self.clone();
+                            workers.spawn(async move { delivery.work(receiver).await });
+                        }
+                    }
+                }
+                Err(error) => {
+                    eprintln!("error: messages cannot be delivered: {error:#}");
+                    tokio::time::sleep(self.config.backoff.0).await;
+                    continue;
+                }
             }
-            Self::Webhooks { client, webhooks } => match webhooks.get(&channel) {
-                None => Some("no webhook is known for it".to_owned()),
-                Some(webhook) => post(client, webhook, notification).await.err().map(|error| format!("{error:#}")),
-            },
+            if until_empty && busy.is_empty() {
+                return;
+            }
+            tokio::select! {
+                () = self.wake.notified() => {}
+                Some(ended) = workers.join_next() => match ended {
+                    Ok(receiver) => drop(busy.remove(&receiver)),
+                    // A panic of the host's own: whoever it was starts again.
+                    Err(_) => busy.clear(),
+                },
+            }
+        }
+    }
+
+    /// Sends one receiver's messages, one after the other.
+    async fn work(&self, receiver: String) -> String {
+        let mut tried = None;
+        loop {
+            match self.step(&receiver, &mut tried).await {
+                Ok(true) => {}
+                Ok(false) => return receiver,
+                Err(error) => {
+                    eprintln!("error: {receiver}: a message cannot be delivered: {error:#}");
+                    tokio::time::sleep(self.config.backoff.0.max(BETWEEN)).await;
+                }
+            }
+        }
+    }
+
+    /// Tries the message that is next, at its time; false when there is none. `tried` is the message that was tried
+    /// last, and when the next attempt is allowed: on this process's own clock, which nobody can set.
+    async fn step(&self, receiver: &str, tried: &mut Option<(String, Instant)>) -> Result<bool> {
+        let Some(message) = self.state.next_message(receiver).await? else { return Ok(false) };
+        let now = Timestamp::now();
+        let start = match tried {
+            Some((id, allowed)) if *id == message.id => *allowed,
+            _ => {
+                // Written before a restart, by a clock that may have been set since.
+                let waits = Duration::try_from(message.next_attempt.duration_since(now)).unwrap_or_default();
+                let left = if waits > LONGEST_ASKED { Duration::ZERO } else { waits };
+                let allowed = Instant::now() + left;
+                tried.as_ref().map_or(allowed, |(_, earliest)| allowed.max(*earliest))
+            }
         };
-        Receipt { channel, problem }
-    }
-}
-
-async fn post(client: &reqwest::Client, webhook: &str, notification: &Notification) -> Result<()> {
-    let body = block_kit::payload(notification).to_string();
-    let sent = client.post(webhook).header("content-type", "application/json").body(body).send().await;
-    // The address is the secret: it is in no error.
-    let answer = sent.map_err(reqwest::Error::without_url).context("Slack was not reached")?;
-    let status = answer.status();
-    if status.is_success() {
-        return Ok(());
-    }
-    let text = answer.text().await.unwrap_or_default();
-    let text: String = text.chars().filter(|character| !character.is_control()).take(200).collect();
-    bail!("Slack answered {status}: {text}")
-}
-
-fn webhook(config: &Config, channel: &str) -> Result<String> {
-    let chosen = config.slack.channels.get(channel).cloned().unwrap_or_default();
-    let (webhook, source) = match chosen {
-        Channel { webhook_file: Some(path), .. } => {
-            let path = config.resolve(&path);
-            let text =
-                std::fs::read_to_string(&path).with_context(|| format!("channel {channel}: {}", path.display()))?;
-            (text, path.display().to_string())
+        let late_in = self.late_in(&message, now);
+        if let Some(late_in) = late_in.filter(|late_in| Instant::now() + *late_in < start) {
+            tokio::time::sleep(late_in).await;
+            let alarm = self.raise(&message, message.problem.as_deref().unwrap_or("it was not tried yet"), true);
+            self.state.alarm(&message.id, alarm.as_ref()).await?;
+            self.wake();
+            return Ok(true);
         }
-        Channel { webhook_env, .. } => {
-            let variable = webhook_env.unwrap_or_else(|| variable(channel));
-            let webhook = std::env::var(&variable).with_context(|| {
-                format!(
-                    "channel {channel} has no webhook: set {variable} in the environment, or slack.deliver = \"console\" in host.toml"
-                )
-            })?;
-            (webhook, variable)
-        }
-    };
-    let webhook = webhook.trim().to_owned();
-    let parsed =
-        reqwest::Url::parse(&webhook).with_context(|| format!("channel {channel}: what {source} holds is no URL"))?;
-    let loopback = matches!(parsed.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"));
-    if parsed.scheme() != "https" && !loopback {
-        bail!("channel {channel}: the webhook in {source} is not https");
+        tokio::time::sleep_until(start.into()).await;
+        let earliest = self.attempt(&message).await?;
+        *tried = Some((message.id, earliest));
+        Ok(true)
     }
-    Ok(webhook)
-}
 
-/// `#canary-alerts` is `SLACK_WEBHOOK_URL_CANARY_ALERTS`.
-fn variable(channel: &str) -> String {
-    let name: String = channel
-        .trim_start_matches('#')
-        .chars()
-        .map(|character| if character.is_ascii_alphanumeric() { character.to_ascii_uppercase() } else { '_' })
-        .collect();
-    format!("SLACK_WEBHOOK_URL_{name}")
-}
+    /// How long until a message is late; none when that was said.
+    fn late_in(&self, message: &Message, now: Timestamp) -> Option<Duration> {
+        let age = Duration::try_from(now.duration_since(message.created)).unwrap_or_default();
+        (!message.alarmed).then(|| self.config.late.0.saturating_sub(age))
+    }
 
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn a_channel_names_its_variable() {
-        assert_eq!(super::variable("#canary-alerts"), "SLACK_WEBHOOK_URL_CANARY_ALERTS");
+    /// Sends a message, records what was answered, and gives the moment of the next request that is allowed.
+    async fn attempt(&self, message: &Message) -> Result<Instant> {
+        let at = Timestamp::now();
+        let (answer, told) = self.send(message, at).await?;
+        let next = |after| Outcome::Again { after, plain: message.plain };
+        let outcome = match &answer {
+            Answer::Taken => Outcome::Delivered,
+            Answer::Again(_, asked) => next(self.backoff(message.attempts, *asked)),
+            Answer::Unreadable(_) if !message.plain && message.receiver != FALLBACK => {
+                Outcome::Again { after: BETWEEN, plain: true }
+            }
+            Answer::Unreadable(_) | Answer::Refused(_) => Outcome::SetAside,
+        };
+        let said = match answer {
+            Answer::Taken => "taken".to_owned(),
+            Answer::Again(said, _) | Answer::Unreadable(said) | Answer::Refused(said) => said,
+        };
+        let now = Timestamp::now();
+        let late = self.late_in(message, now).is_some_and(|left| left.is_zero());
+        let (alarmed, alarm) = match outcome {
+            Outcome::SetAside => {
+                self.set_aside.fetch_add(1, Ordering::Relaxed);
+                (true, self.raise(message, &said, false))
+            }
+            Outcome::Again { .. } if late => (true, self.raise(message, &said, true)),
+            _ => (false, None),
+        };
+        let attempt = Attempt { at, answer: said, outcome };
+        self.state.receipt(&message.id, &attempt, alarmed, alarm.as_ref()).await?;
+        if alarm.is_some() {
+            self.wake();
+        }
+        if outcome == Outcome::Delivered {
+            self.state.told(&told).await?;
+        }
+        let pause = if self.receivers.is_console() { Duration::ZERO } else { BETWEEN };
+        Ok(Instant::now()
+            + match outcome {
+                Outcome::Again { after, .. } => after.max(pause),
+                _ => pause,
+            })
+    }
+
+    /// The answer, and the undelivered messages that this one tells of.
+    async fn send(&self, message: &Message, at: Timestamp) -> Result<(Answer, Vec<Undelivered>)> {
+        if message.receiver == FALLBACK {
+            let payload: Value = serde_json::from_str(&message.notification).unwrap_or_default();
+            return Ok((self.receivers.alarm(&message.id, &payload).await, Vec::new()));
+        }
+        let notification: Notification = match serde_json::from_str(&message.notification) {
+            Ok(notification) => notification,
+            // Sending it again would not make it readable.
+            Err(error) => return Ok((Answer::Refused(format!("its record cannot be read: {error}")), Vec::new())),
+        };
+        let before = at.checked_sub(SignedDuration::try_from(self.config.late.0)?)?;
+        let undelivered = self.state.undelivered(before, true).await?;
+        let others: Vec<Undelivered> =
+            undelivered.into_iter().filter(|other| other.id != message.id && other.receiver != FALLBACK).collect();
+        if self.receivers.is_console() {
+            eprint!("{}", console::shown(&notification, &others));
+            return Ok((Answer::Taken, others));
+        }
+        let payload = match message.plain {
+            false => block_kit::payload(&notification, &message.id, &others),
+            true => block_kit::plain(&notification, &message.id, &others),
+        };
+        Ok((self.receivers.send(&message.receiver, &message.id, &payload).await, others))
+    }
+
+    /// Doubles with each attempt, and differs between hosts that failed at the same moment.
+    fn backoff(&self, attempts: u32, asked: Option<Duration>) -> Duration {
+        let doubled = self.config.backoff.0.saturating_mul(1 << attempts.min(16)).min(LONGEST);
+        let jittered = doubled.mul_f64(fastrand::f64().mul_add(0.5, 0.75));
+        asked.map_or(jittered, |asked| asked.min(LONGEST_ASKED).max(jittered))
+    }
+
+    /// Says aloud that a message does not get through, and gives the message that says so to the fallback.
+    fn raise(&self, message: &Message, problem: &str, waiting: bool) -> Option<NewMessage> {
+        let Message { id, receiver, title, created, .. } = message;
+        let what = if waiting { "is late and tried again" } else { "was set aside" };
+        eprintln!("error: {receiver}: the message {id} ({title}) was NOT delivered and {what}: {problem}");
+        if receiver == FALLBACK || !self.receivers.has_fallback() {
+            return None;
+        }
+        let payload = json!({
+            "event": "undelivered",
+            "id": id,
+            "channel": receiver,
+            "title": title,
+            "decided": created,
+            "problem": problem,
+            "tried_again": waiting,
+            "text": format!("host could not deliver a message to {receiver}: {title} ({problem})"),
+        });
+        let alarm = format!("{id}-{}", if waiting { "late" } else { "set-aside" });
+        Some(NewMessage {
+            id: alarm,
+            receiver: FALLBACK.to_owned(),
+            title: format!("undelivered: {title}"),
+            notification: payload.to_string(),
+            created: Timestamp::now(),
+        })
+    }
+
+    /// Tells the fallback at once, past the outbox, for when that cannot be written.
+    pub async fn alarm(&self, text: &str) {
+        if self.receivers.has_fallback() {
+            let payload = json!({ "event": "unrecorded", "text": text });
+            let answer = self.receivers.alarm(&id(text), &payload).await;
+            if answer != Answer::Taken {
+                eprintln!("error: the fallback was not told: {answer:?}");
+            }
+        }
     }
 }

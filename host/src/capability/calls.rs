@@ -30,6 +30,8 @@ pub struct Call {
     pub name: &'static str,
     /// What was asked: the SQL, the paths, the service, the channel.
     pub asked: String,
+    /// What the backend counted for it, in bytes; 0 where it does not count.
+    pub bytes: u64,
     /// How long the answer took.
     #[serde(rename = "seconds", serialize_with = "seconds")]
     pub duration: Duration,
@@ -86,6 +88,17 @@ impl Session {
         asked: String,
         answer: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
+        self.costly_call(name, asked, answer, |_| 0).await
+    }
+
+    /// The same for a call whose answer says what it cost, in bytes.
+    pub(super) async fn costly_call<T>(
+        &self,
+        name: &'static str,
+        asked: String,
+        answer: impl Future<Output = Result<T, Error>>,
+        bytes: impl FnOnce(&T) -> u64,
+    ) -> Result<T, Error> {
         let earlier = self.started.fetch_add(1, Ordering::Relaxed);
         let most = self.budgets.calls.0;
         let too_many = || Err(self.exceeded(name, "calls", &format!("more than {most} host calls in one run")));
@@ -99,7 +112,8 @@ impl Session {
             Err(error) => Err(error),
         };
         let error = answer.as_ref().err().map(|error| error.message().to_owned());
-        let call = Call { name, asked: cut(asked), duration: started.elapsed(), error: error.map(cut) };
+        let bytes = answer.as_ref().map_or(0, bytes);
+        let call = Call { name, asked: cut(asked), bytes, duration: started.elapsed(), error: error.map(cut) };
         self.record(|record| record.calls.push(call));
         answer
     }

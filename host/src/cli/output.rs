@@ -1,6 +1,6 @@
 //! Results: a table for people, JSON and JUnit for machines; the same data.
 
-use std::{fmt::Write, io::IsTerminal};
+use std::{collections::BTreeMap, fmt::Write, io::IsTerminal};
 
 use clap::ValueEnum;
 use serde_json::{Value, json};
@@ -10,7 +10,11 @@ use crate::{
     contract::{Gate, Report, Verdict},
     round::Round,
     run::{Run, Status, dates, tally},
+    state,
 };
+
+/// Messages that did not get through, by their id.
+pub(super) type Undelivered = BTreeMap<String, state::Undelivered>;
 
 /// How results are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -24,14 +28,14 @@ pub(super) enum Format {
 }
 
 /// The whole round as text.
-pub(super) fn render(round: &Round, format: Format) -> String {
+pub(super) fn render(round: &Round, undelivered: &Undelivered, code: u8, format: Format) -> String {
     match format {
         Format::Table => {
             let terminal = std::io::stdout().is_terminal();
             let width = terminal.then(terminal_size::terminal_size).flatten().map(|(width, _)| usize::from(width.0));
             table(round, width, terminal && std::env::var_os("NO_COLOR").is_none())
         }
-        Format::Json => format!("{:#}\n", json(round)),
+        Format::Json => format!("{:#}\n", json(round, undelivered, code)),
         Format::Junit => junit(&round.runs),
     }
 }
@@ -113,25 +117,27 @@ fn wrapped(text: &str, room: usize) -> Vec<String> {
     lines
 }
 
-fn json(round: &Round) -> Value {
-    let receipts: Vec<Value> = round
-        .notifications
+fn json(round: &Round, undelivered: &Undelivered, code: u8) -> Value {
+    let messages: Vec<Value> = round
+        .messages
         .iter()
-        .zip(&round.receipts)
-        .map(|(notification, receipt)| {
+        .map(|(id, notification)| {
+            let undelivered = undelivered.get(id);
             json!({
+                "id": id,
                 "channel": notification.channel,
-                "group": notification.group,
                 "title": notification.title,
-                "delivered": receipt.problem.is_none(),
-                "problem": receipt.problem,
+                "delivered": undelivered.is_none(),
+                "waiting": undelivered.is_some_and(|message| message.waiting),
+                "problem": undelivered.map(|message| &message.problem),
             })
         })
         .collect();
     json!({
-        "exit_code": round.exit_code(),
+        "exit_code": code,
         "runs": round.runs.iter().map(run).collect::<Vec<_>>(),
-        "notifications": receipts,
+        "notifications": messages,
+        "unrecorded": round.unrecorded,
     })
 }
 
@@ -142,6 +148,7 @@ fn run(run: &Run) -> Value {
         "plugin": run.plugin,
         "due": run.due,
         "data_date": run.data_date,
+        "attempt": run.attempt,
         "status": run.status(),
         "verdict": report.map(|report| verdict(&report.verdict)),
         "error": run.error,

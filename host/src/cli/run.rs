@@ -19,6 +19,7 @@ use crate::{
     plugin::{Lock, pin_command},
     round::{Host, Round, When},
     schedule,
+    state::{Claim, State},
 };
 
 /// The longest that is slept at a stretch, so that a clock that was set is noticed.
@@ -59,6 +60,9 @@ pub(super) struct Run {
     /// Refuse to start when nothing is pinned.
     #[arg(long)]
     locked: bool,
+    /// Record nothing and send nothing; what would be said is shown on standard error.
+    #[arg(long)]
+    dry_run: bool,
     /// How results are written to standard output.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     output: Format,
@@ -100,7 +104,12 @@ impl Run {
     async fn start(&self, config: Config, lock: Option<&Lock>) -> Result<u8> {
         let progress = Progress::new("loading plugins");
         let step = |done| progress.step(done, self.plugins.len());
-        let mut host = Host::start(config, &self.plugins, lock, step).await?;
+        let directory = config.resolve(&config.state.directory);
+        let (_claim, state) = match self.dry_run {
+            true => (None, State::memory().await?),
+            false => (Some(Claim::take(&directory)?), State::open(&directory).await?),
+        };
+        let mut host = Host::start(config, &self.plugins, lock, state, step).await?;
         drop(progress);
         if !self.check.is_empty() {
             for wanted in &self.check {
@@ -112,11 +121,17 @@ impl Run {
             }
             host.keep(&self.check);
         }
-        host.find_receivers()?;
-        match self.once {
+        if !self.dry_run {
+            host.find_receivers()?;
+        }
+        host.forget().await?;
+        let state = host.state.clone();
+        let code = match self.once {
             true => self.once(&host).await,
             false => self.stay(Arc::new(host)).await,
-        }
+        };
+        state.close().await;
+        code
     }
 
     async fn once(&self, host: &Host) -> Result<u8> {
@@ -125,14 +140,25 @@ impl Run {
         let when = When { at: self.at, date: self.date };
         let round = host.round(&all, Timestamp::now(), when).await?;
         drop(progress);
-        self.show(&round)?;
-        Ok(round.exit_code())
+        if round.runs.iter().all(|run| run.replay) && !round.runs.is_empty() {
+            eprintln!("this is about the past: it is recorded, and nobody is told");
+        }
+        host.delivery.drain(host.config.delivery.wait.0).await;
+        for message in host.state.waiting().await? {
+            let (receiver, what) = message.told();
+            eprintln!("error: {receiver}: NOT delivered yet, the next start tries again: {what}");
+        }
+        let code = if host.owes_messages().await? { 3 } else { round.exit_code() };
+        self.show(host, &round, code).await?;
+        Ok(code)
     }
 
     /// Each check at its due time. A round does not wait for the one before; a check that still runs is left out.
     async fn stay(&self, host: Arc<Host>) -> Result<u8> {
         // Listens from now on, not only from the first wait.
         let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut background = JoinSet::new();
+        background.spawn(host.delivery.clone().run());
         let mut rounds: JoinSet<Result<Round>> = JoinSet::new();
         let mut running: HashMap<tokio::task::Id, Vec<usize>> = HashMap::new();
         for check in &host.checks {
@@ -160,14 +186,18 @@ impl Run {
                         };
                         let which = running.remove(&id).unwrap_or_default();
                         // What goes wrong with one round must not keep the next from coming.
-                        if let Err(error) = round.and_then(|round| self.show(&round)) {
+                        let shown = match round {
+                            Ok(round) => self.show(&host, &round, round.exit_code()).await,
+                            Err(error) => Err(error),
+                        };
+                        if let Err(error) = shown {
                             eprintln!("error: {}: {error:#}", names(&host, &which));
                         }
                     }
                     _ = interrupt.recv() => {
                         let dropped: usize = running.values().map(Vec::len).sum();
                         eprintln!("stopping: {dropped} checks are under way and are dropped");
-                        return Ok(0);
+                        return Ok(if host.owes_messages().await? { 3 } else { 0 });
                     }
                 }
             }
@@ -175,6 +205,9 @@ impl Run {
                 which.into_iter().partition(|at| running.values().any(|which| which.contains(at)));
             if !late.is_empty() {
                 eprintln!("left out at {due}, since they still run: {}", names(&host, &late));
+            }
+            if let Err(error) = host.forget().await {
+                eprintln!("error: what is old cannot be removed from the record: {error:#}");
             }
             // After a sleep or a jump of the clock, what was due in between is not made up for.
             after = due.max(Timestamp::now());
@@ -187,13 +220,9 @@ impl Run {
         }
     }
 
-    fn show(&self, round: &Round) -> Result<()> {
-        for receipt in &round.receipts {
-            if let Some(problem) = &receipt.problem {
-                eprintln!("{}: the message was NOT delivered: {problem}", receipt.channel);
-            }
-        }
-        super::print(&render(round, self.output))
+    async fn show(&self, host: &Host, round: &Round, code: u8) -> Result<()> {
+        let undelivered = host.undelivered(round).await?;
+        super::print(&render(round, &undelivered, code, self.output))
     }
 }
 

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use jiff::SignedDuration;
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-/// A time, written `90s` or `5m`.
+/// A time, written `90s`, `5m`, `4h` or `90d`; a day has 24 hours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Time(pub Duration);
 
@@ -143,7 +143,11 @@ impl fmt::Display for Count {
 impl<'de> Deserialize<'de> for Time {
     fn deserialize<D: Deserializer<'de>>(source: D) -> std::result::Result<Self, D::Error> {
         let text = String::deserialize(source)?;
-        let parsed = text.parse::<SignedDuration>().ok().and_then(|parsed| Duration::try_from(parsed).ok());
+        let days = text.trim().strip_suffix('d').and_then(|days| days.trim_end().parse::<u32>().ok());
+        let parsed = match days {
+            Some(days) => Some(Duration::from_secs(u64::from(days) * 24 * 60 * 60)),
+            None => text.parse::<SignedDuration>().ok().and_then(|parsed| Duration::try_from(parsed).ok()),
+        };
         parsed
             .filter(|duration| !duration.is_zero())
             .map(Self)

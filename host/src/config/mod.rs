@@ -1,6 +1,8 @@
 //! host.toml: what there is to read, with every default, and errors that name the key and the fix.
 
+mod alerts;
 mod budgets;
+mod calendar;
 mod key;
 mod mistakes;
 mod time;
@@ -13,7 +15,9 @@ use std::{
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
+pub use alerts::{Alerts, Delivery, Fallback, OwnAlerts, Route, State};
 pub use budgets::{Budgets, Bytes, Count, OwnBudgets, Time, raise};
+pub use calendar::{Calendar, Dates, Effect, Window};
 pub use key::PublicKey;
 pub use mistakes::nearest;
 use mistakes::{nearest_file, with_nearest};
@@ -33,6 +37,16 @@ pub struct Config {
     pub deployments: Option<Deployments>,
     /// Where messages go.
     pub slack: Slack,
+    /// When they are sent.
+    pub alerts: Alerts,
+    /// How they get there.
+    pub delivery: Delivery,
+    /// Who is told when one does not get there.
+    pub fallback: Fallback,
+    /// Days and hours at which checks are not run, or not told of.
+    pub calendars: BTreeMap<String, Calendar>,
+    /// What is kept between runs.
+    pub state: State,
     /// Whose plugins run.
     pub trust: Trust,
     /// What bounds a run, unless `grants.NAME.budgets` says otherwise.
@@ -54,6 +68,11 @@ impl Default for Config {
             git: BTreeMap::new(),
             deployments: None,
             slack: Slack::default(),
+            alerts: Alerts::default(),
+            delivery: Delivery::default(),
+            fallback: Fallback::default(),
+            calendars: BTreeMap::new(),
+            state: State::default(),
             trust: Trust::default(),
             budgets: Budgets::default(),
             checks: BTreeMap::new(),
@@ -154,6 +173,11 @@ pub struct Check {
     pub timezone: Option<Zone>,
     /// Where its alerts go. Default: the plugin's channel.
     pub channel: Option<String>,
+    /// The checks whose data it is made from. While one of them fails, a failure of this one is listed there and not
+    /// told on its own.
+    pub depends_on: Vec<String>,
+    /// What it has of its own of `[alerts]`.
+    pub alerts: OwnAlerts,
     /// The plugin's settings; `describe` has their schema. What is left out has its default.
     pub settings: toml::Table,
 }
@@ -207,6 +231,17 @@ impl Config {
         own.map_or_else(|| self.budgets.clone(), |own| self.budgets.with(own))
     }
 
+    /// The `[alerts]` of one check.
+    pub fn alerts(&self, check: &str) -> Alerts {
+        let own = self.checks.get(check).map(|check| check.alerts).unwrap_or_default();
+        Alerts {
+            repeat_interval: own.repeat_interval.unwrap_or(self.alerts.repeat_interval),
+            confirm: own.confirm.unwrap_or(self.alerts.confirm),
+            confirm_errors: own.confirm_errors.unwrap_or(self.alerts.confirm_errors),
+            ..self.alerts.clone()
+        }
+    }
+
     fn check_names(&self) -> Result<()> {
         self.budgets.check().map_err(|error| anyhow::anyhow!("budgets.{error}"))?;
         for plugin in self.grants.keys() {
@@ -220,6 +255,16 @@ impl Config {
                     bail!("grants.{plugin}.git: there is no [git.{repository}]{nearest}");
                 }
             }
+        }
+        self.alerts.check()?;
+        for name in self.checks.keys() {
+            self.alerts(name).check().map_err(|error| anyhow::anyhow!("checks.{name}.{error}"))?;
+        }
+        for (name, calendar) in &self.calendars {
+            calendar.check().map_err(|error| anyhow::anyhow!("calendars.{name}: {error}"))?;
+        }
+        if self.fallback.webhook_env.is_some() && self.fallback.webhook_file.is_some() {
+            bail!("fallback: it has both `webhook_env` and `webhook_file`; keep one");
         }
         let granted = self.grants.iter().flat_map(|(plugin, grants)| {
             grants.slack.iter().map(move |channel| (format!("grants.{plugin}.slack"), channel))
@@ -255,6 +300,9 @@ impl Config {
                 wanted.push((format!("slack.channels.\"{channel}\".webhook_file"), path, "file"));
             }
         }
+        if let Some(path) = &self.fallback.webhook_file {
+            wanted.push(("fallback.webhook_file".to_owned(), path, "file"));
+        }
         for (key, path, kind) in wanted {
             let found = self.resolve(path);
             if !found.exists() {
@@ -286,6 +334,17 @@ mod tests {
             ("[warehouse]\nkind = 'sqlit'\npath = 'x'", &["unknown variant `sqlit`"]),
             ("[warehouse]\nkind = 'sqlite'", &["missing field `path`"]),
             ("[slack]\ndeliver = 'consol'", &["did you mean `console`?"]),
+            ("[alerts]\nconfirm = 0", &["alerts.confirm", "write 1"]),
+            ("[alerts]\nflap_changes = 1", &["alerts.flap_changes", "2 or more"]),
+            ("[alerts.routes]\ncritical = ['x']", &["alerts.routes.critical", "\"#x\""]),
+            ("[alerts.routes]\nbad = ['#x']", &["unknown variant `bad`"]),
+            ("[state]\nkeep = 'long'", &["`long` is no duration"]),
+            ("[checks.a.alerts]\nconfirm = 0", &["checks.a.alerts.confirm", "write 1"]),
+            ("[calendars.a]\neffect = 'skip'\nwhy = 'x'", &["calendars.a", "never in effect"]),
+            ("[calendars.a]\neffect = 'skip'\nwhy = ' '\ndates = ['12-25']", &["calendars.a", "say why"]),
+            ("[calendars.a]\neffect = 'skip'\nwhy = 'x'\ndates = ['25.12.']", &["`25.12.` is no date"]),
+            ("[calendars.a]\neffect = 'stop'\nwhy = 'x'", &["unknown variant `stop`"]),
+            ("[fallback]\nwebhook_env = 'A'\nwebhook_file = 'b'", &["fallback", "keep one"]),
             ("[budgets]\ntimeout = 'soon'", &["`soon` is no duration"]),
             ("[budgets]\ntimeout = '0s'", &["is no duration"]),
             ("[budgets]\nmemory = '64 MB'", &["`64 MB` is no size"]),

@@ -72,6 +72,7 @@ fn a_service_deployed_from_an_old_commit() {
     assert_eq!(received.len(), 1, "one message: {received:#?}");
     let (channel, message) = &received[0];
     assert_eq!(channel, "deployment-alerts");
+    let id = message_id(message);
     let commits = subjects(&sample);
     let listed = commits.iter().take(5).map(|commit| format!("• {commit}")).collect::<Vec<_>>().join("\n");
     assert_eq!(
@@ -83,7 +84,7 @@ fn a_service_deployed_from_an_old_commit() {
                 section("1 of 10 services do not run what was committed, or not as they should."),
                 section(&format!("*prediction-worker*\n290 hours behind\nDeployed 2026-01-16 15:30 UTC, code changed 2026-02-05 05:30 UTC\n{listed}\n… and 1 more commits")),
                 section("*Next steps*\nDeploy prediction-worker:\n```./bin/deploy-service.sh prediction-worker```"),
-                context("Data of 2026-02-05."),
+                context(&format!("Data of 2026-02-05. Message {id}")),
             ],
         })
     );
@@ -112,30 +113,34 @@ fn null_names_in_phase_2() {
     assert_eq!(ended.code, 2, "{ended:?}");
     assert_eq!(statuses(&ended), but(&["phase2-raw fail", "phase2-gate warn"]));
     let received = sample.slack.received();
-    let canaries = received.iter().find(|(_, message)| message["text"].as_str().unwrap().contains("canaries")).unwrap();
-    assert_eq!(received.len(), 2, "the canaries' message and the gate's: {received:#?}");
-    assert_eq!(canaries.0, "canary-alerts");
+    assert_eq!(received.len(), 1, "one message for the round, the canary and the gate: {received:#?}");
+    let (channel, message) = &received[0];
+    assert_eq!(channel, "canary-alerts");
+    let id = message_id(message);
     let field = |name: &str, value: &str| json!({ "type": "mrkdwn", "text": format!("{name}\n*{value}*") });
+    let title = "🔴 Phase 2→3 gate: PROCEED_WITH_WARNING; canaries: 1 failed, 5 passed";
+    let blocks = message["blocks"].as_array().unwrap();
+    assert_eq!((&message["text"], &blocks[0]), (&json!(title), &header(title)));
+    let phase2 = blocks
+        .iter()
+        .position(|block| block["text"]["text"].as_str().unwrap_or_default().starts_with("*Phase 2: raw data*"))
+        .unwrap();
     assert_eq!(
-        canaries.1,
-        json!({
-            "text": "🔴 canaries: 1 failed, 5 passed",
-            "blocks": [
-                header("🔴 canaries: 1 failed, 5 passed"),
-                section("*Phase 2: raw data*\nRaw box scores are complete, and every record names its player and team."),
-                section("*Violations*\nnull_player_names: 3 &gt; 0 (max)"),
-                {
-                    "type": "section",
-                    "text": { "type": "mrkdwn", "text": "*Metrics*" },
-                    "fields": [field("games", "5"), field("player_records", "120"), field("null_player_names", "3"), field("null_team_abbrs", "0")],
-                },
-                section("*Next steps*\n\
-                    See what was deployed lately:\n```gcloud run revisions list --service=nba-phase2-raw-processors --region=us-west2 --project=nba-props-platform --limit=5```\n\
-                    Read the phase's logs:\n```gcloud logging read 'resource.labels.service_name=\"nba-phase2-raw-processors\" AND severity&gt;=WARNING' --project=nba-props-platform --freshness=1d --limit=50```\n\
-                    Ask by hand:\n```bq query --use_legacy_sql=false --parameter=date:DATE:2026-02-05 'SELECT COUNT(DISTINCT game_id) AS games, COUNT(*) AS player_records, COUNTIF(player_name IS NULL) AS null_player_names, COUNTIF(team_abbr IS NULL) AS null_team_abbrs FROM `nba_raw.nbac_player_boxscore` WHERE game_date = @date'```"),
-                context("Data of 2026-02-05. Passed: phase1-scrapers, phase3-analytics, phase4-precompute, phase5-predictions, phase6-publishing."),
-            ],
-        })
+        json!(blocks[phase2..]),
+        json!([
+            section("*Phase 2: raw data*\nRaw box scores are complete, and every record names its player and team."),
+            section("*Violations*\nnull_player_names: 3 &gt; 0 (max)"),
+            {
+                "type": "section",
+                "text": { "type": "mrkdwn", "text": "*Metrics*" },
+                "fields": [field("games", "5"), field("player_records", "120"), field("null_player_names", "3"), field("null_team_abbrs", "0")],
+            },
+            section("*Next steps*\n\
+                See what was deployed lately:\n```gcloud run revisions list --service=nba-phase2-raw-processors --region=us-west2 --project=nba-props-platform --limit=5```\n\
+                Read the phase's logs:\n```gcloud logging read 'resource.labels.service_name=\"nba-phase2-raw-processors\" AND severity&gt;=WARNING' --project=nba-props-platform --freshness=1d --limit=50```\n\
+                Ask by hand:\n```bq query --use_legacy_sql=false --parameter=date:DATE:2026-02-05 'SELECT COUNT(DISTINCT game_id) AS games, COUNT(*) AS player_records, COUNTIF(player_name IS NULL) AS null_player_names, COUNTIF(team_abbr IS NULL) AS null_team_abbrs FROM `nba_raw.nbac_player_boxscore` WHERE game_date = @date'```"),
+            context(&format!("Data of 2026-02-05. Passed: phase1-scrapers, phase3-analytics, phase4-precompute, phase5-predictions, phase6-publishing. Message {id}")),
+        ])
     );
 }
 
@@ -158,8 +163,9 @@ fn half_of_the_names_are_null() {
     assert!((0.0..1.0).contains(&score), "{score}");
     assert!(gate["message"].as_str().unwrap().starts_with("FAIL: Phase 3 must not process 2026-02-05"));
     let received = sample.slack.received();
-    let message = received.iter().find(|(_, message)| message["text"] == "🔴 Phase 2→3 gate: FAIL").unwrap();
-    assert_eq!(message.1["blocks"][2], section("*Blocking*\nnull_rate_player_name: 50 % ≥ 5 % (must be below)"));
+    let (_, message) = &received[0];
+    assert_eq!(message["text"], "🔴 Phase 2→3 gate: FAIL; canaries: 1 failed, 5 passed");
+    assert_eq!(message["blocks"][2], section("*Blocking*\nnull_rate_player_name: 50 % ≥ 5 % (must be below)"));
 }
 
 #[test]
@@ -176,6 +182,9 @@ fn each_other_fault_gives_its_own_result() {
         assert_eq!(statuses(&ended), but(&[changed]), "{fault:?}");
         let run = ended.run(changed.split(' ').next().unwrap());
         assert!(run["summary"].as_str().unwrap().contains(words), "{fault:?}: {run:#}");
+        let error = changed.ends_with("error");
+        assert_eq!(sample.slack.received().len(), usize::from(!error), "{fault:?}: an error is told when confirmed");
+        sample.once(&[]).unwrap();
         assert_eq!(sample.slack.received().len(), 1, "{fault:?}: each is told, and once");
     }
 }
@@ -184,6 +193,7 @@ fn each_other_fault_gives_its_own_result() {
 #[test]
 fn what_could_not_be_evaluated_is_told_as_such() {
     let (sample, _) = run(Some(Fault::MissingTable), &[]);
+    sample.once(&[]).unwrap();
     let (_, message) = &sample.slack.received()[0];
     assert_eq!(message["text"], "🟠 canaries: 1 not evaluated, 5 passed");
     assert_eq!(
@@ -242,8 +252,10 @@ fn the_same_inputs_give_the_same_report() {
     let sample = Sample::new(Some(Fault::HalfNullNames)).unwrap();
     let report = || {
         let mut json = sample.once(&["--output", "json"]).unwrap().json();
+        json["notifications"] = json!(0);
         for run in json["runs"].as_array_mut().unwrap() {
             run["seconds"] = json!(0);
+            run["attempt"] = json!(0);
             for call in run["calls"].as_array_mut().unwrap() {
                 call["seconds"] = json!(0);
             }
@@ -262,7 +274,8 @@ fn a_message_that_slack_does_not_take_is_said_and_counts() {
     let ended = sample.once(&[]).unwrap();
     assert_eq!(ended.code, 3);
     assert!(
-        ended.err.contains("#canary-alerts: the message was NOT delivered: Slack answered 404 Not Found: no_service"),
+        ended.err.contains("#canary-alerts: the message ")
+            && ended.err.contains("was NOT delivered and was set aside: answered 404: no_service"),
         "{}",
         ended.err
     );
@@ -274,10 +287,17 @@ fn the_console_shows_the_message_instead() {
     let sample = Sample::new(Some(Fault::NullNames)).unwrap();
     std::fs::write(sample.path().join("host.toml"), host_tests::HOST_TOML).unwrap();
     let ended = sample.once(&["--output", "json"]).unwrap();
-    assert!(ended.err.contains("┌─ #canary-alerts\n│ 🔴 canaries: 1 failed, 5 passed\n"), "{}", ended.err);
+    let title = "┌─ #canary-alerts\n│ 🔴 Phase 2→3 gate: PROCEED_WITH_WARNING; canaries: 1 failed, 5 passed\n";
+    assert!(ended.err.contains(title), "{}", ended.err);
     assert!(ended.err.contains("│   null_player_names: 3 > 0 (max)\n"), "{}", ended.err);
     assert_eq!(ended.json()["exit_code"], json!(2), "standard output stays clean");
     assert!(sample.slack.received().is_empty());
+}
+
+/// The id that a message shows, in its last block.
+fn message_id(message: &Value) -> String {
+    let footer = message["blocks"].as_array().unwrap().last().unwrap()["elements"][0]["text"].as_str().unwrap();
+    footer.rsplit_once("Message ").unwrap().1.to_owned()
 }
 
 fn header(text: &str) -> Value {

@@ -47,7 +47,7 @@ impl HostWithStore<RunState> for HasSelf<RunState> {
             }
             warehouse.query(&session, sql, parameters).await
         };
-        session.call("warehouse.query", asked, answer).await
+        session.costly_call("warehouse.query", asked, answer, |rows| rows.bytes_processed).await
     }
 
     async fn tables(accessor: &Accessor<RunState, Self>, dataset: String) -> Result<Vec<Table>, Error> {

@@ -1,0 +1,207 @@
+//! From what is to be said to messages: all that one channel is told of a batch of runs is one of them.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use jiff::{Timestamp, tz::TimeZone};
+
+use super::{
+    Level, Notification, Told,
+    decide::{About, Notice},
+    policy::Say,
+};
+use crate::{
+    contract::{
+        Verdict,
+        slack::{Alert, Section, Severity},
+    },
+    run::{Family, Run, Status, dates, tally},
+};
+
+/// The messages for what is to be said, at most one a channel. `runs` are those of the batch, and `zone` is the
+/// pipeline's.
+pub fn compose(notices: &[Notice<'_>], runs: &[Run], zone: &TimeZone) -> Vec<Notification> {
+    let mut channels: BTreeMap<&str, Vec<&Notice<'_>>> = BTreeMap::new();
+    for notice in notices {
+        channels.entry(&notice.channel).or_default().push(notice);
+    }
+    channels.into_iter().map(|(channel, notices)| notification(channel, &notices, runs, zone)).collect()
+}
+
+fn notification(channel: &str, notices: &[&Notice<'_>], runs: &[Run], zone: &TimeZone) -> Notification {
+    let mut made = Notification { channel: channel.to_owned(), ..Notification::default() };
+    for notice in notices {
+        let check = &notice.run.check;
+        match (&notice.say, notice.about) {
+            (Say::Recovered { lasted }, About::Data) => {
+                let text = format!("recovered after {}: {}", span(*lasted), notice.run.summary());
+                made.recoveries.push((check.clone(), text));
+            }
+            (Say::Recovered { lasted }, About::Evaluation) => {
+                let text = format!("can be evaluated again, after {}: {}", span(*lasted), notice.run.status().name());
+                made.recoveries.push((check.clone(), text));
+            }
+            (say, About::Evaluation) => {
+                let note = note(say, notice.run.due, zone);
+                let reasons = reasons(notice.run);
+                made.errors.extend(reasons.into_iter().map(|reason| (check.clone(), reason)));
+                made.errors.extend(note.map(|note| (check.clone(), note)));
+                made.level = made.level.max(Some(Level::Warning));
+            }
+            (say, About::Data) => {
+                let alerts = relevant(notice.run, channel);
+                made.level = made.level.max(alerts.iter().map(|alert| Level::from(alert.severity)).max());
+                let last = alerts.len().saturating_sub(1);
+                for (at, alert) in alerts.into_iter().enumerate() {
+                    // What depends on it stands once, under the last.
+                    let downstream = if at == last { notice.downstream.clone() } else { Vec::new() };
+                    made.alerts.push(Told { alert, note: note(say, notice.run.due, zone), downstream });
+                }
+            }
+        }
+    }
+    made.title = title(notices, runs);
+    made.footer = footer(notices, runs);
+    made
+}
+
+/// What a run's alerts are: what its plugin posted, or, when that fails without a word, what the host says for it.
+pub(super) fn alerts(run: &Run) -> Cow<'_, [Alert]> {
+    let severity = match run.report.as_ref().map(|report| &report.verdict) {
+        Some(Verdict::Fail) => Severity::Critical,
+        Some(Verdict::Warn) => Severity::Warning,
+        _ => return Cow::Borrowed(&run.alerts),
+    };
+    let silent = !run.alerts.iter().any(|alert| Level::from(alert.severity) > Level::Info);
+    let (true, Some(family), Some(report)) = (silent, &run.family, &run.report) else {
+        return Cow::Borrowed(&run.alerts);
+    };
+    let own = Alert {
+        channel: family.channel.clone(),
+        severity,
+        title: format!("{} {}", run.check, if severity == Severity::Critical { "fails" } else { "warns" }),
+        summary: report.summary.clone(),
+        sections: vec![Section {
+            title: "Violations".to_owned(),
+            lines: report.violations.iter().map(|violation| violation.message.clone()).collect(),
+            fields: Vec::new(),
+            code: None,
+        }],
+        steps: Vec::new(),
+    };
+    Cow::Owned(run.alerts.iter().cloned().chain([own]).collect())
+}
+
+/// The alerts of a run that a channel is told of: those that were posted to it; where none was, severity brought them.
+fn relevant(run: &Run, channel: &str) -> Vec<Alert> {
+    let all = alerts(run);
+    let own: Vec<Alert> = all.iter().filter(|alert| alert.channel == channel).cloned().collect();
+    if own.is_empty() { all.into_owned() } else { own }
+}
+
+/// What is not known is a list; each of it has a line of its own.
+fn reasons(run: &Run) -> Vec<String> {
+    let unknown = run.report.as_ref().map(|report| report.unknown.clone()).filter(|unknown| !unknown.is_empty());
+    unknown.unwrap_or_else(|| run.error.iter().cloned().collect())
+}
+
+/// What is new about something that was said before.
+fn note(say: &Say, at: Timestamp, zone: &TimeZone) -> Option<String> {
+    match say {
+        Say::Began | Say::Recovered { .. } => None,
+        Say::Changed { before, new } => {
+            let was = before.map(|level| format!("It was {} before.", level.name()));
+            let new = (!new.is_empty()).then(|| format!("New: {}.", new.join(", ")));
+            let parts: Vec<String> = was.into_iter().chain(new).collect();
+            (!parts.is_empty()).then(|| parts.join(" "))
+        }
+        Say::Reminder { since } => {
+            let lasted = span(at.duration_since(*since).as_secs());
+            Some(format!(
+                "Still so, for {lasted}: since {}.",
+                since.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M %Z")
+            ))
+        }
+        Say::Flapping { changes, window } => Some(format!(
+            "Flapping: it changed {changes} times within {}. No more is said until it is steady for {}.",
+            span(*window),
+            span(window / 2)
+        )),
+    }
+}
+
+/// What each family of checks says, in a few words; the worst first.
+fn title(notices: &[&Notice<'_>], runs: &[Run]) -> String {
+    let mut families: BTreeMap<Option<&Family>, Vec<&Notice<'_>>> = BTreeMap::new();
+    for notice in notices {
+        families.entry(notice.run.family.as_ref()).or_default().push(notice);
+    }
+    let mut titles: Vec<(bool, String)> = families
+        .into_iter()
+        .map(|(family, notices)| {
+            let runs: Vec<&Run> = runs.iter().filter(|run| run.family.as_ref() == family).collect();
+            (notices.iter().all(|notice| recovered(notice)), family_title(family, &notices, &runs))
+        })
+        .collect();
+    titles.sort();
+    let said = titles.into_iter().map(|(_, title)| title).collect::<Vec<_>>().join("; ");
+    match notices.iter().all(|notice| matches!(notice.say, Say::Reminder { .. })) {
+        true => format!("Reminder: {said}"),
+        false => said,
+    }
+}
+
+fn family_title(family: Option<&Family>, notices: &[&Notice<'_>], runs: &[&Run]) -> String {
+    let tally = || format!("{}: {}", family.map_or("plugins", |family| &family.group), tally(runs.iter().copied()));
+    let bad: Vec<&&Notice<'_>> = notices.iter().filter(|notice| !recovered(notice)).collect();
+    match (bad.as_slice(), runs) {
+        ([], _) => {
+            let sides = [(About::Data, "recovered"), (About::Evaluation, "can be evaluated again")];
+            let parts = sides.into_iter().filter_map(|(about, what)| {
+                let named = notices.iter().filter(|notice| notice.about == about);
+                let names = named.map(|notice| notice.run.check.as_str()).collect::<Vec<_>>().join(", ");
+                (!names.is_empty()).then(|| format!("{names} {what}"))
+            });
+            parts.collect::<Vec<_>>().join(", ")
+        }
+        ([only], [run]) if only.about == About::Evaluation => format!("{} could not be evaluated", run.check),
+        ([only], [run]) => match relevant(run, &only.channel).as_slice() {
+            [alert] => alert.title.clone(),
+            _ => tally(),
+        },
+        _ => tally(),
+    }
+}
+
+fn recovered(notice: &Notice<'_>) -> bool {
+    matches!(notice.say, Say::Recovered { .. })
+}
+
+/// `Data of 2026-02-05. Passed: phase1-scrapers, …`
+fn footer(notices: &[&Notice<'_>], runs: &[Run]) -> String {
+    let families: Vec<Option<&Family>> = notices.iter().map(|notice| notice.run.family.as_ref()).collect();
+    let concerned = || runs.iter().filter(|run| families.contains(&run.family.as_ref()));
+    let mut parts = vec![format!("Data of {}.", dates(concerned()))];
+    for (status, word) in [(Status::Pass, "Passed"), (Status::Skip, "Skipped")] {
+        let said = |run: &&Run| notices.iter().any(|notice| notice.run.check == run.check);
+        let names: Vec<&str> =
+            concerned().filter(|run| run.status() == status && !said(run)).map(|run| run.check.as_str()).collect();
+        if !names.is_empty() {
+            parts.push(format!("{word}: {}.", names.join(", ")));
+        }
+    }
+    parts.join(" ")
+}
+
+/// `3 h 30 min`, as exact as anybody needs it.
+pub(super) fn span(seconds: i64) -> String {
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    let parts = match (days, hours, minutes) {
+        (0, 0, 0) => vec![(seconds.max(0), "s")],
+        (0, 0, minutes) => vec![(minutes, "min")],
+        (0, hours, minutes) => vec![(hours, "h"), (minutes, "min")],
+        (1, hours, _) => vec![(1, "day"), (hours, "h")],
+        (days, hours, _) => vec![(days, "days"), (hours, "h")],
+    };
+    let shown = parts.iter().enumerate().filter(|(at, (number, _))| *at == 0 || *number > 0);
+    shown.map(|(_, (number, unit))| format!("{number} {unit}")).collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,237 @@
+//! Where messages go, and what is made of the answers: each channel's webhook, the console, and the fallback.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use reqwest::header::RETRY_AFTER;
+use serde_json::Value;
+
+use crate::config::{Channel, Config, Deliver};
+
+/// What is read of an answer, in bytes.
+const ANSWER: usize = 64 << 10;
+/// What of it is kept.
+const SHOWN: usize = 200;
+
+/// Where messages go.
+#[derive(Debug)]
+pub struct Receivers {
+    client: reqwest::Client,
+    /// The secret address of each channel; none when messages go to the console.
+    webhooks: Option<BTreeMap<String, String>>,
+    /// The secret address for alarms.
+    fallback: Option<String>,
+}
+
+/// What became of one attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// It was taken.
+    Taken,
+    /// Try again, not sooner than the receiver said, if it did.
+    Again(String, Option<Duration>),
+    /// The receiver cannot read it.
+    Unreadable(String),
+    /// The receiver will not take it, now or later.
+    Refused(String),
+}
+
+impl Receivers {
+    /// Finds the webhook of every channel that may be posted to; one without is refused now, not when something is
+    /// wrong.
+    pub fn find<'c>(config: &'c Config, channels: impl IntoIterator<Item = &'c str>) -> Result<Self> {
+        let webhooks = match config.slack.deliver {
+            Deliver::Console => None,
+            Deliver::Webhook => {
+                let routed = config.alerts.routes.values().flatten().map(String::as_str);
+                let configured = config.slack.channels.keys().map(String::as_str);
+                let all = channels.into_iter().chain(configured).chain(routed);
+                Some(all.map(|channel| Ok((channel.to_owned(), webhook(config, channel)?))).collect::<Result<_>>()?)
+            }
+        };
+        Self::new(webhooks, fallback(config)?, config.delivery.timeout.0)
+    }
+
+    /// Shows everything on the console.
+    pub fn console() -> Result<Self> {
+        Self::new(None, None, Duration::from_secs(10))
+    }
+
+    fn new(webhooks: Option<BTreeMap<String, String>>, fallback: Option<String>, timeout: Duration) -> Result<Self> {
+        // Fails only when another part of the process chose already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder()
+            .timeout(timeout)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .context("the HTTP client cannot start")?;
+        Ok(Self { client, webhooks, fallback })
+    }
+
+    /// Whether messages are shown here.
+    pub fn is_console(&self) -> bool {
+        self.webhooks.is_none()
+    }
+
+    /// The channels with a webhook.
+    pub fn channels(&self) -> impl Iterator<Item = &str> {
+        self.webhooks.iter().flatten().map(|(channel, _)| channel.as_str())
+    }
+
+    /// Whether someone else is told when a message does not get through.
+    pub fn has_fallback(&self) -> bool {
+        self.fallback.is_some()
+    }
+
+    /// Sends a payload to a channel.
+    pub async fn send(&self, channel: &str, id: &str, payload: &Value) -> Answer {
+        match self.webhooks.as_ref().and_then(|webhooks| webhooks.get(channel)) {
+            Some(webhook) => self.post(webhook, id, payload, true).await,
+            None => Answer::Refused("no webhook is known for it".to_owned()),
+        }
+    }
+
+    /// Sends plain JSON to the fallback.
+    pub async fn alarm(&self, id: &str, payload: &Value) -> Answer {
+        match &self.fallback {
+            Some(webhook) => self.post(webhook, id, payload, false).await,
+            None => Answer::Refused("no fallback is configured any more".to_owned()),
+        }
+    }
+
+    async fn post(&self, webhook: &str, id: &str, payload: &Value, slack: bool) -> Answer {
+        let request = self
+            .client
+            .post(webhook)
+            .header("content-type", "application/json")
+            .header("idempotency-key", id)
+            .body(payload.to_string());
+        // The address is the secret: it is in no error.
+        let unreachable = |error: reqwest::Error| {
+            let error = anyhow::Error::from(error.without_url());
+            Answer::Again(format!("not reached: {error:#}"), None)
+        };
+        let mut answer = match request.send().await {
+            Ok(answer) => answer,
+            Err(error) => return unreachable(error),
+        };
+        let wait = answer.headers().get(RETRY_AFTER).and_then(|wait| wait.to_str().ok()?.trim().parse().ok());
+        let mut body = Vec::new();
+        loop {
+            match answer.chunk().await {
+                Ok(Some(piece)) if body.len() < ANSWER => body.extend_from_slice(&piece),
+                Ok(_) => break,
+                Err(error) => return unreachable(error),
+            }
+        }
+        judge(answer.status().as_u16(), &String::from_utf8_lossy(&body), wait.map(Duration::from_secs), slack)
+    }
+}
+
+/// What an answer means. Slack's are listed at <https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks/#handling_errors>
+fn judge(status: u16, body: &str, wait: Option<Duration>, slack: bool) -> Answer {
+    let shown: String = body.chars().filter(|character| !character.is_control()).take(SHOWN).collect();
+    let said = match shown.trim() {
+        "" => format!("answered {status}"),
+        text => format!("answered {status}: {text}"),
+    };
+    match status {
+        // A page of a proxy or a login is not Slack, whatever its status says.
+        200..=299 if slack && body.trim_start().starts_with('<') => Answer::Again(said, wait),
+        200..=299 => Answer::Taken,
+        400 => Answer::Unreadable(said),
+        408 | 425 | 429 | 500..=599 => Answer::Again(said, wait),
+        _ => Answer::Refused(said),
+    }
+}
+
+fn webhook(config: &Config, channel: &str) -> Result<String> {
+    let chosen = config.slack.channels.get(channel).cloned().unwrap_or_default();
+    let whose = format!("channel {channel}");
+    match chosen {
+        Channel { webhook_file: Some(path), .. } => from_file(config, &whose, &path),
+        Channel { webhook_env, .. } => {
+            let variable = webhook_env.unwrap_or_else(|| variable(channel));
+            from_environment(&whose, &variable, "or slack.deliver = \"console\" in host.toml")
+        }
+    }
+}
+
+fn fallback(config: &Config) -> Result<Option<String>> {
+    match (&config.fallback.webhook_file, &config.fallback.webhook_env) {
+        (Some(path), _) => from_file(config, "fallback", path).map(Some),
+        (None, Some(variable)) => {
+            from_environment("fallback", variable, "or remove [fallback] from host.toml").map(Some)
+        }
+        (None, None) => Ok(None),
+    }
+}
+
+fn from_file(config: &Config, whose: &str, path: &Path) -> Result<String> {
+    let path: PathBuf = config.resolve(path);
+    let text = std::fs::read_to_string(&path).with_context(|| format!("{whose}: {}", path.display()))?;
+    checked(whose, &text, &path.display().to_string())
+}
+
+fn from_environment(whose: &str, variable: &str, otherwise: &str) -> Result<String> {
+    let text = std::env::var(variable)
+        .with_context(|| format!("{whose} has no webhook: set {variable} in the environment, {otherwise}"))?;
+    checked(whose, &text, variable)
+}
+
+fn checked(whose: &str, text: &str, source: &str) -> Result<String> {
+    let webhook = text.trim().to_owned();
+    let parsed = reqwest::Url::parse(&webhook).with_context(|| format!("{whose}: what {source} holds is no URL"))?;
+    let loopback = matches!(parsed.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"));
+    if parsed.scheme() != "https" && !loopback {
+        bail!("{whose}: the webhook in {source} is not https");
+    }
+    Ok(webhook)
+}
+
+/// `#canary-alerts` is `SLACK_WEBHOOK_URL_CANARY_ALERTS`.
+fn variable(channel: &str) -> String {
+    let name: String = channel
+        .trim_start_matches('#')
+        .chars()
+        .map(|character| if character.is_ascii_alphanumeric() { character.to_ascii_uppercase() } else { '_' })
+        .collect();
+    format!("SLACK_WEBHOOK_URL_{name}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_channel_names_its_variable() {
+        assert_eq!(variable("#canary-alerts"), "SLACK_WEBHOOK_URL_CANARY_ALERTS");
+    }
+
+    #[test]
+    fn each_answer_means_one_thing() {
+        let again = |said: &str, wait| Answer::Again(said.to_owned(), wait);
+        let refused = |said: &str| Answer::Refused(said.to_owned());
+        let wait = Some(Duration::from_secs(30));
+        for (status, body, retry_after, expected) in [
+            (200, "ok", None, Answer::Taken),
+            (200, "<html>log in", None, again("answered 200: <html>log in", None)),
+            (302, "", None, refused("answered 302")),
+            (400, "invalid_blocks", None, Answer::Unreadable("answered 400: invalid_blocks".to_owned())),
+            (403, "action_prohibited", None, refused("answered 403: action_prohibited")),
+            (404, "no_service", None, refused("answered 404: no_service")),
+            (410, "channel_is_archived", None, refused("answered 410: channel_is_archived")),
+            (429, "rate_limited", wait, again("answered 429: rate_limited", wait)),
+            (408, "", None, again("answered 408", None)),
+            (500, "rollup_error\n\x1b[31m", None, again("answered 500: rollup_error[31m", None)),
+            (503, "", wait, again("answered 503", wait)),
+        ] {
+            assert_eq!(judge(status, body, retry_after, true), expected, "{status} {body}");
+        }
+        assert_eq!(judge(200, "<html>", None, false), Answer::Taken, "a fallback may answer what it likes");
+    }
+}

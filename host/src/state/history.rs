@@ -1,0 +1,139 @@
+//! What is looked up in the record.
+
+use anyhow::Result;
+use jiff::{Timestamp, civil::Date};
+use serde::Serialize;
+use serde_json::{Value, json, value::RawValue};
+use sqlx::{FromRow, Row, sqlite::SqliteRow};
+
+use super::{State, moment};
+
+/// A recorded run.
+#[derive(Debug, Serialize)]
+pub struct Past {
+    /// The check's name.
+    pub check: String,
+    /// The run's clock.
+    pub due: Timestamp,
+    /// The date that was asked about.
+    pub data_date: Date,
+    /// 1 for the first run of this check and due time.
+    pub attempt: u32,
+    /// Whether it was asked as of the past, of which nobody was told.
+    pub replay: bool,
+    /// `pass`, `skip`, `warn`, `fail` or `error`.
+    pub status: String,
+    /// One line.
+    pub summary: String,
+    /// Why it could not be evaluated.
+    pub error: Option<String>,
+    /// How long it took.
+    pub seconds: f64,
+    /// The plugin's name, version and digest.
+    pub plugin: Option<Value>,
+    /// What the plugin found.
+    pub report: Option<Box<RawValue>>,
+    /// Host calls and what they cost.
+    pub calls: Option<Box<RawValue>>,
+}
+
+/// A recorded alert.
+#[derive(Debug, Serialize)]
+pub struct PastAlert {
+    /// The check's name.
+    pub check: String,
+    /// `failure` or `error`.
+    pub kind: String,
+    /// The worst of it.
+    pub severity: String,
+    /// What was found last.
+    pub summary: String,
+    /// When it turned bad.
+    pub began: Timestamp,
+    /// When it was good again.
+    pub ended: Option<Timestamp>,
+    /// When people were first told.
+    pub announced: Option<Timestamp>,
+    /// Why they were not, when they were not.
+    pub held: Option<String>,
+}
+
+impl State {
+    /// The newest runs, the newest first; of one check, or of all.
+    pub async fn runs(&self, check: Option<&str>, limit: u32) -> Result<Vec<Past>> {
+        let select = "SELECT check_name, due, data_date, attempt, replay, status, summary, error, seconds, \
+            name, version, digest, report, calls FROM runs LEFT JOIN plugins ON plugins.id = plugin_id";
+        let order = match check {
+            Some(_) => "WHERE check_name = $2 ORDER BY due DESC, attempt DESC LIMIT $1",
+            None => "ORDER BY due DESC, runs.id DESC LIMIT $1",
+        };
+        // Both are constants.
+        let sql = sqlx::AssertSqlSafe(format!("{select} {order}"));
+        let query = sqlx::query_as(sql).bind(limit);
+        let query = if check.is_some() { query.bind(check) } else { query };
+        query.fetch_all(&self.pool).await.map_err(|error| self.explain(error))
+    }
+
+    /// The newest alerts, the newest first; of one check, or of all.
+    pub async fn alerts(&self, check: Option<&str>, limit: u32) -> Result<Vec<PastAlert>> {
+        sqlx::query_as(
+            "SELECT check_name, kind, severity, summary, began, ended, announced, held FROM alerts \
+             WHERE $2 IS NULL OR check_name = $2 ORDER BY began DESC, id DESC LIMIT $1",
+        )
+        .bind(limit)
+        .bind(check)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(|error| self.explain(error))
+    }
+
+    /// The names of all checks that have a run.
+    pub async fn checks(&self) -> Result<Vec<String>> {
+        sqlx::query_scalar("SELECT DISTINCT check_name FROM runs ORDER BY check_name")
+            .fetch_all(&self.pool)
+            .await
+            .map_err(|error| self.explain(error))
+    }
+}
+
+impl FromRow<'_, SqliteRow> for Past {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+        let json = |text: Option<String>| text.map(RawValue::from_string).transpose().map_err(decode);
+        let name: Option<String> = row.try_get("name")?;
+        let (version, digest): (Option<String>, Option<String>) = (row.try_get("version")?, row.try_get("digest")?);
+        Ok(Self {
+            check: row.try_get("check_name")?,
+            due: moment(row.try_get("due")?),
+            data_date: row.try_get::<String, _>("data_date")?.parse().map_err(decode)?,
+            attempt: row.try_get("attempt")?,
+            replay: row.try_get("replay")?,
+            status: row.try_get("status")?,
+            summary: row.try_get("summary")?,
+            error: row.try_get("error")?,
+            seconds: row.try_get("seconds")?,
+            plugin: name.map(|name| json!({ "name": name, "version": version, "digest": digest })),
+            report: json(row.try_get("report")?)?,
+            calls: json(row.try_get("calls")?)?,
+        })
+    }
+}
+
+fn decode(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
+    sqlx::Error::Decode(Box::new(error))
+}
+
+impl FromRow<'_, SqliteRow> for PastAlert {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+        let at = |column| Ok::<_, sqlx::Error>(row.try_get::<Option<i64>, _>(column)?.map(moment));
+        Ok(Self {
+            check: row.try_get("check_name")?,
+            kind: row.try_get("kind")?,
+            severity: row.try_get("severity")?,
+            summary: row.try_get("summary")?,
+            began: moment(row.try_get("began")?),
+            ended: at("ended")?,
+            announced: at("announced")?,
+            held: row.try_get("held")?,
+        })
+    }
+}

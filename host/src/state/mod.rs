@@ -1,0 +1,177 @@
+//! What is kept between rounds: runs, what is remembered of each check, messages on their way, silences. One SQLite file
+//! in WAL mode, with queries that Postgres understands too.
+
+mod history;
+mod outbox;
+mod record;
+mod silences;
+
+use std::{
+    fs,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
+use sqlx::{
+    SqlitePool,
+    migrate::{MigrateError, Migration, MigrationType, Migrator},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+pub use history::{Past, PastAlert};
+pub use outbox::{Attempt, Message, Outcome, Undelivered};
+pub use record::{Batch, Episode, NewMessage, NewRun, PluginKey};
+pub use silences::Silence;
+
+/// The database's name in the state directory.
+const FILE: &str = "host.db";
+/// Held by the host that runs on a state directory.
+const LOCK: &str = "host.lock";
+/// How long another process may keep the database to itself before that is an error.
+const BUSY: Duration = Duration::from_secs(5);
+/// Connections: one writes, the others read beside it.
+const CONNECTIONS: u32 = 4;
+
+/// The record of a host.
+#[derive(Debug, Clone)]
+pub struct State {
+    pool: SqlitePool,
+    path: PathBuf,
+}
+
+/// The right to run on a state directory, until it is dropped.
+#[derive(Debug)]
+pub struct Claim(#[allow(dead_code)] fs::File);
+
+impl Claim {
+    /// Refused while another host runs on the directory.
+    pub fn take(directory: &Path) -> Result<Self> {
+        create(directory)?;
+        let path = directory.join(LOCK);
+        let file = fs::File::options().create(true).truncate(false).write(true).open(&path);
+        let file = file.with_context(|| format!("{}: cannot be written", path.display()))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self(file)),
+            Err(fs::TryLockError::WouldBlock) => bail!(
+                "another host runs on {}; stop it, name another state.directory in host.toml, or use --dry-run, which records and sends nothing",
+                directory.display()
+            ),
+            Err(fs::TryLockError::Error(error)) => Err(error).with_context(|| path.display().to_string()),
+        }
+    }
+}
+
+fn create(directory: &Path) -> Result<()> {
+    // Messages quote data: it is for this user only.
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
+    made.with_context(|| format!("the state directory {} cannot be made", directory.display()))
+}
+
+impl State {
+    /// Opens the database in a directory, and brings it up to date; it is made if it is not there.
+    pub async fn open(directory: &Path) -> Result<Self> {
+        create(directory)?;
+        let path = directory.join(FILE);
+        let options = SqliteConnectOptions::new()
+            .filename(&path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            // A commit is on the disk when it is reported: with NORMAL the last ones can be lost when the power fails.
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(BUSY);
+        Self::connect(options, path, CONNECTIONS).await
+    }
+
+    /// A record that is gone when it is dropped.
+    pub async fn memory() -> Result<Self> {
+        Self::connect(SqliteConnectOptions::new().in_memory(true), PathBuf::from("memory"), 1).await
+    }
+
+    async fn connect(options: SqliteConnectOptions, path: PathBuf, connections: u32) -> Result<Self> {
+        let pool = SqlitePoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(BUSY * 2)
+            // The last connection holds what is in memory.
+            .min_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_with(options)
+            .await
+            .map_err(|error| explained(&path, error))?;
+        let state = Self { pool, path };
+        state.migrate().await?;
+        Ok(state)
+    }
+
+    /// Ends what is under way, and leaves one tidy file.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    async fn migrate(&self) -> Result<()> {
+        let steps = [(1, "start", include_str!("migrations/0001_start.sql"))];
+        let migrations = steps.map(|(version, name, sql)| {
+            let sql = sqlx::SqlSafeStr::into_sql_str(sql);
+            Migration::new(version, name.into(), MigrationType::Simple, sql, false)
+        });
+        match Migrator::with_migrations(migrations.into()).run(&self.pool).await {
+            Ok(()) => Ok(()),
+            Err(MigrateError::VersionMissing(version)) => bail!(
+                "{}: it was written by a newer host (schema {version}, this host knows {}); use that host, or name another state.directory",
+                self.path.display(),
+                steps.len()
+            ),
+            Err(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => Err(self.explain(error)),
+            Err(error) => Err(error).with_context(|| self.path.display().to_string()),
+        }
+    }
+
+    /// The transaction that writes: it waits for its turn instead of failing halfway.
+    async fn write(&self) -> Result<sqlx::Transaction<'static, sqlx::Sqlite>> {
+        self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(|error| self.explain(error))
+    }
+
+    fn explain(&self, error: sqlx::Error) -> anyhow::Error {
+        explained(&self.path, error)
+    }
+
+    /// Removes what ended before a moment: runs, alerts, delivered messages, silences.
+    pub async fn forget(&self, before: Timestamp) -> Result<()> {
+        let before = before.as_millisecond();
+        let mut write = self.write().await?;
+        for sql in [
+            "DELETE FROM runs WHERE due < $1",
+            "DELETE FROM alerts WHERE ended < $1",
+            "DELETE FROM receipts WHERE at < $1 AND message_id IN (SELECT id FROM outbox WHERE state <> 'waiting')",
+            "DELETE FROM outbox WHERE created < $1 AND state <> 'waiting'",
+            "DELETE FROM silences WHERE ends < $1",
+        ] {
+            sqlx::query(sql).bind(before).execute(&mut *write).await.map_err(|error| self.explain(error))?;
+        }
+        write.commit().await.map_err(|error| self.explain(error))
+    }
+}
+
+/// What went wrong, where and what to do. The numbers are SQLite's result codes: <https://www.sqlite.org/rescode.html>
+fn explained(path: &Path, error: sqlx::Error) -> anyhow::Error {
+    let code = error.as_database_error().and_then(|error| error.code()).and_then(|code| code.parse::<u32>().ok());
+    let advice = match code.map(|code| code & 0xff) {
+        Some(5 | 6) => "another process has locked it; find it with `fuser` and end it",
+        Some(8) => "it cannot be written; make the file and its directory writable, or name another state.directory",
+        Some(10) => "the disk cannot be read or written",
+        Some(11 | 26) => {
+            "it is damaged or no database of this host; move it away to start with an empty one, or put back a copy"
+        }
+        Some(13) => "the disk is full; make room, or lower state.keep",
+        Some(14) => "it cannot be opened; make the directory writable, or name another state.directory",
+        _ => "it cannot be used",
+    };
+    anyhow::anyhow!("{}: {advice} ({error})", path.display())
+}
+
+fn moment(millis: i64) -> Timestamp {
+    Timestamp::from_millisecond(millis).unwrap_or(Timestamp::UNIX_EPOCH)
+}

@@ -1,0 +1,244 @@
+//! Messages on their way: written with the runs they speak of, and kept until a receiver took them or never will.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use jiff::Timestamp;
+use serde::Serialize;
+use sqlx::{FromRow, Row, SqliteConnection, sqlite::SqliteRow};
+
+use super::{NewMessage, State, moment};
+
+/// A message that waits for its turn.
+#[derive(Debug, Clone)]
+pub struct Message {
+    /// Stands in the message.
+    pub id: String,
+    /// A channel, or the fallback.
+    pub receiver: String,
+    /// One line.
+    pub title: String,
+    /// JSON.
+    pub notification: String,
+    /// When it was decided.
+    pub created: Timestamp,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// Not before; by the clock of whoever wrote it.
+    pub next_attempt: Timestamp,
+    /// Without blocks, since Slack refused them.
+    pub plain: bool,
+    /// Whether its being late was said.
+    pub alarmed: bool,
+    /// What was answered last.
+    pub problem: Option<String>,
+}
+
+/// A message that did not get through, or not yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Undelivered {
+    /// Stands in the message.
+    pub id: String,
+    /// Where it should have gone.
+    pub receiver: String,
+    /// One line.
+    pub title: String,
+    /// When it was decided.
+    pub created: Timestamp,
+    /// What was answered last.
+    pub problem: String,
+    /// Whether it will be tried again.
+    pub waiting: bool,
+}
+
+impl Undelivered {
+    /// Where it should have gone, and what it said and why it did not arrive.
+    pub fn told(&self) -> (String, String) {
+        let state = if self.waiting { "late, tried again" } else { "set aside" };
+        (self.receiver.clone(), format!("{} (message {}, {state}: {})", self.title, self.id, self.problem))
+    }
+}
+
+/// What an attempt came to.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// When.
+    pub at: Timestamp,
+    /// What was answered, or why nothing was.
+    pub answer: String,
+    /// What follows.
+    pub outcome: Outcome,
+}
+
+/// What follows from an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It arrived.
+    Delivered,
+    /// It is tried again.
+    Again {
+        /// After so long.
+        after: Duration,
+        /// As plain text from now on.
+        plain: bool,
+    },
+    /// It is not tried again.
+    SetAside,
+}
+
+const COLUMNS: &str =
+    "id, receiver, title, notification, created, attempts, next_attempt, plain, alarmed, state, problem";
+
+impl State {
+    pub(super) async fn enqueue(write: &mut SqliteConnection, message: &NewMessage) -> sqlx::Result<()> {
+        sqlx::query(
+            "INSERT INTO outbox (id, receiver, title, notification, created, next_attempt) \
+             VALUES ($1, $2, $3, $4, $5, $5) ON CONFLICT (id) DO NOTHING",
+        )
+        .bind(&message.id)
+        .bind(&message.receiver)
+        .bind(&message.title)
+        .bind(&message.notification)
+        .bind(message.created.as_millisecond())
+        .execute(write)
+        .await?;
+        Ok(())
+    }
+
+    /// The message that a receiver gets next.
+    pub async fn next_message(&self, receiver: &str) -> Result<Option<Message>> {
+        Ok(self.messages("state = 'waiting' AND receiver = $1 ORDER BY position LIMIT 1", receiver).await?.pop())
+    }
+
+    /// Whom messages wait for.
+    pub async fn receivers_waiting(&self) -> Result<Vec<String>> {
+        sqlx::query_scalar("SELECT DISTINCT receiver FROM outbox WHERE state = 'waiting' ORDER BY receiver")
+            .fetch_all(&self.pool)
+            .await
+            .map_err(|error| self.explain(error))
+    }
+
+    /// Messages that were set aside, or wait since before a moment; `untold` leaves out those that a message told of.
+    pub async fn undelivered(&self, before: Timestamp, untold: bool) -> Result<Vec<Undelivered>> {
+        let condition = match untold {
+            true => "NOT told AND (state = 'set_aside' OR state = 'waiting' AND created <= $1) ORDER BY position",
+            false => "(state = 'set_aside' OR state = 'waiting' AND created <= $1) ORDER BY position",
+        };
+        self.messages(condition, before.as_millisecond()).await
+    }
+
+    /// Messages that wait for an attempt.
+    pub async fn waiting(&self) -> Result<Vec<Undelivered>> {
+        self.messages("state = $1 ORDER BY position", "waiting").await
+    }
+
+    /// What became of one message: none when it was delivered.
+    pub async fn undelivered_message(&self, id: &str) -> Result<Option<Undelivered>> {
+        Ok(self.messages("id = $1 AND state <> 'delivered'", id).await?.pop())
+    }
+
+    async fn messages<'q, T, M>(&self, condition: &'static str, value: T) -> Result<Vec<M>>
+    where
+        T: 'q + sqlx::Encode<'q, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite> + Send,
+        M: for<'r> FromRow<'r, SqliteRow> + Send + Unpin,
+    {
+        // Both are constants of this file.
+        let sql = sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM outbox WHERE {condition}"));
+        sqlx::query_as(sql).bind(value).fetch_all(&self.pool).await.map_err(|error| self.explain(error))
+    }
+
+    /// Records an attempt and what follows; `alarmed` when that was said aloud, with the message that says so.
+    pub async fn receipt(&self, id: &str, attempt: &Attempt, alarmed: bool, alarm: Option<&NewMessage>) -> Result<()> {
+        let explain = |error| self.explain(error);
+        let (state, after, plain) = match attempt.outcome {
+            Outcome::Delivered => ("delivered", Duration::ZERO, false),
+            Outcome::Again { after, plain } => ("waiting", after, plain),
+            Outcome::SetAside => ("set_aside", Duration::ZERO, false),
+        };
+        let next = attempt.at.checked_add(after).unwrap_or(attempt.at);
+        let problem = (attempt.outcome != Outcome::Delivered).then_some(&attempt.answer);
+        let mut write = self.write().await?;
+        sqlx::query(
+            "INSERT INTO receipts (message_id, attempt, at, answer) \
+             SELECT id, attempts + 1, $2, $3 FROM outbox WHERE id = $1",
+        )
+        .bind(id)
+        .bind(attempt.at.as_millisecond())
+        .bind(&attempt.answer)
+        .execute(&mut *write)
+        .await
+        .map_err(explain)?;
+        sqlx::query(
+            "UPDATE outbox SET state = $2, attempts = attempts + 1, next_attempt = $3, plain = plain OR $4, \
+             problem = $5, alarmed = alarmed OR $6 WHERE id = $1",
+        )
+        .bind(id)
+        .bind(state)
+        .bind(next.as_millisecond())
+        .bind(plain)
+        .bind(problem)
+        .bind(alarmed)
+        .execute(&mut *write)
+        .await
+        .map_err(explain)?;
+        if let Some(alarm) = alarm {
+            Self::enqueue(&mut write, alarm).await.map_err(explain)?;
+        }
+        write.commit().await.map_err(explain)
+    }
+
+    /// Records that it was said aloud that a message is late, with the message that says so.
+    pub async fn alarm(&self, id: &str, alarm: Option<&NewMessage>) -> Result<()> {
+        let explain = |error| self.explain(error);
+        let mut write = self.write().await?;
+        let alarmed = sqlx::query("UPDATE outbox SET alarmed = TRUE WHERE id = $1").bind(id);
+        alarmed.execute(&mut *write).await.map_err(explain)?;
+        if let Some(alarm) = alarm {
+            Self::enqueue(&mut write, alarm).await.map_err(explain)?;
+        }
+        write.commit().await.map_err(explain)
+    }
+
+    /// Notes that a message told of these.
+    pub async fn told(&self, undelivered: &[Undelivered]) -> Result<()> {
+        for message in undelivered {
+            sqlx::query("UPDATE outbox SET told = TRUE WHERE id = $1")
+                .bind(&message.id)
+                .execute(&self.pool)
+                .await
+                .map_err(|error| self.explain(error))?;
+        }
+        Ok(())
+    }
+}
+
+impl FromRow<'_, SqliteRow> for Message {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            id: row.try_get("id")?,
+            receiver: row.try_get("receiver")?,
+            title: row.try_get("title")?,
+            notification: row.try_get("notification")?,
+            created: moment(row.try_get("created")?),
+            attempts: row.try_get("attempts")?,
+            next_attempt: moment(row.try_get("next_attempt")?),
+            plain: row.try_get("plain")?,
+            alarmed: row.try_get("alarmed")?,
+            problem: row.try_get("problem")?,
+        })
+    }
+}
+
+impl FromRow<'_, SqliteRow> for Undelivered {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+        let problem: Option<String> = row.try_get("problem")?;
+        Ok(Self {
+            id: row.try_get("id")?,
+            receiver: row.try_get("receiver")?,
+            title: row.try_get("title")?,
+            created: moment(row.try_get("created")?),
+            problem: problem.unwrap_or_else(|| "it was not tried yet".to_owned()),
+            waiting: row.try_get::<String, _>("state")? == "waiting",
+        })
+    }
+}

@@ -1,0 +1,75 @@
+//! Silences: for so long, nothing new is said of some checks.
+
+use anyhow::Result;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{State, moment};
+
+/// A silence.
+#[derive(Debug, Clone, Serialize)]
+pub struct Silence {
+    /// Its number.
+    pub id: i64,
+    /// The checks it is for.
+    pub checks: Vec<String>,
+    /// The reason.
+    pub why: String,
+    /// From when.
+    pub began: Timestamp,
+    /// Until when, not included.
+    pub ends: Timestamp,
+}
+
+impl Silence {
+    /// Whether it holds at a moment.
+    pub fn active(&self, at: Timestamp) -> bool {
+        self.began <= at && at < self.ends
+    }
+}
+
+impl State {
+    /// Begins a silence, and gives its number.
+    pub async fn silence(&self, checks: &[String], why: &str, began: Timestamp, ends: Timestamp) -> Result<i64> {
+        sqlx::query_scalar("INSERT INTO silences (checks, why, began, ends) VALUES ($1, $2, $3, $4) RETURNING id")
+            .bind(serde_json::to_string(checks)?)
+            .bind(why)
+            .bind(began.as_millisecond())
+            .bind(ends.as_millisecond())
+            .fetch_one(&self.pool)
+            .await
+            .map_err(|error| self.explain(error))
+    }
+
+    /// Those that end after a moment, or all that are kept.
+    pub async fn silences(&self, after: Option<Timestamp>) -> Result<Vec<Silence>> {
+        let rows: Vec<(i64, String, String, i64, i64)> =
+            sqlx::query_as("SELECT id, checks, why, began, ends FROM silences WHERE ends > $1 ORDER BY id")
+                .bind(after.map_or(i64::MIN, Timestamp::as_millisecond))
+                .fetch_all(&self.pool)
+                .await
+                .map_err(|error| self.explain(error))?;
+        rows.into_iter()
+            .map(|(id, checks, why, began, ends)| {
+                Ok(Silence {
+                    id,
+                    checks: serde_json::from_str(&checks)?,
+                    why,
+                    began: moment(began),
+                    ends: moment(ends),
+                })
+            })
+            .collect()
+    }
+
+    /// Ends a silence now; false when there is no such silence, or it has ended.
+    pub async fn expire(&self, id: i64, now: Timestamp) -> Result<bool> {
+        let done = sqlx::query("UPDATE silences SET ends = $2 WHERE id = $1 AND ends > $2")
+            .bind(id)
+            .bind(now.as_millisecond())
+            .execute(&self.pool)
+            .await
+            .map_err(|error| self.explain(error))?;
+        Ok(done.rows_affected() > 0)
+    }
+}
