@@ -19,8 +19,9 @@ use crate::{
     alert::{self, Delivery, Notification, Receivers, Standings},
     capability::Backends,
     config::{Config, Effect},
+    contract::Report,
     plugin::{self, Lock},
-    run::{Check, Moment, Run, Status, checks},
+    run::{Check, Moment, Run, Status, checks, verdict_name},
     sandbox::Sandboxes,
     state::{Batch, NewMessage, NewRun, PluginKey, State, Undelivered},
 };
@@ -187,11 +188,11 @@ impl Host {
     /// Decides, and writes everything at once; when that fails, nothing is remembered, so that the next round decides
     /// the same.
     async fn record(&self, batch: &[Run], standings: &mut Standings) -> Result<Vec<(String, Notification)>> {
-        let silences = self.state.silences(None).await?;
-        let mut next = standings.clone();
-        let rules = alert::Rules { config: &self.config, silences: &silences };
-        let decided = alert::decide(batch, &mut next, rules);
         let created = Timestamp::now();
+        let silences = self.state.silences(Some(created)).await?;
+        let mut next = standings.clone();
+        let rules = alert::Rules { config: &self.config, silences: &silences, now: created };
+        let decided = alert::decide(batch, &mut next, rules);
         let mut messages = Vec::new();
         let mut written =
             Batch { runs: Vec::new(), standings: BTreeMap::new(), episodes: decided.episodes, messages: Vec::new() };
@@ -298,11 +299,19 @@ fn recorded(run: &Run) -> Result<NewRun> {
         replay: run.replay,
         status: run.status().name(),
         summary: run.summary(),
-        report: run.report.as_ref().map(serde_json::to_string).transpose()?,
+        report: run.report.as_ref().map(report).transpose()?,
         error: run.error.clone(),
         seconds: run.duration.as_secs_f64(),
         calls: serde_json::to_string(&run.calls)?,
     })
+}
+
+fn report(report: &Report) -> Result<String> {
+    let mut json = serde_json::to_value(report)?;
+    if let Some(verdict) = json.get_mut("verdict") {
+        *verdict = verdict_name(&report.verdict).into();
+    }
+    Ok(json.to_string())
 }
 
 impl Round {

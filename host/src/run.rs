@@ -153,6 +153,16 @@ impl Run {
     }
 }
 
+/// `pass`, `warn`, `fail` or `skip`.
+pub fn verdict_name(verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::Pass => "pass",
+        Verdict::Warn => "warn",
+        Verdict::Fail => "fail",
+        Verdict::Skip(_) => "skip",
+    }
+}
+
 /// `1 failed, 5 passed`, the worst first.
 pub fn tally<'r>(runs: impl Iterator<Item = &'r Run> + Clone) -> String {
     let words = [

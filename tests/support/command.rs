@@ -1,11 +1,8 @@
-//! The built host, run as its users run it, and a stand-in for Slack that keeps what it is sent.
+//! The built host, run as its users run it.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
-    net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::Command,
-    sync::{Arc, Mutex, PoisonError},
 };
 
 use anyhow::{Context, Result};
@@ -14,7 +11,7 @@ use tempfile::TempDir;
 
 use host_tests::{Fault, HOST_TOML, Moment, make};
 
-use super::AT;
+use super::{AT, slack::SlackDouble};
 
 /// What a run of the host gave.
 #[derive(Debug)]
@@ -137,70 +134,4 @@ fn binary(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap_or_default();
     let directory = test.ancestors().find(|path| path.file_name().is_some_and(|name| name == "debug"));
     directory.unwrap_or(Path::new(".")).join(name)
-}
-
-/// Takes what is posted, answers what it is told to, and keeps it.
-pub struct SlackDouble {
-    port: u16,
-    received: Arc<Mutex<Vec<(String, Value)>>>,
-    answer: Arc<Mutex<&'static str>>,
-}
-
-impl SlackDouble {
-    fn start() -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
-        let port = listener.local_addr()?.port();
-        let received = Arc::<Mutex<Vec<(String, Value)>>>::default();
-        let answer = Arc::new(Mutex::new("HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok"));
-        let (kept, said) = (received.clone(), answer.clone());
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let answer = *said.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Ok(request) = take(stream, answer) {
-                    kept.lock().unwrap_or_else(PoisonError::into_inner).push(request);
-                }
-            }
-        });
-        Ok(Self { port, received, answer })
-    }
-
-    fn webhook(&self, channel: &str) -> String {
-        format!("http://127.0.0.1:{}/services/T000/B000/{channel}", self.port)
-    }
-
-    /// From now on it answers this.
-    pub fn answer(&self, answer: &'static str) {
-        *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = answer;
-    }
-
-    /// What arrived: the channel, as the webhook's last part, and the message. Sorted by channel.
-    pub fn received(&self) -> Vec<(String, Value)> {
-        let mut received = self.received.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        received.sort_by(|(a, _), (b, _)| a.cmp(b));
-        received
-    }
-}
-
-fn take(mut stream: TcpStream, answer: &str) -> Result<(String, Value)> {
-    let mut reader = BufReader::new(stream.try_clone()?);
-    let mut line = String::new();
-    reader.read_line(&mut line)?;
-    let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
-    let mut length = 0;
-    loop {
-        let mut header = String::new();
-        reader.read_line(&mut header)?;
-        if header.trim().is_empty() {
-            break;
-        }
-        if let Some(value) = header.to_ascii_lowercase().strip_prefix("content-length:") {
-            length = value.trim().parse()?;
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body)?;
-    let channel = path.rsplit('/').next().unwrap_or_default().to_owned();
-    let message = serde_json::from_slice(&body)?;
-    stream.write_all(answer.as_bytes())?;
-    Ok((channel, message))
 }

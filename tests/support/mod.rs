@@ -4,6 +4,7 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod command;
+pub mod slack;
 pub mod text;
 pub mod watched;
 

@@ -28,7 +28,8 @@ pub fn compose(notices: &[Notice<'_>], runs: &[Run], zone: &TimeZone) -> Vec<Not
 }
 
 fn notification(channel: &str, notices: &[&Notice<'_>], runs: &[Run], zone: &TimeZone) -> Notification {
-    let mut made = Notification { channel: channel.to_owned(), ..Notification::default() };
+    let level = notices.iter().filter_map(|notice| level(notice)).max();
+    let mut made = Notification { channel: channel.to_owned(), level, ..Notification::default() };
     for notice in notices {
         let check = &notice.run.check;
         match (&notice.say, notice.about) {
@@ -45,11 +46,9 @@ fn notification(channel: &str, notices: &[&Notice<'_>], runs: &[Run], zone: &Tim
                 let reasons = reasons(notice.run);
                 made.errors.extend(reasons.into_iter().map(|reason| (check.clone(), reason)));
                 made.errors.extend(note.map(|note| (check.clone(), note)));
-                made.level = made.level.max(Some(Level::Warning));
             }
             (say, About::Data) => {
                 let alerts = relevant(notice.run, channel);
-                made.level = made.level.max(alerts.iter().map(|alert| Level::from(alert.severity)).max());
                 let last = alerts.len().saturating_sub(1);
                 for (at, alert) in alerts.into_iter().enumerate() {
                     // What depends on it stands once, under the last.
@@ -59,6 +58,8 @@ fn notification(channel: &str, notices: &[&Notice<'_>], runs: &[Run], zone: &Tim
             }
         }
     }
+    // What is worst stands first.
+    made.alerts.sort_by_key(|told| std::cmp::Reverse(Level::from(told.alert.severity)));
     made.title = title(notices, runs);
     made.footer = footer(notices, runs);
     made
@@ -135,11 +136,12 @@ fn title(notices: &[&Notice<'_>], runs: &[Run]) -> String {
     for notice in notices {
         families.entry(notice.run.family.as_ref()).or_default().push(notice);
     }
-    let mut titles: Vec<(bool, String)> = families
+    let mut titles: Vec<(std::cmp::Reverse<Option<Level>>, String)> = families
         .into_iter()
         .map(|(family, notices)| {
             let runs: Vec<&Run> = runs.iter().filter(|run| run.family.as_ref() == family).collect();
-            (notices.iter().all(|notice| recovered(notice)), family_title(family, &notices, &runs))
+            let worst = notices.iter().filter_map(|notice| level(notice)).max();
+            (std::cmp::Reverse(worst), family_title(family, &notices, &runs))
         })
         .collect();
     titles.sort();
@@ -172,6 +174,15 @@ fn family_title(family: Option<&Family>, notices: &[&Notice<'_>], runs: &[&Run])
     }
 }
 
+/// How bad it is; none when it is good news.
+fn level(notice: &Notice<'_>) -> Option<Level> {
+    match notice.about {
+        _ if recovered(notice) => None,
+        About::Data => relevant(notice.run, &notice.channel).iter().map(|alert| Level::from(alert.severity)).max(),
+        About::Evaluation => Some(Level::Warning),
+    }
+}
+
 fn recovered(notice: &Notice<'_>) -> bool {
     matches!(notice.say, Say::Recovered { .. })
 }
@@ -193,7 +204,7 @@ fn footer(notices: &[&Notice<'_>], runs: &[Run]) -> String {
 }
 
 /// `3 h 30 min`, as exact as anybody needs it.
-pub(super) fn span(seconds: i64) -> String {
+pub fn span(seconds: i64) -> String {
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
     let parts = match (days, hours, minutes) {
         (0, 0, 0) => vec![(seconds.max(0), "s")],

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -38,6 +39,8 @@ pub struct Rules<'r> {
     pub config: &'r Config,
     /// Those that may hold.
     pub silences: &'r [Silence],
+    /// The moment of the decision: silences hold by it, calendars by the runs' own due times.
+    pub now: Timestamp,
 }
 
 /// Something to say of one check in one channel.
@@ -202,7 +205,7 @@ fn silenced(check: &str, run: &Run, rules: Rules<'_>) -> Option<String> {
     if let Some((name, calendar)) = calendar {
         return Some(format!("silenced by calendars.{name}: {}", calendar.why));
     }
-    let named = |silence: &&Silence| silence.active(run.due) && silence.checks.iter().any(|name| name == check);
+    let named = |silence: &&Silence| silence.active(rules.now) && silence.checks.iter().any(|name| name == check);
     rules.silences.iter().find(named).map(|silence| format!("silence {}: {}", silence.id, silence.why))
 }
 

@@ -11,7 +11,7 @@ mod receivers;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-pub use compose::compose;
+pub use compose::{compose, span};
 pub use decide::{About, Decided, Notice, Rules, Standing, Standings, decide};
 pub use delivery::{Delivery, FALLBACK};
 pub use policy::Say;

@@ -221,3 +221,6 @@ fn within(moment: Timestamp, at: Timestamp, window: i64) -> bool {
 fn seconds(time: Time) -> i64 {
     i64::try_from(time.0.as_secs()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,9 +7,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
 use reqwest::header::RETRY_AFTER;
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::{FALLBACK, Level, Notification, block_kit, id};
 use crate::config::{Channel, Config, Deliver};
 
 /// What is read of an answer, in bytes.
@@ -54,6 +56,36 @@ impl Receivers {
             }
         };
         Self::new(webhooks, fallback(config)?, config.delivery.timeout.0)
+    }
+
+    /// One channel alone.
+    pub fn only(config: &Config, channel: &str) -> Result<Self> {
+        let webhooks = BTreeMap::from([(channel.to_owned(), webhook(config, channel)?)]);
+        Self::new(Some(webhooks), None, config.delivery.timeout.0)
+    }
+
+    /// The fallback alone, if there is one.
+    pub fn fallback_only(config: &Config) -> Result<Option<Self>> {
+        let fallback = fallback(config)?;
+        let receivers = fallback.map(|fallback| Self::new(None, Some(fallback), config.delivery.timeout.0));
+        receivers.transpose()
+    }
+
+    /// Sends a message that says that it is a test.
+    pub async fn test(&self, receiver: &str, at: Timestamp) -> Answer {
+        let title = "This is a test: messages of host arrive here";
+        let id = id(&format!("{at} {receiver} test"));
+        if receiver == FALLBACK {
+            return self.alarm(&id, &json!({ "event": "test", "id": id, "text": title })).await;
+        }
+        let notification = Notification {
+            channel: receiver.to_owned(),
+            level: Some(Level::Info),
+            title: title.to_owned(),
+            footer: format!("Sent by `host receivers test` at {at:.0}."),
+            ..Notification::default()
+        };
+        self.send(receiver, &id, &block_kit::payload(&notification, &id, &[])).await
     }
 
     /// Shows everything on the console.

@@ -12,7 +12,7 @@ use clap::Args;
 
 use super::{
     inspect::{need, settings},
-    output::one_line,
+    table::one_line,
 };
 use crate::{
     config::{Budgets, Config},

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use super::output::one_line;
+use super::table::one_line;
 use crate::{
     config::{Config, Grants},
     contract::Need,

@@ -1,12 +1,16 @@
 //! The subcommands: each turns arguments into one call and one printed result.
 
+mod history;
 mod init;
 mod inspect;
 mod output;
 mod pin;
 mod progress;
+mod receivers;
 mod run;
 mod sign;
+mod silence;
+mod table;
 
 use std::{
     io::Write,
@@ -14,10 +18,12 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 
-use crate::plugin::LOCK;
+use jiff::{Timestamp, tz::TimeZone};
+
+use crate::{config::Config, plugin::LOCK, state::State};
 
 /// The exit code for arguments or a configuration that cannot be used (EX_USAGE of sysexits.h).
 pub const USAGE: u8 = 64;
@@ -34,6 +40,15 @@ pub struct Arguments {
 enum Command {
     /// Run checks: once, or at their schedules until Ctrl-C.
     Run(run::Run),
+    /// Show what was found, told and not delivered.
+    History(history::History),
+    /// Say nothing new of checks for a while.
+    Silence(silence::Silence),
+    /// Show the silences, or end one.
+    Silences(silence::Silences),
+    /// Try whether messages arrive.
+    #[command(subcommand)]
+    Receivers(receivers::Receivers),
     /// Write down which plugin versions run, or move one of them.
     Pin(pin::Pin),
     /// Show what a plugin is, what it asks for and what it was granted.
@@ -51,6 +66,10 @@ impl Arguments {
     pub fn execute(self) -> ExitCode {
         let result = match self.command {
             Command::Run(run) => run.execute(),
+            Command::History(history) => history.execute(),
+            Command::Silence(silence) => silence.execute(),
+            Command::Silences(silences) => silences.execute(),
+            Command::Receivers(receivers) => receivers.execute(),
             Command::Pin(pin) => pin.execute(),
             Command::Inspect(inspect) => inspect.execute(),
             Command::Init(init) => init.execute(),
@@ -71,6 +90,20 @@ impl Arguments {
 fn runtime() -> Result<tokio::runtime::Runtime> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.enable_all().thread_stack_size(crate::STACK).build().context("no threads")
+}
+
+/// The record beside a configuration. It is not made: without a run there is nothing to show or to say.
+async fn recorded(config: &Config) -> Result<State> {
+    let directory = config.resolve(&config.state.directory);
+    match State::exists(&directory) {
+        true => State::open(&directory).await,
+        false => bail!("nothing is recorded in {}: `host run plugins/*.wasm` has not run yet", directory.display()),
+    }
+}
+
+/// A moment as people of the pipeline's time zone read it.
+fn local(moment: Timestamp, zone: &TimeZone) -> String {
+    moment.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M %Z").to_string()
 }
 
 /// The lock file that is named, else the one beside the configuration.

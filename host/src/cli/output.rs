@@ -1,15 +1,15 @@
 //! Results: a table for people, JSON and JUnit for machines; the same data.
 
-use std::{collections::BTreeMap, fmt::Write, io::IsTerminal};
+use std::{collections::BTreeMap, fmt::Write};
 
 use clap::ValueEnum;
 use serde_json::{Value, json};
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+use super::table::Table;
 use crate::{
     contract::{Gate, Report, Verdict},
     round::Round,
-    run::{Run, Status, dates, tally},
+    run::{Run, Status, dates, tally, verdict_name},
     state,
 };
 
@@ -30,47 +30,18 @@ pub(super) enum Format {
 /// The whole round as text.
 pub(super) fn render(round: &Round, undelivered: &Undelivered, code: u8, format: Format) -> String {
     match format {
-        Format::Table => {
-            let terminal = std::io::stdout().is_terminal();
-            let width = terminal.then(terminal_size::terminal_size).flatten().map(|(width, _)| usize::from(width.0));
-            table(round, width, terminal && std::env::var_os("NO_COLOR").is_none())
-        }
+        Format::Table => table(round),
         Format::Json => format!("{:#}\n", json(round, undelivered, code)),
         Format::Junit => junit(&round.runs),
     }
 }
 
-/// One check a line; what does not fit goes on below, under the summary. Through a pipe nothing is cut or broken.
-fn table(round: &Round, width: Option<usize>, color: bool) -> String {
-    let names = round.runs.iter().map(|run| run.check.width()).max().unwrap_or_default().max("CHECK".len());
-    let indent = names + 2 + "RESULT".len() + 2;
-    let room = width.map(|width| width.saturating_sub(indent).max(20));
-    let mut text = String::new();
-    let _ = writeln!(text, "{:names$}  RESULT  SUMMARY", "CHECK");
+fn table(round: &Round) -> String {
+    let mut table = Table::new(&["CHECK", "RESULT", "SUMMARY"]);
     for run in &round.runs {
-        let status = run.status();
-        let padded = format!("{:6}", status.name());
-        let shown = if color { format!("\x1b[{}m{padded}\x1b[0m", paint(status)) } else { padded };
-        let padding = " ".repeat(names - run.check.width());
-        let summary = one_line(&run.summary());
-        let mut lines = room.map_or_else(|| vec![summary.clone()], |room| wrapped(&summary, room)).into_iter();
-        let _ = writeln!(text, "{}{padding}  {shown}  {}", run.check, lines.next().unwrap_or_default());
-        for line in lines {
-            let _ = writeln!(text, "{:indent$}{line}", "");
-        }
+        table.row(vec![run.check.clone(), run.status().name().to_owned(), run.summary()]);
     }
-    let _ = writeln!(text, "\n{}", footer(&round.runs));
-    text
-}
-
-fn paint(status: Status) -> u8 {
-    match status {
-        Status::Pass => 32,
-        Status::Skip => 36,
-        Status::Warn => 33,
-        Status::Fail => 31,
-        Status::Error => 35,
-    }
+    format!("{}\n{}\n", table.text(), footer(&round.runs))
 }
 
 /// `1 failed, 6 passed. Data of 2026-02-05.`
@@ -79,42 +50,6 @@ fn footer(runs: &[Run]) -> String {
         true => "There is no check to run.".to_owned(),
         false => format!("{}. Data of {}.", tally(runs.iter()), dates(runs.iter())),
     }
-}
-
-/// Fit for a line of a terminal, whatever it holds.
-pub(super) fn one_line(text: &str) -> String {
-    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    clean.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-/// Broken at spaces; a word that is wider than the room is broken where it must be.
-fn wrapped(text: &str, room: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    let mut used = 0;
-    for word in text.split(' ') {
-        let space = usize::from(used > 0);
-        if used + space + word.width() > room && used > 0 {
-            lines.push(String::new());
-            used = 0;
-        }
-        let Some(line) = lines.last_mut() else { break };
-        if used > 0 {
-            line.push(' ');
-            used += 1;
-        }
-        for character in word.chars() {
-            let wide = character.width().unwrap_or_default();
-            if used + wide > room {
-                lines.push(String::new());
-                used = 0;
-            }
-            if let Some(line) = lines.last_mut() {
-                line.push(character);
-            }
-            used += wide;
-        }
-    }
-    lines
 }
 
 fn json(round: &Round, undelivered: &Undelivered, code: u8) -> Value {
@@ -150,7 +85,7 @@ fn run(run: &Run) -> Value {
         "data_date": run.data_date,
         "attempt": run.attempt,
         "status": run.status(),
-        "verdict": report.map(|report| verdict(&report.verdict)),
+        "verdict": report.map(|report| verdict_name(&report.verdict)),
         "error": run.error,
         "summary": run.summary(),
         "metrics": report.map(|report| &report.metrics),
@@ -161,15 +96,6 @@ fn run(run: &Run) -> Value {
         "calls": run.calls,
         "log": run.log,
     })
-}
-
-fn verdict(verdict: &Verdict) -> Value {
-    match verdict {
-        Verdict::Pass => json!("pass"),
-        Verdict::Warn => json!("warn"),
-        Verdict::Fail => json!("fail"),
-        Verdict::Skip(_) => json!("skip"),
-    }
 }
 
 /// The gate's answer, in the words its callers know.
@@ -246,14 +172,6 @@ fn xml(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn summaries_are_broken_at_spaces_and_never_wider_than_the_room() {
-        assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
-        assert_eq!(wrapped("abcdefghij", 4), ["abcd", "efgh", "ij"]);
-        assert_eq!(wrapped("", 4), [""]);
-        assert!(wrapped("🏀🏀🏀 x", 4).iter().all(|line| line.width() <= 4));
-    }
 
     #[test]
     fn xml_holds_no_character_that_it_must_not() {

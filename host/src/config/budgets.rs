@@ -140,9 +140,10 @@ impl fmt::Display for Count {
     }
 }
 
-impl<'de> Deserialize<'de> for Time {
-    fn deserialize<D: Deserializer<'de>>(source: D) -> std::result::Result<Self, D::Error> {
-        let text = String::deserialize(source)?;
+impl std::str::FromStr for Time {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
         let days = text.trim().strip_suffix('d').and_then(|days| days.trim_end().parse::<u32>().ok());
         let parsed = match days {
             Some(days) => Some(Duration::from_secs(u64::from(days) * 24 * 60 * 60)),
@@ -151,7 +152,13 @@ impl<'de> Deserialize<'de> for Time {
         parsed
             .filter(|duration| !duration.is_zero())
             .map(Self)
-            .ok_or_else(|| D::Error::custom(format!("`{text}` is no duration; write it like `90s` or `5m`")))
+            .ok_or_else(|| format!("`{text}` is no duration; write it like `90s`, `5m` or `4h`"))
+    }
+}
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(source: D) -> std::result::Result<Self, D::Error> {
+        String::deserialize(source)?.parse().map_err(D::Error::custom)
     }
 }
 

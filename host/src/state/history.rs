@@ -65,7 +65,7 @@ impl State {
             name, version, digest, report, calls FROM runs LEFT JOIN plugins ON plugins.id = plugin_id";
         let order = match check {
             Some(_) => "WHERE check_name = $2 ORDER BY due DESC, attempt DESC LIMIT $1",
-            None => "ORDER BY due DESC, runs.id DESC LIMIT $1",
+            None => "ORDER BY due DESC, check_name, attempt DESC LIMIT $1",
         };
         // Both are constants.
         let sql = sqlx::AssertSqlSafe(format!("{select} {order}"));

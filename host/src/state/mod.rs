@@ -85,6 +85,11 @@ impl State {
         Self::connect(options, path, CONNECTIONS).await
     }
 
+    /// Whether there is a database in a directory.
+    pub fn exists(directory: &Path) -> bool {
+        directory.join(FILE).exists()
+    }
+
     /// A record that is gone when it is dropped.
     pub async fn memory() -> Result<Self> {
         Self::connect(SqliteConnectOptions::new().in_memory(true), PathBuf::from("memory"), 1).await

@@ -41,7 +41,7 @@ impl State {
             .map_err(|error| self.explain(error))
     }
 
-    /// Those that end after a moment, or all that are kept.
+    /// Those that hold at a moment or begin later, or all that are kept.
     pub async fn silences(&self, after: Option<Timestamp>) -> Result<Vec<Silence>> {
         let rows: Vec<(i64, String, String, i64, i64)> =
             sqlx::query_as("SELECT id, checks, why, began, ends FROM silences WHERE ends > $1 ORDER BY id")

@@ -12,5 +12,6 @@ mod drift;
 mod gate;
 mod grants;
 mod isolation;
+mod killed;
 mod pins;
 mod signatures;

@@ -1,0 +1,157 @@
+//! The state machine as a table: results at half-hourly rounds, and what is said after each.
+
+use super::*;
+use crate::config::Count;
+
+/// Half-hourly rounds, one letter each: `.` good, `w` warning, `c` critical, `x` critical with another point, `b` both
+/// severities, `i` info, and upper case when it is held back. What is said after each: `-` nothing, `!` began,
+/// `~` changed, `r` reminder, `f` flapping, `+` recovered.
+fn said(results: &str, rules: &Alerts, confirm: u32) -> String {
+    let mut side = Side::default();
+    results
+        .chars()
+        .enumerate()
+        .map(|(round, result)| {
+            let at = at(round);
+            let finding = finding(result.to_ascii_lowercase());
+            side.observe(&finding, at);
+            let said = side.decide(&finding, at, confirm, rules, result.is_ascii_uppercase());
+            match said.get("#a") {
+                None => '-',
+                Some(Say::Began) => '!',
+                Some(Say::Changed { .. }) => '~',
+                Some(Say::Reminder { .. }) => 'r',
+                Some(Say::Flapping { .. }) => 'f',
+                Some(Say::Recovered { .. }) => '+',
+            }
+        })
+        .collect()
+}
+
+fn at(round: usize) -> Timestamp {
+    Timestamp::UNIX_EPOCH + SignedDuration::from_mins(30 * i64::try_from(round).expect("few rounds"))
+}
+
+fn finding(result: char) -> Finding {
+    let levels: &[Level] = match result {
+        'w' => &[Level::Warning],
+        'c' | 'x' => &[Level::Critical],
+        'b' => &[Level::Warning, Level::Critical],
+        'i' => &[Level::Info],
+        _ => &[],
+    };
+    let points: &[&str] = match result {
+        '.' => &[],
+        'x' => &["names", "teams"],
+        _ => &["names"],
+    };
+    Finding {
+        levels: if levels.is_empty() {
+            Levels::new()
+        } else {
+            Levels::from([("#a".to_owned(), levels.iter().copied().collect())])
+        },
+        points: points.iter().map(|&point| point.to_owned()).collect(),
+        summary: result.to_string(),
+    }
+}
+
+#[test]
+fn what_is_said_after_each_result() {
+    let rules = Alerts::default();
+    let steady = Alerts { flap_changes: Count(0), ..Alerts::default() };
+    for (why, results, expected, rules, confirm) in [
+        ("all is well", "....", "----", &rules, 1),
+        ("once, and when it is over", ".cccc.", "-!---+", &rules, 1),
+        ("a reminder after four hours", "ccccccccccccccccc", "!-------r-------r", &rules, 1),
+        ("a change of severity, both ways", "wwccww.", "!-~-~-+", &rules, 1),
+        ("a severity besides, and without", "cbbc.", "!~-~+", &rules, 1),
+        ("something else is wrong besides, and no news when it is not any more", "cxxcx.", "!~---+", &rules, 1),
+        ("a change delays the reminder", "wwwwcccccccccccc", "!---~-------r---", &rules, 1),
+        ("two in a row", "c.cc.", "---!+", &rules, 2),
+        ("nobody was told, so nobody hears of the end", "c.", "--", &rules, 2),
+        ("three in a row", "cc.ccc.", "-----!+", &steady, 3),
+        ("held back from the start, told when it is not any more", "CCCcc.", "---!-+", &rules, 1),
+        ("held back to the end", "CCC..", "-----", &rules, 1),
+        ("held back later: no reminder, and it resolves", "cCCCCCCCCCCC.", "!-----------+", &rules, 1),
+        ("what changed while it was held back is said afterwards", "wWCCc.", "!---~+", &rules, 1),
+        ("held back, and then no longer so severe", "cCWWw.", "!---~+", &rules, 1),
+        ("a recovery is not held back", "cC.", "!-+", &rules, 1),
+        ("a remark is said once, not repeated, and does not end", "iiiiiiiiiii.i", "!-----------!", &steady, 1),
+        ("a remark becomes a failure", "ic.", "!~+", &rules, 1),
+        ("flapping is said once; the recovery when it is steady", "c.c.c.c.c......", "!+!+f--------+-", &rules, 1),
+        ("flapping that ends bad is reminded of, and recovers", "c.c.c.c.cccccccc.", "!+!+f-------r---+", &rules, 1),
+        ("flapping between severities", "wcwcwcwww", "!~~~f----", &rules, 1),
+        ("damping can be turned off", "c.c.c.c.c.", "!+!+!+!+!+", &steady, 1),
+        ("slow changes are no flapping", "cccc....cccc....cccc....", "!---+---!---+---!---+---", &rules, 1),
+    ] {
+        assert_eq!(said(results, rules, confirm), expected, "{why}: {results}");
+    }
+}
+
+/// Each announcement has an end, whatever happens in between.
+#[test]
+fn whatever_happens_a_recovery_follows() {
+    let letters = ['.', 'w', 'c', 'x', 'b', 'W', 'C'];
+    let mut random = 1u64;
+    for _ in 0..20_000 {
+        let mut results: String = (0..24)
+            .map(|_| {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                letters[usize::try_from(random >> 33).unwrap_or_default() % letters.len()]
+            })
+            .collect();
+        results.push_str("........");
+        let said = said(&results, &Alerts::default(), 1);
+        let mut told = false;
+        for say in said.chars() {
+            match say {
+                '!' => assert!(!std::mem::replace(&mut told, true), "{results}\n{said}"),
+                '+' => assert!(std::mem::replace(&mut told, false), "{results}\n{said}"),
+                // Flapping is said in place of either.
+                'f' => told = true,
+                '~' | 'r' => assert!(told, "{results}\n{said}"),
+                _ => {}
+            }
+        }
+        assert!(!told, "it never ended: {results}\n{said}");
+    }
+}
+
+#[test]
+fn each_channel_hears_of_its_own() {
+    let levels = |list: &[(&str, Level)]| {
+        let mut levels = Levels::new();
+        for (channel, level) in list {
+            levels.entry((*channel).to_owned()).or_default().insert(*level);
+        }
+        Finding { levels, ..Finding::default() }
+    };
+    let mut side = Side::default();
+    let mut step = |round, list: &[(&str, Level)]| {
+        let finding = levels(list);
+        side.observe(&finding, at(round));
+        side.decide(&finding, at(round), 1, &Alerts::default(), false)
+    };
+    let both = [("#a", Level::Warning), ("#b", Level::Critical)];
+    assert_eq!(step(0, &both[..1]), Said::from([("#a".to_owned(), Say::Began)]));
+    let new = Say::Changed { before: None, new: Vec::new() };
+    assert_eq!(step(1, &both), Said::from([("#b".to_owned(), new)]), "the critical one does not hide the warning");
+    let over = Say::Recovered { lasted: 3600 };
+    assert_eq!(step(2, &both[1..]), Said::from([("#a".to_owned(), over)]));
+    assert_eq!(step(3, &[]), Said::from([("#b".to_owned(), Say::Recovered { lasted: 5400 })]));
+}
+
+#[test]
+fn a_clock_that_is_set_back_keeps_no_reminder_away() {
+    let mut side = Side::default();
+    let bad = finding('c');
+    let mut step = |round: usize, finding: &Finding| {
+        side.observe(finding, at(round));
+        side.decide(finding, at(round), 1, &Alerts::default(), false).remove("#a")
+    };
+    assert_eq!(step(100, &bad), Some(Say::Began));
+    assert_eq!(step(0, &bad), None, "set back by two days");
+    assert!(matches!(step(8, &bad), Some(Say::Reminder { .. })));
+    assert_eq!(step(9, &finding('.')), Some(Say::Recovered { lasted: 0 }), "not less than nothing");
+}

@@ -1,0 +1,223 @@
+//! A stand-in for Slack: it answers what it is told to, and keeps what it is sent.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
+    sync::{Arc, Condvar, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, ensure};
+use serde_json::Value;
+
+/// What a request is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reply {
+    /// A status, further headers, a body.
+    Answer(u16, &'static str, &'static str),
+    /// `ok`, after a while.
+    Slow(Duration),
+    /// Nothing, and the connection stays open.
+    Hang,
+    /// The connection is reset in the middle of the answer.
+    Reset,
+    /// The answer ends before its length.
+    Truncated,
+    /// Not even read.
+    Unread,
+}
+
+/// What Slack says when it took a message.
+pub const OK: Reply = Reply::Answer(200, "", "ok");
+
+/// A request that arrived.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The last part of the webhook.
+    pub channel: String,
+    /// The message's id.
+    pub id: String,
+    /// The message.
+    pub message: Value,
+    /// What it was answered.
+    pub reply: Reply,
+    /// When it was read.
+    pub at: Instant,
+}
+
+/// Takes what is posted.
+pub struct SlackDouble {
+    port: u16,
+    desk: Arc<Desk>,
+}
+
+#[derive(Default)]
+struct Desk {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    received: Vec<Request>,
+    /// For the next requests; then the usual one.
+    next: Vec<Reply>,
+    usual: Option<Reply>,
+    connections: usize,
+}
+
+impl SlackDouble {
+    /// On a free port of this machine.
+    pub fn start() -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let port = listener.local_addr()?.port();
+        let desk = Arc::<Desk>::default();
+        let shared = desk.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let desk = shared.clone();
+                std::thread::spawn(move || desk.serve(stream));
+            }
+        });
+        Ok(Self { port, desk })
+    }
+
+    /// The webhook of a channel.
+    pub fn webhook(&self, channel: &str) -> String {
+        format!("http://127.0.0.1:{}/services/T000/B000/{channel}", self.port)
+    }
+
+    /// From now on everything is answered with this.
+    pub fn answer(&self, reply: Reply) {
+        let mut state = self.desk.lock();
+        state.next.clear();
+        state.usual = Some(reply);
+    }
+
+    /// The next requests are answered with these, in this order; what follows is taken.
+    pub fn answer_next(&self, replies: &[Reply]) {
+        let mut state = self.desk.lock();
+        state.next = replies.iter().rev().copied().collect();
+        state.usual = None;
+    }
+
+    /// What arrived: the channel, as the webhook's last part, and the message. Sorted by channel.
+    pub fn received(&self) -> Vec<(String, Value)> {
+        let mut received: Vec<(String, Value)> =
+            self.requests().into_iter().map(|request| (request.channel, request.message)).collect();
+        received.sort_by(|(a, _), (b, _)| a.cmp(b));
+        received
+    }
+
+    /// What arrived, in order.
+    pub fn requests(&self) -> Vec<Request> {
+        self.desk.lock().received.clone()
+    }
+
+    /// Forgets what arrived.
+    pub fn clear(&self) {
+        let mut state = self.desk.lock();
+        state.received.clear();
+        state.connections = 0;
+    }
+
+    /// Waits until so many requests were read.
+    pub fn wait_for(&self, requests: usize) -> Result<()> {
+        self.desk.wait(|state| state.received.len() >= requests)
+    }
+
+    /// Waits until so many connections were made.
+    pub fn wait_for_connections(&self, connections: usize) -> Result<()> {
+        self.desk.wait(|state| state.connections >= connections)
+    }
+}
+
+impl Desk {
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait(&self, done: impl Fn(&State) -> bool) -> Result<()> {
+        let (_state, timeout) = self
+            .changed
+            .wait_timeout_while(self.lock(), Duration::from_secs(30), |state| !done(state))
+            .unwrap_or_else(PoisonError::into_inner);
+        ensure!(!timeout.timed_out(), "Slack was not asked");
+        Ok(())
+    }
+
+    fn serve(&self, stream: TcpStream) {
+        let reply = {
+            let mut state = self.lock();
+            state.connections += 1;
+            let usual = state.usual.unwrap_or(OK);
+            state.next.pop().unwrap_or(usual)
+        };
+        self.changed.notify_all();
+        if reply == Reply::Unread {
+            return hold(stream);
+        }
+        // Who hangs up in the middle of a request sent none.
+        let Ok((stream, mut request)) = read(stream) else { return };
+        request.reply = reply;
+        self.lock().received.push(request);
+        self.changed.notify_all();
+        let _ = respond(stream, reply);
+    }
+}
+
+/// Until the other side is gone.
+fn hold(mut stream: TcpStream) {
+    let mut rest = [0; 1024];
+    while stream.read(&mut rest).is_ok_and(|read| read > 0) {}
+}
+
+fn read(stream: TcpStream) -> Result<(TcpStream, Request)> {
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let mut line = String::new();
+    reader.read_line(&mut line)?;
+    let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
+    let (mut length, mut id) = (0, String::new());
+    loop {
+        let mut header = String::new();
+        reader.read_line(&mut header)?;
+        let (name, value) = header.split_once(':').unwrap_or(("", ""));
+        match name.to_ascii_lowercase().as_str() {
+            "content-length" => length = value.trim().parse()?,
+            "idempotency-key" => id = value.trim().to_owned(),
+            _ if header.trim().is_empty() => break,
+            _ => {}
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    let channel = path.rsplit('/').next().unwrap_or_default().to_owned();
+    let message = serde_json::from_slice(&body)?;
+    Ok((stream, Request { channel, id, message, reply: OK, at: Instant::now() }))
+}
+
+fn respond(mut stream: TcpStream, reply: Reply) -> Result<()> {
+    match reply {
+        Reply::Answer(status, headers, body) => write_answer(&mut stream, status, headers, body),
+        Reply::Slow(wait) => {
+            std::thread::sleep(wait);
+            write_answer(&mut stream, 200, "", "ok")
+        }
+        Reply::Hang | Reply::Unread => {
+            hold(stream);
+            Ok(())
+        }
+        Reply::Truncated => Ok(stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\no")?),
+        Reply::Reset => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-le")?;
+            // Closing with a linger time of zero sends a reset instead of an end.
+            Ok(rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO))?)
+        }
+    }
+}
+
+fn write_answer(stream: &mut TcpStream, status: u16, headers: &str, body: &str) -> Result<()> {
+    let length = body.len();
+    let answer = format!("HTTP/1.1 {status} X\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n{body}");
+    Ok(stream.write_all(answer.as_bytes())?)
+}

@@ -1,0 +1,255 @@
+//! The host is killed at every step between a verdict and its receipt, against every answer that Slack gives, and
+//! started again: each change of state arrives, and what arrives twice carries the same id.
+
+use std::{
+    collections::BTreeMap,
+    os::unix::process::ExitStatusExt,
+    process::{Child, Stdio},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use rusqlite::Connection;
+
+use crate::support::{
+    command::{Sample, shipped},
+    slack::{OK, Reply, Request},
+};
+use host_tests::Fault;
+
+/// Where the host is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// The verdict is known, and the transaction that records it is under way.
+    BeforeTheCommit,
+    /// It is recorded, and Slack has not read a request.
+    BeforeTheRequest,
+    /// Slack has read the request, and has not answered.
+    BeforeTheAnswer,
+    /// Slack has answered, and the transaction that records it is under way.
+    BeforeTheReceipt,
+    /// The receipt is recorded.
+    AfterTheReceipt,
+}
+
+const STEPS: [Step; 5] = [
+    Step::BeforeTheCommit,
+    Step::BeforeTheRequest,
+    Step::BeforeTheAnswer,
+    Step::BeforeTheReceipt,
+    Step::AfterTheReceipt,
+];
+
+const REPLIES: [Reply; 11] = [
+    OK,
+    Reply::Answer(400, "", "invalid_blocks"),
+    Reply::Answer(403, "", "action_prohibited"),
+    Reply::Answer(404, "", "no_service"),
+    Reply::Answer(410, "", "channel_is_archived"),
+    Reply::Answer(429, "retry-after: 1\r\n", "rate_limited"),
+    Reply::Answer(500, "", "rollup_error"),
+    Reply::Slow(Duration::from_millis(300)),
+    Reply::Hang,
+    Reply::Reset,
+    Reply::Truncated,
+];
+
+/// What one case came to.
+#[derive(Debug, Default, Clone, Copy)]
+struct Count {
+    kills: usize,
+    changes: usize,
+    requests: usize,
+    duplicates: usize,
+    told_later: usize,
+}
+
+#[test]
+fn each_change_of_state_arrives_whenever_the_host_is_killed() {
+    let started = Instant::now();
+    let cases: Vec<(Step, Reply)> = STEPS.into_iter().flat_map(|step| REPLIES.map(|reply| (step, reply))).collect();
+    let waiting = Mutex::new(cases.iter());
+    let counts = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        // Most of each case is waiting.
+        for _ in 0..6 {
+            scope.spawn(|| {
+                let sample = Sample::new(Some(Fault::NullNames)).unwrap();
+                let toml = host_tests::HOST_TOML.to_owned()
+                    + "\n[delivery]\ntimeout = \"1s\"\nbackoff = \"50ms\"\nwait = \"10s\"\n";
+                sample.configure(&toml).unwrap();
+                loop {
+                    let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
+                    let Some((step, reply)) = next else { break };
+                    let count = case(&sample, *step, *reply).with_context(|| format!("{step:?}, {reply:?}")).unwrap();
+                    counts.lock().unwrap_or_else(PoisonError::into_inner).push(count);
+                }
+            });
+        }
+    });
+    let counts = counts.into_inner().unwrap();
+    assert_eq!(counts.len(), cases.len());
+    let sum = |of: fn(&Count) -> usize| counts.iter().map(of).sum::<usize>();
+    println!(
+        "{} cases in {:.0} s: {} kills, {} changes of state, all told; {} requests, {} duplicates, {} set aside and told of later",
+        cases.len(),
+        started.elapsed().as_secs_f64(),
+        sum(|count| count.kills),
+        sum(|count| count.changes),
+        sum(|count| count.requests),
+        sum(|count| count.duplicates),
+        sum(|count| count.told_later),
+    );
+}
+
+fn case(sample: &Sample, step: Step, reply: Reply) -> Result<Count> {
+    let state = sample.path().join("state");
+    if state.exists() {
+        std::fs::remove_dir_all(&state)?;
+    }
+    // Makes the record, with the check well.
+    break_names(sample, false)?;
+    sample.slack.answer(OK);
+    ensure!(start(sample, 0)?.wait_with_output()?.status.success());
+    ensure!(sample.slack.requests().is_empty(), "nothing to say yet");
+
+    break_names(sample, true)?;
+    kill_at(sample, step, reply)?;
+    // Slack is still as it was when the host comes back, and then takes everything.
+    sample.slack.answer_next(&[reply]);
+    start(sample, 2)?.wait_with_output()?;
+    sample.slack.answer(OK);
+    break_names(sample, false)?;
+    start(sample, 3)?.wait_with_output()?;
+    let count = judge(sample)?;
+    sample.slack.clear();
+    Ok(count)
+}
+
+/// A host that runs the canary of phase 2 once, so many half hours after the usual moment.
+fn start(sample: &Sample, round: u32) -> Result<Child> {
+    let minutes = 30 * round;
+    let at = format!("2026-02-06T{:02}:{:02}:00Z", 12 + minutes / 60, minutes % 60);
+    let mut command = sample.command();
+    command.args(["run", "--once", "--check", "phase2-raw", "--at", &at]).args(shipped()?);
+    Ok(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?)
+}
+
+fn kill_at(sample: &Sample, step: Step, reply: Reply) -> Result<()> {
+    let table = match step {
+        Step::BeforeTheCommit => Some("runs"),
+        Step::BeforeTheReceipt => Some("receipts"),
+        _ => None,
+    };
+    sample.slack.answer_next(&[match step {
+        Step::BeforeTheRequest => Reply::Unread,
+        Step::BeforeTheAnswer => Reply::Hang,
+        _ => reply,
+    }]);
+    if let Some(table) = table {
+        stall(sample, table)?;
+    }
+    let mut host = start(sample, 1)?;
+    match step {
+        Step::BeforeTheCommit => wait_until_stalled(sample)?,
+        Step::BeforeTheRequest => sample.slack.wait_for_connections(1)?,
+        Step::BeforeTheAnswer => sample.slack.wait_for(1)?,
+        Step::BeforeTheReceipt => {
+            sample.slack.wait_for(1)?;
+            wait_until_stalled(sample)?;
+        }
+        Step::AfterTheReceipt => {
+            let record = record(sample)?;
+            wait("a receipt", || {
+                Ok(record.query_row("SELECT COUNT(*) FROM receipts", [], |row| row.get::<_, i64>(0))? > 0)
+            })?;
+        }
+    }
+    host.kill()?;
+    let killed = host.wait()?.signal() == Some(9);
+    ensure!(killed || step == Step::AfterTheReceipt, "it had ended before");
+    if let Some(table) = table {
+        record(sample)?.execute_batch(&format!("DROP TRIGGER stall_{table}; DROP TABLE numbers"))?;
+    }
+    Ok(())
+}
+
+/// Makes every write to a table take for ever.
+fn stall(sample: &Sample, table: &str) -> Result<()> {
+    Ok(record(sample)?.execute_batch(&format!(
+        "CREATE TABLE numbers (n);
+         INSERT INTO numbers WITH RECURSIVE up(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM up LIMIT 3000) SELECT n FROM up;
+         CREATE TRIGGER stall_{table} BEFORE INSERT ON {table} BEGIN
+           SELECT COUNT(*) FROM numbers a, numbers b, numbers c, numbers d WHERE a.n + b.n + c.n + d.n < 0;
+         END"
+    ))?)
+}
+
+/// A write that goes on for longer than any other would.
+fn wait_until_stalled(sample: &Sample) -> Result<()> {
+    let record = record(sample)?;
+    record.busy_timeout(Duration::ZERO)?;
+    let mut since = None;
+    wait("a write that stalls", || {
+        match record.execute_batch("BEGIN IMMEDIATE; ROLLBACK") {
+            Ok(()) => since = None,
+            Err(_) => drop(since.get_or_insert_with(Instant::now)),
+        }
+        Ok(since.is_some_and(|since: Instant| since.elapsed() > Duration::from_millis(300)))
+    })
+}
+
+fn wait(what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
+    let started = Instant::now();
+    while !done()? {
+        if started.elapsed() > Duration::from_secs(30) {
+            bail!("{what} did not come");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+fn record(sample: &Sample) -> Result<Connection> {
+    let connection = Connection::open(sample.path().join("state/host.db"))?;
+    connection.busy_timeout(Duration::from_secs(10))?;
+    Ok(connection)
+}
+
+/// Takes the names of some players away, or gives them back.
+fn break_names(sample: &Sample, broken: bool) -> Result<()> {
+    let data = Connection::open(sample.path().join("warehouse/nba_raw.db"))?;
+    let name = if broken { "NULL" } else { "'A Player'" };
+    data.execute(
+        &format!("UPDATE nbac_player_boxscore SET player_name = {name} WHERE rowid % 40 = 0 OR player_name IS NULL"),
+        [],
+    )?;
+    Ok(())
+}
+
+/// Two changes of state, bad and good again: each was taken by Slack, or a message that was names it.
+fn judge(sample: &Sample) -> Result<Count> {
+    let requests = sample.slack.requests();
+    let taken = |request: &&Request| matches!(request.reply, Reply::Answer(200, ..) | Reply::Slow(_));
+    let mut by_id: BTreeMap<&str, Vec<&Request>> = BTreeMap::new();
+    for request in &requests {
+        by_id.entry(&request.id).or_default().push(request);
+    }
+    ensure!(by_id.len() == 2, "two messages, however often: {requests:#?}");
+    let mut count = Count { kills: 1, changes: 2, requests: requests.len(), ..Count::default() };
+    for (id, sent) in by_id {
+        let arrived = sent.iter().filter(|request| taken(request)).count();
+        let named = requests.iter().filter(taken).any(|other| other.id != id && other.message.to_string().contains(id));
+        ensure!(arrived > 0 || named, "{id} never arrived: {requests:#?}");
+        ensure!(arrived <= 2, "{id} arrived {arrived} times: {requests:#?}");
+        count.duplicates += arrived.saturating_sub(1);
+        count.told_later += usize::from(arrived == 0);
+        let shown = sent.iter().all(|request| request.message.to_string().contains(&format!("Message {id}")));
+        ensure!(shown, "the id stands in the message: {requests:#?}");
+    }
+    let waiting: i64 =
+        record(sample)?.query_row("SELECT COUNT(*) FROM outbox WHERE state = 'waiting'", [], |row| row.get(0))?;
+    ensure!(waiting == 0, "{waiting} messages wait");
+    Ok(count)
+}
