@@ -178,7 +178,7 @@ impl Host {
                 let problem = format!("{} runs are NOT recorded ({names}): {error:#}", batch.len());
                 eprintln!("error: {problem}");
                 let worst = batch.iter().map(Run::status).max().unwrap_or(Status::Pass).name();
-                self.delivery.alarm(&format!("host: {problem}; the worst of them: {worst}")).await;
+                self.delivery.unrecorded(&format!("{problem}; the worst of them: {worst}")).await;
                 round.unrecorded = Some(problem);
             }
         }
@@ -194,8 +194,13 @@ impl Host {
         let rules = alert::Rules { config: &self.config, silences: &silences, now: created };
         let decided = alert::decide(batch, &mut next, rules);
         let mut messages = Vec::new();
-        let mut written =
-            Batch { runs: Vec::new(), standings: BTreeMap::new(), episodes: decided.episodes, messages: Vec::new() };
+        let mut written = Batch {
+            runs: Vec::new(),
+            standings: BTreeMap::new(),
+            episodes: decided.episodes,
+            messages: Vec::new(),
+            recorded: created,
+        };
         for notification in alert::compose(&decided.notices, batch, &self.config.timezone.rules()) {
             let json = serde_json::to_string(&notification)?;
             let id = alert::id(&format!("{created} {} {json}", notification.channel));

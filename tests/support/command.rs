@@ -1,11 +1,13 @@
 //! The built host, run as its users run it.
 
 use std::{
+    io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Child, ChildStderr, Command, Stdio},
 };
 
 use anyhow::{Context, Result};
+use rusqlite::Connection;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -85,11 +87,68 @@ impl Sample {
         ended(self.command().args(arguments))
     }
 
+    /// `host run` with all shipped plugins, until it says what is next.
+    pub fn stay(&self) -> Result<Staying> {
+        let mut command = self.command();
+        command.arg("run").args(shipped()?).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut process = command.spawn()?;
+        let err = BufReader::new(process.stderr.take().context("no standard error")?);
+        Ok(Staying { process, err, said: String::new() })
+    }
+
+    /// Changes a dataset.
+    pub fn sql(&self, dataset: &str, sql: &str) -> Result<()> {
+        change(self.path(), dataset, sql)
+    }
+
     /// `host run --once` at [`AT`] with all shipped plugins and these arguments.
     pub fn once(&self, arguments: &[&str]) -> Result<Ended> {
         let mut command = self.command();
         command.args(["run", "--once", "--at", AT]).args(arguments).args(shipped()?);
         ended(&mut command)
+    }
+}
+
+/// A host that stays; it is ended with this.
+pub struct Staying {
+    process: Child,
+    err: BufReader<ChildStderr>,
+    said: String,
+}
+
+impl Staying {
+    /// Reads what it says until a line begins with this; gives the line.
+    pub fn wait_for(&mut self, start: &str) -> Result<String> {
+        loop {
+            let mut line = String::new();
+            anyhow::ensure!(self.err.read_line(&mut line)? > 0, "it ended: {}", self.said);
+            self.said.push_str(&line);
+            if line.starts_with(start) {
+                return Ok(line);
+            }
+        }
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Asks it to go, and gives its exit code and all that it said on standard error.
+    pub fn interrupt(mut self) -> Result<(Option<i32>, String)> {
+        Command::new("kill").args(["-INT", &self.id().to_string()]).status()?;
+        let mut rest = String::new();
+        self.err.read_to_string(&mut rest)?;
+        let code = self.process.wait()?.code();
+        Ok((code, std::mem::take(&mut self.said) + &rest))
+    }
+}
+
+impl Drop for Staying {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 
@@ -101,6 +160,12 @@ pub fn ended(command: &mut Command) -> Result<Ended> {
         out: String::from_utf8_lossy(&output.stdout).into_owned(),
         err: String::from_utf8_lossy(&output.stderr).into_owned(),
     })
+}
+
+/// Changes a dataset of the sample in a directory.
+pub fn change(sample: &Path, dataset: &str, sql: &str) -> Result<()> {
+    let connection = Connection::open(sample.join("warehouse").join(format!("{dataset}.db")))?;
+    connection.execute_batch(sql).with_context(|| sql.to_owned())
 }
 
 /// This repository. Asked when run: a target directory that clones share may hold a program built in another one.

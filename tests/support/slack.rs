@@ -66,6 +66,19 @@ struct State {
     connections: usize,
 }
 
+/// The words of a message, as a reader sees them, without their layout.
+pub fn words(message: &Value) -> String {
+    let mut texts = Vec::new();
+    for block in message["blocks"].as_array().into_iter().flatten() {
+        let fields = [&block["fields"], &block["elements"]].into_iter().filter_map(Value::as_array).flatten();
+        let all = std::iter::once(&block["text"]).chain(fields);
+        texts.extend(all.filter_map(|text| text["text"].as_str()));
+    }
+    let plain: String = texts.join(" ").chars().filter(|character| !matches!(character, '*' | '`')).collect();
+    let plain = plain.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
+    plain.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 impl SlackDouble {
     /// On a free port of this machine.
     pub fn start() -> Result<Self> {

@@ -13,14 +13,13 @@ use host::{
     state::State,
 };
 use jiff::Timestamp;
-use rusqlite::Connection;
 use tempfile::TempDir;
 
 use host_tests::{Moment, git, make, redeploy};
 
 use super::{
     AT, DATE,
-    command::{guest, repository},
+    command::{change, guest, repository},
 };
 
 /// A sample pipeline and its host.
@@ -76,8 +75,7 @@ impl Watched {
 
     /// Changes a dataset.
     pub fn sql(&self, dataset: &str, sql: &str) -> Result<()> {
-        let connection = Connection::open(self.path().join("warehouse").join(format!("{dataset}.db")))?;
-        connection.execute_batch(sql).with_context(|| sql.to_owned())
+        change(self.path(), dataset, sql)
     }
 
     /// Changes one entry of deployments.json; none removes it.

@@ -254,14 +254,19 @@ impl Delivery {
         })
     }
 
-    /// Tells the fallback at once, past the outbox, for when that cannot be written.
-    pub async fn alarm(&self, text: &str) {
-        if self.receivers.has_fallback() {
-            let payload = json!({ "event": "unrecorded", "text": text });
-            let answer = self.receivers.alarm(&id(text), &payload).await;
-            if answer != Answer::Taken {
-                eprintln!("error: the fallback was not told: {answer:?}");
-            }
+    /// See [`unrecorded`].
+    pub async fn unrecorded(&self, text: &str) {
+        unrecorded(&self.receivers, text).await;
+    }
+}
+
+/// Tells the fallback at once, past the outbox, that this cannot be written.
+pub async fn unrecorded(receivers: &Receivers, text: &str) {
+    if receivers.has_fallback() {
+        let payload = json!({ "event": "unrecorded", "text": format!("host: {text}") });
+        let answer = receivers.alarm(&id(text), &payload).await;
+        if answer != Answer::Taken {
+            eprintln!("error: the fallback was not told: {answer:?}");
         }
     }
 }

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 pub use compose::{compose, span};
 pub use decide::{About, Decided, Notice, Rules, Standing, Standings, decide};
-pub use delivery::{Delivery, FALLBACK};
+pub use delivery::{Delivery, FALLBACK, unrecorded};
 pub use policy::Say;
 pub use receivers::{Answer, Receivers};
 

@@ -1,6 +1,10 @@
 //! `host run`: rounds, once or at their due times.
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::{Result, bail};
 use clap::Args;
@@ -15,6 +19,7 @@ use super::{
     progress::Progress,
 };
 use crate::{
+    alert::{Receivers, unrecorded},
     config::{Config, nearest},
     plugin::{Lock, pin_command},
     round::{Host, Round, When},
@@ -107,7 +112,7 @@ impl Run {
         let directory = config.resolve(&config.state.directory);
         let (_claim, state) = match self.dry_run {
             true => (None, State::memory().await?),
-            false => (Some(Claim::take(&directory)?), State::open(&directory).await?),
+            false => (Some(Claim::take(&directory)?), open(&config, &directory).await?),
         };
         let mut host = Host::start(config, &self.plugins, lock, state, step).await?;
         drop(progress);
@@ -224,6 +229,15 @@ impl Run {
         let undelivered = host.undelivered(round).await?;
         super::print(&render(round, &undelivered, code, self.output))
     }
+}
+
+/// Opens the record. A host that cannot is one that watches nothing, so the fallback hears of it.
+async fn open(config: &Config, directory: &Path) -> Result<State> {
+    let opened = State::open(directory).await;
+    if let (Err(error), Some(receivers)) = (&opened, Receivers::fallback_only(config)?) {
+        unrecorded(&receivers, &format!("the host cannot start: {error:#}")).await;
+    }
+    opened
 }
 
 fn names(host: &Host, which: &[usize]) -> String {

@@ -59,13 +59,13 @@ pub struct PastAlert {
 }
 
 impl State {
-    /// The newest runs, the newest first; of one check, or of all.
+    /// The newest runs, the newest first: those of one check by their due times, of all as they were written down.
     pub async fn runs(&self, check: Option<&str>, limit: u32) -> Result<Vec<Past>> {
         let select = "SELECT check_name, due, data_date, attempt, replay, status, summary, error, seconds, \
             name, version, digest, report, calls FROM runs LEFT JOIN plugins ON plugins.id = plugin_id";
         let order = match check {
             Some(_) => "WHERE check_name = $2 ORDER BY due DESC, attempt DESC LIMIT $1",
-            None => "ORDER BY due DESC, check_name, attempt DESC LIMIT $1",
+            None => "ORDER BY recorded DESC, check_name LIMIT $1",
         };
         // Both are constants.
         let sql = sqlx::AssertSqlSafe(format!("{select} {order}"));
@@ -78,7 +78,7 @@ impl State {
     pub async fn alerts(&self, check: Option<&str>, limit: u32) -> Result<Vec<PastAlert>> {
         sqlx::query_as(
             "SELECT check_name, kind, severity, summary, began, ended, announced, held FROM alerts \
-             WHERE $2 IS NULL OR check_name = $2 ORDER BY began DESC, id DESC LIMIT $1",
+             WHERE $2 IS NULL OR check_name = $2 ORDER BY recorded DESC, began DESC, id LIMIT $1",
         )
         .bind(limit)
         .bind(check)

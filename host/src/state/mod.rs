@@ -16,7 +16,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use sqlx::{
-    SqlitePool,
+    Connection, Sqlite, SqlitePool,
     migrate::{MigrateError, Migration, MigrationType, Migrator},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
@@ -103,6 +103,14 @@ impl State {
             .min_connections(1)
             .idle_timeout(None)
             .max_lifetime(None)
+            // SQLite ends a transaction itself when the disk is full, which sqlx does not notice: its connection would
+            // refuse every further one.
+            .after_release(|connection, _| {
+                Box::pin(async move {
+                    connection.ping().await?;
+                    Ok(!connection.is_in_transaction())
+                })
+            })
             .connect_with(options)
             .await
             .map_err(|error| explained(&path, error))?;
@@ -135,7 +143,7 @@ impl State {
     }
 
     /// The transaction that writes: it waits for its turn instead of failing halfway.
-    async fn write(&self) -> Result<sqlx::Transaction<'static, sqlx::Sqlite>> {
+    async fn write(&self) -> Result<sqlx::Transaction<'static, Sqlite>> {
         self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(|error| self.explain(error))
     }
 
@@ -143,13 +151,13 @@ impl State {
         explained(&self.path, error)
     }
 
-    /// Removes what ended before a moment: runs, alerts, delivered messages, silences.
+    /// Removes what was recorded before a moment and is over: runs, alerts, messages, silences.
     pub async fn forget(&self, before: Timestamp) -> Result<()> {
         let before = before.as_millisecond();
         let mut write = self.write().await?;
         for sql in [
-            "DELETE FROM runs WHERE due < $1",
-            "DELETE FROM alerts WHERE ended < $1",
+            "DELETE FROM runs WHERE recorded < $1",
+            "DELETE FROM alerts WHERE recorded < $1 AND ended IS NOT NULL",
             "DELETE FROM receipts WHERE at < $1 AND message_id IN (SELECT id FROM outbox WHERE state <> 'waiting')",
             "DELETE FROM outbox WHERE created < $1 AND state <> 'waiting'",
             "DELETE FROM silences WHERE ends < $1",
@@ -160,18 +168,23 @@ impl State {
     }
 }
 
+/// SQLITE_IOERR_SHMSIZE: there is no room for the file that readers and writers share.
+const DISK_FULL_AT_START: u32 = 10 | 19 << 8;
+
 /// What went wrong, where and what to do. The numbers are SQLite's result codes: <https://www.sqlite.org/rescode.html>
 fn explained(path: &Path, error: sqlx::Error) -> anyhow::Error {
     let code = error.as_database_error().and_then(|error| error.code()).and_then(|code| code.parse::<u32>().ok());
-    let advice = match code.map(|code| code & 0xff) {
-        Some(5 | 6) => "another process has locked it; find it with `fuser` and end it",
-        Some(8) => "it cannot be written; make the file and its directory writable, or name another state.directory",
-        Some(10) => "the disk cannot be read or written",
-        Some(11 | 26) => {
+    let advice = match code.map(|code| (code & 0xff, code)) {
+        Some((13, _) | (_, DISK_FULL_AT_START)) => "the disk is full; make room, or lower state.keep",
+        Some((5 | 6, _)) => "another process has locked it; find it with `fuser` and end it",
+        Some((8, _)) => {
+            "it cannot be written; make the file and its directory writable, or name another state.directory"
+        }
+        Some((10, _)) => "the disk cannot be read or written",
+        Some((11 | 26, _)) => {
             "it is damaged or no database of this host; move it away to start with an empty one, or put back a copy"
         }
-        Some(13) => "the disk is full; make room, or lower state.keep",
-        Some(14) => "it cannot be opened; make the directory writable, or name another state.directory",
+        Some((14, _)) => "it cannot be opened; make the directory writable, or name another state.directory",
         _ => "it cannot be used",
     };
     anyhow::anyhow!("{}: {advice} ({error})", path.display())

@@ -9,7 +9,7 @@ use jiff::{Timestamp, civil::Date};
 use super::State;
 
 /// All that is written at once.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Batch {
     /// The runs.
     pub runs: Vec<NewRun>,
@@ -19,6 +19,8 @@ pub struct Batch {
     pub episodes: Vec<Episode>,
     /// What is to be said.
     pub messages: Vec<NewMessage>,
+    /// When it is written down.
+    pub recorded: Timestamp,
 }
 
 /// A run, as it is kept.
@@ -114,8 +116,8 @@ impl State {
             }
             let plugin = run.plugin.as_ref();
             sqlx::query(
-                "INSERT INTO runs (check_name, due, data_date, attempt, replay, status, summary, report, error, seconds, calls, plugin_id) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, \
+                "INSERT INTO runs (check_name, due, data_date, attempt, replay, status, summary, report, error, seconds, calls, recorded, plugin_id) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $15, \
                  (SELECT id FROM plugins WHERE name = $12 AND version = $13 AND digest = $14))",
             )
             .bind(&run.check)
@@ -132,6 +134,7 @@ impl State {
             .bind(plugin.map(|plugin| &plugin.name))
             .bind(plugin.map(|plugin| &plugin.version))
             .bind(plugin.map(|plugin| &plugin.digest))
+            .bind(batch.recorded.as_millisecond())
             .execute(&mut *write)
             .await
             .map_err(explain)?;
@@ -149,10 +152,10 @@ impl State {
         }
         for episode in &batch.episodes {
             sqlx::query(
-                "INSERT INTO alerts (check_name, kind, severity, summary, began, ended, announced, held) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (check_name, kind, began) DO UPDATE SET \
+                "INSERT INTO alerts (check_name, kind, severity, summary, began, ended, announced, held, recorded) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (check_name, kind, began) DO UPDATE SET \
                  severity = excluded.severity, summary = excluded.summary, ended = excluded.ended, \
-                 announced = excluded.announced, held = excluded.held",
+                 announced = excluded.announced, held = excluded.held, recorded = excluded.recorded",
             )
             .bind(&episode.check)
             .bind(episode.kind)
@@ -162,6 +165,7 @@ impl State {
             .bind(episode.ended.map(Timestamp::as_millisecond))
             .bind(episode.announced.map(Timestamp::as_millisecond))
             .bind(&episode.held)
+            .bind(batch.recorded.as_millisecond())
             .execute(&mut *write)
             .await
             .map_err(explain)?;

@@ -16,7 +16,7 @@ use std::{
 use host_tests::Moment;
 use support::{
     AT,
-    command::{Sample, shipped},
+    command::Sample,
     watched::{Watched, plugin},
 };
 
@@ -143,18 +143,10 @@ fn git(directory: &Path, arguments: &[&str]) -> String {
 /// The resident memory of a host that stays, with eight plugins loaded.
 fn memory() {
     let sample = Sample::new(None).unwrap();
-    let mut host =
-        sample.command().args(["run"]).args(shipped().unwrap()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut host = sample.stay().unwrap();
     // It says when its next round is, and is loaded then.
-    let mut line = String::new();
-    let mut err = std::io::BufReader::new(host.stderr.as_mut().unwrap());
-    while !line.starts_with("next: ") {
-        line.clear();
-        assert!(std::io::BufRead::read_line(&mut err, &mut line).unwrap() > 0, "it ended");
-    }
+    host.wait_for("next: ").unwrap();
     let status = std::fs::read_to_string(PathBuf::from(format!("/proc/{}/status", host.id()))).unwrap();
-    host.kill().unwrap();
-    host.wait().unwrap();
     let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     let kilobytes: f64 = resident.trim().trim_end_matches(" kB").parse().unwrap();
     row("resident memory, eight plugins loaded", &format!("{:.1} MB", kilobytes / 1024.0), "≤ 60 MB");

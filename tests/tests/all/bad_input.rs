@@ -409,23 +409,14 @@ fn repositories_that_cannot_answer() {
 /// Without `--once` the host stays, says what is next, and goes when it is asked to.
 #[test]
 fn a_host_that_stays_says_what_is_next_and_goes_at_ctrl_c() {
-    use std::io::{BufRead, BufReader, Read};
     let sample = Sample::new(None).unwrap();
-    let mut command = sample.command();
-    let mut host = command.arg("run").args(shipped().unwrap()).stderr(std::process::Stdio::piped()).spawn().unwrap();
-    let mut err = BufReader::new(host.stderr.take().unwrap());
-    let mut next = String::new();
-    err.read_line(&mut next).unwrap();
-    assert!(next.starts_with("nothing is pinned"), "{next}");
-    next.clear();
-    err.read_line(&mut next).unwrap();
+    let mut host = sample.stay().unwrap();
     // Canaries are due at every half hour; at some hours drift and the gate are due with them.
-    assert!(next.starts_with("next: ") && next.contains("phase2-raw") && next.contains(" (in "), "{next}");
+    let next = host.wait_for("next: ").unwrap();
+    assert!(next.contains("phase2-raw") && next.contains(" (in "), "{next}");
     assert!(next.contains(":00:00Z") || next.contains(":30:00Z"), "{next}");
-    let interrupted = Command::new("kill").args(["-INT", &host.id().to_string()]).status().unwrap();
-    assert!(interrupted.success());
-    assert_eq!(host.wait().unwrap().code(), Some(0));
-    let mut rest = String::new();
-    err.read_to_string(&mut rest).unwrap();
-    assert!(rest.contains("stopping: 0 checks are under way"), "{rest}");
+    let (code, said) = host.interrupt().unwrap();
+    assert_eq!(code, Some(0));
+    assert!(said.starts_with("nothing is pinned"), "{said}");
+    assert!(said.contains("stopping: 0 checks are under way"), "{said}");
 }

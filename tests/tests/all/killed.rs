@@ -219,13 +219,9 @@ fn record(sample: &Sample) -> Result<Connection> {
 
 /// Takes the names of some players away, or gives them back.
 fn break_names(sample: &Sample, broken: bool) -> Result<()> {
-    let data = Connection::open(sample.path().join("warehouse/nba_raw.db"))?;
     let name = if broken { "NULL" } else { "'A Player'" };
-    data.execute(
-        &format!("UPDATE nbac_player_boxscore SET player_name = {name} WHERE rowid % 40 = 0 OR player_name IS NULL"),
-        [],
-    )?;
-    Ok(())
+    let which = "rowid % 40 = 0 OR player_name IS NULL";
+    sample.sql("nba_raw", &format!("UPDATE nbac_player_boxscore SET player_name = {name} WHERE {which}"))
 }
 
 /// Two changes of state, bad and good again: each was taken by Slack, or a message that was names it.

@@ -5,13 +5,17 @@
 mod support;
 
 mod acceptance;
+mod alerting;
 mod bad_input;
 mod budgets;
 mod canaries;
+mod delivery;
 mod drift;
 mod gate;
 mod grants;
 mod isolation;
 mod killed;
 mod pins;
+mod record;
 mod signatures;
+mod thirty_days;

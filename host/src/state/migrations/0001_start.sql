@@ -27,9 +27,11 @@ CREATE TABLE runs (
     plugin_id INTEGER REFERENCES plugins (id),
     -- Host calls and what they cost, as JSON.
     calls TEXT NOT NULL,
+    -- When it was written down: due times can be of any age.
+    recorded BIGINT NOT NULL,
     UNIQUE (check_name, due, attempt)
 );
-CREATE INDEX runs_due ON runs (due);
+CREATE INDEX runs_recorded ON runs (recorded);
 
 -- What the alert policy remembers of each check, as JSON.
 CREATE TABLE standings (
@@ -50,9 +52,10 @@ CREATE TABLE alerts (
     -- When people were first told; or why they were not.
     announced BIGINT,
     held TEXT,
+    recorded BIGINT NOT NULL,
     UNIQUE (check_name, kind, began)
 );
-CREATE INDEX alerts_began ON alerts (began);
+CREATE INDEX alerts_recorded ON alerts (recorded);
 
 -- Messages, in the order in which each channel gets them.
 CREATE TABLE outbox (
