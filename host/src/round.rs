@@ -36,7 +36,8 @@ pub struct Host {
     pub state: State,
     /// Messages on their way.
     pub delivery: Arc<Delivery>,
-    backends: Arc<Backends>,
+    /// What the checks may ask.
+    pub backends: Arc<Backends>,
     /// What is remembered of each check. One batch at a time is decided and recorded.
     standings: Mutex<Standings>,
     /// Keeps the engines' clocks running.
@@ -84,7 +85,7 @@ impl Host {
             let standing = serde_json::from_str(&standing).with_context(|| format!("what is remembered of {check}"))?;
             standings.insert(check, standing);
         }
-        let delivery = Delivery::new(state.clone(), Receivers::console()?, config.delivery.clone());
+        let delivery = Delivery::new(state.clone(), Receivers::console(), config.delivery.clone());
         let standings = Mutex::new(standings);
         Ok(Self { config, checks, state, delivery, backends, standings, _sandboxes: sandboxes })
     }
@@ -110,9 +111,14 @@ impl Host {
         // A task each, so that a guest that computes takes no time from the others. All end with this round.
         let mut tasks = JoinSet::new();
         let mut running = HashMap::new();
+        let mut due = Vec::new();
         for check in which.iter().filter_map(|at| self.checks.get(*at)) {
-            let mut moment = self.moment(check, now, when)?;
-            moment.attempt += self.state.attempts(&check.name, moment.due).await?;
+            due.push((check, self.moment(check, now, when)?));
+        }
+        let moments: BTreeSet<Timestamp> = due.iter().map(|(_, moment)| moment.due).collect();
+        let earlier = self.state.attempts(&moments).await?;
+        for (check, mut moment) in due {
+            moment.attempt += earlier.get(&(check.name.clone(), moment.due)).copied().unwrap_or_default();
             let (task, backends, at) = (check.clone(), self.backends.clone(), moment.clone());
             let id = tasks.spawn(async move { task.run(&backends, at).await }).id();
             running.insert(id, (check, moment));
@@ -217,7 +223,7 @@ impl Host {
             written.runs.push(recorded(run)?);
         }
         for check in decided.touched {
-            if let Some(standing) = next.get(&check) {
+            if let Some(standing) = next.get(&check).filter(|standing| standings.get(&check) != Some(*standing)) {
                 written.standings.insert(check, serde_json::to_string(standing)?);
             }
         }

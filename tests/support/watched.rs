@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use host::{
     config::Config,
     round::{Host, When},
-    run::Run,
+    run::{self, Run},
     state::State,
 };
 use jiff::Timestamp;
@@ -96,6 +96,13 @@ impl Watched {
     /// Runs one check at another moment, about the sample's date.
     pub fn run_at(&self, check: &str, at: Timestamp) -> Result<Run> {
         self.round(&[check], at)?.into_iter().next().context("no run")
+    }
+
+    /// Runs one check at its usual moment, and neither records nor tells of it.
+    pub fn run_alone(&self, check: &str) -> Result<Run> {
+        let check = self.host.checks.iter().find(|known| known.name == check).context("no such check")?;
+        let moment = run::Moment::yesterday(AT.parse()?, &self.host.config.timezone)?;
+        Ok(self.runtime.block_on(check.run(&self.host.backends, moment)))
     }
 
     /// Runs checks side by side.

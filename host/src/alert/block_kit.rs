@@ -39,7 +39,7 @@ pub(super) fn payload(notification: &Notification, id: &str, undelivered: &[Unde
         blocks.extend(alert_blocks(told, notification));
     }
     blocks.extend(text_block("*Could not be evaluated*", named(&notification.errors)));
-    blocks.extend(text_block("*Well again*", named(&notification.recoveries)));
+    blocks.extend(text_block("*Recovered*", named(&notification.recoveries)));
     let lost: Vec<(String, String)> = undelivered.iter().map(Undelivered::told).collect();
     blocks.extend(text_block("*Messages that did not get through*", named(&lost)));
     let left_out = (blocks.len() + 1).saturating_sub(BLOCKS);
@@ -76,7 +76,7 @@ fn alert_blocks(told: &Told, notification: &Notification) -> Vec<Value> {
     for part in &alert.sections {
         blocks.extend(section_blocks(part));
     }
-    blocks.extend(text_block("*Failing because of it, or as well*", named(downstream)));
+    blocks.extend(text_block("*Also failing downstream*", named(downstream)));
     let steps = alert.steps.iter().map(|step| match &step.command {
         Some(command) => format!("{}:\n{}", line(&step.text), code(command)),
         None => line(&step.text),

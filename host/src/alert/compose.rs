@@ -1,6 +1,6 @@
 //! From what is to be said to messages: all that one channel is told of a batch of runs is one of them.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, cmp::Reverse, collections::BTreeMap};
 
 use jiff::{Timestamp, tz::TimeZone};
 
@@ -59,7 +59,7 @@ fn notification(channel: &str, notices: &[&Notice<'_>], runs: &[Run], zone: &Tim
         }
     }
     // What is worst stands first.
-    made.alerts.sort_by_key(|told| std::cmp::Reverse(Level::from(told.alert.severity)));
+    made.alerts.sort_by_key(|told| Reverse(Level::from(told.alert.severity)));
     made.title = title(notices, runs);
     made.footer = footer(notices, runs);
     made
@@ -123,7 +123,7 @@ fn note(say: &Say, at: Timestamp, zone: &TimeZone) -> Option<String> {
             ))
         }
         Say::Flapping { changes, window } => Some(format!(
-            "Flapping: it changed {changes} times within {}. No more is said until it is steady for {}.",
+            "Flapping: it changed {changes} times within {}. Further changes are not told until it is steady for {}.",
             span(*window),
             span(window / 2)
         )),
@@ -136,12 +136,14 @@ fn title(notices: &[&Notice<'_>], runs: &[Run]) -> String {
     for notice in notices {
         families.entry(notice.run.family.as_ref()).or_default().push(notice);
     }
-    let mut titles: Vec<(std::cmp::Reverse<Option<Level>>, String)> = families
+    let mut titles: Vec<(Reverse<Option<Level>>, String)> = families
         .into_iter()
         .map(|(family, notices)| {
             let runs: Vec<&Run> = runs.iter().filter(|run| run.family.as_ref() == family).collect();
             let worst = notices.iter().filter_map(|notice| level(notice)).max();
-            (std::cmp::Reverse(worst), family_title(family, &notices, &runs))
+            let flaps = notices.iter().any(|notice| matches!(notice.say, Say::Flapping { .. }));
+            let flapping = if flaps { " (flapping)" } else { "" };
+            (Reverse(worst), family_title(family, &notices, &runs) + flapping)
         })
         .collect();
     titles.sort();

@@ -31,7 +31,7 @@ pub(super) fn text(notification: &Notification, undelivered: &[Undelivered]) -> 
             lines.extend(section.code.iter().map(|code| format!("  {}", clean(code))));
         }
         if !downstream.is_empty() {
-            lines.push("Failing because of it, or as well:".to_owned());
+            lines.push("Also failing downstream:".to_owned());
         }
         lines.extend(downstream.iter().map(|(check, found)| format!("  {check}: {}", clean(found))));
         if !alert.steps.is_empty() {
@@ -48,7 +48,7 @@ pub(super) fn text(notification: &Notification, undelivered: &[Undelivered]) -> 
         }
     }
     for (title, entries) in
-        [("Could not be evaluated:", &notification.errors), ("Well again:", &notification.recoveries)]
+        [("Could not be evaluated:", &notification.errors), ("Recovered:", &notification.recoveries)]
     {
         lines.extend(listed(title, entries));
     }

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    sync::OnceLock,
     time::Duration,
 };
 
@@ -22,7 +23,9 @@ const SHOWN: usize = 200;
 /// Where messages go.
 #[derive(Debug)]
 pub struct Receivers {
-    client: reqwest::Client,
+    /// Made when it is first needed: it reads the system's certificates.
+    client: OnceLock<reqwest::Client>,
+    timeout: Duration,
     /// The secret address of each channel; none when messages go to the console.
     webhooks: Option<BTreeMap<String, String>>,
     /// The secret address for alarms.
@@ -55,20 +58,18 @@ impl Receivers {
                 Some(all.map(|channel| Ok((channel.to_owned(), webhook(config, channel)?))).collect::<Result<_>>()?)
             }
         };
-        Self::new(webhooks, fallback(config)?, config.delivery.timeout.0)
+        Ok(Self::new(webhooks, fallback(config)?, config.delivery.timeout.0))
     }
 
     /// One channel alone.
     pub fn only(config: &Config, channel: &str) -> Result<Self> {
         let webhooks = BTreeMap::from([(channel.to_owned(), webhook(config, channel)?)]);
-        Self::new(Some(webhooks), None, config.delivery.timeout.0)
+        Ok(Self::new(Some(webhooks), None, config.delivery.timeout.0))
     }
 
     /// The fallback alone, if there is one.
     pub fn fallback_only(config: &Config) -> Result<Option<Self>> {
-        let fallback = fallback(config)?;
-        let receivers = fallback.map(|fallback| Self::new(None, Some(fallback), config.delivery.timeout.0));
-        receivers.transpose()
+        Ok(fallback(config)?.map(|fallback| Self::new(None, Some(fallback), config.delivery.timeout.0)))
     }
 
     /// Sends a message that says that it is a test.
@@ -89,19 +90,26 @@ impl Receivers {
     }
 
     /// Shows everything on the console.
-    pub fn console() -> Result<Self> {
+    pub fn console() -> Self {
         Self::new(None, None, Duration::from_secs(10))
     }
 
-    fn new(webhooks: Option<BTreeMap<String, String>>, fallback: Option<String>, timeout: Duration) -> Result<Self> {
+    fn new(webhooks: Option<BTreeMap<String, String>>, fallback: Option<String>, timeout: Duration) -> Self {
+        Self { client: OnceLock::new(), timeout, webhooks, fallback }
+    }
+
+    fn client(&self) -> Result<&reqwest::Client> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
         // Fails only when another part of the process chose already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder()
-            .timeout(timeout)
+            .timeout(self.timeout)
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .context("the HTTP client cannot start")?;
-        Ok(Self { client, webhooks, fallback })
+        Ok(self.client.get_or_init(|| client))
     }
 
     /// Whether messages are shown here.
@@ -136,8 +144,11 @@ impl Receivers {
     }
 
     async fn post(&self, webhook: &str, id: &str, payload: &Value, slack: bool) -> Answer {
-        let request = self
-            .client
+        let client = match self.client() {
+            Ok(client) => client,
+            Err(error) => return Answer::Again(format!("{error:#}"), None),
+        };
+        let request = client
             .post(webhook)
             .header("content-type", "application/json")
             .header("idempotency-key", id)

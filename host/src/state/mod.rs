@@ -7,9 +7,11 @@ mod record;
 mod silences;
 
 use std::{
+    collections::HashMap,
     fs,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -40,6 +42,8 @@ const CONNECTIONS: u32 = 4;
 pub struct State {
     pool: SqlitePool,
     path: PathBuf,
+    /// The numbers of plugins that ran.
+    plugins: Arc<Mutex<HashMap<PluginKey, i64>>>,
 }
 
 /// The right to run on a state directory, until it is dropped.
@@ -103,18 +107,13 @@ impl State {
             .min_connections(1)
             .idle_timeout(None)
             .max_lifetime(None)
-            // SQLite ends a transaction itself when the disk is full, which sqlx does not notice: its connection would
-            // refuse every further one.
-            .after_release(|connection, _| {
-                Box::pin(async move {
-                    connection.ping().await?;
-                    Ok(!connection.is_in_transaction())
-                })
-            })
+            // One whose transaction was not committed is not used again: SQLite ends it itself when the disk is full,
+            // which sqlx does not notice, and then refuses every further one.
+            .after_release(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
             .connect_with(options)
             .await
             .map_err(|error| explained(&path, error))?;
-        let state = Self { pool, path };
+        let state = Self { pool, path, plugins: Arc::default() };
         state.migrate().await?;
         Ok(state)
     }

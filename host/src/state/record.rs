@@ -1,10 +1,14 @@
 //! What one batch of a round leaves: its runs, what is remembered of their checks, and what is to be said, in one
 //! transaction. So nothing is said that is not recorded, and nothing recorded goes unsaid.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::PoisonError,
+};
 
 use anyhow::Result;
 use jiff::{Timestamp, civil::Date};
+use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
 use super::State;
 
@@ -53,7 +57,7 @@ pub struct NewRun {
 }
 
 /// Which plugin ran.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PluginKey {
     /// Its name.
     pub name: String,
@@ -99,81 +103,61 @@ pub struct NewMessage {
     pub created: Timestamp,
 }
 
+/// Rows of one statement; a statement may have 32,766 values: <https://www.sqlite.org/limits.html#max_variable_number>
+const ROWS: usize = 1000;
+
 impl State {
     /// Writes all of it, or nothing.
     pub async fn record(&self, batch: &Batch) -> Result<()> {
-        let explain = |error| self.explain(error);
-        let mut write = self.write().await?;
-        for run in &batch.runs {
-            if let Some(plugin) = &run.plugin {
-                sqlx::query("INSERT INTO plugins (name, version, digest) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
+        let written = async {
+            let mut write = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+            let plugins = self.plugin_ids(&mut write, &batch.runs).await?;
+            for runs in batch.runs.chunks(ROWS) {
+                insert_runs(runs, &plugins, batch.recorded).build().execute(&mut *write).await?;
+            }
+            let standings: Vec<(&String, &String)> = batch.standings.iter().collect();
+            for standings in standings.chunks(ROWS) {
+                upsert_standings(standings).build().execute(&mut *write).await?;
+            }
+            for episodes in batch.episodes.chunks(ROWS) {
+                upsert_episodes(episodes, batch.recorded).build().execute(&mut *write).await?;
+            }
+            for message in &batch.messages {
+                Self::enqueue(&mut write, message).await?;
+            }
+            write.commit().await?;
+            Ok(plugins)
+        };
+        let plugins: HashMap<PluginKey, i64> = written.await.map_err(|error| self.explain(error))?;
+        self.plugins.lock().unwrap_or_else(PoisonError::into_inner).extend(plugins);
+        Ok(())
+    }
+
+    /// The numbers of the plugins that ran; one that was not seen before gets one.
+    async fn plugin_ids(&self, write: &mut SqliteConnection, runs: &[NewRun]) -> sqlx::Result<HashMap<PluginKey, i64>> {
+        let known = self.plugins.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut ids = HashMap::new();
+        for plugin in runs.iter().filter_map(|run| run.plugin.as_ref()) {
+            if ids.contains_key(plugin) {
+                continue;
+            }
+            let id = match known.get(plugin) {
+                Some(id) => *id,
+                None => {
+                    sqlx::query_scalar(
+                        "INSERT INTO plugins (name, version, digest) VALUES ($1, $2, $3) \
+                         ON CONFLICT (name, version, digest) DO UPDATE SET name = excluded.name RETURNING id",
+                    )
                     .bind(&plugin.name)
                     .bind(&plugin.version)
                     .bind(&plugin.digest)
-                    .execute(&mut *write)
-                    .await
-                    .map_err(explain)?;
-            }
-            let plugin = run.plugin.as_ref();
-            sqlx::query(
-                "INSERT INTO runs (check_name, due, data_date, attempt, replay, status, summary, report, error, seconds, calls, recorded, plugin_id) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $15, \
-                 (SELECT id FROM plugins WHERE name = $12 AND version = $13 AND digest = $14))",
-            )
-            .bind(&run.check)
-            .bind(run.due.as_millisecond())
-            .bind(run.data_date.to_string())
-            .bind(run.attempt)
-            .bind(run.replay)
-            .bind(run.status)
-            .bind(&run.summary)
-            .bind(&run.report)
-            .bind(&run.error)
-            .bind(run.seconds)
-            .bind(&run.calls)
-            .bind(plugin.map(|plugin| &plugin.name))
-            .bind(plugin.map(|plugin| &plugin.version))
-            .bind(plugin.map(|plugin| &plugin.digest))
-            .bind(batch.recorded.as_millisecond())
-            .execute(&mut *write)
-            .await
-            .map_err(explain)?;
+                    .fetch_one(&mut *write)
+                    .await?
+                }
+            };
+            ids.insert(plugin.clone(), id);
         }
-        for (check, standing) in &batch.standings {
-            sqlx::query(
-                "INSERT INTO standings (check_name, standing) VALUES ($1, $2) \
-                 ON CONFLICT (check_name) DO UPDATE SET standing = excluded.standing",
-            )
-            .bind(check)
-            .bind(standing)
-            .execute(&mut *write)
-            .await
-            .map_err(explain)?;
-        }
-        for episode in &batch.episodes {
-            sqlx::query(
-                "INSERT INTO alerts (check_name, kind, severity, summary, began, ended, announced, held, recorded) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (check_name, kind, began) DO UPDATE SET \
-                 severity = excluded.severity, summary = excluded.summary, ended = excluded.ended, \
-                 announced = excluded.announced, held = excluded.held, recorded = excluded.recorded",
-            )
-            .bind(&episode.check)
-            .bind(episode.kind)
-            .bind(episode.severity)
-            .bind(&episode.summary)
-            .bind(episode.began.as_millisecond())
-            .bind(episode.ended.map(Timestamp::as_millisecond))
-            .bind(episode.announced.map(Timestamp::as_millisecond))
-            .bind(&episode.held)
-            .bind(batch.recorded.as_millisecond())
-            .execute(&mut *write)
-            .await
-            .map_err(explain)?;
-        }
-        for message in &batch.messages {
-            Self::enqueue(&mut write, message).await.map_err(explain)?;
-        }
-        write.commit().await.map_err(explain)
+        Ok(ids)
     }
 
     /// What is remembered of each check, as JSON, by check.
@@ -185,13 +169,73 @@ impl State {
         Ok(rows.into_iter().collect())
     }
 
-    /// How many runs of a check and due time are recorded.
-    pub async fn attempts(&self, check: &str, due: Timestamp) -> Result<u32> {
-        sqlx::query_scalar("SELECT COALESCE(MAX(attempt), 0) FROM runs WHERE check_name = $1 AND due = $2")
-            .bind(check)
-            .bind(due.as_millisecond())
-            .fetch_one(&self.pool)
-            .await
-            .map_err(|error| self.explain(error))
+    /// How many attempts are recorded at due times, by check and due time.
+    pub async fn attempts(&self, due: &BTreeSet<Timestamp>) -> Result<HashMap<(String, Timestamp), u32>> {
+        let mut attempts = HashMap::new();
+        for moment in due {
+            let rows: Vec<(String, u32)> =
+                sqlx::query_as("SELECT check_name, MAX(attempt) FROM runs WHERE due = $1 GROUP BY check_name")
+                    .bind(moment.as_millisecond())
+                    .fetch_all(&self.pool)
+                    .await
+                    .map_err(|error| self.explain(error))?;
+            attempts.extend(rows.into_iter().map(|(check, attempt)| ((check, *moment), attempt)));
+        }
+        Ok(attempts)
     }
+}
+
+fn insert_runs(runs: &[NewRun], plugins: &HashMap<PluginKey, i64>, recorded: Timestamp) -> QueryBuilder<Sqlite> {
+    let mut insert = QueryBuilder::new(
+        "INSERT INTO runs (check_name, due, data_date, attempt, replay, status, summary, report, error, seconds, \
+         calls, plugin_id, recorded) ",
+    );
+    insert.push_values(runs, |mut row, run| {
+        row.push_bind(&run.check)
+            .push_bind(run.due.as_millisecond())
+            .push_bind(run.data_date.to_string())
+            .push_bind(run.attempt)
+            .push_bind(run.replay)
+            .push_bind(run.status)
+            .push_bind(&run.summary)
+            .push_bind(&run.report)
+            .push_bind(&run.error)
+            .push_bind(run.seconds)
+            .push_bind(&run.calls)
+            .push_bind(run.plugin.as_ref().and_then(|plugin| plugins.get(plugin)).copied())
+            .push_bind(recorded.as_millisecond());
+    });
+    insert
+}
+
+fn upsert_standings(standings: &[(&String, &String)]) -> QueryBuilder<Sqlite> {
+    let mut insert = QueryBuilder::new("INSERT INTO standings (check_name, standing) ");
+    insert.push_values(standings, |mut row, (check, standing)| {
+        row.push_bind(check.as_str()).push_bind(standing.as_str());
+    });
+    insert.push(" ON CONFLICT (check_name) DO UPDATE SET standing = excluded.standing");
+    insert
+}
+
+fn upsert_episodes(episodes: &[Episode], recorded: Timestamp) -> QueryBuilder<Sqlite> {
+    let mut insert = QueryBuilder::new(
+        "INSERT INTO alerts (check_name, kind, severity, summary, began, ended, announced, held, recorded) ",
+    );
+    insert.push_values(episodes, |mut row, episode| {
+        row.push_bind(&episode.check)
+            .push_bind(episode.kind)
+            .push_bind(episode.severity)
+            .push_bind(&episode.summary)
+            .push_bind(episode.began.as_millisecond())
+            .push_bind(episode.ended.map(Timestamp::as_millisecond))
+            .push_bind(episode.announced.map(Timestamp::as_millisecond))
+            .push_bind(&episode.held)
+            .push_bind(recorded.as_millisecond());
+    });
+    insert.push(
+        " ON CONFLICT (check_name, kind, began) DO UPDATE SET severity = excluded.severity, \
+         summary = excluded.summary, ended = excluded.ended, announced = excluded.announced, held = excluded.held, \
+         recorded = excluded.recorded",
+    );
+    insert
 }

@@ -4,6 +4,7 @@
 
 mod bare;
 mod isolation;
+mod record;
 #[path = "../../support/mod.rs"]
 mod support;
 
@@ -24,7 +25,7 @@ fn main() {
     println!("| what | measured | bar |\n|---|---|---|");
     // Names on the command line choose: `cargo xtask bench drift`.
     let chosen: Vec<String> = std::env::args().skip(1).filter(|name| !name.starts_with('-')).collect();
-    let measures: [(&str, fn()); 9] = [
+    let measures: [(&str, fn()); 12] = [
         ("run", one_run),
         ("process", whole_process),
         ("drift", drift_lookups),
@@ -34,6 +35,9 @@ fn main() {
         ("many", isolation::many_checks),
         ("neighbours", isolation::neighbours),
         ("endurance", isolation::endurance),
+        ("recording", record::recording),
+        ("telling", record::telling),
+        ("million", record::million),
     ];
     for (name, measure) in measures {
         if chosen.is_empty() || chosen.iter().any(|chosen| chosen == name) {
@@ -72,7 +76,7 @@ fn one_run() {
     let bare = bare::Bare::new(&plugin("phase2-raw"), watched.path());
     let (mut host, mut loops) = (Vec::new(), Vec::new());
     for at in 0..600 {
-        let (one, other) = (timed(|| watched.run("phase2-raw").unwrap()), timed(|| bare.run()));
+        let (one, other) = (timed(|| watched.run_alone("phase2-raw").unwrap()), timed(|| bare.run()));
         // The first runs warm both up.
         if at >= 100 {
             host.push(one);

@@ -4,7 +4,8 @@ use host_tests::{Fault, HOST_TOML};
 use serde_json::{Value, json};
 
 use crate::support::{
-    command::{Ended, Sample, ended, shipped},
+    AT,
+    command::{Ended, Sample, ended, guest, shipped},
     slack::words,
 };
 
@@ -115,7 +116,7 @@ fn what_depends_on_a_failing_check_stands_under_it() {
     morning.sql(EMPTY);
     let told = morning.round(&both);
     assert_eq!(told.len(), 1);
-    assert!(told[0].contains("Failing because of it, or as well phase3-analytics: records: 0 < 40 (min)"), "{told:?}");
+    assert!(told[0].contains("Also failing downstream phase3-analytics: records: 0 < 40 (min)"), "{told:?}");
     assert!(!told[0].contains("Phase 3"), "not on its own: {told:?}");
     let history = morning.host(&["history", "phase3-analytics"]).out;
     assert!(history.contains("nobody was told; listed under phase2-raw, which it depends on"), "{history}");
@@ -260,4 +261,37 @@ fn the_host_speaks_for_a_plugin_that_says_nothing() {
     let told = morning.round(&["phase2-raw"]);
     assert!(told[0].starts_with("🟠 phase2-raw could not be evaluated"), "{told:?}");
     assert!(told[0].contains("grants.phase2-raw.budgets.calls"), "{told:?}");
+}
+
+/// One round is one message for each channel, unless a check takes longer than the others care to wait; and what
+/// depends on that one waits with it.
+#[test]
+fn what_takes_long_is_told_later() {
+    let slow = r##"
+        [checks.slow]
+        plugin = "misbehaving"
+        settings = { behaviour = "spin" }
+        alerts = { confirm_errors = 1 }
+        [grants.misbehaving]
+        slack = ["#canary-alerts"]
+        budgets = { timeout = "3s" }
+    "##;
+    let toml = HOST_TOML
+        .replace("repeat_interval", "group_wait = \"1s\"\nrepeat_interval")
+        .replace("depends_on = [\"phase2-raw\"]", "depends_on = [\"slow\"]");
+    let sample = Sample::new(Some(Fault::NullNames)).unwrap();
+    sample.configure(&(toml + slow)).unwrap();
+    sample.sql("nba_analytics", EMPTY).unwrap();
+    let mut command = sample.command();
+    command.args(["run", "--once", "--check", "phase2-raw", "--check", "phase3-analytics", "--check", "slow"]);
+    let ended = ended(command.args(["--at", AT]).args(shipped().unwrap()).arg(guest("misbehaving"))).unwrap();
+    assert_eq!(ended.code, 3, "{ended:?}");
+    let requests = sample.slack.requests();
+    assert_eq!(requests.len(), 2);
+    let first = words(&requests[0].message);
+    assert!(first.contains("Phase 2: raw data") && !first.contains("Phase 3") && !first.contains("slow"), "{first}");
+    let second = words(&requests[1].message);
+    assert!(second.contains("Phase 3: analytics") && second.contains("slow: timed out after 3 s"), "{second}");
+    let order: Vec<&str> = ended.out.lines().skip(1).take(3).filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(order, ["phase2-raw", "phase3-analytics", "slow"], "in the order of the checks");
 }

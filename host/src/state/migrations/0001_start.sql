@@ -29,9 +29,10 @@ CREATE TABLE runs (
     calls TEXT NOT NULL,
     -- When it was written down: due times can be of any age.
     recorded BIGINT NOT NULL,
-    UNIQUE (check_name, due, attempt)
+    UNIQUE (due, check_name, attempt)
 );
 CREATE INDEX runs_recorded ON runs (recorded);
+CREATE INDEX runs_check ON runs (check_name, due);
 
 -- What the alert policy remembers of each check, as JSON.
 CREATE TABLE standings (
