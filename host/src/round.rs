@@ -181,7 +181,7 @@ impl Host {
             }
             Err(error) => {
                 let names = batch.iter().map(|run| run.check.as_str()).collect::<Vec<_>>().join(", ");
-                let problem = format!("{} runs are NOT recorded ({names}): {error:#}", batch.len());
+                let problem = format!("the runs of {names} are NOT recorded: {error:#}");
                 eprintln!("error: {problem}");
                 let worst = batch.iter().map(Run::status).max().unwrap_or(Status::Pass).name();
                 self.delivery.unrecorded(&format!("{problem}; the worst of them: {worst}")).await;
@@ -239,7 +239,7 @@ impl Host {
         loop {
             match self.state.record(batch).await {
                 Err(error) if Instant::now() + pause < deadline => {
-                    eprintln!("warning: runs are not recorded yet, trying again: {error:#}");
+                    eprintln!("warning: the record cannot be written yet, trying again: {error:#}");
                     tokio::time::sleep(pause).await;
                     pause *= 2;
                 }

@@ -14,6 +14,7 @@ use rusqlite::Connection;
 
 use crate::support::{
     command::{Sample, shipped},
+    say,
     slack::{OK, Reply, Request},
 };
 use host_tests::Fault;
@@ -91,7 +92,7 @@ fn each_change_of_state_arrives_whenever_the_host_is_killed() {
     let counts = counts.into_inner().unwrap();
     assert_eq!(counts.len(), cases.len());
     let sum = |of: fn(&Count) -> usize| counts.iter().map(of).sum::<usize>();
-    println!(
+    say(&format!(
         "{} cases in {:.0} s: {} kills, {} changes of state, all told; {} requests, {} duplicates, {} set aside and told of later",
         cases.len(),
         started.elapsed().as_secs_f64(),
@@ -100,7 +101,7 @@ fn each_change_of_state_arrives_whenever_the_host_is_killed() {
         sum(|count| count.requests),
         sum(|count| count.duplicates),
         sum(|count| count.told_later),
-    );
+    ));
 }
 
 fn case(sample: &Sample, step: Step, reply: Reply) -> Result<Count> {

@@ -14,6 +14,8 @@ use host::{
 };
 use jiff::{SignedDuration, Timestamp};
 
+use crate::support::say;
+
 /// From when to when, in hours from the start, a check has a fault.
 struct Episode {
     check: &'static str,
@@ -86,15 +88,15 @@ fn thirty_days_of_faults_are_a_few_messages_each_with_its_reason() {
     }
     for (hours, message, reasons) in &told {
         let reasons: Vec<String> = reasons.iter().map(|(reason, check)| format!("{check} {reason}")).collect();
-        println!(
+        say(&format!(
             "day {:2} {:04.1} h  {}  [{}]",
             hours.div_euclid(24.0),
             hours.rem_euclid(24.0),
             message.title,
             reasons.join(", ")
-        );
+        ));
     }
-    println!("{} messages instead of {breaches}", told.len());
+    say(&format!("thirty days: {} messages instead of {breaches}", told.len()));
 
     let count = |wanted: &str, check: &str| {
         let all = told.iter().flat_map(|(_, _, reasons)| reasons);
