@@ -34,11 +34,11 @@ fn notification(channel: &str, notices: &[&Notice<'_>], runs: &[Run], zone: &Tim
         let check = &notice.run.check;
         match (&notice.say, notice.about) {
             (Say::Recovered { lasted }, About::Data) => {
-                let text = format!("recovered after {}: {}", span(*lasted), notice.run.summary());
+                let text = format!("{} after {}: {}", over(notice), span(*lasted), notice.run.summary());
                 made.recoveries.push((check.clone(), text));
             }
             (Say::Recovered { lasted }, About::Evaluation) => {
-                let text = format!("can be evaluated again, after {}: {}", span(*lasted), notice.run.status().name());
+                let text = format!("{}, after {}: {}", over(notice), span(*lasted), notice.run.status().name());
                 made.recoveries.push((check.clone(), text));
             }
             (say, About::Evaluation) => {
@@ -159,9 +159,8 @@ fn family_title(family: Option<&Family>, notices: &[&Notice<'_>], runs: &[&Run])
     let bad: Vec<&&Notice<'_>> = notices.iter().filter(|notice| !recovered(notice)).collect();
     match (bad.as_slice(), runs) {
         ([], _) => {
-            let sides = [(About::Data, "recovered"), (About::Evaluation, "can be evaluated again")];
-            let parts = sides.into_iter().filter_map(|(about, what)| {
-                let named = notices.iter().filter(|notice| notice.about == about);
+            let parts = ["recovered", "eased", "can be evaluated again"].into_iter().filter_map(|what| {
+                let named = notices.iter().filter(|notice| over(notice) == what);
                 let names = named.map(|notice| notice.run.check.as_str()).collect::<Vec<_>>().join(", ");
                 (!names.is_empty()).then(|| format!("{names} {what}"))
             });
@@ -182,6 +181,16 @@ fn level(notice: &Notice<'_>) -> Option<Level> {
         _ if recovered(notice) => None,
         About::Data => relevant(notice.run, &notice.channel).iter().map(|alert| Level::from(alert.severity)).max(),
         About::Evaluation => Some(Level::Warning),
+    }
+}
+
+/// In which way something is over.
+fn over(notice: &Notice<'_>) -> &'static str {
+    match (notice.about, notice.run.status()) {
+        (About::Evaluation, _) => "can be evaluated again",
+        // It goes on, and concerns other channels now.
+        (About::Data, Status::Fail | Status::Warn) => "eased",
+        (About::Data, _) => "recovered",
     }
 }
 

@@ -27,6 +27,8 @@ pub const FALLBACK: &str = "fallback";
 const BETWEEN: Duration = Duration::from_secs(1);
 /// The longest wait between two attempts, unless the receiver asks for a longer one.
 const LONGEST: Duration = Duration::from_secs(5 * 60);
+/// How long to wait when the record cannot be read.
+const UNREADABLE: Duration = Duration::from_secs(30);
 /// The longest wait that a receiver may ask for.
 const LONGEST_ASKED: Duration = Duration::from_secs(60 * 60);
 
@@ -82,7 +84,7 @@ impl Delivery {
                 }
                 Err(error) => {
                     eprintln!("error: messages cannot be delivered: {error:#}");
-                    tokio::time::sleep(self.config.backoff.0).await;
+                    tokio::time::sleep(UNREADABLE).await;
                     continue;
                 }
             }
@@ -109,7 +111,7 @@ impl Delivery {
                 Ok(false) => return receiver,
                 Err(error) => {
                     eprintln!("error: {receiver}: a message cannot be delivered: {error:#}");
-                    tokio::time::sleep(self.config.backoff.0.max(BETWEEN)).await;
+                    tokio::time::sleep(UNREADABLE).await;
                 }
             }
         }
@@ -178,12 +180,13 @@ impl Delivery {
             _ => (false, None),
         };
         let attempt = Attempt { at, answer: said, outcome };
-        self.state.receipt(&message.id, &attempt, alarmed, alarm.as_ref()).await?;
+        self.record(message, &attempt, alarmed, alarm.as_ref()).await;
         if alarm.is_some() {
             self.wake();
         }
         if outcome == Outcome::Delivered {
-            self.state.told(&told).await?;
+            // Were it not noted, the next message would tell of them again.
+            let _ = self.state.told(&told).await;
         }
         let pause = if self.receivers.is_console() { Duration::ZERO } else { BETWEEN };
         Ok(Instant::now()
@@ -191,6 +194,20 @@ impl Delivery {
                 Outcome::Again { after, .. } => after.max(pause),
                 _ => pause,
             })
+    }
+
+    /// Writes the receipt, for as long as it takes: a message that was taken must not be sent again because the disk is
+    /// full.
+    async fn record(&self, message: &Message, attempt: &Attempt, alarmed: bool, alarm: Option<&NewMessage>) {
+        let mut pause = self.config.backoff.0;
+        while let Err(error) = self.state.receipt(&message.id, attempt, alarmed, alarm).await {
+            eprintln!(
+                "error: {}: the receipt of message {} cannot be recorded: {error:#}",
+                message.receiver, message.id
+            );
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST);
+        }
     }
 
     /// The answer, and the undelivered messages that this one tells of.

@@ -18,7 +18,8 @@ use crate::{
 #[command(after_help = "Examples:
   host history                                the newest runs of all checks, alerts, messages not delivered
   host history phase2-raw --limit 100         of one check
-  host history phase2-raw --output json       with reports, host calls and what they cost")]
+  host history phase2-raw --output json       with reports, host calls and what they cost
+  host history --output json                  and messages, with what each attempt was answered")]
 pub(super) struct History {
     /// Only this check.
     check: Option<String>,
@@ -58,14 +59,20 @@ impl History {
         }
         let alerts = state.alerts(check, self.limit).await?;
         let now = Timestamp::now();
-        let undelivered = match check {
-            Some(_) => Vec::new(),
-            None => state.undelivered(now, false).await?,
+        let (undelivered, messages) = match check {
+            Some(_) => Default::default(),
+            None => (state.undelivered(now, false).await?, state.messages(self.limit).await?),
         };
         let zone = config.timezone.rules();
         super::print(&match self.output {
             Format::Json => {
-                format!("{:#}\n", json!({ "runs": runs, "alerts": alerts, "undelivered": undelivered }))
+                let all = json!({
+                    "runs": runs,
+                    "alerts": alerts,
+                    "messages": messages,
+                    "undelivered": undelivered,
+                });
+                format!("{all:#}\n")
             }
             Format::Table => shown(&runs, &alerts, &undelivered, now, &zone),
         })?;

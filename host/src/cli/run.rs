@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::{Result, bail};
@@ -28,7 +29,7 @@ use crate::{
 };
 
 /// The longest that is slept at a stretch, so that a clock that was set is noticed.
-const NAP: std::time::Duration = std::time::Duration::from_secs(30);
+const NAP: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -110,9 +111,11 @@ impl Run {
         let progress = Progress::new("loading plugins");
         let step = |done| progress.step(done, self.plugins.len());
         let directory = config.resolve(&config.state.directory);
+        // One round waits for the round of another process; a host that stays would wait for ever.
+        let patience = if self.once { config.delivery.wait.0 } else { Duration::ZERO };
         let (_claim, state) = match self.dry_run {
             true => (None, State::memory().await?),
-            false => (Some(Claim::take(&directory)?), open(&config, &directory).await?),
+            false => (Some(Claim::take(&directory, patience).await?), open(&config, &directory).await?),
         };
         let mut host = Host::start(config, &self.plugins, lock, state, step).await?;
         drop(progress);
@@ -178,7 +181,7 @@ impl Run {
             };
             eprintln!("next: {} at {due} ({})", names(&host, &which), wait(due));
             loop {
-                let left = std::time::Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or_default();
+                let left = Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or_default();
                 if left.is_zero() {
                     break;
                 }

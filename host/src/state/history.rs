@@ -58,6 +58,32 @@ pub struct PastAlert {
     pub held: Option<String>,
 }
 
+/// A recorded message.
+#[derive(Debug, Serialize)]
+pub struct PastMessage {
+    /// Stands in the message.
+    pub id: String,
+    /// A channel, or the fallback.
+    pub receiver: String,
+    /// One line.
+    pub title: String,
+    /// When it was decided.
+    pub created: Timestamp,
+    /// `waiting`, `delivered` or `set_aside`.
+    pub state: String,
+    /// What each attempt was answered, in order.
+    pub receipts: Vec<Receipt>,
+}
+
+/// What an attempt was answered.
+#[derive(Debug, Serialize)]
+pub struct Receipt {
+    /// When it was made.
+    pub at: Timestamp,
+    /// `taken`, or what was answered instead.
+    pub answer: String,
+}
+
 impl State {
     /// The newest runs, the newest first: those of one check by their due times, of all as they were written down.
     pub async fn runs(&self, check: Option<&str>, limit: u32) -> Result<Vec<Past>> {
@@ -85,6 +111,26 @@ impl State {
         .fetch_all(&self.pool)
         .await
         .map_err(|error| self.explain(error))
+    }
+
+    /// The newest messages, the newest first, with their receipts.
+    pub async fn messages(&self, limit: u32) -> Result<Vec<PastMessage>> {
+        let explain = |error| self.explain(error);
+        let sql = "SELECT id, receiver, title, created, state FROM outbox ORDER BY position DESC LIMIT $1";
+        let rows: Vec<(String, String, String, i64, String)> =
+            sqlx::query_as(sql).bind(limit).fetch_all(&self.pool).await.map_err(explain)?;
+        let mut messages = Vec::new();
+        for (id, receiver, title, created, state) in rows {
+            let receipts: Vec<(i64, String)> =
+                sqlx::query_as("SELECT at, answer FROM receipts WHERE message_id = $1 ORDER BY id")
+                    .bind(&id)
+                    .fetch_all(&self.pool)
+                    .await
+                    .map_err(explain)?;
+            let receipts = receipts.into_iter().map(|(at, answer)| Receipt { at: moment(at), answer }).collect();
+            messages.push(PastMessage { id, receiver, title, created: moment(created), state, receipts });
+        }
+        Ok(messages)
     }
 
     /// The names of all checks that have a run.

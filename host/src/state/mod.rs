@@ -12,7 +12,7 @@ use std::{
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
@@ -23,7 +23,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-pub use history::{Past, PastAlert};
+pub use history::{Past, PastAlert, PastMessage, Receipt};
 pub use outbox::{Attempt, Message, Outcome, Undelivered};
 pub use record::{Batch, Episode, NewMessage, NewRun, PluginKey};
 pub use silences::Silence;
@@ -34,6 +34,8 @@ const FILE: &str = "host.db";
 const LOCK: &str = "host.lock";
 /// How long another process may keep the database to itself before that is an error.
 const BUSY: Duration = Duration::from_secs(5);
+/// How often to look whether another host is gone.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Connections: one writes, the others read beside it.
 const CONNECTIONS: u32 = 4;
 
@@ -51,19 +53,23 @@ pub struct State {
 pub struct Claim(#[allow(dead_code)] fs::File);
 
 impl Claim {
-    /// Refused while another host runs on the directory.
-    pub fn take(directory: &Path) -> Result<Self> {
+    /// Waits for another host on the directory to end; refused when it does not within the time.
+    pub async fn take(directory: &Path, wait: Duration) -> Result<Self> {
         create(directory)?;
         let path = directory.join(LOCK);
         let file = fs::File::options().create(true).truncate(false).write(true).open(&path);
         let file = file.with_context(|| format!("{}: cannot be written", path.display()))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self(file)),
-            Err(fs::TryLockError::WouldBlock) => bail!(
-                "another host runs on {}; stop it, name another state.directory in host.toml, or use --dry-run, which records and sends nothing",
-                directory.display()
-            ),
-            Err(fs::TryLockError::Error(error)) => Err(error).with_context(|| path.display().to_string()),
+        let deadline = Instant::now() + wait;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Self(file)),
+                Err(fs::TryLockError::WouldBlock) if Instant::now() < deadline => tokio::time::sleep(LOOK_AGAIN).await,
+                Err(fs::TryLockError::WouldBlock) => bail!(
+                    "another host runs on {}; stop it, name another state.directory in host.toml, or use --dry-run, which records and sends nothing",
+                    directory.display()
+                ),
+                Err(fs::TryLockError::Error(error)) => return Err(error).with_context(|| path.display().to_string()),
+            }
         }
     }
 }

@@ -107,7 +107,7 @@ impl State {
 
     /// The message that a receiver gets next.
     pub async fn next_message(&self, receiver: &str) -> Result<Option<Message>> {
-        Ok(self.messages("state = 'waiting' AND receiver = $1 ORDER BY position LIMIT 1", receiver).await?.pop())
+        Ok(self.outbox("state = 'waiting' AND receiver = $1 ORDER BY position LIMIT 1", receiver).await?.pop())
     }
 
     /// Whom messages wait for.
@@ -124,20 +124,20 @@ impl State {
             true => "NOT told AND (state = 'set_aside' OR state = 'waiting' AND created <= $1) ORDER BY position",
             false => "(state = 'set_aside' OR state = 'waiting' AND created <= $1) ORDER BY position",
         };
-        self.messages(condition, before.as_millisecond()).await
+        self.outbox(condition, before.as_millisecond()).await
     }
 
     /// Messages that wait for an attempt.
     pub async fn waiting(&self) -> Result<Vec<Undelivered>> {
-        self.messages("state = $1 ORDER BY position", "waiting").await
+        self.outbox("state = $1 ORDER BY position", "waiting").await
     }
 
     /// What became of one message: none when it was delivered.
     pub async fn undelivered_message(&self, id: &str) -> Result<Option<Undelivered>> {
-        Ok(self.messages("id = $1 AND state <> 'delivered'", id).await?.pop())
+        Ok(self.outbox("id = $1 AND state <> 'delivered'", id).await?.pop())
     }
 
-    async fn messages<'q, T, M>(&self, condition: &'static str, value: T) -> Result<Vec<M>>
+    async fn outbox<'q, T, M>(&self, condition: &'static str, value: T) -> Result<Vec<M>>
     where
         T: 'q + sqlx::Encode<'q, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite> + Send,
         M: for<'r> FromRow<'r, SqliteRow> + Send + Unpin,

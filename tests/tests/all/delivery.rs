@@ -144,6 +144,11 @@ fn what_was_set_aside_is_told_everywhere() {
     assert!(history.out.contains("NOT DELIVERED") && history.out.contains(&id), "{}", history.out);
     assert!(history.out.contains("(set aside: answered 404: no_service)"), "{}", history.out);
 
+    let messages = &sample.host(&["history", "--output", "json"]).unwrap().json()["messages"];
+    assert_eq!((&messages[0]["receiver"], &messages[0]["state"]), (&"fallback".into(), &"delivered".into()));
+    assert_eq!((&messages[1]["id"], &messages[1]["state"]), (&id.as_str().into(), &"set_aside".into()));
+    assert_eq!(messages[1]["receipts"][0]["answer"], "answered 404: no_service");
+
     mend(&sample);
     sample.slack.clear();
     let recovered = run(&sample, 1);
@@ -190,6 +195,27 @@ fn a_clock_that_was_set_back_delays_nothing() {
     configure(&sample, "wait = \"10s\"", "");
     assert_eq!(run(&sample, 1).code, 2);
     assert_eq!(sample.slack.requests().len(), 1);
+}
+
+/// A message that Slack took is not sent again and again because its receipt cannot be written.
+#[test]
+fn a_receipt_that_cannot_be_written_is_no_reason_to_send_again() {
+    let sample = sample();
+    mend(&sample);
+    run(&sample, 0);
+    let record = Connection::open(sample.path().join("state/host.db")).unwrap();
+    let refusing = "CREATE TRIGGER refuse BEFORE INSERT ON receipts BEGIN SELECT RAISE(ABORT, 'no room'); END";
+    record.execute_batch(refusing).unwrap();
+    sample.sql("nba_raw", "UPDATE nbac_player_boxscore SET player_name = NULL WHERE rowid % 40 = 0").unwrap();
+    configure(&sample, "wait = \"3s\"", "");
+    let ended = run(&sample, 1);
+    assert_eq!(ended.code, 3);
+    assert!(ended.err.contains("cannot be recorded: state/host.db: "), "{}", ended.err);
+    assert_eq!(sample.slack.requests().len(), 1, "{}", ended.err);
+    record.execute_batch("DROP TRIGGER refuse").unwrap();
+    assert_eq!(run(&sample, 2).code, 2);
+    let sent = sample.slack.requests();
+    assert_eq!((sent.len(), &sent[0].id), (2, &sent[1].id), "the next start cannot know, and sends it once more");
 }
 
 /// A record that cannot be read stops nobody else's messages.

@@ -40,6 +40,7 @@ fn findings(ended: &Ended) -> Vec<Value> {
             let mut run = run.clone();
             let fields = run.as_object_mut().unwrap();
             fields.remove("seconds");
+            fields.remove("attempt");
             for call in fields["calls"].as_array_mut().unwrap() {
                 call.as_object_mut().unwrap().remove("seconds");
             }

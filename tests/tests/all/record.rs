@@ -104,6 +104,14 @@ fn two_hosts_do_not_share_a_record() {
     assert_eq!(second.code, 64);
     assert!(second.err.contains("another host runs on state; stop it"), "{}", second.err);
     assert_eq!((third.code, read.code), (0, 0), "{third:?} {read:?}");
+    // Two rounds at once: one waits for the other.
+    let rounds = [0; 2].map(|_| {
+        let mut command = sample.command();
+        command.args(["run", "--once", "--at", crate::support::AT]).args(shipped().unwrap());
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    });
+    let codes = rounds.map(|mut round| round.wait().unwrap().code());
+    assert_eq!(codes, [Some(0), Some(0)]);
     assert_eq!(sample.once(&[]).unwrap().code, 0, "the claim ends with its process, however it ends");
 }
 
