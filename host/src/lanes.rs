@@ -137,7 +137,7 @@ fn slow() -> Option<&'static Handle> {
         tokio::runtime::Builder::new_multi_thread()
             .thread_name("slow lane")
             .thread_stack_size(crate::STACK)
-            .on_thread_start(give_way)
+            .on_thread_start(|| give_way(0))
             .enable_all()
             .build()
             .ok()
@@ -145,16 +145,16 @@ fn slow() -> Option<&'static Handle> {
     runtime.as_ref().map(Runtime::handle)
 }
 
-/// Makes this thread one that runs when no other wants to (`SCHED_IDLE`), and that one who wakes up need not wait for.
-/// Were it refused, the lane would be as fast as the other.
-fn give_way() {
+/// Makes a thread one that runs when no other wants to (`SCHED_IDLE`), and that one who wakes up need not wait for; 0 is
+/// this thread. Were it refused, it would be as fast as the others.
+pub fn give_way(thread: i32) {
     #[cfg(target_os = "linux")]
     {
-        // SAFETY: 0 is this thread, and the parameter is a valid one that outlives the call.
+        // SAFETY: a thread that is gone is refused, and the parameter is a valid one that outlives the call.
         #[allow(unsafe_code)]
         let _ = unsafe {
             let parameter: libc::sched_param = std::mem::zeroed();
-            libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const parameter)
+            libc::sched_setscheduler(thread, libc::SCHED_IDLE, &raw const parameter)
         };
     }
 }

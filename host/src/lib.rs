@@ -13,6 +13,7 @@ pub mod run;
 pub mod sandbox;
 pub mod schedule;
 pub mod state;
+mod text;
 
 /// The stack of the host's threads, in bytes. SQL of the permitted length, nested as deep as it can be, takes about half
 /// of it to parse and to free.

@@ -24,6 +24,7 @@ use crate::{
     run::{Check, Moment, Run, Status, checks, verdict_name},
     sandbox::Sandboxes,
     state::{Batch, NewMessage, NewRun, PluginKey, State, Undelivered},
+    text::printable,
 };
 
 /// A host that is ready: its checks, what they may ask, and where what they find is recorded and told.
@@ -78,6 +79,10 @@ impl Host {
     ) -> Result<Self> {
         let sandboxes = Arc::new(Sandboxes::new(&config));
         let loaded = plugin::load(files, lock, &sandboxes, &config, step).await;
+        // One that another file stands in for has no check that would say so.
+        for unusable in loaded.unusable.iter().filter(|unusable| loaded.plugins.contains_key(&unusable.name)) {
+            eprintln!("warning: left out: {}", printable(&unusable.reason));
+        }
         let checks = checks(&config, &loaded)?.into_iter().map(Arc::new).collect();
         let backends = Arc::new(Backends::new(&config));
         let mut standings = Standings::new();

@@ -52,8 +52,8 @@ pub struct Session {
     pub(super) backends: Arc<Backends>,
     effort: Arc<Effort>,
     started: AtomicU32,
-    under_way: AtomicU32,
-    threads: Semaphore,
+    under_way: Arc<AtomicU32>,
+    threads: Arc<Semaphore>,
     over: Arc<AtomicBool>,
     record: Mutex<Record>,
 }
@@ -74,8 +74,8 @@ impl Session {
             backends,
             effort: Arc::default(),
             started: AtomicU32::new(0),
-            under_way: AtomicU32::new(0),
-            threads: Semaphore::new(THREADS),
+            under_way: Arc::default(),
+            threads: Arc::new(Semaphore::new(THREADS)),
             over: Arc::default(),
             record: Mutex::default(),
         }
@@ -105,23 +105,26 @@ impl Session {
         if earlier > most {
             return too_many();
         }
-        let started = Instant::now();
+        // Recorded in any case: a guest that does not wait for its answer has asked all the same.
+        let mut recording = Recording { session: self, started: Instant::now(), call: None };
+        let error = Some("the plugin did not wait for the answer".to_owned());
+        recording.call = Some(Call { name, asked: cut(asked), bytes: 0, duration: Duration::ZERO, error });
         let answer = match self.enter(name) {
             _ if earlier == most => too_many(),
             Ok(_under_way) => answer.await,
             Err(error) => Err(error),
         };
-        let error = answer.as_ref().err().map(|error| error.message().to_owned());
-        let bytes = answer.as_ref().map_or(0, bytes);
-        let call = Call { name, asked: cut(asked), bytes, duration: started.elapsed(), error: error.map(cut) };
-        self.record(|record| record.calls.push(call));
+        if let Some(call) = &mut recording.call {
+            call.error = answer.as_ref().err().map(|error| cut(error.message().to_owned()));
+            call.bytes = answer.as_ref().map_or(0, bytes);
+        }
         answer
     }
 
     /// Counts a call as under way until what this gives is dropped.
-    fn enter(&self, name: &str) -> Result<UnderWay<'_>, Error> {
+    fn enter(&self, name: &str) -> Result<UnderWay, Error> {
         let most = self.budgets.concurrent_calls.0;
-        let under_way = UnderWay(&self.under_way);
+        let under_way = UnderWay(self.under_way.clone());
         match self.under_way.fetch_add(1, Ordering::Relaxed) < most {
             true => Ok(under_way),
             false => Err(self.exceeded(name, "concurrent_calls", &format!("more than {most} host calls at once"))),
@@ -133,8 +136,13 @@ impl Session {
         &self,
         work: impl FnOnce() -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        // Closed never; were it, the work would go ahead.
-        let _permit = self.threads.acquire().await;
+        // Closed never; were it, the work would go ahead. It keeps the permit until it ends, also when the guest does
+        // not wait for it.
+        let permit = self.threads.clone().acquire_owned().await;
+        let work = move || {
+            let _permit = permit;
+            work()
+        };
         let done = lanes::blocking(&self.effort, work).await;
         done.unwrap_or_else(|| Err(Error::Unavailable("the backend stopped unexpectedly".to_owned())))
     }
@@ -151,6 +159,18 @@ impl Session {
     /// The error for a call that goes over a budget: what was too much, and the keys that allow more.
     pub(super) fn exceeded(&self, call: &str, budget: &str, what: &str) -> Error {
         Error::OverBudget(format!("{call} refused: {what}; {}", raise(&self.plugin, budget)))
+    }
+
+    /// Whether an answer is within the budgets of a result.
+    pub(super) fn within(&self, call: &str, rows: usize, bytes: usize) -> Result<(), Error> {
+        if rows > self.budgets.rows.0 as usize {
+            return Err(self.exceeded(call, "rows", &format!("it answers with more than {} rows", self.budgets.rows)));
+        }
+        if bytes > self.budgets.result_bytes.0 {
+            let most = self.budgets.result_bytes;
+            return Err(self.exceeded(call, "result_bytes", &format!("it answers with more than {most}")));
+        }
+        Ok(())
     }
 
     /// Takes an alert, and gives its number in this run.
@@ -204,11 +224,70 @@ fn cut(mut text: String) -> String {
     text
 }
 
-/// A call that is under way.
-struct UnderWay<'s>(&'s AtomicU32);
+/// Records a call when it is over, however that comes about.
+struct Recording<'s> {
+    session: &'s Session,
+    started: Instant,
+    call: Option<Call>,
+}
 
-impl Drop for UnderWay<'_> {
+impl Drop for Recording<'_> {
+    fn drop(&mut self) {
+        if let Some(call) = self.call.take() {
+            let call = Call { duration: self.started.elapsed(), ..call };
+            self.session.record(|record| record.calls.push(call));
+        }
+    }
+}
+
+/// A call that is under way.
+struct UnderWay(Arc<AtomicU32>);
+
+impl Drop for UnderWay {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+
+    fn session() -> Session {
+        Session::new("p", Grants::default(), Budgets::default(), Arc::new(Backends::default()))
+    }
+
+    /// A guest may call off a call before it is answered: it has asked all the same.
+    #[tokio::test]
+    async fn a_call_that_is_called_off_is_recorded() {
+        let session = session();
+        let call = session.call("git.latest", "scrapers".to_owned(), pending::<Result<(), Error>>());
+        assert!(tokio::time::timeout(Duration::from_millis(1), call).await.is_err());
+        let (calls, _) = session.take();
+        assert_eq!((calls.len(), calls[0].asked.as_str()), (1, "scrapers"));
+        assert_eq!(calls[0].error.as_deref(), Some("the plugin did not wait for the answer"));
+        assert_eq!(session.under_way.load(Ordering::Relaxed), 0);
+    }
+
+    /// What works for a call that was called off still counts as a thread of its run.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn calling_off_brings_no_further_threads() {
+        let session = session();
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let held = Arc::new(Mutex::new(held));
+        let working = Arc::new(AtomicU32::new(0));
+        for _ in 0..20 {
+            let (held, working) = (held.clone(), working.clone());
+            let work = session.blocking(move || {
+                working.fetch_add(1, Ordering::SeqCst);
+                let _ = held.lock().map(|held| held.recv());
+                Ok(())
+            });
+            let _ = tokio::time::timeout(Duration::from_millis(20), work).await;
+        }
+        assert_eq!(working.load(Ordering::SeqCst) as usize, THREADS);
+        drop(release);
     }
 }

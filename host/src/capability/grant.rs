@@ -5,6 +5,8 @@ use crate::{config::Grants, contract::Error};
 /// What a call reaches for.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Wish<'a> {
+    /// Any question to the warehouse, also one that reads no table.
+    Warehouse,
     Dataset(&'a str),
     Repository(&'a str),
     Service(&'a str),
@@ -14,6 +16,12 @@ pub(super) enum Wish<'a> {
 /// Denies what is not granted, and names the line of host.toml that would allow it.
 pub(super) fn check(plugin: &str, grants: &Grants, call: &str, wish: Wish<'_>) -> Result<(), Error> {
     let (kind, name, key, granted) = match wish {
+        Wish::Warehouse if grants.warehouse.is_empty() => {
+            return Err(Error::Denied(format!(
+                "{call} denied: no dataset is granted; add those that it needs to grants.{plugin}.warehouse in host.toml"
+            )));
+        }
+        Wish::Warehouse => return Ok(()),
         Wish::Dataset(name) => ("dataset", name, "warehouse", &grants.warehouse),
         Wish::Repository(name) => ("repository", name, "git", &grants.git),
         Wish::Service(name) => ("service", name, "deployments", &grants.deployments),
@@ -44,6 +52,7 @@ mod tests {
         };
         let cases = [
             ("query", Wish::Dataset("nba_raw"), Wish::Dataset("nba_reference"), "grants.p.warehouse"),
+            ("query", Wish::Warehouse, Wish::Dataset(""), "grants.p.warehouse"),
             ("query", Wish::Dataset("nba_raw"), Wish::Dataset("*"), "grants.p.warehouse"),
             ("query", Wish::Dataset("nba_raw"), Wish::Dataset("NBA_RAW"), "grants.p.warehouse"),
             ("latest", Wish::Repository("pipeline"), Wish::Repository("secrets"), "grants.p.git"),

@@ -55,7 +55,7 @@ struct Inspected {
 impl Inspect {
     pub(super) fn execute(self) -> Result<u8> {
         let config = match self.config.exists() {
-            true => Some(Config::read(&self.config)?),
+            true => Some(Config::load(&self.config)?),
             false if self.config == *"host.toml" => None,
             false => bail!("{}: there is no such file", self.config.display()),
         };
@@ -156,7 +156,7 @@ impl Inspected {
         }
         let _ = writeln!(text, "\nSettings and their defaults");
         for (name, default, meaning) in settings(&descriptor.settings)? {
-            let _ = writeln!(text, "  {name} = {}\n      {meaning}", one_line(&default));
+            let _ = writeln!(text, "  {} = {}\n      {meaning}", one_line(&name), one_line(&default));
         }
         Ok(text)
     }

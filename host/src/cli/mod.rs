@@ -79,15 +79,17 @@ impl Arguments {
         match result {
             Ok(code) => ExitCode::from(code),
             Err(error) => {
-                eprintln!("error: {error:#}");
+                // It may quote a plugin.
+                eprintln!("error: {}", crate::text::printable(&format!("{error:#}")));
                 ExitCode::from(USAGE)
             }
         }
     }
 }
 
-/// Threads with the stack that deep SQL needs.
+/// Threads with the stack that deep SQL needs, and with memory that is counted.
 fn runtime() -> Result<tokio::runtime::Runtime> {
+    crate::capability::warehouse::memory::count();
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.enable_all().thread_stack_size(crate::STACK).build().context("no threads")
 }

@@ -51,6 +51,8 @@ impl Pin {
     pub(super) fn execute(self) -> Result<u8> {
         let (files, names): (Vec<&String>, Vec<&String>) = self.what.iter().partition(|what| is_file(what));
         let wanted: Vec<Wanted> = names.iter().map(|name| Wanted::new(name)).collect::<Result<_>>()?;
+        // Another process that pins at the same moment would lose what this one pins.
+        let _claim = if self.check { None } else { Some(Lock::claim(&self.lock)?) };
         let found = Lock::read(&self.lock)?;
         if found.is_none() && self.check {
             bail!("there is no {}: nothing is pinned; pin with `host pin plugins/*.wasm`", self.lock.display());
@@ -110,7 +112,7 @@ fn compare(lock: &Lock, files: &[File], all: bool) -> u8 {
     for file in files {
         let found = format!("{} is {} {}", file.path.display(), file.version, file.digest);
         match lock.pin(&file.name) {
-            Some(pin) if pin.digest == file.digest => {}
+            Some(pin) if (pin.digest, &pin.version, &pin.api) == (file.digest, &file.version, &file.api) => {}
             Some(pin) => {
                 differences.push(format!("{}: pinned is {} {}, {found}", file.name, pin.version, pin.digest));
             }
@@ -147,6 +149,16 @@ impl Wanted {
         let named = || files.iter().filter(|file| file.name == self.name);
         let fits = |file: &&File| self.version.as_ref().is_none_or(|version| *version == file.version);
         if let Some(file) = named().filter(fits).max_by(|one, other| one.version.cmp(&other.version)) {
+            let twins: Vec<&File> = named().filter(|twin| twin.version == file.version).collect();
+            if let Some(twin) = twins.iter().find(|twin| twin.digest != file.digest) {
+                bail!(
+                    "{} {} is there twice, with different bytes: {} and {}; keep one, or name the file",
+                    self.name,
+                    file.version,
+                    file.path.display(),
+                    twin.path.display()
+                );
+            }
             return Ok(file.clone());
         }
         let there = listed(named());

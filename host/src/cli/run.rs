@@ -26,6 +26,7 @@ use crate::{
     round::{Host, Round, When},
     schedule,
     state::{Claim, State},
+    text::printable,
 };
 
 /// The longest that is slept at a stretch, so that a clock that was set is noticed.
@@ -171,6 +172,7 @@ impl Run {
         let mut running: HashMap<tokio::task::Id, Vec<usize>> = HashMap::new();
         for check in &host.checks {
             if let Err(reason) = &check.ready {
+                let reason = printable(reason);
                 eprintln!("{}: cannot run, and will say so when it is due: {reason}", check.name);
             }
         }

@@ -85,14 +85,31 @@ impl Lock {
         }
         let mut head = String::new();
         let mut blocks: BTreeMap<String, String> = BTreeMap::new();
-        let mut name = None;
+        let mut name: Option<String> = None;
+        // Comments that stand right above a heading belong to it.
+        let mut comments = String::new();
         for line in text.split_inclusive('\n') {
             let heading = line.trim_end().strip_prefix("[plugin.").and_then(|rest| rest.strip_suffix(']'));
+            if line.starts_with('#') {
+                comments.push_str(line);
+                continue;
+            }
+            let above = std::mem::take(&mut comments);
+            let (own, before) = if heading.is_some() { (above, String::new()) } else { (String::new(), above) };
+            let place = match &name {
+                Some(name) => blocks.entry(name.clone()).or_default(),
+                None => &mut head,
+            };
+            place.push_str(&before);
             name = heading.map(str::to_owned).or(name);
             match &name {
-                Some(name) => blocks.entry(name.clone()).or_default().push_str(line),
+                Some(name) => blocks.entry(name.clone()).or_default().push_str(&(own + line)),
                 None => head.push_str(line),
             }
+        }
+        match &name {
+            Some(name) => blocks.entry(name.clone()).or_default().push_str(&comments),
+            None => head.push_str(&comments),
         }
         // Valid TOML, written in another way: it is written anew.
         if !blocks.keys().eq(pins.keys()) {
@@ -100,6 +117,18 @@ impl Lock {
             blocks = pins.iter().map(|(name, pin)| (name.clone(), block(name, pin))).collect();
         }
         Ok(Self { path: path.to_owned(), pins, head, blocks })
+    }
+
+    /// Waits until no other process changes the lock file, and keeps others from it until what this gives is dropped.
+    pub fn claim(path: &Path) -> Result<fs::File> {
+        // The file itself is replaced when it is written, its directory is not.
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let claim = || {
+            let directory = fs::File::open(directory)?;
+            directory.lock()?;
+            Ok::<_, std::io::Error>(directory)
+        };
+        claim().with_context(|| directory.display().to_string())
     }
 
     /// Where it stands.

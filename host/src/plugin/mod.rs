@@ -114,12 +114,7 @@ pub async fn load(
     let cache = Arc::new(Cache::open());
     let mut tasks = Vec::new();
     for (name, files) in named {
-        let chosen = choose(&name, files, lock).and_then(|file| {
-            if !config.trust.keys.is_empty() {
-                signature::verify(&file, &config.trust.keys)?;
-            }
-            Ok(file)
-        });
+        let chosen = trusted(files, config).and_then(|files| choose(&name, files, lock));
         match chosen {
             Ok(file) => {
                 let (sandboxes, cache, budgets) = (sandboxes.clone(), cache.clone(), config.budgets(&name));
@@ -136,6 +131,25 @@ pub async fn load(
         step(done + 1);
     }
     loaded
+}
+
+/// Of the files with one name those that a trusted key signed; without keys all.
+fn trusted(files: Vec<File>, config: &Config) -> Result<Vec<File>> {
+    let keys = &config.trust.keys;
+    if keys.is_empty() {
+        return Ok(files);
+    }
+    let (mut trusted, mut refused) = (Vec::new(), None);
+    for file in files {
+        match signature::verify(&file, keys) {
+            Ok(()) => trusted.push(file),
+            Err(error) => refused = Some(error),
+        }
+    }
+    match refused {
+        Some(error) if trusted.is_empty() => Err(error),
+        _ => Ok(trusted),
+    }
 }
 
 /// Of the files with one name the one that is pinned; without a lock the only one.
@@ -235,6 +249,7 @@ async fn ready(file: Origin, guest: Guest, budgets: &Budgets) -> Result<Plugin> 
         [("name", &descriptor.name, &file.name), ("version", &descriptor.version, &file.version)]
     {
         if described != found {
+            let described = described.escape_debug();
             bail!("describes itself with the {what} {described}, but its metadata says {found}; build it again");
         }
     }

@@ -1,13 +1,35 @@
 //! Holding a check's settings against the schema that its plugin describes, before anything runs.
 
-use anyhow::{Context, Result};
+use std::{sync::mpsc, time::Duration};
+
+use anyhow::{Context, Result, bail};
 use jsonschema::{ValidationError, error::ValidationErrorKind};
 use serde_json::Value;
 
-use crate::config::nearest;
+use crate::{config::nearest, lanes};
 
-/// What does not fit the schema: the key, the reason and the nearest valid name. A schema that is none is an error.
+/// How long a schema may take: a plugin may describe one that never ends.
+const DEADLINE: Duration = Duration::from_secs(2);
+
+/// What does not fit the schema: the key, the reason and the nearest valid name. A schema that is none, or that takes
+/// too long, is an error.
 pub fn check_settings(schema: &str, settings: &Value) -> Result<Vec<String>> {
+    let (schema, settings) = (schema.to_owned(), settings.clone());
+    let (done, wait) = mpsc::channel();
+    let (begun, thread) = mpsc::channel();
+    // A thread of its own, for which nothing waits: what never ends cannot be ended.
+    std::thread::Builder::new().name("settings".to_owned()).spawn(move || {
+        // Nobody listens any more when it was late.
+        let _ = begun.send(rustix::thread::gettid().as_raw_nonzero().get());
+        let _ = done.send(complaints(&schema, &settings));
+    })?;
+    wait.recv_timeout(DEADLINE).unwrap_or_else(|_| {
+        thread.try_iter().for_each(lanes::give_way);
+        bail!("the plugin's schema of its settings takes longer than {} s", DEADLINE.as_secs())
+    })
+}
+
+fn complaints(schema: &str, settings: &Value) -> Result<Vec<String>> {
     let schema: Value = serde_json::from_str(schema).context("the plugin's schema of its settings is no JSON")?;
     let validator = jsonschema::validator_for(&schema)
         .map_err(|error| anyhow::anyhow!("the plugin's schema of its settings: {error}"))?;
@@ -38,6 +60,21 @@ fn complaint(schema: &Value, error: &ValidationError<'_>) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    /// Each definition doubles the one before: to look at all of it would take years.
+    #[test]
+    fn a_schema_without_end_is_refused() {
+        let definitions: serde_json::Map<String, Value> = (1..60)
+            .map(|at| {
+                let before = json!({ "$ref": format!("#/$defs/a{}", at - 1) });
+                (format!("a{at}"), json!({ "allOf": [before, before] }))
+            })
+            .chain([("a0".to_owned(), json!({ "type": "object" }))])
+            .collect();
+        let schema = json!({ "$ref": "#/$defs/a59", "$defs": definitions }).to_string();
+        let error = check_settings(&schema, &json!({})).expect_err("no end");
+        assert!(error.to_string().contains("takes longer than 2 s"), "{error}");
+    }
 
     #[test]
     fn mistakes_are_named() {

@@ -109,8 +109,9 @@ impl State {
         let pool = SqlitePoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(BUSY * 2)
-            // The last connection holds what is in memory.
-            .min_connections(1)
+            // None is opened before it is needed: two that make a new file's WAL at once are in each other's way. The
+            // one that holds what is in memory stays.
+            .min_connections(0)
             .idle_timeout(None)
             .max_lifetime(None)
             // One whose transaction was not committed is not used again: SQLite ends it itself when the disk is full,

@@ -229,3 +229,57 @@ fn the_cache_of_compiled_code_is_not_trusted() {
     fs::write(sample.path().join("cache"), "no directory").unwrap();
     run();
 }
+
+/// Queries that would take everything or never end, each an error of its own check, beside one that honestly takes much.
+#[test]
+fn queries_of_a_plugin_take_nothing_from_others() {
+    let sample = Sample::new(None).unwrap();
+    let long = |letter: &str| letter.repeat(400);
+    let (table, wide) = ("nba_raw.nbac_player_boxscore", format!("REPLACE('{}', 'x', '{}')", long("x"), long("y")));
+    let cases = [
+        (
+            format!(
+                "WITH x AS (SELECT CONCAT(a.player_name, b.player_name, {wide}) AS k FROM {table} a, {table} b LIMIT 3100) \
+                 SELECT COUNT(*) AS n FROM x p, x q, {table} b WHERE LENGTH(p.k) < LENGTH(q.k) + LENGTH(b.player_name)"
+            ),
+            "error",
+            "query failed: it needs more than 256 MiB of memory",
+        ),
+        (
+            format!(
+                "SELECT COUNT(DISTINCT CONCAT(a.player_name, b.player_name, a.game_id)) AS n FROM {table} a, {table} b WHERE a.player_name < 'C'"
+            ),
+            "pass",
+            "",
+        ),
+        (format!("SELECT {wide} LIKE {wide} AS n"), "error", "LIKE or GLOB pattern too complex"),
+        (format!("SELECT LENGTH(REPLACE({wide}, 'y', '{}')) AS n", long("z")), "error", "string or blob too big"),
+    ];
+    let mut toml =
+        HOST_TOML.to_owned() + "\n[grants.misbehaving]\nwarehouse = [\"nba_raw\"]\nslack = [\"#canary-alerts\"]\n";
+    for (at, (sql, ..)) in cases.iter().enumerate() {
+        toml += &format!(
+            "[checks.case{at}]\nplugin = \"misbehaving\"\nsettings = {{ behaviour = \"query\", sql = \"{sql}\" }}\n"
+        );
+    }
+    sample.configure(&toml).unwrap();
+    let ended = all(&sample);
+    for (at, (sql, status, words)) in cases.iter().enumerate() {
+        let run = ended.run(&format!("case{at}"));
+        assert_eq!(run["status"], *status, "{sql}: {run:#}");
+        assert!(run["summary"].as_str().unwrap().contains(words), "{sql}: {}", run["summary"]);
+    }
+}
+
+/// A query that reads no table is one all the same.
+#[test]
+fn a_query_without_a_table_needs_a_grant() {
+    let sample = Sample::new(None).unwrap();
+    let asking = "[grants.misbehaving]\nslack = [\"#canary-alerts\"]\n[checks.misbehaving]\nsettings = { behaviour = \"query\" }\n";
+    sample.configure(&format!("{HOST_TOML}\n{asking}")).unwrap();
+    let run = all(&sample).run("misbehaving");
+    assert_eq!(run["status"], "error");
+    let denied =
+        "query denied: no dataset is granted; add those that it needs to grants.misbehaving.warehouse in host.toml";
+    assert!(run["summary"].as_str().unwrap().contains(denied), "{}", run["summary"]);
+}

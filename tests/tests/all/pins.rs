@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::support::{
     AT,
-    command::{Ended, Sample, ended},
+    command::{Ended, Sample, ended, shipped},
     watched::plugin,
 };
 
@@ -223,4 +223,49 @@ fn names_and_versions_are_inside_the_component() {
     fs::write(sample.path().join("plugins/other.wasm"), bytes).unwrap();
     let error = run(&sample, &[]).run("phase2-raw")["error"].as_str().unwrap().to_owned();
     assert!(error.contains("describes itself with the version 0.1.0, but its metadata says 9.9.9"), "{error}");
+}
+
+/// What two processes pin at the same moment is all pinned, and comments stay with the plugin that they stand above.
+#[test]
+fn pins_of_others_are_kept() {
+    let sample = Sample::new(None).unwrap();
+    let pinning: Vec<std::process::Child> = shipped()
+        .unwrap()
+        .iter()
+        .map(|file| sample.command().arg("pin").arg(file).stderr(std::process::Stdio::null()).spawn().unwrap())
+        .collect();
+    for mut process in pinning {
+        assert!(process.wait().unwrap().success());
+    }
+    let path = sample.path().join("plugins.lock");
+    let text = fs::read_to_string(&path).unwrap();
+    assert_eq!(text.matches("[plugin.").count(), 8, "{text}");
+
+    let above = text.replace("[plugin.phase2-raw]", "# Agreed with the raw team.\n[plugin.phase2-raw]");
+    let other = above.replace("[plugin.phase2-gate]\nversion = \"0.1.0\"", "[plugin.phase2-gate]\nversion = \"0.0.9\"");
+    fs::write(&path, &other).unwrap();
+    let shipped = shipped().unwrap();
+    let gate = shipped.iter().find(|file| file.ends_with("phase2-gate.wasm")).unwrap();
+    let check = sample.host(&["pin", "--check", &gate.display().to_string()]).unwrap();
+    assert_eq!(check.code, 2, "another version is a difference: {check:?}");
+    assert_eq!(sample.host(&["pin", &gate.display().to_string()]).unwrap().code, 0);
+    assert_eq!(fs::read_to_string(&path).unwrap(), above);
+}
+
+/// Two files that say the same of themselves and are not the same: neither is chosen in silence.
+#[test]
+fn a_twin_with_other_bytes_is_not_chosen() {
+    let sample = Sample::new(None).unwrap();
+    let raw = shipped().unwrap().into_iter().find(|file| file.ends_with("phase2-raw.wasm")).unwrap();
+    let directory = sample.path().join("plugins");
+    fs::create_dir(&directory).unwrap();
+    fs::copy(&raw, directory.join("phase2-raw.wasm")).unwrap();
+    assert_eq!(sample.host(&["pin", "plugins/phase2-raw.wasm"]).unwrap().code, 0);
+    let mut twin = fs::read(&raw).unwrap();
+    // A custom section of no meaning.
+    twin.extend([0, 2, 1, b'x']);
+    fs::write(directory.join("zz.wasm"), twin).unwrap();
+    let refused = sample.host(&["pin", "phase2-raw@0.1.0"]).unwrap();
+    assert_eq!(refused.code, 64, "{refused:?}");
+    assert!(refused.err.contains("is there twice, with different bytes"), "{}", refused.err);
 }

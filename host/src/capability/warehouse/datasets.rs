@@ -21,10 +21,13 @@ use crate::{config::nearest, contract::Error};
 
 /// How many of the engine's instructions run between two looks at whether the run is over: well under a millisecond.
 const INSTRUCTIONS: i32 = 10_000;
-/// The longest text or blob that a query may make or meet: far beyond what a check looks at.
-const VALUE_BYTES: i32 = 16 << 20;
-/// What all queries together may take of memory while they run; one that needs more fails, the host does not.
-const HEAP_BYTES: i64 = 512 << 20;
+/// The longest text or blob that a query may make or meet: beyond what a check looks at, and so short that no function
+/// or comparison of two of them takes long, since SQLite can be interrupted only between them.
+const VALUE_BYTES: i32 = 256 << 10;
+/// The longest pattern of LIKE, for the same reason.
+const PATTERN_BYTES: i32 = 1000;
+/// What everything that uses SQLite in this process may take together; one query may take less.
+const HEAP_BYTES: i64 = 2 << 30;
 /// Connections that are kept: as many as checks usually ask at once.
 const KEPT: usize = 16;
 
@@ -82,6 +85,8 @@ impl Datasets {
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(":memory:", flags).map_err(|error| failed(&error))?;
         connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, VALUE_BYTES).map_err(|error| failed(&error))?;
+        let limit = Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH;
+        connection.set_limit(limit, PATTERN_BYTES).map_err(|error| failed(&error))?;
         for dataset in datasets {
             let path = self.path(dataset);
             connection

@@ -8,6 +8,7 @@ mod expression;
 mod functions;
 mod guard;
 mod kind;
+pub mod memory;
 mod scope;
 mod sqlite;
 #[cfg(test)]
@@ -54,7 +55,10 @@ impl HostWithStore<RunState> for HasSelf<RunState> {
         let session = accessor.with(|mut access| access.get().session());
         let answer = async {
             session.allow("tables", Wish::Dataset(&dataset))?;
-            configured(&session, "tables")?.tables(&session, &dataset).await
+            let tables = configured(&session, "tables")?.tables(&session, &dataset).await?;
+            let size = tables.iter().map(|table| size_of::<Table>() + table.name.len()).sum();
+            session.within("tables", tables.len(), size)?;
+            Ok(tables)
         };
         session.call("warehouse.tables", dataset.clone(), answer).await
     }

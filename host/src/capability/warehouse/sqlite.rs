@@ -19,6 +19,7 @@ use super::{
     dialect,
     guard::{self, Select, TablePath},
     kind::Kind,
+    memory,
     scope::{Column, same},
 };
 use crate::{
@@ -62,7 +63,14 @@ impl Sqlite {
                 for dataset in &select.datasets {
                     run.allow("query", Wish::Dataset(dataset))?;
                 }
-                inner.query(&select, parameters, &run)
+                run.allow("query", Wish::Warehouse)?;
+                match memory::counted(|| inner.query(&select, parameters, &run)) {
+                    (Err(_), true) => {
+                        let most = memory::QUERY_BYTES >> 20;
+                        Err(Error::OverBudget(format!("query failed: it needs more than {most} MiB of memory")))
+                    }
+                    (answer, _) => answer,
+                }
             });
             match answer.await {
                 // What takes long begins again in the slow lane, where nobody waits for its thread.

@@ -108,23 +108,6 @@ fn more_rows_than_the_budget_are_refused() {
     assert!(matches!(&error, Error::OverBudget(message) if message.contains("more than 1 MiB")), "{error:?}");
 }
 
-/// What a query sorts and counts is kept in memory, and not without end.
-#[test]
-fn a_query_that_needs_much_memory_is_refused() {
-    let directory = tempfile::tempdir().unwrap();
-    warehouse(directory.path());
-    let product = (0..6).map(|n| format!("d.t AS t{n}")).collect::<Vec<_>>().join(", ");
-    let ids = (0..6).map(|n| format!("CAST(t{n}.id AS STRING)")).collect::<Vec<_>>().join(", ");
-    let sql = format!(
-        "SELECT COUNT(DISTINCT CONCAT(x, x, x, x, x, x, x, x, x, x, id)) FROM
-         (SELECT '{}' AS x, CONCAT({ids}) AS id FROM {product})",
-        "x".repeat(20_000)
-    );
-    let error = ask(directory.path(), &sql).unwrap_err();
-    assert!(error.message().contains("out of memory"), "{error:?}");
-    assert!(ask(directory.path(), "SELECT COUNT(*) FROM d.t").is_ok());
-}
-
 #[test]
 fn tables_are_listed_from_metadata() {
     let directory = tempfile::tempdir().unwrap();
