@@ -17,6 +17,9 @@ use crate::{
     state::{Episode, Silence},
 };
 
+/// Characters of a summary or a point that are remembered.
+const REMEMBERED: usize = 1000;
+
 /// What is remembered of a check.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -156,7 +159,7 @@ fn findings(run: &Run, config: &Config) -> Vec<(About, Finding)> {
                 concern(&mut levels, &family.channel, Level::Warning, config);
             }
             let points = BTreeSet::new();
-            findings.push((About::Evaluation, Finding { levels, points, summary: error.clone() }));
+            findings.push((About::Evaluation, Finding { levels, points, summary: cut(error) }));
         }
         None if judged => findings.push((About::Evaluation, Finding::default())),
         None => {}
@@ -172,8 +175,13 @@ fn data(run: &Run, config: &Config) -> Finding {
     let violations = run.report.iter().flat_map(|report| &report.violations);
     let violated = violations.map(|violation| point(violation.metric.as_deref(), &violation.message));
     let remarks = run.alerts.iter().filter(|alert| Level::from(alert.severity) == Level::Info);
-    let points = violated.chain(remarks.map(|alert| alert.title.clone())).collect();
-    Finding { levels, points, summary: run.summary() }
+    let points = violated.chain(remarks.map(|alert| alert.title.clone())).map(|point| cut(&point)).collect();
+    Finding { levels, points, summary: cut(&run.summary()) }
+}
+
+/// What is remembered of a text that can be as long as a report.
+fn cut(text: &str) -> String {
+    text.chars().take(REMEMBERED).collect()
 }
 
 /// Tells a channel, and those that are told of everything as severe.

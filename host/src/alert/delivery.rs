@@ -95,8 +95,11 @@ impl Delivery {
                 () = self.wake.notified() => {}
                 Some(ended) = workers.join_next() => match ended {
                     Ok(receiver) => drop(busy.remove(&receiver)),
-                    // A panic of the host's own: whoever it was starts again.
-                    Err(_) => busy.clear(),
+                    // A panic of the host's own. Whoever it was starts again, and alone.
+                    Err(_) => {
+                        workers.shutdown().await;
+                        busy.clear();
+                    }
                 },
             }
         }

@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::Level;
 use crate::config::{Alerts, Time};
 
+/// The most points that are remembered of one side: a plugin that names something else each time is no news for ever.
+const POINTS: usize = 200;
+
 /// How bad it is, for each channel that is concerned. Empty: all is well.
 pub(super) type Levels = BTreeMap<String, BTreeSet<Level>>;
 
@@ -126,7 +129,8 @@ impl Side {
         if held || self.told.is_empty() && self.bad < confirm {
             return Said::new();
         }
-        let new: Vec<String> = finding.points.difference(&self.points).cloned().collect();
+        let room = POINTS.saturating_sub(self.points.len());
+        let new: Vec<String> = finding.points.difference(&self.points).take(room).cloned().collect();
         let mut said = match self.told.is_empty() {
             true => self.levels.keys().map(|channel| (channel.clone(), Say::Began)).collect(),
             false => self.changed(&new, at),

@@ -118,6 +118,21 @@ fn whatever_happens_a_recovery_follows() {
     }
 }
 
+/// A plugin that names something else each time would be news for ever, and what is remembered of it would grow.
+#[test]
+fn what_is_remembered_of_a_check_is_bounded() {
+    let mut side = Side::default();
+    let mut said = 0;
+    for round in 0..1000 {
+        let points = (0..3).map(|at| format!("point {round} {at}")).collect();
+        let finding = Finding { points, ..finding('c') };
+        side.observe(&finding, at(0));
+        said += side.decide(&finding, at(0), 1, &Alerts::default(), false).len();
+    }
+    assert!(said < 100, "{said} messages");
+    assert_eq!(side.points.len(), POINTS);
+}
+
 #[test]
 fn each_channel_hears_of_its_own() {
     let levels = |list: &[(&str, Level)]| {
