@@ -5,6 +5,7 @@ pub mod capability;
 pub mod cli;
 pub mod config;
 pub mod contract;
+pub mod google;
 mod hex;
 pub mod lanes;
 pub mod plugin;

@@ -84,7 +84,7 @@ impl Host {
             eprintln!("warning: left out: {}", printable(&unusable.reason));
         }
         let checks = checks(&config, &loaded)?.into_iter().map(Arc::new).collect();
-        let backends = Arc::new(Backends::new(&config));
+        let backends = Arc::new(Backends::new(&config, &state));
         let mut standings = Standings::new();
         for (check, standing) in state.standings().await? {
             let standing = serde_json::from_str(&standing).with_context(|| format!("what is remembered of {check}"))?;

@@ -11,7 +11,7 @@ use jiff::{Timestamp, civil::Date};
 use serde::Serialize;
 
 use crate::{
-    capability::{Backends, Call, Session},
+    capability::{Backends, Call, Caller, Session},
     config::{self, Budgets, Bytes, Config, Cron, Grants, Zone, nearest, raise},
     contract::{Need, Report, Request, Verdict, slack::Alert},
     plugin::{Loaded, Origin, Plugin, check_settings},
@@ -381,7 +381,9 @@ impl Check {
         let plugin = &ready.plugin;
         run.plugin = Some(plugin.file.clone());
         let name = &plugin.file.name;
-        let session = Arc::new(Session::new(name, ready.grants.clone(), ready.budgets.clone(), backends.clone()));
+        let caller =
+            Caller { plugin: name.clone(), check: self.name.clone(), due: moment.due, attempt: moment.attempt };
+        let session = Arc::new(Session::new(caller, ready.grants.clone(), ready.budgets.clone(), backends.clone()));
         let request = Request {
             check: self.name.clone(),
             data_date: moment.data_date.to_string(),

@@ -195,7 +195,7 @@ pub fn guest(name: &str) -> PathBuf {
 }
 
 /// A binary of this workspace: it stands above the tests' own directory.
-fn binary(name: &str) -> PathBuf {
+pub fn binary(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap_or_default();
     let directory = test.ancestors().find(|path| path.file_name().is_some_and(|name| name == "debug"));
     directory.unwrap_or(Path::new(".")).join(name)

@@ -4,6 +4,8 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod command;
+pub mod google;
+pub mod http;
 pub mod slack;
 pub mod text;
 pub mod watched;

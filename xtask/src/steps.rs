@@ -56,12 +56,34 @@ pub(super) fn test() -> Result<u8> {
     let guests = packages_in("tests/guests")?;
     step(&format!("building {} misbehaving guests", guests.len()));
     components(&guests)?;
+    emulator()?;
     step("building and running every test");
     cargo(&["build", "--package", "host", "--package", "host-tests"])?;
     // Not the plugins: only a WebAssembly linker understands what they export.
     // The SDK by itself: together with the host it would change the features of what they share, and all that is built on it.
     cargo(&["test", "--package", "sdk"])?;
     run_for_code(cargo_command().args(["test", "--package", "host", "--package", "host-tests"]))
+}
+
+/// The BigQuery emulator that tests run on, with all that it needs, beside the build output.
+fn emulator() -> Result<()> {
+    let wanted = root().join("tests").join("support").join("google").join("bqemulator.txt");
+    let text = fs::read_to_string(&wanted).map_err(|error| format!("{}: {error}", wanted.display()))?;
+    let home = target().join("bqemulator");
+    let installed = home.join("installed.txt");
+    if fs::read_to_string(&installed).is_ok_and(|installed| installed == text) {
+        return Ok(());
+    }
+    step("installing the BigQuery emulator");
+    let home_text = home.display().to_string();
+    run(Command::new("python3").args(["-m", "venv", "--clear", &home_text]))
+        .map_err(|error| format!("{error}; it needs Python 3.11 or newer with venv: `apt-get install python3-venv`"))?;
+    let python = home.join("bin").join("python");
+    run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(["-r"]).arg(&wanted))?;
+    // It would load this extension from the network each time it starts.
+    let spatial = "from duckdb_extensions import import_extension; import_extension('spatial')";
+    run(Command::new(&python).args(["-c", spatial]).env("HOME", &home))?;
+    fs::write(&installed, text).map_err(|error| format!("{}: {error}", installed.display()))
 }
 
 /// Clippy: natively for the host and the tests, for WebAssembly for what becomes components.
@@ -86,6 +108,7 @@ pub(super) fn lint() -> Result<u8> {
 pub(super) fn bench(names: &[&str]) -> Result<u8> {
     plugins()?;
     components(&packages_in("tests/guests")?)?;
+    emulator()?;
     step("building the benchmarks");
     cargo(&["build", "--package", "host", "--package", "host-tests"])?;
     step("measuring; close what else is running");

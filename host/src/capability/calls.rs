@@ -2,16 +2,17 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
 use serde::Serialize;
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::Instant as Deadline};
 
-use super::{Backends, grant};
+use super::{Backends, grant, warehouse::Rehearsal};
 use crate::{
     config::{Budgets, Grants, raise},
     contract::{Error, slack::Alert},
@@ -43,14 +44,40 @@ fn seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S
     serializer.serialize_f64(duration.as_secs_f64())
 }
 
+/// Of a run's time, what is left to it after its last answer from far away, so that it can still say what went wrong.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// On whose behalf calls are made.
+#[derive(Debug, Clone, Default)]
+pub struct Caller {
+    /// The plugin's name: grants and budgets are its.
+    pub plugin: String,
+    /// The check's.
+    pub check: String,
+    /// The run's clock.
+    pub due: Timestamp,
+    /// 1 for the first try of this due time.
+    pub attempt: u32,
+}
+
+impl Caller {
+    /// The run, in a word.
+    pub fn run(&self) -> String {
+        format!("{:.0}-{}", self.due, self.attempt)
+    }
+}
+
 /// What one run may reach. When it is dropped, what it still asks is called off.
 #[derive(Debug)]
 pub struct Session {
-    pub(super) plugin: String,
+    pub(super) caller: Caller,
     pub(super) grants: Grants,
     pub(super) budgets: Budgets,
     pub(super) backends: Arc<Backends>,
+    /// When nothing is asked for its answer, but to see what would be asked.
+    pub(super) rehearsal: Option<Arc<Rehearsal>>,
     effort: Arc<Effort>,
+    deadline: OnceLock<Deadline>,
     started: AtomicU32,
     under_way: Arc<AtomicU32>,
     threads: Arc<Semaphore>,
@@ -65,20 +92,28 @@ struct Record {
 }
 
 impl Session {
-    /// For one run of a plugin.
-    pub fn new(plugin: &str, grants: Grants, budgets: Budgets, backends: Arc<Backends>) -> Self {
+    /// For one run.
+    pub fn new(caller: Caller, grants: Grants, budgets: Budgets, backends: Arc<Backends>) -> Self {
         Self {
-            plugin: plugin.to_owned(),
+            caller,
             grants,
             budgets,
             backends,
+            rehearsal: None,
             effort: Arc::default(),
+            deadline: OnceLock::new(),
             started: AtomicU32::new(0),
             under_way: Arc::default(),
             threads: Arc::new(Semaphore::new(THREADS)),
             over: Arc::default(),
             record: Mutex::default(),
         }
+    }
+
+    /// For a run whose questions are not to be answered from data.
+    pub fn rehearsing(mut self, rehearsal: Option<Arc<Rehearsal>>) -> Self {
+        self.rehearsal = rehearsal;
+        self
     }
 
     /// Asks a backend, and records that. Calls beyond the budget reach no backend and leave no record but the first.
@@ -147,18 +182,24 @@ impl Session {
         done.unwrap_or_else(|| Err(Error::Unavailable("the backend stopped unexpectedly".to_owned())))
     }
 
+    /// Until when a backend may try to answer. The run's time is counted from its first call of this.
+    pub fn deadline(&self) -> Deadline {
+        let whole = self.budgets.timeout.0;
+        *self.deadline.get_or_init(|| Deadline::now() + whole.saturating_sub(LAST_WORDS.min(whole / 10)))
+    }
+
     /// What this run computed.
     pub fn effort(&self) -> &Arc<Effort> {
         &self.effort
     }
 
     pub(super) fn allow(&self, call: &str, wish: grant::Wish<'_>) -> Result<(), Error> {
-        grant::check(&self.plugin, &self.grants, call, wish)
+        grant::check(&self.caller.plugin, &self.grants, call, wish)
     }
 
     /// The error for a call that goes over a budget: what was too much, and the keys that allow more.
     pub(super) fn exceeded(&self, call: &str, budget: &str, what: &str) -> Error {
-        Error::OverBudget(format!("{call} refused: {what}; {}", raise(&self.plugin, budget)))
+        Error::OverBudget(format!("{call} refused: {what}; {}", raise(&self.caller.plugin, budget)))
     }
 
     /// Whether an answer is within the budgets of a result.
@@ -256,7 +297,7 @@ mod tests {
     use super::*;
 
     fn session() -> Session {
-        Session::new("p", Grants::default(), Budgets::default(), Arc::new(Backends::default()))
+        Session::new(Caller::default(), Grants::default(), Budgets::default(), Arc::new(Backends::default()))
     }
 
     /// A guest may call off a call before it is answered: it has asked all the same.

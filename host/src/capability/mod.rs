@@ -8,36 +8,75 @@ mod grant;
 mod slack;
 pub mod warehouse;
 
-pub use calls::{Call, Session};
+pub use calls::{Call, Caller, Session};
 
 use std::collections::BTreeMap;
 
-use crate::config::{self, Config};
+use crate::{
+    config::{self, Config, GoogleCredentials},
+    google::Google,
+    state::State,
+};
 
 /// What answers, for all runs.
 #[derive(Debug, Default)]
 pub struct Backends {
-    warehouse: Option<warehouse::Sqlite>,
+    warehouse: Option<warehouse::Warehouse>,
     repositories: BTreeMap<String, git::Repository>,
-    deployments: Option<deployments::File>,
+    deployments: Option<deployments::Deployments>,
 }
 
 impl Backends {
     /// From host.toml. What is not configured is not there; asking for it is an error of that run.
-    pub fn new(config: &Config) -> Self {
+    /// What queries bill is kept in the record.
+    pub fn new(config: &Config, state: &State) -> Self {
+        let google = Google::new(config);
         Self {
-            warehouse: config.warehouse.as_ref().map(|config::Warehouse::Sqlite { path, project }| {
-                warehouse::Sqlite::new(config.resolve(path), project.clone())
-            }),
+            warehouse: config.warehouse.as_ref().map(|warehouse| Self::warehouse(warehouse, config, &google, state)),
             repositories: config
                 .git
                 .iter()
                 .map(|(name, git)| (name.clone(), git::Repository::new(name, config.resolve(&git.path), &git.branch)))
                 .collect(),
-            deployments: config
-                .deployments
-                .as_ref()
-                .map(|config::Deployments::File { path }| deployments::File::new(config.resolve(path))),
+            deployments: config.deployments.as_ref().map(|deployments| match deployments {
+                config::Deployments::File { path } => {
+                    deployments::Deployments::File(deployments::File::new(config.resolve(path)))
+                }
+                config::Deployments::CloudRun { project, region, endpoint } => deployments::Deployments::CloudRun(
+                    deployments::CloudRun::new(google.clone(), project, region, endpoint),
+                ),
+            }),
+        }
+    }
+
+    fn warehouse(
+        warehouse: &config::Warehouse,
+        config: &Config,
+        google: &Google,
+        state: &State,
+    ) -> warehouse::Warehouse {
+        match warehouse {
+            config::Warehouse::Sqlite { path, project } => {
+                warehouse::Warehouse::Sqlite(warehouse::Sqlite::new(config.resolve(path), project.clone()))
+            }
+            config::Warehouse::BigQuery { project, location, endpoint, cache } => {
+                let place = warehouse::Place {
+                    project,
+                    location,
+                    endpoint,
+                    cache: *cache,
+                    emulated: config.google.credentials == GoogleCredentials::None && config.google.key_file.is_none(),
+                };
+                let ledger = warehouse::Ledger::new(state.clone(), config.timezone.clone());
+                warehouse::Warehouse::BigQuery(warehouse::BigQuery::new(google.clone(), &place, ledger))
+            }
+        }
+    }
+
+    /// Calls off what was begun elsewhere, when the host goes.
+    pub async fn close(&self) {
+        if let Some(warehouse) = &self.warehouse {
+            warehouse.close().await;
         }
     }
 }

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use anyhow::{Result, bail};
 use serde::Deserialize;
 
-use super::{Count, Time};
+use super::{Count, SecretName, Time};
 
 /// `[alerts]`: when people are told.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -121,6 +121,8 @@ pub struct Fallback {
     pub webhook_env: Option<String>,
     /// A file with the address.
     pub webhook_file: Option<PathBuf>,
+    /// The secret that holds it: `secret:NAME`. The environment or a file may name one too.
+    pub webhook: Option<SecretName>,
 }
 
 /// `[state]`: what is kept between runs.

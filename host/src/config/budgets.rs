@@ -67,6 +67,11 @@ budgets! {
     concurrent_calls: Count = Count(100);
     /// Length of one query.
     sql_bytes: Bytes = Bytes(32 << 10);
+    /// What one query may bill, where the warehouse bills: the most that its dry run may count, and BigQuery's
+    /// maximumBytesBilled.
+    query_bytes: Bytes = Bytes(10 << 30);
+    /// What the queries of one check may bill in one day of the pipeline's time zone.
+    bytes_per_day: Bytes = Bytes(100 << 30);
     /// Rows that one query answers with.
     rows: Count = Count(100_000);
     /// Size of what one query answers with.
@@ -126,7 +131,7 @@ impl fmt::Display for Time {
 
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let units = [(1usize << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+        let units = [(1usize << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
         match units.into_iter().find(|(unit, _)| self.0 >= *unit && self.0.is_multiple_of(*unit)) {
             Some((unit, name)) => write!(f, "{} {name}", self.0 / unit),
             None => write!(f, "{} B", self.0),
@@ -172,6 +177,7 @@ impl<'de> Deserialize<'de> for Bytes {
             "KiB" => Some(1 << 10),
             "MiB" => Some(1 << 20),
             "GiB" => Some(1 << 30),
+            "TiB" => Some(1 << 40),
             _ => None,
         };
         factor

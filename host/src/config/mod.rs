@@ -3,6 +3,7 @@
 mod alerts;
 mod budgets;
 mod calendar;
+mod google;
 mod key;
 mod mistakes;
 mod time;
@@ -18,6 +19,7 @@ use serde::Deserialize;
 pub use alerts::{Alerts, Delivery, Fallback, OwnAlerts, Route, State};
 pub use budgets::{Budgets, Bytes, Count, OwnBudgets, Time, raise};
 pub use calendar::{Calendar, Dates, Effect, Window};
+pub use google::{Endpoint, Google, GoogleCredentials, SecretName};
 pub use key::PublicKey;
 pub use mistakes::nearest;
 use mistakes::{nearest_file, with_nearest};
@@ -31,6 +33,8 @@ pub struct Config {
     pub timezone: Zone,
     /// Where queries go.
     pub warehouse: Option<Warehouse>,
+    /// Who the host is to Google Cloud.
+    pub google: Google,
     /// The repositories that can be looked up, by name.
     pub git: BTreeMap<String, Git>,
     /// Where it is written down what is deployed.
@@ -65,6 +69,7 @@ impl Default for Config {
         Self {
             timezone: Zone::new_york(),
             warehouse: None,
+            google: Google::default(),
             git: BTreeMap::new(),
             deployments: None,
             slack: Slack::default(),
@@ -93,6 +98,24 @@ pub enum Warehouse {
         /// The project that tables may be prefixed with, `project.dataset.table`.
         project: Option<String>,
     },
+    /// BigQuery: <https://cloud.google.com/bigquery/docs/reference/rest>
+    #[serde(rename = "bigquery")]
+    BigQuery {
+        /// The project that has the datasets, runs the queries and pays for them.
+        project: String,
+        /// Where the datasets are: `US`, `us-west2`, …
+        location: String,
+        /// Another address of the API: an emulator's.
+        #[serde(default)]
+        endpoint: Endpoint,
+        /// Whether BigQuery may answer from its cache, which costs nothing. Default: true.
+        #[serde(default = "yes")]
+        cache: bool,
+    },
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// `[git.NAME]`
@@ -118,6 +141,16 @@ pub enum Deployments {
     File {
         /// The file.
         path: PathBuf,
+    },
+    /// The services of one region: <https://cloud.google.com/run/docs/reference/rest>
+    CloudRun {
+        /// The project that has the services.
+        project: String,
+        /// Where they run: `us-west2`.
+        region: String,
+        /// Another address of the API.
+        #[serde(default)]
+        endpoint: Endpoint,
     },
 }
 
@@ -150,6 +183,8 @@ pub struct Channel {
     pub webhook_env: Option<String>,
     /// A file with the webhook, instead of the environment.
     pub webhook_file: Option<PathBuf>,
+    /// The secret that holds the webhook: `secret:NAME`. The environment or a file may name one too.
+    pub webhook: Option<SecretName>,
 }
 
 /// `[trust]`
@@ -269,8 +304,11 @@ impl Config {
         for (name, calendar) in &self.calendars {
             calendar.check().map_err(|error| anyhow::anyhow!("calendars.{name}: {error}"))?;
         }
-        if self.fallback.webhook_env.is_some() && self.fallback.webhook_file.is_some() {
-            bail!("fallback: it has both `webhook_env` and `webhook_file`; keep one");
+        self.check_google()?;
+        one_webhook("fallback", &self.fallback.webhook_env, &self.fallback.webhook_file, &self.fallback.webhook)?;
+        for (channel, own) in &self.slack.channels {
+            let key = format!("slack.channels.\"{channel}\"");
+            one_webhook(&key, &own.webhook_env, &own.webhook_file, &own.webhook)?;
         }
         let granted = self.grants.iter().flat_map(|(plugin, grants)| {
             grants.slack.iter().map(move |channel| (format!("grants.{plugin}.slack"), channel))
@@ -288,18 +326,42 @@ impl Config {
         Ok(())
     }
 
+    fn check_google(&self) -> Result<()> {
+        let plain = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "-.:_".contains(c));
+        let mut names = Vec::new();
+        if let Some(Warehouse::BigQuery { project, location, endpoint, .. }) = &self.warehouse {
+            names.extend([("warehouse.project", project), ("warehouse.location", location)]);
+            endpoint.check("warehouse.endpoint", &self.google)?;
+        }
+        if let Some(Deployments::CloudRun { project, region, endpoint }) = &self.deployments {
+            names.extend([("deployments.project", project), ("deployments.region", region)]);
+            endpoint.check("deployments.endpoint", &self.google)?;
+        }
+        if let Some(project) = &self.google.project {
+            names.push(("google.project", project));
+            self.google.secrets_endpoint.check("google.secrets_endpoint", &self.google)?;
+        }
+        match names.into_iter().find(|(_, name)| !plain(name)) {
+            Some((key, name)) => bail!("{key}: `{name}` is no name: letters, digits and - make one"),
+            None => Ok(()),
+        }
+    }
+
     fn check_paths(&self) -> Result<()> {
         let mut wanted = Vec::new();
         match &self.warehouse {
             Some(Warehouse::Sqlite { path, .. }) => wanted.push(("warehouse.path".to_owned(), path, "directory")),
-            None => {}
+            Some(Warehouse::BigQuery { .. }) | None => {}
         }
         for (name, git) in &self.git {
             wanted.push((format!("git.{name}.path"), &git.path, "directory"));
         }
         match &self.deployments {
             Some(Deployments::File { path }) => wanted.push(("deployments.path".to_owned(), path, "file")),
-            None => {}
+            Some(Deployments::CloudRun { .. }) | None => {}
+        }
+        if let Some(path) = &self.google.key_file {
+            wanted.push(("google.key_file".to_owned(), path, "file"));
         }
         for (channel, receiver) in &self.slack.channels {
             if let Some(path) = &receiver.webhook_file {
@@ -316,6 +378,21 @@ impl Config {
             }
         }
         Ok(())
+    }
+}
+
+/// Refuses two places for one webhook.
+fn one_webhook(
+    key: &str,
+    variable: &Option<String>,
+    file: &Option<PathBuf>,
+    secret: &Option<SecretName>,
+) -> Result<()> {
+    let given = [("webhook_env", variable.is_some()), ("webhook_file", file.is_some()), ("webhook", secret.is_some())];
+    let given: Vec<&str> = given.into_iter().filter_map(|(name, there)| there.then_some(name)).collect();
+    match given.as_slice() {
+        [one, other, ..] => bail!("{key}: it has both `{one}` and `{other}`; keep one"),
+        _ => Ok(()),
     }
 }
 
@@ -351,6 +428,23 @@ mod tests {
             ("[calendars.a]\neffect = 'skip'\nwhy = 'x'\ndates = ['25.12.']", &["`25.12.` is no date"]),
             ("[calendars.a]\neffect = 'stop'\nwhy = 'x'", &["unknown variant `stop`"]),
             ("[fallback]\nwebhook_env = 'A'\nwebhook_file = 'b'", &["fallback", "keep one"]),
+            ("[slack.channels.'#a']\nwebhook = 'https://x'", &["webhook", "write `secret:NAME`"]),
+            ("[slack.channels.'#a']\nwebhook = 'secret:a'\nwebhook_env = 'B'", &["slack.channels.\"#a\"", "keep one"]),
+            ("[warehouse]\nkind = 'bigquery'\nproject = 'p'", &["missing field `location`"]),
+            ("[warehouse]\nkind = 'bigquery'\nproject = 'p`'\nlocation = 'US'", &["warehouse.project", "no name"]),
+            (
+                "[google]\ncredentials = 'none'\n[warehouse]\nkind = 'bigquery'\nproject = 'p'\nlocation = 'US'",
+                &["warehouse.endpoint", "say where yours is"],
+            ),
+            (
+                "[warehouse]\nkind = 'bigquery'\nproject = 'p'\nlocation = 'US'\nendpoint = 'http://example.com'",
+                &["warehouse.endpoint", "show the credentials"],
+            ),
+            (
+                "[deployments]\nkind = 'cloud-run'\nproject = 'p'\nregion = 'r'\nendpoint = 'example.com'",
+                &["`example.com` is no address"],
+            ),
+            ("[google]\ncredentials = 'non'", &["did you mean `none`?"]),
             ("[budgets]\ntimeout = 'soon'", &["`soon` is no duration"]),
             ("[budgets]\ntimeout = '0s'", &["is no duration"]),
             ("[budgets]\nmemory = '64 MB'", &["`64 MB` is no size"]),

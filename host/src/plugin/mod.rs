@@ -27,7 +27,7 @@ pub use settings::check_settings;
 pub use signature::PrivateKey;
 
 use crate::{
-    capability::{Backends, Session},
+    capability::{Backends, Caller, Session},
     config::{Budgets, Config, Grants},
     contract::Descriptor,
     sandbox::{Guest, Sandboxes},
@@ -236,7 +236,7 @@ fn compile(engine: &wasmtime::Engine, cache: &Cache, file: &File) -> Result<Comp
 
 async fn ready(file: Origin, guest: Guest, budgets: &Budgets) -> Result<Plugin> {
     // It may ask for nothing while it says who it is.
-    let session = Session::new("", Grants::default(), budgets.clone(), Arc::new(Backends::default()));
+    let session = Session::new(Caller::default(), Grants::default(), budgets.clone(), Arc::new(Backends::default()));
     let described = guest.describe(Arc::new(session), budgets).await;
     let descriptor = described.result.map_err(|stopped| {
         let stopped = stopped.explained(&file.name);

@@ -165,6 +165,8 @@ impl Guest {
         // Closed never; were it, the run would go ahead.
         let room = self.room.clone().acquire_owned().await;
         let running = self.clock.run();
+        // The run's time begins.
+        session.deadline();
         let guest = async move {
             let mut store = store(&pre, state, &own);
             let ended = match pre.instantiate_async(&mut store).await {

@@ -1,6 +1,7 @@
 //! What is kept between rounds: runs, what is remembered of each check, messages on their way, silences. One SQLite file
 //! in WAL mode, with queries that Postgres understands too.
 
+mod costs;
 mod history;
 mod outbox;
 mod record;
@@ -23,6 +24,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
+pub use costs::Cost;
 pub use history::{Past, PastAlert, PastMessage, Receipt};
 pub use outbox::{Attempt, Message, Outcome, Undelivered};
 pub use record::{Batch, Episode, NewMessage, NewRun, PluginKey};
@@ -131,7 +133,10 @@ impl State {
     }
 
     async fn migrate(&self) -> Result<()> {
-        let steps = [(1, "start", include_str!("migrations/0001_start.sql"))];
+        let steps = [
+            (1, "start", include_str!("migrations/0001_start.sql")),
+            (2, "costs", include_str!("migrations/0002_costs.sql")),
+        ];
         let migrations = steps.map(|(version, name, sql)| {
             let sql = sqlx::SqlSafeStr::into_sql_str(sql);
             Migration::new(version, name.into(), MigrationType::Simple, sql, false)
@@ -159,8 +164,12 @@ impl State {
 
     /// Removes what was recorded before a moment and is over: runs, alerts, messages, silences.
     pub async fn forget(&self, before: Timestamp) -> Result<()> {
+        // A day is over in every time zone a day later.
+        let day = before.to_zoned(jiff::tz::TimeZone::UTC).date().yesterday()?;
         let before = before.as_millisecond();
         let mut write = self.write().await?;
+        let days = sqlx::query("DELETE FROM costs WHERE day < $1").bind(day.to_string());
+        days.execute(&mut *write).await.map_err(|error| self.explain(error))?;
         for sql in [
             "DELETE FROM runs WHERE recorded < $1",
             "DELETE FROM alerts WHERE recorded < $1 AND ended IS NOT NULL",

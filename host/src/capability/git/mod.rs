@@ -103,7 +103,7 @@ fn granted<'a>(session: &'a Session, call: &str, name: Option<String>) -> Result
         (None, []) => {
             return Err(Error::Denied(format!(
                 "{call} denied: no repository is granted; add one to grants.{}.git in host.toml",
-                session.plugin
+                session.caller.plugin
             )));
         }
         (None, several) => {

@@ -10,6 +10,15 @@ use jiff::{
 /// What went wrong, in words.
 pub(super) type Answer<T> = Result<T, String>;
 
+/// A TIME or DATETIME as CAST(… AS STRING) has it: a space before the time, no zeros at the end of a fraction.
+pub(super) fn clock(text: &str) -> String {
+    let text = text.replace('T', " ");
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text,
+    }
+}
+
 /// A part of a date or moment, as queries name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {

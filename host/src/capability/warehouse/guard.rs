@@ -20,10 +20,12 @@ pub(super) struct Select {
     pub(super) query: Box<Query>,
     /// Every dataset that a table in it belongs to.
     pub(super) datasets: BTreeSet<String>,
+    /// Every table in it.
+    pub(super) tables: BTreeSet<TablePath>,
 }
 
 /// A table, as its path says.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct TablePath {
     pub(super) dataset: String,
     pub(super) table: String,
@@ -39,10 +41,10 @@ pub(super) fn read(sql: &str, project: Option<&str>) -> Result<Select, Error> {
         Err(none) if none.is_empty() => return Err(refused("it is empty")),
         Err(_) => return Err(refused("it is several statements")),
     };
-    let mut tables = Tables { project, ctes: HashSet::new(), datasets: BTreeSet::new() };
+    let mut tables = Tables { project, ctes: HashSet::new(), datasets: BTreeSet::new(), paths: BTreeSet::new() };
     match query.visit(&mut tables) {
         ControlFlow::Break(error) => Err(error),
-        ControlFlow::Continue(()) => Ok(Select { query, datasets: tables.datasets }),
+        ControlFlow::Continue(()) => Ok(Select { query, datasets: tables.datasets, tables: tables.paths }),
     }
 }
 
@@ -94,6 +96,7 @@ struct Tables<'p> {
     project: Option<&'p str>,
     ctes: HashSet<String>,
     datasets: BTreeSet<String>,
+    paths: BTreeSet<TablePath>,
 }
 
 impl Visitor for Tables<'_> {
@@ -140,7 +143,9 @@ impl Tables<'_> {
         {
             return Ok(());
         }
-        self.datasets.insert(table_path(name, self.project)?.dataset);
+        let path = table_path(name, self.project)?;
+        self.datasets.insert(path.dataset.clone());
+        self.paths.insert(path);
         Ok(())
     }
 }

@@ -93,7 +93,8 @@ impl Kind {
             (Self::Bool, ValueRef::Integer(number @ (0 | 1))) => Value::Boolean(number == 1),
             (Self::Date, ValueRef::Text(bytes)) if dates::date(&text(bytes)).is_some() => Value::Date(text(bytes)),
             (Self::Timestamp, ValueRef::Integer(micros)) => Value::Timestamp(micros.div_euclid(1_000_000)),
-            (Self::String | Self::Datetime | Self::Time, ValueRef::Text(bytes)) => Value::Text(text(bytes)),
+            (Self::String, ValueRef::Text(bytes)) => Value::Text(text(bytes)),
+            (Self::Datetime | Self::Time, ValueRef::Text(bytes)) => Value::Text(dates::clock(&text(bytes))),
             (Self::Bytes, ValueRef::Blob(bytes) | ValueRef::Text(bytes)) => {
                 Value::Text(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
             }

@@ -1,5 +1,6 @@
 //! `warehouse`: one SELECT at a time, on granted datasets.
 
+mod bigquery;
 mod builtin;
 mod datasets;
 mod dates;
@@ -8,15 +9,20 @@ mod expression;
 mod functions;
 mod guard;
 mod kind;
+mod ledger;
 pub mod memory;
+mod rehearsal;
 mod scope;
 mod sqlite;
 #[cfg(test)]
 mod tests;
 
+pub use bigquery::{BigQuery, Place};
+pub use ledger::Ledger;
+pub use rehearsal::{Answers, Problem, Rehearsal, Shapes};
 pub use sqlite::Sqlite;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use wasmtime::component::{Accessor, HasSelf};
 
@@ -24,10 +30,50 @@ use super::{calls::Session, grant::Wish};
 use crate::{
     contract::{
         Error,
-        warehouse::{Host, HostWithStore, Parameter, Rows, Table},
+        warehouse::{Column, Host, HostWithStore, Parameter, Rows, Table},
     },
     sandbox::RunState,
 };
+
+/// What answers questions.
+#[derive(Debug, Clone)]
+pub enum Warehouse {
+    /// The embedded engine.
+    Sqlite(Sqlite),
+    /// Google's.
+    BigQuery(BigQuery),
+}
+
+impl Warehouse {
+    async fn query(&self, session: &Arc<Session>, sql: String, parameters: Vec<Parameter>) -> Result<Rows, Error> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.query(session, sql, parameters).await,
+            Self::BigQuery(bigquery) => bigquery.query(session, sql, parameters).await,
+        }
+    }
+
+    /// The columns that a query would answer with; not a row is read.
+    async fn shape(&self, session: &Arc<Session>, sql: String, parameters: Vec<Parameter>) -> Result<Vec<Column>, Error> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.shape(session, sql, parameters).await,
+            Self::BigQuery(bigquery) => bigquery.shape(session, sql, parameters).await,
+        }
+    }
+
+    async fn tables(&self, session: &Arc<Session>, dataset: &str) -> Result<Vec<Table>, Error> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.tables(session, dataset).await,
+            Self::BigQuery(bigquery) => bigquery.tables(session, dataset).await,
+        }
+    }
+
+    /// Ends what still runs elsewhere, when the host goes.
+    pub async fn close(&self) {
+        if let Self::BigQuery(bigquery) = self {
+            bigquery.close().await;
+        }
+    }
+}
 
 impl Host for RunState {}
 
@@ -46,7 +92,10 @@ impl HostWithStore<RunState> for HasSelf<RunState> {
                 let what = format!("SQL of {} B, more than {longest}", sql.len());
                 return Err(session.exceeded("query", "sql_bytes", &what));
             }
-            warehouse.query(&session, sql, parameters).await
+            match &session.rehearsal {
+                None => warehouse.query(&session, sql, parameters).await,
+                Some(rehearsal) => rehearsal.query(&warehouse, &session, sql, parameters).await,
+            }
         };
         session.costly_call("warehouse.query", asked, answer, |rows| rows.bytes_processed).await
     }
@@ -55,7 +104,11 @@ impl HostWithStore<RunState> for HasSelf<RunState> {
         let session = accessor.with(|mut access| access.get().session());
         let answer = async {
             session.allow("tables", Wish::Dataset(&dataset))?;
-            let tables = configured(&session, "tables")?.tables(&session, &dataset).await?;
+            let warehouse = configured(&session, "tables")?;
+            let tables = match &session.rehearsal {
+                None => warehouse.tables(&session, &dataset).await?,
+                Some(rehearsal) => rehearsal.tables(&warehouse, &session, &dataset).await?,
+            };
             let size = tables.iter().map(|table| size_of::<Table>() + table.name.len()).sum();
             session.within("tables", tables.len(), size)?;
             Ok(tables)
@@ -69,8 +122,8 @@ pub fn datasets_of(sql: &str) -> Result<BTreeSet<String>, Error> {
     Ok(guard::read(sql, None)?.datasets)
 }
 
-fn configured(session: &Session, call: &str) -> Result<Sqlite, Error> {
+fn configured(session: &Session, call: &str) -> Result<Warehouse, Error> {
     session.backends.warehouse.clone().ok_or_else(|| {
-        Error::Unavailable(format!("{call} failed: host.toml has no [warehouse]; add one with kind = \"sqlite\""))
+        Error::Unavailable(format!("{call} failed: host.toml has no [warehouse]; add one with kind = \"sqlite\" or \"bigquery\""))
     })
 }

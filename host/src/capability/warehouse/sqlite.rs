@@ -16,7 +16,7 @@ use rusqlite::{
 use super::{
     datasets::Datasets,
     dates::date,
-    dialect,
+    dialect::{self, Translated},
     guard::{self, Select, TablePath},
     kind::Kind,
     memory,
@@ -59,11 +59,7 @@ impl Sqlite {
             let (inner, question, run) = (self.0.clone(), question.clone(), session.clone());
             let answer = session.blocking(move || {
                 let (sql, parameters) = &*question;
-                let select = guard::read(sql, inner.project.as_deref())?;
-                for dataset in &select.datasets {
-                    run.allow("query", Wish::Dataset(dataset))?;
-                }
-                run.allow("query", Wish::Warehouse)?;
+                let select = inner.read(sql, &run)?;
                 match memory::counted(|| inner.query(&select, parameters, &run)) {
                     (Err(_), true) => {
                         let most = memory::QUERY_BYTES >> 20;
@@ -80,6 +76,26 @@ impl Sqlite {
         }
     }
 
+    /// The columns that a query would answer with; it is prepared, and not a row is read.
+    pub(super) async fn shape(
+        &self,
+        session: &Arc<Session>,
+        sql: String,
+        parameters: Vec<Parameter>,
+    ) -> Result<Vec<warehouse::Column>, Error> {
+        let (inner, run) = (self.0.clone(), session.clone());
+        let shape = move || {
+            let select = inner.read(&sql, &run)?;
+            let over = run.over();
+            let connection = inner.datasets.open(&select.datasets, move || over.load(Ordering::Relaxed))?;
+            let (translated, _) = inner.translate(&connection, &select, &parameters)?;
+            confine(&connection, &select.datasets)?;
+            connection.prepare(&translated.sql).map_err(|error| failed(&error))?;
+            Ok(columns_of(translated.columns))
+        };
+        session.blocking(shape).await
+    }
+
     /// What was read and allowed, on this thread.
     #[cfg(test)]
     pub(super) fn query_now(&self, select: &Select, parameters: &[Parameter], run: &Session) -> Result<Rows, Error> {
@@ -94,11 +110,23 @@ impl Sqlite {
 }
 
 impl Inner {
-    /// Asks until the run is over, or has computed too long for the fast lane.
-    fn query(&self, select: &Select, parameters: &[Parameter], run: &Session) -> Result<Rows, Error> {
-        let (over, impatient) = (run.over(), run.effort().patience());
-        let stop = move || over.load(Ordering::Relaxed) || impatient();
-        let connection = self.datasets.open(&select.datasets, stop)?;
+    /// Reads a question, and allows its datasets.
+    fn read(&self, sql: &str, run: &Session) -> Result<Select, Error> {
+        let select = guard::read(sql, self.project.as_deref())?;
+        for dataset in &select.datasets {
+            run.allow("query", Wish::Dataset(dataset))?;
+        }
+        run.allow("query", Wish::Warehouse)?;
+        Ok(select)
+    }
+
+    /// In SQLite's words, with what its parameters stand for.
+    fn translate(
+        &self,
+        connection: &Connection,
+        select: &Select,
+        parameters: &[Parameter],
+    ) -> Result<(Translated, HashMap<String, Stored>), Error> {
         let mut kinds = HashMap::new();
         let mut values = HashMap::new();
         for parameter in parameters {
@@ -109,9 +137,16 @@ impl Inner {
             kinds.insert(name.clone(), kind);
             values.insert(name, value);
         }
-        let schema = |path: &TablePath| columns(&connection, path);
-        let translated = dialect::translate(&select.query, &schema, self.project.as_deref(), kinds)?;
+        let schema = |path: &TablePath| columns(connection, path);
+        Ok((dialect::translate(&select.query, &schema, self.project.as_deref(), kinds)?, values))
+    }
 
+    /// Asks until the run is over, or has computed too long for the fast lane.
+    fn query(&self, select: &Select, parameters: &[Parameter], run: &Session) -> Result<Rows, Error> {
+        let (over, impatient) = (run.over(), run.effort().patience());
+        let stop = move || over.load(Ordering::Relaxed) || impatient();
+        let connection = self.datasets.open(&select.datasets, stop)?;
+        let (translated, values) = self.translate(&connection, select, parameters)?;
         confine(&connection, &select.datasets)?;
         let mut statement = connection.prepare(&translated.sql).map_err(|error| failed(&error))?;
         for (name, value) in values {
@@ -139,12 +174,7 @@ impl Inner {
             }
             values.push(list);
         }
-        let columns = translated
-            .columns
-            .into_iter()
-            .map(|column| warehouse::Column { name: column.name, kind: column.kind.name().to_owned() })
-            .collect();
-        Ok(Rows { columns, values, bytes_processed: 0 })
+        Ok(Rows { columns: columns_of(translated.columns), values, bytes_processed: 0 })
     }
 
     fn tables(&self, dataset: &str, stop: impl FnMut() -> bool + Send + 'static) -> Result<Vec<Table>, Error> {
@@ -169,6 +199,10 @@ impl Inner {
         };
         read().map_err(|error| Error::Unavailable(format!("tables failed: {dataset}.__TABLES__: {error}")))
     }
+}
+
+fn columns_of(columns: Vec<Column>) -> Vec<warehouse::Column> {
+    columns.into_iter().map(|column| warehouse::Column { name: column.name, kind: column.kind.name().to_owned() }).collect()
 }
 
 /// The engine's own word on what a statement may do: read tables of the datasets, and compute.

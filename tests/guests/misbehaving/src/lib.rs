@@ -67,6 +67,11 @@ impl Check for Misbehaving {
                 let row = Query::new(settings.sql).date("date", &request.data_date).row().await?;
                 Report { summary: format!("{row:?}"), ..pass }
             }
+            "add up" => {
+                let rows = Query::new(settings.sql).rows().await?;
+                let sum: f64 = rows.iter().filter_map(|row| row.number("n")).sum();
+                Report { summary: format!("{} rows, {sum} in all", rows.len()), ..pass }
+            }
             "call without end" => {
                 let mut last = None;
                 for _ in 0..10_000 {

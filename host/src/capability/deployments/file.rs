@@ -1,38 +1,10 @@
-//! `deployments`: what is deployed, from a JSON file.
+//! What is deployed, from a JSON file.
 
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use wasmtime::component::{Accessor, HasSelf};
 
-use super::grant::Wish;
-use crate::{
-    contract::{
-        Error,
-        deployments::{Deployment, Host, HostWithStore},
-    },
-    sandbox::RunState,
-};
-
-impl Host for RunState {}
-
-impl HostWithStore<RunState> for HasSelf<RunState> {
-    async fn lookup(accessor: &Accessor<RunState, Self>, service: String) -> Result<Option<Deployment>, Error> {
-        let session = accessor.with(|mut access| access.get().session());
-        let answer = async {
-            session.allow("lookup", Wish::Service(&service))?;
-            let file = session.backends.deployments.clone();
-            let file = file.ok_or_else(|| {
-                Error::Unavailable(
-                    "lookup failed: host.toml has no [deployments]; add one with kind = \"file\"".to_owned(),
-                )
-            })?;
-            let wanted = service.clone();
-            session.blocking(move || file.lookup(&wanted)).await
-        };
-        session.call("deployments.lookup", service.clone(), answer).await
-    }
-}
+use crate::contract::{Error, deployments::Deployment};
 
 /// A JSON file with a list of deployments, written by whoever deploys:
 ///
@@ -65,7 +37,7 @@ impl File {
         Self { path }
     }
 
-    fn lookup(&self, service: &str) -> Result<Option<Deployment>, Error> {
+    pub(super) fn lookup(&self, service: &str) -> Result<Option<Deployment>, Error> {
         let unusable = |error: &dyn std::fmt::Display| {
             Error::Unavailable(format!("lookup failed: {}: {error}", self.path.display()))
         };

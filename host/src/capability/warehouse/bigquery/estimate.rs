@@ -1,0 +1,210 @@
+//! What a query would read and cost, before it does: a dry run, which is free. Its answer holds as long as the query and
+//! its tables stay the same.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use serde::Deserialize;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use tokio::time::Instant;
+
+use super::{
+    BigQuery, MINIMUM,
+    protocol::{Job, Question, count},
+    values,
+};
+use crate::{
+    capability::{
+        calls::Session,
+        grant::Wish,
+        warehouse::guard::{Select, TablePath},
+    },
+    contract::{Error, warehouse::Column},
+    google::{Fault, Request, encoded},
+};
+
+/// Estimates that are kept; beyond, all are made anew.
+const KEPT: usize = 10_000;
+/// For how long a table's version that was looked up is taken for the current one: about as long as a round.
+const FRESH: Duration = Duration::from_secs(10);
+/// BigQuery names no more of a query's tables:
+/// <https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#JobStatistics2>
+const NAMED_TABLES: usize = 50;
+
+/// What a query would read.
+#[derive(Debug)]
+pub(super) struct Estimate {
+    pub(super) bytes: u64,
+    pub(super) columns: Vec<Column>,
+    /// The datasets and tables that BigQuery says it reads; views are what they are made of.
+    tables: BTreeSet<(String, String)>,
+}
+
+/// What was estimated, and of which versions of which tables.
+#[derive(Debug, Default)]
+pub(super) struct Estimates {
+    queries: Mutex<HashMap<[u8; 32], Known>>,
+    versions: Mutex<HashMap<TablePath, (Instant, String)>>,
+}
+
+#[derive(Debug, Clone)]
+struct Known {
+    estimate: Arc<Estimate>,
+    versions: Vec<String>,
+}
+
+/// <https://cloud.google.com/bigquery/docs/reference/rest/v2/tables#Table>
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TableResource {
+    #[serde(rename = "type", default)]
+    kind: String,
+    #[serde(default)]
+    etag: String,
+    #[serde(default)]
+    last_modified_time: String,
+}
+
+impl Estimate {
+    /// The most that it bills.
+    pub(super) fn billed(&self) -> u64 {
+        self.billed_for(self.bytes)
+    }
+
+    /// What so many bytes bill: whole MiB, and the minimum for each table.
+    pub(super) fn billed_for(&self, bytes: u64) -> u64 {
+        match self.tables.len() as u64 {
+            // Nothing is read.
+            0 if bytes == 0 => 0,
+            tables => bytes.next_multiple_of(1 << 20).max(MINIMUM * tables.max(1)),
+        }
+    }
+}
+
+impl BigQuery {
+    /// Runs a query dry, unless that was done, and holds what it says against the run's grants and budgets.
+    pub(super) async fn estimate(
+        &self,
+        session: &Arc<Session>,
+        question: &Question,
+        select: &Select,
+    ) -> Result<Arc<Estimate>, Error> {
+        let estimate = self.known(session, question, select).await?;
+        for (dataset, _) in &estimate.tables {
+            session.allow("query", Wish::Dataset(dataset))?;
+        }
+        let most = session.budgets.query_bytes;
+        if estimate.bytes > most.0 as u64 {
+            let what = format!("it would read {} bytes, more than {most}", estimate.bytes);
+            return Err(session.exceeded("query", "query_bytes", &what));
+        }
+        Ok(estimate)
+    }
+
+    async fn known(&self, session: &Session, question: &Question, select: &Select) -> Result<Arc<Estimate>, Error> {
+        let deadline = session.deadline();
+        let key = Sha256::digest(format!("{}\0{}", question.sql, question.parameters)).into();
+        let kept = lock(&self.0.estimates.queries).get(&key).cloned();
+        if let Some(known) = kept
+            && self.versions(select, deadline).await.as_ref() == Some(&known.versions)
+        {
+            return Ok(known.estimate);
+        }
+        // The versions are asked for no later than the estimate: a table that changes meanwhile is found to have changed.
+        let (versions, made) = tokio::join!(self.versions(select, deadline), self.dry_run(session, question, select));
+        let estimate = Arc::new(made?);
+        if let Some(versions) = versions {
+            let mut queries = lock(&self.0.estimates.queries);
+            if queries.len() >= KEPT {
+                queries.clear();
+            }
+            queries.insert(key, Known { estimate: estimate.clone(), versions });
+        }
+        Ok(estimate)
+    }
+
+    async fn dry_run(&self, session: &Session, question: &Question, select: &Select) -> Result<Estimate, Error> {
+        let body = json!({
+            "jobReference": { "projectId": self.0.project, "location": self.0.location },
+            // What is in the cache has neither tables nor bytes.
+            "configuration": { "dryRun": true, "query": question.query(false) },
+        });
+        let request = Request::post(format!("{}/jobs", self.0.url), body);
+        let answer = self.call(request, session.deadline()).await.and_then(|body| {
+            let job: Job = serde_json::from_slice(&body).map_err(|error| Fault::garbled(&error))?;
+            job.failure().map_or(Ok(job), Err)
+        });
+        let statistics = answer.map_err(|fault| self.explained(session, fault))?.statistics;
+        let query = statistics.query;
+        let refused = |why: String| Err(Error::Invalid(format!("query refused: {why}")));
+        if query.statement_type != "SELECT" {
+            return refused(format!("BigQuery takes it for `{}`, and not for a SELECT", query.statement_type));
+        }
+        let mut tables = BTreeSet::new();
+        match query.referenced_tables {
+            // An emulator does not know; then what was read in the SQL decides alone.
+            None if self.0.emulated || select.tables.is_empty() => {}
+            None => return refused("BigQuery does not say which tables it reads".to_owned()),
+            Some(list) if list.len() >= NAMED_TABLES => {
+                return refused(format!("it reads {NAMED_TABLES} tables or more, of which BigQuery does not name all"));
+            }
+            Some(list) => {
+                for table in list {
+                    if table.project_id != self.0.project {
+                        let (project, dataset, table) = (table.project_id, table.dataset_id, table.table_id);
+                        return refused(format!("it reads {project}.{dataset}.{table}, of another project"));
+                    }
+                    tables.insert((table.dataset_id, table.table_id));
+                }
+            }
+        }
+        Ok(Estimate {
+            bytes: count(query.total_bytes_processed.or(statistics.total_bytes_processed).as_ref()),
+            columns: query.schema.fields.iter().map(values::column).collect(),
+            tables,
+        })
+    }
+
+    /// The versions of a query's tables; none when one cannot be told, or is a view, which others can change.
+    async fn versions(&self, select: &Select, deadline: Instant) -> Option<Vec<String>> {
+        let versions = join_all(select.tables.iter().map(|table| self.version(table, deadline))).await;
+        versions.into_iter().collect()
+    }
+
+    async fn version(&self, table: &TablePath, deadline: Instant) -> Option<String> {
+        let kept = lock(&self.0.estimates.versions).get(table).cloned();
+        if let Some((at, version)) = kept
+            && at.elapsed() < FRESH
+        {
+            return Some(version);
+        }
+        let asked = Instant::now();
+        let url = format!(
+            "{}/datasets/{}/tables/{}?fields=type,etag,lastModifiedTime",
+            self.0.url,
+            encoded(&table.dataset),
+            encoded(&table.table)
+        );
+        let body = self.0.google.once(&Request::get(url), deadline).await.ok()?;
+        let found: TableResource = serde_json::from_slice(&body).ok()?;
+        if found.kind != "TABLE" || found.last_modified_time.is_empty() {
+            return None;
+        }
+        let version = format!("{} {}", found.last_modified_time, found.etag);
+        let mut versions = lock(&self.0.estimates.versions);
+        if versions.len() >= KEPT {
+            versions.clear();
+        }
+        versions.insert(table.clone(), (asked, version.clone()));
+        Some(version)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

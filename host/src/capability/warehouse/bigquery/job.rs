@@ -1,0 +1,336 @@
+//! A query as a job: its id is made here, so that a request that is sent again never pays twice; a job whose run is over
+//! is cancelled.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use ring::rand::{SecureRandom, SystemRandom};
+use serde_json::json;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{
+    BigQuery,
+    protocol::{Field, Job, Question, Results, count},
+    values,
+};
+use crate::{
+    capability::calls::Session,
+    contract::{
+        Error, Value,
+        warehouse::Rows,
+    },
+    google::{Fault, Google, Kind, Request, encoded},
+    hex::hex,
+};
+
+/// How long one request waits for a job to end, at the server.
+const POLL: Duration = Duration::from_secs(10);
+/// Rows of one page; BigQuery ends a page at 20 MB in any case.
+const PAGE: u32 = 50_000;
+/// The first wait before a job is asked about or begun again.
+const WAIT: Duration = Duration::from_millis(500);
+/// What lies at least between two questions whether a job has ended, when the server does not wait itself.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
+/// How long a cancellation may take, also when the host ends.
+const CANCEL: Duration = Duration::from_secs(5);
+
+/// What a job answered.
+pub(super) struct Answer {
+    pub(super) rows: Rows,
+    /// Whether it came from BigQuery's cache, at no cost.
+    pub(super) cached: bool,
+}
+
+/// Why a job gave no answer.
+enum Ended {
+    /// The job itself failed; another one may not.
+    Failed(Fault),
+    /// It cannot be asked any more.
+    Fault(Fault),
+    /// Its answer cannot be used.
+    Unusable(Error),
+}
+
+impl From<Fault> for Ended {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl BigQuery {
+    /// Runs a query. A job that fails for a reason that passes is followed by another one.
+    pub(super) async fn run(&self, session: &Arc<Session>, question: &Question, cache: bool) -> Result<Answer, Error> {
+        let deadline = session.deadline();
+        let mut wait = WAIT;
+        loop {
+            let fault = match self.job(session, question, cache, deadline).await {
+                Ok(answer) => return Ok(answer),
+                Err(Ended::Unusable(error)) => return Err(error),
+                Err(Ended::Fault(fault)) => return Err(self.explained(session, fault)),
+                Err(Ended::Failed(fault)) => fault,
+            };
+            let pause = wait.mul_f64(fastrand::f64());
+            if fault.kind != Kind::Busy || Instant::now() + pause >= deadline {
+                return Err(self.explained(session, fault));
+            }
+            sleep(pause).await;
+            wait *= 2;
+        }
+    }
+
+    async fn job(
+        &self,
+        session: &Arc<Session>,
+        question: &Question,
+        cache: bool,
+        deadline: Instant,
+    ) -> Result<Answer, Ended> {
+        let inner = &self.0;
+        let caller = &session.caller;
+        let id = id(&caller.check)?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        let mut query = question.query(cache);
+        query["maximumBytesBilled"] = session.budgets.query_bytes.0.to_string().into();
+        let body = json!({
+            "jobReference": { "projectId": inner.project, "jobId": id, "location": inner.location },
+            "configuration": {
+                "labels": {
+                    "check": label(&caller.check),
+                    "plugin": label(&caller.plugin),
+                    "run": label(&caller.run()),
+                },
+                "jobTimeoutMs": left.as_millis().to_string(),
+                "query": query,
+            },
+        });
+        let location = encoded(&inner.location);
+        let job = format!("{}/jobs/{id}", inner.url);
+        let running = inner.jobs.begin(&inner.google, format!("{job}/cancel?location={location}"));
+        match self.call(Request::post(format!("{}/jobs", inner.url), body), deadline).await {
+            Ok(answer) => {
+                let begun: Job = serde_json::from_slice(&answer).map_err(|error| Fault::garbled(&error))?;
+                if let Some(fault) = begun.failure() {
+                    running.ended();
+                    return Err(Ended::Failed(fault));
+                }
+            }
+            // An answer was lost, and the job is there.
+            Err(fault) if fault.kind == Kind::Duplicate => {}
+            // What is refused is no job.
+            Err(fault) if !fault.kind.passes() => {
+                running.ended();
+                return Err(Ended::Failed(fault));
+            }
+            Err(fault) => return Err(fault.into()),
+        }
+        let answer = self.results(session, &id, &job, deadline).await;
+        if !matches!(answer, Err(Ended::Fault(_))) {
+            running.ended();
+        }
+        answer
+    }
+
+    /// All pages of a job's answer.
+    async fn results(
+        &self,
+        session: &Arc<Session>,
+        id: &str,
+        job: &str,
+        deadline: Instant,
+    ) -> Result<Answer, Ended> {
+        let inner = &self.0;
+        let rows = session.budgets.rows.0.saturating_add(1).min(PAGE);
+        let location = encoded(&inner.location);
+        let first = format!(
+            "{}/queries/{id}?location={location}&maxResults={rows}&formatOptions.useInt64Timestamp=true",
+            inner.url
+        );
+        let mut taken = Taken::default();
+        let mut wait = WAIT;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now()).min(POLL);
+            let page = match &taken.next {
+                Some(token) => format!("{first}&pageToken={}", encoded(token)),
+                None => format!("{first}&timeoutMs={}", left.as_millis()),
+            };
+            let asked = Instant::now();
+            let read = match inner.google.once(&Request::get(page), deadline).await {
+                Ok(body) => {
+                    let (run, had) = (session.clone(), taken);
+                    session.blocking(move || Ok(had.page(&body, &run))).await.map_err(Ended::Unusable)?
+                }
+                Err(fault) => Err((taken, fault.into())),
+            };
+            let (had, fault) = match read {
+                Ok(had) if had.complete => return Ok(had.answer()),
+                // It still runs, or has further pages.
+                Ok(had) => {
+                    if had.next.is_none() && asked.elapsed() < ASK_AGAIN {
+                        sleep(ASK_AGAIN).await;
+                    }
+                    taken = had;
+                    continue;
+                }
+                Err((had, Ended::Fault(fault))) if fault.kind.passes() => (had, fault),
+                Err((_, ended)) => return Err(ended),
+            };
+            taken = had;
+            // A job that failed is answered like a server that is busy; only the job itself tells which.
+            let job = self.call(Request::get(format!("{job}?location={location}&fields=status")), deadline).await?;
+            let job: Job = serde_json::from_slice(&job).map_err(|error| Fault::garbled(&error))?;
+            if let Some(failure) = job.failure() {
+                return Err(Ended::Failed(failure));
+            }
+            let pause = fault.retry_after.unwrap_or_else(|| wait.mul_f64(fastrand::f64()));
+            if Instant::now() + pause >= deadline {
+                return Err(fault.into());
+            }
+            sleep(pause).await;
+            wait *= 2;
+        }
+    }
+}
+
+/// What was read of an answer.
+#[derive(Default)]
+struct Taken {
+    fields: Vec<Field>,
+    values: Vec<Vec<Value>>,
+    size: usize,
+    bytes_processed: u64,
+    cached: bool,
+    next: Option<String>,
+    complete: bool,
+}
+
+impl Taken {
+    /// Takes in a page; gives back what there was when it cannot be read.
+    fn page(mut self, body: &[u8], session: &Session) -> Result<Self, (Self, Ended)> {
+        let results: Results<'_> = match serde_json::from_slice(body) {
+            Ok(results) => results,
+            Err(error) => return Err((self, Fault::garbled(&error).into())),
+        };
+        if !results.job_complete {
+            return Ok(self);
+        }
+        if self.next.is_none() {
+            self.fields = results.schema.fields;
+            self.bytes_processed = count(results.total_bytes_processed.as_ref());
+            self.cached = results.cache_hit;
+        }
+        match self.add(&results.rows, count(results.total_rows.as_ref()), session) {
+            Ok(()) => {
+                self.complete = results.page_token.is_none();
+                self.next = results.page_token;
+                Ok(self)
+            }
+            Err(error) => Err((self, Ended::Unusable(error))),
+        }
+    }
+
+    fn add(&mut self, rows: &[super::protocol::Row<'_>], total: u64, session: &Session) -> Result<(), Error> {
+        let total = usize::try_from(total).unwrap_or(usize::MAX).max(self.values.len() + rows.len());
+        session.within("query", total, self.size)?;
+        for row in rows {
+            if row.f.len() != self.fields.len() {
+                let (has, wants) = (row.f.len(), self.fields.len());
+                return Err(Error::Unavailable(format!(
+                    "query failed: BigQuery: a row of {has} values, where there are {wants} columns"
+                )));
+            }
+            let mut list = Vec::with_capacity(row.f.len());
+            for (field, cell) in self.fields.iter().zip(&row.f) {
+                let value = values::value(field, &cell.v)?;
+                let text = match &value {
+                    Value::Text(text) | Value::Date(text) => text.len(),
+                    _ => 0,
+                };
+                self.size += size_of::<Value>() + text;
+                list.push(value);
+            }
+            session.within("query", total, self.size)?;
+            self.values.push(list);
+        }
+        Ok(())
+    }
+
+    fn answer(self) -> Answer {
+        let columns = self.fields.iter().map(values::column).collect();
+        let rows = Rows { columns, values: self.values, bytes_processed: self.bytes_processed };
+        Answer { rows, cached: self.cached }
+    }
+}
+
+/// The jobs that run, by the address that cancels each.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Jobs(Arc<Mutex<BTreeMap<String, Google>>>);
+
+impl Jobs {
+    fn begin(&self, google: &Google, cancel: String) -> Running {
+        self.change(|jobs| jobs.insert(cancel.clone(), google.clone()));
+        Running { jobs: self.clone(), cancel }
+    }
+
+    /// Cancels all.
+    pub(super) async fn close(&self) {
+        let jobs = self.change(|jobs| jobs.clone());
+        join_all(jobs.into_keys().map(|cancel| self.cancel(cancel))).await;
+    }
+
+    /// It is best effort: a job ends on its own by its `jobTimeoutMs`.
+    async fn cancel(&self, cancel: String) {
+        let Some(google) = self.change(|jobs| jobs.get(&cancel).cloned()) else { return };
+        let request = Request::post(cancel.clone(), json!({}));
+        let _ = timeout(CANCEL, google.call(request, Instant::now() + CANCEL)).await;
+        self.change(|jobs| jobs.remove(&cancel));
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut BTreeMap<String, Google>) -> T) -> T {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// A job that runs, and is cancelled when this is dropped before it ended.
+struct Running {
+    jobs: Jobs,
+    cancel: String,
+}
+
+impl Running {
+    fn ended(&self) {
+        self.jobs.change(|jobs| jobs.remove(&self.cancel));
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let (jobs, cancel) = (self.jobs.clone(), self.cancel.clone());
+        let runs = jobs.change(|running| running.contains_key(&cancel));
+        // Without a runtime the host is on its way out, and has cancelled it itself.
+        if let (true, Ok(runtime)) = (runs, tokio::runtime::Handle::try_current()) {
+            runtime.spawn(async move { jobs.cancel(cancel).await });
+        }
+    }
+}
+
+/// `host_phase2-raw_` and 128 bits: <https://cloud.google.com/bigquery/docs/reference/rest/v2/JobReference>
+fn id(check: &str) -> Result<String, Ended> {
+    let mut bytes = [0; 16];
+    let random = SystemRandom::new().fill(&mut bytes);
+    random.map_err(|_| Ended::Unusable(Error::Unavailable("query failed: the system has no random numbers".to_owned())))?;
+    Ok(format!("host_{}_{}", label(check), hex(&bytes)))
+}
+
+/// Lower-case letters, digits, - and _, at most 63: <https://cloud.google.com/bigquery/docs/labels-intro#requirements>
+pub(super) fn label(text: &str) -> String {
+    let fitting = |c: char| match c {
+        'a'..='z' | '0'..='9' | '-' | '_' => c,
+        'A'..='Z' => c.to_ascii_lowercase(),
+        _ => '-',
+    };
+    text.chars().map(fitting).take(63).collect()
+}

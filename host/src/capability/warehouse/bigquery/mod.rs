@@ -1,0 +1,183 @@
+//! The warehouse of production: BigQuery, over its REST API. A question is read and its datasets are allowed, then it is
+//! run dry, then its bytes are set aside in the day's budget, and only then is it a job that bills.
+
+mod estimate;
+mod job;
+mod protocol;
+mod values;
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::{
+    guard::{self, Select},
+    ledger::Ledger,
+};
+use crate::{
+    capability::{calls::Session, grant::Wish},
+    config::Endpoint,
+    contract::{
+        Error,
+        warehouse::{Column, Parameter, Rows, Table},
+    },
+    google::{Fault, Google, Kind},
+};
+use estimate::Estimates;
+use job::Jobs;
+use protocol::Question;
+
+/// The usual address of the API.
+const ENDPOINT: &str = "https://bigquery.googleapis.com";
+/// What BigQuery bills at least for each table of a query, in bytes; it bills whole MiB:
+/// <https://cloud.google.com/bigquery/pricing#on_demand_pricing>
+const MINIMUM: u64 = 10 << 20;
+
+/// The datasets of a project; clones share it.
+#[derive(Debug, Clone)]
+pub struct BigQuery(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    google: Google,
+    /// `https://bigquery.googleapis.com/bigquery/v2/projects/PROJECT`
+    url: String,
+    project: String,
+    location: String,
+    cache: bool,
+    /// An emulator does not say which tables a query reads.
+    emulated: bool,
+    estimates: Estimates,
+    jobs: Jobs,
+    ledger: Ledger,
+}
+
+/// Where BigQuery is, and what it may do.
+#[derive(Debug)]
+pub struct Place<'c> {
+    /// `warehouse.project`
+    pub project: &'c str,
+    /// `warehouse.location`
+    pub location: &'c str,
+    /// `warehouse.endpoint`
+    pub endpoint: &'c Endpoint,
+    /// `warehouse.cache`
+    pub cache: bool,
+    /// Whether it is asked without credentials.
+    pub emulated: bool,
+}
+
+impl BigQuery {
+    /// Nothing is asked before a check asks.
+    pub fn new(google: Google, place: &Place<'_>, ledger: Ledger) -> Self {
+        Self(Arc::new(Inner {
+            google,
+            url: format!("{}/bigquery/v2/projects/{}", place.endpoint.or(ENDPOINT), place.project),
+            project: place.project.to_owned(),
+            location: place.location.to_owned(),
+            cache: place.cache,
+            emulated: place.emulated,
+            estimates: Estimates::default(),
+            jobs: Jobs::default(),
+            ledger,
+        }))
+    }
+
+    /// Asks, if the run may, within its budgets and until it is over.
+    pub(super) async fn query(
+        &self,
+        session: &Arc<Session>,
+        sql: String,
+        parameters: Vec<Parameter>,
+    ) -> Result<Rows, Error> {
+        let select = self.read(session, &sql).await?;
+        let question = Question::new(sql, &parameters)?;
+        let estimate = self.estimate(session, &question, &select).await?;
+        let billed = estimate.billed();
+        let reserved = self.0.ledger.reserve(session, billed).await?;
+        let answer = self.run(session, &question, self.0.cache).await?;
+        reserved.settle(if answer.cached { 0 } else { estimate.billed_for(answer.rows.bytes_processed) }).await;
+        Ok(answer.rows)
+    }
+
+    /// What a query would answer, without asking it: the columns, after everything that could refuse it.
+    pub(super) async fn shape(
+        &self,
+        session: &Arc<Session>,
+        sql: String,
+        parameters: Vec<Parameter>,
+    ) -> Result<Vec<Column>, Error> {
+        let select = self.read(session, &sql).await?;
+        let question = Question::new(sql, &parameters)?;
+        Ok(self.estimate(session, &question, &select).await?.columns.clone())
+    }
+
+    /// The tables of a dataset, from `__TABLES__`: the metadata that says when each was written, at no cost.
+    pub(super) async fn tables(&self, session: &Arc<Session>, dataset: &str) -> Result<Vec<Table>, Error> {
+        if dataset.is_empty() || !dataset.chars().all(|c| c.is_alphanumeric() || c == '_') {
+            return Err(Error::Invalid(format!("`{dataset}` is no dataset: letters, digits and _ make its name")));
+        }
+        let sql = format!(
+            "SELECT table_id, row_count, size_bytes, last_modified_time FROM `{}`.`{dataset}`.__TABLES__ ORDER BY table_id",
+            self.0.project
+        );
+        let question = Question::new(sql, &[])?;
+        // What changed a moment ago is the very question.
+        let answer = self.run(session, &question, false).await?;
+        values::tables(answer.rows)
+    }
+
+    /// Cancels what still runs, when the host goes.
+    pub async fn close(&self) {
+        self.0.jobs.close().await;
+    }
+
+    /// Reads a question, on a thread of the run's, and allows its datasets.
+    async fn read(&self, session: &Arc<Session>, sql: &str) -> Result<Select, Error> {
+        let (inner, run, sql) = (self.0.clone(), session.clone(), sql.to_owned());
+        session
+            .blocking(move || {
+                let select = guard::read(&sql, Some(&inner.project))?;
+                for dataset in &select.datasets {
+                    run.allow("query", Wish::Dataset(dataset))?;
+                }
+                run.allow("query", Wish::Warehouse)?;
+                Ok(select)
+            })
+            .await
+    }
+
+    /// What a fault means to a run.
+    fn explained(&self, session: &Session, fault: Fault) -> Error {
+        let Fault { kind, message, .. } = fault;
+        let said = format!("query failed: BigQuery: {message}");
+        match kind {
+            Kind::Invalid => Error::Invalid(said),
+            Kind::NotFound => Error::NotFound(said),
+            Kind::Denied => Error::Denied(format!(
+                "{said}; the host's own credentials need roles/bigquery.jobUser on project {} and roles/bigquery.dataViewer on the dataset; they are {}",
+                self.0.project,
+                self.0.google.source()
+            )),
+            Kind::BytesBilled => {
+                let most = session.budgets.query_bytes;
+                session.exceeded("query", "query_bytes", &format!("it would bill more than {most} ({message})"))
+            }
+            Kind::TooLarge => Error::OverBudget(format!("{said}; select fewer columns or rows")),
+            Kind::Quota => Error::Unavailable(format!(
+                "{said}; a quota is used up: https://console.cloud.google.com/iam-admin/quotas?project={}",
+                self.0.project
+            )),
+            Kind::Stopped => Error::Unavailable(format!("{said}; someone stopped the job at BigQuery")),
+            Kind::TimedOut => Error::TimedOut(format!("{said}; it was asked for as long as the run has time")),
+            Kind::Busy | Kind::Unreachable | Kind::Page | Kind::Garbled => {
+                Error::Unavailable(format!("{said}; it was tried for as long as the run has time"))
+            }
+            Kind::Unauthenticated | Kind::Duplicate => Error::Unavailable(said),
+        }
+    }
+
+    async fn call(&self, request: crate::google::Request, deadline: Instant) -> Result<Vec<u8>, Fault> {
+        self.0.google.call(request, deadline).await
+    }
+}

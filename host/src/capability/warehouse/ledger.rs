@@ -1,0 +1,67 @@
+//! What each check's queries bill, day by day: set aside before a query runs, and put right when it has. It is in the
+//! record, so that a host that starts again does not start to count again.
+
+use jiff::{Timestamp, civil::Date};
+
+use crate::{
+    capability::calls::Session,
+    config::{Zone, raise},
+    contract::Error,
+    state::State,
+    text,
+};
+
+/// The bytes of all checks.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    state: State,
+    zone: Zone,
+}
+
+/// Bytes that were set aside. They stay so when nobody says what came of the query: it may have billed them.
+pub(super) struct Reserved<'l> {
+    ledger: &'l Ledger,
+    check: String,
+    day: Date,
+    bytes: u64,
+}
+
+impl Ledger {
+    /// Kept in a record; days are those of a time zone.
+    pub fn new(state: State, zone: Zone) -> Self {
+        Self { state, zone }
+    }
+
+    /// Sets bytes aside, if the day's budget has them.
+    pub(super) async fn reserve(&self, session: &Session, bytes: u64) -> Result<Reserved<'_>, Error> {
+        let check = &session.caller.check;
+        let most = session.budgets.bytes_per_day;
+        let day = Timestamp::now().to_zoned(self.zone.rules()).date();
+        let spent = self.state.spend(check, day, bytes, most.0 as u64).await;
+        let spent = spent.map_err(|error| {
+            Error::Unavailable(format!("query refused: what it bills cannot be written down: {error:#}"))
+        })?;
+        match spent {
+            None => Ok(Reserved { ledger: self, check: check.clone(), day, bytes }),
+            Some(spent) => {
+                let resets = day.tomorrow().and_then(|next| next.to_zoned(self.zone.rules()));
+                let resets = resets.map_or(String::new(), |at| format!("; it resets at {}", at.strftime("%Y-%m-%d %H:%M %Z")));
+                let (spent, bytes) = (text::bytes(spent), text::bytes(bytes));
+                Err(Error::OverBudget(format!(
+                    "query refused: {check} billed {spent} of its {most} for {day}, and this needs {bytes}{resets}; {}",
+                    raise(&session.caller.plugin, "bytes_per_day")
+                )))
+            }
+        }
+    }
+}
+
+impl Reserved<'_> {
+    /// Puts right what was set aside.
+    pub(super) async fn settle(self, bytes: u64) {
+        if let Err(error) = self.ledger.state.correct_spending(&self.check, self.day, self.bytes, bytes).await {
+            // More stands there than was billed, which errs on the safe side.
+            eprintln!("warning: what {} billed cannot be written down: {error:#}", self.check);
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! Why a request to Google came to nothing, and whether it is worth sending again.
+
+use std::{error::Error as _, time::Duration};
+
+use serde::Deserialize;
+
+/// What of an answer is quoted, in characters.
+const QUOTED: usize = 200;
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// What to make of it.
+    pub kind: Kind,
+    /// What went wrong, in Google's words where there are any.
+    pub message: String,
+    /// How long the server wants to be left alone.
+    pub retry_after: Option<Duration>,
+}
+
+/// What to make of a fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// There are no usable credentials, or they were rejected.
+    Unauthenticated,
+    /// The credentials may not do this.
+    Denied,
+    /// There is no such thing.
+    NotFound,
+    /// It is there already.
+    Duplicate,
+    /// The request makes no sense.
+    Invalid,
+    /// It would bill more than it may.
+    BytesBilled,
+    /// The answer is too large to be handed over.
+    TooLarge,
+    /// A quota is used up, for longer than a run lasts.
+    Quota,
+    /// Someone stopped it.
+    Stopped,
+    /// It took too long.
+    TimedOut,
+    /// The server is busy or broken for the moment.
+    Busy,
+    /// The server was not reached, or the answer broke off.
+    Unreachable,
+    /// The answer is not the server's: a page of a proxy or a login.
+    Page,
+    /// The answer cannot be read.
+    Garbled,
+}
+
+impl Kind {
+    /// Whether the same request may be answered a moment later.
+    pub fn passes(self) -> bool {
+        matches!(self, Self::TimedOut | Self::Busy | Self::Unreachable | Self::Page | Self::Garbled)
+    }
+
+    /// By the reason that BigQuery gives: <https://cloud.google.com/bigquery/docs/error-messages>
+    pub fn of_reason(reason: &str) -> Option<Self> {
+        Some(match reason {
+            "accessDenied" | "billingNotEnabled" | "blocked" | "policyViolation" => Self::Denied,
+            "notFound" => Self::NotFound,
+            "duplicate" => Self::Duplicate,
+            "invalid" | "invalidQuery" | "invalidUser" | "notImplemented" | "resourcesExceeded"
+            | "attributeError" => Self::Invalid,
+            "bytesBilledLimitExceeded" => Self::BytesBilled,
+            "responseTooLarge" => Self::TooLarge,
+            "quotaExceeded" | "billingTierLimitExceeded" => Self::Quota,
+            "stopped" => Self::Stopped,
+            "timeout" => Self::TimedOut,
+            "rateLimitExceeded" | "backendError" | "internalError" | "jobBackendError" | "jobInternalError"
+            | "jobRateLimitExceeded" | "resourceInUse" | "tableUnavailable" => Self::Busy,
+            "authError" => Self::Unauthenticated,
+            _ => return None,
+        })
+    }
+
+    /// By the code that Google's newer APIs give: <https://cloud.google.com/apis/design/errors#handling_errors>
+    fn of_code(code: &str) -> Option<Self> {
+        Some(match code {
+            "UNAUTHENTICATED" => Self::Unauthenticated,
+            "PERMISSION_DENIED" => Self::Denied,
+            "NOT_FOUND" => Self::NotFound,
+            "ALREADY_EXISTS" => Self::Duplicate,
+            "INVALID_ARGUMENT" | "FAILED_PRECONDITION" | "OUT_OF_RANGE" | "UNIMPLEMENTED" => Self::Invalid,
+            "DEADLINE_EXCEEDED" => Self::TimedOut,
+            "CANCELLED" => Self::Stopped,
+            "RESOURCE_EXHAUSTED" | "UNAVAILABLE" | "INTERNAL" | "ABORTED" | "UNKNOWN" => Self::Busy,
+            _ => return None,
+        })
+    }
+
+    fn of_status(status: u16) -> Self {
+        match status {
+            401 => Self::Unauthenticated,
+            403 => Self::Denied,
+            404 => Self::NotFound,
+            408 | 504 => Self::TimedOut,
+            409 => Self::Duplicate,
+            429 | 500.. => Self::Busy,
+            _ => Self::Invalid,
+        }
+    }
+}
+
+/// As all of Google's APIs say it.
+#[derive(Deserialize)]
+struct Answer {
+    error: Said,
+}
+
+#[derive(Deserialize)]
+struct Said {
+    #[serde(default)]
+    message: String,
+    #[serde(default)]
+    status: String,
+    #[serde(default)]
+    errors: Vec<Reason>,
+}
+
+#[derive(Deserialize)]
+struct Reason {
+    #[serde(default)]
+    reason: String,
+}
+
+impl Fault {
+    /// In our words.
+    pub fn new(kind: Kind, message: &str) -> Self {
+        Self { kind, message: message.to_owned(), retry_after: None }
+    }
+
+    /// From an answer that is none.
+    pub(super) fn answered(status: u16, body: &[u8], retry_after: Option<Duration>) -> Self {
+        let Ok(Answer { error }) = serde_json::from_slice(body) else {
+            return match is_page(body) {
+                true => Self { retry_after, ..Self::page(status, body) },
+                false => Self {
+                    kind: Kind::of_status(status),
+                    message: format!("answered {status}: {}", quoted(body)),
+                    retry_after,
+                },
+            };
+        };
+        let reason = error.errors.first().map(|error| error.reason.as_str()).unwrap_or_default();
+        let kind = Kind::of_reason(reason).or_else(|| Kind::of_code(&error.status));
+        let named = [reason, &error.status].into_iter().find(|name| !name.is_empty()).unwrap_or("no reason");
+        Self {
+            // Whatever the words: without authentication there is no other matter.
+            kind: if status == 401 { Kind::Unauthenticated } else { kind.unwrap_or_else(|| Kind::of_status(status)) },
+            message: format!("{} ({status} {named})", error.message.trim_end_matches('.')),
+            retry_after,
+        }
+    }
+
+    /// From a page where JSON was expected.
+    pub(super) fn page(status: u16, body: &[u8]) -> Self {
+        let text = quoted(body);
+        Self::new(Kind::Page, &format!("answered {status} with a page, as a proxy or a login does: {text}"))
+    }
+
+    /// From an answer that does not have the shape it should.
+    pub fn garbled(error: &serde_json::Error) -> Self {
+        Self::new(Kind::Garbled, &format!("the answer cannot be read: {error}"))
+    }
+
+    /// From a connection that failed: the innermost cause says most, and the address is no secret here, but may carry one.
+    pub(super) fn unreachable(error: reqwest::Error) -> Self {
+        let timed_out = error.is_timeout();
+        let error = error.without_url();
+        let mut said = error.to_string();
+        let mut cause = error.source();
+        while let Some(inner) = cause {
+            let text = inner.to_string();
+            if !said.contains(&text) {
+                said += &format!(": {text}");
+            }
+            cause = inner.source();
+        }
+        Self::new(if timed_out { Kind::TimedOut } else { Kind::Unreachable }, &format!("not reached: {said}"))
+    }
+}
+
+/// Whether a body is HTML.
+pub(super) fn is_page(body: &[u8]) -> bool {
+    body.trim_ascii_start().first() == Some(&b'<')
+}
+
+fn quoted(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body.get(..4 * QUOTED).unwrap_or(body)).into_owned();
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    words.chars().filter(|character| !character.is_control()).take(QUOTED).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_answer_means_one_thing() {
+        let bigquery = |reason: &str| format!(r#"{{"error":{{"code":1,"message":"M.","errors":[{{"reason":"{reason}"}}]}}}}"#);
+        let newer = |status: &str| format!(r#"{{"error":{{"code":1,"message":"M","status":"{status}"}}}}"#);
+        for (status, body, kind, message) in [
+            (403, bigquery("accessDenied"), Kind::Denied, "M (403 accessDenied)"),
+            (404, bigquery("notFound"), Kind::NotFound, "M (404 notFound)"),
+            (400, bigquery("invalidQuery"), Kind::Invalid, "M (400 invalidQuery)"),
+            (403, bigquery("quotaExceeded"), Kind::Quota, "M (403 quotaExceeded)"),
+            (403, bigquery("rateLimitExceeded"), Kind::Busy, "M (403 rateLimitExceeded)"),
+            (503, bigquery("backendError"), Kind::Busy, "M (503 backendError)"),
+            (500, bigquery("internalError"), Kind::Busy, "M (500 internalError)"),
+            (400, bigquery("bytesBilledLimitExceeded"), Kind::BytesBilled, "M (400 bytesBilledLimitExceeded)"),
+            (403, bigquery("responseTooLarge"), Kind::TooLarge, "M (403 responseTooLarge)"),
+            (200, bigquery("stopped"), Kind::Stopped, "M (200 stopped)"),
+            (401, bigquery("authError"), Kind::Unauthenticated, "M (401 authError)"),
+            (401, bigquery("accessDenied"), Kind::Unauthenticated, "M (401 accessDenied)"),
+            (418, bigquery("unheardOf"), Kind::Invalid, "M (418 unheardOf)"),
+            (403, newer("PERMISSION_DENIED"), Kind::Denied, "M (403 PERMISSION_DENIED)"),
+            (429, newer("RESOURCE_EXHAUSTED"), Kind::Busy, "M (429 RESOURCE_EXHAUSTED)"),
+            (504, newer("DEADLINE_EXCEEDED"), Kind::TimedOut, "M (504 DEADLINE_EXCEEDED)"),
+            (502, "<html>Bad\n gateway".to_owned(), Kind::Page, "answered 502 with a page, as a proxy or a login does: <html>Bad gateway"),
+            (503, "busy\u{1b}[31m".to_owned(), Kind::Busy, "answered 503: busy[31m"),
+            (400, String::new(), Kind::Invalid, "answered 400: "),
+        ] {
+            let fault = Fault::answered(status, body.as_bytes(), None);
+            assert_eq!((fault.kind, fault.message.as_str()), (kind, message), "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn only_what_passes_is_tried_again() {
+        for kind in [Kind::TimedOut, Kind::Busy, Kind::Unreachable, Kind::Page, Kind::Garbled] {
+            assert!(kind.passes(), "{kind:?}");
+        }
+        for kind in [Kind::Denied, Kind::NotFound, Kind::Invalid, Kind::Quota, Kind::BytesBilled, Kind::Stopped] {
+            assert!(!kind.passes(), "{kind:?}");
+        }
+    }
+}

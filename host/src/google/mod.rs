@@ -1,0 +1,172 @@
+//! Google's APIs over HTTP: one client with the host's credentials, and requests that are tried again within a time.
+//!
+//! The methods are few and plain, so they are called directly. `gcp-bigquery-client` 0.28 would take two minutes of every
+//! fresh build for a second HTTP stack (reqwest 0.12, tonic, prost), and neither gives jobs an id of the caller's nor
+//! reads its own answers in bounded memory. Credentials are Google's own crate, on the HTTP client that is here anyway.
+
+mod credentials;
+mod fault;
+mod secrets;
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use reqwest::{
+    Method,
+    header::{CONTENT_TYPE, RETRY_AFTER},
+};
+use serde_json::Value;
+use tokio::time::{Instant, sleep, timeout};
+
+pub use fault::{Fault, Kind};
+pub use secrets::Secrets;
+
+use crate::config::Config;
+use credentials::Credentials;
+
+/// The first wait before a request is sent again; each further one may be twice as long.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+/// The longest wait that is chosen here; a server may ask for more.
+const LONGEST_WAIT: Duration = Duration::from_secs(8);
+/// How long one attempt may take.
+const ATTEMPT: Duration = Duration::from_secs(30);
+/// The most that is read of one answer. BigQuery's pages are at most 20 MB:
+/// <https://cloud.google.com/bigquery/docs/paging-results>
+const ANSWER: usize = 64 << 20;
+
+/// A way to Google's APIs; clones share it.
+#[derive(Debug, Clone)]
+pub struct Google(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    credentials: Credentials,
+    /// Made when it is first needed: it reads the system's certificates.
+    client: OnceLock<reqwest::Client>,
+}
+
+/// One request, which may be sent several times.
+#[derive(Debug)]
+pub struct Request {
+    method: Method,
+    url: String,
+    body: Option<Value>,
+}
+
+impl Request {
+    /// Asks.
+    pub fn get(url: String) -> Self {
+        Self { method: Method::GET, url, body: None }
+    }
+
+    /// Sends. It must be the same to do it twice.
+    pub fn post(url: String, body: Value) -> Self {
+        Self { method: Method::POST, url, body: Some(body) }
+    }
+}
+
+impl Google {
+    /// With the credentials of host.toml; they are looked for when they are first needed.
+    pub fn new(config: &Config) -> Self {
+        Self(Arc::new(Inner { credentials: Credentials::new(config), client: OnceLock::new() }))
+    }
+
+    /// Sends a request until it is answered or the time is over; what passes is tried again. Gives the answer's body.
+    pub async fn call(&self, request: Request, deadline: Instant) -> Result<Vec<u8>, Fault> {
+        let mut longest = FIRST_WAIT;
+        loop {
+            let fault = match self.once(&request, deadline).await {
+                Ok(body) => return Ok(body),
+                Err(fault) => fault,
+            };
+            // Full jitter, so that those who failed together do not come back together.
+            let wait = fault.retry_after.unwrap_or_else(|| longest.mul_f64(fastrand::f64()));
+            if !fault.kind.passes() || Instant::now() + wait >= deadline {
+                return Err(fault);
+            }
+            sleep(wait).await;
+            longest = (longest * 2).min(LONGEST_WAIT);
+        }
+    }
+
+    /// Sends a request once; or twice, when its token was rejected, since that may have been revoked or a clock been set.
+    pub async fn once(&self, request: &Request, deadline: Instant) -> Result<Vec<u8>, Fault> {
+        let attempt = async || {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let attempt = timeout(left.min(ATTEMPT), self.attempt(request)).await;
+            attempt.unwrap_or_else(|_| Err(Fault::new(Kind::TimedOut, "no answer in time")))
+        };
+        match attempt().await {
+            Err(fault) if fault.kind == Kind::Unauthenticated => {
+                self.0.credentials.renew();
+                attempt().await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn attempt(&self, request: &Request) -> Result<Vec<u8>, Fault> {
+        let client = self.client()?;
+        let mut sent = client.request(request.method.clone(), &request.url);
+        if let Some(token) = self.0.credentials.token().await? {
+            sent = sent.bearer_auth(token);
+        }
+        if let Some(body) = &request.body {
+            sent = sent.header(CONTENT_TYPE, "application/json").body(body.to_string());
+        }
+        let mut answer = sent.send().await.map_err(Fault::unreachable)?;
+        let status = answer.status().as_u16();
+        let wait = answer.headers().get(RETRY_AFTER).and_then(|wait| wait.to_str().ok()?.trim().parse().ok());
+        let mut body = Vec::new();
+        while let Some(piece) = answer.chunk().await.map_err(Fault::unreachable)? {
+            if body.len() + piece.len() > ANSWER {
+                return Err(Fault::new(Kind::TooLarge, &format!("an answer of more than {} MiB", ANSWER >> 20)));
+            }
+            body.extend_from_slice(&piece);
+        }
+        match status {
+            200..=299 if fault::is_page(&body) => Err(Fault::page(status, &body)),
+            200..=299 => Ok(body),
+            _ => {
+                let mut fault = Fault::answered(status, &body, wait.map(Duration::from_secs));
+                if fault.kind == Kind::Unauthenticated {
+                    fault.message = format!("{} (credentials: {})", fault.message, self.0.credentials.source());
+                }
+                Err(fault)
+            }
+        }
+    }
+
+    fn client(&self) -> Result<&reqwest::Client, Fault> {
+        if let Some(client) = self.0.client.get() {
+            return Ok(client);
+        }
+        // Fails only when another part of the process chose already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder()
+            .connect_timeout(Duration::from_secs(10))
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(Fault::unreachable)?;
+        Ok(self.0.client.get_or_init(|| client))
+    }
+
+    /// Where the credentials come from, in words.
+    pub fn source(&self) -> String {
+        self.0.credentials.source()
+    }
+}
+
+/// A part of a URL's path, or a value of its query.
+pub fn encoded(part: &str) -> String {
+    let mut text = String::new();
+    for byte in part.bytes() {
+        match byte {
+            b'-' | b'_' | b'.' | b'~' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => text.push(byte.into()),
+            _ => text += &format!("%{byte:02X}"),
+        }
+    }
+    text
+}

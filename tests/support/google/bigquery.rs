@@ -1,0 +1,302 @@
+//! A stand-in for BigQuery, for what an emulator cannot do: faults, the bytes and tables of a dry run, cancellation,
+//! `__TABLES__`. Methods: jobs.insert, jobs.get, jobs.getQueryResults, jobs.cancel, tables.get, as in
+//! <https://cloud.google.com/bigquery/docs/reference/rest/v2>; errors as in
+//! <https://cloud.google.com/bigquery/docs/error-messages>.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use super::super::http::{Address, Reply, Request, serve};
+
+/// What is asked of it, by method.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    DryRun,
+    Insert,
+    Get,
+    Results,
+    Cancel,
+    Table,
+}
+
+/// One request.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    pub method: Method,
+    pub request: Request,
+}
+
+/// The stand-in.
+#[derive(Clone)]
+pub struct BigQueryDouble {
+    pub address: Address,
+    desk: Arc<Mutex<Desk>>,
+}
+
+struct Desk {
+    asked: Vec<Asked>,
+    /// For the next requests of a method, in this order.
+    faults: Vec<(Method, VecDeque<Reply>)>,
+    /// Jobs by their id: what was inserted.
+    jobs: BTreeMap<String, Value>,
+    /// Why jobs fail, in this order; then they succeed.
+    failures: VecDeque<Value>,
+    statement: String,
+    tables: Vec<(String, String)>,
+    bytes: u64,
+    fields: Value,
+    rows: Vec<Value>,
+    cached: bool,
+    version: u64,
+    kind: String,
+    /// Whether jobs never end.
+    endless: bool,
+    page: usize,
+}
+
+/// An error in BigQuery's words.
+pub fn error(code: u16, reason: &str, message: &str) -> Reply {
+    let error = json!({ "error": {
+        "code": code, "message": message, "errors": [{ "message": message, "domain": "global", "reason": reason }],
+    } });
+    Reply::Answer(code, error.to_string())
+}
+
+/// A row of values.
+pub fn row(values: &[Value]) -> Value {
+    json!({ "f": values.iter().map(|value| json!({ "v": value })).collect::<Vec<_>>() })
+}
+
+impl BigQueryDouble {
+    /// Answers the query of the Phase 2 canary as it should be.
+    pub fn start() -> Result<Self> {
+        let desk = Arc::new(Mutex::new(Desk {
+            asked: Vec::new(),
+            faults: Vec::new(),
+            jobs: BTreeMap::new(),
+            failures: VecDeque::new(),
+            statement: "SELECT".to_owned(),
+            tables: vec![("nba_raw".to_owned(), "nbac_player_boxscore".to_owned())],
+            bytes: 25 << 20,
+            fields: ["games", "player_records", "null_player_names", "null_team_abbrs"]
+                .map(|name| json!({ "name": name, "type": "INTEGER", "mode": "NULLABLE" }))
+                .to_vec()
+                .into(),
+            rows: vec![row(&["5", "120", "0", "0"].map(Value::from))],
+            cached: false,
+            version: 1,
+            kind: "TABLE".to_owned(),
+            endless: false,
+            page: usize::MAX,
+        }));
+        let shared = desk.clone();
+        let address = serve(move |request| lock(&shared).answer(request))?;
+        Ok(Self { address, desk })
+    }
+
+    /// What host.toml says to ask it.
+    pub fn warehouse(&self) -> String {
+        format!(
+            "[warehouse]\nkind = \"bigquery\"\nproject = \"nba-props-platform\"\nlocation = \"us-west2\"\nendpoint = \"{}\"\n",
+            self.address.url()
+        )
+    }
+
+    /// Answers the next requests of a method with these.
+    pub fn answer_next(&self, method: Method, replies: impl IntoIterator<Item = Reply>) {
+        lock(&self.desk).faults.push((method, replies.into_iter().collect()));
+    }
+
+    /// The next jobs fail for this reason.
+    pub fn fail_jobs(&self, failures: &[(&str, &str)]) {
+        let failures = failures.iter().map(|(reason, message)| json!({ "reason": reason, "message": message }));
+        lock(&self.desk).failures.extend(failures);
+    }
+
+    /// What the dry run says is read, and how many bytes.
+    pub fn reads(&self, tables: &[(&str, &str)], bytes: u64) {
+        let mut desk = lock(&self.desk);
+        desk.tables = tables.iter().map(|(dataset, table)| ((*dataset).to_owned(), (*table).to_owned())).collect();
+        desk.bytes = bytes;
+    }
+
+    /// What the dry run takes the statement for.
+    pub fn is_a(&self, statement: &str) {
+        lock(&self.desk).statement = statement.to_owned();
+    }
+
+    /// What jobs answer: name and type of each column, the rows, and how many of them a page has.
+    pub fn holds(&self, fields: &[(&str, &str)], rows: Vec<Value>, page: usize) {
+        let mut desk = lock(&self.desk);
+        desk.fields = fields.iter().map(|(name, kind)| json!({ "name": name, "type": kind })).collect();
+        (desk.rows, desk.page) = (rows, page);
+    }
+
+    /// Answers come from the cache.
+    pub fn cached(&self) {
+        lock(&self.desk).cached = true;
+    }
+
+    /// Someone writes to the tables, or they are of another type.
+    pub fn change_tables(&self, kind: &str) {
+        let mut desk = lock(&self.desk);
+        desk.version += 1;
+        desk.kind = kind.to_owned();
+    }
+
+    /// Jobs run without end.
+    pub fn endless(&self) {
+        lock(&self.desk).endless = true;
+    }
+
+    /// What was asked of a method.
+    pub fn asked(&self, method: Method) -> Vec<Request> {
+        let desk = lock(&self.desk);
+        desk.asked.iter().filter(|asked| asked.method == method).map(|asked| asked.request.clone()).collect()
+    }
+
+    /// How many jobs there are.
+    pub fn jobs(&self) -> usize {
+        lock(&self.desk).jobs.len()
+    }
+}
+
+impl Desk {
+    fn answer(&mut self, request: &Request) -> Reply {
+        let parts: Vec<&str> = request.path.trim_start_matches("/bigquery/v2/projects/").split('/').collect();
+        let body = request.json();
+        let method = match (request.method.as_str(), parts.as_slice()) {
+            ("POST", [_, "jobs"]) if body["configuration"]["dryRun"] == true => Method::DryRun,
+            ("POST", [_, "jobs"]) => Method::Insert,
+            ("GET", [_, "jobs", _]) => Method::Get,
+            ("GET", [_, "queries", _]) => Method::Results,
+            ("POST", [_, "jobs", _, "cancel"]) => Method::Cancel,
+            ("GET", [_, "datasets", _, "tables", _]) => Method::Table,
+            _ => return error(404, "notFound", &format!("no method {} {}", request.method, request.path)),
+        };
+        self.asked.push(Asked { method, request: request.clone() });
+        let id = parts.get(2).copied().unwrap_or_default();
+        // A fault of the way back comes after the work is done.
+        let answer = match method {
+            Method::DryRun => self.dry_run(&body),
+            Method::Insert => self.insert(&body),
+            Method::Get => self.get(id),
+            Method::Results => self.results(id, &request.query),
+            Method::Cancel => Reply::ok(&json!({ "kind": "bigquery#jobCancelResponse" })),
+            Method::Table => Reply::ok(
+                &json!({ "type": self.kind, "etag": "e", "lastModifiedTime": (1_770_000_000_000 + self.version).to_string() }),
+            ),
+        };
+        let fault = self.faults.iter_mut().find(|(of, replies)| *of == method && !replies.is_empty());
+        fault.and_then(|(_, replies)| replies.pop_front()).unwrap_or(answer)
+    }
+
+    fn dry_run(&self, body: &Value) -> Reply {
+        let tables: Vec<Value> = self
+            .tables
+            .iter()
+            .map(|(dataset, table)| {
+                let (project, dataset) = dataset.split_once('.').unwrap_or(("nba-props-platform", dataset));
+                json!({ "projectId": project, "datasetId": dataset, "tableId": table })
+            })
+            .collect();
+        Reply::ok(&json!({
+            "configuration": body["configuration"],
+            "status": { "state": "DONE" },
+            "statistics": { "totalBytesProcessed": self.bytes.to_string(), "query": {
+                "totalBytesProcessed": self.bytes.to_string(),
+                "statementType": self.statement,
+                "referencedTables": tables,
+                "schema": { "fields": self.fields },
+            } },
+        }))
+    }
+
+    fn insert(&mut self, body: &Value) -> Reply {
+        let id = body["jobReference"]["jobId"].as_str().unwrap_or_default().to_owned();
+        if self.jobs.contains_key(&id) {
+            return error(409, "duplicate", &format!("Already Exists: Job nba-props-platform:us-west2.{id}"));
+        }
+        let mut job = body.clone();
+        job["status"] = json!({ "state": "RUNNING" });
+        if let Some(failure) = self.failures.pop_front() {
+            job["failure"] = failure;
+        }
+        self.jobs.insert(id, job.clone());
+        Reply::ok(&job)
+    }
+
+    fn get(&self, id: &str) -> Reply {
+        let Some(job) = self.jobs.get(id) else { return error(404, "notFound", "Not found: Job") };
+        let status = match &job["failure"] {
+            Value::Null => json!({ "state": "DONE" }),
+            failure => json!({ "state": "DONE", "errorResult": failure, "errors": [failure] }),
+        };
+        Reply::ok(&json!({ "status": status }))
+    }
+
+    fn results(&self, id: &str, query: &str) -> Reply {
+        let Some(job) = self.jobs.get(id) else { return error(404, "notFound", "Not found: Job") };
+        if self.endless {
+            return Reply::ok(&json!({ "jobComplete": false }));
+        }
+        // The error of a job that failed comes with the status that its reason has.
+        if let Some(reason) = job["failure"]["reason"].as_str() {
+            let code = match reason {
+                "backendError" | "jobBackendError" => 503,
+                "internalError" | "jobInternalError" => 500,
+                "accessDenied" | "quotaExceeded" | "rateLimitExceeded" | "responseTooLarge" => 403,
+                "notFound" => 404,
+                _ => 400,
+            };
+            return error(code, reason, job["failure"]["message"].as_str().unwrap_or_default());
+        }
+        let value = |name: &str| query.split('&').find_map(|part| part.strip_prefix(&format!("{name}=")));
+        let most = value("maxResults").and_then(|most| most.parse().ok()).unwrap_or(usize::MAX).min(self.page);
+        let from: usize = value("pageToken").and_then(|token| token.parse().ok()).unwrap_or_default();
+        let to = from.saturating_add(most).min(self.rows.len());
+        let listed = job["configuration"]["query"]["query"].as_str().is_some_and(|sql| sql.contains("__TABLES__"));
+        let (fields, rows) = match listed {
+            true => (listing_fields(), listing()),
+            false => (self.fields.clone(), self.rows[from..to].to_vec()),
+        };
+        let mut page = json!({
+            "jobComplete": true,
+            "schema": { "fields": fields },
+            "totalRows": rows.len().max(if listed { 0 } else { self.rows.len() }).to_string(),
+            "totalBytesProcessed": self.bytes.to_string(),
+            "cacheHit": self.cached,
+            "rows": rows,
+        });
+        if !listed && to < self.rows.len() {
+            page["pageToken"] = to.to_string().into();
+        }
+        Reply::ok(&page)
+    }
+}
+
+/// `__TABLES__`, with one table that was written in the evening of the data date and eleven since.
+fn listing() -> Vec<Value> {
+    (0..12)
+        .map(|number| {
+            let written = 1_770_350_400_000_i64 + number * 60_000;
+            row(&[format!("table_{number:02}"), "10".to_owned(), "1000".to_owned(), written.to_string()].map(Value::from))
+        })
+        .collect()
+}
+
+fn listing_fields() -> Value {
+    [("table_id", "STRING"), ("row_count", "INTEGER"), ("size_bytes", "INTEGER"), ("last_modified_time", "INTEGER")]
+        .map(|(name, kind)| json!({ "name": name, "type": kind }))
+        .to_vec()
+        .into()
+}
+
+fn lock(desk: &Mutex<Desk>) -> MutexGuard<'_, Desk> {
+    desk.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,388 @@
+//! What an emulator of BigQuery cannot do: what is asked before a byte is billed, jobs that are named and cancelled, and
+//! every fault of BigQuery and of the network on the way to it.
+
+use std::time::Duration;
+
+use host_tests::HOST_TOML;
+use serde_json::{Value, json};
+
+use crate::support::{
+    AT,
+    command::{Ended, Sample, ended, shipped},
+    google::{
+        bigquery::{BigQueryDouble, Method, error, row},
+        identity::IdentityDouble,
+    },
+    http::Reply,
+};
+
+const TOKEN: &str = "ya29.s3cret";
+
+/// A sample that asks the stand-in, with credentials from a metadata server.
+struct Cloud {
+    sample: Sample,
+    bigquery: BigQueryDouble,
+    identity: IdentityDouble,
+}
+
+impl Cloud {
+    fn new() -> Self {
+        let cloud = Self {
+            sample: Sample::new(None).unwrap(),
+            bigquery: BigQueryDouble::start().unwrap(),
+            identity: IdentityDouble::start(3600).unwrap(),
+        };
+        cloud.configure("");
+        cloud
+    }
+
+    /// Writes host.toml, with something more.
+    fn configure(&self, more: &str) {
+        let from = HOST_TOML.find("[warehouse]").unwrap();
+        let to = HOST_TOML.find("# The code, to be held").unwrap();
+        let toml = format!("{}{}\n{}\n{more}", &HOST_TOML[..from], self.bigquery.warehouse(), &HOST_TOML[to..]);
+        self.sample.configure(&toml).unwrap();
+    }
+
+    /// Runs one check.
+    fn check(&self, name: &str) -> Ended {
+        let mut command = self.sample.command();
+        command.env("GCE_METADATA_HOST", self.identity.address.host());
+        command.args(["run", "--once", "--at", AT, "--output", "json", "--check", name]);
+        ended(command.args(shipped().unwrap())).unwrap()
+    }
+
+    /// Runs the Phase 2 canary, which must not be judged; gives why.
+    fn error(&self) -> String {
+        let ended = self.check("phase2-raw");
+        let run = ended.run("phase2-raw");
+        assert_eq!((ended.code, &run["status"], &run["verdict"]), (3, &json!("error"), &Value::Null), "{ended:?}");
+        run["error"].as_str().unwrap().to_owned()
+    }
+}
+
+#[test]
+fn a_query_is_run_dry_and_then_is_a_job_that_says_whose_it_is() {
+    let cloud = Cloud::new();
+    let ended = cloud.check("phase2-raw");
+    assert_eq!((ended.code, &ended.run("phase2-raw")["status"]), (0, &json!("pass")), "{ended:?}");
+    let call = &ended.run("phase2-raw")["calls"][0];
+    assert_eq!((&call["name"], &call["bytes"]), (&json!("warehouse.query"), &json!(25 << 20)));
+
+    let [dry] = cloud.bigquery.asked(Method::DryRun).try_into().unwrap();
+    assert_eq!(dry.json()["configuration"]["query"]["useQueryCache"], false, "the cache knows no bytes");
+    let [insert] = cloud.bigquery.asked(Method::Insert).try_into().unwrap();
+    assert_eq!(insert.header("authorization"), "Bearer token-1");
+    let job = insert.json();
+    let id = job["jobReference"]["jobId"].as_str().unwrap();
+    assert!(id.starts_with("host_phase2-raw_"), "{id}");
+    assert_eq!(job["jobReference"]["location"], "us-west2");
+    let configuration = &job["configuration"];
+    assert_eq!(
+        configuration["labels"],
+        json!({ "check": "phase2-raw", "plugin": "phase2-raw", "run": "2026-02-06t11-30-00z-1" })
+    );
+    let timeout: u64 = configuration["jobTimeoutMs"].as_str().unwrap().parse().unwrap();
+    assert!((25_000..=30_000).contains(&timeout), "{timeout}");
+    let query = &configuration["query"];
+    assert_eq!(query["maximumBytesBilled"], (10_u64 << 30).to_string());
+    assert_eq!((&query["useLegacySql"], &query["useQueryCache"]), (&json!(false), &json!(true)));
+    assert_eq!(
+        query["queryParameters"],
+        json!([{ "name": "date", "parameterType": { "type": "DATE" }, "parameterValue": { "value": "2026-02-05" } }])
+    );
+    let [results] = cloud.bigquery.asked(Method::Results).try_into().unwrap();
+    assert!(results.query.contains("location=us-west2") && results.query.contains("useInt64Timestamp=true"));
+    assert!(cloud.bigquery.asked(Method::Cancel).is_empty(), "what ended needs no cancelling");
+}
+
+/// `__TABLES__` is asked in the project, and not from a cache.
+#[test]
+fn a_dataset_is_listed_from_its_metadata() {
+    let cloud = Cloud::new();
+    let ended = cloud.check("phase1-scrapers");
+    assert_eq!(ended.run("phase1-scrapers")["status"], "pass", "{ended:?}");
+    let [insert] = cloud.bigquery.asked(Method::Insert).try_into().unwrap();
+    let query = &insert.json()["configuration"]["query"];
+    assert!(query["query"].as_str().unwrap().contains("FROM `nba-props-platform`.`nba_raw`.__TABLES__"));
+    assert_eq!(query["useQueryCache"], false);
+    assert!(cloud.bigquery.asked(Method::DryRun).is_empty(), "metadata costs nothing");
+}
+
+/// The twin of what is allowed: nothing of this becomes a job.
+#[test]
+fn what_the_dry_run_says_is_held_against_grants_and_budgets() {
+    for (name, change, expected) in [
+        (
+            "another statement",
+            (|double| double.is_a("DELETE")) as fn(&BigQueryDouble),
+            "BigQuery takes it for `DELETE`, and not for a SELECT",
+        ),
+        ("a script", |double| double.is_a("SCRIPT"), "takes it for `SCRIPT`"),
+        (
+            "a view into a dataset that is not granted",
+            |double| double.reads(&[("nba_raw", "v"), ("payroll", "salaries")], 1),
+            "dataset payroll is not granted; add \"payroll\" to grants.phase2-raw.warehouse",
+        ),
+        (
+            "a view into another project",
+            |double| double.reads(&[("elsewhere.nba_raw", "t")], 1),
+            "it reads elsewhere.nba_raw.t, of another project",
+        ),
+        (
+            "too many bytes",
+            |double| double.reads(&[("nba_raw", "nbac_player_boxscore")], 11 << 30),
+            "raise budgets.query_bytes, or grants.phase2-raw.budgets.query_bytes",
+        ),
+        ("more tables than are named", |double| double.reads(&[("nba_raw", "t"); 50], 1), "does not name all"),
+    ] {
+        let cloud = Cloud::new();
+        change(&cloud.bigquery);
+        let error = cloud.error();
+        assert!(error.contains(expected), "{name}: {error}");
+        assert_eq!(cloud.bigquery.jobs(), 0, "{name}");
+    }
+}
+
+/// Each fault on each way: what passes is tried again and does not show, what does not is an error that says what it means.
+#[test]
+fn every_fault_means_one_thing() {
+    let lasting = |reply: Reply| vec![reply; 1000];
+    let cases: Vec<(&str, Method, Vec<Reply>, &str)> = vec![
+        ("accessDenied", Method::DryRun, vec![error(403, "accessDenied", "Access Denied: Table t")], "need roles/bigquery.jobUser"),
+        ("notFound", Method::DryRun, vec![error(404, "notFound", "Not found: Table t")], "Not found: Table t (404 notFound)"),
+        ("invalidQuery", Method::DryRun, vec![error(400, "invalidQuery", "Unrecognized name: x at [1:8]")], "Unrecognized name: x at [1:8]"),
+        ("quotaExceeded", Method::Insert, vec![error(403, "quotaExceeded", "Quota exceeded")], "a quota is used up: https://console.cloud.google.com"),
+        ("bytesBilled", Method::Insert, vec![error(400, "bytesBilledLimitExceeded", "10 billed")], "raise budgets.query_bytes"),
+        ("responseTooLarge", Method::Results, vec![error(403, "responseTooLarge", "Too large")], "select fewer columns or rows"),
+        ("rate limit that passes", Method::Insert, vec![error(403, "rateLimitExceeded", "slow down")], ""),
+        ("backend that passes", Method::Insert, vec![error(503, "backendError", "later"); 2], ""),
+        ("internal that passes", Method::DryRun, vec![error(500, "internalError", "oops")], ""),
+        ("a reset", Method::Insert, vec![Reply::Reset], ""),
+        ("a cut-off answer", Method::Results, vec![Reply::CutOff("{\"jobComplete\": true, \"ro".to_owned())], ""),
+        ("half an answer that ends well", Method::Results, vec![Reply::Answer(200, "{\"jobComplete\": true, \"ro".to_owned())], ""),
+        ("a page of a proxy", Method::Results, vec![Reply::Answer(200, "<html>Log in</html>".to_owned())], ""),
+        ("a lasting page", Method::Insert, lasting(Reply::Answer(502, "<html>Bad gateway</html>".to_owned())), "with a page, as a proxy or a login does: <html>Bad gateway</html>"),
+        ("lasting rate limit", Method::DryRun, lasting(error(403, "rateLimitExceeded", "slow down")), "tried for as long as the run has time"),
+        ("lasting backend", Method::Results, lasting(error(503, "backendError", "later")), "later (503 backendError)"),
+        ("hanging", Method::DryRun, lasting(Reply::Hang), "no answer in time"),
+        ("lasting resets", Method::Insert, lasting(Reply::Reset), "not reached"),
+    ];
+    std::thread::scope(|scope| {
+        for (name, method, replies, expected) in cases {
+            scope.spawn(move || {
+                let cloud = Cloud::new();
+                cloud.configure("[grants.phase2-raw.budgets]\ntimeout = \"4s\"\n");
+                cloud.bigquery.answer_next(method, replies);
+                match expected {
+                    "" => {
+                        let ended = cloud.check("phase2-raw");
+                        assert_eq!((ended.code, &ended.run("phase2-raw")["status"]), (0, &json!("pass")), "{name}: {ended:?}");
+                        assert_eq!(cloud.bigquery.jobs(), 1, "{name}: paid once");
+                    }
+                    expected => {
+                        let error = cloud.error();
+                        assert!(error.contains(expected) && error.starts_with("query"), "{name}: {error}");
+                    }
+                }
+            });
+        }
+    });
+}
+
+/// A job that fails for a reason that passes is followed by another one; for any other reason it is not.
+#[test]
+fn a_failed_job_is_begun_again_only_when_that_helps() {
+    for (reason, message, jobs, expected) in [
+        ("backendError", "try again", 2, ""),
+        ("jobInternalError", "try again", 2, ""),
+        ("stopped", "Job execution was cancelled: User requested cancellation", 1, "someone stopped the job"),
+        ("stopped", "Job timed out after 2s", 1, "timed out"),
+        ("invalidQuery", "Division by zero", 1, "Division by zero (400 invalidQuery)"),
+        ("accessDenied", "no", 1, "credentials need"),
+    ] {
+        let cloud = Cloud::new();
+        cloud.bigquery.fail_jobs(&[(reason, message)]);
+        match expected {
+            "" => assert_eq!(cloud.check("phase2-raw").code, 0, "{reason}"),
+            expected => {
+                let error = cloud.error();
+                assert!(error.contains(expected), "{reason}: {error}");
+            }
+        }
+        assert_eq!(cloud.bigquery.jobs(), jobs, "{reason}");
+    }
+}
+
+#[test]
+fn a_job_is_cancelled_when_its_run_is_over() {
+    let cloud = Cloud::new();
+    cloud.configure("[grants.phase2-raw.budgets]\ntimeout = \"2s\"\n");
+    cloud.bigquery.endless();
+    let error = cloud.error();
+    assert!(error.contains("no answer in time"), "{error}");
+    let [cancelled] = cloud.bigquery.asked(Method::Cancel).try_into().unwrap();
+    let id = cloud.bigquery.asked(Method::Insert)[0].json()["jobReference"]["jobId"].as_str().unwrap().to_owned();
+    assert!(cancelled.path.ends_with(&format!("/jobs/{id}/cancel")), "{}", cancelled.path);
+    assert_eq!(cancelled.query, "location=us-west2");
+}
+
+/// Ctrl-C, and SIGTERM as Cloud Run sends it.
+#[test]
+fn jobs_are_cancelled_when_the_host_is_stopped() {
+    for signal in ["-INT", "-TERM"] {
+        let cloud = Cloud::new();
+        cloud.bigquery.endless();
+        let mut command = cloud.sample.command();
+        command.env("GCE_METADATA_HOST", cloud.identity.address.host());
+        command.args(["run", "--once", "--at", AT, "--check", "phase2-raw"]).args(shipped().unwrap());
+        let mut host = command.stderr(std::process::Stdio::null()).spawn().unwrap();
+        for _ in 0..500 {
+            if !cloud.bigquery.asked(Method::Results).is_empty() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        std::process::Command::new("kill").args([signal, &host.id().to_string()]).status().unwrap();
+        let code = host.wait().unwrap().code();
+        assert_eq!(code, Some(if signal == "-INT" { 130 } else { 143 }));
+        assert_eq!(cloud.bigquery.asked(Method::Cancel).len(), 1, "{signal}");
+    }
+}
+
+#[test]
+fn bytes_are_counted_by_check_and_day_and_have_a_budget() {
+    let cloud = Cloud::new();
+    cloud.configure("[grants.phase2-raw.budgets]\nbytes_per_day = \"60 MiB\"\n");
+    for _ in 0..2 {
+        assert_eq!(cloud.check("phase2-raw").code, 0);
+    }
+    let error = cloud.error();
+    assert!(error.contains("phase2-raw billed 50.0 MiB of its 60 MiB for "), "{error}");
+    assert!(error.contains("and this needs 25.0 MiB; it resets at ") && error.contains("budgets.bytes_per_day"), "{error}");
+    assert_eq!(cloud.bigquery.jobs(), 2);
+
+    let costs = cloud.sample.host(&["costs"]).unwrap();
+    assert!(costs.out.contains("phase2-raw") && costs.out.contains("50.0 MiB") && costs.out.contains("60 MiB"), "{costs:?}");
+    let json = cloud.sample.host(&["costs", "--output", "json"]).unwrap().json();
+    assert_eq!((&json["checks"][0]["check"], &json["checks"][0]["today"]["bytes"]), (&json!("phase2-raw"), &json!(50 << 20)));
+    assert_eq!(json["checks"][0]["today"]["queries"], 2);
+}
+
+/// What comes from the cache costs nothing, and little costs at least ten MiB a table.
+#[test]
+fn what_is_billed_follows_bigquerys_rules() {
+    for (bytes, cached, billed) in [(1_u64, false, 10_u64 << 20), (25 << 20, true, 0), ((30 << 20) + 1, false, 31 << 20)] {
+        let cloud = Cloud::new();
+        cloud.bigquery.reads(&[("nba_raw", "nbac_player_boxscore")], bytes);
+        if cached {
+            cloud.bigquery.cached();
+        }
+        assert_eq!(cloud.check("phase2-raw").code, 0);
+        let json = cloud.sample.host(&["costs", "--output", "json"]).unwrap().json();
+        assert_eq!(json["checks"][0]["today"]["bytes"], billed, "{bytes} {cached}");
+    }
+}
+
+/// The gate asks four questions of two tables; the canary of Phase 2 one of the same.
+#[test]
+fn an_answer_has_the_columns_and_types_that_it_says() {
+    let cloud = Cloud::new();
+    for (fields, row_given, expected) in [
+        (vec![("games", "INTEGER")], row(&[json!("many")]), "column games is INT64 and holds \"many\", which is none"),
+        (vec![("games", "INTEGER"), ("x", "STRING")], row(&[json!("1")]), "a row of 1 values, where there are 2 columns"),
+        (vec![("games", "FLOAT")], row(&[json!("1.5.2")]), "column games is FLOAT64"),
+        (vec![("at", "TIMESTAMP")], row(&[json!("soon")]), "column at is TIMESTAMP"),
+    ] {
+        cloud.bigquery.holds(&fields, vec![row_given], 10);
+        let error = cloud.error();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn credentials_are_found_renewed_and_never_shown() {
+    // A token that is rejected is replaced by a new one, once.
+    let cloud = Cloud::new();
+    cloud.bigquery.answer_next(Method::DryRun, [error(401, "authError", "Invalid Credentials")]);
+    assert_eq!(cloud.check("phase2-raw").code, 0);
+    assert_eq!(cloud.identity.given(), 2);
+    cloud.bigquery.answer_next(Method::DryRun, vec![error(401, "authError", "Invalid Credentials"); 9]);
+    let error = cloud.error();
+    assert!(error.contains("Invalid Credentials") && error.contains("the metadata server 127.0.0.1:"), "{error}");
+
+    // User credentials in a file; their token server repeats what it was sent.
+    let identity = IdentityDouble::start(3600).unwrap();
+    let file = json!({
+        "type": "authorized_user", "client_id": "id", "client_secret": TOKEN, "refresh_token": TOKEN,
+        "token_uri": format!("{}/token", identity.address.url()),
+    });
+    std::fs::write(cloud.sample.path().join("key.json"), file.to_string()).unwrap();
+    cloud.configure("[google]\nkey_file = \"key.json\"\n");
+    assert_eq!(cloud.check("phase2-raw").code, 0);
+    assert_eq!(identity.given(), 1);
+    identity.refuse(Reply::Answer(400, json!({ "error": "invalid_grant", "error_description": TOKEN }).to_string()));
+    let error = cloud.error();
+    assert!(error.contains("rejected: invalid_grant") && error.contains("key.json (google.key_file)"), "{error}");
+    assert!(!error.contains(TOKEN), "{error}");
+
+    for (text, expected) in [
+        (format!("{{\"type\": \"service_account\", \"private_key\": {{\"x\": \"{TOKEN}\"}}}}"), "cannot be parsed"),
+        (TOKEN.to_owned(), "it is no JSON"),
+        (format!("{{\"type\": \"{TOKEN}\"}}"), "neither the key of a service account nor user credentials"),
+    ] {
+        std::fs::write(cloud.sample.path().join("key.json"), text).unwrap();
+        let ended = cloud.check("phase2-raw");
+        let shown = format!("{ended:?}");
+        assert!(shown.contains(expected) && !shown.contains(TOKEN), "{shown}");
+    }
+
+    // Nobody gives out tokens.
+    cloud.configure("");
+    cloud.identity.refuse(Reply::Answer(404, "no service account".to_owned()));
+    let error = cloud.error();
+    assert!(error.contains("no access token: ") && error.contains("since GOOGLE_APPLICATION_CREDENTIALS is not set"), "{error}");
+}
+
+/// A key of a service account, made here, signs its own tokens.
+#[test]
+fn a_service_account_signs_for_itself() {
+    let cloud = Cloud::new();
+    let key = std::process::Command::new("openssl").args(["genpkey", "-algorithm", "RSA", "-quiet"]).output();
+    let Ok(key) = key.map(|key| String::from_utf8_lossy(&key.stdout).into_owned()) else {
+        return crate::support::say("no openssl here: the key of a service account is not tried");
+    };
+    let file = json!({
+        "type": "service_account", "client_email": "host@p.iam.gserviceaccount.com", "private_key_id": "k1",
+        "private_key": key, "project_id": "p", "universe_domain": "googleapis.com",
+    });
+    std::fs::write(cloud.sample.path().join("account.json"), file.to_string()).unwrap();
+    cloud.configure("[google]\nkey_file = \"account.json\"\n");
+    let ended = cloud.check("phase2-raw");
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let bearer = cloud.bigquery.asked(Method::Insert)[0].header("authorization").to_owned();
+    let token = bearer.strip_prefix("Bearer ").unwrap();
+    assert_eq!(token.split('.').count(), 3, "a signed token: {token}");
+    assert_eq!(cloud.identity.given(), 0);
+}
+
+/// A host that stays asks again about what changed, and only about that.
+#[test]
+fn an_address_that_does_not_exist_is_an_error() {
+    let cloud = Cloud::new();
+    let from = HOST_TOML.find("[warehouse]").unwrap();
+    let to = HOST_TOML.find("# The code, to be held").unwrap();
+    for (endpoint, expected) in [
+        // Reserved for this by RFC 6761.
+        ("https://bigquery.invalid", "not reached"),
+        // A server that speaks no TLS.
+        (&cloud.bigquery.address.url().replace("http:", "https:"), "not reached"),
+    ] {
+        let warehouse = format!(
+            "[warehouse]\nkind = \"bigquery\"\nproject = \"p\"\nlocation = \"US\"\nendpoint = \"{endpoint}\"\n[grants.phase2-raw.budgets]\ntimeout = \"3s\"\n"
+        );
+        cloud.sample.configure(&format!("{}{warehouse}\n{}", &HOST_TOML[..from], &HOST_TOML[to..])).unwrap();
+        let error = cloud.error();
+        assert!(error.contains(expected), "{endpoint}: {error}");
+    }
+}
