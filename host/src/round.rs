@@ -101,11 +101,11 @@ impl Host {
     }
 
     /// Finds the webhook of every channel that the checks post to.
-    pub fn find_receivers(&mut self) -> Result<()> {
+    pub async fn find_receivers(&mut self) -> Result<()> {
         let own = self.checks.iter().filter_map(|check| Some(check.family.as_ref()?.channel.as_str()));
         let granted = self.checks.iter().filter_map(|check| check.ready.as_ref().ok());
         let channels = own.chain(granted.flat_map(|ready| ready.grants.slack.iter().map(String::as_str)));
-        let receivers = Receivers::find(&self.config, channels)?;
+        let receivers = Receivers::find(&self.config, channels).await?;
         self.delivery = Delivery::new(self.state.clone(), receivers, self.config.delivery.clone());
         Ok(())
     }

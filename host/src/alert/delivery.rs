@@ -5,7 +5,7 @@ use std::{
     collections::BTreeSet,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -39,13 +39,14 @@ pub struct Delivery {
     receivers: Receivers,
     config: config::Delivery,
     wake: Notify,
+    closing: AtomicBool,
     set_aside: AtomicUsize,
 }
 
 impl Delivery {
     /// Sends nothing yet.
     pub fn new(state: State, receivers: Receivers, config: config::Delivery) -> Arc<Self> {
-        Arc::new(Self { state, receivers, config, wake: Notify::new(), set_aside: AtomicUsize::new(0) })
+        Arc::new(Self { state, receivers, config, wake: Notify::new(), closing: AtomicBool::new(false), set_aside: AtomicUsize::new(0) })
     }
 
     /// There is something new in the outbox.
@@ -58,24 +59,21 @@ impl Delivery {
         self.set_aside.load(Ordering::Relaxed)
     }
 
-    /// Delivers what is in the outbox, until nothing waits there or the time is up.
-    pub async fn drain(self: &Arc<Self>, wait: Duration) {
-        // What is left is in the outbox, and is sent by the next start.
-        let _ = tokio::time::timeout(wait, self.serve(true)).await;
+    /// Nothing more comes into the outbox: [`Delivery::run`] ends when nothing waits there.
+    pub fn close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+        self.wake();
     }
 
-    /// Delivers what is in the outbox and what comes into it, until it is dropped.
+    /// Delivers what is in the outbox and what comes into it, until it is closed and empty. A message whose receiver is
+    /// not known to this start waits for one that knows it.
     pub async fn run(self: Arc<Self>) {
-        self.serve(false).await;
-    }
-
-    async fn serve(self: &Arc<Self>, until_empty: bool) {
         let mut workers: JoinSet<String> = JoinSet::new();
         let mut busy = BTreeSet::new();
         loop {
             match self.state.receivers_waiting().await {
                 Ok(receivers) => {
-                    for receiver in receivers {
+                    for receiver in receivers.into_iter().filter(|receiver| self.receivers.know(receiver)) {
                         if busy.insert(receiver.clone()) {
                             let delivery = self.clone();
                             workers.spawn(async move { delivery.work(receiver).await });
@@ -88,7 +86,7 @@ impl Delivery {
                     continue;
                 }
             }
-            if until_empty && busy.is_empty() {
+            if self.closing.load(Ordering::Relaxed) && busy.is_empty() {
                 return;
             }
             tokio::select! {

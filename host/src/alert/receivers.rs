@@ -1,19 +1,23 @@
 //! Where messages go, and what is made of the answers: each channel's webhook, the console, and the fallback.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
-    sync::OnceLock,
+    sync::{Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
+use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use reqwest::header::RETRY_AFTER;
 use serde_json::{Value, json};
 
 use super::{FALLBACK, Level, Notification, block_kit, id};
-use crate::config::{Channel, Config, Deliver};
+use crate::{
+    config::{Channel, Config, Deliver, Fallback, SecretName},
+    google::{Google, Secrets},
+};
 
 /// What is read of an answer, in bytes.
 const ANSWER: usize = 64 << 10;
@@ -26,10 +30,17 @@ pub struct Receivers {
     /// Made when it is first needed: it reads the system's certificates.
     client: OnceLock<reqwest::Client>,
     timeout: Duration,
-    /// The secret address of each channel; none when messages go to the console.
-    webhooks: Option<BTreeMap<String, String>>,
-    /// The secret address for alarms.
-    fallback: Option<String>,
+    /// The webhook of each channel; none when messages go to the console.
+    webhooks: Option<BTreeMap<String, Webhook>>,
+    /// For alarms.
+    fallback: Option<Webhook>,
+}
+
+/// A secret address.
+struct Webhook {
+    address: Mutex<String>,
+    /// Where it is read again when it is gone.
+    secret: Option<(SecretName, Secrets)>,
 }
 
 /// What became of one attempt.
@@ -48,28 +59,33 @@ pub enum Answer {
 impl Receivers {
     /// Finds the webhook of every channel that may be posted to; one without is refused now, not when something is
     /// wrong.
-    pub fn find<'c>(config: &'c Config, channels: impl IntoIterator<Item = &'c str>) -> Result<Self> {
+    pub async fn find<'c>(config: &'c Config, channels: impl IntoIterator<Item = &'c str>) -> Result<Self> {
+        let sources = Sources::new(config);
         let webhooks = match config.slack.deliver {
             Deliver::Console => None,
             Deliver::Webhook => {
                 let routed = config.alerts.routes.values().flatten().map(String::as_str);
                 let configured = config.slack.channels.keys().map(String::as_str);
-                let all = channels.into_iter().chain(configured).chain(routed);
-                Some(all.map(|channel| Ok((channel.to_owned(), webhook(config, channel)?))).collect::<Result<_>>()?)
+                let all: BTreeSet<&str> = channels.into_iter().chain(configured).chain(routed).collect();
+                let found = all.into_iter().map(async |channel| {
+                    Ok::<_, anyhow::Error>((channel.to_owned(), sources.webhook(channel).await?))
+                });
+                Some(try_join_all(found).await?.into_iter().collect())
             }
         };
-        Ok(Self::new(webhooks, fallback(config)?, config.delivery.timeout.0))
+        Ok(Self::new(webhooks, sources.fallback().await?, config.delivery.timeout.0))
     }
 
     /// One channel alone.
-    pub fn only(config: &Config, channel: &str) -> Result<Self> {
-        let webhooks = BTreeMap::from([(channel.to_owned(), webhook(config, channel)?)]);
+    pub async fn only(config: &Config, channel: &str) -> Result<Self> {
+        let webhooks = BTreeMap::from([(channel.to_owned(), Sources::new(config).webhook(channel).await?)]);
         Ok(Self::new(Some(webhooks), None, config.delivery.timeout.0))
     }
 
     /// The fallback alone, if there is one.
-    pub fn fallback_only(config: &Config) -> Result<Option<Self>> {
-        Ok(fallback(config)?.map(|fallback| Self::new(None, Some(fallback), config.delivery.timeout.0)))
+    pub async fn fallback_only(config: &Config) -> Result<Option<Self>> {
+        let fallback = Sources::new(config).fallback().await?;
+        Ok(fallback.map(|fallback| Self::new(None, Some(fallback), config.delivery.timeout.0)))
     }
 
     /// Sends a message that says that it is a test.
@@ -94,7 +110,15 @@ impl Receivers {
         Self::new(None, None, Duration::from_secs(10))
     }
 
-    fn new(webhooks: Option<BTreeMap<String, String>>, fallback: Option<String>, timeout: Duration) -> Self {
+    /// Whether something can be sent to a receiver from here.
+    pub fn know(&self, receiver: &str) -> bool {
+        match receiver {
+            FALLBACK => true,
+            channel => self.webhooks.as_ref().is_none_or(|webhooks| webhooks.contains_key(channel)),
+        }
+    }
+
+    fn new(webhooks: Option<BTreeMap<String, Webhook>>, fallback: Option<Webhook>, timeout: Duration) -> Self {
         Self { client: OnceLock::new(), timeout, webhooks, fallback }
     }
 
@@ -143,7 +167,18 @@ impl Receivers {
         }
     }
 
-    async fn post(&self, webhook: &str, id: &str, payload: &Value, slack: bool) -> Answer {
+    /// A webhook that is gone may have been replaced; then its secret holds another one.
+    async fn post(&self, webhook: &Webhook, id: &str, payload: &Value, slack: bool) -> Answer {
+        let answer = self.post_to(&webhook.address(), id, payload, slack).await;
+        let Answer::Refused(said) = &answer else { return answer };
+        match webhook.read_again().await {
+            Ok(true) => self.post_to(&webhook.address(), id, payload, slack).await,
+            Ok(false) => answer,
+            Err(error) => Answer::Again(format!("{said}; its secret cannot be read again: {error:#}"), None),
+        }
+    }
+
+    async fn post_to(&self, webhook: &str, id: &str, payload: &Value, slack: bool) -> Answer {
         let client = match self.client() {
             Ok(client) => client,
             Err(error) => return Answer::Again(format!("{error:#}"), None),
@@ -192,38 +227,93 @@ fn judge(status: u16, body: &str, wait: Option<Duration>, slack: bool) -> Answer
     }
 }
 
-fn webhook(config: &Config, channel: &str) -> Result<String> {
-    let chosen = config.slack.channels.get(channel).cloned().unwrap_or_default();
-    let whose = format!("channel {channel}");
-    match chosen {
-        Channel { webhook_file: Some(path), .. } => from_file(config, &whose, &path),
-        Channel { webhook_env, .. } => {
-            let variable = webhook_env.unwrap_or_else(|| variable(channel));
-            from_environment(&whose, &variable, "or slack.deliver = \"console\" in host.toml")
-        }
+impl Webhook {
+    fn address(&self) -> String {
+        self.address.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether its secret holds another address by now.
+    async fn read_again(&self) -> Result<bool> {
+        let Some((name, secrets)) = &self.secret else { return Ok(false) };
+        let now = checked("webhook", &secrets.read(name).await?, &name.to_string())?;
+        let mut address = self.address.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = *address != now;
+        *address = now;
+        Ok(changed)
     }
 }
 
-fn fallback(config: &Config) -> Result<Option<String>> {
-    match (&config.fallback.webhook_file, &config.fallback.webhook_env) {
-        (Some(path), _) => from_file(config, "fallback", path).map(Some),
-        (None, Some(variable)) => {
-            from_environment("fallback", variable, "or remove [fallback] from host.toml").map(Some)
-        }
-        (None, None) => Ok(None),
+/// The address is the secret.
+impl std::fmt::Debug for Webhook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Webhook").field("secret", &self.secret.as_ref().map(|(name, _)| name)).finish()
     }
 }
 
-fn from_file(config: &Config, whose: &str, path: &Path) -> Result<String> {
-    let path: PathBuf = config.resolve(path);
-    let text = std::fs::read_to_string(&path).with_context(|| format!("{whose}: {}", path.display()))?;
-    checked(whose, &text, &path.display().to_string())
+/// Where webhooks are found.
+struct Sources<'c> {
+    config: &'c Config,
+    google: Google,
 }
 
-fn from_environment(whose: &str, variable: &str, otherwise: &str) -> Result<String> {
-    let text = std::env::var(variable)
-        .with_context(|| format!("{whose} has no webhook: set {variable} in the environment, {otherwise}"))?;
-    checked(whose, &text, variable)
+impl<'c> Sources<'c> {
+    fn new(config: &'c Config) -> Self {
+        Self { config, google: Google::new(config) }
+    }
+
+    async fn webhook(&self, channel: &str) -> Result<Webhook> {
+        let chosen = self.config.slack.channels.get(channel).cloned().unwrap_or_default();
+        let whose = format!("channel {channel}");
+        match chosen {
+            Channel { webhook: Some(name), .. } => self.from_secret(&whose, name).await,
+            Channel { webhook_file: Some(path), .. } => self.from_file(&whose, &path).await,
+            Channel { webhook_env, .. } => {
+                let variable = webhook_env.unwrap_or_else(|| variable(channel));
+                let otherwise = "or slack.deliver = \"console\" in host.toml";
+                self.from_environment(&whose, &variable, otherwise).await
+            }
+        }
+    }
+
+    async fn fallback(&self) -> Result<Option<Webhook>> {
+        match self.config.fallback.clone() {
+            Fallback { webhook: Some(name), .. } => self.from_secret("fallback", name).await.map(Some),
+            Fallback { webhook_file: Some(path), .. } => self.from_file("fallback", &path).await.map(Some),
+            Fallback { webhook_env: Some(variable), .. } => {
+                let otherwise = "or remove [fallback] from host.toml";
+                self.from_environment("fallback", &variable, otherwise).await.map(Some)
+            }
+            Fallback { .. } => Ok(None),
+        }
+    }
+
+    async fn from_file(&self, whose: &str, path: &Path) -> Result<Webhook> {
+        let path: PathBuf = self.config.resolve(path);
+        let text = std::fs::read_to_string(&path).with_context(|| format!("{whose}: {}", path.display()))?;
+        self.from_text(whose, &text, &path.display().to_string()).await
+    }
+
+    async fn from_environment(&self, whose: &str, variable: &str, otherwise: &str) -> Result<Webhook> {
+        let text = std::env::var(variable)
+            .with_context(|| format!("{whose} has no webhook: set {variable} in the environment, {otherwise}"))?;
+        self.from_text(whose, &text, variable).await
+    }
+
+    /// A webhook, or the name of the secret that holds it.
+    async fn from_text(&self, whose: &str, text: &str, source: &str) -> Result<Webhook> {
+        if text.trim().starts_with(SecretName::PREFIX) {
+            let name = text.trim().parse().map_err(|error| anyhow::anyhow!("{whose}: {source}: {error}"))?;
+            return self.from_secret(whose, name).await;
+        }
+        Ok(Webhook { address: Mutex::new(checked(whose, text, source)?), secret: None })
+    }
+
+    async fn from_secret(&self, whose: &str, name: SecretName) -> Result<Webhook> {
+        let secrets = Secrets::new(self.config, self.google.clone()).with_context(|| whose.to_owned())?;
+        let text = secrets.read(&name).await.with_context(|| whose.to_owned())?;
+        let address = checked(whose, &text, &name.to_string())?;
+        Ok(Webhook { address: Mutex::new(address), secret: Some((name, secrets)) })
+    }
 }
 
 fn checked(whose: &str, text: &str, source: &str) -> Result<String> {

@@ -1,5 +1,6 @@
 //! The subcommands: each turns arguments into one call and one printed result.
 
+mod costs;
 mod history;
 mod init;
 mod inspect;
@@ -42,6 +43,8 @@ enum Command {
     Run(run::Run),
     /// Show what was found, told and not delivered.
     History(history::History),
+    /// Show what queries billed, against each check's budget a day.
+    Costs(costs::Costs),
     /// Say nothing new of checks for a while.
     Silence(silence::Silence),
     /// Show the silences, or end one.
@@ -67,6 +70,7 @@ impl Arguments {
         let result = match self.command {
             Command::Run(run) => run.execute(),
             Command::History(history) => history.execute(),
+            Command::Costs(costs) => costs.execute(),
             Command::Silence(silence) => silence.execute(),
             Command::Silences(silences) => silences.execute(),
             Command::Receivers(receivers) => receivers.execute(),

@@ -59,13 +59,13 @@ async fn answers(config: &Config) -> Vec<(String, Result<Answer>)> {
     let at = Timestamp::now();
     let mut answers = Vec::new();
     for channel in channels {
-        let answer = match alert::Receivers::only(config, channel) {
+        let answer = match alert::Receivers::only(config, channel).await {
             Ok(receivers) => Ok(receivers.test(channel, at).await),
             Err(error) => Err(error),
         };
         answers.push((channel.clone(), answer));
     }
-    match alert::Receivers::fallback_only(config) {
+    match alert::Receivers::fallback_only(config).await {
         Ok(None) => {}
         Ok(Some(receivers)) => answers.push(("fallback".to_owned(), Ok(receivers.test(alert::FALLBACK, at).await))),
         Err(error) => answers.push(("fallback".to_owned(), Err(error))),

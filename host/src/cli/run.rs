@@ -11,7 +11,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 use jiff::{Timestamp, civil::Date};
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     task::JoinSet,
 };
 
@@ -93,28 +93,40 @@ impl Run {
             eprintln!("{nothing}");
         }
         let runtime = super::runtime()?;
-        let code = runtime.block_on(async {
-            tokio::select! {
-                code = self.start(config, lock.as_ref()) => code,
-                // Runs that are under way are dropped with everything they hold.
-                _ = tokio::signal::ctrl_c(), if self.once => {
-                    eprintln!("interrupted");
-                    Ok(130)
-                }
-            }
-        });
+        let code = runtime.block_on(self.start(config, lock.as_ref()));
         // A query that is being interrupted needs no waiting for.
         runtime.shutdown_background();
         code
     }
 
     async fn start(&self, config: Config, lock: Option<&Lock>) -> Result<u8> {
+        let mut stop = Stop::listen()?;
+        let (_claim, host) = tokio::select! {
+            ready = self.ready(config, lock) => ready?,
+            code = stop.wait() => return Ok(code),
+        };
+        let host = Arc::new(host);
+        let code = match self.once {
+            // Runs that are under way are dropped with everything they hold.
+            true => tokio::select! {
+                code = self.once(&host) => code,
+                code = stop.wait() => Ok(code),
+            },
+            false => self.stay(host.clone(), &mut stop).await,
+        };
+        host.backends.close().await;
+        host.state.close().await;
+        code
+    }
+
+    /// Everything that has to be there before a check can run.
+    async fn ready(&self, config: Config, lock: Option<&Lock>) -> Result<(Option<Claim>, Host)> {
         let progress = Progress::new("loading plugins");
         let step = |done| progress.step(done, self.plugins.len());
         let directory = config.resolve(&config.state.directory);
         // One round waits for the round of another process; a host that stays would wait for ever.
         let patience = if self.once { config.delivery.wait.0 } else { Duration::ZERO };
-        let (_claim, state) = match self.dry_run {
+        let (claim, state) = match self.dry_run {
             true => (None, State::memory().await?),
             false => (Some(Claim::take(&directory, patience).await?), open(&config, &directory).await?),
         };
@@ -131,19 +143,16 @@ impl Run {
             host.keep(&self.check);
         }
         if !self.dry_run {
-            host.find_receivers()?;
+            host.find_receivers().await?;
         }
         host.forget().await?;
-        let state = host.state.clone();
-        let code = match self.once {
-            true => self.once(&host).await,
-            false => self.stay(Arc::new(host)).await,
-        };
-        state.close().await;
-        code
+        Ok((claim, host))
     }
 
     async fn once(&self, host: &Host) -> Result<u8> {
+        // Beside the round: what is found first need not wait for what takes long.
+        let mut sending = JoinSet::new();
+        sending.spawn(host.delivery.clone().run());
         let all: Vec<usize> = (0..host.checks.len()).collect();
         let progress = Progress::new(&format!("running {} checks", all.len()));
         let when = When { at: self.at, date: self.date };
@@ -152,7 +161,9 @@ impl Run {
         if round.runs.iter().all(|run| run.replay) && !round.runs.is_empty() {
             eprintln!("this is about the past: it is recorded, and nobody is told");
         }
-        host.delivery.drain(host.config.delivery.wait.0).await;
+        host.delivery.close();
+        // What is left then is in the outbox, and is sent by the next start.
+        let _ = tokio::time::timeout(host.config.delivery.wait.0, sending.join_all()).await;
         for message in host.state.waiting().await? {
             let (receiver, what) = message.told();
             eprintln!("error: {receiver}: NOT delivered yet, the next start tries again: {what}");
@@ -163,9 +174,7 @@ impl Run {
     }
 
     /// Each check at its due time. A round does not wait for the one before; a check that still runs is left out.
-    async fn stay(&self, host: Arc<Host>) -> Result<u8> {
-        // Listens from now on, not only from the first wait.
-        let mut interrupt = signal(SignalKind::interrupt())?;
+    async fn stay(&self, host: Arc<Host>, stop: &mut Stop) -> Result<u8> {
         let mut background = JoinSet::new();
         background.spawn(host.delivery.clone().run());
         let mut rounds: JoinSet<Result<Round>> = JoinSet::new();
@@ -204,7 +213,7 @@ impl Run {
                             eprintln!("error: {}: {error:#}", names(&host, &which));
                         }
                     }
-                    _ = interrupt.recv() => {
+                    _ = stop.wait() => {
                         let dropped: usize = running.values().map(Vec::len).sum();
                         eprintln!("stopping: {dropped} checks are under way and are dropped");
                         return Ok(if host.owes_messages().await? { 3 } else { 0 });
@@ -236,10 +245,37 @@ impl Run {
     }
 }
 
+/// What asks the host to go: Ctrl-C, and SIGTERM, which orchestrators send. Listens from the start, not only from the
+/// first wait.
+struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stop {
+    fn listen() -> Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// The exit code of a process that such a signal ended: 128 and its number.
+    async fn wait(&mut self) -> u8 {
+        tokio::select! {
+            _ = self.interrupt.recv() => {
+                eprintln!("interrupted");
+                130
+            }
+            _ = self.terminate.recv() => {
+                eprintln!("terminated");
+                143
+            }
+        }
+    }
+}
+
 /// Opens the record. A host that cannot is one that watches nothing, so the fallback hears of it.
 async fn open(config: &Config, directory: &Path) -> Result<State> {
     let opened = State::open(directory).await;
-    if let (Err(error), Some(receivers)) = (&opened, Receivers::fallback_only(config)?) {
+    if let (Err(error), Some(receivers)) = (&opened, Receivers::fallback_only(config).await?) {
         unrecorded(&receivers, &format!("the host cannot start: {error:#}")).await;
     }
     opened

@@ -319,7 +319,8 @@ fn credentials_are_found_renewed_and_never_shown() {
     });
     std::fs::write(cloud.sample.path().join("key.json"), file.to_string()).unwrap();
     cloud.configure("[google]\nkey_file = \"key.json\"\n");
-    assert_eq!(cloud.check("phase2-raw").code, 0);
+    let ended = cloud.check("phase2-raw");
+    assert_eq!(ended.code, 0, "{ended:?}");
     assert_eq!(identity.given(), 1);
     identity.refuse(Reply::Answer(400, json!({ "error": "invalid_grant", "error_description": TOKEN }).to_string()));
     let error = cloud.error();

@@ -10,7 +10,11 @@ use std::{
 use futures_util::future::join_all;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::json;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::{
+    runtime::Handle,
+    task::JoinHandle,
+    time::{Instant, sleep, timeout},
+};
 
 use super::{
     BigQuery,
@@ -265,33 +269,38 @@ impl Taken {
     }
 }
 
-/// The jobs that run, by the address that cancels each.
+/// The jobs that run, each by the address that cancels it, and those that are being cancelled.
 #[derive(Debug, Default, Clone)]
-pub(super) struct Jobs(Arc<Mutex<BTreeMap<String, Google>>>);
+pub(super) struct Jobs(Arc<Mutex<Work>>);
+
+#[derive(Debug, Default)]
+struct Work {
+    running: BTreeMap<String, Google>,
+    cancelling: Vec<JoinHandle<()>>,
+}
 
 impl Jobs {
     fn begin(&self, google: &Google, cancel: String) -> Running {
-        self.change(|jobs| jobs.insert(cancel.clone(), google.clone()));
+        self.change(|work| work.running.insert(cancel.clone(), google.clone()));
         Running { jobs: self.clone(), cancel }
     }
 
-    /// Cancels all.
+    /// Cancels all that run, and waits until it is done.
     pub(super) async fn close(&self) {
-        let jobs = self.change(|jobs| jobs.clone());
-        join_all(jobs.into_keys().map(|cancel| self.cancel(cancel))).await;
+        let Work { running, cancelling } = self.change(std::mem::take);
+        join_all(running.into_iter().map(|(address, google)| cancel(google, address))).await;
+        let _ = timeout(CANCEL, join_all(cancelling)).await;
     }
 
-    /// It is best effort: a job ends on its own by its `jobTimeoutMs`.
-    async fn cancel(&self, cancel: String) {
-        let Some(google) = self.change(|jobs| jobs.get(&cancel).cloned()) else { return };
-        let request = Request::post(cancel.clone(), json!({}));
-        let _ = timeout(CANCEL, google.call(request, Instant::now() + CANCEL)).await;
-        self.change(|jobs| jobs.remove(&cancel));
-    }
-
-    fn change<T>(&self, change: impl FnOnce(&mut BTreeMap<String, Google>) -> T) -> T {
+    fn change<T>(&self, change: impl FnOnce(&mut Work) -> T) -> T {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// It is best effort: a job ends on its own by its `jobTimeoutMs`.
+async fn cancel(google: Google, address: String) {
+    let request = Request::post(address, json!({}));
+    let _ = timeout(CANCEL, google.call(request, Instant::now() + CANCEL)).await;
 }
 
 /// A job that runs, and is cancelled when this is dropped before it ended.
@@ -302,18 +311,20 @@ struct Running {
 
 impl Running {
     fn ended(&self) {
-        self.jobs.change(|jobs| jobs.remove(&self.cancel));
+        self.jobs.change(|work| work.running.remove(&self.cancel));
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let (jobs, cancel) = (self.jobs.clone(), self.cancel.clone());
-        let runs = jobs.change(|running| running.contains_key(&cancel));
-        // Without a runtime the host is on its way out, and has cancelled it itself.
-        if let (true, Ok(runtime)) = (runs, tokio::runtime::Handle::try_current()) {
-            runtime.spawn(async move { jobs.cancel(cancel).await });
-        }
+        self.jobs.change(|work| {
+            let runs = work.running.remove(&self.cancel);
+            // Without a runtime the host is on its way out, and has cancelled it itself.
+            if let (Some(google), Ok(runtime)) = (runs, Handle::try_current()) {
+                work.cancelling.retain(|task| !task.is_finished());
+                work.cancelling.push(runtime.spawn(cancel(google, self.cancel.clone())));
+            }
+        });
     }
 }
 
