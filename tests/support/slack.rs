@@ -17,6 +17,8 @@ pub enum Reply {
     Answer(u16, &'static str, &'static str),
     /// `ok`, after a while.
     Slow(Duration),
+    /// A status and a body, after a while.
+    Late(Duration, u16, &'static str),
     /// Nothing, and the connection stays open.
     Hang,
     /// The connection is reset in the middle of the answer.
@@ -215,6 +217,10 @@ fn respond(mut stream: TcpStream, reply: Reply) -> Result<()> {
         Reply::Slow(wait) => {
             std::thread::sleep(wait);
             write_answer(&mut stream, 200, "", "ok")
+        }
+        Reply::Late(wait, status, body) => {
+            std::thread::sleep(wait);
+            write_answer(&mut stream, status, "", body)
         }
         Reply::Hang | Reply::Unread => {
             hold(stream);

@@ -40,16 +40,18 @@ impl CloudRunDouble {
     }
 
     /// Deploys a service; `change` is merged into what the API says of it.
-    pub fn deploy(&self, name: &str, commit: &str, deployed: &str, min_instances: u32, change: Value) {
+    pub fn deploy(&self, name: &str, commit: Option<&str>, deployed: &str, min_instances: u32, change: Value) {
         let service = format!("projects/nba-props-platform/locations/us-west2/services/{name}");
         let revision = format!("{service}/revisions/{name}-00001-abc");
+        let labels = commit.map_or(json!({}), |commit| json!({ "commit-sha": commit }));
+        let tag = commit.unwrap_or("latest");
         let mut said = json!({
             "name": service,
-            "labels": { "commit-sha": commit },
+            "labels": labels,
             "generation": "1",
             "latestReadyRevision": revision,
             "latestCreatedRevision": revision,
-            "template": { "containers": [{ "image": format!("us-docker.pkg.dev/p/images/{name}:{commit}") }] },
+            "template": { "containers": [{ "image": format!("us-docker.pkg.dev/p/images/{name}:{tag}") }] },
             "trafficStatuses": [{ "type": "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST", "percent": 100 }],
         });
         for (key, value) in change.as_object().into_iter().flatten() {
@@ -61,7 +63,7 @@ impl CloudRunDouble {
             desk.revisions.push(json!({
                 "name": format!("{service}/revisions/{name}-{number}"),
                 "createTime": created,
-                "labels": { "commit-sha": commit },
+                "labels": labels,
                 "containers": [{ "image": format!("us-docker.pkg.dev/p/images/{name}@sha256:{:064x}", name.len()) }],
                 "scaling": { "minInstanceCount": min_instances },
             }));

@@ -307,7 +307,7 @@ fn credentials_are_found_renewed_and_never_shown() {
     cloud.bigquery.answer_next(Method::DryRun, [error(401, "authError", "Invalid Credentials")]);
     assert_eq!(cloud.check("phase2-raw").code, 0);
     assert_eq!(cloud.identity.given(), 2);
-    cloud.bigquery.answer_next(Method::DryRun, vec![error(401, "authError", "Invalid Credentials"); 9]);
+    cloud.bigquery.answer_next(Method::DryRun, vec![error(401, "authError", "Invalid Credentials"); 2]);
     let error = cloud.error();
     assert!(error.contains("Invalid Credentials") && error.contains("the metadata server 127.0.0.1:"), "{error}");
 

@@ -1,0 +1,190 @@
+//! Deployments from Cloud Run, and webhooks from Secret Manager.
+
+use host_tests::{Fault, HOST_TOML};
+use serde_json::{Value, json};
+
+use crate::support::{
+    command::{Ended, Sample},
+    google::{cloud_run::CloudRunDouble, identity::IdentityDouble, secret_manager::SecretManagerDouble},
+    http::Reply,
+    slack::{self, words},
+};
+
+/// What the sample's deployments.json says is deployed on Cloud Run instead.
+fn on_cloud_run(fault: Option<Fault>, change: impl Fn(&str) -> Value) -> (Sample, CloudRunDouble) {
+    let sample = Sample::new(fault).unwrap();
+    let cloud_run = CloudRunDouble::start().unwrap();
+    let deployed = std::fs::read_to_string(sample.path().join("deployments.json")).unwrap();
+    for entry in serde_json::from_str::<Vec<Value>>(&deployed).unwrap() {
+        let text = |key: &str| entry[key].as_str().unwrap().to_owned();
+        let minimum = entry["min_instances"].as_u64().unwrap() as u32;
+        let name = text("service");
+        cloud_run.deploy(&name, entry["commit"].as_str(), &text("deployed"), minimum, change(&name));
+    }
+    let from = HOST_TOML.find("[deployments]").unwrap();
+    let to = HOST_TOML.find("# Messages are shown here").unwrap();
+    let google = "[google]\ncredentials = \"none\"\n";
+    let toml = format!("{}{google}{}\n{}", &HOST_TOML[..from], cloud_run.deployments(), &HOST_TOML[to..]);
+    sample.configure(&toml).unwrap();
+    (sample, cloud_run)
+}
+
+fn drift(sample: &Sample) -> Ended {
+    sample.once(&["--output", "json", "--check", "deployment-drift"]).unwrap()
+}
+
+#[test]
+fn cloud_run_is_listed_once_a_round() {
+    let (sample, cloud_run) = on_cloud_run(None, |_| json!({}));
+    let ended = drift(&sample);
+    assert_eq!((ended.code, &ended.run("deployment-drift")["summary"]), (0, &json!("10 of 10 services in sync")));
+    // Ten services on two pages, twenty revisions on three: not one request a service.
+    let asked = cloud_run.asked();
+    let of = |end: &str| asked.iter().filter(|path| path.ends_with(end)).count();
+    assert_eq!((of("/services"), of("/services/-/revisions"), asked.len()), (2, 3, 5), "{asked:?}");
+}
+
+#[test]
+fn a_stale_deployment_on_cloud_run_is_told() {
+    let (sample, _cloud_run) = on_cloud_run(Some(Fault::StaleDeployment), |_| json!({}));
+    assert_eq!(drift(&sample).code, 2);
+    let [(channel, message)] = sample.slack.received().try_into().unwrap();
+    let words = words(&message);
+    assert_eq!(channel, "deployment-alerts");
+    assert!(words.contains("./bin/deploy-service.sh prediction-worker") && words.contains("hours behind"), "{words}");
+}
+
+/// What contradicts itself is unknown, with both facts, and the other services are judged.
+#[test]
+fn a_contradiction_is_unknown_for_its_service_alone() {
+    let (sample, _cloud_run) = on_cloud_run(None, |name| match name {
+        "prediction-worker" => json!({ "labels": { "commit-sha": "0123abc" } }),
+        "nba-grading-service" => json!({ "trafficStatuses": [{ "revision": "a", "percent": 40 }] }),
+        "nba-admin-dashboard" => json!({ "trafficStatuses": [{ "revision": "nba-admin-dashboard-00000-old", "percent": 100 }] }),
+        _ => json!({}),
+    });
+    let ended = drift(&sample);
+    let run = ended.run("deployment-drift");
+    assert_eq!((ended.code, &run["verdict"]), (3, &json!("fail")), "{run}");
+    let error = run["error"].as_str().unwrap();
+    for fact in ["the label commit-sha of prediction-worker is 0123abc, and that of its revision", "nba-grading-service adds up to 40 %"] {
+        assert!(error.contains(fact), "{fact}: {error}");
+    }
+    let violations = run["violations"].as_array().unwrap();
+    assert_eq!(violations.len(), 1, "{run}");
+    assert!(violations[0]["message"].as_str().unwrap().starts_with("nba-admin-dashboard: "), "{run}");
+}
+
+#[test]
+fn a_listing_that_fails_is_unknown_for_all() {
+    for (reply, expected) in [
+        (
+            Reply::Answer(403, json!({ "error": { "status": "PERMISSION_DENIED", "message": "no" } }).to_string()),
+            "need roles/run.viewer",
+        ),
+        (Reply::Answer(404, json!({ "error": { "status": "NOT_FOUND", "message": "no project" } }).to_string()), "no project"),
+        (Reply::Answer(200, json!({ "services": [], "unreachable": ["us-west2"] }).to_string()), "us-west2 cannot be reached"),
+    ] {
+        let (sample, cloud_run) = on_cloud_run(None, |_| json!({}));
+        cloud_run.refuse(reply);
+        let ended = drift(&sample);
+        let run = ended.run("deployment-drift");
+        assert_eq!(ended.code, 3, "{run}");
+        assert!(run["error"].as_str().unwrap().contains(expected), "{run}");
+        assert!(cloud_run.asked().len() <= 2, "asked for all, not for each: {:?}", cloud_run.asked());
+    }
+    let (sample, _cloud_run) = on_cloud_run(Some(Fault::UnknownService), |_| json!({}));
+    let ended = drift(&sample);
+    assert_eq!(ended.code, 3, "what is not deployed is not known: {ended:?}");
+}
+
+/// A sample whose webhooks are in Secret Manager.
+fn with_secrets(more: &str) -> (Sample, SecretManagerDouble) {
+    let sample = Sample::new(Some(Fault::NullNames)).unwrap();
+    let secrets = SecretManagerDouble::start().unwrap();
+    secrets.set("slack-webhook-canary-alerts", "latest", &sample.slack.webhook("canary-alerts"));
+    let google = format!(
+        "[google]\nproject = \"nba-props-platform\"\ncredentials = \"none\"\nsecrets_endpoint = \"{}\"\n{more}",
+        secrets.address.url()
+    );
+    sample.configure(&format!("{HOST_TOML}\n{google}")).unwrap();
+    (sample, secrets)
+}
+
+#[test]
+fn a_webhook_comes_from_a_secret() {
+    let key = "[slack.channels.\"#canary-alerts\"]\nwebhook = \"secret:slack-webhook-canary-alerts\"\n";
+    let (sample, secrets) = with_secrets(key);
+    assert_eq!(sample.once(&[]).unwrap().code, 2);
+    assert_eq!(sample.slack.received().len(), 1);
+    let path = "/v1/projects/nba-props-platform/secrets/slack-webhook-canary-alerts/versions/latest:access";
+    assert_eq!(secrets.asked(), [path]);
+
+    // The environment may hold the name instead of the webhook; here of one version.
+    let (sample, secrets) = with_secrets("");
+    secrets.set("slack-webhook-canary-alerts", "3", &sample.slack.webhook("canary-alerts"));
+    let run = |name: &str| {
+        let mut command = sample.command();
+        command.env("SLACK_WEBHOOK_URL_CANARY_ALERTS", name);
+        command.args(["run", "--once", "--at", crate::support::AT]).args(crate::support::command::shipped().unwrap());
+        crate::support::command::ended(&mut command).unwrap()
+    };
+    assert_eq!(run("secret:slack-webhook-canary-alerts/versions/3").code, 2);
+    assert_eq!(sample.slack.received().len(), 1);
+
+    let refused = run("secret:slack-webhook-canary-alerts/versions/9");
+    assert_eq!(refused.code, 64);
+    for words in ["channel #canary-alerts: secret:slack-webhook-canary-alerts/versions/9", "not found", "roles/secretmanager.secretAccessor"] {
+        assert!(refused.err.contains(words), "{words}: {}", refused.err);
+    }
+}
+
+/// A webhook that was replaced while a message was on its way: the secret is read again, and the message arrives.
+#[test]
+fn a_secret_is_read_again_when_its_webhook_is_gone() {
+    let key = "[slack.channels.\"#canary-alerts\"]\nwebhook = \"secret:slack-webhook-canary-alerts\"\n";
+    let (sample, secrets) = with_secrets(key);
+    let gone = slack::SlackDouble::start().unwrap();
+    gone.answer(slack::Reply::Answer(404, "", "no_service"));
+    secrets.set("slack-webhook-canary-alerts", "latest", &gone.webhook("canary-alerts"));
+    let staying = std::thread::scope(|scope| {
+        // It changes as soon as the old one was tried.
+        scope.spawn(|| {
+            while gone.requests().is_empty() {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            secrets.set("slack-webhook-canary-alerts", "latest", &sample.slack.webhook("canary-alerts"));
+        });
+        // The first answer takes a moment, so that the change comes first.
+        gone.answer_next(&[slack::Reply::Late(std::time::Duration::from_millis(300), 404, "no_service")]);
+        sample.once(&[]).unwrap()
+    });
+    assert_eq!(staying.code, 2, "{staying:?}");
+    assert_eq!((gone.requests().len(), sample.slack.received().len()), (1, 1));
+    assert_eq!(secrets.asked().len(), 2);
+
+    // One that is gone and was not replaced is set aside, as any other.
+    let (sample, _secrets) = with_secrets(key);
+    sample.slack.answer(slack::Reply::Answer(404, "", "no_service"));
+    let ended = sample.once(&[]).unwrap();
+    assert_eq!(ended.code, 3);
+    assert!(ended.err.contains("was set aside: answered 404: no_service"), "{}", ended.err);
+}
+
+/// Nothing of a secret or a token is in what the host says or keeps.
+#[test]
+fn secrets_stay_secret() {
+    let key = "[slack.channels.\"#canary-alerts\"]\nwebhook = \"secret:slack-webhook-canary-alerts\"\n";
+    let (sample, secrets) = with_secrets(key);
+    let identity = IdentityDouble::start(3600).unwrap();
+    secrets.set("slack-webhook-canary-alerts", "latest", "http://hooks.example/services/T0/B0/s3cret");
+    let toml = std::fs::read_to_string(sample.path().join("host.toml")).unwrap();
+    std::fs::write(sample.path().join("host.toml"), toml.replace("credentials = \"none\"\n", "")).unwrap();
+    let mut command = sample.command();
+    command.env("GCE_METADATA_HOST", identity.address.host());
+    command.args(["run", "--once", "--at", crate::support::AT]).args(crate::support::command::shipped().unwrap());
+    let ended = crate::support::command::ended(&mut command).unwrap();
+    assert_eq!(ended.code, 64);
+    assert!(ended.err.contains("the webhook in secret:slack-webhook-canary-alerts/versions/latest is not https"), "{}", ended.err);
+    assert!(!ended.err.contains("s3cret") && !ended.err.contains("token-1"), "{}", ended.err);
+}
