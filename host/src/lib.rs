@@ -15,6 +15,7 @@ pub mod sandbox;
 pub mod schedule;
 pub mod state;
 mod text;
+pub mod validate;
 
 /// The stack of the host's threads, in bytes. SQL of the permitted length, nested as deep as it can be, takes about half
 /// of it to parse and to free.

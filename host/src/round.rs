@@ -25,6 +25,7 @@ use crate::{
     sandbox::Sandboxes,
     state::{Batch, NewMessage, NewRun, PluginKey, State, Undelivered},
     text::printable,
+    validate::{Finding, Kind, validate},
 };
 
 /// A host that is ready: its checks, what they may ask, and where what they find is recorded and told.
@@ -177,6 +178,9 @@ impl Host {
         batch.sort_by(|a, b| a.check.cmp(&b.check));
         // Waits until the batch before is recorded.
         let mut standings = self.standings.lock().await;
+        for run in batch.iter_mut().filter(|run| !run.validation) {
+            run.invalid = standings.get(&run.check).map(|standing| standing.invalid.clone()).unwrap_or_default();
+        }
         match self.record(&batch, &mut standings).await {
             Ok(messages) => {
                 if !messages.is_empty() {
@@ -224,7 +228,7 @@ impl Host {
             });
             messages.push((id, notification));
         }
-        for run in batch {
+        for run in batch.iter().filter(|run| !run.validation) {
             written.runs.push(recorded(run)?);
         }
         for check in decided.touched {
@@ -251,6 +255,44 @@ impl Host {
                 done => return done,
             }
         }
+    }
+
+    /// Validates the checks, and tells of what is wrong with one as of an error of it. Gives what was found, by check.
+    pub async fn validate(&self, now: Timestamp) -> Result<Vec<(String, Vec<Finding>)>> {
+        let mut found = Vec::new();
+        let mut runs = Vec::new();
+        for check in &self.checks {
+            let moment = self.moment(check, now, When::default())?;
+            let findings = validate(check, &self.backends, &moment).await;
+            // What could not be found out is no news of the check; its runs say it too.
+            let wrong = findings.iter().filter(|finding| finding.kind != Kind::Unknown).map(Finding::shown).collect();
+            // One that cannot run says so itself, each time.
+            if check.ready.is_ok() {
+                runs.push(check.validated(&moment, wrong));
+            }
+            found.push((check.name.clone(), findings));
+        }
+        self.settle(runs, &mut Round::default()).await;
+        self.state.note_validation(&self.fingerprint(), now).await?;
+        Ok(found)
+    }
+
+    /// When the checks are to be validated: now, if they never were as they are; none when never.
+    pub async fn validation_due(&self, now: Timestamp) -> Result<Option<Timestamp>> {
+        let Some(schedule) = &self.config.validate_schedule.0 else { return Ok(None) };
+        let last = self.state.validated(&self.fingerprint()).await?;
+        Ok(match last {
+            None => Some(now),
+            // A clock that was set back must not keep it away.
+            Some(last) => schedule.next(last.min(now), &self.config.timezone.rules()),
+        })
+    }
+
+    /// What the checks are: their configuration and code.
+    fn fingerprint(&self) -> String {
+        let plugins = self.checks.iter().filter_map(|check| check.ready.as_ref().ok());
+        let digests: Vec<String> = plugins.map(|ready| ready.plugin.file.digest.to_string()).collect();
+        alert::id(&format!("{:?} {digests:?}", self.config))
     }
 
     /// A date of the past is asked about as if it were then: at the check's first due time after that date.

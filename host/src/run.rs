@@ -11,7 +11,7 @@ use jiff::{Timestamp, civil::Date};
 use serde::Serialize;
 
 use crate::{
-    capability::{Backends, Call, Caller, Session},
+    capability::{Backends, Call, Caller, Session, warehouse::Rehearsal},
     config::{self, Budgets, Bytes, Config, Cron, Grants, Zone, nearest, raise},
     contract::{Need, Report, Request, Verdict, slack::Alert},
     plugin::{Loaded, Origin, Plugin, check_settings},
@@ -74,6 +74,12 @@ pub struct Run {
     /// Where it is told of.
     #[serde(skip)]
     pub family: Option<Family>,
+    /// What the last validation found wrong with the check itself.
+    #[serde(skip)]
+    pub invalid: Vec<String>,
+    /// Whether this is a validation, which is told of like a run and is none.
+    #[serde(skip)]
+    pub validation: bool,
 }
 
 /// Where a check's alerts belong: those of one channel and group are told together.
@@ -348,10 +354,24 @@ impl Check {
         match &self.ready {
             _ if moment.skip.is_some() => run.report = moment.skip.map(skipped),
             Err(reason) => run.error = Some(reason.clone()),
-            Ok(ready) => self.execute(ready, backends, &moment, &mut run).await,
+            Ok(ready) => self.execute(ready, backends, &moment, None, &mut run).await,
         }
         run.duration = started.elapsed();
         run
+    }
+
+    /// Runs once on answers that are made up, to see what it asks and what it makes of them.
+    pub async fn rehearse(&self, backends: &Arc<Backends>, moment: &Moment, rehearsal: Arc<Rehearsal>) -> Run {
+        let mut run = self.empty(moment);
+        if let Ok(ready) = &self.ready {
+            self.execute(ready, backends, moment, Some(rehearsal), &mut run).await;
+        }
+        run
+    }
+
+    /// What a validation found, to be told of.
+    pub fn validated(&self, moment: &Moment, invalid: Vec<String>) -> Run {
+        Run { invalid, validation: true, ..self.empty(moment) }
     }
 
     /// A run that the host itself broke off.
@@ -374,16 +394,26 @@ impl Check {
             log: String::new(),
             alerts: Vec::new(),
             family: self.family.clone(),
+            invalid: Vec::new(),
+            validation: false,
         }
     }
 
-    async fn execute(&self, ready: &Ready, backends: &Arc<Backends>, moment: &Moment, run: &mut Run) {
+    async fn execute(
+        &self,
+        ready: &Ready,
+        backends: &Arc<Backends>,
+        moment: &Moment,
+        rehearsal: Option<Arc<Rehearsal>>,
+        run: &mut Run,
+    ) {
         let plugin = &ready.plugin;
         run.plugin = Some(plugin.file.clone());
         let name = &plugin.file.name;
         let caller =
             Caller { plugin: name.clone(), check: self.name.clone(), due: moment.due, attempt: moment.attempt };
-        let session = Arc::new(Session::new(caller, ready.grants.clone(), ready.budgets.clone(), backends.clone()));
+        let session = Session::new(caller, ready.grants.clone(), ready.budgets.clone(), backends.clone());
+        let session = Arc::new(session.rehearsing(rehearsal));
         let request = Request {
             check: self.name.clone(),
             data_date: moment.data_date.to_string(),

@@ -57,8 +57,10 @@ impl Sample {
         Ok(sample)
     }
 
-    /// Writes host.toml, delivering to the Slack double.
+    /// Writes host.toml, delivering to the Slack double. The checks are not validated unless it says when.
     pub fn configure(&self, toml: &str) -> Result<()> {
+        let never = if toml.contains("validate_schedule") { "" } else { "validate_schedule = \"never\"\n" };
+        let toml = format!("{never}{toml}");
         let toml = toml.replace("deliver = \"console\"", "deliver = \"webhook\"");
         Ok(std::fs::write(self.path().join("host.toml"), toml)?)
     }

@@ -1,6 +1,6 @@
 //! From what is to be said to messages: all that one channel is told of a batch of runs is one of them.
 
-use std::{borrow::Cow, cmp::Reverse, collections::BTreeMap};
+use std::{borrow::Cow, cmp::Reverse, collections::{BTreeMap, BTreeSet}};
 
 use jiff::{Timestamp, tz::TimeZone};
 
@@ -102,7 +102,8 @@ fn relevant(run: &Run, channel: &str) -> Vec<Alert> {
 /// What is not known is a list; each of it has a line of its own.
 fn reasons(run: &Run) -> Vec<String> {
     let unknown = run.report.as_ref().map(|report| report.unknown.clone()).filter(|unknown| !unknown.is_empty());
-    unknown.unwrap_or_else(|| run.error.iter().cloned().collect())
+    let reasons = unknown.unwrap_or_else(|| run.error.iter().cloned().collect());
+    if reasons.is_empty() { run.invalid.clone() } else { reasons }
 }
 
 /// What is new about something that was said before.
@@ -155,6 +156,10 @@ fn title(notices: &[&Notice<'_>], runs: &[Run]) -> String {
 }
 
 fn family_title(family: Option<&Family>, notices: &[&Notice<'_>], runs: &[&Run]) -> String {
+    if runs.iter().all(|run| run.validation) {
+        let names: BTreeSet<&str> = notices.iter().map(|notice| notice.run.check.as_str()).collect();
+        return format!("Validation: {}", names.into_iter().collect::<Vec<_>>().join(", "));
+    }
     let tally = || format!("{}: {}", family.map_or("plugins", |family| &family.group), tally(runs.iter().copied()));
     let bad: Vec<&&Notice<'_>> = notices.iter().filter(|notice| !recovered(notice)).collect();
     match (bad.as_slice(), runs) {
@@ -165,6 +170,9 @@ fn family_title(family: Option<&Family>, notices: &[&Notice<'_>], runs: &[&Run])
                 (!names.is_empty()).then(|| format!("{names} {what}"))
             });
             parts.collect::<Vec<_>>().join(", ")
+        }
+        ([only], [run]) if only.about == About::Evaluation && run.error.is_none() => {
+            format!("{} cannot be trusted", run.check)
         }
         ([only], [run]) if only.about == About::Evaluation => format!("{} could not be evaluated", run.check),
         ([only], [run]) => match relevant(run, &only.channel).as_slice() {
@@ -202,6 +210,9 @@ fn recovered(notice: &Notice<'_>) -> bool {
 fn footer(notices: &[&Notice<'_>], runs: &[Run]) -> String {
     let families: Vec<Option<&Family>> = notices.iter().map(|notice| notice.run.family.as_ref()).collect();
     let concerned = || runs.iter().filter(|run| families.contains(&run.family.as_ref()));
+    if runs.iter().all(|run| run.validation) {
+        return "The check itself is wrong, whatever the data; `host validate` shows it in full.".to_owned();
+    }
     let mut parts = vec![format!("Data of {}.", dates(concerned()))];
     for (status, word) in [(Status::Pass, "Passed"), (Status::Skip, "Skipped")] {
         let said = |run: &&Run| notices.iter().any(|notice| notice.run.check == run.check);

@@ -30,6 +30,8 @@ pub struct Standing {
     pub evaluation: Side,
     /// Whether its last run gave a verdict.
     pub judged: bool,
+    /// What the last validation found wrong with the check itself: until the next one, its results are not trusted.
+    pub invalid: Vec<String>,
 }
 
 /// Of all checks, by name.
@@ -88,7 +90,10 @@ pub fn decide<'r>(runs: &'r [Run], standings: &mut Standings, rules: Rules<'_>) 
     // All results are taken in before anything is decided: what one says of another must not depend on their order.
     for run in runs.iter().filter(|run| !run.replay) {
         let standing = standings.entry(run.check.clone()).or_default();
-        standing.judged = matches!(run.status(), Status::Pass | Status::Warn | Status::Fail);
+        match run.validation {
+            true => standing.invalid.clone_from(&run.invalid),
+            false => standing.judged = matches!(run.status(), Status::Pass | Status::Warn | Status::Fail),
+        }
         for (about, finding) in findings(run, rules.config) {
             standing.side(about).observe(&finding, run.due);
         }
@@ -103,7 +108,12 @@ pub fn decide<'r>(runs: &'r [Run], standings: &mut Standings, rules: Rules<'_>) 
                 About::Evaluation => None,
             };
             let alerts = rules.config.alerts(&run.check);
-            let confirm = if about == About::Data { alerts.confirm } else { alerts.confirm_errors }.0;
+            let confirm = match about {
+                About::Data => alerts.confirm.0,
+                // What is wrong with the check itself does not pass.
+                About::Evaluation if !run.invalid.is_empty() => 1,
+                About::Evaluation => alerts.confirm_errors.0,
+            };
             let Some(standing) = standings.get_mut(&run.check) else { continue };
             let side = standing.side(about);
             let held =
@@ -152,14 +162,15 @@ fn findings(run: &Run, config: &Config) -> Vec<(About, Finding)> {
     if judged {
         findings.push((About::Data, data(run, config)));
     }
-    match &run.error {
+    let untrusted = || (!run.invalid.is_empty()).then(|| run.invalid.join("; "));
+    match run.error.clone().or_else(untrusted) {
         Some(error) => {
             let mut levels = Levels::new();
             if let Some(family) = &run.family {
                 concern(&mut levels, &family.channel, Level::Warning, config);
             }
-            let points = BTreeSet::new();
-            findings.push((About::Evaluation, Finding { levels, points, summary: cut(error) }));
+            let points = run.invalid.iter().map(|point| cut(point)).collect();
+            findings.push((About::Evaluation, Finding { levels, points, summary: cut(&error) }));
         }
         None if judged => findings.push((About::Evaluation, Finding::default())),
         None => {}

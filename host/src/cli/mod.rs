@@ -12,6 +12,7 @@ mod run;
 mod sign;
 mod silence;
 mod table;
+mod validate;
 
 use std::{
     io::Write,
@@ -41,6 +42,8 @@ pub struct Arguments {
 enum Command {
     /// Run checks: once, or at their schedules until Ctrl-C.
     Run(run::Run),
+    /// Try every query of the checks without reading a row, and find checks that cannot fail.
+    Validate(validate::Validate),
     /// Show what was found, told and not delivered.
     History(history::History),
     /// Show what queries billed, against each check's budget a day.
@@ -69,6 +72,7 @@ impl Arguments {
     pub fn execute(self) -> ExitCode {
         let result = match self.command {
             Command::Run(run) => run.execute(),
+            Command::Validate(validate) => validate.execute(),
             Command::History(history) => history.execute(),
             Command::Costs(costs) => costs.execute(),
             Command::Silence(silence) => silence.execute(),

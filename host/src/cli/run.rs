@@ -27,6 +27,7 @@ use crate::{
     schedule,
     state::{Claim, State},
     text::printable,
+    validate::Finding,
 };
 
 /// The longest that is slept at a stretch, so that a clock that was set is noticed.
@@ -153,6 +154,13 @@ impl Run {
         // Beside the round: what is found first need not wait for what takes long.
         let mut sending = JoinSet::new();
         sending.spawn(host.delivery.clone().run());
+        let now = Timestamp::now();
+        // A part of the checks, or the past, says nothing of the whole.
+        let whole = self.check.is_empty() && self.date.is_none() && !self.dry_run;
+        if whole && host.validation_due(now).await?.is_some_and(|due| due <= now) {
+            let _progress = Progress::new(&format!("validating {} checks", host.checks.len()));
+            complain(&host.validate(now).await?);
+        }
         let all: Vec<usize> = (0..host.checks.len()).collect();
         let progress = Progress::new(&format!("running {} checks", all.len()));
         let when = When { at: self.at, date: self.date };
@@ -177,6 +185,7 @@ impl Run {
     async fn stay(&self, host: Arc<Host>, stop: &mut Stop) -> Result<u8> {
         let mut background = JoinSet::new();
         background.spawn(host.delivery.clone().run());
+        background.spawn(stay_valid(host.clone()));
         let mut rounds: JoinSet<Result<Round>> = JoinSet::new();
         let mut running: HashMap<tokio::task::Id, Vec<usize>> = HashMap::new();
         for check in &host.checks {
@@ -279,6 +288,38 @@ async fn open(config: &Config, directory: &Path) -> Result<State> {
         unrecorded(&receivers, &format!("the host cannot start: {error:#}")).await;
     }
     opened
+}
+
+/// Validates the checks now, and then at the schedule.
+async fn stay_valid(host: Arc<Host>) {
+    if host.config.validate_schedule.0.is_none() {
+        return;
+    }
+    let mut due = Some(Timestamp::now());
+    loop {
+        let now = Timestamp::now();
+        if due.is_some_and(|due| due <= now) {
+            match host.validate(now).await {
+                Ok(found) => complain(&found),
+                Err(error) => eprintln!("error: the checks cannot be validated: {error:#}"),
+            }
+        }
+        tokio::time::sleep(NAP).await;
+        due = match host.validation_due(Timestamp::now()).await {
+            Ok(due) => due,
+            Err(error) => {
+                eprintln!("error: when the checks are to be validated is not known: {error:#}");
+                None
+            }
+        };
+    }
+}
+
+/// Says what is wrong with checks.
+fn complain(found: &[(String, Vec<Finding>)]) {
+    for (check, finding) in found.iter().flat_map(|(check, findings)| findings.iter().map(move |one| (check, one))) {
+        eprintln!("validation: {check}: {}", printable(&finding.shown()));
+    }
 }
 
 fn names(host: &Host, which: &[usize]) -> String {

@@ -23,7 +23,7 @@ pub use google::{Endpoint, Google, GoogleCredentials, SecretName};
 pub use key::PublicKey;
 pub use mistakes::nearest;
 use mistakes::{nearest_file, with_nearest};
-pub use time::{Cron, Zone};
+pub use time::{Cron, ValidateSchedule, Zone};
 
 /// host.toml as a whole.
 #[derive(Debug, Clone, Deserialize)]
@@ -31,6 +31,9 @@ pub use time::{Cron, Zone};
 pub struct Config {
     /// The pipeline's time zone, an IANA name: data dates are dates there. Default: America/New_York.
     pub timezone: Zone,
+    /// When the checks themselves are validated, in the pipeline's time zone, while the host stays; and once a day when it
+    /// does not. `never` is never. Default: `0 5 * * *`.
+    pub validate_schedule: ValidateSchedule,
     /// Where queries go.
     pub warehouse: Option<Warehouse>,
     /// Who the host is to Google Cloud.
@@ -68,6 +71,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             timezone: Zone::new_york(),
+            validate_schedule: ValidateSchedule::default(),
             warehouse: None,
             google: Google::default(),
             git: BTreeMap::new(),

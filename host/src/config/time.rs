@@ -86,6 +86,26 @@ impl<'de> Deserialize<'de> for Cron {
     }
 }
 
+/// `validate_schedule`; none is never.
+#[derive(Debug, Clone)]
+pub struct ValidateSchedule(pub Option<Cron>);
+
+impl Default for ValidateSchedule {
+    fn default() -> Self {
+        // Before the day's first runs, and after what a night's deployment may have changed.
+        Self(Cron::new("0 5 * * *").ok())
+    }
+}
+
+impl<'de> Deserialize<'de> for ValidateSchedule {
+    fn deserialize<D: Deserializer<'de>>(source: D) -> std::result::Result<Self, D::Error> {
+        match String::deserialize(source)?.as_str() {
+            "never" => Ok(Self(None)),
+            text => Cron::new(text).map(|cron| Self(Some(cron))).map_err(|error| D::Error::custom(format!("{error:#}"))),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,6 +6,7 @@ mod history;
 mod outbox;
 mod record;
 mod silences;
+mod validations;
 
 use std::{
     collections::HashMap,

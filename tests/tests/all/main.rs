@@ -22,3 +22,4 @@ mod pins;
 mod record;
 mod signatures;
 mod thirty_days;
+mod validation;

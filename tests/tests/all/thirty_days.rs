@@ -185,5 +185,7 @@ fn run(check: &str, hours: f64, round: i64, at: Timestamp) -> Run {
         log: String::new(),
         alerts: failing.then_some(alert).into_iter().collect(),
         family: Some(Family { channel: "#canary-alerts".to_owned(), group: "canaries".to_owned() }),
+        invalid: Vec::new(),
+        validation: false,
     }
 }

@@ -67,6 +67,13 @@ impl Check for Misbehaving {
                 let row = Query::new(settings.sql).date("date", &request.data_date).row().await?;
                 Report { summary: format!("{row:?}"), ..pass }
             }
+            "judge" => {
+                let row = Query::new(settings.sql).date("date", &request.data_date).row().await?;
+                let metrics = vec![measured("games", row.number("games")).at_least(2.0)];
+                let violations = sdk::judge(&metrics);
+                let verdict = if violations.is_empty() { Verdict::Pass } else { Verdict::Fail };
+                Report { metrics, violations, ..report(verdict) }
+            }
             "add up" => {
                 let rows = Query::new(settings.sql).rows().await?;
                 let sum: f64 = rows.iter().filter_map(|row| row.number("n")).sum();

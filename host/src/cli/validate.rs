@@ -1,0 +1,103 @@
+//! `host validate`: whether the checks can do their work, before they have to.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use clap::Args;
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::{history::Format, progress::Progress, table::Table};
+use crate::{
+    config::{Config, nearest},
+    plugin::Lock,
+    round::Host,
+    state::State,
+    validate::{Finding, Kind},
+};
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  host validate plugins/*.wasm                      every check
+  host validate --check phase2-raw plugins/*.wasm   one check
+  host validate --output json plugins/*.wasm        with the SQL, for CI
+
+Queries are prepared or run dry: unknown tables and columns, wrong types, what is over budget or not granted is
+found without reading a row or billing a byte. Then each check is tried on made-up answers: one that nothing makes
+fail is found too. Nothing is recorded and nobody is told; `host run` does that, at its start and by validate_schedule.
+
+Exit codes: 0 nothing is wrong, 2 something is, 3 some of it could not be found out; 64 the arguments or host.toml
+cannot be used.")]
+pub(super) struct Validate {
+    /// Plugin components.
+    #[arg(required = true, value_name = "PLUGIN.wasm")]
+    plugins: Vec<PathBuf>,
+    /// Only this check; may be given several times.
+    #[arg(long, value_name = "NAME")]
+    check: Vec<String>,
+    /// The configuration.
+    #[arg(long, value_name = "FILE", default_value = "host.toml")]
+    config: PathBuf,
+    /// What is pinned; plugins.lock beside the configuration unless it is named.
+    #[arg(long, value_name = "FILE")]
+    lock: Option<PathBuf>,
+    /// How it is written to standard output.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
+impl Validate {
+    pub(super) fn execute(self) -> Result<u8> {
+        let config = Config::read(&self.config)?;
+        let lock = Lock::read(&super::lock_path(self.lock.as_ref(), &self.config))?;
+        let runtime = super::runtime()?;
+        let found = runtime.block_on(self.find(config, lock.as_ref()));
+        runtime.shutdown_background();
+        let found = found?;
+        super::print(&self.render(&found))?;
+        let any = |kinds: &[Kind]| found.iter().flat_map(|(_, findings)| findings).any(|one| kinds.contains(&one.kind));
+        Ok(match (any(&[Kind::Unknown]), any(&[Kind::Refused, Kind::CannotFail])) {
+            (true, _) => 3,
+            (false, true) => 2,
+            (false, false) => 0,
+        })
+    }
+
+    async fn find(&self, config: Config, lock: Option<&Lock>) -> Result<Vec<(String, Vec<Finding>)>> {
+        let progress = Progress::new("loading plugins");
+        let step = |done| progress.step(done, self.plugins.len());
+        let mut host = Host::start(config, &self.plugins, lock, State::memory().await?, step).await?;
+        drop(progress);
+        if let Some(wanted) = self.check.iter().find(|wanted| !host.checks.iter().any(|check| check.name == **wanted)) {
+            let near = nearest(wanted, host.checks.iter().map(|check| check.name.as_str()));
+            bail!("--check {wanted}: there is no such check{near}");
+        }
+        if !self.check.is_empty() {
+            host.keep(&self.check);
+        }
+        let _progress = Progress::new(&format!("validating {} checks", host.checks.len()));
+        host.validate(Timestamp::now()).await
+    }
+
+    fn render(&self, found: &[(String, Vec<Finding>)]) -> String {
+        if self.output == Format::Json {
+            let checks = found.iter().map(|(check, findings)| json!({ "check": check, "findings": findings }));
+            return format!("{:#}\n", json!({ "checks": checks.collect::<Vec<_>>() }));
+        }
+        let mut table = Table::new(&["CHECK", "RESULT", "WHAT"]);
+        for (check, findings) in found {
+            if findings.is_empty() {
+                table.row(vec![check.clone(), "valid".to_owned(), String::new()]);
+            }
+            for finding in findings {
+                let result = match finding.kind {
+                    Kind::Refused => "refused",
+                    Kind::CannotFail => "cannot fail",
+                    Kind::Unknown => "unknown",
+                };
+                table.row(vec![check.clone(), result.to_owned(), finding.shown()]);
+            }
+        }
+        table.text()
+    }
+}

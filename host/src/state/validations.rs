@@ -1,0 +1,32 @@
+//! When the checks were last validated, and what they were then.
+
+use anyhow::Result;
+use jiff::Timestamp;
+
+use super::{State, moment};
+
+impl State {
+    /// When the checks were validated last, if they were then what they are now.
+    pub async fn validated(&self, checks: &str) -> Result<Option<Timestamp>> {
+        let at: Option<i64> = sqlx::query_scalar("SELECT at FROM validations WHERE checks = $1")
+            .bind(checks)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(|error| self.explain(error))?;
+        Ok(at.map(moment))
+    }
+
+    /// Notes that they are validated.
+    pub async fn note_validation(&self, checks: &str, at: Timestamp) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO validations (id, at, checks) VALUES (1, $1, $2) \
+             ON CONFLICT (id) DO UPDATE SET at = excluded.at, checks = excluded.checks",
+        )
+        .bind(at.as_millisecond())
+        .bind(checks)
+        .execute(&self.pool)
+        .await
+        .map_err(|error| self.explain(error))?;
+        Ok(())
+    }
+}

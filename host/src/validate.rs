@@ -1,0 +1,240 @@
+//! Whether the checks can do their work at all: every query they would send is tried without a row being read, and a check
+//! that no data can make fail is found before it is trusted.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde::Serialize;
+
+use crate::{
+    capability::{
+        Backends, Call,
+        warehouse::{Answers, Problem, Rehearsal, Shapes},
+    },
+    contract::{Error, Metric, Report, Verdict},
+    run::{Check, Moment, Run},
+};
+
+/// Mixtures of answers that each check is tried on, besides the four pure ones.
+const MIXTURES: u64 = 24;
+/// Mixtures that one is tried on before it is said to be wrong: what it asks for may be rare among them.
+const MORE: u64 = 1000;
+
+/// Something that is wrong with a check itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What kind of thing.
+    pub kind: Kind,
+    /// What is wrong, in one line.
+    pub text: String,
+    /// The SQL it is about, or the dataset.
+    pub asked: Option<String>,
+    /// The line of the SQL: its number from 1, and its text.
+    pub line: Option<(usize, String)>,
+}
+
+/// What kind of thing is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// The check cannot run, or a question of its would not be answered.
+    Refused,
+    /// No data makes it fail.
+    CannotFail,
+    /// It could not be found out.
+    Unknown,
+}
+
+impl Finding {
+    /// With the line of SQL, for people.
+    pub fn shown(&self) -> String {
+        match &self.line {
+            Some((number, line)) => format!("{} (line {number}: {line})", self.text),
+            None => self.text.clone(),
+        }
+    }
+
+    fn new(kind: Kind, text: String) -> Self {
+        Self { kind, text, asked: None, line: None }
+    }
+}
+
+/// Validates one check; nothing is wrong with it when there are no findings.
+pub async fn validate(check: &Check, backends: &Arc<Backends>, moment: &Moment) -> Vec<Finding> {
+    if let Err(reason) = &check.ready {
+        return vec![Finding::new(Kind::Refused, reason.clone())];
+    }
+    let shapes = Arc::<Shapes>::default();
+    let rehearse = async |answers| {
+        let rehearsal = Rehearsal::new(answers, moment.due.as_second(), moment.data_date, shapes.clone());
+        check.rehearse(backends, moment, Arc::new(rehearsal)).await
+    };
+    let high = rehearse(Answers::High).await;
+    let mut findings: Vec<Finding> = shapes.problems().iter().map(refused).collect();
+    // Calls elsewhere are real ones: what is denied stays so, what fails may pass.
+    findings.extend(high.calls.iter().filter_map(denied));
+    if let Some(error) = high.error.as_ref().filter(|error| error.starts_with("settings: ")) {
+        findings.push(Finding::new(Kind::Refused, error.clone()));
+    }
+    if !findings.is_empty() {
+        return findings;
+    }
+    if high.error.is_none() && high.calls.iter().all(|call| call.name == "slack.post") {
+        return vec![Finding::new(Kind::CannotFail, "it asks nothing, so nothing can make it fail".to_owned())];
+    }
+    if !shapes.asked() {
+        return findings;
+    }
+    let empty = rehearse(Answers::Empty).await;
+    let mut runs = vec![high, rehearse(Answers::Low).await, rehearse(Answers::Null).await];
+    for mixture in 1..=MORE {
+        runs.push(rehearse(Answers::Mixed(mixture)).await);
+        if mixture.is_multiple_of(MIXTURES) {
+            findings = lint(&runs, &empty, &shapes.columns());
+            if findings.iter().all(|finding| finding.text == PASSES_EMPTY) {
+                break;
+            }
+        }
+    }
+    findings
+}
+
+/// What more answers do not change.
+const PASSES_EMPTY: &str = "it passes when its tables are empty";
+
+/// What a check's reports on all kinds of answers say of the check.
+fn lint(runs: &[Run], empty: &Run, columns: &[String]) -> Vec<Finding> {
+    let cannot_fail = |text: String| Finding::new(Kind::CannotFail, text);
+    let mut findings = Vec::new();
+    if empty.error.is_none() && empty.report.as_ref().is_some_and(|report| report.verdict == Verdict::Pass) {
+        findings.push(cannot_fail(PASSES_EMPTY.to_owned()));
+    }
+    let reports = || runs.iter().chain([empty]).filter_map(|run| run.report.as_ref());
+    let mut thresholds: BTreeMap<&str, Threshold> = BTreeMap::new();
+    for metric in reports().flat_map(|report| &report.metrics) {
+        thresholds.entry(&metric.name).or_default().meet(metric);
+    }
+    for (name, threshold) in &thresholds {
+        findings.extend(threshold.complaint(name, columns).map(cannot_fail));
+    }
+    let passed = |report: &Report| report.verdict == Verdict::Pass && report.unknown.is_empty();
+    let failed = |report: &Report| matches!(report.verdict, Verdict::Fail | Verdict::Warn);
+    if findings.is_empty() && reports().any(passed) && !reports().any(failed) {
+        let tried = runs.len() + 1;
+        findings.push(cannot_fail(format!("it was tried on {tried} kinds of answers, and none made it fail")));
+    }
+    findings
+}
+
+/// What became of one metric's limits.
+#[derive(Debug, Default)]
+struct Threshold {
+    /// It had a value.
+    known: bool,
+    min: Limit,
+    max: Limit,
+    below: Limit,
+}
+
+#[derive(Debug, Default)]
+struct Limit {
+    /// The last that was asked.
+    asked: Option<f64>,
+    /// Some answer was beyond it.
+    broken: bool,
+}
+
+impl Threshold {
+    fn meet(&mut self, metric: &Metric) {
+        self.known |= metric.value.is_some();
+        for (limit, asked, breaks) in [
+            (&mut self.min, metric.min, (|value, limit| value < limit) as fn(f64, f64) -> bool),
+            (&mut self.max, metric.max, |value, limit| value > limit),
+            (&mut self.below, metric.below, |value, limit| value >= limit),
+        ] {
+            limit.asked = asked.or(limit.asked);
+            limit.broken |= metric.value.zip(asked).is_some_and(|(value, asked)| breaks(value, asked));
+        }
+    }
+
+    fn complaint(&self, name: &str, columns: &[String]) -> Option<String> {
+        let limits = [("at least", &self.min), ("at most", &self.max), ("below", &self.below)];
+        let mut asked = limits.iter().filter_map(|(words, limit)| Some((words, limit.asked?, limit.broken)));
+        if !self.known {
+            let (words, limit, _) = asked.next()?;
+            return Some(format!(
+                "{name} must be {words} {limit}, and never has a value; its queries answer with {}",
+                columns.join(", ")
+            ));
+        }
+        let (words, limit, _) = asked.find(|(.., broken)| !broken)?;
+        Some(format!("{name} must be {words} {limit}, which every answer is"))
+    }
+}
+
+fn refused(Problem { asked, error }: &Problem) -> Finding {
+    let kind = match error {
+        Error::TimedOut(_) | Error::Unavailable(_) => Kind::Unknown,
+        Error::Invalid(_) | Error::Denied(_) | Error::OverBudget(_) | Error::NotFound(_) => Kind::Refused,
+    };
+    let text = error.message().to_owned();
+    Finding { kind, line: line(asked, &text), text, asked: Some(asked.clone()) }
+}
+
+fn denied(call: &Call) -> Option<Finding> {
+    let error = call.error.as_ref().filter(|error| error.contains(" denied: "))?;
+    Some(Finding::new(Kind::Refused, error.clone()))
+}
+
+/// The line of SQL that an error is about: where it says so, else the first that has the name in it.
+fn line(sql: &str, error: &str) -> Option<(usize, String)> {
+    let lines = || sql.lines().enumerate().map(|(at, line)| (at + 1, line.trim().to_owned()));
+    // BigQuery: `at [3:12]`; the parser: `at Line: 3, Column: 12`.
+    let number = |start: &str, end: char| error.rsplit_once(start)?.1.split(end).next()?.parse::<usize>().ok();
+    if let Some(wanted) = number("at [", ':').or_else(|| number("at Line: ", ',')) {
+        return lines().find(|(number, _)| *number == wanted);
+    }
+    let named = ["Unrecognized name: ", "there is no table ", "there is no dataset ", "dataset "];
+    let name = named.iter().find_map(|start| error.split_once(start))?.1;
+    let name = name.split([' ', ';', ':', ',', '?']).next()?.trim_matches('`');
+    let last = name.rsplit('.').next().filter(|last| !last.is_empty())?;
+    let has_word = |line: &str| line.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == last);
+    lines().find(|(_, line)| has_word(line))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_about_a_line() {
+        let sql = "SELECT COUNT(*) AS games,\n       COUNTIF(player_nam IS NULL) AS nameless\nFROM nba_raw.boxscore";
+        let found = |error: &str| line(sql, error).map(|(number, _)| number);
+        assert_eq!(found("query failed: Unrecognized name: player_nam; did you mean player_name?"), Some(2));
+        assert_eq!(found("Unrecognized name: player_nam at [2:16] (400 invalidQuery)"), Some(2));
+        assert_eq!(found("query failed: it does not parse: Expected: x at Line: 3, Column: 1"), Some(3));
+        assert_eq!(found("query failed: there is no table nba_raw.boxscore"), Some(3));
+        assert_eq!(found("query denied: dataset nba_raw is not granted; add it"), Some(3));
+        assert_eq!(found("query failed: something else"), None);
+    }
+
+    #[test]
+    fn a_limit_that_no_answer_breaks_is_found() {
+        let metric = |value, min, max, below| Metric { name: "m".to_owned(), value, min, max, below, unit: None };
+        let complaint = |metrics: &[Metric]| {
+            let mut threshold = Threshold::default();
+            metrics.iter().for_each(|metric| threshold.meet(metric));
+            threshold.complaint("m", &["x".to_owned()])
+        };
+        let at_least = |value, min| metric(Some(value), Some(min), None, None);
+        assert_eq!(complaint(&[at_least(0.0, 1.0), at_least(9.0, 1.0)]), None);
+        assert_eq!(complaint(&[at_least(0.0, 0.0), at_least(9.0, 0.0)]), Some("m must be at least 0, which every answer is".to_owned()));
+        assert_eq!(complaint(&[metric(None, Some(0.0), None, None), at_least(1.0, 0.0)]).is_some(), true);
+        assert_eq!(complaint(&[metric(Some(5.0), None, None, Some(5.0))]), None);
+        assert_eq!(complaint(&[metric(Some(9.0), Some(10.0), Some(99.0), None)]).is_some(), true, "one side is enough");
+        assert_eq!(
+            complaint(&[metric(None, Some(2.0), None, None)]),
+            Some("m must be at least 2, and never has a value; its queries answer with x".to_owned())
+        );
+        assert_eq!(complaint(&[metric(None, None, None, None)]), None);
+    }
+}

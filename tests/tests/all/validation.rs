@@ -1,0 +1,188 @@
+//! `host validate`: what is wrong with a check itself is found without reading a row, and told like an error.
+
+use host_tests::{Fault, HOST_TOML};
+use serde_json::{Value, json};
+
+use crate::support::{
+    command::{Ended, Sample, ended, guest, shipped},
+    google::bigquery::{BigQueryDouble, Method, error},
+    slack::words,
+};
+
+const GRANTS: &str = "\n[grants.misbehaving]\nwarehouse = [\"nba_raw\"]\nslack = [\"#canary-alerts\"]\n";
+
+fn validate(sample: &Sample, arguments: &[&str]) -> Ended {
+    let mut command = sample.command();
+    command.arg("validate").args(arguments).args(shipped().unwrap());
+    ended(command.arg(guest("misbehaving"))).unwrap()
+}
+
+/// Every finding: check, kind, text.
+fn findings(ended: &Ended) -> Vec<(String, String, Value)> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let json = ended.json();
+    let checks = json["checks"].as_array().unwrap();
+    let all = checks.iter().flat_map(|check| {
+        let findings = check["findings"].as_array().unwrap();
+        findings.iter().map(|finding| (text(&check["check"]), text(&finding["kind"]), finding.clone()))
+    });
+    all.collect()
+}
+
+#[test]
+fn the_shipped_checks_are_valid_whatever_their_data() {
+    for fault in [None, Some(Fault::EmptyPhase), Some(Fault::EmptySchedule), Some(Fault::HalfNullNames)] {
+        let sample = Sample::new(fault).unwrap();
+        let ended = sample.host(&[&["validate", "--output", "json"][..], &files()].concat()).unwrap();
+        assert_eq!((ended.code, findings(&ended)), (0, Vec::new()), "{fault:?}: {ended:?}");
+    }
+    let sample = Sample::new(None).unwrap();
+    let shown = sample.host(&[&["validate"][..], &files()].concat()).unwrap();
+    assert!(shown.out.starts_with("CHECK ") && shown.out.contains("phase2-raw          valid"), "{}", shown.out);
+    assert!(!sample.path().join("state").exists(), "nothing is recorded");
+}
+
+fn files() -> Vec<&'static str> {
+    shipped().unwrap().into_iter().map(|path| &*Box::leak(path.display().to_string().into_boxed_str())).collect()
+}
+
+#[test]
+fn each_mistake_is_named_with_its_line() {
+    let sample = Sample::new(None).unwrap();
+    let mut checks = GRANTS.to_owned();
+    let ask = |name: &str, sql: &str| {
+        format!("[checks.{name}]\nplugin = \"misbehaving\"\n[checks.{name}.settings]\nbehaviour = \"judge\"\nsql = \"\"\"{sql}\"\"\"\n")
+    };
+    let from = "\nFROM nba_raw.nbac_player_boxscore WHERE game_date = @date";
+    for (name, sql) in [
+        ("column", format!("SELECT COUNT(*) AS games,\n  COUNTIF(player_nam IS NULL) AS nameless{from}")),
+        ("table", "SELECT COUNT(*) AS games\nFROM nba_raw.boxscores".to_owned()),
+        ("kind", format!("SELECT COUNT(*) AS games{from} AND game_id > 5")),
+        ("grant", "SELECT COUNT(*) AS games\nFROM nba_reference.nba_schedule".to_owned()),
+        ("parse", "SELECT COUNT(*) AS games,\nFROM FROM nba_raw.x".to_owned()),
+        ("missing", format!("SELECT COUNT(*) AS gmaes{from}")),
+        ("constant", "SELECT 5 AS games FROM nba_raw.nbac_player_boxscore LIMIT 1".to_owned()),
+    ] {
+        checks += &ask(name, &sql);
+    }
+    checks += "[checks.idle]\nplugin = \"misbehaving\"\n";
+    checks += "[checks.lax]\nplugin = \"phase2-raw\"\nsettings = { min_games = 0, min_player_records = 1 }\n";
+    checks += "[checks.none]\nplugin = \"phase2-raw\"\nsettings = { min_games = 0, min_player_records = 0 }\n";
+    sample.configure(&format!("{HOST_TOML}{checks}")).unwrap();
+    let ended = validate(&sample, &["--output", "json"]);
+    assert_eq!(ended.code, 2, "{ended:?}");
+    let found = findings(&ended);
+    let of = |name: &str| found.iter().filter(|(check, ..)| check == name).collect::<Vec<_>>();
+    for (name, kind, text, line) in [
+        ("column", "refused", "Unrecognized name: player_nam; did you mean `player_name`?", 2),
+        ("table", "refused", "there is no table nba_raw.boxscores", 2),
+        ("kind", "refused", "query failed: ", 0),
+        ("grant", "refused", "dataset nba_reference is not granted; add \"nba_reference\" to grants.misbehaving.warehouse", 2),
+        ("parse", "refused", "it does not parse", 2),
+        ("missing", "cannot-fail", "games must be at least 2, and never has a value; its queries answer with gmaes", 0),
+        ("idle", "cannot-fail", "it asks nothing, so nothing can make it fail", 0),
+        ("lax", "cannot-fail", "games must be at least 0, which every answer is", 0),
+    ] {
+        let [(_, found_kind, finding)] = of(name).as_slice() else { panic!("{name}: {:?}", of(name)) };
+        assert_eq!(found_kind, kind, "{name}");
+        assert!(finding["text"].as_str().unwrap().contains(text), "{name}: {finding}");
+        assert_eq!(finding["line"][0].as_u64().unwrap_or_default(), line, "{name}: {finding}");
+    }
+    let none: Vec<&str> = of("none").iter().map(|(.., finding)| finding["text"].as_str().unwrap()).collect();
+    assert!(none.contains(&"it passes when its tables are empty") && none.len() == 3, "{none:?}");
+    // Everything else is as it was.
+    assert!(of("phase2-gate").is_empty() && of("phase2-raw").is_empty(), "{found:?}");
+}
+
+/// Every query of a check is tried, not only the first that is wrong.
+#[test]
+fn all_mistakes_of_a_check_are_found_at_once() {
+    let sample = Sample::new(None).unwrap();
+    let settings = "[checks.phase2-gate.settings]\nschedule_table = \"nba_reference.schedul\"\nbox_score_table = \"nba_raw.box\"\n";
+    let toml = HOST_TOML.replace("[checks.deployment-drift]", &format!("{settings}\n[checks.deployment-drift]"));
+    sample.configure(&toml).unwrap();
+    let ended = validate(&sample, &["--output", "json", "--check", "phase2-gate"]);
+    let texts: Vec<String> = findings(&ended).iter().map(|(.., finding)| finding["text"].to_string()).collect();
+    let count = |word: &str| texts.iter().filter(|text| text.contains(word)).count();
+    assert_eq!((count("nba_reference.schedul"), count("nba_raw.box")), (2, 2), "{texts:?}");
+}
+
+/// On BigQuery each query is run dry, and nothing is a job.
+#[test]
+fn nothing_is_billed_on_bigquery() {
+    let sample = Sample::new(None).unwrap();
+    let bigquery = BigQueryDouble::start().unwrap();
+    let from = HOST_TOML.find("[warehouse]").unwrap();
+    let to = HOST_TOML.find("# The code, to be held").unwrap();
+    let google = "[google]\ncredentials = \"none\"\n";
+    sample.configure(&format!("{}{google}{}\n{}", &HOST_TOML[..from], bigquery.warehouse(), &HOST_TOML[to..])).unwrap();
+    let one = |double: &BigQueryDouble| {
+        let ended = validate(&sample, &["--output", "json", "--check", "phase2-raw"]);
+        assert_eq!(double.jobs(), 0);
+        (ended.code, findings(&ended).first().map(|(.., finding)| finding.clone()).unwrap_or_default())
+    };
+    assert_eq!(one(&bigquery), (0, Value::Null));
+    assert_eq!(bigquery.asked(Method::DryRun).len(), 1, "once for all the answers that are made up");
+
+    bigquery.answer_next(Method::DryRun, [error(400, "invalidQuery", "Unrecognized name: player_name at [3:29]")]);
+    let (code, finding) = one(&bigquery);
+    assert_eq!((code, &finding["line"][0]), (2, &json!(3)), "{finding}");
+    assert!(finding["line"][1].as_str().unwrap().starts_with("COUNTIF(player_name IS NULL)"), "{finding}");
+
+    bigquery.reads(&[("nba_raw", "nbac_player_boxscore")], 11 << 30);
+    let (code, finding) = one(&bigquery);
+    assert!(code == 2 && finding["text"].as_str().unwrap().contains("budgets.query_bytes"), "{finding}");
+    bigquery.reads(&[("payroll", "salaries")], 1);
+    let (code, finding) = one(&bigquery);
+    assert!(code == 2 && finding["text"].as_str().unwrap().contains("dataset payroll is not granted"), "{finding}");
+
+    // What cannot be found out is not said to be wrong.
+    bigquery.answer_next(Method::DryRun, [error(403, "quotaExceeded", "Quota exceeded")]);
+    let (code, finding) = one(&bigquery);
+    assert_eq!((code, &finding["kind"]), (3, &json!("unknown")), "{finding}");
+}
+
+/// At its start the host says what is wrong with a check, once, although the check passes; and that it is mended.
+#[test]
+fn what_is_found_is_told_like_an_error() {
+    let sample = Sample::new(None).unwrap();
+    let lax = "\nsettings = { min_games = 0 }\n";
+    let toml = HOST_TOML.replace("[checks.phase2-raw]", &format!("[checks.phase2-raw]{lax}"));
+    let daily = "validate_schedule = \"0 5 * * *\"\n";
+    sample.configure(&format!("{daily}{toml}")).unwrap();
+    let first = sample.once(&["--output", "json"]).unwrap();
+    assert_eq!((first.code, &first.run("phase2-raw")["status"]), (0, &json!("pass")));
+    assert!(first.err.contains("validation: phase2-raw: games must be at least 0, which every answer is"), "{}", first.err);
+    let [(channel, message)] = sample.slack.received().try_into().unwrap();
+    let said = words(&message);
+    assert_eq!(channel, "canary-alerts");
+    assert!(said.contains("Validation: phase2-raw") && said.contains("games must be at least 0"), "{said}");
+
+    // It is known, and it was validated today.
+    let second = sample.once(&[]).unwrap();
+    assert!(!second.err.contains("validation:"), "{}", second.err);
+    assert_eq!(sample.slack.received().len(), 1);
+
+    // Another host.toml is validated anew, and what is mended is told with the next run.
+    sample.configure(&format!("{daily}{HOST_TOML}")).unwrap();
+    let third = sample.once(&[]).unwrap();
+    assert!(!third.err.contains("validation:"), "{}", third.err);
+    let received = sample.slack.received();
+    assert_eq!(received.len(), 2);
+    let said = words(&received[1].1);
+    assert!(said.contains("phase2-raw") && said.contains("can be evaluated again"), "{said}");
+}
+
+/// A host that stays validates at its start, beside its rounds.
+#[test]
+fn a_host_that_stays_validates_at_its_start() {
+    let sample = Sample::new(None).unwrap();
+    let toml = HOST_TOML.replace("[checks.phase2-raw]", "[checks.phase2-raw]\nsettings = { min_games = 0 }\n");
+    sample.configure(&format!("validate_schedule = \"0 5 * * *\"\n{toml}")).unwrap();
+    let mut host = sample.stay().unwrap();
+    let line = host.wait_for("validation: ").unwrap();
+    assert!(line.contains("phase2-raw: games must be at least 0"), "{line}");
+    sample.slack.wait_for(1).unwrap();
+    let (code, _) = host.interrupt().unwrap();
+    assert_eq!(code, Some(0));
+}
