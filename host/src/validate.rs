@@ -227,7 +227,10 @@ mod tests {
         };
         let at_least = |value, min| metric(Some(value), Some(min), None, None);
         assert_eq!(complaint(&[at_least(0.0, 1.0), at_least(9.0, 1.0)]), None);
-        assert_eq!(complaint(&[at_least(0.0, 0.0), at_least(9.0, 0.0)]), Some("m must be at least 0, which every answer is".to_owned()));
+        assert_eq!(
+            complaint(&[at_least(0.0, 0.0), at_least(9.0, 0.0)]),
+            Some("m must be at least 0, which every answer is".to_owned())
+        );
         assert_eq!(complaint(&[metric(None, Some(0.0), None, None), at_least(1.0, 0.0)]).is_some(), true);
         assert_eq!(complaint(&[metric(Some(5.0), None, None, Some(5.0))]), None);
         assert_eq!(complaint(&[metric(Some(9.0), Some(10.0), Some(99.0), None)]).is_some(), true, "one side is enough");

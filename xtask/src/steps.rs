@@ -79,7 +79,10 @@ fn emulator() -> Result<()> {
     run(Command::new("python3").args(["-m", "venv", "--clear", &home_text]))
         .map_err(|error| format!("{error}; it needs Python 3.11 or newer with venv: `apt-get install python3-venv`"))?;
     let python = home.join("bin").join("python");
-    run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(["-r"]).arg(&wanted))?;
+    run(Command::new(&python)
+        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+        .args(["-r"])
+        .arg(&wanted))?;
     // It would load this extension from the network each time it starts.
     let spatial = "from duckdb_extensions import import_extension; import_extension('spatial')";
     run(Command::new(&python).args(["-c", spatial]).env("HOME", &home))?;

@@ -1,6 +1,10 @@
 //! From what is to be said to messages: all that one channel is told of a batch of runs is one of them.
 
-use std::{borrow::Cow, cmp::Reverse, collections::{BTreeMap, BTreeSet}};
+use std::{
+    borrow::Cow,
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use jiff::{Timestamp, tz::TimeZone};
 

@@ -46,7 +46,14 @@ pub struct Delivery {
 impl Delivery {
     /// Sends nothing yet.
     pub fn new(state: State, receivers: Receivers, config: config::Delivery) -> Arc<Self> {
-        Arc::new(Self { state, receivers, config, wake: Notify::new(), closing: AtomicBool::new(false), set_aside: AtomicUsize::new(0) })
+        Arc::new(Self {
+            state,
+            receivers,
+            config,
+            wake: Notify::new(),
+            closing: AtomicBool::new(false),
+            set_aside: AtomicUsize::new(0),
+        })
     }
 
     /// There is something new in the outbox.

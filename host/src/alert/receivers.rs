@@ -67,9 +67,9 @@ impl Receivers {
                 let routed = config.alerts.routes.values().flatten().map(String::as_str);
                 let configured = config.slack.channels.keys().map(String::as_str);
                 let all: BTreeSet<&str> = channels.into_iter().chain(configured).chain(routed).collect();
-                let found = all.into_iter().map(async |channel| {
-                    Ok::<_, anyhow::Error>((channel.to_owned(), sources.webhook(channel).await?))
-                });
+                let found = all
+                    .into_iter()
+                    .map(async |channel| Ok::<_, anyhow::Error>((channel.to_owned(), sources.webhook(channel).await?)));
                 Some(try_join_all(found).await?.into_iter().collect())
             }
         };

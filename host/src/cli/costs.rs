@@ -57,7 +57,9 @@ impl Costs {
             let plugin = config.checks.get(check).and_then(|check| check.plugin.as_deref()).unwrap_or(check);
             config.budgets(plugin).bytes_per_day
         };
-        let day = |days: &[&Cost]| days.iter().find(|cost| cost.day == today).map_or((0, 0), |cost| (cost.bytes, cost.queries));
+        let day = |days: &[&Cost]| {
+            days.iter().find(|cost| cost.day == today).map_or((0, 0), |cost| (cost.bytes, cost.queries))
+        };
         let all = |days: &[&Cost]| days.iter().map(|cost| cost.bytes).sum::<u64>();
         if self.output == Format::Json {
             let checks = checks.iter().map(|(check, days)| {

@@ -103,9 +103,8 @@ impl FromStr for SecretName {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let plain = |part: &str| {
-            !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
-        };
+        let plain =
+            |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
         let path = text.strip_prefix(Self::PREFIX).unwrap_or_default();
         match path.split('/').collect::<Vec<_>>().as_slice() {
             [name] if plain(name) => Ok(Self { name: (*name).to_owned(), version: "latest".to_owned() }),

@@ -331,7 +331,8 @@ impl Config {
     }
 
     fn check_google(&self) -> Result<()> {
-        let plain = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "-.:_".contains(c));
+        let plain =
+            |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "-.:_".contains(c));
         let mut names = Vec::new();
         if let Some(Warehouse::BigQuery { project, location, endpoint, .. }) = &self.warehouse {
             names.extend([("warehouse.project", project), ("warehouse.location", location)]);

@@ -101,7 +101,9 @@ impl<'de> Deserialize<'de> for ValidateSchedule {
     fn deserialize<D: Deserializer<'de>>(source: D) -> std::result::Result<Self, D::Error> {
         match String::deserialize(source)?.as_str() {
             "never" => Ok(Self(None)),
-            text => Cron::new(text).map(|cron| Self(Some(cron))).map_err(|error| D::Error::custom(format!("{error:#}"))),
+            text => {
+                Cron::new(text).map(|cron| Self(Some(cron))).map_err(|error| D::Error::custom(format!("{error:#}")))
+            }
         }
     }
 }

@@ -80,9 +80,8 @@ impl Credentials {
             Source::KeyFile(path) => from_file(path),
             _ => Builder::default().build_access_token_credentials().map_err(|error| reason(&error).to_owned()),
         };
-        let made = made.map_err(|why| {
-            Fault::new(Kind::Unauthenticated, &format!("no credentials: {}: {why}", self.source()))
-        })?;
+        let made = made
+            .map_err(|why| Fault::new(Kind::Unauthenticated, &format!("no credentials: {}: {why}", self.source())))?;
         Ok(tokens.insert(made).clone())
     }
 

@@ -63,15 +63,22 @@ impl Kind {
             "accessDenied" | "billingNotEnabled" | "blocked" | "policyViolation" => Self::Denied,
             "notFound" => Self::NotFound,
             "duplicate" => Self::Duplicate,
-            "invalid" | "invalidQuery" | "invalidUser" | "notImplemented" | "resourcesExceeded"
-            | "attributeError" => Self::Invalid,
+            "invalid" | "invalidQuery" | "invalidUser" | "notImplemented" | "resourcesExceeded" | "attributeError" => {
+                Self::Invalid
+            }
             "bytesBilledLimitExceeded" => Self::BytesBilled,
             "responseTooLarge" => Self::TooLarge,
             "quotaExceeded" | "billingTierLimitExceeded" => Self::Quota,
             "stopped" => Self::Stopped,
             "timeout" => Self::TimedOut,
-            "rateLimitExceeded" | "backendError" | "internalError" | "jobBackendError" | "jobInternalError"
-            | "jobRateLimitExceeded" | "resourceInUse" | "tableUnavailable" => Self::Busy,
+            "rateLimitExceeded"
+            | "backendError"
+            | "internalError"
+            | "jobBackendError"
+            | "jobInternalError"
+            | "jobRateLimitExceeded"
+            | "resourceInUse"
+            | "tableUnavailable" => Self::Busy,
             "authError" => Self::Unauthenticated,
             _ => return None,
         })
@@ -201,7 +208,8 @@ mod tests {
 
     #[test]
     fn each_answer_means_one_thing() {
-        let bigquery = |reason: &str| format!(r#"{{"error":{{"code":1,"message":"M.","errors":[{{"reason":"{reason}"}}]}}}}"#);
+        let bigquery =
+            |reason: &str| format!(r#"{{"error":{{"code":1,"message":"M.","errors":[{{"reason":"{reason}"}}]}}}}"#);
         let newer = |status: &str| format!(r#"{{"error":{{"code":1,"message":"M","status":"{status}"}}}}"#);
         for (status, body, kind, message) in [
             (403, bigquery("accessDenied"), Kind::Denied, "M (403 accessDenied)"),
@@ -220,7 +228,12 @@ mod tests {
             (403, newer("PERMISSION_DENIED"), Kind::Denied, "M (403 PERMISSION_DENIED)"),
             (429, newer("RESOURCE_EXHAUSTED"), Kind::Busy, "M (429 RESOURCE_EXHAUSTED)"),
             (504, newer("DEADLINE_EXCEEDED"), Kind::TimedOut, "M (504 DEADLINE_EXCEEDED)"),
-            (502, "<html>Bad\n gateway".to_owned(), Kind::Page, "answered 502 with a page, as a proxy or a login does: <html>Bad gateway"),
+            (
+                502,
+                "<html>Bad\n gateway".to_owned(),
+                Kind::Page,
+                "answered 502 with a page, as a proxy or a login does: <html>Bad gateway",
+            ),
             (503, "busy\u{1b}[31m".to_owned(), Kind::Busy, "answered 503: busy[31m"),
             (400, String::new(), Kind::Invalid, "answered 400: "),
         ] {

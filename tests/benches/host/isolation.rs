@@ -29,7 +29,12 @@ pub(super) fn warm_run() {
     let (_sandboxes, plugins) = load(&runtime, &[super::plugin("phase2-raw")]);
     let plugin = &plugins[0];
     let run = || {
-        let session = Arc::new(Session::new(Caller::default(), Grants::default(), Budgets::default(), Arc::new(Backends::default())));
+        let session = Arc::new(Session::new(
+            Caller::default(),
+            Grants::default(),
+            Budgets::default(),
+            Arc::new(Backends::default()),
+        ));
         let started = Instant::now();
         let described = runtime.block_on(plugin.guest.describe(session, &Budgets::default()));
         let took = started.elapsed();

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, missing_docs)]
 
 mod bare;
+mod cloud;
 mod isolation;
 mod record;
 #[path = "../../support/mod.rs"]
@@ -25,7 +26,7 @@ fn main() {
     println!("| what | measured | bar |\n|---|---|---|");
     // Names on the command line choose: `cargo xtask bench drift`.
     let chosen: Vec<String> = std::env::args().skip(1).filter(|name| !name.starts_with('-')).collect();
-    let measures: [(&str, fn()); 12] = [
+    let measures: [(&str, fn()); 15] = [
         ("run", one_run),
         ("process", whole_process),
         ("drift", drift_lookups),
@@ -38,6 +39,9 @@ fn main() {
         ("recording", record::recording),
         ("telling", record::telling),
         ("million", record::million),
+        ("query", cloud::one_query),
+        ("rows", cloud::many_rows),
+        ("side-by-side", cloud::side_by_side),
     ];
     for (name, measure) in measures {
         if chosen.is_empty() || chosen.iter().any(|chosen| chosen == name) {

@@ -61,7 +61,7 @@ pub(super) fn telling() {
     let mut config = Config::parse(&channels).unwrap();
     config.directory = directory.path().to_owned();
     let state = runtime.block_on(State::open(directory.path())).unwrap();
-    let receivers = Receivers::find(&config, []).unwrap();
+    let receivers = runtime.block_on(Receivers::find(&config, [])).unwrap();
     let delivery = Delivery::new(state.clone(), receivers, config.delivery.clone());
     runtime.spawn(delivery.clone().run());
     let mut times: Vec<Duration> = (0..MESSAGES)

@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use anyhow::Result;
@@ -57,6 +58,9 @@ struct Desk {
     /// Whether jobs never end.
     endless: bool,
     page: usize,
+    /// How long every answer takes besides, and how long all took so far.
+    delay: Duration,
+    busy: Duration,
 }
 
 /// An error in BigQuery's words.
@@ -93,9 +97,20 @@ impl BigQueryDouble {
             kind: "TABLE".to_owned(),
             endless: false,
             page: usize::MAX,
+            delay: Duration::ZERO,
+            busy: Duration::ZERO,
         }));
         let shared = desk.clone();
-        let address = serve(move |request| lock(&shared).answer(request))?;
+        let address = serve(move |request| {
+            let started = Instant::now();
+            let (reply, delay) = {
+                let mut desk = lock(&shared);
+                (desk.answer(request), desk.delay)
+            };
+            std::thread::sleep(delay);
+            lock(&shared).busy += started.elapsed();
+            reply
+        })?;
         Ok(Self { address, desk })
     }
 
@@ -147,6 +162,16 @@ impl BigQueryDouble {
         let mut desk = lock(&self.desk);
         desk.version += 1;
         desk.kind = kind.to_owned();
+    }
+
+    /// Every answer takes so long besides.
+    pub fn delay(&self, delay: Duration) {
+        lock(&self.desk).delay = delay;
+    }
+
+    /// How long the answers took, since this was last asked.
+    pub fn busy(&self) -> Duration {
+        std::mem::take(&mut lock(&self.desk).busy)
     }
 
     /// Jobs run without end.
@@ -285,7 +310,8 @@ fn listing() -> Vec<Value> {
     (0..12)
         .map(|number| {
             let written = 1_770_350_400_000_i64 + number * 60_000;
-            row(&[format!("table_{number:02}"), "10".to_owned(), "1000".to_owned(), written.to_string()].map(Value::from))
+            row(&[format!("table_{number:02}"), "10".to_owned(), "1000".to_owned(), written.to_string()]
+                .map(Value::from))
         })
         .collect()
 }

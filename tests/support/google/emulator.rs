@@ -75,7 +75,10 @@ impl Emulator {
             if path.extension().is_none_or(|extension| extension != "db") {
                 continue;
             }
-            self.post(&format!("{project}/datasets"), &json!({ "datasetReference": { "projectId": project, "datasetId": dataset } }))?;
+            self.post(
+                &format!("{project}/datasets"),
+                &json!({ "datasetReference": { "projectId": project, "datasetId": dataset } }),
+            )?;
             let connection = Connection::open(&path)?;
             let tables: Vec<String> = connection
                 .prepare("SELECT name FROM sqlite_schema WHERE type = 'table'")?

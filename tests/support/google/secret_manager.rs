@@ -22,7 +22,8 @@ pub struct SecretManagerDouble {
 impl SecretManagerDouble {
     /// Without secrets.
     pub fn start() -> Result<Self> {
-        let (secrets, asked) = (Arc::<Mutex<BTreeMap<String, String>>>::default(), Arc::<Mutex<Vec<String>>>::default());
+        let (secrets, asked) =
+            (Arc::<Mutex<BTreeMap<String, String>>>::default(), Arc::<Mutex<Vec<String>>>::default());
         let (kept, seen) = (secrets.clone(), asked.clone());
         let address = serve(move |request| {
             seen.lock().unwrap_or_else(PoisonError::into_inner).push(request.path.clone());

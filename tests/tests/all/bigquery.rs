@@ -14,6 +14,7 @@ use crate::support::{
         identity::IdentityDouble,
     },
     http::Reply,
+    watched::Watched,
 };
 
 const TOKEN: &str = "ya29.s3cret";
@@ -149,21 +150,66 @@ fn what_the_dry_run_says_is_held_against_grants_and_budgets() {
 fn every_fault_means_one_thing() {
     let lasting = |reply: Reply| vec![reply; 1000];
     let cases: Vec<(&str, Method, Vec<Reply>, &str)> = vec![
-        ("accessDenied", Method::DryRun, vec![error(403, "accessDenied", "Access Denied: Table t")], "need roles/bigquery.jobUser"),
-        ("notFound", Method::DryRun, vec![error(404, "notFound", "Not found: Table t")], "Not found: Table t (404 notFound)"),
-        ("invalidQuery", Method::DryRun, vec![error(400, "invalidQuery", "Unrecognized name: x at [1:8]")], "Unrecognized name: x at [1:8]"),
-        ("quotaExceeded", Method::Insert, vec![error(403, "quotaExceeded", "Quota exceeded")], "a quota is used up: https://console.cloud.google.com"),
-        ("bytesBilled", Method::Insert, vec![error(400, "bytesBilledLimitExceeded", "10 billed")], "raise budgets.query_bytes"),
-        ("responseTooLarge", Method::Results, vec![error(403, "responseTooLarge", "Too large")], "select fewer columns or rows"),
+        (
+            "accessDenied",
+            Method::DryRun,
+            vec![error(403, "accessDenied", "Access Denied: Table t")],
+            "need roles/bigquery.jobUser",
+        ),
+        (
+            "notFound",
+            Method::DryRun,
+            vec![error(404, "notFound", "Not found: Table t")],
+            "Not found: Table t (404 notFound)",
+        ),
+        (
+            "invalidQuery",
+            Method::DryRun,
+            vec![error(400, "invalidQuery", "Unrecognized name: x at [1:8]")],
+            "Unrecognized name: x at [1:8]",
+        ),
+        (
+            "quotaExceeded",
+            Method::Insert,
+            vec![error(403, "quotaExceeded", "Quota exceeded")],
+            "a quota is used up: https://console.cloud.google.com",
+        ),
+        (
+            "bytesBilled",
+            Method::Insert,
+            vec![error(400, "bytesBilledLimitExceeded", "10 billed")],
+            "raise budgets.query_bytes",
+        ),
+        (
+            "responseTooLarge",
+            Method::Results,
+            vec![error(403, "responseTooLarge", "Too large")],
+            "select fewer columns or rows",
+        ),
         ("rate limit that passes", Method::Insert, vec![error(403, "rateLimitExceeded", "slow down")], ""),
         ("backend that passes", Method::Insert, vec![error(503, "backendError", "later"); 2], ""),
         ("internal that passes", Method::DryRun, vec![error(500, "internalError", "oops")], ""),
         ("a reset", Method::Insert, vec![Reply::Reset], ""),
         ("a cut-off answer", Method::Results, vec![Reply::CutOff("{\"jobComplete\": true, \"ro".to_owned())], ""),
-        ("half an answer that ends well", Method::Results, vec![Reply::Answer(200, "{\"jobComplete\": true, \"ro".to_owned())], ""),
+        (
+            "half an answer that ends well",
+            Method::Results,
+            vec![Reply::Answer(200, "{\"jobComplete\": true, \"ro".to_owned())],
+            "",
+        ),
         ("a page of a proxy", Method::Results, vec![Reply::Answer(200, "<html>Log in</html>".to_owned())], ""),
-        ("a lasting page", Method::Insert, lasting(Reply::Answer(502, "<html>Bad gateway</html>".to_owned())), "with a page, as a proxy or a login does: <html>Bad gateway</html>"),
-        ("lasting rate limit", Method::DryRun, lasting(error(403, "rateLimitExceeded", "slow down")), "tried for as long as the run has time"),
+        (
+            "a lasting page",
+            Method::Insert,
+            lasting(Reply::Answer(502, "<html>Bad gateway</html>".to_owned())),
+            "with a page, as a proxy or a login does: <html>Bad gateway</html>",
+        ),
+        (
+            "lasting rate limit",
+            Method::DryRun,
+            lasting(error(403, "rateLimitExceeded", "slow down")),
+            "tried for as long as the run has time",
+        ),
         ("lasting backend", Method::Results, lasting(error(503, "backendError", "later")), "later (503 backendError)"),
         ("hanging", Method::DryRun, lasting(Reply::Hang), "no answer in time"),
         ("lasting resets", Method::Insert, lasting(Reply::Reset), "not reached"),
@@ -177,7 +223,11 @@ fn every_fault_means_one_thing() {
                 match expected {
                     "" => {
                         let ended = cloud.check("phase2-raw");
-                        assert_eq!((ended.code, &ended.run("phase2-raw")["status"]), (0, &json!("pass")), "{name}: {ended:?}");
+                        assert_eq!(
+                            (ended.code, &ended.run("phase2-raw")["status"]),
+                            (0, &json!("pass")),
+                            "{name}: {ended:?}"
+                        );
                         assert_eq!(cloud.bigquery.jobs(), 1, "{name}: paid once");
                     }
                     expected => {
@@ -259,20 +309,31 @@ fn bytes_are_counted_by_check_and_day_and_have_a_budget() {
     }
     let error = cloud.error();
     assert!(error.contains("phase2-raw billed 50.0 MiB of its 60 MiB for "), "{error}");
-    assert!(error.contains("and this needs 25.0 MiB; it resets at ") && error.contains("budgets.bytes_per_day"), "{error}");
+    assert!(
+        error.contains("and this needs 25.0 MiB; it resets at ") && error.contains("budgets.bytes_per_day"),
+        "{error}"
+    );
     assert_eq!(cloud.bigquery.jobs(), 2);
 
     let costs = cloud.sample.host(&["costs"]).unwrap();
-    assert!(costs.out.contains("phase2-raw") && costs.out.contains("50.0 MiB") && costs.out.contains("60 MiB"), "{costs:?}");
+    assert!(
+        costs.out.contains("phase2-raw") && costs.out.contains("50.0 MiB") && costs.out.contains("60 MiB"),
+        "{costs:?}"
+    );
     let json = cloud.sample.host(&["costs", "--output", "json"]).unwrap().json();
-    assert_eq!((&json["checks"][0]["check"], &json["checks"][0]["today"]["bytes"]), (&json!("phase2-raw"), &json!(50 << 20)));
+    assert_eq!(
+        (&json["checks"][0]["check"], &json["checks"][0]["today"]["bytes"]),
+        (&json!("phase2-raw"), &json!(50 << 20))
+    );
     assert_eq!(json["checks"][0]["today"]["queries"], 2);
 }
 
 /// What comes from the cache costs nothing, and little costs at least ten MiB a table.
 #[test]
 fn what_is_billed_follows_bigquerys_rules() {
-    for (bytes, cached, billed) in [(1_u64, false, 10_u64 << 20), (25 << 20, true, 0), ((30 << 20) + 1, false, 31 << 20)] {
+    for (bytes, cached, billed) in
+        [(1_u64, false, 10_u64 << 20), (25 << 20, true, 0), ((30 << 20) + 1, false, 31 << 20)]
+    {
         let cloud = Cloud::new();
         cloud.bigquery.reads(&[("nba_raw", "nbac_player_boxscore")], bytes);
         if cached {
@@ -284,13 +345,45 @@ fn what_is_billed_follows_bigquerys_rules() {
     }
 }
 
-/// The gate asks four questions of two tables; the canary of Phase 2 one of the same.
+/// An estimate holds for as long as the query and its tables stay the same.
+#[test]
+fn an_estimate_is_made_again_only_when_a_table_changes() {
+    let bigquery = BigQueryDouble::start().unwrap();
+    let google = "[google]\ncredentials = \"none\"\n";
+    let from = HOST_TOML.find("[warehouse]").unwrap();
+    let to = HOST_TOML.find("# The code, to be held").unwrap();
+    let watched = Watched::new(&["phase2-raw"], |toml| {
+        format!("{}{google}{}\n{}", &toml[..from], bigquery.warehouse(), &toml[to..])
+    });
+    let watched = watched.unwrap();
+    let run = |minute: i64| {
+        let at = AT.parse::<jiff::Timestamp>().unwrap() + jiff::SignedDuration::from_mins(minute);
+        let run = watched.run_at("phase2-raw", at).unwrap();
+        assert_eq!(run.error, None);
+        (bigquery.asked(Method::DryRun).len(), bigquery.asked(Method::Table).len(), bigquery.jobs())
+    };
+    assert_eq!(run(0), (1, 1, 1));
+    assert_eq!(run(30), (1, 2, 2), "nobody wrote to the table");
+    bigquery.change_tables("TABLE");
+    assert_eq!(run(60), (2, 3, 3), "someone did");
+    bigquery.change_tables("VIEW");
+    run(90);
+    assert_eq!(run(120).0, 4, "what a view is made of can change without the view");
+    bigquery.change_tables("TABLE");
+    assert_eq!(run(150).0, 5);
+    assert_eq!(run(180).0, 5);
+}
+
 #[test]
 fn an_answer_has_the_columns_and_types_that_it_says() {
     let cloud = Cloud::new();
     for (fields, row_given, expected) in [
         (vec![("games", "INTEGER")], row(&[json!("many")]), "column games is INT64 and holds \"many\", which is none"),
-        (vec![("games", "INTEGER"), ("x", "STRING")], row(&[json!("1")]), "a row of 1 values, where there are 2 columns"),
+        (
+            vec![("games", "INTEGER"), ("x", "STRING")],
+            row(&[json!("1")]),
+            "a row of 1 values, where there are 2 columns",
+        ),
         (vec![("games", "FLOAT")], row(&[json!("1.5.2")]), "column games is FLOAT64"),
         (vec![("at", "TIMESTAMP")], row(&[json!("soon")]), "column at is TIMESTAMP"),
     ] {
@@ -342,7 +435,10 @@ fn credentials_are_found_renewed_and_never_shown() {
     cloud.configure("");
     cloud.identity.refuse(Reply::Answer(404, "no service account".to_owned()));
     let error = cloud.error();
-    assert!(error.contains("no access token: ") && error.contains("since GOOGLE_APPLICATION_CREDENTIALS is not set"), "{error}");
+    assert!(
+        error.contains("no access token: ") && error.contains("since GOOGLE_APPLICATION_CREDENTIALS is not set"),
+        "{error}"
+    );
 }
 
 /// A key of a service account, made here, signs its own tokens.
@@ -367,7 +463,6 @@ fn a_service_account_signs_for_itself() {
     assert_eq!(cloud.identity.given(), 0);
 }
 
-/// A host that stays asks again about what changed, and only about that.
 #[test]
 fn an_address_that_does_not_exist_is_an_error() {
     let cloud = Cloud::new();

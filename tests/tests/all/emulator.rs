@@ -119,7 +119,12 @@ fn run(command: &mut std::process::Command) -> Ended {
 /// type. README, "The warehouses", is this table in words.
 const TYPES: &[(&str, &str, Option<&str>, &str)] = &[
     ("INT64", "9007199254740993", Some("Integer(9007199254740993)"), "Integer(9007199254740993)"),
-    ("INT64, lowest", "-9223372036854775807 - 1", Some("Integer(-9223372036854775808)"), "Integer(-9223372036854775808)"),
+    (
+        "INT64, lowest",
+        "-9223372036854775807 - 1",
+        Some("Integer(-9223372036854775808)"),
+        "Integer(-9223372036854775808)",
+    ),
     ("INT64, NULL", "CAST(NULL AS INT64)", Some("Null"), "Null"),
     ("FLOAT64", "1.5", Some("Float(1.5)"), "Float(1.5)"),
     ("FLOAT64, NaN", "CAST('NaN' AS FLOAT64)", Some("Null"), "Float(NaN)"),
@@ -173,7 +178,9 @@ fn every_type_has_one_value() {
         let value = |at| {
             let run = ended.run(&format!("type-{at}"));
             let value = run["summary"].as_str().and_then(|text| text.split_once("values: [")?.1.strip_suffix("] }"));
-            value.map(|value| value.replace("Value::", "")).ok_or_else(|| run["error"].as_str().unwrap_or_default().to_owned())
+            value
+                .map(|value| value.replace("Value::", ""))
+                .ok_or_else(|| run["error"].as_str().unwrap_or_default().to_owned())
         };
         (0..TYPES.len()).map(value).collect::<Vec<_>>()
     };

@@ -60,14 +60,19 @@ fn a_contradiction_is_unknown_for_its_service_alone() {
     let (sample, _cloud_run) = on_cloud_run(None, |name| match name {
         "prediction-worker" => json!({ "labels": { "commit-sha": "0123abc" } }),
         "nba-grading-service" => json!({ "trafficStatuses": [{ "revision": "a", "percent": 40 }] }),
-        "nba-admin-dashboard" => json!({ "trafficStatuses": [{ "revision": "nba-admin-dashboard-00000-old", "percent": 100 }] }),
+        "nba-admin-dashboard" => {
+            json!({ "trafficStatuses": [{ "revision": "nba-admin-dashboard-00000-old", "percent": 100 }] })
+        }
         _ => json!({}),
     });
     let ended = drift(&sample);
     let run = ended.run("deployment-drift");
     assert_eq!((ended.code, &run["verdict"]), (3, &json!("fail")), "{run}");
     let error = run["error"].as_str().unwrap();
-    for fact in ["the label commit-sha of prediction-worker is 0123abc, and that of its revision", "nba-grading-service adds up to 40 %"] {
+    for fact in [
+        "the label commit-sha of prediction-worker is 0123abc, and that of its revision",
+        "nba-grading-service adds up to 40 %",
+    ] {
         assert!(error.contains(fact), "{fact}: {error}");
     }
     let violations = run["violations"].as_array().unwrap();
@@ -82,8 +87,14 @@ fn a_listing_that_fails_is_unknown_for_all() {
             Reply::Answer(403, json!({ "error": { "status": "PERMISSION_DENIED", "message": "no" } }).to_string()),
             "need roles/run.viewer",
         ),
-        (Reply::Answer(404, json!({ "error": { "status": "NOT_FOUND", "message": "no project" } }).to_string()), "no project"),
-        (Reply::Answer(200, json!({ "services": [], "unreachable": ["us-west2"] }).to_string()), "us-west2 cannot be reached"),
+        (
+            Reply::Answer(404, json!({ "error": { "status": "NOT_FOUND", "message": "no project" } }).to_string()),
+            "no project",
+        ),
+        (
+            Reply::Answer(200, json!({ "services": [], "unreachable": ["us-west2"] }).to_string()),
+            "us-west2 cannot be reached",
+        ),
     ] {
         let (sample, cloud_run) = on_cloud_run(None, |_| json!({}));
         cloud_run.refuse(reply);
@@ -134,7 +145,11 @@ fn a_webhook_comes_from_a_secret() {
 
     let refused = run("secret:slack-webhook-canary-alerts/versions/9");
     assert_eq!(refused.code, 64);
-    for words in ["channel #canary-alerts: secret:slack-webhook-canary-alerts/versions/9", "not found", "roles/secretmanager.secretAccessor"] {
+    for words in [
+        "channel #canary-alerts: secret:slack-webhook-canary-alerts/versions/9",
+        "not found",
+        "roles/secretmanager.secretAccessor",
+    ] {
         assert!(refused.err.contains(words), "{words}: {}", refused.err);
     }
 }
@@ -185,6 +200,10 @@ fn secrets_stay_secret() {
     command.args(["run", "--once", "--at", crate::support::AT]).args(crate::support::command::shipped().unwrap());
     let ended = crate::support::command::ended(&mut command).unwrap();
     assert_eq!(ended.code, 64);
-    assert!(ended.err.contains("the webhook in secret:slack-webhook-canary-alerts/versions/latest is not https"), "{}", ended.err);
+    assert!(
+        ended.err.contains("the webhook in secret:slack-webhook-canary-alerts/versions/latest is not https"),
+        "{}",
+        ended.err
+    );
     assert!(!ended.err.contains("s3cret") && !ended.err.contains("token-1"), "{}", ended.err);
 }

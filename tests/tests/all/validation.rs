@@ -51,7 +51,9 @@ fn each_mistake_is_named_with_its_line() {
     let sample = Sample::new(None).unwrap();
     let mut checks = GRANTS.to_owned();
     let ask = |name: &str, sql: &str| {
-        format!("[checks.{name}]\nplugin = \"misbehaving\"\n[checks.{name}.settings]\nbehaviour = \"judge\"\nsql = \"\"\"{sql}\"\"\"\n")
+        format!(
+            "[checks.{name}]\nplugin = \"misbehaving\"\n[checks.{name}.settings]\nbehaviour = \"judge\"\nsql = \"\"\"{sql}\"\"\"\n"
+        )
     };
     let from = "\nFROM nba_raw.nbac_player_boxscore WHERE game_date = @date";
     for (name, sql) in [
@@ -61,7 +63,6 @@ fn each_mistake_is_named_with_its_line() {
         ("grant", "SELECT COUNT(*) AS games\nFROM nba_reference.nba_schedule".to_owned()),
         ("parse", "SELECT COUNT(*) AS games,\nFROM FROM nba_raw.x".to_owned()),
         ("missing", format!("SELECT COUNT(*) AS gmaes{from}")),
-        ("constant", "SELECT 5 AS games FROM nba_raw.nbac_player_boxscore LIMIT 1".to_owned()),
     ] {
         checks += &ask(name, &sql);
     }
@@ -77,7 +78,12 @@ fn each_mistake_is_named_with_its_line() {
         ("column", "refused", "Unrecognized name: player_nam; did you mean `player_name`?", 2),
         ("table", "refused", "there is no table nba_raw.boxscores", 2),
         ("kind", "refused", "query failed: ", 0),
-        ("grant", "refused", "dataset nba_reference is not granted; add \"nba_reference\" to grants.misbehaving.warehouse", 2),
+        (
+            "grant",
+            "refused",
+            "dataset nba_reference is not granted; add \"nba_reference\" to grants.misbehaving.warehouse",
+            2,
+        ),
         ("parse", "refused", "it does not parse", 2),
         ("missing", "cannot-fail", "games must be at least 2, and never has a value; its queries answer with gmaes", 0),
         ("idle", "cannot-fail", "it asks nothing, so nothing can make it fail", 0),
@@ -152,7 +158,11 @@ fn what_is_found_is_told_like_an_error() {
     sample.configure(&format!("{daily}{toml}")).unwrap();
     let first = sample.once(&["--output", "json"]).unwrap();
     assert_eq!((first.code, &first.run("phase2-raw")["status"]), (0, &json!("pass")));
-    assert!(first.err.contains("validation: phase2-raw: games must be at least 0, which every answer is"), "{}", first.err);
+    assert!(
+        first.err.contains("validation: phase2-raw: games must be at least 0, which every answer is"),
+        "{}",
+        first.err
+    );
     let [(channel, message)] = sample.slack.received().try_into().unwrap();
     let said = words(&message);
     assert_eq!(channel, "canary-alerts");

@@ -163,7 +163,8 @@ impl CloudRun {
             }
         }
         // Of all revisions that there ever were, only the latest of each service matter.
-        let mut wanted: BTreeSet<&str> = services.iter().map(|service| service.latest_created_revision.as_str()).collect();
+        let mut wanted: BTreeSet<&str> =
+            services.iter().map(|service| service.latest_created_revision.as_str()).collect();
         let mut revisions = HashMap::new();
         while !wanted.is_empty() {
             let page: Revisions = self.page("services/-/revisions", &token, deadline).await?;
@@ -332,7 +333,9 @@ mod tests {
         assert_eq!(known.min_instances, 1);
         let not_ready = service(r#"{"latestReadyRevision": "x/worker-1"}"#);
         assert!(!deployment(&not_ready, Some(&revision())).expect("known").serves_latest);
-        let split = service(r#"{"trafficStatuses": [{"revision": "worker-2", "percent": 90}, {"revision": "worker-1", "percent": 10}]}"#);
+        let split = service(
+            r#"{"trafficStatuses": [{"revision": "worker-2", "percent": 90}, {"revision": "worker-1", "percent": 10}]}"#,
+        );
         assert!(!deployment(&split, Some(&revision())).expect("known").serves_latest);
         let unlabelled = Revision { labels: BTreeMap::new(), ..revision() };
         let plain = service(r#"{"labels": {}, "template": {}}"#);

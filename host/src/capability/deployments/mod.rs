@@ -49,7 +49,8 @@ impl HostWithStore<RunState> for HasSelf<RunState> {
             session.allow("lookup", Wish::Service(&service))?;
             let deployments = session.backends.deployments.as_ref().ok_or_else(|| {
                 Error::Unavailable(
-                    "lookup failed: host.toml has no [deployments]; add one with kind = \"cloud-run\" or \"file\"".to_owned(),
+                    "lookup failed: host.toml has no [deployments]; add one with kind = \"cloud-run\" or \"file\""
+                        .to_owned(),
                 )
             })?;
             deployments.lookup(&session, &service).await

@@ -45,7 +45,8 @@ impl Ledger {
             None => Ok(Reserved { ledger: self, check: check.clone(), day, bytes }),
             Some(spent) => {
                 let resets = day.tomorrow().and_then(|next| next.to_zoned(self.zone.rules()));
-                let resets = resets.map_or(String::new(), |at| format!("; it resets at {}", at.strftime("%Y-%m-%d %H:%M %Z")));
+                let resets =
+                    resets.map_or(String::new(), |at| format!("; it resets at {}", at.strftime("%Y-%m-%d %H:%M %Z")));
                 let (spent, bytes) = (text::bytes(spent), text::bytes(bytes));
                 Err(Error::OverBudget(format!(
                     "query refused: {check} billed {spent} of its {most} for {day}, and this needs {bytes}{resets}; {}",

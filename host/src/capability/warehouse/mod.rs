@@ -53,7 +53,12 @@ impl Warehouse {
     }
 
     /// The columns that a query would answer with; not a row is read.
-    async fn shape(&self, session: &Arc<Session>, sql: String, parameters: Vec<Parameter>) -> Result<Vec<Column>, Error> {
+    async fn shape(
+        &self,
+        session: &Arc<Session>,
+        sql: String,
+        parameters: Vec<Parameter>,
+    ) -> Result<Vec<Column>, Error> {
         match self {
             Self::Sqlite(sqlite) => sqlite.shape(session, sql, parameters).await,
             Self::BigQuery(bigquery) => bigquery.shape(session, sql, parameters).await,
@@ -124,6 +129,8 @@ pub fn datasets_of(sql: &str) -> Result<BTreeSet<String>, Error> {
 
 fn configured(session: &Session, call: &str) -> Result<Warehouse, Error> {
     session.backends.warehouse.clone().ok_or_else(|| {
-        Error::Unavailable(format!("{call} failed: host.toml has no [warehouse]; add one with kind = \"sqlite\" or \"bigquery\""))
+        Error::Unavailable(format!(
+            "{call} failed: host.toml has no [warehouse]; add one with kind = \"sqlite\" or \"bigquery\""
+        ))
     })
 }

@@ -323,8 +323,20 @@ fn aggregates(expression: &Expr) -> bool {
         fn pre_visit_expr(&mut self, expression: &Expr) -> std::ops::ControlFlow<()> {
             let aggregate = |function: &Function| {
                 let known = [
-                    "COUNT", "COUNTIF", "SUM", "AVG", "MIN", "MAX", "ANY_VALUE", "ARRAY_AGG", "STRING_AGG",
-                    "LOGICAL_AND", "LOGICAL_OR", "STDDEV", "VARIANCE", "CORR",
+                    "COUNT",
+                    "COUNTIF",
+                    "SUM",
+                    "AVG",
+                    "MIN",
+                    "MAX",
+                    "ANY_VALUE",
+                    "ARRAY_AGG",
+                    "STRING_AGG",
+                    "LOGICAL_AND",
+                    "LOGICAL_OR",
+                    "STDDEV",
+                    "VARIANCE",
+                    "CORR",
                 ];
                 let name = name(function);
                 function.over.is_none() && (known.contains(&name.as_str()) || name.starts_with("APPROX_"))

@@ -202,7 +202,10 @@ impl Inner {
 }
 
 fn columns_of(columns: Vec<Column>) -> Vec<warehouse::Column> {
-    columns.into_iter().map(|column| warehouse::Column { name: column.name, kind: column.kind.name().to_owned() }).collect()
+    columns
+        .into_iter()
+        .map(|column| warehouse::Column { name: column.name, kind: column.kind.name().to_owned() })
+        .collect()
 }
 
 /// The engine's own word on what a statement may do: read tables of the datasets, and compute.

@@ -4,14 +4,13 @@
 use std::{
     collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 use futures_util::future::join_all;
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use tokio::time::Instant;
 
 use super::{
     BigQuery, MINIMUM,
@@ -30,8 +29,6 @@ use crate::{
 
 /// Estimates that are kept; beyond, all are made anew.
 const KEPT: usize = 10_000;
-/// For how long a table's version that was looked up is taken for the current one: about as long as a round.
-const FRESH: Duration = Duration::from_secs(10);
 /// BigQuery names no more of a query's tables:
 /// <https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#JobStatistics2>
 const NAMED_TABLES: usize = 50;
@@ -49,7 +46,8 @@ pub(super) struct Estimate {
 #[derive(Debug, Default)]
 pub(super) struct Estimates {
     queries: Mutex<HashMap<[u8; 32], Known>>,
-    versions: Mutex<HashMap<TablePath, (Instant, String)>>,
+    /// Looked up once for all runs of a due time.
+    versions: Mutex<HashMap<TablePath, (Timestamp, String)>>,
 }
 
 #[derive(Debug, Clone)]
@@ -107,16 +105,15 @@ impl BigQuery {
     }
 
     async fn known(&self, session: &Session, question: &Question, select: &Select) -> Result<Arc<Estimate>, Error> {
-        let deadline = session.deadline();
         let key = Sha256::digest(format!("{}\0{}", question.sql, question.parameters)).into();
         let kept = lock(&self.0.estimates.queries).get(&key).cloned();
         if let Some(known) = kept
-            && self.versions(select, deadline).await.as_ref() == Some(&known.versions)
+            && self.versions(select, session).await.as_ref() == Some(&known.versions)
         {
             return Ok(known.estimate);
         }
         // The versions are asked for no later than the estimate: a table that changes meanwhile is found to have changed.
-        let (versions, made) = tokio::join!(self.versions(select, deadline), self.dry_run(session, question, select));
+        let (versions, made) = tokio::join!(self.versions(select, session), self.dry_run(session, question, select));
         let estimate = Arc::new(made?);
         if let Some(versions) = versions {
             let mut queries = lock(&self.0.estimates.queries);
@@ -171,26 +168,24 @@ impl BigQuery {
     }
 
     /// The versions of a query's tables; none when one cannot be told, or is a view, which others can change.
-    async fn versions(&self, select: &Select, deadline: Instant) -> Option<Vec<String>> {
-        let versions = join_all(select.tables.iter().map(|table| self.version(table, deadline))).await;
+    async fn versions(&self, select: &Select, session: &Session) -> Option<Vec<String>> {
+        let versions = join_all(select.tables.iter().map(|table| self.version(table, session))).await;
         versions.into_iter().collect()
     }
 
-    async fn version(&self, table: &TablePath, deadline: Instant) -> Option<String> {
+    async fn version(&self, table: &TablePath, session: &Session) -> Option<String> {
+        let due = session.caller.due;
         let kept = lock(&self.0.estimates.versions).get(table).cloned();
-        if let Some((at, version)) = kept
-            && at.elapsed() < FRESH
-        {
+        if let Some((_, version)) = kept.filter(|(asked, _)| *asked == due) {
             return Some(version);
         }
-        let asked = Instant::now();
         let url = format!(
             "{}/datasets/{}/tables/{}?fields=type,etag,lastModifiedTime",
             self.0.url,
             encoded(&table.dataset),
             encoded(&table.table)
         );
-        let body = self.0.google.once(&Request::get(url), deadline).await.ok()?;
+        let body = self.0.google.once(&Request::get(url), session.deadline()).await.ok()?;
         let found: TableResource = serde_json::from_slice(&body).ok()?;
         if found.kind != "TABLE" || found.last_modified_time.is_empty() {
             return None;
@@ -200,7 +195,7 @@ impl BigQuery {
         if versions.len() >= KEPT {
             versions.clear();
         }
-        versions.insert(table.clone(), (asked, version.clone()));
+        versions.insert(table.clone(), (due, version.clone()));
         Some(version)
     }
 }

@@ -23,10 +23,7 @@ use super::{
 };
 use crate::{
     capability::calls::Session,
-    contract::{
-        Error, Value,
-        warehouse::Rows,
-    },
+    contract::{Error, Value, warehouse::Rows},
     google::{Fault, Google, Kind, Request, encoded},
     hex::hex,
 };
@@ -139,13 +136,7 @@ impl BigQuery {
     }
 
     /// All pages of a job's answer.
-    async fn results(
-        &self,
-        session: &Arc<Session>,
-        id: &str,
-        job: &str,
-        deadline: Instant,
-    ) -> Result<Answer, Ended> {
+    async fn results(&self, session: &Arc<Session>, id: &str, job: &str, deadline: Instant) -> Result<Answer, Ended> {
         let inner = &self.0;
         let rows = session.budgets.rows.0.saturating_add(1).min(PAGE);
         let location = encoded(&inner.location);
@@ -332,7 +323,9 @@ impl Drop for Running {
 fn id(check: &str) -> Result<String, Ended> {
     let mut bytes = [0; 16];
     let random = SystemRandom::new().fill(&mut bytes);
-    random.map_err(|_| Ended::Unusable(Error::Unavailable("query failed: the system has no random numbers".to_owned())))?;
+    random.map_err(|_| {
+        Ended::Unusable(Error::Unavailable("query failed: the system has no random numbers".to_owned()))
+    })?;
     Ok(format!("host_{}_{}", label(check), hex(&bytes)))
 }
 

@@ -11,10 +11,7 @@ use serde::{
 use serde_json::{Value as Json, json};
 
 use crate::{
-    contract::{
-        Error, Value,
-        warehouse::Parameter,
-    },
+    contract::{Error, Value, warehouse::Parameter},
     google::{Fault, Kind},
 };
 

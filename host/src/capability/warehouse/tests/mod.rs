@@ -20,7 +20,12 @@ fn session() -> Arc<Session> {
     let budgets = Budgets { rows: Count(100), result_bytes: Bytes(1 << 20), ..Budgets::default() };
     let granted = ["d", "cut", "gone", "noise", "project", "INFORMATION_SCHEMA", "e"];
     let grants = Grants { warehouse: granted.map(str::to_owned).to_vec(), ..Grants::default() };
-    Arc::new(Session::new(Caller { plugin: "p".to_owned(), ..Caller::default() }, grants, budgets, Arc::new(Backends::default())))
+    Arc::new(Session::new(
+        Caller { plugin: "p".to_owned(), ..Caller::default() },
+        grants,
+        budgets,
+        Arc::new(Backends::default()),
+    ))
 }
 
 fn warehouse(directory: &Path) -> Sqlite {
