@@ -11,6 +11,7 @@ mod bigquery;
 mod budgets;
 mod canaries;
 mod delivery;
+mod deploy;
 mod drift;
 mod emulator;
 mod gate;

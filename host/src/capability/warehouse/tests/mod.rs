@@ -7,7 +7,7 @@ use std::{path::Path, sync::Arc};
 
 use super::Sqlite;
 use crate::{
-    capability::{Backends, Session},
+    capability::{Backends, Caller, Session},
     config::{Budgets, Bytes, Count, Grants},
     contract::{
         Error, Value,

@@ -1,0 +1,61 @@
+#!/bin/sh
+# One layer, once: brings the record from the bucket, runs the layer's checks, takes the record back.
+#   run-layer drift | canaries | gate
+# It exits 0 when the checks ran, whatever they found: what they found is told in Slack. It exits 3 when some could not
+# be evaluated or a message was not delivered, and otherwise as the host does.
+set -eu
+
+layer=${1:-}
+case $layer in
+drift) set -- deployment-drift ;;
+canaries)
+    set -- phase1-scrapers phase2-raw phase3-analytics phase4-precompute phase5-predictions phase6-publishing
+    ;;
+gate) set -- phase2-gate ;;
+*)
+    echo "run-layer: name a layer: drift, canaries or gate" >&2
+    exit 64
+    ;;
+esac
+
+etc=${HOST_ETC:-/etc/host}
+state=${HOST_STATE:-/tmp/state}
+# Where the bucket is mounted. Each layer has a record of its own: SQLite cannot be shared through a bucket.
+record=${HOST_RECORD:-/record}/$layer
+
+mkdir -p "$state"
+chmod 700 "$state"
+if [ -e "$record/host.db" ]; then
+    cp "$record/host.db" "$state/host.db"
+fi
+
+if [ "$layer" = drift ]; then
+    # Commits and trees alone: what files hold does not matter. A token, if there is one, is never on a command line.
+    if [ -n "${GIT_TOKEN:-}" ]; then
+        export GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=http.extraHeader
+        GIT_CONFIG_VALUE_0="Authorization: Basic $(printf 'x-access-token:%s' "$GIT_TOKEN" | base64 | tr -d '\n')"
+        export GIT_CONFIG_VALUE_0
+    fi
+    git clone --quiet --bare --filter=blob:none --single-branch --branch "${REPOSITORY_BRANCH:-main}" \
+        "$REPOSITORY" "${HOST_REPOSITORY:-/tmp/repository}"
+    unset GIT_CONFIG_VALUE_0 GIT_TOKEN
+fi
+
+for check in "$@"; do
+    shift
+    set -- "$@" --check "$check"
+done
+code=0
+host run --once --locked --config "$etc/host.toml" "$@" "$etc"/plugins/*.wasm || code=$?
+
+# The host leaves one tidy file. A new name and a move, so that no reader finds half of it.
+if [ -e "$state/host.db" ]; then
+    mkdir -p "$record"
+    cp "$state/host.db" "$record/host.db.new"
+    mv "$record/host.db.new" "$record/host.db"
+fi
+
+case $code in
+0 | 1 | 2) exit 0 ;;
+*) exit "$code" ;;
+esac

@@ -1,0 +1,195 @@
+#!/usr/bin/env bash
+# Sets up the three layers on Google Cloud, or takes them away again. It can be run as often as one likes: what is there
+# is left or brought up to date.
+#   deploy/setup.sh              do it
+#   deploy/setup.sh --dry-run    show each command that would be run, and run only those that look
+#   deploy/setup.sh --undo       take away what it made, but for the secrets and the record
+#   deploy/setup.sh --undo --purge   those too
+# deploy/settings.sh says what; docs/google-cloud.md walks through it.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+dry_run=false undo=false purge=false
+for argument in "$@"; do
+    case $argument in
+    --dry-run) dry_run=true ;;
+    --undo) undo=true ;;
+    --purge) purge=true ;;
+    -h | --help)
+        sed -n '2,9s/^# \{0,1\}//p' deploy/setup.sh
+        exit 0
+        ;;
+    *)
+        echo "setup.sh: $argument is not known; see --help" >&2
+        exit 64
+        ;;
+    esac
+done
+if $purge && ! $undo; then
+    echo "setup.sh: --purge goes with --undo" >&2
+    exit 64
+fi
+command -v gcloud >/dev/null && command -v bq >/dev/null || {
+    echo "setup.sh: gcloud and its bq are needed: https://cloud.google.com/sdk/docs/install" >&2
+    exit 69
+}
+
+# shellcheck source=settings.sh
+source "${SETTINGS:-deploy/settings.sh}"
+
+image=$REGION-docker.pkg.dev/$PROJECT/$NAME/host:latest
+watcher=$NAME@$PROJECT.iam.gserviceaccount.com
+trigger=$NAME-trigger@$PROJECT.iam.gserviceaccount.com
+made=0
+
+step() { printf '▸ %s\n' "$*"; }
+
+# Shows a command that changes something, and runs it unless nothing is to be changed.
+change() {
+    made=$((made + 1))
+    printf '  gcloud'
+    printf ' %q' "$@"
+    printf '\n'
+    $dry_run || gcloud "$@" --project="$PROJECT" --quiet
+}
+
+# Rights on a dataset are given in SQL: https://cloud.google.com/bigquery/docs/control-access-to-resources-iam
+statement() {
+    made=$((made + 1))
+    printf '  bq query --use_legacy_sql=false %q\n' "$1"
+    $dry_run || bq --project_id="$PROJECT" --location="$DATA_LOCATION" query --quiet --use_legacy_sql=false "$1"
+}
+
+# Looks whether something is there. What cannot be seen for another reason must not be taken for missing.
+there() {
+    local said
+    if said=$(gcloud "$@" --project="$PROJECT" --format='value(name)' 2>&1); then
+        return 0
+    fi
+    case $said in
+    *NOT_FOUND* | *"not found"* | *"Not found"* | *"could not be found"* | *"does not exist"* | *"Cannot find"*) return 1 ;;
+    esac
+    printf 'setup.sh: gcloud %s: %s\n' "$*" "$said" >&2
+    exit 1
+}
+
+secrets() {
+    for channel in $CHANNELS; do echo "slack-webhook-$channel"; done
+    if [ -n "$GIT_TOKEN_SECRET" ]; then echo "$GIT_TOKEN_SECRET"; fi
+}
+
+set_up() {
+    step "the APIs that are used"
+    change services enable artifactregistry.googleapis.com bigquery.googleapis.com cloudbuild.googleapis.com \
+        cloudscheduler.googleapis.com run.googleapis.com secretmanager.googleapis.com storage.googleapis.com
+
+    step "who runs the checks, and who starts them: no key is made for either"
+    there iam service-accounts describe "$watcher" ||
+        change iam service-accounts create "$NAME" --display-name="Watches the pipeline: reads data, deployments, webhooks"
+    there iam service-accounts describe "$trigger" ||
+        change iam service-accounts create "$NAME-trigger" --display-name="Starts the pipeline's watch"
+
+    step "what they may do: run queries, read these datasets, see what is deployed"
+    for role in roles/bigquery.jobUser roles/run.viewer; do
+        change projects add-iam-policy-binding "$PROJECT" --member="serviceAccount:$watcher" --role="$role" --condition=None
+    done
+    for dataset in $DATASETS; do
+        statement "GRANT \`roles/bigquery.dataViewer\` ON SCHEMA \`$PROJECT\`.$dataset TO \"serviceAccount:$watcher\""
+    done
+
+    step "webhooks: one secret a channel"
+    for secret in $(secrets); do
+        there secrets describe "$secret" || change secrets create "$secret" --replication-policy=automatic
+        change secrets add-iam-policy-binding "$secret" \
+            --member="serviceAccount:$watcher" --role=roles/secretmanager.secretAccessor
+        add_version "$secret"
+    done
+
+    step "the record: a bucket, since a job keeps nothing of its own"
+    there storage buckets describe "gs://$BUCKET" ||
+        change storage buckets create "gs://$BUCKET" --location="$REGION" --uniform-bucket-level-access --public-access-prevention
+    change storage buckets add-iam-policy-binding "gs://$BUCKET" \
+        --member="serviceAccount:$watcher" --role=roles/storage.objectUser
+
+    step "the image"
+    there artifacts repositories describe "$NAME" --location="$REGION" ||
+        change artifacts repositories create "$NAME" --location="$REGION" --repository-format=docker
+    change builds submit --config=deploy/cloudbuild.yaml --substitutions="_IMAGE=$image" .
+
+    while IFS='|' read -r layer schedule zone; do
+        step "$layer: a job, and when it starts ($schedule, $zone)"
+        local job=$NAME-$layer
+        local token=()
+        if [ "$layer" = drift ] && [ -n "$GIT_TOKEN_SECRET" ]; then
+            token=(--set-secrets="GIT_TOKEN=$GIT_TOKEN_SECRET:latest")
+        fi
+        # No retries: the next start tells what this one could not, and a retry would ask everything again.
+        change run jobs deploy "$job" --region="$REGION" --image="$image" --args="$layer" \
+            --service-account="$watcher" --max-retries=0 --task-timeout=10m --parallelism=1 --cpu=1 --memory=512Mi \
+            --set-env-vars="REPOSITORY=$REPOSITORY" ${token[@]+"${token[@]}"} \
+            --add-volume="name=record,type=cloud-storage,bucket=$BUCKET" \
+            --add-volume-mount="volume=record,mount-path=/record"
+        change run jobs add-iam-policy-binding "$job" --region="$REGION" \
+            --member="serviceAccount:$trigger" --role=roles/run.invoker
+        local verb=create
+        if there scheduler jobs describe "$job" --location="$REGION"; then verb=update; fi
+        change scheduler jobs "$verb" http "$job" --location="$REGION" --schedule="$schedule" --time-zone="$zone" \
+            --uri="https://run.googleapis.com/v2/projects/$PROJECT/locations/$REGION/jobs/$job:run" --http-method=POST \
+            --oauth-service-account-email="$trigger" --attempt-deadline=180s
+    done <<<"$LAYERS"
+}
+
+# A webhook comes from the environment and goes in by standard input: it is on no command line.
+add_version() {
+    local secret=$1 variable value
+    variable=$(printf 'SLACK_WEBHOOK_URL_%s' "${secret#slack-webhook-}" | tr 'a-z-' 'A-Z_')
+    if [ "$secret" = "$GIT_TOKEN_SECRET" ]; then variable=GIT_TOKEN; fi
+    value=${!variable:-}
+    if [ -n "$value" ]; then
+        printf '  gcloud secrets versions add %s --data-file=-  # from %s\n' "$secret" "$variable"
+        made=$((made + 1))
+        $dry_run || printf '%s' "$value" | gcloud secrets versions add "$secret" --data-file=- --project="$PROJECT" --quiet
+    elif ! there secrets versions describe latest --secret="$secret"; then
+        printf '  ! %s is empty. Set %s and run this again, or: gcloud secrets versions add %s --data-file=-\n' \
+            "$secret" "$variable" "$secret"
+    fi
+}
+
+take_away() {
+    while IFS='|' read -r layer _; do
+        local job=$NAME-$layer
+        step "$layer"
+        ! there scheduler jobs describe "$job" --location="$REGION" || change scheduler jobs delete "$job" --location="$REGION"
+        ! there run jobs describe "$job" --region="$REGION" || change run jobs delete "$job" --region="$REGION"
+    done <<<"$LAYERS"
+    step "the image"
+    ! there artifacts repositories describe "$NAME" --location="$REGION" ||
+        change artifacts repositories delete "$NAME" --location="$REGION"
+    step "what the service accounts may do, and they themselves"
+    if there iam service-accounts describe "$watcher"; then
+        for role in roles/bigquery.jobUser roles/run.viewer; do
+            change projects remove-iam-policy-binding "$PROJECT" --member="serviceAccount:$watcher" --role="$role" --condition=None
+        done
+        for dataset in $DATASETS; do
+            statement "REVOKE \`roles/bigquery.dataViewer\` ON SCHEMA \`$PROJECT\`.$dataset FROM \"serviceAccount:$watcher\""
+        done
+        change iam service-accounts delete "$watcher"
+    fi
+    ! there iam service-accounts describe "$trigger" || change iam service-accounts delete "$trigger"
+    if ! $purge; then
+        step "kept: the secrets, and the record in gs://$BUCKET; --undo --purge takes them too"
+        return
+    fi
+    step "the secrets and the record"
+    for secret in $(secrets); do
+        ! there secrets describe "$secret" || change secrets delete "$secret"
+    done
+    ! there storage buckets describe "gs://$BUCKET" || change storage rm --recursive "gs://$BUCKET"
+}
+
+if $undo; then take_away; else set_up; fi
+if $dry_run; then
+    echo "nothing was changed; $made commands would be run"
+else
+    echo "done: $made commands"
+fi

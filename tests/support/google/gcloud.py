@@ -1,0 +1,188 @@
+#!/usr/bin/env python3
+"""A stand-in for gcloud and bq: it writes down what it is asked, remembers what was made, and refuses what the real ones
+refuse: flags they do not have, things that are there already or are not, bindings for nobody.
+Commands as in https://cloud.google.com/sdk/gcloud/reference. It keeps its memory in the directory GCLOUD_DOUBLE."""
+
+import json
+import os
+import re
+import sys
+
+HOME = os.environ["GCLOUD_DOUBLE"]
+MEMORY = os.path.join(HOME, "memory.json")
+
+# Each command: the flags that must be there, and those that may.
+COMMON = {"--project", "--quiet", "--format"}
+COMMANDS = {
+    "services enable": (set(), set()),
+    "iam service-accounts describe": (set(), set()),
+    "iam service-accounts create": (set(), {"--display-name", "--description"}),
+    "iam service-accounts delete": (set(), set()),
+    "projects add-iam-policy-binding": ({"--member", "--role"}, {"--condition"}),
+    "projects remove-iam-policy-binding": ({"--member", "--role"}, {"--condition", "--all"}),
+    "secrets describe": (set(), set()),
+    "secrets create": (set(), {"--replication-policy", "--data-file", "--labels"}),
+    "secrets delete": (set(), set()),
+    "secrets add-iam-policy-binding": ({"--member", "--role"}, {"--condition"}),
+    "secrets versions add": ({"--data-file"}, set()),
+    "secrets versions describe": ({"--secret"}, set()),
+    "storage buckets describe": (set(), set()),
+    "storage buckets create": (set(), {"--location", "--uniform-bucket-level-access", "--public-access-prevention"}),
+    "storage buckets add-iam-policy-binding": ({"--member", "--role"}, {"--condition"}),
+    "storage rm": (set(), {"--recursive"}),
+    "artifacts repositories describe": ({"--location"}, set()),
+    "artifacts repositories create": ({"--location", "--repository-format"}, {"--description"}),
+    "artifacts repositories delete": ({"--location"}, set()),
+    "builds submit": (set(), {"--config", "--substitutions", "--tag", "--region"}),
+    "run jobs describe": ({"--region"}, set()),
+    "run jobs deploy": (
+        {"--region", "--image"},
+        {
+            "--args", "--service-account", "--max-retries", "--task-timeout", "--parallelism", "--cpu", "--memory",
+            "--set-env-vars", "--set-secrets", "--add-volume", "--add-volume-mount",
+        },
+    ),
+    "run jobs delete": ({"--region"}, set()),
+    "run jobs add-iam-policy-binding": ({"--region", "--member", "--role"}, set()),
+    "scheduler jobs describe": ({"--location"}, set()),
+    "scheduler jobs create http": (
+        {"--location", "--schedule", "--uri"},
+        {"--time-zone", "--http-method", "--oauth-service-account-email", "--attempt-deadline"},
+    ),
+    "scheduler jobs update http": (
+        {"--location"},
+        {"--schedule", "--uri", "--time-zone", "--http-method", "--oauth-service-account-email", "--attempt-deadline"},
+    ),
+    "scheduler jobs delete": ({"--location"}, set()),
+}
+# What is made, looked at and deleted, by the words that begin its commands.
+KINDS = {
+    "iam service-accounts": "account",
+    "secrets": "secret",
+    "storage buckets": "bucket",
+    "artifacts repositories": "repository",
+    "run jobs": "job",
+    "scheduler jobs": "trigger",
+}
+
+
+def refuse(words):
+    sys.exit(f"ERROR: (gcloud) {words}")
+
+
+def main():
+    program, arguments = os.path.basename(sys.argv[0]), sys.argv[1:]
+    with open(os.path.join(HOME, "asked.jsonl"), "a") as log:
+        log.write(json.dumps([program, *arguments]) + "\n")
+    memory = {"made": [], "bindings": [], "versions": {}}
+    if os.path.exists(MEMORY):
+        with open(MEMORY) as file:
+            memory = json.load(file)
+    if program == "bq":
+        bq(memory, arguments)
+    else:
+        gcloud(memory, arguments)
+    with open(MEMORY, "w") as file:
+        json.dump(memory, file)
+
+
+def bq(memory, arguments):
+    statement = arguments[-1]
+    granted = re.fullmatch(
+        r'(GRANT|REVOKE) `(roles/[\w.]+)` ON SCHEMA `[\w-]+`\.(\w+) (TO|FROM) "serviceAccount:([\w.@-]+)"', statement
+    )
+    if "query" not in arguments or "--use_legacy_sql=false" not in arguments or not granted:
+        sys.exit(f"Error in query string: {statement}")
+    verb, role, dataset, _, account = granted.groups()
+    exists(memory, "account", account)
+    bind(memory, verb == "GRANT", f"dataset {dataset}", role, account)
+
+
+def gcloud(memory, arguments):
+    if os.environ.get("GCLOUD_DENIES"):
+        sys.exit("ERROR: (gcloud) PERMISSION_DENIED: The caller does not have permission")
+    positional = [argument for argument in arguments if not argument.startswith("--")]
+    flags = dict((argument.split("=", 1) + [""])[:2] for argument in arguments if argument.startswith("--"))
+    command = next((words for words in COMMANDS if positional[: len(words.split())] == words.split()), None)
+    if command is None:
+        refuse(f"Invalid choice: '{' '.join(positional)}'")
+    required, optional = COMMANDS[command]
+    for flag in flags:
+        if flag not in required | optional | COMMON:
+            refuse(f"unrecognized arguments: {flag}")
+    for flag in required:
+        if flag not in flags:
+            refuse(f"argument {flag}: Must be specified.")
+    names = positional[len(command.split()):]
+    if command in ("services enable", "builds submit"):
+        return
+    if command.startswith("secrets versions"):
+        return versions(memory, command, names, flags)
+    if command.startswith("projects"):
+        return binding(memory, command, "project", flags)
+    if command == "storage rm":
+        return memory["made"].remove(exists(memory, "bucket", names[0]))
+    kind = KINDS[" ".join(command.split()[:2]) if command.split()[0] != "secrets" else "secrets"]
+    verb = command.split()[-2] if command.endswith(" http") else command.split()[-1]
+    name = names[0]
+    if kind == "account" and verb == "create":
+        name = f"{name}@{flags['--project']}.iam.gserviceaccount.com"
+    thing = f"{kind} {name}"
+    if verb == "create":
+        if thing in memory["made"]:
+            refuse(f"ALREADY_EXISTS: {thing} already exists")
+        memory["made"].append(thing)
+    elif verb == "deploy":
+        exists(memory, "account", flags["--service-account"])
+        for secret in filter(None, flags.get("--set-secrets", "").split(",")):
+            exists(memory, "secret", secret.split("=")[1].split(":")[0])
+        if thing not in memory["made"]:
+            memory["made"].append(thing)
+    elif verb == "delete":
+        memory["made"].remove(exists(memory, kind, name))
+    elif verb.endswith("-binding"):
+        exists(memory, kind, name)
+        binding(memory, command, thing, flags)
+    else:
+        exists(memory, kind, name)
+        print(name)
+    if kind == "trigger" and verb in ("create", "update"):
+        exists(memory, "account", flags["--oauth-service-account-email"])
+        if not re.fullmatch(r"\S+ \S+ \S+ \S+ \S+", flags["--schedule"]):
+            refuse(f"INVALID_ARGUMENT: Schedule or time zone is invalid: {flags['--schedule']}")
+
+
+def versions(memory, command, names, flags):
+    secret = flags.get("--secret") or names[0]
+    exists(memory, "secret", secret)
+    held = memory["versions"].setdefault(secret, [])
+    if command.endswith("add"):
+        held.append(sys.stdin.read())
+    elif not held:
+        refuse(f"NOT_FOUND: Secret Version [{secret}/versions/latest] not found.")
+
+
+def exists(memory, kind, name):
+    thing = f"{kind} {name}"
+    if thing not in memory["made"]:
+        refuse(f"NOT_FOUND: {thing} was not found")
+    return thing
+
+
+def binding(memory, command, thing, flags):
+    account = flags["--member"].removeprefix("serviceAccount:")
+    exists(memory, "account", account)
+    bind(memory, "add-" in command, thing, flags["--role"], account)
+
+
+def bind(memory, add, thing, role, account):
+    entry = f"{account} is {role} on {thing}"
+    if add and entry not in memory["bindings"]:
+        memory["bindings"].append(entry)
+    if not add:
+        if entry not in memory["bindings"]:
+            refuse(f"NOT_FOUND: Policy binding with the specified principal and role not found: {entry}")
+        memory["bindings"].remove(entry)
+
+
+main()

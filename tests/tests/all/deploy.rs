@@ -1,0 +1,254 @@
+//! Setting up on Google Cloud: the script against a stand-in for gcloud, and what each job runs.
+
+use std::{fs, path::Path, process::Command};
+
+use host_tests::{Fault, HOST_TOML};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::command::{Ended, Sample, binary, ended, repository, shipped};
+
+const WEBHOOK: &str = "https://hooks.slack.com/services/T0/B0/s3cret";
+
+/// A directory with the stand-in as `gcloud` and `bq`.
+struct Cloud(TempDir);
+
+impl Cloud {
+    fn new() -> Self {
+        let directory = TempDir::new().unwrap();
+        let script = fs::canonicalize(repository().join("tests/support/google/gcloud.py")).unwrap();
+        for name in ["gcloud", "bq"] {
+            std::os::unix::fs::symlink(&script, directory.path().join(name)).unwrap();
+        }
+        Self(directory)
+    }
+
+    fn setup(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Ended {
+        let path = format!("{}:{}", self.0.path().display(), std::env::var("PATH").unwrap());
+        let mut command = Command::new(repository().join("deploy/setup.sh"));
+        command.args(arguments).env("PATH", path).env("GCLOUD_DOUBLE", self.0.path());
+        ended(command.envs(environment.iter().copied())).unwrap()
+    }
+
+    /// The commands that were run, since this was last asked.
+    fn asked(&self) -> Vec<String> {
+        let log = self.0.path().join("asked.jsonl");
+        let text = fs::read_to_string(&log).unwrap_or_default();
+        let _ = fs::remove_file(log);
+        let line = |line: &str| serde_json::from_str::<Vec<String>>(line).unwrap().join(" ");
+        text.lines().map(line).collect()
+    }
+
+    fn memory(&self) -> Value {
+        let text = fs::read_to_string(self.0.path().join("memory.json")).unwrap_or_default();
+        serde_json::from_str(&text).unwrap_or_default()
+    }
+
+    fn list(&self, what: &str) -> Vec<String> {
+        let list = self.memory()[what].as_array().cloned().unwrap_or_default();
+        let mut list: Vec<String> = list.iter().map(|entry| entry.as_str().unwrap().to_owned()).collect();
+        list.sort();
+        list
+    }
+}
+
+fn changes(asked: &[String]) -> Vec<&String> {
+    asked.iter().filter(|command| !command.contains(" describe ")).collect()
+}
+
+#[test]
+fn a_dry_run_shows_everything_and_changes_nothing() {
+    let cloud = Cloud::new();
+    let shown = cloud.setup(&["--dry-run"], &[("SLACK_WEBHOOK_URL_CANARY_ALERTS", WEBHOOK)]);
+    assert_eq!(shown.code, 0, "{shown:?}");
+    assert_eq!(changes(&cloud.asked()), [] as [&String; 0]);
+    for words in [
+        "gcloud iam service-accounts create pipeline-watch ",
+        "--role=roles/bigquery.jobUser",
+        "roles/bigquery.dataViewer",
+        "gcloud secrets versions add slack-webhook-canary-alerts --data-file=-  # from SLACK_WEBHOOK_URL_CANARY_ALERTS",
+        "gcloud run jobs deploy pipeline-watch-gate ",
+        "--time-zone=America/New_York",
+        "nothing was changed; ",
+    ] {
+        assert!(shown.out.contains(words), "{words}: {}", shown.out);
+    }
+    assert!(!format!("{shown:?}").contains("s3cret"));
+}
+
+#[test]
+fn it_is_set_up_once_and_can_be_run_again() {
+    let cloud = Cloud::new();
+    let webhooks = [("SLACK_WEBHOOK_URL_CANARY_ALERTS", WEBHOOK)];
+    let first = cloud.setup(&[], &webhooks);
+    assert_eq!(first.code, 0, "{first:?}");
+    let asked = cloud.asked();
+    assert!(!format!("{first:?} {asked:?}").contains("s3cret"), "a webhook is on no command line");
+    assert_eq!(cloud.memory()["versions"]["slack-webhook-canary-alerts"][0], WEBHOOK);
+    assert!(
+        first.out.contains("slack-webhook-deployment-alerts is empty. Set SLACK_WEBHOOK_URL_DEPLOYMENT_ALERTS"),
+        "{}",
+        first.out
+    );
+
+    let account = "pipeline-watch@nba-props-platform.iam.gserviceaccount.com";
+    let made = cloud.list("made");
+    for thing in
+        ["bucket gs://nba-props-platform-pipeline-watch", "job pipeline-watch-drift", "trigger pipeline-watch-gate"]
+    {
+        assert!(made.iter().any(|entry| entry == thing), "{thing}: {made:?}");
+    }
+    assert_eq!(made.len(), 12, "{made:?}");
+    // The least that does: nothing that writes but to the record, and nothing on the project but to see and to ask.
+    let mut roles: Vec<String> = cloud
+        .list("bindings")
+        .iter()
+        .filter_map(|entry| Some(entry.strip_prefix(account)?.strip_prefix(" is ")?.to_owned()))
+        .collect();
+    roles.sort();
+    assert_eq!(
+        roles,
+        [
+            "roles/bigquery.dataViewer on dataset nba_analytics",
+            "roles/bigquery.dataViewer on dataset nba_predictions",
+            "roles/bigquery.dataViewer on dataset nba_raw",
+            "roles/bigquery.dataViewer on dataset nba_reference",
+            "roles/bigquery.jobUser on project",
+            "roles/run.viewer on project",
+            "roles/secretmanager.secretAccessor on secret slack-webhook-canary-alerts",
+            "roles/secretmanager.secretAccessor on secret slack-webhook-deployment-alerts",
+            "roles/storage.objectUser on bucket gs://nba-props-platform-pipeline-watch",
+        ]
+    );
+    let trigger = |layer: &str| {
+        asked
+            .iter()
+            .find(|asked| asked.contains(&format!("scheduler jobs create http pipeline-watch-{layer}")))
+            .unwrap()
+    };
+    for (layer, schedule) in [("drift", "0 */2 * * *"), ("canaries", "*/30 * * * *"), ("gate", "30 6 * * *")] {
+        let command = trigger(layer);
+        assert!(command.contains(&format!("--schedule={schedule} --time-zone=America/New_York")), "{command}");
+    }
+
+    let before = cloud.memory();
+    let second = cloud.setup(&[], &[]);
+    assert_eq!(second.code, 0, "{second:?}");
+    assert_eq!(cloud.memory(), before, "nothing is made twice");
+    let asked = cloud.asked();
+    assert!(!asked.iter().any(|command| command.contains(" create ")), "{asked:?}");
+}
+
+#[test]
+fn it_is_taken_away_again() {
+    let cloud = Cloud::new();
+    let webhooks = [("SLACK_WEBHOOK_URL_CANARY_ALERTS", WEBHOOK)];
+    assert_eq!(cloud.setup(&[], &webhooks).code, 0);
+    cloud.asked();
+    let shown = cloud.setup(&["--undo", "--dry-run"], &[]);
+    assert_eq!((shown.code, changes(&cloud.asked()).len()), (0, 0), "{shown:?}");
+    let undone = cloud.setup(&["--undo"], &[]);
+    assert_eq!(undone.code, 0, "{undone:?}");
+    assert!(undone.out.contains("kept: the secrets, and the record"), "{}", undone.out);
+    let kept = [
+        "bucket gs://nba-props-platform-pipeline-watch",
+        "secret slack-webhook-canary-alerts",
+        "secret slack-webhook-deployment-alerts",
+    ];
+    assert_eq!(cloud.list("made"), kept);
+    assert_eq!(cloud.setup(&["--undo"], &[]).code, 0, "it can be run again");
+    assert_eq!(cloud.setup(&["--undo", "--purge"], &[]).code, 0);
+    assert_eq!(cloud.list("made"), [] as [&str; 0]);
+}
+
+#[test]
+fn what_cannot_be_seen_stops_it() {
+    let cloud = Cloud::new();
+    let denied = cloud.setup(&["--undo"], &[("GCLOUD_DENIES", "1")]);
+    assert_eq!(denied.code, 1, "{denied:?}");
+    assert!(denied.err.contains("PERMISSION_DENIED"), "{}", denied.err);
+    let unknown = cloud.setup(&["--dryrun"], &[]);
+    assert_eq!(unknown.code, 64);
+    assert!(unknown.err.contains("--dryrun is not known; see --help"), "{}", unknown.err);
+    let help = cloud.setup(&["--help"], &[]);
+    assert!(help.code == 0 && help.out.contains("--undo"), "{help:?}");
+}
+
+/// What a job has: the image's /etc/host, a bucket, nothing else.
+fn job(sample: &Sample, layer: &str, disk: &Path) -> Ended {
+    let etc = sample.path().join("etc");
+    fs::create_dir_all(etc.join("plugins")).unwrap();
+    for file in shipped().unwrap() {
+        fs::copy(&file, etc.join("plugins").join(file.file_name().unwrap())).unwrap();
+    }
+    let toml = fs::read_to_string(sample.path().join("host.toml")).unwrap();
+    let toml = toml.replace("directory = \"state\"", &format!("directory = \"{}\"", disk.join("state").display()));
+    let toml = toml
+        .replace("path = \"warehouse\"", "path = \"../warehouse\"")
+        .replace("path = \"deployments.json\"", "path = \"../deployments.json\"");
+    let toml = toml.replace("path = \"repository\"", &format!("path = \"{}\"", disk.join("repository").display()));
+    fs::write(etc.join("host.toml"), toml).unwrap();
+    // It has to be there when host.toml is read; a job of another layer has no clone.
+    fs::create_dir_all(disk).unwrap();
+    if layer != "drift" {
+        fs::create_dir_all(disk.join("repository")).unwrap();
+    }
+    if !etc.join("plugins.lock").exists() {
+        let mut pin = sample.command();
+        pin.args(["pin", "--lock"]).arg(etc.join("plugins.lock")).args(shipped().unwrap());
+        assert_eq!(ended(&mut pin).unwrap().code, 0);
+    }
+    let path = format!("{}:{}", binary("").display(), std::env::var("PATH").unwrap());
+    let mut command = Command::new(repository().join("deploy/run-layer.sh"));
+    for (name, value) in sample.command().get_envs() {
+        command.env(name, value.unwrap_or_default());
+    }
+    command.arg(layer).env("PATH", path).env("HOST_ETC", &etc).env("HOST_STATE", disk.join("state"));
+    command.env("HOST_RECORD", sample.path().join("bucket")).env("HOST_REPOSITORY", disk.join("repository"));
+    ended(command.env("REPOSITORY", format!("file://{}", sample.path().join("repository").display()))).unwrap()
+}
+
+/// Each start has an empty disk; what was told is known from the bucket.
+#[test]
+fn a_job_remembers_through_the_bucket() {
+    let sample = Sample::new(None).unwrap();
+    // Made for a moment of the past: today's canaries find nothing, and fail.
+    let disk = TempDir::new().unwrap();
+    for start in 0..3 {
+        let ran = job(&sample, "canaries", &disk.path().join(start.to_string()));
+        assert_eq!(ran.code, 0, "that something is wrong is no failure of the job: {ran:?}");
+        assert_eq!(sample.slack.received().len(), 1, "told once");
+    }
+    assert!(sample.path().join("bucket/canaries/host.db").exists());
+    let gate = job(&sample, "gate", &disk.path().join("gate"));
+    assert_eq!(gate.code, 3, "the schedule is empty today, so there is no verdict: {gate:?}");
+    assert!(sample.path().join("bucket/gate/host.db").exists());
+}
+
+#[test]
+fn the_drift_layer_clones_the_repository() {
+    let sample = Sample::new(Some(Fault::StaleDeployment)).unwrap();
+    sample.configure(HOST_TOML).unwrap();
+    let disk = TempDir::new().unwrap();
+    let ran = job(&sample, "drift", &disk.path().join("1"));
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.out.contains("prediction-worker"), "{ran:?}");
+    let [(channel, _)] = sample.slack.received().try_into().unwrap();
+    assert_eq!(channel, "deployment-alerts");
+    let unknown = job(&sample, "moon", &disk.path().join("2"));
+    assert!(unknown.code == 64 && unknown.err.contains("drift, canaries or gate"), "{unknown:?}");
+}
+
+/// What is baked into the image is a configuration that this host takes.
+#[test]
+fn the_jobs_configuration_is_valid() {
+    let toml = fs::read_to_string(repository().join("deploy/host.toml")).unwrap();
+    let config = host::config::Config::parse(&toml).unwrap();
+    let sample = Sample::new(None).unwrap();
+    sample.configure(&toml.replace("/tmp/repository", "repository").replace("/tmp/state", "state")).unwrap();
+    for plugin in shipped().unwrap() {
+        let inspected = ended(sample.command().arg("inspect").arg(plugin)).unwrap();
+        assert!(inspected.code == 0 && !inspected.out.contains("not granted"), "{inspected:?}");
+    }
+    assert_eq!((config.checks.len(), config.grants.len()), (8, 8));
+}
