@@ -430,7 +430,15 @@ impl Check {
         run.calls = calls;
         run.alerts = alerts;
         match ended.result {
-            Err(stopped) => run.error = Some(with_log(stopped.explained(name), &run.log)),
+            Err(stopped) => {
+                let error = with_log(stopped.explained(name), &run.log);
+                // It may be the reason, and nobody would hear of it.
+                let said: Vec<&str> = run.alerts.iter().map(|alert| alert.title.as_str()).collect();
+                run.error = Some(match said.as_slice() {
+                    [] => error,
+                    said => format!("{error}; before that it wanted to say: {}", said.join("; ")),
+                });
+            }
             Ok(report) if let Some(size) = over(&report, ready.budgets.report_bytes) => {
                 let what = format!("returned a report of {size} B, more than {}", ready.budgets.report_bytes);
                 run.error = Some(format!("{what}; {}", raise(name, "report_bytes")));

@@ -231,9 +231,9 @@ mod tests {
             complaint(&[at_least(0.0, 0.0), at_least(9.0, 0.0)]),
             Some("m must be at least 0, which every answer is".to_owned())
         );
-        assert_eq!(complaint(&[metric(None, Some(0.0), None, None), at_least(1.0, 0.0)]).is_some(), true);
+        assert!(complaint(&[metric(None, Some(0.0), None, None), at_least(1.0, 0.0)]).is_some());
         assert_eq!(complaint(&[metric(Some(5.0), None, None, Some(5.0))]), None);
-        assert_eq!(complaint(&[metric(Some(9.0), Some(10.0), Some(99.0), None)]).is_some(), true, "one side is enough");
+        assert!(complaint(&[metric(Some(9.0), Some(10.0), Some(99.0), None)]).is_some(), "one side is enough");
         assert_eq!(
             complaint(&[metric(None, Some(2.0), None, None)]),
             Some("m must be at least 2, and never has a value; its queries answer with x".to_owned())

@@ -19,6 +19,8 @@ const FIELD: usize = 2000;
 const FIELDS: usize = 10;
 /// Blocks of a message.
 const BLOCKS: usize = 50;
+/// Of plain text, Slack shows 40,000 characters.
+const TEXT: usize = 30_000;
 /// What one line may take of a section, so that one long name does not push out everything else.
 const LINE: usize = 400;
 
@@ -32,22 +34,28 @@ pub(super) fn payload(notification: &Notification, id: &str, undelivered: &[Unde
         "type": "header",
         "text": { "type": "plain_text", "text": cut(&title, HEADER), "emoji": true },
     })];
-    for (at, told) in notification.alerts.iter().enumerate() {
-        if at > 0 {
-            blocks.push(json!({ "type": "divider" }));
-        }
-        blocks.extend(alert_blocks(told, notification));
-    }
-    blocks.extend(text_block("*Could not be evaluated*", named(&notification.errors)));
-    blocks.extend(text_block("*Recovered*", named(&notification.recoveries)));
     let lost: Vec<(String, String)> = undelivered.iter().map(Undelivered::told).collect();
-    blocks.extend(text_block("*Messages that did not get through*", named(&lost)));
-    let left_out = (blocks.len() + 1).saturating_sub(BLOCKS);
-    if left_out > 0 {
-        // One block is needed to say so.
-        blocks.truncate(BLOCKS - 2);
-        blocks.push(context(&format!("… and {} more parts, which `host history` shows", left_out + 1)));
+    let short = [
+        text_block("*Could not be evaluated*", named(&notification.errors)),
+        text_block("*Recovered*", named(&notification.recoveries)),
+        text_block("*Messages that did not get through*", named(&lost)),
+    ];
+    let short: Vec<Value> = short.into_iter().flatten().collect();
+    // What is short has its place in any case; of the alerts, those that do not fit are named. The footer is one more.
+    let room = BLOCKS - short.len() - 1;
+    let mut named_only = Vec::new();
+    for (at, told) in notification.alerts.iter().enumerate() {
+        let divider = (at > 0).then(|| json!({ "type": "divider" }));
+        let whole: Vec<Value> = divider.into_iter().chain(alert_blocks(told, notification)).collect();
+        let last = at + 1 == notification.alerts.len();
+        // One is kept for the names of the others.
+        match named_only.is_empty() && blocks.len() + whole.len() <= room - usize::from(!last) {
+            true => blocks.extend(whole),
+            false => named_only.push((told.check.clone(), told.alert.title.clone())),
+        }
     }
+    blocks.extend(text_block("*And, which `host history` shows in full*", named(&named_only)));
+    blocks.extend(short);
     blocks.push(context(&format!("{} Message {id}", escape(&notification.footer))));
     json!({ "text": cut(&escape(&title), SECTION), "blocks": blocks })
 }
@@ -55,7 +63,7 @@ pub(super) fn payload(notification: &Notification, id: &str, undelivered: &[Unde
 /// The same in words alone, for when Slack refuses the blocks.
 pub(super) fn plain(notification: &Notification, id: &str, undelivered: &[Undelivered]) -> Value {
     let text = console::text(notification, undelivered);
-    json!({ "text": format!("{}\nMessage {id}", cut(&escape(&text), SECTION)) })
+    json!({ "text": format!("{}\nMessage {id}", cut(&escape(&text), TEXT)) })
 }
 
 fn named(entries: &[(String, String)]) -> impl Iterator<Item = String> {
@@ -63,11 +71,12 @@ fn named(entries: &[(String, String)]) -> impl Iterator<Item = String> {
 }
 
 fn alert_blocks(told: &Told, notification: &Notification) -> Vec<Value> {
-    let Told { alert, note, downstream } = told;
-    let mut headline = if alert.title == notification.title {
-        line(&alert.summary)
-    } else {
-        format!("*{}*\n{}", line(&alert.title), line(&alert.summary))
+    let Told { check, alert, note, downstream } = told;
+    let mut headline = match (alert.title == notification.title, check.is_empty()) {
+        (true, true) => line(&alert.summary),
+        (true, false) => format!("*{}*: {}", line(check), line(&alert.summary)),
+        (false, true) => format!("*{}*\n{}", line(&alert.title), line(&alert.summary)),
+        (false, false) => format!("*{}* ({})\n{}", line(&alert.title), line(check), line(&alert.summary)),
     };
     if let Some(note) = note {
         headline += &format!("\n_{}_", line(note));
@@ -192,7 +201,12 @@ mod tests {
     };
 
     fn notification(alerts: Vec<Alert>, others: Vec<(String, String)>) -> Notification {
-        let told = |alert| Told { alert, note: Some("<!here>".to_owned()), downstream: others.clone() };
+        let told = |alert| Told {
+            check: "phase2-raw".to_owned(),
+            alert,
+            note: Some("<!here>".to_owned()),
+            downstream: others.clone(),
+        };
         Notification {
             channel: "#canary-alerts".to_owned(),
             level: Some(Level::Critical),
@@ -263,10 +277,18 @@ mod tests {
 
     #[test]
     fn a_message_of_many_alerts_stays_within_the_limits_and_says_what_it_left_out() {
-        let alerts = vec![alert(vec!["x".to_owned()]); 30];
-        let payload = payload(&notification(alerts, Vec::new()));
+        let alerts: Vec<Alert> = (0..30)
+            .map(|number| Alert { title: format!("Alert {number:02}"), ..alert(vec!["x".to_owned()]) })
+            .collect();
+        let payload = payload(&notification(alerts, vec![("phase6".to_owned(), "over".to_owned())]));
         assert_within_limits(&payload);
-        assert!(payload.to_string().contains("more parts"));
+        let text = payload.to_string();
+        for number in 0..30 {
+            assert!(text.contains(&format!("Alert {number:02}")), "each is named");
+        }
+        for title in ["*Could not be evaluated*", "*Recovered*"] {
+            assert!(text.contains(title), "{title} is not pushed out");
+        }
     }
 
     #[test]

@@ -57,7 +57,12 @@ fn notification(channel: &str, notices: &[&Notice<'_>], runs: &[Run], zone: &Tim
                 for (at, alert) in alerts.into_iter().enumerate() {
                     // What depends on it stands once, under the last.
                     let downstream = if at == last { notice.downstream.clone() } else { Vec::new() };
-                    made.alerts.push(Told { alert, note: note(say, notice.run.due, zone), downstream });
+                    made.alerts.push(Told {
+                        check: check.clone(),
+                        alert,
+                        note: note(say, notice.run.due, zone),
+                        downstream,
+                    });
                 }
             }
         }

@@ -13,12 +13,15 @@ pub(super) fn shown(notification: &Notification, undelivered: &[Undelivered]) ->
 /// The message in plain text.
 pub(super) fn text(notification: &Notification, undelivered: &[Undelivered]) -> String {
     let mut lines = vec![clean(&notification.headline())];
-    for Told { alert, note, downstream } in &notification.alerts {
+    for Told { check, alert, note, downstream } in &notification.alerts {
         lines.push(String::new());
-        if alert.title != notification.title {
-            lines.push(clean(&alert.title));
+        let name = clean(check);
+        if alert.title == notification.title {
+            lines.push(format!("{name}: {}", clean(&alert.summary)));
+        } else {
+            lines.push(format!("{} ({name})", clean(&alert.title)));
+            lines.push(clean(&alert.summary));
         }
-        lines.push(clean(&alert.summary));
         lines.extend(note.as_deref().map(clean));
         for section in &alert.sections {
             if !section.title.is_empty() {

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -30,6 +30,8 @@ pub struct Standing {
     pub evaluation: Side,
     /// Whether its last run gave a verdict.
     pub judged: bool,
+    /// When it last ran.
+    pub ran: Option<Timestamp>,
     /// What the last validation found wrong with the check itself: until the next one, its results are not trusted.
     pub invalid: Vec<String>,
 }
@@ -92,18 +94,25 @@ pub fn decide<'r>(runs: &'r [Run], standings: &mut Standings, rules: Rules<'_>) 
         let standing = standings.entry(run.check.clone()).or_default();
         match run.validation {
             true => standing.invalid.clone_from(&run.invalid),
-            false => standing.judged = matches!(run.status(), Status::Pass | Status::Warn | Status::Fail),
+            false => {
+                standing.judged = matches!(run.status(), Status::Pass | Status::Warn | Status::Fail);
+                standing.ran = Some(run.due);
+            }
         }
         for (about, finding) in findings(run, rules.config) {
             standing.side(about).observe(&finding, run.due);
         }
         decided.touched.insert(run.check.clone());
     }
-    for (run, before) in runs.iter().zip(before).filter(|(run, _)| !run.replay) {
+    // What others depend on comes first: whether it speaks decides whether they do.
+    let mut order: Vec<(usize, &Run, Standing)> =
+        runs.iter().zip(before).map(|(run, before)| (depth(&run.check, rules.config), run, before)).collect();
+    order.sort_by_key(|(depth, ..)| *depth);
+    for (_, run, before) in order.into_iter().filter(|(_, run, _)| !run.replay) {
         let silenced = silenced(&run.check, run, rules);
         for (about, finding) in findings(run, rules.config) {
             let upstream = match about {
-                About::Data => root(&run.check, standings, rules.config),
+                About::Data => root(&run.check, run, standings, rules),
                 // What could not be evaluated has a reason of its own.
                 About::Evaluation => None,
             };
@@ -136,8 +145,16 @@ pub fn decide<'r>(runs: &'r [Run], standings: &mut Standings, rules: Rules<'_>) 
             }));
         }
     }
+    let place = |check: &str| runs.iter().position(|run| run.check == check);
+    decided.notices.sort_by_key(|notice| (place(&notice.run.check), notice.about));
     list_downstream(&mut decided, standings, rules);
     decided
+}
+
+/// How many checks stand between this one and the furthest that it depends on. host.toml has no circle of dependencies.
+fn depth(check: &str, config: &Config) -> usize {
+    let upstream = config.checks.get(check).map(|check| check.depends_on.as_slice()).unwrap_or_default();
+    upstream.iter().map(|name| depth(name, config) + 1).max().unwrap_or_default()
 }
 
 impl Standing {
@@ -228,25 +245,39 @@ fn silenced(check: &str, run: &Run, rules: Rules<'_>) -> Option<String> {
     rules.silences.iter().find(named).map(|silence| format!("silence {}: {}", silence.id, silence.why))
 }
 
-/// The failing check furthest up the pipeline that a failing check depends on, when it is as severe. A check between
-/// them that passes breaks the chain; one that could not be judged does not.
-fn root(check: &str, standings: &Standings, config: &Config) -> Option<String> {
+/// The failing check furthest up the pipeline that a failing check depends on, when it is as severe and speaks for it. A
+/// check between them that passes breaks the chain; one that could not be judged does not.
+fn root(check: &str, run: &Run, standings: &Standings, rules: Rules<'_>) -> Option<String> {
     let severity = standings.get(check).and_then(|standing| standing.data.worst());
-    furthest(check, severity, standings, config)
+    furthest(check, severity, run, standings, rules)
 }
 
 /// host.toml has no circle of dependencies, so this ends.
-fn furthest(check: &str, severity: Option<Level>, standings: &Standings, config: &Config) -> Option<String> {
-    let upstream = config.checks.get(check).map(|check| check.depends_on.as_slice()).unwrap_or_default();
+fn furthest(
+    check: &str,
+    severity: Option<Level>,
+    run: &Run,
+    standings: &Standings,
+    rules: Rules<'_>,
+) -> Option<String> {
+    let upstream = rules.config.checks.get(check).map(|check| check.depends_on.as_slice()).unwrap_or_default();
     upstream.iter().find_map(|name| {
         let standing = standings.get(name)?;
-        let further = || furthest(name, severity, standings, config);
-        match standing.data.failing() && standing.data.worst() >= severity {
-            true => further().or_else(|| Some(name.clone())),
+        let further = || furthest(name, severity, run, standings, rules);
+        let fails = standing.data.failing() && standing.data.worst() >= severity;
+        match fails && standing.judged {
+            true => further().or_else(|| speaks(name, standing, run, rules).then(|| name.clone())),
             false if standing.judged => None,
             false => further(),
         }
     })
+}
+
+/// Whether a failing check is one that people hear of, or do not want to hear of: it still runs, and was told or silenced.
+fn speaks(check: &str, standing: &Standing, run: &Run, rules: Rules<'_>) -> bool {
+    let repeat = SignedDuration::try_from(rules.config.alerts(check).repeat_interval.0).unwrap_or(SignedDuration::MAX);
+    let runs = standing.ran.is_some_and(|ran| run.due.duration_since(ran) <= repeat);
+    runs && (standing.data.is_known() || silenced(check, run, rules).is_some())
 }
 
 /// Puts failing checks under the message of the check that they depend on.
@@ -257,7 +288,7 @@ fn list_downstream(decided: &mut Decided<'_>, standings: &mut Standings, rules: 
         if run.is_none_or(|run| silenced(check, run, rules).is_some()) {
             continue;
         }
-        if let Some(root) = root(check, standings, rules.config) {
+        if let Some(root) = run.and_then(|run| root(check, run, standings, rules)) {
             under.entry(root).or_default().push((check.clone(), standing.data.summary.clone()));
         }
     }
@@ -294,4 +325,91 @@ fn episode(run: &Run, about: About, before: &Side, now: &Side, held: Option<Stri
         announced: side.announced.map(|(first, _)| first),
         held: if side.announced.is_some() { None } else { held },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        contract::{Report, Violation},
+        run::Family,
+    };
+
+    fn at(round: i64) -> Timestamp {
+        Timestamp::UNIX_EPOCH + SignedDuration::from_mins(30 * round)
+    }
+
+    /// `.` passes, `f` fails, `e` errs, `s` is skipped.
+    fn run(check: &str, result: char, round: i64) -> Run {
+        let verdict = match result {
+            'f' => Some(Verdict::Fail),
+            's' => Some(Verdict::Skip("a holiday".to_owned())),
+            '.' => Some(Verdict::Pass),
+            _ => None,
+        };
+        let violation = Violation { metric: None, message: "rows: 0 < 1 (min)".to_owned() };
+        let failing = result == 'f';
+        Run {
+            check: check.to_owned(),
+            plugin: None,
+            due: at(round),
+            data_date: jiff::civil::date(1969, 12, 31),
+            attempt: 1,
+            replay: false,
+            report: verdict.map(|verdict| Report {
+                verdict,
+                summary: String::new(),
+                metrics: Vec::new(),
+                violations: failing.then_some(violation).into_iter().collect(),
+                unknown: Vec::new(),
+                gate: None,
+            }),
+            error: (result == 'e').then(|| "query failed".to_owned()),
+            duration: Duration::ZERO,
+            calls: Vec::new(),
+            log: String::new(),
+            alerts: Vec::new(),
+            family: Some(Family { channel: "#a".to_owned(), group: "canaries".to_owned() }),
+            invalid: Vec::new(),
+            validation: false,
+        }
+    }
+
+    /// What depends on a failing check is held back only while people hear of that one. `up` and `down` are the results of
+    /// the two, a round each and a space for none; given is the round in which the lower one is first told of itself.
+    #[test]
+    fn a_failure_is_held_back_only_while_its_root_speaks() {
+        let plain = "[checks.down]\ndepends_on = ['up']\n";
+        let patient = "[checks.up]\nalerts = { confirm = 99 }\n[checks.down]\ndepends_on = ['up']\n";
+        for (why, up, down, config, told) in [
+            ("both fail", "ffffff", "ffffff", plain, None),
+            ("it comes later", ".fffff", "..ffff", plain, None),
+            ("the root recovers", "fff...", "ffffff", plain, Some(3)),
+            ("the root cannot be judged any more", "ffeeee", "ffffff", plain, Some(2)),
+            ("the root is skipped", "ffssss", "ffffff", plain, Some(2)),
+            ("the root is not told itself", "ffffff", "ffffff", patient, Some(0)),
+            ("the root is not run any more", "ff              ", "ffffffffffffffff", plain, Some(10)),
+        ] {
+            let config = Config::parse(config).expect("a configuration");
+            let mut standings = Standings::new();
+            let mut first = None;
+            for (round, (up, down)) in (0..).zip(up.chars().zip(down.chars())) {
+                // In the order of their names: the lower one first.
+                let runs: Vec<Run> = [("down", down), ("up", up)]
+                    .into_iter()
+                    .filter(|(_, result)| *result != ' ')
+                    .map(|(check, result)| run(check, result, round))
+                    .collect();
+                let rules = Rules { config: &config, silences: &[], now: at(round) };
+                let decided = decide(&runs, &mut standings, rules);
+                let own = decided.notices.iter().any(|notice| {
+                    notice.run.check == "down" && notice.about == About::Data && notice.say == Say::Began
+                });
+                first = first.or(own.then_some(round));
+            }
+            assert_eq!(first, told, "{why}");
+        }
+    }
 }

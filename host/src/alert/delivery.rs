@@ -140,11 +140,15 @@ impl Delivery {
                 tried.as_ref().map_or(allowed, |(_, earliest)| allowed.max(*earliest))
             }
         };
-        let late_in = self.late_in(&message, now);
-        if let Some(late_in) = late_in.filter(|late_in| Instant::now() + *late_in < start) {
+        // Others may be late while they wait behind this one.
+        let oldest = self.state.next_late(receiver).await?;
+        let late_in = oldest.as_ref().and_then(|oldest| self.late_in(oldest, now));
+        if let Some((oldest, late_in)) = oldest.as_ref().zip(late_in.filter(|left| Instant::now() + *left < start)) {
             tokio::time::sleep(late_in).await;
-            let alarm = self.raise(&message, message.problem.as_deref().unwrap_or("it was not tried yet"), true);
-            self.state.alarm(&message.id, alarm.as_ref()).await?;
+            let behind = format!("it waits behind the message {}", message.id);
+            let untried = if oldest.id == message.id { "it was not tried yet" } else { behind.as_str() };
+            let alarm = self.raise(oldest, oldest.problem.as_deref().unwrap_or(untried), true);
+            self.state.alarm(&oldest.id, alarm.as_ref()).await?;
             self.wake();
             return Ok(true);
         }

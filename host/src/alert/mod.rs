@@ -45,6 +45,9 @@ pub struct Notification {
 /// An alert as it is told.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Told {
+    /// The check's name, as host.toml and `host silence` have it.
+    #[serde(default)]
+    pub check: String,
     /// What the plugin asked to say.
     pub alert: Alert,
     /// What is new about it, when something was said before.

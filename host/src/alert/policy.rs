@@ -41,6 +41,8 @@ pub struct Side {
     pub summary: String,
     /// What each channel was told last.
     pub told: Levels,
+    /// The worst that each channel was told since it turned bad.
+    worst_told: BTreeMap<String, Level>,
     /// Channels that read of it under the message of what it depends on.
     pub listed: BTreeSet<String>,
     /// When people were told first, and last.
@@ -110,12 +112,27 @@ impl Side {
         if self.levels != finding.levels {
             self.changes.push(at);
         }
-        self.bad = if finding.levels.is_empty() { 0 } else { self.bad.saturating_add(1) };
-        if !finding.levels.is_empty() {
+        let failed = self.failing();
+        self.levels.clone_from(&finding.levels);
+        // A remark is no bad result, and what follows it begins on its own.
+        self.bad = if self.failing() { self.bad.saturating_add(1) } else { 0 };
+        if self.failing() && !failed && self.told_worst() <= Some(Level::Info) {
+            self.began = Some(at);
+        }
+        if self.is_bad() {
             self.began.get_or_insert(at);
             self.summary.clone_from(&finding.summary);
         }
-        self.levels.clone_from(&finding.levels);
+    }
+
+    /// The worst that anybody was told last.
+    fn told_worst(&self) -> Option<Level> {
+        self.told.values().flatten().max().copied()
+    }
+
+    /// Whether people know that it is bad.
+    pub fn is_known(&self) -> bool {
+        self.told_worst() > Some(Level::Info)
     }
 
     /// Decides what to say after a result was taken in. What is `held` back is not said now; it will be once nothing
@@ -126,7 +143,10 @@ impl Side {
             return self.recover(at, steady);
         }
         self.flapping &= !steady;
-        if held || self.told.is_empty() && self.bad < confirm {
+        let flaps = self.flaps(at, rules);
+        // What comes and goes is never bad often enough in a row, and is told all the same.
+        let unconfirmed = self.failing() && !self.is_known() && self.bad < confirm && !flaps;
+        if held || unconfirmed {
             return Said::new();
         }
         let room = POINTS.saturating_sub(self.points.len());
@@ -136,24 +156,48 @@ impl Side {
             false => self.changed(&new, at),
         };
         if self.flapping {
-            said.clear();
-        } else if !said.is_empty() && self.flaps(at, rules) {
+            said.retain(|channel, say| !matches!(say, Say::Recovered { .. }) && self.is_worse(channel));
+        } else if flaps && !said.is_empty() {
             self.flapping = true;
             let say = Say::Flapping { changes: self.changes.len(), window: seconds(rules.flap_window) };
-            said = self.levels.keys().map(|channel| (channel.clone(), say.clone())).collect();
+            // Who has nothing more to do with it hears that.
+            said.retain(|_, say| matches!(say, Say::Recovered { .. }));
+            said.extend(self.levels.keys().map(|channel| (channel.clone(), say.clone())));
         }
         let last = self.announced.map(|(_, last)| last);
         let due = last.is_some_and(|last| at.duration_since(last).as_secs() >= seconds(rules.repeat_interval));
-        if said.is_empty() && due && self.worst() > Some(Level::Info) {
+        if said.is_empty() && due && self.failing() && !self.flapping {
             let since = self.began.unwrap_or(at);
             said = self.levels.keys().map(|channel| (channel.clone(), Say::Reminder { since })).collect();
         }
+        self.note(&said, new, at);
+        said
+    }
+
+    /// Whether it is worse for a channel than that was ever told.
+    fn is_worse(&self, channel: &str) -> bool {
+        let now = self.levels.get(channel).and_then(|levels| levels.iter().max());
+        now > self.worst_told.get(channel)
+    }
+
+    /// Notes what is said now: each channel knows what it was told, and no more.
+    fn note(&mut self, said: &Said, new: Vec<String>, at: Timestamp) {
+        for (channel, say) in said {
+            match (say, self.levels.get(channel)) {
+                (Say::Recovered { .. }, _) | (_, None) => drop(self.told.remove(channel)),
+                (_, Some(levels)) => {
+                    if let Some(worst) = levels.iter().max() {
+                        let known = self.worst_told.entry(channel.clone()).or_insert(*worst);
+                        *known = (*known).max(*worst);
+                    }
+                    self.told.insert(channel.clone(), levels.clone());
+                }
+            }
+        }
         if !said.is_empty() {
-            self.told.clone_from(&self.levels);
             self.points.extend(new);
             self.announced = Some((self.announced.map_or(at, |(first, _)| first), at));
         }
-        said
     }
 
     /// Notes that a channel reads of it under the message of what it depends on.

@@ -265,50 +265,50 @@ impl<'c> Sources<'c> {
         let chosen = self.config.slack.channels.get(channel).cloned().unwrap_or_default();
         let whose = format!("channel {channel}");
         match chosen {
-            Channel { webhook: Some(name), .. } => self.from_secret(&whose, name).await,
-            Channel { webhook_file: Some(path), .. } => self.from_file(&whose, &path).await,
+            Channel { webhook: Some(name), .. } => self.in_secret(&whose, name).await,
+            Channel { webhook_file: Some(path), .. } => self.in_file(&whose, &path).await,
             Channel { webhook_env, .. } => {
                 let variable = webhook_env.unwrap_or_else(|| variable(channel));
                 let otherwise = "or slack.deliver = \"console\" in host.toml";
-                self.from_environment(&whose, &variable, otherwise).await
+                self.in_environment(&whose, &variable, otherwise).await
             }
         }
     }
 
     async fn fallback(&self) -> Result<Option<Webhook>> {
         match self.config.fallback.clone() {
-            Fallback { webhook: Some(name), .. } => self.from_secret("fallback", name).await.map(Some),
-            Fallback { webhook_file: Some(path), .. } => self.from_file("fallback", &path).await.map(Some),
+            Fallback { webhook: Some(name), .. } => self.in_secret("fallback", name).await.map(Some),
+            Fallback { webhook_file: Some(path), .. } => self.in_file("fallback", &path).await.map(Some),
             Fallback { webhook_env: Some(variable), .. } => {
                 let otherwise = "or remove [fallback] from host.toml";
-                self.from_environment("fallback", &variable, otherwise).await.map(Some)
+                self.in_environment("fallback", &variable, otherwise).await.map(Some)
             }
             Fallback { .. } => Ok(None),
         }
     }
 
-    async fn from_file(&self, whose: &str, path: &Path) -> Result<Webhook> {
+    async fn in_file(&self, whose: &str, path: &Path) -> Result<Webhook> {
         let path: PathBuf = self.config.resolve(path);
         let text = std::fs::read_to_string(&path).with_context(|| format!("{whose}: {}", path.display()))?;
-        self.from_text(whose, &text, &path.display().to_string()).await
+        self.in_text(whose, &text, &path.display().to_string()).await
     }
 
-    async fn from_environment(&self, whose: &str, variable: &str, otherwise: &str) -> Result<Webhook> {
+    async fn in_environment(&self, whose: &str, variable: &str, otherwise: &str) -> Result<Webhook> {
         let text = std::env::var(variable)
             .with_context(|| format!("{whose} has no webhook: set {variable} in the environment, {otherwise}"))?;
-        self.from_text(whose, &text, variable).await
+        self.in_text(whose, &text, variable).await
     }
 
     /// A webhook, or the name of the secret that holds it.
-    async fn from_text(&self, whose: &str, text: &str, source: &str) -> Result<Webhook> {
+    async fn in_text(&self, whose: &str, text: &str, source: &str) -> Result<Webhook> {
         if text.trim().starts_with(SecretName::PREFIX) {
             let name = text.trim().parse().map_err(|error| anyhow::anyhow!("{whose}: {source}: {error}"))?;
-            return self.from_secret(whose, name).await;
+            return self.in_secret(whose, name).await;
         }
         Ok(Webhook { address: Mutex::new(checked(whose, text, source)?), secret: None })
     }
 
-    async fn from_secret(&self, whose: &str, name: SecretName) -> Result<Webhook> {
+    async fn in_secret(&self, whose: &str, name: SecretName) -> Result<Webhook> {
         let secrets = Secrets::new(self.config, self.google.clone()).with_context(|| whose.to_owned())?;
         let text = secrets.read(&name).await.with_context(|| whose.to_owned())?;
         let address = checked(whose, &text, &name.to_string())?;

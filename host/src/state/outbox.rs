@@ -110,6 +110,12 @@ impl State {
         Ok(self.outbox("state = 'waiting' AND receiver = $1 ORDER BY position LIMIT 1", receiver).await?.pop())
     }
 
+    /// The oldest message for a receiver that waits and is not yet said to be late.
+    pub async fn next_late(&self, receiver: &str) -> Result<Option<Message>> {
+        let condition = "state = 'waiting' AND NOT alarmed AND receiver = $1 ORDER BY created LIMIT 1";
+        Ok(self.outbox(condition, receiver).await?.pop())
+    }
+
     /// Whom messages wait for.
     pub async fn receivers_waiting(&self) -> Result<Vec<String>> {
         sqlx::query_scalar("SELECT DISTINCT receiver FROM outbox WHERE state = 'waiting' ORDER BY receiver")
@@ -170,7 +176,7 @@ impl State {
         .map_err(explain)?;
         sqlx::query(
             "UPDATE outbox SET state = $2, attempts = attempts + 1, next_attempt = $3, plain = plain OR $4, \
-             problem = $5, alarmed = alarmed OR $6 WHERE id = $1",
+             problem = $5, alarmed = alarmed OR $6, told = told AND $2 <> 'set_aside' WHERE id = $1",
         )
         .bind(id)
         .bind(state)

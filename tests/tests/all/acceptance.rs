@@ -84,7 +84,7 @@ fn a_service_deployed_from_an_old_commit() {
             "text": "🟠 Deployment drift: prediction-worker",
             "blocks": [
                 header("🟠 Deployment drift: prediction-worker"),
-                section("1 of 10 services do not run what was committed, or not as they should."),
+                section("*deployment-drift*: 1 of 10 services do not run what was committed, or not as they should."),
                 section(&format!("*prediction-worker*\n290 hours behind\nDeployed 2026-01-16 15:30 UTC, code changed 2026-02-05 05:30 UTC\n{listed}\n… and 1 more commits")),
                 section("*Next steps*\nDeploy prediction-worker:\n```./bin/deploy-service.sh prediction-worker```"),
                 context(&format!("Data of 2026-02-05. Message {id}")),
@@ -128,7 +128,7 @@ fn null_names_in_phase_2() {
         json!([&blocks[..5], &blocks[blocks.len() - 1..]].concat()),
         json!([
             header(title),
-            section("*Phase 2: raw data*\nRaw box scores are complete, and every record names its player and team."),
+            section("*Phase 2: raw data* (phase2-raw)\nRaw box scores are complete, and every record names its player and team."),
             section("*Violations*\nnull_player_names: 3 &gt; 0 (max)"),
             {
                 "type": "section",

@@ -262,3 +262,20 @@ fn receivers_can_be_tried() {
     assert!(none.out.contains("set SLACK_WEBHOOK_URL_CANARY_ALERTS in the environment"), "{}", none.out);
     assert!(none.out.contains("set FALLBACK in the environment"), "{}", none.out);
 }
+
+/// A start that runs one check knows that check's channel alone: what waits for another is left for one that knows it.
+#[test]
+fn a_message_for_a_channel_that_is_not_known_waits() {
+    let sample = Sample::new(Some(Fault::NullNames)).unwrap();
+    sample.configure(&format!("{HOST_TOML}\n[delivery]\nwait = \"1s\"\n")).unwrap();
+    sample.slack.answer(Reply::Answer(500, "", "rollup_error"));
+    assert_eq!(sample.once(&["--check", "phase2-raw"]).unwrap().code, 3);
+    sample.slack.answer(OK);
+    sample.slack.clear();
+    let other = sample.once(&["--check", "deployment-drift"]).unwrap();
+    assert!(other.err.contains("#canary-alerts: NOT delivered yet"), "{}", other.err);
+    assert_eq!(sample.slack.received(), []);
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    sample.once(&["--check", "phase2-raw"]).unwrap();
+    assert!(!sample.slack.received().is_empty());
+}

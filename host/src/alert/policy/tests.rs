@@ -83,6 +83,10 @@ fn what_is_said_after_each_result() {
         ("flapping that ends bad is reminded of, and recovers", "c.c.c.c.cccccccc.", "!+!+f-------r---+", &rules, 1),
         ("flapping between severities", "wcwcwcwww", "!~~~f----", &rules, 1),
         ("damping can be turned off", "c.c.c.c.c.", "!+!+!+!+!+", &steady, 1),
+        ("what is worse than all before is told while it flaps", "w.w.w.ccwcw", "!+!+f-~----", &rules, 1),
+        ("unconfirmed each time, until it is seen to flap", "c.c.c.c.......", "----f------+--", &rules, 2),
+        ("no reminder while it flaps", "c.c.c.c.c.c.c.c.c.", "!+!+f-------------", &rules, 1),
+        ("a remark is no bad result", "iwww.", "!--~+", &rules, 3),
         ("slow changes are no flapping", "cccc....cccc....cccc....", "!---+---!---+---!---+---", &rules, 1),
     ] {
         assert_eq!(said(results, rules, confirm), expected, "{why}: {results}");
@@ -131,6 +135,40 @@ fn what_is_remembered_of_a_check_is_bounded() {
     }
     assert!(said < 100, "{said} messages");
     assert_eq!(side.points.len(), POINTS);
+}
+
+/// Over two channels, of which the second hears only of what is critical: whoever was told that it is bad hears the end.
+#[test]
+fn every_channel_that_knows_hears_the_end() {
+    let letters = ['.', '.', 'w', 'c', 'c', 'W', 'C'];
+    let mut random = 7u64;
+    for _ in 0..20_000 {
+        let mut results: Vec<char> = (0..24)
+            .map(|_| {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                letters[usize::try_from(random >> 33).unwrap_or_default() % letters.len()]
+            })
+            .collect();
+        results.extend(['.'; 8]);
+        let mut side = Side::default();
+        let mut knowing = BTreeSet::new();
+        for (round, result) in results.iter().enumerate() {
+            let mut finding = finding(result.to_ascii_lowercase());
+            if result.eq_ignore_ascii_case(&'c') {
+                finding.levels.insert("#on-call".to_owned(), BTreeSet::from([Level::Critical]));
+            }
+            side.observe(&finding, at(round));
+            for (channel, say) in side.decide(&finding, at(round), 1, &Alerts::default(), result.is_ascii_uppercase()) {
+                match say {
+                    Say::Recovered { .. } => {
+                        assert!(knowing.remove(&channel), "{channel} knew of nothing: {results:?}")
+                    }
+                    _ => drop(knowing.insert(channel)),
+                }
+            }
+        }
+        assert!(knowing.is_empty(), "{knowing:?} never heard the end: {results:?}");
+    }
 }
 
 #[test]

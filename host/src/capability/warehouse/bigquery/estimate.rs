@@ -129,7 +129,7 @@ impl BigQuery {
         let body = json!({
             "jobReference": { "projectId": self.0.project, "location": self.0.location },
             // What is in the cache has neither tables nor bytes.
-            "configuration": { "dryRun": true, "query": question.query(false) },
+            "configuration": { "dryRun": true, "query": question.query(false, None) },
         });
         let request = Request::post(format!("{}/jobs", self.0.url), body);
         let answer = self.call(request, session.deadline()).await.and_then(|body| {

@@ -94,8 +94,7 @@ impl BigQuery {
         let caller = &session.caller;
         let id = id(&caller.check)?;
         let left = deadline.saturating_duration_since(Instant::now());
-        let mut query = question.query(cache);
-        query["maximumBytesBilled"] = session.budgets.query_bytes.0.to_string().into();
+        let most = session.budgets.query_bytes.0;
         let body = json!({
             "jobReference": { "projectId": inner.project, "jobId": id, "location": inner.location },
             "configuration": {
@@ -105,7 +104,7 @@ impl BigQuery {
                     "run": label(&caller.run()),
                 },
                 "jobTimeoutMs": left.as_millis().to_string(),
-                "query": query,
+                "query": question.query(cache, Some(most)),
             },
         });
         let location = encoded(&inner.location);
@@ -158,7 +157,7 @@ impl BigQuery {
                     let (run, had) = (session.clone(), taken);
                     session.blocking(move || Ok(had.page(&body, &run))).await.map_err(Ended::Unusable)?
                 }
-                Err(fault) => Err((taken, fault.into())),
+                Err(fault) => Err(Box::new((taken, fault.into()))),
             };
             let (had, fault) = match read {
                 Ok(had) if had.complete => return Ok(had.answer()),
@@ -170,8 +169,10 @@ impl BigQuery {
                     taken = had;
                     continue;
                 }
-                Err((had, Ended::Fault(fault))) if fault.kind.passes() => (had, fault),
-                Err((_, ended)) => return Err(ended),
+                Err(failed) => match *failed {
+                    (had, Ended::Fault(fault)) if fault.kind.passes() => (had, fault),
+                    (_, ended) => return Err(ended),
+                },
             };
             taken = had;
             // A job that failed is answered like a server that is busy; only the job itself tells which.
@@ -204,10 +205,10 @@ struct Taken {
 
 impl Taken {
     /// Takes in a page; gives back what there was when it cannot be read.
-    fn page(mut self, body: &[u8], session: &Session) -> Result<Self, (Self, Ended)> {
+    fn page(mut self, body: &[u8], session: &Session) -> Result<Self, Box<(Self, Ended)>> {
         let results: Results<'_> = match serde_json::from_slice(body) {
             Ok(results) => results,
-            Err(error) => return Err((self, Fault::garbled(&error).into())),
+            Err(error) => return Err(Box::new((self, Fault::garbled(&error).into()))),
         };
         if !results.job_complete {
             return Ok(self);
@@ -223,7 +224,7 @@ impl Taken {
                 self.next = results.page_token;
                 Ok(self)
             }
-            Err(error) => Err((self, Ended::Unusable(error))),
+            Err(error) => Err(Box::new((self, Ended::Unusable(error)))),
         }
     }
 

@@ -28,9 +28,10 @@ impl Question {
         Ok(Self { sql, parameters: Json::Array(parameters) })
     }
 
-    /// `configuration.query`
-    pub(super) fn query(&self, cache: bool) -> Json {
+    /// `configuration.query`; `most` is what it may bill, in bytes.
+    pub(super) fn query(&self, cache: bool, most: Option<usize>) -> Json {
         json!({
+            "maximumBytesBilled": most.map(|most| most.to_string()),
             "query": self.sql,
             "useLegacySql": false,
             "useQueryCache": cache,
