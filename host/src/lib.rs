@@ -2,6 +2,7 @@
 
 pub mod alert;
 pub mod capability;
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod contract;

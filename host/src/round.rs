@@ -18,14 +18,15 @@ use tokio::{
 use crate::{
     alert::{self, Delivery, Notification, Receivers, Standings},
     capability::Backends,
+    check::{Check, checks},
     config::{Config, Effect},
     contract::Report,
     plugin::{self, Lock},
-    run::{Check, Moment, Run, Status, checks, verdict_name},
+    run::{Moment, Run, Status, verdict_name},
     sandbox::Sandboxes,
     state::{Batch, NewMessage, NewRun, PluginKey, State, Undelivered},
     text::printable,
-    validate::{Finding, Kind, validate},
+    validate::{Finding, Kind, Validated, validate},
 };
 
 /// A host that is ready: its checks, what they may ask, and where what they find is recorded and told.
@@ -257,13 +258,22 @@ impl Host {
         }
     }
 
-    /// Validates the checks, and tells of what is wrong with one as of an error of it. Gives what was found, by check.
-    pub async fn validate(&self, now: Timestamp) -> Result<Vec<(String, Vec<Finding>)>> {
-        let mut found = Vec::new();
-        let mut runs = Vec::new();
+    /// Validates the checks side by side, and tells of what is wrong with one as of an error of it. Gives what was found,
+    /// by check.
+    pub async fn validate(&self, now: Timestamp) -> Result<Validated> {
+        let mut tasks = JoinSet::new();
         for check in &self.checks {
             let moment = self.moment(check, now, When::default())?;
-            let findings = validate(check, &self.backends, &moment).await;
+            let (check, backends) = (check.clone(), self.backends.clone());
+            tasks.spawn(async move {
+                let findings = validate(&check, &backends, &moment).await;
+                (check, moment, findings)
+            });
+        }
+        let mut found = Vec::new();
+        let mut runs = Vec::new();
+        while let Some(validated) = tasks.join_next().await {
+            let (check, moment, findings) = validated.context("a validation broke off")?;
             // What could not be found out is no news of the check; its runs say it too.
             let wrong = findings.iter().filter(|finding| finding.kind != Kind::Unknown).map(Finding::shown).collect();
             // One that cannot run says so itself, each time.
@@ -272,8 +282,12 @@ impl Host {
             }
             found.push((check.name.clone(), findings));
         }
+        found.sort_by(|(one, _), (other, _)| one.cmp(other));
         self.settle(runs, &mut Round::default()).await;
-        self.state.note_validation(&self.fingerprint(), now).await?;
+        // What could not be found out is tried again at the next occasion.
+        if found.iter().flat_map(|(_, findings)| findings).all(|finding| finding.kind != Kind::Unknown) {
+            self.state.note_validation(&self.fingerprint(), now).await?;
+        }
         Ok(found)
     }
 

@@ -1,46 +1,21 @@
 //! One run, from due time to outcome: the request, the guest, and what its answer is worth.
 
 use std::{
-    collections::{BTreeMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use jiff::{Timestamp, civil::Date};
 use serde::Serialize;
 
 use crate::{
     capability::{Backends, Call, Caller, Session, warehouse::Rehearsal},
-    config::{self, Budgets, Bytes, Config, Cron, Grants, Zone, nearest, raise},
-    contract::{Need, Report, Request, Verdict, slack::Alert},
-    plugin::{Loaded, Origin, Plugin, check_settings},
+    check::{Check, Ready},
+    config::{Bytes, Zone, raise},
+    contract::{Report, Request, Verdict, slack::Alert},
+    plugin::Origin,
 };
-
-/// A check: a plugin with settings and a schedule, or why it cannot run. It is due in either case.
-pub struct Check {
-    /// Its name in host.toml; the plugin's when host.toml does not name it.
-    pub name: String,
-    /// When it is due.
-    pub schedule: Cron,
-    /// The time zone of the schedule.
-    pub zone: Zone,
-    /// Where it is told of; none when nothing says so, which only a plugin that cannot run can bring about.
-    pub family: Option<Family>,
-    /// What runs, or why nothing can.
-    pub ready: Result<Ready, String>,
-}
-
-/// What a check needs to run.
-pub struct Ready {
-    /// The code.
-    pub plugin: Arc<Plugin>,
-    /// What it may do.
-    pub grants: Grants,
-    /// A JSON object.
-    settings: String,
-    budgets: Budgets,
-}
 
 /// One execution of a check, and what came of it.
 #[derive(Debug, Serialize)]
@@ -195,155 +170,6 @@ pub fn dates<'r>(runs: impl Iterator<Item = &'r Run>) -> String {
 
 fn seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(duration.as_secs_f64())
-}
-
-/// The checks of a host: those of host.toml, and each plugin that none of them names. Sorted by name.
-/// Settings that do not fit their plugin are an error, as every mistake in host.toml is.
-pub fn checks(config: &Config, loaded: &Loaded) -> Result<Vec<Check>> {
-    let mut wanted: BTreeMap<&String, config::Check> =
-        config.checks.iter().map(|(name, check)| (name, check.clone())).collect();
-    let named: HashSet<&String> =
-        config.checks.iter().map(|(name, check)| check.plugin.as_ref().unwrap_or(name)).collect();
-    let unusable = loaded.unusable.iter().map(|unusable| &unusable.name);
-    for plugin in loaded.plugins.keys().chain(unusable).filter(|name| !named.contains(name)) {
-        wanted.entry(plugin).or_default();
-    }
-    // Grants of a plugin that is not run this time are no mistake; a name that is nearly right is one.
-    let ungranted =
-        || named.iter().copied().chain(wanted.keys().copied()).filter(|name| !config.grants.contains_key(*name));
-    for plugin in config.grants.keys().filter(|plugin| !named.contains(plugin) && !wanted.contains_key(*plugin)) {
-        let near = nearest(plugin, ungranted());
-        if !near.is_empty() {
-            bail!("host.toml: refused: grants.{plugin}: no check and no file has such a plugin{near}");
-        }
-    }
-    check_names(config, &wanted)?;
-    let mut checks = Vec::new();
-    let mut complaints = Vec::new();
-    for (name, wanted) in wanted {
-        let plugin = wanted.plugin.as_ref().unwrap_or(name);
-        let mut found = loaded.plugins.get(plugin).cloned().ok_or_else(|| missing(plugin, loaded));
-        if let Ok(plugin) = &found {
-            let settings = serde_json::to_value(&wanted.settings)?;
-            match check_settings(&plugin.descriptor.settings, &settings) {
-                Ok(wrong) => complaints.extend(wrong.iter().map(|wrong| format!("checks.{name}.settings: {wrong}"))),
-                Err(error) => found = Err(format!("{}: {error:#}", plugin.file.path.display())),
-            }
-        }
-        checks.push(Check::new(config, name, &wanted, plugin, found));
-    }
-    match complaints.is_empty() {
-        true => Ok(checks),
-        false => bail!("host.toml: refused: {}", complaints.join("; ")),
-    }
-}
-
-/// Refuses names of checks that do not exist, and checks that depend on each other.
-fn check_names(config: &Config, wanted: &BTreeMap<&String, config::Check>) -> Result<()> {
-    let depends = wanted.iter().flat_map(|(name, check)| {
-        check.depends_on.iter().map(move |other| (format!("checks.{name}.depends_on"), other))
-    });
-    let calendars = config.calendars.iter().flat_map(|(name, calendar)| {
-        calendar.checks.iter().map(move |other| (format!("calendars.{name}.checks"), other))
-    });
-    for (key, other) in depends.chain(calendars) {
-        if !wanted.contains_key(other) {
-            bail!("host.toml: refused: {key}: there is no check `{other}`{}", nearest(other, wanted.keys().copied()));
-        }
-    }
-    let mut done = HashSet::new();
-    for name in wanted.keys() {
-        if let Some(circle) = circle(name, wanted, &mut Vec::new(), &mut done) {
-            bail!("host.toml: refused: checks depend on each other in a circle: {}", circle.join(" → "));
-        }
-    }
-    Ok(())
-}
-
-/// Follows dependencies from the end of a path; gives the path when they come back to it. `done` are names from which
-/// no circle can be reached.
-fn circle<'w>(
-    name: &'w str,
-    wanted: &'w BTreeMap<&String, config::Check>,
-    path: &mut Vec<&'w str>,
-    done: &mut HashSet<&'w str>,
-) -> Option<Vec<&'w str>> {
-    if done.contains(name) {
-        return None;
-    }
-    let start = path.iter().position(|on_path| *on_path == name);
-    path.push(name);
-    if let Some(start) = start {
-        return Some(path.split_off(start));
-    }
-    let upstream = wanted.iter().find(|(check, _)| check.as_str() == name).map(|(_, check)| &check.depends_on);
-    let found = upstream.into_iter().flatten().find_map(|other| circle(other, wanted, path, done));
-    path.pop();
-    done.insert(name);
-    found
-}
-
-fn missing(plugin: &str, loaded: &Loaded) -> String {
-    match loaded.unusable.iter().find(|unusable| unusable.name == plugin) {
-        Some(unusable) => unusable.reason.clone(),
-        None => {
-            let near = nearest(plugin, loaded.plugins.keys());
-            format!(
-                "no file holds the plugin {plugin}{near}; add it to the command, or remove the check from host.toml"
-            )
-        }
-    }
-}
-
-impl Check {
-    /// `found` is the plugin named `plugin`, or why there is none.
-    fn new(
-        config: &Config,
-        name: &str,
-        wanted: &config::Check,
-        plugin: &str,
-        found: Result<Arc<Plugin>, String>,
-    ) -> Self {
-        let descriptor = found.as_ref().ok().map(|plugin| &plugin.descriptor);
-        let grants = config.grants.get(plugin).cloned().unwrap_or_default();
-        // A plugin's own schedule can be wrong; then the check is due, and says so, every hour.
-        let own = descriptor.map(|descriptor| {
-            let zone = descriptor.schedule.timezone.as_deref().map(Zone::new).transpose();
-            Ok::<_, anyhow::Error>((Cron::new(&descriptor.schedule.cron)?, zone?))
-        });
-        let wrong = own.as_ref().and_then(|own| own.as_ref().err().map(|error| format!("its own schedule: {error:#}")));
-        let (own_schedule, own_zone) = own.and_then(Result::ok).unzip();
-        let channel = wanted
-            .channel
-            .clone()
-            .or_else(|| descriptor.map(|descriptor| descriptor.channel.clone()))
-            .or_else(|| grants.slack.first().cloned());
-        let group = descriptor.map_or("plugins", |descriptor| &descriptor.group).to_owned();
-        let ready = found.clone().and_then(|plugin| {
-            let posts = plugin.descriptor.needs.iter().any(|need| matches!(need, Need::Channel(_)));
-            match (wrong, channel.as_ref().filter(|channel| posts && !grants.slack.contains(channel))) {
-                (Some(wrong), _) => Err(wrong),
-                (None, Some(channel)) => Err(format!(
-                    "it posts to {channel}, which is not granted; add {channel:?} to grants.{}.slack in host.toml",
-                    plugin.file.name
-                )),
-                (None, None) => Ok(Ready {
-                    settings: serde_json::to_string(&wanted.settings).unwrap_or_default(),
-                    grants,
-                    budgets: config.budgets(&plugin.file.name),
-                    plugin,
-                }),
-            }
-        });
-        let zone = wanted.timezone.clone().or(own_zone.flatten()).unwrap_or_else(|| config.timezone.clone());
-        Self {
-            name: name.to_owned(),
-            schedule: wanted.schedule.clone().or(own_schedule).unwrap_or_else(Cron::hourly),
-            zone,
-            family: channel.map(|channel| Family { channel, group }),
-            ready,
-        }
-    }
 }
 
 impl Check {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::run::Check;
+use crate::check::Check;
 
 /// The next round: the moment, and which of the checks are due then. None when nothing is ever due.
 pub fn next_round(checks: &[Arc<Check>], after: Timestamp) -> Option<(Timestamp, Vec<usize>)> {

@@ -10,8 +10,9 @@ use crate::{
         Backends, Call,
         warehouse::{Answers, Problem, Rehearsal, Shapes},
     },
+    check::Check,
     contract::{Error, Metric, Report, Verdict},
-    run::{Check, Moment, Run},
+    run::{Moment, Run},
 };
 
 /// Mixtures of answers that each check is tried on, besides the four pure ones.
@@ -31,6 +32,9 @@ pub struct Finding {
     /// The line of the SQL: its number from 1, and its text.
     pub line: Option<(usize, String)>,
 }
+
+/// The findings of each check, sorted by its name.
+pub type Validated = Vec<(String, Vec<Finding>)>;
 
 /// What kind of thing is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

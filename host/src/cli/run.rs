@@ -27,9 +27,11 @@ use crate::{
     schedule,
     state::{Claim, State},
     text::printable,
-    validate::Finding,
+    validate::Validated,
 };
 
+/// How long a single round waits for a validation before it.
+const VALIDATION_FIRST: Duration = Duration::from_secs(10);
 /// The longest that is slept at a stretch, so that a clock that was set is noticed.
 const NAP: Duration = Duration::from_secs(30);
 
@@ -150,21 +152,28 @@ impl Run {
         Ok((claim, host))
     }
 
-    async fn once(&self, host: &Host) -> Result<u8> {
+    async fn once(&self, host: &Arc<Host>) -> Result<u8> {
         // Beside the round: what is found first need not wait for what takes long.
         let mut sending = JoinSet::new();
         sending.spawn(host.delivery.clone().run());
         let now = Timestamp::now();
+        let mut validation = JoinSet::new();
         // The past is no time to look at the checks themselves.
         if self.date.is_none() && !self.dry_run && host.validation_due(now).await?.is_some_and(|due| due <= now) {
             let _progress = Progress::new(&format!("validating {} checks", host.checks.len()));
-            complain(&host.validate(now).await?);
+            let validating = host.clone();
+            validation.spawn(async move { validating.validate(now).await });
+            // A warehouse that does not answer must not keep the round waiting; it goes on beside it.
+            if let Ok(found) = tokio::time::timeout(VALIDATION_FIRST, complain(&mut validation)).await {
+                found?;
+            }
         }
         let all: Vec<usize> = (0..host.checks.len()).collect();
         let progress = Progress::new(&format!("running {} checks", all.len()));
         let when = When { at: self.at, date: self.date };
         let round = host.round(&all, Timestamp::now(), when).await?;
         drop(progress);
+        complain(&mut validation).await?;
         if round.runs.iter().all(|run| run.replay) && !round.runs.is_empty() {
             eprintln!("this is about the past: it is recorded, and nobody is told");
         }
@@ -298,9 +307,11 @@ async fn stay_valid(host: Arc<Host>) {
     loop {
         let now = Timestamp::now();
         if due.is_some_and(|due| due <= now) {
-            match host.validate(now).await {
-                Ok(found) => complain(&found),
-                Err(error) => eprintln!("error: the checks cannot be validated: {error:#}"),
+            let mut validation = JoinSet::new();
+            let validating = host.clone();
+            validation.spawn(async move { validating.validate(now).await });
+            if let Err(error) = complain(&mut validation).await {
+                eprintln!("error: the checks cannot be validated: {error:#}");
             }
         }
         tokio::time::sleep(NAP).await;
@@ -314,11 +325,16 @@ async fn stay_valid(host: Arc<Host>) {
     }
 }
 
-/// Says what is wrong with checks.
-fn complain(found: &[(String, Vec<Finding>)]) {
-    for (check, finding) in found.iter().flat_map(|(check, findings)| findings.iter().map(move |one| (check, one))) {
-        eprintln!("validation: {check}: {}", printable(&finding.shown()));
+/// Says what a validation finds wrong with checks, when it has ended.
+async fn complain(validation: &mut JoinSet<Result<Validated>>) -> Result<()> {
+    while let Some(found) = validation.join_next().await {
+        for (check, findings) in found?? {
+            for finding in findings {
+                eprintln!("validation: {check}: {}", printable(&finding.shown()));
+            }
+        }
     }
+    Ok(())
 }
 
 fn names(host: &Host, which: &[usize]) -> String {

@@ -13,7 +13,7 @@ use crate::{
     plugin::Lock,
     round::Host,
     state::State,
-    validate::{Finding, Kind},
+    validate::{Kind, Validated},
 };
 
 #[derive(Debug, Args)]
@@ -63,7 +63,7 @@ impl Validate {
         })
     }
 
-    async fn find(&self, config: Config, lock: Option<&Lock>) -> Result<Vec<(String, Vec<Finding>)>> {
+    async fn find(&self, config: Config, lock: Option<&Lock>) -> Result<Validated> {
         let progress = Progress::new("loading plugins");
         let step = |done| progress.step(done, self.plugins.len());
         let mut host = Host::start(config, &self.plugins, lock, State::memory().await?, step).await?;
@@ -79,7 +79,7 @@ impl Validate {
         host.validate(Timestamp::now()).await
     }
 
-    fn render(&self, found: &[(String, Vec<Finding>)]) -> String {
+    fn render(&self, found: &Validated) -> String {
         if self.output == Format::Json {
             let checks = found.iter().map(|(check, findings)| json!({ "check": check, "findings": findings }));
             return format!("{:#}\n", json!({ "checks": checks.collect::<Vec<_>>() }));

@@ -1,8 +1,8 @@
 //! Google's APIs over HTTP: one client with the host's credentials, and requests that are tried again within a time.
 //!
 //! The methods are few and plain, so they are called directly. `gcp-bigquery-client` 0.28 would take two minutes of every
-//! fresh build for a second HTTP stack (reqwest 0.12, tonic, prost), and neither gives jobs an id of the caller's nor
-//! reads its own answers in bounded memory. Credentials are Google's own crate, on the HTTP client that is here anyway.
+//! fresh build for a second HTTP stack (reqwest 0.12, tonic, prost), and reads answers whole, however large. Credentials
+//! are Google's own crate, on the HTTP client that is here anyway.
 
 mod credentials;
 mod fault;

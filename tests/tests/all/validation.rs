@@ -193,6 +193,14 @@ fn a_host_that_stays_validates_at_its_start() {
     let line = host.wait_for("validation: ").unwrap();
     assert!(line.contains("phase2-raw: games must be at least 0"), "{line}");
     sample.slack.wait_for(1).unwrap();
-    let (code, _) = host.interrupt().unwrap();
-    assert_eq!(code, Some(0));
+    // Until its receipt is recorded, a message is owed.
+    for _ in 0..100 {
+        let history = sample.host(&["history", "--output", "json"]).unwrap().json();
+        if history["messages"][0]["state"] == "delivered" {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let (code, said) = host.interrupt().unwrap();
+    assert_eq!(code, Some(0), "{said}");
 }
