@@ -155,7 +155,7 @@ impl Desk {
     fn wait(&self, done: impl Fn(&State) -> bool) -> Result<()> {
         let (_state, timeout) = self
             .changed
-            .wait_timeout_while(self.lock(), Duration::from_secs(30), |state| !done(state))
+            .wait_timeout_while(self.lock(), Duration::from_secs(90), |state| !done(state))
             .unwrap_or_else(PoisonError::into_inner);
         ensure!(!timeout.timed_out(), "Slack was not asked");
         Ok(())

@@ -185,7 +185,7 @@ impl Session {
     /// Until when a backend may try to answer. The run's time is counted from its first call of this.
     pub fn deadline(&self) -> Deadline {
         let whole = self.budgets.timeout.0;
-        *self.deadline.get_or_init(|| Deadline::now() + whole.saturating_sub(LAST_WORDS.min(whole / 10)))
+        *self.deadline.get_or_init(|| Deadline::now() + whole.saturating_sub(LAST_WORDS.min(whole / 4)))
     }
 
     /// What this run computed.

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use host_tests::HOST_TOML;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
@@ -10,17 +9,18 @@ use super::{
     median, millis, row,
     support::{
         AT,
-        google::bigquery::{BigQueryDouble, row as values},
+        google::{
+            asking,
+            bigquery::{BigQueryDouble, row as values},
+        },
         watched::Watched,
     },
     timed,
 };
 
 fn watched(bigquery: &BigQueryDouble, plugins: &[&str], guests: &[&str], more: &str) -> Watched {
-    let from = HOST_TOML.find("[warehouse]").unwrap();
-    let to = HOST_TOML.find("# The code, to be held").unwrap();
     let google = "[google]\ncredentials = \"none\"\n";
-    let toml = format!("{}{google}{}\n{}{more}", &HOST_TOML[..from], bigquery.warehouse(), &HOST_TOML[to..]);
+    let toml = asking(&format!("{google}{}", bigquery.warehouse())) + more;
     Watched::with_guests(plugins, guests, |_| toml.clone()).unwrap()
 }
 

@@ -6,3 +6,20 @@ pub mod cloud_run;
 pub mod emulator;
 pub mod identity;
 pub mod secret_manager;
+
+use host_tests::HOST_TOML;
+
+/// The sample's host.toml, with another warehouse.
+pub fn asking(warehouse: &str) -> String {
+    replaced("[warehouse]", "# The code, to be held", warehouse)
+}
+
+/// The sample's host.toml, with another word on what is deployed.
+pub fn deployed(deployments: &str) -> String {
+    replaced("[deployments]", "# Messages are shown here", deployments)
+}
+
+fn replaced(from: &str, to: &str, with: &str) -> String {
+    let place = |text| HOST_TOML.find(text).unwrap_or_else(|| panic!("the sample's host.toml has no {text}"));
+    format!("{}{with}\n{}", &HOST_TOML[..place(from)], &HOST_TOML[place(to)..])
+}

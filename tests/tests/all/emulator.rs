@@ -6,22 +6,18 @@ use serde_json::{Value, json};
 use crate::support::{
     AT,
     command::{Ended, Sample, ended, guest, shipped},
-    google::emulator::{Emulator, emulator},
+    google::{
+        asking,
+        emulator::{Emulator, emulator},
+    },
     slack::words,
 };
-
-/// The sample's host.toml with another warehouse.
-fn on(warehouse: &str) -> String {
-    let from = HOST_TOML.find("[warehouse]").unwrap();
-    let to = HOST_TOML.find("# The code, to be held").unwrap();
-    format!("{}{warehouse}\n{}", &HOST_TOML[..from], &HOST_TOML[to..])
-}
 
 /// A sample whose data is in a project of the emulator.
 fn sample(emulator: &Emulator, project: &str, fault: Option<Fault>) -> Sample {
     let sample = Sample::new(fault).unwrap();
     emulator.load(project, &sample.path().join("warehouse")).unwrap();
-    sample.configure(&on(&emulator.warehouse(project))).unwrap();
+    sample.configure(&asking(&emulator.warehouse(project))).unwrap();
     sample
 }
 
@@ -96,17 +92,17 @@ fn an_answer_of_many_pages_arrives_whole() {
     let check = format!(
         "[checks.many]\nplugin = \"misbehaving\"\nsettings = {{ behaviour = \"add up\", sql = \"{sql}\" }}\n[grants.misbehaving]\nwarehouse = [\"nba_raw\"]\nslack = [\"#canary-alerts\"]\nbudgets = {{ rows = 120000 }}\n"
     );
-    sample.configure(&format!("{}\n{check}", on(&emulator.warehouse("many")))).unwrap();
+    sample.configure(&format!("{}\n{check}", asking(&emulator.warehouse("many")))).unwrap();
     let mut command = sample.command();
     command.args(["run", "--once", "--at", AT, "--check", "many", "--output", "json"]);
-    let ended = ended(command.arg(guest("misbehaving")).args(shipped().unwrap())).unwrap();
+    let ended = run(command.arg(guest("misbehaving")).args(shipped().unwrap()));
     assert_eq!(ended.run("many")["summary"], "120000 rows, 7200060000 in all", "{ended:?}");
 
-    let less = format!("{}\n{}", on(&emulator.warehouse("many")), check.replace("rows = 120000", "rows = 119999"));
+    let less = format!("{}\n{}", asking(&emulator.warehouse("many")), check.replace("rows = 120000", "rows = 119999"));
     sample.configure(&less).unwrap();
     let mut command = sample.command();
     command.args(["run", "--once", "--at", AT, "--check", "many", "--output", "json"]);
-    let ended = super::emulator::run(command.arg(guest("misbehaving")).args(shipped().unwrap()));
+    let ended = run(command.arg(guest("misbehaving")).args(shipped().unwrap()));
     let error = ended.run("many")["error"].to_string();
     assert!(error.contains("it answers with more than 119999 rows") && error.contains("budgets.rows"), "{error}");
 }
@@ -184,7 +180,7 @@ fn every_type_has_one_value() {
         };
         (0..TYPES.len()).map(value).collect::<Vec<_>>()
     };
-    let theirs = ask(&on(&emulator.warehouse("types")));
+    let theirs = ask(&asking(&emulator.warehouse("types")));
     let ours = ask(HOST_TOML);
     let mut wrong = Vec::new();
     for (at, (name, expression, embedded, bigquery)) in TYPES.iter().enumerate() {

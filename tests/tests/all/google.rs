@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     command::{Ended, Sample},
-    google::{cloud_run::CloudRunDouble, identity::IdentityDouble, secret_manager::SecretManagerDouble},
+    google::{cloud_run::CloudRunDouble, deployed, identity::IdentityDouble, secret_manager::SecretManagerDouble},
     http::Reply,
     slack::{self, words},
 };
@@ -14,18 +14,15 @@ use crate::support::{
 fn on_cloud_run(fault: Option<Fault>, change: impl Fn(&str) -> Value) -> (Sample, CloudRunDouble) {
     let sample = Sample::new(fault).unwrap();
     let cloud_run = CloudRunDouble::start().unwrap();
-    let deployed = std::fs::read_to_string(sample.path().join("deployments.json")).unwrap();
-    for entry in serde_json::from_str::<Vec<Value>>(&deployed).unwrap() {
+    let listed = std::fs::read_to_string(sample.path().join("deployments.json")).unwrap();
+    for entry in serde_json::from_str::<Vec<Value>>(&listed).unwrap() {
         let text = |key: &str| entry[key].as_str().unwrap().to_owned();
         let minimum = entry["min_instances"].as_u64().unwrap() as u32;
         let name = text("service");
         cloud_run.deploy(&name, entry["commit"].as_str(), &text("deployed"), minimum, change(&name));
     }
-    let from = HOST_TOML.find("[deployments]").unwrap();
-    let to = HOST_TOML.find("# Messages are shown here").unwrap();
     let google = "[google]\ncredentials = \"none\"\n";
-    let toml = format!("{}{google}{}\n{}", &HOST_TOML[..from], cloud_run.deployments(), &HOST_TOML[to..]);
-    sample.configure(&toml).unwrap();
+    sample.configure(&deployed(&format!("{google}{}", cloud_run.deployments()))).unwrap();
     (sample, cloud_run)
 }
 

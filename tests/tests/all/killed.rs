@@ -73,8 +73,8 @@ fn each_change_of_state_arrives_whenever_the_host_is_killed() {
     let waiting = Mutex::new(cases.iter());
     let counts = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
-        // Most of each case is waiting.
-        for _ in 0..6 {
+        // Most of each case is waiting; those that stall a write compute.
+        for _ in 0..4 {
             scope.spawn(|| {
                 let sample = Sample::new(Some(Fault::NullNames)).unwrap();
                 let toml = host_tests::HOST_TOML.to_owned()
@@ -204,7 +204,7 @@ fn wait_until_stalled(sample: &Sample) -> Result<()> {
 fn wait(what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
     let started = Instant::now();
     while !done()? {
-        if started.elapsed() > Duration::from_secs(30) {
+        if started.elapsed() > Duration::from_secs(90) {
             bail!("{what} did not come");
         }
         std::thread::sleep(Duration::from_millis(5));

@@ -5,7 +5,10 @@ use serde_json::{Value, json};
 
 use crate::support::{
     command::{Ended, Sample, ended, guest, shipped},
-    google::bigquery::{BigQueryDouble, Method, error},
+    google::{
+        asking,
+        bigquery::{BigQueryDouble, Method, error},
+    },
     slack::words,
 };
 
@@ -118,10 +121,8 @@ fn all_mistakes_of_a_check_are_found_at_once() {
 fn nothing_is_billed_on_bigquery() {
     let sample = Sample::new(None).unwrap();
     let bigquery = BigQueryDouble::start().unwrap();
-    let from = HOST_TOML.find("[warehouse]").unwrap();
-    let to = HOST_TOML.find("# The code, to be held").unwrap();
     let google = "[google]\ncredentials = \"none\"\n";
-    sample.configure(&format!("{}{google}{}\n{}", &HOST_TOML[..from], bigquery.warehouse(), &HOST_TOML[to..])).unwrap();
+    sample.configure(&asking(&format!("{google}{}", bigquery.warehouse()))).unwrap();
     let one = |double: &BigQueryDouble| {
         let ended = validate(&sample, &["--output", "json", "--check", "phase2-raw"]);
         assert_eq!(double.jobs(), 0);

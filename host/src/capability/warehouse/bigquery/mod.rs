@@ -95,7 +95,17 @@ impl BigQuery {
         let estimate = self.estimate(session, &question, &select).await?;
         let billed = estimate.billed();
         let reserved = self.0.ledger.reserve(session, billed).await?;
-        let answer = self.run(session, &question, self.0.cache).await?;
+        let answer = match self.run(session, &question, self.0.cache).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                // A query that fails bills nothing; one that was given up may bill all of it:
+                // https://cloud.google.com/bigquery/docs/best-practices-costs
+                if matches!(error, Error::Invalid(_) | Error::NotFound(_) | Error::Denied(_)) {
+                    reserved.settle(0).await;
+                }
+                return Err(error);
+            }
+        };
         reserved.settle(if answer.cached { 0 } else { estimate.billed_for(answer.rows.bytes_processed) }).await;
         Ok(answer.rows)
     }
