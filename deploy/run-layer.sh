@@ -23,7 +23,9 @@ state=${HOST_STATE:-/tmp/state}
 # Where the bucket is mounted. Each layer has a record of its own: SQLite cannot be shared through a bucket.
 record=${HOST_RECORD:-/record}/$layer
 
-mkdir -p "$state"
+# host.toml names both, and what it names has to be there.
+repository=${HOST_REPOSITORY:-/tmp/repository}
+mkdir -p "$state" "$repository"
 chmod 700 "$state"
 if [ -e "$record/host.db" ]; then
     cp "$record/host.db" "$state/host.db"
@@ -37,7 +39,7 @@ if [ "$layer" = drift ]; then
         export GIT_CONFIG_VALUE_0
     fi
     git clone --quiet --bare --filter=blob:none --single-branch --branch "${REPOSITORY_BRANCH:-main}" \
-        "$REPOSITORY" "${HOST_REPOSITORY:-/tmp/repository}"
+        "$REPOSITORY" "$repository"
     unset GIT_CONFIG_VALUE_0 GIT_TOKEN
 fi
 

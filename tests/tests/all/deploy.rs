@@ -188,11 +188,7 @@ fn job(sample: &Sample, layer: &str, disk: &Path) -> Ended {
         .replace("path = \"deployments.json\"", "path = \"../deployments.json\"");
     let toml = toml.replace("path = \"repository\"", &format!("path = \"{}\"", disk.join("repository").display()));
     fs::write(etc.join("host.toml"), toml).unwrap();
-    // It has to be there when host.toml is read; a job of another layer has no clone.
     fs::create_dir_all(disk).unwrap();
-    if layer != "drift" {
-        fs::create_dir_all(disk.join("repository")).unwrap();
-    }
     if !etc.join("plugins.lock").exists() {
         let mut pin = sample.command();
         pin.args(["pin", "--lock"]).arg(etc.join("plugins.lock")).args(shipped().unwrap());
