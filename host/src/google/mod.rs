@@ -76,9 +76,12 @@ impl Google {
     /// Sends a request until it is answered or the time is over; what passes is tried again. Gives the answer's body.
     pub async fn call(&self, request: Request, deadline: Instant) -> Result<Vec<u8>, Fault> {
         let mut longest = FIRST_WAIT;
+        let mut earlier: Option<Fault> = None;
         loop {
             let fault = match self.once(&request, deadline).await {
                 Ok(body) => return Ok(body),
+                // That the time was up is not what was wrong.
+                Err(fault) if fault.kind == Kind::TimedOut => earlier.take().unwrap_or(fault),
                 Err(fault) => fault,
             };
             // Full jitter, so that those who failed together do not come back together.
@@ -88,6 +91,7 @@ impl Google {
             }
             sleep(wait).await;
             longest = (longest * 2).min(LONGEST_WAIT);
+            earlier = Some(fault);
         }
     }
 

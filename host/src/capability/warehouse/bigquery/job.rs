@@ -145,6 +145,7 @@ impl BigQuery {
         );
         let mut taken = Taken::default();
         let mut wait = WAIT;
+        let mut earlier: Option<Fault> = None;
         loop {
             let left = deadline.saturating_duration_since(Instant::now()).min(POLL);
             let page = match &taken.next {
@@ -175,8 +176,14 @@ impl BigQuery {
                 },
             };
             taken = had;
+            // That the time was up is not what was wrong.
+            let fault = match fault.kind {
+                Kind::TimedOut => earlier.take().unwrap_or(fault),
+                _ => fault,
+            };
             // A job that failed is answered like a server that is busy; only the job itself tells which.
-            let job = self.call(Request::get(format!("{job}?location={location}&fields=status")), deadline).await?;
+            let status = Request::get(format!("{job}?location={location}&fields=status"));
+            let Ok(job) = self.call(status, deadline).await else { return Err(fault.into()) };
             let job: Job = serde_json::from_slice(&job).map_err(|error| Fault::garbled(&error))?;
             if let Some(failure) = job.failure() {
                 return Err(Ended::Failed(failure));
@@ -187,6 +194,7 @@ impl BigQuery {
             }
             sleep(pause).await;
             wait *= 2;
+            earlier = Some(fault);
         }
     }
 }
