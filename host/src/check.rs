@@ -24,8 +24,18 @@ pub struct Check {
     pub zone: Zone,
     /// Where it is told of; none when nothing says so, which only a plugin that cannot run can bring about.
     pub family: Option<Family>,
-    /// What runs, or why nothing can.
-    pub ready: Result<Ready, String>,
+    /// What it does when it is due.
+    pub work: Work,
+}
+
+/// What a check does when it is due.
+pub enum Work {
+    /// Its plugin runs.
+    Plugin(Ready),
+    /// It looks whether somebody asked the gate of this name.
+    Consultation(String),
+    /// Nothing can run, and why.
+    Unable(String),
 }
 
 /// What a check needs to run.
@@ -73,8 +83,12 @@ pub fn checks(config: &Config, loaded: &Loaded) -> Result<Vec<Check>> {
                 Err(error) => found = Err(format!("{}: {error:#}", plugin.file.path.display())),
             }
         }
-        checks.push(Check::new(config, name, &wanted, plugin, found));
+        let check = Check::new(config, name, &wanted, plugin, found);
+        let watch = wanted.expect_consult.clone().map(|schedule| check.consultation(schedule));
+        checks.extend(watch);
+        checks.push(check);
     }
+    checks.sort_by(|one, other| one.name.cmp(&other.name));
     match complaints.is_empty() {
         true => Ok(checks),
         false => bail!("host.toml: refused: {}", complaints.join("; ")),
@@ -147,7 +161,8 @@ impl Check {
         plugin: &str,
         found: Result<Arc<Plugin>, String>,
     ) -> Self {
-        let descriptor = found.as_ref().ok().map(|plugin| &plugin.descriptor);
+        let descriptor = found.as_ref().ok().map(|plugin| plugin.descriptor.clone());
+        let descriptor = descriptor.as_ref();
         let grants = config.grants.get(plugin).cloned().unwrap_or_default();
         // A plugin's own schedule can be wrong; then the check is due, and says so, every hour.
         let own = descriptor.map(|descriptor| {
@@ -162,7 +177,7 @@ impl Check {
             .or_else(|| descriptor.map(|descriptor| descriptor.channel.clone()))
             .or_else(|| grants.slack.first().cloned());
         let group = descriptor.map_or("plugins", |descriptor| &descriptor.group).to_owned();
-        let ready = found.clone().and_then(|plugin| {
+        let ready = found.and_then(|plugin| {
             let posts = plugin.descriptor.needs.iter().any(|need| matches!(need, Need::Channel(_)));
             match (wrong, channel.as_ref().filter(|channel| posts && !grants.slack.contains(channel))) {
                 (Some(wrong), _) => Err(wrong),
@@ -184,7 +199,34 @@ impl Check {
             schedule: wanted.schedule.clone().or(own_schedule).unwrap_or_else(Cron::hourly),
             zone,
             family: channel.map(|channel| Family { channel, group }),
-            ready,
+            work: ready.map_or_else(Work::Unable, Work::Plugin),
+        }
+    }
+
+    /// The check that somebody asks this one.
+    fn consultation(&self, schedule: Cron) -> Self {
+        Self {
+            name: format!("{}.consulted", self.name),
+            schedule,
+            zone: self.zone.clone(),
+            family: self.family.clone(),
+            work: Work::Consultation(self.name.clone()),
+        }
+    }
+
+    /// What runs, when a plugin does.
+    pub fn plugin(&self) -> Option<&Ready> {
+        match &self.work {
+            Work::Plugin(ready) => Some(ready),
+            Work::Consultation(_) | Work::Unable(_) => None,
+        }
+    }
+
+    /// Why nothing can run, when nothing can.
+    pub fn unable(&self) -> Option<&str> {
+        match &self.work {
+            Work::Unable(reason) => Some(reason),
+            Work::Plugin(_) | Work::Consultation(_) => None,
         }
     }
 }

@@ -1,22 +1,29 @@
 //! Runs data-pipeline checks as sandboxed WebAssembly components. See README.md for what it is to its users.
 
 pub mod alert;
+pub mod board;
 pub mod capability;
 pub mod check;
 pub mod cli;
 pub mod config;
 pub mod contract;
+pub mod gate;
 pub mod google;
 mod hex;
+pub mod host;
 pub mod lanes;
+pub mod log;
+pub mod metrics;
 pub mod plugin;
 pub mod round;
 pub mod run;
 pub mod sandbox;
 pub mod schedule;
+pub mod service;
 pub mod state;
 mod text;
 pub mod validate;
+pub mod web;
 
 /// The stack of the host's threads, in bytes. SQL of the permitted length, nested as deep as it can be, takes about half
 /// of it to parse and to free.

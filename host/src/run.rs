@@ -1,6 +1,7 @@
 //! One run, from due time to outcome: the request, the guest, and what its answer is worth.
 
 use std::{
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -11,9 +12,10 @@ use serde::Serialize;
 
 use crate::{
     capability::{Backends, Call, Caller, Session, warehouse::Rehearsal},
-    check::{Check, Ready},
+    check::{Check, Ready, Work},
     config::{Bytes, Zone, raise},
     contract::{Report, Request, Verdict, slack::Alert},
+    gate,
     plugin::Origin,
 };
 
@@ -55,6 +57,21 @@ pub struct Run {
     /// Whether this is a validation, which is told of like a run and is none.
     #[serde(skip)]
     pub validation: bool,
+    /// Why nobody is told of it, when nobody is.
+    #[serde(skip)]
+    pub untold: Option<Untold>,
+    /// The budgets that it exceeded.
+    #[serde(skip)]
+    pub exceeded: BTreeSet<&'static str>,
+}
+
+/// Why a run is recorded, and nobody is told of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Untold {
+    /// There was none: its due time was missed, or the check still ran.
+    LeftOut,
+    /// It gave no verdict, and was tried again.
+    TriedAgain,
 }
 
 /// Where a check's alerts belong: those of one channel and group are told together.
@@ -119,6 +136,11 @@ impl Run {
         }
     }
 
+    /// Its due time and attempt, in a word.
+    pub fn id(&self) -> String {
+        run_id(self.due, self.attempt)
+    }
+
     /// One line: what was found, and what could not be found out.
     pub fn summary(&self) -> String {
         let found = self.report.as_ref().map(|report| match &report.verdict {
@@ -132,6 +154,11 @@ impl Run {
             (None, None) => String::new(),
         }
     }
+}
+
+/// `2026-02-06T11:30:00Z-1`
+fn run_id(due: Timestamp, attempt: u32) -> String {
+    format!("{due:.0}-{attempt}")
 }
 
 /// `pass`, `warn`, `fail` or `skip`.
@@ -177,10 +204,17 @@ impl Check {
     pub async fn run(&self, backends: &Arc<Backends>, moment: Moment) -> Run {
         let started = Instant::now();
         let mut run = self.empty(&moment);
-        match &self.ready {
+        match &self.work {
             _ if moment.skip.is_some() => run.report = moment.skip.map(skipped),
-            Err(reason) => run.error = Some(reason.clone()),
-            Ok(ready) => self.execute(ready, backends, &moment, None, &mut run).await,
+            Work::Unable(reason) => run.error = Some(reason.clone()),
+            Work::Consultation(gate) => {
+                let (report, error, alerts) = match gate::consultation(self, gate, backends, &moment).await {
+                    Ok((report, alerts)) => (Some(report), None, alerts),
+                    Err(error) => (None, Some(format!("{error:#}")), Vec::new()),
+                };
+                (run.report, run.error, run.alerts) = (report, error, alerts);
+            }
+            Work::Plugin(ready) => self.execute(ready, backends, &moment, None, &mut run).await,
         }
         run.duration = started.elapsed();
         run
@@ -189,7 +223,7 @@ impl Check {
     /// Runs once on answers that are made up, to see what it asks and what it makes of them.
     pub async fn rehearse(&self, backends: &Arc<Backends>, moment: &Moment, rehearsal: Arc<Rehearsal>) -> Run {
         let mut run = self.empty(moment);
-        if let Ok(ready) = &self.ready {
+        if let Some(ready) = self.plugin() {
             self.execute(ready, backends, moment, Some(rehearsal), &mut run).await;
         }
         run
@@ -198,6 +232,11 @@ impl Check {
     /// What a validation found, to be told of.
     pub fn validated(&self, moment: &Moment, invalid: Vec<String>) -> Run {
         Run { invalid, validation: true, ..self.empty(moment) }
+    }
+
+    /// What is recorded of a due time at which nothing ran.
+    pub fn left_out(&self, moment: &Moment, why: String) -> Run {
+        Run { report: Some(skipped(why)), untold: Some(Untold::LeftOut), ..self.empty(moment) }
     }
 
     /// A run that the host itself broke off.
@@ -222,6 +261,8 @@ impl Check {
             family: self.family.clone(),
             invalid: Vec::new(),
             validation: false,
+            untold: None,
+            exceeded: BTreeSet::new(),
         }
     }
 
@@ -255,8 +296,10 @@ impl Check {
         let (calls, alerts) = session.take();
         run.calls = calls;
         run.alerts = alerts;
+        run.exceeded = session.budgets_exceeded();
         match ended.result {
             Err(stopped) => {
+                run.exceeded.extend(stopped.exceeded());
                 let error = with_log(stopped.explained(name), &run.log);
                 // It may be the reason, and nobody would hear of it.
                 let said: Vec<&str> = run.alerts.iter().map(|alert| alert.title.as_str()).collect();
@@ -267,6 +310,7 @@ impl Check {
             }
             Ok(report) if let Some(size) = over(&report, ready.budgets.report_bytes) => {
                 let what = format!("returned a report of {size} B, more than {}", ready.budgets.report_bytes);
+                run.exceeded.insert("report_bytes");
                 run.error = Some(format!("{what}; {}", raise(name, "report_bytes")));
             }
             Ok(report) => match malformed(&report) {
@@ -377,6 +421,11 @@ impl Moment {
     pub fn yesterday(due: Timestamp, zone: &Zone) -> Result<Self> {
         let date = due.to_zoned(zone.rules()).date().yesterday()?;
         Self::new(due, date, zone)
+    }
+
+    /// Of its run: due time and attempt, in a word.
+    pub fn id(&self) -> String {
+        run_id(self.due, self.attempt)
     }
 
     /// A date of one's choice.

@@ -1,18 +1,212 @@
-//! When checks are due: each follows its own cron expression in its own time zone, and what is due at the same moment
-//! is one round.
+//! When checks run: each follows its own cron expression in its own time zone. What happens when a check still runs at
+//! its due time, when the host was down or asleep, or when somebody set the clock is decided here. Values in, values
+//! out: the time is passed in.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, hash_map::DefaultHasher},
+    hash::{Hash, Hasher},
+    time::Duration,
+};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
-use crate::check::Check;
+use crate::{
+    alert::span,
+    config::{Cron, Missed, Overlap, Zone},
+};
 
-/// The next round: the moment, and which of the checks are due then. None when nothing is ever due.
-pub fn next_round(checks: &[Arc<Check>], after: Timestamp) -> Option<(Timestamp, Vec<usize>)> {
-    let due = |check: &Arc<Check>| check.schedule.next(after, &check.zone.rules());
-    let dues: Vec<(usize, Timestamp)> =
-        checks.iter().enumerate().filter_map(|(at, check)| Some((at, due(check)?))).collect();
-    let first = dues.iter().map(|(_, due)| *due).min()?;
-    let checks = dues.into_iter().filter(|(_, due)| *due == first).map(|(at, _)| at).collect();
-    Some((first, checks))
+/// Later than this after its due time, a run was missed: the host was down, or the machine asleep.
+const LATE: SignedDuration = SignedDuration::from_secs(60);
+/// A clock that went back by more than this was set.
+const SET_BACK: SignedDuration = SignedDuration::from_secs(60);
+/// Missed due times that are counted one by one; further back, only the last day's are.
+const COUNTED: usize = 2000;
+
+/// When one check is due, and what becomes of due times that cannot be kept.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Its schedule.
+    pub schedule: Cron,
+    /// The time zone of the schedule.
+    pub zone: Zone,
+    /// When it still runs.
+    pub overlap: Overlap,
+    /// When the host was down.
+    pub missed: Missed,
 }
+
+/// A due time of a check that has come: it runs now, or why it does not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Turn {
+    /// The check's name.
+    pub check: String,
+    /// Its due time.
+    pub due: Timestamp,
+    /// Why it does not run, when it does not.
+    pub left_out: Option<String>,
+}
+
+/// The due times of all checks.
+#[derive(Debug)]
+pub struct Agenda {
+    entries: BTreeMap<String, Entry>,
+    looked: Timestamp,
+}
+
+#[derive(Debug)]
+struct Entry {
+    plan: Plan,
+    next: Option<Timestamp>,
+    /// The due time of the run that is under way.
+    running: Option<Timestamp>,
+    /// The due time that runs when that has ended.
+    queued: Option<Timestamp>,
+}
+
+impl Agenda {
+    /// `last` gives the newest due time of a check that was kept or missed knowingly; without one, it is next due after
+    /// now.
+    pub fn new(plans: BTreeMap<String, Plan>, last: impl Fn(&str) -> Option<Timestamp>, now: Timestamp) -> Self {
+        let entries = plans.into_iter().map(|(check, plan)| {
+            // One from the future was written by a clock that was set back since.
+            let after = last(&check).filter(|last| *last <= now).unwrap_or(now);
+            let next = plan.next(after);
+            (check, Entry { plan, next, running: None, queued: None })
+        });
+        Self { entries: entries.collect(), looked: now }
+    }
+
+    /// Takes on new plans. A check whose schedule did not change keeps its next due time, and one that runs goes on.
+    pub fn change(&mut self, plans: BTreeMap<String, Plan>, now: Timestamp) {
+        let mut before = std::mem::take(&mut self.entries);
+        for (check, plan) in plans {
+            let entry = match before.remove(&check) {
+                Some(entry) if entry.next.is_some() && entry.plan.same_times(&plan) => Entry { plan, ..entry },
+                entry => Entry {
+                    next: plan.next(now),
+                    running: entry.as_ref().and_then(|entry| entry.running),
+                    queued: None,
+                    plan,
+                },
+            };
+            self.entries.insert(check, entry);
+        }
+        // What still runs is not to be started twice if it comes back.
+        self.entries.extend(
+            before
+                .into_iter()
+                .filter(|(_, entry)| entry.running.is_some())
+                .map(|(check, entry)| (check, Entry { next: None, queued: None, ..entry })),
+        );
+    }
+
+    /// The next due time of any check.
+    pub fn next(&self) -> Option<Timestamp> {
+        self.entries.values().filter_map(|entry| entry.next).min()
+    }
+
+    /// The next due time of one check.
+    pub fn next_of(&self, check: &str) -> Option<Timestamp> {
+        self.entries.get(check)?.next
+    }
+
+    /// What is due now. By how much the clock was set back, when it was: then due times are counted from now.
+    pub fn take(&mut self, now: Timestamp) -> (Vec<Turn>, Option<SignedDuration>) {
+        let back = self.looked.duration_since(now);
+        self.looked = now;
+        if back > SET_BACK {
+            for entry in self.entries.values_mut() {
+                entry.next = entry.plan.next(now);
+                entry.queued = None;
+            }
+            return (Vec::new(), Some(back));
+        }
+        let mut turns = Vec::new();
+        for (check, entry) in &mut self.entries {
+            entry.take(check, now, &mut turns);
+        }
+        (turns, None)
+    }
+
+    /// A check's run has ended; gives the due time that waited for that, which runs now.
+    pub fn ended(&mut self, check: &str) -> Option<Turn> {
+        let entry = self.entries.get_mut(check)?;
+        entry.running = entry.queued.take();
+        entry.running.map(|due| Turn { check: check.to_owned(), due, left_out: None })
+    }
+}
+
+impl Plan {
+    fn next(&self, after: Timestamp) -> Option<Timestamp> {
+        self.schedule.next(after, &self.zone.rules())
+    }
+
+    fn same_times(&self, other: &Self) -> bool {
+        self.schedule.to_string() == other.schedule.to_string() && self.zone == other.zone
+    }
+
+    /// The due times from `first` to now: how many, the one before the last, and the last. Years are not counted through.
+    fn passed(&self, first: Timestamp, now: Timestamp) -> (usize, Option<Timestamp>, Timestamp) {
+        let (mut count, mut before, mut last) = (1, None, first);
+        while let Some(next) = self.next(last).filter(|next| *next <= now) {
+            (count, before, last) = (count + 1, Some(last), next);
+            if count == COUNTED {
+                let yesterday = now.checked_sub(SignedDuration::from_hours(24)).unwrap_or(now);
+                last = self.next(last.max(yesterday)).filter(|next| *next <= now).unwrap_or(last);
+            }
+        }
+        (count, before, last)
+    }
+}
+
+impl Entry {
+    fn take(&mut self, check: &str, now: Timestamp, turns: &mut Vec<Turn>) {
+        let Some(first) = self.next.filter(|next| *next <= now) else { return };
+        let (count, before, last) = self.plan.passed(first, now);
+        self.next = self.plan.next(now);
+        let mut leave_out = |due, why: String| turns.push(Turn { check: check.to_owned(), due, left_out: Some(why) });
+        let missed = |count: usize, until: Timestamp| {
+            let many = if count > COUNTED { format!("more than {COUNTED}") } else { count.to_string() };
+            match count {
+                1 => "missed: the host was down, or the machine asleep".to_owned(),
+                _ => format!(
+                    "{many} due times from {first} to {until} were missed: the host was down, or the machine asleep"
+                ),
+            }
+        };
+        let late = now.duration_since(last) > LATE;
+        if late && self.plan.missed == Missed::Skip {
+            leave_out(last, missed(count, last));
+            return;
+        }
+        if let Some(before) = before {
+            leave_out(before, missed(count - 1, before));
+        }
+        match (self.running, self.plan.overlap) {
+            (None, _) => {
+                self.running = Some(last);
+                turns.push(Turn { check: check.to_owned(), due: last, left_out: None });
+            }
+            (Some(since), Overlap::Skip) => {
+                let long = span(now.duration_since(since).as_secs());
+                leave_out(last, format!("the run of {since} still goes on, for {long}"));
+            }
+            (Some(_), Overlap::Queue) => {
+                if let Some(older) = self.queued.replace(last) {
+                    leave_out(older, format!("it waited for the run before, until {last} was due too"));
+                }
+            }
+        }
+    }
+}
+
+/// How long after its due time a check starts: the same each time it is asked, and different for each check.
+pub fn jitter(check: &str, due: Timestamp, most: Duration) -> Duration {
+    let mut hasher = DefaultHasher::new();
+    (check, due).hash(&mut hasher);
+    // 53 bits: as many as a float is exact for.
+    most.mul_f64((hasher.finish() >> 11) as f64 / (1u64 << 53) as f64)
+}
+
+#[cfg(test)]
+mod tests;

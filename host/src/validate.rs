@@ -64,8 +64,8 @@ impl Finding {
 
 /// Validates one check; nothing is wrong with it when there are no findings.
 pub async fn validate(check: &Check, backends: &Arc<Backends>, moment: &Moment) -> Vec<Finding> {
-    if let Err(reason) = &check.ready {
-        return vec![Finding::new(Kind::Refused, reason.clone())];
+    if let Some(reason) = check.unable() {
+        return vec![Finding::new(Kind::Refused, reason.to_owned())];
     }
     let shapes = Arc::<Shapes>::default();
     let rehearse = async |answers| {

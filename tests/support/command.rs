@@ -89,11 +89,16 @@ impl Sample {
         ended(self.command().args(arguments))
     }
 
-    /// `host run` with all shipped plugins, until it says what is next.
+    /// `host run` with all shipped plugins.
     pub fn stay(&self) -> Result<Staying> {
         let mut command = self.command();
-        command.arg("run").args(shipped()?).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut process = command.spawn()?;
+        command.arg("run").args(shipped()?);
+        self.stay_with(command)
+    }
+
+    /// A command that stays.
+    pub fn stay_with(&self, mut command: Command) -> Result<Staying> {
+        let mut process = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
         let err = BufReader::new(process.stderr.take().context("no standard error")?);
         Ok(Staying { process, err, said: String::new() })
     }
@@ -119,13 +124,13 @@ pub struct Staying {
 }
 
 impl Staying {
-    /// Reads what it says until a line begins with this; gives the line.
-    pub fn wait_for(&mut self, start: &str) -> Result<String> {
+    /// Reads what it says until a line has this in it; gives the line.
+    pub fn wait_for(&mut self, text: &str) -> Result<String> {
         loop {
             let mut line = String::new();
             anyhow::ensure!(self.err.read_line(&mut line)? > 0, "it ended: {}", self.said);
             self.said.push_str(&line);
-            if line.starts_with(start) {
+            if line.contains(text) {
                 return Ok(line);
             }
         }
@@ -136,9 +141,20 @@ impl Staying {
         self.process.id()
     }
 
+    /// Sends it a signal: `HUP`.
+    pub fn signal(&self, name: &str) -> Result<()> {
+        Command::new("kill").args([&format!("-{name}"), &self.id().to_string()]).status()?;
+        Ok(())
+    }
+
     /// Asks it to go, and gives its exit code and all that it said on standard error.
-    pub fn interrupt(mut self) -> Result<(Option<i32>, String)> {
-        Command::new("kill").args(["-INT", &self.id().to_string()]).status()?;
+    pub fn interrupt(self) -> Result<(Option<i32>, String)> {
+        self.end("INT")
+    }
+
+    /// The same with any signal.
+    pub fn end(mut self, signal: &str) -> Result<(Option<i32>, String)> {
+        self.signal(signal)?;
         let mut rest = String::new();
         self.err.read_to_string(&mut rest)?;
         let code = self.process.wait()?.code();

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result};
 use host::{
     config::Config,
-    round::{Host, When},
+    host::{Host, When},
     run::{self, Run},
     state::State,
 };

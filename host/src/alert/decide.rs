@@ -374,6 +374,8 @@ mod tests {
             family: Some(Family { channel: "#a".to_owned(), group: "canaries".to_owned() }),
             invalid: Vec::new(),
             validation: false,
+            untold: None,
+            exceeded: Default::default(),
         }
     }
 

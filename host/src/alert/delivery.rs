@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeSet,
     sync::{
-        Arc,
+        Arc, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -18,6 +18,7 @@ use tokio::{sync::Notify, task::JoinSet};
 use super::{Answer, Notification, Receivers, block_kit, console, id};
 use crate::{
     config,
+    metrics::Metrics,
     state::{Attempt, Message, NewMessage, Outcome, State, Undelivered},
 };
 
@@ -36,24 +37,42 @@ const LONGEST_ASKED: Duration = Duration::from_secs(60 * 60);
 #[derive(Debug)]
 pub struct Delivery {
     state: State,
-    receivers: Receivers,
-    config: config::Delivery,
+    /// Changed when host.toml is.
+    terms: RwLock<Arc<Terms>>,
+    metrics: Arc<Metrics>,
     wake: Notify,
     closing: AtomicBool,
     set_aside: AtomicUsize,
 }
 
+/// Where messages go, and how.
+#[derive(Debug)]
+struct Terms {
+    receivers: Receivers,
+    config: config::Delivery,
+}
+
 impl Delivery {
     /// Sends nothing yet.
-    pub fn new(state: State, receivers: Receivers, config: config::Delivery) -> Arc<Self> {
+    pub fn new(state: State, receivers: Receivers, config: config::Delivery, metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self {
             state,
-            receivers,
-            config,
+            terms: RwLock::new(Arc::new(Terms { receivers, config })),
+            metrics,
             wake: Notify::new(),
             closing: AtomicBool::new(false),
             set_aside: AtomicUsize::new(0),
         })
+    }
+
+    /// Sends elsewhere, or in another way, from now on.
+    pub fn send_to(&self, receivers: Receivers, config: config::Delivery) {
+        *self.terms.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Terms { receivers, config });
+        self.wake();
+    }
+
+    fn terms(&self) -> Arc<Terms> {
+        self.terms.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// There is something new in the outbox.
@@ -80,7 +99,8 @@ impl Delivery {
         loop {
             match self.state.receivers_waiting().await {
                 Ok(receivers) => {
-                    for receiver in receivers.into_iter().filter(|receiver| self.receivers.know(receiver)) {
+                    let terms = self.terms();
+                    for receiver in receivers.into_iter().filter(|receiver| terms.receivers.know(receiver)) {
                         if busy.insert(receiver.clone()) {
                             let delivery = self.clone();
                             workers.spawn(async move { delivery.work(receiver).await });
@@ -88,7 +108,7 @@ impl Delivery {
                     }
                 }
                 Err(error) => {
-                    eprintln!("error: messages cannot be delivered: {error:#}");
+                    tracing::error!("messages cannot be delivered: {error:#}");
                     tokio::time::sleep(UNREADABLE).await;
                     continue;
                 }
@@ -118,7 +138,7 @@ impl Delivery {
                 Ok(true) => {}
                 Ok(false) => return receiver,
                 Err(error) => {
-                    eprintln!("error: {receiver}: a message cannot be delivered: {error:#}");
+                    tracing::error!("{receiver}: a message cannot be delivered: {error:#}");
                     tokio::time::sleep(UNREADABLE).await;
                 }
             }
@@ -161,7 +181,7 @@ impl Delivery {
     /// How long until a message is late; none when that was said.
     fn late_in(&self, message: &Message, now: Timestamp) -> Option<Duration> {
         let age = Duration::try_from(now.duration_since(message.created)).unwrap_or_default();
-        (!message.alarmed).then(|| self.config.late.0.saturating_sub(age))
+        (!message.alarmed).then(|| self.terms().config.late.0.saturating_sub(age))
     }
 
     /// Sends a message, records what was answered, and gives the moment of the next request that is allowed.
@@ -177,6 +197,14 @@ impl Delivery {
             }
             Answer::Unreadable(_) | Answer::Refused(_) => Outcome::SetAside,
         };
+        self.metrics.sent(
+            &message.receiver,
+            match outcome {
+                Outcome::Delivered => "taken",
+                Outcome::Again { .. } => "again",
+                Outcome::SetAside => "set_aside",
+            },
+        );
         let said = match answer {
             Answer::Taken => "taken".to_owned(),
             Answer::Again(said, _) | Answer::Unreadable(said) | Answer::Refused(said) => said,
@@ -200,7 +228,7 @@ impl Delivery {
             // Were it not noted, the next message would tell of them again.
             let _ = self.state.told(&told).await;
         }
-        let pause = if self.receivers.is_console() { Duration::ZERO } else { BETWEEN };
+        let pause = if self.terms().receivers.is_console() { Duration::ZERO } else { BETWEEN };
         Ok(Instant::now()
             + match outcome {
                 Outcome::Again { after, .. } => after.max(pause),
@@ -211,11 +239,12 @@ impl Delivery {
     /// Writes the receipt, for as long as it takes: a message that was taken must not be sent again because the disk is
     /// full.
     async fn record(&self, message: &Message, attempt: &Attempt, alarmed: bool, alarm: Option<&NewMessage>) {
-        let mut pause = self.config.backoff.0;
+        let mut pause = self.terms().config.backoff.0;
         while let Err(error) = self.state.receipt(&message.id, attempt, alarmed, alarm).await {
-            eprintln!(
-                "error: {}: the receipt of message {} cannot be recorded: {error:#}",
-                message.receiver, message.id
+            tracing::error!(
+                "{}: the receipt of message {} cannot be recorded: {error:#}",
+                message.receiver,
+                message.id
             );
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST);
@@ -226,31 +255,31 @@ impl Delivery {
     async fn send(&self, message: &Message, at: Timestamp) -> Result<(Answer, Vec<Undelivered>)> {
         if message.receiver == FALLBACK {
             let payload: Value = serde_json::from_str(&message.notification).unwrap_or_default();
-            return Ok((self.receivers.alarm(&message.id, &payload).await, Vec::new()));
+            return Ok((self.terms().receivers.alarm(&message.id, &payload).await, Vec::new()));
         }
         let notification: Notification = match serde_json::from_str(&message.notification) {
             Ok(notification) => notification,
             // Sending it again would not make it readable.
             Err(error) => return Ok((Answer::Refused(format!("its record cannot be read: {error}")), Vec::new())),
         };
-        let before = at.checked_sub(SignedDuration::try_from(self.config.late.0)?)?;
+        let before = at.checked_sub(SignedDuration::try_from(self.terms().config.late.0)?)?;
         let undelivered = self.state.undelivered(before, true).await?;
         let others: Vec<Undelivered> =
             undelivered.into_iter().filter(|other| other.id != message.id && other.receiver != FALLBACK).collect();
-        if self.receivers.is_console() {
-            eprint!("{}", console::shown(&notification, &others));
+        if self.terms().receivers.is_console() {
+            crate::log::show(&console::shown(&notification, &others));
             return Ok((Answer::Taken, others));
         }
         let payload = match message.plain {
             false => block_kit::payload(&notification, &message.id, &others),
             true => block_kit::plain(&notification, &message.id, &others),
         };
-        Ok((self.receivers.send(&message.receiver, &message.id, &payload).await, others))
+        Ok((self.terms().receivers.send(&message.receiver, &message.id, &payload).await, others))
     }
 
     /// Doubles with each attempt, and differs between hosts that failed at the same moment.
     fn backoff(&self, attempts: u32, asked: Option<Duration>) -> Duration {
-        let doubled = self.config.backoff.0.saturating_mul(1 << attempts.min(16)).min(LONGEST);
+        let doubled = self.terms().config.backoff.0.saturating_mul(1 << attempts.min(16)).min(LONGEST);
         let jittered = doubled.mul_f64(fastrand::f64().mul_add(0.5, 0.75));
         asked.map_or(jittered, |asked| asked.min(LONGEST_ASKED).max(jittered))
     }
@@ -259,8 +288,8 @@ impl Delivery {
     fn raise(&self, message: &Message, problem: &str, waiting: bool) -> Option<NewMessage> {
         let Message { id, receiver, title, created, .. } = message;
         let what = if waiting { "is late and tried again" } else { "was set aside" };
-        eprintln!("error: {receiver}: the message {id} ({title}) was NOT delivered and {what}: {problem}");
-        if receiver == FALLBACK || !self.receivers.has_fallback() {
+        tracing::error!("{receiver}: the message {id} ({title}) was NOT delivered and {what}: {problem}");
+        if receiver == FALLBACK || !self.terms().receivers.has_fallback() {
             return None;
         }
         let payload = json!({
@@ -285,7 +314,7 @@ impl Delivery {
 
     /// See [`unrecorded`].
     pub async fn unrecorded(&self, text: &str) {
-        unrecorded(&self.receivers, text).await;
+        unrecorded(&self.terms().receivers, text).await;
     }
 }
 
@@ -295,7 +324,7 @@ pub async fn unrecorded(receivers: &Receivers, text: &str) {
         let payload = json!({ "event": "unrecorded", "text": format!("host: {text}") });
         let answer = receivers.alarm(&id(text), &payload).await;
         if answer != Answer::Taken {
-            eprintln!("error: the fallback was not told: {answer:?}");
+            tracing::error!("the fallback was not told: {answer:?}");
         }
     }
 }

@@ -87,6 +87,19 @@ pub enum Say {
     },
 }
 
+impl Say {
+    /// Why it is said, in a word.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Began => "began",
+            Self::Changed { .. } => "changed",
+            Self::Reminder { .. } => "reminder",
+            Self::Flapping { .. } => "flapping",
+            Self::Recovered { .. } => "recovered",
+        }
+    }
+}
+
 /// What is to be said, and to whom.
 pub(super) type Said = BTreeMap<String, Say>;
 

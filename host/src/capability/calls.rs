@@ -1,6 +1,7 @@
 //! One run's way to the backends: what it was granted, what it asked, and what it wanted to tell people.
 
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -89,6 +90,7 @@ pub struct Session {
 struct Record {
     calls: Vec<Call>,
     alerts: Vec<Alert>,
+    exceeded: BTreeSet<&'static str>,
 }
 
 impl Session {
@@ -198,7 +200,8 @@ impl Session {
     }
 
     /// The error for a call that goes over a budget: what was too much, and the keys that allow more.
-    pub(super) fn exceeded(&self, call: &str, budget: &str, what: &str) -> Error {
+    pub(super) fn exceeded(&self, call: &str, budget: &'static str, what: &str) -> Error {
+        self.record(|record| record.exceeded.insert(budget));
         Error::OverBudget(format!("{call} refused: {what}; {}", raise(&self.caller.plugin, budget)))
     }
 
@@ -221,13 +224,13 @@ impl Session {
         if size > largest.0 {
             return Err(self.exceeded("post", "alert_bytes", &format!("an alert of {size} B, more than {largest}")));
         }
-        self.record(|record| {
-            if record.alerts.len() >= most as usize {
-                return Err(self.exceeded("post", "alerts", &format!("more than {most} alerts in one run")));
-            }
-            record.alerts.push(alert);
-            Ok(record.alerts.len())
-        })
+        let taken = self.record(|record| {
+            (record.alerts.len() < most as usize).then(|| {
+                record.alerts.push(alert);
+                record.alerts.len()
+            })
+        });
+        taken.ok_or_else(|| self.exceeded("post", "alerts", &format!("more than {most} alerts in one run")))
     }
 
     /// Becomes true when the run is over, so that work on another thread can stop.
@@ -238,6 +241,11 @@ impl Session {
     /// What was asked, and what people are to be told.
     pub fn take(&self) -> (Vec<Call>, Vec<Alert>) {
         self.record(|record| (std::mem::take(&mut record.calls), std::mem::take(&mut record.alerts)))
+    }
+
+    /// The budgets of host calls that were exceeded.
+    pub fn budgets_exceeded(&self) -> BTreeSet<&'static str> {
+        self.record(|record| record.exceeded.clone())
     }
 
     fn record<T>(&self, change: impl FnOnce(&mut Record) -> T) -> T {

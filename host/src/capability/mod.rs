@@ -24,6 +24,8 @@ pub struct Backends {
     warehouse: Option<warehouse::Warehouse>,
     repositories: BTreeMap<String, git::Repository>,
     deployments: Option<deployments::Deployments>,
+    /// The record, for what the host itself asks.
+    state: Option<State>,
 }
 
 impl Backends {
@@ -32,6 +34,7 @@ impl Backends {
     pub fn new(config: &Config, state: &State) -> Self {
         let google = Google::new(config);
         Self {
+            state: Some(state.clone()),
             warehouse: config.warehouse.as_ref().map(|warehouse| Self::warehouse(warehouse, config, &google, state)),
             repositories: config
                 .git
@@ -71,6 +74,11 @@ impl Backends {
                 warehouse::Warehouse::BigQuery(warehouse::BigQuery::new(google.clone(), &place, ledger))
             }
         }
+    }
+
+    /// The record, for what the host itself asks.
+    pub fn state(&self) -> Option<&State> {
+        self.state.as_ref()
     }
 
     /// Calls off what was begun elsewhere, when the host goes.

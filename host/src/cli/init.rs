@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     config::{Budgets, Config},
-    plugin::{self, Plugin},
+    plugin::{self, Loaded, Plugin},
     sandbox::Sandboxes,
 };
 
@@ -38,7 +38,8 @@ impl Init {
     pub(super) fn execute(self) -> Result<u8> {
         let defaults = Config::default();
         let sandboxes = Arc::new(Sandboxes::new(&defaults));
-        let load = plugin::load(&self.plugins, None, &sandboxes, &defaults, |_| {});
+        let nothing = Loaded::default();
+        let load = plugin::load(&self.plugins, None, &sandboxes, &defaults, &nothing, |_| {});
         let loaded = super::runtime()?.block_on(load);
         if !loaded.unusable.is_empty() {
             let reasons: Vec<&str> = loaded.unusable.iter().map(|unusable| unusable.reason.as_str()).collect();

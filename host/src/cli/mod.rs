@@ -25,7 +25,7 @@ use clap::{Parser, Subcommand};
 
 use jiff::{Timestamp, tz::TimeZone};
 
-use crate::{config::Config, plugin::LOCK, state::State};
+use crate::{config::Config, log, plugin::LOCK, state::State};
 
 /// The exit code for arguments or a configuration that cannot be used (EX_USAGE of sysexits.h).
 pub const USAGE: u8 = 64;
@@ -70,6 +70,7 @@ enum Command {
 impl Arguments {
     /// Does what was asked.
     pub fn execute(self) -> ExitCode {
+        log::start(log::Style::Command);
         let result = match self.command {
             Command::Run(run) => run.execute(),
             Command::Validate(validate) => validate.execute(),

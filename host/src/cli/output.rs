@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::table::Table;
 use crate::{
-    contract::{Gate, Report, Verdict},
+    gate::Decision,
     round::Round,
     run::{Run, Status, dates, tally, verdict_name},
     state,
@@ -91,33 +91,10 @@ fn run(run: &Run) -> Value {
         "metrics": report.map(|report| &report.metrics),
         "violations": report.map(|report| &report.violations),
         "unknown": report.map(|report| &report.unknown),
-        "gate": report.and_then(|report| Some(decision(report, report.gate.as_ref()?, run.error.is_none()))),
+        "gate": report.and_then(|report| report.gate.as_ref()).map(|_| Decision::new(run)),
         "seconds": run.duration.as_secs_f64(),
         "calls": run.calls,
         "log": run.log,
-    })
-}
-
-/// The gate's answer, in the words its callers know.
-fn decision(report: &Report, gate: &Gate, evaluated: bool) -> Value {
-    let status = match report.verdict {
-        Verdict::Pass | Verdict::Skip(_) => "PROCEED",
-        Verdict::Warn => "PROCEED_WITH_WARNING",
-        Verdict::Fail => "FAIL",
-    };
-    let metadata: serde_json::Map<String, Value> =
-        gate.metadata.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
-    json!({
-        "status": status,
-        "can_proceed": evaluated && !matches!(report.verdict, Verdict::Fail),
-        "quality_score": gate.score,
-        "message": report.summary,
-        "completeness_pct": gate.completeness,
-        "expected_count": gate.expected,
-        "actual_count": gate.actual,
-        "missing_items": gate.missing,
-        "quality_issues": report.violations.iter().map(|violation| &violation.message).collect::<Vec<_>>(),
-        "quality_metadata": metadata,
     })
 }
 

@@ -1,7 +1,6 @@
 //! `host run`: rounds, once or at their due times.
 
 use std::{
-    collections::HashMap,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -21,31 +20,31 @@ use super::{
 };
 use crate::{
     alert::{Receivers, unrecorded},
-    config::{Config, nearest},
-    plugin::{Lock, pin_command},
-    round::{Host, Round, When},
-    schedule,
+    check::Work,
+    config::Config,
+    host::{Host, When},
+    log,
+    round::Round,
+    service::{Read, Service, Sources, complain},
     state::{Claim, State},
-    text::printable,
-    validate::Validated,
+    web,
 };
 
 /// How long a single round waits for a validation before it.
 const VALIDATION_FIRST: Duration = Duration::from_secs(10);
-/// The longest that is slept at a stretch, so that a clock that was set is noticed.
-const NAP: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   host run --once plugins/*.wasm                     every check once, a table on standard output
   host run --once --check phase2-raw plugins/*.wasm  one check
   host run --once --date 2026-02-05 plugins/*.wasm   the data of one date
-  host run plugins/*.wasm                            every check at its schedule, until Ctrl-C
+  host run plugins/                                  every check at its schedule, until Ctrl-C or SIGTERM;
+                                                     files that change are taken on, at once with SIGHUP
 
 Exit codes with --once: 0 all pass or skip, 1 some warn, 2 some fail, 3 some could not be evaluated
 or a message was not delivered; 64 the arguments or host.toml cannot be used.")]
 pub(super) struct Run {
-    /// Plugin components.
+    /// Plugin components, or directories of them.
     #[arg(required = true, value_name = "PLUGIN.wasm")]
     plugins: Vec<PathBuf>,
     /// Run each check once, now, and exit with what was found.
@@ -73,59 +72,65 @@ pub(super) struct Run {
     /// Record nothing and send nothing; what would be said is shown on standard error.
     #[arg(long)]
     dry_run: bool,
-    /// How results are written to standard output.
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    output: Format,
+    /// How results are written to standard output. Without --once nothing is written there unless it is named.
+    #[arg(long, value_enum)]
+    output: Option<Format>,
+    /// How a host that stays writes what it says on standard error.
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = log::Format::Text)]
+    log: log::Format,
 }
 
 impl Run {
     pub(super) fn execute(self) -> Result<u8> {
-        let config = Config::read(&self.config)?;
-        if !self.plugins.iter().any(|file| file.exists()) {
-            let files: Vec<String> = self.plugins.iter().map(|file| file.display().to_string()).collect();
-            bail!("there is no file {}; build the plugins with `cargo xtask plugins`", files.join(", "));
+        let sources = Sources {
+            lock: super::lock_path(self.lock.as_ref(), &self.config),
+            locked: self.locked || self.lock.is_some(),
+            config: self.config.clone(),
+            plugins: self.plugins.clone(),
+            checks: self.check.clone(),
+        };
+        let read = sources.read()?;
+        if !self.once {
+            log::start(log::Style::Service(self.log));
         }
-        let path = super::lock_path(self.lock.as_ref(), &self.config);
-        let lock = Lock::read(&path)?;
-        if lock.is_none() {
-            let pin = pin_command(&path, "plugins/*.wasm");
-            let nothing = format!("nothing is pinned: there is no {}; `{pin}` writes one", path.display());
-            if self.locked || self.lock.is_some() {
-                bail!("{nothing}");
+        if read.lock.is_none() {
+            match self.once {
+                true => eprintln!("{}", sources.nothing_pinned()),
+                false => tracing::warn!("{}", sources.nothing_pinned()),
             }
-            eprintln!("{nothing}");
         }
         let runtime = super::runtime()?;
-        let code = runtime.block_on(self.start(config, lock.as_ref()));
+        let code = runtime.block_on(self.start(sources, read));
         // A query that is being interrupted needs no waiting for.
         runtime.shutdown_background();
         code
     }
 
-    async fn start(&self, config: Config, lock: Option<&Lock>) -> Result<u8> {
+    async fn start(&self, sources: Sources, read: Read) -> Result<u8> {
         let mut stop = Stop::listen()?;
         let (_claim, host) = tokio::select! {
-            ready = self.ready(config, lock) => ready?,
+            ready = self.ready(&sources, read) => ready?,
             code = stop.wait() => return Ok(code),
         };
-        let host = Arc::new(host);
+        let (state, backends) = (host.state.clone(), host.backends.clone());
         let code = match self.once {
             // Runs that are under way are dropped with everything they hold.
             true => tokio::select! {
-                code = self.once(&host) => code,
+                code = self.once(Arc::new(host)) => code,
                 code = stop.wait() => Ok(code),
             },
-            false => self.stay(host.clone(), &mut stop).await,
+            false => self.stay(host, sources, stop).await,
         };
-        host.backends.close().await;
-        host.state.close().await;
+        backends.close().await;
+        state.close().await;
         code
     }
 
     /// Everything that has to be there before a check can run.
-    async fn ready(&self, config: Config, lock: Option<&Lock>) -> Result<(Option<Claim>, Host)> {
+    async fn ready(&self, sources: &Sources, read: Read) -> Result<(Option<Claim>, Host)> {
         let progress = Progress::new("loading plugins");
-        let step = |done| progress.step(done, self.plugins.len());
+        let step = |done| progress.step(done, read.files.len());
+        let config = read.config;
         let directory = config.resolve(&config.state.directory);
         // One round waits for the round of another process; a host that stays would wait for ever.
         let patience = if self.once { config.delivery.wait.0 } else { Duration::ZERO };
@@ -133,18 +138,9 @@ impl Run {
             true => (None, State::memory().await?),
             false => (Some(Claim::take(&directory, patience).await?), open(&config, &directory).await?),
         };
-        let mut host = Host::start(config, &self.plugins, lock, state, step).await?;
+        let mut host = Host::start(config, &read.files, read.lock.as_ref(), state, step).await?;
         drop(progress);
-        if !self.check.is_empty() {
-            for wanted in &self.check {
-                let names: Vec<&str> = host.checks.iter().map(|check| check.name.as_str()).collect();
-                if !names.contains(&wanted.as_str()) {
-                    let near = nearest(wanted, names.iter().copied());
-                    bail!("--check {wanted}: there is no such check{near}\nthere are: {}", names.join(", "));
-                }
-            }
-            host.keep(&self.check);
-        }
+        sources.choose(&mut host)?;
         if !self.dry_run {
             host.find_receivers().await?;
         }
@@ -152,7 +148,7 @@ impl Run {
         Ok((claim, host))
     }
 
-    async fn once(&self, host: &Arc<Host>) -> Result<u8> {
+    async fn once(&self, host: Arc<Host>) -> Result<u8> {
         // Beside the round: what is found first need not wait for what takes long.
         let mut sending = JoinSet::new();
         sending.spawn(host.delivery.clone().run());
@@ -168,7 +164,10 @@ impl Run {
                 found?;
             }
         }
-        let all: Vec<usize> = (0..host.checks.len()).collect();
+        // Whether somebody asked a gate is looked at when that is due, or when it is wanted.
+        let wanted = |work: &Work| !self.check.is_empty() || !matches!(work, Work::Consultation(_));
+        let all: Vec<usize> =
+            host.checks.iter().enumerate().filter(|(_, check)| wanted(&check.work)).map(|(at, _)| at).collect();
         let progress = Progress::new(&format!("running {} checks", all.len()));
         let when = When { at: self.at, date: self.date };
         let round = host.round(&all, Timestamp::now(), when).await?;
@@ -185,81 +184,38 @@ impl Run {
             eprintln!("error: {receiver}: NOT delivered yet, the next start tries again: {what}");
         }
         let code = if host.owes_messages().await? { 3 } else { round.exit_code() };
-        self.show(host, &round, code).await?;
+        show(&host, &round, code, self.output.unwrap_or(Format::Table)).await?;
         Ok(code)
     }
 
-    /// Each check at its due time. A round does not wait for the one before; a check that still runs is left out.
-    async fn stay(&self, host: Arc<Host>, stop: &mut Stop) -> Result<u8> {
-        let mut background = JoinSet::new();
-        background.spawn(host.delivery.clone().run());
-        background.spawn(stay_valid(host.clone()));
-        let mut rounds: JoinSet<Result<Round>> = JoinSet::new();
-        let mut running: HashMap<tokio::task::Id, Vec<usize>> = HashMap::new();
-        for check in &host.checks {
-            if let Err(reason) = &check.ready {
-                let reason = printable(reason);
-                eprintln!("{}: cannot run, and will say so when it is due: {reason}", check.name);
-            }
+    /// Each check at its due time, until a signal asks it to go.
+    async fn stay(&self, host: Host, sources: Sources, mut stop: Stop) -> Result<u8> {
+        if host.checks.is_empty() {
+            bail!("there is no check to run");
         }
-        let mut after = Timestamp::now();
-        loop {
-            let Some((due, which)) = schedule::next_round(&host.checks, after) else {
-                bail!("no check is ever due");
-            };
-            eprintln!("next: {} at {due} ({})", names(&host, &which), wait(due));
-            loop {
-                let left = Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or_default();
-                if left.is_zero() {
-                    break;
-                }
-                tokio::select! {
-                    () = tokio::time::sleep(left.min(NAP)) => {}
-                    Some(ended) = rounds.join_next_with_id() => {
-                        let (id, round) = match ended {
-                            Ok((id, round)) => (id, round),
-                            Err(error) => (error.id(), Err(error.into())),
-                        };
-                        let which = running.remove(&id).unwrap_or_default();
-                        // What goes wrong with one round must not keep the next from coming.
-                        let shown = match round {
-                            Ok(round) => self.show(&host, &round, round.exit_code()).await,
-                            Err(error) => Err(error),
-                        };
-                        if let Err(error) = shown {
-                            eprintln!("error: {}: {error:#}", names(&host, &which));
-                        }
-                    }
-                    _ = stop.wait() => {
-                        let dropped: usize = running.values().map(Vec::len).sum();
-                        eprintln!("stopping: {dropped} checks are under way and are dropped");
-                        return Ok(if host.owes_messages().await? { 3 } else { 0 });
-                    }
-                }
+        let service = Service::new(host, sources).await?;
+        let web = web::start(&service).await?;
+        let shown = async |host: &Host, round: &Round| {
+            if let Some(format) = self.output
+                && let Err(error) = show(host, round, round.exit_code(), format).await
+            {
+                tracing::error!("{error:#}");
             }
-            let (late, free): (Vec<usize>, Vec<usize>) =
-                which.into_iter().partition(|at| running.values().any(|which| which.contains(at)));
-            if !late.is_empty() {
-                eprintln!("left out at {due}, since they still run: {}", names(&host, &late));
-            }
-            if let Err(error) = host.forget().await {
-                eprintln!("error: what is old cannot be removed from the record: {error:#}");
-            }
-            // After a sleep or a jump of the clock, what was due in between is not made up for.
-            after = due.max(Timestamp::now());
-            if free.is_empty() {
-                continue;
-            }
-            let (round_host, checks) = (host.clone(), free.clone());
-            let round = rounds.spawn(async move { round_host.round(&checks, due, When::default()).await });
-            running.insert(round.id(), free);
+        };
+        let asked = async || {
+            stop.wait().await;
+        };
+        let ended = service.run(asked, shown).await;
+        if let Some(web) = web {
+            web.finish().await;
         }
+        ended.map(|()| 0)
     }
+}
 
-    async fn show(&self, host: &Host, round: &Round, code: u8) -> Result<()> {
-        let undelivered = host.undelivered(round).await?;
-        super::print(&render(round, &undelivered, code, self.output))
-    }
+async fn show(host: &Host, round: &Round, code: u8, format: Format) -> Result<()> {
+    let undelivered = host.undelivered(round).await?;
+    super::print(&render(round, &undelivered, code, format))
 }
 
 /// What asks the host to go: Ctrl-C, and SIGTERM, which orchestrators send. Listens from the start, not only from the
@@ -296,56 +252,4 @@ async fn open(config: &Config, directory: &Path) -> Result<State> {
         unrecorded(&receivers, &format!("the host cannot start: {error:#}")).await;
     }
     opened
-}
-
-/// Validates the checks now, and then at the schedule.
-async fn stay_valid(host: Arc<Host>) {
-    if host.config.validate_schedule.0.is_none() {
-        return;
-    }
-    let mut due = Some(Timestamp::now());
-    loop {
-        let now = Timestamp::now();
-        if due.is_some_and(|due| due <= now) {
-            let mut validation = JoinSet::new();
-            let validating = host.clone();
-            validation.spawn(async move { validating.validate(now).await });
-            if let Err(error) = complain(&mut validation).await {
-                eprintln!("error: the checks cannot be validated: {error:#}");
-            }
-        }
-        tokio::time::sleep(NAP).await;
-        due = match host.validation_due(Timestamp::now()).await {
-            Ok(due) => due,
-            Err(error) => {
-                eprintln!("error: when the checks are to be validated is not known: {error:#}");
-                None
-            }
-        };
-    }
-}
-
-/// Says what a validation finds wrong with checks, when it has ended.
-async fn complain(validation: &mut JoinSet<Result<Validated>>) -> Result<()> {
-    while let Some(found) = validation.join_next().await {
-        for (check, findings) in found?? {
-            for finding in findings {
-                eprintln!("validation: {check}: {}", printable(&finding.shown()));
-            }
-        }
-    }
-    Ok(())
-}
-
-fn names(host: &Host, which: &[usize]) -> String {
-    let names = which.iter().filter_map(|at| host.checks.get(*at)).map(|check| check.name.as_str());
-    names.collect::<Vec<_>>().join(", ")
-}
-
-/// `in 12 min`
-fn wait(due: Timestamp) -> String {
-    match due.duration_since(Timestamp::now()).as_secs() {
-        seconds @ ..=90 => format!("in {seconds} s"),
-        seconds => format!("in {} min", seconds / 60),
-    }
 }

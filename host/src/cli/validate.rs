@@ -10,8 +10,8 @@ use serde_json::json;
 use super::{history::Format, progress::Progress, table::Table};
 use crate::{
     config::{Config, nearest},
+    host::Host,
     plugin::Lock,
-    round::Host,
     state::State,
     validate::{Kind, Validated},
 };

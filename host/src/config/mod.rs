@@ -6,6 +6,7 @@ mod calendar;
 mod google;
 mod key;
 mod mistakes;
+mod service;
 mod time;
 
 use std::{
@@ -23,6 +24,7 @@ pub use google::{Endpoint, Google, GoogleCredentials, SecretName};
 pub use key::PublicKey;
 pub use mistakes::nearest;
 use mistakes::{nearest_file, with_nearest};
+pub use service::{Delay, Heartbeat, Missed, Overlap, Pace, Scheduler, Web};
 pub use time::{Cron, ValidateSchedule, Zone};
 
 /// host.toml as a whole.
@@ -34,6 +36,12 @@ pub struct Config {
     /// When the checks themselves are validated, in the pipeline's time zone, while the host stays; and once a day when it
     /// does not. `never` is never. Default: `0 5 * * *`.
     pub validate_schedule: ValidateSchedule,
+    /// How a host that stays keeps the schedules.
+    pub scheduler: Scheduler,
+    /// Its page.
+    pub web: Web,
+    /// Who is told that it still runs.
+    pub heartbeat: Heartbeat,
     /// Where queries go.
     pub warehouse: Option<Warehouse>,
     /// Who the host is to Google Cloud.
@@ -72,6 +80,9 @@ impl Default for Config {
         Self {
             timezone: Zone::new_york(),
             validate_schedule: ValidateSchedule::default(),
+            scheduler: Scheduler::default(),
+            web: Web::default(),
+            heartbeat: Heartbeat::default(),
             warehouse: None,
             google: Google::default(),
             git: BTreeMap::new(),
@@ -217,6 +228,17 @@ pub struct Check {
     pub depends_on: Vec<String>,
     /// What it has of its own of `[alerts]`.
     pub alerts: OwnAlerts,
+    /// Its own `scheduler.jitter`.
+    pub jitter: Option<Delay>,
+    /// Its own `scheduler.overlap`.
+    pub overlap: Option<Overlap>,
+    /// Its own `scheduler.missed`.
+    pub missed: Option<Missed>,
+    /// Its own `scheduler.retries`.
+    pub retries: Option<Count>,
+    /// When somebody must have asked it, as a gate, about the day before: `0 10 * * *`, in the check's time zone. That
+    /// nobody did is told like a failure. Default: nobody need ask.
+    pub expect_consult: Option<Cron>,
     /// The plugin's settings; `describe` has their schema. What is left out has its default.
     pub settings: toml::Table,
 }
@@ -287,7 +309,23 @@ impl Config {
         }
     }
 
+    /// The `[scheduler]` of one check.
+    pub fn pace(&self, check: &str) -> Pace {
+        let own = self.checks.get(check);
+        let all = &self.scheduler;
+        Pace {
+            jitter: own.and_then(|own| own.jitter).unwrap_or(all.jitter).0,
+            overlap: own.and_then(|own| own.overlap).unwrap_or(all.overlap),
+            missed: own.and_then(|own| own.missed).unwrap_or(all.missed),
+            retries: own.and_then(|own| own.retries).unwrap_or(all.retries).0,
+            retry_wait: all.retry_wait.0,
+        }
+    }
+
     fn check_names(&self) -> Result<()> {
+        self.scheduler.check()?;
+        self.web.check()?;
+        self.heartbeat.check()?;
         self.budgets.check().map_err(|error| anyhow::anyhow!("budgets.{error}"))?;
         for plugin in self.grants.keys() {
             let refused = |error| anyhow::anyhow!("grants.{plugin}.budgets.{error}");
@@ -372,6 +410,9 @@ impl Config {
             if let Some(path) = &receiver.webhook_file {
                 wanted.push((format!("slack.channels.\"{channel}\".webhook_file"), path, "file"));
             }
+        }
+        if let Some(path) = &self.web.token_file {
+            wanted.push(("web.token_file".to_owned(), path, "file"));
         }
         if let Some(path) = &self.fallback.webhook_file {
             wanted.push(("fallback.webhook_file".to_owned(), path, "file"));

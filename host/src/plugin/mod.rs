@@ -28,7 +28,7 @@ pub use signature::PrivateKey;
 
 use crate::{
     capability::{Backends, Caller, Session},
-    config::{Budgets, Config, Grants},
+    config::{Budgets, Bytes, Config, Grants},
     contract::Descriptor,
     sandbox::{Guest, Sandboxes},
 };
@@ -41,6 +41,8 @@ pub struct Plugin {
     pub descriptor: Descriptor,
     /// What runs.
     pub guest: Guest,
+    /// The stack that its engine gives it.
+    stack: Bytes,
 }
 
 /// A plugin's file, without its bytes.
@@ -67,7 +69,7 @@ pub struct Unusable {
 }
 
 /// What the files gave.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Loaded {
     /// By name.
     pub plugins: BTreeMap<String, Arc<Plugin>>,
@@ -95,12 +97,13 @@ pub async fn read(paths: &[PathBuf]) -> Vec<Result<File, Unusable>> {
 }
 
 /// Loads files side by side. One that gives no plugin stops none of the others. With a lock, only what is pinned runs;
-/// `step` is called when a plugin is ready or is not.
+/// `step` is called when a plugin is ready or is not. One of the same bytes that is `known` already is not made again.
 pub async fn load(
     paths: &[PathBuf],
     lock: Option<&Lock>,
     sandboxes: &Arc<Sandboxes>,
     config: &Config,
+    known: &Loaded,
     step: impl Fn(usize),
 ) -> Loaded {
     let mut loaded = Loaded::default();
@@ -116,6 +119,11 @@ pub async fn load(
     for (name, files) in named {
         let chosen = trusted(files, config).and_then(|files| choose(&name, files, lock));
         match chosen {
+            Ok(file) if known.serves(&file, config) => {
+                loaded
+                    .plugins
+                    .extend(known.plugins.get_key_value(&name).map(|(name, one)| (name.clone(), one.clone())));
+            }
             Ok(file) => {
                 let (sandboxes, cache, budgets) = (sandboxes.clone(), cache.clone(), config.budgets(&name));
                 tasks.push((name, tokio::spawn(async move { one(file, &sandboxes, cache, &budgets).await })));
@@ -131,6 +139,14 @@ pub async fn load(
         step(done + 1);
     }
     loaded
+}
+
+impl Loaded {
+    /// Whether the plugin of a file is there already, on an engine with the stack that it may have.
+    fn serves(&self, file: &File, config: &Config) -> bool {
+        let known = self.plugins.get(&file.name);
+        known.is_some_and(|known| known.file.digest == file.digest && known.stack == config.budgets(&file.name).stack)
+    }
 }
 
 /// Of the files with one name those that a trusted key signed; without keys all.
@@ -253,5 +269,5 @@ async fn ready(file: Origin, guest: Guest, budgets: &Budgets) -> Result<Plugin> 
             bail!("describes itself with the {what} {described}, but its metadata says {found}; build it again");
         }
     }
-    Ok(Plugin { file, descriptor, guest })
+    Ok(Plugin { file, descriptor, guest, stack: budgets.stack })
 }

@@ -99,9 +99,12 @@ pub struct Sandboxes {
 impl Sandboxes {
     /// With room for every plugin of host.toml.
     pub fn new(config: &Config) -> Self {
-        let own = config.grants.keys().map(|plugin| config.budgets(plugin).table_elements);
-        let table_elements = own.fold(config.budgets.table_elements, Ord::max);
-        Self { table_elements, by_stack: Mutex::default() }
+        Self { table_elements: largest_table(config), by_stack: Mutex::default() }
+    }
+
+    /// Whether they have room for every plugin of another host.toml.
+    pub fn serve(&self, config: &Config) -> bool {
+        self.table_elements == largest_table(config)
     }
 
     /// The sandbox for a plugin with these budgets; started when it is first asked for.
@@ -115,6 +118,11 @@ impl Sandboxes {
         by_stack.insert(budgets.stack.0, sandbox.clone());
         Ok(sandbox)
     }
+}
+
+fn largest_table(config: &Config) -> Count {
+    let own = config.grants.keys().map(|plugin| config.budgets(plugin).table_elements);
+    own.fold(config.budgets.table_elements, Ord::max)
 }
 
 impl Guest {

@@ -39,6 +39,14 @@ impl Stopped {
         Self::Budget { budget, what }
     }
 
+    /// The budget that was used up, when one was.
+    pub fn exceeded(&self) -> Option<&'static str> {
+        match self {
+            Self::Budget { budget, .. } => Some(budget),
+            Self::Trap(_) | Self::Misfit(_) | Self::Failure(_) => None,
+        }
+    }
+
     /// With the key of host.toml that would have allowed more.
     pub fn explained(&self, plugin: &str) -> String {
         match self {

@@ -2,11 +2,12 @@
 
 use anyhow::Result;
 use jiff::{Timestamp, civil::Date};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json, value::RawValue};
 use sqlx::{FromRow, Row, sqlite::SqliteRow};
 
 use super::{State, moment};
+use crate::contract::Metric;
 
 /// A recorded run.
 #[derive(Debug, Serialize)]
@@ -21,6 +22,8 @@ pub struct Past {
     pub attempt: u32,
     /// Whether it was asked as of the past, of which nobody was told.
     pub replay: bool,
+    /// Whether nothing ran: its due time was missed, or the check still ran.
+    pub left_out: bool,
     /// `pass`, `skip`, `warn`, `fail` or `error`.
     pub status: String,
     /// One line.
@@ -35,6 +38,29 @@ pub struct Past {
     pub report: Option<Box<RawValue>>,
     /// Host calls and what they cost.
     pub calls: Option<Box<RawValue>>,
+}
+
+impl Past {
+    /// What was looked at.
+    pub fn metrics(&self) -> Vec<Metric> {
+        #[derive(Deserialize)]
+        struct Report {
+            metrics: Vec<Metric>,
+        }
+        let report = self.report.as_ref().and_then(|report| serde_json::from_str::<Report>(report.get()).ok());
+        report.map(|report| report.metrics).unwrap_or_default()
+    }
+}
+
+/// A recorded run, in short.
+#[derive(Debug)]
+pub struct Line {
+    /// The run's clock.
+    pub due: Timestamp,
+    /// `pass`, `skip`, `warn`, `fail` or `error`.
+    pub status: String,
+    /// Whether nothing ran.
+    pub left_out: bool,
 }
 
 /// A recorded alert.
@@ -84,17 +110,41 @@ pub struct Receipt {
     pub answer: String,
 }
 
+const SELECT: &str = "SELECT check_name, due, data_date, attempt, replay, left_out, status, summary, error, seconds, \
+    name, version, digest, report, calls FROM runs LEFT JOIN plugins ON plugins.id = plugin_id";
+
 impl State {
+    /// The last attempt of one check's run.
+    pub async fn run(&self, check: &str, due: Timestamp) -> Result<Option<Past>> {
+        // Constants.
+        let sql =
+            sqlx::AssertSqlSafe(format!("{SELECT} WHERE check_name = $1 AND due = $2 ORDER BY attempt DESC LIMIT 1"));
+        let query = sqlx::query_as(sql).bind(check).bind(due.as_millisecond());
+        query.fetch_optional(&self.pool).await.map_err(|error| self.explain(error))
+    }
+
+    /// The newest runs of one check that were not asked as of the past, the newest first, in short.
+    pub async fn recent(&self, check: &str, limit: usize) -> Result<Vec<Line>> {
+        let sql = "SELECT due, status, left_out FROM runs WHERE check_name = $1 AND NOT replay \
+            ORDER BY due DESC, attempt DESC LIMIT $2";
+        let rows: Vec<(i64, String, bool)> = sqlx::query_as(sql)
+            .bind(check)
+            .bind(u32::try_from(limit).unwrap_or(u32::MAX))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(|error| self.explain(error))?;
+        let line = |(due, status, left_out)| Line { due: moment(due), status, left_out };
+        Ok(rows.into_iter().map(line).collect())
+    }
+
     /// The newest runs, the newest first: those of one check by their due times, of all as they were written down.
     pub async fn runs(&self, check: Option<&str>, limit: u32) -> Result<Vec<Past>> {
-        let select = "SELECT check_name, due, data_date, attempt, replay, status, summary, error, seconds, \
-            name, version, digest, report, calls FROM runs LEFT JOIN plugins ON plugins.id = plugin_id";
         let order = match check {
             Some(_) => "WHERE check_name = $2 ORDER BY due DESC, attempt DESC LIMIT $1",
             None => "ORDER BY recorded DESC, check_name LIMIT $1",
         };
         // Both are constants.
-        let sql = sqlx::AssertSqlSafe(format!("{select} {order}"));
+        let sql = sqlx::AssertSqlSafe(format!("{SELECT} {order}"));
         let query = sqlx::query_as(sql).bind(limit);
         let query = if check.is_some() { query.bind(check) } else { query };
         query.fetch_all(&self.pool).await.map_err(|error| self.explain(error))
@@ -153,6 +203,7 @@ impl FromRow<'_, SqliteRow> for Past {
             data_date: row.try_get::<String, _>("data_date")?.parse().map_err(decode)?,
             attempt: row.try_get("attempt")?,
             replay: row.try_get("replay")?,
+            left_out: row.try_get("left_out")?,
             status: row.try_get("status")?,
             summary: row.try_get("summary")?,
             error: row.try_get("error")?,

@@ -1,6 +1,7 @@
 //! What is kept between rounds: runs, what is remembered of each check, messages on their way, silences. One SQLite file
 //! in WAL mode, with queries that Postgres understands too.
 
+mod consultations;
 mod costs;
 mod history;
 mod outbox;
@@ -25,8 +26,9 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
+pub use consultations::Consultation;
 pub use costs::Cost;
-pub use history::{Past, PastAlert, PastMessage, Receipt};
+pub use history::{Line, Past, PastAlert, PastMessage, Receipt};
 pub use outbox::{Attempt, Message, Outcome, Undelivered};
 pub use record::{Batch, Episode, NewMessage, NewRun, PluginKey};
 pub use silences::Silence;
@@ -137,6 +139,7 @@ impl State {
         let steps = [
             (1, "start", include_str!("migrations/0001_start.sql")),
             (2, "costs", include_str!("migrations/0002_costs.sql")),
+            (3, "service", include_str!("migrations/0003_service.sql")),
         ];
         let migrations = steps.map(|(version, name, sql)| {
             let sql = sqlx::SqlSafeStr::into_sql_str(sql);
@@ -177,6 +180,7 @@ impl State {
             "DELETE FROM receipts WHERE at < $1 AND message_id IN (SELECT id FROM outbox WHERE state <> 'waiting')",
             "DELETE FROM outbox WHERE created < $1 AND state <> 'waiting'",
             "DELETE FROM silences WHERE ends < $1",
+            "DELETE FROM consultations WHERE at < $1",
         ] {
             sqlx::query(sql).bind(before).execute(&mut *write).await.map_err(|error| self.explain(error))?;
         }

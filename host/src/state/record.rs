@@ -54,6 +54,8 @@ pub struct NewRun {
     pub seconds: f64,
     /// Host calls, as JSON.
     pub calls: String,
+    /// Whether nothing ran: its due time was missed, or the check still ran.
+    pub left_out: bool,
 }
 
 /// Which plugin ran.
@@ -188,7 +190,7 @@ impl State {
 fn insert_runs(runs: &[NewRun], plugins: &HashMap<PluginKey, i64>, recorded: Timestamp) -> QueryBuilder<Sqlite> {
     let mut insert = QueryBuilder::new(
         "INSERT INTO runs (check_name, due, data_date, attempt, replay, status, summary, report, error, seconds, \
-         calls, plugin_id, recorded) ",
+         calls, plugin_id, recorded, left_out) ",
     );
     insert.push_values(runs, |mut row, run| {
         row.push_bind(&run.check)
@@ -203,7 +205,8 @@ fn insert_runs(runs: &[NewRun], plugins: &HashMap<PluginKey, i64>, recorded: Tim
             .push_bind(run.seconds)
             .push_bind(&run.calls)
             .push_bind(run.plugin.as_ref().and_then(|plugin| plugins.get(plugin)).copied())
-            .push_bind(recorded.as_millisecond());
+            .push_bind(recorded.as_millisecond())
+            .push_bind(run.left_out);
     });
     insert
 }

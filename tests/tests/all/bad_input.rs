@@ -86,7 +86,6 @@ fn files_that_are_no_plugins() {
             "`Odd` is no plugin name",
         ),
         (sample.path().join("absent.wasm"), "absent", "cannot be read"),
-        (sample.path().to_owned(), sample.path().file_name().unwrap().to_str().unwrap(), "cannot be read"),
     ];
     for (path, check, words) in cases {
         let check = check.trim_start_matches(".tmp");
@@ -417,6 +416,6 @@ fn a_host_that_stays_says_what_is_next_and_goes_at_ctrl_c() {
     assert!(next.contains(":00:00Z") || next.contains(":30:00Z"), "{next}");
     let (code, said) = host.interrupt().unwrap();
     assert_eq!(code, Some(0));
-    assert!(said.starts_with("nothing is pinned"), "{said}");
-    assert!(said.contains("stopping: 0 checks are under way"), "{said}");
+    assert!(said.contains("warning: nothing is pinned"), "{said}");
+    assert!(said.contains("stopping: 0 rounds are under way"), "{said}");
 }

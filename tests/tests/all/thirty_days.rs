@@ -187,5 +187,7 @@ fn run(check: &str, hours: f64, round: i64, at: Timestamp) -> Run {
         family: Some(Family { channel: "#canary-alerts".to_owned(), group: "canaries".to_owned() }),
         invalid: Vec::new(),
         validation: false,
+        untold: None,
+        exceeded: Default::default(),
     }
 }

@@ -62,7 +62,7 @@ impl Reserved<'_> {
     pub(super) async fn settle(self, bytes: u64) {
         if let Err(error) = self.ledger.state.correct_spending(&self.check, self.day, self.bytes, bytes).await {
             // More stands there than was billed, which errs on the safe side.
-            eprintln!("warning: what {} billed cannot be written down: {error:#}", self.check);
+            tracing::warn!("what {} billed cannot be written down: {error:#}", self.check);
         }
     }
 }

@@ -1,0 +1,171 @@
+//! What each check found lately, kept in memory so that a page with a thousand of them is there at once. The record is
+//! written by this process alone, so the two agree.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::{PoisonError, RwLock},
+};
+
+use anyhow::Result;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::{
+    alert::{Standing, Standings},
+    contract::Metric,
+    run::{Run, Untold},
+    state::{Past, State},
+};
+
+/// Runs that are shown of each check.
+const SHOWN: usize = 40;
+
+/// The checks' latest results.
+#[derive(Debug, Default)]
+pub struct Board {
+    checks: RwLock<BTreeMap<String, Recent>>,
+}
+
+/// One check's latest results.
+#[derive(Debug, Clone, Default)]
+pub struct Recent {
+    /// What was found last; a due time that was left out says nothing.
+    pub last: Option<Latest>,
+    /// Since when it is so; none when that is further back than is shown.
+    pub since: Option<Timestamp>,
+    /// The newest last.
+    pub dots: VecDeque<Dot>,
+    /// What the last validation found wrong with the check itself.
+    pub invalid: Vec<String>,
+}
+
+/// The last result of a check.
+#[derive(Debug, Clone, Serialize)]
+pub struct Latest {
+    /// The run's clock.
+    pub due: Timestamp,
+    /// The date that was asked about.
+    pub data_date: jiff::civil::Date,
+    /// `pass`, `skip`, `warn`, `fail` or `error`.
+    pub status: String,
+    /// One line.
+    pub summary: String,
+    /// What was looked at.
+    pub metrics: Vec<Metric>,
+}
+
+/// One run, in short.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Dot {
+    /// Its due time.
+    pub due: Timestamp,
+    /// `pass`, `skip`, `warn`, `fail` or `error`.
+    pub status: String,
+    /// Whether nothing ran then.
+    pub left_out: bool,
+}
+
+impl Board {
+    /// Reads what was recorded of checks. Gives the newest due time of each.
+    pub async fn load(
+        &self,
+        state: &State,
+        names: &[&str],
+        standings: &Standings,
+    ) -> Result<BTreeMap<String, Timestamp>> {
+        let mut newest = BTreeMap::new();
+        for name in names {
+            let mut recent = Recent::default();
+            let mut dues = BTreeSet::new();
+            // The last attempt of each due time is what it came to.
+            let mut lines = state.recent(name, SHOWN).await?;
+            lines.retain(|line| dues.insert(line.due));
+            for line in lines.into_iter().rev() {
+                recent.push(Dot { due: line.due, status: line.status, left_out: line.left_out });
+            }
+            if let Some(last) = recent.last_judged() {
+                recent.last = state.run(name, last).await?.map(Latest::from);
+            }
+            recent.remember(standings.get(*name));
+            newest.extend(recent.dots.back().map(|dot| ((*name).to_owned(), dot.due)));
+            self.write(|checks| checks.insert((*name).to_owned(), recent));
+        }
+        Ok(newest)
+    }
+
+    /// Takes in what was recorded.
+    pub fn add<'r>(&self, runs: impl Iterator<Item = &'r Run>, standings: &Standings) {
+        self.write(|checks| {
+            for run in runs.filter(|run| !run.replay && run.untold != Some(Untold::TriedAgain)) {
+                let recent = checks.entry(run.check.clone()).or_default();
+                if !run.validation {
+                    let left_out = run.untold == Some(Untold::LeftOut);
+                    recent.push(Dot { due: run.due, status: run.status().name().to_owned(), left_out });
+                    if !left_out {
+                        recent.last = Some(Latest::from(run));
+                    }
+                }
+                recent.remember(standings.get(&run.check));
+            }
+        });
+    }
+
+    /// One check's latest results.
+    pub fn of(&self, check: &str) -> Recent {
+        self.checks.read().unwrap_or_else(PoisonError::into_inner).get(check).cloned().unwrap_or_default()
+    }
+
+    fn write<T>(&self, change: impl FnOnce(&mut BTreeMap<String, Recent>) -> T) -> T {
+        change(&mut self.checks.write().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Recent {
+    fn push(&mut self, dot: Dot) {
+        // One that ran again is what it came to last.
+        if self.dots.back().is_some_and(|last| last.due == dot.due) {
+            self.dots.pop_back();
+        }
+        self.dots.push_back(dot);
+        if self.dots.len() > SHOWN {
+            self.dots.pop_front();
+        }
+        let judged = || self.dots.iter().rev().filter(|dot| !dot.left_out);
+        let status = judged().next().map(|dot| dot.status.clone());
+        let same = judged().take_while(|dot| Some(&dot.status) == status.as_ref());
+        let first = same.last().map(|dot| dot.due);
+        let older = self.dots.iter().find(|dot| !dot.left_out).map(|dot| dot.due);
+        // All that is kept is the same: it may have been so for longer.
+        self.since = match self.dots.len() == SHOWN && first == older {
+            true => None,
+            false => first,
+        };
+    }
+
+    fn last_judged(&self) -> Option<Timestamp> {
+        self.dots.iter().rev().find(|dot| !dot.left_out).map(|dot| dot.due)
+    }
+
+    fn remember(&mut self, standing: Option<&Standing>) {
+        self.invalid = standing.map(|standing| standing.invalid.clone()).unwrap_or_default();
+    }
+}
+
+impl From<&Run> for Latest {
+    fn from(run: &Run) -> Self {
+        Self {
+            due: run.due,
+            data_date: run.data_date,
+            status: run.status().name().to_owned(),
+            summary: run.summary(),
+            metrics: run.report.as_ref().map(|report| report.metrics.clone()).unwrap_or_default(),
+        }
+    }
+}
+
+impl From<Past> for Latest {
+    fn from(past: Past) -> Self {
+        let metrics = past.metrics();
+        Self { due: past.due, data_date: past.data_date, status: past.status, summary: past.summary, metrics }
+    }
+}

@@ -1,0 +1,207 @@
+//! What concerns a host that stays: its scheduler, its page, and who is told that it still runs.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use anyhow::{Result, bail};
+use serde::Deserialize;
+
+use super::{Count, Time};
+
+/// The runs that the sandbox has room for at once.
+const MOST_RUNS: u32 = 64;
+
+/// `[scheduler]`: how a host that stays keeps the schedules.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Scheduler {
+    /// A check starts so long after its due time at most, always the same for one check and due time. Its clock stays the
+    /// due time. Default: 0s.
+    pub jitter: Delay,
+    /// What becomes of a due time at which the check still runs. Default: skip.
+    pub overlap: Overlap,
+    /// What becomes of due times that passed while the host was down or asleep. Default: catch-up.
+    pub missed: Missed,
+    /// How often a run that could not be evaluated is tried again within its round. Default: 1.
+    pub retries: Count,
+    /// How long to wait before that. Default: 10s.
+    pub retry_wait: Delay,
+    /// Runs at once, at most 64; the others wait for their turn. Default: 64.
+    pub runs: Count,
+    /// Of them, those that may ask the warehouse. Default: 48.
+    pub warehouse_runs: Count,
+    /// Those that may look up git. Default: 16.
+    pub git_runs: Count,
+    /// Those that may look up deployments. Default: 16.
+    pub deployments_runs: Count,
+    /// What running checks and unsent messages are given when the host is asked to go. Default: 10s, which is what Cloud
+    /// Run gives: <https://cloud.google.com/run/docs/container-contract#instance-shutdown>
+    pub grace: Delay,
+}
+
+impl Default for Scheduler {
+    fn default() -> Self {
+        Self {
+            jitter: Delay(Duration::ZERO),
+            overlap: Overlap::Skip,
+            missed: Missed::CatchUp,
+            retries: Count(1),
+            retry_wait: Delay(Duration::from_secs(10)),
+            runs: Count(MOST_RUNS),
+            warehouse_runs: Count(48),
+            git_runs: Count(16),
+            deployments_runs: Count(16),
+            grace: Delay(Duration::from_secs(10)),
+        }
+    }
+}
+
+impl Scheduler {
+    pub(super) fn check(&self) -> Result<()> {
+        let runs = [
+            ("runs", self.runs),
+            ("warehouse_runs", self.warehouse_runs),
+            ("git_runs", self.git_runs),
+            ("deployments_runs", self.deployments_runs),
+        ];
+        match runs.into_iter().find(|(_, count)| !(1..=MOST_RUNS).contains(&count.0)) {
+            Some((key, count)) => bail!("scheduler.{key}: {count} runs at once cannot be; write 1 to {MOST_RUNS}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What a check has of its own of `[scheduler]`, in `[checks.NAME]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pace {
+    /// See [`Scheduler::jitter`].
+    pub jitter: Duration,
+    /// See [`Scheduler::overlap`].
+    pub overlap: Overlap,
+    /// See [`Scheduler::missed`].
+    pub missed: Missed,
+    /// See [`Scheduler::retries`].
+    pub retries: u32,
+    /// See [`Scheduler::retry_wait`].
+    pub retry_wait: Duration,
+}
+
+/// What becomes of a due time at which the check still runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Overlap {
+    /// It is left out, and recorded so.
+    Skip,
+    /// It runs when the one before has ended; of several that wait, the newest.
+    Queue,
+}
+
+/// What becomes of due times that passed while the host was down or asleep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Missed {
+    /// The newest of them runs at once.
+    CatchUp,
+    /// None of them runs.
+    Skip,
+}
+
+/// A time that may be nothing: `0s`, `30s`, `5m`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Delay(pub Duration);
+
+impl<'de> Deserialize<'de> for Delay {
+    fn deserialize<D: serde::Deserializer<'de>>(source: D) -> std::result::Result<Self, D::Error> {
+        let text = String::deserialize(source)?;
+        match text.as_str() {
+            "0" | "0s" => Ok(Self(Duration::ZERO)),
+            text => text.parse::<Time>().map(|time| Self(time.0)).map_err(serde::de::Error::custom),
+        }
+    }
+}
+
+/// `[web]`: the page, the API, the metrics.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Web {
+    /// Where to listen. Without it there is no page. Beyond loopback a token is needed. Default: none.
+    pub listen: Option<SocketAddr>,
+    /// The names by which the page may be asked for, beside localhost and addresses: `["host.example.com"]`.
+    pub hosts: Vec<String>,
+    /// Where people reach the page: links in messages begin with it. Default: `http://` and the listening address.
+    pub url: Option<String>,
+    /// The environment variable with the token. Default: HOST_TOKEN.
+    pub token_env: String,
+    /// A file with the token, instead of the environment.
+    pub token_file: Option<PathBuf>,
+}
+
+impl Default for Web {
+    fn default() -> Self {
+        Self { listen: None, hosts: Vec::new(), url: None, token_env: "HOST_TOKEN".to_owned(), token_file: None }
+    }
+}
+
+impl Web {
+    pub(super) fn check(&self) -> Result<()> {
+        if let Some(host) = self.hosts.iter().find(|host| host.contains(['/', ' ']) || host.is_empty()) {
+            bail!("web.hosts: `{host}` is no name of a host; write it like \"host.example.com\"");
+        }
+        if let Some(url) = self.url.as_ref().filter(|url| !is_address(url)) {
+            bail!("web.url: `{url}` is no address; write it like \"https://host.example.com\"");
+        }
+        Ok(())
+    }
+
+    /// Whether only this machine can reach the page.
+    pub fn is_loopback(&self) -> bool {
+        self.listen.is_none_or(|listen| listen.ip().is_loopback())
+    }
+
+    /// Where people reach the page, without a slash at the end; none without a page.
+    pub fn address(&self) -> Option<String> {
+        let own = self.listen.map(|listen| match listen.ip().is_unspecified() {
+            true => format!("http://{}:{}", Ipv4Addr::LOCALHOST, listen.port()),
+            false => format!("http://{listen}"),
+        });
+        self.url.as_ref().map(|url| url.trim_end_matches('/').to_owned()).or(own)
+    }
+}
+
+/// `[heartbeat]`: an outside service that notices silence, as Healthchecks.io does.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Heartbeat {
+    /// What is requested after each round, with `/start` and `/fail` behind it where they apply:
+    /// <https://healthchecks.io/docs/http_api/>. Default: none.
+    pub url: Option<String>,
+    /// The environment variable with it, when the address itself is a secret.
+    pub url_env: Option<String>,
+    /// How long it may take to answer. Default: 10s.
+    pub timeout: Time,
+}
+
+impl Default for Heartbeat {
+    fn default() -> Self {
+        Self { url: None, url_env: None, timeout: Time(Duration::from_secs(10)) }
+    }
+}
+
+impl Heartbeat {
+    pub(super) fn check(&self) -> Result<()> {
+        if self.url.is_some() && self.url_env.is_some() {
+            bail!("heartbeat: url and url_env are two places for one address; leave one out");
+        }
+        match self.url.as_ref().filter(|url| !is_address(url)) {
+            Some(url) => bail!("heartbeat.url: `{url}` is no address; write it like \"https://hc-ping.com/...\""),
+            None => Ok(()),
+        }
+    }
+}
+
+fn is_address(text: &str) -> bool {
+    text.starts_with("http://") || text.starts_with("https://")
+}

@@ -1,0 +1,270 @@
+//! A gate answers whoever wants to go on: may the data of this date be processed? Whoever asks is written down with what
+//! they were told.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+
+use anyhow::{Context, Result};
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, Shared},
+};
+use jiff::{Timestamp, civil::Date};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::{
+    capability::Backends,
+    check::Check,
+    config::nearest,
+    contract::{
+        Report, Verdict, Violation,
+        slack::{Alert, Severity, Step},
+    },
+    host::Host,
+    run::{Moment, Run},
+    state::Consultation,
+};
+
+/// Characters of a caller's name that are kept.
+const CALLER: usize = 200;
+
+/// What a gate answers: the fields that its callers know.
+#[derive(Debug, Clone, Serialize)]
+pub struct Decision {
+    /// The check's name.
+    pub gate: String,
+    /// The date that was asked about.
+    pub data_date: Date,
+    /// In a word.
+    pub status: Answer,
+    /// Whether the date may be processed.
+    pub can_proceed: bool,
+    /// From 0 to 1; none when it was not evaluated.
+    pub quality_score: Option<f64>,
+    /// One line.
+    pub message: String,
+    /// From 0 to 100 %; none when nothing was expected.
+    pub completeness_pct: Option<f64>,
+    /// How many things were expected.
+    pub expected_count: Option<u64>,
+    /// How many of them are there.
+    pub actual_count: Option<u64>,
+    /// Those that are not.
+    pub missing_items: Vec<String>,
+    /// What is not as it should be.
+    pub quality_issues: Vec<String>,
+    /// Anything else.
+    pub quality_metadata: Map<String, Value>,
+    /// The run's clock.
+    pub evaluated_at: Timestamp,
+    /// The plugin's name, version and digest.
+    pub plugin: Option<Value>,
+}
+
+/// What a gate answers, in a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Answer {
+    /// Go on.
+    Proceed,
+    /// Go on, with care.
+    ProceedWithWarning,
+    /// Do not.
+    Fail,
+    /// It is not known, so do not.
+    NotEvaluated,
+}
+
+impl Answer {
+    /// As callers read it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Proceed => "PROCEED",
+            Self::ProceedWithWarning => "PROCEED_WITH_WARNING",
+            Self::Fail => "FAIL",
+            Self::NotEvaluated => "NOT_EVALUATED",
+        }
+    }
+}
+
+impl Decision {
+    /// What a run of a gate comes to. Unknown is not OK: what was skipped or not wholly evaluated blocks.
+    pub fn new(run: &Run) -> Self {
+        let report = run.report.as_ref();
+        let status = match report.map(|report| &report.verdict) {
+            Some(Verdict::Fail) => Answer::Fail,
+            _ if run.error.is_some() => Answer::NotEvaluated,
+            Some(Verdict::Pass) => Answer::Proceed,
+            Some(Verdict::Warn) => Answer::ProceedWithWarning,
+            Some(Verdict::Skip(_)) | None => Answer::NotEvaluated,
+        };
+        let gate = report.and_then(|report| report.gate.as_ref());
+        let issues = |report: &Report| report.violations.iter().map(|violation| violation.message.clone()).collect();
+        Self {
+            gate: run.check.clone(),
+            data_date: run.data_date,
+            status,
+            can_proceed: matches!(status, Answer::Proceed | Answer::ProceedWithWarning),
+            quality_score: gate.map(|gate| gate.score),
+            message: run.summary(),
+            completeness_pct: gate.and_then(|gate| gate.completeness),
+            expected_count: gate.map(|gate| gate.expected),
+            actual_count: gate.map(|gate| gate.actual),
+            missing_items: gate.map(|gate| gate.missing.clone()).unwrap_or_default(),
+            quality_issues: report.map(issues).unwrap_or_default(),
+            quality_metadata: gate
+                .map(|gate| gate.metadata.iter().map(|(name, value)| (name.clone(), json!(value))).collect())
+                .unwrap_or_default(),
+            evaluated_at: run.due,
+            plugin: run.plugin.as_ref().and_then(|plugin| serde_json::to_value(plugin).ok()),
+        }
+    }
+}
+
+/// Why there is no answer at all.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// There is no such check.
+    #[error("{0}")]
+    Unknown(String),
+    /// It cannot be asked about that date.
+    #[error("{0}")]
+    Date(String),
+    /// It could not be evaluated, or not written down.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// What one evaluation came to, for all who wait for it.
+type Evaluation = Shared<BoxFuture<'static, Result<Arc<Decision>, Arc<str>>>>;
+
+/// The questions that are under way.
+#[derive(Debug, Default)]
+pub struct Gates {
+    pending: Arc<Mutex<HashMap<(String, Date), Evaluation>>>,
+    /// The clock of the last evaluation, in milliseconds: no two have the same.
+    last: AtomicI64,
+}
+
+impl Gates {
+    /// Asks a gate about a date, by default yesterday, and writes down who asked and what they were told. Those who ask
+    /// about one date at the same time share one evaluation.
+    pub async fn consult(
+        &self,
+        host: &Arc<Host>,
+        gate: &str,
+        date: Option<Date>,
+        caller: &str,
+    ) -> Result<Decision, Refusal> {
+        let Some(check) = host.check(gate).filter(|check| check.plugin().is_some() || check.unable().is_some()) else {
+            let names: Vec<&str> = host.checks.iter().map(|check| check.name.as_str()).collect();
+            return Err(Refusal::Unknown(format!("there is no check `{gate}`{}", nearest(gate, names))));
+        };
+        let now = self.clock();
+        let moment = host.moment(check, now, crate::host::When { at: None, date });
+        let date = moment.map_err(|error| Refusal::Date(format!("{error:#}")))?.data_date;
+        let evaluation = self.evaluation(host, check, date, now);
+        let decision = evaluation.await.map_err(|error| Refusal::Failed(error.to_string()))?;
+        let caller: String = caller.chars().map(|c| if c.is_control() { ' ' } else { c }).take(CALLER).collect();
+        let consultation = Consultation {
+            gate: gate.to_owned(),
+            data_date: date,
+            caller,
+            at: Timestamp::now(),
+            decision: decision.status.name().to_owned(),
+            message: decision.message.clone(),
+        };
+        let answer = serde_json::to_string(&*decision).unwrap_or_default();
+        // An answer that nobody could look up afterwards is none.
+        let written = host.state.consulted(&consultation, &answer).await;
+        written.map_err(|error| Refusal::Failed(format!("the question cannot be recorded: {error:#}")))?;
+        host.metrics.consulted(gate, decision.status.name());
+        tracing::info!(check = gate, caller = consultation.caller, "asked about {date}: {}", decision.status.name());
+        Ok(Decision::clone(&decision))
+    }
+
+    /// Joins the evaluation that is under way, or begins one. It ends also when nobody waits for it any more.
+    fn evaluation(&self, host: &Arc<Host>, check: &Arc<Check>, date: Date, now: Timestamp) -> Evaluation {
+        let key = (check.name.clone(), date);
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(evaluation) = pending.get(&key) {
+            return evaluation.clone();
+        }
+        let (host, check, all, done) = (host.clone(), check.clone(), self.pending.clone(), key.clone());
+        let task = tokio::spawn(async move {
+            let run = host.ask(&check, Some(date), now).await;
+            all.lock().unwrap_or_else(PoisonError::into_inner).remove(&done);
+            run.map(|run| Arc::new(Decision::new(&run))).map_err(|error| Arc::from(format!("{error:#}")))
+        });
+        let pending_key = key.clone();
+        let again = self.pending.clone();
+        let evaluation = async move {
+            task.await.unwrap_or_else(|error| {
+                // A panic of the host's own: the next who asks begins anew.
+                again.lock().unwrap_or_else(PoisonError::into_inner).remove(&pending_key);
+                Err(Arc::from(format!("the evaluation broke off: {error}")))
+            })
+        };
+        let evaluation = evaluation.boxed().shared();
+        pending.insert(key, evaluation.clone());
+        evaluation
+    }
+
+    /// Now, and never twice the same millisecond: runs are told apart by it.
+    fn clock(&self) -> Timestamp {
+        let now = Timestamp::now().as_millisecond();
+        let before = self.last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(now.max(last + 1)));
+        let next = before.map_or(now, |last| now.max(last + 1));
+        Timestamp::from_millisecond(next).unwrap_or_else(|_| Timestamp::now())
+    }
+}
+
+/// Whether somebody asked a gate about the date of this moment, as a report; with the alert when nobody did.
+pub(crate) async fn consultation(
+    check: &Check,
+    gate: &str,
+    backends: &Backends,
+    moment: &Moment,
+) -> Result<(Report, Vec<Alert>)> {
+    let state = backends.state().context("there is no record")?;
+    let asked = state.consultations_about(gate, moment.data_date).await?;
+    let date = moment.data_date;
+    let by = moment.due.to_zoned(check.zone.rules()).strftime("%Y-%m-%d %H:%M %Z");
+    let report = |verdict, summary: String, violations| Report {
+        verdict,
+        summary,
+        metrics: Vec::new(),
+        violations,
+        unknown: Vec::new(),
+        gate: None,
+    };
+    if asked > 0 {
+        return Ok((report(Verdict::Pass, format!("{gate} was asked about {date}"), Vec::new()), Vec::new()));
+    }
+    let nobody = format!("nobody asked {gate} about {date} by {by}");
+    let alert = Alert {
+        channel: check.family.as_ref().map(|family| family.channel.clone()).unwrap_or_default(),
+        severity: Severity::Critical,
+        title: format!("Nobody asked {gate}"),
+        summary: format!("{nobody}: what should have waited for its answer did not, or did not run."),
+        sections: Vec::new(),
+        steps: vec![
+            Step {
+                text: "See who asked before, and what they were told".to_owned(),
+                command: Some(format!("host history {gate}")),
+            },
+            Step {
+                text: "Ask now, before anything goes on".to_owned(),
+                command: Some(format!("host gate {gate} --date {date}")),
+            },
+        ],
+    };
+    let violation = Violation { metric: None, message: format!("consultations: {nobody}") };
+    Ok((report(Verdict::Fail, nobody, vec![violation]), vec![alert]))
+}

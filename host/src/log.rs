@@ -1,0 +1,187 @@
+//! What the host says of itself while it works: lines on standard error, for people or as JSON, each with the check and
+//! the run that it is about.
+
+use std::{
+    fmt::Write as _,
+    io::Write as _,
+    sync::atomic::{AtomicU8, Ordering},
+};
+
+use clap::ValueEnum;
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+use tracing::{
+    Event, Level, Metadata, Subscriber,
+    field::{Field, Visit},
+    span::{Attributes, Id},
+};
+use tracing_subscriber::{
+    Layer,
+    layer::{Context, SubscriberExt},
+    registry::LookupSpan,
+};
+
+use crate::text::printable;
+
+/// How lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// `2026-02-06T11:30:00Z error phase2-raw 2026-02-06T11:30:00Z-1: …`
+    Text,
+    /// An object a line.
+    Json,
+}
+
+/// What every line begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// For a command that ends: `error: …`, and no more.
+    Command,
+    /// For a host that stays: the time, the level, the check and the run.
+    Service(Format),
+}
+
+/// The style of this process: it has one standard error.
+static STYLE: AtomicU8 = AtomicU8::new(0);
+
+/// Begins to write lines in a style; the last call decides.
+pub fn start(style: Style) {
+    let number = match style {
+        Style::Command => 0,
+        Style::Service(Format::Text) => 1,
+        Style::Service(Format::Json) => 2,
+    };
+    STYLE.store(number, Ordering::Relaxed);
+    // There is one already when this process started twice, as tests do.
+    let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(Lines));
+}
+
+fn style() -> Style {
+    match STYLE.load(Ordering::Relaxed) {
+        1 => Style::Service(Format::Text),
+        2 => Style::Service(Format::Json),
+        _ => Style::Command,
+    }
+}
+
+/// Shows a text of several lines, such as a message that is delivered to the console.
+pub fn show(text: &str) {
+    match style() {
+        Style::Service(Format::Json) => tracing::info!("{text}"),
+        _ => put(text),
+    }
+}
+
+fn put(text: &str) {
+    // Nobody is left to be told when standard error is gone.
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+struct Lines;
+
+/// The fields of a span or an event, by name.
+#[derive(Debug, Default, Clone)]
+struct Fields(Map<String, Value>);
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        self.0.insert(field.name().to_owned(), format!("{value:?}").into());
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0.insert(field.name().to_owned(), value.into());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.0.insert(field.name().to_owned(), value.into());
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.0.insert(field.name().to_owned(), value.into());
+    }
+}
+
+impl<S: Subscriber + for<'s> LookupSpan<'s>> Layer<S> for Lines {
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        // What libraries say is theirs.
+        *metadata.level() <= Level::INFO && metadata.target().split("::").next() == Some("host")
+    }
+
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        let mut fields = Fields::default();
+        attributes.record(&mut fields);
+        if let Some(span) = context.span(id) {
+            span.extensions_mut().insert(fields);
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        let mut fields = Fields::default();
+        for span in context.event_scope(event).into_iter().flat_map(|scope| scope.from_root()) {
+            fields.0.extend(span.extensions().get::<Fields>().cloned().unwrap_or_default().0);
+        }
+        event.record(&mut fields);
+        let (level, style) = (*event.metadata().level(), style());
+        // A command that ends shows what it is for, and nothing while all is well.
+        if style != Style::Command || level < Level::INFO {
+            put(&line(level, Timestamp::now(), fields.0, style));
+        }
+    }
+}
+
+fn line(level: Level, at: Timestamp, mut fields: Map<String, Value>, style: Style) -> String {
+    let level = match level {
+        Level::ERROR => "error",
+        Level::WARN => "warning",
+        _ => "info",
+    };
+    let message = fields.shift_remove("message").and_then(|message| message.as_str().map(printable));
+    let message = message.unwrap_or_default();
+    match style {
+        Style::Command => format!("{level}: {message}\n"),
+        Style::Service(Format::Text) => {
+            let mut text = format!("{at:.3} {level}");
+            for name in ["check", "run"] {
+                if let Some(value) = fields.get(name).and_then(Value::as_str) {
+                    let _ = write!(text, " {}", printable(value));
+                }
+            }
+            // One line is one event.
+            text + ": " + &message.trim_end().replace('\n', "\n    ") + "\n"
+        }
+        Style::Service(Format::Json) => {
+            let mut object = Map::new();
+            object.insert("time".to_owned(), format!("{at:.3}").into());
+            object.insert("level".to_owned(), level.into());
+            object.insert("message".to_owned(), message.into());
+            object.extend(fields);
+            Value::Object(object).to_string() + "\n"
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_which_check_and_run_it_is_about() {
+        let fields = || {
+            let mut fields = Map::new();
+            fields.insert("check".to_owned(), "phase2-raw".into());
+            fields.insert("run".to_owned(), "2026-02-06T11:30:00Z-1".into());
+            fields.insert("message".to_owned(), "it\nbroke \u{1b}[31m".into());
+            fields
+        };
+        let line = |style| line(Level::ERROR, Timestamp::UNIX_EPOCH, fields(), style);
+        assert_eq!(line(Style::Command), "error: it\nbroke  [31m\n");
+        assert_eq!(
+            line(Style::Service(Format::Text)),
+            "1970-01-01T00:00:00.000Z error phase2-raw 2026-02-06T11:30:00Z-1: it\n    broke  [31m\n"
+        );
+        let json: Value = serde_json::from_str(&line(Style::Service(Format::Json))).expect("JSON");
+        assert_eq!(json["check"], "phase2-raw");
+        assert_eq!(json["message"], "it\nbroke  [31m");
+        assert_eq!(json["level"], "error");
+    }
+}

@@ -1,0 +1,283 @@
+//! What the host counts, as Prometheus reads it: <https://prometheus.io/docs/instrumenting/exposition_formats/>
+
+use std::{
+    sync::atomic::AtomicU64,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
+    registry::{Registry, Unit},
+};
+
+use crate::run::{Run, Status};
+
+/// Seconds, for what takes a moment to half a minute.
+const BUCKETS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+macro_rules! labels {
+    ($($(#[doc = $doc:literal])+ $name:ident { $($field:ident),+ })+) => {
+        $(
+            $(#[doc = $doc])+
+            #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+            struct $name { $($field: String),+ }
+        )+
+    };
+}
+
+labels! {
+    /// Of one check.
+    OfCheck { check }
+    /// Of one check's runs.
+    OfRun { check, status }
+    /// Of one plugin.
+    OfPlugin { plugin }
+    /// Of one plugin's host calls.
+    OfCall { plugin, call, outcome }
+    /// Of one plugin's budgets.
+    OfBudget { plugin, budget }
+    /// Of what is said.
+    OfNotification { receiver, reason }
+    /// Of what is sent.
+    OfDelivery { receiver, outcome }
+    /// Of what either went well or did not.
+    OfOutcome { outcome }
+    /// Of what a gate was asked.
+    OfGate { gate, decision }
+    /// Of what the page was asked.
+    OfRequest { route, code }
+}
+
+/// All that is counted, since the process began.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    began: Instant,
+    runs: Family<OfRun, Counter>,
+    seconds: Family<OfPlugin, Histogram>,
+    status: Family<OfCheck, Gauge>,
+    last_run: Family<OfCheck, Gauge>,
+    last_success: Family<OfCheck, Gauge>,
+    calls: Family<OfCall, Counter>,
+    call_bytes: Family<OfPlugin, Counter>,
+    budgets: Family<OfBudget, Counter>,
+    notifications: Family<OfNotification, Counter>,
+    deliveries: Family<OfDelivery, Counter>,
+    undelivered: Gauge,
+    lag: Histogram,
+    left_out: Family<OfCheck, Counter>,
+    reloads: Family<OfOutcome, Counter>,
+    configuration: Gauge,
+    reloaded: Gauge,
+    heartbeats: Family<OfOutcome, Counter>,
+    consultations: Family<OfGate, Counter>,
+    requests: Family<OfRequest, Counter>,
+    request_seconds: Histogram,
+    uptime: Gauge<f64, AtomicU64>,
+    memory: Gauge,
+}
+
+fn histogram() -> Histogram {
+    Histogram::new(BUCKETS)
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("host"),
+            began: Instant::now(),
+            runs: Family::default(),
+            seconds: Family::new_with_constructor(histogram),
+            status: Family::default(),
+            last_run: Family::default(),
+            last_success: Family::default(),
+            calls: Family::default(),
+            call_bytes: Family::default(),
+            budgets: Family::default(),
+            notifications: Family::default(),
+            deliveries: Family::default(),
+            undelivered: Gauge::default(),
+            lag: histogram(),
+            left_out: Family::default(),
+            reloads: Family::default(),
+            configuration: Gauge::default(),
+            reloaded: Gauge::default(),
+            heartbeats: Family::default(),
+            consultations: Family::default(),
+            requests: Family::default(),
+            request_seconds: histogram(),
+            uptime: Gauge::default(),
+            memory: Gauge::default(),
+        };
+        metrics.configuration.set(1);
+        metrics.register();
+        metrics
+    }
+}
+
+impl Metrics {
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        registry.register("build", "The version that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+        registry.register("runs", "Runs that ended, by what they came to", self.runs.clone());
+        let seconds = |name: &str| format!("{name}, in seconds");
+        registry.register_with_unit("run_duration", seconds("How long runs took"), Unit::Seconds, self.seconds.clone());
+        let status = "What the last run came to: 0 pass, 1 warn, 2 fail, 3 error, 4 skip";
+        registry.register("check_status", status, self.status.clone());
+        let moment = |what: &str| format!("{what}, in seconds since the Unix epoch");
+        registry.register_with_unit(
+            "check_last_run_timestamp",
+            moment("When it last ran"),
+            Unit::Seconds,
+            self.last_run.clone(),
+        );
+        let passed = moment("When it last passed");
+        registry.register_with_unit("check_last_success_timestamp", passed, Unit::Seconds, self.last_success.clone());
+        registry.register("calls", "Host calls, by what became of them", self.calls.clone());
+        let bytes = "What backends counted for host calls, in bytes";
+        registry.register_with_unit("call", bytes, Unit::Bytes, self.call_bytes.clone());
+        registry.register("budgets_exceeded", "Budgets that runs exceeded", self.budgets.clone());
+        registry.register("notifications", "What was decided to be said, by reason", self.notifications.clone());
+        registry.register("delivery_attempts", "Messages sent, by what was answered", self.deliveries.clone());
+        let undelivered = "Messages that wait or were set aside";
+        registry.register("messages_undelivered", undelivered, self.undelivered.clone());
+        let lag = "How long after its time a run began, jitter left out, in seconds";
+        registry.register_with_unit("schedule_lag", lag, Unit::Seconds, self.lag.clone());
+        registry.register("due_times_left_out", "Due times that were missed or overlapped", self.left_out.clone());
+        registry.register("reloads", "Reloads of the configuration, by outcome", self.reloads.clone());
+        let good = "1 when what runs is what the files say, 0 when they were refused";
+        registry.register("configuration_ok", good, self.configuration.clone());
+        let reloaded = moment("When the configuration was last taken on");
+        registry.register_with_unit("configuration_timestamp", reloaded, Unit::Seconds, self.reloaded.clone());
+        registry.register("heartbeats", "Heartbeats, by outcome", self.heartbeats.clone());
+        let consulted = "What gates were asked, by what they answered";
+        registry.register("gate_consultations", consulted, self.consultations.clone());
+        registry.register("http_requests", "Requests, by route and status code", self.requests.clone());
+        let took = seconds("How long requests took");
+        registry.register_with_unit("http_request_duration", took, Unit::Seconds, self.request_seconds.clone());
+        registry.register_with_unit("uptime", seconds("How long the process runs"), Unit::Seconds, self.uptime.clone());
+        let memory = "Resident memory, in bytes";
+        registry.register_with_unit("resident_memory", memory, Unit::Bytes, self.memory.clone());
+    }
+
+    /// The text that Prometheus reads. `undelivered` are messages that wait or were set aside.
+    pub fn text(&self, undelivered: usize) -> String {
+        self.undelivered.set(i64::try_from(undelivered).unwrap_or(i64::MAX));
+        self.uptime.set(self.began.elapsed().as_secs_f64());
+        self.memory.set(resident().unwrap_or_default());
+        let mut text = String::new();
+        // Writing to a String does not fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+
+    /// A run ended and was recorded.
+    pub fn ran(&self, run: &Run) {
+        let check = || OfCheck { check: run.check.clone() };
+        let status = run.status();
+        self.runs.get_or_create(&OfRun { check: run.check.clone(), status: status.name().to_owned() }).inc();
+        if run.untold.is_some() || run.replay {
+            return;
+        }
+        self.remember(&run.check, status, run.due);
+        self.last_run.get_or_create(&check()).set(Timestamp::now().as_second());
+        let Some(plugin) = run.plugin.as_ref().map(|plugin| plugin.name.clone()) else { return };
+        let of_plugin = OfPlugin { plugin: plugin.clone() };
+        self.seconds.get_or_create(&of_plugin).observe(run.duration.as_secs_f64());
+        for call in &run.calls {
+            let outcome = if call.error.is_some() { "error" } else { "ok" };
+            let label = OfCall { plugin: plugin.clone(), call: call.name.to_owned(), outcome: outcome.to_owned() };
+            self.calls.get_or_create(&label).inc();
+            self.call_bytes.get_or_create(&of_plugin).inc_by(call.bytes);
+        }
+        for budget in &run.exceeded {
+            self.budgets.get_or_create(&OfBudget { plugin: plugin.clone(), budget: (*budget).to_owned() }).inc();
+        }
+    }
+
+    /// What a check's last run came to.
+    pub fn remember(&self, check: &str, status: Status, due: Timestamp) {
+        let number = match status {
+            Status::Pass => 0,
+            Status::Warn => 1,
+            Status::Fail => 2,
+            Status::Error => 3,
+            Status::Skip => 4,
+        };
+        let label = OfCheck { check: check.to_owned() };
+        self.status.get_or_create(&label).set(number);
+        if status == Status::Pass {
+            self.last_success.get_or_create(&label).set(due.as_second());
+        }
+    }
+
+    /// Forgets a check that is no more.
+    pub fn forget(&self, check: &str) {
+        let label = OfCheck { check: check.to_owned() };
+        for family in [&self.status, &self.last_run, &self.last_success] {
+            family.remove(&label);
+        }
+    }
+
+    /// Something is to be said to a receiver, and why.
+    pub fn said(&self, receiver: &str, reason: &str) {
+        let label = OfNotification { receiver: receiver.to_owned(), reason: reason.to_owned() };
+        self.notifications.get_or_create(&label).inc();
+    }
+
+    /// A message was sent: it was `taken`, is to be sent `again`, or was `set_aside`.
+    pub fn sent(&self, receiver: &str, outcome: &str) {
+        let label = OfDelivery { receiver: receiver.to_owned(), outcome: outcome.to_owned() };
+        self.deliveries.get_or_create(&label).inc();
+    }
+
+    /// A run began so long after its time.
+    pub fn began(&self, lag: Duration) {
+        self.lag.observe(lag.as_secs_f64());
+    }
+
+    /// A due time of a check did not lead to a run.
+    pub fn left_out(&self, check: &str) {
+        self.left_out.get_or_create(&OfCheck { check: check.to_owned() }).inc();
+    }
+
+    /// New files were taken on, or refused.
+    pub fn reloaded(&self, well: bool) {
+        self.reloads.get_or_create(&outcome(well)).inc();
+        self.configuration.set(i64::from(well));
+        if well {
+            self.reloaded.set(Timestamp::now().as_second());
+        }
+    }
+
+    /// The service that watches the host was told.
+    pub fn beat(&self, well: bool) {
+        self.heartbeats.get_or_create(&outcome(well)).inc();
+    }
+
+    /// A gate was asked.
+    pub fn consulted(&self, gate: &str, decision: &str) {
+        let label = OfGate { gate: gate.to_owned(), decision: decision.to_owned() };
+        self.consultations.get_or_create(&label).inc();
+    }
+
+    /// A request was answered.
+    pub fn answered(&self, route: &str, code: u16, took: Duration) {
+        let label = OfRequest { route: route.to_owned(), code: code.to_string() };
+        self.requests.get_or_create(&label).inc();
+        self.request_seconds.observe(took.as_secs_f64());
+    }
+}
+
+fn outcome(well: bool) -> OfOutcome {
+    OfOutcome { outcome: if well { "ok" } else { "error" }.to_owned() }
+}
+
+/// Resident memory of this process, in bytes: the second number of <https://man7.org/linux/man-pages/man5/proc_pid_statm.5.html>
+fn resident() -> Option<i64> {
+    let text = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: i64 = text.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * i64::try_from(rustix::param::page_size()).ok()?)
+}

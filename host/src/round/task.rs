@@ -1,0 +1,104 @@
+//! One check's part in a round: it waits for its moment and its room, runs, and tries again what gave no verdict.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use tokio::sync::{mpsc::UnboundedSender, watch};
+use tracing::Instrument;
+
+use super::{Slots, slots::Slot};
+use crate::{
+    capability::Backends,
+    check::Check,
+    config::Pace,
+    metrics::Metrics,
+    run::{Moment, Run, Untold},
+    schedule::jitter,
+};
+
+/// What a round does for one check.
+pub(super) struct Task {
+    pub(super) check: Arc<Check>,
+    pub(super) moment: Moment,
+    pub(super) backends: Arc<Backends>,
+    /// Where it waits for room; none when somebody waits for its answer.
+    pub(super) slots: Option<Arc<Slots>>,
+    pub(super) metrics: Arc<Metrics>,
+    /// For a run at its due time.
+    pub(super) scheduled: Option<Scheduled>,
+}
+
+/// What a run at its due time has besides.
+pub(super) struct Scheduled {
+    pub(super) pace: Pace,
+    /// Becomes true when the host is asked to go.
+    pub(super) closing: watch::Receiver<bool>,
+    /// Hears of it when this is over.
+    pub(super) over: Over,
+}
+
+/// Says that a check's turn is over, however that comes about.
+pub(super) struct Over {
+    pub(super) check: String,
+    pub(super) tell: UnboundedSender<String>,
+}
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        // Nobody listens any more when the host goes.
+        let _ = self.tell.send(std::mem::take(&mut self.check));
+    }
+}
+
+impl Task {
+    /// The runs that there were; the last is what the check came to. None when the host went before it began.
+    pub(super) async fn perform(mut self) -> Vec<Run> {
+        let Some(mut scheduled) = self.scheduled.take() else {
+            let _slot = self.room().await;
+            return vec![self.run(1).await];
+        };
+        let begin = self.moment.due + jitter(&self.check.name, self.moment.due, scheduled.pace.jitter);
+        let mut runs = Vec::new();
+        for tried in 1.. {
+            let wait = match tried {
+                1 => Duration::try_from(begin.duration_since(Timestamp::now())).unwrap_or_default(),
+                _ => scheduled.pace.retry_wait,
+            };
+            let room = async {
+                tokio::time::sleep(wait).await;
+                self.room().await
+            };
+            let _slot = tokio::select! {
+                slot = room => slot,
+                // What has not begun is missed, and the next start catches up; what failed stays so.
+                _ = scheduled.closing.wait_for(|closing| *closing) => break,
+            };
+            if tried == 1 {
+                self.metrics.began(Duration::try_from(Timestamp::now().duration_since(begin)).unwrap_or_default());
+            }
+            let run = self.run(tried).await;
+            let again = run.report.is_none() && self.check.plugin().is_some() && tried <= scheduled.pace.retries;
+            runs.push(run);
+            if !again {
+                break;
+            }
+        }
+        // Only the last of them is what it came to.
+        if let Some((_, before)) = runs.split_last_mut() {
+            before.iter_mut().for_each(|run| run.untold = Some(Untold::TriedAgain));
+        }
+        drop(scheduled.over);
+        runs
+    }
+
+    async fn room(&self) -> Option<Slot> {
+        let slots = self.slots.as_ref()?;
+        Some(slots.take(self.check.plugin().map(|ready| &ready.grants)).await)
+    }
+
+    async fn run(&self, tried: u32) -> Run {
+        let moment = Moment { attempt: self.moment.attempt + tried - 1, ..self.moment.clone() };
+        let span = tracing::info_span!("run", check = self.check.name, run = moment.id());
+        self.check.run(&self.backends, moment).instrument(span).await
+    }
+}

@@ -1,0 +1,304 @@
+//! A host that stays: it keeps the schedules, takes on files that change, and goes when it is asked to without losing a
+//! word.
+
+mod heartbeat;
+mod reload;
+mod sources;
+mod validation;
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::Result;
+use jiff::Timestamp;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::Instant,
+};
+
+use crate::{
+    check::Check,
+    gate::Gates,
+    host::Host,
+    round::{Occasion, Round},
+    schedule::{Agenda, Plan, Turn},
+    text::printable,
+};
+use heartbeat::Heartbeat;
+pub use reload::Refused;
+pub use sources::{Read, Sources};
+pub(crate) use validation::complain;
+use validation::stay_valid;
+
+/// The longest that is slept at a stretch, so that a clock that was set is noticed, and a change of the files.
+const NAP: Duration = Duration::from_secs(1);
+/// How often what is old is removed from the record.
+const FORGET: Duration = Duration::from_secs(60 * 60);
+/// A loop that did not come round for so long is stuck.
+const STUCK: Duration = Duration::from_secs(60);
+/// Of the grace time, what is left to the messages when runs are dropped, at most.
+const FOR_MESSAGES: Duration = Duration::from_secs(3);
+/// Checks that a line names.
+const NAMED: usize = 8;
+
+/// A host that stays.
+pub struct Service {
+    current: RwLock<Arc<Host>>,
+    agenda: Mutex<Agenda>,
+    sources: Sources,
+    /// Why the files that are there now do not run.
+    refused: RwLock<Option<Refused>>,
+    /// When the loop last came round, in seconds since the Unix epoch.
+    seen: AtomicI64,
+    closing: watch::Sender<bool>,
+    deadline: watch::Sender<bool>,
+    heartbeat: RwLock<Option<Heartbeat>>,
+    /// What is asked between the rounds.
+    pub gates: Gates,
+}
+
+impl Service {
+    /// Takes up the schedules where the record says that they were left.
+    pub async fn new(host: Host, sources: Sources) -> Result<Arc<Self>> {
+        let names: Vec<&str> = host.checks.iter().map(|check| check.name.as_str()).collect();
+        let newest = host.board.load(&host.state, &names, &*host.standings.lock().await).await?;
+        let agenda = Agenda::new(plans(&host), |check| newest.get(check).copied(), Timestamp::now());
+        let heartbeat = Heartbeat::new(&host.config.heartbeat, host.metrics.clone())?;
+        Ok(Arc::new(Self {
+            agenda: Mutex::new(agenda),
+            sources,
+            refused: RwLock::default(),
+            seen: AtomicI64::new(Timestamp::now().as_second()),
+            closing: watch::Sender::new(false),
+            deadline: watch::Sender::new(false),
+            heartbeat: RwLock::new(heartbeat),
+            gates: Gates::default(),
+            current: RwLock::new(Arc::new(host)),
+        }))
+    }
+
+    /// What runs now.
+    pub fn host(&self) -> Arc<Host> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// When a check is due next.
+    pub fn next(&self, check: &str) -> Option<Timestamp> {
+        self.agenda().next_of(check)
+    }
+
+    /// Whether the schedules are kept: the loop comes round.
+    pub fn is_alive(&self) -> bool {
+        let seen = Duration::from_secs(self.seen.load(Ordering::Relaxed).try_into().unwrap_or_default());
+        let now = Duration::from_secs(Timestamp::now().as_second().try_into().unwrap_or_default());
+        now.saturating_sub(seen) < STUCK
+    }
+
+    /// Becomes true when the host is asked to go.
+    pub fn closing(&self) -> watch::Receiver<bool> {
+        self.closing.subscribe()
+    }
+
+    fn agenda(&self) -> MutexGuard<'_, Agenda> {
+        self.agenda.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn heartbeat(&self) -> Option<Heartbeat> {
+        self.heartbeat.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Keeps the schedules until `stop` gives a signal. Then what runs is finished or dropped within the grace time, and
+    /// what there is to say is sent; what is not stays in the outbox for the next start.
+    /// `shown` is given each round that ended.
+    pub async fn run(self: &Arc<Self>, mut stop: impl AsyncFnMut(), shown: impl AsyncFn(&Host, &Round)) -> Result<()> {
+        let mut background = JoinSet::new();
+        let delivery = self.host().delivery.clone();
+        let mut sending = JoinSet::new();
+        sending.spawn(delivery.clone().run());
+        background.spawn(stay_valid(self.clone()));
+        background.spawn(reload::watch(self.clone()));
+        background.spawn(forget(self.clone()));
+        for check in &self.host().checks {
+            if let Some(reason) = check.unable() {
+                tracing::error!(
+                    check = check.name,
+                    "cannot run, and will say so when it is due: {}",
+                    printable(reason)
+                );
+            }
+        }
+        let mut rounds: JoinSet<(Arc<Host>, Vec<String>, Result<Round>)> = JoinSet::new();
+        let (over, mut ended) = mpsc::unbounded_channel();
+        let mut announced = None;
+        loop {
+            self.seen.store(Timestamp::now().as_second(), Ordering::Relaxed);
+            let (turns, set_back) = self.agenda().take(Timestamp::now());
+            if let Some(back) = set_back {
+                tracing::warn!("the clock was set back by {back:#}; due times are counted from now");
+            }
+            self.begin(turns, &over, &mut rounds);
+            let next = self.agenda().next();
+            if next != announced {
+                announced = next;
+                self.announce(next);
+            }
+            let left =
+                next.map_or(NAP, |next| Duration::try_from(next.duration_since(Timestamp::now())).unwrap_or_default());
+            tokio::select! {
+                () = tokio::time::sleep(left.min(NAP)) => {}
+                Some(check) = ended.recv() => {
+                    let turn = self.agenda().ended(&check);
+                    self.begin(turn.into_iter().collect(), &over, &mut rounds);
+                }
+                Some(round) = rounds.join_next() => finished(round, &shown).await,
+                () = stop() => break,
+            }
+        }
+        background.shutdown().await;
+        self.go(rounds, sending, stop, shown).await
+    }
+
+    /// Starts a round for the turns of each due time.
+    fn begin(
+        self: &Arc<Self>,
+        turns: Vec<Turn>,
+        over: &mpsc::UnboundedSender<String>,
+        rounds: &mut JoinSet<(Arc<Host>, Vec<String>, Result<Round>)>,
+    ) {
+        let mut by_due: BTreeMap<Timestamp, Vec<Turn>> = BTreeMap::new();
+        for turn in turns {
+            by_due.entry(turn.due).or_default().push(turn);
+        }
+        for turns in by_due.into_values() {
+            let (closing, deadline) = (self.closing.subscribe(), self.deadline.subscribe());
+            let occasion = Occasion { closing, deadline, over: over.clone() };
+            let (host, heartbeat) = (self.host(), self.heartbeat());
+            rounds.spawn(async move {
+                let names = turns.iter().map(|turn| turn.check.clone()).collect();
+                let runs = turns.iter().any(|turn| turn.left_out.is_none());
+                let beat = heartbeat.filter(|_| runs);
+                // The heartbeat waits for nobody, and nobody for it.
+                let began = beat.clone().map(|beat| tokio::spawn(async move { beat.start().await }));
+                let round = host.scheduled(turns, occasion).await;
+                if let (Some(beat), Some(began)) = (beat, began) {
+                    let well = round.as_ref().is_ok_and(|round| round.unrecorded.is_none());
+                    tokio::spawn(async move {
+                        if let Ok(id) = began.await {
+                            if well { beat.success(&id).await } else { beat.fail(&id).await }
+                        }
+                    });
+                }
+                (host, names, round)
+            });
+        }
+    }
+
+    fn announce(&self, next: Option<Timestamp>) {
+        let Some(due) = next else {
+            tracing::warn!("no check is ever due");
+            return;
+        };
+        let host = self.host();
+        let agenda = self.agenda();
+        let names: Vec<&str> = host.checks.iter().map(|check| check.name.as_str()).collect();
+        let names: Vec<&str> = names.into_iter().filter(|name| agenda.next_of(name) == Some(due)).collect();
+        tracing::info!("next: {} at {due} ({})", listed(&names), wait(due));
+    }
+
+    /// Ends in good order.
+    async fn go(
+        &self,
+        mut rounds: JoinSet<(Arc<Host>, Vec<String>, Result<Round>)>,
+        mut sending: JoinSet<()>,
+        mut stop: impl AsyncFnMut(),
+        shown: impl AsyncFn(&Host, &Round),
+    ) -> Result<()> {
+        let host = self.host();
+        let grace = host.config.scheduler.grace.0;
+        let end = Instant::now() + grace;
+        let drop_at = end - FOR_MESSAGES.min(grace / 3);
+        // Nobody waits for it: there may be nothing that runs.
+        self.closing.send_replace(true);
+        tracing::info!("stopping: {} rounds are under way and have {grace:?} to finish", rounds.len());
+        let orderly = async {
+            while !rounds.is_empty() {
+                tokio::select! {
+                    Some(round) = rounds.join_next() => finished(round, &shown).await,
+                    () = tokio::time::sleep_until(drop_at), if !*self.deadline.borrow() => {
+                        self.deadline.send_replace(true);
+                    }
+                }
+            }
+            host.delivery.close();
+            let _ = tokio::time::timeout_at(end, async { while sending.join_next().await.is_some() {} }).await;
+        };
+        tokio::select! {
+            () = orderly => {}
+            // Whoever asks twice means now.
+            () = stop() => tracing::warn!("stopping at once"),
+        }
+        let waiting = host.state.waiting().await?;
+        for message in &waiting {
+            let (receiver, what) = message.told();
+            tracing::warn!("{receiver}: NOT delivered yet, the next start tries again: {what}");
+        }
+        Ok(())
+    }
+}
+
+async fn finished(
+    round: Result<(Arc<Host>, Vec<String>, Result<Round>), tokio::task::JoinError>,
+    shown: &impl AsyncFn(&Host, &Round),
+) {
+    // What goes wrong with one round must not keep the next from coming.
+    match round {
+        Ok((host, _, Ok(round))) => shown(&host, &round).await,
+        Ok((_, names, Err(error))) => {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            tracing::error!("the round of {} failed: {error:#}", listed(&names));
+        }
+        Err(error) => tracing::error!("a round broke off: {error}"),
+    }
+}
+
+/// Removes what is old from the record, now and then.
+async fn forget(service: Arc<Service>) {
+    loop {
+        tokio::time::sleep(FORGET).await;
+        if let Err(error) = service.host().forget().await {
+            tracing::error!("what is old cannot be removed from the record: {error:#}");
+        }
+    }
+}
+
+/// When each check runs.
+fn plans(host: &Host) -> BTreeMap<String, Plan> {
+    let plan = |check: &Arc<Check>| {
+        let pace = host.config.pace(&check.name);
+        let (schedule, zone) = (check.schedule.clone(), check.zone.clone());
+        (check.name.clone(), Plan { schedule, zone, overlap: pace.overlap, missed: pace.missed })
+    };
+    host.checks.iter().map(plan).collect()
+}
+
+/// `a, b, c, d, e and 995 more`
+fn listed(names: &[&str]) -> String {
+    let more = names.len().saturating_sub(NAMED);
+    let shown = names.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
+    if more > 0 { format!("{shown} and {more} more") } else { shown }
+}
+
+/// `in 12 min`
+fn wait(due: Timestamp) -> String {
+    match due.duration_since(Timestamp::now()).as_secs() {
+        seconds @ ..=90 => format!("in {} s", seconds.max(0)),
+        seconds => format!("in {} min", seconds / 60),
+    }
+}

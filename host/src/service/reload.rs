@@ -1,0 +1,123 @@
+//! Takes on host.toml, plugins.lock and plugins that changed: by SIGHUP, and because they are looked at. All is read,
+//! checked and compiled before anything changes; when something is wrong, what runs goes on as it is.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Service, heartbeat::Heartbeat, plans};
+use crate::{host::Host, text::printable};
+
+/// How often the files are looked at. A change is taken on when they were the same twice.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Files that were not taken on.
+#[derive(Debug, Clone, Serialize)]
+pub struct Refused {
+    /// When they were read.
+    pub at: Timestamp,
+    /// What is wrong with them.
+    pub reason: String,
+}
+
+/// Takes on what changes, as long as the host stays.
+pub(super) async fn watch(service: Arc<Service>) {
+    let mut hang_up = match signal(SignalKind::hangup()) {
+        Ok(signal) => signal,
+        Err(error) => return tracing::error!("changes of files are not noticed: {error}"),
+    };
+    let mut taken = service.sources.fingerprint();
+    let mut seen = taken;
+    loop {
+        let asked = tokio::select! {
+            _ = hang_up.recv() => true,
+            () = tokio::time::sleep(LOOK) => false,
+        };
+        let sources = service.sources.clone();
+        // Files may be on a network.
+        let Ok(now) = tokio::task::spawn_blocking(move || sources.fingerprint()).await else { continue };
+        // Somebody may still be writing.
+        let settled = now == seen && now != taken;
+        seen = now;
+        if asked || settled {
+            taken = now;
+            service.reload().await;
+        }
+    }
+}
+
+impl Service {
+    /// Why the files that are there now do not run; none when they do.
+    pub fn refused(&self) -> Option<Refused> {
+        self.refused.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// Reads the files again, and takes on what changed.
+    pub async fn reload(&self) {
+        let taken_on = self.take_on().await;
+        let host = self.host();
+        host.metrics.reloaded(taken_on.is_ok());
+        let refused = match taken_on {
+            Ok(changes) => {
+                tracing::info!("reloaded: {changes}");
+                None
+            }
+            Err(error) => {
+                let reason = printable(&format!("{error:#}"));
+                tracing::error!("the files that changed are refused, and what ran goes on: {reason}");
+                Some(Refused { at: Timestamp::now(), reason })
+            }
+        };
+        *self.refused.write().unwrap_or_else(std::sync::PoisonError::into_inner) = refused;
+    }
+
+    async fn take_on(&self) -> Result<String> {
+        let before = self.host();
+        let read = self.sources.read()?;
+        let mut host = before.renewed(read.config, &read.files, read.lock.as_ref()).await?;
+        self.sources.choose(&mut host)?;
+        let heartbeat = Heartbeat::new(&host.config.heartbeat, host.metrics.clone())?;
+        let receivers = host.receivers().await?;
+        let added: Vec<&str> = host.checks.iter().map(|check| check.name.as_str()).collect();
+        let added: Vec<&str> = added.into_iter().filter(|name| before.check(name).is_none()).collect();
+        host.board.load(&host.state, &added, &*host.standings.lock().await).await.context("the record")?;
+        // Nothing can be refused any more.
+        let changes = changes(&before, &host);
+        host.delivery.send_to(receivers, host.config.delivery.clone());
+        self.agenda().change(plans(&host), Timestamp::now());
+        for gone in before.checks.iter().filter(|check| host.check(&check.name).is_none()) {
+            host.metrics.forget(&gone.name);
+        }
+        *self.heartbeat.write().unwrap_or_else(std::sync::PoisonError::into_inner) = heartbeat;
+        *self.current.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(host);
+        Ok(changes)
+    }
+}
+
+/// What is different, in a line.
+fn changes(before: &Host, now: &Host) -> String {
+    let mut said = Vec::new();
+    for check in &now.checks {
+        let version = |host: &Host| {
+            let ready = host.check(&check.name)?.plugin()?;
+            Some((ready.plugin.file.version.clone(), ready.plugin.file.digest))
+        };
+        match (before.check(&check.name).is_some(), version(before), version(now)) {
+            (false, ..) => said.push(format!("{} is new", check.name)),
+            (true, Some((old, digest)), Some((new, other))) if digest != other => {
+                said.push(format!("{} is {new}, was {old}", check.name));
+            }
+            (true, None, Some((new, _))) => said.push(format!("{} is {new}, could not run before", check.name)),
+            _ => {}
+        }
+    }
+    let gone = before.checks.iter().filter(|check| now.check(&check.name).is_none());
+    said.extend(gone.map(|check| format!("{} is gone", check.name)));
+    if format!("{:?}", before.config) != format!("{:?}", now.config) {
+        said.push("host.toml changed".to_owned());
+    }
+    if said.is_empty() { "nothing changed".to_owned() } else { said.join(", ") }
+}

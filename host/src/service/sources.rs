@@ -1,0 +1,114 @@
+//! The files that a host is made of, and whether they changed.
+
+use std::{
+    fs,
+    hash::{DefaultHasher, Hash, Hasher},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Result, bail};
+
+use crate::{
+    config::{Config, nearest},
+    host::Host,
+    plugin::{Lock, pin_command},
+};
+
+/// The files that a host is made of.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    /// host.toml.
+    pub config: PathBuf,
+    /// What is pinned.
+    pub lock: PathBuf,
+    /// Whether there must be a lock file.
+    pub locked: bool,
+    /// Plugins, and directories of plugins.
+    pub plugins: Vec<PathBuf>,
+    /// The only checks that are wanted; all when there are none.
+    pub checks: Vec<String>,
+}
+
+/// What the files say.
+#[derive(Debug)]
+pub struct Read {
+    /// host.toml.
+    pub config: Config,
+    /// plugins.lock.
+    pub lock: Option<Lock>,
+    /// The plugins' files.
+    pub files: Vec<PathBuf>,
+}
+
+impl Sources {
+    /// Reads host.toml and plugins.lock, and finds the plugins' files.
+    pub fn read(&self) -> Result<Read> {
+        let config = Config::read(&self.config)?;
+        let files = self.files();
+        if !files.iter().any(|file| file.exists()) {
+            let named: Vec<String> = self.plugins.iter().map(|file| file.display().to_string()).collect();
+            bail!("there is no plugin {}; build the plugins with `cargo xtask plugins`", named.join(", "));
+        }
+        let lock = Lock::read(&self.lock)?;
+        if lock.is_none() && self.locked {
+            bail!("{}", self.nothing_pinned());
+        }
+        Ok(Read { config, lock, files })
+    }
+
+    /// What is said when there is no lock file.
+    pub fn nothing_pinned(&self) -> String {
+        let pin = pin_command(&self.lock, "plugins/*.wasm");
+        format!("nothing is pinned: there is no {}; `{pin}` writes one", self.lock.display())
+    }
+
+    /// The plugins' files: those that are named, and those of the directories that are.
+    fn files(&self) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        for named in &self.plugins {
+            match fs::read_dir(named) {
+                Ok(entries) => {
+                    let mut found: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+                    found.retain(|path| path.extension().is_some_and(|extension| extension == "wasm"));
+                    found.sort();
+                    files.extend(found);
+                }
+                Err(_) => files.push(named.clone()),
+            }
+        }
+        files
+    }
+
+    /// Keeps the checks that are wanted.
+    pub fn choose(&self, host: &mut Host) -> Result<()> {
+        for wanted in &self.checks {
+            let names: Vec<&str> = host.checks.iter().map(|check| check.name.as_str()).collect();
+            if !names.contains(&wanted.as_str()) {
+                let near = nearest(wanted, names.iter().copied());
+                bail!("--check {wanted}: there is no such check{near}\nthere are: {}", names.join(", "));
+            }
+        }
+        if !self.checks.is_empty() {
+            host.keep(&self.checks);
+        }
+        Ok(())
+    }
+
+    /// Changes when a file is written, replaced, added or removed: a number of names, sizes, times and places on the disk.
+    pub fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        let files = self.files();
+        for path in [&self.config, &self.lock].into_iter().chain(&files) {
+            path.hash(&mut hasher);
+            hash(path, &mut hasher);
+        }
+        hasher.finish()
+    }
+}
+
+fn hash(path: &Path, hasher: &mut DefaultHasher) {
+    if let Ok(found) = fs::metadata(path) {
+        (found.ino(), found.len(), found.mtime(), found.mtime_nsec()).hash(hasher);
+    }
+}

@@ -1,0 +1,48 @@
+//! Validates the checks of a host that stays: at its start, at the schedule, and when the files changed.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Result;
+use jiff::Timestamp;
+use tokio::task::JoinSet;
+
+use super::Service;
+use crate::{text::printable, validate::Validated};
+
+/// How often to look whether it is due.
+const LOOK: Duration = Duration::from_secs(30);
+
+/// Validates the checks now, and then when that is due.
+pub(super) async fn stay_valid(service: Arc<Service>) {
+    let mut due = Some(Timestamp::now());
+    loop {
+        let (host, now) = (service.host(), Timestamp::now());
+        if host.config.validate_schedule.0.is_some() && due.is_some_and(|due| due <= now) {
+            let mut validation = JoinSet::new();
+            validation.spawn(async move { host.validate(now).await });
+            if let Err(error) = complain(&mut validation).await {
+                tracing::error!("the checks cannot be validated: {error:#}");
+            }
+        }
+        tokio::time::sleep(LOOK).await;
+        due = match service.host().validation_due(Timestamp::now()).await {
+            Ok(due) => due,
+            Err(error) => {
+                tracing::error!("when the checks are to be validated is not known: {error:#}");
+                None
+            }
+        };
+    }
+}
+
+/// Says what a validation finds wrong with checks, when it has ended.
+pub(crate) async fn complain(validation: &mut JoinSet<Result<Validated>>) -> Result<()> {
+    while let Some(found) = validation.join_next().await {
+        for (check, findings) in found?? {
+            for finding in findings {
+                tracing::warn!(check, "validation: {check}: {}", printable(&finding.shown()));
+            }
+        }
+    }
+    Ok(())
+}

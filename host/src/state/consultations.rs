@@ -1,0 +1,75 @@
+//! Who asked a gate, about which date, and what they were told.
+
+use anyhow::Result;
+use jiff::{Timestamp, civil::Date};
+use serde::Serialize;
+
+use super::{State, moment};
+
+/// A question, and its answer in short.
+#[derive(Debug, Clone, Serialize)]
+pub struct Consultation {
+    /// The check that was asked.
+    pub gate: String,
+    /// The date that it was asked about.
+    pub data_date: Date,
+    /// Who asked, in their own words.
+    pub caller: String,
+    /// When they were told.
+    pub at: Timestamp,
+    /// `PROCEED`, `PROCEED_WITH_WARNING`, `FAIL` or `NOT_EVALUATED`.
+    pub decision: String,
+    /// One line.
+    pub message: String,
+}
+
+impl State {
+    /// Writes down a question with the whole answer, as JSON.
+    pub async fn consulted(&self, consultation: &Consultation, answer: &str) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO consultations (check_name, data_date, caller, at, decision, message, answer) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        )
+        .bind(&consultation.gate)
+        .bind(consultation.data_date.to_string())
+        .bind(&consultation.caller)
+        .bind(consultation.at.as_millisecond())
+        .bind(&consultation.decision)
+        .bind(&consultation.message)
+        .bind(answer)
+        .execute(&self.pool)
+        .await
+        .map_err(|error| self.explain(error))?;
+        Ok(())
+    }
+
+    /// How often a gate was asked about a date.
+    pub async fn consultations_about(&self, gate: &str, date: Date) -> Result<u64> {
+        let count: i64 =
+            sqlx::query_scalar("SELECT COUNT(*) FROM consultations WHERE check_name = $1 AND data_date = $2")
+                .bind(gate)
+                .bind(date.to_string())
+                .fetch_one(&self.pool)
+                .await
+                .map_err(|error| self.explain(error))?;
+        Ok(count.unsigned_abs())
+    }
+
+    /// The newest questions, the newest first; to one gate, or to all.
+    pub async fn consultations(&self, gate: Option<&str>, limit: u32) -> Result<Vec<Consultation>> {
+        let rows: Vec<(String, String, String, i64, String, String)> = sqlx::query_as(
+            "SELECT check_name, data_date, caller, at, decision, message FROM consultations \
+             WHERE $2 IS NULL OR check_name = $2 ORDER BY at DESC, id DESC LIMIT $1",
+        )
+        .bind(limit)
+        .bind(gate)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(|error| self.explain(error))?;
+        rows.into_iter()
+            .map(|(gate, date, caller, at, decision, message)| {
+                Ok(Consultation { gate, data_date: date.parse()?, caller, at: moment(at), decision, message })
+            })
+            .collect()
+    }
+}
