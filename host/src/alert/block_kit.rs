@@ -78,6 +78,9 @@ fn alert_blocks(told: &Told, notification: &Notification) -> Vec<Value> {
         (false, true) => format!("*{}*\n{}", line(&alert.title), line(&alert.summary)),
         (false, false) => format!("*{}* ({})\n{}", line(&alert.title), line(check), line(&alert.summary)),
     };
+    if let Some(link) = notification.link(check) {
+        headline += &format!("\n<{}|Runbook and history>", line(&link));
+    }
     if let Some(note) = note {
         headline += &format!("\n_{}_", line(note));
     }

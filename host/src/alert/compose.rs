@@ -23,12 +23,17 @@ use crate::{
 
 /// The messages for what is to be said, at most one a channel. `runs` are those of the batch, and `zone` is the
 /// pipeline's.
-pub fn compose(notices: &[Notice<'_>], runs: &[Run], zone: &TimeZone) -> Vec<Notification> {
+/// `page` is the address of the host's page, if it has one.
+pub fn compose(notices: &[Notice<'_>], runs: &[Run], zone: &TimeZone, page: Option<&str>) -> Vec<Notification> {
     let mut channels: BTreeMap<&str, Vec<&Notice<'_>>> = BTreeMap::new();
     for notice in notices {
         channels.entry(&notice.channel).or_default().push(notice);
     }
-    channels.into_iter().map(|(channel, notices)| notification(channel, &notices, runs, zone)).collect()
+    let made = channels.into_iter().map(|(channel, notices)| Notification {
+        page: page.map(str::to_owned),
+        ..notification(channel, &notices, runs, zone)
+    });
+    made.collect()
 }
 
 fn notification(channel: &str, notices: &[&Notice<'_>], runs: &[Run], zone: &TimeZone) -> Notification {

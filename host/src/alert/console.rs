@@ -22,6 +22,7 @@ pub(super) fn text(notification: &Notification, undelivered: &[Undelivered]) -> 
             lines.push(format!("{} ({name})", clean(&alert.title)));
             lines.push(clean(&alert.summary));
         }
+        lines.extend(notification.link(check).map(|link| format!("Runbook and history: {}", clean(&link))));
         lines.extend(note.as_deref().map(clean));
         for section in &alert.sections {
             if !section.title.is_empty() {

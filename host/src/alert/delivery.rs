@@ -309,6 +309,7 @@ impl Delivery {
             title: format!("undelivered: {title}"),
             notification: payload.to_string(),
             created: Timestamp::now(),
+            checks: BTreeSet::new(),
         })
     }
 

@@ -8,6 +8,8 @@ mod delivery;
 mod policy;
 mod receivers;
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -40,6 +42,8 @@ pub struct Notification {
     pub recoveries: Vec<(String, String)>,
     /// One line about the rest.
     pub footer: String,
+    /// The address of the page, without a slash at its end.
+    pub page: Option<String>,
 }
 
 /// An alert as it is told.
@@ -95,6 +99,19 @@ pub fn id(content: &str) -> String {
 }
 
 impl Notification {
+    /// The names of the checks that it speaks of.
+    pub fn checks(&self) -> BTreeSet<String> {
+        let alerts = self.alerts.iter().map(|told| &told.check);
+        let others = self.errors.iter().chain(&self.recoveries).map(|(check, _)| check);
+        alerts.chain(others).filter(|check| !check.is_empty()).cloned().collect()
+    }
+
+    /// Where a check's runbook and its runs are shown.
+    fn link(&self, check: &str) -> Option<String> {
+        let page = self.page.as_ref().filter(|_| !check.is_empty())?;
+        Some(format!("{page}/checks/{check}#runbook"))
+    }
+
     /// The title behind its mark.
     fn headline(&self) -> String {
         let mark = match self.level {

@@ -11,7 +11,7 @@ use super::{local, recorded, table::Table};
 use crate::{
     alert::span,
     config::{Config, nearest},
-    state::{Past, PastAlert, Undelivered},
+    state::{Consultation, Past, PastAlert, Undelivered},
 };
 
 #[derive(Debug, Args)]
@@ -59,9 +59,10 @@ impl History {
         }
         let alerts = state.alerts(check, self.limit).await?;
         let now = Timestamp::now();
+        let consultations = state.consultations(check, self.limit).await?;
         let (undelivered, messages) = match check {
             Some(_) => Default::default(),
-            None => (state.undelivered(now, false).await?, state.messages(self.limit).await?),
+            None => (state.undelivered(now, false).await?, state.messages(None, self.limit).await?),
         };
         let zone = config.timezone.rules();
         super::print(&match self.output {
@@ -70,15 +71,29 @@ impl History {
                     "runs": runs,
                     "alerts": alerts,
                     "messages": messages,
+                    "consultations": consultations,
                     "undelivered": undelivered,
                 });
                 format!("{all:#}\n")
             }
-            Format::Table => shown(&runs, &alerts, &undelivered, now, &zone),
+            Format::Table => shown(&runs, &alerts, &undelivered, now, &zone) + &asked(&consultations, &zone),
         })?;
         state.close().await;
         Ok(0)
     }
+}
+
+/// Who asked gates, when anybody did.
+fn asked(consultations: &[Consultation], zone: &TimeZone) -> String {
+    if consultations.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new(&["ASKED", "GATE", "DATA OF", "CALLER", "ANSWER"]);
+    for one in consultations {
+        let (at, date) = (local(one.at, zone), one.data_date.to_string());
+        table.row(vec![at, one.gate.clone(), date, one.caller.clone(), one.decision.clone()]);
+    }
+    format!("\n{}", table.text())
 }
 
 fn shown(runs: &[Past], alerts: &[PastAlert], undelivered: &[Undelivered], now: Timestamp, zone: &TimeZone) -> String {

@@ -1,11 +1,13 @@
 //! The subcommands: each turns arguments into one call and one printed result.
 
 mod costs;
+mod gate;
 mod history;
 mod init;
 mod inspect;
 mod output;
 mod pin;
+mod plan;
 mod progress;
 mod receivers;
 mod run;
@@ -42,6 +44,10 @@ pub struct Arguments {
 enum Command {
     /// Run checks: once, or at their schedules until Ctrl-C.
     Run(run::Run),
+    /// Show when each check runs, what it may do and whom it tells, and what is wrong with that.
+    Plan(plan::Plan),
+    /// Ask whether the data of a date may be processed.
+    Gate(gate::Gate),
     /// Try every query of the checks without reading a row, and find checks that cannot fail.
     Validate(validate::Validate),
     /// Show what was found, told and not delivered.
@@ -73,6 +79,8 @@ impl Arguments {
         log::start(log::Style::Command);
         let result = match self.command {
             Command::Run(run) => run.execute(),
+            Command::Plan(plan) => plan.execute(),
+            Command::Gate(gate) => gate.execute(),
             Command::Validate(validate) => validate.execute(),
             Command::History(history) => history.execute(),
             Command::Costs(costs) => costs.execute(),

@@ -259,6 +259,22 @@ pub struct Grants {
     pub budgets: OwnBudgets,
 }
 
+/// `warehouse nba_raw; slack #canary-alerts`
+impl std::fmt::Display for Grants {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kinds = [
+            ("warehouse", &self.warehouse),
+            ("git", &self.git),
+            ("deployments", &self.deployments),
+            ("slack", &self.slack),
+        ];
+        let named = kinds.iter().filter(|(_, granted)| !granted.is_empty());
+        let named: Vec<String> = named.map(|(kind, granted)| format!("{kind} {}", granted.join(", "))).collect();
+        f.write_str(if named.is_empty() { "nothing" } else { "" })?;
+        f.write_str(&named.join("; "))
+    }
+}
+
 impl Config {
     /// Reads and checks a file.
     pub fn read(path: &Path) -> Result<Self> {

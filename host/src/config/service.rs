@@ -2,17 +2,20 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 use super::{Count, Time};
 
 /// The runs that the sandbox has room for at once.
 const MOST_RUNS: u32 = 64;
+
+/// A token of fewer characters can be guessed.
+const SHORTEST_TOKEN: usize = 16;
 
 /// `[scheduler]`: how a host that stays keeps the schedules.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -154,6 +157,26 @@ impl Web {
             bail!("web.url: `{url}` is no address; write it like \"https://host.example.com\"");
         }
         Ok(())
+    }
+
+    /// The token, from the environment or its file; none when there is none.
+    pub fn token(&self, directory: &Path) -> Result<Option<String>> {
+        let (place, found) = match &self.token_file {
+            Some(path) => {
+                let path = directory.join(path);
+                let text =
+                    std::fs::read_to_string(&path).with_context(|| format!("web.token_file: {}", path.display()))?;
+                (path.display().to_string(), Some(text))
+            }
+            None => (self.token_env.clone(), std::env::var(&self.token_env).ok()),
+        };
+        let token = found.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty());
+        match token.as_ref().filter(|token| token.len() < SHORTEST_TOKEN) {
+            Some(_) => bail!(
+                "web: the token in {place} is shorter than {SHORTEST_TOKEN} characters, and can be guessed; make one with `openssl rand -hex 32`"
+            ),
+            None => Ok(token),
+        }
     }
 
     /// Whether only this machine can reach the page.

@@ -162,15 +162,3 @@ impl Google {
         self.0.credentials.source()
     }
 }
-
-/// A part of a URL's path, or a value of its query.
-pub fn encoded(part: &str) -> String {
-    let mut text = String::new();
-    for byte in part.bytes() {
-        match byte {
-            b'-' | b'_' | b'.' | b'~' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => text.push(byte.into()),
-            _ => text += &format!("%{byte:02X}"),
-        }
-    }
-    text
-}

@@ -224,6 +224,7 @@ impl Host {
         let reasons: Vec<(String, &str)> =
             decided.notices.iter().map(|notice| (notice.channel.clone(), notice.say.name())).collect();
         let mut messages = Vec::new();
+        let page = self.config.web.address();
         let mut written = Batch {
             runs: Vec::new(),
             standings: BTreeMap::new(),
@@ -231,7 +232,7 @@ impl Host {
             messages: Vec::new(),
             recorded: created,
         };
-        for notification in alert::compose(&decided.notices, batch, &self.config.timezone.rules()) {
+        for notification in alert::compose(&decided.notices, batch, &self.config.timezone.rules(), page.as_deref()) {
             let json = serde_json::to_string(&notification)?;
             let id = alert::id(&format!("{created} {} {json}", notification.channel));
             written.messages.push(NewMessage {
@@ -240,6 +241,7 @@ impl Host {
                 title: notification.title.clone(),
                 notification: json,
                 created,
+                checks: notification.checks(),
             });
             messages.push((id, notification));
         }

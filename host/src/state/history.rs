@@ -163,12 +163,14 @@ impl State {
         .map_err(|error| self.explain(error))
     }
 
-    /// The newest messages, the newest first, with their receipts.
-    pub async fn messages(&self, limit: u32) -> Result<Vec<PastMessage>> {
+    /// The newest messages, the newest first, with their receipts: those that speak of a check, or all.
+    pub async fn messages(&self, check: Option<&str>, limit: u32) -> Result<Vec<PastMessage>> {
         let explain = |error| self.explain(error);
-        let sql = "SELECT id, receiver, title, created, state FROM outbox ORDER BY position DESC LIMIT $1";
+        let sql = "SELECT id, receiver, title, created, state FROM outbox \
+            WHERE $2 IS NULL OR instr(checks, $2) > 0 ORDER BY position DESC LIMIT $1";
+        let named = check.map(serde_json::to_string).transpose()?;
         let rows: Vec<(String, String, String, i64, String)> =
-            sqlx::query_as(sql).bind(limit).fetch_all(&self.pool).await.map_err(explain)?;
+            sqlx::query_as(sql).bind(limit).bind(named).fetch_all(&self.pool).await.map_err(explain)?;
         let mut messages = Vec::new();
         for (id, receiver, title, created, state) in rows {
             let receipts: Vec<(i64, String)> =

@@ -92,14 +92,15 @@ const COLUMNS: &str =
 impl State {
     pub(super) async fn enqueue(write: &mut SqliteConnection, message: &NewMessage) -> sqlx::Result<()> {
         sqlx::query(
-            "INSERT INTO outbox (id, receiver, title, notification, created, next_attempt) \
-             VALUES ($1, $2, $3, $4, $5, $5) ON CONFLICT (id) DO NOTHING",
+            "INSERT INTO outbox (id, receiver, title, notification, created, next_attempt, checks) \
+             VALUES ($1, $2, $3, $4, $5, $5, $6) ON CONFLICT (id) DO NOTHING",
         )
         .bind(&message.id)
         .bind(&message.receiver)
         .bind(&message.title)
         .bind(&message.notification)
         .bind(message.created.as_millisecond())
+        .bind(serde_json::to_string(&message.checks).unwrap_or_default())
         .execute(write)
         .await?;
         Ok(())

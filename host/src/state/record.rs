@@ -103,6 +103,8 @@ pub struct NewMessage {
     pub notification: String,
     /// When it was decided.
     pub created: Timestamp,
+    /// The names of the checks that it speaks of.
+    pub checks: BTreeSet<String>,
 }
 
 /// Rows of one statement; a statement may have 32,766 values: <https://www.sqlite.org/limits.html#max_variable_number>

@@ -1,17 +1,149 @@
-//! The page.
-use crate::service::Service;
-use anyhow::Result;
-use std::sync::Arc;
+//! The page, the JSON API, the metrics: what is true, at a glance and for programs. Reading is open on this machine;
+//! beyond it, and for whatever acts, a token is needed.
 
-/// A server.
-pub struct Web;
+mod access;
+mod api;
+mod badge;
+mod chart;
+mod check;
+mod forms;
+mod gates;
+mod layout;
+mod overview;
+mod server;
 
-/// Starts it.
-pub async fn start(_service: &Arc<Service>) -> Result<Option<Web>> {
-    Ok(None)
+use std::{net::SocketAddr, sync::Arc};
+
+use anyhow::{Context, Result, bail};
+use axum::{
+    Router,
+    extract::Request,
+    http::{StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{delete, get, post},
+};
+use tokio::net::TcpListener;
+
+use crate::{host::Host, service::Service};
+use access::Access;
+pub use server::Server;
+
+/// What every request is answered from.
+#[derive(Clone)]
+struct Site(Arc<Inner>);
+
+struct Inner {
+    service: Arc<Service>,
+    access: Access,
 }
 
-impl Web {
-    /// Ends it.
-    pub async fn finish(self) {}
+impl Site {
+    fn service(&self) -> &Service {
+        &self.0.service
+    }
+
+    fn host(&self) -> Arc<Host> {
+        self.0.service.host()
+    }
+}
+
+/// Listens where `[web]` says; none when it says nothing.
+pub async fn start(service: &Arc<Service>) -> Result<Option<Server>> {
+    let host = service.host();
+    let web = &host.config.web;
+    let Some(listen) = web.listen else { return Ok(None) };
+    let token = web.token(&host.config.directory)?;
+    if token.is_none() && !web.is_loopback() {
+        bail!(
+            "web.listen: {listen} can be reached from other machines, which needs a token: set {} (`openssl rand -hex 32` makes one), or listen on 127.0.0.1",
+            web.token_env
+        );
+    }
+    let listener = TcpListener::bind(listen).await.with_context(|| {
+        format!("web.listen: nothing can listen on {listen}; another program may do so already, or the port needs more rights")
+    })?;
+    let address: SocketAddr = listener.local_addr()?;
+    let access = Access::new(token, web.is_loopback(), web.hosts.clone());
+    let site = Site(Arc::new(Inner { service: service.clone(), access }));
+    tracing::info!("the page is at http://{address}/");
+    Ok(Some(Server::start(listener, router(site), service.closing())))
+}
+
+fn router(site: Site) -> Router {
+    let guarded = Router::new()
+        .route("/", get(overview::page))
+        .route("/checks/{name}", get(check::page))
+        .route("/checks/{name}/silences", post(forms::silence))
+        .route("/silences/{id}/end", post(forms::end_silence))
+        .route("/gates", get(gates::page))
+        .route("/metrics", get(api::metrics))
+        .route("/api/v1/checks", get(api::checks))
+        .route("/api/v1/checks/{name}", get(api::check))
+        .route("/api/v1/checks/{name}/badge.svg", get(badge::badge))
+        .route("/api/v1/runs", get(api::runs))
+        .route("/api/v1/alerts", get(api::alerts))
+        .route("/api/v1/messages", get(api::messages))
+        .route("/api/v1/consultations", get(api::consultations))
+        .route("/api/v1/gates/{name}", post(api::consult))
+        .route("/api/v1/silences", get(api::silences).post(api::silence))
+        .route("/api/v1/silences/{id}", delete(api::end_silence))
+        .route("/api/v1/reload", post(api::reload))
+        .route("/api/v1/openapi.json", get(api::openapi))
+        .fallback(missing)
+        .method_not_allowed_fallback(not_allowed)
+        .layer(middleware::from_fn(api::bounded))
+        .layer(middleware::from_fn_with_state(site.clone(), access::guard));
+    // What a load balancer or a browser asks for says nothing of the pipeline.
+    let open = Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/style.css", get(style))
+        .route("/icon.svg", get(icon));
+    // The last layer is the first to see a request.
+    open.merge(guarded)
+        .layer(middleware::from_fn_with_state(site.clone(), counted))
+        .layer(middleware::from_fn(access::secured))
+        .with_state(site)
+}
+
+async fn ready(site: axum::extract::State<Site>) -> Response {
+    match (site.service().is_alive(), site.host().state.receivers_waiting().await) {
+        (true, Ok(_)) => "ok\n".into_response(),
+        (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "the schedules are not kept\n").into_response(),
+        (true, Err(_)) => (StatusCode::SERVICE_UNAVAILABLE, "the record cannot be read\n").into_response(),
+    }
+}
+
+async fn style() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], include_str!("style.css"))
+}
+
+async fn icon() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "image/svg+xml")], include_str!("icon.svg"))
+}
+
+async fn missing(site: axum::extract::State<Site>, request: Request) -> Response {
+    let path = request.uri().path();
+    match path.starts_with("/api/") {
+        true => {
+            api::refused(StatusCode::NOT_FOUND, format!("there is no {path}; /api/v1/openapi.json says what there is"))
+        }
+        false => layout::problem(&site, StatusCode::NOT_FOUND, "There is no such page.").await,
+    }
+}
+
+async fn not_allowed(request: Request) -> Response {
+    let what = format!("{} is not for {}", request.uri().path(), request.method());
+    api::refused(StatusCode::METHOD_NOT_ALLOWED, what)
+}
+
+/// Counts requests by the route that answered.
+async fn counted(site: axum::extract::State<Site>, request: Request, next: Next) -> Response {
+    let began = std::time::Instant::now();
+    let route = request.extensions().get::<axum::extract::MatchedPath>().map(|path| path.as_str().to_owned());
+    let answer = next.run(request).await;
+    let route = route.as_deref().unwrap_or("other");
+    site.host().metrics.answered(route, answer.status().as_u16(), began.elapsed());
+    answer
 }

@@ -75,6 +75,7 @@ pub(super) fn telling() {
                 title: "bench".to_owned(),
                 notification: serde_json::to_string(&notification).unwrap(),
                 created: Timestamp::now(),
+                checks: notification.checks(),
             });
             runtime.block_on(state.record(&batch)).unwrap();
             delivery.wake();

@@ -81,7 +81,7 @@ fn thirty_days_of_faults_are_a_few_messages_each_with_its_reason() {
         let runs: Vec<Run> = CHECKS.iter().map(|check| run(check, hours, round, at)).collect();
         breaches += runs.iter().filter(|run| !run.alerts.is_empty() || run.error.is_some()).count();
         let decided = alert::decide(&runs, &mut standings, Rules { config: &config, silences: &[], now: at });
-        let messages = alert::compose(&decided.notices, &runs, &config.timezone.rules());
+        let messages = alert::compose(&decided.notices, &runs, &config.timezone.rules(), None);
         assert!(messages.len() <= 1, "one round is one message: {messages:?}");
         let reasons = decided.notices.iter().map(|notice| (reason(notice), notice.run.check.clone()));
         told.extend(messages.into_iter().map(|message| (hours, message, reasons.clone().collect::<Vec<_>>())));

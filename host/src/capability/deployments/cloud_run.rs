@@ -16,7 +16,8 @@ use crate::{
     capability::calls::Session,
     config::Endpoint,
     contract::{Error, deployments::Deployment},
-    google::{Fault, Google, Kind, Request, encoded},
+    google::{Fault, Google, Kind, Request},
+    text::encoded,
 };
 
 /// The usual address of the API.

@@ -1,6 +1,9 @@
 -- Whether nothing ran: its due time was missed, or the check still ran.
 ALTER TABLE runs ADD COLUMN left_out BOOLEAN NOT NULL DEFAULT FALSE;
 
+-- The names of the checks that a message speaks of, as a JSON list.
+ALTER TABLE outbox ADD COLUMN checks TEXT NOT NULL DEFAULT '[]';
+
 -- Who asked a gate, and what they were told.
 CREATE TABLE consultations (
     id INTEGER PRIMARY KEY,

@@ -24,7 +24,8 @@ use crate::{
         warehouse::guard::{Select, TablePath},
     },
     contract::{Error, warehouse::Column},
-    google::{Fault, Request, encoded},
+    google::{Fault, Request},
+    text::encoded,
 };
 
 /// Estimates that are kept; beyond, all are made anew.

@@ -24,8 +24,9 @@ use super::{
 use crate::{
     capability::calls::Session,
     contract::{Error, Value, warehouse::Rows},
-    google::{Fault, Google, Kind, Request, encoded},
+    google::{Fault, Google, Kind, Request},
     hex::hex,
+    text::encoded,
 };
 
 /// How long one request waits for a job to end, at the server.

@@ -1,0 +1,142 @@
+//! `host plan`: what would run when, what each check may do and whom it tells, and what is wrong with that.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{history::Format, local, progress::Progress, table::Table};
+use crate::{
+    check::{Check, Work},
+    host::Host,
+    service::Sources,
+    state::State,
+};
+
+#[derive(Debug, Args)]
+#[command(after_help = "Nothing runs and nothing is sent: plugins are loaded and asked who they are.
+
+Examples:
+  host plan plugins/                       due times, pins, channels and grants of every check
+  host plan plugins/ --count 10            more due times
+  host plan plugins/ --output json         for programs
+
+Exit codes: 0 all is in order, 3 something is wrong, 64 host.toml cannot be used.")]
+pub(super) struct Plan {
+    /// Plugin components, or directories of them.
+    #[arg(required = true, value_name = "PLUGIN.wasm")]
+    plugins: Vec<PathBuf>,
+    /// How many due times of each check.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    count: u32,
+    /// The configuration.
+    #[arg(long, value_name = "FILE", default_value = "host.toml")]
+    config: PathBuf,
+    /// What is pinned; plugins.lock beside the configuration unless it is named.
+    #[arg(long, value_name = "FILE")]
+    lock: Option<PathBuf>,
+    /// How it is written to standard output.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
+impl Plan {
+    pub(super) fn execute(self) -> Result<u8> {
+        let sources = Sources {
+            lock: super::lock_path(self.lock.as_ref(), &self.config),
+            locked: false,
+            config: self.config.clone(),
+            plugins: self.plugins.clone(),
+            checks: Vec::new(),
+        };
+        let read = sources.read()?;
+        let pinned = read.lock.is_some();
+        let runtime = super::runtime()?;
+        let planned = runtime.block_on(async {
+            let progress = Progress::new("loading plugins");
+            let step = |done| progress.step(done, read.files.len());
+            let host = Host::start(read.config, &read.files, read.lock.as_ref(), State::memory().await?, step).await?;
+            let mut wrong: Vec<String> = Vec::new();
+            if !pinned {
+                wrong.push(sources.nothing_pinned());
+            }
+            for check in &host.checks {
+                wrong.extend(check.unable().map(|reason| format!("{}: {reason}", check.name)));
+            }
+            wrong.extend(host.receivers().await.err().map(|error| format!("{error:#}")));
+            Ok::<_, anyhow::Error>((host, wrong))
+        });
+        let (host, wrong) = planned?;
+        super::print(&match self.output {
+            Format::Json => format!("{:#}\n", self.json(&host, &wrong)),
+            Format::Table => self.table(&host, &wrong),
+        })?;
+        Ok(if wrong.is_empty() { 0 } else { 3 })
+    }
+
+    fn due(&self, check: &Check) -> Vec<Timestamp> {
+        let mut after = Timestamp::now();
+        let zone = check.zone.rules();
+        let next = || {
+            after = check.schedule.next(after, &zone)?;
+            Some(after)
+        };
+        std::iter::from_fn(next).take(self.count as usize).collect()
+    }
+
+    fn table(&self, host: &Host, wrong: &[String]) -> String {
+        let mut table = Table::new(&["CHECK", "PLUGIN", "NEXT DUE", "CHANNEL", "MAY"]);
+        for check in &host.checks {
+            let zone = check.zone.rules();
+            let plugin = match &check.work {
+                Work::Plugin(ready) => format!("{} {}", ready.plugin.file.name, ready.plugin.file.version),
+                Work::Consultation(gate) => format!("(whether {gate} was asked)"),
+                Work::Unable(_) => "(cannot run)".to_owned(),
+            };
+            let may = check.plugin().map(|ready| ready.grants.to_string()).unwrap_or_default();
+            let channel = check.family.as_ref().map(|family| family.channel.clone()).unwrap_or_default();
+            let mut dues = self.due(check).into_iter().map(|due| local(due, &zone));
+            let first = dues.next().unwrap_or_else(|| "never".to_owned());
+            table.row(vec![check.name.clone(), plugin, first, channel, may]);
+            for due in dues {
+                table.row(vec![String::new(), String::new(), due, String::new(), String::new()]);
+            }
+        }
+        let mut text = table.text();
+        if host.checks.is_empty() {
+            text = "There is no check to run.\n".to_owned();
+        }
+        if !wrong.is_empty() {
+            text += "\nWrong:\n";
+        }
+        for wrong in wrong {
+            text += &format!("  {}\n", crate::text::printable(wrong).replace('\n', "\n    "));
+        }
+        text
+    }
+
+    fn json(&self, host: &Host, wrong: &[String]) -> Value {
+        let checks = host.checks.iter().map(|check| {
+            let ready = check.plugin();
+            json!({
+                "check": check.name,
+                "schedule": check.schedule.to_string(),
+                "timezone": check.zone.name(),
+                "due": self.due(check),
+                "plugin": ready.map(|ready| &ready.plugin.file),
+                "asked": match &check.work { Work::Consultation(gate) => Some(gate), _ => None },
+                "channel": check.family.as_ref().map(|family| &family.channel),
+                "grants": ready.map(|ready| json!({
+                    "warehouse": ready.grants.warehouse,
+                    "git": ready.grants.git,
+                    "deployments": ready.grants.deployments,
+                    "slack": ready.grants.slack,
+                })),
+                "wrong": check.unable(),
+            })
+        });
+        json!({ "checks": checks.collect::<Vec<_>>(), "wrong": wrong })
+    }
+}

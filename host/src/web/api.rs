@@ -1,0 +1,269 @@
+//! The JSON API. `openapi.json` beside it says what there is; a test holds the two against each other.
+
+use std::time::Duration;
+
+use axum::{
+    Json,
+    body::{Body, Bytes, to_bytes},
+    extract::{Path, Query, Request, State, rejection::QueryRejection},
+    http::{HeaderMap, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use jiff::{Timestamp, civil::Date};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+use super::Site;
+use crate::{
+    check::{Check, Work},
+    config::{Time, nearest},
+    gate::{Answer, Refusal},
+    host::Host,
+};
+
+/// The largest body that is read, in bytes.
+const BODY: usize = 64 << 10;
+/// How long it may take to come.
+const BODY_TIME: Duration = Duration::from_secs(10);
+/// The most entries of one answer.
+const MOST: u32 = 1000;
+
+/// Why something is not done, as JSON.
+pub(super) fn refused(status: StatusCode, error: impl Into<String>) -> Response {
+    (status, Json(json!({ "error": error.into() }))).into_response()
+}
+
+/// A record that cannot be read.
+fn unreadable(error: &anyhow::Error) -> Response {
+    tracing::error!("a request cannot be answered: {error:#}");
+    refused(StatusCode::SERVICE_UNAVAILABLE, format!("{error:#}"))
+}
+
+fn listed<T: serde::Serialize>(name: &str, entries: anyhow::Result<T>) -> Response {
+    match entries {
+        Ok(entries) => Json(json!({ name: entries })).into_response(),
+        Err(error) => unreadable(&error),
+    }
+}
+
+/// What can be asked of lists.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wanted {
+    check: Option<String>,
+    limit: Option<u32>,
+}
+
+type Asked = Result<Query<Wanted>, QueryRejection>;
+
+impl Wanted {
+    fn of(asked: Asked) -> Result<(Option<String>, u32), Response> {
+        let Query(wanted) = asked.map_err(|error| refused(StatusCode::BAD_REQUEST, error.body_text()))?;
+        match wanted.limit.unwrap_or(100) {
+            limit @ 1..=MOST => Ok((wanted.check, limit)),
+            _ => Err(refused(StatusCode::BAD_REQUEST, format!("limit: write 1 to {MOST}"))),
+        }
+    }
+}
+
+/// One check, as the API tells of it.
+fn described(site: &Site, host: &Host, check: &Check) -> Value {
+    let recent = host.board.of(&check.name);
+    let ready = check.plugin();
+    json!({
+        "name": check.name,
+        "status": recent.last.as_ref().map(|last| &last.status),
+        "since": recent.since,
+        "summary": recent.last.as_ref().map(|last| &last.summary),
+        "due": recent.last.as_ref().map(|last| last.due),
+        "data_date": recent.last.as_ref().map(|last| last.data_date),
+        "metrics": recent.last.as_ref().map(|last| &last.metrics),
+        "recent": recent.dots,
+        "next_due": site.service().next(&check.name),
+        "schedule": check.schedule.to_string(),
+        "timezone": check.zone.name(),
+        "plugin": ready.map(|ready| &ready.plugin.file),
+        "channel": check.family.as_ref().map(|family| &family.channel),
+        "watches": match &check.work { Work::Consultation(gate) => Some(gate), _ => None },
+        "cannot_run": check.unable(),
+        "invalid": recent.invalid,
+    })
+}
+
+pub(super) async fn checks(State(site): State<Site>) -> Response {
+    let host = site.host();
+    let checks: Vec<Value> = host.checks.iter().map(|check| described(&site, &host, check)).collect();
+    Json(json!({ "checks": checks, "configuration_refused": site.service().refused() })).into_response()
+}
+
+pub(super) async fn check(State(site): State<Site>, Path(name): Path<String>) -> Response {
+    let host = site.host();
+    match host.check(&name) {
+        Some(check) => Json(described(&site, &host, check)).into_response(),
+        None => unknown(&host, &name),
+    }
+}
+
+/// There is no such check.
+pub(super) fn unknown(host: &Host, name: &str) -> Response {
+    let names = host.checks.iter().map(|check| check.name.as_str()).collect::<Vec<_>>();
+    refused(StatusCode::NOT_FOUND, format!("there is no check `{name}`{}", nearest(name, names)))
+}
+
+pub(super) async fn runs(State(site): State<Site>, asked: Asked) -> Response {
+    match Wanted::of(asked) {
+        Ok((check, limit)) => listed("runs", site.host().state.runs(check.as_deref(), limit).await),
+        Err(refused) => refused,
+    }
+}
+
+pub(super) async fn alerts(State(site): State<Site>, asked: Asked) -> Response {
+    match Wanted::of(asked) {
+        Ok((check, limit)) => listed("alerts", site.host().state.alerts(check.as_deref(), limit).await),
+        Err(refused) => refused,
+    }
+}
+
+pub(super) async fn messages(State(site): State<Site>, asked: Asked) -> Response {
+    match Wanted::of(asked) {
+        Ok((check, limit)) => listed("messages", site.host().state.messages(check.as_deref(), limit).await),
+        Err(refused) => refused,
+    }
+}
+
+pub(super) async fn consultations(State(site): State<Site>, asked: Asked) -> Response {
+    match Wanted::of(asked) {
+        Ok((check, limit)) => listed("consultations", site.host().state.consultations(check.as_deref(), limit).await),
+        Err(refused) => refused,
+    }
+}
+
+pub(super) async fn silences(State(site): State<Site>) -> Response {
+    listed("silences", site.host().state.silences(Some(Timestamp::now())).await)
+}
+
+/// Reads a request's body before it is handled, within a size and a time.
+pub(super) async fn bounded(request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    match tokio::time::timeout(BODY_TIME, to_bytes(body, BODY)).await {
+        Ok(Ok(bytes)) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
+        Ok(Err(_)) => refused(StatusCode::PAYLOAD_TOO_LARGE, format!("a body of more than {BODY} B")),
+        Err(_) => refused(StatusCode::REQUEST_TIMEOUT, "the body did not come"),
+    }
+}
+
+/// A body of JSON; without a body, the default.
+fn parsed<T: DeserializeOwned + Default>(bytes: &Bytes) -> Result<T, Response> {
+    match bytes.is_empty() {
+        true => Ok(T::default()),
+        false => serde_json::from_slice(bytes)
+            .map_err(|error| refused(StatusCode::BAD_REQUEST, format!("the body: {error}"))),
+    }
+}
+
+/// A question to a gate.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Question {
+    date: Option<Date>,
+    caller: Option<String>,
+}
+
+pub(super) async fn consult(
+    State(site): State<Site>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    content: Bytes,
+) -> Response {
+    let question: Question = match parsed(&content) {
+        Ok(question) => question,
+        Err(refused) => return refused,
+    };
+    let header = || headers.get("x-caller").and_then(|caller| caller.to_str().ok()).map(str::to_owned);
+    let agent = || headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).map(str::to_owned);
+    let caller = question.caller.or_else(header).or_else(agent).unwrap_or_else(|| "nobody gave a name".to_owned());
+    match site.service().gates.consult(&site.host(), &name, question.date, &caller).await {
+        // Not known is no answer; whoever looks only at the status does not go on.
+        Ok(decision) if decision.status == Answer::NotEvaluated => {
+            (StatusCode::SERVICE_UNAVAILABLE, Json(decision)).into_response()
+        }
+        Ok(decision) => Json(decision).into_response(),
+        Err(Refusal::Unknown(error)) => refused(StatusCode::NOT_FOUND, error),
+        Err(Refusal::Date(error)) => refused(StatusCode::BAD_REQUEST, error),
+        Err(Refusal::Failed(error)) => {
+            let answer = json!({ "gate": name, "status": "NOT_EVALUATED", "can_proceed": false, "message": error });
+            (StatusCode::SERVICE_UNAVAILABLE, Json(answer)).into_response()
+        }
+    }
+}
+
+/// A silence that is wanted.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct NewSilence {
+    checks: Vec<String>,
+    #[serde(rename = "for")]
+    length: String,
+    why: String,
+}
+
+pub(super) async fn silence(State(site): State<Site>, content: Bytes) -> Response {
+    let wanted: NewSilence = match parsed(&content) {
+        Ok(wanted) => wanted,
+        Err(refused) => return refused,
+    };
+    match begin_silence(&site.host(), &wanted.checks, &wanted.length, &wanted.why).await {
+        Ok(id) => (StatusCode::CREATED, Json(json!({ "id": id }))).into_response(),
+        Err(refused) => refused,
+    }
+}
+
+/// Begins a silence, and gives its number.
+pub(super) async fn begin_silence(host: &Host, checks: &[String], length: &str, why: &str) -> Result<i64, Response> {
+    let wrong = |text: String| refused(StatusCode::BAD_REQUEST, text);
+    if checks.is_empty() {
+        return Err(wrong("checks: name at least one".to_owned()));
+    }
+    if let Some(check) = checks.iter().find(|check| host.check(check).is_none()) {
+        return Err(unknown(host, check));
+    }
+    if why.trim().is_empty() {
+        return Err(wrong("why: say why, for those who wonder".to_owned()));
+    }
+    let length: Time = length.parse().map_err(|error| wrong(format!("for: {error}")))?;
+    let now = Timestamp::now();
+    let ends = now.checked_add(length.0).map_err(|_| wrong("for: that is too long".to_owned()))?;
+    host.state.silence(checks, why.trim(), now, ends).await.map_err(|error| unreadable(&error))
+}
+
+pub(super) async fn end_silence(State(site): State<Site>, Path(id): Path<i64>) -> Response {
+    match site.host().state.expire(id, Timestamp::now()).await {
+        Ok(true) => StatusCode::NO_CONTENT.into_response(),
+        Ok(false) => refused(StatusCode::NOT_FOUND, format!("no silence with the number {id} holds")),
+        Err(error) => unreadable(&error),
+    }
+}
+
+pub(super) async fn reload(State(site): State<Site>) -> Response {
+    site.service().reload().await;
+    match site.service().refused() {
+        None => Json(json!({ "reloaded": true })).into_response(),
+        Some(wrong) => refused(StatusCode::UNPROCESSABLE_ENTITY, wrong.reason),
+    }
+}
+
+pub(super) async fn metrics(State(site): State<Site>) -> Response {
+    let host = site.host();
+    match host.state.undelivered(Timestamp::now(), false).await {
+        Ok(undelivered) => {
+            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            ([(header::CONTENT_TYPE, kind)], host.metrics.text(undelivered.len())).into_response()
+        }
+        Err(error) => unreadable(&error),
+    }
+}
+
+pub(super) async fn openapi() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], include_str!("openapi.json")).into_response()
+}

@@ -1,0 +1,45 @@
+//! What people do on the page: begin and end silences. The API does the same.
+
+use axum::{
+    Form,
+    extract::{Path, State},
+    http::StatusCode,
+    response::{IntoResponse, Redirect, Response},
+};
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::{Site, api::begin_silence, layout};
+
+/// A silence that is wanted.
+#[derive(Debug, Deserialize)]
+pub(super) struct Silence {
+    #[serde(rename = "for")]
+    length: String,
+    why: String,
+}
+
+pub(super) async fn silence(State(site): State<Site>, Path(name): Path<String>, form: Form<Silence>) -> Response {
+    match begin_silence(&site.host(), std::slice::from_ref(&name), &form.length, &form.why).await {
+        Ok(_) => Redirect::to(&format!("/checks/{name}#silences")).into_response(),
+        Err(refused) => layout::explained(&site, refused).await,
+    }
+}
+
+/// Where to go back to.
+#[derive(Debug, Deserialize)]
+pub(super) struct From {
+    check: String,
+}
+
+pub(super) async fn end_silence(State(site): State<Site>, Path(id): Path<i64>, form: Form<From>) -> Response {
+    let host = site.host();
+    match host.state.expire(id, Timestamp::now()).await {
+        // Only to a page of this host.
+        Ok(_) if host.check(&form.check).is_some() => {
+            Redirect::to(&format!("/checks/{}#silences", form.check)).into_response()
+        }
+        Ok(_) => Redirect::to("/").into_response(),
+        Err(error) => layout::problem(&site, StatusCode::SERVICE_UNAVAILABLE, &format!("{error:#}")).await,
+    }
+}

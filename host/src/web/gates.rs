@@ -1,0 +1,80 @@
+//! The gates: what they said last, and who asked.
+
+use std::collections::BTreeSet;
+
+use axum::{extract::State, http::StatusCode, response::Response};
+use maud::html;
+
+use super::{
+    Site,
+    layout::{class, link, moment, page as framed, problem, status},
+};
+
+/// Questions that are shown.
+const SHOWN: u32 = 200;
+
+pub(super) async fn page(State(site): State<Site>) -> Response {
+    let host = site.host();
+    let asked = match host.state.consultations(None, SHOWN).await {
+        Ok(asked) => asked,
+        Err(error) => return problem(&site, StatusCode::SERVICE_UNAVAILABLE, &format!("{error:#}")).await,
+    };
+    let consulted: BTreeSet<&str> = asked.iter().map(|one| one.gate.as_str()).collect();
+    let is_gate = |name: &str, group: Option<&str>| {
+        let expected = host.config.checks.get(name).is_some_and(|check| check.expect_consult.is_some());
+        expected || consulted.contains(name) || group == Some("gates")
+    };
+    let gates: Vec<_> = host
+        .checks
+        .iter()
+        .filter(|check| check.plugin().is_some())
+        .filter(|check| is_gate(&check.name, check.family.as_ref().map(|family| family.group.as_str())))
+        .collect();
+    let content = html! {
+        h1 { "Gates" }
+        @if gates.is_empty() { p { "There is no gate among the checks." } }
+        ul.checks {
+            @for check in &gates {
+                @let recent = host.board.of(&check.name);
+                @let result = recent.last.as_ref().map_or("not run yet", |last| last.status.as_str());
+                @let newest = asked.iter().find(|one| one.gate == check.name);
+                li class={ "check " (class(result)) } {
+                    div.head { h2 { (link(&check.name)) } (status(result)) }
+                    @if let Some(last) = &recent.last { p.summary { (last.summary) } }
+                    p.facts {
+                        @match newest {
+                            Some(one) => { "Last asked by " b { (one.caller) } " at " (moment(one.at, &host)) " about " (one.data_date) ": " (status(&one.decision)) },
+                            None => "Nobody asked yet.",
+                        }
+                        @if let Some(expected) = host.config.checks.get(&check.name).and_then(|own| own.expect_consult.as_ref()) {
+                            " Somebody must ask by " code { (expected) } "."
+                        }
+                    }
+                }
+            }
+        }
+        h2 { "Who asked" }
+        @if asked.is_empty() {
+            p { "Nobody yet. " code { "host gate NAME --date D" } " asks, and so does " code { "POST /api/v1/gates/NAME" } "." }
+        } @else {
+            div.scroll tabindex="0" role="region" aria-label="Who asked" {
+                table {
+                    thead { tr { th scope="col" { "When" } th scope="col" { "Gate" } th scope="col" { "Data of" } th scope="col" { "Caller" } th scope="col" { "Answer" } th scope="col" { "Why" } } }
+                    tbody {
+                        @for one in &asked {
+                            tr {
+                                td { (moment(one.at, &host)) }
+                                td { (link(&one.gate)) }
+                                td { (one.data_date) }
+                                td { (one.caller) }
+                                td { (status(&one.decision)) }
+                                td { (one.message) }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    };
+    framed(&site, StatusCode::OK, "Gates", content).await
+}

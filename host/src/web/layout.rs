@@ -1,0 +1,298 @@
+//! What all pages share: the frame, what is wrong at the top of each, and how times, numbers and results are written.
+
+use axum::{
+    body::to_bytes,
+    http::StatusCode,
+    response::{Html, IntoResponse, Response},
+};
+use jiff::{Timestamp, tz::TimeZone};
+use maud::{DOCTYPE, Markup, html};
+use serde_json::Value;
+
+use super::Site;
+use crate::{
+    alert::span,
+    board::{Dot, Recent},
+    contract::Metric,
+    host::Host,
+    text::encoded,
+};
+
+/// Problems of one kind that are shown at the top.
+const SHOWN: usize = 10;
+/// The largest explanation that is shown, in bytes.
+const EXPLANATION: usize = 64 << 10;
+/// A run in a strip, in px: its width with the gap behind it, and its height.
+const DOT: (usize, usize) = (7, 20);
+
+/// A whole page.
+pub(super) async fn page(site: &Site, status: StatusCode, title: &str, content: Markup) -> Response {
+    let host = site.host();
+    let text = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (title) " · host" }
+                link rel="stylesheet" href="/style.css";
+                link rel="icon" href="/icon.svg" type="image/svg+xml";
+            }
+            body {
+                a.skip href="#content" { "Skip to the content" }
+                header.top {
+                    nav aria-label="Pages" {
+                        a.home href="/" { "host" }
+                        a href="/" { "Checks" }
+                        a href="/gates" { "Gates" }
+                        a href="/metrics" { "Metrics" }
+                        a href="/api/v1/openapi.json" { "API" }
+                    }
+                }
+                main #content tabindex="-1" {
+                    (problems(site, &host).await)
+                    (content)
+                }
+                footer {
+                    p { "host " (env!("CARGO_PKG_VERSION")) ". Times are of " (host.config.timezone.name()) ", " (moment(Timestamp::now(), &host)) "." }
+                }
+            }
+        }
+    };
+    (status, Html(text.into_string())).into_response()
+}
+
+/// A page that says why there is no other.
+pub(super) async fn problem(site: &Site, status: StatusCode, text: &str) -> Response {
+    let content = html! {
+        h1 { (text) }
+        p { a href="/" { "All checks" } }
+    };
+    page(site, status, text, content).await
+}
+
+/// A page with the error that the API would have given.
+pub(super) async fn explained(site: &Site, refused: Response) -> Response {
+    let status = refused.status();
+    let bytes = to_bytes(refused.into_body(), EXPLANATION).await.unwrap_or_default();
+    let value: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    let text = value.get("error").and_then(Value::as_str).unwrap_or("It was refused.").to_owned();
+    problem(site, status, &text).await
+}
+
+/// What is wrong with the host itself, on every page.
+async fn problems(site: &Site, host: &Host) -> Markup {
+    let refused = site.service().refused();
+    let undelivered = host.state.undelivered(Timestamp::now(), false).await;
+    let unable: Vec<(&str, &str)> =
+        host.checks.iter().filter_map(|check| Some((check.name.as_str(), check.unable()?))).collect();
+    let invalid: Vec<(&str, Vec<String>)> = host
+        .checks
+        .iter()
+        .map(|check| (check.name.as_str(), host.board.of(&check.name).invalid))
+        .filter(|(_, invalid)| !invalid.is_empty())
+        .collect();
+    html! {
+        @if !site.service().is_alive() {
+            section.problem { h2 { "The schedules are not kept" } p { "The host's loop does not come round. Start it again, and look at its log." } }
+        }
+        @if let Some(refused) = refused {
+            section.problem {
+                h2 { "The configuration that is there now is refused" }
+                p { "What ran before goes on. Read at " (moment(refused.at, host)) ":" }
+                pre { (refused.reason) }
+            }
+        }
+        @match &undelivered {
+            Ok(messages) if messages.is_empty() => {}
+            Ok(messages) => section.problem {
+                h2 { (messages.len()) " " (plural(messages.len(), "message was", "messages were")) " not delivered" }
+                ul {
+                    @for message in messages.iter().rev().take(SHOWN) {
+                        li {
+                            (moment(message.created, host)) " to " b { (message.receiver) } ": " (message.title) " — "
+                            @if message.waiting { "tried again" } @else { "set aside" } ": " (message.problem)
+                        }
+                    }
+                }
+                (more(messages.len()))
+            },
+            Err(error) => section.problem { h2 { "The record cannot be read" } p { (format!("{error:#}")) } },
+        }
+        @if !unable.is_empty() {
+            section.problem {
+                h2 { (unable.len()) " " (plural(unable.len(), "check", "checks")) " cannot run" }
+                ul { @for (name, reason) in unable.iter().take(SHOWN) { li { (link(name)) ": " (reason) } } }
+                (more(unable.len()))
+            }
+        }
+        @if !invalid.is_empty() {
+            section.problem {
+                h2 { (invalid.len()) " " (plural(invalid.len(), "check is", "checks are")) " not to be trusted" }
+                ul { @for (name, reasons) in invalid.iter().take(SHOWN) { li { (link(name)) ": " (reasons.join("; ")) } } }
+                (more(invalid.len()))
+            }
+        }
+    }
+}
+
+fn more(count: usize) -> Markup {
+    html! { @if count > SHOWN { p { "and " (count - SHOWN) " more" } } }
+}
+
+pub(super) fn plural(count: usize, one: &'static str, many: &'static str) -> &'static str {
+    if count == 1 { one } else { many }
+}
+
+/// A check's name, as a link to its page.
+pub(super) fn link(check: &str) -> Markup {
+    html! { a href={ "/checks/" (encoded(check)) } { (check) } }
+}
+
+/// A moment in the pipeline's time zone.
+pub(super) fn moment(at: Timestamp, host: &Host) -> Markup {
+    in_zone(at, &host.config.timezone.rules())
+}
+
+fn in_zone(at: Timestamp, zone: &TimeZone) -> Markup {
+    let shown = at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M %Z").to_string();
+    html! { time datetime=(format!("{at:.0}")) { (shown) } }
+}
+
+/// What something came to, in a word that has a color and a shape.
+pub(super) fn status(status: &str) -> Markup {
+    html! { span class={ "status " (class(status)) } { (status) } }
+}
+
+/// The class of a result; what is not one has none.
+pub(super) fn class(status: &str) -> &'static str {
+    match status {
+        "pass" | "PROCEED" => "pass",
+        "warn" | "PROCEED_WITH_WARNING" | "warning" => "warn",
+        "fail" | "FAIL" | "critical" => "fail",
+        "error" | "NOT_EVALUATED" | "not evaluated" => "error",
+        "skip" => "skip",
+        _ => "none",
+    }
+}
+
+/// Since when a check is as it is.
+pub(super) fn since(recent: &Recent, host: &Host) -> Markup {
+    html! {
+        @match (recent.since, recent.dots.front(), &recent.last) {
+            (Some(since), ..) => { "since " (moment(since, host)) ", " (span(Timestamp::now().duration_since(since).as_secs())) },
+            (None, Some(oldest), Some(_)) => { "since before " (moment(oldest.due, host)) },
+            _ => "not run yet",
+        }
+    }
+}
+
+/// The latest runs as a row of marks, the newest on the right: one path for each kind of result.
+pub(super) fn strip(recent: &Recent) -> Markup {
+    let kinds = ["pass", "warn", "fail", "error", "skip", "none"];
+    let kind = |dot: &Dot| if dot.left_out { "none" } else { class(&dot.status) };
+    let path = |wanted: &str| {
+        let places = recent.dots.iter().enumerate().filter(|(_, dot)| kind(dot) == wanted);
+        let mark = |at: usize| match wanted {
+            // What is worse stands higher, so that it is seen without color too.
+            "pass" => format!("M{} 12h5v8h-5z", at * DOT.0),
+            "skip" => format!("M{} 17h5v3h-5z", at * DOT.0),
+            "none" => format!("M{} 19h5v1h-5z", at * DOT.0),
+            "warn" => format!("M{} 6h5v14h-5z", at * DOT.0),
+            _ => format!("M{} 0h5v20h-5z", at * DOT.0),
+        };
+        places.map(|(at, _)| mark(at)).collect::<String>()
+    };
+    let counted: Vec<String> = kinds
+        .iter()
+        .map(|wanted| (wanted, recent.dots.iter().filter(|dot| kind(dot) == *wanted).count()))
+        .filter(|(_, count)| *count > 0)
+        .map(|(wanted, count)| format!("{count} {}", if *wanted == "none" { "left out" } else { wanted }))
+        .collect();
+    let label = format!("The last {} runs, the newest on the right: {}", recent.dots.len(), counted.join(", "));
+    html! {
+        @if !recent.dots.is_empty() {
+            svg.strip role="img" aria-label=(label) width=(recent.dots.len() * DOT.0) height=(DOT.1) viewBox={ "0 0 " (recent.dots.len() * DOT.0) " " (DOT.1) } {
+                @for kind in kinds {
+                    @let path = path(kind);
+                    @if !path.is_empty() { path class=(kind) d=(path) {} }
+                }
+            }
+        }
+    }
+}
+
+/// Metrics with what was asked of them.
+pub(super) fn metrics(metrics: &[Metric]) -> Markup {
+    html! {
+        @if !metrics.is_empty() {
+            ul.metrics {
+                @for metric in metrics {
+                    li class=[broken(metric).then_some("bad")] {
+                        span.name { (metric.name) } " "
+                        b { @match metric.value { Some(value) => (number(value)), None => "none" } (unit(metric)) }
+                        @for asked in asked(metric) { " " span.asked { (asked) } }
+                        @if broken(metric) { span.hidden { " (broken)" } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+pub(super) fn unit(metric: &Metric) -> String {
+    metric.unit.as_ref().map(|unit| format!(" {unit}")).unwrap_or_default()
+}
+
+/// `≥ 40`
+pub(super) fn asked(metric: &Metric) -> Vec<String> {
+    [("≥", metric.min), ("≤", metric.max), ("<", metric.below)]
+        .into_iter()
+        .filter_map(|(sign, limit)| Some(format!("{sign} {}", number(limit?))))
+        .collect()
+}
+
+/// Whether a metric is not what was asked of it; one without a value never is.
+pub(super) fn broken(metric: &Metric) -> bool {
+    let asked = [metric.min, metric.max, metric.below].iter().any(Option::is_some);
+    match metric.value {
+        None => asked,
+        Some(value) => {
+            metric.min.is_some_and(|min| value < min)
+                || metric.max.is_some_and(|max| value > max)
+                || metric.below.is_some_and(|below| value >= below)
+        }
+    }
+}
+
+/// As short as a reader needs it.
+pub(super) fn number(value: f64) -> String {
+    match value {
+        value if value.fract() == 0.0 && value.abs() < 1e15 => format!("{value:.0}"),
+        value if value.abs() >= 1e6 || value.abs() < 1e-3 => format!("{value:.3e}"),
+        value => format!("{value:.3}").trim_end_matches('0').trim_end_matches('.').to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_short() {
+        let cases = [
+            (0.0, "0"),
+            (40.0, "40"),
+            (-3.0, "-3"),
+            (2.5, "2.5"),
+            (0.1234567, "0.123"),
+            (1_234_567.891, "1.235e6"),
+            (0.000_012, "1.200e-5"),
+            (1e300, "1.000e300"),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(number(value), expected);
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The first page: every check at a glance, what is worst first.
+
+use axum::{
+    extract::{Query, State, rejection::QueryRejection},
+    http::{HeaderValue, StatusCode, header},
+    response::Response,
+};
+use maud::{Markup, html};
+use serde::Deserialize;
+
+use super::{
+    Site,
+    layout::{class, link, metrics, moment, page as framed, plural, since, status, strip},
+};
+use crate::{board::Recent, check::Check, host::Host};
+
+/// The shortest time between two looks, in seconds.
+const FASTEST: u32 = 20;
+
+/// Which checks are shown, and how.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Wanted {
+    /// `bad` are those that do not pass.
+    show: String,
+    /// Part of a name.
+    name: String,
+    /// How often a browser that stays looks again, in seconds.
+    refresh: Option<u32>,
+}
+
+/// What results there are, from worst to best.
+const ORDER: [(&str, &str); 6] = [
+    ("fail", "failed"),
+    ("error", "not evaluated"),
+    ("warn", "warned"),
+    ("none", "not run yet"),
+    ("pass", "passed"),
+    ("skip", "skipped"),
+];
+
+pub(super) async fn page(State(site): State<Site>, wanted: Result<Query<Wanted>, QueryRejection>) -> Response {
+    // What cannot be understood is not asked for.
+    let wanted = wanted.map(|Query(wanted)| wanted).unwrap_or_default();
+    let host = site.host();
+    let mut all: Vec<(usize, &Check, Recent)> = host
+        .checks
+        .iter()
+        .map(|check| {
+            let recent = host.board.of(&check.name);
+            let result = recent.last.as_ref().map_or("none", |last| class(&last.status));
+            let rank = ORDER.iter().position(|(name, _)| *name == result).unwrap_or_default();
+            (rank, check.as_ref(), recent)
+        })
+        .collect();
+    all.sort_by_key(|(rank, ..)| *rank);
+    let counted: Vec<String> = ORDER
+        .iter()
+        .enumerate()
+        .map(|(at, (_, word))| (all.iter().filter(|(rank, ..)| *rank == at).count(), word))
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, word)| format!("{count} {word}"))
+        .collect();
+    let title = if counted.is_empty() { "There are no checks".to_owned() } else { counted.join(", ") };
+    let bad = |rank: usize| rank < 3;
+    let shown: Vec<&(usize, &Check, Recent)> = all
+        .iter()
+        .filter(|(rank, check, _)| (wanted.show != "bad" || bad(*rank)) && check.name.contains(wanted.name.trim()))
+        .collect();
+    let content = html! {
+        h1 { (title) }
+        form.filter method="get" action="/" role="search" {
+            label { "Name " input type="search" name="name" value=(wanted.name) autocomplete="off"; }
+            label.choice { input type="checkbox" name="show" value="bad" checked[wanted.show == "bad"]; " Only what does not pass" }
+            button { "Show" }
+        }
+        @if shown.is_empty() && !all.is_empty() { p { "No check is like that. " a href="/" { "Show all" } } }
+        @if shown.len() < all.len() && !shown.is_empty() {
+            p { (shown.len()) " of " (all.len()) " " (plural(all.len(), "check", "checks")) ". " a href="/" { "Show all" } }
+        }
+        ul.checks { @for (_, check, recent) in shown { (line(&site, &host, check, recent)) } }
+    };
+    let mut answer = framed(&site, StatusCode::OK, &title, content).await;
+    if let Some(seconds) = wanted.refresh
+        && let Ok(value) = HeaderValue::from_str(&seconds.max(FASTEST).to_string())
+    {
+        answer.headers_mut().insert(header::REFRESH, value);
+    }
+    answer
+}
+
+fn line(site: &Site, host: &Host, check: &Check, recent: &Recent) -> Markup {
+    let result = recent.last.as_ref().map_or("not run yet", |last| last.status.as_str());
+    html! {
+        li class={ "check " (class(result)) } {
+            div.head { h2 { (link(&check.name)) } (status(result)) (strip(recent)) }
+            @if let Some(last) = &recent.last { p.summary { (last.summary) } (metrics(&last.metrics)) }
+            p.facts {
+                (since(recent, host)) " · "
+                @match site.service().next(&check.name) { Some(next) => { "next " (moment(next, host)) }, None => "never due" }
+                @if let Some(last) = &recent.last { " · data of " (last.data_date) }
+                @if let Some(ready) = check.plugin() { " · " (ready.plugin.file.name) " " (ready.plugin.file.version) }
+            }
+        }
+    }
+}
