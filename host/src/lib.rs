@@ -11,6 +11,7 @@ pub mod gate;
 pub mod google;
 mod hex;
 pub mod host;
+mod http;
 pub mod lanes;
 pub mod log;
 pub mod metrics;

@@ -4,7 +4,12 @@
 use std::{
     fmt::Write as _,
     io::Write as _,
-    sync::atomic::{AtomicU8, Ordering},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU8, AtomicU64, Ordering},
+        mpsc::{SyncSender, sync_channel},
+    },
+    time::Duration,
 };
 
 use clap::ValueEnum;
@@ -52,6 +57,9 @@ pub fn start(style: Style) {
         Style::Service(Format::Json) => 2,
     };
     STYLE.store(number, Ordering::Relaxed);
+    if style != Style::Command {
+        WRITER.get_or_init(Writer::start);
+    }
     // There is one already when this process started twice, as tests do.
     let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(Lines));
 }
@@ -72,7 +80,67 @@ pub fn show(text: &str) {
     }
 }
 
+/// Lines that wait to be written; more are dropped, and counted.
+const WAITING: usize = 10_000;
+
+/// What the thread that writes is given.
+enum Order {
+    Write(String),
+    /// All before it is written.
+    Tell(SyncSender<()>),
+}
+
+/// Writes lines on a thread of its own: a pipe that nobody reads must not hold up the host.
+struct Writer {
+    orders: SyncSender<Order>,
+    dropped: Arc<AtomicU64>,
+}
+
+static WRITER: OnceLock<Writer> = OnceLock::new();
+
+impl Writer {
+    fn start() -> Self {
+        let (orders, given) = sync_channel(WAITING);
+        let dropped = Arc::<AtomicU64>::default();
+        let lost = dropped.clone();
+        // Without a thread the orders come back, and are dropped.
+        let _ = std::thread::Builder::new().name("log".to_owned()).spawn(move || {
+            for order in given {
+                match order {
+                    Order::Write(text) => write(&text),
+                    Order::Tell(done) => drop(done.send(())),
+                }
+                match lost.swap(0, Ordering::Relaxed) {
+                    0 => {}
+                    count => write(&format!("{count} lines were dropped, since nobody read them in time\n")),
+                }
+            }
+        });
+        Self { orders, dropped }
+    }
+}
+
+/// Waits until what was said is written, for so long.
+pub fn finish(wait: Duration) {
+    let Some(writer) = WRITER.get() else { return };
+    let (done, written) = sync_channel(1);
+    if writer.orders.try_send(Order::Tell(done)).is_ok() {
+        let _ = written.recv_timeout(wait);
+    }
+}
+
 fn put(text: &str) {
+    match WRITER.get().filter(|_| style() != Style::Command) {
+        None => write(text),
+        Some(writer) => {
+            if writer.orders.try_send(Order::Write(text.to_owned())).is_err() {
+                writer.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+fn write(text: &str) {
     // Nobody is left to be told when standard error is gone.
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }

@@ -1,12 +1,15 @@
 //! The built host, run as its users run it.
 
 use std::{
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::{Child, ChildStderr, Command, Stdio},
+    process::{Child, Command, Stdio},
+    sync::mpsc::{Receiver, channel},
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
+use jiff::Timestamp;
 use rusqlite::Connection;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -14,6 +17,9 @@ use tempfile::TempDir;
 use host_tests::{Fault, HOST_TOML, Moment, make};
 
 use super::{AT, slack::SlackDouble};
+
+/// How long a line is waited for.
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// What a run of the host gave.
 #[derive(Debug)]
@@ -50,8 +56,17 @@ pub struct Sample {
 impl Sample {
     /// Made for [`AT`], with a fault or without, delivering to the Slack double.
     pub fn new(fault: Option<Fault>) -> Result<Self> {
+        Self::at(AT.parse()?, fault)
+    }
+
+    /// Made for this moment, for a host that stays.
+    pub fn now(fault: Option<Fault>) -> Result<Self> {
+        Self::at(Timestamp::now(), fault)
+    }
+
+    fn at(moment: Timestamp, fault: Option<Fault>) -> Result<Self> {
         let directory = TempDir::new()?;
-        make(directory.path(), &Moment::new(AT.parse()?)?, fault)?;
+        make(directory.path(), &Moment::new(moment)?, fault)?;
         let sample = Self { directory, slack: SlackDouble::start()? };
         sample.configure(HOST_TOML)?;
         Ok(sample)
@@ -100,7 +115,14 @@ impl Sample {
     pub fn stay_with(&self, mut command: Command) -> Result<Staying> {
         let mut process = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
         let err = BufReader::new(process.stderr.take().context("no standard error")?);
-        Ok(Staying { process, err, said: String::new() })
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in err.lines().map_while(std::result::Result::ok) {
+                // Nobody waits for it any more.
+                let _ = sender.send(line + "\n");
+            }
+        });
+        Ok(Staying { process, lines, said: String::new() })
     }
 
     /// Changes a dataset.
@@ -119,7 +141,8 @@ impl Sample {
 /// A host that stays; it is ended with this.
 pub struct Staying {
     process: Child,
-    err: BufReader<ChildStderr>,
+    /// Read all the time: a pipe that is full would hold its writer up.
+    lines: Receiver<String>,
     said: String,
 }
 
@@ -127,8 +150,8 @@ impl Staying {
     /// Reads what it says until a line has this in it; gives the line.
     pub fn wait_for(&mut self, text: &str) -> Result<String> {
         loop {
-            let mut line = String::new();
-            anyhow::ensure!(self.err.read_line(&mut line)? > 0, "it ended: {}", self.said);
+            let line = self.lines.recv_timeout(PATIENCE);
+            let line = line.with_context(|| format!("it never said {text:?}: {}", self.said))?;
             self.said.push_str(&line);
             if line.contains(text) {
                 return Ok(line);
@@ -155,9 +178,8 @@ impl Staying {
     /// The same with any signal.
     pub fn end(mut self, signal: &str) -> Result<(Option<i32>, String)> {
         self.signal(signal)?;
-        let mut rest = String::new();
-        self.err.read_to_string(&mut rest)?;
         let code = self.process.wait()?.code();
+        let rest: String = self.lines.iter().collect();
         Ok((code, std::mem::take(&mut self.said) + &rest))
     }
 }

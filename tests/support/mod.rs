@@ -3,9 +3,11 @@
 // Two programs include it: what one leaves out, and what stays inside one, is no mistake.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod browser;
 pub mod command;
 pub mod google;
 pub mod http;
+pub mod service;
 pub mod slack;
 pub mod text;
 pub mod watched;

@@ -7,6 +7,8 @@ use std::{
 };
 
 const TARGET: &str = "wasm32-wasip2";
+/// The version of axe-core, which audits accessibility.
+const AXE: &str = "4.14.1";
 
 /// What is wrong and what to do.
 type Result<T> = std::result::Result<T, String>;
@@ -57,6 +59,7 @@ pub(super) fn test() -> Result<u8> {
     step(&format!("building {} misbehaving guests", guests.len()));
     components(&guests)?;
     emulator()?;
+    browser()?;
     step("building and running every test");
     cargo(&["build", "--package", "host", "--package", "host-tests"])?;
     // Not the plugins: only a WebAssembly linker understands what they export.
@@ -87,6 +90,37 @@ fn emulator() -> Result<()> {
     let spatial = "from duckdb_extensions import import_extension; import_extension('spatial')";
     run(Command::new(&python).args(["-c", spatial]).env("HOME", &home))?;
     fs::write(&installed, text).map_err(|error| format!("{}: {error}", installed.display()))
+}
+
+/// The browser that tests look at the page with, and what audits its accessibility.
+fn browser() -> Result<()> {
+    let there =
+        |command: &str| Command::new(command).arg("--version").output().is_ok_and(|output| output.status.success());
+    if !there("chromium") || !there("chromedriver") {
+        step("installing chromium and chromedriver");
+        let apt = |arguments: &[&str]| {
+            let mut command = Command::new("apt-get");
+            run(command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive"))
+        };
+        let install = ["install", "--yes", "--quiet", "chromium", "chromium-driver"];
+        // What is known of packages may be old.
+        apt(&install).or_else(|_| apt(&["update", "--quiet"]).and_then(|()| apt(&install))).map_err(|error| {
+            format!("{error}; the tests of the page need chromium and chromedriver: `sudo apt-get install chromium chromium-driver`")
+        })?;
+    }
+    let home = target().join("axe");
+    let script = home.join("node_modules").join("axe-core").join("axe.min.js");
+    let installed = home.join(AXE);
+    if !script.is_file() || !installed.is_file() {
+        step("installing axe-core");
+        fs::create_dir_all(&home).map_err(|error| format!("{}: {error}", home.display()))?;
+        let mut npm = Command::new("npm");
+        npm.args(["install", "--silent", "--no-save", "--ignore-scripts", "--no-audit", "--no-fund"]);
+        run(npm.arg(format!("axe-core@{AXE}")).arg("--prefix").arg(&home))
+            .map_err(|error| format!("{error}; it needs npm: `sudo apt-get install npm`"))?;
+        fs::write(&installed, "").map_err(|error| format!("{}: {error}", installed.display()))?;
+    }
+    Ok(())
 }
 
 /// Clippy: natively for the host and the tests, for WebAssembly for what becomes components.

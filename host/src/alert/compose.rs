@@ -241,9 +241,10 @@ fn footer(notices: &[&Notice<'_>], runs: &[Run]) -> String {
 
 /// `3 h 30 min`, as exact as anybody needs it.
 pub fn span(seconds: i64) -> String {
+    let seconds = seconds.max(0);
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
     let parts = match (days, hours, minutes) {
-        (0, 0, 0) => vec![(seconds.max(0), "s")],
+        (0, 0, 0) => vec![(seconds, "s")],
         (0, 0, minutes) => vec![(minutes, "min")],
         (0, hours, minutes) => vec![(hours, "h"), (minutes, "min")],
         (1, hours, _) => vec![(1, "day"), (hours, "h")],

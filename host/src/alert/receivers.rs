@@ -17,6 +17,7 @@ use super::{FALLBACK, Level, Notification, block_kit, id};
 use crate::{
     config::{Channel, Config, Deliver, Fallback, SecretName},
     google::{Google, Secrets},
+    http,
 };
 
 /// What is read of an answer, in bytes.
@@ -126,13 +127,7 @@ impl Receivers {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
-        // Fails only when another part of the process chose already, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder()
-            .timeout(self.timeout)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .context("the HTTP client cannot start")?;
+        let client = http::client().timeout(self.timeout).build().context("the HTTP client cannot start")?;
         Ok(self.client.get_or_init(|| client))
     }
 

@@ -13,6 +13,7 @@ use crate::{
     config::Config,
     gate::{Gates, Refusal},
     host::Host,
+    http,
     service::Sources,
     state::{Claim, State},
 };
@@ -137,8 +138,7 @@ impl Gate {
         })?;
         let url = format!("{}/api/v1/gates/{}", address.trim_end_matches('/'), self.gate);
         let body = json!({ "date": self.date, "caller": self.caller() });
-        let client =
-            reqwest::Client::builder().timeout(PATIENCE).redirect(reqwest::redirect::Policy::none()).build()?;
+        let client = http::client().timeout(PATIENCE).build()?;
         let request = client.post(&url).bearer_auth(token).header("content-type", "application/json");
         // Whoever does not answer has not said that it may proceed.
         let answer = match request.body(body.to_string()).send().await {

@@ -52,16 +52,15 @@ impl Plan {
             checks: Vec::new(),
         };
         let read = sources.read()?;
-        let pinned = read.lock.is_some();
+        if read.lock.is_none() {
+            eprintln!("{}", sources.nothing_pinned());
+        }
         let runtime = super::runtime()?;
         let planned = runtime.block_on(async {
             let progress = Progress::new("loading plugins");
             let step = |done| progress.step(done, read.files.len());
             let host = Host::start(read.config, &read.files, read.lock.as_ref(), State::memory().await?, step).await?;
             let mut wrong: Vec<String> = Vec::new();
-            if !pinned {
-                wrong.push(sources.nothing_pinned());
-            }
             for check in &host.checks {
                 wrong.extend(check.unable().map(|reason| format!("{}: {reason}", check.name)));
             }

@@ -33,6 +33,9 @@ use crate::{
 /// How long a single round waits for a validation before it.
 const VALIDATION_FIRST: Duration = Duration::from_secs(10);
 
+/// How long the last lines may take to be written.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   host run --once plugins/*.wasm                     every check once, a table on standard output
@@ -103,6 +106,7 @@ impl Run {
         let code = runtime.block_on(self.start(sources, read));
         // A query that is being interrupted needs no waiting for.
         runtime.shutdown_background();
+        log::finish(LAST_LINES);
         code
     }
 
@@ -234,11 +238,11 @@ impl Stop {
     async fn wait(&mut self) -> u8 {
         tokio::select! {
             _ = self.interrupt.recv() => {
-                eprintln!("interrupted");
+                tracing::warn!("interrupted");
                 130
             }
             _ = self.terminate.recv() => {
-                eprintln!("terminated");
+                tracing::warn!("terminated");
                 143
             }
         }

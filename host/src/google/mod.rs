@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep, timeout};
 pub use fault::{Fault, Kind};
 pub use secrets::Secrets;
 
-use crate::config::Config;
+use crate::{config::Config, http};
 use credentials::Credentials;
 
 /// The first wait before a request is sent again; each further one may be twice as long.
@@ -147,13 +147,7 @@ impl Google {
         if let Some(client) = self.0.client.get() {
             return Ok(client);
         }
-        // Fails only when another part of the process chose already, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder()
-            .connect_timeout(Duration::from_secs(10))
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(Fault::unreachable)?;
+        let client = http::client().connect_timeout(Duration::from_secs(10)).build().map_err(Fault::unreachable)?;
         Ok(self.0.client.get_or_init(|| client))
     }
 

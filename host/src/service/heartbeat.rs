@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 
-use crate::{config::Heartbeat as Settings, metrics::Metrics};
+use crate::{config::Heartbeat as Settings, http, metrics::Metrics};
 
 /// Where it is told.
 #[derive(Debug, Clone)]
@@ -30,8 +30,7 @@ impl Heartbeat {
                 .with_context(|| format!("heartbeat.url_env: {name} is not set; set it, or remove the line"))?,
             (None, None) => return Ok(None),
         };
-        let client = reqwest::Client::builder().timeout(settings.timeout.0).redirect(reqwest::redirect::Policy::none());
-        let client = client.build().context("heartbeat: no HTTP client")?;
+        let client = http::client().timeout(settings.timeout.0).build().context("heartbeat: no HTTP client")?;
         let url = url.trim_end_matches('/').into();
         Ok(Some(Self { client, url, timeout: settings.timeout.0, metrics }))
     }

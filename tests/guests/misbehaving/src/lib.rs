@@ -16,6 +16,18 @@ sdk::settings! {
     }
 }
 
+/// What would run if a page took it for markup.
+const HOSTILE: &str =
+    "<script>document.title='owned'</script>\"'><img src=x onerror=document.title='owned'>&lt;b&gt; \u{202e}\u{1b}[31m";
+
+/// The same as Markdown.
+const RUNBOOK: &str = "# Misbehaving <script>document.title='owned'</script>
+
+<img src=x onerror=\"document.title='owned'\">
+
+[click](javascript:document.title='owned') ![p](https://example.com/p.png) [fine](https://example.com/)
+";
+
 struct Misbehaving;
 
 impl Check for Misbehaving {
@@ -26,7 +38,7 @@ impl Check for Misbehaving {
         cron: "*/30 * * * *",
         timezone: None,
         channel: "#canary-alerts",
-        runbook: "",
+        runbook: RUNBOOK,
     };
 
     fn needs(_: &Settings) -> Vec<Need> {
@@ -155,6 +167,33 @@ impl Check for Misbehaving {
                     format!("name {}", std::net::ToSocketAddrs::to_socket_addrs("localhost:80").is_ok()),
                 ];
                 Report { summary: tried.join(", "), ..pass }
+            }
+            "say hostile things" => {
+                let hostile =
+                    format!("{HOSTILE} {}", Query::new(&settings.sql).row().await?.text("name").unwrap_or_default());
+                let mut metric = measured(&hostile, Some(1.0)).at_least(2.0);
+                metric.unit = Some(hostile.clone());
+                eprintln!("{hostile}");
+                Alert::new(&request.channel, Severity::Critical, &hostile, &hostile)
+                    .lines(&hostile, [hostile.clone()])
+                    .steps([sdk::step(&hostile, &hostile)])
+                    .post()
+                    .await?;
+                Report {
+                    verdict: Verdict::Fail,
+                    summary: hostile.clone(),
+                    metrics: vec![metric],
+                    violations: vec![Violation { metric: Some(hostile.clone()), message: hostile.clone() }],
+                    unknown: vec![hostile.clone()],
+                    gate: Some(sdk::Gate {
+                        score: 0.5,
+                        completeness: Some(50.0),
+                        expected: 2,
+                        actual: 1,
+                        missing: vec![hostile.clone()],
+                        metadata: vec![(hostile.clone(), hostile)],
+                    }),
+                }
             }
             "skip" => report(Verdict::Skip("nothing to do".to_owned())),
             "warn" => Report { violations: vec![violation()], ..report(Verdict::Warn) },

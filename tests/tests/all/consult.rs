@@ -1,0 +1,230 @@
+//! The gate as a service: who asks, what they are told, and that it is written down.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use host::{
+    config::Config,
+    gate::{Answer, Gates},
+    host::Host,
+    state::State,
+};
+use host_tests::{Fault, HOST_TOML, Moment, make};
+use jiff::Timestamp;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::{
+    AT, DATE,
+    command::{Ended, Sample, ended},
+    service::{Service, TOKEN, install},
+    watched::plugin,
+};
+
+/// The fields that PIPELINE's callers read.
+const FIELDS: [&str; 9] = [
+    "can_proceed",
+    "quality_score",
+    "message",
+    "completeness_pct",
+    "expected_count",
+    "actual_count",
+    "missing_items",
+    "quality_issues",
+    "quality_metadata",
+];
+
+fn service(fault: Option<Fault>, change: impl Fn(&str) -> String) -> (Sample, Service) {
+    let sample = Sample::now(fault).unwrap();
+    install(&sample, &[]).unwrap();
+    let service = Service::start(&sample, &change(HOST_TOML), &[]).unwrap();
+    (sample, service)
+}
+
+#[test]
+fn the_gate_answers_over_http() {
+    for (fault, status, answer, proceed) in [
+        (None, 200, "PROCEED", true),
+        (Some(Fault::OldData), 200, "PROCEED_WITH_WARNING", true),
+        (Some(Fault::HalfNullNames), 200, "FAIL", false),
+        (Some(Fault::EmptySchedule), 503, "NOT_EVALUATED", false),
+    ] {
+        let (_sample, service) = service(fault, str::to_owned);
+        let answered = service.post("/api/v1/gates/phase2-gate", "");
+        let decision = answered.json();
+        assert_eq!(answered.status, status, "{fault:?}: {answered:?}");
+        assert_eq!((&decision["status"], &decision["can_proceed"]), (&answer.into(), &proceed.into()), "{fault:?}");
+        for field in FIELDS {
+            assert!(decision.get(field).is_some(), "{fault:?}: {field}: {decision}");
+        }
+        if fault == Some(Fault::HalfNullNames) {
+            let issues = decision["quality_issues"].to_string();
+            assert!(issues.contains("null_rate_player_name: 50"), "{issues}");
+        }
+        service.host.end("TERM").unwrap();
+    }
+}
+
+#[test]
+fn every_question_is_written_down_with_its_answer() {
+    let (sample, service) = service(None, str::to_owned);
+    let token = format!("Bearer {TOKEN}");
+    let path = "/api/v1/gates/phase2-gate";
+    let ask = |headers: &[(&str, &str)], body: &str| {
+        let headers = [&[("authorization", token.as_str())], headers].concat();
+        service.ask("POST", path, &headers, body).unwrap()
+    };
+    ask(&[("x-caller", "airflow phase3")], "");
+    ask(&[("user-agent", "curl/8")], r#"{"date": null}"#);
+    ask(&[("x-caller", "no")], r#"{"caller": "<b>\u0000 in the body", "date": "2026-02-05"}"#);
+    for (body, status, words) in [
+        (r#"{"date": "yesterday"}"#, 400, "the body"),
+        (r#"{"dat": "2026-02-05"}"#, 400, "unknown field `dat`"),
+        (r#"{"date": "-009999-01-01"}"#, 400, "beyond the dates"),
+        ("[", 400, "the body"),
+    ] {
+        let answer = ask(&[], body);
+        assert_eq!(answer.status, status, "{body}: {answer:?}");
+        assert!(answer.body.contains(words), "{body}: {answer:?}");
+    }
+    let unknown = service.post("/api/v1/gates/phase2-gat", "");
+    assert_eq!(unknown.status, 404);
+    assert!(unknown.body.contains("did you mean `phase2-gate`?"), "{unknown:?}");
+    assert_eq!(service.ask("POST", path, &[], "").unwrap().status, 401, "without a token");
+    assert_eq!(service.get(path).status, 405);
+
+    let asked = service.get("/api/v1/consultations?check=phase2-gate").json();
+    let callers: Vec<&str> =
+        asked["consultations"].as_array().unwrap().iter().map(|one| one["caller"].as_str().unwrap()).collect();
+    assert_eq!(callers, ["<b>  in the body", "curl/8", "airflow phase3"]);
+    let page = service.get("/gates").body;
+    assert!(page.contains("airflow phase3") && page.contains("&lt;b&gt;  in the body"), "{page}");
+    service.host.end("TERM").unwrap();
+    let history = sample.host(&["history", "phase2-gate"]).unwrap();
+    assert!(history.out.contains("airflow phase3") && history.out.contains("PROCEED"), "{history:?}");
+}
+
+/// Fifty who ask about one date at once share one evaluation, and each of them is written down.
+#[tokio::test(flavor = "multi_thread")]
+async fn those_who_ask_at_once_share_an_evaluation() {
+    let directory = TempDir::new().unwrap();
+    make(directory.path(), &Moment::new(AT.parse().unwrap()).unwrap(), None).unwrap();
+    let mut config =
+        Config::parse(&HOST_TOML.replace("[checks.phase2-raw]\ndepends_on = [\"phase1-scrapers\"]", "")).unwrap();
+    config.directory = directory.path().to_owned();
+    config.checks.retain(|name, _| name == "phase2-gate");
+    let files = [plugin("phase2-gate")];
+    let host = Host::start(config, &files, None, State::memory().await.unwrap(), |_| {}).await.unwrap();
+    let (host, gates) = (Arc::new(host), Gates::default());
+    let date = DATE.parse().unwrap();
+    let callers: Vec<String> = (0..50).map(|at| format!("caller {at}")).collect();
+    let asked = join_all(callers.iter().map(|caller| gates.consult(&host, "phase2-gate", Some(date), caller))).await;
+    assert!(
+        asked.iter().all(|answer| answer.as_ref().is_ok_and(|answer| answer.status == Answer::Proceed)),
+        "{asked:?}"
+    );
+    assert_eq!(host.state.runs(Some("phase2-gate"), 100).await.unwrap().len(), 1);
+    assert_eq!(host.state.consultations(None, 100).await.unwrap().len(), 50);
+    // Another date is another evaluation, and a later question asks anew.
+    let other = date.yesterday().unwrap();
+    let (one, two) = tokio::join!(
+        gates.consult(&host, "phase2-gate", Some(date), "a"),
+        gates.consult(&host, "phase2-gate", Some(other), "b")
+    );
+    assert_eq!((one.unwrap().data_date, two.unwrap().data_date), (date, other));
+    assert_eq!(host.state.runs(Some("phase2-gate"), 100).await.unwrap().len(), 3);
+}
+
+fn gate(sample: &Sample, arguments: &[&str]) -> Ended {
+    ended(sample.command().env("HOST_TOKEN", TOKEN).env("USER", "ana").arg("gate").args(arguments)).unwrap()
+}
+
+#[test]
+fn the_command_asks_and_says_it_in_its_exit_code() {
+    for (fault, strict, code, status) in [
+        (None, false, 0, "PROCEED"),
+        (None, true, 0, "PROCEED"),
+        (Some(Fault::OldData), false, 0, "PROCEED_WITH_WARNING"),
+        (Some(Fault::OldData), true, 2, "PROCEED_WITH_WARNING"),
+        (Some(Fault::HalfNullNames), false, 2, "FAIL"),
+        (Some(Fault::EmptySchedule), false, 3, "NOT_EVALUATED"),
+    ] {
+        let sample = Sample::now(fault).unwrap();
+        install(&sample, &[]).unwrap();
+        let arguments = if strict { vec!["phase2-gate", "--strict"] } else { vec!["phase2-gate"] };
+        let alone = gate(&sample, &arguments);
+        assert_eq!((alone.code, &alone.json()["status"]), (code, &Value::from(status)), "{fault:?}: {alone:?}");
+        // A host that runs is asked instead: it alone writes the record.
+        let service = Service::start(&sample, HOST_TOML, &[]).unwrap();
+        let url = format!("http://{}", service.address);
+        let arguments = [arguments, vec!["--url", &url, "--caller", "a script"]].concat();
+        let asked = gate(&sample, &arguments);
+        assert_eq!((asked.code, &asked.json()["status"]), (code, &Value::from(status)), "{fault:?}: {asked:?}");
+        let callers = service.get("/api/v1/consultations").json()["consultations"].to_string();
+        assert!(callers.contains("\"a script\"") && callers.contains("\"ana\""), "{callers}");
+        service.host.end("TERM").unwrap();
+    }
+}
+
+#[test]
+fn the_command_never_takes_silence_for_a_yes() {
+    let sample = Sample::now(None).unwrap();
+    install(&sample, &[]).unwrap();
+    let unknown = gate(&sample, &["phase2-gat"]);
+    assert_eq!(unknown.code, 64, "{unknown:?}");
+    assert!(unknown.err.contains("did you mean `phase2-gate`?"), "{unknown:?}");
+    assert_eq!(gate(&sample, &["phase2-gate", "--date", "soon"]).code, 2 + 62, "{unknown:?}");
+    // Nobody listens there; or somebody who is no host.
+    let nobody = gate(&sample, &["phase2-gate", "--url", "http://127.0.0.1:9"]);
+    assert_eq!((nobody.code, &nobody.json()["status"]), (3, &Value::from("NOT_EVALUATED")), "{nobody:?}");
+    let other = crate::support::http::serve(|_| crate::support::http::Reply::Answer(200, "yes".to_owned())).unwrap();
+    assert_eq!(gate(&sample, &["phase2-gate", "--url", &other.url()]).code, 3);
+    let service = Service::start(&sample, HOST_TOML, &[]).unwrap();
+    let url = format!("http://{}", service.address);
+    let mut wrong = sample.command();
+    wrong.env("HOST_TOKEN", "another token of good length").args(["gate", "phase2-gate", "--url", &url]);
+    let wrong = ended(&mut wrong).unwrap();
+    assert_eq!(wrong.code, 64, "{wrong:?}");
+    assert!(wrong.err.contains("a token is needed"), "{wrong:?}");
+    let none = ended(sample.command().args(["gate", "phase2-gate", "--url", &url])).unwrap();
+    assert!(none.code == 64 && none.err.contains("set HOST_TOKEN"), "{none:?}");
+    service.host.end("TERM").unwrap();
+}
+
+#[test]
+fn a_gate_that_nobody_asks_is_an_alarm() {
+    let sample = Sample::now(None).unwrap();
+    install(&sample, &[]).unwrap();
+    let toml = HOST_TOML.replace("[checks.phase2-gate]", "[checks.phase2-gate]\nexpect_consult = \"0 10 * * *\"");
+    sample.configure(&toml).unwrap();
+    let look =
+        || sample.host(&["run", "--once", "--output", "json", "--check", "phase2-gate.consulted", "plugins"]).unwrap();
+    let first = look();
+    assert_eq!(first.code, 2, "{first:?}");
+    let yesterday =
+        Timestamp::now().to_zoned(jiff::tz::TimeZone::get("America/New_York").unwrap()).date().yesterday().unwrap();
+    let nobody = format!("nobody asked phase2-gate about {yesterday}");
+    assert!(first.run("phase2-gate.consulted")["summary"].as_str().unwrap().starts_with(&nobody), "{first:?}");
+    let told = sample.slack.requests();
+    let text = crate::support::slack::words(&told[0].message);
+    assert!(
+        text.contains("Nobody asked phase2-gate")
+            && text.contains(&format!("host gate phase2-gate --date {yesterday}")),
+        "{text}"
+    );
+    // Somebody asks about another date, which does not count, and then about this one.
+    assert_eq!(gate(&sample, &["phase2-gate", "--date", "2026-02-05"]).code, 3);
+    assert_eq!(look().code, 2);
+    assert_eq!(gate(&sample, &["phase2-gate"]).code, 0);
+    assert_eq!(look().code, 0);
+    let told = sample.slack.requests();
+    assert!(crate::support::slack::words(&told.last().unwrap().message).contains("phase2-gate.consulted recovered"));
+    // It is no part of a round that names no checks: whether it is time is for its schedule to say.
+    let all = sample.host(&["run", "--once", "--output", "json", "plugins"]).unwrap();
+    assert_eq!(all.json()["runs"].as_array().unwrap().len(), 8);
+    let plan = sample.host(&["plan", "plugins"]).unwrap();
+    assert!(
+        plan.out.contains("phase2-gate.consulted") && plan.out.contains("(whether phase2-gate was asked)"),
+        "{plan:?}"
+    );
+}

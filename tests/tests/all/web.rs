@@ -1,0 +1,267 @@
+//! The page, the API and the metrics as programs see them: who may ask, what is refused, and that the API is what its
+//! document says.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    time::{Duration, Instant},
+};
+
+use host_tests::{Fault, HOST_TOML};
+use serde_json::{Value, json};
+
+use crate::support::{
+    command::{Sample, ended},
+    service::{Answered, Service, TOKEN, install},
+};
+
+fn service() -> (Sample, Service) {
+    let sample = Sample::now(Some(Fault::NullNames)).unwrap();
+    install(&sample, &[]).unwrap();
+    let ended = sample.host(&["run", "--once", "plugins"]).unwrap();
+    assert!(ended.code < 3, "{ended:?}");
+    let service = Service::start(&sample, HOST_TOML, &[]).unwrap();
+    (sample, service)
+}
+
+/// Replaces references by what they refer to, so that a schema can be used on its own.
+fn resolved(schema: &Value, document: &Value) -> Value {
+    match schema {
+        Value::Object(map) => match map.get("$ref").and_then(Value::as_str) {
+            Some(reference) => resolved(document.pointer(reference.trim_start_matches('#')).unwrap(), document),
+            None => Value::Object(map.iter().map(|(key, value)| (key.clone(), resolved(value, document))).collect()),
+        },
+        Value::Array(list) => Value::Array(list.iter().map(|value| resolved(value, document)).collect()),
+        other => other.clone(),
+    }
+}
+
+/// An answer is what the document says of this path, method and status.
+fn fits(document: &Value, path: &str, method: &str, answer: &Answered) {
+    let operation = &document["paths"][path][method];
+    let said = &operation["responses"][answer.status.to_string()];
+    assert!(
+        said.is_object(),
+        "{method} {path} answered {}, of which the document says nothing: {answer:?}",
+        answer.status
+    );
+    let Some(content) = said["content"].as_object() else { return };
+    let (kind, of) = content.iter().next().unwrap();
+    assert!(answer.head.contains(&format!("content-type: {kind}")), "{path}: {}", answer.head);
+    if kind == "application/json" {
+        let schema = resolved(&of["schema"], document);
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        let wrong: Vec<String> =
+            validator.iter_errors(&answer.json()).map(|error| format!("{}: {error}", error.instance_path())).collect();
+        assert!(wrong.is_empty(), "{method} {path}: {wrong:?}: {}", answer.body);
+    }
+}
+
+#[test]
+fn the_api_is_what_its_document_says() {
+    let (_sample, service) = service();
+    let document = service.get("/api/v1/openapi.json").json();
+    let token = format!("Bearer {TOKEN}");
+    let act =
+        |method: &str, path: &str, body: &str| service.ask(method, path, &[("authorization", &token)], body).unwrap();
+    service.post("/api/v1/gates/phase2-gate", "");
+    let silence = r#"{"checks": ["phase2-raw"], "for": "4h", "why": "x"}"#;
+    // Each path of the document with each answer that it can be brought to here.
+    let asked = [
+        ("/healthz", "get", "/healthz", ""),
+        ("/readyz", "get", "/readyz", ""),
+        ("/metrics", "get", "/metrics", ""),
+        ("/api/v1/openapi.json", "get", "/api/v1/openapi.json", ""),
+        ("/api/v1/checks", "get", "/api/v1/checks", ""),
+        ("/api/v1/checks/{name}", "get", "/api/v1/checks/phase2-raw", ""),
+        ("/api/v1/checks/{name}", "get", "/api/v1/checks/nothing", ""),
+        ("/api/v1/checks/{name}/badge.svg", "get", "/api/v1/checks/phase2-raw/badge.svg", ""),
+        ("/api/v1/checks/{name}/badge.svg", "get", "/api/v1/checks/nothing/badge.svg", ""),
+        ("/api/v1/runs", "get", "/api/v1/runs", ""),
+        ("/api/v1/runs", "get", "/api/v1/runs?check=phase2-raw&limit=1", ""),
+        ("/api/v1/runs", "get", "/api/v1/runs?limit=0", ""),
+        ("/api/v1/runs", "get", "/api/v1/runs?limit=many", ""),
+        ("/api/v1/runs", "get", "/api/v1/runs?chekc=phase2-raw", ""),
+        ("/api/v1/alerts", "get", "/api/v1/alerts", ""),
+        ("/api/v1/messages", "get", "/api/v1/messages", ""),
+        ("/api/v1/messages", "get", "/api/v1/messages?check=phase2-raw", ""),
+        ("/api/v1/consultations", "get", "/api/v1/consultations", ""),
+        ("/api/v1/gates/{name}", "post", "/api/v1/gates/phase2-gate", "{}"),
+        ("/api/v1/gates/{name}", "post", "/api/v1/gates/phase2-gate", "no json"),
+        ("/api/v1/gates/{name}", "post", "/api/v1/gates/nothing", ""),
+        ("/api/v1/gates/{name}", "post", "/api/v1/gates/phase2-gate", r#"{"date": "1999-01-01"}"#),
+        ("/api/v1/silences", "post", "/api/v1/silences", silence),
+        ("/api/v1/silences", "post", "/api/v1/silences", "{}"),
+        ("/api/v1/silences", "get", "/api/v1/silences", ""),
+        ("/api/v1/silences/{id}", "delete", "/api/v1/silences/1", ""),
+        ("/api/v1/silences/{id}", "delete", "/api/v1/silences/1", ""),
+        ("/api/v1/reload", "post", "/api/v1/reload", ""),
+    ];
+    let mut covered = Vec::new();
+    for (path, method, target, body) in asked {
+        let answer = act(&method.to_uppercase(), target, body);
+        fits(&document, path, method, &answer);
+        covered.push((path, method));
+        if method != "get" {
+            fits(&document, path, method, &service.ask(&method.to_uppercase(), target, &[], body).unwrap());
+            let elsewhere = [("authorization", token.as_str()), ("sec-fetch-site", "cross-site")];
+            fits(&document, path, method, &service.ask(&method.to_uppercase(), target, &elsewhere, body).unwrap());
+        }
+    }
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for method in methods.as_object().unwrap().keys() {
+            assert!(covered.contains(&(path.as_str(), method.as_str())), "{method} {path} was not tried");
+        }
+    }
+    let run = service.get("/api/v1/runs?check=phase2-raw&limit=1").json();
+    assert_eq!(run["runs"][0]["report"]["violations"][0]["message"], "null_player_names: 3 > 0 (max)");
+    assert_eq!(service.get("/api/v1/checks/phase2-raw").json()["metrics"][2]["value"], json!(3.0));
+    let message = service.get("/api/v1/messages?check=phase2-raw").json();
+    assert_eq!(message["messages"][0]["receipts"][0]["answer"], "taken");
+    assert_eq!(service.get("/api/v1/messages?check=phase6-publishing").json()["messages"], json!([]));
+    let badge = service.get("/api/v1/checks/phase2-raw/badge.svg").body;
+    assert!(badge.contains(">phase2-raw</text>") && badge.contains(">fail</text>"), "{badge}");
+    service.host.end("TERM").unwrap();
+}
+
+#[test]
+fn metrics_are_counted() {
+    let (_sample, service) = service();
+    service.post("/api/v1/gates/phase2-gate", "");
+    let text = service.get("/metrics").body;
+    for line in [
+        "host_runs_total{check=\"phase2-gate\",status=\"warn\"} 1",
+        "host_check_status{check=\"phase2-gate\"} 1",
+        "host_calls_total{plugin=\"phase2-gate\",call=\"warehouse.query\",outcome=\"ok\"} 4",
+        "host_gate_consultations_total{gate=\"phase2-gate\",decision=\"PROCEED_WITH_WARNING\"} 1",
+        "host_configuration_ok 1",
+        "host_messages_undelivered 0",
+        "host_run_duration_seconds_count{plugin=\"phase2-gate\"} 1",
+        "host_http_requests_total{route=\"/api/v1/gates/{name}\",code=\"200\"} 1",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}: {text}");
+    }
+    assert!(text.ends_with("# EOF\n"));
+    let memory = text.lines().find_map(|line| line.strip_prefix("host_resident_memory_bytes "));
+    assert!(memory.unwrap().parse::<u64>().unwrap() > 10_000_000);
+    // Names end as the conventions say: https://prometheus.io/docs/practices/naming/
+    for line in text.lines().filter(|line| line.starts_with("# TYPE ")) {
+        let (name, kind) = line[7..].split_once(' ').unwrap();
+        assert!(name.starts_with("host_") && name.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{line}");
+        assert!(kind != "histogram" || name.ends_with("_seconds") || name.ends_with("_bytes"), "{line}");
+    }
+    service.host.end("TERM").unwrap();
+}
+
+#[test]
+fn nobody_else_may_ask() {
+    let (_sample, service) = service();
+    let token = format!("Bearer {TOKEN}");
+    let status =
+        |method: &str, path: &str, headers: &[(&str, &str)]| service.ask(method, path, headers, "").unwrap().status;
+    assert_eq!(status("GET", "/", &[]), 200);
+    assert_eq!(status("GET", "/", &[("host", "evil.example")]), 421, "a name that was rebound to this address");
+    assert_eq!(status("POST", "/api/v1/reload", &[]), 401);
+    assert_eq!(status("POST", "/api/v1/reload", &[("authorization", "Bearer wrong")]), 401);
+    assert_eq!(status("POST", "/api/v1/reload", &[("authorization", &token), ("origin", "http://evil.example")]), 403);
+    assert_eq!(status("POST", "/checks/phase2-raw/silences", &[]), 401, "a form");
+    assert_eq!(status("PUT", "/api/v1/reload", &[("authorization", &token)]), 405);
+    assert_eq!(status("GET", "/../../etc/passwd", &[]), 404);
+    assert_eq!(status("GET", "/checks/%2e%2e%2fx", &[]), 404);
+    for path in ["/", "/style.css", "/healthz", "/api/v1/checks", "/nothing", "/checks/nothing"] {
+        let head = service.get(path).head;
+        for part in [
+            "content-security-policy: default-src 'none'",
+            "x-content-type-options: nosniff",
+            "cache-control: no-store",
+        ] {
+            assert!(head.contains(part), "{path}: {head}");
+        }
+        assert!(!head.contains("unsafe"), "{head}");
+    }
+    service.host.end("TERM").unwrap();
+}
+
+/// Beyond loopback nothing is open, and without a token nothing starts.
+#[test]
+fn an_address_beyond_loopback_needs_a_token() {
+    let sample = Sample::now(None).unwrap();
+    install(&sample, &[]).unwrap();
+    sample.configure(&format!("{HOST_TOML}\n[web]\nlisten = \"0.0.0.0:0\"\n")).unwrap();
+    let refused = ended(sample.command().args(["run", "plugins"])).unwrap();
+    assert!(refused.code == 64 && refused.err.contains("needs a token: set HOST_TOKEN"), "{refused:?}");
+    let short = ended(sample.command().env("HOST_TOKEN", "short").args(["run", "plugins"])).unwrap();
+    assert!(short.code == 64 && short.err.contains("can be guessed") && !short.err.contains("short\""), "{short:?}");
+
+    let service = Service::start_at(&sample, HOST_TOML, &[], "0.0.0.0:0").unwrap();
+    let status = |path: &str, headers: &[(&str, &str)]| service.ask("GET", path, headers, "").unwrap().status;
+    for path in ["/", "/metrics", "/api/v1/checks", "/api/v1/checks/phase2-raw/badge.svg", "/nothing"] {
+        assert_eq!(status(path, &[]), 401, "{path}");
+        assert_ne!(status(path, &[("authorization", &format!("Bearer {TOKEN}"))]), 401, "{path}");
+    }
+    assert_eq!((status("/healthz", &[]), status("/readyz", &[])), (200, 200), "what load balancers ask");
+    let asked = service.get("/").head;
+    assert!(asked.contains("www-authenticate: basic"), "{asked}");
+    service.host.end("TERM").unwrap();
+}
+
+/// Clients that are slow, half open, enormous or confused are refused within limits, and disturb nobody.
+#[test]
+fn bad_clients_are_refused_within_limits() {
+    let (_sample, service) = service();
+    // Half-open: headers that never end. Two hundred of them at once.
+    let half_open: Vec<TcpStream> = (0..200)
+        .map(|_| {
+            let mut stream = TcpStream::connect(&service.address).unwrap();
+            stream.write_all(b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\nx-slow: ").unwrap();
+            stream
+        })
+        .collect();
+    let began = Instant::now();
+    assert_eq!(service.get("/").status, 200);
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+
+    // A hundred megabytes, announced or not.
+    let token = format!("authorization: Bearer {TOKEN}\r\nhost: {}\r\nconnection: close\r\n", service.address);
+    let announced = format!("POST /api/v1/gates/phase2-gate HTTP/1.1\r\n{token}content-length: 104857600\r\n\r\n");
+    let large = [announced.into_bytes(), vec![b' '; 1 << 20]].concat();
+    assert_eq!(service.send(&large).unwrap().status, 413);
+    let chunk = format!("{:x}\r\n{}\r\n", 1 << 16, " ".repeat(1 << 16));
+    let unannounced = format!(
+        "POST /api/v1/gates/phase2-gate HTTP/1.1\r\n{token}transfer-encoding: chunked\r\n\r\n{}",
+        chunk.repeat(100)
+    );
+    assert_eq!(service.send(unannounced.as_bytes()).unwrap().status, 413);
+
+    // What is no request.
+    for (bytes, expected) in [
+        (&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..], Some(400)),
+        (b"GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n bad\r\n\r\n", Some(400)),
+        (b"GET / HTTP/9.9\r\n\r\n", Some(400)),
+        (b"BREW / HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n", Some(401)),
+        (b"GET http://evil.example/ HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n", Some(421)),
+        (b"GET /%00%ff HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n", Some(404)),
+    ] {
+        let status = service.send(bytes).ok().map(|answer| answer.status);
+        assert_eq!(status, expected, "{}", String::from_utf8_lossy(bytes));
+    }
+    let long = format!("GET /{} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n", "a".repeat(1 << 20));
+    let status = service.send(long.as_bytes()).map(|answer| answer.status).unwrap();
+    assert!(matches!(status, 414 | 431), "{status}");
+    let many = format!("GET / HTTP/1.1\r\nhost: 127.0.0.1\r\n{}\r\n", "x: y\r\n".repeat(1000));
+    assert_eq!(service.send(many.as_bytes()).unwrap().status, 431);
+
+    // A body that does not come ends by itself, and so do the half-open ones.
+    let stuck = format!("POST /api/v1/gates/phase2-gate HTTP/1.1\r\n{token}content-length: 10\r\n\r\n{{");
+    let began = Instant::now();
+    assert_eq!(service.send(stuck.as_bytes()).unwrap().status, 408);
+    assert!(began.elapsed() < Duration::from_secs(20));
+    for mut stream in half_open {
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let mut rest = Vec::new();
+        // Closed, with or without a word.
+        assert!(stream.read_to_end(&mut rest).is_ok() || !rest.is_empty());
+    }
+    assert_eq!(service.get("/healthz").status, 200);
+    service.host.end("TERM").unwrap();
+}
