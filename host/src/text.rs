@@ -1,8 +1,14 @@
 //! Text that others wrote, fit for a terminal.
 
-/// Without what would steer the terminal; lines stay lines.
+/// Without what would steer the terminal or the direction of what follows; lines stay lines.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect()
+    text.chars().map(|c| if (c.is_control() && c != '\n') || turns(c) { ' ' } else { c }).collect()
+}
+
+/// Whether a character turns the direction of the text after it, so that it reads as something else:
+/// <https://www.unicode.org/reports/tr9/#Directional_Formatting_Characters>
+pub(crate) fn turns(character: char) -> bool {
+    matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// A number of bytes as people say it: `1.4 GiB`.

@@ -7,6 +7,7 @@ use super::{Notification, Told, console};
 use crate::{
     contract::slack::{Field, Section},
     state::Undelivered,
+    text::turns,
 };
 
 /// Characters of a header's text.
@@ -166,6 +167,7 @@ fn code(text: &str) -> String {
 /// Slack's three control characters. Without them no text can mention anyone or link anywhere.
 /// <https://docs.slack.dev/messaging/formatting-message-text#escaping>
 fn escape(text: &str) -> String {
+    let text: String = text.chars().filter(|c| !turns(*c)).collect();
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 

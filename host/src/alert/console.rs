@@ -1,7 +1,7 @@
 //! A notification as a reader of the channel would see it, for a terminal.
 
 use super::{Notification, Told};
-use crate::state::Undelivered;
+use crate::{state::Undelivered, text::turns};
 
 /// The message in plain text, framed.
 pub(super) fn shown(notification: &Notification, undelivered: &[Undelivered]) -> String {
@@ -76,5 +76,5 @@ fn listed(title: &str, entries: &[(String, String)]) -> Vec<String> {
 
 /// Without what would steer the terminal.
 fn clean(text: &str) -> String {
-    text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
+    text.chars().map(|character| if character.is_control() || turns(character) { ' ' } else { character }).collect()
 }

@@ -21,7 +21,8 @@ const HEADERS: [(header::HeaderName, &str); 5] = [
         "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     ),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    (header::REFERRER_POLICY, "no-referrer"),
+    // With `no-referrer` a browser would not say where a form comes from.
+    (header::REFERRER_POLICY, "same-origin"),
     (header::X_FRAME_OPTIONS, "DENY"),
     (header::CACHE_CONTROL, "no-store"),
 ];
@@ -104,9 +105,10 @@ fn given(headers: &HeaderMap) -> Option<[u8; 32]> {
 fn same_site(headers: &HeaderMap, host: &str) -> bool {
     let value = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("other"));
     match (value("sec-fetch-site"), value("origin")) {
-        (Some(site), _) if site != "same-origin" && site != "none" => false,
-        (_, Some(origin)) => origin.split_once("://").is_some_and(|(_, from)| from.eq_ignore_ascii_case(host)),
-        (_, None) => true,
+        (Some(site), _) => site == "same-origin" || site == "none",
+        // A browser that speaks plain HTTP to another machine says only this.
+        (None, Some(origin)) => origin.split_once("://").is_some_and(|(_, from)| from.eq_ignore_ascii_case(host)),
+        (None, None) => true,
     }
 }
 

@@ -168,9 +168,14 @@ fn line(host: &Host, run: &Past) -> Markup {
                     }
                 }
             }
-            td { (format!("{:.2} s", run.seconds)) }
+            td { (took(run.seconds)) }
         }
     }
+}
+
+/// `8 ms`, `2.4 s`
+fn took(seconds: f64) -> String {
+    if seconds < 1.0 { format!("{:.0} ms", seconds * 1000.0) } else { format!("{seconds:.1} s") }
 }
 
 /// JSON with line breaks, as much as anybody reads.

@@ -15,7 +15,7 @@ use crate::{
     board::{Dot, Recent},
     contract::Metric,
     host::Host,
-    text::encoded,
+    text::{encoded, turns},
 };
 
 /// Problems of one kind that are shown at the top.
@@ -60,7 +60,9 @@ pub(super) async fn page(site: &Site, status: StatusCode, title: &str, content: 
             }
         }
     };
-    (status, Html(text.into_string())).into_response()
+    // No markup of ours has such characters.
+    let shown = |c: char| if turns(c) || (c.is_control() && c != '\n') { char::REPLACEMENT_CHARACTER } else { c };
+    (status, Html(text.into_string().chars().map(shown).collect::<String>())).into_response()
 }
 
 /// A page that says why there is no other.

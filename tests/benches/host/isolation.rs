@@ -9,7 +9,7 @@ use std::{
 use host::{
     capability::{Backends, Caller, Session},
     config::{Budgets, Config, Grants},
-    plugin::{self, Plugin},
+    plugin::{self, Loaded, Plugin},
     sandbox::Sandboxes,
 };
 use jiff::Timestamp;
@@ -50,8 +50,8 @@ pub(super) fn warm_run() {
 
 fn load(runtime: &tokio::runtime::Runtime, files: &[std::path::PathBuf]) -> (Arc<Sandboxes>, Vec<Arc<Plugin>>) {
     let config = Config::default();
-    let sandboxes = Arc::new(Sandboxes::new(&config));
-    let loaded = runtime.block_on(plugin::load(files, None, &sandboxes, &config, |_| {}));
+    let (sandboxes, nothing) = (Arc::new(Sandboxes::new(&config)), Loaded::default());
+    let loaded = runtime.block_on(plugin::load(files, None, &sandboxes, &config, &nothing, |_| {}));
     assert!(loaded.unusable.is_empty(), "{:?}", loaded.unusable);
     (sandboxes, loaded.plugins.into_values().collect())
 }
@@ -61,10 +61,10 @@ pub(super) fn loading() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let files = shipped().unwrap();
     let config = Config::default();
-    let sandboxes = Arc::new(Sandboxes::new(&config));
+    let (sandboxes, nothing) = (Arc::new(Sandboxes::new(&config)), Loaded::default());
     let load = || {
         let started = Instant::now();
-        let loaded = runtime.block_on(plugin::load(&files, None, &sandboxes, &config, |_| {}));
+        let loaded = runtime.block_on(plugin::load(&files, None, &sandboxes, &config, &nothing, |_| {}));
         assert_eq!(loaded.plugins.len(), files.len());
         started.elapsed() / u32::try_from(files.len()).unwrap()
     };

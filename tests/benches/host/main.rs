@@ -6,6 +6,7 @@ mod bare;
 mod cloud;
 mod isolation;
 mod record;
+mod service;
 #[path = "../../support/mod.rs"]
 mod support;
 
@@ -26,7 +27,7 @@ fn main() {
     println!("| what | measured | bar |\n|---|---|---|");
     // Names on the command line choose: `cargo xtask bench drift`.
     let chosen: Vec<String> = std::env::args().skip(1).filter(|name| !name.starts_with('-')).collect();
-    let measures: [(&str, fn()); 15] = [
+    let measures: [(&str, fn()); 18] = [
         ("run", one_run),
         ("process", whole_process),
         ("drift", drift_lookups),
@@ -42,6 +43,9 @@ fn main() {
         ("query", cloud::one_query),
         ("rows", cloud::many_rows),
         ("side-by-side", cloud::side_by_side),
+        ("lag", service::lag),
+        ("page", service::page),
+        ("idle", service::idle),
     ];
     for (name, measure) in measures {
         if chosen.is_empty() || chosen.iter().any(|chosen| chosen == name) {

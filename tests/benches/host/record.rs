@@ -62,7 +62,7 @@ pub(super) fn telling() {
     config.directory = directory.path().to_owned();
     let state = runtime.block_on(State::open(directory.path())).unwrap();
     let receivers = runtime.block_on(Receivers::find(&config, [])).unwrap();
-    let delivery = Delivery::new(state.clone(), receivers, config.delivery.clone());
+    let delivery = Delivery::new(state.clone(), receivers, config.delivery.clone(), Default::default());
     runtime.spawn(delivery.clone().run());
     let mut times: Vec<Duration> = (0..MESSAGES)
         .map(|at| {
@@ -118,7 +118,7 @@ pub(super) fn million() {
 }
 
 /// A round as the sample's is: reports and calls of the usual size.
-fn batch(round: usize) -> Batch {
+pub(super) fn batch(round: usize) -> Batch {
     let due = Timestamp::UNIX_EPOCH + SignedDuration::from_mins(30 * i64::try_from(round).unwrap());
     let metric =
         |name: &str| json!({ "name": name, "value": 120.0, "min": 40.0, "max": null, "below": null, "unit": null });
@@ -150,6 +150,7 @@ fn batch(round: usize) -> Batch {
         error: None,
         seconds: 0.01,
         calls: calls.clone(),
+        left_out: false,
     });
     Batch {
         runs: runs.into(),
