@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::{PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use anyhow::Result;
@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::{
     alert::{Standing, Standings},
     contract::Metric,
-    run::{Run, Untold},
+    run::{Run, Status, Untold},
     state::{Past, State},
 };
 
@@ -23,7 +23,7 @@ const SHOWN: usize = 40;
 /// The checks' latest results.
 #[derive(Debug, Default)]
 pub struct Board {
-    checks: RwLock<BTreeMap<String, Recent>>,
+    checks: RwLock<BTreeMap<String, Arc<Recent>>>,
 }
 
 /// One check's latest results.
@@ -46,8 +46,8 @@ pub struct Latest {
     pub due: Timestamp,
     /// The date that was asked about.
     pub data_date: jiff::civil::Date,
-    /// `pass`, `skip`, `warn`, `fail` or `error`.
-    pub status: String,
+    /// What it came to.
+    pub status: Status,
     /// One line.
     pub summary: String,
     /// What was looked at.
@@ -55,12 +55,12 @@ pub struct Latest {
 }
 
 /// One run, in short.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Dot {
     /// Its due time.
     pub due: Timestamp,
-    /// `pass`, `skip`, `warn`, `fail` or `error`.
-    pub status: String,
+    /// What it came to.
+    pub status: Status,
     /// Whether nothing ran then.
     pub left_out: bool,
 }
@@ -81,14 +81,14 @@ impl Board {
             let mut lines = state.recent(name, SHOWN).await?;
             lines.retain(|line| dues.insert(line.due));
             for line in lines.into_iter().rev() {
-                recent.push(Dot { due: line.due, status: line.status, left_out: line.left_out });
+                recent.push(Dot { due: line.due, status: Status::named(&line.status), left_out: line.left_out });
             }
             if let Some(last) = recent.last_judged() {
                 recent.last = state.run(name, last).await?.map(Latest::from);
             }
             recent.remember(standings.get(*name));
             newest.extend(recent.dots.back().map(|dot| ((*name).to_owned(), dot.due)));
-            self.write(|checks| checks.insert((*name).to_owned(), recent));
+            self.write(|checks| checks.insert((*name).to_owned(), Arc::new(recent)));
         }
         Ok(newest)
     }
@@ -97,10 +97,10 @@ impl Board {
     pub fn add<'r>(&self, runs: impl Iterator<Item = &'r Run>, standings: &Standings) {
         self.write(|checks| {
             for run in runs.filter(|run| !run.replay && run.untold != Some(Untold::TriedAgain)) {
-                let recent = checks.entry(run.check.clone()).or_default();
+                let recent = Arc::make_mut(checks.entry(run.check.clone()).or_default());
                 if !run.validation {
                     let left_out = run.untold == Some(Untold::LeftOut);
-                    recent.push(Dot { due: run.due, status: run.status().name().to_owned(), left_out });
+                    recent.push(Dot { due: run.due, status: run.status(), left_out });
                     if !left_out {
                         recent.last = Some(Latest::from(run));
                     }
@@ -111,11 +111,11 @@ impl Board {
     }
 
     /// One check's latest results.
-    pub fn of(&self, check: &str) -> Recent {
+    pub fn of(&self, check: &str) -> Arc<Recent> {
         self.checks.read().unwrap_or_else(PoisonError::into_inner).get(check).cloned().unwrap_or_default()
     }
 
-    fn write<T>(&self, change: impl FnOnce(&mut BTreeMap<String, Recent>) -> T) -> T {
+    fn write<T>(&self, change: impl FnOnce(&mut BTreeMap<String, Arc<Recent>>) -> T) -> T {
         change(&mut self.checks.write().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -131,8 +131,8 @@ impl Recent {
             self.dots.pop_front();
         }
         let judged = || self.dots.iter().rev().filter(|dot| !dot.left_out);
-        let status = judged().next().map(|dot| dot.status.clone());
-        let same = judged().take_while(|dot| Some(&dot.status) == status.as_ref());
+        let status = judged().next().map(|dot| dot.status);
+        let same = judged().take_while(|dot| Some(dot.status) == status);
         let first = same.last().map(|dot| dot.due);
         let older = self.dots.iter().find(|dot| !dot.left_out).map(|dot| dot.due);
         // All that is kept is the same: it may have been so for longer.
@@ -156,7 +156,7 @@ impl From<&Run> for Latest {
         Self {
             due: run.due,
             data_date: run.data_date,
-            status: run.status().name().to_owned(),
+            status: run.status(),
             summary: run.summary(),
             metrics: run.report.as_ref().map(|report| report.metrics.clone()).unwrap_or_default(),
         }
@@ -166,6 +166,7 @@ impl From<&Run> for Latest {
 impl From<Past> for Latest {
     fn from(past: Past) -> Self {
         let metrics = past.metrics();
-        Self { due: past.due, data_date: past.data_date, status: past.status, summary: past.summary, metrics }
+        let status = Status::named(&past.status);
+        Self { due: past.due, data_date: past.data_date, status, summary: past.summary, metrics }
     }
 }

@@ -100,6 +100,12 @@ pub enum Status {
 }
 
 impl Status {
+    /// What a recorded word says; a word that is none of them says that it is not known.
+    pub fn named(name: &str) -> Self {
+        let all = [Self::Pass, Self::Skip, Self::Warn, Self::Fail];
+        all.into_iter().find(|status| status.name() == name).unwrap_or(Self::Error)
+    }
+
     /// `pass`, `skip`, `warn`, `fail` or `error`.
     pub fn name(self) -> &'static str {
         match self {

@@ -220,6 +220,7 @@ mod tests {
             errors: others.clone(),
             recoveries: others.clone(),
             footer: "Data of 2026-02-05.".to_owned(),
+            page: None,
         }
     }
 

@@ -17,8 +17,8 @@ pub(super) async fn badge(State(site): State<Site>, Path(name): Path<String>) ->
     if host.check(&name).is_none() {
         return unknown(&host, &name);
     }
-    let status = host.board.of(&name).last.map_or_else(|| "not run".to_owned(), |last| last.status);
-    (StatusCode::OK, [(header::CONTENT_TYPE, "image/svg+xml; charset=utf-8")], svg(&name, &status)).into_response()
+    let status = host.board.of(&name).last.as_ref().map_or("not run", |last| last.status.name());
+    (StatusCode::OK, [(header::CONTENT_TYPE, "image/svg+xml; charset=utf-8")], svg(&name, status)).into_response()
 }
 
 fn svg(name: &str, status: &str) -> String {

@@ -69,7 +69,7 @@ async fn recorded(host: &Host, name: &str) -> anyhow::Result<Recorded> {
 
 fn content(site: &Site, host: &Host, check: &Check, recorded: &Recorded) -> Markup {
     let recent = host.board.of(&check.name);
-    let result = recent.last.as_ref().map_or("not run yet", |last| last.status.as_str());
+    let result = recent.last.as_ref().map_or("not run yet", |last| last.status.name());
     html! {
         div.head { h1 { (check.name) } (status(result)) (strip(&recent)) }
         @if let Some(last) = &recent.last { p.summary { (last.summary) } }

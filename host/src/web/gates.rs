@@ -36,7 +36,7 @@ pub(super) async fn page(State(site): State<Site>) -> Response {
         ul.checks {
             @for check in &gates {
                 @let recent = host.board.of(&check.name);
-                @let result = recent.last.as_ref().map_or("not run yet", |last| last.status.as_str());
+                @let result = recent.last.as_ref().map_or("not run yet", |last| last.status.name());
                 @let newest = asked.iter().find(|one| one.gate == check.name);
                 li class={ "check " (class(result)) } {
                     div.head { h2 { (link(&check.name)) } (status(result)) }

@@ -1,5 +1,7 @@
 //! What all pages share: the frame, what is wrong at the top of each, and how times, numbers and results are written.
 
+use std::sync::Arc;
+
 use axum::{
     body::to_bytes,
     http::StatusCode,
@@ -61,8 +63,10 @@ pub(super) async fn page(site: &Site, status: StatusCode, title: &str, content: 
         }
     };
     // No markup of ours has such characters.
-    let shown = |c: char| if turns(c) || (c.is_control() && c != '\n') { char::REPLACEMENT_CHARACTER } else { c };
-    (status, Html(text.into_string().chars().map(shown).collect::<String>())).into_response()
+    let misleads = |c: char| turns(c) || (c.is_control() && c != '\n');
+    let text = text.into_string();
+    let text = if text.contains(misleads) { text.replace(misleads, "\u{fffd}") } else { text };
+    (status, Html(text)).into_response()
 }
 
 /// A page that says why there is no other.
@@ -89,11 +93,11 @@ async fn problems(site: &Site, host: &Host) -> Markup {
     let undelivered = host.state.undelivered(Timestamp::now(), false).await;
     let unable: Vec<(&str, &str)> =
         host.checks.iter().filter_map(|check| Some((check.name.as_str(), check.unable()?))).collect();
-    let invalid: Vec<(&str, Vec<String>)> = host
+    let invalid: Vec<(&str, Arc<Recent>)> = host
         .checks
         .iter()
-        .map(|check| (check.name.as_str(), host.board.of(&check.name).invalid))
-        .filter(|(_, invalid)| !invalid.is_empty())
+        .map(|check| (check.name.as_str(), host.board.of(&check.name)))
+        .filter(|(_, recent)| !recent.invalid.is_empty())
         .collect();
     html! {
         @if !site.service().is_alive() {
@@ -132,7 +136,7 @@ async fn problems(site: &Site, host: &Host) -> Markup {
         @if !invalid.is_empty() {
             section.problem {
                 h2 { (invalid.len()) " " (plural(invalid.len(), "check is", "checks are")) " not to be trusted" }
-                ul { @for (name, reasons) in invalid.iter().take(SHOWN) { li { (link(name)) ": " (reasons.join("; ")) } } }
+                ul { @for (name, recent) in invalid.iter().take(SHOWN) { li { (link(name)) ": " (recent.invalid.join("; ")) } } }
                 (more(invalid.len()))
             }
         }
@@ -193,7 +197,7 @@ pub(super) fn since(recent: &Recent, host: &Host) -> Markup {
 /// The latest runs as a row of marks, the newest on the right: one path for each kind of result.
 pub(super) fn strip(recent: &Recent) -> Markup {
     let kinds = ["pass", "warn", "fail", "error", "skip", "none"];
-    let kind = |dot: &Dot| if dot.left_out { "none" } else { class(&dot.status) };
+    let kind = |dot: &Dot| if dot.left_out { "none" } else { class(dot.status.name()) };
     let path = |wanted: &str| {
         let places = recent.dots.iter().enumerate().filter(|(_, dot)| kind(dot) == wanted);
         let mark = |at: usize| match wanted {

@@ -1,5 +1,7 @@
 //! The first page: every check at a glance, what is worst first.
 
+use std::sync::Arc;
+
 use axum::{
     extract::{Query, State, rejection::QueryRejection},
     http::{HeaderValue, StatusCode, header},
@@ -43,12 +45,12 @@ pub(super) async fn page(State(site): State<Site>, wanted: Result<Query<Wanted>,
     // What cannot be understood is not asked for.
     let wanted = wanted.map(|Query(wanted)| wanted).unwrap_or_default();
     let host = site.host();
-    let mut all: Vec<(usize, &Check, Recent)> = host
+    let mut all: Vec<(usize, &Check, Arc<Recent>)> = host
         .checks
         .iter()
         .map(|check| {
             let recent = host.board.of(&check.name);
-            let result = recent.last.as_ref().map_or("none", |last| class(&last.status));
+            let result = recent.last.as_ref().map_or("none", |last| class(last.status.name()));
             let rank = ORDER.iter().position(|(name, _)| *name == result).unwrap_or_default();
             (rank, check.as_ref(), recent)
         })
@@ -63,7 +65,7 @@ pub(super) async fn page(State(site): State<Site>, wanted: Result<Query<Wanted>,
         .collect();
     let title = if counted.is_empty() { "There are no checks".to_owned() } else { counted.join(", ") };
     let bad = |rank: usize| rank < 3;
-    let shown: Vec<&(usize, &Check, Recent)> = all
+    let shown: Vec<&(usize, &Check, Arc<Recent>)> = all
         .iter()
         .filter(|(rank, check, _)| (wanted.show != "bad" || bad(*rank)) && check.name.contains(wanted.name.trim()))
         .collect();
@@ -90,7 +92,7 @@ pub(super) async fn page(State(site): State<Site>, wanted: Result<Query<Wanted>,
 }
 
 fn line(site: &Site, host: &Host, check: &Check, recent: &Recent) -> Markup {
-    let result = recent.last.as_ref().map_or("not run yet", |last| last.status.as_str());
+    let result = recent.last.as_ref().map_or("not run yet", |last| last.status.name());
     html! {
         li class={ "check " (class(result)) } {
             div.head { h2 { (link(&check.name)) } (status(result)) (strip(recent)) }
