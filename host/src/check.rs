@@ -31,7 +31,7 @@ pub struct Check {
 /// What a check does when it is due.
 pub enum Work {
     /// Its plugin runs.
-    Plugin(Ready),
+    Plugin(Box<Ready>),
     /// It looks whether somebody asked the gate of this name.
     Consultation(String),
     /// Nothing can run, and why.
@@ -185,12 +185,12 @@ impl Check {
                     "it posts to {channel}, which is not granted; add {channel:?} to grants.{}.slack in host.toml",
                     plugin.file.name
                 )),
-                (None, None) => Ok(Ready {
+                (None, None) => Ok(Box::new(Ready {
                     settings: serde_json::to_string(&wanted.settings).unwrap_or_default(),
                     grants,
                     budgets: config.budgets(&plugin.file.name),
                     plugin,
-                }),
+                })),
             }
         });
         let zone = wanted.timezone.clone().or(own_zone.flatten()).unwrap_or_else(|| config.timezone.clone());

@@ -2,16 +2,15 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::Args;
 use jiff::Timestamp;
 use serde_json::json;
 
 use super::{history::Format, progress::Progress, table::Table};
 use crate::{
-    config::{Config, nearest},
     host::Host,
-    plugin::Lock,
+    service::{Read, Sources},
     state::State,
     validate::{Kind, Validated},
 };
@@ -29,7 +28,7 @@ fail is found too. Nothing is recorded and nobody is told; `host run` does that,
 Exit codes: 0 nothing is wrong, 2 something is, 3 some of it could not be found out; 64 the arguments or host.toml
 cannot be used.")]
 pub(super) struct Validate {
-    /// Plugin components.
+    /// Plugin components, or directories of them.
     #[arg(required = true, value_name = "PLUGIN.wasm")]
     plugins: Vec<PathBuf>,
     /// Only this check; may be given several times.
@@ -48,10 +47,16 @@ pub(super) struct Validate {
 
 impl Validate {
     pub(super) fn execute(self) -> Result<u8> {
-        let config = Config::read(&self.config)?;
-        let lock = Lock::read(&super::lock_path(self.lock.as_ref(), &self.config))?;
+        let sources = Sources {
+            lock: super::lock_path(self.lock.as_ref(), &self.config),
+            locked: false,
+            config: self.config.clone(),
+            plugins: self.plugins.clone(),
+            checks: self.check.clone(),
+        };
+        let read = sources.read()?;
         let runtime = super::runtime()?;
-        let found = runtime.block_on(self.find(config, lock.as_ref()));
+        let found = runtime.block_on(self.find(&sources, read));
         runtime.shutdown_background();
         let found = found?;
         super::print(&self.render(&found))?;
@@ -63,18 +68,13 @@ impl Validate {
         })
     }
 
-    async fn find(&self, config: Config, lock: Option<&Lock>) -> Result<Validated> {
+    async fn find(&self, sources: &Sources, read: Read) -> Result<Validated> {
         let progress = Progress::new("loading plugins");
-        let step = |done| progress.step(done, self.plugins.len());
-        let mut host = Host::start(config, &self.plugins, lock, State::memory().await?, step).await?;
+        let step = |done| progress.step(done, read.files.len());
+        let state = State::memory().await?;
+        let mut host = Host::start(read.config, &read.files, read.lock.as_ref(), state, step).await?;
         drop(progress);
-        if let Some(wanted) = self.check.iter().find(|wanted| !host.checks.iter().any(|check| check.name == **wanted)) {
-            let near = nearest(wanted, host.checks.iter().map(|check| check.name.as_str()));
-            bail!("--check {wanted}: there is no such check{near}");
-        }
-        if !self.check.is_empty() {
-            host.keep(&self.check);
-        }
+        sources.choose(&mut host)?;
         let _progress = Progress::new(&format!("validating {} checks", host.checks.len()));
         host.validate(Timestamp::now()).await
     }

@@ -268,7 +268,7 @@ impl Host {
             let span = tracing::info_span!("run", check = run.check, run = run.id());
             let _entered = span.enter();
             for line in run.log.lines().filter(|line| !line.trim().is_empty()) {
-                tracing::info!(verbosity = "plugin", "{line}");
+                tracing::info!(source = "plugin", "{line}");
             }
             let (status, seconds) = (run.status().name(), run.duration.as_secs_f64());
             if run.untold != Some(Untold::LeftOut) {

@@ -134,7 +134,7 @@ impl Service {
                 );
             }
         }
-        let mut rounds: JoinSet<(Arc<Host>, Vec<String>, Result<Round>)> = JoinSet::new();
+        let mut rounds: JoinSet<Ended> = JoinSet::new();
         let (over, mut ended) = mpsc::unbounded_channel();
         let mut announced = None;
         loop {
@@ -166,12 +166,7 @@ impl Service {
     }
 
     /// Starts a round for the turns of each due time.
-    fn begin(
-        self: &Arc<Self>,
-        turns: Vec<Turn>,
-        over: &mpsc::UnboundedSender<String>,
-        rounds: &mut JoinSet<(Arc<Host>, Vec<String>, Result<Round>)>,
-    ) {
+    fn begin(self: &Arc<Self>, turns: Vec<Turn>, over: &mpsc::UnboundedSender<String>, rounds: &mut JoinSet<Ended>) {
         let mut by_due: BTreeMap<Timestamp, Vec<Turn>> = BTreeMap::new();
         for turn in turns {
             by_due.entry(turn.due).or_default().push(turn);
@@ -195,7 +190,7 @@ impl Service {
                         }
                     });
                 }
-                (host, names, round)
+                Ended { host, names, round }
             });
         }
     }
@@ -215,7 +210,7 @@ impl Service {
     /// Ends in good order.
     async fn go(
         &self,
-        mut rounds: JoinSet<(Arc<Host>, Vec<String>, Result<Round>)>,
+        mut rounds: JoinSet<Ended>,
         mut sending: JoinSet<()>,
         mut stop: impl AsyncFnMut(),
         shown: impl AsyncFn(&Host, &Round),
@@ -253,14 +248,18 @@ impl Service {
     }
 }
 
-async fn finished(
-    round: Result<(Arc<Host>, Vec<String>, Result<Round>), tokio::task::JoinError>,
-    shown: &impl AsyncFn(&Host, &Round),
-) {
+/// A round that ended: of which host, and of which checks.
+struct Ended {
+    host: Arc<Host>,
+    names: Vec<String>,
+    round: Result<Round>,
+}
+
+async fn finished(round: Result<Ended, tokio::task::JoinError>, shown: &impl AsyncFn(&Host, &Round)) {
     // What goes wrong with one round must not keep the next from coming.
     match round {
-        Ok((host, _, Ok(round))) => shown(&host, &round).await,
-        Ok((_, names, Err(error))) => {
+        Ok(Ended { host, round: Ok(round), .. }) => shown(&host, &round).await,
+        Ok(Ended { names, round: Err(error), .. }) => {
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             tracing::error!("the round of {} failed: {error:#}", listed(&names));
         }

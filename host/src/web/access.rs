@@ -12,7 +12,10 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::{Site, api::refused};
+use super::{
+    Site,
+    api::{Refused, refused},
+};
 
 /// What every answer says: nothing is loaded from elsewhere, nothing is framed, nothing is guessed, nothing is kept.
 const HEADERS: [(header::HeaderName, &str); 5] = [
@@ -26,6 +29,9 @@ const HEADERS: [(header::HeaderName, &str); 5] = [
     (header::X_FRAME_OPTIONS, "DENY"),
     (header::CACHE_CONTROL, "no-store"),
 ];
+
+/// So that a browser asks for the token.
+const CHALLENGE: &str = "Basic realm=\"host: any name, the token as password\", charset=\"UTF-8\"";
 
 /// Who may ask.
 #[derive(Debug)]
@@ -44,7 +50,7 @@ impl Access {
     }
 
     /// Refuses a request that must not be answered.
-    fn check(&self, method: &Method, headers: &HeaderMap) -> Result<(), Response> {
+    fn check(&self, method: &Method, headers: &HeaderMap) -> Result<(), Refused> {
         let acts = !matches!(*method, Method::GET | Method::HEAD);
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
         // A page elsewhere can give its own name this address, and would then be asked in its name.
@@ -64,15 +70,7 @@ impl Access {
                 "what acts needs a token, and this host has none; set HOST_TOKEN, or what web.token_env or web.token_file name",
             )),
             Some(token) if given(headers).is_some_and(|given| bool::from(given.ct_eq(token))) => Ok(()),
-            Some(_) => {
-                let mut refused = refused(StatusCode::UNAUTHORIZED, "a token is needed: `Authorization: Bearer TOKEN`");
-                // So that a browser asks for it: any name, and the token as the password.
-                let ask = HeaderValue::from_static(
-                    "Basic realm=\"host: any name, the token as password\", charset=\"UTF-8\"",
-                );
-                refused.headers_mut().insert(header::WWW_AUTHENTICATE, ask);
-                Err(refused)
-            }
+            Some(_) => Err(refused(StatusCode::UNAUTHORIZED, "a token is needed: `Authorization: Bearer TOKEN`")),
         }
     }
 
@@ -116,7 +114,13 @@ fn same_site(headers: &HeaderMap, host: &str) -> bool {
 pub(super) async fn guard(site: State<Site>, request: Request, next: Next) -> Response {
     match site.0.0.access.check(request.method(), request.headers()) {
         Ok(()) => next.run(request).await,
-        Err(refused) => refused,
+        Err(refused) => {
+            let mut answer = refused.into_response();
+            if answer.status() == StatusCode::UNAUTHORIZED {
+                answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
+            }
+            answer
+        }
     }
 }
 
@@ -141,7 +145,7 @@ mod tests {
             let name: header::HeaderName = name.parse().expect("a name");
             map.insert(name, value.parse().expect("a value"));
         }
-        access.check(&method, &map).err().map_or(200, |refused| refused.status().as_u16())
+        access.check(&method, &map).err().map_or(200, |refused| refused.status.as_u16())
     }
 
     #[test]
@@ -154,7 +158,8 @@ mod tests {
         let (here, there, tokenless) = (access(true, true), access(true, false), access(false, true));
         let own = ("host", "127.0.0.1:8080");
         let authorized = ("authorization", bearer.as_str());
-        let cases: Vec<(&Access, Method, Vec<(&str, &str)>, u16)> = vec![
+        type Case<'c> = (&'c Access, Method, Vec<(&'c str, &'c str)>, u16);
+        let cases: Vec<Case<'_>> = vec![
             // Reading is open on this machine, and nowhere else.
             (&here, Method::GET, vec![own], 200),
             (&there, Method::GET, vec![own], 401),

@@ -29,13 +29,27 @@ const BODY_TIME: Duration = Duration::from_secs(10);
 /// The most entries of one answer.
 const MOST: u32 = 1000;
 
-/// Why something is not done, as JSON.
-pub(super) fn refused(status: StatusCode, error: impl Into<String>) -> Response {
-    (status, Json(json!({ "error": error.into() }))).into_response()
+/// Why something is not done; as JSON when it is answered.
+#[derive(Debug)]
+pub(super) struct Refused {
+    /// The status code.
+    pub(super) status: StatusCode,
+    /// What is wrong, where, and what to do.
+    pub(super) error: String,
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        (self.status, Json(json!({ "error": self.error }))).into_response()
+    }
+}
+
+pub(super) fn refused(status: StatusCode, error: impl Into<String>) -> Refused {
+    Refused { status, error: error.into() }
 }
 
 /// A record that cannot be read.
-fn unreadable(error: &anyhow::Error) -> Response {
+fn unreadable(error: &anyhow::Error) -> Refused {
     tracing::error!("a request cannot be answered: {error:#}");
     refused(StatusCode::SERVICE_UNAVAILABLE, format!("{error:#}"))
 }
@@ -43,7 +57,7 @@ fn unreadable(error: &anyhow::Error) -> Response {
 fn listed<T: serde::Serialize>(name: &str, entries: anyhow::Result<T>) -> Response {
     match entries {
         Ok(entries) => Json(json!({ name: entries })).into_response(),
-        Err(error) => unreadable(&error),
+        Err(error) => unreadable(&error).into_response(),
     }
 }
 
@@ -58,7 +72,7 @@ pub(super) struct Wanted {
 type Asked = Result<Query<Wanted>, QueryRejection>;
 
 impl Wanted {
-    fn of(asked: Asked) -> Result<(Option<String>, u32), Response> {
+    fn of(asked: Asked) -> Result<(Option<String>, u32), Refused> {
         let Query(wanted) = asked.map_err(|error| refused(StatusCode::BAD_REQUEST, error.body_text()))?;
         match wanted.limit.unwrap_or(100) {
             limit @ 1..=MOST => Ok((wanted.check, limit)),
@@ -107,12 +121,12 @@ pub(super) async fn check(State(site): State<Site>, Path(name): Path<String>) ->
             }
             Json(described).into_response()
         }
-        None => unknown(&host, &name),
+        None => unknown(&host, &name).into_response(),
     }
 }
 
 /// There is no such check.
-pub(super) fn unknown(host: &Host, name: &str) -> Response {
+pub(super) fn unknown(host: &Host, name: &str) -> Refused {
     let names = host.checks.iter().map(|check| check.name.as_str()).collect::<Vec<_>>();
     refused(StatusCode::NOT_FOUND, format!("there is no check `{name}`{}", nearest(name, names)))
 }
@@ -120,28 +134,28 @@ pub(super) fn unknown(host: &Host, name: &str) -> Response {
 pub(super) async fn runs(State(site): State<Site>, asked: Asked) -> Response {
     match Wanted::of(asked) {
         Ok((check, limit)) => listed("runs", site.host().state.runs(check.as_deref(), limit).await),
-        Err(refused) => refused,
+        Err(refused) => refused.into_response(),
     }
 }
 
 pub(super) async fn alerts(State(site): State<Site>, asked: Asked) -> Response {
     match Wanted::of(asked) {
         Ok((check, limit)) => listed("alerts", site.host().state.alerts(check.as_deref(), limit).await),
-        Err(refused) => refused,
+        Err(refused) => refused.into_response(),
     }
 }
 
 pub(super) async fn messages(State(site): State<Site>, asked: Asked) -> Response {
     match Wanted::of(asked) {
         Ok((check, limit)) => listed("messages", site.host().state.messages(check.as_deref(), limit).await),
-        Err(refused) => refused,
+        Err(refused) => refused.into_response(),
     }
 }
 
 pub(super) async fn consultations(State(site): State<Site>, asked: Asked) -> Response {
     match Wanted::of(asked) {
         Ok((check, limit)) => listed("consultations", site.host().state.consultations(check.as_deref(), limit).await),
-        Err(refused) => refused,
+        Err(refused) => refused.into_response(),
     }
 }
 
@@ -154,13 +168,13 @@ pub(super) async fn bounded(request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     match tokio::time::timeout(BODY_TIME, to_bytes(body, BODY)).await {
         Ok(Ok(bytes)) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
-        Ok(Err(_)) => refused(StatusCode::PAYLOAD_TOO_LARGE, format!("a body of more than {BODY} B")),
-        Err(_) => refused(StatusCode::REQUEST_TIMEOUT, "the body did not come"),
+        Ok(Err(_)) => refused(StatusCode::PAYLOAD_TOO_LARGE, format!("a body of more than {BODY} B")).into_response(),
+        Err(_) => refused(StatusCode::REQUEST_TIMEOUT, "the body did not come").into_response(),
     }
 }
 
 /// A body of JSON; without a body, the default.
-fn parsed<T: DeserializeOwned + Default>(bytes: &Bytes) -> Result<T, Response> {
+fn parsed<T: DeserializeOwned + Default>(bytes: &Bytes) -> Result<T, Refused> {
     match bytes.is_empty() {
         true => Ok(T::default()),
         false => serde_json::from_slice(bytes)
@@ -184,7 +198,7 @@ pub(super) async fn consult(
 ) -> Response {
     let question: Question = match parsed(&content) {
         Ok(question) => question,
-        Err(refused) => return refused,
+        Err(refused) => return refused.into_response(),
     };
     let header = || headers.get("x-caller").and_then(|caller| caller.to_str().ok()).map(str::to_owned);
     let agent = || headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).map(str::to_owned);
@@ -195,8 +209,8 @@ pub(super) async fn consult(
             (StatusCode::SERVICE_UNAVAILABLE, Json(decision)).into_response()
         }
         Ok(decision) => Json(decision).into_response(),
-        Err(Refusal::Unknown(error)) => refused(StatusCode::NOT_FOUND, error),
-        Err(Refusal::Date(error)) => refused(StatusCode::BAD_REQUEST, error),
+        Err(Refusal::Unknown(error)) => refused(StatusCode::NOT_FOUND, error).into_response(),
+        Err(Refusal::Date(error)) => refused(StatusCode::BAD_REQUEST, error).into_response(),
         Err(Refusal::Failed(error)) => {
             let answer = json!({ "gate": name, "status": "NOT_EVALUATED", "can_proceed": false, "message": error });
             (StatusCode::SERVICE_UNAVAILABLE, Json(answer)).into_response()
@@ -217,16 +231,16 @@ pub(super) struct NewSilence {
 pub(super) async fn silence(State(site): State<Site>, content: Bytes) -> Response {
     let wanted: NewSilence = match parsed(&content) {
         Ok(wanted) => wanted,
-        Err(refused) => return refused,
+        Err(refused) => return refused.into_response(),
     };
     match begin_silence(&site.host(), &wanted.checks, &wanted.length, &wanted.why).await {
         Ok(id) => (StatusCode::CREATED, Json(json!({ "id": id }))).into_response(),
-        Err(refused) => refused,
+        Err(refused) => refused.into_response(),
     }
 }
 
 /// Begins a silence, and gives its number.
-pub(super) async fn begin_silence(host: &Host, checks: &[String], length: &str, why: &str) -> Result<i64, Response> {
+pub(super) async fn begin_silence(host: &Host, checks: &[String], length: &str, why: &str) -> Result<i64, Refused> {
     let wrong = |text: String| refused(StatusCode::BAD_REQUEST, text);
     if checks.is_empty() {
         return Err(wrong("checks: name at least one".to_owned()));
@@ -246,8 +260,8 @@ pub(super) async fn begin_silence(host: &Host, checks: &[String], length: &str, 
 pub(super) async fn end_silence(State(site): State<Site>, Path(id): Path<i64>) -> Response {
     match site.host().state.expire(id, Timestamp::now()).await {
         Ok(true) => StatusCode::NO_CONTENT.into_response(),
-        Ok(false) => refused(StatusCode::NOT_FOUND, format!("no silence with the number {id} holds")),
-        Err(error) => unreadable(&error),
+        Ok(false) => refused(StatusCode::NOT_FOUND, format!("no silence with the number {id} holds")).into_response(),
+        Err(error) => unreadable(&error).into_response(),
     }
 }
 
@@ -255,7 +269,7 @@ pub(super) async fn reload(State(site): State<Site>) -> Response {
     site.service().reload().await;
     match site.service().refused() {
         None => Json(json!({ "reloaded": true })).into_response(),
-        Some(wrong) => refused(StatusCode::UNPROCESSABLE_ENTITY, wrong.reason),
+        Some(wrong) => refused(StatusCode::UNPROCESSABLE_ENTITY, wrong.reason).into_response(),
     }
 }
 
@@ -266,7 +280,7 @@ pub(super) async fn metrics(State(site): State<Site>) -> Response {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             ([(header::CONTENT_TYPE, kind)], host.metrics.text(undelivered.len())).into_response()
         }
-        Err(error) => unreadable(&error),
+        Err(error) => unreadable(&error).into_response(),
     }
 }
 

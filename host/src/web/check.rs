@@ -12,7 +12,7 @@ use pulldown_cmark::{CowStr, Event, Parser, Tag, TagEnd};
 use super::{
     Site,
     chart::{Point, chart},
-    layout::{class, explained, link, moment, page as framed, problem, since, status, strip},
+    layout::{class, link, moment, page as framed, problem, since, status, strip},
 };
 use crate::{
     alert::span,
@@ -49,10 +49,7 @@ pub(super) async fn page(State(site): State<Site>, Path(name): Path<String>) -> 
     };
     match recorded(&host, &name).await {
         Ok(recorded) => framed(&site, StatusCode::OK, &name, content(&site, &host, check, &recorded)).await,
-        Err(error) => {
-            let refused = super::api::refused(StatusCode::SERVICE_UNAVAILABLE, format!("{error:#}"));
-            explained(&site, refused).await
-        }
+        Err(error) => problem(&site, StatusCode::SERVICE_UNAVAILABLE, &format!("{error:#}")).await,
     }
 }
 

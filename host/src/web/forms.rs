@@ -22,7 +22,7 @@ pub(super) struct Silence {
 pub(super) async fn silence(State(site): State<Site>, Path(name): Path<String>, form: Form<Silence>) -> Response {
     match begin_silence(&site.host(), std::slice::from_ref(&name), &form.length, &form.why).await {
         Ok(_) => Redirect::to(&format!("/checks/{name}#silences")).into_response(),
-        Err(refused) => layout::explained(&site, refused).await,
+        Err(refused) => layout::problem(&site, refused.status, &refused.error).await,
     }
 }
 

@@ -3,13 +3,11 @@
 use std::sync::Arc;
 
 use axum::{
-    body::to_bytes,
     http::StatusCode,
     response::{Html, IntoResponse, Response},
 };
 use jiff::{Timestamp, tz::TimeZone};
 use maud::{DOCTYPE, Markup, html};
-use serde_json::Value;
 
 use super::Site;
 use crate::{
@@ -22,8 +20,6 @@ use crate::{
 
 /// Problems of one kind that are shown at the top.
 const SHOWN: usize = 10;
-/// The largest explanation that is shown, in bytes.
-const EXPLANATION: usize = 64 << 10;
 /// A run in a strip, in px: its width with the gap behind it, and its height.
 const DOT: (usize, usize) = (7, 20);
 
@@ -76,15 +72,6 @@ pub(super) async fn problem(site: &Site, status: StatusCode, text: &str) -> Resp
         p { a href="/" { "All checks" } }
     };
     page(site, status, text, content).await
-}
-
-/// A page with the error that the API would have given.
-pub(super) async fn explained(site: &Site, refused: Response) -> Response {
-    let status = refused.status();
-    let bytes = to_bytes(refused.into_body(), EXPLANATION).await.unwrap_or_default();
-    let value: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-    let text = value.get("error").and_then(Value::as_str).unwrap_or("It was refused.").to_owned();
-    problem(site, status, &text).await
 }
 
 /// What is wrong with the host itself, on every page.

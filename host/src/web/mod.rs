@@ -128,6 +128,7 @@ async fn missing(site: axum::extract::State<Site>, request: Request) -> Response
     match path.starts_with("/api/") {
         true => {
             api::refused(StatusCode::NOT_FOUND, format!("there is no {path}; /api/v1/openapi.json says what there is"))
+                .into_response()
         }
         false => layout::problem(&site, StatusCode::NOT_FOUND, "There is no such page.").await,
     }
@@ -135,7 +136,7 @@ async fn missing(site: axum::extract::State<Site>, request: Request) -> Response
 
 async fn not_allowed(request: Request) -> Response {
     let what = format!("{} is not for {}", request.uri().path(), request.method());
-    api::refused(StatusCode::METHOD_NOT_ALLOWED, what)
+    api::refused(StatusCode::METHOD_NOT_ALLOWED, what).into_response()
 }
 
 /// Counts requests by the route that answered.

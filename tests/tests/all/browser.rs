@@ -147,7 +147,7 @@ async fn the_page_can_be_used_by_keyboard_alone() {
         press(Key::Tab).await;
         reached.push(browser.script("const e = document.activeElement; const r = e.getBoundingClientRect(); return getComputedStyle(e).outlineStyle !== 'none' && r.width > 0").await.unwrap());
     }
-    assert!(reached.iter().all(|seen| *seen == Value::from(true)), "the focus is seen everywhere: {reached:?}");
+    assert!(reached.iter().all(|seen| *seen == true), "the focus is seen everywhere: {reached:?}");
 
     // A name is looked for and opened without a mouse.
     let search = browser.client.find(Locator::Css("input[type=search]")).await.unwrap();

@@ -14,6 +14,7 @@ mod canaries;
 mod consult;
 mod delivery;
 mod deploy;
+mod docs;
 mod drift;
 mod emulator;
 mod gate;

@@ -1,0 +1,174 @@
+//! The examples of docs/, taken from there and run.
+
+use std::{fs, process::Command};
+
+use host_tests::{Fault, HOST_TOML};
+
+use crate::support::{
+    command::{Ended, Sample, binary, ended, repository},
+    service::{Service, TOKEN, install},
+};
+
+/// The examples of a page in one language.
+fn examples(page: &str, language: &str) -> Vec<String> {
+    let text = fs::read_to_string(repository().join("docs").join(page)).unwrap();
+    let fence = format!("```{language}\n");
+    text.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+}
+
+/// The same example where the gate says yes, no, and nothing at all.
+fn at_three_gates(run: impl Fn(&Sample, &Service) -> Ended, expected: [(&str, i32); 3]) {
+    for (fault, (words, code)) in
+        [None, Some(Fault::HalfNullNames), Some(Fault::EmptySchedule)].into_iter().zip(expected)
+    {
+        let sample = Sample::now(fault).unwrap();
+        install(&sample, &[]).unwrap();
+        let service = Service::start(&sample, HOST_TOML, &[]).unwrap();
+        let ended = run(&sample, &service);
+        assert_eq!(ended.code, code, "{fault:?}: {ended:?}");
+        assert!(format!("{}{}", ended.out, ended.err).contains(words), "{fault:?}: {ended:?}");
+        let asked = service.get("/api/v1/consultations").json()["consultations"][0]["caller"].to_string();
+        assert!(
+            ["\"run-phase3.sh\"", "\"airflow phase3\"", "\"workflow phase3\""].contains(&asked.as_str()),
+            "{asked}"
+        );
+        service.host.end("TERM").unwrap();
+    }
+}
+
+/// Yesterday, where the pipeline is.
+fn yesterday() -> String {
+    let zone = jiff::tz::TimeZone::get("America/New_York").unwrap();
+    jiff::Timestamp::now().to_zoned(zone).date().yesterday().unwrap().to_string()
+}
+
+#[test]
+fn the_shell_script_stops_at_a_closed_gate() {
+    let script = &examples("gate.md", "sh")[0];
+    at_three_gates(
+        |sample, service| {
+            fs::write(sample.path().join("run-phase3.sh"), script).unwrap();
+            // The script finds `host` on its path, and this host.toml's host by its address.
+            let wrapper =
+                format!("#!/bin/sh\nexec {} \"$@\" --url http://{}\n", binary("host").display(), service.address);
+            let bin = sample.path().join("bin");
+            fs::create_dir_all(&bin).unwrap();
+            fs::write(bin.join("host"), wrapper).unwrap();
+            Command::new("chmod").arg("+x").arg(bin.join("host")).status().unwrap();
+            let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+            let mut shell = Command::new("sh");
+            shell.arg("run-phase3.sh").arg(yesterday()).current_dir(sample.path());
+            ended(shell.env("PATH", path).env("HOST_TOKEN", TOKEN)).unwrap()
+        },
+        [("processing", 0), ("null_rate_player_name", 1), ("NOT_EVALUATED", 1)],
+    );
+}
+
+/// Airflow's part is played by a module of the same names: a task is its function.
+#[test]
+fn the_airflow_task_fails_at_a_closed_gate() {
+    let dag = &examples("gate.md", "python")[0];
+    let airflow = r"
+import sys, types
+
+class AirflowException(Exception): pass
+class AirflowFailException(AirflowException): pass
+
+def dag(**options):
+    return lambda function: function
+
+def task(*function, **options):
+    return function[0] if function else lambda function: function
+
+for name, members in {'airflow': {}, 'airflow.sdk': {'dag': dag, 'task': task},
+        'airflow.exceptions': {'AirflowException': AirflowException, 'AirflowFailException': AirflowFailException}}.items():
+    module = types.ModuleType(name)
+    module.__dict__.update(members)
+    sys.modules[name] = module
+";
+    at_three_gates(
+        |sample, service| {
+            let dag = dag.replace("{{ macros.ds_add(ds, -1) }}", &yesterday());
+            fs::write(sample.path().join("dag.py"), format!("{airflow}\n{dag}")).unwrap();
+            let mut python = Command::new("python3");
+            python.arg("dag.py").current_dir(sample.path());
+            python.env("HOST_URL", format!("http://{}", service.address)).env("HOST_TOKEN", TOKEN);
+            ended(&mut python).unwrap()
+        },
+        [("processing", 0), ("AirflowFailException: FAIL", 1), ("AirflowException: not evaluated", 1)],
+    );
+}
+
+/// The steps are interpreted as <https://cloud.google.com/workflows/docs/reference/syntax> says, as far as they go.
+#[test]
+fn the_workflow_fails_at_a_closed_gate() {
+    let workflow = &examples("gate.md", "yaml")[0];
+    let interpreter = r#"
+import json, os, re, sys, types, urllib.error, urllib.request, yaml
+
+def look(value):
+    return types.SimpleNamespace(**{key: look(inner) for key, inner in value.items()}) if isinstance(value, dict) else value
+
+def evaluate(value, names):
+    if isinstance(value, dict):
+        return {key: evaluate(inner, names) for key, inner in value.items()}
+    found = re.fullmatch(r"\$\{(.*)\}", value, re.S) if isinstance(value, str) else None
+    if not found:
+        return value
+    sys_ = types.SimpleNamespace(get_env=lambda name: os.environ[name])
+    expression = re.sub(r"\btrue\b", "True", found.group(1))
+    return eval(expression, {"sys": sys_, **{name: look(inner) for name, inner in names.items()}})
+
+def run(main, argument):
+    names = {main["params"][0]: argument}
+    steps = [next(iter(step.items())) for step in main["steps"]]
+    at = 0
+    while True:
+        name, step = steps[at]
+        jump = step.get("next")
+        if step.get("call") == "http.post":
+            args = evaluate(step["args"], names)
+            request = urllib.request.Request(args["url"], json.dumps(args["body"]).encode(),
+                {**args["headers"], "Content-Type": "application/json"})
+            with urllib.request.urlopen(request, timeout=args["timeout"]) as answer:
+                names[step["result"]] = {"code": answer.status, "body": json.load(answer)}
+        for choice in step.get("switch", []):
+            if evaluate(choice["condition"], names):
+                jump = choice["next"]
+                break
+        if "raise" in step:
+            raise SystemExit("raised: " + evaluate(step["raise"], names))
+        if "return" in step:
+            return evaluate(step["return"], names)
+        at = [name for name, _ in steps].index(jump) if jump else at + 1
+
+main = yaml.safe_load(open("workflow.yaml"))["main"]
+print(run(main, {"date": sys.argv[1], "token": os.environ["HOST_TOKEN"]}))
+"#;
+    at_three_gates(
+        |sample, service| {
+            fs::write(sample.path().join("workflow.yaml"), workflow).unwrap();
+            fs::write(sample.path().join("run.py"), interpreter).unwrap();
+            // The emulator's Python has a reader of YAML.
+            let mut python = Command::new(binary("").join("../bqemulator/bin/python"));
+            python.arg("run.py").arg(yesterday()).current_dir(sample.path());
+            python.env("HOST_URL", format!("http://{}", service.address)).env("HOST_TOKEN", TOKEN);
+            ended(&mut python).unwrap()
+        },
+        [("processing", 0), ("raised: FAIL", 1), ("503", 1)],
+    );
+}
+
+/// Each plugin says what its result means, what to look at first, how to silence it, and how to tune it.
+#[test]
+fn every_runbook_has_its_four_parts() {
+    for plugin in fs::read_dir(repository().join("plugins")).unwrap().flatten() {
+        let Ok(runbook) = fs::read_to_string(plugin.path().join("RUNBOOK.md")) else { continue };
+        let name = plugin.file_name().into_string().unwrap();
+        let first_three = ["**What it means.**", "**Look first at**", "\n1. ", "\n2. ", "\n3. "];
+        let silence = format!("host silence {name} --for ");
+        for part in first_three.into_iter().chain([silence.as_str(), "**Tune.**"]) {
+            assert!(runbook.contains(part), "{name}: {part}");
+        }
+    }
+}
