@@ -23,8 +23,17 @@ const SHOWN: usize = 10;
 /// A run in a strip, in px: its width with the gap behind it, and its height.
 const DOT: (usize, usize) = (7, 20);
 
-/// A whole page.
+/// A whole page. What is wrong with the host itself is named at its top, and opens.
 pub(super) async fn page(site: &Site, status: StatusCode, title: &str, content: Markup) -> Response {
+    framed(site, status, title, content, false).await
+}
+
+/// The first page, where what is wrong with the host itself stands open.
+pub(super) async fn first_page(site: &Site, title: &str, content: Markup) -> Response {
+    framed(site, StatusCode::OK, title, content, true).await
+}
+
+async fn framed(site: &Site, status: StatusCode, title: &str, content: Markup, open: bool) -> Response {
     let host = site.host();
     let text = html! {
         (DOCTYPE)
@@ -49,7 +58,7 @@ pub(super) async fn page(site: &Site, status: StatusCode, title: &str, content: 
                     }
                 }
                 main #content tabindex="-1" {
-                    (problems(site, &host).await)
+                    (problems(site, &host, open).await)
                     (content)
                 }
                 footer {
@@ -75,7 +84,7 @@ pub(super) async fn problem(site: &Site, status: StatusCode, text: &str) -> Resp
 }
 
 /// What is wrong with the host itself, on every page.
-async fn problems(site: &Site, host: &Host) -> Markup {
+async fn problems(site: &Site, host: &Host, open: bool) -> Markup {
     let refused = site.service().refused();
     let undelivered = host.state.undelivered(Timestamp::now(), false).await;
     let unable: Vec<(&str, &str)> =
@@ -88,46 +97,52 @@ async fn problems(site: &Site, host: &Host) -> Markup {
         .collect();
     html! {
         @if !site.service().is_alive() {
-            section.problem { h2 { "The schedules are not kept" } p { "The host's loop does not come round. Start it again, and look at its log." } }
+            (problem_box("The schedules are not kept", open, html! {
+                p { "The host's loop does not come round. Start it again, and look at its log." }
+            }))
         }
         @if let Some(refused) = refused {
-            section.problem {
-                h2 { "The configuration that is there now is refused" }
+            (problem_box("The configuration that is there now is refused", open, html! {
                 p { "What ran before goes on. Read at " (moment(refused.at, host)) ":" }
                 pre { (refused.reason) }
-            }
+            }))
         }
         @match &undelivered {
             Ok(messages) if messages.is_empty() => {}
-            Ok(messages) => section.problem {
-                h2 { (messages.len()) " " (plural(messages.len(), "message was", "messages were")) " not delivered" }
-                ul {
-                    @for message in messages.iter().rev().take(SHOWN) {
-                        li {
-                            (moment(message.created, host)) " to " b { (message.receiver) } ": " (message.title) " — "
-                            @if message.waiting { "tried again" } @else { "set aside" } ": " (message.problem)
+            Ok(messages) => (problem_box(
+                &format!("{} {} not delivered", messages.len(), plural(messages.len(), "message was", "messages were")),
+                open,
+                html! {
+                    ul {
+                        @for message in messages.iter().rev().take(SHOWN) {
+                            li {
+                                (moment(message.created, host)) " to " b { (message.receiver) } ": " (message.title) " — "
+                                @if message.waiting { "tried again" } @else { "set aside" } ": " (message.problem)
+                            }
                         }
                     }
-                }
-                (more(messages.len()))
-            },
-            Err(error) => section.problem { h2 { "The record cannot be read" } p { (format!("{error:#}")) } },
+                    (more(messages.len()))
+                },
+            )),
+            Err(error) => (problem_box("The record cannot be read", open, html! { p { (format!("{error:#}")) } })),
         }
         @if !unable.is_empty() {
-            section.problem {
-                h2 { (unable.len()) " " (plural(unable.len(), "check", "checks")) " cannot run" }
+            (problem_box(&format!("{} {} cannot run", unable.len(), plural(unable.len(), "check", "checks")), open, html! {
                 ul { @for (name, reason) in unable.iter().take(SHOWN) { li { (link(name)) ": " (reason) } } }
                 (more(unable.len()))
-            }
+            }))
         }
         @if !invalid.is_empty() {
-            section.problem {
-                h2 { (invalid.len()) " " (plural(invalid.len(), "check is", "checks are")) " not to be trusted" }
+            (problem_box(&format!("{} {} not to be trusted", invalid.len(), plural(invalid.len(), "check is", "checks are")), open, html! {
                 ul { @for (name, recent) in invalid.iter().take(SHOWN) { li { (link(name)) ": " (recent.invalid.join("; ")) } } }
                 (more(invalid.len()))
-            }
+            }))
         }
     }
+}
+
+fn problem_box(title: &str, open: bool, content: Markup) -> Markup {
+    html! { details.problem open[open] { summary { h2 { (title) } } (content) } }
 }
 
 fn more(count: usize) -> Markup {

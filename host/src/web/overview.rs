@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     extract::{Query, State, rejection::QueryRejection},
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderValue, header},
     response::Response,
 };
 use maud::{Markup, html};
@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::{
     Site,
-    layout::{class, link, metrics, moment, page as framed, plural, since, status, strip},
+    layout::{class, first_page, link, metrics, moment, plural, since, status, strip},
 };
 use crate::{board::Recent, check::Check, host::Host};
 
@@ -82,7 +82,7 @@ pub(super) async fn page(State(site): State<Site>, wanted: Result<Query<Wanted>,
         }
         ul.checks { @for (_, check, recent) in shown { (line(&site, &host, check, recent)) } }
     };
-    let mut answer = framed(&site, StatusCode::OK, &title, content).await;
+    let mut answer = first_page(&site, &title, content).await;
     if let Some(seconds) = wanted.refresh
         && let Ok(value) = HeaderValue::from_str(&seconds.max(FASTEST).to_string())
     {

@@ -25,8 +25,8 @@ const HEADER_BYTES: usize = 16 << 10;
 const HEADER_COUNT: usize = 64;
 /// How long a connection may last. A gate can take minutes to evaluate.
 const CONNECTION: Duration = Duration::from_secs(15 * 60);
-/// How long connections are waited for when the host goes.
-const FINISH: Duration = Duration::from_secs(5);
+/// How long connections are waited for at last: they had the grace time to end.
+const FINISH: Duration = Duration::from_secs(1);
 /// How long to wait when no connection can be accepted, for want of file descriptors.
 const EXHAUSTED: Duration = Duration::from_millis(100);
 

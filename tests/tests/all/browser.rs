@@ -157,9 +157,9 @@ async fn the_page_can_be_used_by_keyboard_alone() {
     assert_eq!(browser.client.find_all(Locator::Css("ul.checks > li")).await.unwrap().len(), 1);
     link.send_keys(&char::from(Key::Enter).to_string()).await.unwrap();
     browser.client.wait().for_element(Locator::Css("#runbook")).await.unwrap();
-    let summary = browser.client.find(Locator::Css("details > summary")).await.unwrap();
+    let summary = browser.client.find(Locator::Css("td details > summary")).await.unwrap();
     summary.send_keys(&char::from(Key::Enter).to_string()).await.unwrap();
-    let open = browser.script("return document.querySelector('details').open").await.unwrap();
+    let open = browser.script("return document.querySelector('td details').open").await.unwrap();
     assert_eq!(open, Value::from(true));
     browser.client.clone().close().await.unwrap();
     service.host.end("TERM").unwrap();

@@ -219,7 +219,7 @@ fn bad_clients_are_refused_within_limits() {
         .collect();
     let began = Instant::now();
     assert_eq!(service.get("/").status, 200);
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 
     // A hundred megabytes, announced or not.
     let token = format!("authorization: Bearer {TOKEN}\r\nhost: {}\r\nconnection: close\r\n", service.address);
