@@ -3,6 +3,7 @@
 pub mod alert;
 pub mod board;
 pub mod capability;
+pub mod case;
 pub mod check;
 pub mod cli;
 pub mod config;

@@ -1,7 +1,7 @@
 //! A notification as a reader of the channel would see it, for a terminal.
 
-use super::{Notification, Told};
-use crate::{state::Undelivered, text::turns};
+use super::{Level, Notification, Told};
+use crate::{contract::slack::Alert, state::Undelivered, text::turns};
 
 /// The message in plain text, framed.
 pub(super) fn shown(notification: &Notification, undelivered: &[Undelivered]) -> String {
@@ -24,32 +24,12 @@ pub(super) fn text(notification: &Notification, undelivered: &[Undelivered]) -> 
         }
         lines.extend(notification.link(check).map(|link| format!("Runbook and history: {}", clean(&link))));
         lines.extend(note.as_deref().map(clean));
-        for section in &alert.sections {
-            if !section.title.is_empty() {
-                lines.push(format!("{}:", clean(&section.title)));
-            }
-            lines.extend(section.lines.iter().map(|line| format!("  {}", clean(line))));
-            lines.extend(
-                section.fields.iter().map(|field| format!("  {}: {}", clean(&field.name), clean(&field.value))),
-            );
-            lines.extend(section.code.iter().map(|code| format!("  {}", clean(code))));
-        }
+        lines.extend(evidence(alert));
         if !downstream.is_empty() {
             lines.push("Also failing downstream:".to_owned());
         }
         lines.extend(downstream.iter().map(|(check, found)| format!("  {check}: {}", clean(found))));
-        if !alert.steps.is_empty() {
-            lines.push("Next steps:".to_owned());
-        }
-        for step in &alert.steps {
-            match &step.command {
-                Some(command) => {
-                    lines.push(format!("  {}:", clean(&step.text)));
-                    lines.push(format!("    {}", clean(command)));
-                }
-                None => lines.push(format!("  {}", clean(&step.text))),
-            }
-        }
+        lines.extend(steps(alert));
     }
     for (title, entries) in
         [("Could not be evaluated:", &notification.errors), ("Recovered:", &notification.recoveries)]
@@ -61,6 +41,40 @@ pub(super) fn text(notification: &Notification, undelivered: &[Undelivered]) -> 
     lines.push(String::new());
     lines.push(clean(&notification.footer));
     lines.join("\n")
+}
+
+/// One alert by itself: how bad it is, where it goes, and all that it says.
+pub fn plain(alert: &Alert) -> String {
+    let headline = format!("{} to {}: {}", Level::from(alert.severity).name(), alert.channel, clean(&alert.title));
+    let lines = [headline, clean(&alert.summary)].into_iter().chain(evidence(alert)).chain(steps(alert));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn evidence(alert: &Alert) -> Vec<String> {
+    let mut lines = Vec::new();
+    for section in &alert.sections {
+        if !section.title.is_empty() {
+            lines.push(format!("{}:", clean(&section.title)));
+        }
+        lines.extend(section.lines.iter().map(|line| format!("  {}", clean(line))));
+        lines.extend(section.fields.iter().map(|field| format!("  {}: {}", clean(&field.name), clean(&field.value))));
+        lines.extend(section.code.iter().map(|code| format!("  {}", clean(code))));
+    }
+    lines
+}
+
+fn steps(alert: &Alert) -> Vec<String> {
+    let mut lines = Vec::new();
+    if !alert.steps.is_empty() {
+        lines.push("Next steps:".to_owned());
+    }
+    for step in &alert.steps {
+        match &step.command {
+            Some(command) => lines.extend([format!("  {}:", clean(&step.text)), format!("    {}", clean(command))]),
+            None => lines.push(format!("  {}", clean(&step.text))),
+        }
+    }
+    lines
 }
 
 /// A title and what stands under it, after an empty line; nothing when there is nothing to say.

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use compose::{compose, span};
+pub use console::plain;
 pub use decide::{About, Decided, Notice, Rules, Standing, Standings, decide};
 pub use delivery::{Delivery, FALLBACK, unrecorded};
 pub use policy::Say;

@@ -14,6 +14,7 @@ mod run;
 mod sign;
 mod silence;
 mod table;
+mod test;
 mod validate;
 
 use std::{
@@ -67,6 +68,8 @@ enum Command {
     Inspect(inspect::Inspect),
     /// Write a host.toml with what plugins ask for, to be reviewed.
     Init(init::Init),
+    /// Try a plugin on cases: what it is given, and what it must make of it.
+    Test(test::Test),
     /// Make a key to sign plugins with.
     Keygen(sign::Keygen),
     /// Sign plugins.
@@ -90,6 +93,7 @@ impl Arguments {
             Command::Pin(pin) => pin.execute(),
             Command::Inspect(inspect) => inspect.execute(),
             Command::Init(init) => init.execute(),
+            Command::Test(test) => test.execute(),
             Command::Keygen(keygen) => keygen.execute(),
             Command::Sign(sign) => sign.execute(),
         };

@@ -132,7 +132,7 @@ fn junit(runs: &[Run]) -> String {
 }
 
 /// Escaped for text and attributes; what XML cannot hold is replaced.
-fn xml(text: &str) -> String {
+pub(super) fn xml(text: &str) -> String {
     text.chars()
         .map(|character| match character {
             '&' => "&amp;".to_owned(),

@@ -1,0 +1,267 @@
+//! Cases: what a plugin is given and what it must make of it, in one readable file. `host test` runs them on the
+//! embedded engine, so that trying a plugin needs no cloud.
+
+mod outcome;
+mod table;
+mod world;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use jiff::{Timestamp, civil::Date};
+use serde::Deserialize;
+
+use crate::{
+    check::{Check, Ready, Work},
+    config::{Budgets, Config, Cron, Zone},
+    contract::Need,
+    plugin::{Plugin, check_settings},
+    run::{Family, Moment, Run},
+    state::State,
+};
+use outcome::Outcome;
+use table::Table;
+use world::{Commit, Deployment};
+
+/// How cases are told from other files in a directory.
+const EXTENSION: &str = "toml";
+
+/// A case as its file has it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    /// What it is about, for readers.
+    #[serde(default)]
+    #[allow(dead_code)]
+    about: String,
+    /// The data date.
+    date: toml::value::Datetime,
+    /// The run's clock. Default: noon of the next day, in the time zone.
+    due: Option<toml::value::Datetime>,
+    /// The pipeline's time zone. Default: America/New_York.
+    #[serde(default = "Zone::new_york")]
+    timezone: Zone,
+    /// Where alerts go. Default: the plugin's channel.
+    channel: Option<String>,
+    /// The check's settings.
+    #[serde(default)]
+    settings: toml::Table,
+    /// The tables, by `dataset.table`.
+    #[serde(default)]
+    tables: BTreeMap<String, Table>,
+    /// The history of the branch, oldest first.
+    #[serde(default)]
+    commits: Vec<Commit>,
+    /// What is deployed.
+    #[serde(default)]
+    deployments: Vec<Deployment>,
+    /// What gives no answer at all.
+    #[serde(default)]
+    unavailable: Vec<Backend>,
+    /// What must come of it; what is left out may be anything.
+    #[serde(default)]
+    expect: Option<Outcome>,
+}
+
+/// What answers a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Backend {
+    Warehouse,
+    Git,
+    Deployments,
+}
+
+/// How one case went.
+#[derive(Debug)]
+pub struct Tried {
+    /// The case's file.
+    pub path: PathBuf,
+    /// How long it took.
+    pub duration: Duration,
+    /// What is wrong; none when it is as expected.
+    pub problem: Option<Problem>,
+}
+
+/// What is wrong with a case.
+#[derive(Debug)]
+pub enum Problem {
+    /// The file, or what it asks for, cannot be used.
+    Unusable(String),
+    /// Something else came of it than the file says.
+    Differs(Difference),
+}
+
+/// What was expected and what came.
+#[derive(Debug)]
+pub struct Difference {
+    /// As the file would have it, in full.
+    found: Outcome,
+    /// What the file has.
+    expected: Option<Outcome>,
+}
+
+/// The cases at some paths: files as they are, and of directories every `*.toml`, by name.
+pub fn cases(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut cases = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            cases.push(path.clone());
+            continue;
+        }
+        let entries = std::fs::read_dir(path).with_context(|| path.display().to_string())?;
+        let mut found: Vec<PathBuf> = entries
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == EXTENSION))
+            .collect();
+        if found.is_empty() {
+            bail!("{}: there is no case, no file that ends in .{EXTENSION}", path.display());
+        }
+        found.sort();
+        cases.append(&mut found);
+    }
+    Ok(cases)
+}
+
+/// Tries a plugin on one case.
+pub async fn try_one(plugin: &Arc<Plugin>, path: &Path, state: &State) -> Tried {
+    let started = Instant::now();
+    let problem = match tried(plugin, path, state).await {
+        Ok(None) => None,
+        Ok(Some(difference)) => Some(Problem::Differs(difference)),
+        Err(error) => Some(Problem::Unusable(format!("{error:#}"))),
+    };
+    Tried { path: path.to_owned(), duration: started.elapsed(), problem }
+}
+
+async fn tried(plugin: &Arc<Plugin>, path: &Path, state: &State) -> Result<Option<Difference>> {
+    let text = std::fs::read_to_string(path).context("cannot be read")?;
+    let case: Case = toml::from_str(&text)?;
+    let settings = serde_json::to_value(&case.settings)?;
+    let wrong = check_settings(&plugin.descriptor.settings, &settings)?;
+    if !wrong.is_empty() {
+        bail!("settings: {}", wrong.join("; "));
+    }
+    let moment = case.moment()?;
+    let check = case.check(plugin, settings.to_string());
+    let beside = path.parent().unwrap_or(Path::new("")).to_owned();
+    let expected = case.expect.clone();
+    let world = tokio::task::spawn_blocking(move || case.world(&beside)).await??;
+    let run = check.run(&world.backends(state), moment).await;
+    let found = Outcome::of(&run);
+    let same = expected.as_ref().is_some_and(|expected| expected.same(&found));
+    Ok((!same).then_some(Difference { found, expected }))
+}
+
+impl Case {
+    fn moment(&self) -> Result<Moment> {
+        let date: Date = self.date.to_string().parse().context("date: a date is written 2026-02-05")?;
+        let due = match &self.due {
+            Some(due) => due.to_string().parse::<Timestamp>().context("due: a time is written 2026-02-06T11:30:00Z")?,
+            None => date.tomorrow()?.at(12, 0, 0, 0).to_zoned(self.timezone.rules())?.timestamp(),
+        };
+        Moment::new(due, date, &self.timezone)
+    }
+
+    /// The plugin, with all that it asks for and all that the case has.
+    fn check(&self, plugin: &Arc<Plugin>, settings: String) -> Check {
+        let descriptor = &plugin.descriptor;
+        let channel = self.channel.clone().unwrap_or_else(|| descriptor.channel.clone());
+        let mut grants = self.grants();
+        for need in &descriptor.needs {
+            match need {
+                Need::Dataset(dataset) => grants.warehouse.push(dataset.clone()),
+                Need::Channel(channel) => grants.slack.push(channel.clone()),
+                // Every case has them.
+                Need::Repository | Need::Deployments => {}
+            }
+        }
+        grants.slack.push(channel.clone());
+        let ready = Ready { plugin: plugin.clone(), grants, settings, budgets: Budgets::default() };
+        Check {
+            name: plugin.file.name.clone(),
+            schedule: Cron::hourly(),
+            zone: self.timezone.clone(),
+            family: Some(Family { channel, group: descriptor.group.clone() }),
+            work: Work::Plugin(Box::new(ready)),
+        }
+    }
+}
+
+impl Difference {
+    /// Line by line: `-` was expected, `+` came.
+    pub fn shown(&self) -> String {
+        match &self.expected {
+            None => format!(
+                "it says nothing of what it expects; --update writes what came:\n{}",
+                prefixed("+ ", &self.found.text())
+            ),
+            Some(expected) => expected.difference(&self.found),
+        }
+    }
+
+    /// Writes what came into the case's file, in the words that it used; all that there is when it used none.
+    pub fn accept(&self, path: &Path) -> Result<()> {
+        let text = std::fs::read_to_string(path)?;
+        let found = match &self.expected {
+            Some(expected) => self.found.like(expected),
+            None => self.found.clone(),
+        };
+        let accepted = accepted(&text, &found.text()).with_context(|| path.display().to_string())?;
+        toml::from_str::<Case>(&accepted).context("what would be written cannot be read")?;
+        std::fs::write(path, accepted).with_context(|| path.display().to_string())
+    }
+}
+
+/// A case's text with another `[expect]` at its end.
+fn accepted(text: &str, found: &str) -> Result<String> {
+    let ours = |line: &str| line.starts_with("[expect]") || line.starts_with("[expect.");
+    let before: Vec<&str> = text.lines().take_while(|line| !ours(line)).collect();
+    let after = text.lines().skip(before.len());
+    if let Some(other) = after.into_iter().find(|line| line.starts_with('[') && !ours(line) && line.ends_with(']')) {
+        bail!("`{other}` stands after [expect]; put [expect] last, so that it can be written anew");
+    }
+    Ok(format!("{}\n\n{found}", before.join("\n").trim_end()))
+}
+
+fn prefixed(prefix: &str, text: &str) -> String {
+    text.lines().map(|line| format!("{prefix}{line}\n")).collect()
+}
+
+/// A configuration in which nothing is but what a case makes.
+fn nothing() -> Config {
+    Config::default()
+}
+
+impl Tried {
+    /// The case's name: its file's, without the extension.
+    pub fn name(&self) -> String {
+        self.path.file_stem().unwrap_or(self.path.as_os_str()).to_string_lossy().into_owned()
+    }
+}
+
+/// The alerts of a run as lines that a reader can compare.
+fn alerts(run: &Run) -> String {
+    run.alerts.iter().map(crate::alert::plain).collect::<Vec<_>>().join("\n\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_came_replaces_what_was_expected_and_nothing_else() {
+        let found = "[expect]\nverdict = \"pass\"\n";
+        let text = "date = 2026-02-05 # a day\n\n[expect]\nverdict = \"fail\"\n\n[expect.metrics]\ngames = 2\n";
+        let expected = "date = 2026-02-05 # a day\n\n[expect]\nverdict = \"pass\"\n";
+        assert_eq!(accepted(text, found).expect("accepted"), expected);
+        assert_eq!(accepted("date = 2026-02-05 # a day", found).expect("accepted"), expected);
+        assert!(accepted("[expect]\nverdict = \"fail\"\n[settings]\n", found).is_err());
+    }
+}
