@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     About, Alert, Check, Failure, Metric, Need, Query, Report, Request, Result, Severity, Step, TableName, Verdict,
-    judge, measured, sentence, settings::Settings, step,
+    Violation, judge, measured, sentence, settings::Settings, step,
 };
 
 /// A check that is one query, which answers with one row, and a threshold for each column of it.
@@ -57,10 +57,7 @@ impl<C: Canary> Check for C {
             .into_iter()
             .map(|Threshold(metric)| Metric { value: row.number(&metric.name), ..metric })
             .collect();
-        let by_hand = step(
-            "Ask by hand",
-            format!("bq query --use_legacy_sql=false --parameter=date:DATE:{} {}", request.data_date, quoted(&sql)),
-        );
+        let by_hand = step("Ask by hand", by_hand(&request.data_date, &sql));
         let steps = investigation(C::service(&settings))?.into_iter().chain([by_hand]).collect();
         report(&request, C::TITLE, C::ABOUT.summary, metrics, steps).await
     }
@@ -77,16 +74,8 @@ pub async fn report(
     let violations = judge(&metrics);
     let mut unknown = Vec::new();
     if !violations.is_empty() {
-        let values = metrics.iter().map(|metric| {
-            let value = measured("", metric.value);
-            let value = Metric { unit: metric.unit.clone(), ..value }.brief();
-            (metric.name.clone(), value.trim().to_owned())
-        });
-        let alert = Alert::new(&request.channel, Severity::Critical, title, validates)
-            .lines("Violations", violations.iter().map(|violation| violation.message.clone()))
-            .fields("Metrics", values)
-            .steps(steps);
-        unknown.extend(alert.told().await);
+        let alert = alert(request, Severity::Critical, title, validates, &metrics, &violations);
+        unknown.extend(alert.steps(steps).told().await);
     }
     let (verdict, summary) = match violations.is_empty() {
         true => (Verdict::Pass, sentence(&metrics)),
@@ -96,6 +85,31 @@ pub async fn report(
         }
     };
     Ok(Report { verdict, summary, metrics, violations, unknown, gate: None })
+}
+
+/// What people are told of broken thresholds: each of them, and all metrics. `title` is what is wrong, `validates` what
+/// it means.
+pub fn alert(
+    request: &Request,
+    severity: Severity,
+    title: &str,
+    validates: &str,
+    metrics: &[Metric],
+    violations: &[Violation],
+) -> Alert {
+    let values = metrics.iter().map(|metric| {
+        let value = measured("", metric.value);
+        let value = Metric { unit: metric.unit.clone(), ..value }.brief();
+        (metric.name.clone(), value.trim().to_owned())
+    });
+    Alert::new(&request.channel, severity, title, validates)
+        .lines("Violations", violations.iter().map(|violation| violation.message.clone()))
+        .fields("Metrics", values)
+}
+
+/// The command that asks a query about a date by hand.
+pub fn by_hand(date: &str, sql: &str) -> String {
+    format!("bq query --use_legacy_sql=false --parameter=date:DATE:{date} {}", quoted(sql))
 }
 
 /// A Cloud Run service: `projects/PROJECT/locations/REGION/services/NAME`.

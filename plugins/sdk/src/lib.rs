@@ -22,12 +22,12 @@ pub use bindings::exports::pipeline::check::plugin::{
 pub use bindings::pipeline::check::deployments::Deployment;
 pub use bindings::pipeline::check::git::{Commit, History};
 pub use bindings::pipeline::check::types::Error;
-pub use bindings::pipeline::check::warehouse::Table;
+pub use bindings::pipeline::check::warehouse::{Column, Table};
 pub use calls::{Repository, Since, lookup, tables};
-pub use canary::{Canary, Service, Threshold, investigation, report};
+pub use canary::{Canary, Service, Threshold, alert, by_hand, investigation, report};
 pub use check::{About, Check, Component, Package};
 pub use metric::{judge, measured, sentence};
-pub use query::{Query, Row, Rows, TableName, only};
+pub use query::{Query, Row, Rows, TableName, literal, only};
 pub use time::{hours_between, utc};
 
 /// Waits for several host calls at once: they run concurrently on the host.

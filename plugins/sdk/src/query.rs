@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bindings::pipeline::check::{
     types::{Error, Value},
-    warehouse::{self, Parameter},
+    warehouse::{self, Column, Parameter},
 };
 
 /// A table as settings name it: `dataset.table`, or `project.dataset.table`.
@@ -90,6 +90,11 @@ impl Query {
         self
     }
 
+    /// Asks, and gives the columns of the answer.
+    pub async fn columns(self) -> Result<Vec<Column>, Error> {
+        Ok(warehouse::query(self.sql, self.parameters).await?.columns)
+    }
+
     /// Asks, and gives every row.
     pub async fn rows(self) -> Result<Rows, Error> {
         let answer = warehouse::query(self.sql, self.parameters).await?;
@@ -113,8 +118,13 @@ impl Query {
 pub fn only(column: &str, value: &str) -> String {
     match value {
         "" => String::new(),
-        value => format!(" AND {column} = '{}'", value.replace('\\', r"\\").replace('\'', r"\'").replace('\n', r"\n")),
+        value => format!(" AND {column} = {}", literal(value)),
     }
+}
+
+/// A text as SQL writes it, for queries that a person may copy and run by hand.
+pub fn literal(value: &str) -> String {
+    format!("'{}'", value.replace('\\', r"\\").replace('\'', r"\'").replace('\n', r"\n"))
 }
 
 /// The rows of an answer.
@@ -130,6 +140,11 @@ pub struct Row {
 impl Row {
     fn value(&self, column: &str) -> Option<&Value> {
         self.values.get(self.columns.iter().position(|name| name == column)?)
+    }
+
+    /// The names of the columns.
+    pub fn columns(&self) -> &[String] {
+        &self.columns
     }
 
     /// A number. None when the column is not in the answer, is NULL, or holds no number.

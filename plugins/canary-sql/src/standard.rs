@@ -1,0 +1,234 @@
+//! What is asked of tables everywhere: rows, freshness, NULLs, uniqueness, accepted values, references, schema.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use sdk::{
+    Failure, Query, Request, Result, Step, TableName, Violation, by_hand, hours_between, join, join_all, literal,
+    measured,
+    schemars::JsonSchema,
+    serde::{Deserialize, Serialize},
+    step,
+};
+
+use crate::{Settings, ask as ask_row, judge::Judge, limits::Limits};
+
+/// Later than the run's clock by so many hours is no clock that is a little off.
+const CLOCKS_APART_HOURS: f64 = 0.1;
+/// Rows that a query for people gives, of what is wrong.
+const SHOWN: u32 = 20;
+
+/// How old the newest row may be.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(crate = "sdk::serde", deny_unknown_fields)]
+#[schemars(crate = "sdk::schemars")]
+pub struct Freshness {
+    /// The TIMESTAMP that says when a row was written.
+    pub column: String,
+    /// The most hours.
+    pub max_hours: f64,
+    /// More hours than this warn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warn_hours: Option<f64>,
+}
+
+/// A text or a whole number.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(crate = "sdk::serde", untagged)]
+#[schemars(crate = "sdk::schemars")]
+pub enum Value {
+    /// `"BOS"`
+    Text(String),
+    /// `7`
+    Integer(i64),
+}
+
+/// `dataset.table.column`
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(crate = "sdk::serde", transparent)]
+#[schemars(crate = "sdk::schemars")]
+pub struct References(#[schemars(regex(pattern = r"^([A-Za-z0-9_-]+\.){2,3}[A-Za-z_][A-Za-z0-9_]*$"))] String);
+
+/// A question that one count answers, which must be 0.
+struct Count {
+    name: String,
+    sql: String,
+    /// The query that shows what is counted.
+    which: String,
+}
+
+/// Asks everything at once; gives what people may ask by hand when something is broken.
+pub(crate) async fn ask(
+    table: &TableName,
+    settings: &Settings,
+    request: &Request,
+    judge: &mut Judge,
+) -> Result<Vec<Step>> {
+    let rows = Rows { table, condition: settings.r#where.trim() };
+    let (sql, freshness) = (rows.aggregates(settings)?, settings.freshness.as_ref());
+    let limited: BTreeMap<&str, Limits> = settings.row_count.iter().map(|limits| ("row_count", *limits)).collect();
+    let counts = rows.counts(settings)?;
+    let counted = |count: &Count| {
+        // What it asks may use the date or not.
+        let query = Query::new(&count.sql).date("date", &request.data_date);
+        async move { query.row().await }
+    };
+    let mut found = Judge::default();
+    let (row, counted) = join(ask_row(&sql, &limited, request, &mut found), join_all(counts.iter().map(counted))).await;
+    let row = row?;
+    // What is judged by its column is not shown a second time as it came.
+    found.metrics.retain(|metric| metric.name.starts_with("row_count"));
+    judge.metrics.append(&mut found.metrics);
+    judge.broken.append(&mut found.broken);
+    judge.warned.append(&mut found.warned);
+    judge.unknown.append(&mut found.unknown);
+    if let Some(freshness) = freshness {
+        let newest = row.timestamp("newest");
+        if newest.is_none() && row.text("newest").is_some() {
+            return Err(Failure::Settings(format!("freshness.column: {} is no TIMESTAMP", freshness.column)));
+        }
+        fresh(freshness, newest, request.due, judge);
+    }
+    for (column, most) in &settings.null_percent {
+        let name = format!("null_percent_{column}");
+        let percent = measured(&name, row.number(&name)).unit("%");
+        judge.limits(percent, &Limits { max: Some(*most), ..Limits::default() });
+    }
+    for column in settings.accepted_values.keys() {
+        let name = format!("unaccepted_{column}");
+        judge.none(&name, row.number(&name));
+    }
+    let mut steps = Vec::new();
+    if !judge.broken.is_empty() || !judge.warned.is_empty() {
+        steps.push(step("Ask by hand", by_hand(&request.data_date, &sql)));
+    }
+    for (count, row) in counts.iter().zip(counted) {
+        let found = row?.number("found");
+        judge.none(&count.name, found);
+        if found != Some(0.0) {
+            steps.push(step(format!("See {}", count.name), by_hand(&request.data_date, &count.which)));
+        }
+    }
+    if !settings.schema.is_empty() {
+        schema(&rows, settings, request, judge).await?;
+    }
+    Ok(steps)
+}
+
+fn fresh(freshness: &Freshness, newest: Option<i64>, due: i64, judge: &mut Judge) {
+    let age = newest.map(|newest| hours_between(newest, due));
+    let limits = Limits { max: Some(freshness.max_hours), warn_max: freshness.warn_hours, ..Limits::default() };
+    judge.limits(measured("freshness", age).unit("h"), &limits);
+    if let Some(age) = age.filter(|age| *age < -CLOCKS_APART_HOURS) {
+        let message = format!("freshness: {} is {:.1} h later than this run's clock", freshness.column, -age);
+        judge.warned.push(Violation { metric: Some("freshness".to_owned()), message });
+    }
+}
+
+/// The columns that the table has, without reading a row.
+async fn schema(rows: &Rows<'_>, settings: &Settings, request: &Request, judge: &mut Judge) -> Result<()> {
+    let found = Query::new(format!("SELECT * FROM {} WHERE FALSE", rows.table)).date("date", &request.data_date);
+    let found = found.columns().await?;
+    let mut wrong = Vec::new();
+    for (column, kind) in &settings.schema {
+        match found.iter().find(|found| found.name.eq_ignore_ascii_case(column)) {
+            None => wrong.push(format!("schema: there is no column {column}")),
+            Some(found) if !found.kind.eq_ignore_ascii_case(kind) => {
+                wrong.push(format!("schema: {column} is {}, not {kind}", found.kind));
+            }
+            Some(_) => {}
+        }
+    }
+    let metric = measured("schema_differences", Some(wrong.len() as f64)).at_most(0.0);
+    judge.metrics.push(metric);
+    let violation = |message| Violation { metric: Some("schema_differences".to_owned()), message };
+    judge.broken.extend(wrong.into_iter().map(violation));
+    Ok(())
+}
+
+/// The rows that are looked at.
+struct Rows<'s> {
+    table: &'s TableName,
+    condition: &'s str,
+}
+
+impl Rows<'_> {
+    /// What follows SELECT, with one more condition.
+    fn and(&self, condition: &str) -> String {
+        match (self.condition, condition) {
+            ("", "") => format!("FROM {}", self.table),
+            ("", condition) | (condition, "") => format!("FROM {} WHERE {condition}", self.table),
+            (own, more) => format!("FROM {} WHERE ({own}) AND {more}", self.table),
+        }
+    }
+
+    /// All that one pass over the rows can tell.
+    fn aggregates(&self, settings: &Settings) -> Result<String> {
+        let mut sql = String::from("SELECT COUNT(*) AS row_count");
+        if let Some(freshness) = &settings.freshness {
+            let _ = write!(sql, ", MAX({}) AS newest", column(&freshness.column)?);
+        }
+        for name in settings.null_percent.keys() {
+            let quoted = column(name)?;
+            let _ = write!(sql, ", SAFE_DIVIDE(100 * COUNTIF({quoted} IS NULL), COUNT(*)) AS null_percent_{name}");
+        }
+        for (name, values) in &settings.accepted_values {
+            let quoted = column(name)?;
+            let values: Vec<String> = values
+                .iter()
+                .map(|value| match value {
+                    Value::Text(text) => literal(text),
+                    Value::Integer(number) => number.to_string(),
+                })
+                .collect();
+            if values.is_empty() {
+                return Err(Failure::Settings(format!("accepted_values.{name}: no value is accepted")));
+            }
+            let values = values.join(", ");
+            // What is NULL is in no list and outside none: null_percent is for that.
+            let _ = write!(sql, ", COUNTIF({quoted} NOT IN ({values})) AS unaccepted_{name}");
+        }
+        Ok(format!("{sql} {}", self.and("")))
+    }
+
+    /// What needs a pass of its own.
+    fn counts(&self, settings: &Settings) -> Result<Vec<Count>> {
+        let mut counts = Vec::new();
+        for unique in &settings.unique {
+            let names: Vec<&str> = unique.split(',').map(str::trim).collect();
+            let quoted = names.iter().map(|name| column(name)).collect::<Result<Vec<_>>>()?;
+            let there: Vec<String> = quoted.iter().map(|column| format!("{column} IS NOT NULL")).collect();
+            let keys = quoted.join(", ");
+            let twice = format!("{} GROUP BY {keys} HAVING COUNT(*) > 1", self.and(&there.join(" AND ")));
+            counts.push(Count {
+                name: format!("duplicates_{}", names.join("_")),
+                sql: format!("SELECT COUNT(*) AS found FROM (SELECT {keys} {twice})"),
+                which: format!("SELECT {keys}, COUNT(*) AS copies {twice} LIMIT {SHOWN}"),
+            });
+        }
+        for (name, References(place)) in &settings.references {
+            let wrong = || Failure::Settings(format!("references.{name}: write dataset.table.column, not `{place}`"));
+            let (table, other) = place.rsplit_once('.').ok_or_else(wrong)?;
+            let table = TableName::try_from(table.to_owned()).map_err(|_| wrong())?;
+            let (quoted, other) = (column(name)?, column(other)?);
+            let lost = self.and(&format!(
+                "{quoted} IS NOT NULL AND {quoted} NOT IN (SELECT {other} FROM {table} WHERE {other} IS NOT NULL)"
+            ));
+            counts.push(Count {
+                name: format!("orphans_{name}"),
+                sql: format!("SELECT COUNT(*) AS found {lost}"),
+                which: format!("SELECT DISTINCT {quoted} {lost} LIMIT {SHOWN}"),
+            });
+        }
+        Ok(counts)
+    }
+}
+
+/// In backticks.
+fn column(name: &str) -> Result<String> {
+    let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        && name.chars().next().is_some_and(|c| !c.is_ascii_digit());
+    match plain {
+        true => Ok(format!("`{name}`")),
+        false => Err(Failure::Settings(format!("`{name}` is no column: letters, digits and _ make its name"))),
+    }
+}
