@@ -221,7 +221,7 @@ pub fn shipped() -> Result<Vec<PathBuf>> {
         .filter(|path| path.extension().is_some_and(|extension| extension == "wasm"))
         .collect();
     files.sort();
-    anyhow::ensure!(files.len() == 8, "{} plugins are built: run `cargo xtask test`", files.len());
+    anyhow::ensure!(files.len() == 9, "{} plugins are built: run `cargo xtask test`", files.len());
     Ok(files)
 }
 

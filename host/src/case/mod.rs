@@ -154,7 +154,7 @@ async fn tried(plugin: &Arc<Plugin>, path: &Path, state: &State) -> Result<Optio
     let expected = case.expect.clone();
     let world = tokio::task::spawn_blocking(move || case.world(&beside)).await??;
     let run = check.run(&world.backends(state), moment).await;
-    let found = Outcome::of(&run);
+    let found = Outcome::of(&run).without(&world.path());
     let same = expected.as_ref().is_some_and(|expected| expected.same(&found));
     Ok((!same).then_some(Difference { found, expected }))
 }

@@ -83,6 +83,17 @@ impl Outcome {
         .normal()
     }
 
+    /// Without a directory's path, which is another one each time.
+    pub(super) fn without(mut self, path: &str) -> Self {
+        for text in [&mut self.error, &mut self.summary, &mut self.alert].into_iter().flatten() {
+            *text = text.replace(path, "");
+        }
+        for message in self.violations.iter_mut().flatten() {
+            *message = message.replace(path, "");
+        }
+        self
+    }
+
     /// Whether something that came is as expected.
     pub(super) fn same(&self, found: &Self) -> bool {
         self.clone().normal() == found.like(self)

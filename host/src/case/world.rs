@@ -69,10 +69,15 @@ fn yes() -> bool {
 /// The directory, and the configuration that leads to it.
 pub(super) struct World {
     config: Config,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl World {
+    /// The directory, as errors name it.
+    pub(super) fn path(&self) -> String {
+        format!("{}/", self.directory.path().display())
+    }
+
     pub(super) fn backends(&self, state: &State) -> Arc<Backends> {
         Arc::new(Backends::new(&self.config, state))
     }
@@ -110,7 +115,7 @@ impl Case {
             timezone: self.timezone.clone(),
             ..nothing()
         };
-        Ok(World { config, _directory: directory })
+        Ok(World { config, directory: directory })
     }
 
     fn make_datasets(&self, directory: &Path, beside: &Path) -> Result<()> {

@@ -11,6 +11,7 @@ mod bigquery;
 mod browser;
 mod budgets;
 mod canaries;
+mod cases;
 mod consult;
 mod delivery;
 mod deploy;

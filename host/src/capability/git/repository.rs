@@ -181,7 +181,7 @@ impl Inner {
 
     fn open(&self) -> Result<gix::Repository, Error> {
         let mut repository = gix::open_opts(&self.path, gix::open::Options::isolated())
-            .map_err(|error| self.unavailable(&format!("it cannot be opened: {error:#}")))?;
+            .map_err(|error| self.unavailable(&format!("it cannot be opened: {error}")))?;
         if repository.is_shallow().map_err(|error| self.unavailable(&format!("{error:#}")))? {
             return Err(
                 self.unavailable("it is a shallow clone, whose history is cut off; run `git fetch --unshallow` in it")
