@@ -23,6 +23,7 @@ pub mod sandbox;
 pub mod schedule;
 pub mod service;
 pub mod state;
+pub mod template;
 mod text;
 pub mod validate;
 pub mod web;

@@ -17,6 +17,7 @@ use crate::{
     contract::{Report, Request, Verdict, slack::Alert},
     gate,
     plugin::Origin,
+    sandbox::HOST_LINE,
 };
 
 /// One execution of a check, and what came of it.
@@ -344,16 +345,14 @@ fn skipped(why: String) -> Report {
     }
 }
 
-/// A panic's message is in the log, not in the trap.
+/// A panic's message is in the log, not in the trap: the last of what the guest itself wrote.
 fn with_log(error: String, log: &str) -> String {
-    match log.lines().rev().find(|line| !line.trim().is_empty()) {
-        Some(_) if error.starts_with("trapped") => {
-            let lines: Vec<&str> =
-                log.lines().filter(|line| !line.trim().is_empty() && !line.starts_with("note:")).collect();
-            format!(
-                "{error}; its log ends with: {}",
-                lines.iter().rev().take(2).rev().copied().collect::<Vec<_>>().join(" ")
-            )
+    let own = |line: &&str| !line.trim().is_empty() && !line.starts_with("note:") && !line.starts_with(HOST_LINE);
+    let lines: Vec<&str> = log.lines().filter(own).collect();
+    match lines.as_slice() {
+        [.., _] if error.starts_with("trapped") => {
+            let last = lines.get(lines.len().saturating_sub(2)..).unwrap_or_default();
+            format!("{error}; its log ends with: {}", last.join(" "))
         }
         _ => error,
     }

@@ -5,6 +5,7 @@ mod gate;
 mod history;
 mod init;
 mod inspect;
+mod new;
 mod output;
 mod pin;
 mod plan;
@@ -68,6 +69,8 @@ enum Command {
     Inspect(inspect::Inspect),
     /// Write a host.toml with what plugins ask for, to be reviewed.
     Init(init::Init),
+    /// Make a new plugin: a small complete one to begin with.
+    New(new::New),
     /// Try a plugin on cases: what it is given, and what it must make of it.
     Test(test::Test),
     /// Make a key to sign plugins with.
@@ -93,6 +96,7 @@ impl Arguments {
             Command::Pin(pin) => pin.execute(),
             Command::Inspect(inspect) => inspect.execute(),
             Command::Init(init) => init.execute(),
+            Command::New(new) => new.execute(),
             Command::Test(test) => test.execute(),
             Command::Keygen(keygen) => keygen.execute(),
             Command::Sign(sign) => sign.execute(),

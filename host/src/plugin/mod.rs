@@ -22,6 +22,7 @@ use wasmtime::component::Component;
 pub use cache::Cache;
 pub use digest::Digest;
 pub use file::File;
+pub(crate) use file::is_plugin_name;
 pub use lock::{Lock, Pin};
 pub use settings::check_settings;
 pub use signature::PrivateKey;

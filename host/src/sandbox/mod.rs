@@ -21,6 +21,7 @@ use wasmtime::{
 
 pub use state::RunState;
 pub use stopped::Stopped;
+pub use wasi::HOST_LINE;
 
 use crate::{
     capability::Session,

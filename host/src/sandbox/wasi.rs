@@ -34,6 +34,9 @@ use wasmtime_wasi::{
 
 use super::RunState;
 
+/// How lines of a run's log begin that the host wrote, not the guest.
+pub const HOST_LINE: &str = "host: ";
+
 /// What makes one run different from others, and the same as itself at any later time.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Seed {
@@ -77,7 +80,7 @@ impl Log {
             if !text.is_empty() && !text.ends_with('\n') {
                 text.push('\n');
             }
-            text += &format!("host: it tried {tried}, which no plugin may\n");
+            text += &format!("{HOST_LINE}it tried {tried}, which no plugin may\n");
         }
         text
     }

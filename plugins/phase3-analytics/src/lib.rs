@@ -63,8 +63,8 @@ impl Canary for Phase3 {
         ]
     }
 
-    fn service(settings: &Settings) -> &Service {
-        &settings.service
+    fn service(settings: &Settings) -> Option<&Service> {
+        Some(&settings.service)
     }
 }
 

@@ -58,8 +58,8 @@ impl Canary for Phase4 {
         ]
     }
 
-    fn service(settings: &Settings) -> &Service {
-        &settings.service
+    fn service(settings: &Settings) -> Option<&Service> {
+        Some(&settings.service)
     }
 }
 

@@ -59,8 +59,8 @@ impl Canary for Phase5 {
         ]
     }
 
-    fn service(settings: &Settings) -> &Service {
-        &settings.service
+    fn service(settings: &Settings) -> Option<&Service> {
+        Some(&settings.service)
     }
 }
 

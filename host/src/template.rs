@@ -1,0 +1,204 @@
+//! New plugins: what `host new` writes, embedded, so that it needs neither this repository nor a network.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+
+/// The languages that there is a template for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Language {
+    /// Built by cargo.
+    Rust,
+    /// Built by componentize-py.
+    Python,
+    /// Built by componentize-qjs.
+    Javascript,
+}
+
+/// A file's path in the new directory and its text.
+type Entry = (&'static str, &'static str);
+
+macro_rules! entries {
+    ($from:literal: $($place:literal <- $file:literal),* $(,)?) => {
+        &[$(($place, include_str!(concat!($from, $file)))),*]
+    };
+}
+
+const CASES: &[Entry] = entries!("../templates/":
+    "RUNBOOK.md" <- "RUNBOOK.md",
+    "cases/complete.toml" <- "cases/complete.toml",
+    "cases/null-ids.toml" <- "cases/null-ids.toml",
+    "cases/warehouse-down.toml" <- "cases/warehouse-down.toml",
+);
+
+const RUST: &[Entry] = entries!("../templates/rust/":
+    "README.md" <- "README.md",
+    ".gitignore" <- "gitignore",
+    "Cargo.toml" <- "Cargo.toml",
+    "src/lib.rs" <- "lib.rs",
+);
+
+const PYTHON: &[Entry] = entries!("../templates/python/":
+    "README.md" <- "README.md",
+    ".gitignore" <- "gitignore",
+    "pyproject.toml" <- "pyproject.toml",
+    "requirements.txt" <- "requirements.txt",
+    "build.py" <- "build.py",
+    "check.py" <- "check.py",
+    "sdk.py" <- "sdk.py",
+);
+
+const JAVASCRIPT: &[Entry] = entries!("../templates/javascript/":
+    "README.md" <- "README.md",
+    ".gitignore" <- "gitignore",
+    "package.json" <- "package.json",
+    "build.mjs" <- "build.mjs",
+    "check.js" <- "check.js",
+    "sdk.js" <- "sdk.js",
+);
+
+/// The SDK, as the shipped plugins use it.
+const SDK: &[Entry] = entries!("../../plugins/sdk/src/":
+    "alert.rs" <- "alert.rs",
+    "bindings.rs" <- "bindings.rs",
+    "calls.rs" <- "calls.rs",
+    "canary.rs" <- "canary.rs",
+    "check.rs" <- "check.rs",
+    "lib.rs" <- "lib.rs",
+    "metric.rs" <- "metric.rs",
+    "query.rs" <- "query.rs",
+    "settings.rs" <- "settings.rs",
+    "time.rs" <- "time.rs",
+);
+const SDK_MANIFEST: &str = include_str!("../../plugins/sdk/Cargo.toml");
+/// Where the SDK finds the contract here, and in a new plugin.
+const WIT_HERE: &str = "../../wit/v0.1";
+const WIT_THERE: &str = "wit";
+
+const WIT: &[Entry] = entries!("../../wit/v0.1/":
+    "deployments.wit" <- "deployments.wit",
+    "git.wit" <- "git.wit",
+    "plugin.wit" <- "plugin.wit",
+    "slack.wit" <- "slack.wit",
+    "types.wit" <- "types.wit",
+    "warehouse.wit" <- "warehouse.wit",
+);
+
+impl Language {
+    /// What builds it and tries it, from its directory.
+    pub fn next_steps(self, name: &str) -> Vec<String> {
+        let (build, file): (&[&str], String) = match self {
+            Self::Rust => (
+                &["cargo build --release --target wasm32-wasip2"],
+                format!("target/wasm32-wasip2/release/{}.wasm", snake(name)),
+            ),
+            Self::Python => (
+                &["python3 -m venv .venv && .venv/bin/pip install -r requirements.txt", ".venv/bin/python build.py"],
+                format!("{name}.wasm"),
+            ),
+            Self::Javascript => (&["npm install", "npm run build"], format!("{name}.wasm")),
+        };
+        build.iter().map(|step| (*step).to_owned()).chain([format!("host test {file}")]).collect()
+    }
+}
+
+/// Writes a new plugin into a directory that is not there yet, or is empty.
+pub fn make(name: &str, language: Language, directory: &Path) -> Result<()> {
+    let begins_well = name.chars().next().is_some_and(|first| first.is_ascii_lowercase());
+    if !crate::plugin::is_plugin_name(name) || !begins_well || name == "sdk" {
+        bail!("`{name}` is no name for a new plugin: use up to 64 lower-case letters, digits and -, a letter first");
+    }
+    if directory.exists() && fs::read_dir(directory).map_or(true, |mut entries| entries.next().is_some()) {
+        bail!("{} is there already, and is not empty; choose another --dir", directory.display());
+    }
+    for (place, text) in files(language) {
+        let path = directory.join(place);
+        let parent = path.parent().unwrap_or(directory);
+        fs::create_dir_all(parent).with_context(|| parent.display().to_string())?;
+        fs::write(&path, filled(&text, name)).with_context(|| path.display().to_string())?;
+    }
+    Ok(())
+}
+
+fn files(language: Language) -> Vec<(PathBuf, String)> {
+    let under = |directory: &'static str, entries: &'static [Entry]| {
+        entries.iter().map(move |(place, text)| (Path::new(directory).join(place), (*text).to_owned()))
+    };
+    let mut files: Vec<(PathBuf, String)> = under("", CASES).collect();
+    match language {
+        Language::Rust => {
+            files.extend(under("", RUST));
+            let sdk = under("sdk/src", SDK).map(|(place, text)| (place, text.replace(WIT_HERE, WIT_THERE)));
+            files.extend(sdk);
+            files.push((PathBuf::from("sdk/Cargo.toml"), manifest()));
+            files.extend(under("sdk/wit", WIT));
+        }
+        Language::Python => files.extend(under("", PYTHON).chain(under("wit", WIT))),
+        Language::Javascript => files.extend(under("", JAVASCRIPT).chain(under("wit", WIT))),
+    }
+    files
+}
+
+/// The SDK's Cargo.toml, without the workspace that it has here.
+fn manifest() -> String {
+    let ours = |line: &&str| !line.ends_with("workspace = true") && *line != "[lints]";
+    let lines: Vec<&str> = SDK_MANIFEST.lines().filter(ours).collect();
+    let edition =
+        concat!("[package]\nversion = \"", env!("CARGO_PKG_VERSION"), "\"\nedition = \"2024\"\npublish = false");
+    format!("{}\n", lines.join("\n").replace("[package]", edition).trim_end())
+}
+
+fn filled(text: &str, name: &str) -> String {
+    text.replace("{{name}}", name).replace("{{snake}}", &snake(name)).replace("{{title}}", &title(name))
+}
+
+fn snake(name: &str) -> String {
+    name.replace('-', "_")
+}
+
+/// `raw-events` is `Raw events`.
+fn title(name: &str) -> String {
+    let words = name.replace('-', " ");
+    let mut letters = words.trim().chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file that is added to the SDK or the contract is in new plugins too.
+    #[test]
+    fn nothing_of_the_sdk_and_the_contract_is_left_out() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        for (directory, entries) in [("plugins/sdk/src", SDK), ("wit/v0.1", WIT)] {
+            let mut there: Vec<String> = fs::read_dir(root.join(directory))
+                .expect("a directory")
+                .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+                .collect();
+            there.sort();
+            let known: Vec<&str> = entries.iter().map(|(place, _)| *place).collect();
+            assert_eq!(there, known, "{directory}");
+        }
+    }
+
+    #[test]
+    fn only_an_empty_place_and_a_plugins_name_will_do() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let place = directory.path().join("new");
+        for name in ["", "Raw", "1st", "-x", "raw_events", "sdk", "../x"] {
+            assert!(make(name, Language::Python, &place).is_err(), "{name}");
+        }
+        assert!(!place.exists());
+        make("raw-events", Language::Python, &place).expect("made");
+        let complaint = make("raw-events", Language::Python, &place).expect_err("made twice").to_string();
+        assert!(complaint.contains("is not empty"), "{complaint}");
+        for (path, text) in files(Language::Rust).into_iter().chain(files(Language::Javascript)) {
+            let text = filled(&text, "raw-events");
+            assert!(!text.contains("{{name}}") && !text.contains("{{title}}"), "{}", path.display());
+        }
+    }
+}

@@ -1,0 +1,130 @@
+// What a check in JavaScript is written with: a canary is its settings, its query and its thresholds.
+//
+// For anything else, export `plugin = check({ …, run(request, settings) })` and ask the host with `query` and `post`.
+// Host calls wait for their answer, one after another: the toolchain has no `await` for them yet (see build.mjs).
+
+import { query as ask } from "pipeline:check/warehouse@0.1.0";
+import { post } from "pipeline:check/slack@0.1.0";
+import { NAME, RUNBOOK, VERSION } from "./package.js";
+
+export { post };
+
+/** A setting: what it is when host.toml does not say it, and what it means. */
+export const setting = (value, description) => ({ type: typeof value, default: value, description });
+
+/** A column of the row that must be at least so much. */
+export const atLeast = (name, min, unit = null) => ({ name, value: null, min, max: null, below: null, unit });
+
+/** A column of the row that must be at most so much. */
+export const atMost = (name, max, unit = null) => ({ name, value: null, min: null, max, below: null, unit });
+
+/** The rows of one SELECT, by column; `{ date: "2026-02-05" }` is `@date`. A failure ends the run: it is no answer. */
+export function query(sql, parameters = {}) {
+  const given = Object.entries(parameters).map(([name, value]) => ({ name, value: parameter(value) }));
+  const { columns, values } = ask(sql, given);
+  return values.map((row) => Object.fromEntries(row.map((cell, at) => [columns[at].name, cell.val ?? null])));
+}
+
+function parameter(value) {
+  if (value === null) return { tag: "null" };
+  if (typeof value === "boolean") return { tag: "boolean", val: value };
+  if (Number.isInteger(value)) return { tag: "integer", val: value };
+  if (typeof value === "number") return { tag: "float", val: value };
+  return { tag: /^\d{4}-\d{2}-\d{2}$/.test(value) ? "date" : "text", val: String(value) };
+}
+
+/** A check that is one query for one row, and a threshold for each column of it. */
+export const canary = (about) => check({ ...about, run: (request, settings) => judge(about, request, settings) });
+
+function judge({ title, summary, query: of, thresholds }, request, settings) {
+  const sql = of(settings);
+  const rows = query(sql, { date: request.dataDate });
+  if (rows.length !== 1) throw { tag: "other", val: `the query gave ${rows.length} rows, where one was expected` };
+  const metrics = thresholds(settings).map((metric) => ({ ...metric, value: number(rows[0][metric.name]) }));
+  const violations = metrics.map(broken).filter((violation) => violation !== null);
+  const unknown = [];
+  if (violations.length > 0) {
+    const line = sql.trim().split(/\s+/).join(" ").replaceAll("'", "'\\''");
+    const command = `bq query --use_legacy_sql=false --parameter=date:DATE:${request.dataDate} '${line}'`;
+    try {
+      post({
+        channel: request.channel,
+        severity: "critical",
+        title,
+        summary,
+        sections: [
+          { title: "Violations", lines: violations.map(({ message }) => message), fields: [], code: null },
+          { title: "Metrics", lines: [], fields: metrics.map((metric) => ({ name: metric.name, value: found(metric) })), code: null },
+        ],
+        steps: [{ text: "Ask by hand", command }],
+      });
+    } catch (error) {
+      unknown.push(`nobody was told: ${error?.payload?.val ?? error}`);
+    }
+  }
+  return {
+    verdict: { tag: violations.length > 0 ? "fail" : "pass" },
+    summary: violations.length > 0
+      ? violations.map(({ message }) => message).join("; ")
+      : metrics.map((metric) => `${metric.name} ${found(metric)}`).join(", "),
+    metrics,
+    violations,
+    unknown,
+    gate: null,
+  };
+}
+
+/** A number; null when it is NULL, or no number. */
+const number = (value) => (typeof value === "number" && Number.isFinite(value) ? value : null);
+
+/** At most two decimals unless that would hide the difference to a limit; no trailing zeros. */
+function shown(amount, unit) {
+  const rounded = Math.round(amount * 100) / 100;
+  const close = Math.abs(rounded - amount) < 1e-9 || Math.abs(amount) >= 1000;
+  const text = String(close ? rounded : Math.round(amount * 1e4) / 1e4);
+  return unit ? `${text} ${unit}` : text;
+}
+
+const found = ({ value, unit }) => (value === null ? "has no value" : shown(value, unit));
+
+/** Why a metric does not pass. A missing value breaks every threshold. */
+function broken({ name, value, min, max, below, unit }) {
+  const asked = [["at least", min], ["at most", max], ["below", below]]
+    .filter(([, limit]) => limit !== null)
+    .map(([words, limit]) => `${words} ${shown(limit, unit)}`);
+  if (asked.length === 0) return null;
+  let complaint = null;
+  if (value === null) complaint = `no value, where ${asked.join(", ")} was asked`;
+  else if (min !== null && value < min) complaint = `${shown(value, unit)} < ${shown(min, unit)} (min)`;
+  else if (max !== null && value > max) complaint = `${shown(value, unit)} > ${shown(max, unit)} (max)`;
+  else if (below !== null && value >= below) complaint = `${shown(value, unit)} ≥ ${shown(below, unit)} (must be below)`;
+  return complaint === null ? null : { metric: name, message: `${name}: ${complaint}` };
+}
+
+/** The plugin that this component is: what it says about itself, and `run(request, settings)`, which gives a report. */
+export function check({ summary, settings = {}, datasets = [], group = "canaries", cron = "*/30 * * * *", timezone = null, channel = "#canary-alerts", run }) {
+  const defaults = Object.fromEntries(Object.entries(settings).map(([name, { default: value }]) => [name, value]));
+  return {
+    describe: () => ({
+      name: NAME,
+      version: VERSION,
+      summary,
+      group,
+      schedule: { cron, timezone },
+      channel,
+      needs: [...datasets.map((val) => ({ tag: "dataset", val })), { tag: "channel", val: channel }],
+      settings: JSON.stringify({ type: "object", properties: settings, additionalProperties: false }),
+      runbook: RUNBOOK,
+    }),
+    run(request) {
+      try {
+        return run(request, { ...defaults, ...JSON.parse(request.settings) });
+      } catch (error) {
+        // What a host call was answered is why there is no verdict; anything else is a mistake in the check.
+        if (error?.payload?.tag) throw { tag: "call", val: error.payload };
+        if (["settings", "call", "other"].includes(error?.tag)) throw error;
+        throw { tag: "other", val: `${error}\n${error?.stack ?? ""}` };
+      }
+    },
+  };
+}

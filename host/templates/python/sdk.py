@@ -1,0 +1,185 @@
+"""What a check in Python is written with: a canary is its settings, its query and its thresholds.
+
+For anything else, write `async def run(request, settings)` and ask the host through `query`, `post` and the modules
+`wit_world.imports`: several questions at once with `asyncio.gather`.
+"""
+
+import dataclasses
+import json
+import math
+import shlex
+from dataclasses import dataclass
+
+from componentize_py_types import Err
+from package import NAME, RUNBOOK, VERSION
+from wit_world import exports
+from wit_world.exports import plugin
+from wit_world.imports import slack, types, warehouse
+
+Metric = plugin.Metric
+Severity = slack.Severity
+KINDS = {str: "string", float: "number", int: "integer", bool: "boolean"}
+
+
+def setting(default, about: str):
+    """A field of `Settings`: what it is when host.toml does not say it, and what it means."""
+    return dataclasses.field(default=default, metadata={"about": about})
+
+
+def at_least(name: str, least: float, unit: str | None = None) -> Metric:
+    """A column of the row that must be at least so much."""
+    return Metric(name, None, float(least), None, None, unit)
+
+
+def at_most(name: str, most: float, unit: str | None = None) -> Metric:
+    """A column of the row that must be at most so much."""
+    return Metric(name, None, None, float(most), None, unit)
+
+
+async def query(sql: str, **parameters) -> list[dict]:
+    """The rows of one SELECT, by column; `date="2026-02-05"` is `@date`. A failure ends the run: it is no answer."""
+    values = [warehouse.Parameter(name, value(given)) for name, given in parameters.items()]
+    rows = await warehouse.query(sql, values)
+    names = [column.name for column in rows.columns]
+    return [dict(zip(names, (getattr(cell, "value", None) for cell in row))) for row in rows.values]
+
+
+async def post(alert: slack.Alert):
+    """Hands an alert to the host, which decides when it is told."""
+    return await slack.post(alert)
+
+
+def value(given):
+    """A parameter: a text that is a date is a DATE."""
+    match given:
+        case None:
+            return types.Value_Null()
+        case bool():
+            return types.Value_Boolean(given)
+        case int():
+            return types.Value_Integer(given)
+        case float():
+            return types.Value_Float(given)
+        case str() if len(given) == 10 and given[4] == given[7] == "-" and given.replace("-", "").isdigit():
+            return types.Value_Date(given)
+        case _:
+            return types.Value_Text(str(given))
+
+
+class Canary:
+    """A check that is one query for one row, and a threshold for each column of it."""
+
+    title: str
+    summary: str
+    datasets: list[str] = []
+    group = "canaries"
+    cron = "*/30 * * * *"
+    timezone: str | None = None
+    channel = "#canary-alerts"
+
+    class Settings:
+        pass
+
+    def query(self, settings) -> str:
+        raise NotImplementedError
+
+    def thresholds(self, settings) -> list[Metric]:
+        raise NotImplementedError
+
+    async def run(self, request: plugin.Request, settings) -> plugin.Report:
+        sql = self.query(settings)
+        rows = await query(sql, date=request.data_date)
+        if len(rows) != 1:
+            raise Err(plugin.Failure_Other(f"the query gave {len(rows)} rows, where one was expected"))
+        metrics = [dataclasses.replace(metric, value=number(rows[0].get(metric.name))) for metric in self.thresholds(settings)]
+        violations = [violation for violation in map(broken, metrics) if violation]
+        unknown = []
+        if violations:
+            line = " ".join(sql.split())
+            by_hand = f"bq query --use_legacy_sql=false --parameter=date:DATE:{request.data_date} {shlex.quote(line)}"
+            sections = [
+                slack.Section("Violations", [violation.message for violation in violations], [], None),
+                slack.Section("Metrics", [], [slack.Field(metric.name, found(metric)) for metric in metrics], None),
+            ]
+            steps = [slack.Step("Ask by hand", by_hand)]
+            alert = slack.Alert(request.channel, Severity.CRITICAL, self.title, self.summary, sections, steps)
+            try:
+                await post(alert)
+            except Err as error:
+                unknown.append(f"nobody was told: {error.value.value}")
+        verdict = plugin.Verdict_Fail() if violations else plugin.Verdict_Pass()
+        texts = [violation.message for violation in violations] or [f"{metric.name} {found(metric)}" for metric in metrics]
+        return plugin.Report(verdict, ("; " if violations else ", ").join(texts), metrics, violations, unknown, None)
+
+
+def number(given) -> float | None:
+    """A number; none when it is NULL, or no number."""
+    plain = isinstance(given, (int, float)) and not isinstance(given, bool) and math.isfinite(given)
+    return float(given) if plain else None
+
+
+def shown(amount: float, unit: str | None) -> str:
+    """At most two decimals unless that would hide the difference to a limit; no trailing zeros."""
+    rounded = round(amount, 2)
+    amount = rounded if abs(rounded - amount) < 1e-9 or abs(amount) >= 1000 else round(amount, 4)
+    text = str(int(amount)) if amount == int(amount) else str(amount)
+    return f"{text} {unit}" if unit else text
+
+
+def found(metric: Metric) -> str:
+    return "has no value" if metric.value is None else shown(metric.value, metric.unit)
+
+
+def broken(metric: Metric) -> plugin.Violation | None:
+    """Why a metric does not pass. A missing value breaks every threshold."""
+    limits = [("at least", metric.min), ("at most", metric.max), ("below", metric.below)]
+    asked = ", ".join(f"{words} {shown(limit, metric.unit)}" for words, limit in limits if limit is not None)
+    amount = metric.value
+    if not asked:
+        return None
+    if amount is None:
+        complaint = f"no value, where {asked} was asked"
+    elif metric.min is not None and amount < metric.min:
+        complaint = f"{shown(amount, metric.unit)} < {shown(metric.min, metric.unit)} (min)"
+    elif metric.max is not None and amount > metric.max:
+        complaint = f"{shown(amount, metric.unit)} > {shown(metric.max, metric.unit)} (max)"
+    elif metric.below is not None and amount >= metric.below:
+        complaint = f"{shown(amount, metric.unit)} ≥ {shown(metric.below, metric.unit)} (must be below)"
+    else:
+        return None
+    return plugin.Violation(metric.name, f"{metric.name}: {complaint}")
+
+
+def schema(settings) -> str:
+    """The JSON Schema of the settings, with every default."""
+    properties = {
+        field.name: {"type": KINDS[field.type], "default": field.default, "description": field.metadata["about"]}
+        for field in dataclasses.fields(settings)
+    }
+    return json.dumps({"type": "object", "properties": properties, "additionalProperties": False})
+
+
+def export(check):
+    """Makes a check the plugin that this component is: `Plugin = export(MyCheck())`."""
+    settings = dataclass(type(check).Settings)
+    about = schema(settings)
+
+    class Plugin(exports.Plugin):
+        def describe(self) -> plugin.Descriptor:
+            needs = [plugin.Need_Dataset(dataset) for dataset in check.datasets] + [plugin.Need_Channel(check.channel)]
+            schedule = plugin.Schedule(check.cron, check.timezone)
+            return plugin.Descriptor(
+                NAME, VERSION, check.summary, check.group, schedule, check.channel, needs, about, RUNBOOK
+            )
+
+        async def run(self, request: plugin.Request) -> plugin.Report:
+            try:
+                return await check.run(request, settings(**json.loads(request.settings)))
+            except TypeError as error:
+                raise Err(plugin.Failure_Settings(str(error)))
+            except Err as error:
+                # What a host call was answered is why there is no verdict.
+                ours = type(error.value).__name__.startswith("Failure_")
+                raise error if ours else Err(plugin.Failure_Call(error.value))
+
+    return Plugin
