@@ -17,6 +17,7 @@ pub mod lanes;
 pub mod log;
 pub mod metrics;
 pub mod plugin;
+pub mod registry;
 pub mod round;
 pub mod run;
 pub mod sandbox;

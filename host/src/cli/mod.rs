@@ -11,6 +11,7 @@ mod pin;
 mod plan;
 mod progress;
 mod receivers;
+mod registry;
 mod run;
 mod sign;
 mod silence;
@@ -73,6 +74,16 @@ enum Command {
     New(new::New),
     /// Try a plugin on cases: what it is given, and what it must make of it.
     Test(test::Test),
+    /// Publish a plugin in a registry.
+    Push(registry::Push),
+    /// Fetch a plugin from a registry and pin it.
+    Add(registry::Add),
+    /// Fetch exactly what is pinned.
+    Pull(registry::Pull),
+    /// Move plugins to newer versions.
+    Update(registry::Update),
+    /// Show which plugins have newer versions.
+    Outdated(registry::Outdated),
     /// Make a key to sign plugins with.
     Keygen(sign::Keygen),
     /// Sign plugins.
@@ -98,6 +109,11 @@ impl Arguments {
             Command::Init(init) => init.execute(),
             Command::New(new) => new.execute(),
             Command::Test(test) => test.execute(),
+            Command::Push(push) => push.execute(),
+            Command::Add(add) => add.execute(),
+            Command::Pull(pull) => pull.execute(),
+            Command::Update(update) => update.execute(),
+            Command::Outdated(outdated) => outdated.execute(),
             Command::Keygen(keygen) => keygen.execute(),
             Command::Sign(sign) => sign.execute(),
         };

@@ -25,8 +25,8 @@ Examples:
 
 Exit codes: 0 all is in order, 3 something is wrong, 64 host.toml cannot be used.")]
 pub(super) struct Plan {
-    /// Plugin components, or directories of them.
-    #[arg(required = true, value_name = "PLUGIN.wasm")]
+    /// Plugin components, or directories of them. Default: every plugin that is pinned.
+    #[arg(value_name = "PLUGIN.wasm")]
     plugins: Vec<PathBuf>,
     /// How many due times of each check.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]

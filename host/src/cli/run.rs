@@ -47,8 +47,8 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 Exit codes with --once: 0 all pass or skip, 1 some warn, 2 some fail, 3 some could not be evaluated
 or a message was not delivered; 64 the arguments or host.toml cannot be used.")]
 pub(super) struct Run {
-    /// Plugin components, or directories of them.
-    #[arg(required = true, value_name = "PLUGIN.wasm")]
+    /// Plugin components, or directories of them. Default: every plugin that is pinned.
+    #[arg(value_name = "PLUGIN.wasm")]
     plugins: Vec<PathBuf>,
     /// Run each check once, now, and exit with what was found.
     #[arg(long)]

@@ -28,8 +28,8 @@ fail is found too. Nothing is recorded and nobody is told; `host run` does that,
 Exit codes: 0 nothing is wrong, 2 something is, 3 some of it could not be found out; 64 the arguments or host.toml
 cannot be used.")]
 pub(super) struct Validate {
-    /// Plugin components, or directories of them.
-    #[arg(required = true, value_name = "PLUGIN.wasm")]
+    /// Plugin components, or directories of them. Default: every plugin that is pinned.
+    #[arg(value_name = "PLUGIN.wasm")]
     plugins: Vec<PathBuf>,
     /// Only this check; may be given several times.
     #[arg(long, value_name = "NAME")]

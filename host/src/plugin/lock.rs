@@ -16,6 +16,7 @@ use serde::Deserialize;
 use super::{
     digest::Digest,
     file::{File, is_plugin_name},
+    store::Store,
 };
 
 /// The format that this host reads and writes.
@@ -24,6 +25,9 @@ const HEADER: &str =
     "# The plugins that run: a file with other bytes does not. `host pin` writes this; review it as you review code.
 format = 1
 ";
+
+/// How a place in a registry is told from a file's path.
+pub const SCHEME: &str = "oci://";
 
 /// What one name stands for.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -35,7 +39,7 @@ pub struct Pin {
     pub digest: Digest,
     /// The contract that it was built for.
     pub api: Version,
-    /// Where it came from: a path as seen from plugins.lock.
+    /// Where it came from: a path as seen from plugins.lock, or a place in a registry, `oci://…`.
     pub source: String,
 }
 
@@ -149,6 +153,11 @@ impl Lock {
     /// Pins a file, and gives what was pinned before. What stays as it is keeps its text.
     pub fn set(&mut self, file: &File) -> Option<Pin> {
         let source = seen_from(self.directory(), &file.path);
+        self.set_from(file, source)
+    }
+
+    /// Pins a file that came from somewhere else than where it is.
+    pub fn set_from(&mut self, file: &File, source: String) -> Option<Pin> {
         let pin = Pin { version: file.version.clone(), digest: file.digest, api: file.api.clone(), source };
         let before = self.pins.get(&file.name).cloned();
         if before.as_ref() != Some(&pin) {
@@ -164,9 +173,12 @@ impl Lock {
         self.blocks.remove(name);
     }
 
-    /// The file that a pin came from.
+    /// The file that a pin came from; in the store, when it came from a registry.
     pub fn source(&self, pin: &Pin) -> PathBuf {
-        self.directory().join(&pin.source)
+        match pin.source.starts_with(SCHEME) {
+            true => Store::beside(&self.path).path(pin.digest),
+            false => self.directory().join(&pin.source),
+        }
     }
 
     /// The directory that sources are seen from.

@@ -8,6 +8,7 @@ mod lock;
 mod metadata;
 mod settings;
 mod signature;
+mod store;
 
 use std::{
     collections::BTreeMap,
@@ -23,9 +24,10 @@ pub use cache::Cache;
 pub use digest::Digest;
 pub use file::File;
 pub(crate) use file::is_plugin_name;
-pub use lock::{Lock, Pin};
+pub use lock::{Lock, Pin, SCHEME};
 pub use settings::check_settings;
-pub use signature::PrivateKey;
+pub use signature::{PrivateKey, read_signatures};
+pub use store::{Expected, Store};
 
 use crate::{
     capability::{Backends, Caller, Session},

@@ -55,10 +55,21 @@ fn message(plugin: &str, digest: Digest) -> Vec<u8> {
     format!("pipeline:check plugin signature v1\n{plugin}\n{digest}\n").into_bytes()
 }
 
-fn beside(path: &Path) -> PathBuf {
+/// Where a component's signatures stand.
+pub(super) fn beside(path: &Path) -> PathBuf {
     let mut path = path.as_os_str().to_owned();
     path.push(".sig");
     path.into()
+}
+
+/// The signatures beside a component, as they are written; none when there are none.
+pub fn read_signatures(path: &Path) -> Result<Option<Vec<u8>>> {
+    let path = beside(path);
+    match fs::read(&path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("{}: cannot be read", path.display())),
+    }
 }
 
 /// Refuses a file that none of the trusted keys vouches for under its name and version; says what was expected.

@@ -24,7 +24,7 @@ pub struct Sources {
     pub lock: PathBuf,
     /// Whether there must be a lock file.
     pub locked: bool,
-    /// Plugins, and directories of plugins.
+    /// Plugins, and directories of plugins; none means all that is pinned.
     pub plugins: Vec<PathBuf>,
     /// The only checks that are wanted; all when there are none.
     pub checks: Vec<String>,
@@ -46,7 +46,19 @@ impl Sources {
     pub fn read(&self) -> Result<Read> {
         let config = Config::read(&self.config)?;
         let files = self.files();
+        if self.plugins.is_empty() && files.is_empty() {
+            bail!(
+                "no plugin is named and none is pinned in {}; name plugin files, or add one with `host add oci://REGISTRY/NAME`",
+                self.lock.display()
+            );
+        }
         if !files.iter().any(|file| file.exists()) {
+            if self.plugins.is_empty() {
+                bail!(
+                    "no plugin that is pinned in {} is there; `host pull` fetches those of registries",
+                    self.lock.display()
+                );
+            }
             let named: Vec<String> = self.plugins.iter().map(|file| file.display().to_string()).collect();
             bail!("there is no plugin {}; build the plugins with `cargo xtask plugins`", named.join(", "));
         }
@@ -63,9 +75,15 @@ impl Sources {
         format!("nothing is pinned: there is no {}; `{pin}` writes one", self.lock.display())
     }
 
-    /// The plugins' files: those that are named, and those of the directories that are.
+    /// The plugins' files: those that are named, and those of the directories that are; else those that are pinned.
     fn files(&self) -> Vec<PathBuf> {
         let mut files = Vec::new();
+        // What is wrong with it is said where it is read.
+        if self.plugins.is_empty()
+            && let Ok(Some(lock)) = Lock::read(&self.lock)
+        {
+            files.extend(lock.pins().values().map(|pin| lock.source(pin)));
+        }
         for named in &self.plugins {
             match fs::read_dir(named) {
                 Ok(entries) => {
