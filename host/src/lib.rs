@@ -31,4 +31,4 @@ pub mod web;
 
 /// The stack of the host's threads, in bytes. SQL of the permitted length, nested as deep as it can be, takes about half
 /// of it to parse and to free.
-pub const STACK: usize = 32 << 20;
+pub const STACK: usize = 64 << 20;

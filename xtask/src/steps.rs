@@ -60,6 +60,8 @@ pub(super) fn test() -> Result<u8> {
     components(&guests)?;
     emulator()?;
     browser()?;
+    registry()?;
+    toolchains()?;
     step("building and running every test");
     cargo(&["build", "--package", "host", "--package", "host-tests"])?;
     // Not the plugins: only a WebAssembly linker understands what they export.
@@ -71,13 +73,22 @@ pub(super) fn test() -> Result<u8> {
 /// The BigQuery emulator that tests run on, with all that it needs, beside the build output.
 fn emulator() -> Result<()> {
     let wanted = root().join("tests").join("support").join("google").join("bqemulator.txt");
-    let text = fs::read_to_string(&wanted).map_err(|error| format!("{}: {error}", wanted.display()))?;
-    let home = target().join("bqemulator");
+    python("the BigQuery emulator", "bqemulator", &wanted, |python, home| {
+        // It would load this extension from the network each time it starts.
+        let spatial = "from duckdb_extensions import import_extension; import_extension('spatial')";
+        run(Command::new(python).args(["-c", spatial]).env("HOME", home))
+    })
+}
+
+/// A Python environment beside the build output, with what a file asks for.
+fn python(what: &str, name: &str, wanted: &Path, finish: impl Fn(&Path, &Path) -> Result<()>) -> Result<()> {
+    let text = fs::read_to_string(wanted).map_err(|error| format!("{}: {error}", wanted.display()))?;
+    let home = target().join(name);
     let installed = home.join("installed.txt");
     if fs::read_to_string(&installed).is_ok_and(|installed| installed == text) {
         return Ok(());
     }
-    step("installing the BigQuery emulator");
+    step(&format!("installing {what}"));
     let home_text = home.display().to_string();
     run(Command::new("python3").args(["-m", "venv", "--clear", &home_text]))
         .map_err(|error| format!("{error}; it needs Python 3.11 or newer with venv: `apt-get install python3-venv`"))?;
@@ -85,29 +96,60 @@ fn emulator() -> Result<()> {
     run(Command::new(&python)
         .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
         .args(["-r"])
-        .arg(&wanted))?;
-    // It would load this extension from the network each time it starts.
-    let spatial = "from duckdb_extensions import import_extension; import_extension('spatial')";
-    run(Command::new(&python).args(["-c", spatial]).env("HOME", &home))?;
+        .arg(wanted))?;
+    finish(&python, &home)?;
     fs::write(&installed, text).map_err(|error| format!("{}: {error}", installed.display()))
+}
+
+/// What builds plugins in other languages, as their templates ask for it.
+fn toolchains() -> Result<()> {
+    let templates = root().join("host").join("templates");
+    python("componentize-py", "python", &templates.join("python").join("requirements.txt"), |_, _| Ok(()))?;
+    let wanted = templates.join("javascript").join("package.json");
+    let text = fs::read_to_string(&wanted).map_err(|error| format!("{}: {error}", wanted.display()))?;
+    let home = target().join("javascript");
+    let installed = home.join("installed.json");
+    if fs::read_to_string(&installed).is_ok_and(|installed| installed == text) {
+        return Ok(());
+    }
+    step("installing componentize-qjs");
+    let written =
+        |path: PathBuf, text: &str| fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()));
+    fs::create_dir_all(&home).map_err(|error| format!("{}: {error}", home.display()))?;
+    written(home.join("package.json"), &text.replace("{{name}}", "template"))?;
+    let mut npm = Command::new("npm");
+    npm.args(["install", "--silent", "--no-audit", "--no-fund"]).current_dir(&home);
+    run(&mut npm).map_err(|error| format!("{error}; it needs Node.js 20 with npm: `sudo apt-get install npm`"))?;
+    written(installed, &text)
+}
+
+/// The registry that plugins are published in by tests.
+fn registry() -> Result<()> {
+    installed("docker-registry", &["docker-registry"], "the tests of registries")
+}
+
+/// Sees to it that commands are there, from Debian's package of the first name and the others.
+fn installed(command: &str, packages: &[&str], whose: &str) -> Result<()> {
+    if Command::new(command).arg("--version").output().is_ok_and(|output| output.status.success()) {
+        return Ok(());
+    }
+    step(&format!("installing {}", packages.join(" and ")));
+    let apt = |arguments: &[&str]| {
+        let mut command = Command::new("apt-get");
+        run(command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive"))
+    };
+    let install = [&["install", "--yes", "--quiet"], packages].concat();
+    // What is known of packages may be old.
+    apt(&install)
+        .or_else(|_| apt(&["update", "--quiet"]).and_then(|()| apt(&install)))
+        .map_err(|error| format!("{error}; {whose} need it: `sudo apt-get install {}`", packages.join(" ")))
 }
 
 /// The browser that tests look at the page with, and what audits its accessibility.
 fn browser() -> Result<()> {
-    let there =
-        |command: &str| Command::new(command).arg("--version").output().is_ok_and(|output| output.status.success());
-    if !there("chromium") || !there("chromedriver") {
-        step("installing chromium and chromedriver");
-        let apt = |arguments: &[&str]| {
-            let mut command = Command::new("apt-get");
-            run(command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive"))
-        };
-        let install = ["install", "--yes", "--quiet", "chromium", "chromium-driver"];
-        // What is known of packages may be old.
-        apt(&install).or_else(|_| apt(&["update", "--quiet"]).and_then(|()| apt(&install))).map_err(|error| {
-            format!("{error}; the tests of the page need chromium and chromedriver: `sudo apt-get install chromium chromium-driver`")
-        })?;
-    }
+    let packages = ["chromium", "chromium-driver"];
+    installed("chromium", &packages, "the tests of the page")?;
+    installed("chromedriver", &packages, "the tests of the page")?;
     let home = target().join("axe");
     let script = home.join("node_modules").join("axe-core").join("axe.min.js");
     let installed = home.join(AXE);

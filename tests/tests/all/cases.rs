@@ -2,10 +2,7 @@
 
 use std::{fs, path::PathBuf, process::Command};
 
-use crate::support::{
-    command::{Ended, binary, ended, shipped},
-    repository,
-};
+use crate::support::command::{Ended, binary, ended, repository, shipped};
 
 /// Runs `host test` outside any pipeline.
 fn host_test(directory: &std::path::Path, arguments: &[&str]) -> Ended {

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::support::{
     AT,
     command::{Ended, Sample, ended, shipped},
-    watched::plugin,
+    watched::{plugin, reversioned},
 };
 
 /// A sample with copies of two plugins in `plugins/`.
@@ -41,17 +41,6 @@ fn run(sample: &Sample, arguments: &[&str]) -> Ended {
 
 fn lock(sample: &Sample) -> String {
     fs::read_to_string(sample.path().join("plugins.lock")).unwrap()
-}
-
-/// The same plugin under another version: in its metadata and in what it says of itself, and not in the names of the API.
-fn reversioned(name: &str, version: &str) -> Vec<u8> {
-    let mut bytes = fs::read(plugin(name)).unwrap();
-    for at in 1..bytes.len() - 5 {
-        if &bytes[at..at + 5] == b"0.1.0" && bytes[at - 1] != b'@' {
-            bytes[at..at + 5].copy_from_slice(version.as_bytes());
-        }
-    }
-    bytes
 }
 
 #[test]

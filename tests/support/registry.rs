@@ -1,0 +1,191 @@
+//! A real registry, Debian's `docker-registry`, on a free port of this machine, and a proxy before it that lies.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use tempfile::TempDir;
+
+/// Who may come in, when not everyone may: a user and a password for these tests only.
+pub const USER: (&str, &str) = ("tester", "not-a-secret");
+/// The password as htpasswd keeps it (bcrypt).
+const KEPT: &str = "tester:$2b$05$661y/YVXhqMEVdjDQ5bRH.RmwFicQoHAewzWZ6JZvN7UuHnG2kNd2\n";
+/// How long it may take to start.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running registry; it ends with this.
+pub struct Registry {
+    process: Child,
+    directory: TempDir,
+    port: u16,
+}
+
+impl Registry {
+    /// An empty one; `closed` to those who are not [`USER`].
+    pub fn start(closed: bool) -> Result<Self> {
+        let directory = TempDir::new()?;
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let auth = match closed {
+            true => {
+                format!("auth:\n  htpasswd:\n    realm: tests\n    path: {}/htpasswd\n", directory.path().display())
+            }
+            false => String::new(),
+        };
+        std::fs::write(directory.path().join("htpasswd"), KEPT)?;
+        let config = format!(
+            "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}/data\nhttp:\n  addr: 127.0.0.1:{port}\n{auth}",
+            directory.path().display()
+        );
+        let path = directory.path().join("config.yml");
+        std::fs::write(&path, config)?;
+        let process = Command::new("docker-registry")
+            .arg("serve")
+            .arg(&path)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("docker-registry is not there: run `cargo xtask test`")?;
+        let registry = Self { process, directory, port };
+        let started = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            if started.elapsed() > PATIENCE {
+                bail!("the registry does not start");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(registry)
+    }
+
+    /// `127.0.0.1:1234`
+    pub fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Makes a tag mean what another one means, as its owner can.
+    pub fn move_tag(&self, repository: &str, tag: &str, to: &str) -> Result<()> {
+        let tags =
+            self.directory.path().join(format!("data/docker/registry/v2/repositories/{repository}/_manifests/tags"));
+        let link = |tag: &str| -> PathBuf { tags.join(tag).join("current/link") };
+        std::fs::create_dir_all(link(tag).parent().unwrap_or(Path::new("")))?;
+        std::fs::copy(link(to), link(tag))?;
+        Ok(())
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// What a proxy makes of the bodies of large answers.
+#[derive(Debug, Clone)]
+pub enum Fault {
+    /// Nothing.
+    None,
+    /// One byte is another.
+    Altered,
+    /// The second half is missing.
+    CutOff,
+    /// It stands still in the middle, and the connection is closed.
+    Interrupted,
+    /// It is something else altogether, of any length.
+    Substituted(Vec<u8>),
+}
+
+/// A proxy before a registry.
+pub struct Proxy {
+    port: u16,
+    fault: Arc<Mutex<Fault>>,
+}
+
+impl Proxy {
+    /// Before this registry.
+    pub fn before(registry: &Registry) -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let port = listener.local_addr()?.port();
+        let fault = Arc::new(Mutex::new(Fault::None));
+        let (upstream, shared) = (registry.port, fault.clone());
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let fault = shared.lock().unwrap().clone();
+                // A client that goes away is no concern of ours.
+                std::thread::spawn(move || drop(pass(&client, upstream, &fault)));
+            }
+        });
+        Ok(Self { port, fault })
+    }
+
+    /// `127.0.0.1:1234`
+    pub fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// From now on.
+    pub fn fault(&self, fault: Fault) {
+        *self.fault.lock().unwrap() = fault;
+    }
+}
+
+/// One request and its answer; then the connection is closed.
+fn pass(client: &TcpStream, upstream: u16, fault: &Fault) -> Result<()> {
+    let mut reader = BufReader::new(client);
+    let mut head = String::new();
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line)? == 0 {
+            return Ok(());
+        }
+        if line.trim().is_empty() {
+            break;
+        }
+        if !line.to_ascii_lowercase().starts_with("connection:") {
+            head += &line;
+        }
+    }
+    let mut server = TcpStream::connect(("127.0.0.1", upstream))?;
+    server.write_all(format!("{head}Connection: close\r\n\r\n").as_bytes())?;
+    let mut answer = Vec::new();
+    server.read_to_end(&mut answer)?;
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").context("no head")? + 4;
+    let (head, body) = answer.split_at(end);
+    let mut client = client;
+    // Manifests and tags pass: what they name is what is looked at.
+    if !head.windows(12).any(|text| text.eq_ignore_ascii_case(b"octet-stream")) {
+        client.write_all(&answer)?;
+        return Ok(());
+    }
+    match fault {
+        Fault::None => client.write_all(&answer)?,
+        Fault::Altered => {
+            let mut body = body.to_vec();
+            let middle = body.len() / 2;
+            body[middle] ^= 1;
+            client.write_all(&[head, &body].concat())?;
+        }
+        Fault::CutOff => {
+            let half = &body[..body.len() / 2];
+            let head = String::from_utf8_lossy(head)
+                .lines()
+                .map(|line| match line.to_ascii_lowercase().starts_with("content-length:") {
+                    true => format!("Content-Length: {}\r\n", half.len()),
+                    false => format!("{line}\r\n"),
+                })
+                .collect::<String>();
+            client.write_all(&[head.as_bytes(), half].concat())?;
+        }
+        Fault::Interrupted => client.write_all(&answer[..end + body.len() / 2])?,
+        Fault::Substituted(other) => {
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", other.len());
+            client.write_all(&[head.as_bytes(), other].concat())?;
+        }
+    }
+    Ok(())
+}

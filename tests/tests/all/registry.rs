@@ -1,0 +1,201 @@
+//! Publishing plugins and running what is pinned, against a real registry, and against one that lies.
+
+use std::fs;
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use host_tests::HOST_TOML;
+use serde_json::json;
+
+use crate::support::{
+    AT,
+    command::{Ended, Sample},
+    registry::{Fault, Proxy, Registry, USER},
+    watched::{plugin, reversioned},
+};
+
+/// A sample with two versions of a plugin and one of another.
+fn sample() -> Sample {
+    let sample = Sample::new(None).unwrap();
+    let write = |name: &str, bytes: &[u8]| fs::write(sample.path().join(name), bytes).unwrap();
+    write("old.wasm", &fs::read(plugin("phase2-raw")).unwrap());
+    write("new.wasm", &reversioned("phase2-raw", "0.1.7"));
+    write("next.wasm", &reversioned("phase2-raw", "0.2.0"));
+    sample
+}
+
+fn ok(ended: Ended) -> Ended {
+    assert_eq!(ended.code, 0, "{ended:?}");
+    ended
+}
+
+fn stored(sample: &Sample) -> Vec<String> {
+    let entries = fs::read_dir(sample.path().join("plugins.store")).into_iter().flatten();
+    let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+fn lock(sample: &Sample) -> String {
+    fs::read_to_string(sample.path().join("plugins.lock")).unwrap_or_default()
+}
+
+#[test]
+fn a_plugin_is_published_added_run_and_updated() {
+    let registry = Registry::start(false).unwrap();
+    let place = format!("oci://{}/data/phase2-raw", registry.host());
+    let sample = sample();
+    let host = |arguments: &[&str]| sample.host(arguments).unwrap();
+
+    let nothing = host(&["add", &place]);
+    assert_eq!(nothing.code, 64, "{nothing:?}");
+    assert!(nothing.err.contains("there is no such repository or version"), "{}", nothing.err);
+    let pushed = ok(host(&["push", "old.wasm", &format!("{place}:0.1.0")]));
+    assert!(pushed.out.contains(":0.1.0 is sha256:"), "{}", pushed.out);
+    assert!(ok(host(&["push", "old.wasm", &place])).out.contains("as before"));
+
+    ok(host(&["add", &format!("{place}@^0.1")]));
+    assert!(lock(&sample).contains(&format!("source = \"{place}@^0.1\"")), "{}", lock(&sample));
+    let once = ["run", "--once", "--at", AT, "--output", "json", "--check", "phase2-raw"];
+    assert_eq!(ok(host(&once)).run("phase2-raw")["plugin"]["version"], "0.1.0");
+
+    ok(host(&["push", "new.wasm", &place]));
+    ok(host(&["push", "next.wasm", &place]));
+    let outdated = host(&["outdated"]);
+    assert_eq!(outdated.code, 2, "{outdated:?}");
+    let row: Vec<&str> = outdated.out.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!(row[..4], ["phase2-raw", "0.1.0", "0.1.7", "0.2.0"]);
+    assert_eq!(ok(host(&once)).run("phase2-raw")["plugin"]["version"], "0.1.0", "nothing moves by itself");
+    let updated = ok(host(&["update", "phase2-raw"]));
+    assert!(updated.err.contains("0.1.7") && updated.err.contains("before 0.1.0"), "{}", updated.err);
+    assert_eq!(ok(host(&once)).run("phase2-raw")["plugin"]["version"], "0.1.7");
+    assert_eq!(host(&["outdated"]).code, 0);
+
+    let near = host(&["update", "phase2-row"]);
+    assert!(near.err.contains("did you mean `phase2-raw`"), "{}", near.err);
+    let none = host(&["add", &format!("{place}:3.0.0")]);
+    assert!(none.err.contains("there is no such version; there are 0.2.0, 0.1.7, 0.1.0"), "{}", none.err);
+
+    // Another machine, with the lock file alone.
+    let other = Sample::new(None).unwrap();
+    fs::copy(sample.path().join("plugins.lock"), other.path().join("plugins.lock")).unwrap();
+    let missing = other.host(&once).unwrap();
+    assert!(missing.err.contains("`host pull` fetches"), "{}", missing.err);
+    assert!(ok(other.host(&["pull"]).unwrap()).err.contains("phase2-raw: 0.1.7"));
+    assert!(ok(other.host(&["pull"]).unwrap()).err.contains("is there"));
+    assert_eq!(ok(other.host(&once).unwrap()).run("phase2-raw")["plugin"]["version"], "0.1.7");
+    // A store that was damaged is mended, and what was damaged does not run.
+    let damaged = other.path().join("plugins.store").join(&stored(&other)[0]);
+    fs::write(&damaged, "x").unwrap();
+    assert_ne!(other.host(&once).unwrap().code, 0);
+    assert!(ok(other.host(&["pull"]).unwrap()).err.contains("fetched"));
+    ok(other.host(&once).unwrap());
+}
+
+#[test]
+fn what_is_published_stays_and_a_moved_tag_moves_no_pin() {
+    let registry = Registry::start(false).unwrap();
+    let place = format!("oci://{}/data/phase2-raw", registry.host());
+    let sample = sample();
+    let host = |arguments: &[&str]| sample.host(arguments).unwrap();
+    ok(host(&["push", "old.wasm", &place]));
+    ok(host(&["push", "next.wasm", &place]));
+    let mut other = fs::read(sample.path().join("old.wasm")).unwrap();
+    other.extend([0, 2, 1, b'x']);
+    fs::write(sample.path().join("other.wasm"), other).unwrap();
+    for (file, place, complaint) in [
+        ("other.wasm", place.clone(), "is published already, with other bytes"),
+        ("old.wasm", format!("{place}:0.2.0"), "the plugin's version is 0.1.0, not 0.2.0"),
+        ("old.wasm", place.replace("phase2-raw", "phase3"), "the plugin's name is phase2-raw"),
+        ("old.wasm", format!("{place}@^1"), "not under a range"),
+        ("old.wasm", place.replace("oci://", ""), "write oci://REGISTRY/REPOSITORY"),
+    ] {
+        let refused = host(&["push", file, &place]);
+        assert_eq!(refused.code, 64, "{refused:?}");
+        assert!(refused.err.contains(complaint), "{complaint}: {}", refused.err);
+    }
+
+    ok(host(&["add", &format!("{place}:0.1.0")]));
+    let pinned = lock(&sample);
+    registry.move_tag("data/phase2-raw", "0.1.0", "0.2.0").unwrap();
+    fs::remove_dir_all(sample.path().join("plugins.store")).unwrap();
+    ok(host(&["pull"]));
+    assert_eq!(lock(&sample), pinned);
+    let once = ["run", "--once", "--at", AT, "--output", "json", "--check", "phase2-raw"];
+    assert_eq!(ok(host(&once)).run("phase2-raw")["plugin"]["version"], "0.1.0");
+    // Who asks anew sees that the tag lies.
+    let lied = host(&["update", "phase2-raw"]);
+    assert!(lied.err.contains("0.1.0 was asked for, and phase2-raw 0.2.0 came"), "{}", lied.err);
+    assert_eq!(lock(&sample), pinned);
+}
+
+#[test]
+fn what_arrives_otherwise_never_reaches_the_store() {
+    let registry = Registry::start(false).unwrap();
+    let proxy = Proxy::before(&registry).unwrap();
+    let sample = sample();
+    ok(sample.host(&["push", "old.wasm", &format!("oci://{}/data/phase2-raw", registry.host())]).unwrap());
+    let place = format!("oci://{}/data/phase2-raw", proxy.host());
+    let next = fs::read(sample.path().join("next.wasm")).unwrap();
+    for fault in
+        [Fault::Altered, Fault::CutOff, Fault::Interrupted, Fault::Substituted(next), Fault::Substituted(Vec::new())]
+    {
+        let shown = format!("{fault:?}").chars().take(20).collect::<String>();
+        proxy.fault(fault);
+        let refused = sample.host(&["add", &place]).unwrap();
+        assert_eq!(refused.code, 64, "{shown}: {refused:?}");
+        assert!(refused.err.contains(&place), "{shown}: {}", refused.err);
+        assert_eq!((stored(&sample), lock(&sample)), (Vec::new(), String::new()), "{shown}");
+    }
+    proxy.fault(Fault::None);
+    ok(sample.host(&["add", &place]).unwrap());
+    assert_eq!(stored(&sample).len(), 1);
+}
+
+#[test]
+fn a_closed_registry_wants_dockers_credentials() {
+    let registry = Registry::start(true).unwrap();
+    let place = format!("oci://{}/data/phase2-raw", registry.host());
+    let sample = sample();
+    let refused = sample.host(&["push", "old.wasm", &place]).unwrap();
+    assert!(refused.err.contains("refuses the credentials; log in with `docker login"), "{}", refused.err);
+    let docker = sample.path().join(".docker");
+    fs::create_dir(&docker).unwrap();
+    let log_in = |password: &str| {
+        let auth = BASE64_STANDARD.encode(format!("{}:{password}", USER.0));
+        let config = json!({ "auths": { registry.host(): { "auth": auth } } });
+        fs::write(docker.join("config.json"), config.to_string()).unwrap();
+    };
+    log_in("wrong-password");
+    let refused = sample.host(&["push", "old.wasm", &place]).unwrap();
+    assert!(refused.err.contains("refuses the credentials"), "{}", refused.err);
+    assert!(!refused.err.contains("wrong-password"), "{}", refused.err);
+    log_in(USER.1);
+    ok(sample.host(&["push", "old.wasm", &place]).unwrap());
+    ok(sample.host(&["add", &place]).unwrap());
+    fs::write(docker.join("config.json"), "{").unwrap();
+    let broken = sample.host(&["outdated"]).unwrap();
+    assert!(broken.err.contains("the credentials in Docker's configuration cannot be used"), "{}", broken.err);
+}
+
+#[test]
+fn signatures_go_with_a_plugin_and_are_asked_for_before_it_is_kept() {
+    let registry = Registry::start(false).unwrap();
+    let place = format!("oci://{}/data/phase2-raw", registry.host());
+    let sample = sample();
+    let host = |arguments: &[&str]| sample.host(arguments).unwrap();
+    let key = ok(host(&["keygen", "ours.key"])).out.trim().to_owned();
+    sample.configure(&format!("{HOST_TOML}\n[trust]\nkeys = [\"{key}\"]\n")).unwrap();
+
+    ok(host(&["push", "old.wasm", &place]));
+    let refused = host(&["add", &place]);
+    assert_eq!(refused.code, 64, "{refused:?}");
+    assert!(refused.err.contains("phase2-raw@0.1.0 is not signed"), "{}", refused.err);
+    assert_eq!(stored(&sample), Vec::<String>::new());
+
+    ok(host(&["sign", "--key", "ours.key", "old.wasm"]));
+    assert!(ok(host(&["push", "old.wasm", &place])).out.contains("as before, with its signatures"));
+    ok(host(&["add", &place]));
+    assert_eq!(stored(&sample).len(), 2, "{:?}", stored(&sample));
+    let once = ["run", "--once", "--at", AT, "--output", "json", "--check", "phase2-raw"];
+    ok(host(&once));
+}

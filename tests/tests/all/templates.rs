@@ -1,0 +1,94 @@
+//! `host new`: what it writes is built by the language's own tools outside this repository, passes its cases, runs and
+//! is published.
+
+use std::{fs, path::Path, process::Command};
+
+use crate::support::{
+    command::{Ended, binary, ended},
+    registry::Registry,
+};
+
+/// What `cargo xtask test` installed.
+fn installed(name: &str) -> std::path::PathBuf {
+    binary("").parent().unwrap().join(name)
+}
+
+fn host(directory: &Path, arguments: &[&str]) -> Ended {
+    let mut command = Command::new(binary("host"));
+    command.env_clear().env("HOME", directory).env("XDG_CACHE_HOME", binary("").join("test-cache"));
+    ended(command.current_dir(directory).args(arguments)).unwrap()
+}
+
+fn ok(ended: Ended) -> Ended {
+    assert_eq!(ended.code, 0, "{ended:?}");
+    ended
+}
+
+fn built(command: &mut Command) {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// From an empty directory to a published plugin; `build` is what the README says.
+fn followed(language: &str, file: &str, build: impl Fn(&Path)) {
+    let place = tempfile::tempdir().unwrap();
+    let made = ok(host(place.path(), &["new", "raw-events", "--lang", language]));
+    assert!(made.out.contains("raw-events is made. Next:\n  cd raw-events\n"), "{}", made.out);
+    let directory = place.path().join("raw-events");
+    let readme = fs::read_to_string(directory.join("README.md")).unwrap();
+    assert_eq!(readme.lines().filter(|line| line.starts_with("- ")).count(), 5, "{readme}");
+    build(&directory);
+
+    let tested = ok(host(&directory, &["test", file]));
+    assert!(tested.out.contains("3 cases: 3 as expected"), "{}", tested.out);
+    let toml = ok(host(&directory, &["init", file])).out;
+    fs::write(directory.join("host.toml"), toml).unwrap();
+    // There is no warehouse here: it runs, and says so.
+    let run = host(&directory, &["run", "--once", "--dry-run", "--output", "json", file]);
+    let error = run.run("raw-events")["error"].as_str().unwrap_or_default().to_owned();
+    assert!(run.code == 3 && error.contains("query"), "{run:?}");
+
+    let registry = Registry::start(false).unwrap();
+    let published = format!("oci://{}/raw-events", registry.host());
+    ok(host(&directory, &["push", file, &published]));
+    ok(host(&directory, &["add", &published]));
+    let again = host(place.path(), &["new", "raw-events", "--lang", language]);
+    assert!(again.code == 64 && again.err.contains("is there already"), "{again:?}");
+}
+
+#[test]
+fn a_plugin_in_rust() {
+    followed("rust", "target/wasm32-wasip2/release/raw_events.wasm", |directory| {
+        let mut cargo = Command::new("cargo");
+        cargo.args(["build", "--release", "--target", "wasm32-wasip2"]).current_dir(directory);
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("CARGO_") && name != "CARGO_HOME" {
+                cargo.env_remove(name);
+            }
+        }
+        // What it builds is kept from one run of the tests to the next; the file is where the README has it.
+        let target = installed("template-rust");
+        built(cargo.env("CARGO_TARGET_DIR", &target));
+        let built = "wasm32-wasip2/release";
+        fs::create_dir_all(directory.join("target").join(built)).unwrap();
+        let file = Path::new(built).join("raw_events.wasm");
+        fs::copy(target.join(&file), directory.join("target").join(&file)).unwrap();
+    });
+}
+
+#[test]
+fn a_plugin_in_python() {
+    followed("python", "raw-events.wasm", |directory| {
+        let wanted = fs::read_to_string(directory.join("requirements.txt")).unwrap();
+        assert_eq!(wanted, fs::read_to_string(installed("python/installed.txt")).unwrap(), "run `cargo xtask test`");
+        built(Command::new(installed("python/bin/python")).arg("build.py").current_dir(directory));
+    });
+}
+
+#[test]
+fn a_plugin_in_javascript() {
+    followed("javascript", "raw-events.wasm", |directory| {
+        std::os::unix::fs::symlink(installed("javascript/node_modules"), directory.join("node_modules")).unwrap();
+        built(Command::new("npm").args(["run", "build"]).current_dir(directory));
+    });
+}
