@@ -94,7 +94,7 @@ pub enum Problem {
     /// The file, or what it asks for, cannot be used.
     Unusable(String),
     /// Something else came of it than the file says.
-    Differs(Difference),
+    Differs(Box<Difference>),
 }
 
 /// What was expected and what came.
@@ -134,7 +134,7 @@ pub async fn try_one(plugin: &Arc<Plugin>, path: &Path, state: &State) -> Tried 
     let started = Instant::now();
     let problem = match tried(plugin, path, state).await {
         Ok(None) => None,
-        Ok(Some(difference)) => Some(Problem::Differs(difference)),
+        Ok(Some(difference)) => Some(Problem::Differs(Box::new(difference))),
         Err(error) => Some(Problem::Unusable(format!("{error:#}"))),
     };
     Tried { path: path.to_owned(), duration: started.elapsed(), problem }

@@ -47,12 +47,12 @@ impl Table {
     pub(super) fn make(&self, connection: &Connection, name: &str, beside: &Path) -> Result<usize> {
         let Contents { columns, rows } = match &self.csv {
             Some(_) if !self.rows.is_empty() => bail!("it has rows and csv; one of them is enough"),
-            Some(csv) if csv.contains('\n') => self.from_csv(csv)?,
+            Some(csv) if csv.contains('\n') => self.csv_rows(csv)?,
             Some(file) => {
                 let path = beside.join(file);
-                self.from_csv(&std::fs::read_to_string(&path).with_context(|| path.display().to_string())?)?
+                self.csv_rows(&std::fs::read_to_string(&path).with_context(|| path.display().to_string())?)?
             }
-            None => self.from_rows()?,
+            None => self.inline_rows()?,
         };
         if columns.is_empty() {
             bail!("it has no column; say its types: columns = {{ game_id = \"STRING\" }}");
@@ -75,7 +75,7 @@ impl Table {
         columns.collect()
     }
 
-    fn from_rows(&self) -> Result<Contents> {
+    fn inline_rows(&self) -> Result<Contents> {
         let declared = self.declared()?;
         let mut columns: Vec<(String, Option<&'static str>)> =
             self.columns.keys().map(|name| (name.clone(), declared.get(name.as_str()).copied())).collect();
@@ -101,7 +101,7 @@ impl Table {
         Ok(Contents { columns, rows })
     }
 
-    fn from_csv(&self, text: &str) -> Result<Contents> {
+    fn csv_rows(&self, text: &str) -> Result<Contents> {
         let declared_here = self.declared()?;
         let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.trim_start().as_bytes());
         let header = reader.headers().context("csv")?.clone();

@@ -115,7 +115,7 @@ impl Case {
             timezone: self.timezone.clone(),
             ..nothing()
         };
-        Ok(World { config, directory: directory })
+        Ok(World { config, directory })
     }
 
     fn make_datasets(&self, directory: &Path, beside: &Path) -> Result<()> {

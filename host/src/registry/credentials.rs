@@ -1,5 +1,7 @@
 //! Who the host is to a registry: what Docker's configuration has, be it in the file or with a helper.
 
+use std::path::PathBuf;
+
 use anyhow::{Result, bail};
 use docker_credential::{CredentialRetrievalError as Problem, DockerCredential, get_credential};
 use oci_client::secrets::RegistryAuth;
@@ -15,13 +17,20 @@ pub(super) fn of(registry: &str) -> Result<RegistryAuth> {
         Ok(DockerCredential::IdentityToken(_)) => bail!(
             "{registry}: Docker's configuration has an identity token for it, which this host cannot use; log in with a password or an access token"
         ),
-        Err(Problem::ConfigNotFound | Problem::ConfigReadError | Problem::NoCredentialConfigured) => {
-            Ok(RegistryAuth::Anonymous)
-        }
+        Err(Problem::ConfigNotFound | Problem::NoCredentialConfigured) => Ok(RegistryAuth::Anonymous),
+        // No such file, or one that cannot be read.
+        Err(Problem::ConfigReadError) if !configured() => Ok(RegistryAuth::Anonymous),
         // What a helper printed may be a secret.
         Err(Problem::HelperFailure { helper, .. }) => {
             bail!("{registry}: the credential helper {helper} failed; try `docker login {registry}`")
         }
         Err(problem) => bail!("{registry}: the credentials in Docker's configuration cannot be used: {problem}"),
     }
+}
+
+/// Whether there is a configuration of Docker's: <https://docs.docker.com/reference/cli/docker/#environment-variables>
+fn configured() -> bool {
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".docker"));
+    let directory = std::env::var_os("DOCKER_CONFIG").map(PathBuf::from).or_else(home);
+    directory.is_some_and(|directory| directory.join("config.json").exists())
 }

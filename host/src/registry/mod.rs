@@ -84,6 +84,7 @@ impl Registry {
     /// The versions that are published, oldest first.
     pub async fn versions(&self) -> Result<Vec<Version>> {
         let any = self.place.reference("latest");
+        self.enter(&any, RegistryOperation::Pull).await?;
         let mut versions = Vec::new();
         let mut last: Option<String> = None;
         for _ in 0..PAGES {
@@ -149,10 +150,7 @@ impl Registry {
     pub async fn push(&self, file: &File, signatures: Option<Vec<u8>>) -> Result<Pushed> {
         let reference = self.place.tagged(&file.version);
         // Credentials that may read need not be those that may write.
-        self.client
-            .auth(&reference, &self.auth, RegistryOperation::Push)
-            .await
-            .map_err(|error| self.explained(error))?;
+        self.enter(&reference, RegistryOperation::Push).await?;
         let there = self.manifest(&reference).await?;
         let same =
             |manifest: &OciImageManifest| manifest.layers.iter().any(|layer| layer.digest == file.digest.to_string());
@@ -178,6 +176,12 @@ impl Registry {
         Ok(pushed)
     }
 
+    /// Shows the credentials.
+    async fn enter(&self, reference: &Reference, operation: RegistryOperation) -> Result<()> {
+        let entered = self.client.auth(reference, &self.auth, operation).await;
+        entered.map(drop).map_err(|error| self.explained(error))
+    }
+
     async fn send(&self, reference: &Reference, artifact: (ImageLayer, Config, OciImageManifest)) -> Result<()> {
         let (layer, config, manifest) = artifact;
         let sent = self.client.push(reference, &[layer], config, &self.auth, Some(manifest)).await;
@@ -201,7 +205,7 @@ impl Registry {
     /// Some bytes of the repository, by their digest.
     async fn blob(&self, digest: Digest, most: usize) -> Result<Vec<u8>> {
         let any = self.place.reference("latest");
-        self.client.auth(&any, &self.auth, RegistryOperation::Pull).await.map_err(|error| self.explained(error))?;
+        self.enter(&any, RegistryOperation::Pull).await?;
         let layer =
             OciDescriptor { digest: digest.to_string(), media_type: WASM.to_owned(), ..OciDescriptor::default() };
         let stream = self.client.pull_blob_stream(&any, &layer).await.map_err(|error| self.explained(error))?;

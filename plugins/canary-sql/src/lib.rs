@@ -69,7 +69,7 @@ impl Check for Sql {
     type Settings = Settings;
     const ABOUT: About = About {
         summary: "What a query or a table must be, as its configuration says.",
-        group: "canaries",
+        group: "tables",
         cron: "*/30 * * * *",
         timezone: None,
         channel: "#canary-alerts",

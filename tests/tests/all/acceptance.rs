@@ -25,7 +25,7 @@ fn statuses(ended: &Ended) -> Vec<String> {
         .collect()
 }
 
-const ALL_PASS: [&str; 8] = [
+const ALL_PASS: [&str; 9] = [
     "deployment-drift pass",
     "phase1-scrapers pass",
     "phase2-gate pass",
@@ -34,6 +34,7 @@ const ALL_PASS: [&str; 8] = [
     "phase4-precompute pass",
     "phase5-predictions pass",
     "phase6-publishing pass",
+    "weekly-signals pass",
 ];
 
 /// As when all pass, but for these.
@@ -210,13 +211,13 @@ fn the_table_is_for_people_and_junit_for_ci() {
     let lines: Vec<&str> = table.out.lines().collect();
     assert_eq!(lines[0], "CHECK               RESULT  SUMMARY");
     assert_eq!(lines[4], "phase2-raw          fail    null_player_names: 3 > 0 (max)");
-    assert_eq!(lines.last(), Some(&"1 failed, 1 warned, 6 passed. Data of 2026-02-05."));
+    assert_eq!(lines.last(), Some(&"1 failed, 1 warned, 7 passed. Data of 2026-02-05."));
     assert!(!table.out.contains('\x1b'), "no colours through a pipe");
 
     let junit = sample.once(&["--output", "junit"]).unwrap();
     assert!(junit.out.starts_with("<?xml"), "{}", junit.out);
     assert!(
-        junit.out.contains("<testsuite name=\"host\" tests=\"8\" failures=\"1\" errors=\"0\" skipped=\"0\""),
+        junit.out.contains("<testsuite name=\"host\" tests=\"9\" failures=\"1\" errors=\"0\" skipped=\"0\""),
         "{}",
         junit.out
     );

@@ -221,7 +221,7 @@ fn a_gate_that_nobody_asks_is_an_alarm() {
     assert!(crate::support::slack::words(&told.last().unwrap().message).contains("phase2-gate.consulted recovered"));
     // It is no part of a round that names no checks: whether it is time is for its schedule to say.
     let all = sample.host(&["run", "--once", "--output", "json", "plugins"]).unwrap();
-    assert_eq!(all.json()["runs"].as_array().unwrap().len(), 8);
+    assert_eq!(all.json()["runs"].as_array().unwrap().len(), 9);
     let plan = sample.host(&["plan", "plugins"]).unwrap();
     assert!(
         plan.out.contains("phase2-gate.consulted") && plan.out.contains("(whether phase2-gate was asked)"),

@@ -242,7 +242,8 @@ fn the_jobs_configuration_is_valid() {
     let config = host::config::Config::parse(&toml).unwrap();
     let sample = Sample::new(None).unwrap();
     sample.configure(&toml.replace("/tmp/repository", "repository").replace("/tmp/state", "state")).unwrap();
-    for plugin in shipped().unwrap() {
+    // What is only configuration has none there.
+    for plugin in shipped().unwrap().into_iter().filter(|plugin| !plugin.ends_with("canary-sql.wasm")) {
         let inspected = ended(sample.command().arg("inspect").arg(plugin)).unwrap();
         assert!(inspected.code == 0 && !inspected.out.contains("not granted"), "{inspected:?}");
     }

@@ -61,7 +61,9 @@ fn inspect_shows_what_a_plugin_is_and_may() {
 #[test]
 fn init_writes_what_can_be_run() {
     let sample = Sample::new(None).unwrap();
-    let files = shipped().unwrap();
+    let mut files = shipped().unwrap();
+    // Without configuration it has nothing to check.
+    files.retain(|file| !file.ends_with("canary-sql.wasm"));
     let kept = ended(sample.command().arg("init").args(&files)).unwrap();
     assert_eq!(kept.code, 64, "a host.toml that is there stays: {kept:?}");
     fs::remove_file(sample.path().join("host.toml")).unwrap();
@@ -80,7 +82,8 @@ fn init_writes_what_can_be_run() {
     }
     let printed = ended(sample.command().args(["init", "--config", "-"]).args(&files)).unwrap();
     assert_eq!(printed.out, text);
-    let run = sample.once(&[]).unwrap();
+    let once = || ended(sample.command().args(["run", "--once", "--at", AT]).args(&files)).unwrap();
+    let run = once();
     assert_eq!(run.code, 0, "{run:?}");
     // With every comment of a value taken away, it is what runs anyway.
     let spelled: String = text
@@ -92,7 +95,7 @@ fn init_writes_what_can_be_run() {
         .map(|line| format!("{line}\n"))
         .collect();
     sample.configure(&spelled).unwrap();
-    let run = sample.once(&[]).unwrap();
+    let run = once();
     assert_eq!(run.code, 0, "{run:?}\n{spelled}");
 }
 

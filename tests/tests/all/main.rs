@@ -13,6 +13,7 @@ mod budgets;
 mod canaries;
 mod cases;
 mod consult;
+mod contract;
 mod delivery;
 mod deploy;
 mod docs;

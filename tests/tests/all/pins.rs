@@ -228,7 +228,7 @@ fn pins_of_others_are_kept() {
     }
     let path = sample.path().join("plugins.lock");
     let text = fs::read_to_string(&path).unwrap();
-    assert_eq!(text.matches("[plugin.").count(), 8, "{text}");
+    assert_eq!(text.matches("[plugin.").count(), 9, "{text}");
 
     let above = text.replace("[plugin.phase2-raw]", "# Agreed with the raw team.\n[plugin.phase2-raw]");
     let other = above.replace("[plugin.phase2-gate]\nversion = \"0.1.0\"", "[plugin.phase2-gate]\nversion = \"0.0.9\"");

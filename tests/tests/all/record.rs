@@ -40,7 +40,7 @@ fn runs_and_alerts_are_recorded() {
     sample.once(&["--check", "phase2-raw"]).unwrap();
     sample.once(&["--check", "phase2-raw", "--date", "2026-02-01"]).unwrap();
     let recorded = history(&sample);
-    assert_eq!(count(&recorded, "runs"), 10);
+    assert_eq!(count(&recorded, "runs"), 11);
     let of: Vec<&Value> =
         recorded["runs"].as_array().unwrap().iter().filter(|run| run["check"] == "phase2-raw").collect();
     assert_eq!(of.len(), 3);
@@ -189,7 +189,7 @@ fn a_record_that_is_locked_is_waited_for_and_then_said() {
     lock.execute_batch("ROLLBACK").unwrap();
     let output = host.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(count(&history(&sample), "runs"), 9);
+    assert_eq!(count(&history(&sample), "runs"), 10);
     assert_eq!(sample.slack.received().len(), 1);
 }
 

@@ -41,12 +41,12 @@ fn followed(language: &str, file: &str, build: impl Fn(&Path)) {
 
     let tested = ok(host(&directory, &["test", file]));
     assert!(tested.out.contains("3 cases: 3 as expected"), "{}", tested.out);
-    let toml = ok(host(&directory, &["init", file])).out;
-    fs::write(directory.join("host.toml"), toml).unwrap();
-    // There is no warehouse here: it runs, and says so.
+    ok(host(&directory, &["init", file]));
+    // There is no dataset here: it runs, and says so.
+    fs::create_dir(directory.join("warehouse")).unwrap();
     let run = host(&directory, &["run", "--once", "--dry-run", "--output", "json", file]);
     let error = run.run("raw-events")["error"].as_str().unwrap_or_default().to_owned();
-    assert!(run.code == 3 && error.contains("query"), "{run:?}");
+    assert!(run.code == 3 && error.contains("there is no dataset raw"), "{run:?}");
 
     let registry = Registry::start(false).unwrap();
     let published = format!("oci://{}/raw-events", registry.host());

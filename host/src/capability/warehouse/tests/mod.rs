@@ -54,7 +54,7 @@ fn ask_with(directory: &Path, sql: &str, parameters: &[(&str, Value)]) -> Result
     let warehouse = Sqlite::new(directory.to_owned(), Some("project-1".to_owned()));
     let parameters =
         parameters.iter().map(|(name, value)| Parameter { name: (*name).to_owned(), value: value.clone() });
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().thread_stack_size(crate::STACK).build().unwrap();
     runtime.block_on(warehouse.query(&session(), sql.to_owned(), parameters.collect()))
 }
 

@@ -1,0 +1,166 @@
+//! The contract is kept: what was released is still there, of the same type, and a plugin that was built against it runs.
+
+use std::{collections::BTreeMap, fs, path::Path, process::Command};
+
+use wit_parser::{Function, Resolve, Type, TypeDefKind, TypeId};
+
+use crate::support::command::{binary, ended, guest, repository};
+
+#[test]
+fn a_plugin_of_the_released_contract_runs_on_this_host() {
+    let directory = tempfile::tempdir().unwrap();
+    let case = r#"date = 2026-02-05
+[tables."d.t"]
+rows = [{ day = 2026-02-05 }, { day = 2026-02-05 }]
+[[commits]]
+name = "first"
+time = 2026-02-01T10:00:00Z
+paths = ["a"]
+[[deployments]]
+service = "service"
+deployed = 2026-02-02T10:00:00Z
+[expect]
+verdict = "pass"
+summary = "2 rows, 1 tables, latest first, 1 changes, missing b, revision service-00001"
+alert = "info to #canary-alerts: Frozen\nStill here"
+"#;
+    fs::write(directory.path().join("case.toml"), case).unwrap();
+    let mut host = Command::new(binary("host"));
+    host.env("XDG_CACHE_HOME", binary("").join("test-cache")).current_dir(directory.path());
+    let ended = ended(host.arg("test").arg(guest("frozen")).arg("case.toml")).unwrap();
+    assert_eq!(ended.code, 0, "{ended:?}");
+}
+
+/// Whatever is in a contract: functions and types by name, each written out whole.
+fn items(directory: &Path) -> BTreeMap<String, String> {
+    let mut resolve = Resolve::default();
+    resolve.push_path(directory).unwrap();
+    let mut items = BTreeMap::new();
+    for (_, interface) in &resolve.interfaces {
+        let name = interface.name.clone().unwrap_or_default();
+        for (function, found) in &interface.functions {
+            items.insert(format!("{name}.{function}"), signature(&resolve, found));
+        }
+        for (kind, id) in &interface.types {
+            items.insert(format!("{name}.{kind}"), definition(&resolve, *id));
+        }
+    }
+    for (_, world) in &resolve.worlds {
+        let keys = |items: Vec<String>| items.join(", ");
+        let imports = keys(world.imports.keys().map(|key| resolve.name_world_key(key)).collect());
+        let exports = keys(world.exports.keys().map(|key| resolve.name_world_key(key)).collect());
+        items.insert(format!("world {}: imports", world.name), imports);
+        items.insert(format!("world {}: exports", world.name), exports);
+    }
+    items
+}
+
+fn signature(resolve: &Resolve, function: &Function) -> String {
+    let parameters: Vec<String> = function
+        .params
+        .iter()
+        .map(|parameter| format!("{}: {}", parameter.name, shown(resolve, &parameter.ty)))
+        .collect();
+    let result = function.result.as_ref().map(|result| shown(resolve, result)).unwrap_or_default();
+    format!("{:?} ({}) -> {result}", function.kind, parameters.join(", "))
+}
+
+fn shown(resolve: &Resolve, kind: &Type) -> String {
+    match kind {
+        Type::Id(id) => match &resolve.types[*id].name {
+            Some(name) => name.clone(),
+            None => definition(resolve, *id),
+        },
+        plain => format!("{plain:?}"),
+    }
+}
+
+fn definition(resolve: &Resolve, id: TypeId) -> String {
+    let of = |kind: &Type| shown(resolve, kind);
+    let maybe = |kind: &Option<Type>| kind.as_ref().map(of).unwrap_or_default();
+    match &resolve.types[id].kind {
+        TypeDefKind::Record(record) => {
+            let fields: Vec<String> =
+                record.fields.iter().map(|field| format!("{}: {}", field.name, of(&field.ty))).collect();
+            format!("record {{ {} }}", fields.join(", "))
+        }
+        TypeDefKind::Variant(variant) => {
+            let cases: Vec<String> =
+                variant.cases.iter().map(|case| format!("{}({})", case.name, maybe(&case.ty))).collect();
+            format!("variant {{ {} }}", cases.join(", "))
+        }
+        TypeDefKind::Enum(kind) => {
+            let cases: Vec<&str> = kind.cases.iter().map(|case| case.name.as_str()).collect();
+            format!("enum {{ {} }}", cases.join(", "))
+        }
+        TypeDefKind::Option(kind) => format!("option<{}>", of(kind)),
+        TypeDefKind::List(kind) => format!("list<{}>", of(kind)),
+        TypeDefKind::Tuple(tuple) => format!("tuple<{}>", tuple.types.iter().map(of).collect::<Vec<_>>().join(", ")),
+        TypeDefKind::Result(result) => format!("result<{}, {}>", maybe(&result.ok), maybe(&result.err)),
+        TypeDefKind::Type(kind) => of(kind),
+        other => format!("{other:?}"),
+    }
+}
+
+/// What the current contract lacks or has otherwise; a new function of an interface that plugins import is no harm.
+fn broken(released: &BTreeMap<String, String>, current: &BTreeMap<String, String>) -> Vec<String> {
+    let lost = released.iter().filter_map(|(name, was)| match current.get(name) {
+        Some(is) if is == was => None,
+        // More may be imported.
+        Some(is)
+            if name.ends_with(": imports") && was.split(", ").all(|import| is.split(", ").any(|one| one == import)) =>
+        {
+            None
+        }
+        Some(is) => Some(format!("{name}: was {was}, is {is}")),
+        None => Some(format!("{name}: is gone")),
+    });
+    // What plugins export, they have to have had.
+    let asked = current.keys().filter(|name| name.starts_with("plugin.") && !released.contains_key(*name));
+    lost.chain(asked.map(|name| format!("{name}: older plugins do not export it"))).collect()
+}
+
+#[test]
+fn what_was_released_is_still_there() {
+    let released = items(&repository().join("tests/contract/v0.1"));
+    let current = items(&repository().join("wit/v0.1"));
+    assert!(released.len() > 30, "{released:#?}");
+    assert_eq!(broken(&released, &current), Vec::<String>::new(), "make a new folder beside wit/v0.1 instead");
+}
+
+#[test]
+fn what_would_break_plugins_is_noticed() {
+    let released = repository().join("tests/contract/v0.1");
+    for (file, from, to, complaint) in [
+        ("warehouse.wit", "bytes-processed: u64,", "bytes-processed: u32,", "warehouse.rows: was record"),
+        ("warehouse.wit", "tables: async func", "tables: func", "warehouse.tables: was"),
+        ("types.wit", "not-found(string),", "not-found(string), other(string),", "types.error: was variant"),
+        ("git.wit", "latest: async func", "newest: async func", "git.latest: is gone"),
+        (
+            "plugin.wit",
+            "describe: func() -> descriptor;",
+            "describe: func() -> descriptor; more: func();",
+            "plugin.more",
+        ),
+        ("plugin.wit", "    import slack;\n", "", "world check: imports"),
+    ] {
+        let changed = tempfile::tempdir().unwrap();
+        for entry in fs::read_dir(&released).unwrap().flatten() {
+            let text = fs::read_to_string(entry.path()).unwrap();
+            let name = entry.file_name();
+            let text = if name == file { text.replacen(from, to, 1) } else { text };
+            fs::write(changed.path().join(name), text).unwrap();
+        }
+        let found = broken(&items(&released), &items(changed.path()));
+        assert!(found.iter().any(|line| line.starts_with(complaint)), "{complaint}: {found:?}");
+    }
+    // More is no harm.
+    let changed = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(&released).unwrap().flatten() {
+        let text = fs::read_to_string(entry.path()).unwrap();
+        let text =
+            text.replacen("    tables: async func", "    count: async func() -> u64;\n    tables: async func", 1);
+        fs::write(changed.path().join(entry.file_name()), text).unwrap();
+    }
+    assert_eq!(broken(&items(&released), &items(changed.path())), Vec::<String>::new());
+}
