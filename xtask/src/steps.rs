@@ -188,6 +188,7 @@ pub(super) fn bench(names: &[&str]) -> Result<u8> {
     plugins()?;
     components(&packages_in("tests/guests")?)?;
     emulator()?;
+    toolchains()?;
     step("building the benchmarks");
     cargo(&["build", "--package", "host", "--package", "host-tests"])?;
     step("measuring; close what else is running");

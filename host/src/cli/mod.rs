@@ -1,6 +1,7 @@
 //! The subcommands: each turns arguments into one call and one printed result.
 
 mod costs;
+mod explain;
 mod gate;
 mod history;
 mod init;
@@ -88,6 +89,12 @@ enum Command {
     Keygen(sign::Keygen),
     /// Sign plugins.
     Sign(sign::Sign),
+    /// Write what completes commands in a shell.
+    Completions(explain::Completions),
+    /// Write manual pages.
+    Man(explain::Man),
+    /// Show what host.toml may have in it, for editors or for people.
+    Schema(explain::Schema),
 }
 
 impl Arguments {
@@ -116,6 +123,9 @@ impl Arguments {
             Command::Outdated(outdated) => outdated.execute(),
             Command::Keygen(keygen) => keygen.execute(),
             Command::Sign(sign) => sign.execute(),
+            Command::Completions(completions) => completions.execute(),
+            Command::Man(man) => man.execute(),
+            Command::Schema(schema) => schema.execute(),
         };
         match result {
             Ok(code) => ExitCode::from(code),

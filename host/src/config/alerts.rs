@@ -4,12 +4,13 @@
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use anyhow::{Result, bail};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Count, SecretName, Time};
 
 /// `[alerts]`: when people are told.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Alerts {
     /// How long after a message its content is said again, while nothing changes. Default: 4h.
@@ -44,7 +45,7 @@ impl Default for Alerts {
 }
 
 /// A severity that `alerts.routes` can name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Route {
     /// Worth reading some day.
@@ -56,14 +57,14 @@ pub enum Route {
 }
 
 /// What a check has of its own of `[alerts]`, in `[checks.NAME]`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct OwnAlerts {
-    /// See [`Alerts::repeat_interval`].
+    /// Its own `alerts.repeat_interval`.
     pub repeat_interval: Option<Time>,
-    /// See [`Alerts::confirm`].
+    /// Its own `alerts.confirm`.
     pub confirm: Option<Count>,
-    /// See [`Alerts::confirm_errors`].
+    /// Its own `alerts.confirm_errors`.
     pub confirm_errors: Option<Count>,
 }
 
@@ -88,7 +89,7 @@ impl Alerts {
 }
 
 /// `[delivery]`: getting messages to their receivers.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Delivery {
     /// How long a receiver may take to answer. Default: 10s.
@@ -114,7 +115,7 @@ impl Default for Delivery {
 }
 
 /// `[fallback]`: who is told when a message does not get through; anything that takes a POST of plain JSON.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Fallback {
     /// The environment variable with the address.
@@ -126,7 +127,7 @@ pub struct Fallback {
 }
 
 /// `[state]`: what is kept between runs.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct State {
     /// The directory with the database. Default: `state`, beside host.toml.

@@ -4,6 +4,7 @@ use std::{fmt, time::Duration};
 
 use anyhow::{Result, bail};
 use jiff::SignedDuration;
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 /// A time, written `90s`, `5m`, `4h` or `90d`; a day has 24 hours.
@@ -17,14 +18,14 @@ pub struct Bytes(pub usize);
 macro_rules! budgets {
     ($($(#[doc = $doc:literal])+ $name:ident: $kind:ty = $default:expr;)+) => {
         /// `[budgets]`
-        #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+        #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
         #[serde(deny_unknown_fields, default)]
         pub struct Budgets {
             $($(#[doc = $doc])+ pub $name: $kind,)+
         }
 
         /// `[grants.NAME.budgets]`: what is left out is as in `[budgets]`.
-        #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+        #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
         #[serde(deny_unknown_fields, default)]
         pub struct OwnBudgets {
             $($(#[doc = $doc])+ pub $name: Option<$kind>,)+

@@ -2,12 +2,13 @@
 
 use anyhow::{Context, Result, bail};
 use jiff::{Timestamp, civil::Date};
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::{Cron, Time, Zone};
 
 /// `[calendars.NAME]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Calendar {
     /// What it does.
@@ -29,7 +30,7 @@ pub struct Calendar {
 }
 
 /// `calendars.NAME.effect`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Effect {
     /// The checks are not run; `skipped` is recorded, with the reason.
@@ -39,7 +40,7 @@ pub enum Effect {
 }
 
 /// One of `calendars.NAME.windows`: from each time that a cron expression gives, for so long.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Window {
     /// When it begins.

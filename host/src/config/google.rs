@@ -3,10 +3,11 @@
 use std::{fmt, path::PathBuf, str::FromStr};
 
 use anyhow::{Result, bail};
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 /// `[google]`
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Google {
     /// The project whose secrets are read.
@@ -20,7 +21,7 @@ pub struct Google {
 }
 
 /// `google.credentials`
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum GoogleCredentials {
     /// The file that GOOGLE_APPLICATION_CREDENTIALS names, else what `gcloud auth application-default login` wrote, else

@@ -6,6 +6,7 @@ mod calendar;
 mod google;
 mod key;
 mod mistakes;
+mod schema;
 mod service;
 mod time;
 
@@ -15,6 +16,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use alerts::{Alerts, Delivery, Fallback, OwnAlerts, Route, State};
@@ -24,11 +26,12 @@ pub use google::{Endpoint, Google, GoogleCredentials, SecretName};
 pub use key::PublicKey;
 pub use mistakes::nearest;
 use mistakes::{nearest_file, with_nearest};
+pub use schema::{reference, schema};
 pub use service::{Delay, Heartbeat, Missed, Overlap, Pace, Scheduler, Web};
 pub use time::{Cron, ValidateSchedule, Zone};
 
 /// host.toml as a whole.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// The pipeline's time zone, an IANA name: data dates are dates there. Default: America/New_York.
@@ -103,7 +106,7 @@ impl Default for Config {
 }
 
 /// `[warehouse]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, tag = "kind", rename_all = "kebab-case")]
 pub enum Warehouse {
     /// The embedded engine: each dataset is a SQLite file.
@@ -134,7 +137,7 @@ fn yes() -> bool {
 }
 
 /// `[git.NAME]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Git {
     /// A local repository, with or without a working tree.
@@ -149,7 +152,7 @@ fn main_branch() -> String {
 }
 
 /// `[deployments]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, tag = "kind", rename_all = "kebab-case")]
 pub enum Deployments {
     /// A JSON file.
@@ -170,7 +173,7 @@ pub enum Deployments {
 }
 
 /// `[slack]`
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Slack {
     /// To Slack, or to the console. Default: webhook.
@@ -180,7 +183,7 @@ pub struct Slack {
 }
 
 /// `slack.deliver`
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Deliver {
     /// Each channel's messages go to its webhook.
@@ -191,7 +194,7 @@ pub enum Deliver {
 }
 
 /// `[slack.channels."#NAME"]`
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Channel {
     /// The environment variable with the webhook. Default: `SLACK_WEBHOOK_URL_` and the channel's name.
@@ -203,7 +206,7 @@ pub struct Channel {
 }
 
 /// `[trust]`
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Trust {
     /// With keys, only plugins that one of them signed run. `host keygen` makes one. Default: none, and every plugin
@@ -212,7 +215,7 @@ pub struct Trust {
 }
 
 /// `[checks.NAME]`
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Check {
     /// The plugin that runs. Default: the one with the check's name.
@@ -240,11 +243,12 @@ pub struct Check {
     /// nobody did is told like a failure. Default: nobody need ask.
     pub expect_consult: Option<Cron>,
     /// The plugin's settings; `describe` has their schema. What is left out has its default.
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub settings: toml::Table,
 }
 
 /// `[grants.NAME]`: what one plugin may do. Everything is denied that is not named here.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Grants {
     /// The datasets it may query.

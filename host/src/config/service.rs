@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Count, Time};
@@ -18,7 +19,7 @@ const MOST_RUNS: u32 = 64;
 const SHORTEST_TOKEN: usize = 16;
 
 /// `[scheduler]`: how a host that stays keeps the schedules.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Scheduler {
     /// A check starts so long after its due time at most, always the same for one check and due time. Its clock stays the
@@ -93,7 +94,7 @@ pub struct Pace {
 }
 
 /// What becomes of a due time at which the check still runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Overlap {
     /// It is left out, and recorded so.
@@ -103,7 +104,7 @@ pub enum Overlap {
 }
 
 /// What becomes of due times that passed while the host was down or asleep.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Missed {
     /// The newest of them runs at once.
@@ -127,7 +128,7 @@ impl<'de> Deserialize<'de> for Delay {
 }
 
 /// `[web]`: the page, the API, the metrics.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Web {
     /// Where to listen. Without it there is no page. Beyond loopback a token is needed. Default: none.
@@ -195,7 +196,7 @@ impl Web {
 }
 
 /// `[heartbeat]`: an outside service that notices silence, as Healthchecks.io does.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Heartbeat {
     /// What is requested after each round, with `/start` and `/fail` behind it where they apply:

@@ -5,6 +5,7 @@
 mod bare;
 mod cloud;
 mod isolation;
+mod plugins;
 mod record;
 mod service;
 #[path = "../../support/mod.rs"]
@@ -27,7 +28,7 @@ fn main() {
     println!("| what | measured | bar |\n|---|---|---|");
     // Names on the command line choose: `cargo xtask bench drift`.
     let chosen: Vec<String> = std::env::args().skip(1).filter(|name| !name.starts_with('-')).collect();
-    let measures: [(&str, fn()); 18] = [
+    let measures: [(&str, fn()); 20] = [
         ("run", one_run),
         ("process", whole_process),
         ("drift", drift_lookups),
@@ -43,6 +44,8 @@ fn main() {
         ("query", cloud::one_query),
         ("rows", cloud::many_rows),
         ("side-by-side", cloud::side_by_side),
+        ("cases", plugins::cases),
+        ("languages", plugins::languages),
         ("lag", service::lag),
         ("page", service::page),
         ("idle", service::idle),

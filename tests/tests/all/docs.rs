@@ -5,7 +5,7 @@ use std::{fs, process::Command};
 use host_tests::{Fault, HOST_TOML};
 
 use crate::support::{
-    command::{Ended, Sample, binary, ended, repository},
+    command::{Ended, Sample, binary, ended, repository, shipped},
     service::{Service, TOKEN, install},
 };
 
@@ -171,4 +171,24 @@ fn every_runbook_has_its_four_parts() {
             assert!(runbook.contains(part), "{name}: {part}");
         }
     }
+}
+
+/// The examples of configuration are ones that a host takes.
+#[test]
+fn the_checks_without_code_are_valid() {
+    let sample = Sample::new(None).unwrap();
+    let toml = examples("canary-sql.md", "toml").concat();
+    let configure = |toml: &str| {
+        let rest = "[slack]\ndeliver = \"console\"\n[warehouse]\nkind = \"sqlite\"\npath = \"warehouse\"\n";
+        fs::write(sample.path().join("host.toml"), format!("{rest}{toml}")).unwrap();
+    };
+    configure(&toml);
+    let plugin = shipped().unwrap().into_iter().find(|plugin| plugin.ends_with("canary-sql.wasm")).unwrap();
+    let plan = ended(sample.command().arg("plan").arg(&plugin)).unwrap();
+    assert_eq!(plan.code, 0, "{plan:?}");
+    assert!(plan.out.contains("orders-arrived") && plan.out.contains("orders-sound"), "{}", plan.out);
+    // The schema knows a misspelt setting before anything runs.
+    configure(&toml.replace("row_count", "row_cuont"));
+    let misspelt = ended(sample.command().arg("plan").arg(&plugin)).unwrap();
+    assert!(misspelt.code != 0 && misspelt.err.contains("row_count"), "{misspelt:?}");
 }

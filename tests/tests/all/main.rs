@@ -19,6 +19,7 @@ mod deploy;
 mod docs;
 mod drift;
 mod emulator;
+mod explain;
 mod gate;
 mod google;
 mod grants;

@@ -4,7 +4,7 @@
 use std::{fs, path::Path, process::Command};
 
 use crate::support::{
-    command::{Ended, binary, ended},
+    command::{Ended, binary, ended, repository},
     registry::Registry,
 };
 
@@ -34,6 +34,12 @@ fn followed(language: &str, file: &str, build: impl Fn(&Path)) {
     let place = tempfile::tempdir().unwrap();
     let made = ok(host(place.path(), &["new", "raw-events", "--lang", language]));
     assert!(made.out.contains("raw-events is made. Next:\n  cd raw-events\n"), "{}", made.out);
+    // The guide has the same commands, and a case that fits.
+    let guide = fs::read_to_string(repository().join("docs/first-check.md")).unwrap();
+    for step in made.out.lines().skip(1) {
+        assert!(guide.contains(&format!("\n{}\n", step.trim())), "{step}");
+    }
+    let case = guide.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
     let directory = place.path().join("raw-events");
     let readme = fs::read_to_string(directory.join("README.md")).unwrap();
     assert_eq!(readme.lines().filter(|line| line.starts_with("- ")).count(), 5, "{readme}");
@@ -41,6 +47,9 @@ fn followed(language: &str, file: &str, build: impl Fn(&Path)) {
 
     let tested = ok(host(&directory, &["test", file]));
     assert!(tested.out.contains("3 cases: 3 as expected"), "{}", tested.out);
+    fs::write(directory.join("cases/guide.toml"), case).unwrap();
+    let tested = ok(host(&directory, &["test", file]));
+    assert!(tested.out.contains("4 cases: 4 as expected"), "{}", tested.out);
     ok(host(&directory, &["init", file]));
     // There is no dataset here: it runs, and says so.
     fs::create_dir(directory.join("warehouse")).unwrap();
