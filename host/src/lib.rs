@@ -8,6 +8,7 @@ pub mod check;
 pub mod cli;
 pub mod config;
 pub mod contract;
+pub mod doctor;
 pub mod gate;
 pub mod google;
 mod hex;

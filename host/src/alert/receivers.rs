@@ -77,6 +77,14 @@ impl Receivers {
         Ok(Self::new(webhooks, sources.fallback().await?, config.delivery.timeout.0))
     }
 
+    /// Every channel that host.toml names.
+    pub fn channels_in(config: &Config) -> BTreeSet<&str> {
+        let granted = config.grants.values().flat_map(|grants| &grants.slack);
+        let own = config.checks.values().filter_map(|check| check.channel.as_ref());
+        let routed = config.alerts.routes.values().flatten();
+        granted.chain(own).chain(routed).chain(config.slack.channels.keys()).map(String::as_str).collect()
+    }
+
     /// One channel alone.
     pub async fn only(config: &Config, channel: &str) -> Result<Self> {
         let webhooks = BTreeMap::from([(channel.to_owned(), Sources::new(config).webhook(channel).await?)]);

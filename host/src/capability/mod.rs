@@ -10,7 +10,10 @@ pub mod warehouse;
 
 pub use calls::{Call, Caller, Session};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::future::join_all;
+use tokio::time::Instant;
 
 use crate::{
     config::{self, Config, GoogleCredentials},
@@ -79,6 +82,29 @@ impl Backends {
     /// The record, for what the host itself asks.
     pub fn state(&self) -> Option<&State> {
         self.state.as_ref()
+    }
+
+    /// Asks each backend for something that costs nothing, side by side: what was asked, and what was answered or why not.
+    pub async fn probe(&self, datasets: &BTreeSet<String>, deadline: Instant) -> Vec<(String, Result<String, String>)> {
+        let warehouse = async {
+            match &self.warehouse {
+                None => Vec::new(),
+                Some(warehouse) => warehouse.probe(datasets, deadline).await,
+            }
+        };
+        let repositories = join_all(self.repositories.iter().map(async |(name, repository)| {
+            let found = repository.tip().await.map_err(|error| error.message().to_owned());
+            (format!("git {name}"), found.map(|(branch, commit)| format!("{branch} is at {commit:.12}")))
+        }));
+        let deployments = async {
+            let deployments = self.deployments.as_ref()?;
+            let found = deployments.count(deadline).await.map_err(|error| error.message().to_owned());
+            Some(("deployments".to_owned(), found.map(|count| format!("services: {count}"))))
+        };
+        let (mut probed, repositories, deployments) = tokio::join!(warehouse, repositories, deployments);
+        probed.extend(repositories);
+        probed.extend(deployments);
+        probed
     }
 
     /// Calls off what was begun elsewhere, when the host goes.

@@ -1,6 +1,7 @@
 //! The subcommands: each turns arguments into one call and one printed result.
 
 mod costs;
+mod doctor;
 mod explain;
 mod gate;
 mod history;
@@ -38,7 +39,20 @@ pub const USAGE: u8 = 64;
 
 /// Runs data-pipeline checks as sandboxed WebAssembly components.
 #[derive(Debug, Parser)]
-#[command(name = "host", version, about, max_term_width = 100)]
+#[command(
+    name = "host",
+    version,
+    about,
+    max_term_width = 100,
+    after_help = "Examples:
+  host new raw-events                   a plugin to begin with
+  host init plugins/*.wasm              a host.toml for plugins that are there
+  host run --once plugins/*.wasm        every check once
+  host run plugins/                     every check at its schedule
+  host doctor                           what is missing
+
+`host COMMAND --help` has examples of each command, and `host man DIRECTORY` writes them as manual pages."
+)]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -89,6 +103,8 @@ enum Command {
     Keygen(sign::Keygen),
     /// Sign plugins.
     Sign(sign::Sign),
+    /// Look whether everything is there that a host needs.
+    Doctor(doctor::Doctor),
     /// Write what completes commands in a shell.
     Completions(explain::Completions),
     /// Write manual pages.
@@ -123,6 +139,7 @@ impl Arguments {
             Command::Outdated(outdated) => outdated.execute(),
             Command::Keygen(keygen) => keygen.execute(),
             Command::Sign(sign) => sign.execute(),
+            Command::Doctor(doctor) => doctor.execute(),
             Command::Completions(completions) => completions.execute(),
             Command::Man(man) => man.execute(),
             Command::Schema(schema) => schema.execute(),

@@ -1,6 +1,6 @@
 //! `host receivers test`: a real message to everybody who would get one, and what was answered.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -13,13 +13,19 @@ use crate::{
 };
 
 #[derive(Debug, Subcommand)]
+#[command(after_help = "Example:
+  host receivers test")]
 pub(super) enum Receivers {
     /// Send a test message to every configured channel and to the fallback, and show what was answered.
     Test(Test),
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Exit codes: 0 every receiver took its message, 3 one did not; 64 host.toml cannot be used.")]
+#[command(after_help = "Examples:
+  host receivers test                                 a message to each channel of host.toml
+  host receivers test --config /etc/host/host.toml
+
+Exit codes: 0 every receiver took its message, 3 one did not; 64 host.toml cannot be used.")]
 pub(super) struct Test {
     /// The configuration.
     #[arg(long, value_name = "FILE", default_value = "host.toml")]
@@ -52,18 +58,14 @@ impl Receivers {
 
 /// Every receiver that host.toml names, with what became of its message.
 async fn answers(config: &Config) -> Vec<(String, Result<Answer>)> {
-    let mut channels: BTreeSet<&String> = config.grants.values().flat_map(|grants| &grants.slack).collect();
-    channels.extend(config.checks.values().filter_map(|check| check.channel.as_ref()));
-    channels.extend(config.slack.channels.keys());
-    channels.extend(config.alerts.routes.values().flatten());
     let at = Timestamp::now();
     let mut answers = Vec::new();
-    for channel in channels {
+    for channel in alert::Receivers::channels_in(config) {
         let answer = match alert::Receivers::only(config, channel).await {
             Ok(receivers) => Ok(receivers.test(channel, at).await),
             Err(error) => Err(error),
         };
-        answers.push((channel.clone(), answer));
+        answers.push((channel.to_owned(), answer));
     }
     match alert::Receivers::fallback_only(config).await {
         Ok(None) => {}

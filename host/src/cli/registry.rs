@@ -49,10 +49,12 @@ pub(super) struct Add {
 }
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "It fetches exactly the bytes that plugins.lock names, as many as are not in plugins.store/ yet, and
-nothing else: what a registry says today does not matter."
-)]
+#[command(after_help = "Examples:
+  host pull                             before the first run on a new machine
+  host pull --lock deploy/plugins.lock
+
+It fetches exactly the bytes that plugins.lock names, as many as are not in plugins.store/ yet, and nothing else: what a
+registry says today does not matter.")]
 pub(super) struct Pull {
     #[command(flatten)]
     files: Files,
@@ -74,7 +76,10 @@ pub(super) struct Update {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Exit codes: 0 everything is the newest that is wanted, 2 something is not.")]
+#[command(after_help = "Example:
+  host outdated
+
+Exit codes: 0 everything is the newest that is wanted, 2 something is not.")]
 pub(super) struct Outdated {
     #[command(flatten)]
     files: Files,

@@ -8,7 +8,11 @@ use clap::Args;
 use crate::plugin::{File, PrivateKey};
 
 #[derive(Debug, Args)]
-#[command(after_help = "The private key stays with who signs. The public key, which is printed, goes into host.toml:
+#[command(after_help = "Examples:
+  host keygen                         into host.key
+  host keygen ~/.secrets/data-team.key
+
+The private key stays with who signs. The public key, which is printed, goes into host.toml:
   [trust]
   keys = [\"ed25519:…\"]")]
 pub(super) struct Keygen {

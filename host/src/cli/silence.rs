@@ -34,6 +34,9 @@ pub(super) struct Silence {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  host silences              those that are in force or to come, with their numbers
+  host silences --expire 3   end one before its time")]
 pub(super) struct Silences {
     /// Also those that are over.
     #[arg(long)]

@@ -180,6 +180,18 @@ impl Web {
         }
     }
 
+    /// The token; refused when there is none and other machines can reach the page.
+    pub fn reachable_token(&self, directory: &Path) -> Result<Option<String>> {
+        let token = self.token(directory)?;
+        match self.listen {
+            Some(listen) if token.is_none() && !self.is_loopback() => bail!(
+                "web.listen: {listen} can be reached from other machines, which needs a token: set {} (`openssl rand -hex 32` makes one), or listen on 127.0.0.1",
+                self.token_env
+            ),
+            _ => Ok(token),
+        }
+    }
+
     /// Whether only this machine can reach the page.
     pub fn is_loopback(&self) -> bool {
         self.listen.is_none_or(|listen| listen.ip().is_loopback())
@@ -215,6 +227,19 @@ impl Default for Heartbeat {
 }
 
 impl Heartbeat {
+    /// The address; none when there is none. One that is nowhere is refused: nobody would notice that it never comes.
+    pub fn address(&self) -> Result<Option<String>> {
+        match (&self.url, &self.url_env) {
+            (Some(url), _) => Ok(Some(url.clone())),
+            (None, Some(name)) => {
+                let url = std::env::var(name).ok().filter(|url| !url.is_empty());
+                url.map(Some)
+                    .with_context(|| format!("heartbeat.url_env: {name} is not set; set it, or remove the line"))
+            }
+            (None, None) => Ok(None),
+        }
+    }
+
     pub(super) fn check(&self) -> Result<()> {
         if self.url.is_some() && self.url_env.is_some() {
             bail!("heartbeat: url and url_env are two places for one address; leave one out");

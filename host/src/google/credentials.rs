@@ -9,7 +9,10 @@ use google_cloud_auth::credentials::{AccessTokenCredentials, Builder, service_ac
 use serde_json::Value;
 
 use super::fault::{Fault, Kind};
-use crate::config::{Config, GoogleCredentials};
+use crate::{
+    config::{Config, GoogleCredentials},
+    http,
+};
 
 /// What an answer of a token server may be quoted with: codes of OAuth (RFC 6749, section 5.2). Nothing else of it is,
 /// since it may repeat what it was sent.
@@ -76,6 +79,8 @@ impl Credentials {
         if let Some(tokens) = &*tokens {
             return Ok(tokens.clone());
         }
+        // Tokens are fetched with a client of that library's own.
+        http::choose_tls();
         let made = match &self.kind {
             Source::KeyFile(path) => from_file(path),
             _ => Builder::default().build_access_token_credentials().map_err(|error| reason(&error).to_owned()),

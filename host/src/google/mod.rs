@@ -151,6 +151,11 @@ impl Google {
         Ok(self.0.client.get_or_init(|| client))
     }
 
+    /// Whether there are credentials that a token is given for; nothing more is asked.
+    pub async fn authenticate(&self) -> Result<(), Fault> {
+        self.0.credentials.token().await.map(drop)
+    }
+
     /// Where the credentials come from, in words.
     pub fn source(&self) -> String {
         self.0.credentials.source()

@@ -26,6 +26,11 @@ impl Cache {
         Self(home.map(|home| home.join("host").join("compiled")).filter(|directory| private(directory)))
     }
 
+    /// Where compiled components are kept; none when there is no place for them.
+    pub fn directory(&self) -> Option<&Path> {
+        self.0.as_deref()
+    }
+
     /// The compiled component of these bytes for this engine.
     pub(super) fn find(&self, engine: &Engine, digest: Digest) -> Option<Component> {
         let path = self.path(engine, digest)?;

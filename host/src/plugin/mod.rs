@@ -26,7 +26,7 @@ pub use file::File;
 pub(crate) use file::is_plugin_name;
 pub use lock::{Lock, Pin, SCHEME};
 pub use settings::check_settings;
-pub use signature::{PrivateKey, read_signatures};
+pub use signature::{PrivateKey, read_signatures, verify};
 pub use store::{Expected, Store};
 
 use crate::{

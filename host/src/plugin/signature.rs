@@ -73,7 +73,7 @@ pub fn read_signatures(path: &Path) -> Result<Option<Vec<u8>>> {
 }
 
 /// Refuses a file that none of the trusted keys vouches for under its name and version; says what was expected.
-pub(super) fn verify(file: &File, trusted: &[PublicKey]) -> Result<()> {
+pub fn verify(file: &File, trusted: &[PublicKey]) -> Result<()> {
     let path = beside(&file.path);
     let plugin = format!("{}@{}", file.name, file.version);
     let keys = trusted.iter().map(PublicKey::to_string).collect::<Vec<_>>().join(", ");

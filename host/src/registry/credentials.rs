@@ -28,6 +28,11 @@ pub(super) fn of(registry: &str) -> Result<RegistryAuth> {
     }
 }
 
+/// Whether Docker's configuration has something for a registry.
+pub fn is_known_to(registry: &str) -> Result<bool> {
+    Ok(!matches!(of(registry)?, RegistryAuth::Anonymous))
+}
+
 /// Whether there is a configuration of Docker's: <https://docs.docker.com/reference/cli/docker/#environment-variables>
 fn configured() -> bool {
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".docker"));

@@ -21,6 +21,7 @@ use oci_client::{
 use semver::Version;
 use serde_json::json;
 
+pub use credentials::is_known_to;
 pub use place::{Place, Wanted};
 
 use crate::plugin::{Digest, File};

@@ -20,16 +20,9 @@ pub(super) struct Heartbeat {
 pub(super) struct Beat(String);
 
 impl Heartbeat {
-    /// None without an address. One whose address is nowhere is refused: nobody would notice that it never comes.
+    /// None without an address.
     pub(super) fn new(settings: &Settings, metrics: Arc<Metrics>) -> Result<Option<Self>> {
-        let url = match (&settings.url, &settings.url_env) {
-            (Some(url), _) => url.clone(),
-            (None, Some(name)) => std::env::var(name)
-                .ok()
-                .filter(|url| !url.is_empty())
-                .with_context(|| format!("heartbeat.url_env: {name} is not set; set it, or remove the line"))?,
-            (None, None) => return Ok(None),
-        };
+        let Some(url) = settings.address()? else { return Ok(None) };
         let client = http::client().timeout(settings.timeout.0).build().context("heartbeat: no HTTP client")?;
         let url = url.trim_end_matches('/').into();
         Ok(Some(Self { client, url, timeout: settings.timeout.0, metrics }))

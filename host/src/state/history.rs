@@ -185,6 +185,13 @@ impl State {
         Ok(messages)
     }
 
+    /// When a run was recorded last; none when none is.
+    pub async fn last_recorded(&self) -> Result<Option<Timestamp>> {
+        let at = sqlx::query_scalar("SELECT max(recorded) FROM runs").fetch_one(&self.pool);
+        let at: Option<i64> = at.await.map_err(|error| self.explain(error))?;
+        Ok(at.map(moment))
+    }
+
     /// The names of all checks that have a run.
     pub async fn checks(&self) -> Result<Vec<String>> {
         sqlx::query_scalar("SELECT DISTINCT check_name FROM runs ORDER BY check_name")

@@ -58,6 +58,12 @@ pub struct State {
 pub struct Claim(#[allow(dead_code)] fs::File);
 
 impl Claim {
+    /// Whether a host runs on a directory now.
+    pub fn is_held(directory: &Path) -> bool {
+        let lock = fs::File::open(directory.join(LOCK));
+        lock.is_ok_and(|file| matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
+    }
+
     /// Waits for another host on the directory to end; refused when it does not within the time.
     pub async fn take(directory: &Path, wait: Duration) -> Result<Self> {
         create(directory)?;
@@ -97,7 +103,14 @@ impl State {
             // A commit is on the disk when it is reported: with NORMAL the last ones can be lost when the power fails.
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY);
-        Self::connect(options, path, CONNECTIONS).await
+        Self::connect(options, path, CONNECTIONS).await?.migrated().await
+    }
+
+    /// Opens the database in a directory as it is, to look at only.
+    pub async fn look(directory: &Path) -> Result<Self> {
+        let path = directory.join(FILE);
+        let options = SqliteConnectOptions::new().filename(&path).read_only(true).busy_timeout(BUSY);
+        Self::connect(options, path, 1).await
     }
 
     /// Whether there is a database in a directory.
@@ -107,7 +120,8 @@ impl State {
 
     /// A record that is gone when it is dropped.
     pub async fn memory() -> Result<Self> {
-        Self::connect(SqliteConnectOptions::new().in_memory(true), PathBuf::from("memory"), 1).await
+        let options = SqliteConnectOptions::new().in_memory(true);
+        Self::connect(options, PathBuf::from("memory"), 1).await?.migrated().await
     }
 
     async fn connect(options: SqliteConnectOptions, path: PathBuf, connections: u32) -> Result<Self> {
@@ -125,9 +139,7 @@ impl State {
             .connect_with(options)
             .await
             .map_err(|error| explained(&path, error))?;
-        let state = Self { pool, path, plugins: Arc::default() };
-        state.migrate().await?;
-        Ok(state)
+        Ok(Self { pool, path, plugins: Arc::default() })
     }
 
     /// Ends what is under way, and leaves one tidy file.
@@ -135,7 +147,7 @@ impl State {
         self.pool.close().await;
     }
 
-    async fn migrate(&self) -> Result<()> {
+    async fn migrated(self) -> Result<Self> {
         let steps = [
             (1, "start", include_str!("migrations/0001_start.sql")),
             (2, "costs", include_str!("migrations/0002_costs.sql")),
@@ -146,7 +158,7 @@ impl State {
             Migration::new(version, name.into(), MigrationType::Simple, sql, false)
         });
         match Migrator::with_migrations(migrations.into()).run(&self.pool).await {
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(self),
             Err(MigrateError::VersionMissing(version)) => bail!(
                 "{}: it was written by a newer host (schema {version}, this host knows {}); use that host, or name another state.directory",
                 self.path.display(),

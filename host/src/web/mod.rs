@@ -14,7 +14,7 @@ mod server;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use axum::{
     Router,
     extract::Request,
@@ -53,13 +53,7 @@ pub async fn start(service: &Arc<Service>) -> Result<Option<Server>> {
     let host = service.host();
     let web = &host.config.web;
     let Some(listen) = web.listen else { return Ok(None) };
-    let token = web.token(&host.config.directory)?;
-    if token.is_none() && !web.is_loopback() {
-        bail!(
-            "web.listen: {listen} can be reached from other machines, which needs a token: set {} (`openssl rand -hex 32` makes one), or listen on 127.0.0.1",
-            web.token_env
-        );
-    }
+    let token = web.reachable_token(&host.config.directory)?;
     let listener = TcpListener::bind(listen).await.with_context(|| {
         format!("web.listen: nothing can listen on {listen}; another program may do so already, or the port needs more rights")
     })?;

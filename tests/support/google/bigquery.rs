@@ -57,6 +57,8 @@ struct Desk {
     kind: String,
     /// Whether jobs never end.
     endless: bool,
+    /// What it says of the time.
+    date: String,
     page: usize,
     /// How long every answer takes besides, and how long all took so far.
     delay: Duration,
@@ -96,6 +98,7 @@ impl BigQueryDouble {
             version: 1,
             kind: "TABLE".to_owned(),
             endless: false,
+            date: String::new(),
             page: usize::MAX,
             delay: Duration::ZERO,
             busy: Duration::ZERO,
@@ -174,6 +177,11 @@ impl BigQueryDouble {
         std::mem::take(&mut lock(&self.desk).busy)
     }
 
+    /// It says that it is this time, as HTTP writes it.
+    pub fn dated(&self, date: &str) {
+        lock(&self.desk).date = format!("date: {date}\r\n");
+    }
+
     /// Jobs run without end.
     pub fn endless(&self) {
         lock(&self.desk).endless = true;
@@ -202,6 +210,7 @@ impl Desk {
             ("GET", [_, "queries", _]) => Method::Results,
             ("POST", [_, "jobs", _, "cancel"]) => Method::Cancel,
             ("GET", [_, "datasets", _, "tables", _]) => Method::Table,
+            ("GET", ["", ""]) => return Reply::With(404, self.date.clone(), String::new()),
             _ => return error(404, "notFound", &format!("no method {} {}", request.method, request.path)),
         };
         self.asked.push(Asked { method, request: request.clone() });

@@ -50,3 +50,47 @@ fn every_command_has_a_manual_page() {
     }
     assert!(directory.path().join("host.1").is_file());
 }
+
+/// The commands that a help text shows, each as its arguments.
+fn examples(help: &str) -> Vec<Vec<String>> {
+    let shown = help.split_once("\nExample").map(|(_, shown)| shown).unwrap_or_default();
+    let commands = shown.lines().filter_map(|line| {
+        let line = line.strip_prefix("  ").filter(|line| !line.starts_with(' '))?;
+        // Two spaces set off what is said of it; the rest is the shell's.
+        let command = line.split("  ").next()?.split(" && ").next()?.split(" > ").next()?;
+        let (before, arguments) = command.split_once("host ")?;
+        (before.is_empty() || before.starts_with("HOST_TOKEN=")).then(|| words(arguments))
+    });
+    commands.collect()
+}
+
+/// As a shell splits them; only double quotes are used.
+fn words(line: &str) -> Vec<String> {
+    let quoted = |(at, part): (usize, &str)| match at % 2 {
+        0 => part.split_whitespace().map(str::to_owned).collect(),
+        _ => vec![part.to_owned()],
+    };
+    line.split('"').enumerate().flat_map(quoted).collect()
+}
+
+/// An example that the command does not take would be worse than none. `--help` at the end keeps it from being done, and
+/// what comes before it is read first.
+#[test]
+fn every_command_shows_examples_that_it_takes() {
+    let mut asked: Vec<Vec<String>> = commands().into_iter().map(|command| vec![command]).collect();
+    asked.extend([vec![], vec!["receivers".to_owned(), "test".to_owned()]]);
+    for command in asked {
+        let words = |more: &[String]| [&command[..], more, &["--help".to_owned()]].concat();
+        let help = ended(Command::new(binary("host")).args(words(&[]))).unwrap();
+        assert_eq!(help.code, 0, "{command:?}: {help:?}");
+        let examples = examples(&help.out);
+        assert!(!examples.is_empty(), "{command:?} has no example:\n{}", help.out);
+        for example in examples {
+            assert!(example.starts_with(&command), "{command:?} shows {example:?}");
+            let taken = ended(Command::new(binary("host")).args(&example).arg("--help")).unwrap();
+            assert_eq!(taken.code, 0, "{example:?}: {}", taken.err);
+        }
+    }
+    // What is wrong would be noticed.
+    assert_ne!(host(&["silences", "--end", "3", "--help"]).code, 0);
+}

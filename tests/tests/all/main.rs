@@ -17,6 +17,7 @@ mod contract;
 mod delivery;
 mod deploy;
 mod docs;
+mod doctor;
 mod drift;
 mod emulator;
 mod explain;

@@ -138,6 +138,10 @@ impl CloudRun {
         }
     }
 
+    pub(super) async fn count(&self, deadline: Instant) -> Result<usize, Error> {
+        self.list(deadline).await.map(|services| services.len()).map_err(|fault| self.explained(fault))
+    }
+
     /// The listing of this due time; whoever comes first asks for all.
     async fn listing(&self, session: &Session) -> Result<Arc<HashMap<String, Known>>, Error> {
         let mut listed = self.0.listed.lock().await;

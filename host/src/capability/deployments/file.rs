@@ -37,15 +37,23 @@ impl File {
         Self { path }
     }
 
+    pub(super) fn count(&self) -> Result<usize, Error> {
+        Ok(self.read()?.len())
+    }
+
+    fn read(&self) -> Result<Vec<Entry>, Error> {
+        let text = std::fs::read_to_string(&self.path).map_err(|error| self.unusable(&error))?;
+        serde_json::from_str(&text).map_err(|error| self.unusable(&error))
+    }
+
+    fn unusable(&self, problem: &dyn std::fmt::Display) -> Error {
+        Error::Unavailable(format!("lookup failed: {}: {problem}", self.path.display()))
+    }
+
     pub(super) fn lookup(&self, service: &str) -> Result<Option<Deployment>, Error> {
-        let unusable = |error: &dyn std::fmt::Display| {
-            Error::Unavailable(format!("lookup failed: {}: {error}", self.path.display()))
-        };
-        let text = std::fs::read_to_string(&self.path).map_err(|error| unusable(&error))?;
-        let entries: Vec<Entry> = serde_json::from_str(&text).map_err(|error| unusable(&error))?;
-        let mut found = entries.into_iter().filter(|entry| entry.service == service);
+        let mut found = self.read()?.into_iter().filter(|entry| entry.service == service);
         match (found.next(), found.next()) {
-            (Some(_), Some(_)) => Err(unusable(&format!("{service} is listed twice"))),
+            (Some(_), Some(_)) => Err(self.unusable(&format!("{service} is listed twice"))),
             (found, _) => Ok(found.map(|entry| Deployment {
                 service: entry.service,
                 revision: entry.revision,

@@ -5,6 +5,7 @@ mod file;
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
 use wasmtime::component::{Accessor, HasSelf};
 
 use super::{calls::Session, grant::Wish};
@@ -29,6 +30,14 @@ pub enum Deployments {
 }
 
 impl Deployments {
+    /// How many services it knows.
+    pub(super) async fn count(&self, deadline: Instant) -> Result<usize, Error> {
+        match self {
+            Self::File(file) => file.count(),
+            Self::CloudRun(cloud_run) => cloud_run.count(deadline).await,
+        }
+    }
+
     async fn lookup(&self, session: &Arc<Session>, service: &str) -> Result<Option<Deployment>, Error> {
         match self {
             Self::File(file) => {

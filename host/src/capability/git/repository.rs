@@ -88,6 +88,16 @@ impl Repository {
         receiver.await.unwrap_or_else(|_| Err(self.0.unavailable("the lookup stopped unexpectedly")))
     }
 
+    /// The branch and the commit that it points to.
+    pub(crate) async fn tip(&self) -> Result<(String, String), Error> {
+        let this = self.0.clone();
+        let found = tokio::task::spawn_blocking(move || {
+            let head = this.head(&this.open()?)?;
+            Ok((this.branch.clone(), head.to_string()))
+        });
+        found.await.unwrap_or_else(|_| Err(self.0.unavailable("the lookup stopped unexpectedly")))
+    }
+
     fn waiting(&self) -> std::sync::MutexGuard<'_, Vec<Waiting>> {
         self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -17,13 +17,15 @@ mod sqlite;
 #[cfg(test)]
 mod tests;
 
-pub use bigquery::{BigQuery, Place};
+pub use bigquery::{BigQuery, ENDPOINT as BIGQUERY, Place};
 pub use ledger::Ledger;
 pub use rehearsal::{Answers, Problem, Rehearsal, Shapes};
 pub use sqlite::Sqlite;
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use futures_util::future::join_all;
+use tokio::time::Instant;
 use wasmtime::component::{Accessor, HasSelf};
 
 use super::{calls::Session, grant::Wish};
@@ -63,6 +65,22 @@ impl Warehouse {
             Self::Sqlite(sqlite) => sqlite.shape(session, sql, parameters).await,
             Self::BigQuery(bigquery) => bigquery.shape(session, sql, parameters).await,
         }
+    }
+
+    /// Whether each dataset can be asked: what was looked at, and what was seen or what is wrong.
+    pub(super) async fn probe(
+        &self,
+        datasets: &BTreeSet<String>,
+        deadline: Instant,
+    ) -> Vec<(String, Result<String, String>)> {
+        join_all(datasets.iter().map(async |dataset| {
+            let found = match self {
+                Self::Sqlite(sqlite) => sqlite.probe(dataset),
+                Self::BigQuery(bigquery) => bigquery.probe(dataset, deadline).await,
+            };
+            (format!("warehouse {dataset}"), found.map_err(|error| error.message().to_owned()))
+        }))
+        .await
     }
 
     async fn tables(&self, session: &Arc<Session>, dataset: &str) -> Result<Vec<Table>, Error> {

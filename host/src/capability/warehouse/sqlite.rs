@@ -96,6 +96,12 @@ impl Sqlite {
         session.blocking(shape).await
     }
 
+    /// Whether a dataset can be opened.
+    pub(super) fn probe(&self, dataset: &str) -> Result<String, Error> {
+        let tables = self.0.tables(dataset, || false)?.len();
+        Ok(format!("tables: {tables}"))
+    }
+
     /// What was read and allowed, on this thread.
     #[cfg(test)]
     pub(super) fn query_now(&self, select: &Select, parameters: &[Parameter], run: &Session) -> Result<Rows, Error> {

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use tokio::time::Instant;
 
 use super::{
     BigQuery, MINIMUM,
@@ -126,17 +127,20 @@ impl BigQuery {
         Ok(estimate)
     }
 
-    async fn dry_run(&self, session: &Session, question: &Question, select: &Select) -> Result<Estimate, Error> {
+    /// Runs a question dry.
+    pub(super) async fn dry(&self, question: &Question, deadline: Instant) -> Result<Job, Fault> {
         let body = json!({
             "jobReference": { "projectId": self.0.project, "location": self.0.location },
             // What is in the cache has neither tables nor bytes.
             "configuration": { "dryRun": true, "query": question.query(false, None) },
         });
-        let request = Request::post(format!("{}/jobs", self.0.url), body);
-        let answer = self.call(request, session.deadline()).await.and_then(|body| {
-            let job: Job = serde_json::from_slice(&body).map_err(|error| Fault::garbled(&error))?;
-            job.failure().map_or(Ok(job), Err)
-        });
+        let answer = self.call(Request::post(format!("{}/jobs", self.0.url), body), deadline).await?;
+        let job: Job = serde_json::from_slice(&answer).map_err(|error| Fault::garbled(&error))?;
+        job.failure().map_or(Ok(job), Err)
+    }
+
+    async fn dry_run(&self, session: &Session, question: &Question, select: &Select) -> Result<Estimate, Error> {
+        let answer = self.dry(question, session.deadline()).await;
         let statistics = answer.map_err(|fault| self.explained(session, fault))?.statistics;
         let query = statistics.query;
         let refused = |why: String| Err(Error::Invalid(format!("query refused: {why}")));

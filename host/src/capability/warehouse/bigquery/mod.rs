@@ -28,7 +28,7 @@ use job::Jobs;
 use protocol::Question;
 
 /// The usual address of the API.
-const ENDPOINT: &str = "https://bigquery.googleapis.com";
+pub const ENDPOINT: &str = "https://bigquery.googleapis.com";
 /// What BigQuery bills at least for each table of a query, in bytes; it bills whole MiB:
 /// <https://cloud.google.com/bigquery/pricing#on_demand_pricing>
 const MINIMUM: u64 = 10 << 20;
@@ -124,22 +124,35 @@ impl BigQuery {
 
     /// The tables of a dataset, from `__TABLES__`: the metadata that says when each was written, at no cost.
     pub(super) async fn tables(&self, session: &Arc<Session>, dataset: &str) -> Result<Vec<Table>, Error> {
-        if dataset.is_empty() || !dataset.chars().all(|c| c.is_alphanumeric() || c == '_') {
-            return Err(Error::Invalid(format!("`{dataset}` is no dataset: letters, digits and _ make its name")));
-        }
-        let sql = format!(
-            "SELECT table_id, row_count, size_bytes, last_modified_time FROM `{}`.`{dataset}`.__TABLES__ ORDER BY table_id",
-            self.0.project
-        );
-        let question = Question::new(sql, &[])?;
+        let question = Question::new(self.listing(dataset)?, &[])?;
         // What changed a moment ago is the very question.
         let answer = self.run(session, &question, false).await?;
         values::tables(answer.rows)
     }
 
+    /// Whether a dataset can be asked: a dry run of a question about it, which is free.
+    pub(super) async fn probe(&self, dataset: &str, deadline: Instant) -> Result<String, Error> {
+        let question = Question::new(self.listing(dataset)?, &[])?;
+        let dry = self.dry(&question, deadline).await;
+        let (project, location) = (&self.0.project, &self.0.location);
+        dry.map(|_| format!("it can be queried, in {location} of project {project}"))
+            .map_err(|fault| self.refused(fault))
+    }
+
     /// Cancels what still runs, when the host goes.
     pub async fn close(&self) {
         self.0.jobs.close().await;
+    }
+
+    /// What lists a dataset's tables.
+    fn listing(&self, dataset: &str) -> Result<String, Error> {
+        if dataset.is_empty() || !dataset.chars().all(|c| c.is_alphanumeric() || c == '_') {
+            return Err(Error::Invalid(format!("`{dataset}` is no dataset: letters, digits and _ make its name")));
+        }
+        Ok(format!(
+            "SELECT table_id, row_count, size_bytes, last_modified_time FROM `{}`.`{dataset}`.__TABLES__ ORDER BY table_id",
+            self.0.project
+        ))
     }
 
     /// Reads a question, on a thread of the run's, and allows its datasets.
@@ -159,6 +172,17 @@ impl BigQuery {
 
     /// What a fault means to a run.
     fn explained(&self, session: &Session, fault: Fault) -> Error {
+        match fault.kind {
+            Kind::BytesBilled => {
+                let most = session.budgets.query_bytes;
+                session.exceeded("query", "query_bytes", &format!("it would bill more than {most} ({})", fault.message))
+            }
+            _ => self.refused(fault),
+        }
+    }
+
+    /// What a fault means, whoever asked.
+    fn refused(&self, fault: Fault) -> Error {
         let Fault { kind, message, .. } = fault;
         let said = format!("query failed: BigQuery: {message}");
         match kind {
@@ -169,10 +193,7 @@ impl BigQuery {
                 self.0.project,
                 self.0.google.source()
             )),
-            Kind::BytesBilled => {
-                let most = session.budgets.query_bytes;
-                session.exceeded("query", "query_bytes", &format!("it would bill more than {most} ({message})"))
-            }
+            Kind::BytesBilled => Error::OverBudget(said),
             Kind::TooLarge => Error::OverBudget(format!("{said}; select fewer columns or rows")),
             Kind::Quota => Error::Unavailable(format!(
                 "{said}; a quota is used up: https://console.cloud.google.com/iam-admin/quotas?project={}",

@@ -1,0 +1,171 @@
+//! What is on this machine: plugins, secrets in files, the record, the disk, the cache.
+
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Finding, Read};
+use crate::{
+    config::Config,
+    plugin::{self, Cache, File, Lock, Pin, SCHEME, pin_command},
+    state::State,
+    text::bytes,
+};
+
+/// How far ahead of the clock what was recorded may be: another machine may have recorded it.
+pub(super) const AHEAD: SignedDuration = SignedDuration::from_mins(1);
+/// Free space below which nothing more can be relied on, in bytes.
+const FULL: u64 = 100 << 20;
+/// Free space below which somebody should look, in bytes: a run is about a kilobyte of record, so these are a million.
+const SCARCE: u64 = 1 << 30;
+
+/// Whether every plugin that is pinned is there as it was pinned.
+pub(super) fn plugins(pinned: &Read<Lock>, path: &Path, config: &Config) -> Vec<Finding> {
+    let what = path.display().to_string();
+    let lock = match pinned {
+        Err(error) => return vec![Finding::wrong(what, format!("{error:#}"))],
+        Ok(None) => {
+            let pin = pin_command(path, "plugins/*.wasm");
+            let detail = format!("nothing is pinned, so that any file runs; `{pin}` writes it");
+            return vec![Finding::note(what, detail)];
+        }
+        Ok(Some(lock)) => lock,
+    };
+    let wrong = lock.pins().iter().filter_map(|(name, pin)| {
+        let problem = problem(&lock.source(pin), pin, config)?;
+        Some(Finding::wrong(format!("plugin {name}"), problem))
+    });
+    let wrong: Vec<Finding> = wrong.collect();
+    let signed = if config.trust.keys.is_empty() { "" } else { ", and signed" };
+    let pins = lock.pins().len();
+    let all = Finding::ok(what, format!("pinned plugins: {pins}, each there and unaltered{signed}"));
+    if wrong.is_empty() { vec![all] } else { wrong }
+}
+
+/// What keeps a pinned file from running.
+fn problem(path: &Path, pin: &Pin, config: &Config) -> Option<String> {
+    let remote = pin.source.starts_with(SCHEME);
+    let again = match remote {
+        true => "`host pull` fetches it",
+        false => "build it, or `host pin` what there is",
+    };
+    if !path.exists() {
+        return Some(format!("there is no {}; {again}", path.display()));
+    }
+    match File::read(path) {
+        Err((_, error)) => Some(format!("{error:#}; {again}")),
+        Ok(file) if file.digest != pin.digest => {
+            Some(format!("{} is not what is pinned: it is {}; {again}", path.display(), file.digest))
+        }
+        Ok(file) if !config.trust.keys.is_empty() => {
+            plugin::verify(&file, &config.trust.keys).err().map(|error| format!("{error:#}"))
+        }
+        Ok(_) => None,
+    }
+}
+
+/// Whether others can read what is secret, or write what decides what runs.
+pub(super) fn permissions(config: &Config, path: &Path, pinned: &Read<Lock>, lock: &Path) -> Vec<Finding> {
+    let webhooks = config.slack.channels.values().filter_map(|channel| channel.webhook_file.as_ref());
+    let others = [&config.google.key_file, &config.web.token_file, &config.fallback.webhook_file];
+    let secrets = webhooks.chain(others.into_iter().flatten()).map(|path| config.resolve(path));
+    let mut findings: Vec<Finding> = secrets
+        .filter(|path| mode(path).is_some_and(|mode| mode & 0o077 != 0))
+        .map(|path| {
+            let detail = format!("other users can read this secret; `chmod 600 {}`", path.display());
+            Finding::note(path.display().to_string(), detail)
+        })
+        .collect();
+    let mut code = vec![path.to_owned(), lock.to_owned()];
+    if let Ok(Some(pinned)) = pinned {
+        code.extend(pinned.pins().values().map(|pin| pinned.source(pin)));
+    }
+    findings.extend(code.into_iter().filter(|path| mode(path).is_some_and(|mode| mode & 0o002 != 0)).map(|path| {
+        let detail = format!("every user can change what runs; `chmod o-w {}`", path.display());
+        Finding::wrong(path.display().to_string(), detail)
+    }));
+    match findings.is_empty() {
+        true => vec![Finding::ok("permissions", "no other user can read a secret or change what runs")],
+        false => findings,
+    }
+}
+
+fn mode(path: &Path) -> Option<u32> {
+    Some(fs::metadata(path).ok()?.permissions().mode())
+}
+
+/// The record's directory: whether it can be written, and whether there is room.
+pub(super) async fn state(config: &Config) -> Vec<Finding> {
+    let directory = config.resolve(&config.state.directory);
+    let shown = directory.display();
+    let what = "state directory";
+    let record = match State::exists(&directory) {
+        false => Ok("nothing is recorded yet".to_owned()),
+        true => match State::look(&directory).await {
+            Ok(state) => state.last_recorded().await.map(|last| match last {
+                Some(last) => format!("the newest run was recorded at {last:.0}"),
+                None => "no run is recorded".to_owned(),
+            }),
+            Err(error) => Err(error),
+        },
+    };
+    let whole = std::path::absolute(&directory).unwrap_or_else(|_| directory.clone());
+    let Some(there) = whole.ancestors().find(|directory| directory.is_dir()) else {
+        return vec![Finding::wrong(what, format!("{shown}: there is no such place"))];
+    };
+    let first = match (record, writable(there)) {
+        (Err(error), _) => Finding::wrong(what, format!("{error:#}")),
+        (_, Err(error)) => {
+            let detail =
+                format!("{shown} cannot be written ({error}); make it writable, or name another state.directory");
+            Finding::wrong(what, detail)
+        }
+        (Ok(_), Ok(())) if there == whole && mode(&directory).is_some_and(|mode| mode & 0o077 != 0) => {
+            Finding::note(what, format!("other users can read what checks found; `chmod 700 {shown}`"))
+        }
+        (Ok(record), Ok(())) => Finding::ok(what, format!("{shown}: {record}")),
+    };
+    vec![first, disk(there)]
+}
+
+/// Whether a file can be made in a directory; it is gone again.
+fn writable(directory: &Path) -> std::io::Result<()> {
+    tempfile::tempfile_in(directory).map(drop)
+}
+
+fn disk(directory: &Path) -> Finding {
+    let what = "disk";
+    match rustix::fs::statvfs(directory) {
+        Err(error) => Finding::note(what, format!("{}: it is not known how full it is: {error}", directory.display())),
+        Ok(found) => {
+            let free = found.f_bavail.saturating_mul(found.f_frsize);
+            let shown = format!("{} free where the record is", bytes(free));
+            let advice = "make room, or lower state.keep";
+            match free {
+                free if free < FULL => Finding::wrong(what, format!("{shown}; {advice}")),
+                free if free < SCARCE => Finding::note(what, format!("{shown}; {advice}")),
+                _ => Finding::ok(what, shown),
+            }
+        }
+    }
+}
+
+/// When a run was recorded last, if that can be known.
+pub(super) async fn last_recorded(config: &Config) -> Option<Timestamp> {
+    let directory = config.resolve(&config.state.directory);
+    if !State::exists(&directory) {
+        return None;
+    }
+    State::look(&directory).await.ok()?.last_recorded().await.ok()?
+}
+
+/// Where compiled plugins are kept.
+pub(super) fn cache() -> Finding {
+    match Cache::open().directory() {
+        Some(directory) => Finding::ok("cache", format!("{}: compiled plugins are kept there", directory.display())),
+        None => Finding::note(
+            "cache",
+            "compiled plugins are not kept, so that every start compiles them: XDG_CACHE_HOME or HOME must name a directory that only this user can write",
+        ),
+    }
+}
