@@ -1,6 +1,9 @@
 //! The repository's own commands. Nothing but the standard library, so that they start at once on a fresh machine.
 
+mod build;
+mod run;
 mod steps;
+mod tools;
 
 use std::process::ExitCode;
 
@@ -25,7 +28,7 @@ fn main() -> ExitCode {
         ["demo", "--fault", name] => steps::demo(Some(name)),
         ["test"] => steps::test(),
         ["lint"] => steps::lint(),
-        ["plugins"] => steps::plugins().map(|()| 0),
+        ["plugins"] => build::plugins(build::Pace::Foreground).map(|()| 0),
         ["fuzz"] => steps::fuzz("60"),
         ["fuzz", seconds] => steps::fuzz(seconds),
         ["bench", names @ ..] => steps::bench(names),

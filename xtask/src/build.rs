@@ -1,0 +1,119 @@
+//! Plugins become components.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use super::{
+    run::{Result, cargo_command, root, run, step, target},
+    tools::{self, TARGET},
+};
+
+/// A check of the sample pipeline that is written in Python.
+const PYTHON_PLUGIN: &str = "predicted-players";
+
+/// How a build uses the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// It is waited for.
+    Foreground,
+    /// It takes what another build leaves, and shows nothing but errors.
+    Background,
+}
+
+/// Builds the plugins into `plugins/*.wasm`.
+pub(super) fn plugins(pace: Pace) -> Result<()> {
+    tools::prerequisites()?;
+    let names = plugin_names()?;
+    step(&format!("building {} plugins", names.len()));
+    components(&names, pace)?;
+    for name in &names {
+        let file = format!("{}.wasm", name.replace('-', "_"));
+        let from = target().join(TARGET).join("plugin").join(file);
+        let to = root().join("plugins").join(format!("{name}.wasm"));
+        fs::copy(&from, &to).map_err(|error| format!("{}: {error}", from.display()))?;
+    }
+    Ok(())
+}
+
+/// Builds packages as components.
+pub(super) fn components(names: &[String], pace: Pace) -> Result<()> {
+    let mut cargo = cargo_command(pace);
+    cargo.args(["build", "--profile", "plugin", "--target", TARGET]);
+    if pace == Pace::Background {
+        cargo.arg("--quiet");
+    }
+    for name in names {
+        cargo.args(["--package", name]);
+    }
+    run(&mut cargo)
+}
+
+/// Builds the plugin in Python as its authors would, from the sources of the sample and what `host new` gives. Gives the
+/// component, which is built anew when one of them changed.
+pub(super) fn python_plugin() -> Result<PathBuf> {
+    let python = tools::componentize_py()?;
+    let template = root().join("host").join("templates").join("python");
+    let sample = root().join("tests").join("sample").join(PYTHON_PLUGIN);
+    let contract = root().join("wit").join("v0.1");
+    let mut sources = vec![template.join("sdk.py"), template.join("build.py")];
+    sources.extend(["check.py", "pyproject.toml", "RUNBOOK.md"].map(|name| sample.join(name)));
+    let mut definitions = files_in(&contract)?;
+    definitions.sort();
+    let failed = |path: &Path| {
+        let path = path.display().to_string();
+        move |error: std::io::Error| format!("{path}: {error}")
+    };
+    let mut text = String::new();
+    for source in sources.iter().chain(&definitions) {
+        text += &fs::read_to_string(source).map_err(failed(source))?;
+    }
+    let home = target().join(PYTHON_PLUGIN);
+    let component = home.join(format!("{PYTHON_PLUGIN}.wasm"));
+    let built = home.join("sources.txt");
+    if component.is_file() && fs::read_to_string(&built).is_ok_and(|built| built == text) {
+        return Ok(component);
+    }
+    step("building a plugin in Python");
+    fs::create_dir_all(home.join("wit")).map_err(failed(&home))?;
+    for (directory, files) in [(home.clone(), &sources), (home.join("wit"), &definitions)] {
+        for file in files {
+            let to = directory.join(file.file_name().unwrap_or_default());
+            fs::copy(file, to).map_err(failed(file))?;
+        }
+    }
+    run(Command::new(python).arg("build.py").current_dir(&home))?;
+    fs::write(&built, text).map_err(failed(&built))?;
+    Ok(component)
+}
+
+fn files_in(directory: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
+    Ok(entries.flatten().map(|entry| entry.path()).collect())
+}
+
+/// The packages in plugins/ that become components.
+pub(super) fn plugin_names() -> Result<Vec<String>> {
+    let mut names = packages_in("plugins")?;
+    names.retain(|name| name != "sdk");
+    Ok(names)
+}
+
+pub(super) fn packages_in(directory: &str) -> Result<Vec<String>> {
+    let directory = root().join(directory);
+    let entries = fs::read_dir(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
+    let mut names: Vec<String> = entries
+        .flatten()
+        .filter(|entry| entry.path().join("Cargo.toml").is_file())
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    names.sort();
+    Ok(names)
+}
+
+/// Where the plugins are, from the repository.
+pub(super) fn built() -> Result<Vec<PathBuf>> {
+    Ok(plugin_names()?.iter().map(|name| Path::new("plugins").join(format!("{name}.wasm"))).collect())
+}

@@ -1,0 +1,71 @@
+//! Running commands, and where things are.
+
+use std::{env, path::PathBuf, process::Command};
+
+use super::build::Pace;
+
+/// What is wrong and what to do.
+pub(super) type Result<T> = std::result::Result<T, String>;
+
+/// Runs cargo; nothing else goes on.
+pub(super) fn cargo(arguments: &[&str]) -> Result<()> {
+    run(cargo_command(Pace::Foreground).args(arguments))
+}
+
+/// Cargo, to be given arguments.
+pub(super) fn cargo_command(pace: Pace) -> Command {
+    let mut command = match pace {
+        Pace::Foreground => Command::new("cargo"),
+        Pace::Background => Command::new("nice"),
+    };
+    if pace == Pace::Background {
+        command.args(["-n", "19", "cargo"]);
+    }
+    command.current_dir(root());
+    // What cargo told this program about its own package would make build scripts believe that they changed.
+    for (name, _) in env::vars_os() {
+        let name = name.to_string_lossy().into_owned();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// Runs a command that must succeed.
+pub(super) fn run(command: &mut Command) -> Result<()> {
+    match run_for_code(command)? {
+        0 => Ok(()),
+        code => Err(format!("`{}` failed with exit code {code}", shown(command))),
+    }
+}
+
+/// Runs a command, and gives its exit code.
+pub(super) fn run_for_code(command: &mut Command) -> Result<u8> {
+    let status = command.status().map_err(|error| format!("`{}` cannot be run: {error}", shown(command)))?;
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+}
+
+fn shown(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+}
+
+/// Says what is done now.
+pub(super) fn step(what: &str) {
+    eprintln!("▸ {what}");
+}
+
+/// The repository: asked when run, because a target directory that clones share may hold this program built in another one.
+pub(super) fn root() -> PathBuf {
+    let package = env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from("xtask"), PathBuf::from);
+    package.join("..")
+}
+
+/// Where cargo builds.
+pub(super) fn target() -> PathBuf {
+    match env::var_os("CARGO_TARGET_DIR") {
+        Some(directory) => root().join(directory),
+        None => root().join("target"),
+    }
+}

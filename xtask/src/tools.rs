@@ -1,0 +1,137 @@
+//! What the steps need of the machine, installed where it is missing.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use super::run::{Result, root, run, step, target};
+
+/// What plugins are compiled for.
+pub(super) const TARGET: &str = "wasm32-wasip2";
+/// The version of axe-core, which audits accessibility.
+const AXE: &str = "4.14.1";
+
+/// The BigQuery emulator that tests run on, with all that it needs, beside the build output.
+pub(super) fn emulator() -> Result<()> {
+    let wanted = root().join("tests").join("support").join("google").join("bqemulator.txt");
+    python("the BigQuery emulator", "bqemulator", &wanted, |python, home| {
+        // It would load this extension from the network each time it starts.
+        let spatial = "from duckdb_extensions import import_extension; import_extension('spatial')";
+        run(Command::new(python).args(["-c", spatial]).env("HOME", home))
+    })
+}
+
+/// A Python environment beside the build output, with what a file asks for.
+fn python(what: &str, name: &str, wanted: &Path, finish: impl Fn(&Path, &Path) -> Result<()>) -> Result<()> {
+    let text = fs::read_to_string(wanted).map_err(|error| format!("{}: {error}", wanted.display()))?;
+    let home = target().join(name);
+    let installed = home.join("installed.txt");
+    if fs::read_to_string(&installed).is_ok_and(|installed| installed == text) {
+        return Ok(());
+    }
+    step(&format!("installing {what}"));
+    let home_text = home.display().to_string();
+    run(Command::new("python3").args(["-m", "venv", "--clear", &home_text]))
+        .map_err(|error| format!("{error}; it needs Python 3.11 or newer with venv: `apt-get install python3-venv`"))?;
+    let python = home.join("bin").join("python");
+    run(Command::new(&python)
+        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+        .args(["-r"])
+        .arg(wanted))?;
+    finish(&python, &home)?;
+    fs::write(&installed, text).map_err(|error| format!("{}: {error}", installed.display()))
+}
+
+/// The Python that builds plugins, as their template asks for it.
+pub(super) fn componentize_py() -> Result<PathBuf> {
+    let wanted = root().join("host").join("templates").join("python").join("requirements.txt");
+    python("componentize-py", "python", &wanted, |_, _| Ok(()))?;
+    Ok(target().join("python").join("bin").join("python"))
+}
+
+/// What builds plugins in other languages, as their templates ask for it.
+pub(super) fn toolchains() -> Result<()> {
+    let templates = root().join("host").join("templates");
+    componentize_py()?;
+    let wanted = templates.join("javascript").join("package.json");
+    let text = fs::read_to_string(&wanted).map_err(|error| format!("{}: {error}", wanted.display()))?;
+    let home = target().join("javascript");
+    let installed = home.join("installed.json");
+    if fs::read_to_string(&installed).is_ok_and(|installed| installed == text) {
+        return Ok(());
+    }
+    step("installing componentize-qjs");
+    let written =
+        |path: PathBuf, text: &str| fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()));
+    fs::create_dir_all(&home).map_err(|error| format!("{}: {error}", home.display()))?;
+    written(home.join("package.json"), &text.replace("{{name}}", "template"))?;
+    let mut npm = Command::new("npm");
+    npm.args(["install", "--silent", "--no-audit", "--no-fund"]).current_dir(&home);
+    run(&mut npm).map_err(|error| format!("{error}; it needs Node.js 20 with npm: `sudo apt-get install npm`"))?;
+    written(installed, &text)
+}
+
+/// The registry that plugins are published in by tests.
+pub(super) fn registry() -> Result<()> {
+    installed("docker-registry", &["docker-registry"], "the tests of registries")
+}
+
+/// Sees to it that commands are there, from Debian's package of the first name and the others.
+fn installed(command: &str, packages: &[&str], whose: &str) -> Result<()> {
+    if Command::new(command).arg("--version").output().is_ok_and(|output| output.status.success()) {
+        return Ok(());
+    }
+    step(&format!("installing {}", packages.join(" and ")));
+    let apt = |arguments: &[&str]| {
+        let mut command = Command::new("apt-get");
+        run(command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive"))
+    };
+    let install = [&["install", "--yes", "--quiet"], packages].concat();
+    // What is known of packages may be old.
+    apt(&install)
+        .or_else(|_| apt(&["update", "--quiet"]).and_then(|()| apt(&install)))
+        .map_err(|error| format!("{error}; {whose} need it: `sudo apt-get install {}`", packages.join(" ")))
+}
+
+/// The browser that tests look at the page with, and what audits its accessibility.
+pub(super) fn browser() -> Result<()> {
+    let packages = ["chromium", "chromium-driver"];
+    installed("chromium", &packages, "the tests of the page")?;
+    installed("chromedriver", &packages, "the tests of the page")?;
+    let home = target().join("axe");
+    let script = home.join("node_modules").join("axe-core").join("axe.min.js");
+    let installed = home.join(AXE);
+    if !script.is_file() || !installed.is_file() {
+        step("installing axe-core");
+        fs::create_dir_all(&home).map_err(|error| format!("{}: {error}", home.display()))?;
+        let mut npm = Command::new("npm");
+        npm.args(["install", "--silent", "--no-save", "--ignore-scripts", "--no-audit", "--no-fund"]);
+        run(npm.arg(format!("axe-core@{AXE}")).arg("--prefix").arg(&home))
+            .map_err(|error| format!("{error}; it needs npm: `sudo apt-get install npm`"))?;
+        fs::write(&installed, "").map_err(|error| format!("{}: {error}", installed.display()))?;
+    }
+    Ok(())
+}
+
+/// What builds everything.
+pub(super) fn prerequisites() -> Result<()> {
+    let missing = |command: &str, argument: &str| Command::new(command).arg(argument).output().is_err();
+    if missing("git", "--version") {
+        return Err("git is needed; install it, for example with `apt-get install git`".to_owned());
+    }
+    if missing("cc", "--version") {
+        return Err("a C compiler is needed (SQLite is built from source); install one, for example with `apt-get install gcc libc6-dev`".to_owned());
+    }
+    let installed = Command::new("rustup").args(["target", "list", "--installed"]).current_dir(root()).output();
+    match installed {
+        Err(_) => Err("rustup is needed to add the target wasm32-wasip2; get it from https://rustup.rs".to_owned()),
+        Ok(output) if String::from_utf8_lossy(&output.stdout).lines().any(|line| line == TARGET) => Ok(()),
+        Ok(_) => {
+            step(&format!("adding the target {TARGET}"));
+            run(Command::new("rustup").args(["target", "add", TARGET]).current_dir(root()))
+                .map_err(|error| format!("{error}; add it with `rustup target add {TARGET}`"))
+        }
+    }
+}
