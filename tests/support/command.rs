@@ -225,6 +225,14 @@ pub fn shipped() -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// The sample's plugin in Python, built.
+pub fn python_plugin() -> PathBuf {
+    let target = binary("");
+    let file = target.parent().unwrap_or(&target).join("predicted-players").join("predicted-players.wasm");
+    assert!(file.is_file(), "{} is not built: run `cargo xtask test`", file.display());
+    file
+}
+
 /// A guest of tests/guests, built.
 pub fn guest(name: &str) -> PathBuf {
     let target = binary("");

@@ -3,7 +3,7 @@
 use host_tests::Fault;
 
 use crate::support::{
-    command::{Ended, Sample},
+    command::{Ended, Sample, python_plugin, repository},
     slack::Reply,
 };
 use serde_json::{Value, json};
@@ -311,4 +311,30 @@ fn section(text: &str) -> Value {
 
 fn context(text: &str) -> Value {
     json!({ "type": "context", "elements": [{ "type": "mrkdwn", "text": text }] })
+}
+
+/// Another team's check, built by componentize-py, with the host's nine: it is judged, told and pinned as they are.
+#[test]
+fn a_plugin_in_python_runs_beside_those_in_rust() {
+    let python = python_plugin();
+    let sample = Sample::new(None).unwrap();
+    let once = || sample.once(&["--output", "json", python.to_str().unwrap()]).unwrap();
+    let well = once();
+    assert_eq!(well.code, 0, "{well:?}");
+    assert_eq!(statuses(&well).len(), ALL_PASS.len() + 1);
+    assert_eq!(well.run("predicted-players")["summary"], "players 72, unknown_players 0");
+
+    sample.sql("nba_analytics", "DELETE FROM player_season_averages WHERE rowid <= 10").unwrap();
+    let ill = once();
+    let run = ill.run("predicted-players");
+    assert_eq!((ill.code, &run["status"]), (2, &json!("fail")), "{run}");
+    assert!(run["summary"].as_str().unwrap().starts_with("unknown_players: "), "{run}");
+    let [(channel, message)] = sample.slack.received().try_into().unwrap();
+    let told = crate::support::slack::words(&message);
+    assert!(channel == "canary-alerts" && told.contains("Predicted players (predicted-players)"), "{told}");
+    assert!(told.contains("bq query --use_legacy_sql=false"), "{told}");
+
+    let cases = repository().join("tests/sample/predicted-players/cases");
+    let tested = sample.host(&["test", python.to_str().unwrap(), cases.to_str().unwrap()]).unwrap();
+    assert!(tested.code == 0 && tested.out.contains("3 cases: 3 as expected"), "{tested:?}");
 }

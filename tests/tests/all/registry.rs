@@ -1,6 +1,6 @@
 //! Publishing plugins and running what is pinned, against a real registry, and against one that lies.
 
-use std::fs;
+use std::{fs, os::unix::fs::PermissionsExt};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use host_tests::HOST_TOML;
@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::support::{
     AT,
-    command::{Ended, Sample},
+    command::{Ended, Sample, ended},
     registry::{Fault, Proxy, Registry, USER},
     watched::{plugin, reversioned},
 };
@@ -198,4 +198,45 @@ fn signatures_go_with_a_plugin_and_are_asked_for_before_it_is_kept() {
     assert_eq!(stored(&sample).len(), 2, "{:?}", stored(&sample));
     let once = ["run", "--once", "--at", AT, "--output", "json", "--check", "phase2-raw"];
     ok(host(&once));
+}
+
+/// What `docker login` leaves to a program, as with gcloud's or the desktop's.
+#[test]
+fn a_credential_helper_is_asked() {
+    let registry = Registry::start(true).unwrap();
+    let place = format!("oci://{}/data/phase2-raw", registry.host());
+    let sample = sample();
+    let (docker, bin) = (sample.path().join(".docker"), sample.path().join("bin"));
+    fs::create_dir(&docker).unwrap();
+    fs::create_dir(&bin).unwrap();
+    let config = json!({ "credHelpers": { registry.host(): "vault" } });
+    fs::write(docker.join("config.json"), config.to_string()).unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let host = |arguments: &[&str]| ended(sample.command().env("PATH", &path).args(arguments)).unwrap();
+    let helper = |script: &str| {
+        let file = bin.join("docker-credential-vault");
+        fs::write(&file, format!("#!/bin/sh\nread server\n{script}\n")).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    let missing = host(&["push", "old.wasm", &place]);
+    assert!(missing.code == 64 && missing.err.contains("Docker's configuration cannot be used"), "{missing:?}");
+    helper("echo s3cret; echo s3cret >&2; exit 1");
+    let failed = host(&["push", "old.wasm", &place]);
+    assert!(failed.code == 64 && failed.err.contains("the credential helper vault failed"), "{failed:?}");
+    assert!(!failed.err.contains("s3cret"), "{failed:?}");
+    helper(r#"echo '{"ServerURL":"x","Username":"<token>","Secret":"s3cret"}'"#);
+    let token = host(&["push", "old.wasm", &place]);
+    assert!(token.code == 64 && token.err.contains("an identity token") && !token.err.contains("s3cret"), "{token:?}");
+    helper(&format!(
+        r#"[ "$server" = {} ] && echo '{{"ServerURL":"x","Username":"{}","Secret":"{}"}}'"#,
+        registry.host(),
+        USER.0,
+        USER.1
+    ));
+    ok(host(&["push", "old.wasm", &place]));
+    ok(host(&["add", &place]));
+    let looked = host(&["doctor"]);
+    let row = format!("registry {}", registry.host());
+    let line = looked.out.lines().find(|line| line.starts_with(&row)).unwrap_or_else(|| panic!("{looked:?}"));
+    assert!(line.contains("Docker's configuration has credentials for it"), "{line}");
 }
