@@ -324,7 +324,7 @@ fn a_plugin_in_python_runs_beside_those_in_rust() {
     assert_eq!(statuses(&well).len(), ALL_PASS.len() + 1);
     assert_eq!(well.run("predicted-players")["summary"], "players 72, unknown_players 0");
 
-    sample.sql("nba_analytics", "DELETE FROM player_season_averages WHERE rowid <= 10").unwrap();
+    sample.sql("nba_analytics", "DELETE FROM player_season_averages WHERE player_lookup = 'player003'").unwrap();
     let ill = once();
     let run = ill.run("predicted-players");
     assert_eq!((ill.code, &run["status"]), (2, &json!("fail")), "{run}");

@@ -222,7 +222,10 @@ fn a_credential_helper_is_asked() {
     assert!(missing.code == 64 && missing.err.contains("Docker's configuration cannot be used"), "{missing:?}");
     helper("echo s3cret; echo s3cret >&2; exit 1");
     let failed = host(&["push", "old.wasm", &place]);
-    assert!(failed.code == 64 && failed.err.contains("the credential helper vault failed"), "{failed:?}");
+    assert!(
+        failed.code == 64 && failed.err.contains("the credential helper docker-credential-vault failed"),
+        "{failed:?}"
+    );
     assert!(!failed.err.contains("s3cret"), "{failed:?}");
     helper(r#"echo '{"ServerURL":"x","Username":"<token>","Secret":"s3cret"}'"#);
     let token = host(&["push", "old.wasm", &place]);
