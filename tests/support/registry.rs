@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// Who may come in, when not everyone may: a user and a password for these tests only.
@@ -75,6 +76,21 @@ impl Registry {
         std::fs::create_dir_all(link(tag).parent().unwrap_or(Path::new("")))?;
         std::fs::copy(link(to), link(tag))?;
         Ok(())
+    }
+}
+
+impl Registry {
+    /// The manifest of a tag, as it is stored.
+    pub fn manifest(&self, repository: &str, tag: &str) -> Result<Value> {
+        let link = format!("data/docker/registry/v2/repositories/{repository}/_manifests/tags/{tag}/current/link");
+        self.json(std::fs::read_to_string(self.directory.path().join(link))?.trim())
+    }
+
+    /// A stored document, by its digest.
+    pub fn json(&self, digest: &str) -> Result<Value> {
+        let hex = digest.trim_start_matches("sha256:");
+        let path = format!("data/docker/registry/v2/blobs/sha256/{}/{hex}/data", hex.get(..2).unwrap_or_default());
+        Ok(serde_json::from_slice(&std::fs::read(self.directory.path().join(path))?)?)
     }
 }
 

@@ -147,7 +147,11 @@ impl Add {
         let _claim = Lock::claim(&self.files.lock)?;
         let mut lock = Lock::read(&self.files.lock)?.unwrap_or_else(|| Lock::new(&self.files.lock));
         let keys = self.files.keys()?;
-        let file = super::runtime()?.block_on(newest(&self.place, &self.files.store(), &keys))?;
+        let file = super::runtime()?.block_on(async {
+            let (version, digest) = newest(&self.place).await?;
+            let expected = Expected { name: self.place.name(), version: &version, keys: &keys };
+            fetch(&self.place, &self.files.store(), digest, &expected).await
+        })?;
         pin(&mut lock, &file, &self.place)?;
         eprintln!("see what it asks for with `host inspect {}`", file.path.display());
         Ok(0)
@@ -189,8 +193,20 @@ impl Update {
             }
         }
         let runtime = super::runtime()?;
-        for (_, _, place) in pins.iter().filter(|(name, ..)| self.all || self.names.contains(name)) {
-            let file = runtime.block_on(newest(place, &store, &keys))?;
+        for (name, pinned, place) in pins.iter().filter(|(name, ..)| self.all || self.names.contains(name)) {
+            let (version, digest) = runtime.block_on(newest(place))?;
+            // Whoever takes newer versions away, or changes one, must not bring back what was mended.
+            if version < pinned.version {
+                eprintln!("{name}: {} stays; the newest that {place} has is {version}", pinned.version);
+                continue;
+            }
+            if version == pinned.version && digest != pinned.digest {
+                bail!(
+                    "{name}: {place} has other bytes for {version} now, {digest}; what is pinned stays. Ask who publishes it for a new version; `host add` takes these all the same"
+                );
+            }
+            let expected = Expected { name, version: &version, keys: &keys };
+            let file = runtime.block_on(fetch(place, &store, digest, &expected))?;
             pin(&mut lock, &file, place)?;
         }
         Ok(0)
@@ -226,13 +242,12 @@ fn published(lock: &Lock) -> Result<Vec<(String, Pin, Place)>> {
     .collect()
 }
 
-/// The newest version that is wanted, in the store.
-async fn newest(place: &Place, store: &Store, keys: &[PublicKey]) -> Result<File> {
+/// The newest version that is wanted, and its bytes' digest.
+async fn newest(place: &Place) -> Result<(Version, Digest)> {
     let registry = Registry::new(place)?;
     let version = registry.newest().await?;
     let digest = registry.digest(&version).await?;
-    let expected = Expected { name: place.name(), version: &version, keys };
-    fetch(place, store, digest, &expected).await
+    Ok((version, digest))
 }
 
 /// Exactly these bytes, in the store.

@@ -24,7 +24,9 @@ pub(super) fn of(registry: &str) -> Result<RegistryAuth> {
         Err(Problem::HelperFailure { helper, .. }) => {
             bail!("{registry}: the credential helper {helper} failed; try `docker login {registry}`")
         }
-        Err(problem) => bail!("{registry}: the credentials in Docker's configuration cannot be used: {problem}"),
+        Err(problem) => bail!(
+            "{registry}: the credentials in Docker's configuration cannot be used: {problem}; `docker login {registry}` writes them anew"
+        ),
     }
 }
 

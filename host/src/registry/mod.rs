@@ -24,7 +24,10 @@ use serde_json::json;
 pub use credentials::is_known_to;
 pub use place::{Place, Wanted};
 
-use crate::plugin::{Digest, File};
+use crate::{
+    http,
+    plugin::{Digest, File},
+};
 
 /// A component.
 const WASM: &str = "application/wasm";
@@ -65,8 +68,7 @@ pub enum Pushed {
 impl Registry {
     /// With the credentials that Docker's configuration has for it.
     pub fn new(place: &Place) -> Result<Self> {
-        // Fails only when another part of the process chose already, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        http::choose_tls();
         let protocol = match place.is_loopback() {
             true => ClientProtocol::HttpsExcept(vec![place.registry.clone()]),
             false => ClientProtocol::Https,

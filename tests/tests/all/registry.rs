@@ -122,10 +122,18 @@ fn what_is_published_stays_and_a_moved_tag_moves_no_pin() {
     assert_eq!(lock(&sample), pinned);
     let once = ["run", "--once", "--at", AT, "--output", "json", "--check", "phase2-raw"];
     assert_eq!(ok(host(&once)).run("phase2-raw")["plugin"]["version"], "0.1.0");
-    // Who asks anew sees that the tag lies.
-    let lied = host(&["update", "phase2-raw"]);
+    // Who asks anew is told that it changed, and who takes it all the same, that the tag lies.
+    let changed = host(&["update", "phase2-raw"]);
+    assert!(changed.code == 64 && changed.err.contains("has other bytes for 0.1.0 now"), "{changed:?}");
+    let lied = host(&["add", &format!("{place}:0.1.0")]);
     assert!(lied.err.contains("0.1.0 was asked for, and phase2-raw 0.2.0 came"), "{}", lied.err);
     assert_eq!(lock(&sample), pinned);
+    // Nor does an update go back to what a newer version mended.
+    let newer = pinned.replace("version = \"0.1.0\"", "version = \"0.1.9\"");
+    fs::write(sample.path().join("plugins.lock"), &newer).unwrap();
+    let back = ok(host(&["update", "--all"]));
+    assert!(back.err.contains("phase2-raw: 0.1.9 stays"), "{}", back.err);
+    assert_eq!(lock(&sample), newer);
 }
 
 #[test]
@@ -242,4 +250,26 @@ fn a_credential_helper_is_asked() {
     let row = format!("registry {}", registry.host());
     let line = looked.out.lines().find(|line| line.starts_with(&row)).unwrap_or_else(|| panic!("{looked:?}"));
     assert!(line.contains("Docker's configuration has credentials for it"), "{line}");
+}
+
+/// What the ecosystem's own reader asks of an artifact before it takes it for a component: oci-wasm 0.6, `WasmClient::pull`
+/// and `WasmConfig`.
+#[test]
+fn what_is_pushed_is_laid_out_as_others_read_it() {
+    let registry = Registry::start(false).unwrap();
+    let sample = sample();
+    ok(sample.host(&["push", "old.wasm", &format!("oci://{}/data/phase2-raw", registry.host())]).unwrap());
+    let manifest = registry.manifest("data/phase2-raw", "0.1.0").unwrap();
+    assert_eq!(manifest["mediaType"], "application/vnd.oci.image.manifest.v1+json");
+    assert_eq!(manifest["config"]["mediaType"], "application/vnd.wasm.config.v0+json");
+    let [layer] = manifest["layers"].as_array().unwrap().as_slice() else { panic!("{manifest}") };
+    let bytes = fs::read(sample.path().join("old.wasm")).unwrap();
+    assert_eq!((&layer["mediaType"], &layer["size"]), (&json!("application/wasm"), &json!(bytes.len())));
+    let config = registry.json(manifest["config"]["digest"].as_str().unwrap()).unwrap();
+    assert!(config["created"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok(), "{config}");
+    assert_eq!((&config["architecture"], &config["os"]), (&json!("wasm"), &json!("wasip2")));
+    assert_eq!(config["layerDigests"], json!([layer["digest"]]));
+    let named = |list: &str, name: &str| config["component"][list].as_array().unwrap().contains(&json!(name));
+    assert!(named("exports", "pipeline:check/plugin@0.1.0"), "{config}");
+    assert!(named("imports", "pipeline:check/warehouse@0.1.0"), "{config}");
 }
