@@ -97,7 +97,7 @@ impl Case {
 
     /// Makes everything that the case has; CSV files are looked for `beside` it.
     pub(super) fn world(&self, beside: &Path) -> Result<World> {
-        let directory = tempfile::tempdir().context("no place for the case's data")?;
+        let directory = place().context("no place for the case's data")?;
         let path = directory.path();
         self.make_datasets(path, beside)?;
         let ids = self.make_repository(&path.join(REPOSITORY))?;
@@ -230,6 +230,15 @@ impl Case {
         fs::write(path, json!(entries).to_string())?;
         Ok(())
     }
+}
+
+/// Where TMPDIR says, else in memory where there is such a place, else on the disk: a case is dozens of small files that are
+/// deleted at once, and ext4 is slow to make the next ones then (it looks for inodes that were not deleted lately).
+fn place() -> std::io::Result<tempfile::TempDir> {
+    if std::env::var_os("TMPDIR").is_some() {
+        return tempfile::tempdir();
+    }
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())
 }
 
 /// A file that nobody needs after a crash.

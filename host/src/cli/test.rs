@@ -53,6 +53,8 @@ A case, cases/no-rows.toml:
   verdict = \"fail\"
   violations = [\"records: 0 < 2 (min)\"]
 
+What a case has is made in memory, in /dev/shm, or where TMPDIR says.
+
 Exit codes: 0 all as expected, 1 some differ or cannot be used; 64 the plugin or the arguments cannot be used.")]
 pub(super) struct Test {
     /// The plugin component.
