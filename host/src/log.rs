@@ -104,7 +104,7 @@ impl Writer {
         let dropped = Arc::<AtomicU64>::default();
         let lost = dropped.clone();
         // Without a thread the orders come back, and are dropped.
-        let _ = std::thread::Builder::new().name("log".to_owned()).spawn(move || {
+        let _ = crate::lanes::thread("log", move || {
             for order in given {
                 match order {
                     Order::Write(text) => write(&text),

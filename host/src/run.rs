@@ -11,7 +11,7 @@ use jiff::{Timestamp, civil::Date};
 use serde::Serialize;
 
 use crate::{
-    capability::{Backends, Call, Caller, Session, warehouse::Rehearsal},
+    capability::{Backends, Call, Caller, Calls, warehouse::Rehearsal},
     check::{Check, Ready, Work},
     config::{Bytes, Zone, raise},
     contract::{Report, Request, Verdict, slack::Alert},
@@ -286,8 +286,11 @@ impl Check {
         let name = &plugin.file.name;
         let caller =
             Caller { plugin: name.clone(), check: self.name.clone(), due: moment.due, attempt: moment.attempt };
-        let session = Session::new(caller, ready.grants.clone(), ready.budgets.clone(), backends.clone());
-        let session = Arc::new(session.rehearsing(rehearsal));
+        let calls = Arc::new(Calls::new(caller, ready.grants.clone(), ready.budgets.clone()));
+        let backends = match rehearsal {
+            Some(rehearsal) => Arc::new(backends.rehearsing(rehearsal)),
+            None => backends.clone(),
+        };
         let request = Request {
             check: self.name.clone(),
             data_date: moment.data_date.to_string(),
@@ -298,12 +301,10 @@ impl Check {
             attempt: moment.attempt,
             settings: ready.settings.clone(),
         };
-        let ended = plugin.guest.run(session.clone(), &ready.budgets, request).await;
+        let ended = plugin.guest.run(&calls, &backends, request).await;
         run.log = ended.log;
-        let (calls, alerts) = session.take();
-        run.calls = calls;
-        run.alerts = alerts;
-        run.exceeded = session.budgets_exceeded();
+        (run.calls, run.alerts) = calls.take();
+        run.exceeded = calls.budgets_exceeded();
         match ended.result {
             Err(stopped) => {
                 run.exceeded.extend(stopped.exceeded());

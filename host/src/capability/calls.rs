@@ -1,29 +1,28 @@
-//! One run's way to the backends: what it was granted, what it asked, and what it wanted to tell people.
+//! The host calls of one run, and the one place where each is allowed, held against the budgets, and recorded. It knows
+//! no backend: whoever answers is handed in.
 
 use std::{
     collections::BTreeSet,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
 use serde::Serialize;
-use tokio::{sync::Semaphore, time::Instant as Deadline};
+use tokio::time::Instant as Deadline;
 
-use super::{Backends, grant, warehouse::Rehearsal};
+use super::grant;
 use crate::{
     config::{Budgets, Grants, raise},
     contract::{Error, slack::Alert},
-    lanes::{self, Effort},
+    lanes::{Allowance, Held, Permit, Stop, TooMuch},
 };
 
 /// What is kept of a call's question and error, in bytes.
 const RECORDED_BYTES: usize = 8 << 10;
-/// Threads that work for one run at once: enough to answer while another thinks, and few enough to leave some to others.
-const THREADS: usize = 2;
 
 /// A host call that a run made.
 #[derive(Debug, Clone, Serialize)]
@@ -45,9 +44,6 @@ fn seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S
     serializer.serialize_f64(duration.as_secs_f64())
 }
 
-/// Of a run's time, what is left to it after its last answer from far away, so that it can still say what went wrong.
-const LAST_WORDS: Duration = Duration::from_secs(1);
-
 /// On whose behalf calls are made.
 #[derive(Debug, Clone, Default)]
 pub struct Caller {
@@ -68,21 +64,15 @@ impl Caller {
     }
 }
 
-/// What one run may reach. When it is dropped, what it still asks is called off.
+/// The calls of one run: what it was granted, what it asked, and what it wanted to tell people.
 #[derive(Debug)]
-pub struct Session {
+pub struct Calls {
     pub(super) caller: Caller,
     pub(super) grants: Grants,
     pub(super) budgets: Budgets,
-    pub(super) backends: Arc<Backends>,
-    /// When nothing is asked for its answer, but to see what would be asked.
-    pub(super) rehearsal: Option<Arc<Rehearsal>>,
-    effort: Arc<Effort>,
-    deadline: OnceLock<Deadline>,
+    permit: Permit,
     started: AtomicU32,
     under_way: Arc<AtomicU32>,
-    threads: Arc<Semaphore>,
-    over: Arc<AtomicBool>,
     record: Mutex<Record>,
 }
 
@@ -93,29 +83,19 @@ struct Record {
     exceeded: BTreeSet<&'static str>,
 }
 
-impl Session {
+impl Calls {
     /// For one run.
-    pub fn new(caller: Caller, grants: Grants, budgets: Budgets, backends: Arc<Backends>) -> Self {
+    pub fn new(caller: Caller, grants: Grants, budgets: Budgets) -> Self {
+        let allowance = Allowance { timeout: budgets.timeout.0, bytes: budgets.host_memory.0 };
         Self {
+            permit: Permit::new(&caller.plugin, allowance),
             caller,
             grants,
             budgets,
-            backends,
-            rehearsal: None,
-            effort: Arc::default(),
-            deadline: OnceLock::new(),
             started: AtomicU32::new(0),
             under_way: Arc::default(),
-            threads: Arc::new(Semaphore::new(THREADS)),
-            over: Arc::default(),
             record: Mutex::default(),
         }
-    }
-
-    /// For a run whose questions are not to be answered from data.
-    pub fn rehearsing(mut self, rehearsal: Option<Arc<Rehearsal>>) -> Self {
-        self.rehearsal = rehearsal;
-        self
     }
 
     /// Asks a backend, and records that. Calls beyond the budget reach no backend and leave no record but the first.
@@ -143,7 +123,7 @@ impl Session {
             return too_many();
         }
         // Recorded in any case: a guest that does not wait for its answer has asked all the same.
-        let mut recording = Recording { session: self, started: Instant::now(), call: None };
+        let mut recording = Recording { calls: self, started: Instant::now(), call: None };
         let error = Some("the plugin did not wait for the answer".to_owned());
         recording.call = Some(Call { name, asked: cut(asked), bytes: 0, duration: Duration::ZERO, error });
         let answer = match self.enter(name) {
@@ -168,31 +148,44 @@ impl Session {
         }
     }
 
-    /// Runs blocking work for this run on another thread; a panic there is an error here.
+    /// Runs blocking work for this run on another thread, until the signal that it is given; a panic there is an error here.
     pub(super) async fn blocking<T: Send + 'static>(
         &self,
-        work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+        work: impl FnOnce(&Stop) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        // Closed never; were it, the work would go ahead. It keeps the permit until it ends, also when the guest does
-        // not wait for it.
-        let permit = self.threads.clone().acquire_owned().await;
-        let work = move || {
-            let _permit = permit;
-            work()
-        };
-        let done = lanes::blocking(&self.effort, work).await;
+        let done = self.permit.blocking(work).await;
         done.unwrap_or_else(|| Err(Error::Unavailable("the backend stopped unexpectedly".to_owned())))
     }
 
     /// Until when a backend may try to answer. The run's time is counted from its first call of this.
     pub fn deadline(&self) -> Deadline {
-        let whole = self.budgets.timeout.0;
-        *self.deadline.get_or_init(|| Deadline::now() + whole.saturating_sub(LAST_WORDS.min(whole / 4)))
+        self.permit.deadline()
     }
 
-    /// What this run computed.
-    pub fn effort(&self) -> &Arc<Effort> {
-        &self.effort
+    /// Whose run it is.
+    pub fn plugin(&self) -> &str {
+        &self.caller.plugin
+    }
+
+    /// What bounds it.
+    pub fn budgets(&self) -> &Budgets {
+        &self.budgets
+    }
+
+    /// What all work for this run needs.
+    pub fn permit(&self) -> &Permit {
+        &self.permit
+    }
+
+    /// Charges bytes that the host holds for a call until they are handed over.
+    pub(super) fn hold(&self, call: &str, bytes: usize) -> Result<Held, Error> {
+        self.permit.hold(bytes).map_err(|full| self.too_much(call, full))
+    }
+
+    /// The error for a call for which the host would hold more than it may.
+    pub(super) fn too_much(&self, call: &str, _: TooMuch) -> Error {
+        let most = self.budgets.host_memory;
+        self.exceeded(call, "host_memory", &format!("the host would hold more than {most} for this run at once"))
     }
 
     pub(super) fn allow(&self, call: &str, wish: grant::Wish<'_>) -> Result<(), Error> {
@@ -233,11 +226,6 @@ impl Session {
         taken.ok_or_else(|| self.exceeded("post", "alerts", &format!("more than {most} alerts in one run")))
     }
 
-    /// Becomes true when the run is over, so that work on another thread can stop.
-    pub(super) fn over(&self) -> Arc<AtomicBool> {
-        self.over.clone()
-    }
-
     /// What was asked, and what people are to be told.
     pub fn take(&self) -> (Vec<Call>, Vec<Alert>) {
         self.record(|record| (std::mem::take(&mut record.calls), std::mem::take(&mut record.alerts)))
@@ -251,17 +239,6 @@ impl Session {
     fn record<T>(&self, change: impl FnOnce(&mut Record) -> T) -> T {
         change(&mut self.record.lock().unwrap_or_else(PoisonError::into_inner))
     }
-
-    /// Calls off what is still asked.
-    pub fn end(&self) {
-        self.over.store(true, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        self.end();
-    }
 }
 
 fn cut(mut text: String) -> String {
@@ -274,8 +251,8 @@ fn cut(mut text: String) -> String {
 }
 
 /// Records a call when it is over, however that comes about.
-struct Recording<'s> {
-    session: &'s Session,
+struct Recording<'c> {
+    calls: &'c Calls,
     started: Instant,
     call: Option<Call>,
 }
@@ -284,7 +261,7 @@ impl Drop for Recording<'_> {
     fn drop(&mut self) {
         if let Some(call) = self.call.take() {
             let call = Call { duration: self.started.elapsed(), ..call };
-            self.session.record(|record| record.calls.push(call));
+            self.calls.record(|record| record.calls.push(call));
         }
     }
 }
@@ -304,39 +281,15 @@ mod tests {
 
     use super::*;
 
-    fn session() -> Session {
-        Session::new(Caller::default(), Grants::default(), Budgets::default(), Arc::new(Backends::default()))
-    }
-
     /// A guest may call off a call before it is answered: it has asked all the same.
     #[tokio::test]
     async fn a_call_that_is_called_off_is_recorded() {
-        let session = session();
-        let call = session.call("git.latest", "scrapers".to_owned(), pending::<Result<(), Error>>());
+        let calls = Calls::new(Caller::default(), Grants::default(), Budgets::default());
+        let call = calls.call("git.latest", "scrapers".to_owned(), pending::<Result<(), Error>>());
         assert!(tokio::time::timeout(Duration::from_millis(1), call).await.is_err());
-        let (calls, _) = session.take();
-        assert_eq!((calls.len(), calls[0].asked.as_str()), (1, "scrapers"));
-        assert_eq!(calls[0].error.as_deref(), Some("the plugin did not wait for the answer"));
-        assert_eq!(session.under_way.load(Ordering::Relaxed), 0);
-    }
-
-    /// What works for a call that was called off still counts as a thread of its run.
-    #[tokio::test(flavor = "multi_thread")]
-    async fn calling_off_brings_no_further_threads() {
-        let session = session();
-        let (release, held) = std::sync::mpsc::channel::<()>();
-        let held = Arc::new(Mutex::new(held));
-        let working = Arc::new(AtomicU32::new(0));
-        for _ in 0..20 {
-            let (held, working) = (held.clone(), working.clone());
-            let work = session.blocking(move || {
-                working.fetch_add(1, Ordering::SeqCst);
-                let _ = held.lock().map(|held| held.recv());
-                Ok(())
-            });
-            let _ = tokio::time::timeout(Duration::from_millis(20), work).await;
-        }
-        assert_eq!(working.load(Ordering::SeqCst) as usize, THREADS);
-        drop(release);
+        let (recorded, _) = calls.take();
+        assert_eq!((recorded.len(), recorded[0].asked.as_str()), (1, "scrapers"));
+        assert_eq!(recorded[0].error.as_deref(), Some("the plugin did not wait for the answer"));
+        assert_eq!(calls.under_way.load(Ordering::Relaxed), 0);
     }
 }

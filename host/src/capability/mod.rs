@@ -1,28 +1,33 @@
-//! What a guest can reach, and only through here: each call passes grant, then budget, then backend, then record.
-//! One folder an interface, each of the same shape: what the guest calls, and the backend that answers.
+//! What answers a plugin, and whether it may ask: each call passes grant, then budget, then backend, then record.
+//! A folder a backend; `guest/` is what a component sees of them.
 
 mod calls;
 pub mod deployments;
 pub mod git;
 mod grant;
-mod slack;
+mod guest;
 pub mod warehouse;
 
-pub use calls::{Call, Caller, Session};
+pub use calls::{Call, Caller, Calls};
+pub use guest::{Imports, Reach};
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use crate::{
     config::{self, Config, GoogleCredentials},
+    contract::Error,
     google::Google,
     state::State,
 };
 
 /// What answers, for all runs.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Backends {
     warehouse: Option<warehouse::Warehouse>,
     repositories: BTreeMap<String, git::Repository>,
@@ -38,7 +43,7 @@ impl Backends {
         let google = Google::new(config);
         Self {
             state: Some(state.clone()),
-            warehouse: config.warehouse.as_ref().map(|warehouse| Self::warehouse(warehouse, config, &google, state)),
+            warehouse: config.warehouse.as_ref().map(|warehouse| Self::asked(warehouse, config, &google, state)),
             repositories: config
                 .git
                 .iter()
@@ -55,12 +60,7 @@ impl Backends {
         }
     }
 
-    fn warehouse(
-        warehouse: &config::Warehouse,
-        config: &Config,
-        google: &Google,
-        state: &State,
-    ) -> warehouse::Warehouse {
+    fn asked(warehouse: &config::Warehouse, config: &Config, google: &Google, state: &State) -> warehouse::Warehouse {
         match warehouse {
             config::Warehouse::Sqlite { path, project } => {
                 warehouse::Warehouse::Sqlite(warehouse::Sqlite::new(config.resolve(path), project.clone()))
@@ -77,6 +77,34 @@ impl Backends {
                 warehouse::Warehouse::BigQuery(warehouse::BigQuery::new(google.clone(), &place, ledger))
             }
         }
+    }
+
+    /// The same, but for a warehouse that answers from the shapes of answers alone.
+    pub fn rehearsing(&self, rehearsal: Arc<warehouse::Rehearsal>) -> Self {
+        let of = |warehouse| warehouse::Warehouse::Rehearsed { rehearsal, of: Box::new(warehouse) };
+        Self { warehouse: self.warehouse.clone().map(of), ..self.clone() }
+    }
+
+    fn warehouse(&self, call: &str) -> Result<&warehouse::Warehouse, Error> {
+        self.warehouse.as_ref().ok_or_else(|| {
+            Error::Unavailable(format!(
+                "{call} failed: host.toml has no [warehouse]; add one with kind = \"sqlite\" or \"bigquery\""
+            ))
+        })
+    }
+
+    fn repository(&self, call: &str, name: &str) -> Result<&git::Repository, Error> {
+        let repository = self.repositories.get(name);
+        repository.ok_or_else(|| Error::Unavailable(format!("{call} failed: host.toml has no [git.{name}]")))
+    }
+
+    fn deployments(&self) -> Result<&deployments::Deployments, Error> {
+        self.deployments.as_ref().ok_or_else(|| {
+            Error::Unavailable(
+                "lookup failed: host.toml has no [deployments]; add one with kind = \"cloud-run\" or \"file\""
+                    .to_owned(),
+            )
+        })
     }
 
     /// The record, for what the host itself asks.

@@ -152,7 +152,8 @@ async fn tried(plugin: &Arc<Plugin>, path: &Path, state: &State) -> Result<Optio
     let check = case.check(plugin, settings.to_string());
     let beside = path.parent().unwrap_or(Path::new("")).to_owned();
     let expected = case.expect.clone();
-    let world = tokio::task::spawn_blocking(move || case.world(&beside)).await??;
+    let world =
+        crate::lanes::own(move || case.world(&beside)).await.context("making the tables stopped unexpectedly")??;
     let run = check.run(&world.backends(state), moment).await;
     let found = Outcome::of(&run).without(&world.path());
     let same = expected.as_ref().is_some_and(|expected| expected.same(&found));

@@ -35,6 +35,8 @@ pub enum Kind {
     BytesBilled,
     /// The answer is too large to be handed over.
     TooLarge,
+    /// The answer is more than the host may hold for the work that asked.
+    TooMuch,
     /// A quota is used up, for longer than a run lasts.
     Quota,
     /// Someone stopped it.

@@ -9,6 +9,7 @@ mod fault;
 mod secrets;
 
 use std::{
+    ops::Deref,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -23,7 +24,11 @@ use tokio::time::{Instant, sleep, timeout};
 pub use fault::{Fault, Kind};
 pub use secrets::Secrets;
 
-use crate::{config::Config, http};
+use crate::{
+    config::Config,
+    http,
+    lanes::{Held, Permit},
+};
 use credentials::Credentials;
 
 /// The first wait before a request is sent again; each further one may be twice as long.
@@ -49,21 +54,55 @@ struct Inner {
 
 /// One request, which may be sent several times.
 #[derive(Debug)]
-pub struct Request {
+pub struct Request<'p> {
     method: Method,
     url: String,
     body: Option<Value>,
+    permit: Option<&'p Permit>,
 }
 
-impl Request {
+/// The body of an answer, charged to the work that asked for as long as it is there.
+#[derive(Debug)]
+pub struct Body {
+    bytes: Vec<u8>,
+    held: Option<Held>,
+}
+
+impl<'p> Request<'p> {
     /// Asks.
     pub fn get(url: String) -> Self {
-        Self { method: Method::GET, url, body: None }
+        Self { method: Method::GET, url, body: None, permit: None }
     }
 
     /// Sends. It must be the same to do it twice.
     pub fn post(url: String, body: Value) -> Self {
-        Self { method: Method::POST, url, body: Some(body) }
+        Self { method: Method::POST, url, body: Some(body), permit: None }
+    }
+
+    /// For the work of a plugin: its answer is charged to it while it arrives, and arrives alone.
+    pub fn charged(self, permit: &'p Permit) -> Self {
+        Self { permit: Some(permit), ..self }
+    }
+}
+
+impl Body {
+    fn add(&mut self, piece: &[u8]) -> Result<(), Fault> {
+        if self.bytes.len() + piece.len() > ANSWER {
+            return Err(Fault::new(Kind::TooLarge, &format!("an answer of more than {} MiB", ANSWER >> 20)));
+        }
+        if let Some(held) = &mut self.held {
+            held.more(piece.len()).map_err(|full| Fault::new(Kind::TooMuch, &full.to_string()))?;
+        }
+        self.bytes.extend_from_slice(piece);
+        Ok(())
+    }
+}
+
+impl Deref for Body {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
@@ -74,7 +113,7 @@ impl Google {
     }
 
     /// Sends a request until it is answered or the time is over; what passes is tried again. Gives the answer's body.
-    pub async fn call(&self, request: Request, deadline: Instant) -> Result<Vec<u8>, Fault> {
+    pub async fn call(&self, request: Request<'_>, deadline: Instant) -> Result<Body, Fault> {
         let mut longest = FIRST_WAIT;
         let mut earlier: Option<Fault> = None;
         loop {
@@ -96,7 +135,7 @@ impl Google {
     }
 
     /// Sends a request once; or twice, when its token was rejected, since that may have been revoked or a clock been set.
-    pub async fn once(&self, request: &Request, deadline: Instant) -> Result<Vec<u8>, Fault> {
+    pub async fn once(&self, request: &Request<'_>, deadline: Instant) -> Result<Body, Fault> {
         let attempt = async || {
             let left = deadline.saturating_duration_since(Instant::now());
             let attempt = timeout(left.min(ATTEMPT), self.attempt(request)).await;
@@ -111,7 +150,7 @@ impl Google {
         }
     }
 
-    async fn attempt(&self, request: &Request) -> Result<Vec<u8>, Fault> {
+    async fn attempt(&self, request: &Request<'_>) -> Result<Body, Fault> {
         let client = self.client()?;
         let mut sent = client.request(request.method.clone(), &request.url);
         if let Some(token) = self.0.credentials.token().await? {
@@ -123,12 +162,15 @@ impl Google {
         let mut answer = sent.send().await.map_err(Fault::unreachable)?;
         let status = answer.status().as_u16();
         let wait = answer.headers().get(RETRY_AFTER).and_then(|wait| wait.to_str().ok()?.trim().parse().ok());
-        let mut body = Vec::new();
+        // Of one run's answers, one at a time is read: two halves would take as much room as both.
+        let _alone = match request.permit {
+            Some(permit) => Some(permit.alone().await),
+            None => None,
+        };
+        let held = request.permit.map(|permit| permit.hold(0)).transpose();
+        let mut body = Body { bytes: Vec::new(), held: held.ok().flatten() };
         while let Some(piece) = answer.chunk().await.map_err(Fault::unreachable)? {
-            if body.len() + piece.len() > ANSWER {
-                return Err(Fault::new(Kind::TooLarge, &format!("an answer of more than {} MiB", ANSWER >> 20)));
-            }
-            body.extend_from_slice(&piece);
+            body.add(&piece)?;
         }
         match status {
             200..=299 if fault::is_page(&body) => Err(Fault::page(status, &body)),

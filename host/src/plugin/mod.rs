@@ -30,9 +30,9 @@ pub use signature::{PrivateKey, read_signatures, verify};
 pub use store::{Expected, Store};
 
 use crate::{
-    capability::{Backends, Caller, Session},
-    config::{Budgets, Bytes, Config, Grants},
+    config::{Budgets, Bytes, Config},
     contract::Descriptor,
+    lanes,
     sandbox::{Guest, Sandboxes},
 };
 
@@ -84,16 +84,15 @@ pub struct Loaded {
 pub async fn read(paths: &[PathBuf]) -> Vec<Result<File, Unusable>> {
     let reading = paths.iter().map(|path| {
         let path = path.clone();
-        tokio::task::spawn_blocking(move || {
-            File::read(&path).map_err(|(name, error)| Unusable { name, reason: format!("{error:#}") })
-        })
+        lanes::own(move || File::read(&path).map_err(|(name, error)| Unusable { name, reason: format!("{error:#}") }))
     });
     let read = futures_util::future::join_all(reading).await;
     read.into_iter()
         .zip(paths)
         .map(|(read, path)| {
-            read.unwrap_or_else(|error| {
-                Err(Unusable { name: path.display().to_string(), reason: format!("{}: {error}", path.display()) })
+            read.unwrap_or_else(|| {
+                let name = path.display().to_string();
+                Err(Unusable { reason: format!("{name}: reading it stopped unexpectedly"), name })
             })
         })
         .collect()
@@ -230,9 +229,8 @@ pub async fn one(file: File, sandboxes: &Sandboxes, cache: Arc<Cache>, budgets: 
             digest: file.digest,
             path: file.path.clone(),
         };
-        let component = tokio::task::spawn_blocking(move || compile(&engine, &cache, &file))
-            .await
-            .context("the compiler stopped")??;
+        let compiled = lanes::own(move || compile(&engine, &cache, &file)).await;
+        let component = compiled.context("the compiler stopped")??;
         let guest = sandbox.link(&component).context("does not fit the contract")?;
         ready(origin, guest, budgets).await
     };
@@ -254,9 +252,7 @@ fn compile(engine: &wasmtime::Engine, cache: &Cache, file: &File) -> Result<Comp
 }
 
 async fn ready(file: Origin, guest: Guest, budgets: &Budgets) -> Result<Plugin> {
-    // It may ask for nothing while it says who it is.
-    let session = Session::new(Caller::default(), Grants::default(), budgets.clone(), Arc::new(Backends::default()));
-    let described = guest.describe(Arc::new(session), budgets).await;
+    let described = guest.describe(&file.name, budgets).await;
     let descriptor = described.result.map_err(|stopped| {
         let stopped = stopped.explained(&file.name);
         match described.log.trim() {

@@ -16,17 +16,13 @@ const DEADLINE: Duration = Duration::from_secs(2);
 pub fn check_settings(schema: &str, settings: &Value) -> Result<Vec<String>> {
     let (schema, settings) = (schema.to_owned(), settings.clone());
     let (done, wait) = mpsc::channel();
-    let (begun, thread) = mpsc::channel();
     // A thread of its own, for which nothing waits: what never ends cannot be ended.
-    std::thread::Builder::new().name("settings".to_owned()).spawn(move || {
+    lanes::thread("settings", move || {
         // Nobody listens any more when it was late.
-        let _ = begun.send(rustix::thread::gettid().as_raw_nonzero().get());
         let _ = done.send(complaints(&schema, &settings));
     })?;
-    wait.recv_timeout(DEADLINE).unwrap_or_else(|_| {
-        thread.try_iter().for_each(lanes::give_way);
-        bail!("the plugin's schema of its settings takes longer than {} s", DEADLINE.as_secs())
-    })
+    wait.recv_timeout(DEADLINE)
+        .unwrap_or_else(|_| bail!("the plugin's schema of its settings takes longer than {} s", DEADLINE.as_secs()))
 }
 
 fn complaints(schema: &str, settings: &Value) -> Result<Vec<String>> {

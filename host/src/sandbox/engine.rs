@@ -86,7 +86,7 @@ impl Clock {
         let beat = Beat { guests: AtomicUsize::new(0), thread: OnceLock::new(), dropped: AtomicBool::new(false) };
         let beat = Arc::new(beat);
         let (engine, counted) = (engine.weak(), beat.clone());
-        let thread = std::thread::Builder::new().name("epochs".to_owned()).spawn(move || {
+        let thread = crate::lanes::thread("epochs", move || {
             while !counted.dropped.load(Ordering::Acquire) {
                 match counted.guests.load(Ordering::Acquire) {
                     0 => std::thread::park(),

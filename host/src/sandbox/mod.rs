@@ -13,10 +13,9 @@ use std::{
 
 use anyhow::Result;
 use futures_util::future::BoxFuture;
-use tokio::sync::Semaphore;
 use wasmtime::{
     Engine, PoolConcurrencyLimitError, Store, Trap, UpdateDeadline,
-    component::{Component, HasSelf, InstancePre, Linker},
+    component::{Component, InstancePre, Linker},
 };
 
 pub use state::RunState;
@@ -24,10 +23,10 @@ pub use stopped::Stopped;
 pub use wasi::HOST_LINE;
 
 use crate::{
-    capability::Session,
+    capability::{Backends, Calls, Imports, Reach},
     config::{Budgets, Config, Count, Time},
     contract::{self, Check, CheckPre, Descriptor, Report, Request},
-    lanes,
+    lanes::{Allowance, Meter, Permit, Room},
 };
 use engine::Clock;
 use wasi::{Log, Seed};
@@ -39,7 +38,7 @@ const DESCRIBE_TIMEOUT: Time = Time(std::time::Duration::from_secs(5));
 pub struct Sandbox {
     engine: Engine,
     linker: Linker<RunState>,
-    room: Arc<Semaphore>,
+    room: Arc<Room>,
     clock: Clock,
 }
 
@@ -47,7 +46,7 @@ pub struct Sandbox {
 #[derive(Clone)]
 pub struct Guest {
     pre: CheckPre<RunState>,
-    room: Arc<Semaphore>,
+    room: Arc<Room>,
     clock: Clock,
 }
 
@@ -66,9 +65,9 @@ impl Sandbox {
         let engine = engine::new(largest)?;
         let mut linker = Linker::new(&engine);
         wasi::add_to_linker(&mut linker)?;
-        Check::add_to_linker::<RunState, HasSelf<RunState>>(&mut linker, |state| state).map_err(anyhow::Error::from)?;
+        Check::add_to_linker::<RunState, Imports>(&mut linker, RunState::reach).map_err(anyhow::Error::from)?;
         let clock = Clock::start(&engine)?;
-        Ok(Self { engine, linker, room: Arc::new(Semaphore::new(engine::RUNS as usize)), clock })
+        Ok(Self { engine, linker, room: Room::new(engine::RUNS as usize), clock })
     }
 
     /// The engine, to compile for.
@@ -127,21 +126,23 @@ fn largest_table(config: &Config) -> Count {
 }
 
 impl Guest {
-    /// Asks the plugin who it is; it can reach nothing while it answers.
-    pub async fn describe(&self, session: Arc<Session>, budgets: &Budgets) -> Ended<Descriptor> {
+    /// Asks the plugin of a name who it is; it can reach nothing while it answers.
+    pub async fn describe(&self, plugin: &str, budgets: &Budgets) -> Ended<Descriptor> {
         let timeout = Time(budgets.timeout.0.min(DESCRIBE_TIMEOUT.0));
         let budgets = Budgets { timeout, ..budgets.clone() };
-        self.enter(session, &budgets, Seed::new("", 0), |store, guest| {
+        let permit = Permit::new(plugin, Allowance { timeout: timeout.0, bytes: budgets.host_memory.0 });
+        self.enter(plugin, &permit, Reach::nothing(), &budgets, Seed::new("", 0), |store, guest| {
             Box::pin(async move { guest.pipeline_check_plugin().call_describe(store).await })
         })
         .await
     }
 
     /// Runs the plugin once in a store of its own, which is dropped whole when the run is over.
-    pub async fn run(&self, session: Arc<Session>, budgets: &Budgets, request: Request) -> Ended<Report> {
+    pub async fn run(&self, calls: &Arc<Calls>, backends: &Arc<Backends>, request: Request) -> Ended<Report> {
         let seed = Seed::new(&request.check, request.due);
+        let reach = Reach::new(calls.clone(), backends.clone());
         let ended = self
-            .enter(session, budgets, seed, |store, guest| {
+            .enter(calls.plugin(), calls.permit(), reach, calls.budgets(), seed, |store, guest| {
                 Box::pin(async move {
                     let run = async |accessor: &_| guest.pipeline_check_plugin().call_run(accessor, request).await;
                     store.run_concurrent(run).await?
@@ -162,22 +163,23 @@ impl Guest {
 
     async fn enter<T: Send + 'static>(
         &self,
-        session: Arc<Session>,
+        plugin: &str,
+        permit: &Permit,
+        reach: Reach,
         budgets: &Budgets,
         seed: Seed,
         body: impl for<'s> FnOnce(&'s mut Store<RunState>, Check) -> BoxFuture<'s, wasmtime::Result<T>> + Send + 'static,
     ) -> Ended<T> {
         let log = Log::new(budgets.log_bytes.0);
-        let effort = session.effort().clone();
-        let state = RunState::new(session.clone(), budgets, seed, &log);
+        let state = RunState::new(reach, budgets, seed, &log);
         let (pre, own) = (self.pre.clone(), budgets.clone());
-        // Closed never; were it, the run would go ahead.
-        let room = self.room.clone().acquire_owned().await;
+        let room = self.room.take(plugin).await;
         let running = self.clock.run();
-        // The run's time begins.
-        session.deadline();
+        let _ending = permit.ending();
+        permit.begin();
+        let computed = permit.meter();
         let guest = async move {
-            let mut store = store(&pre, state, &own);
+            let mut store = store(&pre, state, &own, computed);
             let ended = match pre.instantiate_async(&mut store).await {
                 Ok(guest) => body(&mut store, guest).await.map_err(|error| stopped(&error, &store, &own)),
                 Err(error) => Err(misfit(&error).unwrap_or_else(|| stopped(&error, &store, &own))),
@@ -185,21 +187,21 @@ impl Guest {
             drop((store, room, running));
             ended
         };
-        let ended = tokio::time::timeout(budgets.timeout.0, lanes::guest(&effort, guest)).await;
-        session.end();
+        let ended = tokio::time::timeout(budgets.timeout.0, permit.guest(guest)).await;
         let result = ended.unwrap_or_else(|_| Err(Stopped::budget("timeout", budgets)));
         Ended { result, log: log.text() }
     }
 }
 
-fn store(pre: &CheckPre<RunState>, state: RunState, budgets: &Budgets) -> Store<RunState> {
+/// `computed` gives what the guest computed until now.
+fn store(pre: &CheckPre<RunState>, state: RunState, budgets: &Budgets, computed: Meter) -> Store<RunState> {
     let cpu = budgets.cpu.0;
     let mut store = Store::new(pre.engine(), state);
     store.limiter(|state| state.limits());
     store.set_hostcall_fuel(budgets.transfer_bytes.0);
     // At each beat of the clock the guest gives way to others, or is stopped.
     store.set_epoch_deadline(1);
-    store.epoch_deadline_callback(move |store| match store.data().session().effort().guest_now() > cpu {
+    store.epoch_deadline_callback(move |_| match computed.now() > cpu {
         true => Err(wasmtime::Error::new(Overworked)),
         false => Ok(UpdateDeadline::Yield(1)),
     });

@@ -1,7 +1,5 @@
 //! What the store of one run holds.
 
-use std::sync::Arc;
-
 use wasmtime::{ResourceLimiter, component::ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
@@ -9,14 +7,14 @@ use super::{
     limits::Limits,
     wasi::{self, Log, Seed},
 };
-use crate::{capability::Session, config::Budgets, contract::types};
+use crate::{capability::Reach, config::Budgets};
 
 /// Handles of WASI that a run may hold at once; a check needs two, for its output.
 const RESOURCES: usize = 1000;
 
-/// The state of one run: its session, the WASI that grants nothing, and its limits.
+/// The state of one run: what it reaches, the WASI that grants nothing, and its limits.
 pub struct RunState {
-    session: Arc<Session>,
+    reach: Reach,
     wasi: WasiCtx,
     resources: ResourceTable,
     log: Log,
@@ -25,15 +23,15 @@ pub struct RunState {
 
 impl RunState {
     /// For one run.
-    pub(super) fn new(session: Arc<Session>, budgets: &Budgets, seed: Seed, log: &Log) -> Self {
+    pub(super) fn new(reach: Reach, budgets: &Budgets, seed: Seed, log: &Log) -> Self {
         let mut resources = ResourceTable::new();
         resources.set_max_capacity(RESOURCES);
-        Self { session, wasi: wasi::context(&seed, log), resources, log: log.clone(), limits: Limits::new(budgets) }
+        Self { reach, wasi: wasi::context(&seed, log), resources, log: log.clone(), limits: Limits::new(budgets) }
     }
 
-    /// What the run may reach.
-    pub fn session(&self) -> Arc<Session> {
-        self.session.clone()
+    /// What the imports are called on.
+    pub(super) fn reach(&mut self) -> &mut Reach {
+        &mut self.reach
     }
 
     pub(super) fn limits(&mut self) -> &mut dyn ResourceLimiter {
@@ -51,11 +49,9 @@ impl RunState {
     }
 }
 
-impl types::Host for RunState {}
-
 impl std::fmt::Debug for RunState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RunState").field("session", &self.session).finish_non_exhaustive()
+        f.debug_struct("RunState").field("reach", &self.reach).finish_non_exhaustive()
     }
 }
 

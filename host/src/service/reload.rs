@@ -9,7 +9,7 @@ use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Service, heartbeat::Heartbeat, plans};
-use crate::{host::Host, text::printable};
+use crate::{host::Host, lanes, text::printable};
 
 /// How often the files are looked at. A change is taken on when they were the same twice.
 const LOOK: Duration = Duration::from_secs(1);
@@ -38,7 +38,7 @@ pub(super) async fn watch(service: Arc<Service>) {
         };
         let sources = service.sources.clone();
         // Files may be on a network.
-        let Ok(now) = tokio::task::spawn_blocking(move || sources.fingerprint()).await else { continue };
+        let Some(now) = lanes::own(move || sources.fingerprint()).await else { continue };
         // Somebody may still be writing.
         let settled = now == seen && now != taken;
         seen = now;

@@ -7,8 +7,7 @@ use std::{
 };
 
 use host::{
-    capability::{Backends, Caller, Session},
-    config::{Budgets, Config, Grants},
+    config::{Budgets, Config},
     plugin::{self, Loaded, Plugin},
     sandbox::Sandboxes,
 };
@@ -29,14 +28,8 @@ pub(super) fn warm_run() {
     let (_sandboxes, plugins) = load(&runtime, &[super::plugin("phase2-raw")]);
     let plugin = &plugins[0];
     let run = || {
-        let session = Arc::new(Session::new(
-            Caller::default(),
-            Grants::default(),
-            Budgets::default(),
-            Arc::new(Backends::default()),
-        ));
         let started = Instant::now();
-        let described = runtime.block_on(plugin.guest.describe(session, &Budgets::default()));
+        let described = runtime.block_on(plugin.guest.describe("phase2-raw", &Budgets::default()));
         let took = started.elapsed();
         assert!(described.result.is_ok());
         took

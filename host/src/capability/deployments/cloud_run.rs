@@ -8,12 +8,19 @@ use std::{
     time::Duration,
 };
 
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, Shared},
+};
 use jiff::Timestamp;
 use serde::{Deserialize, de::DeserializeOwned};
-use tokio::{sync::Mutex, time::Instant};
+use tokio::{
+    sync::Mutex,
+    time::{Instant, timeout_at},
+};
 
 use crate::{
-    capability::calls::Session,
+    capability::calls::Calls,
     config::Endpoint,
     contract::{Error, deployments::Deployment},
     google::{Fault, Google, Kind, Request},
@@ -26,6 +33,8 @@ const ENDPOINT: &str = "https://run.googleapis.com";
 const COMMIT: &str = "commit-sha";
 /// How long a listing may be used by other lookups of the same due time; a failed one, so that they fail together.
 const FRESH: Duration = Duration::from_secs(30);
+/// How long a listing may take, whoever asks: several attempts, and less than a run has usually.
+const LISTING: Duration = Duration::from_secs(45);
 /// Things a page of a listing.
 const PAGE: u32 = 100;
 
@@ -46,8 +55,18 @@ struct Inner {
 struct Listed {
     due: Timestamp,
     at: Instant,
-    services: Result<Arc<HashMap<String, Known>>, Error>,
+    services: Listing,
 }
+
+impl Listed {
+    /// Whether it is under way, or was answered not long ago.
+    fn serves(&self) -> bool {
+        self.services.peek().is_none() || self.at.elapsed() < LISTING + FRESH
+    }
+}
+
+/// All services of a region, for everybody who waits for them.
+type Listing = Shared<BoxFuture<'static, Result<Arc<HashMap<String, Known>>, Error>>>;
 
 /// A deployment, or why it is not known.
 type Known = Result<Deployment, String>;
@@ -129,8 +148,12 @@ impl CloudRun {
         }))
     }
 
-    pub(super) async fn lookup(&self, session: &Arc<Session>, service: &str) -> Result<Option<Deployment>, Error> {
-        let services = self.listing(session).await?;
+    pub(super) async fn lookup(&self, calls: &Calls, service: &str) -> Result<Option<Deployment>, Error> {
+        // The listing is everybody's, and takes the time that it takes; this run waits as long as it has time itself.
+        let listing = self.listing(calls.caller.due).await;
+        let services = timeout_at(calls.deadline(), listing).await.unwrap_or_else(|_| {
+            Err(Error::TimedOut("lookup failed: Cloud Run gave no answer in the time that this run has".to_owned()))
+        })?;
         match services.get(service) {
             None => Ok(None),
             Some(Ok(deployment)) => Ok(Some(deployment.clone())),
@@ -142,14 +165,24 @@ impl CloudRun {
         self.list(deadline).await.map(|services| services.len()).map_err(|fault| self.explained(fault))
     }
 
-    /// The listing of this due time; whoever comes first asks for all.
-    async fn listing(&self, session: &Session) -> Result<Arc<HashMap<String, Known>>, Error> {
+    /// The listing of a due time; whoever comes first asks for all.
+    async fn listing(&self, due: Timestamp) -> Listing {
         let mut listed = self.0.listed.lock().await;
-        if let Some(known) = listed.as_ref().filter(|it| it.due == session.caller.due && it.at.elapsed() < FRESH) {
+        if let Some(known) = listed.as_ref().filter(|it| it.due == due && it.serves()) {
             return known.services.clone();
         }
-        let services = self.list(session.deadline()).await.map(Arc::new).map_err(|fault| self.explained(fault));
-        *listed = Some(Listed { due: session.caller.due, at: Instant::now(), services: services.clone() });
+        let this = self.clone();
+        // A task of the host's own, so that no run's end calls it off for the others.
+        let listing = tokio::spawn(async move {
+            let services = this.list(Instant::now() + LISTING).await;
+            services.map(Arc::new).map_err(|fault| this.explained(fault))
+        });
+        let services = async move {
+            let broken = |_| Err(Error::Unavailable("lookup failed: the listing stopped unexpectedly".to_owned()));
+            listing.await.unwrap_or_else(broken)
+        };
+        let services = services.boxed().shared();
+        *listed = Some(Listed { due, at: Instant::now(), services: services.clone() });
         services
     }
 

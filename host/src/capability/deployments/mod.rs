@@ -6,16 +6,9 @@ mod file;
 use std::sync::Arc;
 
 use tokio::time::Instant;
-use wasmtime::component::{Accessor, HasSelf};
 
-use super::{calls::Session, grant::Wish};
-use crate::{
-    contract::{
-        Error,
-        deployments::{Deployment, Host, HostWithStore},
-    },
-    sandbox::RunState,
-};
+use super::calls::Calls;
+use crate::contract::{Error, deployments::Deployment};
 
 pub use cloud_run::CloudRun;
 pub use file::File;
@@ -38,32 +31,14 @@ impl Deployments {
         }
     }
 
-    async fn lookup(&self, session: &Arc<Session>, service: &str) -> Result<Option<Deployment>, Error> {
+    /// Looks up a service that was allowed; none when there is no such service.
+    pub(super) async fn lookup(&self, calls: &Arc<Calls>, service: &str) -> Result<Option<Deployment>, Error> {
         match self {
             Self::File(file) => {
                 let (file, service) = (file.clone(), service.to_owned());
-                session.blocking(move || file.lookup(&service)).await
+                calls.blocking(move |_| file.lookup(&service)).await
             }
-            Self::CloudRun(cloud_run) => cloud_run.lookup(session, service).await,
+            Self::CloudRun(cloud_run) => cloud_run.lookup(calls, service).await,
         }
-    }
-}
-
-impl Host for RunState {}
-
-impl HostWithStore<RunState> for HasSelf<RunState> {
-    async fn lookup(accessor: &Accessor<RunState, Self>, service: String) -> Result<Option<Deployment>, Error> {
-        let session = accessor.with(|mut access| access.get().session());
-        let answer = async {
-            session.allow("lookup", Wish::Service(&service))?;
-            let deployments = session.backends.deployments.as_ref().ok_or_else(|| {
-                Error::Unavailable(
-                    "lookup failed: host.toml has no [deployments]; add one with kind = \"cloud-run\" or \"file\""
-                        .to_owned(),
-                )
-            })?;
-            deployments.lookup(&session, &service).await
-        };
-        session.call("deployments.lookup", service.clone(), answer).await
     }
 }

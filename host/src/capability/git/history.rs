@@ -7,14 +7,17 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap},
+    collections::{BinaryHeap, HashMap, HashSet},
     rc::Rc,
 };
 
 use anyhow::{Context, Result, bail};
 use gix::{ObjectId, bstr::ByteSlice, objs::commit::ref_iter::Token};
 
-use crate::contract::git::Commit;
+use crate::{
+    contract::git::Commit,
+    lanes::{Held, Stop},
+};
 
 /// A path whose changes are looked for, as its components; none of them for the whole tree.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -40,6 +43,16 @@ impl Watch {
 /// What a tree has under a path: mode and object. None when it has nothing there.
 type Entry = Option<(u16, ObjectId)>;
 
+/// The run is over.
+#[derive(Debug, thiserror::Error)]
+#[error("the run is over")]
+pub(super) struct Stopped;
+
+/// Entries of a tree between two looks whether the run is over: a millisecond's.
+const LOOK: usize = 4096;
+/// What a commit takes besides its entries, in bytes: its node, its place by hash, its tree's place, its place in a queue.
+const NODE: usize = size_of::<Node>() + 2 * size_of::<(ObjectId, usize)>() + size_of::<Queued>() + 64;
+
 /// A commit, as far as walking needs it.
 #[derive(Debug)]
 struct Node {
@@ -62,12 +75,21 @@ pub(super) struct History<'r> {
     places: HashMap<ObjectId, usize>,
     /// Entries of the watches below a directory, by that directory's tree: most trees stay as they are from commit to commit.
     trees: HashMap<(ObjectId, usize), Rc<[Entry]>>,
+    /// Entries that are the same are kept once: most commits leave all watched paths as they are.
+    distinct: HashSet<Rc<[Entry]>>,
+    /// What is kept of the history, charged to the run.
+    held: Held,
+    stop: &'r Stop,
 }
 
 impl<'r> History<'r> {
-    /// `watches` are all paths that will be asked about.
-    pub(super) fn new(repository: &'r gix::Repository, watches: &[Watch]) -> Self {
+    /// `watches` are all paths that will be asked about. What is read is charged to `held`; a walk ends with [`Stopped`]
+    /// when `stop` says so.
+    pub(super) fn new(repository: &'r gix::Repository, watches: &[Watch], held: Held, stop: &'r Stop) -> Self {
         Self {
+            distinct: HashSet::new(),
+            held,
+            stop,
             repository,
             watched: watches.len(),
             directories: directories(watches),
@@ -136,6 +158,7 @@ impl<'r> History<'r> {
 
     /// A commit for people.
     pub(super) fn commit(&self, id: ObjectId) -> Result<Commit> {
+        self.go_on()?;
         let commit = self.repository.find_commit(id).with_context(|| format!("commit {id}"))?;
         let decoded = commit.decode().with_context(|| format!("commit {id}"))?;
         let time = decoded.committer()?.time()?.seconds;
@@ -153,6 +176,8 @@ impl<'r> History<'r> {
         // A commit is entered by its hash before it is read, so that its children can name it.
         let place = self.place(id);
         if self.nodes.get(place).is_some_and(|node| node.date == UNREAD) {
+            self.go_on()?;
+            self.held.more(NODE)?;
             let (tree, date, parents) = self.header(id).with_context(|| format!("commit {id}"))?;
             let parents = parents.into_iter().map(|parent| self.place(parent)).collect();
             if let Some(node) = self.nodes.get_mut(place) {
@@ -205,6 +230,7 @@ impl<'r> History<'r> {
         if let Some(entries) = self.trees.get(&(tree, directory)) {
             return Ok(entries.clone());
         }
+        self.go_on()?;
         let mut entries: Vec<Entry> = vec![None; self.watched];
         let mut deeper: Vec<(ObjectId, usize)> = Vec::new();
         let whole = self.directories.get(directory).context("a directory that nobody watches")?;
@@ -213,7 +239,10 @@ impl<'r> History<'r> {
         }
         if !whole.children.is_empty() {
             let object = self.repository.find_tree(tree).with_context(|| format!("tree {tree}"))?;
-            for found in object.iter() {
+            for (at, found) in object.iter().enumerate() {
+                if at % LOOK == LOOK - 1 {
+                    self.go_on()?;
+                }
                 let found = found.with_context(|| format!("tree {tree}"))?;
                 let Some(child) = whole.children.get(found.filename().as_bytes()) else { continue };
                 let is_tree = found.mode().is_tree();
@@ -233,9 +262,23 @@ impl<'r> History<'r> {
                 *entry = entry.or(*below);
             }
         }
-        let entries: Rc<[Entry]> = entries.into();
+        let entries = match self.distinct.get(entries.as_slice()) {
+            Some(known) => known.clone(),
+            None => {
+                self.held.more(size_of_val(entries.as_slice()))?;
+                let entries: Rc<[Entry]> = entries.into();
+                self.distinct.insert(entries.clone());
+                entries
+            }
+        };
+        self.held.more(size_of::<((ObjectId, usize), Rc<[Entry]>)>())?;
         self.trees.insert((tree, directory), entries.clone());
         Ok(entries)
+    }
+
+    /// An error when the run is over.
+    fn go_on(&self) -> Result<()> {
+        if self.stop.reached() { Err(Stopped.into()) } else { Ok(()) }
     }
 }
 

@@ -8,17 +8,22 @@ use std::{
 use gix::{ObjectId, objs::Kind};
 use tokio::sync::oneshot;
 
-use super::history::{History, Watch};
+use super::history::{History, Stopped, Watch};
 use crate::{
+    capability::calls::Calls,
     contract::{
         Error,
         git::{Base, Commit, History as Changes},
     },
-    lanes::{self, Effort},
+    lanes::{self, Held, Stop, TooMuch},
 };
 
 /// Paths of one lookup.
 const PATHS: usize = 100;
+
+/// What is kept of objects along a walk, in bytes: trees are met again and again, and these are those of a few thousand
+/// commits.
+const OBJECT_CACHE: usize = 32 << 20;
 
 /// A question about the history.
 #[derive(Debug)]
@@ -44,10 +49,13 @@ impl Answer {
 
 /// A lookup and who waits for its answer, with the run that asks.
 struct Waiting {
-    run: Arc<Effort>,
+    calls: Arc<Calls>,
     lookup: Lookup,
-    sender: oneshot::Sender<Result<Answer, Error>>,
+    sender: oneshot::Sender<Result<Charged, Error>>,
 }
+
+/// An answer, charged to its run until the guest takes it.
+type Charged = (Answer, Held);
 
 /// A repository that checks may ask about.
 #[derive(Clone)]
@@ -73,29 +81,35 @@ impl Repository {
         Self(Arc::new(Inner { name, path, branch, waiting: Mutex::default() }))
     }
 
-    /// Asks, together with all else that the same run asks now; `run` is what that run computed.
-    pub(super) async fn ask(&self, run: &Arc<Effort>, lookup: Lookup) -> Result<Answer, Error> {
+    /// Asks, together with all else that the same run asks now.
+    pub(super) async fn ask(&self, calls: &Arc<Calls>, lookup: Lookup) -> Result<Answer, Error> {
         let (sender, receiver) = oneshot::channel();
-        self.waiting().push(Waiting { run: run.clone(), lookup, sender });
+        self.waiting().push(Waiting { calls: calls.clone(), lookup, sender });
         // The guest starts its lookups one after another before it waits for any of them: let the others join first.
         tokio::task::yield_now().await;
-        let gathered: Vec<Waiting> = self.waiting().extract_if(.., |waiting| Arc::ptr_eq(&waiting.run, run)).collect();
+        let gathered: Vec<Waiting> =
+            self.waiting().extract_if(.., |waiting| Arc::ptr_eq(&waiting.calls, calls)).collect();
         if !gathered.is_empty() {
-            let this = self.0.clone();
-            // Should it stop unexpectedly, those who wait see that below.
-            lanes::blocking(run, move || this.answer(gathered)).await;
+            let (this, run) = (self.0.clone(), calls.clone());
+            // A task of its own: the guest may call off this lookup and wait for the others. Should it stop unexpectedly,
+            // those who wait see that below.
+            tokio::spawn(async move {
+                let asked = run.clone();
+                run.permit().blocking(move |stop| this.answer(gathered, &asked, stop)).await
+            });
         }
-        receiver.await.unwrap_or_else(|_| Err(self.0.unavailable("the lookup stopped unexpectedly")))
+        let answer = receiver.await.unwrap_or_else(|_| Err(self.0.unavailable("the lookup stopped unexpectedly")));
+        answer.map(|(answer, _)| answer)
     }
 
     /// The branch and the commit that it points to.
     pub(crate) async fn tip(&self) -> Result<(String, String), Error> {
         let this = self.0.clone();
-        let found = tokio::task::spawn_blocking(move || {
+        let found = lanes::own(move || {
             let head = this.head(&this.open()?)?;
             Ok((this.branch.clone(), head.to_string()))
         });
-        found.await.unwrap_or_else(|_| Err(self.0.unavailable("the lookup stopped unexpectedly")))
+        found.await.unwrap_or_else(|| Err(self.0.unavailable("the lookup stopped unexpectedly")))
     }
 
     fn waiting(&self) -> std::sync::MutexGuard<'_, Vec<Waiting>> {
@@ -104,30 +118,32 @@ impl Repository {
 }
 
 impl Inner {
-    fn answer(&self, gathered: Vec<Waiting>) {
-        let (lookups, senders): (Vec<_>, Vec<_>) =
-            gathered.into_iter().map(|waiting| (waiting.lookup, waiting.sender)).unzip();
-        let answers = self.answers(&lookups);
-        for (sender, answer) in senders.into_iter().zip(answers) {
-            // A run that is over no longer listens.
-            let _ = sender.send(answer);
-        }
-    }
-
-    fn answers(&self, lookups: &[Lookup]) -> Vec<Result<Answer, Error>> {
+    /// Answers lookups in their order. One that nobody waits for any more is passed over.
+    fn answer(&self, gathered: Vec<Waiting>, calls: &Calls, stop: &Stop) {
         let mut watches = Vec::new();
-        let places: Vec<Result<Vec<usize>, Error>> =
-            lookups.iter().map(|lookup| self.watch(lookup, &mut watches)).collect();
+        let places: Vec<_> = gathered.iter().map(|waiting| self.watch(&waiting.lookup, &mut watches)).collect();
         let opened = self.open().and_then(|repository| {
             let head = self.head(&repository)?;
             Ok((repository, head))
         });
-        let (repository, head) = match opened {
-            Ok(opened) => opened,
-            Err(error) => return lookups.iter().map(|_| Err(error.clone())).collect(),
+        let held = calls.hold("git", 0);
+        let (repository, head, held) = match (opened, held) {
+            (Ok((repository, head)), Ok(held)) => (repository, head, held),
+            (Err(error), _) | (_, Err(error)) => {
+                for waiting in gathered {
+                    let _ = waiting.sender.send(Err(error.clone()));
+                }
+                return;
+            }
         };
-        let mut history = History::new(&repository, &watches);
-        lookups.iter().zip(places).map(|(lookup, places)| self.one(&mut history, head, lookup, &places?)).collect()
+        let mut history = History::new(&repository, &watches, held, stop);
+        for (Waiting { lookup, sender, .. }, places) in gathered.into_iter().zip(places) {
+            if !sender.is_closed() {
+                let answer = places.and_then(|places| self.one(&mut history, head, &lookup, &places, calls));
+                // It may have been called off meanwhile.
+                let _ = sender.send(answer);
+            }
+        }
     }
 
     fn one(
@@ -136,13 +152,14 @@ impl Inner {
         head: ObjectId,
         lookup: &Lookup,
         places: &[usize],
-    ) -> Result<Answer, Error> {
-        let broken = |error: anyhow::Error| self.unavailable(&format!("{error:#}"));
-        match lookup {
+        calls: &Calls,
+    ) -> Result<Charged, Error> {
+        let broken = |error: anyhow::Error| self.broken(&error, calls);
+        let mut held = calls.hold("git", 0)?;
+        let answer = match lookup {
             Lookup::Latest { .. } => {
                 let latest = history.latest(head, places).map_err(broken)?;
-                let commit = latest.map(|id| history.commit(id)).transpose().map_err(broken)?;
-                Ok(Answer::Latest(commit))
+                Answer::Latest(latest.map(|id| history.commit(id)).transpose().map_err(broken)?)
             }
             Lookup::Changes { base, limit, .. } => {
                 let ids = match base {
@@ -153,16 +170,36 @@ impl Inner {
                     Base::Time(seconds) => history.since_time(head, *seconds, places),
                 }
                 .map_err(broken)?;
-                let commits = ids.iter().take(*limit as usize).map(|id| history.commit(*id));
-                let commits = commits.collect::<anyhow::Result<_>>().map_err(broken)?;
+                let mut commits = Vec::new();
+                let mut bytes = 0;
+                for id in ids.iter().take(*limit as usize) {
+                    let commit = history.commit(*id).map_err(broken)?;
+                    let size = size_of::<Commit>() + commit.id.len() + commit.author.len() + commit.subject.len();
+                    bytes += size;
+                    held.more(size).map_err(|full| calls.too_much("changes", full))?;
+                    calls.within("changes", commits.len() + 1, bytes)?;
+                    commits.push(commit);
+                }
                 let total = u32::try_from(ids.len()).unwrap_or(u32::MAX);
-                Ok(Answer::Changes(Changes { commits, total }))
+                Answer::Changes(Changes { commits, total })
             }
             Lookup::Missing { paths } => {
                 let present = history.present(head, places).map_err(broken)?;
                 let missing = paths.iter().zip(present).filter(|(_, present)| !present);
-                Ok(Answer::Missing(missing.map(|(path, _)| path.clone()).collect()))
+                Answer::Missing(missing.map(|(path, _)| path.clone()).collect())
             }
+        };
+        Ok((answer, held))
+    }
+
+    /// Why a walk ended early.
+    fn broken(&self, error: &anyhow::Error, calls: &Calls) -> Error {
+        if error.is::<Stopped>() {
+            return Error::TimedOut(format!("repository {}: the run was over before the answer was found", self.name));
+        }
+        match error.downcast_ref::<TooMuch>() {
+            Some(full) => calls.too_much("git", *full),
+            None => self.unavailable(&format!("{error:#}")),
         }
     }
 
@@ -197,8 +234,7 @@ impl Inner {
                 self.unavailable("it is a shallow clone, whose history is cut off; run `git fetch --unshallow` in it")
             );
         }
-        // Trees are met again and again along the walk; 32 MiB hold those of a few thousand commits.
-        repository.object_cache_size_if_unset(32 << 20);
+        repository.object_cache_size_if_unset(OBJECT_CACHE);
         Ok(repository)
     }
 

@@ -13,7 +13,11 @@ use super::{
     Repository,
     repository::{Answer, Lookup},
 };
-use crate::contract::{Error, git::Base};
+use crate::{
+    capability::{Caller, Calls},
+    config::{Budgets, Grants},
+    contract::{Error, git::Base},
+};
 
 /// A small generator of numbers, the same for the same seed (xorshift64).
 struct Numbers(u64);
@@ -52,9 +56,13 @@ fn repository(path: &Path) -> Repository {
     Repository::new("test", path.to_owned(), "main")
 }
 
+fn calls() -> Arc<Calls> {
+    Arc::new(Calls::new(Caller::default(), Grants::default(), Budgets::default()))
+}
+
 /// All of the questions are asked at once, so that one walk answers them.
 fn ask(path: &Path, lookups: Vec<Lookup>) -> Vec<Result<Answer, Error>> {
-    let (repository, run) = (repository(path), Arc::default());
+    let (repository, run) = (repository(path), calls());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         futures_util::future::join_all(lookups.into_iter().map(|lookup| repository.ask(&run, lookup))).await
@@ -314,7 +322,7 @@ fn repositories_that_cannot_answer_say_why() {
 
     let other = Repository::new("test", whole.clone(), "release");
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let error = runtime.block_on(other.ask(&Arc::default(), latest())).unwrap_err();
+    let error = runtime.block_on(other.ask(&calls(), latest())).unwrap_err();
     assert!(error.message().contains("it has no branch release; set git.test.branch"), "{error:?}");
 
     let changes =

@@ -4,7 +4,7 @@
 use jiff::{Timestamp, civil::Date};
 
 use crate::{
-    capability::calls::Session,
+    capability::calls::Calls,
     config::{Zone, raise},
     contract::Error,
     state::State,
@@ -33,9 +33,9 @@ impl Ledger {
     }
 
     /// Sets bytes aside, if the day's budget has them.
-    pub(super) async fn reserve(&self, session: &Session, bytes: u64) -> Result<Reserved<'_>, Error> {
-        let check = &session.caller.check;
-        let most = session.budgets.bytes_per_day;
+    pub(super) async fn reserve(&self, calls: &Calls, bytes: u64) -> Result<Reserved<'_>, Error> {
+        let check = &calls.caller.check;
+        let most = calls.budgets.bytes_per_day;
         let day = Timestamp::now().to_zoned(self.zone.rules()).date();
         let spent = self.state.spend(check, day, bytes, most.0 as u64).await;
         let spent = spent.map_err(|error| {
@@ -50,7 +50,7 @@ impl Ledger {
                 let (spent, bytes) = (text::bytes(spent), text::bytes(bytes));
                 Err(Error::OverBudget(format!(
                     "query refused: {check} billed {spent} of its {most} for {day}, and this needs {bytes}{resets}; {}",
-                    raise(&session.caller.plugin, "bytes_per_day")
+                    raise(&calls.caller.plugin, "bytes_per_day")
                 )))
             }
         }

@@ -1,5 +1,6 @@
 //! `warehouse`: one SELECT at a time, on granted datasets.
 
+mod allowed;
 mod bigquery;
 mod builtin;
 mod datasets;
@@ -26,15 +27,11 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use futures_util::future::join_all;
 use tokio::time::Instant;
-use wasmtime::component::{Accessor, HasSelf};
 
-use super::{calls::Session, grant::Wish};
-use crate::{
-    contract::{
-        Error,
-        warehouse::{Column, Host, HostWithStore, Parameter, Rows, Table},
-    },
-    sandbox::RunState,
+use super::calls::Calls;
+use crate::contract::{
+    Error,
+    warehouse::{Column, Parameter, Rows, Table},
 };
 
 /// What answers questions.
@@ -44,26 +41,36 @@ pub enum Warehouse {
     Sqlite(Sqlite),
     /// Google's.
     BigQuery(BigQuery),
+    /// Another one's shapes, filled with made-up values.
+    Rehearsed {
+        /// What makes the values up.
+        rehearsal: Arc<Rehearsal>,
+        /// Whose shapes.
+        of: Box<Warehouse>,
+    },
 }
 
 impl Warehouse {
-    async fn query(&self, session: &Arc<Session>, sql: String, parameters: Vec<Parameter>) -> Result<Rows, Error> {
+    /// Asks, if the run may, within its budgets and until it is over.
+    pub(super) async fn query(
+        &self,
+        calls: &Arc<Calls>,
+        sql: String,
+        parameters: Vec<Parameter>,
+    ) -> Result<Rows, Error> {
         match self {
-            Self::Sqlite(sqlite) => sqlite.query(session, sql, parameters).await,
-            Self::BigQuery(bigquery) => bigquery.query(session, sql, parameters).await,
+            Self::Sqlite(sqlite) => sqlite.query(calls, sql, parameters).await,
+            Self::BigQuery(bigquery) => bigquery.query(calls, sql, parameters).await,
+            Self::Rehearsed { rehearsal, of } => rehearsal.query(of, calls, sql, parameters).await,
         }
     }
 
     /// The columns that a query would answer with; not a row is read.
-    async fn shape(
-        &self,
-        session: &Arc<Session>,
-        sql: String,
-        parameters: Vec<Parameter>,
-    ) -> Result<Vec<Column>, Error> {
+    async fn shape(&self, calls: &Arc<Calls>, sql: String, parameters: Vec<Parameter>) -> Result<Vec<Column>, Error> {
         match self {
-            Self::Sqlite(sqlite) => sqlite.shape(session, sql, parameters).await,
-            Self::BigQuery(bigquery) => bigquery.shape(session, sql, parameters).await,
+            Self::Sqlite(sqlite) => sqlite.shape(calls, sql, parameters).await,
+            Self::BigQuery(bigquery) => bigquery.shape(calls, sql, parameters).await,
+            Self::Rehearsed { of, .. } => Box::pin(of.shape(calls, sql, parameters)).await,
         }
     }
 
@@ -77,17 +84,23 @@ impl Warehouse {
             let found = match self {
                 Self::Sqlite(sqlite) => sqlite.probe(dataset),
                 Self::BigQuery(bigquery) => bigquery.probe(dataset, deadline).await,
+                Self::Rehearsed { .. } => Ok("it is rehearsed".to_owned()),
             };
             (format!("warehouse {dataset}"), found.map_err(|error| error.message().to_owned()))
         }))
         .await
     }
 
-    async fn tables(&self, session: &Arc<Session>, dataset: &str) -> Result<Vec<Table>, Error> {
-        match self {
-            Self::Sqlite(sqlite) => sqlite.tables(session, dataset).await,
-            Self::BigQuery(bigquery) => bigquery.tables(session, dataset).await,
-        }
+    /// The tables of a dataset that was allowed.
+    pub(super) async fn tables(&self, calls: &Arc<Calls>, dataset: &str) -> Result<Vec<Table>, Error> {
+        let tables = match self {
+            Self::Sqlite(sqlite) => sqlite.tables(calls, dataset).await?,
+            Self::BigQuery(bigquery) => bigquery.tables(calls, dataset).await?,
+            Self::Rehearsed { rehearsal, of } => Box::pin(rehearsal.tables(of, calls, dataset)).await?,
+        };
+        let size = tables.iter().map(|table| size_of::<Table>() + table.name.len()).sum();
+        calls.within("tables", tables.len(), size)?;
+        Ok(tables)
     }
 
     /// Ends what still runs elsewhere, when the host goes.
@@ -98,57 +111,7 @@ impl Warehouse {
     }
 }
 
-impl Host for RunState {}
-
-impl HostWithStore<RunState> for HasSelf<RunState> {
-    async fn query(
-        accessor: &Accessor<RunState, Self>,
-        sql: String,
-        parameters: Vec<Parameter>,
-    ) -> Result<Rows, Error> {
-        let session = accessor.with(|mut access| access.get().session());
-        let asked = sql.clone();
-        let answer = async {
-            let warehouse = configured(&session, "query")?;
-            let longest = session.budgets.sql_bytes;
-            if sql.len() > longest.0 {
-                let what = format!("SQL of {} B, more than {longest}", sql.len());
-                return Err(session.exceeded("query", "sql_bytes", &what));
-            }
-            match &session.rehearsal {
-                None => warehouse.query(&session, sql, parameters).await,
-                Some(rehearsal) => rehearsal.query(&warehouse, &session, sql, parameters).await,
-            }
-        };
-        session.costly_call("warehouse.query", asked, answer, |rows| rows.bytes_processed).await
-    }
-
-    async fn tables(accessor: &Accessor<RunState, Self>, dataset: String) -> Result<Vec<Table>, Error> {
-        let session = accessor.with(|mut access| access.get().session());
-        let answer = async {
-            session.allow("tables", Wish::Dataset(&dataset))?;
-            let warehouse = configured(&session, "tables")?;
-            let tables = match &session.rehearsal {
-                None => warehouse.tables(&session, &dataset).await?,
-                Some(rehearsal) => rehearsal.tables(&warehouse, &session, &dataset).await?,
-            };
-            let size = tables.iter().map(|table| size_of::<Table>() + table.name.len()).sum();
-            session.within("tables", tables.len(), size)?;
-            Ok(tables)
-        };
-        session.call("warehouse.tables", dataset.clone(), answer).await
-    }
-}
-
 /// The datasets that a query reads, if it may be asked at all.
 pub fn datasets_of(sql: &str) -> Result<BTreeSet<String>, Error> {
     Ok(guard::read(sql, None)?.datasets)
-}
-
-fn configured(session: &Session, call: &str) -> Result<Warehouse, Error> {
-    session.backends.warehouse.clone().ok_or_else(|| {
-        Error::Unavailable(format!(
-            "{call} failed: host.toml has no [warehouse]; add one with kind = \"sqlite\" or \"bigquery\""
-        ))
-    })
 }

@@ -17,7 +17,7 @@ use sqlparser::{
 
 use super::Warehouse;
 use crate::{
-    capability::calls::Session,
+    capability::calls::Calls,
     contract::{
         Error, Value,
         warehouse::{Column, Parameter, Rows, Table},
@@ -90,7 +90,7 @@ impl Rehearsal {
     pub(super) async fn query(
         &self,
         warehouse: &Warehouse,
-        session: &Arc<Session>,
+        calls: &Arc<Calls>,
         sql: String,
         parameters: Vec<Parameter>,
     ) -> Result<Rows, Error> {
@@ -101,7 +101,7 @@ impl Rehearsal {
             None => {
                 let parsed = Parser::parse_sql(&BigQueryDialect {}, &sql).ok();
                 let select = parsed.as_deref().and_then(|statements| select(statements.first()?));
-                let found = warehouse.shape(session, sql.clone(), parameters).await;
+                let found = warehouse.shape(calls, sql.clone(), parameters).await;
                 let shape = match found {
                     Ok(columns) => Shape::new(columns, select),
                     Err(error) => {
@@ -120,13 +120,13 @@ impl Rehearsal {
     pub(super) async fn tables(
         &self,
         warehouse: &Warehouse,
-        session: &Arc<Session>,
+        calls: &Arc<Calls>,
         dataset: &str,
     ) -> Result<Vec<Table>, Error> {
         let known = lock(&self.shapes.tables).get(dataset).cloned();
         let mut tables = match known {
             Some(tables) => tables,
-            None => match warehouse.tables(session, dataset).await {
+            None => match warehouse.tables(calls, dataset).await {
                 Ok(tables) => {
                     lock(&self.shapes.tables).insert(dataset.to_owned(), tables.clone());
                     tables

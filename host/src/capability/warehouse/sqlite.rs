@@ -4,7 +4,7 @@ use std::{
     cell::RefCell,
     collections::{BTreeSet, HashMap},
     path::PathBuf,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
 };
 
 use rusqlite::{
@@ -14,21 +14,23 @@ use rusqlite::{
 };
 
 use super::{
+    allowed::{Allowed, Taken},
     datasets::Datasets,
     dates::date,
     dialect::{self, Translated},
-    guard::{self, Select, TablePath},
+    guard::{Select, TablePath},
     kind::Kind,
     memory,
     scope::{Column, same},
 };
 use crate::{
-    capability::{calls::Session, grant::Wish},
+    capability::calls::Calls,
     config::nearest,
     contract::{
         Error, Value,
         warehouse::{self, Parameter, Rows, Table},
     },
+    lanes::Stop,
 };
 
 /// A directory of datasets.
@@ -50,50 +52,43 @@ impl Sqlite {
     /// Asks, if the run may, within its budgets and until it is over.
     pub(super) async fn query(
         &self,
-        session: &Arc<Session>,
+        calls: &Arc<Calls>,
         sql: String,
         parameters: Vec<Parameter>,
     ) -> Result<Rows, Error> {
-        let question = Arc::new((sql, parameters));
-        loop {
-            let (inner, question, run) = (self.0.clone(), question.clone(), session.clone());
-            let answer = session.blocking(move || {
-                let (sql, parameters) = &*question;
-                let select = inner.read(sql, &run)?;
-                match memory::counted(|| inner.query(&select, parameters, &run)) {
-                    (Err(_), true) => {
-                        let most = memory::QUERY_BYTES >> 20;
-                        Err(Error::OverBudget(format!("query failed: it needs more than {most} MiB of memory")))
-                    }
-                    (answer, _) => answer,
+        let (inner, run) = (self.0.clone(), calls.clone());
+        let query = move |stop: &Stop| {
+            let allowed = Allowed::read(&run, &sql, inner.project.as_deref())?;
+            let stop = stop.clone();
+            match memory::counted(|| inner.query(&allowed, &parameters, &run, move || stop.reached())) {
+                (Err(_), true) => {
+                    let most = memory::QUERY_BYTES >> 20;
+                    Err(Error::OverBudget(format!("query failed: it needs more than {most} MiB of memory")))
                 }
-            });
-            match answer.await {
-                // What takes long begins again in the slow lane, where nobody waits for its thread.
-                Err(Error::TimedOut(_)) if !session.over().load(Ordering::Relaxed) => {}
-                answer => return answer,
+                (answer, _) => answer,
             }
-        }
+        };
+        calls.blocking(query).await
     }
 
     /// The columns that a query would answer with; it is prepared, and not a row is read.
     pub(super) async fn shape(
         &self,
-        session: &Arc<Session>,
+        calls: &Arc<Calls>,
         sql: String,
         parameters: Vec<Parameter>,
     ) -> Result<Vec<warehouse::Column>, Error> {
-        let (inner, run) = (self.0.clone(), session.clone());
-        let shape = move || {
-            let select = inner.read(&sql, &run)?;
-            let over = run.over();
-            let connection = inner.datasets.open(&select.datasets, move || over.load(Ordering::Relaxed))?;
-            let (translated, _) = inner.translate(&connection, &select, &parameters)?;
-            confine(&connection, &select.datasets)?;
+        let (inner, run) = (self.0.clone(), calls.clone());
+        let shape = move |stop: &Stop| {
+            let allowed = Allowed::read(&run, &sql, inner.project.as_deref())?;
+            let stop = stop.clone();
+            let connection = inner.datasets.open(&allowed.datasets, move || stop.reached())?;
+            let (translated, _) = inner.translate(&connection, &allowed, &parameters)?;
+            confine(&connection, &allowed.datasets)?;
             connection.prepare(&translated.sql).map_err(|error| failed(&error))?;
             Ok(columns_of(translated.columns))
         };
-        session.blocking(shape).await
+        calls.blocking(shape).await
     }
 
     /// Whether a dataset can be opened.
@@ -104,28 +99,22 @@ impl Sqlite {
 
     /// What was read and allowed, on this thread.
     #[cfg(test)]
-    pub(super) fn query_now(&self, select: &Select, parameters: &[Parameter], run: &Session) -> Result<Rows, Error> {
-        self.0.query(select, parameters, run)
+    pub(super) fn query_now(&self, allowed: &Allowed, parameters: &[Parameter], run: &Calls) -> Result<Rows, Error> {
+        self.0.query(allowed, parameters, run, || false)
     }
 
     /// The tables of a dataset: what its `__TABLES__` says, when it has one, else their names.
-    pub(super) async fn tables(&self, session: &Session, dataset: &str) -> Result<Vec<Table>, Error> {
-        let (inner, dataset, over) = (self.0.clone(), dataset.to_owned(), session.over());
-        session.blocking(move || inner.tables(&dataset, move || over.load(Ordering::Relaxed))).await
+    pub(super) async fn tables(&self, calls: &Calls, dataset: &str) -> Result<Vec<Table>, Error> {
+        let (inner, dataset) = (self.0.clone(), dataset.to_owned());
+        let tables = move |stop: &Stop| {
+            let stop = stop.clone();
+            inner.tables(&dataset, move || stop.reached())
+        };
+        calls.blocking(tables).await
     }
 }
 
 impl Inner {
-    /// Reads a question, and allows its datasets.
-    fn read(&self, sql: &str, run: &Session) -> Result<Select, Error> {
-        let select = guard::read(sql, self.project.as_deref())?;
-        for dataset in &select.datasets {
-            run.allow("query", Wish::Dataset(dataset))?;
-        }
-        run.allow("query", Wish::Warehouse)?;
-        Ok(select)
-    }
-
     /// In SQLite's words, with what its parameters stand for.
     fn translate(
         &self,
@@ -147,40 +136,35 @@ impl Inner {
         Ok((dialect::translate(&select.query, &schema, self.project.as_deref(), kinds)?, values))
     }
 
-    /// Asks until the run is over, or has computed too long for the fast lane.
-    fn query(&self, select: &Select, parameters: &[Parameter], run: &Session) -> Result<Rows, Error> {
-        let (over, impatient) = (run.over(), run.effort().patience());
-        let stop = move || over.load(Ordering::Relaxed) || impatient();
-        let connection = self.datasets.open(&select.datasets, stop)?;
-        let (translated, values) = self.translate(&connection, select, parameters)?;
-        confine(&connection, &select.datasets)?;
+    /// Asks until it is told to stop.
+    fn query(
+        &self,
+        allowed: &Allowed,
+        parameters: &[Parameter],
+        run: &Calls,
+        stop: impl FnMut() -> bool + Send + 'static,
+    ) -> Result<Rows, Error> {
+        let connection = self.datasets.open(&allowed.datasets, stop)?;
+        let (translated, values) = self.translate(&connection, allowed, parameters)?;
+        confine(&connection, &allowed.datasets)?;
         let mut statement = connection.prepare(&translated.sql).map_err(|error| failed(&error))?;
         for (name, value) in values {
             if let Some(index) = statement.parameter_index(&format!("@{name}")).map_err(|error| failed(&error))? {
                 statement.raw_bind_parameter(index, value).map_err(|error| failed(&error))?;
             }
         }
-        let mut values = Vec::new();
-        let mut bytes = 0;
+        let mut taken = Taken::new(run)?;
         let mut rows = statement.raw_query();
         while let Some(row) = rows.next().map_err(|error| failed(&error))? {
-            if values.len() == run.budgets.rows.0 as usize {
-                let what = format!("it answers with more than {} rows", run.budgets.rows);
-                return Err(run.exceeded("query", "rows", &what));
-            }
             let mut list = Vec::with_capacity(translated.columns.len());
             for (index, column) in translated.columns.iter().enumerate() {
                 let found = row.get_ref(index).map_err(|error| failed(&error))?;
-                bytes += size_of::<Value>() + found.as_bytes_or_null().ok().flatten().map_or(0, <[u8]>::len);
-                if bytes > run.budgets.result_bytes.0 {
-                    let what = format!("it answers with more than {}", run.budgets.result_bytes);
-                    return Err(run.exceeded("query", "result_bytes", &what));
-                }
                 list.push(column.kind.value(&column.name, found)?);
             }
-            values.push(list);
+            taken.push(run, list)?;
         }
-        Ok(Rows { columns: columns_of(translated.columns), values, bytes_processed: 0 })
+        let columns = columns_of(translated.columns);
+        Ok(Rows { columns, values: taken.into_values(), bytes_processed: 0 })
     }
 
     fn tables(&self, dataset: &str, stop: impl FnMut() -> bool + Send + 'static) -> Result<Vec<Table>, Error> {

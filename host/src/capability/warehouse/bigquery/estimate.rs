@@ -20,9 +20,8 @@ use super::{
 };
 use crate::{
     capability::{
-        calls::Session,
-        grant::Wish,
-        warehouse::guard::{Select, TablePath},
+        calls::Calls,
+        warehouse::{allowed::Allowed, guard::TablePath},
     },
     contract::{Error, warehouse::Column},
     google::{Fault, Request},
@@ -90,32 +89,26 @@ impl BigQuery {
     /// Runs a query dry, unless that was done, and holds what it says against the run's grants and budgets.
     pub(super) async fn estimate(
         &self,
-        session: &Arc<Session>,
+        calls: &Arc<Calls>,
         question: &Question,
-        select: &Select,
+        allowed: &Allowed,
     ) -> Result<Arc<Estimate>, Error> {
-        let estimate = self.known(session, question, select).await?;
-        for (dataset, _) in &estimate.tables {
-            session.allow("query", Wish::Dataset(dataset))?;
-        }
-        let most = session.budgets.query_bytes;
-        if estimate.bytes > most.0 as u64 {
-            let what = format!("it would read {} bytes, more than {most}", estimate.bytes);
-            return Err(session.exceeded("query", "query_bytes", &what));
-        }
+        let estimate = self.known(calls, question, allowed).await?;
+        let datasets = estimate.tables.iter().map(|(dataset, _)| dataset.as_str());
+        allowed.estimated(calls, datasets, estimate.bytes)?;
         Ok(estimate)
     }
 
-    async fn known(&self, session: &Session, question: &Question, select: &Select) -> Result<Arc<Estimate>, Error> {
+    async fn known(&self, calls: &Calls, question: &Question, allowed: &Allowed) -> Result<Arc<Estimate>, Error> {
         let key = Sha256::digest(format!("{}\0{}", question.sql, question.parameters)).into();
         let kept = lock(&self.0.estimates.queries).get(&key).cloned();
         if let Some(known) = kept
-            && self.versions(select, session).await.as_ref() == Some(&known.versions)
+            && self.versions(allowed, calls).await.as_ref() == Some(&known.versions)
         {
             return Ok(known.estimate);
         }
         // The versions are asked for no later than the estimate: a table that changes meanwhile is found to have changed.
-        let (versions, made) = tokio::join!(self.versions(select, session), self.dry_run(session, question, select));
+        let (versions, made) = tokio::join!(self.versions(allowed, calls), self.dry_run(calls, question, allowed));
         let estimate = Arc::new(made?);
         if let Some(versions) = versions {
             let mut queries = lock(&self.0.estimates.queries);
@@ -139,9 +132,9 @@ impl BigQuery {
         job.failure().map_or(Ok(job), Err)
     }
 
-    async fn dry_run(&self, session: &Session, question: &Question, select: &Select) -> Result<Estimate, Error> {
-        let answer = self.dry(question, session.deadline()).await;
-        let statistics = answer.map_err(|fault| self.explained(session, fault))?.statistics;
+    async fn dry_run(&self, calls: &Calls, question: &Question, allowed: &Allowed) -> Result<Estimate, Error> {
+        let answer = self.dry(question, calls.deadline()).await;
+        let statistics = answer.map_err(|fault| self.explained(calls, fault))?.statistics;
         let query = statistics.query;
         let refused = |why: String| Err(Error::Invalid(format!("query refused: {why}")));
         if query.statement_type != "SELECT" {
@@ -150,7 +143,7 @@ impl BigQuery {
         let mut tables = BTreeSet::new();
         match query.referenced_tables {
             // An emulator does not know; then what was read in the SQL decides alone.
-            None if self.0.emulated || select.tables.is_empty() => {}
+            None if self.0.emulated || allowed.tables.is_empty() => {}
             None => return refused("BigQuery does not say which tables it reads".to_owned()),
             Some(list) if list.len() >= NAMED_TABLES => {
                 return refused(format!("it reads {NAMED_TABLES} tables or more, of which BigQuery does not name all"));
@@ -173,13 +166,13 @@ impl BigQuery {
     }
 
     /// The versions of a query's tables; none when one cannot be told, or is a view, which others can change.
-    async fn versions(&self, select: &Select, session: &Session) -> Option<Vec<String>> {
-        let versions = join_all(select.tables.iter().map(|table| self.version(table, session))).await;
+    async fn versions(&self, allowed: &Allowed, calls: &Calls) -> Option<Vec<String>> {
+        let versions = join_all(allowed.tables.iter().map(|table| self.version(table, calls))).await;
         versions.into_iter().collect()
     }
 
-    async fn version(&self, table: &TablePath, session: &Session) -> Option<String> {
-        let due = session.caller.due;
+    async fn version(&self, table: &TablePath, calls: &Calls) -> Option<String> {
+        let due = calls.caller.due;
         let kept = lock(&self.0.estimates.versions).get(table).cloned();
         if let Some((_, version)) = kept.filter(|(asked, _)| *asked == due) {
             return Some(version);
@@ -190,7 +183,7 @@ impl BigQuery {
             encoded(&table.dataset),
             encoded(&table.table)
         );
-        let body = self.0.google.once(&Request::get(url), session.deadline()).await.ok()?;
+        let body = self.0.google.once(&Request::get(url).charged(calls.permit()), calls.deadline()).await.ok()?;
         let found: TableResource = serde_json::from_slice(&body).ok()?;
         if found.kind != "TABLE" || found.last_modified_time.is_empty() {
             return None;

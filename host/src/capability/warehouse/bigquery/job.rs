@@ -22,10 +22,11 @@ use super::{
     values,
 };
 use crate::{
-    capability::calls::Session,
+    capability::{calls::Calls, warehouse::allowed::Taken},
     contract::{Error, Value, warehouse::Rows},
     google::{Fault, Google, Kind, Request},
     hex::hex,
+    lanes::Stop,
     text::encoded,
 };
 
@@ -37,6 +38,8 @@ const PAGE: u32 = 50_000;
 const WAIT: Duration = Duration::from_millis(500);
 /// What lies at least between two questions whether a job has ended, when the server does not wait itself.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
+/// Rows that are read between two looks whether the run is over: a millisecond's.
+const LOOK: usize = 256;
 /// How long a cancellation may take, also when the host ends.
 const CANCEL: Duration = Duration::from_secs(5);
 
@@ -65,19 +68,19 @@ impl From<Fault> for Ended {
 
 impl BigQuery {
     /// Runs a query. A job that fails for a reason that passes is followed by another one.
-    pub(super) async fn run(&self, session: &Arc<Session>, question: &Question, cache: bool) -> Result<Answer, Error> {
-        let deadline = session.deadline();
+    pub(super) async fn run(&self, calls: &Arc<Calls>, question: &Question, cache: bool) -> Result<Answer, Error> {
+        let deadline = calls.deadline();
         let mut wait = WAIT;
         loop {
-            let fault = match self.job(session, question, cache, deadline).await {
+            let fault = match self.job(calls, question, cache, deadline).await {
                 Ok(answer) => return Ok(answer),
                 Err(Ended::Unusable(error)) => return Err(error),
-                Err(Ended::Fault(fault)) => return Err(self.explained(session, fault)),
+                Err(Ended::Fault(fault)) => return Err(self.explained(calls, fault)),
                 Err(Ended::Failed(fault)) => fault,
             };
             let pause = wait.mul_f64(fastrand::f64());
             if fault.kind != Kind::Busy || Instant::now() + pause >= deadline {
-                return Err(self.explained(session, fault));
+                return Err(self.explained(calls, fault));
             }
             sleep(pause).await;
             wait *= 2;
@@ -86,16 +89,16 @@ impl BigQuery {
 
     async fn job(
         &self,
-        session: &Arc<Session>,
+        calls: &Arc<Calls>,
         question: &Question,
         cache: bool,
         deadline: Instant,
     ) -> Result<Answer, Ended> {
         let inner = &self.0;
-        let caller = &session.caller;
+        let caller = &calls.caller;
         let id = id(&caller.check)?;
         let left = deadline.saturating_duration_since(Instant::now());
-        let most = session.budgets.query_bytes.0;
+        let most = calls.budgets.query_bytes.0;
         let body = json!({
             "jobReference": { "projectId": inner.project, "jobId": id, "location": inner.location },
             "configuration": {
@@ -111,7 +114,7 @@ impl BigQuery {
         let location = encoded(&inner.location);
         let job = format!("{}/jobs/{id}", inner.url);
         let running = inner.jobs.begin(&inner.google, format!("{job}/cancel?location={location}"));
-        match self.call(Request::post(format!("{}/jobs", inner.url), body), deadline).await {
+        match self.call(Request::post(format!("{}/jobs", inner.url), body).charged(calls.permit()), deadline).await {
             Ok(answer) => {
                 let begun: Job = serde_json::from_slice(&answer).map_err(|error| Fault::garbled(&error))?;
                 if let Some(fault) = begun.failure() {
@@ -128,7 +131,7 @@ impl BigQuery {
             }
             Err(fault) => return Err(fault.into()),
         }
-        let answer = self.results(session, &id, &job, deadline).await;
+        let answer = self.results(calls, &id, &job, deadline).await;
         if !matches!(answer, Err(Ended::Fault(_))) {
             running.ended();
         }
@@ -136,15 +139,15 @@ impl BigQuery {
     }
 
     /// All pages of a job's answer.
-    async fn results(&self, session: &Arc<Session>, id: &str, job: &str, deadline: Instant) -> Result<Answer, Ended> {
+    async fn results(&self, calls: &Arc<Calls>, id: &str, job: &str, deadline: Instant) -> Result<Answer, Ended> {
         let inner = &self.0;
-        let rows = session.budgets.rows.0.saturating_add(1).min(PAGE);
+        let rows = calls.budgets.rows.0.saturating_add(1).min(PAGE);
         let location = encoded(&inner.location);
         let first = format!(
             "{}/queries/{id}?location={location}&maxResults={rows}&formatOptions.useInt64Timestamp=true",
             inner.url
         );
-        let mut taken = Taken::default();
+        let mut taken = Pages::new(calls).map_err(Ended::Unusable)?;
         let mut wait = WAIT;
         let mut earlier: Option<Fault> = None;
         loop {
@@ -154,10 +157,10 @@ impl BigQuery {
                 None => format!("{first}&timeoutMs={}", left.as_millis()),
             };
             let asked = Instant::now();
-            let read = match inner.google.once(&Request::get(page), deadline).await {
+            let read = match inner.google.once(&Request::get(page).charged(calls.permit()), deadline).await {
                 Ok(body) => {
-                    let (run, had) = (session.clone(), taken);
-                    session.blocking(move || Ok(had.page(&body, &run))).await.map_err(Ended::Unusable)?
+                    let (run, had) = (calls.clone(), taken);
+                    calls.blocking(move |stop| Ok(had.page(&body, &run, stop))).await.map_err(Ended::Unusable)?
                 }
                 Err(fault) => Err(Box::new((taken, fault.into()))),
             };
@@ -201,20 +204,23 @@ impl BigQuery {
 }
 
 /// What was read of an answer.
-#[derive(Default)]
-struct Taken {
+struct Pages {
     fields: Vec<Field>,
-    values: Vec<Vec<Value>>,
-    size: usize,
+    rows: Taken,
     bytes_processed: u64,
     cached: bool,
     next: Option<String>,
     complete: bool,
 }
 
-impl Taken {
+impl Pages {
+    fn new(calls: &Calls) -> Result<Self, Error> {
+        let rows = Taken::new(calls)?;
+        Ok(Self { fields: Vec::new(), rows, bytes_processed: 0, cached: false, next: None, complete: false })
+    }
+
     /// Takes in a page; gives back what there was when it cannot be read.
-    fn page(mut self, body: &[u8], session: &Session) -> Result<Self, Box<(Self, Ended)>> {
+    fn page(mut self, body: &[u8], calls: &Calls, stop: &Stop) -> Result<Self, Box<(Self, Ended)>> {
         let results: Results<'_> = match serde_json::from_slice(body) {
             Ok(results) => results,
             Err(error) => return Err(Box::new((self, Fault::garbled(&error).into()))),
@@ -227,7 +233,7 @@ impl Taken {
             self.bytes_processed = count(results.total_bytes_processed.as_ref());
             self.cached = results.cache_hit;
         }
-        match self.add(&results.rows, count(results.total_rows.as_ref()), session) {
+        match self.add(&results.rows, count(results.total_rows.as_ref()), calls, stop) {
             Ok(()) => {
                 self.complete = results.page_token.is_none();
                 self.next = results.page_token;
@@ -237,35 +243,28 @@ impl Taken {
         }
     }
 
-    fn add(&mut self, rows: &[super::protocol::Row<'_>], total: u64, session: &Session) -> Result<(), Error> {
-        let total = usize::try_from(total).unwrap_or(usize::MAX).max(self.values.len() + rows.len());
-        session.within("query", total, self.size)?;
-        for row in rows {
+    fn add(&mut self, rows: &[super::protocol::Row<'_>], total: u64, calls: &Calls, stop: &Stop) -> Result<(), Error> {
+        let total = usize::try_from(total).unwrap_or(usize::MAX).max(self.rows.len() + rows.len());
+        self.rows.announced(calls, total)?;
+        for (at, row) in rows.iter().enumerate() {
+            if at.is_multiple_of(LOOK) && stop.reached() {
+                return Err(Error::TimedOut("query failed: the run was over before its answer was read".to_owned()));
+            }
             if row.f.len() != self.fields.len() {
                 let (has, wants) = (row.f.len(), self.fields.len());
                 return Err(Error::Unavailable(format!(
                     "query failed: BigQuery: a row of {has} values, where there are {wants} columns"
                 )));
             }
-            let mut list = Vec::with_capacity(row.f.len());
-            for (field, cell) in self.fields.iter().zip(&row.f) {
-                let value = values::value(field, &cell.v)?;
-                let text = match &value {
-                    Value::Text(text) | Value::Date(text) => text.len(),
-                    _ => 0,
-                };
-                self.size += size_of::<Value>() + text;
-                list.push(value);
-            }
-            session.within("query", total, self.size)?;
-            self.values.push(list);
+            let list = self.fields.iter().zip(&row.f).map(|(field, cell)| values::value(field, &cell.v));
+            self.rows.push(calls, list.collect::<Result<Vec<Value>, Error>>()?)?;
         }
         Ok(())
     }
 
     fn answer(self) -> Answer {
         let columns = self.fields.iter().map(values::column).collect();
-        let rows = Rows { columns, values: self.values, bytes_processed: self.bytes_processed };
+        let rows = Rows { columns, values: self.rows.into_values(), bytes_processed: self.bytes_processed };
         Answer { rows, cached: self.cached }
     }
 }

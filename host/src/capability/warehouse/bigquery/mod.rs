@@ -10,18 +10,15 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::{
-    guard::{self, Select},
-    ledger::Ledger,
-};
+use super::{allowed::Allowed, ledger::Ledger};
 use crate::{
-    capability::{calls::Session, grant::Wish},
+    capability::calls::Calls,
     config::Endpoint,
     contract::{
         Error,
         warehouse::{Column, Parameter, Rows, Table},
     },
-    google::{Fault, Google, Kind},
+    google::{Body, Fault, Google, Kind, Request},
 };
 use estimate::Estimates;
 use job::Jobs;
@@ -86,16 +83,16 @@ impl BigQuery {
     /// Asks, if the run may, within its budgets and until it is over.
     pub(super) async fn query(
         &self,
-        session: &Arc<Session>,
+        calls: &Arc<Calls>,
         sql: String,
         parameters: Vec<Parameter>,
     ) -> Result<Rows, Error> {
-        let select = self.read(session, &sql).await?;
+        let allowed = self.read(calls, &sql).await?;
         let question = Question::new(sql, &parameters)?;
-        let estimate = self.estimate(session, &question, &select).await?;
+        let estimate = self.estimate(calls, &question, &allowed).await?;
         let billed = estimate.billed();
-        let reserved = self.0.ledger.reserve(session, billed).await?;
-        let answer = match self.run(session, &question, self.0.cache).await {
+        let reserved = self.0.ledger.reserve(calls, billed).await?;
+        let answer = match self.run(calls, &question, self.0.cache).await {
             Ok(answer) => answer,
             Err(error) => {
                 // A query that fails bills nothing; one that was given up may bill all of it:
@@ -113,20 +110,20 @@ impl BigQuery {
     /// What a query would answer, without asking it: the columns, after everything that could refuse it.
     pub(super) async fn shape(
         &self,
-        session: &Arc<Session>,
+        calls: &Arc<Calls>,
         sql: String,
         parameters: Vec<Parameter>,
     ) -> Result<Vec<Column>, Error> {
-        let select = self.read(session, &sql).await?;
+        let allowed = self.read(calls, &sql).await?;
         let question = Question::new(sql, &parameters)?;
-        Ok(self.estimate(session, &question, &select).await?.columns.clone())
+        Ok(self.estimate(calls, &question, &allowed).await?.columns.clone())
     }
 
     /// The tables of a dataset, from `__TABLES__`: the metadata that says when each was written, at no cost.
-    pub(super) async fn tables(&self, session: &Arc<Session>, dataset: &str) -> Result<Vec<Table>, Error> {
+    pub(super) async fn tables(&self, calls: &Arc<Calls>, dataset: &str) -> Result<Vec<Table>, Error> {
         let question = Question::new(self.listing(dataset)?, &[])?;
         // What changed a moment ago is the very question.
-        let answer = self.run(session, &question, false).await?;
+        let answer = self.run(calls, &question, false).await?;
         values::tables(answer.rows)
     }
 
@@ -155,27 +152,23 @@ impl BigQuery {
         ))
     }
 
-    /// Reads a question, on a thread of the run's, and allows its datasets.
-    async fn read(&self, session: &Arc<Session>, sql: &str) -> Result<Select, Error> {
-        let (inner, run, sql) = (self.0.clone(), session.clone(), sql.to_owned());
-        session
-            .blocking(move || {
-                let select = guard::read(&sql, Some(&inner.project))?;
-                for dataset in &select.datasets {
-                    run.allow("query", Wish::Dataset(dataset))?;
-                }
-                run.allow("query", Wish::Warehouse)?;
-                Ok(select)
-            })
-            .await
+    /// Reads a question, on a thread for plugins, if the run may ask it.
+    async fn read(&self, calls: &Arc<Calls>, sql: &str) -> Result<Allowed, Error> {
+        let (inner, run, sql) = (self.0.clone(), calls.clone(), sql.to_owned());
+        calls.blocking(move |_| Allowed::read(&run, &sql, Some(&inner.project))).await
     }
 
     /// What a fault means to a run.
-    fn explained(&self, session: &Session, fault: Fault) -> Error {
+    fn explained(&self, calls: &Calls, fault: Fault) -> Error {
         match fault.kind {
             Kind::BytesBilled => {
-                let most = session.budgets.query_bytes;
-                session.exceeded("query", "query_bytes", &format!("it would bill more than {most} ({})", fault.message))
+                let most = calls.budgets.query_bytes;
+                calls.exceeded("query", "query_bytes", &format!("it would bill more than {most} ({})", fault.message))
+            }
+            Kind::TooMuch => {
+                let most = calls.budgets.host_memory;
+                let what = format!("the host would hold more than {most} of answers for this run at once");
+                calls.exceeded("query", "host_memory", &what)
             }
             _ => self.refused(fault),
         }
@@ -194,7 +187,7 @@ impl BigQuery {
                 self.0.google.source()
             )),
             Kind::BytesBilled => Error::OverBudget(said),
-            Kind::TooLarge => Error::OverBudget(format!("{said}; select fewer columns or rows")),
+            Kind::TooMuch | Kind::TooLarge => Error::OverBudget(format!("{said}; select fewer columns or rows")),
             Kind::Quota => Error::Unavailable(format!(
                 "{said}; a quota is used up: https://console.cloud.google.com/iam-admin/quotas?project={}",
                 self.0.project
@@ -208,7 +201,7 @@ impl BigQuery {
         }
     }
 
-    async fn call(&self, request: crate::google::Request, deadline: Instant) -> Result<Vec<u8>, Fault> {
+    async fn call(&self, request: Request<'_>, deadline: Instant) -> Result<Body, Fault> {
         self.0.google.call(request, deadline).await
     }
 }

@@ -2,9 +2,9 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use super::{ask, session, warehouse};
+use super::{ask, calls, warehouse};
 use crate::{
-    capability::warehouse::{Sqlite, guard},
+    capability::warehouse::{Sqlite, allowed::Allowed, guard},
     contract::Error,
 };
 
@@ -17,10 +17,10 @@ fn the_engine_denies_what_is_not_in_the_datasets() {
     let select = |datasets: &[&str]| {
         let mut select = guard::read("SELECT COUNT(*) FROM secret.t", None).unwrap();
         select.datasets = datasets.iter().map(|name| (*name).to_owned()).collect();
-        select
+        Allowed::unchecked(select)
     };
     let warehouse = Sqlite::new(directory.path().to_owned(), None);
-    let ask = |datasets| warehouse.query_now(&select(datasets), &[], &session());
+    let ask = |datasets| warehouse.query_now(&select(datasets), &[], &calls());
     assert!(ask(&["secret"]).is_ok());
     assert!(ask(&["d"]).is_err());
 }
@@ -65,13 +65,13 @@ fn a_query_stops_when_its_run_is_over() {
     let product = (0..12).map(|n| format!("d.t AS t{n}")).collect::<Vec<_>>().join(", ");
     let sql = format!("SELECT COUNT(*) FROM {product}, {}", product.replace(" AS t", " AS u"));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let session = session();
-    let run = session.clone();
+    let calls = calls();
+    let run = calls.clone();
     let error = runtime.block_on(async move {
         let query = tokio::spawn(async move { warehouse.query(&run, sql, Vec::new()).await });
         // Long enough for the slow lane.
         tokio::time::sleep(Duration::from_millis(200)).await;
-        session.end();
+        calls.permit().end();
         query.await.unwrap().unwrap_err()
     });
     assert!(matches!(error, Error::TimedOut(_)), "{error:?}");
@@ -113,7 +113,7 @@ fn tables_are_listed_from_metadata() {
     let directory = tempfile::tempdir().unwrap();
     let warehouse = warehouse(directory.path());
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let list = |dataset: &str| runtime.block_on(warehouse.tables(&session(), dataset));
+    let list = |dataset: &str| runtime.block_on(warehouse.tables(&calls(), dataset));
     let names: HashMap<String, Option<i64>> =
         list("d").unwrap().into_iter().map(|table| (table.name, table.modified)).collect();
     assert_eq!(names.get("t"), Some(&None));

@@ -7,7 +7,7 @@ use std::{path::Path, sync::Arc};
 
 use super::Sqlite;
 use crate::{
-    capability::{Backends, Caller, Session},
+    capability::{Caller, Calls},
     config::{Budgets, Bytes, Count, Grants},
     contract::{
         Error, Value,
@@ -16,16 +16,11 @@ use crate::{
 };
 
 /// A run's, with little room.
-fn session() -> Arc<Session> {
+fn calls() -> Arc<Calls> {
     let budgets = Budgets { rows: Count(100), result_bytes: Bytes(1 << 20), ..Budgets::default() };
     let granted = ["d", "cut", "gone", "noise", "project", "INFORMATION_SCHEMA", "e"];
     let grants = Grants { warehouse: granted.map(str::to_owned).to_vec(), ..Grants::default() };
-    Arc::new(Session::new(
-        Caller { plugin: "p".to_owned(), ..Caller::default() },
-        grants,
-        budgets,
-        Arc::new(Backends::default()),
-    ))
+    Arc::new(Calls::new(Caller { plugin: "p".to_owned(), ..Caller::default() }, grants, budgets))
 }
 
 fn warehouse(directory: &Path) -> Sqlite {
@@ -55,7 +50,7 @@ fn ask_with(directory: &Path, sql: &str, parameters: &[(&str, Value)]) -> Result
     let parameters =
         parameters.iter().map(|(name, value)| Parameter { name: (*name).to_owned(), value: value.clone() });
     let runtime = tokio::runtime::Builder::new_current_thread().thread_stack_size(crate::STACK).build().unwrap();
-    runtime.block_on(warehouse.query(&session(), sql.to_owned(), parameters.collect()))
+    runtime.block_on(warehouse.query(&calls(), sql.to_owned(), parameters.collect()))
 }
 
 fn ask(directory: &Path, sql: &str) -> Result<Rows, Error> {

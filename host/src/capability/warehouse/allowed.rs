@@ -1,0 +1,114 @@
+//! What a run may ask of a warehouse, and how much of an answer it may take: the one place where both are decided. Each
+//! backend gets a question only as [`Allowed`], and gathers an answer only in [`Taken`].
+
+use std::ops::Deref;
+
+use super::guard::{self, Select};
+use crate::{
+    capability::{calls::Calls, grant::Wish},
+    contract::{Error, Value},
+    lanes::Held,
+};
+
+/// A SELECT that a run may ask: it is short enough, parsed, and each of its datasets is granted.
+#[derive(Debug)]
+pub(super) struct Allowed(Select);
+
+impl Allowed {
+    /// Reads SQL; `project` is the project that tables may be prefixed with.
+    pub(super) fn read(calls: &Calls, sql: &str, project: Option<&str>) -> Result<Self, Error> {
+        let longest = calls.budgets.sql_bytes;
+        if sql.len() > longest.0 {
+            let what = format!("SQL of {} B, more than {longest}", sql.len());
+            return Err(calls.exceeded("query", "sql_bytes", &what));
+        }
+        let select = guard::read(sql, project)?;
+        for dataset in &select.datasets {
+            calls.allow("query", Wish::Dataset(dataset))?;
+        }
+        calls.allow("query", Wish::Warehouse)?;
+        Ok(Self(select))
+    }
+
+    /// What nobody allowed, to see that the engine denies it too.
+    #[cfg(test)]
+    pub(super) fn unchecked(select: Select) -> Self {
+        Self(select)
+    }
+
+    /// What the warehouse itself says of the question before it is asked: the datasets that it would read, also those of
+    /// views, and the bytes.
+    pub(super) fn estimated<'d>(
+        &self,
+        calls: &Calls,
+        datasets: impl Iterator<Item = &'d str>,
+        bytes: u64,
+    ) -> Result<(), Error> {
+        for dataset in datasets {
+            calls.allow("query", Wish::Dataset(dataset))?;
+        }
+        let most = calls.budgets.query_bytes;
+        match bytes > most.0 as u64 {
+            true => {
+                let what = format!("it would read {bytes} bytes, more than {most}");
+                Err(calls.exceeded("query", "query_bytes", &what))
+            }
+            false => Ok(()),
+        }
+    }
+}
+
+impl Deref for Allowed {
+    type Target = Select;
+
+    fn deref(&self) -> &Select {
+        &self.0
+    }
+}
+
+/// The rows of an answer as they arrive, charged to the run that asked.
+#[derive(Debug)]
+pub(super) struct Taken {
+    values: Vec<Vec<Value>>,
+    bytes: usize,
+    held: Held,
+}
+
+impl Taken {
+    pub(super) fn new(calls: &Calls) -> Result<Self, Error> {
+        Ok(Self { values: Vec::new(), bytes: 0, held: calls.hold("query", 0)? })
+    }
+
+    /// Refuses an answer that announces more rows than the run may have.
+    pub(super) fn announced(&self, calls: &Calls, rows: usize) -> Result<(), Error> {
+        calls.within("query", rows.max(self.values.len()), self.bytes)
+    }
+
+    /// Takes a row, if it is within the budgets.
+    pub(super) fn push(&mut self, calls: &Calls, row: Vec<Value>) -> Result<(), Error> {
+        let bytes = row.iter().map(size).sum::<usize>() + size_of::<Vec<Value>>();
+        self.bytes += bytes;
+        self.held.more(bytes).map_err(|full| calls.too_much("query", full))?;
+        calls.within("query", self.values.len() + 1, self.bytes)?;
+        self.values.push(row);
+        Ok(())
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// All rows. From now on they are the guest's, which takes them at once.
+    pub(super) fn into_values(self) -> Vec<Vec<Value>> {
+        self.values
+    }
+}
+
+/// What a value takes in memory, in bytes.
+pub(super) fn size(value: &Value) -> usize {
+    let text = match value {
+        Value::Text(text) | Value::Date(text) => text.len(),
+        _ => 0,
+    };
+    size_of::<Value>() + text
+}

@@ -1,0 +1,143 @@
+//! A guest in its lane: polled where it was begun as long as it computed little, and in turns afterwards.
+
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+};
+
+use tokio::{
+    sync::oneshot,
+    task::JoinSet,
+    time::{Sleep, sleep},
+};
+
+use super::{
+    Computing, GIVE_WAY, QUICK, TURN, crowded,
+    permit::{Turn, Work},
+    plugins,
+    room::{Place, Room},
+};
+
+/// Runs a guest to its end, which is also when this is dropped.
+#[allow(clippy::disallowed_methods)]
+pub(super) async fn run<F>(work: &Arc<Work>, future: F) -> F::Output
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    let mut future = Box::pin(future);
+    let quick = poll_fn(|context| {
+        let polled = {
+            let _computing = Computing::new(&QUICK);
+            work.metered(|| future.as_mut().poll(context))
+        };
+        match polled {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending if work.is_large() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    });
+    if let Some(output) = quick.await {
+        return output;
+    }
+    let mut tasks = JoinSet::new();
+    tasks.spawn_on(Slow { future, work: work.clone(), turn: Next::Ask }, &plugins());
+    match tasks.join_next().await {
+        Some(Ok(output)) => output,
+        Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // Nothing else ends it: the lane lives as long as the process.
+        _ => std::future::pending().await,
+    }
+}
+
+/// A guest in the slow lane: each poll is a turn.
+struct Slow<F> {
+    future: Pin<Box<F>>,
+    work: Arc<Work>,
+    turn: Next,
+}
+
+/// What comes before the next poll.
+enum Next {
+    Ask,
+    Wait(oneshot::Receiver<Place>),
+    GiveWay { turn: Turn, left: u32, pause: Pin<Box<Sleep>> },
+    Go(Turn),
+}
+
+/// Wakes a task, and remembers that.
+struct Woken {
+    task: Waker,
+    woken: AtomicBool,
+}
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.woken.store(true, Ordering::Relaxed);
+        self.task.wake_by_ref();
+    }
+}
+
+impl Next {
+    fn arrived(place: Place, left: u32) -> Self {
+        Self::leave(Turn::new(place), left)
+    }
+
+    /// Leaves the core to fast work for a moment, if that wants it.
+    fn leave(turn: Turn, left: u32) -> Self {
+        match left > 0 && crowded() {
+            true => Self::GiveWay { turn, left: left - 1, pause: Box::pin(sleep(TURN)) },
+            false => Self::Go(turn),
+        }
+    }
+}
+
+impl<F: Future> Future for Slow<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let this = &mut *self;
+        loop {
+            this.turn = match std::mem::replace(&mut this.turn, Next::Ask) {
+                Next::Ask => match Room::turns().ask(&this.work.account) {
+                    Ok(place) => Next::arrived(place, GIVE_WAY),
+                    Err(arriving) => Next::Wait(arriving),
+                },
+                Next::Wait(mut arriving) => match Pin::new(&mut arriving).poll(context) {
+                    Poll::Ready(Ok(place)) => Next::arrived(place, GIVE_WAY),
+                    Poll::Ready(Err(_)) => Next::Ask,
+                    Poll::Pending => {
+                        this.turn = Next::Wait(arriving);
+                        return Poll::Pending;
+                    }
+                },
+                Next::GiveWay { turn, left, mut pause } => match pause.as_mut().poll(context) {
+                    Poll::Ready(()) => Next::leave(turn, left),
+                    Poll::Pending => {
+                        this.turn = Next::GiveWay { turn, left, pause };
+                        return Poll::Pending;
+                    }
+                },
+                Next::Go(turn) => {
+                    let woken = Arc::new(Woken { task: context.waker().clone(), woken: AtomicBool::new(false) });
+                    let waker = Waker::from(woken.clone());
+                    let polled = this.work.metered(|| this.future.as_mut().poll(&mut Context::from_waker(&waker)));
+                    // One that only paused, and is next anyway, keeps its turn.
+                    let paused = polled.is_pending() && woken.woken.load(Ordering::Relaxed);
+                    if paused && !Room::turns().outranked(&this.work.account) {
+                        this.turn = Next::leave(turn, GIVE_WAY);
+                        if let Next::GiveWay { pause, .. } = &mut this.turn {
+                            // It wakes the task when the pause is over.
+                            let _ = pause.as_mut().poll(context);
+                        }
+                    }
+                    return polled;
+                }
+            };
+        }
+    }
+}

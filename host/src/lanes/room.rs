@@ -1,0 +1,166 @@
+//! Room for a number of things at once, shared fairly by plugin: of those that wait, whoever has least is next.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+};
+
+use tokio::sync::oneshot;
+
+use super::{account::Account, slow_workers};
+
+/// Room that plugins share. None of them may fill it alone: a quarter is left for the others.
+#[derive(Debug)]
+pub struct Room {
+    /// The most places of one plugin.
+    each: usize,
+    /// What decides who is next.
+    order: Order,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Order {
+    /// Whoever has the fewest places.
+    Places,
+    /// Whoever computed least lately.
+    Computed,
+}
+
+#[derive(Debug)]
+struct State {
+    free: usize,
+    /// Places that each plugin has; those without any are not in it.
+    taken: HashMap<String, usize>,
+    /// In the order of their arrival.
+    waiting: Vec<Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    account: Arc<Account>,
+    place: oneshot::Sender<Place>,
+}
+
+/// A place, until it is dropped.
+#[derive(Debug)]
+pub struct Place {
+    /// None when it was given to somebody else.
+    room: Option<Arc<Room>>,
+    plugin: String,
+}
+
+impl Room {
+    /// So many places.
+    pub fn new(places: usize) -> Arc<Self> {
+        Self::with(places, places - places / 4, Order::Places)
+    }
+
+    /// The turns of the slow lane.
+    pub(super) fn turns() -> &'static Arc<Self> {
+        static TURNS: OnceLock<Arc<Room>> = OnceLock::new();
+        TURNS.get_or_init(|| Self::with(slow_workers(), slow_workers(), Order::Computed))
+    }
+
+    fn with(places: usize, each: usize, order: Order) -> Arc<Self> {
+        let state = State { free: places, taken: HashMap::new(), waiting: Vec::new() };
+        Arc::new(Self { each: each.max(1), order, state: Mutex::new(state) })
+    }
+
+    /// Waits for a place.
+    pub async fn take(self: &Arc<Self>, plugin: &str) -> Place {
+        match self.ask(&Account::of(plugin)) {
+            Ok(place) => place,
+            // Its sender is dropped only with the room, which this keeps.
+            Err(wait) => match wait.await {
+                Ok(place) => place,
+                Err(_) => std::future::pending().await,
+            },
+        }
+    }
+
+    /// A place now, or where it will arrive.
+    pub(super) fn ask(self: &Arc<Self>, account: &Arc<Account>) -> Result<Place, oneshot::Receiver<Place>> {
+        let mut state = self.state();
+        if state.free > 0 && state.has(&account.plugin) < self.each {
+            return Ok(self.place(&mut state, &account.plugin));
+        }
+        let (place, wait) = oneshot::channel();
+        // Those that no longer wait need no place.
+        state.waiting.retain(|waiting| !waiting.place.is_closed());
+        state.waiting.push(Waiting { account: account.clone(), place });
+        Err(wait)
+    }
+
+    /// Whether somebody waits who comes before one who has a place already.
+    pub(super) fn outranked(&self, account: &Account) -> bool {
+        let state = self.state();
+        if state.waiting.is_empty() {
+            return false;
+        }
+        let own = account.computed();
+        state.waiting.iter().any(|waiting| !waiting.place.is_closed() && waiting.account.computed() < own)
+    }
+
+    fn place(self: &Arc<Self>, state: &mut State, plugin: &str) -> Place {
+        state.free -= 1;
+        *state.taken.entry(plugin.to_owned()).or_default() += 1;
+        Place { room: Some(self.clone()), plugin: plugin.to_owned() }
+    }
+
+    /// Gives a plugin's place to the next who waits.
+    fn give_back(self: &Arc<Self>, mut plugin: String) {
+        loop {
+            let mut state = self.state();
+            state.free += 1;
+            if let Some(taken) = state.taken.get_mut(&plugin) {
+                *taken -= 1;
+                if *taken == 0 {
+                    state.taken.remove(&plugin);
+                }
+            }
+            let Some(next) = self.next(&state) else { return };
+            let next = state.waiting.remove(next);
+            let place = self.place(&mut state, &next.account.plugin);
+            // Whoever is woken may ask for a place at once.
+            drop(state);
+            match next.place.send(place) {
+                Ok(()) => return,
+                // It no longer waits: the next one gets the place.
+                Err(mut place) => {
+                    place.room = None;
+                    plugin = std::mem::take(&mut place.plugin);
+                }
+            }
+        }
+    }
+
+    /// Of those that may have a place: who is next; the earliest of equals.
+    fn next(&self, state: &State) -> Option<usize> {
+        let may = |waiting: &Waiting| state.has(&waiting.account.plugin) < self.each;
+        let rank = |waiting: &Waiting| match self.order {
+            Order::Places => state.has(&waiting.account.plugin) as u64,
+            Order::Computed => waiting.account.computed(),
+        };
+        let waiting = state.waiting.iter().enumerate().filter(|(_, waiting)| may(waiting));
+        waiting.min_by_key(|(_, waiting)| rank(waiting)).map(|(at, _)| at)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn has(&self, plugin: &str) -> usize {
+        self.taken.get(plugin).copied().unwrap_or_default()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(room) = self.room.take() {
+            room.give_back(std::mem::take(&mut self.plugin));
+        }
+    }
+}
