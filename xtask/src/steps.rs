@@ -8,8 +8,8 @@ use std::{
 };
 
 use super::{
-    build::{Pace, built, components, packages_in, plugin_names, plugins, python_plugin},
-    run::{Result, cargo, cargo_command, root, run_for_code, step, target},
+    build::{built, components, packages_in, plugin_names, plugins, python_plugin},
+    run::{Pace, Result, cargo, cargo_command, root, run_for_code, step, target},
     tools,
 };
 
