@@ -68,6 +68,8 @@ pub(super) fn demo(fault: Option<&str>) -> Result<u8> {
 
 /// Every test, with what they need.
 pub(super) fn test() -> Result<u8> {
+    step("looking at the source: who uses whom, long files, what documents name");
+    cargo(&["test", "--quiet", "--package", "xtask"])?;
     plugins(Pace::Foreground)?;
     let guests = packages_in("tests/guests")?;
     step(&format!("building {} misbehaving guests", guests.len()));
