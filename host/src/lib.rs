@@ -11,7 +11,6 @@ pub mod contract;
 pub mod doctor;
 pub mod gate;
 pub mod google;
-mod hex;
 pub mod host;
 mod http;
 pub mod lanes;
@@ -26,9 +25,10 @@ pub mod schedule;
 pub mod service;
 pub mod state;
 pub mod template;
-mod text;
 pub mod validate;
 pub mod web;
+
+use host_text::{self as text, hex};
 
 /// The stack of the host's threads, in bytes. SQL of the permitted length, nested as deep as it can be, takes about half
 /// of it to parse and to free.
