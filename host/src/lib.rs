@@ -7,7 +7,6 @@ pub mod case;
 pub mod check;
 pub mod cli;
 pub mod config;
-pub mod contract;
 pub mod doctor;
 pub mod gate;
 pub mod google;
@@ -28,6 +27,7 @@ pub mod template;
 pub mod validate;
 pub mod web;
 
+pub use host_contract as contract;
 use host_text::{self as text, hex};
 
 /// The stack of the host's threads, in bytes. SQL of the permitted length, nested as deep as it can be, takes about half
