@@ -28,6 +28,7 @@ pub mod validate;
 pub mod web;
 
 pub use host_contract as contract;
+pub use host_package as package;
 use host_text::{self as text, hex};
 
 /// The stack of the host's threads, in bytes. SQL of the permitted length, nested as deep as it can be, takes about half

@@ -4,7 +4,6 @@ mod alerts;
 mod budgets;
 mod calendar;
 mod google;
-mod key;
 mod mistakes;
 mod schema;
 mod service;
@@ -23,8 +22,8 @@ pub use alerts::{Alerts, Delivery, Fallback, OwnAlerts, Route, State};
 pub use budgets::{Budgets, Bytes, Count, OwnBudgets, Time, raise};
 pub use calendar::{Calendar, Dates, Effect, Window};
 pub use google::{Endpoint, Google, GoogleCredentials, SecretName};
+pub use host_package::PublicKey;
 pub use host_text::nearest;
-pub use key::PublicKey;
 use mistakes::{nearest_file, with_nearest};
 pub use schema::{reference, schema};
 pub use service::{Delay, Heartbeat, Missed, Overlap, Pace, Scheduler, Web};
@@ -211,6 +210,7 @@ pub struct Channel {
 pub struct Trust {
     /// With keys, only plugins that one of them signed run. `host keygen` makes one. Default: none, and every plugin
     /// among the files runs.
+    #[schemars(with = "Vec<schema::PublicKeyText>")]
     pub keys: Vec<PublicKey>,
 }
 

@@ -5,7 +5,7 @@ use semver::Version;
 use wasmparser::{Chunk, Encoding, KnownCustom, Parser, Payload};
 
 /// The API that this host offers: plugins built for any `0.1` are served by it.
-const API: Version = Version::new(0, 1, 0);
+pub const API: Version = Version::new(0, 1, 0);
 /// The contract's package.
 const PACKAGE: &str = "pipeline:check";
 /// Where the SDK writes the plugin's name, which a core module's standard sections have no place for.
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn the_contract_that_is_offered_is_the_one_that_is_here() {
         let root = std::env::var_os("CARGO_MANIFEST_DIR").expect("run by cargo");
-        let folder = std::path::Path::new(&root).join("../wit/v0.1");
+        let folder = std::path::Path::new(&root).join("../../../wit/v0.1");
         for file in std::fs::read_dir(folder).expect("the contract").flatten() {
             let text = std::fs::read_to_string(file.path()).expect("a text");
             assert!(text.contains(&format!("package {PACKAGE}@{API};\n")), "{}", file.path().display());
