@@ -6,7 +6,6 @@ pub mod capability;
 pub mod case;
 pub mod check;
 pub mod cli;
-pub mod config;
 pub mod doctor;
 pub mod gate;
 pub mod google;
@@ -27,6 +26,7 @@ pub mod template;
 pub mod validate;
 pub mod web;
 
+pub use host_config as config;
 pub use host_contract as contract;
 pub use host_package as package;
 use host_text::{self as text, hex};

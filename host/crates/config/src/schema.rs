@@ -160,7 +160,7 @@ mod tests {
     /// What the host takes the schema takes, and the other way round where it can tell.
     #[test]
     fn the_schema_takes_what_the_host_takes() {
-        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
         for file in ["tests/sample/host.toml", "deploy/host.toml"] {
             let text = std::fs::read_to_string(root.join(file)).expect(file);
             assert_eq!(complaints(&text), Vec::<String>::new(), "{file}");
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn the_reference_is_that_of_the_code() {
-        let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
+        let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../docs/configuration.md");
         let text = std::fs::read_to_string(&page).unwrap_or_default();
         assert!(text == reference(), "docs/configuration.md is old: `host schema --markdown > docs/configuration.md`");
     }
