@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::Endpoint;
 
 /// `[warehouse]`
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, tag = "kind", rename_all = "kebab-case")]
 pub enum Warehouse {
     /// The embedded engine: each dataset is a SQLite file.
@@ -39,7 +39,7 @@ fn yes() -> bool {
 }
 
 /// `[git.NAME]`
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Git {
     /// A local repository, with or without a working tree.
@@ -54,7 +54,7 @@ fn main_branch() -> String {
 }
 
 /// `[deployments]`
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, tag = "kind", rename_all = "kebab-case")]
 pub enum Deployments {
     /// A JSON file.

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::{Count, Cron, Delay, Missed, Overlap, OwnAlerts, Zone};
 
 /// `[checks.NAME]`
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Check {
     /// The plugin that runs. Default: the one with the check's name.

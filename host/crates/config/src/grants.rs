@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::{OwnBudgets, PublicKey, schema};
 
 /// `[trust]`
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Trust {
     /// With keys, only plugins that one of them signed run. `host keygen` makes one. Default: none, and every plugin
@@ -16,7 +16,7 @@ pub struct Trust {
 }
 
 /// `[grants.NAME]`: what one plugin may do. Everything is denied that is not named here.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Grants {
     /// The datasets it may query.

@@ -20,6 +20,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use host_package::Digest;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -39,7 +40,7 @@ pub use slack::{Channel, Deliver, Slack};
 pub use time::{Cron, ValidateSchedule, Zone};
 
 /// host.toml as a whole.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// The pipeline's time zone, an IANA name: data dates are dates there. Default: America/New_York.
@@ -84,6 +85,9 @@ pub struct Config {
     /// The directory that relative paths start from: the one host.toml is in.
     #[serde(skip)]
     pub directory: PathBuf,
+    /// Of the text that it was read from: another one when anything in the file is written in another way.
+    #[serde(skip)]
+    pub digest: Digest,
 }
 
 impl Default for Config {
@@ -109,6 +113,7 @@ impl Default for Config {
             checks: BTreeMap::new(),
             grants: BTreeMap::new(),
             directory: PathBuf::new(),
+            digest: Digest::of(b""),
         }
     }
 }
@@ -136,8 +141,9 @@ impl Config {
 
     /// Reads the text of a file.
     pub fn parse(text: &str) -> Result<Self> {
-        let config: Self = toml::from_str(text).map_err(|error| anyhow::anyhow!("{}", with_nearest(&error)))?;
+        let mut config: Self = toml::from_str(text).map_err(|error| anyhow::anyhow!("{}", with_nearest(&error)))?;
         config.check_names()?;
+        config.digest = Digest::of(text.as_bytes());
         Ok(config)
     }
 
@@ -187,5 +193,19 @@ mod tests {
         assert_eq!(config.timezone.name(), "America/New_York");
         assert_eq!(config.budgets("any"), Budgets::default());
         assert_eq!(config.slack.deliver, Deliver::Webhook);
+        assert_eq!(config, Config::default());
+    }
+
+    #[test]
+    fn what_is_written_in_another_way_is_another_configuration() {
+        let text = "[checks.a]\nschedule = '0 6 * * *'\nsettings = { min = 1.5 }\n[calendars.b]\neffect = 'skip'\nwhy = 'c'\ndates = ['12-25']";
+        let config = |text: &str| Config::parse(text).expect("valid");
+        assert_eq!(config(text), config(text));
+        for (from, to) in [("6", "7"), ("1.5", "2.5"), ("12-25", "12-26"), ("'skip'", "'silence'")] {
+            assert_ne!(config(&text.replacen(from, to, 1)), config(text), "{to}");
+        }
+        let commented = config(&format!("# since today\n{text}"));
+        assert_ne!(commented.digest, config(text).digest);
+        assert_eq!(Config { digest: config(text).digest, ..commented }, config(text));
     }
 }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::SecretName;
 
 /// `[slack]`
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Slack {
     /// To Slack, or to the console. Default: webhook.
@@ -29,7 +29,7 @@ pub enum Deliver {
 }
 
 /// `[slack.channels."#NAME"]`
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Channel {
     /// The environment variable with the webhook. Default: `SLACK_WEBHOOK_URL_` and the channel's name.
