@@ -7,14 +7,12 @@ mod settings;
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use anyhow::{Context, Result, bail};
-pub use host_package::{
-    Digest, Expected, File, LOCK, Lock, Pin, PrivateKey, SCHEME, Store, is_plugin_name, pin_command, read_signatures,
-    verify,
-};
+use host_package::{pin_command, verify};
 use serde::Serialize;
 use wasmtime::component::Component;
 
 pub use cache::Cache;
+pub use host_package::{Digest, File, Lock};
 pub use settings::check_settings;
 
 use crate::{
