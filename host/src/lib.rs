@@ -29,7 +29,7 @@ pub mod web;
 pub use host_config as config;
 pub use host_contract as contract;
 pub use host_package as package;
-use host_text::{self as text, hex};
+use host_text as text;
 
 /// The stack of the host's threads, in bytes. SQL of the permitted length, nested as deep as it can be, takes about half
 /// of it to parse and to free.

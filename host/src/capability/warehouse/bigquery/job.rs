@@ -25,8 +25,7 @@ use crate::{
     capability::calls::Session,
     contract::{Error, Value, warehouse::Rows},
     google::{Fault, Google, Kind, Request},
-    hex::hex,
-    text::encoded,
+    text::{encoded, hex::hex},
 };
 
 /// How long one request waits for a job to end, at the server.
