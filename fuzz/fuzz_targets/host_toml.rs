@@ -1,7 +1,7 @@
 //! host.toml: read or refused with a message.
 #![no_main]
 
-use host::config::Config;
+use host_config::Config;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

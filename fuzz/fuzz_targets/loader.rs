@@ -6,7 +6,7 @@ use std::path::Path;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    if let Ok(file) = host::plugin::File::parse(Path::new("fuzz.wasm"), bytes.to_vec()) {
+    if let Ok(file) = host_package::File::parse(Path::new("fuzz.wasm"), bytes.to_vec()) {
         assert!(!file.name.is_empty() && file.name.len() <= 64);
     }
 });

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use host::plugin::Lock;
+use host_package::Lock;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

@@ -235,7 +235,7 @@ impl Host {
     fn fingerprint(&self) -> String {
         let plugins = self.checks.iter().filter_map(|check| check.plugin());
         let digests: Vec<String> = plugins.map(|ready| ready.plugin.file.digest.to_string()).collect();
-        alert::id(&format!("{:?} {digests:?}", self.config))
+        alert::id(&format!("{} {digests:?}", self.config.digest))
     }
 
     /// A date of the past is asked about as if it were then: at the check's first due time after that date.

@@ -6,12 +6,9 @@ pub mod capability;
 pub mod case;
 pub mod check;
 pub mod cli;
-pub mod config;
-pub mod contract;
 pub mod doctor;
 pub mod gate;
 pub mod google;
-mod hex;
 pub mod host;
 mod http;
 pub mod lanes;
@@ -26,9 +23,13 @@ pub mod schedule;
 pub mod service;
 pub mod state;
 pub mod template;
-mod text;
 pub mod validate;
 pub mod web;
+
+pub use host_config as config;
+pub use host_contract as contract;
+pub use host_package as package;
+use host_text as text;
 
 /// The stack of the host's threads, in bytes. SQL of the permitted length, nested as deep as it can be, takes about half
 /// of it to parse and to free.

@@ -171,8 +171,7 @@ impl Visit for Fields {
 
 impl<S: Subscriber + for<'s> LookupSpan<'s>> Layer<S> for Lines {
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        // What libraries say is theirs.
-        *metadata.level() <= Level::INFO && metadata.target().split("::").next() == Some("host")
+        *metadata.level() <= Level::INFO && is_ours(metadata.target())
     }
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
@@ -195,6 +194,11 @@ impl<S: Subscriber + for<'s> LookupSpan<'s>> Layer<S> for Lines {
             put(&line(level, Timestamp::now(), fields.0, style));
         }
     }
+}
+
+/// Whether a crate of the host says it. What libraries say is theirs.
+fn is_ours(target: &str) -> bool {
+    target.split("::").next().is_some_and(|name| name == "host" || name.starts_with("host_"))
 }
 
 fn line(level: Level, at: Timestamp, mut fields: Map<String, Value>, style: Style) -> String {
@@ -231,6 +235,16 @@ fn line(level: Level, at: Timestamp, mut fields: Map<String, Value>, style: Styl
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_hosts_own_crates_say_is_shown() {
+        for ours in ["host", "host::service::reload", "host_config", "host_package::store"] {
+            assert!(is_ours(ours), "{ours}");
+        }
+        for theirs in ["hyper", "hostname::unix", "tracing::host", "sqlx::query"] {
+            assert!(!is_ours(theirs), "{theirs}");
+        }
+    }
 
     #[test]
     fn a_line_says_which_check_and_run_it_is_about() {

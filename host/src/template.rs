@@ -108,7 +108,7 @@ impl Language {
 /// Writes a new plugin into a directory that is not there yet, or is empty.
 pub fn make(name: &str, language: Language, directory: &Path) -> Result<()> {
     let begins_well = name.chars().next().is_some_and(|first| first.is_ascii_lowercase());
-    if !crate::plugin::is_plugin_name(name) || !begins_well || name == "sdk" {
+    if !crate::package::is_plugin_name(name) || !begins_well || name == "sdk" {
         bail!("`{name}` is no name for a new plugin: use up to 64 lower-case letters, digits and -, a letter first");
     }
     if directory.exists() && fs::read_dir(directory).map_or(true, |mut entries| entries.next().is_some()) {

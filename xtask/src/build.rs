@@ -7,21 +7,12 @@ use std::{
 };
 
 use super::{
-    run::{Result, cargo_command, root, run, step, target},
+    run::{Pace, Result, cargo_command, root, run, step, target},
     tools::{self, TARGET},
 };
 
 /// A check of the sample pipeline that is written in Python.
 const PYTHON_PLUGIN: &str = "predicted-players";
-
-/// How a build uses the machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pace {
-    /// It is waited for.
-    Foreground,
-    /// It takes what another build leaves, and shows nothing but errors.
-    Background,
-}
 
 /// Builds the plugins into `plugins/*.wasm`.
 pub(super) fn plugins(pace: Pace) -> Result<()> {

@@ -28,7 +28,7 @@ fn main() -> ExitCode {
         ["demo", "--fault", name] => steps::demo(Some(name)),
         ["test"] => steps::test(),
         ["lint"] => steps::lint(),
-        ["plugins"] => build::plugins(build::Pace::Foreground).map(|()| 0),
+        ["plugins"] => build::plugins(run::Pace::Foreground).map(|()| 0),
         ["fuzz"] => steps::fuzz("60"),
         ["fuzz", seconds] => steps::fuzz(seconds),
         ["bench", names @ ..] => steps::bench(names),

@@ -2,10 +2,17 @@
 
 use std::{env, path::PathBuf, process::Command};
 
-use super::build::Pace;
-
 /// What is wrong and what to do.
 pub(super) type Result<T> = std::result::Result<T, String>;
+
+/// How a build uses the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// It is waited for.
+    Foreground,
+    /// It takes what another build leaves, and shows nothing but errors.
+    Background,
+}
 
 /// Runs cargo; nothing else goes on.
 pub(super) fn cargo(arguments: &[&str]) -> Result<()> {

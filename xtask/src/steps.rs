@@ -8,8 +8,8 @@ use std::{
 };
 
 use super::{
-    build::{Pace, built, components, packages_in, plugin_names, plugins, python_plugin},
-    run::{Result, cargo, cargo_command, root, run_for_code, step, target},
+    build::{built, components, packages_in, plugin_names, plugins, python_plugin},
+    run::{Pace, Result, cargo, cargo_command, root, run, run_for_code, step, target},
     tools,
 };
 
@@ -68,6 +68,8 @@ pub(super) fn demo(fault: Option<&str>) -> Result<u8> {
 
 /// Every test, with what they need.
 pub(super) fn test() -> Result<u8> {
+    step("looking at the source: who uses whom, long files, what documents name");
+    cargo(&["test", "--quiet", "--package", "xtask"])?;
     plugins(Pace::Foreground)?;
     let guests = packages_in("tests/guests")?;
     step(&format!("building {} misbehaving guests", guests.len()));
@@ -82,16 +84,24 @@ pub(super) fn test() -> Result<u8> {
     // Not the plugins: only a WebAssembly linker understands what they export.
     // The SDK by itself: together with the host it would change the features of what they share, and all that is built on it.
     cargo(&["test", "--package", "sdk"])?;
-    run_for_code(cargo_command(Pace::Foreground).args(["test", "--package", "host", "--package", "host-tests"]))
+    run_for_code(cargo_command(Pace::Foreground).arg("test").args(host_packages()?))
+}
+
+/// The host, its crates and the tests, as arguments for cargo: what they share is built once.
+fn host_packages() -> Result<Vec<String>> {
+    let crates = packages_in("host/crates")?.into_iter().map(|name| format!("host_{name}"));
+    let names = ["host", "host-tests"].map(str::to_owned).into_iter().chain(crates);
+    Ok(names.flat_map(|name| ["--package".to_owned(), name]).collect())
 }
 
 /// Clippy: natively for the host and the tests, for WebAssembly for what becomes components.
 pub(super) fn lint() -> Result<u8> {
     tools::prerequisites()?;
-    step("clippy: host, tests, sdk, xtask");
-    for packages in [&["--package", "host", "--package", "host-tests"][..], &["--package", "sdk", "--package", "xtask"]]
-    {
-        cargo(&[&["clippy", "--all-targets"][..], packages, &["--", "--deny", "warnings"]].concat())?;
+    step("clippy: host, its crates, tests, sdk, xtask");
+    let others = ["--package", "sdk", "--package", "xtask"].map(str::to_owned).to_vec();
+    for packages in [host_packages()?, others] {
+        let mut clippy = cargo_command(Pace::Foreground);
+        run(clippy.args(["clippy", "--all-targets"]).args(packages).args(["--", "--deny", "warnings"]))?;
     }
     let guests: Vec<String> = plugin_names()?.into_iter().chain(packages_in("tests/guests")?).collect();
     step("clippy: plugins and guests");
@@ -142,7 +152,12 @@ pub(super) fn fuzz(seconds: &str) -> Result<u8> {
         step(&format!("fuzzing {target} for {seconds} s"));
         let limit = format!("-max_total_time={seconds}");
         let mut fuzz = cargo_command(Pace::Foreground);
-        fuzz.args(["+nightly", "fuzz", "run", "--sanitizer", "none", target, "--"]);
+        fuzz.args(["+nightly", "fuzz", "run", "--sanitizer", "none"]);
+        // The others do without the host.
+        if target == "sql_guard" {
+            fuzz.args(["--features", "sql"]);
+        }
+        fuzz.args([target, "--"]);
         fuzz.args([&limit, "-timeout=10", "-rss_limit_mb=4096"]);
         // The toolchain that runs this program is not the one that is meant.
         fuzz.env_remove("RUSTUP_TOOLCHAIN");

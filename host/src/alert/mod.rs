@@ -22,7 +22,7 @@ pub use receivers::{Answer, Receivers};
 
 use crate::{
     contract::slack::{Alert, Severity},
-    hex::hex,
+    text::hex::hex,
 };
 
 /// A message: all that one channel is told of a batch of runs. It is kept in the outbox and rendered when it is sent.

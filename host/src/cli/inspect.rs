@@ -10,7 +10,8 @@ use super::table::one_line;
 use crate::{
     config::{Config, Grants},
     contract::Need,
-    plugin::{self, Cache, File, Lock, Plugin},
+    package::{File, Lock},
+    plugin::{self, Cache, Plugin},
     sandbox::Sandboxes,
 };
 

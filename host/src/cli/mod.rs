@@ -32,7 +32,7 @@ use clap::{Parser, Subcommand};
 
 use jiff::{Timestamp, tz::TimeZone};
 
-use crate::{config::Config, log, plugin::LOCK, state::State};
+use crate::{config::Config, log, package::LOCK, state::State};
 
 /// The exit code for arguments or a configuration that cannot be used (EX_USAGE of sysexits.h).
 pub const USAGE: u8 = 64;

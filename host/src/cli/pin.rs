@@ -11,7 +11,7 @@ use semver::Version;
 
 use crate::{
     config::nearest,
-    plugin::{File, LOCK, Lock},
+    package::{File, LOCK, Lock},
 };
 
 /// The exit code of `--check` when something differs.

@@ -9,7 +9,7 @@ use semver::Version;
 use super::table::Table;
 use crate::{
     config::{Config, PublicKey, nearest},
-    plugin::{Digest, Expected, File, LOCK, Lock, Pin, SCHEME, Store, read_signatures},
+    package::{Digest, Expected, File, LOCK, Lock, Pin, SCHEME, Store, read_signatures},
     registry::{Place, Pushed, Registry, Wanted},
 };
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
-use crate::plugin::{File, PrivateKey};
+use crate::package::{File, PrivateKey};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:

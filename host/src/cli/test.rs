@@ -16,7 +16,8 @@ use super::{output::xml, progress::Progress};
 use crate::{
     case::{self, Problem, Tried},
     config::Config,
-    plugin::{self, Cache, File, Plugin},
+    package::File,
+    plugin::{self, Cache, Plugin},
     sandbox::Sandboxes,
     state::State,
     text::printable,

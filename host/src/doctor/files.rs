@@ -7,7 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Finding, Read};
 use crate::{
     config::Config,
-    plugin::{self, Cache, File, Lock, Pin, SCHEME, pin_command},
+    package::{self, File, Lock, Pin, SCHEME, pin_command},
+    plugin::Cache,
     state::State,
     text::bytes,
 };
@@ -58,7 +59,7 @@ fn problem(path: &Path, pin: &Pin, config: &Config) -> Option<String> {
             Some(format!("{} is not what is pinned: it is {}; {again}", path.display(), file.digest))
         }
         Ok(file) if !config.trust.keys.is_empty() => {
-            plugin::verify(&file, &config.trust.keys).err().map(|error| format!("{error:#}"))
+            package::verify(&file, &config.trust.keys).err().map(|error| format!("{error:#}"))
         }
         Ok(_) => None,
     }

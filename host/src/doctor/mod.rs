@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::{
     config::{Config, Zone},
-    plugin::Lock,
+    package::Lock,
 };
 
 /// One thing that was looked at.

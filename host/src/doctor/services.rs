@@ -17,7 +17,7 @@ use crate::{
     config::{Config, Deliver, Deployments, Warehouse},
     google::Google,
     http,
-    plugin::{Lock, SCHEME},
+    package::{Lock, SCHEME},
     registry,
     state::{Claim, State},
 };

@@ -12,8 +12,7 @@ use std::{
 use sha2::{Digest as _, Sha256};
 use wasmtime::{Engine, component::Component};
 
-use super::digest::Digest;
-use crate::hex::hex;
+use super::Digest;
 
 /// A directory of compiled components that only its user can write, or none, when there is no place for it.
 pub struct Cache(Option<PathBuf>);
@@ -65,7 +64,7 @@ impl Cache {
     fn path(&self, engine: &Engine, digest: Digest) -> Option<PathBuf> {
         let mut hasher = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
-        let digest = hex(&digest.0);
+        let digest = digest.digits();
         Some(self.0.as_ref()?.join(format!("{digest}-{:016x}.cwasm", hasher.finish())))
     }
 }

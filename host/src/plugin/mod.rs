@@ -2,32 +2,18 @@
 //! trusted keys, compile (or take from the cache), and ask the plugin who it is.
 
 mod cache;
-mod digest;
-mod file;
-mod lock;
-mod metadata;
 mod settings;
-mod signature;
-mod store;
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use anyhow::{Context, Result, bail};
+use host_package::{pin_command, verify};
 use serde::Serialize;
 use wasmtime::component::Component;
 
 pub use cache::Cache;
-pub use digest::Digest;
-pub use file::File;
-pub(crate) use file::is_plugin_name;
-pub use lock::{Lock, Pin, SCHEME};
+pub use host_package::{Digest, File, Lock};
 pub use settings::check_settings;
-pub use signature::{PrivateKey, read_signatures, verify};
-pub use store::{Expected, Store};
 
 use crate::{
     config::{Budgets, Bytes, Config},
@@ -159,7 +145,7 @@ fn trusted(files: Vec<File>, config: &Config) -> Result<Vec<File>> {
     }
     let (mut trusted, mut refused) = (Vec::new(), None);
     for file in files {
-        match signature::verify(&file, keys) {
+        match verify(&file, keys) {
             Ok(()) => trusted.push(file),
             Err(error) => refused = Some(error),
         }
@@ -204,17 +190,6 @@ fn choose(name: &str, mut files: Vec<File>, lock: Option<&Lock>) -> Result<File>
     let others = others.collect::<Vec<_>>().join(", ");
     let accept = files.first().map(accept).unwrap_or_default();
     bail!("{name} is pinned to {} {} in {place}, but {others}; {accept}", pin.version, pin.digest)
-}
-
-/// The lock file's usual name.
-pub const LOCK: &str = "plugins.lock";
-
-/// The command that pins something in a lock file.
-pub fn pin_command(lock: &Path, what: &str) -> String {
-    match lock == Path::new(LOCK) {
-        true => format!("host pin {what}"),
-        false => format!("host pin --lock {} {what}", lock.display()),
-    }
 }
 
 /// Compiles one file and asks it who it is.

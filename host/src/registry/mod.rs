@@ -26,7 +26,7 @@ pub use place::{Place, Wanted};
 
 use crate::{
     http,
-    plugin::{Digest, File},
+    package::{Digest, File},
 };
 
 /// A component.

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use oci_client::Reference;
 use semver::{Version, VersionReq};
 
-use crate::plugin::SCHEME;
+use crate::package::SCHEME;
 
 /// A plugin in a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -116,7 +116,7 @@ fn changes(before: &Host, now: &Host) -> String {
     }
     let gone = before.checks.iter().filter(|check| now.check(&check.name).is_none());
     said.extend(gone.map(|check| format!("{} is gone", check.name)));
-    if format!("{:?}", before.config) != format!("{:?}", now.config) {
+    if before.config != now.config {
         said.push("host.toml changed".to_owned());
     }
     if said.is_empty() { "nothing changed".to_owned() } else { said.join(", ") }

@@ -12,7 +12,7 @@ use anyhow::{Result, bail};
 use crate::{
     config::{Config, nearest},
     host::Host,
-    plugin::{Lock, pin_command},
+    package::{Lock, pin_command},
 };
 
 /// The files that a host is made of.

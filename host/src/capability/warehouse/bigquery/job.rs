@@ -25,9 +25,8 @@ use crate::{
     capability::{calls::Calls, warehouse::allowed::Taken},
     contract::{Error, Value, warehouse::Rows},
     google::{Fault, Google, Kind, Request},
-    hex::hex,
     lanes::Stop,
-    text::encoded,
+    text::{encoded, hex::hex},
 };
 
 /// How long one request waits for a job to end, at the server.

@@ -12,7 +12,7 @@ use crate::{
         Error, Value,
         warehouse::{Column, Rows, Table},
     },
-    hex::hex,
+    text::hex::hex,
 };
 
 /// The largest whole number up to which all are exact in JSON as others read it: what TO_JSON_STRING writes as a number.

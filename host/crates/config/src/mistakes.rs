@@ -2,16 +2,7 @@
 
 use std::path::Path;
 
-/// `; did you mean …?`, or nothing when nothing is near.
-pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a (impl AsRef<str> + 'a + ?Sized)>) -> String {
-    known
-        .into_iter()
-        .map(|name| (strsim::jaro_winkler(wrong, name.as_ref()), name.as_ref()))
-        .filter(|(likeness, _)| *likeness > 0.75)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b))
-        .map(|(_, name)| format!("; did you mean `{name}`?"))
-        .unwrap_or_default()
-}
+use host_text::nearest;
 
 pub(super) fn nearest_file(path: &Path) -> String {
     let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { return String::new() };

@@ -10,8 +10,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use semver::Version;
 
-use super::{Digest, File, signature};
-use crate::config::PublicKey;
+use super::{digest::Digest, file::File, key::PublicKey, signature};
 
 /// The directory's name.
 const DIRECTORY: &str = "plugins.store";

@@ -75,6 +75,6 @@ fn identity(metadata: &Metadata) -> Result<(String, Version)> {
 }
 
 /// Fit for a key in host.toml, a file name and a terminal.
-pub(crate) fn is_plugin_name(name: &str) -> bool {
+pub fn is_plugin_name(name: &str) -> bool {
     (1..=64).contains(&name.len()) && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
 }

@@ -1,12 +1,12 @@
 //! Bytes as hexadecimal digits.
 
 /// Lower-case hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Exactly as many bytes as are wanted, from twice as many hexadecimal digits.
-pub(crate) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
+pub fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
     if text.len() != 2 * N || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
@@ -15,4 +15,18 @@ pub(crate) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
         *byte = u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok()?;
     }
     Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_are_read_as_they_are_written_and_not_otherwise() {
+        assert_eq!(hex(&[0, 0x0a, 0xff]), "000aff");
+        assert_eq!(unhex("000aFF"), Some([0, 0x0a, 0xff]));
+        for wrong in ["", "000af", "000aff00", "+00aff", "0x0aff", "00 aff", "é0aff"] {
+            assert_eq!(unhex::<3>(wrong), None, "{wrong}");
+        }
+    }
 }

@@ -3,26 +3,30 @@
 use std::{fmt, str::FromStr};
 
 use anyhow::{Context, Result};
+use host_text::hex::{hex, unhex};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-
-use crate::hex::{hex, unhex};
 
 /// A file's SHA-256.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
-pub struct Digest(pub(super) [u8; 32]);
+pub struct Digest([u8; 32]);
 
 impl Digest {
     /// Of these bytes.
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
+
+    /// Its hexadecimal digits alone, as for a file's name.
+    pub fn digits(&self) -> String {
+        hex(&self.0)
+    }
 }
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "sha256:{}", hex(&self.0))
+        write!(f, "sha256:{}", self.digits())
     }
 }
 

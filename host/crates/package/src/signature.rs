@@ -9,17 +9,14 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use host_text::hex::{hex, unhex};
 use ring::{
     rand::{SecureRandom, SystemRandom},
     signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey},
 };
 use serde::{Deserialize, Serialize};
 
-use super::{digest::Digest, file::File};
-use crate::{
-    config::PublicKey,
-    hex::{hex, unhex},
-};
+use super::{digest::Digest, file::File, key::PublicKey};
 
 /// How a private key's file begins; 64 hexadecimal digits follow.
 const PRIVATE: &str = "ed25519-private:";

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 use super::{Cron, Time, Zone};
 
 /// `[calendars.NAME]`
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Calendar {
     /// What it does.
@@ -40,7 +40,7 @@ pub enum Effect {
 }
 
 /// One of `calendars.NAME.windows`: from each time that a cron expression gives, for so long.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Window {
     /// When it begins.

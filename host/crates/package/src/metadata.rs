@@ -4,8 +4,8 @@ use anyhow::{Context, Result, bail};
 use semver::Version;
 use wasmparser::{Chunk, Encoding, KnownCustom, Parser, Payload};
 
-use crate::contract::API;
-
+/// The API that this host offers: plugins built for any `0.1` are served by it.
+pub const API: Version = Version::new(0, 1, 0);
 /// The contract's package.
 const PACKAGE: &str = "pipeline:check";
 /// Where the SDK writes the plugin's name, which a core module's standard sections have no place for.
@@ -143,6 +143,17 @@ mod tests {
                 (Some(found), Some(expected)) => assert!(found.contains(expected), "{found}"),
                 other => panic!("{exports:?}: {other:?}"),
             }
+        }
+    }
+
+    /// Whatever the contract's folder says is what is offered.
+    #[test]
+    fn the_contract_that_is_offered_is_the_one_that_is_here() {
+        let root = std::env::var_os("CARGO_MANIFEST_DIR").expect("run by cargo");
+        let folder = std::path::Path::new(&root).join("../../../wit/v0.1");
+        for file in std::fs::read_dir(folder).expect("the contract").flatten() {
+            let text = std::fs::read_to_string(file.path()).expect("a text");
+            assert!(text.contains(&format!("package {PACKAGE}@{API};\n")), "{}", file.path().display());
         }
     }
 

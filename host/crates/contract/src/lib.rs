@@ -1,8 +1,9 @@
-//! The contract's types as the host sees them, generated from `wit/v0.1`. Its own file, so that its lints stay its own.
+//! The contract's types as the host sees them, generated from `wit/v0.1`. Its own crate, so that the code that is generated
+//! is compiled once, and its lints stay its own.
 #![allow(missing_docs, unreachable_pub, clippy::all, clippy::restriction)]
 
 wasmtime::component::bindgen!({
-    path: "../wit/v0.1",
+    path: "../../../wit/v0.1",
     world: "check",
     exports: { default: async },
     additional_derives: [serde::Serialize, serde::Deserialize, PartialEq],
@@ -13,9 +14,6 @@ pub use exports::pipeline::check::plugin::{
 };
 pub use pipeline::check::{deployments, git, slack, types, warehouse};
 pub use types::{Error, Value};
-
-/// The API that this host offers: plugins built for any `0.1` are served by it.
-pub const API: semver::Version = semver::Version::new(0, 1, 0);
 
 impl Error {
     /// Why there is no answer: what, where and what to do.

@@ -29,6 +29,17 @@ format = 1
 /// How a place in a registry is told from a file's path.
 pub const SCHEME: &str = "oci://";
 
+/// The lock file's usual name.
+pub const LOCK: &str = "plugins.lock";
+
+/// The command that pins something in a lock file.
+pub fn pin_command(lock: &Path, what: &str) -> String {
+    match lock == Path::new(LOCK) {
+        true => format!("host pin {what}"),
+        false => format!("host pin --lock {} {what}", lock.display()),
+    }
+}
+
 /// What one name stands for.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]

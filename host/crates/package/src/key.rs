@@ -1,11 +1,10 @@
-//! Keys that host.toml trusts.
+//! The keys that signatures are checked with.
 
 use std::str::FromStr;
 
 use anyhow::{Context, Result};
+use host_text::hex::{hex, unhex};
 use serde::{Deserialize, Serialize};
-
-use crate::hex::{hex, unhex};
 
 /// An ed25519 key that signatures are checked with: `ed25519:` and 64 hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -41,7 +41,7 @@ impl<'de> Deserialize<'de> for Zone {
 }
 
 /// A cron expression that has a next time.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cron(croner::Cron);
 
 impl Cron {
@@ -87,7 +87,7 @@ impl<'de> Deserialize<'de> for Cron {
 }
 
 /// `validate_schedule`; none is never.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ValidateSchedule(pub Option<Cron>);
 
 impl Default for ValidateSchedule {

@@ -1,0 +1,75 @@
+//! Where checks get their answers from: the warehouse, repositories, and what is deployed.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::Endpoint;
+
+/// `[warehouse]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, tag = "kind", rename_all = "kebab-case")]
+pub enum Warehouse {
+    /// The embedded engine: each dataset is a SQLite file.
+    Sqlite {
+        /// The directory with the files: `nba_raw.db` in it is the dataset `nba_raw`.
+        path: PathBuf,
+        /// The project that tables may be prefixed with, `project.dataset.table`.
+        project: Option<String>,
+    },
+    /// BigQuery: <https://cloud.google.com/bigquery/docs/reference/rest>
+    #[serde(rename = "bigquery")]
+    BigQuery {
+        /// The project that has the datasets, runs the queries and pays for them.
+        project: String,
+        /// Where the datasets are: `US`, `us-west2`, …
+        location: String,
+        /// Another address of the API: an emulator's.
+        #[serde(default)]
+        endpoint: Endpoint,
+        /// Whether BigQuery may answer from its cache, which costs nothing. Default: true.
+        #[serde(default = "yes")]
+        cache: bool,
+    },
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// `[git.NAME]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Git {
+    /// A local repository, with or without a working tree.
+    pub path: PathBuf,
+    /// The branch that is deployed from. Default: main.
+    #[serde(default = "main_branch")]
+    pub branch: String,
+}
+
+fn main_branch() -> String {
+    "main".to_owned()
+}
+
+/// `[deployments]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, tag = "kind", rename_all = "kebab-case")]
+pub enum Deployments {
+    /// A JSON file.
+    File {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The services of one region: <https://cloud.google.com/run/docs/reference/rest>
+    CloudRun {
+        /// The project that has the services.
+        project: String,
+        /// Where they run: `us-west2`.
+        region: String,
+        /// Another address of the API.
+        #[serde(default)]
+        endpoint: Endpoint,
+    },
+}

@@ -1,0 +1,48 @@
+//! Which plugins run, and what each may do.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{OwnBudgets, PublicKey, schema};
+
+/// `[trust]`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Trust {
+    /// With keys, only plugins that one of them signed run. `host keygen` makes one. Default: none, and every plugin
+    /// among the files runs.
+    #[schemars(with = "Vec<schema::PublicKeyText>")]
+    pub keys: Vec<PublicKey>,
+}
+
+/// `[grants.NAME]`: what one plugin may do. Everything is denied that is not named here.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Grants {
+    /// The datasets it may query.
+    pub warehouse: Vec<String>,
+    /// The repositories it may look up, by their names under `[git]`.
+    pub git: Vec<String>,
+    /// The services whose deployments it may look up; `*` is all.
+    pub deployments: Vec<String>,
+    /// The channels it may post to.
+    pub slack: Vec<String>,
+    /// Its own budgets.
+    pub budgets: OwnBudgets,
+}
+
+/// `warehouse nba_raw; slack #canary-alerts`
+impl std::fmt::Display for Grants {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kinds = [
+            ("warehouse", &self.warehouse),
+            ("git", &self.git),
+            ("deployments", &self.deployments),
+            ("slack", &self.slack),
+        ];
+        let named = kinds.iter().filter(|(_, granted)| !granted.is_empty());
+        let named: Vec<String> = named.map(|(kind, granted)| format!("{kind} {}", granted.join(", "))).collect();
+        f.write_str(if named.is_empty() { "nothing" } else { "" })?;
+        f.write_str(&named.join("; "))
+    }
+}

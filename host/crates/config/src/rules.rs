@@ -1,0 +1,199 @@
+//! What must hold of host.toml beyond the form of each value.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+
+use super::{Config, Deployments, SecretName, Warehouse, mistakes::nearest_file, nearest};
+
+impl Config {
+    /// Refuses what one part cannot see by itself, such as a repository that another part does not have.
+    pub(super) fn check_names(&self) -> Result<()> {
+        self.scheduler.check()?;
+        self.web.check()?;
+        self.heartbeat.check()?;
+        self.budgets.check().map_err(|error| anyhow::anyhow!("budgets.{error}"))?;
+        for plugin in self.grants.keys() {
+            let refused = |error| anyhow::anyhow!("grants.{plugin}.budgets.{error}");
+            self.budgets(plugin).check().map_err(refused)?;
+        }
+        for (plugin, grants) in &self.grants {
+            for repository in &grants.git {
+                if !self.git.contains_key(repository) {
+                    let nearest = nearest(repository, self.git.keys());
+                    bail!("grants.{plugin}.git: there is no [git.{repository}]{nearest}");
+                }
+            }
+        }
+        self.alerts.check()?;
+        for name in self.checks.keys() {
+            self.alerts(name).check().map_err(|error| anyhow::anyhow!("checks.{name}.{error}"))?;
+        }
+        for (name, calendar) in &self.calendars {
+            calendar.check().map_err(|error| anyhow::anyhow!("calendars.{name}: {error}"))?;
+        }
+        self.check_google()?;
+        one_webhook("fallback", &self.fallback.webhook_env, &self.fallback.webhook_file, &self.fallback.webhook)?;
+        for (channel, own) in &self.slack.channels {
+            let key = format!("slack.channels.\"{channel}\"");
+            one_webhook(&key, &own.webhook_env, &own.webhook_file, &own.webhook)?;
+        }
+        let granted = self.grants.iter().flat_map(|(plugin, grants)| {
+            grants.slack.iter().map(move |channel| (format!("grants.{plugin}.slack"), channel))
+        });
+        let configured = self.slack.channels.keys().map(|channel| ("slack.channels".to_owned(), channel));
+        if let Some((key, channel)) = granted.chain(configured).find(|(_, channel)| !channel.starts_with('#')) {
+            bail!("{key}: `{channel}` is no channel; write \"#{channel}\"");
+        }
+        let channels = self.checks.iter().filter_map(|(name, check)| Some((name, check.channel.as_ref()?)));
+        for (name, channel) in channels {
+            if !channel.starts_with('#') {
+                bail!("checks.{name}.channel: `{channel}` is no channel; write \"#{channel}\"");
+            }
+        }
+        Ok(())
+    }
+
+    fn check_google(&self) -> Result<()> {
+        let plain =
+            |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "-.:_".contains(c));
+        let mut names = Vec::new();
+        if let Some(Warehouse::BigQuery { project, location, endpoint, .. }) = &self.warehouse {
+            names.extend([("warehouse.project", project), ("warehouse.location", location)]);
+            endpoint.check("warehouse.endpoint", &self.google)?;
+        }
+        if let Some(Deployments::CloudRun { project, region, endpoint }) = &self.deployments {
+            names.extend([("deployments.project", project), ("deployments.region", region)]);
+            endpoint.check("deployments.endpoint", &self.google)?;
+        }
+        if let Some(project) = &self.google.project {
+            names.push(("google.project", project));
+            self.google.secrets_endpoint.check("google.secrets_endpoint", &self.google)?;
+        }
+        match names.into_iter().find(|(_, name)| !plain(name)) {
+            Some((key, name)) => bail!("{key}: `{name}` is no name: letters, digits and - make one"),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses paths where nothing is.
+    pub(super) fn check_paths(&self) -> Result<()> {
+        let mut wanted = Vec::new();
+        match &self.warehouse {
+            Some(Warehouse::Sqlite { path, .. }) => wanted.push(("warehouse.path".to_owned(), path, "directory")),
+            Some(Warehouse::BigQuery { .. }) | None => {}
+        }
+        for (name, git) in &self.git {
+            wanted.push((format!("git.{name}.path"), &git.path, "directory"));
+        }
+        match &self.deployments {
+            Some(Deployments::File { path }) => wanted.push(("deployments.path".to_owned(), path, "file")),
+            Some(Deployments::CloudRun { .. }) | None => {}
+        }
+        if let Some(path) = &self.google.key_file {
+            wanted.push(("google.key_file".to_owned(), path, "file"));
+        }
+        for (channel, receiver) in &self.slack.channels {
+            if let Some(path) = &receiver.webhook_file {
+                wanted.push((format!("slack.channels.\"{channel}\".webhook_file"), path, "file"));
+            }
+        }
+        if let Some(path) = &self.web.token_file {
+            wanted.push(("web.token_file".to_owned(), path, "file"));
+        }
+        if let Some(path) = &self.fallback.webhook_file {
+            wanted.push(("fallback.webhook_file".to_owned(), path, "file"));
+        }
+        for (key, path, kind) in wanted {
+            let found = self.resolve(path);
+            if !found.exists() {
+                bail!("{key}: there is no {kind} {}{}", found.display(), nearest_file(&found));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Refuses two places for one webhook.
+fn one_webhook(
+    key: &str,
+    variable: &Option<String>,
+    file: &Option<PathBuf>,
+    secret: &Option<SecretName>,
+) -> Result<()> {
+    let given = [("webhook_env", variable.is_some()), ("webhook_file", file.is_some()), ("webhook", secret.is_some())];
+    let given: Vec<&str> = given.into_iter().filter_map(|(name, there)| there.then_some(name)).collect();
+    match given.as_slice() {
+        [one, other, ..] => bail!("{key}: it has both `{one}` and `{other}`; keep one"),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a user reads when a line is wrong: the key, the reason, the nearest valid name.
+    #[test]
+    fn mistakes_are_named_with_the_key_and_the_fix() {
+        let cases: &[(&str, &[&str])] = &[
+            ("timezon = 'UTC'", &["unknown field `timezon`", "did you mean `timezone`?"]),
+            ("timezone = 'America/New_Yrok'", &["timezone", "`America/New_Yrok` is no IANA time zone"]),
+            ("[checks.a]\nschedul = 'x'", &["schedul", "did you mean `schedule`?"]),
+            ("[checks.a]\nschedule = '0 0 30 2 *'", &["`0 0 30 2 *` is never due"]),
+            ("[checks.a]\nschedule = 'often'", &["`often` is no schedule"]),
+            ("[checks.a]\nschedule = '* * * * * *'", &["no schedule"]),
+            ("[checks.a]\nchannel = 'alerts'", &["checks.a.channel", "\"#alerts\""]),
+            ("[grants.a]\nslack = ['alerts']", &["grants.a.slack", "\"#alerts\""]),
+            ("[slack.channels.alerts]", &["slack.channels", "\"#alerts\""]),
+            ("[checks.a]\nsettings = 3", &["settings", "expected a map"]),
+            ("[warehouse]\nkind = 'sqlit'\npath = 'x'", &["unknown variant `sqlit`"]),
+            ("[warehouse]\nkind = 'sqlite'", &["missing field `path`"]),
+            ("[slack]\ndeliver = 'consol'", &["did you mean `console`?"]),
+            ("[alerts]\nconfirm = 0", &["alerts.confirm", "write 1"]),
+            ("[alerts]\nflap_changes = 1", &["alerts.flap_changes", "2 or more"]),
+            ("[alerts.routes]\ncritical = ['x']", &["alerts.routes.critical", "\"#x\""]),
+            ("[alerts.routes]\nbad = ['#x']", &["unknown variant `bad`"]),
+            ("[state]\nkeep = 'long'", &["`long` is no duration"]),
+            ("[checks.a.alerts]\nconfirm = 0", &["checks.a.alerts.confirm", "write 1"]),
+            ("[calendars.a]\neffect = 'skip'\nwhy = 'x'", &["calendars.a", "never in effect"]),
+            ("[calendars.a]\neffect = 'skip'\nwhy = ' '\ndates = ['12-25']", &["calendars.a", "say why"]),
+            ("[calendars.a]\neffect = 'skip'\nwhy = 'x'\ndates = ['25.12.']", &["`25.12.` is no date"]),
+            ("[calendars.a]\neffect = 'stop'\nwhy = 'x'", &["unknown variant `stop`"]),
+            ("[fallback]\nwebhook_env = 'A'\nwebhook_file = 'b'", &["fallback", "keep one"]),
+            ("[slack.channels.'#a']\nwebhook = 'https://x'", &["webhook", "write `secret:NAME`"]),
+            ("[slack.channels.'#a']\nwebhook = 'secret:a'\nwebhook_env = 'B'", &["slack.channels.\"#a\"", "keep one"]),
+            ("[warehouse]\nkind = 'bigquery'\nproject = 'p'", &["missing field `location`"]),
+            ("[warehouse]\nkind = 'bigquery'\nproject = 'p`'\nlocation = 'US'", &["warehouse.project", "no name"]),
+            (
+                "[google]\ncredentials = 'none'\n[warehouse]\nkind = 'bigquery'\nproject = 'p'\nlocation = 'US'",
+                &["warehouse.endpoint", "say where yours is"],
+            ),
+            (
+                "[warehouse]\nkind = 'bigquery'\nproject = 'p'\nlocation = 'US'\nendpoint = 'http://example.com'",
+                &["warehouse.endpoint", "show the credentials"],
+            ),
+            (
+                "[deployments]\nkind = 'cloud-run'\nproject = 'p'\nregion = 'r'\nendpoint = 'example.com'",
+                &["`example.com` is no address"],
+            ),
+            ("[google]\ncredentials = 'non'", &["did you mean `none`?"]),
+            ("[budgets]\ntimeout = 'soon'", &["`soon` is no duration"]),
+            ("[budgets]\ntimeout = '0s'", &["is no duration"]),
+            ("[budgets]\nmemory = '64 MB'", &["`64 MB` is no size"]),
+            (
+                "[git.pipeline]\npath = '.'\n[grants.a]\ngit = ['pipelin']",
+                &["grants.a.git", "did you mean `pipeline`?"],
+            ),
+        ];
+        for (text, expected) in cases {
+            let error = match Config::parse(text) {
+                Ok(_) => panic!("accepted: {text}"),
+                Err(error) => format!("{error:#}"),
+            };
+            for part in *expected {
+                assert!(error.contains(part), "{text}: {error}");
+            }
+        }
+    }
+}

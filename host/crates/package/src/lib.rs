@@ -1,0 +1,18 @@
+//! Plugins as files: who a file says it is, which bytes are pinned under which name, who signed them, and where those that
+//! were fetched are kept. Nothing here runs or compiles a plugin.
+
+mod digest;
+mod file;
+mod key;
+mod lock;
+mod metadata;
+mod signature;
+mod store;
+
+pub use digest::Digest;
+pub use file::{File, is_plugin_name};
+pub use key::PublicKey;
+pub use lock::{LOCK, Lock, Pin, SCHEME, pin_command};
+pub use metadata::API;
+pub use signature::{PrivateKey, read_signatures, verify};
+pub use store::{Expected, Store};

@@ -1,0 +1,65 @@
+//! Text that others wrote, fit for a terminal; sizes, digits and names as people write them. It knows nothing of checks, so
+//! that every crate can use it.
+
+pub mod hex;
+mod nearest;
+
+pub use nearest::nearest;
+
+/// Without what would steer the terminal or the direction of what follows; lines stay lines.
+pub fn printable(text: &str) -> String {
+    text.chars().map(|c| if (c.is_control() && c != '\n') || turns(c) { ' ' } else { c }).collect()
+}
+
+/// Whether a character turns the direction of the text after it, so that it reads as something else:
+/// <https://www.unicode.org/reports/tr9/#Directional_Formatting_Characters>
+pub fn turns(character: char) -> bool {
+    matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// A number of bytes as people say it: `1.4 GiB`.
+pub fn bytes(bytes: u64) -> String {
+    let units = [(1u64 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match units.into_iter().find(|(unit, _)| bytes >= *unit) {
+        Some((unit, name)) => format!("{:.1} {name}", bytes as f64 / unit as f64),
+        None => format!("{bytes} B"),
+    }
+}
+
+/// A part of a URL's path, or a value of its query.
+pub fn encoded(part: &str) -> String {
+    let mut text = String::new();
+    for byte in part.bytes() {
+        match byte {
+            b'-' | b'_' | b'.' | b'~' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => text.push(byte.into()),
+            _ => text += &format!("%{byte:02X}"),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_steers_the_terminal_or_turns_what_follows() {
+        assert_eq!(printable("a\u{1b}[31m\tb\nc"), "a [31m b\nc");
+        assert_eq!(printable("cat \u{202e}cod.exe\u{2069}"), "cat  cod.exe ");
+        assert!("\u{200f}\u{061c}".chars().all(turns) && !"é漢🔴".chars().any(turns));
+    }
+
+    #[test]
+    fn sizes_are_in_the_largest_unit_that_they_fill() {
+        let cases =
+            [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (1536 << 20, "1.5 GiB"), (u64::MAX, "16777216.0 TiB")];
+        for (size, shown) in cases {
+            assert_eq!(bytes(size), shown);
+        }
+    }
+
+    #[test]
+    fn a_part_of_an_address_cannot_become_another_part() {
+        assert_eq!(encoded("a/b?c=d&e#f é~"), "a%2Fb%3Fc%3Dd%26e%23f%20%C3%A9~");
+    }
+}
