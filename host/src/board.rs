@@ -13,8 +13,8 @@ use serde::Serialize;
 use crate::{
     alert::{Standing, Standings},
     contract::Metric,
+    record::{Past, Record},
     run::{Run, Status, Untold},
-    state::{Past, State},
 };
 
 /// Runs that are shown of each check.
@@ -69,7 +69,7 @@ impl Board {
     /// Reads what was recorded of checks. Gives the newest due time of each.
     pub async fn load(
         &self,
-        state: &State,
+        record: &Record,
         names: &[&str],
         standings: &Standings,
     ) -> Result<BTreeMap<String, Timestamp>> {
@@ -78,13 +78,13 @@ impl Board {
             let mut recent = Recent::default();
             let mut dues = BTreeSet::new();
             // The last attempt of each due time is what it came to.
-            let mut lines = state.recent(name, SHOWN).await?;
+            let mut lines = record.recent(name, SHOWN).await?;
             lines.retain(|line| dues.insert(line.due));
             for line in lines.into_iter().rev() {
                 recent.push(Dot { due: line.due, status: Status::named(&line.status), left_out: line.left_out });
             }
             if let Some(last) = recent.last_judged() {
-                recent.last = state.run(name, last).await?.map(Latest::from);
+                recent.last = record.run(name, last).await?.map(Latest::from);
             }
             recent.remember(standings.get(*name));
             newest.extend(recent.dots.back().map(|dot| ((*name).to_owned(), dot.due)));

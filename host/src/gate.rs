@@ -27,8 +27,8 @@ use crate::{
         slack::{Alert, Severity, Step},
     },
     host::Host,
+    record::Consultation,
     run::{Moment, Run},
-    state::Consultation,
 };
 
 /// Characters of a caller's name that are kept.
@@ -182,7 +182,7 @@ impl Gates {
         };
         let answer = serde_json::to_string(&*decision).unwrap_or_default();
         // An answer that nobody could look up afterwards is none.
-        let written = host.state.consulted(&consultation, &answer).await;
+        let written = host.record.consulted(&consultation, &answer).await;
         written.map_err(|error| Refusal::Failed(format!("the question cannot be recorded: {error:#}")))?;
         host.metrics.consulted(gate, decision.status.name());
         tracing::info!(check = gate, caller = consultation.caller, "asked about {date}: {}", decision.status.name());
@@ -232,8 +232,8 @@ pub(crate) async fn consultation(
     backends: &Backends,
     moment: &Moment,
 ) -> Result<(Report, Vec<Alert>)> {
-    let state = backends.state().context("there is no record")?;
-    let asked = state.consultations_about(gate, moment.data_date).await?;
+    let record = backends.record().context("there is no record")?;
+    let asked = record.consultations_about(gate, moment.data_date).await?;
     let date = moment.data_date;
     let by = moment.due.to_zoned(check.zone.rules()).strftime("%Y-%m-%d %H:%M %Z");
     let report = |verdict, summary: String, violations| Report {

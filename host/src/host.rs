@@ -19,10 +19,10 @@ use crate::{
     config::{Config, Effect},
     metrics::Metrics,
     plugin::{self, Loaded, Lock},
+    record::{Record, Undelivered},
     round::{Round, Slots},
     run::Moment,
     sandbox::Sandboxes,
-    state::{State, Undelivered},
     text::printable,
     validate::{Finding, Kind, Validated, validate},
 };
@@ -38,7 +38,7 @@ pub struct Host {
     /// How many runs there may be at once.
     pub slots: Arc<Slots>,
     /// What was recorded.
-    pub state: State,
+    pub record: Record,
     /// Messages on their way.
     pub delivery: Arc<Delivery>,
     /// What is counted.
@@ -71,7 +71,7 @@ impl Host {
         config: Config,
         files: &[PathBuf],
         lock: Option<&Lock>,
-        state: State,
+        record: Record,
         step: impl Fn(usize),
     ) -> Result<Self> {
         let sandboxes = Arc::new(Sandboxes::new(&config));
@@ -79,19 +79,19 @@ impl Host {
         let checks = checks(&config, &loaded)?.into_iter().map(Arc::new).collect();
         let metrics = Arc::<Metrics>::default();
         let mut standings = Standings::new();
-        for (check, standing) in state.standings().await? {
+        for (check, standing) in record.standings().await? {
             let standing = serde_json::from_str(&standing).with_context(|| format!("what is remembered of {check}"))?;
             standings.insert(check, standing);
         }
         let host = Self {
-            backends: Arc::new(Backends::new(&config, &state)),
+            backends: Arc::new(Backends::new(&config, &record)),
             slots: Arc::new(Slots::new(&config.scheduler)),
-            delivery: Delivery::new(state.clone(), Receivers::console(), config.delivery.clone(), metrics.clone()),
+            delivery: Delivery::new(record.clone(), Receivers::console(), config.delivery.clone(), metrics.clone()),
             board: Arc::default(),
             standings: Arc::new(Mutex::new(standings)),
             config,
             checks,
-            state,
+            record,
             metrics,
             loaded,
             sandboxes,
@@ -138,11 +138,11 @@ impl Host {
             bail!("{}", worse.join("; "));
         }
         let host = Self {
-            backends: Arc::new(Backends::new(&config, &self.state)),
+            backends: Arc::new(Backends::new(&config, &self.record)),
             slots: Arc::new(Slots::new(&config.scheduler)),
             config,
             checks,
-            state: self.state.clone(),
+            record: self.record.clone(),
             delivery: self.delivery.clone(),
             metrics: self.metrics.clone(),
             board: self.board.clone(),
@@ -215,7 +215,7 @@ impl Host {
         self.settle(runs, &mut Round::default()).await;
         // What could not be found out is tried again at the next occasion.
         if found.iter().flat_map(|(_, findings)| findings).all(|finding| finding.kind != Kind::Unknown) {
-            self.state.note_validation(&self.fingerprint(), now).await?;
+            self.record.note_validation(&self.fingerprint(), now).await?;
         }
         Ok(found)
     }
@@ -223,7 +223,7 @@ impl Host {
     /// When the checks are to be validated: now, if they never were as they are; none when never.
     pub async fn validation_due(&self, now: Timestamp) -> Result<Option<Timestamp>> {
         let Some(schedule) = &self.config.validate_schedule.0 else { return Ok(None) };
-        let last = self.state.validated(&self.fingerprint()).await?;
+        let last = self.record.validated(&self.fingerprint()).await?;
         Ok(match last {
             None => Some(now),
             // A clock that was set back must not keep it away.
@@ -263,7 +263,7 @@ impl Host {
     pub async fn forget(&self) -> Result<()> {
         let keep = jiff::SignedDuration::try_from(self.config.state.keep.0)?;
         match Timestamp::now().checked_sub(keep) {
-            Ok(before) => self.state.forget(before).await,
+            Ok(before) => self.record.forget(before).await,
             // Since before there was time: everything is kept.
             Err(_) => Ok(()),
         }
@@ -273,7 +273,7 @@ impl Host {
     pub async fn undelivered(&self, round: &Round) -> Result<BTreeMap<String, Undelivered>> {
         let mut undelivered = BTreeMap::new();
         for (id, _) in &round.messages {
-            if let Some(message) = self.state.undelivered_message(id).await? {
+            if let Some(message) = self.record.undelivered_message(id).await? {
                 undelivered.insert(id.clone(), message);
             }
         }
@@ -282,6 +282,6 @@ impl Host {
 
     /// Whether messages wait, or were set aside by this process.
     pub async fn owes_messages(&self) -> Result<bool> {
-        Ok(self.delivery.set_aside() > 0 || !self.state.receivers_waiting().await?.is_empty())
+        Ok(self.delivery.set_aside() > 0 || !self.record.receivers_waiting().await?.is_empty())
     }
 }

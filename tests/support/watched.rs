@@ -9,8 +9,8 @@ use anyhow::{Context, Result};
 use host::{
     config::Config,
     host::{Host, When},
+    record::Record,
     run::{self, Run},
-    state::State,
 };
 use jiff::Timestamp;
 use tempfile::TempDir;
@@ -57,7 +57,7 @@ impl Watched {
             plugins.iter().map(|name| plugin(name)).chain(guests.iter().map(|name| guest(name))).collect();
         let runtime = tokio::runtime::Runtime::new()?;
         let host =
-            runtime.block_on(async { Host::start(config, &files, None, State::memory().await?, |_| {}).await })?;
+            runtime.block_on(async { Host::start(config, &files, None, Record::memory().await?, |_| {}).await })?;
         Ok(Self { directory, runtime, host })
     }
 

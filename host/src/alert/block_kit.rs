@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{Notification, Told, console};
 use crate::{
     contract::slack::{Field, Section},
-    state::Undelivered,
+    record::Undelivered,
     text::turns,
 };
 

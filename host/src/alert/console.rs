@@ -1,7 +1,7 @@
 //! A notification as a reader of the channel would see it, for a terminal.
 
 use super::{Level, Notification, Told};
-use crate::{contract::slack::Alert, state::Undelivered, text::turns};
+use crate::{contract::slack::Alert, record::Undelivered, text::turns};
 
 /// The message in plain text, framed.
 pub(super) fn shown(notification: &Notification, undelivered: &[Undelivered]) -> String {

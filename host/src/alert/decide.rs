@@ -13,8 +13,8 @@ use super::{
 use crate::{
     config::{Config, Effect, Route},
     contract::Verdict,
+    record::{Episode, Silence},
     run::{Run, Status},
-    state::{Episode, Silence},
 };
 
 /// Characters of a summary or a point that are remembered.

@@ -19,7 +19,7 @@ use super::{Answer, Notification, Receivers, block_kit, console, id};
 use crate::{
     config,
     metrics::Metrics,
-    state::{Attempt, Message, NewMessage, Outcome, State, Undelivered},
+    record::{Attempt, Message, NewMessage, Outcome, Record, Undelivered},
 };
 
 /// The name of the fallback among the receivers; channels begin with `#`.
@@ -36,7 +36,7 @@ const LONGEST_ASKED: Duration = Duration::from_secs(60 * 60);
 /// Gets messages from the outbox to their receivers.
 #[derive(Debug)]
 pub struct Delivery {
-    state: State,
+    record: Record,
     /// Changed when host.toml is.
     terms: RwLock<Arc<Terms>>,
     metrics: Arc<Metrics>,
@@ -54,9 +54,9 @@ struct Terms {
 
 impl Delivery {
     /// Sends nothing yet.
-    pub fn new(state: State, receivers: Receivers, config: config::Delivery, metrics: Arc<Metrics>) -> Arc<Self> {
+    pub fn new(record: Record, receivers: Receivers, config: config::Delivery, metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self {
-            state,
+            record,
             terms: RwLock::new(Arc::new(Terms { receivers, config })),
             metrics,
             wake: Notify::new(),
@@ -97,7 +97,7 @@ impl Delivery {
         let mut workers: JoinSet<String> = JoinSet::new();
         let mut busy = BTreeSet::new();
         loop {
-            match self.state.receivers_waiting().await {
+            match self.record.receivers_waiting().await {
                 Ok(receivers) => {
                     let terms = self.terms();
                     for receiver in receivers.into_iter().filter(|receiver| terms.receivers.know(receiver)) {
@@ -148,7 +148,7 @@ impl Delivery {
     /// Tries the message that is next, at its time; false when there is none. `tried` is the message that was tried
     /// last, and when the next attempt is allowed: on this process's own clock, which nobody can set.
     async fn step(&self, receiver: &str, tried: &mut Option<(String, Instant)>) -> Result<bool> {
-        let Some(message) = self.state.next_message(receiver).await? else { return Ok(false) };
+        let Some(message) = self.record.next_message(receiver).await? else { return Ok(false) };
         let now = Timestamp::now();
         let start = match tried {
             Some((id, allowed)) if *id == message.id => *allowed,
@@ -161,14 +161,14 @@ impl Delivery {
             }
         };
         // Others may be late while they wait behind this one.
-        let oldest = self.state.next_late(receiver).await?;
+        let oldest = self.record.next_late(receiver).await?;
         let late_in = oldest.as_ref().and_then(|oldest| self.late_in(oldest, now));
         if let Some((oldest, late_in)) = oldest.as_ref().zip(late_in.filter(|left| Instant::now() + *left < start)) {
             tokio::time::sleep(late_in).await;
             let behind = format!("it waits behind the message {}", message.id);
             let untried = if oldest.id == message.id { "it was not tried yet" } else { behind.as_str() };
             let alarm = self.raise(oldest, oldest.problem.as_deref().unwrap_or(untried), true);
-            self.state.alarm(&oldest.id, alarm.as_ref()).await?;
+            self.record.alarm(&oldest.id, alarm.as_ref()).await?;
             self.wake();
             return Ok(true);
         }
@@ -226,7 +226,7 @@ impl Delivery {
         }
         if outcome == Outcome::Delivered {
             // Were it not noted, the next message would tell of them again.
-            let _ = self.state.told(&told).await;
+            let _ = self.record.told(&told).await;
         }
         let pause = if self.terms().receivers.is_console() { Duration::ZERO } else { BETWEEN };
         Ok(Instant::now()
@@ -240,7 +240,7 @@ impl Delivery {
     /// full.
     async fn record(&self, message: &Message, attempt: &Attempt, alarmed: bool, alarm: Option<&NewMessage>) {
         let mut pause = self.terms().config.backoff.0;
-        while let Err(error) = self.state.receipt(&message.id, attempt, alarmed, alarm).await {
+        while let Err(error) = self.record.receipt(&message.id, attempt, alarmed, alarm).await {
             tracing::error!(
                 "{}: the receipt of message {} cannot be recorded: {error:#}",
                 message.receiver,
@@ -263,7 +263,7 @@ impl Delivery {
             Err(error) => return Ok((Answer::Refused(format!("its record cannot be read: {error}")), Vec::new())),
         };
         let before = at.checked_sub(SignedDuration::try_from(self.terms().config.late.0)?)?;
-        let undelivered = self.state.undelivered(before, true).await?;
+        let undelivered = self.record.undelivered(before, true).await?;
         let others: Vec<Undelivered> =
             undelivered.into_iter().filter(|other| other.id != message.id && other.receiver != FALLBACK).collect();
         if self.terms().receivers.is_console() {

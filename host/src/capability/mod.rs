@@ -23,7 +23,7 @@ use crate::{
     config::{self, Config, GoogleCredentials},
     contract::Error,
     google::Google,
-    state::State,
+    record::Record,
 };
 
 /// What answers, for all runs.
@@ -33,17 +33,17 @@ pub struct Backends {
     repositories: BTreeMap<String, git::Repository>,
     deployments: Option<deployments::Deployments>,
     /// The record, for what the host itself asks.
-    state: Option<State>,
+    record: Option<Record>,
 }
 
 impl Backends {
     /// From host.toml. What is not configured is not there; asking for it is an error of that run.
     /// What queries bill is kept in the record.
-    pub fn new(config: &Config, state: &State) -> Self {
+    pub fn new(config: &Config, record: &Record) -> Self {
         let google = Google::new(config);
         Self {
-            state: Some(state.clone()),
-            warehouse: config.warehouse.as_ref().map(|warehouse| Self::asked(warehouse, config, &google, state)),
+            record: Some(record.clone()),
+            warehouse: config.warehouse.as_ref().map(|warehouse| Self::asked(warehouse, config, &google, record)),
             repositories: config
                 .git
                 .iter()
@@ -60,7 +60,7 @@ impl Backends {
         }
     }
 
-    fn asked(warehouse: &config::Warehouse, config: &Config, google: &Google, state: &State) -> warehouse::Warehouse {
+    fn asked(warehouse: &config::Warehouse, config: &Config, google: &Google, record: &Record) -> warehouse::Warehouse {
         match warehouse {
             config::Warehouse::Sqlite { path, project } => {
                 warehouse::Warehouse::Sqlite(warehouse::Sqlite::new(config.resolve(path), project.clone()))
@@ -73,7 +73,7 @@ impl Backends {
                     cache: *cache,
                     emulated: config.google.credentials == GoogleCredentials::None && config.google.key_file.is_none(),
                 };
-                let ledger = warehouse::Ledger::new(state.clone(), config.timezone.clone());
+                let ledger = warehouse::Ledger::new(record.clone(), config.timezone.clone());
                 warehouse::Warehouse::BigQuery(warehouse::BigQuery::new(google.clone(), &place, ledger))
             }
         }
@@ -108,8 +108,8 @@ impl Backends {
     }
 
     /// The record, for what the host itself asks.
-    pub fn state(&self) -> Option<&State> {
-        self.state.as_ref()
+    pub fn record(&self) -> Option<&Record> {
+        self.record.as_ref()
     }
 
     /// Asks each backend for something that costs nothing, side by side: what was asked, and what was answered or why not.

@@ -21,8 +21,8 @@ use crate::{
     config::{Budgets, Config, Cron, Zone},
     contract::Need,
     plugin::{Plugin, check_settings},
+    record::Record,
     run::{Family, Moment, Run},
-    state::State,
 };
 use outcome::Outcome;
 use table::Table;
@@ -130,9 +130,9 @@ pub fn cases(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
 }
 
 /// Tries a plugin on one case.
-pub async fn try_one(plugin: &Arc<Plugin>, path: &Path, state: &State) -> Tried {
+pub async fn try_one(plugin: &Arc<Plugin>, path: &Path, record: &Record) -> Tried {
     let started = Instant::now();
-    let problem = match tried(plugin, path, state).await {
+    let problem = match tried(plugin, path, record).await {
         Ok(None) => None,
         Ok(Some(difference)) => Some(Problem::Differs(Box::new(difference))),
         Err(error) => Some(Problem::Unusable(format!("{error:#}"))),
@@ -140,7 +140,7 @@ pub async fn try_one(plugin: &Arc<Plugin>, path: &Path, state: &State) -> Tried 
     Tried { path: path.to_owned(), duration: started.elapsed(), problem }
 }
 
-async fn tried(plugin: &Arc<Plugin>, path: &Path, state: &State) -> Result<Option<Difference>> {
+async fn tried(plugin: &Arc<Plugin>, path: &Path, record: &Record) -> Result<Option<Difference>> {
     let text = std::fs::read_to_string(path).context("cannot be read")?;
     let case: Case = toml::from_str(&text)?;
     let settings = serde_json::to_value(&case.settings)?;
@@ -154,7 +154,7 @@ async fn tried(plugin: &Arc<Plugin>, path: &Path, state: &State) -> Result<Optio
     let expected = case.expect.clone();
     let world =
         crate::lanes::own(move || case.world(&beside)).await.context("making the tables stopped unexpectedly")??;
-    let run = check.run(&world.backends(state), moment).await;
+    let run = check.run(&world.backends(record), moment).await;
     let found = Outcome::of(&run).without(&world.path());
     let same = expected.as_ref().is_some_and(|expected| expected.same(&found));
     Ok((!same).then_some(Difference { found, expected }))

@@ -12,7 +12,7 @@ use super::{Backend, Case, nothing};
 use crate::{
     capability::Backends,
     config::{self, Config, Grants},
-    state::State,
+    record::Record,
 };
 
 /// The repository's name, and its branch.
@@ -78,8 +78,8 @@ impl World {
         format!("{}/", self.directory.path().display())
     }
 
-    pub(super) fn backends(&self, state: &State) -> Arc<Backends> {
-        Arc::new(Backends::new(&self.config, state))
+    pub(super) fn backends(&self, record: &Record) -> Arc<Backends> {
+        Arc::new(Backends::new(&self.config, record))
     }
 }
 

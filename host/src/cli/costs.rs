@@ -8,7 +8,7 @@ use jiff::{Span, Timestamp, civil::Date};
 use serde_json::json;
 
 use super::{history::Format, recorded, table::Table};
-use crate::{config::Config, state::Cost, text};
+use crate::{config::Config, record::Cost, text};
 
 /// What BigQuery asks for a TiB on demand in the US, in dollars; other regions differ, and the first TiB of a month is
 /// free: <https://cloud.google.com/bigquery/pricing#on_demand_pricing>
@@ -38,11 +38,11 @@ impl Costs {
     pub(super) fn execute(self) -> Result<u8> {
         let config = Config::read(&self.config)?;
         super::runtime()?.block_on(async {
-            let state = recorded(&config).await?;
+            let record = recorded(&config).await?;
             let today = Timestamp::now().to_zoned(config.timezone.rules()).date();
             let since = today.checked_sub(Span::new().days(i64::from(self.days) - 1))?;
-            let costs = state.costs(since).await?;
-            state.close().await;
+            let costs = record.costs(since).await?;
+            record.close().await;
             super::print(&self.render(&config, &costs, today))?;
             Ok(0)
         })

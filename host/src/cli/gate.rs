@@ -14,8 +14,8 @@ use crate::{
     gate::{Gates, Refusal},
     host::Host,
     http,
+    record::{Claim, Record},
     service::Sources,
-    state::{Claim, State},
 };
 
 /// How long a host that runs may take to evaluate.
@@ -109,8 +109,8 @@ impl Gate {
             checks: Vec::new(),
         };
         let read = sources.read()?;
-        let state = State::open(&read.config.resolve(&read.config.state.directory)).await?;
-        let mut host = Host::start(read.config, &read.files, read.lock.as_ref(), state.clone(), |_| {}).await?;
+        let record = Record::open(&read.config.resolve(&read.config.state.directory)).await?;
+        let mut host = Host::start(read.config, &read.files, read.lock.as_ref(), record.clone(), |_| {}).await?;
         // The receivers of other checks are not its business; a gate's own are.
         let sources = Sources { checks: vec![self.gate.clone()], ..sources };
         sources.choose(&mut host)?;
@@ -123,7 +123,7 @@ impl Gate {
         // What is left then is in the outbox, and is sent by the next start.
         let _ = tokio::time::timeout(host.config.delivery.wait.0, sending.join_all()).await;
         host.backends.close().await;
-        state.close().await;
+        record.close().await;
         match asked {
             Ok(decision) => Ok(serde_json::to_value(decision)?),
             Err(Refusal::Failed(reason)) => Ok(not_evaluated(&self.gate, &reason)),

@@ -11,7 +11,7 @@ use super::{local, recorded, table::Table};
 use crate::{
     alert::span,
     config::{Config, nearest},
-    state::{Consultation, Past, PastAlert, Undelivered},
+    record::{Consultation, Past, PastAlert, Undelivered},
 };
 
 #[derive(Debug, Args)]
@@ -50,19 +50,19 @@ impl History {
     }
 
     async fn show(&self, config: &Config) -> Result<u8> {
-        let state = recorded(config).await?;
+        let record = recorded(config).await?;
         let check = self.check.as_deref();
-        let runs = state.runs(check, self.limit).await?;
+        let runs = record.runs(check, self.limit).await?;
         if let (Some(check), true) = (check, runs.is_empty()) {
-            let known = state.checks().await?;
+            let known = record.checks().await?;
             bail!("no run of {check} is recorded{}\nthere are runs of: {}", nearest(check, &known), known.join(", "));
         }
-        let alerts = state.alerts(check, self.limit).await?;
+        let alerts = record.alerts(check, self.limit).await?;
         let now = Timestamp::now();
-        let consultations = state.consultations(check, self.limit).await?;
+        let consultations = record.consultations(check, self.limit).await?;
         let (undelivered, messages) = match check {
             Some(_) => Default::default(),
-            None => (state.undelivered(now, false).await?, state.messages(None, self.limit).await?),
+            None => (record.undelivered(now, false).await?, record.messages(None, self.limit).await?),
         };
         let zone = config.timezone.rules();
         super::print(&match self.output {
@@ -78,7 +78,7 @@ impl History {
             }
             Format::Table => shown(&runs, &alerts, &undelivered, now, &zone) + &asked(&consultations, &zone),
         })?;
-        state.close().await;
+        record.close().await;
         Ok(0)
     }
 }

@@ -32,7 +32,7 @@ use clap::{Parser, Subcommand};
 
 use jiff::{Timestamp, tz::TimeZone};
 
-use crate::{config::Config, log, package::LOCK, state::State};
+use crate::{config::Config, log, package::LOCK, record::Record};
 
 /// The exit code for arguments or a configuration that cannot be used (EX_USAGE of sysexits.h).
 pub const USAGE: u8 = 64;
@@ -163,10 +163,10 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
 }
 
 /// The record beside a configuration. It is not made: without a run there is nothing to show or to say.
-async fn recorded(config: &Config) -> Result<State> {
+async fn recorded(config: &Config) -> Result<Record> {
     let directory = config.resolve(&config.state.directory);
-    match State::exists(&directory) {
-        true => State::open(&directory).await,
+    match Record::exists(&directory) {
+        true => Record::open(&directory).await,
         false => bail!("nothing is recorded in {}: `host run plugins/*.wasm` has not run yet", directory.display()),
     }
 }

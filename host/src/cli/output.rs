@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 use super::table::Table;
 use crate::{
     gate::Decision,
+    record,
     round::Round,
     run::{Run, Status, dates, tally, verdict_name},
-    state,
 };
 
 /// Messages that did not get through, by their id.
-pub(super) type Undelivered = BTreeMap<String, state::Undelivered>;
+pub(super) type Undelivered = BTreeMap<String, record::Undelivered>;
 
 /// How results are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -11,8 +11,8 @@ use super::{history::Format, local, progress::Progress, table::Table};
 use crate::{
     check::{Check, Work},
     host::Host,
+    record::Record,
     service::Sources,
-    state::State,
 };
 
 #[derive(Debug, Args)]
@@ -59,7 +59,7 @@ impl Plan {
         let planned = runtime.block_on(async {
             let progress = Progress::new("loading plugins");
             let step = |done| progress.step(done, read.files.len());
-            let host = Host::start(read.config, &read.files, read.lock.as_ref(), State::memory().await?, step).await?;
+            let host = Host::start(read.config, &read.files, read.lock.as_ref(), Record::memory().await?, step).await?;
             let mut wrong: Vec<String> = Vec::new();
             for check in &host.checks {
                 wrong.extend(check.unable().map(|reason| format!("{}: {reason}", check.name)));

@@ -24,9 +24,9 @@ use crate::{
     config::Config,
     host::{Host, When},
     log,
+    record::{Claim, Record},
     round::Round,
     service::{Read, Service, Sources, complain},
-    state::{Claim, State},
     web,
 };
 
@@ -116,7 +116,7 @@ impl Run {
             ready = self.ready(&sources, read) => ready?,
             code = stop.wait() => return Ok(code),
         };
-        let (state, backends) = (host.state.clone(), host.backends.clone());
+        let (record, backends) = (host.record.clone(), host.backends.clone());
         let code = match self.once {
             // Runs that are under way are dropped with everything they hold.
             true => tokio::select! {
@@ -126,7 +126,7 @@ impl Run {
             false => self.stay(host, sources, stop).await,
         };
         backends.close().await;
-        state.close().await;
+        record.close().await;
         code
     }
 
@@ -138,11 +138,11 @@ impl Run {
         let directory = config.resolve(&config.state.directory);
         // One round waits for the round of another process; a host that stays would wait for ever.
         let patience = if self.once { config.delivery.wait.0 } else { Duration::ZERO };
-        let (claim, state) = match self.dry_run {
-            true => (None, State::memory().await?),
+        let (claim, record) = match self.dry_run {
+            true => (None, Record::memory().await?),
             false => (Some(Claim::take(&directory, patience).await?), open(&config, &directory).await?),
         };
-        let mut host = Host::start(config, &read.files, read.lock.as_ref(), state, step).await?;
+        let mut host = Host::start(config, &read.files, read.lock.as_ref(), record, step).await?;
         drop(progress);
         sources.choose(&mut host)?;
         if !self.dry_run {
@@ -183,7 +183,7 @@ impl Run {
         host.delivery.close();
         // What is left then is in the outbox, and is sent by the next start.
         let _ = tokio::time::timeout(host.config.delivery.wait.0, sending.join_all()).await;
-        for message in host.state.waiting().await? {
+        for message in host.record.waiting().await? {
             let (receiver, what) = message.told();
             eprintln!("error: {receiver}: NOT delivered yet, the next start tries again: {what}");
         }
@@ -250,8 +250,8 @@ impl Stop {
 }
 
 /// Opens the record. A host that cannot is one that watches nothing, so the fallback hears of it.
-async fn open(config: &Config, directory: &Path) -> Result<State> {
-    let opened = State::open(directory).await;
+async fn open(config: &Config, directory: &Path) -> Result<Record> {
+    let opened = Record::open(directory).await;
     if let (Err(error), Some(receivers)) = (&opened, Receivers::fallback_only(config).await?) {
         unrecorded(&receivers, &format!("the host cannot start: {error:#}")).await;
     }

@@ -59,8 +59,8 @@ impl Silence {
         }
         let config = Config::read(&self.config)?;
         super::runtime()?.block_on(async {
-            let state = recorded(&config).await?;
-            let mut known = state.checks().await?;
+            let record = recorded(&config).await?;
+            let mut known = record.checks().await?;
             known.extend(config.checks.keys().cloned());
             known.sort();
             known.dedup();
@@ -71,13 +71,13 @@ impl Silence {
             }
             let now = Timestamp::now();
             let ends = now.checked_add(self.length.0).context("--for is too long")?;
-            let id = state.silence(&self.checks, self.why.trim(), now, ends).await?;
+            let id = record.silence(&self.checks, self.why.trim(), now, ends).await?;
             let ends = local(ends, &config.timezone.rules());
             super::print(&format!(
                 "silence {id}: nothing new is said of {} until {ends}; `host silences --expire {id}` ends it\n",
                 self.checks.join(", ")
             ))?;
-            state.close().await;
+            record.close().await;
             Ok(0)
         })
     }
@@ -87,15 +87,15 @@ impl Silences {
     pub(super) fn execute(self) -> Result<u8> {
         let config = Config::read(&self.config)?;
         super::runtime()?.block_on(async {
-            let state = recorded(&config).await?;
+            let record = recorded(&config).await?;
             let now = Timestamp::now();
             if let Some(id) = self.expire {
-                if !state.expire(id, now).await? {
+                if !record.expire(id, now).await? {
                     bail!("no silence with the number {id} holds; `host silences` shows those that do");
                 }
                 super::print(&format!("silence {id} is over\n"))?;
             } else {
-                let silences = state.silences((!self.all).then_some(now)).await?;
+                let silences = record.silences((!self.all).then_some(now)).await?;
                 let mut table = Table::new(&["NUMBER", "FROM", "UNTIL", "CHECKS", "WHY"]);
                 let zone = config.timezone.rules();
                 for silence in &silences {
@@ -114,7 +114,7 @@ impl Silences {
                     Format::Table => table.text(),
                 })?;
             }
-            state.close().await;
+            record.close().await;
             Ok(0)
         })
     }

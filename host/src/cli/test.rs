@@ -18,8 +18,8 @@ use crate::{
     config::Config,
     package::File,
     plugin::{self, Cache, Plugin},
+    record::Record,
     sandbox::Sandboxes,
-    state::State,
     text::printable,
 };
 
@@ -113,15 +113,15 @@ async fn try_all(file: File, cases: &[PathBuf]) -> Result<Vec<Tried>> {
     let budgets = config.budgets(&file.name);
     let progress = Progress::new("trying cases");
     let plugin: Arc<Plugin> = Arc::new(plugin::one(file, &sandboxes, Arc::new(Cache::open()), &budgets).await?);
-    let state = State::memory().await?;
+    let record = Record::memory().await?;
     let room = Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, |cores| cores.get() * 2)));
     let mut tasks = JoinSet::new();
     for (at, path) in cases.iter().cloned().enumerate() {
-        let (plugin, state, room) = (plugin.clone(), state.clone(), room.clone());
+        let (plugin, record, room) = (plugin.clone(), record.clone(), room.clone());
         tasks.spawn(async move {
             // Never closed.
             let _room = room.acquire().await;
-            (at, case::try_one(&plugin, &path, &state).await)
+            (at, case::try_one(&plugin, &path, &record).await)
         });
     }
     let mut tried = Vec::with_capacity(cases.len());

@@ -10,8 +10,8 @@ use serde_json::json;
 use super::{history::Format, progress::Progress, table::Table};
 use crate::{
     host::Host,
+    record::Record,
     service::{Read, Sources},
-    state::State,
     validate::{Kind, Validated},
 };
 
@@ -71,8 +71,8 @@ impl Validate {
     async fn find(&self, sources: &Sources, read: Read) -> Result<Validated> {
         let progress = Progress::new("loading plugins");
         let step = |done| progress.step(done, read.files.len());
-        let state = State::memory().await?;
-        let mut host = Host::start(read.config, &read.files, read.lock.as_ref(), state, step).await?;
+        let record = Record::memory().await?;
+        let mut host = Host::start(read.config, &read.files, read.lock.as_ref(), record, step).await?;
         drop(progress);
         sources.choose(&mut host)?;
         let _progress = Progress::new(&format!("validating {} checks", host.checks.len()));

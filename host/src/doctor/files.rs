@@ -9,7 +9,7 @@ use crate::{
     config::Config,
     package::{self, File, Lock, Pin, SCHEME, pin_command},
     plugin::Cache,
-    state::State,
+    record::Record,
     text::bytes,
 };
 
@@ -100,10 +100,10 @@ pub(super) async fn state(config: &Config) -> Vec<Finding> {
     let directory = config.resolve(&config.state.directory);
     let shown = directory.display();
     let what = "state directory";
-    let record = match State::exists(&directory) {
+    let record = match Record::exists(&directory) {
         false => Ok("nothing is recorded yet".to_owned()),
-        true => match State::look(&directory).await {
-            Ok(state) => state.last_recorded().await.map(|last| match last {
+        true => match Record::look(&directory).await {
+            Ok(record) => record.last_recorded().await.map(|last| match last {
                 Some(last) => format!("the newest run was recorded at {last:.0}"),
                 None => "no run is recorded".to_owned(),
             }),
@@ -154,10 +154,10 @@ fn disk(directory: &Path) -> Finding {
 /// When a run was recorded last, if that can be known.
 pub(super) async fn last_recorded(config: &Config) -> Option<Timestamp> {
     let directory = config.resolve(&config.state.directory);
-    if !State::exists(&directory) {
+    if !Record::exists(&directory) {
         return None;
     }
-    State::look(&directory).await.ok()?.last_recorded().await.ok()?
+    Record::look(&directory).await.ok()?.last_recorded().await.ok()?
 }
 
 /// Where compiled plugins are kept.

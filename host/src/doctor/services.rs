@@ -18,8 +18,8 @@ use crate::{
     google::Google,
     http,
     package::{Lock, SCHEME},
+    record::{Claim, Record},
     registry,
-    state::{Claim, State},
 };
 
 /// How long one service may take to answer.
@@ -54,8 +54,8 @@ async fn credentials(config: &Config) -> Option<Finding> {
 }
 
 async fn backends(config: &Config) -> Vec<Finding> {
-    let state = match State::memory().await {
-        Ok(state) => state,
+    let record = match Record::memory().await {
+        Ok(record) => record,
         Err(error) => return vec![Finding::wrong("record", format!("{error:#}"))],
     };
     let granted = |kind: fn(&crate::config::Grants) -> &Vec<String>| {
@@ -71,7 +71,7 @@ async fn backends(config: &Config) -> Vec<Finding> {
             findings.push(Finding::wrong(what, format!("it is granted, and host.toml has no [{what}]")));
         }
     }
-    let probed = Backends::new(config, &state).probe(&datasets, Instant::now() + PATIENCE).await;
+    let probed = Backends::new(config, &record).probe(&datasets, Instant::now() + PATIENCE).await;
     findings.extend(probed.into_iter().map(|(what, found)| Finding::of(what, found)));
     findings
 }

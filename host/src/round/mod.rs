@@ -22,9 +22,9 @@ use crate::{
     check::Check,
     contract::Report,
     host::{Host, When},
+    record::{Batch, NewMessage, NewRun, PluginKey},
     run::{Moment, Run, Status, Untold, verdict_name},
     schedule::Turn,
-    state::{Batch, NewMessage, NewRun, PluginKey},
 };
 
 pub use slots::Slots;
@@ -107,7 +107,7 @@ impl Host {
         awaited: bool,
     ) -> Result<Round> {
         let moments: BTreeSet<Timestamp> = due.iter().map(|(_, moment)| moment.due).collect();
-        let earlier = self.state.attempts(&moments).await?;
+        let earlier = self.record.attempts(&moments).await?;
         // A task each, so that a guest that computes takes no time from the others. All end with this round.
         let mut tasks = JoinSet::new();
         let mut running = HashMap::new();
@@ -217,7 +217,7 @@ impl Host {
         standings: &mut Standings,
     ) -> Result<Vec<(String, Notification)>> {
         let created = Timestamp::now();
-        let silences = self.state.silences(Some(created)).await?;
+        let silences = self.record.silences(Some(created)).await?;
         let mut next = standings.clone();
         let rules = alert::Rules { config: &self.config, silences: &silences, now: created };
         let decided = alert::decide(batch, &mut next, rules);
@@ -283,7 +283,7 @@ impl Host {
         let deadline = Instant::now() + self.config.delivery.wait.0;
         let mut pause = Duration::from_millis(100);
         loop {
-            match self.state.record(batch).await {
+            match self.record.keep(batch).await {
                 Err(error) if Instant::now() + pause < deadline => {
                     tracing::warn!("the record cannot be written yet, trying again: {error:#}");
                     tokio::time::sleep(pause).await;

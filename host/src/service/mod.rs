@@ -68,7 +68,7 @@ impl Service {
     /// Takes up the schedules where the record says that they were left.
     pub async fn new(host: Host, sources: Sources) -> Result<Arc<Self>> {
         let names: Vec<&str> = host.checks.iter().map(|check| check.name.as_str()).collect();
-        let newest = host.board.load(&host.state, &names, &*host.standings.lock().await).await?;
+        let newest = host.board.load(&host.record, &names, &*host.standings.lock().await).await?;
         let agenda = Agenda::new(plans(&host), |check| newest.get(check).copied(), Timestamp::now());
         let heartbeat = Heartbeat::new(&host.config.heartbeat, host.metrics.clone())?;
         Ok(Arc::new(Self {
@@ -239,7 +239,7 @@ impl Service {
             // Whoever asks twice means now.
             () = stop() => tracing::warn!("stopping at once"),
         }
-        let waiting = host.state.waiting().await?;
+        let waiting = host.record.waiting().await?;
         for message in &waiting {
             let (receiver, what) = message.told();
             tracing::warn!("{receiver}: NOT delivered yet, the next start tries again: {what}");

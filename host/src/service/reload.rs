@@ -83,7 +83,7 @@ impl Service {
         let receivers = host.receivers().await?;
         let added: Vec<&str> = host.checks.iter().map(|check| check.name.as_str()).collect();
         let added: Vec<&str> = added.into_iter().filter(|name| before.check(name).is_none()).collect();
-        host.board.load(&host.state, &added, &*host.standings.lock().await).await.context("the record")?;
+        host.board.load(&host.record, &added, &*host.standings.lock().await).await.context("the record")?;
         // Nothing can be refused any more.
         let changes = changes(&before, &host);
         host.delivery.send_to(receivers, host.config.delivery.clone());

@@ -133,34 +133,34 @@ pub(super) fn unknown(host: &Host, name: &str) -> Refused {
 
 pub(super) async fn runs(State(site): State<Site>, asked: Asked) -> Response {
     match Wanted::of(asked) {
-        Ok((check, limit)) => listed("runs", site.host().state.runs(check.as_deref(), limit).await),
+        Ok((check, limit)) => listed("runs", site.host().record.runs(check.as_deref(), limit).await),
         Err(refused) => refused.into_response(),
     }
 }
 
 pub(super) async fn alerts(State(site): State<Site>, asked: Asked) -> Response {
     match Wanted::of(asked) {
-        Ok((check, limit)) => listed("alerts", site.host().state.alerts(check.as_deref(), limit).await),
+        Ok((check, limit)) => listed("alerts", site.host().record.alerts(check.as_deref(), limit).await),
         Err(refused) => refused.into_response(),
     }
 }
 
 pub(super) async fn messages(State(site): State<Site>, asked: Asked) -> Response {
     match Wanted::of(asked) {
-        Ok((check, limit)) => listed("messages", site.host().state.messages(check.as_deref(), limit).await),
+        Ok((check, limit)) => listed("messages", site.host().record.messages(check.as_deref(), limit).await),
         Err(refused) => refused.into_response(),
     }
 }
 
 pub(super) async fn consultations(State(site): State<Site>, asked: Asked) -> Response {
     match Wanted::of(asked) {
-        Ok((check, limit)) => listed("consultations", site.host().state.consultations(check.as_deref(), limit).await),
+        Ok((check, limit)) => listed("consultations", site.host().record.consultations(check.as_deref(), limit).await),
         Err(refused) => refused.into_response(),
     }
 }
 
 pub(super) async fn silences(State(site): State<Site>) -> Response {
-    listed("silences", site.host().state.silences(Some(Timestamp::now())).await)
+    listed("silences", site.host().record.silences(Some(Timestamp::now())).await)
 }
 
 /// Reads a request's body before it is handled, within a size and a time.
@@ -254,11 +254,11 @@ pub(super) async fn begin_silence(host: &Host, checks: &[String], length: &str, 
     let length: Time = length.parse().map_err(|error| wrong(format!("for: {error}")))?;
     let now = Timestamp::now();
     let ends = now.checked_add(length.0).map_err(|_| wrong("for: that is too long".to_owned()))?;
-    host.state.silence(checks, why.trim(), now, ends).await.map_err(|error| unreadable(&error))
+    host.record.silence(checks, why.trim(), now, ends).await.map_err(|error| unreadable(&error))
 }
 
 pub(super) async fn end_silence(State(site): State<Site>, Path(id): Path<i64>) -> Response {
-    match site.host().state.expire(id, Timestamp::now()).await {
+    match site.host().record.expire(id, Timestamp::now()).await {
         Ok(true) => StatusCode::NO_CONTENT.into_response(),
         Ok(false) => refused(StatusCode::NOT_FOUND, format!("no silence with the number {id} holds")).into_response(),
         Err(error) => unreadable(&error).into_response(),
@@ -275,7 +275,7 @@ pub(super) async fn reload(State(site): State<Site>) -> Response {
 
 pub(super) async fn metrics(State(site): State<Site>) -> Response {
     let host = site.host();
-    match host.state.undelivered(Timestamp::now(), false).await {
+    match host.record.undelivered(Timestamp::now(), false).await {
         Ok(undelivered) => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             ([(header::CONTENT_TYPE, kind)], host.metrics.text(undelivered.len())).into_response()

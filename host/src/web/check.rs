@@ -19,7 +19,7 @@ use crate::{
     check::{Check, Work},
     config::nearest,
     host::Host,
-    state::{Past, PastAlert, PastMessage, Silence},
+    record::{Past, PastAlert, PastMessage, Silence},
     text::encoded,
 };
 
@@ -54,12 +54,12 @@ pub(super) async fn page(State(site): State<Site>, Path(name): Path<String>) -> 
 }
 
 async fn recorded(host: &Host, name: &str) -> anyhow::Result<Recorded> {
-    let mut silences = host.state.silences(Some(Timestamp::now())).await?;
+    let mut silences = host.record.silences(Some(Timestamp::now())).await?;
     silences.retain(|silence| silence.checks.iter().any(|check| check == name));
     Ok(Recorded {
-        runs: host.state.runs(Some(name), CHARTED).await?,
-        alerts: host.state.alerts(Some(name), TOLD).await?,
-        messages: host.state.messages(Some(name), TOLD).await?,
+        runs: host.record.runs(Some(name), CHARTED).await?,
+        alerts: host.record.alerts(Some(name), TOLD).await?,
+        messages: host.record.messages(Some(name), TOLD).await?,
         silences,
     })
 }

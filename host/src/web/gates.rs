@@ -15,7 +15,7 @@ const SHOWN: u32 = 200;
 
 pub(super) async fn page(State(site): State<Site>) -> Response {
     let host = site.host();
-    let asked = match host.state.consultations(None, SHOWN).await {
+    let asked = match host.record.consultations(None, SHOWN).await {
         Ok(asked) => asked,
         Err(error) => return problem(&site, StatusCode::SERVICE_UNAVAILABLE, &format!("{error:#}")).await,
     };

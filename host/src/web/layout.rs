@@ -86,7 +86,7 @@ pub(super) async fn problem(site: &Site, status: StatusCode, text: &str) -> Resp
 /// What is wrong with the host itself, on every page.
 async fn problems(site: &Site, host: &Host, open: bool) -> Markup {
     let refused = site.service().refused();
-    let undelivered = host.state.undelivered(Timestamp::now(), false).await;
+    let undelivered = host.record.undelivered(Timestamp::now(), false).await;
     let unable: Vec<(&str, &str)> =
         host.checks.iter().filter_map(|check| Some((check.name.as_str(), check.unable()?))).collect();
     let invalid: Vec<(&str, Arc<Recent>)> = host

@@ -102,7 +102,7 @@ fn router(site: Site) -> Router {
 }
 
 async fn ready(site: axum::extract::State<Site>) -> Response {
-    match (site.service().is_alive(), site.host().state.receivers_waiting().await) {
+    match (site.service().is_alive(), site.host().record.receivers_waiting().await) {
         (true, Ok(_)) => "ok\n".into_response(),
         (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "the schedules are not kept\n").into_response(),
         (true, Err(_)) => (StatusCode::SERVICE_UNAVAILABLE, "the record cannot be read\n").into_response(),

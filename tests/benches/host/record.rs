@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use host::{
     alert::{self, Delivery, Receivers},
     config::Config,
-    state::{Batch, NewMessage, NewRun, PluginKey, State},
+    record::{Batch, NewMessage, NewRun, PluginKey, Record},
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -35,12 +35,12 @@ const CHECKS: [&str; 8] = [
 pub(super) fn recording() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let directory = TempDir::new().unwrap();
-    let state = runtime.block_on(State::open(directory.path())).unwrap();
+    let record = runtime.block_on(Record::open(directory.path())).unwrap();
     let mut times = Vec::new();
     for round in 0..600 {
         let batch = batch(round);
         let started = Instant::now();
-        runtime.block_on(state.record(&batch)).unwrap();
+        runtime.block_on(record.keep(&batch)).unwrap();
         times.push(started.elapsed());
     }
     let round = median(times);
@@ -60,9 +60,9 @@ pub(super) fn telling() {
         (0..MESSAGES).map(|at| format!("[slack.channels.\"#c{at}\"]\nwebhook_file = \"webhook\"\n")).collect();
     let mut config = Config::parse(&channels).unwrap();
     config.directory = directory.path().to_owned();
-    let state = runtime.block_on(State::open(directory.path())).unwrap();
+    let record = runtime.block_on(Record::open(directory.path())).unwrap();
     let receivers = runtime.block_on(Receivers::find(&config, [])).unwrap();
-    let delivery = Delivery::new(state.clone(), receivers, config.delivery.clone(), Default::default());
+    let delivery = Delivery::new(record.clone(), receivers, config.delivery.clone(), Default::default());
     runtime.spawn(delivery.clone().run());
     let mut times: Vec<Duration> = (0..MESSAGES)
         .map(|at| {
@@ -77,7 +77,7 @@ pub(super) fn telling() {
                 created: Timestamp::now(),
                 checks: notification.checks(),
             });
-            runtime.block_on(state.record(&batch)).unwrap();
+            runtime.block_on(record.keep(&batch)).unwrap();
             delivery.wake();
             slack.wait_for(at + 1).unwrap();
             slack.requests()[at].at - started
@@ -94,13 +94,13 @@ pub(super) fn million() {
     let sample = Sample::new(None).unwrap();
     let directory = sample.path().join("state");
     runtime.block_on(async {
-        let state = State::open(&directory).await.unwrap();
+        let record = Record::open(&directory).await.unwrap();
         for block in 0..1250 {
             let mut many = batch(block * 100);
             many.runs.extend((1..100).flat_map(|round| batch(block * 100 + round).runs));
-            state.record(&many).await.unwrap();
+            record.keep(&many).await.unwrap();
         }
-        state.close().await;
+        record.close().await;
     });
     let size = std::fs::metadata(directory.join("host.db")).unwrap().len();
     row("state file after 1,000,000 runs", &format!("{:.0} MB ({} B a run)", size as f64 / 1e6, size / 1_000_000), "");

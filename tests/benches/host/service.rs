@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use host::state::State;
+use host::record::Record;
 
 use crate::{
     millis, record, row,
@@ -71,7 +71,7 @@ pub(crate) fn page() {
     install(&sample, &["misbehaving"]).unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        let state = State::open(&sample.path().join("state")).await.unwrap();
+        let record = Record::open(&sample.path().join("state")).await.unwrap();
         let mut id = 0..;
         for round in 0..CHECKS {
             // A batch of eight has the reports; a thousand checks share them in turn.
@@ -82,9 +82,9 @@ pub(crate) fn page() {
                 let check: usize = check;
                 run.check = format!("c{:04}", check % CHECKS);
             }
-            state.record(&batch).await.unwrap();
+            record.keep(&batch).await.unwrap();
         }
-        state.close().await;
+        record.close().await;
     });
     let started = Instant::now();
     let service = Service::start(&sample, &many("0 0 1 1 *"), &[]).unwrap();

@@ -7,14 +7,14 @@ use crate::{
     capability::calls::Calls,
     config::{Zone, raise},
     contract::Error,
-    state::State,
+    record::Record,
     text,
 };
 
 /// The bytes of all checks.
 #[derive(Debug, Clone)]
 pub struct Ledger {
-    state: State,
+    record: Record,
     zone: Zone,
 }
 
@@ -28,8 +28,8 @@ pub(super) struct Reserved<'l> {
 
 impl Ledger {
     /// Kept in a record; days are those of a time zone.
-    pub fn new(state: State, zone: Zone) -> Self {
-        Self { state, zone }
+    pub fn new(record: Record, zone: Zone) -> Self {
+        Self { record, zone }
     }
 
     /// Sets bytes aside, if the day's budget has them.
@@ -37,7 +37,7 @@ impl Ledger {
         let check = &calls.caller.check;
         let most = calls.budgets.bytes_per_day;
         let day = Timestamp::now().to_zoned(self.zone.rules()).date();
-        let spent = self.state.spend(check, day, bytes, most.0 as u64).await;
+        let spent = self.record.spend(check, day, bytes, most.0 as u64).await;
         let spent = spent.map_err(|error| {
             Error::Unavailable(format!("query refused: what it bills cannot be written down: {error:#}"))
         })?;
@@ -60,7 +60,7 @@ impl Ledger {
 impl Reserved<'_> {
     /// Puts right what was set aside.
     pub(super) async fn settle(self, bytes: u64) {
-        if let Err(error) = self.ledger.state.correct_spending(&self.check, self.day, self.bytes, bytes).await {
+        if let Err(error) = self.ledger.record.correct_spending(&self.check, self.day, self.bytes, bytes).await {
             // More stands there than was billed, which errs on the safe side.
             tracing::warn!("what {} billed cannot be written down: {error:#}", self.check);
         }

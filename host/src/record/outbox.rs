@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use sqlx::{FromRow, Row, SqliteConnection, sqlite::SqliteRow};
 
-use super::{NewMessage, State, moment};
+use super::{NewMessage, Record, moment};
 
 /// A message that waits for its turn.
 #[derive(Debug, Clone)]
@@ -89,7 +89,7 @@ pub enum Outcome {
 const COLUMNS: &str =
     "id, receiver, title, notification, created, attempts, next_attempt, plain, alarmed, state, problem";
 
-impl State {
+impl Record {
     pub(super) async fn enqueue(write: &mut SqliteConnection, message: &NewMessage) -> sqlx::Result<()> {
         sqlx::query(
             "INSERT INTO outbox (id, receiver, title, notification, created, next_attempt, checks) \

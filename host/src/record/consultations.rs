@@ -4,7 +4,7 @@ use anyhow::Result;
 use jiff::{Timestamp, civil::Date};
 use serde::Serialize;
 
-use super::{State, moment};
+use super::{Record, moment};
 
 /// A question, and its answer in short.
 #[derive(Debug, Clone, Serialize)]
@@ -23,7 +23,7 @@ pub struct Consultation {
     pub message: String,
 }
 
-impl State {
+impl Record {
     /// Writes down a question with the whole answer, as JSON.
     pub async fn consulted(&self, consultation: &Consultation, answer: &str) -> Result<()> {
         sqlx::query(

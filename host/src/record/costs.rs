@@ -4,7 +4,7 @@ use anyhow::Result;
 use jiff::civil::Date;
 use serde::Serialize;
 
-use super::State;
+use super::Record;
 
 /// What one check billed in one day.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -19,7 +19,7 @@ pub struct Cost {
     pub queries: u64,
 }
 
-impl State {
+impl Record {
     /// Adds bytes to a check's day, unless that would be more than `most`: then gives what is there already. It is on
     /// the disk before the query runs, so that no crash makes the budget larger.
     pub async fn spend(&self, check: &str, day: Date, bytes: u64, most: u64) -> Result<Option<u64>> {

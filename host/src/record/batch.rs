@@ -10,7 +10,7 @@ use anyhow::Result;
 use jiff::{Timestamp, civil::Date};
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
-use super::State;
+use super::Record;
 
 /// All that is written at once.
 #[derive(Debug)]
@@ -110,9 +110,9 @@ pub struct NewMessage {
 /// Rows of one statement; a statement may have 32,766 values: <https://www.sqlite.org/limits.html#max_variable_number>
 const ROWS: usize = 1000;
 
-impl State {
+impl Record {
     /// Writes all of it, or nothing.
-    pub async fn record(&self, batch: &Batch) -> Result<()> {
+    pub async fn keep(&self, batch: &Batch) -> Result<()> {
         let written = async {
             let mut write = self.pool.begin_with("BEGIN IMMEDIATE").await?;
             let plugins = self.plugin_ids(&mut write, &batch.runs).await?;

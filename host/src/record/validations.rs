@@ -3,9 +3,9 @@
 use anyhow::Result;
 use jiff::Timestamp;
 
-use super::{State, moment};
+use super::{Record, moment};
 
-impl State {
+impl Record {
     /// When the checks were validated last, if they were then what they are now.
     pub async fn validated(&self, checks: &str) -> Result<Option<Timestamp>> {
         let at: Option<i64> = sqlx::query_scalar("SELECT at FROM validations WHERE checks = $1")

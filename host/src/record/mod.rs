@@ -1,11 +1,11 @@
 //! What is kept between rounds: runs, what is remembered of each check, messages on their way, silences. One SQLite file
 //! in WAL mode, with queries that Postgres understands too.
 
+mod batch;
 mod consultations;
 mod costs;
 mod history;
 mod outbox;
-mod record;
 mod silences;
 mod validations;
 
@@ -26,11 +26,11 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
+pub use batch::{Batch, Episode, NewMessage, NewRun, PluginKey};
 pub use consultations::Consultation;
 pub use costs::Cost;
 pub use history::{Line, Past, PastAlert, PastMessage, Receipt};
 pub use outbox::{Attempt, Message, Outcome, Undelivered};
-pub use record::{Batch, Episode, NewMessage, NewRun, PluginKey};
 pub use silences::Silence;
 
 /// The database's name in the state directory.
@@ -46,7 +46,7 @@ const CONNECTIONS: u32 = 4;
 
 /// The record of a host.
 #[derive(Debug, Clone)]
-pub struct State {
+pub struct Record {
     pool: SqlitePool,
     path: PathBuf,
     /// The numbers of plugins that ran.
@@ -91,7 +91,7 @@ fn create(directory: &Path) -> Result<()> {
     made.with_context(|| format!("the state directory {} cannot be made", directory.display()))
 }
 
-impl State {
+impl Record {
     /// Opens the database in a directory, and brings it up to date; it is made if it is not there.
     pub async fn open(directory: &Path) -> Result<Self> {
         create(directory)?;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json, value::RawValue};
 use sqlx::{FromRow, Row, sqlite::SqliteRow};
 
-use super::{State, moment};
+use super::{Record, moment};
 use crate::contract::Metric;
 
 /// A recorded run.
@@ -113,7 +113,7 @@ pub struct Receipt {
 const SELECT: &str = "SELECT check_name, due, data_date, attempt, replay, left_out, status, summary, error, seconds, \
     name, version, digest, report, calls FROM runs LEFT JOIN plugins ON plugins.id = plugin_id";
 
-impl State {
+impl Record {
     /// The last attempt of one check's run.
     pub async fn run(&self, check: &str, due: Timestamp) -> Result<Option<Past>> {
         // Constants.

@@ -4,7 +4,7 @@ use anyhow::Result;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{State, moment};
+use super::{Record, moment};
 
 /// A silence.
 #[derive(Debug, Clone, Serialize)]
@@ -28,7 +28,7 @@ impl Silence {
     }
 }
 
-impl State {
+impl Record {
     /// Begins a silence, and gives its number.
     pub async fn silence(&self, checks: &[String], why: &str, began: Timestamp, ends: Timestamp) -> Result<i64> {
         sqlx::query_scalar("INSERT INTO silences (checks, why, began, ends) VALUES ($1, $2, $3, $4) RETURNING id")
