@@ -9,7 +9,6 @@ use std::{
     },
 };
 
-use anyhow::{Context, Result};
 use futures_util::{
     FutureExt,
     future::{BoxFuture, Shared},
@@ -19,16 +18,11 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    capability::Backends,
-    check::Check,
-    config::nearest,
-    contract::{
-        Report, Verdict, Violation,
-        slack::{Alert, Severity, Step},
-    },
+    check::{Check, Work},
+    contract::{Report, Verdict},
     host::Host,
     record::Consultation,
-    run::{Moment, Run},
+    run::{Moment, Run, When},
 };
 
 /// Characters of a caller's name that are kept.
@@ -162,12 +156,12 @@ impl Gates {
         date: Option<Date>,
         caller: &str,
     ) -> Result<Decision, Refusal> {
-        let Some(check) = host.check(gate).filter(|check| check.plugin().is_some() || check.unable().is_some()) else {
-            let names: Vec<&str> = host.checks.iter().map(|check| check.name.as_str()).collect();
-            return Err(Refusal::Unknown(format!("there is no check `{gate}`{}", nearest(gate, names))));
-        };
+        let check = host.find(gate).map_err(Refusal::Unknown)?;
+        if matches!(check.work, Work::Consultation(_)) {
+            return Err(Refusal::Unknown(format!("{gate} is not a gate: it looks whether somebody asked one")));
+        }
         let now = self.clock();
-        let moment = host.moment(check, now, crate::host::When { at: None, date });
+        let moment = Moment::of(check, &host.config, now, When { at: None, date });
         let date = moment.map_err(|error| Refusal::Date(format!("{error:#}")))?.data_date;
         let evaluation = self.evaluation(host, check, date, now);
         let decision = evaluation.await.map_err(|error| Refusal::Failed(error.to_string()))?;
@@ -182,9 +176,9 @@ impl Gates {
         };
         let answer = serde_json::to_string(&*decision).unwrap_or_default();
         // An answer that nobody could look up afterwards is none.
-        let written = host.record.consulted(&consultation, &answer).await;
+        let written = host.recorder.record.consulted(&consultation, &answer).await;
         written.map_err(|error| Refusal::Failed(format!("the question cannot be recorded: {error:#}")))?;
-        host.metrics.consulted(gate, decision.status.name());
+        host.recorder.metrics.consulted(gate, decision.status.name());
         tracing::info!(check = gate, caller = consultation.caller, "asked about {date}: {}", decision.status.name());
         Ok(Decision::clone(&decision))
     }
@@ -223,48 +217,4 @@ impl Gates {
         let next = before.map_or(now, |last| now.max(last + 1));
         Timestamp::from_millisecond(next).unwrap_or_else(|_| Timestamp::now())
     }
-}
-
-/// Whether somebody asked a gate about the date of this moment, as a report; with the alert when nobody did.
-pub(crate) async fn consultation(
-    check: &Check,
-    gate: &str,
-    backends: &Backends,
-    moment: &Moment,
-) -> Result<(Report, Vec<Alert>)> {
-    let record = backends.record().context("there is no record")?;
-    let asked = record.consultations_about(gate, moment.data_date).await?;
-    let date = moment.data_date;
-    let by = moment.due.to_zoned(check.zone.rules()).strftime("%Y-%m-%d %H:%M %Z");
-    let report = |verdict, summary: String, violations| Report {
-        verdict,
-        summary,
-        metrics: Vec::new(),
-        violations,
-        unknown: Vec::new(),
-        gate: None,
-    };
-    if asked > 0 {
-        return Ok((report(Verdict::Pass, format!("{gate} was asked about {date}"), Vec::new()), Vec::new()));
-    }
-    let nobody = format!("nobody asked {gate} about {date} by {by}");
-    let alert = Alert {
-        channel: check.family.as_ref().map(|family| family.channel.clone()).unwrap_or_default(),
-        severity: Severity::Critical,
-        title: format!("Nobody asked {gate}"),
-        summary: format!("{nobody}: what should have waited for its answer did not, or did not run."),
-        sections: Vec::new(),
-        steps: vec![
-            Step {
-                text: "See who asked before, and what they were told".to_owned(),
-                command: Some(format!("host history {gate}")),
-            },
-            Step {
-                text: "Ask now, before anything goes on".to_owned(),
-                command: Some(format!("host gate {gate} --date {date}")),
-            },
-        ],
-    };
-    let violation = Violation { metric: None, message: format!("consultations: {nobody}") };
-    Ok((report(Verdict::Fail, nobody, vec![violation]), vec![alert]))
 }

@@ -1,7 +1,6 @@
 //! Runs data-pipeline checks as sandboxed WebAssembly components. See README.md for what it is to its users.
 
 pub mod alert;
-pub mod board;
 pub mod capability;
 pub mod case;
 pub mod check;
@@ -16,6 +15,7 @@ pub mod log;
 pub mod metrics;
 pub mod plugin;
 pub mod record;
+pub mod recorder;
 pub mod registry;
 pub mod round;
 pub mod run;
@@ -23,7 +23,6 @@ pub mod sandbox;
 pub mod schedule;
 pub mod service;
 pub mod template;
-pub mod validate;
 pub mod web;
 
 pub use host_config as config;

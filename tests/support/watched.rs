@@ -8,9 +8,10 @@ use std::{
 use anyhow::{Context, Result};
 use host::{
     config::Config,
-    host::{Host, When},
+    host::Host,
     record::Record,
-    run::{self, Run},
+    recorder::Recorder,
+    run::{self, Run, When},
 };
 use jiff::Timestamp;
 use tempfile::TempDir;
@@ -56,8 +57,10 @@ impl Watched {
         let files: Vec<PathBuf> =
             plugins.iter().map(|name| plugin(name)).chain(guests.iter().map(|name| guest(name))).collect();
         let runtime = tokio::runtime::Runtime::new()?;
-        let host =
-            runtime.block_on(async { Host::start(config, &files, None, Record::memory().await?, |_| {}).await })?;
+        let host = runtime.block_on(async {
+            let recorder = Recorder::new(Record::memory().await?, &config).await?;
+            Host::new(config, &files, None, recorder, None, |_| {}).await
+        })?;
         Ok(Self { directory, runtime, host })
     }
 
@@ -102,7 +105,7 @@ impl Watched {
     pub fn run_alone(&self, check: &str) -> Result<Run> {
         let check = self.host.checks.iter().find(|known| known.name == check).context("no such check")?;
         let moment = run::Moment::yesterday(AT.parse()?, &self.host.config.timezone)?;
-        Ok(self.runtime.block_on(check.run(&self.host.backends, moment)))
+        Ok(self.runtime.block_on(check.run(&self.host.backends, &self.host.recorder.record, moment)))
     }
 
     /// Runs checks side by side.

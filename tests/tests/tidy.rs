@@ -27,7 +27,8 @@ const CRATES: &[(&str, &[&str])] = &[
 /// The rooms of host/src, bottom up. A room may use the crates and what stands before its line; rooms in one line stand
 /// beside each other, and do not use each other.
 const HOUSE: &[&[&str]] = &[
-    &["http", "log", "lanes"],
+    &["lanes"],
+    &["http", "log"],
     &["google"],
     &["record"],
     &["capability"],
@@ -37,7 +38,6 @@ const HOUSE: &[&[&str]] = &[
     &["run"],
     &["metrics"],
     &["alert"],
-    &["board"],
     &["schedule"],
     &["recorder"],
     &["host"],

@@ -1,7 +1,6 @@
 //! From what is to be said to messages: all that one channel is told of a batch of runs is one of them.
 
 use std::{
-    borrow::Cow,
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
 };
@@ -10,15 +9,13 @@ use jiff::{Timestamp, tz::TimeZone};
 
 use super::{
     Level, Notification, Told,
-    decide::{About, Notice},
     policy::Say,
+    spoken::{About, Notice, alerts},
 };
 use crate::{
-    contract::{
-        Verdict,
-        slack::{Alert, Section, Severity},
-    },
-    run::{Family, Run, Status, dates, tally},
+    check::Family,
+    contract::slack::Alert,
+    run::{Run, Status, dates, tally},
 };
 
 /// The messages for what is to be said, at most one a channel. `runs` are those of the batch, and `zone` is the
@@ -40,24 +37,24 @@ fn notification(channel: &str, notices: &[&Notice<'_>], runs: &[Run], zone: &Tim
     let level = notices.iter().filter_map(|notice| level(notice)).max();
     let mut made = Notification { channel: channel.to_owned(), level, ..Notification::default() };
     for notice in notices {
-        let check = &notice.run.check;
+        let check = notice.news.check().to_owned();
         match (&notice.say, notice.about) {
-            (Say::Recovered { lasted }, About::Data) => {
-                let text = format!("{} after {}: {}", over(notice), span(*lasted), notice.run.summary());
-                made.recoveries.push((check.clone(), text));
-            }
-            (Say::Recovered { lasted }, About::Evaluation) => {
-                let text = format!("{}, after {}: {}", over(notice), span(*lasted), notice.run.status().name());
-                made.recoveries.push((check.clone(), text));
+            (Say::Recovered { lasted }, about) => {
+                let (over, lasted) = (over(notice), span(*lasted));
+                let text = match (about, notice.news.run()) {
+                    (About::Data, Some(run)) => format!("{over} after {lasted}: {}", run.summary()),
+                    (About::Evaluation, Some(run)) => format!("{over}, after {lasted}: {}", run.status().name()),
+                    (_, None) => format!("{over} after {lasted}"),
+                };
+                made.recoveries.push((check, text));
             }
             (say, About::Evaluation) => {
-                let note = note(say, notice.run.due, zone);
-                let reasons = reasons(notice.run);
-                made.errors.extend(reasons.into_iter().map(|reason| (check.clone(), reason)));
-                made.errors.extend(note.map(|note| (check.clone(), note)));
+                let note = note(say, notice.news.due(), zone);
+                made.errors.extend(notice.reasons.iter().map(|reason| (check.clone(), reason.clone())));
+                made.errors.extend(note.map(|note| (check, note)));
             }
             (say, About::Data) => {
-                let alerts = relevant(notice.run, channel);
+                let alerts = relevant(notice, channel);
                 let last = alerts.len().saturating_sub(1);
                 for (at, alert) in alerts.into_iter().enumerate() {
                     // What depends on it stands once, under the last.
@@ -65,7 +62,7 @@ fn notification(channel: &str, notices: &[&Notice<'_>], runs: &[Run], zone: &Tim
                     made.alerts.push(Told {
                         check: check.clone(),
                         alert,
-                        note: note(say, notice.run.due, zone),
+                        note: note(say, notice.news.due(), zone),
                         downstream,
                     });
                 }
@@ -79,45 +76,12 @@ fn notification(channel: &str, notices: &[&Notice<'_>], runs: &[Run], zone: &Tim
     made
 }
 
-/// What a run's alerts are: what its plugin posted, or, when that fails without a word, what the host says for it.
-pub(super) fn alerts(run: &Run) -> Cow<'_, [Alert]> {
-    let severity = match run.report.as_ref().map(|report| &report.verdict) {
-        Some(Verdict::Fail) => Severity::Critical,
-        Some(Verdict::Warn) => Severity::Warning,
-        _ => return Cow::Borrowed(&run.alerts),
-    };
-    let silent = !run.alerts.iter().any(|alert| Level::from(alert.severity) > Level::Info);
-    let (true, Some(family), Some(report)) = (silent, &run.family, &run.report) else {
-        return Cow::Borrowed(&run.alerts);
-    };
-    let own = Alert {
-        channel: family.channel.clone(),
-        severity,
-        title: format!("{} {}", run.check, if severity == Severity::Critical { "fails" } else { "warns" }),
-        summary: report.summary.clone(),
-        sections: vec![Section {
-            title: "Violations".to_owned(),
-            lines: report.violations.iter().map(|violation| violation.message.clone()).collect(),
-            fields: Vec::new(),
-            code: None,
-        }],
-        steps: Vec::new(),
-    };
-    Cow::Owned(run.alerts.iter().cloned().chain([own]).collect())
-}
-
-/// The alerts of a run that a channel is told of: those that were posted to it; where none was, severity brought them.
-fn relevant(run: &Run, channel: &str) -> Vec<Alert> {
+/// The alerts that a channel is told of: those that were posted to it; where none was, severity brought them.
+fn relevant(notice: &Notice<'_>, channel: &str) -> Vec<Alert> {
+    let Some(run) = notice.news.run() else { return Vec::new() };
     let all = alerts(run);
     let own: Vec<Alert> = all.iter().filter(|alert| alert.channel == channel).cloned().collect();
     if own.is_empty() { all.into_owned() } else { own }
-}
-
-/// What is not known is a list; each of it has a line of its own.
-fn reasons(run: &Run) -> Vec<String> {
-    let unknown = run.report.as_ref().map(|report| report.unknown.clone()).filter(|unknown| !unknown.is_empty());
-    let reasons = unknown.unwrap_or_else(|| run.error.iter().cloned().collect());
-    if reasons.is_empty() { run.invalid.clone() } else { reasons }
 }
 
 /// What is new about something that was said before.
@@ -149,7 +113,7 @@ fn note(say: &Say, at: Timestamp, zone: &TimeZone) -> Option<String> {
 fn title(notices: &[&Notice<'_>], runs: &[Run]) -> String {
     let mut families: BTreeMap<Option<&Family>, Vec<&Notice<'_>>> = BTreeMap::new();
     for notice in notices {
-        families.entry(notice.run.family.as_ref()).or_default().push(notice);
+        families.entry(notice.news.family()).or_default().push(notice);
     }
     let mut titles: Vec<(Reverse<Option<Level>>, String)> = families
         .into_iter()
@@ -170,8 +134,9 @@ fn title(notices: &[&Notice<'_>], runs: &[Run]) -> String {
 }
 
 fn family_title(family: Option<&Family>, notices: &[&Notice<'_>], runs: &[&Run]) -> String {
-    if runs.iter().all(|run| run.validation) {
-        let names: BTreeSet<&str> = notices.iter().map(|notice| notice.run.check.as_str()).collect();
+    // There is nothing but a validation to speak of.
+    if runs.is_empty() {
+        let names: BTreeSet<&str> = notices.iter().map(|notice| notice.news.check()).collect();
         return format!("Validation: {}", names.into_iter().collect::<Vec<_>>().join(", "));
     }
     let tally = || format!("{}: {}", family.map_or("plugins", |family| &family.group), tally(runs.iter().copied()));
@@ -180,7 +145,7 @@ fn family_title(family: Option<&Family>, notices: &[&Notice<'_>], runs: &[&Run])
         ([], _) => {
             let parts = ["recovered", "eased", "can be evaluated again"].into_iter().filter_map(|what| {
                 let named = notices.iter().filter(|notice| over(notice) == what);
-                let names = named.map(|notice| notice.run.check.as_str()).collect::<Vec<_>>().join(", ");
+                let names = named.map(|notice| notice.news.check()).collect::<Vec<_>>().join(", ");
                 (!names.is_empty()).then(|| format!("{names} {what}"))
             });
             parts.collect::<Vec<_>>().join(", ")
@@ -189,7 +154,7 @@ fn family_title(family: Option<&Family>, notices: &[&Notice<'_>], runs: &[&Run])
             format!("{} cannot be trusted", run.check)
         }
         ([only], [run]) if only.about == About::Evaluation => format!("{} could not be evaluated", run.check),
-        ([only], [run]) => match relevant(run, &only.channel).as_slice() {
+        ([only], [_]) => match relevant(only, &only.channel).as_slice() {
             [alert] => alert.title.clone(),
             _ => tally(),
         },
@@ -201,17 +166,17 @@ fn family_title(family: Option<&Family>, notices: &[&Notice<'_>], runs: &[&Run])
 fn level(notice: &Notice<'_>) -> Option<Level> {
     match notice.about {
         _ if recovered(notice) => None,
-        About::Data => relevant(notice.run, &notice.channel).iter().map(|alert| Level::from(alert.severity)).max(),
+        About::Data => relevant(notice, &notice.channel).iter().map(|alert| Level::from(alert.severity)).max(),
         About::Evaluation => Some(Level::Warning),
     }
 }
 
 /// In which way something is over.
 fn over(notice: &Notice<'_>) -> &'static str {
-    match (notice.about, notice.run.status()) {
+    match (notice.about, notice.news.run().map(Run::status)) {
         (About::Evaluation, _) => "can be evaluated again",
         // It goes on, and concerns other channels now.
-        (About::Data, Status::Fail | Status::Warn) => "eased",
+        (About::Data, Some(Status::Fail | Status::Warn)) => "eased",
         (About::Data, _) => "recovered",
     }
 }
@@ -222,14 +187,14 @@ fn recovered(notice: &Notice<'_>) -> bool {
 
 /// `Data of 2026-02-05. Passed: phase1-scrapers, …`
 fn footer(notices: &[&Notice<'_>], runs: &[Run]) -> String {
-    let families: Vec<Option<&Family>> = notices.iter().map(|notice| notice.run.family.as_ref()).collect();
+    let families: Vec<Option<&Family>> = notices.iter().map(|notice| notice.news.family()).collect();
     let concerned = || runs.iter().filter(|run| families.contains(&run.family.as_ref()));
-    if runs.iter().all(|run| run.validation) {
+    if runs.is_empty() {
         return "The check itself is wrong, whatever the data; `host validate` shows it in full.".to_owned();
     }
     let mut parts = vec![format!("Data of {}.", dates(concerned()))];
     for (status, word) in [(Status::Pass, "Passed"), (Status::Skip, "Skipped")] {
-        let said = |run: &&Run| notices.iter().any(|notice| notice.run.check == run.check);
+        let said = |run: &&Run| notices.iter().any(|notice| notice.news.check() == run.check);
         let names: Vec<&str> =
             concerned().filter(|run| run.status() == status && !said(run)).map(|run| run.check.as_str()).collect();
         if !names.is_empty() {

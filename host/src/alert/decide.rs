@@ -7,14 +7,16 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Level, compose,
+    Level,
     policy::{Finding, Levels, Say, Side},
+    spoken::{About, News, Notice, alerts},
 };
 use crate::{
+    check::Family,
     config::{Config, Effect, Route},
     contract::Verdict,
     record::{Episode, Silence},
-    run::{Run, Status},
+    run::{Reason, Run, Status},
 };
 
 /// Characters of a summary or a point that are remembered.
@@ -50,30 +52,6 @@ pub struct Rules<'r> {
     pub now: Timestamp,
 }
 
-/// Something to say of one check in one channel.
-#[derive(Debug)]
-pub struct Notice<'r> {
-    /// What brought it about.
-    pub run: &'r Run,
-    /// Which side of the check it is about.
-    pub about: About,
-    /// Where it is said.
-    pub channel: String,
-    /// What.
-    pub say: Say,
-    /// Failing checks that depend on this one, and what was found there.
-    pub downstream: Vec<(String, String)>,
-}
-
-/// The two sides of a check.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum About {
-    /// What the data is like.
-    Data,
-    /// Whether it can be evaluated.
-    Evaluation,
-}
-
 /// What a batch of runs comes to.
 #[derive(Debug, Default)]
 pub struct Decided<'r> {
@@ -85,49 +63,52 @@ pub struct Decided<'r> {
     pub touched: BTreeSet<String>,
 }
 
-/// Takes in a batch of runs, and decides what is said of them.
-pub fn decide<'r>(runs: &'r [Run], standings: &mut Standings, rules: Rules<'_>) -> Decided<'r> {
+/// Takes in a batch of news, and decides what is said of it.
+pub fn decide<'r>(batch: &[News<'r>], standings: &mut Standings, rules: Rules<'_>) -> Decided<'r> {
     let mut decided = Decided::default();
-    let before: Vec<Standing> = runs.iter().map(|run| standings.get(&run.check).cloned().unwrap_or_default()).collect();
+    let before: Vec<Standing> =
+        batch.iter().map(|news| standings.get(news.check()).cloned().unwrap_or_default()).collect();
     // All results are taken in before anything is decided: what one says of another must not depend on their order.
-    for run in runs.iter().filter(|run| !run.replay) {
-        let standing = standings.entry(run.check.clone()).or_default();
-        match run.validation {
-            true => standing.invalid.clone_from(&run.invalid),
-            false => {
+    for news in batch.iter().filter(|news| !news.is_past()) {
+        let standing = standings.entry(news.check().to_owned()).or_default();
+        match news {
+            News::Validation(validation) => standing.invalid.clone_from(&validation.wrong),
+            News::Run(run) => {
                 standing.judged = matches!(run.status(), Status::Pass | Status::Warn | Status::Fail);
                 standing.ran = Some(run.due);
             }
         }
-        for (about, finding) in findings(run, rules.config) {
-            standing.side(about).observe(&finding, run.due);
+        for (about, finding) in findings(*news, &standing.invalid, rules.config) {
+            standing.side(about).observe(&finding, news.due());
         }
-        decided.touched.insert(run.check.clone());
+        decided.touched.insert(news.check().to_owned());
     }
     // What others depend on comes first: whether it speaks decides whether they do.
-    let mut order: Vec<(usize, &Run, Standing)> =
-        runs.iter().zip(before).map(|(run, before)| (depth(&run.check, rules.config), run, before)).collect();
+    let mut order: Vec<(usize, News<'r>, Standing)> =
+        batch.iter().zip(before).map(|(news, before)| (depth(news.check(), rules.config), *news, before)).collect();
     order.sort_by_key(|(depth, ..)| *depth);
-    for (_, run, before) in order.into_iter().filter(|(_, run, _)| !run.replay) {
-        let silenced = silenced(&run.check, run, rules);
-        for (about, finding) in findings(run, rules.config) {
+    for (_, news, before) in order.into_iter().filter(|(_, news, _)| !news.is_past()) {
+        let check = news.check();
+        let silenced = silenced(check, news, rules);
+        let invalid = standings.get(check).map(|standing| standing.invalid.clone()).unwrap_or_default();
+        for (about, finding) in findings(news, &invalid, rules.config) {
             let upstream = match about {
-                About::Data => root(&run.check, run, standings, rules),
+                About::Data => root(check, news, standings, rules),
                 // What could not be evaluated has a reason of its own.
                 About::Evaluation => None,
             };
-            let alerts = rules.config.alerts(&run.check);
+            let alerts = rules.config.alerts(check);
             let confirm = match about {
                 About::Data => alerts.confirm.0,
                 // What is wrong with the check itself does not pass.
-                About::Evaluation if !run.invalid.is_empty() => 1,
+                About::Evaluation if !invalid.is_empty() => 1,
                 About::Evaluation => alerts.confirm_errors.0,
             };
-            let Some(standing) = standings.get_mut(&run.check) else { continue };
+            let Some(standing) = standings.get_mut(check) else { continue };
             let side = standing.side(about);
             let held =
                 silenced.clone().or_else(|| upstream.map(|root| format!("listed under {root}, which it depends on")));
-            let said = side.decide(&finding, run.due, confirm, &alerts, held.is_some());
+            let said = side.decide(&finding, news.due(), confirm, &alerts, held.is_some());
             let held = held.or_else(|| {
                 (side.told.is_empty()).then(|| format!("not confirmed yet: {} of {confirm} results", side.bad))
             });
@@ -135,18 +116,19 @@ pub fn decide<'r>(runs: &'r [Run], standings: &mut Standings, rules: Rules<'_>) 
                 About::Data => &before.data,
                 About::Evaluation => &before.evaluation,
             };
-            decided.episodes.extend(episode(run, about, was, side, held));
+            decided.episodes.extend(episode(news, about, was, side, held));
             decided.notices.extend(said.into_iter().map(|(channel, say)| Notice {
-                run,
+                news,
                 about,
+                reasons: reasons(news, &invalid),
                 channel,
                 say,
                 downstream: Vec::new(),
             }));
         }
     }
-    let place = |check: &str| runs.iter().position(|run| run.check == check);
-    decided.notices.sort_by_key(|notice| (place(&notice.run.check), notice.about));
+    let place = |check: &str| batch.iter().position(|news| news.check() == check);
+    decided.notices.sort_by_key(|notice| (place(notice.news.check()), notice.about));
     list_downstream(&mut decided, standings, rules);
     decided
 }
@@ -166,38 +148,50 @@ impl Standing {
     }
 }
 
-/// What a run says of each side; nothing of a side that it leaves open.
-fn findings(run: &Run, config: &Config) -> Vec<(About, Finding)> {
+/// What news says of each side; nothing of a side that it leaves open. `invalid` is what is wrong with the check itself.
+fn findings(news: News<'_>, invalid: &[String], config: &Config) -> Vec<(About, Finding)> {
     let mut findings = Vec::new();
-    let verdict = run.report.as_ref().map(|report| &report.verdict);
-    let judged = match verdict {
-        Some(Verdict::Fail | Verdict::Warn) => true,
-        // What is not wholly known is no pass.
-        Some(Verdict::Pass) => run.error.is_none(),
-        Some(Verdict::Skip(_)) | None => false,
-    };
-    if judged {
+    if let Some(run) = news.run().filter(|run| judged(run)) {
         findings.push((About::Data, data(run, config)));
     }
-    let untrusted = || (!run.invalid.is_empty()).then(|| run.invalid.join("; "));
-    match run.error.clone().or_else(untrusted) {
+    let error = news.run().and_then(|run| run.error.as_ref()).map(ToString::to_string);
+    let untrusted = || (!invalid.is_empty()).then(|| invalid.join("; "));
+    match error.or_else(untrusted) {
         Some(error) => {
             let mut levels = Levels::new();
-            if let Some(family) = &run.family {
-                concern(&mut levels, &family.channel, Level::Warning, config);
+            if let Some(Family { channel, .. }) = news.family() {
+                concern(&mut levels, channel, Level::Warning, config);
             }
-            let points = run.invalid.iter().map(|point| cut(point)).collect();
+            let points = invalid.iter().map(|point| cut(point)).collect();
             findings.push((About::Evaluation, Finding { levels, points, summary: cut(&error) }));
         }
-        None if judged => findings.push((About::Evaluation, Finding::default())),
+        None if !findings.is_empty() => findings.push((About::Evaluation, Finding::default())),
         None => {}
     }
     findings
 }
 
+/// Whether a run gave a verdict on the data. What is not wholly known is no pass.
+fn judged(run: &Run) -> bool {
+    match run.report.as_ref().map(|report| &report.verdict) {
+        Some(Verdict::Fail | Verdict::Warn) => true,
+        Some(Verdict::Pass) => run.error.is_none(),
+        Some(Verdict::Skip(_)) | None => false,
+    }
+}
+
+/// Why a check cannot be evaluated or trusted. What is not known is a list; each of it has a line of its own.
+fn reasons(news: News<'_>, invalid: &[String]) -> Vec<String> {
+    match news.run().and_then(|run| run.error.as_ref()) {
+        Some(Reason::Unknown(unknown)) => unknown.clone(),
+        Some(error) => vec![error.to_string()],
+        None => invalid.to_vec(),
+    }
+}
+
 fn data(run: &Run, config: &Config) -> Finding {
     let mut levels = Levels::new();
-    for alert in compose::alerts(run).iter() {
+    for alert in alerts(run).iter() {
         concern(&mut levels, &alert.channel, alert.severity.into(), config);
     }
     let violations = run.report.iter().flat_map(|report| &report.violations);
@@ -233,10 +227,10 @@ fn point(metric: Option<&str>, message: &str) -> String {
 }
 
 /// Why nothing new is said of a check.
-fn silenced(check: &str, run: &Run, rules: Rules<'_>) -> Option<String> {
+fn silenced(check: &str, news: News<'_>, rules: Rules<'_>) -> Option<String> {
     let zone = &rules.config.timezone;
     let calendar = rules.config.calendars.iter().find(|(_, calendar)| {
-        calendar.effect == Effect::Silence && calendar.covers(check, run.due, run.data_date, zone)
+        calendar.effect == Effect::Silence && calendar.covers(check, news.due(), news.data_date(), zone)
     });
     if let Some((name, calendar)) = calendar {
         return Some(format!("silenced by calendars.{name}: {}", calendar.why));
@@ -247,26 +241,26 @@ fn silenced(check: &str, run: &Run, rules: Rules<'_>) -> Option<String> {
 
 /// The failing check furthest up the pipeline that a failing check depends on, when it is as severe and speaks for it. A
 /// check between them that passes breaks the chain; one that could not be judged does not.
-fn root(check: &str, run: &Run, standings: &Standings, rules: Rules<'_>) -> Option<String> {
+fn root(check: &str, news: News<'_>, standings: &Standings, rules: Rules<'_>) -> Option<String> {
     let severity = standings.get(check).and_then(|standing| standing.data.worst());
-    furthest(check, severity, run, standings, rules)
+    furthest(check, severity, news, standings, rules)
 }
 
 /// host.toml has no circle of dependencies, so this ends.
 fn furthest(
     check: &str,
     severity: Option<Level>,
-    run: &Run,
+    news: News<'_>,
     standings: &Standings,
     rules: Rules<'_>,
 ) -> Option<String> {
     let upstream = rules.config.checks.get(check).map(|check| check.depends_on.as_slice()).unwrap_or_default();
     upstream.iter().find_map(|name| {
         let standing = standings.get(name)?;
-        let further = || furthest(name, severity, run, standings, rules);
+        let further = || furthest(name, severity, news, standings, rules);
         let fails = standing.data.failing() && standing.data.worst() >= severity;
         match fails && standing.judged {
-            true => further().or_else(|| speaks(name, standing, run, rules).then(|| name.clone())),
+            true => further().or_else(|| speaks(name, standing, news, rules).then(|| name.clone())),
             false if standing.judged => None,
             false => further(),
         }
@@ -274,27 +268,27 @@ fn furthest(
 }
 
 /// Whether a failing check is one that people hear of, or do not want to hear of: it still runs, and was told or silenced.
-fn speaks(check: &str, standing: &Standing, run: &Run, rules: Rules<'_>) -> bool {
+fn speaks(check: &str, standing: &Standing, news: News<'_>, rules: Rules<'_>) -> bool {
     let repeat = SignedDuration::try_from(rules.config.alerts(check).repeat_interval.0).unwrap_or(SignedDuration::MAX);
-    let runs = standing.ran.is_some_and(|ran| run.due.duration_since(ran) <= repeat);
-    runs && (standing.data.is_known() || silenced(check, run, rules).is_some())
+    let runs = standing.ran.is_some_and(|ran| news.due().duration_since(ran) <= repeat);
+    runs && (standing.data.is_known() || silenced(check, news, rules).is_some())
 }
 
 /// Puts failing checks under the message of the check that they depend on.
 fn list_downstream(decided: &mut Decided<'_>, standings: &mut Standings, rules: Rules<'_>) {
     let mut under: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
     for (check, standing) in standings.iter().filter(|(_, standing)| standing.data.failing()) {
-        let run = decided.notices.first().map(|notice| notice.run);
-        if run.is_none_or(|run| silenced(check, run, rules).is_some()) {
+        let news = decided.notices.first().map(|notice| notice.news);
+        if news.is_none_or(|news| silenced(check, news, rules).is_some()) {
             continue;
         }
-        if let Some(root) = run.and_then(|run| root(check, run, standings, rules)) {
+        if let Some(root) = news.and_then(|news| root(check, news, standings, rules)) {
             under.entry(root).or_default().push((check.clone(), standing.data.summary.clone()));
         }
     }
     for notice in &mut decided.notices {
         let bad = !matches!(notice.say, Say::Recovered { .. }) && notice.about == About::Data;
-        let Some(downstream) = under.get(&notice.run.check).filter(|_| bad) else { continue };
+        let Some(downstream) = under.get(notice.news.check()).filter(|_| bad) else { continue };
         for (check, _) in downstream {
             if let Some(standing) = standings.get_mut(check) {
                 standing.data.list(&notice.channel);
@@ -306,14 +300,14 @@ fn list_downstream(decided: &mut Decided<'_>, standings: &mut Standings, rules: 
 }
 
 /// What is recorded of an alert that goes on, or ended now.
-fn episode(run: &Run, about: About, before: &Side, now: &Side, held: Option<String>) -> Option<Episode> {
+fn episode(news: News<'_>, about: About, before: &Side, now: &Side, held: Option<String>) -> Option<Episode> {
     let (side, ended) = match (before.began, now.began) {
         (_, Some(_)) => (now, None),
-        (Some(_), None) => (before, Some(run.due)),
+        (Some(_), None) => (before, Some(news.due())),
         (None, None) => return None,
     };
     Some(Episode {
-        check: run.check.clone(),
+        check: news.check().to_owned(),
         kind: match about {
             About::Data => "failure",
             About::Evaluation => "error",
@@ -332,10 +326,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{
-        contract::{Report, Violation},
-        run::Family,
-    };
+    use crate::contract::{Report, Violation};
 
     fn at(round: i64) -> Timestamp {
         Timestamp::UNIX_EPOCH + SignedDuration::from_mins(30 * round)
@@ -366,14 +357,12 @@ mod tests {
                 unknown: Vec::new(),
                 gate: None,
             }),
-            error: (result == 'e').then(|| "query failed".to_owned()),
+            error: (result == 'e').then(|| Reason::NotFound("query failed".to_owned())),
             duration: Duration::ZERO,
             calls: Vec::new(),
             log: String::new(),
             alerts: Vec::new(),
             family: Some(Family { channel: "#a".to_owned(), group: "canaries".to_owned() }),
-            invalid: Vec::new(),
-            validation: false,
             untold: None,
             exceeded: Default::default(),
         }
@@ -405,9 +394,10 @@ mod tests {
                     .map(|(check, result)| run(check, result, round))
                     .collect();
                 let rules = Rules { config: &config, silences: &[], now: at(round) };
-                let decided = decide(&runs, &mut standings, rules);
+                let news: Vec<News<'_>> = runs.iter().map(News::Run).collect();
+                let decided = decide(&news, &mut standings, rules);
                 let own = decided.notices.iter().any(|notice| {
-                    notice.run.check == "down" && notice.about == About::Data && notice.say == Say::Began
+                    notice.news.check() == "down" && notice.about == About::Data && notice.say == Say::Began
                 });
                 first = first.or(own.then_some(round));
             }

@@ -15,15 +15,16 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio::{sync::Notify, task::JoinSet};
 
-use super::{Answer, Notification, Receivers, block_kit, console, id};
+use super::{
+    Notification, block_kit, console, id,
+    receivers::{Answer, FALLBACK, Receivers},
+};
 use crate::{
     config,
     metrics::Metrics,
     record::{Attempt, Message, NewMessage, Outcome, Record, Undelivered},
 };
 
-/// The name of the fallback among the receivers; channels begin with `#`.
-pub const FALLBACK: &str = "fallback";
 /// What Slack takes from one webhook: <https://docs.slack.dev/apis/web-api/rate-limits#incoming_webhooks>
 const BETWEEN: Duration = Duration::from_secs(1);
 /// The longest wait between two attempts, unless the receiver asks for a longer one.

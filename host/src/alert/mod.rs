@@ -7,6 +7,7 @@ mod decide;
 mod delivery;
 mod policy;
 mod receivers;
+mod spoken;
 
 use std::collections::BTreeSet;
 
@@ -15,10 +16,11 @@ use sha2::{Digest, Sha256};
 
 pub use compose::{compose, span};
 pub use console::plain;
-pub use decide::{About, Decided, Notice, Rules, Standing, Standings, decide};
-pub use delivery::{Delivery, FALLBACK, unrecorded};
+pub use decide::{Decided, Rules, Standing, Standings, decide};
+pub use delivery::{Delivery, unrecorded};
 pub use policy::Say;
-pub use receivers::{Answer, Receivers};
+pub use receivers::{Answer, FALLBACK, Receivers};
+pub use spoken::{About, News, Notice};
 
 use crate::{
     contract::slack::{Alert, Severity},

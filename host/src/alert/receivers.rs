@@ -13,13 +13,15 @@ use jiff::Timestamp;
 use reqwest::header::RETRY_AFTER;
 use serde_json::{Value, json};
 
-use super::{FALLBACK, Level, Notification, block_kit, id};
+use super::{Level, Notification, block_kit, id};
 use crate::{
     config::{Channel, Config, Deliver, Fallback, SecretName},
     google::{Google, Secrets},
     http,
 };
 
+/// The name of the fallback among the receivers; channels begin with `#`.
+pub const FALLBACK: &str = "fallback";
 /// What is read of an answer, in bytes.
 const ANSWER: usize = 64 << 10;
 /// What of it is kept.

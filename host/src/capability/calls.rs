@@ -37,7 +37,24 @@ pub struct Call {
     #[serde(rename = "seconds", serialize_with = "seconds")]
     pub duration: Duration,
     /// Why there was no answer.
-    pub error: Option<String>,
+    pub error: Option<Unanswered>,
+}
+
+/// Why a call had no answer; as text, what it says.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Unanswered {
+    /// The guest called it off.
+    #[error("the plugin did not wait for the answer")]
+    CalledOff,
+    /// The guest was given an error.
+    #[error("{}", .0.message())]
+    Error(Error),
+}
+
+impl Serialize for Unanswered {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }
 
 fn seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
@@ -124,7 +141,7 @@ impl Calls {
         }
         // Recorded in any case: a guest that does not wait for its answer has asked all the same.
         let mut recording = Recording { calls: self, started: Instant::now(), call: None };
-        let error = Some("the plugin did not wait for the answer".to_owned());
+        let error = Some(Unanswered::CalledOff);
         recording.call = Some(Call { name, asked: cut(asked), bytes: 0, duration: Duration::ZERO, error });
         let answer = match self.enter(name) {
             _ if earlier == most => too_many(),
@@ -132,7 +149,7 @@ impl Calls {
             Err(error) => Err(error),
         };
         if let Some(call) = &mut recording.call {
-            call.error = answer.as_ref().err().map(|error| cut(error.message().to_owned()));
+            call.error = answer.as_ref().err().map(|error| Unanswered::Error(error.clone().reworded(cut)));
             call.bytes = answer.as_ref().map_or(0, bytes);
         }
         answer
@@ -289,7 +306,7 @@ mod tests {
         assert!(tokio::time::timeout(Duration::from_millis(1), call).await.is_err());
         let (recorded, _) = calls.take();
         assert_eq!((recorded.len(), recorded[0].asked.as_str()), (1, "scrapers"));
-        assert_eq!(recorded[0].error.as_deref(), Some("the plugin did not wait for the answer"));
+        assert_eq!(recorded[0].error, Some(Unanswered::CalledOff));
         assert_eq!(calls.under_way.load(Ordering::Relaxed), 0);
     }
 }

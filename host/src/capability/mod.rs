@@ -8,7 +8,7 @@ mod grant;
 mod guest;
 pub mod warehouse;
 
-pub use calls::{Call, Caller, Calls};
+pub use calls::{Call, Caller, Calls, Unanswered};
 pub use guest::{Imports, Reach};
 
 use std::{
@@ -32,8 +32,6 @@ pub struct Backends {
     warehouse: Option<warehouse::Warehouse>,
     repositories: BTreeMap<String, git::Repository>,
     deployments: Option<deployments::Deployments>,
-    /// The record, for what the host itself asks.
-    record: Option<Record>,
 }
 
 impl Backends {
@@ -42,7 +40,6 @@ impl Backends {
     pub fn new(config: &Config, record: &Record) -> Self {
         let google = Google::new(config);
         Self {
-            record: Some(record.clone()),
             warehouse: config.warehouse.as_ref().map(|warehouse| Self::asked(warehouse, config, &google, record)),
             repositories: config
                 .git
@@ -105,11 +102,6 @@ impl Backends {
                     .to_owned(),
             )
         })
-    }
-
-    /// The record, for what the host itself asks.
-    pub fn record(&self) -> Option<&Record> {
-        self.record.as_ref()
     }
 
     /// Asks each backend for something that costs nothing, side by side: what was asked, and what was answered or why not.

@@ -17,12 +17,12 @@ use jiff::{Timestamp, civil::Date};
 use serde::Deserialize;
 
 use crate::{
-    check::{Check, Ready, Work},
+    check::{Check, Family, Ready, Work},
     config::{Budgets, Config, Cron, Zone},
     contract::Need,
     plugin::{Plugin, check_settings},
     record::Record,
-    run::{Family, Moment, Run},
+    run::{Moment, Run},
 };
 use outcome::Outcome;
 use table::Table;
@@ -154,7 +154,7 @@ async fn tried(plugin: &Arc<Plugin>, path: &Path, record: &Record) -> Result<Opt
     let expected = case.expect.clone();
     let world =
         crate::lanes::own(move || case.world(&beside)).await.context("making the tables stopped unexpectedly")??;
-    let run = check.run(&world.backends(record), moment).await;
+    let run = check.run(&world.backends(record), record, moment).await;
     let found = Outcome::of(&run).without(&world.path());
     let same = expected.as_ref().is_some_and(|expected| expected.same(&found));
     Ok((!same).then_some(Difference { found, expected }))

@@ -70,7 +70,7 @@ impl Outcome {
         Self {
             verdict: Some(run.status().name().to_owned()),
             summary: report.map(|report| skipped.unwrap_or_else(|| report.summary.clone())),
-            error: run.error.clone(),
+            error: run.error.as_ref().map(ToString::to_string),
             violations: report
                 .map(|report| report.violations.iter().map(|violation| violation.message.clone()).collect()),
             alert: Some(alerts(run)),

@@ -12,7 +12,6 @@ use tokio::task::JoinSet;
 use crate::{
     config::Config,
     gate::{Gates, Refusal},
-    host::Host,
     http,
     record::{Claim, Record},
     service::Sources,
@@ -110,16 +109,16 @@ impl Gate {
         };
         let read = sources.read()?;
         let record = Record::open(&read.config.resolve(&read.config.state.directory)).await?;
-        let mut host = Host::start(read.config, &read.files, read.lock.as_ref(), record.clone(), |_| {}).await?;
+        let mut host = read.host(record.clone(), |_| {}).await?;
         // The receivers of other checks are not its business; a gate's own are.
         let sources = Sources { checks: vec![self.gate.clone()], ..sources };
         sources.choose(&mut host)?;
         host.find_receivers().await?;
         let host = Arc::new(host);
         let mut sending = JoinSet::new();
-        sending.spawn(host.delivery.clone().run());
+        sending.spawn(host.recorder.delivery.clone().run());
         let asked = Gates::default().consult(&host, &self.gate, self.date, &self.caller()).await;
-        host.delivery.close();
+        host.recorder.delivery.close();
         // What is left then is in the outbox, and is sent by the next start.
         let _ = tokio::time::timeout(host.config.delivery.wait.0, sending.join_all()).await;
         host.backends.close().await;

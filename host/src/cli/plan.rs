@@ -58,8 +58,9 @@ impl Plan {
         let runtime = super::runtime()?;
         let planned = runtime.block_on(async {
             let progress = Progress::new("loading plugins");
-            let step = |done| progress.step(done, read.files.len());
-            let host = Host::start(read.config, &read.files, read.lock.as_ref(), Record::memory().await?, step).await?;
+            let files = read.files.len();
+            let step = |done| progress.step(done, files);
+            let host = read.host(Record::memory().await?, step).await?;
             let mut wrong: Vec<String> = Vec::new();
             for check in &host.checks {
                 wrong.extend(check.unable().map(|reason| format!("{}: {reason}", check.name)));

@@ -22,10 +22,11 @@ use crate::{
     alert::{Receivers, unrecorded},
     check::Work,
     config::Config,
-    host::{Host, When},
+    host::Host,
     log,
     record::{Claim, Record},
     round::Round,
+    run::When,
     service::{Read, Service, Sources, complain},
     web,
 };
@@ -116,7 +117,7 @@ impl Run {
             ready = self.ready(&sources, read) => ready?,
             code = stop.wait() => return Ok(code),
         };
-        let (record, backends) = (host.record.clone(), host.backends.clone());
+        let (record, backends) = (host.recorder.record.clone(), host.backends.clone());
         let code = match self.once {
             // Runs that are under way are dropped with everything they hold.
             true => tokio::select! {
@@ -133,29 +134,30 @@ impl Run {
     /// Everything that has to be there before a check can run.
     async fn ready(&self, sources: &Sources, read: Read) -> Result<(Option<Claim>, Host)> {
         let progress = Progress::new("loading plugins");
-        let step = |done| progress.step(done, read.files.len());
-        let config = read.config;
+        let files = read.files.len();
+        let step = |done| progress.step(done, files);
+        let config = &read.config;
         let directory = config.resolve(&config.state.directory);
         // One round waits for the round of another process; a host that stays would wait for ever.
         let patience = if self.once { config.delivery.wait.0 } else { Duration::ZERO };
         let (claim, record) = match self.dry_run {
             true => (None, Record::memory().await?),
-            false => (Some(Claim::take(&directory, patience).await?), open(&config, &directory).await?),
+            false => (Some(Claim::take(&directory, patience).await?), open(config, &directory).await?),
         };
-        let mut host = Host::start(config, &read.files, read.lock.as_ref(), record, step).await?;
+        let mut host = read.host(record, step).await?;
         drop(progress);
         sources.choose(&mut host)?;
         if !self.dry_run {
             host.find_receivers().await?;
         }
-        host.forget().await?;
+        host.recorder.forget(&host.config).await?;
         Ok((claim, host))
     }
 
     async fn once(&self, host: Arc<Host>) -> Result<u8> {
         // Beside the round: what is found first need not wait for what takes long.
         let mut sending = JoinSet::new();
-        sending.spawn(host.delivery.clone().run());
+        sending.spawn(host.recorder.delivery.clone().run());
         let now = Timestamp::now();
         let mut validation = JoinSet::new();
         // The past is no time to look at the checks themselves.
@@ -180,14 +182,14 @@ impl Run {
         if round.runs.iter().all(|run| run.replay) && !round.runs.is_empty() {
             eprintln!("this is about the past: it is recorded, and nobody is told");
         }
-        host.delivery.close();
+        host.recorder.delivery.close();
         // What is left then is in the outbox, and is sent by the next start.
         let _ = tokio::time::timeout(host.config.delivery.wait.0, sending.join_all()).await;
-        for message in host.record.waiting().await? {
+        for message in host.recorder.record.waiting().await? {
             let (receiver, what) = message.told();
             eprintln!("error: {receiver}: NOT delivered yet, the next start tries again: {what}");
         }
-        let code = if host.owes_messages().await? { 3 } else { round.exit_code() };
+        let code = if host.recorder.owes_messages().await? { 3 } else { round.exit_code() };
         show(&host, &round, code, self.output.unwrap_or(Format::Table)).await?;
         Ok(code)
     }
@@ -218,7 +220,7 @@ impl Run {
 }
 
 async fn show(host: &Host, round: &Round, code: u8, format: Format) -> Result<()> {
-    let undelivered = host.undelivered(round).await?;
+    let undelivered = host.recorder.undelivered(&round.messages).await?;
     super::print(&render(round, &undelivered, code, format))
 }
 

@@ -9,10 +9,9 @@ use serde_json::json;
 
 use super::{history::Format, progress::Progress, table::Table};
 use crate::{
-    host::Host,
     record::Record,
+    run::validation::{Kind, Validated},
     service::{Read, Sources},
-    validate::{Kind, Validated},
 };
 
 #[derive(Debug, Args)]
@@ -70,9 +69,10 @@ impl Validate {
 
     async fn find(&self, sources: &Sources, read: Read) -> Result<Validated> {
         let progress = Progress::new("loading plugins");
-        let step = |done| progress.step(done, read.files.len());
+        let files = read.files.len();
+        let step = |done| progress.step(done, files);
         let record = Record::memory().await?;
-        let mut host = Host::start(read.config, &read.files, read.lock.as_ref(), record, step).await?;
+        let mut host = read.host(record, step).await?;
         drop(progress);
         sources.choose(&mut host)?;
         let _progress = Progress::new(&format!("validating {} checks", host.checks.len()));

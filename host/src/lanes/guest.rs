@@ -17,10 +17,9 @@ use tokio::{
 };
 
 use super::{
-    Computing, GIVE_WAY, QUICK, TURN, crowded,
-    permit::{Turn, Work},
-    plugins,
+    Computing, GIVE_WAY, QUICK, TURN, crowded, plugins,
     room::{Place, Room},
+    work::{Turn, Work},
 };
 
 /// Runs a guest to its end, which is also when this is dropped.

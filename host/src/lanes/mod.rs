@@ -25,6 +25,7 @@ mod account;
 mod guest;
 mod permit;
 mod room;
+mod work;
 
 use std::{
     num::NonZero,
@@ -39,8 +40,9 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::{Handle, Runtime};
 
 pub use account::{Usage, usage};
-pub use permit::{Allowance, Ending, Held, Meter, Permit, Stop, TooMuch};
+pub use permit::{Ending, Held, Meter, Permit, Stop, TooMuch};
 pub use room::{Place, Room};
+pub use work::Allowance;
 
 /// What a piece of work computes in the fast lane. Most checks need less.
 const FAST: Duration = Duration::from_millis(2);

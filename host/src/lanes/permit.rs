@@ -2,20 +2,19 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::Instant,
-};
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
 use super::{
-    Computing, FAST, GIVE_WAY, QUICK, SLOW, TURN, WORK_THREADS, account::Account, crowded, guest, plugins, room::Place,
-    room::Room, thread_time,
+    Computing, GIVE_WAY, QUICK, TURN, crowded, guest, plugins,
+    room::Room,
+    thread_time,
+    work::{Allowance, Turn, Work},
 };
 
 /// How often work that waits for its turn looks whether it is over.
@@ -23,35 +22,9 @@ const LOOK: Duration = Duration::from_millis(5);
 /// Of the time, what is left after the last answer from far away, so that a plugin can still say what went wrong.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// What a piece of work may use.
-#[derive(Debug, Clone, Copy)]
-pub struct Allowance {
-    /// Wall-clock time, from [`Permit::begin`] on.
-    pub timeout: Duration,
-    /// Bytes that the host may hold for it at once.
-    pub bytes: usize,
-}
-
 /// What each piece of work for a plugin needs. When it is dropped, what is still under way is called off.
 #[derive(Debug)]
 pub struct Permit(Arc<Work>);
-
-#[derive(Debug)]
-pub(super) struct Work {
-    pub(super) account: Arc<Account>,
-    allowance: Allowance,
-    deadline: OnceLock<Instant>,
-    /// CPU time of the guest, in nanoseconds, until it last paused.
-    guest: AtomicU64,
-    /// CPU time of threads that work for it, in nanoseconds.
-    threads: AtomicU64,
-    /// The thread's clock when the guest last went on.
-    since: AtomicU64,
-    held: AtomicUsize,
-    over: AtomicBool,
-    room: Arc<Semaphore>,
-    reading: Arc<Semaphore>,
-}
 
 /// Bytes that the host holds for a piece of work, until this is dropped.
 #[derive(Debug)]
@@ -72,18 +45,7 @@ pub struct Ending<'p>(&'p Permit);
 impl Permit {
     /// For a piece of work on behalf of a plugin.
     pub fn new(plugin: &str, allowance: Allowance) -> Self {
-        Self(Arc::new(Work {
-            account: Account::of(plugin),
-            allowance,
-            deadline: OnceLock::new(),
-            guest: AtomicU64::new(0),
-            threads: AtomicU64::new(0),
-            since: AtomicU64::new(0),
-            held: AtomicUsize::new(0),
-            over: AtomicBool::new(false),
-            room: Arc::new(Semaphore::new(WORK_THREADS)),
-            reading: Arc::new(Semaphore::new(1)),
-        }))
+        Self(Arc::new(Work::new(plugin, allowance)))
     }
 
     /// Its time begins, unless it has begun.
@@ -112,10 +74,9 @@ impl Permit {
         Meter(self.0.clone())
     }
 
-    /// What threads computed for this work.
-    #[cfg(test)]
-    pub(super) fn threads(&self) -> Duration {
-        Duration::from_nanos(self.0.threads.load(Ordering::Relaxed))
+    /// CPU time that was used so far, by the guest until it last paused and by threads.
+    pub fn computed(&self) -> Duration {
+        self.0.computed()
     }
 
     /// Charges bytes that the host holds for this work.
@@ -185,30 +146,6 @@ impl Drop for Ending<'_> {
     }
 }
 
-impl Work {
-    /// Whether it belongs in the slow lane.
-    pub(super) fn is_large(&self) -> bool {
-        let nanos = self.guest.load(Ordering::Relaxed) + self.threads.load(Ordering::Relaxed);
-        Duration::from_nanos(nanos) > FAST
-    }
-
-    fn guest_now(&self) -> Duration {
-        let now = thread_time().saturating_sub(self.since.load(Ordering::Relaxed));
-        Duration::from_nanos(self.guest.load(Ordering::Relaxed) + now)
-    }
-
-    /// Counts what a guest computes in `poll`.
-    pub(super) fn metered<T>(&self, poll: impl FnOnce() -> T) -> T {
-        let started = thread_time();
-        self.since.store(started, Ordering::Relaxed);
-        let polled = poll();
-        let used = thread_time().saturating_sub(started);
-        self.guest.fetch_add(used, Ordering::Relaxed);
-        self.account.count(used);
-        polled
-    }
-}
-
 impl Held {
     /// Charges more.
     pub fn more(&mut self, bytes: usize) -> Result<(), TooMuch> {
@@ -258,19 +195,6 @@ enum Lane {
     Neither,
     Fast(#[allow(dead_code)] Computing),
     Slow(#[allow(dead_code)] Turn),
-}
-
-/// A turn in the slow lane.
-#[derive(Debug)]
-pub(super) struct Turn {
-    _place: Place,
-    _computing: Computing,
-}
-
-impl Turn {
-    pub(super) fn new(place: Place) -> Self {
-        Self { _place: place, _computing: Computing::new(&SLOW) }
-    }
 }
 
 impl Stop {

@@ -119,7 +119,7 @@ async fn no_plugin_has_more_than_its_threads() {
 #[tokio::test(flavor = "multi_thread")]
 async fn work_that_is_new_comes_before_work_that_computed_long() {
     let old: Vec<_> = (0..4).map(|at| Arc::new(Permit::new(&format!("old {at}"), ALLOWANCE))).collect();
-    let computed = || old.iter().map(|permit| permit.threads()).sum::<Duration>();
+    let computed = || old.iter().map(|permit| permit.computed()).sum::<Duration>();
     let mut jobs = tokio::task::JoinSet::new();
     for permit in &old {
         let permit = permit.clone();

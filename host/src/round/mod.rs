@@ -1,12 +1,10 @@
 //! A round: checks that are due together, run side by side, recorded and told of together.
 
-mod slots;
 mod task;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
-    time::Duration,
 };
 
 use anyhow::{Result, bail};
@@ -18,16 +16,14 @@ use tokio::{
 };
 
 use crate::{
-    alert::{self, Notification, Standings},
+    alert::Notification,
     check::Check,
-    contract::Report,
-    host::{Host, When},
-    record::{Batch, NewMessage, NewRun, PluginKey},
-    run::{Moment, Run, Status, Untold, verdict_name},
+    host::Host,
+    recorder::Settled,
+    run::{Moment, Run, When},
     schedule::Turn,
 };
 
-pub use slots::Slots;
 use task::{Over, Scheduled, Task};
 
 /// What a round came to.
@@ -58,7 +54,7 @@ impl Host {
     pub async fn round(&self, which: &[usize], now: Timestamp, when: When) -> Result<Round> {
         let mut due = Vec::new();
         for check in which.iter().filter_map(|at| self.checks.get(*at)) {
-            due.push((check.clone(), self.moment(check, now, when)?));
+            due.push((check.clone(), Moment::of(check, &self.config, now, when)?));
         }
         self.perform(due, None, false).await
     }
@@ -66,7 +62,7 @@ impl Host {
     /// Runs one check for somebody who waits for what it says of a date, without queueing. Gives the run; an error when
     /// it could not be recorded. `now` is the run's clock, unless the date is of the past.
     pub async fn ask(&self, check: &Arc<Check>, date: Option<Date>, now: Timestamp) -> Result<Run> {
-        let moment = self.moment(check, now, When { at: None, date })?;
+        let moment = Moment::of(check, &self.config, now, When { at: None, date })?;
         // Who asks wants to know, whatever the calendar says.
         let moment = Moment { skip: None, ..moment };
         let mut round = self.perform(vec![(check.clone(), moment)], None, true).await?;
@@ -84,18 +80,18 @@ impl Host {
         for turn in turns {
             // One that a reload took away.
             let Some(check) = self.check(&turn.check) else { continue };
-            let moment = self.moment(check, turn.due, When::default())?;
+            let moment = Moment::of(check, &self.config, turn.due, When::default())?;
             match turn.left_out {
                 None => due.push((check.clone(), moment)),
                 Some(why) => {
                     let span = tracing::info_span!("run", check = check.name, run = moment.id());
                     span.in_scope(|| tracing::warn!("left out: {why}"));
-                    self.metrics.left_out(&check.name);
+                    self.recorder.metrics.left_out(&check.name);
                     left_out.push(check.left_out(&moment, why));
                 }
             }
         }
-        self.settle(left_out, &mut Round::default()).await;
+        self.recorder.settle(&self.config, left_out).await;
         self.perform(due, Some(occasion), false).await
     }
 
@@ -107,7 +103,7 @@ impl Host {
         awaited: bool,
     ) -> Result<Round> {
         let moments: BTreeSet<Timestamp> = due.iter().map(|(_, moment)| moment.due).collect();
-        let earlier = self.record.attempts(&moments).await?;
+        let earlier = self.recorder.record.attempts(&moments).await?;
         // A task each, so that a guest that computes takes no time from the others. All end with this round.
         let mut tasks = JoinSet::new();
         let mut running = HashMap::new();
@@ -118,7 +114,7 @@ impl Host {
                 moment: moment.clone(),
                 backends: self.backends.clone(),
                 slots: (!awaited).then(|| self.slots.clone()),
-                metrics: self.metrics.clone(),
+                recorder: self.recorder.clone(),
                 scheduled: occasion.as_ref().map(|occasion| Scheduled {
                     pace: self.config.pace(&check.name),
                     closing: occasion.closing.clone(),
@@ -161,7 +157,7 @@ impl Host {
                 let (batch, later) = ended.into_iter().partition(|run: &Run| !self.awaits(&run.check, &awaited));
                 ended = later;
                 first_ended = None;
-                self.settle(batch, &mut round).await;
+                round.add(self.recorder.settle(&self.config, batch).await);
             }
         }
         let order: HashMap<&str, usize> =
@@ -175,124 +171,6 @@ impl Host {
         let upstream = self.config.checks.get(check).map(|check| check.depends_on.as_slice()).unwrap_or_default();
         upstream.iter().any(|name| running.contains(name.as_str()) || self.awaits(name, running))
     }
-
-    /// Records a batch of runs and what is to be said of them.
-    pub(crate) async fn settle(&self, batch: Vec<Run>, round: &mut Round) {
-        if batch.is_empty() {
-            return;
-        }
-        let (mut batch, untold): (Vec<Run>, Vec<Run>) = batch.into_iter().partition(|run| run.untold.is_none());
-        batch.sort_by(|a, b| a.check.cmp(&b.check));
-        // Waits until the batch before is recorded.
-        let mut standings = self.standings.lock().await;
-        for run in batch.iter_mut().filter(|run| !run.validation) {
-            run.invalid = standings.get(&run.check).map(|standing| standing.invalid.clone()).unwrap_or_default();
-        }
-        match self.record(&batch, &untold, &mut standings).await {
-            Ok(messages) => {
-                self.note(&batch, &untold, &standings);
-                if !messages.is_empty() {
-                    self.delivery.wake();
-                }
-                round.messages.extend(messages);
-            }
-            Err(error) => {
-                let names = batch.iter().map(|run| run.check.as_str()).collect::<Vec<_>>().join(", ");
-                let problem = format!("the runs of {names} are NOT recorded: {error:#}");
-                tracing::error!("{problem}");
-                let worst = batch.iter().map(Run::status).max().unwrap_or(Status::Pass).name();
-                self.delivery.unrecorded(&format!("{problem}; the worst of them: {worst}")).await;
-                round.unrecorded = Some(problem);
-            }
-        }
-        round.runs.extend(batch);
-    }
-
-    /// Decides, and writes everything at once; when that fails, nothing is remembered, so that the next round decides
-    /// the same.
-    async fn record(
-        &self,
-        batch: &[Run],
-        untold: &[Run],
-        standings: &mut Standings,
-    ) -> Result<Vec<(String, Notification)>> {
-        let created = Timestamp::now();
-        let silences = self.record.silences(Some(created)).await?;
-        let mut next = standings.clone();
-        let rules = alert::Rules { config: &self.config, silences: &silences, now: created };
-        let decided = alert::decide(batch, &mut next, rules);
-        let reasons: Vec<(String, &str)> =
-            decided.notices.iter().map(|notice| (notice.channel.clone(), notice.say.name())).collect();
-        let mut messages = Vec::new();
-        let page = self.config.web.address();
-        let mut written = Batch {
-            runs: Vec::new(),
-            standings: BTreeMap::new(),
-            episodes: decided.episodes,
-            messages: Vec::new(),
-            recorded: created,
-        };
-        for notification in alert::compose(&decided.notices, batch, &self.config.timezone.rules(), page.as_deref()) {
-            let json = serde_json::to_string(&notification)?;
-            let id = alert::id(&format!("{created} {} {json}", notification.channel));
-            written.messages.push(NewMessage {
-                id: id.clone(),
-                receiver: notification.channel.clone(),
-                title: notification.title.clone(),
-                notification: json,
-                created,
-                checks: notification.checks(),
-            });
-            messages.push((id, notification));
-        }
-        for run in untold.iter().chain(batch).filter(|run| !run.validation) {
-            written.runs.push(recorded(run)?);
-        }
-        for check in decided.touched {
-            if let Some(standing) = next.get(&check).filter(|standing| standings.get(&check) != Some(*standing)) {
-                written.standings.insert(check, serde_json::to_string(standing)?);
-            }
-        }
-        self.insist(&written).await?;
-        *standings = next;
-        for (channel, reason) in reasons {
-            self.metrics.said(&channel, reason);
-        }
-        Ok(messages)
-    }
-
-    /// Counts what was recorded, logs it, and shows it.
-    fn note(&self, batch: &[Run], untold: &[Run], standings: &Standings) {
-        for run in untold.iter().chain(batch).filter(|run| !run.validation) {
-            self.metrics.ran(run);
-            let span = tracing::info_span!("run", check = run.check, run = run.id());
-            let _entered = span.enter();
-            for line in run.log.lines().filter(|line| !line.trim().is_empty()) {
-                tracing::info!(source = "plugin", "{line}");
-            }
-            let (status, seconds) = (run.status().name(), run.duration.as_secs_f64());
-            if run.untold != Some(Untold::LeftOut) {
-                tracing::info!(status, seconds, "{status}: {}", run.summary());
-            }
-        }
-        self.board.add(untold.iter().chain(batch), standings);
-    }
-
-    /// Tries to write for as long as messages may take: a full disk is cleared, a lock is given up.
-    async fn insist(&self, batch: &Batch) -> Result<()> {
-        let deadline = Instant::now() + self.config.delivery.wait.0;
-        let mut pause = Duration::from_millis(100);
-        loop {
-            match self.record.keep(batch).await {
-                Err(error) if Instant::now() + pause < deadline => {
-                    tracing::warn!("the record cannot be written yet, trying again: {error:#}");
-                    tokio::time::sleep(pause).await;
-                    pause *= 2;
-                }
-                done => return done,
-            }
-        }
-    }
 }
 
 /// Waits until the host goes, whatever still runs; for ever when nothing asks it to.
@@ -304,37 +182,13 @@ async fn passed(occasion: &Option<Occasion>) {
     }
 }
 
-fn recorded(run: &Run) -> Result<NewRun> {
-    Ok(NewRun {
-        check: run.check.clone(),
-        plugin: run.plugin.as_ref().map(|plugin| PluginKey {
-            name: plugin.name.clone(),
-            version: plugin.version.clone(),
-            digest: plugin.digest.to_string(),
-        }),
-        due: run.due,
-        data_date: run.data_date,
-        attempt: run.attempt,
-        replay: run.replay,
-        status: run.status().name(),
-        summary: run.summary(),
-        report: run.report.as_ref().map(report).transpose()?,
-        error: run.error.clone(),
-        seconds: run.duration.as_secs_f64(),
-        calls: serde_json::to_string(&run.calls)?,
-        left_out: run.untold == Some(Untold::LeftOut),
-    })
-}
-
-fn report(report: &Report) -> Result<String> {
-    let mut json = serde_json::to_value(report)?;
-    if let Some(verdict) = json.get_mut("verdict") {
-        *verdict = verdict_name(&report.verdict).into();
-    }
-    Ok(json.to_string())
-}
-
 impl Round {
+    fn add(&mut self, settled: Settled) {
+        self.runs.extend(settled.runs);
+        self.messages.extend(settled.messages);
+        self.unrecorded = settled.unrecorded.or(self.unrecorded.take());
+    }
+
     /// The worst of the runs; 3 too when they were not recorded.
     pub fn exit_code(&self) -> u8 {
         let worst = self.runs.iter().map(Run::exit_code).max().unwrap_or_default();

@@ -6,12 +6,12 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc::UnboundedSender, watch};
 use tracing::Instrument;
 
-use super::{Slots, slots::Slot};
 use crate::{
     capability::Backends,
     check::Check,
     config::Pace,
-    metrics::Metrics,
+    host::{Slot, Slots},
+    recorder::Recorder,
     run::{Moment, Run, Untold},
     schedule::jitter,
 };
@@ -23,7 +23,7 @@ pub(super) struct Task {
     pub(super) backends: Arc<Backends>,
     /// Where it waits for room; none when somebody waits for its answer.
     pub(super) slots: Option<Arc<Slots>>,
-    pub(super) metrics: Arc<Metrics>,
+    pub(super) recorder: Arc<Recorder>,
     /// For a run at its due time.
     pub(super) scheduled: Option<Scheduled>,
 }
@@ -74,7 +74,9 @@ impl Task {
                 _ = scheduled.closing.wait_for(|closing| *closing) => break,
             };
             if tried == 1 {
-                self.metrics.began(Duration::try_from(Timestamp::now().duration_since(begin)).unwrap_or_default());
+                self.recorder
+                    .metrics
+                    .began(Duration::try_from(Timestamp::now().duration_since(begin)).unwrap_or_default());
             }
             let run = self.run(tried).await;
             let again = run.report.is_none() && self.check.plugin().is_some() && tried <= scheduled.pace.retries;
@@ -93,12 +95,12 @@ impl Task {
 
     async fn room(&self) -> Option<Slot> {
         let slots = self.slots.as_ref()?;
-        Some(slots.take(self.check.plugin().map(|ready| &ready.grants)).await)
+        Some(slots.take(self.check.plugin()).await)
     }
 
     async fn run(&self, tried: u32) -> Run {
         let moment = Moment { attempt: self.moment.attempt + tried - 1, ..self.moment.clone() };
         let span = tracing::info_span!("run", check = self.check.name, run = moment.id());
-        self.check.run(&self.backends, moment).instrument(span).await
+        self.check.run(&self.backends, &self.recorder.record, moment).instrument(span).await
     }
 }

@@ -1,6 +1,7 @@
 //! The sandbox: an engine, a linker, and a fresh store for each run that holds all that the run can reach.
 
 mod engine;
+mod given;
 mod limits;
 mod state;
 mod stopped;
@@ -18,18 +19,18 @@ use wasmtime::{
     component::{Component, InstancePre, Linker},
 };
 
+pub use given::HOST_LINE;
 pub use state::RunState;
 pub use stopped::Stopped;
-pub use wasi::HOST_LINE;
 
 use crate::{
     capability::{Backends, Calls, Imports, Reach},
     config::{Budgets, Config, Count, Time},
-    contract::{self, Check, CheckPre, Descriptor, Report, Request},
+    contract::{Check, CheckPre, Descriptor, Report, Request},
     lanes::{Allowance, Meter, Permit, Room},
 };
 use engine::Clock;
-use wasi::{Log, Seed};
+use given::{Log, Seed};
 
 /// `describe` makes no host call and takes microseconds.
 const DESCRIBE_TIMEOUT: Time = Time(std::time::Duration::from_secs(5));
@@ -149,15 +150,7 @@ impl Guest {
                 })
             })
             .await;
-        let result = ended.result.and_then(|answer| {
-            answer.map_err(|failure| {
-                Stopped::Failure(match failure {
-                    contract::Failure::Settings(message) => format!("settings: {message}"),
-                    contract::Failure::Call(error) => error.message().to_owned(),
-                    contract::Failure::Other(message) => message,
-                })
-            })
-        });
+        let result = ended.result.and_then(|answer| answer.map_err(Stopped::Failure));
         Ended { result, log: ended.log }
     }
 

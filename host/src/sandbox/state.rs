@@ -4,8 +4,8 @@ use wasmtime::{ResourceLimiter, component::ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::{
+    given::{self, Log, Seed},
     limits::Limits,
-    wasi::{self, Log, Seed},
 };
 use crate::{capability::Reach, config::Budgets};
 
@@ -26,7 +26,7 @@ impl RunState {
     pub(super) fn new(reach: Reach, budgets: &Budgets, seed: Seed, log: &Log) -> Self {
         let mut resources = ResourceTable::new();
         resources.set_max_capacity(RESOURCES);
-        Self { reach, wasi: wasi::context(&seed, log), resources, log: log.clone(), limits: Limits::new(budgets) }
+        Self { reach, wasi: given::context(&seed, log), resources, log: log.clone(), limits: Limits::new(budgets) }
     }
 
     /// What the imports are called on.

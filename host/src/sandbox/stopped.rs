@@ -1,9 +1,12 @@
 //! Why a run gave no report.
 
-use crate::config::{Budgets, raise};
+use crate::{
+    config::{Budgets, raise},
+    contract::Failure,
+};
 
 /// Why a run gave no report.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Stopped {
     /// A budget is used up: its key, and what was too much.
     #[error("{what}")]
@@ -20,8 +23,8 @@ pub enum Stopped {
     #[error("does not fit into the sandbox: {0}")]
     Misfit(String),
     /// The guest said so itself.
-    #[error("{0}")]
-    Failure(String),
+    #[error("{}", said(.0))]
+    Failure(Failure),
 }
 
 impl Stopped {
@@ -53,5 +56,13 @@ impl Stopped {
             Self::Budget { budget, .. } => format!("{self}; {}", raise(plugin, budget)),
             Self::Trap(_) | Self::Misfit(_) | Self::Failure(_) => self.to_string(),
         }
+    }
+}
+
+fn said(failure: &Failure) -> String {
+    match failure {
+        Failure::Settings(message) => format!("settings: {message}"),
+        Failure::Call(error) => error.message().to_owned(),
+        Failure::Other(message) => message.clone(),
     }
 }

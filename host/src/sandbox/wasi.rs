@@ -1,21 +1,11 @@
 //! A WASI that grants nothing: no files, sockets, names, environment or arguments. Who asks for one gets WASI's own
-//! error, and the run's log says so. Clocks stand at the run's due time, randomness is the same for the same run, and what
-//! is written to stdout and stderr is the run's log.
-
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+//! error, and the run's log says so.
 
 use anyhow::Result;
-use bytes::Bytes;
-use sha2::{Digest, Sha256};
 use wasmtime::component::{HasSelf, Linker, Resource};
 use wasmtime_wasi::{
-    Deterministic, HostMonotonicClock, HostWallClock, WasiCtx,
-    cli::{IsTerminal, StdoutStream},
     p2::{
-        OutputStream, Pollable, SocketError, SocketResult, StreamError,
+        SocketError, SocketResult,
         bindings::{
             cli::environment,
             filesystem::{preopens, types::Descriptor},
@@ -32,118 +22,7 @@ use wasmtime_wasi::{
     sockets::WasiSocketsView,
 };
 
-use super::RunState;
-
-/// How lines of a run's log begin that the host wrote, not the guest.
-pub const HOST_LINE: &str = "host: ";
-
-/// What makes one run different from others, and the same as itself at any later time.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Seed {
-    /// The run's clock, in seconds since the Unix epoch.
-    pub(super) due: i64,
-    /// Where its randomness starts.
-    random: [u8; 32],
-}
-
-impl Seed {
-    pub(super) fn new(check: &str, due: i64) -> Self {
-        let random = Sha256::new().chain_update(check).chain_update([0]).chain_update(due.to_le_bytes());
-        Self { due, random: random.finalize().into() }
-    }
-}
-
-/// What one run wrote, and what it tried that no plugin may.
-#[derive(Clone)]
-pub(super) struct Log(Arc<Mutex<Written>>);
-
-struct Written {
-    bytes: Vec<u8>,
-    /// In bytes.
-    most: usize,
-    /// Whether it was asked to take more.
-    full: bool,
-    tried: Vec<&'static str>,
-}
-
-impl Log {
-    /// For at most so many bytes; a guest that writes more is stopped.
-    pub(super) fn new(most: usize) -> Self {
-        Self(Arc::new(Mutex::new(Written { bytes: Vec::new(), most, full: false, tried: Vec::new() })))
-    }
-
-    /// What is no UTF-8 is replaced. What the run tried comes last.
-    pub(super) fn text(&self) -> String {
-        let written = self.written();
-        let mut text = String::from_utf8_lossy(&written.bytes).into_owned();
-        for tried in &written.tried {
-            if !text.is_empty() && !text.ends_with('\n') {
-                text.push('\n');
-            }
-            text += &format!("{HOST_LINE}it tried {tried}, which no plugin may\n");
-        }
-        text
-    }
-
-    pub(super) fn is_full(&self) -> bool {
-        self.written().full
-    }
-
-    fn tried(&self, what: &'static str) {
-        let mut written = self.written();
-        if !written.tried.contains(&what) {
-            written.tried.push(what);
-        }
-    }
-
-    fn written(&self) -> MutexGuard<'_, Written> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl IsTerminal for Log {
-    fn is_terminal(&self) -> bool {
-        false
-    }
-}
-
-impl StdoutStream for Log {
-    fn p2_stream(&self) -> Box<dyn OutputStream> {
-        Box::new(self.clone())
-    }
-
-    fn async_stream(&self) -> Box<dyn tokio::io::AsyncWrite + Send + Sync> {
-        // Only WASI 0.3 asks for it, which no plugin imports.
-        Box::new(tokio::io::sink())
-    }
-}
-
-impl OutputStream for Log {
-    fn write(&mut self, bytes: Bytes) -> Result<(), StreamError> {
-        let mut written = self.written();
-        if bytes.len() > written.most.saturating_sub(written.bytes.len()) {
-            written.full = true;
-            return Err(StreamError::Trap(wasmtime::Error::msg("the log is full")));
-        }
-        written.bytes.extend_from_slice(&bytes);
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<(), StreamError> {
-        Ok(())
-    }
-
-    fn check_write(&mut self) -> Result<usize, StreamError> {
-        // Always a little, so that it is the write that is too much.
-        let written = self.written();
-        Ok(written.most.saturating_sub(written.bytes.len()).max(1))
-    }
-}
-
-#[wasmtime_wasi::async_trait]
-impl Pollable for Log {
-    async fn ready(&mut self) {}
-}
+use super::state::RunState;
 
 pub(super) fn add_to_linker(linker: &mut Linker<RunState>) -> Result<()> {
     let add = |linker: &mut Linker<RunState>| {
@@ -219,46 +98,5 @@ impl instance_network::Host for RunState {
     fn instance_network(&mut self) -> wasmtime::Result<Resource<Network>> {
         self.log().tried("to use the network");
         self.sockets().instance_network()
-    }
-}
-
-pub(super) fn context(seed: &Seed, log: &Log) -> WasiCtx {
-    let clock = Clock(Duration::from_secs(seed.due.max(0).unsigned_abs()));
-    let random = || Deterministic::new(seed.random.to_vec());
-    WasiCtx::builder()
-        .stdout(log.clone())
-        .stderr(log.clone())
-        .wall_clock(clock)
-        .monotonic_clock(clock)
-        .secure_random(random())
-        .insecure_random(random())
-        .insecure_random_seed(seed.random.iter().take(16).fold(0, |seed, byte| seed << 8 | u128::from(*byte)))
-        .allow_ip_name_lookup(false)
-        .allow_tcp(false)
-        .allow_udp(false)
-        .build()
-}
-
-/// A clock that stands still.
-#[derive(Clone, Copy)]
-struct Clock(Duration);
-
-impl HostWallClock for Clock {
-    fn resolution(&self) -> Duration {
-        Duration::from_secs(1)
-    }
-
-    fn now(&self) -> Duration {
-        self.0
-    }
-}
-
-impl HostMonotonicClock for Clock {
-    fn resolution(&self) -> u64 {
-        1_000_000_000
-    }
-
-    fn now(&self) -> u64 {
-        0
     }
 }

@@ -68,9 +68,9 @@ impl Service {
     /// Takes up the schedules where the record says that they were left.
     pub async fn new(host: Host, sources: Sources) -> Result<Arc<Self>> {
         let names: Vec<&str> = host.checks.iter().map(|check| check.name.as_str()).collect();
-        let newest = host.board.load(&host.record, &names, &*host.standings.lock().await).await?;
+        let newest = host.recorder.show(&names).await?;
         let agenda = Agenda::new(plans(&host), |check| newest.get(check).copied(), Timestamp::now());
-        let heartbeat = Heartbeat::new(&host.config.heartbeat, host.metrics.clone())?;
+        let heartbeat = Heartbeat::new(&host.config.heartbeat, host.recorder.metrics.clone())?;
         Ok(Arc::new(Self {
             agenda: Mutex::new(agenda),
             sources,
@@ -119,7 +119,7 @@ impl Service {
     /// `shown` is given each round that ended.
     pub async fn run(self: &Arc<Self>, mut stop: impl AsyncFnMut(), shown: impl AsyncFn(&Host, &Round)) -> Result<()> {
         let mut background = JoinSet::new();
-        let delivery = self.host().delivery.clone();
+        let delivery = self.host().recorder.delivery.clone();
         let mut sending = JoinSet::new();
         sending.spawn(delivery.clone().run());
         background.spawn(stay_valid(self.clone()));
@@ -231,7 +231,7 @@ impl Service {
                     }
                 }
             }
-            host.delivery.close();
+            host.recorder.delivery.close();
             let _ = tokio::time::timeout_at(end, async { while sending.join_next().await.is_some() {} }).await;
         };
         tokio::select! {
@@ -239,7 +239,7 @@ impl Service {
             // Whoever asks twice means now.
             () = stop() => tracing::warn!("stopping at once"),
         }
-        let waiting = host.record.waiting().await?;
+        let waiting = host.recorder.record.waiting().await?;
         for message in &waiting {
             let (receiver, what) = message.told();
             tracing::warn!("{receiver}: NOT delivered yet, the next start tries again: {what}");
@@ -271,7 +271,8 @@ async fn finished(round: Result<Ended, tokio::task::JoinError>, shown: &impl Asy
 async fn forget(service: Arc<Service>) {
     loop {
         tokio::time::sleep(FORGET).await;
-        if let Err(error) = service.host().forget().await {
+        let host = service.host();
+        if let Err(error) = host.recorder.forget(&host.config).await {
             tracing::error!("what is old cannot be removed from the record: {error:#}");
         }
     }

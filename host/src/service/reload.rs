@@ -59,7 +59,7 @@ impl Service {
     pub async fn reload(&self) {
         let taken_on = self.take_on().await;
         let host = self.host();
-        host.metrics.reloaded(taken_on.is_ok());
+        host.recorder.metrics.reloaded(taken_on.is_ok());
         let refused = match taken_on {
             Ok(changes) => {
                 tracing::info!("reloaded: {changes}");
@@ -77,19 +77,22 @@ impl Service {
     async fn take_on(&self) -> Result<String> {
         let before = self.host();
         let read = self.sources.read()?;
-        let mut host = before.renewed(read.config, &read.files, read.lock.as_ref()).await?;
+        let mut host = {
+            let (recorder, lock) = (before.recorder.clone(), read.lock.as_ref());
+            Host::new(read.config, &read.files, lock, recorder, Some(&before), |_| {}).await?
+        };
         self.sources.choose(&mut host)?;
-        let heartbeat = Heartbeat::new(&host.config.heartbeat, host.metrics.clone())?;
+        let heartbeat = Heartbeat::new(&host.config.heartbeat, host.recorder.metrics.clone())?;
         let receivers = host.receivers().await?;
         let added: Vec<&str> = host.checks.iter().map(|check| check.name.as_str()).collect();
         let added: Vec<&str> = added.into_iter().filter(|name| before.check(name).is_none()).collect();
-        host.board.load(&host.record, &added, &*host.standings.lock().await).await.context("the record")?;
+        host.recorder.show(&added).await.context("the record")?;
         // Nothing can be refused any more.
         let changes = changes(&before, &host);
-        host.delivery.send_to(receivers, host.config.delivery.clone());
+        host.recorder.delivery.send_to(receivers, host.config.delivery.clone());
         self.agenda().change(plans(&host), Timestamp::now());
         for gone in before.checks.iter().filter(|check| host.check(&check.name).is_none()) {
-            host.metrics.forget(&gone.name);
+            host.recorder.metrics.forget(&gone.name);
         }
         *self.heartbeat.write().unwrap_or_else(std::sync::PoisonError::into_inner) = heartbeat;
         *self.current.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(host);

@@ -13,6 +13,8 @@ use crate::{
     config::{Config, nearest},
     host::Host,
     package::{Lock, pin_command},
+    record::Record,
+    recorder::Recorder,
 };
 
 /// The files that a host is made of.
@@ -39,6 +41,14 @@ pub struct Read {
     pub lock: Option<Lock>,
     /// The plugins' files.
     pub files: Vec<PathBuf>,
+}
+
+impl Read {
+    /// The host that the files make, on a record. `step` is called with the number of plugins that are ready.
+    pub async fn host(self, record: Record, step: impl Fn(usize)) -> Result<Host> {
+        let recorder = Recorder::new(record, &self.config).await?;
+        Host::new(self.config, &self.files, self.lock.as_ref(), recorder, None, step).await
+    }
 }
 
 impl Sources {

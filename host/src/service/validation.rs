@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tokio::task::JoinSet;
 
 use super::Service;
-use crate::{text::printable, validate::Validated};
+use crate::{run::validation::Validated, text::printable};
 
 /// How often to look whether it is due.
 const LOOK: Duration = Duration::from_secs(30);

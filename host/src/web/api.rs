@@ -83,7 +83,7 @@ impl Wanted {
 
 /// One check, as the API tells of it.
 fn described(site: &Site, host: &Host, check: &Check) -> Value {
-    let recent = host.board.of(&check.name);
+    let recent = host.recorder.board.of(&check.name);
     let ready = check.plugin();
     json!({
         "name": check.name,
@@ -117,7 +117,7 @@ pub(super) async fn check(State(site): State<Site>, Path(name): Path<String>) ->
             let mut described = described(&site, &host, check);
             // Only here: of a thousand checks it would be most of the answer.
             if let Some(fields) = described.as_object_mut() {
-                fields.insert("recent".to_owned(), json!(host.board.of(&check.name).dots));
+                fields.insert("recent".to_owned(), json!(host.recorder.board.of(&check.name).dots));
             }
             Json(described).into_response()
         }
@@ -133,34 +133,36 @@ pub(super) fn unknown(host: &Host, name: &str) -> Refused {
 
 pub(super) async fn runs(State(site): State<Site>, asked: Asked) -> Response {
     match Wanted::of(asked) {
-        Ok((check, limit)) => listed("runs", site.host().record.runs(check.as_deref(), limit).await),
+        Ok((check, limit)) => listed("runs", site.host().recorder.record.runs(check.as_deref(), limit).await),
         Err(refused) => refused.into_response(),
     }
 }
 
 pub(super) async fn alerts(State(site): State<Site>, asked: Asked) -> Response {
     match Wanted::of(asked) {
-        Ok((check, limit)) => listed("alerts", site.host().record.alerts(check.as_deref(), limit).await),
+        Ok((check, limit)) => listed("alerts", site.host().recorder.record.alerts(check.as_deref(), limit).await),
         Err(refused) => refused.into_response(),
     }
 }
 
 pub(super) async fn messages(State(site): State<Site>, asked: Asked) -> Response {
     match Wanted::of(asked) {
-        Ok((check, limit)) => listed("messages", site.host().record.messages(check.as_deref(), limit).await),
+        Ok((check, limit)) => listed("messages", site.host().recorder.record.messages(check.as_deref(), limit).await),
         Err(refused) => refused.into_response(),
     }
 }
 
 pub(super) async fn consultations(State(site): State<Site>, asked: Asked) -> Response {
     match Wanted::of(asked) {
-        Ok((check, limit)) => listed("consultations", site.host().record.consultations(check.as_deref(), limit).await),
+        Ok((check, limit)) => {
+            listed("consultations", site.host().recorder.record.consultations(check.as_deref(), limit).await)
+        }
         Err(refused) => refused.into_response(),
     }
 }
 
 pub(super) async fn silences(State(site): State<Site>) -> Response {
-    listed("silences", site.host().record.silences(Some(Timestamp::now())).await)
+    listed("silences", site.host().recorder.record.silences(Some(Timestamp::now())).await)
 }
 
 /// Reads a request's body before it is handled, within a size and a time.
@@ -254,11 +256,11 @@ pub(super) async fn begin_silence(host: &Host, checks: &[String], length: &str, 
     let length: Time = length.parse().map_err(|error| wrong(format!("for: {error}")))?;
     let now = Timestamp::now();
     let ends = now.checked_add(length.0).map_err(|_| wrong("for: that is too long".to_owned()))?;
-    host.record.silence(checks, why.trim(), now, ends).await.map_err(|error| unreadable(&error))
+    host.recorder.record.silence(checks, why.trim(), now, ends).await.map_err(|error| unreadable(&error))
 }
 
 pub(super) async fn end_silence(State(site): State<Site>, Path(id): Path<i64>) -> Response {
-    match site.host().record.expire(id, Timestamp::now()).await {
+    match site.host().recorder.record.expire(id, Timestamp::now()).await {
         Ok(true) => StatusCode::NO_CONTENT.into_response(),
         Ok(false) => refused(StatusCode::NOT_FOUND, format!("no silence with the number {id} holds")).into_response(),
         Err(error) => unreadable(&error).into_response(),
@@ -275,10 +277,10 @@ pub(super) async fn reload(State(site): State<Site>) -> Response {
 
 pub(super) async fn metrics(State(site): State<Site>) -> Response {
     let host = site.host();
-    match host.record.undelivered(Timestamp::now(), false).await {
+    match host.recorder.record.undelivered(Timestamp::now(), false).await {
         Ok(undelivered) => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            ([(header::CONTENT_TYPE, kind)], host.metrics.text(undelivered.len())).into_response()
+            ([(header::CONTENT_TYPE, kind)], host.recorder.metrics.text(undelivered.len())).into_response()
         }
         Err(error) => unreadable(&error).into_response(),
     }

@@ -17,7 +17,7 @@ pub(super) async fn badge(State(site): State<Site>, Path(name): Path<String>) ->
     if host.check(&name).is_none() {
         return unknown(&host, &name).into_response();
     }
-    let status = host.board.of(&name).last.as_ref().map_or("not run", |last| last.status.name());
+    let status = host.recorder.board.of(&name).last.as_ref().map_or("not run", |last| last.status.name());
     (StatusCode::OK, [(header::CONTENT_TYPE, "image/svg+xml; charset=utf-8")], svg(&name, status)).into_response()
 }
 

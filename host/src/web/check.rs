@@ -54,18 +54,18 @@ pub(super) async fn page(State(site): State<Site>, Path(name): Path<String>) -> 
 }
 
 async fn recorded(host: &Host, name: &str) -> anyhow::Result<Recorded> {
-    let mut silences = host.record.silences(Some(Timestamp::now())).await?;
+    let mut silences = host.recorder.record.silences(Some(Timestamp::now())).await?;
     silences.retain(|silence| silence.checks.iter().any(|check| check == name));
     Ok(Recorded {
-        runs: host.record.runs(Some(name), CHARTED).await?,
-        alerts: host.record.alerts(Some(name), TOLD).await?,
-        messages: host.record.messages(Some(name), TOLD).await?,
+        runs: host.recorder.record.runs(Some(name), CHARTED).await?,
+        alerts: host.recorder.record.alerts(Some(name), TOLD).await?,
+        messages: host.recorder.record.messages(Some(name), TOLD).await?,
         silences,
     })
 }
 
 fn content(site: &Site, host: &Host, check: &Check, recorded: &Recorded) -> Markup {
-    let recent = host.board.of(&check.name);
+    let recent = host.recorder.board.of(&check.name);
     let result = recent.last.as_ref().map_or("not run yet", |last| last.status.name());
     html! {
         div.head { h1 { (check.name) } (status(result)) (strip(&recent)) }

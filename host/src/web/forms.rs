@@ -34,7 +34,7 @@ pub(super) struct From {
 
 pub(super) async fn end_silence(State(site): State<Site>, Path(id): Path<i64>, form: Form<From>) -> Response {
     let host = site.host();
-    match host.record.expire(id, Timestamp::now()).await {
+    match host.recorder.record.expire(id, Timestamp::now()).await {
         // Only to a page of this host.
         Ok(_) if host.check(&form.check).is_some() => {
             Redirect::to(&format!("/checks/{}#silences", form.check)).into_response()

@@ -15,7 +15,7 @@ const SHOWN: u32 = 200;
 
 pub(super) async fn page(State(site): State<Site>) -> Response {
     let host = site.host();
-    let asked = match host.record.consultations(None, SHOWN).await {
+    let asked = match host.recorder.record.consultations(None, SHOWN).await {
         Ok(asked) => asked,
         Err(error) => return problem(&site, StatusCode::SERVICE_UNAVAILABLE, &format!("{error:#}")).await,
     };
@@ -35,7 +35,7 @@ pub(super) async fn page(State(site): State<Site>) -> Response {
         @if gates.is_empty() { p { "There is no gate among the checks." } }
         ul.checks {
             @for check in &gates {
-                @let recent = host.board.of(&check.name);
+                @let recent = host.recorder.board.of(&check.name);
                 @let result = recent.last.as_ref().map_or("not run yet", |last| last.status.name());
                 @let newest = asked.iter().find(|one| one.gate == check.name);
                 li class={ "check " (class(result)) } {

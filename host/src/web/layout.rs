@@ -12,9 +12,9 @@ use maud::{DOCTYPE, Markup, html};
 use super::Site;
 use crate::{
     alert::span,
-    board::{Dot, Recent},
     contract::Metric,
     host::Host,
+    recorder::{Dot, Recent},
     text::{encoded, turns},
 };
 
@@ -86,13 +86,13 @@ pub(super) async fn problem(site: &Site, status: StatusCode, text: &str) -> Resp
 /// What is wrong with the host itself, on every page.
 async fn problems(site: &Site, host: &Host, open: bool) -> Markup {
     let refused = site.service().refused();
-    let undelivered = host.record.undelivered(Timestamp::now(), false).await;
+    let undelivered = host.recorder.record.undelivered(Timestamp::now(), false).await;
     let unable: Vec<(&str, &str)> =
         host.checks.iter().filter_map(|check| Some((check.name.as_str(), check.unable()?))).collect();
     let invalid: Vec<(&str, Arc<Recent>)> = host
         .checks
         .iter()
-        .map(|check| (check.name.as_str(), host.board.of(&check.name)))
+        .map(|check| (check.name.as_str(), host.recorder.board.of(&check.name)))
         .filter(|(_, recent)| !recent.invalid.is_empty())
         .collect();
     html! {

@@ -102,7 +102,7 @@ fn router(site: Site) -> Router {
 }
 
 async fn ready(site: axum::extract::State<Site>) -> Response {
-    match (site.service().is_alive(), site.host().record.receivers_waiting().await) {
+    match (site.service().is_alive(), site.host().recorder.record.receivers_waiting().await) {
         (true, Ok(_)) => "ok\n".into_response(),
         (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "the schedules are not kept\n").into_response(),
         (true, Err(_)) => (StatusCode::SERVICE_UNAVAILABLE, "the record cannot be read\n").into_response(),
@@ -139,6 +139,6 @@ async fn counted(site: axum::extract::State<Site>, request: Request, next: Next)
     let route = request.extensions().get::<axum::extract::MatchedPath>().map(|path| path.as_str().to_owned());
     let answer = next.run(request).await;
     let route = route.as_deref().unwrap_or("other");
-    site.host().metrics.answered(route, answer.status().as_u16(), began.elapsed());
+    site.host().recorder.metrics.answered(route, answer.status().as_u16(), began.elapsed());
     answer
 }

@@ -14,7 +14,7 @@ use super::{
     Site,
     layout::{class, first_page, link, metrics, moment, plural, since, status, strip},
 };
-use crate::{board::Recent, check::Check, host::Host};
+use crate::{check::Check, host::Host, recorder::Recent};
 
 /// The shortest time between two looks, in seconds.
 const FASTEST: u32 = 20;
@@ -49,7 +49,7 @@ pub(super) async fn page(State(site): State<Site>, wanted: Result<Query<Wanted>,
         .checks
         .iter()
         .map(|check| {
-            let recent = host.board.of(&check.name);
+            let recent = host.recorder.board.of(&check.name);
             let result = recent.last.as_ref().map_or("none", |last| class(last.status.name()));
             let rank = ORDER.iter().position(|(name, _)| *name == result).unwrap_or_default();
             (rank, check.as_ref(), recent)

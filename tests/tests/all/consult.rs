@@ -8,6 +8,7 @@ use host::{
     gate::{Answer, Gates},
     host::Host,
     record::Record,
+    recorder::Recorder,
 };
 use host_tests::{Fault, HOST_TOML, Moment, make};
 use jiff::Timestamp;
@@ -114,7 +115,8 @@ async fn those_who_ask_at_once_share_an_evaluation() {
     config.directory = directory.path().to_owned();
     config.checks.retain(|name, _| name == "phase2-gate");
     let files = [plugin("phase2-gate")];
-    let host = Host::start(config, &files, None, Record::memory().await.unwrap(), |_| {}).await.unwrap();
+    let recorder = Recorder::new(Record::memory().await.unwrap(), &config).await.unwrap();
+    let host = Host::new(config, &files, None, recorder, None, |_| {}).await.unwrap();
     let (host, gates) = (Arc::new(host), Gates::default());
     let date = DATE.parse().unwrap();
     let callers: Vec<String> = (0..50).map(|at| format!("caller {at}")).collect();
@@ -123,8 +125,8 @@ async fn those_who_ask_at_once_share_an_evaluation() {
         asked.iter().all(|answer| answer.as_ref().is_ok_and(|answer| answer.status == Answer::Proceed)),
         "{asked:?}"
     );
-    assert_eq!(host.record.runs(Some("phase2-gate"), 100).await.unwrap().len(), 1);
-    assert_eq!(host.record.consultations(None, 100).await.unwrap().len(), 50);
+    assert_eq!(host.recorder.record.runs(Some("phase2-gate"), 100).await.unwrap().len(), 1);
+    assert_eq!(host.recorder.record.consultations(None, 100).await.unwrap().len(), 50);
     // Another date is another evaluation, and a later question asks anew.
     let other = date.yesterday().unwrap();
     let (one, two) = tokio::join!(
@@ -132,7 +134,7 @@ async fn those_who_ask_at_once_share_an_evaluation() {
         gates.consult(&host, "phase2-gate", Some(other), "b")
     );
     assert_eq!((one.unwrap().data_date, two.unwrap().data_date), (date, other));
-    assert_eq!(host.record.runs(Some("phase2-gate"), 100).await.unwrap().len(), 3);
+    assert_eq!(host.recorder.record.runs(Some("phase2-gate"), 100).await.unwrap().len(), 3);
 }
 
 fn gate(sample: &Sample, arguments: &[&str]) -> Ended {

@@ -4,13 +4,14 @@
 use std::time::Duration;
 
 use host::{
-    alert::{self, About, Notice, Notification, Rules, Say, Standings},
+    alert::{self, About, News, Notice, Notification, Rules, Say, Standings},
+    check::Family,
     config::Config,
     contract::{
         Metric, Report, Verdict, Violation,
         slack::{Alert, Severity},
     },
-    run::{Family, Run},
+    run::{Reason, Run},
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -80,10 +81,11 @@ fn thirty_days_of_faults_are_a_few_messages_each_with_its_reason() {
         let hours = round as f64 / 2.0;
         let runs: Vec<Run> = CHECKS.iter().map(|check| run(check, hours, round, at)).collect();
         breaches += runs.iter().filter(|run| !run.alerts.is_empty() || run.error.is_some()).count();
-        let decided = alert::decide(&runs, &mut standings, Rules { config: &config, silences: &[], now: at });
+        let news: Vec<News<'_>> = runs.iter().map(News::Run).collect();
+        let decided = alert::decide(&news, &mut standings, Rules { config: &config, silences: &[], now: at });
         let messages = alert::compose(&decided.notices, &runs, &config.timezone.rules(), None);
         assert!(messages.len() <= 1, "one round is one message: {messages:?}");
-        let reasons = decided.notices.iter().map(|notice| (reason(notice), notice.run.check.clone()));
+        let reasons = decided.notices.iter().map(|notice| (reason(notice), notice.news.check().to_owned()));
         told.extend(messages.into_iter().map(|message| (hours, message, reasons.clone().collect::<Vec<_>>())));
     }
     for (hours, message, reasons) in &told {
@@ -179,14 +181,12 @@ fn run(check: &str, hours: f64, round: i64, at: Timestamp) -> Run {
         replay: false,
         report: (fault != Some(Fault::Errors))
             .then(|| Report { violations: failing.then_some(violation).into_iter().collect(), ..report }),
-        error: (fault == Some(Fault::Errors)).then(|| "query failed: the backend is away".to_owned()),
+        error: (fault == Some(Fault::Errors)).then(|| Reason::NotFound("query failed: the backend is away".to_owned())),
         duration: Duration::ZERO,
         calls: Vec::new(),
         log: String::new(),
         alerts: failing.then_some(alert).into_iter().collect(),
         family: Some(Family { channel: "#canary-alerts".to_owned(), group: "canaries".to_owned() }),
-        invalid: Vec::new(),
-        validation: false,
         untold: None,
         exceeded: Default::default(),
     }

@@ -26,4 +26,17 @@ impl Error {
         | Self::Unavailable(message)) = self;
         message
     }
+
+    /// The same with another text.
+    #[must_use]
+    pub fn reworded(self, change: impl FnOnce(String) -> String) -> Self {
+        match self {
+            Self::Invalid(message) => Self::Invalid(change(message)),
+            Self::Denied(message) => Self::Denied(change(message)),
+            Self::OverBudget(message) => Self::OverBudget(change(message)),
+            Self::NotFound(message) => Self::NotFound(change(message)),
+            Self::TimedOut(message) => Self::TimedOut(change(message)),
+            Self::Unavailable(message) => Self::Unavailable(change(message)),
+        }
+    }
 }

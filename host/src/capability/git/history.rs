@@ -1,13 +1,8 @@
-//! The history of a repository, read once and asked many times.
-//!
-//! What is read from disk (commits, and the entries of the watched paths in their trees) is kept for all lookups;
-//! each lookup then walks the graph in memory, with the rules of `git log BASE..BRANCH -- PATHS`: history is
-//! simplified at merges (revision.c: `limit_list`, `process_parents`, `try_to_simplify_commit`), so that
-//! the answers are git's own, odd dates and merges included.
+//! The history of a repository, read once and asked many times: what is read from disk (commits, and the entries of the watched
+//! paths in their trees) is kept for all lookups of a run, and charged to it.
 
 use std::{
-    cmp::Reverse,
-    collections::{BinaryHeap, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     rc::Rc,
 };
 
@@ -41,7 +36,7 @@ impl Watch {
 }
 
 /// What a tree has under a path: mode and object. None when it has nothing there.
-type Entry = Option<(u16, ObjectId)>;
+pub(super) type Entry = Option<(u16, ObjectId)>;
 
 /// The run is over.
 #[derive(Debug, thiserror::Error)]
@@ -51,16 +46,16 @@ pub(super) struct Stopped;
 /// Entries of a tree between two looks whether the run is over: a millisecond's.
 const LOOK: usize = 4096;
 /// What a commit takes besides its entries, in bytes: its node, its place by hash, its tree's place, its place in a queue.
-const NODE: usize = size_of::<Node>() + 2 * size_of::<(ObjectId, usize)>() + size_of::<Queued>() + 64;
+const NODE: usize = size_of::<Node>() + 2 * size_of::<(ObjectId, usize)>() + 128;
 
 /// A commit, as far as walking needs it.
 #[derive(Debug)]
-struct Node {
-    id: ObjectId,
+pub(super) struct Node {
+    pub(super) id: ObjectId,
     /// Committed at, in seconds.
-    date: i64,
+    pub(super) date: i64,
     tree: ObjectId,
-    parents: Vec<usize>,
+    pub(super) parents: Vec<usize>,
     /// The entries of all watched paths, once asked for.
     entries: Option<Rc<[Entry]>>,
 }
@@ -71,7 +66,7 @@ pub(super) struct History<'r> {
     /// How many paths are watched.
     watched: usize,
     directories: Vec<Directory>,
-    nodes: Vec<Node>,
+    pub(super) nodes: Vec<Node>,
     places: HashMap<ObjectId, usize>,
     /// Entries of the watches below a directory, by that directory's tree: most trees stay as they are from commit to commit.
     trees: HashMap<(ObjectId, usize), Rc<[Entry]>>,
@@ -103,52 +98,6 @@ impl<'r> History<'r> {
         self.repository
     }
 
-    /// `git log -1 HEAD -- PATHS`
-    pub(super) fn latest(&mut self, head: ObjectId, paths: &[usize]) -> Result<Option<ObjectId>> {
-        Ok(self.listed(head, None, paths, 1)?.pop())
-    }
-
-    /// `git log BASE..HEAD -- PATHS`
-    pub(super) fn since_commit(&mut self, head: ObjectId, base: ObjectId, paths: &[usize]) -> Result<Vec<ObjectId>> {
-        let (head, base) = (self.read(head)?, self.read(base)?);
-        let mut walk = Walk::new(paths);
-        walk.set(base, UNINTERESTING | BOTTOM | PARSED);
-        walk.set(head, PARSED);
-        walk.exclude_parents(self, base)?;
-        walk.enter(self, base);
-        if head != base {
-            walk.enter(self, head);
-        }
-        walk.limited(self)
-    }
-
-    /// `git log --since=TIME+1 HEAD -- PATHS`: committed later than `time`, in seconds.
-    pub(super) fn since_time(&mut self, head: ObjectId, time: i64, paths: &[usize]) -> Result<Vec<ObjectId>> {
-        self.listed(head, Some(time), paths, usize::MAX)
-    }
-
-    /// `get_revision_1`, without commits that are left out because others reach them: the newest `limit` commits.
-    /// What was committed up to `time` is not followed further.
-    fn listed(&mut self, head: ObjectId, time: Option<i64>, paths: &[usize], limit: usize) -> Result<Vec<ObjectId>> {
-        let head = self.read(head)?;
-        let mut walk = Walk::new(paths);
-        walk.enter(self, head);
-        let mut listed = Vec::new();
-        while let Some(Queued { date, place, .. }) = walk.queue.pop() {
-            if time.is_some_and(|time| date <= time) {
-                continue;
-            }
-            walk.follow(self, place)?;
-            if !walk.has(place, TREESAME) {
-                listed.push(self.node(place)?.id);
-                if listed.len() >= limit {
-                    break;
-                }
-            }
-        }
-        Ok(listed)
-    }
-
     /// Which of the paths a commit's tree has.
     pub(super) fn present(&mut self, commit: ObjectId, paths: &[usize]) -> Result<Vec<bool>> {
         let commit = self.read(commit)?;
@@ -167,12 +116,12 @@ impl<'r> History<'r> {
         Ok(Commit { id: id.to_string(), time, author, subject })
     }
 
-    fn node(&self, place: usize) -> Result<&Node> {
+    pub(super) fn node(&self, place: usize) -> Result<&Node> {
         self.nodes.get(place).context("a commit that was not read")
     }
 
     /// Reads a commit once, without its parents' contents.
-    fn read(&mut self, id: ObjectId) -> Result<usize> {
+    pub(super) fn read(&mut self, id: ObjectId) -> Result<usize> {
         // A commit is entered by its hash before it is read, so that its children can name it.
         let place = self.place(id);
         if self.nodes.get(place).is_some_and(|node| node.date == UNREAD) {
@@ -213,7 +162,7 @@ impl<'r> History<'r> {
     }
 
     /// What a commit's tree has under each of the watched paths.
-    fn entries(&mut self, place: usize) -> Result<Rc<[Entry]>> {
+    pub(super) fn entries(&mut self, place: usize) -> Result<Rc<[Entry]>> {
         let node = self.node(place)?;
         if let Some(entries) = &node.entries {
             return Ok(entries.clone());
@@ -318,193 +267,9 @@ fn set(entries: &mut [Entry], watch: usize, mode: u16, id: ObjectId) {
 }
 
 /// The date of a commit that was named but not read. No commit has it.
-const UNREAD: i64 = i64::MIN;
+pub(super) const UNREAD: i64 = i64::MIN;
 /// The mode of a directory in a tree.
 const TREE: u16 = 0o040_000;
-/// revision.c: how many uninteresting commits are looked at after the last interesting one, for skewed clocks.
-const SLOP: u32 = 5;
-
-type Flags = u8;
-const SEEN: Flags = 1;
-const UNINTERESTING: Flags = 1 << 1;
-const BOTTOM: Flags = 1 << 2;
-const TREESAME: Flags = 1 << 3;
-const ADDED: Flags = 1 << 4;
-/// This walk knows the commit's parents.
-const PARSED: Flags = 1 << 5;
-
-/// A commit that waits to be walked: the newest first, and of equals the one that came first.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Queued {
-    date: i64,
-    arrival: Reverse<usize>,
-    place: usize,
-}
-
-/// One lookup's way through the history.
-struct Walk<'p> {
-    paths: &'p [usize],
-    flags: Vec<Flags>,
-    /// Merges of which only one parent is followed.
-    simplified: HashMap<usize, usize>,
-    queue: BinaryHeap<Queued>,
-    arrivals: usize,
-}
-
-impl<'p> Walk<'p> {
-    fn new(paths: &'p [usize]) -> Self {
-        Self { paths, flags: Vec::new(), simplified: HashMap::new(), queue: BinaryHeap::new(), arrivals: 0 }
-    }
-
-    fn has(&self, place: usize, flags: Flags) -> bool {
-        self.flags.get(place).is_some_and(|set| set & flags == flags)
-    }
-
-    fn set(&mut self, place: usize, flags: Flags) {
-        if self.flags.len() <= place {
-            self.flags.resize(place + 1, 0);
-        }
-        if let Some(set) = self.flags.get_mut(place) {
-            *set |= flags;
-        }
-    }
-
-    /// Queues a commit that was read.
-    fn enter(&mut self, history: &History<'_>, place: usize) {
-        self.set(place, SEEN | PARSED);
-        let date = history.nodes.get(place).map_or(UNREAD, |node| node.date);
-        self.queue.push(Queued { date, arrival: Reverse(self.arrivals), place });
-        self.arrivals += 1;
-    }
-
-    /// The parents that this walk follows.
-    fn parents(&self, history: &History<'_>, place: usize) -> Vec<usize> {
-        match self.simplified.get(&place) {
-            Some(only) => vec![*only],
-            None => history.nodes.get(place).map(|node| node.parents.clone()).unwrap_or_default(),
-        }
-    }
-
-    /// `limit_list`, and then the commits that are shown, newest first.
-    fn limited(mut self, history: &mut History<'_>) -> Result<Vec<ObjectId>> {
-        let mut listed = Vec::new();
-        let mut date = i64::MAX;
-        let mut slop = SLOP;
-        while let Some(queued) = self.queue.pop() {
-            let commit = queued.place;
-            self.follow(history, commit)?;
-            if self.has(commit, UNINTERESTING) {
-                self.exclude_parents(history, commit)?;
-                slop = self.still_interesting(date, slop);
-                if slop == 0 {
-                    break;
-                }
-                continue;
-            }
-            date = queued.date;
-            listed.push(commit);
-        }
-        let shown = |commit: &usize| !self.has(*commit, UNINTERESTING) && !self.has(*commit, TREESAME);
-        listed.iter().filter(|commit| shown(commit)).map(|commit| history.node(*commit).map(|node| node.id)).collect()
-    }
-
-    /// `still_interesting`
-    fn still_interesting(&self, date: i64, slop: u32) -> u32 {
-        match self.queue.peek() {
-            None => 0,
-            Some(newest) if date <= newest.date => SLOP,
-            Some(_) if self.queue.iter().any(|queued| !self.has(queued.place, UNINTERESTING)) => SLOP,
-            Some(_) => slop - 1,
-        }
-    }
-
-    /// `process_parents`
-    fn follow(&mut self, history: &mut History<'_>, commit: usize) -> Result<()> {
-        if self.has(commit, ADDED) {
-            return Ok(());
-        }
-        self.set(commit, ADDED);
-        let uninteresting = self.has(commit, UNINTERESTING);
-        if !uninteresting {
-            self.simplify(history, commit)?;
-        }
-        for parent in self.parents(history, commit) {
-            if uninteresting {
-                self.set(parent, UNINTERESTING);
-            }
-            self.parse(history, parent)?;
-            if uninteresting {
-                self.exclude_parents(history, parent)?;
-            }
-            if !self.has(parent, SEEN) {
-                self.enter(history, parent);
-            }
-        }
-        Ok(())
-    }
-
-    /// `mark_parents_uninteresting`: as far as commits are known to this walk.
-    fn exclude_parents(&mut self, history: &History<'_>, commit: usize) -> Result<()> {
-        let mut pending = self.parents(history, commit);
-        while let Some(commit) = pending.pop() {
-            if self.has(commit, UNINTERESTING) {
-                continue;
-            }
-            self.set(commit, UNINTERESTING);
-            if self.has(commit, PARSED) {
-                pending.extend(self.parents(history, commit));
-            }
-        }
-        Ok(())
-    }
-
-    fn parse(&mut self, history: &mut History<'_>, commit: usize) -> Result<()> {
-        let id = history.node(commit)?.id;
-        history.read(id)?;
-        self.set(commit, PARSED);
-        Ok(())
-    }
-
-    /// `try_to_simplify_commit`
-    fn simplify(&mut self, history: &mut History<'_>, commit: usize) -> Result<()> {
-        let parents = history.node(commit)?.parents.clone();
-        let own = history.entries(commit)?;
-        if parents.is_empty() {
-            if self.paths.iter().all(|path| own.get(*path).is_none_or(Option::is_none)) {
-                self.set(commit, TREESAME);
-            }
-            return Ok(());
-        }
-        let (mut relevant_parents, mut relevant_change, mut irrelevant_change) = (false, false, false);
-        for parent in parents {
-            let relevant = self.relevant(parent);
-            relevant_parents |= relevant;
-            self.parse(history, parent)?;
-            let theirs = history.entries(parent)?;
-            if self.paths.iter().all(|path| own.get(*path) == theirs.get(*path)) {
-                if relevant {
-                    self.simplified.insert(commit, parent);
-                    self.set(commit, TREESAME);
-                    return Ok(());
-                }
-            } else if relevant {
-                relevant_change = true;
-            } else {
-                irrelevant_change = true;
-            }
-        }
-        if if relevant_parents { !relevant_change } else { !irrelevant_change } {
-            self.set(commit, TREESAME);
-        }
-        Ok(())
-    }
-
-    /// `relevant_commit`
-    fn relevant(&self, commit: usize) -> bool {
-        !self.has(commit, UNINTERESTING) || self.has(commit, BOTTOM)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::Watch;

@@ -7,6 +7,7 @@ mod history;
 mod repository;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 pub use repository::Repository;
 

@@ -11,7 +11,6 @@ use crate::{
     config::{self, Budgets, Config, Cron, Grants, Zone, nearest},
     contract::Need,
     plugin::{Loaded, Plugin, check_settings},
-    run::Family,
 };
 
 /// A check: a plugin with settings and a schedule, or why it cannot run. It is due in either case.
@@ -26,6 +25,15 @@ pub struct Check {
     pub family: Option<Family>,
     /// What it does when it is due.
     pub work: Work,
+}
+
+/// Where a check's alerts belong: those of one channel and group are told together.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Family {
+    /// The check's channel.
+    pub channel: String,
+    /// The plugin's group.
+    pub group: String,
 }
 
 /// What a check does when it is due.

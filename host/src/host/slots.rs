@@ -3,27 +3,29 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
-use crate::config::{Count, Grants, Scheduler};
+use crate::{
+    check::Ready,
+    config::{Count, Grants, Scheduler},
+    lanes::{Place, Room},
+};
 
 /// Room for runs.
 #[derive(Debug)]
 pub struct Slots {
-    all: Arc<Semaphore>,
-    warehouse: Arc<Semaphore>,
-    git: Arc<Semaphore>,
-    deployments: Arc<Semaphore>,
+    all: Arc<Room>,
+    warehouse: Arc<Room>,
+    git: Arc<Room>,
+    deployments: Arc<Room>,
 }
 
 /// The room that one run takes, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Slot(#[allow(dead_code)] Vec<OwnedSemaphorePermit>);
+pub struct Slot(#[allow(dead_code)] Vec<Place>);
 
 impl Slots {
     /// As many as host.toml says.
     pub fn new(config: &Scheduler) -> Self {
-        let room = |count: Count| Arc::new(Semaphore::new(count.0 as usize));
+        let room = |count: Count| Room::new(count.0 as usize);
         Self {
             all: room(config.runs),
             warehouse: room(config.warehouse_runs),
@@ -32,10 +34,11 @@ impl Slots {
         }
     }
 
-    /// Waits for room for a run that may do this. What is scarce is waited for first, and always in the same order, so
-    /// that nothing is held that others wait for in a circle.
-    pub(super) async fn take(&self, grants: Option<&Grants>) -> Slot {
-        let asks = |granted: fn(&Grants) -> &Vec<String>| grants.is_some_and(|grants| !granted(grants).is_empty());
+    /// Waits for room for a run of this plugin; one of the host's own takes none. What is scarce is waited for first, and always
+    /// in the same order, so that nothing is held that others wait for in a circle.
+    pub async fn take(&self, ready: Option<&Ready>) -> Slot {
+        let Some(Ready { plugin, grants, .. }) = ready else { return Slot(Vec::new()) };
+        let asks = |granted: fn(&Grants) -> &Vec<String>| !granted(grants).is_empty();
         let wanted = [
             asks(|grants| &grants.deployments).then_some(&self.deployments),
             asks(|grants| &grants.git).then_some(&self.git),
@@ -44,8 +47,7 @@ impl Slots {
         ];
         let mut taken = Vec::new();
         for room in wanted.into_iter().flatten() {
-            // Closed never; were it, the run would go ahead.
-            taken.extend(room.clone().acquire_owned().await);
+            taken.push(room.take(&plugin.file.name).await);
         }
         Slot(taken)
     }

@@ -1,20 +1,33 @@
 //! Whether the checks can do their work at all: every query they would send is tried without a row being read, and a check
 //! that no data can make fail is found before it is trusted.
 
-use std::{collections::BTreeMap, sync::Arc};
-
-use serde::Serialize;
-
-use crate::{
-    capability::{
-        Backends, Call,
-        warehouse::{Answers, Problem, Rehearsal, Shapes},
-    },
-    check::Check,
-    contract::{Error, Metric, Report, Verdict},
-    run::{Moment, Run},
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
+use jiff::{Timestamp, civil::Date};
+use serde::Serialize;
+
+use super::{Moment, Reason, Run};
+use crate::{
+    capability::{
+        Backends, Call, Unanswered,
+        warehouse::{Answers, Problem, Rehearsal, Shapes},
+    },
+    check::{Check, Family, Ready},
+    config::{Budgets, Time},
+    contract::{Error, Failure, Metric, Verdict},
+    sandbox::Stopped,
+};
+
+/// The most that the validation of one check takes, dry runs of its queries included. A second is usual.
+const TIMEOUT: Duration = Duration::from_secs(20);
+/// The most that it computes: a thousand rehearsals of a canary.
+const CPU: Duration = Duration::from_secs(6);
+/// The most that one rehearsal computes of it. A run's own budget may be less.
+const REHEARSAL_CPU: Duration = Duration::from_secs(2);
 /// Mixtures of answers that each check is tried on, besides the four pure ones.
 const MIXTURES: u64 = 24;
 /// Mixtures that one is tried on before it is said to be wrong: what it asks for may be rare among them.
@@ -35,6 +48,30 @@ pub struct Finding {
 
 /// The findings of each check, sorted by its name.
 pub type Validated = Vec<(String, Vec<Finding>)>;
+
+/// What a validation found wrong with a check, to be told of. It is not a run: nothing was asked about any data.
+#[derive(Debug)]
+pub struct Validation {
+    /// The check's name.
+    pub check: String,
+    /// Where it is told of.
+    pub family: Option<Family>,
+    /// When it was validated.
+    pub due: Timestamp,
+    /// The date that it was validated for.
+    pub data_date: Date,
+    /// What is wrong, a line each; nothing when the check is in order.
+    pub wrong: Vec<String>,
+}
+
+impl Validation {
+    /// What was found of a check. What could not be found out is no news of it; its runs say it too.
+    pub fn new(check: &Check, moment: &Moment, findings: &[Finding]) -> Self {
+        let wrong = findings.iter().filter(|finding| finding.kind != Kind::Unknown).map(Finding::shown).collect();
+        let (check, family) = (check.name.clone(), check.family.clone());
+        Self { check, family, due: moment.due, data_date: moment.data_date, wrong }
+    }
+}
 
 /// What kind of thing is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -62,22 +99,29 @@ impl Finding {
     }
 }
 
-/// Validates one check; nothing is wrong with it when there are no findings.
-pub async fn validate(check: &Check, backends: &Arc<Backends>, moment: &Moment) -> Vec<Finding> {
-    if let Some(reason) = check.unable() {
-        return vec![Finding::new(Kind::Refused, reason.to_owned())];
-    }
-    let shapes = Arc::<Shapes>::default();
-    let rehearse = async |answers| {
-        let rehearsal = Rehearsal::new(answers, moment.due.as_second(), moment.data_date, shapes.clone());
-        check.rehearse(backends, moment, Arc::new(rehearsal)).await
+/// Validates one check; nothing is wrong with it when there are no findings. All rehearsals together have one budget of time
+/// and CPU, and what one leaves is gone before the next begins.
+pub async fn validate(check: &Check, backends: &Backends, moment: &Moment) -> Vec<Finding> {
+    let ready = match (check.unable(), check.plugin()) {
+        (Some(reason), _) => return vec![Finding::new(Kind::Refused, reason.to_owned())],
+        (None, None) => return Vec::new(),
+        (None, Some(ready)) => ready,
     };
-    let high = rehearse(Answers::High).await;
-    let mut findings: Vec<Finding> = shapes.problems().iter().map(refused).collect();
+    let mut stage = Stage {
+        check,
+        ready,
+        backends,
+        moment,
+        shapes: Arc::default(),
+        began: Instant::now(),
+        computed: Duration::ZERO,
+    };
+    let Some(high) = stage.rehearse(Answers::High).await else { return vec![unfinished()] };
+    let mut findings: Vec<Finding> = stage.shapes.problems().iter().map(refused).collect();
     // Calls elsewhere are real ones: what is denied stays so, what fails may pass.
     findings.extend(high.calls.iter().filter_map(denied));
-    if let Some(error) = high.error.as_ref().filter(|error| error.starts_with("settings: ")) {
-        findings.push(Finding::new(Kind::Refused, error.clone()));
+    if let Some(error) = high.error.as_ref().filter(|error| refuses_settings(error)) {
+        findings.push(Finding::new(Kind::Refused, error.to_string()));
     }
     if !findings.is_empty() {
         return findings;
@@ -85,15 +129,25 @@ pub async fn validate(check: &Check, backends: &Arc<Backends>, moment: &Moment) 
     if high.error.is_none() && high.calls.iter().all(|call| call.name == "slack.post") {
         return vec![Finding::new(Kind::CannotFail, "it asks nothing, so nothing can make it fail".to_owned())];
     }
-    if !shapes.asked() {
-        return findings;
+    if !stage.shapes.asked() {
+        return match used_up(&high) {
+            true => vec![unfinished()],
+            false => findings,
+        };
     }
-    let empty = rehearse(Answers::Empty).await;
-    let mut runs = vec![high, rehearse(Answers::Low).await, rehearse(Answers::Null).await];
-    for mixture in 1..=MORE {
-        runs.push(rehearse(Answers::Mixed(mixture)).await);
-        if mixture.is_multiple_of(MIXTURES) {
-            findings = lint(&runs, &empty, &shapes.columns());
+    let mut seen = Seen::default();
+    seen.take(&high);
+    for answers in [Answers::Empty, Answers::Low, Answers::Null].into_iter().chain((1..=MORE).map(Answers::Mixed)) {
+        let Some(run) = stage.rehearse(answers).await else { return vec![unfinished()] };
+        if answers == Answers::Empty {
+            seen.passes_empty =
+                run.error.is_none() && run.report.as_ref().is_some_and(|report| report.verdict == Verdict::Pass);
+        }
+        seen.take(&run);
+        if let Answers::Mixed(mixture) = answers
+            && mixture.is_multiple_of(MIXTURES)
+        {
+            findings = seen.lint(&stage.shapes.columns());
             if findings.iter().all(|finding| finding.text == PASSES_EMPTY) {
                 break;
             }
@@ -102,31 +156,91 @@ pub async fn validate(check: &Check, backends: &Arc<Backends>, moment: &Moment) 
     findings
 }
 
+/// A check that is rehearsed, and what that took so far.
+struct Stage<'c> {
+    check: &'c Check,
+    ready: &'c Ready,
+    backends: &'c Backends,
+    moment: &'c Moment,
+    shapes: Arc<Shapes>,
+    began: Instant,
+    computed: Duration,
+}
+
+impl Stage<'_> {
+    /// One rehearsal; none when the budget is used up.
+    async fn rehearse(&mut self, answers: Answers) -> Option<Run> {
+        let time = TIMEOUT.checked_sub(self.began.elapsed()).filter(|left| !left.is_zero())?;
+        let cpu = CPU.checked_sub(self.computed).filter(|left| !left.is_zero())?.min(REHEARSAL_CPU);
+        let own = &self.ready.budgets;
+        let budgets = Budgets { timeout: Time(own.timeout.0.min(time)), cpu: Time(own.cpu.0.min(cpu)), ..own.clone() };
+        let rehearsal =
+            Rehearsal::new(answers, self.moment.due.as_second(), self.moment.data_date, self.shapes.clone());
+        let rehearsed = self.check.rehearse(self.ready, self.backends, budgets, self.moment, Arc::new(rehearsal));
+        let (run, computed) = rehearsed.await;
+        self.computed += computed;
+        Some(run)
+    }
+}
+
+fn unfinished() -> Finding {
+    let (time, cpu) = (Time(TIMEOUT), Time(CPU));
+    Finding::new(
+        Kind::Unknown,
+        format!(
+            "it could not be validated: trying it on made-up answers takes more than {time}, or computes more than {cpu}"
+        ),
+    )
+}
+
+fn refuses_settings(error: &Reason) -> bool {
+    matches!(error, Reason::Stopped(ended) if matches!(ended.stopped, Stopped::Failure(Failure::Settings(_))))
+}
+
+/// Whether a rehearsal ended by its time or CPU, so that it does not show what the check asks.
+fn used_up(run: &Run) -> bool {
+    run.exceeded.contains("timeout") || run.exceeded.contains("cpu")
+}
+
 /// What more answers do not change.
 const PASSES_EMPTY: &str = "it passes when its tables are empty";
 
-/// What a check's reports on all kinds of answers say of the check.
-fn lint(runs: &[Run], empty: &Run, columns: &[String]) -> Vec<Finding> {
-    let cannot_fail = |text: String| Finding::new(Kind::CannotFail, text);
-    let mut findings = Vec::new();
-    if empty.error.is_none() && empty.report.as_ref().is_some_and(|report| report.verdict == Verdict::Pass) {
-        findings.push(cannot_fail(PASSES_EMPTY.to_owned()));
+/// What a check's reports on all kinds of answers came to.
+#[derive(Debug, Default)]
+struct Seen {
+    rehearsals: usize,
+    thresholds: BTreeMap<String, Threshold>,
+    passed: bool,
+    failed: bool,
+    passes_empty: bool,
+}
+
+impl Seen {
+    fn take(&mut self, run: &Run) {
+        self.rehearsals += 1;
+        let Some(report) = &run.report else { return };
+        for metric in &report.metrics {
+            self.thresholds.entry(metric.name.clone()).or_default().meet(metric);
+        }
+        self.passed |= report.verdict == Verdict::Pass && report.unknown.is_empty();
+        self.failed |= matches!(report.verdict, Verdict::Fail | Verdict::Warn);
     }
-    let reports = || runs.iter().chain([empty]).filter_map(|run| run.report.as_ref());
-    let mut thresholds: BTreeMap<&str, Threshold> = BTreeMap::new();
-    for metric in reports().flat_map(|report| &report.metrics) {
-        thresholds.entry(&metric.name).or_default().meet(metric);
+
+    /// What that says of the check.
+    fn lint(&self, columns: &[String]) -> Vec<Finding> {
+        let cannot_fail = |text: String| Finding::new(Kind::CannotFail, text);
+        let mut findings = Vec::new();
+        if self.passes_empty {
+            findings.push(cannot_fail(PASSES_EMPTY.to_owned()));
+        }
+        let complaints = self.thresholds.iter().filter_map(|(name, threshold)| threshold.complaint(name, columns));
+        findings.extend(complaints.map(cannot_fail));
+        if findings.is_empty() && self.passed && !self.failed {
+            let tried = self.rehearsals;
+            findings.push(cannot_fail(format!("it was tried on {tried} kinds of answers, and none made it fail")));
+        }
+        findings
     }
-    for (name, threshold) in &thresholds {
-        findings.extend(threshold.complaint(name, columns).map(cannot_fail));
-    }
-    let passed = |report: &Report| report.verdict == Verdict::Pass && report.unknown.is_empty();
-    let failed = |report: &Report| matches!(report.verdict, Verdict::Fail | Verdict::Warn);
-    if findings.is_empty() && reports().any(passed) && !reports().any(failed) {
-        let tried = runs.len() + 1;
-        findings.push(cannot_fail(format!("it was tried on {tried} kinds of answers, and none made it fail")));
-    }
-    findings
 }
 
 /// What became of one metric's limits.
@@ -185,8 +299,10 @@ fn refused(Problem { asked, error }: &Problem) -> Finding {
 }
 
 fn denied(call: &Call) -> Option<Finding> {
-    let error = call.error.as_ref().filter(|error| error.contains(" denied: "))?;
-    Some(Finding::new(Kind::Refused, error.clone()))
+    match &call.error {
+        Some(Unanswered::Error(Error::Denied(why))) => Some(Finding::new(Kind::Refused, why.clone())),
+        _ => None,
+    }
 }
 
 /// The line of SQL that an error is about: where it says so, else the first that has the name in it.

@@ -98,15 +98,20 @@ impl Board {
         self.write(|checks| {
             for run in runs.filter(|run| !run.replay && run.untold != Some(Untold::TriedAgain)) {
                 let recent = Arc::make_mut(checks.entry(run.check.clone()).or_default());
-                if !run.validation {
-                    let left_out = run.untold == Some(Untold::LeftOut);
-                    recent.push(Dot { due: run.due, status: run.status(), left_out });
-                    if !left_out {
-                        recent.last = Some(Latest::from(run));
-                    }
+                let left_out = run.untold == Some(Untold::LeftOut);
+                recent.push(Dot { due: run.due, status: run.status(), left_out });
+                if !left_out {
+                    recent.last = Some(Latest::from(run));
                 }
                 recent.remember(standings.get(&run.check));
             }
+        });
+    }
+
+    /// Takes in what a validation found.
+    pub fn validated(&self, check: &str, standings: &Standings) {
+        self.write(|checks| {
+            Arc::make_mut(checks.entry(check.to_owned()).or_default()).remember(standings.get(check));
         });
     }
 

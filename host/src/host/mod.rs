@@ -1,0 +1,209 @@
+//! A host that is ready: the checks of one configuration, and a [`Recorder`] that outlives it. When files change, the next
+//! host takes over every plugin that is still the same.
+
+mod slots;
+
+use std::{collections::HashSet, path::PathBuf, sync::Arc};
+
+use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
+use tokio::task::JoinSet;
+
+pub use slots::{Slot, Slots};
+
+use crate::{
+    alert::{self, Receivers},
+    capability::Backends,
+    check::{Check, Work, checks},
+    config::{Config, nearest},
+    package::Lock,
+    plugin::{self, Loaded},
+    recorder::Recorder,
+    run::{
+        Moment, When,
+        validation::{Finding, Kind, Validated, Validation, validate},
+    },
+    sandbox::Sandboxes,
+    text::printable,
+};
+
+/// A host that is ready: its checks, what they may ask, and where what they find is recorded and told.
+pub struct Host {
+    /// From host.toml.
+    pub config: Config,
+    /// Sorted by name.
+    pub checks: Vec<Arc<Check>>,
+    /// What the checks may ask.
+    pub backends: Arc<Backends>,
+    /// How many runs there may be at once.
+    pub slots: Arc<Slots>,
+    /// Where what they find is recorded and told.
+    pub recorder: Arc<Recorder>,
+    /// What the files gave.
+    loaded: Loaded,
+    /// Keeps the engines' clocks running.
+    sandboxes: Arc<Sandboxes>,
+}
+
+impl Host {
+    /// Loads the plugins and finds everything that the checks need. A plugin that cannot be loaded stops nothing;
+    /// its check says why when it is due. With a lock, only what is pinned runs. `step` is called with the number of plugins
+    /// that are ready.
+    /// `before` is the host that these files are to replace: what is the same is taken over from it, and when anything is worse
+    /// than it was, they are refused.
+    pub async fn new(
+        config: Config,
+        files: &[PathBuf],
+        lock: Option<&Lock>,
+        recorder: Arc<Recorder>,
+        before: Option<&Self>,
+        step: impl Fn(usize),
+    ) -> Result<Self> {
+        if let Some(before) = before {
+            before.refuse_other_place(&config)?;
+        }
+        let same_engines = before.filter(|before| before.sandboxes.serve(&config));
+        let sandboxes = match same_engines {
+            Some(before) => before.sandboxes.clone(),
+            None => Arc::new(Sandboxes::new(&config)),
+        };
+        let known = same_engines.map(|before| before.loaded.clone()).unwrap_or_default();
+        let loaded = plugin::load(files, lock, &sandboxes, &config, &known, step).await;
+        let checks = checks(&config, &loaded)?.into_iter().map(Arc::new).collect();
+        let host = Self {
+            backends: Arc::new(Backends::new(&config, &recorder.record)),
+            slots: Arc::new(Slots::new(&config.scheduler)),
+            config,
+            checks,
+            recorder,
+            loaded,
+            sandboxes,
+        };
+        if let Some(before) = before {
+            host.refuse_worse(before)?;
+        }
+        host.warn_of_files();
+        Ok(host)
+    }
+
+    /// Refuses what only a restart can change.
+    fn refuse_other_place(&self, config: &Config) -> Result<()> {
+        let directory = |config: &Config| config.resolve(&config.state.directory);
+        for (key, same) in
+            [("state.directory", directory(config) == directory(&self.config)), ("web", config.web == self.config.web)]
+        {
+            if !same {
+                bail!("{key} cannot change while the host runs; start it again");
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses plugins and checks that could run before, and cannot now.
+    fn refuse_worse(&self, before: &Self) -> Result<()> {
+        let known = |name: &str| before.loaded.unusable.iter().any(|one| one.name == name);
+        let broken = self.loaded.unusable.iter().filter(|unusable| !known(&unusable.name));
+        let broken: Vec<&str> = broken.map(|unusable| unusable.reason.as_str()).collect();
+        if !broken.is_empty() {
+            bail!("{}", broken.join("; "));
+        }
+        let ran = |name: &str| before.check(name).is_some_and(|before| before.plugin().is_some());
+        let unable = self.checks.iter().filter_map(|check| Some((&check.name, check.unable()?)));
+        let worse = unable.filter(|(name, _)| ran(name)).map(|(name, reason)| format!("{name}: {reason}"));
+        let worse: Vec<String> = worse.collect();
+        if !worse.is_empty() {
+            bail!("{}", worse.join("; "));
+        }
+        Ok(())
+    }
+
+    /// One that another file stands in for has no check that would say so.
+    fn warn_of_files(&self) {
+        let left_out = self.loaded.unusable.iter().filter(|one| self.loaded.plugins.contains_key(&one.name));
+        for unusable in left_out {
+            tracing::warn!("left out: {}", printable(&unusable.reason));
+        }
+    }
+
+    /// Keeps only the checks that are named.
+    pub fn keep(&mut self, names: &[String]) {
+        self.checks.retain(|check| names.contains(&check.name));
+    }
+
+    /// The check with a name.
+    pub fn check(&self, name: &str) -> Option<&Arc<Check>> {
+        self.checks.iter().find(|check| check.name == name)
+    }
+
+    /// The check with a name, or a message that names those that there are like it.
+    pub fn find(&self, name: &str) -> Result<&Arc<Check>, String> {
+        let names = || self.checks.iter().map(|check| check.name.as_str());
+        self.check(name).ok_or_else(|| format!("there is no check `{name}`{}", nearest(name, names())))
+    }
+
+    /// Finds the webhook of every channel that the checks post to, and sends there from now on.
+    pub async fn find_receivers(&self) -> Result<()> {
+        self.recorder.delivery.send_to(self.receivers().await?, self.config.delivery.clone());
+        Ok(())
+    }
+
+    /// The webhook of every channel that the checks post to.
+    pub async fn receivers(&self) -> Result<Receivers> {
+        let own = self.checks.iter().filter_map(|check| Some(check.family.as_ref()?.channel.as_str()));
+        let granted = self.checks.iter().filter_map(|check| check.plugin());
+        let channels: HashSet<&str> =
+            own.chain(granted.flat_map(|ready| ready.grants.slack.iter().map(String::as_str))).collect();
+        Receivers::find(&self.config, channels).await
+    }
+
+    /// Validates the checks side by side, and tells of what is wrong with one as of an error of it. Gives what was found,
+    /// by check.
+    pub async fn validate(&self, now: Timestamp) -> Result<Validated> {
+        let mut tasks = JoinSet::new();
+        for check in self.checks.iter().filter(|check| !matches!(check.work, Work::Consultation(_))) {
+            let moment = Moment::of(check, &self.config, now, When::default())?;
+            let (check, backends) = (check.clone(), self.backends.clone());
+            tasks.spawn(async move {
+                let findings = validate(&check, &backends, &moment).await;
+                (check, moment, findings)
+            });
+        }
+        let mut found = Vec::new();
+        let mut validations = Vec::new();
+        while let Some(validated) = tasks.join_next().await {
+            let (check, moment, findings) = validated.context("a validation broke off")?;
+            // One that cannot run says so itself, each time.
+            if check.plugin().is_some() {
+                validations.push(Validation::new(&check, &moment, &findings));
+            }
+            found.push((check.name.clone(), findings));
+        }
+        found.sort_by(|(one, _), (other, _)| one.cmp(other));
+        validations.sort_by(|one, other| one.check.cmp(&other.check));
+        self.recorder.validated(&self.config, &validations).await?;
+        // What could not be found out is tried again at the next occasion.
+        if found.iter().flat_map(|(_, findings): &(String, Vec<Finding>)| findings).all(|one| one.kind != Kind::Unknown)
+        {
+            self.recorder.record.note_validation(&self.fingerprint(), now).await?;
+        }
+        Ok(found)
+    }
+
+    /// When the checks are to be validated: now, if they never were as they are; none when never.
+    pub async fn validation_due(&self, now: Timestamp) -> Result<Option<Timestamp>> {
+        let Some(schedule) = &self.config.validate_schedule.0 else { return Ok(None) };
+        let last = self.recorder.record.validated(&self.fingerprint()).await?;
+        Ok(match last {
+            None => Some(now),
+            // A clock that was set back must not keep it away.
+            Some(last) => schedule.next(last.min(now), &self.config.timezone.rules()),
+        })
+    }
+
+    /// What the checks are: their configuration and code.
+    fn fingerprint(&self) -> String {
+        let plugins = self.checks.iter().filter_map(|check| check.plugin());
+        let digests: Vec<String> = plugins.map(|ready| ready.plugin.file.digest.to_string()).collect();
+        alert::id(&format!("{} {digests:?}", self.config.digest))
+    }
+}

@@ -1,0 +1,94 @@
+//! A piece of work, as all that is done for it counts it.
+
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{sync::Semaphore, time::Instant};
+
+use super::{Computing, FAST, SLOW, WORK_THREADS, account::Account, room::Place, thread_time};
+
+/// What a piece of work may use.
+#[derive(Debug, Clone, Copy)]
+pub struct Allowance {
+    /// Wall-clock time, from [`Permit::begin`] on.
+    pub timeout: Duration,
+    /// Bytes that the host may hold for it at once.
+    pub bytes: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct Work {
+    pub(super) account: Arc<Account>,
+    pub(super) allowance: Allowance,
+    pub(super) deadline: OnceLock<Instant>,
+    /// CPU time of the guest, in nanoseconds, until it last paused.
+    pub(super) guest: AtomicU64,
+    /// CPU time of threads that work for it, in nanoseconds.
+    pub(super) threads: AtomicU64,
+    /// The thread's clock when the guest last went on.
+    pub(super) since: AtomicU64,
+    pub(super) held: AtomicUsize,
+    pub(super) over: AtomicBool,
+    pub(super) room: Arc<Semaphore>,
+    pub(super) reading: Arc<Semaphore>,
+}
+
+impl Work {
+    pub(super) fn new(plugin: &str, allowance: Allowance) -> Self {
+        Self {
+            account: Account::of(plugin),
+            allowance,
+            deadline: OnceLock::new(),
+            guest: AtomicU64::new(0),
+            threads: AtomicU64::new(0),
+            since: AtomicU64::new(0),
+            held: AtomicUsize::new(0),
+            over: AtomicBool::new(false),
+            room: Arc::new(Semaphore::new(WORK_THREADS)),
+            reading: Arc::new(Semaphore::new(1)),
+        }
+    }
+
+    /// Whether it belongs in the slow lane.
+    pub(super) fn is_large(&self) -> bool {
+        self.computed() > FAST
+    }
+
+    pub(super) fn computed(&self) -> Duration {
+        Duration::from_nanos(self.guest.load(Ordering::Relaxed) + self.threads.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn guest_now(&self) -> Duration {
+        let now = thread_time().saturating_sub(self.since.load(Ordering::Relaxed));
+        Duration::from_nanos(self.guest.load(Ordering::Relaxed) + now)
+    }
+
+    /// Counts what a guest computes in `poll`.
+    pub(super) fn metered<T>(&self, poll: impl FnOnce() -> T) -> T {
+        let started = thread_time();
+        self.since.store(started, Ordering::Relaxed);
+        let polled = poll();
+        let used = thread_time().saturating_sub(started);
+        self.guest.fetch_add(used, Ordering::Relaxed);
+        self.account.count(used);
+        polled
+    }
+}
+
+/// A turn in the slow lane.
+#[derive(Debug)]
+pub(super) struct Turn {
+    _place: Place,
+    _computing: Computing,
+}
+
+impl Turn {
+    pub(super) fn new(place: Place) -> Self {
+        Self { _place: place, _computing: Computing::new(&SLOW) }
+    }
+}

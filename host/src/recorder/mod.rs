@@ -1,0 +1,257 @@
+//! What outlives a reload of the configuration: the record, what is remembered of each check, messages on their way, what is
+//! counted, and the latest results in memory. Whatever is found goes through here: decided, recorded and told at once.
+
+mod board;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use tokio::{
+    sync::{Mutex, MutexGuard},
+    time::Instant,
+};
+
+pub use board::{Board, Dot, Latest, Recent};
+
+use crate::{
+    alert::{self, Delivery, News, Notification, Receivers, Standings},
+    config::Config,
+    contract::Report,
+    metrics::Metrics,
+    record::{Batch, NewMessage, NewRun, PluginKey, Record, Undelivered},
+    run::{Run, Status, Untold, validation::Validation, verdict_name},
+};
+
+/// Records what is found, and tells it. There is one for each record, and one batch at a time is decided.
+#[derive(Debug)]
+pub struct Recorder {
+    /// What was recorded.
+    pub record: Record,
+    /// Messages on their way.
+    pub delivery: Arc<Delivery>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// What the checks found lately.
+    pub board: Board,
+    standings: Mutex<Standings>,
+}
+
+/// What became of a batch of runs.
+#[derive(Debug, Default)]
+pub struct Settled {
+    /// The runs of which people may be told, sorted by their checks.
+    pub runs: Vec<Run>,
+    /// What is to be said: the message's id, and the message.
+    pub messages: Vec<(String, Notification)>,
+    /// Why the runs were not recorded, when they were not; then nothing is said of them.
+    pub unrecorded: Option<String>,
+}
+
+impl Recorder {
+    /// Reads what is remembered. Messages go to the console until receivers are found.
+    pub async fn new(record: Record, config: &Config) -> Result<Arc<Self>> {
+        let metrics = Arc::<Metrics>::default();
+        let mut standings = Standings::new();
+        for (check, standing) in record.standings().await? {
+            let standing = serde_json::from_str(&standing).with_context(|| format!("what is remembered of {check}"))?;
+            standings.insert(check, standing);
+        }
+        let receivers = Receivers::console();
+        Ok(Arc::new(Self {
+            delivery: Delivery::new(record.clone(), receivers, config.delivery.clone(), metrics.clone()),
+            board: Board::default(),
+            standings: Mutex::new(standings),
+            record,
+            metrics,
+        }))
+    }
+
+    /// Shows the latest results of checks. Gives the newest due time of each.
+    pub async fn show(&self, names: &[&str]) -> Result<BTreeMap<String, Timestamp>> {
+        self.board.load(&self.record, names, &*self.standings.lock().await).await
+    }
+
+    /// Records a batch of runs and what is to be said of them.
+    pub async fn settle(&self, config: &Config, batch: Vec<Run>) -> Settled {
+        if batch.is_empty() {
+            return Settled::default();
+        }
+        let (mut runs, untold): (Vec<Run>, Vec<Run>) = batch.into_iter().partition(|run| run.untold.is_none());
+        runs.sort_by(|a, b| a.check.cmp(&b.check));
+        // Waits until the batch before is recorded.
+        let mut standings = self.standings.lock().await;
+        let news: Vec<News<'_>> = runs.iter().map(News::Run).collect();
+        let names = || runs.iter().map(|run| run.check.as_str()).collect::<Vec<_>>().join(", ");
+        match self.keep(config, &news, &runs, &untold, &mut standings).await {
+            Ok(messages) => {
+                self.note(&runs, &untold, &standings);
+                Settled { runs, messages, unrecorded: None }
+            }
+            Err(error) => {
+                let problem = format!("the runs of {} are NOT recorded: {error:#}", names());
+                tracing::error!("{problem}");
+                let worst = runs.iter().map(Run::status).max().unwrap_or(Status::Pass).name();
+                self.delivery.unrecorded(&format!("{problem}; the worst of them: {worst}")).await;
+                Settled { runs, messages: Vec::new(), unrecorded: Some(problem) }
+            }
+        }
+    }
+
+    /// Remembers what validations found, and tells it as errors of their checks.
+    pub async fn validated(&self, config: &Config, found: &[Validation]) -> Result<()> {
+        let mut standings = self.standings.lock().await;
+        let news: Vec<News<'_>> = found.iter().map(News::Validation).collect();
+        self.keep(config, &news, &[], &[], &mut standings).await.context("what a validation found is NOT recorded")?;
+        for validation in found {
+            self.board.validated(&validation.check, &standings);
+        }
+        Ok(())
+    }
+
+    /// Decides, and writes everything at once; when that fails, nothing is remembered, so that the next time decides
+    /// the same. Gives what is to be said.
+    async fn keep(
+        &self,
+        config: &Config,
+        news: &[News<'_>],
+        runs: &[Run],
+        untold: &[Run],
+        standings: &mut MutexGuard<'_, Standings>,
+    ) -> Result<Vec<(String, Notification)>> {
+        let created = Timestamp::now();
+        let silences = self.record.silences(Some(created)).await?;
+        let mut next = standings.clone();
+        let decided = alert::decide(news, &mut next, alert::Rules { config, silences: &silences, now: created });
+        let reasons: Vec<(String, &str)> =
+            decided.notices.iter().map(|notice| (notice.channel.clone(), notice.say.name())).collect();
+        let mut messages = Vec::new();
+        let page = config.web.address();
+        let mut written = Batch {
+            runs: Vec::new(),
+            standings: BTreeMap::new(),
+            episodes: decided.episodes,
+            messages: Vec::new(),
+            recorded: created,
+        };
+        for notification in alert::compose(&decided.notices, runs, &config.timezone.rules(), page.as_deref()) {
+            let json = serde_json::to_string(&notification)?;
+            let id = alert::id(&format!("{created} {} {json}", notification.channel));
+            written.messages.push(NewMessage {
+                id: id.clone(),
+                receiver: notification.channel.clone(),
+                title: notification.title.clone(),
+                notification: json,
+                created,
+                checks: notification.checks(),
+            });
+            messages.push((id, notification));
+        }
+        for run in untold.iter().chain(runs) {
+            written.runs.push(recorded(run)?);
+        }
+        for check in decided.touched {
+            if let Some(standing) = next.get(&check).filter(|standing| standings.get(&check) != Some(*standing)) {
+                written.standings.insert(check, serde_json::to_string(standing)?);
+            }
+        }
+        self.insist(&written, config.delivery.wait.0).await?;
+        **standings = next;
+        for (channel, reason) in reasons {
+            self.metrics.said(&channel, reason);
+        }
+        if !messages.is_empty() {
+            self.delivery.wake();
+        }
+        Ok(messages)
+    }
+
+    /// Counts what was recorded, logs it, and shows it.
+    fn note(&self, batch: &[Run], untold: &[Run], standings: &Standings) {
+        for run in untold.iter().chain(batch) {
+            self.metrics.ran(run);
+            let span = tracing::info_span!("run", check = run.check, run = run.id());
+            let _entered = span.enter();
+            for line in run.log.lines().filter(|line| !line.trim().is_empty()) {
+                tracing::info!(source = "plugin", "{line}");
+            }
+            let (status, seconds) = (run.status().name(), run.duration.as_secs_f64());
+            if run.untold != Some(Untold::LeftOut) {
+                tracing::info!(status, seconds, "{status}: {}", run.summary());
+            }
+        }
+        self.board.add(untold.iter().chain(batch), standings);
+    }
+
+    /// Tries to write for as long as messages may take: a full disk is cleared, a lock is given up.
+    async fn insist(&self, batch: &Batch, patience: Duration) -> Result<()> {
+        let deadline = Instant::now() + patience;
+        let mut pause = Duration::from_millis(100);
+        loop {
+            match self.record.keep(batch).await {
+                Err(error) if Instant::now() + pause < deadline => {
+                    tracing::warn!("the record cannot be written yet, trying again: {error:#}");
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// What of messages did not get through, by their ids.
+    pub async fn undelivered(&self, messages: &[(String, Notification)]) -> Result<BTreeMap<String, Undelivered>> {
+        let mut undelivered = BTreeMap::new();
+        for (id, _) in messages {
+            if let Some(message) = self.record.undelivered_message(id).await? {
+                undelivered.insert(id.clone(), message);
+            }
+        }
+        Ok(undelivered)
+    }
+
+    /// Whether messages wait, or were set aside by this process.
+    pub async fn owes_messages(&self) -> Result<bool> {
+        Ok(self.delivery.set_aside() > 0 || !self.record.receivers_waiting().await?.is_empty())
+    }
+
+    /// Removes from the record what is older than `state.keep`.
+    pub async fn forget(&self, config: &Config) -> Result<()> {
+        let keep = jiff::SignedDuration::try_from(config.state.keep.0)?;
+        match Timestamp::now().checked_sub(keep) {
+            Ok(before) => self.record.forget(before).await,
+            // Since before there was time: everything is kept.
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+fn recorded(run: &Run) -> Result<NewRun> {
+    Ok(NewRun {
+        check: run.check.clone(),
+        plugin: run.plugin.as_ref().map(|plugin| PluginKey {
+            name: plugin.name.clone(),
+            version: plugin.version.clone(),
+            digest: plugin.digest.to_string(),
+        }),
+        due: run.due,
+        data_date: run.data_date,
+        attempt: run.attempt,
+        replay: run.replay,
+        status: run.status().name(),
+        summary: run.summary(),
+        report: run.report.as_ref().map(report).transpose()?,
+        error: run.error.as_ref().map(ToString::to_string),
+        seconds: run.duration.as_secs_f64(),
+        calls: serde_json::to_string(&run.calls)?,
+        left_out: run.untold == Some(Untold::LeftOut),
+    })
+}
+
+fn report(report: &Report) -> Result<String> {
+    let mut json = serde_json::to_value(report)?;
+    if let Some(verdict) = json.get_mut("verdict") {
+        *verdict = verdict_name(&report.verdict).into();
+    }
+    Ok(json.to_string())
+}

@@ -1,0 +1,56 @@
+//! The built-in check of a gate with `expect_consult`: was it asked about a date?
+
+use anyhow::Result;
+
+use super::Moment;
+use crate::{
+    check::Check,
+    contract::{
+        Report, Verdict, Violation,
+        slack::{Alert, Severity, Step},
+    },
+    record::Record,
+};
+
+/// Whether somebody asked a gate about the date of this moment, as a report; with the alert when nobody did.
+pub(super) async fn consulted(
+    check: &Check,
+    gate: &str,
+    record: &Record,
+    moment: &Moment,
+) -> Result<(Report, Vec<Alert>)> {
+    let asked = record.consultations_about(gate, moment.data_date).await?;
+    let date = moment.data_date;
+    let by = moment.due.to_zoned(check.zone.rules()).strftime("%Y-%m-%d %H:%M %Z");
+    let report = |verdict, summary: String, violations| Report {
+        verdict,
+        summary,
+        metrics: Vec::new(),
+        violations,
+        unknown: Vec::new(),
+        gate: None,
+    };
+    if asked > 0 {
+        return Ok((report(Verdict::Pass, format!("{gate} was asked about {date}"), Vec::new()), Vec::new()));
+    }
+    let nobody = format!("nobody asked {gate} about {date} by {by}");
+    let alert = Alert {
+        channel: check.family.as_ref().map(|family| family.channel.clone()).unwrap_or_default(),
+        severity: Severity::Critical,
+        title: format!("Nobody asked {gate}"),
+        summary: format!("{nobody}: what should have waited for its answer did not, or did not run."),
+        sections: Vec::new(),
+        steps: vec![
+            Step {
+                text: "See who asked before, and what they were told".to_owned(),
+                command: Some(format!("host history {gate}")),
+            },
+            Step {
+                text: "Ask now, before anything goes on".to_owned(),
+                command: Some(format!("host gate {gate} --date {date}")),
+            },
+        ],
+    };
+    let violation = Violation { metric: None, message: format!("consultations: {nobody}") };
+    Ok((report(Verdict::Fail, nobody, vec![violation]), vec![alert]))
+}

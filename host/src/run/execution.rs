@@ -1,0 +1,233 @@
+//! A run's execution: the request, the guest, and what its answer is worth.
+
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{
+    Moment, Run, Untold,
+    consulted::consulted,
+    reason::{Ended, Reason},
+};
+use crate::{
+    capability::{Backends, Caller, Calls, warehouse::Rehearsal},
+    check::{Check, Ready, Work},
+    config::{Budgets, Bytes},
+    contract::{Report, Request, Verdict},
+    record::Record,
+};
+
+impl Check {
+    /// Runs once. Whatever happens, there is a run to tell of.
+    pub async fn run(&self, backends: &Arc<Backends>, record: &Record, moment: Moment) -> Run {
+        let started = Instant::now();
+        let mut run = self.empty(&moment);
+        match &self.work {
+            _ if moment.skip.is_some() => run.report = moment.skip.map(skipped),
+            Work::Unable(reason) => run.error = Some(Reason::Unable(reason.clone())),
+            Work::Consultation(gate) => match consulted(self, gate, record, &moment).await {
+                Ok((report, alerts)) => (run.report, run.alerts) = (Some(report), alerts),
+                Err(error) => run.error = Some(Reason::NotFound(format!("{error:#}"))),
+            },
+            Work::Plugin(ready) => {
+                let calls = self.calls(ready, ready.budgets.clone(), &moment);
+                self.execute(ready, backends, calls, &moment, &mut run).await;
+            }
+        }
+        run.duration = started.elapsed();
+        run
+    }
+
+    /// Runs once on answers that are made up, within these budgets, to see what it asks and what it makes of them. Gives
+    /// the CPU time that it took besides.
+    pub(super) async fn rehearse(
+        &self,
+        ready: &Ready,
+        backends: &Backends,
+        budgets: Budgets,
+        moment: &Moment,
+        rehearsal: Arc<Rehearsal>,
+    ) -> (Run, Duration) {
+        let mut run = self.empty(moment);
+        let calls = self.calls(ready, budgets, moment);
+        self.execute(ready, &Arc::new(backends.rehearsing(rehearsal)), calls.clone(), moment, &mut run).await;
+        (run, calls.permit().computed())
+    }
+
+    /// What is recorded of a due time at which nothing ran.
+    pub fn left_out(&self, moment: &Moment, why: String) -> Run {
+        Run { report: Some(skipped(why)), untold: Some(Untold::LeftOut), ..self.empty(moment) }
+    }
+
+    /// A run that the host itself broke off.
+    pub fn broken(&self, moment: &Moment, why: String) -> Run {
+        Run { error: Some(Reason::Broken(why)), ..self.empty(moment) }
+    }
+
+    fn empty(&self, moment: &Moment) -> Run {
+        Run {
+            check: self.name.clone(),
+            plugin: None,
+            due: moment.due,
+            data_date: moment.data_date,
+            attempt: moment.attempt,
+            replay: moment.replay,
+            report: None,
+            error: None,
+            duration: Duration::ZERO,
+            calls: Vec::new(),
+            log: String::new(),
+            alerts: Vec::new(),
+            family: self.family.clone(),
+            untold: None,
+            exceeded: BTreeSet::new(),
+        }
+    }
+
+    fn calls(&self, ready: &Ready, budgets: Budgets, moment: &Moment) -> Arc<Calls> {
+        let (plugin, check) = (ready.plugin.file.name.clone(), self.name.clone());
+        let caller = Caller { plugin, check, due: moment.due, attempt: moment.attempt };
+        Arc::new(Calls::new(caller, ready.grants.clone(), budgets))
+    }
+
+    async fn execute(
+        &self,
+        ready: &Ready,
+        backends: &Arc<Backends>,
+        calls: Arc<Calls>,
+        moment: &Moment,
+        run: &mut Run,
+    ) {
+        let plugin = &ready.plugin;
+        run.plugin = Some(plugin.file.clone());
+        let name = &plugin.file.name;
+        let request = Request {
+            check: self.name.clone(),
+            data_date: moment.data_date.to_string(),
+            day_start: moment.day_start.as_second(),
+            day_end: moment.day_end.as_second(),
+            due: moment.due.as_second(),
+            channel: self.family.as_ref().map(|family| family.channel.clone()).unwrap_or_default(),
+            attempt: moment.attempt,
+            settings: ready.settings.clone(),
+        };
+        let ended = plugin.guest.run(&calls, backends, request).await;
+        run.log = ended.log;
+        (run.calls, run.alerts) = calls.take();
+        run.exceeded = calls.budgets_exceeded();
+        match ended.result {
+            Err(stopped) => {
+                run.exceeded.extend(stopped.exceeded());
+                let said = run.alerts.iter().map(|alert| alert.title.clone()).collect();
+                run.error = Some(Reason::Stopped(Ended::new(stopped, name, &run.log, said)));
+            }
+            Ok(report) if let Some(size) = over(&report, ready.budgets.report_bytes) => {
+                run.exceeded.insert("report_bytes");
+                let (most, plugin) = (ready.budgets.report_bytes, name.clone());
+                run.error = Some(Reason::Large { size, most, plugin });
+            }
+            Ok(report) => match malformed(&report) {
+                Some(problem) => run.error = Some(Reason::Malformed(problem)),
+                None => {
+                    if !report.unknown.is_empty() {
+                        run.error = Some(Reason::Unknown(report.unknown.clone()));
+                    }
+                    run.report = Some(report);
+                }
+            },
+        }
+    }
+}
+
+/// The report of a run that a calendar left out.
+fn skipped(why: String) -> Report {
+    Report {
+        verdict: Verdict::Skip(why),
+        summary: String::new(),
+        metrics: Vec::new(),
+        violations: Vec::new(),
+        unknown: Vec::new(),
+        gate: None,
+    }
+}
+
+/// The size of a report in bytes of JSON, when it is more than `most`.
+fn over(report: &Report, most: Bytes) -> Option<usize> {
+    let size = serde_json::to_string(report).map_or(usize::MAX, |text| text.len());
+    (size > most.0).then_some(size)
+}
+
+/// What a report says that cannot be: a pass that broke a threshold is none.
+fn malformed(report: &Report) -> Option<String> {
+    let fine = matches!(report.verdict, Verdict::Pass | Verdict::Skip(_));
+    if fine && report.unknown.is_empty() {
+        if let Some(violation) = report.violations.first() {
+            return Some(format!("it is no failure, and has the violation {:?}", violation.message));
+        }
+        let broken = report.metrics.iter().find(|metric| {
+            let asked = [metric.min, metric.max, metric.below].iter().any(Option::is_some);
+            match metric.value {
+                None => asked,
+                Some(value) => {
+                    metric.min.is_some_and(|min| value < min)
+                        || metric.max.is_some_and(|max| value > max)
+                        || metric.below.is_some_and(|below| value >= below)
+                }
+            }
+        });
+        if let Some(metric) = broken {
+            return Some(format!("it is no failure, and the metric {} does not pass", metric.name));
+        }
+    }
+    if !fine && report.violations.is_empty() {
+        return Some("it fails or warns, and has no violation that says why".to_owned());
+    }
+    let numbers = report.metrics.iter().flat_map(|metric| [metric.value, metric.min, metric.max, metric.below]);
+    if numbers.flatten().any(|number| !number.is_finite()) {
+        return Some("a metric is not a finite number".to_owned());
+    }
+    if let Some(gate) = &report.gate {
+        let percent = gate.completeness.unwrap_or_default();
+        if !(0.0..=1.0).contains(&gate.score) || !(0.0..=100.0).contains(&percent) || gate.actual > gate.expected {
+            return Some("the gate's numbers are out of range".to_owned());
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::{Metric, Violation};
+
+    fn report(verdict: Verdict) -> Report {
+        Report {
+            verdict,
+            summary: String::new(),
+            metrics: Vec::new(),
+            violations: Vec::new(),
+            unknown: Vec::new(),
+            gate: None,
+        }
+    }
+
+    #[test]
+    fn a_pass_that_broke_a_threshold_is_malformed() {
+        let metric = |value, min| Metric { name: "games".to_owned(), value, min, max: None, below: None, unit: None };
+        let with = |metric| Report { metrics: vec![metric], ..report(Verdict::Pass) };
+        assert_eq!(malformed(&with(metric(Some(2.0), Some(2.0)))), None);
+        assert_eq!(malformed(&with(metric(None, None))), None);
+        assert!(malformed(&with(metric(None, Some(2.0)))).is_some());
+        assert!(malformed(&with(metric(Some(1.0), Some(2.0)))).is_some());
+        assert!(malformed(&with(metric(Some(f64::NAN), None))).is_some());
+        assert!(malformed(&report(Verdict::Fail)).is_some());
+        let violation = Violation { metric: None, message: "x".to_owned() };
+        assert!(
+            malformed(&Report { violations: vec![violation.clone()], ..report(Verdict::Skip("x".to_owned())) })
+                .is_some()
+        );
+        assert_eq!(malformed(&Report { violations: vec![violation], ..report(Verdict::Warn) }), None);
+    }
+}

@@ -1,0 +1,194 @@
+//! One run: what it is, when it takes place, how it is carried out, and what it came to. Beside it, the validation that finds
+//! out whether a check can do its work at all.
+
+mod consulted;
+mod execution;
+mod moment;
+mod reason;
+pub mod validation;
+
+use std::{collections::BTreeSet, time::Duration};
+
+use jiff::{Timestamp, civil::Date};
+use serde::Serialize;
+
+pub use moment::{Moment, When};
+pub use reason::{Ended, Reason};
+
+use crate::{
+    capability::Call,
+    check::Family,
+    contract::{Report, Verdict, slack::Alert},
+    plugin::Origin,
+};
+
+/// One execution of a check, and what came of it.
+#[derive(Debug, Serialize)]
+pub struct Run {
+    /// The check's name.
+    pub check: String,
+    /// The plugin's name, version and digest, when there was one.
+    pub plugin: Option<Origin>,
+    /// The run's clock.
+    pub due: Timestamp,
+    /// The date whose data was asked about.
+    pub data_date: Date,
+    /// 1 for the first try of this due time, 2 for the next.
+    pub attempt: u32,
+    /// Whether it was asked as of the past: it is recorded, and nobody is told.
+    pub replay: bool,
+    /// What the plugin found.
+    pub report: Option<Report>,
+    /// Why the check, or part of it, could not be evaluated.
+    pub error: Option<Reason>,
+    /// How long it took.
+    #[serde(rename = "seconds", serialize_with = "seconds")]
+    pub duration: Duration,
+    /// What it asked.
+    pub calls: Vec<Call>,
+    /// What it wrote to its output.
+    pub log: String,
+    /// What people are to be told.
+    #[serde(skip)]
+    pub alerts: Vec<Alert>,
+    /// Where it is told of.
+    #[serde(skip)]
+    pub family: Option<Family>,
+    /// Why nobody is told of it, when nobody is.
+    #[serde(skip)]
+    pub untold: Option<Untold>,
+    /// The budgets that it exceeded.
+    #[serde(skip)]
+    pub exceeded: BTreeSet<&'static str>,
+}
+
+/// Why a run is recorded, and nobody is told of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Untold {
+    /// There was none: its due time was missed, or the check still ran.
+    LeftOut,
+    /// It gave no verdict, and was tried again.
+    TriedAgain,
+}
+
+/// What a run comes to, from best to worst. The order decides the exit code of a round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// All is as it should be.
+    Pass,
+    /// There was nothing to judge. Not a pass.
+    Skip,
+    /// Imperfect, within what is tolerated.
+    Warn,
+    /// Something is wrong.
+    Fail,
+    /// Not evaluated.
+    Error,
+}
+
+impl Status {
+    /// What a recorded word says; a word that is none of them says that it is not known.
+    pub fn named(name: &str) -> Self {
+        let all = [Self::Pass, Self::Skip, Self::Warn, Self::Fail];
+        all.into_iter().find(|status| status.name() == name).unwrap_or(Self::Error)
+    }
+
+    /// `pass`, `skip`, `warn`, `fail` or `error`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Skip => "skip",
+            Self::Warn => "warn",
+            Self::Fail => "fail",
+            Self::Error => "error",
+        }
+    }
+}
+
+impl Run {
+    /// The worst that is true of it.
+    pub fn status(&self) -> Status {
+        match (&self.error, self.report.as_ref().map(|report| &report.verdict)) {
+            (Some(_), Some(Verdict::Fail)) => Status::Fail,
+            (Some(_), _) | (None, None) => Status::Error,
+            (None, Some(Verdict::Pass)) => Status::Pass,
+            (None, Some(Verdict::Skip(_))) => Status::Skip,
+            (None, Some(Verdict::Warn)) => Status::Warn,
+            (None, Some(Verdict::Fail)) => Status::Fail,
+        }
+    }
+
+    /// The exit code it asks for: 0 pass or skip, 1 warn, 2 fail, 3 not (or not wholly) evaluated.
+    pub fn exit_code(&self) -> u8 {
+        match self.status() {
+            _ if self.error.is_some() => 3,
+            Status::Pass | Status::Skip => 0,
+            Status::Warn => 1,
+            Status::Fail => 2,
+            Status::Error => 3,
+        }
+    }
+
+    /// Its due time and attempt, in a word.
+    pub fn id(&self) -> String {
+        run_id(self.due, self.attempt)
+    }
+
+    /// One line: what was found, and what could not be found out.
+    pub fn summary(&self) -> String {
+        let found = self.report.as_ref().map(|report| match &report.verdict {
+            Verdict::Skip(why) => format!("skipped: {why}"),
+            _ => report.summary.clone(),
+        });
+        match (found, &self.error) {
+            (Some(found), None) => found,
+            (Some(found), Some(error)) if self.status() == Status::Fail => format!("{found}; {error}"),
+            (_, Some(error)) => error.to_string(),
+            (None, None) => String::new(),
+        }
+    }
+}
+
+/// `2026-02-06T11:30:00Z-1`
+fn run_id(due: Timestamp, attempt: u32) -> String {
+    format!("{due:.0}-{attempt}")
+}
+
+/// `pass`, `warn`, `fail` or `skip`.
+pub fn verdict_name(verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::Pass => "pass",
+        Verdict::Warn => "warn",
+        Verdict::Fail => "fail",
+        Verdict::Skip(_) => "skip",
+    }
+}
+
+/// `1 failed, 5 passed`, the worst first.
+pub fn tally<'r>(runs: impl Iterator<Item = &'r Run> + Clone) -> String {
+    let words = [
+        (Status::Fail, "failed"),
+        (Status::Error, "not evaluated"),
+        (Status::Warn, "warned"),
+        (Status::Pass, "passed"),
+        (Status::Skip, "skipped"),
+    ];
+    let counted = words.iter().filter_map(|(status, word)| {
+        let count = runs.clone().filter(|run| run.status() == *status).count();
+        (count > 0).then(|| format!("{count} {word}"))
+    });
+    counted.collect::<Vec<_>>().join(", ")
+}
+
+/// The dates that runs asked about: `2026-02-05`.
+pub fn dates<'r>(runs: impl Iterator<Item = &'r Run>) -> String {
+    let mut dates: Vec<Date> = runs.map(|run| run.data_date).collect();
+    dates.sort_unstable();
+    dates.dedup();
+    dates.iter().map(Date::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(duration.as_secs_f64())
+}

@@ -1,0 +1,105 @@
+//! When a run takes place, and which date it asks about.
+
+use anyhow::{Context, Result};
+use jiff::{SignedDuration, Timestamp, civil::Date};
+
+use super::run_id;
+use crate::{
+    check::Check,
+    config::{Config, Effect, Zone},
+};
+
+/// The clock and date of a round, when they are not the usual ones.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct When {
+    /// The runs' clock.
+    pub at: Option<Timestamp>,
+    /// The date whose data is asked about.
+    pub date: Option<Date>,
+}
+
+/// When a run takes place, and which date it asks about.
+#[derive(Debug, Clone)]
+pub struct Moment {
+    /// The run's clock.
+    pub due: Timestamp,
+    /// The date whose data is asked about.
+    pub data_date: Date,
+    /// Where that date begins in the pipeline's time zone.
+    pub day_start: Timestamp,
+    /// Where the next one begins.
+    pub day_end: Timestamp,
+    /// 1 for the first try of this due time, 2 for the next.
+    pub attempt: u32,
+    /// Whether it is asked as of the past.
+    pub replay: bool,
+    /// Why nothing is asked at all.
+    pub skip: Option<String>,
+}
+
+impl Moment {
+    /// The date before the due time's, in the pipeline's time zone.
+    pub fn yesterday(due: Timestamp, zone: &Zone) -> Result<Self> {
+        let date = due.to_zoned(zone.rules()).date().yesterday()?;
+        Self::new(due, date, zone)
+    }
+
+    /// Of a check's run. A date of the past is asked about as if it were then: at the check's first due time after that date.
+    pub fn of(check: &Check, config: &Config, now: Timestamp, when: When) -> Result<Self> {
+        let zone = &config.timezone;
+        let usual = Self::yesterday(when.at.unwrap_or(now), zone)?;
+        let moment = match when.date.filter(|date| *date != usual.data_date) {
+            None => usual,
+            Some(date) => {
+                let moment = Self::new(when.at.unwrap_or(now), date, zone)?;
+                let just_before = moment.day_end.checked_sub(SignedDuration::from_nanos(1))?;
+                let due = check.schedule.next(just_before, &check.zone.rules());
+                let due = due.filter(|due| when.at.is_none() && *due < now).unwrap_or(moment.due);
+                Self { due, replay: true, ..moment }
+            }
+        };
+        let left_out = config.calendars.iter().find(|(_, calendar)| {
+            calendar.effect == Effect::Skip && calendar.covers(&check.name, moment.due, moment.data_date, zone)
+        });
+        let skip = left_out.map(|(name, calendar)| format!("{} (calendars.{name})", calendar.why));
+        Ok(Self { skip, ..moment })
+    }
+
+    /// Of its run: due time and attempt, in a word.
+    pub fn id(&self) -> String {
+        run_id(self.due, self.attempt)
+    }
+
+    /// A date of one's choice.
+    pub fn new(due: Timestamp, data_date: Date, zone: &Zone) -> Result<Self> {
+        let start = |date: Date| date.to_zoned(zone.rules()).map(|start| start.timestamp());
+        let day = || Ok::<_, jiff::Error>((start(data_date)?, start(data_date.tomorrow()?)?));
+        let (day_start, day_end) =
+            day().ok().with_context(|| format!("{data_date} is beyond the dates that can be asked about"))?;
+        Ok(Self { due, data_date, day_start, day_end, attempt: 1, replay: false, skip: None })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Yesterday is a date in the pipeline's time zone, also on the days when clocks change.
+    #[test]
+    fn yesterday_is_a_date_in_the_pipelines_time_zone() {
+        let zone = Zone::new("America/New_York").expect("a zone");
+        let cases = [
+            ("2026-02-06T11:30:00Z", "2026-02-05", 24),
+            ("2026-02-06T04:59:59Z", "2026-02-04", 24),
+            ("2026-02-06T05:00:00Z", "2026-02-05", 24),
+            ("2026-03-09T12:00:00Z", "2026-03-08", 23),
+            ("2026-11-02T12:00:00Z", "2026-11-01", 25),
+            ("2024-03-01T12:00:00Z", "2024-02-29", 24),
+        ];
+        for (due, date, hours) in cases {
+            let moment = Moment::yesterday(due.parse().expect("a time"), &zone).expect("a moment");
+            assert_eq!(moment.data_date.to_string(), date, "{due}");
+            assert_eq!(moment.day_end.as_second() - moment.day_start.as_second(), hours * 3600, "{due}");
+        }
+    }
+}

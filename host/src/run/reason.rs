@@ -1,0 +1,82 @@
+//! Why a check, or part of it, could not be evaluated: typed as long as somebody may decide by it, and words where it is
+//! printed.
+
+use serde::{Serialize, Serializer};
+
+use crate::{
+    config::{Bytes, raise},
+    sandbox::{HOST_LINE, Stopped},
+};
+
+/// Why there is no verdict, or not a whole one; as text, what people read.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Reason {
+    /// Nothing can run.
+    #[error("{0}")]
+    Unable(String),
+    /// The host itself broke it off.
+    #[error("the host failed: {0}")]
+    Broken(String),
+    /// What the host itself asked could not be found out.
+    #[error("{0}")]
+    NotFound(String),
+    /// The guest gave no report.
+    #[error("{}", .0.shown())]
+    Stopped(Ended),
+    /// Its report is larger than it may be.
+    #[error("returned a report of {size} B, more than {most}; {}", raise(.plugin, "report_bytes"))]
+    Large {
+        /// Bytes of JSON.
+        size: usize,
+        /// `report_bytes`
+        most: Bytes,
+        /// The plugin's name.
+        plugin: String,
+    },
+    /// Its report says what cannot be.
+    #[error("returned a malformed report: {0}")]
+    Malformed(String),
+    /// The check itself does not know all.
+    #[error("not known: {}", .0.join("; "))]
+    Unknown(Vec<String>),
+}
+
+/// How a guest ended without a report.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ended {
+    /// Why.
+    pub stopped: Stopped,
+    /// The plugin's name.
+    pub plugin: String,
+    /// The last of what the guest itself wrote, when it trapped: a panic's message is there and not in the trap.
+    pub wrote: Option<String>,
+    /// The titles of what it wanted to say before: they may be the reason, and nobody would hear of them.
+    pub said: Vec<String>,
+}
+
+impl Ended {
+    pub(super) fn new(stopped: Stopped, plugin: &str, log: &str, said: Vec<String>) -> Self {
+        let own = |line: &&str| !line.trim().is_empty() && !line.starts_with("note:") && !line.starts_with(HOST_LINE);
+        let lines: Vec<&str> = log.lines().filter(own).collect();
+        let last = lines.get(lines.len().saturating_sub(2)..).unwrap_or_default();
+        let wrote = (matches!(stopped, Stopped::Trap(_)) && !last.is_empty()).then(|| last.join(" "));
+        Self { stopped, plugin: plugin.to_owned(), wrote, said }
+    }
+
+    fn shown(&self) -> String {
+        let mut text = self.stopped.explained(&self.plugin);
+        if let Some(wrote) = &self.wrote {
+            text += &format!("; its log ends with: {wrote}");
+        }
+        if !self.said.is_empty() {
+            text += &format!("; before that it wanted to say: {}", self.said.join("; "));
+        }
+        text
+    }
+}
+
+impl Serialize for Reason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
