@@ -195,7 +195,7 @@ fn circles(of: &Crate) -> Vec<String> {
                     }
                     if !seen.contains(next.0) {
                         seen.push(next.0.clone());
-                        longer.push([&way[..], &[next.0.clone()]].concat());
+                        longer.push([&way[..], std::slice::from_ref(next.0)].concat());
                     }
                 }
             }
