@@ -9,15 +9,15 @@ fuzz_target!(|sql: &str| {
         return;
     }
     let read = std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().stack_size(host::STACK);
-        let reading = thread.spawn_scoped(scope, || host::capability::warehouse::datasets_of(sql));
+        let thread = std::thread::Builder::new().stack_size(64 << 20);
+        let reading = thread.spawn_scoped(scope, || host_googlesql::read(sql, None).map(|select| select.datasets));
         reading.expect("a thread").join().expect("no panic")
     });
     if let Ok(datasets) = read {
         assert!(datasets.iter().all(|dataset| !dataset.is_empty()));
         // Once more with a comment and an empty line around it: the same.
         let dressed = format!("/* SELECT 1; */\n{sql}\n-- DROP TABLE x");
-        if let Ok(again) = host::capability::warehouse::datasets_of(&dressed) {
+        if let Ok(again) = host_googlesql::read(&dressed, None).map(|select| select.datasets) {
             assert_eq!(again, datasets);
         }
     }

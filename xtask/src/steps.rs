@@ -153,10 +153,6 @@ pub(super) fn fuzz(seconds: &str) -> Result<u8> {
         let limit = format!("-max_total_time={seconds}");
         let mut fuzz = cargo_command(Pace::Foreground);
         fuzz.args(["+nightly", "fuzz", "run", "--sanitizer", "none"]);
-        // The others do without the host.
-        if target == "sql_guard" {
-            fuzz.args(["--features", "sql"]);
-        }
         fuzz.args([target, "--"]);
         fuzz.args([&limit, "-timeout=10", "-rss_limit_mb=4096"]);
         // The toolchain that runs this program is not the one that is meant.

@@ -27,6 +27,7 @@ mod grants;
 mod isolation;
 mod killed;
 mod pins;
+mod queries;
 mod record;
 mod registry;
 mod service;

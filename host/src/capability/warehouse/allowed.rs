@@ -3,10 +3,10 @@
 
 use std::ops::Deref;
 
-use super::guard::{self, Select};
 use crate::{
     capability::{calls::Calls, grant::Wish},
     contract::{Error, Value},
+    googlesql::{self, Select},
     lanes::Held,
 };
 
@@ -22,7 +22,7 @@ impl Allowed {
             let what = format!("SQL of {} B, more than {longest}", sql.len());
             return Err(calls.exceeded("query", "sql_bytes", &what));
         }
-        let select = guard::read(sql, project)?;
+        let select = googlesql::read(sql, project)?;
         for dataset in &select.datasets {
             calls.allow("query", Wish::Dataset(dataset))?;
         }

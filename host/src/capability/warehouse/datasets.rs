@@ -16,18 +16,20 @@ use rusqlite::{
     limits::Limit,
 };
 
-use super::{functions, sqlite::failed};
-use crate::{config::nearest, contract::Error};
+use super::{fault::Fault, memory};
+use crate::{
+    config::nearest,
+    contract::Error,
+    googlesql::{self, VALUE_BYTES, Watch},
+};
 
-/// How many of the engine's instructions run between two looks at whether the run is over: well under a millisecond.
-const INSTRUCTIONS: i32 = 10_000;
-/// The longest text or blob that a query may make or meet: beyond what a check looks at, and so short that no function
-/// or comparison of two of them takes long, since SQLite can be interrupted only between them.
-const VALUE_BYTES: i32 = 256 << 10;
-/// The longest pattern of LIKE, for the same reason.
-const PATTERN_BYTES: i32 = 1000;
-/// What everything that uses SQLite in this process may take together; one query may take less.
-const HEAP_BYTES: i64 = 2 << 30;
+/// How many of the engine's instructions run between two looks at whether the run is over: some 20 microseconds, or 50
+/// milliseconds if each of them copies or compares the longest of values.
+const INSTRUCTIONS: i32 = 1000;
+/// The longest SQL, as written for the engine.
+const SQL_BYTES: i32 = 1 << 20;
+/// What a connection may hold while nobody asks: the pages of a few small tables. All that are kept hold 16 MiB.
+const HELD_BYTES: i64 = 1 << 20;
 /// Connections that are kept: as many as checks usually ask at once.
 const KEPT: usize = 16;
 
@@ -43,6 +45,8 @@ struct Open {
     datasets: BTreeSet<String>,
     files: Vec<File>,
     connection: Connection,
+    /// The stop signal of the question under way, for the engine and the functions.
+    watch: Watch,
 }
 
 /// Which file it is and when it was written: device, inode, size, modification in nanoseconds.
@@ -64,7 +68,7 @@ impl Datasets {
         &self,
         datasets: &BTreeSet<String>,
         stop: impl FnMut() -> bool + Send + 'static,
-    ) -> Result<Lease<'_>, Error> {
+    ) -> Result<Lease<'_>, Fault> {
         let files = datasets.iter().map(|dataset| self.file(dataset)).collect::<Result<Vec<_>, _>>()?;
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = idle.iter().position(|open| open.datasets == *datasets && open.files == files);
@@ -72,33 +76,43 @@ impl Datasets {
         drop(idle);
         let open = match kept {
             Some(open) => open,
-            None => Open { datasets: datasets.clone(), files, connection: self.connect(datasets)? },
+            None => {
+                let watch = Watch::default();
+                Open { datasets: datasets.clone(), files, connection: self.connect(datasets, &watch)?, watch }
+            }
         };
-        open.connection.progress_handler(INSTRUCTIONS, Some(stop)).map_err(|error| failed(&error))?;
+        open.watch.begin(stop);
         Ok(Lease { owner: self, open: Some(open) })
     }
 
-    fn connect(&self, datasets: &BTreeSet<String>) -> Result<Connection, Error> {
+    /// What the connections hold that nobody uses, in bytes.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> i64 {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.iter().map(|open| memory::held_by(&open.connection)).sum()
+    }
+
+    fn connect(&self, datasets: &BTreeSet<String>, watch: &Watch) -> Result<Connection, Fault> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_MEMORY
             | OpenFlags::SQLITE_OPEN_URI
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(":memory:", flags).map_err(|error| failed(&error))?;
-        connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, VALUE_BYTES).map_err(|error| failed(&error))?;
-        let limit = Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH;
-        connection.set_limit(limit, PATTERN_BYTES).map_err(|error| failed(&error))?;
+        // SQLite sorts what it keeps in memory in one go, which nothing can interrupt: 3 seconds for six million numbers. What it
+        // keeps in files it sorts in small parts and merges row by row; and files of this VFS are memory, which is counted.
+        let connection = Connection::open_with_flags_and_vfs(":memory:", flags, "memdb")?;
+        connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, i32::try_from(VALUE_BYTES).unwrap_or(i32::MAX))?;
+        connection.set_limit(Limit::SQLITE_LIMIT_SQL_LENGTH, SQL_BYTES)?;
         for dataset in datasets {
             let path = self.path(dataset);
             connection
                 .execute(&format!("ATTACH ?1 AS \"{dataset}\""), [read_only(&path)])
-                .map_err(|error| Error::Unavailable(format!("dataset {dataset}: {}: {error}", path.display())))?;
+                .map_err(|error| Fault::unreadable(&format!("dataset {dataset}: {}", path.display()), error))?;
         }
-        connection
-            .execute_batch(&format!(
-                "PRAGMA case_sensitive_like = ON; PRAGMA temp_store = MEMORY; PRAGMA hard_heap_limit = {HEAP_BYTES}"
-            ))
-            .map_err(|error| failed(&error))?;
-        functions::register(&connection).map_err(|error| failed(&error))?;
+        let heap = memory::HEAP_BYTES;
+        connection.execute_batch(&format!("PRAGMA temp_store = FILE; PRAGMA hard_heap_limit = {heap}"))?;
+        googlesql::register(&connection, watch)?;
+        let watch = watch.clone();
+        connection.progress_handler(INSTRUCTIONS, Some(move || watch.is_over()))?;
         Ok(connection)
     }
 
@@ -144,16 +158,20 @@ impl Deref for Lease<'_> {
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
         let Some(open) = self.open.take() else { return };
-        let unconfined = open.connection.authorizer(None::<fn(AuthContext<'_>) -> Authorization>);
-        let unwatched = open.connection.progress_handler(0, None::<fn() -> bool>);
-        let mut idle = self.owner.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if unconfined.is_ok() && unwatched.is_ok() {
-            // The one that waited longest makes room: its files may have changed long ago.
-            if idle.len() >= KEPT {
-                idle.remove(0);
-            }
-            idle.push(open);
+        open.watch.end();
+        if memory::held_by(&open.connection) > HELD_BYTES && open.connection.release_memory().is_err() {
+            return;
         }
+        let unconfined = open.connection.authorizer(None::<fn(AuthContext<'_>) -> Authorization>);
+        // What is left then is what it knows of tables: of so many that it is better read again.
+        if unconfined.is_err() || memory::held_by(&open.connection) > HELD_BYTES {
+            return;
+        }
+        let mut idle = self.owner.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        // The one that waited longest makes room: its files may have changed long ago.
+        let longest = (idle.len() >= KEPT).then(|| idle.remove(0));
+        idle.push(open);
+        drop((idle, longest));
     }
 }
 
@@ -166,5 +184,6 @@ fn read_only(path: &Path) -> String {
             _ => uri += &format!("%{byte:02X}"),
         }
     }
-    uri + "?mode=ro"
+    // Not the connection's own VFS, whose files are memory.
+    uri + "?mode=ro&vfs=unix"
 }

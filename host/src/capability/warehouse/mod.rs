@@ -2,18 +2,13 @@
 
 mod allowed;
 mod bigquery;
-mod builtin;
+mod catalog;
 mod datasets;
-mod dates;
-mod dialect;
-mod expression;
-mod functions;
-mod guard;
-mod kind;
+mod fault;
+mod large;
 mod ledger;
 pub mod memory;
 mod rehearsal;
-mod scope;
 mod sqlite;
 #[cfg(test)]
 mod tests;
@@ -109,9 +104,4 @@ impl Warehouse {
             bigquery.close().await;
         }
     }
-}
-
-/// The datasets that a query reads, if it may be asked at all.
-pub fn datasets_of(sql: &str) -> Result<BTreeSet<String>, Error> {
-    Ok(guard::read(sql, None)?.datasets)
 }

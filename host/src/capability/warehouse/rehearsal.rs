@@ -22,6 +22,7 @@ use crate::{
         Error, Value,
         warehouse::{Column, Parameter, Rows, Table},
     },
+    googlesql,
 };
 
 /// Larger than what a check counts, and exact as a float.
@@ -321,26 +322,7 @@ fn aggregates(expression: &Expr) -> bool {
         type Break = ();
 
         fn pre_visit_expr(&mut self, expression: &Expr) -> std::ops::ControlFlow<()> {
-            let aggregate = |function: &Function| {
-                let known = [
-                    "COUNT",
-                    "COUNTIF",
-                    "SUM",
-                    "AVG",
-                    "MIN",
-                    "MAX",
-                    "ANY_VALUE",
-                    "ARRAY_AGG",
-                    "STRING_AGG",
-                    "LOGICAL_AND",
-                    "LOGICAL_OR",
-                    "STDDEV",
-                    "VARIANCE",
-                    "CORR",
-                ];
-                let name = name(function);
-                function.over.is_none() && (known.contains(&name.as_str()) || name.starts_with("APPROX_"))
-            };
+            let aggregate = |function: &Function| function.over.is_none() && googlesql::is_aggregate(&name(function));
             match expression {
                 Expr::Function(function) if aggregate(function) => std::ops::ControlFlow::Break(()),
                 _ => std::ops::ControlFlow::Continue(()),

@@ -1,35 +1,33 @@
 //! The embedded warehouse: SQLite, one file a dataset, opened read-only for each question.
 
 use std::{
-    cell::RefCell,
+    cell::Cell,
     collections::{BTreeSet, HashMap},
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use rusqlite::{
-    Connection,
+    Connection, InterruptHandle,
     hooks::{AuthAction, AuthContext, Authorization},
     types::Value as Stored,
 };
 
 use super::{
     allowed::{Allowed, Taken},
+    catalog,
     datasets::Datasets,
-    dates::date,
-    dialect::{self, Translated},
-    guard::{Select, TablePath},
-    kind::Kind,
-    memory,
-    scope::{Column, same},
+    fault::Fault,
+    large,
+    memory::{self, Refusal, Size},
 };
 use crate::{
     capability::calls::Calls,
-    config::nearest,
     contract::{
         Error, Value,
         warehouse::{self, Parameter, Rows, Table},
     },
+    googlesql::{self, Column, ENGINE, Kind, Select, TablePath, Translated, date},
     lanes::Stop,
 };
 
@@ -42,6 +40,14 @@ struct Inner {
     datasets: Datasets,
     project: Option<String>,
 }
+
+/// The engine that works for a question, for whoever waits for the answer: when nobody does any more, it is interrupted.
+/// Between instructions it looks at the stop signal itself, but some instructions read a whole table.
+#[derive(Clone, Default)]
+struct Engine(Arc<Mutex<Option<InterruptHandle>>>);
+
+/// Whoever waits for an answer has this.
+struct Asking(Engine);
 
 impl Sqlite {
     /// The files must exist when they are asked, not before.
@@ -56,19 +62,12 @@ impl Sqlite {
         sql: String,
         parameters: Vec<Parameter>,
     ) -> Result<Rows, Error> {
-        let (inner, run) = (self.0.clone(), calls.clone());
-        let query = move |stop: &Stop| {
-            let allowed = Allowed::read(&run, &sql, inner.project.as_deref())?;
+        self.ask(calls, move |inner, run, stop, engine| {
+            let allowed = Allowed::read(run, &sql, inner.project.as_deref())?;
             let stop = stop.clone();
-            match memory::counted(|| inner.query(&allowed, &parameters, &run, move || stop.reached())) {
-                (Err(_), true) => {
-                    let most = memory::QUERY_BYTES >> 20;
-                    Err(Error::OverBudget(format!("query failed: it needs more than {most} MiB of memory")))
-                }
-                (answer, _) => answer,
-            }
-        };
-        calls.blocking(query).await
+            inner.query(&allowed, &parameters, run, move || stop.reached(), engine)
+        })
+        .await
     }
 
     /// The columns that a query would answer with; it is prepared, and not a row is read.
@@ -78,39 +77,123 @@ impl Sqlite {
         sql: String,
         parameters: Vec<Parameter>,
     ) -> Result<Vec<warehouse::Column>, Error> {
-        let (inner, run) = (self.0.clone(), calls.clone());
-        let shape = move |stop: &Stop| {
-            let allowed = Allowed::read(&run, &sql, inner.project.as_deref())?;
+        self.ask(calls, move |inner, run, stop, _| {
+            let allowed = Allowed::read(run, &sql, inner.project.as_deref())?;
             let stop = stop.clone();
             let connection = inner.datasets.open(&allowed.datasets, move || stop.reached())?;
             let (translated, _) = inner.translate(&connection, &allowed, &parameters)?;
             confine(&connection, &allowed.datasets)?;
-            connection.prepare(&translated.sql).map_err(|error| failed(&error))?;
+            connection.prepare(&translated.sql)?;
             Ok(columns_of(translated.columns))
-        };
-        calls.blocking(shape).await
+        })
+        .await
+    }
+
+    /// The tables of a dataset: what its `__TABLES__` says, when it has one, else their names.
+    pub(super) async fn tables(&self, calls: &Arc<Calls>, dataset: &str) -> Result<Vec<Table>, Error> {
+        let dataset = dataset.to_owned();
+        self.ask(calls, move |inner, _, stop, _| {
+            let stop = stop.clone();
+            inner.tables(&dataset, move || stop.reached())
+        })
+        .await
     }
 
     /// Whether a dataset can be opened.
     pub(super) fn probe(&self, dataset: &str) -> Result<String, Error> {
-        let tables = self.0.tables(dataset, || false)?.len();
-        Ok(format!("tables: {tables}"))
+        match memory::counted(Size::Small, || self.0.tables(dataset, || false)) {
+            (Ok(tables), _) => Ok(format!("tables: {}", tables.len())),
+            (Err(Fault::Said(error)), _) => Err(error),
+            (Err(Fault::Memory), refusal) => Err(starved(refusal)),
+        }
     }
 
     /// What was read and allowed, on this thread.
     #[cfg(test)]
     pub(super) fn query_now(&self, allowed: &Allowed, parameters: &[Parameter], run: &Calls) -> Result<Rows, Error> {
-        self.0.query(allowed, parameters, run, || false)
+        self.0.query(allowed, parameters, run, || false, &Engine::default()).map_err(|fault| match fault {
+            Fault::Memory => starved(None),
+            Fault::Said(error) => error,
+        })
     }
 
-    /// The tables of a dataset: what its `__TABLES__` says, when it has one, else their names.
-    pub(super) async fn tables(&self, calls: &Calls, dataset: &str) -> Result<Vec<Table>, Error> {
-        let (inner, dataset) = (self.0.clone(), dataset.to_owned());
-        let tables = move |stop: &Stop| {
-            let stop = stop.clone();
-            inner.tables(&dataset, move || stop.reached())
-        };
-        calls.blocking(tables).await
+    /// What kept connections hold, in bytes.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> i64 {
+        self.0.datasets.held()
+    }
+
+    /// Works on another thread, with the memory that the work turns out to need.
+    async fn ask<T: Send + 'static>(
+        &self,
+        calls: &Arc<Calls>,
+        work: impl Fn(&Inner, &Calls, &Stop, &Engine) -> Result<T, Fault> + Send + Sync + 'static,
+    ) -> Result<T, Error> {
+        let work = Arc::new(work);
+        let asking = Asking(Engine::default());
+        let mut turn = None;
+        loop {
+            let (inner, work, run, engine) = (self.0.clone(), work.clone(), calls.clone(), asking.0.clone());
+            let size = if turn.is_some() { Size::Large } else { Size::Small };
+            let taken = turn.take();
+            let attempt = calls.blocking(move |stop| {
+                let attempt = memory::counted(size, || work(&inner, &run, stop, &engine));
+                // Nobody else has the turn before the memory is given back.
+                drop(taken);
+                Ok(attempt)
+            });
+            match attempt.await? {
+                (Err(Fault::Memory), Some(Refusal::Small)) => {
+                    // It begins again when it may take more, and holds nothing until then.
+                    turn = Some(large::turn(calls.plugin(), calls.deadline()).await?);
+                }
+                (Err(Fault::Memory), refusal) => return Err(starved(refusal)),
+                (Err(Fault::Said(error)), _) => return Err(error),
+                (Ok(answer), _) => return Ok(answer),
+            }
+        }
+    }
+}
+
+/// The error for what was refused memory, and waits for none.
+fn starved(refusal: Option<Refusal>) -> Error {
+    Error::OverBudget(match refusal {
+        Some(Refusal::Query) => {
+            format!(
+                "query failed: it needs more than {} MiB of memory; let it sort or group less",
+                memory::QUERY_BYTES >> 20
+            )
+        }
+        _ => format!(
+            "query failed: the queries of all checks and the record use together the {} MiB of memory that there is for \
+             them; try again",
+            memory::HEAP_BYTES >> 20
+        ),
+    })
+}
+
+impl Engine {
+    /// Lets whoever gives up interrupt this connection, until what this gives is dropped.
+    fn works(&self, connection: &Connection) -> Working<'_> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection.get_interrupt_handle());
+        Working(self)
+    }
+}
+
+/// A connection that can be interrupted from elsewhere. It must not outlive the lease of the connection.
+struct Working<'e>(&'e Engine);
+
+impl Drop for Working<'_> {
+    fn drop(&mut self) {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        if let Some(engine) = &*self.0.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            engine.interrupt();
+        }
     }
 }
 
@@ -121,7 +204,7 @@ impl Inner {
         connection: &Connection,
         select: &Select,
         parameters: &[Parameter],
-    ) -> Result<(Translated, HashMap<String, Stored>), Error> {
+    ) -> Result<(Translated, HashMap<String, Stored>), Fault> {
         let mut kinds = HashMap::new();
         let mut values = HashMap::new();
         for parameter in parameters {
@@ -132,8 +215,21 @@ impl Inner {
             kinds.insert(name.clone(), kind);
             values.insert(name, value);
         }
-        let schema = |path: &TablePath| columns(connection, path);
-        Ok((dialect::translate(&select.query, &schema, self.project.as_deref(), kinds)?, values))
+        // The translator knows errors of queries only.
+        let starved = Cell::new(false);
+        let schema = |path: &TablePath| {
+            catalog::columns(connection, path).map_err(|fault| match fault {
+                Fault::Said(error) => error,
+                Fault::Memory => {
+                    starved.set(true);
+                    Error::Unavailable("query failed: no memory".to_owned())
+                }
+            })
+        };
+        match googlesql::translate(&select.query, &schema, self.project.as_deref(), kinds) {
+            Err(_) if starved.get() => Err(Fault::Memory),
+            translated => Ok((translated?, values)),
+        }
     }
 
     /// Asks until it is told to stop.
@@ -143,23 +239,24 @@ impl Inner {
         parameters: &[Parameter],
         run: &Calls,
         stop: impl FnMut() -> bool + Send + 'static,
-    ) -> Result<Rows, Error> {
+        engine: &Engine,
+    ) -> Result<Rows, Fault> {
         let connection = self.datasets.open(&allowed.datasets, stop)?;
+        let _working = engine.works(&connection);
         let (translated, values) = self.translate(&connection, allowed, parameters)?;
         confine(&connection, &allowed.datasets)?;
-        let mut statement = connection.prepare(&translated.sql).map_err(|error| failed(&error))?;
+        let mut statement = connection.prepare(&translated.sql)?;
         for (name, value) in values {
-            if let Some(index) = statement.parameter_index(&format!("@{name}")).map_err(|error| failed(&error))? {
-                statement.raw_bind_parameter(index, value).map_err(|error| failed(&error))?;
+            if let Some(index) = statement.parameter_index(&format!("@{name}"))? {
+                statement.raw_bind_parameter(index, value)?;
             }
         }
         let mut taken = Taken::new(run)?;
         let mut rows = statement.raw_query();
-        while let Some(row) = rows.next().map_err(|error| failed(&error))? {
+        while let Some(row) = rows.next()? {
             let mut list = Vec::with_capacity(translated.columns.len());
             for (index, column) in translated.columns.iter().enumerate() {
-                let found = row.get_ref(index).map_err(|error| failed(&error))?;
-                list.push(column.kind.value(&column.name, found)?);
+                list.push(column.kind.value(&column.name, row.get_ref(index)?)?);
             }
             taken.push(run, list)?;
         }
@@ -167,27 +264,9 @@ impl Inner {
         Ok(Rows { columns, values: taken.into_values(), bytes_processed: 0 })
     }
 
-    fn tables(&self, dataset: &str, stop: impl FnMut() -> bool + Send + 'static) -> Result<Vec<Table>, Error> {
+    fn tables(&self, dataset: &str, stop: impl FnMut() -> bool + Send + 'static) -> Result<Vec<Table>, Fault> {
         let connection = self.datasets.open(&BTreeSet::from([dataset.to_owned()]), stop)?;
-        let names = table_names(&connection, dataset)?;
-        if !names.iter().any(|name| name == "__TABLES__") {
-            return Ok(names.into_iter().map(|name| Table { name, rows: None, bytes: None, modified: None }).collect());
-        }
-        let sql = "SELECT table_id, row_count, size_bytes, last_modified_time FROM __TABLES__ ORDER BY table_id";
-        let read = || -> rusqlite::Result<Vec<Table>> {
-            let mut statement = connection.prepare(sql)?;
-            let tables = statement.query_map([], |row| {
-                let unsigned = |number: Option<i64>| number.and_then(|number| u64::try_from(number).ok());
-                Ok(Table {
-                    name: row.get(0)?,
-                    rows: unsigned(row.get(1)?),
-                    bytes: unsigned(row.get(2)?),
-                    modified: row.get::<_, Option<i64>>(3)?.map(|millis| millis.div_euclid(1000)),
-                })
-            })?;
-            tables.collect()
-        };
-        read().map_err(|error| Error::Unavailable(format!("tables failed: {dataset}.__TABLES__: {error}")))
+        catalog::tables(&connection, dataset)
     }
 }
 
@@ -199,7 +278,7 @@ fn columns_of(columns: Vec<Column>) -> Vec<warehouse::Column> {
 }
 
 /// The engine's own word on what a statement may do: read tables of the datasets, and compute.
-fn confine(connection: &Connection, datasets: &BTreeSet<String>) -> Result<(), Error> {
+fn confine(connection: &Connection, datasets: &BTreeSet<String>) -> Result<(), Fault> {
     let datasets = datasets.clone();
     let decide = move |context: AuthContext<'_>| match context.action {
         AuthAction::Select | AuthAction::Recursive => Authorization::Allow,
@@ -209,57 +288,15 @@ fn confine(connection: &Connection, datasets: &BTreeSet<String>) -> Result<(), E
             Some(name) if datasets.contains(name) => Authorization::Allow,
             Some(_) => Authorization::Deny,
         },
-        AuthAction::Function { function_name } if function_name != "load_extension" => Authorization::Allow,
+        // What is registered for GoogleSQL, and what is known to do no harm; SQLite has far more.
+        AuthAction::Function { function_name } if is_allowed(function_name) => Authorization::Allow,
         _ => Authorization::Deny,
     };
-    connection.authorizer(Some(decide)).map_err(|error| failed(&error))
+    Ok(connection.authorizer(Some(decide))?)
 }
 
-fn columns(connection: &Connection, path: &TablePath) -> Result<Vec<Column>, Error> {
-    let TablePath { dataset, table } = path;
-    let unusable = |error: rusqlite::Error| Error::Unavailable(format!("dataset {dataset} cannot be read: {error}"));
-    let wrong = RefCell::new(None);
-    let read = || -> rusqlite::Result<Vec<Column>> {
-        let mut statement = connection.prepare("SELECT name, type FROM pragma_table_xinfo(?1, ?2) WHERE hidden = 0")?;
-        let columns = statement.query_map([table, dataset], |row| {
-            let (name, declared): (String, String) = (row.get(0)?, row.get(1)?);
-            let kind = Kind::declared(&declared);
-            if kind.is_none() {
-                let why = match declared.to_ascii_uppercase().as_str() {
-                    "STRING" | "JSON" => "which makes SQLite store numbers for what looks like one; declare it TEXT",
-                    _ => "which is no type that the embedded warehouse knows",
-                };
-                wrong.replace(Some(format!(
-                    "query failed: column {name} of {dataset}.{table} is declared {declared}, {why}"
-                )));
-            }
-            let kind = kind.unwrap_or(Kind::Any);
-            Ok(Column { name, kind, stored: kind == Kind::Timestamp })
-        })?;
-        columns.collect()
-    };
-    let columns = read().map_err(unusable)?;
-    if let Some(message) = wrong.into_inner() {
-        return Err(Error::Invalid(message));
-    }
-    if columns.is_empty() {
-        let names = table_names(connection, dataset)?;
-        if !names.iter().any(|name| same(name, table)) {
-            let nearest = nearest(table, &names);
-            return Err(Error::NotFound(format!("query failed: there is no table {dataset}.{table}{nearest}")));
-        }
-    }
-    Ok(columns)
-}
-
-fn table_names(connection: &Connection, dataset: &str) -> Result<Vec<String>, Error> {
-    let read = || -> rusqlite::Result<Vec<String>> {
-        let sql = format!(
-            "SELECT name FROM \"{dataset}\".sqlite_schema WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite_%' ORDER BY name"
-        );
-        connection.prepare(&sql)?.query_map([], |row| row.get(0))?.collect()
-    };
-    read().map_err(|error| Error::Unavailable(format!("dataset {dataset} cannot be read: {error}")))
+fn is_allowed(function: &str) -> bool {
+    function.starts_with("g_") || ENGINE.contains(&function.to_ascii_lowercase().as_str())
 }
 
 /// A parameter as the engine computes with it; none for a date that is none.
@@ -275,18 +312,33 @@ fn stored(value: &Value) -> Option<(Kind, Stored)> {
     })
 }
 
-pub(super) fn failed(error: &rusqlite::Error) -> Error {
-    use rusqlite::ErrorCode;
-    match error.sqlite_error_code() {
-        Some(ErrorCode::OperationInterrupted) => Error::TimedOut("query failed: the run is over".to_owned()),
-        Some(
-            ErrorCode::NotADatabase
-            | ErrorCode::DatabaseCorrupt
-            | ErrorCode::SystemIoFailure
-            | ErrorCode::CannotOpen
-            | ErrorCode::DatabaseBusy,
-        ) => Error::Unavailable(format!("query failed: {error}")),
-        Some(ErrorCode::AuthorizationForStatementDenied) => Error::Denied(format!("query failed: {error}")),
-        _ => Error::Invalid(format!("query failed: {error}")),
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// An instruction that reads a whole table looks at nothing else.
+    #[test]
+    fn who_gives_up_interrupts_the_engine() {
+        let connection = Connection::open_in_memory().unwrap();
+        let asking = Asking(Engine::default());
+        let engine = asking.0.clone();
+        let working = engine.works(&connection);
+        let (gives_up, given_up) = std::sync::mpsc::channel();
+        let waits = crate::lanes::thread("waits", move || {
+            std::thread::sleep(Duration::from_millis(50));
+            drop(asking);
+            gives_up.send(()).unwrap();
+        });
+        let endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT COUNT(*) FROM n";
+        let started = Instant::now();
+        let error = connection.query_row(endless, [], |row| row.get::<_, i64>(0)).unwrap_err();
+        assert!(matches!(Fault::from(error), Fault::Said(Error::TimedOut(_))));
+        assert!(started.elapsed() < Duration::from_secs(1));
+        given_up.recv().unwrap();
+        waits.unwrap().join().unwrap();
+        drop(working);
+        assert!(engine.0.lock().unwrap().is_none());
     }
 }

@@ -19,12 +19,10 @@ use super::{
     values,
 };
 use crate::{
-    capability::{
-        calls::Calls,
-        warehouse::{allowed::Allowed, guard::TablePath},
-    },
+    capability::{calls::Calls, warehouse::allowed::Allowed},
     contract::{Error, warehouse::Column},
     google::{Fault, Request},
+    googlesql::TablePath,
     text::encoded,
 };
 

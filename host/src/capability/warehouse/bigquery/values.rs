@@ -7,11 +7,11 @@ use serde_json::Value as Json;
 
 use super::protocol::{Cell, Field, Wrapped};
 use crate::{
-    capability::warehouse::dates::clock,
     contract::{
         Error, Value,
         warehouse::{Column, Rows, Table},
     },
+    googlesql::clock,
     text::hex::hex,
 };
 

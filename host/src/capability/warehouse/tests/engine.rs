@@ -4,8 +4,9 @@ use std::{collections::HashMap, time::Duration};
 
 use super::{ask, calls, warehouse};
 use crate::{
-    capability::warehouse::{Sqlite, allowed::Allowed, guard},
+    capability::warehouse::{Sqlite, allowed::Allowed},
     contract::Error,
+    googlesql,
 };
 
 /// The engine's own word, when the parser should be wrong: it reads granted datasets and nothing else.
@@ -15,7 +16,7 @@ fn the_engine_denies_what_is_not_in_the_datasets() {
     warehouse(directory.path());
     std::fs::copy(directory.path().join("d.db"), directory.path().join("secret.db")).unwrap();
     let select = |datasets: &[&str]| {
-        let mut select = guard::read("SELECT COUNT(*) FROM secret.t", None).unwrap();
+        let mut select = googlesql::read("SELECT COUNT(*) FROM secret.t", None).unwrap();
         select.datasets = datasets.iter().map(|name| (*name).to_owned()).collect();
         Allowed::unchecked(select)
     };

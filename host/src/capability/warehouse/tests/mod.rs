@@ -2,6 +2,7 @@
 
 mod dialect;
 mod engine;
+mod limits;
 
 use std::{path::Path, sync::Arc};
 

@@ -1,10 +1,10 @@
 //! GoogleSQL types in the embedded engine: how each is written in a column's declaration, how it is stored,
 //! and what a value of it becomes for a guest.
 
+use host_contract::{Error, Value};
 use rusqlite::types::ValueRef;
 
 use super::dates;
-use crate::contract::{Error, Value};
 
 /// The type of an expression.
 ///
@@ -17,15 +17,24 @@ use crate::contract::{Error, Value};
 /// | DATE | text, `2026-02-05` | the same |
 /// | TIMESTAMP | text with a zone, `2026-02-05 06:30:00 UTC`, or whole seconds since 1970 | microseconds since 1970 |
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub enum Kind {
+    /// INT64.
     Int64,
+    /// FLOAT64, and what is computed as one.
     Float64,
+    /// BOOL.
     Bool,
+    /// STRING.
     String,
+    /// BYTES.
     Bytes,
+    /// DATE.
     Date,
+    /// DATETIME.
     Datetime,
+    /// TIME.
     Time,
+    /// TIMESTAMP.
     Timestamp,
     /// A NULL that is written out: it fits everywhere.
     Null,
@@ -35,7 +44,7 @@ pub(super) enum Kind {
 
 impl Kind {
     /// From a column's declaration; none when it is none that the engine keeps faithfully.
-    pub(super) fn declared(declaration: &str) -> Option<Self> {
+    pub fn declared(declaration: &str) -> Option<Self> {
         let name = declaration.split('(').next().unwrap_or_default().trim().to_ascii_uppercase();
         Some(match name.as_str() {
             "INT64" | "INTEGER" | "INT" | "BIGINT" | "SMALLINT" => Self::Int64,
@@ -53,7 +62,7 @@ impl Kind {
     }
 
     /// GoogleSQL's name.
-    pub(super) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Int64 | Self::Null => "INT64",
             Self::Float64 => "FLOAT64",
@@ -83,7 +92,7 @@ impl Kind {
     }
 
     /// What a guest gets. Data that is not of its column's type is an error, not a value.
-    pub(super) fn value(self, column: &str, found: ValueRef<'_>) -> Result<Value, Error> {
+    pub fn value(self, column: &str, found: ValueRef<'_>) -> Result<Value, Error> {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Ok(match (self, found) {
             (_, ValueRef::Null) => Value::Null,

@@ -1,16 +1,30 @@
 //! Names in a query: which tables are in reach, and what their columns are.
 
+use std::sync::Arc;
+
+use host_contract::Error;
+use host_text::nearest;
+
 use super::kind::Kind;
-use crate::{config::nearest, contract::Error};
+
+/// The longest name of a column in BigQuery: <https://cloud.google.com/bigquery/quotas#all_tables>
+const NAME_BYTES: usize = 300;
+/// Columns that are looked through for one that may have been meant.
+const NEAR: usize = 1000;
 
 /// A column that can be named.
 #[derive(Debug, Clone)]
-pub(super) struct Column {
-    pub(super) name: String,
-    pub(super) kind: Kind,
+pub struct Column {
+    /// As it is written.
+    pub name: String,
+    /// Its type.
+    pub kind: Kind,
     /// A stored TIMESTAMP, which has to be read before it can be computed with.
-    pub(super) stored: bool,
+    pub stored: bool,
 }
+
+/// The columns of a table: as many as it is used, they are there once.
+pub(super) type Columns = Arc<Vec<Column>>;
 
 /// What a name stands for.
 pub(super) struct Found {
@@ -24,7 +38,19 @@ pub(super) struct Found {
 #[derive(Debug, Clone)]
 pub(super) struct Source {
     pub(super) alias: String,
-    pub(super) columns: Vec<Column>,
+    pub(super) columns: Columns,
+}
+
+impl Source {
+    /// What one of its columns stands for; with the source's name, unless USING made one of two.
+    pub(super) fn found(&self, column: &Column, qualified: bool) -> Found {
+        let path = match qualified {
+            false => quoted(&column.name),
+            true => format!("{}.{}", quoted(&self.alias), quoted(&column.name)),
+        };
+        let sql = if column.stored { format!("g_timestamp({path})") } else { path };
+        Found { sql, kind: column.kind, own: true }
+    }
 }
 
 /// The tables in reach, and those of the queries around.
@@ -53,33 +79,48 @@ impl Scope {
                 },
             );
         let first = found.next();
-        let merged = self.merged.iter().any(|merged| same(merged, name));
+        let merged = self.is_merged(name);
         if found.next().is_some() && !merged {
             return Err(Error::Invalid(format!("query failed: Column name {name} is ambiguous")));
         }
         match (first, &self.outer) {
-            (Some((source, column)), _) => {
-                let path = match merged && table.is_none() {
-                    true => quoted(&column.name),
-                    false => format!("{}.{}", quoted(&source.alias), quoted(&column.name)),
-                };
-                let sql = if column.stored { format!("g_timestamp({path})") } else { path };
-                Ok(Found { sql, kind: column.kind, own: true })
-            }
+            (Some((source, column)), _) => Ok(source.found(column, !(merged && table.is_none()))),
             (None, Some(outer)) => outer.column(table, name).map(|found| Found { own: false, ..found }),
             (None, None) => {
-                let columns = self.sources.iter().flat_map(|source| &source.columns);
-                let near = nearest(name, columns.map(|column| column.name.as_str()).collect::<Vec<_>>());
+                let near = self.near(name);
                 let path = table.map(|table| format!("{table}.")).unwrap_or_default();
                 Err(Error::Invalid(format!("query failed: Unrecognized name: {path}{name}{near}")))
             }
         }
     }
+
+    /// The column that may have been meant; not looked for where that would take long.
+    fn near(&self, name: &str) -> String {
+        if name.len() > NAME_BYTES {
+            return String::new();
+        }
+        let columns = self.sources.iter().flat_map(|source| &*source.columns).take(NEAR);
+        let names = columns.map(|column| column.name.as_str()).filter(|name| name.len() <= NAME_BYTES);
+        nearest(name, names.collect::<Vec<_>>())
+    }
+
+    pub(super) fn is_merged(&self, name: &str) -> bool {
+        self.merged.iter().any(|merged| same(merged, name))
+    }
+
+    /// How many names a look for one may be held against.
+    pub(super) fn columns(&self) -> usize {
+        let own: usize = self.sources.iter().map(|source| 1 + source.columns.len()).sum();
+        own + self.aliases.len() + self.merged.len() + self.outer.as_ref().map_or(0, |outer| outer.columns())
+    }
 }
 
 /// GoogleSQL compares names without regard to case.
-pub(super) fn same(one: &str, other: &str) -> bool {
-    one.to_lowercase() == other.to_lowercase()
+pub fn same(one: &str, other: &str) -> bool {
+    match one.is_ascii() && other.is_ascii() {
+        true => one.eq_ignore_ascii_case(other),
+        false => one.to_lowercase() == other.to_lowercase(),
+    }
 }
 
 /// As SQLite wants a name.

@@ -1,20 +1,17 @@
 //! GoogleSQL's functions, by name: what each becomes in the embedded engine, and the type it gives.
 
+use host_contract::Error;
 use sqlparser::ast::{
     DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList,
     FunctionArguments, WindowFrame, WindowType,
 };
 
 use super::{
-    dates::Part,
-    dialect::{Translator, start, unsupported},
-    expression::{Typed, common, literal, no_signature, together},
+    dialect::Translator,
     kind::Kind,
     scope::Scope,
+    typed::{Result, Typed, common, no_signature, start, together, unsupported},
 };
-use crate::contract::Error;
-
-type Result<T> = std::result::Result<T, Error>;
 
 /// Functions whose answer depends on when or where they run: the same question would have another answer tomorrow.
 const UNREPEATABLE: [&str; 8] = [
@@ -44,6 +41,9 @@ const AGGREGATES: [&str; 12] = [
     "ARRAY_AGG",
 ];
 
+/// Aggregates that BigQuery has and the embedded engine has not.
+const FURTHER_AGGREGATES: [&str; 3] = ["STDDEV", "VARIANCE", "CORR"];
+
 /// Functions over a window only.
 const WINDOW: [&str; 11] = [
     "ROW_NUMBER",
@@ -58,6 +58,11 @@ const WINDOW: [&str; 11] = [
     "LAST_VALUE",
     "NTH_VALUE",
 ];
+
+/// Whether a function, by its name in capitals, makes one value of many rows, on any warehouse.
+pub fn is_aggregate(name: &str) -> bool {
+    AGGREGATES.contains(&name) || FURTHER_AGGREGATES.contains(&name) || name.starts_with("APPROX_")
+}
 
 impl Translator<'_> {
     /// A call as the parser found it.
@@ -144,7 +149,7 @@ impl Translator<'_> {
         };
         match (name, arguments.as_slice()) {
             ("COUNT", [_]) => plain(Kind::Int64),
-            ("COUNTIF", [one]) if is_bool(one) && distinct.is_empty() => {
+            ("COUNTIF", [one]) if one.is_bool() && distinct.is_empty() => {
                 Ok(Typed::new(format!("COUNT(CASE WHEN {} THEN 1 END)", one.sql), Kind::Int64))
             }
             ("APPROX_COUNT_DISTINCT", [one]) => Ok(Typed::new(format!("COUNT(DISTINCT {})", one.sql), Kind::Int64)),
@@ -152,9 +157,9 @@ impl Translator<'_> {
             ("AVG", [one]) if one.kind.is_numeric() => plain(Kind::Float64),
             ("MIN" | "MAX", [one]) => plain(one.kind),
             ("ANY_VALUE", [one]) => Ok(Typed::new(format!("MAX({})", one.sql), one.kind)),
-            ("LOGICAL_AND", [one]) if is_bool(one) => Ok(Typed::new(format!("MIN({})", one.sql), Kind::Bool)),
-            ("LOGICAL_OR", [one]) if is_bool(one) => Ok(Typed::new(format!("MAX({})", one.sql), Kind::Bool)),
-            ("STRING_AGG", [one, rest @ ..]) if is_text(one) && rest.len() < 2 && distinct.is_empty() => {
+            ("LOGICAL_AND", [one]) if one.is_bool() => Ok(Typed::new(format!("MIN({})", one.sql), Kind::Bool)),
+            ("LOGICAL_OR", [one]) if one.is_bool() => Ok(Typed::new(format!("MAX({})", one.sql), Kind::Bool)),
+            ("STRING_AGG", [one, rest @ ..]) if one.is_text() && rest.len() < 2 && distinct.is_empty() => {
                 let separator = rest.first().map_or("','", |typed| typed.sql.as_str());
                 let order = match list.clauses.as_slice() {
                     [] => String::new(),
@@ -228,11 +233,11 @@ impl Translator<'_> {
                 arguments.iter().map(|typed| typed.clone().coerced(kind).map(|typed| typed.sql).unwrap_or_default());
             Ok(Typed::new(format!("{function}({})", list.collect::<Vec<_>>().join(", ")), kind))
         };
-        let texts = arguments.iter().all(is_text);
+        let texts = arguments.iter().all(Typed::is_text);
         let numbers = arguments.iter().all(|typed| typed.kind.is_numeric());
         let plain = |function: &str, kind: Kind| Ok(Typed::new(format!("{function}({list})"), kind));
         match (name, arguments.as_slice()) {
-            ("IF", [test, _, _]) if is_bool(test) => {
+            ("IF", [test, _, _]) if test.is_bool() => {
                 let branches = arguments.iter().skip(1);
                 let kind = common("function IF", branches.clone())?;
                 let branches: Vec<String> = branches
@@ -275,21 +280,23 @@ impl Translator<'_> {
             ("LENGTH" | "CHAR_LENGTH" | "CHARACTER_LENGTH", [_]) if texts => plain("length", Kind::Int64),
             ("LOWER", [_]) if texts => plain("g_lower", Kind::String),
             ("UPPER", [_]) if texts => plain("g_upper", Kind::String),
-            ("TRIM" | "LTRIM" | "RTRIM", [_] | [_, _]) if texts => plain(name, Kind::String),
-            ("REPLACE", [_, _, _]) if texts => plain("replace", Kind::String),
+            ("TRIM" | "LTRIM" | "RTRIM", [_] | [_, _]) if texts => {
+                plain(&format!("g_{}", name.to_ascii_lowercase()), Kind::String)
+            }
+            ("REPLACE", [_, _, _]) if texts => plain("g_replace", Kind::String),
             ("REVERSE", [_]) if texts => plain("g_reverse", Kind::String),
-            ("SUBSTR" | "SUBSTRING", [text, at]) if is_text(text) && at.kind.is_numeric() => {
+            ("SUBSTR" | "SUBSTRING", [text, at]) if text.is_text() && at.kind.is_numeric() => {
                 plain("g_substr", Kind::String)
             }
             ("SUBSTR" | "SUBSTRING", [text, at, length])
-                if is_text(text) && at.kind.is_numeric() && length.kind.is_numeric() =>
+                if text.is_text() && at.kind.is_numeric() && length.kind.is_numeric() =>
             {
                 plain("g_substr", Kind::String)
             }
             ("STARTS_WITH", [_, _]) if texts => plain("g_starts_with", Kind::Bool),
             ("ENDS_WITH", [_, _]) if texts => plain("g_ends_with", Kind::Bool),
             ("CONTAINS_SUBSTR", [_, _]) if texts => plain("g_contains_substr", Kind::Bool),
-            ("STRPOS", [_, _]) if texts => plain("instr", Kind::Int64),
+            ("STRPOS", [_, _]) if texts => plain("g_strpos", Kind::Int64),
             (
                 "IF" | "IFNULL" | "COALESCE" | "NULLIF" | "GREATEST" | "LEAST" | "SAFE_DIVIDE" | "DIV" | "MOD" | "ABS"
                 | "SIGN" | "ROUND" | "TRUNC" | "FLOOR" | "CEIL" | "CEILING" | "SQRT" | "POW" | "POWER" | "EXP" | "LN"
@@ -301,152 +308,6 @@ impl Translator<'_> {
             _ => Err(unsupported(format!("the function {name}"))),
         }
     }
-
-    /// Functions of dates and moments; none when `name` is not one.
-    fn date_call(&mut self, name: &str, expressions: &[&Expr], scope: &Scope) -> Result<Option<Typed>> {
-        let typed = match (name, expressions) {
-            ("DATE_ADD" | "DATE_SUB" | "TIMESTAMP_ADD" | "TIMESTAMP_SUB", [expr, Expr::Interval(interval)]) => {
-                let typed = self.shift(expr, name.ends_with("SUB"), interval, scope)?;
-                let wanted = if name.starts_with("DATE") { Kind::Date } else { Kind::Timestamp };
-                if typed.kind.common(wanted).is_none() {
-                    return Err(no_signature(&format!("function {name}"), &[&typed]));
-                }
-                typed
-            }
-            ("DATE_DIFF", [one, other, unit]) => {
-                let (one, other) =
-                    (self.dated(name, one, Kind::Date, scope)?, self.dated(name, other, Kind::Date, scope)?);
-                Typed::new(format!("g_date_diff({one}, {other}, {})", part(unit)?), Kind::Int64)
-            }
-            ("TIMESTAMP_DIFF", [one, other, unit]) => {
-                let one = self.dated(name, one, Kind::Timestamp, scope)?;
-                let other = self.dated(name, other, Kind::Timestamp, scope)?;
-                Typed::new(format!("g_timestamp_diff({one}, {other}, {})", part(unit)?), Kind::Int64)
-            }
-            ("DATE_TRUNC", [date, unit]) => Typed::new(
-                format!("g_date_trunc({}, {})", self.dated(name, date, Kind::Date, scope)?, part(unit)?),
-                Kind::Date,
-            ),
-            ("LAST_DAY", [date, unit @ ..]) if unit.len() < 2 => {
-                let unit = unit.first().map(|unit| part(unit)).transpose()?.unwrap_or_else(|| literal("MONTH"));
-                Typed::new(format!("g_last_day({}, {unit})", self.dated(name, date, Kind::Date, scope)?), Kind::Date)
-            }
-            ("TIMESTAMP_TRUNC", [moment, unit, zone @ ..]) if zone.len() < 2 => {
-                let moment = self.dated(name, moment, Kind::Timestamp, scope)?;
-                let zone = self.zone(zone, scope)?;
-                Typed::new(format!("g_timestamp_trunc({moment}, {}, {zone})", part(unit)?), Kind::Timestamp)
-            }
-            ("DATE", [year, month, day]) => {
-                let parts = [year, month, day].map(|expr| self.expression(expr, scope));
-                let [year, month, day] = parts;
-                let (year, month, day) = (year?, month?, day?);
-                if ![&year, &month, &day].iter().all(|typed| matches!(typed.kind, Kind::Int64 | Kind::Null)) {
-                    return Err(no_signature("function DATE", &[&year, &month, &day]));
-                }
-                Typed::new(format!("g_date_from({}, {}, {})", year.sql, month.sql, day.sql), Kind::Date)
-            }
-            ("DATE", [expr, zone @ ..]) if zone.len() < 2 => {
-                let typed = self.expression(expr, scope)?;
-                let typed = if typed.literal().is_some() {
-                    typed.clone().coerced(Kind::Timestamp).unwrap_or(typed)
-                } else {
-                    typed
-                };
-                match typed.kind {
-                    Kind::Date if zone.is_empty() => typed,
-                    Kind::Timestamp => {
-                        Typed::new(format!("g_date_of({}, {})", typed.sql, self.zone(zone, scope)?), Kind::Date)
-                    }
-                    _ => return Err(no_signature("function DATE", &[&typed])),
-                }
-            }
-            ("TIMESTAMP", [expr, zone @ ..]) if zone.len() < 2 => {
-                let typed = self.expression(expr, scope)?;
-                let zone = self.zone(zone, scope)?;
-                match typed.kind {
-                    Kind::Timestamp => typed,
-                    Kind::String | Kind::Date | Kind::Null => {
-                        Typed::new(format!("g_timestamp({}, {zone})", typed.sql), Kind::Timestamp)
-                    }
-                    _ => return Err(no_signature("function TIMESTAMP", &[&typed])),
-                }
-            }
-            ("TIMESTAMP_SECONDS" | "TIMESTAMP_MILLIS" | "TIMESTAMP_MICROS", [expr]) => {
-                let typed = self.expression(expr, scope)?;
-                let factor = match name {
-                    "TIMESTAMP_SECONDS" => 1_000_000,
-                    "TIMESTAMP_MILLIS" => 1_000,
-                    _ => 1,
-                };
-                if typed.kind.common(Kind::Int64) != Some(Kind::Int64) {
-                    return Err(no_signature(&format!("function {name}"), &[&typed]));
-                }
-                Typed::new(format!("g_multiply({}, {factor})", typed.sql), Kind::Timestamp)
-            }
-            ("UNIX_SECONDS" | "UNIX_MILLIS" | "UNIX_MICROS", [expr]) => {
-                let unit = match name {
-                    "UNIX_SECONDS" => "SECOND",
-                    "UNIX_MILLIS" => "MILLISECOND",
-                    _ => "MICROSECOND",
-                };
-                let moment = self.dated(name, expr, Kind::Timestamp, scope)?;
-                Typed::new(
-                    format!("g_timestamp_diff(g_timestamp_trunc({moment}, '{unit}', 'UTC'), 0, '{unit}')"),
-                    Kind::Int64,
-                )
-            }
-            ("FORMAT_DATE", [format, date]) => {
-                let format = self.expression(format, scope)?.sql;
-                Typed::new(
-                    format!("g_format_date({format}, {})", self.dated(name, date, Kind::Date, scope)?),
-                    Kind::String,
-                )
-            }
-            ("FORMAT_TIMESTAMP", [format, moment, zone @ ..]) if zone.len() < 2 => {
-                let format = self.expression(format, scope)?.sql;
-                let moment = self.dated(name, moment, Kind::Timestamp, scope)?;
-                Typed::new(format!("g_format_timestamp({format}, {moment}, {})", self.zone(zone, scope)?), Kind::String)
-            }
-            ("PARSE_DATE", [format, text]) => {
-                let (format, text) = (self.expression(format, scope)?, self.expression(text, scope)?);
-                if !is_text(&format) || !is_text(&text) {
-                    return Err(no_signature("function PARSE_DATE", &[&format, &text]));
-                }
-                Typed::new(format!("g_parse_date({}, {})", format.sql, text.sql), Kind::Date)
-            }
-            _ => return Ok(None),
-        };
-        Ok(Some(typed))
-    }
-
-    /// An argument that must be a DATE or TIMESTAMP.
-    fn dated(&mut self, function: &str, expr: &Expr, kind: Kind, scope: &Scope) -> Result<String> {
-        let typed = self.expression(expr, scope)?;
-        match typed.clone().coerced(kind) {
-            Some(typed) => Ok(typed.sql),
-            None => Err(no_signature(&format!("function {function}"), &[&typed])),
-        }
-    }
-
-    /// The time zone among the last arguments; UTC when there is none.
-    fn zone(&mut self, rest: &[&Expr], scope: &Scope) -> Result<String> {
-        match rest.first() {
-            None => Ok(literal("UTC")),
-            Some(expr) => {
-                let zone = self.expression(expr, scope)?;
-                if is_text(&zone) { Ok(zone.sql) } else { Err(no_signature("a time zone", &[&zone])) }
-            }
-        }
-    }
-}
-
-/// The name of a part of a date, as text.
-fn part(expr: &Expr) -> Result<String> {
-    let name = expr.to_string().replace(' ', "").to_ascii_uppercase();
-    match Part::new(&name) {
-        Some(_) => Ok(literal(&name)),
-        None => Err(unsupported(format!("`{expr}` as a part of a date"))),
-    }
 }
 
 fn expressions(list: &FunctionArgumentList) -> Result<Vec<&Expr>> {
@@ -457,12 +318,4 @@ fn expressions(list: &FunctionArgumentList) -> Result<Vec<&Expr>> {
             other => Err(unsupported(format!("the argument `{other}`"))),
         })
         .collect()
-}
-
-fn is_text(typed: &Typed) -> bool {
-    matches!(typed.kind, Kind::String | Kind::Null | Kind::Any)
-}
-
-fn is_bool(typed: &Typed) -> bool {
-    matches!(typed.kind, Kind::Bool | Kind::Null | Kind::Any)
 }

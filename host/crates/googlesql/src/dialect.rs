@@ -1,72 +1,81 @@
 //! From GoogleSQL to SQLite's SQL, for what checks ask. Each construct that is understood is written anew for the
 //! embedded engine, names and types checked on the way; everything else is an error that names it.
 
-use std::{collections::HashMap, fmt::Display};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
+use host_contract::Error;
 use sqlparser::ast::{
-    Distinct, ExceptSelectItem, Expr, GroupByExpr, Join, JoinConstraint, JoinOperator, LimitClause, ObjectName,
-    OrderBy, OrderByKind, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, SetOperator,
-    SetQuantifier, TableFactor, TableWithJoins, Value, WildcardAdditionalOptions,
+    Distinct, ExceptSelectItem, Expr, GroupByExpr, LimitClause, OrderBy, OrderByKind, Query, Select, SelectItem,
+    SelectItemQualifiedWildcardKind, SetExpr, SetOperator, SetQuantifier, Value, WildcardAdditionalOptions,
 };
 
 use super::{
-    expression::Typed,
-    guard::{TablePath, table_path},
+    guard::TablePath,
     kind::Kind,
-    scope::{Column, Scope, Source, quoted, same},
+    room::{self, Room},
+    scope::{Column, Columns, Scope, quoted, same},
+    typed::{Result, Typed, start, unsupported},
 };
-use crate::contract::Error;
 
 /// Gives a table's columns.
-pub(super) type Schema<'a> = dyn Fn(&TablePath) -> Result<Vec<Column>> + 'a;
+pub type Schema<'a> = dyn Fn(&TablePath) -> std::result::Result<Vec<Column>, Error> + 'a;
 
 /// A query for the embedded engine.
 #[derive(Debug)]
-pub(super) struct Translated {
-    pub(super) sql: String,
-    pub(super) columns: Vec<Column>,
+pub struct Translated {
+    /// SQL that uses nothing but tables, functions that are registered, and those of [`super::ENGINE`].
+    pub sql: String,
+    /// What it answers with.
+    pub columns: Vec<Column>,
 }
 
 /// One translation.
 pub(super) struct Translator<'a> {
-    schema: &'a Schema<'a>,
-    project: Option<&'a str>,
+    pub(super) schema: &'a Schema<'a>,
+    /// The columns of tables that were asked for.
+    pub(super) known: HashMap<TablePath, Columns>,
+    pub(super) project: Option<&'a str>,
     pub(super) parameters: HashMap<String, Kind>,
     /// The names from WITH that are in reach, the innermost last.
-    ctes: Vec<(String, Vec<Column>)>,
+    pub(super) ctes: Vec<Cte>,
     /// Columns that were named outside of aggregates, since the list was last emptied.
     pub(super) bare: Vec<String>,
     /// What GROUP BY names.
     pub(super) grouped: Vec<String>,
     /// How many aggregates were met.
     pub(super) aggregates: usize,
-    /// How deep the expression nests that is being written.
-    pub(super) depth: usize,
+    /// How large it may become.
+    pub(super) room: Room,
 }
 
-type Result<T> = std::result::Result<T, Error>;
-
-/// The error for what the embedded engine does not do.
-pub(super) fn unsupported(what: impl Display) -> Error {
-    Error::Invalid(format!("query failed: the embedded warehouse does not support {what}"))
+/// A name from WITH.
+pub(super) struct Cte {
+    pub(super) name: String,
+    pub(super) columns: Columns,
+    /// How many tables and SELECTs each use of it stands for.
+    pub(super) tables: usize,
 }
 
 /// Writes a query anew; `parameters` by lower-case name.
-pub(super) fn translate(
+pub fn translate(
     query: &Query,
     schema: &Schema<'_>,
     project: Option<&str>,
     parameters: HashMap<String, Kind>,
-) -> Result<Translated> {
+) -> std::result::Result<Translated, Error> {
     let mut translator = Translator {
         schema,
+        known: HashMap::new(),
         project,
         parameters,
         ctes: Vec::new(),
         bare: Vec::new(),
         grouped: Vec::new(),
         aggregates: 0,
-        depth: 0,
+        room: Room::default(),
     };
     translator.query(query, None)
 }
@@ -105,10 +114,12 @@ impl Translator<'_> {
                 if !cte.alias.columns.is_empty() {
                     return Err(unsupported("column lists in WITH"));
                 }
+                let around = self.room.aside();
                 let inner = self.query(&cte.query, None)?;
-                let name = &cte.alias.name.value;
-                with.push(format!("{} AS ({})", quoted(name), inner.sql));
-                self.ctes.push((name.clone(), inner.columns));
+                let tables = self.room.back(around);
+                let name = cte.alias.name.value.clone();
+                with.push(format!("{} AS ({})", quoted(&name), inner.sql));
+                self.ctes.push(Cte { name, columns: Arc::new(inner.columns), tables });
             }
         }
         let (body, columns, mut scope) = self.set(&query.body, outer)?;
@@ -116,7 +127,9 @@ impl Translator<'_> {
         let order = query.order_by.as_ref().map(|order| self.order(order, &scope)).transpose()?.unwrap_or_default();
         let limit = query.limit_clause.as_ref().map(limit).transpose()?.unwrap_or_default();
         let with = if with.is_empty() { String::new() } else { format!("WITH {} ", with.join(", ")) };
-        Ok(Translated { sql: format!("{with}{body}{order}{limit}"), columns })
+        let sql = format!("{with}{body}{order}{limit}");
+        room::written(&sql)?;
+        Ok(Translated { sql, columns })
     }
 
     /// The body of a query, its columns, and the scope that ORDER BY sees.
@@ -184,6 +197,8 @@ impl Translator<'_> {
                 return Err(unsupported(what));
             }
         }
+        self.room.tables(1)?;
+        self.room.work(outer.map_or(0, Scope::columns))?;
         let mut scope = Scope { outer: outer.cloned().map(Box::new), ..Scope::default() };
         let from = self.from(&select.from, &mut scope)?;
         let condition = select.selection.as_ref().map(|expr| self.condition(expr, &scope, "WHERE")).transpose()?;
@@ -308,113 +323,22 @@ impl Translator<'_> {
         };
         let sources = scope.sources.iter().filter(|source| table.is_none_or(|table| same(table, &source.alias)));
         let mut merged: Vec<&str> = Vec::new();
-        for column in sources.flat_map(|source| source.columns.iter().map(move |column| (source, column))) {
-            let (source, column) = column;
+        for (source, column) in sources.flat_map(|source| source.columns.iter().map(move |column| (source, column))) {
+            self.room.work(1 + except.len() + merged.len())?;
             if except.iter().any(|name| same(name, &column.name)) || merged.iter().any(|name| same(name, &column.name))
             {
                 continue;
             }
-            let is_merged = table.is_none() && scope.merged.iter().any(|name| same(name, &column.name));
+            let is_merged = table.is_none() && scope.is_merged(&column.name);
             if is_merged {
                 merged.push(&column.name);
             }
-            let found = scope.column((!is_merged).then_some(source.alias.as_str()), &column.name)?;
+            let found = source.found(column, !is_merged);
             self.bare.push(column.name.clone());
             items.push((Some(column.name.clone()), Typed::new(found.sql, found.kind)));
+            room::columns(items.len())?;
         }
         Ok(())
-    }
-
-    fn from(&mut self, from: &[TableWithJoins], scope: &mut Scope) -> Result<Option<String>> {
-        let mut parts = Vec::new();
-        for table in from {
-            let mut part = self.table(&table.relation, scope)?;
-            for join in &table.joins {
-                part.push_str(&self.join(join, scope)?);
-            }
-            parts.push(part);
-        }
-        Ok((!parts.is_empty()).then(|| parts.join(", ")))
-    }
-
-    fn join(&mut self, join: &Join, scope: &mut Scope) -> Result<String> {
-        let (word, constraint) = match &join.join_operator {
-            JoinOperator::Join(constraint) | JoinOperator::Inner(constraint) => ("JOIN", constraint),
-            JoinOperator::Left(constraint) | JoinOperator::LeftOuter(constraint) => ("LEFT JOIN", constraint),
-            JoinOperator::Right(constraint) | JoinOperator::RightOuter(constraint) => ("RIGHT JOIN", constraint),
-            JoinOperator::FullOuter(constraint) => ("FULL JOIN", constraint),
-            JoinOperator::CrossJoin(constraint) => ("CROSS JOIN", constraint),
-            _ => return Err(unsupported(format!("`{}`", join.to_string().trim()))),
-        };
-        let table = self.table(&join.relation, scope)?;
-        let constraint = match constraint {
-            JoinConstraint::None => String::new(),
-            JoinConstraint::On(expr) => format!(" ON {}", self.condition(expr, scope, "ON")?),
-            JoinConstraint::Using(names) => {
-                let names: Vec<String> = names.iter().map(|name| name.to_string().replace('`', "")).collect();
-                for name in &names {
-                    let known = scope
-                        .sources
-                        .iter()
-                        .filter(|source| source.columns.iter().any(|column| same(&column.name, name)));
-                    if known.count() < 2 {
-                        return Err(Error::Invalid(format!(
-                            "query failed: Column {name} in USING is not on both sides"
-                        )));
-                    }
-                    scope.merged.push(name.clone());
-                }
-                format!(" USING ({})", names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", "))
-            }
-            JoinConstraint::Natural => return Err(unsupported("NATURAL JOIN")),
-        };
-        Ok(format!(" {word} {table}{constraint}"))
-    }
-
-    fn table(&mut self, factor: &TableFactor, scope: &mut Scope) -> Result<String> {
-        let (sql, name, columns) = match factor {
-            TableFactor::Table {
-                name,
-                alias,
-                args: None,
-                with_hints,
-                version: None,
-                with_ordinality: false,
-                partitions,
-                json_path: None,
-                sample: None,
-                index_hints,
-            } if with_hints.is_empty() && partitions.is_empty() && index_hints.is_empty() => {
-                let (sql, own, columns) = self.named_table(name)?;
-                (sql, alias.as_ref().map_or(own, |alias| alias.name.value.clone()), columns)
-            }
-            TableFactor::Derived { lateral: false, subquery, alias, sample: None } => {
-                let inner = self.query(subquery, None)?;
-                let name = alias
-                    .as_ref()
-                    .map_or_else(|| format!("_{}", scope.sources.len()), |alias| alias.name.value.clone());
-                (format!("({})", inner.sql), name, inner.columns)
-            }
-            other => return Err(unsupported(format!("`{}` in FROM", start(other)))),
-        };
-        if scope.sources.iter().any(|source| same(&source.alias, &name)) {
-            return Err(Error::Invalid(format!("query failed: Duplicate table alias {name} in the same FROM clause")));
-        }
-        let sql = format!("{sql} AS {}", quoted(&name));
-        scope.sources.push(Source { alias: name, columns });
-        Ok(sql)
-    }
-
-    /// A table of a dataset, or a name from WITH: its SQL, its own name, its columns.
-    fn named_table(&mut self, name: &ObjectName) -> Result<(String, String, Vec<Column>)> {
-        let plain = name.to_string().replace('`', "");
-        let cte = self.ctes.iter().rev().find(|(cte, _)| !plain.contains('.') && same(cte, &plain));
-        if let Some((cte, columns)) = cte {
-            return Ok((quoted(cte), cte.clone(), columns.clone()));
-        }
-        let path = table_path(name, self.project)?;
-        let columns = (self.schema)(&path)?;
-        Ok((format!("{}.{}", quoted(&path.dataset), quoted(&path.table)), path.table, columns))
     }
 
     fn order(&mut self, order: &OrderBy, scope: &Scope) -> Result<String> {
@@ -452,14 +376,16 @@ fn limit(limit: &LimitClause) -> Result<String> {
 
 /// The columns of a SELECT list; those without a name are `f0_`, `f1_`, … as in BigQuery.
 fn named(items: &[(Option<String>, Typed)]) -> Result<Vec<Column>> {
+    room::columns(items.len())?;
     let mut columns: Vec<Column> = Vec::new();
+    let mut names = HashSet::new();
     let mut nameless = 0;
     for (name, typed) in items {
         let name = name.clone().unwrap_or_else(|| {
             nameless += 1;
             format!("f{}_", nameless - 1)
         });
-        if columns.iter().any(|column| same(&column.name, &name)) {
+        if !names.insert(name.to_lowercase()) {
             return Err(Error::Invalid(format!("query failed: Duplicate column names in the result: {name}")));
         }
         columns.push(Column { name, kind: typed.kind, stored: false });
@@ -471,14 +397,5 @@ fn item_expression(item: &SelectItem) -> Option<&Expr> {
     match item {
         SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => Some(expr),
         _ => None,
-    }
-}
-
-/// The beginning of a construct, to name it in an error.
-pub(super) fn start(what: &impl Display) -> String {
-    let text = what.to_string();
-    match text.char_indices().nth(60) {
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
-        None => text,
     }
 }

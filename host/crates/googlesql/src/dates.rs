@@ -7,11 +7,14 @@ use jiff::{
     tz::TimeZone,
 };
 
+/// The longest text of a moment, zone and all.
+const MOMENT_BYTES: usize = 100;
+
 /// What went wrong, in words.
 pub(super) type Answer<T> = Result<T, String>;
 
 /// A TIME or DATETIME as CAST(… AS STRING) has it: a space before the time, no zeros at the end of a fraction.
-pub(super) fn clock(text: &str) -> String {
+pub fn clock(text: &str) -> String {
     let text = text.replace('T', " ");
     match text.contains('.') {
         true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
@@ -82,13 +85,16 @@ impl Part {
 }
 
 /// `2026-02-05`, with all its digits; none when there is no such day.
-pub(super) fn date(text: &str) -> Option<Date> {
+pub fn date(text: &str) -> Option<Date> {
     (text.len() == 10).then(|| text.parse().ok())?
 }
 
 /// A moment from text: a date, and perhaps a time and a zone (`Z`, `UTC`, `+02:00`, `America/New_York`); UTC when none is named.
 pub(super) fn moment(text: &str, zone: &TimeZone) -> Option<i64> {
     let text = text.trim();
+    if text.len() > MOMENT_BYTES {
+        return None;
+    }
     if let Some(day) = date(text) {
         return Some(zone.to_zoned(day.at(0, 0, 0, 0)).ok()?.timestamp().as_microsecond());
     }

@@ -1,0 +1,199 @@
+//! How SQLite calls a function of ours: its arguments, what it may give, and the look at whether to stop.
+
+use std::borrow::Cow;
+
+use jiff::{civil::Date, tz::TimeZone};
+use rusqlite::{
+    Connection, ffi,
+    functions::{Context, FunctionFlags},
+    types::{Value, ValueRef},
+};
+
+use super::{
+    dates::{self, Answer, Part},
+    watch::Watch,
+};
+
+/// The longest text or blob that a query may make or meet: beyond what a check looks at, and so short that no function
+/// or comparison of two of them takes long, since SQLite can be interrupted only between them.
+pub const VALUE_BYTES: usize = 256 << 10;
+/// The longest name of a part, a zone or a type, and the longest format or date: a format can grow a hundredfold.
+const SHORT_BYTES: usize = 1000;
+/// How much of a value is shown in an error.
+const SHOWN: usize = 100;
+/// Calls that meet less than this leave it to the progress handler to look.
+const SMALL_BYTES: usize = 1 << 10;
+
+/// Why a function gives nothing.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// The values are at fault.
+    Values(String),
+    /// The question is to stop.
+    Over,
+    /// It would be longer than a value may be.
+    TooBig,
+}
+
+/// What a function gives.
+pub(super) type Outcome = Result<Value, Fault>;
+
+impl From<String> for Fault {
+    fn from(message: String) -> Self {
+        Self::Values(message)
+    }
+}
+
+impl From<Fault> for rusqlite::Error {
+    fn from(fault: Fault) -> Self {
+        let own = |code| Self::SqliteFailure(ffi::Error::new(code), None);
+        match fault {
+            Fault::Values(message) => Self::UserFunctionError(message.into()),
+            Fault::Over => own(ffi::SQLITE_INTERRUPT),
+            Fault::TooBig => own(ffi::SQLITE_TOOBIG),
+        }
+    }
+}
+
+/// Registers functions that look at one signal.
+pub(super) struct Calls<'c> {
+    pub(super) connection: &'c Connection,
+    pub(super) watch: Watch,
+}
+
+impl Calls<'_> {
+    /// A function of values that are not NULL.
+    pub(super) fn plain(
+        &self,
+        name: &str,
+        count: i32,
+        function: fn(&Arguments<'_, '_>) -> Answer<Value>,
+    ) -> rusqlite::Result<()> {
+        self.scalar(name, count, move |arguments| Ok(function(arguments)?))
+    }
+
+    /// The same for one that may stop, or become too long.
+    pub(super) fn scalar(
+        &self,
+        name: &str,
+        count: i32,
+        function: impl Fn(&Arguments<'_, '_>) -> Outcome + Send + 'static,
+    ) -> rusqlite::Result<()> {
+        let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
+        let watch = self.watch.clone();
+        self.connection.create_scalar_function(name, count, flags, move |context| {
+            let mut bytes = 0;
+            for at in 0..context.len() {
+                match context.get_raw(at) {
+                    ValueRef::Null => return Ok(Value::Null),
+                    ValueRef::Text(value) | ValueRef::Blob(value) => bytes += value.len(),
+                    ValueRef::Integer(_) | ValueRef::Real(_) => {}
+                }
+            }
+            if bytes >= SMALL_BYTES && watch.is_over_after(bytes) {
+                return Err(Fault::Over.into());
+            }
+            Ok(function(&Arguments { context, watch: &watch })?)
+        })
+    }
+}
+
+/// The arguments of a call; none of them is NULL.
+pub(super) struct Arguments<'c, 'a> {
+    context: &'c Context<'a>,
+    watch: &'c Watch,
+}
+
+impl Arguments<'_, '_> {
+    pub(super) fn len(&self) -> usize {
+        self.context.len()
+    }
+
+    /// Whether the function should stop; for one that works long.
+    pub(super) fn is_over(&self) -> bool {
+        self.watch.is_over()
+    }
+
+    pub(super) fn raw(&self, at: usize) -> ValueRef<'_> {
+        self.context.get_raw(at)
+    }
+
+    pub(super) fn value(&self, at: usize) -> Answer<Value> {
+        self.context.get(at).map_err(|error| error.to_string())
+    }
+
+    pub(super) fn integer(&self, at: usize) -> Answer<i64> {
+        match self.raw(at) {
+            ValueRef::Integer(number) => Ok(number),
+            _ => Err(format!("{} is no INT64", self.shown(at))),
+        }
+    }
+
+    pub(super) fn float(&self, at: usize) -> Answer<f64> {
+        match self.raw(at) {
+            ValueRef::Integer(number) => Ok(number as f64),
+            ValueRef::Real(number) => Ok(number),
+            _ => Err(format!("{} is no number", self.shown(at))),
+        }
+    }
+
+    pub(super) fn text(&self, at: usize) -> Answer<Cow<'_, str>> {
+        match self.raw(at) {
+            ValueRef::Text(bytes) => Ok(String::from_utf8_lossy(bytes)),
+            _ => Err(format!("{} is no STRING", self.shown(at))),
+        }
+    }
+
+    /// A text, or what SQLite takes for one: a view's columns need have no type.
+    pub(super) fn loose(&self, at: usize) -> Answer<Cow<'_, str>> {
+        Ok(match self.raw(at) {
+            ValueRef::Integer(number) => Cow::Owned(number.to_string()),
+            ValueRef::Real(number) => Cow::Owned(format!("{number:?}")),
+            ValueRef::Text(bytes) | ValueRef::Blob(bytes) => String::from_utf8_lossy(bytes),
+            ValueRef::Null => Cow::Borrowed(""),
+        })
+    }
+
+    /// A text that is longer only by mistake.
+    pub(super) fn short(&self, at: usize) -> Answer<Cow<'_, str>> {
+        let text = self.text(at)?;
+        match text.len() > SHORT_BYTES {
+            true => Err(format!("{} is longer than {SHORT_BYTES} bytes", self.shown(at))),
+            false => Ok(text),
+        }
+    }
+
+    pub(super) fn date(&self, at: usize) -> Answer<Date> {
+        dates::date(&*self.text(at)?).ok_or_else(|| format!("Invalid date: {}", self.shown(at)))
+    }
+
+    pub(super) fn part(&self, at: usize) -> Answer<Part> {
+        let name = self.short(at)?;
+        Part::new(&name).ok_or_else(|| format!("{name} is not a date part"))
+    }
+
+    /// UTC when there is no such argument.
+    pub(super) fn zone(&self, at: usize) -> Answer<TimeZone> {
+        if at >= self.len() {
+            return Ok(TimeZone::UTC);
+        }
+        let name = self.short(at)?;
+        TimeZone::get(&name).map_err(|_| format!("Invalid time zone: {name}"))
+    }
+
+    pub(super) fn shown(&self, at: usize) -> String {
+        match self.raw(at) {
+            ValueRef::Null => "NULL".to_owned(),
+            ValueRef::Integer(number) => number.to_string(),
+            ValueRef::Real(number) => number.to_string(),
+            ValueRef::Text(bytes) => {
+                let text = String::from_utf8_lossy(bytes);
+                match text.char_indices().nth(SHOWN) {
+                    Some((end, _)) => format!("{:?}…", text.get(..end).unwrap_or_default()),
+                    None => format!("{text:?}"),
+                }
+            }
+            ValueRef::Blob(_) => "BYTES".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! GoogleSQL for the embedded engine: SQL in, and out comes SQL for SQLite or a refusal; and the functions that SQLite is
+//! given for it. It knows nothing of plugins, grants, files or runs.
+
+mod builtin;
+mod call;
+mod casts;
+mod date_functions;
+mod dates;
+mod dialect;
+mod expression;
+mod from;
+mod functions;
+mod guard;
+mod kind;
+mod like;
+mod moment_functions;
+mod operators;
+mod room;
+mod scope;
+mod text_functions;
+mod typed;
+mod watch;
+
+pub use builtin::is_aggregate;
+pub use call::VALUE_BYTES;
+pub use dates::{clock, date};
+pub use dialect::{Schema, Translated, translate};
+pub use functions::{ENGINE, register};
+pub use guard::{Select, TablePath, read};
+pub use kind::Kind;
+pub use scope::{Column, same};
+pub use watch::Watch;

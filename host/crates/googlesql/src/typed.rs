@@ -1,0 +1,159 @@
+//! An expression of the embedded engine with its type: what it can stand for, and how it is written.
+
+use std::fmt::Display;
+
+use host_contract::Error;
+use sqlparser::ast::{DataType, TimezoneInfo};
+
+use super::{dates, kind::Kind};
+
+/// What a translation gives, or why it is refused.
+pub(super) type Result<T> = std::result::Result<T, Error>;
+
+/// An expression of the embedded engine.
+#[derive(Debug, Clone)]
+pub(super) struct Typed {
+    pub(super) sql: String,
+    pub(super) kind: Kind,
+    text: Text,
+}
+
+/// Whether it is a STRING that is written out or a parameter: GoogleSQL lets it stand for a DATE or TIMESTAMP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Text {
+    No,
+    Literal(String),
+    Parameter,
+}
+
+impl Typed {
+    pub(super) fn new(sql: impl Into<String>, kind: Kind) -> Self {
+        Self { sql: sql.into(), kind, text: Text::No }
+    }
+
+    /// A text that is written out.
+    pub(super) fn text(text: String) -> Self {
+        Self { sql: literal(&text), kind: Kind::String, text: Text::Literal(text) }
+    }
+
+    /// A parameter, by its lower-case name.
+    pub(super) fn parameter(name: &str, kind: Kind) -> Self {
+        let text = if kind == Kind::String { Text::Parameter } else { Text::No };
+        Self { sql: format!("@{name}"), kind, text }
+    }
+
+    /// The same in parentheses, or otherwise written anew.
+    pub(super) fn written(self, write: impl FnOnce(&str) -> String) -> Self {
+        Self { sql: write(&self.sql), ..self }
+    }
+
+    /// The text of a literal.
+    pub(super) fn literal(&self) -> Option<&str> {
+        match &self.text {
+            Text::Literal(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// A STRING that may stand for a DATE becomes one; everything else stays.
+    pub(super) fn dated(self) -> Self {
+        match self.text {
+            Text::No => self,
+            _ => self.clone().coerced(Kind::Date).unwrap_or(self),
+        }
+    }
+
+    /// As another type, when GoogleSQL converts to it without being asked.
+    pub(super) fn coerced(self, kind: Kind) -> Option<Self> {
+        let bad = |text: &str| Typed::new(format!("g_cast({}, 'STRING', '{}')", literal(text), kind.name()), kind);
+        match (&self.text, self.kind, kind) {
+            (_, own, wanted) if own == wanted => Some(self),
+            (Text::Literal(text), Kind::String, Kind::Date) => Some(match dates::date(text) {
+                Some(_) => Typed::new(self.sql, kind),
+                None => bad(text),
+            }),
+            (Text::Literal(text), Kind::String, Kind::Timestamp) => {
+                Some(match dates::moment(text, &jiff::tz::TimeZone::UTC) {
+                    Some(micros) => Typed::new(micros.to_string(), kind),
+                    None => bad(text),
+                })
+            }
+            (Text::Parameter, Kind::String, Kind::Date | Kind::Timestamp) => {
+                Some(Typed::new(format!("g_cast({}, 'STRING', '{}')", self.sql, kind.name()), kind))
+            }
+            (_, Kind::Null | Kind::Any, _) | (_, _, Kind::Any) => Some(Typed::new(self.sql, kind)),
+            (_, Kind::Int64, Kind::Float64) => Some(Typed::new(self.sql, kind)),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_text(&self) -> bool {
+        matches!(self.kind, Kind::String | Kind::Null | Kind::Any)
+    }
+
+    pub(super) fn is_bool(&self) -> bool {
+        matches!(self.kind, Kind::Bool | Kind::Null | Kind::Any)
+    }
+}
+
+/// A text as SQLite wants it.
+pub(super) fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// Both as their common type; none when they have none.
+pub(super) fn together(one: Typed, other: Typed) -> std::result::Result<(Typed, Typed), (Typed, Typed)> {
+    if let Some(kind) = one.kind.common(other.kind) {
+        return Ok((Typed { kind, ..one }, Typed { kind, ..other }));
+    }
+    if let Some(coerced) = one.clone().coerced(other.kind) {
+        return Ok((coerced, other));
+    }
+    match other.clone().coerced(one.kind) {
+        Some(coerced) => Ok((one, coerced)),
+        None => Err((one, other)),
+    }
+}
+
+/// The type that all can be.
+pub(super) fn common<'t>(what: &str, all: impl Iterator<Item = &'t Typed> + Clone) -> Result<Kind> {
+    let mut kind = Kind::Null;
+    for typed in all.clone() {
+        let wider = kind.common(typed.kind).or_else(|| typed.clone().coerced(kind).map(|typed| typed.kind));
+        kind = wider.ok_or_else(|| no_signature(what, &all.clone().collect::<Vec<_>>()))?;
+    }
+    Ok(kind)
+}
+
+/// The type that a CAST or a literal names.
+pub(super) fn kind_of(data_type: &DataType) -> Result<Kind> {
+    Ok(match data_type {
+        DataType::Int64 | DataType::Integer(_) | DataType::Int(_) | DataType::BigInt(_) => Kind::Int64,
+        DataType::Float64 | DataType::Float(_) | DataType::Numeric(_) | DataType::BigNumeric(_) => Kind::Float64,
+        DataType::Bool | DataType::Boolean => Kind::Bool,
+        DataType::String(_) => Kind::String,
+        DataType::Date => Kind::Date,
+        DataType::Timestamp(_, TimezoneInfo::None) => Kind::Timestamp,
+        other => return Err(unsupported(format!("the type {other}"))),
+    })
+}
+
+/// The error of GoogleSQL for arguments of the wrong types.
+pub(super) fn no_signature(what: &str, arguments: &[&Typed]) -> Error {
+    let kinds: Vec<&str> = arguments.iter().map(|typed| typed.kind.name()).collect();
+    Error::Invalid(format!("query failed: No matching signature for {what} for argument types: {}", kinds.join(", ")))
+}
+
+/// The error for what the embedded engine does not do.
+pub(super) fn unsupported(what: impl Display) -> Error {
+    Error::Invalid(format!("query failed: the embedded warehouse does not support {what}"))
+}
+
+/// The beginning of a construct, to name it in an error.
+pub(super) fn start(what: &impl Display) -> String {
+    let text = what.to_string();
+    match text.char_indices().nth(60) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text,
+    }
+}

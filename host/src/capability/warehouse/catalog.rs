@@ -1,0 +1,83 @@
+//! What a dataset has: its tables, and their columns.
+
+use std::cell::RefCell;
+
+use rusqlite::Connection;
+
+use super::fault::Fault;
+use crate::{
+    config::nearest,
+    contract::{Error, warehouse::Table},
+    googlesql::{Column, Kind, TablePath, same},
+};
+
+/// The tables of a dataset: what its `__TABLES__` says, when it has one, else their names.
+pub(super) fn tables(connection: &Connection, dataset: &str) -> Result<Vec<Table>, Fault> {
+    let names = table_names(connection, dataset)?;
+    if !names.iter().any(|name| name == "__TABLES__") {
+        return Ok(names.into_iter().map(|name| Table { name, rows: None, bytes: None, modified: None }).collect());
+    }
+    let sql = "SELECT table_id, row_count, size_bytes, last_modified_time FROM __TABLES__ ORDER BY table_id";
+    let read = || -> rusqlite::Result<Vec<Table>> {
+        let mut statement = connection.prepare(sql)?;
+        let tables = statement.query_map([], |row| {
+            let unsigned = |number: Option<i64>| number.and_then(|number| u64::try_from(number).ok());
+            Ok(Table {
+                name: row.get(0)?,
+                rows: unsigned(row.get(1)?),
+                bytes: unsigned(row.get(2)?),
+                modified: row.get::<_, Option<i64>>(3)?.map(|millis| millis.div_euclid(1000)),
+            })
+        })?;
+        tables.collect()
+    };
+    read().map_err(|error| Fault::unreadable(&format!("tables failed: {dataset}.__TABLES__"), error))
+}
+
+/// The columns of a table, with the types that it declares.
+pub(super) fn columns(connection: &Connection, path: &TablePath) -> Result<Vec<Column>, Fault> {
+    let TablePath { dataset, table } = path;
+    let unusable = |error| Fault::unreadable(&format!("dataset {dataset} cannot be read"), error);
+    let wrong = RefCell::new(None);
+    let read = || -> rusqlite::Result<Vec<Column>> {
+        let mut statement = connection.prepare("SELECT name, type FROM pragma_table_xinfo(?1, ?2) WHERE hidden = 0")?;
+        let columns = statement.query_map([table, dataset], |row| {
+            let (name, declared): (String, String) = (row.get(0)?, row.get(1)?);
+            let kind = Kind::declared(&declared);
+            if kind.is_none() {
+                let why = match declared.to_ascii_uppercase().as_str() {
+                    "STRING" | "JSON" => "which makes SQLite store numbers for what looks like one; declare it TEXT",
+                    _ => "which is no type that the embedded warehouse knows",
+                };
+                wrong.replace(Some(format!(
+                    "query failed: column {name} of {dataset}.{table} is declared {declared}, {why}"
+                )));
+            }
+            let kind = kind.unwrap_or(Kind::Any);
+            Ok(Column { name, kind, stored: kind == Kind::Timestamp })
+        })?;
+        columns.collect()
+    };
+    let columns = read().map_err(unusable)?;
+    if let Some(message) = wrong.into_inner() {
+        return Err(Error::Invalid(message).into());
+    }
+    if columns.is_empty() {
+        let names = table_names(connection, dataset)?;
+        if !names.iter().any(|name| same(name, table)) {
+            let nearest = nearest(table, &names);
+            return Err(Error::NotFound(format!("query failed: there is no table {dataset}.{table}{nearest}")).into());
+        }
+    }
+    Ok(columns)
+}
+
+fn table_names(connection: &Connection, dataset: &str) -> Result<Vec<String>, Fault> {
+    let read = || -> rusqlite::Result<Vec<String>> {
+        let sql = format!(
+            "SELECT name FROM \"{dataset}\".sqlite_schema WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite_%' ORDER BY name"
+        );
+        connection.prepare(&sql)?.query_map([], |row| row.get(0))?.collect()
+    };
+    read().map_err(|error| Fault::unreadable(&format!("dataset {dataset} cannot be read"), error))
+}

@@ -1,0 +1,25 @@
+//! Whose turn it is to take much memory. A query that turns out to need much gives back what it has and waits here, so that
+//! none holds memory while it waits for more.
+
+use std::sync::{Arc, OnceLock};
+
+use tokio::time::{Instant, timeout_at};
+
+use super::memory::{LARGE_QUERIES, SMALL_BYTES};
+use crate::{
+    contract::Error,
+    lanes::{Place, Room},
+};
+
+/// Waits for a turn until `deadline`. It is over when what this gives is dropped.
+pub(super) async fn turn(plugin: &str, deadline: Instant) -> Result<Place, Error> {
+    static TURNS: OnceLock<Arc<Room>> = OnceLock::new();
+    let turn = TURNS.get_or_init(|| Room::new(LARGE_QUERIES)).take(plugin);
+    timeout_at(deadline, turn).await.map_err(|_| {
+        let small = SMALL_BYTES >> 20;
+        Error::OverBudget(format!(
+            "query refused: it needs more than {small} MiB of memory, and the queries of all checks use together what there \
+             is for such; let it sort or group less, or schedule {plugin} when fewer such queries run"
+        ))
+    })
+}

@@ -1,0 +1,168 @@
+//! What a query can cost the host, through the built host: it ends with its run, takes what there is for it and no more, and
+//! leaves the other checks and the record theirs.
+
+use std::{
+    fs,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use host_tests::HOST_TOML;
+use jiff::{SignedDuration, Timestamp};
+use rusqlite::Connection;
+use serde_json::Value;
+
+use crate::support::{
+    AT,
+    command::{Sample, ended, guest, shipped},
+    service::{Service, install},
+};
+
+const TABLE: &str = "nba_raw.nbac_player_boxscore";
+
+/// Checks that ask one query each.
+fn asking(queries: &[String], timeout: &str) -> String {
+    let mut toml = format!(
+        "{HOST_TOML}\n[grants.misbehaving]\nwarehouse = ['nba_raw']\nslack = ['#canary-alerts']\n\
+         budgets = {{ timeout = '{timeout}' }}\n"
+    );
+    for (at, sql) in queries.iter().enumerate() {
+        toml += &format!(
+            "[checks.asks{at}]\nplugin = \"misbehaving\"\nsettings = {{ behaviour = \"query\", sql = \"{sql}\" }}\n"
+        );
+    }
+    toml
+}
+
+/// A letter, `thousands` thousand times.
+fn many(letter: &str, thousands: usize) -> String {
+    format!("REPLACE(REPLACE('{}', 'x', '{}'), 'x', '{}')", "x".repeat(thousands), "x".repeat(10), letter.repeat(100))
+}
+
+/// CPU time that a process has used, all its threads together.
+fn computed(process: u32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+    // The 14th and 15th field of proc_pid_stat(5), in hundredths of a second.
+    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    Duration::from_millis(ticks * 10)
+}
+
+/// SQLite looks at nothing within a function; the thread of this query used to compute for minutes.
+#[test]
+fn no_thread_works_for_a_query_after_its_run() {
+    let sample = Sample::now(None).unwrap();
+    let directory = install(&sample, &["misbehaving"]).unwrap();
+    for file in shipped().unwrap() {
+        fs::copy(&file, directory.join(file.file_name().unwrap())).unwrap();
+    }
+    let a = many("a", 100);
+    let slow = format!(
+        "SELECT SUM(STRPOS(CONCAT({a}, {a}, CAST(p.game_id AS STRING)), CONCAT({a}, 'b'))) AS n FROM {TABLE} p, {TABLE} q, {TABLE} r"
+    );
+    let sorts = format!(
+        "SELECT MAX(n) AS n FROM (SELECT ROW_NUMBER() OVER (ORDER BY q.player_name, p.game_id) AS n FROM {TABLE} p, {TABLE} q, {TABLE} r)"
+    );
+    let toml = asking(&[slow, sorts], "2s");
+    sample.configure(&toml).unwrap();
+    // An hour ago, so that they are due again at once.
+    let before = (Timestamp::now() - SignedDuration::from_hours(1)).to_string();
+    let checks = ["--check", "asks0", "--check", "asks1", "--check", "phase2-raw"];
+    let once = sample.host(&[&["run", "--once", "--at", &before, "plugins"][..], &checks].concat()).unwrap();
+    assert_eq!(once.code, 3, "{once:?}");
+    let service = Service::start(&sample, &format!("{toml}\n[scheduler]\nretries = 0\n"), &checks).unwrap();
+    let last = |service: &Service, check: &str| -> Value {
+        service.get(&format!("/api/v1/runs?check={check}")).json()["runs"][0].clone()
+    };
+    service.wait_until("all three ran again", 60, |service| {
+        ["asks0", "asks1", "phase2-raw"].iter().all(|check| last(service, check)["due"].as_str() > Some(&*before))
+    });
+    // What is recorded has ended before; a second later nothing computes for it any more.
+    std::thread::sleep(Duration::from_secs(1));
+    let start = computed(service.host.id());
+    std::thread::sleep(Duration::from_secs(3));
+    let after = computed(service.host.id()) - start;
+    assert!(after < Duration::from_secs(1), "it computed {after:?} of 3 s for nobody");
+    for check in ["asks0", "asks1"] {
+        let run = last(&service, check);
+        assert!(run["error"].as_str().is_some_and(|error| error.contains("timed out after 2 s")), "{run:#}");
+    }
+    assert_eq!(last(&service, "phase2-raw")["status"], "pass");
+    service.host.end("TERM").unwrap();
+}
+
+/// Each within its own limit, and all of them together far beyond what there is.
+#[test]
+fn queries_that_need_much_wait_for_their_turn() {
+    let sample = Sample::new(None).unwrap();
+    let wide = many("y", 20);
+    let query = |at: usize| {
+        format!(
+            "SELECT COUNT(DISTINCT CONCAT(a.player_name, b.player_name, a.game_id, {wide})) AS n FROM {TABLE} a, (SELECT player_name FROM {TABLE} LIMIT {}) b",
+            10 + at
+        )
+    };
+    let queries: Vec<String> = (0..11).map(query).collect();
+    sample.configure(&asking(&queries, "20s")).unwrap();
+    let mut command = sample.command();
+    command.args(["run", "--once", "--at", AT, "--output", "json"]).args(shipped().unwrap());
+    let ended = ended(command.arg(guest("misbehaving"))).unwrap();
+    let mut answered = 0;
+    for at in 0..11 {
+        let run = ended.run(&format!("asks{at}"));
+        match run["status"].as_str() {
+            Some("pass") => answered += 1,
+            _ => {
+                let error = run["error"].as_str().unwrap();
+                let words = ["the queries of all checks use together what there is for such", "timed out"];
+                assert!(words.iter().any(|words| error.contains(words)), "{error}");
+            }
+        }
+    }
+    println!("{answered} of 11 were answered");
+    assert!(answered >= 2, "{ended:?}");
+    let honest = ended.json()["runs"].as_array().unwrap().iter().filter(|run| run["status"] == "pass").count();
+    assert_eq!(honest, 9 + answered);
+    // The record has them all.
+    let record = Connection::open(sample.path().join("state/host.db")).unwrap();
+    let runs: usize = record.query_row("SELECT COUNT(*) FROM runs", [], |row| row.get(0)).unwrap();
+    assert_eq!(runs, 20);
+}
+
+/// 59 names, each of which reads the one before twice: asked, and described.
+#[test]
+fn what_stands_for_a_huge_query_costs_nothing() {
+    let sample = Sample::new(None).unwrap();
+    let mut doubling = "WITH c0 AS (SELECT 1 AS x)".to_owned();
+    for n in 1..60 {
+        doubling += &format!(", c{n} AS (SELECT a.x FROM c{} AS a CROSS JOIN c{} AS b)", n - 1, n - 1);
+    }
+    doubling += " SELECT x FROM c59";
+    let words = "query refused: it is too large: with its WITH clauses written out it reads more than 1000 tables";
+    let mut most = Vec::new();
+    for sql in ["SELECT 1 AS one".to_owned(), doubling] {
+        sample.configure(&asking(std::slice::from_ref(&sql), "20s")).unwrap();
+        for arguments in [&["run", "--once", "--at", AT][..], &["validate"]] {
+            let mut command = sample.command();
+            command.args(arguments).args(["--output", "json", "--check", "asks0"]).arg(guest("misbehaving"));
+            let started = Instant::now();
+            let process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+            let status = format!("/proc/{}/status", process.id());
+            let reading = std::thread::spawn(move || process.wait_with_output().unwrap());
+            let mut highest = 0;
+            while !reading.is_finished() {
+                let status = fs::read_to_string(&status).unwrap_or_default();
+                let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+                highest = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok()).unwrap_or(highest);
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            let output = reading.join().unwrap();
+            let out = String::from_utf8_lossy(&output.stdout);
+            assert_eq!(out.contains(words), sql.starts_with("WITH"), "{arguments:?}: {out}");
+            assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+            most.push(highest);
+        }
+    }
+    // The peaks of running and describing the simple one, then of the doubling one, in KiB.
+    assert!(most[0] > 0 && most[2] < most[0] + (64 << 10) && most[3] < most[1] + (64 << 10), "{most:?}");
+}
