@@ -20,8 +20,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     capability::Backends,
-    check::Check,
-    config::nearest,
+    check::{Check, no_such_check},
     contract::{
         Report, Verdict, Violation,
         slack::{Alert, Severity, Step},
@@ -163,8 +162,7 @@ impl Gates {
         caller: &str,
     ) -> Result<Decision, Refusal> {
         let Some(check) = host.check(gate).filter(|check| check.plugin().is_some() || check.unable().is_some()) else {
-            let names: Vec<&str> = host.checks.iter().map(|check| check.name.as_str()).collect();
-            return Err(Refusal::Unknown(format!("there is no check `{gate}`{}", nearest(gate, names))));
+            return Err(Refusal::Unknown(no_such_check(gate, host.checks.iter().map(|check| check.name.as_str()))));
         };
         let now = self.clock();
         let moment = host.moment(check, now, crate::host::When { at: None, date });

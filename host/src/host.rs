@@ -249,7 +249,7 @@ impl Host {
                 let just_before = moment.day_end.checked_sub(jiff::SignedDuration::from_nanos(1))?;
                 let due = check.schedule.next(just_before, &check.zone.rules());
                 let due = due.filter(|due| when.at.is_none() && *due < now).unwrap_or(moment.due);
-                Moment { due, replay: true, ..moment }
+                Moment { due, past: true, ..moment }
             }
         };
         let left_out = self.config.calendars.iter().find(|(_, calendar)| {

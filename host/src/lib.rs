@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod plugin;
 pub mod record;
 pub mod registry;
+pub mod report;
 pub mod round;
 pub mod run;
 pub mod sandbox;

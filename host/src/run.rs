@@ -11,14 +11,20 @@ use jiff::{Timestamp, civil::Date};
 use serde::Serialize;
 
 use crate::{
-    capability::{Backends, Call, Caller, Calls, warehouse::Rehearsal},
+    capability::{self, Backends, Call, Caller, Calls, warehouse::Rehearsal},
     check::{Check, Ready, Work},
-    config::{Bytes, Zone, raise},
+    config::{Zone, raise},
     contract::{Report, Request, Verdict, slack::Alert},
     gate,
     plugin::Origin,
+    record::run_id,
+    report::{Over, bounded},
     sandbox::HOST_LINE,
+    text::shortened,
 };
+
+/// The longest error of a run, in bytes: more than anybody reads, and little beside what else a run leaves.
+const ERROR_BYTES: usize = 8 << 10;
 
 /// One execution of a check, and what came of it.
 #[derive(Debug, Serialize)]
@@ -31,16 +37,16 @@ pub struct Run {
     pub due: Timestamp,
     /// The date whose data was asked about.
     pub data_date: Date,
-    /// 1 for the first try of this due time, 2 for the next.
+    /// 1 for the first try of this date and due time, 2 for the next.
     pub attempt: u32,
     /// Whether it was asked as of the past: it is recorded, and nobody is told.
-    pub replay: bool,
+    pub past: bool,
     /// What the plugin found.
     pub report: Option<Report>,
     /// Why the check, or part of it, could not be evaluated.
     pub error: Option<String>,
     /// How long it took.
-    #[serde(rename = "seconds", serialize_with = "seconds")]
+    #[serde(rename = "seconds", serialize_with = "capability::seconds")]
     pub duration: Duration,
     /// What it asked.
     pub calls: Vec<Call>,
@@ -143,9 +149,9 @@ impl Run {
         }
     }
 
-    /// Its due time and attempt, in a word.
+    /// Its date, due time and attempt, in a word.
     pub fn id(&self) -> String {
-        run_id(self.due, self.attempt)
+        run_id(self.data_date, self.due, self.attempt)
     }
 
     /// One line: what was found, and what could not be found out.
@@ -161,11 +167,6 @@ impl Run {
             (None, None) => String::new(),
         }
     }
-}
-
-/// `2026-02-06T11:30:00Z-1`
-fn run_id(due: Timestamp, attempt: u32) -> String {
-    format!("{due:.0}-{attempt}")
 }
 
 /// `pass`, `warn`, `fail` or `skip`.
@@ -200,10 +201,6 @@ pub fn dates<'r>(runs: impl Iterator<Item = &'r Run>) -> String {
     dates.sort_unstable();
     dates.dedup();
     dates.iter().map(Date::to_string).collect::<Vec<_>>().join(", ")
-}
-
-fn seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64(duration.as_secs_f64())
 }
 
 impl Check {
@@ -258,7 +255,7 @@ impl Check {
             due: moment.due,
             data_date: moment.data_date,
             attempt: moment.attempt,
-            replay: moment.replay,
+            past: moment.past,
             report: None,
             error: None,
             duration: Duration::ZERO,
@@ -284,8 +281,7 @@ impl Check {
         let plugin = &ready.plugin;
         run.plugin = Some(plugin.file.clone());
         let name = &plugin.file.name;
-        let caller =
-            Caller { plugin: name.clone(), check: self.name.clone(), due: moment.due, attempt: moment.attempt };
+        let caller = Caller { plugin: name.clone(), check: self.name.clone(), due: moment.due, run: moment.id() };
         let calls = Arc::new(Calls::new(caller, ready.grants.clone(), ready.budgets.clone()));
         let backends = match rehearsal {
             Some(rehearsal) => Arc::new(backends.rehearsing(rehearsal)),
@@ -316,21 +312,24 @@ impl Check {
                     said => format!("{error}; before that it wanted to say: {}", said.join("; ")),
                 });
             }
-            Ok(report) if let Some(size) = over(&report, ready.budgets.report_bytes) => {
-                let what = format!("returned a report of {size} B, more than {}", ready.budgets.report_bytes);
-                run.exceeded.insert("report_bytes");
-                run.error = Some(format!("{what}; {}", raise(name, "report_bytes")));
-            }
-            Ok(report) => match malformed(&report) {
-                Some(problem) => run.error = Some(format!("returned a malformed report: {problem}")),
-                None => {
-                    if !report.unknown.is_empty() {
-                        run.error = Some(format!("not known: {}", report.unknown.join("; ")));
-                    }
-                    run.report = Some(report);
+            Ok(report) => match bounded(report, &ready.budgets) {
+                Err(Over { budget, what }) => {
+                    run.exceeded.insert(budget);
+                    run.error = Some(format!("returned {what}; {}", raise(name, budget)));
                 }
+                Ok(report) => match malformed(&report) {
+                    Some(problem) => run.error = Some(format!("returned a malformed report: {problem}")),
+                    None => {
+                        if !report.unknown.is_empty() {
+                            run.error = Some(format!("not known: {}", report.unknown.join("; ")));
+                        }
+                        run.report = Some(report);
+                    }
+                },
             },
         }
+        // It is made of what the plugin said, of which there may be much.
+        run.error = run.error.take().map(|error| shortened(&error, ERROR_BYTES));
     }
 }
 
@@ -357,12 +356,6 @@ fn with_log(error: String, log: &str) -> String {
         }
         _ => error,
     }
-}
-
-/// The size of a report in bytes of JSON, when it is more than `most`.
-fn over(report: &Report, most: Bytes) -> Option<usize> {
-    let size = serde_json::to_string(report).map_or(usize::MAX, |text| text.len());
-    (size > most.0).then_some(size)
 }
 
 /// What a report says that cannot be: a pass that broke a threshold is none.
@@ -414,10 +407,10 @@ pub struct Moment {
     pub day_start: Timestamp,
     /// Where the next one begins.
     pub day_end: Timestamp,
-    /// 1 for the first try of this due time, 2 for the next.
+    /// 1 for the first try of this date and due time, 2 for the next.
     pub attempt: u32,
     /// Whether it is asked as of the past.
-    pub replay: bool,
+    pub past: bool,
     /// Why nothing is asked at all.
     pub skip: Option<String>,
 }
@@ -429,9 +422,9 @@ impl Moment {
         Self::new(due, date, zone)
     }
 
-    /// Of its run: due time and attempt, in a word.
+    /// Of its run: date, due time and attempt, in a word.
     pub fn id(&self) -> String {
-        run_id(self.due, self.attempt)
+        run_id(self.data_date, self.due, self.attempt)
     }
 
     /// A date of one's choice.
@@ -440,7 +433,7 @@ impl Moment {
         let day = || Ok::<_, jiff::Error>((start(data_date)?, start(data_date.tomorrow()?)?));
         let (day_start, day_end) =
             day().ok().with_context(|| format!("{data_date} is beyond the dates that can be asked about"))?;
-        Ok(Self { due, data_date, day_start, day_end, attempt: 1, replay: false, skip: None })
+        Ok(Self { due, data_date, day_start, day_end, attempt: 1, past: false, skip: None })
     }
 }
 

@@ -34,6 +34,7 @@ const HOUSE: &[&[&str]] = &[
     &["sandbox"],
     &["plugin"],
     &["check"],
+    &["report"],
     &["run"],
     &["metrics"],
     &["alert"],

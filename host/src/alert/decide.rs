@@ -90,7 +90,7 @@ pub fn decide<'r>(runs: &'r [Run], standings: &mut Standings, rules: Rules<'_>) 
     let mut decided = Decided::default();
     let before: Vec<Standing> = runs.iter().map(|run| standings.get(&run.check).cloned().unwrap_or_default()).collect();
     // All results are taken in before anything is decided: what one says of another must not depend on their order.
-    for run in runs.iter().filter(|run| !run.replay) {
+    for run in runs.iter().filter(|run| !run.past) {
         let standing = standings.entry(run.check.clone()).or_default();
         match run.validation {
             true => standing.invalid.clone_from(&run.invalid),
@@ -108,7 +108,7 @@ pub fn decide<'r>(runs: &'r [Run], standings: &mut Standings, rules: Rules<'_>) 
     let mut order: Vec<(usize, &Run, Standing)> =
         runs.iter().zip(before).map(|(run, before)| (depth(&run.check, rules.config), run, before)).collect();
     order.sort_by_key(|(depth, ..)| *depth);
-    for (_, run, before) in order.into_iter().filter(|(_, run, _)| !run.replay) {
+    for (_, run, before) in order.into_iter().filter(|(_, run, _)| !run.past) {
         let silenced = silenced(&run.check, run, rules);
         for (about, finding) in findings(run, rules.config) {
             let upstream = match about {
@@ -357,7 +357,7 @@ mod tests {
             due: at(round),
             data_date: jiff::civil::date(1969, 12, 31),
             attempt: 1,
-            replay: false,
+            past: false,
             report: verdict.map(|verdict| Report {
                 verdict,
                 summary: String::new(),

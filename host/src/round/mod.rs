@@ -1,5 +1,6 @@
 //! A round: checks that are due together, run side by side, recorded and told of together.
 
+mod kept;
 mod slots;
 mod task;
 
@@ -20,13 +21,13 @@ use tokio::{
 use crate::{
     alert::{self, Notification, Standings},
     check::Check,
-    contract::Report,
     host::{Host, When},
-    record::{Batch, NewMessage, NewRun, PluginKey},
-    run::{Moment, Run, Status, Untold, verdict_name},
+    record::{Batch, NewMessage},
+    run::{Moment, Run, Status, Untold},
     schedule::Turn,
 };
 
+use kept::kept;
 pub use slots::Slots;
 use task::{Over, Scheduled, Task};
 
@@ -112,7 +113,8 @@ impl Host {
         let mut tasks = JoinSet::new();
         let mut running = HashMap::new();
         for (check, mut moment) in due {
-            moment.attempt += earlier.get(&(check.name.clone(), moment.due)).copied().unwrap_or_default();
+            moment.attempt +=
+                earlier.get(&(check.name.clone(), moment.data_date, moment.due)).copied().unwrap_or_default();
             let task = Task {
                 check: check.clone(),
                 moment: moment.clone(),
@@ -246,7 +248,9 @@ impl Host {
             messages.push((id, notification));
         }
         for run in untold.iter().chain(batch).filter(|run| !run.validation) {
-            written.runs.push(recorded(run)?);
+            let ready = self.check(&run.check).and_then(|check| check.plugin());
+            let budgets = ready.map_or(&self.config.budgets, |ready| &ready.budgets);
+            written.runs.push(kept(run, budgets.record_bytes)?);
         }
         for check in decided.touched {
             if let Some(standing) = next.get(&check).filter(|standing| standings.get(&check) != Some(*standing)) {
@@ -302,36 +306,6 @@ async fn passed(occasion: &Option<Occasion>) {
         Some(occasion) => drop(occasion.deadline.clone().wait_for(|over| *over).await),
         None => std::future::pending().await,
     }
-}
-
-fn recorded(run: &Run) -> Result<NewRun> {
-    Ok(NewRun {
-        check: run.check.clone(),
-        plugin: run.plugin.as_ref().map(|plugin| PluginKey {
-            name: plugin.name.clone(),
-            version: plugin.version.clone(),
-            digest: plugin.digest.to_string(),
-        }),
-        due: run.due,
-        data_date: run.data_date,
-        attempt: run.attempt,
-        replay: run.replay,
-        status: run.status().name(),
-        summary: run.summary(),
-        report: run.report.as_ref().map(report).transpose()?,
-        error: run.error.clone(),
-        seconds: run.duration.as_secs_f64(),
-        calls: serde_json::to_string(&run.calls)?,
-        left_out: run.untold == Some(Untold::LeftOut),
-    })
-}
-
-fn report(report: &Report) -> Result<String> {
-    let mut json = serde_json::to_value(report)?;
-    if let Some(verdict) = json.get_mut("verdict") {
-        *verdict = verdict_name(&report.verdict).into();
-    }
-    Ok(json.to_string())
 }
 
 impl Round {
