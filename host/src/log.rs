@@ -31,7 +31,7 @@ use crate::text::printable;
 /// How lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// `2026-02-06T11:30:00Z error phase2-raw 2026-02-06T11:30:00Z-1: …`
+    /// `2026-02-06T11:30:00Z error phase2-raw 2026-02-05@2026-02-06T11:30:00Z-1: …`
     Text,
     /// An object a line.
     Json,
@@ -251,7 +251,7 @@ mod tests {
         let fields = || {
             let mut fields = Map::new();
             fields.insert("check".to_owned(), "phase2-raw".into());
-            fields.insert("run".to_owned(), "2026-02-06T11:30:00Z-1".into());
+            fields.insert("run".to_owned(), "2026-02-05@2026-02-06T11:30:00Z-1".into());
             fields.insert("message".to_owned(), "it\nbroke \u{1b}[31m".into());
             fields
         };
@@ -259,7 +259,7 @@ mod tests {
         assert_eq!(line(Style::Command), "error: it\nbroke  [31m\n");
         assert_eq!(
             line(Style::Service(Format::Text)),
-            "1970-01-01T00:00:00.000Z error phase2-raw 2026-02-06T11:30:00Z-1: it\n    broke  [31m\n"
+            "1970-01-01T00:00:00.000Z error phase2-raw 2026-02-05@2026-02-06T11:30:00Z-1: it\n    broke  [31m\n"
         );
         let json: Value = serde_json::from_str(&line(Style::Service(Format::Json))).expect("JSON");
         assert_eq!(json["check"], "phase2-raw");

@@ -163,7 +163,7 @@ impl Metrics {
     }
 
     /// The text that Prometheus reads. `undelivered` are messages that wait or were set aside.
-    pub fn text(&self, undelivered: usize) -> String {
+    pub fn text(&self, undelivered: u64) -> String {
         self.undelivered.set(i64::try_from(undelivered).unwrap_or(i64::MAX));
         self.uptime.set(self.began.elapsed().as_secs_f64());
         self.memory.set(resident().unwrap_or_default());
@@ -178,7 +178,7 @@ impl Metrics {
         let check = || OfCheck { check: run.check.clone() };
         let status = run.status();
         self.runs.get_or_create(&OfRun { check: run.check.clone(), status: status.name().to_owned() }).inc();
-        if run.untold.is_some() || run.replay {
+        if run.untold.is_some() || run.past {
             return;
         }
         self.remember(&run.check, status, run.due);

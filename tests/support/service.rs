@@ -73,13 +73,60 @@ impl Service {
 
     /// Reads a page.
     pub fn get(&self, path: &str) -> Answered {
-        self.ask("GET", path, &[], "").unwrap_or_else(|error| panic!("{path}: {error:#}"))
+        self.client().get(path)
     }
 
     /// Acts, with the token.
     pub fn post(&self, path: &str, body: &str) -> Answered {
         let token = format!("Bearer {TOKEN}");
         self.ask("POST", path, &[("authorization", &token)], body).unwrap_or_else(|error| panic!("{path}: {error:#}"))
+    }
+
+    /// Any request.
+    pub fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Result<Answered> {
+        self.client().ask(method, path, headers, body)
+    }
+
+    /// Any bytes.
+    pub fn send(&self, bytes: &[u8]) -> Result<Answered> {
+        self.client().send(bytes)
+    }
+
+    /// One of those who ask, for a thread of its own.
+    pub fn client(&self) -> Client {
+        Client { address: self.address.clone() }
+    }
+
+    /// One check, as the API tells of it.
+    pub fn check(&self, name: &str) -> Value {
+        self.get(&format!("/api/v1/checks/{name}")).json()
+    }
+
+    /// Asks until it is so, within a time.
+    pub fn wait_until(&self, what: &str, seconds: u64, mut so: impl FnMut(&Self) -> bool) {
+        let start = Instant::now();
+        while !so(self) {
+            assert!(start.elapsed() < Duration::from_secs(seconds), "not within {seconds} s: {what}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+/// Somebody who asks a host.
+#[derive(Debug, Clone)]
+pub struct Client {
+    address: String,
+}
+
+impl Client {
+    /// Of something else that listens: `127.0.0.1:40123`.
+    pub fn at(address: String) -> Self {
+        Self { address }
+    }
+
+    /// Reads a page.
+    pub fn get(&self, path: &str) -> Answered {
+        self.ask("GET", path, &[], "").unwrap_or_else(|error| panic!("{path}: {error:#}"))
     }
 
     /// Any request.
@@ -108,19 +155,5 @@ impl Service {
         let (head, body) = text.split_once("\r\n\r\n").context("no head")?;
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).context("no status")?;
         Ok(Answered { status, head: head.to_lowercase(), body: body.to_owned() })
-    }
-
-    /// One check, as the API tells of it.
-    pub fn check(&self, name: &str) -> Value {
-        self.get(&format!("/api/v1/checks/{name}")).json()
-    }
-
-    /// Asks until it is so, within a time.
-    pub fn wait_until(&self, what: &str, seconds: u64, mut so: impl FnMut(&Self) -> bool) {
-        let start = Instant::now();
-        while !so(self) {
-            assert!(start.elapsed() < Duration::from_secs(seconds), "not within {seconds} s: {what}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
     }
 }

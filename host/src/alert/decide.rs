@@ -348,7 +348,7 @@ mod tests {
             due: at(round),
             data_date: jiff::civil::date(1969, 12, 31),
             attempt: 1,
-            replay: false,
+            past: false,
             report: verdict.map(|verdict| Report {
                 verdict,
                 summary: String::new(),

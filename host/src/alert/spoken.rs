@@ -66,7 +66,7 @@ impl<'r> News<'r> {
 
     /// Whether nobody is told of it, since it is about the past.
     pub(super) fn is_past(self) -> bool {
-        self.run().is_some_and(|run| run.replay)
+        self.run().is_some_and(|run| run.past)
     }
 }
 

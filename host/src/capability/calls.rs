@@ -19,10 +19,13 @@ use crate::{
     config::{Budgets, Grants, raise},
     contract::{Error, slack::Alert},
     lanes::{Allowance, Held, Permit, Stop, TooMuch},
+    text::shortened,
 };
 
 /// What is kept of a call's question and error, in bytes.
 const RECORDED_BYTES: usize = 8 << 10;
+/// What is kept of all questions and errors of a run, in bytes: they are held in memory until the run is recorded.
+const ALL_RECORDED_BYTES: usize = 1 << 20;
 
 /// A host call that a run made.
 #[derive(Debug, Clone, Serialize)]
@@ -57,7 +60,8 @@ impl Serialize for Unanswered {
     }
 }
 
-fn seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+/// Writes a duration as seconds.
+pub(crate) fn seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(duration.as_secs_f64())
 }
 
@@ -70,15 +74,8 @@ pub struct Caller {
     pub check: String,
     /// The run's clock.
     pub due: Timestamp,
-    /// 1 for the first try of this due time.
-    pub attempt: u32,
-}
-
-impl Caller {
     /// The run, in a word.
-    pub fn run(&self) -> String {
-        format!("{:.0}-{}", self.due, self.attempt)
-    }
+    pub run: String,
 }
 
 /// The calls of one run: what it was granted, what it asked, and what it wanted to tell people.
@@ -98,6 +95,8 @@ struct Record {
     calls: Vec<Call>,
     alerts: Vec<Alert>,
     exceeded: BTreeSet<&'static str>,
+    /// The length of all questions and errors.
+    texts: usize,
 }
 
 impl Calls {
@@ -142,13 +141,15 @@ impl Calls {
         // Recorded in any case: a guest that does not wait for its answer has asked all the same.
         let mut recording = Recording { calls: self, started: Instant::now(), call: None };
         let error = Some(Unanswered::CalledOff);
-        recording.call = Some(Call { name, asked: cut(asked), bytes: 0, duration: Duration::ZERO, error });
+        let asked = self.cut(asked);
+        recording.call = Some(Call { name, asked, bytes: 0, duration: Duration::ZERO, error });
         let answer = match self.enter(name) {
             _ if earlier == most => too_many(),
             Ok(_under_way) => answer.await,
             Err(error) => Err(error),
         };
         if let Some(call) = &mut recording.call {
+            let cut = |message| self.cut(message);
             call.error = answer.as_ref().err().map(|error| Unanswered::Error(error.clone().reworded(cut)));
             call.bytes = answer.as_ref().map_or(0, bytes);
         }
@@ -243,6 +244,16 @@ impl Calls {
         taken.ok_or_else(|| self.exceeded("post", "alerts", &format!("more than {most} alerts in one run")))
     }
 
+    /// As much of a call's question or error as is recorded.
+    fn cut(&self, text: String) -> String {
+        let most = self.record(|record| {
+            let most = RECORDED_BYTES.min(ALL_RECORDED_BYTES.saturating_sub(record.texts));
+            record.texts += text.len().min(most);
+            most
+        });
+        if text.len() > most { shortened(&text, most) } else { text }
+    }
+
     /// What was asked, and what people are to be told.
     pub fn take(&self) -> (Vec<Call>, Vec<Alert>) {
         self.record(|record| (std::mem::take(&mut record.calls), std::mem::take(&mut record.alerts)))
@@ -256,15 +267,6 @@ impl Calls {
     fn record<T>(&self, change: impl FnOnce(&mut Record) -> T) -> T {
         change(&mut self.record.lock().unwrap_or_else(PoisonError::into_inner))
     }
-}
-
-fn cut(mut text: String) -> String {
-    if text.len() > RECORDED_BYTES {
-        let end = (0..=RECORDED_BYTES).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
-        text.truncate(end);
-        text.push('…');
-    }
-    text
 }
 
 /// Records a call when it is over, however that comes about.

@@ -8,6 +8,7 @@ mod grant;
 mod guest;
 pub mod warehouse;
 
+pub(crate) use calls::seconds;
 pub use calls::{Call, Caller, Calls, Unanswered};
 pub use guest::{Imports, Reach};
 

@@ -103,6 +103,11 @@ pub fn checks(config: &Config, loaded: &Loaded) -> Result<Vec<Check>> {
     }
 }
 
+/// Says that no check has a name, and which one may be meant.
+pub fn no_such_check<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) -> String {
+    format!("there is no check `{name}`{}", nearest(name, known))
+}
+
 /// Refuses names of checks that do not exist, and checks that depend on each other.
 fn check_names(config: &Config, wanted: &BTreeMap<&String, config::Check>) -> Result<()> {
     let depends = wanted.iter().flat_map(|(name, check)| {
@@ -113,7 +118,7 @@ fn check_names(config: &Config, wanted: &BTreeMap<&String, config::Check>) -> Re
     });
     for (key, other) in depends.chain(calendars) {
         if !wanted.contains_key(other) {
-            bail!("host.toml: refused: {key}: there is no check `{other}`{}", nearest(other, wanted.keys().copied()));
+            bail!("host.toml: refused: {key}: {}", no_such_check(other, wanted.keys().map(|name| name.as_str())));
         }
     }
     let mut done = HashSet::new();

@@ -11,7 +11,7 @@ use super::{local, recorded, table::Table};
 use crate::{
     alert::span,
     config::{Config, nearest},
-    record::{Consultation, Past, PastAlert, Undelivered},
+    record::{Consultation, Included, PastAlert, PastRun, Undelivered},
 };
 
 #[derive(Debug, Args)]
@@ -52,7 +52,12 @@ impl History {
     async fn show(&self, config: &Config) -> Result<u8> {
         let record = recorded(config).await?;
         let check = self.check.as_deref();
-        let runs = record.runs(check, self.limit).await?;
+        // The table has no room for more than a line.
+        let included = match self.output {
+            Format::Table => Included::default(),
+            Format::Json => Included { report: true, calls: true, most: usize::MAX },
+        };
+        let runs = record.runs(check, self.limit, included).await?;
         if let (Some(check), true) = (check, runs.is_empty()) {
             let known = record.checks().await?;
             bail!("no run of {check} is recorded{}\nthere are runs of: {}", nearest(check, &known), known.join(", "));
@@ -96,10 +101,16 @@ fn asked(consultations: &[Consultation], zone: &TimeZone) -> String {
     format!("\n{}", table.text())
 }
 
-fn shown(runs: &[Past], alerts: &[PastAlert], undelivered: &[Undelivered], now: Timestamp, zone: &TimeZone) -> String {
+fn shown(
+    runs: &[PastRun],
+    alerts: &[PastAlert],
+    undelivered: &[Undelivered],
+    now: Timestamp,
+    zone: &TimeZone,
+) -> String {
     let mut table = Table::new(&["DUE", "DATA OF", "CHECK", "RESULT", "SUMMARY"]);
     for run in runs {
-        let summary = match (run.replay, run.attempt) {
+        let summary = match (run.past, run.attempt) {
             (true, _) => format!("{} (asked as of then)", run.summary),
             (false, 1) => run.summary.clone(),
             (false, attempt) => format!("{} (attempt {attempt})", run.summary),

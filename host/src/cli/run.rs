@@ -179,7 +179,7 @@ impl Run {
         let round = host.round(&all, Timestamp::now(), when).await?;
         drop(progress);
         complain(&mut validation).await?;
-        if round.runs.iter().all(|run| run.replay) && !round.runs.is_empty() {
+        if round.runs.iter().all(|run| run.past) && !round.runs.is_empty() {
             eprintln!("this is about the past: it is recorded, and nobody is told");
         }
         host.recorder.delivery.close();

@@ -8,7 +8,10 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::{history::Format, local, recorded, table::Table};
-use crate::config::{Config, Time, nearest};
+use crate::{
+    check::no_such_check,
+    config::{Config, Time},
+};
 
 #[derive(Debug, Args)]
 #[command(
@@ -66,7 +69,8 @@ impl Silence {
             known.dedup();
             for check in &self.checks {
                 if !known.contains(check) {
-                    bail!("there is no check {check}{}\nthere are: {}", nearest(check, &known), known.join(", "));
+                    let unknown = no_such_check(check, known.iter().map(String::as_str));
+                    bail!("{unknown}\nthere are: {}", known.join(", "));
                 }
             }
             let now = Timestamp::now();

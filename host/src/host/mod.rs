@@ -14,8 +14,8 @@ pub use slots::{Slot, Slots};
 use crate::{
     alert::{self, Receivers},
     capability::Backends,
-    check::{Check, Work, checks},
-    config::{Config, nearest},
+    check::{Check, Work, checks, no_such_check},
+    config::Config,
     package::Lock,
     plugin::{self, Loaded},
     recorder::Recorder,
@@ -138,7 +138,7 @@ impl Host {
     /// The check with a name, or a message that names those that there are like it.
     pub fn find(&self, name: &str) -> Result<&Arc<Check>, String> {
         let names = || self.checks.iter().map(|check| check.name.as_str());
-        self.check(name).ok_or_else(|| format!("there is no check `{name}`{}", nearest(name, names())))
+        self.check(name).ok_or_else(|| no_such_check(name, names()))
     }
 
     /// Finds the webhook of every channel that the checks post to, and sends there from now on.

@@ -38,10 +38,10 @@ pub struct NewRun {
     pub due: Timestamp,
     /// The date that was asked about.
     pub data_date: Date,
-    /// 1 for the first run of this check and due time.
+    /// 1 for the first run of this check, date and due time.
     pub attempt: u32,
     /// Whether it was asked as of the past, of which nobody is told.
-    pub replay: bool,
+    pub past: bool,
     /// `pass`, `skip`, `warn`, `fail` or `error`.
     pub status: &'static str,
     /// One line.
@@ -56,6 +56,8 @@ pub struct NewRun {
     pub calls: String,
     /// Whether nothing ran: its due time was missed, or the check still ran.
     pub left_out: bool,
+    /// What of it is not kept, in words, when something is not.
+    pub cut: Option<String>,
 }
 
 /// Which plugin ran.
@@ -173,17 +175,20 @@ impl Record {
         Ok(rows.into_iter().collect())
     }
 
-    /// How many attempts are recorded at due times, by check and due time.
-    pub async fn attempts(&self, due: &BTreeSet<Timestamp>) -> Result<HashMap<(String, Timestamp), u32>> {
+    /// How many attempts are recorded at due times, by check, data date and due time.
+    pub async fn attempts(&self, due: &BTreeSet<Timestamp>) -> Result<HashMap<(String, Date, Timestamp), u32>> {
         let mut attempts = HashMap::new();
         for moment in due {
-            let rows: Vec<(String, u32)> =
-                sqlx::query_as("SELECT check_name, MAX(attempt) FROM runs WHERE due = $1 GROUP BY check_name")
-                    .bind(moment.as_millisecond())
-                    .fetch_all(&self.pool)
-                    .await
-                    .map_err(|error| self.explain(error))?;
-            attempts.extend(rows.into_iter().map(|(check, attempt)| ((check, *moment), attempt)));
+            let rows: Vec<(String, String, u32)> = sqlx::query_as(
+                "SELECT check_name, data_date, MAX(attempt) FROM runs WHERE due = $1 GROUP BY check_name, data_date",
+            )
+            .bind(moment.as_millisecond())
+            .fetch_all(&self.pool)
+            .await
+            .map_err(|error| self.explain(error))?;
+            for (check, date, attempt) in rows {
+                attempts.insert((check, date.parse()?, *moment), attempt);
+            }
         }
         Ok(attempts)
     }
@@ -191,15 +196,15 @@ impl Record {
 
 fn insert_runs(runs: &[NewRun], plugins: &HashMap<PluginKey, i64>, recorded: Timestamp) -> QueryBuilder<Sqlite> {
     let mut insert = QueryBuilder::new(
-        "INSERT INTO runs (check_name, due, data_date, attempt, replay, status, summary, report, error, seconds, \
-         calls, plugin_id, recorded, left_out) ",
+        "INSERT INTO runs (check_name, due, data_date, attempt, past, status, summary, report, error, seconds, \
+         calls, plugin_id, recorded, left_out, cut) ",
     );
     insert.push_values(runs, |mut row, run| {
         row.push_bind(&run.check)
             .push_bind(run.due.as_millisecond())
             .push_bind(run.data_date.to_string())
             .push_bind(run.attempt)
-            .push_bind(run.replay)
+            .push_bind(run.past)
             .push_bind(run.status)
             .push_bind(&run.summary)
             .push_bind(&run.report)
@@ -208,7 +213,8 @@ fn insert_runs(runs: &[NewRun], plugins: &HashMap<PluginKey, i64>, recorded: Tim
             .push_bind(&run.calls)
             .push_bind(run.plugin.as_ref().and_then(|plugin| plugins.get(plugin)).copied())
             .push_bind(recorded.as_millisecond())
-            .push_bind(run.left_out);
+            .push_bind(run.left_out)
+            .push_bind(&run.cut);
     });
     insert
 }

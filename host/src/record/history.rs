@@ -11,17 +11,17 @@ use crate::contract::Metric;
 
 /// A recorded run.
 #[derive(Debug, Serialize)]
-pub struct Past {
+pub struct PastRun {
     /// The check's name.
     pub check: String,
     /// The run's clock.
     pub due: Timestamp,
     /// The date that was asked about.
     pub data_date: Date,
-    /// 1 for the first run of this check and due time.
+    /// 1 for the first run of this check, date and due time.
     pub attempt: u32,
     /// Whether it was asked as of the past, of which nobody was told.
-    pub replay: bool,
+    pub past: bool,
     /// Whether nothing ran: its due time was missed, or the check still ran.
     pub left_out: bool,
     /// `pass`, `skip`, `warn`, `fail` or `error`.
@@ -34,22 +34,37 @@ pub struct Past {
     pub seconds: f64,
     /// The plugin's name, version and digest.
     pub plugin: Option<Value>,
-    /// What the plugin found.
+    /// What of it was not kept, in words, when something was not.
+    pub cut: Option<String>,
+    /// What the plugin found; only when it is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub report: Option<Box<RawValue>>,
-    /// Host calls and what they cost.
+    /// Host calls and what they cost; only when they are asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub calls: Option<Box<RawValue>>,
+    /// Whether what was asked for besides was not read, since the newer runs have all that may be read at once.
+    #[serde(skip)]
+    pub unread: bool,
 }
 
-impl Past {
-    /// What was looked at.
-    pub fn metrics(&self) -> Vec<Metric> {
-        #[derive(Deserialize)]
-        struct Report {
-            metrics: Vec<Metric>,
-        }
-        let report = self.report.as_ref().and_then(|report| serde_json::from_str::<Report>(report.get()).ok());
-        report.map(|report| report.metrics).unwrap_or_default()
+/// What of runs is read besides what fits a line.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Included {
+    /// What the plugins found.
+    pub report: bool,
+    /// What they asked.
+    pub calls: bool,
+    /// The most of both together, in bytes; of runs further back neither is read.
+    pub most: usize,
+}
+
+/// What a recorded report looked at.
+pub fn metrics(report: &str) -> Vec<Metric> {
+    #[derive(Deserialize)]
+    struct Report {
+        metrics: Vec<Metric>,
     }
+    serde_json::from_str::<Report>(report).map(|report| report.metrics).unwrap_or_default()
 }
 
 /// A recorded run, in short.
@@ -57,6 +72,8 @@ impl Past {
 pub struct Line {
     /// The run's clock.
     pub due: Timestamp,
+    /// The date that was asked about.
+    pub data_date: Date,
     /// `pass`, `skip`, `warn`, `fail` or `error`.
     pub status: String,
     /// Whether nothing ran.
@@ -110,44 +127,84 @@ pub struct Receipt {
     pub answer: String,
 }
 
-const SELECT: &str = "SELECT check_name, due, data_date, attempt, replay, left_out, status, summary, error, seconds, \
-    name, version, digest, report, calls FROM runs LEFT JOIN plugins ON plugins.id = plugin_id";
+/// The columns of a run that are short, and its plugin's.
+const SHORT: &str = "check_name, due, data_date, attempt, past, left_out, status, summary, error, seconds, cut, \
+    name, version, digest";
 
 impl Record {
-    /// The last attempt of one check's run.
-    pub async fn run(&self, check: &str, due: Timestamp) -> Result<Option<Past>> {
+    /// The last attempt of one check at a date and a due time, with its report.
+    pub async fn run(&self, check: &str, data_date: Date, due: Timestamp) -> Result<Option<PastRun>> {
         // Constants.
-        let sql =
-            sqlx::AssertSqlSafe(format!("{SELECT} WHERE check_name = $1 AND due = $2 ORDER BY attempt DESC LIMIT 1"));
-        let query = sqlx::query_as(sql).bind(check).bind(due.as_millisecond());
+        let sql = sqlx::AssertSqlSafe(format!(
+            "SELECT {SHORT}, report, NULL AS calls, FALSE AS unread FROM runs \
+             LEFT JOIN plugins ON plugins.id = plugin_id \
+             WHERE due = $2 AND check_name = $1 AND data_date = $3 ORDER BY attempt DESC LIMIT 1"
+        ));
+        let query = sqlx::query_as(sql).bind(check).bind(due.as_millisecond()).bind(data_date.to_string());
         query.fetch_optional(&self.pool).await.map_err(|error| self.explain(error))
     }
 
     /// The newest runs of one check that were not asked as of the past, the newest first, in short.
     pub async fn recent(&self, check: &str, limit: usize) -> Result<Vec<Line>> {
-        let sql = "SELECT due, status, left_out FROM runs WHERE check_name = $1 AND NOT replay \
-            ORDER BY due DESC, attempt DESC LIMIT $2";
-        let rows: Vec<(i64, String, bool)> = sqlx::query_as(sql)
+        let sql = "SELECT due, data_date, status, left_out FROM runs WHERE check_name = $1 AND NOT past \
+            ORDER BY due DESC, id DESC LIMIT $2";
+        let rows: Vec<(i64, String, String, bool)> = sqlx::query_as(sql)
             .bind(check)
             .bind(u32::try_from(limit).unwrap_or(u32::MAX))
             .fetch_all(&self.pool)
             .await
             .map_err(|error| self.explain(error))?;
-        let line = |(due, status, left_out)| Line { due: moment(due), status, left_out };
-        Ok(rows.into_iter().map(line).collect())
+        rows.into_iter()
+            .map(|(due, date, status, left_out)| {
+                Ok(Line { due: moment(due), data_date: date.parse()?, status, left_out })
+            })
+            .collect()
     }
 
     /// The newest runs, the newest first: those of one check by their due times, of all as they were written down.
-    pub async fn runs(&self, check: Option<&str>, limit: u32) -> Result<Vec<Past>> {
-        let order = match check {
-            Some(_) => "WHERE check_name = $2 ORDER BY due DESC, attempt DESC LIMIT $1",
-            None => "ORDER BY recorded DESC, check_name LIMIT $1",
+    /// What is long is only read when it is asked for.
+    pub async fn runs(&self, check: Option<&str>, limit: u32, included: Included) -> Result<Vec<PastRun>> {
+        let (of, order) = match check {
+            Some(_) => ("WHERE check_name = $2", "due DESC, id DESC"),
+            None => ("", "recorded DESC, check_name, id DESC"),
         };
-        // Both are constants.
-        let sql = sqlx::AssertSqlSafe(format!("{SELECT} {order}"));
-        let query = sqlx::query_as(sql).bind(limit);
-        let query = if check.is_some() { query.bind(check) } else { query };
+        let column = |wanted, name| if wanted { name } else { "NULL" };
+        let length = |wanted, sql| if wanted { sql } else { "0" };
+        // All of these are constants. Lengths are known without reading what they are of.
+        let sql = sqlx::AssertSqlSafe(format!(
+            "WITH newest AS (SELECT id, due, check_name, recorded, {report_bytes} + {calls_bytes} AS bytes FROM runs {of} \
+                ORDER BY {order} LIMIT $1), \
+             sized AS (SELECT id AS run, ROW_NUMBER() OVER (ORDER BY {order}) AS position, \
+                SUM(bytes) OVER (ORDER BY {order} ROWS UNBOUNDED PRECEDING) AS bytes FROM newest) \
+             SELECT {SHORT}, bytes > $3 AS unread, CASE WHEN bytes <= $3 THEN {report} END AS report, \
+                CASE WHEN bytes <= $3 THEN {calls} END AS calls \
+             FROM sized JOIN runs ON runs.id = run LEFT JOIN plugins ON plugins.id = plugin_id ORDER BY position",
+            report_bytes = length(included.report, "COALESCE(octet_length(report), 0)"),
+            calls_bytes = length(included.calls, "octet_length(calls)"),
+            report = column(included.report, "report"),
+            calls = column(included.calls, "calls"),
+        ));
+        let query = sqlx::query_as(sql).bind(limit).bind(check).bind(i64::try_from(included.most).unwrap_or(i64::MAX));
         query.fetch_all(&self.pool).await.map_err(|error| self.explain(error))
+    }
+
+    /// The newest reports of one check that were not asked as of the past, with their due times, the newest first: at
+    /// most so many, and at most so many bytes of them.
+    pub async fn reports(&self, check: &str, limit: u32, most: usize) -> Result<Vec<(Timestamp, String)>> {
+        let rows: Vec<(i64, String)> = sqlx::query_as(
+            "WITH newest AS (SELECT id, due, octet_length(report) AS bytes FROM runs \
+                WHERE check_name = $1 AND NOT past AND report IS NOT NULL ORDER BY due DESC, id DESC LIMIT $2), \
+             sized AS (SELECT id AS run, SUM(bytes) OVER (ORDER BY due DESC, id DESC ROWS UNBOUNDED PRECEDING) AS bytes \
+                FROM newest) \
+             SELECT due, report FROM sized JOIN runs ON runs.id = run WHERE bytes <= $3 ORDER BY due DESC, id DESC",
+        )
+        .bind(check)
+        .bind(limit)
+        .bind(i64::try_from(most).unwrap_or(i64::MAX))
+        .fetch_all(&self.pool)
+        .await
+        .map_err(|error| self.explain(error))?;
+        Ok(rows.into_iter().map(|(due, report)| (moment(due), report)).collect())
     }
 
     /// The newest alerts, the newest first; of one check, or of all.
@@ -201,7 +258,7 @@ impl Record {
     }
 }
 
-impl FromRow<'_, SqliteRow> for Past {
+impl FromRow<'_, SqliteRow> for PastRun {
     fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
         let json = |text: Option<String>| text.map(RawValue::from_string).transpose().map_err(decode);
         let name: Option<String> = row.try_get("name")?;
@@ -211,15 +268,17 @@ impl FromRow<'_, SqliteRow> for Past {
             due: moment(row.try_get("due")?),
             data_date: row.try_get::<String, _>("data_date")?.parse().map_err(decode)?,
             attempt: row.try_get("attempt")?,
-            replay: row.try_get("replay")?,
+            past: row.try_get("past")?,
             left_out: row.try_get("left_out")?,
             status: row.try_get("status")?,
             summary: row.try_get("summary")?,
             error: row.try_get("error")?,
             seconds: row.try_get("seconds")?,
             plugin: name.map(|name| json!({ "name": name, "version": version, "digest": digest })),
+            cut: row.try_get("cut")?,
             report: json(row.try_get("report")?)?,
             calls: json(row.try_get("calls")?)?,
+            unread: row.try_get("unread")?,
         })
     }
 }
@@ -241,5 +300,79 @@ impl FromRow<'_, SqliteRow> for PastAlert {
             announced: at("announced")?,
             held: row.try_get("held")?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Batch, NewRun};
+
+    /// A run with a report and calls of some length, at this hour.
+    fn run(check: &str, hour: i64, data_date: &str, attempt: u32) -> NewRun {
+        NewRun {
+            check: check.to_owned(),
+            plugin: None,
+            due: Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_hours(hour),
+            data_date: data_date.parse().expect("a date"),
+            attempt,
+            past: false,
+            status: "pass",
+            summary: "fine".to_owned(),
+            report: Some(format!("{{\"metrics\":[],\"hour\":{hour}}}")),
+            error: None,
+            seconds: 0.1,
+            calls: format!("[\"{}\"]", "x".repeat(96)),
+            left_out: false,
+            cut: None,
+        }
+    }
+
+    async fn recorded(runs: Vec<NewRun>) -> Record {
+        let record = Record::memory().await.expect("a record");
+        let (standings, episodes, messages) = Default::default();
+        let batch = Batch { runs, standings, episodes, messages, recorded: Timestamp::UNIX_EPOCH };
+        record.keep(&batch).await.expect("kept");
+        record
+    }
+
+    /// What is long is read when it is asked for, of the newest runs first, and only as much as is wanted.
+    #[tokio::test]
+    async fn what_is_long_is_read_within_its_limit() {
+        let record = recorded((1..=4).map(|hour| run("a", hour, "1970-01-01", 1)).collect()).await;
+        let read = async |included| {
+            let runs = record.runs(Some("a"), 3, included).await.expect("runs");
+            assert_eq!(runs.len(), 3);
+            assert_eq!(runs[0].due, Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_hours(4), "the newest first");
+            runs.iter().map(|run| (run.report.is_some(), run.calls.is_some(), run.unread)).collect::<Vec<_>>()
+        };
+        let (report, calls) = (true, true);
+        assert_eq!(read(Included::default()).await, [(false, false, false); 3]);
+        let all = read(Included { report, calls, most: usize::MAX }).await;
+        assert_eq!(all, [(true, true, false); 3]);
+        // A run's calls are 100 bytes.
+        let two = read(Included { calls, most: 250, ..Included::default() }).await;
+        assert_eq!(two, [(false, true, false), (false, true, false), (false, false, true)]);
+        assert_eq!(read(Included { report, calls, most: 10 }).await, [(false, false, true); 3]);
+        assert_eq!(record.reports("a", 200, usize::MAX).await.expect("reports").len(), 4);
+        assert_eq!(record.reports("a", 200, 50).await.expect("reports").len(), 2);
+    }
+
+    /// The data date tells runs apart as the due time does.
+    #[tokio::test]
+    async fn two_dates_at_one_due_time_have_attempts_of_their_own() {
+        let runs = [("1970-01-01", 1), ("1970-01-02", 1), ("1970-01-01", 2)];
+        let record = recorded(runs.map(|(date, attempt)| run("a", 1, date, attempt)).into()).await;
+        let due = Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_hours(1);
+        let attempts = record.attempts(&[due].into()).await.expect("attempts");
+        let of = |date: &str| attempts.get(&("a".to_owned(), date.parse().expect("a date"), due)).copied();
+        assert_eq!((of("1970-01-01"), of("1970-01-02"), of("1970-01-03")), (Some(2), Some(1), None));
+        let found = record.run("a", "1970-01-01".parse().expect("a date"), due).await.expect("a run").expect("a run");
+        assert_eq!(found.attempt, 2);
+        let (standings, episodes, messages) = Default::default();
+        let runs = vec![run("a", 1, "1970-01-02", 1)];
+        let again = Batch { runs, standings, episodes, messages, recorded: Timestamp::UNIX_EPOCH };
+        let refused = record.keep(&again).await.expect_err("there is one");
+        assert!(format!("{refused:#}").contains("UNIQUE"), "{refused:#}");
     }
 }

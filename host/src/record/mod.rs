@@ -5,6 +5,7 @@ mod batch;
 mod consultations;
 mod costs;
 mod history;
+mod identity;
 mod outbox;
 mod silences;
 mod validations;
@@ -29,7 +30,8 @@ use sqlx::{
 pub use batch::{Batch, Episode, NewMessage, NewRun, PluginKey};
 pub use consultations::Consultation;
 pub use costs::Cost;
-pub use history::{Line, Past, PastAlert, PastMessage, Receipt};
+pub use history::{Included, Line, PastAlert, PastMessage, PastRun, Receipt, metrics};
+pub use identity::run_id;
 pub use outbox::{Attempt, Message, Outcome, Undelivered};
 pub use silences::Silence;
 
@@ -152,6 +154,7 @@ impl Record {
             (1, "start", include_str!("migrations/0001_start.sql")),
             (2, "costs", include_str!("migrations/0002_costs.sql")),
             (3, "service", include_str!("migrations/0003_service.sql")),
+            (4, "identity", include_str!("migrations/0004_identity.sql")),
         ];
         let migrations = steps.map(|(version, name, sql)| {
             let sql = sqlx::SqlSafeStr::into_sql_str(sql);

@@ -86,8 +86,12 @@ pub enum Outcome {
     SetAside,
 }
 
-const COLUMNS: &str =
-    "id, receiver, title, notification, created, attempts, next_attempt, plain, alarmed, state, problem";
+/// Of a message that is sent.
+const WHOLE: &str = "id, receiver, title, notification, created, attempts, next_attempt, plain, alarmed, problem";
+/// Of a message that is listed: without what it says, which is long.
+const SHORT: &str = "id, receiver, title, created, state, problem";
+/// What did not get through, as of a moment.
+const UNDELIVERED: &str = "(state = 'set_aside' OR state = 'waiting' AND created <= $1)";
 
 impl Record {
     pub(super) async fn enqueue(write: &mut SqliteConnection, message: &NewMessage) -> sqlx::Result<()> {
@@ -108,13 +112,13 @@ impl Record {
 
     /// The message that a receiver gets next.
     pub async fn next_message(&self, receiver: &str) -> Result<Option<Message>> {
-        Ok(self.outbox("state = 'waiting' AND receiver = $1 ORDER BY position LIMIT 1", receiver).await?.pop())
+        Ok(self.outbox(WHOLE, "state = 'waiting' AND receiver = $1 ORDER BY position LIMIT 1", receiver).await?.pop())
     }
 
     /// The oldest message for a receiver that waits and is not yet said to be late.
     pub async fn next_late(&self, receiver: &str) -> Result<Option<Message>> {
         let condition = "state = 'waiting' AND NOT alarmed AND receiver = $1 ORDER BY created LIMIT 1";
-        Ok(self.outbox(condition, receiver).await?.pop())
+        Ok(self.outbox(WHOLE, condition, receiver).await?.pop())
     }
 
     /// Whom messages wait for.
@@ -127,30 +131,35 @@ impl Record {
 
     /// Messages that were set aside, or wait since before a moment; `untold` leaves out those that a message told of.
     pub async fn undelivered(&self, before: Timestamp, untold: bool) -> Result<Vec<Undelivered>> {
-        let condition = match untold {
-            true => "NOT told AND (state = 'set_aside' OR state = 'waiting' AND created <= $1) ORDER BY position",
-            false => "(state = 'set_aside' OR state = 'waiting' AND created <= $1) ORDER BY position",
-        };
-        self.outbox(condition, before.as_millisecond()).await
+        let told = if untold { "NOT told AND " } else { "" };
+        self.outbox(SHORT, &format!("{told}{UNDELIVERED} ORDER BY position"), before.as_millisecond()).await
+    }
+
+    /// How many messages were set aside, or wait since before a moment.
+    pub async fn count_undelivered(&self, before: Timestamp) -> Result<u64> {
+        // Constants.
+        let sql = sqlx::AssertSqlSafe(format!("SELECT COUNT(*) FROM outbox WHERE {UNDELIVERED}"));
+        let count = sqlx::query_scalar(sql).bind(before.as_millisecond()).fetch_one(&self.pool).await;
+        count.map(i64::unsigned_abs).map_err(|error| self.explain(error))
     }
 
     /// Messages that wait for an attempt.
     pub async fn waiting(&self) -> Result<Vec<Undelivered>> {
-        self.outbox("state = $1 ORDER BY position", "waiting").await
+        self.outbox(SHORT, "state = $1 ORDER BY position", "waiting").await
     }
 
     /// What became of one message: none when it was delivered.
     pub async fn undelivered_message(&self, id: &str) -> Result<Option<Undelivered>> {
-        Ok(self.outbox("id = $1 AND state <> 'delivered'", id).await?.pop())
+        Ok(self.outbox(SHORT, "id = $1 AND state <> 'delivered'", id).await?.pop())
     }
 
-    async fn outbox<'q, T, M>(&self, condition: &'static str, value: T) -> Result<Vec<M>>
+    async fn outbox<'q, T, M>(&self, columns: &str, condition: &str, value: T) -> Result<Vec<M>>
     where
         T: 'q + sqlx::Encode<'q, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite> + Send,
         M: for<'r> FromRow<'r, SqliteRow> + Send + Unpin,
     {
         // Both are constants of this file.
-        let sql = sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM outbox WHERE {condition}"));
+        let sql = sqlx::AssertSqlSafe(format!("SELECT {columns} FROM outbox WHERE {condition}"));
         sqlx::query_as(sql).bind(value).fetch_all(&self.pool).await.map_err(|error| self.explain(error))
     }
 

@@ -7,13 +7,13 @@ use std::{
 };
 
 use anyhow::Result;
-use jiff::Timestamp;
+use jiff::{Timestamp, civil::Date};
 use serde::Serialize;
 
 use crate::{
     alert::{Standing, Standings},
     contract::Metric,
-    record::{Past, Record},
+    record::{Line, PastRun, Record, metrics},
     run::{Run, Status, Untold},
 };
 
@@ -45,7 +45,7 @@ pub struct Latest {
     /// The run's clock.
     pub due: Timestamp,
     /// The date that was asked about.
-    pub data_date: jiff::civil::Date,
+    pub data_date: Date,
     /// What it came to.
     pub status: Status,
     /// One line.
@@ -59,6 +59,8 @@ pub struct Latest {
 pub struct Dot {
     /// Its due time.
     pub due: Timestamp,
+    /// The date that was asked about.
+    pub data_date: Date,
     /// What it came to.
     pub status: Status,
     /// Whether nothing ran then.
@@ -76,15 +78,15 @@ impl Board {
         let mut newest = BTreeMap::new();
         for name in names {
             let mut recent = Recent::default();
-            let mut dues = BTreeSet::new();
-            // The last attempt of each due time is what it came to.
+            let mut seen = BTreeSet::new();
+            // The last attempt at each date and due time is what it came to.
             let mut lines = record.recent(name, SHOWN).await?;
-            lines.retain(|line| dues.insert(line.due));
-            for line in lines.into_iter().rev() {
-                recent.push(Dot { due: line.due, status: Status::named(&line.status), left_out: line.left_out });
+            lines.retain(|line| seen.insert((line.due, line.data_date)));
+            for Line { due, data_date, status, left_out } in lines.into_iter().rev() {
+                recent.push(Dot { due, data_date, status: Status::named(&status), left_out });
             }
             if let Some(last) = recent.last_judged() {
-                recent.last = record.run(name, last).await?.map(Latest::from);
+                recent.last = record.run(name, last.data_date, last.due).await?.map(Latest::from);
             }
             recent.remember(standings.get(*name));
             newest.extend(recent.dots.back().map(|dot| ((*name).to_owned(), dot.due)));
@@ -96,10 +98,10 @@ impl Board {
     /// Takes in what was recorded.
     pub fn add<'r>(&self, runs: impl Iterator<Item = &'r Run>, standings: &Standings) {
         self.write(|checks| {
-            for run in runs.filter(|run| !run.replay && run.untold != Some(Untold::TriedAgain)) {
+            for run in runs.filter(|run| !run.past && run.untold != Some(Untold::TriedAgain)) {
                 let recent = Arc::make_mut(checks.entry(run.check.clone()).or_default());
                 let left_out = run.untold == Some(Untold::LeftOut);
-                recent.push(Dot { due: run.due, status: run.status(), left_out });
+                recent.push(Dot { due: run.due, data_date: run.data_date, status: run.status(), left_out });
                 if !left_out {
                     recent.last = Some(Latest::from(run));
                 }
@@ -128,7 +130,7 @@ impl Board {
 impl Recent {
     fn push(&mut self, dot: Dot) {
         // One that ran again is what it came to last.
-        if self.dots.back().is_some_and(|last| last.due == dot.due) {
+        if self.dots.back().is_some_and(|last| (last.due, last.data_date) == (dot.due, dot.data_date)) {
             self.dots.pop_back();
         }
         self.dots.push_back(dot);
@@ -147,8 +149,8 @@ impl Recent {
         };
     }
 
-    fn last_judged(&self) -> Option<Timestamp> {
-        self.dots.iter().rev().find(|dot| !dot.left_out).map(|dot| dot.due)
+    fn last_judged(&self) -> Option<Dot> {
+        self.dots.iter().rev().find(|dot| !dot.left_out).copied()
     }
 
     fn remember(&mut self, standing: Option<&Standing>) {
@@ -168,9 +170,9 @@ impl From<&Run> for Latest {
     }
 }
 
-impl From<Past> for Latest {
-    fn from(past: Past) -> Self {
-        let metrics = past.metrics();
+impl From<PastRun> for Latest {
+    fn from(past: PastRun) -> Self {
+        let metrics = past.report.as_ref().map(|report| metrics(report.get())).unwrap_or_default();
         let status = Status::named(&past.status);
         Self { due: past.due, data_date: past.data_date, status, summary: past.summary, metrics }
     }

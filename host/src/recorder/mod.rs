@@ -2,6 +2,7 @@
 //! counted, and the latest results in memory. Whatever is found goes through here: decided, recorded and told at once.
 
 mod board;
+mod kept;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -13,14 +14,14 @@ use tokio::{
 };
 
 pub use board::{Board, Dot, Latest, Recent};
+use kept::kept;
 
 use crate::{
     alert::{self, Delivery, News, Notification, Receivers, Standings},
     config::Config,
-    contract::Report,
     metrics::Metrics,
-    record::{Batch, NewMessage, NewRun, PluginKey, Record, Undelivered},
-    run::{Run, Status, Untold, validation::Validation, verdict_name},
+    record::{Batch, NewMessage, Record, Undelivered},
+    run::{Run, Status, Untold, validation::Validation},
 };
 
 /// Records what is found, and tells it. There is one for each record, and one batch at a time is decided.
@@ -148,7 +149,8 @@ impl Recorder {
             messages.push((id, notification));
         }
         for run in untold.iter().chain(runs) {
-            written.runs.push(recorded(run)?);
+            let plugin = run.plugin.as_ref().map_or(run.check.as_str(), |plugin| plugin.name.as_str());
+            written.runs.push(kept(run, config.budgets(plugin).record_bytes)?);
         }
         for check in decided.touched {
             if let Some(standing) = next.get(&check).filter(|standing| standings.get(&check) != Some(*standing)) {
@@ -224,34 +226,4 @@ impl Recorder {
             Err(_) => Ok(()),
         }
     }
-}
-
-fn recorded(run: &Run) -> Result<NewRun> {
-    Ok(NewRun {
-        check: run.check.clone(),
-        plugin: run.plugin.as_ref().map(|plugin| PluginKey {
-            name: plugin.name.clone(),
-            version: plugin.version.clone(),
-            digest: plugin.digest.to_string(),
-        }),
-        due: run.due,
-        data_date: run.data_date,
-        attempt: run.attempt,
-        replay: run.replay,
-        status: run.status().name(),
-        summary: run.summary(),
-        report: run.report.as_ref().map(report).transpose()?,
-        error: run.error.as_ref().map(ToString::to_string),
-        seconds: run.duration.as_secs_f64(),
-        calls: serde_json::to_string(&run.calls)?,
-        left_out: run.untold == Some(Untold::LeftOut),
-    })
-}
-
-fn report(report: &Report) -> Result<String> {
-    let mut json = serde_json::to_value(report)?;
-    if let Some(verdict) = json.get_mut("verdict") {
-        *verdict = verdict_name(&report.verdict).into();
-    }
-    Ok(json.to_string())
 }

@@ -108,7 +108,8 @@ impl Host {
         let mut tasks = JoinSet::new();
         let mut running = HashMap::new();
         for (check, mut moment) in due {
-            moment.attempt += earlier.get(&(check.name.clone(), moment.due)).copied().unwrap_or_default();
+            moment.attempt +=
+                earlier.get(&(check.name.clone(), moment.data_date, moment.due)).copied().unwrap_or_default();
             let task = Task {
                 check: check.clone(),
                 moment: moment.clone(),

@@ -10,11 +10,12 @@ use super::{
     Moment, Run, Untold,
     consulted::consulted,
     reason::{Ended, Reason},
+    report::bounded,
 };
 use crate::{
     capability::{Backends, Caller, Calls, warehouse::Rehearsal},
     check::{Check, Ready, Work},
-    config::{Budgets, Bytes},
+    config::Budgets,
     contract::{Report, Request, Verdict},
     record::Record,
 };
@@ -73,7 +74,7 @@ impl Check {
             due: moment.due,
             data_date: moment.data_date,
             attempt: moment.attempt,
-            replay: moment.replay,
+            past: moment.past,
             report: None,
             error: None,
             duration: Duration::ZERO,
@@ -88,7 +89,7 @@ impl Check {
 
     fn calls(&self, ready: &Ready, budgets: Budgets, moment: &Moment) -> Arc<Calls> {
         let (plugin, check) = (ready.plugin.file.name.clone(), self.name.clone());
-        let caller = Caller { plugin, check, due: moment.due, attempt: moment.attempt };
+        let caller = Caller { plugin, check, due: moment.due, run: moment.id() };
         Arc::new(Calls::new(caller, ready.grants.clone(), budgets))
     }
 
@@ -123,19 +124,20 @@ impl Check {
                 let said = run.alerts.iter().map(|alert| alert.title.clone()).collect();
                 run.error = Some(Reason::Stopped(Ended::new(stopped, name, &run.log, said)));
             }
-            Ok(report) if let Some(size) = over(&report, ready.budgets.report_bytes) => {
-                run.exceeded.insert("report_bytes");
-                let (most, plugin) = (ready.budgets.report_bytes, name.clone());
-                run.error = Some(Reason::Large { size, most, plugin });
-            }
-            Ok(report) => match malformed(&report) {
-                Some(problem) => run.error = Some(Reason::Malformed(problem)),
-                None => {
-                    if !report.unknown.is_empty() {
-                        run.error = Some(Reason::Unknown(report.unknown.clone()));
-                    }
-                    run.report = Some(report);
+            Ok(report) => match bounded(report, &ready.budgets) {
+                Err(over) => {
+                    run.exceeded.insert(over.budget);
+                    run.error = Some(Reason::Over { over, plugin: name.clone() });
                 }
+                Ok(report) => match malformed(&report) {
+                    Some(problem) => run.error = Some(Reason::Malformed(problem)),
+                    None => {
+                        if !report.unknown.is_empty() {
+                            run.error = Some(Reason::Unknown(report.unknown.clone()));
+                        }
+                        run.report = Some(report);
+                    }
+                },
             },
         }
     }
@@ -151,12 +153,6 @@ fn skipped(why: String) -> Report {
         unknown: Vec::new(),
         gate: None,
     }
-}
-
-/// The size of a report in bytes of JSON, when it is more than `most`.
-fn over(report: &Report, most: Bytes) -> Option<usize> {
-    let size = serde_json::to_string(report).map_or(usize::MAX, |text| text.len());
-    (size > most.0).then_some(size)
 }
 
 /// What a report says that cannot be: a pass that broke a threshold is none.

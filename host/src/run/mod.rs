@@ -5,6 +5,7 @@ mod consulted;
 mod execution;
 mod moment;
 mod reason;
+mod report;
 pub mod validation;
 
 use std::{collections::BTreeSet, time::Duration};
@@ -14,12 +15,14 @@ use serde::Serialize;
 
 pub use moment::{Moment, When};
 pub use reason::{Ended, Reason};
+pub use report::Over;
 
 use crate::{
-    capability::Call,
+    capability::{self, Call},
     check::Family,
     contract::{Report, Verdict, slack::Alert},
     plugin::Origin,
+    record::run_id,
 };
 
 /// One execution of a check, and what came of it.
@@ -33,16 +36,16 @@ pub struct Run {
     pub due: Timestamp,
     /// The date whose data was asked about.
     pub data_date: Date,
-    /// 1 for the first try of this due time, 2 for the next.
+    /// 1 for the first try of this date and due time, 2 for the next.
     pub attempt: u32,
     /// Whether it was asked as of the past: it is recorded, and nobody is told.
-    pub replay: bool,
+    pub past: bool,
     /// What the plugin found.
     pub report: Option<Report>,
     /// Why the check, or part of it, could not be evaluated.
     pub error: Option<Reason>,
     /// How long it took.
-    #[serde(rename = "seconds", serialize_with = "seconds")]
+    #[serde(rename = "seconds", serialize_with = "capability::seconds")]
     pub duration: Duration,
     /// What it asked.
     pub calls: Vec<Call>,
@@ -130,9 +133,9 @@ impl Run {
         }
     }
 
-    /// Its due time and attempt, in a word.
+    /// Its date, due time and attempt, in a word.
     pub fn id(&self) -> String {
-        run_id(self.due, self.attempt)
+        run_id(self.data_date, self.due, self.attempt)
     }
 
     /// One line: what was found, and what could not be found out.
@@ -148,11 +151,6 @@ impl Run {
             (None, None) => String::new(),
         }
     }
-}
-
-/// `2026-02-06T11:30:00Z-1`
-fn run_id(due: Timestamp, attempt: u32) -> String {
-    format!("{due:.0}-{attempt}")
 }
 
 /// `pass`, `warn`, `fail` or `skip`.
@@ -187,8 +185,4 @@ pub fn dates<'r>(runs: impl Iterator<Item = &'r Run>) -> String {
     dates.sort_unstable();
     dates.dedup();
     dates.iter().map(Date::to_string).collect::<Vec<_>>().join(", ")
-}
-
-fn seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64(duration.as_secs_f64())
 }

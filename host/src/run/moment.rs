@@ -3,10 +3,10 @@
 use anyhow::{Context, Result};
 use jiff::{SignedDuration, Timestamp, civil::Date};
 
-use super::run_id;
 use crate::{
     check::Check,
     config::{Config, Effect, Zone},
+    record::run_id,
 };
 
 /// The clock and date of a round, when they are not the usual ones.
@@ -29,10 +29,10 @@ pub struct Moment {
     pub day_start: Timestamp,
     /// Where the next one begins.
     pub day_end: Timestamp,
-    /// 1 for the first try of this due time, 2 for the next.
+    /// 1 for the first try of this date and due time, 2 for the next.
     pub attempt: u32,
     /// Whether it is asked as of the past.
-    pub replay: bool,
+    pub past: bool,
     /// Why nothing is asked at all.
     pub skip: Option<String>,
 }
@@ -55,7 +55,7 @@ impl Moment {
                 let just_before = moment.day_end.checked_sub(SignedDuration::from_nanos(1))?;
                 let due = check.schedule.next(just_before, &check.zone.rules());
                 let due = due.filter(|due| when.at.is_none() && *due < now).unwrap_or(moment.due);
-                Self { due, replay: true, ..moment }
+                Self { due, past: true, ..moment }
             }
         };
         let left_out = config.calendars.iter().find(|(_, calendar)| {
@@ -65,9 +65,9 @@ impl Moment {
         Ok(Self { skip, ..moment })
     }
 
-    /// Of its run: due time and attempt, in a word.
+    /// Of its run: date, due time and attempt, in a word.
     pub fn id(&self) -> String {
-        run_id(self.due, self.attempt)
+        run_id(self.data_date, self.due, self.attempt)
     }
 
     /// A date of one's choice.
@@ -76,7 +76,7 @@ impl Moment {
         let day = || Ok::<_, jiff::Error>((start(data_date)?, start(data_date.tomorrow()?)?));
         let (day_start, day_end) =
             day().ok().with_context(|| format!("{data_date} is beyond the dates that can be asked about"))?;
-        Ok(Self { due, data_date, day_start, day_end, attempt: 1, replay: false, skip: None })
+        Ok(Self { due, data_date, day_start, day_end, attempt: 1, past: false, skip: None })
     }
 }
 

@@ -3,10 +3,17 @@
 
 use serde::{Serialize, Serializer};
 
+use super::report::Over;
 use crate::{
-    config::{Bytes, raise},
+    config::raise,
+    contract::Failure,
     sandbox::{HOST_LINE, Stopped},
+    text::shortened,
 };
+
+/// The longest part of an error that a plugin wrote, in bytes: more than anybody reads, and little beside what else a run
+/// leaves.
+const WRITTEN_BYTES: usize = 2 << 10;
 
 /// Why there is no verdict, or not a whole one; as text, what people read.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -23,13 +30,11 @@ pub enum Reason {
     /// The guest gave no report.
     #[error("{}", .0.shown())]
     Stopped(Ended),
-    /// Its report is larger than it may be.
-    #[error("returned a report of {size} B, more than {most}; {}", raise(.plugin, "report_bytes"))]
-    Large {
-        /// Bytes of JSON.
-        size: usize,
-        /// `report_bytes`
-        most: Bytes,
+    /// Its report is more than it may be.
+    #[error("returned {}; {}", .over.what, raise(.plugin, .over.budget))]
+    Over {
+        /// What was too much.
+        over: Over,
         /// The plugin's name.
         plugin: String,
     },
@@ -37,7 +42,7 @@ pub enum Reason {
     #[error("returned a malformed report: {0}")]
     Malformed(String),
     /// The check itself does not know all.
-    #[error("not known: {}", .0.join("; "))]
+    #[error("not known: {}", shortened(&.0.join("; "), WRITTEN_BYTES))]
     Unknown(Vec<String>),
 }
 
@@ -59,7 +64,14 @@ impl Ended {
         let own = |line: &&str| !line.trim().is_empty() && !line.starts_with("note:") && !line.starts_with(HOST_LINE);
         let lines: Vec<&str> = log.lines().filter(own).collect();
         let last = lines.get(lines.len().saturating_sub(2)..).unwrap_or_default();
-        let wrote = (matches!(stopped, Stopped::Trap(_)) && !last.is_empty()).then(|| last.join(" "));
+        let short = |text: String| shortened(&text, WRITTEN_BYTES);
+        let wrote = (matches!(stopped, Stopped::Trap(_)) && !last.is_empty()).then(|| short(last.join(" ")));
+        let stopped = match stopped {
+            Stopped::Failure(Failure::Settings(message)) => Stopped::Failure(Failure::Settings(short(message))),
+            Stopped::Failure(Failure::Call(error)) => Stopped::Failure(Failure::Call(error.reworded(short))),
+            Stopped::Failure(Failure::Other(message)) => Stopped::Failure(Failure::Other(short(message))),
+            other => other,
+        };
         Self { stopped, plugin: plugin.to_owned(), wrote, said }
     }
 
@@ -69,7 +81,7 @@ impl Ended {
             text += &format!("; its log ends with: {wrote}");
         }
         if !self.said.is_empty() {
-            text += &format!("; before that it wanted to say: {}", self.said.join("; "));
+            text += &format!("; before that it wanted to say: {}", shortened(&self.said.join("; "), WRITTEN_BYTES));
         }
         text
     }

@@ -1,6 +1,6 @@
 //! The JSON API. `openapi.json` beside it says what there is; a test holds the two against each other.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -16,10 +16,11 @@ use serde_json::{Value, json};
 
 use super::Site;
 use crate::{
-    check::{Check, Work},
-    config::{Time, nearest},
+    check::{Check, Work, no_such_check},
+    config::{Bytes as Size, Time},
     gate::{Answer, Refusal},
     host::Host,
+    record::Included,
 };
 
 /// The largest body that is read, in bytes.
@@ -28,6 +29,10 @@ const BODY: usize = 64 << 10;
 const BODY_TIME: Duration = Duration::from_secs(10);
 /// The most entries of one answer.
 const MOST: u32 = 1000;
+/// The most of what is included besides in one answer, in bytes.
+const LONG: usize = 8 << 20;
+/// Metrics of each check in the list of all; one that is asked for alone has all of them.
+const LISTED_METRICS: usize = 50;
 
 /// Why something is not done; as JSON when it is answered.
 #[derive(Debug)]
@@ -54,11 +59,15 @@ fn unreadable(error: &anyhow::Error) -> Refused {
     refused(StatusCode::SERVICE_UNAVAILABLE, format!("{error:#}"))
 }
 
-fn listed<T: serde::Serialize>(name: &str, entries: anyhow::Result<T>) -> Response {
-    match entries {
-        Ok(entries) => Json(json!({ name: entries })).into_response(),
-        Err(error) => unreadable(&error).into_response(),
-    }
+/// Answers with what was read, written as JSON away from all that must not wait.
+async fn listed<T: serde::Serialize + Send + 'static>(
+    site: &Site,
+    name: &'static str,
+    entries: impl Future<Output = anyhow::Result<T>>,
+) -> Result<Response, Refused> {
+    let turn = site.turn().await?;
+    let entries = entries.await.map_err(|error| unreadable(&error))?;
+    turn.render(None, move || Json(BTreeMap::from([(name, entries)])).into_response()).await
 }
 
 /// What can be asked of lists.
@@ -69,22 +78,50 @@ pub(super) struct Wanted {
     limit: Option<u32>,
 }
 
-type Asked = Result<Query<Wanted>, QueryRejection>;
+/// What can be asked of the list of runs.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WantedRuns {
+    check: Option<String>,
+    limit: Option<u32>,
+    /// `report`, `calls`, or both with a comma.
+    #[serde(default)]
+    include: String,
+}
 
-impl Wanted {
-    fn of(asked: Asked) -> Result<(Option<String>, u32), Refused> {
-        let Query(wanted) = asked.map_err(|error| refused(StatusCode::BAD_REQUEST, error.body_text()))?;
-        match wanted.limit.unwrap_or(100) {
-            limit @ 1..=MOST => Ok((wanted.check, limit)),
-            _ => Err(refused(StatusCode::BAD_REQUEST, format!("limit: write 1 to {MOST}"))),
-        }
+type Asked<T> = Result<Query<T>, QueryRejection>;
+
+fn asked<T>(asked: Asked<T>) -> Result<T, Refused> {
+    asked.map(|Query(wanted)| wanted).map_err(|error| refused(StatusCode::BAD_REQUEST, error.body_text()))
+}
+
+fn limit(wanted: Option<u32>) -> Result<u32, Refused> {
+    match wanted.unwrap_or(100) {
+        limit @ 1..=MOST => Ok(limit),
+        _ => Err(refused(StatusCode::BAD_REQUEST, format!("limit: write 1 to {MOST}"))),
     }
 }
 
-/// One check, as the API tells of it.
-fn described(site: &Site, host: &Host, check: &Check) -> Value {
+fn included(wanted: &str) -> Result<Included, Refused> {
+    let mut included = Included { most: LONG, ..Included::default() };
+    for word in wanted.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+        match word {
+            "report" => included.report = true,
+            "calls" => included.calls = true,
+            other => {
+                let text = format!("include: `{other}` is not known; write report, calls, or report,calls");
+                return Err(refused(StatusCode::BAD_REQUEST, text));
+            }
+        }
+    }
+    Ok(included)
+}
+
+/// One check, as the API tells of it, with so many metrics.
+fn described(site: &Site, host: &Host, check: &Check, metrics: usize) -> Value {
     let recent = host.recorder.board.of(&check.name);
     let ready = check.plugin();
+    let all = recent.last.as_ref().map(|last| last.metrics.as_slice());
     json!({
         "name": check.name,
         "status": recent.last.as_ref().map(|last| last.status),
@@ -92,7 +129,8 @@ fn described(site: &Site, host: &Host, check: &Check) -> Value {
         "summary": recent.last.as_ref().map(|last| &last.summary),
         "due": recent.last.as_ref().map(|last| last.due),
         "data_date": recent.last.as_ref().map(|last| last.data_date),
-        "metrics": recent.last.as_ref().map(|last| &last.metrics),
+        "metrics": all.map(|all| all.iter().take(metrics).collect::<Vec<_>>()),
+        "metrics_left_out": all.map_or(0, |all| all.len().saturating_sub(metrics)),
         "next_due": site.service().next(&check.name),
         "schedule": check.schedule.to_string(),
         "timezone": check.zone.name(),
@@ -104,65 +142,80 @@ fn described(site: &Site, host: &Host, check: &Check) -> Value {
     })
 }
 
-pub(super) async fn checks(State(site): State<Site>) -> Response {
-    let host = site.host();
-    let checks: Vec<Value> = host.checks.iter().map(|check| described(&site, &host, check)).collect();
-    Json(json!({ "checks": checks, "configuration_refused": site.service().refused() })).into_response()
+pub(super) async fn checks(State(site): State<Site>) -> Result<Response, Refused> {
+    let turn = site.turn().await?;
+    let work = move || {
+        let host = site.host();
+        let described = |check: &Arc<Check>| described(&site, &host, check, LISTED_METRICS);
+        let checks: Vec<Value> = host.checks.iter().map(described).collect();
+        Json(json!({ "checks": checks, "configuration_refused": site.service().refused() })).into_response()
+    };
+    turn.render(None, work).await
 }
 
-pub(super) async fn check(State(site): State<Site>, Path(name): Path<String>) -> Response {
+pub(super) async fn check(State(site): State<Site>, Path(name): Path<String>) -> Result<Response, Refused> {
+    let turn = site.turn().await?;
     let host = site.host();
-    match host.check(&name) {
-        Some(check) => {
-            let mut described = described(&site, &host, check);
-            // Only here: of a thousand checks it would be most of the answer.
-            if let Some(fields) = described.as_object_mut() {
-                fields.insert("recent".to_owned(), json!(host.recorder.board.of(&check.name).dots));
-            }
-            Json(described).into_response()
+    let check = host.check(&name).cloned().ok_or_else(|| unknown(&host, &name))?;
+    let plugin = check.plugin().map(|ready| ready.plugin.file.name.clone());
+    let work = move || {
+        let mut described = described(&site, &host, &check, usize::MAX);
+        // Only here: of a thousand checks it would be most of the answer.
+        if let Some(fields) = described.as_object_mut() {
+            fields.insert("recent".to_owned(), json!(host.recorder.board.of(&check.name).dots));
         }
-        None => unknown(&host, &name).into_response(),
-    }
+        Json(described).into_response()
+    };
+    turn.render(plugin.as_deref(), work).await
 }
 
 /// There is no such check.
 pub(super) fn unknown(host: &Host, name: &str) -> Refused {
-    let names = host.checks.iter().map(|check| check.name.as_str()).collect::<Vec<_>>();
-    refused(StatusCode::NOT_FOUND, format!("there is no check `{name}`{}", nearest(name, names)))
+    let names = host.checks.iter().map(|check| check.name.as_str());
+    refused(StatusCode::NOT_FOUND, no_such_check(name, names))
 }
 
-pub(super) async fn runs(State(site): State<Site>, asked: Asked) -> Response {
-    match Wanted::of(asked) {
-        Ok((check, limit)) => listed("runs", site.host().recorder.record.runs(check.as_deref(), limit).await),
-        Err(refused) => refused.into_response(),
+pub(super) async fn runs(State(site): State<Site>, query: Asked<WantedRuns>) -> Result<Response, Refused> {
+    let wanted = asked(query)?;
+    let (limit, included) = (limit(wanted.limit)?, included(&wanted.include)?);
+    let turn = site.turn().await?;
+    let runs = site.host().recorder.record.runs(wanted.check.as_deref(), limit, included).await;
+    let runs = runs.map_err(|error| unreadable(&error))?;
+    if let Some(read) = runs.iter().position(|run| run.unread) {
+        let most = Size(LONG);
+        let text = match read {
+            0 => format!("include: the newest run alone has more than {most}"),
+            read => format!("limit: what is included of {} runs is more than {most}; write {read} or less", read + 1),
+        };
+        return Err(refused(StatusCode::BAD_REQUEST, text));
     }
+    turn.render(None, move || Json(json!({ "runs": runs })).into_response()).await
 }
 
-pub(super) async fn alerts(State(site): State<Site>, asked: Asked) -> Response {
-    match Wanted::of(asked) {
-        Ok((check, limit)) => listed("alerts", site.host().recorder.record.alerts(check.as_deref(), limit).await),
-        Err(refused) => refused.into_response(),
-    }
+pub(super) async fn alerts(State(site): State<Site>, query: Asked<Wanted>) -> Result<Response, Refused> {
+    let wanted = asked(query)?;
+    let limit = limit(wanted.limit)?;
+    let host = site.host();
+    listed(&site, "alerts", host.recorder.record.alerts(wanted.check.as_deref(), limit)).await
 }
 
-pub(super) async fn messages(State(site): State<Site>, asked: Asked) -> Response {
-    match Wanted::of(asked) {
-        Ok((check, limit)) => listed("messages", site.host().recorder.record.messages(check.as_deref(), limit).await),
-        Err(refused) => refused.into_response(),
-    }
+pub(super) async fn messages(State(site): State<Site>, query: Asked<Wanted>) -> Result<Response, Refused> {
+    let wanted = asked(query)?;
+    let limit = limit(wanted.limit)?;
+    let host = site.host();
+    listed(&site, "messages", host.recorder.record.messages(wanted.check.as_deref(), limit)).await
 }
 
-pub(super) async fn consultations(State(site): State<Site>, asked: Asked) -> Response {
-    match Wanted::of(asked) {
-        Ok((check, limit)) => {
-            listed("consultations", site.host().recorder.record.consultations(check.as_deref(), limit).await)
-        }
-        Err(refused) => refused.into_response(),
-    }
+pub(super) async fn consultations(State(site): State<Site>, query: Asked<Wanted>) -> Result<Response, Refused> {
+    let wanted = asked(query)?;
+    let limit = limit(wanted.limit)?;
+    let host = site.host();
+    listed(&site, "consultations", host.recorder.record.consultations(wanted.check.as_deref(), limit)).await
 }
 
-pub(super) async fn silences(State(site): State<Site>) -> Response {
-    listed("silences", site.host().recorder.record.silences(Some(Timestamp::now())).await)
+pub(super) async fn silences(State(site): State<Site>) -> Result<Response, Refused> {
+    let host = site.host();
+    listed(&site, "silences", host.recorder.record.silences(Some(Timestamp::now()))).await
 }
 
 /// Reads a request's body before it is handled, within a size and a time.
@@ -277,10 +330,10 @@ pub(super) async fn reload(State(site): State<Site>) -> Response {
 
 pub(super) async fn metrics(State(site): State<Site>) -> Response {
     let host = site.host();
-    match host.recorder.record.undelivered(Timestamp::now(), false).await {
+    match host.recorder.record.count_undelivered(Timestamp::now()).await {
         Ok(undelivered) => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            ([(header::CONTENT_TYPE, kind)], host.recorder.metrics.text(undelivered.len())).into_response()
+            ([(header::CONTENT_TYPE, kind)], host.recorder.metrics.text(undelivered)).into_response()
         }
         Err(error) => unreadable(&error).into_response(),
     }

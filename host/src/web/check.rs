@@ -1,9 +1,11 @@
 //! One check's page: its metrics over time, its runs, alerts and messages, its silences, and its runbook.
 
+use std::collections::HashMap;
+
 use axum::{
     extract::{Path, State},
     http::StatusCode,
-    response::Response,
+    response::{IntoResponse, Response},
 };
 use jiff::Timestamp;
 use maud::{Markup, PreEscaped, html};
@@ -11,22 +13,29 @@ use pulldown_cmark::{CowStr, Event, Parser, Tag, TagEnd};
 
 use super::{
     Site,
+    api::unknown,
     chart::{Point, chart},
-    layout::{class, link, moment, page as framed, problem, since, status, strip},
+    layout::{Frame, brief, class, link, moment, since, status, strip},
 };
 use crate::{
     alert::span,
     check::{Check, Work},
-    config::nearest,
+    contract::Metric,
     host::Host,
-    record::{Past, PastAlert, PastMessage, Silence},
+    record::{Included, PastAlert, PastMessage, PastRun, Silence, metrics},
     text::encoded,
 };
 
 /// Runs that the charts show.
 const CHARTED: u32 = 200;
+/// The most of their reports that is read for them, in bytes; of runs with large reports fewer are shown.
+const CHARTED_BYTES: usize = 4 << 20;
+/// Charts: as many as anybody looks at.
+const CHARTS: usize = 30;
 /// Runs that are listed.
-const LISTED: usize = 50;
+const LISTED: u32 = 50;
+/// The most of their reports and calls that is read, in bytes; the API has those of the others.
+const LISTED_BYTES: usize = 1 << 20;
 /// Alerts and messages that are listed.
 const TOLD: u32 = 20;
 /// What is shown of a report, in characters.
@@ -34,30 +43,39 @@ const REPORT: usize = 8000;
 
 /// What the record has of one check.
 struct Recorded {
-    runs: Vec<Past>,
+    /// Due times and reports, the newest first.
+    reports: Vec<(Timestamp, String)>,
+    runs: Vec<PastRun>,
     alerts: Vec<PastAlert>,
     messages: Vec<PastMessage>,
     silences: Vec<Silence>,
 }
 
 pub(super) async fn page(State(site): State<Site>, Path(name): Path<String>) -> Response {
-    let host = site.host();
-    let Some(check) = host.check(&name) else {
-        let names: Vec<&str> = host.checks.iter().map(|check| check.name.as_str()).collect();
-        let text = format!("There is no check {name}{}", nearest(&name, names));
-        return problem(&site, StatusCode::NOT_FOUND, &text).await;
+    let frame = match Frame::new(&site).await {
+        Ok(frame) => frame,
+        Err(refused) => return refused.into_response(),
     };
+    let host = frame.host().clone();
+    let Some(check) = host.check(&name).cloned() else {
+        return frame.problem(StatusCode::NOT_FOUND, &unknown(&host, &name).error).await;
+    };
+    let plugin = check.plugin().map(|ready| ready.plugin.file.name.clone());
     match recorded(&host, &name).await {
-        Ok(recorded) => framed(&site, StatusCode::OK, &name, content(&site, &host, check, &recorded)).await,
-        Err(error) => problem(&site, StatusCode::SERVICE_UNAVAILABLE, &format!("{error:#}")).await,
+        Ok(recorded) => {
+            frame.about(plugin.as_deref()).page(move |site, host| (name, content(site, host, &check, &recorded))).await
+        }
+        Err(error) => frame.problem(StatusCode::SERVICE_UNAVAILABLE, &format!("{error:#}")).await,
     }
 }
 
 async fn recorded(host: &Host, name: &str) -> anyhow::Result<Recorded> {
     let mut silences = host.recorder.record.silences(Some(Timestamp::now())).await?;
     silences.retain(|silence| silence.checks.iter().any(|check| check == name));
+    let included = Included { report: true, calls: true, most: LISTED_BYTES };
     Ok(Recorded {
-        runs: host.recorder.record.runs(Some(name), CHARTED).await?,
+        reports: host.recorder.record.reports(name, CHARTED, CHARTED_BYTES).await?,
+        runs: host.recorder.record.runs(Some(name), LISTED, included).await?,
         alerts: host.recorder.record.alerts(Some(name), TOLD).await?,
         messages: host.recorder.record.messages(Some(name), TOLD).await?,
         silences,
@@ -69,13 +87,13 @@ fn content(site: &Site, host: &Host, check: &Check, recorded: &Recorded) -> Mark
     let result = recent.last.as_ref().map_or("not run yet", |last| last.status.name());
     html! {
         div.head { h1 { (check.name) } (status(result)) (strip(&recent)) }
-        @if let Some(last) = &recent.last { p.summary { (last.summary) } }
+        @if let Some(last) = &recent.last { p.summary { (brief(&last.summary)) } }
         p.facts {
             (since(&recent, host)) " · "
             @match site.service().next(&check.name) { Some(next) => { "next " (moment(next, host)) }, None => "never due" }
         }
         (facts(check))
-        (charts(host, &recorded.runs))
+        (charts(host, &recorded.reports))
         h2 #runs { "Runs" }
         (runs(host, &recorded.runs))
         h2 #alerts { "Alerts" }
@@ -109,44 +127,67 @@ fn facts(check: &Check) -> Markup {
     }
 }
 
-/// A chart for each metric that the newest report with metrics has.
-fn charts(host: &Host, runs: &[Past]) -> Markup {
+/// A chart for each metric that the newest report with metrics has, as far as anybody looks.
+fn charts(host: &Host, reports: &[(Timestamp, String)]) -> Markup {
     let zone = host.config.timezone.rules();
-    let reports: Vec<_> = runs.iter().rev().filter(|run| !run.replay).map(|run| (run.due, run.metrics())).collect();
-    let names: Vec<String> = reports
+    let looked_at: Vec<(Timestamp, Vec<Metric>)> = reports
         .iter()
-        .rev()
-        .find(|(_, metrics)| !metrics.is_empty())
-        .map(|(_, metrics)| metrics.iter().map(|metric| metric.name.clone()).collect())
-        .unwrap_or_default();
-    let points = |name: &str| -> Vec<Point> {
-        let of = |(due, metrics): &(Timestamp, Vec<crate::contract::Metric>)| {
-            metrics.iter().find(|metric| metric.name == name).map(|metric| (*due, metric.clone()))
-        };
-        reports.iter().filter_map(of).collect()
-    };
+        .map(|(due, report)| (*due, metrics(report)))
+        .filter(|(_, metrics)| !metrics.is_empty())
+        .collect();
+    let all = looked_at.first().map_or(0, |(_, metrics)| metrics.len());
+    let charted = points(looked_at);
     html! {
-        @if !names.is_empty() {
+        @if !charted.is_empty() {
             h2 #metrics { "Metrics" }
-            div.charts { @for name in &names { (chart(name, &points(name), &zone)) } }
+            div.charts { @for (name, points) in &charted { (chart(name, points, &zone)) } }
+            @if all > charted.len() { p { "and " (all - charted.len()) " more metrics, which the API has" } }
         }
     }
 }
 
-fn runs(host: &Host, runs: &[Past]) -> Markup {
+/// The values of each metric that is charted, the oldest first: those of the first report, in its order. `reports` has
+/// the newest first. Each report is walked once, however many metrics it has.
+fn points(reports: Vec<(Timestamp, Vec<Metric>)>) -> Vec<(String, Vec<Point>)> {
+    let newest =
+        reports.first().map(|(_, metrics)| metrics.iter().map(|metric| metric.name.clone())).into_iter().flatten();
+    let mut charted: Vec<(String, Vec<Point>)> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
+    for name in newest {
+        if charted.len() == CHARTS {
+            break;
+        }
+        places.entry(name).or_insert_with_key(|name| {
+            charted.push((name.clone(), Vec::new()));
+            charted.len() - 1
+        });
+    }
+    for (due, metrics) in reports.into_iter().rev() {
+        for metric in metrics {
+            let points = places.get(&metric.name).and_then(|at| charted.get_mut(*at)).map(|(_, points)| points);
+            // One that a report has twice is what it has first.
+            if let Some(points) = points.filter(|points| points.last().is_none_or(|(before, _)| *before != due)) {
+                points.push((due, metric));
+            }
+        }
+    }
+    charted
+}
+
+fn runs(host: &Host, runs: &[PastRun]) -> Markup {
     html! {
         @if runs.is_empty() { p { "No run is recorded yet." } } @else {
             div.scroll tabindex="0" role="region" aria-label="Runs" {
                 table {
                     thead { tr { th scope="col" { "Due" } th scope="col" { "Data of" } th scope="col" { "Result" } th scope="col" { "Summary" } th scope="col" { "Took" } } }
-                    tbody { @for run in runs.iter().take(LISTED) { (line(host, run)) } }
+                    tbody { @for run in runs { (line(host, run)) } }
                 }
             }
         }
     }
 }
 
-fn line(host: &Host, run: &Past) -> Markup {
+fn line(host: &Host, run: &PastRun) -> Markup {
     let report = run.report.as_ref().map(|report| pretty(report.get()));
     let calls = run.calls.as_ref().map(|calls| pretty(calls.get())).filter(|calls| calls != "[]");
     html! {
@@ -155,13 +196,15 @@ fn line(host: &Host, run: &Past) -> Markup {
             td { (run.data_date) }
             td { @if run.left_out { (status("left out")) } @else { (status(&run.status)) } }
             td {
-                (run.summary)
-                @if run.replay { " (asked as of then)" }
+                (brief(&run.summary))
+                @if run.past { " (asked as of then)" }
+                @if run.unread { " (the API has its report)" }
                 @if report.is_some() || calls.is_some() {
                     details {
                         summary { "Report" }
                         @if let Some(report) = &report { pre { (report) } }
                         @if let Some(calls) = &calls { p { "Host calls" } pre { (calls) } }
+                        @if let Some(cut) = &run.cut { p { (cut) } }
                     }
                 }
             }
@@ -278,6 +321,34 @@ fn is_web(url: &CowStr<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn metric(name: String, value: f64) -> Metric {
+        Metric { name, value: Some(value), min: None, max: None, below: None, unit: None }
+    }
+
+    /// A report of many metrics is walked once: looking each up in each report took minutes.
+    #[test]
+    fn many_metrics_of_many_runs_are_soon_charted() {
+        let metrics = |run: i64| (0..13_000).map(|at| metric(format!("metric {at}"), run as f64)).collect();
+        let at = |run: i64| Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_hours(run);
+        let reports = (0..20).rev().map(|run| (at(run), metrics(run))).collect();
+        let started = std::time::Instant::now();
+        let charted = points(reports);
+        assert!(started.elapsed() < std::time::Duration::from_secs(2), "{:?}", started.elapsed());
+        assert_eq!(charted.len(), CHARTS);
+        let (name, points) = &charted[2];
+        let values: Vec<Option<f64>> = points.iter().map(|(_, metric)| metric.value).collect();
+        assert_eq!((name.as_str(), values), ("metric 2", (0..20).map(|run| Some(f64::from(run))).collect()));
+    }
+
+    #[test]
+    fn a_metric_that_a_report_has_twice_is_what_it_has_first() {
+        let twice = || vec![metric("a".to_owned(), 1.0), metric("a".to_owned(), 2.0), metric("b".to_owned(), 3.0)];
+        let charted = points(vec![(Timestamp::UNIX_EPOCH, twice())]);
+        let shown: Vec<(&str, Option<f64>)> =
+            charted.iter().map(|(name, points)| (name.as_str(), points[0].1.value)).collect();
+        assert_eq!(shown, [("a", Some(1.0)), ("b", Some(3.0))]);
+    }
 
     #[test]
     fn a_runbook_brings_no_markup_of_its_own() {

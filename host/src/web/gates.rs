@@ -2,23 +2,34 @@
 
 use std::collections::BTreeSet;
 
-use axum::{extract::State, http::StatusCode, response::Response};
-use maud::html;
+use axum::{
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use maud::{Markup, html};
 
 use super::{
     Site,
-    layout::{class, link, moment, page as framed, problem, status},
+    layout::{Frame, brief, class, link, moment, status},
 };
+use crate::{host::Host, record::Consultation};
 
 /// Questions that are shown.
 const SHOWN: u32 = 200;
 
 pub(super) async fn page(State(site): State<Site>) -> Response {
-    let host = site.host();
-    let asked = match host.recorder.record.consultations(None, SHOWN).await {
-        Ok(asked) => asked,
-        Err(error) => return problem(&site, StatusCode::SERVICE_UNAVAILABLE, &format!("{error:#}")).await,
+    let frame = match Frame::new(&site).await {
+        Ok(frame) => frame,
+        Err(refused) => return refused.into_response(),
     };
+    match frame.host().recorder.record.consultations(None, SHOWN).await {
+        Ok(asked) => frame.page(move |_, host| ("Gates".to_owned(), content(host, &asked))).await,
+        Err(error) => frame.problem(StatusCode::SERVICE_UNAVAILABLE, &format!("{error:#}")).await,
+    }
+}
+
+fn content(host: &Host, asked: &[Consultation]) -> Markup {
     let consulted: BTreeSet<&str> = asked.iter().map(|one| one.gate.as_str()).collect();
     let is_gate = |name: &str, group: Option<&str>| {
         let expected = host.config.checks.get(name).is_some_and(|check| check.expect_consult.is_some());
@@ -30,7 +41,7 @@ pub(super) async fn page(State(site): State<Site>) -> Response {
         .filter(|check| check.plugin().is_some())
         .filter(|check| is_gate(&check.name, check.family.as_ref().map(|family| family.group.as_str())))
         .collect();
-    let content = html! {
+    html! {
         h1 { "Gates" }
         @if gates.is_empty() { p { "There is no gate among the checks." } }
         ul.checks {
@@ -40,10 +51,10 @@ pub(super) async fn page(State(site): State<Site>) -> Response {
                 @let newest = asked.iter().find(|one| one.gate == check.name);
                 li class={ "check " (class(result)) } {
                     div.head { h2 { (link(&check.name)) } (status(result)) }
-                    @if let Some(last) = &recent.last { p.summary { (last.summary) } }
+                    @if let Some(last) = &recent.last { p.summary { (brief(&last.summary)) } }
                     p.facts {
                         @match newest {
-                            Some(one) => { "Last asked by " b { (one.caller) } " at " (moment(one.at, &host)) " about " (one.data_date) ": " (status(&one.decision)) },
+                            Some(one) => { "Last asked by " b { (one.caller) } " at " (moment(one.at, host)) " about " (one.data_date) ": " (status(&one.decision)) },
                             None => "Nobody asked yet.",
                         }
                         @if let Some(expected) = host.config.checks.get(&check.name).and_then(|own| own.expect_consult.as_ref()) {
@@ -61,20 +72,19 @@ pub(super) async fn page(State(site): State<Site>) -> Response {
                 table {
                     thead { tr { th scope="col" { "When" } th scope="col" { "Gate" } th scope="col" { "Data of" } th scope="col" { "Caller" } th scope="col" { "Answer" } th scope="col" { "Why" } } }
                     tbody {
-                        @for one in &asked {
+                        @for one in asked {
                             tr {
-                                td { (moment(one.at, &host)) }
+                                td { (moment(one.at, host)) }
                                 td { (link(&one.gate)) }
                                 td { (one.data_date) }
                                 td { (one.caller) }
                                 td { (status(&one.decision)) }
-                                td { (one.message) }
+                                td { (brief(&one.message)) }
                             }
                         }
                     }
                 }
             }
         }
-    };
-    framed(&site, StatusCode::OK, "Gates", content).await
+    }
 }

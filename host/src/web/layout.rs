@@ -9,32 +9,107 @@ use axum::{
 use jiff::{Timestamp, tz::TimeZone};
 use maud::{DOCTYPE, Markup, html};
 
-use super::Site;
+use super::{Site, api::Refused, render::Turn};
 use crate::{
     alert::span,
     contract::Metric,
     host::Host,
+    record::Undelivered,
     recorder::{Dot, Recent},
-    text::{encoded, turns},
+    text::{encoded, shortened, turns},
 };
 
 /// Problems of one kind that are shown at the top.
 const SHOWN: usize = 10;
+/// What is shown of a text in a list, in bytes.
+const BRIEF: usize = 600;
+/// Metrics of a check that are shown in a list: those that are not as they should be come first.
+const METRICS: usize = 20;
 /// A run in a strip, in px: its width with the gap behind it, and its height.
 const DOT: (usize, usize) = (7, 20);
 
-/// A whole page. What is wrong with the host itself is named at its top, and opens.
-pub(super) async fn page(site: &Site, status: StatusCode, title: &str, content: Markup) -> Response {
-    framed(site, status, title, content, false).await
+/// What every page is framed with, read before anything is rendered.
+pub(super) struct Frame {
+    turn: Turn,
+    site: Site,
+    host: Arc<Host>,
+    undelivered: anyhow::Result<Vec<Undelivered>>,
+    status: StatusCode,
+    /// The plugin that it is about, when it is about one.
+    about: Option<String>,
+    /// Whether what is wrong with the host itself stands open.
+    open: bool,
 }
 
-/// The first page, where what is wrong with the host itself stands open.
-pub(super) async fn first_page(site: &Site, title: &str, content: Markup) -> Response {
-    framed(site, StatusCode::OK, title, content, true).await
+impl Frame {
+    /// For a page; answered instead when too many ask.
+    pub(super) async fn new(site: &Site) -> Result<Self, Refused> {
+        let turn = site.turn().await?;
+        let host = site.host();
+        let undelivered = host.recorder.record.undelivered(Timestamp::now(), false).await;
+        Ok(Self { turn, site: site.clone(), host, undelivered, status: StatusCode::OK, about: None, open: false })
+    }
+
+    /// What is shown.
+    pub(super) fn host(&self) -> &Arc<Host> {
+        &self.host
+    }
+
+    /// For a page about one plugin.
+    pub(super) fn about(self, plugin: Option<&str>) -> Self {
+        Self { about: plugin.map(str::to_owned), ..self }
+    }
+
+    /// For the first page, where what is wrong with the host itself stands open.
+    pub(super) fn opened(self) -> Self {
+        Self { open: true, ..self }
+    }
+
+    /// Renders a page, its title first, away from all that must not wait.
+    pub(super) async fn page(
+        self,
+        content: impl FnOnce(&Site, &Host) -> (String, Markup) + Send + 'static,
+    ) -> Response {
+        let Self { turn, site, host, undelivered, status, about, open } = self;
+        let work = move || {
+            let (title, content) = content(&site, &host);
+            framed(&host, &title, &problems(&site, &host, undelivered, open), &content)
+        };
+        match turn.render(about.as_deref(), work).await {
+            Ok(text) => (status, Html(text)).into_response(),
+            Err(refused) => refused.into_response(),
+        }
+    }
+
+    /// A page that says why there is no other.
+    pub(super) async fn problem(self, status: StatusCode, text: &str) -> Response {
+        let text = sentence(text);
+        let content = move |_: &Site, _: &Host| {
+            let content = html! {
+                h1 { (text) }
+                p { a href="/" { "All checks" } }
+            };
+            (text, content)
+        };
+        Self { status, ..self }.page(content).await
+    }
 }
 
-async fn framed(site: &Site, status: StatusCode, title: &str, content: Markup, open: bool) -> Response {
-    let host = site.host();
+/// A page that says why there is no other.
+pub(super) async fn problem(site: &Site, status: StatusCode, text: &str) -> Response {
+    match Frame::new(site).await {
+        Ok(frame) => frame.problem(status, text).await,
+        Err(refused) => refused.into_response(),
+    }
+}
+
+/// With a capital letter.
+fn sentence(text: &str) -> String {
+    let mut rest = text.chars();
+    rest.next().map(|first| first.to_uppercase().chain(rest).collect()).unwrap_or_default()
+}
+
+fn framed(host: &Host, title: &str, problems: &Markup, content: &Markup) -> String {
     let text = html! {
         (DOCTYPE)
         html lang="en" {
@@ -58,11 +133,11 @@ async fn framed(site: &Site, status: StatusCode, title: &str, content: Markup, o
                     }
                 }
                 main #content tabindex="-1" {
-                    (problems(site, &host, open).await)
+                    (problems)
                     (content)
                 }
                 footer {
-                    p { "host " (env!("CARGO_PKG_VERSION")) ". Times are of " (host.config.timezone.name()) ", " (moment(Timestamp::now(), &host)) "." }
+                    p { "host " (env!("CARGO_PKG_VERSION")) ". Times are of " (host.config.timezone.name()) ", " (moment(Timestamp::now(), host)) "." }
                 }
             }
         }
@@ -70,23 +145,12 @@ async fn framed(site: &Site, status: StatusCode, title: &str, content: Markup, o
     // No markup of ours has such characters.
     let misleads = |c: char| turns(c) || (c.is_control() && c != '\n');
     let text = text.into_string();
-    let text = if text.contains(misleads) { text.replace(misleads, "\u{fffd}") } else { text };
-    (status, Html(text)).into_response()
-}
-
-/// A page that says why there is no other.
-pub(super) async fn problem(site: &Site, status: StatusCode, text: &str) -> Response {
-    let content = html! {
-        h1 { (text) }
-        p { a href="/" { "All checks" } }
-    };
-    page(site, status, text, content).await
+    if text.contains(misleads) { text.replace(misleads, "\u{fffd}") } else { text }
 }
 
 /// What is wrong with the host itself, on every page.
-async fn problems(site: &Site, host: &Host, open: bool) -> Markup {
+fn problems(site: &Site, host: &Host, undelivered: anyhow::Result<Vec<Undelivered>>, open: bool) -> Markup {
     let refused = site.service().refused();
-    let undelivered = host.recorder.record.undelivered(Timestamp::now(), false).await;
     let unable: Vec<(&str, &str)> =
         host.checks.iter().filter_map(|check| Some((check.name.as_str(), check.unable()?))).collect();
     let invalid: Vec<(&str, Arc<Recent>)> = host
@@ -128,13 +192,13 @@ async fn problems(site: &Site, host: &Host, open: bool) -> Markup {
         }
         @if !unable.is_empty() {
             (problem_box(&format!("{} {} cannot run", unable.len(), plural(unable.len(), "check", "checks")), open, html! {
-                ul { @for (name, reason) in unable.iter().take(SHOWN) { li { (link(name)) ": " (reason) } } }
+                ul { @for (name, reason) in unable.iter().take(SHOWN) { li { (link(name)) ": " (brief(reason)) } } }
                 (more(unable.len()))
             }))
         }
         @if !invalid.is_empty() {
             (problem_box(&format!("{} {} not to be trusted", invalid.len(), plural(invalid.len(), "check is", "checks are")), open, html! {
-                ul { @for (name, recent) in invalid.iter().take(SHOWN) { li { (link(name)) ": " (recent.invalid.join("; ")) } } }
+                ul { @for (name, recent) in invalid.iter().take(SHOWN) { li { (link(name)) ": " (brief(&recent.invalid.join("; "))) } } }
                 (more(invalid.len()))
             }))
         }
@@ -143,6 +207,11 @@ async fn problems(site: &Site, host: &Host, open: bool) -> Markup {
 
 fn problem_box(title: &str, open: bool, content: Markup) -> Markup {
     html! { details.problem open[open] { summary { h2 { (title) } } (content) } }
+}
+
+/// As much of a text as anybody reads in a list.
+pub(super) fn brief(text: &str) -> String {
+    shortened(text, BRIEF)
 }
 
 fn more(count: usize) -> Markup {
@@ -231,19 +300,26 @@ pub(super) fn strip(recent: &Recent) -> Markup {
     }
 }
 
-/// Metrics with what was asked of them.
+/// Metrics with what was asked of them, the first of them; what is broken is never left out for what is not.
 pub(super) fn metrics(metrics: &[Metric]) -> Markup {
+    let mut shown: Vec<&Metric> = metrics.iter().collect();
+    if shown.len() > METRICS {
+        shown.sort_by_key(|metric| !broken(metric));
+        shown.truncate(METRICS);
+    }
+    let left_out = metrics.len() - shown.len();
     html! {
         @if !metrics.is_empty() {
             ul.metrics {
-                @for metric in metrics {
+                @for metric in shown {
                     li class=[broken(metric).then_some("bad")] {
-                        span.name { (metric.name) } " "
+                        span.name { (brief(&metric.name)) } " "
                         b { @match metric.value { Some(value) => (number(value)), None => "none" } (unit(metric)) }
                         @for asked in asked(metric) { " " span.asked { (asked) } }
                         @if broken(metric) { span.hidden { " (broken)" } }
                     }
                 }
+                @if left_out > 0 { li { "and " (left_out) " more" } }
             }
         }
     }

@@ -10,6 +10,7 @@ mod forms;
 mod gates;
 mod layout;
 mod overview;
+mod render;
 mod server;
 
 use std::{net::SocketAddr, sync::Arc};
@@ -27,6 +28,7 @@ use tokio::net::TcpListener;
 
 use crate::{host::Host, service::Service};
 use access::Access;
+use render::{Turn, Turns};
 pub use server::Server;
 
 /// What every request is answered from.
@@ -36,6 +38,7 @@ struct Site(Arc<Inner>);
 struct Inner {
     service: Arc<Service>,
     access: Access,
+    turns: Turns,
 }
 
 impl Site {
@@ -45,6 +48,11 @@ impl Site {
 
     fn host(&self) -> Arc<Host> {
         self.0.service.host()
+    }
+
+    /// Waits for the right to read and render.
+    async fn turn(&self) -> Result<Turn, api::Refused> {
+        self.0.turns.wait().await
     }
 }
 
@@ -59,7 +67,7 @@ pub async fn start(service: &Arc<Service>) -> Result<Option<Server>> {
     })?;
     let address: SocketAddr = listener.local_addr()?;
     let access = Access::new(token, web.is_loopback(), web.hosts.clone());
-    let site = Site(Arc::new(Inner { service: service.clone(), access }));
+    let site = Site(Arc::new(Inner { service: service.clone(), access, turns: Turns::default() }));
     tracing::info!("the page is at http://{address}/");
     Ok(Some(Server::start(listener, router(site), service.closing())))
 }

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use axum::{
     extract::{Query, State, rejection::QueryRejection},
     http::{HeaderValue, header},
-    response::Response,
+    response::{IntoResponse, Response},
 };
 use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::{
     Site,
-    layout::{class, first_page, link, metrics, moment, plural, since, status, strip},
+    layout::{Frame, brief, class, link, metrics, moment, plural, since, status, strip},
 };
 use crate::{check::Check, host::Host, recorder::Recent};
 
@@ -44,7 +44,20 @@ const ORDER: [(&str, &str); 6] = [
 pub(super) async fn page(State(site): State<Site>, wanted: Result<Query<Wanted>, QueryRejection>) -> Response {
     // What cannot be understood is not asked for.
     let wanted = wanted.map(|Query(wanted)| wanted).unwrap_or_default();
-    let host = site.host();
+    let refresh = wanted.refresh;
+    let mut answer = match Frame::new(&site).await {
+        Ok(frame) => frame.opened().page(move |site, host| content(site, host, &wanted)).await,
+        Err(refused) => return refused.into_response(),
+    };
+    if let Some(seconds) = refresh
+        && let Ok(value) = HeaderValue::from_str(&seconds.max(FASTEST).to_string())
+    {
+        answer.headers_mut().insert(header::REFRESH, value);
+    }
+    answer
+}
+
+fn content(site: &Site, host: &Host, wanted: &Wanted) -> (String, Markup) {
     let mut all: Vec<(usize, &Check, Arc<Recent>)> = host
         .checks
         .iter()
@@ -80,15 +93,9 @@ pub(super) async fn page(State(site): State<Site>, wanted: Result<Query<Wanted>,
         @if shown.len() < all.len() && !shown.is_empty() {
             p { (shown.len()) " of " (all.len()) " " (plural(all.len(), "check", "checks")) ". " a href="/" { "Show all" } }
         }
-        ul.checks { @for (_, check, recent) in shown { (line(&site, &host, check, recent)) } }
+        ul.checks { @for (_, check, recent) in shown { (line(site, host, check, recent)) } }
     };
-    let mut answer = first_page(&site, &title, content).await;
-    if let Some(seconds) = wanted.refresh
-        && let Ok(value) = HeaderValue::from_str(&seconds.max(FASTEST).to_string())
-    {
-        answer.headers_mut().insert(header::REFRESH, value);
-    }
-    answer
+    (title, content)
 }
 
 fn line(site: &Site, host: &Host, check: &Check, recent: &Recent) -> Markup {
@@ -96,7 +103,7 @@ fn line(site: &Site, host: &Host, check: &Check, recent: &Recent) -> Markup {
     html! {
         li class={ "check " (class(result)) } {
             div.head { h2 { (link(&check.name)) } (status(result)) (strip(recent)) }
-            @if let Some(last) = &recent.last { p.summary { (last.summary) } (metrics(&last.metrics)) }
+            @if let Some(last) = &recent.last { p.summary { (brief(&last.summary)) } (metrics(&last.metrics)) }
             p.facts {
                 (since(recent, host)) " · "
                 @match site.service().next(&check.name) { Some(next) => { "next " (moment(next, host)) }, None => "never due" }

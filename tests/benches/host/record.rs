@@ -143,7 +143,7 @@ pub(super) fn batch(round: usize) -> Batch {
         due,
         data_date: due.to_zoned(jiff::tz::TimeZone::UTC).date(),
         attempt: 1,
-        replay: false,
+        past: false,
         status: "pass",
         summary: "games 5, player_records 120, null_player_names 0, null_team_abbrs 0".to_owned(),
         report: Some(report.clone()),
@@ -151,6 +151,7 @@ pub(super) fn batch(round: usize) -> Batch {
         seconds: 0.01,
         calls: calls.clone(),
         left_out: false,
+        cut: None,
     });
     Batch {
         runs: runs.into(),

@@ -78,7 +78,7 @@ fn a_query_is_run_dry_and_then_is_a_job_that_says_whose_it_is() {
     let configuration = &job["configuration"];
     assert_eq!(
         configuration["labels"],
-        json!({ "check": "phase2-raw", "plugin": "phase2-raw", "run": "2026-02-06t11-30-00z-1" })
+        json!({ "check": "phase2-raw", "plugin": "phase2-raw", "run": "2026-02-05-2026-02-06t11-30-00z-1" })
     );
     let timeout: u64 = configuration["jobTimeoutMs"].as_str().unwrap().parse().unwrap();
     assert!((25_000..=30_000).contains(&timeout), "{timeout}");

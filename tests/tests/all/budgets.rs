@@ -4,9 +4,10 @@
 use std::fs;
 
 use host_tests::HOST_TOML;
+use serde_json::Value;
 
 use crate::support::{
-    command::{Sample, guest},
+    command::{Ended, Sample, ended, guest},
     text::{Text, component},
 };
 
@@ -41,6 +42,7 @@ fn cases() -> Vec<Case> {
         case("alert without end", "alerts", "3", "more than 3 alerts in one run"),
         case("alert enormously", "alert_bytes", "'4 KiB'", "more than 4 KiB"),
         case("report enormously", "report_bytes", "'4 KiB'", "more than 4 KiB"),
+        case("report many metrics", "report_metrics", "100", "returned a report of 13000 metrics, more than 100"),
         case("report enormously", "transfer_bytes", "'4 KiB'", "hands over more than 4 KiB at once"),
         case("flood the log", "log_bytes", "'4 KiB'", "writes more to its output than 4 KiB"),
     ]
@@ -62,13 +64,49 @@ fn each_budget_of_one_plugin_or_of_all() {
             sample.configure(&toml).unwrap();
             let mut command = sample.command();
             command.args(["run", "--once", "--at", crate::support::AT, "--output", "json", "--check", "misbehaving"]);
-            let ended = crate::support::command::ended(command.arg(guest("misbehaving"))).unwrap();
+            let ended = ended(command.arg(guest("misbehaving"))).unwrap();
             assert_eq!(ended.code, 3, "{budget}: {ended:?}");
             let error = ended.run("misbehaving")["error"].as_str().unwrap().to_owned();
             let key = format!("raise budgets.{budget}, or grants.misbehaving.budgets.{budget}, in host.toml");
             assert!(error.contains(words) && error.contains(&key), "{budget}: {error}");
         }
     }
+}
+
+/// One run of the misbehaving plugin with budgets of its own.
+fn reported(sample: &Sample, behaviour: &str, budgets: &str) -> Ended {
+    let grants = format!("[grants.misbehaving]\n{GRANTS}budgets = {{ {budgets} }}\n");
+    let check = format!("[checks.misbehaving]\nsettings = {{ behaviour = '{behaviour}' }}\n");
+    sample.configure(&format!("{HOST_TOML}\n{grants}{check}")).unwrap();
+    let mut command = sample.command();
+    command.args(["run", "--once", "--at", crate::support::AT, "--output", "json", "--check", "misbehaving"]);
+    ended(command.arg(guest("misbehaving"))).unwrap()
+}
+
+/// A bad day is one of many violations and long texts: it stays a failure, and what is left out of it is counted.
+#[test]
+fn what_is_wrong_is_cut_and_the_verdict_stays() {
+    let sample = Sample::new(None).unwrap();
+    let many = reported(&sample, "report many violations", "report_lines = 7");
+    let run = many.run("misbehaving");
+    assert_eq!((many.code, &run["status"], &run["error"]), (2, &"fail".into(), &Value::Null), "{run:#}");
+    let violations = run["violations"].as_array().unwrap();
+    assert_eq!(violations.len(), 8);
+    assert_eq!(violations[6]["message"], "row 6 is wrong");
+    assert_eq!(violations[7]["message"], "and 99993 more, left out by budgets.report_lines");
+    // Without a word of the configuration.
+    let usual = reported(&sample, "report many violations", "").run("misbehaving");
+    assert_eq!((&usual["status"], usual["violations"].as_array().unwrap().len()), (&"fail".into(), 1001));
+
+    let long = reported(&sample, "report long texts", "report_text_bytes = '1 KiB'");
+    let run = long.run("misbehaving");
+    assert_eq!((long.code, &run["status"]), (2, &"fail".into()), "{run:#}");
+    let (kept, left_out) = (1024, (1 << 20) - 1024);
+    let cut = |letter: &str| Value::from(format!("{}… ({left_out} B left out)", letter.repeat(kept)));
+    assert_eq!((&run["summary"], &run["violations"][0]["message"]), (&cut("s"), &cut("v")));
+    assert_eq!(run["gate"]["missing_items"][0], cut("m"));
+    let usual = reported(&sample, "report long texts", "").run("misbehaving");
+    assert_eq!((&usual["status"], usual["summary"].as_str().unwrap().len() < 9000), (&"fail".into(), true));
 }
 
 /// Rust cannot grow a table.

@@ -7,7 +7,7 @@ use host::{
     config::Config,
     gate::{Answer, Gates},
     host::Host,
-    record::Record,
+    record::{Included, Record},
     recorder::Recorder,
 };
 use host_tests::{Fault, HOST_TOML, Moment, make};
@@ -125,7 +125,7 @@ async fn those_who_ask_at_once_share_an_evaluation() {
         asked.iter().all(|answer| answer.as_ref().is_ok_and(|answer| answer.status == Answer::Proceed)),
         "{asked:?}"
     );
-    assert_eq!(host.recorder.record.runs(Some("phase2-gate"), 100).await.unwrap().len(), 1);
+    assert_eq!(host.recorder.record.runs(Some("phase2-gate"), 100, Included::default()).await.unwrap().len(), 1);
     assert_eq!(host.recorder.record.consultations(None, 100).await.unwrap().len(), 50);
     // Another date is another evaluation, and a later question asks anew.
     let other = date.yesterday().unwrap();
@@ -134,7 +134,7 @@ async fn those_who_ask_at_once_share_an_evaluation() {
         gates.consult(&host, "phase2-gate", Some(other), "b")
     );
     assert_eq!((one.unwrap().data_date, two.unwrap().data_date), (date, other));
-    assert_eq!(host.recorder.record.runs(Some("phase2-gate"), 100).await.unwrap().len(), 3);
+    assert_eq!(host.recorder.record.runs(Some("phase2-gate"), 100, Included::default()).await.unwrap().len(), 3);
 }
 
 fn gate(sample: &Sample, arguments: &[&str]) -> Ended {

@@ -125,7 +125,7 @@ fn queries_that_need_much_wait_for_their_turn() {
     assert_eq!(honest, 9 + answered);
     // The record has them all.
     let record = Connection::open(sample.path().join("state/host.db")).unwrap();
-    let runs: usize = record.query_row("SELECT COUNT(*) FROM runs", [], |row| row.get(0)).unwrap();
+    let runs: i64 = record.query_row("SELECT COUNT(*) FROM runs", [], |row| row.get(0)).unwrap();
     assert_eq!(runs, 20);
 }
 

@@ -11,7 +11,7 @@ use rusqlite::Connection;
 use serde_json::Value;
 
 use crate::support::{
-    command::{Ended, Sample, ended, shipped},
+    command::{Ended, Sample, ended, guest, shipped},
     say,
 };
 
@@ -45,8 +45,8 @@ fn runs_and_alerts_are_recorded() {
         recorded["runs"].as_array().unwrap().iter().filter(|run| run["check"] == "phase2-raw").collect();
     assert_eq!(of.len(), 3);
     let attempts: Vec<i64> = of.iter().filter_map(|run| run["attempt"].as_i64()).collect();
-    assert_eq!(attempts, [3, 2, 1], "of one due time");
-    assert_eq!((&of[0]["replay"], &of[0]["data_date"]), (&Value::from(true), &Value::from("2026-02-01")));
+    assert_eq!(attempts, [1, 2, 1], "of one due time, the first of another date");
+    assert_eq!((&of[0]["past"], &of[0]["data_date"]), (&Value::from(true), &Value::from("2026-02-01")));
     let run = of[2];
     assert_eq!(run["report"]["verdict"], "fail");
     assert_eq!(run["report"]["violations"][0]["message"], "null_player_names: 3 > 0 (max)");
@@ -65,6 +65,103 @@ fn runs_and_alerts_are_recorded() {
     assert!(table.contains("(attempt 2)") && table.contains("ALERT SINCE"), "{table}");
     let wrong = sample.host(&["history", "phase2-rw"]).unwrap();
     assert!(wrong.err.contains("did you mean `phase2-raw`?"), "{}", wrong.err);
+}
+
+/// A run is one of a check, a data date, a due time and an attempt.
+#[test]
+fn two_dates_judged_at_one_due_time_are_two_runs() {
+    let sample = sample(None);
+    for date in ["2026-02-05", "2026-02-01", "2026-02-02", "2026-02-01"] {
+        sample.once(&["--check", "phase2-raw", "--date", date]).unwrap();
+    }
+    let recorded = history(&sample);
+    let runs = recorded["runs"].as_array().unwrap().iter();
+    let runs: Vec<(&str, i64, bool)> = runs
+        .map(|run| (run["data_date"].as_str().unwrap(), run["attempt"].as_i64().unwrap(), run["past"] == true))
+        .collect();
+    let expected =
+        [("2026-02-01", 2, true), ("2026-02-02", 1, true), ("2026-02-01", 1, true), ("2026-02-05", 1, false)];
+    assert_eq!(runs, expected, "the newest first");
+    let due = |at: usize| &recorded["runs"][at]["due"];
+    assert!((1..4).all(|at| due(at) == due(0)), "{recorded:#}");
+}
+
+/// `tests/records/schema-3.sql` is what the host wrote before a run's data date told it from others: a round with a
+/// failing check that was told, a second attempt, a date of the past, a question to the gate, and a silence.
+#[test]
+fn a_record_of_an_older_host_is_taken_over() {
+    let sample = sample(Some(Fault::NullNames));
+    // It does not get too old for this test.
+    sample.configure(&HOST_TOML.replace("keep = \"90d\"", "keep = \"40000d\"")).unwrap();
+    fs::create_dir(sample.path().join("state")).unwrap();
+    let database = sample.path().join("state/host.db");
+    Connection::open(&database).unwrap().execute_batch(include_str!("../../records/schema-3.sql")).unwrap();
+    let all = |sql: &str| -> Vec<Vec<rusqlite::types::Value>> {
+        let record = Connection::open(&database).unwrap();
+        let mut query = record.prepare(sql).unwrap();
+        let columns = query.column_count();
+        let rows = query.query_map([], |row| (0..columns).map(|at| row.get(at)).collect()).unwrap();
+        rows.collect::<Result<_, _>>().unwrap()
+    };
+    let columns = "id, check_name, due, data_date, attempt, left_out, status, summary, report, error, seconds, \
+        plugin_id, calls, recorded";
+    let runs = all(&format!("SELECT {columns}, replay FROM runs ORDER BY id"));
+    let others = ["plugins", "standings", "alerts", "outbox", "receipts", "silences", "costs", "consultations"];
+    let before: Vec<_> = others.iter().map(|table| all(&format!("SELECT * FROM {table}"))).collect();
+    assert!(runs.len() > 10 && before.iter().filter(|rows| !rows.is_empty()).count() > 5);
+
+    let old = history(&sample);
+    assert_eq!(all(&format!("SELECT {columns}, past FROM runs ORDER BY id")), runs, "nothing is lost or changed");
+    let after: Vec<_> = others.iter().map(|table| all(&format!("SELECT * FROM {table}"))).collect();
+    assert_eq!(after, before);
+    assert_eq!(count(&old, "runs"), runs.len());
+    let past = old["runs"].as_array().unwrap().iter().filter(|run| run["past"] == true).count();
+    assert!(past > 0 && past < runs.len(), "{old:#}");
+
+    // And it goes on from there: what was told is not told again, attempts are counted on.
+    let round = sample.once(&["--check", "phase2-raw"]).unwrap();
+    assert_eq!(round.code, 2, "{round:?}");
+    let newest = &history(&sample)["runs"][0];
+    assert_eq!((&newest["check"], &newest["attempt"]), (&"phase2-raw".into(), &3.into()), "{newest:#}");
+    assert!(sample.slack.received().is_empty());
+}
+
+/// 1,001 calls with 8 KiB of question and as much of error, a run that would leave 16 MB: it leaves what its budget
+/// holds, and says what is missing.
+#[test]
+fn a_run_leaves_no_more_than_its_budget() {
+    let sample = sample(None);
+    let sql = format!("SELECT 1 AS one FROM {}.t", "x".repeat(8000));
+    let database = sample.path().join("state/host.db");
+    let run = |budget: &str, minute: usize| {
+        let grants = format!("[grants.misbehaving]\nwarehouse = ['nba_raw']\nslack = ['#canary-alerts']\n{budget}");
+        let check = format!("[checks.misbehaving]\nsettings = {{ behaviour = 'call without end', sql = '{sql}' }}\n");
+        sample.configure(&format!("{HOST_TOML}\n{grants}{check}")).unwrap();
+        let at = format!("2026-02-06T11:{minute:02}:00Z");
+        let mut command = sample.command();
+        command.args(["run", "--once", "--at", &at, "--output", "json", "--check", "misbehaving"]);
+        let ended = ended(command.arg(guest("misbehaving"))).unwrap();
+        assert_eq!(ended.code, 3, "{ended:?}");
+        let calls = ended.run("misbehaving")["calls"].as_array().unwrap().len();
+        assert_eq!(calls, 1001);
+        fs::metadata(&database).unwrap().len()
+    };
+    // The first is not told yet, the second is.
+    let sizes: Vec<u64> = (0..6).map(|minute| run("", minute)).collect();
+    let grown = (sizes[5] - sizes[1]) / 4;
+    say(&format!("a run of 1,001 calls of 16 KiB leaves {grown} B"));
+    assert!(grown <= (128 << 10) + 8192, "{sizes:?}");
+    let larger = run("budgets = { record_bytes = '512 KiB' }\n", 6) - sizes[5];
+    assert!(larger > 384 << 10 && larger <= (512 << 10) + 16384, "{larger}");
+
+    let recorded = history(&sample);
+    let newest = &recorded["runs"][0];
+    assert_eq!(newest["calls"].as_array().unwrap().len(), 1001, "each call is named, with what it cost");
+    let run = &recorded["runs"][1];
+    assert_eq!((&run["status"], run["error"].is_string()), (&"error".into(), true), "what it came to stays");
+    let cut = run["cut"].as_str().unwrap();
+    let raise = "the limit for one run is 128 KiB: raise budgets.record_bytes, or grants.misbehaving.budgets.record_bytes, in host.toml";
+    assert!(cut.starts_with("not recorded: ") && cut.ends_with(raise), "{cut}");
 }
 
 #[test]
@@ -141,7 +238,7 @@ fn a_record_that_cannot_be_used_is_said_with_what_to_do() {
             [],
         )
         .unwrap();
-    refused("newer", &["written by a newer host (schema 99, this host knows 3)", "use that host"]);
+    refused("newer", &["written by a newer host (schema 99, this host knows 4)", "use that host"]);
     fs::write(&database, &good).unwrap();
 
     fs::remove_dir_all(&state).unwrap();

@@ -178,7 +178,7 @@ fn run(check: &str, hours: f64, round: i64, at: Timestamp) -> Run {
         due: at,
         data_date: at.to_zoned(jiff::tz::TimeZone::UTC).date(),
         attempt: 1,
-        replay: false,
+        past: false,
         report: (fault != Some(Fault::Errors))
             .then(|| Report { violations: failing.then_some(violation).into_iter().collect(), ..report }),
         error: (fault == Some(Fault::Errors)).then(|| Reason::NotFound("query failed: the backend is away".to_owned())),

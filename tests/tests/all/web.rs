@@ -3,7 +3,8 @@
 
 use std::{
     io::{Read, Write},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
@@ -12,7 +13,8 @@ use serde_json::{Value, json};
 
 use crate::support::{
     command::{Sample, ended},
-    service::{Answered, Service, TOKEN, install},
+    say,
+    service::{Answered, Client, Service, TOKEN, install},
 };
 
 fn service() -> (Sample, Service) {
@@ -79,6 +81,9 @@ fn the_api_is_what_its_document_says() {
         ("/api/v1/checks/{name}/badge.svg", "get", "/api/v1/checks/nothing/badge.svg", ""),
         ("/api/v1/runs", "get", "/api/v1/runs", ""),
         ("/api/v1/runs", "get", "/api/v1/runs?check=phase2-raw&limit=1", ""),
+        ("/api/v1/runs", "get", "/api/v1/runs?include=report", ""),
+        ("/api/v1/runs", "get", "/api/v1/runs?include=report,calls&limit=3", ""),
+        ("/api/v1/runs", "get", "/api/v1/runs?include=everything", ""),
         ("/api/v1/runs", "get", "/api/v1/runs?limit=0", ""),
         ("/api/v1/runs", "get", "/api/v1/runs?limit=many", ""),
         ("/api/v1/runs", "get", "/api/v1/runs?chekc=phase2-raw", ""),
@@ -113,7 +118,11 @@ fn the_api_is_what_its_document_says() {
             assert!(covered.contains(&(path.as_str(), method.as_str())), "{method} {path} was not tried");
         }
     }
-    let run = service.get("/api/v1/runs?check=phase2-raw&limit=1").json();
+    let short = service.get("/api/v1/runs?check=phase2-raw&limit=1").json();
+    let fields = short["runs"][0].as_object().unwrap();
+    assert!(!fields.contains_key("report") && !fields.contains_key("calls"), "only when asked: {short}");
+    let run = service.get("/api/v1/runs?check=phase2-raw&limit=1&include=calls,report").json();
+    assert_eq!(run["runs"][0]["calls"][0]["name"], "warehouse.query");
     assert_eq!(run["runs"][0]["report"]["violations"][0]["message"], "null_player_names: 3 > 0 (max)");
     assert_eq!(service.get("/api/v1/checks/phase2-raw").json()["metrics"][2]["value"], json!(3.0));
     let message = service.get("/api/v1/messages?check=phase2-raw").json();
@@ -263,5 +272,104 @@ fn bad_clients_are_refused_within_limits() {
         assert!(stream.read_to_end(&mut rest).is_ok() || !rest.is_empty());
     }
     assert_eq!(service.get("/healthz").status, 200);
+    service.host.end("TERM").unwrap();
+}
+
+/// A server that answers at once: how long that takes, the machine takes.
+fn does_nothing() -> Client {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            // Who asked may be gone.
+            let _ = stream.read(&mut [0; 1024]);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+        }
+    });
+    Client::at(address)
+}
+
+/// A plugin reports as much as it can, and eight people look at it: whether the host is alive is answered at once, and
+/// they see what fits a page.
+#[test]
+fn a_huge_report_holds_nothing_up() {
+    let sample = Sample::now(None).unwrap();
+    install(&sample, &["misbehaving"]).unwrap();
+    let check = |name: &str, behaviour: &str| {
+        format!("[checks.{name}]\nplugin = 'misbehaving'\nsettings = {{ behaviour = '{behaviour}' }}\n")
+    };
+    let checks = ["report many metrics", "report many violations", "report long texts"];
+    let checks: String = checks.iter().map(|behaviour| check(&behaviour.replace(' ', "-"), behaviour)).collect();
+    // As much as can be allowed: by default, 13,000 metrics are an error.
+    let budgets = "budgets = { report_metrics = 20000, report_bytes = '8 MiB', report_lines = 100000, record_bytes = '8 MiB', report_text_bytes = '1 MiB' }";
+    let toml = format!(
+        "[slack]\ndeliver = \"console\"\n[grants.misbehaving]\nslack = ['#canary-alerts']\n{budgets}\n{checks}"
+    );
+    sample.configure(&toml).unwrap();
+    for minute in 10..16 {
+        let at = format!("2026-02-06T11:{minute}:00Z");
+        let round = sample.host(&["run", "--once", "--at", &at, "--output", "json", "plugins"]).unwrap();
+        assert_eq!(round.code, 2, "{}", round.err);
+        let metrics = round.run("report-many-metrics")["metrics"].as_array().unwrap().len();
+        assert_eq!(metrics, 13_000);
+    }
+    let service = Service::start(&sample, &toml, &[]).unwrap();
+    let over = AtomicBool::new(false);
+    let ((slowest, machine), pages, lists) = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..8)
+            .map(|at| {
+                let name = ["many-metrics", "many-violations", "long-texts"][at % 3];
+                let (client, asked) = (service.client(), Instant::now());
+                scope.spawn(move || {
+                    let answers = [format!("/checks/report-{name}"), "/".to_owned()].map(|path| client.get(&path));
+                    (answers, asked.elapsed())
+                })
+            })
+            .collect();
+        let (lists, over) = (service.client(), &over);
+        let (alive, idle) = (service.client(), does_nothing());
+        let lists = scope.spawn(move || {
+            let path = "/api/v1/runs?limit=1000&include=report";
+            ["/api/v1/checks", "/api/v1/runs?limit=1000", path].map(|path| lists.get(path))
+        });
+        let alive = scope.spawn(move || {
+            let (mut slowest, mut machine) = (Duration::ZERO, Duration::ZERO);
+            let timed = |client: &Client, path| {
+                let asked = Instant::now();
+                assert_eq!(client.get(path).status, 200);
+                asked.elapsed()
+            };
+            while !over.load(Ordering::Relaxed) {
+                machine = machine.max(timed(&idle, "/"));
+                slowest = slowest.max(timed(&alive, "/healthz")).max(timed(&alive, "/readyz"));
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            (slowest, machine)
+        });
+        let pages: Vec<_> = clients.into_iter().map(|client| client.join().unwrap()).collect();
+        let lists = lists.join().unwrap();
+        over.store(true, Ordering::Relaxed);
+        (alive.join().unwrap(), pages, lists)
+    });
+    for (answers, took) in &pages {
+        say(&format!("two pages of {} and {} B in {took:?}", answers[0].body.len(), answers[1].body.len()));
+        assert!(answers.iter().all(|answer| answer.status == 200 && answer.body.len() < 2_000_000));
+        assert!(*took < Duration::from_secs(20), "{took:?}");
+    }
+    say(&format!(
+        "the slowest answer of /healthz and /readyz meanwhile: {slowest:?}; of a server that does nothing: {machine:?}"
+    ));
+    assert!(slowest < Duration::from_millis(100) + machine, "{slowest:?}, {machine:?}");
+    let metrics = &pages[0].0[0].body;
+    assert_eq!(metrics.matches("<figure").count(), 30);
+    assert!(metrics.contains("and 12970 more metrics, which the API has"), "what is not shown is counted");
+    let [checks, short, long] = lists;
+    assert!(checks.status == 200 && checks.body.len() < 100_000, "{}", checks.body.len());
+    assert_eq!(checks.json()["checks"].as_array().unwrap().len(), 3);
+    assert!(short.status == 200 && short.body.len() < 100_000, "{}", short.body.len());
+    assert_eq!(long.status, 400, "more than one answer holds");
+    assert!(long.body.contains("more than 8 MiB; write"), "{}", long.body);
+    let all = service.get("/api/v1/checks/report-many-metrics").json();
+    assert_eq!(all["metrics"].as_array().unwrap().len(), 13_000);
     service.host.end("TERM").unwrap();
 }

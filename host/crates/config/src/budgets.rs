@@ -89,6 +89,17 @@ budgets! {
     log_bytes: Bytes = Bytes(64 << 10);
     /// Size of a report.
     report_bytes: Bytes = Bytes(1 << 20);
+    /// Metrics of a report. A page shows a fraction of them.
+    report_metrics: Count = Count(1000);
+    /// Violations of a report, and as many things that are not known, missing items and metadata. Of more, the first are
+    /// kept with a count of the rest.
+    report_lines: Count = Count(1000);
+    /// Length of one text of a report: a violation, a name. Of a longer one, the beginning is kept with a count of the
+    /// rest.
+    report_text_bytes: Bytes = Bytes(8 << 10);
+    /// What one run leaves in the record: its report, its calls, its error. Of more, as much is kept as fits, with a count
+    /// of the rest. A thousand ordinary metrics fit; a run a minute that leaves as much takes 190 MB a day.
+    record_bytes: Bytes = Bytes(128 << 10);
 }
 
 impl Budgets {

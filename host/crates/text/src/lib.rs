@@ -17,6 +17,19 @@ pub fn turns(character: char) -> bool {
     matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
+/// The beginning of a text, with a count of the rest when there is one.
+pub fn shortened(text: &str, most: usize) -> String {
+    match beginning(text, most) {
+        whole if whole.len() == text.len() => whole.to_owned(),
+        start => format!("{start}… ({} B left out)", text.len() - start.len()),
+    }
+}
+
+/// As much of a text as so many bytes hold, and no part of a character.
+pub fn beginning(text: &str, most: usize) -> &str {
+    text.get(..text.floor_char_boundary(most)).unwrap_or_default()
+}
+
 /// A number of bytes as people say it: `1.4 GiB`.
 pub fn bytes(bytes: u64) -> String {
     let units = [(1u64 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
@@ -47,6 +60,15 @@ mod tests {
         assert_eq!(printable("a\u{1b}[31m\tb\nc"), "a [31m b\nc");
         assert_eq!(printable("cat \u{202e}cod.exe\u{2069}"), "cat  cod.exe ");
         assert!("\u{200f}\u{061c}".chars().all(turns) && !"é漢🔴".chars().any(turns));
+    }
+
+    #[test]
+    fn what_is_left_out_of_a_text_is_counted() {
+        let cases = [("", 0, ""), ("abc", 3, "abc"), ("abc", 2, "ab… (1 B left out)"), ("äö", 3, "ä… (2 B left out)")];
+        for (text, most, shown) in cases {
+            assert_eq!(shortened(text, most), shown);
+        }
+        assert_eq!((beginning("äö", 1), beginning("äö", 9)), ("", "äö"));
     }
 
     #[test]

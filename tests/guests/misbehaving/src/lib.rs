@@ -146,6 +146,30 @@ impl Check for Misbehaving {
                 pass
             }
             "report enormously" => Report { summary: "much, and more ".repeat(10_000), ..pass },
+            "report many metrics" => {
+                let metric =
+                    |at: u32| measured(&format!("metric {at} of very many"), Some(f64::from(at))).at_least(0.0);
+                Report { metrics: (0..13_000).map(metric).collect(), ..pass }
+            }
+            "report many violations" => Report {
+                violations: (0..100_000)
+                    .map(|at| Violation { metric: None, message: format!("row {at} is wrong") })
+                    .collect(),
+                ..report(Verdict::Fail)
+            },
+            "report long texts" => Report {
+                summary: "s".repeat(1 << 20),
+                violations: vec![Violation { metric: None, message: "v".repeat(1 << 20) }],
+                gate: Some(sdk::Gate {
+                    score: 0.0,
+                    completeness: None,
+                    expected: 1,
+                    actual: 0,
+                    missing: vec!["m".repeat(1 << 20)],
+                    metadata: vec![("n".repeat(1 << 20), "w".repeat(1 << 20))],
+                }),
+                ..report(Verdict::Fail)
+            },
             "alert without end" => loop {
                 Alert::new(&request.channel, Severity::Info, "Again", "and again").post().await?;
             },

@@ -104,7 +104,7 @@ impl BigQuery {
                 "labels": {
                     "check": label(&caller.check),
                     "plugin": label(&caller.plugin),
-                    "run": label(&caller.run()),
+                    "run": label(&caller.run),
                 },
                 "jobTimeoutMs": left.as_millis().to_string(),
                 "query": question.query(cache, Some(most)),
