@@ -1,7 +1,7 @@
 //! The checks of a host: what host.toml says of each and the plugin that does it, or why it cannot run.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -52,7 +52,7 @@ pub struct Ready {
 
 /// The checks of a host: those of host.toml, and each plugin that none of them names. Sorted by name.
 /// Settings that do not fit their plugin are an error, as every mistake in host.toml is.
-pub fn checks(config: &Config, loaded: &Loaded) -> Result<Vec<Check>> {
+pub async fn checks(config: &Config, loaded: &Loaded) -> Result<Vec<Check>> {
     let mut wanted: BTreeMap<&String, config::Check> =
         config.checks.iter().map(|(name, check)| (name, check.clone())).collect();
     let named: HashSet<&String> =
@@ -73,14 +73,26 @@ pub fn checks(config: &Config, loaded: &Loaded) -> Result<Vec<Check>> {
     check_names(config, &wanted)?;
     let mut checks = Vec::new();
     let mut complaints = Vec::new();
+    // A schema that takes too much is tried once, however many checks its plugin has.
+    let mut unusable: HashMap<String, String> = HashMap::new();
     for (name, wanted) in wanted {
         let plugin = wanted.plugin.as_ref().unwrap_or(name);
         let mut found = loaded.plugins.get(plugin).cloned().ok_or_else(|| missing(plugin, loaded));
         if let Ok(plugin) = &found {
             let settings = serde_json::to_value(&wanted.settings)?;
-            match check_settings(&plugin.descriptor.settings, &settings) {
+            let held = match unusable.get(&plugin.file.name) {
+                Some(before) => Err(before.clone()),
+                None => {
+                    check_settings(&plugin.file.name, &plugin.descriptor.settings, &settings).await.map_err(|error| {
+                        let error = format!("{}: {error:#}", plugin.file.path.display());
+                        unusable.insert(plugin.file.name.clone(), error.clone());
+                        error
+                    })
+                }
+            };
+            match held {
                 Ok(wrong) => complaints.extend(wrong.iter().map(|wrong| format!("checks.{name}.settings: {wrong}"))),
-                Err(error) => found = Err(format!("{}: {error:#}", plugin.file.path.display())),
+                Err(error) => found = Err(error),
             }
         }
         let check = Check::new(config, name, &wanted, plugin, found);

@@ -76,7 +76,7 @@ impl Host {
     ) -> Result<Self> {
         let sandboxes = Arc::new(Sandboxes::new(&config));
         let loaded = plugin::load(files, lock, &sandboxes, &config, &Loaded::default(), step).await;
-        let checks = checks(&config, &loaded)?.into_iter().map(Arc::new).collect();
+        let checks = checks(&config, &loaded).await?.into_iter().map(Arc::new).collect();
         let metrics = Arc::<Metrics>::default();
         let mut standings = Standings::new();
         for (check, standing) in record.standings().await? {
@@ -127,7 +127,7 @@ impl Host {
         if !broken.is_empty() {
             bail!("{}", broken.join("; "));
         }
-        let checks: Vec<Arc<Check>> = checks(&config, &loaded)?.into_iter().map(Arc::new).collect();
+        let checks: Vec<Arc<Check>> = checks(&config, &loaded).await?.into_iter().map(Arc::new).collect();
         let worse: Vec<String> = checks
             .iter()
             .filter_map(|check| Some((check, check.unable()?)))

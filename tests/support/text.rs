@@ -16,12 +16,19 @@ pub struct Text {
     pub run: &'static str,
     /// More items of the module.
     pub items: &'static str,
+    /// Of its settings.
+    pub schema: &'static str,
 }
 
 impl Default for Text {
     /// It passes.
     fn default() -> Self {
-        Self { describe: "", run: "(call $return (i32.const 0)) (i32.const 0)", items: "" }
+        Self {
+            describe: "",
+            run: "(call $return (i32.const 0)) (i32.const 0)",
+            items: "",
+            schema: r#"{"type":"object"}"#,
+        }
     }
 }
 
@@ -31,8 +38,8 @@ const HEAP: u32 = 16 << 10;
 
 /// A component of this name, version 1.0.0.
 pub fn component(name: &str, text: Text) -> Vec<u8> {
-    let Text { describe, run, items } = text;
-    let (data, descriptor) = descriptor(name);
+    let Text { describe, run, items, schema } = text;
+    let (data, descriptor) = descriptor(name, schema);
     let text = format!(
         r#"(module
   (import "[export]pipeline:check/plugin@0.1.0" "[task-return]run" (func $return (param i32)))
@@ -74,7 +81,7 @@ fn custom(component: &mut Vec<u8>, name: &str, data: &[u8]) {
 }
 
 /// The data segment, and where in memory the descriptor is.
-fn descriptor(name: &str) -> (String, u32) {
+fn descriptor(name: &str, schema: &str) -> (String, u32) {
     let mut strings = Vec::new();
     let mut record: Vec<u32> = Vec::new();
     let mut string = |record: &mut Vec<u32>, text: &str| {
@@ -90,7 +97,7 @@ fn descriptor(name: &str) -> (String, u32) {
     string(&mut record, "#canary-alerts");
     // No needs.
     record.extend([0, 0]);
-    string(&mut record, r#"{"type":"object"}"#);
+    string(&mut record, schema);
     string(&mut record, "");
     while strings.len() % 4 != 0 {
         strings.push(0);

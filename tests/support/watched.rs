@@ -19,7 +19,7 @@ use host_tests::{Moment, git, make, redeploy};
 
 use super::{
     AT, DATE,
-    command::{change, guest, repository},
+    command::{binary, change, guest, repository},
 };
 
 /// A sample pipeline and its host.
@@ -55,6 +55,8 @@ impl Watched {
         }
         let files: Vec<PathBuf> =
             plugins.iter().map(|name| plugin(name)).chain(guests.iter().map(|name| guest(name))).collect();
+        // This program is not the host, and cannot compile as it does.
+        host::confined::use_program(&binary("host"));
         let runtime = tokio::runtime::Runtime::new()?;
         let host =
             runtime.block_on(async { Host::start(config, &files, None, Record::memory().await?, |_| {}).await })?;

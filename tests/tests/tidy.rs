@@ -28,6 +28,7 @@ const CRATES: &[(&str, &[&str])] = &[
 /// beside each other, and do not use each other.
 const HOUSE: &[&[&str]] = &[
     &["http", "log", "lanes"],
+    &["confined"],
     &["google"],
     &["record"],
     &["capability"],

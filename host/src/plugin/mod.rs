@@ -2,14 +2,20 @@
 //! trusted keys, compile (or take from the cache), and ask the plugin who it is.
 
 mod cache;
+mod compiler;
 mod settings;
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
+};
 
 use anyhow::{Context, Result, bail};
 use host_package::{pin_command, verify};
 use serde::Serialize;
-use wasmtime::component::Component;
+use tokio::task::JoinSet;
 
 pub use cache::Cache;
 pub use host_package::{Digest, File, Lock};
@@ -17,6 +23,7 @@ pub use settings::check_settings;
 
 use crate::{
     config::{Budgets, Bytes, Config},
+    confined::{self, Task},
     contract::Descriptor,
     lanes,
     sandbox::{Guest, Sandboxes},
@@ -62,8 +69,16 @@ pub struct Unusable {
 pub struct Loaded {
     /// By name.
     pub plugins: BTreeMap<String, Arc<Plugin>>,
-    /// In the order of the files.
+    /// By name.
     pub unusable: Vec<Unusable>,
+}
+
+/// What this process is when its arguments make it a confined one, which works on a plugin's bytes and ends: its exit code.
+pub fn serve_confined() -> Option<ExitCode> {
+    confined::serve(|task, input| match task {
+        Task::Compile => compiler::answer(input),
+        Task::Settings => settings::answer(input),
+    })
 }
 
 /// Reads files side by side: in their order, each plugin's file or why there is none.
@@ -103,7 +118,7 @@ pub async fn load(
         }
     }
     let cache = Arc::new(Cache::open());
-    let mut tasks = Vec::new();
+    let mut wanted = Vec::new();
     for (name, files) in named {
         let chosen = trusted(files, config).and_then(|files| choose(&name, files, lock));
         match chosen {
@@ -112,20 +127,34 @@ pub async fn load(
                     .plugins
                     .extend(known.plugins.get_key_value(&name).map(|(name, one)| (name.clone(), one.clone())));
             }
-            Ok(file) => {
-                let (sandboxes, cache, budgets) = (sandboxes.clone(), cache.clone(), config.budgets(&name));
-                tasks.push((name, tokio::spawn(async move { one(file, &sandboxes, cache, &budgets).await })));
-            }
+            Ok(file) => wanted.push(file),
             Err(error) => loaded.unusable.push(Unusable { name, reason: format!("{error:#}") }),
         }
     }
-    for (done, (name, task)) in tasks.into_iter().enumerate() {
-        match task.await.unwrap_or_else(|error| Err(error.into())) {
+    // What compiles quickly is not to wait for what takes long.
+    wanted.sort_by_key(|file| file.bytes.len());
+    let (all, mut names) = (wanted.len(), HashMap::new());
+    // They end with this call: nobody waits for a compiler after that.
+    let mut tasks = JoinSet::new();
+    for file in wanted {
+        let (sandboxes, cache, budgets) = (sandboxes.clone(), cache.clone(), config.budgets(&file.name));
+        let name = file.name.clone();
+        let task = tasks.spawn(async move { one(file, &sandboxes, cache, &budgets).await });
+        names.insert(task.id(), name);
+    }
+    while let Some(ended) = tasks.join_next_with_id().await {
+        let (id, made) = match ended {
+            Ok((id, made)) => (id, made),
+            Err(error) => (error.id(), Err(error.into())),
+        };
+        let Some(name) = names.remove(&id) else { continue };
+        match made {
             Ok(plugin) => drop(loaded.plugins.insert(name, Arc::new(plugin))),
             Err(error) => loaded.unusable.push(Unusable { name, reason: format!("{error:#}") }),
         }
-        step(done + 1);
+        step(all - names.len());
     }
+    loaded.unusable.sort_by(|one, other| one.name.cmp(&other.name));
     loaded
 }
 
@@ -204,26 +233,11 @@ pub async fn one(file: File, sandboxes: &Sandboxes, cache: Arc<Cache>, budgets: 
             digest: file.digest,
             path: file.path.clone(),
         };
-        let compiled = lanes::own(move || compile(&engine, &cache, &file)).await;
-        let component = compiled.context("the compiler stopped")??;
+        let component = compiler::compiled(&engine, &cache, &file, budgets).await?;
         let guest = sandbox.link(&component).context("does not fit the contract")?;
         ready(origin, guest, budgets).await
     };
     ready.await.context(place)
-}
-
-fn compile(engine: &wasmtime::Engine, cache: &Cache, file: &File) -> Result<Component> {
-    if let Some(component) = cache.find(engine, file.digest) {
-        return Ok(component);
-    }
-    let component = Component::from_binary(engine, &file.bytes).map_err(|error| {
-        // What would never find room is refused when it is compiled.
-        let misfit = format!("{error:#}").contains("pooling allocator");
-        let what = if misfit { "does not fit into the sandbox" } else { "is no valid WebAssembly component" };
-        anyhow::Error::from(error).context(what)
-    })?;
-    cache.keep(engine, file.digest, &component);
-    Ok(component)
 }
 
 async fn ready(file: Origin, guest: Guest, budgets: &Budgets) -> Result<Plugin> {

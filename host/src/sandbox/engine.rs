@@ -51,21 +51,35 @@ pub(super) fn new(largest: &Budgets) -> Result<Engine> {
         .table_elements(largest.table_elements.0 as usize)
         .linear_memory_keep_resident(KEPT_MEMORY)
         .async_stack_keep_resident(KEPT_STACK);
-    let mut config = Config::new();
+    let mut config = code();
     config
-        .wasm_component_model_async(true)
-        .epoch_interruption(true)
         .max_wasm_stack(largest.stack.0)
         // What the host's own functions need below the guest's.
         .async_stack_size(largest.stack.0 + (1 << 20))
-        // A trap's message is what people are told; its frames would be half of the compiled code.
-        .wasm_backtrace_max_frames(None)
-        .generate_address_map(false)
-        .native_unwind_info(false)
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     Engine::new(&config)
         .map_err(anyhow::Error::from)
         .context("the engine cannot start; it reserves address space for its guests, which `ulimit -v` must allow")
+}
+
+/// The engine that compiles for all of them, and runs nothing: without a pool, whose addresses its process may not reserve.
+/// It compiles on one thread, so that its plugin has one core at most, its process needs no second thread, and memory is
+/// not spread over one arena for each.
+pub(crate) fn compiling() -> Result<Engine> {
+    Engine::new(code().parallel_compilation(false)).map_err(anyhow::Error::from)
+}
+
+/// What decides how code is made: the same for the engine that compiles and those that run.
+fn code() -> Config {
+    let mut config = Config::new();
+    config
+        .wasm_component_model_async(true)
+        .epoch_interruption(true)
+        // A trap's message is what people are told; its frames would be half of the compiled code.
+        .wasm_backtrace_max_frames(None)
+        .generate_address_map(false)
+        .native_unwind_info(false);
+    config
 }
 
 /// Counts the beats of an engine while any of its guests runs, until it is dropped.
@@ -128,5 +142,28 @@ impl Beat {
 impl Drop for Running {
     fn drop(&mut self) {
         self.0.guests.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+
+    use super::*;
+    use crate::config::Bytes;
+
+    /// Else each plugin would be compiled anew at each start, and refused when it is loaded.
+    #[test]
+    fn the_engine_that_compiles_makes_code_for_those_that_run() {
+        let hash = |engine: &Engine| {
+            let mut hasher = DefaultHasher::new();
+            engine.precompile_compatibility_hash().hash(&mut hasher);
+            hasher.finish()
+        };
+        let compiling = hash(&compiling().expect("an engine"));
+        for stack in [Budgets::default().stack, Bytes(4 << 20)] {
+            let budgets = Budgets { stack, ..Budgets::default() };
+            assert_eq!(hash(&new(&budgets).expect("an engine")), compiling);
+        }
     }
 }

@@ -18,6 +18,7 @@ use wasmtime::{
     component::{Component, InstancePre, Linker},
 };
 
+pub(crate) use engine::compiling as compiling_engine;
 pub use state::RunState;
 pub use stopped::Stopped;
 pub use wasi::HOST_LINE;

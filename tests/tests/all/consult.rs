@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::support::{
     AT, DATE,
-    command::{Ended, Sample, ended},
+    command::{Ended, Sample, binary, ended},
     service::{Service, TOKEN, install},
     watched::plugin,
 };
@@ -114,6 +114,7 @@ async fn those_who_ask_at_once_share_an_evaluation() {
     config.directory = directory.path().to_owned();
     config.checks.retain(|name, _| name == "phase2-gate");
     let files = [plugin("phase2-gate")];
+    host::confined::use_program(&binary("host"));
     let host = Host::start(config, &files, None, Record::memory().await.unwrap(), |_| {}).await.unwrap();
     let (host, gates) = (Arc::new(host), Gates::default());
     let date = DATE.parse().unwrap();

@@ -12,6 +12,7 @@ mod browser;
 mod budgets;
 mod canaries;
 mod cases;
+mod compile;
 mod consult;
 mod contract;
 mod delivery;
