@@ -26,6 +26,8 @@ pub struct Check {
     pub family: Option<Family>,
     /// What it does when it is due.
     pub work: Work,
+    /// Whether it is not due before its plugin is compiled.
+    pub waits: bool,
 }
 
 /// What a check does when it is due.
@@ -58,7 +60,7 @@ pub async fn checks(config: &Config, loaded: &Loaded) -> Result<Vec<Check>> {
     let named: HashSet<&String> =
         config.checks.iter().map(|(name, check)| check.plugin.as_ref().unwrap_or(name)).collect();
     let unusable = loaded.unusable.iter().map(|unusable| &unusable.name);
-    for plugin in loaded.plugins.keys().chain(unusable).filter(|name| !named.contains(name)) {
+    for plugin in loaded.plugins.keys().chain(unusable).chain(&loaded.compiling).filter(|name| !named.contains(name)) {
         wanted.entry(plugin).or_default();
     }
     // Grants of a plugin that is not run this time are no mistake; a name that is nearly right is one.
@@ -95,7 +97,8 @@ pub async fn checks(config: &Config, loaded: &Loaded) -> Result<Vec<Check>> {
                 Err(error) => found = Err(error),
             }
         }
-        let check = Check::new(config, name, &wanted, plugin, found);
+        let waits = loaded.compiling.contains(plugin);
+        let check = Check { waits, ..Check::new(config, name, &wanted, plugin, found) };
         let watch = wanted.expect_consult.clone().map(|schedule| check.consultation(schedule));
         checks.extend(watch);
         checks.push(check);
@@ -153,6 +156,9 @@ fn circle<'w>(
 }
 
 fn missing(plugin: &str, loaded: &Loaded) -> String {
+    if loaded.compiling.contains(plugin) {
+        return "its plugin is still being compiled; it runs when that is done".to_owned();
+    }
     match loaded.unusable.iter().find(|unusable| unusable.name == plugin) {
         Some(unusable) => unusable.reason.clone(),
         None => {
@@ -212,6 +218,7 @@ impl Check {
             zone,
             family: channel.map(|channel| Family { channel, group }),
             work: ready.map_or_else(Work::Unable, Work::Plugin),
+            waits: false,
         }
     }
 
@@ -223,6 +230,7 @@ impl Check {
             zone: self.zone.clone(),
             family: self.family.clone(),
             work: Work::Consultation(self.name.clone()),
+            waits: false,
         }
     }
 

@@ -5,6 +5,7 @@ use std::{
     collections::{BTreeMap, HashSet},
     path::PathBuf,
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
@@ -18,7 +19,7 @@ use crate::{
     check::{Check, Work, checks},
     config::{Config, Effect},
     metrics::Metrics,
-    plugin::{self, Loaded, Lock},
+    plugin::{self, Loaded, Loading, Lock},
     record::{Record, Undelivered},
     round::{Round, Slots},
     run::Moment,
@@ -26,6 +27,10 @@ use crate::{
     text::printable,
     validate::{Finding, Kind, Validated, validate},
 };
+
+/// How long a host that begins waits for the next plugin to be ready. Those that are kept compiled take milliseconds, those in
+/// Rust seconds; one that takes longer does not hold the others up.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A host that is ready: its checks, what they may ask, and where what they find is recorded and told.
 pub struct Host {
@@ -49,6 +54,8 @@ pub struct Host {
     pub(crate) standings: Arc<Mutex<Standings>>,
     /// What the files gave.
     loaded: Loaded,
+    /// What they will give, until somebody waits for it.
+    loading: Option<Mutex<Option<Loading>>>,
     /// Keeps the engines' clocks running.
     sandboxes: Arc<Sandboxes>,
 }
@@ -63,7 +70,7 @@ pub struct When {
 }
 
 impl Host {
-    /// Loads the plugins and finds everything that the checks need. A plugin that cannot be loaded stops nothing;
+    /// Loads the plugins, waits for all of them, and finds everything that the checks need. A plugin that cannot be loaded stops nothing;
     /// its check says why when it is due.
     /// With a lock, only what is pinned runs. `step` is called with the number of plugins that are ready.
     /// Messages go to the console until [`Host::find_receivers`].
@@ -75,8 +82,28 @@ impl Host {
         step: impl Fn(usize),
     ) -> Result<Self> {
         let sandboxes = Arc::new(Sandboxes::new(&config));
-        let loaded = plugin::load(files, lock, &sandboxes, &config, &Loaded::default(), step).await;
-        let checks = checks(&config, &loaded).await?.into_iter().map(Arc::new).collect();
+        let mut loading = plugin::begin(files, lock, &sandboxes, &config, &Loaded::default()).await;
+        loading.finish(step).await;
+        Self::with(config, record, sandboxes, loading).await
+    }
+
+    /// The same, but it waits only for what is ready soon: checks whose plugins are still being compiled then are there and
+    /// wait, until [`Host::whole`].
+    pub async fn start_soon(
+        config: Config,
+        files: &[PathBuf],
+        lock: Option<&Lock>,
+        record: Record,
+        step: impl Fn(usize),
+    ) -> Result<Self> {
+        let sandboxes = Arc::new(Sandboxes::new(&config));
+        let mut loading = plugin::begin(files, lock, &sandboxes, &config, &Loaded::default()).await;
+        loading.most(PATIENCE, step).await;
+        Self::with(config, record, sandboxes, loading).await
+    }
+
+    async fn with(config: Config, record: Record, sandboxes: Arc<Sandboxes>, loading: Loading) -> Result<Self> {
+        let checks = checks(&config, &loading.loaded).await?.into_iter().map(Arc::new).collect();
         let metrics = Arc::<Metrics>::default();
         let mut standings = Standings::new();
         for (check, standing) in record.standings().await? {
@@ -93,11 +120,37 @@ impl Host {
             checks,
             record,
             metrics,
-            loaded,
+            loaded: loading.loaded.clone(),
+            loading: (!loading.is_over()).then(|| Mutex::new(Some(loading))),
             sandboxes,
         };
         host.warn_of_files();
         Ok(host)
+    }
+
+    /// The host with the checks that waited for their plugins, when those are compiled; none when there are none, or when
+    /// somebody waits for it already. This one goes on meanwhile.
+    pub async fn whole(&self) -> Result<Option<Self>> {
+        let Some(loading) = &self.loading else { return Ok(None) };
+        let Some(mut loading) = loading.lock().await.take() else { return Ok(None) };
+        loading.finish(|_| {}).await;
+        let checks = checks(&self.config, &loading.loaded).await?.into_iter().map(Arc::new).collect();
+        let host = Self {
+            config: self.config.clone(),
+            checks,
+            backends: self.backends.clone(),
+            slots: self.slots.clone(),
+            record: self.record.clone(),
+            delivery: self.delivery.clone(),
+            metrics: self.metrics.clone(),
+            board: self.board.clone(),
+            standings: self.standings.clone(),
+            loaded: loading.loaded,
+            loading: None,
+            sandboxes: self.sandboxes.clone(),
+        };
+        host.warn_of_files();
+        Ok(Some(host))
     }
 
     /// The host that the files make now. It takes over what this one recorded and remembers, and the plugins that are
@@ -122,6 +175,7 @@ impl Host {
             .unusable
             .iter()
             .filter(|unusable| !self.loaded.unusable.iter().any(|before| before.name == unusable.name))
+            .filter(|unusable| !self.loaded.compiling.contains(&unusable.name))
             .map(|unusable| unusable.reason.as_str())
             .collect();
         if !broken.is_empty() {
@@ -148,6 +202,7 @@ impl Host {
             board: self.board.clone(),
             standings: self.standings.clone(),
             loaded,
+            loading: None,
             sandboxes,
         };
         host.warn_of_files();
@@ -191,7 +246,7 @@ impl Host {
     /// by check.
     pub async fn validate(&self, now: Timestamp) -> Result<Validated> {
         let mut tasks = JoinSet::new();
-        for check in self.checks.iter().filter(|check| !matches!(check.work, Work::Consultation(_))) {
+        for check in self.checks.iter().filter(|check| !check.waits && !matches!(check.work, Work::Consultation(_))) {
             let moment = self.moment(check, now, When::default())?;
             let (check, backends) = (check.clone(), self.backends.clone());
             tasks.spawn(async move {

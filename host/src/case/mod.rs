@@ -191,6 +191,7 @@ impl Case {
             zone: self.timezone.clone(),
             family: Some(Family { channel, group: descriptor.group.clone() }),
             work: Work::Plugin(Box::new(ready)),
+            waits: false,
         }
     }
 }

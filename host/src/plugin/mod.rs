@@ -3,10 +3,11 @@
 
 mod cache;
 mod compiler;
+mod loading;
 mod settings;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     process::ExitCode,
     sync::Arc,
@@ -15,10 +16,10 @@ use std::{
 use anyhow::{Context, Result, bail};
 use host_package::{pin_command, verify};
 use serde::Serialize;
-use tokio::task::JoinSet;
 
 pub use cache::Cache;
 pub use host_package::{Digest, File, Lock};
+pub use loading::Loading;
 pub use settings::check_settings;
 
 use crate::{
@@ -71,6 +72,8 @@ pub struct Loaded {
     pub plugins: BTreeMap<String, Arc<Plugin>>,
     /// By name.
     pub unusable: Vec<Unusable>,
+    /// The plugins that are not ready yet.
+    pub compiling: BTreeSet<String>,
 }
 
 /// What this process is when its arguments make it a confined one, which works on a plugin's bytes and ends: its exit code.
@@ -99,8 +102,7 @@ pub async fn read(paths: &[PathBuf]) -> Vec<Result<File, Unusable>> {
         .collect()
 }
 
-/// Loads files side by side. One that gives no plugin stops none of the others. With a lock, only what is pinned runs;
-/// `step` is called when a plugin is ready or is not. One of the same bytes that is `known` already is not made again.
+/// Loads files side by side, and waits for all of them; `step` is called when a plugin is ready or is not.
 pub async fn load(
     paths: &[PathBuf],
     lock: Option<&Lock>,
@@ -109,6 +111,20 @@ pub async fn load(
     known: &Loaded,
     step: impl Fn(usize),
 ) -> Loaded {
+    let mut loading = begin(paths, lock, sandboxes, config, known).await;
+    loading.finish(step).await;
+    loading.loaded
+}
+
+/// Begins to load files side by side. One that gives no plugin stops none of the others. With a lock, only what is pinned
+/// runs. One of the same bytes that is `known` already is not made again.
+pub async fn begin(
+    paths: &[PathBuf],
+    lock: Option<&Lock>,
+    sandboxes: &Arc<Sandboxes>,
+    config: &Config,
+    known: &Loaded,
+) -> Loading {
     let mut loaded = Loaded::default();
     let mut named: BTreeMap<String, Vec<File>> = BTreeMap::new();
     for file in read(paths).await {
@@ -117,7 +133,6 @@ pub async fn load(
             Err(unusable) => loaded.unusable.push(unusable),
         }
     }
-    let cache = Arc::new(Cache::open());
     let mut wanted = Vec::new();
     for (name, files) in named {
         let chosen = trusted(files, config).and_then(|files| choose(&name, files, lock));
@@ -131,31 +146,7 @@ pub async fn load(
             Err(error) => loaded.unusable.push(Unusable { name, reason: format!("{error:#}") }),
         }
     }
-    // What compiles quickly is not to wait for what takes long.
-    wanted.sort_by_key(|file| file.bytes.len());
-    let (all, mut names) = (wanted.len(), HashMap::new());
-    // They end with this call: nobody waits for a compiler after that.
-    let mut tasks = JoinSet::new();
-    for file in wanted {
-        let (sandboxes, cache, budgets) = (sandboxes.clone(), cache.clone(), config.budgets(&file.name));
-        let name = file.name.clone();
-        let task = tasks.spawn(async move { one(file, &sandboxes, cache, &budgets).await });
-        names.insert(task.id(), name);
-    }
-    while let Some(ended) = tasks.join_next_with_id().await {
-        let (id, made) = match ended {
-            Ok((id, made)) => (id, made),
-            Err(error) => (error.id(), Err(error.into())),
-        };
-        let Some(name) = names.remove(&id) else { continue };
-        match made {
-            Ok(plugin) => drop(loaded.plugins.insert(name, Arc::new(plugin))),
-            Err(error) => loaded.unusable.push(Unusable { name, reason: format!("{error:#}") }),
-        }
-        step(all - names.len());
-    }
-    loaded.unusable.sort_by(|one, other| one.name.cmp(&other.name));
-    loaded
+    Loading::begin(loaded, wanted, sandboxes, config)
 }
 
 impl Loaded {

@@ -226,6 +226,44 @@ fn the_compiler_has_nothing_and_ends_with_the_host() {
     assert!(out.contains(words), "{out}");
 }
 
+/// The others do not wait for one whose plugin takes long.
+#[test]
+fn checks_that_are_ready_run_while_another_is_compiled() {
+    let sample = Sample::new(None).unwrap();
+    let own = |budget: &str| {
+        let toml = format!("\n[grants.slow]\nslack = ['#canary-alerts']\nbudgets = {{ {budget} }}\n");
+        sample.configure(&(HOST_TOML.to_owned() + &toml + "[checks.slow]\nschedule = '* * * * *'\n")).unwrap();
+    };
+    let mut files = shipped().unwrap();
+    files.push(written(&sample, "slow", &with("slow", looping_function(900))));
+    let start = |arguments: &[&str]| {
+        let mut command = sample.command();
+        command.env("XDG_CACHE_HOME", sample.path().join("cache")).arg("run").args(arguments).args(&files);
+        sample.stay_with(command).unwrap()
+    };
+    // Those that are shipped are compiled before.
+    assert_eq!(once(fresh(&sample), &shipped().unwrap()).code, 0);
+
+    own("compile_cpu = '12s'");
+    let mut host = start(&["--once", "--at", AT, "--output", "json"]);
+    host.wait_for("phase2-raw: pass: ").unwrap();
+    host.wait_for("still being compiled: the plugins of slow").unwrap();
+    assert_eq!(confined(host.id()).len(), 1, "what is ready ran before the other was compiled");
+    assert_eq!(host.ended().unwrap(), Some(3));
+    let history = sample.host(&["history", "slow"]).unwrap();
+    assert!(history.out.contains("needs more CPU time to compile than 12 s"), "{history:?}");
+
+    own("");
+    let mut host = start(&[]);
+    host.wait_for("waits: its plugin is still being compiled").unwrap();
+    host.wait_for("next: ").unwrap();
+    assert_eq!(confined(host.id()).len(), 1);
+    host.wait_for("compiled: slow is 1.0.0").unwrap();
+    host.wait_for("next: slow at").unwrap();
+    let (code, said) = host.interrupt().unwrap();
+    assert_eq!(code, Some(0), "{said}");
+}
+
 /// The program may be replaced while it runs.
 #[test]
 fn a_host_whose_file_is_gone_compiles() {
