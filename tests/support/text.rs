@@ -14,6 +14,8 @@ pub struct Text {
     /// Gives an i32: 0 when it is done. `$return` hands a result over, by its address; memory below 4096 is zero, which
     /// is a report that passes.
     pub run: &'static str,
+    /// More imports of the module.
+    pub imports: &'static str,
     /// More items of the module.
     pub items: &'static str,
     /// Of its settings.
@@ -26,6 +28,7 @@ impl Default for Text {
         Self {
             describe: "",
             run: "(call $return (i32.const 0)) (i32.const 0)",
+            imports: "",
             items: "",
             schema: r#"{"type":"object"}"#,
         }
@@ -38,11 +41,17 @@ const HEAP: u32 = 16 << 10;
 
 /// A component of this name, version 1.0.0.
 pub fn component(name: &str, text: Text) -> Vec<u8> {
-    let Text { describe, run, items, schema } = text;
+    component_in("", name, text)
+}
+
+/// The same in a world of its own: the last of some WIT, which may include the contract's.
+pub fn component_in(wit: &str, name: &str, text: Text) -> Vec<u8> {
+    let Text { describe, run, imports, items, schema } = text;
     let (data, descriptor) = descriptor(name, schema);
     let text = format!(
         r#"(module
   (import "[export]pipeline:check/plugin@0.1.0" "[task-return]run" (func $return (param i32)))
+  {imports}
   (memory (export "memory") 4)
   (global $free (mut i32) (i32.const {HEAP}))
   (data (i32.const {DATA}) "{data}")
@@ -62,7 +71,11 @@ pub fn component(name: &str, text: Text) -> Vec<u8> {
     let mut module = wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
     let mut resolve = wit_parser::Resolve::default();
     let (package, _) = resolve.push_dir(repository().join("wit/v0.1")).unwrap();
-    let world = resolve.select_world(&[package], Some("check")).unwrap();
+    let (package, world) = match wit {
+        "" => (package, Some("check")),
+        wit => (resolve.push_str("own.wit", wit).unwrap(), None),
+    };
+    let world = resolve.select_world(&[package], world).unwrap();
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
     let mut component = ComponentEncoder::default().module(&module).unwrap().encode().unwrap();
     // The standard sections: the name in the first subsection of `component-name`, the version as it is.

@@ -32,6 +32,7 @@ mod record;
 mod registry;
 mod service;
 mod signatures;
+mod stacks;
 mod templates;
 mod thirty_days;
 mod validation;
