@@ -216,7 +216,7 @@ fn choose(name: &str, mut files: Vec<File>, lock: Option<&Lock>) -> Result<File>
 pub async fn one(file: File, sandboxes: &Sandboxes, cache: Arc<Cache>, budgets: &Budgets) -> Result<Plugin> {
     let place = file.path.display().to_string();
     let ready = async {
-        let sandbox = sandboxes.of(budgets)?;
+        let sandbox = sandboxes.of(budgets, file.parts)?;
         let engine = sandbox.engine().clone();
         let origin = Origin {
             name: file.name.clone(),

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result};
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use crate::config::Budgets;
+use crate::{config::Budgets, package::Parts};
 
 /// How often a running guest is interrupted: it gives way to others, and is seen to have computed too long.
 const TICK: Duration = Duration::from_millis(1);
@@ -26,6 +26,11 @@ const MEMORIES: u32 = 4;
 const TABLES: u32 = 32;
 /// Core instances of one plugin: a Rust plugin has four, componentize-py's about thirty.
 const INSTANCES: u32 = 64;
+/// Stacks of one run of a plugin that is one component: a task that waits for the host keeps none but the run's own.
+const STACKS: u32 = 1;
+/// Stacks of one run of a plugin that is composed of several: each may have one task that waits for another's and keeps its
+/// stack meanwhile. That many take 20 ms to set up, and 8,000 entries of the process's memory map.
+const STACKS_COMPOSED: u32 = INSTANCES + 1;
 /// What the engine keeps for one instance of a component or a module: the resolved imports and globals. Rust plugins
 /// need a few KiB, componentize-py's tens of them.
 const INSTANCE_BYTES: usize = 1 << 20;
@@ -34,13 +39,17 @@ const KEPT_MEMORY: usize = 128 << 10;
 /// The same for stacks.
 const KEPT_STACK: usize = 16 << 10;
 
-pub(super) fn new(largest: &Budgets) -> Result<Engine> {
+pub(super) fn new(largest: &Budgets, parts: Parts) -> Result<Engine> {
+    let stacks = match parts {
+        Parts::One => STACKS,
+        Parts::Several => STACKS_COMPOSED,
+    };
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(RUNS)
         .total_core_instances(RUNS * INSTANCES)
         .total_memories(RUNS * MEMORIES)
         .total_tables(RUNS * TABLES)
-        .total_stacks(RUNS)
+        .total_stacks(RUNS * stacks)
         .max_memories_per_component(MEMORIES)
         .max_tables_per_component(TABLES)
         .max_memories_per_module(MEMORIES)
@@ -161,9 +170,9 @@ mod tests {
             hasher.finish()
         };
         let compiling = hash(&compiling().expect("an engine"));
-        for stack in [Budgets::default().stack, Bytes(4 << 20)] {
+        for (stack, parts) in [(Budgets::default().stack, Parts::One), (Bytes(4 << 20), Parts::Several)] {
             let budgets = Budgets { stack, ..Budgets::default() };
-            assert_eq!(hash(&new(&budgets).expect("an engine")), compiling);
+            assert_eq!(hash(&new(&budgets, parts).expect("an engine")), compiling);
         }
     }
 }

@@ -12,26 +12,31 @@ use crate::support::{
 };
 
 /// Components in the plugin: as many as the sandbox has room for.
-const COMPONENTS: usize = 60;
+const COMPONENTS: usize = 58;
 
 /// A plugin that starts a task in each of its components, all of which wait for one that never ends.
 fn hoarder() -> Vec<u8> {
     let (mut interface, mut imports, mut run) = (String::new(), String::new(), String::new());
     for at in 0..COMPONENTS {
-        let _ = write!(interface, "f{at}: async func(); ");
-        let _ = write!(imports, r#"(import "test:stacks/tasks" "[async-lower]f{at}" (func $f{at} (result i32)))"#);
+        let _ = write!(interface, "task{at}: async func(); ");
+        // It waits for the last one itself, with a stack of its own.
+        if at == COMPONENTS - 1 {
+            let _ = write!(imports, r#"(import "test:stacks/tasks" "task{at}" (func $wait))"#);
+            run += "(call $wait) (i32.const 0)";
+            break;
+        }
+        let _ = write!(imports, r#"(import "test:stacks/tasks" "[async-lower]task{at}" (func $f{at} (result i32)))"#);
         let _ = write!(run, "(drop (call $f{at}))");
     }
-    // And waits itself, with a stack of its own.
-    imports += r#"(import "test:stacks/tasks" "f0" (func $wait))"#;
-    run += "(call $wait) (i32.const 0)";
     let wit = format!(
         "package test:stacks; interface tasks {{ {interface} }} world all {{ include pipeline:check/check@0.1.0; import tasks; }}"
     );
     let text = Text { imports: imports.leak(), run: run.leak(), ..Text::default() };
     let text = wasmprinter::print_bytes(component_in(&wit, "hoarder", text)).unwrap();
-    // What it imports becomes what it brings.
-    let line = text.lines().find(|line| line.contains(r#"(import "test:stacks/tasks""#)).unwrap();
+    // A component beside the others, which they may call; what it imports of the contract is passed on.
+    let lines = text.lines().skip_while(|line| !line.contains("(type $ty-pipeline:check/types@0.1.0"));
+    let types = lines.clone().position(|line| line.contains(r#"(import "pipeline:check/types@0.1.0""#)).unwrap();
+    let contract: Vec<&str> = lines.take(types + 1).collect();
     let mut brought = String::from(
         r#"(component $endless
              (core module $m
@@ -56,14 +61,21 @@ fn hoarder() -> Vec<u8> {
     for at in 0..COMPONENTS {
         let _ = writeln!(brought, r#"(instance $w{at} (instantiate $waiting (with "f" (func $endless-one "f"))))"#);
     }
-    let name = line.split_whitespace().find(|word| word.starts_with("$test:stacks")).unwrap();
-    let _ = write!(brought, "(instance {name}");
+    brought += "(instance $tasks";
     for at in 0..COMPONENTS {
-        let _ = write!(brought, r#" (export "f{at}" (func $w{at} "f"))"#);
+        let _ = write!(brought, r#" (export "task{at}" (func $w{at} "f"))"#);
     }
     brought.push(')');
-    let text = text.replace(line, &brought);
-    wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}"))
+    let whole = format!(
+        r#"(component {} {brought} {text}
+           (instance $made (instantiate $hoarder
+             (with "pipeline:check/types@0.1.0" (instance $pipeline:check/types@0.1.0))
+             (with "test:stacks/tasks" (instance $tasks))))
+           (alias export $made "pipeline:check/plugin@0.1.0" (instance $exported))
+           (export "pipeline:check/plugin@0.1.0" (instance $exported)))"#,
+        contract.join("\n")
+    );
+    wat::parse_str(&whole).unwrap_or_else(|error| panic!("{error}"))
 }
 
 #[test]
