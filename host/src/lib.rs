@@ -5,6 +5,7 @@ pub mod capability;
 pub mod case;
 pub mod check;
 pub mod cli;
+pub mod confined;
 pub mod doctor;
 pub mod gate;
 pub mod google;

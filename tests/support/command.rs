@@ -170,6 +170,11 @@ impl Staying {
         Ok(())
     }
 
+    /// Waits until it ends by itself; gives its exit code.
+    pub fn ended(mut self) -> Result<Option<i32>> {
+        Ok(self.process.wait()?.code())
+    }
+
     /// Asks it to go, and gives its exit code and all that it said on standard error.
     pub fn interrupt(self) -> Result<(Option<i32>, String)> {
         self.end("INT")

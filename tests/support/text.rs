@@ -14,14 +14,24 @@ pub struct Text {
     /// Gives an i32: 0 when it is done. `$return` hands a result over, by its address; memory below 4096 is zero, which
     /// is a report that passes.
     pub run: &'static str,
+    /// More imports of the module.
+    pub imports: &'static str,
     /// More items of the module.
     pub items: &'static str,
+    /// Of its settings.
+    pub schema: &'static str,
 }
 
 impl Default for Text {
     /// It passes.
     fn default() -> Self {
-        Self { describe: "", run: "(call $return (i32.const 0)) (i32.const 0)", items: "" }
+        Self {
+            describe: "",
+            run: "(call $return (i32.const 0)) (i32.const 0)",
+            imports: "",
+            items: "",
+            schema: r#"{"type":"object"}"#,
+        }
     }
 }
 
@@ -31,11 +41,17 @@ const HEAP: u32 = 16 << 10;
 
 /// A component of this name, version 1.0.0.
 pub fn component(name: &str, text: Text) -> Vec<u8> {
-    let Text { describe, run, items } = text;
-    let (data, descriptor) = descriptor(name);
+    component_in("", name, text)
+}
+
+/// The same in a world of its own: the last of some WIT, which may include the contract's.
+pub fn component_in(wit: &str, name: &str, text: Text) -> Vec<u8> {
+    let Text { describe, run, imports, items, schema } = text;
+    let (data, descriptor) = descriptor(name, schema);
     let text = format!(
         r#"(module
   (import "[export]pipeline:check/plugin@0.1.0" "[task-return]run" (func $return (param i32)))
+  {imports}
   (memory (export "memory") 4)
   (global $free (mut i32) (i32.const {HEAP}))
   (data (i32.const {DATA}) "{data}")
@@ -55,7 +71,11 @@ pub fn component(name: &str, text: Text) -> Vec<u8> {
     let mut module = wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
     let mut resolve = wit_parser::Resolve::default();
     let (package, _) = resolve.push_dir(repository().join("wit/v0.1")).unwrap();
-    let world = resolve.select_world(&[package], Some("check")).unwrap();
+    let (package, world) = match wit {
+        "" => (package, Some("check")),
+        wit => (resolve.push_str("own.wit", wit).unwrap(), None),
+    };
+    let world = resolve.select_world(&[package], world).unwrap();
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
     let mut component = ComponentEncoder::default().module(&module).unwrap().encode().unwrap();
     // The standard sections: the name in the first subsection of `component-name`, the version as it is.
@@ -74,7 +94,7 @@ fn custom(component: &mut Vec<u8>, name: &str, data: &[u8]) {
 }
 
 /// The data segment, and where in memory the descriptor is.
-fn descriptor(name: &str) -> (String, u32) {
+fn descriptor(name: &str, schema: &str) -> (String, u32) {
     let mut strings = Vec::new();
     let mut record: Vec<u32> = Vec::new();
     let mut string = |record: &mut Vec<u32>, text: &str| {
@@ -90,7 +110,7 @@ fn descriptor(name: &str) -> (String, u32) {
     string(&mut record, "#canary-alerts");
     // No needs.
     record.extend([0, 0]);
-    string(&mut record, r#"{"type":"object"}"#);
+    string(&mut record, schema);
     string(&mut record, "");
     while strings.len() % 4 != 0 {
         strings.push(0);

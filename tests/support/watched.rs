@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context, Result};
 use host::{
     config::Config,
-    host::Host,
+    host::{Begin, Host},
     record::Record,
     recorder::Recorder,
     run::{self, Run, When},
@@ -20,7 +20,7 @@ use host_tests::{Moment, git, make, redeploy};
 
 use super::{
     AT, DATE,
-    command::{change, guest, repository},
+    command::{binary, change, guest, repository},
 };
 
 /// A sample pipeline and its host.
@@ -56,10 +56,12 @@ impl Watched {
         }
         let files: Vec<PathBuf> =
             plugins.iter().map(|name| plugin(name)).chain(guests.iter().map(|name| guest(name))).collect();
+        // This program is not the host, and cannot compile as it does.
+        host::confined::use_program(&binary("host"));
         let runtime = tokio::runtime::Runtime::new()?;
         let host = runtime.block_on(async {
             let recorder = Recorder::new(Record::memory().await?, &config).await?;
-            Host::new(config, &files, None, recorder, None, |_| {}).await
+            Host::new(config, &files, None, recorder, Begin::Whole, |_| {}).await
         })?;
         Ok(Self { directory, runtime, host })
     }

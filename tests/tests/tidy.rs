@@ -29,6 +29,7 @@ const CRATES: &[(&str, &[&str])] = &[
 const HOUSE: &[&[&str]] = &[
     &["lanes"],
     &["http", "log"],
+    &["confined"],
     &["google"],
     &["record"],
     &["capability"],

@@ -144,7 +144,7 @@ async fn tried(plugin: &Arc<Plugin>, path: &Path, record: &Record) -> Result<Opt
     let text = std::fs::read_to_string(path).context("cannot be read")?;
     let case: Case = toml::from_str(&text)?;
     let settings = serde_json::to_value(&case.settings)?;
-    let wrong = check_settings(&plugin.descriptor.settings, &settings)?;
+    let wrong = check_settings(&plugin.file.name, &plugin.descriptor.settings, &settings).await?;
     if !wrong.is_empty() {
         bail!("settings: {}", wrong.join("; "));
     }
@@ -191,6 +191,7 @@ impl Case {
             zone: self.timezone.clone(),
             family: Some(Family { channel, group: descriptor.group.clone() }),
             work: Work::Plugin(Box::new(ready)),
+            waits: false,
         }
     }
 }

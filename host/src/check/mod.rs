@@ -1,7 +1,7 @@
 //! The checks of a host: what host.toml says of each and the plugin that does it, or why it cannot run.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -25,6 +25,8 @@ pub struct Check {
     pub family: Option<Family>,
     /// What it does when it is due.
     pub work: Work,
+    /// Whether it is not due before its plugin is compiled.
+    pub waits: bool,
 }
 
 /// Where a check's alerts belong: those of one channel and group are told together.
@@ -60,13 +62,13 @@ pub struct Ready {
 
 /// The checks of a host: those of host.toml, and each plugin that none of them names. Sorted by name.
 /// Settings that do not fit their plugin are an error, as every mistake in host.toml is.
-pub fn checks(config: &Config, loaded: &Loaded) -> Result<Vec<Check>> {
+pub async fn checks(config: &Config, loaded: &Loaded) -> Result<Vec<Check>> {
     let mut wanted: BTreeMap<&String, config::Check> =
         config.checks.iter().map(|(name, check)| (name, check.clone())).collect();
     let named: HashSet<&String> =
         config.checks.iter().map(|(name, check)| check.plugin.as_ref().unwrap_or(name)).collect();
     let unusable = loaded.unusable.iter().map(|unusable| &unusable.name);
-    for plugin in loaded.plugins.keys().chain(unusable).filter(|name| !named.contains(name)) {
+    for plugin in loaded.plugins.keys().chain(unusable).chain(&loaded.compiling).filter(|name| !named.contains(name)) {
         wanted.entry(plugin).or_default();
     }
     // Grants of a plugin that is not run this time are no mistake; a name that is nearly right is one.
@@ -81,17 +83,30 @@ pub fn checks(config: &Config, loaded: &Loaded) -> Result<Vec<Check>> {
     check_names(config, &wanted)?;
     let mut checks = Vec::new();
     let mut complaints = Vec::new();
+    // A schema that takes too much is tried once, however many checks its plugin has.
+    let mut unusable: HashMap<String, String> = HashMap::new();
     for (name, wanted) in wanted {
         let plugin = wanted.plugin.as_ref().unwrap_or(name);
         let mut found = loaded.plugins.get(plugin).cloned().ok_or_else(|| missing(plugin, loaded));
         if let Ok(plugin) = &found {
             let settings = serde_json::to_value(&wanted.settings)?;
-            match check_settings(&plugin.descriptor.settings, &settings) {
+            let held = match unusable.get(&plugin.file.name) {
+                Some(before) => Err(before.clone()),
+                None => {
+                    check_settings(&plugin.file.name, &plugin.descriptor.settings, &settings).await.map_err(|error| {
+                        let error = format!("{}: {error:#}", plugin.file.path.display());
+                        unusable.insert(plugin.file.name.clone(), error.clone());
+                        error
+                    })
+                }
+            };
+            match held {
                 Ok(wrong) => complaints.extend(wrong.iter().map(|wrong| format!("checks.{name}.settings: {wrong}"))),
-                Err(error) => found = Err(format!("{}: {error:#}", plugin.file.path.display())),
+                Err(error) => found = Err(error),
             }
         }
-        let check = Check::new(config, name, &wanted, plugin, found);
+        let waits = loaded.compiling.contains(plugin);
+        let check = Check { waits, ..Check::new(config, name, &wanted, plugin, found) };
         let watch = wanted.expect_consult.clone().map(|schedule| check.consultation(schedule));
         checks.extend(watch);
         checks.push(check);
@@ -154,6 +169,9 @@ fn circle<'w>(
 }
 
 fn missing(plugin: &str, loaded: &Loaded) -> String {
+    if loaded.compiling.contains(plugin) {
+        return "its plugin is still being compiled; it runs when that is done".to_owned();
+    }
     match loaded.unusable.iter().find(|unusable| unusable.name == plugin) {
         Some(unusable) => unusable.reason.clone(),
         None => {
@@ -213,6 +231,7 @@ impl Check {
             zone,
             family: channel.map(|channel| Family { channel, group }),
             work: ready.map_or_else(Work::Unable, Work::Plugin),
+            waits: false,
         }
     }
 
@@ -224,6 +243,7 @@ impl Check {
             zone: self.zone.clone(),
             family: self.family.clone(),
             work: Work::Consultation(self.name.clone()),
+            waits: false,
         }
     }
 

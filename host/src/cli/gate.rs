@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use crate::{
     config::Config,
     gate::{Gates, Refusal},
+    host::Begin,
     http,
     record::{Claim, Record},
     service::Sources,
@@ -109,7 +110,7 @@ impl Gate {
         };
         let read = sources.read()?;
         let record = Record::open(&read.config.resolve(&read.config.state.directory)).await?;
-        let mut host = read.host(record.clone(), |_| {}).await?;
+        let mut host = read.host(record.clone(), Begin::Whole, |_| {}).await?;
         // The receivers of other checks are not its business; a gate's own are.
         let sources = Sources { checks: vec![self.gate.clone()], ..sources };
         sources.choose(&mut host)?;

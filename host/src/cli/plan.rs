@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::{history::Format, local, progress::Progress, table::Table};
 use crate::{
     check::{Check, Work},
+    host::Begin,
     host::Host,
     record::Record,
     service::Sources,
@@ -60,7 +61,7 @@ impl Plan {
             let progress = Progress::new("loading plugins");
             let files = read.files.len();
             let step = |done| progress.step(done, files);
-            let host = read.host(Record::memory().await?, step).await?;
+            let host = read.host(Record::memory().await?, Begin::Whole, step).await?;
             let mut wrong: Vec<String> = Vec::new();
             for check in &host.checks {
                 wrong.extend(check.unable().map(|reason| format!("{}: {reason}", check.name)));

@@ -22,12 +22,13 @@ use crate::{
     alert::{Receivers, unrecorded},
     check::Work,
     config::Config,
-    host::Host,
+    host::{Begin, Host},
     log,
     record::{Claim, Record},
     round::Round,
     run::When,
     service::{Read, Service, Sources, complain},
+    text::printable,
     web,
 };
 
@@ -121,7 +122,7 @@ impl Run {
         let code = match self.once {
             // Runs that are under way are dropped with everything they hold.
             true => tokio::select! {
-                code = self.once(Arc::new(host)) => code,
+                code = self.once(Arc::new(host), &sources) => code,
                 code = stop.wait() => Ok(code),
             },
             false => self.stay(host, sources, stop).await,
@@ -144,7 +145,7 @@ impl Run {
             true => (None, Record::memory().await?),
             false => (Some(Claim::take(&directory, patience).await?), open(config, &directory).await?),
         };
-        let mut host = read.host(record, step).await?;
+        let mut host = read.host(record, Begin::Soon, step).await?;
         drop(progress);
         sources.choose(&mut host)?;
         if !self.dry_run {
@@ -154,7 +155,7 @@ impl Run {
         Ok((claim, host))
     }
 
-    async fn once(&self, host: Arc<Host>) -> Result<u8> {
+    async fn once(&self, host: Arc<Host>, sources: &Sources) -> Result<u8> {
         // Beside the round: what is found first need not wait for what takes long.
         let mut sending = JoinSet::new();
         sending.spawn(host.recorder.delivery.clone().run());
@@ -172,12 +173,13 @@ impl Run {
         }
         // Whether somebody asked a gate is looked at when that is due, or when it is wanted.
         let wanted = |work: &Work| !self.check.is_empty() || !matches!(work, Work::Consultation(_));
-        let all: Vec<usize> =
-            host.checks.iter().enumerate().filter(|(_, check)| wanted(&check.work)).map(|(at, _)| at).collect();
+        let all = host.checks.iter().enumerate().filter(|(_, check)| wanted(&check.work) && !check.waits);
+        let all: Vec<usize> = all.map(|(at, _)| at).collect();
         let progress = Progress::new(&format!("running {} checks", all.len()));
         let when = When { at: self.at, date: self.date };
-        let round = host.round(&all, Timestamp::now(), when).await?;
+        let mut round = host.round(&all, Timestamp::now(), when).await?;
         drop(progress);
+        self.late(&host, sources, when, &mut round).await?;
         complain(&mut validation).await?;
         if round.runs.iter().all(|run| run.past) && !round.runs.is_empty() {
             eprintln!("this is about the past: it is recorded, and nobody is told");
@@ -192,6 +194,29 @@ impl Run {
         let code = if host.recorder.owes_messages().await? { 3 } else { round.exit_code() };
         show(&host, &round, code, self.output.unwrap_or(Format::Table)).await?;
         Ok(code)
+    }
+
+    /// The round of the checks whose plugins were still being compiled, when they are. What the others found is said before.
+    async fn late(&self, host: &Host, sources: &Sources, when: When, round: &mut Round) -> Result<()> {
+        let waited: Vec<&str> =
+            host.checks.iter().filter(|check| check.waits).map(|check| check.name.as_str()).collect();
+        if waited.is_empty() {
+            return Ok(());
+        }
+        for run in &round.runs {
+            eprintln!("{}: {}: {}", run.check, run.status().name(), printable(&run.summary()));
+        }
+        eprintln!("still being compiled: the plugins of {}", waited.join(", "));
+        let Some(mut whole) = host.whole().await? else { return Ok(()) };
+        sources.choose(&mut whole)?;
+        if !self.dry_run {
+            whole.find_receivers().await?;
+        }
+        let which = whole.checks.iter().enumerate().filter(|(_, check)| waited.contains(&check.name.as_str()));
+        let which: Vec<usize> = which.map(|(at, _)| at).collect();
+        let late = whole.round(&which, Timestamp::now(), when).await?;
+        round.join(late);
+        Ok(())
     }
 
     /// Each check at its due time, until a signal asks it to go.

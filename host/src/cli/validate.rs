@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::{history::Format, progress::Progress, table::Table};
 use crate::{
+    host::Begin,
     record::Record,
     run::validation::{Kind, Validated},
     service::{Read, Sources},
@@ -72,7 +73,7 @@ impl Validate {
         let files = read.files.len();
         let step = |done| progress.step(done, files);
         let record = Record::memory().await?;
-        let mut host = read.host(record, step).await?;
+        let mut host = read.host(record, Begin::Whole, step).await?;
         drop(progress);
         sources.choose(&mut host)?;
         let _progress = Progress::new(&format!("validating {} checks", host.checks.len()));

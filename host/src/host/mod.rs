@@ -3,11 +3,11 @@
 
 mod slots;
 
-use std::{collections::HashSet, path::PathBuf, sync::Arc};
+use std::{collections::HashSet, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
-use tokio::task::JoinSet;
+use tokio::{sync::Mutex, task::JoinSet};
 
 pub use slots::{Slot, Slots};
 
@@ -17,7 +17,7 @@ use crate::{
     check::{Check, Work, checks, no_such_check},
     config::Config,
     package::Lock,
-    plugin::{self, Loaded},
+    plugin::{self, Loaded, Loading},
     recorder::Recorder,
     run::{
         Moment, When,
@@ -26,6 +26,22 @@ use crate::{
     sandbox::Sandboxes,
     text::printable,
 };
+
+/// How long a host that begins waits for the next plugin to be ready. Those that are kept compiled take milliseconds, those in
+/// Rust seconds; one that takes longer does not hold the others up.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How a host begins.
+#[derive(Clone, Copy)]
+pub enum Begin<'h> {
+    /// When all plugins are compiled.
+    Whole,
+    /// With what is ready soon: checks whose plugins are still being compiled are there and wait, until [`Host::whole`].
+    Soon,
+    /// In the place of this one, when all is compiled: what is the same is taken over from it, and when anything is worse than
+    /// it was, the files are refused.
+    Instead(&'h Host),
+}
 
 /// A host that is ready: its checks, what they may ask, and where what they find is recorded and told.
 pub struct Host {
@@ -41,6 +57,8 @@ pub struct Host {
     pub recorder: Arc<Recorder>,
     /// What the files gave.
     loaded: Loaded,
+    /// What they will give, until somebody waits for it.
+    loading: Option<Mutex<Option<Loading>>>,
     /// Keeps the engines' clocks running.
     sandboxes: Arc<Sandboxes>,
 }
@@ -49,16 +67,18 @@ impl Host {
     /// Loads the plugins and finds everything that the checks need. A plugin that cannot be loaded stops nothing;
     /// its check says why when it is due. With a lock, only what is pinned runs. `step` is called with the number of plugins
     /// that are ready.
-    /// `before` is the host that these files are to replace: what is the same is taken over from it, and when anything is worse
-    /// than it was, they are refused.
     pub async fn new(
         config: Config,
         files: &[PathBuf],
         lock: Option<&Lock>,
         recorder: Arc<Recorder>,
-        before: Option<&Self>,
+        begin: Begin<'_>,
         step: impl Fn(usize),
     ) -> Result<Self> {
+        let before = match begin {
+            Begin::Instead(before) => Some(before),
+            Begin::Whole | Begin::Soon => None,
+        };
         if let Some(before) = before {
             before.refuse_other_place(&config)?;
         }
@@ -68,15 +88,20 @@ impl Host {
             None => Arc::new(Sandboxes::new(&config)),
         };
         let known = same_engines.map(|before| before.loaded.clone()).unwrap_or_default();
-        let loaded = plugin::load(files, lock, &sandboxes, &config, &known, step).await;
-        let checks = checks(&config, &loaded)?.into_iter().map(Arc::new).collect();
+        let mut loading = plugin::begin(files, lock, &sandboxes, &config, &known).await;
+        match begin {
+            Begin::Soon => loading.most(PATIENCE, step).await,
+            Begin::Whole | Begin::Instead(_) => loading.finish(step).await,
+        }
+        let checks = checks(&config, &loading.loaded).await?.into_iter().map(Arc::new).collect();
         let host = Self {
             backends: Arc::new(Backends::new(&config, &recorder.record)),
             slots: Arc::new(Slots::new(&config.scheduler)),
             config,
             checks,
             recorder,
-            loaded,
+            loaded: loading.loaded.clone(),
+            loading: (!loading.is_over()).then(|| Mutex::new(Some(loading))),
             sandboxes,
         };
         if let Some(before) = before {
@@ -84,6 +109,26 @@ impl Host {
         }
         host.warn_of_files();
         Ok(host)
+    }
+
+    /// The host with the checks that waited for their plugins, when those are compiled; none when there are none, or when
+    /// somebody waits for it already. This one goes on meanwhile.
+    pub async fn whole(&self) -> Result<Option<Self>> {
+        let Some(loading) = &self.loading else { return Ok(None) };
+        let Some(mut loading) = loading.lock().await.take() else { return Ok(None) };
+        loading.finish(|_| {}).await;
+        let host = Self {
+            checks: checks(&self.config, &loading.loaded).await?.into_iter().map(Arc::new).collect(),
+            config: self.config.clone(),
+            backends: self.backends.clone(),
+            slots: self.slots.clone(),
+            recorder: self.recorder.clone(),
+            loaded: loading.loaded,
+            loading: None,
+            sandboxes: self.sandboxes.clone(),
+        };
+        host.warn_of_files();
+        Ok(Some(host))
     }
 
     /// Refuses what only a restart can change.
@@ -102,7 +147,8 @@ impl Host {
     /// Refuses plugins and checks that could run before, and cannot now.
     fn refuse_worse(&self, before: &Self) -> Result<()> {
         let known = |name: &str| before.loaded.unusable.iter().any(|one| one.name == name);
-        let broken = self.loaded.unusable.iter().filter(|unusable| !known(&unusable.name));
+        let compiled = |name: &String| !before.loaded.compiling.contains(name);
+        let broken = self.loaded.unusable.iter().filter(|one| !known(&one.name) && compiled(&one.name));
         let broken: Vec<&str> = broken.map(|unusable| unusable.reason.as_str()).collect();
         if !broken.is_empty() {
             bail!("{}", broken.join("; "));
@@ -160,7 +206,7 @@ impl Host {
     /// by check.
     pub async fn validate(&self, now: Timestamp) -> Result<Validated> {
         let mut tasks = JoinSet::new();
-        for check in self.checks.iter().filter(|check| !matches!(check.work, Work::Consultation(_))) {
+        for check in self.checks.iter().filter(|check| !check.waits && !matches!(check.work, Work::Consultation(_))) {
             let moment = Moment::of(check, &self.config, now, When::default())?;
             let (check, backends) = (check.clone(), self.backends.clone());
             tasks.spawn(async move {

@@ -48,13 +48,13 @@ impl Cache {
         unsafe { Component::deserialize(engine, code) }.ok()
     }
 
-    /// Keeps a compiled component. Not being able to is no error: the next start compiles again.
-    pub(super) fn keep(&self, engine: &Engine, digest: Digest, component: &Component) {
-        let (Some(path), Ok(code)) = (self.path(engine, digest), component.serialize()) else { return };
+    /// Keeps what the compiler gave. Not being able to is no error: the next start compiles again.
+    pub(super) fn keep(&self, engine: &Engine, digest: Digest, code: &[u8]) {
+        let Some(path) = self.path(engine, digest) else { return };
         let Some(directory) = path.parent() else { return };
         let written = tempfile::NamedTempFile::new_in(directory).and_then(|mut file| {
-            file.write_all(&Sha256::digest(&code))?;
-            file.write_all(&code)?;
+            file.write_all(&Sha256::digest(code))?;
+            file.write_all(code)?;
             file.persist(&path).map_err(|error| error.error)
         });
         // A full disk, a directory that was removed: see above.

@@ -2,21 +2,29 @@
 //! trusted keys, compile (or take from the cache), and ask the plugin who it is.
 
 mod cache;
+mod compiler;
+mod loading;
 mod settings;
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
+};
 
 use anyhow::{Context, Result, bail};
 use host_package::{pin_command, verify};
 use serde::Serialize;
-use wasmtime::component::Component;
 
 pub use cache::Cache;
 pub use host_package::{Digest, File, Lock};
+pub use loading::Loading;
 pub use settings::check_settings;
 
 use crate::{
     config::{Budgets, Bytes, Config},
+    confined::{self, Task},
     contract::Descriptor,
     lanes,
     sandbox::{Guest, Sandboxes},
@@ -62,8 +70,18 @@ pub struct Unusable {
 pub struct Loaded {
     /// By name.
     pub plugins: BTreeMap<String, Arc<Plugin>>,
-    /// In the order of the files.
+    /// By name.
     pub unusable: Vec<Unusable>,
+    /// The plugins that are not ready yet.
+    pub compiling: BTreeSet<String>,
+}
+
+/// What this process is when its arguments make it a confined one, which works on a plugin's bytes and ends: its exit code.
+pub fn serve_confined() -> Option<ExitCode> {
+    confined::serve(|task, input| match task {
+        Task::Compile => compiler::answer(input),
+        Task::Settings => settings::answer(input),
+    })
 }
 
 /// Reads files side by side: in their order, each plugin's file or why there is none.
@@ -84,8 +102,7 @@ pub async fn read(paths: &[PathBuf]) -> Vec<Result<File, Unusable>> {
         .collect()
 }
 
-/// Loads files side by side. One that gives no plugin stops none of the others. With a lock, only what is pinned runs;
-/// `step` is called when a plugin is ready or is not. One of the same bytes that is `known` already is not made again.
+/// Loads files side by side, and waits for all of them; `step` is called when a plugin is ready or is not.
 pub async fn load(
     paths: &[PathBuf],
     lock: Option<&Lock>,
@@ -94,6 +111,20 @@ pub async fn load(
     known: &Loaded,
     step: impl Fn(usize),
 ) -> Loaded {
+    let mut loading = begin(paths, lock, sandboxes, config, known).await;
+    loading.finish(step).await;
+    loading.loaded
+}
+
+/// Begins to load files side by side. One that gives no plugin stops none of the others. With a lock, only what is pinned
+/// runs. One of the same bytes that is `known` already is not made again.
+pub async fn begin(
+    paths: &[PathBuf],
+    lock: Option<&Lock>,
+    sandboxes: &Arc<Sandboxes>,
+    config: &Config,
+    known: &Loaded,
+) -> Loading {
     let mut loaded = Loaded::default();
     let mut named: BTreeMap<String, Vec<File>> = BTreeMap::new();
     for file in read(paths).await {
@@ -102,8 +133,7 @@ pub async fn load(
             Err(unusable) => loaded.unusable.push(unusable),
         }
     }
-    let cache = Arc::new(Cache::open());
-    let mut tasks = Vec::new();
+    let mut wanted = Vec::new();
     for (name, files) in named {
         let chosen = trusted(files, config).and_then(|files| choose(&name, files, lock));
         match chosen {
@@ -112,21 +142,11 @@ pub async fn load(
                     .plugins
                     .extend(known.plugins.get_key_value(&name).map(|(name, one)| (name.clone(), one.clone())));
             }
-            Ok(file) => {
-                let (sandboxes, cache, budgets) = (sandboxes.clone(), cache.clone(), config.budgets(&name));
-                tasks.push((name, tokio::spawn(async move { one(file, &sandboxes, cache, &budgets).await })));
-            }
+            Ok(file) => wanted.push(file),
             Err(error) => loaded.unusable.push(Unusable { name, reason: format!("{error:#}") }),
         }
     }
-    for (done, (name, task)) in tasks.into_iter().enumerate() {
-        match task.await.unwrap_or_else(|error| Err(error.into())) {
-            Ok(plugin) => drop(loaded.plugins.insert(name, Arc::new(plugin))),
-            Err(error) => loaded.unusable.push(Unusable { name, reason: format!("{error:#}") }),
-        }
-        step(done + 1);
-    }
-    loaded
+    Loading::begin(loaded, wanted, sandboxes, config)
 }
 
 impl Loaded {
@@ -196,7 +216,7 @@ fn choose(name: &str, mut files: Vec<File>, lock: Option<&Lock>) -> Result<File>
 pub async fn one(file: File, sandboxes: &Sandboxes, cache: Arc<Cache>, budgets: &Budgets) -> Result<Plugin> {
     let place = file.path.display().to_string();
     let ready = async {
-        let sandbox = sandboxes.of(budgets)?;
+        let sandbox = sandboxes.of(budgets, file.parts)?;
         let engine = sandbox.engine().clone();
         let origin = Origin {
             name: file.name.clone(),
@@ -204,26 +224,11 @@ pub async fn one(file: File, sandboxes: &Sandboxes, cache: Arc<Cache>, budgets: 
             digest: file.digest,
             path: file.path.clone(),
         };
-        let compiled = lanes::own(move || compile(&engine, &cache, &file)).await;
-        let component = compiled.context("the compiler stopped")??;
+        let component = compiler::compiled(&engine, &cache, &file, budgets).await?;
         let guest = sandbox.link(&component).context("does not fit the contract")?;
         ready(origin, guest, budgets).await
     };
     ready.await.context(place)
-}
-
-fn compile(engine: &wasmtime::Engine, cache: &Cache, file: &File) -> Result<Component> {
-    if let Some(component) = cache.find(engine, file.digest) {
-        return Ok(component);
-    }
-    let component = Component::from_binary(engine, &file.bytes).map_err(|error| {
-        // What would never find room is refused when it is compiled.
-        let misfit = format!("{error:#}").contains("pooling allocator");
-        let what = if misfit { "does not fit into the sandbox" } else { "is no valid WebAssembly component" };
-        anyhow::Error::from(error).context(what)
-    })?;
-    cache.keep(engine, file.digest, &component);
-    Ok(component)
 }
 
 async fn ready(file: Origin, guest: Guest, budgets: &Budgets) -> Result<Plugin> {

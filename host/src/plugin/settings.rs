@@ -1,35 +1,137 @@
-//! Holding a check's settings against the schema that its plugin describes, before anything runs.
+//! Holding a check's settings against the schema that its plugin describes, before anything runs. A schema that anybody can
+//! see to be small is looked at here; any other one is left to a confined process, since it may describe work without end.
 
-use std::{sync::mpsc, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use jsonschema::{ValidationError, error::ValidationErrorKind};
-use serde_json::Value;
+use jsonschema::{PatternOptions, ValidationError, Validator, error::ValidationErrorKind};
+use serde_json::{Map, Value, json};
 
-use crate::{config::nearest, lanes};
+use crate::{
+    config::{Bytes, nearest},
+    confined::{self, Failed, Limits, Task},
+    lanes::{Allowance, Permit},
+};
 
-/// How long a schema may take: a plugin may describe one that never ends.
-const DEADLINE: Duration = Duration::from_secs(2);
+/// CPU time that a schema may take.
+const CPU: Duration = Duration::from_secs(2);
+/// Memory that a schema may take: the process itself has some 10 MiB, and a pattern may compile to as much.
+const MEMORY: Bytes = Bytes(128 << 20);
+/// The largest schema, as text. Those of the shipped plugins have 1 to 6 KiB.
+const SCHEMA: Bytes = Bytes(1 << 20);
 
-/// What does not fit the schema: the key, the reason and the nearest valid name. A schema that is none, or that takes
-/// too long, is an error.
-pub fn check_settings(schema: &str, settings: &Value) -> Result<Vec<String>> {
-    let (schema, settings) = (schema.to_owned(), settings.clone());
-    let (done, wait) = mpsc::channel();
-    // A thread of its own, for which nothing waits: what never ends cannot be ended.
-    lanes::thread("settings", move || {
-        // Nobody listens any more when it was late.
-        let _ = done.send(complaints(&schema, &settings));
-    })?;
-    wait.recv_timeout(DEADLINE)
-        .unwrap_or_else(|_| bail!("the plugin's schema of its settings takes longer than {} s", DEADLINE.as_secs()))
+/// Parts of a schema, each as often as it is referred to, times parts of the settings: more is not looked at here. A million
+/// steps take some 10 ms.
+const STEPS: usize = 200_000;
+/// How deep a schema may nest to be looked at here.
+const DEPTH: usize = 32;
+/// Length of all patterns of a schema that is looked at here.
+const PATTERNS: usize = 4 << 10;
+/// What a pattern that is looked at here may compile to, in bytes. It is matched in linear time.
+const PATTERN: usize = 256 << 10;
+
+/// What does not fit the schema of a plugin: the key, the reason and the nearest valid name. A schema that is none, or that
+/// takes too much, is an error.
+pub async fn check_settings(plugin: &str, schema: &str, settings: &Value) -> Result<Vec<String>> {
+    if schema.len() > SCHEMA.0 {
+        bail!(
+            "the plugin's schema of its settings has {} bytes; {SCHEMA} is the most that there is room for",
+            schema.len()
+        );
+    }
+    let parsed: Value = serde_json::from_str(schema).context(NO_JSON)?;
+    if is_small(&parsed, settings)
+        && let Ok(validator) = small_validator(&parsed)
+    {
+        return Ok(complaints(&parsed, &validator, settings));
+    }
+    let input = json!({ "schema": parsed, "settings": settings }).to_string();
+    let permit = Permit::new(plugin, Allowance { timeout: CPU, bytes: MEMORY.0 });
+    match confined::run(&permit, Task::Settings, input.as_bytes(), Limits { cpu: CPU, memory: MEMORY.0 }).await {
+        Ok((answer, _held)) => {
+            serde_json::from_slice(&answer).context("the plugin's schema of its settings: no answer")
+        }
+        Err(Failed::Cpu) => bail!("the plugin's schema of its settings takes longer than {} s", CPU.as_secs()),
+        Err(Failed::Memory) => bail!("the plugin's schema of its settings needs more memory than {MEMORY}"),
+        Err(failed) => bail!("the plugin's schema of its settings: {failed}"),
+    }
 }
 
-fn complaints(schema: &str, settings: &Value) -> Result<Vec<String>> {
-    let schema: Value = serde_json::from_str(schema).context("the plugin's schema of its settings is no JSON")?;
-    let validator = jsonschema::validator_for(&schema)
-        .map_err(|error| anyhow::anyhow!("the plugin's schema of its settings: {error}"))?;
-    Ok(validator.iter_errors(settings).map(|error| complaint(&schema, &error)).collect())
+const NO_JSON: &str = "the plugin's schema of its settings is no JSON";
+
+/// What the confined process does.
+pub(super) fn answer(input: &[u8]) -> Result<Vec<u8>, String> {
+    let input: Value = serde_json::from_slice(input).map_err(|error| error.to_string())?;
+    let (schema, settings) = (&input["schema"], &input["settings"]);
+    let validator = jsonschema::validator_for(schema).map_err(|error| error.to_string())?;
+    serde_json::to_vec(&complaints(schema, &validator, settings)).map_err(|error| error.to_string())
+}
+
+/// For patterns whose time and size are bounded; a schema that has others is none for it.
+fn small_validator(schema: &Value) -> Result<Validator, ValidationError<'static>> {
+    let patterns = PatternOptions::regex().size_limit(PATTERN).dfa_size_limit(PATTERN);
+    jsonschema::options().with_pattern_options(patterns).build(schema)
+}
+
+/// Whether holding settings against a schema takes next to nothing, whatever they are.
+fn is_small(schema: &Value, settings: &Value) -> bool {
+    let mut walk = Walk { root: schema, left: STEPS / parts(settings).max(1), patterns: PATTERNS };
+    walk.schema(schema, DEPTH).is_some()
+}
+
+/// How many values there are in one.
+fn parts(value: &Value) -> usize {
+    1 + match value {
+        Value::Array(values) => values.iter().map(parts).sum(),
+        Value::Object(object) => object.values().map(parts).sum(),
+        _ => 0,
+    }
+}
+
+/// Goes through a schema as a validator would in the worst case. None as soon as that is too much, or not to be seen.
+struct Walk<'s> {
+    root: &'s Value,
+    left: usize,
+    patterns: usize,
+}
+
+impl Walk<'_> {
+    fn schema(&mut self, schema: &Value, depth: usize) -> Option<()> {
+        self.left = self.left.checked_sub(1)?;
+        let depth = depth.checked_sub(1)?;
+        let Value::Object(keywords) = schema else { return schema.is_boolean().then_some(()) };
+        for (keyword, value) in keywords {
+            match keyword.as_str() {
+                "title" | "description" | "default" | "examples" | "deprecated" | "$schema" | "$comment" | "type"
+                | "required" | "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum" | "minLength"
+                | "maxLength" | "minItems" | "maxItems" | "minProperties" | "maxProperties" | "format" => {}
+                "const" | "enum" => self.left = self.left.checked_sub(parts(value))?,
+                "pattern" => self.patterns = self.patterns.checked_sub(value.as_str()?.len())?,
+                "items" | "additionalProperties" | "not" => self.schema(value, depth)?,
+                "properties" => self.each(value.as_object()?, depth)?,
+                "allOf" | "anyOf" | "oneOf" | "prefixItems" => {
+                    value.as_array()?.iter().try_for_each(|schema| self.schema(schema, depth))?;
+                }
+                // What is referred to is looked at there, as often as it is.
+                "$defs" | "definitions" => {}
+                "$ref" => {
+                    let place = value.as_str()?.strip_prefix('#')?;
+                    let root = self.root;
+                    self.schema(root.pointer(place)?, depth)?;
+                }
+                _ => return None,
+            }
+        }
+        Some(())
+    }
+
+    fn each(&mut self, schemas: &Map<String, Value>, depth: usize) -> Option<()> {
+        schemas.values().try_for_each(|schema| self.schema(schema, depth))
+    }
+}
+
+fn complaints(schema: &Value, validator: &Validator, settings: &Value) -> Vec<String> {
+    validator.iter_errors(settings).map(|error| complaint(schema, &error)).collect()
 }
 
 fn complaint(schema: &Value, error: &ValidationError<'_>) -> String {
@@ -57,23 +159,61 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    /// Each definition doubles the one before: to look at all of it would take years.
+    fn small(schema: Value) -> bool {
+        is_small(&schema, &json!({}))
+    }
+
     #[test]
-    fn a_schema_without_end_is_refused() {
-        let definitions: serde_json::Map<String, Value> = (1..60)
+    fn what_may_take_without_end_is_left_to_a_process() {
+        // Each definition doubles the one before: to look at all of it would take years.
+        let doubling: Map<String, Value> = (1..60)
             .map(|at| {
                 let before = json!({ "$ref": format!("#/$defs/a{}", at - 1) });
                 (format!("a{at}"), json!({ "allOf": [before, before] }))
             })
             .chain([("a0".to_owned(), json!({ "type": "object" }))])
             .collect();
-        let schema = json!({ "$ref": "#/$defs/a59", "$defs": definitions }).to_string();
-        let error = check_settings(&schema, &json!({})).expect_err("no end");
-        assert!(error.to_string().contains("takes longer than 2 s"), "{error}");
+        let mut deep = json!({});
+        for _ in 0..100 {
+            deep = json!({ "items": deep });
+        }
+        let many: Vec<Value> = (0..300_000).map(Value::from).collect();
+        for schema in [
+            json!({ "$ref": "#/$defs/a25", "$defs": doubling }),
+            json!({ "$ref": "#" }),
+            json!({ "$ref": "https://example.com/schema" }),
+            json!({ "properties": { "a": { "$ref": "#/properties/a" } } }),
+            json!({ "properties": { "a": { "pattern": "a".repeat(PATTERNS + 1) } } }),
+            json!({ "unevaluatedProperties": false }),
+            json!({ "enum": many }),
+            deep,
+        ] {
+            assert!(!small(schema.clone()), "{schema:.100}");
+        }
+        // Small by itself, but not for large settings.
+        let schema = json!({ "items": { "enum": [1, 2, 3] } });
+        assert!(is_small(&schema, &json!([1])) && !is_small(&schema, &json!(vec![1; STEPS])));
     }
 
     #[test]
-    fn mistakes_are_named() {
+    fn a_pattern_that_compiles_to_much_is_left_to_a_process() {
+        let schema = |pattern: &str| json!({ "properties": { "a": { "pattern": pattern } } });
+        assert!(small_validator(&schema("^([A-Za-z0-9_-]+\\.){1,2}[A-Za-z0-9_-]+$")).is_ok());
+        // Beyond the limit; beyond what is linear.
+        for pattern in ["(((a{100}){100}){100}){100}", "(?=a)b"] {
+            assert!(small(schema(pattern)) && small_validator(&schema(pattern)).is_err(), "{pattern}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_schema_that_is_too_large_is_refused() {
+        let schema = json!({ "description": "x".repeat(SCHEMA.0) }).to_string();
+        let error = check_settings("any", &schema, &json!({})).await.expect_err("too large");
+        assert!(error.to_string().contains("1 MiB is the most"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn mistakes_are_named() {
         let schema = json!({
             "type": "object",
             "additionalProperties": false,
@@ -87,21 +227,26 @@ mod tests {
             } }
         })
         .to_string();
-        let complaint = |settings: Value| check_settings(&schema, &settings).expect("a schema").join("; ");
-        assert_eq!(complaint(json!({ "min_games": 3 })), "");
-        assert_eq!(complaint(json!({ "min_game": 3 })), "there is no setting min_game; did you mean `min_games`?");
-        assert!(complaint(json!({ "min_games": "3" })).starts_with("min_games: "));
+        let complaint =
+            async |settings: Value| check_settings("any", &schema, &settings).await.expect("a schema").join("; ");
+        assert_eq!(complaint(json!({ "min_games": 3 })).await, "");
+        assert_eq!(
+            complaint(json!({ "min_game": 3 })).await,
+            "there is no setting min_game; did you mean `min_games`?"
+        );
+        assert!(complaint(json!({ "min_games": "3" })).await.starts_with("min_games: "));
         assert!(
             complaint(json!({ "services": [{ "nam": "x" }] }))
+                .await
                 .contains("there is no setting services.0.nam; did you mean `name`?")
         );
-        assert!(complaint(json!({ "services": [{}] })).contains("name"));
+        assert!(complaint(json!({ "services": [{}] })).await.contains("name"));
     }
 
-    #[test]
-    fn a_schema_that_is_none_is_an_error() {
-        assert!(check_settings("{", &json!({})).is_err());
-        assert!(check_settings(r#"{"type": "nonsense"}"#, &json!({})).is_err());
-        assert!(check_settings(r##"{"$ref": "https://example.com/schema"}"##, &json!({})).is_err());
+    #[tokio::test]
+    async fn a_schema_that_is_none_is_an_error() {
+        assert!(check_settings("any", "{", &json!({})).await.is_err());
+        assert!(answer(br#"{"schema": {"type": "nonsense"}, "settings": {}}"#).is_err());
+        assert!(answer(br##"{"schema": {"$ref": "https://example.com/schema"}, "settings": {}}"##).is_err());
     }
 }

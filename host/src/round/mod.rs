@@ -190,6 +190,15 @@ impl Round {
         self.unrecorded = settled.unrecorded.or(self.unrecorded.take());
     }
 
+    /// With the runs of a later one.
+    pub fn join(&mut self, later: Self) {
+        self.runs.extend(later.runs);
+        // The order of the checks.
+        self.runs.sort_by(|one, other| one.check.cmp(&other.check));
+        self.messages.extend(later.messages);
+        self.unrecorded = self.unrecorded.take().or(later.unrecorded);
+    }
+
     /// The worst of the runs; 3 too when they were not recorded.
     pub fn exit_code(&self) -> u8 {
         let worst = self.runs.iter().map(Run::exit_code).max().unwrap_or_default();

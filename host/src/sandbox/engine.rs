@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result};
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use crate::config::Budgets;
+use crate::{config::Budgets, package::Parts};
 
 /// How often a running guest is interrupted: it gives way to others, and is seen to have computed too long.
 const TICK: Duration = Duration::from_millis(1);
@@ -26,6 +26,11 @@ const MEMORIES: u32 = 4;
 const TABLES: u32 = 32;
 /// Core instances of one plugin: a Rust plugin has four, componentize-py's about thirty.
 const INSTANCES: u32 = 64;
+/// Stacks of one run of a plugin that is one component: a task that waits for the host keeps none but the run's own.
+const STACKS: u32 = 1;
+/// Stacks of one run of a plugin that is composed of several: each may have one task that waits for another's and keeps its
+/// stack meanwhile. That many take 20 ms to set up, and 8,000 entries of the process's memory map.
+const STACKS_COMPOSED: u32 = INSTANCES + 1;
 /// What the engine keeps for one instance of a component or a module: the resolved imports and globals. Rust plugins
 /// need a few KiB, componentize-py's tens of them.
 const INSTANCE_BYTES: usize = 1 << 20;
@@ -34,13 +39,17 @@ const KEPT_MEMORY: usize = 128 << 10;
 /// The same for stacks.
 const KEPT_STACK: usize = 16 << 10;
 
-pub(super) fn new(largest: &Budgets) -> Result<Engine> {
+pub(super) fn new(largest: &Budgets, parts: Parts) -> Result<Engine> {
+    let stacks = match parts {
+        Parts::One => STACKS,
+        Parts::Several => STACKS_COMPOSED,
+    };
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(RUNS)
         .total_core_instances(RUNS * INSTANCES)
         .total_memories(RUNS * MEMORIES)
         .total_tables(RUNS * TABLES)
-        .total_stacks(RUNS)
+        .total_stacks(RUNS * stacks)
         .max_memories_per_component(MEMORIES)
         .max_tables_per_component(TABLES)
         .max_memories_per_module(MEMORIES)
@@ -51,21 +60,35 @@ pub(super) fn new(largest: &Budgets) -> Result<Engine> {
         .table_elements(largest.table_elements.0 as usize)
         .linear_memory_keep_resident(KEPT_MEMORY)
         .async_stack_keep_resident(KEPT_STACK);
-    let mut config = Config::new();
+    let mut config = code();
     config
-        .wasm_component_model_async(true)
-        .epoch_interruption(true)
         .max_wasm_stack(largest.stack.0)
         // What the host's own functions need below the guest's.
         .async_stack_size(largest.stack.0 + (1 << 20))
-        // A trap's message is what people are told; its frames would be half of the compiled code.
-        .wasm_backtrace_max_frames(None)
-        .generate_address_map(false)
-        .native_unwind_info(false)
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     Engine::new(&config)
         .map_err(anyhow::Error::from)
         .context("the engine cannot start; it reserves address space for its guests, which `ulimit -v` must allow")
+}
+
+/// The engine that compiles for all of them, and runs nothing: without a pool, whose addresses its process may not reserve.
+/// It compiles on one thread, so that its plugin has one core at most, its process needs no second thread, and memory is
+/// not spread over one arena for each.
+pub(crate) fn compiling() -> Result<Engine> {
+    Engine::new(code().parallel_compilation(false)).map_err(anyhow::Error::from)
+}
+
+/// What decides how code is made: the same for the engine that compiles and those that run.
+fn code() -> Config {
+    let mut config = Config::new();
+    config
+        .wasm_component_model_async(true)
+        .epoch_interruption(true)
+        // A trap's message is what people are told; its frames would be half of the compiled code.
+        .wasm_backtrace_max_frames(None)
+        .generate_address_map(false)
+        .native_unwind_info(false);
+    config
 }
 
 /// Counts the beats of an engine while any of its guests runs, until it is dropped.
@@ -128,5 +151,28 @@ impl Beat {
 impl Drop for Running {
     fn drop(&mut self) {
         self.0.guests.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+
+    use super::*;
+    use crate::config::Bytes;
+
+    /// Else each plugin would be compiled anew at each start, and refused when it is loaded.
+    #[test]
+    fn the_engine_that_compiles_makes_code_for_those_that_run() {
+        let hash = |engine: &Engine| {
+            let mut hasher = DefaultHasher::new();
+            engine.precompile_compatibility_hash().hash(&mut hasher);
+            hasher.finish()
+        };
+        let compiling = hash(&compiling().expect("an engine"));
+        for (stack, parts) in [(Budgets::default().stack, Parts::One), (Bytes(4 << 20), Parts::Several)] {
+            let budgets = Budgets { stack, ..Budgets::default() };
+            assert_eq!(hash(&new(&budgets, parts).expect("an engine")), compiling);
+        }
     }
 }

@@ -19,6 +19,7 @@ use wasmtime::{
     component::{Component, InstancePre, Linker},
 };
 
+pub(crate) use engine::compiling as compiling_engine;
 pub use given::HOST_LINE;
 pub use state::RunState;
 pub use stopped::Stopped;
@@ -28,6 +29,7 @@ use crate::{
     config::{Budgets, Config, Count, Time},
     contract::{Check, CheckPre, Descriptor, Report, Request},
     lanes::{Allowance, Meter, Permit, Room},
+    package::Parts,
 };
 use engine::Clock;
 use given::{Log, Seed};
@@ -62,8 +64,8 @@ pub struct Ended<T> {
 impl Sandbox {
     /// Starts an engine and its clock. `largest` are the budgets of the plugin that needs most: the sandbox has room for
     /// that, and the stack that guests have is its.
-    pub fn new(largest: &Budgets) -> Result<Self> {
-        let engine = engine::new(largest)?;
+    pub fn new(largest: &Budgets, parts: Parts) -> Result<Self> {
+        let engine = engine::new(largest, parts)?;
         let mut linker = Linker::new(&engine);
         wasi::add_to_linker(&mut linker)?;
         Check::add_to_linker::<RunState, Imports>(&mut linker, RunState::reach).map_err(anyhow::Error::from)?;
@@ -91,10 +93,11 @@ impl Drop for Sandbox {
 }
 
 /// The sandboxes of a host: how much stack guests have belongs to the engine, so plugins that differ in it have one each.
+/// Those that are composed of several components take stacks from each other at most.
 pub struct Sandboxes {
     /// Table elements of the plugin that may have most.
     table_elements: Count,
-    by_stack: Mutex<BTreeMap<usize, Arc<Sandbox>>>,
+    by_stack: Mutex<BTreeMap<(usize, Parts), Arc<Sandbox>>>,
 }
 
 impl Sandboxes {
@@ -109,14 +112,15 @@ impl Sandboxes {
     }
 
     /// The sandbox for a plugin with these budgets; started when it is first asked for.
-    pub fn of(&self, budgets: &Budgets) -> Result<Arc<Sandbox>> {
+    pub fn of(&self, budgets: &Budgets, parts: Parts) -> Result<Arc<Sandbox>> {
+        let key = (budgets.stack.0, parts);
         let mut by_stack = self.by_stack.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sandbox) = by_stack.get(&budgets.stack.0) {
+        if let Some(sandbox) = by_stack.get(&key) {
             return Ok(sandbox.clone());
         }
         let largest = Budgets { table_elements: self.table_elements, ..budgets.clone() };
-        let sandbox = Arc::new(Sandbox::new(&largest)?);
-        by_stack.insert(budgets.stack.0, sandbox.clone());
+        let sandbox = Arc::new(Sandbox::new(&largest, parts)?);
+        by_stack.insert(key, sandbox.clone());
         Ok(sandbox)
     }
 }

@@ -124,9 +124,12 @@ impl Service {
         sending.spawn(delivery.clone().run());
         background.spawn(stay_valid(self.clone()));
         background.spawn(reload::watch(self.clone()));
+        background.spawn(reload::complete(self.clone()));
         background.spawn(forget(self.clone()));
         for check in &self.host().checks {
-            if let Some(reason) = check.unable() {
+            if check.waits {
+                tracing::info!(check = check.name, "waits: its plugin is still being compiled");
+            } else if let Some(reason) = check.unable() {
                 tracing::error!(
                     check = check.name,
                     "cannot run, and will say so when it is due: {}",
@@ -285,7 +288,7 @@ fn plans(host: &Host) -> BTreeMap<String, Plan> {
         let (schedule, zone) = (check.schedule.clone(), check.zone.clone());
         (check.name.clone(), Plan { schedule, zone, overlap: pace.overlap, missed: pace.missed })
     };
-    host.checks.iter().map(plan).collect()
+    host.checks.iter().filter(|check| !check.waits).map(plan).collect()
 }
 
 /// `a, b, c, d, e and 995 more`

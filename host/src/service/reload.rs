@@ -9,7 +9,11 @@ use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Service, heartbeat::Heartbeat, plans};
-use crate::{host::Host, lanes, text::printable};
+use crate::{
+    host::{Begin, Host},
+    lanes,
+    text::printable,
+};
 
 /// How often the files are looked at. A change is taken on when they were the same twice.
 const LOOK: Duration = Duration::from_secs(1);
@@ -49,6 +53,30 @@ pub(super) async fn watch(service: Arc<Service>) {
     }
 }
 
+/// Takes on the checks whose plugins were still being compiled when the host began.
+pub(super) async fn complete(service: Arc<Service>) {
+    let (before, since) = (service.host(), Timestamp::now());
+    let taken_on = match before.whole().await {
+        Ok(None) => return,
+        // Files that changed meanwhile were loaded whole.
+        Ok(Some(_)) if !Arc::ptr_eq(&before, &service.host()) => return,
+        Ok(Some(host)) => service.replace(&before, host, since).await,
+        Err(error) => Err(error),
+    };
+    match taken_on {
+        Ok(changes) => tracing::info!("compiled: {changes}"),
+        Err(error) => {
+            tracing::error!("plugins that were compiled are not taken on: {}", printable(&format!("{error:#}")))
+        }
+    }
+    for check in service.host().checks.iter().filter(|check| before.check(&check.name).is_some_and(|check| check.waits))
+    {
+        if let Some(reason) = check.unable() {
+            tracing::error!(check = check.name, "cannot run, and will say so when it is due: {}", printable(reason));
+        }
+    }
+}
+
 impl Service {
     /// Why the files that are there now do not run; none when they do.
     pub fn refused(&self) -> Option<Refused> {
@@ -77,10 +105,15 @@ impl Service {
     async fn take_on(&self) -> Result<String> {
         let before = self.host();
         let read = self.sources.read()?;
-        let mut host = {
+        let host = {
             let (recorder, lock) = (before.recorder.clone(), read.lock.as_ref());
-            Host::new(read.config, &read.files, lock, recorder, Some(&before), |_| {}).await?
+            Host::new(read.config, &read.files, lock, recorder, Begin::Instead(&before), |_| {}).await?
         };
+        self.replace(&before, host, Timestamp::now()).await
+    }
+
+    /// Puts one host in the place of another. New checks are first due after `since`.
+    async fn replace(&self, before: &Arc<Host>, mut host: Host, since: Timestamp) -> Result<String> {
         self.sources.choose(&mut host)?;
         let heartbeat = Heartbeat::new(&host.config.heartbeat, host.recorder.metrics.clone())?;
         let receivers = host.receivers().await?;
@@ -88,9 +121,9 @@ impl Service {
         let added: Vec<&str> = added.into_iter().filter(|name| before.check(name).is_none()).collect();
         host.recorder.show(&added).await.context("the record")?;
         // Nothing can be refused any more.
-        let changes = changes(&before, &host);
+        let changes = changes(before, &host);
         host.recorder.delivery.send_to(receivers, host.config.delivery.clone());
-        self.agenda().change(plans(&host), Timestamp::now());
+        self.agenda().change(plans(&host), since);
         for gone in before.checks.iter().filter(|check| host.check(&check.name).is_none()) {
             host.recorder.metrics.forget(&gone.name);
         }

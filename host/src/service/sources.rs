@@ -11,7 +11,7 @@ use anyhow::{Result, bail};
 
 use crate::{
     config::{Config, nearest},
-    host::Host,
+    host::{Begin, Host},
     package::{Lock, pin_command},
     record::Record,
     recorder::Recorder,
@@ -45,9 +45,9 @@ pub struct Read {
 
 impl Read {
     /// The host that the files make, on a record. `step` is called with the number of plugins that are ready.
-    pub async fn host(self, record: Record, step: impl Fn(usize)) -> Result<Host> {
+    pub async fn host(self, record: Record, begin: Begin<'_>, step: impl Fn(usize)) -> Result<Host> {
         let recorder = Recorder::new(record, &self.config).await?;
-        Host::new(self.config, &self.files, self.lock.as_ref(), recorder, None, step).await
+        Host::new(self.config, &self.files, self.lock.as_ref(), recorder, begin, step).await
     }
 }
 

@@ -20,11 +20,13 @@ use std::{
 use host_tests::Moment;
 use support::{
     AT,
-    command::Sample,
+    command::{Sample, binary},
     watched::{Watched, plugin},
 };
 
 fn main() {
+    // This program is not the host, and cannot compile as it does.
+    host::confined::use_program(&binary("host"));
     println!("| what | measured | bar |\n|---|---|---|");
     // Names on the command line choose: `cargo xtask bench drift`.
     let chosen: Vec<String> = std::env::args().skip(1).filter(|name| !name.starts_with('-')).collect();

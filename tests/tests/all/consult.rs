@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use host::{
     config::Config,
     gate::{Answer, Gates},
-    host::Host,
+    host::{Begin, Host},
     record::{Included, Record},
     recorder::Recorder,
 };
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use crate::support::{
     AT, DATE,
-    command::{Ended, Sample, ended},
+    command::{Ended, Sample, binary, ended},
     service::{Service, TOKEN, install},
     watched::plugin,
 };
@@ -115,8 +115,9 @@ async fn those_who_ask_at_once_share_an_evaluation() {
     config.directory = directory.path().to_owned();
     config.checks.retain(|name, _| name == "phase2-gate");
     let files = [plugin("phase2-gate")];
+    host::confined::use_program(&binary("host"));
     let recorder = Recorder::new(Record::memory().await.unwrap(), &config).await.unwrap();
-    let host = Host::new(config, &files, None, recorder, None, |_| {}).await.unwrap();
+    let host = Host::new(config, &files, None, recorder, Begin::Whole, |_| {}).await.unwrap();
     let (host, gates) = (Arc::new(host), Gates::default());
     let date = DATE.parse().unwrap();
     let callers: Vec<String> = (0..50).map(|at| format!("caller {at}")).collect();

@@ -51,6 +51,8 @@ macro_rules! budgets {
     };
 }
 
+// What compiling may take comes from the largest honest plugins, which have Python in them: 20 MB, compiled in 20 s of CPU
+// time and 320 MB by a host of the dev profile, which is the slow one.
 budgets! {
     /// Wall-clock time of one run, host calls included.
     timeout: Time = Time(Duration::from_secs(60));
@@ -100,6 +102,10 @@ budgets! {
     /// What one run leaves in the record: its report, its calls, its error. Of more, as much is kept as fits, with a count
     /// of the rest. A thousand ordinary metrics fit; a run a minute that leaves as much takes 190 MB a day.
     record_bytes: Bytes = Bytes(128 << 10);
+    /// CPU time that compiling the plugin may take, in whole seconds. It is compiled when its file is new; the code is kept.
+    compile_cpu: Time = Time(Duration::from_secs(60));
+    /// Memory that compiling the plugin may take.
+    compile_memory: Bytes = Bytes(1 << 30);
 }
 
 impl Budgets {

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use semver::Version;
 
-use super::{digest::Digest, metadata::Metadata};
+use super::{
+    digest::Digest,
+    metadata::{Metadata, Parts},
+};
 
 /// A component's bytes and who they say they are.
 #[derive(Debug, Clone)]
@@ -26,6 +29,8 @@ pub struct File {
     pub imports: Vec<String>,
     /// What it exports.
     pub exports: Vec<String>,
+    /// Whether it is composed of several components.
+    pub parts: Parts,
 }
 
 impl File {
@@ -50,9 +55,9 @@ impl File {
             }
             let api = metadata.check_api()?;
             let (found, version) = identity(&metadata)?;
-            let Metadata { imports, exports, .. } = metadata;
+            let Metadata { imports, exports, parts, .. } = metadata;
             let digest = Digest::of(&bytes);
-            Ok(Self { path: path.to_owned(), bytes, digest, name: found, version, api, imports, exports })
+            Ok(Self { path: path.to_owned(), bytes, digest, name: found, version, api, imports, exports, parts })
         };
         let file = read();
         file.map_err(|error: anyhow::Error| (name, error.context(path.display().to_string())))

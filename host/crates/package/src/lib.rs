@@ -13,6 +13,6 @@ pub use digest::Digest;
 pub use file::{File, is_plugin_name};
 pub use key::PublicKey;
 pub use lock::{LOCK, Lock, Pin, SCHEME, pin_command};
-pub use metadata::API;
+pub use metadata::{API, Parts};
 pub use signature::{PrivateKey, read_signatures, verify};
 pub use store::{Expected, Store};

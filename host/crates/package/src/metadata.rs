@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use semver::Version;
-use wasmparser::{Chunk, Encoding, KnownCustom, Parser, Payload};
+use wasmparser::{CanonicalFunction, Chunk, Encoding, KnownCustom, Parser, Payload};
 
 /// The API that this host offers: plugins built for any `0.1` are served by it.
 pub const API: Version = Version::new(0, 1, 0);
@@ -20,6 +20,17 @@ pub(super) struct Metadata {
     pub(super) version: Option<String>,
     pub(super) imports: Vec<String>,
     pub(super) exports: Vec<String>,
+    pub(super) parts: Parts,
+}
+
+/// Whether a component has others in it with functions of their own. What `wit-component` puts around an interface has none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Parts {
+    /// It is one.
+    #[default]
+    One,
+    /// It is composed of several, each of which may have a task of its own.
+    Several,
 }
 
 impl Metadata {
@@ -69,6 +80,13 @@ impl Metadata {
                                     }
                                 }
                             }
+                        }
+                    }
+                }
+                Payload::ComponentCanonicalSection(section) if depth > 0 => {
+                    for function in section {
+                        if let CanonicalFunction::Lift { .. } = function.context(not_valid)? {
+                            metadata.parts = Parts::Several;
                         }
                     }
                 }
