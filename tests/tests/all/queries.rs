@@ -91,42 +91,41 @@ fn no_thread_works_for_a_query_after_its_run() {
     service.host.end("TERM").unwrap();
 }
 
-/// Each within its own limit, and all of them together far beyond what there is.
+/// Each within its own limit, and all of them together beyond what there is: they are answered one after the other, or told
+/// why not.
 #[test]
 fn queries_that_need_much_wait_for_their_turn() {
+    let checks = 11;
     let sample = Sample::new(None).unwrap();
     let wide = many("y", 20);
+    // 100 MB of different values, for which SQLite sets aside twice as much; no query is the same as another.
     let query = |at: usize| {
         format!(
-            "SELECT COUNT(DISTINCT CONCAT(a.player_name, b.player_name, a.game_id, {wide})) AS n FROM {TABLE} a, (SELECT player_name FROM {TABLE} LIMIT {}) b",
-            10 + at
+            "SELECT COUNT(DISTINCT k) AS n FROM (SELECT CONCAT(a.player_name, b.player_name, a.game_id, {wide}) AS k \
+             FROM {TABLE} a, {TABLE} b LIMIT {})",
+            5000 + at
         )
     };
-    let queries: Vec<String> = (0..11).map(query).collect();
-    sample.configure(&asking(&queries, "20s")).unwrap();
+    sample.configure(&asking(&(0..checks).map(query).collect::<Vec<_>>(), "20s")).unwrap();
     let mut command = sample.command();
     command.args(["run", "--once", "--at", AT, "--output", "json"]).args(shipped().unwrap());
     let ended = ended(command.arg(guest("misbehaving"))).unwrap();
     let mut answered = 0;
-    for at in 0..11 {
+    for at in 0..checks {
         let run = ended.run(&format!("asks{at}"));
+        let error = run["error"].as_str().unwrap_or_default();
         match run["status"].as_str() {
             Some("pass") => answered += 1,
-            _ => {
-                let error = run["error"].as_str().unwrap();
-                let words = ["the queries of all checks use together what there is for such", "timed out"];
-                assert!(words.iter().any(|words| error.contains(words)), "{error}");
-            }
+            _ => assert!(error.contains("the queries of all checks use together what there is for such"), "{run:#}"),
         }
     }
-    println!("{answered} of 11 were answered");
-    assert!(answered >= 2, "{ended:?}");
-    let honest = ended.json()["runs"].as_array().unwrap().iter().filter(|run| run["status"] == "pass").count();
-    assert_eq!(honest, 9 + answered);
+    assert!(answered >= 2, "{answered} of {checks} were answered");
+    let passed = ended.json()["runs"].as_array().unwrap().iter().filter(|run| run["status"] == "pass").count();
+    assert_eq!(passed, 9 + answered, "the honest ones all pass");
     // The record has them all.
     let record = Connection::open(sample.path().join("state/host.db")).unwrap();
     let runs: i64 = record.query_row("SELECT COUNT(*) FROM runs", [], |row| row.get(0)).unwrap();
-    assert_eq!(runs, 20);
+    assert_eq!(usize::try_from(runs).unwrap(), 9 + checks);
 }
 
 /// 59 names, each of which reads the one before twice: asked, and described.

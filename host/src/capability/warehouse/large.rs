@@ -23,3 +23,25 @@ pub(super) async fn turn(plugin: &str, deadline: Instant) -> Result<Place, Error
         ))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_waits_in_vain_is_told_what_to_do() {
+        let soon = || Instant::now() + Duration::from_millis(20);
+        let mut taken = Vec::new();
+        for plugin in ["one", "two", "three", "four"].iter().take(LARGE_QUERIES) {
+            taken.push(turn(plugin, soon()).await.unwrap());
+        }
+        let error = turn("late", soon()).await.unwrap_err();
+        let words = "it needs more than 32 MiB of memory, and the queries of all checks use together what there is for such; \
+                     let it sort or group less, or schedule late when fewer such queries run";
+        assert!(matches!(&error, Error::OverBudget(message) if message.contains(words)), "{error:?}");
+        taken.pop();
+        assert!(turn("late", soon()).await.is_ok());
+    }
+}
