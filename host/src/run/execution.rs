@@ -10,7 +10,7 @@ use super::{
     Moment, Run, Untold,
     consulted::consulted,
     reason::{Ended, Reason},
-    report::{Over, bounded},
+    report::bounded,
 };
 use crate::{
     capability::{Backends, Caller, Calls, warehouse::Rehearsal},
@@ -114,13 +114,7 @@ impl Check {
             attempt: moment.attempt,
             settings: ready.settings.clone(),
         };
-        let budgets = calls.budgets().clone();
-        let take = move |report| {
-            let report = bounded(report, &budgets)?;
-            let problem = malformed(&report);
-            Ok::<_, Over>((report, problem))
-        };
-        let ended = plugin.guest.run(&calls, backends, request, take).await;
+        let ended = plugin.guest.run(&calls, backends, request).await;
         run.log = ended.log;
         (run.calls, run.alerts) = calls.take();
         run.exceeded = calls.budgets_exceeded();
@@ -130,17 +124,21 @@ impl Check {
                 let said = run.alerts.iter().map(|alert| alert.title.clone()).collect();
                 run.error = Some(Reason::Stopped(Ended::new(stopped, name, &run.log, said)));
             }
-            Ok(Err(over)) => {
-                run.exceeded.insert(over.budget);
-                run.error = Some(Reason::Over { over, plugin: name.clone() });
-            }
-            Ok(Ok((_, Some(problem)))) => run.error = Some(Reason::Malformed(problem)),
-            Ok(Ok((report, None))) => {
-                if !report.unknown.is_empty() {
-                    run.error = Some(Reason::Unknown(report.unknown.clone()));
+            Ok(report) => match bounded(report, &ready.budgets) {
+                Err(over) => {
+                    run.exceeded.insert(over.budget);
+                    run.error = Some(Reason::Over { over, plugin: name.clone() });
                 }
-                run.report = Some(report);
-            }
+                Ok(report) => match malformed(&report) {
+                    Some(problem) => run.error = Some(Reason::Malformed(problem)),
+                    None => {
+                        if !report.unknown.is_empty() {
+                            run.error = Some(Reason::Unknown(report.unknown.clone()));
+                        }
+                        run.report = Some(report);
+                    }
+                },
+            },
         }
     }
 }

@@ -142,23 +142,15 @@ impl Guest {
         .await
     }
 
-    /// Runs the plugin once in a store of its own, which is dropped whole when the run is over. `take` looks at its report
-    /// where the plugin itself computed, at its expense.
-    pub async fn run<T: Send + 'static>(
-        &self,
-        calls: &Arc<Calls>,
-        backends: &Arc<Backends>,
-        request: Request,
-        take: impl FnOnce(Report) -> T + Send + 'static,
-    ) -> Ended<T> {
+    /// Runs the plugin once in a store of its own, which is dropped whole when the run is over.
+    pub async fn run(&self, calls: &Arc<Calls>, backends: &Arc<Backends>, request: Request) -> Ended<Report> {
         let seed = Seed::new(&request.check, request.due);
         let reach = Reach::new(calls.clone(), backends.clone());
         let ended = self
             .enter(calls.plugin(), calls.permit(), reach, calls.budgets(), seed, |store, guest| {
                 Box::pin(async move {
                     let run = async |accessor: &_| guest.pipeline_check_plugin().call_run(accessor, request).await;
-                    let answer = store.run_concurrent(run).await??;
-                    Ok(answer.map(take))
+                    store.run_concurrent(run).await?
                 })
             })
             .await;
