@@ -18,9 +18,10 @@ use kept::kept;
 
 use crate::{
     alert::{self, Delivery, News, Notification, Receivers, Standings},
-    config::Config,
+    config::{Bytes, Config},
+    lanes,
     metrics::Metrics,
-    record::{Batch, NewMessage, Record, Undelivered},
+    record::{Batch, NewMessage, NewRun, Record, Undelivered},
     run::{Run, Status, Untold, validation::Validation},
 };
 
@@ -80,11 +81,28 @@ impl Recorder {
         }
         let (mut runs, untold): (Vec<Run>, Vec<Run>) = batch.into_iter().partition(|run| run.untold.is_none());
         runs.sort_by(|a, b| a.check.cmp(&b.check));
+        // Large reports take a while to be written, and nothing else may wait for that.
+        let most: Vec<Bytes> = untold.iter().chain(&runs).map(|run| record_bytes(config, run)).collect();
+        let written = move || {
+            let all = untold.iter().chain(&runs).zip(most);
+            let kept: Result<Vec<NewRun>> = all.map(|(run, most)| kept(run, most)).collect();
+            (runs, untold, kept)
+        };
+        let Some((runs, untold, kept)) = lanes::own(written).await else {
+            let problem = "runs are NOT recorded: the host failed at writing them; its log says why".to_owned();
+            tracing::error!("{problem}");
+            self.delivery.unrecorded(&problem).await;
+            return Settled { unrecorded: Some(problem), ..Settled::default() };
+        };
         // Waits until the batch before is recorded.
         let mut standings = self.standings.lock().await;
         let news: Vec<News<'_>> = runs.iter().map(News::Run).collect();
         let names = || runs.iter().map(|run| run.check.as_str()).collect::<Vec<_>>().join(", ");
-        match self.keep(config, &news, &runs, &untold, &mut standings).await {
+        let kept = match kept {
+            Ok(kept) => self.keep(config, &news, &runs, kept, &mut standings).await,
+            Err(error) => Err(error),
+        };
+        match kept {
             Ok(messages) => {
                 self.note(&runs, &untold, &standings);
                 Settled { runs, messages, unrecorded: None }
@@ -103,7 +121,9 @@ impl Recorder {
     pub async fn validated(&self, config: &Config, found: &[Validation]) -> Result<()> {
         let mut standings = self.standings.lock().await;
         let news: Vec<News<'_>> = found.iter().map(News::Validation).collect();
-        self.keep(config, &news, &[], &[], &mut standings).await.context("what a validation found is NOT recorded")?;
+        self.keep(config, &news, &[], Vec::new(), &mut standings)
+            .await
+            .context("what a validation found is NOT recorded")?;
         for validation in found {
             self.board.validated(&validation.check, &standings);
         }
@@ -117,7 +137,7 @@ impl Recorder {
         config: &Config,
         news: &[News<'_>],
         runs: &[Run],
-        untold: &[Run],
+        kept: Vec<NewRun>,
         standings: &mut MutexGuard<'_, Standings>,
     ) -> Result<Vec<(String, Notification)>> {
         let created = Timestamp::now();
@@ -129,7 +149,7 @@ impl Recorder {
         let mut messages = Vec::new();
         let page = config.web.address();
         let mut written = Batch {
-            runs: Vec::new(),
+            runs: kept,
             standings: BTreeMap::new(),
             episodes: decided.episodes,
             messages: Vec::new(),
@@ -147,10 +167,6 @@ impl Recorder {
                 checks: notification.checks(),
             });
             messages.push((id, notification));
-        }
-        for run in untold.iter().chain(runs) {
-            let plugin = run.plugin.as_ref().map_or(run.check.as_str(), |plugin| plugin.name.as_str());
-            written.runs.push(kept(run, config.budgets(plugin).record_bytes)?);
         }
         for check in decided.touched {
             if let Some(standing) = next.get(&check).filter(|standing| standings.get(&check) != Some(*standing)) {
@@ -226,4 +242,10 @@ impl Recorder {
             Err(_) => Ok(()),
         }
     }
+}
+
+/// What a run may leave in the record.
+fn record_bytes(config: &Config, run: &Run) -> Bytes {
+    let plugin = run.plugin.as_ref().map_or(run.check.as_str(), |plugin| plugin.name.as_str());
+    config.budgets(plugin).record_bytes
 }
