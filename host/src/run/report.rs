@@ -8,6 +8,9 @@ use crate::{
     text::shortened,
 };
 
+/// A brief report has at most so many texts, of so many bytes together: it is looked at in 100 µs.
+const BRIEF: (usize, usize) = (200, 16 << 10);
+
 /// A budget that a report exceeds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Over {
@@ -65,6 +68,12 @@ fn texts(report: &mut Report) -> impl Iterator<Item = &mut String> {
     });
     let listed = metrics.chain(violations).flatten().chain(&mut report.unknown).chain(gate);
     verdict.into_iter().chain([&mut report.summary]).chain(listed)
+}
+
+/// Whether looking at a report takes no time worth mentioning, as for what nearly all checks return.
+pub(super) fn is_brief(report: &mut Report) -> bool {
+    let (count, bytes) = texts(report).fold((0, 0), |(count, bytes), text| (count + 1, bytes + text.len()));
+    count <= BRIEF.0 && bytes <= BRIEF.1
 }
 
 fn shorten(text: &mut String, most: Bytes) {
