@@ -10,7 +10,7 @@ use super::{
     Moment, Run, Untold,
     consulted::consulted,
     reason::{Ended, Reason},
-    report::bounded,
+    report::{Over, bounded, is_brief},
 };
 use crate::{
     capability::{Backends, Caller, Calls, warehouse::Rehearsal},
@@ -124,22 +124,43 @@ impl Check {
                 let said = run.alerts.iter().map(|alert| alert.title.clone()).collect();
                 run.error = Some(Reason::Stopped(Ended::new(stopped, name, &run.log, said)));
             }
-            Ok(report) => match bounded(report, &ready.budgets) {
-                Err(over) => {
-                    run.exceeded.insert(over.budget);
-                    run.error = Some(Reason::Over { over, plugin: name.clone() });
-                }
-                Ok(report) => match malformed(&report) {
-                    Some(problem) => run.error = Some(Reason::Malformed(problem)),
-                    None => {
+            Ok(mut report) => {
+                let budgets = calls.budgets().clone();
+                let taken = match is_brief(&mut report) {
+                    true => Some(taken_in(report, &budgets)),
+                    // A large report takes a while to be looked at, and others must not wait for that.
+                    false => calls.permit().blocking(move |_| taken_in(report, &budgets)).await,
+                };
+                match taken {
+                    Some(Ok(report)) => {
                         if !report.unknown.is_empty() {
                             run.error = Some(Reason::Unknown(report.unknown.clone()));
                         }
                         run.report = Some(report);
                     }
-                },
-            },
+                    Some(Err(Refused::Over(over))) => {
+                        run.exceeded.insert(over.budget);
+                        run.error = Some(Reason::Over { over, plugin: name.clone() });
+                    }
+                    Some(Err(Refused::Malformed(problem))) => run.error = Some(Reason::Malformed(problem)),
+                    None => run.error = Some(Reason::Broken("its report cannot be taken in".to_owned())),
+                }
+            }
         }
+    }
+}
+
+/// Why a report is not taken in.
+enum Refused {
+    Over(Over),
+    Malformed(String),
+}
+
+fn taken_in(report: Report, budgets: &Budgets) -> Result<Report, Refused> {
+    let report = bounded(report, budgets).map_err(Refused::Over)?;
+    match malformed(&report) {
+        Some(problem) => Err(Refused::Malformed(problem)),
+        None => Ok(report),
     }
 }
 
