@@ -3,10 +3,13 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use anyhow::{Context, Result};
 use host::{
+    capability::Backends,
+    check::Check,
     config::Config,
     host::{Begin, Host},
     record::Record,
@@ -71,6 +74,26 @@ impl Watched {
         self.directory.path()
     }
 
+    /// Where its host runs.
+    pub fn runtime(&self) -> &tokio::runtime::Runtime {
+        &self.runtime
+    }
+
+    /// A check, by its name.
+    pub fn check(&self, name: &str) -> Arc<Check> {
+        self.host.find(name).unwrap().clone()
+    }
+
+    /// What its checks ask.
+    pub fn backends(&self) -> Arc<Backends> {
+        self.host.backends.clone()
+    }
+
+    /// The usual moment of a run.
+    pub fn moment(&self) -> Result<run::Moment> {
+        run::Moment::yesterday(AT.parse()?, &self.host.config.timezone)
+    }
+
     /// Makes everything as it was.
     pub fn restore(&self) -> Result<()> {
         copy(&self.path().join("pristine"), &self.path().join("warehouse"))?;
@@ -106,8 +129,7 @@ impl Watched {
     /// Runs one check at its usual moment, and neither records nor tells of it.
     pub fn run_alone(&self, check: &str) -> Result<Run> {
         let check = self.host.checks.iter().find(|known| known.name == check).context("no such check")?;
-        let moment = run::Moment::yesterday(AT.parse()?, &self.host.config.timezone)?;
-        Ok(self.runtime.block_on(check.run(&self.host.backends, &self.host.recorder.record, moment)))
+        Ok(self.runtime.block_on(check.run(&self.host.backends, &self.host.recorder.record, self.moment()?)))
     }
 
     /// Runs checks side by side.

@@ -81,62 +81,6 @@ pub(super) fn many_checks() {
     row("1,000 loaded checks of four plugins, resident memory added", &format!("{:.1} MB", resident() - few), "");
 }
 
-/// Seven honest checks, alone and beside each kind of hostile one; the time until the last of the seven is done.
-pub(super) fn neighbours() {
-    let honest = [
-        "phase1-scrapers",
-        "phase2-raw",
-        "phase3-analytics",
-        "phase4-precompute",
-        "phase5-predictions",
-        "phase6-publishing",
-        "phase2-gate",
-    ];
-    let endless = "SELECT COUNT(*) AS n FROM nba_raw.nbac_player_boxscore a, nba_raw.nbac_player_boxscore b, nba_raw.nbac_player_boxscore c";
-    let hostile = [
-        "spin",
-        "allocate",
-        "recurse",
-        "flood the log",
-        "ask thousands at once",
-        "ask everything at once",
-        "report enormously",
-    ];
-    let watched = Watched::with_guests(&honest, &["misbehaving"], |mut toml| {
-        toml += "\n[grants.misbehaving]\nwarehouse = ['nba_raw']\ngit = ['pipeline']\ndeployments = ['*']\nslack = ['#canary-alerts']\nbudgets = { timeout = '500ms' }\n";
-        for (at, behaviour) in hostile.iter().enumerate() {
-            toml += &format!("\n[checks.hostile{at}]\nplugin = \"misbehaving\"\nsettings = {{ behaviour = \"{behaviour}\", sql = \"{endless}\" }}\n");
-        }
-        toml
-    })
-    .unwrap();
-    let at: Timestamp = AT.parse().unwrap();
-    let last = |beside: Option<&str>| {
-        let checks: Vec<&str> = beside.into_iter().chain(honest).collect();
-        let runs = watched.round(&checks, at).unwrap();
-        let seven = runs.iter().filter(|run| honest.contains(&run.check.as_str()));
-        seven.map(|run| run.duration).max().unwrap()
-    };
-    let _: Vec<Duration> = (0..10).map(|_| last(None)).collect();
-    for (place, behaviour) in hostile.iter().enumerate() {
-        let check = format!("hostile{place}");
-        let (mut alone, mut beside) = (Vec::new(), Vec::new());
-        for _ in 0..15 {
-            alone.push(last(None));
-            beside.push(last(Some(&check)));
-            // What was dropped ends at its next beat; the next round is to be alone again.
-            std::thread::sleep(Duration::from_millis(30));
-        }
-        let (alone, beside) = (median(alone), median(beside));
-        let ratio = beside.as_secs_f64() / alone.as_secs_f64();
-        row(
-            &format!("seven checks beside one that would {behaviour} / alone"),
-            &format!("{} / {} = {ratio:.2}", millis(beside), millis(alone)),
-            "≤ 1.2",
-        );
-    }
-}
-
 /// Ten thousand runs each of a trapping, a spinning and an honest plugin: memory and open files level off.
 pub(super) fn endurance() {
     let watched = Watched::with_guests(&["phase2-raw"], &["misbehaving"], |toml| {
@@ -156,12 +100,12 @@ pub(super) fn endurance() {
 }
 
 /// In MB.
-fn resident() -> f64 {
+pub(super) fn resident() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() / 1024.0
 }
 
-fn open_files() -> usize {
+pub(super) fn open_files() -> usize {
     std::fs::read_dir(Path::new("/proc/self/fd")).unwrap().count()
 }

@@ -5,6 +5,7 @@
 mod bare;
 mod cloud;
 mod isolation;
+mod neighbours;
 mod plugins;
 mod record;
 mod service;
@@ -30,7 +31,7 @@ fn main() {
     println!("| what | measured | bar |\n|---|---|---|");
     // Names on the command line choose: `cargo xtask bench drift`.
     let chosen: Vec<String> = std::env::args().skip(1).filter(|name| !name.starts_with('-')).collect();
-    let measures: [(&str, fn()); 20] = [
+    let measures: [(&str, fn()); 22] = [
         ("run", one_run),
         ("process", whole_process),
         ("drift", drift_lookups),
@@ -38,7 +39,9 @@ fn main() {
         ("warm", isolation::warm_run),
         ("loading", isolation::loading),
         ("many", isolation::many_checks),
-        ("neighbours", isolation::neighbours),
+        ("neighbours", neighbours::neighbours),
+        ("busy", neighbours::busy_machine),
+        ("hostile", neighbours::endurance),
         ("endurance", isolation::endurance),
         ("recording", record::recording),
         ("telling", record::telling),
