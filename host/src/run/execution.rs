@@ -183,18 +183,7 @@ fn malformed(report: &Report) -> Option<String> {
         if let Some(violation) = report.violations.first() {
             return Some(format!("it is no failure, and has the violation {:?}", violation.message));
         }
-        let broken = report.metrics.iter().find(|metric| {
-            let asked = [metric.min, metric.max, metric.below].iter().any(Option::is_some);
-            match metric.value {
-                None => asked,
-                Some(value) => {
-                    metric.min.is_some_and(|min| value < min)
-                        || metric.max.is_some_and(|max| value > max)
-                        || metric.below.is_some_and(|below| value >= below)
-                }
-            }
-        });
-        if let Some(metric) = broken {
+        if let Some(metric) = report.metrics.iter().find(|metric| metric.is_broken()) {
             return Some(format!("it is no failure, and the metric {} does not pass", metric.name));
         }
     }

@@ -3,7 +3,7 @@
 use jiff::{Timestamp, tz::TimeZone};
 use maud::{Markup, html};
 
-use super::layout::{broken, number};
+use super::layout::number;
 use crate::contract::Metric;
 
 /// The whole drawing, and the room around the lines, in its own units.
@@ -79,7 +79,7 @@ pub(super) fn chart(name: &str, points: &[Point], zone: &TimeZone) -> Markup {
                 path.line d=(line) {}
                 @for (at, metric) in points {
                     @if let Some(value) = metric.value {
-                        @if broken(metric) {
+                        @if metric.is_broken() {
                             path.bad d=(format!("M{:.1} {:.1}l5 9h-10z", x(*at), y(value) - 6.0)) { title { (day(*at)) ": " (number(value)) } }
                         } @else {
                             circle.good cx=(format!("{:.1}", x(*at))) cy=(format!("{:.1}", y(value))) r="2.2" { title { (day(*at)) ": " (number(value)) } }

@@ -304,7 +304,7 @@ pub(super) fn strip(recent: &Recent) -> Markup {
 pub(super) fn metrics(metrics: &[Metric]) -> Markup {
     let mut shown: Vec<&Metric> = metrics.iter().collect();
     if shown.len() > METRICS {
-        shown.sort_by_key(|metric| !broken(metric));
+        shown.sort_by_key(|metric| !metric.is_broken());
         shown.truncate(METRICS);
     }
     let left_out = metrics.len() - shown.len();
@@ -312,11 +312,11 @@ pub(super) fn metrics(metrics: &[Metric]) -> Markup {
         @if !metrics.is_empty() {
             ul.metrics {
                 @for metric in shown {
-                    li class=[broken(metric).then_some("bad")] {
+                    li class=[metric.is_broken().then_some("bad")] {
                         span.name { (brief(&metric.name)) } " "
                         b { @match metric.value { Some(value) => (number(value)), None => "none" } (unit(metric)) }
                         @for asked in asked(metric) { " " span.asked { (asked) } }
-                        @if broken(metric) { span.hidden { " (broken)" } }
+                        @if metric.is_broken() { span.hidden { " (broken)" } }
                     }
                 }
                 @if left_out > 0 { li { "and " (left_out) " more" } }
@@ -335,19 +335,6 @@ pub(super) fn asked(metric: &Metric) -> Vec<String> {
         .into_iter()
         .filter_map(|(sign, limit)| Some(format!("{sign} {}", number(limit?))))
         .collect()
-}
-
-/// Whether a metric is not what was asked of it; one without a value never is.
-pub(super) fn broken(metric: &Metric) -> bool {
-    let asked = [metric.min, metric.max, metric.below].iter().any(Option::is_some);
-    match metric.value {
-        None => asked,
-        Some(value) => {
-            metric.min.is_some_and(|min| value < min)
-                || metric.max.is_some_and(|max| value > max)
-                || metric.below.is_some_and(|below| value >= below)
-        }
-    }
 }
 
 /// As short as a reader needs it.

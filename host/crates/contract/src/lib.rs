@@ -40,3 +40,17 @@ impl Error {
         }
     }
 }
+
+impl Metric {
+    /// Whether it is not what was asked of it; one without a value never is.
+    pub fn is_broken(&self) -> bool {
+        match self.value {
+            None => [self.min, self.max, self.below].iter().any(Option::is_some),
+            Some(value) => {
+                self.min.is_some_and(|min| value < min)
+                    || self.max.is_some_and(|max| value > max)
+                    || self.below.is_some_and(|below| value >= below)
+            }
+        }
+    }
+}
