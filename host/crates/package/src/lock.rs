@@ -251,6 +251,7 @@ mod tests {
             version,
             imports: Vec::new(),
             exports: Vec::new(),
+            parts: crate::Parts::One,
         }
     }
 
