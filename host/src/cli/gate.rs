@@ -101,13 +101,8 @@ impl Gate {
     async fn here(&self, config: Config, _claim: Claim) -> Result<Value> {
         let beside = config.directory.join("plugins");
         let plugins = if self.plugins.is_empty() { vec![beside] } else { self.plugins.clone() };
-        let sources = Sources {
-            lock: super::lock_path(self.lock.as_ref(), &self.config),
-            locked: self.lock.is_some(),
-            config: self.config.clone(),
-            plugins,
-            checks: Vec::new(),
-        };
+        let files = super::sources(&self.config, self.lock.as_ref(), &plugins);
+        let sources = Sources { locked: self.lock.is_some(), ..files };
         let read = sources.read()?;
         let record = Record::open(&read.config.resolve(&read.config.state.directory)).await?;
         let mut host = read.host(record.clone(), Begin::Whole, |_| {}).await?;

@@ -32,7 +32,7 @@ use clap::{Parser, Subcommand};
 
 use jiff::{Timestamp, tz::TimeZone};
 
-use crate::{config::Config, log, package::LOCK, record::Record};
+use crate::{config::Config, log, package::LOCK, record::Record, service::Sources};
 
 /// The exit code for arguments or a configuration that cannot be used (EX_USAGE of sysexits.h).
 pub const USAGE: u8 = 64;
@@ -179,6 +179,12 @@ fn local(moment: Timestamp, zone: &TimeZone) -> String {
 /// The lock file that is named, else the one beside the configuration.
 fn lock_path(named: Option<&PathBuf>, config: &Path) -> PathBuf {
     named.cloned().unwrap_or_else(|| config.with_file_name(LOCK))
+}
+
+/// The files that a command names: host.toml, what is pinned, plugins. All checks are wanted, and nothing need be pinned.
+fn sources(config: &Path, lock: Option<&PathBuf>, plugins: &[PathBuf]) -> Sources {
+    let (lock, plugins) = (lock_path(lock, config), plugins.to_vec());
+    Sources { config: config.to_owned(), lock, locked: false, plugins, checks: Vec::new() }
 }
 
 /// Writes to standard output. A reader that went away, as `head` does, is no error of ours.

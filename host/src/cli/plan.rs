@@ -13,7 +13,6 @@ use crate::{
     host::Begin,
     host::Host,
     record::Record,
-    service::Sources,
 };
 
 #[derive(Debug, Args)]
@@ -45,13 +44,7 @@ pub(super) struct Plan {
 
 impl Plan {
     pub(super) fn execute(self) -> Result<u8> {
-        let sources = Sources {
-            lock: super::lock_path(self.lock.as_ref(), &self.config),
-            locked: false,
-            config: self.config.clone(),
-            plugins: self.plugins.clone(),
-            checks: Vec::new(),
-        };
+        let sources = super::sources(&self.config, self.lock.as_ref(), &self.plugins);
         let read = sources.read()?;
         if read.lock.is_none() {
             eprintln!("{}", sources.nothing_pinned());

@@ -88,11 +88,9 @@ pub(super) struct Run {
 impl Run {
     pub(super) fn execute(self) -> Result<u8> {
         let sources = Sources {
-            lock: super::lock_path(self.lock.as_ref(), &self.config),
             locked: self.locked || self.lock.is_some(),
-            config: self.config.clone(),
-            plugins: self.plugins.clone(),
             checks: self.check.clone(),
+            ..super::sources(&self.config, self.lock.as_ref(), &self.plugins)
         };
         let read = sources.read()?;
         if !self.once {

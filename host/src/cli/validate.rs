@@ -47,13 +47,8 @@ pub(super) struct Validate {
 
 impl Validate {
     pub(super) fn execute(self) -> Result<u8> {
-        let sources = Sources {
-            lock: super::lock_path(self.lock.as_ref(), &self.config),
-            locked: false,
-            config: self.config.clone(),
-            plugins: self.plugins.clone(),
-            checks: self.check.clone(),
-        };
+        let files = super::sources(&self.config, self.lock.as_ref(), &self.plugins);
+        let sources = Sources { checks: self.check.clone(), ..files };
         let read = sources.read()?;
         let runtime = super::runtime()?;
         let found = runtime.block_on(self.find(&sources, read));

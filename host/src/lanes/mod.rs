@@ -11,14 +11,26 @@
 //!
 //! Without a permit there is no way in:
 //!
-//! ```compile_fail
-//! host::lanes::plugins();
+//! ```compile_fail,E0603
+//! let threads = host::lanes::plugins();
 //! ```
-//! ```compile_fail
-//! let stop = host::lanes::Stop { .. };
+//! ```compile_fail,E0423
+//! let never = host::lanes::Stop(std::sync::Arc::new(()));
 //! ```
-//! ```compile_fail
-//! let held = host::lanes::Held { bytes: 0 };
+//! ```compile_fail,E0451
+//! let nothing = |held: host::lanes::Held| host::lanes::Held { bytes: 0, ..held };
+//! ```
+//! ```compile_fail,E0603
+//! let run = host::confined::run;
+//! ```
+//!
+//! With one there is:
+//!
+//! ```
+//! use host::lanes::{Allowance, Permit};
+//! let permit = Permit::new("odds", Allowance { timeout: std::time::Duration::from_secs(1), bytes: 1 << 20 });
+//! let counted = async move { permit.blocking(|stop| stop.reached()).await };
+//! drop(counted);
 //! ```
 
 mod account;
