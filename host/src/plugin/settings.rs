@@ -62,7 +62,9 @@ const NO_JSON: &str = "the plugin's schema of its settings is no JSON";
 /// What the confined process does.
 pub(super) fn answer(input: &[u8]) -> Result<Vec<u8>, String> {
     let input: Value = serde_json::from_slice(input).map_err(|error| error.to_string())?;
-    let (schema, settings) = (&input["schema"], &input["settings"]);
+    let (Some(schema), Some(settings)) = (input.get("schema"), input.get("settings")) else {
+        return Err("nothing was asked".to_owned());
+    };
     let validator = jsonschema::validator_for(schema).map_err(|error| error.to_string())?;
     serde_json::to_vec(&complaints(schema, &validator, settings)).map_err(|error| error.to_string())
 }

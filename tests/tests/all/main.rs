@@ -1,5 +1,7 @@
 //! Every end-to-end test, in one program: it links once.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+// A test is no plugin: it may compile, and start threads.
+#![allow(clippy::disallowed_methods)]
 
 #[path = "../../support/mod.rs"]
 mod support;
