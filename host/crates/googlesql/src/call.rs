@@ -164,7 +164,7 @@ impl Arguments<'_, '_> {
     }
 
     pub(super) fn date(&self, at: usize) -> Answer<Date> {
-        dates::date(&*self.text(at)?).ok_or_else(|| format!("Invalid date: {}", self.shown(at)))
+        dates::date(&self.text(at)?).ok_or_else(|| format!("Invalid date: {}", self.shown(at)))
     }
 
     pub(super) fn part(&self, at: usize) -> Answer<Part> {

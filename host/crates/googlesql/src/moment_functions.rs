@@ -13,7 +13,7 @@ pub(super) fn register(calls: &Calls<'_>) -> rusqlite::Result<()> {
         }
         _ => {
             let zone = a.zone(1)?;
-            let moment = dates::moment(&*a.text(0)?, &zone).map(Value::Integer);
+            let moment = dates::moment(&a.text(0)?, &zone).map(Value::Integer);
             moment.ok_or_else(|| format!("Invalid timestamp: {}", a.shown(0)))
         }
     })?;
