@@ -2,6 +2,7 @@
 //! paths in their trees) is kept for all lookups of a run, and charged to it.
 
 use std::{
+    cell::Cell,
     collections::{HashMap, HashSet},
     rc::Rc,
 };
@@ -43,6 +44,8 @@ pub(super) type Entry = Option<(u16, ObjectId)>;
 #[error("the run is over")]
 pub(super) struct Stopped;
 
+/// Commits and trees between two looks whether the run is over, which is a system call: a millisecond's.
+const STEPS: usize = 32;
 /// Entries of a tree between two looks whether the run is over: a millisecond's.
 const LOOK: usize = 4096;
 /// What a commit takes besides its entries, in bytes: its node, its place by hash, its tree's place, its place in a queue.
@@ -75,6 +78,8 @@ pub(super) struct History<'r> {
     /// What is kept of the history, charged to the run.
     held: Held,
     stop: &'r Stop,
+    /// Commits and trees that were read.
+    steps: Cell<usize>,
 }
 
 impl<'r> History<'r> {
@@ -85,6 +90,7 @@ impl<'r> History<'r> {
             distinct: HashSet::new(),
             held,
             stop,
+            steps: Cell::new(0),
             repository,
             watched: watches.len(),
             directories: directories(watches),
@@ -189,8 +195,8 @@ impl<'r> History<'r> {
         if !whole.children.is_empty() {
             let object = self.repository.find_tree(tree).with_context(|| format!("tree {tree}"))?;
             for (at, found) in object.iter().enumerate() {
-                if at % LOOK == LOOK - 1 {
-                    self.go_on()?;
+                if at % LOOK == LOOK - 1 && self.stop.reached() {
+                    return Err(Stopped.into());
                 }
                 let found = found.with_context(|| format!("tree {tree}"))?;
                 let Some(child) = whole.children.get(found.filename().as_bytes()) else { continue };
@@ -227,7 +233,12 @@ impl<'r> History<'r> {
 
     /// An error when the run is over.
     fn go_on(&self) -> Result<()> {
-        if self.stop.reached() { Err(Stopped.into()) } else { Ok(()) }
+        let step = self.steps.get();
+        self.steps.set(step.wrapping_add(1));
+        match step % STEPS == 0 && self.stop.reached() {
+            true => Err(Stopped.into()),
+            false => Ok(()),
+        }
     }
 }
 
