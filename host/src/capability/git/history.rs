@@ -235,7 +235,7 @@ impl<'r> History<'r> {
     fn go_on(&self) -> Result<()> {
         let step = self.steps.get();
         self.steps.set(step.wrapping_add(1));
-        match step % STEPS == 0 && self.stop.reached() {
+        match step.is_multiple_of(STEPS) && self.stop.reached() {
             true => Err(Stopped.into()),
             false => Ok(()),
         }
