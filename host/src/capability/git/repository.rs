@@ -1,10 +1,13 @@
 //! One repository: opening it, gathering the lookups that are asked at once, and answering them from one history.
 
 use std::{
+    collections::HashMap,
+    convert::Infallible,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
 
+use futures_util::future::join_all;
 use gix::{ObjectId, objs::Kind};
 use tokio::sync::oneshot;
 
@@ -20,6 +23,9 @@ use crate::{
 
 /// Paths of one lookup.
 const PATHS: usize = 100;
+
+/// What a component of a path takes while it is looked for, in bytes: its name and its directory, each in two places.
+const COMPONENT: usize = 256;
 
 /// What is kept of objects along a walk, in bytes: trees are met again and again, and these are those of a few thousand
 /// commits.
@@ -41,17 +47,39 @@ pub(super) enum Answer {
     Missing(Vec<String>),
 }
 
+impl Lookup {
+    fn paths(&self) -> &[String] {
+        let (Self::Latest { paths } | Self::Changes { paths, .. } | Self::Missing { paths }) = self;
+        paths
+    }
+
+    /// What it takes while it waits and is looked up, in bytes.
+    fn size(&self) -> usize {
+        let slashes = |path: &String| path.bytes().filter(|byte| *byte == b'/').count();
+        self.paths().iter().map(|path| path.len() + (slashes(path) + 1) * COMPONENT).sum()
+    }
+}
+
 impl Answer {
     pub(super) fn unexpected(&self) -> Error {
         Error::Unavailable(format!("the repository answered another question: {self:?}"))
     }
 }
 
-/// A lookup and who waits for its answer, with the run that asks.
-struct Waiting {
-    calls: Arc<Calls>,
+/// A lookup and who waits for its answer.
+struct Asked {
     lookup: Lookup,
     sender: oneshot::Sender<Result<Charged, Error>>,
+    /// The lookup's size, charged to the run.
+    _held: Held,
+}
+
+/// A lookup that is not begun, with the run that asks.
+struct Waiting {
+    calls: Arc<Calls>,
+    asked: Asked,
+    /// Ends when whoever asks goes away, with the answer or without it.
+    gone: oneshot::Receiver<Infallible>,
 }
 
 /// An answer, charged to its run until the guest takes it.
@@ -83,19 +111,30 @@ impl Repository {
 
     /// Asks, together with all else that the same run asks now.
     pub(super) async fn ask(&self, calls: &Arc<Calls>, lookup: Lookup) -> Result<Answer, Error> {
+        let held = calls.hold("git", lookup.size())?;
+        // Before the receiver: dropped after it.
+        let _forgotten = Forgotten(self);
+        let (_here, gone) = oneshot::channel();
         let (sender, receiver) = oneshot::channel();
-        self.waiting().push(Waiting { calls: calls.clone(), lookup, sender });
+        let asked = Asked { lookup, sender, _held: held };
+        self.waiting().push(Waiting { calls: calls.clone(), asked, gone });
         // The guest starts its lookups one after another before it waits for any of them: let the others join first.
         tokio::task::yield_now().await;
         let gathered: Vec<Waiting> =
             self.waiting().extract_if(.., |waiting| Arc::ptr_eq(&waiting.calls, calls)).collect();
         if !gathered.is_empty() {
             let (this, run) = (self.0.clone(), calls.clone());
+            let (gathered, gone): (Vec<_>, Vec<_>) =
+                gathered.into_iter().map(|waiting| (waiting.asked, waiting.gone)).unzip();
             // A task of its own: the guest may call off this lookup and wait for the others. Should it stop unexpectedly,
-            // those who wait see that below.
+            // those who wait see that below; when nobody waits any more, it is called off.
             tokio::spawn(async move {
                 let asked = run.clone();
-                run.permit().blocking(move |stop| this.answer(gathered, &asked, stop)).await
+                let answering = run.permit().blocking(move |stop| this.answer(gathered, &asked, stop));
+                tokio::select! {
+                    _ = answering => {}
+                    _ = join_all(gone) => {}
+                }
             });
         }
         let answer = receiver.await.unwrap_or_else(|_| Err(self.0.unavailable("the lookup stopped unexpectedly")));
@@ -117,11 +156,42 @@ impl Repository {
     }
 }
 
+/// All paths of the lookups that are answered together, each once.
+#[derive(Default)]
+struct Watches {
+    all: Vec<Watch>,
+    places: HashMap<Watch, usize>,
+}
+
+impl Watches {
+    fn place(&mut self, watch: Watch) -> usize {
+        let next = self.all.len();
+        let place = *self.places.entry(watch.clone()).or_insert(next);
+        if place == next {
+            self.all.push(watch);
+        }
+        place
+    }
+}
+
+/// Takes back what nobody waits for any more: a guest may call a lookup off before it is gathered.
+struct Forgotten<'r>(&'r Repository);
+
+impl Drop for Forgotten<'_> {
+    fn drop(&mut self) {
+        self.0.waiting().retain(|waiting| !waiting.asked.sender.is_closed());
+    }
+}
+
 impl Inner {
     /// Answers lookups in their order. One that nobody waits for any more is passed over.
-    fn answer(&self, gathered: Vec<Waiting>, calls: &Calls, stop: &Stop) {
-        let mut watches = Vec::new();
-        let places: Vec<_> = gathered.iter().map(|waiting| self.watch(&waiting.lookup, &mut watches)).collect();
+    fn answer(&self, mut gathered: Vec<Asked>, calls: &Calls, stop: &Stop) {
+        gathered.retain(|asked| !asked.sender.is_closed());
+        if gathered.is_empty() || stop.reached() {
+            return;
+        }
+        let mut watches = Watches::default();
+        let places: Vec<_> = gathered.iter().map(|asked| self.watch(&asked.lookup, &mut watches)).collect();
         let opened = self.open().and_then(|repository| {
             let head = self.head(&repository)?;
             Ok((repository, head))
@@ -130,14 +200,14 @@ impl Inner {
         let (repository, head, held) = match (opened, held) {
             (Ok((repository, head)), Ok(held)) => (repository, head, held),
             (Err(error), _) | (_, Err(error)) => {
-                for waiting in gathered {
-                    let _ = waiting.sender.send(Err(error.clone()));
+                for asked in gathered {
+                    let _ = asked.sender.send(Err(error.clone()));
                 }
                 return;
             }
         };
-        let mut history = History::new(&repository, &watches, held, stop);
-        for (Waiting { lookup, sender, .. }, places) in gathered.into_iter().zip(places) {
+        let mut history = History::new(&repository, &watches.all, held, stop);
+        for (Asked { lookup, sender, .. }, places) in gathered.into_iter().zip(places) {
             if !sender.is_closed() {
                 let answer = places.and_then(|places| self.one(&mut history, head, &lookup, &places, calls));
                 // It may have been called off meanwhile.
@@ -204,8 +274,8 @@ impl Inner {
     }
 
     /// Where each of a lookup's paths stands in the list of all paths.
-    fn watch(&self, lookup: &Lookup, watches: &mut Vec<Watch>) -> Result<Vec<usize>, Error> {
-        let (Lookup::Latest { paths } | Lookup::Changes { paths, .. } | Lookup::Missing { paths }) = lookup;
+    fn watch(&self, lookup: &Lookup, watches: &mut Watches) -> Result<Vec<usize>, Error> {
+        let paths = lookup.paths();
         if paths.len() > PATHS {
             return Err(Error::Invalid(format!("{} paths in one lookup, and {PATHS} are the most", paths.len())));
         }
@@ -217,11 +287,7 @@ impl Inner {
                         "`{path}` is no path in a repository: write it from the root, with /, without . and .."
                     ))
                 })?;
-                let known = watches.iter().position(|known| *known == watch);
-                Ok(known.unwrap_or_else(|| {
-                    watches.push(watch);
-                    watches.len() - 1
-                }))
+                Ok(watches.place(watch))
             })
             .collect()
     }

@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Arc,
+    time::Duration,
 };
 
 use super::{
@@ -364,4 +365,43 @@ fn a_damaged_repository_is_an_error() {
     }
     let error = one(directory.path(), Lookup::Latest { paths: vec!["a".to_owned()] }).unwrap_err();
     assert!(matches!(error, Error::Unavailable(_)), "{error:?}");
+}
+
+/// A guest may call a lookup off at any moment, also before it is gathered: nothing is kept of it, and no thread walks on.
+#[test]
+fn a_lookup_that_is_called_off_leaves_nothing_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    history(directory.path(), 7, 40);
+    let (repository, run) = (repository(directory.path()), calls());
+    let lookup = || Lookup::Latest { paths: vec!["a".to_owned()] };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        for polls in 0..3 {
+            let mut asked = Box::pin(repository.ask(&run, lookup()));
+            for _ in 0..polls {
+                assert!(futures_util::poll!(asked.as_mut()).is_pending());
+            }
+        }
+        let left = async {
+            while Arc::strong_count(&run) > 1 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), left).await.expect("nobody holds on to the run");
+        assert!(run.permit().hold(Budgets::default().host_memory.0).is_ok(), "nothing is charged");
+        assert!(repository.ask(&run, lookup()).await.is_ok());
+    });
+}
+
+/// What is asked about takes room too, before anything is read.
+#[test]
+fn paths_are_charged_to_the_run() {
+    let directory = tempfile::tempdir().unwrap();
+    history(directory.path(), 7, 40);
+    let deep = vec!["a/".repeat(2000); 100];
+    let lookups = (0..3).map(|_| Lookup::Latest { paths: deep.clone() }).collect();
+    let answers = ask(directory.path(), lookups);
+    assert!(answers[0].is_ok(), "{:?}", answers[0]);
+    let over = answers[1].as_ref().unwrap_err().message();
+    assert!(over.contains("budgets.host_memory"), "{over}");
 }
