@@ -7,12 +7,16 @@ use std::{
 
 use jiff::Timestamp;
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text::encode},
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
     registry::{Registry, Unit},
 };
 
-use crate::run::{Run, Status};
+use crate::{
+    lanes::{self, Usage},
+    run::{Run, Status},
+};
 
 /// Seconds, for what takes a moment to half a minute.
 const BUCKETS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
@@ -160,6 +164,7 @@ impl Metrics {
         registry.register_with_unit("uptime", seconds("How long the process runs"), Unit::Seconds, self.uptime.clone());
         let memory = "Resident memory, in bytes";
         registry.register_with_unit("resident_memory", memory, Unit::Bytes, self.memory.clone());
+        registry.register_collector(Box::new(InUse(lanes::usage)));
     }
 
     /// The text that Prometheus reads. `undelivered` are messages that wait or were set aside.
@@ -271,6 +276,30 @@ impl Metrics {
     }
 }
 
+/// What plugins use at this moment; those that use nothing are not told of. Its source is handed in, for tests.
+#[derive(Debug)]
+struct InUse(fn() -> Vec<Usage>);
+
+impl Collector for InUse {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let (held, threads) = (Family::<OfPlugin, Gauge>::default(), Family::<OfPlugin, Gauge>::default());
+        for Usage { plugin, bytes, threads: working } in (self.0)() {
+            // Without a name it is about no plugin in particular.
+            if plugin.is_empty() || (bytes, working) == (0, 0) {
+                continue;
+            }
+            let label = OfPlugin { plugin };
+            held.get_or_create(&label).set(i64::try_from(bytes).unwrap_or(i64::MAX));
+            threads.get_or_create(&label).set(i64::try_from(working).unwrap_or(i64::MAX));
+        }
+        let bytes = "What the host holds in its memory for a plugin at this moment, in bytes";
+        let unit = Some(&Unit::Bytes);
+        held.encode(encoder.encode_descriptor("plugin_held", bytes, unit, held.metric_type())?)?;
+        let working = "Threads that work for a plugin at this moment";
+        threads.encode(encoder.encode_descriptor("plugin_threads", working, None, threads.metric_type())?)
+    }
+}
+
 fn outcome(well: bool) -> OfOutcome {
     OfOutcome { outcome: if well { "ok" } else { "error" }.to_owned() }
 }
@@ -280,4 +309,34 @@ fn resident() -> Option<i64> {
     let text = std::fs::read_to_string("/proc/self/statm").ok()?;
     let pages: i64 = text.split(' ').nth(1)?.parse().ok()?;
     Some(pages * i64::try_from(rustix::param::page_size()).ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_plugins_use_is_exported_while_they_use_it() {
+        let shown = |source| {
+            let mut registry = Registry::with_prefix("host");
+            registry.register_collector(Box::new(InUse(source)));
+            let mut text = String::new();
+            encode(&mut text, &registry).unwrap();
+            let mut lines: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect();
+            lines.sort();
+            lines
+        };
+        let lines = shown(|| {
+            let used = |plugin: &str, bytes, threads| Usage { plugin: plugin.to_owned(), bytes, threads };
+            vec![used("", 9, 1), used("idle", 0, 0), used("reads", 4096, 0), used("walks", 7, 4)]
+        });
+        let expected = [
+            "host_plugin_held_bytes{plugin=\"reads\"} 4096",
+            "host_plugin_held_bytes{plugin=\"walks\"} 7",
+            "host_plugin_threads{plugin=\"reads\"} 0",
+            "host_plugin_threads{plugin=\"walks\"} 4",
+        ];
+        assert_eq!(lines, expected);
+        assert_eq!(shown(Vec::new), Vec::<String>::new());
+    }
 }
