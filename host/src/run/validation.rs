@@ -17,7 +17,7 @@ use crate::{
         warehouse::{Answers, Problem, Rehearsal, Shapes},
     },
     check::{Check, Family, Ready},
-    config::{Budgets, Time},
+    config::{Budgets, Bytes, Time},
     contract::{Error, Failure, Metric, Verdict},
     sandbox::Stopped,
 };
@@ -32,6 +32,10 @@ const REHEARSAL_CPU: Duration = Duration::from_secs(2);
 const MIXTURES: u64 = 24;
 /// Mixtures that one is tried on before it is said to be wrong: what it asks for may be rare among them.
 const MORE: u64 = 1000;
+
+/// What is kept of a check's metrics over all rehearsals, in bytes: a hundred times what a check has whose metrics are the
+/// same each time.
+const KEPT: usize = 4 << 20;
 
 /// Something that is wrong with a check itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -144,6 +148,9 @@ pub async fn validate(check: &Check, backends: &Backends, moment: &Moment) -> Ve
                 run.error.is_none() && run.report.as_ref().is_some_and(|report| report.verdict == Verdict::Pass);
         }
         seen.take(&run);
+        if seen.kept > KEPT {
+            return vec![too_many_metrics()];
+        }
         if let Answers::Mixed(mixture) = answers
             && mixture.is_multiple_of(MIXTURES)
         {
@@ -193,6 +200,13 @@ fn unfinished() -> Finding {
     )
 }
 
+fn too_many_metrics() -> Finding {
+    let kept = Bytes(KEPT);
+    let text =
+        format!("it could not be validated: its metrics have other names each time, more of them than fit into {kept}");
+    Finding::new(Kind::Unknown, text)
+}
+
 fn refuses_settings(error: &Reason) -> bool {
     matches!(error, Reason::Stopped(ended) if matches!(ended.stopped, Stopped::Failure(Failure::Settings(_))))
 }
@@ -210,6 +224,8 @@ const PASSES_EMPTY: &str = "it passes when its tables are empty";
 struct Seen {
     rehearsals: usize,
     thresholds: BTreeMap<String, Threshold>,
+    /// What the thresholds take, in bytes.
+    kept: usize,
     passed: bool,
     failed: bool,
     passes_empty: bool,
@@ -219,11 +235,18 @@ impl Seen {
     fn take(&mut self, run: &Run) {
         self.rehearsals += 1;
         let Some(report) = &run.report else { return };
-        for metric in &report.metrics {
-            self.thresholds.entry(metric.name.clone()).or_default().meet(metric);
-        }
+        report.metrics.iter().for_each(|metric| self.meet(metric));
         self.passed |= report.verdict == Verdict::Pass && report.unknown.is_empty();
         self.failed |= matches!(report.verdict, Verdict::Fail | Verdict::Warn);
+    }
+
+    fn meet(&mut self, metric: &Metric) {
+        let kept = &mut self.kept;
+        let threshold = self.thresholds.entry(metric.name.clone()).or_insert_with_key(|name| {
+            *kept += name.len() + size_of::<(String, Threshold)>();
+            Threshold::default()
+        });
+        threshold.meet(metric);
     }
 
     /// What that says of the check.
@@ -324,6 +347,20 @@ fn line(sql: &str, error: &str) -> Option<(usize, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn metrics_with_other_names_each_time_are_counted() {
+        let metric = |name| Metric { name, value: Some(1.0), min: None, max: None, below: None, unit: None };
+        let kept = |names: [&str; 2]| {
+            let mut seen = Seen::default();
+            for name in names {
+                seen.meet(&metric(name.to_owned()));
+            }
+            seen.kept
+        };
+        assert_eq!(kept(["games", "games"]) * 2, kept(["games", "lines"]));
+        assert!(kept(["games", "games"]) < 200);
+    }
 
     #[test]
     fn an_error_is_about_a_line() {
