@@ -102,12 +102,15 @@ fn stream(moment: &Moment, commits: usize) -> Result<String> {
         // The first commit has every directory in it; each later one touches one of them.
         let touched: Vec<&str> = match at {
             0 => directories.clone(),
-            _ => directories.iter().cycle().nth(at).into_iter().copied().collect(),
+            _ => directories.get(at % directories.len()).into_iter().copied().collect(),
         };
         let subject = match (at, touched.first()) {
             (0, _) => "Begin the pipeline".to_owned(),
             (_, Some(directory)) => {
-                format!("{} {directory}", SUBJECTS.iter().cycle().nth(at / directories.len() + at).unwrap_or(&"Change"))
+                format!(
+                    "{} {directory}",
+                    SUBJECTS.get((at / directories.len() + at) % SUBJECTS.len()).unwrap_or(&"Change")
+                )
             }
             (_, None) => bail!("no directory to touch"),
         };

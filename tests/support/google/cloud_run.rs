@@ -1,7 +1,10 @@
 //! A stand-in for the Cloud Run Admin API v2. Methods: services.list and services.revisions.list with `-` for all
 //! services, as in <https://cloud.google.com/run/docs/reference/rest/v2/projects.locations.services>.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -20,6 +23,8 @@ struct Desk {
     services: Vec<Value>,
     revisions: Vec<Value>,
     refusal: Option<Reply>,
+    /// How long every answer takes.
+    delay: Duration,
 }
 
 impl CloudRunDouble {
@@ -27,7 +32,14 @@ impl CloudRunDouble {
     pub fn start() -> Result<Self> {
         let desk = Arc::<Mutex<Desk>>::default();
         let shared = desk.clone();
-        let address = serve(move |request| lock(&shared).answer(request))?;
+        let address = serve(move |request| {
+            let (reply, delay) = {
+                let mut desk = lock(&shared);
+                (desk.answer(request), desk.delay)
+            };
+            std::thread::sleep(delay);
+            reply
+        })?;
         Ok(Self { address, desk })
     }
 
@@ -73,6 +85,11 @@ impl CloudRunDouble {
     /// From now on everything is answered with this.
     pub fn refuse(&self, reply: Reply) {
         lock(&self.desk).refusal = Some(reply);
+    }
+
+    /// Every answer takes so long.
+    pub fn delay(&self, delay: Duration) {
+        lock(&self.desk).delay = delay;
     }
 
     /// The paths that were asked for.

@@ -11,7 +11,7 @@ use crate::support::{
 };
 
 /// What the sample's deployments.json says is deployed on Cloud Run instead.
-fn on_cloud_run(fault: Option<Fault>, change: impl Fn(&str) -> Value) -> (Sample, CloudRunDouble) {
+pub(super) fn on_cloud_run(fault: Option<Fault>, change: impl Fn(&str) -> Value) -> (Sample, CloudRunDouble) {
     let sample = Sample::new(fault).unwrap();
     let cloud_run = CloudRunDouble::start().unwrap();
     let listed = std::fs::read_to_string(sample.path().join("deployments.json")).unwrap();

@@ -36,6 +36,7 @@ mod registry;
 mod service;
 mod signatures;
 mod stacks;
+mod storms;
 mod templates;
 mod thirty_days;
 mod validation;

@@ -1,11 +1,7 @@
 //! What a query can cost the host, through the built host: it ends with its run, takes what there is for it and no more, and
 //! leaves the other checks and the record theirs.
 
-use std::{
-    fs,
-    process::Stdio,
-    time::{Duration, Instant},
-};
+use std::{fs, time::Duration};
 
 use host_tests::HOST_TOML;
 use jiff::{SignedDuration, Timestamp};
@@ -15,6 +11,7 @@ use serde_json::Value;
 use crate::support::{
     AT,
     command::{Sample, ended, guest, shipped},
+    process::{computed, watched},
     service::{Service, install},
 };
 
@@ -37,15 +34,6 @@ fn asking(queries: &[String], timeout: &str) -> String {
 /// A letter, `thousands` thousand times.
 fn many(letter: &str, thousands: usize) -> String {
     format!("REPLACE(REPLACE('{}', 'x', '{}'), 'x', '{}')", "x".repeat(thousands), "x".repeat(10), letter.repeat(100))
-}
-
-/// CPU time that a process has used, all its threads together.
-fn computed(process: u32) -> Duration {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
-    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
-    // The 14th and 15th field of proc_pid_stat(5), in hundredths of a second.
-    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-    Duration::from_millis(ticks * 10)
 }
 
 /// SQLite looks at nothing within a function; the thread of this query used to compute for minutes.
@@ -79,9 +67,9 @@ fn no_thread_works_for_a_query_after_its_run() {
     });
     // What is recorded has ended before; a second later nothing computes for it any more.
     std::thread::sleep(Duration::from_secs(1));
-    let start = computed(service.host.id());
+    let start = computed(service.host.id()).unwrap();
     std::thread::sleep(Duration::from_secs(3));
-    let after = computed(service.host.id()) - start;
+    let after = computed(service.host.id()).unwrap() - start;
     assert!(after < Duration::from_secs(1), "it computed {after:?} of 3 s for nobody");
     for check in ["asks0", "asks1"] {
         let run = last(&service, check);
@@ -144,24 +132,12 @@ fn what_stands_for_a_huge_query_costs_nothing() {
         for arguments in [&["run", "--once", "--at", AT][..], &["validate"]] {
             let mut command = sample.command();
             command.args(arguments).args(["--output", "json", "--check", "asks0"]).arg(guest("misbehaving"));
-            let started = Instant::now();
-            let process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-            let status = format!("/proc/{}/status", process.id());
-            let reading = std::thread::spawn(move || process.wait_with_output().unwrap());
-            let mut highest = 0;
-            while !reading.is_finished() {
-                let status = fs::read_to_string(&status).unwrap_or_default();
-                let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-                highest = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok()).unwrap_or(highest);
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            let output = reading.join().unwrap();
-            let out = String::from_utf8_lossy(&output.stdout);
-            assert_eq!(out.contains(words), sql.starts_with("WITH"), "{arguments:?}: {out}");
-            assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
-            most.push(highest);
+            let (ended, peak) = watched(&mut command).unwrap();
+            assert_eq!(ended.out.contains(words), sql.starts_with("WITH"), "{arguments:?}: {ended:?}");
+            assert!(peak.took < Duration::from_secs(20), "{peak:?}");
+            most.push(peak.memory);
         }
     }
-    // The peaks of running and describing the simple one, then of the doubling one, in KiB.
-    assert!(most[0] > 0 && most[2] < most[0] + (64 << 10) && most[3] < most[1] + (64 << 10), "{most:?}");
+    // The peaks of running and describing the simple one, then of the doubling one.
+    assert!(most[0] > 0 && most[2] < most[0] + (64 << 20) && most[3] < most[1] + (64 << 20), "{most:?}");
 }

@@ -2,8 +2,8 @@
 #![allow(clippy::panic)]
 
 use sdk::{
-    About, Alert, Check, Error, Failure, Need, Query, Report, Repository, Request, Result, Severity, Verdict,
-    Violation, measured,
+    About, Alert, Check, Error, Failure, Need, Query, Report, Repository, Request, Result, Row, Severity, Since,
+    Verdict, Violation, measured,
 };
 
 sdk::settings! {
@@ -13,6 +13,8 @@ sdk::settings! {
         pub behaviour: String = "pass",
         /// A query to ask, for `query`.
         pub sql: String = "SELECT 1",
+        /// How often to ask, for behaviours that ask much.
+        pub count: u32 = 100u32,
     }
 }
 
@@ -76,11 +78,11 @@ impl Check for Misbehaving {
             "fail without a violation" => report(Verdict::Fail),
             "not a number" => Report { metrics: vec![measured("games", Some(f64::NAN))], ..pass },
             "query" => {
-                let row = Query::new(settings.sql).date("date", &request.data_date).row().await?;
+                let row = asked(&request, settings.sql).await?;
                 Report { summary: format!("{row:?}"), ..pass }
             }
             "judge" => {
-                let row = Query::new(settings.sql).date("date", &request.data_date).row().await?;
+                let row = asked(&request, settings.sql).await?;
                 let metrics = vec![measured("games", row.number("games")).at_least(2.0)];
                 let violations = sdk::judge(&metrics);
                 let verdict = if violations.is_empty() { Verdict::Pass } else { Verdict::Fail };
@@ -110,6 +112,41 @@ impl Check for Misbehaving {
                 posted?;
                 for answer in queries {
                     answer?;
+                }
+                pass
+            }
+            "count answers" => {
+                let asked = (0..settings.count).map(|at| Query::new(format!("{} -- {at}", settings.sql)).rows());
+                // Each is let go of at once.
+                let counted = asked.map(async |answer| answer.await.map(|rows| rows.len()));
+                let (mut answers, mut errors) = (0, 0);
+                for answer in sdk::join_all(counted).await {
+                    match answer {
+                        Ok(_) => answers += 1,
+                        Err(_) => errors += 1,
+                    }
+                }
+                Report { summary: format!("{answers} answers, {errors} errors"), ..pass }
+            }
+            "ask for the whole history" => {
+                let (repository, paths) = (Repository { name: None }, paths());
+                let asked = (0..settings.count).map(|_| repository.changes(Since::Time(0), &paths, u32::MAX));
+                let counted = asked.map(async |answer| answer.await.map(|history| history.commits.len()));
+                let mut commits = 0;
+                for answer in sdk::join_all(counted).await {
+                    commits += answer?;
+                }
+                Report { summary: format!("{commits} commits"), ..pass }
+            }
+            "drop what was asked" => {
+                let (repository, paths) = (Repository { name: None }, paths());
+                for at in 0..settings.count {
+                    let changes = begun(repository.changes(Since::Time(0), &paths, u32::MAX)).await;
+                    // Most are let go of before they have begun to walk.
+                    if at % 8 == 0 {
+                        sdk::lookup("prediction-worker").await?;
+                    }
+                    drop(changes);
                 }
                 pass
             }
@@ -150,6 +187,31 @@ impl Check for Misbehaving {
                 let metric =
                     |at: u32| measured(format!("metric {at} of very many"), Some(f64::from(at))).at_least(0.0);
                 Report { metrics: (0..13_000).map(metric).collect(), ..pass }
+            }
+            "report ever new metrics" => {
+                let row = asked(&request, settings.sql).await?;
+                let name = format!("{row:?} {}", "n".repeat(700));
+                let metric = |at: u32| measured(format!("{at} {name}"), Some(1.0)).at_least(0.0);
+                match row.number("games") {
+                    Some(games) if games > 0.0 => Report { metrics: (0..1000).map(metric).collect(), ..pass },
+                    _ => Report { violations: vec![violation()], ..report(Verdict::Fail) },
+                }
+            }
+            "alert as much as it may" => {
+                let row = asked(&request, settings.sql).await?;
+                for _ in 0..20 {
+                    Alert::new(&request.channel, Severity::Info, "Much", "m".repeat(225 << 10)).post().await?;
+                }
+                let metrics = vec![measured("games", row.number("games")).at_least(-1e300)];
+                let violations = sdk::judge(&metrics);
+                let verdict = if violations.is_empty() { Verdict::Pass } else { Verdict::Fail };
+                Report { metrics, violations, ..report(verdict) }
+            }
+            "ask and spin" => {
+                asked(&request, settings.sql).await?;
+                loop {
+                    std::hint::black_box(());
+                }
             }
             "report many violations" => Report {
                 violations: (0..100_000)
@@ -239,6 +301,25 @@ fn report(verdict: Verdict) -> Report {
 
 fn violation() -> Violation {
     Violation { metric: None, message: "it is not so".to_owned() }
+}
+
+/// One row, for the run's date.
+async fn asked(request: &Request, sql: String) -> Result<Row> {
+    Ok(Query::new(sql).date("date", &request.data_date).row().await?)
+}
+
+/// As many paths as one lookup may have: those of the sample that change, and some that never were.
+fn paths() -> Vec<String> {
+    let directories = ["scrapers", "shared", "predictions/worker", "admin_dashboard", "data_processors/phase2"];
+    let files = directories.iter().flat_map(|directory| (0..20).map(move |at| format!("{directory}/module_{at}.py")));
+    files.collect()
+}
+
+/// Begins a call and does not wait for it.
+async fn begun<F: Future>(call: F) -> std::pin::Pin<Box<F>> {
+    let mut call = Box::pin(call);
+    std::future::poll_fn(|context| std::task::Poll::Ready(drop(call.as_mut().poll(context)))).await;
+    call
 }
 
 #[allow(unconditional_recursion)]
