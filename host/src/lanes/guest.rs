@@ -13,7 +13,7 @@ use std::{
 use tokio::{
     sync::oneshot,
     task::JoinSet,
-    time::{Sleep, sleep},
+    time::{Instant, Sleep, sleep},
 };
 
 use super::{
@@ -64,7 +64,7 @@ struct Slow<F> {
 enum Next {
     Ask,
     Wait(oneshot::Receiver<Place>),
-    GiveWay { turn: Turn, left: u32, pause: Pin<Box<Sleep>> },
+    GiveWay { turn: Turn, until: Instant, pause: Pin<Box<Sleep>> },
     Go(Turn),
 }
 
@@ -82,14 +82,14 @@ impl Wake for Woken {
 }
 
 impl Next {
-    fn arrived(place: Place, left: u32) -> Self {
-        Self::leave(Turn::new(place), left)
+    fn arrived(place: Place) -> Self {
+        Self::leave(Turn::new(place), Instant::now() + GIVE_WAY * TURN)
     }
 
     /// Leaves the core to fast work for a moment, if that wants it.
-    fn leave(turn: Turn, left: u32) -> Self {
-        match left > 0 && crowded() {
-            true => Self::GiveWay { turn, left: left - 1, pause: Box::pin(sleep(TURN)) },
+    fn leave(turn: Turn, until: Instant) -> Self {
+        match crowded() && Instant::now() < until {
+            true => Self::GiveWay { turn, until, pause: Box::pin(sleep(TURN)) },
             false => Self::Go(turn),
         }
     }
@@ -103,21 +103,21 @@ impl<F: Future> Future for Slow<F> {
         loop {
             this.turn = match std::mem::replace(&mut this.turn, Next::Ask) {
                 Next::Ask => match Room::turns().ask(&this.work.account) {
-                    Ok(place) => Next::arrived(place, GIVE_WAY),
+                    Ok(place) => Next::arrived(place),
                     Err(arriving) => Next::Wait(arriving),
                 },
                 Next::Wait(mut arriving) => match Pin::new(&mut arriving).poll(context) {
-                    Poll::Ready(Ok(place)) => Next::arrived(place, GIVE_WAY),
+                    Poll::Ready(Ok(place)) => Next::arrived(place),
                     Poll::Ready(Err(_)) => Next::Ask,
                     Poll::Pending => {
                         this.turn = Next::Wait(arriving);
                         return Poll::Pending;
                     }
                 },
-                Next::GiveWay { turn, left, mut pause } => match pause.as_mut().poll(context) {
-                    Poll::Ready(()) => Next::leave(turn, left),
+                Next::GiveWay { turn, until, mut pause } => match pause.as_mut().poll(context) {
+                    Poll::Ready(()) => Next::leave(turn, until),
                     Poll::Pending => {
-                        this.turn = Next::GiveWay { turn, left, pause };
+                        this.turn = Next::GiveWay { turn, until, pause };
                         return Poll::Pending;
                     }
                 },
@@ -128,7 +128,7 @@ impl<F: Future> Future for Slow<F> {
                     // One that only paused, and is next anyway, keeps its turn.
                     let paused = polled.is_pending() && woken.woken.load(Ordering::Relaxed);
                     if paused && !Room::turns().outranked(&this.work.account) {
-                        this.turn = Next::leave(turn, GIVE_WAY);
+                        this.turn = Next::leave(turn, Instant::now() + GIVE_WAY * TURN);
                         if let Next::GiveWay { pause, .. } = &mut this.turn {
                             // It wakes the task when the pause is over.
                             let _ = pause.as_mut().poll(context);

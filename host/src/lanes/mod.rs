@@ -60,8 +60,9 @@ pub use work::Allowance;
 const FAST: Duration = Duration::from_millis(2);
 /// How long a turn in the slow lane lasts: as long as a guest computes between two beats of its engine's clock.
 const TURN: Duration = Duration::from_millis(1);
-/// How long slow work waits at most, at each turn, for fast work to leave a core: so it always gets a sixth of one.
-const GIVE_WAY: u32 = 5;
+/// How many times as long as it computed slow work waits at most, at each turn, for fast work to leave it a core: so it gets
+/// a twentieth of one in any case.
+const GIVE_WAY: u32 = 20;
 /// Threads for plugins, of all together. Most of them wait for a disk: those that compute take turns.
 const THREADS: usize = 32;
 /// Threads of one plugin, over all its runs: an eighth of all.

@@ -210,8 +210,8 @@ impl Stop {
             return true;
         }
         let waits = self.slice().count(&self.0.work);
-        if waits {
-            self.wait();
+        if let Some(computed) = waits {
+            self.wait(computed);
         }
         self.is_over()
     }
@@ -220,8 +220,8 @@ impl Stop {
         self.0.dropped.load(Ordering::Relaxed) || self.0.work.over.load(Ordering::Relaxed)
     }
 
-    /// Waits for a turn, or until the work is over.
-    fn wait(&self) {
+    /// Waits for a turn, or until the work is over, after having computed for so long.
+    fn wait(&self, computed: Duration) {
         let account = &self.0.work.account;
         let mut place = match Room::turns().ask(account) {
             Ok(place) => Some(place),
@@ -238,10 +238,8 @@ impl Stop {
         };
         if let Some(place) = place.take() {
             let turn = Turn::new(place);
-            for _ in 0..GIVE_WAY {
-                if !crowded() || self.is_over() {
-                    break;
-                }
+            let given = Instant::now() + computed * GIVE_WAY;
+            while crowded() && Instant::now() < given && !self.is_over() {
                 std::thread::sleep(TURN);
             }
             let mut slice = self.slice();
@@ -258,28 +256,30 @@ impl Stop {
 impl Slice {
     fn begin(&mut self, work: &Work) {
         self.counted = thread_time();
+        self.began = self.counted;
         if !work.is_large() {
             self.lane = Lane::Fast(Computing::new(&QUICK));
         }
     }
 
-    /// Counts what was computed; true when a turn must be waited for.
-    fn count(&mut self, work: &Work) -> bool {
+    /// Counts what was computed. When a turn must be waited for: how long this computed since the last one.
+    fn count(&mut self, work: &Work) -> Option<Duration> {
         let now = thread_time();
         let used = now.saturating_sub(self.counted);
         self.counted = now;
         work.threads.fetch_add(used, Ordering::Relaxed);
         work.account.count(used);
+        let turn = Duration::from_nanos(now.saturating_sub(self.began));
         let waits = match self.lane {
-            Lane::Slow(_) if Duration::from_nanos(now.saturating_sub(self.began)) < TURN => false,
+            Lane::Slow(_) if turn < TURN => false,
             // Whoever is next anyway keeps its turn, but leaves the core to fast work.
             Lane::Slow(_) => crowded() || Room::turns().outranked(&work.account),
             Lane::Fast(_) | Lane::Neither => work.is_large(),
         };
-        if waits {
+        waits.then(|| {
             self.lane = Lane::Neither;
-        }
-        waits
+            turn
+        })
     }
 
     fn end(&mut self, work: &Work) {

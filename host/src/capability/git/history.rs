@@ -45,7 +45,7 @@ pub(super) type Entry = Option<(u16, ObjectId)>;
 pub(super) struct Stopped;
 
 /// Commits and trees between two looks whether the run is over, which is a system call: a millisecond's.
-const STEPS: usize = 32;
+const STEPS: usize = 8;
 /// Entries of a tree between two looks whether the run is over: a millisecond's.
 const LOOK: usize = 4096;
 /// What a commit takes besides its entries, in bytes: its node, its place by hash, its tree's place, its place in a queue.

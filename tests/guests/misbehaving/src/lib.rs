@@ -184,8 +184,7 @@ impl Check for Misbehaving {
             }
             "report enormously" => Report { summary: "much, and more ".repeat(10_000), ..pass },
             "report many metrics" => {
-                let metric =
-                    |at: u32| measured(format!("metric {at} of very many"), Some(f64::from(at))).at_least(0.0);
+                let metric = |at: u32| measured(format!("metric {at} of very many"), Some(f64::from(at))).at_least(0.0);
                 Report { metrics: (0..13_000).map(metric).collect(), ..pass }
             }
             "report ever new metrics" => {
