@@ -121,14 +121,17 @@ impl Calls {
         asked: String,
         answer: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
-        self.costly_call(name, asked, answer, |_| 0).await
+        let handed = asked.len();
+        self.costly_call(name, asked, handed, answer, |_| 0).await
     }
 
-    /// The same for a call whose answer says what it cost, in bytes.
+    /// The same for a call that hands over so many bytes, which are charged to the run until it is answered, and whose answer
+    /// says what it cost, in bytes.
     pub(super) async fn costly_call<T>(
         &self,
         name: &'static str,
         asked: String,
+        handed: usize,
         answer: impl Future<Output = Result<T, Error>>,
         bytes: impl FnOnce(&T) -> u64,
     ) -> Result<T, Error> {
@@ -145,7 +148,10 @@ impl Calls {
         recording.call = Some(Call { name, asked, bytes: 0, duration: Duration::ZERO, error });
         let answer = match self.enter(name) {
             _ if earlier == most => too_many(),
-            Ok(_under_way) => answer.await,
+            Ok(_under_way) => match self.hold(name, handed) {
+                Ok(_held) => answer.await,
+                Err(error) => Err(error),
+            },
             Err(error) => Err(error),
         };
         if let Some(call) = &mut recording.call {

@@ -32,8 +32,9 @@ use crate::{
     web,
 };
 
-/// How long a single round waits for a validation before it.
-const VALIDATION_FIRST: Duration = Duration::from_secs(10);
+/// How long a single round waits for a validation, before it and when it is over. What takes longer is tried by the next
+/// start.
+const VALIDATION: Duration = Duration::from_secs(5);
 
 /// How long the last lines may take to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -165,7 +166,7 @@ impl Run {
             let validating = host.clone();
             validation.spawn(async move { validating.validate(now).await });
             // A warehouse that does not answer must not keep the round waiting; it goes on beside it.
-            if let Ok(found) = tokio::time::timeout(VALIDATION_FIRST, complain(&mut validation)).await {
+            if let Ok(found) = tokio::time::timeout(VALIDATION, complain(&mut validation)).await {
                 found?;
             }
         }
@@ -178,7 +179,10 @@ impl Run {
         let mut round = host.round(&all, Timestamp::now(), when).await?;
         drop(progress);
         self.late(&host, sources, when, &mut round).await?;
-        complain(&mut validation).await?;
+        match tokio::time::timeout(VALIDATION, complain(&mut validation)).await {
+            Ok(found) => found?,
+            Err(_) => eprintln!("the checks are not validated yet: that takes long, and the next start tries again"),
+        }
         if round.runs.iter().all(|run| run.past) && !round.runs.is_empty() {
             eprintln!("this is about the past: it is recorded, and nobody is told");
         }

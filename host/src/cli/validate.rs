@@ -56,7 +56,7 @@ impl Validate {
         let found = found?;
         super::print(&self.render(&found))?;
         let any = |kinds: &[Kind]| found.iter().flat_map(|(_, findings)| findings).any(|one| kinds.contains(&one.kind));
-        Ok(match (any(&[Kind::Unknown]), any(&[Kind::Refused, Kind::CannotFail])) {
+        Ok(match (any(&[Kind::Unknown, Kind::Unfinished]), any(&[Kind::Refused, Kind::CannotFail])) {
             (true, _) => 3,
             (false, true) => 2,
             (false, false) => 0,
@@ -90,6 +90,7 @@ impl Validate {
                     Kind::Refused => "refused",
                     Kind::CannotFail => "cannot fail",
                     Kind::Unknown => "unknown",
+                    Kind::Unfinished => "unfinished",
                 };
                 table.row(vec![check.clone(), result.to_owned(), finding.shown()]);
             }

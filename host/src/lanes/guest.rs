@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    Computing, GIVE_WAY, QUICK, TURN, crowded, plugins,
+    Computing, GIVE_WAY, OVERDUE, QUICK, TURN, crowded, plugins,
     room::{Place, Room},
     work::{Turn, Work},
 };
@@ -63,7 +63,7 @@ struct Slow<F> {
 /// What comes before the next poll.
 enum Next {
     Ask,
-    Wait(oneshot::Receiver<Place>),
+    Wait { arriving: oneshot::Receiver<Place>, overdue: Pin<Box<Sleep>> },
     GiveWay { turn: Turn, until: Instant, pause: Pin<Box<Sleep>> },
     Go(Turn),
 }
@@ -82,8 +82,8 @@ impl Wake for Woken {
 }
 
 impl Next {
-    fn arrived(place: Place) -> Self {
-        Self::leave(Turn::new(place), Instant::now() + GIVE_WAY * TURN)
+    fn arrived(turn: Turn) -> Self {
+        Self::leave(turn, Instant::now() + GIVE_WAY * TURN)
     }
 
     /// Leaves the core to fast work for a moment, if that wants it.
@@ -103,14 +103,15 @@ impl<F: Future> Future for Slow<F> {
         loop {
             this.turn = match std::mem::replace(&mut this.turn, Next::Ask) {
                 Next::Ask => match Room::turns().ask(&this.work.account) {
-                    Ok(place) => Next::arrived(place),
-                    Err(arriving) => Next::Wait(arriving),
+                    Ok(place) => Next::arrived(Turn::new(place)),
+                    Err(arriving) => Next::Wait { arriving, overdue: Box::pin(sleep(OVERDUE)) },
                 },
-                Next::Wait(mut arriving) => match Pin::new(&mut arriving).poll(context) {
-                    Poll::Ready(Ok(place)) => Next::arrived(place),
+                Next::Wait { mut arriving, mut overdue } => match Pin::new(&mut arriving).poll(context) {
+                    Poll::Ready(Ok(place)) => Next::arrived(Turn::new(place)),
                     Poll::Ready(Err(_)) => Next::Ask,
+                    Poll::Pending if overdue.as_mut().poll(context).is_ready() => Next::arrived(Turn::overdue()),
                     Poll::Pending => {
-                        this.turn = Next::Wait(arriving);
+                        this.turn = Next::Wait { arriving, overdue };
                         return Poll::Pending;
                     }
                 },

@@ -60,6 +60,8 @@ pub use work::Allowance;
 const FAST: Duration = Duration::from_millis(2);
 /// How long a turn in the slow lane lasts: as long as a guest computes between two beats of its engine's clock.
 const TURN: Duration = Duration::from_millis(1);
+/// How long slow work waits for its turn at most: whoever has one may wait for a disk, and not compute at all.
+const OVERDUE: Duration = Duration::from_millis(100);
 /// How many times as long as it computed slow work waits at most, at each turn, for fast work to leave it a core: so it gets
 /// a twentieth of one in any case.
 const GIVE_WAY: u32 = 20;

@@ -11,7 +11,7 @@ use std::{
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
 use super::{
-    Computing, GIVE_WAY, QUICK, TURN, crowded, guest, plugins,
+    Computing, GIVE_WAY, OVERDUE, QUICK, TURN, crowded, guest, plugins,
     room::Room,
     thread_time,
     work::{Allowance, Turn, Work},
@@ -223,21 +223,21 @@ impl Stop {
     /// Waits for a turn, or until the work is over, after having computed for so long.
     fn wait(&self, computed: Duration) {
         let account = &self.0.work.account;
-        let mut place = match Room::turns().ask(account) {
-            Ok(place) => Some(place),
+        let turn = match Room::turns().ask(account) {
+            Ok(place) => Some(Turn::new(place)),
             Err(mut arriving) => {
-                let runtime = plugins();
+                let (runtime, overdue) = (plugins(), Instant::now() + OVERDUE);
                 loop {
                     match runtime.block_on(tokio::time::timeout(LOOK, &mut arriving)) {
-                        Ok(arrived) => break arrived.ok(),
+                        Ok(arrived) => break arrived.ok().map(Turn::new),
                         Err(_) if self.is_over() => break None,
+                        Err(_) if Instant::now() >= overdue => break Some(Turn::overdue()),
                         Err(_) => {}
                     }
                 }
             }
         };
-        if let Some(place) = place.take() {
-            let turn = Turn::new(place);
+        if let Some(turn) = turn {
             let given = Instant::now() + computed * GIVE_WAY;
             while crowded() && Instant::now() < given && !self.is_over() {
                 std::thread::sleep(TURN);

@@ -83,12 +83,17 @@ impl Work {
 /// A turn in the slow lane.
 #[derive(Debug)]
 pub(super) struct Turn {
-    _place: Place,
+    _place: Option<Place>,
     _computing: Computing,
 }
 
 impl Turn {
     pub(super) fn new(place: Place) -> Self {
-        Self { _place: place, _computing: Computing::new(&SLOW) }
+        Self { _place: Some(place), _computing: Computing::new(&SLOW) }
+    }
+
+    /// For work that waited too long: whoever has its turn may wait for a disk.
+    pub(super) fn overdue() -> Self {
+        Self { _place: None, _computing: Computing::new(&SLOW) }
     }
 }

@@ -20,6 +20,9 @@ use crate::{
     record::Record,
 };
 
+/// How long taking in a large report may take, waiting for a thread of the plugin included.
+const TAKING_IN: Duration = Duration::from_secs(10);
+
 impl Check {
     /// Runs once. Whatever happens, there is a run to tell of.
     pub async fn run(&self, backends: &Arc<Backends>, record: &Record, moment: Moment) -> Run {
@@ -129,7 +132,10 @@ impl Check {
                 let taken = match is_brief(&mut report) {
                     true => Some(taken_in(report, &budgets)),
                     // A large report takes a while to be looked at, and others must not wait for that.
-                    false => calls.permit().blocking(move |_| taken_in(report, &budgets)).await,
+                    false => {
+                        let taken = calls.permit().blocking(move |_| taken_in(report, &budgets));
+                        tokio::time::timeout(TAKING_IN, taken).await.ok().flatten()
+                    }
                 };
                 match taken {
                     Some(Ok(report)) => {
@@ -143,7 +149,7 @@ impl Check {
                         run.error = Some(Reason::Over { over, plugin: name.clone() });
                     }
                     Some(Err(Refused::Malformed(problem))) => run.error = Some(Reason::Malformed(problem)),
-                    None => run.error = Some(Reason::Broken("its report cannot be taken in".to_owned())),
+                    None => run.error = Some(Reason::Broken(format!("its report is not taken in after {TAKING_IN:?}"))),
                 }
             }
         }

@@ -71,7 +71,7 @@ pub struct Validation {
 impl Validation {
     /// What was found of a check. What could not be found out is no news of it; its runs say it too.
     pub fn new(check: &Check, moment: &Moment, findings: &[Finding]) -> Self {
-        let wrong = findings.iter().filter(|finding| finding.kind != Kind::Unknown).map(Finding::shown).collect();
+        let wrong = findings.iter().filter(|finding| finding.kind.is_wrong()).map(Finding::shown).collect();
         let (check, family) = (check.name.clone(), check.family.clone());
         Self { check, family, due: moment.due, data_date: moment.data_date, wrong }
     }
@@ -85,8 +85,20 @@ pub enum Kind {
     Refused,
     /// No data makes it fail.
     CannotFail,
-    /// It could not be found out.
+    /// It could not be found out: a backend did not answer.
     Unknown,
+    /// Trying it takes more than it may, and will the next time too.
+    Unfinished,
+}
+
+impl Kind {
+    /// Whether something is wrong with the check; else that is not known.
+    pub fn is_wrong(self) -> bool {
+        match self {
+            Self::Refused | Self::CannotFail => true,
+            Self::Unknown | Self::Unfinished => false,
+        }
+    }
 }
 
 impl Finding {
@@ -120,10 +132,17 @@ pub async fn validate(check: &Check, backends: &Backends, moment: &Moment) -> Ve
         began: Instant::now(),
         computed: Duration::ZERO,
     };
-    let Some(high) = stage.rehearse(Answers::High).await else { return vec![unfinished()] };
+    let high = match stage.rehearse(Answers::High).await {
+        Ok(run) => run,
+        Err(finding) => return vec![finding],
+    };
     let mut findings: Vec<Finding> = stage.shapes.problems().iter().map(refused).collect();
     // Calls elsewhere are real ones: what is denied stays so, what fails may pass.
-    findings.extend(high.calls.iter().filter_map(denied));
+    for finding in high.calls.iter().filter_map(denied) {
+        if !findings.contains(&finding) {
+            findings.push(finding);
+        }
+    }
     if let Some(error) = high.error.as_ref().filter(|error| refuses_settings(error)) {
         findings.push(Finding::new(Kind::Refused, error.to_string()));
     }
@@ -134,15 +153,15 @@ pub async fn validate(check: &Check, backends: &Backends, moment: &Moment) -> Ve
         return vec![Finding::new(Kind::CannotFail, "it asks nothing, so nothing can make it fail".to_owned())];
     }
     if !stage.shapes.asked() {
-        return match used_up(&high) {
-            true => vec![unfinished()],
-            false => findings,
-        };
+        return findings;
     }
     let mut seen = Seen::default();
     seen.take(&high);
     for answers in [Answers::Empty, Answers::Low, Answers::Null].into_iter().chain((1..=MORE).map(Answers::Mixed)) {
-        let Some(run) = stage.rehearse(answers).await else { return vec![unfinished()] };
+        let run = match stage.rehearse(answers).await {
+            Ok(run) => run,
+            Err(finding) => return vec![finding],
+        };
         if answers == Answers::Empty {
             seen.passes_empty =
                 run.error.is_none() && run.report.as_ref().is_some_and(|report| report.verdict == Verdict::Pass);
@@ -175,45 +194,57 @@ struct Stage<'c> {
 }
 
 impl Stage<'_> {
-    /// One rehearsal; none when the budget is used up.
-    async fn rehearse(&mut self, answers: Answers) -> Option<Run> {
-        let time = TIMEOUT.checked_sub(self.began.elapsed()).filter(|left| !left.is_zero())?;
-        let cpu = CPU.checked_sub(self.computed).filter(|left| !left.is_zero())?.min(REHEARSAL_CPU);
-        let own = &self.ready.budgets;
+    /// One rehearsal; a finding when there is no time for it, or when it takes more than it may.
+    async fn rehearse(&mut self, answers: Answers) -> Result<Run, Finding> {
+        let left = |most: Duration, used: Duration| most.checked_sub(used).filter(|left| !left.is_zero());
+        let Some(time) = left(TIMEOUT, self.began.elapsed()) else {
+            return Err(unfinished(&format!("takes more than {}", Time(TIMEOUT))));
+        };
+        let Some(cpu) = left(CPU, self.computed) else {
+            return Err(unfinished(&format!("computes more than {}", Time(CPU))));
+        };
+        let (cpu, own) = (cpu.min(REHEARSAL_CPU), &self.ready.budgets);
         let budgets = Budgets { timeout: Time(own.timeout.0.min(time)), cpu: Time(own.cpu.0.min(cpu)), ..own.clone() };
         let rehearsal =
             Rehearsal::new(answers, self.moment.due.as_second(), self.moment.data_date, self.shapes.clone());
         let rehearsed = self.check.rehearse(self.ready, self.backends, budgets, self.moment, Arc::new(rehearsal));
-        let (run, computed) = rehearsed.await;
+        // It may wait for room besides.
+        let Ok((run, computed)) = tokio::time::timeout(time, rehearsed).await else {
+            return Err(unfinished(&format!("takes more than {}", Time(TIMEOUT))));
+        };
         self.computed += computed;
-        Some(run)
+        match &run.error {
+            // Its own budgets: the error of a run would be the same.
+            Some(error) if run.exceeded.contains("timeout") && own.timeout.0 <= time => {
+                Err(unfinished(&format!("fails: {error}")))
+            }
+            Some(error) if run.exceeded.contains("cpu") && own.cpu.0 <= cpu => {
+                Err(unfinished(&format!("fails: {error}")))
+            }
+            Some(_) if run.exceeded.contains("timeout") => {
+                Err(unfinished(&format!("takes more than {}", Time(TIMEOUT))))
+            }
+            Some(_) if run.exceeded.contains("cpu") => {
+                Err(unfinished(&format!("computes more than {} for one of them", Time(cpu))))
+            }
+            _ => Ok(run),
+        }
     }
 }
 
-fn unfinished() -> Finding {
-    let (time, cpu) = (Time(TIMEOUT), Time(CPU));
-    Finding::new(
-        Kind::Unknown,
-        format!(
-            "it could not be validated: trying it on made-up answers takes more than {time}, or computes more than {cpu}"
-        ),
-    )
+fn unfinished(why: &str) -> Finding {
+    Finding::new(Kind::Unfinished, format!("it could not be validated: trying it on made-up answers {why}"))
 }
 
 fn too_many_metrics() -> Finding {
     let kept = Bytes(KEPT);
     let text =
         format!("it could not be validated: its metrics have other names each time, more of them than fit into {kept}");
-    Finding::new(Kind::Unknown, text)
+    Finding::new(Kind::Unfinished, text)
 }
 
 fn refuses_settings(error: &Reason) -> bool {
     matches!(error, Reason::Stopped(ended) if matches!(ended.stopped, Stopped::Failure(Failure::Settings(_))))
-}
-
-/// Whether a rehearsal ended by its time or CPU, so that it does not show what the check asks.
-fn used_up(run: &Run) -> bool {
-    run.exceeded.contains("timeout") || run.exceeded.contains("cpu")
 }
 
 /// What more answers do not change.

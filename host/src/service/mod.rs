@@ -53,6 +53,8 @@ pub struct Service {
     current: RwLock<Arc<Host>>,
     agenda: Mutex<Agenda>,
     sources: Sources,
+    /// Held by whoever puts another host in the place of the current one.
+    replacing: tokio::sync::Mutex<()>,
     /// Why the files that are there now do not run.
     refused: RwLock<Option<Refused>>,
     /// When the loop last came round, in seconds since the Unix epoch.
@@ -74,6 +76,7 @@ impl Service {
         Ok(Arc::new(Self {
             agenda: Mutex::new(agenda),
             sources,
+            replacing: tokio::sync::Mutex::default(),
             refused: RwLock::default(),
             seen: AtomicI64::new(Timestamp::now().as_second()),
             closing: watch::Sender::new(false),

@@ -56,7 +56,9 @@ pub(super) async fn watch(service: Arc<Service>) {
 /// Takes on the checks whose plugins were still being compiled when the host began.
 pub(super) async fn complete(service: Arc<Service>) {
     let (before, since) = (service.host(), Timestamp::now());
-    let taken_on = match before.whole().await {
+    let whole = before.whole().await;
+    let _alone = service.replacing.lock().await;
+    let taken_on = match whole {
         Ok(None) => return,
         // Files that changed meanwhile were loaded whole.
         Ok(Some(_)) if !Arc::ptr_eq(&before, &service.host()) => return,
@@ -103,6 +105,7 @@ impl Service {
     }
 
     async fn take_on(&self) -> Result<String> {
+        let _alone = self.replacing.lock().await;
         let before = self.host();
         let read = self.sources.read()?;
         let host = {

@@ -65,7 +65,8 @@ impl Turn {
             match about {
                 Some(plugin) => {
                     let allowance = Allowance { timeout: deadline, bytes: 0 };
-                    Permit::new(plugin, allowance).blocking(|_| work()).await
+                    // An account of its own: the page of a plugin that is busy is the one that is looked for.
+                    Permit::new(&format!("pages about {plugin}"), allowance).blocking(|_| work()).await
                 }
                 None => lanes::own(work).await,
             }

@@ -222,7 +222,7 @@ fn a_validation_that_explodes_is_given_up() {
         let findings = of(bomb);
         assert_eq!(
             (findings.as_array().unwrap().len(), &findings[0]["kind"]),
-            (1, &json!("unknown")),
+            (1, &json!("unfinished")),
             "{bomb}: {findings}"
         );
         assert!(findings[0]["text"].as_str().unwrap().starts_with("it could not be validated: "), "{findings}");

@@ -79,7 +79,8 @@ budgets! {
     rows: Count = Count(100_000);
     /// Size of what one query answers with.
     result_bytes: Bytes = Bytes(16 << 20);
-    /// What the host holds in its own memory for one run at once: answers on their way, pages of them, history that was read.
+    /// What the host holds in its own memory for one run at once: questions with their parameters, answers on their way, pages of
+    /// them, history that was read.
     host_memory: Bytes = Bytes(64 << 20);
     /// Alerts of one run.
     alerts: Count = Count(20);

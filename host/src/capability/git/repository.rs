@@ -191,7 +191,13 @@ impl Inner {
             return;
         }
         let mut watches = Watches::default();
-        let places: Vec<_> = gathered.iter().map(|asked| self.watch(&asked.lookup, &mut watches)).collect();
+        let mut places = Vec::new();
+        for asked in &gathered {
+            if stop.reached() {
+                return;
+            }
+            places.push(self.watch(&asked.lookup, &mut watches));
+        }
         let opened = self.open().and_then(|repository| {
             let head = self.head(&repository)?;
             Ok((repository, head))

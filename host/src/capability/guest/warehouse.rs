@@ -6,7 +6,7 @@ use super::{Imports, Reach, reach};
 use crate::{
     capability::grant::Wish,
     contract::{
-        Error,
+        Error, Value,
         warehouse::{Host, HostWithStore, Parameter, Rows, Table},
     },
 };
@@ -17,8 +17,9 @@ impl<T: Send> HostWithStore<T> for Imports {
     async fn query(accessor: &Accessor<T, Self>, sql: String, parameters: Vec<Parameter>) -> Result<Rows, Error> {
         let (calls, backends) = reach(accessor)?;
         let asked = sql.clone();
+        let handed = sql.len() + parameters.iter().map(size).sum::<usize>();
         let answer = async { backends.warehouse("query")?.query(&calls, sql, parameters).await };
-        calls.costly_call("warehouse.query", asked, answer, |rows| rows.bytes_processed).await
+        calls.costly_call("warehouse.query", asked, handed, answer, |rows| rows.bytes_processed).await
     }
 
     async fn tables(accessor: &Accessor<T, Self>, dataset: String) -> Result<Vec<Table>, Error> {
@@ -29,4 +30,13 @@ impl<T: Send> HostWithStore<T> for Imports {
         };
         calls.call("warehouse.tables", dataset.clone(), answer).await
     }
+}
+
+/// What a parameter takes in memory, in bytes; it is copied once on its way.
+fn size(parameter: &Parameter) -> usize {
+    let text = match &parameter.value {
+        Value::Text(text) | Value::Date(text) => text.len(),
+        _ => 0,
+    };
+    size_of::<Parameter>() + parameter.name.len() + 2 * text
 }
