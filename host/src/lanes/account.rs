@@ -81,14 +81,14 @@ impl Account {
     /// Counts CPU time, in nanoseconds.
     pub(super) fn count(&self, nanos: u64) {
         let mut computed = self.computed.lock().unwrap_or_else(PoisonError::into_inner);
-        computed.fade();
+        computed.fade(Instant::now());
         computed.nanos += nanos as f64;
     }
 
-    /// What it computed lately, in nanoseconds.
-    pub(super) fn computed(&self) -> u64 {
+    /// What it computed lately, in nanoseconds, as seen at this moment: the same for all of its work that waits.
+    pub(super) fn computed(&self, now: Instant) -> u64 {
         let mut computed = self.computed.lock().unwrap_or_else(PoisonError::into_inner);
-        computed.fade();
+        computed.fade(now);
         computed.nanos as u64
     }
 
@@ -102,10 +102,9 @@ impl Account {
 }
 
 impl Computed {
-    fn fade(&mut self) {
-        let now = Instant::now();
+    fn fade(&mut self, now: Instant) {
         let half_lives = now.duration_since(self.at).as_secs_f64() / HALF_LIFE.as_secs_f64();
         self.nanos *= (-half_lives).exp2();
-        self.at = now;
+        self.at = self.at.max(now);
     }
 }

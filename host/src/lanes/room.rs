@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Instant,
 };
 
 use tokio::sync::oneshot;
@@ -92,14 +93,17 @@ impl Room {
         Err(wait)
     }
 
-    /// Whether somebody waits who comes before one who has a place already.
+    /// Whether somebody waits who comes before one who has a place already: whose plugin computed less, or who is of the same
+    /// plugin, whose checks take turns.
     pub(super) fn outranked(&self, account: &Account) -> bool {
         let state = self.state();
         if state.waiting.is_empty() {
             return false;
         }
-        let own = account.computed();
-        state.waiting.iter().any(|waiting| !waiting.place.is_closed() && waiting.account.computed() < own)
+        let now = Instant::now();
+        let own = account.computed(now);
+        let before = |other: &Account| other.plugin == account.plugin || other.computed(now) < own;
+        state.waiting.iter().any(|waiting| !waiting.place.is_closed() && before(&waiting.account))
     }
 
     fn place(self: &Arc<Self>, state: &mut State, plugin: &str) -> Place {
@@ -138,9 +142,10 @@ impl Room {
     /// Of those that may have a place: who is next; the earliest of equals.
     fn next(&self, state: &State) -> Option<usize> {
         let may = |waiting: &Waiting| state.has(&waiting.account.plugin) < self.each;
+        let now = Instant::now();
         let rank = |waiting: &Waiting| match self.order {
             Order::Places => state.has(&waiting.account.plugin) as u64,
-            Order::Computed => waiting.account.computed(),
+            Order::Computed => waiting.account.computed(now),
         };
         let waiting = state.waiting.iter().enumerate().filter(|(_, waiting)| may(waiting));
         waiting.min_by_key(|(_, waiting)| rank(waiting)).map(|(at, _)| at)

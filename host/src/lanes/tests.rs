@@ -144,6 +144,24 @@ async fn work_that_is_new_comes_before_work_that_computed_long() {
     assert!(meanwhile < cores * Duration::from_millis(20), "{meanwhile:?}");
 }
 
+/// A plugin serves many checks: those that compute long take turns, and none waits until another ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn work_of_one_plugin_takes_turns() {
+    let works: Vec<_> = (0..PLUGIN_THREADS).map(|_| Arc::new(Permit::new("many checks", ALLOWANCE))).collect();
+    let computed = || works.iter().map(|permit| permit.computed()).collect::<Vec<_>>();
+    let mut jobs = tokio::task::JoinSet::new();
+    for permit in &works {
+        let permit = permit.clone();
+        jobs.spawn(async move { permit.blocking(obey).await });
+    }
+    until(|| computed().iter().sum::<Duration>() > Duration::from_millis(400)).await;
+    let shares = computed();
+    works.iter().for_each(|permit| permit.end());
+    jobs.join_all().await;
+    // A fair share of each would be 100 ms.
+    assert!(shares.iter().all(|share| *share > Duration::from_millis(50)), "{shares:?}");
+}
+
 #[test]
 fn bytes_are_charged_while_they_are_held() {
     let permit = Permit::new("holds", ALLOWANCE);
