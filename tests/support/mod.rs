@@ -19,6 +19,13 @@ pub const AT: &str = "2026-02-06T11:30:00Z";
 /// The date asked about then.
 pub const DATE: &str = "2026-02-05";
 
+/// A due time after which a check that is due every half hour is due again at once. In whole seconds: the record keeps no nanoseconds,
+/// and what it says is compared with this.
+pub fn an_hour_ago() -> String {
+    let second = jiff::Timestamp::now().as_second() - 3600;
+    jiff::Timestamp::from_second(second).unwrap_or_default().to_string()
+}
+
 /// Says something beside the results of the tests: what is printed as usual is kept back when a test passes.
 pub fn say(text: &str) {
     // Nothing is lost when nobody reads it.

@@ -102,6 +102,12 @@ impl Service {
         self.get(&format!("/api/v1/checks/{name}")).json()
     }
 
+    /// Whether a check ran for a later due time; one that was left out took no time.
+    pub fn ran_since(&self, check: &str, due: &str) -> bool {
+        let run = self.get(&format!("/api/v1/runs?check={check}")).json()["runs"][0].clone();
+        run["due"].as_str() > Some(due) && run["seconds"].as_f64() > Some(0.0)
+    }
+
     /// Asks until it is so, within a time.
     pub fn wait_until(&self, what: &str, seconds: u64, mut so: impl FnMut(&Self) -> bool) {
         let start = Instant::now();

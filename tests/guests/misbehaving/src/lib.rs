@@ -317,7 +317,12 @@ fn paths() -> Vec<String> {
 /// Begins a call and does not wait for it.
 async fn begun<F: Future>(call: F) -> std::pin::Pin<Box<F>> {
     let mut call = Box::pin(call);
-    std::future::poll_fn(|context| std::task::Poll::Ready(drop(call.as_mut().poll(context)))).await;
+    std::future::poll_fn(|context| {
+        // Whether it is answered already does not matter.
+        let _ = call.as_mut().poll(context);
+        std::task::Poll::Ready(())
+    })
+    .await;
     call
 }
 
