@@ -26,6 +26,12 @@ pub fn an_hour_ago() -> String {
     jiff::Timestamp::from_second(second).unwrap_or_default().to_string()
 }
 
+/// For a test that measures what the whole machine does, or keeps it busy: one at a time, until what this gives is dropped.
+pub fn alone() -> std::sync::MutexGuard<'static, ()> {
+    static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 /// Says something beside the results of the tests: what is printed as usual is kept back when a test passes.
 pub fn say(text: &str) {
     // Nothing is lost when nobody reads it.

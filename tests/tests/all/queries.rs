@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use serde_json::Value;
 
 use crate::support::{
-    AT, an_hour_ago,
+    AT, alone, an_hour_ago,
     command::{Sample, ended, guest, shipped},
     process::{computed, watched},
     service::{Service, install},
@@ -38,6 +38,7 @@ fn many(letter: &str, thousands: usize) -> String {
 /// SQLite looks at nothing within a function; the thread of this query used to compute for minutes.
 #[test]
 fn no_thread_works_for_a_query_after_its_run() {
+    let _alone = alone();
     let sample = Sample::now(None).unwrap();
     let directory = install(&sample, &["misbehaving"]).unwrap();
     for file in shipped().unwrap() {

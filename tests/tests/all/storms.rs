@@ -4,7 +4,6 @@
 use std::{
     fs,
     process::Command,
-    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -14,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::google::on_cloud_run;
 use crate::support::{
-    AT, an_hour_ago,
+    AT, alone, an_hour_ago,
     command::{Ended, Sample, ended, guest, shipped},
     google::{asking, bigquery::BigQueryDouble, deployed},
     process::{Busy, Peak, computed, watched},
@@ -33,12 +32,6 @@ const CANARIES: [&str; 6] = [
     "phase5-predictions",
     "phase6-publishing",
 ];
-
-/// One at a time: what is measured here is measured on the whole machine.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// What the misbehaving plugin may do, with budgets of its own.
 fn granted(budgets: &str) -> String {

@@ -12,6 +12,7 @@ use host_tests::{Fault, HOST_TOML};
 use serde_json::{Value, json};
 
 use crate::support::{
+    alone,
     command::{Sample, ended},
     say,
     service::{Answered, Client, Service, TOKEN, install},
@@ -293,6 +294,7 @@ fn does_nothing() -> Client {
 /// they see what fits a page.
 #[test]
 fn a_huge_report_holds_nothing_up() {
+    let _alone = alone();
     let sample = Sample::now(None).unwrap();
     install(&sample, &["misbehaving"]).unwrap();
     let check = |name: &str, behaviour: &str| {
