@@ -32,6 +32,8 @@ pub struct Standing {
     pub evaluation: Side,
     /// Whether its last run gave a verdict.
     pub judged: bool,
+    /// Whether nothing of its last run was left unknown.
+    pub clean: bool,
     /// When it last ran.
     pub ran: Option<Timestamp>,
     /// What the last validation found wrong with the check itself: until the next one, its results are not trusted.
@@ -74,11 +76,12 @@ pub fn decide<'r>(batch: &[News<'r>], standings: &mut Standings, rules: Rules<'_
         match news {
             News::Validation(validation) => standing.invalid.clone_from(&validation.wrong),
             News::Run(run) => {
+                standing.clean = run.error.is_none();
                 standing.judged = matches!(run.status(), Status::Pass | Status::Warn | Status::Fail);
                 standing.ran = Some(run.due);
             }
         }
-        for (about, finding) in findings(*news, &standing.invalid, rules.config) {
+        for (about, finding) in findings(*news, standing, rules.config) {
             standing.side(about).observe(&finding, news.due());
         }
         decided.touched.insert(news.check().to_owned());
@@ -90,8 +93,9 @@ pub fn decide<'r>(batch: &[News<'r>], standings: &mut Standings, rules: Rules<'_
     for (_, news, before) in order.into_iter().filter(|(_, news, _)| !news.is_past()) {
         let check = news.check();
         let silenced = silenced(check, news, rules);
-        let invalid = standings.get(check).map(|standing| standing.invalid.clone()).unwrap_or_default();
-        for (about, finding) in findings(news, &invalid, rules.config) {
+        let Some(now) = standings.get(check) else { continue };
+        let (invalid, found) = (now.invalid.clone(), findings(news, now, rules.config));
+        for (about, finding) in found {
             let upstream = match about {
                 About::Data => root(check, news, standings, rules),
                 // What could not be evaluated has a reason of its own.
@@ -148,8 +152,9 @@ impl Standing {
     }
 }
 
-/// What news says of each side; nothing of a side that it leaves open. `invalid` is what is wrong with the check itself.
-fn findings(news: News<'_>, invalid: &[String], config: &Config) -> Vec<(About, Finding)> {
+/// What news says of each side of a check that stands so; nothing of a side that it leaves open.
+fn findings(news: News<'_>, standing: &Standing, config: &Config) -> Vec<(About, Finding)> {
+    let invalid = &standing.invalid;
     let mut findings = Vec::new();
     if let Some(run) = news.run().filter(|run| judged(run)) {
         findings.push((About::Data, data(run, config)));
@@ -166,6 +171,10 @@ fn findings(news: News<'_>, invalid: &[String], config: &Config) -> Vec<(About, 
             findings.push((About::Evaluation, Finding { levels, points, summary: cut(&error) }));
         }
         None if !findings.is_empty() => findings.push((About::Evaluation, Finding::default())),
+        // The check itself is in order, and its last run was evaluated.
+        None if news.run().is_none() && standing.judged && standing.clean => {
+            findings.push((About::Evaluation, Finding::default()));
+        }
         None => {}
     }
     findings

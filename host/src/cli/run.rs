@@ -32,8 +32,7 @@ use crate::{
     web,
 };
 
-/// How long a single round waits for a validation, before it and when it is over. What takes longer is tried by the next
-/// start.
+/// How long a single round that is over waits for the validation beside it. What takes longer is tried by the next start.
 const VALIDATION: Duration = Duration::from_secs(5);
 
 /// How long the last lines may take to be written.
@@ -162,13 +161,8 @@ impl Run {
         let mut validation = JoinSet::new();
         // The past is no time to look at the checks themselves.
         if self.date.is_none() && !self.dry_run && host.validation_due(now).await?.is_some_and(|due| due <= now) {
-            let _progress = Progress::new(&format!("validating {} checks", host.checks.len()));
             let validating = host.clone();
             validation.spawn(async move { validating.validate(now).await });
-            // A warehouse that does not answer must not keep the round waiting; it goes on beside it.
-            if let Ok(found) = tokio::time::timeout(VALIDATION, complain(&mut validation)).await {
-                found?;
-            }
         }
         // Whether somebody asked a gate is looked at when that is due, or when it is wanted.
         let wanted = |work: &Work| !self.check.is_empty() || !matches!(work, Work::Consultation(_));

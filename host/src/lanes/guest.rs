@@ -116,6 +116,8 @@ impl<F: Future> Future for Slow<F> {
                     }
                 },
                 Next::GiveWay { turn, until, mut pause } => match pause.as_mut().poll(context) {
+                    // Whoever waits for fast work keeps no turn from others.
+                    Poll::Ready(()) if Room::turns().wanted(&this.work.account) => Next::Ask,
                     Poll::Ready(()) => Next::leave(turn, until),
                     Poll::Pending => {
                         this.turn = Next::GiveWay { turn, until, pause };

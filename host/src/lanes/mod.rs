@@ -63,8 +63,8 @@ const TURN: Duration = Duration::from_millis(1);
 /// How long slow work waits for its turn at most: whoever has one may wait for a disk, and not compute at all.
 const OVERDUE: Duration = Duration::from_millis(100);
 /// How many times as long as it computed slow work waits at most, at each turn, for fast work to leave it a core: so it gets
-/// a twentieth of one in any case.
-const GIVE_WAY: u32 = 20;
+/// a sixth of one in any case.
+const GIVE_WAY: u32 = 5;
 /// Threads for plugins, of all together. Most of them wait for a disk: those that compute take turns.
 const THREADS: usize = 32;
 /// Threads of one plugin, over all its runs: an eighth of all.

@@ -222,29 +222,37 @@ impl Stop {
 
     /// Waits for a turn, or until the work is over, after having computed for so long.
     fn wait(&self, computed: Duration) {
-        let account = &self.0.work.account;
-        let turn = match Room::turns().ask(account) {
-            Ok(place) => Some(Turn::new(place)),
-            Err(mut arriving) => {
-                let (runtime, overdue) = (plugins(), Instant::now() + OVERDUE);
-                loop {
-                    match runtime.block_on(tokio::time::timeout(LOOK, &mut arriving)) {
-                        Ok(arrived) => break arrived.ok().map(Turn::new),
-                        Err(_) if self.is_over() => break None,
-                        Err(_) if Instant::now() >= overdue => break Some(Turn::overdue()),
-                        Err(_) => {}
-                    }
-                }
-            }
-        };
-        if let Some(turn) = turn {
+        while let Some(turn) = self.turn() {
             let given = Instant::now() + computed * GIVE_WAY;
-            while crowded() && Instant::now() < given && !self.is_over() {
+            let mut wanted = false;
+            while crowded() && Instant::now() < given && !self.is_over() && !wanted {
                 std::thread::sleep(TURN);
+                // Whoever waits for fast work keeps no turn from others.
+                wanted = Room::turns().wanted(&self.0.work.account);
             }
-            let mut slice = self.slice();
-            slice.began = thread_time();
-            slice.lane = Lane::Slow(turn);
+            if !wanted {
+                let mut slice = self.slice();
+                slice.began = thread_time();
+                slice.lane = Lane::Slow(turn);
+                return;
+            }
+        }
+    }
+
+    /// The next turn; none when the work is over before.
+    fn turn(&self) -> Option<Turn> {
+        let mut arriving = match Room::turns().ask(&self.0.work.account) {
+            Ok(place) => return Some(Turn::new(place)),
+            Err(arriving) => arriving,
+        };
+        let (runtime, overdue) = (plugins(), Instant::now() + OVERDUE);
+        loop {
+            match runtime.block_on(tokio::time::timeout(LOOK, &mut arriving)) {
+                Ok(arrived) => return arrived.ok().map(Turn::new),
+                Err(_) if self.is_over() => return None,
+                Err(_) if Instant::now() >= overdue => return Some(Turn::overdue()),
+                Err(_) => {}
+            }
         }
     }
 

@@ -106,6 +106,15 @@ impl Room {
         state.waiting.iter().any(|waiting| !waiting.place.is_closed() && before(&waiting.account))
     }
 
+    /// Whether somebody of another plugin waits that computed less than one who has a place, and does not use it.
+    pub(super) fn wanted(&self, account: &Account) -> bool {
+        let state = self.state();
+        let now = Instant::now();
+        let own = account.computed(now);
+        let before = |other: &Account| other.plugin != account.plugin && other.computed(now) < own;
+        state.waiting.iter().any(|waiting| !waiting.place.is_closed() && before(&waiting.account))
+    }
+
     fn place(self: &Arc<Self>, state: &mut State, plugin: &str) -> Place {
         state.free -= 1;
         *state.taken.entry(plugin.to_owned()).or_default() += 1;
