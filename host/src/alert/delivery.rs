@@ -88,7 +88,7 @@ impl Delivery {
 
     /// Nothing more comes into the outbox: [`Delivery::run`] ends when nothing waits there.
     pub fn close(&self) {
-        self.closing.store(true, Ordering::Relaxed);
+        self.closing.store(true, Ordering::Release);
         self.wake();
     }
 
@@ -98,6 +98,8 @@ impl Delivery {
         let mut workers: JoinSet<String> = JoinSet::new();
         let mut busy = BTreeSet::new();
         loop {
+            // Before the outbox is read: what came into it until it was closed is seen then.
+            let closing = self.closing.load(Ordering::Acquire);
             match self.record.receivers_waiting().await {
                 Ok(receivers) => {
                     let terms = self.terms();
@@ -114,7 +116,7 @@ impl Delivery {
                     continue;
                 }
             }
-            if self.closing.load(Ordering::Relaxed) && busy.is_empty() {
+            if closing && busy.is_empty() {
                 return;
             }
             tokio::select! {
