@@ -32,8 +32,8 @@ use crate::{
     web,
 };
 
-/// How long a single round that is over waits for the validation beside it. What takes longer is tried by the next start.
-const VALIDATION: Duration = Duration::from_secs(5);
+/// How long a single round that is over, and told, waits for the validation beside it: longer than that of any check may take.
+const VALIDATION: Duration = Duration::from_secs(25);
 
 /// How long the last lines may take to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);
