@@ -218,8 +218,9 @@ impl Host {
         let mut validations = Vec::new();
         while let Some(validated) = tasks.join_next().await {
             let (check, moment, findings) = validated.context("a validation broke off")?;
-            // One that cannot run says so itself, each time.
-            if check.plugin().is_some() {
+            // One that cannot run says so itself, each time; where nothing could be found out, what was known stays.
+            let known = findings.is_empty() || findings.iter().any(|finding| finding.kind.is_wrong());
+            if check.plugin().is_some() && known {
                 validations.push(Validation::new(&check, &moment, &findings));
             }
             found.push((check.name.clone(), findings));
