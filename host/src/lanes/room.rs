@@ -96,22 +96,26 @@ impl Room {
     /// Whether somebody waits who comes before one who has a place already: whose plugin computed less, or who is of the same
     /// plugin, whose checks take turns.
     pub(super) fn outranked(&self, account: &Account) -> bool {
+        self.precedes(account, true)
+    }
+
+    /// Whether somebody of another plugin waits that computed less than one who has a place, and does not use it.
+    pub(super) fn wanted(&self, account: &Account) -> bool {
+        self.precedes(account, false)
+    }
+
+    /// Whether anybody who waits comes before an account's work; `own` is what holds for work of the same plugin.
+    fn precedes(&self, account: &Account, own: bool) -> bool {
         let state = self.state();
         if state.waiting.is_empty() {
             return false;
         }
         let now = Instant::now();
-        let own = account.computed(now);
-        let before = |other: &Account| other.plugin == account.plugin || other.computed(now) < own;
-        state.waiting.iter().any(|waiting| !waiting.place.is_closed() && before(&waiting.account))
-    }
-
-    /// Whether somebody of another plugin waits that computed less than one who has a place, and does not use it.
-    pub(super) fn wanted(&self, account: &Account) -> bool {
-        let state = self.state();
-        let now = Instant::now();
-        let own = account.computed(now);
-        let before = |other: &Account| other.plugin != account.plugin && other.computed(now) < own;
+        let computed = account.computed(now);
+        let before = |other: &Account| match other.plugin == account.plugin {
+            true => own,
+            false => other.computed(now) < computed,
+        };
         state.waiting.iter().any(|waiting| !waiting.place.is_closed() && before(&waiting.account))
     }
 

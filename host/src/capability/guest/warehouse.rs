@@ -4,9 +4,9 @@ use wasmtime::component::Accessor;
 
 use super::{Imports, Reach, reach};
 use crate::{
-    capability::grant::Wish,
+    capability::{grant::Wish, warehouse::value_size},
     contract::{
-        Error, Value,
+        Error,
         warehouse::{Host, HostWithStore, Parameter, Rows, Table},
     },
 };
@@ -32,11 +32,7 @@ impl<T: Send> HostWithStore<T> for Imports {
     }
 }
 
-/// What a parameter takes in memory, in bytes; it is copied once on its way.
+/// What a parameter takes in memory, in bytes; its value is copied once on its way.
 fn size(parameter: &Parameter) -> usize {
-    let text = match &parameter.value {
-        Value::Text(text) | Value::Date(text) => text.len(),
-        _ => 0,
-    };
-    size_of::<Parameter>() + parameter.name.len() + 2 * text
+    size_of::<Parameter>() + parameter.name.len() + 2 * value_size(&parameter.value)
 }

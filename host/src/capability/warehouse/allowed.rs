@@ -86,7 +86,7 @@ impl Taken {
 
     /// Takes a row, if it is within the budgets.
     pub(super) fn push(&mut self, calls: &Calls, row: Vec<Value>) -> Result<(), Error> {
-        let bytes = row.iter().map(size).sum::<usize>() + size_of::<Vec<Value>>();
+        let bytes = row.iter().map(value_size).sum::<usize>() + size_of::<Vec<Value>>();
         self.bytes += bytes;
         self.held.more(bytes).map_err(|full| calls.too_much("query", full))?;
         calls.within("query", self.values.len() + 1, self.bytes)?;
@@ -105,7 +105,7 @@ impl Taken {
 }
 
 /// What a value takes in memory, in bytes.
-pub(super) fn size(value: &Value) -> usize {
+pub(in crate::capability) fn value_size(value: &Value) -> usize {
     let text = match value {
         Value::Text(text) | Value::Date(text) => text.len(),
         _ => 0,

@@ -13,6 +13,7 @@ mod sqlite;
 #[cfg(test)]
 mod tests;
 
+pub(super) use allowed::value_size;
 pub use bigquery::{BigQuery, ENDPOINT as BIGQUERY, Place};
 pub use ledger::Ledger;
 pub use rehearsal::{Answers, Problem, Rehearsal, Shapes};
