@@ -186,7 +186,7 @@ async fn forms_act_with_the_token_only() {
     let browser = Browser::start(LOOKS[0]).await.unwrap();
     let own = format!("http://any:{TOKEN}@{}", service.address);
     browser.open(&format!("{own}/checks/phase2-raw")).await.unwrap();
-    let why = browser.client.find(Locator::Css("input[name=why]")).await.unwrap();
+    let why = browser.client.wait().for_element(Locator::Css("input[name=why]")).await.unwrap();
     why.send_keys("it is loaded again").await.unwrap();
     browser.client.find(Locator::XPath("//button[text()='Silence']")).await.unwrap().click().await.unwrap();
     let end = Locator::XPath("//button[starts-with(text(), 'End silence')]");
@@ -204,9 +204,12 @@ async fn forms_act_with_the_token_only() {
     service.wait_until("it was refused", 10, |_| {
         get("/metrics").body.contains("route=\"/checks/{name}/silences\",code=\"403\"")
     });
+    // The answer has replaced the other page: it comes over nothing that is opened after it.
+    let refused = format!("http://{}/checks/phase2-raw/silences", service.address).parse().unwrap();
+    browser.client.wait().for_url(&refused).await.unwrap();
     assert_eq!(silences().len(), 1);
     browser.open(&format!("{own}/checks/phase2-raw")).await.unwrap();
-    browser.client.find(end).await.unwrap().click().await.unwrap();
+    browser.client.wait().for_element(end).await.unwrap().click().await.unwrap();
     service.wait_until("it is over", 10, |_| silences().is_empty());
     browser.client.clone().close().await.unwrap();
     service.host.end("TERM").unwrap();
