@@ -250,6 +250,6 @@ pub fn guest(name: &str) -> PathBuf {
 /// A binary of this workspace: it stands above the tests' own directory.
 pub fn binary(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap_or_default();
-    let directory = test.ancestors().find(|path| path.file_name().is_some_and(|name| name == "debug"));
-    directory.unwrap_or(Path::new(".")).join(name)
+    let deps = test.ancestors().find(|path| path.file_name().is_some_and(|name| name == "deps"));
+    deps.and_then(Path::parent).unwrap_or(Path::new(".")).join(name)
 }

@@ -32,15 +32,39 @@ pub(super) fn plugins(pace: Pace) -> Result<()> {
 /// Builds packages as components.
 pub(super) fn components(names: &[String], pace: Pace) -> Result<()> {
     let mut cargo = cargo_command(pace);
-    cargo.args(["build", "--profile", "plugin", "--target", TARGET]);
     if pace == Pace::Background {
         cargo.arg("--quiet");
     }
-    for name in names {
-        cargo.args(["--package", name]);
-    }
-    run(&mut cargo)
+    run(cargo.arg("build").args(as_components(names)))
 }
+
+/// Packages as components, as arguments for cargo. `features` keeps what they share with the host in one build.
+pub(super) fn as_components(names: &[String]) -> Vec<String> {
+    let packages = names.iter().flat_map(|name| ["--package", name]);
+    let how = ["--profile", "plugin", "--target", TARGET, "--package", "features"];
+    how.into_iter().chain(packages).map(str::to_owned).collect()
+}
+
+/// The host, its crates and the tests, as arguments for cargo.
+pub(super) fn host_packages() -> Result<Vec<String>> {
+    let crates = packages_in("host/crates")?.into_iter().map(|name| format!("host_{name}"));
+    let names = ["host", "host-tests"].map(str::to_owned).into_iter().chain(crates);
+    Ok(names.flat_map(|name| ["--package".to_owned(), name]).collect())
+}
+
+/// Each command that the demo builds with.
+pub(super) fn demo_builds() -> Result<[Command; 3]> {
+    let [mut sample, mut host, mut plugins] = [(); 3].map(|()| cargo_command(Pace::Foreground));
+    sample.args(SAMPLE);
+    host.args(HOST);
+    plugins.arg("build").args(as_components(&plugin_names()?));
+    Ok([sample, host, plugins])
+}
+
+/// Builds what makes the sample pipeline, as arguments for cargo. Named together with the host, what they share is built once.
+pub(super) const SAMPLE: [&str; 7] = ["build", "--package", "host", "--package", "host-tests", "--bin", "sample"];
+/// Builds the host, as arguments for cargo.
+pub(super) const HOST: [&str; 3] = ["build", "--package", "host"];
 
 /// Builds the plugin in Python as its authors would, from the sources of the sample and what `host new` gives. Gives the
 /// component, which is built anew when one of them changed.

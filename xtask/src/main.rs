@@ -1,8 +1,11 @@
 //! The repository's own commands. Nothing but the standard library, so that they start at once on a fresh machine.
 
 mod build;
+mod dist;
+mod once;
 mod run;
 mod steps;
+mod tests;
 mod tools;
 
 use std::process::ExitCode;
@@ -12,12 +15,15 @@ The repository's own commands.
 
   cargo xtask demo [--fault NAME]   build everything, make the sample pipeline under demo/, run every check on it once;
                                     --fault help lists what can be made wrong first
-  cargo xtask test                  build everything and run every test
+  cargo xtask test [NAME…]          build everything and run every test, or those whose name contains a NAME
+  cargo xtask test --timings        and list the ten that took longest
+  cargo xtask interop               what takes long or needs large tools: the tests marked so, noise, a release made twice
+  cargo xtask dist                  make under dist/ what is attached to a release
   cargo xtask lint                  run clippy over everything, warnings denied
   cargo xtask plugins               build the plugins into plugins/*.wasm
   cargo xtask fuzz [SECONDS]        feed the loader, the SQL guard, plugins.lock and host.toml with noise, each for a minute
                                     unless said otherwise; needs a nightly compiler
-  cargo xtask bench [NAME…]         measure; tests/BENCH.md says what
+  cargo xtask bench [--dev] [NAME…] measure the release build, or the development build; tests/BENCH.md says what
 ";
 
 fn main() -> ExitCode {
@@ -26,11 +32,14 @@ fn main() -> ExitCode {
     let result = match arguments.as_slice() {
         ["demo"] => steps::demo(None),
         ["demo", "--fault", name] => steps::demo(Some(name)),
-        ["test"] => steps::test(),
+        ["test", "--timings", names @ ..] => tests::test(tests::Wanted { names, timings: true }),
+        ["test", names @ ..] => tests::test(tests::Wanted { names, timings: false }),
         ["lint"] => steps::lint(),
         ["plugins"] => build::plugins(run::Pace::Foreground).map(|()| 0),
         ["fuzz"] => steps::fuzz("60"),
         ["fuzz", seconds] => steps::fuzz(seconds),
+        ["dist"] => dist::dist(),
+        ["interop"] => steps::interop(),
         ["bench", names @ ..] => steps::bench(names),
         [] | ["help" | "--help" | "-h"] => {
             eprint!("{HELP}");

@@ -1,6 +1,10 @@
 //! Running commands, and where things are.
 
-use std::{env, path::PathBuf, process::Command};
+use std::{
+    env,
+    path::PathBuf,
+    process::{Command, Stdio},
+};
 
 /// What is wrong and what to do.
 pub(super) type Result<T> = std::result::Result<T, String>;
@@ -53,7 +57,18 @@ pub(super) fn run_for_code(command: &mut Command) -> Result<u8> {
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
 }
 
-fn shown(command: &Command) -> String {
+/// Runs a command that must succeed, and gives what it prints, without the last line break.
+pub(super) fn output(command: &mut Command) -> Result<String> {
+    let output = command.stderr(Stdio::inherit()).output();
+    let output = output.map_err(|error| format!("`{}` cannot be run: {error}", shown(command)))?;
+    if !output.status.success() {
+        return Err(format!("`{}` failed", shown(command)));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
+}
+
+/// A command as it would be typed.
+pub(super) fn shown(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }

@@ -8,19 +8,23 @@ use std::{
 };
 
 use super::{
-    build::{built, components, packages_in, plugin_names, plugins, python_plugin},
-    run::{Pace, Result, cargo, cargo_command, root, run, run_for_code, step, target},
-    tools,
+    build::{
+        HOST, SAMPLE, as_components, built, components, demo_builds, host_packages, packages_in, plugin_names, plugins,
+        python_plugin,
+    },
+    dist,
+    once::Artifacts,
+    run::{Pace, Result, cargo, cargo_command, root, run_for_code, step, target},
+    tests, tools,
 };
 
 /// The demo; its exit code is that of `host run --once`.
 pub(super) fn demo(fault: Option<&str>) -> Result<u8> {
     tools::prerequisites()?;
     let binary = |name: &str| target().join("debug").join(name);
-    // The sample comes first: it takes the least to build, and it knows the faults. Named together with the host, what
-    // they share is built once, as the host wants it.
+    // The sample comes first: it takes the least to build, and it knows the faults.
     step("building and making the sample pipeline under demo/");
-    cargo(&["build", "--package", "host", "--package", "host-tests", "--bin", "sample"])?;
+    cargo(&SAMPLE)?;
     let mut sample = Command::new(binary("sample"));
     sample.arg(root().join("demo"));
     if let Some(fault) = fault {
@@ -35,7 +39,7 @@ pub(super) fn demo(fault: Option<&str>) -> Result<u8> {
     step("building the host, and the plugins beside it");
     let in_python = thread::scope(|scope| {
         let beside = scope.spawn(|| plugins(Pace::Background).map(|()| python_plugin()));
-        cargo(&["build", "--package", "host"])?;
+        cargo(&HOST)?;
         beside.join().map_err(|_| "building the plugins stopped unexpectedly".to_owned())?
     })?;
     let mut files = built()?;
@@ -66,63 +70,59 @@ pub(super) fn demo(fault: Option<&str>) -> Result<u8> {
     Ok(code)
 }
 
-/// Every test, with what they need.
-pub(super) fn test() -> Result<u8> {
-    step("looking at the source: who uses whom, long files, what documents name");
-    cargo(&["test", "--quiet", "--package", "xtask"])?;
-    plugins(Pace::Foreground)?;
-    let guests = packages_in("tests/guests")?;
-    step(&format!("building {} misbehaving guests", guests.len()));
-    components(&guests, Pace::Foreground)?;
-    tools::emulator()?;
-    tools::browser()?;
-    tools::registry()?;
-    tools::toolchains()?;
-    python_plugin()?;
-    step("building and running every test");
-    cargo(&["build", "--package", "host", "--package", "host-tests"])?;
-    // Not the plugins: only a WebAssembly linker understands what they export.
-    // The SDK by itself: together with the host it would change the features of what they share, and all that is built on it.
-    cargo(&["test", "--package", "sdk"])?;
-    run_for_code(cargo_command(Pace::Foreground).arg("test").args(host_packages()?))
-}
-
-/// The host, its crates and the tests, as arguments for cargo: what they share is built once.
-fn host_packages() -> Result<Vec<String>> {
-    let crates = packages_in("host/crates")?.into_iter().map(|name| format!("host_{name}"));
-    let names = ["host", "host-tests"].map(str::to_owned).into_iter().chain(crates);
-    Ok(names.flat_map(|name| ["--package".to_owned(), name]).collect())
-}
-
-/// Clippy: natively for the host and the tests, for WebAssembly for what becomes components.
+/// Clippy: natively for the host and the tests, for WebAssembly for the plugins and guests. It runs as the compiler of this
+/// repository's packages, so that everything else is as the demo built it; `cargo clippy` would build the metadata of each crate again.
 pub(super) fn lint() -> Result<u8> {
     tools::prerequisites()?;
+    let mut demo = Artifacts::default();
+    for mut command in demo_builds()? {
+        demo.build(&mut command)?;
+    }
     step("clippy: host, its crates, tests, sdk, xtask");
-    let others = ["--package", "sdk", "--package", "xtask"].map(str::to_owned).to_vec();
-    for packages in [host_packages()?, others] {
-        let mut clippy = cargo_command(Pace::Foreground);
-        run(clippy.args(["clippy", "--all-targets"]).args(packages).args(["--", "--deny", "warnings"]))?;
-    }
-    let guests: Vec<String> = plugin_names()?.into_iter().chain(packages_in("tests/guests")?).collect();
+    let others = ["--package", "sdk", "--package", "xtask"].map(str::to_owned);
+    let native = host_packages()?.into_iter().chain(others).chain(["--all-targets".to_owned()]);
+    demo.nothing_twice(clippy().args(native))?;
     step("clippy: plugins and guests");
-    let mut arguments = vec!["clippy", "--profile", "plugin", "--target", tools::TARGET];
-    for guest in &guests {
-        arguments.extend(["--package", guest]);
-    }
-    arguments.extend(["--", "--deny", "warnings"]);
-    run_for_code(cargo_command(Pace::Foreground).args(arguments))
+    let guests: Vec<String> = plugin_names()?.into_iter().chain(packages_in("tests/guests")?).collect();
+    demo.nothing_twice(clippy().args(as_components(&guests)))?;
+    Ok(0)
 }
 
-/// Benchmarks.
+/// Cargo with clippy in the compiler's place, all warnings denied.
+fn clippy() -> Command {
+    let mut cargo = cargo_command(Pace::Foreground);
+    cargo.env("RUSTC_WORKSPACE_WRAPPER", "clippy-driver");
+    // What `cargo clippy -- --deny warnings` hands over.
+    cargo.env("CLIPPY_ARGS", "--deny__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__");
+    cargo.arg("build");
+    cargo
+}
+
+/// What is too long for every commit, or needs large tools.
+pub(super) fn interop() -> Result<u8> {
+    let marked = tests::marked()?;
+    if marked != 0 {
+        return Ok(marked);
+    }
+    step("making a release twice, in two directories");
+    dist::twice()?;
+    fuzz("60")
+}
+
+/// Benchmarks: of what is installed, or of what the demo and the tests build.
 pub(super) fn bench(names: &[&str]) -> Result<u8> {
+    let (profile, names) = match names {
+        ["--dev", names @ ..] => ("dev", names),
+        names => ("release", names),
+    };
     plugins(Pace::Foreground)?;
     components(&packages_in("tests/guests")?, Pace::Foreground)?;
     tools::emulator()?;
     tools::toolchains()?;
     step("building the benchmarks");
-    cargo(&["build", "--package", "host", "--package", "host-tests"])?;
+    cargo(&["build", "--package", "host", "--package", "host-tests", "--profile", profile])?;
     step("measuring; close what else is running");
-    let command = ["bench", "--package", "host-tests", "--bench", "host", "--profile", "dev", "--"];
+    let command = ["bench", "--package", "host-tests", "--bench", "host", "--profile", profile, "--"];
     run_for_code(cargo_command(Pace::Foreground).args(command).args(names))
 }
 

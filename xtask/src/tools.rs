@@ -12,6 +12,8 @@ use super::run::{Result, root, run, step, target};
 pub(super) const TARGET: &str = "wasm32-wasip2";
 /// The version of axe-core, which audits accessibility.
 const AXE: &str = "4.14.1";
+/// The version of cargo-cyclonedx, which lists the crates of a release.
+const CYCLONEDX: &str = "0.5.9";
 
 /// The BigQuery emulator that tests run on, with all that it needs, beside the build output.
 pub(super) fn emulator() -> Result<()> {
@@ -71,6 +73,21 @@ pub(super) fn toolchains() -> Result<()> {
     npm.args(["install", "--silent", "--no-audit", "--no-fund"]).current_dir(&home);
     run(&mut npm).map_err(|error| format!("{error}; it needs Node.js 20 with npm: `sudo apt-get install npm`"))?;
     written(installed, &text)
+}
+
+/// What writes down which crates a program is made of.
+pub(super) fn cyclonedx() -> Result<PathBuf> {
+    let home = target().join("tools");
+    let program = home.join("bin").join("cargo-cyclonedx");
+    if !program.is_file() {
+        step("installing cargo-cyclonedx");
+        let mut install = Command::new("cargo");
+        install
+            .args(["install", "--quiet", "--locked", "cargo-cyclonedx", "--version", CYCLONEDX, "--root"])
+            .arg(&home);
+        run(install.current_dir(root()))?;
+    }
+    Ok(program)
 }
 
 /// The registry that plugins are published in by tests.

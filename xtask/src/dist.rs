@@ -1,0 +1,161 @@
+//! `cargo xtask dist`: what is attached to a release, under dist/. A commit gives the same bytes wherever it is built.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use super::{
+    build::{HOST, as_components, plugin_names},
+    run::{Pace, Result, cargo_command, output, root, run, step, target},
+    tools,
+};
+
+/// The shells that have a file of completions.
+const SHELLS: [&str; 3] = ["bash", "fish", "zsh"];
+
+/// Makes the directory, and an archive of it.
+pub(super) fn dist() -> Result<u8> {
+    tools::prerequisites()?;
+    let cyclonedx = tools::cyclonedx()?;
+    let build = Build::new()?;
+    step("building the host and the plugins for a release");
+    run(build.cargo().args(HOST).args(["--release", "--locked"]))?;
+    run(build.cargo().args(["build", "--locked"]).args(as_components(&plugin_names()?)))?;
+    let platform = output(Command::new("rustc").args(["--print", "host-tuple"]))?;
+    let name = format!("host-{}-{platform}", env!("CARGO_PKG_VERSION"));
+    let place = root().join("dist").join(&name);
+    step(&format!("making dist/{name}"));
+    if root().join("dist").exists() {
+        fs::remove_dir_all(root().join("dist")).map_err(failed(&place))?;
+    }
+    fs::create_dir_all(place.join("plugins")).map_err(failed(&place))?;
+    build.binary(&place)?;
+    build.plugins(&place)?;
+    for text in ["README.md", "CHANGELOG.md"] {
+        fs::copy(root().join(text), place.join(text)).map_err(failed(&root().join(text)))?;
+    }
+    build.bill_of_materials(&cyclonedx, &place.join("host.cdx.json"))?;
+    let files = "find . -type f ! -name SHA256SUMS | LC_ALL=C sort | xargs sha256sum > SHA256SUMS";
+    run(Command::new("sh").args(["-c", files]).current_dir(&place))?;
+    let archive = format!(
+        "tar --create --sort=name --mtime=@{} --owner=0 --group=0 --numeric-owner --mode=go=rX,u+w {name} | gzip --no-name > {name}.tar.gz",
+        build.committed
+    );
+    run(Command::new("sh").args(["-c", &archive]).current_dir(root().join("dist")))?;
+    step(&format!("made dist/{name}.tar.gz"));
+    Ok(0)
+}
+
+/// A build that leaves no path and no time of this machine in what it makes.
+struct Build {
+    target: PathBuf,
+    flags: String,
+    c_flags: String,
+    /// When the commit was made, in seconds since 1970.
+    committed: String,
+}
+
+impl Build {
+    fn new() -> Result<Self> {
+        let absolute = |path: PathBuf| fs::canonicalize(&path).map_err(failed(&path));
+        // Of its own: other flags would build everything again in the usual one.
+        let target = target().join("dist");
+        fs::create_dir_all(&target).map_err(failed(&target))?;
+        let cargo_home = env::var_os("CARGO_HOME").map(PathBuf::from);
+        let cargo_home = cargo_home.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")));
+        let cargo_home = cargo_home.ok_or("neither CARGO_HOME nor HOME is set")?;
+        // The last one that fits a path counts.
+        let places = [
+            ("/cargo", absolute(cargo_home)?),
+            ("/host", absolute(root())?),
+            ("/host/target", absolute(target.clone())?),
+        ];
+        let remapped = |flag: &str| {
+            let each = places.iter().map(|(to, from)| format!("{flag}={}={to}", from.display()));
+            each.collect::<Vec<_>>().join(" ")
+        };
+        let committed = output(Command::new("git").args(["log", "-1", "--format=%ct"]).current_dir(root()))?;
+        Ok(Self { target, flags: remapped("--remap-path-prefix"), c_flags: remapped("-ffile-prefix-map"), committed })
+    }
+
+    fn cargo(&self) -> Command {
+        let mut cargo = cargo_command(Pace::Foreground);
+        cargo.env("CARGO_TARGET_DIR", &self.target).env("RUSTFLAGS", &self.flags).env("CFLAGS", &self.c_flags);
+        cargo.env("SOURCE_DATE_EPOCH", &self.committed);
+        cargo
+    }
+
+    /// The host with its completions and manual pages, and its symbols beside it.
+    fn binary(&self, place: &Path) -> Result<()> {
+        let (built, host) = (self.target.join("release").join("host"), place.join("host"));
+        let debug = place.join("host.debug");
+        run(Command::new("objcopy").arg("--only-keep-debug").args([&built, &debug]))?;
+        run(Command::new("objcopy")
+            .arg("--strip-debug")
+            .arg(format!("--add-gnu-debuglink={}", debug.display()))
+            .args([&built, &host]))?;
+        fs::create_dir_all(place.join("completions")).map_err(failed(place))?;
+        for shell in SHELLS {
+            let script = output(Command::new(&host).args(["completions", shell]))?;
+            let file = place.join("completions").join(format!("host.{shell}"));
+            fs::write(&file, script + "\n").map_err(failed(&file))?;
+        }
+        run(Command::new(&host).arg("man").arg(place.join("man")))
+    }
+
+    /// The plugins and the lock file that pins them.
+    fn plugins(&self, place: &Path) -> Result<()> {
+        let mut pin = Command::new(place.join("host"));
+        pin.arg("pin").current_dir(place);
+        for name in plugin_names()? {
+            let built = self.target.join(tools::TARGET).join("plugin").join(format!("{}.wasm", name.replace('-', "_")));
+            let file = Path::new("plugins").join(format!("{name}.wasm"));
+            fs::copy(&built, place.join(&file)).map_err(failed(&built))?;
+            pin.arg(file);
+        }
+        run(&mut pin)
+    }
+
+    /// Every crate that is in the host, in CycloneDX's format.
+    fn bill_of_materials(&self, cyclonedx: &Path, file: &Path) -> Result<()> {
+        let package = root().join("host");
+        let made = package.join("host.cdx.json");
+        let mut command = Command::new(cyclonedx);
+        command.args(["cyclonedx", "--format", "json", "--spec-version", "1.5", "--quiet", "--manifest-path"]);
+        run(command.arg(package.join("Cargo.toml")).env("SOURCE_DATE_EPOCH", &self.committed))?;
+        let text = fs::read_to_string(&made).map_err(failed(&made))?;
+        let here = fs::canonicalize(root()).map_err(failed(&root()))?;
+        fs::write(file, text.replace(&here.display().to_string(), "/host")).map_err(failed(file))?;
+        // It writes one beside each package of the workspace.
+        let others = "find . -name '*.cdx.json' ! -path './dist/*' ! -path './target/*' -delete";
+        run(Command::new("sh").args(["-c", others]).current_dir(root()))
+    }
+}
+
+/// Makes a release of this commit in two directories of other names, and compares them.
+pub(super) fn twice() -> Result<()> {
+    let mut sums = Vec::new();
+    for name in ["first", "a-second-one-elsewhere"] {
+        let place = target().join("twice").join(name);
+        if place.exists() {
+            fs::remove_dir_all(&place).map_err(failed(&place))?;
+        }
+        fs::create_dir_all(place.join("..")).map_err(failed(&place))?;
+        run(Command::new("git").args(["clone", "--quiet", "."]).arg(&place).current_dir(root()))?;
+        let mut made = cargo_command(Pace::Foreground);
+        run(made.args(["xtask", "dist"]).current_dir(&place).env("CARGO_TARGET_DIR", place.join("target")))?;
+        let sum = "cat dist/*/SHA256SUMS && sha256sum < dist/*.tar.gz";
+        sums.push(output(Command::new("sh").args(["-c", sum]).current_dir(&place))?);
+    }
+    match sums.as_slice() {
+        [one, other] if one == other => Ok(()),
+        _ => Err(format!("two builds of this commit differ:\n{}", sums.join("\n\n"))),
+    }
+}
+
+fn failed(path: &Path) -> impl Fn(std::io::Error) -> String {
+    let path = path.display().to_string();
+    move |error| format!("{path}: {error}")
+}

@@ -1,0 +1,119 @@
+//! `cargo xtask test`: builds what the tests need, and runs all of them or a part.
+
+use std::process::{Command, Stdio};
+
+use super::{
+    build::{components, demo_builds, host_packages, packages_in, plugins, python_plugin},
+    once::Artifacts,
+    run::{Pace, Result, cargo, cargo_command, run_for_code, step},
+    tools,
+};
+
+/// How many tests `--timings` lists.
+const SLOWEST: usize = 10;
+
+/// What tests need besides the host, its plugins and the guests, by their module in tests/tests/all.
+type Need = fn() -> Result<()>;
+const NEEDS: &[(&str, Need)] = &[
+    ("acceptance", || python_plugin().map(drop)),
+    ("browser", tools::browser),
+    ("cases", || python_plugin().map(drop)),
+    ("emulator", tools::emulator),
+    ("registry", tools::registry),
+    ("templates", tools::registry),
+    ("templates", tools::toolchains),
+];
+
+/// Which tests, and how they are run.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    /// Parts of the names of tests; all of them when there is none.
+    pub names: &'a [&'a str],
+    /// Lists the slowest.
+    pub timings: bool,
+}
+
+/// Runs the tests that are wanted, with what they need.
+pub(super) fn test(wanted: Wanted<'_>) -> Result<u8> {
+    step("checking the layout of the source and the documents");
+    cargo(&["test", "--quiet", "--package", "xtask"])?;
+    let mut demo = Artifacts::default();
+    plugins(Pace::Foreground)?;
+    for mut command in demo_builds()? {
+        demo.build(&mut command)?;
+    }
+    let guests = packages_in("tests/guests")?;
+    step(&format!("building {} misbehaving guests", guests.len()));
+    components(&guests, Pace::Foreground)?;
+    // `isolation::dice` needs what `isolation` needs; the name of a unit test needs nothing.
+    let part = |module: &str| wanted.names.iter().any(|name| name.split("::").next() == Some(module));
+    for (_, need) in NEEDS.iter().filter(|(module, _)| wanted.names.is_empty() || part(module)) {
+        need()?;
+    }
+    step("building the tests");
+    let built = demo.nothing_twice(cargo_command(Pace::Foreground).args(["test", "--no-run"]).args(tested()?))?;
+    step("running the tests");
+    if wanted.timings {
+        return timed(&built, wanted.names);
+    }
+    run_for_code(cargo_command(Pace::Foreground).arg("test").args(tested()?).arg("--").args(wanted.names))
+}
+
+/// Runs the tests that are marked as long; gives their exit code.
+pub(super) fn marked() -> Result<u8> {
+    plugins(Pace::Foreground)?;
+    components(&packages_in("tests/guests")?, Pace::Foreground)?;
+    for (_, need) in NEEDS {
+        need()?;
+    }
+    step("running the tests that take long");
+    run_for_code(cargo_command(Pace::Foreground).arg("test").args(tested()?).args(["--", "--ignored"]))
+}
+
+/// The packages whose tests run on this machine, as arguments for cargo. Not the plugins: only a WebAssembly linker
+/// understands what they export.
+fn tested() -> Result<Vec<String>> {
+    Ok([host_packages()?, ["--package", "sdk"].map(str::to_owned).to_vec()].concat())
+}
+
+/// Runs the programs one after the other, and lists the tests that took longest.
+fn timed(built: &Artifacts, names: &[&str]) -> Result<u8> {
+    let mut times = Vec::new();
+    let mut failed = 0;
+    for (name, program) in &built.programs {
+        let mut command = Command::new(program);
+        // The test harness of a stable compiler tells times only so.
+        command.args(names).args(["-Zunstable-options", "--report-time"]).env("RUSTC_BOOTSTRAP", "1");
+        let package = if name == "all" { "tests" } else { "host" };
+        command.current_dir(super::run::root().join(package)).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        let output = command.output().map_err(|error| format!("{program}: {error}"))?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        if !output.status.success() {
+            eprintln!("{text}");
+            failed = 101;
+        }
+        times.extend(text.lines().filter_map(|line| time(line)).map(|(time, test)| (time, format!("{name}: {test}"))));
+    }
+    times.sort_by(|(one, _), (other, _)| other.total_cmp(one));
+    for (time, test) in times.iter().take(SLOWEST) {
+        eprintln!("{time:8.2} s  {test}");
+    }
+    Ok(failed)
+}
+
+/// What the harness says of a test: `test budgets::tables ... ok <0.231s>`.
+fn time(line: &str) -> Option<(f64, &str)> {
+    let (test, result) = line.strip_prefix("test ")?.split_once(" ... ")?;
+    let (_, time) = result.split_once('<')?;
+    Some((time.strip_suffix("s>")?.parse().ok()?, test))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_time_of_a_test_is_read() {
+        let line = "test budgets::tables_do_not_grow_without_end ... ok <0.231s>";
+        assert_eq!(super::time(line), Some((0.231, "budgets::tables_do_not_grow_without_end")));
+        assert_eq!(super::time("running 3 tests"), None);
+    }
+}
