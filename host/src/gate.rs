@@ -158,7 +158,7 @@ impl Gates {
     ) -> Result<Decision, Refusal> {
         let check = host.find(gate).map_err(Refusal::Unknown)?;
         if matches!(check.work, Work::Consultation(_)) {
-            return Err(Refusal::Unknown(format!("{gate} is not a gate: it looks whether somebody asked one")));
+            return Err(Refusal::Unknown(format!("{gate} is not a gate: it checks whether somebody asked one")));
         }
         let now = self.clock();
         let moment = Moment::of(check, &host.config, now, When { at: None, date });
@@ -202,7 +202,7 @@ impl Gates {
             task.await.unwrap_or_else(|error| {
                 // A panic of the host's own: the next who asks begins anew.
                 again.lock().unwrap_or_else(PoisonError::into_inner).remove(&pending_key);
-                Err(Arc::from(format!("the evaluation broke off: {error}")))
+                Err(Arc::from(format!("the evaluation stopped unexpectedly: {error}")))
             })
         };
         let evaluation = evaluation.boxed().shared();

@@ -112,7 +112,9 @@ impl Writer {
                 }
                 match lost.swap(0, Ordering::Relaxed) {
                     0 => {}
-                    count => write(&format!("{count} lines were dropped, since nobody read them in time\n")),
+                    count => {
+                        write(&format!("{count} log lines were dropped because standard error was not read in time\n"))
+                    }
                 }
             }
         });

@@ -124,44 +124,44 @@ impl Default for Metrics {
 impl Metrics {
     fn register(&mut self) {
         let registry = &mut self.registry;
-        registry.register("build", "The version that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
-        registry.register("runs", "Runs that ended, by what they came to", self.runs.clone());
+        registry.register("build", "Version of the running host", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+        registry.register("runs", "Finished runs, by status", self.runs.clone());
         let seconds = |name: &str| format!("{name}, in seconds");
-        registry.register_with_unit("run_duration", seconds("How long runs took"), Unit::Seconds, self.seconds.clone());
-        let status = "What the last run came to: 0 pass, 1 warn, 2 fail, 3 error, 4 skip";
+        registry.register_with_unit("run_duration", seconds("Duration of runs"), Unit::Seconds, self.seconds.clone());
+        let status = "Status of the last run: 0 pass, 1 warn, 2 fail, 3 error, 4 skip";
         registry.register("check_status", status, self.status.clone());
         let moment = |what: &str| format!("{what}, in seconds since the Unix epoch");
         registry.register_with_unit(
             "check_last_run_timestamp",
-            moment("When it last ran"),
+            moment("Time of the last run"),
             Unit::Seconds,
             self.last_run.clone(),
         );
-        let passed = moment("When it last passed");
+        let passed = moment("Time of the last run that passed");
         registry.register_with_unit("check_last_success_timestamp", passed, Unit::Seconds, self.last_success.clone());
-        registry.register("calls", "Host calls, by what became of them", self.calls.clone());
-        let bytes = "What backends counted for host calls, in bytes";
+        registry.register("calls", "Host calls, by outcome", self.calls.clone());
+        let bytes = "Bytes that backends counted for host calls";
         registry.register_with_unit("call", bytes, Unit::Bytes, self.call_bytes.clone());
-        registry.register("budgets_exceeded", "Budgets that runs exceeded", self.budgets.clone());
-        registry.register("notifications", "What was decided to be said, by reason", self.notifications.clone());
-        registry.register("delivery_attempts", "Messages sent, by what was answered", self.deliveries.clone());
-        let undelivered = "Messages that wait or were set aside";
+        registry.register("budgets_exceeded", "Runs that exceeded a budget, by budget", self.budgets.clone());
+        registry.register("notifications", "Notifications, by reason", self.notifications.clone());
+        registry.register("delivery_attempts", "Delivery attempts, by outcome", self.deliveries.clone());
+        let undelivered = "Messages that are waiting or were given up";
         registry.register("messages_undelivered", undelivered, self.undelivered.clone());
-        let lag = "How long after its time a run began, jitter left out, in seconds";
+        let lag = "Delay of runs after their due time, without jitter, in seconds";
         registry.register_with_unit("schedule_lag", lag, Unit::Seconds, self.lag.clone());
-        registry.register("due_times_left_out", "Due times that were missed or overlapped", self.left_out.clone());
+        registry.register("due_times_left_out", "Due times that were missed or skipped", self.left_out.clone());
         registry.register("reloads", "Reloads of the configuration, by outcome", self.reloads.clone());
-        let good = "1 when what runs is what the files say, 0 when they were refused";
+        let good = "1 if the files on disk are in use, 0 if they were rejected";
         registry.register("configuration_ok", good, self.configuration.clone());
-        let reloaded = moment("When the configuration was last taken on");
+        let reloaded = moment("Time of the last successful reload");
         registry.register_with_unit("configuration_timestamp", reloaded, Unit::Seconds, self.reloaded.clone());
         registry.register("heartbeats", "Heartbeats, by outcome", self.heartbeats.clone());
-        let consulted = "What gates were asked, by what they answered";
+        let consulted = "Questions to gates, by decision";
         registry.register("gate_consultations", consulted, self.consultations.clone());
-        registry.register("http_requests", "Requests, by route and status code", self.requests.clone());
-        let took = seconds("How long requests took");
+        registry.register("http_requests", "HTTP requests, by route and status code", self.requests.clone());
+        let took = seconds("Duration of HTTP requests");
         registry.register_with_unit("http_request_duration", took, Unit::Seconds, self.request_seconds.clone());
-        registry.register_with_unit("uptime", seconds("How long the process runs"), Unit::Seconds, self.uptime.clone());
+        registry.register_with_unit("uptime", seconds("Uptime of the process"), Unit::Seconds, self.uptime.clone());
         let memory = "Resident memory, in bytes";
         registry.register_with_unit("resident_memory", memory, Unit::Bytes, self.memory.clone());
         registry.register_collector(Box::new(InUse(lanes::usage)));
@@ -292,10 +292,10 @@ impl Collector for InUse {
             held.get_or_create(&label).set(i64::try_from(bytes).unwrap_or(i64::MAX));
             threads.get_or_create(&label).set(i64::try_from(working).unwrap_or(i64::MAX));
         }
-        let bytes = "What the host holds in its memory for a plugin at this moment, in bytes";
+        let bytes = "Host memory held for a plugin now, in bytes";
         let unit = Some(&Unit::Bytes);
         held.encode(encoder.encode_descriptor("plugin_held", bytes, unit, held.metric_type())?)?;
-        let working = "Threads that work for a plugin at this moment";
+        let working = "Threads working for a plugin now";
         threads.encode(encoder.encode_descriptor("plugin_threads", working, None, threads.metric_type())?)
     }
 }

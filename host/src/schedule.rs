@@ -170,7 +170,7 @@ impl Entry {
             match count {
                 1 => "missed: the host was down, or the machine asleep".to_owned(),
                 _ => format!(
-                    "{many} due times from {first} to {until} were missed: the host was down, or the machine asleep"
+                    "missed: {many} due times from {first} to {until}; the host was down, or the machine asleep"
                 ),
             }
         };
@@ -189,11 +189,11 @@ impl Entry {
             }
             (Some(since), Overlap::Skip) => {
                 let long = span(now.duration_since(since).as_secs());
-                leave_out(last, format!("the run of {since} still goes on, for {long}"));
+                leave_out(last, format!("skipped: the run of {since} is still running, after {long}"));
             }
             (Some(_), Overlap::Queue) => {
                 if let Some(older) = self.queued.replace(last) {
-                    leave_out(older, format!("it waited for the run before, until {last} was due too"));
+                    leave_out(older, format!("skipped: still queued behind the previous run when {last} came due"));
                 }
             }
         }

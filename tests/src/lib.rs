@@ -39,7 +39,7 @@ pub fn make(directory: &Path, moment: &Moment, fault: Option<Fault>) -> Result<(
     for old in ["warehouse", "repository"] {
         let path = directory.join(old);
         if path.exists() {
-            std::fs::remove_dir_all(&path).with_context(|| format!("{}: cannot be made anew", path.display()))?;
+            std::fs::remove_dir_all(&path).with_context(|| format!("{}: cannot be replaced", path.display()))?;
         }
     }
     data::make(&directory.join("warehouse"), moment).context("the sample's warehouse")?;

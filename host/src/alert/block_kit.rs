@@ -39,7 +39,7 @@ pub(super) fn payload(notification: &Notification, id: &str, undelivered: &[Unde
     let short = [
         text_block("*Could not be evaluated*", named(&notification.errors)),
         text_block("*Recovered*", named(&notification.recoveries)),
-        text_block("*Messages that did not get through*", named(&lost)),
+        text_block("*Undelivered messages*", named(&lost)),
     ];
     let short: Vec<Value> = short.into_iter().flatten().collect();
     // What is short has its place in any case; of the alerts, those that do not fit are named. The footer is one more.
@@ -55,7 +55,7 @@ pub(super) fn payload(notification: &Notification, id: &str, undelivered: &[Unde
             false => named_only.push((told.check.clone(), told.alert.title.clone())),
         }
     }
-    blocks.extend(text_block("*And, which `host history` shows in full*", named(&named_only)));
+    blocks.extend(text_block("*More alerts; `host history` shows them in full*", named(&named_only)));
     blocks.extend(short);
     blocks.push(context(&format!("{} Message {id}", escape(&notification.footer))));
     json!({ "text": cut(&escape(&title), SECTION), "blocks": blocks })

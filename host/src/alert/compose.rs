@@ -89,20 +89,17 @@ fn note(say: &Say, at: Timestamp, zone: &TimeZone) -> Option<String> {
     match say {
         Say::Began | Say::Recovered { .. } => None,
         Say::Changed { before, new } => {
-            let was = before.map(|level| format!("It was {} before.", level.name()));
+            let was = before.map(|level| format!("Previously {}.", level.name()));
             let new = (!new.is_empty()).then(|| format!("New: {}.", new.join(", ")));
             let parts: Vec<String> = was.into_iter().chain(new).collect();
             (!parts.is_empty()).then(|| parts.join(" "))
         }
         Say::Reminder { since } => {
             let lasted = span(at.duration_since(*since).as_secs());
-            Some(format!(
-                "Still so, for {lasted}: since {}.",
-                since.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M %Z")
-            ))
+            Some(format!("Ongoing for {lasted}, since {}.", since.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M %Z")))
         }
         Say::Flapping { changes, window } => Some(format!(
-            "Flapping: it changed {changes} times within {}. Further changes are not told until it is steady for {}.",
+            "Flapping: {changes} changes within {}. No further alerts until it has been stable for {}.",
             span(*window),
             span(window / 2)
         )),
@@ -143,7 +140,7 @@ fn family_title(family: Option<&Family>, notices: &[&Notice<'_>], runs: &[&Run])
     let bad: Vec<&&Notice<'_>> = notices.iter().filter(|notice| !recovered(notice)).collect();
     match (bad.as_slice(), runs) {
         ([], _) => {
-            let parts = ["recovered", "eased", "can be evaluated again"].into_iter().filter_map(|what| {
+            let parts = ["recovered", "is less severe", "can be evaluated again"].into_iter().filter_map(|what| {
                 let named = notices.iter().filter(|notice| over(notice) == what);
                 let names = named.map(|notice| notice.news.check()).collect::<Vec<_>>().join(", ");
                 (!names.is_empty()).then(|| format!("{names} {what}"))
@@ -175,8 +172,8 @@ fn level(notice: &Notice<'_>) -> Option<Level> {
 fn over(notice: &Notice<'_>) -> &'static str {
     match (notice.about, notice.news.run().map(Run::status)) {
         (About::Evaluation, _) => "can be evaluated again",
-        // It goes on, and concerns other channels now.
-        (About::Data, Some(Status::Fail | Status::Warn)) => "eased",
+        // It still fails, but for other channels.
+        (About::Data, Some(Status::Fail | Status::Warn)) => "is less severe",
         (About::Data, _) => "recovered",
     }
 }
@@ -190,7 +187,7 @@ fn footer(notices: &[&Notice<'_>], runs: &[Run]) -> String {
     let families: Vec<Option<&Family>> = notices.iter().map(|notice| notice.news.family()).collect();
     let concerned = || runs.iter().filter(|run| families.contains(&run.family.as_ref()));
     if runs.is_empty() {
-        return "The check itself is wrong, whatever the data; `host validate` shows it in full.".to_owned();
+        return "The check itself is faulty, whatever the data; `host validate` shows the details.".to_owned();
     }
     let mut parts = vec![format!("Data of {}.", dates(concerned()))];
     for (status, word) in [(Status::Pass, "Passed"), (Status::Skip, "Skipped")] {

@@ -37,7 +37,7 @@ pub(super) fn text(notification: &Notification, undelivered: &[Undelivered]) -> 
         lines.extend(listed(title, entries));
     }
     let undelivered: Vec<(String, String)> = undelivered.iter().map(Undelivered::told).collect();
-    lines.extend(listed("Messages that did not get through:", &undelivered));
+    lines.extend(listed("Undelivered messages:", &undelivered));
     lines.push(String::new());
     lines.push(clean(&notification.footer));
     lines.join("\n")

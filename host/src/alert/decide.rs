@@ -231,8 +231,10 @@ fn concern(levels: &mut Levels, channel: &str, level: Level, config: &Config) {
 /// What a violation is about, without the numbers that change from run to run: what stands before its colon, else its
 /// metric, else its words.
 fn point(metric: Option<&str>, message: &str) -> String {
+    let leading = metric.filter(|metric| message.starts_with(&format!("{metric} ")));
     let before_colon = message.split_once(": ").map(|(subject, _)| subject);
-    before_colon.or(metric).map_or_else(|| message.replace(|c: char| c.is_ascii_digit(), ""), str::to_owned)
+    let subject = leading.or(before_colon).or(metric);
+    subject.map_or_else(|| message.replace(|c: char| c.is_ascii_digit(), ""), str::to_owned)
 }
 
 /// Why nothing new is said of a check.
@@ -349,7 +351,7 @@ mod tests {
             '.' => Some(Verdict::Pass),
             _ => None,
         };
-        let violation = Violation { metric: None, message: "rows: 0 < 1 (min)".to_owned() };
+        let violation = Violation { metric: None, message: "rows is below its minimum: 0 < 1".to_owned() };
         let failing = result == 'f';
         Run {
             check: check.to_owned(),
@@ -389,7 +391,7 @@ mod tests {
             ("the root recovers", "fff...", "ffffff", plain, Some(3)),
             ("the root cannot be judged any more", "ffeeee", "ffffff", plain, Some(2)),
             ("the root is skipped", "ffssss", "ffffff", plain, Some(2)),
-            ("the root is not told itself", "ffffff", "ffffff", patient, Some(0)),
+            ("the root is not announced itself", "ffffff", "ffffff", patient, Some(0)),
             ("the root is not run any more", "ff              ", "ffffffffffffffff", plain, Some(10)),
         ] {
             let config = Config::parse(config).expect("a configuration");

@@ -168,8 +168,8 @@ impl Delivery {
         let late_in = oldest.as_ref().and_then(|oldest| self.late_in(oldest, now));
         if let Some((oldest, late_in)) = oldest.as_ref().zip(late_in.filter(|left| Instant::now() + *left < start)) {
             tokio::time::sleep(late_in).await;
-            let behind = format!("it waits behind the message {}", message.id);
-            let untried = if oldest.id == message.id { "it was not tried yet" } else { behind.as_str() };
+            let behind = format!("it is waiting behind message {}", message.id);
+            let untried = if oldest.id == message.id { "not tried yet" } else { behind.as_str() };
             let alarm = self.raise(oldest, oldest.problem.as_deref().unwrap_or(untried), true);
             self.record.alarm(&oldest.id, alarm.as_ref()).await?;
             self.wake();
@@ -290,8 +290,8 @@ impl Delivery {
     /// Says aloud that a message does not get through, and gives the message that says so to the fallback.
     fn raise(&self, message: &Message, problem: &str, waiting: bool) -> Option<NewMessage> {
         let Message { id, receiver, title, created, .. } = message;
-        let what = if waiting { "is late and tried again" } else { "was set aside" };
-        tracing::error!("{receiver}: the message {id} ({title}) was NOT delivered and {what}: {problem}");
+        let next = if waiting { "will be retried" } else { "will not be retried" };
+        tracing::error!("{receiver}: message {id} ({title}) was NOT delivered and {next}: {problem}");
         if receiver == FALLBACK || !self.terms().receivers.has_fallback() {
             return None;
         }
@@ -328,7 +328,7 @@ pub async fn unrecorded(receivers: &Receivers, text: &str) {
         let payload = json!({ "event": "unrecorded", "text": format!("host: {text}") });
         let answer = receivers.alarm(&id(text), &payload).await;
         if answer != Answer::Taken {
-            tracing::error!("the fallback was not told: {answer:?}");
+            tracing::error!("the fallback was not notified: {answer:?}");
         }
     }
 }

@@ -101,7 +101,7 @@ impl Receivers {
 
     /// Sends a message that says that it is a test.
     pub async fn test(&self, receiver: &str, at: Timestamp) -> Answer {
-        let title = "This is a test: messages of host arrive here";
+        let title = "Test: messages from host arrive here";
         let id = id(&format!("{at} {receiver} test"));
         if receiver == FALLBACK {
             return self.alarm(&id, &json!({ "event": "test", "id": id, "text": title })).await;
@@ -160,7 +160,7 @@ impl Receivers {
     pub async fn send(&self, channel: &str, id: &str, payload: &Value) -> Answer {
         match self.webhooks.as_ref().and_then(|webhooks| webhooks.get(channel)) {
             Some(webhook) => self.post(webhook, id, payload, true).await,
-            None => Answer::Refused("no webhook is known for it".to_owned()),
+            None => Answer::Refused("this channel has no webhook".to_owned()),
         }
     }
 
@@ -323,7 +323,8 @@ impl<'c> Sources<'c> {
 
 fn checked(whose: &str, text: &str, source: &str) -> Result<String> {
     let webhook = text.trim().to_owned();
-    let parsed = reqwest::Url::parse(&webhook).with_context(|| format!("{whose}: what {source} holds is no URL"))?;
+    let parsed =
+        reqwest::Url::parse(&webhook).with_context(|| format!("{whose}: {source} does not hold a valid URL"))?;
     let loopback = matches!(parsed.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"));
     if parsed.scheme() != "https" && !loopback {
         bail!("{whose}: the webhook in {source} is not https");
@@ -370,6 +371,10 @@ mod tests {
         ] {
             assert_eq!(judge(status, body, retry_after, true), expected, "{status} {body}");
         }
-        assert_eq!(judge(200, "<html>", None, false), Answer::Taken, "a fallback may answer what it likes");
+        assert_eq!(
+            judge(200, "<html>", None, false),
+            Answer::Taken,
+            "any answer of a fallback with status 200 is accepted"
+        );
     }
 }

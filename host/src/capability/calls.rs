@@ -225,11 +225,11 @@ impl Calls {
     /// Whether an answer is within the budgets of a result.
     pub(super) fn within(&self, call: &str, rows: usize, bytes: usize) -> Result<(), Error> {
         if rows > self.budgets.rows.0 as usize {
-            return Err(self.exceeded(call, "rows", &format!("it answers with more than {} rows", self.budgets.rows)));
+            return Err(self.exceeded(call, "rows", &format!("the answer has more than {} rows", self.budgets.rows)));
         }
         if bytes > self.budgets.result_bytes.0 {
             let most = self.budgets.result_bytes;
-            return Err(self.exceeded(call, "result_bytes", &format!("it answers with more than {most}")));
+            return Err(self.exceeded(call, "result_bytes", &format!("the answer is larger than {most}")));
         }
         Ok(())
     }

@@ -77,7 +77,9 @@ pub async fn checks(config: &Config, loaded: &Loaded) -> Result<Vec<Check>> {
     for plugin in config.grants.keys().filter(|plugin| !named.contains(plugin) && !wanted.contains_key(*plugin)) {
         let near = nearest(plugin, ungranted());
         if !near.is_empty() {
-            bail!("host.toml: refused: grants.{plugin}: no check and no file has such a plugin{near}");
+            bail!(
+                "host.toml: refused: grants.{plugin}: no plugin has this name, neither in [checks] nor among the files{near}"
+            );
         }
     }
     check_names(config, &wanted)?;
@@ -170,7 +172,7 @@ fn circle<'w>(
 
 fn missing(plugin: &str, loaded: &Loaded) -> String {
     if loaded.compiling.contains(plugin) {
-        return "its plugin is still being compiled; it runs when that is done".to_owned();
+        return "its plugin is still being compiled; the check runs once that is done".to_owned();
     }
     match loaded.unusable.iter().find(|unusable| unusable.name == plugin) {
         Some(unusable) => unusable.reason.clone(),

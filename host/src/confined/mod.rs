@@ -91,7 +91,7 @@ pub(crate) enum Failed {
     #[error("{0}")]
     Refused(String),
     /// The process could not do its work, and why.
-    #[error("the process that does this {0}")]
+    #[error("the confined process {0}")]
     Broken(String),
 }
 
@@ -166,7 +166,7 @@ async fn exchange(permit: &Permit, child: &mut Child, input: &[u8], limits: Limi
         match stdout.read_buf(&mut answer).await {
             Ok(0) => return Ok((answer, held)),
             Ok(read) => held.more(read).map_err(|_| Failed::Memory)?,
-            Err(error) => return Err(Failed::Broken(format!("cannot be listened to: {error}"))),
+            Err(error) => return Err(Failed::Broken(format!("has an output that cannot be read: {error}"))),
         }
     }
 }

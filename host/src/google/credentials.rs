@@ -119,8 +119,8 @@ fn well_known() -> Option<PathBuf> {
 
 fn from_file(path: &PathBuf) -> Result<AccessTokenCredentials, String> {
     let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
-    // What is in the file is not quoted, also not by an error about it.
-    let json: Value = serde_json::from_str(&text).map_err(|_| "it is no JSON".to_owned())?;
+    // Do not quote the file's contents, not even in an error.
+    let json: Value = serde_json::from_str(&text).map_err(|_| "it is not JSON".to_owned())?;
     let scopes = ["https://www.googleapis.com/auth/cloud-platform"];
     let made = match json.get("type").and_then(Value::as_str) {
         Some("service_account") => service_account::Builder::new(json)

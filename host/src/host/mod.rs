@@ -138,7 +138,7 @@ impl Host {
             [("state.directory", directory(config) == directory(&self.config)), ("web", config.web == self.config.web)]
         {
             if !same {
-                bail!("{key} cannot change while the host runs; start it again");
+                bail!("{key} cannot change while the host runs; restart it");
             }
         }
         Ok(())
@@ -217,8 +217,8 @@ impl Host {
         let mut found = Vec::new();
         let mut validations = Vec::new();
         while let Some(validated) = tasks.join_next().await {
-            let (check, moment, findings) = validated.context("a validation broke off")?;
-            // One that cannot run says so itself, each time; where nothing could be found out, what was known stays.
+            let (check, moment, findings) = validated.context("a validation stopped unexpectedly")?;
+            // A check that cannot run reports that itself; an inconclusive validation keeps the previous findings.
             let known = findings.is_empty() || findings.iter().any(|finding| finding.kind.is_wrong());
             if check.plugin().is_some() && known {
                 validations.push(Validation::new(&check, &moment, &findings));

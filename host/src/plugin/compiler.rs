@@ -28,7 +28,7 @@ pub(super) async fn compiled(engine: &Engine, cache: &Arc<Cache>, file: &File, b
     let digest = file.digest;
     let (kept, asked) = (cache.clone(), engine.clone());
     let found = lanes::own(move || kept.find(&asked, digest)).await;
-    if let Some(component) = found.context("reading compiled code broke off")? {
+    if let Some(component) = found.context("reading compiled code stopped unexpectedly")? {
         return Ok(component);
     }
     let limits = Limits { cpu: budgets.compile_cpu.0, memory: budgets.compile_memory.0 };
@@ -39,7 +39,7 @@ pub(super) async fn compiled(engine: &Engine, cache: &Arc<Cache>, file: &File, b
         let _held = held;
         load(&engine, &cache, digest, &code)
     });
-    loaded.await.context("loading compiled code broke off")?
+    loaded.await.context("loading compiled code stopped unexpectedly")?
 }
 
 async fn compile(permit: &Permit, file: &File, limits: Limits, budgets: &Budgets) -> Result<(Vec<u8>, Held)> {
@@ -55,8 +55,8 @@ async fn compile(permit: &Permit, file: &File, limits: Limits, budgets: &Budgets
         Failed::Memory => {
             bail!("needs more memory to compile than {}; {}", budgets.compile_memory, raise("compile_memory"))
         }
-        Failed::Refused(reason) => bail!("is no valid WebAssembly component: {reason}"),
-        Failed::Broken(_) => bail!("cannot be compiled: {failed}; try again, and build it anew if that does not help"),
+        Failed::Refused(reason) => bail!("is not a valid WebAssembly component: {reason}"),
+        Failed::Broken(_) => bail!("cannot be compiled: {failed}; try again, or rebuild the plugin"),
     }
 }
 

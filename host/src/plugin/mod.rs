@@ -186,7 +186,7 @@ fn choose(name: &str, mut files: Vec<File>, lock: Option<&Lock>) -> Result<File>
             (last, _) => {
                 files.extend(last);
                 bail!(
-                    "{} plugins are named {name}: {}; name only one of the files, or pin one with `host pin`",
+                    "{} plugins are named {name}: {}; pass only one of the files, or pin one with `host pin`",
                     files.len(),
                     listed(&files)
                 )
@@ -245,7 +245,7 @@ async fn ready(file: Origin, guest: Guest, budgets: &Budgets) -> Result<Plugin> 
     {
         if described != found {
             let described = described.escape_debug();
-            bail!("describes itself with the {what} {described}, but its metadata says {found}; build it again");
+            bail!("describes itself with the {what} {described}, but its metadata says {found}; rebuild it");
         }
     }
     Ok(Plugin { file, descriptor, guest, stack: budgets.stack })

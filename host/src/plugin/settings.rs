@@ -34,10 +34,7 @@ const PATTERN: usize = 256 << 10;
 /// takes too much, is an error.
 pub async fn check_settings(plugin: &str, schema: &str, settings: &Value) -> Result<Vec<String>> {
     if schema.len() > SCHEMA.0 {
-        bail!(
-            "the plugin's schema of its settings has {} bytes; {SCHEMA} is the most that there is room for",
-            schema.len()
-        );
+        bail!("the plugin's settings schema has {} bytes; the maximum is {SCHEMA}", schema.len());
     }
     let parsed: Value = serde_json::from_str(schema).context(NO_JSON)?;
     if is_small(&parsed, settings)
@@ -48,16 +45,14 @@ pub async fn check_settings(plugin: &str, schema: &str, settings: &Value) -> Res
     let input = json!({ "schema": parsed, "settings": settings }).to_string();
     let permit = Permit::new(plugin, Allowance { timeout: CPU, bytes: MEMORY.0 });
     match confined::run(&permit, Task::Settings, input.as_bytes(), Limits { cpu: CPU, memory: MEMORY.0 }).await {
-        Ok((answer, _held)) => {
-            serde_json::from_slice(&answer).context("the plugin's schema of its settings: no answer")
-        }
-        Err(Failed::Cpu) => bail!("the plugin's schema of its settings takes longer than {} s", CPU.as_secs()),
-        Err(Failed::Memory) => bail!("the plugin's schema of its settings needs more memory than {MEMORY}"),
-        Err(failed) => bail!("the plugin's schema of its settings: {failed}"),
+        Ok((answer, _held)) => serde_json::from_slice(&answer).context("the plugin's settings schema: no answer"),
+        Err(Failed::Cpu) => bail!("the plugin's settings schema takes longer than {} s", CPU.as_secs()),
+        Err(Failed::Memory) => bail!("the plugin's settings schema needs more memory than {MEMORY}"),
+        Err(failed) => bail!("the plugin's settings schema: {failed}"),
     }
 }
 
-const NO_JSON: &str = "the plugin's schema of its settings is no JSON";
+const NO_JSON: &str = "the plugin's settings schema is not JSON";
 
 /// What the confined process does.
 pub(super) fn answer(input: &[u8]) -> Result<Vec<u8>, String> {
@@ -211,7 +206,7 @@ mod tests {
     async fn a_schema_that_is_too_large_is_refused() {
         let schema = json!({ "description": "x".repeat(SCHEMA.0) }).to_string();
         let error = check_settings("any", &schema, &json!({})).await.expect_err("too large");
-        assert!(error.to_string().contains("1 MiB is the most"), "{error}");
+        assert!(error.to_string().contains("the maximum is 1 MiB"), "{error}");
     }
 
     #[tokio::test]

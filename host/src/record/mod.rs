@@ -78,7 +78,7 @@ impl Claim {
                 Ok(()) => return Ok(Self(file)),
                 Err(fs::TryLockError::WouldBlock) if Instant::now() < deadline => tokio::time::sleep(LOOK_AGAIN).await,
                 Err(fs::TryLockError::WouldBlock) => bail!(
-                    "another host runs on {}; stop it, name another state.directory in host.toml, or use --dry-run, which records and sends nothing",
+                    "another host is running on {}; stop it, name another state.directory in host.toml, or use --dry-run, which records and sends nothing",
                     directory.display()
                 ),
                 Err(fs::TryLockError::Error(error)) => return Err(error).with_context(|| path.display().to_string()),
@@ -217,7 +217,7 @@ fn explained(path: &Path, error: sqlx::Error) -> anyhow::Error {
         }
         Some((10, _)) => "the disk cannot be read or written",
         Some((11 | 26, _)) => {
-            "it is damaged or no database of this host; move it away to start with an empty one, or put back a copy"
+            "it is damaged, or not a database of this host; move it away to start with an empty one, or restore a copy"
         }
         Some((14, _)) => "it cannot be opened; make the directory writable, or name another state.directory",
         _ => "it cannot be used",

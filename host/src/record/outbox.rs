@@ -54,7 +54,7 @@ pub struct Undelivered {
 impl Undelivered {
     /// Where it should have gone, and what it said and why it did not arrive.
     pub fn told(&self) -> (String, String) {
-        let state = if self.waiting { "late, tried again" } else { "set aside" };
+        let state = if self.waiting { "late, retrying" } else { "given up" };
         (self.receiver.clone(), format!("{} (message {}, {state}: {})", self.title, self.id, self.problem))
     }
 }
@@ -253,7 +253,7 @@ impl FromRow<'_, SqliteRow> for Undelivered {
             receiver: row.try_get("receiver")?,
             title: row.try_get("title")?,
             created: moment(row.try_get("created")?),
-            problem: problem.unwrap_or_else(|| "it was not tried yet".to_owned()),
+            problem: problem.unwrap_or_else(|| "not tried yet".to_owned()),
             waiting: row.try_get::<String, _>("state")? == "waiting",
         })
     }

@@ -77,7 +77,7 @@ impl Room {
         };
         self.take(written(&part)?.len());
         part.violations = self.list("violations", &report.violations)?;
-        part.unknown = self.list("things that are not known", &report.unknown)?;
+        part.unknown = self.list("unknown items", &report.unknown)?;
         part.metrics = self.list("metrics", &report.metrics)?;
         if let (Some(part), Some(whole)) = (&mut part.gate, &report.gate) {
             part.missing = self.list("missing items", &whole.missing)?;

@@ -56,7 +56,8 @@ impl Recorder {
         let metrics = Arc::<Metrics>::default();
         let mut standings = Standings::new();
         for (check, standing) in record.standings().await? {
-            let standing = serde_json::from_str(&standing).with_context(|| format!("what is remembered of {check}"))?;
+            let standing =
+                serde_json::from_str(&standing).with_context(|| format!("the remembered state of {check}"))?;
             standings.insert(check, standing);
         }
         let receivers = Receivers::console();
@@ -89,7 +90,7 @@ impl Recorder {
             (runs, untold, kept)
         };
         let Some((runs, untold, kept)) = lanes::own(written).await else {
-            let problem = "runs are NOT recorded: the host failed at writing them; its log says why".to_owned();
+            let problem = "runs are NOT recorded: writing them failed; the log says why".to_owned();
             tracing::error!("{problem}");
             self.delivery.unrecorded(&problem).await;
             return Settled { unrecorded: Some(problem), ..Settled::default() };
@@ -123,7 +124,7 @@ impl Recorder {
         let news: Vec<News<'_>> = found.iter().map(News::Validation).collect();
         self.keep(config, &news, &[], Vec::new(), &mut standings)
             .await
-            .context("what a validation found is NOT recorded")?;
+            .context("the findings of a validation are NOT recorded")?;
         for validation in found {
             self.board.validated(&validation.check, &standings);
         }

@@ -69,7 +69,7 @@ impl Host {
         match (round.unrecorded, round.runs.pop()) {
             (Some(problem), _) => bail!("{problem}"),
             (None, Some(run)) => Ok(run),
-            (None, None) => bail!("nothing ran"),
+            (None, None) => bail!("the check did not run"),
         }
     }
 
@@ -85,7 +85,7 @@ impl Host {
                 None => due.push((check.clone(), moment)),
                 Some(why) => {
                     let span = tracing::info_span!("run", check = check.name, run = moment.id());
-                    span.in_scope(|| tracing::warn!("left out: {why}"));
+                    span.in_scope(|| tracing::warn!("{why}"));
                     self.recorder.metrics.left_out(&check.name);
                     left_out.push(check.left_out(&moment, why));
                 }
@@ -135,7 +135,7 @@ impl Host {
                 () = sleep_until(wait.unwrap_or_else(Instant::now)), if wait.is_some() && !running.is_empty() => None,
                 () = passed(&occasion), if !running.is_empty() => {
                     let dropped = running.values().map(|(check, _)| check.name.as_str()).collect::<Vec<_>>().join(", ");
-                    tracing::warn!("dropped, since the host goes: {dropped}");
+                    tracing::warn!("cancelled by shutdown: {dropped}");
                     tasks.shutdown().await;
                     running.clear();
                     None

@@ -38,15 +38,15 @@ pub(super) async fn consulted(
         channel: check.family.as_ref().map(|family| family.channel.clone()).unwrap_or_default(),
         severity: Severity::Critical,
         title: format!("Nobody asked {gate}"),
-        summary: format!("{nobody}: what should have waited for its answer did not, or did not run."),
+        summary: format!("{nobody}: the next phase either ran without asking or did not run."),
         sections: Vec::new(),
         steps: vec![
             Step {
-                text: "See who asked before, and what they were told".to_owned(),
+                text: "See who asked before, and the answers".to_owned(),
                 command: Some(format!("host history {gate}")),
             },
             Step {
-                text: "Ask now, before anything goes on".to_owned(),
+                text: "Ask now, before the next phase starts".to_owned(),
                 command: Some(format!("host gate {gate} --date {date}")),
             },
         ],

@@ -149,7 +149,9 @@ impl Check {
                         run.error = Some(Reason::Over { over, plugin: name.clone() });
                     }
                     Some(Err(Refused::Malformed(problem))) => run.error = Some(Reason::Malformed(problem)),
-                    None => run.error = Some(Reason::Broken(format!("its report is not taken in after {TAKING_IN:?}"))),
+                    None => {
+                        run.error = Some(Reason::Broken(format!("reading its report took longer than {TAKING_IN:?}")))
+                    }
                 }
             }
         }
@@ -187,14 +189,14 @@ fn malformed(report: &Report) -> Option<String> {
     let fine = matches!(report.verdict, Verdict::Pass | Verdict::Skip(_));
     if fine && report.unknown.is_empty() {
         if let Some(violation) = report.violations.first() {
-            return Some(format!("it is no failure, and has the violation {:?}", violation.message));
+            return Some(format!("the verdict is pass or skip, but it lists the violation {:?}", violation.message));
         }
         if let Some(metric) = report.metrics.iter().find(|metric| metric.is_broken()) {
-            return Some(format!("it is no failure, and the metric {} does not pass", metric.name));
+            return Some(format!("the verdict is pass or skip, but the metric {} breaks its limit", metric.name));
         }
     }
     if !fine && report.violations.is_empty() {
-        return Some("it fails or warns, and has no violation that says why".to_owned());
+        return Some("the verdict is fail or warn, but no violation says why".to_owned());
     }
     let numbers = report.metrics.iter().flat_map(|metric| [metric.value, metric.min, metric.max, metric.below]);
     if numbers.flatten().any(|number| !number.is_finite()) {

@@ -41,8 +41,8 @@ pub enum Reason {
     /// Its report says what cannot be.
     #[error("returned a malformed report: {0}")]
     Malformed(String),
-    /// The check itself does not know all.
-    #[error("not known: {}", shortened(&.0.join("; "), WRITTEN_BYTES))]
+    /// The report has unknown items.
+    #[error("unknown: {}", shortened(&.0.join("; "), WRITTEN_BYTES))]
     Unknown(Vec<String>),
 }
 
@@ -81,7 +81,10 @@ impl Ended {
             text += &format!("; its log ends with: {wrote}");
         }
         if !self.said.is_empty() {
-            text += &format!("; before that it wanted to say: {}", shortened(&self.said.join("; "), WRITTEN_BYTES));
+            text += &format!(
+                "; before that it posted alerts, which were not sent: {}",
+                shortened(&self.said.join("; "), WRITTEN_BYTES)
+            );
         }
         text
     }

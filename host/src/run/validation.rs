@@ -150,7 +150,10 @@ pub async fn validate(check: &Check, backends: &Backends, moment: &Moment) -> Ve
         return findings;
     }
     if high.error.is_none() && high.calls.iter().all(|call| call.name == "slack.post") {
-        return vec![Finding::new(Kind::CannotFail, "it asks nothing, so nothing can make it fail".to_owned())];
+        return vec![Finding::new(
+            Kind::CannotFail,
+            "it asks nothing of the host, so nothing can make it fail".to_owned(),
+        )];
     }
     if !stage.shapes.asked() {
         return findings;
@@ -233,13 +236,12 @@ impl Stage<'_> {
 }
 
 fn unfinished(why: &str) -> Finding {
-    Finding::new(Kind::Unfinished, format!("it could not be validated: trying it on made-up answers {why}"))
+    Finding::new(Kind::Unfinished, format!("it could not be validated: running it on simulated results {why}"))
 }
 
 fn too_many_metrics() -> Finding {
     let kept = Bytes(KEPT);
-    let text =
-        format!("it could not be validated: its metrics have other names each time, more of them than fit into {kept}");
+    let text = format!("it could not be validated: its metrics have new names in every run, more than fit into {kept}");
     Finding::new(Kind::Unfinished, text)
 }
 
@@ -291,7 +293,7 @@ impl Seen {
         findings.extend(complaints.map(cannot_fail));
         if findings.is_empty() && self.passed && !self.failed {
             let tried = self.rehearsals;
-            findings.push(cannot_fail(format!("it was tried on {tried} kinds of answers, and none made it fail")));
+            findings.push(cannot_fail(format!("none of {tried} simulated results made it fail")));
         }
         findings
     }
@@ -334,12 +336,12 @@ impl Threshold {
         if !self.known {
             let (words, limit, _) = asked.next()?;
             return Some(format!(
-                "{name} must be {words} {limit}, and never has a value; its queries answer with {}",
+                "{name} must be {words} {limit}, but it never has a value; its queries return {}",
                 columns.join(", ")
             ));
         }
         let (words, limit, _) = asked.find(|(.., broken)| !broken)?;
-        Some(format!("{name} must be {words} {limit}, which every answer is"))
+        Some(format!("{name} must be {words} {limit}, and every simulated result meets that"))
     }
 }
 
@@ -417,14 +419,14 @@ mod tests {
         assert_eq!(complaint(&[at_least(0.0, 1.0), at_least(9.0, 1.0)]), None);
         assert_eq!(
             complaint(&[at_least(0.0, 0.0), at_least(9.0, 0.0)]),
-            Some("m must be at least 0, which every answer is".to_owned())
+            Some("m must be at least 0, and every simulated result meets that".to_owned())
         );
         assert!(complaint(&[metric(None, Some(0.0), None, None), at_least(1.0, 0.0)]).is_some());
         assert_eq!(complaint(&[metric(Some(5.0), None, None, Some(5.0))]), None);
         assert!(complaint(&[metric(Some(9.0), Some(10.0), Some(99.0), None)]).is_some(), "one side is enough");
         assert_eq!(
             complaint(&[metric(None, Some(2.0), None, None)]),
-            Some("m must be at least 2, and never has a value; its queries answer with x".to_owned())
+            Some("m must be at least 2, but it never has a value; its queries return x".to_owned())
         );
         assert_eq!(complaint(&[metric(None, None, None, None)]), None);
     }

@@ -60,7 +60,7 @@ impl Log {
             if !text.is_empty() && !text.ends_with('\n') {
                 text.push('\n');
             }
-            text += &format!("{HOST_LINE}it tried {tried}, which no plugin may\n");
+            text += &format!("{HOST_LINE}it tried {tried}, which is not allowed\n");
         }
         text
     }

@@ -137,7 +137,7 @@ fn what_was_missed_is_caught_up_once_and_said() {
     );
     // Several were: the newest runs, and the others are said.
     let four = |until: &str, count: usize| {
-        Some(format!("{count} due times from 2026-02-06T12:00:00Z to {until} were missed: {down}"))
+        Some(format!("missed: {count} due times from 2026-02-06T12:00:00Z to {until}; {down}"))
     };
     assert_eq!(
         after_a_pause(Missed::CatchUp, "2026-02-06T11:30:00Z", "2026-02-06T14:10:00Z"),
@@ -161,7 +161,7 @@ fn a_machine_that_slept_goes_on_where_it_is_now() {
     let (turns, _) = agenda.take(at("2026-02-09T08:10:00Z"));
     let dues: Vec<String> = turns.iter().map(|turn| turn.due.to_string()).collect();
     assert_eq!(dues, ["2026-02-09T07:30:00Z", "2026-02-09T08:00:00Z"]);
-    assert!(turns[0].left_out.as_ref().is_some_and(|why| why.starts_with("135 due times")), "{turns:?}");
+    assert!(turns[0].left_out.as_ref().is_some_and(|why| why.starts_with("missed: 135 due times")), "{turns:?}");
     assert_eq!(turns[1].left_out, None);
     assert_eq!(agenda.next(), Some(at("2026-02-09T08:30:00Z")));
 }
@@ -173,7 +173,10 @@ fn years_are_not_counted_through() {
         agenda(plan("* * * * *", "America/New_York"), Some("2016-02-06T12:00:00Z"), "2026-02-06T12:00:30Z");
     let (turns, _) = agenda.take(at("2026-02-06T12:00:30Z"));
     assert_eq!(turns.len(), 2);
-    assert!(turns[0].left_out.as_ref().is_some_and(|why| why.starts_with("more than 2000 due times")), "{turns:?}");
+    assert!(
+        turns[0].left_out.as_ref().is_some_and(|why| why.starts_with("missed: more than 2000 due times")),
+        "{turns:?}"
+    );
     assert_eq!((turns[1].due, &turns[1].left_out), (at("2026-02-06T12:00:00Z"), &None));
 }
 

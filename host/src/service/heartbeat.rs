@@ -57,7 +57,7 @@ impl Heartbeat {
         };
         self.metrics.beat(problem.is_none());
         if let Some(problem) = problem {
-            tracing::warn!("the heartbeat was not taken: {problem}");
+            tracing::warn!("the heartbeat was not accepted: {problem}");
         }
     }
 }

@@ -135,7 +135,7 @@ impl Service {
             } else if let Some(reason) = check.unable() {
                 tracing::error!(
                     check = check.name,
-                    "cannot run, and will say so when it is due: {}",
+                    "cannot run, and will report an error when due: {}",
                     printable(reason)
                 );
             }
@@ -227,7 +227,7 @@ impl Service {
         let drop_at = end - FOR_MESSAGES.min(grace / 3);
         // Nobody waits for it: there may be nothing that runs.
         self.closing.send_replace(true);
-        tracing::info!("stopping: {} rounds are under way and have {grace:?} to finish", rounds.len());
+        tracing::info!("stopping: {} rounds are running and have {grace:?} to finish", rounds.len());
         let orderly = async {
             while !rounds.is_empty() {
                 tokio::select! {
@@ -248,7 +248,7 @@ impl Service {
         let waiting = host.recorder.record.waiting().await?;
         for message in &waiting {
             let (receiver, what) = message.told();
-            tracing::warn!("{receiver}: NOT delivered yet, the next start tries again: {what}");
+            tracing::warn!("{receiver}: NOT delivered yet, the next start retries: {what}");
         }
         Ok(())
     }
@@ -269,7 +269,7 @@ async fn finished(round: Result<Ended, tokio::task::JoinError>, shown: &impl Asy
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             tracing::error!("the round of {} failed: {error:#}", listed(&names));
         }
-        Err(error) => tracing::error!("a round broke off: {error}"),
+        Err(error) => tracing::error!("a round stopped unexpectedly: {error}"),
     }
 }
 
@@ -279,7 +279,7 @@ async fn forget(service: Arc<Service>) {
         tokio::time::sleep(FORGET).await;
         let host = service.host();
         if let Err(error) = host.recorder.forget(&host.config).await {
-            tracing::error!("what is old cannot be removed from the record: {error:#}");
+            tracing::error!("old entries cannot be removed from the record: {error:#}");
         }
     }
 }

@@ -31,7 +31,7 @@ pub struct Refused {
 pub(super) async fn watch(service: Arc<Service>) {
     let mut hang_up = match signal(SignalKind::hangup()) {
         Ok(signal) => signal,
-        Err(error) => return tracing::error!("changes of files are not noticed: {error}"),
+        Err(error) => return tracing::error!("changed files will not be noticed: {error}"),
     };
     let mut taken = service.sources.fingerprint();
     let mut seen = taken;
@@ -68,13 +68,13 @@ pub(super) async fn complete(service: Arc<Service>) {
     match taken_on {
         Ok(changes) => tracing::info!("compiled: {changes}"),
         Err(error) => {
-            tracing::error!("plugins that were compiled are not taken on: {}", printable(&format!("{error:#}")))
+            tracing::error!("plugins were compiled but cannot be loaded: {}", printable(&format!("{error:#}")))
         }
     }
     for check in service.host().checks.iter().filter(|check| before.check(&check.name).is_some_and(|check| check.waits))
     {
         if let Some(reason) = check.unable() {
-            tracing::error!(check = check.name, "cannot run, and will say so when it is due: {}", printable(reason));
+            tracing::error!(check = check.name, "cannot run, and will report an error when due: {}", printable(reason));
         }
     }
 }
@@ -97,7 +97,7 @@ impl Service {
             }
             Err(error) => {
                 let reason = printable(&format!("{error:#}"));
-                tracing::error!("the files that changed are refused, and what ran goes on: {reason}");
+                tracing::error!("reload rejected; still running the previous configuration: {reason}");
                 Some(Refused { at: Timestamp::now(), reason })
             }
         };

@@ -58,14 +58,14 @@ impl Sources {
         let files = self.files();
         if self.plugins.is_empty() && files.is_empty() {
             bail!(
-                "no plugin is named and none is pinned in {}; name plugin files, or add one with `host add oci://REGISTRY/NAME`",
+                "no plugin to run: none is named, and none is pinned in {}; name files or a directory, as in `host run --once plugins/`, or fetch one with `host add oci://REGISTRY/NAME`",
                 self.lock.display()
             );
         }
         if !files.iter().any(|file| file.exists()) {
             if self.plugins.is_empty() {
                 bail!(
-                    "no plugin that is pinned in {} is there; `host pull` fetches those of registries",
+                    "none of the plugins pinned in {} is on disk; `host pull` fetches those from registries",
                     self.lock.display()
                 );
             }

@@ -28,7 +28,7 @@ pub(super) async fn stay_valid(service: Arc<Service>) {
         due = match service.host().validation_due(Timestamp::now()).await {
             Ok(due) => due,
             Err(error) => {
-                tracing::error!("when the checks are to be validated is not known: {error:#}");
+                tracing::error!("the time of the next validation cannot be determined: {error:#}");
                 None
             }
         };

@@ -55,11 +55,11 @@ impl Access {
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
         // A page elsewhere can give its own name this address, and would then be asked in its name.
         if !self.is_own(host) {
-            let text = format!("this host is not known as `{host}`; name it in web.hosts if it is");
+            let text = format!("unknown host name `{host}`; add it to web.hosts if it is this host's");
             return Err(refused(StatusCode::MISDIRECTED_REQUEST, text));
         }
         if acts && !same_site(headers, host) {
-            return Err(refused(StatusCode::FORBIDDEN, "requests of other sites are refused"));
+            return Err(refused(StatusCode::FORBIDDEN, "requests from other sites are refused"));
         }
         if self.loopback && !acts {
             return Ok(());
@@ -67,7 +67,7 @@ impl Access {
         match &self.token {
             None => Err(refused(
                 StatusCode::FORBIDDEN,
-                "what acts needs a token, and this host has none; set HOST_TOKEN, or what web.token_env or web.token_file name",
+                "this action needs a token, and this host has none; set HOST_TOKEN, or the variable or file that web.token_env or web.token_file names",
             )),
             Some(token) if given(headers).is_some_and(|given| bool::from(given.ct_eq(token))) => Ok(()),
             Some(_) => Err(refused(StatusCode::UNAUTHORIZED, "a token is needed: `Authorization: Bearer TOKEN`")),

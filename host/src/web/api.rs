@@ -109,7 +109,7 @@ fn included(wanted: &str) -> Result<Included, Refused> {
             "report" => included.report = true,
             "calls" => included.calls = true,
             other => {
-                let text = format!("include: `{other}` is not known; write report, calls, or report,calls");
+                let text = format!("include: unknown value `{other}`; write report, calls, or report,calls");
                 return Err(refused(StatusCode::BAD_REQUEST, text));
             }
         }
@@ -184,8 +184,10 @@ pub(super) async fn runs(State(site): State<Site>, query: Asked<WantedRuns>) -> 
     if let Some(read) = runs.iter().position(|run| run.unread) {
         let most = Size(LONG);
         let text = match read {
-            0 => format!("include: the newest run alone has more than {most}"),
-            read => format!("limit: what is included of {} runs is more than {most}; write {read} or less", read + 1),
+            0 => format!("include: the newest run alone is larger than {most}"),
+            read => {
+                format!("limit: the included parts of {} runs are larger than {most}; write {read} or less", read + 1)
+            }
         };
         return Err(refused(StatusCode::BAD_REQUEST, text));
     }
@@ -224,7 +226,7 @@ pub(super) async fn bounded(request: Request, next: Next) -> Response {
     match tokio::time::timeout(BODY_TIME, to_bytes(body, BODY)).await {
         Ok(Ok(bytes)) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
         Ok(Err(_)) => refused(StatusCode::PAYLOAD_TOO_LARGE, format!("a body of more than {BODY} B")).into_response(),
-        Err(_) => refused(StatusCode::REQUEST_TIMEOUT, "the body did not come").into_response(),
+        Err(_) => refused(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time").into_response(),
     }
 }
 
@@ -257,7 +259,7 @@ pub(super) async fn consult(
     };
     let header = || headers.get("x-caller").and_then(|caller| caller.to_str().ok()).map(str::to_owned);
     let agent = || headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).map(str::to_owned);
-    let caller = question.caller.or_else(header).or_else(agent).unwrap_or_else(|| "nobody gave a name".to_owned());
+    let caller = question.caller.or_else(header).or_else(agent).unwrap_or_else(|| "unnamed".to_owned());
     match site.service().gates.consult(&site.host(), &name, question.date, &caller).await {
         // Not known is no answer; whoever looks only at the status does not go on.
         Ok(decision) if decision.status == Answer::NotEvaluated => {
@@ -304,7 +306,7 @@ pub(super) async fn begin_silence(host: &Host, checks: &[String], length: &str, 
         return Err(unknown(host, check));
     }
     if why.trim().is_empty() {
-        return Err(wrong("why: say why, for those who wonder".to_owned()));
+        return Err(wrong("why: give a reason".to_owned()));
     }
     let length: Time = length.parse().map_err(|error| wrong(format!("for: {error}")))?;
     let now = Timestamp::now();
@@ -315,7 +317,7 @@ pub(super) async fn begin_silence(host: &Host, checks: &[String], length: &str, 
 pub(super) async fn end_silence(State(site): State<Site>, Path(id): Path<i64>) -> Response {
     match site.host().recorder.record.expire(id, Timestamp::now()).await {
         Ok(true) => StatusCode::NO_CONTENT.into_response(),
-        Ok(false) => refused(StatusCode::NOT_FOUND, format!("no silence with the number {id} holds")).into_response(),
+        Ok(false) => refused(StatusCode::NOT_FOUND, format!("silence {id} is not active")).into_response(),
         Err(error) => unreadable(&error).into_response(),
     }
 }

@@ -61,7 +61,7 @@ pub(super) fn chart(name: &str, points: &[Point], zone: &TimeZone) -> Markup {
         points.len(),
         newest.value.map_or("none".to_owned(), number),
         if values.is_empty() { String::new() } else { range(&values) },
-        if asked.is_empty() { String::new() } else { format!("; asked {}", asked.join(", ")) },
+        if asked.is_empty() { String::new() } else { format!("; limits: {}", asked.join(", ")) },
     );
     let day = |at: Timestamp| at.to_zoned(zone.clone()).strftime("%m-%d %H:%M").to_string();
     html! {
@@ -132,6 +132,6 @@ mod tests {
             assert!(!text.contains("<b>"), "{text}");
         }
         let text = chart("m", &moments(&[Some(1.0), None, Some(3.0)]), &TimeZone::UTC).into_string();
-        assert!(text.contains("m over 3 runs: last 3, lowest 1, highest 3; asked at least 2"), "{text}");
+        assert!(text.contains("m over 3 runs: last 3, lowest 1, highest 3; limits: at least 2"), "{text}");
     }
 }

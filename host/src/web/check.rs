@@ -116,11 +116,11 @@ fn facts(check: &Check) -> Markup {
             @if let Some(family) = &check.family { dt { "Channel" } dd { (family.channel) } }
             @match &check.work {
                 Work::Plugin(ready) => {
-                    dt { "Checks" } dd { (ready.plugin.descriptor.summary) }
+                    dt { "About" } dd { (ready.plugin.descriptor.summary) }
                     dt { "Plugin" } dd { (ready.plugin.file.name) " " (ready.plugin.file.version) " " code.digest { (ready.plugin.file.digest) } }
-                    dt { "May" } dd { (ready.grants) }
+                    dt { "Grants" } dd { (ready.grants) }
                 }
-                Work::Consultation(gate) => { dt { "Checks" } dd { "Somebody asked " (link(gate)) " about the day before." } }
+                Work::Consultation(gate) => { dt { "About" } dd { "Checks that somebody asked " (link(gate)) " about the previous day." } }
                 Work::Unable(reason) => { dt { "Cannot run" } dd { (reason) } }
             }
         }
@@ -141,7 +141,7 @@ fn charts(host: &Host, reports: &[(Timestamp, String)]) -> Markup {
         @if !charted.is_empty() {
             h2 #metrics { "Metrics" }
             div.charts { @for (name, points) in &charted { (chart(name, points, &zone)) } }
-            @if all > charted.len() { p { "and " (all - charted.len()) " more metrics, which the API has" } }
+            @if all > charted.len() { p { "and " (all - charted.len()) " more metrics in the API" } }
         }
     }
 }
@@ -197,8 +197,8 @@ fn line(host: &Host, run: &PastRun) -> Markup {
             td { @if run.left_out { (status("left out")) } @else { (status(&run.status)) } }
             td {
                 (brief(&run.summary))
-                @if run.past { " (asked as of then)" }
-                @if run.unread { " (the API has its report)" }
+                @if run.past { " (past date)" }
+                @if run.unread { " (report in the API)" }
                 @if report.is_some() || calls.is_some() {
                     details {
                         summary { "Report" }
@@ -223,23 +223,23 @@ fn pretty(json: &str) -> String {
     let value: serde_json::Value = serde_json::from_str(json).unwrap_or_default();
     let text = format!("{value:#}");
     match text.char_indices().nth(REPORT) {
-        Some((end, _)) => format!("{}\n… the API has it whole", text.get(..end).unwrap_or_default()),
+        Some((end, _)) => format!("{}\n… the API has the rest", text.get(..end).unwrap_or_default()),
         None => text,
     }
 }
 
 fn alerts(host: &Host, alerts: &[PastAlert]) -> Markup {
     html! {
-        @if alerts.is_empty() { p { "There was none." } } @else {
+        @if alerts.is_empty() { p { "No alerts." } } @else {
             ul.alerts {
                 @for alert in alerts {
                     @let word = if alert.kind == "error" { "not evaluated" } else { alert.severity.as_str() };
                     @let until = alert.ended.unwrap_or_else(Timestamp::now);
                     li class=(class(word)) {
                         (status(word)) " " (moment(alert.began, host)) ", "
-                        @if alert.ended.is_some() { "lasted " } @else { "goes on for " }
+                        @if alert.ended.is_some() { "lasted " } @else { "ongoing for " }
                         (span(until.duration_since(alert.began).as_secs())) ": " (alert.summary)
-                        @if let Some(held) = &alert.held { " (nobody was told: " (held) ")" }
+                        @if let Some(held) = &alert.held { " (no alert sent: " (held) ")" }
                     }
                 }
             }
@@ -249,7 +249,7 @@ fn alerts(host: &Host, alerts: &[PastAlert]) -> Markup {
 
 fn messages(host: &Host, messages: &[PastMessage]) -> Markup {
     html! {
-        @if messages.is_empty() { p { "Nothing was sent of it." } } @else {
+        @if messages.is_empty() { p { "No messages sent." } } @else {
             ul.messages {
                 @for message in messages {
                     li {
@@ -275,7 +275,7 @@ fn silences(host: &Host, check: &Check, silences: &[Silence]) -> Markup {
                 button { "End silence " (silence.id) }
             }
         }
-        @if silences.is_empty() { p { "None holds. A silence holds back new messages; the check runs on, and a recovery is told." } }
+        @if silences.is_empty() { p { "No silence is active. A silence holds back new messages; the check keeps running, and a recovery is still sent." } }
         form.silence method="post" action={ "/checks/" (name) "/silences" } {
             label { "Silence for " input name="for" value="4h" size="5" required autocomplete="off"; }
             label { " because " input name="why" required maxlength="200" autocomplete="off"; }

@@ -43,7 +43,7 @@ fn content(host: &Host, asked: &[Consultation]) -> Markup {
         .collect();
     html! {
         h1 { "Gates" }
-        @if gates.is_empty() { p { "There is no gate among the checks." } }
+        @if gates.is_empty() { p { "None of the checks is a gate." } }
         ul.checks {
             @for check in &gates {
                 @let recent = host.recorder.board.of(&check.name);

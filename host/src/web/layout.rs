@@ -161,13 +161,13 @@ fn problems(site: &Site, host: &Host, undelivered: anyhow::Result<Vec<Undelivere
         .collect();
     html! {
         @if !site.service().is_alive() {
-            (problem_box("The schedules are not kept", open, html! {
-                p { "The host's loop does not come round. Start it again, and look at its log." }
+            (problem_box("Checks are not being scheduled", open, html! {
+                p { "The scheduler loop is stuck. Restart the host, and look at its log." }
             }))
         }
         @if let Some(refused) = refused {
-            (problem_box("The configuration that is there now is refused", open, html! {
-                p { "What ran before goes on. Read at " (moment(refused.at, host)) ":" }
+            (problem_box("The configuration on disk was rejected", open, html! {
+                p { "The previous configuration is still running. Read at " (moment(refused.at, host)) ":" }
                 pre { (refused.reason) }
             }))
         }
@@ -181,7 +181,7 @@ fn problems(site: &Site, host: &Host, undelivered: anyhow::Result<Vec<Undelivere
                         @for message in messages.iter().rev().take(SHOWN) {
                             li {
                                 (moment(message.created, host)) " to " b { (message.receiver) } ": " (message.title) " — "
-                                @if message.waiting { "tried again" } @else { "set aside" } ": " (message.problem)
+                                @if message.waiting { "retrying" } @else { "given up" } ": " (message.problem)
                             }
                         }
                     }
@@ -197,7 +197,7 @@ fn problems(site: &Site, host: &Host, undelivered: anyhow::Result<Vec<Undelivere
             }))
         }
         @if !invalid.is_empty() {
-            (problem_box(&format!("{} {} not to be trusted", invalid.len(), plural(invalid.len(), "check is", "checks are")), open, html! {
+            (problem_box(&format!("{} {} cannot be trusted", invalid.len(), plural(invalid.len(), "check", "checks")), open, html! {
                 ul { @for (name, recent) in invalid.iter().take(SHOWN) { li { (link(name)) ": " (brief(&recent.invalid.join("; "))) } } }
                 (more(invalid.len()))
             }))

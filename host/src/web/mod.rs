@@ -63,7 +63,9 @@ pub async fn start(service: &Arc<Service>) -> Result<Option<Server>> {
     let Some(listen) = web.listen else { return Ok(None) };
     let token = web.reachable_token(&host.config.directory)?;
     let listener = TcpListener::bind(listen).await.with_context(|| {
-        format!("web.listen: nothing can listen on {listen}; another program may do so already, or the port needs more rights")
+        format!(
+            "web.listen: cannot listen on {listen}; another program may use it already, or the port needs more rights"
+        )
     })?;
     let address: SocketAddr = listener.local_addr()?;
     let access = Access::new(token, web.is_loopback(), web.hosts.clone());
@@ -112,7 +114,7 @@ fn router(site: Site) -> Router {
 async fn ready(site: axum::extract::State<Site>) -> Response {
     match (site.service().is_alive(), site.host().recorder.record.receivers_waiting().await) {
         (true, Ok(_)) => "ok\n".into_response(),
-        (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "the schedules are not kept\n").into_response(),
+        (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "the scheduler loop is stuck\n").into_response(),
         (true, Err(_)) => (StatusCode::SERVICE_UNAVAILABLE, "the record cannot be read\n").into_response(),
     }
 }
@@ -129,15 +131,15 @@ async fn missing(site: axum::extract::State<Site>, request: Request) -> Response
     let path = request.uri().path();
     match path.starts_with("/api/") {
         true => {
-            api::refused(StatusCode::NOT_FOUND, format!("there is no {path}; /api/v1/openapi.json says what there is"))
+            api::refused(StatusCode::NOT_FOUND, format!("there is no {path}; /api/v1/openapi.json lists the paths"))
                 .into_response()
         }
-        false => layout::problem(&site, StatusCode::NOT_FOUND, "There is no such page.").await,
+        false => layout::problem(&site, StatusCode::NOT_FOUND, "Page not found.").await,
     }
 }
 
 async fn not_allowed(request: Request) -> Response {
-    let what = format!("{} is not for {}", request.uri().path(), request.method());
+    let what = format!("{} does not accept {}", request.uri().path(), request.method());
     api::refused(StatusCode::METHOD_NOT_ALLOWED, what).into_response()
 }
 

@@ -76,7 +76,7 @@ fn content(site: &Site, host: &Host, wanted: &Wanted) -> (String, Markup) {
         .filter(|(count, _)| *count > 0)
         .map(|(count, word)| format!("{count} {word}"))
         .collect();
-    let title = if counted.is_empty() { "There are no checks".to_owned() } else { counted.join(", ") };
+    let title = if counted.is_empty() { "No checks".to_owned() } else { counted.join(", ") };
     let bad = |rank: usize| rank < 3;
     let shown: Vec<&(usize, &Check, Arc<Recent>)> = all
         .iter()
@@ -86,10 +86,10 @@ fn content(site: &Site, host: &Host, wanted: &Wanted) -> (String, Markup) {
         h1 { (title) }
         form.filter method="get" action="/" role="search" {
             label { "Name " input type="search" name="name" value=(wanted.name) autocomplete="off"; }
-            label.choice { input type="checkbox" name="show" value="bad" checked[wanted.show == "bad"]; " Only what does not pass" }
+            label.choice { input type="checkbox" name="show" value="bad" checked[wanted.show == "bad"]; " Only problems" }
             button { "Show" }
         }
-        @if shown.is_empty() && !all.is_empty() { p { "No check is like that. " a href="/" { "Show all" } } }
+        @if shown.is_empty() && !all.is_empty() { p { "No check matches. " a href="/" { "Show all" } } }
         @if shown.len() < all.len() && !shown.is_empty() {
             p { (shown.len()) " of " (all.len()) " " (plural(all.len(), "check", "checks")) ". " a href="/" { "Show all" } }
         }

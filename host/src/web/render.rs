@@ -74,7 +74,7 @@ impl Turn {
         match tokio::time::timeout(deadline, rendered).await {
             Ok(Some(rendered)) => Ok(rendered),
             Ok(None) => {
-                tracing::error!("a page cannot be rendered, since the host failed at it");
+                tracing::error!("a page cannot be rendered: internal error");
                 Err(refused(StatusCode::INTERNAL_SERVER_ERROR, "the page cannot be rendered; the log says why"))
             }
             Err(_) => Err(busy(deadline)),

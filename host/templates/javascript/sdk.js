@@ -56,7 +56,7 @@ function judge({ title, summary, query: of, thresholds }, request, settings) {
           { title: "Violations", lines: violations.map(({ message }) => message), fields: [], code: null },
           { title: "Metrics", lines: [], fields: metrics.map((metric) => ({ name: metric.name, value: found(metric) })), code: null },
         ],
-        steps: [{ text: "Ask by hand", command }],
+        steps: [{ text: "Run the query yourself", command }],
       });
     } catch (error) {
       unknown.push(`nobody was told: ${error?.payload?.val ?? error}`);
@@ -94,11 +94,11 @@ function broken({ name, value, min, max, below, unit }) {
     .map(([words, limit]) => `${words} ${shown(limit, unit)}`);
   if (asked.length === 0) return null;
   let complaint = null;
-  if (value === null) complaint = `no value, where ${asked.join(", ")} was asked`;
-  else if (min !== null && value < min) complaint = `${shown(value, unit)} < ${shown(min, unit)} (min)`;
-  else if (max !== null && value > max) complaint = `${shown(value, unit)} > ${shown(max, unit)} (max)`;
-  else if (below !== null && value >= below) complaint = `${shown(value, unit)} ≥ ${shown(below, unit)} (must be below)`;
-  return complaint === null ? null : { metric: name, message: `${name}: ${complaint}` };
+  if (value === null) complaint = `has no value (required: ${asked.join(", ")})`;
+  else if (min !== null && value < min) complaint = `is below its minimum: ${shown(value, unit)} < ${shown(min, unit)}`;
+  else if (max !== null && value > max) complaint = `is above its maximum: ${shown(value, unit)} > ${shown(max, unit)}`;
+  else if (below !== null && value >= below) complaint = `is not below its limit: ${shown(value, unit)} ≥ ${shown(below, unit)}`;
+  return complaint === null ? null : { metric: name, message: `${name} ${complaint}` };
 }
 
 /** The plugin that this component is: what it says about itself, and `run(request, settings)`, which gives a report. */

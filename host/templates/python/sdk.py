@@ -101,7 +101,7 @@ class Canary:
                 slack.Section("Violations", [violation.message for violation in violations], [], None),
                 slack.Section("Metrics", [], [slack.Field(metric.name, found(metric)) for metric in metrics], None),
             ]
-            steps = [slack.Step("Ask by hand", by_hand)]
+            steps = [slack.Step("Run the query yourself", by_hand)]
             alert = slack.Alert(request.channel, Severity.CRITICAL, self.title, self.summary, sections, steps)
             try:
                 await post(alert)
@@ -138,16 +138,16 @@ def broken(metric: Metric) -> plugin.Violation | None:
     if not asked:
         return None
     if amount is None:
-        complaint = f"no value, where {asked} was asked"
+        complaint = f"has no value (required: {asked})"
     elif metric.min is not None and amount < metric.min:
-        complaint = f"{shown(amount, metric.unit)} < {shown(metric.min, metric.unit)} (min)"
+        complaint = f"is below its minimum: {shown(amount, metric.unit)} < {shown(metric.min, metric.unit)}"
     elif metric.max is not None and amount > metric.max:
-        complaint = f"{shown(amount, metric.unit)} > {shown(metric.max, metric.unit)} (max)"
+        complaint = f"is above its maximum: {shown(amount, metric.unit)} > {shown(metric.max, metric.unit)}"
     elif metric.below is not None and amount >= metric.below:
-        complaint = f"{shown(amount, metric.unit)} ≥ {shown(metric.below, metric.unit)} (must be below)"
+        complaint = f"is not below its limit: {shown(amount, metric.unit)} ≥ {shown(metric.below, metric.unit)}"
     else:
         return None
-    return plugin.Violation(metric.name, f"{metric.name}: {complaint}")
+    return plugin.Violation(metric.name, f"{metric.name} {complaint}")
 
 
 def schema(settings) -> str:

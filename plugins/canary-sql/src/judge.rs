@@ -24,7 +24,10 @@ impl Judge {
         if broken.is_none() {
             let warning = Metric { min: limits.warn_min, max: limits.warn_max, ..metric.clone() };
             let marked = |violation: Violation| Violation {
-                message: violation.message.replace("(min)", "(warn_min)").replace("(max)", "(warn_max)"),
+                message: violation
+                    .message
+                    .replace("its minimum", "its warning minimum")
+                    .replace("its maximum", "its warning maximum"),
                 ..violation
             };
             // No value is no small blemish.
@@ -43,13 +46,13 @@ impl Judge {
         let value = match (now, median(before)) {
             (None, _) => None,
             (Some(_), None) => {
-                return self.unknown.push(format!("{name}: none of the earlier dates has a value to hold it against"));
+                return self.unknown.push(format!("{name}: none of the earlier dates has a value to compare with"));
             }
             (Some(now), Some(before)) if now == before => Some(0.0),
             (Some(_), Some(0.0)) => {
                 return self
                     .unknown
-                    .push(format!("{name}: it was 0 on the earlier dates, and no change from 0 has a percentage"));
+                    .push(format!("{name}: it was 0 on the earlier dates, so the change has no percentage"));
             }
             (Some(now), Some(before)) => Some(100.0 * (now - before) / before.abs()),
         };
@@ -67,7 +70,7 @@ impl Judge {
         let violation =
             |message| Violation { metric: Some(column.to_owned()), message: format!("{column}: {message}") };
         if limits.asks() {
-            self.broken.push(violation("the query gives no such column"));
+            self.broken.push(violation("the query returns no such column"));
         }
     }
 

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use judge::Judge;
 use limits::{Limits, earlier};
 use sdk::{
-    About, Check, Failure, Need, Query, Report, Request, Result, Row, Step, TableName, Verdict, alert, by_hand,
+    About, Check, Failure, Need, Query, Report, Request, Result, Row, Step, TableName, Verdict, alert, bq_query,
     join_all, measured, step,
 };
 use standard::{Freshness, References, Value};
@@ -68,7 +68,7 @@ struct Sql;
 impl Check for Sql {
     type Settings = Settings;
     const ABOUT: About = About {
-        summary: "What a query or a table must be, as its configuration says.",
+        summary: "Checks a query or a table against the limits in its settings.",
         group: "tables",
         cron: "*/30 * * * *",
         timezone: None,
@@ -88,7 +88,7 @@ impl Check for Sql {
         if !settings.sql.is_empty() {
             let limited = settings.thresholds.iter().map(|(column, limits)| (column.as_str(), *limits)).collect();
             ask(&settings.sql, &limited, &request, &mut judge).await?;
-            steps.push(step("Ask by hand", by_hand(&request.data_date, &settings.sql)));
+            steps.push(step("Run the query yourself", bq_query(&request.data_date, &settings.sql)));
         }
         if let Some(table) = &settings.table {
             steps.extend(standard::ask(table, &settings, &request, &mut judge).await?);
@@ -105,20 +105,18 @@ impl Settings {
             || !(self.null_percent.is_empty() && self.unique.is_empty() && self.accepted_values.is_empty())
             || !(self.references.is_empty() && self.schema.is_empty());
         let problem = match (self.sql.trim().is_empty(), &self.table) {
-            (true, None) if of_table => "there is no table to look at; add settings.table",
+            (true, None) if of_table => "no table is set; add settings.table",
             (true, None) => {
-                "there is nothing to check; give settings.sql and settings.thresholds, or settings.table and what must hold of it"
+                "nothing to check; set settings.sql and settings.thresholds, or settings.table with at least one rule"
             }
-            (true, _) if !self.thresholds.is_empty() => {
-                "settings.thresholds are for the columns of settings.sql, which is missing"
-            }
+            (true, _) if !self.thresholds.is_empty() => "settings.thresholds needs settings.sql, which is missing",
             (false, _) if self.thresholds.is_empty() => {
-                "settings.sql has no thresholds, so it cannot fail; add settings.thresholds"
+                "settings.sql has no thresholds, so the check cannot fail; add settings.thresholds"
             }
             (_, Some(_)) if !of_table => {
-                "settings.table has nothing that must hold of it; add settings.row_count, freshness, null_percent, unique, accepted_values, references or schema"
+                "settings.table has no rules; add settings.row_count, freshness, null_percent, unique, accepted_values, references or schema"
             }
-            (false, None) if of_table => "there is no table to look at; add settings.table",
+            (false, None) if of_table => "no table is set; add settings.table",
             _ => return Ok(()),
         };
         Err(Failure::Settings(problem.to_owned()))
@@ -134,7 +132,7 @@ async fn ask(sql: &str, limited: &BTreeMap<&str, Limits>, request: &Request, jud
         let Some(change) = &limits.change else { continue };
         if !sql.contains("@date") {
             return Err(Failure::Settings(
-                "a change is held against earlier dates, so the query must use @date".to_owned(),
+                "a change is compared with earlier dates, so the query must use @date".to_owned(),
             ));
         }
         let dates: Vec<String> =
@@ -181,14 +179,14 @@ async fn report(request: &Request, settings: &Settings, judge: Judge, steps: Vec
             Verdict::Fail => sdk::Severity::Critical,
             _ => sdk::Severity::Warning,
         };
-        let title = if settings.title.is_empty() { &request.check } else { &settings.title };
-        let validates = match &settings.table {
-            Some(table) => format!("What must hold of {table} does not."),
-            None => "What the query gives is not as it must be.".to_owned(),
+        let about = match &settings.table {
+            Some(table) => format!("Checks that {table} meets its rules."),
+            None => "Checks that the result of a query is within its limits.".to_owned(),
         };
+        let title = if settings.title.is_empty() { &request.check } else { &settings.title };
         let help = (!settings.help.is_empty()).then(|| Step { text: settings.help.clone(), command: None });
         let steps = help.into_iter().chain(steps);
-        let alert = alert(request, severity, title, &validates, &metrics, &violations).steps(steps);
+        let alert = alert(request, severity, title, &about, &metrics, &violations).steps(steps);
         unknown.extend(alert.told().await);
     }
     Ok(Report { verdict, summary, metrics, violations, unknown, gate: None })

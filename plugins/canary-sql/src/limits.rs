@@ -61,14 +61,14 @@ impl Limits {
 /// The dates before one that a change is held against, newest first.
 pub(crate) fn earlier(date: &str, change: &Change) -> Result<Vec<String>> {
     let problem = |problem: &str| Failure::Settings(format!("change: {problem}"));
-    let date: Date = date.parse().map_err(|_| problem("the data date is no date"))?;
+    let date: Date = date.parse().map_err(|_| problem("the data date is not a date"))?;
     if change.max_drop_percent.is_none() && change.max_rise_percent.is_none() {
-        return Err(problem("it allows everything; add max_drop_percent or max_rise_percent"));
+        return Err(problem("it has no limit; add max_drop_percent or max_rise_percent"));
     }
     let (count, apart) = match (change.days, change.weeks) {
         (Some(days), None) if days > 0 => (days, 1),
         (None, Some(weeks)) if weeks > 0 => (weeks, 7),
-        _ => return Err(problem("say either how many `days` or how many `weeks` it looks back")),
+        _ => return Err(problem("set either `days` or `weeks`")),
     };
     let dates = (1..=i64::from(count)).map(|back| {
         let date = date.checked_sub(Span::new().days(back * apart)).map_err(|_| problem("it looks back too far"))?;

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use sdk::{
-    Failure, Query, Request, Result, Step, TableName, Violation, by_hand, hours_between, join, join_all, literal,
+    Failure, Query, Request, Result, Step, TableName, Violation, bq_query, hours_between, join, join_all, literal,
     measured,
     schemars::JsonSchema,
     serde::{Deserialize, Serialize},
@@ -84,7 +84,7 @@ pub(crate) async fn ask(
     if let Some(freshness) = freshness {
         let newest = row.timestamp("newest");
         if newest.is_none() && row.text("newest").is_some() {
-            return Err(Failure::Settings(format!("freshness.column: {} is no TIMESTAMP", freshness.column)));
+            return Err(Failure::Settings(format!("freshness.column: {} is not a TIMESTAMP", freshness.column)));
         }
         fresh(freshness, newest, request.due, judge);
     }
@@ -99,13 +99,13 @@ pub(crate) async fn ask(
     }
     let mut steps = Vec::new();
     if !judge.broken.is_empty() || !judge.warned.is_empty() {
-        steps.push(step("Ask by hand", by_hand(&request.data_date, &sql)));
+        steps.push(step("Run the query yourself", bq_query(&request.data_date, &sql)));
     }
     for (count, row) in counts.iter().zip(counted) {
         let found = row?.number("found");
         judge.none(&count.name, found);
         if found != Some(0.0) {
-            steps.push(step(format!("See {}", count.name), by_hand(&request.data_date, &count.which)));
+            steps.push(step(format!("See {}", count.name), bq_query(&request.data_date, &count.which)));
         }
     }
     if !settings.schema.is_empty() {
@@ -181,7 +181,7 @@ impl Rows<'_> {
                 })
                 .collect();
             if values.is_empty() {
-                return Err(Failure::Settings(format!("accepted_values.{name}: no value is accepted")));
+                return Err(Failure::Settings(format!("accepted_values.{name}: the list is empty")));
             }
             let values = values.join(", ");
             // What is NULL is in no list and outside none: null_percent is for that.
@@ -229,6 +229,6 @@ fn column(name: &str) -> Result<String> {
         && name.chars().next().is_some_and(|c| !c.is_ascii_digit());
     match plain {
         true => Ok(format!("`{name}`")),
-        false => Err(Failure::Settings(format!("`{name}` is no column: letters, digits and _ make its name"))),
+        false => Err(Failure::Settings(format!("`{name}` is not a column name; use letters, digits and _"))),
     }
 }

@@ -62,7 +62,7 @@ struct Drift;
 impl Check for Drift {
     type Settings = Settings;
     const ABOUT: About = About {
-        summary: "Every service runs the newest commit that touches its directories, as it should be run.",
+        summary: "Checks that every service runs the newest commit that touches its directories, with the traffic and instances it should have.",
         group: "drift",
         cron: "0 */2 * * *",
         timezone: None,
@@ -124,11 +124,8 @@ fn alert(channel: &str, settings: &Settings, findings: &[Finding]) -> Alert {
         [one] => format!("Deployment drift: {}", one.service),
         many => format!("Deployment drift: {} services", many.len()),
     };
-    let summary = format!(
-        "{} of {} services do not run what was committed, or not as they should.",
-        drifted.len(),
-        findings.len()
-    );
+    let summary =
+        format!("{} of {} services do not run the newest commit, or not as configured.", drifted.len(), findings.len());
     let mut alert = Alert::new(channel, Severity::Warning, title, summary);
     for finding in &drifted {
         alert = alert.lines(&finding.service, lines(finding, settings.commits_listed));

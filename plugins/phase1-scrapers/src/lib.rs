@@ -21,7 +21,7 @@ struct Phase1;
 impl Check for Phase1 {
     type Settings = Settings;
     const ABOUT: About = About {
-        summary: "Enough source tables were written since the data date began.",
+        summary: "Checks that enough source tables were written since the data date began.",
         group: "canaries",
         cron: "*/30 * * * *",
         timezone: None,
@@ -36,7 +36,7 @@ impl Check for Phase1 {
     async fn run(request: Request, settings: Settings) -> Result<Report> {
         let dataset = &settings.dataset;
         if !dataset.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-            return Err(Failure::Settings(format!("`{dataset}` is no dataset: letters, digits and _ make its name")));
+            return Err(Failure::Settings(format!("`{dataset}` is not a dataset name; use letters, digits and _")));
         }
         let found = tables(dataset).await?;
         // A listing that knows no table's time of writing is no evidence that nothing was written.
@@ -47,13 +47,13 @@ impl Check for Phase1 {
             measured("tables_written", known.then_some(written as f64)).at_least(settings.min_tables_written),
             measured("tables", Some(found.len() as f64)),
         ];
-        let by_hand = step(
-            "Ask by hand",
+        let look = step(
+            "Run the query yourself",
             format!(
                 "bq query --use_legacy_sql=false 'SELECT table_id, TIMESTAMP_MILLIS(last_modified_time) AS written FROM {dataset}.__TABLES__ ORDER BY written'"
             ),
         );
-        let steps = investigation(&settings.service)?.into_iter().chain([by_hand]).collect();
+        let steps = investigation(&settings.service)?.into_iter().chain([look]).collect();
         report(&request, "Phase 1: scrapers", Self::ABOUT.summary, metrics, steps).await
     }
 }

@@ -6,8 +6,8 @@ mod rules;
 
 use rules::{Data, Findings};
 use sdk::{
-    About, Alert, Check, Failure, Gate, Need, Query, Report, Request, Result, Service, Severity, TableName, Verdict,
-    investigation, sentence, step, try_join4,
+    About, Alert, Check, Failure, Gate, Metric, Need, Query, Report, Request, Result, Service, Severity, TableName,
+    Verdict, investigation, step, try_join4,
 };
 
 sdk::settings! {
@@ -42,7 +42,7 @@ struct Phase2Gate;
 impl Check for Phase2Gate {
     type Settings = Settings;
     const ABOUT: About = About {
-        summary: "The raw data of one date is complete, sound and fresh enough for Phase 3.",
+        summary: "Checks that the raw data of a date is complete, valid and fresh enough for Phase 3.",
         group: "gates",
         cron: "30 6 * * *",
         timezone: Some("America/New_York"),
@@ -70,7 +70,7 @@ impl Check for Phase2Gate {
         if !findings.blocking.is_empty() || !findings.warnings.is_empty() {
             unknown.extend(alert(&request, &settings, &findings)?.told().await);
         }
-        Ok(Report { unknown, ..report(date, &data, findings) })
+        Ok(Report { unknown, ..report(date, &data, &settings, findings) })
     }
 }
 
@@ -111,7 +111,7 @@ async fn ask(date: &str, settings: &Settings) -> Result<Data> {
     let nameless = around.number("nameless");
     if nameless != Some(0.0) {
         return Err(Failure::Other(format!(
-            "no verdict: {schedule} has {} games on {date} without a game_id, so what is missing cannot be known",
+            "no verdict: {schedule} has {} games on {date} without a game_id, so missing games cannot be detected",
             nameless.unwrap_or_default()
         )));
     }
@@ -123,18 +123,18 @@ async fn ask(date: &str, settings: &Settings) -> Result<Data> {
     })
 }
 
-fn report(date: &str, data: &Data, findings: Findings) -> Report {
+fn report(date: &str, data: &Data, settings: &Settings, findings: Findings) -> Report {
     let Findings { blocking, warnings, metrics, score, .. } = findings;
     let (verdict, summary) = match (blocking.is_empty(), warnings.is_empty()) {
         (false, _) => (Verdict::Fail, format!("FAIL: Phase 3 must not process {date}: {}", listed(&blocking))),
         (true, false) => {
-            (Verdict::Warn, format!("PROCEED_WITH_WARNING: {date} may be processed, with care: {}", listed(&warnings)))
+            (Verdict::Warn, format!("PROCEED_WITH_WARNING: {date} may be processed with care: {}", listed(&warnings)))
         }
         (true, true) if data.scheduled.is_empty() => (
             Verdict::Pass,
-            format!("PROCEED: no game was scheduled on {date}; the schedule has {} around it", data.games_around),
+            format!("PROCEED: no games were scheduled on {date}; the schedule has {} around it", data.games_around),
         ),
-        (true, true) => (Verdict::Pass, format!("PROCEED: {date} is complete: {}", sentence(&metrics))),
+        (true, true) => (Verdict::Pass, proceed(data, settings, &metrics)),
     };
     let missing = data.missing();
     let gate = Gate {
@@ -152,6 +152,18 @@ fn report(date: &str, data: &Data, findings: Findings) -> Report {
     Report { verdict, summary, metrics, violations, unknown: Vec::new(), gate: Some(gate) }
 }
 
+/// `PROCEED: all 5 scheduled games, 120 player records, no NULLs above 5 %, scraped 3.3 hours ago`
+fn proceed(data: &Data, settings: &Settings, metrics: &[Metric]) -> String {
+    let value = |name: &str| metrics.iter().find(|metric| metric.name == name).and_then(|metric| metric.value);
+    format!(
+        "PROCEED: all {} scheduled games, {} player records, no NULLs above {} %, scraped {:.1} hours ago",
+        data.scheduled.len(),
+        value("player_records").unwrap_or_default(),
+        settings.max_null_percent,
+        value("age").unwrap_or_default()
+    )
+}
+
 fn alert(request: &Request, settings: &Settings, findings: &Findings) -> Result<Alert> {
     let date = &request.data_date;
     let (severity, title, summary) = match findings.blocking.is_empty() {
@@ -161,11 +173,11 @@ fn alert(request: &Request, settings: &Settings, findings: &Findings) -> Result<
         true => (
             Severity::Warning,
             "Phase 2→3 gate: PROCEED_WITH_WARNING",
-            format!("Phase 3 may process the raw data of {date}, which is imperfect."),
+            format!("Phase 3 may process the raw data of {date}, with the warnings below."),
         ),
     };
-    let by_hand = step(
-        "Look at the records by hand",
+    let look = step(
+        "Look at the records",
         format!(
             "bq query --use_legacy_sql=false --parameter=date:DATE:{date} 'SELECT game_id, COUNT(*) AS records, COUNTIF(player_name IS NULL) AS nameless FROM {} WHERE game_date = @date GROUP BY game_id'",
             settings.box_score_table
@@ -181,7 +193,7 @@ fn alert(request: &Request, settings: &Settings, findings: &Findings) -> Result<
     if !findings.warnings.is_empty() {
         alert = alert.lines("Warnings", messages(&findings.warnings));
     }
-    Ok(alert.steps(investigation(&settings.service)?).steps([by_hand]))
+    Ok(alert.steps(investigation(&settings.service)?).steps([look]))
 }
 
 fn listed(violations: &[sdk::Violation]) -> String {

@@ -89,7 +89,7 @@ pub(crate) fn judge(data: &Data, settings: &Settings, due: i64) -> Findings {
     blocking.extend(sdk::judge(&metrics));
     for game in &data.scheduled {
         match data.players(game) {
-            0 => blocking.push(about("games", format!("game {game} is scheduled and has no box score"))),
+            0 => blocking.push(about("games", format!("game {game} is scheduled but has no box score"))),
             players if players < settings.min_players_per_game.into() => blocking.push(about(
                 "fewest_players_of_a_game",
                 format!("game {game} has {players} player records, fewer than {}", settings.min_players_per_game),
@@ -98,12 +98,12 @@ pub(crate) fn judge(data: &Data, settings: &Settings, due: i64) -> Findings {
         }
     }
     for (game, _) in data.present.iter().filter(|(game, _)| !data.scheduled.contains(game)) {
-        warnings.push(about("games", format!("game {game} has box scores and is not scheduled")));
+        warnings.push(about("games", format!("game {game} has box scores but is not scheduled")));
     }
     for (rate, (field, _)) in rates.iter().zip(CRITICAL_FIELDS) {
         if let Some(rate) = rate.filter(|rate| *rate > 0.0 && *rate < settings.max_null_percent) {
             let name = format!("null_rate_{field}");
-            warnings.push(about(&name, format!("{name}: {rate:.2} % of the records have none")));
+            warnings.push(about(&name, format!("{name}: {rate:.2} % of the records have no value")));
         }
     }
     match age {
@@ -113,10 +113,7 @@ pub(crate) fn judge(data: &Data, settings: &Settings, due: i64) -> Findings {
         Some(age) if (settings.warn_age_hours..settings.max_age_hours).contains(&age) => {
             warnings.push(about(
                 "age",
-                format!(
-                    "the newest record is {age:.1} h old, and ages from {} h on are watched",
-                    settings.warn_age_hours
-                ),
+                format!("the newest record is {age:.1} h old (warning from {} h)", settings.warn_age_hours),
             ));
         }
         _ => {}

@@ -26,7 +26,7 @@ impl Canary for Phase2 {
     type Settings = Settings;
     const TITLE: &'static str = "Phase 2: raw data";
     const ABOUT: About = About {
-        summary: "Raw box scores are complete, and every record names its player and team.",
+        summary: "Checks that raw box scores are complete and that every record names its player and team.",
         group: "canaries",
         cron: "*/30 * * * *",
         timezone: None,

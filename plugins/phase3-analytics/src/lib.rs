@@ -28,7 +28,7 @@ impl Canary for Phase3 {
     type Settings = Settings;
     const TITLE: &'static str = "Phase 3: analytics";
     const ABOUT: About = About {
-        summary: "Player summaries exist, with possessions, minutes and points for everyone who played.",
+        summary: "Checks that player summaries have possessions, minutes and points for everyone who played.",
         group: "canaries",
         cron: "*/30 * * * *",
         timezone: None,

@@ -26,7 +26,7 @@ impl Canary for Phase4 {
     type Settings = Settings;
     const TITLE: &'static str = "Phase 4: precompute";
     const ABOUT: About = About {
-        summary: "Season averages are up to date, for enough players over enough games.",
+        summary: "Checks that season averages are up to date for enough players over enough games.",
         group: "canaries",
         cron: "*/30 * * * *",
         timezone: None,

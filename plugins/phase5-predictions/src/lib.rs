@@ -26,7 +26,7 @@ impl Canary for Phase5 {
     type Settings = Settings;
     const TITLE: &'static str = "Phase 5: predictions";
     const ABOUT: About = About {
-        summary: "Enough players have active predictions, each with a value and an edge.",
+        summary: "Checks that enough players have active predictions, each with a value and an edge.",
         group: "canaries",
         cron: "*/30 * * * *",
         timezone: None,

@@ -26,7 +26,7 @@ impl Canary for Phase6 {
     type Settings = Settings;
     const TITLE: &'static str = "Phase 6: publishing";
     const ABOUT: About = About {
-        summary: "A daily signal was published, with its direction and share of overs.",
+        summary: "Checks that a daily signal was published, with its direction and share of overs.",
         group: "canaries",
         cron: "*/30 * * * *",
         timezone: None,

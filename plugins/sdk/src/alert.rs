@@ -51,7 +51,7 @@ impl Alert {
     /// Hands it to the host. That the host did not take it, and why, belongs into [`Report::unknown`](crate::Report):
     /// what was found is reported all the same.
     pub async fn told(self) -> Option<String> {
-        self.post().await.err().map(|error| format!("nobody was told: {}", error.reason()))
+        self.post().await.err().map(|error| format!("the alert was not accepted: {}", error.reason()))
     }
 
     /// Hands it to the host.

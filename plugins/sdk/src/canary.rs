@@ -59,9 +59,9 @@ impl<C: Canary> Check for C {
             .into_iter()
             .map(|Threshold(metric)| Metric { value: row.number(&metric.name), ..metric })
             .collect();
-        let by_hand = step("Ask by hand", by_hand(&request.data_date, &sql));
+        let query_step = step("Run the query yourself", bq_query(&request.data_date, &sql));
         let look = C::service(&settings).map(investigation).transpose()?;
-        let steps = look.into_iter().flatten().chain([by_hand]).collect();
+        let steps = look.into_iter().flatten().chain([query_step]).collect();
         report(&request, C::TITLE, C::ABOUT.summary, metrics, steps).await
     }
 }
@@ -70,14 +70,14 @@ impl<C: Canary> Check for C {
 pub async fn report(
     request: &Request,
     title: &str,
-    validates: &str,
+    about: &str,
     metrics: Vec<Metric>,
     steps: Vec<Step>,
 ) -> Result<Report> {
     let violations = judge(&metrics);
     let mut unknown = Vec::new();
     if !violations.is_empty() {
-        let alert = alert(request, Severity::Critical, title, validates, &metrics, &violations);
+        let alert = alert(request, Severity::Critical, title, about, &metrics, &violations);
         unknown.extend(alert.steps(steps).told().await);
     }
     let (verdict, summary) = match violations.is_empty() {
@@ -96,7 +96,7 @@ pub fn alert(
     request: &Request,
     severity: Severity,
     title: &str,
-    validates: &str,
+    about: &str,
     metrics: &[Metric],
     violations: &[Violation],
 ) -> Alert {
@@ -105,13 +105,13 @@ pub fn alert(
         let value = Metric { unit: metric.unit.clone(), ..value }.brief();
         (metric.name.clone(), value.trim().to_owned())
     });
-    Alert::new(&request.channel, severity, title, validates)
+    Alert::new(&request.channel, severity, title, about)
         .lines("Violations", violations.iter().map(|violation| violation.message.clone()))
         .fields("Metrics", values)
 }
 
-/// The command that asks a query about a date by hand.
-pub fn by_hand(date: &str, sql: &str) -> String {
+/// The `bq` command for a query about a date.
+pub fn bq_query(date: &str, sql: &str) -> String {
     format!("bq query --use_legacy_sql=false --parameter=date:DATE:{date} {}", quoted(sql))
 }
 
@@ -135,12 +135,12 @@ pub fn investigation(service: &Service) -> Result<Vec<Step>> {
     let ["projects", project, "locations", region, "services", name] = parts.as_slice() else {
         let Service(given) = service;
         return Err(Failure::Settings(format!(
-            "`{given}` is no service: write projects/PROJECT/locations/REGION/services/NAME"
+            "`{given}` is not a service name; write projects/PROJECT/locations/REGION/services/NAME"
         )));
     };
     Ok(vec![
         step(
-            "See what was deployed lately",
+            "See recent deployments",
             format!("gcloud run revisions list --service={name} --region={region} --project={project} --limit=5"),
         ),
         step(

@@ -24,7 +24,7 @@ pub use bindings::pipeline::check::git::{Commit, History};
 pub use bindings::pipeline::check::types::Error;
 pub use bindings::pipeline::check::warehouse::{Column, Table};
 pub use calls::{Repository, Since, lookup, tables};
-pub use canary::{Canary, Service, Threshold, alert, by_hand, investigation, report};
+pub use canary::{Canary, Service, Threshold, alert, bq_query, investigation, report};
 pub use check::{About, Check, Component, Package};
 pub use metric::{judge, measured, sentence};
 pub use query::{Query, Row, Rows, TableName, literal, only};

@@ -31,26 +31,29 @@ impl Metric {
     /// Why it does not pass; none when it does. A missing value breaks every threshold.
     pub fn violation(&self) -> Option<Violation> {
         let shown = |number| shown(number, self.unit.as_deref());
-        let complaint = match (self.value, self.asked()) {
+        let message = match (self.value, self.asked()) {
             (_, None) => None,
-            (None, Some(asked)) => Some(format!("no value, where {asked} was asked")),
-            (Some(value), Some(asked)) if value.is_nan() => Some(format!("not a number, where {asked} was asked")),
+            (None, Some(asked)) => Some(format!("{} has no value (required: {asked})", self.name)),
+            (Some(value), Some(asked)) if value.is_nan() => {
+                Some(format!("{} is not a number (required: {asked})", self.name))
+            }
             (Some(value), Some(_)) => {
                 let broken =
                     |limit: Option<f64>, breaks: fn(f64, f64) -> bool| limit.filter(|limit| breaks(value, *limit));
                 broken(self.min, |value, min| value < min)
-                    .map(|min| format!("{} < {} (min)", shown(value), shown(min)))
+                    .map(|min| format!("{} is below its minimum: {} < {}", self.name, shown(value), shown(min)))
                     .or_else(|| {
                         broken(self.max, |value, max| value > max)
-                            .map(|max| format!("{} > {} (max)", shown(value), shown(max)))
+                            .map(|max| format!("{} is above its maximum: {} > {}", self.name, shown(value), shown(max)))
                     })
                     .or_else(|| {
-                        broken(self.below, |value, limit| value >= limit)
-                            .map(|limit| format!("{} ≥ {} (must be below)", shown(value), shown(limit)))
+                        broken(self.below, |value, limit| value >= limit).map(|limit| {
+                            format!("{} is not below its limit: {} ≥ {}", self.name, shown(value), shown(limit))
+                        })
                     })
             }
         }?;
-        Some(Violation { metric: Some(self.name.clone()), message: format!("{}: {complaint}", self.name) })
+        Some(Violation { metric: Some(self.name.clone()), message })
     }
 
     /// The thresholds in words: `at least 2`, `below 5 %`; none when there is none.
@@ -106,13 +109,13 @@ mod tests {
         let message = |metric: Metric| metric.violation().map(|violation| violation.message);
         let cases = [
             (measured("games", Some(2.0)).at_least(2.0), None),
-            (measured("games", Some(1.0)).at_least(2.0), Some("games: 1 < 2 (min)")),
+            (measured("games", Some(1.0)).at_least(2.0), Some("games is below its minimum: 1 < 2")),
             (measured("nulls", Some(0.0)).at_most(0.0), None),
-            (measured("nulls", Some(75.0)).at_most(0.0), Some("nulls: 75 > 0 (max)")),
+            (measured("nulls", Some(75.0)).at_most(0.0), Some("nulls is above its maximum: 75 > 0")),
             (measured("rate", Some(4.9999)).below(5.0).unit("%"), None),
-            (measured("rate", Some(5.0)).below(5.0).unit("%"), Some("rate: 5 % ≥ 5 % (must be below)")),
-            (measured("games", None).at_least(2.0), Some("games: no value, where at least 2 was asked")),
-            (measured("games", Some(f64::NAN)).at_least(2.0), Some("games: not a number, where at least 2 was asked")),
+            (measured("rate", Some(5.0)).below(5.0).unit("%"), Some("rate is not below its limit: 5 % ≥ 5 %")),
+            (measured("games", None).at_least(2.0), Some("games has no value (required: at least 2)")),
+            (measured("games", Some(f64::NAN)).at_least(2.0), Some("games is not a number (required: at least 2)")),
             (measured("games", None), None),
         ];
         for (metric, expected) in cases {

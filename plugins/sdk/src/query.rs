@@ -32,7 +32,7 @@ impl TryFrom<String> for TableName {
             |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
         match (2..=3).contains(&parts) && name.split('.').all(plain) {
             true => Ok(Self(name)),
-            false => Err(format!("`{name}` is no table: write dataset.table, in letters, digits, _ and -")),
+            false => Err(format!("`{name}` is not a table name; write dataset.table, in letters, digits, _ and -")),
         }
     }
 }
@@ -107,8 +107,8 @@ impl Query {
         let mut rows = self.rows().await?;
         match (rows.pop(), rows.len()) {
             (Some(row), 0) => Ok(row),
-            (None, _) => Err(Error::Unavailable("the query gave no row, where one was expected".to_owned())),
-            (Some(_), more) => Err(Error::Invalid(format!("the query gave {} rows, where one was expected", more + 1))),
+            (None, _) => Err(Error::Unavailable("the query returned no rows; one was expected".to_owned())),
+            (Some(_), more) => Err(Error::Invalid(format!("the query returned {} rows; one was expected", more + 1))),
         }
     }
 }

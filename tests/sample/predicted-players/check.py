@@ -1,18 +1,18 @@
-"""Predicted players: whoever is predicted is known to the analytics."""
+"""Predicted players: every predicted player is known to the analytics."""
 
 from sdk import Canary, at_least, at_most, export, setting
 
 
 class PredictedPlayers(Canary):
     title = "Predicted players"
-    summary = "Every player that is predicted has season averages."
+    summary = "Checks that every predicted player has season averages."
     datasets = ["nba_analytics", "nba_predictions"]
 
     class Settings:
         predictions: str = setting("nba_predictions.player_prop_predictions", "The table of predictions.")
         averages: str = setting("nba_analytics.player_season_averages", "The table of season averages.")
-        min_players: float = setting(20, "The fewest predicted players that pass.")
-        max_unknown: float = setting(0, "The most of them without averages that pass.")
+        min_players: float = setting(20, "Fails below this number of predicted players.")
+        max_unknown: float = setting(0, "Fails above this number of players without averages.")
 
     def query(self, settings):
         return f"""

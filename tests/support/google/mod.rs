@@ -11,7 +11,7 @@ use host_tests::HOST_TOML;
 
 /// The sample's host.toml, with another warehouse.
 pub fn asking(warehouse: &str) -> String {
-    replaced("[warehouse]", "# The code, to be held", warehouse)
+    replaced("[warehouse]", "# The code, to compare", warehouse)
 }
 
 /// The sample's host.toml, with another word on what is deployed.

@@ -85,7 +85,7 @@ fn a_service_deployed_from_an_old_commit() {
             "text": "🟠 Deployment drift: prediction-worker",
             "blocks": [
                 header("🟠 Deployment drift: prediction-worker"),
-                section("*deployment-drift*: 1 of 10 services do not run what was committed, or not as they should."),
+                section("*deployment-drift*: 1 of 10 services do not run the newest commit, or not as configured."),
                 section(&format!("*prediction-worker*\n290 hours behind\nDeployed 2026-01-16 15:30 UTC, code changed 2026-02-05 05:30 UTC\n{listed}\n… and 1 more commits")),
                 section("*Next steps*\nDeploy prediction-worker:\n```./bin/deploy-service.sh prediction-worker```"),
                 context(&format!("Data of 2026-02-05. Message {id}")),
@@ -129,17 +129,17 @@ fn null_names_in_phase_2() {
         json!([&blocks[..5], &blocks[blocks.len() - 1..]].concat()),
         json!([
             header(title),
-            section("*Phase 2: raw data* (phase2-raw)\nRaw box scores are complete, and every record names its player and team."),
-            section("*Violations*\nnull_player_names: 3 &gt; 0 (max)"),
+            section("*Phase 2: raw data* (phase2-raw)\nChecks that raw box scores are complete and that every record names its player and team."),
+            section("*Violations*\nnull_player_names is above its maximum: 3 &gt; 0"),
             {
                 "type": "section",
                 "text": { "type": "mrkdwn", "text": "*Metrics*" },
                 "fields": [field("games", "5"), field("player_records", "120"), field("null_player_names", "3"), field("null_team_abbrs", "0")],
             },
             section("*Next steps*\n\
-                See what was deployed lately:\n```gcloud run revisions list --service=nba-phase2-raw-processors --region=us-west2 --project=nba-props-platform --limit=5```\n\
+                See recent deployments:\n```gcloud run revisions list --service=nba-phase2-raw-processors --region=us-west2 --project=nba-props-platform --limit=5```\n\
                 Read the phase's logs:\n```gcloud logging read 'resource.labels.service_name=\"nba-phase2-raw-processors\" AND severity&gt;=WARNING' --project=nba-props-platform --freshness=1d --limit=50```\n\
-                Ask by hand:\n```bq query --use_legacy_sql=false --parameter=date:DATE:2026-02-05 'SELECT COUNT(DISTINCT game_id) AS games, COUNT(*) AS player_records, COUNTIF(player_name IS NULL) AS null_player_names, COUNTIF(team_abbr IS NULL) AS null_team_abbrs FROM `nba_raw.nbac_player_boxscore` WHERE game_date = @date'```"),
+                Run the query yourself:\n```bq query --use_legacy_sql=false --parameter=date:DATE:2026-02-05 'SELECT COUNT(DISTINCT game_id) AS games, COUNT(*) AS player_records, COUNTIF(player_name IS NULL) AS null_player_names, COUNTIF(team_abbr IS NULL) AS null_team_abbrs FROM `nba_raw.nbac_player_boxscore` WHERE game_date = @date'```"),
             context(&format!("Data of 2026-02-05. Passed: phase1-scrapers, phase3-analytics, phase4-precompute, phase5-predictions, phase6-publishing. Message {id}")),
         ])
     );
@@ -153,7 +153,7 @@ fn half_of_the_names_are_null() {
     assert_eq!(statuses(&ended), but(&["phase2-raw fail", "phase2-gate fail"]));
     let gate = &ended.run("phase2-gate")["gate"];
     assert_eq!((&gate["status"], &gate["can_proceed"]), (&json!("FAIL"), &json!(false)));
-    assert_eq!(gate["quality_issues"], json!(["null_rate_player_name: 50 % ≥ 5 % (must be below)"]));
+    assert_eq!(gate["quality_issues"], json!(["null_rate_player_name is not below its limit: 50 % ≥ 5 %"]));
     assert_eq!(
         (&gate["expected_count"], &gate["actual_count"], &gate["completeness_pct"]),
         (&json!(5), &json!(5), &json!(100.0))
@@ -166,13 +166,18 @@ fn half_of_the_names_are_null() {
     let received = sample.slack.received();
     let (_, message) = &received[0];
     assert_eq!(message["text"], "🔴 Phase 2→3 gate: FAIL; canaries: 1 failed, 5 passed");
-    assert_eq!(message["blocks"][2], section("*Blocking*\nnull_rate_player_name: 50 % ≥ 5 % (must be below)"));
+    assert_eq!(message["blocks"][2], section("*Blocking*\nnull_rate_player_name is not below its limit: 50 % ≥ 5 %"));
 }
 
 #[test]
 fn each_other_fault_gives_its_own_result() {
     for (fault, code, changed, words) in [
-        (Fault::EmptyPhase, 2, "phase5-predictions fail", "predictions: 0 < 50 (min); players: 0 < 20 (min)"),
+        (
+            Fault::EmptyPhase,
+            2,
+            "phase5-predictions fail",
+            "predictions is below its minimum: 0 < 50; players is below its minimum: 0 < 20",
+        ),
         (Fault::MissingTable, 3, "phase4-precompute error", "there is no table nba_analytics.player_season_averages"),
         (Fault::UnknownService, 3, "deployment-drift error", "nba-grading-service: no such service is deployed"),
         (Fault::EmptySchedule, 3, "phase2-gate error", "no game within 7 days of 2026-02-05, so it is not loaded"),
@@ -184,9 +189,9 @@ fn each_other_fault_gives_its_own_result() {
         let run = ended.run(changed.split(' ').next().unwrap());
         assert!(run["summary"].as_str().unwrap().contains(words), "{fault:?}: {run:#}");
         let error = changed.ends_with("error");
-        assert_eq!(sample.slack.received().len(), usize::from(!error), "{fault:?}: an error is told when confirmed");
+        assert_eq!(sample.slack.received().len(), usize::from(!error), "{fault:?}: an error is sent when confirmed");
         sample.once(&[]).unwrap();
-        assert_eq!(sample.slack.received().len(), 1, "{fault:?}: each is told, and once");
+        assert_eq!(sample.slack.received().len(), 1, "{fault:?}: each is sent once");
     }
 }
 
@@ -210,7 +215,7 @@ fn the_table_is_for_people_and_junit_for_ci() {
     let (sample, table) = run(Some(Fault::NullNames), &[]);
     let lines: Vec<&str> = table.out.lines().collect();
     assert_eq!(lines[0], "CHECK               RESULT  SUMMARY");
-    assert_eq!(lines[4], "phase2-raw          fail    null_player_names: 3 > 0 (max)");
+    assert_eq!(lines[4], "phase2-raw          fail    null_player_names is above its maximum: 3 > 0");
     assert_eq!(lines.last(), Some(&"1 failed, 1 warned, 7 passed. Data of 2026-02-05."));
     assert!(!table.out.contains('\x1b'), "no colours through a pipe");
 
@@ -221,7 +226,11 @@ fn the_table_is_for_people_and_junit_for_ci() {
         "{}",
         junit.out
     );
-    assert!(junit.out.contains("<failure message=\"null_player_names: 3 &gt; 0 (max)\"/>"), "{}", junit.out);
+    assert!(
+        junit.out.contains("<failure message=\"null_player_names is above its maximum: 3 &gt; 0\"/>"),
+        "{}",
+        junit.out
+    );
 }
 
 #[test]
@@ -275,8 +284,8 @@ fn a_message_that_slack_does_not_take_is_said_and_counts() {
     let ended = sample.once(&[]).unwrap();
     assert_eq!(ended.code, 3);
     assert!(
-        ended.err.contains("#canary-alerts: the message ")
-            && ended.err.contains("was NOT delivered and was set aside: answered 404: no_service"),
+        ended.err.contains("#canary-alerts: message ")
+            && ended.err.contains("was NOT delivered and will not be retried: answered 404: no_service"),
         "{}",
         ended.err
     );
@@ -290,7 +299,7 @@ fn the_console_shows_the_message_instead() {
     let ended = sample.once(&["--output", "json"]).unwrap();
     let title = "┌─ #canary-alerts\n│ 🔴 canaries: 1 failed, 5 passed; Phase 2→3 gate: PROCEED_WITH_WARNING\n";
     assert!(ended.err.contains(title), "{}", ended.err);
-    assert!(ended.err.contains("│   null_player_names: 3 > 0 (max)\n"), "{}", ended.err);
+    assert!(ended.err.contains("│   null_player_names is above its maximum: 3 > 0\n"), "{}", ended.err);
     assert_eq!(ended.json()["exit_code"], json!(2), "standard output stays clean");
     assert!(sample.slack.received().is_empty());
 }
@@ -328,7 +337,7 @@ fn a_plugin_in_python_runs_beside_those_in_rust() {
     let ill = once();
     let run = ill.run("predicted-players");
     assert_eq!((ill.code, &run["status"]), (2, &json!("fail")), "{run}");
-    assert!(run["summary"].as_str().unwrap().starts_with("unknown_players: "), "{run}");
+    assert!(run["summary"].as_str().unwrap().starts_with("unknown_players is above its maximum: "), "{run}");
     let [(channel, message)] = sample.slack.received().try_into().unwrap();
     let told = crate::support::slack::words(&message);
     assert!(channel == "canary-alerts" && told.contains("Predicted players (predicted-players)"), "{told}");

@@ -10,7 +10,7 @@ use crate::support::{
 };
 
 const BROKEN: &str = "UPDATE nbac_player_boxscore SET player_name = NULL WHERE rowid % 40 = 0";
-const MENDED: &str = "UPDATE nbac_player_boxscore SET player_name = 'A Player' WHERE player_name IS NULL";
+const REPAIRED: &str = "UPDATE nbac_player_boxscore SET player_name = 'A Player' WHERE player_name IS NULL";
 const EMPTY: &str = "DELETE FROM player_game_summary";
 
 /// A morning in which checks run at rounds of half an hour, seen from Slack.
@@ -64,8 +64,8 @@ fn a_failure_is_said_once_reminded_of_and_over() {
     }
     let reminder = morning.round(&["phase2-raw"]);
     assert!(reminder[0].starts_with("🔴 Reminder: Phase 2: raw data"), "{reminder:?}");
-    assert!(reminder[0].contains("Still so, for 4 h: since 2026-02-06 07:00 EST."), "{reminder:?}");
-    morning.sql(MENDED);
+    assert!(reminder[0].contains("Ongoing for 4 h, since 2026-02-06 07:00 EST."), "{reminder:?}");
+    morning.sql(REPAIRED);
     let over = morning.round(&["phase2-raw"]);
     assert!(over[0].starts_with("✅ phase2-raw recovered"), "{over:?}");
     assert!(over[0].contains("phase2-raw: recovered after 4 h 30 min: games 5"), "{over:?}");
@@ -92,7 +92,7 @@ fn an_error_is_confirmed_worded_as_one_and_over() {
     morning.sql(BROKEN);
     let over = morning.round(&["phase2-raw"]);
     assert!(over[0].contains("can be evaluated again, after 1 h: fail"), "{over:?}");
-    assert!(over[0].contains("null_player_names: 3"), "and what it finds then: {over:?}");
+    assert!(over[0].contains("null_player_names is above its maximum: 3"), "and what it finds then: {over:?}");
 }
 
 /// The error of a check that fails hides neither the failure nor its end.
@@ -105,7 +105,7 @@ fn an_error_does_not_end_a_failure() {
     morning.sql("ALTER TABLE elsewhere RENAME TO nbac_player_boxscore");
     let still = morning.round(&["phase2-raw"]);
     assert!(still[0].contains("can be evaluated again") && !still[0].contains("recovered"), "{still:?}");
-    morning.sql(MENDED);
+    morning.sql(REPAIRED);
     assert!(morning.round(&["phase2-raw"])[0].contains("recovered after 1 h 30 min"));
 }
 
@@ -116,11 +116,14 @@ fn what_depends_on_a_failing_check_stands_under_it() {
     morning.sql(EMPTY);
     let told = morning.round(&both);
     assert_eq!(told.len(), 1);
-    assert!(told[0].contains("Also failing downstream phase3-analytics: records: 0 < 40 (min)"), "{told:?}");
+    assert!(
+        told[0].contains("Also failing downstream phase3-analytics: records is below its minimum: 0 < 40"),
+        "{told:?}"
+    );
     assert!(!told[0].contains("Phase 3"), "not on its own: {told:?}");
     let history = morning.host(&["history", "phase3-analytics"]).out;
     assert!(history.contains("nobody was told; listed under phase2-raw, which it depends on"), "{history}");
-    morning.sql(MENDED);
+    morning.sql(REPAIRED);
     let told = morning.round(&both);
     assert!(told[0].contains("phase2-raw: recovered") && told[0].contains("Phase 3: analytics"), "{told:?}");
     let phase3 = morning.host(&["history", "phase3-analytics"]).out;
@@ -157,14 +160,14 @@ fn a_silence_holds_back_what_is_new_and_lets_recoveries_pass() {
     let all = morning.host(&["silences", "--all", "--output", "json"]).json();
     assert_eq!(all["silences"][0]["why"], "loaded again");
     let told = morning.round(&["phase2-raw"]);
-    assert!(told[0].starts_with("🔴 Phase 2: raw data"), "it still fails, and nobody was told yet: {told:?}");
+    assert!(told[0].starts_with("🔴 Phase 2: raw data"), "it still fails, and no alert was sent yet: {told:?}");
     morning.host(&["silence", "phase2-raw", "--for", "4h", "--why", "again"]);
-    morning.sql(MENDED);
+    morning.sql(REPAIRED);
     assert!(morning.round(&["phase2-raw"])[0].starts_with("✅ phase2-raw recovered"));
 
     for (arguments, words) in [
         (vec!["silence", "phase2-ra", "--for", "4h", "--why", "x"], "did you mean `phase2-raw`?"),
-        (vec!["silence", "phase2-raw", "--for", "soon", "--why", "x"], "`soon` is no duration"),
+        (vec!["silence", "phase2-raw", "--for", "soon", "--why", "x"], "`soon` is not a duration"),
         (vec!["silence", "phase2-raw", "--for", "4h", "--why", " "], "say why"),
         (vec!["silence", "phase2-raw", "--for", "4h"], "--why <WHY>"),
         (vec!["silences", "--expire", "7"], "no silence with the number 7 holds"),
@@ -220,9 +223,9 @@ fn severities_are_routed() {
     assert!(to("canary-alerts").contains("Phase 2: raw data") && to("canary-alerts").contains("PROCEED_WITH_WARNING"));
     assert!(to("on-call").contains("Phase 2: raw data") && !to("on-call").contains("PROCEED_WITH_WARNING"));
     morning.sample.slack.clear();
-    morning.sql(MENDED);
+    morning.sql(REPAIRED);
     let over = morning.round(&["phase2-raw", "phase2-gate"]);
-    assert_eq!(over.len(), 2, "both hear the end: {over:?}");
+    assert_eq!(over.len(), 2, "both get the recovery: {over:?}");
 }
 
 #[test]

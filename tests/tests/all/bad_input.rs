@@ -37,19 +37,19 @@ fn files_that_are_no_plugins() {
     let wat = |name: &str, text: &str| file(name, &wat::parse_str(text).unwrap());
     let plugin = fs::read(shipped().unwrap().pop().unwrap()).unwrap();
     let cases = [
-        (file("text.wasm", b"hello"), "text", "is no valid WebAssembly component"),
-        (file("nothing.wasm", b""), "nothing", "is no valid WebAssembly component"),
-        (file("cut.wasm", &plugin[..plugin.len() / 2]), "cut", "is no valid WebAssembly component"),
+        (file("text.wasm", b"hello"), "text", "is not a valid WebAssembly component"),
+        (file("nothing.wasm", b""), "nothing", "is not a valid WebAssembly component"),
+        (file("cut.wasm", &plugin[..plugin.len() / 2]), "cut", "is not a valid WebAssembly component"),
         (wat("module.wasm", "(module)"), "module", "is a WebAssembly module, not a component"),
         (
             wat("empty.wasm", "(component)"),
             "empty",
-            "does not export pipeline:check/plugin, so it is no check plugin; it exports nothing",
+            "does not export pipeline:check/plugin, so it is not a check plugin; it exports nothing",
         ),
         (
             wat("newer.wasm", r#"(component (instance $i) (export "pipeline:check/plugin@0.2.0" (instance $i)))"#),
             "newer",
-            "was built for pipeline:check 0.2.0, and this host offers 0.1",
+            "was built for pipeline:check 0.2.0, but this host offers 0.1",
         ),
         (
             wat(
@@ -70,12 +70,12 @@ fn files_that_are_no_plugins() {
         (
             wat("nameless.wasm", r#"(component (instance $i) (export "pipeline:check/plugin@0.1.0" (instance $i)))"#),
             "nameless",
-            "does not say its name; build it with the SDK",
+            "has no name in its metadata; build it with the SDK",
         ),
         (
             wat("old.wasm", r#"(component $old (instance $i) (export "pipeline:check/plugin@0.1.0" (instance $i)))"#),
             "old",
-            "does not say its version",
+            "has no version in its metadata",
         ),
         (
             wat(
@@ -83,7 +83,7 @@ fn files_that_are_no_plugins() {
                 r#"(component $Odd (instance $i) (export "pipeline:check/plugin@0.1.0" (instance $i)) (@custom "version" "1.0.0"))"#,
             ),
             "odd",
-            "`Odd` is no plugin name",
+            "`Odd` is not a plugin name",
         ),
         (sample.path().join("absent.wasm"), "absent", "cannot be read"),
     ];
@@ -147,12 +147,12 @@ fn plugins_that_misbehave() {
         (
             "pass with a violation",
             "error",
-            "returned a malformed report: it is no failure, and has the violation \"it is not so\"",
+            "returned a malformed report: the verdict is pass or skip, but it lists the violation \"it is not so\"",
         ),
-        ("pass with a broken threshold", "error", "the metric games does not pass"),
-        ("pass without a value", "error", "the metric games does not pass"),
-        ("pass without knowing", "error", "not known: whether it is so"),
-        ("fail without a violation", "error", "has no violation that says why"),
+        ("pass with a broken threshold", "error", "the metric games breaks its limit"),
+        ("pass without a value", "error", "the metric games breaks its limit"),
+        ("pass without knowing", "error", "unknown: whether it is so"),
+        ("fail without a violation", "error", "the verdict is fail or warn, but no violation says why"),
         ("not a number", "error", "a metric is not a finite number"),
         ("skip", "skip", "skipped: nothing to do"),
         ("warn", "warn", "fine"),
@@ -192,8 +192,11 @@ fn queries_that_cannot_be_answered() {
     fs::write(sample.path().join("warehouse/noise.db"), "no database ".repeat(500)).unwrap();
     let cases = [
         ("SELEC 1", "query failed: it does not parse"),
-        ("DELETE FROM nba_raw.nbac_schedule WHERE TRUE", "query refused: it is no SELECT but `DELETE`"),
-        ("SELECT 1; SELECT 2", "query refused: it is several statements"),
+        (
+            "DELETE FROM nba_raw.nbac_schedule WHERE TRUE",
+            "query refused: only a single SELECT is allowed; this is `DELETE`",
+        ),
+        ("SELECT 1; SELECT 2", "query refused: only a single SELECT is allowed; these are several statements"),
         (
             "SELECT COUNT(*) FROM nba_raw.nbac_shedule",
             "there is no table nba_raw.nbac_shedule; did you mean `nbac_schedule`?",
@@ -208,7 +211,7 @@ fn queries_that_cannot_be_answered() {
         ),
         ("SELECT COUNT(*) FROM noise.t", "dataset noise"),
         ("SELECT COUNT(*) FROM gone.t", "there is no dataset gone"),
-        ("SELECT source_file FROM nba_raw.nbac_schedule", "the query gave no row"),
+        ("SELECT source_file FROM nba_raw.nbac_schedule", "the query returned no rows"),
         (
             "WITH RECURSIVE x AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM x) SELECT COUNT(*) FROM x",
             "does not support WITH RECURSIVE",
@@ -257,7 +260,10 @@ fn configurations_that_are_refused_at_start() {
     };
     let cases = [
         (
-            replaced("timezone = \"America/New_York\"\n\n# Where", "timezon = \"America/New_York\"\n\n# Where"),
+            replaced(
+                "timezone = \"America/New_York\"\n\n# The warehouse",
+                "timezon = \"America/New_York\"\n\n# The warehouse",
+            ),
             "did you mean `timezone`?",
         ),
         (
@@ -266,7 +272,7 @@ fn configurations_that_are_refused_at_start() {
         ),
         (replaced("path = \"deployments.json\"", "path = \"deploy.json\""), "deployments.path: there is no file"),
         (replaced("[git.pipeline]\npath = \"repository\"", "[git.pipeline]\npath = 3"), "invalid type: integer"),
-        (replaced("schedule = \"30 6 * * *\"", "schedule = \"30 25 * * *\""), "`30 25 * * *` is no schedule"),
+        (replaced("schedule = \"30 6 * * *\"", "schedule = \"30 25 * * *\""), "`30 25 * * *` is not a valid schedule"),
         (replaced("schedule = \"30 6 * * *\"", "schedule = \"0 0 31 2 *\""), "is never due"),
         (
             replaced("git = [\"pipeline\"]", "git = [\"pipelin\"]"),
@@ -327,7 +333,7 @@ fn grants_of_plugins_that_are_not_run() {
     sample.configure(&HOST_TOML.replace("[grants.phase2-raw]", "[grants.phase2-rav]")).unwrap();
     let ended = sample.once(&[]).unwrap();
     assert_eq!(ended.code, 64, "{ended:?}");
-    let words = "grants.phase2-rav: no check and no file has such a plugin; did you mean `phase2-raw`?";
+    let words = "grants.phase2-rav: no plugin has this name, neither in [checks] nor among the files; did you mean `phase2-raw`?";
     assert!(ended.err.contains(words), "{}", ended.err);
 }
 
@@ -392,7 +398,7 @@ fn repositories_that_cannot_answer() {
     fs::create_dir(sample.path().join("no-repository")).unwrap();
     for (repository, words) in [
         ("unborn", "branch main has no commit yet"),
-        ("shallow", "it is a shallow clone, whose history is cut off; run `git fetch --unshallow`"),
+        ("shallow", "it is a shallow clone with an incomplete history; run `git fetch --unshallow`"),
         ("no-repository", "it cannot be opened"),
     ] {
         sample.configure(&HOST_TOML.replace("path = \"repository\"", &format!("path = \"{repository}\""))).unwrap();
@@ -417,5 +423,5 @@ fn a_host_that_stays_says_what_is_next_and_goes_at_ctrl_c() {
     let (code, said) = host.interrupt().unwrap();
     assert_eq!(code, Some(0));
     assert!(said.contains("warning: nothing is pinned"), "{said}");
-    assert!(said.contains("stopping: 0 rounds are under way"), "{said}");
+    assert!(said.contains("stopping: 0 rounds are running"), "{said}");
 }

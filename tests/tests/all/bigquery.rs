@@ -91,7 +91,7 @@ fn a_query_is_run_dry_and_then_is_a_job_that_says_whose_it_is() {
     );
     let [results] = cloud.bigquery.asked(Method::Results).try_into().unwrap();
     assert!(results.query.contains("location=us-west2") && results.query.contains("useInt64Timestamp=true"));
-    assert!(cloud.bigquery.asked(Method::Cancel).is_empty(), "what ended needs no cancelling");
+    assert!(cloud.bigquery.asked(Method::Cancel).is_empty(), "a finished job needs no cancelling");
 }
 
 /// `__TABLES__` is asked in the project, and not from a cache.
@@ -114,9 +114,9 @@ fn what_the_dry_run_says_is_held_against_grants_and_budgets() {
         (
             "another statement",
             (|double| double.is_a("DELETE")) as fn(&BigQueryDouble),
-            "BigQuery takes it for `DELETE`, and not for a SELECT",
+            "BigQuery says this is `DELETE`, not a SELECT",
         ),
-        ("a script", |double| double.is_a("SCRIPT"), "takes it for `SCRIPT`"),
+        ("a script", |double| double.is_a("SCRIPT"), "says this is `SCRIPT`"),
         (
             "a view into a dataset that is not granted",
             |double| double.reads(&[("nba_raw", "v"), ("payroll", "salaries")], 1),
@@ -125,14 +125,14 @@ fn what_the_dry_run_says_is_held_against_grants_and_budgets() {
         (
             "a view into another project",
             |double| double.reads(&[("elsewhere.nba_raw", "t")], 1),
-            "it reads elsewhere.nba_raw.t, of another project",
+            "it reads elsewhere.nba_raw.t, which is in another project",
         ),
         (
             "too many bytes",
             |double| double.reads(&[("nba_raw", "nbac_player_boxscore")], 11 << 30),
             "raise budgets.query_bytes, or grants.phase2-raw.budgets.query_bytes",
         ),
-        ("more tables than are named", |double| double.reads(&[("nba_raw", "t"); 50], 1), "does not name all"),
+        ("more tables than are named", |double| double.reads(&[("nba_raw", "t"); 50], 1), "does not name them all"),
     ] {
         let cloud = Cloud::new();
         change(&cloud.bigquery);
@@ -205,7 +205,7 @@ fn every_fault_means_one_thing() {
             "lasting rate limit",
             Method::DryRun,
             lasting(error(403, "rateLimitExceeded", "slow down")),
-            "tried for as long as the run has time",
+            "retried until this run's time was up",
         ),
         ("lasting backend", Method::Results, lasting(error(503, "backendError", "later")), "later (503 backendError)"),
         ("hanging", Method::DryRun, lasting(Reply::Hang), "no answer in time"),
@@ -314,9 +314,9 @@ fn bytes_are_counted_by_check_and_day_and_have_a_budget() {
         assert_eq!(cloud.check("phase2-raw").code, 0);
     }
     let error = cloud.error();
-    assert!(error.contains("phase2-raw billed 50.0 MiB of its 60 MiB for "), "{error}");
+    assert!(error.contains("phase2-raw has billed 50.0 MiB of its 60 MiB for "), "{error}");
     assert!(
-        error.contains("and this needs 25.0 MiB; it resets at ") && error.contains("budgets.bytes_per_day"),
+        error.contains("and this query needs 25.0 MiB; it resets at ") && error.contains("budgets.bytes_per_day"),
         "{error}"
     );
     assert_eq!(cloud.bigquery.jobs(), 2);
@@ -370,7 +370,7 @@ fn an_estimate_is_made_again_only_when_a_table_changes() {
     assert_eq!(run(60), (2, 3, 3), "someone did");
     bigquery.change_tables("VIEW");
     run(90);
-    assert_eq!(run(120).0, 4, "what a view is made of can change without the view");
+    assert_eq!(run(120).0, 4, "the tables of a view can change without the view");
     bigquery.change_tables("TABLE");
     assert_eq!(run(150).0, 5);
     assert_eq!(run(180).0, 5);
@@ -380,12 +380,12 @@ fn an_estimate_is_made_again_only_when_a_table_changes() {
 fn an_answer_has_the_columns_and_types_that_it_says() {
     let cloud = Cloud::new();
     for (fields, row_given, expected) in [
-        (vec![("games", "INTEGER")], row(&[json!("many")]), "column games is INT64 and holds \"many\", which is none"),
         (
-            vec![("games", "INTEGER"), ("x", "STRING")],
-            row(&[json!("1")]),
-            "a row of 1 values, where there are 2 columns",
+            vec![("games", "INTEGER")],
+            row(&[json!("many")]),
+            "column games is INT64 but holds \"many\", which is not a valid INT64",
         ),
+        (vec![("games", "INTEGER"), ("x", "STRING")], row(&[json!("1")]), "a row has 1 values for 2 columns"),
         (vec![("games", "FLOAT")], row(&[json!("1.5.2")]), "column games is FLOAT64"),
         (vec![("at", "TIMESTAMP")], row(&[json!("soon")]), "column at is TIMESTAMP"),
     ] {
@@ -424,7 +424,7 @@ fn credentials_are_found_renewed_and_never_shown() {
 
     for (text, expected) in [
         (format!("{{\"type\": \"service_account\", \"private_key\": {{\"x\": \"{TOKEN}\"}}}}"), "cannot be parsed"),
-        (TOKEN.to_owned(), "it is no JSON"),
+        (TOKEN.to_owned(), "it is not JSON"),
         (format!("{{\"type\": \"{TOKEN}\"}}"), "neither the key of a service account nor user credentials"),
     ] {
         std::fs::write(cloud.sample.path().join("key.json"), text).unwrap();

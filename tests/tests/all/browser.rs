@@ -66,7 +66,7 @@ wait = \"2s\"
     sample.configure(&format!("validate_schedule = \"0 5 * * *\"\n{toml}{web}[scheduler]\nrunz = 1\n")).unwrap();
     service.wait_until("all problems are shown", 60, |service| {
         let page = service.get("/").body;
-        ["is refused", "not delivered", "cannot run", "not to be trusted"].iter().all(|words| page.contains(words))
+        ["was rejected", "not delivered", "cannot run", "cannot be trusted"].iter().all(|words| page.contains(words))
     });
     (sample, service)
 }
@@ -128,7 +128,7 @@ async fn the_page_can_be_used_by_keyboard_alone() {
     press(Key::Tab).await;
     assert_eq!(focused().await, "Skip to the content");
     let shown = browser.script("return document.activeElement.getBoundingClientRect().left >= 0").await.unwrap();
-    assert_eq!(shown, Value::from(true), "what has the focus is seen");
+    assert_eq!(shown, Value::from(true), "the focused element is visible");
     press(Key::Enter).await;
     // Behind the navigation: what is next is in the content.
     press(Key::Tab).await;
@@ -147,7 +147,7 @@ async fn the_page_can_be_used_by_keyboard_alone() {
         press(Key::Tab).await;
         reached.push(browser.script("const e = document.activeElement; const r = e.getBoundingClientRect(); return getComputedStyle(e).outlineStyle !== 'none' && r.width > 0").await.unwrap());
     }
-    assert!(reached.iter().all(|seen| *seen == true), "the focus is seen everywhere: {reached:?}");
+    assert!(reached.iter().all(|seen| *seen == true), "the focus is visible everywhere: {reached:?}");
 
     // A name is looked for and opened without a mouse.
     let search = browser.client.find(Locator::Css("input[type=search]")).await.unwrap();

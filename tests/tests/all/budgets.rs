@@ -33,8 +33,8 @@ fn cases() -> Vec<Case> {
         case("recurse", "stack", "'128 KiB'", "needs more stack than 128 KiB"),
         case("call without end", "calls", "50", "more than 50 host calls in one run"),
         case("ask thousands at once", "concurrent_calls", "20", "more than 20 host calls at once"),
-        Case { sql: rows.clone(), ..case("query", "rows", "100", "it answers with more than 100 rows") },
-        Case { sql: rows, ..case("query", "result_bytes", "'1 KiB'", "it answers with more than 1 KiB") },
+        Case { sql: rows.clone(), ..case("query", "rows", "100", "the answer has more than 100 rows") },
+        Case { sql: rows, ..case("query", "result_bytes", "'1 KiB'", "the answer is larger than 1 KiB") },
         Case {
             sql: format!("SELECT 1 AS one -- {}", "x".repeat(2000)),
             ..case("query", "sql_bytes", "'1 KiB'", "SQL of 2019 B, more than 1 KiB")
@@ -155,11 +155,11 @@ fn a_plugin_that_does_not_fit_is_told_so() {
 fn budgets_that_cannot_be_are_refused_at_start() {
     let sample = Sample::new(None).unwrap();
     for (line, words) in [
-        ("memory = '5 GiB'", "budgets.memory: 5 GiB is more than"),
-        ("stack = '1 GiB'", "budgets.stack: 1 GiB is more than"),
-        ("sql_bytes = '1 MiB'", "budgets.sql_bytes: 1 MiB is more than"),
-        ("table_elements = 100000000", "budgets.table_elements: 100000000 is more than"),
-        ("timeout = '0s'", "`0s` is no duration"),
+        ("memory = '5 GiB'", "budgets.memory: 5 GiB is over the maximum of"),
+        ("stack = '1 GiB'", "budgets.stack: 1 GiB is over the maximum of"),
+        ("sql_bytes = '1 MiB'", "budgets.sql_bytes: 1 MiB is over the maximum of"),
+        ("table_elements = 100000000", "budgets.table_elements: 100000000 is over the maximum of"),
+        ("timeout = '0s'", "`0s` is not a duration"),
         ("calls = -1", "invalid value: integer `-1`"),
         ("callz = 1", "did you mean `calls`?"),
     ] {

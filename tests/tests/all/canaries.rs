@@ -44,21 +44,25 @@ fn phase1() {
         &[
             case("as it is", "SELECT 1", &[]),
             case("ten of thirteen", &but(3, start - 1000), &[]),
-            case("nine of thirteen", &but(4, start - 1000), &["tables_written: 9 < 10 (min)"]),
+            case("nine of thirteen", &but(4, start - 1000), &["tables_written is below its minimum: 9 < 10"]),
             case("written in the date's first second", &but(13, start), &[]),
-            case("written in the second before", &but(13, start - 1000), &["tables_written: 0 < 10 (min)"]),
+            case(
+                "written in the second before",
+                &but(13, start - 1000),
+                &["tables_written is below its minimum: 0 < 10"],
+            ),
             case(
                 "some times are NULL",
                 "UPDATE __TABLES__ SET last_modified_time = NULL WHERE rowid > 9",
-                &["tables_written: 9 < 10 (min)"],
+                &["tables_written is below its minimum: 9 < 10"],
             ),
             case(
                 "all times are NULL",
                 "UPDATE __TABLES__ SET last_modified_time = NULL",
-                &["tables_written: no value, where at least 10 was asked"],
+                &["tables_written has no value (required: at least 10)"],
             ),
-            case("no table", "DELETE FROM __TABLES__", &["tables_written: no value, where at least 10 was asked"]),
-            case("no metadata", "DROP TABLE __TABLES__", &["tables_written: no value, where at least 10 was asked"]),
+            case("no table", "DELETE FROM __TABLES__", &["tables_written has no value (required: at least 10)"]),
+            case("no metadata", "DROP TABLE __TABLES__", &["tables_written has no value (required: at least 10)"]),
         ],
     );
 }
@@ -79,20 +83,24 @@ fn phase2() {
             case(
                 "one game",
                 &delete("AND game_id NOT LIKE '%00'"),
-                &["games: 1 < 2 (min)", "player_records: 24 < 40 (min)"],
+                &["games is below its minimum: 1 < 2", "player_records is below its minimum: 24 < 40"],
             ),
             case("forty records", &delete("LIMIT 80"), &[]),
-            case("thirty-nine records", &delete("LIMIT 81"), &["player_records: 39 < 40 (min)"]),
-            case("one name is NULL", &null("player_name", 1), &["null_player_names: 1 > 0 (max)"]),
-            case("75 names are NULL", &null("player_name", 75), &["null_player_names: 75 > 0 (max)"]),
-            case("one team is NULL", &null("team_abbr", 1), &["null_team_abbrs: 1 > 0 (max)"]),
+            case("thirty-nine records", &delete("LIMIT 81"), &["player_records is below its minimum: 39 < 40"]),
+            case("one name is NULL", &null("player_name", 1), &["null_player_names is above its maximum: 1 > 0"]),
+            case("75 names are NULL", &null("player_name", 75), &["null_player_names is above its maximum: 75 > 0"]),
+            case("one team is NULL", &null("team_abbr", 1), &["null_team_abbrs is above its maximum: 1 > 0"]),
             case(
                 "a name of another date is NULL",
                 "UPDATE nbac_player_boxscore SET player_name = NULL WHERE game_date < $DATE",
                 &[],
             ),
-            case("all games are NULL", &null("game_id", 120), &["games: 0 < 2 (min)"]),
-            case("empty", "DELETE FROM nbac_player_boxscore", &["games: 0 < 2 (min)", "player_records: 0 < 40 (min)"]),
+            case("all games are NULL", &null("game_id", 120), &["games is below its minimum: 0 < 2"]),
+            case(
+                "empty",
+                "DELETE FROM nbac_player_boxscore",
+                &["games is below its minimum: 0 < 2", "player_records is below its minimum: 0 < 40"],
+            ),
         ],
     );
 }
@@ -117,17 +125,25 @@ fn phase3() {
             case(
                 "thirty-nine records",
                 "DELETE FROM player_game_summary WHERE rowid IN (SELECT rowid FROM player_game_summary WHERE game_date = $DATE LIMIT 81)",
-                &["records: 39 < 40 (min)"],
+                &["records is below its minimum: 39 < 40"],
             ),
-            case("possessions of one who played", &null("possessions", false), &["null_possessions: 1 > 0 (max)"]),
-            case("minutes of one who played", &null("minutes_played", false), &["null_minutes_played: 1 > 0 (max)"]),
-            case("points of one who played", &null("points", false), &["null_points: 1 > 0 (max)"]),
+            case(
+                "possessions of one who played",
+                &null("possessions", false),
+                &["null_possessions is above its maximum: 1 > 0"],
+            ),
+            case(
+                "minutes of one who played",
+                &null("minutes_played", false),
+                &["null_minutes_played is above its maximum: 1 > 0"],
+            ),
+            case("points of one who played", &null("points", false), &["null_points is above its maximum: 1 > 0"]),
             case("points of one who did not play", &null("points", true), &[]),
             case("fifty possessions", "UPDATE player_game_summary SET possessions = 50 WHERE is_dnp = FALSE", &[]),
             case(
                 "just under fifty",
                 "UPDATE player_game_summary SET possessions = CASE rowid % 100 WHEN 0 THEN 49 ELSE 50 END WHERE is_dnp = FALSE",
-                &["average_possessions: 49.99 < 50 (min)"],
+                &["average_possessions is below its minimum: 49.99 < 50"],
             ),
             case(
                 "possessions of those who did not play do not count",
@@ -135,14 +151,14 @@ fn phase3() {
                 &[],
             ),
             case(
-                "it is not known who played",
+                "is_dnp is NULL",
                 "UPDATE player_game_summary SET is_dnp = NULL",
-                &["average_possessions: no value, where at least 50 was asked"],
+                &["average_possessions has no value (required: at least 50)"],
             ),
             case(
                 "empty",
                 "DELETE FROM player_game_summary",
-                &["records: 0 < 40 (min)", "average_possessions: no value, where at least 50 was asked"],
+                &["records is below its minimum: 0 < 40", "average_possessions has no value (required: at least 50)"],
             ),
         ],
     );
@@ -159,28 +175,28 @@ fn phase4() {
             case(
                 "one fewer",
                 "DELETE FROM player_season_averages WHERE player_lookup >= 'player199'",
-                &["players: 199 < 200 (min)"],
+                &["players is below its minimum: 199 < 200"],
             ),
             case("ten games", "UPDATE player_season_averages SET games_played = 10", &[]),
             case(
                 "just under ten",
                 "UPDATE player_season_averages SET games_played = CASE player_lookup WHEN 'player000' THEN 7 ELSE 10 END",
-                &["average_games_played: 9.9875 < 10 (min)"],
+                &["average_games_played is below its minimum: 9.9875 < 10"],
             ),
             case(
                 "one average is NULL",
                 "UPDATE player_season_averages SET points_avg = NULL WHERE player_lookup = 'player000' AND as_of_date = $DATE",
-                &["null_points_avg: 1 > 0 (max)"],
+                &["null_points_avg is above its maximum: 1 > 0"],
             ),
             case(
                 "all games_played are NULL",
                 "UPDATE player_season_averages SET games_played = NULL",
-                &["average_games_played: no value, where at least 10 was asked"],
+                &["average_games_played has no value (required: at least 10)"],
             ),
             case(
                 "empty",
                 "DELETE FROM player_season_averages",
-                &["players: 0 < 200 (min)", "average_games_played: no value, where at least 10 was asked"],
+                &["players is below its minimum: 0 < 200", "average_games_played has no value (required: at least 10)"],
             ),
         ],
     );
@@ -197,7 +213,7 @@ fn phase5() {
         &[
             case("as it is", "SELECT 1", &[]),
             case("fifty predictions", &keep(50), &[]),
-            case("forty-nine", &keep(49), &["predictions: 49 < 50 (min)"]),
+            case("forty-nine", &keep(49), &["predictions is below its minimum: 49 < 50"]),
             case(
                 "of twenty players",
                 "UPDATE player_prop_predictions SET player_lookup = 'player' || (rowid % 20)",
@@ -206,17 +222,17 @@ fn phase5() {
             case(
                 "of nineteen",
                 "UPDATE player_prop_predictions SET player_lookup = 'player' || (rowid % 19)",
-                &["players: 19 < 20 (min)"],
+                &["players is below its minimum: 19 < 20"],
             ),
             case(
                 "a value is NULL",
                 "UPDATE player_prop_predictions SET predicted_value = NULL WHERE player_lookup = 'player000'",
-                &["null_predicted_values: 1 > 0 (max)"],
+                &["null_predicted_values is above its maximum: 1 > 0"],
             ),
             case(
                 "an edge is NULL",
                 "UPDATE player_prop_predictions SET edge_percent = NULL WHERE player_lookup = 'player000'",
-                &["null_edge_percents: 1 > 0 (max)"],
+                &["null_edge_percents is above its maximum: 1 > 0"],
             ),
             case(
                 "a value that is not active is NULL",
@@ -226,7 +242,7 @@ fn phase5() {
             case(
                 "none is active",
                 "UPDATE player_prop_predictions SET is_active = FALSE",
-                &["predictions: 0 < 50 (min)", "players: 0 < 20 (min)"],
+                &["predictions is below its minimum: 0 < 50", "players is below its minimum: 0 < 20"],
             ),
         ],
     );
@@ -242,17 +258,17 @@ fn phase6() {
             case(
                 "no signal for the date",
                 "DELETE FROM daily_prediction_signals WHERE game_date = $DATE",
-                &["signals: 0 < 1 (min)"],
+                &["signals is below its minimum: 0 < 1"],
             ),
             case(
                 "the signal is NULL",
                 "UPDATE daily_prediction_signals SET daily_signal = NULL",
-                &["null_daily_signals: 1 > 0 (max)"],
+                &["null_daily_signals is above its maximum: 1 > 0"],
             ),
             case(
                 "the share is NULL",
                 "UPDATE daily_prediction_signals SET pct_over = NULL",
-                &["null_pct_overs: 1 > 0 (max)"],
+                &["null_pct_overs is above its maximum: 1 > 0"],
             ),
         ],
     );
@@ -273,7 +289,7 @@ fn settings_change_what_is_asked() {
         )
         .unwrap();
     let run = watched.run("phase6-publishing").unwrap();
-    assert_eq!(run.summary(), "signals: 1 < 2 (min)");
+    assert_eq!(run.summary(), "signals is below its minimum: 1 < 2");
     let run = watched.run("phase4-precompute").unwrap();
-    assert_eq!(run.summary(), "average_games_played: no value, where at least 0 was asked");
+    assert_eq!(run.summary(), "average_games_played has no value (required: at least 0)");
 }

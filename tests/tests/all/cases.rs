@@ -65,7 +65,11 @@ fn a_case_that_fails_shows_what_differs_and_can_be_accepted() {
     for line in ["- verdict = \"pass\"", "+ verdict = \"fail\"", "- games = 2", "+ games = 1", "1 not as expected"] {
         assert!(failed.out.contains(line), "{line}: {}", failed.out);
     }
-    assert!(!failed.out.contains("null_player_names"), "what is not spoken of is not compared: {}", failed.out);
+    assert!(
+        !failed.out.contains("null_player_names"),
+        "values without an expectation are not compared: {}",
+        failed.out
+    );
 
     let junit = host_test(directory.path(), &[&phase2, "--output", "junit"]);
     assert!(junit.out.contains("failures=\"1\" errors=\"0\""), "{}", junit.out);
@@ -323,8 +327,8 @@ fn generated(dice: &mut fastrand::Rng) -> (String, &'static str) {
             None => format!("{name} = \"none\"\n"),
         })
         .collect();
-    // What is said of what is not known is looked at by hand-written cases.
-    let error = if asked.unknown { "error = \"not known: amount_change\"\n" } else { "" };
+    // Hand-written cases check the text of unknown items.
+    let error = if asked.unknown { "error = \"unknown: amount_change\"\n" } else { "" };
     let text = format!(
         "date = {day}\ndue = {due}\n[settings]\nseverity = \"{severity}\"\n{}[tables.\"d.t\"]\ncsv = \"\"\"\nday:DATE,id:INT64,name:STRING,amount:INT64,written:TIMESTAMP\n{csv}\"\"\"\n[tables.\"d.p\"]\ncsv = \"\"\"\nname:STRING\n{parents}\"\"\"\n[expect]\nverdict = \"{verdict}\"\n{error}[expect.metrics]\n{metrics}",
         asked.settings

@@ -222,7 +222,7 @@ fn the_compiler_has_nothing_and_ends_with_the_host() {
     let (id, _) = compiler(host.id());
     assert!(Command::new("kill").args(["-KILL", &id.to_string()]).status().unwrap().success());
     let out = String::from_utf8(host.wait_with_output().unwrap().stdout).unwrap();
-    let words = "cannot be compiled: the process that does this ended unexpectedly (signal: 9 (SIGKILL))";
+    let words = "cannot be compiled: the confined process ended unexpectedly (signal: 9 (SIGKILL))";
     assert!(out.contains(words), "{out}");
 }
 
@@ -317,7 +317,7 @@ fn a_schema_that_never_ends_is_an_error_of_its_plugin() {
     let ended = once(sample.command(), &files);
     for at in 0..5 {
         let error = ended.run(&format!("endless{at}"))["error"].as_str().unwrap_or_default().to_owned();
-        assert!(error.contains("the plugin's schema of its settings takes longer than 2 s"), "{error}");
+        assert!(error.contains("the plugin's settings schema takes longer than 2 s"), "{error}");
     }
     let passed = ended.json()["runs"].as_array().unwrap().iter().filter(|run| run["status"] == "pass").count();
     assert_eq!(passed, 10, "{ended:?}");

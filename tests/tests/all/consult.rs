@@ -60,7 +60,7 @@ fn the_gate_answers_over_http() {
         }
         if fault == Some(Fault::HalfNullNames) {
             let issues = decision["quality_issues"].to_string();
-            assert!(issues.contains("null_rate_player_name: 50"), "{issues}");
+            assert!(issues.contains("null_rate_player_name is not below its limit: 50"), "{issues}");
         }
         service.host.end("TERM").unwrap();
     }

@@ -81,10 +81,13 @@ fn what_slack_answers_decides_what_follows() {
         if replies[0] == INVALID {
             assert!(sent[0].message["blocks"].is_array() && sent[1].message["blocks"].is_null(), "{replies:?}");
             let text = sent[1].message["text"].as_str().unwrap();
-            assert!(text.contains("null_player_names: 3 &gt; 0 (max)") && text.contains(ids[0]), "{text}");
+            assert!(
+                text.contains("null_player_names is above its maximum: 3 &gt; 0") && text.contains(ids[0]),
+                "{text}"
+            );
         }
         if let Some(problem) = problem {
-            assert!(ended.err.contains("was NOT delivered and was set aside"), "{}", ended.err);
+            assert!(ended.err.contains("was NOT delivered and will not be retried"), "{}", ended.err);
             assert!(ended.err.contains(problem) && !ended.err.contains("/services/"), "{}", ended.err);
         }
     }
@@ -152,14 +155,14 @@ fn what_was_set_aside_is_told_everywhere() {
     mend(&sample);
     sample.slack.clear();
     let recovered = run(&sample, 1);
-    assert_eq!(recovered.code, 0, "what an earlier process set aside is not held against this one: {recovered:?}");
+    assert_eq!(recovered.code, 0, "messages that an earlier process set aside do not count: {recovered:?}");
     let told = sample.slack.requests()[0].message.to_string();
-    assert!(told.contains("Messages that did not get through") && told.contains(&id), "{told}");
+    assert!(told.contains("Undelivered messages") && told.contains(&id), "{told}");
     sample.slack.clear();
     sample.sql("nba_raw", "UPDATE nbac_player_boxscore SET player_name = NULL WHERE rowid % 40 = 0").unwrap();
     assert_eq!(run(&sample, 2).code, 2);
     let next = sample.slack.requests()[0].message.to_string();
-    assert!(!next.contains("did not get through"), "it is told once: {next}");
+    assert!(!next.contains("Undelivered messages"), "it is reported once: {next}");
 }
 
 #[test]
@@ -169,15 +172,13 @@ fn a_late_message_is_an_alarm() {
     sample.slack.answer_next(&[BROKEN, BROKEN, BROKEN]);
     let started = Instant::now();
     let ended = run(&sample, 0);
-    assert!(
-        ended.err.contains("was NOT delivered and is late and tried again: answered 500: rollup_error"),
-        "{ended:?}"
-    );
+    assert!(ended.err.contains("was NOT delivered and will be retried: answered 500: rollup_error"), "{ended:?}");
     let alarms: Vec<Request> =
         sample.slack.requests().into_iter().filter(|request| request.channel == "fallback").collect();
     assert!(started.elapsed() < Duration::from_secs(30));
-    let said = ended.err.lines().filter(|line| line.starts_with("error: #canary-alerts") && line.contains("is late"));
-    assert_eq!(said.count(), 1, "said once: {}", ended.err);
+    let said =
+        ended.err.lines().filter(|line| line.starts_with("error: #canary-alerts") && line.contains("will be retried"));
+    assert_eq!(said.count(), 1, "reported once: {}", ended.err);
     assert!(!alarms.is_empty() && alarms.iter().all(|alarm| alarm.message["tried_again"] == true), "{alarms:?}");
 }
 

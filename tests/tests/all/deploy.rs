@@ -212,7 +212,7 @@ fn a_job_remembers_through_the_bucket() {
     let disk = TempDir::new().unwrap();
     for start in 0..3 {
         let ran = job(&sample, "canaries", &disk.path().join(start.to_string()));
-        assert_eq!(ran.code, 0, "that something is wrong is no failure of the job: {ran:?}");
+        assert_eq!(ran.code, 0, "a failing check is not a failure of the job: {ran:?}");
         assert_eq!(sample.slack.received().len(), 1, "told once");
     }
     assert!(sample.path().join("bucket/canaries/host.db").exists());

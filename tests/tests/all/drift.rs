@@ -100,7 +100,7 @@ fn what_is_not_known_is_an_error() {
             "has no commit 0123456789abcdef0123456789abcdef01234567",
             Some(json!("0123456789abcdef0123456789abcdef01234567")),
         ),
-        ("a commit that is none", "`latest` is no commit", Some(json!("latest"))),
+        ("a commit that is none", "`latest` is not a commit", Some(json!("latest"))),
         ("no such service", "no such service is deployed", None),
     ] {
         watched.restore().unwrap();
@@ -113,11 +113,11 @@ fn what_is_not_known_is_an_error() {
         let run = watched.run("deployment-drift").unwrap();
         assert_eq!((run.status(), run.exit_code()), (Status::Error, 3), "{what}");
         assert!(
-            run.summary().starts_with("not known: prediction-worker: ") && run.summary().contains(words),
+            run.summary().starts_with("unknown: prediction-worker: ") && run.summary().contains(words),
             "{what}: {}",
             run.summary()
         );
-        assert!(run.report.is_some(), "what is known of the others is kept");
+        assert!(run.report.is_some(), "the results of the others are kept");
     }
     watched.restore().unwrap();
     std::fs::write(watched.path().join("deployments.json"), "[").unwrap();
@@ -165,9 +165,9 @@ fn drift_is_told_although_something_else_is_not_known() {
     watched.redeploy("nba-grading-service", |_| None).unwrap();
     let run = watched.run("deployment-drift").unwrap();
     assert_eq!((run.status(), run.exit_code()), (Status::Fail, 3));
-    assert!(run.summary().contains("expected 1; not known: nba-grading-service"), "{}", run.summary());
+    assert!(run.summary().contains("expected 1; unknown: nba-grading-service"), "{}", run.summary());
     let unknown = run.report.as_ref().unwrap().unknown.join("; ");
     assert!(unknown.contains("nba-grading-service"), "{unknown}");
     let titles: Vec<&str> = run.alerts[0].sections.iter().map(|section| section.title.as_str()).collect();
-    assert!(!titles.contains(&"Not known"), "the host tells it, once: {titles:?}");
+    assert!(!titles.contains(&"Not known"), "the host reports it once: {titles:?}");
 }

@@ -62,13 +62,13 @@ fn what_is_wrong_is_told_the_same_way() {
     assert_eq!(ended.code, 2, "{ended:?}");
     let [(channel, message)] = nameless.slack.received().try_into().unwrap();
     assert_eq!(channel, "canary-alerts");
-    assert!(words(&message).contains("null_player_names: 3 > 0 (max)"), "{message}");
+    assert!(words(&message).contains("null_player_names is above its maximum: 3 > 0"), "{message}");
 
     let half = sample(&emulator, "half", Some(Fault::HalfNullNames));
     let ended = half.once(&["--output", "json", "--check", "phase2-gate"]).unwrap();
     assert_eq!((ended.code, &ended.run("phase2-gate")["verdict"]), (2, &json!("fail")));
     let violations = ended.run("phase2-gate")["violations"].to_string();
-    assert!(violations.contains("null_rate_player_name: 50 %"), "{violations}");
+    assert!(violations.contains("null_rate_player_name is not below its limit: 50 %"), "{violations}");
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn an_answer_of_many_pages_arrives_whole() {
     command.args(["run", "--once", "--at", AT, "--check", "many", "--output", "json"]);
     let ended = run(command.arg(guest("misbehaving")).args(shipped().unwrap()));
     let error = ended.run("many")["error"].to_string();
-    assert!(error.contains("it answers with more than 119999 rows") && error.contains("budgets.rows"), "{error}");
+    assert!(error.contains("the answer has more than 119999 rows") && error.contains("budgets.rows"), "{error}");
 }
 
 fn run(command: &mut std::process::Command) -> Ended {

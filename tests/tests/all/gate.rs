@@ -50,7 +50,10 @@ fn each_rule_on_both_sides_of_its_boundary() {
             raw,
             "DELETE FROM nbac_player_boxscore WHERE game_id = '2026020503'",
             fail,
-            &["fewest_players_of_a_game: 0 < 20 (min)", "game 2026020503 is scheduled and has no box score"],
+            &[
+                "fewest_players_of_a_game is below its minimum: 0 < 20",
+                "game 2026020503 is scheduled but has no box score",
+            ],
         ),
         case("twenty records of a game", raw, &trim(4), pass, &[]),
         case(
@@ -58,64 +61,67 @@ fn each_rule_on_both_sides_of_its_boundary() {
             raw,
             &trim(5),
             fail,
-            &["fewest_players_of_a_game: 19 < 20 (min)", "game 2026020502 has 19 player records, fewer than 20"],
+            &[
+                "fewest_players_of_a_game is below its minimum: 19 < 20",
+                "game 2026020502 has 19 player records, fewer than 20",
+            ],
         ),
         case(
             "a game that is not scheduled",
             reference,
             "DELETE FROM nba_schedule WHERE game_id = '2026020504'",
             warn,
-            &["game 2026020504 has box scores and is not scheduled"],
+            &["game 2026020504 has box scores but is not scheduled"],
         ),
         case(
             "one name of 120 is NULL",
             raw,
             &null("player_name", 1),
             warn,
-            &["null_rate_player_name: 0.83 % of the records have none"],
+            &["null_rate_player_name: 0.83 % of the records have no value"],
         ),
         case(
             "just under 5 % of the names",
             raw,
             &null("player_name", 5),
             warn,
-            &["null_rate_player_name: 4.17 % of the records have none"],
+            &["null_rate_player_name: 4.17 % of the records have no value"],
         ),
         case(
             "exactly 5 % of the names",
             raw,
             &null("player_name", 6),
             fail,
-            &["null_rate_player_name: 5 % ≥ 5 % (must be below)"],
+            &["null_rate_player_name is not below its limit: 5 % ≥ 5 %"],
         ),
         case(
             "half of the names",
             raw,
             &null("player_name", 60),
             fail,
-            &["null_rate_player_name: 50 % ≥ 5 % (must be below)"],
+            &["null_rate_player_name is not below its limit: 50 % ≥ 5 %"],
         ),
-        case("team_abbr", raw, &null("team_abbr", 6), fail, &["null_rate_team_abbr: 5 % ≥ 5 % (must be below)"]),
+        case("team_abbr", raw, &null("team_abbr", 6), fail, &["null_rate_team_abbr is not below its limit: 5 % ≥ 5 %"]),
         case(
             "points of active players",
             raw,
             &null("points", 5),
             fail,
-            &["null_rate_points: 5 % ≥ 5 % (must be below)"],
+            &["null_rate_points is not below its limit: 5 % ≥ 5 %"],
         ),
         case(
             "points, just under",
             raw,
             &null("points", 4),
             warn,
-            &["null_rate_points: 4.00 % of the records have none"],
+            &["null_rate_points: 4.00 % of the records have no value"],
         ),
         case(
             "minutes_played",
             raw,
             &null("minutes_played", 5),
             fail,
-            &["null_rate_minutes_played: 5 % ≥ 5 % (must be below)"],
+            &["null_rate_minutes_played is not below its limit: 5 % ≥ 5 %"],
         ),
         case(
             "points of inactive players do not count",
@@ -130,8 +136,8 @@ fn each_rule_on_both_sides_of_its_boundary() {
             "UPDATE nbac_player_boxscore SET player_status = NULL",
             fail,
             &[
-                "null_rate_points: no value, where below 5 % was asked",
-                "null_rate_minutes_played: no value, where below 5 % was asked",
+                "null_rate_points has no value (required: below 5 %)",
+                "null_rate_minutes_played has no value (required: below 5 %)",
             ],
         ),
         case(
@@ -139,7 +145,7 @@ fn each_rule_on_both_sides_of_its_boundary() {
             raw,
             "UPDATE nbac_player_boxscore SET processed_at = NULL",
             fail,
-            &["age: no value, where below 24 h was asked"],
+            &["age has no value (required: below 24 h)"],
         ),
         case(
             "a scheduled game has no id",
@@ -180,7 +186,7 @@ fn all_players_of_a_game_without_an_id_are_seen() {
     let run = watched.run("phase2-gate").unwrap();
     assert_eq!(run.status(), Status::Fail);
     assert!(
-        messages(&run).iter().any(|message| message.starts_with("null_rate_game_id: 20 %")),
+        messages(&run).iter().any(|message| message.starts_with("null_rate_game_id is not below its limit: 20 %")),
         "{:?}",
         messages(&run)
     );
@@ -211,7 +217,7 @@ fn a_date_without_games_proceeds_only_when_the_schedule_is_known() {
     watched.sql("nba_raw", &format!("DELETE FROM nbac_player_boxscore WHERE game_date = '{DATE}'")).unwrap();
     let run = watched.run("phase2-gate").unwrap();
     assert_eq!(run.status(), Status::Pass);
-    assert_eq!(run.summary(), "PROCEED: no game was scheduled on 2026-02-05; the schedule has 35 around it");
+    assert_eq!(run.summary(), "PROCEED: no games were scheduled on 2026-02-05; the schedule has 35 around it");
 
     watched.restore().unwrap();
     watched.sql("nba_reference", &format!("DELETE FROM nba_schedule WHERE game_date = '{DATE}'")).unwrap();
@@ -234,7 +240,7 @@ fn two_games_are_the_least_when_any_are_scheduled() {
     assert_eq!(watched.run("phase2-gate").unwrap().status(), Status::Pass);
     watched.sql("nba_reference", "DELETE FROM nba_schedule WHERE game_id LIKE '%01'").unwrap();
     watched.sql("nba_raw", "DELETE FROM nbac_player_boxscore WHERE game_id LIKE '%01'").unwrap();
-    assert_eq!(messages(&watched.run("phase2-gate").unwrap()), ["games: 1 < 2 (min)"]);
+    assert_eq!(messages(&watched.run("phase2-gate").unwrap()), ["games is below its minimum: 1 < 2"]);
 }
 
 #[test]

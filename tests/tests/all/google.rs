@@ -67,7 +67,7 @@ fn a_contradiction_is_unknown_for_its_service_alone() {
     assert_eq!((ended.code, &run["verdict"]), (3, &json!("fail")), "{run}");
     let error = run["error"].as_str().unwrap();
     for fact in [
-        "the label commit-sha of prediction-worker is 0123abc, and that of its revision",
+        "the label commit-sha of prediction-worker is 0123abc, but its revision",
         "nba-grading-service adds up to 40 %",
     ] {
         assert!(error.contains(fact), "{fact}: {error}");
@@ -90,7 +90,7 @@ fn a_listing_that_fails_is_unknown_for_all() {
         ),
         (
             Reply::Answer(200, json!({ "services": [], "unreachable": ["us-west2"] }).to_string()),
-            "us-west2 cannot be reached",
+            "us-west2 is unreachable",
         ),
     ] {
         let (sample, cloud_run) = on_cloud_run(None, |_| json!({}));
@@ -99,11 +99,11 @@ fn a_listing_that_fails_is_unknown_for_all() {
         let run = ended.run("deployment-drift");
         assert_eq!(ended.code, 3, "{run}");
         assert!(run["error"].as_str().unwrap().contains(expected), "{run}");
-        assert!(cloud_run.asked().len() <= 2, "asked for all, not for each: {:?}", cloud_run.asked());
+        assert!(cloud_run.asked().len() <= 2, "one listing for all, not one for each: {:?}", cloud_run.asked());
     }
     let (sample, _cloud_run) = on_cloud_run(Some(Fault::UnknownService), |_| json!({}));
     let ended = drift(&sample);
-    assert_eq!(ended.code, 3, "what is not deployed is not known: {ended:?}");
+    assert_eq!(ended.code, 3, "a service that is not deployed is unknown: {ended:?}");
 }
 
 /// A sample whose webhooks are in Secret Manager.
@@ -180,7 +180,7 @@ fn a_secret_is_read_again_when_its_webhook_is_gone() {
     sample.slack.answer(slack::Reply::Answer(404, "", "no_service"));
     let ended = sample.once(&[]).unwrap();
     assert_eq!(ended.code, 3);
-    assert!(ended.err.contains("was set aside: answered 404: no_service"), "{}", ended.err);
+    assert!(ended.err.contains("will not be retried: answered 404: no_service"), "{}", ended.err);
 }
 
 /// Nothing of a secret or a token is in what the host says or keeps.

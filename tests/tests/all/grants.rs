@@ -54,7 +54,7 @@ fn inspect_shows_what_a_plugin_is_and_may() {
     fs::write(sample.path().join("noise.wasm"), "noise").unwrap();
     let refused = sample.host(&["inspect", "noise.wasm"]).unwrap();
     assert_eq!(refused.code, 64);
-    assert!(refused.err.contains("noise.wasm: is no valid WebAssembly component"), "{}", refused.err);
+    assert!(refused.err.contains("noise.wasm: is not a valid WebAssembly component"), "{}", refused.err);
 }
 
 /// What `host init` writes grants what was asked for, and runs.

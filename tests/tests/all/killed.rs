@@ -243,7 +243,7 @@ fn judge(sample: &Sample) -> Result<Count> {
         count.duplicates += arrived.saturating_sub(1);
         count.told_later += usize::from(arrived == 0);
         let shown = sent.iter().all(|request| request.message.to_string().contains(&format!("Message {id}")));
-        ensure!(shown, "the id stands in the message: {requests:#?}");
+        ensure!(shown, "the message has its id: {requests:#?}");
     }
     let waiting: i64 =
         record(sample)?.query_row("SELECT COUNT(*) FROM outbox WHERE state = 'waiting'", [], |row| row.get(0))?;

@@ -184,7 +184,7 @@ fn pins_that_cannot_be() {
         ),
         (
             &["pin", "plugins/phase2-raw.wasm", "plugins/noise.bin.wasm"],
-            "noise.bin.wasm: is no valid WebAssembly component",
+            "noise.bin.wasm: is not a valid WebAssembly component",
         ),
         (&["pin", "plugins/absent.wasm"], "absent.wasm: cannot be read"),
     ] {

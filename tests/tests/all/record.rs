@@ -49,7 +49,7 @@ fn runs_and_alerts_are_recorded() {
     assert_eq!((&of[0]["past"], &of[0]["data_date"]), (&Value::from(true), &Value::from("2026-02-01")));
     let run = of[2];
     assert_eq!(run["report"]["verdict"], "fail");
-    assert_eq!(run["report"]["violations"][0]["message"], "null_player_names: 3 > 0 (max)");
+    assert_eq!(run["report"]["violations"][0]["message"], "null_player_names is above its maximum: 3 > 0");
     assert_eq!(run["report"]["metrics"][1]["value"], 120.0);
     assert_eq!(run["calls"][0]["name"], "warehouse.query");
     assert!(run["calls"][0]["seconds"].as_f64().unwrap() > 0.0 && run["calls"][0]["bytes"].is_u64());
@@ -158,7 +158,7 @@ fn a_run_leaves_no_more_than_its_budget() {
     let newest = &recorded["runs"][0];
     assert_eq!(newest["calls"].as_array().unwrap().len(), 1001, "each call is named, with what it cost");
     let run = &recorded["runs"][1];
-    assert_eq!((&run["status"], run["error"].is_string()), (&"error".into(), true), "what it came to stays");
+    assert_eq!((&run["status"], run["error"].is_string()), (&"error".into(), true), "its status is kept");
     let cut = run["cut"].as_str().unwrap();
     let raise = "the limit for one run is 128 KiB: raise budgets.record_bytes, or grants.misbehaving.budgets.record_bytes, in host.toml";
     assert!(cut.starts_with("not recorded: ") && cut.ends_with(raise), "{cut}");
@@ -185,7 +185,7 @@ fn nothing_is_recorded_or_sent_in_a_dry_run() {
     let sample = sample(Some(Fault::NullNames));
     let ended = sample.once(&["--dry-run", "--output", "json"]).unwrap();
     assert_eq!(ended.code, 2);
-    assert!(ended.err.contains("┌─ #canary-alerts"), "what would be said is shown: {}", ended.err);
+    assert!(ended.err.contains("┌─ #canary-alerts"), "the message is shown: {}", ended.err);
     assert!(sample.slack.received().is_empty() && !sample.path().join("state").exists());
 }
 
@@ -199,7 +199,7 @@ fn two_hosts_do_not_share_a_record() {
     let read = sample.host(&["history"]).unwrap();
     drop(first);
     assert_eq!(second.code, 64);
-    assert!(second.err.contains("another host runs on state; stop it"), "{}", second.err);
+    assert!(second.err.contains("another host is running on state; stop it"), "{}", second.err);
     assert_eq!((third.code, read.code), (0, 0), "{third:?} {read:?}");
     // Two rounds at once: one waits for the other.
     let rounds = [0; 2].map(|_| {
@@ -228,7 +228,7 @@ fn a_record_that_cannot_be_used_is_said_with_what_to_do() {
 
     let good = fs::read(&database).unwrap();
     fs::write(&database, "no database at all, but a text of some length".repeat(100)).unwrap();
-    refused("garbage", &["state/host.db", "it is damaged or no database of this host; move it away"]);
+    refused("garbage", &["state/host.db", "it is damaged, or not a database of this host; move it away"]);
     fs::write(&database, &good).unwrap();
 
     Connection::open(&database)
@@ -333,5 +333,5 @@ fn a_full_disk_loses_nothing_that_was_recorded() {
         serde_json::from_str(&fs::read_to_string(sample.path().join("history.json")).unwrap()).unwrap();
     let runs: Vec<&Value> = history["runs"].as_array().unwrap().iter().map(|run| &run["check"]).collect();
     assert_eq!(runs, ["phase2-raw", "phase3-analytics"], "what was recorded is there, and what came after");
-    assert_eq!(sample.slack.received().len(), 1, "and people are told as soon as it can be recorded");
+    assert_eq!(sample.slack.received().len(), 1, "and the alert is sent as soon as it can be recorded");
 }

@@ -67,7 +67,7 @@ fn only_what_a_trusted_key_signed_runs() {
     fs::write(&signature, good.replace(&theirs, &ours)).unwrap();
     assert_eq!(run(&sample).code, 0, "one of the two is right");
     fs::write(&signature, good.replace(&ours, &theirs).replacen(&theirs, &ours, 1)).unwrap();
-    refused(&format!("the signature is not that of {ours}"));
+    refused(&format!("the signature does not match {ours}"));
     fs::write(&signature, good.replace("phase2-raw@0.1.0", "phase2-raw@0.0.9")).unwrap();
     refused("the signature is for phase2-raw@0.0.9");
     fs::copy(sample.path().join("phase3-analytics.wasm.sig"), &signature).unwrap();
@@ -75,14 +75,14 @@ fn only_what_a_trusted_key_signed_runs() {
     fs::write(&signature, "{\"signatures\": []}").unwrap();
     refused("it has no signature");
     fs::write(&signature, "nonsense").unwrap();
-    refused("phase2-raw.wasm.sig is no signature");
+    refused("phase2-raw.wasm.sig is not a signature file");
 
     fs::write(&signature, good).unwrap();
     let path = sample.path().join("phase2-raw.wasm");
     let mut bytes = fs::read(&path).unwrap();
     bytes.extend([0, 2, 1, b'x']);
     fs::write(&path, bytes).unwrap();
-    refused("and the file is sha256:");
+    refused("but the file is sha256:");
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn keys_that_cannot_be_used() {
     assert!(open.err.contains("others can read this key; run `chmod 600 host.key`"), "{}", open.err);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     fs::write(&path, "ed25519-private:00").unwrap();
-    assert!(sample.host(&["sign", "p.wasm"]).unwrap().err.contains("is no private key"));
+    assert!(sample.host(&["sign", "p.wasm"]).unwrap().err.contains("not a private key"));
     assert!(
         sample.host(&["sign", "--key", "absent.key", "p.wasm"]).unwrap().err.contains("make a key with `host keygen`")
     );
@@ -109,6 +109,6 @@ fn keys_that_cannot_be_used() {
         sample.configure(&format!("{HOST_TOML}\n[trust]\nkeys = [\"{wrong}\"]\n")).unwrap();
         let ended = sample.once(&[]).unwrap();
         assert_eq!(ended.code, 64, "{wrong}");
-        assert!(ended.err.contains("is no key") && ended.err.contains("keys"), "{}", ended.err);
+        assert!(ended.err.contains("is not a key") && ended.err.contains("keys"), "{}", ended.err);
     }
 }

@@ -142,8 +142,8 @@ fn a_git_storm_is_bounded_and_ends_with_its_run() {
 fn a_history_is_an_answer_like_any_other() {
     let sample = Sample::new(None).unwrap();
     for (budget, words) in [
-        ("rows = 10", "changes refused: it answers with more than 10 rows; raise budgets.rows"),
-        ("result_bytes = '2 KiB'", "changes refused: it answers with more than 2 KiB; raise budgets.result_bytes"),
+        ("rows = 10", "changes refused: the answer has more than 10 rows; raise budgets.rows"),
+        ("result_bytes = '2 KiB'", "changes refused: the answer is larger than 2 KiB; raise budgets.result_bytes"),
         (
             "host_memory = '16 KiB'",
             "the host would hold more than 16 KiB for this run at once; raise budgets.host_memory",
@@ -218,7 +218,7 @@ fn a_validation_that_explodes_is_given_up() {
         assert!(run.0.err.contains(&line), "{}", run.0.err);
     }
     // The others' are known.
-    let lax = "games must be at least 0, which every answer is";
+    let lax = "games must be at least 0, and every simulated result meets that";
     assert_eq!((&of("phase2-raw")[0]["text"], of("phase3-analytics")), (&json!(lax), json!([])));
     assert!(run.0.err.contains(&format!("validation: phase2-raw: {lax}")), "{}", run.0.err);
     passes(&run.0, &["phase2-raw", "phase3-analytics"]);
@@ -234,7 +234,7 @@ fn one_plugins_short_time_is_not_anothers() {
     sample.configure(&format!("{toml}{}{checks}", granted("timeout = '1s'"))).unwrap();
     let ended = ended(&mut once(&sample, AT, &["hurries", "deployment-drift"])).unwrap();
     let hurries = ended.run("hurries");
-    let words = "lookup failed: Cloud Run gave no answer in the time that this run has";
+    let words = "lookup failed: Cloud Run did not answer within this run's time";
     assert!(error(&hurries).contains(words), "{hurries:#}");
     assert!(hurries["seconds"].as_f64().unwrap() < 2.0, "{hurries:#}");
     passes(&ended, &["deployment-drift"]);

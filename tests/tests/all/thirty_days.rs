@@ -113,12 +113,12 @@ fn thirty_days_of_faults_are_a_few_messages_each_with_its_reason() {
         told.iter().filter(|(hours, ..)| (122.5..192.0).contains(hours)).map(|(_, message, _)| message).collect();
     assert!(outage.iter().all(|message| message.alerts.iter().all(|told| told.alert.title == "phase1-scrapers")));
     let listed: Vec<&str> = outage[0].alerts[0].downstream.iter().map(|(check, _)| check.as_str()).collect();
-    assert_eq!(listed, CHECKS[1..], "what depends on it is listed");
-    // A hiccup says nothing; a morning without an answer is told, and its end.
+    assert_eq!(listed, CHECKS[1..], "its dependents are listed");
+    // A single error is not reported; a morning of errors and its end are.
     let errors = |check| (count("error", check), count("evaluated again", check));
     assert_eq!((errors("phase3-analytics"), errors("phase5-predictions")), ((0, 0), (1, 1)));
     assert_eq!(count("flapping", "phase6-publishing"), 1);
-    assert_eq!((told.len(), breaches), (48, 1009), "messages, and what one a breach would have been");
+    assert_eq!((told.len(), breaches), (48, 1009), "messages, and the number with one message a breach");
 }
 
 fn start() -> Timestamp {
@@ -163,7 +163,8 @@ fn run(check: &str, hours: f64, round: i64, at: Timestamp) -> Run {
         unknown: Vec::new(),
         gate: None,
     };
-    let violation = Violation { metric: Some("records".to_owned()), message: "records: 0 < 40 (min)".to_owned() };
+    let violation =
+        Violation { metric: Some("records".to_owned()), message: "records is below its minimum: 0 < 40".to_owned() };
     let alert = Alert {
         channel: "#canary-alerts".to_owned(),
         severity: Severity::Critical,

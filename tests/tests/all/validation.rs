@@ -88,9 +88,9 @@ fn each_mistake_is_named_with_its_line() {
             2,
         ),
         ("parse", "refused", "it does not parse", 2),
-        ("missing", "cannot-fail", "games must be at least 2, and never has a value; its queries answer with gmaes", 0),
-        ("idle", "cannot-fail", "it asks nothing, so nothing can make it fail", 0),
-        ("lax", "cannot-fail", "games must be at least 0, which every answer is", 0),
+        ("missing", "cannot-fail", "games must be at least 2, but it never has a value; its queries return gmaes", 0),
+        ("idle", "cannot-fail", "it asks nothing of the host, so nothing can make it fail", 0),
+        ("lax", "cannot-fail", "games must be at least 0, and every simulated result meets that", 0),
     ] {
         let [(_, found_kind, finding)] = of(name).as_slice() else { panic!("{name}: {:?}", of(name)) };
         assert_eq!(found_kind, kind, "{name}");
@@ -129,7 +129,7 @@ fn nothing_is_billed_on_bigquery() {
         (ended.code, findings(&ended).first().map(|(.., finding)| finding.clone()).unwrap_or_default())
     };
     assert_eq!(one(&bigquery), (0, Value::Null));
-    assert_eq!(bigquery.asked(Method::DryRun).len(), 1, "once for all the answers that are made up");
+    assert_eq!(bigquery.asked(Method::DryRun).len(), 1, "once for all simulated answers");
 
     bigquery.answer_next(Method::DryRun, [error(400, "invalidQuery", "Unrecognized name: player_name at [3:29]")]);
     let (code, finding) = one(&bigquery);
@@ -160,7 +160,7 @@ fn what_is_found_is_told_like_an_error() {
     let first = sample.once(&["--output", "json"]).unwrap();
     assert_eq!((first.code, &first.run("phase2-raw")["status"]), (0, &json!("pass")));
     assert!(
-        first.err.contains("validation: phase2-raw: games must be at least 0, which every answer is"),
+        first.err.contains("validation: phase2-raw: games must be at least 0, and every simulated result meets that"),
         "{}",
         first.err
     );

@@ -1,5 +1,5 @@
-//! When people are told, and what happens when a message does not get through. The words and defaults are Alertmanager's
-//! where it has them: <https://prometheus.io/docs/alerting/latest/configuration/>
+//! When alerts are sent, and what happens when a message cannot be delivered. Names and defaults follow Alertmanager:
+//! <https://prometheus.io/docs/alerting/latest/configuration/>
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
@@ -9,24 +9,24 @@ use serde::Deserialize;
 
 use super::{Count, SecretName, Time};
 
-/// `[alerts]`: when people are told.
+/// `[alerts]`: when alerts are sent.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Alerts {
-    /// How long after a message its content is said again, while nothing changes. Default: 4h.
+    /// How long to wait before repeating an alert that has not changed. Default: 4h.
     pub repeat_interval: Time,
-    /// How long the first result of a round waits for the others, to be told in one message. Default: 30s.
+    /// How long to wait for the other checks of a round before sending the message. Default: 30s.
     pub group_wait: Time,
-    /// Bad results in a row before people are told. Default: 1.
+    /// Bad results in a row before an alert is sent. Default: 1.
     pub confirm: Count,
-    /// Runs in a row that could not be evaluated before people are told. Default: 2.
+    /// Errors in a row (runs that could not be evaluated) before an alert is sent. Default: 2.
     pub confirm_errors: Count,
-    /// A check that changed so often within `flap_window` is flapping: that is said once, and then nothing until it
-    /// was steady for half of the window. 0: never. Default: 4.
+    /// A check that changes more often than this within `flap_window` is flapping: one alert says so, and no further
+    /// alert is sent until the check has been stable for half of the window. 0 turns this off. Default: 4.
     pub flap_changes: Count,
-    /// See `flap_changes`. Default: 4h.
+    /// The time in which `flap_changes` counts. Default: 4h.
     pub flap_window: Time,
-    /// Channels that are told of every alert of a severity, beside the check's own: `critical = ["#on-call"]`.
+    /// Further channels for every alert of a severity, besides the check's own: `critical = ["#on-call"]`.
     pub routes: BTreeMap<Route, Vec<String>>,
 }
 
@@ -48,23 +48,23 @@ impl Default for Alerts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Route {
-    /// Worth reading some day.
+    /// For information.
     Info,
-    /// Wrong, but nothing is broken yet.
+    /// Needs attention, but nothing is broken yet.
     Warning,
     /// Broken.
     Critical,
 }
 
-/// What a check has of its own of `[alerts]`, in `[checks.NAME]`.
+/// A check's own values for `[alerts]`, in `[checks.NAME]`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct OwnAlerts {
-    /// Its own `alerts.repeat_interval`.
+    /// Overrides `alerts.repeat_interval`.
     pub repeat_interval: Option<Time>,
-    /// Its own `alerts.confirm`.
+    /// Overrides `alerts.confirm`.
     pub confirm: Option<Count>,
-    /// Its own `alerts.confirm_errors`.
+    /// Overrides `alerts.confirm_errors`.
     pub confirm_errors: Option<Count>,
 }
 
@@ -72,34 +72,35 @@ impl Alerts {
     pub(super) fn check(&self) -> Result<()> {
         for (key, count) in [("confirm", self.confirm), ("confirm_errors", self.confirm_errors)] {
             if count.0 == 0 {
-                bail!("alerts.{key}: 0 results say nothing; write 1 to be told at once");
+                bail!("alerts.{key}: must be at least 1; write 1 to alert at the first result");
             }
         }
         if self.flap_changes.0 == 1 {
-            bail!("alerts.flap_changes: every check changes once when it turns bad; write 2 or more, or 0 for never");
+            bail!(
+                "alerts.flap_changes: 1 would make every failure flapping; write 2 or more, or 0 to turn flapping off"
+            );
         }
         for (channel, route) in self.routes.iter().flat_map(|(route, list)| list.iter().map(move |one| (one, route))) {
             if !channel.starts_with('#') {
                 let route = format!("{route:?}").to_lowercase();
-                bail!("alerts.routes.{route}: `{channel}` is no channel; write \"#{channel}\"");
+                bail!("alerts.routes.{route}: `{channel}` is not a channel name; write \"#{channel}\"");
             }
         }
         Ok(())
     }
 }
 
-/// `[delivery]`: getting messages to their receivers.
+/// `[delivery]`: how messages are sent.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Delivery {
     /// How long a receiver may take to answer. Default: 10s.
     pub timeout: Time,
-    /// The first wait after a failed attempt; it doubles with each, to five minutes. Default: 1s.
+    /// The wait before the first retry; it doubles with each further retry, up to five minutes. Default: 1s.
     pub backoff: Time,
-    /// A message that was not delivered within this time is an alarm. Default: 5m.
+    /// How long a message may be undelivered before that is reported. Default: 5m.
     pub late: Time,
-    /// How long `host run --once` waits for its messages to be delivered; those that were not are sent by the next
-    /// start. Default: 30s.
+    /// How long `host run --once` waits for its messages to be delivered; the next start sends the rest. Default: 30s.
     pub wait: Time,
 }
 
@@ -114,7 +115,7 @@ impl Default for Delivery {
     }
 }
 
-/// `[fallback]`: who is told when a message does not get through; anything that takes a POST of plain JSON.
+/// `[fallback]`: where undelivered messages are reported; any service that accepts a POST of JSON.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Fallback {
@@ -122,11 +123,11 @@ pub struct Fallback {
     pub webhook_env: Option<String>,
     /// A file with the address.
     pub webhook_file: Option<PathBuf>,
-    /// The secret that holds it: `secret:NAME`. The environment or a file may name one too.
+    /// The secret with the address: `secret:NAME`. The environment variable or file may also contain this form.
     pub webhook: Option<SecretName>,
 }
 
-/// `[state]`: what is kept between runs.
+/// `[state]`: where results are kept between runs.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct State {

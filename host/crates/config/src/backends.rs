@@ -1,4 +1,4 @@
-//! Where checks get their answers from: the warehouse, repositories, and what is deployed.
+//! The backends that answer checks: the warehouse, repositories and deployments.
 
 use std::path::PathBuf;
 
@@ -15,20 +15,20 @@ pub enum Warehouse {
     Sqlite {
         /// The directory with the files: `nba_raw.db` in it is the dataset `nba_raw`.
         path: PathBuf,
-        /// The project that tables may be prefixed with, `project.dataset.table`.
+        /// The project that table names may begin with: `project.dataset.table`.
         project: Option<String>,
     },
     /// BigQuery: <https://cloud.google.com/bigquery/docs/reference/rest>
     #[serde(rename = "bigquery")]
     BigQuery {
-        /// The project that has the datasets, runs the queries and pays for them.
+        /// The project that owns the datasets, runs the queries and is billed for them.
         project: String,
-        /// Where the datasets are: `US`, `us-west2`, …
+        /// The location of the datasets: `US`, `us-west2`, …
         location: String,
-        /// Another address of the API: an emulator's.
+        /// Another address of the API, for an emulator.
         #[serde(default)]
         endpoint: Endpoint,
-        /// Whether BigQuery may answer from its cache, which costs nothing. Default: true.
+        /// Whether BigQuery may answer from its cache, which is free. Default: true.
         #[serde(default = "yes")]
         cache: bool,
     },
@@ -44,7 +44,7 @@ fn yes() -> bool {
 pub struct Git {
     /// A local repository, with or without a working tree.
     pub path: PathBuf,
-    /// The branch that is deployed from. Default: main.
+    /// The branch that services are deployed from. Default: main.
     #[serde(default = "main_branch")]
     pub branch: String,
 }
@@ -64,9 +64,9 @@ pub enum Deployments {
     },
     /// The services of one region: <https://cloud.google.com/run/docs/reference/rest>
     CloudRun {
-        /// The project that has the services.
+        /// The project that owns the services.
         project: String,
-        /// Where they run: `us-west2`.
+        /// The region that they run in: `us-west2`.
         region: String,
         /// Another address of the API.
         #[serde(default)]

@@ -1,4 +1,4 @@
-//! What bounds a run: one list of numbers, for all plugins and for one.
+//! The limits of a run: one list of numbers, for all plugins or for one.
 
 use std::{fmt, time::Duration};
 
@@ -24,7 +24,7 @@ macro_rules! budgets {
             $($(#[doc = $doc])+ pub $name: $kind,)+
         }
 
-        /// `[grants.NAME.budgets]`: what is left out is as in `[budgets]`.
+        /// `[grants.NAME.budgets]`: a key that is left out has its value from `[budgets]`.
         #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
         #[serde(deny_unknown_fields, default)]
         pub struct OwnBudgets {
@@ -38,12 +38,12 @@ macro_rules! budgets {
         }
 
         impl Budgets {
-            /// These budgets, but for what a plugin has of its own.
+            /// These budgets, with a plugin's own values where it has any.
             pub fn with(&self, own: &OwnBudgets) -> Self {
                 Self { $($name: own.$name.unwrap_or(self.$name),)+ }
             }
 
-            /// Each budget: its key, its value as host.toml writes it, and what it bounds.
+            /// Each budget: its key, its value as host.toml writes it, and its meaning.
             pub fn list(&self) -> Vec<(&'static str, String, &'static str)> {
                 vec![$((stringify!($name), self.$name.to_string(), concat!($($doc),+).trim_ascii()),)+]
             }
@@ -51,80 +51,85 @@ macro_rules! budgets {
     };
 }
 
-// What compiling may take comes from the largest honest plugins, which have Python in them: 20 MB, compiled in 20 s of CPU
+// The compile budgets come from the largest honest plugins, which embed Python: 20 MB, compiled in 20 s of CPU
 // time and 320 MB by a host of the dev profile, which is the slow one.
 budgets! {
     /// Wall-clock time of one run, host calls included.
     timeout: Time = Time(Duration::from_secs(60));
-    /// Time that one run computes itself. Waiting for answers does not count.
+    /// CPU time of one run. Waiting for answers does not count.
     cpu: Time = Time(Duration::from_secs(10));
     /// Linear memory of one run, over all its memories.
     memory: Bytes = Bytes(64 << 20);
     /// Elements of the largest table of one run; a table holds references to functions.
     table_elements: Count = Count(20_000);
-    /// The machine's stack that one run may use. A guest has a stack of its own in its memory besides.
+    /// Machine stack of one run. A guest also has a stack of its own within its memory.
     stack: Bytes = Bytes(512 << 10);
     /// Host calls of one run.
     calls: Count = Count(1000);
-    /// Host calls of one run that are under way at once.
+    /// Concurrent host calls of one run.
     concurrent_calls: Count = Count(100);
     /// Length of one query.
     sql_bytes: Bytes = Bytes(32 << 10);
-    /// What one query may bill, where the warehouse bills: the most that its dry run may count, and BigQuery's
+    /// Bytes that one query may bill, where the warehouse bills: limits the dry run's estimate, and is BigQuery's
     /// maximumBytesBilled.
     query_bytes: Bytes = Bytes(10 << 30);
-    /// What the queries of one check may bill in one day of the pipeline's time zone.
+    /// Bytes that the queries of one check may bill in one day of the pipeline's time zone.
     bytes_per_day: Bytes = Bytes(100 << 30);
-    /// Rows that one query answers with.
+    /// Rows of one query's answer.
     rows: Count = Count(100_000);
-    /// Size of what one query answers with.
+    /// Size of one query's answer.
     result_bytes: Bytes = Bytes(16 << 20);
-    /// What the host holds in its own memory for one run at once: questions with their parameters, answers on their way, pages of
-    /// them, history that was read.
+    /// Host memory that one run may use at once: queries with their parameters, answers in transit, and git history
+    /// that was read.
     host_memory: Bytes = Bytes(64 << 20);
     /// Alerts of one run.
     alerts: Count = Count(20);
     /// Size of one alert; Slack shows a fraction of it.
     alert_bytes: Bytes = Bytes(256 << 10);
-    /// Size of what a guest hands to the host in one call: SQL, an alert, a report.
+    /// Size of the data that a guest passes to the host in one call: SQL, an alert, a report.
     transfer_bytes: Bytes = Bytes(8 << 20);
-    /// Size of what one run writes to its output.
+    /// Size of the output (stdout and stderr) of one run.
     log_bytes: Bytes = Bytes(64 << 10);
     /// Size of a report.
     report_bytes: Bytes = Bytes(1 << 20);
-    /// Metrics of a report. A page shows a fraction of them.
+    /// Metrics of a report. The page shows only some of them.
     report_metrics: Count = Count(1000);
-    /// Violations of a report, and as many things that are not known, missing items and metadata. Of more, the first are
-    /// kept with a count of the rest.
+    /// Violations of a report; also its unknown items, its missing items and its metadata entries. If there are more,
+    /// the first are kept, with a count of the rest.
     report_lines: Count = Count(1000);
-    /// Length of one text of a report: a violation, a name. Of a longer one, the beginning is kept with a count of the
-    /// rest.
+    /// Length of one text of a report: a violation, a name. The beginning of a longer text is kept, with the number of
+    /// bytes that were cut.
     report_text_bytes: Bytes = Bytes(8 << 10);
-    /// What one run leaves in the record: its report, its calls, its error. Of more, as much is kept as fits, with a count
-    /// of the rest. A thousand ordinary metrics fit; a run a minute that leaves as much takes 190 MB a day.
+    /// Size of one run in the record: its report, its calls, its error. As much as fits is kept, with a count of the
+    /// rest. A thousand ordinary metrics fit; one such run a minute takes 190 MB a day.
     record_bytes: Bytes = Bytes(128 << 10);
-    /// CPU time that compiling the plugin may take, in whole seconds. It is compiled when its file is new; the code is kept.
+    /// CPU time to compile the plugin, in whole seconds. A plugin is compiled once; the compiled code is cached.
     compile_cpu: Time = Time(Duration::from_secs(60));
-    /// Memory that compiling the plugin may take.
+    /// Memory to compile the plugin.
     compile_memory: Bytes = Bytes(1 << 30);
 }
 
 impl Budgets {
-    /// Refuses what the sandbox cannot hold.
+    /// Rejects budgets over the sandbox's own limits.
     pub(super) fn check(&self) -> Result<()> {
         for (key, value, most, why) in [
-            ("memory", self.memory, Bytes(4 << 30), "a memory of WebAssembly can have"),
-            ("stack", self.stack, Bytes(16 << 20), "the sandbox keeps for each run"),
-            ("sql_bytes", self.sql_bytes, Bytes(48 << 10), "the parser's stack holds when it nests"),
+            ("memory", self.memory, Bytes(4 << 30), "a WebAssembly memory cannot be larger"),
+            ("stack", self.stack, Bytes(16 << 20), "the sandbox reserves no larger stack for a run"),
+            (
+                "sql_bytes",
+                self.sql_bytes,
+                Bytes(48 << 10),
+                "longer SQL, deeply nested, would overflow the parser's stack",
+            ),
         ] {
             if value > most {
-                bail!("{key}: {value} is more than {most}, the most that {why}");
+                bail!("{key}: {value} is over the maximum of {most}: {why}");
             }
         }
         let most = Count(1_000_000);
         if self.table_elements > most {
             bail!(
-                "table_elements: {} is more than {most}, the most that the sandbox keeps for each table",
+                "table_elements: {} is over the maximum of {most}: the sandbox reserves no larger table",
                 self.table_elements
             );
         }
@@ -136,7 +141,7 @@ impl Budgets {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Count(pub u32);
 
-/// The keys that allow a plugin more.
+/// The advice to raise a budget, with both of its keys.
 pub fn raise(plugin: &str, budget: &str) -> String {
     format!("raise budgets.{budget}, or grants.{plugin}.budgets.{budget}, in host.toml")
 }
@@ -178,7 +183,7 @@ impl std::str::FromStr for Time {
         parsed
             .filter(|duration| !duration.is_zero())
             .map(Self)
-            .ok_or_else(|| format!("`{text}` is no duration; write it like `90s`, `5m` or `4h`"))
+            .ok_or_else(|| format!("`{text}` is not a duration; write it like `90s`, `5m` or `4h`"))
     }
 }
 
@@ -205,7 +210,7 @@ impl<'de> Deserialize<'de> for Bytes {
             .and_then(|factor| number.parse::<usize>().ok()?.checked_mul(factor))
             .filter(|bytes| *bytes > 0)
             .map(Self)
-            .ok_or_else(|| D::Error::custom(format!("`{text}` is no size; write it like `64 MiB`")))
+            .ok_or_else(|| D::Error::custom(format!("`{text}` is not a size; write it like `64 MiB`")))
     }
 }
 

@@ -1,4 +1,4 @@
-//! `[calendars.NAME]`: days and hours at which checks are not run, or not told of.
+//! `[calendars.NAME]`: dates and hours at which checks are skipped or silenced.
 
 use anyhow::{Context, Result, bail};
 use jiff::{Timestamp, civil::Date};
@@ -11,18 +11,18 @@ use super::{Cron, Time, Zone};
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Calendar {
-    /// What it does.
+    /// Whether the checks are skipped or silenced.
     pub effect: Effect,
-    /// The checks it is for. Default: all.
+    /// The checks that it applies to. Default: all.
     #[serde(default)]
     pub checks: Vec<String>,
     /// The time zone of `windows`. Default: the pipeline's.
     #[serde(default)]
     pub timezone: Option<Zone>,
-    /// Data dates: `2026-12-25`, every year's `12-25`, or from one to another, `07-01..09-30`.
+    /// Data dates: `2026-12-25`, `12-25` for every year, or a range, `07-01..09-30`.
     #[serde(default)]
     pub dates: Vec<Dates>,
-    /// Hours that come again, by the due time of a run.
+    /// Recurring hours, compared with the due time of a run.
     #[serde(default)]
     pub windows: Vec<Window>,
     /// The reason, which is recorded and shown.
@@ -33,34 +33,34 @@ pub struct Calendar {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Effect {
-    /// The checks are not run; `skipped` is recorded, with the reason.
+    /// The checks do not run; a skip is recorded, with the reason.
     Skip,
-    /// The checks are run and recorded, and new notifications are held back.
+    /// The checks run and are recorded, but new alerts are held back.
     Silence,
 }
 
-/// One of `calendars.NAME.windows`: from each time that a cron expression gives, for so long.
+/// One of `calendars.NAME.windows`: a cron expression for the start, and a length.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Window {
-    /// When it begins.
+    /// When it begins: a cron expression.
     pub cron: Cron,
     /// How long it lasts.
     #[serde(rename = "for")]
     pub length: Time,
 }
 
-/// Dates, the first and the last included.
+/// A range of dates, the first and the last included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dates {
     /// Of one year.
     Once(Date, Date),
-    /// Of every year, as month and day; the last may stand before the first, and then belongs to the next year.
+    /// Of every year, as month and day; a last date before the first belongs to the next year.
     Yearly((i8, i8), (i8, i8)),
 }
 
 impl Dates {
-    /// Whether a date is among them.
+    /// Whether the range contains a date.
     pub fn contain(&self, date: Date) -> bool {
         match *self {
             Self::Once(first, last) => (first..=last).contains(&date),
@@ -90,15 +90,15 @@ impl Dates {
 fn day(text: &str) -> Result<(i8, i8)> {
     let parsed = || {
         let (month, day) = text.split_once('-')?;
-        // Every day there is exists in a leap year.
+        // A leap year has every possible day.
         Date::new(2024, month.parse().ok()?, day.parse().ok()?).ok()
     };
-    let day = parsed().with_context(|| format!("`{text}` is no date; write 2026-12-25, or 12-25 for every year"))?;
+    let day = parsed().with_context(|| format!("`{text}` is not a date; write 2026-12-25, or 12-25 for every year"))?;
     Ok((day.month(), day.day()))
 }
 
 impl Calendar {
-    /// Whether it is about a run.
+    /// Whether the calendar applies to a run.
     pub fn covers(&self, check: &str, due: Timestamp, data_date: Date, pipeline: &Zone) -> bool {
         let named = self.checks.is_empty() || self.checks.iter().any(|name| name == check);
         let zone = self.timezone.as_ref().unwrap_or(pipeline);
@@ -109,10 +109,10 @@ impl Calendar {
 
     pub(super) fn check(&self) -> Result<()> {
         if self.dates.is_empty() && self.windows.is_empty() {
-            bail!("it has neither `dates` nor `windows`, so it is never in effect");
+            bail!("has neither `dates` nor `windows`, so it is never in effect");
         }
         if self.why.trim().is_empty() {
-            bail!("why: say why, for those who wonder in half a year");
+            bail!("why: give a reason; it is shown wherever the calendar applies");
         }
         Ok(())
     }

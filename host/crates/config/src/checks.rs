@@ -1,4 +1,4 @@
-//! A check: a plugin with its schedule and settings.
+//! `[checks.NAME]`: a plugin with its schedule and settings.
 
 use std::collections::BTreeMap;
 
@@ -11,31 +11,31 @@ use super::{Count, Cron, Delay, Missed, Overlap, OwnAlerts, Zone};
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Check {
-    /// The plugin that runs. Default: the one with the check's name.
+    /// The plugin. Default: the plugin with the check's name.
     pub plugin: Option<String>,
     /// Five fields: minute, hour, day of month, month, day of week. Default: the plugin's.
     pub schedule: Option<Cron>,
     /// The time zone of the schedule. Default: the plugin's, else the pipeline's.
     pub timezone: Option<Zone>,
-    /// Where its alerts go. Default: the plugin's channel.
+    /// The channel of its alerts. Default: the plugin's channel.
     pub channel: Option<String>,
-    /// The checks whose data it is made from. While one of them fails, a failure of this one is listed there and not
-    /// told on its own.
+    /// The checks that watch this check's input data. While one of them fails, a failure of this check is listed in its
+    /// message instead of being sent on its own.
     pub depends_on: Vec<String>,
-    /// What it has of its own of `[alerts]`.
+    /// Its own values for `[alerts]`.
     pub alerts: OwnAlerts,
-    /// Its own `scheduler.jitter`.
+    /// Overrides `scheduler.jitter`.
     pub jitter: Option<Delay>,
-    /// Its own `scheduler.overlap`.
+    /// Overrides `scheduler.overlap`.
     pub overlap: Option<Overlap>,
-    /// Its own `scheduler.missed`.
+    /// Overrides `scheduler.missed`.
     pub missed: Option<Missed>,
-    /// Its own `scheduler.retries`.
+    /// Overrides `scheduler.retries`.
     pub retries: Option<Count>,
-    /// When somebody must have asked it, as a gate, about the day before: `0 10 * * *`, in the check's time zone. That
-    /// nobody did is told like a failure. Default: nobody need ask.
+    /// For a gate: the time by which somebody must have asked it about the previous day, as a cron expression in the
+    /// check's time zone: `0 10 * * *`. If nobody has, that is a failure. Default: not checked.
     pub expect_consult: Option<Cron>,
-    /// The plugin's settings; `describe` has their schema. What is left out has its default.
+    /// The plugin's settings; `host inspect` shows their schema. A setting that is left out has its default.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub settings: toml::Table,
 }

@@ -1,4 +1,4 @@
-//! What host.toml says of Google Cloud: who the host is there, other addresses of its APIs, and names of secrets.
+//! Google Cloud: the host's credentials, other addresses of the APIs, and names of secrets.
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
@@ -10,11 +10,11 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Google {
-    /// The project whose secrets are read.
+    /// The project of the secrets.
     pub project: Option<String>,
-    /// Who the host is to Google. Default: application-default.
+    /// The host's credentials. Default: application-default.
     pub credentials: GoogleCredentials,
-    /// The key of a service account, or user credentials, instead of application default credentials.
+    /// A file with a service account key or user credentials, instead of application default credentials.
     pub key_file: Option<PathBuf>,
     /// Another address of Secret Manager.
     pub secrets_endpoint: Endpoint,
@@ -24,25 +24,25 @@ pub struct Google {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum GoogleCredentials {
-    /// The file that GOOGLE_APPLICATION_CREDENTIALS names, else what `gcloud auth application-default login` wrote, else
-    /// the metadata server of Google Cloud.
+    /// The file that GOOGLE_APPLICATION_CREDENTIALS names, else the file that `gcloud auth application-default login`
+    /// writes, else the metadata server of Google Cloud.
     #[default]
     ApplicationDefault,
-    /// Nobody, for an emulator.
+    /// No credentials, for an emulator.
     None,
 }
 
-/// Where an API is, when it is not at its usual address: `http://127.0.0.1:9050`.
+/// The address of an API, instead of the usual one: `http://127.0.0.1:9050`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Endpoint(Option<String>);
 
 impl Endpoint {
-    /// This address, else the usual one.
+    /// This address, or else the usual one.
     pub fn or(&self, usual: &str) -> String {
         self.0.as_deref().unwrap_or(usual).to_owned()
     }
 
-    /// Whether what is sent can be read on its way.
+    /// Whether requests to this address are unencrypted.
     fn is_open(&self) -> bool {
         self.0.as_ref().is_some_and(|url| {
             let host = url.strip_prefix("http://").map(|rest| rest.split(['/', ':']).next().unwrap_or_default());
@@ -50,16 +50,16 @@ impl Endpoint {
         })
     }
 
-    /// Refuses an address that credentials must not be sent to, and the real one for nobody.
+    /// Rejects an unencrypted address with credentials, and Google's own address without.
     pub(super) fn check(&self, key: &str, google: &Google) -> Result<()> {
         let nobody = google.credentials == GoogleCredentials::None && google.key_file.is_none();
         if self.is_open() && !nobody {
             bail!(
-                "{key}: it is not https, and would show the credentials to others; use https, or google.credentials = \"none\""
+                "{key}: not https, so the credentials would be sent in clear text; use https, or google.credentials = \"none\""
             );
         }
         if self.0.is_none() && nobody {
-            bail!("{key}: it is missing, and google.credentials = \"none\" is for emulators: say where yours is");
+            bail!("{key}: missing; google.credentials = \"none\" is for emulators, so give the emulator's address");
         }
         Ok(())
     }
@@ -72,12 +72,14 @@ impl<'de> Deserialize<'de> for Endpoint {
         let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
         match host.is_some_and(|host| !host.is_empty() && !host.contains([' ', '?', '#', '@'])) {
             true => Ok(Self(Some(url.to_owned()))),
-            false => Err(D::Error::custom(format!("`{text}` is no address; write it like `http://127.0.0.1:9050`"))),
+            false => {
+                Err(D::Error::custom(format!("`{text}` is not an address; write it like `http://127.0.0.1:9050`")))
+            }
         }
     }
 }
 
-/// A secret of Secret Manager: `secret:NAME`, which is the latest version, or `secret:NAME/versions/3`.
+/// A secret of Secret Manager: `secret:NAME` for the latest version, or `secret:NAME/versions/3`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretName {
     name: String,
@@ -85,10 +87,10 @@ pub struct SecretName {
 }
 
 impl SecretName {
-    /// What names of secrets begin with.
+    /// The prefix of a secret's name.
     pub const PREFIX: &str = "secret:";
 
-    /// Below the project.
+    /// The resource name, relative to the project.
     pub fn path(&self) -> String {
         format!("secrets/{}/versions/{}", self.name, self.version)
     }
@@ -112,8 +114,8 @@ impl FromStr for SecretName {
             [name, "versions", version] if plain(name) && plain(version) => {
                 Ok(Self { name: (*name).to_owned(), version: (*version).to_owned() })
             }
-            // It may be the secret itself, put where its name belongs.
-            _ => Err("it is no name of a secret: write `secret:NAME` or `secret:NAME/versions/3`; a webhook itself belongs into the environment or a file".to_owned()),
+            // Do not quote it: it may be the secret itself instead of its name.
+            _ => Err("not the name of a secret: write `secret:NAME` or `secret:NAME/versions/3`; put a webhook itself into the environment or a file".to_owned()),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Which plugins run, and what each may do.
+//! `[trust]` and `[grants]`: which plugins may run, and what each may do.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -9,13 +9,13 @@ use super::{OwnBudgets, PublicKey, schema};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Trust {
-    /// With keys, only plugins that one of them signed run. `host keygen` makes one. Default: none, and every plugin
+    /// Public keys: only plugins signed by one of them run. `host keygen` makes a key. Default: none, and every plugin
     /// among the files runs.
     #[schemars(with = "Vec<schema::PublicKeyText>")]
     pub keys: Vec<PublicKey>,
 }
 
-/// `[grants.NAME]`: what one plugin may do. Everything is denied that is not named here.
+/// `[grants.NAME]`: what one plugin may do. Everything else is denied.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Grants {
@@ -23,11 +23,11 @@ pub struct Grants {
     pub warehouse: Vec<String>,
     /// The repositories it may look up, by their names under `[git]`.
     pub git: Vec<String>,
-    /// The services whose deployments it may look up; `*` is all.
+    /// The services whose deployments it may look up; `*` allows all.
     pub deployments: Vec<String>,
     /// The channels it may post to.
     pub slack: Vec<String>,
-    /// Its own budgets.
+    /// Overrides `[budgets]` for this plugin.
     pub budgets: OwnBudgets,
 }
 

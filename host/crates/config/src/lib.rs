@@ -1,4 +1,4 @@
-//! host.toml: what there is to read, with every default, and errors that name the key and the fix.
+//! host.toml: its keys and defaults, and errors that name the key and the fix.
 
 mod alerts;
 mod backends;
@@ -43,49 +43,49 @@ pub use time::{Cron, ValidateSchedule, Zone};
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// The pipeline's time zone, an IANA name: data dates are dates there. Default: America/New_York.
+    /// The pipeline's time zone, an IANA name; data dates are dates in it. Default: America/New_York.
     pub timezone: Zone,
-    /// When the checks themselves are validated, in the pipeline's time zone, while the host stays; and once a day when it
-    /// does not. `never` is never. Default: `0 5 * * *`.
+    /// When a running host validates its checks, in the pipeline's time zone. `host run --once` validates them once a
+    /// day. `never` turns this off. Default: `0 5 * * *`.
     pub validate_schedule: ValidateSchedule,
-    /// How a host that stays keeps the schedules.
+    /// The scheduler of a running host.
     pub scheduler: Scheduler,
-    /// Its page.
+    /// The web page and API.
     pub web: Web,
-    /// Who is told that it still runs.
+    /// The service that is told regularly that the host is running.
     pub heartbeat: Heartbeat,
-    /// Where queries go.
+    /// The warehouse that answers queries.
     pub warehouse: Option<Warehouse>,
-    /// Who the host is to Google Cloud.
+    /// Credentials for Google Cloud.
     pub google: Google,
-    /// The repositories that can be looked up, by name.
+    /// The git repositories, by name.
     pub git: BTreeMap<String, Git>,
-    /// Where it is written down what is deployed.
+    /// Where deployments are looked up.
     pub deployments: Option<Deployments>,
-    /// Where messages go.
+    /// Slack channels and their webhooks.
     pub slack: Slack,
-    /// When they are sent.
+    /// When alerts are sent.
     pub alerts: Alerts,
-    /// How they get there.
+    /// How messages are sent.
     pub delivery: Delivery,
-    /// Who is told when one does not get there.
+    /// Where undelivered messages are reported.
     pub fallback: Fallback,
-    /// Days and hours at which checks are not run, or not told of.
+    /// Dates and hours at which checks are skipped or silenced.
     pub calendars: BTreeMap<String, Calendar>,
-    /// What is kept between runs.
+    /// Where results are kept between runs.
     pub state: State,
-    /// Whose plugins run.
+    /// Whose plugins may run.
     pub trust: Trust,
-    /// What bounds a run, unless `grants.NAME.budgets` says otherwise.
+    /// The limits of a run, unless `grants.NAME.budgets` overrides them.
     pub budgets: Budgets,
-    /// The checks. A plugin that no check names is one check of its own name.
+    /// The checks. A plugin that no check names is a check of its own name.
     pub checks: BTreeMap<String, Check>,
     /// What each plugin may do; a plugin without an entry may do nothing.
     pub grants: BTreeMap<String, Grants>,
-    /// The directory that relative paths start from: the one host.toml is in.
+    /// The directory of host.toml, which relative paths start from.
     #[serde(skip)]
     pub directory: PathBuf,
-    /// Of the text that it was read from: another one when anything in the file is written in another way.
+    /// The digest of the file's text; any edit changes it.
     #[serde(skip)]
     pub digest: Digest,
 }
@@ -126,7 +126,7 @@ impl Config {
         Ok(config)
     }
 
-    /// Reads a file, whether or not what it names is there.
+    /// Reads a file without checking that the paths in it exist.
     pub fn load(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| {
             format!(
@@ -147,7 +147,7 @@ impl Config {
         Ok(config)
     }
 
-    /// A path as written, seen from host.toml's directory.
+    /// Resolves a path against host.toml's directory.
     pub fn resolve(&self, path: &Path) -> PathBuf {
         self.directory.join(path)
     }

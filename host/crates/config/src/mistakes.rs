@@ -1,4 +1,4 @@
-//! What a mistake in host.toml probably meant.
+//! Suggestions for misspelt words in host.toml.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ pub(super) fn nearest_file(path: &Path) -> String {
     nearest(&name.to_string_lossy(), names.iter())
 }
 
-/// Adds the nearest valid name to what toml says of an unknown key or variant.
+/// Adds the nearest valid name to toml's message about an unknown key or variant.
 pub(super) fn with_nearest(error: &toml::de::Error) -> String {
     let message = error.message();
     let mut quoted = message.split('`').skip(1).step_by(2);

@@ -1,4 +1,4 @@
-//! What must hold of host.toml beyond the form of each value.
+//! Rules of host.toml that involve more than the form of one value.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use super::{Config, Deployments, SecretName, Warehouse, mistakes::nearest_file, nearest};
 
 impl Config {
-    /// Refuses what one part cannot see by itself, such as a repository that another part does not have.
+    /// Checks the rules that involve several parts, such as a grant of a repository that `[git]` does not have.
     pub(super) fn check_names(&self) -> Result<()> {
         self.scheduler.check()?;
         self.web.check()?;
@@ -43,12 +43,12 @@ impl Config {
         });
         let configured = self.slack.channels.keys().map(|channel| ("slack.channels".to_owned(), channel));
         if let Some((key, channel)) = granted.chain(configured).find(|(_, channel)| !channel.starts_with('#')) {
-            bail!("{key}: `{channel}` is no channel; write \"#{channel}\"");
+            bail!("{key}: `{channel}` is not a channel name; write \"#{channel}\"");
         }
         let channels = self.checks.iter().filter_map(|(name, check)| Some((name, check.channel.as_ref()?)));
         for (name, channel) in channels {
             if !channel.starts_with('#') {
-                bail!("checks.{name}.channel: `{channel}` is no channel; write \"#{channel}\"");
+                bail!("checks.{name}.channel: `{channel}` is not a channel name; write \"#{channel}\"");
             }
         }
         Ok(())
@@ -71,12 +71,12 @@ impl Config {
             self.google.secrets_endpoint.check("google.secrets_endpoint", &self.google)?;
         }
         match names.into_iter().find(|(_, name)| !plain(name)) {
-            Some((key, name)) => bail!("{key}: `{name}` is no name: letters, digits and - make one"),
+            Some((key, name)) => bail!("{key}: `{name}` is not a valid name; use letters, digits and -"),
             None => Ok(()),
         }
     }
 
-    /// Refuses paths where nothing is.
+    /// Rejects paths that do not exist.
     pub(super) fn check_paths(&self) -> Result<()> {
         let mut wanted = Vec::new();
         match &self.warehouse {
@@ -114,7 +114,7 @@ impl Config {
     }
 }
 
-/// Refuses two places for one webhook.
+/// Rejects a webhook that is configured twice.
 fn one_webhook(
     key: &str,
     variable: &Option<String>,
@@ -124,7 +124,7 @@ fn one_webhook(
     let given = [("webhook_env", variable.is_some()), ("webhook_file", file.is_some()), ("webhook", secret.is_some())];
     let given: Vec<&str> = given.into_iter().filter_map(|(name, there)| there.then_some(name)).collect();
     match given.as_slice() {
-        [one, other, ..] => bail!("{key}: it has both `{one}` and `{other}`; keep one"),
+        [one, other, ..] => bail!("{key}: both `{one}` and `{other}` are set; keep one"),
         _ => Ok(()),
     }
 }
@@ -133,16 +133,16 @@ fn one_webhook(
 mod tests {
     use super::*;
 
-    /// What a user reads when a line is wrong: the key, the reason, the nearest valid name.
+    /// Each error names the key, the reason and the nearest valid name.
     #[test]
     fn mistakes_are_named_with_the_key_and_the_fix() {
         let cases: &[(&str, &[&str])] = &[
             ("timezon = 'UTC'", &["unknown field `timezon`", "did you mean `timezone`?"]),
-            ("timezone = 'America/New_Yrok'", &["timezone", "`America/New_Yrok` is no IANA time zone"]),
+            ("timezone = 'America/New_Yrok'", &["timezone", "`America/New_Yrok` is not an IANA time zone"]),
             ("[checks.a]\nschedul = 'x'", &["schedul", "did you mean `schedule`?"]),
             ("[checks.a]\nschedule = '0 0 30 2 *'", &["`0 0 30 2 *` is never due"]),
-            ("[checks.a]\nschedule = 'often'", &["`often` is no schedule"]),
-            ("[checks.a]\nschedule = '* * * * * *'", &["no schedule"]),
+            ("[checks.a]\nschedule = 'often'", &["`often` is not a valid schedule"]),
+            ("[checks.a]\nschedule = '* * * * * *'", &["not a valid schedule"]),
             ("[checks.a]\nchannel = 'alerts'", &["checks.a.channel", "\"#alerts\""]),
             ("[grants.a]\nslack = ['alerts']", &["grants.a.slack", "\"#alerts\""]),
             ("[slack.channels.alerts]", &["slack.channels", "\"#alerts\""]),
@@ -154,33 +154,36 @@ mod tests {
             ("[alerts]\nflap_changes = 1", &["alerts.flap_changes", "2 or more"]),
             ("[alerts.routes]\ncritical = ['x']", &["alerts.routes.critical", "\"#x\""]),
             ("[alerts.routes]\nbad = ['#x']", &["unknown variant `bad`"]),
-            ("[state]\nkeep = 'long'", &["`long` is no duration"]),
+            ("[state]\nkeep = 'long'", &["`long` is not a duration"]),
             ("[checks.a.alerts]\nconfirm = 0", &["checks.a.alerts.confirm", "write 1"]),
             ("[calendars.a]\neffect = 'skip'\nwhy = 'x'", &["calendars.a", "never in effect"]),
-            ("[calendars.a]\neffect = 'skip'\nwhy = ' '\ndates = ['12-25']", &["calendars.a", "say why"]),
-            ("[calendars.a]\neffect = 'skip'\nwhy = 'x'\ndates = ['25.12.']", &["`25.12.` is no date"]),
+            ("[calendars.a]\neffect = 'skip'\nwhy = ' '\ndates = ['12-25']", &["calendars.a", "give a reason"]),
+            ("[calendars.a]\neffect = 'skip'\nwhy = 'x'\ndates = ['25.12.']", &["`25.12.` is not a date"]),
             ("[calendars.a]\neffect = 'stop'\nwhy = 'x'", &["unknown variant `stop`"]),
             ("[fallback]\nwebhook_env = 'A'\nwebhook_file = 'b'", &["fallback", "keep one"]),
             ("[slack.channels.'#a']\nwebhook = 'https://x'", &["webhook", "write `secret:NAME`"]),
             ("[slack.channels.'#a']\nwebhook = 'secret:a'\nwebhook_env = 'B'", &["slack.channels.\"#a\"", "keep one"]),
             ("[warehouse]\nkind = 'bigquery'\nproject = 'p'", &["missing field `location`"]),
-            ("[warehouse]\nkind = 'bigquery'\nproject = 'p`'\nlocation = 'US'", &["warehouse.project", "no name"]),
+            (
+                "[warehouse]\nkind = 'bigquery'\nproject = 'p`'\nlocation = 'US'",
+                &["warehouse.project", "not a valid name"],
+            ),
             (
                 "[google]\ncredentials = 'none'\n[warehouse]\nkind = 'bigquery'\nproject = 'p'\nlocation = 'US'",
-                &["warehouse.endpoint", "say where yours is"],
+                &["warehouse.endpoint", "give the emulator's address"],
             ),
             (
                 "[warehouse]\nkind = 'bigquery'\nproject = 'p'\nlocation = 'US'\nendpoint = 'http://example.com'",
-                &["warehouse.endpoint", "show the credentials"],
+                &["warehouse.endpoint", "in clear text"],
             ),
             (
                 "[deployments]\nkind = 'cloud-run'\nproject = 'p'\nregion = 'r'\nendpoint = 'example.com'",
-                &["`example.com` is no address"],
+                &["`example.com` is not an address"],
             ),
             ("[google]\ncredentials = 'non'", &["did you mean `none`?"]),
-            ("[budgets]\ntimeout = 'soon'", &["`soon` is no duration"]),
-            ("[budgets]\ntimeout = '0s'", &["is no duration"]),
-            ("[budgets]\nmemory = '64 MB'", &["`64 MB` is no size"]),
+            ("[budgets]\ntimeout = 'soon'", &["`soon` is not a duration"]),
+            ("[budgets]\ntimeout = '0s'", &["is not a duration"]),
+            ("[budgets]\nmemory = '64 MB'", &["`64 MB` is not a size"]),
             (
                 "[git.pipeline]\npath = '.'\n[grants.a]\ngit = ['pipelin']",
                 &["grants.a.git", "did you mean `pipeline`?"],

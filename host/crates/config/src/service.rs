@@ -1,4 +1,4 @@
-//! What concerns a host that stays: its scheduler, its page, and who is told that it still runs.
+//! A running host: its scheduler, its page, and its heartbeat.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -12,37 +12,37 @@ use serde::Deserialize;
 
 use super::{Count, Time};
 
-/// The runs that the sandbox has room for at once.
+/// Concurrent runs that the sandbox has room for.
 const MOST_RUNS: u32 = 64;
 
-/// A token of fewer characters can be guessed.
+/// A shorter token could be guessed.
 const SHORTEST_TOKEN: usize = 16;
 
-/// `[scheduler]`: how a host that stays keeps the schedules.
+/// `[scheduler]`: how a running host schedules its checks.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Scheduler {
-    /// A check starts so long after its due time at most, always the same for one check and due time. Its clock stays the
-    /// due time. Default: 0s.
+    /// Largest random delay after the due time; the same for the same check and due time. The check's clock still shows
+    /// the due time. Default: 0s.
     pub jitter: Delay,
-    /// What becomes of a due time at which the check still runs. Default: skip.
+    /// What to do when a check is due while it is still running. Default: skip.
     pub overlap: Overlap,
-    /// What becomes of due times that passed while the host was down or asleep. Default: catch-up.
+    /// What to do with due times that passed while the host was down or asleep. Default: catch-up.
     pub missed: Missed,
-    /// How often a run that could not be evaluated is tried again within its round. Default: 1.
+    /// Retries of a run that could not be evaluated, within its round. Default: 1.
     pub retries: Count,
-    /// How long to wait before that. Default: 10s.
+    /// The wait before a retry. Default: 10s.
     pub retry_wait: Delay,
-    /// Runs at once, at most 64; the others wait for their turn. Default: 64.
+    /// Concurrent runs, at most 64; further runs wait. Default: 64.
     pub runs: Count,
-    /// Of them, those that may ask the warehouse. Default: 48.
+    /// Concurrent runs that may query the warehouse. Default: 48.
     pub warehouse_runs: Count,
-    /// Those that may look up git. Default: 16.
+    /// Concurrent runs that may look up git. Default: 16.
     pub git_runs: Count,
-    /// Those that may look up deployments. Default: 16.
+    /// Concurrent runs that may look up deployments. Default: 16.
     pub deployments_runs: Count,
-    /// What running checks and unsent messages are given when the host is asked to go. Default: 10s, which is what Cloud
-    /// Run gives: <https://cloud.google.com/run/docs/container-contract#instance-shutdown>
+    /// Time to finish running checks and send messages on shutdown. Default: 10s, as long as Cloud Run allows:
+    /// <https://cloud.google.com/run/docs/container-contract#instance-shutdown>
     pub grace: Delay,
 }
 
@@ -72,13 +72,13 @@ impl Scheduler {
             ("deployments_runs", self.deployments_runs),
         ];
         match runs.into_iter().find(|(_, count)| !(1..=MOST_RUNS).contains(&count.0)) {
-            Some((key, count)) => bail!("scheduler.{key}: {count} runs at once cannot be; write 1 to {MOST_RUNS}"),
+            Some((key, count)) => bail!("scheduler.{key}: {count} is out of range; write 1 to {MOST_RUNS}"),
             None => Ok(()),
         }
     }
 }
 
-/// What a check has of its own of `[scheduler]`, in `[checks.NAME]`.
+/// A check's own values for `[scheduler]`, in `[checks.NAME]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pace {
     /// See [`Scheduler::jitter`].
@@ -93,27 +93,27 @@ pub struct Pace {
     pub retry_wait: Duration,
 }
 
-/// What becomes of a due time at which the check still runs.
+/// What to do when a check is due while it is still running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Overlap {
-    /// It is left out, and recorded so.
+    /// Skip this due time, and record that.
     Skip,
-    /// It runs when the one before has ended; of several that wait, the newest.
+    /// Run when the previous run has ended; if several due times wait, only the newest runs.
     Queue,
 }
 
-/// What becomes of due times that passed while the host was down or asleep.
+/// What to do with due times that passed while the host was down or asleep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Missed {
-    /// The newest of them runs at once.
+    /// Run the newest of them at once.
     CatchUp,
-    /// None of them runs.
+    /// Run none of them.
     Skip,
 }
 
-/// A time that may be nothing: `0s`, `30s`, `5m`.
+/// A time that may be zero: `0s`, `30s`, `5m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Delay(pub Duration);
 
@@ -131,11 +131,11 @@ impl<'de> Deserialize<'de> for Delay {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Web {
-    /// Where to listen. Without it there is no page. Beyond loopback a token is needed. Default: none.
+    /// The address to listen on. Any address but loopback needs a token. Default: none, and no page.
     pub listen: Option<SocketAddr>,
-    /// The names by which the page may be asked for, beside localhost and addresses: `["host.example.com"]`.
+    /// Host names of the page, in addition to localhost and IP addresses: `["host.example.com"]`.
     pub hosts: Vec<String>,
-    /// Where people reach the page: links in messages begin with it. Default: `http://` and the listening address.
+    /// The page's public address, for links in messages. Default: `http://` and the listening address.
     pub url: Option<String>,
     /// The environment variable with the token. Default: HOST_TOKEN.
     pub token_env: String,
@@ -152,15 +152,15 @@ impl Default for Web {
 impl Web {
     pub(super) fn check(&self) -> Result<()> {
         if let Some(host) = self.hosts.iter().find(|host| host.contains(['/', ' ']) || host.is_empty()) {
-            bail!("web.hosts: `{host}` is no name of a host; write it like \"host.example.com\"");
+            bail!("web.hosts: `{host}` is not a host name; write it like \"host.example.com\"");
         }
         if let Some(url) = self.url.as_ref().filter(|url| !is_address(url)) {
-            bail!("web.url: `{url}` is no address; write it like \"https://host.example.com\"");
+            bail!("web.url: `{url}` is not an address; write it like \"https://host.example.com\"");
         }
         Ok(())
     }
 
-    /// The token, from the environment or its file; none when there is none.
+    /// The token, from the environment or its file; `None` if neither is set.
     pub fn token(&self, directory: &Path) -> Result<Option<String>> {
         let (place, found) = match &self.token_file {
             Some(path) => {
@@ -174,18 +174,18 @@ impl Web {
         let token = found.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty());
         match token.as_ref().filter(|token| token.len() < SHORTEST_TOKEN) {
             Some(_) => bail!(
-                "web: the token in {place} is shorter than {SHORTEST_TOKEN} characters, and can be guessed; make one with `openssl rand -hex 32`"
+                "web: the token in {place} is shorter than {SHORTEST_TOKEN} characters and can be guessed; make one with `openssl rand -hex 32`"
             ),
             None => Ok(token),
         }
     }
 
-    /// The token; refused when there is none and other machines can reach the page.
+    /// The token; an error if it is missing although other machines can reach the page.
     pub fn reachable_token(&self, directory: &Path) -> Result<Option<String>> {
         let token = self.token(directory)?;
         match self.listen {
             Some(listen) if token.is_none() && !self.is_loopback() => bail!(
-                "web.listen: {listen} can be reached from other machines, which needs a token: set {} (`openssl rand -hex 32` makes one), or listen on 127.0.0.1",
+                "web.listen: other machines can reach {listen}, so the page needs a token: set {} (`openssl rand -hex 32` makes one), or listen on 127.0.0.1",
                 self.token_env
             ),
             _ => Ok(token),
@@ -197,7 +197,7 @@ impl Web {
         self.listen.is_none_or(|listen| listen.ip().is_loopback())
     }
 
-    /// Where people reach the page, without a slash at the end; none without a page.
+    /// The page's public address, without a slash at the end; `None` without a page.
     pub fn address(&self) -> Option<String> {
         let own = self.listen.map(|listen| match listen.ip().is_unspecified() {
             true => format!("http://{}:{}", Ipv4Addr::LOCALHOST, listen.port()),
@@ -207,16 +207,16 @@ impl Web {
     }
 }
 
-/// `[heartbeat]`: an outside service that notices silence, as Healthchecks.io does.
+/// `[heartbeat]`: an outside service that alerts when the host is silent, such as Healthchecks.io.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Heartbeat {
-    /// What is requested after each round, with `/start` and `/fail` behind it where they apply:
+    /// The address to request after each round, with `/start` and `/fail` appended where they apply:
     /// <https://healthchecks.io/docs/http_api/>. Default: none.
     pub url: Option<String>,
-    /// The environment variable with it, when the address itself is a secret.
+    /// The environment variable with the address, when the address is a secret.
     pub url_env: Option<String>,
-    /// How long it may take to answer. Default: 10s.
+    /// How long the service may take to answer. Default: 10s.
     pub timeout: Time,
 }
 
@@ -227,7 +227,7 @@ impl Default for Heartbeat {
 }
 
 impl Heartbeat {
-    /// The address; none when there is none. One that is nowhere is refused: nobody would notice that it never comes.
+    /// The address; `None` if not configured. An unset variable is an error: nobody would notice the missing heartbeat.
     pub fn address(&self) -> Result<Option<String>> {
         match (&self.url, &self.url_env) {
             (Some(url), _) => Ok(Some(url.clone())),
@@ -242,10 +242,10 @@ impl Heartbeat {
 
     pub(super) fn check(&self) -> Result<()> {
         if self.url.is_some() && self.url_env.is_some() {
-            bail!("heartbeat: url and url_env are two places for one address; leave one out");
+            bail!("heartbeat: both `url` and `url_env` are set; keep one");
         }
         match self.url.as_ref().filter(|url| !is_address(url)) {
-            Some(url) => bail!("heartbeat.url: `{url}` is no address; write it like \"https://hc-ping.com/...\""),
+            Some(url) => bail!("heartbeat.url: `{url}` is not an address; write it like \"https://hc-ping.com/...\""),
             None => Ok(()),
         }
     }

@@ -1,4 +1,4 @@
-//! Where messages go.
+//! `[slack]`: where messages are sent.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -11,9 +11,9 @@ use super::SecretName;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Slack {
-    /// To Slack, or to the console. Default: webhook.
+    /// Send to Slack, or show on the console. Default: webhook.
     pub deliver: Deliver,
-    /// Where a channel's webhook is found, by channel, unless it is in the environment under its usual name.
+    /// Where to find a channel's webhook, by channel, if not in the environment under its usual name.
     pub channels: BTreeMap<String, Channel>,
 }
 
@@ -21,10 +21,10 @@ pub struct Slack {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Deliver {
-    /// Each channel's messages go to its webhook.
+    /// Send each channel's messages to its webhook.
     #[default]
     Webhook,
-    /// Messages are shown on standard error, as a reader of the channel would see them.
+    /// Show messages on standard error, as a reader of the channel would see them.
     Console,
 }
 
@@ -36,6 +36,6 @@ pub struct Channel {
     pub webhook_env: Option<String>,
     /// A file with the webhook, instead of the environment.
     pub webhook_file: Option<PathBuf>,
-    /// The secret that holds the webhook: `secret:NAME`. The environment or a file may name one too.
+    /// The secret with the webhook: `secret:NAME`. The environment variable or file may also contain this form.
     pub webhook: Option<SecretName>,
 }

@@ -1,4 +1,4 @@
-//! When checks are due, as host.toml and plugins write it.
+//! Time zones and cron expressions, as host.toml and plugins write them.
 
 use std::str::FromStr;
 
@@ -14,16 +14,16 @@ impl Zone {
     /// Checks the name.
     pub fn new(name: &str) -> Result<Self> {
         TimeZone::get(name)
-            .with_context(|| format!("`{name}` is no IANA time zone; write it like `America/New_York`"))?;
+            .with_context(|| format!("`{name}` is not an IANA time zone; write it like `America/New_York`"))?;
         Ok(Self(name.to_owned()))
     }
 
-    /// Where the pipeline is, unless host.toml says otherwise.
+    /// The pipeline's default time zone.
     pub fn new_york() -> Self {
         Self("America/New_York".to_owned())
     }
 
-    /// Its rules. Names are checked when they are read; UTC stands in for a zone whose data went away since.
+    /// The zone's rules. The name was checked when it was read; UTC replaces a zone whose data has disappeared since.
     pub fn rules(&self) -> TimeZone {
         TimeZone::get(&self.0).unwrap_or(TimeZone::UTC)
     }
@@ -40,21 +40,21 @@ impl<'de> Deserialize<'de> for Zone {
     }
 }
 
-/// A cron expression that has a next time.
+/// A cron expression that is due at some time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cron(croner::Cron);
 
 impl Cron {
-    /// Parses five fields, and refuses a date that never comes, such as 30 February.
+    /// Parses five fields, and rejects a date that does not exist, such as 30 February.
     pub fn new(expression: &str) -> Result<Self> {
         let cron = croner::parser::CronParser::builder()
             .seconds(croner::parser::Seconds::Disallowed)
             .build()
             .parse(expression)
-            .map_err(|error| anyhow::anyhow!("`{expression}` is no schedule: {error}; write minute, hour, day of month, month, day of week, like `*/30 * * * *`"))?;
+            .map_err(|error| anyhow::anyhow!("`{expression}` is not a valid schedule: {error}; write minute, hour, day of month, month, day of week, like `*/30 * * * *`"))?;
         let start = jiff::civil::date(2024, 1, 1).to_zoned(TimeZone::UTC)?;
         if cron.find_next_occurrence(&start, true).is_err() {
-            bail!("`{expression}` is never due: there is no such day");
+            bail!("`{expression}` is never due: that day does not exist");
         }
         Ok(Self(cron))
     }
@@ -67,7 +67,7 @@ impl Cron {
         Self(hourly.expect("a valid schedule"))
     }
 
-    /// The first due time after a moment, in a time zone; none when there is none any more.
+    /// The first due time after a moment, in a time zone; `None` after the last one.
     pub fn next(&self, after: jiff::Timestamp, zone: &TimeZone) -> Option<jiff::Timestamp> {
         let after = after.to_zoned(zone.clone());
         self.0.find_next_occurrence(&after, false).ok().map(|due| due.timestamp())
@@ -86,13 +86,13 @@ impl<'de> Deserialize<'de> for Cron {
     }
 }
 
-/// `validate_schedule`; none is never.
+/// `validate_schedule`; `None` is `never`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ValidateSchedule(pub Option<Cron>);
 
 impl Default for ValidateSchedule {
     fn default() -> Self {
-        // Before the day's first runs, and after what a night's deployment may have changed.
+        // Before the day's first runs, and after nightly deployments.
         Self(Cron::new("0 5 * * *").ok())
     }
 }

@@ -125,7 +125,7 @@ impl Arguments<'_, '_> {
     pub(super) fn integer(&self, at: usize) -> Answer<i64> {
         match self.raw(at) {
             ValueRef::Integer(number) => Ok(number),
-            _ => Err(format!("{} is no INT64", self.shown(at))),
+            _ => Err(format!("{} is not an INT64", self.shown(at))),
         }
     }
 
@@ -133,14 +133,14 @@ impl Arguments<'_, '_> {
         match self.raw(at) {
             ValueRef::Integer(number) => Ok(number as f64),
             ValueRef::Real(number) => Ok(number),
-            _ => Err(format!("{} is no number", self.shown(at))),
+            _ => Err(format!("{} is not a number", self.shown(at))),
         }
     }
 
     pub(super) fn text(&self, at: usize) -> Answer<Cow<'_, str>> {
         match self.raw(at) {
             ValueRef::Text(bytes) => Ok(String::from_utf8_lossy(bytes)),
-            _ => Err(format!("{} is no STRING", self.shown(at))),
+            _ => Err(format!("{} is not a STRING", self.shown(at))),
         }
     }
 

@@ -154,6 +154,6 @@ fn part(expr: &Expr) -> Result<String> {
     let name = expr.to_string().replace(' ', "").to_ascii_uppercase();
     match Part::new(&name) {
         Some(_) => Ok(literal(&name)),
-        None => Err(unsupported(format!("`{expr}` as a part of a date"))),
+        None => Err(unsupported(format!("`{expr}` as a date part"))),
     }
 }

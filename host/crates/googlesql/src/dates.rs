@@ -143,7 +143,7 @@ pub(super) fn add(day: Date, count: i64, part: Part) -> Answer<Date> {
         Part::Month => Span::new().try_months(count),
         Part::Quarter => Span::new().try_months(count.checked_mul(3).ok_or_else(out_of_range)?),
         Part::Year => Span::new().try_years(count),
-        other => return Err(format!("a DATE has no {other:?} to add")),
+        other => return Err(format!("{other:?} cannot be added to a DATE")),
     };
     day.checked_add(span.map_err(|_| out_of_range())?).map_err(|_| out_of_range())
 }
@@ -160,7 +160,7 @@ pub(super) fn difference(one: Date, other: Date, part: Part) -> Answer<i64> {
         Part::Quarter => months(one).div_euclid(3) - months(other).div_euclid(3),
         Part::Year => i64::from(one.year()) - i64::from(other.year()),
         Part::IsoYear => i64::from(one.iso_week_date().year()) - i64::from(other.iso_week_date().year()),
-        other => return Err(format!("dates do not differ in {other:?}")),
+        other => return Err(format!("DATE_DIFF does not support {other:?}")),
     })
 }
 
@@ -191,7 +191,7 @@ pub(super) fn last_day(day: Date, part: Part) -> Answer<Date> {
     let next = match part {
         Part::Week(_) => add(first, 7, Part::Day),
         Part::Month | Part::Quarter | Part::Year => add(first, 1, part),
-        other => return Err(format!("a DATE has no last day of {other:?}")),
+        other => return Err(format!("LAST_DAY does not support {other:?}")),
     }?;
     next.yesterday().map_err(|_| out_of_range())
 }
@@ -212,7 +212,7 @@ pub(super) fn extract(day: Date, part: Part) -> Answer<i64> {
         Part::Quarter => i64::from((day.month() - 1) / 3 + 1),
         Part::Year => day.year().into(),
         Part::IsoYear => day.iso_week_date().year().into(),
-        other => return Err(format!("a DATE has no {other:?}")),
+        other => return Err(format!("{other:?} cannot be extracted from a DATE")),
     })
 }
 
@@ -231,14 +231,14 @@ pub(super) fn extract_moment(micros: i64, part: Part, zone: &TimeZone) -> Answer
 
 /// TIMESTAMP_ADD: a day has 24 hours.
 pub(super) fn add_to_moment(micros: i64, count: i64, part: Part) -> Answer<i64> {
-    let unit = part.micros().ok_or_else(|| format!("a TIMESTAMP has no {part:?} to add"))?;
+    let unit = part.micros().ok_or_else(|| format!("{part:?} cannot be added to a TIMESTAMP"))?;
     let sum = count.checked_mul(unit).and_then(|added| micros.checked_add(added)).ok_or_else(out_of_range)?;
     zoned(sum, &TimeZone::UTC).map(|_| sum)
 }
 
 /// TIMESTAMP_DIFF: how many whole parts lie between.
 pub(super) fn moments_difference(one: i64, other: i64, part: Part) -> Answer<i64> {
-    let unit = part.micros().ok_or_else(|| format!("TIMESTAMPs do not differ in {part:?}"))?;
+    let unit = part.micros().ok_or_else(|| format!("TIMESTAMP_DIFF does not support {part:?}"))?;
     Ok(one.checked_sub(other).ok_or_else(out_of_range)? / unit)
 }
 

@@ -50,9 +50,9 @@ pub fn read(sql: &str, project: Option<&str>) -> Result<Select, Error> {
     let statements = parsed(sql)?;
     let query = match <[Statement; 1]>::try_from(statements) {
         Ok([Statement::Query(query)]) => query,
-        Ok([other]) => return Err(refused(&format!("it is no SELECT but `{}`", first_word(&other.to_string())))),
-        Err(none) if none.is_empty() => return Err(refused("it is empty")),
-        Err(_) => return Err(refused("it is several statements")),
+        Ok([other]) => return Err(refused(&format!("this is `{}`", first_word(&other.to_string())))),
+        Err(none) if none.is_empty() => return Err(refused("this is empty")),
+        Err(_) => return Err(refused("these are several statements")),
     };
     let mut names = Names { project, ..Names::default() };
     match query.visit(&mut names) {
@@ -73,7 +73,7 @@ fn parsed(sql: &str) -> Result<Vec<Statement>, Error> {
     let selects =
         tokens.iter().filter(|token| matches!(&token.token, Token::Word(word) if word.keyword == Keyword::SELECT));
     if selects.count() > SELECTS {
-        return Err(Error::Invalid(format!("query refused: it is too large: it has more than {SELECTS} SELECTs")));
+        return Err(Error::Invalid(format!("query refused: too large: more than {SELECTS} SELECTs")));
     }
     Parser::new(&dialect).with_tokens_with_locations(tokens).parse_statements().map_err(wrong)
 }
@@ -93,8 +93,8 @@ pub(super) fn table_path(name: &ObjectName, project: Option<&str>) -> Result<Tab
     };
     if let Some(found) = found.filter(|found| Some(found.as_str()) != project) {
         return Err(wrong(&match project {
-            Some(project) => format!("is in project {found}, and only {project} is configured"),
-            None => format!("is in project {found}, and host.toml sets no warehouse.project"),
+            Some(project) => format!("is in project {found}, but only {project} is configured"),
+            None => format!("is in project {found}, but host.toml sets no warehouse.project"),
         }));
     }
     if table.contains('*') {
@@ -104,7 +104,7 @@ pub(super) fn table_path(name: &ObjectName, project: Option<&str>) -> Result<Tab
         !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || c == '_' || extra.contains(c))
     };
     if !plain(dataset, "") || !plain(table, "- ") {
-        return Err(wrong("is no name of a table"));
+        return Err(wrong("is not a table name"));
     }
     Ok(TablePath { dataset: dataset.clone(), table: table.clone() })
 }
@@ -115,7 +115,7 @@ fn path_parts(name: &ObjectName) -> Result<Vec<String>, Error> {
         match part {
             ObjectNamePart::Identifier(ident) => parts.extend(ident.value.split('.').map(str::to_owned)),
             ObjectNamePart::Function(function) => {
-                return Err(refused(&format!("table functions are not supported: {}", function.name)));
+                return Err(no_table_function(&function.name));
             }
         }
     }
@@ -141,14 +141,14 @@ impl Visitor for Names<'_> {
         self.ctes.extend(ctes.map(|Cte { alias, .. }| alias.name.value.to_lowercase()));
         match query.body.as_ref() {
             SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => {
-                ControlFlow::Break(refused("it would change data"))
+                ControlFlow::Break(refused("this would change data"))
             }
             _ => ControlFlow::Continue(()),
         }
     }
 
     fn pre_visit_statement(&mut self, statement: &Statement) -> ControlFlow<Error> {
-        ControlFlow::Break(refused(&format!("it has a statement in it: `{}`", first_word(&statement.to_string()))))
+        ControlFlow::Break(refused(&format!("this contains the statement `{}`", first_word(&statement.to_string()))))
     }
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Error> {
@@ -168,11 +168,9 @@ impl Visitor for Names<'_> {
                 Err(error) => ControlFlow::Break(error),
             },
             TableFactor::Table { name, .. } | TableFactor::Function { name, .. } => {
-                ControlFlow::Break(refused(&format!("table functions are not supported: {name}")))
+                ControlFlow::Break(no_table_function(name))
             }
-            TableFactor::TableFunction { expr, .. } => {
-                ControlFlow::Break(refused(&format!("table functions are not supported: {expr}")))
-            }
+            TableFactor::TableFunction { expr, .. } => ControlFlow::Break(no_table_function(expr)),
             _ => ControlFlow::Continue(()),
         }
     }
@@ -193,8 +191,12 @@ impl Names<'_> {
     }
 }
 
+fn no_table_function(called: &impl std::fmt::Display) -> Error {
+    Error::Invalid(format!("query refused: table functions are not supported: {called}"))
+}
+
 fn refused(why: &str) -> Error {
-    Error::Invalid(format!("query refused: {why}; one SELECT is what a check may ask"))
+    Error::Invalid(format!("query refused: only a single SELECT is allowed; {why}"))
 }
 
 fn first_word(text: &str) -> &str {
@@ -271,25 +273,25 @@ mod tests {
     #[test]
     fn everything_else_is_refused_with_the_reason() {
         let cases = [
-            ("", "it is empty"),
-            ("   -- nothing", "it is empty"),
+            ("", "this is empty"),
+            ("   -- nothing", "this is empty"),
             ("SELEC 1", "does not parse"),
             ("SELECT * FROM a.b; SELECT 2", "several statements"),
             ("SELECT * FROM a.b; DROP TABLE a.b", "several statements"),
-            ("DELETE FROM a.b WHERE TRUE", "no SELECT but `DELETE`"),
-            ("INSERT INTO a.b VALUES (1)", "no SELECT but `INSERT`"),
-            ("UPDATE a.b SET x = 1 WHERE TRUE", "no SELECT but `UPDATE`"),
-            ("CREATE TABLE a.b AS SELECT 1", "no SELECT but `CREATE`"),
-            ("EXECUTE IMMEDIATE 'SELECT 1'", "no SELECT but `EXECUTE`"),
-            ("DECLARE x INT64", "no SELECT but `DECLARE`"),
+            ("DELETE FROM a.b WHERE TRUE", "this is `DELETE`"),
+            ("INSERT INTO a.b VALUES (1)", "this is `INSERT`"),
+            ("UPDATE a.b SET x = 1 WHERE TRUE", "this is `UPDATE`"),
+            ("CREATE TABLE a.b AS SELECT 1", "this is `CREATE`"),
+            ("EXECUTE IMMEDIATE 'SELECT 1'", "this is `EXECUTE`"),
+            ("DECLARE x INT64", "this is `DECLARE`"),
             ("DECLARE x INT64; SELECT x", "several statements"),
-            ("BEGIN SELECT 1; END", "no SELECT but `BEGIN`"),
-            ("BEGIN TRANSACTION", "no SELECT but"),
-            ("IF TRUE THEN SELECT 1; END IF", "no SELECT but `IF`"),
-            ("CALL a.p()", "no SELECT but `CALL`"),
-            ("MERGE a.b USING c.d ON TRUE WHEN MATCHED THEN DELETE", "no SELECT but `MERGE`"),
-            ("TRUNCATE TABLE a.b", "no SELECT but `TRUNCATE`"),
-            ("EXPLAIN SELECT 1", "no SELECT but `EXPLAIN`"),
+            ("BEGIN SELECT 1; END", "this is `BEGIN`"),
+            ("BEGIN TRANSACTION", "this is `BEGIN`"),
+            ("IF TRUE THEN SELECT 1; END IF", "this is `IF`"),
+            ("CALL a.p()", "this is `CALL`"),
+            ("MERGE a.b USING c.d ON TRUE WHEN MATCHED THEN DELETE", "this is `MERGE`"),
+            ("TRUNCATE TABLE a.b", "this is `TRUNCATE`"),
+            ("EXPLAIN SELECT 1", "this is `EXPLAIN`"),
             ("SELECT 1 /* unclosed", "does not parse"),
             ("SELECT 'unclosed", "does not parse"),
             ("EXPORT DATA OPTIONS() AS SELECT 1", "does not parse"),

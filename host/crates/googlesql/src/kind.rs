@@ -111,9 +111,9 @@ impl Kind {
             (Self::Any | Self::Null, ValueRef::Real(number)) => Value::Float(number),
             (Self::Any | Self::Null, ValueRef::Text(bytes)) => Value::Text(text(bytes)),
             (kind, found) => {
+                let kind = kind.name();
                 return Err(Error::Unavailable(format!(
-                    "query failed: column {column} is {} and holds {}, which is none",
-                    kind.name(),
+                    "query failed: column {column} is {kind} but holds {}, which is not a valid {kind}",
                     shown(found)
                 )));
             }

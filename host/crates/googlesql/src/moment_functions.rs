@@ -9,7 +9,7 @@ use super::{call::Calls, casts::cast, dates};
 pub(super) fn register(calls: &Calls<'_>) -> rusqlite::Result<()> {
     calls.plain("g_timestamp", -1, |a| match a.raw(0) {
         ValueRef::Integer(seconds) => {
-            seconds.checked_mul(1_000_000).map(Value::Integer).ok_or_else(|| format!("{seconds} is no TIMESTAMP"))
+            seconds.checked_mul(1_000_000).map(Value::Integer).ok_or_else(|| format!("{seconds} is not a TIMESTAMP"))
         }
         _ => {
             let zone = a.zone(1)?;

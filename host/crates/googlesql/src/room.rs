@@ -32,7 +32,7 @@ impl Room {
     pub(super) fn enter(&mut self) -> Result<()> {
         self.depth += 1;
         match self.depth > DEPTH {
-            true => Err(Error::Invalid(format!("query refused: it is nested more than {DEPTH} deep"))),
+            true => Err(Error::Invalid(format!("query refused: nested more than {DEPTH} levels deep"))),
             false => Ok(()),
         }
     }
@@ -46,7 +46,7 @@ impl Room {
     pub(super) fn work(&mut self, names: usize) -> Result<()> {
         self.work = self.work.saturating_add(names);
         match self.work > WORK {
-            true => Err(too_large("it names too many columns of too many tables; name only those that you need")),
+            true => Err(too_large("too many columns of too many tables; select only those you need")),
             false => Ok(()),
         }
     }
@@ -56,7 +56,7 @@ impl Room {
         self.tables = self.tables.saturating_add(tables);
         match self.tables > TABLES {
             true => Err(too_large(&format!(
-                "with its WITH clauses written out it reads more than {TABLES} tables and subqueries; use each name from WITH fewer times"
+                "with its WITH clauses expanded it reads more than {TABLES} tables and subqueries; use each WITH name fewer times"
             ))),
             false => Ok(()),
         }
@@ -76,7 +76,7 @@ impl Room {
 /// Whether a SELECT may have so many columns.
 pub(super) fn columns(columns: usize) -> Result<()> {
     match columns > COLUMNS {
-        true => Err(too_large(&format!("a SELECT of it has more than {COLUMNS} columns"))),
+        true => Err(too_large(&format!("a SELECT has more than {COLUMNS} columns"))),
         false => Ok(()),
     }
 }
@@ -84,11 +84,11 @@ pub(super) fn columns(columns: usize) -> Result<()> {
 /// Whether SQL for the engine may be so long.
 pub(super) fn written(sql: &str) -> Result<()> {
     match sql.len() > WRITTEN_BYTES {
-        true => Err(too_large(&format!("written for the engine it is longer than {} KiB", WRITTEN_BYTES >> 10))),
+        true => Err(too_large(&format!("the SQL generated for SQLite is longer than {} KiB", WRITTEN_BYTES >> 10))),
         false => Ok(()),
     }
 }
 
 fn too_large(why: &str) -> Error {
-    Error::Invalid(format!("query refused: it is too large: {why}"))
+    Error::Invalid(format!("query refused: too large: {why}"))
 }

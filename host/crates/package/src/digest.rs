@@ -41,9 +41,7 @@ impl FromStr for Digest {
 
     fn from_str(text: &str) -> Result<Self> {
         let bytes = text.strip_prefix("sha256:").and_then(unhex);
-        bytes
-            .map(Self)
-            .with_context(|| format!("`{text}` is no digest: `sha256:` and 64 hexadecimal digits are needed"))
+        bytes.map(Self).with_context(|| format!("`{text}` is not a digest; write `sha256:` and 64 hexadecimal digits"))
     }
 }
 

@@ -68,14 +68,14 @@ fn identity(metadata: &Metadata) -> Result<(String, Version)> {
     let (Some(name), Some(version)) = (&metadata.name, &metadata.version) else {
         let missing = if metadata.name.is_none() { "name" } else { "version" };
         bail!(
-            "does not say its {missing}; build it with the SDK, or add it with `wasm-tools metadata add --name NAME --version VERSION`"
+            "has no {missing} in its metadata; build it with the SDK, or add it with `wasm-tools metadata add --name NAME --version VERSION`"
         );
     };
     if !is_plugin_name(name) {
-        bail!("`{}` is no plugin name: use up to 64 lower-case letters, digits and -", name.escape_debug());
+        bail!("`{}` is not a plugin name: use up to 64 lower-case letters, digits and -", name.escape_debug());
     }
     let version = Version::parse(version)
-        .with_context(|| format!("`{}` is no version; write it like 1.2.0", version.escape_debug()))?;
+        .with_context(|| format!("`{}` is not a version; write it like 1.2.0", version.escape_debug()))?;
     Ok((name.clone(), version))
 }
 

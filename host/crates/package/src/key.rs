@@ -23,7 +23,7 @@ impl FromStr for PublicKey {
     fn from_str(text: &str) -> Result<Self> {
         let bytes = text.strip_prefix("ed25519:").and_then(unhex);
         bytes.map(Self).with_context(|| {
-            format!("`{text}` is no key: `ed25519:` and 64 hexadecimal digits are needed, as `host keygen` prints them")
+            format!("`{text}` is not a key; write `ed25519:` and 64 hexadecimal digits, as `host keygen` prints them")
         })
     }
 }

@@ -22,7 +22,7 @@ use super::{
 /// The format that this host reads and writes.
 const FORMAT: u32 = 1;
 const HEADER: &str =
-    "# The plugins that run: a file with other bytes does not. `host pin` writes this; review it as you review code.
+    "# Only these plugins run; a file with other bytes is refused. `host pin` writes this file; review it like code.
 format = 1
 ";
 
@@ -93,10 +93,10 @@ impl Lock {
         let Text { format, plugin: pins } =
             toml::from_str(text).map_err(|error| anyhow::anyhow!("{}", error.to_string().trim_end()))?;
         if format != FORMAT {
-            bail!("format {format} is none that this host knows; it knows {FORMAT}, so run a newer host");
+            bail!("this host reads format {FORMAT}, not format {format}; run a newer host");
         }
         if let Some(name) = pins.keys().find(|name| !is_plugin_name(name)) {
-            bail!("`{}` is no plugin name", name.escape_debug());
+            bail!("`{}` is not a plugin name", name.escape_debug());
         }
         let mut head = String::new();
         let mut blocks: BTreeMap<String, String> = BTreeMap::new();
@@ -299,11 +299,11 @@ mod tests {
             ("format = 2".to_owned(), "run a newer host"),
             ("format = 1\nplugins = 3".to_owned(), "unknown field `plugins`"),
             (pin("version = '1'"), "unexpected end of input while parsing major version"),
-            (pin(&whole.replace("sha256:", "sha256-")), "is no digest"),
-            (pin(&whole.replace("sha256:", "sha256:0")), "is no digest"),
+            (pin(&whole.replace("sha256:", "sha256-")), "is not a digest"),
+            (pin(&whole.replace("sha256:", "sha256:0")), "is not a digest"),
             (pin(&(whole.clone() + "signed = true")), "unknown field `signed`"),
             (pin(&whole) + &pin(&whole).replace("format = 1\n", ""), "duplicate key"),
-            (pin(&whole).replace("plugin.a", "plugin.'../a'"), "is no plugin name"),
+            (pin(&whole).replace("plugin.a", "plugin.'../a'"), "is not a plugin name"),
         ];
         for (text, words) in cases {
             let error = format!("{:#}", Lock::parse(Path::new("x"), &text).unwrap_err());

@@ -36,7 +36,7 @@ pub enum Parts {
 impl Metadata {
     /// Walks the sections. Those of the component itself win over those of the modules in it.
     pub(super) fn read(bytes: &[u8]) -> Result<Self> {
-        let not_valid = "is no valid WebAssembly component; build it with `cargo build --target wasm32-wasip2`";
+        let not_valid = "is not a valid WebAssembly component; build it with `cargo build --target wasm32-wasip2`";
         let mut metadata = Self::default();
         let mut inner = Self::default();
         let mut rest = bytes;
@@ -115,7 +115,7 @@ impl Metadata {
             let Some((_, version)) = parts(name) else { continue };
             if (version.major, version.minor) != (API.major, API.minor) || version > API {
                 bail!(
-                    "was built for {PACKAGE} {version}, and this host offers {offered} up to {API}; build it with that contract, or run a newer host"
+                    "was built for {PACKAGE} {version}, but this host offers {offered} up to {API}; build it with that contract, or run a newer host"
                 );
             }
         }
@@ -123,7 +123,7 @@ impl Metadata {
         match plugin {
             Some((_, version)) => Ok(version),
             None => bail!(
-                "does not export {PACKAGE}/plugin, so it is no check plugin; it exports {}",
+                "does not export {PACKAGE}/plugin, so it is not a check plugin; it exports {}",
                 if self.exports.is_empty() { "nothing".to_owned() } else { self.exports.join(", ") }
             ),
         }
@@ -148,10 +148,10 @@ mod tests {
         };
         let cases = [
             (&["pipeline:check/plugin@0.1.0"][..], None),
-            (&["pipeline:check/plugin@0.2.0"], Some("built for pipeline:check 0.2.0, and this host offers 0.1")),
+            (&["pipeline:check/plugin@0.2.0"], Some("built for pipeline:check 0.2.0, but this host offers 0.1")),
             (&["pipeline:check/plugin@0.1.9"], Some("built for pipeline:check 0.1.9")),
             (&["pipeline:check/plugin@1.1.0"], Some("built for pipeline:check 1.1.0")),
-            (&["wasi:cli/run@0.2.0"], Some("is no check plugin; it exports wasi:cli/run@0.2.0")),
+            (&["wasi:cli/run@0.2.0"], Some("is not a check plugin; it exports wasi:cli/run@0.2.0")),
             (&[], Some("it exports nothing")),
         ];
         for (exports, expected) in cases {

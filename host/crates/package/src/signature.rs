@@ -74,7 +74,7 @@ pub fn verify(file: &File, trusted: &[PublicKey]) -> Result<()> {
     let path = beside(&file.path);
     let plugin = format!("{}@{}", file.name, file.version);
     let keys = trusted.iter().map(PublicKey::to_string).collect::<Vec<_>>().join(", ");
-    let wanted = format!("trust.keys in host.toml asks for one by {keys}");
+    let wanted = format!("trust.keys in host.toml requires a signature by {keys}");
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -87,7 +87,7 @@ pub fn verify(file: &File, trusted: &[PublicKey]) -> Result<()> {
         Err(error) => return Err(error).with_context(|| format!("{}: cannot be read", path.display())),
     };
     let found: Signatures = serde_json::from_str(&text)
-        .with_context(|| format!("{plugin} is not signed: {} is no signature; {wanted}", path.display()))?;
+        .with_context(|| format!("{plugin} is not signed: {} is not a signature file; {wanted}", path.display()))?;
     let mut problems = Vec::new();
     for Signature { key, plugin: named, digest, signature } in &found.signatures {
         let problem = if !trusted.contains(key) {
@@ -95,9 +95,9 @@ pub fn verify(file: &File, trusted: &[PublicKey]) -> Result<()> {
         } else if *named != plugin {
             format!("the signature is for {named}")
         } else if *digest != file.digest {
-            format!("the signature is for {digest}, and the file is {}", file.digest)
+            format!("the signature is for {digest}, but the file is {}", file.digest)
         } else if !unhex::<64>(signature).is_some_and(|signature| signed(*key, &message(named, *digest), &signature)) {
-            format!("the signature is not that of {key}")
+            format!("the signature does not match {key}")
         } else {
             return Ok(());
         };
@@ -113,7 +113,7 @@ impl PrivateKey {
     /// Makes a key and writes it to a file that only its user can read. A file that is there stays as it is.
     pub fn create(path: &Path) -> Result<Self> {
         let mut seed = [0; 32];
-        SystemRandom::new().fill(&mut seed).map_err(|_| anyhow::anyhow!("the system gives no random numbers"))?;
+        SystemRandom::new().fill(&mut seed).map_err(|_| anyhow::anyhow!("the system has no random numbers"))?;
         let mut file = fs::OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -134,7 +134,7 @@ impl PrivateKey {
         }
         let text = fs::read_to_string(path).with_context(|| format!("{}: cannot be read", path.display()))?;
         let seed = text.trim().strip_prefix(PRIVATE).and_then(unhex);
-        Self::new(&seed.with_context(|| format!("{}: is no private key; make one with `host keygen`", path.display()))?)
+        Self::new(&seed.with_context(|| format!("{}: not a private key; make one with `host keygen`", path.display()))?)
     }
 
     fn new(seed: &[u8; 32]) -> Result<Self> {
@@ -154,7 +154,7 @@ impl PrivateKey {
         let path = beside(&file.path);
         let mut all: Signatures = match fs::read_to_string(&path) {
             Ok(text) => serde_json::from_str(&text)
-                .with_context(|| format!("{}: is no signature; remove it", path.display()))?,
+                .with_context(|| format!("{}: not a signature file; remove it", path.display()))?,
             Err(_) => Signatures::default(),
         };
         let key = self.public();

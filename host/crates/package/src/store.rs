@@ -59,10 +59,10 @@ impl Store {
         if let Some(signatures) = signatures {
             write(&signature::beside(&arrived), signatures)?;
         }
-        let file = File::parse(&arrived, bytes).map_err(|(_, error)| error).context("refused: what was fetched")?;
+        let file = File::parse(&arrived, bytes).map_err(|(_, error)| error).context("refused: the fetched file")?;
         if (file.name.as_str(), &file.version) != (expected.name, expected.version) {
             bail!(
-                "refused: {} {} was asked for, and {} {} came",
+                "refused: {} {} was requested, but {} {} was received",
                 expected.name,
                 expected.version,
                 file.name,

@@ -152,7 +152,7 @@ impl CloudRun {
         // The listing is everybody's, and takes the time that it takes; this run waits as long as it has time itself.
         let listing = self.listing(calls.caller.due).await;
         let services = timeout_at(calls.deadline(), listing).await.unwrap_or_else(|_| {
-            Err(Error::TimedOut("lookup failed: Cloud Run gave no answer in the time that this run has".to_owned()))
+            Err(Error::TimedOut("lookup failed: Cloud Run did not answer within this run's time".to_owned()))
         })?;
         match services.get(service) {
             None => Ok(None),
@@ -192,7 +192,10 @@ impl CloudRun {
         loop {
             let page: Services = self.page("services", &token, deadline).await?;
             if let [place, ..] = page.unreachable.as_slice() {
-                return Err(Fault::new(Kind::Busy, &format!("{place} cannot be reached, and the listing lacks it")));
+                return Err(Fault::new(
+                    Kind::Busy,
+                    &format!("{place} is unreachable, and the listing is incomplete without it"),
+                ));
             }
             services.extend(page.services);
             token = page.next_page_token;
@@ -244,11 +247,11 @@ impl CloudRun {
 fn deployment(service: &Service, revision: Option<&Revision>) -> Known {
     let name = last(&service.name);
     if service.reconciling {
-        return Err(format!("{name} is being deployed right now, and is not yet what it will be"));
+        return Err(format!("{name} is being deployed right now"));
     }
     let latest = last(&service.latest_created_revision);
     let Some(revision) = revision else {
-        return Err(format!("{name} says its latest revision is {latest:?}, and there is no such revision"));
+        return Err(format!("{name} says its latest revision is {latest:?}, but that revision does not exist"));
     };
     let Some(deployed) = revision.create_time else {
         return Err(format!("revision {latest} does not say when it was created"));
@@ -275,7 +278,7 @@ fn commit(service: &Service, revision: &Revision) -> Result<Option<String>, Stri
         && !same(one, other)
     {
         let name = last(&service.name);
-        return Err(format!("the label {COMMIT} of {name} is {one}, and that of its revision {latest} is {other}"));
+        return Err(format!("the label {COMMIT} of {name} is {one}, but its revision {latest} has {other}"));
     }
     let image = |containers: &[Container]| containers.first().map(|container| container.image.clone());
     let (wanted, runs) = (image(&service.template.containers), image(&revision.containers));
@@ -283,13 +286,13 @@ fn commit(service: &Service, revision: &Revision) -> Result<Option<String>, Stri
         && wanted != runs
     {
         let name = last(&service.name);
-        return Err(format!("{name} asks for the image {wanted}, and its revision {latest} runs {runs}"));
+        return Err(format!("{name} asks for the image {wanted}, but its revision {latest} runs {runs}"));
     }
     let commit = of_revision.or(of_service);
     let tags = [wanted, runs].into_iter().flatten().filter_map(|image| commit_tag(&image));
     for tag in tags {
         if let Some(commit) = commit.as_ref().filter(|commit| !same(commit, &tag)) {
-            return Err(format!("the label {COMMIT} of {latest} is {commit}, and its image is tagged {tag}"));
+            return Err(format!("the label {COMMIT} of {latest} is {commit}, but its image is tagged {tag}"));
         }
     }
     Ok(commit)
@@ -300,7 +303,7 @@ fn serves_latest(service: &Service) -> Result<bool, String> {
     let name = last(&service.name);
     let whole: u32 = service.traffic_statuses.iter().map(|part| part.percent).sum();
     if whole != 100 {
-        return Err(format!("the traffic of {name} adds up to {whole} %"));
+        return Err(format!("the traffic of {name} adds up to {whole} %, not 100 %"));
     }
     let latest = last(&service.latest_created_revision);
     let ready = last(&service.latest_ready_revision);
@@ -395,7 +398,7 @@ mod tests {
                 assert!(unknown.contains(fact), "{change}: {unknown}");
             }
         }
-        assert!(deployment(&service("{}"), None).expect_err("no revision").contains("no such revision"));
+        assert!(deployment(&service("{}"), None).expect_err("no revision").contains("does not exist"));
         assert!(deployment(&service("{}"), Some(&Revision { create_time: None, ..revision() })).is_err());
     }
 }

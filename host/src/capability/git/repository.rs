@@ -271,7 +271,7 @@ impl Inner {
     /// Why a walk ended early.
     fn broken(&self, error: &anyhow::Error, calls: &Calls) -> Error {
         if error.is::<Stopped>() {
-            return Error::TimedOut(format!("repository {}: the run was over before the answer was found", self.name));
+            return Error::TimedOut(format!("repository {}: the run ended before the answer was found", self.name));
         }
         match error.downcast_ref::<TooMuch>() {
             Some(full) => calls.too_much("git", *full),
@@ -283,14 +283,14 @@ impl Inner {
     fn watch(&self, lookup: &Lookup, watches: &mut Watches) -> Result<Vec<usize>, Error> {
         let paths = lookup.paths();
         if paths.len() > PATHS {
-            return Err(Error::Invalid(format!("{} paths in one lookup, and {PATHS} are the most", paths.len())));
+            return Err(Error::Invalid(format!("{} paths in one lookup; the maximum is {PATHS}", paths.len())));
         }
         paths
             .iter()
             .map(|path| {
                 let watch = Watch::new(path).ok_or_else(|| {
                     Error::Invalid(format!(
-                        "`{path}` is no path in a repository: write it from the root, with /, without . and .."
+                        "`{path}` is not a valid path; write it from the repository's root, with /, without . and .."
                     ))
                 })?;
                 Ok(watches.place(watch))
@@ -303,7 +303,7 @@ impl Inner {
             .map_err(|error| self.unavailable(&format!("it cannot be opened: {error}")))?;
         if repository.is_shallow().map_err(|error| self.unavailable(&format!("{error:#}")))? {
             return Err(
-                self.unavailable("it is a shallow clone, whose history is cut off; run `git fetch --unshallow` in it")
+                self.unavailable("it is a shallow clone with an incomplete history; run `git fetch --unshallow` in it")
             );
         }
         repository.object_cache_size_if_unset(OBJECT_CACHE);
@@ -344,7 +344,7 @@ impl Inner {
         };
         let hexadecimal = id.len() >= 4 && id.chars().all(|c| c.is_ascii_hexdigit());
         if !hexadecimal {
-            return Err(Error::Invalid(format!("`{id}` is no commit: a hash, or at least 4 digits of one, is needed")));
+            return Err(Error::Invalid(format!("`{id}` is not a commit; write a hash, or at least 4 digits of one")));
         }
         let prefix = gix::hash::Prefix::from_hex(&id.to_ascii_lowercase()).map_err(|_| not_found())?;
         let found =
@@ -352,7 +352,9 @@ impl Inner {
         let id = match found {
             Some(Ok(id)) => id,
             Some(Err(())) => {
-                return Err(Error::Invalid(format!("`{id}` is the beginning of several hashes; write more of it")));
+                return Err(Error::Invalid(format!(
+                    "`{id}` is ambiguous: several commits start with it; write more digits"
+                )));
             }
             None => return Err(not_found()),
         };

@@ -268,7 +268,7 @@ fn this_projects_own_history_is_read_as_git_reads_it() {
     };
     let (is_repository, shallow) = asked("--is-shallow-repository");
     if !is_repository || shallow == "true" || !asked("refs/heads/main").0 {
-        eprintln!("this is no whole clone of the project: its own history is left out");
+        eprintln!("this is not a full clone of the project: its own history is not tested");
         return;
     }
     compare(root, &["host", "plugins", "wit", "README.md", "host/src/capability", "never"], 1, 8);
@@ -294,7 +294,7 @@ fn what_people_read_of_a_commit() {
     );
     let missing = Lookup::Missing { paths: vec!["a".to_owned(), "b".to_owned(), "a/x".to_owned(), "a/x/".to_owned()] };
     let Answer::Missing(missing) = one(directory.path(), missing).unwrap() else { panic!() };
-    assert_eq!(missing, ["b", "a/x/"], "a file is no directory");
+    assert_eq!(missing, ["b", "a/x/"], "a file is not a directory");
     let prefix =
         Lookup::Changes { base: Base::Commit(commit.id[..8].to_uppercase()), paths: vec!["a".to_owned()], limit: 5 };
     let Answer::Changes(changes) = one(directory.path(), prefix).unwrap() else { panic!() };
@@ -329,13 +329,11 @@ fn repositories_that_cannot_answer_say_why() {
     let changes =
         |base: &str| Lookup::Changes { base: Base::Commit(base.to_owned()), paths: vec!["a".to_owned()], limit: 1 };
     assert!(message(&whole, changes("0123456789012345678901234567890123456789")).contains("has no commit 0123456789"));
-    assert!(message(&whole, changes("HEAD")).contains("`HEAD` is no commit"));
+    assert!(message(&whole, changes("HEAD")).contains("`HEAD` is not a commit"));
     let tree = git(&whole, &["rev-parse", "main^{tree}"], "");
     assert!(message(&whole, changes(tree.trim())).contains("has no commit"));
     for path in ["/etc/passwd", "../a", ""] {
-        assert!(
-            message(&whole, Lookup::Latest { paths: vec![path.to_owned()] }).contains("is no path in a repository")
-        );
+        assert!(message(&whole, Lookup::Latest { paths: vec![path.to_owned()] }).contains("is not a valid path"));
     }
     let Answer::Latest(never) = one(&whole, Lookup::Latest { paths: vec!["never".to_owned()] }).unwrap() else {
         panic!()

@@ -75,7 +75,7 @@ fn granted<'b>(
         }
         (None, several) => {
             return Err(Error::Invalid(format!(
-                "{call} failed: several repositories are granted ({}); say which in the check's settings",
+                "{call} failed: several repositories are granted ({}); name one in the check's settings",
                 several.join(", ")
             )));
         }

@@ -45,5 +45,5 @@ impl Reach {
 /// What the caller's run may use.
 fn reach<T: Send>(accessor: &Accessor<T, Imports>) -> Result<(Arc<Calls>, Arc<Backends>), Error> {
     let reach = accessor.with(|mut access| access.get().0.clone());
-    reach.ok_or_else(|| Error::Denied("a plugin may call nothing while it describes itself".to_owned()))
+    reach.ok_or_else(|| Error::Denied("host calls are not allowed in `describe`".to_owned()))
 }

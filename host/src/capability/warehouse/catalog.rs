@@ -46,8 +46,10 @@ pub(super) fn columns(connection: &Connection, path: &TablePath) -> Result<Vec<C
             let kind = Kind::declared(&declared);
             if kind.is_none() {
                 let why = match declared.to_ascii_uppercase().as_str() {
-                    "STRING" | "JSON" => "which makes SQLite store numbers for what looks like one; declare it TEXT",
-                    _ => "which is no type that the embedded warehouse knows",
+                    "STRING" | "JSON" => {
+                        "so SQLite would turn text that looks like a number into a number; declare it TEXT"
+                    }
+                    _ => "a type that the embedded warehouse does not support",
                 };
                 wrong.replace(Some(format!(
                     "query failed: column {name} of {dataset}.{table} is declared {declared}, {why}"

@@ -122,7 +122,7 @@ impl Datasets {
 
     fn file(&self, dataset: &str) -> Result<File, Error> {
         if dataset.is_empty() || !dataset.chars().all(|c| c.is_alphanumeric() || c == '_') {
-            return Err(Error::Invalid(format!("`{dataset}` is no dataset: letters, digits and _ make its name")));
+            return Err(Error::Invalid(format!("`{dataset}` is not a dataset name; use letters, digits and _")));
         }
         match fs::metadata(self.path(dataset)) {
             Ok(file) if file.is_file() => Ok((file.dev(), file.ino(), file.size(), file.mtime(), file.mtime_nsec())),

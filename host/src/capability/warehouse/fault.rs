@@ -42,7 +42,7 @@ impl From<rusqlite::Error> for Fault {
         }
         Self::Said(match error.sqlite_error_code() {
             Some(ErrorCode::OutOfMemory) => return Self::Memory,
-            Some(ErrorCode::OperationInterrupted) => Error::TimedOut(format!("{FAILED}the run is over")),
+            Some(ErrorCode::OperationInterrupted) => Error::TimedOut(format!("{FAILED}the run ended")),
             Some(
                 ErrorCode::NotADatabase
                 | ErrorCode::DatabaseCorrupt

@@ -18,8 +18,8 @@ pub(super) async fn turn(plugin: &str, deadline: Instant) -> Result<Place, Error
     timeout_at(deadline, turn).await.map_err(|_| {
         let small = SMALL_BYTES >> 20;
         Error::OverBudget(format!(
-            "query refused: it needs more than {small} MiB of memory, and the queries of all checks use together what there \
-             is for such; let it sort or group less, or schedule {plugin} when fewer such queries run"
+            "query refused: it needs more than {small} MiB of memory, and other large queries use all the memory reserved for \
+             them; sort or group less, or schedule {plugin} when fewer large queries run"
         ))
     })
 }
@@ -38,8 +38,8 @@ mod tests {
             taken.push(turn(plugin, soon()).await.unwrap());
         }
         let error = turn("late", soon()).await.unwrap_err();
-        let words = "it needs more than 32 MiB of memory, and the queries of all checks use together what there is for such; \
-                     let it sort or group less, or schedule late when fewer such queries run";
+        let words = "it needs more than 32 MiB of memory, and other large queries use all the memory reserved for them; \
+                     sort or group less, or schedule late when fewer large queries run";
         assert!(matches!(&error, Error::OverBudget(message) if message.contains(words)), "{error:?}");
         taken.pop();
         assert!(turn("late", soon()).await.is_ok());

@@ -38,9 +38,8 @@ impl Ledger {
         let most = calls.budgets.bytes_per_day;
         let day = Timestamp::now().to_zoned(self.zone.rules()).date();
         let spent = self.record.spend(check, day, bytes, most.0 as u64).await;
-        let spent = spent.map_err(|error| {
-            Error::Unavailable(format!("query refused: what it bills cannot be written down: {error:#}"))
-        })?;
+        let spent = spent
+            .map_err(|error| Error::Unavailable(format!("query refused: its cost cannot be recorded: {error:#}")))?;
         match spent {
             None => Ok(Reserved { ledger: self, check: check.clone(), day, bytes }),
             Some(spent) => {
@@ -49,7 +48,7 @@ impl Ledger {
                     resets.map_or(String::new(), |at| format!("; it resets at {}", at.strftime("%Y-%m-%d %H:%M %Z")));
                 let (spent, bytes) = (text::bytes(spent), text::bytes(bytes));
                 Err(Error::OverBudget(format!(
-                    "query refused: {check} billed {spent} of its {most} for {day}, and this needs {bytes}{resets}; {}",
+                    "query refused: {check} has billed {spent} of its {most} for {day}, and this query needs {bytes}{resets}; {}",
                     raise(&calls.caller.plugin, "bytes_per_day")
                 )))
             }
@@ -61,8 +60,8 @@ impl Reserved<'_> {
     /// Puts right what was set aside.
     pub(super) async fn settle(self, bytes: u64) {
         if let Err(error) = self.ledger.record.correct_spending(&self.check, self.day, self.bytes, bytes).await {
-            // More stands there than was billed, which errs on the safe side.
-            tracing::warn!("what {} billed cannot be written down: {error:#}", self.check);
+            // The record shows more than was billed, which errs on the safe side.
+            tracing::warn!("the cost of {}'s query cannot be recorded: {error:#}", self.check);
         }
     }
 }

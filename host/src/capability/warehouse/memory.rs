@@ -266,7 +266,7 @@ mod tests {
             assert!(take(SMALL_BYTES - MIB) && take(MIB / 2));
             assert!(!take(MIB), "beyond its size");
             took(-SMALL_BYTES / 2);
-            assert!(take(MIB), "what was given back can be taken again");
+            assert!(take(MIB), "freed memory can be used again");
         });
         assert_eq!(refused, Some(Refusal::Small));
         assert_eq!(SMALL_TAKEN.load(Ordering::Relaxed), 0);

@@ -80,7 +80,7 @@ impl Warehouse {
             let found = match self {
                 Self::Sqlite(sqlite) => sqlite.probe(dataset),
                 Self::BigQuery(bigquery) => bigquery.probe(dataset, deadline).await,
-                Self::Rehearsed { .. } => Ok("it is rehearsed".to_owned()),
+                Self::Rehearsed { .. } => Ok("simulated".to_owned()),
             };
             (format!("warehouse {dataset}"), found.map_err(|error| error.message().to_owned()))
         }))

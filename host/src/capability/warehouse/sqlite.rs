@@ -159,14 +159,11 @@ impl Sqlite {
 fn starved(refusal: Option<Refusal>) -> Error {
     Error::OverBudget(match refusal {
         Some(Refusal::Query) => {
-            format!(
-                "query failed: it needs more than {} MiB of memory; let it sort or group less",
-                memory::QUERY_BYTES >> 20
-            )
+            format!("query failed: it needs more than {} MiB of memory; sort or group less", memory::QUERY_BYTES >> 20)
         }
         _ => format!(
-            "query failed: the queries of all checks and the record use together the {} MiB of memory that there is for \
-             them; try again",
+            "query failed: the queries of all checks and the record have used up the {} MiB of memory that they \
+             share; try again",
             memory::HEAP_BYTES >> 20
         ),
     })
@@ -210,7 +207,7 @@ impl Inner {
         for parameter in parameters {
             let name = parameter.name.trim_start_matches('@').to_lowercase();
             let (kind, value) = stored(&parameter.value).ok_or_else(|| {
-                Error::Invalid(format!("query failed: parameter @{name} is no date: {:?}", parameter.value))
+                Error::Invalid(format!("query failed: parameter @{name} is not a date: {:?}", parameter.value))
             })?;
             kinds.insert(name.clone(), kind);
             values.insert(name, value);

@@ -136,7 +136,7 @@ impl BigQuery {
         let query = statistics.query;
         let refused = |why: String| Err(Error::Invalid(format!("query refused: {why}")));
         if query.statement_type != "SELECT" {
-            return refused(format!("BigQuery takes it for `{}`, and not for a SELECT", query.statement_type));
+            return refused(format!("BigQuery says this is `{}`, not a SELECT", query.statement_type));
         }
         let mut tables = BTreeSet::new();
         match query.referenced_tables {
@@ -144,13 +144,13 @@ impl BigQuery {
             None if self.0.emulated || allowed.tables.is_empty() => {}
             None => return refused("BigQuery does not say which tables it reads".to_owned()),
             Some(list) if list.len() >= NAMED_TABLES => {
-                return refused(format!("it reads {NAMED_TABLES} tables or more, of which BigQuery does not name all"));
+                return refused(format!("it reads {NAMED_TABLES} tables or more, and BigQuery does not name them all"));
             }
             Some(list) => {
                 for table in list {
                     if table.project_id != self.0.project {
                         let (project, dataset, table) = (table.project_id, table.dataset_id, table.table_id);
-                        return refused(format!("it reads {project}.{dataset}.{table}, of another project"));
+                        return refused(format!("it reads {project}.{dataset}.{table}, which is in another project"));
                     }
                     tables.insert((table.dataset_id, table.table_id));
                 }

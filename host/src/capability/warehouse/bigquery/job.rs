@@ -247,12 +247,12 @@ impl Pages {
         self.rows.announced(calls, total)?;
         for (at, row) in rows.iter().enumerate() {
             if at.is_multiple_of(LOOK) && stop.reached() {
-                return Err(Error::TimedOut("query failed: the run was over before its answer was read".to_owned()));
+                return Err(Error::TimedOut("query failed: the run ended before its answer was read".to_owned()));
             }
             if row.f.len() != self.fields.len() {
                 let (has, wants) = (row.f.len(), self.fields.len());
                 return Err(Error::Unavailable(format!(
-                    "query failed: BigQuery: a row of {has} values, where there are {wants} columns"
+                    "query failed: BigQuery: a row has {has} values for {wants} columns"
                 )));
             }
             let list = self.fields.iter().zip(&row.f).map(|(field, cell)| values::value(field, &cell.v));

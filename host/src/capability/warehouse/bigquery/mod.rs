@@ -144,7 +144,7 @@ impl BigQuery {
     /// What lists a dataset's tables.
     fn listing(&self, dataset: &str) -> Result<String, Error> {
         if dataset.is_empty() || !dataset.chars().all(|c| c.is_alphanumeric() || c == '_') {
-            return Err(Error::Invalid(format!("`{dataset}` is no dataset: letters, digits and _ make its name")));
+            return Err(Error::Invalid(format!("`{dataset}` is not a dataset name; use letters, digits and _")));
         }
         Ok(format!(
             "SELECT table_id, row_count, size_bytes, last_modified_time FROM `{}`.`{dataset}`.__TABLES__ ORDER BY table_id",
@@ -193,9 +193,9 @@ impl BigQuery {
                 self.0.project
             )),
             Kind::Stopped => Error::Unavailable(format!("{said}; someone stopped the job at BigQuery")),
-            Kind::TimedOut => Error::TimedOut(format!("{said}; it was asked for as long as the run has time")),
+            Kind::TimedOut => Error::TimedOut(format!("{said}; no answer within this run's time")),
             Kind::Busy | Kind::Unreachable | Kind::Page | Kind::Garbled => {
-                Error::Unavailable(format!("{said}; it was tried for as long as the run has time"))
+                Error::Unavailable(format!("{said}; retried until this run's time was up"))
             }
             Kind::Unauthenticated | Kind::Duplicate => Error::Unavailable(said),
         }

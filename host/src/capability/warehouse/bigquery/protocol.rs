@@ -44,7 +44,7 @@ impl Question {
 /// <https://cloud.google.com/bigquery/docs/reference/rest/v2/QueryParameter>
 fn parameter(parameter: &Parameter) -> Result<Json, Error> {
     let name = parameter.name.trim_start_matches('@');
-    let wrong = |what: &str| Error::Invalid(format!("query failed: parameter @{name} is no {what}"));
+    let wrong = |what: &str| Error::Invalid(format!("query failed: parameter @{name} is not a valid {what}"));
     let (kind, value) = match &parameter.value {
         // A NULL has no type of its own in the contract; a STRING is taken where a date or a time is wanted.
         Value::Null => ("STRING", Json::Null),
@@ -62,7 +62,7 @@ fn parameter(parameter: &Parameter) -> Result<Json, Error> {
             ("DATE", date.to_string().into())
         }
         Value::Timestamp(seconds) => {
-            let moment = Timestamp::from_second(*seconds).map_err(|_| wrong("moment that there is"))?;
+            let moment = Timestamp::from_second(*seconds).map_err(|_| wrong("time"))?;
             ("TIMESTAMP", moment.strftime("%Y-%m-%d %H:%M:%S+00:00").to_string().into())
         }
     };

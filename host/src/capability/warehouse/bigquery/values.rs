@@ -121,10 +121,9 @@ pub(super) fn tables(rows: Rows) -> Result<Vec<Table>, Error> {
 }
 
 fn wrong(field: &Field, text: &str) -> Error {
-    let shown: String = text.chars().take(40).collect();
+    let (kind, shown) = (kind(field), text.chars().take(40).collect::<String>());
     Error::Unavailable(format!(
-        "query failed: BigQuery: column {} is {} and holds {shown:?}, which is none",
-        field.name,
-        kind(field)
+        "query failed: BigQuery: column {} is {kind} but holds {shown:?}, which is not a valid {kind}",
+        field.name
     ))
 }

@@ -333,7 +333,7 @@ fn parameters_keep_their_types() {
         ask("SELECT id FROM d.t WHERE day = @day AND at > @at", &[("day", text("2024-02-29")), ("at", Timestamp(0))]);
     assert_eq!(rows.unwrap().values, [[Integer(4)]]);
     assert!(ask("SELECT @missing", &[]).unwrap_err().message().contains("Query parameter 'missing' not found"));
-    assert!(ask("SELECT @d", &[("d", date("2026-02-30"))]).unwrap_err().message().contains("is no date"));
+    assert!(ask("SELECT @d", &[("d", date("2026-02-30"))]).unwrap_err().message().contains("is not a date"));
     assert!(
         ask("SELECT id FROM d.t WHERE day = @n", &[("n", Integer(1))])
             .unwrap_err()
@@ -386,10 +386,10 @@ fn what_is_not_supported_or_wrong_is_named() {
         ("SELECT DATE '2026-02-30'", "Invalid DATE literal"),
         ("SELECT DATE(2026, 2, 30)", "Invalid date"),
         ("SELECT DATE(TIMESTAMP '2026-02-05', 'New York')", "Invalid time zone: New York"),
-        ("SELECT day FROM d.strange", "column day is DATE and holds \"soon\", which is none"),
-        ("SELECT active FROM d.strange", "column active is BOOL and holds 7, which is none"),
-        ("SELECT game FROM d.bad", "column game of d.bad is declared STRING, which makes SQLite store numbers"),
-        ("SELECT 1 FROM d.odd", "column shape of d.odd is declared GEOGRAPHY, which is no type"),
+        ("SELECT day FROM d.strange", "column day is DATE but holds \"soon\", which is not a valid DATE"),
+        ("SELECT active FROM d.strange", "column active is BOOL but holds 7, which is not a valid BOOL"),
+        ("SELECT game FROM d.bad", "column game of d.bad is declared STRING, so SQLite would turn text"),
+        ("SELECT 1 FROM d.odd", "column shape of d.odd is declared GEOGRAPHY, a type that"),
         ("SELECT GREATEST(DATE '2026-01-01', '9 maybe')", "Bad DATE value"),
         ("SELECT day IN (1, 2) FROM d.t", "operator IN for argument types: DATE, INT64"),
         // What depends on when it is asked.

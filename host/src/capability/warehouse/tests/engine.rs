@@ -48,7 +48,7 @@ fn a_view_is_no_way_into_another_dataset() {
 fn a_file_that_is_no_database_is_an_error_that_names_it() {
     let directory = tempfile::tempdir().unwrap();
     warehouse(directory.path());
-    std::fs::write(directory.path().join("noise.db"), "this is no database, whatever its name says; ".repeat(100))
+    std::fs::write(directory.path().join("noise.db"), "this is not a database, despite its name; ".repeat(100))
         .unwrap();
     let whole = std::fs::read(directory.path().join("d.db")).unwrap();
     std::fs::write(directory.path().join("cut.db"), &whole[..whole.len() / 3]).unwrap();
@@ -86,7 +86,7 @@ fn sql_that_is_too_deep_is_refused() {
     let chain = |terms: usize| format!("SELECT {}", vec!["1"; terms].join("+"));
     assert!(ask(directory.path(), &chain(300)).is_ok());
     let deep = ask(directory.path(), &chain(2000)).unwrap_err();
-    assert!(deep.message().contains("nested more than 400 deep"), "{deep:?}");
+    assert!(deep.message().contains("nested more than 400 levels deep"), "{deep:?}");
     for link in [" AND TRUE", " BETWEEN FALSE AND TRUE", " IN (TRUE, TRUE, TRUE, TRUE)"] {
         // Each link is written once, so that many of them cost no more than many times one.
         let chain = |links: usize| format!("SELECT TRUE{}", link.repeat(links));
@@ -106,7 +106,7 @@ fn more_rows_than_the_budget_are_refused() {
     assert!(matches!(&error, Error::OverBudget(message) if message.contains("more than 100 rows")), "{error:?}");
     let long = "x".repeat(20_000);
     let error = ask(directory.path(), &format!("SELECT '{long}' FROM {}", product(3))).unwrap_err();
-    assert!(matches!(&error, Error::OverBudget(message) if message.contains("more than 1 MiB")), "{error:?}");
+    assert!(matches!(&error, Error::OverBudget(message) if message.contains("larger than 1 MiB")), "{error:?}");
 }
 
 #[test]

@@ -26,7 +26,7 @@ fn only_listed_functions_can_be_used() {
         statement.query_map([], |row| row.get(0)).unwrap().collect::<rusqlite::Result<_>>().unwrap();
     drop(statement);
     for name in ENGINE {
-        assert!(builtin.contains(name) || name == "if", "{name} is no function of SQLite");
+        assert!(builtin.contains(name) || name == "if", "{name} is not a function of SQLite");
     }
     let refused = [
         ("printf", "printf('%900000d', id)"),
@@ -46,7 +46,7 @@ fn only_listed_functions_can_be_used() {
         ("fts3_tokenizer", "fts3_tokenizer(name)"),
     ];
     for (name, expression) in refused {
-        assert!(builtin.contains(name), "{name} is no function of SQLite");
+        assert!(builtin.contains(name), "{name} is not a function of SQLite");
         connection.execute_batch(&format!("CREATE VIEW uses_{name} AS SELECT {expression} AS x FROM t")).unwrap();
         let error = ask(directory.path(), &format!("SELECT COUNT(x) FROM d.uses_{name}")).unwrap_err();
         // What reaches further than data SQLite itself keeps from views.
