@@ -1,5 +1,4 @@
-//! A gate answers whoever wants to go on: may the data of this date be processed? Whoever asks is written down with what
-//! they were told.
+//! Gates: callers ask whether the data of a date may be processed, and each question is recorded with its answer.
 
 use std::{
     collections::HashMap,
@@ -28,32 +27,32 @@ use crate::{
 /// Characters of a caller's name that are kept.
 const CALLER: usize = 200;
 
-/// What a gate answers: the fields that its callers know.
+/// The answer of a gate, with the fields that callers rely on.
 #[derive(Debug, Clone, Serialize)]
 pub struct Decision {
     /// The check's name.
     pub gate: String,
-    /// The date that was asked about.
+    /// The data date.
     pub data_date: Date,
-    /// In a word.
+    /// The decision.
     pub status: Answer,
     /// Whether the date may be processed.
     pub can_proceed: bool,
-    /// From 0 to 1; none when it was not evaluated.
+    /// From 0 to 1; `None` if not evaluated.
     pub quality_score: Option<f64>,
     /// One line.
     pub message: String,
-    /// From 0 to 100 %; none when nothing was expected.
+    /// From 0 to 100 %; `None` if nothing was expected.
     pub completeness_pct: Option<f64>,
-    /// How many things were expected.
+    /// The number of expected items.
     pub expected_count: Option<u64>,
-    /// How many of them are there.
+    /// The number of them that are present.
     pub actual_count: Option<u64>,
-    /// Those that are not.
+    /// The missing items.
     pub missing_items: Vec<String>,
-    /// What is not as it should be.
+    /// The violations and unknown items.
     pub quality_issues: Vec<String>,
-    /// Anything else.
+    /// Further values.
     pub quality_metadata: Map<String, Value>,
     /// The run's clock.
     pub evaluated_at: Timestamp,
@@ -61,22 +60,22 @@ pub struct Decision {
     pub plugin: Option<Value>,
 }
 
-/// What a gate answers, in a word.
+/// The decision of a gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Answer {
-    /// Go on.
+    /// The date may be processed.
     Proceed,
-    /// Go on, with care.
+    /// The date may be processed, with care.
     ProceedWithWarning,
-    /// Do not.
+    /// The date must not be processed.
     Fail,
-    /// It is not known, so do not.
+    /// Not evaluated, so the date must not be processed.
     NotEvaluated,
 }
 
 impl Answer {
-    /// As callers read it.
+    /// The word in the answer.
     pub fn name(self) -> &'static str {
         match self {
             Self::Proceed => "PROCEED",
@@ -88,7 +87,7 @@ impl Answer {
 }
 
 impl Decision {
-    /// What a run of a gate comes to. Unknown is not OK: what was skipped or not wholly evaluated blocks.
+    /// The decision for a run of a gate. Unknown is not OK: a skipped or only partly evaluated run blocks.
     pub fn new(run: &Run) -> Self {
         let report = run.report.as_ref();
         let status = match report.map(|report| &report.verdict) {
@@ -121,34 +120,34 @@ impl Decision {
     }
 }
 
-/// Why there is no answer at all.
+/// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    /// There is no such check.
+    /// The check does not exist.
     #[error("{0}")]
     Unknown(String),
-    /// It cannot be asked about that date.
+    /// The date is invalid.
     #[error("{0}")]
     Date(String),
-    /// It could not be evaluated, or not written down.
+    /// The gate could not be evaluated, or the question not recorded.
     #[error("{0}")]
     Failed(String),
 }
 
-/// What one evaluation came to, for all who wait for it.
+/// The result of one evaluation, for all who wait for it.
 type Evaluation = Shared<BoxFuture<'static, Result<Arc<Decision>, Arc<str>>>>;
 
-/// The questions that are under way.
+/// The running evaluations.
 #[derive(Debug, Default)]
 pub struct Gates {
     pending: Arc<Mutex<HashMap<(String, Date), Evaluation>>>,
-    /// The clock of the last evaluation, in milliseconds: no two have the same.
+    /// The time of the last evaluation, in milliseconds; each evaluation has its own.
     last: AtomicI64,
 }
 
 impl Gates {
-    /// Asks a gate about a date, by default yesterday, and writes down who asked and what they were told. Those who ask
-    /// about one date at the same time share one evaluation.
+    /// Asks a gate about a date, by default yesterday, and records the caller and the answer. Concurrent questions
+    /// about one date share one evaluation.
     pub async fn consult(
         &self,
         host: &Arc<Host>,
@@ -175,7 +174,7 @@ impl Gates {
             message: decision.message.clone(),
         };
         let answer = serde_json::to_string(&*decision).unwrap_or_default();
-        // An answer that nobody could look up afterwards is none.
+        // Do not answer what cannot be looked up afterwards.
         let written = host.recorder.record.consulted(&consultation, &answer).await;
         written.map_err(|error| Refusal::Failed(format!("the question cannot be recorded: {error:#}")))?;
         host.recorder.metrics.consulted(gate, decision.status.name());
@@ -183,7 +182,7 @@ impl Gates {
         Ok(Decision::clone(&decision))
     }
 
-    /// Joins the evaluation that is under way, or begins one. It ends also when nobody waits for it any more.
+    /// Joins the running evaluation, or starts one, which completes even if nobody waits for it any more.
     fn evaluation(&self, host: &Arc<Host>, check: &Arc<Check>, date: Date, now: Timestamp) -> Evaluation {
         let key = (check.name.clone(), date);
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
@@ -200,7 +199,7 @@ impl Gates {
         let again = self.pending.clone();
         let evaluation = async move {
             task.await.unwrap_or_else(|error| {
-                // A panic of the host's own: the next who asks begins anew.
+                // A bug in the host: the next question starts a new evaluation.
                 again.lock().unwrap_or_else(PoisonError::into_inner).remove(&pending_key);
                 Err(Arc::from(format!("the evaluation stopped unexpectedly: {error}")))
             })
@@ -210,7 +209,7 @@ impl Gates {
         evaluation
     }
 
-    /// Now, and never twice the same millisecond: runs are told apart by it.
+    /// The current time, never the same millisecond twice, since it identifies the run.
     fn clock(&self) -> Timestamp {
         let now = Timestamp::now().as_millisecond();
         let before = self.last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(now.max(last + 1)));

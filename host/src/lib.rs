@@ -1,4 +1,4 @@
-//! Runs data-pipeline checks as sandboxed WebAssembly components. See README.md for what it is to its users.
+//! Runs data-pipeline checks as sandboxed WebAssembly components. See README.md for how to use it.
 
 pub mod alert;
 pub mod capability;
@@ -32,6 +32,6 @@ use host_googlesql as googlesql;
 pub use host_package as package;
 use host_text as text;
 
-/// The stack of the host's threads, in bytes. SQL of the permitted length, nested as deep as it can be, takes about half
-/// of it to parse and to free.
+/// The stack of the host's threads, in bytes. Parsing and freeing SQL of the maximum length and nesting takes about
+/// half of it.
 pub const STACK: usize = 64 << 20;

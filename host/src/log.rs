@@ -1,5 +1,4 @@
-//! What the host says of itself while it works: lines on standard error, for people or as JSON, each with the check and
-//! the run that it is about.
+//! The host's log: lines on standard error, as text or JSON, each with the check and the run that it is about.
 
 use std::{
     fmt::Write as _,
@@ -28,28 +27,28 @@ use tracing_subscriber::{
 
 use crate::text::printable;
 
-/// How lines are written.
+/// The format of lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// `2026-02-06T11:30:00Z error phase2-raw 2026-02-05@2026-02-06T11:30:00Z-1: …`
     Text,
-    /// An object a line.
+    /// JSON, one object a line.
     Json,
 }
 
-/// What every line begins with.
+/// The prefix of every line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
-    /// For a command that ends: `error: …`, and no more.
+    /// For a command: only `error: …`.
     Command,
-    /// For a host that stays: the time, the level, the check and the run.
+    /// For a running host: the time, the level, the check and the run.
     Service(Format),
 }
 
-/// The style of this process: it has one standard error.
+/// The style of this process.
 static STYLE: AtomicU8 = AtomicU8::new(0);
 
-/// Begins to write lines in a style; the last call decides.
+/// Starts logging in a style; the last call wins.
 pub fn start(style: Style) {
     let number = match style {
         Style::Command => 0,
@@ -60,7 +59,7 @@ pub fn start(style: Style) {
     if style != Style::Command {
         WRITER.get_or_init(Writer::start);
     }
-    // There is one already when this process started twice, as tests do.
+    // Tests call this several times in one process.
     let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(Lines));
 }
 
@@ -72,7 +71,7 @@ fn style() -> Style {
     }
 }
 
-/// Shows a text of several lines, such as a message that is delivered to the console.
+/// Writes a text of several lines, such as a message for the console.
 pub fn show(text: &str) {
     match style() {
         Style::Service(Format::Json) => tracing::info!("{text}"),
@@ -80,17 +79,17 @@ pub fn show(text: &str) {
     }
 }
 
-/// Lines that wait to be written; more are dropped, and counted.
+/// Lines that may wait to be written; further lines are dropped and counted.
 const WAITING: usize = 10_000;
 
-/// What the thread that writes is given.
+/// Orders for the writing thread.
 enum Order {
     Write(String),
-    /// All before it is written.
+    /// Reply when everything before is written.
     Tell(SyncSender<()>),
 }
 
-/// Writes lines on a thread of its own: a pipe that nobody reads must not hold up the host.
+/// Writes lines on a separate thread, so that a pipe that nobody reads does not block the host.
 struct Writer {
     orders: SyncSender<Order>,
     dropped: Arc<AtomicU64>,
@@ -103,7 +102,7 @@ impl Writer {
         let (orders, given) = sync_channel(WAITING);
         let dropped = Arc::<AtomicU64>::default();
         let lost = dropped.clone();
-        // Without a thread the orders come back, and are dropped.
+        // Without a thread, orders fail and are dropped.
         let _ = crate::lanes::thread("log", move || {
             for order in given {
                 match order {
@@ -122,7 +121,7 @@ impl Writer {
     }
 }
 
-/// Waits until what was said is written, for so long.
+/// Waits until all lines are written, up to a timeout.
 pub fn finish(wait: Duration) {
     let Some(writer) = WRITER.get() else { return };
     let (done, written) = sync_channel(1);
@@ -143,7 +142,7 @@ fn put(text: &str) {
 }
 
 fn write(text: &str) {
-    // Nobody is left to be told when standard error is gone.
+    // If standard error is gone, nobody can be told.
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
@@ -191,14 +190,14 @@ impl<S: Subscriber + for<'s> LookupSpan<'s>> Layer<S> for Lines {
         }
         event.record(&mut fields);
         let (level, style) = (*event.metadata().level(), style());
-        // A command that ends shows what it is for, and nothing while all is well.
+        // A command logs only warnings and errors.
         if style != Style::Command || level < Level::INFO {
             put(&line(level, Timestamp::now(), fields.0, style));
         }
     }
 }
 
-/// Whether a crate of the host says it. What libraries say is theirs.
+/// Whether the event comes from a crate of the host; events of libraries are dropped.
 fn is_ours(target: &str) -> bool {
     target.split("::").next().is_some_and(|name| name == "host" || name.starts_with("host_"))
 }

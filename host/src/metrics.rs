@@ -1,4 +1,4 @@
-//! What the host counts, as Prometheus reads it: <https://prometheus.io/docs/instrumenting/exposition_formats/>
+//! The host's metrics, in the format of Prometheus: <https://prometheus.io/docs/instrumenting/exposition_formats/>
 
 use std::{
     sync::atomic::AtomicU64,
@@ -18,7 +18,7 @@ use crate::{
     run::{Run, Status},
 };
 
-/// Seconds, for what takes a moment to half a minute.
+/// Buckets in seconds, from milliseconds to half a minute.
 const BUCKETS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
 macro_rules! labels {
@@ -32,29 +32,29 @@ macro_rules! labels {
 }
 
 labels! {
-    /// Of one check.
+    /// Labels: a check.
     OfCheck { check }
-    /// Of one check's runs.
+    /// Labels: a check and the status of its runs.
     OfRun { check, status }
-    /// Of one plugin.
+    /// Labels: a plugin.
     OfPlugin { plugin }
-    /// Of one plugin's host calls.
+    /// Labels: a plugin's host calls.
     OfCall { plugin, call, outcome }
-    /// Of one plugin's budgets.
+    /// Labels: a plugin's budgets.
     OfBudget { plugin, budget }
-    /// Of what is said.
+    /// Labels: notifications.
     OfNotification { receiver, reason }
-    /// Of what is sent.
+    /// Labels: deliveries.
     OfDelivery { receiver, outcome }
-    /// Of what either went well or did not.
+    /// Labels: an outcome, `ok` or `error`.
     OfOutcome { outcome }
-    /// Of what a gate was asked.
+    /// Labels: questions to a gate.
     OfGate { gate, decision }
-    /// Of what the page was asked.
+    /// Labels: requests to the page and API.
     OfRequest { route, code }
 }
 
-/// All that is counted, since the process began.
+/// All metrics, since the process started.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -167,7 +167,7 @@ impl Metrics {
         registry.register_collector(Box::new(InUse(lanes::usage)));
     }
 
-    /// The text that Prometheus reads. `undelivered` are messages that wait or were set aside.
+    /// The text for Prometheus. `undelivered` counts messages that are waiting or were set aside.
     pub fn text(&self, undelivered: u64) -> String {
         self.undelivered.set(i64::try_from(undelivered).unwrap_or(i64::MAX));
         self.uptime.set(self.began.elapsed().as_secs_f64());
@@ -178,7 +178,7 @@ impl Metrics {
         text
     }
 
-    /// A run ended and was recorded.
+    /// Counts a run that ended and was recorded.
     pub fn ran(&self, run: &Run) {
         let check = || OfCheck { check: run.check.clone() };
         let status = run.status();
@@ -202,7 +202,7 @@ impl Metrics {
         }
     }
 
-    /// What a check's last run came to.
+    /// Sets the status of a check's last run.
     pub fn remember(&self, check: &str, status: Status, due: Timestamp) {
         let number = match status {
             Status::Pass => 0,
@@ -218,7 +218,7 @@ impl Metrics {
         }
     }
 
-    /// Forgets a check that is no more.
+    /// Removes a check that no longer exists.
     pub fn forget(&self, check: &str) {
         let label = OfCheck { check: check.to_owned() };
         for family in [&self.status, &self.last_run, &self.last_success] {
@@ -226,29 +226,29 @@ impl Metrics {
         }
     }
 
-    /// Something is to be said to a receiver, and why.
+    /// Counts a notification for a receiver, by reason.
     pub fn said(&self, receiver: &str, reason: &str) {
         let label = OfNotification { receiver: receiver.to_owned(), reason: reason.to_owned() };
         self.notifications.get_or_create(&label).inc();
     }
 
-    /// A message was sent: it was `taken`, is to be sent `again`, or was `set_aside`.
+    /// Counts a delivery attempt: `taken`, `again` or `set_aside`.
     pub fn sent(&self, receiver: &str, outcome: &str) {
         let label = OfDelivery { receiver: receiver.to_owned(), outcome: outcome.to_owned() };
         self.deliveries.get_or_create(&label).inc();
     }
 
-    /// A run began so long after its time.
+    /// Records the delay of a run.
     pub fn began(&self, lag: Duration) {
         self.lag.observe(lag.as_secs_f64());
     }
 
-    /// A due time of a check did not lead to a run.
+    /// Counts a due time without a run.
     pub fn left_out(&self, check: &str) {
         self.left_out.get_or_create(&OfCheck { check: check.to_owned() }).inc();
     }
 
-    /// New files were taken on, or refused.
+    /// Counts a reload, successful or rejected.
     pub fn reloaded(&self, well: bool) {
         self.reloads.get_or_create(&outcome(well)).inc();
         self.configuration.set(i64::from(well));
@@ -257,18 +257,18 @@ impl Metrics {
         }
     }
 
-    /// The service that watches the host was told.
+    /// Counts a heartbeat.
     pub fn beat(&self, well: bool) {
         self.heartbeats.get_or_create(&outcome(well)).inc();
     }
 
-    /// A gate was asked.
+    /// Counts a question to a gate.
     pub fn consulted(&self, gate: &str, decision: &str) {
         let label = OfGate { gate: gate.to_owned(), decision: decision.to_owned() };
         self.consultations.get_or_create(&label).inc();
     }
 
-    /// A request was answered.
+    /// Counts an answered request.
     pub fn answered(&self, route: &str, code: u16, took: Duration) {
         let label = OfRequest { route: route.to_owned(), code: code.to_string() };
         self.requests.get_or_create(&label).inc();
@@ -276,7 +276,7 @@ impl Metrics {
     }
 }
 
-/// What plugins use at this moment; those that use nothing are not told of. Its source is handed in, for tests.
+/// The current usage of plugins; idle plugins are omitted. The source is a parameter, for tests.
 #[derive(Debug)]
 struct InUse(fn() -> Vec<Usage>);
 
@@ -284,7 +284,7 @@ impl Collector for InUse {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let (held, threads) = (Family::<OfPlugin, Gauge>::default(), Family::<OfPlugin, Gauge>::default());
         for Usage { plugin, bytes, threads: working } in (self.0)() {
-            // Without a name it is about no plugin in particular.
+            // Usage without a name belongs to no plugin.
             if plugin.is_empty() || (bytes, working) == (0, 0) {
                 continue;
             }

@@ -1,5 +1,5 @@
-//! When checks run: each follows its own cron expression in its own time zone. What happens when a check still runs at
-//! its due time, when the host was down or asleep, or when somebody set the clock is decided here. Values in, values
+//! When checks run: each follows its own cron expression in its own time zone. Also decides what happens when a check
+//! is still running at its due time, when the host was down or asleep, and when the clock was set. Values in, values
 //! out: the time is passed in.
 
 use std::{
@@ -15,34 +15,34 @@ use crate::{
     config::{Cron, Missed, Overlap, Zone},
 };
 
-/// Later than this after its due time, a run was missed: the host was down, or the machine asleep.
+/// A run later than this after its due time counts as missed: the host was down, or the machine asleep.
 const LATE: SignedDuration = SignedDuration::from_secs(60);
-/// A clock that went back by more than this was set.
+/// A clock that goes back by more than this was set.
 const SET_BACK: SignedDuration = SignedDuration::from_secs(60);
-/// Missed due times that are counted one by one; further back, only the last day's are.
+/// Missed due times that are counted exactly; beyond that, only the last day's are listed.
 const COUNTED: usize = 2000;
 
-/// When one check is due, and what becomes of due times that cannot be kept.
+/// The schedule of one check, with its policies for overlapping and missed due times.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// Its schedule.
     pub schedule: Cron,
     /// The time zone of the schedule.
     pub zone: Zone,
-    /// When it still runs.
+    /// What to do when it is still running.
     pub overlap: Overlap,
-    /// When the host was down.
+    /// What to do with missed due times.
     pub missed: Missed,
 }
 
-/// A due time of a check that has come: it runs now, or why it does not.
+/// A due time that has come: the check runs now, or the reason why not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Turn {
     /// The check's name.
     pub check: String,
     /// Its due time.
     pub due: Timestamp,
-    /// Why it does not run, when it does not.
+    /// Why it does not run, if it does not.
     pub left_out: Option<String>,
 }
 
@@ -57,18 +57,17 @@ pub struct Agenda {
 struct Entry {
     plan: Plan,
     next: Option<Timestamp>,
-    /// The due time of the run that is under way.
+    /// The due time of the current run.
     running: Option<Timestamp>,
-    /// The due time that runs when that has ended.
+    /// The due time to run after the current run.
     queued: Option<Timestamp>,
 }
 
 impl Agenda {
-    /// `last` gives the newest due time of a check that was kept or missed knowingly; without one, it is next due after
-    /// now.
+    /// `last` returns the newest recorded due time of a check; without one, it is next due after now.
     pub fn new(plans: BTreeMap<String, Plan>, last: impl Fn(&str) -> Option<Timestamp>, now: Timestamp) -> Self {
         let entries = plans.into_iter().map(|(check, plan)| {
-            // One from the future was written by a clock that was set back since.
+            // A due time in the future was recorded before the clock was set back.
             let after = last(&check).filter(|last| *last <= now).unwrap_or(now);
             let next = plan.next(after);
             (check, Entry { plan, next, running: None, queued: None })
@@ -76,7 +75,8 @@ impl Agenda {
         Self { entries: entries.collect(), looked: now }
     }
 
-    /// Takes on new plans. A check whose schedule did not change keeps its next due time, and one that runs goes on.
+    /// Replaces the plans. A check with an unchanged schedule keeps its next due time, and a running check keeps
+    /// running.
     pub fn change(&mut self, plans: BTreeMap<String, Plan>, now: Timestamp) {
         let mut before = std::mem::take(&mut self.entries);
         for (check, plan) in plans {
@@ -91,7 +91,7 @@ impl Agenda {
             };
             self.entries.insert(check, entry);
         }
-        // What still runs is not to be started twice if it comes back.
+        // A running check must not be started twice if it is added again.
         self.entries.extend(
             before
                 .into_iter()
@@ -110,7 +110,8 @@ impl Agenda {
         self.entries.get(check)?.next
     }
 
-    /// What is due now. By how much the clock was set back, when it was: then due times are counted from now.
+    /// The checks that are due now; and by how much the clock was set back, if it was: then due times are counted from
+    /// now.
     pub fn take(&mut self, now: Timestamp) -> (Vec<Turn>, Option<SignedDuration>) {
         let back = self.looked.duration_since(now);
         self.looked = now;
@@ -128,7 +129,7 @@ impl Agenda {
         (turns, None)
     }
 
-    /// A check's run has ended; gives the due time that waited for that, which runs now.
+    /// Ends a check's run; returns the queued due time, which runs now.
     pub fn ended(&mut self, check: &str) -> Option<Turn> {
         let entry = self.entries.get_mut(check)?;
         entry.running = entry.queued.take();
@@ -145,7 +146,8 @@ impl Plan {
         self.schedule.to_string() == other.schedule.to_string() && self.zone == other.zone
     }
 
-    /// The due times from `first` to now: how many, the one before the last, and the last. Years are not counted through.
+    /// The due times from `first` to now: the count, the one before the last, and the last. Does not count through
+    /// years.
     fn passed(&self, first: Timestamp, now: Timestamp) -> (usize, Option<Timestamp>, Timestamp) {
         let (mut count, mut before, mut last) = (1, None, first);
         while let Some(next) = self.next(last).filter(|next| *next <= now) {
@@ -200,11 +202,11 @@ impl Entry {
     }
 }
 
-/// How long after its due time a check starts: the same each time it is asked, and different for each check.
+/// The random delay of a check after its due time: the same for the same check and due time.
 pub fn jitter(check: &str, due: Timestamp, most: Duration) -> Duration {
     let mut hasher = DefaultHasher::new();
     (check, due).hash(&mut hasher);
-    // 53 bits: as many as a float is exact for.
+    // 53 bits, the precision of a float.
     most.mul_f64((hasher.finish() >> 11) as f64 / (1u64 << 53) as f64)
 }
 

@@ -33,10 +33,10 @@ pub(super) const COMMITS: usize = 144;
 const NEWEST_HOURS: i64 = 30;
 const HOURS_APART: i64 = 10;
 
-/// What a commit says it did.
+/// The verbs of commit subjects.
 const SUBJECTS: [&str; 6] = ["Fix", "Speed up", "Rename a column in", "Log more in", "Handle empty input in", "Tidy"];
 
-/// The repository and deployments.json, with so many commits.
+/// The repository and deployments.json, with a number of commits.
 pub fn make_code(directory: &Path, moment: &Moment, commits: usize) -> Result<()> {
     let repository = directory.join("repository");
     fs::create_dir_all(&repository)?;
@@ -56,7 +56,7 @@ pub fn services() -> Vec<Vec<String>> {
     SERVICES.iter().map(|(_, directories, _)| directories.iter().map(|path| (*path).to_owned()).collect()).collect()
 }
 
-/// One service's deployment. The dashboard's label is missing, as it may be in operation: it is held against the time.
+/// One service's deployment. The dashboard's label is missing, as it may be in operation: it is compared by time.
 fn deployment(name: &str, commit: &str, deployed: Timestamp, min_instances: u32) -> Value {
     let commit = (name != "nba-admin-dashboard").then_some(commit);
     json!({

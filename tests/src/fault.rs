@@ -1,4 +1,4 @@
-//! Faults: what goes wrong in pipelines, one at a time.
+//! Faults of pipelines, one at a time.
 
 use std::path::Path;
 
@@ -24,7 +24,7 @@ pub enum Fault {
     MissingTable,
     /// A service that is watched is not deployed.
     UnknownService,
-    /// The schedule knows no game.
+    /// The schedule is empty.
     EmptySchedule,
     /// The box scores are 14 hours old.
     OldData,
@@ -57,7 +57,7 @@ impl Fault {
         }
     }
 
-    /// What it does, for `--help`.
+    /// Its effect, for `--help`.
     pub fn about(self) -> &'static str {
         match self {
             Self::StaleDeployment => "prediction-worker is deployed from an old commit: drift",

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use super::command::binary;
 
-/// What the page is looked at with.
+/// The look of a browser.
 #[derive(Debug, Clone, Copy)]
 pub struct Look {
     /// In the names of pictures.
@@ -25,7 +25,7 @@ pub struct Look {
     pub phone: bool,
 }
 
-/// The looks that people have.
+/// The looks to test.
 pub const LOOKS: [Look; 3] = [
     Look { name: "light", dark: false, phone: false },
     Look { name: "dark", dark: true, phone: false },
@@ -87,12 +87,12 @@ impl Browser {
         Ok(self.client.goto(url).await?)
     }
 
-    /// Runs a script in the page, and gives what it returns.
+    /// Runs a script in the page, and returns its result.
     pub async fn script(&self, script: &str) -> Result<Value> {
         Ok(self.client.execute(script, Vec::new()).await?)
     }
 
-    /// What is not accessible, in axe-core's words.
+    /// The accessibility violations that axe-core finds.
     pub async fn audit(&self) -> Result<Vec<String>> {
         let axe = binary("").parent().context("no target directory")?.join("axe/node_modules/axe-core/axe.min.js");
         let axe =
@@ -105,14 +105,14 @@ impl Browser {
         Ok(serde_json::from_value(found)?)
     }
 
-    /// What of a page is wider than its window, in pixels.
+    /// How much wider a page is than its window, in pixels.
     pub async fn overflow(&self) -> Result<i64> {
         let wide =
             self.script("return document.documentElement.scrollWidth - document.documentElement.clientWidth").await?;
         wide.as_i64().context("no number")
     }
 
-    /// Keeps a picture of the page for whoever wants to look at it, beside the build output.
+    /// Saves a picture of the page, beside the build output.
     pub async fn picture(&self, name: &str) -> Result<()> {
         let directory = pictures();
         std::fs::create_dir_all(&directory)?;

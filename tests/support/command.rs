@@ -1,4 +1,4 @@
-//! The built host, run as its users run it.
+//! Runs the built host as its users do.
 
 use std::{
     io::{BufRead, BufReader},
@@ -18,10 +18,10 @@ use host_tests::{Fault, HOST_TOML, Moment, make};
 
 use super::{AT, slack::SlackDouble};
 
-/// How long a line is waited for.
+/// How long to wait for a line.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// What a run of the host gave.
+/// The result of a run of the host.
 #[derive(Debug)]
 pub struct Ended {
     /// Its exit code.
@@ -49,7 +49,7 @@ impl Ended {
 /// A directory with a sample pipeline, and the host to run in it.
 pub struct Sample {
     directory: TempDir,
-    /// What is sent to Slack arrives here.
+    /// The stand-in for Slack.
     pub slack: SlackDouble,
 }
 
@@ -59,7 +59,7 @@ impl Sample {
         Self::at(AT.parse()?, fault)
     }
 
-    /// Made for this moment, for a host that stays.
+    /// Made for the current time, for a running host.
     pub fn now(fault: Option<Fault>) -> Result<Self> {
         Self::at(Timestamp::now(), fault)
     }
@@ -85,7 +85,7 @@ impl Sample {
         self.directory.path()
     }
 
-    /// The host, ready to be given more arguments; it runs in the sample's directory.
+    /// The host's command, without arguments, in the sample's directory.
     pub fn command(&self) -> Command {
         let mut command = Command::new(binary("host"));
         command
@@ -111,14 +111,14 @@ impl Sample {
         self.stay_with(command)
     }
 
-    /// A command that stays.
+    /// Starts a command in the background.
     pub fn stay_with(&self, mut command: Command) -> Result<Staying> {
         let mut process = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
         let err = BufReader::new(process.stderr.take().context("no standard error")?);
         let (sender, lines) = channel();
         std::thread::spawn(move || {
             for line in err.lines().map_while(std::result::Result::ok) {
-                // Nobody waits for it any more.
+                // The test no longer waits for it.
                 let _ = sender.send(line + "\n");
             }
         });
@@ -138,16 +138,16 @@ impl Sample {
     }
 }
 
-/// A host that stays; it is ended with this.
+/// A running host, which is ended when this is dropped.
 pub struct Staying {
     process: Child,
-    /// Read all the time: a pipe that is full would hold its writer up.
+    /// Read continuously, since a full pipe would block the writer.
     lines: Receiver<String>,
     said: String,
 }
 
 impl Staying {
-    /// Reads what it says until a line has this in it; gives the line.
+    /// Reads its log until a line contains a text; returns the line.
     pub fn wait_for(&mut self, text: &str) -> Result<String> {
         loop {
             let line = self.lines.recv_timeout(PATIENCE);
@@ -170,12 +170,12 @@ impl Staying {
         Ok(())
     }
 
-    /// Waits until it ends by itself; gives its exit code.
+    /// Waits until it ends by itself; returns its exit code.
     pub fn ended(mut self) -> Result<Option<i32>> {
         Ok(self.process.wait()?.code())
     }
 
-    /// Asks it to go, and gives its exit code and all that it said on standard error.
+    /// Ends it, and returns its exit code and everything from standard error.
     pub fn interrupt(self) -> Result<(Option<i32>, String)> {
         self.end("INT")
     }
@@ -213,7 +213,7 @@ pub fn change(sample: &Path, dataset: &str, sql: &str) -> Result<()> {
     connection.execute_batch(sql).with_context(|| sql.to_owned())
 }
 
-/// This repository. Asked when run: a target directory that clones share may hold a program built in another one.
+/// This repository. Determined at run time, since a shared target directory may hold a program built in another clone.
 pub fn repository() -> PathBuf {
     std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from("."), PathBuf::from).join("..")
 }
@@ -247,7 +247,7 @@ pub fn guest(name: &str) -> PathBuf {
     file
 }
 
-/// A binary of this workspace: it stands above the tests' own directory.
+/// A binary of this workspace, in the directory above the tests' own.
 pub fn binary(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap_or_default();
     let deps = test.ancestors().find(|path| path.file_name().is_some_and(|name| name == "deps"));

@@ -1,4 +1,4 @@
-//! A small HTTP server on a free port of this machine: it hands each request to a function, and sends what that gives.
+//! A small HTTP server on a free port of this machine: it passes each request to a function, and sends its reply.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -21,11 +21,11 @@ pub struct Request {
     pub query: String,
     /// Lower-case names.
     pub headers: Vec<(String, String)>,
-    /// As it came.
+    /// The body.
     pub body: String,
 }
 
-/// What is sent back.
+/// The reply.
 #[derive(Debug, Clone)]
 pub enum Reply {
     /// A status and a body.
@@ -52,14 +52,14 @@ impl Request {
         self.headers.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
     }
 
-    /// The body as JSON; null when it is none.
+    /// The body as JSON; null if it is not JSON.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_default()
     }
 }
 
 impl Reply {
-    /// JSON, and all is well.
+    /// A JSON reply with status 200.
     pub fn ok(json: &Value) -> Self {
         Self::Answer(200, json.to_string())
     }
@@ -77,7 +77,7 @@ impl Address {
     }
 }
 
-/// Sends JSON to a port of this machine, and gives the body of the answer.
+/// Sends JSON to a port of this machine, and returns the body of the answer.
 pub fn post(port: u16, path: &str, body: &str) -> Result<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     // HTTP/1.0: the answer ends with the connection.
@@ -100,7 +100,7 @@ pub fn serve(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Resu
         for stream in listener.incoming().flatten() {
             let answer = answer.clone();
             std::thread::spawn(move || {
-                // A client that goes away is no concern of ours.
+                // Ignore clients that go away.
                 let _ = converse(&stream, answer.as_ref());
             });
         }

@@ -1,4 +1,4 @@
-//! What a process uses, seen from outside.
+//! The resource usage of a process, seen from outside.
 
 use std::{
     fs,
@@ -10,12 +10,12 @@ use anyhow::Result;
 
 use super::command::Ended;
 
-/// The most that a process used.
+/// The peak usage of a process.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Peak {
     /// Memory, in bytes.
     pub memory: usize,
-    /// Threads, as far as they were seen every few milliseconds.
+    /// Threads, sampled every few milliseconds.
     pub threads: usize,
     /// How long it ran.
     pub took: Duration,
@@ -43,7 +43,7 @@ pub fn watched(command: &mut Command) -> Result<(Ended, Peak)> {
     Ok((ended, peak))
 }
 
-/// The most memory that a process had so far, in bytes; none when it has ended.
+/// The peak memory of a process so far, in bytes; `None` if it has ended.
 pub fn highest(process: u32) -> Option<usize> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

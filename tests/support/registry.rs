@@ -1,4 +1,4 @@
-//! A real registry, Debian's `docker-registry`, on a free port of this machine, and a proxy before it that lies.
+//! A real registry, Debian's `docker-registry`, on a free port of this machine, and a proxy that falsifies its answers.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Who may come in, when not everyone may: a user and a password for these tests only.
+/// The user and password of a closed registry, for these tests only.
 pub const USER: (&str, &str) = ("tester", "not-a-secret");
 /// The password as htpasswd keeps it (bcrypt).
 const KEPT: &str = "tester:$2b$05$661y/YVXhqMEVdjDQ5bRH.RmwFicQoHAewzWZ6JZvN7UuHnG2kNd2\n";
@@ -28,7 +28,7 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// An empty one; `closed` to those who are not [`USER`].
+    /// Starts an empty registry; if `closed`, only for [`USER`].
     pub fn start(closed: bool) -> Result<Self> {
         let directory = TempDir::new()?;
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
@@ -68,7 +68,7 @@ impl Registry {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Makes a tag mean what another one means, as its owner can.
+    /// Moves a tag to another tag's manifest, as its owner can.
     pub fn move_tag(&self, repository: &str, tag: &str, to: &str) -> Result<()> {
         let tags =
             self.directory.path().join(format!("data/docker/registry/v2/repositories/{repository}/_manifests/tags"));
@@ -101,18 +101,18 @@ impl Drop for Registry {
     }
 }
 
-/// What a proxy makes of the bodies of large answers.
+/// How a proxy changes the bodies of large answers.
 #[derive(Debug, Clone)]
 pub enum Fault {
-    /// Nothing.
+    /// Unchanged.
     None,
-    /// One byte is another.
+    /// Changes one byte.
     Altered,
-    /// The second half is missing.
+    /// Drops the second half.
     CutOff,
-    /// It stands still in the middle, and the connection is closed.
+    /// Stalls in the middle, and then closes the connection.
     Interrupted,
-    /// It is something else altogether, of any length.
+    /// Replaces it entirely, with any length.
     Substituted(Vec<u8>),
 }
 
@@ -132,7 +132,7 @@ impl Proxy {
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let fault = shared.lock().unwrap().clone();
-                // A client that goes away is no concern of ours.
+                // Ignore clients that go away.
                 std::thread::spawn(move || drop(pass(&client, upstream, &fault)));
             }
         });
@@ -173,7 +173,7 @@ fn pass(client: &TcpStream, upstream: u16, fault: &Fault) -> Result<()> {
     let end = answer.windows(4).position(|four| four == b"\r\n\r\n").context("no head")? + 4;
     let (head, body) = answer.split_at(end);
     let mut client = client;
-    // Manifests and tags pass: what they name is what is looked at.
+    // Pass manifests and tags unchanged; only the blobs are falsified.
     if !head.windows(12).any(|text| text.eq_ignore_ascii_case(b"octet-stream")) {
         client.write_all(&answer)?;
         return Ok(());

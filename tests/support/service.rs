@@ -1,4 +1,4 @@
-//! A host that stays, with its page, and what asks it.
+//! A running host with its page, and clients for it.
 
 use std::{
     io::{Read, Write},
@@ -15,15 +15,15 @@ use super::command::{Sample, Staying, guest, shipped};
 /// The token of all hosts in the tests.
 pub const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
-/// A host that stays, with its page.
+/// A running host with its page.
 pub struct Service {
     /// Its process.
     pub host: Staying,
-    /// Where its page is: `127.0.0.1:40123`.
+    /// The address of its page: `127.0.0.1:40123`.
     pub address: String,
 }
 
-/// What was answered.
+/// A response.
 #[derive(Debug)]
 pub struct Answered {
     /// The status code.
@@ -41,7 +41,7 @@ impl Answered {
     }
 }
 
-/// Copies plugins into the sample, where they can be replaced: those that are shipped, or guests of the tests.
+/// Copies shipped plugins or test guests into the sample, where they can be replaced.
 pub fn install(sample: &Sample, guests: &[&str]) -> Result<PathBuf> {
     let directory = sample.path().join("plugins");
     std::fs::create_dir_all(&directory)?;
@@ -66,7 +66,7 @@ impl Service {
         let mut host = sample.stay_with(command)?;
         let line = host.wait_for("the page is at http://")?;
         let address = line.split("http://").nth(1).and_then(|rest| rest.split('/').next()).context("no address")?;
-        // All addresses of this machine: any of them will do.
+        // If it listens on all addresses, use loopback.
         let address = address.replace("0.0.0.0", "127.0.0.1");
         Ok(Self { address, host })
     }
@@ -76,7 +76,7 @@ impl Service {
         self.client().get(path)
     }
 
-    /// Acts, with the token.
+    /// Sends an action, with the token.
     pub fn post(&self, path: &str, body: &str) -> Answered {
         let token = format!("Bearer {TOKEN}");
         self.ask("POST", path, &[("authorization", &token)], body).unwrap_or_else(|error| panic!("{path}: {error:#}"))
@@ -92,23 +92,23 @@ impl Service {
         self.client().send(bytes)
     }
 
-    /// One of those who ask, for a thread of its own.
+    /// A client, for another thread.
     pub fn client(&self) -> Client {
         Client { address: self.address.clone() }
     }
 
-    /// One check, as the API tells of it.
+    /// One check, from the API.
     pub fn check(&self, name: &str) -> Value {
         self.get(&format!("/api/v1/checks/{name}")).json()
     }
 
-    /// Whether a check ran for a later due time; one that was left out took no time.
+    /// Whether a check ran for a later due time; a due time without a run took no time.
     pub fn ran_since(&self, check: &str, due: &str) -> bool {
         let run = self.get(&format!("/api/v1/runs?check={check}")).json()["runs"][0].clone();
         run["due"].as_str() > Some(due) && run["seconds"].as_f64() > Some(0.0)
     }
 
-    /// Asks until it is so, within a time.
+    /// Waits until a condition holds, within a time.
     pub fn wait_until(&self, what: &str, seconds: u64, mut so: impl FnMut(&Self) -> bool) {
         let start = Instant::now();
         while !so(self) {
@@ -118,7 +118,7 @@ impl Service {
     }
 }
 
-/// Somebody who asks a host.
+/// A client of a host.
 #[derive(Debug, Clone)]
 pub struct Client {
     address: String,

@@ -1,4 +1,4 @@
-//! A stand-in for Slack: it answers what it is told to, and keeps what it is sent.
+//! A stand-in for Slack: it answers as told, and keeps the messages.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Result, ensure};
 use serde_json::Value;
 
-/// What a request is answered.
+/// The reply to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reply {
     /// A status, further headers, a body.
@@ -25,11 +25,11 @@ pub enum Reply {
     Reset,
     /// The answer ends before its length.
     Truncated,
-    /// Not even read.
+    /// The request is not even read.
     Unread,
 }
 
-/// What Slack says when it took a message.
+/// Slack's answer to an accepted message.
 pub const OK: Reply = Reply::Answer(200, "", "ok");
 
 /// A request that arrived.
@@ -41,13 +41,13 @@ pub struct Request {
     pub id: String,
     /// The message.
     pub message: Value,
-    /// What it was answered.
+    /// The reply.
     pub reply: Reply,
     /// When it was read.
     pub at: Instant,
 }
 
-/// Takes what is posted.
+/// Accepts posted messages.
 pub struct SlackDouble {
     port: u16,
     desk: Arc<Desk>,
@@ -62,7 +62,7 @@ struct Desk {
 #[derive(Default)]
 struct State {
     received: Vec<Request>,
-    /// For the next requests; then the usual one.
+    /// Replies to the next requests, before the usual one.
     next: Vec<Reply>,
     usual: Option<Reply>,
     connections: usize,
@@ -102,21 +102,21 @@ impl SlackDouble {
         format!("http://127.0.0.1:{}/services/T000/B000/{channel}", self.port)
     }
 
-    /// From now on everything is answered with this.
+    /// Answers everything with this from now on.
     pub fn answer(&self, reply: Reply) {
         let mut state = self.desk.lock();
         state.next.clear();
         state.usual = Some(reply);
     }
 
-    /// The next requests are answered with these, in this order; what follows is taken.
+    /// Answers the next requests with these, in order; later ones are accepted.
     pub fn answer_next(&self, replies: &[Reply]) {
         let mut state = self.desk.lock();
         state.next = replies.iter().rev().copied().collect();
         state.usual = None;
     }
 
-    /// What arrived: the channel, as the webhook's last part, and the message. Sorted by channel.
+    /// The messages that arrived, each with its channel (the last part of the webhook). Sorted by channel.
     pub fn received(&self) -> Vec<(String, Value)> {
         let mut received: Vec<(String, Value)> =
             self.requests().into_iter().map(|request| (request.channel, request.message)).collect();
@@ -124,24 +124,24 @@ impl SlackDouble {
         received
     }
 
-    /// What arrived, in order.
+    /// The requests, in order of arrival.
     pub fn requests(&self) -> Vec<Request> {
         self.desk.lock().received.clone()
     }
 
-    /// Forgets what arrived.
+    /// Forgets the requests.
     pub fn clear(&self) {
         let mut state = self.desk.lock();
         state.received.clear();
         state.connections = 0;
     }
 
-    /// Waits until so many requests were read.
+    /// Waits until a number of requests were read.
     pub fn wait_for(&self, requests: usize) -> Result<()> {
         self.desk.wait(|state| state.received.len() >= requests)
     }
 
-    /// Waits until so many connections were made.
+    /// Waits until a number of connections were made.
     pub fn wait_for_connections(&self, connections: usize) -> Result<()> {
         self.desk.wait(|state| state.connections >= connections)
     }
@@ -172,7 +172,7 @@ impl Desk {
         if reply == Reply::Unread {
             return hold(stream);
         }
-        // Who hangs up in the middle of a request sent none.
+        // A client that hangs up in the middle has sent no request.
         let Ok((stream, mut request)) = read(stream) else { return };
         request.reply = reply;
         self.lock().received.push(request);

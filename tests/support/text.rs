@@ -1,4 +1,5 @@
-//! Plugins written as WebAssembly text, for what Rust cannot say: broken values, endless tables, traps before the first call.
+//! Plugins written as WebAssembly text, for things that Rust cannot express: broken values, endless tables, traps
+//! before the first call.
 
 use std::fmt::Write;
 
@@ -6,7 +7,7 @@ use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 
 use super::command::repository;
 
-/// What the parts of a plugin do, as the bodies of functions.
+/// The parts of a plugin, as bodies of functions.
 #[derive(Debug, Clone, Copy)]
 pub struct Text {
     /// Before `describe` answers.
@@ -35,7 +36,7 @@ impl Default for Text {
     }
 }
 
-/// Where the strings and the descriptor are; free memory begins after them.
+/// The end of the strings and the descriptor, where free memory begins.
 const DATA: u32 = 4096;
 const HEAP: u32 = 16 << 10;
 
@@ -44,7 +45,7 @@ pub fn component(name: &str, text: Text) -> Vec<u8> {
     component_in("", name, text)
 }
 
-/// The same in a world of its own: the last of some WIT, which may include the contract's.
+/// The same in another world: the last one of some WIT, which may include the contract's.
 pub fn component_in(wit: &str, name: &str, text: Text) -> Vec<u8> {
     let Text { describe, run, imports, items, schema } = text;
     let (data, descriptor) = descriptor(name, schema);

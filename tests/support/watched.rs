@@ -1,4 +1,4 @@
-//! A sample pipeline with a host that watches it, inside a test: faults are made between runs.
+//! A sample pipeline with a host inside the test process, so that a test can make faults between runs.
 
 use std::{
     fs,
@@ -59,7 +59,7 @@ impl Watched {
         }
         let files: Vec<PathBuf> =
             plugins.iter().map(|name| plugin(name)).chain(guests.iter().map(|name| guest(name))).collect();
-        // This program is not the host, and cannot compile as it does.
+        // This program is not `host`, so the confined compiler must be the built one.
         host::confined::use_program(&binary("host"));
         let runtime = tokio::runtime::Runtime::new()?;
         let host = runtime.block_on(async {
@@ -84,7 +84,7 @@ impl Watched {
         self.host.find(name).unwrap().clone()
     }
 
-    /// What its checks ask.
+    /// Its backends.
     pub fn backends(&self) -> Arc<Backends> {
         self.host.backends.clone()
     }
@@ -94,7 +94,7 @@ impl Watched {
         run::Moment::yesterday(AT.parse()?, &self.host.config.timezone)
     }
 
-    /// Makes everything as it was.
+    /// Restores the original state.
     pub fn restore(&self) -> Result<()> {
         copy(&self.path().join("pristine"), &self.path().join("warehouse"))?;
         fs::copy(self.path().join("pristine/deployments.json"), self.path().join("deployments.json"))?;
@@ -106,7 +106,7 @@ impl Watched {
         change(self.path(), dataset, sql)
     }
 
-    /// Changes one entry of deployments.json; none removes it.
+    /// Changes one entry of deployments.json; `None` removes it.
     pub fn redeploy(&self, service: &str, change: impl Fn(&mut serde_json::Value) -> Option<()>) -> Result<()> {
         redeploy(self.path(), service, change)
     }
@@ -126,13 +126,13 @@ impl Watched {
         self.round(&[check], at)?.into_iter().next().context("no run")
     }
 
-    /// Runs one check at its usual moment, and neither records nor tells of it.
+    /// Runs one check at its usual moment, without recording or alerts.
     pub fn run_alone(&self, check: &str) -> Result<Run> {
         let check = self.host.checks.iter().find(|known| known.name == check).context("no such check")?;
         Ok(self.runtime.block_on(check.run(&self.host.backends, &self.host.recorder.record, self.moment()?)))
     }
 
-    /// Runs checks side by side.
+    /// Runs checks concurrently.
     pub fn round(&self, checks: &[&str], at: Timestamp) -> Result<Vec<Run>> {
         let place = |check: &&str| self.host.checks.iter().position(|known| known.name == *check);
         let places: Option<Vec<usize>> = checks.iter().map(place).collect();
@@ -158,7 +158,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The same plugin under another version: in its metadata and in what it says of itself, and not in the names of the API.
+/// The same plugin with another version, in its metadata and its description, but not in the names of the API.
 pub fn reversioned(name: &str, version: &str) -> Vec<u8> {
     let mut bytes = fs::read(plugin(name)).unwrap();
     for at in 1..bytes.len() - 5 {

@@ -1,4 +1,4 @@
-//! A notification as Slack's Block Kit, within Slack's limits, with everything escaped that comes from data or plugins.
+//! Renders a notification as Slack's Block Kit, within Slack's limits, with all text from data or plugins escaped.
 //! Limits: <https://docs.slack.dev/reference/block-kit/blocks>
 
 use serde_json::{Value, json};
@@ -20,12 +20,12 @@ const FIELD: usize = 2000;
 const FIELDS: usize = 10;
 /// Blocks of a message.
 const BLOCKS: usize = 50;
-/// Of plain text, Slack shows 40,000 characters.
+/// Characters of a plain text message; Slack shows 40,000.
 const TEXT: usize = 30_000;
-/// What one line may take of a section, so that one long name does not push out everything else.
+/// Characters of one line, so that one long name does not push out everything else.
 const LINE: usize = 400;
 
-/// What one command may take of a section.
+/// Characters of one command.
 const CODE: usize = 1200;
 
 /// The payload for an incoming webhook.
@@ -42,14 +42,14 @@ pub(super) fn payload(notification: &Notification, id: &str, undelivered: &[Unde
         text_block("*Undelivered messages*", named(&lost)),
     ];
     let short: Vec<Value> = short.into_iter().flatten().collect();
-    // What is short has its place in any case; of the alerts, those that do not fit are named. The footer is one more.
+    // Short parts always fit; alerts that do not fit are only named. The footer takes one more block.
     let room = BLOCKS - short.len() - 1;
     let mut named_only = Vec::new();
     for (at, told) in notification.alerts.iter().enumerate() {
         let divider = (at > 0).then(|| json!({ "type": "divider" }));
         let whole: Vec<Value> = divider.into_iter().chain(alert_blocks(told, notification)).collect();
         let last = at + 1 == notification.alerts.len();
-        // One is kept for the names of the others.
+        // One block is reserved for the names of the others.
         match named_only.is_empty() && blocks.len() + whole.len() <= room - usize::from(!last) {
             true => blocks.extend(whole),
             false => named_only.push((told.check.clone(), told.alert.title.clone())),
@@ -61,7 +61,7 @@ pub(super) fn payload(notification: &Notification, id: &str, undelivered: &[Unde
     json!({ "text": cut(&escape(&title), SECTION), "blocks": blocks })
 }
 
-/// The same in words alone, for when Slack refuses the blocks.
+/// The notification as plain text, for when Slack refuses the blocks.
 pub(super) fn plain(notification: &Notification, id: &str, undelivered: &[Undelivered]) -> Value {
     let text = console::text(notification, undelivered);
     json!({ "text": format!("{}\nMessage {id}", cut(&escape(&text), TEXT)) })
@@ -111,7 +111,7 @@ fn section_blocks(part: &Section) -> Vec<Value> {
         fields.push(json!({ "type": "mrkdwn", "text": format!("… and {} more", part.fields.len() - shown) }));
     }
     if !fields.is_empty() {
-        // The title stands above the lines already when there are any.
+        // If there are lines, the title is already above them.
         blocks.push(match part.lines.is_empty() && !title.is_empty() {
             true => json!({ "type": "section", "text": { "type": "mrkdwn", "text": title }, "fields": fields }),
             false => json!({ "type": "section", "fields": fields }),
@@ -123,13 +123,13 @@ fn section_blocks(part: &Section) -> Vec<Value> {
     blocks
 }
 
-/// A title and lines under it, as many as fit; what does not is counted. Nothing when there is nothing to say.
+/// A title and the lines that fit under it, with a count of the rest. No block without lines.
 fn text_block(title: &str, lines: impl Iterator<Item = String>) -> Option<Value> {
     let lines: Vec<String> = lines.collect();
     let mut text = title.to_owned();
     let mut shown = 0;
     for line in &lines {
-        // Room is kept for the count.
+        // Reserve room for the count.
         if length(&text) + 1 + length(line) > SECTION - 40 {
             break;
         }
@@ -171,7 +171,7 @@ fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// At most so many characters, the last of them `…` when something was left out.
+/// Cuts a text to a number of characters; the last is `…` if something was left out.
 fn cut(text: &str, most: usize) -> String {
     if length(text) <= most {
         return text.to_owned();
@@ -185,14 +185,14 @@ fn cut(text: &str, most: usize) -> String {
             fits
         })
         .collect();
-    // An entity that was cut in two would show its pieces.
+    // Half of an entity would be shown literally.
     if let Some(start) = kept.rfind('&').filter(|start| !kept.get(*start..).unwrap_or_default().contains(';')) {
         kept.truncate(start);
     }
     kept + "…"
 }
 
-/// As Slack counts: UTF-16 units, of which an emoji has two.
+/// The length as Slack counts it: in UTF-16 units; an emoji has two.
 fn length(text: &str) -> usize {
     text.chars().map(char::len_utf16).sum()
 }
@@ -244,7 +244,7 @@ mod tests {
         }
     }
 
-    /// What Slack documents as its limits, for whatever is in a message.
+    /// Every message is within the limits that Slack documents.
     fn assert_within_limits(payload: &Value) {
         let blocks = payload["blocks"].as_array().expect("blocks");
         assert!((1..=50).contains(&blocks.len()), "{} blocks", blocks.len());

@@ -1,4 +1,4 @@
-//! From what is to be said to messages: all that one channel is told of a batch of runs is one of them.
+//! Composes messages from notices: one message a channel for a batch of runs.
 
 use std::{
     cmp::Reverse,
@@ -18,8 +18,7 @@ use crate::{
     run::{Run, Status, dates, tally},
 };
 
-/// The messages for what is to be said, at most one a channel. `runs` are those of the batch, and `zone` is the
-/// pipeline's.
+/// The messages for the notices, at most one a channel. `runs` are the runs of the batch, and `zone` is the pipeline's.
 /// `page` is the address of the host's page, if it has one.
 pub fn compose(notices: &[Notice<'_>], runs: &[Run], zone: &TimeZone, page: Option<&str>) -> Vec<Notification> {
     let mut channels: BTreeMap<&str, Vec<&Notice<'_>>> = BTreeMap::new();
@@ -57,7 +56,7 @@ fn notification(channel: &str, notices: &[&Notice<'_>], runs: &[Run], zone: &Tim
                 let alerts = relevant(notice, channel);
                 let last = alerts.len().saturating_sub(1);
                 for (at, alert) in alerts.into_iter().enumerate() {
-                    // What depends on it stands once, under the last.
+                    // List dependent checks once, under the last alert.
                     let downstream = if at == last { notice.downstream.clone() } else { Vec::new() };
                     made.alerts.push(Told {
                         check: check.clone(),
@@ -69,14 +68,14 @@ fn notification(channel: &str, notices: &[&Notice<'_>], runs: &[Run], zone: &Tim
             }
         }
     }
-    // What is worst stands first.
+    // The worst first.
     made.alerts.sort_by_key(|told| Reverse(Level::from(told.alert.severity)));
     made.title = title(notices, runs);
     made.footer = footer(notices, runs);
     made
 }
 
-/// The alerts that a channel is told of: those that were posted to it; where none was, severity brought them.
+/// The alerts for a channel: those posted to it; if there are none, those routed to it by severity.
 fn relevant(notice: &Notice<'_>, channel: &str) -> Vec<Alert> {
     let Some(run) = notice.news.run() else { return Vec::new() };
     let all = alerts(run);
@@ -84,7 +83,7 @@ fn relevant(notice: &Notice<'_>, channel: &str) -> Vec<Alert> {
     if own.is_empty() { all.into_owned() } else { own }
 }
 
-/// What is new about something that was said before.
+/// The change since the previous message.
 fn note(say: &Say, at: Timestamp, zone: &TimeZone) -> Option<String> {
     match say {
         Say::Began | Say::Recovered { .. } => None,
@@ -106,7 +105,7 @@ fn note(say: &Say, at: Timestamp, zone: &TimeZone) -> Option<String> {
     }
 }
 
-/// What each family of checks says, in a few words; the worst first.
+/// The title: the result of each family of checks, the worst first.
 fn title(notices: &[&Notice<'_>], runs: &[Run]) -> String {
     let mut families: BTreeMap<Option<&Family>, Vec<&Notice<'_>>> = BTreeMap::new();
     for notice in notices {
@@ -131,7 +130,7 @@ fn title(notices: &[&Notice<'_>], runs: &[Run]) -> String {
 }
 
 fn family_title(family: Option<&Family>, notices: &[&Notice<'_>], runs: &[&Run]) -> String {
-    // There is nothing but a validation to speak of.
+    // Only a validation, no runs.
     if runs.is_empty() {
         let names: BTreeSet<&str> = notices.iter().map(|notice| notice.news.check()).collect();
         return format!("Validation: {}", names.into_iter().collect::<Vec<_>>().join(", "));
@@ -159,7 +158,7 @@ fn family_title(family: Option<&Family>, notices: &[&Notice<'_>], runs: &[&Run])
     }
 }
 
-/// How bad it is; none when it is good news.
+/// The level of a notice; `None` for good news.
 fn level(notice: &Notice<'_>) -> Option<Level> {
     match notice.about {
         _ if recovered(notice) => None,
@@ -168,7 +167,7 @@ fn level(notice: &Notice<'_>) -> Option<Level> {
     }
 }
 
-/// In which way something is over.
+/// The words for a recovery.
 fn over(notice: &Notice<'_>) -> &'static str {
     match (notice.about, notice.news.run().map(Run::status)) {
         (About::Evaluation, _) => "can be evaluated again",
@@ -201,7 +200,7 @@ fn footer(notices: &[&Notice<'_>], runs: &[Run]) -> String {
     parts.join(" ")
 }
 
-/// `3 h 30 min`, as exact as anybody needs it.
+/// A duration in at most two units: `3 h 30 min`.
 pub fn span(seconds: i64) -> String {
     let seconds = seconds.max(0);
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);

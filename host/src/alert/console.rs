@@ -1,4 +1,4 @@
-//! A notification as a reader of the channel would see it, for a terminal.
+//! Renders a notification for a terminal, as a reader of the channel would see it.
 
 use super::{Level, Notification, Told};
 use crate::{contract::slack::Alert, record::Undelivered, text::turns};
@@ -43,7 +43,7 @@ pub(super) fn text(notification: &Notification, undelivered: &[Undelivered]) -> 
     lines.join("\n")
 }
 
-/// One alert by itself: how bad it is, where it goes, and all that it says.
+/// One alert by itself: its severity, channel and text.
 pub fn plain(alert: &Alert) -> String {
     let headline = format!("{} to {}: {}", Level::from(alert.severity).name(), alert.channel, clean(&alert.title));
     let lines = [headline, clean(&alert.summary)].into_iter().chain(evidence(alert)).chain(steps(alert));
@@ -77,7 +77,7 @@ fn steps(alert: &Alert) -> Vec<String> {
     lines
 }
 
-/// A title and what stands under it, after an empty line; nothing when there is nothing to say.
+/// A title and its lines after an empty line; nothing without lines.
 fn listed(title: &str, entries: &[(String, String)]) -> Vec<String> {
     match entries {
         [] => Vec::new(),
@@ -88,7 +88,7 @@ fn listed(title: &str, entries: &[(String, String)]) -> Vec<String> {
     }
 }
 
-/// Without what would steer the terminal.
+/// Removes control characters.
 fn clean(text: &str) -> String {
     text.chars().map(|character| if character.is_control() || turns(character) { ' ' } else { character }).collect()
 }

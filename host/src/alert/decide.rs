@@ -1,5 +1,5 @@
-//! From a batch of runs to what is said of them: each check's two sides, held back by silences, calendars and failures
-//! further up the pipeline.
+//! Decides which notices a batch of runs causes, from both sides of each check; silences, calendars and failures
+//! further up the pipeline hold notices back.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,58 +19,58 @@ use crate::{
     run::{Reason, Run, Status},
 };
 
-/// Characters of a summary or a point that are remembered.
+/// Characters of a summary or a point that are kept.
 const REMEMBERED: usize = 1000;
 
-/// What is remembered of a check.
+/// The remembered state of a check.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Standing {
-    /// What its data is like.
+    /// The state of its data.
     pub data: Side,
     /// Whether it can be evaluated.
     pub evaluation: Side,
     /// Whether its last run gave a verdict.
     pub judged: bool,
-    /// Whether nothing of its last run was left unknown.
+    /// Whether its last run left nothing unknown.
     pub clean: bool,
     /// When it last ran.
     pub ran: Option<Timestamp>,
-    /// What the last validation found wrong with the check itself: until the next one, its results are not trusted.
+    /// The faults that the last validation found in the check itself; until the next one, its results are not trusted.
     pub invalid: Vec<String>,
 }
 
-/// Of all checks, by name.
+/// The standings of all checks, by name.
 pub type Standings = BTreeMap<String, Standing>;
 
-/// What the decision depends on besides the runs and what is remembered.
+/// The other inputs of the decision, besides the runs and the standings.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules<'r> {
     /// host.toml.
     pub config: &'r Config,
-    /// Those that may hold.
+    /// The silences that may be active.
     pub silences: &'r [Silence],
-    /// The moment of the decision: silences hold by it, calendars by the runs' own due times.
+    /// The time of the decision, for silences; calendars use the runs' own due times.
     pub now: Timestamp,
 }
 
-/// What a batch of runs comes to.
+/// The decision on a batch of runs.
 #[derive(Debug, Default)]
 pub struct Decided<'r> {
-    /// What is said, in the order of the runs.
+    /// The notices to send, in the order of the runs.
     pub notices: Vec<Notice<'r>>,
     /// Alerts that began, changed or ended.
     pub episodes: Vec<Episode>,
-    /// The checks of which something else is remembered now.
+    /// The checks whose standing changed.
     pub touched: BTreeSet<String>,
 }
 
-/// Takes in a batch of news, and decides what is said of it.
+/// Takes in a batch of news, and decides which notices to send.
 pub fn decide<'r>(batch: &[News<'r>], standings: &mut Standings, rules: Rules<'_>) -> Decided<'r> {
     let mut decided = Decided::default();
     let before: Vec<Standing> =
         batch.iter().map(|news| standings.get(news.check()).cloned().unwrap_or_default()).collect();
-    // All results are taken in before anything is decided: what one says of another must not depend on their order.
+    // Take in all results before deciding anything, so that the decision does not depend on their order.
     for news in batch.iter().filter(|news| !news.is_past()) {
         let standing = standings.entry(news.check().to_owned()).or_default();
         match news {
@@ -86,7 +86,7 @@ pub fn decide<'r>(batch: &[News<'r>], standings: &mut Standings, rules: Rules<'_
         }
         decided.touched.insert(news.check().to_owned());
     }
-    // What others depend on comes first: whether it speaks decides whether they do.
+    // Upstream checks first: whether they are reported decides whether their dependents are.
     let mut order: Vec<(usize, News<'r>, Standing)> =
         batch.iter().zip(before).map(|(news, before)| (depth(news.check(), rules.config), *news, before)).collect();
     order.sort_by_key(|(depth, ..)| *depth);
@@ -98,13 +98,13 @@ pub fn decide<'r>(batch: &[News<'r>], standings: &mut Standings, rules: Rules<'_
         for (about, finding) in found {
             let upstream = match about {
                 About::Data => root(check, news, standings, rules),
-                // What could not be evaluated has a reason of its own.
+                // A run that could not be evaluated has its own reason.
                 About::Evaluation => None,
             };
             let alerts = rules.config.alerts(check);
             let confirm = match about {
                 About::Data => alerts.confirm.0,
-                // What is wrong with the check itself does not pass.
+                // A fault of the check itself is not a pass.
                 About::Evaluation if !invalid.is_empty() => 1,
                 About::Evaluation => alerts.confirm_errors.0,
             };
@@ -137,7 +137,7 @@ pub fn decide<'r>(batch: &[News<'r>], standings: &mut Standings, rules: Rules<'_
     decided
 }
 
-/// How many checks stand between this one and the furthest that it depends on. host.toml has no circle of dependencies.
+/// The length of the longest dependency chain above a check. host.toml has no dependency cycles.
 fn depth(check: &str, config: &Config) -> usize {
     let upstream = config.checks.get(check).map(|check| check.depends_on.as_slice()).unwrap_or_default();
     upstream.iter().map(|name| depth(name, config) + 1).max().unwrap_or_default()
@@ -152,7 +152,7 @@ impl Standing {
     }
 }
 
-/// What news says of each side of a check that stands so; nothing of a side that it leaves open.
+/// The result of some news for each side of a check; `None` for a side that the news leaves open.
 fn findings(news: News<'_>, standing: &Standing, config: &Config) -> Vec<(About, Finding)> {
     let invalid = &standing.invalid;
     let mut findings = Vec::new();
@@ -171,7 +171,7 @@ fn findings(news: News<'_>, standing: &Standing, config: &Config) -> Vec<(About,
             findings.push((About::Evaluation, Finding { levels, points, summary: cut(&error) }));
         }
         None if !findings.is_empty() => findings.push((About::Evaluation, Finding::default())),
-        // The check itself is in order, and its last run was evaluated.
+        // The check itself is sound, and its last run was evaluated.
         None if news.run().is_none() && standing.judged && standing.clean => {
             findings.push((About::Evaluation, Finding::default()));
         }
@@ -180,7 +180,7 @@ fn findings(news: News<'_>, standing: &Standing, config: &Config) -> Vec<(About,
     findings
 }
 
-/// Whether a run gave a verdict on the data. What is not wholly known is no pass.
+/// Whether a run gave a verdict on the data. A pass with unknown items does not count.
 fn judged(run: &Run) -> bool {
     match run.report.as_ref().map(|report| &report.verdict) {
         Some(Verdict::Fail | Verdict::Warn) => true,
@@ -189,7 +189,7 @@ fn judged(run: &Run) -> bool {
     }
 }
 
-/// Why a check cannot be evaluated or trusted. What is not known is a list; each of it has a line of its own.
+/// Why a check cannot be evaluated or trusted, one line for each reason and for each unknown item.
 fn reasons(news: News<'_>, invalid: &[String]) -> Vec<String> {
     match news.run().and_then(|run| run.error.as_ref()) {
         Some(Reason::Unknown(unknown)) => unknown.clone(),
@@ -210,12 +210,12 @@ fn data(run: &Run, config: &Config) -> Finding {
     Finding { levels, points, summary: cut(&run.summary()) }
 }
 
-/// What is remembered of a text that can be as long as a report.
+/// The part to keep of a text that can be as long as a report.
 fn cut(text: &str) -> String {
     text.chars().take(REMEMBERED).collect()
 }
 
-/// Tells a channel, and those that are told of everything as severe.
+/// Adds a level for a channel, and for the channels that `alerts.routes` adds for its severity.
 fn concern(levels: &mut Levels, channel: &str, level: Level, config: &Config) {
     let route = match level {
         Level::Info => Route::Info,
@@ -228,8 +228,8 @@ fn concern(levels: &mut Levels, channel: &str, level: Level, config: &Config) {
     }
 }
 
-/// What a violation is about, without the numbers that change from run to run: what stands before its colon, else its
-/// metric, else its words.
+/// The subject of a violation, without the numbers that change from run to run: its metric if the message begins with
+/// it, else the text before the colon, else the metric, else the message without digits.
 fn point(metric: Option<&str>, message: &str) -> String {
     let leading = metric.filter(|metric| message.starts_with(&format!("{metric} ")));
     let before_colon = message.split_once(": ").map(|(subject, _)| subject);
@@ -237,7 +237,7 @@ fn point(metric: Option<&str>, message: &str) -> String {
     subject.map_or_else(|| message.replace(|c: char| c.is_ascii_digit(), ""), str::to_owned)
 }
 
-/// Why nothing new is said of a check.
+/// The silence or calendar that holds back a check's alerts, if any.
 fn silenced(check: &str, news: News<'_>, rules: Rules<'_>) -> Option<String> {
     let zone = &rules.config.timezone;
     let calendar = rules.config.calendars.iter().find(|(_, calendar)| {
@@ -250,14 +250,14 @@ fn silenced(check: &str, news: News<'_>, rules: Rules<'_>) -> Option<String> {
     rules.silences.iter().find(named).map(|silence| format!("silence {}: {}", silence.id, silence.why))
 }
 
-/// The failing check furthest up the pipeline that a failing check depends on, when it is as severe and speaks for it. A
-/// check between them that passes breaks the chain; one that could not be judged does not.
+/// The failing check furthest up the pipeline that a failing check depends on, if it is as severe and was reported. A
+/// passing check between them breaks the chain; a check that could not be evaluated does not.
 fn root(check: &str, news: News<'_>, standings: &Standings, rules: Rules<'_>) -> Option<String> {
     let severity = standings.get(check).and_then(|standing| standing.data.worst());
     furthest(check, severity, news, standings, rules)
 }
 
-/// host.toml has no circle of dependencies, so this ends.
+/// Terminates, since host.toml has no dependency cycles.
 fn furthest(
     check: &str,
     severity: Option<Level>,
@@ -278,14 +278,14 @@ fn furthest(
     })
 }
 
-/// Whether a failing check is one that people hear of, or do not want to hear of: it still runs, and was told or silenced.
+/// Whether a failing check still runs and was reported or silenced, so that dependents can be listed under it.
 fn speaks(check: &str, standing: &Standing, news: News<'_>, rules: Rules<'_>) -> bool {
     let repeat = SignedDuration::try_from(rules.config.alerts(check).repeat_interval.0).unwrap_or(SignedDuration::MAX);
     let runs = standing.ran.is_some_and(|ran| news.due().duration_since(ran) <= repeat);
     runs && (standing.data.is_known() || silenced(check, news, rules).is_some())
 }
 
-/// Puts failing checks under the message of the check that they depend on.
+/// Lists failing checks in the message of the check that they depend on.
 fn list_downstream(decided: &mut Decided<'_>, standings: &mut Standings, rules: Rules<'_>) {
     let mut under: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
     for (check, standing) in standings.iter().filter(|(_, standing)| standing.data.failing()) {
@@ -310,7 +310,7 @@ fn list_downstream(decided: &mut Decided<'_>, standings: &mut Standings, rules: 
     }
 }
 
-/// What is recorded of an alert that goes on, or ended now.
+/// The record of an alert that is active, or has just ended.
 fn episode(news: News<'_>, about: About, before: &Side, now: &Side, held: Option<String>) -> Option<Episode> {
     let (side, ended) = match (before.began, now.began) {
         (_, Some(_)) => (now, None),
@@ -379,8 +379,9 @@ mod tests {
         }
     }
 
-    /// What depends on a failing check is held back only while people hear of that one. `up` and `down` are the results of
-    /// the two, a round each and a space for none; given is the round in which the lower one is first told of itself.
+    /// A dependent check is held back only while the upstream failure is reported. `up` and `down` are the results of
+    /// the two checks, one character a round, a space for no run; the last column is the round in which `down` is first
+    /// reported.
     #[test]
     fn a_failure_is_held_back_only_while_its_root_speaks() {
         let plain = "[checks.down]\ndepends_on = ['up']\n";
@@ -398,7 +399,7 @@ mod tests {
             let mut standings = Standings::new();
             let mut first = None;
             for (round, (up, down)) in (0..).zip(up.chars().zip(down.chars())) {
-                // In the order of their names: the lower one first.
+                // Ordered by name: the dependent check first.
                 let runs: Vec<Run> = [("down", down), ("up", up)]
                     .into_iter()
                     .filter(|(_, result)| *result != ' ')

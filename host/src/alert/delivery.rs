@@ -1,5 +1,5 @@
-//! From the outbox to the receivers: in order for each, again until it is taken or never will be, and an alarm when it
-//! is late or was not.
+//! Sends messages from the outbox to the receivers: in order for each receiver, retried until accepted or refused for
+//! good, with an alarm when a message is late or set aside.
 
 use std::{
     collections::BTreeSet,
@@ -25,20 +25,21 @@ use crate::{
     record::{Attempt, Message, NewMessage, Outcome, Record, Undelivered},
 };
 
-/// What Slack takes from one webhook: <https://docs.slack.dev/apis/web-api/rate-limits#incoming_webhooks>
+/// The time between two messages, by Slack's rate limit for a webhook:
+/// <https://docs.slack.dev/apis/web-api/rate-limits#incoming_webhooks>
 const BETWEEN: Duration = Duration::from_secs(1);
 /// The longest wait between two attempts, unless the receiver asks for a longer one.
 const LONGEST: Duration = Duration::from_secs(5 * 60);
-/// How long to wait when the record cannot be read.
+/// The wait after the record could not be read.
 const UNREADABLE: Duration = Duration::from_secs(30);
 /// The longest wait that a receiver may ask for.
 const LONGEST_ASKED: Duration = Duration::from_secs(60 * 60);
 
-/// Gets messages from the outbox to their receivers.
+/// Sends messages from the outbox to their receivers.
 #[derive(Debug)]
 pub struct Delivery {
     record: Record,
-    /// Changed when host.toml is.
+    /// Replaced when host.toml changes.
     terms: RwLock<Arc<Terms>>,
     metrics: Arc<Metrics>,
     wake: Notify,
@@ -46,7 +47,7 @@ pub struct Delivery {
     set_aside: AtomicUsize,
 }
 
-/// Where messages go, and how.
+/// The receivers, and the settings of `[delivery]`.
 #[derive(Debug)]
 struct Terms {
     receivers: Receivers,
@@ -54,7 +55,7 @@ struct Terms {
 }
 
 impl Delivery {
-    /// Sends nothing yet.
+    /// Starts without sending anything.
     pub fn new(record: Record, receivers: Receivers, config: config::Delivery, metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self {
             record,
@@ -66,7 +67,7 @@ impl Delivery {
         })
     }
 
-    /// Sends elsewhere, or in another way, from now on.
+    /// Uses other receivers or settings from now on.
     pub fn send_to(&self, receivers: Receivers, config: config::Delivery) {
         *self.terms.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Terms { receivers, config });
         self.wake();
@@ -76,29 +77,29 @@ impl Delivery {
         self.terms.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// There is something new in the outbox.
+    /// Signals new messages in the outbox.
     pub fn wake(&self) {
         self.wake.notify_one();
     }
 
-    /// How many messages were set aside so far, by this process.
+    /// The number of messages that this process has set aside.
     pub fn set_aside(&self) -> usize {
         self.set_aside.load(Ordering::Relaxed)
     }
 
-    /// Nothing more comes into the outbox: [`Delivery::run`] ends when nothing waits there.
+    /// Closes the outbox: [`Delivery::run`] ends once it is empty.
     pub fn close(&self) {
         self.closing.store(true, Ordering::Release);
         self.wake();
     }
 
-    /// Delivers what is in the outbox and what comes into it, until it is closed and empty. A message whose receiver is
-    /// not known to this start waits for one that knows it.
+    /// Delivers messages until the outbox is closed and empty. A message for an unknown receiver waits for a start that
+    /// configures it.
     pub async fn run(self: Arc<Self>) {
         let mut workers: JoinSet<String> = JoinSet::new();
         let mut busy = BTreeSet::new();
         loop {
-            // Before the outbox is read: what came into it until it was closed is seen then.
+            // Check this before reading the outbox, so that messages from before the closing are seen.
             let closing = self.closing.load(Ordering::Acquire);
             match self.record.receivers_waiting().await {
                 Ok(receivers) => {
@@ -123,7 +124,7 @@ impl Delivery {
                 () = self.wake.notified() => {}
                 Some(ended) = workers.join_next() => match ended {
                     Ok(receiver) => drop(busy.remove(&receiver)),
-                    // A panic of the host's own. Whoever it was starts again, and alone.
+                    // A bug in the host: the worker of that receiver starts again.
                     Err(_) => {
                         workers.shutdown().await;
                         busy.clear();
@@ -133,7 +134,7 @@ impl Delivery {
         }
     }
 
-    /// Sends one receiver's messages, one after the other.
+    /// Sends one receiver's messages in order.
     async fn work(&self, receiver: String) -> String {
         let mut tried = None;
         loop {
@@ -148,22 +149,22 @@ impl Delivery {
         }
     }
 
-    /// Tries the message that is next, at its time; false when there is none. `tried` is the message that was tried
-    /// last, and when the next attempt is allowed: on this process's own clock, which nobody can set.
+    /// Tries the next message at its time; `false` if there is none. `tried` is the last message that was tried, and
+    /// when the next attempt is allowed, on the monotonic clock.
     async fn step(&self, receiver: &str, tried: &mut Option<(String, Instant)>) -> Result<bool> {
         let Some(message) = self.record.next_message(receiver).await? else { return Ok(false) };
         let now = Timestamp::now();
         let start = match tried {
             Some((id, allowed)) if *id == message.id => *allowed,
             _ => {
-                // Written before a restart, by a clock that may have been set since.
+                // Written before a restart, and the clock may have been set since.
                 let waits = Duration::try_from(message.next_attempt.duration_since(now)).unwrap_or_default();
                 let left = if waits > LONGEST_ASKED { Duration::ZERO } else { waits };
                 let allowed = Instant::now() + left;
                 tried.as_ref().map_or(allowed, |(_, earliest)| allowed.max(*earliest))
             }
         };
-        // Others may be late while they wait behind this one.
+        // Messages that wait behind this one may be late too.
         let oldest = self.record.next_late(receiver).await?;
         let late_in = oldest.as_ref().and_then(|oldest| self.late_in(oldest, now));
         if let Some((oldest, late_in)) = oldest.as_ref().zip(late_in.filter(|left| Instant::now() + *left < start)) {
@@ -181,13 +182,13 @@ impl Delivery {
         Ok(true)
     }
 
-    /// How long until a message is late; none when that was said.
+    /// The time until a message is late; `None` if that was already reported.
     fn late_in(&self, message: &Message, now: Timestamp) -> Option<Duration> {
         let age = Duration::try_from(now.duration_since(message.created)).unwrap_or_default();
         (!message.alarmed).then(|| self.terms().config.late.0.saturating_sub(age))
     }
 
-    /// Sends a message, records what was answered, and gives the moment of the next request that is allowed.
+    /// Sends a message, records the answer, and returns when the next request is allowed.
     async fn attempt(&self, message: &Message) -> Result<Instant> {
         let at = Timestamp::now();
         let (answer, told) = self.send(message, at).await?;
@@ -228,7 +229,7 @@ impl Delivery {
             self.wake();
         }
         if outcome == Outcome::Delivered {
-            // Were it not noted, the next message would tell of them again.
+            // Otherwise the next message would report them again.
             let _ = self.record.told(&told).await;
         }
         let pause = if self.terms().receivers.is_console() { Duration::ZERO } else { BETWEEN };
@@ -239,8 +240,7 @@ impl Delivery {
             })
     }
 
-    /// Writes the receipt, for as long as it takes: a message that was taken must not be sent again because the disk is
-    /// full.
+    /// Writes the receipt, retrying without end: an accepted message must not be sent again because the disk is full.
     async fn record(&self, message: &Message, attempt: &Attempt, alarmed: bool, alarm: Option<&NewMessage>) {
         let mut pause = self.terms().config.backoff.0;
         while let Err(error) = self.record.receipt(&message.id, attempt, alarmed, alarm).await {
@@ -254,7 +254,7 @@ impl Delivery {
         }
     }
 
-    /// The answer, and the undelivered messages that this one tells of.
+    /// The answer, and the undelivered messages that this message reports.
     async fn send(&self, message: &Message, at: Timestamp) -> Result<(Answer, Vec<Undelivered>)> {
         if message.receiver == FALLBACK {
             let payload: Value = serde_json::from_str(&message.notification).unwrap_or_default();
@@ -262,7 +262,7 @@ impl Delivery {
         }
         let notification: Notification = match serde_json::from_str(&message.notification) {
             Ok(notification) => notification,
-            // Sending it again would not make it readable.
+            // A retry would not make it readable.
             Err(error) => return Ok((Answer::Refused(format!("its record cannot be read: {error}")), Vec::new())),
         };
         let before = at.checked_sub(SignedDuration::try_from(self.terms().config.late.0)?)?;
@@ -280,14 +280,14 @@ impl Delivery {
         Ok((self.terms().receivers.send(&message.receiver, &message.id, &payload).await, others))
     }
 
-    /// Doubles with each attempt, and differs between hosts that failed at the same moment.
+    /// The wait before a retry: doubles with each attempt, with jitter so that several hosts do not retry at once.
     fn backoff(&self, attempts: u32, asked: Option<Duration>) -> Duration {
         let doubled = self.terms().config.backoff.0.saturating_mul(1 << attempts.min(16)).min(LONGEST);
         let jittered = doubled.mul_f64(fastrand::f64().mul_add(0.5, 0.75));
         asked.map_or(jittered, |asked| asked.min(LONGEST_ASKED).max(jittered))
     }
 
-    /// Says aloud that a message does not get through, and gives the message that says so to the fallback.
+    /// Logs that a message was not delivered, and returns the alarm for the fallback, if any.
     fn raise(&self, message: &Message, problem: &str, waiting: bool) -> Option<NewMessage> {
         let Message { id, receiver, title, created, .. } = message;
         let next = if waiting { "will be retried" } else { "will not be retried" };
@@ -322,7 +322,7 @@ impl Delivery {
     }
 }
 
-/// Tells the fallback at once, past the outbox, that this cannot be written.
+/// Notifies the fallback at once, without the outbox, that the record cannot be written.
 pub async fn unrecorded(receivers: &Receivers, text: &str) {
     if receivers.has_fallback() {
         let payload = json!({ "event": "unrecorded", "text": format!("host: {text}") });

@@ -1,4 +1,5 @@
-//! From the runs of a round to what people read: when to speak, in which words, and getting it there.
+//! Alerts: from the runs of a round to delivered messages. When to send (`policy`, `decide`), the text (`compose`,
+//! `block_kit`, `console`), and the delivery.
 
 mod block_kit;
 mod compose;
@@ -27,21 +28,21 @@ use crate::{
     text::hex::hex,
 };
 
-/// A message: all that one channel is told of a batch of runs. It is kept in the outbox and rendered when it is sent.
+/// A message for one channel about a batch of runs. It is kept in the outbox and rendered when it is sent.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Notification {
-    /// Where it goes.
+    /// Its channel.
     pub channel: String,
-    /// The worst in it; none when everything in it is good news.
+    /// The worst level in it; `None` if it has only good news.
     pub level: Option<Level>,
-    /// One line.
+    /// The title, one line.
     pub title: String,
-    /// What is wrong, in the plugins' words.
+    /// The alerts, in the plugins' words.
     pub alerts: Vec<Told>,
-    /// The checks that could not be evaluated, or not wholly, and why.
+    /// The checks that could not be fully evaluated, and why.
     pub errors: Vec<(String, String)>,
-    /// The checks that are well again, and since when they were not.
+    /// The checks that recovered, and how long each was bad.
     pub recoveries: Vec<(String, String)>,
     /// One line about the rest.
     pub footer: String,
@@ -49,27 +50,27 @@ pub struct Notification {
     pub page: Option<String>,
 }
 
-/// An alert as it is told.
+/// An alert within a message.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Told {
     /// The check's name, as host.toml and `host silence` have it.
     #[serde(default)]
     pub check: String,
-    /// What the plugin asked to say.
+    /// The alert that the plugin posted.
     pub alert: Alert,
-    /// What is new about it, when something was said before.
+    /// The change since the previous message about it, if any.
     pub note: Option<String>,
-    /// Failing checks that depend on this one, and what was found there.
+    /// Failing checks that depend on this one, and their results.
     pub downstream: Vec<(String, String)>,
 }
 
-/// How bad something is.
+/// The severity of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// Worth reading some day.
+    /// For information.
     Info,
-    /// Wrong, but nothing is broken yet; or not evaluated.
+    /// Needs attention, but nothing is broken yet; or not evaluated.
     Warning,
     /// Broken.
     Critical,
@@ -96,26 +97,26 @@ impl From<Severity> for Level {
     }
 }
 
-/// A message's id: of what it says, where and when.
+/// A message's id: a hash of its text, channel and time.
 pub fn id(content: &str) -> String {
     hex(Sha256::digest(content).get(..6).unwrap_or_default())
 }
 
 impl Notification {
-    /// The names of the checks that it speaks of.
+    /// The names of the checks in it.
     pub fn checks(&self) -> BTreeSet<String> {
         let alerts = self.alerts.iter().map(|told| &told.check);
         let others = self.errors.iter().chain(&self.recoveries).map(|(check, _)| check);
         alerts.chain(others).filter(|check| !check.is_empty()).cloned().collect()
     }
 
-    /// Where a check's runbook and its runs are shown.
+    /// The address of a check's page.
     fn link(&self, check: &str) -> Option<String> {
         let page = self.page.as_ref().filter(|_| !check.is_empty())?;
         Some(format!("{page}/checks/{check}#runbook"))
     }
 
-    /// The title behind its mark.
+    /// The title, after an emoji for its level.
     fn headline(&self) -> String {
         let mark = match self.level {
             None => "✅",

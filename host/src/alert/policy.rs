@@ -1,6 +1,6 @@
-//! When to speak: one state machine a check, in Alertmanager's words. Values in, values out; the time is the runs' own.
+//! When to send: one state machine a check, in Alertmanager's terms. Values in, values out; times are the runs' own.
 //!
-//! A check has two sides, which turn bad and good on their own: what its data is like, and whether it can be evaluated.
+//! A check has two sides, which turn bad and good independently: its data, and whether it can be evaluated.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,85 +10,85 @@ use serde::{Deserialize, Serialize};
 use super::Level;
 use crate::config::{Alerts, Time};
 
-/// The most points that are remembered of one side: a plugin that names something else each time is no news for ever.
+/// The most points that are kept of one side; a plugin that reports new ones in every run must not grow the record.
 const POINTS: usize = 200;
 
-/// How bad it is, for each channel that is concerned. Empty: all is well.
+/// The levels for each channel concerned. Empty: all is well.
 pub(super) type Levels = BTreeMap<String, BTreeSet<Level>>;
 
-/// What one run says of one side.
+/// The result of one run for one side.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Finding {
-    /// Empty when all is well.
+    /// Empty if all is well.
     pub levels: Levels,
-    /// What exactly is wrong, in words that stay the same while numbers change.
+    /// What is wrong, in words that stay the same while the numbers change.
     pub points: BTreeSet<String>,
     /// One line.
     pub summary: String,
 }
 
-/// What is remembered of one side of a check.
+/// The remembered state of one side of a check.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Side {
-    /// Since when it is bad; kept while it flaps.
+    /// When it turned bad; kept while it flaps.
     pub began: Option<Timestamp>,
     /// Bad results in a row.
     pub bad: u32,
-    /// What was found last.
+    /// The last levels.
     pub levels: Levels,
-    /// What was found last, in one line.
+    /// The last result, in one line.
     pub summary: String,
-    /// What each channel was told last.
+    /// The levels that each channel was last sent.
     pub told: Levels,
-    /// The worst that each channel was told since it turned bad.
+    /// The worst level that each channel was sent since it turned bad.
     worst_told: BTreeMap<String, Level>,
-    /// Channels that read of it under the message of what it depends on.
+    /// Channels in which it is listed in the message of an upstream check.
     pub listed: BTreeSet<String>,
-    /// When people were told first, and last.
+    /// When it was first and last announced.
     pub announced: Option<(Timestamp, Timestamp)>,
-    /// The points that people were told of.
+    /// The points that were announced.
     points: BTreeSet<String>,
-    /// When it changed, as far as that matters for flapping.
+    /// Recent times of change, for flapping.
     changes: Vec<Timestamp>,
-    /// People know that it flaps.
+    /// Whether flapping was announced.
     flapping: bool,
 }
 
-/// What there is to say of one side.
+/// A notice about one side.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Say {
     /// It turned bad.
     Began,
-    /// It is bad in another way: more or less severe, or something else is wrong besides.
+    /// It changed: more or less severe, or something else is wrong too.
     Changed {
-        /// What it was, for this channel; none when the channel hears of it for the first time.
+        /// The previous level for this channel; `None` if the channel gets it for the first time.
         before: Option<Level>,
-        /// What is wrong besides.
+        /// The additional points.
         new: Vec<String>,
     },
-    /// It still is.
+    /// It is still bad.
     Reminder {
-        /// Since when.
+        /// When it turned bad.
         since: Timestamp,
     },
-    /// It comes and goes; nothing more is said until it is steady.
+    /// It is flapping; no further notices until it is stable.
     Flapping {
-        /// How often it changed within the window.
+        /// The changes within the window.
         changes: usize,
-        /// In seconds.
+        /// The window, in seconds.
         window: i64,
     },
-    /// It is good again.
+    /// It recovered.
     Recovered {
-        /// How long it was not, in seconds.
+        /// How long it was bad, in seconds.
         lasted: i64,
     },
 }
 
 impl Say {
-    /// Why it is said, in a word.
+    /// The reason, in a word.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Began => "began",
@@ -100,26 +100,26 @@ impl Say {
     }
 }
 
-/// What is to be said, and to whom.
+/// The notices, and their channels.
 pub(super) type Said = BTreeMap<String, Say>;
 
 impl Side {
-    /// Whether there is anything to say of it.
+    /// Whether there is anything to announce.
     fn is_bad(&self) -> bool {
         !self.levels.is_empty()
     }
 
-    /// Whether something is wrong, told or not.
+    /// Whether something is wrong, announced or not.
     pub fn failing(&self) -> bool {
         self.worst() > Some(Level::Info)
     }
 
-    /// The worst of it.
+    /// The worst level.
     pub fn worst(&self) -> Option<Level> {
         self.levels.values().flatten().max().copied()
     }
 
-    /// Takes in what a run found.
+    /// Takes in the result of a run.
     pub fn observe(&mut self, finding: &Finding, at: Timestamp) {
         self.forget_the_future(at);
         if self.levels != finding.levels {
@@ -127,7 +127,7 @@ impl Side {
         }
         let failed = self.failing();
         self.levels.clone_from(&finding.levels);
-        // A remark is no bad result, and what follows it begins on its own.
+        // An info result is not bad, and a later bad one starts over.
         self.bad = if self.failing() { self.bad.saturating_add(1) } else { 0 };
         if self.failing() && !failed && self.told_worst() <= Some(Level::Info) {
             self.began = Some(at);
@@ -138,18 +138,18 @@ impl Side {
         }
     }
 
-    /// The worst that anybody was told last.
+    /// The worst level that any channel was last sent.
     fn told_worst(&self) -> Option<Level> {
         self.told.values().flatten().max().copied()
     }
 
-    /// Whether people know that it is bad.
+    /// Whether it was announced as bad.
     pub fn is_known(&self) -> bool {
         self.told_worst() > Some(Level::Info)
     }
 
-    /// Decides what to say after a result was taken in. What is `held` back is not said now; it will be once nothing
-    /// holds it back any more. Recoveries are not held back.
+    /// Decides on notices after a result was taken in. A notice that is `held` back is sent once nothing holds it back
+    /// any more. Recoveries are never held back.
     pub fn decide(&mut self, finding: &Finding, at: Timestamp, confirm: u32, rules: &Alerts, held: bool) -> Said {
         let steady = self.steady_at(at, rules);
         if !self.is_bad() {
@@ -157,7 +157,7 @@ impl Side {
         }
         self.flapping &= !steady;
         let flaps = self.flaps(at, rules);
-        // What comes and goes is never bad often enough in a row, and is told all the same.
+        // A flapping check never reaches `confirm`; report it anyway.
         let unconfirmed = self.failing() && !self.is_known() && self.bad < confirm && !flaps;
         if held || unconfirmed {
             return Said::new();
@@ -173,7 +173,7 @@ impl Side {
         } else if flaps && !said.is_empty() {
             self.flapping = true;
             let say = Say::Flapping { changes: self.changes.len(), window: seconds(rules.flap_window) };
-            // Who has nothing more to do with it hears that.
+            // Tell channels that are no longer concerned.
             said.retain(|_, say| matches!(say, Say::Recovered { .. }));
             said.extend(self.levels.keys().map(|channel| (channel.clone(), say.clone())));
         }
@@ -187,13 +187,13 @@ impl Side {
         said
     }
 
-    /// Whether it is worse for a channel than that was ever told.
+    /// Whether it is worse than a channel was ever sent.
     fn is_worse(&self, channel: &str) -> bool {
         let now = self.levels.get(channel).and_then(|levels| levels.iter().max());
         now > self.worst_told.get(channel)
     }
 
-    /// Notes what is said now: each channel knows what it was told, and no more.
+    /// Records what each channel is sent now.
     fn note(&mut self, said: &Said, new: Vec<String>, at: Timestamp) {
         for (channel, say) in said {
             match (say, self.levels.get(channel)) {
@@ -213,19 +213,19 @@ impl Side {
         }
     }
 
-    /// Notes that a channel reads of it under the message of what it depends on.
+    /// Records that it is listed in a channel, in the message of an upstream check.
     pub fn list(&mut self, channel: &str) {
         self.listed.insert(channel.to_owned());
     }
 
-    /// For each channel whether it is bad in another way than it was told.
+    /// The channels whose level differs from what they were last sent.
     fn changed(&self, new: &[String], at: Timestamp) -> Said {
         let channels: BTreeSet<&String> = self.levels.keys().chain(self.told.keys()).collect();
         let mut said = Said::new();
         for channel in channels {
             let (now, before) = (self.levels.get(channel), self.told.get(channel));
             let say = match (now, before) {
-                // The rest of it goes on elsewhere.
+                // It continues in other channels.
                 (None, _) => Say::Recovered { lasted: self.lasted(at) },
                 (Some(now), Some(before)) if now == before && new.is_empty() => continue,
                 (_, before) => {
@@ -237,7 +237,7 @@ impl Side {
         said
     }
 
-    /// A recovery is told to all who know, once it is not merely the other half of flapping.
+    /// Sends a recovery to all channels that were told, unless it is only part of flapping.
     fn recover(&mut self, at: Timestamp, steady: bool) -> Said {
         if self.flapping && !steady {
             return Said::new();
@@ -250,7 +250,7 @@ impl Side {
         knowing.into_iter().map(|channel| (channel, Say::Recovered { lasted })).collect()
     }
 
-    /// In seconds; not less than nothing when the clock was set back.
+    /// Seconds between two times; 0 if the clock was set back.
     fn lasted(&self, at: Timestamp) -> i64 {
         self.began.map_or(0, |began| at.duration_since(began).as_secs().max(0))
     }
@@ -258,7 +258,7 @@ impl Side {
     fn flaps(&self, at: Timestamp, rules: &Alerts) -> bool {
         let most = rules.flap_changes.0 as usize;
         let recent = self.changes.iter().filter(|change| within(**change, at, seconds(rules.flap_window)));
-        // The change that is told now is one more.
+        // Count the change that is announced now too.
         most > 0 && recent.count() > most
     }
 
@@ -268,7 +268,7 @@ impl Side {
         self.changes.last().is_none_or(|change| !within(*change, at, window / 2))
     }
 
-    /// A clock that was set back must not keep reminders away.
+    /// A clock that was set back must not prevent reminders.
     fn forget_the_future(&mut self, at: Timestamp) {
         self.changes.retain(|change| *change <= at);
         self.announced = self.announced.map(|(first, last)| (first.min(at), last.min(at)));

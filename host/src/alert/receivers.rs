@@ -1,4 +1,4 @@
-//! Where messages go, and what is made of the answers: each channel's webhook, the console, and the fallback.
+//! The receivers of messages (each channel's webhook, the console, the fallback), and how their answers are judged.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,48 +20,48 @@ use crate::{
     http,
 };
 
-/// The name of the fallback among the receivers; channels begin with `#`.
+/// The receiver name of the fallback; channels begin with `#`.
 pub const FALLBACK: &str = "fallback";
-/// What is read of an answer, in bytes.
+/// Bytes that are read of an answer.
 const ANSWER: usize = 64 << 10;
-/// What of it is kept.
+/// Characters of it that are kept.
 const SHOWN: usize = 200;
 
-/// Where messages go.
+/// The receivers.
 #[derive(Debug)]
 pub struct Receivers {
-    /// Made when it is first needed: it reads the system's certificates.
+    /// Made on first use, since it reads the system's certificates.
     client: OnceLock<reqwest::Client>,
     timeout: Duration,
-    /// The webhook of each channel; none when messages go to the console.
+    /// The webhook of each channel; `None` for the console.
     webhooks: Option<BTreeMap<String, Webhook>>,
-    /// For alarms.
+    /// The fallback, for alarms.
     fallback: Option<Webhook>,
 }
 
 /// A secret address.
 struct Webhook {
     address: Mutex<String>,
-    /// Where it is read again when it is gone.
+    /// The secret to read again when the address is gone.
     secret: Option<(SecretName, Secrets)>,
 }
 
-/// What became of one attempt.
+/// The result of one attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// It was taken.
+    /// Accepted.
     Taken,
-    /// Try again, not sooner than the receiver said, if it did.
+    /// Retry, after the wait that the receiver asked for, if any.
     Again(String, Option<Duration>),
-    /// The receiver cannot read it.
+    /// The receiver cannot parse it.
     Unreadable(String),
-    /// The receiver will not take it, now or later.
+    /// Refused for good.
     Refused(String),
 }
 
 impl Receivers {
-    /// Finds the webhook of every channel that may be posted to; one without is refused now, not when something is
-    /// wrong.
+    /// Finds the webhook of every channel that may be posted to. A missing webhook is an error now, not when an alert
+    /// is due.
     pub async fn find<'c>(config: &'c Config, channels: impl IntoIterator<Item = &'c str>) -> Result<Self> {
         let sources = Sources::new(config);
         let webhooks = match config.slack.deliver {
@@ -79,7 +79,7 @@ impl Receivers {
         Ok(Self::new(webhooks, sources.fallback().await?, config.delivery.timeout.0))
     }
 
-    /// Every channel that host.toml names.
+    /// The receivers of every channel in host.toml.
     pub fn channels_in(config: &Config) -> BTreeSet<&str> {
         let granted = config.grants.values().flat_map(|grants| &grants.slack);
         let own = config.checks.values().filter_map(|check| check.channel.as_ref());
@@ -87,19 +87,19 @@ impl Receivers {
         granted.chain(own).chain(routed).chain(config.slack.channels.keys()).map(String::as_str).collect()
     }
 
-    /// One channel alone.
+    /// The receiver of one channel.
     pub async fn only(config: &Config, channel: &str) -> Result<Self> {
         let webhooks = BTreeMap::from([(channel.to_owned(), Sources::new(config).webhook(channel).await?)]);
         Ok(Self::new(Some(webhooks), None, config.delivery.timeout.0))
     }
 
-    /// The fallback alone, if there is one.
+    /// The fallback, if there is one.
     pub async fn fallback_only(config: &Config) -> Result<Option<Self>> {
         let fallback = Sources::new(config).fallback().await?;
         Ok(fallback.map(|fallback| Self::new(None, Some(fallback), config.delivery.timeout.0)))
     }
 
-    /// Sends a message that says that it is a test.
+    /// Sends a test message.
     pub async fn test(&self, receiver: &str, at: Timestamp) -> Answer {
         let title = "Test: messages from host arrive here";
         let id = id(&format!("{at} {receiver} test"));
@@ -121,7 +121,7 @@ impl Receivers {
         Self::new(None, None, Duration::from_secs(10))
     }
 
-    /// Whether something can be sent to a receiver from here.
+    /// Whether a receiver is configured.
     pub fn know(&self, receiver: &str) -> bool {
         match receiver {
             FALLBACK => true,
@@ -141,7 +141,7 @@ impl Receivers {
         Ok(self.client.get_or_init(|| client))
     }
 
-    /// Whether messages are shown here.
+    /// Whether messages are shown on the console.
     pub fn is_console(&self) -> bool {
         self.webhooks.is_none()
     }
@@ -151,7 +151,7 @@ impl Receivers {
         self.webhooks.iter().flatten().map(|(channel, _)| channel.as_str())
     }
 
-    /// Whether someone else is told when a message does not get through.
+    /// Whether there is a fallback for undelivered messages.
     pub fn has_fallback(&self) -> bool {
         self.fallback.is_some()
     }
@@ -172,7 +172,7 @@ impl Receivers {
         }
     }
 
-    /// A webhook that is gone may have been replaced; then its secret holds another one.
+    /// A webhook that is gone may have been replaced: its secret may hold a new one.
     async fn post(&self, webhook: &Webhook, id: &str, payload: &Value, slack: bool) -> Answer {
         let answer = self.post_to(&webhook.address(), id, payload, slack).await;
         let Answer::Refused(said) = &answer else { return answer };
@@ -193,7 +193,7 @@ impl Receivers {
             .header("content-type", "application/json")
             .header("idempotency-key", id)
             .body(payload.to_string());
-        // The address is the secret: it is in no error.
+        // The address is the secret: keep it out of errors.
         let unreachable = |error: reqwest::Error| {
             let error = anyhow::Error::from(error.without_url());
             Answer::Again(format!("not reached: {error:#}"), None)
@@ -215,7 +215,8 @@ impl Receivers {
     }
 }
 
-/// What an answer means. Slack's are listed at <https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks/#handling_errors>
+/// Judges an answer. Slack's answers are listed at
+/// <https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks/#handling_errors>
 fn judge(status: u16, body: &str, wait: Option<Duration>, slack: bool) -> Answer {
     let shown: String = body.chars().filter(|character| !character.is_control()).take(SHOWN).collect();
     let said = match shown.trim() {
@@ -223,7 +224,7 @@ fn judge(status: u16, body: &str, wait: Option<Duration>, slack: bool) -> Answer
         text => format!("answered {status}: {text}"),
     };
     match status {
-        // A page of a proxy or a login is not Slack, whatever its status says.
+        // A page of a proxy or a login is not Slack, whatever its status.
         200..=299 if slack && body.trim_start().starts_with('<') => Answer::Again(said, wait),
         200..=299 => Answer::Taken,
         400 => Answer::Unreadable(said),
@@ -237,7 +238,7 @@ impl Webhook {
         self.address.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether its secret holds another address by now.
+    /// Whether its secret now holds another address.
     async fn read_again(&self) -> Result<bool> {
         let Some((name, secrets)) = &self.secret else { return Ok(false) };
         let now = checked("webhook", &secrets.read(name).await?, &name.to_string())?;
@@ -248,14 +249,14 @@ impl Webhook {
     }
 }
 
-/// The address is the secret.
+/// Hides the address, which is the secret.
 impl std::fmt::Debug for Webhook {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Webhook").field("secret", &self.secret.as_ref().map(|(name, _)| name)).finish()
     }
 }
 
-/// Where webhooks are found.
+/// Finds webhooks.
 struct Sources<'c> {
     config: &'c Config,
     google: Google,
@@ -304,7 +305,7 @@ impl<'c> Sources<'c> {
         self.in_text(whose, &text, variable).await
     }
 
-    /// A webhook, or the name of the secret that holds it.
+    /// Resolves a webhook, or the name of a secret that holds it.
     async fn in_text(&self, whose: &str, text: &str, source: &str) -> Result<Webhook> {
         if text.trim().starts_with(SecretName::PREFIX) {
             let name = text.trim().parse().map_err(|error| anyhow::anyhow!("{whose}: {source}: {error}"))?;

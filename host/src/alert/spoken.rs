@@ -1,4 +1,4 @@
-//! What is spoken of: news of checks, and what is to be said of one in one channel. Deciding and composing share it.
+//! News of checks, and notices about them; shared by `decide` and `compose`.
 
 use std::borrow::Cow;
 
@@ -14,7 +14,7 @@ use crate::{
     run::{Run, validation::Validation},
 };
 
-/// Something new about a check.
+/// News of a check.
 #[derive(Debug, Clone, Copy)]
 pub enum News<'r> {
     /// It ran.
@@ -32,7 +32,7 @@ impl<'r> News<'r> {
         }
     }
 
-    /// Where it is told of.
+    /// Its family: channel and group.
     pub fn family(self) -> Option<&'r Family> {
         match self {
             Self::Run(run) => run.family.as_ref(),
@@ -40,7 +40,7 @@ impl<'r> News<'r> {
         }
     }
 
-    /// When it is.
+    /// Its time.
     pub fn due(self) -> Timestamp {
         match self {
             Self::Run(run) => run.due,
@@ -48,7 +48,7 @@ impl<'r> News<'r> {
         }
     }
 
-    /// The date that it is about.
+    /// Its data date.
     pub fn data_date(self) -> Date {
         match self {
             Self::Run(run) => run.data_date,
@@ -56,7 +56,7 @@ impl<'r> News<'r> {
         }
     }
 
-    /// The run, when it is one.
+    /// The run, if it is one.
     pub fn run(self) -> Option<&'r Run> {
         match self {
             Self::Run(run) => Some(run),
@@ -64,39 +64,39 @@ impl<'r> News<'r> {
         }
     }
 
-    /// Whether nobody is told of it, since it is about the past.
+    /// Whether it is about a past date, for which no alerts are sent.
     pub(super) fn is_past(self) -> bool {
         self.run().is_some_and(|run| run.past)
     }
 }
 
-/// Something to say of one check in one channel.
+/// A notice about one check for one channel.
 #[derive(Debug)]
 pub struct Notice<'r> {
-    /// What brought it about.
+    /// The news that caused it.
     pub news: News<'r>,
     /// Which side of the check it is about.
     pub about: About,
     /// Why the check cannot be evaluated or trusted, a line each.
     pub reasons: Vec<String>,
-    /// Where it is said.
+    /// The channel.
     pub channel: String,
-    /// What.
+    /// The change.
     pub say: Say,
-    /// Failing checks that depend on this one, and what was found there.
+    /// Failing checks that depend on this one, and their results.
     pub downstream: Vec<(String, String)>,
 }
 
 /// The two sides of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum About {
-    /// What the data is like.
+    /// The state of its data.
     Data,
     /// Whether it can be evaluated.
     Evaluation,
 }
 
-/// What a run's alerts are: what its plugin posted, or, when that fails without a word, what the host says for it.
+/// A run's alerts: those that its plugin posted, or one by the host if the plugin fails without posting any.
 pub(super) fn alerts(run: &Run) -> Cow<'_, [Alert]> {
     let severity = match run.report.as_ref().map(|report| &report.verdict) {
         Some(Verdict::Fail) => Severity::Critical,

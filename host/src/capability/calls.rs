@@ -1,5 +1,5 @@
-//! The host calls of one run, and the one place where each is allowed, held against the budgets, and recorded. It knows
-//! no backend: whoever answers is handed in.
+//! The host calls of one run. Each call is checked against grants and budgets and recorded here, and nowhere else. It
+//! does not depend on the backends: the caller passes the future that answers.
 
 use std::{
     collections::BTreeSet,
@@ -22,34 +22,34 @@ use crate::{
     text::shortened,
 };
 
-/// What is kept of a call's question and error, in bytes.
+/// Bytes that are kept of a call's question and error.
 const RECORDED_BYTES: usize = 8 << 10;
-/// What is kept of all questions and errors of a run, in bytes: they are held in memory until the run is recorded.
+/// Bytes that are kept of all questions and errors of a run, since they stay in memory until the run is recorded.
 const ALL_RECORDED_BYTES: usize = 1 << 20;
 
-/// A host call that a run made.
+/// A host call of a run.
 #[derive(Debug, Clone, Serialize)]
 pub struct Call {
     /// `warehouse.query`, `git.changes`, …
     pub name: &'static str,
-    /// What was asked: the SQL, the paths, the service, the channel.
+    /// The question: the SQL, the paths, the service, the channel.
     pub asked: String,
-    /// What the backend counted for it, in bytes; 0 where it does not count.
+    /// The bytes that the backend counted; 0 if it does not count.
     pub bytes: u64,
-    /// How long the answer took.
+    /// The time until the answer.
     #[serde(rename = "seconds", serialize_with = "seconds")]
     pub duration: Duration,
-    /// Why there was no answer.
+    /// The error, if it failed.
     pub error: Option<Unanswered>,
 }
 
-/// Why a call had no answer; as text, what it says.
+/// Why a call failed; as text, the message.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Unanswered {
-    /// The guest called it off.
+    /// The guest dropped the call.
     #[error("the plugin did not wait for the answer")]
     CalledOff,
-    /// The guest was given an error.
+    /// The guest got an error.
     #[error("{}", .0.message())]
     Error(Error),
 }
@@ -65,20 +65,20 @@ pub(crate) fn seconds<S: serde::Serializer>(duration: &Duration, serializer: S) 
     serializer.serialize_f64(duration.as_secs_f64())
 }
 
-/// On whose behalf calls are made.
+/// The run on whose behalf calls are made.
 #[derive(Debug, Clone, Default)]
 pub struct Caller {
-    /// The plugin's name: grants and budgets are its.
+    /// The plugin's name, for grants and budgets.
     pub plugin: String,
     /// The check's.
     pub check: String,
     /// The run's clock.
     pub due: Timestamp,
-    /// The run, in a word.
+    /// The run's id.
     pub run: String,
 }
 
-/// The calls of one run: what it was granted, what it asked, and what it wanted to tell people.
+/// The calls of one run, with its grants, its questions and its alerts.
 #[derive(Debug)]
 pub struct Calls {
     pub(super) caller: Caller,
@@ -95,7 +95,7 @@ struct Record {
     calls: Vec<Call>,
     alerts: Vec<Alert>,
     exceeded: BTreeSet<&'static str>,
-    /// The length of all questions and errors.
+    /// The total length of all questions and errors.
     texts: usize,
 }
 
@@ -114,7 +114,8 @@ impl Calls {
         }
     }
 
-    /// Asks a backend, and records that. Calls beyond the budget reach no backend and leave no record but the first.
+    /// Asks a backend, and records the call. Calls over the budget do not reach the backend; only the first is
+    /// recorded.
     pub(super) async fn call<T>(
         &self,
         name: &'static str,
@@ -125,8 +126,8 @@ impl Calls {
         self.costly_call(name, asked, handed, answer, |_| 0).await
     }
 
-    /// The same for a call that hands over so many bytes, which are charged to the run until it is answered, and whose answer
-    /// says what it cost, in bytes.
+    /// The same for a call with `handed` bytes, which are charged to the run until the answer, and whose answer has a
+    /// cost in bytes.
     pub(super) async fn costly_call<T>(
         &self,
         name: &'static str,
@@ -141,7 +142,7 @@ impl Calls {
         if earlier > most {
             return too_many();
         }
-        // Recorded in any case: a guest that does not wait for its answer has asked all the same.
+        // Record it also when the guest does not wait for the answer.
         let mut recording = Recording { calls: self, started: Instant::now(), call: None };
         let error = Some(Unanswered::CalledOff);
         let asked = self.cut(asked);
@@ -162,7 +163,7 @@ impl Calls {
         answer
     }
 
-    /// Counts a call as under way until what this gives is dropped.
+    /// Counts a call as running until the returned guard is dropped.
     fn enter(&self, name: &str) -> Result<UnderWay, Error> {
         let most = self.budgets.concurrent_calls.0;
         let under_way = UnderWay(self.under_way.clone());
@@ -172,7 +173,7 @@ impl Calls {
         }
     }
 
-    /// Runs blocking work for this run on another thread, until the signal that it is given; a panic there is an error here.
+    /// Runs blocking work for this run on another thread, with a stop signal; a panic there is an error here.
     pub(super) async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Stop) -> Result<T, Error> + Send + 'static,
@@ -181,32 +182,32 @@ impl Calls {
         done.unwrap_or_else(|| Err(Error::Unavailable("the backend stopped unexpectedly".to_owned())))
     }
 
-    /// Until when a backend may try to answer. The run's time is counted from its first call of this.
+    /// The deadline for backends. The run's time counts from the first call of this.
     pub fn deadline(&self) -> Deadline {
         self.permit.deadline()
     }
 
-    /// Whose run it is.
+    /// The run on whose behalf calls are made.
     pub fn plugin(&self) -> &str {
         &self.caller.plugin
     }
 
-    /// What bounds it.
+    /// Its budgets.
     pub fn budgets(&self) -> &Budgets {
         &self.budgets
     }
 
-    /// What all work for this run needs.
+    /// The permit for all work for this run.
     pub fn permit(&self) -> &Permit {
         &self.permit
     }
 
-    /// Charges bytes that the host holds for a call until they are handed over.
+    /// Charges bytes that the host holds for a call until the guest takes them.
     pub(super) fn hold(&self, call: &str, bytes: usize) -> Result<Held, Error> {
         self.permit.hold(bytes).map_err(|full| self.too_much(call, full))
     }
 
-    /// The error for a call for which the host would hold more than it may.
+    /// The error for a call that exceeds `host_memory`.
     pub(super) fn too_much(&self, call: &str, _: TooMuch) -> Error {
         let most = self.budgets.host_memory;
         self.exceeded(call, "host_memory", &format!("the host would hold more than {most} for this run at once"))
@@ -216,13 +217,13 @@ impl Calls {
         grant::check(&self.caller.plugin, &self.grants, call, wish)
     }
 
-    /// The error for a call that goes over a budget: what was too much, and the keys that allow more.
+    /// The error for a call that exceeds a budget: the amount, and the keys that raise it.
     pub(super) fn exceeded(&self, call: &str, budget: &'static str, what: &str) -> Error {
         self.record(|record| record.exceeded.insert(budget));
         Error::OverBudget(format!("{call} refused: {what}; {}", raise(&self.caller.plugin, budget)))
     }
 
-    /// Whether an answer is within the budgets of a result.
+    /// Rejects an answer over the budgets for results.
     pub(super) fn within(&self, call: &str, rows: usize, bytes: usize) -> Result<(), Error> {
         if rows > self.budgets.rows.0 as usize {
             return Err(self.exceeded(call, "rows", &format!("the answer has more than {} rows", self.budgets.rows)));
@@ -234,7 +235,7 @@ impl Calls {
         Ok(())
     }
 
-    /// Takes an alert, and gives its number in this run.
+    /// Accepts an alert, and returns its number in this run.
     pub(super) fn alert(&self, alert: Alert) -> Result<usize, Error> {
         let (most, largest) = (self.budgets.alerts.0, self.budgets.alert_bytes);
         let size = serde_json::to_string(&alert).map_or(usize::MAX, |text| text.len());
@@ -250,7 +251,7 @@ impl Calls {
         taken.ok_or_else(|| self.exceeded("post", "alerts", &format!("more than {most} alerts in one run")))
     }
 
-    /// As much of a call's question or error as is recorded.
+    /// The part of a call's question or error that is recorded.
     fn cut(&self, text: String) -> String {
         let most = self.record(|record| {
             let most = RECORDED_BYTES.min(ALL_RECORDED_BYTES.saturating_sub(record.texts));
@@ -260,7 +261,7 @@ impl Calls {
         if text.len() > most { shortened(&text, most) } else { text }
     }
 
-    /// What was asked, and what people are to be told.
+    /// The calls and the alerts.
     pub fn take(&self) -> (Vec<Call>, Vec<Alert>) {
         self.record(|record| (std::mem::take(&mut record.calls), std::mem::take(&mut record.alerts)))
     }
@@ -275,7 +276,7 @@ impl Calls {
     }
 }
 
-/// Records a call when it is over, however that comes about.
+/// Records a call when it ends, in whatever way.
 struct Recording<'c> {
     calls: &'c Calls,
     started: Instant,
@@ -291,7 +292,7 @@ impl Drop for Recording<'_> {
     }
 }
 
-/// A call that is under way.
+/// A running call.
 struct UnderWay(Arc<AtomicU32>);
 
 impl Drop for UnderWay {
@@ -306,7 +307,7 @@ mod tests {
 
     use super::*;
 
-    /// A guest may call off a call before it is answered: it has asked all the same.
+    /// A guest may drop a call before the answer; the call is recorded all the same.
     #[tokio::test]
     async fn a_call_that_is_called_off_is_recorded() {
         let calls = Calls::new(Caller::default(), Grants::default(), Budgets::default());

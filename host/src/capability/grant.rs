@@ -1,11 +1,11 @@
-//! Whether a plugin may do what it asks: one small function, so that there is one place to trust.
+//! Checks a plugin's call against its grants: one small function, so that there is one place to trust.
 
 use crate::{config::Grants, contract::Error};
 
-/// What a call reaches for.
+/// The resource that a call uses.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Wish<'a> {
-    /// Any question to the warehouse, also one that reads no table.
+    /// Any query of the warehouse, also one that reads no table.
     Warehouse,
     Dataset(&'a str),
     Repository(&'a str),
@@ -13,7 +13,7 @@ pub(super) enum Wish<'a> {
     Channel(&'a str),
 }
 
-/// Denies what is not granted, and names the line of host.toml that would allow it.
+/// Denies a call that is not granted; the error names the line of host.toml that would allow it.
 pub(super) fn check(plugin: &str, grants: &Grants, call: &str, wish: Wish<'_>) -> Result<(), Error> {
     let (kind, name, key, granted) = match wish {
         Wish::Warehouse if grants.warehouse.is_empty() => {

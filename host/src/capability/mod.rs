@@ -1,5 +1,5 @@
-//! What answers a plugin, and whether it may ask: each call passes grant, then budget, then backend, then record.
-//! A folder a backend; `guest/` is what a component sees of them.
+//! Capabilities: each host call passes grant, then budget, then backend, then record. One folder for each backend;
+//! `guest/` has the imports that a component sees.
 
 mod calls;
 pub mod deployments;
@@ -27,7 +27,7 @@ use crate::{
     record::Record,
 };
 
-/// What answers, for all runs.
+/// The backends, shared by all runs.
 #[derive(Debug, Clone, Default)]
 pub struct Backends {
     warehouse: Option<warehouse::Warehouse>,
@@ -36,8 +36,8 @@ pub struct Backends {
 }
 
 impl Backends {
-    /// From host.toml. What is not configured is not there; asking for it is an error of that run.
-    /// What queries bill is kept in the record.
+    /// From host.toml. A call to a backend that is not configured is an error of its run.
+    /// The costs of queries are kept in the record.
     pub fn new(config: &Config, record: &Record) -> Self {
         let google = Google::new(config);
         Self {
@@ -77,7 +77,7 @@ impl Backends {
         }
     }
 
-    /// The same, but for a warehouse that answers from the shapes of answers alone.
+    /// The same backends, with a warehouse that simulates answers.
     pub fn rehearsing(&self, rehearsal: Arc<warehouse::Rehearsal>) -> Self {
         let of = |warehouse| warehouse::Warehouse::Rehearsed { rehearsal, of: Box::new(warehouse) };
         Self { warehouse: self.warehouse.clone().map(of), ..self.clone() }
@@ -105,7 +105,7 @@ impl Backends {
         })
     }
 
-    /// Asks each backend for something that costs nothing, side by side: what was asked, and what was answered or why not.
+    /// Probes each backend, at no cost and concurrently: the name of the probe, and the answer or the error.
     pub async fn probe(&self, datasets: &BTreeSet<String>, deadline: Instant) -> Vec<(String, Result<String, String>)> {
         let warehouse = async {
             match &self.warehouse {
@@ -128,7 +128,7 @@ impl Backends {
         probed
     }
 
-    /// Calls off what was begun elsewhere, when the host goes.
+    /// Cancels remote work on shutdown.
     pub async fn close(&self) {
         if let Some(warehouse) = &self.warehouse {
             warehouse.close().await;

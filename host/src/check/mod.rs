@@ -1,4 +1,4 @@
-//! The checks of a host: what host.toml says of each and the plugin that does it, or why it cannot run.
+//! The checks of a host, assembled from host.toml and the plugins' files; a check that cannot run has the reason.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -13,7 +13,7 @@ use crate::{
     plugin::{Loaded, Plugin, check_settings},
 };
 
-/// A check: a plugin with settings and a schedule, or why it cannot run. It is due in either case.
+/// A check: a plugin with settings and a schedule, or why it cannot run. It is due in both cases.
 pub struct Check {
     /// Its name in host.toml; the plugin's when host.toml does not name it.
     pub name: String,
@@ -21,15 +21,15 @@ pub struct Check {
     pub schedule: Cron,
     /// The time zone of the schedule.
     pub zone: Zone,
-    /// Where it is told of; none when nothing says so, which only a plugin that cannot run can bring about.
+    /// Its channel and group; `None` only if its plugin cannot run and host.toml names no channel.
     pub family: Option<Family>,
-    /// What it does when it is due.
+    /// Its work when it is due.
     pub work: Work,
-    /// Whether it is not due before its plugin is compiled.
+    /// Whether it waits until its plugin is compiled.
     pub waits: bool,
 }
 
-/// Where a check's alerts belong: those of one channel and group are told together.
+/// The family of a check: alerts of one channel and group are sent together.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Family {
     /// The check's channel.
@@ -38,13 +38,13 @@ pub struct Family {
     pub group: String,
 }
 
-/// What a check does when it is due.
+/// The work of a check when it is due.
 pub enum Work {
     /// Its plugin runs.
     Plugin(Box<Ready>),
-    /// It looks whether somebody asked the gate of this name.
+    /// Checks whether somebody asked the gate of this name.
     Consultation(String),
-    /// Nothing can run, and why.
+    /// It cannot run, and why.
     Unable(String),
 }
 
@@ -52,16 +52,16 @@ pub enum Work {
 pub struct Ready {
     /// The code.
     pub plugin: Arc<Plugin>,
-    /// What it may do.
+    /// Its grants.
     pub grants: Grants,
-    /// A JSON object.
+    /// Its settings, a JSON object.
     pub(crate) settings: String,
-    /// What bounds it.
+    /// Its budgets.
     pub(crate) budgets: Budgets,
 }
 
-/// The checks of a host: those of host.toml, and each plugin that none of them names. Sorted by name.
-/// Settings that do not fit their plugin are an error, as every mistake in host.toml is.
+/// The checks of a host: those of host.toml, and one for each plugin that no check names. Sorted by name.
+/// Settings that do not match their plugin's schema are an error, like every mistake in host.toml.
 pub async fn checks(config: &Config, loaded: &Loaded) -> Result<Vec<Check>> {
     let mut wanted: BTreeMap<&String, config::Check> =
         config.checks.iter().map(|(name, check)| (name, check.clone())).collect();
@@ -71,7 +71,7 @@ pub async fn checks(config: &Config, loaded: &Loaded) -> Result<Vec<Check>> {
     for plugin in loaded.plugins.keys().chain(unusable).chain(&loaded.compiling).filter(|name| !named.contains(name)) {
         wanted.entry(plugin).or_default();
     }
-    // Grants of a plugin that is not run this time are no mistake; a name that is nearly right is one.
+    // Grants of a plugin that is not loaded are allowed; a nearly right name is a mistake.
     let ungranted =
         || named.iter().copied().chain(wanted.keys().copied()).filter(|name| !config.grants.contains_key(*name));
     for plugin in config.grants.keys().filter(|plugin| !named.contains(plugin) && !wanted.contains_key(*plugin)) {
@@ -85,7 +85,7 @@ pub async fn checks(config: &Config, loaded: &Loaded) -> Result<Vec<Check>> {
     check_names(config, &wanted)?;
     let mut checks = Vec::new();
     let mut complaints = Vec::new();
-    // A schema that takes too much is tried once, however many checks its plugin has.
+    // Try a costly schema once, however many checks its plugin has.
     let mut unusable: HashMap<String, String> = HashMap::new();
     for (name, wanted) in wanted {
         let plugin = wanted.plugin.as_ref().unwrap_or(name);
@@ -120,12 +120,12 @@ pub async fn checks(config: &Config, loaded: &Loaded) -> Result<Vec<Check>> {
     }
 }
 
-/// Says that no check has a name, and which one may be meant.
+/// The error for an unknown check, with a suggestion.
 pub fn no_such_check<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) -> String {
     format!("there is no check `{name}`{}", nearest(name, known))
 }
 
-/// Refuses names of checks that do not exist, and checks that depend on each other.
+/// Rejects unknown names of checks, and dependency cycles.
 fn check_names(config: &Config, wanted: &BTreeMap<&String, config::Check>) -> Result<()> {
     let depends = wanted.iter().flat_map(|(name, check)| {
         check.depends_on.iter().map(move |other| (format!("checks.{name}.depends_on"), other))
@@ -147,8 +147,8 @@ fn check_names(config: &Config, wanted: &BTreeMap<&String, config::Check>) -> Re
     Ok(())
 }
 
-/// Follows dependencies from the end of a path; gives the path when they come back to it. `done` are names from which
-/// no circle can be reached.
+/// Follows dependencies from the end of a path; returns the cycle if there is one. `done` are names that lead to no
+/// cycle.
 fn circle<'w>(
     name: &'w str,
     wanted: &'w BTreeMap<&String, config::Check>,
@@ -186,7 +186,7 @@ fn missing(plugin: &str, loaded: &Loaded) -> String {
 }
 
 impl Check {
-    /// `found` is the plugin named `plugin`, or why there is none.
+    /// `found` is the plugin named `plugin`, or why it is missing.
     fn new(
         config: &Config,
         name: &str,
@@ -197,7 +197,7 @@ impl Check {
         let descriptor = found.as_ref().ok().map(|plugin| plugin.descriptor.clone());
         let descriptor = descriptor.as_ref();
         let grants = config.grants.get(plugin).cloned().unwrap_or_default();
-        // A plugin's own schedule can be wrong; then the check is due, and says so, every hour.
+        // If a plugin's own schedule is invalid, the check is due every hour and reports that.
         let own = descriptor.map(|descriptor| {
             let zone = descriptor.schedule.timezone.as_deref().map(Zone::new).transpose();
             Ok::<_, anyhow::Error>((Cron::new(&descriptor.schedule.cron)?, zone?))
@@ -237,7 +237,7 @@ impl Check {
         }
     }
 
-    /// The check that somebody asks this one.
+    /// The check that watches whether somebody asks this gate.
     fn consultation(&self, schedule: Cron) -> Self {
         Self {
             name: format!("{}.consulted", self.name),
@@ -249,7 +249,7 @@ impl Check {
         }
     }
 
-    /// What runs, when a plugin does.
+    /// The plugin to run, if it can run.
     pub fn plugin(&self) -> Option<&Ready> {
         match &self.work {
             Work::Plugin(ready) => Some(ready),
@@ -257,7 +257,7 @@ impl Check {
         }
     }
 
-    /// Why nothing can run, when nothing can.
+    /// Why it cannot run, if it cannot.
     pub fn unable(&self) -> Option<&str> {
         match &self.work {
             Work::Unable(reason) => Some(reason),

@@ -1,5 +1,5 @@
-//! The program's allocator. It is the system's; only a confined process has it say that memory ran out, which is otherwise
-//! not to be told from any other end.
+//! The program's allocator: the system's, except that a confined process exits with a special code when memory runs
+//! out, so that this can be told from other crashes.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -8,21 +8,21 @@ use std::{
 
 use super::OUT_OF_MEMORY;
 
-/// Whether this process is a confined one.
+/// Whether this process is confined.
 static CONFINED: AtomicBool = AtomicBool::new(false);
 
-/// The system's allocator, which a confined process does not survive when it has nothing left.
+/// The system's allocator; in a confined process, it ends the process when memory runs out.
 #[derive(Debug)]
 pub struct Allocator;
 
-/// From now on this process ends when memory runs out.
+/// Makes this process end when memory runs out.
 pub(super) fn end_without_memory() {
     CONFINED.store(true, Ordering::Relaxed);
 }
 
 fn or_end(allocated: *mut u8) -> *mut u8 {
     if allocated.is_null() && CONFINED.load(Ordering::Relaxed) {
-        // SAFETY: it takes nothing and does not return.
+        // SAFETY: it has no arguments and does not return.
         #[allow(unsafe_code)]
         unsafe {
             libc::_exit(OUT_OF_MEMORY)
@@ -31,11 +31,11 @@ fn or_end(allocated: *mut u8) -> *mut u8 {
     allocated
 }
 
-// SAFETY: each call is handed on as it is to the system's allocator, which keeps the promises.
+// SAFETY: each call is passed unchanged to the system's allocator, which fulfils the contract.
 #[allow(unsafe_code)]
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's promises are the system's allocator's.
+        // SAFETY: the caller's obligations are those of the system's allocator.
         or_end(unsafe { System.alloc(layout) })
     }
 

@@ -1,11 +1,11 @@
-//! What the kernel refuses a confined process: every file, every address, and every call that computing does not need.
-//! Rules that this kernel does not know are left out; the other limits hold without them.
+//! Kernel rules for a confined process: no files, no network, and no system call that computing does not need. Rules
+//! that this kernel does not support are skipped; the other limits hold without them.
 #![allow(unsafe_code)]
 
 use rustix::io::Errno;
 
-/// Calls that memory, the pipes and the end of a process need. Everything else fails, among it what could reach another
-/// process: signals, its memory, its limits.
+/// System calls for memory, the pipes and the end of the process. All others fail, including those that could affect
+/// another process: signals, its memory, its limits.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 const CALLS: [libc::c_long; 25] = [
     libc::SYS_read,
@@ -35,13 +35,13 @@ const CALLS: [libc::c_long; 25] = [
     libc::SYS_exit_group,
 ];
 
-/// Of linux/audit.h: the machine that calls are numbered for.
+/// From linux/audit.h: the architecture of the system call numbers.
 #[cfg(target_arch = "x86_64")]
 const MACHINE: u32 = 0xC000_003E;
 #[cfg(target_arch = "aarch64")]
 const MACHINE: u32 = 0xC000_00B7;
 
-/// Closes what was inherited beside the three standard streams.
+/// Closes inherited files other than the three standard streams.
 pub(super) fn close_files() -> Result<(), Errno> {
     // SAFETY: nothing in this process uses a file above the standard streams; it has only begun.
     let closed = unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
@@ -49,7 +49,7 @@ pub(super) fn close_files() -> Result<(), Errno> {
         // Before Linux 5.9.
         Err(Errno::NOSYS) => {
             for file in 3..65_536 {
-                // SAFETY: as above; one that is not open is refused.
+                // SAFETY: as above; closing one that is not open fails.
                 unsafe { libc::close(file) };
             }
             Ok(())
@@ -61,7 +61,7 @@ pub(super) fn close_files() -> Result<(), Errno> {
 /// Landlock: no file can be opened, no address connected to, no process outside signalled.
 pub(super) fn deny_files() -> Result<(), Errno> {
     const VERSION: libc::c_int = 1;
-    // SAFETY: without attributes the kernel only says which version it has.
+    // SAFETY: without attributes the kernel only returns its version.
     let version =
         unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u64>(), 0_usize, VERSION) };
     let version = match result(version) {
@@ -69,7 +69,7 @@ pub(super) fn deny_files() -> Result<(), Errno> {
         Err(Errno::NOSYS | Errno::OPNOTSUPP) => return Ok(()),
         Err(error) => return Err(error),
     };
-    // Bits of linux/landlock.h: what is handled and has no rule is denied. Each version of the kernel's knows more.
+    // Bits from linux/landlock.h: handled accesses without a rule are denied. Later kernel versions have more.
     let files: u64 = match version {
         ..=1 => (1 << 13) - 1,
         2 => (1 << 14) - 1,
@@ -82,11 +82,11 @@ pub(super) fn deny_files() -> Result<(), Errno> {
         4 | 5 => 2,
         _ => 3,
     };
-    // SAFETY: the attributes are as long as is said, and outlive the call.
+    // SAFETY: the attributes have the given length, and outlive the call.
     let rules =
         unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, handled.as_ptr(), fields * size_of::<u64>(), 0_u32) };
     result(rules)?;
-    // SAFETY: the file is the one that was made above, and is closed once.
+    // SAFETY: the file was made above, and is closed once.
     unsafe {
         let restricted = libc::syscall(libc::SYS_landlock_restrict_self, rules, 0_u32);
         libc::syscall(libc::SYS_close, rules);
@@ -94,10 +94,10 @@ pub(super) fn deny_files() -> Result<(), Errno> {
     }
 }
 
-/// seccomp: any call that is not listed fails as one that is not permitted.
+/// seccomp: any system call that is not listed fails with EPERM.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(super) fn deny_calls() -> Result<(), Errno> {
-    // Of linux/bpf_common.h and linux/seccomp.h: load a word of the call's data; jump when it is equal; return.
+    // From linux/bpf_common.h and linux/seccomp.h: load a word of the call's data; jump if equal; return.
     let load = |offset: u32| libc::sock_filter { code: 0x20, jt: 0, jf: 0, k: offset };
     let equal = |value: u32| libc::sock_filter { code: 0x15, jt: 0, jf: 1, k: value };
     let give = |action: u32| libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: action };
@@ -117,13 +117,13 @@ pub(super) fn deny_calls() -> Result<(), Errno> {
     // SAFETY: the program outlives the call, which copies it.
     let set = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) };
     match result(set.into()) {
-        // A kernel without it.
+        // A kernel without seccomp.
         Err(Errno::INVAL | Errno::NOSYS) => Ok(()),
         done => done,
     }
 }
 
-/// The numbers of another machine's calls are not known here.
+/// Other architectures have other call numbers; there is no filter for them.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub(super) fn deny_calls() -> Result<(), Errno> {
     Ok(())

@@ -1,5 +1,5 @@
-//! The confined process: it takes everything from itself that its work does not need, and then reads its input. A limit
-//! that cannot be set is the end of it.
+//! The confined process: it drops every right that its work does not need, and then reads its input. If a limit cannot
+//! be set, it ends.
 
 use std::{
     any::Any,
@@ -19,15 +19,15 @@ use rustix::{
 
 use super::{Failed, MARKER, Task, allocator, filter};
 
-/// What the first byte of an answer says of the rest.
+/// The first byte of an answer: the kind of the rest.
 const DONE: u8 = 0;
 const REFUSED: u8 = 1;
 const BROKEN: u8 = 2;
 
-/// The longest reason that is read, in bytes.
+/// The longest reason, in bytes.
 const REASON: usize = 16 << 10;
 
-/// Does what the arguments ask for when they are those of a confined process; none when they are not.
+/// Does the work of a confined process if the arguments ask for it; `None` otherwise.
 pub(crate) fn serve(work: fn(Task, &[u8]) -> Result<Vec<u8>, String>) -> Option<ExitCode> {
     let mut arguments = std::env::args_os().skip(1);
     if arguments.next()? != MARKER {
@@ -48,7 +48,7 @@ pub(crate) fn serve(work: fn(Task, &[u8]) -> Result<Vec<u8>, String>) -> Option<
     Some(if done.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What the arguments say.
+/// Parses the arguments.
 struct Ordered {
     task: Task,
     parent: Pid,
@@ -74,27 +74,27 @@ impl Ordered {
 
     fn confine(&self) -> Result<(), Errno> {
         set_parent_process_death_signal(Some(Signal::KILL))?;
-        // It may have been gone before.
+        // The parent may have ended before.
         if getppid() != Some(self.parent) {
             return Err(Errno::SRCH);
         }
         set_no_new_privs(true)?;
-        // Nobody of the same user can look into it or change what it computes.
+        // Other processes of the same user can neither read nor change it.
         set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
         filter::close_files()?;
         for (resource, soft, hard) in [
             (Resource::Core, 0, 0),
             (Resource::Fsize, 0, 0),
-            // The first second too much is told by a signal of its own.
+            // The first second over the limit raises a signal of its own.
             (Resource::Cpu, self.seconds, self.seconds + 1),
-            // Counts what is private and can be written, mapped or not: code and reserved addresses are not in it.
+            // Counts private writable memory, mapped or not, but neither code nor reserved addresses.
             (Resource::Data, self.bytes, self.bytes),
         ] {
             setrlimit(resource, Rlimit { current: Some(soft), maximum: Some(hard) })?;
         }
         allocator::end_without_memory();
         filter::deny_files()?;
-        // The rules of files needed one more.
+        // Setting up the file rules needed one more file.
         setrlimit(Resource::Nofile, Rlimit { current: Some(0), maximum: Some(0) })?;
         filter::deny_calls()
     }
@@ -105,7 +105,7 @@ fn said(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no reason".to_owned())
 }
 
-/// What an answer says.
+/// Parses an answer.
 pub(super) fn read_answer(mut answer: Vec<u8>) -> Result<Vec<u8>, Failed> {
     let kind = answer.first().copied();
     let reason = |answer: &[u8]| {

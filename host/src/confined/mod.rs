@@ -1,5 +1,5 @@
-//! Work on a plugin's bytes that may take without end: a process of its own does it, this program again, which confines
-//! itself before it reads the first of them. What takes too much ends that process, and nothing else.
+//! Work on a plugin's bytes that may take without limit runs in a separate process: this program again, which confines
+//! itself before it reads the first byte. Exceeding a limit ends only that process.
 
 mod allocator;
 mod filter;
@@ -23,38 +23,38 @@ use crate::lanes::{Held, Permit};
 pub use allocator::Allocator;
 pub(crate) use inside::serve;
 
-/// The first argument that makes this program such a process.
+/// The first argument of a confined process.
 const MARKER: &str = "--confined";
 
-/// The running program, also when its file was replaced or removed meanwhile.
+/// The running program, even if its file was replaced or removed meanwhile.
 const ITSELF: &str = "/proc/self/exe";
 
 /// The exit code of a process that ran out of memory.
 const OUT_OF_MEMORY: i32 = 100;
 
-/// CPU time that the process has at the priority of any other. A plugin in Rust is compiled in 0.7 to 2 s by a host of the
-/// dev profile, in less by one of the release profile; what takes longer gives way.
+/// CPU time at normal priority. A host of the dev profile compiles a plugin in Rust in 0.7 to 2 s, one of the release
+/// profile in less; longer work continues at lower priority.
 const ORDINARY: Duration = Duration::from_secs(2);
 
-/// How often it is looked at how much the process computed.
+/// How often the process's CPU time is read.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// What it gives way by then, on top of the host's own niceness. The rest of the machine has ten times as much of a core that both want. It is not `SCHED_IDLE`,
-/// under which a plugin in Python would take hours to compile beside other processes that compute.
+/// The increase of its niceness then, on top of the host's own: others get ten times its share of a contested core. Not
+/// `SCHED_IDLE`, under which a plugin in Python would take hours to compile beside busy processes.
 const NICE: i32 = 10;
 
-/// The largest niceness that there is.
+/// The maximum niceness.
 const LAST: i32 = 19;
 
-/// How long an ended process may take to be gone.
+/// How long a process may take to exit after its answer.
 const LINGERING: Duration = Duration::from_secs(10);
 
-/// What such a process can do.
+/// The tasks of a confined process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Task {
-    /// Make machine code of a component.
+    /// Compile a component to machine code.
     Compile,
-    /// Hold settings against their schema.
+    /// Validate settings against their schema.
     Settings,
 }
 
@@ -69,25 +69,25 @@ impl Task {
     }
 }
 
-/// What the process may take.
+/// The limits of the process.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     /// CPU time, counted in whole seconds.
     pub(crate) cpu: Duration,
-    /// Memory that it writes to, in bytes; its answer is no larger.
+    /// Writable memory, in bytes; also the limit of its answer.
     pub(crate) memory: usize,
 }
 
-/// Why there is no answer.
+/// Why the process gave no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Failed {
     /// It used its CPU time up.
     #[error("it needs more CPU time")]
     Cpu,
-    /// It asked for more memory than it may have.
+    /// It exceeded its memory limit.
     #[error("it needs more memory")]
     Memory,
-    /// What was asked cannot be done, and why.
+    /// The input is invalid, and why.
     #[error("{0}")]
     Refused(String),
     /// The process could not do its work, and why.
@@ -95,16 +95,16 @@ pub(crate) enum Failed {
     Broken(String),
 }
 
-/// The program that confined work is given to.
+/// The program that does confined work.
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 
-/// Makes another program do the confined work: the built `host`, for tests and benchmarks, which are programs of their own.
-/// Only the first call counts.
+/// Sets the program that does confined work: the built `host`, for tests and benchmarks, which are other programs. Only
+/// the first call counts.
 pub fn use_program(path: &Path) {
     let _ = PROGRAM.set(path.to_owned());
 }
 
-/// Has a task done on some bytes, in a process that ends when this is dropped. The answer is charged to the permit.
+/// Runs a task on some bytes, in a process that ends when this is dropped. The answer is charged to the permit.
 pub(crate) async fn run(permit: &Permit, task: Task, input: &[u8], limits: Limits) -> Result<(Vec<u8>, Held), Failed> {
     let mut child = start(task, limits)?;
     let id = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
@@ -112,7 +112,7 @@ pub(crate) async fn run(permit: &Permit, task: Task, input: &[u8], limits: Limit
         answered = exchange(permit, &mut child, input, limits) => answered,
         () = give_way(id) => Err(Failed::Broken("was lost".to_owned())),
     };
-    // Only a broken compiler closes its output and goes on.
+    // Only a faulty compiler closes its output and keeps running.
     let status = match tokio::time::timeout(LINGERING, child.wait()).await {
         Ok(Ok(status)) => status,
         Ok(Err(error)) => return Err(Failed::Broken(format!("cannot be waited for: {error}"))),
@@ -150,17 +150,17 @@ fn start(task: Task, limits: Limits) -> Result<Child, Failed> {
         .map_err(|error| Failed::Broken(format!("cannot be started from {}: {error}", program.display())))
 }
 
-/// Hands the input over, and reads what comes back.
+/// Writes the input, and reads the answer.
 async fn exchange(permit: &Permit, child: &mut Child, input: &[u8], limits: Limits) -> Result<(Vec<u8>, Held), Failed> {
     let (Some(mut stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
         return Err(Failed::Broken("has no pipes".to_owned()));
     };
-    // One that ended before it read all of it says why by how it ended.
+    // If the process ended before it read everything, its exit status says why.
     let _ = stdin.write_all(input).await;
     drop(stdin);
     let mut held = permit.hold(0).map_err(|_| Failed::Memory)?;
     let mut answer = Vec::new();
-    // No more than its process may have, as long as that keeps to its limits.
+    // No more than the memory limit of the process.
     let mut stdout = stdout.take(limits.memory as u64 + 1);
     loop {
         match stdout.read_buf(&mut answer).await {
@@ -171,13 +171,13 @@ async fn exchange(permit: &Permit, child: &mut Child, input: &[u8], limits: Limi
     }
 }
 
-/// Makes a process give way to others when it computes long. Never ends.
+/// Lowers the priority of a process that computes long. Never returns.
 async fn give_way(process: Option<Pid>) {
     if let Some(process) = process {
         while computed(process).is_some_and(|computed| computed < ORDINARY) {
             tokio::time::sleep(LOOK).await;
         }
-        // Were it refused, the process would go on as it is.
+        // If this fails, the process keeps its priority.
         if let Ok(own) = getpriority_process(Some(process)) {
             let _ = setpriority_process(Some(process), (own + NICE).min(LAST));
         }
@@ -185,11 +185,11 @@ async fn give_way(process: Option<Pid>) {
     std::future::pending().await
 }
 
-/// CPU time of a process; none when it is gone.
+/// CPU time of a process; `None` if it has ended.
 fn computed(process: Pid) -> Option<Duration> {
     let mut clock = 0;
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: both write to a place that outlives the call.
+    // SAFETY: both write to memory that outlives the call.
     #[allow(unsafe_code)]
     let read = unsafe {
         libc::clock_getcpuclockid(process.as_raw_nonzero().get(), &raw mut clock) == 0

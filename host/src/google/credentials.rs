@@ -1,4 +1,4 @@
-//! Who the host is to Google: application default credentials, a key file, or nobody.
+//! Credentials for Google: application default credentials, a key file, or none.
 
 use std::{
     path::PathBuf,
@@ -14,20 +14,20 @@ use crate::{
     http,
 };
 
-/// What an answer of a token server may be quoted with: codes of OAuth (RFC 6749, section 5.2). Nothing else of it is,
-/// since it may repeat what it was sent.
+/// The parts of a token server's answer that may be quoted: error codes of OAuth (RFC 6749, section 5.2). The rest may
+/// repeat the secret that was sent.
 const OAUTH: [&str; 6] =
     ["invalid_grant", "invalid_client", "invalid_scope", "unauthorized_client", "access_denied", "invalid_rapt"];
 
-/// Where tokens come from. They are asked for when they are first needed, kept in memory, and renewed four minutes before
-/// they expire.
+/// Gets tokens: on first use, kept in memory, and renewed four minutes before they expire.
 pub(super) struct Credentials {
     kind: Source,
     tokens: Mutex<Option<AccessTokenCredentials>>,
 }
 
 enum Source {
-    /// As Google's own tools find them: <https://cloud.google.com/docs/authentication/application-default-credentials>
+    /// Found as Google's own tools find them:
+    /// <https://cloud.google.com/docs/authentication/application-default-credentials>
     ApplicationDefault,
     /// `google.key_file`
     KeyFile(PathBuf),
@@ -45,7 +45,7 @@ impl Credentials {
         Self { kind, tokens: Mutex::default() }
     }
 
-    /// A token for one request; none when none is wanted.
+    /// A token for one request; `None` without credentials.
     pub(super) async fn token(&self) -> Result<Option<String>, Fault> {
         if matches!(self.kind, Source::None) {
             return Ok(None);
@@ -54,7 +54,7 @@ impl Credentials {
         match tokens.access_token().await {
             Ok(token) => Ok(Some(token.token)),
             Err(error) => {
-                // What failed for good is not asked again unless it is made anew.
+                // The library does not retry after a permanent failure, so load the credentials again.
                 self.renew();
                 let text = chain(&error);
                 let code = OAUTH.into_iter().find(|code| text.contains(code));
@@ -69,7 +69,7 @@ impl Credentials {
         }
     }
 
-    /// Forgets the token, so that the next request asks for a new one.
+    /// Discards the token, so that the next request gets a new one.
     pub(super) fn renew(&self) {
         *self.tokens.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
@@ -79,7 +79,7 @@ impl Credentials {
         if let Some(tokens) = &*tokens {
             return Ok(tokens.clone());
         }
-        // Tokens are fetched with a client of that library's own.
+        // The library fetches tokens with its own HTTP client.
         http::choose_tls();
         let made = match &self.kind {
             Source::KeyFile(path) => from_file(path),
@@ -90,7 +90,7 @@ impl Credentials {
         Ok(tokens.insert(made).clone())
     }
 
-    /// Where credentials are looked for, in words.
+    /// Where the credentials come from, for messages.
     pub(super) fn source(&self) -> String {
         let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         match &self.kind {
@@ -111,7 +111,7 @@ impl Credentials {
     }
 }
 
-/// Where `gcloud` writes them.
+/// The file that `gcloud` writes.
 fn well_known() -> Option<PathBuf> {
     let home = std::env::var_os("HOME")?;
     Some(PathBuf::from(home).join(".config/gcloud/application_default_credentials.json"))

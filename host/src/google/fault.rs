@@ -1,65 +1,65 @@
-//! Why a request to Google came to nothing, and whether it is worth sending again.
+//! Why a request to Google failed, and whether to retry it.
 
 use std::{error::Error as _, time::Duration};
 
 use serde::Deserialize;
 
-/// What of an answer is quoted, in characters.
+/// Characters of an answer that are quoted.
 const QUOTED: usize = 200;
 
-/// Why there is no answer.
+/// Why a request failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// What to make of it.
+    /// The kind of fault.
     pub kind: Kind,
-    /// What went wrong, in Google's words where there are any.
+    /// The message, in Google's words if there are any.
     pub message: String,
-    /// How long the server wants to be left alone.
+    /// The wait that the server asked for.
     pub retry_after: Option<Duration>,
 }
 
-/// What to make of a fault.
+/// The kind of a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// There are no usable credentials, or they were rejected.
+    /// The credentials are missing or were rejected.
     Unauthenticated,
-    /// The credentials may not do this.
+    /// The credentials lack the permission.
     Denied,
-    /// There is no such thing.
+    /// Not found.
     NotFound,
-    /// It is there already.
+    /// It already exists.
     Duplicate,
-    /// The request makes no sense.
+    /// The request is invalid.
     Invalid,
-    /// It would bill more than it may.
+    /// It would exceed the limit on bytes billed.
     BytesBilled,
-    /// The answer is too large to be handed over.
+    /// The answer is larger than the API returns.
     TooLarge,
-    /// The answer is more than the host may hold for the work that asked.
+    /// The answer exceeds the memory that the host may hold for the caller.
     TooMuch,
     /// A quota is used up, for longer than a run lasts.
     Quota,
-    /// Someone stopped it.
+    /// Somebody stopped it.
     Stopped,
     /// It took too long.
     TimedOut,
-    /// The server is busy or broken for the moment.
+    /// The server is busy or temporarily failing.
     Busy,
-    /// The server was not reached, or the answer broke off.
+    /// The server was not reached, or the connection broke.
     Unreachable,
-    /// The answer is not the server's: a page of a proxy or a login.
+    /// The answer is a page of a proxy or a login, not the server's.
     Page,
-    /// The answer cannot be read.
+    /// The answer cannot be parsed.
     Garbled,
 }
 
 impl Kind {
-    /// Whether the same request may be answered a moment later.
+    /// Whether to retry the same request.
     pub fn passes(self) -> bool {
         matches!(self, Self::TimedOut | Self::Busy | Self::Unreachable | Self::Page | Self::Garbled)
     }
 
-    /// By the reason that BigQuery gives: <https://cloud.google.com/bigquery/docs/error-messages>
+    /// From BigQuery's reason: <https://cloud.google.com/bigquery/docs/error-messages>
     pub fn of_reason(reason: &str) -> Option<Self> {
         Some(match reason {
             "accessDenied" | "billingNotEnabled" | "blocked" | "policyViolation" => Self::Denied,
@@ -86,7 +86,7 @@ impl Kind {
         })
     }
 
-    /// By the code that Google's newer APIs give: <https://cloud.google.com/apis/design/errors#handling_errors>
+    /// From the code of Google's newer APIs: <https://cloud.google.com/apis/design/errors#handling_errors>
     fn of_code(code: &str) -> Option<Self> {
         Some(match code {
             "UNAUTHENTICATED" => Self::Unauthenticated,
@@ -114,7 +114,7 @@ impl Kind {
     }
 }
 
-/// As all of Google's APIs say it.
+/// The error body of all Google APIs.
 #[derive(Deserialize)]
 struct Answer {
     error: Said,
@@ -137,12 +137,12 @@ struct Reason {
 }
 
 impl Fault {
-    /// In our words.
+    /// A fault with our own message.
     pub fn new(kind: Kind, message: &str) -> Self {
         Self { kind, message: message.to_owned(), retry_after: None }
     }
 
-    /// From an answer that is none.
+    /// From an error response.
     pub(super) fn answered(status: u16, body: &[u8], retry_after: Option<Duration>) -> Self {
         let Ok(Answer { error }) = serde_json::from_slice(body) else {
             return match is_page(body) {
@@ -158,25 +158,26 @@ impl Fault {
         let kind = Kind::of_reason(reason).or_else(|| Kind::of_code(&error.status));
         let named = [reason, &error.status].into_iter().find(|name| !name.is_empty()).unwrap_or("no reason");
         Self {
-            // Whatever the words: without authentication there is no other matter.
+            // Whatever the reason says, a 401 is about authentication.
             kind: if status == 401 { Kind::Unauthenticated } else { kind.unwrap_or_else(|| Kind::of_status(status)) },
             message: format!("{} ({status} {named})", error.message.trim_end_matches('.')),
             retry_after,
         }
     }
 
-    /// From a page where JSON was expected.
+    /// From an HTML page where JSON was expected.
     pub(super) fn page(status: u16, body: &[u8]) -> Self {
         let text = quoted(body);
         Self::new(Kind::Page, &format!("answered {status} with a page, as a proxy or a login does: {text}"))
     }
 
-    /// From an answer that does not have the shape it should.
+    /// From an answer that does not have the expected form.
     pub fn garbled(error: &serde_json::Error) -> Self {
         Self::new(Kind::Garbled, &format!("the answer cannot be read: {error}"))
     }
 
-    /// From a connection that failed: the innermost cause says most, and the address is no secret here, but may carry one.
+    /// From a failed connection: uses the innermost cause, which says most, and omits the address, which may contain a
+    /// secret.
     pub(super) fn unreachable(error: reqwest::Error) -> Self {
         let timed_out = error.is_timeout();
         let error = error.without_url();

@@ -1,4 +1,4 @@
-//! Google's APIs over HTTP: one client with the host's credentials, and requests that are tried again within a time.
+//! Google's APIs over HTTP: one client with the host's credentials, and requests with retries and a deadline.
 //!
 //! The methods are few and plain, so they are called directly. `gcp-bigquery-client` 0.28 would take two minutes of every
 //! fresh build for a second HTTP stack (reqwest 0.12, tonic, prost), and reads answers whole, however large. Credentials
@@ -31,24 +31,24 @@ use crate::{
 };
 use credentials::Credentials;
 
-/// The first wait before a request is sent again; each further one may be twice as long.
+/// The first wait before a retry; each further one may be twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
-/// The longest wait that is chosen here; a server may ask for more.
+/// The longest wait chosen here; a server may ask for a longer one.
 const LONGEST_WAIT: Duration = Duration::from_secs(8);
 /// How long one attempt may take.
 const ATTEMPT: Duration = Duration::from_secs(30);
-/// The most that is read of one answer. BigQuery's pages are at most 20 MB:
+/// The maximum size of one answer. BigQuery's pages are at most 20 MB:
 /// <https://cloud.google.com/bigquery/docs/paging-results>
 const ANSWER: usize = 64 << 20;
 
-/// A way to Google's APIs; clones share it.
+/// A client for Google's APIs; clones share it.
 #[derive(Debug, Clone)]
 pub struct Google(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     credentials: Credentials,
-    /// Made when it is first needed: it reads the system's certificates.
+    /// Made on first use, since it reads the system's certificates.
     client: OnceLock<reqwest::Client>,
 }
 
@@ -61,7 +61,7 @@ pub struct Request<'p> {
     permit: Option<&'p Permit>,
 }
 
-/// The body of an answer, charged to the work that asked for as long as it is there.
+/// The body of an answer, charged to the caller's work while it exists.
 #[derive(Debug)]
 pub struct Body {
     bytes: Vec<u8>,
@@ -69,17 +69,17 @@ pub struct Body {
 }
 
 impl<'p> Request<'p> {
-    /// Asks.
+    /// A GET request.
     pub fn get(url: String) -> Self {
         Self { method: Method::GET, url, body: None, permit: None }
     }
 
-    /// Sends. It must be the same to do it twice.
+    /// A POST request; must be idempotent.
     pub fn post(url: String, body: Value) -> Self {
         Self { method: Method::POST, url, body: Some(body), permit: None }
     }
 
-    /// For the work of a plugin: its answer is charged to it while it arrives, and arrives alone.
+    /// For a plugin's work: the answer is charged to it as it arrives, and only one answer arrives at a time.
     pub fn charged(self, permit: &'p Permit) -> Self {
         Self { permit: Some(permit), ..self }
     }
@@ -107,23 +107,23 @@ impl Deref for Body {
 }
 
 impl Google {
-    /// With the credentials of host.toml; they are looked for when they are first needed.
+    /// With the credentials of host.toml, which are loaded on first use.
     pub fn new(config: &Config) -> Self {
         Self(Arc::new(Inner { credentials: Credentials::new(config), client: OnceLock::new() }))
     }
 
-    /// Sends a request until it is answered or the time is over; what passes is tried again. Gives the answer's body.
+    /// Sends a request, with retries after temporary faults until the deadline. Returns the answer's body.
     pub async fn call(&self, request: Request<'_>, deadline: Instant) -> Result<Body, Fault> {
         let mut longest = FIRST_WAIT;
         let mut earlier: Option<Fault> = None;
         loop {
             let fault = match self.once(&request, deadline).await {
                 Ok(body) => return Ok(body),
-                // That the time was up is not what was wrong.
+                // Report the earlier fault instead of the timeout.
                 Err(fault) if fault.kind == Kind::TimedOut => earlier.take().unwrap_or(fault),
                 Err(fault) => fault,
             };
-            // Full jitter, so that those who failed together do not come back together.
+            // Full jitter, so that requests that failed together are not retried together.
             let wait = fault.retry_after.unwrap_or_else(|| longest.mul_f64(fastrand::f64()));
             if !fault.kind.passes() || Instant::now() + wait >= deadline {
                 return Err(fault);
@@ -134,7 +134,8 @@ impl Google {
         }
     }
 
-    /// Sends a request once; or twice, when its token was rejected, since that may have been revoked or a clock been set.
+    /// Sends a request once, or twice if its token was rejected, which may have been revoked or be affected by a clock
+    /// change.
     pub async fn once(&self, request: &Request<'_>, deadline: Instant) -> Result<Body, Fault> {
         let attempt = async || {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -162,7 +163,7 @@ impl Google {
         let mut answer = sent.send().await.map_err(Fault::unreachable)?;
         let status = answer.status().as_u16();
         let wait = answer.headers().get(RETRY_AFTER).and_then(|wait| wait.to_str().ok()?.trim().parse().ok());
-        // Of one run's answers, one at a time is read: two halves would take as much room as both.
+        // Read one answer of a run at a time: two partial answers would need the memory of both.
         let _alone = match request.permit {
             Some(permit) => Some(permit.alone().await),
             None => None,
@@ -193,12 +194,12 @@ impl Google {
         Ok(self.0.client.get_or_init(|| client))
     }
 
-    /// Whether there are credentials that a token is given for; nothing more is asked.
+    /// Whether the credentials get a token; makes no other request.
     pub async fn authenticate(&self) -> Result<(), Fault> {
         self.0.credentials.token().await.map(drop)
     }
 
-    /// Where the credentials come from, in words.
+    /// Where the credentials come from, for messages.
     pub fn source(&self) -> String {
         self.0.credentials.source()
     }

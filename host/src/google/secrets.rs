@@ -13,7 +13,7 @@ use crate::config::{Config, SecretName};
 /// How long reading one secret may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Secrets of one project. They are kept nowhere but in memory.
+/// Secrets of one project. They are kept only in memory.
 #[derive(Debug, Clone)]
 pub struct Secrets {
     google: Google,
@@ -32,7 +32,7 @@ struct Payload {
 }
 
 impl Secrets {
-    /// Those of `google.project`.
+    /// The secrets of `google.project`.
     pub fn new(config: &Config, google: Google) -> Result<Self> {
         let project = config.google.project.clone();
         Ok(Self {
@@ -46,7 +46,7 @@ impl Secrets {
     pub async fn read(&self, name: &SecretName) -> Result<String> {
         let url = format!("{}/v1/projects/{}/{}:access", self.endpoint, self.project, name.path());
         let answer = self.google.call(Request::get(url), Instant::now() + PATIENCE).await;
-        // Nothing of the answer is quoted: it holds the secret.
+        // Do not quote the answer: it holds the secret.
         let text = answer.and_then(|body| {
             let answer: Answer = serde_json::from_slice(&body).map_err(|_| unreadable())?;
             let bytes = STANDARD.decode(answer.payload.data).map_err(|_| unreadable())?;

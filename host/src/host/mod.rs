@@ -1,5 +1,5 @@
-//! A host that is ready: the checks of one configuration, and a [`Recorder`] that outlives it. When files change, the next
-//! host takes over every plugin that is still the same.
+//! A host that is ready: the checks of one configuration, and a [`Recorder`] that outlives it. After a reload, the next
+//! host reuses every unchanged plugin.
 
 mod slots;
 
@@ -27,46 +27,46 @@ use crate::{
     text::printable,
 };
 
-/// How long a host that begins waits for the next plugin to be ready. Those that are kept compiled take milliseconds, those in
-/// Rust seconds; one that takes longer does not hold the others up.
+/// How long a starting host waits for the next plugin. Cached plugins take milliseconds, Rust plugins seconds; a slower
+/// one does not hold up the others.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How a host begins.
+/// How a host starts.
 #[derive(Clone, Copy)]
 pub enum Begin<'h> {
-    /// When all plugins are compiled.
+    /// Wait until all plugins are compiled.
     Whole,
-    /// With what is ready soon: checks whose plugins are still being compiled are there and wait, until [`Host::whole`].
+    /// Start with the plugins that are ready soon; the checks of the others wait until [`Host::whole`].
     Soon,
-    /// In the place of this one, when all is compiled: what is the same is taken over from it, and when anything is worse than
-    /// it was, the files are refused.
+    /// Replace this host once all plugins are compiled: unchanged plugins are reused, and the files are rejected if a
+    /// plugin or check that could run before cannot run now.
     Instead(&'h Host),
 }
 
-/// A host that is ready: its checks, what they may ask, and where what they find is recorded and told.
+/// A host that is ready: its checks, their backends, and the recorder of their results.
 pub struct Host {
-    /// From host.toml.
+    /// The configuration.
     pub config: Config,
     /// Sorted by name.
     pub checks: Vec<Arc<Check>>,
-    /// What the checks may ask.
+    /// The backends.
     pub backends: Arc<Backends>,
-    /// How many runs there may be at once.
+    /// The limits on concurrent runs.
     pub slots: Arc<Slots>,
-    /// Where what they find is recorded and told.
+    /// Records and reports the results.
     pub recorder: Arc<Recorder>,
-    /// What the files gave.
+    /// The plugins from the files.
     loaded: Loaded,
-    /// What they will give, until somebody waits for it.
+    /// The plugins that are still being compiled, until somebody waits for them.
     loading: Option<Mutex<Option<Loading>>>,
     /// Keeps the engines' clocks running.
     sandboxes: Arc<Sandboxes>,
 }
 
 impl Host {
-    /// Loads the plugins and finds everything that the checks need. A plugin that cannot be loaded stops nothing;
-    /// its check says why when it is due. With a lock, only what is pinned runs. `step` is called with the number of plugins
-    /// that are ready.
+    /// Loads the plugins and everything that the checks need. A plugin that cannot be loaded does not stop the host;
+    /// its check reports why when it is due. With a lock, only pinned plugins run. `step` is called with the number of
+    /// plugins that are ready.
     pub async fn new(
         config: Config,
         files: &[PathBuf],
@@ -111,8 +111,8 @@ impl Host {
         Ok(host)
     }
 
-    /// The host with the checks that waited for their plugins, when those are compiled; none when there are none, or when
-    /// somebody waits for it already. This one goes on meanwhile.
+    /// The host with all plugins, once they are compiled; `None` if nothing was being compiled, or somebody already
+    /// waits for this. The current host keeps running meanwhile.
     pub async fn whole(&self) -> Result<Option<Self>> {
         let Some(loading) = &self.loading else { return Ok(None) };
         let Some(mut loading) = loading.lock().await.take() else { return Ok(None) };
@@ -131,7 +131,7 @@ impl Host {
         Ok(Some(host))
     }
 
-    /// Refuses what only a restart can change.
+    /// Rejects changes that need a restart.
     fn refuse_other_place(&self, config: &Config) -> Result<()> {
         let directory = |config: &Config| config.resolve(&config.state.directory);
         for (key, same) in
@@ -144,7 +144,7 @@ impl Host {
         Ok(())
     }
 
-    /// Refuses plugins and checks that could run before, and cannot now.
+    /// Rejects files if a plugin or check that could run before cannot run now.
     fn refuse_worse(&self, before: &Self) -> Result<()> {
         let known = |name: &str| before.loaded.unusable.iter().any(|one| one.name == name);
         let compiled = |name: &String| !before.loaded.compiling.contains(name);
@@ -163,7 +163,7 @@ impl Host {
         Ok(())
     }
 
-    /// One that another file stands in for has no check that would say so.
+    /// A rejected file whose name another file provides has no check to report it, so log it.
     fn warn_of_files(&self) {
         let left_out = self.loaded.unusable.iter().filter(|one| self.loaded.plugins.contains_key(&one.name));
         for unusable in left_out {
@@ -171,7 +171,7 @@ impl Host {
         }
     }
 
-    /// Keeps only the checks that are named.
+    /// Keeps only the named checks.
     pub fn keep(&mut self, names: &[String]) {
         self.checks.retain(|check| names.contains(&check.name));
     }
@@ -181,13 +181,13 @@ impl Host {
         self.checks.iter().find(|check| check.name == name)
     }
 
-    /// The check with a name, or a message that names those that there are like it.
+    /// The check with a name, or an error with a suggestion.
     pub fn find(&self, name: &str) -> Result<&Arc<Check>, String> {
         let names = || self.checks.iter().map(|check| check.name.as_str());
         self.check(name).ok_or_else(|| no_such_check(name, names()))
     }
 
-    /// Finds the webhook of every channel that the checks post to, and sends there from now on.
+    /// Finds the webhook of every channel that the checks post to, and uses them from now on.
     pub async fn find_receivers(&self) -> Result<()> {
         self.recorder.delivery.send_to(self.receivers().await?, self.config.delivery.clone());
         Ok(())
@@ -202,8 +202,8 @@ impl Host {
         Receivers::find(&self.config, channels).await
     }
 
-    /// Validates the checks side by side, and tells of what is wrong with one as of an error of it. Gives what was found,
-    /// by check.
+    /// Validates the checks concurrently, and reports findings as errors of their checks. Returns the findings by
+    /// check.
     pub async fn validate(&self, now: Timestamp) -> Result<Validated> {
         let mut tasks = JoinSet::new();
         for check in self.checks.iter().filter(|check| !check.waits && !matches!(check.work, Work::Consultation(_))) {
@@ -228,7 +228,7 @@ impl Host {
         found.sort_by(|(one, _), (other, _)| one.cmp(other));
         validations.sort_by(|one, other| one.check.cmp(&other.check));
         self.recorder.validated(&self.config, &validations).await?;
-        // What could not be found out is tried again at the next occasion.
+        // Retry inconclusive validations at the next occasion.
         if found.iter().flat_map(|(_, findings): &(String, Vec<Finding>)| findings).all(|one| one.kind != Kind::Unknown)
         {
             self.recorder.record.note_validation(&self.fingerprint(), now).await?;
@@ -236,18 +236,18 @@ impl Host {
         Ok(found)
     }
 
-    /// When the checks are to be validated: now, if they never were as they are; none when never.
+    /// When to validate the checks: now, if they were never validated in this form; `None` for never.
     pub async fn validation_due(&self, now: Timestamp) -> Result<Option<Timestamp>> {
         let Some(schedule) = &self.config.validate_schedule.0 else { return Ok(None) };
         let last = self.recorder.record.validated(&self.fingerprint()).await?;
         Ok(match last {
             None => Some(now),
-            // A clock that was set back must not keep it away.
+            // A clock that was set back must not prevent it.
             Some(last) => schedule.next(last.min(now), &self.config.timezone.rules()),
         })
     }
 
-    /// What the checks are: their configuration and code.
+    /// A digest of the checks' configuration and code.
     fn fingerprint(&self) -> String {
         let plugins = self.checks.iter().filter_map(|check| check.plugin());
         let digests: Vec<String> = plugins.map(|ready| ready.plugin.file.digest.to_string()).collect();

@@ -1,5 +1,5 @@
-//! How many runs there are at once: over all, and of those that may ask one backend. So a backend that hangs holds up the
-//! checks that need it, and no others.
+//! Limits on concurrent runs: in all, and for each backend, so that a hanging backend holds up only the checks that
+//! need it.
 
 use std::sync::Arc;
 
@@ -18,12 +18,12 @@ pub struct Slots {
     deployments: Arc<Room>,
 }
 
-/// The room that one run takes, until it is dropped.
+/// The room of one run, until it is dropped.
 #[derive(Debug)]
 pub struct Slot(#[allow(dead_code)] Vec<Place>);
 
 impl Slots {
-    /// As many as host.toml says.
+    /// The limits from host.toml.
     pub fn new(config: &Scheduler) -> Self {
         let room = |count: Count| Room::new(count.0 as usize);
         Self {
@@ -34,8 +34,8 @@ impl Slots {
         }
     }
 
-    /// Waits for room for a run of this plugin; one of the host's own takes none. What is scarce is waited for first, and always
-    /// in the same order, so that nothing is held that others wait for in a circle.
+    /// Waits for room for a run of this plugin; the host's own checks need none. Takes the scarcest room first, always
+    /// in the same order, to avoid deadlocks.
     pub async fn take(&self, ready: Option<&Ready>) -> Slot {
         let Some(Ready { plugin, grants, .. }) = ready else { return Slot(Vec::new()) };
         let asks = |granted: fn(&Grants) -> &Vec<String>| !granted(grants).is_empty();

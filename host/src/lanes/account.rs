@@ -1,4 +1,4 @@
-//! What one plugin uses at this moment, over all the work that is done for it.
+//! The current usage of each plugin, over all work for it.
 
 use std::{
     collections::HashMap,
@@ -13,14 +13,14 @@ use tokio::sync::Semaphore;
 
 use super::PLUGIN_THREADS;
 
-/// After this time, half of what was computed is forgotten: who computes much now comes after who did so a while ago.
+/// The half-life of counted CPU time, so that a plugin that is computing now comes after one that computed a while ago.
 const HALF_LIFE: Duration = Duration::from_secs(1);
 
-/// One plugin's; there is one as long as some work for the plugin is under way.
+/// One plugin's account; it exists while there is work for the plugin.
 #[derive(Debug)]
 pub(super) struct Account {
     pub(super) plugin: String,
-    /// Its part of the threads.
+    /// Its share of the threads.
     pub(super) threads: Arc<Semaphore>,
     /// Bytes that the host holds for it.
     pub(super) held: AtomicUsize,
@@ -34,14 +34,14 @@ struct Computed {
     at: Instant,
 }
 
-/// What one plugin uses.
+/// The usage of one plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Usage {
-    /// Its name; empty for work about no plugin in particular.
+    /// Its name; empty for work that belongs to no plugin.
     pub plugin: String,
     /// Bytes that the host holds for it.
     pub bytes: usize,
-    /// Threads that work for it.
+    /// Threads working for it.
     pub threads: usize,
 }
 
@@ -52,7 +52,7 @@ fn accounts() -> &'static Accounts {
     ACCOUNTS.get_or_init(Mutex::default)
 }
 
-/// What each plugin uses for which something is done now.
+/// The usage of each plugin with current work.
 pub fn usage() -> Vec<Usage> {
     let accounts = accounts().lock().unwrap_or_else(PoisonError::into_inner);
     let mut used: Vec<Usage> = accounts.values().filter_map(Weak::upgrade).map(|account| account.usage()).collect();
@@ -61,7 +61,7 @@ pub fn usage() -> Vec<Usage> {
 }
 
 impl Account {
-    /// The account of a plugin; it is the same for all work that is under way at the same time.
+    /// The account of a plugin, shared by all its concurrent work.
     pub(super) fn of(plugin: &str) -> Arc<Self> {
         let mut accounts = accounts().lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(account) = accounts.get(plugin).and_then(Weak::upgrade) {
@@ -85,7 +85,7 @@ impl Account {
         computed.nanos += nanos as f64;
     }
 
-    /// What it computed lately, in nanoseconds, as seen at this moment: the same for all of its work that waits.
+    /// Its recent CPU time, in nanoseconds, as of now.
     pub(super) fn computed(&self, now: Instant) -> u64 {
         let mut computed = self.computed.lock().unwrap_or_else(PoisonError::into_inner);
         computed.fade(now);

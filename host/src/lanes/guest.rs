@@ -1,4 +1,4 @@
-//! A guest in its lane: polled where it was begun as long as it computed little, and in turns afterwards.
+//! Runs a guest in its lane: in its own task while it has computed little, and in turns afterwards.
 
 use std::{
     future::poll_fn,
@@ -48,7 +48,7 @@ where
     match tasks.join_next().await {
         Some(Ok(output)) => output,
         Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        // Nothing else ends it: the lane lives as long as the process.
+        // Only this ends it: the lane exists as long as the process.
         _ => std::future::pending().await,
     }
 }
@@ -60,7 +60,7 @@ struct Slow<F> {
     turn: Next,
 }
 
-/// What comes before the next poll.
+/// The state before the next poll.
 enum Next {
     Ask,
     Wait { arriving: oneshot::Receiver<Place>, overdue: Pin<Box<Sleep>> },
@@ -68,7 +68,7 @@ enum Next {
     Go(Turn),
 }
 
-/// Wakes a task, and remembers that.
+/// Wakes a task, and records that.
 struct Woken {
     task: Waker,
     woken: AtomicBool,
@@ -86,7 +86,7 @@ impl Next {
         Self::leave(turn, Instant::now() + GIVE_WAY * TURN)
     }
 
-    /// Leaves the core to fast work for a moment, if that wants it.
+    /// Leaves the core to waiting fast work for a moment.
     fn leave(turn: Turn, until: Instant) -> Self {
         match crowded() && Instant::now() < until {
             true => Self::GiveWay { turn, until, pause: Box::pin(sleep(TURN)) },
@@ -116,7 +116,7 @@ impl<F: Future> Future for Slow<F> {
                     }
                 },
                 Next::GiveWay { turn, until, mut pause } => match pause.as_mut().poll(context) {
-                    // Whoever waits for fast work keeps no turn from others.
+                    // Do not hold a turn while waiting for fast work.
                     Poll::Ready(()) if Room::turns().wanted(&this.work.account) => Next::Ask,
                     Poll::Ready(()) => Next::leave(turn, until),
                     Poll::Pending => {
@@ -128,12 +128,12 @@ impl<F: Future> Future for Slow<F> {
                     let woken = Arc::new(Woken { task: context.waker().clone(), woken: AtomicBool::new(false) });
                     let waker = Waker::from(woken.clone());
                     let polled = this.work.metered(|| this.future.as_mut().poll(&mut Context::from_waker(&waker)));
-                    // One that only paused, and is next anyway, keeps its turn.
+                    // If it only paused and would be next anyway, keep the turn.
                     let paused = polled.is_pending() && woken.woken.load(Ordering::Relaxed);
                     if paused && !Room::turns().outranked(&this.work.account) {
                         this.turn = Next::leave(turn, Instant::now() + GIVE_WAY * TURN);
                         if let Next::GiveWay { pause, .. } = &mut this.turn {
-                            // It wakes the task when the pause is over.
+                            // Wakes the task when the pause is over.
                             let _ = pause.as_mut().poll(context);
                         }
                     }

@@ -1,15 +1,15 @@
-//! Work for plugins, and the only way to it. Whoever computes, reads or waits on a plugin's behalf needs a [`Permit`]: it
-//! counts the CPU time, says when to stop, charges the bytes held, and bounds the threads of that plugin.
+//! All work for plugins. Computing, reading or waiting on a plugin's behalf needs a [`Permit`], which counts the CPU
+//! time, gives the stop signal, charges memory, and limits the plugin's threads.
 //!
-//! Two lanes: work starts in the fast one and continues in the slow one when it has computed for a while. Slow work takes
-//! turns of a millisecond: one core is left free of it, work that is new comes first, and among plugins whoever computed
-//! least lately is next. So a plugin that computes without end costs the others next to nothing, while to other processes of
-//! the machine every thread here is an ordinary one.
+//! There are two lanes: work starts in the fast lane and moves to the slow lane when it has computed for a while. Slow
+//! work takes turns of a millisecond: it leaves one core free, new work comes first, and among plugins the one with the
+//! least recent CPU time is next. So a plugin that computes without end costs the others next to nothing, while to
+//! other processes on the machine every thread here is an ordinary one.
 //!
-//! Threads for plugins are a pool of their own. What the host does for itself (the record, delivery, pages of its own) has
-//! the runtime's, which no plugin can use up.
+//! Plugins have their own thread pool. The host's own work (the record, delivery, its own pages) uses the runtime's
+//! threads, which no plugin can exhaust.
 //!
-//! Without a permit there is no way in:
+//! Without a permit, none of this compiles:
 //!
 //! ```compile_fail,E0603
 //! let threads = host::lanes::plugins();
@@ -24,7 +24,7 @@
 //! let run = host::confined::run;
 //! ```
 //!
-//! With one there is:
+//! With a permit:
 //!
 //! ```
 //! use host::lanes::{Allowance, Permit};
@@ -56,29 +56,29 @@ pub use permit::{Ending, Held, Meter, Permit, Stop, TooMuch};
 pub use room::{Place, Room};
 pub use work::Allowance;
 
-/// How long a piece of work computes in the fast lane: about twice what a canary of the sample computes (0.5 ms, and 1.4 ms in a
+/// CPU time of a piece of work in the fast lane: about twice what a canary of the sample needs (0.5 ms, and 1.4 ms in a
 /// development build, by `cargo xtask bench run`).
 const FAST: Duration = Duration::from_millis(if cfg!(debug_assertions) { 2 } else { 1 });
-/// How long a turn in the slow lane lasts: as long as a guest computes between two beats of its engine's clock.
+/// The length of a turn in the slow lane: as long as a guest computes between two ticks of its engine's clock.
 const TURN: Duration = Duration::from_millis(1);
-/// How long slow work waits for its turn at most: whoever has one may wait for a disk, and not compute at all.
+/// The longest wait of slow work for its turn, since whoever has the turn may be waiting for a disk.
 const OVERDUE: Duration = Duration::from_millis(100);
-/// How many times as long as it computed slow work waits at most, at each turn, for fast work to leave it a core: so it gets
-/// a sixth of one in any case.
+/// The longest wait of slow work for fast work, at each turn, as a multiple of the time that it computed: so slow work
+/// gets at least a sixth of a core.
 const GIVE_WAY: u32 = 5;
-/// Threads for plugins, of all together. Most of them wait for a disk: those that compute take turns.
+/// Threads for all plugins together. Most of them wait for a disk; those that compute take turns.
 const THREADS: usize = 32;
 /// Threads of one plugin, over all its runs: an eighth of all.
 const PLUGIN_THREADS: usize = 4;
-/// Threads of one piece of work: enough to answer while another thinks.
+/// Threads of one piece of work: enough to answer one call while another computes.
 const WORK_THREADS: usize = 2;
 
-/// Work in the fast lane that computes at this moment.
+/// Work in the fast lane that is computing now.
 static QUICK: AtomicUsize = AtomicUsize::new(0);
-/// Turns in the slow lane that are taken at this moment.
+/// Turns in the slow lane that are taken now.
 static SLOW: AtomicUsize = AtomicUsize::new(0);
 
-/// Something that computes at this moment, until it is dropped.
+/// Counts a computation until it is dropped.
 #[derive(Debug)]
 struct Computing(&'static AtomicUsize);
 
@@ -95,7 +95,7 @@ impl Drop for Computing {
     }
 }
 
-/// Whether fast and slow work want more cores than there are.
+/// Whether fast and slow work need more cores than there are.
 fn crowded() -> bool {
     QUICK.load(Ordering::Relaxed) + SLOW.load(Ordering::Relaxed) > cores()
 }
@@ -105,8 +105,8 @@ fn cores() -> usize {
     *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, NonZero::get))
 }
 
-/// Where slow guests and all blocking work of plugins run, from its first use on; the runtime of the caller when there can be
-/// no other threads.
+/// The runtime for slow guests and all blocking work of plugins, started on first use; the caller's runtime if no
+/// threads can be started.
 fn plugins() -> Handle {
     static PLUGINS: OnceLock<Option<Runtime>> = OnceLock::new();
     let runtime = PLUGINS.get_or_init(|| {
@@ -122,18 +122,18 @@ fn plugins() -> Handle {
     runtime.as_ref().map_or_else(Handle::current, |runtime| runtime.handle().clone())
 }
 
-/// One core is left to everything else.
+/// Leave one core to everything else.
 fn slow_workers() -> usize {
     cores().saturating_sub(1).max(1)
 }
 
-/// Runs blocking work of the host's own; none when it panicked. Nothing that a plugin brought may be done here.
+/// Runs blocking work of the host itself; `None` if it panicked. Not for work on a plugin's data.
 #[allow(clippy::disallowed_methods)]
 pub async fn own<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     tokio::task::spawn_blocking(work).await.ok()
 }
 
-/// Starts a thread of the host's own that stays.
+/// Starts a long-lived thread of the host itself.
 #[allow(clippy::disallowed_methods)]
 pub fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<std::thread::JoinHandle<()>> {
     std::thread::Builder::new().name(name.to_owned()).spawn(work)

@@ -1,4 +1,4 @@
-//! The permit of one piece of work, and what it hands out: threads, a stop signal, bytes.
+//! The permit of one piece of work, which provides threads, a stop signal and memory.
 
 use std::{
     sync::{
@@ -17,12 +17,12 @@ use super::{
     work::{Allowance, Turn, Work},
 };
 
-/// How often work that waits for its turn looks whether it is over.
+/// How often work that waits for its turn checks whether it is over.
 const LOOK: Duration = Duration::from_millis(5);
-/// Of the time, what is left after the last answer from far away, so that a plugin can still say what went wrong.
+/// Time reserved at the end of a run, so that the plugin can still report an error.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// What each piece of work for a plugin needs. When it is dropped, what is still under way is called off.
+/// The permit of a piece of work for a plugin. Dropping it cancels the rest of the work.
 #[derive(Debug)]
 pub struct Permit(Arc<Work>);
 
@@ -33,48 +33,48 @@ pub struct Held {
     bytes: usize,
 }
 
-/// The host would hold more than it may.
+/// The limit on held memory would be exceeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the host would hold more than {0} bytes for it")]
 pub struct TooMuch(pub usize);
 
-/// Ends a piece of work when it is dropped, also when its future is.
+/// Ends a piece of work when it is dropped, also with its future.
 #[derive(Debug)]
 pub struct Ending<'p>(&'p Permit);
 
 impl Permit {
-    /// For a piece of work on behalf of a plugin.
+    /// A permit for a piece of work on behalf of a plugin.
     pub fn new(plugin: &str, allowance: Allowance) -> Self {
         Self(Arc::new(Work::new(plugin, allowance)))
     }
 
-    /// Its time begins, unless it has begun.
+    /// Starts its time, unless it has started.
     pub fn begin(&self) {
         self.deadline();
     }
 
-    /// Until when a backend may try to answer: a little before the time is up.
+    /// The deadline for backends: a little before the time is up.
     pub fn deadline(&self) -> Instant {
         let whole = self.0.allowance.timeout;
         *self.0.deadline.get_or_init(|| Instant::now() + whole.saturating_sub(LAST_WORDS.min(whole / 4)))
     }
 
-    /// Calls off what is under way.
+    /// Cancels the work.
     pub fn end(&self) {
         self.0.over.store(true, Ordering::Relaxed);
     }
 
-    /// Calls off what is under way when this is dropped.
+    /// Cancels the work when the returned guard is dropped.
     pub fn ending(&self) -> Ending<'_> {
         Ending(self)
     }
 
-    /// What tells how much the guest computed.
+    /// Reads the guest's CPU time.
     pub fn meter(&self) -> Meter {
         Meter(self.0.clone())
     }
 
-    /// CPU time that was used so far, by the guest until it last paused and by threads.
+    /// CPU time so far, of the guest until it last paused and of the threads.
     pub fn computed(&self) -> Duration {
         self.0.computed()
     }
@@ -86,16 +86,16 @@ impl Permit {
         Ok(held)
     }
 
-    /// Of what this work reads from far away, one answer arrives at a time: until what this gives is dropped.
+    /// Lets one remote answer arrive at a time, until the returned permit is dropped.
     pub async fn alone(&self) -> OwnedSemaphorePermit {
         match self.0.reading.clone().acquire_owned().await {
             Ok(alone) => alone,
-            // It is never closed.
+            // The semaphore is never closed.
             Err(_) => std::future::pending().await,
         }
     }
 
-    /// Runs a guest; from the moment on that the work is large, in the slow lane. It ends when this is dropped.
+    /// Runs a guest; once the work is large, in the slow lane. Dropping this ends the guest.
     pub async fn guest<F>(&self, future: F) -> F::Output
     where
         F: Future<Output: Send> + Send + 'static,
@@ -103,11 +103,11 @@ impl Permit {
         guest::run(&self.0, future).await
     }
 
-    /// Runs blocking work on a thread for plugins; none when it panicked. It must look at the signal that it is given, which
-    /// comes when the work is over and when this is dropped.
+    /// Runs blocking work on a thread for plugins; `None` if it panicked. The work must check its stop signal, which is
+    /// set when the work is over or this is dropped.
     #[allow(clippy::disallowed_methods)]
     pub async fn blocking<T: Send + 'static>(&self, job: impl FnOnce(&Stop) -> T + Send + 'static) -> Option<T> {
-        // Never closed. A job keeps its thread until it ends, also when nobody waits for it.
+        // The semaphore is never closed. A job keeps its thread until it ends, even if nobody waits for it.
         let own = self.0.room.clone().acquire_owned().await;
         let plugins_own = self.0.account.threads.clone().acquire_owned().await;
         let stop = Stop::new(&self.0);
@@ -123,12 +123,12 @@ impl Permit {
     }
 }
 
-/// What a guest computed.
+/// The CPU time of a guest.
 #[derive(Debug, Clone)]
 pub struct Meter(Arc<Work>);
 
 impl Meter {
-    /// CPU time until now; asked while it computes, on its thread.
+    /// CPU time until now; must be called on the guest's thread while it computes.
     pub fn now(&self) -> Duration {
         self.0.guest_now()
     }
@@ -167,7 +167,7 @@ impl Drop for Held {
     }
 }
 
-/// When work on a thread must end. Whoever computes looks at it at least every 10 ms of CPU time.
+/// The stop signal of work on a thread. Work must check it at least every 10 ms of CPU time.
 #[derive(Debug, Clone)]
 pub struct Stop(Arc<Job>);
 
@@ -179,7 +179,7 @@ struct Job {
     slice: Mutex<Slice>,
 }
 
-/// What a thread computes between two looks, and the turn that it does so in.
+/// The thread's progress since the last check, and its turn.
 #[derive(Debug, Default)]
 struct Slice {
     /// The thread's clock when it was last counted.
@@ -203,8 +203,8 @@ impl Stop {
         Self(Arc::new(Job { work: work.clone(), dropped: AtomicBool::new(false), slice }))
     }
 
-    /// Whether the work must end now. Counts what this thread computed, and waits for the next turn when there was much of
-    /// it; to be asked on the thread that works.
+    /// Whether the work must end now. Counts this thread's CPU time, and waits for the next turn if needed; must be
+    /// called on the working thread.
     pub fn reached(&self) -> bool {
         if self.is_over() {
             return true;
@@ -220,14 +220,14 @@ impl Stop {
         self.0.dropped.load(Ordering::Relaxed) || self.0.work.over.load(Ordering::Relaxed)
     }
 
-    /// Waits for a turn, or until the work is over, after having computed for so long.
+    /// Waits for a turn, or until the work is over, after some CPU time.
     fn wait(&self, computed: Duration) {
         while let Some(turn) = self.turn() {
             let given = Instant::now() + computed * GIVE_WAY;
             let mut wanted = false;
             while crowded() && Instant::now() < given && !self.is_over() && !wanted {
                 std::thread::sleep(TURN);
-                // Whoever waits for fast work keeps no turn from others.
+                // Do not hold a turn while waiting for fast work.
                 wanted = Room::turns().wanted(&self.0.work.account);
             }
             if !wanted {
@@ -239,7 +239,7 @@ impl Stop {
         }
     }
 
-    /// The next turn; none when the work is over before.
+    /// The next turn; `None` if the work is over first.
     fn turn(&self) -> Option<Turn> {
         let mut arriving = match Room::turns().ask(&self.0.work.account) {
             Ok(place) => return Some(Turn::new(place)),
@@ -270,7 +270,7 @@ impl Slice {
         }
     }
 
-    /// Counts what was computed. When a turn must be waited for: how long this computed since the last one.
+    /// Counts CPU time. If the thread must wait for a turn, returns the CPU time since the last one.
     fn count(&mut self, work: &Work) -> Option<Duration> {
         let now = thread_time();
         let used = now.saturating_sub(self.counted);
@@ -280,7 +280,7 @@ impl Slice {
         let turn = Duration::from_nanos(now.saturating_sub(self.began));
         let waits = match self.lane {
             Lane::Slow(_) if turn < TURN => false,
-            // Whoever is next anyway keeps its turn, but leaves the core to fast work.
+            // If it would be next anyway, keep the turn, but leave the core to fast work.
             Lane::Slow(_) => crowded() || Room::turns().outranked(&work.account),
             Lane::Fast(_) | Lane::Neither => work.is_large(),
         };
@@ -296,7 +296,7 @@ impl Slice {
     }
 }
 
-/// Tells a job that nobody waits for it any more.
+/// Signals a job that nobody waits for it any more.
 struct Dropped(Arc<Job>);
 
 impl Drop for Dropped {

@@ -1,4 +1,4 @@
-//! Room for a number of things at once, shared fairly by plugin: of those that wait, whoever has least is next.
+//! A fair semaphore: places are shared by plugin, and the waiting plugin with the least usage is next.
 
 use std::{
     collections::HashMap,
@@ -10,30 +10,30 @@ use tokio::sync::oneshot;
 
 use super::{account::Account, slow_workers};
 
-/// Room that plugins share. None of them may fill it alone: a quarter is left for the others.
+/// Places that plugins share. No plugin may take them all: a quarter is left for the others.
 #[derive(Debug)]
 pub struct Room {
-    /// The most places of one plugin.
+    /// The maximum number of places of one plugin.
     each: usize,
-    /// What decides who is next.
+    /// The order of waiting plugins.
     order: Order,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Order {
-    /// Whoever has the fewest places.
+    /// The plugin with the fewest places first.
     Places,
-    /// Whoever computed least lately.
+    /// The plugin with the least recent CPU time first.
     Computed,
 }
 
 #[derive(Debug)]
 struct State {
     free: usize,
-    /// Places that each plugin has; those without any are not in it.
+    /// The places of each plugin that has any.
     taken: HashMap<String, usize>,
-    /// In the order of their arrival.
+    /// The waiting requests, in order of arrival.
     waiting: Vec<Waiting>,
 }
 
@@ -46,13 +46,13 @@ struct Waiting {
 /// A place, until it is dropped.
 #[derive(Debug)]
 pub struct Place {
-    /// None when it was given to somebody else.
+    /// `None` once it was passed on.
     room: Option<Arc<Room>>,
     plugin: String,
 }
 
 impl Room {
-    /// So many places.
+    /// A room with a number of places.
     pub fn new(places: usize) -> Arc<Self> {
         Self::with(places, places - places / 4, Order::Places)
     }
@@ -72,7 +72,7 @@ impl Room {
     pub async fn take(self: &Arc<Self>, plugin: &str) -> Place {
         match self.ask(&Account::of(plugin)) {
             Ok(place) => place,
-            // Its sender is dropped only with the room, which this keeps.
+            // The sender is only dropped with the room, which this holds.
             Err(wait) => match wait.await {
                 Ok(place) => place,
                 Err(_) => std::future::pending().await,
@@ -80,31 +80,31 @@ impl Room {
         }
     }
 
-    /// A place now, or where it will arrive.
+    /// A place now, or the receiver for one.
     pub(super) fn ask(self: &Arc<Self>, account: &Arc<Account>) -> Result<Place, oneshot::Receiver<Place>> {
         let mut state = self.state();
         if state.free > 0 && state.has(&account.plugin) < self.each {
             return Ok(self.place(&mut state, &account.plugin));
         }
         let (place, wait) = oneshot::channel();
-        // Those that no longer wait need no place.
+        // Remove requests that no longer wait.
         state.waiting.retain(|waiting| !waiting.place.is_closed());
         state.waiting.push(Waiting { account: account.clone(), place });
         Err(wait)
     }
 
-    /// Whether somebody waits who comes before one who has a place already: whose plugin computed less, or who is of the same
+    /// Whether a waiting request comes before the holder of a place: its plugin has computed less, or it is of the same
     /// plugin, whose checks take turns.
     pub(super) fn outranked(&self, account: &Account) -> bool {
         self.precedes(account, true)
     }
 
-    /// Whether somebody of another plugin waits that computed less than one who has a place, and does not use it.
+    /// Whether a request of another plugin waits that has computed less than the holder of an unused place.
     pub(super) fn wanted(&self, account: &Account) -> bool {
         self.precedes(account, false)
     }
 
-    /// Whether anybody who waits comes before an account's work; `own` is what holds for work of the same plugin.
+    /// Whether a waiting request comes before an account's work; `own` is the answer for requests of the same plugin.
     fn precedes(&self, account: &Account, own: bool) -> bool {
         let state = self.state();
         if state.waiting.is_empty() {
@@ -125,7 +125,7 @@ impl Room {
         Place { room: Some(self.clone()), plugin: plugin.to_owned() }
     }
 
-    /// Gives a plugin's place to the next who waits.
+    /// Passes a plugin's place on to the next request.
     fn give_back(self: &Arc<Self>, mut plugin: String) {
         loop {
             let mut state = self.state();
@@ -139,11 +139,11 @@ impl Room {
             let Some(next) = self.next(&state) else { return };
             let next = state.waiting.remove(next);
             let place = self.place(&mut state, &next.account.plugin);
-            // Whoever is woken may ask for a place at once.
+            // A woken task may ask for a place at once.
             drop(state);
             match next.place.send(place) {
                 Ok(()) => return,
-                // It no longer waits: the next one gets the place.
+                // It no longer waits: pass the place to the next one.
                 Err(mut place) => {
                     place.room = None;
                     plugin = std::mem::take(&mut place.plugin);
@@ -152,7 +152,7 @@ impl Room {
         }
     }
 
-    /// Of those that may have a place: who is next; the earliest of equals.
+    /// The next request that may have a place; the earliest among equals.
     fn next(&self, state: &State) -> Option<usize> {
         let may = |waiting: &Waiting| state.has(&waiting.account.plugin) < self.each;
         let now = Instant::now();

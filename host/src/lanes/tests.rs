@@ -20,7 +20,7 @@ fn thread() -> String {
     std::thread::current().name().unwrap_or_default().to_owned()
 }
 
-/// Computes until it is told to stop; gives the CPU time that it took.
+/// Computes until it is told to stop; returns the CPU time used.
 fn obey(stop: &Stop) -> Duration {
     let began = thread_time();
     while !stop.reached() {
@@ -185,7 +185,7 @@ async fn a_plugin_with_many_checks_does_not_crowd_out_one_with_a_single_check() 
     let soon = Duration::from_millis(20);
     assert!(tokio::time::timeout(soon, room.take("many")).await.is_err());
     let single = room.take("single").await;
-    // Whoever has least is next, not whoever came first.
+    // The one with the least usage is next, not the first in the queue.
     let waiting = tokio::spawn({
         let room = room.clone();
         async move { room.take("many").await }

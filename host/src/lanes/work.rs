@@ -1,4 +1,4 @@
-//! A piece of work, as all that is done for it counts it.
+//! The counters of a piece of work, shared by all its parts.
 
 use std::{
     sync::{
@@ -12,7 +12,7 @@ use tokio::{sync::Semaphore, time::Instant};
 
 use super::{Computing, FAST, SLOW, WORK_THREADS, account::Account, room::Place, thread_time};
 
-/// What a piece of work may use.
+/// The limits of a piece of work.
 #[derive(Debug, Clone, Copy)]
 pub struct Allowance {
     /// Wall-clock time, from [`Permit::begin`] on.
@@ -28,9 +28,9 @@ pub(super) struct Work {
     pub(super) deadline: OnceLock<Instant>,
     /// CPU time of the guest, in nanoseconds, until it last paused.
     pub(super) guest: AtomicU64,
-    /// CPU time of threads that work for it, in nanoseconds.
+    /// CPU time of its threads, in nanoseconds.
     pub(super) threads: AtomicU64,
-    /// The thread's clock when the guest last went on.
+    /// The thread's clock when the guest last resumed.
     pub(super) since: AtomicU64,
     pub(super) held: AtomicUsize,
     pub(super) over: AtomicBool,
@@ -68,7 +68,7 @@ impl Work {
         Duration::from_nanos(self.guest.load(Ordering::Relaxed) + now)
     }
 
-    /// Counts what a guest computes in `poll`.
+    /// Counts the CPU time of `poll`.
     pub(super) fn metered<T>(&self, poll: impl FnOnce() -> T) -> T {
         let started = thread_time();
         self.since.store(started, Ordering::Relaxed);
@@ -92,7 +92,7 @@ impl Turn {
         Self { _place: Some(place), _computing: Computing::new(&SLOW) }
     }
 
-    /// For work that waited too long: whoever has its turn may wait for a disk.
+    /// For work that waited too long, since the holder of the turn may be waiting for a disk.
     pub(super) fn overdue() -> Self {
         Self { _place: None, _computing: Computing::new(&SLOW) }
     }

@@ -1,5 +1,5 @@
-//! Compiled code, kept between starts. Only code that this host wrote and finds unaltered is ever loaded:
-//! loading foreign code would be running it.
+//! A cache of compiled code. Only unaltered code that this host wrote is loaded, since loading foreign code would run
+//! it.
 
 use std::{
     fs,
@@ -14,18 +14,18 @@ use wasmtime::{Engine, component::Component};
 
 use super::Digest;
 
-/// A directory of compiled components that only its user can write, or none, when there is no place for it.
+/// A directory of compiled components that only its user can write, if there is one.
 pub struct Cache(Option<PathBuf>);
 
 impl Cache {
-    /// `$XDG_CACHE_HOME/host/compiled`, else `~/.cache/host/compiled`. Without either, everything is compiled anew.
+    /// `$XDG_CACHE_HOME/host/compiled`, else `~/.cache/host/compiled`. Without either, nothing is cached.
     pub fn open() -> Self {
         let absolute = |variable| std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
         let home = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
         Self(home.map(|home| home.join("host").join("compiled")).filter(|directory| private(directory)))
     }
 
-    /// Where compiled components are kept; none when there is no place for them.
+    /// The directory of the cache, if there is one.
     pub fn directory(&self) -> Option<&Path> {
         self.0.as_deref()
     }
@@ -42,13 +42,13 @@ impl Cache {
         if Sha256::digest(code).as_slice() != checksum {
             return None;
         }
-        // SAFETY: the code is what this host's compiler wrote for this engine: the directory and the file belong to
-        // this user, nobody else can write them, and the checksum shows that nothing was cut off or damaged.
+        // SAFETY: this host's compiler wrote the code for this engine: the directory and the file belong to this user,
+        // nobody else can write them, and the checksum shows that the file is complete and undamaged.
         #[allow(unsafe_code)]
         unsafe { Component::deserialize(engine, code) }.ok()
     }
 
-    /// Keeps what the compiler gave. Not being able to is no error: the next start compiles again.
+    /// Stores compiled code. A failure is not an error: the next start compiles again.
     pub(super) fn keep(&self, engine: &Engine, digest: Digest, code: &[u8]) {
         let Some(path) = self.path(engine, digest) else { return };
         let Some(directory) = path.parent() else { return };
@@ -57,7 +57,7 @@ impl Cache {
             file.write_all(code)?;
             file.persist(&path).map_err(|error| error.error)
         });
-        // A full disk, a directory that was removed: see above.
+        // A full disk or a removed directory: see above.
         drop(written);
     }
 
@@ -69,7 +69,7 @@ impl Cache {
     }
 }
 
-/// Makes the directory if it is not there; false when others could write to it.
+/// Makes the directory if it does not exist; `false` if others can write to it.
 fn private(directory: &Path) -> bool {
     if fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).is_err() {
         return false;

@@ -1,5 +1,5 @@
-//! From a component's bytes to machine code. The compiler works in a confined process: bytes that make it compute or
-//! allocate without end are an error of their plugin, and hold nobody up.
+//! Compiles a component to machine code, in a confined process: bytes that make the compiler compute or allocate
+//! without end are an error of their plugin, and do not hold up the others.
 
 use std::{
     num::NonZero,
@@ -18,12 +18,11 @@ use crate::{
     sandbox,
 };
 
-/// Compilers at once. Each computes on one core, so that a plugin takes no more than its share of them; two at least, so that
-/// there is a way past one that takes long.
+/// Concurrent compilers. Each uses one core; there are at least two, so that a slow one does not block the others.
 static COMPILERS: LazyLock<Semaphore> =
     LazyLock::new(|| Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get).max(2)));
 
-/// The compiled component: from the cache, or compiled and kept there. The compiler is stopped when this is dropped.
+/// The compiled component, from the cache or newly compiled. Dropping this stops the compiler.
 pub(super) async fn compiled(engine: &Engine, cache: &Arc<Cache>, file: &File, budgets: &Budgets) -> Result<Component> {
     let digest = file.digest;
     let (kept, asked) = (cache.clone(), engine.clone());
@@ -43,7 +42,7 @@ pub(super) async fn compiled(engine: &Engine, cache: &Arc<Cache>, file: &File, b
 }
 
 async fn compile(permit: &Permit, file: &File, limits: Limits, budgets: &Budgets) -> Result<(Vec<u8>, Held)> {
-    // Closed never; were it, the compiler would start at once.
+    // The semaphore is never closed; if it were, the compiler would start at once.
     let _turn = COMPILERS.acquire().await;
     let failed = match confined::run(permit, Task::Compile, &file.bytes, limits).await {
         Ok(code) => return Ok(code),
@@ -60,10 +59,10 @@ async fn compile(permit: &Permit, file: &File, limits: Limits, budgets: &Budgets
     }
 }
 
-/// Makes something that runs of what the compiler gave, and keeps it.
+/// Loads the compiled code, and caches it.
 fn load(engine: &Engine, cache: &Cache, digest: Digest, code: &[u8]) -> Result<Component> {
-    // SAFETY: this host's compiler wrote it just now for this engine, in a process that nobody else can reach, and it came
-    // through a pipe that nobody else has.
+    // SAFETY: this host's compiler wrote it just now for this engine, in a process that others cannot access, and it
+    // came through a private pipe.
     #[allow(unsafe_code)]
     let loaded = unsafe { Component::deserialize(engine, code) };
     let component = loaded.map_err(anyhow::Error::from).context("does not fit into the sandbox")?;
@@ -71,7 +70,7 @@ fn load(engine: &Engine, cache: &Cache, digest: Digest, code: &[u8]) -> Result<C
     Ok(component)
 }
 
-/// What the confined process does.
+/// The work of the confined process.
 pub(super) fn answer(bytes: &[u8]) -> Result<Vec<u8>, String> {
     let engine = sandbox::compiling_engine().map_err(|error| format!("{error:#}"))?;
     engine.precompile_component(bytes).map_err(|error| format!("{error:#}"))

@@ -1,4 +1,4 @@
-//! Plugins that are being made of their files: each is ready when it is, and none has to be waited for.
+//! Plugins that are being loaded: each becomes ready on its own, without waiting for the others.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -8,9 +8,9 @@ use tokio::task::{Id, JoinSet};
 use super::{Cache, File, Loaded, Plugin, Unusable, one};
 use crate::{config::Config, sandbox::Sandboxes};
 
-/// What is ready, and what is still being made. That ends with this: nobody waits for a compiler after that.
+/// The plugins that are ready, and those still loading. Dropping this stops their compilers.
 pub struct Loading {
-    /// What the files gave until now.
+    /// The plugins so far.
     pub loaded: Loaded,
     all: usize,
     names: HashMap<Id, String>,
@@ -18,9 +18,9 @@ pub struct Loading {
 }
 
 impl Loading {
-    /// Begins to make plugins of files, beside those that are there already.
+    /// Starts loading plugins from files, in addition to those that are ready.
     pub(super) fn begin(loaded: Loaded, mut files: Vec<File>, sandboxes: &Arc<Sandboxes>, config: &Config) -> Self {
-        // What compiles quickly is not to wait for what takes long.
+        // Quick ones first, so that they do not wait for slow ones.
         files.sort_by_key(|file| file.bytes.len());
         let cache = Arc::new(Cache::open());
         let mut loading = Self { loaded, all: files.len(), names: HashMap::new(), tasks: JoinSet::new() };
@@ -34,12 +34,12 @@ impl Loading {
         loading
     }
 
-    /// Waits until nothing is left to be made. `step` is called with the number of plugins that are ready or are not.
+    /// Waits until everything is loaded. `step` is called with the number of plugins that have loaded or failed.
     pub async fn finish(&mut self, step: impl Fn(usize)) {
         while self.next(&step).await {}
     }
 
-    /// Waits as long as something becomes ready every now and then, and until something is.
+    /// Waits while plugins keep becoming ready, and at least until one is.
     pub async fn most(&mut self, patience: Duration, step: impl Fn(usize)) {
         loop {
             let next = self.next(&step);
@@ -47,18 +47,18 @@ impl Loading {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(_) if !self.loaded.plugins.is_empty() => return,
-                // Others have nothing to run either.
+                // There is nothing else to run yet.
                 Err(_) => drop(self.next(&step).await),
             }
         }
     }
 
-    /// Whether nothing is left to be made.
+    /// Whether everything is loaded.
     pub fn is_over(&self) -> bool {
         self.names.is_empty()
     }
 
-    /// Waits for one more; false when nothing is left. Nothing is lost when this is dropped.
+    /// Waits for one more plugin; `false` if none is left. Cancel-safe.
     async fn next(&mut self, step: &impl Fn(usize)) -> bool {
         let (id, made) = match self.tasks.join_next_with_id().await {
             Some(Ok((id, made))) => (id, made),

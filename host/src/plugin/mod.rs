@@ -1,5 +1,5 @@
-//! From bytes to something that can run: read once, hash, read the metadata, hold them against the pin and the
-//! trusted keys, compile (or take from the cache), and ask the plugin who it is.
+//! Loads plugins: reads and hashes a file once, checks its metadata against the pin and the trusted keys, compiles it
+//! (or takes it from the cache), and calls `describe`.
 
 mod cache;
 mod compiler;
@@ -34,11 +34,11 @@ use crate::{
 pub struct Plugin {
     /// The file that it came from.
     pub file: Origin,
-    /// What it says about itself.
+    /// Its description of itself.
     pub descriptor: Descriptor,
-    /// What runs.
+    /// The linked component.
     pub guest: Guest,
-    /// The stack that its engine gives it.
+    /// The stack size of its engine.
     stack: Bytes,
 }
 
@@ -49,23 +49,23 @@ pub struct Origin {
     pub name: String,
     /// The plugin's version.
     pub version: String,
-    /// Of the file.
+    /// The digest of the file.
     pub digest: Digest,
-    /// Where it was read.
+    /// The path that it was read from.
     #[serde(skip)]
     pub path: PathBuf,
 }
 
-/// A file that gave no plugin.
+/// A file that could not be loaded.
 #[derive(Debug, Clone)]
 pub struct Unusable {
-    /// The plugin's name when the file says so, else the file's name without its extension.
+    /// The plugin's name if the metadata has one, else the file's name without its extension.
     pub name: String,
     /// Why, with the file's path and what to do.
     pub reason: String,
 }
 
-/// What the files gave.
+/// The plugins from the files.
 #[derive(Clone, Default)]
 pub struct Loaded {
     /// By name.
@@ -76,7 +76,7 @@ pub struct Loaded {
     pub compiling: BTreeSet<String>,
 }
 
-/// What this process is when its arguments make it a confined one, which works on a plugin's bytes and ends: its exit code.
+/// Does the work of a confined process if the arguments ask for it, and returns its exit code.
 pub fn serve_confined() -> Option<ExitCode> {
     confined::serve(|task, input| match task {
         Task::Compile => compiler::answer(input),
@@ -84,7 +84,7 @@ pub fn serve_confined() -> Option<ExitCode> {
     })
 }
 
-/// Reads files side by side: in their order, each plugin's file or why there is none.
+/// Reads files concurrently; returns, in order, each plugin's file or the error.
 pub async fn read(paths: &[PathBuf]) -> Vec<Result<File, Unusable>> {
     let reading = paths.iter().map(|path| {
         let path = path.clone();
@@ -102,7 +102,7 @@ pub async fn read(paths: &[PathBuf]) -> Vec<Result<File, Unusable>> {
         .collect()
 }
 
-/// Loads files side by side, and waits for all of them; `step` is called when a plugin is ready or is not.
+/// Loads files concurrently, and waits for all of them; `step` is called after each plugin.
 pub async fn load(
     paths: &[PathBuf],
     lock: Option<&Lock>,
@@ -116,8 +116,8 @@ pub async fn load(
     loading.loaded
 }
 
-/// Begins to load files side by side. One that gives no plugin stops none of the others. With a lock, only what is pinned
-/// runs. One of the same bytes that is `known` already is not made again.
+/// Starts loading files concurrently. A file that cannot be loaded does not stop the others. With a lock, only pinned
+/// plugins are loaded. A `known` plugin with the same bytes is reused.
 pub async fn begin(
     paths: &[PathBuf],
     lock: Option<&Lock>,
@@ -150,14 +150,14 @@ pub async fn begin(
 }
 
 impl Loaded {
-    /// Whether the plugin of a file is there already, on an engine with the stack that it may have.
+    /// The known plugin of a file, if its engine has the right stack size.
     fn serves(&self, file: &File, config: &Config) -> bool {
         let known = self.plugins.get(&file.name);
         known.is_some_and(|known| known.file.digest == file.digest && known.stack == config.budgets(&file.name).stack)
     }
 }
 
-/// Of the files with one name those that a trusted key signed; without keys all.
+/// Of the files with one name, those signed by a trusted key; all of them if there are no keys.
 fn trusted(files: Vec<File>, config: &Config) -> Result<Vec<File>> {
     let keys = &config.trust.keys;
     if keys.is_empty() {
@@ -176,7 +176,7 @@ fn trusted(files: Vec<File>, config: &Config) -> Result<Vec<File>> {
     }
 }
 
-/// Of the files with one name the one that is pinned; without a lock the only one.
+/// Of the files with one name, the pinned one; without a lock, the only one.
 fn choose(name: &str, mut files: Vec<File>, lock: Option<&Lock>) -> Result<File> {
     let listed =
         |files: &[File]| files.iter().map(|file| file.path.display().to_string()).collect::<Vec<_>>().join(", ");
@@ -212,7 +212,7 @@ fn choose(name: &str, mut files: Vec<File>, lock: Option<&Lock>) -> Result<File>
     bail!("{name} is pinned to {} {} in {place}, but {others}; {accept}", pin.version, pin.digest)
 }
 
-/// Compiles one file and asks it who it is.
+/// Compiles one file and calls `describe`.
 pub async fn one(file: File, sandboxes: &Sandboxes, cache: Arc<Cache>, budgets: &Budgets) -> Result<Plugin> {
     let place = file.path.display().to_string();
     let ready = async {

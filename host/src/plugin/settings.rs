@@ -1,5 +1,5 @@
-//! Holding a check's settings against the schema that its plugin describes, before anything runs. A schema that anybody can
-//! see to be small is looked at here; any other one is left to a confined process, since it may describe work without end.
+//! Validates a check's settings against its plugin's schema, before anything runs. An obviously small schema is
+//! evaluated here; any other in a confined process, since it may describe unbounded work.
 
 use std::time::Duration;
 
@@ -13,25 +13,25 @@ use crate::{
     lanes::{Allowance, Permit},
 };
 
-/// CPU time that a schema may take.
+/// CPU time limit of a schema.
 const CPU: Duration = Duration::from_secs(2);
-/// Memory that a schema may take. An ordinary one needs less than 8 MiB, a pattern as much as it compiles to.
+/// Memory limit of a schema. An ordinary one needs less than 8 MiB; patterns take the memory that they compile to.
 const MEMORY: Bytes = Bytes(128 << 20);
-/// The largest schema, as text. Those of the shipped plugins have 0.9 to 4.8 KB.
+/// The maximum size of a schema, as text. Those of the shipped plugins have 0.9 to 4.8 KB.
 const SCHEMA: Bytes = Bytes(1 << 20);
 
-/// Parts of a schema, each as often as it is referred to, times parts of the settings: more is not looked at here. The shipped
-/// plugins stay below it, so that loading them starts no process, which takes 20 ms.
+/// The limit for evaluation here: parts of the schema, counted at each reference, times parts of the settings. The
+/// shipped plugins stay below it, so that loading them starts no process, which would take 20 ms.
 const STEPS: usize = 200_000;
-/// How deep a schema may nest to be looked at here.
+/// The maximum nesting of a schema for evaluation here.
 const DEPTH: usize = 32;
-/// Length of all patterns of a schema that is looked at here.
+/// The maximum total length of patterns for evaluation here.
 const PATTERNS: usize = 4 << 10;
-/// What a pattern that is looked at here may compile to, in bytes. It is matched in linear time.
+/// The maximum compiled size of a pattern for evaluation here, in bytes. Patterns are matched in linear time.
 const PATTERN: usize = 256 << 10;
 
-/// What does not fit the schema of a plugin: the key, the reason and the nearest valid name. A schema that is none, or that
-/// takes too much, is an error.
+/// The mistakes in settings: the key, the reason and the nearest valid name. An invalid schema, or one that takes too
+/// much, is an error.
 pub async fn check_settings(plugin: &str, schema: &str, settings: &Value) -> Result<Vec<String>> {
     if schema.len() > SCHEMA.0 {
         bail!("the plugin's settings schema has {} bytes; the maximum is {SCHEMA}", schema.len());
@@ -54,7 +54,7 @@ pub async fn check_settings(plugin: &str, schema: &str, settings: &Value) -> Res
 
 const NO_JSON: &str = "the plugin's settings schema is not JSON";
 
-/// What the confined process does.
+/// The work of the confined process.
 pub(super) fn answer(input: &[u8]) -> Result<Vec<u8>, String> {
     let input: Value = serde_json::from_slice(input).map_err(|error| error.to_string())?;
     let (Some(schema), Some(settings)) = (input.get("schema"), input.get("settings")) else {
@@ -64,19 +64,19 @@ pub(super) fn answer(input: &[u8]) -> Result<Vec<u8>, String> {
     serde_json::to_vec(&complaints(schema, &validator, settings)).map_err(|error| error.to_string())
 }
 
-/// For patterns whose time and size are bounded; a schema that has others is none for it.
+/// A validator with bounded patterns; it rejects schemas with other patterns.
 fn small_validator(schema: &Value) -> Result<Validator, ValidationError<'static>> {
     let patterns = PatternOptions::regex().size_limit(PATTERN).dfa_size_limit(PATTERN);
     jsonschema::options().with_pattern_options(patterns).build(schema)
 }
 
-/// Whether holding settings against a schema takes next to nothing, whatever they are.
+/// Whether validating settings against a schema is cheap in any case.
 fn is_small(schema: &Value, settings: &Value) -> bool {
     let mut walk = Walk { root: schema, left: STEPS / parts(settings).max(1), patterns: PATTERNS };
     walk.schema(schema, DEPTH).is_some()
 }
 
-/// How many values there are in one.
+/// The number of values within a value.
 fn parts(value: &Value) -> usize {
     1 + match value {
         Value::Array(values) => values.iter().map(parts).sum(),
@@ -85,7 +85,7 @@ fn parts(value: &Value) -> usize {
     }
 }
 
-/// Goes through a schema as a validator would in the worst case. None as soon as that is too much, or not to be seen.
+/// Counts the worst-case steps of a validator. `None` if they are too many or cannot be determined.
 struct Walk<'s> {
     root: &'s Value,
     left: usize,
@@ -109,7 +109,7 @@ impl Walk<'_> {
                 "allOf" | "anyOf" | "oneOf" | "prefixItems" => {
                     value.as_array()?.iter().try_for_each(|schema| self.schema(schema, depth))?;
                 }
-                // What is referred to is looked at there, as often as it is.
+                // A reference counts as often as it is used.
                 "$defs" | "definitions" => {}
                 "$ref" => {
                     let place = value.as_str()?.strip_prefix('#')?;
@@ -136,7 +136,7 @@ fn complaint(schema: &Value, error: &ValidationError<'_>) -> String {
     let place = path.trim_start_matches('/').replace('/', ".");
     match error.kind() {
         ValidationErrorKind::AdditionalProperties { unexpected } => {
-            // The schema's own keyword stands beside the names that are allowed.
+            // The keyword is beside the allowed names.
             let pointer = error.schema_path().to_string();
             let beside = pointer.rsplit_once('/').map_or("", |(beside, _)| beside);
             let known = schema.pointer(beside).and_then(|object| object.get("properties")).and_then(Value::as_object);
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn what_may_take_without_end_is_left_to_a_process() {
-        // Each definition doubles the one before: to look at all of it would take years.
+        // Each definition doubles the one before: evaluating all of it would take years.
         let doubling: Map<String, Value> = (1..60)
             .map(|at| {
                 let before = json!({ "$ref": format!("#/$defs/a{}", at - 1) });

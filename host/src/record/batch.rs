@@ -1,5 +1,5 @@
-//! What one batch of a round leaves: its runs, what is remembered of their checks, and what is to be said, in one
-//! transaction. So nothing is said that is not recorded, and nothing recorded goes unsaid.
+//! Writes one batch of a round in one transaction: its runs, the standings of their checks, and the messages to send.
+//! So every message is about recorded runs, and no notice of a recorded run is lost.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -12,51 +12,51 @@ use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
 use super::Record;
 
-/// All that is written at once.
+/// Everything that one transaction writes.
 #[derive(Debug)]
 pub struct Batch {
     /// The runs.
     pub runs: Vec<NewRun>,
-    /// What is remembered of each check, as JSON, by check.
+    /// The standing of each check, as JSON, by check.
     pub standings: BTreeMap<String, String>,
     /// Alerts that began, changed or ended.
     pub episodes: Vec<Episode>,
-    /// What is to be said.
+    /// The messages to send.
     pub messages: Vec<NewMessage>,
-    /// When it is written down.
+    /// The time of writing.
     pub recorded: Timestamp,
 }
 
-/// A run, as it is kept.
+/// A run, as recorded.
 #[derive(Debug)]
 pub struct NewRun {
     /// The check's name.
     pub check: String,
-    /// The plugin, when there was one.
+    /// The plugin, if one ran.
     pub plugin: Option<PluginKey>,
     /// The run's clock.
     pub due: Timestamp,
-    /// The date that was asked about.
+    /// The data date.
     pub data_date: Date,
     /// 1 for the first run of this check, date and due time.
     pub attempt: u32,
-    /// Whether it was asked as of the past, of which nobody is told.
+    /// Whether it is about a past date: recorded, no alerts sent.
     pub past: bool,
     /// `pass`, `skip`, `warn`, `fail` or `error`.
     pub status: &'static str,
-    /// One line.
+    /// The summary, one line.
     pub summary: String,
-    /// JSON.
+    /// The report, as JSON.
     pub report: Option<String>,
     /// Why it could not be evaluated.
     pub error: Option<String>,
-    /// How long it took.
+    /// Its duration.
     pub seconds: f64,
     /// Host calls, as JSON.
     pub calls: String,
-    /// Whether nothing ran: its due time was missed, or the check still ran.
+    /// Whether it did not run: its due time was missed, or the check was still running.
     pub left_out: bool,
-    /// What of it is not kept, in words, when something is not.
+    /// What was cut to fit, in words, if anything was.
     pub cut: Option<String>,
 }
 
@@ -67,49 +67,49 @@ pub struct PluginKey {
     pub name: String,
     /// Its version.
     pub version: String,
-    /// Of its bytes.
+    /// The digest of its bytes.
     pub digest: String,
 }
 
-/// An alert, from turning bad to being good again.
+/// An alert, from turning bad to recovery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Episode {
     /// The check.
     pub check: String,
     /// `failure` or `error`.
     pub kind: &'static str,
-    /// The worst of it.
+    /// The worst level.
     pub severity: &'static str,
-    /// What was found last.
+    /// The last summary.
     pub summary: String,
     /// When it turned bad.
     pub began: Timestamp,
-    /// When it was good again.
+    /// When it recovered.
     pub ended: Option<Timestamp>,
-    /// When people were told.
+    /// When it was announced.
     pub announced: Option<Timestamp>,
-    /// Why they were not.
+    /// Why it was not announced.
     pub held: Option<String>,
 }
 
 /// A message for the outbox.
 #[derive(Debug, Clone)]
 pub struct NewMessage {
-    /// The same in every attempt.
+    /// The id, the same in every attempt.
     pub id: String,
     /// A channel, or the fallback.
     pub receiver: String,
     /// One line.
     pub title: String,
-    /// JSON, rendered when it is sent.
+    /// The notification as JSON, rendered when it is sent.
     pub notification: String,
-    /// When it was decided.
+    /// When it was created.
     pub created: Timestamp,
-    /// The names of the checks that it speaks of.
+    /// The names of the checks in it.
     pub checks: BTreeSet<String>,
 }
 
-/// Rows of one statement; a statement may have 32,766 values: <https://www.sqlite.org/limits.html#max_variable_number>
+/// Rows of one statement; SQLite allows 32,766 values: <https://www.sqlite.org/limits.html#max_variable_number>
 const ROWS: usize = 1000;
 
 impl Record {
@@ -139,7 +139,7 @@ impl Record {
         Ok(())
     }
 
-    /// The numbers of the plugins that ran; one that was not seen before gets one.
+    /// The ids of the plugins that ran; a new plugin gets a new id.
     async fn plugin_ids(&self, write: &mut SqliteConnection, runs: &[NewRun]) -> sqlx::Result<HashMap<PluginKey, i64>> {
         let known = self.plugins.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut ids = HashMap::new();
@@ -166,7 +166,7 @@ impl Record {
         Ok(ids)
     }
 
-    /// What is remembered of each check, as JSON, by check.
+    /// The standing of each check, as JSON, by check.
     pub async fn standings(&self) -> Result<BTreeMap<String, String>> {
         let rows: Vec<(String, String)> = sqlx::query_as("SELECT check_name, standing FROM standings")
             .fetch_all(&self.pool)
@@ -175,7 +175,7 @@ impl Record {
         Ok(rows.into_iter().collect())
     }
 
-    /// How many attempts are recorded at due times, by check, data date and due time.
+    /// The number of recorded attempts at a due time, by check and data date.
     pub async fn attempts(&self, due: &BTreeSet<Timestamp>) -> Result<HashMap<(String, Date, Timestamp), u32>> {
         let mut attempts = HashMap::new();
         for moment in due {

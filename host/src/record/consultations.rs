@@ -1,4 +1,4 @@
-//! Who asked a gate, about which date, and what they were told.
+//! Questions to gates: who asked, about which date, and the answer.
 
 use anyhow::Result;
 use jiff::{Timestamp, civil::Date};
@@ -9,13 +9,13 @@ use super::{Record, moment};
 /// A question, and its answer in short.
 #[derive(Debug, Clone, Serialize)]
 pub struct Consultation {
-    /// The check that was asked.
+    /// The gate.
     pub gate: String,
-    /// The date that it was asked about.
+    /// The data date.
     pub data_date: Date,
     /// Who asked, in their own words.
     pub caller: String,
-    /// When they were told.
+    /// The time of the answer.
     pub at: Timestamp,
     /// `PROCEED`, `PROCEED_WITH_WARNING`, `FAIL` or `NOT_EVALUATED`.
     pub decision: String,
@@ -24,7 +24,7 @@ pub struct Consultation {
 }
 
 impl Record {
-    /// Writes down a question with the whole answer, as JSON.
+    /// Records a question with the whole answer, as JSON.
     pub async fn consulted(&self, consultation: &Consultation, answer: &str) -> Result<()> {
         sqlx::query(
             "INSERT INTO consultations (check_name, data_date, caller, at, decision, message, answer) \
@@ -43,7 +43,7 @@ impl Record {
         Ok(())
     }
 
-    /// How often a gate was asked about a date.
+    /// The number of questions to a gate about a date.
     pub async fn consultations_about(&self, gate: &str, date: Date) -> Result<u64> {
         let count: i64 =
             sqlx::query_scalar("SELECT COUNT(*) FROM consultations WHERE check_name = $1 AND data_date = $2")

@@ -1,4 +1,4 @@
-//! What queries bill: a ledger of bytes for each check and day.
+//! The costs of queries: a ledger of bytes for each check and day.
 
 use anyhow::Result;
 use jiff::civil::Date;
@@ -6,22 +6,22 @@ use serde::Serialize;
 
 use super::Record;
 
-/// What one check billed in one day.
+/// The bytes billed by one check in one day.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Cost {
     /// The check's name.
     pub check: String,
     /// A day of the pipeline's time zone.
     pub day: Date,
-    /// In bytes; what a query that is under way may bill is in it.
+    /// Bytes, including the reservations of running queries.
     pub bytes: u64,
-    /// How many queries.
+    /// The number of queries.
     pub queries: u64,
 }
 
 impl Record {
-    /// Adds bytes to a check's day, unless that would be more than `most`: then gives what is there already. It is on
-    /// the disk before the query runs, so that no crash makes the budget larger.
+    /// Adds bytes to a check's day; if that would exceed `most`, returns the current amount instead. Written to disk
+    /// before the query runs, so that a crash does not enlarge the budget.
     pub async fn spend(&self, check: &str, day: Date, bytes: u64, most: u64) -> Result<Option<u64>> {
         if bytes <= most {
             let sql = "INSERT INTO costs (check_name, day, bytes, queries) VALUES ($1, $2, $3, 1) \
@@ -49,7 +49,7 @@ impl Record {
         Ok(Some(spent.and_then(|spent| u64::try_from(spent).ok()).unwrap_or_default()))
     }
 
-    /// Replaces what was set aside for a query by what it billed.
+    /// Replaces a query's reserved bytes by the billed bytes.
     pub async fn correct_spending(&self, check: &str, day: Date, reserved: u64, billed: u64) -> Result<()> {
         if reserved == billed {
             return Ok(());
@@ -65,7 +65,7 @@ impl Record {
         Ok(())
     }
 
-    /// What was billed since a day, that day included; by check and day.
+    /// The bytes billed since a day, inclusive; by check and day.
     pub async fn costs(&self, since: Date) -> Result<Vec<Cost>> {
         let sql = "SELECT check_name, day, bytes, queries FROM costs WHERE day >= $1 ORDER BY check_name, day";
         let rows: Vec<(String, String, i64, i64)> = sqlx::query_as(sql)

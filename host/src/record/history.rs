@@ -1,4 +1,4 @@
-//! What is looked up in the record.
+//! Queries on the record.
 
 use anyhow::Result;
 use jiff::{Timestamp, civil::Date};
@@ -16,49 +16,49 @@ pub struct PastRun {
     pub check: String,
     /// The run's clock.
     pub due: Timestamp,
-    /// The date that was asked about.
+    /// The data date.
     pub data_date: Date,
     /// 1 for the first run of this check, date and due time.
     pub attempt: u32,
-    /// Whether it was asked as of the past, of which nobody was told.
+    /// Whether it is about a past date: recorded, no alerts sent.
     pub past: bool,
-    /// Whether nothing ran: its due time was missed, or the check still ran.
+    /// Whether it did not run: its due time was missed, or the check was still running.
     pub left_out: bool,
     /// `pass`, `skip`, `warn`, `fail` or `error`.
     pub status: String,
-    /// One line.
+    /// The summary, one line.
     pub summary: String,
     /// Why it could not be evaluated.
     pub error: Option<String>,
-    /// How long it took.
+    /// Its duration.
     pub seconds: f64,
     /// The plugin's name, version and digest.
     pub plugin: Option<Value>,
-    /// What of it was not kept, in words, when something was not.
+    /// What was cut to fit, in words, if anything was.
     pub cut: Option<String>,
-    /// What the plugin found; only when it is asked for.
+    /// The plugin's report, if requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub report: Option<Box<RawValue>>,
-    /// Host calls and what they cost; only when they are asked for.
+    /// Host calls and their costs, if requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub calls: Option<Box<RawValue>>,
-    /// Whether what was asked for besides was not read, since the newer runs have all that may be read at once.
+    /// Whether the requested report and calls were not read, since the newer runs used up the limit.
     #[serde(skip)]
     pub unread: bool,
 }
 
-/// What of runs is read besides what fits a line.
+/// The long parts of runs to read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Included {
-    /// What the plugins found.
+    /// The reports.
     pub report: bool,
-    /// What they asked.
+    /// The host calls.
     pub calls: bool,
-    /// The most of both together, in bytes; of runs further back neither is read.
+    /// The limit for both together, in bytes; for older runs neither is read.
     pub most: usize,
 }
 
-/// What a recorded report looked at.
+/// The metrics of a recorded report.
 pub fn metrics(report: &str) -> Vec<Metric> {
     #[derive(Deserialize)]
     struct Report {
@@ -72,11 +72,11 @@ pub fn metrics(report: &str) -> Vec<Metric> {
 pub struct Line {
     /// The run's clock.
     pub due: Timestamp,
-    /// The date that was asked about.
+    /// The data date.
     pub data_date: Date,
     /// `pass`, `skip`, `warn`, `fail` or `error`.
     pub status: String,
-    /// Whether nothing ran.
+    /// Whether it did not run.
     pub left_out: bool,
 }
 
@@ -87,47 +87,47 @@ pub struct PastAlert {
     pub check: String,
     /// `failure` or `error`.
     pub kind: String,
-    /// The worst of it.
+    /// The worst level.
     pub severity: String,
-    /// What was found last.
+    /// The last summary.
     pub summary: String,
     /// When it turned bad.
     pub began: Timestamp,
-    /// When it was good again.
+    /// When it recovered.
     pub ended: Option<Timestamp>,
-    /// When people were first told.
+    /// When it was first announced.
     pub announced: Option<Timestamp>,
-    /// Why they were not, when they were not.
+    /// Why it was not announced, if it was not.
     pub held: Option<String>,
 }
 
 /// A recorded message.
 #[derive(Debug, Serialize)]
 pub struct PastMessage {
-    /// Stands in the message.
+    /// The id, which is shown in the message.
     pub id: String,
     /// A channel, or the fallback.
     pub receiver: String,
     /// One line.
     pub title: String,
-    /// When it was decided.
+    /// When it was created.
     pub created: Timestamp,
     /// `waiting`, `delivered` or `set_aside`.
     pub state: String,
-    /// What each attempt was answered, in order.
+    /// The answer to each attempt, in order.
     pub receipts: Vec<Receipt>,
 }
 
-/// What an attempt was answered.
+/// The answer to an attempt.
 #[derive(Debug, Serialize)]
 pub struct Receipt {
-    /// When it was made.
+    /// The time of the attempt.
     pub at: Timestamp,
-    /// `taken`, or what was answered instead.
+    /// `taken`, or the error.
     pub answer: String,
 }
 
-/// The columns of a run that are short, and its plugin's.
+/// The short columns of a run, and its plugin's.
 const SHORT: &str = "check_name, due, data_date, attempt, past, left_out, status, summary, error, seconds, cut, \
     name, version, digest";
 
@@ -144,7 +144,7 @@ impl Record {
         query.fetch_optional(&self.pool).await.map_err(|error| self.explain(error))
     }
 
-    /// The newest runs of one check that were not asked as of the past, the newest first, in short.
+    /// The newest runs of one check, except those about past dates, the newest first, in short.
     pub async fn recent(&self, check: &str, limit: usize) -> Result<Vec<Line>> {
         let sql = "SELECT due, data_date, status, left_out FROM runs WHERE check_name = $1 AND NOT past \
             ORDER BY due DESC, id DESC LIMIT $2";
@@ -161,8 +161,8 @@ impl Record {
             .collect()
     }
 
-    /// The newest runs, the newest first: those of one check by their due times, of all as they were written down.
-    /// What is long is only read when it is asked for.
+    /// The newest runs, the newest first: of one check by due time, of all checks by the time of recording. The long
+    /// parts are read only if requested.
     pub async fn runs(&self, check: Option<&str>, limit: u32, included: Included) -> Result<Vec<PastRun>> {
         let (of, order) = match check {
             Some(_) => ("WHERE check_name = $2", "due DESC, id DESC"),
@@ -170,7 +170,7 @@ impl Record {
         };
         let column = |wanted, name| if wanted { name } else { "NULL" };
         let length = |wanted, sql| if wanted { sql } else { "0" };
-        // All of these are constants. Lengths are known without reading what they are of.
+        // All of these are constants. SQLite knows lengths without reading the values.
         let sql = sqlx::AssertSqlSafe(format!(
             "WITH newest AS (SELECT id, due, check_name, recorded, {report_bytes} + {calls_bytes} AS bytes FROM runs {of} \
                 ORDER BY {order} LIMIT $1), \
@@ -188,8 +188,8 @@ impl Record {
         query.fetch_all(&self.pool).await.map_err(|error| self.explain(error))
     }
 
-    /// The newest reports of one check that were not asked as of the past, with their due times, the newest first: at
-    /// most so many, and at most so many bytes of them.
+    /// The newest reports of one check, except those about past dates, with their due times, the newest first, up to a
+    /// number of reports and of bytes.
     pub async fn reports(&self, check: &str, limit: u32, most: usize) -> Result<Vec<(Timestamp, String)>> {
         let rows: Vec<(i64, String)> = sqlx::query_as(
             "WITH newest AS (SELECT id, due, octet_length(report) AS bytes FROM runs \
@@ -220,7 +220,7 @@ impl Record {
         .map_err(|error| self.explain(error))
     }
 
-    /// The newest messages, the newest first, with their receipts: those that speak of a check, or all.
+    /// The newest messages, the newest first, with their receipts; about one check, or all.
     pub async fn messages(&self, check: Option<&str>, limit: u32) -> Result<Vec<PastMessage>> {
         let explain = |error| self.explain(error);
         let sql = "SELECT id, receiver, title, created, state FROM outbox \
@@ -242,7 +242,7 @@ impl Record {
         Ok(messages)
     }
 
-    /// When a run was recorded last; none when none is.
+    /// When the last run was recorded; `None` without runs.
     pub async fn last_recorded(&self) -> Result<Option<Timestamp>> {
         let at = sqlx::query_scalar("SELECT max(recorded) FROM runs").fetch_one(&self.pool);
         let at: Option<i64> = at.await.map_err(|error| self.explain(error))?;
@@ -336,7 +336,7 @@ mod tests {
         record
     }
 
-    /// What is long is read when it is asked for, of the newest runs first, and only as much as is wanted.
+    /// The long parts are read only if requested, for the newest runs first, and within the limit.
     #[tokio::test]
     async fn what_is_long_is_read_within_its_limit() {
         let record = recorded((1..=4).map(|hour| run("a", hour, "1970-01-01", 1)).collect()).await;

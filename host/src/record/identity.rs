@@ -1,9 +1,9 @@
-//! Which run: the one place that says what tells runs apart.
+//! The identity of a run, defined in one place.
 
 use jiff::{Timestamp, civil::Date};
 
-/// What tells the runs of one check apart, in a word: `2026-02-05@2026-02-06T11:30:00Z-1` is the first attempt at the
-/// data of 2026-02-05 for that due time. It stands in logs and in the labels of queries.
+/// The id of a run among the runs of its check: `2026-02-05@2026-02-06T11:30:00Z-1` is the first attempt at the data of
+/// 2026-02-05 for that due time. Used in logs and in the labels of queries.
 pub fn run_id(data_date: Date, due: Timestamp, attempt: u32) -> String {
     format!("{data_date}@{due}-{attempt}")
 }
@@ -12,7 +12,7 @@ pub fn run_id(data_date: Date, due: Timestamp, attempt: u32) -> String {
 mod tests {
     use super::*;
 
-    /// Gates are asked at any moment, several in a second.
+    /// Gates may be asked several times in a second.
     #[test]
     fn no_two_runs_of_a_check_have_the_same() {
         let (date, due) = ("2026-02-05".parse().expect("a date"), "2026-02-06T11:30:00Z".parse().expect("a time"));

@@ -1,5 +1,5 @@
-//! What is kept between rounds: runs, what is remembered of each check, messages on their way, silences. One SQLite file
-//! in WAL mode, with queries that Postgres understands too.
+//! The record, kept between rounds: runs, the standing of each check, queued messages, silences. One SQLite file in WAL
+//! mode, with queries that Postgres understands too.
 
 mod batch;
 mod consultations;
@@ -37,13 +37,13 @@ pub use silences::Silence;
 
 /// The database's name in the state directory.
 const FILE: &str = "host.db";
-/// Held by the host that runs on a state directory.
+/// The lock file, held by the host that uses a state directory.
 const LOCK: &str = "host.lock";
-/// How long another process may keep the database to itself before that is an error.
+/// How long to wait for another process's lock on the database.
 const BUSY: Duration = Duration::from_secs(5);
-/// How often to look whether another host is gone.
+/// How often to check whether another host has ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-/// Connections: one writes, the others read beside it.
+/// Connections: one writes, the others read concurrently.
 const CONNECTIONS: u32 = 4;
 
 /// The record of a host.
@@ -51,22 +51,22 @@ const CONNECTIONS: u32 = 4;
 pub struct Record {
     pool: SqlitePool,
     path: PathBuf,
-    /// The numbers of plugins that ran.
+    /// The ids of plugins that ran.
     plugins: Arc<Mutex<HashMap<PluginKey, i64>>>,
 }
 
-/// The right to run on a state directory, until it is dropped.
+/// The exclusive right to use a state directory, until it is dropped.
 #[derive(Debug)]
 pub struct Claim(#[allow(dead_code)] fs::File);
 
 impl Claim {
-    /// Whether a host runs on a directory now.
+    /// Whether a host is running on a directory.
     pub fn is_held(directory: &Path) -> bool {
         let lock = fs::File::open(directory.join(LOCK));
         lock.is_ok_and(|file| matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
     }
 
-    /// Waits for another host on the directory to end; refused when it does not within the time.
+    /// Waits for another host on the directory to end; an error if it does not within the time.
     pub async fn take(directory: &Path, wait: Duration) -> Result<Self> {
         create(directory)?;
         let path = directory.join(LOCK);
@@ -88,13 +88,13 @@ impl Claim {
 }
 
 fn create(directory: &Path) -> Result<()> {
-    // Messages quote data: it is for this user only.
+    // Messages quote data, so only this user may read it.
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
     made.with_context(|| format!("the state directory {} cannot be made", directory.display()))
 }
 
 impl Record {
-    /// Opens the database in a directory, and brings it up to date; it is made if it is not there.
+    /// Opens the database in a directory, and migrates it; creates it if it does not exist.
     pub async fn open(directory: &Path) -> Result<Self> {
         create(directory)?;
         let path = directory.join(FILE);
@@ -102,13 +102,13 @@ impl Record {
             .filename(&path)
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
-            // A commit is on the disk when it is reported: with NORMAL the last ones can be lost when the power fails.
+            // A commit must be on disk when it returns: with NORMAL the last commits can be lost in a power failure.
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY);
         Self::connect(options, path, CONNECTIONS).await?.migrated().await
     }
 
-    /// Opens the database in a directory as it is, to look at only.
+    /// Opens the database in a directory read-only, without migrating it.
     pub async fn look(directory: &Path) -> Result<Self> {
         let path = directory.join(FILE);
         let options = SqliteConnectOptions::new().filename(&path).read_only(true).busy_timeout(BUSY);
@@ -120,7 +120,7 @@ impl Record {
         directory.join(FILE).exists()
     }
 
-    /// A record that is gone when it is dropped.
+    /// A record in memory.
     pub async fn memory() -> Result<Self> {
         let options = SqliteConnectOptions::new().in_memory(true);
         Self::connect(options, PathBuf::from("memory"), 1).await?.migrated().await
@@ -130,13 +130,13 @@ impl Record {
         let pool = SqlitePoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(BUSY * 2)
-            // None is opened before it is needed: two that make a new file's WAL at once are in each other's way. The
-            // one that holds what is in memory stays.
+            // Open connections only when needed: two that create a new file's WAL at once conflict. An in-memory
+            // database needs its connection to stay open.
             .min_connections(0)
             .idle_timeout(None)
             .max_lifetime(None)
-            // One whose transaction was not committed is not used again: SQLite ends it itself when the disk is full,
-            // which sqlx does not notice, and then refuses every further one.
+            // Do not reuse a connection with an uncommitted transaction: SQLite itself ends the transaction when the
+            // disk is full, which sqlx does not notice, and then every further transaction fails.
             .after_release(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
             .connect_with(options)
             .await
@@ -144,7 +144,7 @@ impl Record {
         Ok(Self { pool, path, plugins: Arc::default() })
     }
 
-    /// Ends what is under way, and leaves one tidy file.
+    /// Closes the database, and leaves a single file.
     pub async fn close(&self) {
         self.pool.close().await;
     }
@@ -172,7 +172,7 @@ impl Record {
         }
     }
 
-    /// The transaction that writes: it waits for its turn instead of failing halfway.
+    /// A write transaction, which waits for its turn instead of failing halfway.
     async fn write(&self) -> Result<sqlx::Transaction<'static, Sqlite>> {
         self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(|error| self.explain(error))
     }
@@ -181,9 +181,9 @@ impl Record {
         explained(&self.path, error)
     }
 
-    /// Removes what was recorded before a moment and is over: runs, alerts, messages, silences.
+    /// Removes old entries that are over: runs, alerts, messages, silences.
     pub async fn forget(&self, before: Timestamp) -> Result<()> {
-        // A day is over in every time zone a day later.
+        // A day has ended in every time zone a day later.
         let day = before.to_zoned(jiff::tz::TimeZone::UTC).date().yesterday()?;
         let before = before.as_millisecond();
         let mut write = self.write().await?;
@@ -203,10 +203,10 @@ impl Record {
     }
 }
 
-/// SQLITE_IOERR_SHMSIZE: there is no room for the file that readers and writers share.
+/// SQLITE_IOERR_SHMSIZE: no room for the file that readers and writers share.
 const DISK_FULL_AT_START: u32 = 10 | 19 << 8;
 
-/// What went wrong, where and what to do. The numbers are SQLite's result codes: <https://www.sqlite.org/rescode.html>
+/// An error with the path and the fix. The numbers are SQLite's result codes: <https://www.sqlite.org/rescode.html>
 fn explained(path: &Path, error: sqlx::Error) -> anyhow::Error {
     let code = error.as_database_error().and_then(|error| error.code()).and_then(|code| code.parse::<u32>().ok());
     let advice = match code.map(|code| (code & 0xff, code)) {

@@ -1,4 +1,4 @@
-//! Messages on their way: written with the runs they speak of, and kept until a receiver took them or never will.
+//! The outbox: messages are written together with the runs they are about, and kept until accepted or refused for good.
 
 use std::time::Duration;
 
@@ -9,88 +9,88 @@ use sqlx::{FromRow, Row, SqliteConnection, sqlite::SqliteRow};
 
 use super::{NewMessage, Record, moment};
 
-/// A message that waits for its turn.
+/// A waiting message.
 #[derive(Debug, Clone)]
 pub struct Message {
-    /// Stands in the message.
+    /// The id, which is shown in the message.
     pub id: String,
     /// A channel, or the fallback.
     pub receiver: String,
     /// One line.
     pub title: String,
-    /// JSON.
+    /// The notification, as JSON.
     pub notification: String,
-    /// When it was decided.
+    /// When it was created.
     pub created: Timestamp,
-    /// How often it was tried.
+    /// The number of attempts.
     pub attempts: u32,
-    /// Not before; by the clock of whoever wrote it.
+    /// The time of the next attempt, by the clock of the process that wrote it.
     pub next_attempt: Timestamp,
-    /// Without blocks, since Slack refused them.
+    /// Whether to send it as plain text, since Slack refused the blocks.
     pub plain: bool,
-    /// Whether its being late was said.
+    /// Whether its delay was reported.
     pub alarmed: bool,
-    /// What was answered last.
+    /// The last answer.
     pub problem: Option<String>,
 }
 
-/// A message that did not get through, or not yet.
+/// A message that was not delivered, or not yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Undelivered {
-    /// Stands in the message.
+    /// The id, which is shown in the message.
     pub id: String,
-    /// Where it should have gone.
+    /// Its receiver.
     pub receiver: String,
     /// One line.
     pub title: String,
-    /// When it was decided.
+    /// When it was created.
     pub created: Timestamp,
-    /// What was answered last.
+    /// The last answer.
     pub problem: String,
-    /// Whether it will be tried again.
+    /// Whether it will be retried.
     pub waiting: bool,
 }
 
 impl Undelivered {
-    /// Where it should have gone, and what it said and why it did not arrive.
+    /// Its receiver, and its title with the reason.
     pub fn told(&self) -> (String, String) {
         let state = if self.waiting { "late, retrying" } else { "given up" };
         (self.receiver.clone(), format!("{} (message {}, {state}: {})", self.title, self.id, self.problem))
     }
 }
 
-/// What an attempt came to.
+/// An attempt.
 #[derive(Debug, Clone)]
 pub struct Attempt {
-    /// When.
+    /// Its time.
     pub at: Timestamp,
-    /// What was answered, or why nothing was.
+    /// The answer, or the error.
     pub answer: String,
-    /// What follows.
+    /// What happens next.
     pub outcome: Outcome,
 }
 
-/// What follows from an attempt.
+/// What happens after an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It arrived.
+    /// The message was accepted.
     Delivered,
-    /// It is tried again.
+    /// The message is retried.
     Again {
-        /// After so long.
+        /// The wait before the retry.
         after: Duration,
-        /// As plain text from now on.
+        /// Whether to use plain text from now on.
         plain: bool,
     },
-    /// It is not tried again.
+    /// The message is not retried.
     SetAside,
 }
 
-/// Of a message that is sent.
+/// The columns for sending a message.
 const WHOLE: &str = "id, receiver, title, notification, created, attempts, next_attempt, plain, alarmed, problem";
-/// Of a message that is listed: without what it says, which is long.
+/// The columns for listing a message: without its notification, which is long.
 const SHORT: &str = "id, receiver, title, created, state, problem";
-/// What did not get through, as of a moment.
+/// The condition for undelivered messages, as of a moment.
 const UNDELIVERED: &str = "(state = 'set_aside' OR state = 'waiting' AND created <= $1)";
 
 impl Record {
@@ -110,18 +110,18 @@ impl Record {
         Ok(())
     }
 
-    /// The message that a receiver gets next.
+    /// The next message of a receiver.
     pub async fn next_message(&self, receiver: &str) -> Result<Option<Message>> {
         Ok(self.outbox(WHOLE, "state = 'waiting' AND receiver = $1 ORDER BY position LIMIT 1", receiver).await?.pop())
     }
 
-    /// The oldest message for a receiver that waits and is not yet said to be late.
+    /// The oldest waiting message of a receiver that has not been reported as late.
     pub async fn next_late(&self, receiver: &str) -> Result<Option<Message>> {
         let condition = "state = 'waiting' AND NOT alarmed AND receiver = $1 ORDER BY created LIMIT 1";
         Ok(self.outbox(WHOLE, condition, receiver).await?.pop())
     }
 
-    /// Whom messages wait for.
+    /// The receivers with waiting messages.
     pub async fn receivers_waiting(&self) -> Result<Vec<String>> {
         sqlx::query_scalar("SELECT DISTINCT receiver FROM outbox WHERE state = 'waiting' ORDER BY receiver")
             .fetch_all(&self.pool)
@@ -129,13 +129,14 @@ impl Record {
             .map_err(|error| self.explain(error))
     }
 
-    /// Messages that were set aside, or wait since before a moment; `untold` leaves out those that a message told of.
+    /// Messages that were set aside, or have waited since before a moment; `untold` excludes those that a message has
+    /// reported.
     pub async fn undelivered(&self, before: Timestamp, untold: bool) -> Result<Vec<Undelivered>> {
         let told = if untold { "NOT told AND " } else { "" };
         self.outbox(SHORT, &format!("{told}{UNDELIVERED} ORDER BY position"), before.as_millisecond()).await
     }
 
-    /// How many messages were set aside, or wait since before a moment.
+    /// The number of messages that were set aside, or have waited since before a moment.
     pub async fn count_undelivered(&self, before: Timestamp) -> Result<u64> {
         // Constants.
         let sql = sqlx::AssertSqlSafe(format!("SELECT COUNT(*) FROM outbox WHERE {UNDELIVERED}"));
@@ -143,12 +144,12 @@ impl Record {
         count.map(i64::unsigned_abs).map_err(|error| self.explain(error))
     }
 
-    /// Messages that wait for an attempt.
+    /// All waiting messages.
     pub async fn waiting(&self) -> Result<Vec<Undelivered>> {
         self.outbox(SHORT, "state = $1 ORDER BY position", "waiting").await
     }
 
-    /// What became of one message: none when it was delivered.
+    /// The state of an undelivered message; `None` if it was delivered.
     pub async fn undelivered_message(&self, id: &str) -> Result<Option<Undelivered>> {
         Ok(self.outbox(SHORT, "id = $1 AND state <> 'delivered'", id).await?.pop())
     }
@@ -158,12 +159,12 @@ impl Record {
         T: 'q + sqlx::Encode<'q, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite> + Send,
         M: for<'r> FromRow<'r, SqliteRow> + Send + Unpin,
     {
-        // Both are constants of this file.
+        // Both are constants in this file.
         let sql = sqlx::AssertSqlSafe(format!("SELECT {columns} FROM outbox WHERE {condition}"));
         sqlx::query_as(sql).bind(value).fetch_all(&self.pool).await.map_err(|error| self.explain(error))
     }
 
-    /// Records an attempt and what follows; `alarmed` when that was said aloud, with the message that says so.
+    /// Records an attempt and what happens next; `alarmed` if it was reported, with the alarm for the fallback.
     pub async fn receipt(&self, id: &str, attempt: &Attempt, alarmed: bool, alarm: Option<&NewMessage>) -> Result<()> {
         let explain = |error| self.explain(error);
         let (state, after, plain) = match attempt.outcome {
@@ -203,7 +204,7 @@ impl Record {
         write.commit().await.map_err(explain)
     }
 
-    /// Records that it was said aloud that a message is late, with the message that says so.
+    /// Records that a message was reported as late, with the alarm for the fallback.
     pub async fn alarm(&self, id: &str, alarm: Option<&NewMessage>) -> Result<()> {
         let explain = |error| self.explain(error);
         let mut write = self.write().await?;
@@ -215,7 +216,7 @@ impl Record {
         write.commit().await.map_err(explain)
     }
 
-    /// Notes that a message told of these.
+    /// Records that a message has reported these.
     pub async fn told(&self, undelivered: &[Undelivered]) -> Result<()> {
         for message in undelivered {
             sqlx::query("UPDATE outbox SET told = TRUE WHERE id = $1")

@@ -1,4 +1,4 @@
-//! Silences: for so long, nothing new is said of some checks.
+//! Silences: hold back new alerts of some checks for a time.
 
 use anyhow::Result;
 use jiff::Timestamp;
@@ -11,25 +11,25 @@ use super::{Record, moment};
 pub struct Silence {
     /// Its number.
     pub id: i64,
-    /// The checks it is for.
+    /// Its checks.
     pub checks: Vec<String>,
     /// The reason.
     pub why: String,
-    /// From when.
+    /// Its start.
     pub began: Timestamp,
-    /// Until when, not included.
+    /// Its end, exclusive.
     pub ends: Timestamp,
 }
 
 impl Silence {
-    /// Whether it holds at a moment.
+    /// Whether it is active at a moment.
     pub fn active(&self, at: Timestamp) -> bool {
         self.began <= at && at < self.ends
     }
 }
 
 impl Record {
-    /// Begins a silence, and gives its number.
+    /// Starts a silence, and returns its number.
     pub async fn silence(&self, checks: &[String], why: &str, began: Timestamp, ends: Timestamp) -> Result<i64> {
         sqlx::query_scalar("INSERT INTO silences (checks, why, began, ends) VALUES ($1, $2, $3, $4) RETURNING id")
             .bind(serde_json::to_string(checks)?)
@@ -41,7 +41,7 @@ impl Record {
             .map_err(|error| self.explain(error))
     }
 
-    /// Those that hold at a moment or begin later, or all that are kept.
+    /// The silences that are active at a moment or start later; or all.
     pub async fn silences(&self, after: Option<Timestamp>) -> Result<Vec<Silence>> {
         let rows: Vec<(i64, String, String, i64, i64)> =
             sqlx::query_as("SELECT id, checks, why, began, ends FROM silences WHERE ends > $1 ORDER BY id")
@@ -62,7 +62,7 @@ impl Record {
             .collect()
     }
 
-    /// Ends a silence now; false when there is no such silence, or it has ended.
+    /// Ends a silence now; `false` if it does not exist or has ended.
     pub async fn expire(&self, id: i64, now: Timestamp) -> Result<bool> {
         let done = sqlx::query("UPDATE silences SET ends = $2 WHERE id = $1 AND ends > $2")
             .bind(id)

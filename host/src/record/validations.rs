@@ -1,4 +1,4 @@
-//! When the checks were last validated, and what they were then.
+//! The time of the last validation, and the digest of the checks at that time.
 
 use anyhow::Result;
 use jiff::Timestamp;
@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::{Record, moment};
 
 impl Record {
-    /// When the checks were validated last, if they were then what they are now.
+    /// When the checks were last validated, if they have not changed since.
     pub async fn validated(&self, checks: &str) -> Result<Option<Timestamp>> {
         let at: Option<i64> = sqlx::query_scalar("SELECT at FROM validations WHERE checks = $1")
             .bind(checks)
@@ -16,7 +16,7 @@ impl Record {
         Ok(at.map(moment))
     }
 
-    /// Notes that they are validated.
+    /// Records a validation.
     pub async fn note_validation(&self, checks: &str, at: Timestamp) -> Result<()> {
         sqlx::query(
             "INSERT INTO validations (id, at, checks) VALUES (1, $1, $2) \

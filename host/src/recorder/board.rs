@@ -1,5 +1,5 @@
-//! What each check found lately, kept in memory so that a page with a thousand of them is there at once. The record is
-//! written by this process alone, so the two agree.
+//! The latest results of each check, in memory, so that a page of a thousand checks is quick. Only this process writes
+//! the record, so the two agree.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -29,13 +29,13 @@ pub struct Board {
 /// One check's latest results.
 #[derive(Debug, Clone, Default)]
 pub struct Recent {
-    /// What was found last; a due time that was left out says nothing.
+    /// The last result, not counting due times without a run.
     pub last: Option<Latest>,
-    /// Since when it is so; none when that is further back than is shown.
+    /// Since when the status is the same; `None` if that is before the oldest run shown.
     pub since: Option<Timestamp>,
     /// The newest last.
     pub dots: VecDeque<Dot>,
-    /// What the last validation found wrong with the check itself.
+    /// The findings of the last validation.
     pub invalid: Vec<String>,
 }
 
@@ -44,13 +44,13 @@ pub struct Recent {
 pub struct Latest {
     /// The run's clock.
     pub due: Timestamp,
-    /// The date that was asked about.
+    /// The data date.
     pub data_date: Date,
-    /// What it came to.
+    /// Its status.
     pub status: Status,
-    /// One line.
+    /// The summary, one line.
     pub summary: String,
-    /// What was looked at.
+    /// The metrics.
     pub metrics: Vec<Metric>,
 }
 
@@ -59,16 +59,16 @@ pub struct Latest {
 pub struct Dot {
     /// Its due time.
     pub due: Timestamp,
-    /// The date that was asked about.
+    /// The data date.
     pub data_date: Date,
-    /// What it came to.
+    /// Its status.
     pub status: Status,
-    /// Whether nothing ran then.
+    /// Whether it did not run.
     pub left_out: bool,
 }
 
 impl Board {
-    /// Reads what was recorded of checks. Gives the newest due time of each.
+    /// Reads the recorded results of checks. Returns the newest due time of each.
     pub async fn load(
         &self,
         record: &Record,
@@ -79,7 +79,7 @@ impl Board {
         for name in names {
             let mut recent = Recent::default();
             let mut seen = BTreeSet::new();
-            // The last attempt at each date and due time is what it came to.
+            // The last attempt at each date and due time counts.
             let mut lines = record.recent(name, SHOWN).await?;
             lines.retain(|line| seen.insert((line.due, line.data_date)));
             for Line { due, data_date, status, left_out } in lines.into_iter().rev() {
@@ -95,7 +95,7 @@ impl Board {
         Ok(newest)
     }
 
-    /// Takes in what was recorded.
+    /// Adds recorded runs.
     pub fn add<'r>(&self, runs: impl Iterator<Item = &'r Run>, standings: &Standings) {
         self.write(|checks| {
             for run in runs.filter(|run| !run.past && run.untold != Some(Untold::TriedAgain)) {
@@ -110,7 +110,7 @@ impl Board {
         });
     }
 
-    /// Takes in what a validation found.
+    /// Sets the findings of a validation.
     pub fn validated(&self, check: &str, standings: &Standings) {
         self.write(|checks| {
             Arc::make_mut(checks.entry(check.to_owned()).or_default()).remember(standings.get(check));
@@ -129,7 +129,7 @@ impl Board {
 
 impl Recent {
     fn push(&mut self, dot: Dot) {
-        // One that ran again is what it came to last.
+        // A later attempt replaces an earlier one.
         if self.dots.back().is_some_and(|last| (last.due, last.data_date) == (dot.due, dot.data_date)) {
             self.dots.pop_back();
         }
@@ -142,7 +142,7 @@ impl Recent {
         let same = judged().take_while(|dot| Some(dot.status) == status);
         let first = same.last().map(|dot| dot.due);
         let older = self.dots.iter().find(|dot| !dot.left_out).map(|dot| dot.due);
-        // All that is kept is the same: it may have been so for longer.
+        // All runs shown have the same status: it may have been so for longer.
         self.since = match self.dots.len() == SHOWN && first == older {
             true => None,
             false => first,

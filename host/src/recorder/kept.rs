@@ -1,4 +1,4 @@
-//! What a run leaves in the record: all of it, or as much as its budget holds. What it came to and why stay in any case.
+//! Fits a run into its `record_bytes` budget: all of it, or as much as fits. The status and the error are always kept.
 
 use anyhow::Result;
 use serde::Serialize;
@@ -12,10 +12,10 @@ use crate::{
     text::{beginning, shortened},
 };
 
-/// The longest summary, in bytes. An error is as long at most, from where it is made.
+/// The longest summary, in bytes. Errors are limited to this where they are made.
 const SUMMARY: usize = 8 << 10;
 
-/// A run as it is recorded, within so many bytes.
+/// A run as recorded, within a number of bytes.
 pub(super) fn kept(run: &Run, most: Bytes) -> Result<NewRun> {
     let summary = shortened(&run.summary(), SUMMARY);
     let error = run.error.as_ref().map(ToString::to_string);
@@ -49,7 +49,7 @@ pub(super) fn kept(run: &Run, most: Bytes) -> Result<NewRun> {
     })
 }
 
-/// What is left of a run's budget, and what did not fit.
+/// The rest of a run's budget, and what did not fit.
 struct Room {
     left: usize,
     cut: Vec<String>,
@@ -60,7 +60,7 @@ impl Room {
         self.left = self.left.saturating_sub(bytes);
     }
 
-    /// A report as JSON; of one that is too large as much of its lists as fits, what is most telling first.
+    /// A report as JSON; if too large, as much of its lists as fits, the most important first.
     fn report(&mut self, report: &Report) -> Result<String> {
         let whole = written(report)?;
         if whole.len() <= self.left {
@@ -86,11 +86,11 @@ impl Room {
         written(&part)
     }
 
-    /// The first of a list, as many as fit.
+    /// The first items of a list that fit.
     fn list<T: Clone + Serialize>(&mut self, what: &str, all: &[T]) -> Result<Vec<T>> {
         let mut kept = Vec::new();
         for one in all {
-            // With the comma.
+            // Including the comma.
             let bytes = serde_json::to_vec(one)?.len() + 1;
             if bytes > self.left {
                 self.cut.push(format!("{} of {} {what}", all.len() - kept.len(), all.len()));
@@ -102,8 +102,8 @@ impl Room {
         Ok(kept)
     }
 
-    /// Calls as JSON. Names and times are short, and come first; questions and errors share what is left, the longest
-    /// giving way to the others.
+    /// Calls as JSON. Names and times are short and come first; questions and errors share the rest, and the longest
+    /// are cut first.
     fn calls(&mut self, calls: &[Call]) -> Result<String> {
         let calls: Vec<Written> = calls.iter().map(Written::from).collect();
         let bare = |call: &Written| Written {
@@ -111,7 +111,7 @@ impl Room {
             error: call.error.as_ref().map(|_| String::new()),
             ..call.clone()
         };
-        // A bracket; the other stands for the first comma.
+        // One bracket; the other takes the place of a comma.
         self.take(1);
         let bare = self.list("calls", &calls.iter().map(bare).collect::<Vec<_>>())?;
         let texts =
@@ -143,7 +143,7 @@ impl Room {
     }
 }
 
-/// A call as it is recorded.
+/// A call as recorded.
 #[derive(Clone, Serialize)]
 struct Written {
     name: &'static str,
@@ -169,15 +169,15 @@ fn written(report: &Report) -> Result<String> {
     Ok(json.to_string())
 }
 
-/// The sign of what is left out, in bytes.
+/// The length of the `…` mark, in bytes.
 const MARK: usize = '…'.len_utf8();
 
-/// The length at which texts are cut, so that all of them fit.
+/// The length to cut texts to, so that all of them fit.
 fn longest(mut lengths: Vec<usize>, room: usize) -> usize {
     lengths.sort_unstable();
     let (mut room, mut rest) = (room, lengths.len());
     for length in lengths {
-        // All that are left are as long or longer.
+        // All remaining texts are at least this long.
         let share = room / rest;
         if length > share {
             return share.saturating_sub(MARK);
@@ -201,7 +201,7 @@ fn escaped_byte(byte: u8) -> usize {
     }
 }
 
-/// The beginning of a text that takes so many bytes within JSON.
+/// The beginning of a text that takes a number of bytes within JSON.
 fn held(text: &str, most: usize) -> &str {
     let mut length = 0;
     let end = text.bytes().position(|byte| {
@@ -255,7 +255,7 @@ mod tests {
         }
     }
 
-    /// However much is asked, what is kept fits, and the short questions are still read.
+    /// However much is asked, the recorded part fits, and short questions are kept whole.
     #[test]
     fn calls_fit_their_room() {
         let mut calls = vec![call("SELECT 1", None)];

@@ -1,5 +1,5 @@
-//! What outlives a reload of the configuration: the record, what is remembered of each check, messages on their way, what is
-//! counted, and the latest results in memory. Whatever is found goes through here: decided, recorded and told at once.
+//! The state that outlives a reload: the record, the standing of each check, the delivery, the metrics, and the latest
+//! results in memory. Every result passes through here: notices are decided, and everything is recorded together.
 
 mod board;
 mod kept;
@@ -25,33 +25,33 @@ use crate::{
     run::{Run, Status, Untold, validation::Validation},
 };
 
-/// Records what is found, and tells it. There is one for each record, and one batch at a time is decided.
+/// Records results, and queues their messages. One for each record; it decides one batch at a time.
 #[derive(Debug)]
 pub struct Recorder {
-    /// What was recorded.
+    /// The record.
     pub record: Record,
-    /// Messages on their way.
+    /// The delivery of messages.
     pub delivery: Arc<Delivery>,
-    /// What is counted.
+    /// The metrics.
     pub metrics: Arc<Metrics>,
-    /// What the checks found lately.
+    /// The latest results of the checks.
     pub board: Board,
     standings: Mutex<Standings>,
 }
 
-/// What became of a batch of runs.
+/// The result of recording a batch of runs.
 #[derive(Debug, Default)]
 pub struct Settled {
-    /// The runs of which people may be told, sorted by their checks.
+    /// The runs that count for alerts, sorted by check.
     pub runs: Vec<Run>,
-    /// What is to be said: the message's id, and the message.
+    /// The messages to send, each with its id.
     pub messages: Vec<(String, Notification)>,
-    /// Why the runs were not recorded, when they were not; then nothing is said of them.
+    /// The error if the runs were not recorded; then no messages are sent.
     pub unrecorded: Option<String>,
 }
 
 impl Recorder {
-    /// Reads what is remembered. Messages go to the console until receivers are found.
+    /// Reads the standings. Messages are shown on the console until receivers are configured.
     pub async fn new(record: Record, config: &Config) -> Result<Arc<Self>> {
         let metrics = Arc::<Metrics>::default();
         let mut standings = Standings::new();
@@ -70,19 +70,19 @@ impl Recorder {
         }))
     }
 
-    /// Shows the latest results of checks. Gives the newest due time of each.
+    /// Loads the latest results of checks. Returns the newest due time of each.
     pub async fn show(&self, names: &[&str]) -> Result<BTreeMap<String, Timestamp>> {
         self.board.load(&self.record, names, &*self.standings.lock().await).await
     }
 
-    /// Records a batch of runs and what is to be said of them.
+    /// Records a batch of runs and their messages.
     pub async fn settle(&self, config: &Config, batch: Vec<Run>) -> Settled {
         if batch.is_empty() {
             return Settled::default();
         }
         let (mut runs, untold): (Vec<Run>, Vec<Run>) = batch.into_iter().partition(|run| run.untold.is_none());
         runs.sort_by(|a, b| a.check.cmp(&b.check));
-        // Large reports take a while to be written, and nothing else may wait for that.
+        // Serializing large reports takes a while; nothing else must wait for it.
         let most: Vec<Bytes> = untold.iter().chain(&runs).map(|run| record_bytes(config, run)).collect();
         let written = move || {
             let all = untold.iter().chain(&runs).zip(most);
@@ -95,7 +95,7 @@ impl Recorder {
             self.delivery.unrecorded(&problem).await;
             return Settled { unrecorded: Some(problem), ..Settled::default() };
         };
-        // Waits until the batch before is recorded.
+        // Waits until the previous batch is recorded.
         let mut standings = self.standings.lock().await;
         let news: Vec<News<'_>> = runs.iter().map(News::Run).collect();
         let names = || runs.iter().map(|run| run.check.as_str()).collect::<Vec<_>>().join(", ");
@@ -118,7 +118,7 @@ impl Recorder {
         }
     }
 
-    /// Remembers what validations found, and tells it as errors of their checks.
+    /// Records the findings of validations, and reports them as errors of their checks.
     pub async fn validated(&self, config: &Config, found: &[Validation]) -> Result<()> {
         let mut standings = self.standings.lock().await;
         let news: Vec<News<'_>> = found.iter().map(News::Validation).collect();
@@ -131,8 +131,8 @@ impl Recorder {
         Ok(())
     }
 
-    /// Decides, and writes everything at once; when that fails, nothing is remembered, so that the next time decides
-    /// the same. Gives what is to be said.
+    /// Decides, and writes everything in one transaction; if that fails, the standings stay unchanged, so that the next
+    /// attempt decides the same. Returns the messages.
     async fn keep(
         &self,
         config: &Config,
@@ -185,7 +185,7 @@ impl Recorder {
         Ok(messages)
     }
 
-    /// Counts what was recorded, logs it, and shows it.
+    /// Counts recorded runs, logs them, and updates the board.
     fn note(&self, batch: &[Run], untold: &[Run], standings: &Standings) {
         for run in untold.iter().chain(batch) {
             self.metrics.ran(run);
@@ -202,7 +202,7 @@ impl Recorder {
         self.board.add(untold.iter().chain(batch), standings);
     }
 
-    /// Tries to write for as long as messages may take: a full disk is cleared, a lock is given up.
+    /// Retries a write for as long as messages may take, since a full disk may be cleared and a lock released.
     async fn insist(&self, batch: &Batch, patience: Duration) -> Result<()> {
         let deadline = Instant::now() + patience;
         let mut pause = Duration::from_millis(100);
@@ -218,7 +218,7 @@ impl Recorder {
         }
     }
 
-    /// What of messages did not get through, by their ids.
+    /// The undelivered ones of some messages, by their ids.
     pub async fn undelivered(&self, messages: &[(String, Notification)]) -> Result<BTreeMap<String, Undelivered>> {
         let mut undelivered = BTreeMap::new();
         for (id, _) in messages {
@@ -229,23 +229,23 @@ impl Recorder {
         Ok(undelivered)
     }
 
-    /// Whether messages wait, or were set aside by this process.
+    /// Whether messages are waiting, or this process has set any aside.
     pub async fn owes_messages(&self) -> Result<bool> {
         Ok(self.delivery.set_aside() > 0 || !self.record.receivers_waiting().await?.is_empty())
     }
 
-    /// Removes from the record what is older than `state.keep`.
+    /// Removes entries older than `state.keep` from the record.
     pub async fn forget(&self, config: &Config) -> Result<()> {
         let keep = jiff::SignedDuration::try_from(config.state.keep.0)?;
         match Timestamp::now().checked_sub(keep) {
             Ok(before) => self.record.forget(before).await,
-            // Since before there was time: everything is kept.
+            // Longer than all of time: keep everything.
             Err(_) => Ok(()),
         }
     }
 }
 
-/// What a run may leave in the record.
+/// The budget of a run in the record.
 fn record_bytes(config: &Config, run: &Run) -> Bytes {
     let plugin = run.plugin.as_ref().map_or(run.check.as_str(), |plugin| plugin.name.as_str());
     config.budgets(plugin).record_bytes

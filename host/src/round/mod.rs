@@ -1,4 +1,4 @@
-//! A round: checks that are due together, run side by side, recorded and told of together.
+//! A round: checks that are due together, which run concurrently and are recorded and reported together.
 
 mod task;
 
@@ -26,31 +26,31 @@ use crate::{
 
 use task::{Over, Scheduled, Task};
 
-/// What a round came to.
+/// The result of a round.
 #[derive(Default)]
 pub struct Round {
-    /// In the order of the checks.
+    /// The runs, in the order of the checks.
     pub runs: Vec<Run>,
-    /// What is to be said: the message's id, and the message.
+    /// The messages to send, each with its id.
     pub messages: Vec<(String, Notification)>,
-    /// Why runs were not recorded, when they were not; then nothing is said of them.
+    /// The error if runs were not recorded; then no messages are sent.
     pub unrecorded: Option<String>,
 }
 
-/// What starts rounds at their due times, and what hears of them.
+/// The connection of scheduled rounds to the service.
 #[derive(Debug, Clone)]
 pub struct Occasion {
-    /// Becomes true when the host is asked to go: what has not begun then does not begin.
+    /// Becomes true at shutdown: runs that have not started do not start.
     pub closing: watch::Receiver<bool>,
-    /// When the host goes, whatever still runs.
+    /// When the host ends, even if runs are still running.
     pub deadline: watch::Receiver<bool>,
-    /// Hears of each check whose turn is over.
+    /// Receives each check whose turn is over.
     pub over: UnboundedSender<String>,
 }
 
 impl Host {
-    /// Runs checks side by side, each in the order of `which`, records them, and puts what there is to say into the
-    /// outbox: once when all have ended, or, when some take long, of those that ended within `group_wait` first.
+    /// Runs checks concurrently, records them, and queues their messages: once all have ended, or, if some take long,
+    /// first for those that ended within `group_wait`.
     pub async fn round(&self, which: &[usize], now: Timestamp, when: When) -> Result<Round> {
         let mut due = Vec::new();
         for check in which.iter().filter_map(|at| self.checks.get(*at)) {
@@ -59,11 +59,11 @@ impl Host {
         self.perform(due, None, false).await
     }
 
-    /// Runs one check for somebody who waits for what it says of a date, without queueing. Gives the run; an error when
-    /// it could not be recorded. `now` is the run's clock, unless the date is of the past.
+    /// Runs one check for a caller who waits for the result, without queueing. Returns the run, or an error if it could
+    /// not be recorded. `now` is the run's clock, unless it is about a past date.
     pub async fn ask(&self, check: &Arc<Check>, date: Option<Date>, now: Timestamp) -> Result<Run> {
         let moment = Moment::of(check, &self.config, now, When { at: None, date })?;
-        // Who asks wants to know, whatever the calendar says.
+        // The caller wants an answer, whatever the calendars say.
         let moment = Moment { skip: None, ..moment };
         let mut round = self.perform(vec![(check.clone(), moment)], None, true).await?;
         match (round.unrecorded, round.runs.pop()) {
@@ -73,12 +73,13 @@ impl Host {
         }
     }
 
-    /// The same for checks at their due time, as their `[scheduler]` says. `left_out` are due times at which nothing runs.
+    /// The same for checks at their due times, with their `[scheduler]` settings. `left_out` are due times without a
+    /// run.
     pub async fn scheduled(&self, turns: Vec<Turn>, occasion: Occasion) -> Result<Round> {
         let mut due = Vec::new();
         let mut left_out = Vec::new();
         for turn in turns {
-            // One that a reload took away.
+            // A reload has removed the check.
             let Some(check) = self.check(&turn.check) else { continue };
             let moment = Moment::of(check, &self.config, turn.due, When::default())?;
             match turn.left_out {
@@ -95,7 +96,7 @@ impl Host {
         self.perform(due, Some(occasion), false).await
     }
 
-    /// `awaited` is a round that somebody waits for.
+    /// `awaited` is true if a caller waits for the round.
     async fn perform(
         &self,
         due: Vec<(Arc<Check>, Moment)>,
@@ -104,7 +105,7 @@ impl Host {
     ) -> Result<Round> {
         let moments: BTreeSet<Timestamp> = due.iter().map(|(_, moment)| moment.due).collect();
         let earlier = self.recorder.record.attempts(&moments).await?;
-        // A task each, so that a guest that computes takes no time from the others. All end with this round.
+        // One task each, so that a computing guest does not delay the others. All end with this round.
         let mut tasks = JoinSet::new();
         let mut running = HashMap::new();
         for (check, mut moment) in due {
@@ -144,7 +145,7 @@ impl Host {
             };
             match run {
                 Some(Ok((id, runs))) => drop(running.remove(&id).map(|_| ended.extend(runs))),
-                // A panic of the host's own is an error of that check, as everything else is.
+                // A bug in the host is an error of that check, like everything else.
                 Some(Err(error)) => {
                     let broken = running.remove(&error.id());
                     ended.extend(broken.map(|(check, moment)| check.broken(&moment, error.to_string())));
@@ -167,17 +168,17 @@ impl Host {
         Ok(round)
     }
 
-    /// Whether a check depends on one of these, also at several removes: what is wrong there is said first.
+    /// Whether a check depends on one of these, directly or not, so that upstream failures are reported first.
     fn awaits(&self, check: &str, running: &BTreeSet<&str>) -> bool {
         let upstream = self.config.checks.get(check).map(|check| check.depends_on.as_slice()).unwrap_or_default();
         upstream.iter().any(|name| running.contains(name.as_str()) || self.awaits(name, running))
     }
 }
 
-/// Waits until the host goes, whatever still runs; for ever when nothing asks it to.
+/// Waits until the host ends, even if runs are still running; for ever without a signal.
 async fn passed(occasion: &Option<Occasion>) {
     match occasion {
-        // It only goes away with the host.
+        // The sender only goes away with the host.
         Some(occasion) => drop(occasion.deadline.clone().wait_for(|over| *over).await),
         None => std::future::pending().await,
     }
@@ -190,16 +191,16 @@ impl Round {
         self.unrecorded = settled.unrecorded.or(self.unrecorded.take());
     }
 
-    /// With the runs of a later one.
+    /// Merges the runs of a later batch.
     pub fn join(&mut self, later: Self) {
         self.runs.extend(later.runs);
-        // The order of the checks.
+        // Sort by the order of the checks.
         self.runs.sort_by(|one, other| one.check.cmp(&other.check));
         self.messages.extend(later.messages);
         self.unrecorded = self.unrecorded.take().or(later.unrecorded);
     }
 
-    /// The worst of the runs; 3 too when they were not recorded.
+    /// The worst exit code of the runs; 3 also if they were not recorded.
     pub fn exit_code(&self) -> u8 {
         let worst = self.runs.iter().map(Run::exit_code).max().unwrap_or_default();
         if self.unrecorded.is_some() { 3 } else { worst }

@@ -1,4 +1,4 @@
-//! One check's part in a round: it waits for its moment and its room, runs, and tries again what gave no verdict.
+//! One check's part in a round: waits for its jitter and for room, runs, and retries runs without a verdict.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,28 +16,28 @@ use crate::{
     schedule::jitter,
 };
 
-/// What a round does for one check.
+/// The task of a round for one check.
 pub(super) struct Task {
     pub(super) check: Arc<Check>,
     pub(super) moment: Moment,
     pub(super) backends: Arc<Backends>,
-    /// Where it waits for room; none when somebody waits for its answer.
+    /// Where it waits for room; `None` if a caller waits for the result.
     pub(super) slots: Option<Arc<Slots>>,
     pub(super) recorder: Arc<Recorder>,
-    /// For a run at its due time.
+    /// For a scheduled run.
     pub(super) scheduled: Option<Scheduled>,
 }
 
-/// What a run at its due time has besides.
+/// The extra parts of a scheduled run.
 pub(super) struct Scheduled {
     pub(super) pace: Pace,
-    /// Becomes true when the host is asked to go.
+    /// Becomes true at shutdown.
     pub(super) closing: watch::Receiver<bool>,
-    /// Hears of it when this is over.
+    /// Receives the end of the turn.
     pub(super) over: Over,
 }
 
-/// Says that a check's turn is over, however that comes about.
+/// Reports the end of a check's turn, in whatever way it ends.
 pub(super) struct Over {
     pub(super) check: String,
     pub(super) tell: UnboundedSender<String>,
@@ -45,13 +45,13 @@ pub(super) struct Over {
 
 impl Drop for Over {
     fn drop(&mut self) {
-        // Nobody listens any more when the host goes.
+        // Nobody listens any more at shutdown.
         let _ = self.tell.send(std::mem::take(&mut self.check));
     }
 }
 
 impl Task {
-    /// The runs that there were; the last is what the check came to. None when the host went before it began.
+    /// The attempts; the last one counts. Empty if the host shut down before the first.
     pub(super) async fn perform(mut self) -> Vec<Run> {
         let Some(mut scheduled) = self.scheduled.take() else {
             let _slot = self.room().await;
@@ -70,7 +70,7 @@ impl Task {
             };
             let _slot = tokio::select! {
                 slot = room => slot,
-                // What has not begun is missed, and the next start catches up; what failed stays so.
+                // A run that has not started counts as missed, and the next start catches up; a failed attempt stays.
                 _ = scheduled.closing.wait_for(|closing| *closing) => break,
             };
             if tried == 1 {
@@ -85,7 +85,7 @@ impl Task {
                 break;
             }
         }
-        // Only the last of them is what it came to.
+        // Only the last attempt counts.
         if let Some((_, before)) = runs.split_last_mut() {
             before.iter_mut().for_each(|run| run.untold = Some(Untold::TriedAgain));
         }

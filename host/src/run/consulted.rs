@@ -1,4 +1,4 @@
-//! The built-in check of a gate with `expect_consult`: was it asked about a date?
+//! The built-in check of a gate with `expect_consult`: was the gate asked about the date?
 
 use anyhow::Result;
 
@@ -12,7 +12,7 @@ use crate::{
     record::Record,
 };
 
-/// Whether somebody asked a gate about the date of this moment, as a report; with the alert when nobody did.
+/// The report whether somebody asked a gate about this moment's date, with an alert if nobody did.
 pub(super) async fn consulted(
     check: &Check,
     gate: &str,

@@ -1,4 +1,4 @@
-//! A run's execution: the request, the guest, and what its answer is worth.
+//! The execution of a run: the request, the guest, and the checks on its report.
 
 use std::{
     collections::BTreeSet,
@@ -20,11 +20,11 @@ use crate::{
     record::Record,
 };
 
-/// How long taking in a large report may take, waiting for a thread of the plugin included.
+/// How long reading a large report may take, including the wait for one of the plugin's threads.
 const TAKING_IN: Duration = Duration::from_secs(10);
 
 impl Check {
-    /// Runs once. Whatever happens, there is a run to tell of.
+    /// Runs once. Always returns a run, whatever happens.
     pub async fn run(&self, backends: &Arc<Backends>, record: &Record, moment: Moment) -> Run {
         let started = Instant::now();
         let mut run = self.empty(&moment);
@@ -44,8 +44,7 @@ impl Check {
         run
     }
 
-    /// Runs once on answers that are made up, within these budgets, to see what it asks and what it makes of them. Gives
-    /// the CPU time that it took besides.
+    /// Runs once on simulated answers, within these budgets, for validation. Also returns the CPU time used.
     pub(super) async fn rehearse(
         &self,
         ready: &Ready,
@@ -60,12 +59,12 @@ impl Check {
         (run, calls.permit().computed())
     }
 
-    /// What is recorded of a due time at which nothing ran.
+    /// The record of a due time without a run.
     pub fn left_out(&self, moment: &Moment, why: String) -> Run {
         Run { report: Some(skipped(why)), untold: Some(Untold::LeftOut), ..self.empty(moment) }
     }
 
-    /// A run that the host itself broke off.
+    /// A run that failed because of the host itself.
     pub fn broken(&self, moment: &Moment, why: String) -> Run {
         Run { error: Some(Reason::Broken(why)), ..self.empty(moment) }
     }
@@ -131,7 +130,7 @@ impl Check {
                 let budgets = calls.budgets().clone();
                 let taken = match is_brief(&mut report) {
                     true => Some(taken_in(report, &budgets)),
-                    // A large report takes a while to be looked at, and others must not wait for that.
+                    // Checking a large report takes a while; others must not wait for it.
                     false => {
                         let taken = calls.permit().blocking(move |_| taken_in(report, &budgets));
                         tokio::time::timeout(TAKING_IN, taken).await.ok().flatten()
@@ -158,7 +157,7 @@ impl Check {
     }
 }
 
-/// Why a report is not taken in.
+/// Why a report is rejected.
 enum Refused {
     Over(Over),
     Malformed(String),
@@ -172,7 +171,7 @@ fn taken_in(report: Report, budgets: &Budgets) -> Result<Report, Refused> {
     }
 }
 
-/// The report of a run that a calendar left out.
+/// The report of a run that a calendar skipped.
 fn skipped(why: String) -> Report {
     Report {
         verdict: Verdict::Skip(why),
@@ -184,7 +183,7 @@ fn skipped(why: String) -> Report {
     }
 }
 
-/// What a report says that cannot be: a pass that broke a threshold is none.
+/// A contradiction in a report, such as a pass with a broken threshold.
 fn malformed(report: &Report) -> Option<String> {
     let fine = matches!(report.verdict, Verdict::Pass | Verdict::Skip(_));
     if fine && report.unknown.is_empty() {

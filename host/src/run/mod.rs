@@ -1,5 +1,4 @@
-//! One run: what it is, when it takes place, how it is carried out, and what it came to. Beside it, the validation that finds
-//! out whether a check can do its work at all.
+//! One run: its moment, its execution and its result. Also the validation of checks.
 
 mod consulted;
 mod execution;
@@ -25,39 +24,39 @@ use crate::{
     record::run_id,
 };
 
-/// One execution of a check, and what came of it.
+/// One execution of a check, with its result.
 #[derive(Debug, Serialize)]
 pub struct Run {
     /// The check's name.
     pub check: String,
-    /// The plugin's name, version and digest, when there was one.
+    /// The plugin's name, version and digest, if one ran.
     pub plugin: Option<Origin>,
     /// The run's clock.
     pub due: Timestamp,
-    /// The date whose data was asked about.
+    /// The data date.
     pub data_date: Date,
-    /// 1 for the first try of this date and due time, 2 for the next.
+    /// 1 for the first attempt at this date and due time, 2 for the next.
     pub attempt: u32,
-    /// Whether it was asked as of the past: it is recorded, and nobody is told.
+    /// Whether it is about a past date: recorded, no alerts sent.
     pub past: bool,
-    /// What the plugin found.
+    /// The plugin's report.
     pub report: Option<Report>,
     /// Why the check, or part of it, could not be evaluated.
     pub error: Option<Reason>,
-    /// How long it took.
+    /// Its duration.
     #[serde(rename = "seconds", serialize_with = "capability::seconds")]
     pub duration: Duration,
-    /// What it asked.
+    /// Its host calls.
     pub calls: Vec<Call>,
-    /// What it wrote to its output.
+    /// Its output.
     pub log: String,
-    /// What people are to be told.
+    /// Its alerts.
     #[serde(skip)]
     pub alerts: Vec<Alert>,
-    /// Where it is told of.
+    /// Its family: channel and group.
     #[serde(skip)]
     pub family: Option<Family>,
-    /// Why nobody is told of it, when nobody is.
+    /// Why it causes no alerts, if so.
     #[serde(skip)]
     pub untold: Option<Untold>,
     /// The budgets that it exceeded.
@@ -65,22 +64,22 @@ pub struct Run {
     pub exceeded: BTreeSet<&'static str>,
 }
 
-/// Why a run is recorded, and nobody is told of it.
+/// Why a recorded run causes no alerts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Untold {
-    /// There was none: its due time was missed, or the check still ran.
+    /// It did not run: its due time was missed, or the check was still running.
     LeftOut,
-    /// It gave no verdict, and was tried again.
+    /// It gave no verdict, and was retried.
     TriedAgain,
 }
 
-/// What a run comes to, from best to worst. The order decides the exit code of a round.
+/// The status of a run, from best to worst. The order decides the exit code of a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// All is as it should be.
     Pass,
-    /// There was nothing to judge. Not a pass.
+    /// Nothing to judge. Not a pass.
     Skip,
     /// Imperfect, within what is tolerated.
     Warn,
@@ -91,7 +90,7 @@ pub enum Status {
 }
 
 impl Status {
-    /// What a recorded word says; a word that is none of them says that it is not known.
+    /// Parses a recorded word; any other word counts as an error.
     pub fn named(name: &str) -> Self {
         let all = [Self::Pass, Self::Skip, Self::Warn, Self::Fail];
         all.into_iter().find(|status| status.name() == name).unwrap_or(Self::Error)
@@ -110,7 +109,7 @@ impl Status {
 }
 
 impl Run {
-    /// The worst that is true of it.
+    /// The worst status that applies.
     pub fn status(&self) -> Status {
         match (&self.error, self.report.as_ref().map(|report| &report.verdict)) {
             (Some(_), Some(Verdict::Fail)) => Status::Fail,
@@ -122,7 +121,7 @@ impl Run {
         }
     }
 
-    /// The exit code it asks for: 0 pass or skip, 1 warn, 2 fail, 3 not (or not wholly) evaluated.
+    /// Its exit code: 0 pass or skip, 1 warn, 2 fail, 3 not (or not wholly) evaluated.
     pub fn exit_code(&self) -> u8 {
         match self.status() {
             _ if self.error.is_some() => 3,
@@ -133,12 +132,12 @@ impl Run {
         }
     }
 
-    /// Its date, due time and attempt, in a word.
+    /// Its id: date, due time and attempt.
     pub fn id(&self) -> String {
         run_id(self.data_date, self.due, self.attempt)
     }
 
-    /// One line: what was found, and what could not be found out.
+    /// One line: the result, and anything unknown.
     pub fn summary(&self) -> String {
         let found = self.report.as_ref().map(|report| match &report.verdict {
             Verdict::Skip(why) => format!("skipped: {why}"),
@@ -179,7 +178,7 @@ pub fn tally<'r>(runs: impl Iterator<Item = &'r Run> + Clone) -> String {
     counted.collect::<Vec<_>>().join(", ")
 }
 
-/// The dates that runs asked about: `2026-02-05`.
+/// The data dates of runs: `2026-02-05`.
 pub fn dates<'r>(runs: impl Iterator<Item = &'r Run>) -> String {
     let mut dates: Vec<Date> = runs.map(|run| run.data_date).collect();
     dates.sort_unstable();

@@ -1,4 +1,4 @@
-//! When a run takes place, and which date it asks about.
+//! The moment of a run: its clock and its data date.
 
 use anyhow::{Context, Result};
 use jiff::{SignedDuration, Timestamp, civil::Date};
@@ -9,31 +9,31 @@ use crate::{
     record::run_id,
 };
 
-/// The clock and date of a round, when they are not the usual ones.
+/// An unusual clock or date for a round.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct When {
     /// The runs' clock.
     pub at: Option<Timestamp>,
-    /// The date whose data is asked about.
+    /// The data date.
     pub date: Option<Date>,
 }
 
-/// When a run takes place, and which date it asks about.
+/// The moment of a run: its clock and its data date.
 #[derive(Debug, Clone)]
 pub struct Moment {
     /// The run's clock.
     pub due: Timestamp,
-    /// The date whose data is asked about.
+    /// The data date.
     pub data_date: Date,
-    /// Where that date begins in the pipeline's time zone.
+    /// The beginning of that date in the pipeline's time zone.
     pub day_start: Timestamp,
-    /// Where the next one begins.
+    /// The beginning of the next date.
     pub day_end: Timestamp,
-    /// 1 for the first try of this date and due time, 2 for the next.
+    /// 1 for the first attempt at this date and due time, 2 for the next.
     pub attempt: u32,
-    /// Whether it is asked as of the past.
+    /// Whether it is about a past date.
     pub past: bool,
-    /// Why nothing is asked at all.
+    /// Why the run is skipped, if so.
     pub skip: Option<String>,
 }
 
@@ -44,7 +44,7 @@ impl Moment {
         Self::new(due, date, zone)
     }
 
-    /// Of a check's run. A date of the past is asked about as if it were then: at the check's first due time after that date.
+    /// The moment of a check's run. For a past date, the clock shows the check's first due time after that date.
     pub fn of(check: &Check, config: &Config, now: Timestamp, when: When) -> Result<Self> {
         let zone = &config.timezone;
         let usual = Self::yesterday(when.at.unwrap_or(now), zone)?;
@@ -65,12 +65,12 @@ impl Moment {
         Ok(Self { skip, ..moment })
     }
 
-    /// Of its run: date, due time and attempt, in a word.
+    /// The run's id: date, due time and attempt.
     pub fn id(&self) -> String {
         run_id(self.data_date, self.due, self.attempt)
     }
 
-    /// A date of one's choice.
+    /// The moment for a given date.
     pub fn new(due: Timestamp, data_date: Date, zone: &Zone) -> Result<Self> {
         let start = |date: Date| date.to_zoned(zone.rules()).map(|start| start.timestamp());
         let day = || Ok::<_, jiff::Error>((start(data_date)?, start(data_date.tomorrow()?)?));

@@ -1,5 +1,4 @@
-//! Why a check, or part of it, could not be evaluated: typed as long as somebody may decide by it, and words where it is
-//! printed.
+//! Why a check, or part of it, could not be evaluated: a type where code decides by it, text where it is printed.
 
 use serde::{Serialize, Serializer};
 
@@ -11,34 +10,34 @@ use crate::{
     text::shortened,
 };
 
-/// The longest part of an error that a plugin wrote, in bytes: more than anybody reads, and little beside what else a run
-/// leaves.
+/// The longest part of an error that a plugin wrote, in bytes: more than anybody reads, and small beside the rest of a
+/// run.
 const WRITTEN_BYTES: usize = 2 << 10;
 
-/// Why there is no verdict, or not a whole one; as text, what people read.
+/// Why there is no verdict, or only a partial one.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Reason {
-    /// Nothing can run.
+    /// The check cannot run.
     #[error("{0}")]
     Unable(String),
-    /// The host itself broke it off.
+    /// The host itself failed.
     #[error("the host failed: {0}")]
     Broken(String),
-    /// What the host itself asked could not be found out.
+    /// The host's own lookup failed.
     #[error("{0}")]
     NotFound(String),
     /// The guest gave no report.
     #[error("{}", .0.shown())]
     Stopped(Ended),
-    /// Its report is more than it may be.
+    /// The report exceeds a budget.
     #[error("returned {}; {}", .over.what, raise(.plugin, .over.budget))]
     Over {
-        /// What was too much.
+        /// The budget and the amount.
         over: Over,
         /// The plugin's name.
         plugin: String,
     },
-    /// Its report says what cannot be.
+    /// The report contradicts itself.
     #[error("returned a malformed report: {0}")]
     Malformed(String),
     /// The report has unknown items.
@@ -53,9 +52,9 @@ pub struct Ended {
     pub stopped: Stopped,
     /// The plugin's name.
     pub plugin: String,
-    /// The last of what the guest itself wrote, when it trapped: a panic's message is there and not in the trap.
+    /// The end of the guest's output, if it trapped: a panic's message is there and not in the trap.
     pub wrote: Option<String>,
-    /// The titles of what it wanted to say before: they may be the reason, and nobody would hear of them.
+    /// The titles of the alerts it posted before: they may explain the error, and are not sent.
     pub said: Vec<String>,
 }
 

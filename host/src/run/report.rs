@@ -1,4 +1,4 @@
-//! A report as it is taken in: nothing looks at it before it is within its budgets.
+//! Fits a report into its budgets before anything else reads it.
 
 use serde::Serialize;
 
@@ -8,7 +8,7 @@ use crate::{
     text::shortened,
 };
 
-/// A brief report has at most so many texts, of so many bytes together: it is looked at in 100 µs.
+/// The limits of a brief report: number of texts, and their total bytes. Reading it takes 100 µs.
 const BRIEF: (usize, usize) = (200, 16 << 10);
 
 /// A budget that a report exceeds.
@@ -16,13 +16,13 @@ const BRIEF: (usize, usize) = (200, 16 << 10);
 pub struct Over {
     /// Its key.
     pub budget: &'static str,
-    /// What was too much.
+    /// The amount.
     pub what: String,
 }
 
-/// Bounds what a plugin returned. More metrics than allowed are an error, since a check chooses how many it has. What is
-/// wrong grows with the data: of a list or a text that is too long the beginning is kept, with a count of the rest, so
-/// that the worst day of all stays a failure and does not become an error. Neither changes the verdict.
+/// Limits a report to its budgets. Too many metrics are an error, since a check chooses their number. Violations grow
+/// with the data: the beginning of a long list or text is kept, with a count of the rest, so that the worst day stays a
+/// failure and does not become an error. Neither changes the verdict.
 pub(super) fn bounded(mut report: Report, budgets: &Budgets) -> Result<Report, Over> {
     let (found, most) = (report.metrics.len(), budgets.report_metrics);
     if found > most.0 as usize {
@@ -70,7 +70,7 @@ fn texts(report: &mut Report) -> impl Iterator<Item = &mut String> {
     verdict.into_iter().chain([&mut report.summary]).chain(listed)
 }
 
-/// Whether looking at a report takes no time worth mentioning, as for what nearly all checks return.
+/// Whether a report is small enough to read at once, as nearly all are.
 pub(super) fn is_brief(report: &mut Report) -> bool {
     let (count, bytes) = texts(report).fold((0, 0), |(count, bytes), text| (count + 1, bytes + text.len()));
     count <= BRIEF.0 && bytes <= BRIEF.1
@@ -82,12 +82,12 @@ fn shorten(text: &mut String, most: Bytes) {
     }
 }
 
-/// Whether something takes more than so many bytes as JSON. It is not written further than that.
+/// Whether a value is larger than a limit as JSON; stops writing at the limit.
 fn is_larger(value: &impl Serialize, most: Bytes) -> bool {
     serde_json::to_writer(Scales { left: most.0 }, value).is_err()
 }
 
-/// Takes so many bytes, and no more.
+/// A writer with a limit.
 struct Scales {
     left: usize,
 }
@@ -141,7 +141,7 @@ mod tests {
         }
     }
 
-    /// The verdict stays what it was, and what is left out is counted.
+    /// The verdict stays the same, and the omitted parts are counted.
     #[test]
     fn lists_and_texts_that_are_too_long_are_cut_with_a_count() {
         let taken = bounded(report(), &budgets()).expect("within its budgets");

@@ -1,5 +1,4 @@
-//! Whether the checks can do their work at all: every query they would send is tried without a row being read, and a check
-//! that no data can make fail is found before it is trusted.
+//! Validates checks: every query is tried without reading a row, and a check that no data can make fail is detected.
 
 use std::{
     collections::BTreeMap,
@@ -22,29 +21,28 @@ use crate::{
     sandbox::Stopped,
 };
 
-/// The most that the validation of one check takes, dry runs of its queries included. A second is usual.
+/// Time limit for the validation of one check, including dry runs of its queries. A second is usual.
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// The most that it computes: a thousand rehearsals of a canary.
+/// Its CPU time limit: a thousand rehearsals of a canary.
 const CPU: Duration = Duration::from_secs(6);
-/// The most that one rehearsal computes of it. A run's own budget may be less.
+/// The CPU time limit of one rehearsal. A run's own budget may be lower.
 const REHEARSAL_CPU: Duration = Duration::from_secs(2);
-/// Mixtures of answers that each check is tried on, besides the four pure ones.
+/// Mixed simulated results for each check, besides the four pure ones.
 const MIXTURES: u64 = 24;
-/// Mixtures that one is tried on before it is said to be wrong: what it asks for may be rare among them.
+/// Mixed simulated results before a check is reported as unable to fail, since failing data may be rare among them.
 const MORE: u64 = 1000;
 
-/// What is kept of a check's metrics over all rehearsals, in bytes: a hundred times what a check has whose metrics are the
-/// same each time.
+/// Bytes kept of a check's metrics over all rehearsals: a hundred times what a check with constant metrics needs.
 const KEPT: usize = 4 << 20;
 
-/// Something that is wrong with a check itself.
+/// A fault in a check itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// What kind of thing.
+    /// The kind of fault.
     pub kind: Kind,
-    /// What is wrong, in one line.
+    /// The fault, in one line.
     pub text: String,
-    /// The SQL it is about, or the dataset.
+    /// The SQL or dataset it is about.
     pub asked: Option<String>,
     /// The line of the SQL: its number from 1, and its text.
     pub line: Option<(usize, String)>,
@@ -53,23 +51,23 @@ pub struct Finding {
 /// The findings of each check, sorted by its name.
 pub type Validated = Vec<(String, Vec<Finding>)>;
 
-/// What a validation found wrong with a check, to be told of. It is not a run: nothing was asked about any data.
+/// The faults that a validation found in a check, for alerts. Not a run: no data was read.
 #[derive(Debug)]
 pub struct Validation {
     /// The check's name.
     pub check: String,
-    /// Where it is told of.
+    /// Its family: channel and group.
     pub family: Option<Family>,
     /// When it was validated.
     pub due: Timestamp,
     /// The date that it was validated for.
     pub data_date: Date,
-    /// What is wrong, a line each; nothing when the check is in order.
+    /// The faults, a line each; empty if the check is sound.
     pub wrong: Vec<String>,
 }
 
 impl Validation {
-    /// What was found of a check. What could not be found out is no news of it; its runs say it too.
+    /// The news for a check's findings. Inconclusive findings are not news; its runs report them too.
     pub fn new(check: &Check, moment: &Moment, findings: &[Finding]) -> Self {
         let wrong = findings.iter().filter(|finding| finding.kind.is_wrong()).map(Finding::shown).collect();
         let (check, family) = (check.name.clone(), check.family.clone());
@@ -77,22 +75,22 @@ impl Validation {
     }
 }
 
-/// What kind of thing is wrong.
+/// The kind of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// The check cannot run, or a question of its would not be answered.
+    /// The check cannot run, or one of its queries would fail.
     Refused,
-    /// No data makes it fail.
+    /// No data can make it fail.
     CannotFail,
-    /// It could not be found out: a backend did not answer.
+    /// Inconclusive: a backend did not answer.
     Unknown,
-    /// Trying it takes more than it may, and will the next time too.
+    /// Validating it exceeds the limits, and will the next time too.
     Unfinished,
 }
 
 impl Kind {
-    /// Whether something is wrong with the check; else that is not known.
+    /// Whether it is a fault of the check; otherwise it is inconclusive.
     pub fn is_wrong(self) -> bool {
         match self {
             Self::Refused | Self::CannotFail => true,
@@ -102,7 +100,7 @@ impl Kind {
 }
 
 impl Finding {
-    /// With the line of SQL, for people.
+    /// The text with its line of SQL, for people.
     pub fn shown(&self) -> String {
         match &self.line {
             Some((number, line)) => format!("{} (line {number}: {line})", self.text),
@@ -115,8 +113,8 @@ impl Finding {
     }
 }
 
-/// Validates one check; nothing is wrong with it when there are no findings. All rehearsals together have one budget of time
-/// and CPU, and what one leaves is gone before the next begins.
+/// Validates one check; no findings mean that it is sound. All rehearsals share one budget of time and CPU, and the
+/// memory of one is freed before the next begins.
 pub async fn validate(check: &Check, backends: &Backends, moment: &Moment) -> Vec<Finding> {
     let ready = match (check.unable(), check.plugin()) {
         (Some(reason), _) => return vec![Finding::new(Kind::Refused, reason.to_owned())],
@@ -137,7 +135,7 @@ pub async fn validate(check: &Check, backends: &Backends, moment: &Moment) -> Ve
         Err(finding) => return vec![finding],
     };
     let mut findings: Vec<Finding> = stage.shapes.problems().iter().map(refused).collect();
-    // Calls elsewhere are real ones: what is denied stays so, what fails may pass.
+    // Other calls are real: a denial is permanent, a failure may be temporary.
     for finding in high.calls.iter().filter_map(denied) {
         if !findings.contains(&finding) {
             findings.push(finding);
@@ -185,7 +183,7 @@ pub async fn validate(check: &Check, backends: &Backends, moment: &Moment) -> Ve
     findings
 }
 
-/// A check that is rehearsed, and what that took so far.
+/// A check in rehearsal, with the time used so far.
 struct Stage<'c> {
     check: &'c Check,
     ready: &'c Ready,
@@ -197,7 +195,7 @@ struct Stage<'c> {
 }
 
 impl Stage<'_> {
-    /// One rehearsal; a finding when there is no time for it, or when it takes more than it may.
+    /// One rehearsal; a finding if it exceeds a limit.
     async fn rehearse(&mut self, answers: Answers) -> Result<Run, Finding> {
         let left = |most: Duration, used: Duration| most.checked_sub(used).filter(|left| !left.is_zero());
         let Some(time) = left(TIMEOUT, self.began.elapsed()) else {
@@ -211,13 +209,13 @@ impl Stage<'_> {
         let rehearsal =
             Rehearsal::new(answers, self.moment.due.as_second(), self.moment.data_date, self.shapes.clone());
         let rehearsed = self.check.rehearse(self.ready, self.backends, budgets, self.moment, Arc::new(rehearsal));
-        // It may wait for room besides.
+        // It may also have waited for room.
         let Ok((run, computed)) = tokio::time::timeout(time, rehearsed).await else {
             return Err(unfinished(&format!("takes more than {}", Time(TIMEOUT))));
         };
         self.computed += computed;
         match &run.error {
-            // Its own budgets: the error of a run would be the same.
+            // Its own budgets: a real run would have the same error.
             Some(error) if run.exceeded.contains("timeout") && own.timeout.0 <= time => {
                 Err(unfinished(&format!("fails: {error}")))
             }
@@ -249,15 +247,15 @@ fn refuses_settings(error: &Reason) -> bool {
     matches!(error, Reason::Stopped(ended) if matches!(ended.stopped, Stopped::Failure(Failure::Settings(_))))
 }
 
-/// What more answers do not change.
+/// The finding that further rehearsals do not change.
 const PASSES_EMPTY: &str = "it passes when its tables are empty";
 
-/// What a check's reports on all kinds of answers came to.
+/// The results of a check's rehearsals.
 #[derive(Debug, Default)]
 struct Seen {
     rehearsals: usize,
     thresholds: BTreeMap<String, Threshold>,
-    /// What the thresholds take, in bytes.
+    /// Memory of the thresholds, in bytes.
     kept: usize,
     passed: bool,
     failed: bool,
@@ -282,7 +280,7 @@ impl Seen {
         threshold.meet(metric);
     }
 
-    /// What that says of the check.
+    /// The findings.
     fn lint(&self, columns: &[String]) -> Vec<Finding> {
         let cannot_fail = |text: String| Finding::new(Kind::CannotFail, text);
         let mut findings = Vec::new();
@@ -299,10 +297,10 @@ impl Seen {
     }
 }
 
-/// What became of one metric's limits.
+/// The limits of one metric over all rehearsals.
 #[derive(Debug, Default)]
 struct Threshold {
-    /// It had a value.
+    /// Whether it ever had a value.
     known: bool,
     min: Limit,
     max: Limit,
@@ -311,9 +309,9 @@ struct Threshold {
 
 #[derive(Debug, Default)]
 struct Limit {
-    /// The last that was asked.
+    /// The last limit.
     asked: Option<f64>,
-    /// Some answer was beyond it.
+    /// Whether some result broke it.
     broken: bool,
 }
 
@@ -361,7 +359,7 @@ fn denied(call: &Call) -> Option<Finding> {
     }
 }
 
-/// The line of SQL that an error is about: where it says so, else the first that has the name in it.
+/// The line of SQL that an error is about: from its position, else the first line with the name.
 fn line(sql: &str, error: &str) -> Option<(usize, String)> {
     let lines = || sql.lines().enumerate().map(|(at, line)| (at + 1, line.trim().to_owned()));
     // BigQuery: `at [3:12]`; the parser: `at Line: 3, Column: 12`.

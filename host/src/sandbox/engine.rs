@@ -1,4 +1,4 @@
-//! The engine: what it offers, how much it holds, and the clock that its guests give way to.
+//! The engine: its features, its capacity, and the clock that makes guests yield.
 
 use std::{
     sync::{
@@ -14,11 +14,11 @@ use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConf
 
 use crate::{config::Budgets, package::Parts};
 
-/// How often a running guest is interrupted: it gives way to others, and is seen to have computed too long.
+/// How often a running guest is interrupted, to yield to others and to check its CPU time.
 const TICK: Duration = Duration::from_millis(1);
 
-/// Runs at once. More wait for one of them to end: most runs wait for answers nearly all of their time, and so
-/// many waiting ones keep two cores busy.
+/// Concurrent runs; further ones wait. Most runs wait for answers nearly all of their time, so this many keep two cores
+/// busy.
 pub(super) const RUNS: u32 = 64;
 /// Memories of one plugin: a Rust plugin has one, componentize-py's have two.
 const MEMORIES: u32 = 4;
@@ -26,15 +26,16 @@ const MEMORIES: u32 = 4;
 const TABLES: u32 = 32;
 /// Core instances of one plugin: a Rust plugin has four, componentize-py's about thirty.
 const INSTANCES: u32 = 64;
-/// Stacks of one run of a plugin that is one component: a task that waits for the host keeps none but the run's own.
+/// Stacks of one run of a plugin with a single component: tasks that wait for the host only use the run's own.
 const STACKS: u32 = 1;
-/// Stacks of one run of a plugin that is composed of several: each may have one task that waits for another's and keeps its
-/// stack meanwhile. That many take 20 ms to set up, and 8,000 entries of the process's memory map.
+/// Stacks of one run of a plugin composed of several components: each may have one task that waits for another's and
+/// keeps its stack meanwhile. They take 20 ms to set up, and 8,000 entries of the process's memory map.
 const STACKS_COMPOSED: u32 = INSTANCES + 1;
-/// What the engine keeps for one instance of a component or a module: the resolved imports and globals. Rust plugins
-/// need a few KiB, componentize-py's tens of them.
+/// The engine's data for one instance of a component or a module: resolved imports and globals. Rust plugins need a few
+/// KiB, componentize-py's a few tens of KiB.
 const INSTANCE_BYTES: usize = 1 << 20;
-/// What of a memory is cleared by hand and kept, instead of given back to the system: what an ordinary check touches.
+/// The part of a memory that is cleared and kept instead of being returned to the system: as much as an ordinary check
+/// uses.
 const KEPT_MEMORY: usize = 128 << 10;
 /// The same for stacks.
 const KEPT_STACK: usize = 16 << 10;
@@ -63,7 +64,7 @@ pub(super) fn new(largest: &Budgets, parts: Parts) -> Result<Engine> {
     let mut config = code();
     config
         .max_wasm_stack(largest.stack.0)
-        // What the host's own functions need below the guest's.
+        // The stack that host functions need below the guest's.
         .async_stack_size(largest.stack.0 + (1 << 20))
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     Engine::new(&config)
@@ -71,27 +72,27 @@ pub(super) fn new(largest: &Budgets, parts: Parts) -> Result<Engine> {
         .context("the engine cannot start; it reserves address space for its guests, which `ulimit -v` must allow")
 }
 
-/// The engine that compiles for all of them, and runs nothing: without a pool, whose addresses its process may not reserve.
-/// It compiles on one thread, so that its plugin has one core at most, its process needs no second thread, and memory is
-/// not spread over one arena for each.
+/// The engine of the confined compiler, which runs nothing: without a pool, whose addresses its process may not
+/// reserve. It compiles on one thread, so that each plugin uses at most one core, the process needs no second thread,
+/// and memory is not spread over one arena per thread.
 pub(crate) fn compiling() -> Result<Engine> {
     Engine::new(code().parallel_compilation(false)).map_err(anyhow::Error::from)
 }
 
-/// What decides how code is made: the same for the engine that compiles and those that run.
+/// The settings of code generation, the same for the compiling and the running engines.
 fn code() -> Config {
     let mut config = Config::new();
     config
         .wasm_component_model_async(true)
         .epoch_interruption(true)
-        // A trap's message is what people are told; its frames would be half of the compiled code.
+        // People read a trap's message; its frames would be half of the compiled code.
         .wasm_backtrace_max_frames(None)
         .generate_address_map(false)
         .native_unwind_info(false);
     config
 }
 
-/// Counts the beats of an engine while any of its guests runs, until it is dropped.
+/// Ticks an engine's epoch while any of its guests runs, until it is dropped.
 #[derive(Clone)]
 pub(super) struct Clock(Arc<Beat>);
 
@@ -101,7 +102,7 @@ struct Beat {
     dropped: AtomicBool,
 }
 
-/// A guest that runs.
+/// A running guest.
 pub(super) struct Running(Arc<Beat>);
 
 impl Clock {
@@ -125,7 +126,7 @@ impl Clock {
         Ok(Self(beat))
     }
 
-    /// Keeps the clock running until what this gives is dropped.
+    /// Keeps the clock running until the returned guard is dropped.
     pub(super) fn run(&self) -> Running {
         if self.0.guests.fetch_add(1, Ordering::AcqRel) == 0 {
             self.0.wake();
@@ -133,7 +134,7 @@ impl Clock {
         Running(self.0.clone())
     }
 
-    /// Ends the clock.
+    /// Stops the clock.
     pub(super) fn stop(&self) {
         self.0.dropped.store(true, Ordering::Release);
         self.0.wake();
@@ -161,7 +162,7 @@ mod tests {
     use super::*;
     use crate::config::Bytes;
 
-    /// Else each plugin would be compiled anew at each start, and refused when it is loaded.
+    /// Otherwise each plugin would be compiled at each start, and rejected when it is loaded.
     #[test]
     fn the_engine_that_compiles_makes_code_for_those_that_run() {
         let hash = |engine: &Engine| {

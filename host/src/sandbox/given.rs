@@ -1,5 +1,5 @@
-//! What a run is given of the system: a clock that stands at its due time, randomness that is the same for the same run, and a
-//! log that takes what it writes.
+//! The parts of the system that a run gets: a clock fixed at its due time, randomness that is the same for the same
+//! run, and a log for its output.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -14,15 +14,15 @@ use wasmtime_wasi::{
     p2::{OutputStream, Pollable, StreamError},
 };
 
-/// How lines of a run's log begin that the host wrote, not the guest.
+/// The prefix of log lines written by the host instead of the guest.
 pub const HOST_LINE: &str = "host: ";
 
-/// What makes one run different from others, and the same as itself at any later time.
+/// The clock and random seed of a run, which make it reproducible.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Seed {
     /// The run's clock, in seconds since the Unix epoch.
     pub(super) due: i64,
-    /// Where its randomness starts.
+    /// The random seed.
     random: [u8; 32],
 }
 
@@ -33,26 +33,26 @@ impl Seed {
     }
 }
 
-/// What one run wrote, and what it tried that no plugin may.
+/// The output of one run, and its attempts at forbidden things.
 #[derive(Clone)]
 pub(super) struct Log(Arc<Mutex<Written>>);
 
 struct Written {
     bytes: Vec<u8>,
-    /// In bytes.
+    /// The limit, in bytes.
     most: usize,
-    /// Whether it was asked to take more.
+    /// Whether the limit was exceeded.
     full: bool,
     tried: Vec<&'static str>,
 }
 
 impl Log {
-    /// For at most so many bytes; a guest that writes more is stopped.
+    /// A log with a limit in bytes; a guest that writes more is stopped.
     pub(super) fn new(most: usize) -> Self {
         Self(Arc::new(Mutex::new(Written { bytes: Vec::new(), most, full: false, tried: Vec::new() })))
     }
 
-    /// What is no UTF-8 is replaced. What the run tried comes last.
+    /// The text; invalid UTF-8 is replaced. The forbidden attempts come last.
     pub(super) fn text(&self) -> String {
         let written = self.written();
         let mut text = String::from_utf8_lossy(&written.bytes).into_owned();
@@ -93,7 +93,7 @@ impl StdoutStream for Log {
     }
 
     fn async_stream(&self) -> Box<dyn tokio::io::AsyncWrite + Send + Sync> {
-        // Only WASI 0.3 asks for it, which no plugin imports.
+        // Only used by WASI 0.3, which no plugin imports.
         Box::new(tokio::io::sink())
     }
 }
@@ -114,7 +114,7 @@ impl OutputStream for Log {
     }
 
     fn check_write(&mut self) -> Result<usize, StreamError> {
-        // Always a little, so that it is the write that is too much.
+        // Never 0, so that the write itself exceeds the limit.
         let written = self.written();
         Ok(written.most.saturating_sub(written.bytes.len()).max(1))
     }
@@ -142,7 +142,7 @@ pub(super) fn context(seed: &Seed, log: &Log) -> WasiCtx {
         .build()
 }
 
-/// A clock that stands still.
+/// A clock that does not advance.
 #[derive(Clone, Copy)]
 struct Clock(Duration);
 

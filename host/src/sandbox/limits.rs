@@ -1,4 +1,4 @@
-//! What bounds a guest while it computes: each limit that it meets is noted, so that the run's error can name it.
+//! The limits of a guest on memory and tables; an exceeded limit is recorded, so that the run's error can name it.
 
 use wasmtime::ResourceLimiter;
 
@@ -9,7 +9,7 @@ pub(super) struct Limits {
     memory: usize,
     used: usize,
     table_elements: usize,
-    /// The budget that was asked too much of.
+    /// The budget that was exceeded, if any.
     pub(super) exceeded: Option<&'static str>,
 }
 

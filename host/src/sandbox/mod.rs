@@ -1,4 +1,4 @@
-//! The sandbox: an engine, a linker, and a fresh store for each run that holds all that the run can reach.
+//! The sandbox: an engine, a linker, and a fresh store for each run with everything that the run can reach.
 
 mod engine;
 mod given;
@@ -37,7 +37,7 @@ use given::{Log, Seed};
 /// `describe` makes no host call and takes microseconds.
 const DESCRIBE_TIMEOUT: Time = Time(std::time::Duration::from_secs(5));
 
-/// An engine, with everything that a plugin may import, and room for a number of runs at once.
+/// An engine, with all imports for plugins, and room for a number of concurrent runs.
 pub struct Sandbox {
     engine: Engine,
     linker: Linker<RunState>,
@@ -53,17 +53,17 @@ pub struct Guest {
     clock: Clock,
 }
 
-/// A run that ended, with what the guest wrote to its output.
+/// A finished run, with the guest's output.
 pub struct Ended<T> {
-    /// What came of it.
+    /// The result.
     pub result: Result<T, Stopped>,
-    /// What it wrote.
+    /// The output.
     pub log: String,
 }
 
 impl Sandbox {
-    /// Starts an engine and its clock. `largest` are the budgets of the plugin that needs most: the sandbox has room for
-    /// that, and the stack that guests have is its.
+    /// Starts an engine and its clock. `largest` are the budgets of the most demanding plugin: they set the capacity,
+    /// and the stack size of all guests.
     pub fn new(largest: &Budgets, parts: Parts) -> Result<Self> {
         let engine = engine::new(largest, parts)?;
         let mut linker = Linker::new(&engine);
@@ -78,7 +78,7 @@ impl Sandbox {
         &self.engine
     }
 
-    /// Resolves a component's imports, once for all its runs.
+    /// Resolves a component's imports once for all its runs.
     pub fn link(&self, component: &Component) -> Result<Guest> {
         let instance: InstancePre<RunState> = self.linker.instantiate_pre(component).map_err(anyhow::Error::from)?;
         let pre = CheckPre::new(instance).map_err(anyhow::Error::from)?;
@@ -92,26 +92,26 @@ impl Drop for Sandbox {
     }
 }
 
-/// The sandboxes of a host: how much stack guests have belongs to the engine, so plugins that differ in it have one each.
-/// Those that are composed of several components take stacks from each other at most.
+/// The sandboxes of a host. The stack size belongs to the engine, so plugins with different stack sizes have different
+/// sandboxes. Plugins composed of several components have their own too, so that they take stacks only from each other.
 pub struct Sandboxes {
-    /// Table elements of the plugin that may have most.
+    /// The largest `table_elements` of any plugin.
     table_elements: Count,
     by_stack: Mutex<BTreeMap<(usize, Parts), Arc<Sandbox>>>,
 }
 
 impl Sandboxes {
-    /// With room for every plugin of host.toml.
+    /// Sandboxes with room for every plugin of host.toml.
     pub fn new(config: &Config) -> Self {
         Self { table_elements: largest_table(config), by_stack: Mutex::default() }
     }
 
-    /// Whether they have room for every plugin of another host.toml.
+    /// Whether they also have room for every plugin of another host.toml.
     pub fn serve(&self, config: &Config) -> bool {
         self.table_elements == largest_table(config)
     }
 
-    /// The sandbox for a plugin with these budgets; started when it is first asked for.
+    /// The sandbox for a plugin with these budgets; started on first use.
     pub fn of(&self, budgets: &Budgets, parts: Parts) -> Result<Arc<Sandbox>> {
         let key = (budgets.stack.0, parts);
         let mut by_stack = self.by_stack.lock().unwrap_or_else(PoisonError::into_inner);
@@ -131,7 +131,7 @@ fn largest_table(config: &Config) -> Count {
 }
 
 impl Guest {
-    /// Asks the plugin of a name who it is; it can reach nothing while it answers.
+    /// Calls `describe` of a plugin, which can reach nothing meanwhile.
     pub async fn describe(&self, plugin: &str, budgets: &Budgets) -> Ended<Descriptor> {
         let timeout = Time(budgets.timeout.0.min(DESCRIBE_TIMEOUT.0));
         let budgets = Budgets { timeout, ..budgets.clone() };
@@ -142,7 +142,7 @@ impl Guest {
         .await
     }
 
-    /// Runs the plugin once in a store of its own, which is dropped whole when the run is over.
+    /// Runs the plugin once in its own store, which is dropped when the run is over.
     pub async fn run(&self, calls: &Arc<Calls>, backends: &Arc<Backends>, request: Request) -> Ended<Report> {
         let seed = Seed::new(&request.check, request.due);
         let reach = Reach::new(calls.clone(), backends.clone());
@@ -190,13 +190,13 @@ impl Guest {
     }
 }
 
-/// `computed` gives what the guest computed until now.
+/// `computed` returns the guest's CPU time until now.
 fn store(pre: &CheckPre<RunState>, state: RunState, budgets: &Budgets, computed: Meter) -> Store<RunState> {
     let cpu = budgets.cpu.0;
     let mut store = Store::new(pre.engine(), state);
     store.limiter(|state| state.limits());
     store.set_hostcall_fuel(budgets.transfer_bytes.0);
-    // At each beat of the clock the guest gives way to others, or is stopped.
+    // At each tick of the clock the guest yields, or is stopped.
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(move |_| match computed.now() > cpu {
         true => Err(wasmtime::Error::new(Overworked)),
@@ -220,11 +220,11 @@ fn stopped(error: &wasmtime::Error, store: &Store<RunState>, budgets: &Budgets) 
     if matches!(error.downcast_ref::<Trap>(), Some(Trap::StackOverflow)) {
         return budget("stack");
     }
-    // The guest was told no, and could not live with that.
+    // The guest was refused memory and trapped.
     if let Some(exceeded) = store.data().exceeded() {
         return budget(exceeded);
     }
-    // wasmtime keeps this error's type to itself.
+    // wasmtime does not export this error's type.
     let text = reason(error);
     match text.contains("fuel allocated for hostcalls") {
         true => budget("transfer_bytes"),
@@ -232,14 +232,14 @@ fn stopped(error: &wasmtime::Error, store: &Store<RunState>, budgets: &Budgets) 
     }
 }
 
-/// An instance that the pool has no room for.
+/// The error for an instance that does not fit into the pool.
 fn misfit(error: &wasmtime::Error) -> Option<Stopped> {
     let text = format!("{error:#}");
     let full = error.is::<PoolConcurrencyLimitError>();
     (full || text.contains("exceeds the limit")).then_some(Stopped::Misfit(text))
 }
 
-/// What went wrong, without the frames of the guest's stack.
+/// The error message, without the frames of the guest's stack.
 fn reason(error: &wasmtime::Error) -> String {
     match error.downcast_ref::<Trap>() {
         Some(trap) => trap.to_string().trim_start_matches("wasm trap: ").to_owned(),

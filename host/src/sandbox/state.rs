@@ -1,4 +1,4 @@
-//! What the store of one run holds.
+//! The data in the store of one run.
 
 use wasmtime::{ResourceLimiter, component::ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
@@ -9,10 +9,10 @@ use super::{
 };
 use crate::{capability::Reach, config::Budgets};
 
-/// Handles of WASI that a run may hold at once; a check needs two, for its output.
+/// The maximum number of WASI handles of a run; a check needs two, for its output.
 const RESOURCES: usize = 1000;
 
-/// The state of one run: what it reaches, the WASI that grants nothing, and its limits.
+/// The state of one run: its calls and backends, the empty WASI, and its limits.
 pub struct RunState {
     reach: Reach,
     wasi: WasiCtx,
@@ -29,7 +29,7 @@ impl RunState {
         Self { reach, wasi: given::context(&seed, log), resources, log: log.clone(), limits: Limits::new(budgets) }
     }
 
-    /// What the imports are called on.
+    /// The state of the imports.
     pub(super) fn reach(&mut self) -> &mut Reach {
         &mut self.reach
     }
@@ -38,12 +38,12 @@ impl RunState {
         &mut self.limits
     }
 
-    /// What the run writes.
+    /// The output of the run.
     pub(super) fn log(&self) -> &Log {
         &self.log
     }
 
-    /// The budget of memory or tables that was asked too much of.
+    /// The budget of memory or tables that was exceeded, if any.
     pub(super) fn exceeded(&self) -> Option<&'static str> {
         self.limits.exceeded
     }

@@ -8,27 +8,27 @@ use crate::{
 /// Why a run gave no report.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Stopped {
-    /// A budget is used up: its key, and what was too much.
+    /// A budget was exceeded: its key, and the amount.
     #[error("{what}")]
     Budget {
-        /// As host.toml writes it.
+        /// The key in host.toml.
         budget: &'static str,
-        /// With the limit.
+        /// The amount, with the limit.
         what: String,
     },
-    /// The guest gave up: a panic, an unreachable, a call that the contract forbids.
+    /// The guest trapped: a panic, an unreachable, a call that violates the contract.
     #[error("trapped: {0}")]
     Trap(String),
-    /// There is no room for such a plugin.
+    /// The plugin does not fit into the sandbox.
     #[error("does not fit into the sandbox: {0}")]
     Misfit(String),
-    /// The guest said so itself.
+    /// The guest returned an error.
     #[error("{}", said(.0))]
     Failure(Failure),
 }
 
 impl Stopped {
-    /// For a budget of a guest's own: time, memory, tables, stack, output.
+    /// For a budget of the guest itself: time, memory, tables, stack, output.
     pub(super) fn budget(budget: &'static str, budgets: &Budgets) -> Self {
         let what = match budget {
             "timeout" => format!("timed out after {}", budgets.timeout),
@@ -42,7 +42,7 @@ impl Stopped {
         Self::Budget { budget, what }
     }
 
-    /// The budget that was used up, when one was.
+    /// The budget that was exceeded, if any.
     pub fn exceeded(&self) -> Option<&'static str> {
         match self {
             Self::Budget { budget, .. } => Some(budget),
@@ -50,7 +50,7 @@ impl Stopped {
         }
     }
 
-    /// With the key of host.toml that would have allowed more.
+    /// The message, with the keys of host.toml that raise the budget.
     pub fn explained(&self, plugin: &str) -> String {
         match self {
             Self::Budget { budget, .. } => format!("{self}; {}", raise(plugin, budget)),

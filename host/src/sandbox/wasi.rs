@@ -1,5 +1,5 @@
-//! A WASI that grants nothing: no files, sockets, names, environment or arguments. Who asks for one gets WASI's own
-//! error, and the run's log says so.
+//! A WASI that grants nothing: no files, sockets, name lookups, environment or arguments. A guest that uses one gets
+//! WASI's own error, and the run's log records it.
 
 use anyhow::Result;
 use wasmtime::component::{HasSelf, Linker, Resource};
@@ -76,7 +76,7 @@ impl udp_create_socket::Host for RunState {
     }
 }
 
-/// What the interfaces above need for their errors.
+/// The error types for the interfaces above.
 impl network::Host for RunState {
     fn convert_error_code(&mut self, error: SocketError) -> wasmtime::Result<ErrorCode> {
         error.downcast()
@@ -93,7 +93,7 @@ impl network::HostNetwork for RunState {
     }
 }
 
-/// Names are looked up through it, and refused there.
+/// Name lookups need it, and are refused there.
 impl instance_network::Host for RunState {
     fn instance_network(&mut self) -> wasmtime::Result<Resource<Network>> {
         self.log().tried("to use the network");

@@ -19,7 +19,7 @@ fn agenda(plan: Plan, last: Option<&str>, now: &str) -> Agenda {
     Agenda::new([("check".to_owned(), plan)].into(), |_| last.map(at), at(now))
 }
 
-/// What ran from one moment to another, looked at every so many seconds; each run ends at once.
+/// The runs between two moments, checked at an interval; each run ends at once.
 fn ran(agenda: &mut Agenda, from: &str, to: &str, step: i64) -> Vec<String> {
     let (mut now, mut ran) = (at(from), Vec::new());
     while now <= at(to) {
@@ -52,7 +52,7 @@ fn due_times_are_kept_when_clocks_change() {
             "2026-03-08T08:15:00Z",
             &["2026-03-08T06:30:00Z", "2026-03-08T07:00:00Z", "2026-03-08T07:30:00Z", "2026-03-08T08:00:00Z"],
         ),
-        // It falls back on 2026-11-01: 02:00 EDT (06:00Z) is 01:00 EST. A time of day runs once, an interval goes on.
+        // It falls back on 2026-11-01: 02:00 EDT (06:00Z) is 01:00 EST. A time of day runs once, an interval continues.
         (
             "30 1 * * *",
             "America/New_York",
@@ -113,7 +113,7 @@ fn due_times_are_kept_when_clocks_change() {
     }
 }
 
-/// One turn after a pause: what is said of each due time.
+/// One turn after a pause: the due times, and why they did not run.
 fn after_a_pause(missed: Missed, last: &str, now: &str) -> Vec<(String, Option<String>)> {
     let plan = Plan { missed, ..plan("*/30 * * * *", "America/New_York") };
     let mut agenda = agenda(plan, Some(last), now);
@@ -135,7 +135,7 @@ fn what_was_missed_is_caught_up_once_and_said() {
         after_a_pause(Missed::Skip, "2026-02-06T11:30:00Z", "2026-02-06T12:10:00Z"),
         [("2026-02-06T12:00:00Z".to_owned(), Some(format!("missed: {down}")))]
     );
-    // Several were: the newest runs, and the others are said.
+    // Several were missed: the newest runs, and the others are reported.
     let four = |until: &str, count: usize| {
         Some(format!("missed: {count} due times from 2026-02-06T12:00:00Z to {until}; {down}"))
     };
@@ -187,12 +187,12 @@ fn a_clock_that_is_set_back_keeps_no_check_away() {
     let (turns, back) = agenda.take(at("2026-02-06T11:45:00Z"));
     assert_eq!((turns.len(), back), (0, Some(SignedDuration::from_hours(365 * 24))));
     assert_eq!(agenda.next(), Some(at("2026-02-06T12:00:00Z")));
-    // A clock that is slewed by a moment is not said, and nothing runs twice.
+    // A slightly slewed clock is not reported, and nothing runs twice.
     assert_eq!(agenda.take(at("2026-02-06T12:00:00Z")).0.len(), 1);
     agenda.ended("check");
     assert_eq!(agenda.take(at("2026-02-06T11:59:58Z")), (vec![], None));
     assert_eq!(agenda.take(at("2026-02-06T12:00:01Z")), (vec![], None));
-    // A record from the future is no reason to wait for it.
+    // Do not wait for a recorded due time in the future.
     let agenda = Agenda::new(
         [("check".to_owned(), plan("0 * * * *", "UTC"))].into(),
         |_| Some(at("2030-01-01T00:00:00Z")),
@@ -241,7 +241,7 @@ fn a_change_of_one_schedule_leaves_the_others() {
     // Both still run, and are not started a second time.
     let (turns, _) = agenda.take(at("2026-02-06T12:00:00Z"));
     assert!(turns.iter().all(|turn| turn.left_out.is_some()), "{turns:?}");
-    // What is gone while it runs, and comes back, is still running.
+    // A check that is removed while running and added again is still running.
     agenda.change(BTreeMap::new(), at("2026-02-06T12:01:00Z"));
     assert_eq!(agenda.next(), None);
     agenda.change(plans("30 6 * * *"), at("2026-02-06T12:02:00Z"));

@@ -1,4 +1,4 @@
-//! Tells an outside service that the host still works, so that silence is noticed where the host cannot say it.
+//! Tells an outside service that the host is working, so that the service can alert when the host is silent.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use crate::{config::Heartbeat as Settings, http, metrics::Metrics};
 
-/// Where it is told.
+/// The heartbeat service.
 #[derive(Debug, Clone)]
 pub(super) struct Heartbeat {
     client: reqwest::Client,
@@ -15,12 +15,12 @@ pub(super) struct Heartbeat {
     metrics: Arc<Metrics>,
 }
 
-/// One round, as it is told of: its start and its end have the same id.
+/// One round; its start and its end have the same id.
 #[derive(Debug)]
 pub(super) struct Beat(String);
 
 impl Heartbeat {
-    /// None without an address.
+    /// `None` without an address.
     pub(super) fn new(settings: &Settings, metrics: Arc<Metrics>) -> Result<Option<Self>> {
         let Some(url) = settings.address()? else { return Ok(None) };
         let client = http::client().timeout(settings.timeout.0).build().context("heartbeat: no HTTP client")?;
@@ -28,30 +28,30 @@ impl Heartbeat {
         Ok(Some(Self { client, url, timeout: settings.timeout.0, metrics }))
     }
 
-    /// A round begins.
+    /// Reports the start of a round.
     pub(super) async fn start(&self) -> Beat {
         let beat = Beat(uuid());
         self.request("/start", &beat).await;
         beat
     }
 
-    /// It ended; the host did its part, whatever the checks found.
+    /// Reports the end of a round in which the host worked, whatever the checks found.
     pub(super) async fn success(&self, beat: &Beat) {
         self.request("", beat).await;
     }
 
-    /// It ended, and the host could not do its part.
+    /// Reports the end of a round in which the host failed.
     pub(super) async fn fail(&self, beat: &Beat) {
         self.request("/fail", beat).await;
     }
 
     async fn request(&self, what: &str, Beat(id): &Beat) {
         let answer = self.client.get(format!("{}{what}?rid={id}", self.url)).send();
-        // The client's own time begins when there is a connection to be made.
+        // The client's own timeout starts only with the connection.
         let problem = match tokio::time::timeout(self.timeout, answer).await {
             Ok(Ok(answer)) if answer.status().is_success() => None,
             Ok(Ok(answer)) => Some(format!("it answered {}", answer.status())),
-            // The address may be a secret.
+            // Omit the address, which may be a secret.
             Ok(Err(error)) => Some(error.without_url().to_string()),
             Err(_) => Some(format!("no answer within {:?}", self.timeout)),
         };

@@ -1,5 +1,5 @@
-//! A host that stays: it keeps the schedules, takes on files that change, and goes when it is asked to without losing a
-//! word.
+//! A running host: runs checks on their schedules, reloads changed files, and shuts down cleanly without losing a
+//! message.
 
 mod heartbeat;
 mod reload;
@@ -37,37 +37,37 @@ pub use sources::{Read, Sources};
 pub(crate) use validation::complain;
 use validation::stay_valid;
 
-/// The longest that is slept at a stretch, so that a clock that was set is noticed, and a change of the files.
+/// The longest sleep, so that a set clock is noticed.
 const NAP: Duration = Duration::from_secs(1);
-/// How often what is old is removed from the record.
+/// How often old entries are removed from the record.
 const FORGET: Duration = Duration::from_secs(60 * 60);
-/// A loop that did not come round for so long is stuck.
+/// A loop that has not turned for this long is stuck.
 const STUCK: Duration = Duration::from_secs(60);
-/// Of the grace time, what is left to the messages when runs are dropped, at most.
+/// The longest part of the grace time that is reserved for messages after runs are cancelled.
 const FOR_MESSAGES: Duration = Duration::from_secs(3);
-/// Checks that a line names.
+/// Checks that a log line names.
 const NAMED: usize = 8;
 
-/// A host that stays.
+/// A running host.
 pub struct Service {
     current: RwLock<Arc<Host>>,
     agenda: Mutex<Agenda>,
     sources: Sources,
-    /// Held by whoever puts another host in the place of the current one.
+    /// Held while the current host is being replaced.
     replacing: tokio::sync::Mutex<()>,
-    /// Why the files that are there now do not run.
+    /// Why the files on disk are not in use, if so.
     refused: RwLock<Option<Refused>>,
-    /// When the loop last came round, in seconds since the Unix epoch.
+    /// When the loop last turned, in seconds since the Unix epoch.
     seen: AtomicI64,
     closing: watch::Sender<bool>,
     deadline: watch::Sender<bool>,
     heartbeat: RwLock<Option<Heartbeat>>,
-    /// What is asked between the rounds.
+    /// Commands to the loop, between rounds.
     pub gates: Gates,
 }
 
 impl Service {
-    /// Takes up the schedules where the record says that they were left.
+    /// Continues the schedules from the record.
     pub async fn new(host: Host, sources: Sources) -> Result<Arc<Self>> {
         let names: Vec<&str> = host.checks.iter().map(|check| check.name.as_str()).collect();
         let newest = host.recorder.show(&names).await?;
@@ -87,7 +87,7 @@ impl Service {
         }))
     }
 
-    /// What runs now.
+    /// The current host.
     pub fn host(&self) -> Arc<Host> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -97,14 +97,14 @@ impl Service {
         self.agenda().next_of(check)
     }
 
-    /// Whether the schedules are kept: the loop comes round.
+    /// Whether the scheduler loop is alive.
     pub fn is_alive(&self) -> bool {
         let seen = Duration::from_secs(self.seen.load(Ordering::Relaxed).try_into().unwrap_or_default());
         let now = Duration::from_secs(Timestamp::now().as_second().try_into().unwrap_or_default());
         now.saturating_sub(seen) < STUCK
     }
 
-    /// Becomes true when the host is asked to go.
+    /// Becomes true at shutdown.
     pub fn closing(&self) -> watch::Receiver<bool> {
         self.closing.subscribe()
     }
@@ -117,9 +117,9 @@ impl Service {
         self.heartbeat.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Keeps the schedules until `stop` gives a signal. Then what runs is finished or dropped within the grace time, and
-    /// what there is to say is sent; what is not stays in the outbox for the next start.
-    /// `shown` is given each round that ended.
+    /// Runs the checks on their schedules until `stop` resolves. Then running checks finish or are cancelled within the
+    /// grace time, and messages are sent; the rest stays in the outbox for the next start. `shown` is called with each
+    /// finished round.
     pub async fn run(self: &Arc<Self>, mut stop: impl AsyncFnMut(), shown: impl AsyncFn(&Host, &Round)) -> Result<()> {
         let mut background = JoinSet::new();
         let delivery = self.host().recorder.delivery.clone();
@@ -171,7 +171,7 @@ impl Service {
         self.go(rounds, sending, stop, shown).await
     }
 
-    /// Starts a round for the turns of each due time.
+    /// Starts a round for each due time.
     fn begin(self: &Arc<Self>, turns: Vec<Turn>, over: &mpsc::UnboundedSender<String>, rounds: &mut JoinSet<Ended>) {
         let mut by_due: BTreeMap<Timestamp, Vec<Turn>> = BTreeMap::new();
         for turn in turns {
@@ -185,7 +185,7 @@ impl Service {
                 let names = turns.iter().map(|turn| turn.check.clone()).collect();
                 let runs = turns.iter().any(|turn| turn.left_out.is_none());
                 let beat = heartbeat.filter(|_| runs);
-                // The heartbeat waits for nobody, and nobody for it.
+                // The heartbeat neither waits nor delays anything.
                 let began = beat.clone().map(|beat| tokio::spawn(async move { beat.start().await }));
                 let round = host.scheduled(turns, occasion).await;
                 if let (Some(beat), Some(began)) = (beat, began) {
@@ -213,7 +213,7 @@ impl Service {
         tracing::info!("next: {} at {due} ({})", listed(&names), wait(due));
     }
 
-    /// Ends in good order.
+    /// Shuts down cleanly.
     async fn go(
         &self,
         mut rounds: JoinSet<Ended>,
@@ -225,7 +225,7 @@ impl Service {
         let grace = host.config.scheduler.grace.0;
         let end = Instant::now() + grace;
         let drop_at = end - FOR_MESSAGES.min(grace / 3);
-        // Nobody waits for it: there may be nothing that runs.
+        // No receivers if nothing is running.
         self.closing.send_replace(true);
         tracing::info!("stopping: {} rounds are running and have {grace:?} to finish", rounds.len());
         let orderly = async {
@@ -242,7 +242,7 @@ impl Service {
         };
         tokio::select! {
             () = orderly => {}
-            // Whoever asks twice means now.
+            // A second signal means now.
             () = stop() => tracing::warn!("stopping at once"),
         }
         let waiting = host.recorder.record.waiting().await?;
@@ -254,7 +254,7 @@ impl Service {
     }
 }
 
-/// A round that ended: of which host, and of which checks.
+/// A finished round: its host and its checks.
 struct Ended {
     host: Arc<Host>,
     names: Vec<String>,
@@ -262,7 +262,7 @@ struct Ended {
 }
 
 async fn finished(round: Result<Ended, tokio::task::JoinError>, shown: &impl AsyncFn(&Host, &Round)) {
-    // What goes wrong with one round must not keep the next from coming.
+    // A failed round must not prevent the next.
     match round {
         Ok(Ended { host, round: Ok(round), .. }) => shown(&host, &round).await,
         Ok(Ended { names, round: Err(error), .. }) => {
@@ -273,7 +273,7 @@ async fn finished(round: Result<Ended, tokio::task::JoinError>, shown: &impl Asy
     }
 }
 
-/// Removes what is old from the record, now and then.
+/// Removes old entries from the record, at intervals.
 async fn forget(service: Arc<Service>) {
     loop {
         tokio::time::sleep(FORGET).await;

@@ -1,5 +1,5 @@
-//! Takes on host.toml, plugins.lock and plugins that changed: by SIGHUP, and because they are looked at. All is read,
-//! checked and compiled before anything changes; when something is wrong, what runs goes on as it is.
+//! Reloads host.toml, plugins.lock and plugins when they change, or on SIGHUP. Everything is read, checked and compiled
+//! before anything changes; if anything is wrong, the previous configuration keeps running.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,19 +15,19 @@ use crate::{
     text::printable,
 };
 
-/// How often the files are looked at. A change is taken on when they were the same twice.
+/// How often the files are checked. A change is loaded once the files were the same twice.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Files that were not taken on.
+/// Rejected files.
 #[derive(Debug, Clone, Serialize)]
 pub struct Refused {
     /// When they were read.
     pub at: Timestamp,
-    /// What is wrong with them.
+    /// The error.
     pub reason: String,
 }
 
-/// Takes on what changes, as long as the host stays.
+/// Reloads changed files until shutdown.
 pub(super) async fn watch(service: Arc<Service>) {
     let mut hang_up = match signal(SignalKind::hangup()) {
         Ok(signal) => signal,
@@ -43,7 +43,7 @@ pub(super) async fn watch(service: Arc<Service>) {
         let sources = service.sources.clone();
         // Files may be on a network.
         let Some(now) = lanes::own(move || sources.fingerprint()).await else { continue };
-        // Somebody may still be writing.
+        // The files may still be being written.
         let settled = now == seen && now != taken;
         seen = now;
         if asked || settled {
@@ -53,14 +53,14 @@ pub(super) async fn watch(service: Arc<Service>) {
     }
 }
 
-/// Takes on the checks whose plugins were still being compiled when the host began.
+/// Adds the checks whose plugins were still being compiled at the start.
 pub(super) async fn complete(service: Arc<Service>) {
     let (before, since) = (service.host(), Timestamp::now());
     let whole = before.whole().await;
     let _alone = service.replacing.lock().await;
     let taken_on = match whole {
         Ok(None) => return,
-        // Files that changed meanwhile were loaded whole.
+        // A reload meanwhile has loaded everything.
         Ok(Some(_)) if !Arc::ptr_eq(&before, &service.host()) => return,
         Ok(Some(host)) => service.replace(&before, host, since).await,
         Err(error) => Err(error),
@@ -80,12 +80,12 @@ pub(super) async fn complete(service: Arc<Service>) {
 }
 
 impl Service {
-    /// Why the files that are there now do not run; none when they do.
+    /// Why the files on disk are not in use; `None` if they are.
     pub fn refused(&self) -> Option<Refused> {
         self.refused.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
-    /// Reads the files again, and takes on what changed.
+    /// Reads the files again, and applies the changes.
     pub async fn reload(&self) {
         let taken_on = self.take_on().await;
         let host = self.host();
@@ -115,7 +115,7 @@ impl Service {
         self.replace(&before, host, Timestamp::now()).await
     }
 
-    /// Puts one host in the place of another. New checks are first due after `since`.
+    /// Replaces the current host. New checks are first due after `since`.
     async fn replace(&self, before: &Arc<Host>, mut host: Host, since: Timestamp) -> Result<String> {
         self.sources.choose(&mut host)?;
         let heartbeat = Heartbeat::new(&host.config.heartbeat, host.recorder.metrics.clone())?;
@@ -123,7 +123,7 @@ impl Service {
         let added: Vec<&str> = host.checks.iter().map(|check| check.name.as_str()).collect();
         let added: Vec<&str> = added.into_iter().filter(|name| before.check(name).is_none()).collect();
         host.recorder.show(&added).await.context("the record")?;
-        // Nothing can be refused any more.
+        // Nothing can fail any more.
         let changes = changes(before, &host);
         host.recorder.delivery.send_to(receivers, host.config.delivery.clone());
         self.agenda().change(plans(&host), since);
@@ -136,7 +136,7 @@ impl Service {
     }
 }
 
-/// What is different, in a line.
+/// The differences, in one line.
 fn changes(before: &Host, now: &Host) -> String {
     let mut said = Vec::new();
     for check in &now.checks {

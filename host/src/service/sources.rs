@@ -1,4 +1,4 @@
-//! The files that a host is made of, and whether they changed.
+//! The files of a host, and whether they have changed.
 
 use std::{
     fs,
@@ -17,22 +17,22 @@ use crate::{
     recorder::Recorder,
 };
 
-/// The files that a host is made of.
+/// The files of a host.
 #[derive(Debug, Clone)]
 pub struct Sources {
     /// host.toml.
     pub config: PathBuf,
-    /// What is pinned.
+    /// plugins.lock.
     pub lock: PathBuf,
-    /// Whether there must be a lock file.
+    /// Whether the lock file is required.
     pub locked: bool,
-    /// Plugins, and directories of plugins; none means all that is pinned.
+    /// Plugins and directories of plugins; if empty, all pinned plugins.
     pub plugins: Vec<PathBuf>,
-    /// The only checks that are wanted; all when there are none.
+    /// The only checks to run; if empty, all.
     pub checks: Vec<String>,
 }
 
-/// What the files say.
+/// The contents of the files.
 #[derive(Debug)]
 pub struct Read {
     /// host.toml.
@@ -44,7 +44,7 @@ pub struct Read {
 }
 
 impl Read {
-    /// The host that the files make, on a record. `step` is called with the number of plugins that are ready.
+    /// Makes a host from the files, with a record. `step` is called with the number of plugins that are ready.
     pub async fn host(self, record: Record, begin: Begin<'_>, step: impl Fn(usize)) -> Result<Host> {
         let recorder = Recorder::new(record, &self.config).await?;
         Host::new(self.config, &self.files, self.lock.as_ref(), recorder, begin, step).await
@@ -79,16 +79,16 @@ impl Sources {
         Ok(Read { config, lock, files })
     }
 
-    /// What is said when there is no lock file.
+    /// The message if there is no lock file.
     pub fn nothing_pinned(&self) -> String {
         let pin = pin_command(&self.lock, "plugins/*.wasm");
         format!("nothing is pinned: there is no {}; `{pin}` writes one", self.lock.display())
     }
 
-    /// The plugins' files: those that are named, and those of the directories that are; else those that are pinned.
+    /// The plugins' files: the named ones and those in named directories; else the pinned ones.
     fn files(&self) -> Vec<PathBuf> {
         let mut files = Vec::new();
-        // What is wrong with it is said where it is read.
+        // The error is reported where it is read.
         if self.plugins.is_empty()
             && let Ok(Some(lock)) = Lock::read(&self.lock)
         {
@@ -108,7 +108,7 @@ impl Sources {
         files
     }
 
-    /// Keeps the checks that are wanted.
+    /// Keeps only the selected checks.
     pub fn choose(&self, host: &mut Host) -> Result<()> {
         for wanted in &self.checks {
             let names: Vec<&str> = host.checks.iter().map(|check| check.name.as_str()).collect();
@@ -123,7 +123,8 @@ impl Sources {
         Ok(())
     }
 
-    /// Changes when a file is written, replaced, added or removed: a number of names, sizes, times and places on the disk.
+    /// A hash of the files' names, sizes, times and inodes, which changes when a file is written, replaced, added or
+    /// removed.
     pub fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         let files = self.files();

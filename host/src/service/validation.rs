@@ -1,4 +1,4 @@
-//! Validates the checks of a host that stays: at its start, at the schedule, and when the files changed.
+//! Validates the checks of a running host: at its start, on the schedule, and after a reload.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,10 +9,10 @@ use tokio::task::JoinSet;
 use super::Service;
 use crate::{run::validation::Validated, text::printable};
 
-/// How often to look whether it is due.
+/// How often to check whether it is due.
 const LOOK: Duration = Duration::from_secs(30);
 
-/// Validates the checks now, and then when that is due.
+/// Validates the checks now, and then whenever it is due.
 pub(super) async fn stay_valid(service: Arc<Service>) {
     let mut due = Some(Timestamp::now());
     loop {
@@ -35,7 +35,7 @@ pub(super) async fn stay_valid(service: Arc<Service>) {
     }
 }
 
-/// Says what a validation finds wrong with checks, when it has ended.
+/// Runs a validation, and logs its findings.
 pub(crate) async fn complain(validation: &mut JoinSet<Result<Validated>>) -> Result<()> {
     while let Some(found) = validation.join_next().await {
         for (check, findings) in found?? {

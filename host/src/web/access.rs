@@ -1,4 +1,4 @@
-//! Who may ask what: by which name the host is asked, with which token, and from which page.
+//! Access control for requests: by host name, token and origin.
 
 use std::net::IpAddr;
 
@@ -17,30 +17,30 @@ use super::{
     api::{Refused, refused},
 };
 
-/// What every answer says: nothing is loaded from elsewhere, nothing is framed, nothing is guessed, nothing is kept.
+/// Headers of every response: no foreign content, no frames, no type guessing, no caching.
 const HEADERS: [(header::HeaderName, &str); 5] = [
     (
         header::CONTENT_SECURITY_POLICY,
         "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     ),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    // With `no-referrer` a browser would not say where a form comes from.
+    // With `no-referrer` a browser would not send a form's origin.
     (header::REFERRER_POLICY, "same-origin"),
     (header::X_FRAME_OPTIONS, "DENY"),
     (header::CACHE_CONTROL, "no-store"),
 ];
 
-/// So that a browser asks for the token.
+/// Makes a browser ask for the token.
 const CHALLENGE: &str = "Basic realm=\"host: any name, the token as password\", charset=\"UTF-8\"";
 
-/// Who may ask.
+/// The access rules.
 #[derive(Debug)]
 pub(super) struct Access {
-    /// Of the token; the token itself is not kept.
+    /// The digest of the token; the token itself is not kept.
     token: Option<[u8; 32]>,
     /// Whether only this machine can connect.
     loopback: bool,
-    /// Names that are right besides localhost and addresses.
+    /// Accepted host names besides localhost and IP addresses.
     hosts: Vec<String>,
 }
 
@@ -49,11 +49,11 @@ impl Access {
         Self { token: token.map(|token| Sha256::digest(token).into()), loopback, hosts }
     }
 
-    /// Refuses a request that must not be answered.
+    /// Rejects a request that must not be answered.
     fn check(&self, method: &Method, headers: &HeaderMap) -> Result<(), Refused> {
         let acts = !matches!(*method, Method::GET | Method::HEAD);
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-        // A page elsewhere can give its own name this address, and would then be asked in its name.
+        // Prevents DNS rebinding: another site can point its own name at this address.
         if !self.is_own(host) {
             let text = format!("unknown host name `{host}`; add it to web.hosts if it is this host's");
             return Err(refused(StatusCode::MISDIRECTED_REQUEST, text));
@@ -85,8 +85,8 @@ impl Access {
     }
 }
 
-/// The digest of the token that a request brings: `Bearer TOKEN`, or the password of `Basic`. Digests are compared, so
-/// that neither the time nor the length says anything of the token.
+/// The digest of a request's token: `Bearer TOKEN`, or the password of `Basic`. Comparing digests reveals neither the
+/// token's content nor its length by timing.
 fn given(headers: &HeaderMap) -> Option<[u8; 32]> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, rest) = value.split_once(' ')?;
@@ -98,19 +98,19 @@ fn given(headers: &HeaderMap) -> Option<[u8; 32]> {
     Some(Sha256::digest(token).into())
 }
 
-/// Whether a request comes from a page of this host, or from no page at all. Browsers say where from:
+/// Whether a request comes from a page of this host, or from no page at all. Browsers send its origin:
 /// <https://developer.mozilla.org/docs/Web/HTTP/Reference/Headers/Sec-Fetch-Site>
 fn same_site(headers: &HeaderMap, host: &str) -> bool {
     let value = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("other"));
     match (value("sec-fetch-site"), value("origin")) {
         (Some(site), _) => site == "same-origin" || site == "none",
-        // A browser that speaks plain HTTP to another machine says only this.
+        // Over plain HTTP to another machine, browsers send only this.
         (None, Some(origin)) => origin.split_once("://").is_some_and(|(_, from)| from.eq_ignore_ascii_case(host)),
         (None, None) => true,
     }
 }
 
-/// Refuses what must not be answered.
+/// Rejects requests that must not be answered.
 pub(super) async fn guard(site: State<Site>, request: Request, next: Next) -> Response {
     match site.0.0.access.check(request.method(), request.headers()) {
         Ok(()) => next.run(request).await,
@@ -124,7 +124,7 @@ pub(super) async fn guard(site: State<Site>, request: Request, next: Next) -> Re
     }
 }
 
-/// Puts on every answer what keeps browsers from mischief.
+/// Adds the security headers to every response.
 pub(super) async fn secured(request: Request, next: Next) -> Response {
     let mut answer = next.run(request).await.into_response();
     for (name, value) in HEADERS {
@@ -165,14 +165,14 @@ mod tests {
             (&there, Method::GET, vec![own], 401),
             (&there, Method::GET, vec![own, authorized], 200),
             (&there, Method::GET, vec![own, ("authorization", &basic)], 200),
-            // What acts needs a token everywhere.
+            // Actions need a token everywhere.
             (&here, Method::POST, vec![own], 401),
             (&here, Method::POST, vec![own, authorized], 200),
             (&here, Method::DELETE, vec![own], 401),
             (&here, Method::PUT, vec![own], 401),
             (&tokenless, Method::POST, vec![own], 403),
             (&tokenless, Method::POST, vec![own, authorized], 403),
-            // Tokens that are none.
+            // Invalid tokens.
             (&there, Method::GET, vec![own, ("authorization", "Bearer ")], 401),
             (&there, Method::GET, vec![own, ("authorization", "Bearer 0123456789abcdef0123456789abcdee")], 401),
             (&there, Method::GET, vec![own, ("authorization", TOKEN)], 401),

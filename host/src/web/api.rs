@@ -1,4 +1,4 @@
-//! The JSON API. `openapi.json` beside it says what there is; a test holds the two against each other.
+//! The JSON API, described in `openapi.json` beside this file; a test compares the two.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -25,21 +25,21 @@ use crate::{
 
 /// The largest body that is read, in bytes.
 const BODY: usize = 64 << 10;
-/// How long it may take to come.
+/// How long it may take to arrive.
 const BODY_TIME: Duration = Duration::from_secs(10);
-/// The most entries of one answer.
+/// The maximum number of entries of one answer.
 const MOST: u32 = 1000;
-/// The most of what is included besides in one answer, in bytes.
+/// The maximum size of included parts in one answer, in bytes.
 const LONG: usize = 8 << 20;
-/// Metrics of each check in the list of all; one that is asked for alone has all of them.
+/// Metrics of each check in the list of all checks; a single check has all of them.
 const LISTED_METRICS: usize = 50;
 
-/// Why something is not done; as JSON when it is answered.
+/// An error response, as JSON.
 #[derive(Debug)]
 pub(super) struct Refused {
     /// The status code.
     pub(super) status: StatusCode,
-    /// What is wrong, where, and what to do.
+    /// The message: what is wrong, where, and what to do.
     pub(super) error: String,
 }
 
@@ -53,13 +53,13 @@ pub(super) fn refused(status: StatusCode, error: impl Into<String>) -> Refused {
     Refused { status, error: error.into() }
 }
 
-/// A record that cannot be read.
+/// The response if the record cannot be read.
 fn unreadable(error: &anyhow::Error) -> Refused {
     tracing::error!("a request cannot be answered: {error:#}");
     refused(StatusCode::SERVICE_UNAVAILABLE, format!("{error:#}"))
 }
 
-/// Answers with what was read, written as JSON away from all that must not wait.
+/// Renders an answer as JSON on another thread.
 async fn listed<T: serde::Serialize + Send + 'static>(
     site: &Site,
     name: &'static str,
@@ -70,7 +70,7 @@ async fn listed<T: serde::Serialize + Send + 'static>(
     turn.render(None, move || Json(BTreeMap::from([(name, entries)])).into_response()).await
 }
 
-/// What can be asked of lists.
+/// Query parameters of lists.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
@@ -78,7 +78,7 @@ pub(super) struct Wanted {
     limit: Option<u32>,
 }
 
-/// What can be asked of the list of runs.
+/// Query parameters of the list of runs.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct WantedRuns {
@@ -117,7 +117,7 @@ fn included(wanted: &str) -> Result<Included, Refused> {
     Ok(included)
 }
 
-/// One check, as the API tells of it, with so many metrics.
+/// One check in the API, with at most `metrics` metrics.
 fn described(site: &Site, host: &Host, check: &Check, metrics: usize) -> Value {
     let recent = host.recorder.board.of(&check.name);
     let ready = check.plugin();
@@ -160,7 +160,7 @@ pub(super) async fn check(State(site): State<Site>, Path(name): Path<String>) ->
     let plugin = check.plugin().map(|ready| ready.plugin.file.name.clone());
     let work = move || {
         let mut described = described(&site, &host, &check, usize::MAX);
-        // Only here: of a thousand checks it would be most of the answer.
+        // Only here: with a thousand checks it would dominate the answer.
         if let Some(fields) = described.as_object_mut() {
             fields.insert("recent".to_owned(), json!(host.recorder.board.of(&check.name).dots));
         }
@@ -169,7 +169,7 @@ pub(super) async fn check(State(site): State<Site>, Path(name): Path<String>) ->
     turn.render(plugin.as_deref(), work).await
 }
 
-/// There is no such check.
+/// The response for an unknown check.
 pub(super) fn unknown(host: &Host, name: &str) -> Refused {
     let names = host.checks.iter().map(|check| check.name.as_str());
     refused(StatusCode::NOT_FOUND, no_such_check(name, names))
@@ -220,7 +220,7 @@ pub(super) async fn silences(State(site): State<Site>) -> Result<Response, Refus
     listed(&site, "silences", host.recorder.record.silences(Some(Timestamp::now()))).await
 }
 
-/// Reads a request's body before it is handled, within a size and a time.
+/// Reads a request's body, within limits on size and time.
 pub(super) async fn bounded(request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     match tokio::time::timeout(BODY_TIME, to_bytes(body, BODY)).await {
@@ -230,7 +230,7 @@ pub(super) async fn bounded(request: Request, next: Next) -> Response {
     }
 }
 
-/// A body of JSON; without a body, the default.
+/// Parses a JSON body; an empty body is the default.
 fn parsed<T: DeserializeOwned + Default>(bytes: &Bytes) -> Result<T, Refused> {
     match bytes.is_empty() {
         true => Ok(T::default()),
@@ -261,7 +261,7 @@ pub(super) async fn consult(
     let agent = || headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).map(str::to_owned);
     let caller = question.caller.or_else(header).or_else(agent).unwrap_or_else(|| "unnamed".to_owned());
     match site.service().gates.consult(&site.host(), &name, question.date, &caller).await {
-        // Not known is no answer; whoever looks only at the status does not go on.
+        // Not evaluated is an error status, so that a caller who only checks the status does not proceed.
         Ok(decision) if decision.status == Answer::NotEvaluated => {
             (StatusCode::SERVICE_UNAVAILABLE, Json(decision)).into_response()
         }
@@ -275,7 +275,7 @@ pub(super) async fn consult(
     }
 }
 
-/// A silence that is wanted.
+/// A request for a silence.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct NewSilence {
@@ -296,7 +296,7 @@ pub(super) async fn silence(State(site): State<Site>, content: Bytes) -> Respons
     }
 }
 
-/// Begins a silence, and gives its number.
+/// Starts a silence, and returns its number.
 pub(super) async fn begin_silence(host: &Host, checks: &[String], length: &str, why: &str) -> Result<i64, Refused> {
     let wrong = |text: String| refused(StatusCode::BAD_REQUEST, text);
     if checks.is_empty() {

@@ -1,4 +1,4 @@
-//! A check's badge: its name and what it came to last, to be put into other pages.
+//! A check's badge: its name and last status, for embedding in other pages.
 
 use axum::{
     extract::{Path, State},

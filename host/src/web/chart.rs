@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use super::layout::number;
 use crate::contract::Metric;
 
-/// The whole drawing, and the room around the lines, in its own units.
+/// The size of the drawing, and its margins, in SVG units.
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 170.0;
 const LEFT: f64 = 64.0;
@@ -14,10 +14,10 @@ const RIGHT: f64 = 14.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 26.0;
 
-/// One value: when, what, and what was asked of it.
+/// One value: its time, the number, and its thresholds.
 pub(super) type Point = (Timestamp, Metric);
 
-/// The chart of one metric; `points` are in the order of time.
+/// The chart of one metric; `points` are in chronological order.
 pub(super) fn chart(name: &str, points: &[Point], zone: &TimeZone) -> Markup {
     let Some((first, last)) = points.first().zip(points.last()) else { return html! {} };
     let values: Vec<f64> = points.iter().filter_map(|(_, metric)| metric.value).collect();
@@ -25,7 +25,7 @@ pub(super) fn chart(name: &str, points: &[Point], zone: &TimeZone) -> Markup {
     let all = || values.iter().copied().chain(points.iter().flat_map(limits)).filter(|value| value.is_finite());
     let (low, high) =
         all().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
-    // Halves, so that the largest numbers there are do not overflow.
+    // Halves, so that the largest numbers do not overflow.
     let half = (high / 2.0 - low / 2.0).max(f64::MIN_POSITIVE);
     let (low, half) = if high > low { (low, half) } else { (low - 0.5, 0.5) };
     let span = last.0.duration_since(first.0).as_secs_f64();
@@ -107,7 +107,7 @@ mod tests {
         Metric { name: "m".to_owned(), value, min: Some(2.0), max: None, below: None, unit: None }
     }
 
-    /// Whatever a plugin reports, what is drawn has numbers for coordinates.
+    /// Whatever a plugin reports, all coordinates are numbers.
     #[test]
     fn any_values_can_be_drawn() {
         let moments = |values: &[Option<f64>]| -> Vec<Point> {

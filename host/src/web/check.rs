@@ -26,22 +26,22 @@ use crate::{
     text::encoded,
 };
 
-/// Runs that the charts show.
+/// Runs in the charts.
 const CHARTED: u32 = 200;
-/// The most of their reports that is read for them, in bytes; of runs with large reports fewer are shown.
+/// Bytes of reports read for the charts; with large reports, fewer runs are shown.
 const CHARTED_BYTES: usize = 4 << 20;
-/// Charts: as many as anybody looks at.
+/// The maximum number of charts.
 const CHARTS: usize = 30;
-/// Runs that are listed.
+/// Runs in the list.
 const LISTED: u32 = 50;
-/// The most of their reports and calls that is read, in bytes; the API has those of the others.
+/// Bytes of their reports and calls that are read; the API has the rest.
 const LISTED_BYTES: usize = 1 << 20;
-/// Alerts and messages that are listed.
+/// Alerts and messages in the lists.
 const TOLD: u32 = 20;
-/// What is shown of a report, in characters.
+/// Characters of a report that are shown.
 const REPORT: usize = 8000;
 
-/// What the record has of one check.
+/// The record of one check.
 struct Recorded {
     /// Due times and reports, the newest first.
     reports: Vec<(Timestamp, String)>,
@@ -127,7 +127,7 @@ fn facts(check: &Check) -> Markup {
     }
 }
 
-/// A chart for each metric that the newest report with metrics has, as far as anybody looks.
+/// A chart for each metric of the newest report with metrics, up to the maximum number.
 fn charts(host: &Host, reports: &[(Timestamp, String)]) -> Markup {
     let zone = host.config.timezone.rules();
     let looked_at: Vec<(Timestamp, Vec<Metric>)> = reports
@@ -146,8 +146,8 @@ fn charts(host: &Host, reports: &[(Timestamp, String)]) -> Markup {
     }
 }
 
-/// The values of each metric that is charted, the oldest first: those of the first report, in its order. `reports` has
-/// the newest first. Each report is walked once, however many metrics it has.
+/// The values of each charted metric, the oldest first: the metrics of the newest report, in its order. `reports` has
+/// the newest first. Walks each report once, however many metrics it has.
 fn points(reports: Vec<(Timestamp, Vec<Metric>)>) -> Vec<(String, Vec<Point>)> {
     let newest =
         reports.first().map(|(_, metrics)| metrics.iter().map(|metric| metric.name.clone())).into_iter().flatten();
@@ -165,7 +165,7 @@ fn points(reports: Vec<(Timestamp, Vec<Metric>)>) -> Vec<(String, Vec<Point>)> {
     for (due, metrics) in reports.into_iter().rev() {
         for metric in metrics {
             let points = places.get(&metric.name).and_then(|at| charted.get_mut(*at)).map(|(_, points)| points);
-            // One that a report has twice is what it has first.
+            // Of duplicate metrics in a report, the first counts.
             if let Some(points) = points.filter(|points| points.last().is_none_or(|(before, _)| *before != due)) {
                 points.push((due, metric));
             }
@@ -218,7 +218,7 @@ fn took(seconds: f64) -> String {
     if seconds < 1.0 { format!("{:.0} ms", seconds * 1000.0) } else { format!("{seconds:.1} s") }
 }
 
-/// JSON with line breaks, as much as anybody reads.
+/// JSON with line breaks, cut to a readable length.
 fn pretty(json: &str) -> String {
     let value: serde_json::Value = serde_json::from_str(json).unwrap_or_default();
     let text = format!("{value:#}");
@@ -284,12 +284,12 @@ fn silences(host: &Host, check: &Check, silences: &[Silence]) -> Markup {
     }
 }
 
-/// A plugin's runbook, from Markdown. It is a plugin's text: it brings no markup, no pictures, and links to the web only.
+/// Renders a plugin's runbook from Markdown. It is untrusted text: no markup, no pictures, and only links to the web.
 fn runbook(text: &str) -> Markup {
     let mut dropped = 0usize;
     let events = Parser::new(text).filter_map(move |event| match event {
         Event::Html(text) | Event::InlineHtml(text) => Some(Event::Text(text)),
-        // Its alternative text is what follows.
+        // Its alternative text follows as text.
         Event::Start(Tag::Image { .. }) | Event::End(TagEnd::Image) => None,
         Event::Start(Tag::Link { ref dest_url, .. }) if !is_web(dest_url) => {
             dropped += 1;
@@ -299,7 +299,7 @@ fn runbook(text: &str) -> Markup {
             dropped -= 1;
             None
         }
-        // The page has headings of its own above these.
+        // The page has its own headings above these.
         Event::Start(Tag::Heading { .. }) => Some(Event::Start(Tag::Heading {
             level: pulldown_cmark::HeadingLevel::H3,
             id: None,
@@ -326,7 +326,7 @@ mod tests {
         Metric { name, value: Some(value), min: None, max: None, below: None, unit: None }
     }
 
-    /// A report of many metrics is walked once: looking each up in each report took minutes.
+    /// Walks a report with many metrics once: looking up each metric in each report took minutes.
     #[test]
     fn many_metrics_of_many_runs_are_soon_charted() {
         let metrics = |run: i64| (0..13_000).map(|at| metric(format!("metric {at}"), run as f64)).collect();

@@ -1,4 +1,4 @@
-//! What people do on the page: begin and end silences. The API does the same.
+//! The forms of the page: start and end silences, as in the API.
 
 use axum::{
     Form,
@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::{Site, api::begin_silence, layout};
 
-/// A silence that is wanted.
+/// A request for a silence.
 #[derive(Debug, Deserialize)]
 pub(super) struct Silence {
     #[serde(rename = "for")]
@@ -26,7 +26,7 @@ pub(super) async fn silence(State(site): State<Site>, Path(name): Path<String>, 
     }
 }
 
-/// Where to go back to.
+/// The page to return to.
 #[derive(Debug, Deserialize)]
 pub(super) struct From {
     check: String,
@@ -35,7 +35,7 @@ pub(super) struct From {
 pub(super) async fn end_silence(State(site): State<Site>, Path(id): Path<i64>, form: Form<From>) -> Response {
     let host = site.host();
     match host.recorder.record.expire(id, Timestamp::now()).await {
-        // Only to a page of this host.
+        // Only a page of this host.
         Ok(_) if host.check(&form.check).is_some() => {
             Redirect::to(&format!("/checks/{}#silences", form.check)).into_response()
         }

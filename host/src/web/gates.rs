@@ -1,4 +1,4 @@
-//! The gates: what they said last, and who asked.
+//! The page of the gates: their last answers, and who asked.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{host::Host, record::Consultation};
 
-/// Questions that are shown.
+/// Questions in the list.
 const SHOWN: u32 = 200;
 
 pub(super) async fn page(State(site): State<Site>) -> Response {

@@ -1,4 +1,4 @@
-//! What all pages share: the frame, what is wrong at the top of each, and how times, numbers and results are written.
+//! Shared parts of all pages: the frame, the problems at the top, and the format of times, numbers and results.
 
 use std::sync::Arc;
 
@@ -21,28 +21,28 @@ use crate::{
 
 /// Problems of one kind that are shown at the top.
 const SHOWN: usize = 10;
-/// What is shown of a text in a list, in bytes.
+/// Bytes of a text that are shown in a list.
 const BRIEF: usize = 600;
-/// Metrics of a check that are shown in a list: those that are not as they should be come first.
+/// Metrics of a check in a list; broken ones come first.
 const METRICS: usize = 20;
 /// A run in a strip, in px: its width with the gap behind it, and its height.
 const DOT: (usize, usize) = (7, 20);
 
-/// What every page is framed with, read before anything is rendered.
+/// The frame of every page, read before anything is rendered.
 pub(super) struct Frame {
     turn: Turn,
     site: Site,
     host: Arc<Host>,
     undelivered: anyhow::Result<Vec<Undelivered>>,
     status: StatusCode,
-    /// The plugin that it is about, when it is about one.
+    /// The plugin that the page is about, if any.
     about: Option<String>,
-    /// Whether what is wrong with the host itself stands open.
+    /// Whether the problems of the host are expanded.
     open: bool,
 }
 
 impl Frame {
-    /// For a page; answered instead when too many ask.
+    /// For a page; an error response if there are too many requests.
     pub(super) async fn new(site: &Site) -> Result<Self, Refused> {
         let turn = site.turn().await?;
         let host = site.host();
@@ -50,7 +50,7 @@ impl Frame {
         Ok(Self { turn, site: site.clone(), host, undelivered, status: StatusCode::OK, about: None, open: false })
     }
 
-    /// What is shown.
+    /// The host shown.
     pub(super) fn host(&self) -> &Arc<Host> {
         &self.host
     }
@@ -60,12 +60,12 @@ impl Frame {
         Self { about: plugin.map(str::to_owned), ..self }
     }
 
-    /// For the first page, where what is wrong with the host itself stands open.
+    /// For the first page, with the problems of the host expanded.
     pub(super) fn opened(self) -> Self {
         Self { open: true, ..self }
     }
 
-    /// Renders a page, its title first, away from all that must not wait.
+    /// Renders a page on another thread; the title comes first.
     pub(super) async fn page(
         self,
         content: impl FnOnce(&Site, &Host) -> (String, Markup) + Send + 'static,
@@ -81,7 +81,7 @@ impl Frame {
         }
     }
 
-    /// A page that says why there is no other.
+    /// An error page.
     pub(super) async fn problem(self, status: StatusCode, text: &str) -> Response {
         let text = sentence(text);
         let content = move |_: &Site, _: &Host| {
@@ -95,7 +95,7 @@ impl Frame {
     }
 }
 
-/// A page that says why there is no other.
+/// An error page.
 pub(super) async fn problem(site: &Site, status: StatusCode, text: &str) -> Response {
     match Frame::new(site).await {
         Ok(frame) => frame.problem(status, text).await,
@@ -103,7 +103,7 @@ pub(super) async fn problem(site: &Site, status: StatusCode, text: &str) -> Resp
     }
 }
 
-/// With a capital letter.
+/// Capitalizes the first letter.
 fn sentence(text: &str) -> String {
     let mut rest = text.chars();
     rest.next().map(|first| first.to_uppercase().chain(rest).collect()).unwrap_or_default()
@@ -142,13 +142,13 @@ fn framed(host: &Host, title: &str, problems: &Markup, content: &Markup) -> Stri
             }
         }
     };
-    // No markup of ours has such characters.
+    // Our own markup has no such characters.
     let misleads = |c: char| turns(c) || (c.is_control() && c != '\n');
     let text = text.into_string();
     if text.contains(misleads) { text.replace(misleads, "\u{fffd}") } else { text }
 }
 
-/// What is wrong with the host itself, on every page.
+/// The problems of the host itself, on every page.
 fn problems(site: &Site, host: &Host, undelivered: anyhow::Result<Vec<Undelivered>>, open: bool) -> Markup {
     let refused = site.service().refused();
     let unable: Vec<(&str, &str)> =
@@ -209,7 +209,7 @@ fn problem_box(title: &str, open: bool, content: Markup) -> Markup {
     html! { details.problem open[open] { summary { h2 { (title) } } (content) } }
 }
 
-/// As much of a text as anybody reads in a list.
+/// A text, cut for a list.
 pub(super) fn brief(text: &str) -> String {
     shortened(text, BRIEF)
 }
@@ -237,12 +237,12 @@ fn in_zone(at: Timestamp, zone: &TimeZone) -> Markup {
     html! { time datetime=(format!("{at:.0}")) { (shown) } }
 }
 
-/// What something came to, in a word that has a color and a shape.
+/// A status as a word with a color and a shape.
 pub(super) fn status(status: &str) -> Markup {
     html! { span class={ "status " (class(status)) } { (status) } }
 }
 
-/// The class of a result; what is not one has none.
+/// The CSS class of a result; `none` for other words.
 pub(super) fn class(status: &str) -> &'static str {
     match status {
         "pass" | "PROCEED" => "pass",
@@ -254,7 +254,7 @@ pub(super) fn class(status: &str) -> &'static str {
     }
 }
 
-/// Since when a check is as it is.
+/// Since when a check has had its status.
 pub(super) fn since(recent: &Recent, host: &Host) -> Markup {
     html! {
         @match (recent.since, recent.dots.front(), &recent.last) {
@@ -272,7 +272,7 @@ pub(super) fn strip(recent: &Recent) -> Markup {
     let path = |wanted: &str| {
         let places = recent.dots.iter().enumerate().filter(|(_, dot)| kind(dot) == wanted);
         let mark = |at: usize| match wanted {
-            // What is worse stands higher, so that it is seen without color too.
+            // Worse results are taller, so that they are visible without color too.
             "pass" => format!("M{} 12h5v8h-5z", at * DOT.0),
             "skip" => format!("M{} 17h5v3h-5z", at * DOT.0),
             "none" => format!("M{} 19h5v1h-5z", at * DOT.0),
@@ -300,7 +300,7 @@ pub(super) fn strip(recent: &Recent) -> Markup {
     }
 }
 
-/// Metrics with what was asked of them, the first of them; what is broken is never left out for what is not.
+/// The first metrics with their thresholds; broken ones take precedence.
 pub(super) fn metrics(metrics: &[Metric]) -> Markup {
     let mut shown: Vec<&Metric> = metrics.iter().collect();
     if shown.len() > METRICS {

@@ -1,5 +1,5 @@
-//! The page, the JSON API, the metrics: what is true, at a glance and for programs. Reading is open on this machine;
-//! beyond it, and for whatever acts, a token is needed.
+//! The page, the JSON API and the metrics. Reading is open on this machine; other machines, and all actions, need a
+//! token.
 
 mod access;
 mod api;
@@ -31,7 +31,7 @@ use access::Access;
 use render::{Turn, Turns};
 pub use server::Server;
 
-/// What every request is answered from.
+/// The state behind every request.
 #[derive(Clone)]
 struct Site(Arc<Inner>);
 
@@ -50,13 +50,13 @@ impl Site {
         self.0.service.host()
     }
 
-    /// Waits for the right to read and render.
+    /// Waits for a turn to read and render.
     async fn turn(&self) -> Result<Turn, api::Refused> {
         self.0.turns.wait().await
     }
 }
 
-/// Listens where `[web]` says; none when it says nothing.
+/// Listens on the address in `[web]`; `None` if there is none.
 pub async fn start(service: &Arc<Service>) -> Result<Option<Server>> {
     let host = service.host();
     let web = &host.config.web;
@@ -98,13 +98,13 @@ fn router(site: Site) -> Router {
         .method_not_allowed_fallback(not_allowed)
         .layer(middleware::from_fn(api::bounded))
         .layer(middleware::from_fn_with_state(site.clone(), access::guard));
-    // What a load balancer or a browser asks for says nothing of the pipeline.
+    // Requests by load balancers and browsers reveal nothing about the pipeline.
     let open = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/style.css", get(style))
         .route("/icon.svg", get(icon));
-    // The last layer is the first to see a request.
+    // The last layer sees a request first.
     open.merge(guarded)
         .layer(middleware::from_fn_with_state(site.clone(), counted))
         .layer(middleware::from_fn(access::secured))

@@ -1,4 +1,4 @@
-//! The first page: every check at a glance, what is worst first.
+//! The first page: every check at a glance, the worst first.
 
 use std::sync::Arc;
 
@@ -16,22 +16,22 @@ use super::{
 };
 use crate::{check::Check, host::Host, recorder::Recent};
 
-/// The shortest time between two looks, in seconds.
+/// The shortest refresh interval, in seconds.
 const FASTEST: u32 = 20;
 
-/// Which checks are shown, and how.
+/// The filter and refresh of the page.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Wanted {
-    /// `bad` are those that do not pass.
+    /// `bad` shows only checks that do not pass.
     show: String,
     /// Part of a name.
     name: String,
-    /// How often a browser that stays looks again, in seconds.
+    /// The refresh interval, in seconds.
     refresh: Option<u32>,
 }
 
-/// What results there are, from worst to best.
+/// The results, from worst to best.
 const ORDER: [(&str, &str); 6] = [
     ("fail", "failed"),
     ("error", "not evaluated"),
@@ -42,7 +42,7 @@ const ORDER: [(&str, &str); 6] = [
 ];
 
 pub(super) async fn page(State(site): State<Site>, wanted: Result<Query<Wanted>, QueryRejection>) -> Response {
-    // What cannot be understood is not asked for.
+    // Ignore an invalid query.
     let wanted = wanted.map(|Query(wanted)| wanted).unwrap_or_default();
     let refresh = wanted.refresh;
     let mut answer = match Frame::new(&site).await {

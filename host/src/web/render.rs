@@ -1,5 +1,5 @@
-//! Reading and rendering what plugins reported, without holding up anything else: a few requests at a time, each on a
-//! thread of its own and within a deadline. What asks whether the host is alive does not pass here.
+//! Reads and renders plugin reports without blocking anything else: a few requests at a time, each on its own thread
+//! and with a deadline. Liveness probes do not pass through here.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,14 +9,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::api::{Refused, refused};
 use crate::lanes::{self, Allowance, Permit};
 
-/// Requests at once: half of the record's connections, so that writing and `/readyz` always find one.
+/// Concurrent requests: half of the record's connections, so that writing and `/readyz` always find one.
 const AT_ONCE: usize = 2;
 /// How long a request waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How long rendering may take: a hundred times what the largest page takes.
+/// How long rendering may take: a hundred times the time of the largest page.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Whose turn it is.
+/// The turns.
 #[derive(Debug)]
 pub(super) struct Turns {
     free: Arc<Semaphore>,
@@ -24,7 +24,7 @@ pub(super) struct Turns {
     deadline: Duration,
 }
 
-/// The right to read and render, until it is dropped or what is rendered is done.
+/// A turn to read and render, until it is dropped or rendering is done.
 #[derive(Debug)]
 pub(super) struct Turn {
     permit: OwnedSemaphorePermit,
@@ -38,7 +38,7 @@ impl Default for Turns {
 }
 
 impl Turns {
-    /// Waits until few others read and render.
+    /// Waits for a turn.
     pub(super) async fn wait(&self) -> Result<Turn, Refused> {
         match tokio::time::timeout(self.patience, self.free.clone().acquire_owned()).await {
             Ok(Ok(permit)) => Ok(Turn { permit, deadline: self.deadline }),
@@ -49,8 +49,8 @@ impl Turns {
 }
 
 impl Turn {
-    /// Renders on another thread, one of the plugin's when the page is about a plugin. Work that misses the deadline keeps
-    /// its turn until it ends, so that it does not pile up.
+    /// Renders on another thread; on one of the plugin's if the page is about a plugin. Work that misses the deadline
+    /// keeps its turn until it ends, so that it does not pile up.
     pub(super) async fn render<T: Send + 'static>(
         self,
         about: Option<&str>,
@@ -65,7 +65,7 @@ impl Turn {
             match about {
                 Some(plugin) => {
                     let allowance = Allowance { timeout: deadline, bytes: 0 };
-                    // An account of its own: the page of a plugin that is busy is the one that is looked for.
+                    // A separate account, so that the page of a busy plugin is available when people need it.
                     Permit::new(&format!("pages about {plugin}"), allowance).blocking(|_| work()).await
                 }
                 None => lanes::own(work).await,
@@ -91,7 +91,7 @@ fn busy(waited: Duration) -> Refused {
 mod tests {
     use super::*;
 
-    /// What hangs is given up, and its turn is not given away before it ends.
+    /// Hanging work is abandoned, and its turn is not passed on before it ends.
     #[tokio::test]
     async fn what_takes_too_long_is_given_up() {
         let short = Duration::from_millis(20);

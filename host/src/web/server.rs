@@ -1,5 +1,5 @@
-//! The listening side: a bounded number of connections, each with so much time for its headers and in all, so that slow
-//! and half-open clients hold nothing up.
+//! The server: a limited number of connections, each with time limits for its headers and in all, so that slow and
+//! half-open clients do not block others.
 
 use std::time::Duration;
 
@@ -15,19 +15,19 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-/// Connections at once; more wait to be accepted.
+/// Concurrent connections; further ones wait to be accepted.
 const CONNECTIONS: usize = 256;
 /// How long a request's headers may take, and how long a connection may idle.
 const HEADERS: Duration = Duration::from_secs(10);
 /// The largest request line with headers, in bytes.
 const HEADER_BYTES: usize = 16 << 10;
-/// The most headers of a request.
+/// The maximum number of headers of a request.
 const HEADER_COUNT: usize = 64;
 /// How long a connection may last. A gate can take minutes to evaluate.
 const CONNECTION: Duration = Duration::from_secs(15 * 60);
-/// How long connections are waited for at last: they had the grace time to end.
+/// The final wait for connections at shutdown, after the grace time.
 const FINISH: Duration = Duration::from_secs(1);
-/// How long to wait when no connection can be accepted, for want of file descriptors.
+/// The wait when no connection can be accepted, for lack of file descriptors.
 const EXHAUSTED: Duration = Duration::from_millis(100);
 
 /// A server that listens.
@@ -36,12 +36,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// Answers requests until the host is asked to go.
+    /// Answers requests until shutdown.
     pub(super) fn start(listener: TcpListener, router: Router, closing: watch::Receiver<bool>) -> Self {
         Self { accepting: tokio::spawn(accept(listener, router, closing)) }
     }
 
-    /// Waits for the requests that are being answered.
+    /// Waits for the running requests.
     pub async fn finish(self) {
         let abort = self.accepting.abort_handle();
         if tokio::time::timeout(FINISH, self.accepting).await.is_err() {
@@ -68,12 +68,12 @@ async fn accept(listener: TcpListener, router: Router, closing: watch::Receiver<
 }
 
 async fn asked_to_go(mut closing: watch::Receiver<bool>) {
-    // It only goes away with the host.
+    // The sender only goes away with the host.
     drop(closing.wait_for(|closing| *closing).await);
 }
 
 async fn serve(stream: TcpStream, router: Router, closing: watch::Receiver<bool>) {
-    // Answers are small, and somebody waits for each.
+    // Answers are small, and a client waits for each.
     let _ = stream.set_nodelay(true);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -85,7 +85,7 @@ async fn serve(stream: TcpStream, router: Router, closing: watch::Receiver<bool>
     let served = async {
         tokio::select! {
             _ = connection.as_mut() => {}
-            // What is being answered still is.
+            // Requests in progress are completed.
             () = asked_to_go(closing) => {
                 connection.as_mut().graceful_shutdown();
                 let _ = connection.as_mut().await;

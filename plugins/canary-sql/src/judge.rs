@@ -1,23 +1,23 @@
-//! Holding numbers against limits. No host call here, so that each rule can be read by itself.
+//! Compares numbers with limits. It makes no host call, so that each rule can be read by itself.
 
 use sdk::{Metric, Violation, measured};
 
 use crate::limits::{Change, Limits};
 
-/// What is found, number by number.
+/// The findings, number by number.
 #[derive(Default)]
 pub(crate) struct Judge {
     pub(crate) metrics: Vec<Metric>,
-    /// Limits that are broken.
+    /// Violations that fail.
     pub(crate) broken: Vec<Violation>,
-    /// What is worth a warning only.
+    /// Violations that only warn.
     pub(crate) warned: Vec<Violation>,
-    /// What could not be found out.
+    /// Values that could not be determined.
     pub(crate) unknown: Vec<String>,
 }
 
 impl Judge {
-    /// A number against its limits. Without a value it breaks whatever is asked.
+    /// Compares a number with its limits. A missing value breaks every limit.
     pub(crate) fn limits(&mut self, metric: Metric, limits: &Limits) {
         let metric = Metric { min: limits.min, max: limits.max, ..metric };
         let broken = metric.violation();
@@ -30,7 +30,7 @@ impl Judge {
                     .replace("its maximum", "its warning maximum"),
                 ..violation
             };
-            // No value is no small blemish.
+            // A missing value is a failure, not a warning.
             match metric.value {
                 None => self.broken.extend(warning.violation()),
                 Some(_) => self.warned.extend(warning.violation().map(marked)),
@@ -40,7 +40,7 @@ impl Judge {
         self.metrics.push(metric);
     }
 
-    /// A number against what it was before. Without anything to hold it against, nothing is known.
+    /// Compares a number with its earlier values. Without earlier values the change is unknown.
     pub(crate) fn change(&mut self, name: &str, now: Option<f64>, before: Vec<f64>, change: &Change) {
         let name = format!("{name}_change");
         let value = match (now, median(before)) {
@@ -65,7 +65,7 @@ impl Judge {
         self.metrics.push(metric);
     }
 
-    /// A column that is limited and not there.
+    /// A column that has limits but is missing from the result.
     pub(crate) fn missing(&mut self, column: &str, limits: &Limits) {
         let violation =
             |message| Violation { metric: Some(column.to_owned()), message: format!("{column}: {message}") };
@@ -74,7 +74,7 @@ impl Judge {
         }
     }
 
-    /// A count of what must not be.
+    /// A count that must be 0.
     pub(crate) fn none(&mut self, name: &str, count: Option<f64>) {
         self.limits(measured(name, count), &Limits { max: Some(0.0), ..Limits::default() });
     }

@@ -1,5 +1,5 @@
-//! A check that is only configuration: a query and what each of its columns must be, or a table and what must hold of
-//! it. One plugin serves as many checks as host.toml has.
+//! Checks without code: a query with limits for its columns, or a table with rules. One plugin serves any number of
+//! checks in host.toml.
 
 mod judge;
 mod limits;
@@ -16,41 +16,41 @@ use sdk::{
 use standard::{Freshness, References, Value};
 
 sdk::settings! {
-    /// Settings of a check in SQL: `sql` with `thresholds`, or `table` with what must hold of it, or both.
+    /// Settings of a check in SQL: `sql` with `thresholds`, or `table` with rules, or both.
     pub struct Settings {
-        /// A query for one row of numbers, in GoogleSQL; `@date` is the data date.
+        /// A GoogleSQL query for one row of numbers; `@date` is the data date.
         pub sql: String = "",
-        /// What columns of the row must be, by column; the others are shown.
+        /// Limits for columns of the row, by column; columns without limits are only shown.
         pub thresholds: BTreeMap<String, Limits> = [],
-        /// The table, for all that follows.
+        /// The table, for the following rules.
         pub table: Option<TableName> = None,
-        /// Only these rows of the table, as a condition: `game_date = @date`.
+        /// A condition to select rows of the table: `game_date = @date`.
         pub r#where: String = "",
-        /// How many rows there must be.
+        /// Limits for the number of rows.
         pub row_count: Option<Limits> = None,
-        /// How old the newest row may be.
+        /// The maximum age of the newest row.
         pub freshness: Option<Freshness> = None,
-        /// The most NULLs, in percent of the rows, by column.
+        /// The maximum percentage of NULLs, by column.
         pub null_percent: BTreeMap<String, f64> = [],
-        /// Columns, or columns together, that are the same in no two rows: `["id", "game_id, player_id"]`. NULLs are not
+        /// Columns, or combinations of columns, that must be unique: `["id", "game_id, player_id"]`. NULLs are not
         /// compared.
         pub unique: Vec<String> = [],
-        /// The values that a column may have besides NULL, by column.
+        /// The accepted values, besides NULL, by column.
         pub accepted_values: BTreeMap<String, Vec<Value>> = [],
-        /// Where the values of a column must be found, by column: `"dataset.table.column"`. NULLs are not looked for.
+        /// References, by column: each value must exist in `"dataset.table.column"`. NULLs are ignored.
         pub references: BTreeMap<String, References> = [],
-        /// The types of columns that must be there: `STRING`, `INT64`, …
+        /// Required columns and their types: `STRING`, `INT64`, …
         pub schema: BTreeMap<String, String> = [],
-        /// What it means when a limit is broken.
+        /// Whether a broken limit fails or warns.
         pub severity: Severity = Severity::Critical,
         /// The headline of alerts. Default: the check's name.
         pub title: String = "",
-        /// What to do first when it alarms.
+        /// The first thing to do after an alert.
         pub help: String = "",
     }
 }
 
-/// What it means when a limit is broken.
+/// The severity of a broken limit.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, sdk::serde::Deserialize, sdk::serde::Serialize, sdk::schemars::JsonSchema,
 )]
@@ -76,7 +76,7 @@ impl Check for Sql {
         runbook: include_str!("../RUNBOOK.md"),
     };
 
-    /// Which datasets it needs is known by those who configure it.
+    /// None by default: the datasets depend on the settings.
     fn needs(_settings: &Settings) -> Vec<Need> {
         Vec::new()
     }
@@ -98,7 +98,7 @@ impl Check for Sql {
 }
 
 impl Settings {
-    /// What a schema cannot say.
+    /// The rules that a schema cannot express.
     fn check(&self) -> Result<()> {
         let of_table = self.row_count.is_some()
             || self.freshness.is_some()
@@ -123,7 +123,7 @@ impl Settings {
     }
 }
 
-/// Asks for one row, and for the same row of earlier dates where something is held against them.
+/// Queries one row, and the same row of earlier dates where a change is limited.
 async fn ask(sql: &str, limited: &BTreeMap<&str, Limits>, request: &Request, judge: &mut Judge) -> Result<Row> {
     let one = |date: &str| Query::new(sql).date("date", date).row();
     let row = one(&request.data_date).await?;
@@ -137,7 +137,7 @@ async fn ask(sql: &str, limited: &BTreeMap<&str, Limits>, request: &Request, jud
         }
         let dates: Vec<String> =
             earlier(&request.data_date, change)?.into_iter().filter(|date| !before.contains_key(date)).collect();
-        // A few at a time, as each run may.
+        // A few at a time, within the budget of concurrent calls.
         for dates in dates.chunks(4) {
             for (date, found) in dates.iter().zip(join_all(dates.iter().map(|date| one(date))).await) {
                 before.insert(date.clone(), found?);
@@ -153,7 +153,7 @@ async fn ask(sql: &str, limited: &BTreeMap<&str, Limits>, request: &Request, jud
             judge.change(column, row.number(column), values, change);
         }
     }
-    // A misspelt column has no value, which no limit allows.
+    // A misspelt column has no value, and so breaks its limits.
     for (column, limits) in limited {
         if !row.columns().iter().any(|known| known == column) {
             judge.missing(column, limits);

@@ -1,4 +1,4 @@
-//! What a number must be, and the earlier dates that it is held against.
+//! Limits for a number, and the earlier dates that it is compared with.
 
 use jiff::{Span, civil::Date};
 use sdk::{
@@ -7,58 +7,58 @@ use sdk::{
     serde::{Deserialize, Serialize},
 };
 
-/// What a number must be. What is left out is not asked.
+/// Limits for a number. A limit that is left out is not checked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(crate = "sdk::serde", default, deny_unknown_fields)]
 #[schemars(crate = "sdk::schemars")]
 pub struct Limits {
-    /// The least that passes.
+    /// Fails below this value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min: Option<f64>,
-    /// The most that passes.
+    /// Fails above this value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max: Option<f64>,
-    /// Less than this warns.
+    /// Warns below this value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warn_min: Option<f64>,
-    /// More than this warns.
+    /// Warns above this value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warn_max: Option<f64>,
-    /// How far it may be from what it was on earlier dates.
+    /// The maximum change from earlier dates.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub change: Option<Change>,
 }
 
-/// How far a number may be from the median of what it was on earlier dates: of the `days` before, or of the same
-/// weekday in the `weeks` before.
+/// The maximum change from the median of earlier dates: of the previous `days`, or of the same weekday in the previous
+/// `weeks`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(crate = "sdk::serde", default, deny_unknown_fields)]
 #[schemars(crate = "sdk::schemars")]
 pub struct Change {
-    /// So many days before.
+    /// The number of previous days.
     #[schemars(range(max = 31))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub days: Option<u8>,
-    /// The same weekday of so many weeks before.
+    /// The number of previous weeks, on the same weekday.
     #[schemars(range(max = 12))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weeks: Option<u8>,
-    /// How far below, in percent.
+    /// The maximum drop, in percent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_drop_percent: Option<f64>,
-    /// How far above, in percent.
+    /// The maximum rise, in percent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_rise_percent: Option<f64>,
 }
 
 impl Limits {
-    /// Whether there is anything that it asks.
+    /// Whether any limit is set.
     pub(crate) fn asks(&self) -> bool {
         *self != Self::default()
     }
 }
 
-/// The dates before one that a change is held against, newest first.
+/// The earlier dates to compare with, newest first.
 pub(crate) fn earlier(date: &str, change: &Change) -> Result<Vec<String>> {
     let problem = |problem: &str| Failure::Settings(format!("change: {problem}"));
     let date: Date = date.parse().map_err(|_| problem("the data date is not a date"))?;

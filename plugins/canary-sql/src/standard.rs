@@ -1,4 +1,4 @@
-//! What is asked of tables everywhere: rows, freshness, NULLs, uniqueness, accepted values, references, schema.
+//! The common rules for tables: row count, freshness, NULLs, uniqueness, accepted values, references, schema.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -12,21 +12,21 @@ use sdk::{
 
 use crate::{Settings, ask as ask_row, judge::Judge, limits::Limits};
 
-/// Later than the run's clock by so many hours is no clock that is a little off.
+/// Hours ahead of the run's clock that are more than clock skew.
 const CLOCKS_APART_HOURS: f64 = 0.1;
-/// Rows that a query for people gives, of what is wrong.
+/// Rows of a query that shows people the wrong rows.
 const SHOWN: u32 = 20;
 
-/// How old the newest row may be.
+/// The maximum age of the newest row.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(crate = "sdk::serde", deny_unknown_fields)]
 #[schemars(crate = "sdk::schemars")]
 pub struct Freshness {
-    /// The TIMESTAMP that says when a row was written.
+    /// The TIMESTAMP column with the time when a row was written.
     pub column: String,
-    /// The most hours.
+    /// Fails above this age, in hours.
     pub max_hours: f64,
-    /// More hours than this warn.
+    /// Warns above this age, in hours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warn_hours: Option<f64>,
 }
@@ -48,15 +48,15 @@ pub enum Value {
 #[schemars(crate = "sdk::schemars")]
 pub struct References(#[schemars(regex(pattern = r"^([A-Za-z0-9_-]+\.){2,3}[A-Za-z_][A-Za-z0-9_]*$"))] String);
 
-/// A question that one count answers, which must be 0.
+/// A rule whose count of violations must be 0.
 struct Count {
     name: String,
     sql: String,
-    /// The query that shows what is counted.
+    /// The query that shows the counted rows.
     which: String,
 }
 
-/// Asks everything at once; gives what people may ask by hand when something is broken.
+/// Runs all queries concurrently; returns the queries that people may run themselves after an alert.
 pub(crate) async fn ask(
     table: &TableName,
     settings: &Settings,
@@ -68,14 +68,14 @@ pub(crate) async fn ask(
     let limited: BTreeMap<&str, Limits> = settings.row_count.iter().map(|limits| ("row_count", *limits)).collect();
     let counts = rows.counts(settings)?;
     let counted = |count: &Count| {
-        // What it asks may use the date or not.
+        // The condition may or may not use the date.
         let query = Query::new(&count.sql).date("date", &request.data_date);
         async move { query.row().await }
     };
     let mut found = Judge::default();
     let (row, counted) = join(ask_row(&sql, &limited, request, &mut found), join_all(counts.iter().map(counted))).await;
     let row = row?;
-    // What is judged by its column is not shown a second time as it came.
+    // Judged below by its column, so do not show it twice.
     found.metrics.retain(|metric| metric.name.starts_with("row_count"));
     judge.metrics.append(&mut found.metrics);
     judge.broken.append(&mut found.broken);
@@ -124,7 +124,7 @@ fn fresh(freshness: &Freshness, newest: Option<i64>, due: i64, judge: &mut Judge
     }
 }
 
-/// The columns that the table has, without reading a row.
+/// Checks the table's columns, without reading a row.
 async fn schema(rows: &Rows<'_>, settings: &Settings, request: &Request, judge: &mut Judge) -> Result<()> {
     let found = Query::new(format!("SELECT * FROM {} WHERE FALSE", rows.table)).date("date", &request.data_date);
     let found = found.columns().await?;
@@ -138,21 +138,21 @@ async fn schema(rows: &Rows<'_>, settings: &Settings, request: &Request, judge: 
             Some(_) => {}
         }
     }
-    // Without a limit: it is no number that rows could make another.
+    // Without a limit, since it does not depend on the rows.
     judge.metrics.push(measured("schema_differences", Some(wrong.len() as f64)));
     let violation = |message| Violation { metric: Some("schema_differences".to_owned()), message };
     judge.broken.extend(wrong.into_iter().map(violation));
     Ok(())
 }
 
-/// The rows that are looked at.
+/// The selected rows.
 struct Rows<'s> {
     table: &'s TableName,
     condition: &'s str,
 }
 
 impl Rows<'_> {
-    /// What follows SELECT, with one more condition.
+    /// The FROM and WHERE clauses, with one more condition.
     fn and(&self, condition: &str) -> String {
         match (self.condition, condition) {
             ("", "") => format!("FROM {}", self.table),
@@ -161,7 +161,7 @@ impl Rows<'_> {
         }
     }
 
-    /// All that one pass over the rows can tell.
+    /// The query for everything that one pass over the rows can compute.
     fn aggregates(&self, settings: &Settings) -> Result<String> {
         let mut sql = String::from("SELECT COUNT(*) AS row_count");
         if let Some(freshness) = &settings.freshness {
@@ -184,13 +184,13 @@ impl Rows<'_> {
                 return Err(Failure::Settings(format!("accepted_values.{name}: the list is empty")));
             }
             let values = values.join(", ");
-            // What is NULL is in no list and outside none: null_percent is for that.
+            // NULL is neither in nor outside a list; null_percent is for NULLs.
             let _ = write!(sql, ", COUNTIF({quoted} NOT IN ({values})) AS unaccepted_{name}");
         }
         Ok(format!("{sql} {}", self.and("")))
     }
 
-    /// What needs a pass of its own.
+    /// The rules that need a separate pass.
     fn counts(&self, settings: &Settings) -> Result<Vec<Count>> {
         let mut counts = Vec::new();
         for unique in &settings.unique {

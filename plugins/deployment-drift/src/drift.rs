@@ -1,4 +1,4 @@
-//! One service: what is deployed against what was committed. Not knowing is kept apart from being in sync.
+//! Compares one service's deployment with the commits. Unknown is kept apart from in sync.
 
 use sdk::{Deployment, Error, History, Repository, Since, hours_between};
 
@@ -7,16 +7,16 @@ use crate::Watched;
 /// More commits than anyone reads; the oldest of them dates the drift.
 const COMMITS_LOOKED_AT: u32 = 1000;
 
-/// What is known about one service.
+/// The findings for one service.
 pub(crate) struct Finding {
     pub(crate) service: String,
-    /// How it differs from what it should be; empty for in sync, unless something is not known.
+    /// Its kinds of drift; empty if it is in sync or unknown.
     pub(crate) kinds: Vec<Kind>,
-    /// Why something about it is not known.
+    /// Why it is unknown, if it is.
     not_known: Option<String>,
 }
 
-/// One way to drift.
+/// A kind of drift.
 pub(crate) enum Kind {
     /// Commits that are not deployed.
     Code {
@@ -26,9 +26,9 @@ pub(crate) enum Kind {
         /// Since the oldest of the commits.
         hours: f64,
     },
-    /// Traffic goes to an older revision.
+    /// An older revision gets traffic.
     Traffic { revision: String },
-    /// Another minimum of instances than expected.
+    /// The minimum of instances differs from the expected one.
     Instances { expected: u32, found: u32 },
 }
 
@@ -37,7 +37,7 @@ impl Finding {
         !self.kinds.is_empty()
     }
 
-    /// What is not known, with the service's name.
+    /// The unknown part, with the service's name.
     pub(crate) fn unknown(&self) -> Option<String> {
         self.not_known.as_ref().map(|why| format!("{}: {why}", self.service))
     }
@@ -88,7 +88,7 @@ pub(crate) async fn examine(
     finding
 }
 
-/// The deployed commit is the evidence when it is known, the time of deployment otherwise.
+/// Compares by the deployed commit if it is known, else by the time of deployment.
 async fn code(
     repository: &Repository,
     directories: &[String],

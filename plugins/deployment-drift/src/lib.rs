@@ -1,4 +1,4 @@
-//! Deployment drift: does what is deployed contain what was committed?
+//! Deployment drift: do the deployed services contain the latest commits?
 
 mod drift;
 
@@ -12,11 +12,11 @@ use sdk::{schemars, serde};
 sdk::settings! {
     /// Settings of the drift detector.
     pub struct Settings {
-        /// The services, and what each is made of.
+        /// The services, and the directories of each.
         pub services: Vec<Watched> = defaults(),
         /// The repository's name under [git] in host.toml; empty for the only one granted.
         pub repository: String = "",
-        /// The command that deploys a service; {service} stands for its name.
+        /// The command that deploys a service; {service} is replaced by its name.
         pub deploy_command: String = "./bin/deploy-service.sh {service}",
         /// How many of the commits that are not deployed an alert lists.
         pub commits_listed: u32 = 5u32,
@@ -77,7 +77,7 @@ impl Check for Drift {
     async fn run(request: Request, settings: Settings) -> Result<Report> {
         let name = Some(settings.repository.clone()).filter(|name| !name.is_empty());
         let repository = Repository { name };
-        // All lookups of one kind at once, so that the host can answer them together.
+        // Make all lookups of one kind concurrently, so that the host can answer them together.
         let deployments = join_all(settings.services.iter().map(|service| lookup(&service.name))).await;
         let examined = settings.services.iter().zip(deployments);
         let examined = examined.map(|(service, found)| examine(&repository, service, found, request.due));

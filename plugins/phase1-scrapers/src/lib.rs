@@ -39,7 +39,7 @@ impl Check for Phase1 {
             return Err(Failure::Settings(format!("`{dataset}` is not a dataset name; use letters, digits and _")));
         }
         let found = tables(dataset).await?;
-        // A listing that knows no table's time of writing is no evidence that nothing was written.
+        // A listing without any write times is not evidence that nothing was written.
         let known = found.iter().any(|table| table.modified.is_some());
         let written =
             found.iter().filter(|table| table.modified.is_some_and(|modified| modified >= request.day_start)).count();

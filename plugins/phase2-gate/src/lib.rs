@@ -1,6 +1,6 @@
 //! The gate between Phase 2 and Phase 3: may the raw data of one date be processed?
 //!
-//! Hard rules, one of which is enough to block; nothing is scored away. The score is for trends only.
+//! One broken hard rule blocks, whatever the score. The score is only for watching trends.
 
 mod rules;
 
@@ -22,15 +22,15 @@ sdk::settings! {
         pub min_games: u32 = 2u32,
         /// The fewest player records of each scheduled game.
         pub min_players_per_game: u32 = 20u32,
-        /// What the share of NULLs in each critical field must stay below, in percent.
+        /// Blocks when this percentage of NULLs, or more, is in any critical field.
         pub max_null_percent: f64 = 5,
-        /// The player_status of players whose points and minutes_played must be there.
+        /// The player_status of players who need points and minutes_played.
         pub active_status: String = "active",
-        /// What the age of the newest record must stay below, in hours.
+        /// Blocks when the newest record is this many hours old, or older.
         pub max_age_hours: f64 = 24,
-        /// The age from which on the gate warns, in hours.
+        /// Warns when the newest record is this many hours old, or older.
         pub warn_age_hours: f64 = 12,
-        /// How many days around the date the schedule must know a game in, for a date without games to be believed.
+        /// A date without games may proceed only if the schedule has a game within this many days of it.
         pub schedule_window_days: u16 = 7u16,
         /// The Cloud Run service that writes the box scores, for the investigation steps.
         pub service: Service = "projects/nba-props-platform/locations/us-west2/services/nba-phase2-raw-processors",
@@ -74,7 +74,7 @@ impl Check for Phase2Gate {
     }
 }
 
-/// Four questions, asked at once.
+/// Runs the four queries concurrently.
 async fn ask(date: &str, settings: &Settings) -> Result<Data> {
     let (schedule, scores) = (&settings.schedule_table, &settings.box_score_table);
     let scheduled = Query::new(format!(

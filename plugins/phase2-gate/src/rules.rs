@@ -1,12 +1,12 @@
-//! The gate's rules: from what the warehouse answered to what blocks, what warns, and the score.
-//! No host call here, so that each rule can be read and tested by itself.
+//! The gate's rules: from the warehouse's answers to blocking issues, warnings and the score. They make no host call,
+//! so that each rule can be read and tested by itself.
 
 use sdk::{Metric, Row, Violation, hours_between, measured};
 
 use crate::Settings;
 
-/// The fields whose NULLs are counted, and the column that counts the records each is a share of: points and minutes
-/// are only there for players who played.
+/// The fields whose NULLs are counted, each with the column that counts its records: only players who played need
+/// points and minutes.
 const CRITICAL_FIELDS: [(&str, &str); 5] = [
     ("player_name", "records"),
     ("team_abbr", "records"),
@@ -15,13 +15,13 @@ const CRITICAL_FIELDS: [(&str, &str); 5] = [
     ("minutes_played", "active"),
 ];
 
-/// What the warehouse answered.
+/// The warehouse's answers.
 pub(crate) struct Data {
     /// The ids of the games scheduled on the date.
     pub(crate) scheduled: Vec<String>,
-    /// How many games the schedule knows around the date.
+    /// The number of scheduled games around the date.
     pub(crate) games_around: u64,
-    /// The games with box scores, and how many player records each has.
+    /// The games with box scores, and the number of player records of each.
     pub(crate) present: Vec<(String, u64)>,
     /// One row: records, active, NULLs by field, the newest processed_at.
     pub(crate) totals: Row,
@@ -45,11 +45,11 @@ impl Data {
     }
 }
 
-/// What the rules say.
+/// The result of the rules.
 pub(crate) struct Findings {
-    /// One is enough to block.
+    /// Blocking issues; one is enough.
     pub(crate) blocking: Vec<Violation>,
-    /// Imperfect, within the thresholds.
+    /// Imperfections within the thresholds.
     pub(crate) warnings: Vec<Violation>,
     pub(crate) metrics: Vec<Metric>,
     /// The mean of completeness, player coverage, soundness and freshness, each from 0 to 1.
@@ -138,7 +138,7 @@ fn score(data: &Data, settings: &Settings, rates: &[Option<f64>], age: Option<f6
     (completeness + coverage + (1.0 - worst / 100.0) + freshness) / 4.0
 }
 
-/// None when there is nothing to take a share of.
+/// A percentage; `None` if the whole is 0.
 fn percent(part: Option<f64>, whole: Option<f64>) -> Option<f64> {
     let (part, whole) = (part?, whole?);
     (whole > 0.0).then(|| 100.0 * part / whole)

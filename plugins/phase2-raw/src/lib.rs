@@ -1,4 +1,4 @@
-//! Phase 2: yesterday's raw box scores are there, and say whose they are.
+//! Phase 2: yesterday's raw box scores are complete, with names and teams.
 
 use sdk::{About, Canary, Service, TableName, Threshold};
 

@@ -1,4 +1,4 @@
-//! Phase 3: yesterday's player summaries are there, and complete for everyone who played.
+//! Phase 3: yesterday's player summaries exist, and are complete for everyone who played.
 
 use sdk::{About, Canary, Service, TableName, Threshold};
 

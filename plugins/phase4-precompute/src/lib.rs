@@ -7,7 +7,7 @@ sdk::settings! {
     pub struct Settings {
         /// The table with the season averages.
         pub table: TableName = "nba_analytics.player_season_averages",
-        /// Only this season, as the column `season` writes it; empty for whichever the date belongs to.
+        /// Only this season, as in the column `season`; empty for any season.
         pub season: String = "",
         /// The fewest distinct player_lookup that pass.
         pub min_players: f64 = 200,

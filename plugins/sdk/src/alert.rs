@@ -1,4 +1,4 @@
-//! What a plugin asks the host to tell people.
+//! Alerts that a plugin posts.
 
 pub use crate::bindings::pipeline::check::slack::{Severity, Step};
 use crate::bindings::pipeline::check::{
@@ -6,14 +6,14 @@ use crate::bindings::pipeline::check::{
     types::Error,
 };
 
-/// A part of the message under its own heading.
+/// A section of the message with its own heading.
 pub type Section = slack::Section;
 
-/// An alert, built up and then posted.
+/// An alert: build it, then post it.
 pub struct Alert(slack::Alert);
 
 impl Alert {
-    /// To a channel (the request names the check's): what is wrong in a few words, and what it means.
+    /// An alert to a channel (the request names the check's), with a short title and a summary.
     pub fn new(channel: &str, severity: Severity, title: impl Into<String>, summary: impl Into<String>) -> Self {
         Self(slack::Alert {
             channel: channel.to_owned(),
@@ -42,19 +42,19 @@ impl Alert {
         self
     }
 
-    /// Adds things to do, in their order.
+    /// Adds steps to take, in order.
     pub fn steps(mut self, steps: impl IntoIterator<Item = Step>) -> Self {
         self.0.steps.extend(steps);
         self
     }
 
-    /// Hands it to the host. That the host did not take it, and why, belongs into [`Report::unknown`](crate::Report):
-    /// what was found is reported all the same.
+    /// Posts the alert. Put a returned error into [`Report::unknown`](crate::Report), so that the findings are still
+    /// reported.
     pub async fn told(self) -> Option<String> {
         self.post().await.err().map(|error| format!("the alert was not accepted: {}", error.reason()))
     }
 
-    /// Hands it to the host.
+    /// Posts the alert.
     pub async fn post(self) -> Result<(), Error> {
         slack::post(self.0).await.map(|_| ())
     }

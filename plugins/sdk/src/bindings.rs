@@ -1,4 +1,4 @@
-//! The code generated from the contract. Its own file, so that its lints stay its own.
+//! The code generated from the contract, in a separate file with its own lint settings.
 #![allow(missing_docs, unreachable_pub, unsafe_op_in_unsafe_fn, clippy::all, clippy::restriction)]
 
 wit_bindgen::generate!({

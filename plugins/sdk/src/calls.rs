@@ -1,4 +1,4 @@
-//! Questions about git, deployments and table metadata, in the words of the SDK.
+//! Lookups of git, deployments and table metadata, with the SDK's types.
 
 use crate::bindings::pipeline::check::{
     deployments::{self, Deployment},
@@ -7,12 +7,12 @@ use crate::bindings::pipeline::check::{
     warehouse::{self, Table},
 };
 
-/// The tables of a dataset, from metadata: nothing is scanned.
+/// The tables of a dataset, from metadata, without scanning any data.
 pub async fn tables(dataset: &str) -> Result<Vec<Table>, Error> {
     warehouse::tables(dataset.to_owned()).await
 }
 
-/// What is deployed under a service's name; none when there is no such service.
+/// The deployment of a service; `None` if it is not deployed.
 pub async fn lookup(service: &str) -> Result<Option<Deployment>, Error> {
     deployments::lookup(service.to_owned()).await
 }
@@ -20,7 +20,7 @@ pub async fn lookup(service: &str) -> Result<Option<Deployment>, Error> {
 /// The history of one branch.
 #[derive(Debug, Clone, Default)]
 pub struct Repository {
-    /// Its name under `[git]` in host.toml; none for the only one granted.
+    /// Its name under `[git]` in host.toml; `None` for the only one granted.
     pub name: Option<String>,
 }
 
@@ -33,12 +33,12 @@ pub enum Since<'a> {
 }
 
 impl Repository {
-    /// The newest commit that touches the paths; none when none ever did.
+    /// The newest commit that touches the paths; `None` if none does.
     pub async fn latest(&self, paths: &[String]) -> Result<Option<Commit>, Error> {
         git::latest(self.name.clone(), paths.to_vec()).await
     }
 
-    /// The commits since then that touch the paths, newest first, at most `limit`, and how many there are.
+    /// The commits since `base` that touch the paths, newest first, at most `limit`, with their total number.
     pub async fn changes(&self, since: Since<'_>, paths: &[String], limit: u32) -> Result<History, Error> {
         let base = match since {
             Since::Commit(id) => Base::Commit(id.to_owned()),
@@ -47,7 +47,7 @@ impl Repository {
         git::changes(self.name.clone(), base, paths.to_vec(), limit).await
     }
 
-    /// Those of the paths that the branch does not have.
+    /// The paths that do not exist on the branch.
     pub async fn missing(&self, paths: &[String]) -> Result<Vec<String>, Error> {
         git::missing(self.name.clone(), paths.to_vec()).await
     }

@@ -1,4 +1,4 @@
-//! Canaries: one query about one date, held against thresholds.
+//! Canaries: one query about one date, compared with thresholds.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,37 +8,37 @@ use crate::{
     Violation, judge, measured, sentence, settings::Settings, step,
 };
 
-/// A check that is one query, which answers with one row, and a threshold for each column of it.
+/// A check with one query for one row, and thresholds for its columns.
 pub trait Canary {
     /// Declared with [`settings!`](crate::settings!).
     type Settings: Settings;
-    /// Who it is.
+    /// Its description.
     const ABOUT: About;
-    /// The phase, as the headline of its alerts names it.
+    /// The title of its alerts.
     const TITLE: &'static str;
 
     /// The query for one row; `@date` is the data date.
     fn query(settings: &Self::Settings) -> String;
-    /// The table asked.
+    /// The table of the query.
     fn table(settings: &Self::Settings) -> &TableName;
-    /// What each column of the row must be.
+    /// The thresholds for the columns of the row.
     fn thresholds(settings: &Self::Settings) -> Vec<Threshold>;
-    /// The Cloud Run service that writes the table, when there is one to look at.
+    /// The Cloud Run service that writes the table, if any, for the investigation steps.
     fn service(_settings: &Self::Settings) -> Option<&Service> {
         None
     }
 }
 
-/// What a column must be.
+/// A threshold for a column.
 pub struct Threshold(Metric);
 
 impl Threshold {
-    /// At least this much.
+    /// Fails below this value.
     pub fn min(column: &str, min: f64) -> Self {
         Self(measured(column, None).at_least(min))
     }
 
-    /// At most this much.
+    /// Fails above this value.
     pub fn max(column: &str, max: f64) -> Self {
         Self(measured(column, None).at_most(max))
     }
@@ -66,7 +66,7 @@ impl<C: Canary> Check for C {
     }
 }
 
-/// Judges the metrics of a canary, posts its alert when one breaks its threshold, and reports.
+/// Judges the metrics of a canary, posts an alert if any breaks its threshold, and returns the report.
 pub async fn report(
     request: &Request,
     title: &str,
@@ -90,8 +90,7 @@ pub async fn report(
     Ok(Report { verdict, summary, metrics, violations, unknown, gate: None })
 }
 
-/// What people are told of broken thresholds: each of them, and all metrics. `title` is what is wrong, `validates` what
-/// it means.
+/// The alert for broken thresholds, with the violations and all metrics. `about` describes the check in one sentence.
 pub fn alert(
     request: &Request,
     severity: Severity,
@@ -128,7 +127,7 @@ impl From<&str> for Service {
     }
 }
 
-/// The first things to look at when a service's data is wrong: what was deployed lately, and its logs.
+/// The first steps when a service's data is wrong: its recent deployments, and its logs.
 pub fn investigation(service: &Service) -> Result<Vec<Step>> {
     let plain = |part: &&str| part.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
     let parts: Vec<&str> = service.0.split('/').filter(plain).collect();

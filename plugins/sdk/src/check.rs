@@ -1,44 +1,44 @@
-//! What a plugin is to the SDK, and how it becomes what the contract asks of a component.
+//! The trait for checks, and its adapter to the contract.
 
 use std::{future::Future, marker::PhantomData};
 
 use crate::bindings::exports::pipeline::check::plugin::{Descriptor, Failure, Guest, Need, Report, Request, Schedule};
 use crate::{Result, settings::Settings};
 
-/// What a plugin says about itself besides its name and version, which come from its Cargo.toml.
+/// A plugin's description. Its name and version come from its Cargo.toml.
 pub struct About {
-    /// What it checks, in one sentence.
+    /// What it checks, in one sentence: "Checks that …".
     pub summary: &'static str,
-    /// Its family: alerts of one family and round are one message.
+    /// Its group: alerts of one group and round are one message.
     pub group: &'static str,
-    /// When it runs by default: minute, hour, day of month, month, day of week.
+    /// Its default schedule: minute, hour, day of month, month, day of week.
     pub cron: &'static str,
-    /// The IANA time zone of `cron`; the pipeline's own when none.
+    /// The IANA time zone of `cron`; `None` for the pipeline's.
     pub timezone: Option<&'static str>,
-    /// Where its alerts go by default.
+    /// Its default channel.
     pub channel: &'static str,
-    /// What results mean, what to look at first, how to tune. Markdown.
+    /// The meaning of results, first steps, and tuning, in Markdown.
     pub runbook: &'static str,
 }
 
-/// A check: its settings, what it needs to be granted, and its question.
+/// A check: its settings, its needs, and its run.
 pub trait Check {
     /// Declared with [`settings!`](crate::settings!).
     type Settings: Settings;
-    /// Who it is.
+    /// Its description.
     const ABOUT: About;
 
-    /// What must be granted for these settings, besides the channel.
+    /// The grants that it needs with these settings, besides the channel.
     fn needs(settings: &Self::Settings) -> Vec<Need>;
 
-    /// Asks, judges and says. An error means that the check could not be evaluated.
+    /// Runs the check. An error means that it could not be evaluated.
     fn run(request: Request, settings: Self::Settings) -> impl Future<Output = Result<Report>>;
 }
 
-/// A check as the contract wants it; made by [`export!`](crate::export!).
+/// The adapter of a check to the contract; made by [`export!`](crate::export!).
 pub struct Component<C, M>(PhantomData<(C, M)>);
 
-/// A package's name and version, as [`export!`](crate::export!) finds them.
+/// A package's name and version, set by [`export!`](crate::export!).
 #[doc(hidden)]
 pub trait Package {
     const NAME: &'static str;
@@ -69,8 +69,8 @@ impl<C: Check, M: Package> Guest for Component<C, M> {
     }
 }
 
-/// Makes a [`Check`] (or [`Canary`](crate::Canary)) the component that this crate builds. Its name and
-/// version are the package's; they stand in the component's metadata, where they can be read without running it.
+/// Exports a [`Check`] (or [`Canary`](crate::Canary)) as the component of this crate. Its name and version are the
+/// package's, and are stored in the component's metadata, where they can be read without running it.
 #[macro_export]
 macro_rules! export {
     ($check:ty) => {

@@ -1,5 +1,5 @@
-//! What the author of a check plugin uses. This is the only crate that sees the generated bindings:
-//! a plugin is its settings, its question and its verdict.
+//! The SDK for check plugins. Only this crate sees the generated bindings: a plugin is its settings, its query and its
+//! verdict.
 //!
 //! A canary, a check that is one query and its thresholds, implements [`Canary`]; anything else
 //! implements [`Check`]. Both are made into a component by [`export!`].
@@ -30,7 +30,7 @@ pub use metric::{judge, measured, sentence};
 pub use query::{Query, Row, Rows, TableName, literal, only};
 pub use time::{hours_between, utc};
 
-/// Waits for several host calls at once: they run concurrently on the host.
+/// Waits for several host calls, which run concurrently on the host.
 pub use futures_util::future::{join, join_all, try_join, try_join_all, try_join3, try_join4};
 
 #[doc(hidden)]
@@ -40,7 +40,7 @@ pub use {bindings::__export_check, schemars, serde, serde_json};
 pub type Result<T> = std::result::Result<T, Failure>;
 
 impl Error {
-    /// What went wrong, where, and what to do.
+    /// The message: what failed, where, and what to do.
     pub fn reason(&self) -> &str {
         let (Self::Invalid(reason)
         | Self::Denied(reason)

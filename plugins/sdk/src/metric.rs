@@ -1,24 +1,24 @@
-//! Holding numbers against thresholds. The thresholds travel in the report, so that a reader sees what was asked.
+//! Compares numbers with thresholds. The report includes the thresholds, so that its reader sees them.
 
 use crate::bindings::exports::pipeline::check::plugin::{Metric, Violation};
 
-/// A metric without thresholds; [`Metric::at_least`] and its kin add them.
+/// A metric without thresholds; add them with [`Metric::at_least`], [`Metric::at_most`] and [`Metric::below`].
 pub fn measured(name: impl Into<String>, value: Option<f64>) -> Metric {
     Metric { name: name.into(), value, min: None, max: None, below: None, unit: None }
 }
 
 impl Metric {
-    /// The least that passes.
+    /// Fails below this value.
     pub fn at_least(self, min: f64) -> Self {
         Self { min: Some(min), ..self }
     }
 
-    /// The most that passes.
+    /// Fails above this value.
     pub fn at_most(self, max: f64) -> Self {
         Self { max: Some(max), ..self }
     }
 
-    /// What it must stay under.
+    /// Fails at or above this value.
     pub fn below(self, limit: f64) -> Self {
         Self { below: Some(limit), ..self }
     }
@@ -28,7 +28,7 @@ impl Metric {
         Self { unit: Some(unit.to_owned()), ..self }
     }
 
-    /// Why it does not pass; none when it does. A missing value breaks every threshold.
+    /// The violation, if a threshold is broken. A missing value breaks every threshold.
     pub fn violation(&self) -> Option<Violation> {
         let shown = |number| shown(number, self.unit.as_deref());
         let message = match (self.value, self.asked()) {
@@ -56,7 +56,7 @@ impl Metric {
         Some(Violation { metric: Some(self.name.clone()), message })
     }
 
-    /// The thresholds in words: `at least 2`, `below 5 %`; none when there is none.
+    /// The thresholds in words: `at least 2`, `below 5 %`; `None` without thresholds.
     pub fn asked(&self) -> Option<String> {
         let shown = |number| shown(number, self.unit.as_deref());
         let parts: Vec<String> = [
@@ -89,7 +89,7 @@ pub fn sentence(metrics: &[Metric]) -> String {
     metrics.iter().map(Metric::brief).collect::<Vec<_>>().join(", ")
 }
 
-/// At most two decimals unless that would hide the difference to a limit; no trailing zeros.
+/// Two decimals at most, unless rounding would hide the difference to a limit; no trailing zeros.
 fn shown(number: f64, unit: Option<&str>) -> String {
     let rounded = (number * 100.0).round() / 100.0;
     let number =

@@ -1,4 +1,4 @@
-//! Questions to the warehouse, and reading the answers.
+//! Queries to the warehouse, and their rows.
 
 use std::{fmt, rc::Rc};
 
@@ -50,7 +50,7 @@ impl From<&'static str> for TableName {
     }
 }
 
-/// In backticks, as SQL wants it.
+/// Quoted in backticks, for SQL.
 impl fmt::Display for TableName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "`{}`", self.0)
@@ -70,17 +70,17 @@ impl Query {
         Self { sql: sql.into(), parameters: Vec::new() }
     }
 
-    /// Gives `@name` a date.
+    /// Binds `@name` to a date.
     pub fn date(self, name: &str, date: &str) -> Self {
         self.parameter(name, Value::Date(date.to_owned()))
     }
 
-    /// Gives `@name` a text.
+    /// Binds `@name` to a text.
     pub fn text(self, name: &str, text: &str) -> Self {
         self.parameter(name, Value::Text(text.to_owned()))
     }
 
-    /// Gives `@name` a whole number.
+    /// Binds `@name` to a whole number.
     pub fn integer(self, name: &str, integer: i64) -> Self {
         self.parameter(name, Value::Integer(integer))
     }
@@ -90,19 +90,19 @@ impl Query {
         self
     }
 
-    /// Asks, and gives the columns of the answer.
+    /// Runs the query, and returns the columns of the answer.
     pub async fn columns(self) -> Result<Vec<Column>, Error> {
         Ok(warehouse::query(self.sql, self.parameters).await?.columns)
     }
 
-    /// Asks, and gives every row.
+    /// Runs the query, and returns all rows.
     pub async fn rows(self) -> Result<Rows, Error> {
         let answer = warehouse::query(self.sql, self.parameters).await?;
         let columns: Rc<[String]> = answer.columns.into_iter().map(|column| column.name).collect();
         Ok(answer.values.into_iter().map(|values| Row { columns: columns.clone(), values }).collect())
     }
 
-    /// Asks for the one row that an aggregate query answers with.
+    /// Runs an aggregate query, and returns its only row.
     pub async fn row(self) -> Result<Row, Error> {
         let mut rows = self.rows().await?;
         match (rows.pop(), rows.len()) {
@@ -113,8 +113,8 @@ impl Query {
     }
 }
 
-/// ` AND column = 'value'`, to narrow a WHERE clause that a person may copy and run by hand; nothing when
-/// the value is empty.
+/// ` AND column = 'value'`, to narrow a WHERE clause; empty if the value is empty. Written out, not a parameter, so
+/// that people can copy and run the query.
 pub fn only(column: &str, value: &str) -> String {
     match value {
         "" => String::new(),
@@ -122,7 +122,7 @@ pub fn only(column: &str, value: &str) -> String {
     }
 }
 
-/// A text as SQL writes it, for queries that a person may copy and run by hand.
+/// A text literal, for queries that people can copy and run.
 pub fn literal(value: &str) -> String {
     format!("'{}'", value.replace('\\', r"\\").replace('\'', r"\'").replace('\n', r"\n"))
 }
@@ -147,7 +147,7 @@ impl Row {
         &self.columns
     }
 
-    /// A number. None when the column is not in the answer, is NULL, or holds no number.
+    /// A number. `None` if the column is missing, NULL, or not a number.
     pub fn number(&self, column: &str) -> Option<f64> {
         match self.value(column)? {
             Value::Integer(number) => Some(*number as f64),
@@ -156,7 +156,7 @@ impl Row {
         }
     }
 
-    /// A moment, in seconds since the Unix epoch. None when it is not in the answer or NULL.
+    /// A timestamp, in seconds since the Unix epoch. `None` if the column is missing or NULL.
     pub fn timestamp(&self, column: &str) -> Option<i64> {
         match self.value(column)? {
             Value::Timestamp(seconds) => Some(*seconds),
@@ -164,7 +164,7 @@ impl Row {
         }
     }
 
-    /// A text; numbers, dates and truth values as text too, since an id may be any of them.
+    /// A text. Numbers, dates and booleans are converted to text, since an id may be any of them.
     pub fn text(&self, column: &str) -> Option<String> {
         match self.value(column)? {
             Value::Null => None,

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-/// What [`settings!`](crate::settings!) makes.
+/// Settings, as made by [`settings!`](crate::settings!).
 pub trait Settings: Default + DeserializeOwned + JsonSchema {
     /// The JSON Schema, with every default.
     fn schema() -> String {

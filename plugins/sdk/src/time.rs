@@ -1,4 +1,4 @@
-//! Moments as people read them.
+//! Times for people.
 
 /// `2026-02-05 14:30 UTC`, from seconds since the Unix epoch.
 pub fn utc(seconds: i64) -> String {

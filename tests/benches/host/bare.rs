@@ -1,4 +1,4 @@
-//! The floor: the same component, called by wasmtime with the least around it that can answer its one question.
+//! The floor: the same component in a minimal wasmtime program that can answer its one query.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use host::contract::{
     warehouse::{self, Column, Parameter, Rows, Table},
 };
 
-/// The question that phase2-raw asks, in SQLite's words.
+/// The query of phase2-raw, in SQLite's dialect.
 const SQL: &str = "SELECT COUNT(DISTINCT game_id), COUNT(*), COUNT(CASE WHEN player_name IS NULL THEN 1 END),
     COUNT(CASE WHEN team_abbr IS NULL THEN 1 END) FROM nba_raw.nbac_player_boxscore WHERE game_date = '2026-02-05'";
 

@@ -24,8 +24,8 @@ fn watched(bigquery: &BigQueryDouble, plugins: &[&str], guests: &[&str], more: &
     Watched::with_guests(plugins, guests, |_| toml.clone()).unwrap()
 }
 
-/// A canary's run on a server that answers at once: what is left is the host's, and the loopback's. The estimate is known
-/// after the first run, so a table's version, a job and its answer are asked for.
+/// A canary's run on a server that answers at once, so that only the host's own time and the loopback remain. The
+/// estimate is cached after the first run, so each run requests a table's version, a job and its answer.
 pub(super) fn one_query() {
     let bigquery = BigQueryDouble::start().unwrap();
     let watched = watched(&bigquery, &["phase2-raw"], &[], "");

@@ -1,4 +1,4 @@
-//! What isolation costs, and what it is worth: a run's own price, loading, many checks, hostile neighbours, endurance.
+//! The cost and the benefit of isolation: the overhead of a run, loading, many checks, hostile neighbours, endurance.
 
 use std::{
     path::Path,
@@ -49,7 +49,7 @@ fn load(runtime: &tokio::runtime::Runtime, files: &[std::path::PathBuf]) -> (Arc
     (sandboxes, loaded.plugins.into_values().collect())
 }
 
-/// Eight plugins whose compiled code is kept: read, hashed, checked, linked and asked who they are.
+/// Eight plugins from the cache: read, hashed, verified, linked and described.
 pub(super) fn loading() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let files = shipped().unwrap();

@@ -1,7 +1,7 @@
-//! What the host costs. Ratios are taken in one run, sides in turn, medians of them; `cargo xtask bench` prints the table
-//! and tests/BENCH.md keeps it.
+//! Benchmarks of the host. Both sides of a ratio are measured alternately in one run, and the median counts. `cargo
+//! xtask bench` prints the table, and tests/BENCH.md keeps it.
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, missing_docs)]
-// A benchmark is no plugin: it may compile, and start threads.
+// A benchmark is not a plugin: it may compile, and start threads.
 #![allow(clippy::disallowed_methods)]
 
 mod bare;
@@ -28,7 +28,7 @@ use support::{
 };
 
 fn main() {
-    // This program is not the host, and cannot compile as it does.
+    // This program is not `host`, so the confined compiler must be the built one.
     host::confined::use_program(&binary("host"));
     println!("| what | measured | bar |\n|---|---|---|");
     // Names on the command line choose: `cargo xtask bench drift`.
@@ -87,8 +87,8 @@ fn millis(duration: Duration) -> String {
     format!("{:.1} ms", duration.as_secs_f64() * 1e3)
 }
 
-/// One run of a canary through the host, against the same component in a bare wasmtime loop whose host call asks the
-/// same SQLite file the same question.
+/// One run of a canary through the host, against the same component in a bare wasmtime loop whose host call runs the
+/// same query on the same SQLite file.
 fn one_run() {
     let watched = Watched::new(&["phase2-raw"], |toml| toml).unwrap();
     let bare = bare::Bare::new(&plugin("phase2-raw"), watched.path());
@@ -162,11 +162,11 @@ fn git(directory: &Path, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The resident memory of a host that stays, with eight plugins loaded.
+/// The resident memory of a running host with eight plugins.
 fn memory() {
     let sample = Sample::new(None).unwrap();
     let mut host = sample.stay().unwrap();
-    // It says when its next round is, and is loaded then.
+    // Once it logs its next round, everything is loaded.
     host.wait_for("next: ").unwrap();
     let status = std::fs::read_to_string(PathBuf::from(format!("/proc/{}/status", host.id()))).unwrap();
     let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();

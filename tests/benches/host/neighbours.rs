@@ -1,4 +1,5 @@
-//! What honest checks lose beside a hostile one of each kind, beside busy processes of others, and after two thousand rounds.
+//! How much honest checks are slowed down by hostile ones of each kind, by busy processes, and after two thousand
+//! rounds.
 
 use std::{
     fmt::Write,
@@ -40,7 +41,7 @@ const HONEST: [&str; 7] = [
 /// A query that never ends.
 const ENDLESS: &str = "SELECT COUNT(*) AS n FROM nba_raw.nbac_player_boxscore a, nba_raw.nbac_player_boxscore b, nba_raw.nbac_player_boxscore c";
 
-/// What the guest does in each hostile run, with the query that it has for that.
+/// The guest's behaviour in each hostile run, with its query.
 fn behaviours() -> Vec<(&'static str, &'static str, String)> {
     let same = |behaviour| (behaviour, behaviour, ENDLESS.to_owned());
     let long = (0..4).fold("'0123456789abcdef0123456789abcdef'".to_owned(), |long, _| {
@@ -64,7 +65,7 @@ fn behaviours() -> Vec<(&'static str, &'static str, String)> {
     ]
 }
 
-/// What validates for as long as it may.
+/// A check whose validation takes as long as allowed.
 const BOMB: &str = "bomb";
 
 fn watched() -> Watched {
@@ -135,7 +136,7 @@ fn compare(what: &str, alone: impl Fn() -> Duration, beside: impl Fn() -> Durati
     for _ in 0..15 {
         quiet.push(alone());
         crowded.push(beside());
-        // What was dropped ends at its next beat; the next round is to be alone again.
+        // A cancelled run ends at its next tick; the next round must be alone again.
         std::thread::sleep(Duration::from_millis(30));
     }
     let (alone, beside) = (median(quiet), median(crowded));
@@ -149,7 +150,7 @@ fn validate(watched: &Watched, check: &Arc<Check>) -> tokio::task::JoinHandle<Ve
     watched.runtime().spawn(async move { validation::validate(&check, &backends, &moment).await })
 }
 
-/// Loops in loops, all with the same values in hand: a few KB that take the compiler a minute.
+/// Nested loops over the same values: a few KB that take the compiler a minute.
 fn compile_bomb(path: PathBuf) -> PathBuf {
     const VALUES: usize = 50;
     let mut text =

@@ -1,4 +1,4 @@
-//! What a plugin's author waits for: cases a second, and what one run costs in each language.
+//! Speed for plugin authors: cases a second, and the time of one run in each language.
 
 use std::{
     fs,

@@ -1,4 +1,4 @@
-//! What recording and telling costs: runs a second, from a verdict to Slack, and a record of a million runs.
+//! The cost of recording and delivery: runs a second, the time from a verdict to Slack, and a record of a million runs.
 
 use std::time::{Duration, Instant};
 
@@ -48,7 +48,7 @@ pub(super) fn recording() {
     row("runs recorded a second, in rounds of eight", &format!("{rate:.0} ({} a round)", millis(round)), "");
 }
 
-/// From the moment that the verdict is known until Slack has read the request: the decision, the transaction, the worker.
+/// From the verdict until Slack has read the request: the decision, the transaction, the worker.
 pub(super) fn telling() {
     const MESSAGES: usize = 300;
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -88,7 +88,7 @@ pub(super) fn telling() {
     row("from verdict to request at Slack, p50 / p99", &shown, "");
 }
 
-/// What a record of a million runs takes on the disk, and to look something up in it.
+/// The disk space of a million runs, and the time to look something up in them.
 pub(super) fn million() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let sample = Sample::new(None).unwrap();

@@ -1,4 +1,4 @@
-//! A host that stays: how punctual it is while its API is asked, how fast its page is, and what it costs when idle.
+//! A running host: its punctuality while its API is used, the speed of its page, and its idle cost.
 
 use std::{
     path::PathBuf,
@@ -112,7 +112,7 @@ pub(crate) fn page() {
     service.host.end("TERM").unwrap();
 }
 
-/// Eight plugins at their own schedules, and nobody who asks, for ten minutes.
+/// Eight plugins on their own schedules, without requests, for ten minutes.
 pub(crate) fn idle() {
     let sample = Sample::now(None).unwrap();
     install(&sample, &[]).unwrap();

@@ -1,5 +1,5 @@
-//! A stand-in for BigQuery, for what an emulator cannot do: faults, the bytes and tables of a dry run, cancellation,
-//! `__TABLES__`. Methods: jobs.insert, jobs.get, jobs.getQueryResults, jobs.cancel, tables.get, as in
+//! A stand-in for BigQuery, for features that the emulator lacks: faults, the bytes and tables of a dry run,
+//! cancellation, `__TABLES__`. Methods: jobs.insert, jobs.get, jobs.getQueryResults, jobs.cancel, tables.get, as in
 //! <https://cloud.google.com/bigquery/docs/reference/rest/v2>; errors as in
 //! <https://cloud.google.com/bigquery/docs/error-messages>.
 
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::super::http::{Address, Reply, Request, serve};
 
-/// What is asked of it, by method.
+/// The methods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
     DryRun,
@@ -52,17 +52,17 @@ struct Desk {
     bytes: u64,
     fields: Value,
     rows: Vec<Value>,
-    /// The word of queries that are answered at length, and the pages of that answer.
+    /// The word in queries that get a long answer, and the pages of that answer.
     lengthy: Option<(String, Vec<String>)>,
     cached: bool,
     version: u64,
     kind: String,
     /// Whether jobs never end.
     endless: bool,
-    /// What it says of the time.
+    /// The time in its responses.
     date: String,
     page: usize,
-    /// How long every answer takes besides, and how long all took so far.
+    /// The extra delay of every answer, and the total so far.
     delay: Duration,
     busy: Duration,
 }
@@ -81,7 +81,7 @@ pub fn row(values: &[Value]) -> Value {
 }
 
 impl BigQueryDouble {
-    /// Answers the query of the Phase 2 canary as it should be.
+    /// Answers the query of the Phase 2 canary with good values.
     pub fn start() -> Result<Self> {
         let desk = Arc::new(Mutex::new(Desk {
             asked: Vec::new(),
@@ -120,7 +120,7 @@ impl BigQueryDouble {
         Ok(Self { address, desk })
     }
 
-    /// What host.toml says to ask it.
+    /// The part of host.toml that uses it.
     pub fn warehouse(&self) -> String {
         format!(
             "[warehouse]\nkind = \"bigquery\"\nproject = \"nba-props-platform\"\nlocation = \"us-west2\"\nendpoint = \"{}\"\n",
@@ -139,26 +139,26 @@ impl BigQueryDouble {
         lock(&self.desk).failures.extend(failures);
     }
 
-    /// What the dry run says is read, and how many bytes.
+    /// Sets the tables and bytes of the dry run.
     pub fn reads(&self, tables: &[(&str, &str)], bytes: u64) {
         let mut desk = lock(&self.desk);
         desk.tables = tables.iter().map(|(dataset, table)| ((*dataset).to_owned(), (*table).to_owned())).collect();
         desk.bytes = bytes;
     }
 
-    /// What the dry run takes the statement for.
+    /// Sets the statement type of the dry run.
     pub fn is_a(&self, statement: &str) {
         lock(&self.desk).statement = statement.to_owned();
     }
 
-    /// What jobs answer: name and type of each column, the rows, and how many of them a page has.
+    /// Sets the answer of jobs: name and type of each column, the rows, and the rows of a page.
     pub fn holds(&self, fields: &[(&str, &str)], rows: Vec<Value>, page: usize) {
         let mut desk = lock(&self.desk);
         desk.fields = fields.iter().map(|(name, kind)| json!({ "name": name, "type": kind })).collect();
         (desk.rows, desk.page) = (rows, page);
     }
 
-    /// Queries that have this word in them are answered with so many pages, of so many rows with a text of so many bytes.
+    /// Queries with this word get a number of pages, each with a number of rows with a text of a number of bytes.
     pub fn answers_at_length(&self, word: &str, pages: usize, rows: usize, bytes: usize) {
         let row = row(&["x".repeat(bytes).into()]);
         let page = |number: usize| {
@@ -182,24 +182,24 @@ impl BigQueryDouble {
         lock(&self.desk).cached = true;
     }
 
-    /// Someone writes to the tables, or they are of another type.
+    /// Changes the tables' version or type.
     pub fn change_tables(&self, kind: &str) {
         let mut desk = lock(&self.desk);
         desk.version += 1;
         desk.kind = kind.to_owned();
     }
 
-    /// Every answer takes so long besides.
+    /// Delays every answer.
     pub fn delay(&self, delay: Duration) {
         lock(&self.desk).delay = delay;
     }
 
-    /// How long the answers took, since this was last asked.
+    /// The time of the answers since the last call.
     pub fn busy(&self) -> Duration {
         std::mem::take(&mut lock(&self.desk).busy)
     }
 
-    /// It says that it is this time, as HTTP writes it.
+    /// Sets the time in its responses, in HTTP's format.
     pub fn dated(&self, date: &str) {
         lock(&self.desk).date = format!("date: {date}\r\n");
     }
@@ -209,13 +209,13 @@ impl BigQueryDouble {
         lock(&self.desk).endless = true;
     }
 
-    /// What was asked of a method.
+    /// The requests of a method.
     pub fn asked(&self, method: Method) -> Vec<Request> {
         let desk = lock(&self.desk);
         desk.asked.iter().filter(|asked| asked.method == method).map(|asked| asked.request.clone()).collect()
     }
 
-    /// How many jobs there are.
+    /// The number of jobs.
     pub fn jobs(&self) -> usize {
         lock(&self.desk).jobs.len()
     }
@@ -237,7 +237,7 @@ impl Desk {
         };
         self.asked.push(Asked { method, request: request.clone() });
         let id = parts.get(2).copied().unwrap_or_default();
-        // A fault of the way back comes after the work is done.
+        // A fault on the way back comes after the work is done.
         let answer = match method {
             Method::DryRun => self.dry_run(&body),
             Method::Insert => self.insert(&body),
@@ -301,7 +301,7 @@ impl Desk {
         if self.endless {
             return Reply::ok(&json!({ "jobComplete": false }));
         }
-        // The error of a job that failed comes with the status that its reason has.
+        // The error of a failed job has the status of its reason.
         if let Some(reason) = job["failure"]["reason"].as_str() {
             let code = match reason {
                 "backendError" | "jobBackendError" => 503,

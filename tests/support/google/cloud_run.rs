@@ -23,7 +23,7 @@ struct Desk {
     services: Vec<Value>,
     revisions: Vec<Value>,
     refusal: Option<Reply>,
-    /// How long every answer takes.
+    /// The delay of every answer.
     delay: Duration,
 }
 
@@ -43,7 +43,7 @@ impl CloudRunDouble {
         Ok(Self { address, desk })
     }
 
-    /// What host.toml says to ask it.
+    /// The part of host.toml that uses it.
     pub fn deployments(&self) -> String {
         format!(
             "[deployments]\nkind = \"cloud-run\"\nproject = \"nba-props-platform\"\nregion = \"us-west2\"\nendpoint = \"{}\"\n",
@@ -51,7 +51,7 @@ impl CloudRunDouble {
         )
     }
 
-    /// Deploys a service; `change` is merged into what the API says of it.
+    /// Deploys a service; `change` is merged into its entry in the API.
     pub fn deploy(&self, name: &str, commit: Option<&str>, deployed: &str, min_instances: u32, change: Value) {
         let service = format!("projects/nba-props-platform/locations/us-west2/services/{name}");
         let revision = format!("{service}/revisions/{name}-00001-abc");
@@ -82,17 +82,17 @@ impl CloudRunDouble {
         }
     }
 
-    /// From now on everything is answered with this.
+    /// Answers everything with this from now on.
     pub fn refuse(&self, reply: Reply) {
         lock(&self.desk).refusal = Some(reply);
     }
 
-    /// Every answer takes so long.
+    /// Delays every answer.
     pub fn delay(&self, delay: Duration) {
         lock(&self.desk).delay = delay;
     }
 
-    /// The paths that were asked for.
+    /// The requested paths.
     pub fn asked(&self) -> Vec<String> {
         lock(&self.desk).asked.clone()
     }

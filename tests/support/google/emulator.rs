@@ -19,7 +19,7 @@ pub struct Emulator {
     port: u16,
 }
 
-/// The one that runs, if one does: it takes seconds to start.
+/// The running one, if any, since it takes seconds to start.
 static RUNNING: Mutex<Weak<Emulator>> = Mutex::new(Weak::new());
 
 /// The emulator, started if need be.
@@ -59,7 +59,7 @@ impl Emulator {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// What host.toml says to ask a project on it.
+    /// The part of host.toml that uses a project on it.
     pub fn warehouse(&self, project: &str) -> String {
         format!(
             "[google]\ncredentials = \"none\"\n[warehouse]\nkind = \"bigquery\"\nproject = \"{project}\"\nlocation = \"US\"\nendpoint = \"{}\"\n",
@@ -156,7 +156,7 @@ impl Drop for Emulator {
     }
 }
 
-/// Reads what it says to the end, so that it never waits for a reader, and passes on where it listens.
+/// Reads its output to the end, so that it never blocks, and passes on its port.
 fn listen(said: &mut impl BufRead, port: &std::sync::mpsc::Sender<u16>) {
     let mut line = String::new();
     while said.read_line(&mut line).is_ok_and(|read| read > 0) {
@@ -168,7 +168,7 @@ fn listen(said: &mut impl BufRead, port: &std::sync::mpsc::Sender<u16>) {
     }
 }
 
-/// Where `cargo xtask test` puts it.
+/// The directory where `cargo xtask test` installs it.
 fn installed() -> PathBuf {
     binary("").parent().map(|target| target.join("bqemulator")).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! A stand-in for who gives out access tokens: the metadata server,
+//! A stand-in for the issuers of access tokens: the metadata server,
 //! <https://cloud.google.com/compute/docs/metadata/predefined-metadata-keys>, and the token endpoint of OAuth 2,
 //! <https://developers.google.com/identity/protocols/oauth2/web-server#offline>.
 
@@ -20,7 +20,7 @@ pub struct IdentityDouble {
 }
 
 impl IdentityDouble {
-    /// Gives out `token-1`, `token-2`, …; each is good for so many seconds.
+    /// Issues `token-1`, `token-2`, …, each with a lifetime in seconds.
     pub fn start(lifetime: u32) -> Result<Self> {
         let (given, refusal) = (Arc::<AtomicU32>::default(), Arc::<Mutex<Option<Reply>>>::default());
         let (count, refused) = (given.clone(), refusal.clone());
@@ -42,12 +42,12 @@ impl IdentityDouble {
         Ok(Self { address, given, refusal })
     }
 
-    /// How many tokens were given out.
+    /// The number of tokens issued.
     pub fn given(&self) -> u32 {
         self.given.load(Ordering::SeqCst)
     }
 
-    /// From now on there are none.
+    /// Refuses all further tokens.
     pub fn refuse(&self, reply: Reply) {
         *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(reply);
     }

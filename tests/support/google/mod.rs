@@ -1,5 +1,4 @@
-//! Stand-ins for Google's services: each answers what the public reference of its methods documents, and what a test
-//! tells it to.
+//! Stand-ins for Google's services: each answers as the public reference documents, or as a test tells it to.
 
 pub mod bigquery;
 pub mod cloud_run;
@@ -14,7 +13,7 @@ pub fn asking(warehouse: &str) -> String {
     replaced("[warehouse]", "# The code, to compare", warehouse)
 }
 
-/// The sample's host.toml, with another word on what is deployed.
+/// The sample's host.toml, with another source of deployments.
 pub fn deployed(deployments: &str) -> String {
     replaced("[deployments]", "# Messages are shown here", deployments)
 }

@@ -52,7 +52,7 @@ impl SecretManagerDouble {
         self.secrets.lock().unwrap_or_else(PoisonError::into_inner).insert(path, secret.to_owned());
     }
 
-    /// The paths that were asked for.
+    /// The requested paths.
     pub fn asked(&self) -> Vec<String> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -1,4 +1,4 @@
-//! The acceptance scenarios, through the built host: exit code, table, JSON, and the very message that Slack receives.
+//! The acceptance scenarios, through the built host: exit code, table, JSON, and the exact message to Slack.
 
 use host_tests::Fault;
 
@@ -37,7 +37,7 @@ const ALL_PASS: [&str; 9] = [
     "weekly-signals pass",
 ];
 
-/// As when all pass, but for these.
+/// The statuses when all checks pass, except these.
 fn but(changed: &[&str]) -> Vec<String> {
     let name = |status: &str| status.split(' ').next().unwrap_or_default().to_owned();
     let pick = |status: &&str| changed.iter().find(|other| name(other) == name(status)).unwrap_or(status).to_string();
@@ -94,7 +94,7 @@ fn a_service_deployed_from_an_old_commit() {
     );
 }
 
-/// What git says is not deployed, newest first.
+/// The commits that are not deployed, by git, newest first.
 fn subjects(sample: &Sample) -> Vec<String> {
     let deployments: Value =
         serde_json::from_str(&std::fs::read_to_string(sample.path().join("deployments.json")).unwrap()).unwrap();
@@ -195,7 +195,7 @@ fn each_other_fault_gives_its_own_result() {
     }
 }
 
-/// An error is worded as one, never as a failed threshold.
+/// An error is reported as an error, never as a failed threshold.
 #[test]
 fn what_could_not_be_evaluated_is_told_as_such() {
     let (sample, _) = run(Some(Fault::MissingTable), &[]);
@@ -243,7 +243,7 @@ fn one_check_can_be_chosen() {
     assert!(wrong.err.contains("there is no such check; did you mean `phase3-analytics`?"), "{}", wrong.err);
 }
 
-/// An old date gets its old answer: its age is held against the clock it had then.
+/// An old date gets its old answer: its age is measured with the clock of that time.
 #[test]
 fn a_date_of_the_past_is_asked_about_as_of_then() {
     let sample = Sample::new(None).unwrap();
@@ -269,7 +269,7 @@ fn the_same_inputs_give_the_same_report() {
             for call in run["calls"].as_array_mut().unwrap() {
                 call["seconds"] = json!(0);
             }
-            // Lookups that are asked at once end in any order.
+            // Concurrent lookups end in any order.
             run["calls"].as_array_mut().unwrap().sort_by_key(ToString::to_string);
         }
         json.to_string()
@@ -304,7 +304,7 @@ fn the_console_shows_the_message_instead() {
     assert!(sample.slack.received().is_empty());
 }
 
-/// The id that a message shows, in its last block.
+/// The id in a message's last block.
 fn message_id(message: &Value) -> String {
     let footer = message["blocks"].as_array().unwrap().last().unwrap()["elements"][0]["text"].as_str().unwrap();
     footer.rsplit_once("Message ").unwrap().1.to_owned()
@@ -322,7 +322,7 @@ fn context(text: &str) -> Value {
     json!({ "type": "context", "elements": [{ "type": "mrkdwn", "text": text }] })
 }
 
-/// Another team's check, built by componentize-py, with the host's nine: it is judged, told and pinned as they are.
+/// Another team's check, built by componentize-py, is judged, reported and pinned like the host's nine.
 #[test]
 fn a_plugin_in_python_runs_beside_those_in_rust() {
     let python = python_plugin();

@@ -1,4 +1,4 @@
-//! Who hears of what, and when: confirmed, reminded of, silenced, skipped, listed under what caused it, and over.
+//! Which alerts are sent, to whom and when: confirmation, reminders, silences, skips, dependencies, and recovery.
 
 use host_tests::{Fault, HOST_TOML};
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ impl Morning {
         Self { sample, round: 0 }
     }
 
-    /// Runs checks at the next round, and gives the words of each message that Slack got.
+    /// Runs checks in the next round, and returns the text of each message to Slack.
     fn round(&mut self, checks: &[&str]) -> Vec<String> {
         self.run(checks);
         let messages = self.sample.slack.requests();
@@ -95,7 +95,7 @@ fn an_error_is_confirmed_worded_as_one_and_over() {
     assert!(over[0].contains("null_player_names is above its maximum: 3"), "and what it finds then: {over:?}");
 }
 
-/// The error of a check that fails hides neither the failure nor its end.
+/// An error of a failing check hides neither the failure nor its recovery.
 #[test]
 fn an_error_does_not_end_a_failure() {
     let mut morning = Morning::new(Some(Fault::NullNames), "[checks.phase2-raw.alerts]\nconfirm_errors = 1");
@@ -130,7 +130,7 @@ fn what_depends_on_a_failing_check_stands_under_it() {
     assert!(!phase3.contains("nobody was told"), "{phase3}");
 }
 
-/// What was listed always resolves, also when what it depends on goes on failing.
+/// A listed check always recovers, even if its upstream check keeps failing.
 #[test]
 fn what_was_listed_resolves() {
     let both = ["phase2-raw", "phase3-analytics"];
@@ -208,7 +208,7 @@ fn calendars_skip_and_silence() {
     assert_eq!(morning.round(&["phase2-raw"]).len(), 1, "eight");
 }
 
-/// A critical alert goes to those on call besides, and a warning does not; neither hides the other.
+/// A critical alert is also sent to the on-call channel, a warning is not; neither hides the other.
 #[test]
 fn severities_are_routed() {
     let mut morning = Morning::new(Some(Fault::NullNames), "[alerts.routes]\ncritical = [\"#on-call\"]");
@@ -256,7 +256,7 @@ fn dependencies_that_make_no_sense_stop_the_start() {
     }
 }
 
-/// A plugin that fails without a word is spoken for, and so is one that crashes.
+/// The host posts an alert for a plugin that fails without one, and for one that crashes.
 #[test]
 fn the_host_speaks_for_a_plugin_that_says_nothing() {
     let mut morning =
@@ -266,8 +266,8 @@ fn the_host_speaks_for_a_plugin_that_says_nothing() {
     assert!(told[0].contains("grants.phase2-raw.budgets.calls"), "{told:?}");
 }
 
-/// One round is one message for each channel, unless a check takes longer than the others care to wait; and what
-/// depends on that one waits with it.
+/// One round is one message for each channel, unless a check takes longer than `group_wait`; its dependents wait with
+/// it.
 #[test]
 fn what_takes_long_is_told_later() {
     let slow = r##"

@@ -1,4 +1,4 @@
-//! Bad input through the built host: each gives a clear error for its check, and the others run on.
+//! Bad input through the built host: each is a clear error of its check, and the others keep running.
 
 use std::{fs, path::PathBuf, process::Command};
 
@@ -20,7 +20,7 @@ fn with_files(sample: &Sample, files: &[PathBuf]) -> Ended {
     ended(&mut command).unwrap()
 }
 
-/// The eight are as if nothing had happened.
+/// The shipped checks are not affected.
 fn assert_others_pass(ended: &Ended) {
     let passed = ended.json()["runs"].as_array().unwrap().iter().filter(|run| run["status"] == "pass").count();
     assert_eq!(passed, 9, "{ended:?}");
@@ -128,7 +128,7 @@ fn two_plugins_of_one_name() {
     assert_eq!(ended.json()["runs"].as_array().unwrap().iter().filter(|run| run["status"] == "pass").count(), 8);
 }
 
-/// What a plugin does, and what its check says of it.
+/// Each behaviour of a plugin, and the result of its check.
 #[test]
 fn plugins_that_misbehave() {
     let sample = Sample::new(None).unwrap();
@@ -240,7 +240,7 @@ fn queries_that_cannot_be_answered() {
     assert_eq!(ended.run("phase2-raw")["status"], "pass");
 }
 
-/// An error that the plugin swallows is on record all the same.
+/// An error that the plugin swallows is recorded all the same.
 #[test]
 fn a_denied_call_is_recorded_even_when_the_plugin_says_nothing() {
     let sample = Sample::new(None).unwrap();
@@ -312,7 +312,7 @@ fn settings_that_do_not_fit_stop_the_start() {
     }
 }
 
-/// It would find something and could not say so.
+/// A check that may not post to its own channel cannot run.
 #[test]
 fn a_check_that_may_not_post_where_it_posts_does_not_run() {
     let sample = Sample::new(None).unwrap();
@@ -379,7 +379,7 @@ fn arguments_that_cannot_be_used() {
     assert!(help.out.contains("Exit codes"), "{}", help.out);
 }
 
-/// Histories that cannot be read: each is one check's error.
+/// Unreadable histories are an error of one check.
 #[test]
 fn repositories_that_cannot_answer() {
     let git = |directory: &std::path::Path, arguments: &[&str]| {
@@ -411,7 +411,7 @@ fn repositories_that_cannot_answer() {
     }
 }
 
-/// Without `--once` the host stays, says what is next, and goes when it is asked to.
+/// Without `--once` the host keeps running, logs its next round, and shuts down when asked.
 #[test]
 fn a_host_that_stays_says_what_is_next_and_goes_at_ctrl_c() {
     let sample = Sample::new(None).unwrap();

@@ -1,5 +1,5 @@
-//! What an emulator of BigQuery cannot do: what is asked before a byte is billed, jobs that are named and cancelled, and
-//! every fault of BigQuery and of the network on the way to it.
+//! Features that the BigQuery emulator lacks: the estimate before a byte is billed, named and cancelled jobs, and every
+//! fault of BigQuery and of the network.
 
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ impl Cloud {
         ended(command.args(shipped().unwrap())).unwrap()
     }
 
-    /// Runs the Phase 2 canary, which must not be judged; gives why.
+    /// Runs the Phase 2 canary, which must not be evaluated; returns the error.
     fn error(&self) -> String {
         let ended = self.check("phase2-raw");
         let run = ended.run("phase2-raw");
@@ -94,7 +94,7 @@ fn a_query_is_run_dry_and_then_is_a_job_that_says_whose_it_is() {
     assert!(cloud.bigquery.asked(Method::Cancel).is_empty(), "a finished job needs no cancelling");
 }
 
-/// `__TABLES__` is asked in the project, and not from a cache.
+/// `__TABLES__` is queried in the project, without the cache.
 #[test]
 fn a_dataset_is_listed_from_its_metadata() {
     let cloud = Cloud::new();
@@ -107,7 +107,7 @@ fn a_dataset_is_listed_from_its_metadata() {
     assert!(cloud.bigquery.asked(Method::DryRun).is_empty(), "metadata costs nothing");
 }
 
-/// The twin of what is allowed: nothing of this becomes a job.
+/// Denied queries never become a job.
 #[test]
 fn what_the_dry_run_says_is_held_against_grants_and_budgets() {
     for (name, change, expected) in [
@@ -142,7 +142,8 @@ fn what_the_dry_run_says_is_held_against_grants_and_budgets() {
     }
 }
 
-/// Each fault on each way: what passes is tried again and does not show, what does not is an error that says what it means.
+/// Each fault of each method: a temporary fault is retried and not reported, a permanent one is an error with its
+/// meaning.
 #[test]
 fn every_fault_means_one_thing() {
     let lasting = |reply: Reply| vec![reply; 1000];
@@ -211,7 +212,7 @@ fn every_fault_means_one_thing() {
         ("hanging", Method::DryRun, lasting(Reply::Hang), "no answer in time"),
         ("lasting resets", Method::Insert, lasting(Reply::Reset), "not reached"),
     ];
-    // Most of each is waiting; a few at once, so that none waits for the machine.
+    // Each mostly waits; run a few at a time, so that none waits for the machine.
     let waiting = std::sync::Mutex::new(cases.into_iter());
     std::thread::scope(|scope| {
         for _ in 0..4 {
@@ -226,7 +227,7 @@ fn every_fault_means_one_thing() {
     });
 }
 
-/// What a fault comes to: nothing when `expected` is empty.
+/// The result of a fault: none if `expected` is empty.
 fn fault(name: &str, method: Method, replies: Vec<Reply>, expected: &str) {
     let cloud = Cloud::new();
     cloud.configure("[grants.phase2-raw.budgets]\ntimeout = \"4s\"\n");
@@ -241,7 +242,7 @@ fn fault(name: &str, method: Method, replies: Vec<Reply>, expected: &str) {
     }
 }
 
-/// A job that fails for a reason that passes is followed by another one; for any other reason it is not.
+/// A job that fails temporarily is followed by another one; any other failure is not.
 #[test]
 fn a_failed_job_is_begun_again_only_when_that_helps() {
     for (reason, message, jobs, expected) in [
@@ -262,7 +263,7 @@ fn a_failed_job_is_begun_again_only_when_that_helps() {
             }
         }
         assert_eq!(cloud.bigquery.jobs(), jobs, "{reason}");
-        // A query that fails bills nothing; one that was stopped may have.
+        // A failed query bills nothing; a stopped one may have.
         let costs = cloud.sample.host(&["costs", "--output", "json"]).unwrap().json();
         let billed = if matches!(reason, "invalidQuery" | "accessDenied") { 0 } else { 25 << 20 };
         assert_eq!(costs["checks"][0]["today"]["bytes"], billed, "{reason}");
@@ -275,7 +276,7 @@ fn a_job_is_cancelled_when_its_run_is_over() {
     cloud.configure("[grants.phase2-raw.budgets]\ntimeout = \"2s\"\n");
     cloud.bigquery.endless();
     let error = cloud.error();
-    // Which of the two clocks is first depends on how busy the machine is.
+    // Either timeout may be first, depending on the load.
     assert!(error.contains("no answer in time") || error.contains("timed out after 2 s"), "{error}");
     let [cancelled] = cloud.bigquery.asked(Method::Cancel).try_into().unwrap();
     let id = cloud.bigquery.asked(Method::Insert)[0].json()["jobReference"]["jobId"].as_str().unwrap().to_owned();
@@ -334,7 +335,7 @@ fn bytes_are_counted_by_check_and_day_and_have_a_budget() {
     assert_eq!(json["checks"][0]["today"]["queries"], 2);
 }
 
-/// What comes from the cache costs nothing, and little costs at least ten MiB a table.
+/// A cached result is free, and a small query costs at least ten MiB a table.
 #[test]
 fn what_is_billed_follows_bigquerys_rules() {
     for (bytes, cached, billed) in
@@ -351,7 +352,7 @@ fn what_is_billed_follows_bigquerys_rules() {
     }
 }
 
-/// An estimate holds for as long as the query and its tables stay the same.
+/// An estimate is valid as long as the query and its tables do not change.
 #[test]
 fn an_estimate_is_made_again_only_when_a_table_changes() {
     let bigquery = BigQueryDouble::start().unwrap();
@@ -433,7 +434,7 @@ fn credentials_are_found_renewed_and_never_shown() {
         assert!(shown.contains(expected) && !shown.contains(TOKEN), "{shown}");
     }
 
-    // Nobody gives out tokens.
+    // No tokens are issued.
     cloud.configure("");
     cloud.identity.refuse(Reply::Answer(404, "no service account".to_owned()));
     let error = cloud.error();
@@ -465,7 +466,7 @@ fn a_service_account_signs_for_itself() {
     assert_eq!(cloud.identity.given(), 0);
 }
 
-/// A name that nobody has, and a server that speaks no TLS.
+/// A name that does not exist, and a server without TLS.
 #[test]
 fn an_address_that_does_not_exist_is_an_error() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -476,7 +477,7 @@ fn an_address_that_does_not_exist_is_an_error() {
         }
     });
     let cloud = Cloud::new();
-    // The name is reserved for this by RFC 6761; some resolvers take their time to say so.
+    // RFC 6761 reserves the name for this; some resolvers are slow to answer.
     for (endpoint, expected) in
         [("https://bigquery.invalid", &["not reached", "no answer in time"][..]), (&plain, &["not reached"][..])]
     {

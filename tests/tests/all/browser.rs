@@ -12,7 +12,7 @@ use crate::support::{
     service::{Service, TOKEN, install},
 };
 
-/// A host whose page has everything on it: each result, a chart, problems of each kind, a gate that was asked, a silence.
+/// A host whose page shows everything: each result, a chart, problems of each kind, a question to a gate, a silence.
 fn eventful() -> (Sample, Service) {
     let sample = Sample::now(Some(Fault::NullNames)).unwrap();
     install(&sample, &[]).unwrap();
@@ -44,7 +44,7 @@ wait = \"2s\"
     .replace("[checks.phase4-precompute]", "[checks.phase4-precompute]\nsettings = { min_players = 0 }");
     sample.configure(&format!("validate_schedule = \"0 5 * * *\"\n{toml}")).unwrap();
     let now = jiff::Timestamp::now();
-    // A morning of runs, of which one message is refused by Slack.
+    // A morning of runs, with one message refused by Slack.
     for half_hours in (1..=6).rev() {
         let at = (now - jiff::SignedDuration::from_mins(30 * half_hours)).to_string();
         if half_hours == 3 {
@@ -61,7 +61,7 @@ wait = \"2s\"
     sample.host(&["silence", "phase2-raw", "--for", "4h", "--why", "it is known"]).unwrap();
     let service = Service::start(&sample, &format!("validate_schedule = \"0 5 * * *\"\n{toml}"), &[]).unwrap();
     service.post("/api/v1/gates/phase2-gate", r#"{"caller": "airflow phase3"}"#);
-    // A file that is refused.
+    // A rejected file.
     let web = "\n[web]\nlisten = \"127.0.0.1:0\"\n";
     sample.configure(&format!("validate_schedule = \"0 5 * * *\"\n{toml}{web}[scheduler]\nrunz = 1\n")).unwrap();
     service.wait_until("all problems are shown", 60, |service| {
@@ -103,7 +103,7 @@ async fn every_page_is_readable_and_accessible() {
     service.host.end("TERM").unwrap();
 }
 
-/// What a page requested that is not of this host.
+/// Requests of a page to other hosts.
 async fn loaded_elsewhere(browser: &Browser, service: &Service) -> Result<Vec<String>> {
     let loaded = browser.script("return performance.getEntriesByType('resource').map(entry => entry.name)").await?;
     let loaded: Vec<String> = serde_json::from_value(loaded)?;
@@ -130,13 +130,13 @@ async fn the_page_can_be_used_by_keyboard_alone() {
     let shown = browser.script("return document.activeElement.getBoundingClientRect().left >= 0").await.unwrap();
     assert_eq!(shown, Value::from(true), "the focused element is visible");
     press(Key::Enter).await;
-    // Behind the navigation: what is next is in the content.
+    // After the navigation, the next element is in the content.
     press(Key::Tab).await;
     let inside =
         browser.script("return document.querySelector('main').contains(document.activeElement)").await.unwrap();
     assert_eq!(inside, Value::from(true), "{}", focused().await);
 
-    // Everything that can be clicked can be reached, in the order in which it is read.
+    // Everything clickable can be reached, in reading order.
     let all = browser
         .script("return document.querySelectorAll('a[href], button, input, summary, [tabindex=\"0\"]').length")
         .await
@@ -149,7 +149,7 @@ async fn the_page_can_be_used_by_keyboard_alone() {
     }
     assert!(reached.iter().all(|seen| *seen == true), "the focus is visible everywhere: {reached:?}");
 
-    // A name is looked for and opened without a mouse.
+    // Search for a name and open it without a mouse.
     let search = browser.client.find(Locator::Css("input[type=search]")).await.unwrap();
     search.send_keys("phase2-raw").await.unwrap();
     press(Key::Enter).await;
@@ -165,12 +165,12 @@ async fn the_page_can_be_used_by_keyboard_alone() {
     service.host.end("TERM").unwrap();
 }
 
-/// A form acts with the token that the browser asked for, and a page elsewhere cannot make it act.
+/// A form uses the token that the browser asked for, and another site cannot submit it.
 #[tokio::test(flavor = "multi_thread")]
 async fn forms_act_with_the_token_only() {
     let sample = Sample::now(None).unwrap();
     install(&sample, &[]).unwrap();
-    // Beyond loopback the first page asks for the token already, and the browser keeps it.
+    // Beyond loopback the first page asks for the token, and the browser keeps it.
     let service = Service::start_at(&sample, HOST_TOML, &[], "0.0.0.0:0").unwrap();
     let token = format!("Bearer {TOKEN}");
     let get = |path: &str| service.ask("GET", path, &[("authorization", &token)], "").unwrap();
@@ -198,7 +198,7 @@ async fn forms_act_with_the_token_only() {
         );
     }
     assert_eq!(silences()[0]["why"], "it is loaded again");
-    // The browser knows the token now, and would send it for the other page too.
+    // The browser now has the token, and would send it for the other site too.
     browser.open(&other.url()).await.unwrap();
     browser.script("document.forms[0].submit()").await.unwrap();
     service.wait_until("it was refused", 10, |_| {
@@ -215,7 +215,7 @@ async fn forms_act_with_the_token_only() {
     service.host.end("TERM").unwrap();
 }
 
-/// Whatever a plugin, its data, host.toml or a caller write is text.
+/// Everything that a plugin, its data, host.toml or a caller writes is shown as text.
 #[tokio::test(flavor = "multi_thread")]
 async fn hostile_text_is_text() {
     let sample = Sample::now(None).unwrap();

@@ -1,5 +1,5 @@
 //! Each budget, exceeded through the built host: the error names the budget, its limit and the key that raises it, and
-//! the others run on.
+//! the other checks keep running.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ use crate::support::{
     text::{Text, component},
 };
 
-/// What a plugin does, the budget that bounds it, that budget's value in host.toml, and what is said.
+/// A behaviour of a plugin, its budget, that budget's value in host.toml, and the error.
 struct Case {
     behaviour: &'static str,
     sql: String,
@@ -83,7 +83,7 @@ fn reported(sample: &Sample, behaviour: &str, budgets: &str) -> Ended {
     ended(command.arg(guest("misbehaving"))).unwrap()
 }
 
-/// A bad day is one of many violations and long texts: it stays a failure, and what is left out of it is counted.
+/// Many violations and long texts on a bad day stay a failure, and the omitted parts are counted.
 #[test]
 fn what_is_wrong_is_cut_and_the_verdict_stays() {
     let sample = Sample::new(None).unwrap();
@@ -94,7 +94,7 @@ fn what_is_wrong_is_cut_and_the_verdict_stays() {
     assert_eq!(violations.len(), 8);
     assert_eq!(violations[6]["message"], "row 6 is wrong");
     assert_eq!(violations[7]["message"], "and 99993 more, left out by budgets.report_lines");
-    // Without a word of the configuration.
+    // With the default configuration.
     let usual = reported(&sample, "report many violations", "").run("misbehaving");
     assert_eq!((&usual["status"], usual["violations"].as_array().unwrap().len()), (&"fail".into(), 1001));
 

@@ -2,7 +2,7 @@
 
 use crate::support::{DATE, watched::Watched};
 
-/// What a case does to the data, and what the canary says of it: nothing for a pass.
+/// A change of the data, and the canary's violations: none for a pass.
 struct Case {
     what: &'static str,
     sql: String,

@@ -153,7 +153,7 @@ struct Row {
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 const COUNT: usize = 1000;
 
-/// What a case asks, and what must come of it: computed here, without SQL.
+/// The settings of a case, and the expected result, computed here without SQL.
 #[derive(Default)]
 struct Asked {
     settings: String,
@@ -190,7 +190,7 @@ impl Asked {
         self.settings += &format!("{key} = {{ {} }}\n", limits.join(", "));
     }
 
-    /// A count of what must not be.
+    /// A count that must be 0.
     fn none(&mut self, setting: String, name: &str, count: usize) {
         self.settings += &setting;
         self.broken |= count > 0;

@@ -1,5 +1,5 @@
-//! What a plugin's bytes can do before it runs: make the compiler, or whoever reads its settings' schema, work without end.
-//! Both are an error of that plugin, which names the limit, and cost the others nothing.
+//! Plugins whose bytes make the compiler, or the validator of the settings' schema, work without end. Both are an error
+//! of that plugin, which names the limit, and do not slow down the others.
 
 use std::{
     fmt::Write,
@@ -19,7 +19,7 @@ use crate::support::{
     watched::plugin,
 };
 
-/// Loops in loops, all with the same values in hand: 5 KB that take five seconds, and four times as many a minute.
+/// Nested loops over the same values: 5 KB that take five seconds, and four times as much takes a minute.
 fn looping_function(depth: usize) -> String {
     const VALUES: usize = 50;
     let mut text = String::from("(func (param i32) (result i32) (local");
@@ -79,7 +79,7 @@ fn once(mut command: Command, files: &[PathBuf]) -> Ended {
     ended(&mut command).unwrap()
 }
 
-/// The confined processes of a host, by what they say of themselves.
+/// The confined processes of a host, by their command line.
 fn confined(host: u32) -> Vec<u32> {
     let processes = fs::read_dir("/proc").unwrap().flatten();
     let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -91,7 +91,7 @@ fn confined(host: u32) -> Vec<u32> {
     .collect()
 }
 
-/// The nineteenth field of what the kernel says of a process; the name before it has no spaces.
+/// The nineteenth field of /proc/PID/stat; the name before it has no spaces.
 fn nice(process: u32) -> Option<i32> {
     fs::read_to_string(format!("/proc/{process}/stat")).ok()?.split(' ').nth(18)?.parse().ok()
 }
@@ -160,7 +160,7 @@ fn compiled_code_is_kept() {
     assert_eq!(run("4 MiB"), "error");
 }
 
-/// What the process that compiles has, seen from outside while it does.
+/// The rights of the compiling process, seen from outside.
 #[test]
 fn the_compiler_has_nothing_and_ends_with_the_host() {
     let sample = Sample::new(None).unwrap();
@@ -175,7 +175,7 @@ fn the_compiler_has_nothing_and_ends_with_the_host() {
         eventually("no compiler started", || {
             let id = confined(host).pop()?;
             let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
-            // The last thing that it does before it reads.
+            // The last step before it reads.
             status.contains("Seccomp:\t2").then_some((id, status))
         })
     };
@@ -202,7 +202,7 @@ fn the_compiler_has_nothing_and_ends_with_the_host() {
         .collect();
     files.retain(|file| file != Path::new("/dev/null"));
     assert!(files.len() <= 2 && files.iter().all(|file| file.to_str().unwrap().starts_with("pipe:")), "{files:?}");
-    // It gives way when it takes long.
+    // It lowers its priority when it takes long.
     let own = nice(std::process::id());
     eventually("it does not give way", || (nice(id)? == (own? + 10).min(19)).then_some(()));
 
@@ -215,7 +215,7 @@ fn the_compiler_has_nothing_and_ends_with_the_host() {
     host.end("KILL").unwrap();
     gone(id);
 
-    // One that somebody else killed.
+    // Killed by somebody else.
     let mut command = fresh(&sample);
     command.args(["run", "--once", "--at", AT, "--output", "json"]).arg(&file).stdout(Stdio::piped());
     let host = command.spawn().unwrap();
@@ -226,7 +226,7 @@ fn the_compiler_has_nothing_and_ends_with_the_host() {
     assert!(out.contains(words), "{out}");
 }
 
-/// The others do not wait for one whose plugin takes long.
+/// The other checks do not wait for a slow plugin.
 #[test]
 fn checks_that_are_ready_run_while_another_is_compiled() {
     let sample = Sample::new(None).unwrap();
@@ -241,7 +241,7 @@ fn checks_that_are_ready_run_while_another_is_compiled() {
         command.env("XDG_CACHE_HOME", sample.path().join("cache")).arg("run").args(arguments).args(&files);
         sample.stay_with(command).unwrap()
     };
-    // Those that are shipped are compiled before.
+    // The shipped plugins are compiled first.
     assert_eq!(once(fresh(&sample), &shipped().unwrap()).code, 0);
 
     own("compile_cpu = '12s'");
@@ -300,7 +300,7 @@ fn a_schema_that_never_ends_is_an_error_of_its_plugin() {
         );
     }
     endless += "}}";
-    // Beyond what is looked at by the host itself, and fine.
+    // Too large for evaluation by the host itself, but valid.
     let odd = r##"{"type":"object","patternProperties":{"^(?=a)":{"type":"string"}},"unevaluatedProperties":false}"##;
     let with_schema = |name: &str, schema: &str| {
         let text = Text { schema: schema.to_owned().leak(), ..Text::default() };

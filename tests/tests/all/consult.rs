@@ -1,4 +1,4 @@
-//! The gate as a service: who asks, what they are told, and that it is written down.
+//! The gate as a service: questions, answers, and their record.
 
 use std::sync::Arc;
 
@@ -105,7 +105,7 @@ fn every_question_is_written_down_with_its_answer() {
     assert!(history.out.contains("airflow phase3") && history.out.contains("PROCEED"), "{history:?}");
 }
 
-/// Fifty who ask about one date at once share one evaluation, and each of them is written down.
+/// Fifty concurrent questions about one date share one evaluation, and each is recorded.
 #[tokio::test(flavor = "multi_thread")]
 async fn those_who_ask_at_once_share_an_evaluation() {
     let directory = TempDir::new().unwrap();
@@ -128,7 +128,7 @@ async fn those_who_ask_at_once_share_an_evaluation() {
     );
     assert_eq!(host.recorder.record.runs(Some("phase2-gate"), 100, Included::default()).await.unwrap().len(), 1);
     assert_eq!(host.recorder.record.consultations(None, 100).await.unwrap().len(), 50);
-    // Another date is another evaluation, and a later question asks anew.
+    // Another date is another evaluation, and so is a later question.
     let other = date.yesterday().unwrap();
     let (one, two) = tokio::join!(
         gates.consult(&host, "phase2-gate", Some(date), "a"),
@@ -157,7 +157,7 @@ fn the_command_asks_and_says_it_in_its_exit_code() {
         let arguments = if strict { vec!["phase2-gate", "--strict"] } else { vec!["phase2-gate"] };
         let alone = gate(&sample, &arguments);
         assert_eq!((alone.code, &alone.json()["status"]), (code, &Value::from(status)), "{fault:?}: {alone:?}");
-        // A host that runs is asked instead: it alone writes the record.
+        // Ask the running host instead, since only it writes the record.
         let service = Service::start(&sample, HOST_TOML, &[]).unwrap();
         let url = format!("http://{}", service.address);
         let arguments = [arguments, vec!["--url", &url, "--caller", "a script"]].concat();
@@ -177,7 +177,7 @@ fn the_command_never_takes_silence_for_a_yes() {
     assert_eq!(unknown.code, 64, "{unknown:?}");
     assert!(unknown.err.contains("did you mean `phase2-gate`?"), "{unknown:?}");
     assert_eq!(gate(&sample, &["phase2-gate", "--date", "soon"]).code, 2 + 62, "{unknown:?}");
-    // Nobody listens there; or somebody who is no host.
+    // Nothing listens there, or something that is not a host.
     let nobody = gate(&sample, &["phase2-gate", "--url", "http://127.0.0.1:9"]);
     assert_eq!((nobody.code, &nobody.json()["status"]), (3, &Value::from("NOT_EVALUATED")), "{nobody:?}");
     let other = crate::support::http::serve(|_| crate::support::http::Reply::Answer(200, "yes".to_owned())).unwrap();
@@ -215,14 +215,14 @@ fn a_gate_that_nobody_asks_is_an_alarm() {
             && text.contains(&format!("host gate phase2-gate --date {yesterday}")),
         "{text}"
     );
-    // Somebody asks about another date, which does not count, and then about this one.
+    // A question about another date does not count; one about this date does.
     assert_eq!(gate(&sample, &["phase2-gate", "--date", "2026-02-05"]).code, 3);
     assert_eq!(look().code, 2);
     assert_eq!(gate(&sample, &["phase2-gate"]).code, 0);
     assert_eq!(look().code, 0);
     let told = sample.slack.requests();
     assert!(crate::support::slack::words(&told.last().unwrap().message).contains("phase2-gate.consulted recovered"));
-    // It is no part of a round that names no checks: whether it is time is for its schedule to say.
+    // A round without named checks does not include it: only its schedule decides when it is time.
     let all = sample.host(&["run", "--once", "--output", "json", "plugins"]).unwrap();
     assert_eq!(all.json()["runs"].as_array().unwrap().len(), 9);
     let plan = sample.host(&["plan", "plugins"]).unwrap();

@@ -31,7 +31,7 @@ alert = "info to #canary-alerts: Frozen\nStill here"
     assert_eq!(ended.code, 0, "{ended:?}");
 }
 
-/// Whatever is in a contract: functions and types by name, each written out whole.
+/// All items of a contract: functions and types by name, each in full.
 fn items(directory: &Path) -> BTreeMap<String, String> {
     let mut resolve = Resolve::default();
     resolve.push_path(directory).unwrap();
@@ -102,7 +102,7 @@ fn definition(resolve: &Resolve, id: TypeId) -> String {
     }
 }
 
-/// What the current contract lacks or has otherwise; a new function of an interface that plugins import is no harm.
+/// Items that the current contract lacks or has changed. New functions of imported interfaces are allowed.
 fn broken(released: &BTreeMap<String, String>, current: &BTreeMap<String, String>) -> Vec<String> {
     let lost = released.iter().filter_map(|(name, was)| match current.get(name) {
         Some(is) if is == was => None,
@@ -115,7 +115,7 @@ fn broken(released: &BTreeMap<String, String>, current: &BTreeMap<String, String
         Some(is) => Some(format!("{name}: was {was}, is {is}")),
         None => Some(format!("{name}: is gone")),
     });
-    // What plugins export, they have to have had.
+    // Older plugins cannot export new items.
     let asked = current.keys().filter(|name| name.starts_with("plugin.") && !released.contains_key(*name));
     lost.chain(asked.map(|name| format!("{name}: older plugins do not export it"))).collect()
 }
@@ -154,7 +154,7 @@ fn what_would_break_plugins_is_noticed() {
         let found = broken(&items(&released), &items(changed.path()));
         assert!(found.iter().any(|line| line.starts_with(complaint)), "{complaint}: {found:?}");
     }
-    // More is no harm.
+    // Additions are allowed.
     let changed = tempfile::tempdir().unwrap();
     for entry in fs::read_dir(&released).unwrap().flatten() {
         let text = fs::read_to_string(entry.path()).unwrap();

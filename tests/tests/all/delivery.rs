@@ -1,5 +1,5 @@
-//! From the outbox to Slack: what each answer leads to, in which order and how fast, and who hears of what did not get
-//! through.
+//! From the outbox to Slack: the effect of each answer, the order and the rate, and the reports of undelivered
+//! messages.
 
 use std::time::{Duration, Instant};
 
@@ -103,7 +103,7 @@ fn slack_is_asked_again_when_it_said() {
     assert!(waited >= Duration::from_secs(3), "{waited:?}");
 }
 
-/// What is left is sent by the next start, in order, one at a time and one a second.
+/// The next start sends the rest, in order, one at a time and one a second.
 #[test]
 fn what_was_not_delivered_is_sent_by_the_next_start() {
     let sample = sample();
@@ -127,7 +127,7 @@ fn what_was_not_delivered_is_sent_by_the_next_start() {
     assert_eq!(waits, Some(true));
 }
 
-/// An alarm goes everywhere that is left.
+/// An undelivered message is reported everywhere else.
 #[test]
 fn what_was_set_aside_is_told_everywhere() {
     let sample = sample();
@@ -182,7 +182,7 @@ fn a_late_message_is_an_alarm() {
     assert!(!alarms.is_empty() && alarms.iter().all(|alarm| alarm.message["tried_again"] == true), "{alarms:?}");
 }
 
-/// A clock that was set back must not keep a message waiting for hours.
+/// A clock that was set back must not delay a message for hours.
 #[test]
 fn a_clock_that_was_set_back_delays_nothing() {
     let sample = sample();
@@ -198,7 +198,7 @@ fn a_clock_that_was_set_back_delays_nothing() {
     assert_eq!(sample.slack.requests().len(), 1);
 }
 
-/// A message that Slack took is not sent again and again because its receipt cannot be written.
+/// A message that Slack accepted is not sent repeatedly because its receipt cannot be written.
 #[test]
 fn a_receipt_that_cannot_be_written_is_no_reason_to_send_again() {
     let sample = sample();
@@ -264,7 +264,7 @@ fn receivers_can_be_tried() {
     assert!(none.out.contains("set FALLBACK in the environment"), "{}", none.out);
 }
 
-/// A start that runs one check knows that check's channel alone: what waits for another is left for one that knows it.
+/// A start with one check only configures that check's channel; messages for other channels wait for another start.
 #[test]
 fn a_message_for_a_channel_that_is_not_known_waits() {
     let sample = Sample::new(Some(Fault::NullNames)).unwrap();

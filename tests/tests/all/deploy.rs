@@ -99,7 +99,7 @@ fn it_is_set_up_once_and_can_be_run_again() {
         assert!(made.iter().any(|entry| entry == thing), "{thing}: {made:?}");
     }
     assert_eq!(made.len(), 12, "{made:?}");
-    // The least that does: nothing that writes but to the record, and nothing on the project but to see and to ask.
+    // The least privileges: write access only to the record, and on the project only viewing and querying.
     let mut roles: Vec<String> = cloud
         .list("bindings")
         .iter()
@@ -174,7 +174,7 @@ fn what_cannot_be_seen_stops_it() {
     assert!(help.code == 0 && help.out.contains("--undo"), "{help:?}");
 }
 
-/// What a job has: the image's /etc/host, a bucket, nothing else.
+/// The environment of a job: the image's /etc/host and a bucket.
 fn job(sample: &Sample, layer: &str, disk: &Path) -> Ended {
     let etc = sample.path().join("etc");
     fs::create_dir_all(etc.join("plugins")).unwrap();
@@ -204,7 +204,7 @@ fn job(sample: &Sample, layer: &str, disk: &Path) -> Ended {
     ended(command.env("REPOSITORY", format!("file://{}", sample.path().join("repository").display()))).unwrap()
 }
 
-/// Each start has an empty disk; what was told is known from the bucket.
+/// Each start has an empty disk; the record in the bucket has the earlier alerts.
 #[test]
 fn a_job_remembers_through_the_bucket() {
     let sample = Sample::new(None).unwrap();
@@ -235,14 +235,14 @@ fn the_drift_layer_clones_the_repository() {
     assert!(unknown.code == 64 && unknown.err.contains("drift, canaries or gate"), "{unknown:?}");
 }
 
-/// What is baked into the image is a configuration that this host takes.
+/// The configuration in the image is valid.
 #[test]
 fn the_jobs_configuration_is_valid() {
     let toml = fs::read_to_string(repository().join("deploy/host.toml")).unwrap();
     let config = host::config::Config::parse(&toml).unwrap();
     let sample = Sample::new(None).unwrap();
     sample.configure(&toml.replace("/tmp/repository", "repository").replace("/tmp/state", "state")).unwrap();
-    // What is only configuration has none there.
+    // Checks without code have none there.
     for plugin in shipped().unwrap().into_iter().filter(|plugin| !plugin.ends_with("canary-sql.wasm")) {
         let inspected = ended(sample.command().arg("inspect").arg(plugin)).unwrap();
         assert!(inspected.code == 0 && !inspected.out.contains("not granted"), "{inspected:?}");

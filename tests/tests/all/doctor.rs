@@ -1,4 +1,4 @@
-//! `host doctor`: what is well, and every way in which something is not, each seen before a run needs it.
+//! `host doctor`: a healthy set-up, and every fault, each found before a run needs it.
 
 use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
@@ -50,7 +50,7 @@ fn entries(directory: &Path) -> usize {
 fn a_host_that_is_well_is_left_as_it_is() {
     let sample = sample();
     let before = entries(sample.path());
-    // Not where rustup would make itself at home.
+    // Not where rustup would install itself.
     let looked = look(sample.command().env("PATH", ""));
     assert_eq!(looked.code, 0, "{looked:?}");
     for (what, words) in [
@@ -79,7 +79,7 @@ fn a_host_that_is_well_is_left_as_it_is() {
     assert!(table.out.starts_with("WHAT ") && table.out.contains("\nplugins.lock "), "{}", table.out);
 }
 
-/// One thing that is not well: what is done to a sample, what is found wrong, and the words.
+/// A fault: the change to a sample, the finding, and its text.
 type Illness = (&'static str, fn(&Sample), &'static str, &'static [&'static str]);
 
 fn write(sample: &Sample, path: &str, text: &str) {
@@ -231,7 +231,8 @@ fn everything_that_is_wrong_is_found_with_what_to_do() {
         for part in *words {
             assert!(detail.contains(part), "{illness}: {detail}");
         }
-        // What is well besides is not blamed; a signature is missing everywhere, and what host.toml names wrongly is missed.
+        // Other parts are not blamed, except that a missing signature affects all, and a wrong name in host.toml is
+        // missing.
         let related = ["a plugin that nobody signed", "a directory that is not there"].contains(illness);
         assert!(wrong.len() == 1 || related, "{illness}: {wrong:#?}");
     }
@@ -321,7 +322,7 @@ fn bigquery_is_asked_for_nothing_that_bills() {
     assert!(result == "wrong" && detail.contains("no access token"), "{result} {detail}");
 }
 
-/// Tools that are not there, are too old, fail or hang are notes: only who writes plugins needs them.
+/// Missing, outdated, failing or hanging tools are notes, since only plugin authors need them.
 #[test]
 fn toolchains_are_looked_at_and_not_needed() {
     let sample = sample();

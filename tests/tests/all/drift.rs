@@ -21,7 +21,7 @@ fn the_deployed_commit_is_the_evidence_when_it_is_known() {
         watched
             .redeploy("nba-phase1-scrapers", |service| {
                 service["commit"] = json!(commit.trim());
-                // Long ago by the clock, which does not matter.
+                // Long ago by the clock, which is irrelevant.
                 service["deployed"] = json!(ago(2000));
                 Some(())
             })
@@ -61,7 +61,7 @@ fn the_time_decides_when_the_commit_is_not_known() {
     }
 }
 
-/// Lets the service that should keep one instance keep none.
+/// Sets the minimum of a service with one instance to zero.
 fn without_instances(watched: &Watched) {
     watched
         .redeploy("prediction-coordinator", |service| {
@@ -126,7 +126,7 @@ fn what_is_not_known_is_an_error() {
     assert!(run.summary().contains("deployments.json"), "{}", run.summary());
 }
 
-/// A directory that does not exist, or no longer does, has no newest commit that could be trusted.
+/// A missing or removed directory has no trustworthy newest commit.
 #[test]
 fn a_directory_that_does_not_exist_is_not_in_sync() {
     let settings = |directory: &str| {
@@ -157,7 +157,7 @@ fn a_directory_that_does_not_exist_is_not_in_sync() {
     assert!(run.summary().contains("the branch has no scrapers"), "{}", run.summary());
 }
 
-/// What has drifted is told although something else is not known; the exit code says both.
+/// Drift is reported although another service is unknown; the exit code covers both.
 #[test]
 fn drift_is_told_although_something_else_is_not_known() {
     let watched = watched();

@@ -111,8 +111,8 @@ fn run(command: &mut std::process::Command) -> Ended {
     ended(command).unwrap()
 }
 
-/// A GoogleSQL type, an expression of it, and what a plugin gets on each engine; nothing where the embedded one has no such
-/// type. README, "The warehouses", is this table in words.
+/// A GoogleSQL type, an expression of it, and the value for a plugin on each engine; `None` where the embedded one
+/// lacks the type.
 const TYPES: &[(&str, &str, Option<&str>, &str)] = &[
     ("INT64", "9007199254740993", Some("Integer(9007199254740993)"), "Integer(9007199254740993)"),
     (

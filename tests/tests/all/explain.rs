@@ -1,4 +1,4 @@
-//! What the host says of itself: completions and manual pages name every command, and every command has examples.
+//! The host's own documentation: completions and manual pages have every command, and every command has examples.
 
 use std::{fs, process::Command};
 

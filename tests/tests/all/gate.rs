@@ -9,7 +9,7 @@ struct Case {
     dataset: &'static str,
     sql: String,
     status: Status,
-    /// What the violations say, all of them.
+    /// The messages of all violations.
     expected: &'static [&'static str],
 }
 

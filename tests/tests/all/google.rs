@@ -10,7 +10,7 @@ use crate::support::{
     slack::{self, words},
 };
 
-/// What the sample's deployments.json says is deployed on Cloud Run instead.
+/// The deployments of the sample's deployments.json, on Cloud Run instead.
 pub(super) fn on_cloud_run(fault: Option<Fault>, change: impl Fn(&str) -> Value) -> (Sample, CloudRunDouble) {
     let sample = Sample::new(fault).unwrap();
     let cloud_run = CloudRunDouble::start().unwrap();
@@ -51,7 +51,7 @@ fn a_stale_deployment_on_cloud_run_is_told() {
     assert!(words.contains("./bin/deploy-service.sh prediction-worker") && words.contains("hours behind"), "{words}");
 }
 
-/// What contradicts itself is unknown, with both facts, and the other services are judged.
+/// Contradictory facts make a service unknown, with both facts, and the other services are judged.
 #[test]
 fn a_contradiction_is_unknown_for_its_service_alone() {
     let (sample, _cloud_run) = on_cloud_run(None, |name| match name {
@@ -175,7 +175,7 @@ fn a_secret_is_read_again_when_its_webhook_is_gone() {
     assert_eq!((gone.requests().len(), sample.slack.received().len()), (1, 1));
     assert_eq!(secrets.asked().len(), 2);
 
-    // One that is gone and was not replaced is set aside, as any other.
+    // A webhook that is gone and was not replaced: the message is set aside.
     let (sample, _secrets) = with_secrets(key);
     sample.slack.answer(slack::Reply::Answer(404, "", "no_service"));
     let ended = sample.once(&[]).unwrap();
@@ -183,7 +183,7 @@ fn a_secret_is_read_again_when_its_webhook_is_gone() {
     assert!(ended.err.contains("will not be retried: answered 404: no_service"), "{}", ended.err);
 }
 
-/// Nothing of a secret or a token is in what the host says or keeps.
+/// Secrets and tokens appear in no output or record of the host.
 #[test]
 fn secrets_stay_secret() {
     let key = "[slack.channels.\"#canary-alerts\"]\nwebhook = \"secret:slack-webhook-canary-alerts\"\n";

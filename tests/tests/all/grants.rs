@@ -1,4 +1,4 @@
-//! What plugins ask for and what they were granted: `host inspect` and `host init`, and each grant with its denial.
+//! The needs and grants of plugins: `host inspect` and `host init`, and each grant with its denial.
 
 use std::fs;
 
@@ -47,7 +47,7 @@ fn inspect_shows_what_a_plugin_is_and_may() {
     let shown = sample.host(&["inspect", &path]).unwrap();
     assert!(shown.out.contains("not granted: see grants.phase2-gate.warehouse in host.toml"), "{}", shown.out);
 
-    // Where there is no host.toml, nothing is said to be granted.
+    // Without a host.toml, nothing is shown as granted.
     fs::remove_file(sample.path().join("host.toml")).unwrap();
     let json = sample.host(&["inspect", "--output", "json", &path]).unwrap().json();
     assert!(json["needs"].as_array().unwrap().iter().all(|need| need["granted"] == Value::Null), "{json}");
@@ -57,7 +57,7 @@ fn inspect_shows_what_a_plugin_is_and_may() {
     assert!(refused.err.contains("noise.wasm: is not a valid WebAssembly component"), "{}", refused.err);
 }
 
-/// What `host init` writes grants what was asked for, and runs.
+/// The file that `host init` writes has the needed grants, and runs.
 #[test]
 fn init_writes_what_can_be_run() {
     let sample = Sample::new(None).unwrap();

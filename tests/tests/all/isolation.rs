@@ -1,4 +1,4 @@
-//! A hostile plugin beside honest ones: they find what they find alone. And what a plugin can see of the machine: nothing.
+//! A hostile plugin does not change the results of honest ones, and sees nothing of the machine.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
@@ -31,7 +31,7 @@ fn all(sample: &Sample) -> Ended {
     ended(command.arg(guest("misbehaving"))).unwrap()
 }
 
-/// What the shipped checks found, without how long it took.
+/// The results of the shipped checks, without durations.
 fn findings(ended: &Ended) -> Vec<Value> {
     let json = ended.json();
     let honest = json["runs"].as_array().unwrap().iter().filter(|run| run["plugin"]["name"] != "misbehaving");
@@ -44,7 +44,7 @@ fn findings(ended: &Ended) -> Vec<Value> {
             for call in fields["calls"].as_array_mut().unwrap() {
                 call.as_object_mut().unwrap().remove("seconds");
             }
-            // Which of several concurrent calls was answered first is nobody's promise.
+            // Concurrent calls are answered in any order.
             fields["calls"].as_array_mut().unwrap().sort_by_key(Value::to_string);
             run
         })
@@ -82,7 +82,7 @@ fn honest_checks_find_the_same_beside_hostile_ones() {
     }
 }
 
-/// What Rust cannot say: broken values, and mischief before the first run.
+/// Things that Rust cannot express: invalid values, and mischief before the first run.
 #[test]
 fn values_that_are_broken_are_an_error_of_their_check() {
     let sample = Sample::new(None).unwrap();
@@ -95,14 +95,14 @@ fn values_that_are_broken_are_an_error_of_their_check() {
             run("(i32.store8 (i32.const 0) (i32.const 77)) (call $return (i32.const 0)) (i32.const 0)"),
             "trapped: ",
         ),
-        // A summary that is no UTF-8.
+        // A summary that is not UTF-8.
         (
             "no-text",
             run("(i32.store (i32.const 20) (i32.const 100)) (i32.store (i32.const 24) (i32.const 1))
                  (i32.store8 (i32.const 100) (i32.const 255)) (call $return (i32.const 0)) (i32.const 0)"),
             "trapped: ",
         ),
-        // 2,000 things that are not known, each the same 64 KiB: 128 MiB for the host.
+        // 2,000 unknown items, each the same 64 KiB: 128 MiB for the host.
         (
             "enormous",
             Text {
@@ -173,7 +173,7 @@ fn what_a_plugin_tries_of_the_system_fails_and_is_in_its_log() {
     assert_eq!(ended.run("phase2-raw")["log"], "", "a plugin that tries nothing has an empty log");
 }
 
-/// The same run gives the same report, dice included; another check's dice fall otherwise.
+/// The same run gives the same report, dice included; another check's dice differ.
 #[test]
 fn dice_fall_as_the_run_says() {
     let sample = Sample::new(None).unwrap();
@@ -184,7 +184,7 @@ fn dice_fall_as_the_run_says() {
     assert_ne!(rolled(&once, "hostile0"), rolled(&once, "hostile1"));
 }
 
-/// Compiled code that was damaged, or that others could have written, is built anew and never run.
+/// Compiled code that was damaged, or that others could have written, is rebuilt and never run.
 #[test]
 fn the_cache_of_compiled_code_is_not_trusted() {
     let sample = Sample::new(None).unwrap();
@@ -275,7 +275,7 @@ fn queries_of_a_plugin_take_nothing_from_others() {
     }
 }
 
-/// A query that reads no table is one all the same.
+/// A query that reads no table still needs a grant.
 #[test]
 fn a_query_without_a_table_needs_a_grant() {
     let sample = Sample::new(None).unwrap();

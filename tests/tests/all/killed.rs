@@ -56,7 +56,7 @@ const REPLIES: [Reply; 11] = [
     Reply::Truncated,
 ];
 
-/// What one case came to.
+/// The result of one case.
 #[derive(Debug, Default, Clone, Copy)]
 struct Count {
     kills: usize,
@@ -73,7 +73,7 @@ fn each_change_of_state_arrives_whenever_the_host_is_killed() {
     let waiting = Mutex::new(cases.iter());
     let counts = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
-        // Most of each case is waiting; those that stall a write compute.
+        // Each case mostly waits; those that stall a write compute.
         for _ in 0..4 {
             scope.spawn(|| {
                 let sample = Sample::new(Some(Fault::NullNames)).unwrap();
@@ -128,7 +128,7 @@ fn case(sample: &Sample, step: Step, reply: Reply) -> Result<Count> {
     Ok(count)
 }
 
-/// A host that runs the canary of phase 2 once, so many half hours after the usual moment.
+/// A host that runs the Phase 2 canary once, a number of half hours after the usual moment.
 fn start(sample: &Sample, round: u32) -> Result<Child> {
     let minutes = 30 * round;
     let at = format!("2026-02-06T{:02}:{:02}:00Z", 12 + minutes / 60, minutes % 60);
@@ -187,7 +187,7 @@ fn stall(sample: &Sample, table: &str) -> Result<()> {
     ))?)
 }
 
-/// A write that goes on for longer than any other would.
+/// A write that takes longer than any other would.
 fn wait_until_stalled(sample: &Sample) -> Result<()> {
     let record = record(sample)?;
     record.busy_timeout(Duration::ZERO)?;
@@ -218,14 +218,14 @@ fn record(sample: &Sample) -> Result<Connection> {
     Ok(connection)
 }
 
-/// Takes the names of some players away, or gives them back.
+/// Removes the names of some players, or restores them.
 fn break_names(sample: &Sample, broken: bool) -> Result<()> {
     let name = if broken { "NULL" } else { "'A Player'" };
     let which = "rowid % 40 = 0 OR player_name IS NULL";
     sample.sql("nba_raw", &format!("UPDATE nbac_player_boxscore SET player_name = {name} WHERE {which}"))
 }
 
-/// Two changes of state, bad and good again: each was taken by Slack, or a message that was names it.
+/// Two changes of state, bad and good again: Slack accepted each message, or one that reports it.
 fn judge(sample: &Sample) -> Result<Count> {
     let requests = sample.slack.requests();
     let taken = |request: &&Request| matches!(request.reply, Reply::Answer(200, ..) | Reply::Slow(_));

@@ -1,6 +1,6 @@
 //! Every end-to-end test, in one program: it links once.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
-// A test is no plugin: it may compile, and start threads.
+// A test is not a plugin: it may compile, and start threads.
 #![allow(clippy::disallowed_methods)]
 
 #[path = "../../support/mod.rs"]

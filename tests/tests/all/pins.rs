@@ -199,7 +199,7 @@ fn pins_that_cannot_be() {
     assert!(ended.err.contains("plugins.lock: refused") && ended.err.contains("run a newer host"), "{}", ended.err);
 }
 
-/// The file's name says nothing; what it says of itself must agree with its metadata.
+/// The file's name does not matter; the plugin's description must agree with its metadata.
 #[test]
 fn names_and_versions_are_inside_the_component() {
     let sample = sample();
@@ -214,7 +214,7 @@ fn names_and_versions_are_inside_the_component() {
     assert!(error.contains("describes itself with the version 0.1.0, but its metadata says 9.9.9"), "{error}");
 }
 
-/// What two processes pin at the same moment is all pinned, and comments stay with the plugin that they stand above.
+/// Concurrent pins of two processes are all kept, and comments stay with the plugin below them.
 #[test]
 fn pins_of_others_are_kept() {
     let sample = Sample::new(None).unwrap();
@@ -241,7 +241,7 @@ fn pins_of_others_are_kept() {
     assert_eq!(fs::read_to_string(&path).unwrap(), above);
 }
 
-/// Two files that say the same of themselves and are not the same: neither is chosen in silence.
+/// Two different files with the same name and version: neither is chosen silently.
 #[test]
 fn a_twin_with_other_bytes_is_not_chosen() {
     let sample = Sample::new(None).unwrap();

@@ -1,5 +1,5 @@
-//! What a query can cost the host, through the built host: it ends with its run, takes what there is for it and no more, and
-//! leaves the other checks and the record theirs.
+//! The cost of queries, through the built host: a query ends with its run, stays within its memory, and does not affect
+//! the other checks and the record.
 
 use std::{fs, time::Duration};
 
@@ -68,7 +68,7 @@ fn no_thread_works_for_a_query_after_its_run() {
     service.wait_until("all three ran again", 60, |service| {
         ["asks0", "asks1", "phase2-raw"].iter().all(|check| service.ran_since(check, &before))
     });
-    // What is recorded has ended before; a second later nothing computes for it any more.
+    // A recorded run has ended; a second later nothing computes for it any more.
     std::thread::sleep(Duration::from_secs(1));
     let start = computed(service.host.id()).unwrap();
     std::thread::sleep(Duration::from_secs(3));
@@ -82,8 +82,8 @@ fn no_thread_works_for_a_query_after_its_run() {
     service.host.end("TERM").unwrap();
 }
 
-/// Each within its own limit, and all of them together beyond what there is: they are answered one after the other, or told
-/// why not.
+/// Each query is within its own limit, but all together exceed the total: they run one after the other, or get an
+/// error.
 #[test]
 fn queries_that_need_much_wait_for_their_turn() {
     let checks = 11;

@@ -1,4 +1,4 @@
-//! The record: what keeps it from being written, and that nothing in it is lost by that.
+//! The record: faults that prevent writing, and that they lose nothing.
 
 use std::{
     fs,
@@ -118,7 +118,7 @@ fn a_record_of_an_older_host_is_taken_over() {
     let past = old["runs"].as_array().unwrap().iter().filter(|run| run["past"] == true).count();
     assert!(past > 0 && past < runs.len(), "{old:#}");
 
-    // And it goes on from there: what was told is not told again, attempts are counted on.
+    // The host continues from there: alerts are not repeated, and attempts are counted on.
     let round = sample.once(&["--check", "phase2-raw"]).unwrap();
     assert_eq!(round.code, 2, "{round:?}");
     let newest = &history(&sample)["runs"][0];
@@ -126,8 +126,8 @@ fn a_record_of_an_older_host_is_taken_over() {
     assert!(sample.slack.received().is_empty());
 }
 
-/// 1,001 calls with 8 KiB of question and as much of error, a run that would leave 16 MB: it leaves what its budget
-/// holds, and says what is missing.
+/// A run of 1,001 calls, each with 8 KiB of question and of error, would take 16 MB: it is cut to its budget, and says
+/// what is missing.
 #[test]
 fn a_run_leaves_no_more_than_its_budget() {
     let sample = sample(None);
@@ -250,7 +250,7 @@ fn a_record_that_cannot_be_used_is_said_with_what_to_do() {
     refused("nowhere to write", &["the state directory /proc/state cannot be made"]);
 }
 
-/// Damage in the middle is found when it is read, and what could be read is not touched.
+/// Damage in the middle is found when it is read, and the readable part stays unchanged.
 #[test]
 fn a_damaged_page_is_said_when_it_is_met() {
     let sample = sample(None);
@@ -278,7 +278,7 @@ fn a_record_that_is_locked_is_waited_for_and_then_said() {
     let refused = sample.once(&[]).unwrap();
     assert_eq!(refused.code, 64, "{refused:?}");
     assert!(refused.err.contains("another process has locked it"), "{}", refused.err);
-    // Given up in time: the host goes on as if nothing had been.
+    // The lock is released in time: the host continues normally.
     let mut command = sample.command();
     command.args(["run", "--once", "--at", crate::support::AT]).args(shipped().unwrap());
     let host = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

@@ -83,7 +83,7 @@ fn a_plugin_is_published_added_run_and_updated() {
     assert!(ok(other.host(&["pull"]).unwrap()).err.contains("phase2-raw: 0.1.7"));
     assert!(ok(other.host(&["pull"]).unwrap()).err.contains("is there"));
     assert_eq!(ok(other.host(&once).unwrap()).run("phase2-raw")["plugin"]["version"], "0.1.7");
-    // A store that was damaged is mended, and what was damaged does not run.
+    // A damaged store is repaired, and a damaged file does not run.
     let damaged = other.path().join("plugins.store").join(&stored(&other)[0]);
     fs::write(&damaged, "x").unwrap();
     assert_ne!(other.host(&once).unwrap().code, 0);
@@ -122,13 +122,13 @@ fn what_is_published_stays_and_a_moved_tag_moves_no_pin() {
     assert_eq!(lock(&sample), pinned);
     let once = ["run", "--once", "--at", AT, "--output", "json", "--check", "phase2-raw"];
     assert_eq!(ok(host(&once)).run("phase2-raw")["plugin"]["version"], "0.1.0");
-    // Who asks anew is told that it changed, and who takes it all the same, that the tag lies.
+    // A new `add` reports that the tag changed; accepting it reports that the tag is wrong.
     let changed = host(&["update", "phase2-raw"]);
     assert!(changed.code == 64 && changed.err.contains("has other bytes for 0.1.0 now"), "{changed:?}");
     let lied = host(&["add", &format!("{place}:0.1.0")]);
     assert!(lied.err.contains("0.1.0 was requested, but phase2-raw 0.2.0 was received"), "{}", lied.err);
     assert_eq!(lock(&sample), pinned);
-    // Nor does an update go back to what a newer version mended.
+    // An update does not go back to an older version either.
     let newer = pinned.replace("version = \"0.1.0\"", "version = \"0.1.9\"");
     fs::write(sample.path().join("plugins.lock"), &newer).unwrap();
     let back = ok(host(&["update", "--all"]));

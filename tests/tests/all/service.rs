@@ -1,4 +1,4 @@
-//! A host that stays: due times, what was missed, going in order, files that change, many checks, backends that hang.
+//! A running host: due times, missed runs, shutdown, reload, many checks, hanging backends.
 
 use std::{
     fs,
@@ -17,7 +17,7 @@ use crate::support::{
     service::{Service, install},
 };
 
-/// The checks that are due each half hour, once so long ago.
+/// Runs the half-hourly checks once, some time ago.
 fn recorded(sample: &Sample, hours: i64) {
     let at = (Timestamp::now() - SignedDuration::from_hours(hours)).to_string();
     let ended = sample.host(&["run", "--once", "--at", &at, "--check", "phase2-raw", "plugins"]).unwrap();
@@ -52,7 +52,7 @@ fn what_was_missed_is_caught_up_at_the_start() {
     assert!(said.contains("warning phase2-raw") && said.contains("missed: 5 due times"), "{said}");
 }
 
-/// What fails while another check still runs is told, although the host goes; what was dropped is caught up.
+/// A failure is sent at shutdown although another check is still running; the cancelled run is caught up.
 #[test]
 fn a_host_that_goes_loses_no_message_and_is_caught_up() {
     let sample = Sample::now(Some(Fault::NullNames)).unwrap();
@@ -96,7 +96,7 @@ fn a_host_that_goes_loses_no_message_and_is_caught_up() {
     assert_eq!(told.len(), before + 1, "{said}");
     assert!(told[before].message.to_string().contains("null_player_names"), "{told:?}");
 
-    // The next start catches up what was dropped, and says nothing twice; being killed makes no difference.
+    // The next start catches up the cancelled run, and repeats no message; also after being killed.
     let mut service = Service::start(&sample, &with("pass"), &wanted).unwrap();
     service.wait_until("slow is caught up", 20, |service| service.check("slow")["status"] == "pass");
     service.host.signal("KILL").unwrap();
@@ -174,7 +174,7 @@ fn files_that_change_are_taken_on_or_refused_whole() {
     assert_eq!(service.check("phase2-raw")["schedule"], "17 3 * * *");
     assert_eq!(service.check("deployment-drift")["next_due"], drift);
 
-    // A mistake is refused: what ran goes on, and it is said in three places.
+    // A mistake is rejected: the previous configuration keeps running, and three places report it.
     sample.configure(&format!("{changed}{web}\n[scheduler]\nrunz = 3\n")).unwrap();
     service.host.wait_for("reload rejected; still running the previous configuration").unwrap();
     service.host.wait_for("unknown field `runz`").unwrap();
@@ -185,7 +185,7 @@ fn files_that_change_are_taken_on_or_refused_whole() {
     assert_eq!(service.check("phase2-raw")["schedule"], "17 3 * * *");
     assert_eq!(service.post("/api/v1/reload", "").status, 422);
 
-    // Mended, and asked for by a signal.
+    // Corrected, and reloaded by a signal.
     sample.configure(&format!("{changed}{web}")).unwrap();
     service.host.signal("HUP").unwrap();
     service.wait_until("it is reloaded", 20, |service| metric(service, "host_configuration_ok") == "1");

@@ -10,7 +10,7 @@ use crate::support::{
     watched::plugin,
 };
 
-/// Makes a key, and gives the public one.
+/// Makes a key, and returns the public key.
 fn key(sample: &Sample, file: &str) -> String {
     let made = sample.host(&["keygen", file]).unwrap();
     assert_eq!(made.code, 0, "{made:?}");

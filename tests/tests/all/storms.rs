@@ -1,5 +1,5 @@
 //! A plugin that asks for far more than it may, through the built host and seen from outside: threads, memory and time of the
-//! process stay within bounds, all ends with the run, and the checks beside it find what they find alone.
+//! process stay within limits, everything ends with the run, and the other checks are not affected.
 
 use std::{
     fs,
@@ -33,7 +33,7 @@ const CANARIES: [&str; 6] = [
     "phase6-publishing",
 ];
 
-/// What the misbehaving plugin may do, with budgets of its own.
+/// The grants of the misbehaving plugin, with its own budgets.
 fn granted(budgets: &str) -> String {
     format!(
         "\n[grants.misbehaving]\nwarehouse = ['nba_raw']\ngit = ['pipeline']\ndeployments = ['*']\n\
@@ -99,7 +99,7 @@ fn a_git_storm_is_bounded_and_ends_with_its_run() {
         usual.threads
     ));
     assert!(peak.memory < usual.memory + 200 * MIB, "{peak:?}, alone {usual:?}");
-    // One plugin has four of them; what else comes and goes is the runtimes' own.
+    // One plugin has four of them; the rest belongs to the runtimes.
     assert!(peak.threads <= usual.threads + 12, "{peak:?}, alone {usual:?}");
     let asks = stormy.run("asks");
     let over = ["rows", "result_bytes", "host_memory", "timeout"];
@@ -114,7 +114,7 @@ fn a_git_storm_is_bounded_and_ends_with_its_run() {
     let arguments: Vec<&str> = due.iter().flat_map(|name| ["--check", name]).collect();
     let service = Service::start(&sample, &format!("{toml}\n[scheduler]\nretries = 0\n"), &arguments).unwrap();
     service.wait_until("all three ran again", 60, |service| due.iter().all(|check| service.ran_since(check, &before)));
-    // What the host tells of the plugin, while there is something to tell.
+    // The plugin's metrics, while it is active.
     let used = |service: &Service| {
         let metrics = service.get("/metrics").body;
         let of_it = |line: &&str| line.starts_with("host_plugin_") && line.contains("\"misbehaving\"");
@@ -137,7 +137,7 @@ fn a_git_storm_is_bounded_and_ends_with_its_run() {
     service.host.end("TERM").unwrap();
 }
 
-/// What a query may answer with, a walk may too.
+/// The budgets for the answers of queries also apply to walks.
 #[test]
 fn a_history_is_an_answer_like_any_other() {
     let sample = Sample::new(None).unwrap();
@@ -158,7 +158,7 @@ fn a_history_is_an_answer_like_any_other() {
     }
 }
 
-/// Plugins that make their own validation costly: it ends, says that it could not find out, and keeps nobody else's back.
+/// Plugins that make their own validation costly: it ends inconclusively, and does not delay the others.
 #[test]
 fn a_validation_that_explodes_is_given_up() {
     let _alone = alone();
@@ -224,7 +224,7 @@ fn a_validation_that_explodes_is_given_up() {
     passes(&run.0, &["phase2-raw", "phase3-analytics"]);
 }
 
-/// Both look at one listing, which takes longer than one of them has.
+/// Two checks share one listing, which takes longer than one of them may.
 #[test]
 fn one_plugins_short_time_is_not_anothers() {
     let (sample, cloud_run) = on_cloud_run(None, |_| json!({}));
@@ -271,7 +271,7 @@ fn large_answers_at_once_share_what_a_run_may_hold() {
     }
 }
 
-/// Other processes of the machine compute without end: checks take their share of it, and no less.
+/// Beside busy processes, checks get their fair share of the machine.
 #[test]
 fn a_round_beside_busy_processes_ends() {
     let _alone = alone();
@@ -285,7 +285,7 @@ fn a_round_beside_busy_processes_ends() {
     let fastest = || (0..3).map(|_| round()).min().unwrap();
     round();
     let mut measured = Vec::new();
-    // What else the machine does comes and goes.
+    // Other load on the machine varies.
     for _ in 0..3 {
         let quiet = fastest();
         let busy = [Busy::start().unwrap(), Busy::start().unwrap()];
@@ -300,7 +300,7 @@ fn a_round_beside_busy_processes_ends() {
     panic!("alone, and beside two busy processes: {measured:?}");
 }
 
-/// A plugin with sixty checks has one plugin's share, not sixty: who else is due is done, and told of, while they go on.
+/// A plugin with sixty checks has one plugin's share, not sixty: other checks finish and are reported meanwhile.
 #[test]
 fn a_plugin_with_many_checks_does_not_keep_one_with_a_single_check_waiting() {
     let _alone = alone();

@@ -1,4 +1,4 @@
-//! `host new`: what it writes is built by the language's own tools outside this repository, passes its cases, runs and
+//! `host new`: the new plugin is built by the language's own tools outside this repository, passes its cases, runs and
 //! is published.
 
 use std::{fs, path::Path, process::Command};

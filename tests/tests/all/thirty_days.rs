@@ -29,7 +29,7 @@ struct Episode {
 enum Fault {
     /// A threshold is broken.
     Fails,
-    /// It comes and goes with every round.
+    /// It changes with every round.
     Flaps,
     /// It cannot be evaluated.
     Errors,
@@ -46,7 +46,7 @@ const CHECKS: [&str; 6] = [
     "phase6-publishing",
 ];
 
-/// What PIPELINE.md tells of operation, at the scale of a month.
+/// The incidents that PIPELINE.md describes, over a month.
 const EPISODES: &[Episode] = &[
     // One threshold breach that lasted: a message every half hour buried a real gap.
     Episode { check: "phase4-precompute", from: 30.0, to: 78.0, fault: Fault::Fails },
@@ -62,7 +62,7 @@ const EPISODES: &[Episode] = &[
     // A backend that hiccups once, and one that is away for a morning.
     Episode { check: "phase3-analytics", from: 240.0, to: 240.5, fault: Fault::Errors },
     Episode { check: "phase5-predictions", from: 260.0, to: 265.0, fault: Fault::Errors },
-    // A feed that comes and goes for a day.
+    // A feed that flaps for a day.
     Episode { check: "phase6-publishing", from: 300.0, to: 324.0, fault: Fault::Flaps },
     // The off-season: nothing to judge for a week.
     Episode { check: "phase2-raw", from: 400.0, to: 568.0, fault: Fault::Skips },
@@ -107,7 +107,7 @@ fn thirty_days_of_faults_are_a_few_messages_each_with_its_reason() {
     let episodes = |check| (count("began", check), count("recovered", check));
     // The long breach does not bury the gap; after the outage each is told of until it has caught up.
     assert_eq!((episodes("phase4-precompute"), episodes("phase2-raw")), ((2, 2), (2, 2)));
-    // In the outage only the source is told of; the rest stands under it.
+    // In the outage only the source is reported; the rest is listed under it.
     assert_eq!(episodes("phase1-scrapers"), (1, 1));
     let outage: Vec<&Notification> =
         told.iter().filter(|(hours, ..)| (122.5..192.0).contains(hours)).map(|(_, message, _)| message).collect();

@@ -1,4 +1,4 @@
-//! `host validate`: what is wrong with a check itself is found without reading a row, and told like an error.
+//! `host validate`: faults of a check itself are found without reading a row, and reported like an error.
 
 use host_tests::{Fault, HOST_TOML};
 use serde_json::{Value, json};
@@ -143,13 +143,13 @@ fn nothing_is_billed_on_bigquery() {
     let (code, finding) = one(&bigquery);
     assert!(code == 2 && finding["text"].as_str().unwrap().contains("dataset payroll is not granted"), "{finding}");
 
-    // What cannot be found out is not said to be wrong.
+    // An inconclusive validation is not a fault.
     bigquery.answer_next(Method::DryRun, [error(403, "quotaExceeded", "Quota exceeded")]);
     let (code, finding) = one(&bigquery);
     assert_eq!((code, &finding["kind"]), (3, &json!("unknown")), "{finding}");
 }
 
-/// At its start the host says what is wrong with a check, once, although the check passes; and that it is mended.
+/// At its start the host reports a faulty check once, although it passes; and later that it is fixed.
 #[test]
 fn what_is_found_is_told_like_an_error() {
     let sample = Sample::new(None).unwrap();
@@ -174,7 +174,7 @@ fn what_is_found_is_told_like_an_error() {
     assert!(!second.err.contains("validation:"), "{}", second.err);
     assert_eq!(sample.slack.received().len(), 1);
 
-    // Another host.toml is validated anew, and what is mended is told with the next run.
+    // A changed host.toml is validated again, and the fix is reported with the next run.
     sample.configure(&format!("{daily}{HOST_TOML}")).unwrap();
     let third = sample.once(&[]).unwrap();
     assert!(!third.err.contains("validation:"), "{}", third.err);
@@ -184,7 +184,7 @@ fn what_is_found_is_told_like_an_error() {
     assert!(said.contains("phase2-raw") && said.contains("can be evaluated again"), "{said}");
 }
 
-/// A host that stays validates at its start, beside its rounds.
+/// A running host validates at its start, beside its rounds.
 #[test]
 fn a_host_that_stays_validates_at_its_start() {
     let sample = Sample::new(None).unwrap();
@@ -194,7 +194,7 @@ fn a_host_that_stays_validates_at_its_start() {
     let line = host.wait_for("validation: ").unwrap();
     assert!(line.contains("phase2-raw: games must be at least 0"), "{line}");
     sample.slack.wait_for(1).unwrap();
-    // Until its receipt is recorded, a message is owed.
+    // A message counts as waiting until its receipt is recorded.
     for _ in 0..100 {
         let history = sample.host(&["history", "--output", "json"]).unwrap().json();
         if history["messages"][0]["state"] == "delivered" {

@@ -1,5 +1,4 @@
-//! The page, the API and the metrics as programs see them: who may ask, what is refused, and that the API is what its
-//! document says.
+//! The page, the API and the metrics as programs see them: access, refusals, and that the API matches its document.
 
 use std::{
     io::{Read, Write},
@@ -27,7 +26,7 @@ fn service() -> (Sample, Service) {
     (sample, service)
 }
 
-/// Replaces references by what they refer to, so that a schema can be used on its own.
+/// Resolves references, so that a schema can be used alone.
 fn resolved(schema: &Value, document: &Value) -> Value {
     match schema {
         Value::Object(map) => match map.get("$ref").and_then(Value::as_str) {
@@ -39,7 +38,7 @@ fn resolved(schema: &Value, document: &Value) -> Value {
     }
 }
 
-/// An answer is what the document says of this path, method and status.
+/// Checks that an answer matches the document for its path, method and status.
 fn fits(document: &Value, path: &str, method: &str, answer: &Answered) {
     let operation = &document["paths"][path][method];
     let said = &operation["responses"][answer.status.to_string()];
@@ -65,7 +64,7 @@ fn the_api_is_what_its_document_says() {
         |method: &str, path: &str, body: &str| service.ask(method, path, &[("authorization", &token)], body).unwrap();
     service.post("/api/v1/gates/phase2-gate", "");
     let silence = r#"{"checks": ["phase2-raw"], "for": "4h", "why": "x"}"#;
-    // Each path of the document with each answer that it can be brought to here.
+    // Each path of the document, with each answer that can be caused here.
     let asked = [
         ("/healthz", "get", "/healthz", ""),
         ("/readyz", "get", "/readyz", ""),
@@ -188,7 +187,7 @@ fn nobody_else_may_ask() {
     service.host.end("TERM").unwrap();
 }
 
-/// Beyond loopback nothing is open, and without a token nothing starts.
+/// Beyond loopback everything needs a token, and without one the host does not start.
 #[test]
 fn an_address_beyond_loopback_needs_a_token() {
     let sample = Sample::now(None).unwrap();
@@ -211,7 +210,7 @@ fn an_address_beyond_loopback_needs_a_token() {
     service.host.end("TERM").unwrap();
 }
 
-/// Clients that are slow, half open, enormous or confused are refused within limits, and disturb nobody.
+/// Slow, half-open, huge or invalid requests are refused within limits, and do not disturb others.
 #[test]
 fn bad_clients_are_refused_within_limits() {
     let (_sample, service) = service();
@@ -239,7 +238,7 @@ fn bad_clients_are_refused_within_limits() {
     );
     assert_eq!(service.send(unannounced.as_bytes()).unwrap().status, 413);
 
-    // What is no request.
+    // Invalid requests.
     for (bytes, expected) in [
         (&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..], Some(400)),
         (b"GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n bad\r\n\r\n", Some(400)),
@@ -272,13 +271,13 @@ fn bad_clients_are_refused_within_limits() {
     service.host.end("TERM").unwrap();
 }
 
-/// A server that answers at once: how long that takes, the machine takes.
+/// A server that answers at once, to measure the machine's own delay.
 fn does_nothing() -> Client {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
-            // Who asked may be gone.
+            // The client may be gone.
             let _ = stream.read(&mut [0; 1024]);
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
         }
@@ -286,8 +285,8 @@ fn does_nothing() -> Client {
     Client::at(address)
 }
 
-/// A plugin reports as much as it can, and eight people look at it: whether the host is alive is answered at once, and
-/// they see what fits a page.
+/// A plugin reports as much as it can, and eight people view it: liveness probes are answered at once, and the pages
+/// are cut to size.
 #[test]
 fn a_huge_report_holds_nothing_up() {
     let _alone = alone();

@@ -1,5 +1,5 @@
-//! The contract's types as the host sees them, generated from `wit/v0.1`. Its own crate, so that the code that is generated
-//! is compiled once, and its lints stay its own.
+//! The contract's types as the host sees them, generated from `wit/v0.1`. A separate crate, so that the generated code
+//! is compiled once and has its own lint settings.
 #![allow(missing_docs, unreachable_pub, clippy::all, clippy::restriction)]
 
 wasmtime::component::bindgen!({
@@ -16,7 +16,7 @@ pub use pipeline::check::{deployments, git, slack, types, warehouse};
 pub use types::{Error, Value};
 
 impl Error {
-    /// Why there is no answer: what, where and what to do.
+    /// The message: what failed, where, and what to do.
     pub fn message(&self) -> &str {
         let (Self::Invalid(message)
         | Self::Denied(message)
@@ -27,7 +27,7 @@ impl Error {
         message
     }
 
-    /// The same with another text.
+    /// The same kind of error with another message.
     #[must_use]
     pub fn reworded(self, change: impl FnOnce(String) -> String) -> Self {
         match self {
@@ -42,7 +42,7 @@ impl Error {
 }
 
 impl Metric {
-    /// Whether it is not what was asked of it; one without a value never is.
+    /// Whether a limit is broken; a missing value breaks every limit.
     pub fn is_broken(&self) -> bool {
         match self.value {
             None => [self.min, self.max, self.below].iter().any(Option::is_some),

@@ -1,4 +1,4 @@
-//! GoogleSQL's functions, by name: what each becomes in the embedded engine, and the type it gives.
+//! GoogleSQL's functions, by name: the SQL for the embedded engine, and the result type.
 
 use host_contract::Error;
 use sqlparser::ast::{
@@ -13,7 +13,7 @@ use super::{
     typed::{Result, Typed, common, no_signature, start, together, unsupported},
 };
 
-/// Functions whose answer depends on when or where they run: the same question would have another answer tomorrow.
+/// Functions whose result depends on when or where they run: the same query would have another result tomorrow.
 const UNREPEATABLE: [&str; 8] = [
     "CURRENT_DATE",
     "CURRENT_TIMESTAMP",
@@ -41,7 +41,7 @@ const AGGREGATES: [&str; 12] = [
     "ARRAY_AGG",
 ];
 
-/// Aggregates that BigQuery has and the embedded engine has not.
+/// Aggregates of BigQuery that the embedded engine does not support.
 const FURTHER_AGGREGATES: [&str; 3] = ["STDDEV", "VARIANCE", "CORR"];
 
 /// Functions over a window only.
@@ -59,7 +59,7 @@ const WINDOW: [&str; 11] = [
     "NTH_VALUE",
 ];
 
-/// Whether a function, by its name in capitals, makes one value of many rows, on any warehouse.
+/// Whether a function, by its name in capitals, is an aggregate, on any warehouse.
 pub fn is_aggregate(name: &str) -> bool {
     AGGREGATES.contains(&name) || FURTHER_AGGREGATES.contains(&name) || name.starts_with("APPROX_")
 }
@@ -106,7 +106,7 @@ impl Translator<'_> {
         let typed = self.rows_function(name, list, window.is_some(), scope)?;
         match window {
             None => {
-                // What an aggregate reads need not be grouped.
+                // The arguments of an aggregate need not be grouped.
                 self.bare.truncate(bare);
                 self.aggregates += 1;
                 Ok(typed)
@@ -202,7 +202,7 @@ impl Translator<'_> {
                 Some(end) => format!("{units} BETWEEN {start_bound} AND {end}"),
                 None => format!("{units} {start_bound}"),
             };
-            // Bounds are CURRENT ROW or a number; anything else in them would be an expression that nobody checked.
+            // Bounds are CURRENT ROW or a number; anything else would be an unchecked expression.
             let known = frame.split_whitespace().all(|word| {
                 let word = word.to_ascii_uppercase();
                 word.parse::<u32>().is_ok()
@@ -226,7 +226,7 @@ impl Translator<'_> {
             expressions.iter().map(|expr| self.expression(expr, scope)).collect::<Result<_>>()?;
         let sql = |at: usize| arguments.get(at).map(|typed| typed.sql.as_str()).unwrap_or_default();
         let list = arguments.iter().map(|typed| typed.sql.as_str()).collect::<Vec<_>>().join(", ");
-        // All arguments as the type that they have in common.
+        // All arguments, converted to their common type.
         let alike = |function: &str| {
             let kind = common(&format!("function {name}"), arguments.iter())?;
             let list =

@@ -1,4 +1,4 @@
-//! How SQLite calls a function of ours: its arguments, what it may give, and the look at whether to stop.
+//! How SQLite calls one of our functions: its arguments, its result, and the check whether to stop.
 
 use std::borrow::Cow;
 
@@ -14,28 +14,28 @@ use super::{
     watch::Watch,
 };
 
-/// The longest text or blob that a query may make or meet: beyond what a check looks at, and so short that no function
-/// or comparison of two of them takes long, since SQLite can be interrupted only between them.
+/// The longest text or blob in a query: longer than checks need, and short enough that no function call or comparison
+/// takes long, since SQLite can be interrupted only between them.
 pub const VALUE_BYTES: usize = 256 << 10;
 /// The longest name of a part, a zone or a type, and the longest format or date: a format can grow a hundredfold.
 const SHORT_BYTES: usize = 1000;
-/// How much of a value is shown in an error.
+/// The part of a value that an error shows.
 const SHOWN: usize = 100;
-/// Calls that meet less than this leave it to the progress handler to look.
+/// Calls with fewer bytes than this leave the check whether to stop to the progress handler.
 const SMALL_BYTES: usize = 1 << 10;
 
-/// Why a function gives nothing.
+/// Why a function has no result.
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// The values are at fault.
+    /// The arguments are invalid.
     Values(String),
-    /// The question is to stop.
+    /// The query must stop.
     Over,
-    /// It would be longer than a value may be.
+    /// The result would be too long.
     TooBig,
 }
 
-/// What a function gives.
+/// The result of a function.
 pub(super) type Outcome = Result<Value, Fault>;
 
 impl From<String> for Fault {
@@ -55,14 +55,14 @@ impl From<Fault> for rusqlite::Error {
     }
 }
 
-/// Registers functions that look at one signal.
+/// Registers functions that share one stop signal.
 pub(super) struct Calls<'c> {
     pub(super) connection: &'c Connection,
     pub(super) watch: Watch,
 }
 
 impl Calls<'_> {
-    /// A function of values that are not NULL.
+    /// Registers a function whose arguments are not NULL.
     pub(super) fn plain(
         &self,
         name: &str,
@@ -72,7 +72,7 @@ impl Calls<'_> {
         self.scalar(name, count, move |arguments| Ok(function(arguments)?))
     }
 
-    /// The same for one that may stop, or become too long.
+    /// Registers a function that may stop early, or whose result may be too long.
     pub(super) fn scalar(
         &self,
         name: &str,
@@ -98,7 +98,7 @@ impl Calls<'_> {
     }
 }
 
-/// The arguments of a call; none of them is NULL.
+/// The arguments of a call, none of them NULL.
 pub(super) struct Arguments<'c, 'a> {
     context: &'c Context<'a>,
     watch: &'c Watch,
@@ -109,7 +109,7 @@ impl Arguments<'_, '_> {
         self.context.len()
     }
 
-    /// Whether the function should stop; for one that works long.
+    /// Whether the function should stop; for functions that run long.
     pub(super) fn is_over(&self) -> bool {
         self.watch.is_over()
     }
@@ -144,7 +144,7 @@ impl Arguments<'_, '_> {
         }
     }
 
-    /// A text, or what SQLite takes for one: a view's columns need have no type.
+    /// A text, or a value that SQLite converts to text: the columns of a view may have no type.
     pub(super) fn loose(&self, at: usize) -> Answer<Cow<'_, str>> {
         Ok(match self.raw(at) {
             ValueRef::Integer(number) => Cow::Owned(number.to_string()),
@@ -154,7 +154,7 @@ impl Arguments<'_, '_> {
         })
     }
 
-    /// A text that is longer only by mistake.
+    /// A text that should be short, such as a format.
     pub(super) fn short(&self, at: usize) -> Answer<Cow<'_, str>> {
         let text = self.text(at)?;
         match text.len() > SHORT_BYTES {
@@ -172,7 +172,7 @@ impl Arguments<'_, '_> {
         Part::new(&name).ok_or_else(|| format!("{name} is not a date part"))
     }
 
-    /// UTC when there is no such argument.
+    /// The time zone, or UTC without that argument.
     pub(super) fn zone(&self, at: usize) -> Answer<TimeZone> {
         if at >= self.len() {
             return Ok(TimeZone::UTC);

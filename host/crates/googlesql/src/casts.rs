@@ -1,11 +1,11 @@
-//! CAST: which value of one type stands for which of another.
+//! CAST: conversion of values between types.
 
 use jiff::{Timestamp, tz::TimeZone};
 use rusqlite::types::Value;
 
 use super::{dates, text_functions::truth};
 
-/// CAST; none when the value has no counterpart.
+/// CAST; `None` if the value cannot be converted.
 pub(super) fn cast(value: &Value, from: &str, to: &str) -> Option<Value> {
     let text = |value: &Value| match value {
         Value::Text(text) => Some(text.clone()),

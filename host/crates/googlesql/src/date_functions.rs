@@ -1,4 +1,4 @@
-//! GoogleSQL's functions of dates and moments, by name: what each becomes in the embedded engine, and the type it gives.
+//! GoogleSQL's date and timestamp functions, by name: the SQL for the embedded engine, and the result type.
 
 use sqlparser::ast::Expr;
 
@@ -11,7 +11,7 @@ use super::{
 };
 
 impl Translator<'_> {
-    /// Functions of dates and moments; none when `name` is not one.
+    /// Date and timestamp functions; `None` when `name` is not one.
     pub(super) fn date_call(&mut self, name: &str, expressions: &[&Expr], scope: &Scope) -> Result<Option<Typed>> {
         let typed = match (name, expressions) {
             ("DATE_ADD" | "DATE_SUB" | "TIMESTAMP_ADD" | "TIMESTAMP_SUB", [expr, Expr::Interval(interval)]) => {
@@ -137,7 +137,7 @@ impl Translator<'_> {
         }
     }
 
-    /// The time zone among the last arguments; UTC when there is none.
+    /// The time zone among the last arguments, or else UTC.
     fn zone(&mut self, rest: &[&Expr], scope: &Scope) -> Result<String> {
         match rest.first() {
             None => Ok(literal("UTC")),
@@ -149,7 +149,7 @@ impl Translator<'_> {
     }
 }
 
-/// The name of a part of a date, as text.
+/// The name of a date part, as text.
 fn part(expr: &Expr) -> Result<String> {
     let name = expr.to_string().replace(' ', "").to_ascii_uppercase();
     match Part::new(&name) {

@@ -1,4 +1,4 @@
-//! Dates and moments as GoogleSQL counts them. Dates are ISO text, moments microseconds since 1970.
+//! Dates and timestamps as GoogleSQL defines them. A date is ISO text, a timestamp microseconds since 1970.
 //! <https://cloud.google.com/bigquery/docs/reference/standard-sql/date_functions>
 
 use jiff::{
@@ -7,10 +7,10 @@ use jiff::{
     tz::TimeZone,
 };
 
-/// The longest text of a moment, zone and all.
+/// The longest text of a timestamp, with its time zone.
 const MOMENT_BYTES: usize = 100;
 
-/// What went wrong, in words.
+/// The error message.
 pub(super) type Answer<T> = Result<T, String>;
 
 /// A TIME or DATETIME as CAST(… AS STRING) has it: a space before the time, no zeros at the end of a fraction.
@@ -70,7 +70,7 @@ impl Part {
         })
     }
 
-    /// Its length in microseconds, when it always has the same.
+    /// Its length in microseconds, if that is constant.
     fn micros(self) -> Option<i64> {
         Some(match self {
             Self::Microsecond => 1,
@@ -84,12 +84,13 @@ impl Part {
     }
 }
 
-/// `2026-02-05`, with all its digits; none when there is no such day.
+/// `2026-02-05`, with all its digits; `None` for a day that does not exist.
 pub fn date(text: &str) -> Option<Date> {
     (text.len() == 10).then(|| text.parse().ok())?
 }
 
-/// A moment from text: a date, and perhaps a time and a zone (`Z`, `UTC`, `+02:00`, `America/New_York`); UTC when none is named.
+/// A timestamp from text: a date, optionally a time and a zone (`Z`, `UTC`, `+02:00`, `America/New_York`); the default
+/// zone is UTC.
 pub(super) fn moment(text: &str, zone: &TimeZone) -> Option<i64> {
     let text = text.trim();
     if text.len() > MOMENT_BYTES {

@@ -1,5 +1,5 @@
-//! From GoogleSQL to SQLite's SQL, for what checks ask. Each construct that is understood is written anew for the
-//! embedded engine, names and types checked on the way; everything else is an error that names it.
+//! Translates GoogleSQL to SQLite's SQL. Each supported construct is rewritten for the embedded engine, with its names
+//! and types checked; any other construct is an error that names it.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -26,28 +26,28 @@ pub type Schema<'a> = dyn Fn(&TablePath) -> std::result::Result<Vec<Column>, Err
 /// A query for the embedded engine.
 #[derive(Debug)]
 pub struct Translated {
-    /// SQL that uses nothing but tables, functions that are registered, and those of [`super::ENGINE`].
+    /// SQL that uses only tables, registered functions and the functions of [`super::ENGINE`].
     pub sql: String,
-    /// What it answers with.
+    /// The columns of the result.
     pub columns: Vec<Column>,
 }
 
 /// One translation.
 pub(super) struct Translator<'a> {
     pub(super) schema: &'a Schema<'a>,
-    /// The columns of tables that were asked for.
+    /// The columns of the tables that the query uses.
     pub(super) known: HashMap<TablePath, Columns>,
     pub(super) project: Option<&'a str>,
     pub(super) parameters: HashMap<String, Kind>,
-    /// The names from WITH that are in reach, the innermost last.
+    /// The WITH names in scope, the innermost last.
     pub(super) ctes: Vec<Cte>,
-    /// Columns that were named outside of aggregates, since the list was last emptied.
+    /// Columns used outside of aggregates since the list was last cleared.
     pub(super) bare: Vec<String>,
-    /// What GROUP BY names.
+    /// The expressions of GROUP BY.
     pub(super) grouped: Vec<String>,
-    /// How many aggregates were met.
+    /// The number of aggregates so far.
     pub(super) aggregates: usize,
-    /// How large it may become.
+    /// Limits of its size.
     pub(super) room: Room,
 }
 
@@ -55,11 +55,11 @@ pub(super) struct Translator<'a> {
 pub(super) struct Cte {
     pub(super) name: String,
     pub(super) columns: Columns,
-    /// How many tables and SELECTs each use of it stands for.
+    /// The number of tables and SELECTs that each use of it adds.
     pub(super) tables: usize,
 }
 
-/// Writes a query anew; `parameters` by lower-case name.
+/// Translates a query; `parameters` by lower-case name.
 pub fn translate(
     query: &Query,
     schema: &Schema<'_>,
@@ -95,7 +95,7 @@ impl Translator<'_> {
                 return Err(unsupported(what));
             }
         }
-        // A subquery's aggregates and columns are its own affair.
+        // A subquery's aggregates and columns do not count here.
         let around = (std::mem::take(&mut self.bare), std::mem::take(&mut self.grouped), self.aggregates);
         let known = self.ctes.len();
         let translated = self.whole(query, outer);
@@ -244,7 +244,7 @@ impl Translator<'_> {
         Ok((sql, columns, scope))
     }
 
-    /// What GROUP BY names, as expressions: an ordinal or an alias stands for its item of the SELECT list.
+    /// The expressions of GROUP BY: an ordinal or an alias stands for its item of the SELECT list.
     fn group_keys(&mut self, select: &Select, scope: &Scope) -> Result<Vec<String>> {
         let expressions = match &select.group_by {
             GroupByExpr::Expressions(expressions, modifiers) if modifiers.is_empty() => expressions,
@@ -374,7 +374,7 @@ fn limit(limit: &LimitClause) -> Result<String> {
     })
 }
 
-/// The columns of a SELECT list; those without a name are `f0_`, `f1_`, … as in BigQuery.
+/// The columns of a SELECT list; unnamed ones are `f0_`, `f1_`, … as in BigQuery.
 fn named(items: &[(Option<String>, Typed)]) -> Result<Vec<Column>> {
     room::columns(items.len())?;
     let mut columns: Vec<Column> = Vec::new();

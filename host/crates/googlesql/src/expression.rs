@@ -1,4 +1,4 @@
-//! Expressions of GoogleSQL, written anew for the embedded engine, with their types.
+//! Expressions of GoogleSQL, translated for the embedded engine, with their types.
 
 use host_contract::Error;
 use sqlparser::ast::{

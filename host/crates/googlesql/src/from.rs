@@ -1,4 +1,4 @@
-//! FROM: tables, names from WITH, subqueries and how they are joined.
+//! FROM: tables, WITH names, subqueries and joins.
 
 use std::sync::Arc;
 
@@ -94,7 +94,7 @@ impl Translator<'_> {
         Ok(sql)
     }
 
-    /// A table of a dataset, or a name from WITH: its SQL, its own name, its columns.
+    /// A table of a dataset, or a WITH name: its SQL, its own name, its columns.
     fn named_table(&mut self, name: &ObjectName) -> Result<(String, String, Columns)> {
         let plain = name.to_string().replace('`', "");
         self.room.work(self.ctes.len())?;

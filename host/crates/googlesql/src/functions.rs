@@ -1,5 +1,5 @@
-//! The functions that SQLite is given for GoogleSQL, each under a name that begins with `g_`, and the list of those that a
-//! query may use at all. NULL in, NULL out, as GoogleSQL has it for all of these.
+//! The functions that we register with SQLite for GoogleSQL, each named `g_…`, and the list of functions that a query
+//! may use. All of them return NULL for a NULL argument, as in GoogleSQL.
 
 use rusqlite::{Connection, types::Value};
 
@@ -10,10 +10,10 @@ use super::{
     watch::Watch,
 };
 
-/// SQLite's own functions that a query, or a view that it reads, may use. Each takes time in proportion to its input, which
-/// is no longer than a value may be, and makes nothing longer. Not among them, and so out of reach: what makes a long value of a short
-/// one (printf, hex, quote, zeroblob, randomblob), what compares all with all (glob), and what reaches further than data.
-/// like, replace, instr and trim are ours ([`text_functions`]).
+/// SQLite's own functions that a query, or a view that it reads, may use. Each takes time in proportion to its input,
+/// and its result is no longer than its input. Left out on purpose: functions that make a long value from a short one
+/// (printf, hex, quote, zeroblob, randomblob), that take quadratic time (glob), or that access more than data. like,
+/// replace, instr and trim are our own ([`text_functions`]).
 pub const ENGINE: [&str; 47] = [
     "abs",
     "avg",
@@ -64,7 +64,7 @@ pub const ENGINE: [&str; 47] = [
     "octet_length",
 ];
 
-/// Gives a connection all of them; they stop when `watch` says so.
+/// Registers all of them with a connection; they stop when `watch` says so.
 pub fn register(connection: &Connection, watch: &Watch) -> rusqlite::Result<()> {
     let calls = Calls { connection, watch: watch.clone() };
     numbers(&calls)?;

@@ -1,5 +1,5 @@
-//! What may be asked at all, on any warehouse: one SELECT, on tables that are written out.
-//! The parser decides here; the engine decides once more.
+//! The SQL guard for both warehouses: a single SELECT, with explicit table names. The parser decides here; the engine
+//! checks again.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -19,24 +19,24 @@ use sqlparser::{
 
 use host_contract::Error;
 
-/// A SELECT takes longer to parse than anything else of its length: ten microseconds. BigQuery reads no more tables in a
-/// query either: <https://cloud.google.com/bigquery/quotas#query_jobs>
+/// The maximum number of SELECTs. A SELECT takes longer to parse than anything else of its length: ten microseconds.
+/// BigQuery has the same limit for the tables of a query: <https://cloud.google.com/bigquery/quotas#query_jobs>
 const SELECTS: usize = 1000;
 
-/// A SELECT that may be asked, if its datasets are granted.
+/// A SELECT that may run if its datasets are granted.
 #[derive(Debug)]
 pub struct Select {
-    /// What was read.
+    /// The parsed query.
     pub query: Box<Query>,
     /// Every dataset that a table in it belongs to.
     pub datasets: BTreeSet<String>,
     /// Every table in it.
     pub tables: BTreeSet<TablePath>,
-    /// Every parameter that it names, in lower case and without the `@`.
+    /// Every parameter in it, in lower case and without the `@`.
     pub parameters: BTreeSet<String>,
 }
 
-/// A table, as its path says.
+/// A table, by its path.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TablePath {
     /// The dataset's name.
@@ -45,7 +45,7 @@ pub struct TablePath {
     pub table: String,
 }
 
-/// Reads SQL; `project` is the project that tables may be prefixed with.
+/// Parses SQL; `project` is the project that table names may begin with.
 pub fn read(sql: &str, project: Option<&str>) -> Result<Select, Error> {
     let statements = parsed(sql)?;
     let query = match <[Statement; 1]>::try_from(statements) {
@@ -64,7 +64,7 @@ pub fn read(sql: &str, project: Option<&str>) -> Result<Select, Error> {
     }
 }
 
-/// The statements of a text, if it is not too large to be parsed.
+/// The statements of a text, unless it is too large to parse.
 fn parsed(sql: &str) -> Result<Vec<Statement>, Error> {
     let wrong =
         |error: ParserError| Error::Invalid(format!("query failed: it does not parse: {}", plain(&error.to_string())));
@@ -122,7 +122,7 @@ fn path_parts(name: &ObjectName) -> Result<Vec<String>, Error> {
     Ok(parts)
 }
 
-/// What a query names.
+/// The names in a query.
 #[derive(Default)]
 struct Names<'p> {
     project: Option<&'p str>,
@@ -136,7 +136,7 @@ impl Visitor for Names<'_> {
     type Break = Error;
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Error> {
-        // Names from WITH have one part, tables at least two: neither can be taken for the other.
+        // WITH names have one part, tables at least two, so they cannot be confused.
         let ctes = query.with.iter().flat_map(|with| &with.cte_tables);
         self.ctes.extend(ctes.map(|Cte { alias, .. }| alias.name.value.to_lowercase()));
         match query.body.as_ref() {
@@ -262,7 +262,7 @@ mod tests {
         assert_eq!(select.parameters, ["a", "b"].map(str::to_owned).into());
     }
 
-    /// A name from WITH that shadows a dataset's table gives no way to the table.
+    /// A WITH name that equals a dataset does not give access to the dataset's tables.
     #[test]
     fn a_cte_never_stands_for_a_table_with_a_dataset() {
         let select = read("WITH nba_raw AS (SELECT 1 AS x) SELECT * FROM nba_raw.games", None).expect("a SELECT");

@@ -1,5 +1,5 @@
-//! GoogleSQL types in the embedded engine: how each is written in a column's declaration, how it is stored,
-//! and what a value of it becomes for a guest.
+//! GoogleSQL types in the embedded engine: how a column declares and stores each, and how its values are converted for
+//! a guest.
 
 use host_contract::{Error, Value};
 use rusqlite::types::ValueRef;
@@ -12,7 +12,7 @@ use super::dates;
 /// |---|---|---|
 /// | INT64, BOOL | integer | the same |
 /// | FLOAT64, NUMERIC, BIGNUMERIC | real or integer | the same |
-/// | STRING, TIME, DATETIME | text; a STRING is declared TEXT, since SQLite makes numbers of what looks like one in any other | the same |
+/// | STRING, TIME, DATETIME | text; a STRING is declared TEXT, since SQLite turns number-like text in any other column into a number | the same |
 /// | BYTES | blob | the same |
 /// | DATE | text, `2026-02-05` | the same |
 /// | TIMESTAMP | text with a zone, `2026-02-05 06:30:00 UTC`, or whole seconds since 1970 | microseconds since 1970 |
@@ -20,7 +20,7 @@ use super::dates;
 pub enum Kind {
     /// INT64.
     Int64,
-    /// FLOAT64, and what is computed as one.
+    /// FLOAT64, NUMERIC and BIGNUMERIC.
     Float64,
     /// BOOL.
     Bool,
@@ -36,14 +36,14 @@ pub enum Kind {
     Time,
     /// TIMESTAMP.
     Timestamp,
-    /// A NULL that is written out: it fits everywhere.
+    /// A literal NULL, which fits every type.
     Null,
-    /// A column of a SQLite view without a declared type: what it holds decides.
+    /// A column of a SQLite view without a declared type: the stored value decides.
     Any,
 }
 
 impl Kind {
-    /// From a column's declaration; none when it is none that the engine keeps faithfully.
+    /// From a column's declaration; `None` for a type that the engine cannot store faithfully.
     pub fn declared(declaration: &str) -> Option<Self> {
         let name = declaration.split('(').next().unwrap_or_default().trim().to_ascii_uppercase();
         Some(match name.as_str() {
@@ -80,7 +80,7 @@ impl Kind {
         matches!(self, Self::Int64 | Self::Float64 | Self::Null | Self::Any)
     }
 
-    /// The type that both can be compared as; none when GoogleSQL has no common one.
+    /// The type to compare both as; `None` if GoogleSQL has no common type.
     pub(super) fn common(self, other: Self) -> Option<Self> {
         match (self, other) {
             (one, other) if one == other => Some(one),
@@ -91,7 +91,7 @@ impl Kind {
         }
     }
 
-    /// What a guest gets. Data that is not of its column's type is an error, not a value.
+    /// Converts a value for a guest. A value that does not fit its column's type is an error.
     pub fn value(self, column: &str, found: ValueRef<'_>) -> Result<Value, Error> {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Ok(match (self, found) {

@@ -1,5 +1,5 @@
-//! GoogleSQL for the embedded engine: SQL in, and out comes SQL for SQLite or a refusal; and the functions that SQLite is
-//! given for it. It knows nothing of plugins, grants, files or runs.
+//! GoogleSQL for the embedded engine: translates a query to SQL for SQLite or rejects it, and registers the functions
+//! that it needs. It does not depend on plugins, grants, files or runs.
 
 mod builtin;
 mod call;

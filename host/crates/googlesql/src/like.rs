@@ -1,16 +1,16 @@
-//! LIKE: `%` stands for any text, `_` for one character, and what follows the escape for itself. Case matters.
+//! LIKE: `%` matches any text, `_` one character, and a character after the escape matches itself. Case matters.
 
-/// Steps between two looks at whether to stop: well under a millisecond, also when built for debugging.
+/// Steps between two checks whether to stop: well under a millisecond, also in a debug build.
 const STEPS: usize = 10_000;
 
-/// Whether a text is like a pattern; none when `over` said to stop before it was known. A text of n bytes and a pattern of
-/// m take n·m steps at worst, since a `%` that was passed is never gone back to.
+/// Whether a text matches a pattern; `None` when `over` said to stop first. A text of n bytes and a pattern of m bytes
+/// take at most n·m steps, since only the last `%` is ever retried.
 pub(super) fn matches(text: &str, pattern: &str, escape: Option<char>, mut over: impl FnMut() -> bool) -> Option<bool> {
     let whole = text;
     let (text, pattern) = (text.as_bytes(), pattern.as_bytes());
     let escape = escape.and_then(|escape| u8::try_from(escape).ok()).filter(u8::is_ascii);
     let (mut at, mut place) = (0, 0);
-    // What follows the last `%`, and where in the text that was last tried.
+    // The pattern after the last `%`, and the place in the text where it was last tried.
     let mut retry: Option<(usize, usize)> = None;
     let mut steps = 0;
     loop {
@@ -47,7 +47,7 @@ pub(super) fn matches(text: &str, pattern: &str, escape: Option<char>, mut over:
             (at, place) = (at + 1, place + width);
             continue;
         }
-        // No match here: what follows the last `%` may match further on.
+        // No match here: the pattern after the last `%` may match further on.
         let Some((after, tried)) = retry else { return Some(false) };
         let Some(mut next) = after_character(whole, tried) else { return Some(false) };
         let first = pattern.get(after).copied().filter(|byte| !matches!(byte, b'%' | b'_') && Some(*byte) != escape);
@@ -56,7 +56,7 @@ pub(super) fn matches(text: &str, pattern: &str, escape: Option<char>, mut over:
                 return Some(false);
             };
             next += skipped;
-            // Bytes that are only looked at take far less than a step.
+            // A byte that is only read takes far less than a step.
             steps += skipped / 16;
         }
         retry = Some((after, next));
@@ -64,7 +64,7 @@ pub(super) fn matches(text: &str, pattern: &str, escape: Option<char>, mut over:
     }
 }
 
-/// Where the character that begins here ends; none at the end of the text.
+/// The end of the character that begins here; `None` at the end of the text.
 fn after_character(text: &str, at: usize) -> Option<usize> {
     Some(at + text.get(at..)?.chars().next()?.len_utf8())
 }
@@ -77,7 +77,7 @@ mod tests {
         matches(text, pattern, Some('\\'), || false).expect("an answer")
     }
 
-    /// Each pattern against each text, as a matcher says that tries everything.
+    /// Compares each pattern and text with a matcher that tries every possibility.
     #[test]
     fn it_agrees_with_trying_everything() {
         fn slow(text: &[char], pattern: &[char]) -> bool {

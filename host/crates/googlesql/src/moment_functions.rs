@@ -1,4 +1,4 @@
-//! Functions of dates and moments, and casts. What they take is short, so that none of them works long.
+//! Date and timestamp functions, and casts. Their arguments are short, so each call is quick.
 
 use jiff::{civil::Date, fmt::strtime};
 use rusqlite::types::{Value, ValueRef};

@@ -1,4 +1,4 @@
-//! Operators of GoogleSQL, and what is written like one: comparisons, arithmetic, intervals, EXTRACT.
+//! Operators of GoogleSQL: comparisons, arithmetic, intervals, EXTRACT.
 
 use sqlparser::ast::{BinaryOperator, Expr, Interval};
 
@@ -27,7 +27,7 @@ impl Translator<'_> {
         }
     }
 
-    /// An expression and what it is held against, each written once, as types that can be compared.
+    /// An expression and the expressions it is compared with, converted to comparable types.
     pub(super) fn against(
         &mut self,
         one: &Expr,
@@ -99,7 +99,7 @@ impl Translator<'_> {
         }
     }
 
-    /// `expr ± INTERVAL`, and DATE_ADD and its kin.
+    /// `expr ± INTERVAL`, DATE_ADD, DATE_SUB, TIMESTAMP_ADD and TIMESTAMP_SUB.
     pub(super) fn shift(&mut self, expr: &Expr, back: bool, interval: &Interval, scope: &Scope) -> Result<Typed> {
         let typed = self.expression(expr, scope)?;
         let count = self.expression(&interval.value, scope)?;

@@ -1,34 +1,34 @@
-//! How large a query may become: what is written in a few lines can stand for millions of names and tables, and neither the
-//! translator nor SQLite's planner should find that out by trying.
+//! Limits on the size of a translated query: a few lines can expand to millions of names and tables, which would stall
+//! the translator and SQLite's planner.
 
 use host_contract::Error;
 
 use super::typed::Result;
 
-/// How deep an expression may nest; chains of operators nest to the left.
+/// The maximum nesting of an expression; chains of operators nest to the left.
 const DEPTH: usize = 400;
-/// What one translation may cost, in names that are compared: 3 million take some 20 ms. A query that names 300
-/// columns of a table of a thousand needs a tenth.
+/// Name comparisons of one translation: 3 million take about 20 ms. A query with 300 columns of a table of a thousand
+/// needs a tenth.
 const WORK: usize = 3_000_000;
-/// Tables and SELECTs of a query when every name from WITH is written out, as SQLite writes it out: 59 names that each
-/// read the one before twice are 2^59.
+/// Tables and SELECTs of a query with every WITH name expanded, as SQLite expands it: 59 names that each read the
+/// previous one twice make 2^59.
 const TABLES: usize = 1000;
-/// The columns of a SELECT: SQLite has no more.
+/// The columns of a SELECT: SQLite's own limit.
 const COLUMNS: usize = 2000;
-/// The longest SQL for SQLite. A query of 32 KiB becomes three times as much at most, if it is not built to grow.
+/// The longest SQL for SQLite. An ordinary query of 32 KiB becomes at most three times as long.
 const WRITTEN_BYTES: usize = 512 << 10;
 
-/// What a translation has used.
+/// The amounts that a translation has used.
 #[derive(Debug, Default)]
 pub(super) struct Room {
     depth: usize,
     work: usize,
-    /// Tables and SELECTs so far of what is being translated, WITH written out.
+    /// Tables and SELECTs so far, with WITH expanded.
     tables: usize,
 }
 
 impl Room {
-    /// One expression deeper.
+    /// Enters a nested expression.
     pub(super) fn enter(&mut self) -> Result<()> {
         self.depth += 1;
         match self.depth > DEPTH {
@@ -37,12 +37,12 @@ impl Room {
         }
     }
 
-    /// And back.
+    /// Leaves a nested expression.
     pub(super) fn leave(&mut self) {
         self.depth -= 1;
     }
 
-    /// Compares so many names.
+    /// Counts name comparisons.
     pub(super) fn work(&mut self, names: usize) -> Result<()> {
         self.work = self.work.saturating_add(names);
         match self.work > WORK {
@@ -51,7 +51,7 @@ impl Room {
         }
     }
 
-    /// Reads something that is so many tables and SELECTs.
+    /// Counts tables and SELECTs.
     pub(super) fn tables(&mut self, tables: usize) -> Result<()> {
         self.tables = self.tables.saturating_add(tables);
         match self.tables > TABLES {
@@ -62,18 +62,18 @@ impl Room {
         }
     }
 
-    /// What `part` reads by itself, which is not counted before it is used.
+    /// Counts a part separately; it is added to the total where it is used.
     pub(super) fn aside(&mut self) -> usize {
         std::mem::take(&mut self.tables)
     }
 
-    /// Back from [`Room::aside`]: gives what was counted since.
+    /// Ends [`Room::aside`], and returns the count since then.
     pub(super) fn back(&mut self, before: usize) -> usize {
         std::mem::replace(&mut self.tables, before)
     }
 }
 
-/// Whether a SELECT may have so many columns.
+/// Rejects a SELECT with too many columns.
 pub(super) fn columns(columns: usize) -> Result<()> {
     match columns > COLUMNS {
         true => Err(too_large(&format!("a SELECT has more than {COLUMNS} columns"))),
@@ -81,7 +81,7 @@ pub(super) fn columns(columns: usize) -> Result<()> {
     }
 }
 
-/// Whether SQL for the engine may be so long.
+/// Rejects SQL for the engine that is too long.
 pub(super) fn written(sql: &str) -> Result<()> {
     match sql.len() > WRITTEN_BYTES {
         true => Err(too_large(&format!("the SQL generated for SQLite is longer than {} KiB", WRITTEN_BYTES >> 10))),

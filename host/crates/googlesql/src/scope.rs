@@ -1,4 +1,4 @@
-//! Names in a query: which tables are in reach, and what their columns are.
+//! Names in a query: the tables in scope, and their columns.
 
 use std::sync::Arc;
 
@@ -9,24 +9,24 @@ use super::kind::Kind;
 
 /// The longest name of a column in BigQuery: <https://cloud.google.com/bigquery/quotas#all_tables>
 const NAME_BYTES: usize = 300;
-/// Columns that are looked through for one that may have been meant.
+/// Columns that are searched for a suggestion.
 const NEAR: usize = 1000;
 
-/// A column that can be named.
+/// A column in scope.
 #[derive(Debug, Clone)]
 pub struct Column {
-    /// As it is written.
+    /// Its name, as written.
     pub name: String,
     /// Its type.
     pub kind: Kind,
-    /// A stored TIMESTAMP, which has to be read before it can be computed with.
+    /// Whether it is a stored TIMESTAMP, which must be parsed before use.
     pub stored: bool,
 }
 
-/// The columns of a table: as many as it is used, they are there once.
+/// The columns of a table, shared by all its uses.
 pub(super) type Columns = Arc<Vec<Column>>;
 
-/// What a name stands for.
+/// The meaning of a name.
 pub(super) struct Found {
     pub(super) sql: String,
     pub(super) kind: Kind,
@@ -42,7 +42,7 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// What one of its columns stands for; with the source's name, unless USING made one of two.
+    /// The SQL of one of its columns; with the source's name, unless USING merged two columns.
     pub(super) fn found(&self, column: &Column, qualified: bool) -> Found {
         let path = match qualified {
             false => quoted(&column.name),
@@ -53,19 +53,19 @@ impl Source {
     }
 }
 
-/// The tables in reach, and those of the queries around.
+/// The tables in scope, and those of the enclosing queries.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Scope {
     pub(super) sources: Vec<Source>,
-    /// Columns that JOIN … USING made one of two.
+    /// Columns that JOIN … USING merged.
     pub(super) merged: Vec<String>,
-    /// Names from the SELECT list, where they may be used: each with what stands for it.
+    /// Aliases from the SELECT list, where they may be used, each with its expression.
     pub(super) aliases: Vec<(String, String, Kind)>,
     pub(super) outer: Option<Box<Scope>>,
 }
 
 impl Scope {
-    /// What a name stands for: an alias, else a column of this query, else one of the queries around it.
+    /// Resolves a name: an alias, else a column of this query, else a column of an enclosing query.
     pub(super) fn column(&self, table: Option<&str>, name: &str) -> Result<Found, Error> {
         let alias = self.aliases.iter().find(|(alias, ..)| table.is_none() && same(alias, name));
         if let Some((_, sql, kind)) = alias {
@@ -94,7 +94,7 @@ impl Scope {
         }
     }
 
-    /// The column that may have been meant; not looked for where that would take long.
+    /// A suggestion for a misspelt column; skipped where the search would take long.
     fn near(&self, name: &str) -> String {
         if name.len() > NAME_BYTES {
             return String::new();
@@ -108,7 +108,7 @@ impl Scope {
         self.merged.iter().any(|merged| same(merged, name))
     }
 
-    /// How many names a look for one may be held against.
+    /// The number of names that a lookup may compare.
     pub(super) fn columns(&self) -> usize {
         let own: usize = self.sources.iter().map(|source| 1 + source.columns.len()).sum();
         own + self.aliases.len() + self.merged.len() + self.outer.as_ref().map_or(0, |outer| outer.columns())
@@ -123,7 +123,7 @@ pub fn same(one: &str, other: &str) -> bool {
     }
 }
 
-/// As SQLite wants a name.
+/// A name, quoted for SQLite.
 pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }

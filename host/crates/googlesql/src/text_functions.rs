@@ -1,5 +1,5 @@
-//! Functions of texts. Each takes time that grows with its input only, or looks at whether to stop, since SQLite cannot be
-//! interrupted within a function.
+//! Text functions. Each takes time linear in its input, or checks whether to stop, since SQLite cannot interrupt a
+//! function call.
 
 use std::borrow::Cow;
 
@@ -36,7 +36,7 @@ pub(super) fn register(calls: &Calls<'_>) -> rusqlite::Result<()> {
     calls.scalar("g_trim", -1, |a| trim(a, Sides::Both, char::is_whitespace))?;
     calls.scalar("g_ltrim", -1, |a| trim(a, Sides::Left, char::is_whitespace))?;
     calls.scalar("g_rtrim", -1, |a| trim(a, Sides::Right, char::is_whitespace))?;
-    // The same for views, under SQLite's names and as SQLite has them: SQLite's own would look at nothing while they work.
+    // The same for views, with SQLite's names and semantics: SQLite's own functions cannot be stopped.
     calls.scalar("instr", 2, position)?;
     calls.scalar("replace", 3, replace)?;
     calls.scalar("like", 2, |a| is_like(a, 1, 0, None))?;
@@ -56,12 +56,12 @@ pub(super) fn register(calls: &Calls<'_>) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// As SQLite has it.
+/// With SQLite's semantics.
 pub(super) fn truth(is: bool) -> Value {
     Value::Integer(is.into())
 }
 
-/// Adds to a text that may not become too long.
+/// Appends to a text, within the maximum length.
 fn push(whole: &mut String, part: &str) -> Result<(), Fault> {
     if whole.len() + part.len() > VALUE_BYTES {
         return Err(Fault::TooBig);
@@ -86,7 +86,7 @@ fn substring(a: &Arguments<'_, '_>) -> Outcome {
     Ok(Value::Text(text.chars().skip(start).take(length).collect()))
 }
 
-/// STRPOS: counted in characters from 1; 0 when there is none. The standard library searches in linear time.
+/// STRPOS: counted in characters from 1; 0 if not found. The standard library searches in linear time.
 fn position(a: &Arguments<'_, '_>) -> Outcome {
     let (text, wanted) = (a.loose(0)?, a.loose(1)?);
     let before = text.find(&*wanted).and_then(|at| text.get(..at));
@@ -126,11 +126,11 @@ enum Sides {
     Right,
 }
 
-/// TRIM: what is trimmed is white space, or the characters of the second argument.
+/// TRIM: removes white space, or the characters of the second argument.
 fn trim(a: &Arguments<'_, '_>, sides: Sides, blank: fn(char) -> bool) -> Outcome {
     let text = a.loose(0)?;
     let characters: Cow<'_, str> = if a.len() > 1 { a.loose(1)? } else { Cow::Borrowed("") };
-    // A set is looked up in the same time, however many there are.
+    // A set lookup takes the same time for any number of characters.
     let set: Vec<char> = {
         let mut characters: Vec<char> = characters.chars().collect();
         characters.sort_unstable();

@@ -1,4 +1,4 @@
-//! An expression of the embedded engine with its type: what it can stand for, and how it is written.
+//! An expression of the embedded engine with its type, and its conversions to other types.
 
 use std::fmt::Display;
 
@@ -7,7 +7,7 @@ use sqlparser::ast::{DataType, TimezoneInfo};
 
 use super::{dates, kind::Kind};
 
-/// What a translation gives, or why it is refused.
+/// The result of a translation, or why it is rejected.
 pub(super) type Result<T> = std::result::Result<T, Error>;
 
 /// An expression of the embedded engine.
@@ -18,7 +18,7 @@ pub(super) struct Typed {
     text: Text,
 }
 
-/// Whether it is a STRING that is written out or a parameter: GoogleSQL lets it stand for a DATE or TIMESTAMP.
+/// Whether it is a STRING literal or parameter, which GoogleSQL converts to DATE or TIMESTAMP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Text {
     No,
@@ -31,7 +31,7 @@ impl Typed {
         Self { sql: sql.into(), kind, text: Text::No }
     }
 
-    /// A text that is written out.
+    /// A text literal.
     pub(super) fn text(text: String) -> Self {
         Self { sql: literal(&text), kind: Kind::String, text: Text::Literal(text) }
     }
@@ -42,7 +42,7 @@ impl Typed {
         Self { sql: format!("@{name}"), kind, text }
     }
 
-    /// The same in parentheses, or otherwise written anew.
+    /// The same with other SQL, for example in parentheses.
     pub(super) fn written(self, write: impl FnOnce(&str) -> String) -> Self {
         Self { sql: write(&self.sql), ..self }
     }
@@ -55,7 +55,7 @@ impl Typed {
         }
     }
 
-    /// A STRING that may stand for a DATE becomes one; everything else stays.
+    /// Converts a STRING that may stand for a DATE; anything else stays.
     pub(super) fn dated(self) -> Self {
         match self.text {
             Text::No => self,
@@ -63,7 +63,7 @@ impl Typed {
         }
     }
 
-    /// As another type, when GoogleSQL converts to it without being asked.
+    /// As another type, if GoogleSQL converts to it implicitly.
     pub(super) fn coerced(self, kind: Kind) -> Option<Self> {
         let bad = |text: &str| Typed::new(format!("g_cast({}, 'STRING', '{}')", literal(text), kind.name()), kind);
         match (&self.text, self.kind, kind) {
@@ -96,12 +96,12 @@ impl Typed {
     }
 }
 
-/// A text as SQLite wants it.
+/// A text literal, quoted for SQLite.
 pub(super) fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-/// Both as their common type; none when they have none.
+/// Both as their common type; an error if they have none.
 pub(super) fn together(one: Typed, other: Typed) -> std::result::Result<(Typed, Typed), (Typed, Typed)> {
     if let Some(kind) = one.kind.common(other.kind) {
         return Ok((Typed { kind, ..one }, Typed { kind, ..other }));
@@ -115,7 +115,7 @@ pub(super) fn together(one: Typed, other: Typed) -> std::result::Result<(Typed, 
     }
 }
 
-/// The type that all can be.
+/// The common type of all.
 pub(super) fn common<'t>(what: &str, all: impl Iterator<Item = &'t Typed> + Clone) -> Result<Kind> {
     let mut kind = Kind::Null;
     for typed in all.clone() {
@@ -125,7 +125,7 @@ pub(super) fn common<'t>(what: &str, all: impl Iterator<Item = &'t Typed> + Clon
     Ok(kind)
 }
 
-/// The type that a CAST or a literal names.
+/// The type named in a CAST or a literal.
 pub(super) fn kind_of(data_type: &DataType) -> Result<Kind> {
     Ok(match data_type {
         DataType::Int64 | DataType::Integer(_) | DataType::Int(_) | DataType::BigInt(_) => Kind::Int64,
@@ -144,12 +144,12 @@ pub(super) fn no_signature(what: &str, arguments: &[&Typed]) -> Error {
     Error::Invalid(format!("query failed: No matching signature for {what} for argument types: {}", kinds.join(", ")))
 }
 
-/// The error for what the embedded engine does not do.
+/// The error for an unsupported construct.
 pub(super) fn unsupported(what: impl Display) -> Error {
     Error::Invalid(format!("query failed: the embedded warehouse does not support {what}"))
 }
 
-/// The beginning of a construct, to name it in an error.
+/// The beginning of a construct, to quote in an error.
 pub(super) fn start(what: &impl Display) -> String {
     let text = what.to_string();
     match text.char_indices().nth(60) {

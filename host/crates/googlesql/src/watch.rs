@@ -1,5 +1,5 @@
-//! The stop signal of a question, as SQLite's progress handler and the functions see it. A connection is kept for many
-//! questions and its functions with it, so both look at one place, which holds the signal of the question under way.
+//! The stop signal of a query, as SQLite's progress handler and the functions see it. A connection and its functions
+//! serve many queries, so both read one place, which holds the signal of the current query.
 
 use std::{
     fmt,
@@ -7,14 +7,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How often the signal itself is asked at most: it may read the thread's clock, which is a system call.
+/// The shortest time between two reads of the signal: it may read the thread's clock, which is a system call.
 const PAUSE: Duration = Duration::from_micros(250);
-/// How many bytes functions may have met between two looks: a function reads some hundred bytes in a microsecond at worst.
+/// Bytes that functions may process between two checks: in the worst case, about a hundred a microsecond.
 const BYTES: usize = 256 << 10;
 
 type Signal = Box<dyn FnMut() -> bool + Send>;
 
-/// Whether what is asked of one connection should stop now.
+/// Whether the current query of a connection should stop.
 #[derive(Clone, Default)]
 pub struct Watch(Arc<Mutex<Inner>>);
 
@@ -27,22 +27,22 @@ struct Inner {
 }
 
 impl Watch {
-    /// A question begins; it is to stop when `signal` says so.
+    /// Begins a query, which stops when `signal` says so.
     pub fn begin(&self, signal: impl FnMut() -> bool + Send + 'static) {
         self.with(|inner| *inner = Inner { signal: Some(Box::new(signal)), ..Inner::default() });
     }
 
-    /// It is answered.
+    /// Ends a query.
     pub fn end(&self) {
         self.with(|inner| *inner = Inner::default());
     }
 
-    /// Whether to stop. Once true, it stays true for this question.
+    /// Whether to stop. Once true, it stays true for this query.
     pub fn is_over(&self) -> bool {
         self.with(Inner::look)
     }
 
-    /// The same for a function that is about to read so many bytes: most calls of functions are too small to look.
+    /// The same for a function about to process some bytes: most calls are too small to check.
     pub(super) fn is_over_after(&self, bytes: usize) -> bool {
         self.with(|inner| {
             inner.bytes = inner.bytes.saturating_add(bytes);

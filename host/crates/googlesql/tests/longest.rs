@@ -1,4 +1,4 @@
-//! One call of each function at the longest that a value may be: SQLite cannot be interrupted within it.
+//! One call of each function with values of the maximum length: SQLite cannot interrupt it.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 use std::{collections::HashMap, thread, time::Duration};
@@ -7,13 +7,13 @@ use host_googlesql::{Column, Kind, Schema, TablePath, VALUE_BYTES, Watch, read, 
 use rusqlite::{Connection, limits::Limit, types::Value as Stored};
 use rustix::time::{ClockId, clock_gettime};
 
-/// The table in docs/security.md is what this prints: `cargo test --release -p host_googlesql --test longest -- --nocapture`.
+/// Prints the table in docs/security.md: `cargo test --release -p host_googlesql --test longest -- --nocapture`.
 #[test]
 fn one_call_takes_no_longer_than_a_moment() {
     let connection = Connection::open_in_memory().unwrap();
     connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, i32::try_from(VALUE_BYTES).unwrap()).unwrap();
     register(&connection, &Watch::default()).unwrap();
-    // So long that an answer of the same length is not refused.
+    // Short enough that a result of the same length is accepted.
     let longest = VALUE_BYTES - 16;
     let letters = |letter: &str, bytes: usize| Stored::Text(letter.repeat(bytes / letter.len()));
     let (a, half) = (letters("a", longest), letters("a", longest / 2));
@@ -59,7 +59,7 @@ fn one_call_takes_no_longer_than_a_moment() {
         ("group_concat(?1)", vec![a]),
         ("round(?1, 30)", vec![Stored::Text("1".repeat(longest))]),
     ];
-    // Built for debugging, a call takes many times as long.
+    // In a debug build, a call takes many times as long.
     let most = Duration::from_millis(if cfg!(debug_assertions) { 500 } else { 50 });
     for (call, values) in cases {
         let mut statement = connection.prepare(&format!("SELECT {call}")).unwrap();
@@ -68,7 +68,7 @@ fn one_call_takes_no_longer_than_a_moment() {
                 statement.raw_bind_parameter(at + 1, value).unwrap();
             }
             let started = computed();
-            // That some are refused is as good an answer.
+            // A refusal is as good a result.
             let answer = statement.raw_query().next().map(|row| row.is_some());
             (computed() - started, answer.is_ok())
         };
@@ -81,7 +81,7 @@ fn one_call_takes_no_longer_than_a_moment() {
     }
 }
 
-/// Reading and translating look at no signal either: the longest SQL that a budget can allow, in shapes that grow.
+/// Parsing and translating cannot be stopped either: the longest SQL that a budget can allow, in shapes that expand.
 #[test]
 fn the_longest_sql_takes_no_longer_than_a_moment() {
     const BYTES: usize = 48 << 10;
@@ -131,7 +131,7 @@ fn the_longest_sql_takes_no_longer_than_a_moment() {
             println!("{name:20} {read:>10.3?} {took:>10.3?} {refused}");
             took
         };
-        // As deep as the host's threads.
+        // The same stack as the host's threads.
         let took = thread::scope(|scope| {
             thread::Builder::new().stack_size(64 << 20).spawn_scoped(scope, reading).unwrap().join().unwrap()
         });
@@ -139,7 +139,7 @@ fn the_longest_sql_takes_no_longer_than_a_moment() {
     }
 }
 
-/// CPU time of this thread: what others do on the machine is not measured.
+/// CPU time of this thread, so that other load on the machine does not count.
 fn computed() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.try_into().unwrap(), time.tv_nsec.try_into().unwrap())

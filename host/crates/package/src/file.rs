@@ -1,4 +1,4 @@
-//! A plugin's file: its bytes, read once, and what they say without being run.
+//! A plugin's file: its bytes, read once, and its metadata, read without running it.
 
 use std::path::{Path, PathBuf};
 
@@ -10,36 +10,36 @@ use super::{
     metadata::{Metadata, Parts},
 };
 
-/// A component's bytes and who they say they are.
+/// A component's bytes, with the name and version from its metadata.
 #[derive(Debug, Clone)]
 pub struct File {
-    /// Where it was read.
+    /// The path it was read from.
     pub path: PathBuf,
-    /// All of it; nothing is read again.
+    /// The whole file; it is never read again.
     pub bytes: Vec<u8>,
-    /// Of the bytes.
+    /// The digest of the bytes.
     pub digest: Digest,
-    /// From its metadata.
+    /// The name in its metadata.
     pub name: String,
-    /// From its metadata.
+    /// The version in its metadata.
     pub version: Version,
-    /// The contract that it was built for.
+    /// The version of the contract that it was built for.
     pub api: Version,
-    /// What it imports, by interface.
+    /// The interfaces that it imports.
     pub imports: Vec<String>,
-    /// What it exports.
+    /// The interfaces that it exports.
     pub exports: Vec<String>,
     /// Whether it is composed of several components.
     pub parts: Parts,
 }
 
 impl File {
-    /// Bytes as if they were read at `path`.
+    /// Parses bytes as if they were read from `path`.
     pub fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self, (String, anyhow::Error)> {
         Self::from(path, || Ok(bytes))
     }
 
-    /// Reads a file. An error comes with the plugin's name if the file tells it, else with the file's name without
+    /// Reads a file. An error comes with the plugin's name if the metadata has one, else with the file's name without
     /// its extension.
     pub fn read(path: &Path) -> Result<Self, (String, anyhow::Error)> {
         Self::from(path, || std::fs::read(path).context("cannot be read"))
@@ -79,7 +79,7 @@ fn identity(metadata: &Metadata) -> Result<(String, Version)> {
     Ok((name.clone(), version))
 }
 
-/// Fit for a key in host.toml, a file name and a terminal.
+/// Whether a name is safe as a key in host.toml, as a file name and on a terminal.
 pub fn is_plugin_name(name: &str) -> bool {
     (1..=64).contains(&name.len()) && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
 }

@@ -1,5 +1,5 @@
-//! Plugins as files: who a file says it is, which bytes are pinned under which name, who signed them, and where those that
-//! were fetched are kept. Nothing here runs or compiles a plugin.
+//! Plugins as files: their metadata, pins, signatures, and the store of fetched files. Nothing here runs or compiles a
+//! plugin.
 
 mod digest;
 mod file;

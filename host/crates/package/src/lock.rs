@@ -1,5 +1,5 @@
-//! plugins.lock: which bytes run under which name. It is read by people in a diff, so that moving one plugin changes the
-//! lines of that plugin and no others.
+//! plugins.lock: the digest that is pinned for each name. People review it as a diff, so moving one plugin changes only
+//! that plugin's lines.
 
 use std::{
     collections::BTreeMap,
@@ -26,7 +26,7 @@ const HEADER: &str =
 format = 1
 ";
 
-/// How a place in a registry is told from a file's path.
+/// Distinguishes a place in a registry from a file's path.
 pub const SCHEME: &str = "oci://";
 
 /// The lock file's usual name.
@@ -40,17 +40,17 @@ pub fn pin_command(lock: &Path, what: &str) -> String {
     }
 }
 
-/// What one name stands for.
+/// The pin of one name.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pin {
     /// The plugin's version.
     pub version: Version,
-    /// Of its file.
+    /// The digest of its file.
     pub digest: Digest,
-    /// The contract that it was built for.
+    /// The version of the contract that it was built for.
     pub api: Version,
-    /// Where it came from: a path as seen from plugins.lock, or a place in a registry, `oci://…`.
+    /// Where it came from: a path relative to plugins.lock, or a place in a registry, `oci://…`.
     pub source: String,
 }
 
@@ -59,7 +59,7 @@ pub struct Pin {
 pub struct Lock {
     path: PathBuf,
     pins: BTreeMap<String, Pin>,
-    /// What stands before the first pin.
+    /// The text before the first pin.
     head: String,
     /// The text of each pin, from its heading to the next.
     blocks: BTreeMap<String, String>,
@@ -74,12 +74,12 @@ struct Text {
 }
 
 impl Lock {
-    /// Nothing is pinned yet.
+    /// An empty lock file.
     pub fn new(path: &Path) -> Self {
         Self { path: path.to_owned(), pins: BTreeMap::new(), head: HEADER.to_owned(), blocks: BTreeMap::new() }
     }
 
-    /// None when there is no such file.
+    /// Reads a lock file; `None` if it does not exist.
     pub fn read(path: &Path) -> Result<Option<Self>> {
         match fs::read_to_string(path) {
             Ok(text) => Self::parse(path, &text).map(Some).with_context(|| format!("{}: refused", path.display())),
@@ -88,7 +88,7 @@ impl Lock {
         }
     }
 
-    /// Reads the text of a lock file that stands at `path`.
+    /// Parses the text of the lock file at `path`.
     pub fn parse(path: &Path, text: &str) -> Result<Self> {
         let Text { format, plugin: pins } =
             toml::from_str(text).map_err(|error| anyhow::anyhow!("{}", error.to_string().trim_end()))?;
@@ -101,7 +101,7 @@ impl Lock {
         let mut head = String::new();
         let mut blocks: BTreeMap<String, String> = BTreeMap::new();
         let mut name: Option<String> = None;
-        // Comments that stand right above a heading belong to it.
+        // Comments directly above a heading belong to it.
         let mut comments = String::new();
         for line in text.split_inclusive('\n') {
             let heading = line.trim_end().strip_prefix("[plugin.").and_then(|rest| rest.strip_suffix(']'));
@@ -126,7 +126,7 @@ impl Lock {
             Some(name) => blocks.entry(name.clone()).or_default().push_str(&comments),
             None => head.push_str(&comments),
         }
-        // Valid TOML, written in another way: it is written anew.
+        // Valid TOML in another form: rewrite it.
         if !blocks.keys().eq(pins.keys()) {
             head = HEADER.to_owned();
             blocks = pins.iter().map(|(name, pin)| (name.clone(), block(name, pin))).collect();
@@ -134,9 +134,9 @@ impl Lock {
         Ok(Self { path: path.to_owned(), pins, head, blocks })
     }
 
-    /// Waits until no other process changes the lock file, and keeps others from it until what this gives is dropped.
+    /// Waits until no other process is changing the lock file, and blocks others until the returned guard is dropped.
     pub fn claim(path: &Path) -> Result<fs::File> {
-        // The file itself is replaced when it is written, its directory is not.
+        // Lock the directory: writing replaces the file itself.
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let claim = || {
             let directory = fs::File::open(directory)?;
@@ -146,12 +146,12 @@ impl Lock {
         claim().with_context(|| directory.display().to_string())
     }
 
-    /// Where it stands.
+    /// The path of the lock file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What a name stands for.
+    /// The pin of a name.
     pub fn pin(&self, name: &str) -> Option<&Pin> {
         self.pins.get(name)
     }
@@ -161,13 +161,13 @@ impl Lock {
         &self.pins
     }
 
-    /// Pins a file, and gives what was pinned before. What stays as it is keeps its text.
+    /// Pins a file, and returns the previous pin. An unchanged pin keeps its text.
     pub fn set(&mut self, file: &File) -> Option<Pin> {
         let source = seen_from(self.directory(), &file.path);
         self.set_from(file, source)
     }
 
-    /// Pins a file that came from somewhere else than where it is.
+    /// Pins a file that was fetched from another place.
     pub fn set_from(&mut self, file: &File, source: String) -> Option<Pin> {
         let pin = Pin { version: file.version.clone(), digest: file.digest, api: file.api.clone(), source };
         let before = self.pins.get(&file.name).cloned();
@@ -178,13 +178,13 @@ impl Lock {
         before
     }
 
-    /// Forgets a plugin.
+    /// Removes a plugin's pin.
     pub fn remove(&mut self, name: &str) {
         self.pins.remove(name);
         self.blocks.remove(name);
     }
 
-    /// The file that a pin came from; in the store, when it came from a registry.
+    /// The file of a pin; in the store if it came from a registry.
     pub fn source(&self, pin: &Pin) -> PathBuf {
         match pin.source.starts_with(SCHEME) {
             true => Store::beside(&self.path).path(pin.digest),
@@ -192,18 +192,18 @@ impl Lock {
         }
     }
 
-    /// The directory that sources are seen from.
+    /// The directory that sources are relative to.
     fn directory(&self) -> &Path {
         self.path.parent().unwrap_or(Path::new(""))
     }
 
-    /// As it is written: sorted by name, each pin set off by an empty line.
+    /// The text of the file: pins sorted by name, with an empty line between them.
     pub fn text(&self) -> String {
         let blocks = self.blocks.values().map(|block| format!("\n{}\n", block.trim_end()));
         format!("{}\n", self.head.trim_end()) + &blocks.collect::<String>()
     }
 
-    /// Writes it whole or not at all.
+    /// Writes the file atomically.
     pub fn write(&self) -> Result<()> {
         let directory = if self.directory().as_os_str().is_empty() { Path::new(".") } else { self.directory() };
         let write = || {
@@ -224,7 +224,7 @@ fn block(name: &str, pin: &Pin) -> String {
     format!("[plugin.{name}]\nversion = \"{version}\"\ndigest = \"{digest}\"\napi = \"{api}\"\nsource = {source}\n")
 }
 
-/// A path relative to a directory when both can be found, else as it is.
+/// A path relative to a directory if both exist, else the path itself.
 fn seen_from(directory: &Path, path: &Path) -> String {
     let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
     let (Ok(from), Ok(to)) = (directory.canonicalize(), path.canonicalize()) else {

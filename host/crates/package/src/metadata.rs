@@ -1,4 +1,4 @@
-//! What a component's bytes say without running or compiling anything: name, version, imports, exports, API version.
+//! A component's metadata, read without running or compiling it: name, version, imports, exports, API version.
 
 use anyhow::{Context, Result, bail};
 use semver::Version;
@@ -8,7 +8,7 @@ use wasmparser::{CanonicalFunction, Chunk, Encoding, KnownCustom, Parser, Payloa
 pub const API: Version = Version::new(0, 1, 0);
 /// The contract's package.
 const PACKAGE: &str = "pipeline:check";
-/// Where the SDK writes the plugin's name, which a core module's standard sections have no place for.
+/// The section in which the SDK writes the plugin's name, since core modules have no standard section for it.
 const NAME_SECTION: &str = "pipeline:check/name";
 
 /// Read from the sections of a component.
@@ -23,18 +23,19 @@ pub(super) struct Metadata {
     pub(super) parts: Parts,
 }
 
-/// Whether a component has others in it with functions of their own. What `wit-component` puts around an interface has none.
+/// Whether a component contains other components with functions of their own. The wrappers that `wit-component` adds
+/// have none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Parts {
-    /// It is one.
+    /// A single component.
     #[default]
     One,
-    /// It is composed of several, each of which may have a task of its own.
+    /// Composed of several components, each of which may have its own task.
     Several,
 }
 
 impl Metadata {
-    /// Walks the sections. Those of the component itself win over those of the modules in it.
+    /// Walks the sections. The component's own sections take precedence over those of its modules.
     pub(super) fn read(bytes: &[u8]) -> Result<Self> {
         let not_valid = "is not a valid WebAssembly component; build it with `cargo build --target wasm32-wasip2`";
         let mut metadata = Self::default();
@@ -55,7 +56,7 @@ impl Metadata {
                 Payload::ModuleSection { parser: inside, .. } | Payload::ComponentSection { parser: inside, .. } => {
                     outside.push(std::mem::replace(&mut parser, inside));
                 }
-                // Most of the file, and nothing in it says who it is.
+                // Most of the file, without any metadata.
                 Payload::CodeSectionStart { size, .. } => {
                     parser.skip_section();
                     rest = rest.get(size as usize..).context(not_valid)?;
@@ -108,7 +109,7 @@ impl Metadata {
         Ok(metadata)
     }
 
-    /// Refuses what was built for an API that this host does not offer, and what is no check plugin at all.
+    /// Rejects components that were built for an unsupported API version, or that are not check plugins.
     pub(super) fn check_api(&self) -> Result<Version> {
         let offered = format!("{}.{}", API.major, API.minor);
         for name in self.imports.iter().chain(&self.exports) {
@@ -164,7 +165,7 @@ mod tests {
         }
     }
 
-    /// Whatever the contract's folder says is what is offered.
+    /// The offered version is the one in the contract's folder.
     #[test]
     fn the_contract_that_is_offered_is_the_one_that_is_here() {
         let root = std::env::var_os("CARGO_MANIFEST_DIR").expect("run by cargo");

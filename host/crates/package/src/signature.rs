@@ -1,5 +1,5 @@
-//! Signatures: who vouches for which bytes under which name and version. An ed25519 signature over the three stands in a
-//! file beside the plugin, `NAME.wasm.sig`.
+//! Signatures: an ed25519 signature over a plugin's name, version and digest, in a file beside the plugin,
+//! `NAME.wasm.sig`.
 
 use std::{
     fs,
@@ -18,10 +18,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{digest::Digest, file::File, key::PublicKey};
 
-/// How a private key's file begins; 64 hexadecimal digits follow.
+/// The beginning of a private key's file; 64 hexadecimal digits follow.
 const PRIVATE: &str = "ed25519-private:";
 
-/// What a team signs with.
+/// A private key, with which a team signs.
 pub struct PrivateKey(Ed25519KeyPair);
 
 /// One of the signatures in a file.
@@ -47,19 +47,19 @@ fn signed(key: PublicKey, message: &[u8], signature: &[u8; 64]) -> bool {
     UnparsedPublicKey::new(&ED25519, key.0).verify(message, signature).is_ok()
 }
 
-/// What is signed.
+/// The message that is signed.
 fn message(plugin: &str, digest: Digest) -> Vec<u8> {
     format!("pipeline:check plugin signature v1\n{plugin}\n{digest}\n").into_bytes()
 }
 
-/// Where a component's signatures stand.
+/// The path of a component's signature file.
 pub(super) fn beside(path: &Path) -> PathBuf {
     let mut path = path.as_os_str().to_owned();
     path.push(".sig");
     path.into()
 }
 
-/// The signatures beside a component, as they are written; none when there are none.
+/// The text of the signature file beside a component; `None` if there is no such file.
 pub fn read_signatures(path: &Path) -> Result<Option<Vec<u8>>> {
     let path = beside(path);
     match fs::read(&path) {
@@ -69,7 +69,7 @@ pub fn read_signatures(path: &Path) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// Refuses a file that none of the trusted keys vouches for under its name and version; says what was expected.
+/// Rejects a file that no trusted key has signed for its name and version; the error says what was expected.
 pub fn verify(file: &File, trusted: &[PublicKey]) -> Result<()> {
     let path = beside(&file.path);
     let plugin = format!("{}@{}", file.name, file.version);
@@ -110,7 +110,7 @@ pub fn verify(file: &File, trusted: &[PublicKey]) -> Result<()> {
 }
 
 impl PrivateKey {
-    /// Makes a key and writes it to a file that only its user can read. A file that is there stays as it is.
+    /// Makes a key and writes it to a file that only its user can read. An existing file is not overwritten.
     pub fn create(path: &Path) -> Result<Self> {
         let mut seed = [0; 32];
         SystemRandom::new().fill(&mut seed).map_err(|_| anyhow::anyhow!("the system has no random numbers"))?;
@@ -125,7 +125,7 @@ impl PrivateKey {
         Self::new(&seed)
     }
 
-    /// Reads a key's file, which nobody else may be able to read.
+    /// Reads a key's file; an error if other users can read it.
     pub fn read(path: &Path) -> Result<Self> {
         let metadata = fs::metadata(path)
             .with_context(|| format!("{}: cannot be read; make a key with `host keygen`", path.display()))?;
@@ -142,14 +142,15 @@ impl PrivateKey {
         Ok(Self(pair))
     }
 
-    /// The key that others check with.
+    /// The public key.
     pub fn public(&self) -> PublicKey {
         let mut bytes = [0; 32];
         bytes.iter_mut().zip(self.0.public_key().as_ref()).for_each(|(to, from)| *to = *from);
         PublicKey(bytes)
     }
 
-    /// Signs a file: writes the signature beside it, in the place of an older one by the same key. Gives where it is.
+    /// Signs a file: writes the signature beside it, replacing an older one by the same key. Returns the signature's
+    /// path.
     pub fn sign(&self, file: &File) -> Result<PathBuf> {
         let path = beside(&file.path);
         let mut all: Signatures = match fs::read_to_string(&path) {

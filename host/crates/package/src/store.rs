@@ -1,5 +1,5 @@
-//! The store: components that were fetched, each under its digest, in a directory beside plugins.lock. Nothing gets there
-//! that was not looked at first, and nothing there is changed.
+//! The store: fetched components, each named by its digest, in a directory beside plugins.lock. Files are verified
+//! before they are stored, and never changed.
 
 use std::{
     fs,
@@ -21,38 +21,38 @@ pub struct Store {
     directory: PathBuf,
 }
 
-/// What a component must be to be kept.
+/// The expected name, version and signature of a component.
 #[derive(Debug)]
 pub struct Expected<'e> {
     /// The plugin's name.
     pub name: &'e str,
     /// Its version.
     pub version: &'e Version,
-    /// One of them must have signed it; none when anyone may.
+    /// Trusted keys, one of which must have signed it; if empty, no signature is needed.
     pub keys: &'e [PublicKey],
 }
 
 impl Store {
-    /// Of a lock file.
+    /// The store of a lock file.
     pub fn beside(lock: &Path) -> Self {
         Self { directory: lock.with_file_name(DIRECTORY) }
     }
 
-    /// Where the component of a digest is, or would be.
+    /// The path for the component of a digest.
     pub fn path(&self, digest: Digest) -> PathBuf {
         self.directory.join(format!("{}.wasm", digest.to_string().replace(':', "-")))
     }
 
-    /// The component of a digest, if it is there unharmed.
+    /// The component of a digest, if it is there and undamaged.
     pub fn find(&self, digest: Digest) -> Option<File> {
         File::read(&self.path(digest)).ok().filter(|file| file.digest == digest)
     }
 
-    /// Keeps a component that is what is expected, with its signatures.
+    /// Stores a component that is as expected, with its signatures.
     pub fn keep(&self, bytes: Vec<u8>, signatures: Option<&[u8]>, expected: &Expected<'_>) -> Result<File> {
         let place = || self.directory.display().to_string();
         fs::create_dir_all(&self.directory).with_context(place)?;
-        // It is looked at elsewhere first, and moved when all is well.
+        // Verify it elsewhere first, then move it.
         let apart = tempfile::tempdir_in(&self.directory).with_context(place)?;
         let arrived = apart.path().join("arrived.wasm");
         write(&arrived, &bytes)?;

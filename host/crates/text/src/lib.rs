@@ -1,23 +1,23 @@
-//! Text that others wrote, fit for a terminal; sizes, digits and names as people write them. It knows nothing of checks, so
-//! that every crate can use it.
+//! Makes untrusted text safe for a terminal, and formats sizes, digits and names. It does not depend on checks, so
+//! every crate can use it.
 
 pub mod hex;
 mod nearest;
 
 pub use nearest::nearest;
 
-/// Without what would steer the terminal or the direction of what follows; lines stay lines.
+/// Replaces control characters and text-direction marks; keeps line breaks.
 pub fn printable(text: &str) -> String {
     text.chars().map(|c| if (c.is_control() && c != '\n') || turns(c) { ' ' } else { c }).collect()
 }
 
-/// Whether a character turns the direction of the text after it, so that it reads as something else:
+/// Whether a character changes the text direction, so that the text reads as something else:
 /// <https://www.unicode.org/reports/tr9/#Directional_Formatting_Characters>
 pub fn turns(character: char) -> bool {
     matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// The beginning of a text, with a count of the rest when there is one.
+/// The beginning of a text, with the number of bytes left out, if any.
 pub fn shortened(text: &str, most: usize) -> String {
     match beginning(text, most) {
         whole if whole.len() == text.len() => whole.to_owned(),
@@ -25,12 +25,12 @@ pub fn shortened(text: &str, most: usize) -> String {
     }
 }
 
-/// As much of a text as so many bytes hold, and no part of a character.
+/// The longest beginning of a text that fits into some bytes, without splitting a character.
 pub fn beginning(text: &str, most: usize) -> &str {
     text.get(..text.floor_char_boundary(most)).unwrap_or_default()
 }
 
-/// A number of bytes as people say it: `1.4 GiB`.
+/// A number of bytes for people: `1.4 GiB`.
 pub fn bytes(bytes: u64) -> String {
     let units = [(1u64 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
     match units.into_iter().find(|(unit, _)| bytes >= *unit) {
@@ -39,7 +39,7 @@ pub fn bytes(bytes: u64) -> String {
     }
 }
 
-/// A part of a URL's path, or a value of its query.
+/// Percent-encodes a part of a URL's path, or a value of its query.
 pub fn encoded(part: &str) -> String {
     let mut text = String::new();
     for byte in part.bytes() {

@@ -1,6 +1,6 @@
-//! What a misspelt name probably meant.
+//! Suggestions for misspelt names.
 
-/// `; did you mean …?`, or nothing when nothing is near.
+/// `; did you mean …?`, or an empty text if no name is near.
 pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a (impl AsRef<str> + 'a + ?Sized)>) -> String {
     known
         .into_iter()

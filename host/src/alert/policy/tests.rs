@@ -1,10 +1,10 @@
-//! The state machine as a table: results at half-hourly rounds, and what is said after each.
+//! The state machine as a table: results at half-hourly rounds, and the notice after each.
 
 use super::*;
 use crate::config::Count;
 
 /// Half-hourly rounds, one letter each: `.` good, `w` warning, `c` critical, `x` critical with another point, `b` both
-/// severities, `i` info, and upper case when it is held back. What is said after each: `-` nothing, `!` began,
+/// severities, `i` info, and upper case when it is held back. The notice after each: `-` nothing, `!` began,
 /// `~` changed, `r` reminder, `f` flapping, `+` recovered.
 fn said(results: &str, rules: &Alerts, confirm: u32) -> String {
     let mut side = Side::default();
@@ -118,7 +118,7 @@ fn whatever_happens_a_recovery_follows() {
             match say {
                 '!' => assert!(!std::mem::replace(&mut told, true), "{results}\n{said}"),
                 '+' => assert!(std::mem::replace(&mut told, false), "{results}\n{said}"),
-                // Flapping is said in place of either.
+                // A flapping notice replaces either.
                 'f' => told = true,
                 '~' | 'r' => assert!(told, "{results}\n{said}"),
                 _ => {}
@@ -143,7 +143,7 @@ fn what_is_remembered_of_a_check_is_bounded() {
     assert_eq!(side.points.len(), POINTS);
 }
 
-/// Over two channels, of which the second hears only of what is critical: whoever was told that it is bad hears the end.
+/// With two channels, the second only for critical results: every channel that got an alert gets the recovery.
 #[test]
 fn every_channel_that_knows_hears_the_end() {
     let letters = ['.', '.', 'w', 'c', 'c', 'W', 'C'];

@@ -1,5 +1,5 @@
-//! What is deployed on Cloud Run: two listings of a region, of its services and of their revisions, for all lookups of a
-//! round. What the API says of one thing in two places must agree; where it does not, the deployment is unknown.
+//! Deployments on Cloud Run: one listing of a region's services and one of their revisions serve all lookups of a
+//! round. Where the API reports one fact in two places and they disagree, the deployment is unknown.
 //! <https://cloud.google.com/run/docs/reference/rest/v2/projects.locations.services>
 
 use std::{
@@ -29,13 +29,13 @@ use crate::{
 
 /// The usual address of the API.
 const ENDPOINT: &str = "https://run.googleapis.com";
-/// The label that says which commit something was built from.
+/// The label with the commit that the image was built from.
 const COMMIT: &str = "commit-sha";
-/// How long a listing may be used by other lookups of the same due time; a failed one, so that they fail together.
+/// How long other lookups of the same due time may use a listing, also a failed one, so that they fail together.
 const FRESH: Duration = Duration::from_secs(30);
-/// How long a listing may take, whoever asks: several attempts, and less than a run has usually.
+/// How long a listing may take: several attempts, and less than a run usually has.
 const LISTING: Duration = Duration::from_secs(45);
-/// Things a page of a listing.
+/// Items of one page of a listing.
 const PAGE: u32 = 100;
 
 /// A region of a project; clones share its listing.
@@ -59,16 +59,16 @@ struct Listed {
 }
 
 impl Listed {
-    /// Whether it is under way, or was answered not long ago.
+    /// Whether it is running or recent.
     fn serves(&self) -> bool {
         self.services.peek().is_none() || self.at.elapsed() < LISTING + FRESH
     }
 }
 
-/// All services of a region, for everybody who waits for them.
+/// All services of a region, shared by all lookups.
 type Listing = Shared<BoxFuture<'static, Result<Arc<HashMap<String, Known>>, Error>>>;
 
-/// A deployment, or why it is not known.
+/// A deployment, or why it is unknown.
 type Known = Result<Deployment, String>;
 
 #[derive(Default, Deserialize)]
@@ -127,7 +127,7 @@ struct Scaling {
     min_instance_count: u32,
 }
 
-/// What a part of the traffic gets; `revision` is empty for what goes to the latest one.
+/// A share of the traffic; `revision` is empty for the latest one.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Traffic {
@@ -138,7 +138,7 @@ struct Traffic {
 }
 
 impl CloudRun {
-    /// Nothing is asked before a check asks.
+    /// Makes no request before a check asks.
     pub fn new(google: Google, project: &str, region: &str, endpoint: &Endpoint) -> Self {
         Self(Arc::new(Inner {
             google,
@@ -149,7 +149,7 @@ impl CloudRun {
     }
 
     pub(super) async fn lookup(&self, calls: &Calls, service: &str) -> Result<Option<Deployment>, Error> {
-        // The listing is everybody's, and takes the time that it takes; this run waits as long as it has time itself.
+        // The listing is shared and may take longer; this run waits only as long as its own time.
         let listing = self.listing(calls.caller.due).await;
         let services = timeout_at(calls.deadline(), listing).await.unwrap_or_else(|_| {
             Err(Error::TimedOut("lookup failed: Cloud Run did not answer within this run's time".to_owned()))
@@ -165,14 +165,14 @@ impl CloudRun {
         self.list(deadline).await.map(|services| services.len()).map_err(|fault| self.explained(fault))
     }
 
-    /// The listing of a due time; whoever comes first asks for all.
+    /// The listing of a due time; the first lookup starts it.
     async fn listing(&self, due: Timestamp) -> Listing {
         let mut listed = self.0.listed.lock().await;
         if let Some(known) = listed.as_ref().filter(|it| it.due == due && it.serves()) {
             return known.services.clone();
         }
         let this = self.clone();
-        // A task of the host's own, so that no run's end calls it off for the others.
+        // A task of the host, so that the end of one run does not cancel it for the others.
         let listing = tokio::spawn(async move {
             let services = this.list(Instant::now() + LISTING).await;
             services.map(Arc::new).map_err(|fault| this.explained(fault))
@@ -203,7 +203,7 @@ impl CloudRun {
                 break;
             }
         }
-        // Of all revisions that there ever were, only the latest of each service matter.
+        // Of all past revisions, only the latest of each service matters.
         let mut wanted: BTreeSet<&str> =
             services.iter().map(|service| service.latest_created_revision.as_str()).collect();
         let mut revisions = HashMap::new();
@@ -243,7 +243,7 @@ impl CloudRun {
     }
 }
 
-/// What a service and its latest revision say together.
+/// Combines a service and its latest revision.
 fn deployment(service: &Service, revision: Option<&Revision>) -> Known {
     let name = last(&service.name);
     if service.reconciling {
@@ -267,7 +267,7 @@ fn deployment(service: &Service, revision: Option<&Revision>) -> Known {
     })
 }
 
-/// The commit that the labels say, when they and the image agree.
+/// The commit in the labels, if they and the image agree.
 fn commit(service: &Service, revision: &Revision) -> Result<Option<String>, String> {
     let label = |labels: &BTreeMap<String, String>| labels.get(COMMIT).filter(|commit| !commit.is_empty()).cloned();
     let latest = last(&revision.name);
@@ -308,19 +308,19 @@ fn serves_latest(service: &Service) -> Result<bool, String> {
     let latest = last(&service.latest_created_revision);
     let ready = last(&service.latest_ready_revision);
     let is_latest = |part: &Traffic| match part.kind.as_str() {
-        // The latest that is ready: not the latest when that one does not start.
+        // The latest ready revision, which is an older one if the latest does not start.
         "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST" => ready == latest,
         _ => last(&part.revision) == latest,
     };
     Ok(service.traffic_statuses.iter().filter(|part| part.percent > 0).all(is_latest))
 }
 
-/// `sha256:…` of an image that is named by it.
+/// The `sha256:…` in an image's name.
 fn digest(image: &str) -> Option<&str> {
     image.split_once('@').map(|(_, digest)| digest)
 }
 
-/// A tag that is a commit: seven to forty hexadecimal digits, some of them letters and some not.
+/// A tag that looks like a commit: seven to forty hexadecimal digits, both letters and decimal digits.
 fn commit_tag(image: &str) -> Option<String> {
     let path = image.split('@').next().unwrap_or_default();
     let (_, tag) = path.rsplit('/').next()?.split_once(':')?;

@@ -1,4 +1,4 @@
-//! What is deployed, from a JSON file.
+//! Deployments from a JSON file.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ use crate::contract::{Error, deployments::Deployment};
 ///    "deployed": "2026-02-04T15:00:00Z", "serves_latest": true, "min_instances": 0 }]
 /// ```
 ///
-/// `commit` may be left out; everything else is needed. The file is read anew for each lookup.
+/// `commit` is optional; everything else is required. The file is read again for each lookup.
 #[derive(Debug, Clone)]
 pub struct File {
     path: PathBuf,
@@ -32,7 +32,7 @@ struct Entry {
 }
 
 impl File {
-    /// The file must exist when it is asked, not before.
+    /// The file need not exist before the first lookup.
     pub fn new(path: PathBuf) -> Self {
         Self { path }
     }

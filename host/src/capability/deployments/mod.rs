@@ -1,4 +1,4 @@
-//! `deployments`: what is deployed.
+//! `deployments`: lookups of deployed services.
 
 mod cloud_run;
 mod file;
@@ -13,7 +13,7 @@ use crate::contract::{Error, deployments::Deployment};
 pub use cloud_run::CloudRun;
 pub use file::File;
 
-/// What knows what is deployed.
+/// A source of deployments.
 #[derive(Debug, Clone)]
 pub enum Deployments {
     /// A file.
@@ -23,7 +23,7 @@ pub enum Deployments {
 }
 
 impl Deployments {
-    /// How many services it knows.
+    /// The number of services in it.
     pub(super) async fn count(&self, deadline: Instant) -> Result<usize, Error> {
         match self {
             Self::File(file) => file.count(),
@@ -31,7 +31,7 @@ impl Deployments {
         }
     }
 
-    /// Looks up a service that was allowed; none when there is no such service.
+    /// Looks up a granted service; `None` if it is not deployed.
     pub(super) async fn lookup(&self, calls: &Arc<Calls>, service: &str) -> Result<Option<Deployment>, Error> {
         match self {
             Self::File(file) => {

@@ -1,5 +1,5 @@
-//! The history of a repository, read once and asked many times: what is read from disk (commits, and the entries of the watched
-//! paths in their trees) is kept for all lookups of a run, and charged to it.
+//! The history of a repository, read once for many lookups: commits, and the entries of the watched paths in their
+//! trees, are kept for all lookups of a run, and charged to it.
 
 use std::{
     cell::Cell,
@@ -15,16 +15,16 @@ use crate::{
     lanes::{Held, Stop},
 };
 
-/// A path whose changes are looked for, as its components; none of them for the whole tree.
+/// A watched path, as its components; empty for the whole tree.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Watch {
     components: Vec<String>,
-    /// Written with a slash at the end: a file of that name is not meant.
+    /// Written with a slash at the end: matches only a directory.
     directory: bool,
 }
 
 impl Watch {
-    /// From a path with `/`; none when it is absolute, empty or has `.` or `..` in it. `.` alone is everything.
+    /// Parses a path with `/`; `None` if it is absolute, empty or contains `.` or `..`. `.` alone is the whole tree.
     pub(super) fn new(path: &str) -> Option<Self> {
         if path == "." || path == "./" {
             return Some(Self { components: Vec::new(), directory: true });
@@ -36,7 +36,7 @@ impl Watch {
     }
 }
 
-/// What a tree has under a path: mode and object. None when it has nothing there.
+/// The entry of a tree at a path: mode and object. `None` if there is no entry.
 pub(super) type Entry = Option<(u16, ObjectId)>;
 
 /// The run is over.
@@ -44,18 +44,18 @@ pub(super) type Entry = Option<(u16, ObjectId)>;
 #[error("the run is over")]
 pub(super) struct Stopped;
 
-/// Commits and trees between two looks whether the run is over, which is a system call: a millisecond's.
+/// Commits and trees between two checks whether the run is over, which is a system call: about a millisecond.
 const STEPS: usize = 8;
-/// Entries of a tree between two looks whether the run is over: a millisecond's.
+/// Entries of a tree between two checks whether the run is over: about a millisecond.
 const LOOK: usize = 4096;
-/// What a commit takes besides its entries, in bytes: its node, its place by hash, its tree's place, its place in a queue.
+/// Bytes of a commit besides its entries: its node, its index by hash, its tree's index, its place in a queue.
 const NODE: usize = size_of::<Node>() + 2 * size_of::<(ObjectId, usize)>() + 128;
 
-/// A commit, as far as walking needs it.
+/// The parts of a commit that a walk needs.
 #[derive(Debug)]
 pub(super) struct Node {
     pub(super) id: ObjectId,
-    /// Committed at, in seconds.
+    /// The commit time, in seconds.
     pub(super) date: i64,
     tree: ObjectId,
     pub(super) parents: Vec<usize>,
@@ -66,25 +66,26 @@ pub(super) struct Node {
 /// See the module.
 pub(super) struct History<'r> {
     repository: &'r gix::Repository,
-    /// How many paths are watched.
+    /// The number of watched paths.
     watched: usize,
     directories: Vec<Directory>,
     pub(super) nodes: Vec<Node>,
     places: HashMap<ObjectId, usize>,
-    /// Entries of the watches below a directory, by that directory's tree: most trees stay as they are from commit to commit.
+    /// Entries of the watches below a directory, by that directory's tree: most trees do not change from commit to
+    /// commit.
     trees: HashMap<(ObjectId, usize), Rc<[Entry]>>,
-    /// Entries that are the same are kept once: most commits leave all watched paths as they are.
+    /// Equal entries are kept once: most commits change no watched path.
     distinct: HashSet<Rc<[Entry]>>,
-    /// What is kept of the history, charged to the run.
+    /// The memory of the history, charged to the run.
     held: Held,
     stop: &'r Stop,
-    /// Commits and trees that were read.
+    /// The number of commits and trees read.
     steps: Cell<usize>,
 }
 
 impl<'r> History<'r> {
-    /// `watches` are all paths that will be asked about. What is read is charged to `held`; a walk ends with [`Stopped`]
-    /// when `stop` says so.
+    /// `watches` are all paths of the lookups. The memory is charged to `held`; a walk ends with [`Stopped`] when
+    /// `stop` says so.
     pub(super) fn new(repository: &'r gix::Repository, watches: &[Watch], held: Held, stop: &'r Stop) -> Self {
         Self {
             distinct: HashSet::new(),
@@ -104,14 +105,14 @@ impl<'r> History<'r> {
         self.repository
     }
 
-    /// Which of the paths a commit's tree has.
+    /// Which of the paths exist in a commit's tree.
     pub(super) fn present(&mut self, commit: ObjectId, paths: &[usize]) -> Result<Vec<bool>> {
         let commit = self.read(commit)?;
         let entries = self.entries(commit)?;
         Ok(paths.iter().map(|path| entries.get(*path).is_some_and(Option::is_some)).collect())
     }
 
-    /// A commit for people.
+    /// A commit's id, time and subject, for reports.
     pub(super) fn commit(&self, id: ObjectId) -> Result<Commit> {
         self.go_on()?;
         let commit = self.repository.find_commit(id).with_context(|| format!("commit {id}"))?;
@@ -126,9 +127,9 @@ impl<'r> History<'r> {
         self.nodes.get(place).context("a commit that was not read")
     }
 
-    /// Reads a commit once, without its parents' contents.
+    /// Reads a commit once, without its parents.
     pub(super) fn read(&mut self, id: ObjectId) -> Result<usize> {
-        // A commit is entered by its hash before it is read, so that its children can name it.
+        // Register a commit by its hash before it is read, so that its children can refer to it.
         let place = self.place(id);
         if self.nodes.get(place).is_some_and(|node| node.date == UNREAD) {
             self.go_on()?;
@@ -142,7 +143,7 @@ impl<'r> History<'r> {
         Ok(place)
     }
 
-    /// A commit's tree, committer date and parents; what follows them is not parsed.
+    /// A commit's tree, committer date and parents; the rest is not parsed.
     fn header(&self, id: ObjectId) -> Result<(ObjectId, i64, Vec<ObjectId>)> {
         let commit = self.repository.find_commit(id)?;
         let (mut tree, mut parents) = (None, Vec::new());
@@ -167,7 +168,7 @@ impl<'r> History<'r> {
         })
     }
 
-    /// What a commit's tree has under each of the watched paths.
+    /// The entry of each watched path in a commit's tree.
     pub(super) fn entries(&mut self, place: usize) -> Result<Rc<[Entry]>> {
         let node = self.node(place)?;
         if let Some(entries) = &node.entries {
@@ -231,7 +232,7 @@ impl<'r> History<'r> {
         Ok(entries)
     }
 
-    /// An error when the run is over.
+    /// An error if the run is over.
     fn go_on(&self) -> Result<()> {
         let step = self.steps.get();
         self.steps.set(step.wrapping_add(1));
@@ -242,12 +243,12 @@ impl<'r> History<'r> {
     }
 }
 
-/// A name that is watched or has watched names under it.
+/// A watched name, or one with watched names below it.
 #[derive(Debug, Default)]
 struct Directory {
-    /// By name, places in [`History::directories`].
+    /// By name, indices in [`History::directories`].
     children: HashMap<Vec<u8>, usize>,
-    /// Watches that end here, and whether they mean a directory only.
+    /// Watches that end here, and whether they match only a directory.
     watches: Vec<(usize, bool)>,
 }
 
@@ -277,7 +278,7 @@ fn set(entries: &mut [Entry], watch: usize, mode: u16, id: ObjectId) {
     }
 }
 
-/// The date of a commit that was named but not read. No commit has it.
+/// The date of a commit that is registered but not read. No real commit has it.
 pub(super) const UNREAD: i64 = i64::MIN;
 /// The mode of a directory in a tree.
 const TREE: u16 = 0o040_000;

@@ -1,7 +1,7 @@
 //! `git`: lookups in the history of a branch.
 //!
-//! Lookups that are asked at once are answered together: one walk reads each commit and tree once,
-//! however many services a run asks about.
+//! Concurrent lookups are answered together: one walk reads each commit and tree once, however many services a run
+//! looks up.
 
 mod history;
 mod repository;
@@ -23,7 +23,7 @@ use crate::{
     },
 };
 
-/// What a drift check asks: for each set of paths the newest commit, and what came since `base`. For benchmarks.
+/// The lookups of a drift check, for benchmarks: for each set of paths the newest commit, and the commits since `base`.
 pub async fn lookups(path: &std::path::Path, base: &str, services: &[Vec<String>]) -> Result<u32, Error> {
     let repository = Repository::new("benchmark", path.to_owned(), "main");
     let calls = Arc::new(Calls::new(Caller::default(), Grants::default(), Budgets::default()));
@@ -58,7 +58,7 @@ impl Repository {
         }
     }
 
-    /// Those of the paths that the branch does not have.
+    /// The paths that do not exist on the branch.
     pub(super) async fn missing(&self, calls: &Arc<Calls>, paths: Vec<String>) -> Result<Vec<String>, Error> {
         match self.ask(calls, Lookup::Missing { paths }).await? {
             Answer::Missing(paths) => Ok(paths),

@@ -1,4 +1,4 @@
-//! One repository: opening it, gathering the lookups that are asked at once, and answering them from one history.
+//! One repository: opens it, gathers concurrent lookups, and answers them from one history.
 
 use std::{
     collections::HashMap,
@@ -21,14 +21,13 @@ use crate::{
     lanes::{self, Held, Stop, TooMuch},
 };
 
-/// Paths of one lookup.
+/// The maximum number of paths in one lookup.
 const PATHS: usize = 100;
 
-/// What a component of a path takes while it is looked for, in bytes: its name and its directory, each in two places.
+/// Bytes of a path component during a lookup: its name and its directory, each in two places.
 const COMPONENT: usize = 256;
 
-/// What is kept of objects along a walk, in bytes: trees are met again and again, and these are those of a few thousand
-/// commits.
+/// Bytes of the object cache of a walk: trees recur often, and this holds those of a few thousand commits.
 const OBJECT_CACHE: usize = 32 << 20;
 
 /// A question about the history.
@@ -39,7 +38,7 @@ pub(super) enum Lookup {
     Missing { paths: Vec<String> },
 }
 
-/// Its answer, of the same name.
+/// The answer to the question of the same name.
 #[derive(Debug)]
 pub(super) enum Answer {
     Latest(Option<Commit>),
@@ -53,7 +52,7 @@ impl Lookup {
         paths
     }
 
-    /// What it takes while it waits and is looked up, in bytes.
+    /// Its size while it waits and runs, in bytes.
     fn size(&self) -> usize {
         let slashes = |path: &String| path.bytes().filter(|byte| *byte == b'/').count();
         self.paths().iter().map(|path| path.len() + (slashes(path) + 1) * COMPONENT).sum()
@@ -66,7 +65,7 @@ impl Answer {
     }
 }
 
-/// A lookup and who waits for its answer.
+/// A lookup and the sender for its answer.
 struct Asked {
     lookup: Lookup,
     sender: oneshot::Sender<Result<Charged, Error>>,
@@ -74,18 +73,18 @@ struct Asked {
     _held: Held,
 }
 
-/// A lookup that is not begun, with the run that asks.
+/// A lookup that has not started, with its run.
 struct Waiting {
     calls: Arc<Calls>,
     asked: Asked,
-    /// Ends when whoever asks goes away, with the answer or without it.
+    /// Closed when the caller goes away, with or without the answer.
     gone: oneshot::Receiver<Infallible>,
 }
 
 /// An answer, charged to its run until the guest takes it.
 type Charged = (Answer, Held);
 
-/// A repository that checks may ask about.
+/// A repository for lookups.
 #[derive(Clone)]
 pub struct Repository(Arc<Inner>);
 
@@ -103,22 +102,22 @@ struct Inner {
 }
 
 impl Repository {
-    /// It must exist when it is asked, not before.
+    /// The repository need not exist before the first lookup.
     pub fn new(name: &str, path: PathBuf, branch: &str) -> Self {
         let (name, branch) = (name.to_owned(), branch.to_owned());
         Self(Arc::new(Inner { name, path, branch, waiting: Mutex::default() }))
     }
 
-    /// Asks, together with all else that the same run asks now.
+    /// Asks, together with the run's other concurrent lookups.
     pub(super) async fn ask(&self, calls: &Arc<Calls>, lookup: Lookup) -> Result<Answer, Error> {
         let held = calls.hold("git", lookup.size())?;
-        // Before the receiver: dropped after it.
+        // Declared before the receiver, so dropped after it.
         let _forgotten = Forgotten(self);
         let (_here, gone) = oneshot::channel();
         let (sender, receiver) = oneshot::channel();
         let asked = Asked { lookup, sender, _held: held };
         self.waiting().push(Waiting { calls: calls.clone(), asked, gone });
-        // The guest starts its lookups one after another before it waits for any of them: let the others join first.
+        // The guest starts its lookups one after another before it waits for any: let the others join first.
         tokio::task::yield_now().await;
         let gathered: Vec<Waiting> =
             self.waiting().extract_if(.., |waiting| Arc::ptr_eq(&waiting.calls, calls)).collect();
@@ -126,8 +125,8 @@ impl Repository {
             let (this, run) = (self.0.clone(), calls.clone());
             let (gathered, gone): (Vec<_>, Vec<_>) =
                 gathered.into_iter().map(|waiting| (waiting.asked, waiting.gone)).unzip();
-            // A task of its own: the guest may call off this lookup and wait for the others. Should it stop unexpectedly,
-            // those who wait see that below; when nobody waits any more, it is called off.
+            // A separate task: the guest may drop this lookup and wait for the others. If the task panics, the waiting
+            // lookups see that below; when no lookup waits any more, the task is cancelled.
             tokio::spawn(async move {
                 let asked = run.clone();
                 let answering = run.permit().blocking(move |stop| this.answer(gathered, &asked, stop));
@@ -156,7 +155,7 @@ impl Repository {
     }
 }
 
-/// All paths of the lookups that are answered together, each once.
+/// All paths of the lookups in one walk, without duplicates.
 #[derive(Default)]
 struct Watches {
     all: Vec<Watch>,
@@ -174,7 +173,7 @@ impl Watches {
     }
 }
 
-/// Takes back what nobody waits for any more: a guest may call a lookup off before it is gathered.
+/// Removes a lookup that the guest dropped before it was gathered.
 struct Forgotten<'r>(&'r Repository);
 
 impl Drop for Forgotten<'_> {
@@ -184,7 +183,7 @@ impl Drop for Forgotten<'_> {
 }
 
 impl Inner {
-    /// Answers lookups in their order. One that nobody waits for any more is passed over.
+    /// Answers lookups in order, except those that were dropped.
     fn answer(&self, mut gathered: Vec<Asked>, calls: &Calls, stop: &Stop) {
         gathered.retain(|asked| !asked.sender.is_closed());
         if gathered.is_empty() || stop.reached() {
@@ -216,7 +215,7 @@ impl Inner {
         for (Asked { lookup, sender, .. }, places) in gathered.into_iter().zip(places) {
             if !sender.is_closed() {
                 let answer = places.and_then(|places| self.one(&mut history, head, &lookup, &places, calls));
-                // It may have been called off meanwhile.
+                // It may have been dropped meanwhile.
                 let _ = sender.send(answer);
             }
         }
@@ -279,7 +278,7 @@ impl Inner {
         }
     }
 
-    /// Where each of a lookup's paths stands in the list of all paths.
+    /// The index of each of a lookup's paths in the list of all paths.
     fn watch(&self, lookup: &Lookup, watches: &mut Watches) -> Result<Vec<usize>, Error> {
         let paths = lookup.paths();
         if paths.len() > PATHS {

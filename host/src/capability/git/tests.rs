@@ -1,4 +1,4 @@
-//! git against git: on generated histories, `latest` and `changes` give what `git log` gives.
+//! Compares with git: on generated histories, `latest` and `changes` return the same as `git log`.
 
 use std::{
     collections::BTreeMap,
@@ -61,7 +61,7 @@ fn calls() -> Arc<Calls> {
     Arc::new(Calls::new(Caller::default(), Grants::default(), Budgets::default()))
 }
 
-/// All of the questions are asked at once, so that one walk answers them.
+/// Asks all questions concurrently, so that one walk answers them.
 fn ask(path: &Path, lookups: Vec<Lookup>) -> Vec<Result<Answer, Error>> {
     let (repository, run) = (repository(path), calls());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -88,11 +88,11 @@ const FILES: [&str; 10] = [
     "other/1.txt",
 ];
 
-/// What a commit's tree holds.
+/// The contents of a commit's tree.
 type Files = BTreeMap<&'static str, String>;
 
 /// A history of `count` commits with branches, merges of two and more, renames, reverts, removed directories, commits
-/// that change nothing, and times that stand still or go backwards.
+/// that change nothing, and times that do not advance or go backwards.
 fn history(directory: &Path, seed: u64, count: usize) {
     let mut numbers = Numbers(seed * 2_654_435_761 + 1);
     let mut commits: Vec<Files> = Vec::new();
@@ -391,7 +391,7 @@ fn a_lookup_that_is_called_off_leaves_nothing_behind() {
     });
 }
 
-/// What is asked about takes room too, before anything is read.
+/// The question takes memory too, before anything is read.
 #[test]
 fn paths_are_charged_to_the_run() {
     let directory = tempfile::tempdir().unwrap();

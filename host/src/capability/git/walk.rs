@@ -1,6 +1,6 @@
-//! One lookup's way through the history, in memory, with the rules of `git log BASE..BRANCH -- PATHS`: history is simplified at
-//! merges (revision.c: `limit_list`, `process_parents`, `try_to_simplify_commit`), so that the answers are git's own, odd
-//! dates and merges included.
+//! One lookup's walk through the history, in memory, with the rules of `git log BASE..BRANCH -- PATHS`: history is
+//! simplified at merges (revision.c: `limit_list`, `process_parents`, `try_to_simplify_commit`), so that the answers
+//! are git's own, odd dates and merges included.
 
 use std::{
     cmp::Reverse,
@@ -37,8 +37,8 @@ impl History<'_> {
         self.listed(head, Some(time), paths, usize::MAX)
     }
 
-    /// `get_revision_1`, without commits that are left out because others reach them: the newest `limit` commits.
-    /// What was committed up to `time` is not followed further.
+    /// `get_revision_1`, without commits that are excluded as reachable from others: the newest `limit` commits.
+    /// Commits up to `time` are not followed further.
     fn listed(&mut self, head: ObjectId, time: Option<i64>, paths: &[usize], limit: usize) -> Result<Vec<ObjectId>> {
         let head = self.read(head)?;
         let mut walk = Walk::new(paths);
@@ -60,7 +60,7 @@ impl History<'_> {
     }
 }
 
-/// revision.c: how many uninteresting commits are looked at after the last interesting one, for skewed clocks.
+/// revision.c: the number of uninteresting commits to visit after the last interesting one, for skewed clocks.
 const SLOP: u32 = 5;
 
 type Flags = u8;
@@ -69,10 +69,10 @@ const UNINTERESTING: Flags = 1 << 1;
 const BOTTOM: Flags = 1 << 2;
 const TREESAME: Flags = 1 << 3;
 const ADDED: Flags = 1 << 4;
-/// This walk knows the commit's parents.
+/// The walk has processed the commit's parents.
 const PARSED: Flags = 1 << 5;
 
-/// A commit that waits to be walked: the newest first, and of equals the one that came first.
+/// A queued commit: the newest first, and among equals the first that was queued.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Queued {
     date: i64,
@@ -80,11 +80,11 @@ struct Queued {
     place: usize,
 }
 
-/// One lookup's way through the history.
+/// One lookup's walk through the history.
 struct Walk<'p> {
     paths: &'p [usize],
     flags: Vec<Flags>,
-    /// Merges of which only one parent is followed.
+    /// Merges that are simplified to one parent.
     simplified: HashMap<usize, usize>,
     queue: BinaryHeap<Queued>,
     arrivals: usize,
@@ -182,7 +182,7 @@ impl<'p> Walk<'p> {
         Ok(())
     }
 
-    /// `mark_parents_uninteresting`: as far as commits are known to this walk.
+    /// `mark_parents_uninteresting`, as far as this walk has visited the commits.
     fn exclude_parents(&mut self, history: &History<'_>, commit: usize) -> Result<()> {
         let mut pending = self.parents(history, commit);
         while let Some(commit) = pending.pop() {

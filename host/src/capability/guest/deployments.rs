@@ -1,4 +1,4 @@
-//! `deployments`: what is deployed.
+//! `deployments`: lookups of deployed services.
 
 use wasmtime::component::Accessor;
 

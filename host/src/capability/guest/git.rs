@@ -1,4 +1,4 @@
-//! `git`: questions about the history of a branch.
+//! `git`: lookups in the history of a branch.
 
 use std::sync::Arc;
 
@@ -57,7 +57,7 @@ impl<T: Send> HostWithStore<T> for Imports {
     }
 }
 
-/// The repository that is meant, if it is granted.
+/// The named repository, or the only granted one.
 fn granted<'b>(
     calls: &Calls,
     backends: &'b Arc<Backends>,

@@ -1,8 +1,8 @@
-//! What a component sees of the host: the imports of the contract, one file an interface. Each names its call and hands it
-//! to [`Calls`], which allows, bounds and records it; the backends answer.
+//! The imports of the contract, one file an interface. Each names its call and passes it to [`Calls`], which checks,
+//! limits and records it; the backends answer.
 //!
-//! The imports are implemented on a marker of our own, and reach what a run has through it, so that nothing here knows what
-//! else the store of a run holds.
+//! The imports are implemented on a marker type and reach the run's state through it, so that nothing here depends on
+//! the rest of the run's store.
 
 mod deployments;
 mod git;
@@ -20,7 +20,7 @@ use crate::contract::{Error, types};
 #[derive(Debug, Clone, Copy)]
 pub struct Imports;
 
-/// What a component reaches: its run's calls, and the backends that answer them. Nothing while it describes itself.
+/// What a component can reach: its run's calls and the backends; nothing during `describe`.
 #[derive(Debug, Clone)]
 pub struct Reach(Option<(Arc<Calls>, Arc<Backends>)>);
 
@@ -36,13 +36,13 @@ impl Reach {
         Self(Some((calls, backends)))
     }
 
-    /// For a plugin that says who it is.
+    /// For `describe`.
     pub fn nothing() -> Self {
         Self(None)
     }
 }
 
-/// What the caller's run may use.
+/// The calls and backends of the run.
 fn reach<T: Send>(accessor: &Accessor<T, Imports>) -> Result<(Arc<Calls>, Arc<Backends>), Error> {
     let reach = accessor.with(|mut access| access.get().0.clone());
     reach.ok_or_else(|| Error::Denied("host calls are not allowed in `describe`".to_owned()))

@@ -1,4 +1,4 @@
-//! `slack`: alerts are taken here and kept until the round is over; delivery is `alert`'s.
+//! `slack`: accepts alerts and keeps them until the round is over; `alert` delivers them.
 
 use wasmtime::component::Accessor;
 

@@ -32,7 +32,7 @@ impl<T: Send> HostWithStore<T> for Imports {
     }
 }
 
-/// What a parameter takes in memory, in bytes; its value is copied once on its way.
+/// Memory of a parameter, in bytes; its value is copied once.
 fn size(parameter: &Parameter) -> usize {
     size_of::<Parameter>() + parameter.name.len() + 2 * value_size(&parameter.value)
 }

@@ -1,5 +1,5 @@
-//! What a run may ask of a warehouse, and how much of an answer it may take: the one place where both are decided. Each
-//! backend gets a question only as [`Allowed`], and gathers an answer only in [`Taken`].
+//! Decides which queries a run may send to a warehouse, and how large an answer may be. Each backend gets a query only
+//! as [`Allowed`], and collects an answer only in [`Taken`].
 
 use std::ops::Deref;
 
@@ -10,12 +10,12 @@ use crate::{
     lanes::Held,
 };
 
-/// A SELECT that a run may ask: it is short enough, parsed, and each of its datasets is granted.
+/// A SELECT that a run may send: it is short enough, parsed, and each of its datasets is granted.
 #[derive(Debug)]
 pub(super) struct Allowed(Select);
 
 impl Allowed {
-    /// Reads SQL; `project` is the project that tables may be prefixed with.
+    /// Parses SQL; `project` is the project that table names may begin with.
     pub(super) fn read(calls: &Calls, sql: &str, project: Option<&str>) -> Result<Self, Error> {
         let longest = calls.budgets.sql_bytes;
         if sql.len() > longest.0 {
@@ -30,14 +30,13 @@ impl Allowed {
         Ok(Self(select))
     }
 
-    /// What nobody allowed, to see that the engine denies it too.
+    /// Skips the grants, to test that the engine denies the query too.
     #[cfg(test)]
     pub(super) fn unchecked(select: Select) -> Self {
         Self(select)
     }
 
-    /// What the warehouse itself says of the question before it is asked: the datasets that it would read, also those of
-    /// views, and the bytes.
+    /// Checks the warehouse's own estimate: the datasets that the query would read, also through views, and the bytes.
     pub(super) fn estimated<'d>(
         &self,
         calls: &Calls,
@@ -66,7 +65,7 @@ impl Deref for Allowed {
     }
 }
 
-/// The rows of an answer as they arrive, charged to the run that asked.
+/// The rows of an answer as they arrive, charged to the run.
 #[derive(Debug)]
 pub(super) struct Taken {
     values: Vec<Vec<Value>>,
@@ -79,12 +78,12 @@ impl Taken {
         Ok(Self { values: Vec::new(), bytes: 0, held: calls.hold("query", 0)? })
     }
 
-    /// Refuses an answer that announces more rows than the run may have.
+    /// Rejects an answer that announces more rows than the run may have.
     pub(super) fn announced(&self, calls: &Calls, rows: usize) -> Result<(), Error> {
         calls.within("query", rows.max(self.values.len()), self.bytes)
     }
 
-    /// Takes a row, if it is within the budgets.
+    /// Adds a row, if it is within the budgets.
     pub(super) fn push(&mut self, calls: &Calls, row: Vec<Value>) -> Result<(), Error> {
         let bytes = row.iter().map(value_size).sum::<usize>() + size_of::<Vec<Value>>();
         self.bytes += bytes;
@@ -98,13 +97,13 @@ impl Taken {
         self.values.len()
     }
 
-    /// All rows. From now on they are the guest's, which takes them at once.
+    /// All rows, for the guest.
     pub(super) fn into_values(self) -> Vec<Vec<Value>> {
         self.values
     }
 }
 
-/// What a value takes in memory, in bytes.
+/// Memory of a value, in bytes.
 pub(in crate::capability) fn value_size(value: &Value) -> usize {
     let text = match value {
         Value::Text(text) | Value::Date(text) => text.len(),

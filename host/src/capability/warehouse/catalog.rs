@@ -1,4 +1,4 @@
-//! What a dataset has: its tables, and their columns.
+//! The tables of a dataset, and their columns.
 
 use std::cell::RefCell;
 
@@ -11,7 +11,7 @@ use crate::{
     googlesql::{Column, Kind, TablePath, same},
 };
 
-/// The tables of a dataset: what its `__TABLES__` says, when it has one, else their names.
+/// The tables of a dataset: from its `__TABLES__` if it has one, else only their names.
 pub(super) fn tables(connection: &Connection, dataset: &str) -> Result<Vec<Table>, Fault> {
     let names = table_names(connection, dataset)?;
     if !names.iter().any(|name| name == "__TABLES__") {
@@ -34,7 +34,7 @@ pub(super) fn tables(connection: &Connection, dataset: &str) -> Result<Vec<Table
     read().map_err(|error| Fault::unreadable(&format!("tables failed: {dataset}.__TABLES__"), error))
 }
 
-/// The columns of a table, with the types that it declares.
+/// The columns of a table, with their declared types.
 pub(super) fn columns(connection: &Connection, path: &TablePath) -> Result<Vec<Column>, Fault> {
     let TablePath { dataset, table } = path;
     let unusable = |error| Fault::unreadable(&format!("dataset {dataset} cannot be read"), error);

@@ -1,5 +1,5 @@
-//! Opening datasets: files attached read-only to a connection that can see nothing else. A connection is kept for the
-//! next question on the same datasets, as long as none of the files was touched since it was opened.
+//! Opens datasets: files attached read-only to a connection that sees nothing else. A connection is reused for the next
+//! query on the same datasets, as long as none of the files has changed since it was opened.
 
 use std::{
     collections::BTreeSet,
@@ -23,14 +23,14 @@ use crate::{
     googlesql::{self, VALUE_BYTES, Watch},
 };
 
-/// How many of the engine's instructions run between two looks at whether the run is over: some 20 microseconds, or 50
-/// milliseconds if each of them copies or compares the longest of values.
+/// Instructions of the engine between two checks whether the run is over: about 20 microseconds, or 50 milliseconds if
+/// each of them copies or compares values of the maximum length.
 const INSTRUCTIONS: i32 = 1000;
-/// The longest SQL, as written for the engine.
+/// The longest generated SQL.
 const SQL_BYTES: i32 = 1 << 20;
-/// What a connection may hold while nobody asks: the pages of a few small tables. All that are kept hold 16 MiB.
+/// Memory of an idle connection: the pages of a few small tables. All idle connections together hold 16 MiB.
 const HELD_BYTES: i64 = 1 << 20;
-/// Connections that are kept: as many as checks usually ask at once.
+/// Idle connections that are kept: the usual number of concurrent queries.
 const KEPT: usize = 16;
 
 /// A directory of datasets.
@@ -45,14 +45,14 @@ struct Open {
     datasets: BTreeSet<String>,
     files: Vec<File>,
     connection: Connection,
-    /// The stop signal of the question under way, for the engine and the functions.
+    /// The stop signal of the current query, for the engine and the functions.
     watch: Watch,
 }
 
-/// Which file it is and when it was written: device, inode, size, modification in nanoseconds.
+/// The identity and version of a file: device, inode, size, modification time in nanoseconds.
 type File = (u64, u64, u64, i64, i64);
 
-/// A connection for one question, given back afterwards.
+/// A connection for one query, returned to the pool afterwards.
 pub(super) struct Lease<'d> {
     owner: &'d Datasets,
     open: Option<Open>,
@@ -63,7 +63,7 @@ impl Datasets {
         Self { directory, idle: Mutex::default() }
     }
 
-    /// Opens datasets, read-only, and nothing else; what is asked ends when `stop` says so.
+    /// Opens only these datasets, read-only; queries stop when `stop` says so.
     pub(super) fn open(
         &self,
         datasets: &BTreeSet<String>,
@@ -85,7 +85,7 @@ impl Datasets {
         Ok(Lease { owner: self, open: Some(open) })
     }
 
-    /// What the connections hold that nobody uses, in bytes.
+    /// Memory of the idle connections, in bytes.
     #[cfg(test)]
     pub(super) fn held(&self) -> i64 {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
@@ -97,8 +97,9 @@ impl Datasets {
             | OpenFlags::SQLITE_OPEN_MEMORY
             | OpenFlags::SQLITE_OPEN_URI
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        // SQLite sorts what it keeps in memory in one go, which nothing can interrupt: 3 seconds for six million numbers. What it
-        // keeps in files it sorts in small parts and merges row by row; and files of this VFS are memory, which is counted.
+        // SQLite sorts data in memory in one go, which cannot be interrupted: 3 seconds for six million numbers. It
+        // sorts data in files in small parts and merges row by row; and files of this VFS are in memory, which is
+        // counted.
         let connection = Connection::open_with_flags_and_vfs(":memory:", flags, "memdb")?;
         connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, i32::try_from(VALUE_BYTES).unwrap_or(i32::MAX))?;
         connection.set_limit(Limit::SQLITE_LIMIT_SQL_LENGTH, SQL_BYTES)?;
@@ -149,7 +150,7 @@ impl Deref for Lease<'_> {
     type Target = Connection;
 
     fn deref(&self) -> &Connection {
-        // It is there until the lease is dropped.
+        // Present until the lease is dropped.
         #[allow(clippy::expect_used)]
         &self.open.as_ref().expect("a connection").connection
     }
@@ -163,19 +164,19 @@ impl Drop for Lease<'_> {
             return;
         }
         let unconfined = open.connection.authorizer(None::<fn(AuthContext<'_>) -> Authorization>);
-        // What is left then is what it knows of tables: of so many that it is better read again.
+        // The rest is schema: if it is this large, drop the connection.
         if unconfined.is_err() || memory::held_by(&open.connection) > HELD_BYTES {
             return;
         }
         let mut idle = self.owner.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        // The one that waited longest makes room: its files may have changed long ago.
+        // Evict the connection that has been idle longest; its files are the most likely to have changed.
         let longest = (idle.len() >= KEPT).then(|| idle.remove(0));
         idle.push(open);
         drop((idle, longest));
     }
 }
 
-/// As an URI that can only be read.
+/// A read-only URI.
 fn read_only(path: &Path) -> String {
     let mut uri = "file:".to_owned();
     for byte in path.to_string_lossy().bytes() {

@@ -1,20 +1,20 @@
-//! Why SQLite did not answer, and what is said of it.
+//! Errors of SQLite, and their messages.
 
 use rusqlite::{ErrorCode, ffi};
 
 use crate::contract::Error;
 
-/// Why there is no answer.
+/// Why a query failed.
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// It was refused memory. Whose, says [`super::memory::Refusal`].
+    /// It was refused memory; [`super::memory::Refusal`] says which limit.
     Memory,
     /// Anything else.
     Said(Error),
 }
 
 impl Fault {
-    /// For what the question itself did not cause: `what` cannot be read.
+    /// An error that the query did not cause: `what` cannot be read.
     pub(super) fn unreadable(what: &str, error: rusqlite::Error) -> Self {
         match Self::from(error) {
             Self::Said(Error::Invalid(message) | Error::Unavailable(message)) => {
@@ -26,7 +26,7 @@ impl Fault {
     }
 }
 
-/// How an error of a query begins.
+/// The beginning of a query's error.
 const FAILED: &str = "query failed: ";
 
 impl From<Error> for Fault {

@@ -1,5 +1,5 @@
-//! Whose turn it is to take much memory. A query that turns out to need much gives back what it has and waits here, so that
-//! none holds memory while it waits for more.
+//! Turns for queries that need much memory. A query that needs more than a small one gives back its memory and waits
+//! here, so that no query holds memory while it waits for more.
 
 use std::sync::{Arc, OnceLock};
 
@@ -11,7 +11,7 @@ use crate::{
     lanes::{Place, Room},
 };
 
-/// Waits for a turn until `deadline`. It is over when what this gives is dropped.
+/// Waits for a turn until `deadline`. Dropping the returned place ends the turn.
 pub(super) async fn turn(plugin: &str, deadline: Instant) -> Result<Place, Error> {
     static TURNS: OnceLock<Arc<Room>> = OnceLock::new();
     let turn = TURNS.get_or_init(|| Room::new(LARGE_QUERIES)).take(plugin);

@@ -1,5 +1,5 @@
-//! What each check's queries bill, day by day: set aside before a query runs, and put right when it has. It is in the
-//! record, so that a host that starts again does not start to count again.
+//! The bytes that each check's queries bill each day: reserved before a query runs, and corrected afterwards. They are
+//! kept in the record, so that a restart does not reset the count.
 
 use jiff::{Timestamp, civil::Date};
 
@@ -18,7 +18,7 @@ pub struct Ledger {
     zone: Zone,
 }
 
-/// Bytes that were set aside. They stay so when nobody says what came of the query: it may have billed them.
+/// Reserved bytes. They stay reserved if the result of the query is unknown, since it may have billed them.
 pub(super) struct Reserved<'l> {
     ledger: &'l Ledger,
     check: String,
@@ -32,7 +32,7 @@ impl Ledger {
         Self { record, zone }
     }
 
-    /// Sets bytes aside, if the day's budget has them.
+    /// Reserves bytes within the day's budget.
     pub(super) async fn reserve(&self, calls: &Calls, bytes: u64) -> Result<Reserved<'_>, Error> {
         let check = &calls.caller.check;
         let most = calls.budgets.bytes_per_day;
@@ -57,7 +57,7 @@ impl Ledger {
 }
 
 impl Reserved<'_> {
-    /// Puts right what was set aside.
+    /// Replaces the reserved bytes by the billed bytes.
     pub(super) async fn settle(self, bytes: u64) {
         if let Err(error) = self.ledger.record.correct_spending(&self.check, self.day, self.bytes, bytes).await {
             // The record shows more than was billed, which errs on the safe side.

@@ -1,6 +1,6 @@
-//! What queries may take of memory. SQLite itself counts for the whole process only, where one that takes much would make
-//! the others fail, and the record too, which is SQLite in the same process; so each thread counts what it takes, and a
-//! query runs on one thread from beginning to end.
+//! Memory limits of queries. SQLite counts only for the whole process, so that one large query would make the others
+//! fail, and the record too, which is SQLite in the same process. So each thread counts its own memory, and a query
+//! runs on one thread from beginning to end.
 #![allow(unsafe_code)]
 
 use std::{
@@ -20,36 +20,36 @@ use rusqlite::{
     },
 };
 
-/// What everything that uses SQLite in this process may take together: what a small machine has, with room for the rest.
+/// The limit for all of SQLite in this process: fits a small machine, with room for the rest.
 pub(super) const HEAP_BYTES: i64 = 2 << 30;
-/// The most that one query takes: sorting and grouping a few million rows needs less.
+/// The limit of one query: sorting and grouping a few million rows needs less.
 pub(super) const QUERY_BYTES: i64 = 256 << 20;
-/// Queries that may take so much at once; others wait for their turn. They compute as long as they take memory, so that
-/// more of them at once would mostly wait for a core instead.
+/// Concurrent large queries; others wait for their turn. Large queries are busy computing, so more of them at once
+/// would mostly wait for a core instead.
 pub(super) const LARGE_QUERIES: usize = 4;
-/// What a query takes without being one of those: nearly all checks need less than a tenth.
+/// The limit of a small query: nearly all checks need less than a tenth.
 pub(super) const SMALL_BYTES: i64 = 32 << 20;
-/// What all small ones take together: 16 that take all they may, or hundreds that take what is usual.
+/// The limit of all small queries together: 16 of the maximum size, or hundreds of the usual size.
 const SMALL_TOTAL: i64 = 512 << 20;
-/// What queries never take: it is the record's, and that of connections that are kept.
+/// Reserved for the record and for idle connections.
 const RESERVE: i64 = 512 << 20;
 const _: () = assert!(SMALL_TOTAL + LARGE_QUERIES as i64 * QUERY_BYTES + RESERVE <= HEAP_BYTES);
 
-/// A small query's part of [`SMALL_TOTAL`] grows by so much at once.
+/// The step by which a small query's share of [`SMALL_TOTAL`] grows.
 const STEP: i64 = 1 << 20;
 
-/// What the small queries under way have set aside.
+/// The total share of the running small queries.
 static SMALL_TAKEN: AtomicI64 = AtomicI64::new(0);
 
 thread_local! {
-    /// The query on this thread; none when there is none, as on a thread that works for the record.
+    /// The query on this thread; `None` on other threads, such as those of the record.
     static QUERY: Cell<Option<Query>> = const { Cell::new(None) };
 }
 
-/// What a query may take.
+/// The size class of a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Size {
-    /// Up to [`SMALL_BYTES`], of what small ones have together.
+    /// Up to [`SMALL_BYTES`], within the total of small queries.
     Small,
     /// Up to [`QUERY_BYTES`]. Only [`LARGE_QUERIES`] at once may be of this size.
     Large,
@@ -58,18 +58,18 @@ pub(super) enum Size {
 /// Why a query was refused memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// It asked for more than any query may take.
+    /// It needs more than any query may use.
     Query,
-    /// It is small, and asked for more than such a one may take, or than other small ones leave.
+    /// It is small, and needs more than a small query may use, or more than other small queries leave.
     Small,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Query {
     size: Size,
-    /// What it has taken and not given back, in bytes; less than nothing when it freed what others left.
+    /// Its current memory, in bytes; negative if it freed memory of earlier queries.
     taken: i64,
-    /// What it may take as it is.
+    /// Its current share.
     granted: i64,
     refused: Option<Refusal>,
 }
@@ -80,7 +80,7 @@ impl Query {
         Self { size, taken: 0, granted, refused: None }
     }
 
-    /// Whether it may take so many bytes more.
+    /// Whether it may allocate more bytes.
     fn may_take(&mut self, more: i64) -> bool {
         let wanted = self.taken + more;
         if wanted <= self.granted {
@@ -93,7 +93,7 @@ impl Query {
         false
     }
 
-    /// Sets more aside, if the others leave so much.
+    /// Grows its share, if the other small queries leave room.
     fn grow(&mut self, wanted: i64) -> bool {
         let further = (wanted - self.granted + STEP - 1) / STEP * STEP;
         let within = |taken: i64| Some(taken + further).filter(|taken| *taken <= SMALL_TOTAL);
@@ -105,7 +105,7 @@ impl Query {
     }
 }
 
-/// Ends the query of this thread, also when it panics.
+/// Ends the query of this thread, also after a panic.
 struct Ending;
 
 impl Drop for Ending {
@@ -116,7 +116,7 @@ impl Drop for Ending {
     }
 }
 
-/// Runs a query on this thread, and says whether it was refused memory.
+/// Runs a query on this thread, and returns whether it was refused memory.
 pub(super) fn counted<T>(size: Size, query: impl FnOnce() -> T) -> (T, Option<Refusal>) {
     QUERY.set(Some(Query::new(size)));
     let _ending = Ending;
@@ -124,7 +124,7 @@ pub(super) fn counted<T>(size: Size, query: impl FnOnce() -> T) -> (T, Option<Re
     (done, QUERY.get().and_then(|query| query.refused))
 }
 
-/// What a connection holds between two questions: pages of its files, and what it knows of their tables.
+/// Memory of an idle connection: pages of its files, and their schema.
 pub(super) fn held_by(connection: &Connection) -> i64 {
     let held = |what| {
         let (mut now, mut most) = (0, 0);
@@ -135,7 +135,7 @@ pub(super) fn held_by(connection: &Connection) -> i64 {
     held(SQLITE_DBSTATUS_CACHE_USED) + held(SQLITE_DBSTATUS_SCHEMA_USED)
 }
 
-/// SQLite's own allocator, when the counting one stands before it.
+/// SQLite's own allocator, wrapped by the counting one.
 #[derive(Clone, Copy)]
 struct Own {
     allocate: unsafe extern "C" fn(c_int) -> *mut c_void,
@@ -146,7 +146,7 @@ struct Own {
 
 static OWN: OnceLock<Option<Own>> = OnceLock::new();
 
-/// Counts from now on. To be called before anything of SQLite is used in the process; later it has no effect.
+/// Starts counting. Must be called before the process uses SQLite; later it has no effect.
 pub fn count() {
     OWN.get_or_init(|| {
         let mut methods = sqlite3_mem_methods {
@@ -183,7 +183,7 @@ fn own() -> Option<Own> {
     OWN.get().copied().flatten()
 }
 
-/// Whether this thread may take so many bytes more.
+/// Whether this thread may allocate more bytes.
 fn may_take(more: i64) -> bool {
     let Some(mut query) = QUERY.get() else { return true };
     let may = query.may_take(more);
@@ -211,7 +211,7 @@ unsafe fn size(own: Own, pointer: *mut c_void) -> i64 {
 
 unsafe extern "C" fn allocate(bytes: c_int) -> *mut c_void {
     let Some(own) = own().filter(|_| may_take(bytes.into())) else { return std::ptr::null_mut() };
-    // SAFETY: SQLite's own allocator, asked as SQLite asks it, and then for the size of what it gave.
+    // SAFETY: calls SQLite's own allocator as SQLite does, and then asks for the size of that allocation.
     unsafe {
         let pointer = (own.allocate)(bytes);
         took(size(own, pointer));
@@ -221,7 +221,7 @@ unsafe extern "C" fn allocate(bytes: c_int) -> *mut c_void {
 
 unsafe extern "C" fn reallocate(pointer: *mut c_void, bytes: c_int) -> *mut c_void {
     let Some(own) = own() else { return std::ptr::null_mut() };
-    // SAFETY: SQLite gives back what it was given.
+    // SAFETY: SQLite passes a pointer that it got from this allocator.
     unsafe {
         let before = size(own, pointer);
         if !may_take(i64::from(bytes) - before) {
@@ -237,7 +237,7 @@ unsafe extern "C" fn reallocate(pointer: *mut c_void, bytes: c_int) -> *mut c_vo
 
 unsafe extern "C" fn free(pointer: *mut c_void) {
     let Some(own) = own() else { return };
-    // SAFETY: SQLite gives back what it was given.
+    // SAFETY: SQLite passes a pointer that it got from this allocator.
     unsafe {
         took(-size(own, pointer));
         (own.free)(pointer);
@@ -258,10 +258,10 @@ mod tests {
         may
     }
 
-    /// One after the other, since they share what is counted for the process.
+    /// One test for all, since the count is shared by the process.
     #[test]
     fn limits_add_up_to_what_there_is() {
-        // A small query has its own limit, and gives back what it set aside.
+        // A small query has its own limit, and returns its share.
         let (_, refused) = counted(Size::Small, || {
             assert!(take(SMALL_BYTES - MIB) && take(MIB / 2));
             assert!(!take(MIB), "beyond its size");
@@ -270,17 +270,17 @@ mod tests {
         });
         assert_eq!(refused, Some(Refusal::Small));
         assert_eq!(SMALL_TAKEN.load(Ordering::Relaxed), 0);
-        // All of them have one together; a large one needs nothing of it.
+        // Small queries share a total; a large one does not use it.
         SMALL_TAKEN.store(SMALL_TOTAL - MIB / 2, Ordering::Relaxed);
         assert_eq!(counted(Size::Small, || assert!(!take(10))).1, Some(Refusal::Small));
         assert_eq!(counted(Size::Large, || assert!(take(QUERY_BYTES - MIB))).1, None);
         SMALL_TAKEN.store(0, Ordering::Relaxed);
         assert_eq!(counted(Size::Large, || assert!(!take(QUERY_BYTES + 1))).1, Some(Refusal::Query));
-        // One that panics gives back as well.
+        // A query that panics returns its share too.
         let panics = std::panic::catch_unwind(|| counted(Size::Small, || assert!(take(MIB) && !take(MIB))));
         assert!(panics.is_err());
         assert_eq!(SMALL_TAKEN.load(Ordering::Relaxed), 0);
-        // What is no query's is not counted: the record's.
+        // Memory outside of queries is not counted, such as the record's.
         assert!(may_take(HEAP_BYTES));
     }
 }

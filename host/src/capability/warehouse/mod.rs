@@ -30,24 +30,24 @@ use crate::contract::{
     warehouse::{Column, Parameter, Rows, Table},
 };
 
-/// What answers questions.
+/// A warehouse that answers queries.
 #[derive(Debug, Clone)]
 pub enum Warehouse {
     /// The embedded engine.
     Sqlite(Sqlite),
-    /// Google's.
+    /// Google BigQuery.
     BigQuery(BigQuery),
-    /// Another one's shapes, filled with made-up values.
+    /// Simulated answers, in the shapes that another warehouse would return.
     Rehearsed {
-        /// What makes the values up.
+        /// Generates the values.
         rehearsal: Arc<Rehearsal>,
-        /// Whose shapes.
+        /// The warehouse that gives the shapes.
         of: Box<Warehouse>,
     },
 }
 
 impl Warehouse {
-    /// Asks, if the run may, within its budgets and until it is over.
+    /// Runs a query, within the run's grants, budgets and time.
     pub(super) async fn query(
         &self,
         calls: &Arc<Calls>,
@@ -61,7 +61,7 @@ impl Warehouse {
         }
     }
 
-    /// The columns that a query would answer with; not a row is read.
+    /// The columns of a query, without reading a row.
     async fn shape(&self, calls: &Arc<Calls>, sql: String, parameters: Vec<Parameter>) -> Result<Vec<Column>, Error> {
         match self {
             Self::Sqlite(sqlite) => sqlite.shape(calls, sql, parameters).await,
@@ -70,7 +70,7 @@ impl Warehouse {
         }
     }
 
-    /// Whether each dataset can be asked: what was looked at, and what was seen or what is wrong.
+    /// Probes each dataset: the name of the probe, and the answer or the error.
     pub(super) async fn probe(
         &self,
         datasets: &BTreeSet<String>,
@@ -87,7 +87,7 @@ impl Warehouse {
         .await
     }
 
-    /// The tables of a dataset that was allowed.
+    /// The tables of a granted dataset.
     pub(super) async fn tables(&self, calls: &Arc<Calls>, dataset: &str) -> Result<Vec<Table>, Error> {
         let tables = match self {
             Self::Sqlite(sqlite) => sqlite.tables(calls, dataset).await?,
@@ -99,7 +99,7 @@ impl Warehouse {
         Ok(tables)
     }
 
-    /// Ends what still runs elsewhere, when the host goes.
+    /// Cancels remote work on shutdown.
     pub async fn close(&self) {
         if let Self::BigQuery(bigquery) = self {
             bigquery.close().await;

@@ -1,6 +1,6 @@
-//! A warehouse that answers from shapes alone: each query is prepared or run dry, and its columns are filled with values
-//! that data could have. So every query of a check is tried without a row being read, and a check that no data can make
-//! fail is found out.
+//! A warehouse with simulated answers: each query is prepared or dry-run, and its columns are filled with possible
+//! values. So every query of a check is validated without reading a row, and a check that no data can make fail is
+//! detected.
 
 use std::{
     collections::HashMap,
@@ -25,28 +25,28 @@ use crate::{
     googlesql,
 };
 
-/// Larger than what a check counts, and exact as a float.
+/// Larger than any count of a check, and exact as a float.
 const MANY: i64 = 1_000_000;
-/// Rows of a query that may give several.
+/// Rows of a query that may return several.
 const ROWS: usize = 3;
 const HOUR: i64 = 3600;
 
-/// What data could be like.
+/// The kinds of simulated data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answers {
-    /// Every number is as low as it can be, every moment long ago.
+    /// Every number as low as possible, every timestamp long ago.
     Low,
-    /// Every number is high, every moment the run's own.
+    /// Every number high, every timestamp the run's own.
     High,
-    /// Whatever can be NULL is.
+    /// Everything that can be NULL is NULL.
     Null,
-    /// There is not a row in any table.
+    /// All tables are empty.
     Empty,
-    /// A mixture of all, the same for the same number.
+    /// A mixture of all, determined by the number.
     Mixed(u64),
 }
 
-/// One run of a check on made-up answers.
+/// One run of a check on simulated answers.
 #[derive(Debug)]
 pub struct Rehearsal {
     answers: Answers,
@@ -55,7 +55,7 @@ pub struct Rehearsal {
     shapes: Arc<Shapes>,
 }
 
-/// What a check asks, and what shape the answers have.
+/// The queries of a check, and the shapes of their answers.
 #[derive(Debug, Default)]
 pub struct Shapes {
     queries: Mutex<HashMap<String, Shape>>,
@@ -63,12 +63,12 @@ pub struct Shapes {
     problems: Mutex<Vec<Problem>>,
 }
 
-/// A question that would not be answered.
+/// A query that would fail.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Problem {
     /// The SQL, or the dataset.
     pub asked: String,
-    /// Why not.
+    /// The error.
     pub error: Error,
 }
 
@@ -76,14 +76,14 @@ pub struct Problem {
 #[derive(Debug, Clone)]
 struct Shape {
     columns: Vec<Column>,
-    /// Which of the columns are counts: never NULL, and never less than nothing.
+    /// Which of the columns are counts: never NULL, never negative.
     counts: Vec<bool>,
-    /// Whether there is one row, whatever the data.
+    /// Whether there is always exactly one row.
     one_row: bool,
 }
 
 impl Rehearsal {
-    /// `shapes` are those that earlier rehearsals of the check found.
+    /// `shapes` are the shapes from earlier rehearsals of the check.
     pub fn new(answers: Answers, due: i64, date: Date, shapes: Arc<Shapes>) -> Self {
         Self { answers, due, date, shapes }
     }
@@ -107,7 +107,7 @@ impl Rehearsal {
                     Ok(columns) => Shape::new(columns, select),
                     Err(error) => {
                         lock(&self.shapes.problems).push(Problem { asked: sql.clone(), error: error.clone() });
-                        // The check goes on as well as it can, so that its other queries are tried too.
+                        // Let the check continue, so that its other queries are validated too.
                         Shape::new(select.map(names).ok_or(error)?, select)
                     }
                 };
@@ -222,7 +222,7 @@ impl Rehearsal {
         }
     }
 
-    /// The same for the same question.
+    /// The same random numbers for the same query.
     fn random(&self, asked: &str) -> Rng {
         let seed = match self.answers {
             Answers::Mixed(seed) => seed,
@@ -234,12 +234,12 @@ impl Rehearsal {
 }
 
 impl Shapes {
-    /// The questions that would not be answered.
+    /// The queries that would fail.
     pub fn problems(&self) -> Vec<Problem> {
         lock(&self.problems).clone()
     }
 
-    /// Whether anything was asked of the warehouse.
+    /// Whether the check queried the warehouse.
     pub fn asked(&self) -> bool {
         !lock(&self.queries).is_empty() || !lock(&self.tables).is_empty() || !lock(&self.problems).is_empty()
     }
@@ -258,7 +258,7 @@ impl Shapes {
 impl Shape {
     fn new(columns: Vec<Column>, select: Option<&Select>) -> Self {
         let items = select.map(|select| select.projection.as_slice()).unwrap_or_default();
-        // With a * the places do not fit, and nothing is said of any.
+        // With a `*` the positions do not correspond, so no column counts as a count.
         let counts = match items.len() == columns.len() {
             true => items.iter().map(|item| expression(item).is_some_and(is_count)).collect(),
             false => vec![false; columns.len()],
@@ -314,7 +314,7 @@ fn is_count(expression: &Expr) -> bool {
     }
 }
 
-/// Whether an expression has an aggregate of its own query in it.
+/// Whether an expression contains an aggregate of its own query.
 fn aggregates(expression: &Expr) -> bool {
     use sqlparser::ast::{Visit, Visitor};
     struct Aggregates;
@@ -329,7 +329,7 @@ fn aggregates(expression: &Expr) -> bool {
             }
         }
     }
-    // What a subquery counts is its own affair.
+    // Aggregates in a subquery do not count.
     let subquery = matches!(expression, Expr::Subquery(_) | Expr::Exists { .. });
     !subquery && expression.visit(&mut Aggregates).is_break()
 }

@@ -1,4 +1,4 @@
-//! The embedded warehouse: SQLite, one file a dataset, opened read-only for each question.
+//! The embedded warehouse: SQLite, one file a dataset, opened read-only for each query.
 
 use std::{
     cell::Cell,
@@ -41,21 +41,21 @@ struct Inner {
     project: Option<String>,
 }
 
-/// The engine that works for a question, for whoever waits for the answer: when nobody does any more, it is interrupted.
-/// Between instructions it looks at the stop signal itself, but some instructions read a whole table.
+/// The engine of a running query, which is interrupted when nobody waits for the answer any more. Between instructions
+/// the engine checks the stop signal itself, but some instructions read a whole table.
 #[derive(Clone, Default)]
 struct Engine(Arc<Mutex<Option<InterruptHandle>>>);
 
-/// Whoever waits for an answer has this.
+/// Held by whoever waits for an answer.
 struct Asking(Engine);
 
 impl Sqlite {
-    /// The files must exist when they are asked, not before.
+    /// The files need not exist before the first query.
     pub fn new(directory: PathBuf, project: Option<String>) -> Self {
         Self(Arc::new(Inner { datasets: Datasets::new(directory), project }))
     }
 
-    /// Asks, if the run may, within its budgets and until it is over.
+    /// Runs a query, within the run's grants, budgets and time.
     pub(super) async fn query(
         &self,
         calls: &Arc<Calls>,
@@ -70,7 +70,7 @@ impl Sqlite {
         .await
     }
 
-    /// The columns that a query would answer with; it is prepared, and not a row is read.
+    /// The columns of a query, which is prepared without reading a row.
     pub(super) async fn shape(
         &self,
         calls: &Arc<Calls>,
@@ -89,7 +89,7 @@ impl Sqlite {
         .await
     }
 
-    /// The tables of a dataset: what its `__TABLES__` says, when it has one, else their names.
+    /// The tables of a dataset: from its `__TABLES__` if it has one, else only their names.
     pub(super) async fn tables(&self, calls: &Arc<Calls>, dataset: &str) -> Result<Vec<Table>, Error> {
         let dataset = dataset.to_owned();
         self.ask(calls, move |inner, _, stop, _| {
@@ -108,7 +108,7 @@ impl Sqlite {
         }
     }
 
-    /// What was read and allowed, on this thread.
+    /// Runs a parsed and granted query on this thread.
     #[cfg(test)]
     pub(super) fn query_now(&self, allowed: &Allowed, parameters: &[Parameter], run: &Calls) -> Result<Rows, Error> {
         self.0.query(allowed, parameters, run, || false, &Engine::default()).map_err(|fault| match fault {
@@ -117,13 +117,13 @@ impl Sqlite {
         })
     }
 
-    /// What kept connections hold, in bytes.
+    /// Memory of the idle connections, in bytes.
     #[cfg(test)]
     pub(super) fn held(&self) -> i64 {
         self.0.datasets.held()
     }
 
-    /// Works on another thread, with the memory that the work turns out to need.
+    /// Runs work on another thread; as a large query if it needs more memory than a small one may use.
     async fn ask<T: Send + 'static>(
         &self,
         calls: &Arc<Calls>,
@@ -138,13 +138,13 @@ impl Sqlite {
             let taken = turn.take();
             let attempt = calls.blocking(move |stop| {
                 let attempt = memory::counted(size, || work(&inner, &run, stop, &engine));
-                // Nobody else has the turn before the memory is given back.
+                // Keep the turn until the memory is returned.
                 drop(taken);
                 Ok(attempt)
             });
             match attempt.await? {
                 (Err(Fault::Memory), Some(Refusal::Small)) => {
-                    // It begins again when it may take more, and holds nothing until then.
+                    // Start again as a large query; hold no memory until then.
                     turn = Some(large::turn(calls.plugin(), calls.deadline()).await?);
                 }
                 (Err(Fault::Memory), refusal) => return Err(starved(refusal)),
@@ -155,7 +155,7 @@ impl Sqlite {
     }
 }
 
-/// The error for what was refused memory, and waits for none.
+/// The error for a query that was refused memory for good.
 fn starved(refusal: Option<Refusal>) -> Error {
     Error::OverBudget(match refusal {
         Some(Refusal::Query) => {
@@ -170,7 +170,7 @@ fn starved(refusal: Option<Refusal>) -> Error {
 }
 
 impl Engine {
-    /// Lets whoever gives up interrupt this connection, until what this gives is dropped.
+    /// Allows this connection to be interrupted until the returned guard is dropped.
     fn works(&self, connection: &Connection) -> Working<'_> {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection.get_interrupt_handle());
         Working(self)
@@ -195,7 +195,7 @@ impl Drop for Asking {
 }
 
 impl Inner {
-    /// In SQLite's words, with what its parameters stand for.
+    /// Translates a query to SQLite's SQL, with the values of its parameters.
     fn translate(
         &self,
         connection: &Connection,
@@ -212,7 +212,7 @@ impl Inner {
             kinds.insert(name.clone(), kind);
             values.insert(name, value);
         }
-        // The translator knows errors of queries only.
+        // The translator only has errors of queries.
         let starved = Cell::new(false);
         let schema = |path: &TablePath| {
             catalog::columns(connection, path).map_err(|fault| match fault {
@@ -229,7 +229,7 @@ impl Inner {
         }
     }
 
-    /// Asks until it is told to stop.
+    /// Runs a query until it is told to stop.
     fn query(
         &self,
         allowed: &Allowed,
@@ -274,7 +274,7 @@ fn columns_of(columns: Vec<Column>) -> Vec<warehouse::Column> {
         .collect()
 }
 
-/// The engine's own word on what a statement may do: read tables of the datasets, and compute.
+/// SQLite's authorizer: a statement may only read tables of the datasets, and compute.
 fn confine(connection: &Connection, datasets: &BTreeSet<String>) -> Result<(), Fault> {
     let datasets = datasets.clone();
     let decide = move |context: AuthContext<'_>| match context.action {
@@ -285,7 +285,7 @@ fn confine(connection: &Connection, datasets: &BTreeSet<String>) -> Result<(), F
             Some(name) if datasets.contains(name) => Authorization::Allow,
             Some(_) => Authorization::Deny,
         },
-        // What is registered for GoogleSQL, and what is known to do no harm; SQLite has far more.
+        // Functions registered for GoogleSQL and known safe ones; SQLite has many more.
         AuthAction::Function { function_name } if is_allowed(function_name) => Authorization::Allow,
         _ => Authorization::Deny,
     };
@@ -296,7 +296,7 @@ fn is_allowed(function: &str) -> bool {
     function.starts_with("g_") || ENGINE.contains(&function.to_ascii_lowercase().as_str())
 }
 
-/// A parameter as the engine computes with it; none for a date that is none.
+/// A parameter for the engine; `None` for an invalid date.
 fn stored(value: &Value) -> Option<(Kind, Stored)> {
     Some(match value {
         Value::Null => (Kind::Null, Stored::Null),
@@ -315,7 +315,7 @@ mod tests {
 
     use super::*;
 
-    /// An instruction that reads a whole table looks at nothing else.
+    /// An instruction that reads a whole table checks no signal.
     #[test]
     fn who_gives_up_interrupts_the_engine() {
         let connection = Connection::open_in_memory().unwrap();

@@ -1,4 +1,5 @@
-//! A plugin built against the contract as it was released, not as it is: it calls every function once, and says what came.
+//! A plugin built against the released contract instead of the current one: it calls every function once, and reports
+//! the answers.
 #![allow(missing_docs, unsafe_op_in_unsafe_fn, clippy::all, clippy::restriction)]
 
 wit_bindgen::generate!({ path: "../../contract/v0.1", world: "check", generate_all });

@@ -1,4 +1,4 @@
-//! A plugin that misbehaves in the way its settings say. The host must take it in its stride.
+//! A plugin that misbehaves as its settings say. The host must handle it.
 #![allow(clippy::panic)]
 
 use sdk::{
@@ -9,7 +9,7 @@ use sdk::{
 sdk::settings! {
     /// Settings of the misbehaving plugin.
     pub struct Settings {
-        /// What to do.
+        /// The behaviour.
         pub behaviour: String = "pass",
         /// A query to ask, for `query`.
         pub sql: String = "SELECT 1",
@@ -18,7 +18,7 @@ sdk::settings! {
     }
 }
 
-/// What would run if a page took it for markup.
+/// Markup that would run if a page did not escape it.
 const HOSTILE: &str =
     "<script>document.title='owned'</script>\"'><img src=x onerror=document.title='owned'>&lt;b&gt; \u{202e}\u{1b}[31m";
 
@@ -117,7 +117,7 @@ impl Check for Misbehaving {
             }
             "count answers" => {
                 let asked = (0..settings.count).map(|at| Query::new(format!("{} -- {at}", settings.sql)).rows());
-                // Each is let go of at once.
+                // Each is dropped at once.
                 let counted = asked.map(async |answer| answer.await.map(|rows| rows.len()));
                 let (mut answers, mut errors) = (0, 0);
                 for answer in sdk::join_all(counted).await {
@@ -142,7 +142,7 @@ impl Check for Misbehaving {
                 let (repository, paths) = (Repository { name: None }, paths());
                 for at in 0..settings.count {
                     let changes = begun(repository.changes(Since::Time(0), &paths, u32::MAX)).await;
-                    // Most are let go of before they have begun to walk.
+                    // Most are dropped before their walk has begun.
                     if at % 8 == 0 {
                         sdk::lookup("prediction-worker").await?;
                     }

@@ -1,5 +1,5 @@
-//! What a query would read and cost, before it does: a dry run, which is free. Its answer holds as long as the query and
-//! its tables stay the same.
+//! Estimates what a query would read and cost, by a dry run, which is free. An estimate is valid as long as the query
+//! and its tables do not change.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -26,22 +26,22 @@ use crate::{
     text::encoded,
 };
 
-/// Estimates that are kept; beyond, all are made anew.
+/// The number of estimates that are kept; when full, all are dropped.
 const KEPT: usize = 10_000;
-/// BigQuery names no more of a query's tables:
+/// The maximum number of a query's tables that BigQuery names:
 /// <https://cloud.google.com/bigquery/docs/reference/rest/v2/Job#JobStatistics2>
 const NAMED_TABLES: usize = 50;
 
-/// What a query would read.
+/// The estimate of a query.
 #[derive(Debug)]
 pub(super) struct Estimate {
     pub(super) bytes: u64,
     pub(super) columns: Vec<Column>,
-    /// The datasets and tables that BigQuery says it reads; views are what they are made of.
+    /// The datasets and tables that BigQuery says it reads; views are resolved to their tables.
     tables: BTreeSet<(String, String)>,
 }
 
-/// What was estimated, and of which versions of which tables.
+/// An estimate, with the versions of its tables.
 #[derive(Debug, Default)]
 pub(super) struct Estimates {
     queries: Mutex<HashMap<[u8; 32], Known>>,
@@ -68,15 +68,15 @@ struct TableResource {
 }
 
 impl Estimate {
-    /// The most that it bills.
+    /// The maximum that it bills.
     pub(super) fn billed(&self) -> u64 {
         self.billed_for(self.bytes)
     }
 
-    /// What so many bytes bill: whole MiB, and the minimum for each table.
+    /// The bytes billed for an amount read: whole MiB, and a minimum for each table.
     pub(super) fn billed_for(&self, bytes: u64) -> u64 {
         match self.tables.len() as u64 {
-            // Nothing is read.
+            // Nothing to read.
             0 if bytes == 0 => 0,
             tables => bytes.next_multiple_of(1 << 20).max(MINIMUM * tables.max(1)),
         }
@@ -84,7 +84,7 @@ impl Estimate {
 }
 
 impl BigQuery {
-    /// Runs a query dry, unless that was done, and holds what it says against the run's grants and budgets.
+    /// Estimates a query, by a dry run if needed, and checks the estimate against the run's grants and budgets.
     pub(super) async fn estimate(
         &self,
         calls: &Arc<Calls>,
@@ -105,7 +105,7 @@ impl BigQuery {
         {
             return Ok(known.estimate);
         }
-        // The versions are asked for no later than the estimate: a table that changes meanwhile is found to have changed.
+        // Look up the versions before the dry run, so that a change in between is noticed later.
         let (versions, made) = tokio::join!(self.versions(allowed, calls), self.dry_run(calls, question, allowed));
         let estimate = Arc::new(made?);
         if let Some(versions) = versions {
@@ -118,11 +118,11 @@ impl BigQuery {
         Ok(estimate)
     }
 
-    /// Runs a question dry.
+    /// The dry run.
     pub(super) async fn dry(&self, question: &Question, deadline: Instant) -> Result<Job, Fault> {
         let body = json!({
             "jobReference": { "projectId": self.0.project, "location": self.0.location },
-            // What is in the cache has neither tables nor bytes.
+            // A cached result has neither tables nor bytes.
             "configuration": { "dryRun": true, "query": question.query(false, None) },
         });
         let answer = self.call(Request::post(format!("{}/jobs", self.0.url), body), deadline).await?;
@@ -140,7 +140,7 @@ impl BigQuery {
         }
         let mut tables = BTreeSet::new();
         match query.referenced_tables {
-            // An emulator does not know; then what was read in the SQL decides alone.
+            // An emulator does not report them; then only the tables in the SQL count.
             None if self.0.emulated || allowed.tables.is_empty() => {}
             None => return refused("BigQuery does not say which tables it reads".to_owned()),
             Some(list) if list.len() >= NAMED_TABLES => {
@@ -163,7 +163,7 @@ impl BigQuery {
         })
     }
 
-    /// The versions of a query's tables; none when one cannot be told, or is a view, which others can change.
+    /// The versions of a query's tables; `None` if one cannot be determined, or is a view, which others can change.
     async fn versions(&self, allowed: &Allowed, calls: &Calls) -> Option<Vec<String>> {
         let versions = join_all(allowed.tables.iter().map(|table| self.version(table, calls))).await;
         versions.into_iter().collect()

@@ -1,5 +1,5 @@
-//! A query as a job: its id is made here, so that a request that is sent again never pays twice; a job whose run is over
-//! is cancelled.
+//! Runs a query as a job. The job's id is made here, so that a retried request never pays twice; a job whose run is
+//! over is cancelled.
 
 use std::{
     collections::BTreeMap,
@@ -29,33 +29,33 @@ use crate::{
     text::{encoded, hex::hex},
 };
 
-/// How long one request waits for a job to end, at the server.
+/// How long the server may hold one request while the job runs.
 const POLL: Duration = Duration::from_secs(10);
-/// Rows of one page; BigQuery ends a page at 20 MB in any case.
+/// Rows of one page; BigQuery also ends a page at 20 MB.
 const PAGE: u32 = 50_000;
-/// The first wait before a job is asked about or begun again.
+/// The first wait before a job is polled or started again.
 const WAIT: Duration = Duration::from_millis(500);
-/// What lies at least between two questions whether a job has ended, when the server does not wait itself.
+/// The shortest time between two polls of a job, if the server does not hold the request.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
-/// Rows that are read between two looks whether the run is over: a millisecond's.
+/// Rows between two checks whether the run is over: about a millisecond.
 const LOOK: usize = 256;
-/// How long a cancellation may take, also when the host ends.
+/// How long a cancellation may take, also on shutdown.
 const CANCEL: Duration = Duration::from_secs(5);
 
-/// What a job answered.
+/// The answer of a job.
 pub(super) struct Answer {
     pub(super) rows: Rows,
     /// Whether it came from BigQuery's cache, at no cost.
     pub(super) cached: bool,
 }
 
-/// Why a job gave no answer.
+/// Why a job has no answer.
 enum Ended {
-    /// The job itself failed; another one may not.
+    /// The job itself failed; a new job may succeed.
     Failed(Fault),
-    /// It cannot be asked any more.
+    /// Requests about the job failed.
     Fault(Fault),
-    /// Its answer cannot be used.
+    /// The answer cannot be used.
     Unusable(Error),
 }
 
@@ -66,7 +66,7 @@ impl From<Fault> for Ended {
 }
 
 impl BigQuery {
-    /// Runs a query. A job that fails for a reason that passes is followed by another one.
+    /// Runs a query. After a temporary failure of a job, a new job is started.
     pub(super) async fn run(&self, calls: &Arc<Calls>, question: &Question, cache: bool) -> Result<Answer, Error> {
         let deadline = calls.deadline();
         let mut wait = WAIT;
@@ -121,9 +121,9 @@ impl BigQuery {
                     return Err(Ended::Failed(fault));
                 }
             }
-            // An answer was lost, and the job is there.
+            // The earlier answer was lost; the job exists.
             Err(fault) if fault.kind == Kind::Duplicate => {}
-            // What is refused is no job.
+            // A refused request has not created a job.
             Err(fault) if !fault.kind.passes() => {
                 running.ended();
                 return Err(Ended::Failed(fault));
@@ -165,7 +165,7 @@ impl BigQuery {
             };
             let (had, fault) = match read {
                 Ok(had) if had.complete => return Ok(had.answer()),
-                // It still runs, or has further pages.
+                // It is still running, or has further pages.
                 Ok(had) => {
                     if had.next.is_none() && asked.elapsed() < ASK_AGAIN {
                         sleep(ASK_AGAIN).await;
@@ -179,12 +179,12 @@ impl BigQuery {
                 },
             };
             taken = had;
-            // That the time was up is not what was wrong.
+            // Report the earlier fault instead of the timeout.
             let fault = match fault.kind {
                 Kind::TimedOut => earlier.take().unwrap_or(fault),
                 _ => fault,
             };
-            // A job that failed is answered like a server that is busy; only the job itself tells which.
+            // A failed job has the same status as a busy server; ask for the job itself to tell them apart.
             let status = Request::get(format!("{job}?location={location}&fields=status"));
             let Ok(job) = self.call(status, deadline).await else { return Err(fault.into()) };
             let job: Job = serde_json::from_slice(&job).map_err(|error| Fault::garbled(&error))?;
@@ -202,7 +202,7 @@ impl BigQuery {
     }
 }
 
-/// What was read of an answer.
+/// The part of an answer read so far.
 struct Pages {
     fields: Vec<Field>,
     rows: Taken,
@@ -218,7 +218,7 @@ impl Pages {
         Ok(Self { fields: Vec::new(), rows, bytes_processed: 0, cached: false, next: None, complete: false })
     }
 
-    /// Takes in a page; gives back what there was when it cannot be read.
+    /// Adds a page; on an error, returns the previous state.
     fn page(mut self, body: &[u8], calls: &Calls, stop: &Stop) -> Result<Self, Box<(Self, Ended)>> {
         let results: Results<'_> = match serde_json::from_slice(body) {
             Ok(results) => results,
@@ -268,7 +268,7 @@ impl Pages {
     }
 }
 
-/// The jobs that run, each by the address that cancels it, and those that are being cancelled.
+/// The running jobs, each by the address that cancels it, and the jobs that are being cancelled.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Jobs(Arc<Mutex<Work>>);
 
@@ -284,7 +284,7 @@ impl Jobs {
         Running { jobs: self.clone(), cancel }
     }
 
-    /// Cancels all that run, and waits until it is done.
+    /// Cancels all running jobs, and waits for that.
     pub(super) async fn close(&self) {
         let Work { running, cancelling } = self.change(std::mem::take);
         join_all(running.into_iter().map(|(address, google)| cancel(google, address))).await;
@@ -296,13 +296,13 @@ impl Jobs {
     }
 }
 
-/// It is best effort: a job ends on its own by its `jobTimeoutMs`.
+/// Best effort: a job also ends by its `jobTimeoutMs`.
 async fn cancel(google: Google, address: String) {
     let request = Request::post(address, json!({}));
     let _ = timeout(CANCEL, google.call(request, Instant::now() + CANCEL)).await;
 }
 
-/// A job that runs, and is cancelled when this is dropped before it ended.
+/// A running job; cancelled if this is dropped before it ends.
 struct Running {
     jobs: Jobs,
     cancel: String,
@@ -318,7 +318,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.jobs.change(|work| {
             let runs = work.running.remove(&self.cancel);
-            // Without a runtime the host is on its way out, and has cancelled it itself.
+            // Without a runtime the host is shutting down, and has cancelled the job itself.
             if let (Some(google), Ok(runtime)) = (runs, Handle::try_current()) {
                 work.cancelling.retain(|task| !task.is_finished());
                 work.cancelling.push(runtime.spawn(cancel(google, self.cancel.clone())));

@@ -1,5 +1,5 @@
-//! The warehouse of production: BigQuery, over its REST API. A question is read and its datasets are allowed, then it is
-//! run dry, then its bytes are set aside in the day's budget, and only then is it a job that bills.
+//! The production warehouse: BigQuery, over its REST API. A query is parsed and its datasets checked, then it is
+//! dry-run, then its bytes are reserved in the day's budget, and only then does it run as a billed job.
 
 mod estimate;
 mod job;
@@ -26,7 +26,7 @@ use protocol::Question;
 
 /// The usual address of the API.
 pub const ENDPOINT: &str = "https://bigquery.googleapis.com";
-/// What BigQuery bills at least for each table of a query, in bytes; it bills whole MiB:
+/// The minimum that BigQuery bills for each table of a query, in bytes; it bills whole MiB:
 /// <https://cloud.google.com/bigquery/pricing#on_demand_pricing>
 const MINIMUM: u64 = 10 << 20;
 
@@ -49,7 +49,7 @@ struct Inner {
     ledger: Ledger,
 }
 
-/// Where BigQuery is, and what it may do.
+/// The configuration of BigQuery.
 #[derive(Debug)]
 pub struct Place<'c> {
     /// `warehouse.project`
@@ -60,12 +60,12 @@ pub struct Place<'c> {
     pub endpoint: &'c Endpoint,
     /// `warehouse.cache`
     pub cache: bool,
-    /// Whether it is asked without credentials.
+    /// Whether requests carry no credentials.
     pub emulated: bool,
 }
 
 impl BigQuery {
-    /// Nothing is asked before a check asks.
+    /// Makes no request before a check asks.
     pub fn new(google: Google, place: &Place<'_>, ledger: Ledger) -> Self {
         Self(Arc::new(Inner {
             google,
@@ -80,7 +80,7 @@ impl BigQuery {
         }))
     }
 
-    /// Asks, if the run may, within its budgets and until it is over.
+    /// Runs a query, within the run's grants, budgets and time.
     pub(super) async fn query(
         &self,
         calls: &Arc<Calls>,
@@ -95,7 +95,7 @@ impl BigQuery {
         let answer = match self.run(calls, &question, self.0.cache).await {
             Ok(answer) => answer,
             Err(error) => {
-                // A query that fails bills nothing; one that was given up may bill all of it:
+                // A failed query bills nothing; an abandoned one may bill everything:
                 // https://cloud.google.com/bigquery/docs/best-practices-costs
                 if matches!(error, Error::Invalid(_) | Error::NotFound(_) | Error::Denied(_)) {
                     reserved.settle(0).await;
@@ -107,7 +107,7 @@ impl BigQuery {
         Ok(answer.rows)
     }
 
-    /// What a query would answer, without asking it: the columns, after everything that could refuse it.
+    /// The columns of a query, without running it, after every check that could reject it.
     pub(super) async fn shape(
         &self,
         calls: &Arc<Calls>,
@@ -119,15 +119,15 @@ impl BigQuery {
         Ok(self.estimate(calls, &question, &allowed).await?.columns.clone())
     }
 
-    /// The tables of a dataset, from `__TABLES__`: the metadata that says when each was written, at no cost.
+    /// The tables of a dataset, from `__TABLES__`, with the times when they were written; free of charge.
     pub(super) async fn tables(&self, calls: &Arc<Calls>, dataset: &str) -> Result<Vec<Table>, Error> {
         let question = Question::new(self.listing(dataset)?, &[])?;
-        // What changed a moment ago is the very question.
+        // Recent changes matter here, so do not use the cache.
         let answer = self.run(calls, &question, false).await?;
         values::tables(answer.rows)
     }
 
-    /// Whether a dataset can be asked: a dry run of a question about it, which is free.
+    /// Whether a dataset can be queried, by a dry run, which is free.
     pub(super) async fn probe(&self, dataset: &str, deadline: Instant) -> Result<String, Error> {
         let question = Question::new(self.listing(dataset)?, &[])?;
         let dry = self.dry(&question, deadline).await;
@@ -136,12 +136,12 @@ impl BigQuery {
             .map_err(|fault| self.refused(fault))
     }
 
-    /// Cancels what still runs, when the host goes.
+    /// Cancels running jobs on shutdown.
     pub async fn close(&self) {
         self.0.jobs.close().await;
     }
 
-    /// What lists a dataset's tables.
+    /// The query for a dataset's tables.
     fn listing(&self, dataset: &str) -> Result<String, Error> {
         if dataset.is_empty() || !dataset.chars().all(|c| c.is_alphanumeric() || c == '_') {
             return Err(Error::Invalid(format!("`{dataset}` is not a dataset name; use letters, digits and _")));
@@ -152,13 +152,13 @@ impl BigQuery {
         ))
     }
 
-    /// Reads a question, on a thread for plugins, if the run may ask it.
+    /// Parses a query on a thread for plugins, and checks the grants.
     async fn read(&self, calls: &Arc<Calls>, sql: &str) -> Result<Allowed, Error> {
         let (inner, run, sql) = (self.0.clone(), calls.clone(), sql.to_owned());
         calls.blocking(move |_| Allowed::read(&run, &sql, Some(&inner.project))).await
     }
 
-    /// What a fault means to a run.
+    /// The error of a run for a fault.
     fn explained(&self, calls: &Calls, fault: Fault) -> Error {
         match fault.kind {
             Kind::BytesBilled => {
@@ -174,7 +174,7 @@ impl BigQuery {
         }
     }
 
-    /// What a fault means, whoever asked.
+    /// The error for a fault, without a run.
     fn refused(&self, fault: Fault) -> Error {
         let Fault { kind, message, .. } = fault;
         let said = format!("query failed: BigQuery: {message}");

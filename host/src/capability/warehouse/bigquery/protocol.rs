@@ -1,4 +1,4 @@
-//! What is sent to BigQuery and what it answers, as its reference has it:
+//! Requests to BigQuery and its answers, as in its reference:
 //! <https://cloud.google.com/bigquery/docs/reference/rest/v2/Job>
 
 use std::borrow::Cow;
@@ -15,7 +15,7 @@ use crate::{
     google::{Fault, Kind},
 };
 
-/// SQL and its parameters, as they are sent.
+/// SQL and its parameters, as sent.
 #[derive(Debug)]
 pub(super) struct Question {
     pub(super) sql: String,
@@ -28,7 +28,7 @@ impl Question {
         Ok(Self { sql, parameters: Json::Array(parameters) })
     }
 
-    /// `configuration.query`; `most` is what it may bill, in bytes.
+    /// `configuration.query`; `most` is the maximum that it may bill, in bytes.
     pub(super) fn query(&self, cache: bool, most: Option<usize>) -> Json {
         json!({
             "maximumBytesBilled": most.map(|most| most.to_string()),
@@ -46,7 +46,7 @@ fn parameter(parameter: &Parameter) -> Result<Json, Error> {
     let name = parameter.name.trim_start_matches('@');
     let wrong = |what: &str| Error::Invalid(format!("query failed: parameter @{name} is not a valid {what}"));
     let (kind, value) = match &parameter.value {
-        // A NULL has no type of its own in the contract; a STRING is taken where a date or a time is wanted.
+        // A NULL has no type in the contract; BigQuery accepts a STRING where a date or a time is expected.
         Value::Null => ("STRING", Json::Null),
         Value::Boolean(truth) => ("BOOL", truth.to_string().into()),
         Value::Integer(number) => ("INT64", number.to_string().into()),
@@ -54,7 +54,7 @@ fn parameter(parameter: &Parameter) -> Result<Json, Error> {
         Value::Float(number) if number.is_infinite() => {
             ("FLOAT64", if *number > 0.0 { "Infinity" } else { "-Infinity" }.into())
         }
-        // Rust writes the shortest digits that are read as the same number.
+        // Rust writes the shortest digits that parse to the same number.
         Value::Float(number) => ("FLOAT64", format!("{number:?}").into()),
         Value::Text(text) => ("STRING", text.as_str().into()),
         Value::Date(text) => {
@@ -69,7 +69,7 @@ fn parameter(parameter: &Parameter) -> Result<Json, Error> {
     Ok(json!({ "name": name, "parameterType": { "type": kind }, "parameterValue": { "value": value } }))
 }
 
-/// What `jobs.insert` and `jobs.get` answer.
+/// The answer of `jobs.insert` and `jobs.get`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Job {
@@ -141,7 +141,7 @@ impl Job {
     }
 }
 
-/// What `jobs.getQueryResults` answers:
+/// The answer of `jobs.getQueryResults`:
 /// <https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs/getQueryResults>
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
@@ -176,7 +176,7 @@ pub(super) enum Cell<'a> {
     Struct(Vec<Wrapped<'a>>),
 }
 
-/// Written out, since this is where the time of a large answer goes: texts without escapes are not copied.
+/// A custom deserializer, for speed on large answers: texts without escapes are not copied.
 impl<'de: 'a, 'a> Deserialize<'de> for Cell<'a> {
     fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
         struct Reader;
@@ -222,7 +222,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Cell<'a> {
     }
 }
 
-/// A count, which BigQuery writes as text; 0 when it is not there.
+/// A count, which BigQuery writes as text; 0 if missing.
 pub(super) fn count(text: Option<&String>) -> u64 {
     text.and_then(|text| text.parse().ok()).unwrap_or_default()
 }

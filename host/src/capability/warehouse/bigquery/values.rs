@@ -1,4 +1,4 @@
-//! What BigQuery's values become for a guest. One table for both engines: README, "The warehouse".
+//! Converts BigQuery's values for a guest. README, "The warehouses", has the table for both engines.
 
 use std::borrow::Cow;
 
@@ -15,15 +15,15 @@ use crate::{
     text::hex::hex,
 };
 
-/// The largest whole number up to which all are exact in JSON as others read it: what TO_JSON_STRING writes as a number.
+/// The largest whole number that every JSON reader keeps exact; TO_JSON_STRING writes larger ones as text.
 const EXACT: u64 = 1 << 53;
 
-/// The column that a field is.
+/// The column of a field.
 pub(super) fn column(field: &Field) -> Column {
     Column { name: field.name.clone(), kind: kind(field).into_owned() }
 }
 
-/// GoogleSQL's name; the API has older ones for some.
+/// The GoogleSQL name of a type; the API has older names for some.
 fn kind(field: &Field) -> Cow<'_, str> {
     if field.mode == "REPEATED" {
         let element = Field { mode: String::new(), ..field.clone() };
@@ -41,7 +41,7 @@ fn kind(field: &Field) -> Cow<'_, str> {
     }
 }
 
-/// What a guest gets; an answer that is not of its column's type is an error, not a value.
+/// Converts a value for a guest; a value that does not fit its column's type is an error.
 pub(super) fn value(field: &Field, cell: &Cell<'_>) -> Result<Value, Error> {
     let text = match cell {
         Cell::Null => return Ok(Value::Null),
@@ -61,7 +61,7 @@ pub(super) fn value(field: &Field, cell: &Cell<'_>) -> Result<Value, Error> {
     })
 }
 
-/// Microseconds since 1970, as they were asked for; seconds with a fraction from who does not know how.
+/// Microseconds since 1970, as requested; a server without that option sends seconds with a fraction.
 fn seconds(text: &str) -> Option<i64> {
     match text.parse::<i64>() {
         Ok(micros) => Some(micros.div_euclid(1_000_000)),
@@ -90,7 +90,7 @@ fn json(field: &Field, cell: &Cell<'_>) -> Result<Json, Error> {
         Value::Float(number) if number.is_finite() => number.into(),
         Value::Text(text) if field.kind == "JSON" => serde_json::from_str(&text).unwrap_or(Json::String(text)),
         Value::Text(text) | Value::Date(text) => text.into(),
-        // In BigQuery's own text, with all its digits.
+        // BigQuery's own text, with all digits.
         Value::Timestamp(seconds) => match jiff::Timestamp::from_second(seconds) {
             Ok(moment) => moment.to_string().into(),
             Err(_) => return Err(wrong(field, text)),
@@ -99,7 +99,7 @@ fn json(field: &Field, cell: &Cell<'_>) -> Result<Json, Error> {
     })
 }
 
-/// What `__TABLES__` says of a dataset's tables.
+/// The tables of a dataset, from the rows of `__TABLES__`.
 pub(super) fn tables(rows: Rows) -> Result<Vec<Table>, Error> {
     let unsigned = |value: &Value| match value {
         Value::Integer(number) => u64::try_from(*number).ok(),

@@ -1,4 +1,4 @@
-//! What GoogleSQL documents, and what is refused.
+//! GoogleSQL as documented, and the constructs that are rejected.
 //! Expected values are those of BigQuery's reference, <https://cloud.google.com/bigquery/docs/reference/standard-sql>.
 
 use super::{ask, ask_with, date, text, warehouse};
@@ -392,11 +392,11 @@ fn what_is_not_supported_or_wrong_is_named() {
         ("SELECT 1 FROM d.odd", "column shape of d.odd is declared GEOGRAPHY, a type that"),
         ("SELECT GREATEST(DATE '2026-01-01', '9 maybe')", "Bad DATE value"),
         ("SELECT day IN (1, 2) FROM d.t", "operator IN for argument types: DATE, INT64"),
-        // What depends on when it is asked.
+        // Depends on when the query runs.
         ("SELECT CURRENT_DATE()", "CURRENT_DATE depends on when the query runs"),
         ("SELECT id FROM d.t WHERE at > CURRENT_TIMESTAMP()", "CURRENT_TIMESTAMP depends on"),
         ("SELECT RAND()", "RAND depends on"),
-        // What the engine does not have.
+        // Not supported by the engine.
         ("SELECT ARRAY_AGG(id) FROM d.t", "does not support ARRAY_AGG"),
         ("SELECT [1, 2]", "does not support"),
         ("SELECT STRUCT(1 AS a)", "does not support"),

@@ -1,4 +1,4 @@
-//! What the engine denies, bounds and lists.
+//! The engine's denials, limits and listings.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -26,7 +26,7 @@ fn the_engine_denies_what_is_not_in_the_datasets() {
     assert!(ask(&["d"]).is_err());
 }
 
-/// A view reads what its own dataset has, and is no way into another; nor is one that was made to look like a table.
+/// A view can read its own dataset only, not another one; the same holds for a view disguised as a table.
 #[test]
 fn a_view_is_no_way_into_another_dataset() {
     let directory = tempfile::tempdir().unwrap();

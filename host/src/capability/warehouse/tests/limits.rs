@@ -1,4 +1,4 @@
-//! What a query cannot do to the host: use what it may not, work on after its run, or grow.
+//! A query cannot harm the host: it cannot use forbidden functions, outlive its run, or grow without limit.
 
 use std::{
     collections::BTreeSet,
@@ -49,12 +49,12 @@ fn only_listed_functions_can_be_used() {
         assert!(builtin.contains(name), "{name} is not a function of SQLite");
         connection.execute_batch(&format!("CREATE VIEW uses_{name} AS SELECT {expression} AS x FROM t")).unwrap();
         let error = ask(directory.path(), &format!("SELECT COUNT(x) FROM d.uses_{name}")).unwrap_err();
-        // What reaches further than data SQLite itself keeps from views.
+        // SQLite itself keeps views from functions that access more than data.
         let words = [format!("not authorized to use function: {name}"), format!("unsafe use of {name}()")];
         let said = error.message().to_lowercase();
         assert!(words.iter().any(|words| said.contains(words)), "{error:?}");
     }
-    // What a view may use answers as SQLite has it.
+    // The functions that a view may use behave as in SQLite.
     let allowed = [
         ("'  x ' || trim('  a ') || ltrim('xxb', 'x') || rtrim(7)", text("  x ab7")),
         ("replace('aaa', 'a', id)", text("111")),
@@ -133,7 +133,7 @@ fn sorting_ends_with_its_run() {
     ));
 }
 
-/// What is written in a few lines stands for 2^59 tables, or for as many translations of one.
+/// A few lines that expand to 2^59 tables, or to as many translations of one.
 #[test]
 fn what_grows_when_written_out_is_refused_before_it_does() {
     let directory = tempfile::tempdir().unwrap();
@@ -161,13 +161,13 @@ fn what_grows_when_written_out_is_refused_before_it_does() {
         assert!(started.elapsed() < Duration::from_secs(2), "{:?} for: {words}", started.elapsed());
     }
     assert_eq!(ask(directory.path(), &wide).unwrap().columns.len(), 1500);
-    // What is used often enough is fine.
+    // Ordinary repeated use is fine.
     let used = "WITH a AS (SELECT id FROM d.t), b AS (SELECT p.id FROM a AS p JOIN a AS q USING (id)) \
                 SELECT COUNT(*) FROM b AS p JOIN b AS q USING (id)";
     assert_eq!(ask(directory.path(), used).unwrap().values, [[Integer(4)]]);
 }
 
-/// What it held stays in bounds while nobody asks.
+/// Idle memory stays within limits.
 #[test]
 fn a_connection_that_is_kept_gives_its_memory_back() {
     let directory = tempfile::tempdir().unwrap();
