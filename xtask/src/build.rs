@@ -1,4 +1,4 @@
-//! Plugins become components.
+//! Building plugins into components.
 
 use std::{
     fs,
@@ -11,7 +11,7 @@ use super::{
     tools::{self, TARGET},
 };
 
-/// A check of the sample pipeline that is written in Python.
+/// The check of the sample pipeline in Python.
 const PYTHON_PLUGIN: &str = "predicted-players";
 
 /// Builds the plugins into `plugins/*.wasm`.
@@ -66,8 +66,8 @@ pub(super) const SAMPLE: [&str; 7] = ["build", "--package", "host", "--package",
 /// Builds the host, as arguments for cargo.
 pub(super) const HOST: [&str; 3] = ["build", "--package", "host"];
 
-/// Builds the plugin in Python as its authors would, from the sources of the sample and what `host new` gives. Gives the
-/// component, which is built anew when one of them changed.
+/// Builds the plugin in Python as its authors would: from the sources of the sample and the template of `host new`. Builds
+/// again only when one of them changed. Gives the component.
 pub(super) fn python_plugin() -> Result<PathBuf> {
     let python = tools::componentize_py()?;
     let template = root().join("host").join("templates").join("python");
@@ -109,7 +109,7 @@ fn files_in(directory: &Path) -> Result<Vec<PathBuf>> {
     Ok(entries.flatten().map(|entry| entry.path()).collect())
 }
 
-/// The packages in plugins/ that become components.
+/// The packages in plugins/ to build into components.
 pub(super) fn plugin_names() -> Result<Vec<String>> {
     let mut names = packages_in("plugins")?;
     names.retain(|name| name != "sdk");
@@ -128,7 +128,7 @@ pub(super) fn packages_in(directory: &str) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Where the plugins are, from the repository.
+/// The paths of the built plugins in the repository.
 pub(super) fn built() -> Result<Vec<PathBuf>> {
     Ok(plugin_names()?.iter().map(|name| Path::new("plugins").join(format!("{name}.wasm"))).collect())
 }

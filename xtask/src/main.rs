@@ -1,4 +1,4 @@
-//! The repository's own commands. Nothing but the standard library, so that they start at once on a fresh machine.
+//! The repository's own commands. They use only the standard library, so that they start at once on a fresh machine.
 
 mod build;
 mod dist;
@@ -13,17 +13,21 @@ use std::process::ExitCode;
 const HELP: &str = "\
 The repository's own commands.
 
-  cargo xtask demo [--fault NAME]   build everything, make the sample pipeline under demo/, run every check on it once;
-                                    --fault help lists what can be made wrong first
-  cargo xtask test [NAME…]          build everything and run every test, or those whose name contains a NAME
-  cargo xtask test --timings        and list the ten that took longest
-  cargo xtask interop               what takes long or needs large tools: the tests marked so, noise, a release made twice
-  cargo xtask dist                  make under dist/ what is attached to a release
-  cargo xtask lint                  run clippy over everything, warnings denied
+  cargo xtask demo [--fault NAME]   build everything, make a sample pipeline in demo/
+                                    and run every check on it once; --fault breaks
+                                    something first, and --fault help lists what
+  cargo xtask test [--timings] [NAME…]
+                                    build and run every test, or those whose name
+                                    contains a NAME; --timings lists the slowest ten
+  cargo xtask interop               run the long tests, fuzz, and build a release twice
+  cargo xtask lint                  run clippy on everything; warnings are errors
   cargo xtask plugins               build the plugins into plugins/*.wasm
-  cargo xtask fuzz [SECONDS]        feed the loader, the SQL guard, plugins.lock and host.toml with noise, each for a minute
-                                    unless said otherwise; needs a nightly compiler
-  cargo xtask bench [--dev] [NAME…] measure the release build, or the development build; tests/BENCH.md says what
+  cargo xtask dist                  build the files of a release into dist/
+  cargo xtask fuzz [SECONDS]        fuzz the loader, the SQL guard, plugins.lock and
+                                    host.toml, 60 s each by default; needs a nightly
+                                    compiler
+  cargo xtask bench [--dev] [NAME…] run the benchmarks of tests/BENCH.md on a release
+                                    build, or on the development build
 ";
 
 fn main() -> ExitCode {
@@ -45,7 +49,7 @@ fn main() -> ExitCode {
             eprint!("{HELP}");
             Ok(0)
         }
-        _ => Err(format!("`cargo xtask {}` is not known\n\n{HELP}", arguments.join(" "))),
+        _ => Err(format!("`cargo xtask {}` is not a command\n\n{HELP}", arguments.join(" "))),
     };
     match result {
         Ok(code) => ExitCode::from(code),

@@ -1,4 +1,4 @@
-//! Running commands, and where things are.
+//! Running commands, and the directories they need.
 
 use std::{
     env,
@@ -6,24 +6,24 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// What is wrong and what to do.
+/// The error says what is wrong and what to do.
 pub(super) type Result<T> = std::result::Result<T, String>;
 
-/// How a build uses the machine.
+/// How much of the machine a build uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pace {
-    /// It is waited for.
+    /// All of it.
     Foreground,
-    /// It takes what another build leaves, and shows nothing but errors.
+    /// What another build leaves. It prints errors only.
     Background,
 }
 
-/// Runs cargo; nothing else goes on.
+/// Runs cargo in the foreground.
 pub(super) fn cargo(arguments: &[&str]) -> Result<()> {
     run(cargo_command(Pace::Foreground).args(arguments))
 }
 
-/// Cargo, to be given arguments.
+/// Cargo without arguments.
 pub(super) fn cargo_command(pace: Pace) -> Command {
     let mut command = match pace {
         Pace::Foreground => Command::new("cargo"),
@@ -33,7 +33,7 @@ pub(super) fn cargo_command(pace: Pace) -> Command {
         command.args(["-n", "19", "cargo"]);
     }
     command.current_dir(root());
-    // What cargo told this program about its own package would make build scripts believe that they changed.
+    // Cargo's variables about this package would make build scripts run again.
     for (name, _) in env::vars_os() {
         let name = name.to_string_lossy().into_owned();
         if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
@@ -73,18 +73,18 @@ pub(super) fn shown(command: &Command) -> String {
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
-/// Says what is done now.
+/// Prints the current step.
 pub(super) fn step(what: &str) {
     eprintln!("▸ {what}");
 }
 
-/// The repository: asked when run, because a target directory that clones share may hold this program built in another one.
+/// The repository. Found at run time: clones can share a target directory, with this program built in another clone.
 pub(super) fn root() -> PathBuf {
     let package = env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from("xtask"), PathBuf::from);
     package.join("..")
 }
 
-/// Where cargo builds.
+/// Cargo's target directory.
 pub(super) fn target() -> PathBuf {
     match env::var_os("CARGO_TARGET_DIR") {
         Some(directory) => root().join(directory),

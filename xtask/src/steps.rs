@@ -1,4 +1,4 @@
-//! The steps that the commands are made of.
+//! The commands, step by step.
 
 use std::{
     fs,
@@ -22,8 +22,8 @@ use super::{
 pub(super) fn demo(fault: Option<&str>) -> Result<u8> {
     tools::prerequisites()?;
     let binary = |name: &str| target().join("debug").join(name);
-    // The sample comes first: it takes the least to build, and it knows the faults.
-    step("building and making the sample pipeline under demo/");
+    // The sample comes first: it builds fast, and it knows the faults.
+    step("building the sample pipeline, and making it in demo/");
     cargo(&SAMPLE)?;
     let mut sample = Command::new(binary("sample"));
     sample.arg(root().join("demo"));
@@ -35,8 +35,8 @@ pub(super) fn demo(fault: Option<&str>) -> Result<u8> {
         0 => {}
         _ => return Ok(64),
     }
-    // The host's last minute keeps one core busy: the plugins take what it leaves.
-    step("building the host, and the plugins beside it");
+    // The last minute of the host's build uses one core; the plugins use the other.
+    step("building the host and the plugins");
     let in_python = thread::scope(|scope| {
         let beside = scope.spawn(|| plugins(Pace::Background).map(|()| python_plugin()));
         cargo(&HOST)?;
@@ -51,8 +51,8 @@ pub(super) fn demo(fault: Option<&str>) -> Result<u8> {
             shown += &format!(" {}", place.display());
             files.push(place);
         }
-        // Everything else can be shown without it.
-        Err(why) => step(&format!("the plugin in Python is left out: {why}")),
+        // The rest of the demo works without it.
+        Err(why) => step(&format!("skipping the plugin in Python: {why}")),
     }
     let host = |arguments: &str| {
         step(&format!("host {arguments} {shown}"));
@@ -64,14 +64,14 @@ pub(super) fn demo(fault: Option<&str>) -> Result<u8> {
     let code = host("run --once --config demo/host.toml")?;
     if fault.is_none() {
         eprintln!(
-            "\nNext: make something wrong with `cargo xtask demo --fault null-names`; `--fault help` lists what there is."
+            "\nNext: break something with `cargo xtask demo --fault null-names`; `--fault help` lists the faults."
         );
     }
     Ok(code)
 }
 
-/// Clippy: natively for the host and the tests, for WebAssembly for the plugins and guests. It runs as the compiler of this
-/// repository's packages, so that everything else is as the demo built it; `cargo clippy` would build the metadata of each crate again.
+/// Clippy: natively for the host and the tests, for WebAssembly for the components. It takes the compiler's place for the
+/// packages of this repository only, so that it reuses the demo's build; `cargo clippy` would check every crate again.
 pub(super) fn lint() -> Result<u8> {
     tools::prerequisites()?;
     let mut demo = Artifacts::default();
@@ -121,21 +121,21 @@ pub(super) fn bench(names: &[&str]) -> Result<u8> {
     tools::toolchains()?;
     step("building the benchmarks");
     cargo(&["build", "--package", "host", "--package", "host-tests", "--profile", profile])?;
-    step("measuring; close what else is running");
+    step("measuring; close other programs");
     let command = ["bench", "--package", "host-tests", "--bench", "host", "--profile", profile, "--"];
     run_for_code(cargo_command(Pace::Foreground).args(command).args(names))
 }
 
-/// Each fuzz target for so many seconds.
+/// Runs each fuzz target for some seconds.
 pub(super) fn fuzz(seconds: &str) -> Result<u8> {
     if !seconds.parse::<u32>().is_ok_and(|seconds| seconds > 0) {
-        return Err(format!("`{seconds}` is no number of seconds"));
+        return Err(format!("`{seconds}` is not a number of seconds"));
     }
     if !cargo_command(Pace::Foreground).args(["fuzz", "--version"]).output().is_ok_and(|output| output.status.success())
     {
-        return Err("cargo-fuzz is needed; install it with `cargo install cargo-fuzz`".to_owned());
+        return Err("cargo-fuzz is missing; install it with `cargo install cargo-fuzz`".to_owned());
     }
-    // What a target begins with: real ones of what it reads.
+    // Each target starts from real files.
     let seeds = root().join("fuzz").join("corpus");
     let seed = |target: &str, from: PathBuf| {
         let directory = seeds.join(target);
@@ -155,11 +155,11 @@ pub(super) fn fuzz(seconds: &str) -> Result<u8> {
         fuzz.args(["+nightly", "fuzz", "run", "--sanitizer", "none"]);
         fuzz.args([target, "--"]);
         fuzz.args([&limit, "-timeout=10", "-rss_limit_mb=4096"]);
-        // The toolchain that runs this program is not the one that is meant.
+        // Fuzzing needs the nightly toolchain, not the one that runs this program.
         fuzz.env_remove("RUSTUP_TOOLCHAIN");
         match run_for_code(&mut fuzz)? {
             0 => {}
-            _ => return Err(format!("{target}: something was found; see fuzz/artifacts/{target}")),
+            _ => return Err(format!("{target}: the fuzzer found a failure; see fuzz/artifacts/{target}")),
         }
     }
     Ok(0)

@@ -1,4 +1,4 @@
-//! What the steps need of the machine, installed where it is missing.
+//! The tools that the steps need. Missing ones are installed.
 
 use std::{
     fs,
@@ -8,24 +8,24 @@ use std::{
 
 use super::run::{Result, root, run, step, target};
 
-/// What plugins are compiled for.
+/// The compilation target of plugins.
 pub(super) const TARGET: &str = "wasm32-wasip2";
 /// The version of axe-core, which audits accessibility.
 const AXE: &str = "4.14.1";
 /// The version of cargo-cyclonedx, which lists the crates of a release.
 const CYCLONEDX: &str = "0.5.9";
 
-/// The BigQuery emulator that tests run on, with all that it needs, beside the build output.
+/// Installs the BigQuery emulator of the tests beside the build output.
 pub(super) fn emulator() -> Result<()> {
     let wanted = root().join("tests").join("support").join("google").join("bqemulator.txt");
     python("the BigQuery emulator", "bqemulator", &wanted, |python, home| {
-        // It would load this extension from the network each time it starts.
+        // Otherwise each start would load this extension from the network.
         let spatial = "from duckdb_extensions import import_extension; import_extension('spatial')";
         run(Command::new(python).args(["-c", spatial]).env("HOME", home))
     })
 }
 
-/// A Python environment beside the build output, with what a file asks for.
+/// Installs a Python environment with the packages in a file, beside the build output.
 fn python(what: &str, name: &str, wanted: &Path, finish: impl Fn(&Path, &Path) -> Result<()>) -> Result<()> {
     let text = fs::read_to_string(wanted).map_err(|error| format!("{}: {error}", wanted.display()))?;
     let home = target().join(name);
@@ -36,7 +36,7 @@ fn python(what: &str, name: &str, wanted: &Path, finish: impl Fn(&Path, &Path) -
     step(&format!("installing {what}"));
     let home_text = home.display().to_string();
     run(Command::new("python3").args(["-m", "venv", "--clear", &home_text]))
-        .map_err(|error| format!("{error}; it needs Python 3.11 or newer with venv: `apt-get install python3-venv`"))?;
+        .map_err(|error| format!("{error}; install Python 3.11 or newer with venv: `apt-get install python3-venv`"))?;
     let python = home.join("bin").join("python");
     run(Command::new(&python)
         .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
@@ -46,14 +46,14 @@ fn python(what: &str, name: &str, wanted: &Path, finish: impl Fn(&Path, &Path) -
     fs::write(&installed, text).map_err(|error| format!("{}: {error}", installed.display()))
 }
 
-/// The Python that builds plugins, as their template asks for it.
+/// Installs the tool that builds plugins in Python, in the version of their template. Gives its Python.
 pub(super) fn componentize_py() -> Result<PathBuf> {
     let wanted = root().join("host").join("templates").join("python").join("requirements.txt");
     python("componentize-py", "python", &wanted, |_, _| Ok(()))?;
     Ok(target().join("python").join("bin").join("python"))
 }
 
-/// What builds plugins in other languages, as their templates ask for it.
+/// Installs the tools that build plugins in Python and JavaScript, in the versions of their templates.
 pub(super) fn toolchains() -> Result<()> {
     let templates = root().join("host").join("templates");
     componentize_py()?;
@@ -71,11 +71,11 @@ pub(super) fn toolchains() -> Result<()> {
     written(home.join("package.json"), &text.replace("{{name}}", "template"))?;
     let mut npm = Command::new("npm");
     npm.args(["install", "--silent", "--no-audit", "--no-fund"]).current_dir(&home);
-    run(&mut npm).map_err(|error| format!("{error}; it needs Node.js 20 with npm: `sudo apt-get install npm`"))?;
+    run(&mut npm).map_err(|error| format!("{error}; install Node.js 20 with npm: `sudo apt-get install npm`"))?;
     written(installed, &text)
 }
 
-/// What writes down which crates a program is made of.
+/// Installs cargo-cyclonedx beside the build output, and gives its path.
 pub(super) fn cyclonedx() -> Result<PathBuf> {
     let home = target().join("tools");
     let program = home.join("bin").join("cargo-cyclonedx");
@@ -90,12 +90,12 @@ pub(super) fn cyclonedx() -> Result<PathBuf> {
     Ok(program)
 }
 
-/// The registry that plugins are published in by tests.
+/// Installs the registry of the tests.
 pub(super) fn registry() -> Result<()> {
     installed("docker-registry", &["docker-registry"], "the tests of registries")
 }
 
-/// Sees to it that commands are there, from Debian's package of the first name and the others.
+/// Installs a missing command from packages of Debian.
 fn installed(command: &str, packages: &[&str], whose: &str) -> Result<()> {
     if Command::new(command).arg("--version").output().is_ok_and(|output| output.status.success()) {
         return Ok(());
@@ -106,13 +106,13 @@ fn installed(command: &str, packages: &[&str], whose: &str) -> Result<()> {
         run(command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive"))
     };
     let install = [&["install", "--yes", "--quiet"], packages].concat();
-    // What is known of packages may be old.
+    // The package lists may be old.
     apt(&install)
         .or_else(|_| apt(&["update", "--quiet"]).and_then(|()| apt(&install)))
         .map_err(|error| format!("{error}; {whose} need it: `sudo apt-get install {}`", packages.join(" ")))
 }
 
-/// The browser that tests look at the page with, and what audits its accessibility.
+/// Installs the browser of the tests, and the tool that audits the accessibility of the page.
 pub(super) fn browser() -> Result<()> {
     let packages = ["chromium", "chromium-driver"];
     installed("chromium", &packages, "the tests of the page")?;
@@ -126,24 +126,26 @@ pub(super) fn browser() -> Result<()> {
         let mut npm = Command::new("npm");
         npm.args(["install", "--silent", "--no-save", "--ignore-scripts", "--no-audit", "--no-fund"]);
         run(npm.arg(format!("axe-core@{AXE}")).arg("--prefix").arg(&home))
-            .map_err(|error| format!("{error}; it needs npm: `sudo apt-get install npm`"))?;
+            .map_err(|error| format!("{error}; install npm: `sudo apt-get install npm`"))?;
         fs::write(&installed, "").map_err(|error| format!("{}: {error}", installed.display()))?;
     }
     Ok(())
 }
 
-/// What builds everything.
+/// Checks the tools that build everything.
 pub(super) fn prerequisites() -> Result<()> {
     let missing = |command: &str, argument: &str| Command::new(command).arg(argument).output().is_err();
     if missing("git", "--version") {
-        return Err("git is needed; install it, for example with `apt-get install git`".to_owned());
+        return Err("git is missing; install it, for example with `apt-get install git`".to_owned());
     }
     if missing("cc", "--version") {
-        return Err("a C compiler is needed (SQLite is built from source); install one, for example with `apt-get install gcc libc6-dev`".to_owned());
+        return Err("a C compiler is missing (SQLite is built from source); install one, for example with `apt-get install gcc libc6-dev`".to_owned());
     }
     let installed = Command::new("rustup").args(["target", "list", "--installed"]).current_dir(root()).output();
     match installed {
-        Err(_) => Err("rustup is needed to add the target wasm32-wasip2; get it from https://rustup.rs".to_owned()),
+        Err(_) => {
+            Err("rustup is missing, which adds the target wasm32-wasip2; get it from https://rustup.rs".to_owned())
+        }
         Ok(output) if String::from_utf8_lossy(&output.stdout).lines().any(|line| line == TARGET) => Ok(()),
         Ok(_) => {
             step(&format!("adding the target {TARGET}"));
