@@ -1,5 +1,5 @@
-//! Cases: what a plugin is given and what it must make of it, in one readable file. `host test` runs them on the
-//! embedded engine, so that trying a plugin needs no cloud.
+//! Test cases of a plugin: the input and the expected result in one readable file. `host test` runs them on the embedded
+//! warehouse, without any cloud.
 
 mod outcome;
 mod table;
@@ -28,25 +28,25 @@ use outcome::Outcome;
 use table::Table;
 use world::{Commit, Deployment};
 
-/// How cases are told from other files in a directory.
+/// The extension of case files.
 const EXTENSION: &str = "toml";
 
-/// A case as its file has it.
+/// The file of a case.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Case {
-    /// What it is about, for readers.
+    /// What the case shows, for readers.
     #[serde(default)]
     #[allow(dead_code)]
     about: String,
     /// The data date.
     date: toml::value::Datetime,
-    /// The run's clock. Default: noon of the next day, in the time zone.
+    /// The run's clock. Default: noon on the next day, in the time zone.
     due: Option<toml::value::Datetime>,
     /// The pipeline's time zone. Default: America/New_York.
     #[serde(default = "Zone::new_york")]
     timezone: Zone,
-    /// Where alerts go. Default: the plugin's channel.
+    /// The channel of alerts. Default: the plugin's.
     channel: Option<String>,
     /// The check's settings.
     #[serde(default)]
@@ -57,18 +57,18 @@ struct Case {
     /// The history of the branch, oldest first.
     #[serde(default)]
     commits: Vec<Commit>,
-    /// What is deployed.
+    /// The deployments.
     #[serde(default)]
     deployments: Vec<Deployment>,
-    /// What gives no answer at all.
+    /// The backends that are down.
     #[serde(default)]
     unavailable: Vec<Backend>,
-    /// What must come of it; what is left out may be anything.
+    /// The expected result. Keys that are left out may have any value.
     #[serde(default)]
     expect: Option<Outcome>,
 }
 
-/// What answers a run.
+/// A backend of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Backend {
@@ -77,36 +77,36 @@ enum Backend {
     Deployments,
 }
 
-/// How one case went.
+/// The result of one case.
 #[derive(Debug)]
 pub struct Tried {
     /// The case's file.
     pub path: PathBuf,
     /// How long it took.
     pub duration: Duration,
-    /// What is wrong; none when it is as expected.
+    /// The problem; none when the result is as expected.
     pub problem: Option<Problem>,
 }
 
-/// What is wrong with a case.
+/// The problem of a case.
 #[derive(Debug)]
 pub enum Problem {
-    /// The file, or what it asks for, cannot be used.
+    /// The file or its content cannot be used.
     Unusable(String),
-    /// Something else came of it than the file says.
+    /// The result differs from the expected one.
     Differs(Box<Difference>),
 }
 
-/// What was expected and what came.
+/// The expected and the actual result.
 #[derive(Debug)]
 pub struct Difference {
-    /// As the file would have it, in full.
+    /// The whole actual result.
     found: Outcome,
-    /// What the file has.
+    /// The expected result in the file.
     expected: Option<Outcome>,
 }
 
-/// The cases at some paths: files as they are, and of directories every `*.toml`, by name.
+/// The case files at some paths: files themselves, and every `*.toml` of a directory, sorted by name.
 pub fn cases(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut cases = Vec::new();
     for path in paths {
@@ -121,7 +121,7 @@ pub fn cases(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
             .filter(|path| path.extension().is_some_and(|extension| extension == EXTENSION))
             .collect();
         if found.is_empty() {
-            bail!("{}: there is no case, no file that ends in .{EXTENSION}", path.display());
+            bail!("{}: there is no case: no file ends in .{EXTENSION}", path.display());
         }
         found.sort();
         cases.append(&mut found);
@@ -129,7 +129,7 @@ pub fn cases(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     Ok(cases)
 }
 
-/// Tries a plugin on one case.
+/// Runs a plugin on one case.
 pub async fn try_one(plugin: &Arc<Plugin>, path: &Path, record: &Record) -> Tried {
     let started = Instant::now();
     let problem = match tried(plugin, path, record).await {
@@ -162,15 +162,15 @@ async fn tried(plugin: &Arc<Plugin>, path: &Path, record: &Record) -> Result<Opt
 
 impl Case {
     fn moment(&self) -> Result<Moment> {
-        let date: Date = self.date.to_string().parse().context("date: a date is written 2026-02-05")?;
+        let date: Date = self.date.to_string().parse().context("date: write a date like 2026-02-05")?;
         let due = match &self.due {
-            Some(due) => due.to_string().parse::<Timestamp>().context("due: a time is written 2026-02-06T11:30:00Z")?,
+            Some(due) => due.to_string().parse::<Timestamp>().context("due: write a time like 2026-02-06T11:30:00Z")?,
             None => date.tomorrow()?.at(12, 0, 0, 0).to_zoned(self.timezone.rules())?.timestamp(),
         };
         Moment::new(due, date, &self.timezone)
     }
 
-    /// The plugin, with all that it asks for and all that the case has.
+    /// The plugin as a check that may use everything it asks for and everything in the case.
     fn check(&self, plugin: &Arc<Plugin>, settings: String) -> Check {
         let descriptor = &plugin.descriptor;
         let channel = self.channel.clone().unwrap_or_else(|| descriptor.channel.clone());
@@ -179,7 +179,7 @@ impl Case {
             match need {
                 Need::Dataset(dataset) => grants.warehouse.push(dataset.clone()),
                 Need::Channel(channel) => grants.slack.push(channel.clone()),
-                // Every case has them.
+                // Every case grants these.
                 Need::Repository | Need::Deployments => {}
             }
         }
@@ -197,18 +197,18 @@ impl Case {
 }
 
 impl Difference {
-    /// Line by line: `-` was expected, `+` came.
+    /// The difference line by line: `-` for expected, `+` for actual.
     pub fn shown(&self) -> String {
         match &self.expected {
             None => format!(
-                "it says nothing of what it expects; --update writes what came:\n{}",
+                "the case has no [expect]; --update writes the actual result:\n{}",
                 prefixed("+ ", &self.found.text())
             ),
             Some(expected) => expected.difference(&self.found),
         }
     }
 
-    /// Writes what came into the case's file, in the words that it used; all that there is when it used none.
+    /// Writes the actual result into the case's file: the keys that it has, or all keys when it has none.
     pub fn accept(&self, path: &Path) -> Result<()> {
         let text = std::fs::read_to_string(path)?;
         let found = match &self.expected {
@@ -216,18 +216,18 @@ impl Difference {
             None => self.found.clone(),
         };
         let accepted = accepted(&text, &found.text()).with_context(|| path.display().to_string())?;
-        toml::from_str::<Case>(&accepted).context("what would be written cannot be read")?;
+        toml::from_str::<Case>(&accepted).context("the new text is not a valid case")?;
         std::fs::write(path, accepted).with_context(|| path.display().to_string())
     }
 }
 
-/// A case's text with another `[expect]` at its end.
+/// The text of a case with a new `[expect]` at its end.
 fn accepted(text: &str, found: &str) -> Result<String> {
     let ours = |line: &str| line.starts_with("[expect]") || line.starts_with("[expect.");
     let before: Vec<&str> = text.lines().take_while(|line| !ours(line)).collect();
     let after = text.lines().skip(before.len());
     if let Some(other) = after.into_iter().find(|line| line.starts_with('[') && !ours(line) && line.ends_with(']')) {
-        bail!("`{other}` stands after [expect]; put [expect] last, so that it can be written anew");
+        bail!("`{other}` comes after [expect]; put [expect] last, so that it can be rewritten");
     }
     Ok(format!("{}\n\n{found}", before.join("\n").trim_end()))
 }
@@ -236,19 +236,19 @@ fn prefixed(prefix: &str, text: &str) -> String {
     text.lines().map(|line| format!("{prefix}{line}\n")).collect()
 }
 
-/// A configuration in which nothing is but what a case makes.
+/// An empty configuration for a case to fill.
 fn nothing() -> Config {
     Config::default()
 }
 
 impl Tried {
-    /// The case's name: its file's, without the extension.
+    /// The case's name: its file name without the extension.
     pub fn name(&self) -> String {
         self.path.file_stem().unwrap_or(self.path.as_os_str()).to_string_lossy().into_owned()
     }
 }
 
-/// The alerts of a run as lines that a reader can compare.
+/// The alerts of a run as text.
 fn alerts(run: &Run) -> String {
     run.alerts.iter().map(crate::alert::plain).collect::<Vec<_>>().join("\n\n")
 }

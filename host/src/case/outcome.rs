@@ -1,4 +1,4 @@
-//! What comes of a case, as its file writes it: for comparing, for showing what differs, for writing it down.
+//! The result of a case in the form of its file: to compare it, to show a difference, and to write it.
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -10,34 +10,34 @@ use crate::{
     run::Run,
 };
 
-/// What a metric without a value is written as.
+/// The value of a metric without a value.
 const NONE: &str = "none";
-/// Decimals that count.
+/// Numbers are compared to six decimals.
 const PRECISION: f64 = 1e6;
 
-/// `[expect]`. What is left out may be anything.
+/// `[expect]`. Keys that are left out may have any value.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Outcome {
-    /// `pass`, `warn`, `fail`, `skip`, or `error` when it is not evaluated.
+    /// `pass`, `warn`, `fail`, `skip`, or `error` when the check was not evaluated.
     #[serde(skip_serializing_if = "Option::is_none")]
     verdict: Option<String>,
     /// One line.
     #[serde(skip_serializing_if = "Option::is_none")]
     summary: Option<String>,
-    /// Why it could not be evaluated, or a part of that.
+    /// The error of a check that was not evaluated, or a part of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
     /// All messages, in their order.
     #[serde(skip_serializing_if = "Option::is_none")]
     violations: Option<Vec<String>>,
-    /// Everything that it asks to say; empty for nothing.
+    /// The alerts; empty for none.
     #[serde(skip_serializing_if = "Option::is_none")]
     alert: Option<String>,
-    /// The metrics that are named; `"none"` is one without a value.
+    /// Some metrics; `"none"` is a metric without a value.
     #[serde(skip_serializing_if = "Option::is_none")]
     metrics: Option<toml::Table>,
-    /// What a gate answers.
+    /// The decision of a gate.
     #[serde(skip_serializing_if = "Option::is_none")]
     gate: Option<ExpectedGate>,
 }
@@ -60,7 +60,7 @@ struct Written<'o> {
 }
 
 impl Outcome {
-    /// All that came of a run.
+    /// The result of a run.
     pub(super) fn of(run: &Run) -> Self {
         let report = run.report.as_ref();
         let skipped = report.and_then(|report| match &report.verdict {
@@ -83,7 +83,7 @@ impl Outcome {
         .normal()
     }
 
-    /// Without a directory's path, which is another one each time.
+    /// The result without the path of a directory that differs in each run.
     pub(super) fn without(mut self, path: &str) -> Self {
         for text in [&mut self.error, &mut self.summary, &mut self.alert].into_iter().flatten() {
             *text = text.replace(path, "");
@@ -94,18 +94,18 @@ impl Outcome {
         self
     }
 
-    /// Whether something that came is as expected.
+    /// Whether the actual result is as expected.
     pub(super) fn same(&self, found: &Self) -> bool {
         self.clone().normal() == found.like(self)
     }
 
-    /// Of what came, that which is spoken of; an error that has the expected part in it is the expected one.
+    /// The expected keys of the actual result. An error that contains the expected text counts as equal to it.
     pub(super) fn like(&self, expected: &Self) -> Self {
-        // What is expected and did not come is seen as its absence.
+        // An expected key without an actual value shows as missing.
         let part = |found: &Option<String>, wanted: &Option<String>| wanted.as_ref().and_then(|_| found.clone());
         let error = match (&self.error, &expected.error) {
             (Some(found), Some(wanted)) if !wanted.is_empty() && found.contains(wanted) => Some(wanted.clone()),
-            // One that nobody expects is never left out.
+            // An unexpected error always shows.
             (found, _) => found.clone(),
         };
         Self {
@@ -117,7 +117,7 @@ impl Outcome {
             metrics: expected.metrics.as_ref().map(|wanted| {
                 let found = self.metrics.iter().flatten().filter(|(name, _)| wanted.contains_key(*name));
                 let mut found: toml::Table = found.map(|(name, value)| (name.clone(), value.clone())).collect();
-                // In the order of the file.
+                // Keep the order of the file.
                 let known = wanted.keys().filter_map(|name| Some((name.clone(), found.remove(name)?)));
                 known.collect()
             }),
@@ -125,7 +125,7 @@ impl Outcome {
         }
     }
 
-    /// With every number and text in one form.
+    /// The result with all numbers and texts in a canonical form.
     fn normal(mut self) -> Self {
         for (_, value) in self.metrics.iter_mut().flatten() {
             if let Some(given) = value.as_float().or_else(|| value.as_integer().map(|integer| integer as f64)) {
@@ -140,19 +140,19 @@ impl Outcome {
         self
     }
 
-    /// As the end of a case's file.
+    /// The end of a case's file.
     pub(super) fn text(&self) -> String {
         let written = || -> Result<String> {
             let mut this = self.clone();
-            // A text of several lines begins and ends on a line of its own.
+            // A closing newline makes TOML write the text over several lines.
             this.alert = this.alert.map(|alert| if alert.contains('\n') { format!("{alert}\n") } else { alert });
             Ok(toml::to_string_pretty(&Written { expect: &this })?)
         };
-        // It holds nothing that TOML has no word for.
+        // TOML can write every value in it.
         written().unwrap_or_default()
     }
 
-    /// What differs, line by line.
+    /// The difference, line by line.
     pub(super) fn difference(&self, found: &Self) -> String {
         let (expected, found) = (self.clone().normal().text(), found.like(self).text());
         let diff = TextDiff::from_lines(&expected, &found);
@@ -180,7 +180,7 @@ impl ExpectedGate {
     }
 }
 
-/// A whole number without a point.
+/// A number, written without a point when it is whole.
 fn number(value: f64) -> toml::Value {
     let value = rounded(value);
     match value.fract() == 0.0 && value.abs() < 1e15 {

@@ -1,4 +1,4 @@
-//! A table of a case: its rows, inline or as CSV, and the SQLite table that they become.
+//! A table of a case: its rows, inline or as CSV, and the SQLite table made from them.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -10,18 +10,18 @@ use serde::Deserialize;
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Table {
-    /// The GoogleSQL types of columns, where the rows do not tell them: `{ player_name = "STRING" }`.
+    /// GoogleSQL types of columns, where the rows do not show them: `{ player_name = "STRING" }`.
     columns: toml::Table,
-    /// One table a row; a column that is left out is NULL.
+    /// The rows. A column that is left out is NULL.
     rows: Vec<toml::Table>,
-    /// A CSV file beside the case, or the CSV itself when there is a line break in it. The first line has the names,
-    /// `game_id` or `game_id:STRING`; an empty field is NULL.
+    /// A CSV file beside the case, or CSV text if it contains a line break. The first line has the names, `game_id` or
+    /// `game_id:STRING`. An empty field is NULL.
     csv: Option<String>,
-    /// When it was last written, for `tables`; without any, the dataset keeps no such metadata.
+    /// When the table was last written, for the host call `tables`. A dataset without any such time has no metadata.
     pub(super) modified: Option<toml::value::Datetime>,
 }
 
-/// What a column is declared as, by GoogleSQL's name of its type.
+/// GoogleSQL's types, and the declared types in SQLite.
 const DECLARED: [(&str, &str); 11] = [
     ("INT64", "INT64"),
     ("FLOAT64", "FLOAT64"),
@@ -36,17 +36,17 @@ const DECLARED: [(&str, &str); 11] = [
     ("TIMESTAMP", "TIMESTAMP"),
 ];
 
-/// Names, types and values, whatever they came from.
+/// Names, types and values, from rows or from CSV.
 struct Contents {
     columns: Vec<(String, &'static str)>,
     rows: Vec<Vec<Value>>,
 }
 
 impl Table {
-    /// Makes it in a dataset's file; gives how many rows it has.
+    /// Creates the table in a dataset; gives the number of rows.
     pub(super) fn make(&self, connection: &Connection, name: &str, beside: &Path) -> Result<usize> {
         let Contents { columns, rows } = match &self.csv {
-            Some(_) if !self.rows.is_empty() => bail!("it has rows and csv; one of them is enough"),
+            Some(_) if !self.rows.is_empty() => bail!("has both rows and csv; keep one of them"),
             Some(csv) if csv.contains('\n') => self.csv_rows(csv)?,
             Some(file) => {
                 let path = beside.join(file);
@@ -55,7 +55,7 @@ impl Table {
             None => self.inline_rows()?,
         };
         if columns.is_empty() {
-            bail!("it has no column; say its types: columns = {{ game_id = \"STRING\" }}");
+            bail!("has no column; name some: columns = {{ game_id = \"STRING\" }}");
         }
         let declared: Vec<String> = columns.iter().map(|(name, kind)| format!("{} {kind}", quoted(name))).collect();
         connection.execute_batch(&format!("CREATE TABLE {} ({})", quoted(name), declared.join(", ")))?;
@@ -80,12 +80,12 @@ impl Table {
         let mut columns: Vec<(String, Option<&'static str>)> =
             self.columns.keys().map(|name| (name.clone(), declared.get(name.as_str()).copied())).collect();
         for (name, value) in self.rows.iter().flatten() {
-            let kind = kind(value).with_context(|| format!("column {name}: {value} is no value of a column"))?;
+            let kind = kind(value).with_context(|| format!("column {name}: {value} is not a column value"))?;
             match columns.iter_mut().find(|(known, _)| known == name) {
                 Some((_, found)) if !declared.contains_key(name.as_str()) => match found {
                     Some("INT64") if kind == "FLOAT64" => *found = Some(kind),
                     Some("FLOAT64") if kind == "INT64" => {}
-                    Some(before) if *before != kind => bail!("column {name} has {before} and {kind} in it"),
+                    Some(before) if *before != kind => bail!("column {name} has both {before} and {kind}"),
                     _ => {}
                 },
                 Some(_) => {}
@@ -125,7 +125,7 @@ impl Table {
         for (line, record) in records.iter().enumerate() {
             let fields = columns.iter().zip(record).map(|((name, kind), field)| {
                 read(field, kind)
-                    .with_context(|| format!("csv: row {}, column {name}: `{field}` is no {kind}", line + 1))
+                    .with_context(|| format!("csv: row {}, column {name}: `{field}` is not of type {kind}", line + 1))
             });
             rows.push(fields.collect::<Result<Vec<_>>>()?);
         }
@@ -137,11 +137,11 @@ fn declared(kind: &str) -> Result<&'static str> {
     let known = DECLARED.iter().find(|(name, _)| *name == kind);
     known.map(|(_, declared)| *declared).with_context(|| {
         let names: Vec<&str> = DECLARED.iter().map(|(name, _)| *name).collect();
-        format!("`{kind}` is no type; there are {}", names.join(", "))
+        format!("`{kind}` is not a type; the types are {}", names.join(", "))
     })
 }
 
-/// How a value of TOML is declared.
+/// The declared type of a TOML value.
 fn kind(value: &toml::Value) -> Option<&'static str> {
     Some(match value {
         toml::Value::String(_) => "TEXT",
@@ -169,14 +169,14 @@ fn stored(value: &toml::Value) -> Value {
     }
 }
 
-/// The narrowest type that all fields of a column have; text when there is none, or none at all.
+/// The narrowest type that fits all fields of a column; text when none fits or there are no fields.
 fn inferred<'f, F: Iterator<Item = &'f str>>(fields: impl Fn() -> F) -> &'static str {
     let fit = ["INT64", "FLOAT64", "BOOL", "DATE", "TIMESTAMP"];
     let all = |kind: &&str| fields().next().is_some() && fields().all(|field| read(field, kind).is_some());
     fit.iter().find(|kind| all(kind)).copied().unwrap_or("TEXT")
 }
 
-/// A field as a column of this declaration stores it; none when it is no such thing.
+/// A field as a value of this type; none when it does not fit.
 fn read(field: &str, kind: &str) -> Option<Value> {
     if field.is_empty() {
         return Some(Value::Null);
@@ -197,7 +197,7 @@ fn read(field: &str, kind: &str) -> Option<Value> {
     })
 }
 
-/// A name, whatever is in it.
+/// A quoted SQL name.
 pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
@@ -238,10 +238,10 @@ mod tests {
     fn what_cannot_be_a_table_is_refused() {
         let cases = [
             ("rows = []", "no column"),
-            ("rows = [{ id = 1 }, { id = \"x\" }]", "INT64 and TEXT"),
-            ("rows = [{ id = [1] }]", "no value of a column"),
-            ("columns = { id = \"TEXT\" }", "no type; there are INT64"),
-            ("csv = \"id:INT64\\nx\\n\"", "row 1, column id: `x` is no INT64"),
+            ("rows = [{ id = 1 }, { id = \"x\" }]", "both INT64 and TEXT"),
+            ("rows = [{ id = [1] }]", "not a column value"),
+            ("columns = { id = \"TEXT\" }", "not a type; the types are INT64"),
+            ("csv = \"id:INT64\\nx\\n\"", "row 1, column id: `x` is not of type INT64"),
             ("csv = \"id,name\\n1\\n\"", "csv"),
             ("csv = \"nowhere.csv\"", "nowhere.csv"),
             ("columns = { nmae = \"STRING\" }\ncsv = \"name\\nx\\n\"", "columns.nmae"),

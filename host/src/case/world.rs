@@ -1,5 +1,5 @@
-//! What a case's run is given: datasets, a repository and deployments in a directory of their own, which goes away with
-//! it. The run asks them as it asks the real ones.
+//! The backends of a case: datasets, a repository and deployments in a temporary directory. A run uses them like real
+//! ones.
 
 use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
@@ -15,7 +15,7 @@ use crate::{
     record::Record,
 };
 
-/// The repository's name, and its branch.
+/// The name of the repository, and its branch.
 const REPOSITORY: &str = "code";
 const BRANCH: &str = "main";
 
@@ -23,19 +23,19 @@ const BRANCH: &str = "main";
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Commit {
-    /// How deployments name it.
+    /// The name that deployments use.
     name: Option<String>,
-    /// When it was committed.
+    /// The commit time.
     time: toml::value::Datetime,
-    /// The first line of its message. Default: its name.
+    /// The first line of the message. Default: the name.
     subject: Option<String>,
     /// Default: Sam.
     #[serde(default = "author")]
     author: String,
-    /// The files that it changes.
+    /// The changed files.
     #[serde(default)]
     paths: Vec<String>,
-    /// The files that it deletes.
+    /// The deleted files.
     #[serde(default)]
     deletes: Vec<String>,
 }
@@ -49,11 +49,11 @@ fn author() -> String {
 #[serde(deny_unknown_fields)]
 pub(super) struct Deployment {
     service: String,
-    /// Default: the service's name and `-00001`.
+    /// Default: the name of the service with `-00001`.
     revision: Option<String>,
-    /// The name of a commit of this case, or a hash. Default: the deployment does not say it.
+    /// The name of a commit of this case, or a hash. Default: the deployment names no commit.
     commit: Option<String>,
-    /// When it was deployed.
+    /// The deployment time.
     deployed: toml::value::Datetime,
     /// Default: true.
     #[serde(default = "yes")]
@@ -66,14 +66,14 @@ fn yes() -> bool {
     true
 }
 
-/// The directory, and the configuration that leads to it.
+/// The directory, and the configuration that points to it.
 pub(super) struct World {
     config: Config,
     directory: tempfile::TempDir,
 }
 
 impl World {
-    /// The directory, as errors name it.
+    /// The directory, as in errors.
     pub(super) fn path(&self) -> String {
         format!("{}/", self.directory.path().display())
     }
@@ -84,7 +84,7 @@ impl World {
 }
 
 impl Case {
-    /// What its run may do: ask all that there is.
+    /// Grants for everything in the case.
     pub(super) fn grants(&self) -> Grants {
         let datasets = self.tables.keys().filter_map(|table| Some(table.split_once('.')?.0.to_owned()));
         Grants {
@@ -95,9 +95,9 @@ impl Case {
         }
     }
 
-    /// Makes everything that the case has; CSV files are looked for `beside` it.
+    /// Makes the backends. CSV files are in `beside`.
     pub(super) fn world(&self, beside: &Path) -> Result<World> {
-        let directory = place().context("no place for the case's data")?;
+        let directory = place().context("cannot make a directory for the case's data")?;
         let path = directory.path();
         self.make_datasets(path, beside)?;
         let ids = self.make_repository(&path.join(REPOSITORY))?;
@@ -126,7 +126,7 @@ impl Case {
             let Some((dataset, name)) =
                 full_name.split_once('.').filter(|(dataset, name)| plain(dataset) && plain(name))
             else {
-                bail!("{}: a table is named dataset.table, in letters, digits and _", named());
+                bail!("{}: name a table dataset.table, in letters, digits and _", named());
             };
             if !connections.contains_key(dataset) {
                 connections.insert(dataset, open(&directory.join(format!("{dataset}.db")))?);
@@ -139,7 +139,7 @@ impl Case {
             if self.tables.iter().any(dated) {
                 let modified = table.modified.map(|time| time.to_string().parse::<jiff::Timestamp>());
                 let modified = modified.transpose().with_context(|| format!("{}.modified", named()))?;
-                // BigQuery's own name for what it knows of a dataset's tables.
+                // BigQuery's metadata table of a dataset.
                 connection.execute_batch("CREATE TABLE IF NOT EXISTS __TABLES__ (table_id TEXT, row_count INT64, size_bytes INT64, last_modified_time INT64)")?;
                 connection.execute(
                     "INSERT INTO __TABLES__ VALUES (?1, ?2, NULL, ?3)",
@@ -153,7 +153,7 @@ impl Case {
         Ok(())
     }
 
-    /// The commits' hashes, by name.
+    /// Makes the repository; gives the hashes of the named commits.
     fn make_repository(&self, path: &Path) -> Result<BTreeMap<&str, String>> {
         let mut ids = BTreeMap::new();
         if self.commits.is_empty() {
@@ -198,7 +198,7 @@ impl Case {
             if let Some(name) = &commit.name
                 && ids.insert(name.as_str(), id.to_string()).is_some()
             {
-                bail!("commits[{at}].name: two commits are named {name}");
+                bail!("commits[{at}].name: two commits have the name {name}");
             }
         }
         if let Some(head) = parent {
@@ -214,7 +214,7 @@ impl Case {
             let commit = match &deployment.commit {
                 Some(commit) if let Some(id) = ids.get(commit.as_str()) => Some(id),
                 Some(commit) if !hash(commit) => {
-                    bail!("deployments[{at}].commit: no commit of this case is named {commit}")
+                    bail!("deployments[{at}].commit: this case has no commit named {commit}")
                 }
                 other => other.as_ref(),
             };
@@ -232,8 +232,8 @@ impl Case {
     }
 }
 
-/// Where TMPDIR says, else in memory where there is such a place, else on the disk: a case is dozens of small files that are
-/// deleted at once, and ext4 is slow to make the next ones then (it looks for inodes that were not deleted lately).
+/// A directory in TMPDIR, or else in memory, or else on the disk. A case is dozens of small files that are soon deleted, and
+/// ext4 is slow to create files after that: it avoids recently deleted inodes.
 fn place() -> std::io::Result<tempfile::TempDir> {
     if std::env::var_os("TMPDIR").is_some() {
         return tempfile::tempdir();
@@ -241,7 +241,7 @@ fn place() -> std::io::Result<tempfile::TempDir> {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())
 }
 
-/// A file that nobody needs after a crash.
+/// A database that need not survive a crash.
 fn open(path: &Path) -> Result<Connection> {
     let connection = Connection::open(path)?;
     connection.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; BEGIN")?;
@@ -250,5 +250,5 @@ fn open(path: &Path) -> Result<Connection> {
 
 fn moment(time: &toml::value::Datetime, place: &str) -> Result<jiff::Timestamp> {
     let moment = time.to_string().parse();
-    moment.with_context(|| format!("{place}: a time is written 2026-02-05T10:00:00Z"))
+    moment.with_context(|| format!("{place}: write a time like 2026-02-05T10:00:00Z"))
 }

@@ -1,4 +1,4 @@
-//! What is on this machine: plugins, secrets in files, the record, the disk, the cache.
+//! This machine: plugins, secrets in files, the record, the disk, the cache.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
@@ -13,21 +13,21 @@ use crate::{
     text::bytes,
 };
 
-/// How far ahead of the clock what was recorded may be: another machine may have recorded it.
+/// How far a recorded time may be ahead of the clock: another machine may have recorded it.
 pub(super) const AHEAD: SignedDuration = SignedDuration::from_mins(1);
-/// Free space below which nothing more can be relied on, in bytes.
+/// Free bytes below which writing may fail.
 const FULL: u64 = 100 << 20;
-/// Free space below which somebody should look, in bytes: a run is about a kilobyte of record, so these are a million.
+/// Free bytes below which somebody should act. A recorded run takes about a kilobyte, so this is a million runs.
 const SCARCE: u64 = 1 << 30;
 
-/// Whether every plugin that is pinned is there as it was pinned.
+/// Whether every pinned plugin is present and unchanged.
 pub(super) fn plugins(pinned: &Read<Lock>, path: &Path, config: &Config) -> Vec<Finding> {
     let what = path.display().to_string();
     let lock = match pinned {
         Err(error) => return vec![Finding::wrong(what, format!("{error:#}"))],
         Ok(None) => {
             let pin = pin_command(path, "plugins/*.wasm");
-            let detail = format!("nothing is pinned, so that any file runs; `{pin}` writes it");
+            let detail = format!("no plugin is pinned, so any file runs; `{pin}` writes it");
             return vec![Finding::note(what, detail)];
         }
         Ok(Some(lock)) => lock,
@@ -37,18 +37,18 @@ pub(super) fn plugins(pinned: &Read<Lock>, path: &Path, config: &Config) -> Vec<
         Some(Finding::wrong(format!("plugin {name}"), problem))
     });
     let wrong: Vec<Finding> = wrong.collect();
-    let signed = if config.trust.keys.is_empty() { "" } else { ", and signed" };
+    let signed = if config.trust.keys.is_empty() { "" } else { " and signed" };
     let pins = lock.pins().len();
-    let all = Finding::ok(what, format!("pinned plugins: {pins}, each there and unaltered{signed}"));
+    let all = Finding::ok(what, format!("pinned plugins: {pins}, all present, unchanged{signed}"));
     if wrong.is_empty() { vec![all] } else { wrong }
 }
 
-/// What keeps a pinned file from running.
+/// Why a pinned file cannot run.
 fn problem(path: &Path, pin: &Pin, config: &Config) -> Option<String> {
     let remote = pin.source.starts_with(SCHEME);
     let again = match remote {
         true => "`host pull` fetches it",
-        false => "build it, or `host pin` what there is",
+        false => "build it, or pin the present file with `host pin`",
     };
     if !path.exists() {
         return Some(format!("there is no {}; {again}", path.display()));
@@ -56,7 +56,7 @@ fn problem(path: &Path, pin: &Pin, config: &Config) -> Option<String> {
     match File::read(path) {
         Err((_, error)) => Some(format!("{error:#}; {again}")),
         Ok(file) if file.digest != pin.digest => {
-            Some(format!("{} is not what is pinned: it is {}; {again}", path.display(), file.digest))
+            Some(format!("{} differs from its pin: it is {}; {again}", path.display(), file.digest))
         }
         Ok(file) if !config.trust.keys.is_empty() => {
             package::verify(&file, &config.trust.keys).err().map(|error| format!("{error:#}"))
@@ -65,7 +65,7 @@ fn problem(path: &Path, pin: &Pin, config: &Config) -> Option<String> {
     }
 }
 
-/// Whether others can read what is secret, or write what decides what runs.
+/// Whether other users can read a secret, or change what runs.
 pub(super) fn permissions(config: &Config, path: &Path, pinned: &Read<Lock>, lock: &Path) -> Vec<Finding> {
     let webhooks = config.slack.channels.values().filter_map(|channel| channel.webhook_file.as_ref());
     let others = [&config.google.key_file, &config.web.token_file, &config.fallback.webhook_file];
@@ -73,7 +73,7 @@ pub(super) fn permissions(config: &Config, path: &Path, pinned: &Read<Lock>, loc
     let mut findings: Vec<Finding> = secrets
         .filter(|path| mode(path).is_some_and(|mode| mode & 0o077 != 0))
         .map(|path| {
-            let detail = format!("other users can read this secret; `chmod 600 {}`", path.display());
+            let detail = format!("other users can read this secret; run `chmod 600 {}`", path.display());
             Finding::note(path.display().to_string(), detail)
         })
         .collect();
@@ -82,7 +82,7 @@ pub(super) fn permissions(config: &Config, path: &Path, pinned: &Read<Lock>, loc
         code.extend(pinned.pins().values().map(|pin| pinned.source(pin)));
     }
     findings.extend(code.into_iter().filter(|path| mode(path).is_some_and(|mode| mode & 0o002 != 0)).map(|path| {
-        let detail = format!("every user can change what runs; `chmod o-w {}`", path.display());
+        let detail = format!("every user can change what runs; run `chmod o-w {}`", path.display());
         Finding::wrong(path.display().to_string(), detail)
     }));
     match findings.is_empty() {
@@ -95,7 +95,7 @@ fn mode(path: &Path) -> Option<u32> {
     Some(fs::metadata(path).ok()?.permissions().mode())
 }
 
-/// The record's directory: whether it can be written, and whether there is room.
+/// The directory of the record: whether it can be written and has space.
 pub(super) async fn state(config: &Config) -> Vec<Finding> {
     let directory = config.resolve(&config.state.directory);
     let shown = directory.display();
@@ -112,7 +112,7 @@ pub(super) async fn state(config: &Config) -> Vec<Finding> {
     };
     let whole = std::path::absolute(&directory).unwrap_or_else(|_| directory.clone());
     let Some(there) = whole.ancestors().find(|directory| directory.is_dir()) else {
-        return vec![Finding::wrong(what, format!("{shown}: there is no such place"))];
+        return vec![Finding::wrong(what, format!("{shown}: not found"))];
     };
     let first = match (record, writable(there)) {
         (Err(error), _) => Finding::wrong(what, format!("{error:#}")),
@@ -122,14 +122,14 @@ pub(super) async fn state(config: &Config) -> Vec<Finding> {
             Finding::wrong(what, detail)
         }
         (Ok(_), Ok(())) if there == whole && mode(&directory).is_some_and(|mode| mode & 0o077 != 0) => {
-            Finding::note(what, format!("other users can read what checks found; `chmod 700 {shown}`"))
+            Finding::note(what, format!("other users can read the results; run `chmod 700 {shown}`"))
         }
         (Ok(record), Ok(())) => Finding::ok(what, format!("{shown}: {record}")),
     };
     vec![first, disk(there)]
 }
 
-/// Whether a file can be made in a directory; it is gone again.
+/// Whether a file can be created in a directory. The file is removed again.
 fn writable(directory: &Path) -> std::io::Result<()> {
     tempfile::tempfile_in(directory).map(drop)
 }
@@ -137,11 +137,11 @@ fn writable(directory: &Path) -> std::io::Result<()> {
 fn disk(directory: &Path) -> Finding {
     let what = "disk";
     match rustix::fs::statvfs(directory) {
-        Err(error) => Finding::note(what, format!("{}: it is not known how full it is: {error}", directory.display())),
+        Err(error) => Finding::note(what, format!("{}: the free space is unknown: {error}", directory.display())),
         Ok(found) => {
             let free = found.f_bavail.saturating_mul(found.f_frsize);
-            let shown = format!("{} free where the record is", bytes(free));
-            let advice = "make room, or lower state.keep";
+            let shown = format!("{} free for the record", bytes(free));
+            let advice = "free some space, or lower state.keep";
             match free {
                 free if free < FULL => Finding::wrong(what, format!("{shown}; {advice}")),
                 free if free < SCARCE => Finding::note(what, format!("{shown}; {advice}")),
@@ -151,7 +151,7 @@ fn disk(directory: &Path) -> Finding {
     }
 }
 
-/// When a run was recorded last, if that can be known.
+/// The time of the newest recorded run, if known.
 pub(super) async fn last_recorded(config: &Config) -> Option<Timestamp> {
     let directory = config.resolve(&config.state.directory);
     if !Record::exists(&directory) {
@@ -160,13 +160,13 @@ pub(super) async fn last_recorded(config: &Config) -> Option<Timestamp> {
     Record::look(&directory).await.ok()?.last_recorded().await.ok()?
 }
 
-/// Where compiled plugins are kept.
+/// The cache of compiled plugins.
 pub(super) fn cache() -> Finding {
     match Cache::open().directory() {
-        Some(directory) => Finding::ok("cache", format!("{}: compiled plugins are kept there", directory.display())),
+        Some(directory) => Finding::ok("cache", format!("{}: keeps compiled plugins", directory.display())),
         None => Finding::note(
             "cache",
-            "compiled plugins are not kept, so that every start compiles them: XDG_CACHE_HOME or HOME must name a directory that only this user can write",
+            "no cache, so every start compiles the plugins; set XDG_CACHE_HOME or HOME to a directory that only this user can write",
         ),
     }
 }

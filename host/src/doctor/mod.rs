@@ -1,5 +1,5 @@
-//! `host doctor`: what a host needs of its files, of this machine and of the services around it, looked at before it is
-//! missed. Nothing is changed, nothing that bills is asked, and nobody is told.
+//! `host doctor`: checks the files, the machine and the services that a host needs, before the host needs them. It changes
+//! nothing, costs nothing and sends nothing.
 
 mod files;
 mod services;
@@ -16,24 +16,24 @@ use crate::{
     package::Lock,
 };
 
-/// One thing that was looked at.
+/// The result of one examination.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// What was looked at: `warehouse nba_raw`.
+    /// What was examined: `warehouse nba_raw`.
     pub what: String,
-    /// How it is.
+    /// The result.
     pub result: Health,
-    /// What was seen, and what to do when it is not well.
+    /// What was found, and what to do about it.
     pub detail: String,
 }
 
-/// How something is.
+/// The state of what was examined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Health {
-    /// As it should be.
+    /// In order.
     Ok,
-    /// It works, and could be better; or only some need it.
+    /// It works, but could be better; or only some hosts need it.
     Note,
     /// Something will not work.
     Wrong,
@@ -66,17 +66,17 @@ impl Finding {
         Self::new(what, Health::Wrong, detail)
     }
 
-    /// What was found out, or why it was not.
+    /// A finding from a result.
     fn of<E: std::fmt::Display>(what: impl Into<String>, found: std::result::Result<String, E>) -> Self {
         match found {
             Ok(detail) => Self::ok(what, detail),
-            // With the causes of an error.
+            // `:#` adds the causes.
             Err(error) => Self::wrong(what, format!("{error:#}")),
         }
     }
 }
 
-/// Looks at everything. `named` says that somebody wants this very host.toml.
+/// Examines everything. With `named`, host.toml must exist.
 pub async fn examine(path: &Path, named: bool, lock: &Path) -> Vec<Finding> {
     let (config, mut findings) = configuration(path, named);
     let pinned = Lock::read(lock);
@@ -96,29 +96,30 @@ pub async fn examine(path: &Path, named: bool, lock: &Path) -> Vec<Finding> {
     findings
 }
 
-/// host.toml, as far as it can be used, and how it is.
+/// host.toml, as far as it can be used, and its state.
 fn configuration(path: &Path, named: bool) -> (Option<Config>, Vec<Finding>) {
     let what = path.display().to_string();
     if !path.exists() && !named {
-        let hint = "there is none in this directory; `host init PLUGIN.wasm` writes one, and --config names another";
+        let hint = "not found in this directory; `host init` writes one, or name another with --config";
         return (None, vec![Finding::note(what, hint)]);
     }
     match (Config::read(path), Config::load(path)) {
         (Ok(config), _) => {
             let detail = match (config.checks.len(), config.grants.len()) {
-                (0, 0) => "it names no check and grants nothing; `host init PLUGIN.wasm` writes what a plugin asks for"
-                    .to_owned(),
+                (0, 0) => {
+                    "no checks and no grants; `host init --config - PLUGIN.wasm` prints what a plugin needs".to_owned()
+                }
                 (checks, grants) => format!("checks: {checks}, plugins with grants: {grants}"),
             };
             (Some(config), vec![Finding::ok(what, detail)])
         }
-        // What else there is can be looked at.
+        // The rest can still be examined.
         (Err(error), Ok(config)) => (Some(config), vec![Finding::wrong(what, format!("{error:#}"))]),
         (Err(error), Err(_)) => (None, vec![Finding::wrong(what, format!("{error:#}"))]),
     }
 }
 
-/// The clock, against what was recorded and against a server's that is asked anyway.
+/// The clock, compared with the newest recorded run and with the clock of the warehouse.
 async fn clock(config: Option<&Config>) -> Finding {
     let what = "clock";
     let now = Timestamp::now();
@@ -129,18 +130,18 @@ async fn clock(config: Option<&Config>) -> Finding {
         && last.duration_since(now) > files::AHEAD
     {
         let detail =
-            format!("it says {now:.0}, and a run was recorded at {last:.0}: it was set back, or ran ahead then");
+            format!("it says {now:.0}, but a run was recorded at {last:.0}: the clock was set back, or was ahead then");
         return Finding::wrong(what, detail);
     }
     match services::clock(config).await {
         None => Finding::ok(what, shown),
         Some((server, difference)) if difference.abs() <= services::SKEW => {
-            Finding::ok(what, format!("{shown}, as {server} has it"))
+            Finding::ok(what, format!("{shown}, the same as {server}"))
         }
         Some((server, difference)) => {
             let direction = if difference.is_positive() { "behind" } else { "ahead of" };
             let detail = format!(
-                "it is {:#} {direction} that of {server}, which rejects credentials then: set it, for example with `timedatectl set-ntp true`",
+                "{:#} {direction} {server}, which may reject credentials; set the clock, for example with `timedatectl set-ntp true`",
                 difference.abs()
             );
             Finding::wrong(what, detail)
@@ -148,5 +149,5 @@ async fn clock(config: Option<&Config>) -> Finding {
     }
 }
 
-/// A thing that may be missing without being missed. Errors of it are shown with their causes.
+/// An optional file: none when it does not exist, an error when it cannot be used.
 type Read<T> = Result<Option<T>>;

@@ -1,4 +1,4 @@
-//! What is asked and who is told: the warehouse, repositories, deployments, receivers, the page, registries.
+//! The services around a host: warehouse, repositories, deployments, receivers, the page, registries.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -24,10 +24,10 @@ use crate::{
 
 /// How long one service may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How far two clocks may be apart before that is worth a word.
+/// The largest difference between two clocks that is in order.
 pub(super) const SKEW: SignedDuration = SignedDuration::from_secs(30);
 
-/// Everything that host.toml names, asked side by side.
+/// Examines everything that host.toml names, at the same time.
 pub(super) async fn asked(config: &Config) -> Vec<Finding> {
     let (credentials, backends, receivers, page) =
         tokio::join!(credentials(config), backends(config), receivers(config), page(config));
@@ -37,7 +37,7 @@ pub(super) async fn asked(config: &Config) -> Vec<Finding> {
     findings
 }
 
-/// Whether Google gives a token, when it will be asked for something.
+/// Whether Google gives a token, when host.toml uses Google.
 async fn credentials(config: &Config) -> Option<Finding> {
     let bigquery = matches!(config.warehouse, Some(Warehouse::BigQuery { .. }));
     let cloud_run = matches!(config.deployments, Some(Deployments::CloudRun { .. }));
@@ -48,7 +48,7 @@ async fn credentials(config: &Config) -> Option<Finding> {
     let found = match timeout(PATIENCE, google.authenticate()).await {
         Ok(Ok(())) => Ok(google.source()),
         Ok(Err(fault)) => Err(fault.message),
-        Err(_) => Err(format!("no answer in time; tried {}", google.source())),
+        Err(_) => Err(format!("no answer within 10 s; tried {}", google.source())),
     };
     Some(Finding::of("Google credentials", found))
 }
@@ -68,7 +68,7 @@ async fn backends(config: &Config) -> Vec<Finding> {
         ("deployments", config.deployments.is_some(), !granted(|grants| &grants.deployments).is_empty()),
     ] {
         if wanted && !table {
-            findings.push(Finding::wrong(what, format!("it is granted, and host.toml has no [{what}]")));
+            findings.push(Finding::wrong(what, format!("granted, but host.toml has no [{what}]")));
         }
     }
     let probed = Backends::new(config, &record).probe(&datasets, Instant::now() + PATIENCE).await;
@@ -76,22 +76,23 @@ async fn backends(config: &Config) -> Vec<Finding> {
     findings
 }
 
-/// Whether each channel has a webhook. Nothing is sent: only a message shows that one arrives.
+/// Whether each channel has a webhook. This sends nothing, so it does not show whether messages arrive.
 async fn receivers(config: &Config) -> Vec<Finding> {
     if config.slack.deliver == Deliver::Console {
-        return vec![Finding::note("slack", "messages are shown on the console only: slack.deliver is \"console\"")];
+        return vec![Finding::note("slack", "messages appear on the console only: slack.deliver is \"console\"")];
     }
     let mut findings = Vec::new();
     for channel in Receivers::channels_in(config) {
         let found = Receivers::only(config, channel).await;
-        let found = found.map(|_| "it has a webhook; `host receivers test` sends to it".to_owned());
+        let found = found.map(|_| "has a webhook; `host receivers test` sends a message to it".to_owned());
         findings.push(Finding::of(format!("channel {channel}"), found));
     }
     findings.push(match Receivers::fallback_only(config).await {
-        Ok(Some(_)) => Finding::ok("fallback", "it has a webhook; `host receivers test` sends to it"),
-        Ok(None) => {
-            Finding::note("fallback", "nobody is told when Slack takes no message; [fallback] names another place")
-        }
+        Ok(Some(_)) => Finding::ok("fallback", "has a webhook; `host receivers test` sends a message to it"),
+        Ok(None) => Finding::note(
+            "fallback",
+            "not configured: nobody is told when Slack accepts no messages; [fallback] names another receiver",
+        ),
         Err(error) => Finding::wrong("fallback", format!("{error:#}")),
     });
     findings
@@ -99,23 +100,23 @@ async fn receivers(config: &Config) -> Vec<Finding> {
 
 fn heartbeat(config: &Config) -> Finding {
     match config.heartbeat.address() {
-        Ok(Some(_)) => Finding::ok("heartbeat", "an outside service is told after each round of a host that stays"),
+        Ok(Some(_)) => Finding::ok("heartbeat", "each round of a host that stays pings an outside service"),
         Ok(None) => Finding::note(
             "heartbeat",
-            "nobody notices when a host that stays is gone; [heartbeat] names a service that does",
+            "not configured: nobody notices when a host that stays is gone; [heartbeat] names a service that does",
         ),
         Err(error) => Finding::wrong("heartbeat", format!("{error:#}")),
     }
 }
 
-/// Whether the page can listen where it is to.
+/// Whether the page can listen on its address.
 async fn page(config: &Config) -> Option<Finding> {
     let listen = config.web.listen?;
     let free = async {
         config.web.reachable_token(&config.directory)?;
         let running = || Claim::is_held(&config.resolve(&config.state.directory));
         match TcpListener::bind(listen).await {
-            Ok(_) => Ok::<_, anyhow::Error>(format!("{listen} is free for it")),
+            Ok(_) => Ok::<_, anyhow::Error>(format!("{listen} is free")),
             Err(_) if running() => Ok(format!("a host runs on this state directory, and {listen} is in use")),
             Err(error) => anyhow::bail!("web.listen: nothing can listen on {listen}: {error}"),
         }
@@ -123,21 +124,21 @@ async fn page(config: &Config) -> Option<Finding> {
     Some(Finding::of("page", free.await))
 }
 
-/// Who the host is to each registry that something pinned comes from.
+/// The credentials for each registry of a pinned plugin.
 pub(super) async fn registries(pinned: &Read<Lock>) -> Vec<Finding> {
     let Ok(Some(lock)) = pinned else { return Vec::new() };
     let sources = lock.pins().values().filter_map(|pin| pin.source.strip_prefix(SCHEME)?.split('/').next());
     let registries: BTreeSet<&str> = sources.collect();
     let found = |registry: &str| -> Result<String> {
         Ok(match registry::is_known_to(registry)? {
-            true => "Docker's configuration has credentials for it".to_owned(),
-            false => "no credentials for it; `docker login` writes them, if it wants any".to_owned(),
+            true => "Docker's configuration has credentials".to_owned(),
+            false => "no credentials; if it needs some, `docker login` sets them".to_owned(),
         })
     };
     registries.into_iter().map(|registry| Finding::of(format!("registry {registry}"), found(registry))).collect()
 }
 
-/// The name of a server that is asked anyway, and how far its clock is ahead of this one.
+/// The server of the warehouse, and how far its clock is ahead of this one.
 pub(super) async fn clock(config: &Config) -> Option<(String, SignedDuration)> {
     let Some(Warehouse::BigQuery { endpoint, .. }) = &config.warehouse else { return None };
     let url = reqwest::Url::parse(&endpoint.or(warehouse::BIGQUERY)).ok()?;
@@ -145,7 +146,7 @@ pub(super) async fn clock(config: &Config) -> Option<(String, SignedDuration)> {
     let client = http::client().timeout(PATIENCE).build().ok()?;
     let began = Timestamp::now();
     let answer = client.get(url).send().await.ok()?;
-    // It was written at some time in between.
+    // The server answered between `began` and `ended`.
     let ended = Timestamp::now();
     let date = answer.headers().get(DATE)?.to_str().ok()?;
     let theirs = rfc2822::parse(date).ok()?.timestamp();

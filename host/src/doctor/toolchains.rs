@@ -1,4 +1,4 @@
-//! What plugins are written with. Only who writes some needs it.
+//! The tools that build plugins. Only authors of plugins need them.
 
 use std::{process::Stdio, time::Duration};
 
@@ -7,7 +7,7 @@ use tokio::{process::Command, time::timeout};
 
 use super::Finding;
 
-/// How long a tool may take to say what it is.
+/// How long a tool may take to print its version.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The oldest Python with the `tomllib` and the `venv` that the template's build uses.
 const PYTHON: (u32, u32) = (3, 11);
@@ -22,27 +22,29 @@ pub(super) async fn examine() -> [Finding; 3] {
 async fn rust() -> Finding {
     let what = "Rust plugins";
     let Some(version) = said("rustc", &["--version"]).await else {
-        return Finding::note(what, "there is no rustc that works; get it from https://rustup.rs");
+        return Finding::note(what, "no working rustc; get it from https://rustup.rs");
     };
     match said("rustup", &["target", "list", "--installed"]).await {
-        Some(targets) if !targets.lines().any(|target| target.trim() == "wasm32-wasip2") => {
-            Finding::note(what, format!("{version}, without WebAssembly; `rustup target add wasm32-wasip2`"))
-        }
+        Some(targets) if !targets.lines().any(|target| target.trim() == "wasm32-wasip2") => Finding::note(
+            what,
+            format!("{version}, without WebAssembly; add it with `rustup target add wasm32-wasip2`"),
+        ),
         Some(_) => Finding::ok(what, format!("{version} with wasm32-wasip2")),
-        None => Finding::note(what, format!("{version}; without rustup it is not known whether it has wasm32-wasip2")),
+        None => Finding::note(what, format!("{version}; without rustup, whether it has wasm32-wasip2 is unknown")),
     }
 }
 
 async fn python() -> Finding {
     let what = "Python plugins";
     let Some(version) = said("python3", &["--version"]).await else {
-        return Finding::note(what, "there is no python3 that works; install Python 3.11 or newer");
+        return Finding::note(what, "no working python3; install Python 3.11 or newer");
     };
     match numbers(&version) {
         found if found < PYTHON => Finding::note(what, format!("{version} is too old; install Python 3.11 or newer")),
-        _ if said("python3", &["-c", "import ensurepip, venv"]).await.is_none() => {
-            Finding::note(what, format!("{version} without venv; `apt-get install python3-venv`, where there is apt"))
-        }
+        _ if said("python3", &["-c", "import ensurepip, venv"]).await.is_none() => Finding::note(
+            what,
+            format!("{version} without venv; install it, on Debian with `apt-get install python3-venv`"),
+        ),
         _ => Finding::ok(what, format!("{version} with venv")),
     }
 }
@@ -50,27 +52,27 @@ async fn python() -> Finding {
 async fn javascript() -> Finding {
     let what = "JavaScript plugins";
     let Some(version) = said("node", &["--version"]).await else {
-        return Finding::note(what, "there is no node that works; install Node.js 20 or newer");
+        return Finding::note(what, "no working node; install Node.js 20 or newer");
     };
     match numbers(&version) {
         found if found < NODE => Finding::note(what, format!("Node.js {version} is too old; install 20 or newer")),
         _ if said("npm", &["--version"]).await.is_none() => {
-            Finding::note(what, format!("Node.js {version} without npm; install it"))
+            Finding::note(what, format!("Node.js {version} without npm; install npm"))
         }
         _ => Finding::ok(what, format!("Node.js {version} with npm")),
     }
 }
 
-/// What a command prints; none when it is not there, fails or takes too long.
+/// The output of a command; none when it is missing, fails or takes too long.
 async fn said(command: &str, arguments: &[&str]) -> Option<String> {
     let mut command = Command::new(command);
-    // A question must not fetch a toolchain.
+    // rustup must not install a toolchain because of this.
     command.args(arguments).env("RUSTUP_AUTO_INSTALL", "0").stdin(Stdio::null()).kill_on_drop(true);
     let output = timeout(PATIENCE, command.output()).await.ok()?.ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// `Python 3.11.2` and `v20.19.2` are (3, 11) and (20, 19).
+/// (3, 11) for `Python 3.11.2`, (20, 19) for `v20.19.2`.
 fn numbers(version: &str) -> (u32, u32) {
     let mut numbers = version.split(|c: char| !c.is_ascii_digit()).filter(|part| !part.is_empty());
     let mut next = || numbers.next().and_then(|number| number.parse().ok()).unwrap_or_default();

@@ -1,7 +1,7 @@
-//! Plugins in OCI registries: pushing them, finding versions, and fetching exactly the bytes that are meant.
+//! Plugins in OCI registries: pushing them, finding their versions, and fetching exactly the wanted bytes.
 //!
 //! The layout is that of the Wasm working group, which `wkg` and registries understand: one layer with the component,
-//! and a configuration that says so. <https://tag-runtime.cncf.io/wgs/wasm/deliverables/wasm-oci-artifact/>
+//! and a configuration that describes it. <https://tag-runtime.cncf.io/wgs/wasm/deliverables/wasm-oci-artifact/>
 
 mod credentials;
 mod place;
@@ -31,42 +31,42 @@ use crate::{
 
 /// A component.
 const WASM: &str = "application/wasm";
-/// The configuration that goes with it.
+/// The configuration of a component.
 const WASM_CONFIG: &str = "application/vnd.wasm.config.v0+json";
-/// What `host sign` writes.
+/// A signature file of `host sign`.
 const SIGNATURE: &str = "application/vnd.pipeline.check.signature.v1+json";
-/// What a signature has for a configuration: `{}`.
+/// The configuration of a signature: `{}`.
 /// <https://github.com/opencontainers/image-spec/blob/main/manifest.md#guidance-for-an-empty-descriptor>
 const EMPTY: &str = "application/vnd.oci.empty.v1+json";
-/// The largest component that is fetched, in bytes. One in Python is 22 MB.
+/// The largest component to fetch, in bytes. One in Python has 22 MB.
 const COMPONENT_BYTES: usize = 256 << 20;
 /// The largest signature file, in bytes.
 const SIGNATURE_BYTES: usize = 64 << 10;
-/// Tags that a registry gives at once, and pages that are asked for.
+/// Tags on one page of a registry, and the most pages to ask for.
 const PAGE: usize = 1000;
 const PAGES: usize = 100;
-/// How long a registry may take to be reached, and to say the next word.
+/// Timeouts for connecting to a registry, and for each read.
 const CONNECT: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// A registry, as one place in it is asked.
+/// A registry, as seen from one place in it.
 pub struct Registry {
     client: Client,
     place: Place,
     auth: RegistryAuth,
 }
 
-/// What pushing came to.
+/// The result of a push.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Pushed {
-    /// It is there now.
+    /// It was published.
     New,
-    /// It was there, with the same bytes.
+    /// It was already published, with the same bytes.
     AsBefore,
 }
 
 impl Registry {
-    /// With the credentials that Docker's configuration has for it.
+    /// A registry with the credentials in Docker's configuration.
     pub fn new(place: &Place) -> Result<Self> {
         http::choose_tls();
         let protocol = match place.is_loopback() {
@@ -84,7 +84,7 @@ impl Registry {
         Ok(Self { client, place: place.clone(), auth: credentials::of(&place.registry)? })
     }
 
-    /// The versions that are published, oldest first.
+    /// The published versions, oldest first.
     pub async fn versions(&self) -> Result<Vec<Version>> {
         let any = self.place.reference("latest");
         self.enter(&any, RegistryOperation::Pull).await?;
@@ -94,7 +94,7 @@ impl Registry {
             let page = self.client.list_tags(&any, &self.auth, Some(PAGE), last.as_deref()).await;
             let tags = page.map_err(|error| self.explained(error))?.tags;
             versions.extend(tags.iter().filter_map(|tag| place::version(tag)));
-            // A registry that gives all at once gives the same again.
+            // A registry without pages sends the same tags again.
             if tags.len() < PAGE || tags.last() == last.as_ref() {
                 break;
             }
@@ -105,54 +105,54 @@ impl Registry {
         Ok(versions)
     }
 
-    /// The newest version that is wanted; an error says what there is.
+    /// The newest wanted version. An error lists the published ones.
     pub async fn newest(&self) -> Result<Version> {
         let versions = self.versions().await?;
         match versions.iter().rev().find(|version| self.place.wanted.fits(version)) {
             Some(version) => Ok(version.clone()),
-            None if versions.is_empty() => bail!("{}: nothing is published there", self.place),
+            None if versions.is_empty() => bail!("{}: no version is published", self.place),
             None => {
                 let there: Vec<String> = versions.iter().rev().take(10).map(Version::to_string).collect();
-                bail!("{}: there is no such version; there are {}", self.place, there.join(", "))
+                bail!("{}: no such version; published are {}", self.place, there.join(", "))
             }
         }
     }
 
-    /// The digest of the component that is published as a version.
+    /// The digest of a published version.
     pub async fn digest(&self, version: &Version) -> Result<Digest> {
         let manifest = self.manifest(&self.place.tagged(version)).await?;
         let manifest = manifest.with_context(|| format!("{}: version {version} is not published", self.place))?;
         let layers: Vec<&OciDescriptor> = manifest.layers.iter().filter(|layer| layer.media_type == WASM).collect();
         match layers.as_slice() {
             [layer] => layer.digest.parse(),
-            _ => bail!("{}: version {version} is no plugin: it has {} layers of {WASM}", self.place, layers.len()),
+            _ => bail!("{}: version {version} is not a plugin: it has {} layers of {WASM}", self.place, layers.len()),
         }
     }
 
-    /// Fetches the component of a digest; what arrives and is something else is refused.
+    /// Fetches the component with a digest, and refuses any other bytes.
     pub async fn component(&self, digest: Digest) -> Result<Vec<u8>> {
         let bytes = self.blob(digest, COMPONENT_BYTES).await?;
         let found = Digest::of(&bytes);
         if found != digest {
-            bail!("{}: refused: asked for {digest}, and {found} came", self.place);
+            bail!("{}: refused: asked for {digest}, got {found}", self.place);
         }
         Ok(bytes)
     }
 
-    /// The signatures that were pushed beside a component.
+    /// The signatures of a component.
     pub async fn signatures(&self, digest: Digest) -> Result<Option<Vec<u8>>> {
         let Some(manifest) = self.manifest(&self.signature_place(digest)).await? else { return Ok(None) };
         let Some(layer) = manifest.layers.iter().find(|layer| layer.media_type == SIGNATURE) else { return Ok(None) };
         let wanted: Digest = layer.digest.parse()?;
         let bytes = self.blob(wanted, SIGNATURE_BYTES).await?;
         let same = Digest::of(&bytes) == wanted;
-        same.then_some(Some(bytes)).with_context(|| format!("{}: a signature arrived altered", self.place))
+        same.then_some(Some(bytes)).with_context(|| format!("{}: a signature differs from its digest", self.place))
     }
 
-    /// Publishes a plugin under its version, which cannot be taken back by pushing other bytes.
+    /// Publishes a plugin as its version. A later push cannot replace it.
     pub async fn push(&self, file: &File, signatures: Option<Vec<u8>>) -> Result<Pushed> {
         let reference = self.place.tagged(&file.version);
-        // Credentials that may read need not be those that may write.
+        // Reading and writing can need different credentials.
         self.enter(&reference, RegistryOperation::Push).await?;
         let there = self.manifest(&reference).await?;
         let same =
@@ -160,7 +160,7 @@ impl Registry {
         let pushed = match there {
             Some(manifest) if same(&manifest) => Pushed::AsBefore,
             Some(_) => bail!(
-                "{}: version {} is published already, with other bytes; what is published stays: raise the plugin's version",
+                "{}: version {} is already published with different bytes, and stays; raise the plugin's version",
                 self.place,
                 file.version
             ),
@@ -179,7 +179,7 @@ impl Registry {
         Ok(pushed)
     }
 
-    /// Shows the credentials.
+    /// Logs in.
     async fn enter(&self, reference: &Reference, operation: RegistryOperation) -> Result<()> {
         let entered = self.client.auth(reference, &self.auth, operation).await;
         entered.map(drop).map_err(|error| self.explained(error))
@@ -191,12 +191,12 @@ impl Registry {
         sent.map(drop).map_err(|error| self.explained(error))
     }
 
-    /// A tag of its own, since many registries cannot list what refers to a manifest.
+    /// The signatures have a tag of their own, since many registries cannot list the referrers of a manifest.
     fn signature_place(&self, digest: Digest) -> Reference {
         self.place.reference(&format!("{}.sig", digest.to_string().replace(':', "-")))
     }
 
-    /// None when there is no such tag.
+    /// The manifest of a tag, if the tag exists.
     async fn manifest(&self, reference: &Reference) -> Result<Option<OciImageManifest>> {
         match self.client.pull_image_manifest(reference, &self.auth).await {
             Ok((manifest, _)) => Ok(Some(manifest)),
@@ -205,7 +205,7 @@ impl Registry {
         }
     }
 
-    /// Some bytes of the repository, by their digest.
+    /// A blob of the repository, by its digest.
     async fn blob(&self, digest: Digest, most: usize) -> Result<Vec<u8>> {
         let any = self.place.reference("latest");
         self.enter(&any, RegistryOperation::Pull).await?;
@@ -215,7 +215,7 @@ impl Registry {
         let mut stream = stream.stream;
         let mut bytes = Vec::new();
         while let Some(part) = stream.next().await {
-            let part = part.with_context(|| format!("{}: {digest} did not arrive whole", self.place))?;
+            let part = part.with_context(|| format!("{}: {digest} arrived incomplete", self.place))?;
             if bytes.len() + part.len() > most {
                 bail!("{}: refused: {digest} is larger than {most} B", self.place);
             }
@@ -224,19 +224,19 @@ impl Registry {
         Ok(bytes)
     }
 
-    /// What went wrong, where, and what to do.
+    /// An error with the place and the next step.
     fn explained(&self, error: OciDistributionError) -> anyhow::Error {
         let registry = &self.place.registry;
         let what = match &error {
             OciDistributionError::UnauthorizedError { .. } | OciDistributionError::AuthenticationFailure(_) => {
                 format!(
-                    "{registry} refuses the credentials; log in with `docker login {registry}`, or look at its `auths` in Docker's config.json"
+                    "{registry} refuses the credentials; log in with `docker login {registry}`, or correct its `auths` in Docker's config.json"
                 )
             }
             OciDistributionError::RequestError(error) if error.is_connect() || error.is_timeout() => {
                 format!("{registry} cannot be reached")
             }
-            error if is_absent(error) => "there is no such repository or version".to_owned(),
+            error if is_absent(error) => "no such repository or version".to_owned(),
             _ => format!("{registry} gave no usable answer"),
         };
         anyhow::Error::from(error).context(format!("{}: {what}", self.place))
@@ -260,7 +260,7 @@ fn is_absent(error: &OciDistributionError) -> bool {
     }
 }
 
-/// One component as the ecosystem packs it.
+/// The layer, configuration and manifest of one component.
 fn component_artifact(file: &File) -> Result<(ImageLayer, Config, OciImageManifest)> {
     let layer = ImageLayer::new(file.bytes.clone(), WASM.to_owned(), None);
     let config = json!({
@@ -276,7 +276,7 @@ fn component_artifact(file: &File) -> Result<(ImageLayer, Config, OciImageManife
         ("org.opencontainers.image.version".to_owned(), file.version.to_string()),
     ]);
     let mut manifest = OciImageManifest::build(std::slice::from_ref(&layer), &config, Some(about));
-    // The working group's readers look for it.
+    // Readers of the working group's layout require it.
     manifest.media_type = Some(oci_client::manifest::OCI_IMAGE_MEDIA_TYPE.to_owned());
     Ok((layer, config, manifest))
 }

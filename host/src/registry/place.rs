@@ -1,4 +1,4 @@
-//! Where a plugin is published: `oci://REGISTRY/REPOSITORY`, and which version of it is meant.
+//! The place of a plugin in a registry, `oci://REGISTRY/REPOSITORY`, with its wanted versions.
 
 use std::{fmt, str::FromStr};
 
@@ -15,11 +15,11 @@ pub struct Place {
     pub registry: String,
     /// `data/phase2-raw`
     pub repository: String,
-    /// Which versions are wanted.
+    /// The wanted versions.
     pub wanted: Wanted,
 }
 
-/// Which version of a plugin is meant.
+/// The wanted versions of a plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wanted {
     /// The newest.
@@ -36,7 +36,7 @@ impl Place {
         self.repository.rsplit('/').next().unwrap_or_default()
     }
 
-    /// A version as a tag of the registry. `+` cannot stand in a tag; `_` stands for it, as Helm has it:
+    /// A version as a tag. Tags cannot contain `+`, so `_` replaces it, as in Helm:
     /// <https://helm.sh/docs/topics/registries/>
     pub(super) fn tagged(&self, version: &Version) -> Reference {
         self.reference(&version.to_string().replace('+', "_"))
@@ -46,7 +46,7 @@ impl Place {
         Reference::with_tag(self.registry.clone(), self.repository.clone(), tag.to_owned())
     }
 
-    /// Whether it is on this machine, where nobody listens in: there plain HTTP will do, as it does for Docker.
+    /// Whether the registry is on this machine. Plain HTTP is safe there, and Docker uses it too.
     pub(super) fn is_loopback(&self) -> bool {
         let host = self.registry.rsplit_once(':').map_or(self.registry.as_str(), |(host, _)| host);
         let host = host.trim_start_matches('[').trim_end_matches(']');
@@ -54,13 +54,13 @@ impl Place {
     }
 }
 
-/// The version that a tag names, if it names one.
+/// The version in a tag, if the tag is a version.
 pub(super) fn version(tag: &str) -> Option<Version> {
     Version::parse(&tag.replace('_', "+")).ok()
 }
 
 impl Wanted {
-    /// Whether a version will do. One before a release is only meant when it is named.
+    /// Whether a version is wanted. A pre-release must be named.
     pub fn fits(&self, version: &Version) -> bool {
         match self {
             Self::Any => version.pre.is_empty(),
@@ -74,19 +74,22 @@ impl FromStr for Place {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let wrong =
-            || format!("`{text}` is no place of a plugin: write oci://REGISTRY/REPOSITORY, with :1.2.0 or @^1.2");
+        let wrong = || {
+            format!(
+                "`{text}` is not the place of a plugin; write oci://REGISTRY/REPOSITORY, with :1.2.0 or @^1.2 after it"
+            )
+        };
         let rest = text.strip_prefix(SCHEME).with_context(wrong)?;
         let (registry, rest) = rest.split_once('/').with_context(wrong)?;
         let (repository, wanted) = match (rest.split_once('@'), rest.split_once(':')) {
             (Some((repository, wanted)), _) => {
                 let wanted = VersionReq::parse(wanted)
-                    .with_context(|| format!("`{wanted}` says not which versions: write it like ^1.2"))?;
+                    .with_context(|| format!("`{wanted}` does not say which versions; write it like ^1.2"))?;
                 (repository, Wanted::Within(wanted))
             }
             (None, Some((repository, tag))) => {
                 let version = Version::parse(tag)
-                    .with_context(|| format!("`{tag}` is no version: a plugin is published as 1.2.0"))?;
+                    .with_context(|| format!("`{tag}` is not a version; plugins are published as 1.2.0"))?;
                 (repository, Wanted::Exactly(version))
             }
             (None, None) => (rest, Wanted::Any),
@@ -104,7 +107,7 @@ impl FromStr for Place {
     }
 }
 
-/// As it was written.
+/// The place as it was written.
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{SCHEME}{}/{}", self.registry, self.repository)?;

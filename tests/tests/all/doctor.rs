@@ -55,15 +55,15 @@ fn a_host_that_is_well_is_left_as_it_is() {
     assert_eq!(looked.code, 0, "{looked:?}");
     for (what, words) in [
         ("host.toml", "checks: 9"),
-        ("plugins.lock", "pinned plugins: 9, each there and unaltered"),
+        ("plugins.lock", "pinned plugins: 9, all present, unchanged"),
         ("warehouse nba_raw", "tables: "),
         ("git pipeline", "main is at "),
         ("deployments", "services: 10"),
-        ("channel #canary-alerts", "it has a webhook"),
+        ("channel #canary-alerts", "has a webhook"),
         ("permissions", "no other user"),
         ("state directory", "state: nothing is recorded yet"),
-        ("disk", " free where the record is"),
-        ("cache", "compiled plugins are kept there"),
+        ("disk", " free for the record"),
+        ("cache", "keeps compiled plugins"),
         ("clock", ":"),
     ] {
         let (result, detail) = finding(&looked, what);
@@ -126,7 +126,7 @@ fn everything_that_is_wrong_is_found_with_what_to_do() {
                 ))
             },
             "plugin phase2-raw",
-            &["is not what is pinned"],
+            &["differs from its pin"],
         ),
         (
             "a plugin that nobody signed",
@@ -215,7 +215,7 @@ fn everything_that_is_wrong_is_found_with_what_to_do() {
                 record.execute("UPDATE runs SET recorded = recorded + 7200000", ()).unwrap();
             },
             "clock",
-            &["it was set back"],
+            &["the clock was set back"],
         ),
     ];
     for (illness, fall, what, words) in illnesses {
@@ -299,7 +299,7 @@ fn bigquery_is_asked_for_nothing_that_bills() {
     assert_eq!(looked.code, 0, "{looked:?}");
     assert!(finding(&looked, "Google credentials").1.contains("the metadata server"));
     assert!(finding(&looked, "warehouse nba_raw").1.contains("in us-west2 of project nba-props-platform"));
-    assert!(finding(&looked, "clock").1.contains("as 127.0.0.1 has it"), "{looked:?}");
+    assert!(finding(&looked, "clock").1.contains("the same as 127.0.0.1"), "{looked:?}");
     assert!(!bigquery.asked(Method::DryRun).is_empty());
     assert_eq!(bigquery.jobs(), 0, "nothing is billed");
 
@@ -309,7 +309,7 @@ fn bigquery_is_asked_for_nothing_that_bills() {
     bigquery.answer_next(Method::DryRun, [error(403, "accessDenied", "Access Denied: Dataset")]);
     let looked = doctor();
     let (result, detail) = finding(&looked, "clock");
-    assert!(result == "wrong" && detail.contains("behind that of 127.0.0.1"), "{result} {detail}");
+    assert!(result == "wrong" && detail.contains("behind 127.0.0.1"), "{result} {detail}");
     let json = looked.json();
     let denied =
         json["findings"].as_array().unwrap().iter().find(|finding| {
