@@ -2,27 +2,18 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use host::{
-    cli::{Arguments, USAGE},
-    confined::Allocator,
-    plugin,
-};
+use host::{cli::Arguments, confined::Allocator, plugin};
 
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator;
 
 fn main() -> ExitCode {
-    // Before anything else: what such a process has not begun it cannot leak.
+    // First of all: a confined process cannot leak what it has not started yet.
     if let Some(code) = plugin::serve_confined() {
         return code;
     }
-    match Arguments::try_parse() {
+    match Arguments::read(std::env::args_os()) {
         Ok(arguments) => arguments.execute(),
-        Err(error) => {
-            // Nothing is left to do when the terminal is gone.
-            let _ = error.print();
-            ExitCode::from(if error.use_stderr() { USAGE } else { 0 })
-        }
+        Err(code) => code,
     }
 }

@@ -1,4 +1,5 @@
-//! New plugins: what `host new` writes, embedded, so that it needs neither this repository nor a network.
+//! New plugins: the files that `host new` writes. They are part of the program, so that it needs neither this repository
+//! nor a network.
 
 use std::{
     fs,
@@ -7,14 +8,14 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-/// The languages that there is a template for.
+/// The languages with a template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Language {
-    /// Built by cargo.
+    /// Built by cargo
     Rust,
-    /// Built by componentize-py.
+    /// Built by componentize-py
     Python,
-    /// Built by componentize-qjs.
+    /// Built by componentize-qjs
     Javascript,
 }
 
@@ -74,7 +75,7 @@ const SDK: &[Entry] = entries!("../../plugins/sdk/src/":
     "time.rs" <- "time.rs",
 );
 const SDK_MANIFEST: &str = include_str!("../../plugins/sdk/Cargo.toml");
-/// Where the SDK finds the contract here, and in a new plugin.
+/// Where the SDK finds the contract: here, and in a new plugin.
 const WIT_HERE: &str = "../../wit/v0.1";
 const WIT_THERE: &str = "wit";
 
@@ -88,31 +89,42 @@ const WIT: &[Entry] = entries!("../../wit/v0.1/":
 );
 
 impl Language {
-    /// What builds it and tries it, from its directory.
+    /// The commands that build and test a new plugin, in its directory.
     pub fn next_steps(self, name: &str) -> Vec<String> {
-        let (build, file): (&[&str], String) = match self {
-            Self::Rust => (
-                &["cargo build --release --target wasm32-wasip2"],
-                format!("target/wasm32-wasip2/release/{}.wasm", snake(name)),
-            ),
-            Self::Python => (
-                &["python3 -m venv .venv && .venv/bin/pip install -r requirements.txt", ".venv/bin/python build.py"],
-                format!("{name}.wasm"),
-            ),
-            Self::Javascript => (&["npm install", "npm run build"], format!("{name}.wasm")),
-        };
-        build.iter().map(|step| (*step).to_owned()).chain([format!("host test {file}")]).collect()
+        let build = self.build_steps().iter().map(|step| (*step).to_owned());
+        build.chain([format!("host test {}", self.component(name))]).collect()
+    }
+
+    /// The commands that build a new plugin, in its directory.
+    pub fn build_steps(self) -> &'static [&'static str] {
+        match self {
+            Self::Rust => &["cargo build --release --target wasm32-wasip2"],
+            Self::Python => {
+                &["python3 -m venv .venv && .venv/bin/pip install -r requirements.txt", ".venv/bin/python build.py"]
+            }
+            Self::Javascript => &["npm install", "npm run build"],
+        }
+    }
+
+    /// The built plugin, in its directory.
+    pub fn component(self, name: &str) -> String {
+        match self {
+            Self::Rust => format!("target/wasm32-wasip2/release/{}.wasm", snake(name)),
+            Self::Python | Self::Javascript => format!("{name}.wasm"),
+        }
     }
 }
 
-/// Writes a new plugin into a directory that is not there yet, or is empty.
+/// Writes a new plugin into a new or empty directory.
 pub fn make(name: &str, language: Language, directory: &Path) -> Result<()> {
     let begins_well = name.chars().next().is_some_and(|first| first.is_ascii_lowercase());
     if !crate::package::is_plugin_name(name) || !begins_well || name == "sdk" {
-        bail!("`{name}` is no name for a new plugin: use up to 64 lower-case letters, digits and -, a letter first");
+        bail!(
+            "`{name}` is not a valid plugin name: use up to 64 lower-case letters, digits and -, starting with a letter"
+        );
     }
     if directory.exists() && fs::read_dir(directory).map_or(true, |mut entries| entries.next().is_some()) {
-        bail!("{} is there already, and is not empty; choose another --dir", directory.display());
+        bail!("{} exists and is not empty; choose another --dir", directory.display());
     }
     for (place, text) in files(language) {
         let path = directory.join(place);
@@ -142,7 +154,7 @@ fn files(language: Language) -> Vec<(PathBuf, String)> {
     files
 }
 
-/// The SDK's Cargo.toml, without the workspace that it has here.
+/// The SDK's Cargo.toml, without this workspace.
 fn manifest() -> String {
     let ours = |line: &&str| !line.ends_with("workspace = true") && *line != "[lints]";
     let lines: Vec<&str> = SDK_MANIFEST.lines().filter(ours).collect();
@@ -159,7 +171,7 @@ fn snake(name: &str) -> String {
     name.replace('-', "_")
 }
 
-/// `raw-events` is `Raw events`.
+/// `Raw events` for `raw-events`.
 fn title(name: &str) -> String {
     let words = name.replace('-', " ");
     let mut letters = words.trim().chars();
@@ -170,7 +182,7 @@ fn title(name: &str) -> String {
 mod tests {
     use super::*;
 
-    /// A file that is added to the SDK or the contract is in new plugins too.
+    /// New plugins have every file of the SDK and of the contract.
     #[test]
     fn nothing_of_the_sdk_and_the_contract_is_left_out() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");

@@ -1,42 +1,45 @@
-//! `host costs`: what each check's queries billed, against its budget a day.
+//! `host costs`: the bytes that each check's queries billed, next to its daily budget.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::collections::BTreeMap;
 
 use anyhow::Result;
 use clap::Args;
 use jiff::{Span, Timestamp, civil::Date};
 use serde_json::json;
 
-use super::{history::Format, recorded, table::Table};
+use super::{
+    flags::{ConfigFlag, Format, OutputFlag},
+    recorded,
+    table::Table,
+};
 use crate::{config::Config, record::Cost, text};
 
-/// What BigQuery asks for a TiB on demand in the US, in dollars; other regions differ, and the first TiB of a month is
-/// free: <https://cloud.google.com/bigquery/pricing#on_demand_pricing>
+/// BigQuery's on-demand price of a TiB in the US, in dollars. Other regions differ, and the first TiB of a month is free:
+/// <https://cloud.google.com/bigquery/pricing#on_demand_pricing>
 const DOLLARS: f64 = 6.25;
 const TIB: f64 = (1_u64 << 40) as f64;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   host costs                          today, and the last 30 days
-  host costs --days 7 --output json   with each day
+  host costs --days 7 --output json   each day by itself
 
-BigQuery bills whole MiB, and at least 10 for each table of a query; what comes from its cache is free.
-grants.NAME.budgets.bytes_per_day in host.toml is what one check may bill in one day.")]
+BigQuery bills whole MiB, at least 10 for each table of a query. Cached
+results are free. grants.NAME.budgets.bytes_per_day in host.toml limits what
+one check may bill in a day.")]
 pub(super) struct Costs {
-    /// How many days, today included.
+    /// The number of days, including today
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..))]
     days: u16,
-    /// The configuration, which says where the record is.
-    #[arg(long, value_name = "FILE", default_value = "host.toml")]
-    config: PathBuf,
-    /// How it is written to standard output.
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    output: Format,
+    #[command(flatten)]
+    config: ConfigFlag,
+    #[command(flatten)]
+    output: OutputFlag,
 }
 
 impl Costs {
     pub(super) fn execute(self) -> Result<u8> {
-        let config = Config::read(&self.config)?;
+        let config = Config::read(self.config.path())?;
         super::runtime()?.block_on(async {
             let record = recorded(&config).await?;
             let today = Timestamp::now().to_zoned(config.timezone.rules()).date();
@@ -61,7 +64,7 @@ impl Costs {
             days.iter().find(|cost| cost.day == today).map_or((0, 0), |cost| (cost.bytes, cost.queries))
         };
         let all = |days: &[&Cost]| days.iter().map(|cost| cost.bytes).sum::<u64>();
-        if self.output == Format::Json {
+        if self.output.output == Format::Json {
             let checks = checks.iter().map(|(check, days)| {
                 let (bytes, queries) = day(days);
                 json!({
@@ -74,7 +77,7 @@ impl Costs {
             return format!("{:#}\n", json!({ "checks": checks.collect::<Vec<_>>() }));
         }
         if checks.is_empty() {
-            return format!("Nothing was billed in the last {} days.\n", self.days);
+            return format!("No query was billed in the last {} days.\n", self.days);
         }
         let mut table = Table::new(&["CHECK", "TODAY", "OF", "QUERIES", "ALL DAYS", "ABOUT"]);
         for (check, days) in &checks {
@@ -90,7 +93,7 @@ impl Costs {
         }
         let total: u64 = checks.values().map(|days| all(days)).sum();
         format!(
-            "{}\n{} billed in the last {} days, about {} at ${DOLLARS} a TiB. A day ends at midnight, {}.\n",
+            "{}\n{} billed in the last {} days, about {} at ${DOLLARS} per TiB. Days are those of {}.\n",
             table.text(),
             text::bytes(total),
             self.days,

@@ -1,4 +1,4 @@
-//! `host completions`, `host man` and `host schema`: what there is to write, for shells, for `man` and for editors.
+//! `host completions`, `host man` and `host schema`: files for shells, for `man` and for editors.
 
 use std::path::PathBuf;
 
@@ -12,10 +12,10 @@ use crate::config;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   host completions bash > ~/.local/share/bash-completion/completions/host
-  host completions zsh > ~/.zfunc/_host          with ~/.zfunc in fpath
+  host completions zsh > ~/.zfunc/_host   needs ~/.zfunc in fpath
   host completions fish > ~/.config/fish/completions/host.fish")]
 pub(super) struct Completions {
-    /// The shell.
+    /// The shell
     #[arg(value_enum)]
     shell: Shell,
 }
@@ -33,7 +33,7 @@ impl Completions {
 #[command(after_help = "Example:
   host man ~/.local/share/man/man1 && man host-run")]
 pub(super) struct Man {
-    /// Where the pages go: one for `host` and one for each of its commands.
+    /// The directory to write to: one page for `host` and one for each command
     #[arg(value_name = "DIRECTORY")]
     directory: PathBuf,
 }
@@ -50,9 +50,11 @@ impl Man {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   host schema > host.schema.json
-and `#:schema ./host.schema.json` as the first line of host.toml: editors that know Taplo complete it.")]
+
+With `#:schema ./host.schema.json` as the first line of host.toml, editors
+that support Taplo complete its keys.")]
 pub(super) struct Schema {
-    /// As a page to read, instead of a JSON Schema.
+    /// Print a page to read instead of a JSON Schema
     #[arg(long)]
     markdown: bool,
 }

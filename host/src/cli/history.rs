@@ -1,13 +1,15 @@
-//! `host history`: what was found, what people were told of it, and what did not get through.
-
-use std::path::PathBuf;
+//! `host history`: past runs, alerts and messages, also those that were not delivered.
 
 use anyhow::{Result, bail};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::json;
 
-use super::{local, recorded, table::Table};
+use super::{
+    flags::{ConfigFlag, Format, OutputFlag},
+    local, recorded,
+    table::Table,
+};
 use crate::{
     alert::span,
     config::{Config, nearest},
@@ -16,51 +18,40 @@ use crate::{
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  host history                                the newest runs of all checks, alerts, messages not delivered
-  host history phase2-raw --limit 100         of one check
-  host history phase2-raw --output json       with reports, host calls and what they cost
-  host history --output json                  and messages, with what each attempt was answered")]
+  host history                            runs, alerts, undelivered messages
+  host history phase2-raw --limit 100     one check
+  host history phase2-raw --output json   with reports, host calls and costs
+  host history --output json              with all messages and attempts")]
 pub(super) struct History {
-    /// Only this check.
+    /// Only this check
     check: Option<String>,
-    /// How many runs, and how many alerts.
+    /// The number of runs, and of alerts
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
-    /// The configuration, which says where the record is.
-    #[arg(long, value_name = "FILE", default_value = "host.toml")]
-    config: PathBuf,
-    /// How it is written to standard output.
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    output: Format,
-}
-
-/// How it is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Format {
-    /// For people.
-    Table,
-    /// For programs.
-    Json,
+    #[command(flatten)]
+    config: ConfigFlag,
+    #[command(flatten)]
+    output: OutputFlag,
 }
 
 impl History {
     pub(super) fn execute(self) -> Result<u8> {
-        let config = Config::read(&self.config)?;
+        let config = Config::read(self.config.path())?;
         super::runtime()?.block_on(self.show(&config))
     }
 
     async fn show(&self, config: &Config) -> Result<u8> {
         let record = recorded(config).await?;
         let check = self.check.as_deref();
-        // The table has no room for more than a line.
-        let included = match self.output {
+        // The table shows one line a run.
+        let included = match self.output.output {
             Format::Table => Included::default(),
             Format::Json => Included { report: true, calls: true, most: usize::MAX },
         };
         let runs = record.runs(check, self.limit, included).await?;
         if let (Some(check), true) = (check, runs.is_empty()) {
             let known = record.checks().await?;
-            bail!("no run of {check} is recorded{}\nthere are runs of: {}", nearest(check, &known), known.join(", "));
+            bail!("no run of {check} is recorded{}\nrecorded checks: {}", nearest(check, &known), known.join(", "));
         }
         let alerts = record.alerts(check, self.limit).await?;
         let now = Timestamp::now();
@@ -70,7 +61,7 @@ impl History {
             None => (record.undelivered(now, false).await?, record.messages(None, self.limit).await?),
         };
         let zone = config.timezone.rules();
-        super::print(&match self.output {
+        super::print(&match self.output.output {
             Format::Json => {
                 let all = json!({
                     "runs": runs,
@@ -88,7 +79,7 @@ impl History {
     }
 }
 
-/// Who asked gates, when anybody did.
+/// Who asked which gate; empty when nobody asked.
 fn asked(consultations: &[Consultation], zone: &TimeZone) -> String {
     if consultations.is_empty() {
         return String::new();
@@ -111,7 +102,7 @@ fn shown(
     let mut table = Table::new(&["DUE", "DATA OF", "CHECK", "RESULT", "SUMMARY"]);
     for run in runs {
         let summary = match (run.past, run.attempt) {
-            (true, _) => format!("{} (asked as of then)", run.summary),
+            (true, _) => format!("{} (past date)", run.summary),
             (false, 1) => run.summary.clone(),
             (false, attempt) => format!("{} (attempt {attempt})", run.summary),
         };
@@ -127,9 +118,9 @@ fn shown(
         for alert in alerts {
             let until = alert.ended.unwrap_or(now);
             let lasted = span(until.duration_since(alert.began).as_secs());
-            let lasted = if alert.ended.is_some() { lasted } else { format!("{lasted}, goes on") };
+            let lasted = if alert.ended.is_some() { lasted } else { format!("{lasted}, ongoing") };
             let severity = if alert.kind == "error" { "not evaluated" } else { &alert.severity };
-            let held = alert.held.as_ref().map(|held| format!(" (nobody was told; {held})")).unwrap_or_default();
+            let held = alert.held.as_ref().map(|held| format!(" (not sent; {held})")).unwrap_or_default();
             let summary = format!("{}{held}", alert.summary);
             table.row(vec![local(alert.began, zone), lasted, alert.check.clone(), severity.to_owned(), summary]);
         }
@@ -138,7 +129,7 @@ fn shown(
     if !undelivered.is_empty() {
         let mut table = Table::new(&["NOT DELIVERED", "RECEIVER", "MESSAGE", "WHAT"]);
         for message in undelivered {
-            let what = if message.waiting { "tried again" } else { "set aside" };
+            let what = if message.waiting { "will be retried" } else { "given up" };
             let what = format!("{} ({what}: {})", message.title, message.problem);
             table.row(vec![local(message.created, zone), message.receiver.clone(), message.id.clone(), what]);
         }

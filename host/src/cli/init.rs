@@ -1,9 +1,10 @@
-//! `host init`: a host.toml with what plugins ask for, to be reviewed.
+//! `host init`: a host.toml that grants what plugins ask for, to be reviewed. Without a plugin it makes a first host.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write,
-    path::PathBuf,
+    fs,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -11,57 +12,166 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use super::{
+    flags::ConfigFlag,
     inspect::{need, settings},
+    pin::counted,
+    starter,
     table::one_line,
 };
 use crate::{
     config::{Budgets, Config},
+    package::LOCK,
     plugin::{self, Loaded, Plugin},
     sandbox::Sandboxes,
+    service::Sources,
+    template::Language,
 };
 
-#[derive(Debug, Args)]
-#[command(after_help = "Example:
-  host init plugins/*.wasm
+/// The directory of plugins when none is named and none is pinned.
+const PLUGINS: &str = "plugins";
+/// The directory of the embedded warehouse.
+const WAREHOUSE: &str = "warehouse";
+/// The most plugins that the next command names one by one.
+const NAMED: usize = 3;
 
-Each grant is what the plugin asked for: read it before you run. A file that is there stays as it is.")]
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  host init                       for the pinned plugins, or for plugins/; where
+                                  there is none, a first host with a check
+  host init --lang python         the same, with the check in Python, not Rust
+  host init plugins/*.wasm        for these plugins
+  host init --config - new.wasm   print host.toml, to copy from
+
+Each plugin is granted what it asks for: review the grants before you run. An
+existing host.toml is never changed.")]
 pub(super) struct Init {
-    /// Plugin components.
-    #[arg(required = true, value_name = "PLUGIN.wasm")]
+    /// Plugin files, or directories of them [default: pinned plugins, or plugins/]
+    #[arg(value_name = "PLUGIN.wasm")]
     plugins: Vec<PathBuf>,
-    /// The file to write; `-` for standard output.
-    #[arg(long, value_name = "FILE", default_value = "host.toml")]
-    config: PathBuf,
+    /// The language of the first check
+    #[arg(long = "lang", value_enum, value_name = "LANGUAGE", default_value_t = Language::Rust)]
+    #[arg(conflicts_with = "plugins")]
+    language: Language,
+    #[command(flatten)]
+    config: ConfigFlag,
+}
+
+/// The plugins to write a configuration for.
+struct Found {
+    files: Vec<PathBuf>,
+    /// The same plugins as arguments of `host run`.
+    arguments: String,
 }
 
 impl Init {
     pub(super) fn execute(self) -> Result<u8> {
-        let defaults = Config::default();
-        let sandboxes = Arc::new(Sandboxes::new(&defaults));
-        let nothing = Loaded::default();
-        let load = plugin::load(&self.plugins, None, &sandboxes, &defaults, &nothing, |_| {});
-        let loaded = super::runtime()?.block_on(load);
-        if !loaded.unusable.is_empty() {
-            let reasons: Vec<&str> = loaded.unusable.iter().map(|unusable| unusable.reason.as_str()).collect();
-            bail!("{}", reasons.join("\n"));
+        let path = self.config.path();
+        let print = path == "-";
+        if !print && path.exists() {
+            bail!(
+                "{}: exists, and stays as it is; `host init --config - PLUGIN.wasm` prints what a plugin needs",
+                path.display()
+            );
         }
-        let text = written(&loaded.plugins)?;
-        Config::parse(&text).context("what was written cannot be read")?;
-        if self.config == *"-" {
+        let found = match self.found()? {
+            Some(found) => found,
+            None if self.config.is_named() => {
+                bail!("there is no plugin to write a configuration for; name plugin files")
+            }
+            None => {
+                super::print(&starter::make(path, self.language)?)?;
+                return Ok(0);
+            }
+        };
+        let directory = path.parent().unwrap_or(Path::new(""));
+        let plugins = load(&found.files)?;
+        let text = written(&plugins, directory)?;
+        let config = Config::parse(&text).context("the new host.toml is not valid")?;
+        if print {
             super::print(&text)?;
             return Ok(0);
         }
-        let mut options = std::fs::OpenOptions::new();
-        let mut file = options.write(true).create_new(true).open(&self.config).with_context(|| {
-            format!("{}: not written; `--config -` writes to standard output", self.config.display())
-        })?;
+        let mut options = fs::OpenOptions::new();
+        let mut file = options.write(true).create_new(true).open(path).with_context(|| path.display().to_string())?;
         std::io::Write::write_all(&mut file, text.as_bytes())?;
-        eprintln!(
-            "{}: {} plugins with what they ask for; review the grants, set the paths, then `host run --once`",
-            self.config.display(),
-            loaded.plugins.len()
-        );
+        let warehouse = directory.join(WAREHOUSE);
+        let empty = config.warehouse.is_some() && !warehouse.exists();
+        if empty {
+            fs::create_dir_all(&warehouse).with_context(|| warehouse.display().to_string())?;
+        }
+        let named = if self.config.is_named() { format!(" --config {}", quoted_path(path)) } else { String::new() };
+        let mut next = format!("  host run --once{named}{}\n", found.arguments);
+        if empty {
+            next += &format!("{}/ is empty: put each dataset there as NAME.db.\n", warehouse.display());
+        }
+        let count = counted(plugins.len());
+        eprint!("{}: {count}, each granted what it asks for. Review the grants, then:\n{next}", path.display());
         Ok(0)
+    }
+
+    /// The named plugins; or else the pinned ones; or else those in plugins/, if there are any.
+    fn found(&self) -> Result<Option<Found>> {
+        let files = |plugins: &[PathBuf]| {
+            let config = self.config.path().to_owned();
+            let lock = config.with_file_name(LOCK);
+            Sources { config, lock, locked: false, plugins: plugins.to_vec(), checks: Vec::new() }.files()
+        };
+        if !self.plugins.is_empty() {
+            let files = files(&self.plugins);
+            if files.is_empty() {
+                let named: Vec<String> = self.plugins.iter().map(|path| path.display().to_string()).collect();
+                bail!("there is no plugin in {}; `host new NAME` makes one", named.join(", "));
+            }
+            let arguments = arguments(&self.plugins);
+            return Ok(Some(Found { files, arguments }));
+        }
+        let pinned = files(&[]);
+        if !pinned.is_empty() {
+            return Ok(Some(Found { files: pinned, arguments: String::new() }));
+        }
+        let directory = [PathBuf::from(PLUGINS)];
+        let beside = if directory.iter().all(|path| path.is_dir()) { files(&directory) } else { Vec::new() };
+        Ok((!beside.is_empty()).then(|| Found { files: beside, arguments: format!(" {PLUGINS}") }))
+    }
+}
+
+/// Loads every plugin; the error names each one that cannot be loaded.
+fn load(files: &[PathBuf]) -> Result<BTreeMap<String, Arc<Plugin>>> {
+    let defaults = Config::default();
+    let sandboxes = Arc::new(Sandboxes::new(&defaults));
+    let nothing = Loaded::default();
+    let load = plugin::load(files, None, &sandboxes, &defaults, &nothing, |_| {});
+    let loaded = super::runtime()?.block_on(load);
+    if !loaded.unusable.is_empty() {
+        let reasons: Vec<&str> = loaded.unusable.iter().map(|unusable| unusable.reason.as_str()).collect();
+        bail!("{}", reasons.join("\n"));
+    }
+    Ok(loaded.plugins)
+}
+
+/// Plugins as the arguments of a command: the directory instead of many files in it.
+fn arguments(plugins: &[PathBuf]) -> String {
+    let parents: BTreeSet<&Path> = plugins.iter().filter_map(|plugin| plugin.parent()).collect();
+    match (parents.first(), parents.len()) {
+        (Some(parent), 1) if plugins.len() > NAMED && !parent.as_os_str().is_empty() => {
+            format!(" {}", quoted_path(parent))
+        }
+        _ => plugins.iter().map(|plugin| format!(" {}", quoted_path(plugin))).collect(),
+    }
+}
+
+/// A path as a shell reads it.
+fn quoted_path(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
+    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+/// Lines of host.toml, commented out unless their path exists.
+fn present(section: &str, path: &Path) -> String {
+    match path.exists() {
+        true => section.to_owned(),
+        false => section.lines().map(|line| format!("# {line}\n")).collect(),
     }
 }
 
@@ -70,18 +180,20 @@ fn quoted(text: &str) -> String {
     toml::Value::from(text).to_string()
 }
 
-fn written(plugins: &BTreeMap<String, Arc<Plugin>>) -> Result<String> {
+/// The text of host.toml. A section whose path is missing is a comment, since a host refuses to start without the path.
+fn written(plugins: &BTreeMap<String, Arc<Plugin>>, directory: &Path) -> Result<String> {
     let asks: BTreeSet<&str> =
         plugins.values().flat_map(|plugin| &plugin.descriptor.needs).map(|asked| need(asked).1).collect();
-    let mut text = "# What the host watches, and what each plugin may do. Paths start from this file's directory.
+    let (repository, deployments) = (directory.join("repository"), directory.join("deployments.json"));
+    let mut text = "# What this host watches, and what each plugin may do. Paths start from this file's directory.
 
-# Data dates are dates in this time zone; \"yesterday\" is the day before a run, here.
+# Data dates are dates in this time zone. \"Yesterday\" is the day before a run, here.
 timezone = \"America/New_York\"
 "
     .to_owned();
     if asks.contains("warehouse") {
         text += "
-# Where queries go. Each file in the directory is a dataset: nba_raw.db is `nba_raw`.
+# The warehouse. Each file in the directory is a dataset: nba_raw.db is `nba_raw`.
 [warehouse]
 kind = \"sqlite\"
 path = \"warehouse\"
@@ -89,30 +201,24 @@ path = \"warehouse\"
 ";
     }
     if asks.contains("git") {
-        text += "
-# The code, to be held against what is deployed.
-[git.pipeline]
-path = \"repository\"
-branch = \"main\"
-";
+        let section = "[git.pipeline]\npath = \"repository\"\nbranch = \"main\"\n";
+        text += "\n# The repository of the deployed code.\n";
+        text += &present(section, &repository);
     }
     if asks.contains("deployments") {
-        text += "
-# What is deployed, written by whoever deploys.
-[deployments]
-kind = \"file\"
-path = \"deployments.json\"
-";
+        let section = "[deployments]\nkind = \"file\"\npath = \"deployments.json\"\n";
+        text += "\n# What is deployed. Whoever deploys writes the file.\n";
+        text += &present(section, &deployments);
     }
     if asks.contains("slack") {
         text += "
-# \"console\" shows messages instead of sending them. With \"webhook\", the default, each channel's webhook is read from the
-# environment: SLACK_WEBHOOK_URL_CANARY_ALERTS for #canary-alerts, and so on.
+# \"console\" shows messages in the terminal. \"webhook\" sends them to Slack: the webhook of #canary-alerts comes from the
+# environment variable SLACK_WEBHOOK_URL_CANARY_ALERTS, and so on.
 [slack]
 deliver = \"console\"
 ";
     }
-    text += "\n# What bounds each run; one plugin's own go under [grants.NAME.budgets].\n[budgets]\n";
+    text += "\n# The limits of each run. [grants.NAME.budgets] sets those of one plugin.\n[budgets]\n";
     for (key, value, meaning) in Budgets::default().list() {
         let value = if value.parse::<u32>().is_ok() { value } else { quoted(&value) };
         let _ = writeln!(text, "# {meaning}\n# {key} = {value}");
@@ -142,7 +248,12 @@ deliver = \"console\"
             lists.entry(key).or_default().push(value);
         }
         for (key, values) in lists {
-            let _ = writeln!(text, "{key} = [{}]", values.join(", "));
+            let grant = format!("{key} = [{}]\n", values.join(", "));
+            text += &match key {
+                "git" => present(&grant, &repository),
+                "deployments" => present(&grant, &deployments),
+                _ => grant,
+            };
         }
     }
     Ok(text)

@@ -1,12 +1,15 @@
-//! `host inspect`: what a plugin is, what it asks for, and what it was granted.
+//! `host inspect`: what a plugin is, what it asks for and what it was granted.
 
 use std::{fmt::Write, path::PathBuf, sync::Arc};
 
-use anyhow::{Context, Result, bail};
-use clap::{Args, ValueEnum};
+use anyhow::{Context, Result};
+use clap::Args;
 use serde_json::{Value, json};
 
-use super::table::one_line;
+use super::{
+    flags::{FileFlags, Format, OutputFlag},
+    table::one_line,
+};
 use crate::{
     config::{Config, Grants},
     contract::Need,
@@ -19,35 +22,23 @@ use crate::{
 #[command(after_help = "Example:
   host inspect plugins/phase2-raw.wasm
 
-The plugin is asked who it is, in a sandbox where it can reach nothing; its check is not run.")]
+The plugin only describes itself, in a sandbox without access to anything.
+Its check does not run.")]
 pub(super) struct Inspect {
-    /// A plugin component.
+    /// The plugin file
     #[arg(value_name = "PLUGIN.wasm")]
     plugin: PathBuf,
-    /// What it was granted is read here, if there is such a file.
-    #[arg(long, value_name = "FILE", default_value = "host.toml")]
-    config: PathBuf,
-    /// Whether it is pinned is read here; plugins.lock beside the configuration unless it is named.
-    #[arg(long, value_name = "FILE")]
-    lock: Option<PathBuf>,
-    /// How it is written to standard output.
-    #[arg(long, value_enum, default_value_t = Form::Text)]
-    output: Form,
+    #[command(flatten)]
+    files: FileFlags,
+    #[command(flatten)]
+    output: OutputFlag,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Form {
-    /// For people.
-    Text,
-    /// For programs.
-    Json,
-}
-
-/// What is known of a file.
+/// A plugin file with what host.toml and the lock file say about it.
 struct Inspected {
     file: File,
     plugin: Plugin,
-    /// With a configuration: what the plugin was granted.
+    /// What the plugin was granted; none without a configuration.
     grants: Option<Grants>,
     /// `pinned`, `not pinned`, …
     pin: String,
@@ -55,12 +46,12 @@ struct Inspected {
 
 impl Inspect {
     pub(super) fn execute(self) -> Result<u8> {
-        let config = match self.config.exists() {
-            true => Some(Config::load(&self.config)?),
-            false if self.config == *"host.toml" => None,
-            false => bail!("{}: there is no such file", self.config.display()),
+        let path = self.files.config();
+        let config = match path.exists() || self.files.config_is_named() {
+            true => Some(Config::load(path)?),
+            false => None,
         };
-        let lock = Lock::read(&super::lock_path(self.lock.as_ref(), &self.config))?;
+        let lock = Lock::read(&self.files.lock())?;
         let file = File::read(&self.plugin).map_err(|(_, error)| error)?;
         let settings = config.clone().unwrap_or_default();
         let budgets = settings.budgets(&file.name);
@@ -77,15 +68,15 @@ impl Inspect {
         };
         let grants = config.map(|config| config.grants.get(&file.name).cloned().unwrap_or_default());
         let inspected = Inspected { file, plugin, grants, pin };
-        super::print(&match self.output {
-            Form::Text => inspected.text()?,
-            Form::Json => format!("{:#}\n", inspected.json()?),
+        super::print(&match self.output.output {
+            Format::Table => inspected.text()?,
+            Format::Json => format!("{:#}\n", inspected.json()?),
         })?;
         Ok(0)
     }
 }
 
-/// A need in words, the key of the grant, and what would be in it.
+/// A need in words, the key of its grant, and the value that the grant would hold.
 pub(super) fn need(need: &Need) -> (String, &'static str, Option<&str>) {
     match need {
         Need::Dataset(name) => (format!("query dataset {name}"), "warehouse", Some(name)),
@@ -95,7 +86,7 @@ pub(super) fn need(need: &Need) -> (String, &'static str, Option<&str>) {
     }
 }
 
-/// A setting: its name, its default as host.toml writes it, and what it means.
+/// Each setting: its name, its default as in host.toml, and its meaning.
 pub(super) fn settings(schema: &str) -> Result<Vec<(String, String, String)>> {
     let schema: Value = serde_json::from_str(schema).context("the settings' schema")?;
     let properties = schema.get("properties").and_then(Value::as_object).cloned().unwrap_or_default();
@@ -111,7 +102,7 @@ pub(super) fn settings(schema: &str) -> Result<Vec<(String, String, String)>> {
 }
 
 impl Inspected {
-    /// Each need, and whether it is granted; none without a configuration.
+    /// Each need, and whether it is granted, which is not known without a configuration.
     fn needs(&self) -> Vec<(String, &'static str, Option<bool>)> {
         let granted = |key: &str, name: Option<&str>| {
             let grants = self.grants.as_ref()?;
@@ -146,12 +137,12 @@ impl Inspected {
         for (name, fact) in facts {
             let _ = writeln!(text, "{name:8}  {fact}");
         }
-        let _ = writeln!(text, "\nIt asks for");
+        let _ = writeln!(text, "\nAsks for");
         for (words, key, granted) in self.needs() {
             let answer = match granted {
                 Some(true) => "granted".to_owned(),
                 Some(false) => format!("not granted: see grants.{}.{key} in host.toml", file.name),
-                None => "no host.toml here to grant it".to_owned(),
+                None => "no host.toml here".to_owned(),
             };
             let _ = writeln!(text, "  {:40}  {answer}", one_line(&words));
         }

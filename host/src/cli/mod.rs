@@ -1,8 +1,9 @@
-//! The subcommands: each turns arguments into one call and one printed result.
+//! The subcommands: each turns its arguments into one call and one printed result.
 
 mod costs;
 mod doctor;
 mod explain;
+mod flags;
 mod gate;
 mod history;
 mod init;
@@ -17,41 +18,49 @@ mod registry;
 mod run;
 mod sign;
 mod silence;
+mod starter;
 mod table;
 mod test;
+mod usage;
 mod validate;
 
-use std::{
-    io::Write,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{ffi::OsString, io::Write, process::ExitCode};
 
 use anyhow::{Context, Result, bail};
-use clap::{Parser, Subcommand};
-
+use clap::{Command as Clap, CommandFactory, FromArgMatches, Parser, Subcommand};
 use jiff::{Timestamp, tz::TimeZone};
 
-use crate::{config::Config, log, package::LOCK, record::Record, service::Sources};
+use crate::{config::Config, log, record::Record};
 
 /// The exit code for arguments or a configuration that cannot be used (EX_USAGE of sysexits.h).
 pub const USAGE: u8 = 64;
 
-/// Runs data-pipeline checks as sandboxed WebAssembly components.
+/// The commands in the order in which a newcomer needs them.
+const GROUPS: &[(&str, &[&str])] = &[
+    ("Start", &["init", "new", "test", "doctor"]),
+    ("Run checks", &["run", "plan", "validate", "gate"]),
+    ("See results and messages", &["history", "costs", "silence", "silences", "receivers"]),
+    ("Plugins", &["inspect", "pin", "add", "pull", "update", "outdated", "push", "keygen", "sign"]),
+    ("Shell and editor", &["completions", "man", "schema", "help"]),
+];
+
+/// Runs data-pipeline checks as sandboxed WebAssembly components
 #[derive(Debug, Parser)]
 #[command(
     name = "host",
-    version,
+    version = env!("HOST_VERSION"),
     about,
     max_term_width = 100,
     after_help = "Examples:
-  host new raw-events                   a plugin to begin with
-  host init plugins/*.wasm              a host.toml for plugins that are there
-  host run --once plugins/*.wasm        every check once
-  host run plugins/                     every check at its schedule
-  host doctor                           what is missing
+  host init                        a host with sample data and a first check
+  host new raw-events              a new plugin
+  host init plugins/               a host.toml for existing plugins
+  host run --once plugins/         every check once
+  host run plugins/                every check on its schedule
+  host doctor                      what is missing
 
-`host COMMAND --help` has examples of each command, and `host man DIRECTORY` writes them as manual pages."
+`host COMMAND --help` has examples of each command, and `host man DIRECTORY`
+writes the manual pages."
 )]
 pub struct Arguments {
     #[command(subcommand)]
@@ -60,61 +69,81 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run checks: once, or at their schedules until Ctrl-C.
+    /// Write a host.toml for plugins, or a whole first host
+    Init(init::Init),
+    /// Make a new plugin: a small, complete one to start from
+    New(new::New),
+    /// Run a plugin on test cases
+    Test(test::Test),
+    /// Check whether everything that a host needs is present
+    Doctor(doctor::Doctor),
+    /// Run checks once, or on their schedules until Ctrl-C
     Run(run::Run),
-    /// Show when each check runs, what it may do and whom it tells, and what is wrong with that.
+    /// Show when each check runs, its grants and its channel
     Plan(plan::Plan),
-    /// Ask whether the data of a date may be processed.
-    Gate(gate::Gate),
-    /// Try every query of the checks without reading a row, and find checks that cannot fail.
+    /// Find broken queries, and checks that cannot fail
     Validate(validate::Validate),
-    /// Show what was found, told and not delivered.
+    /// Ask whether the data of a date may be processed
+    Gate(gate::Gate),
+    /// Show past runs, alerts and undelivered messages
     History(history::History),
-    /// Show what queries billed, against each check's budget a day.
+    /// Show what each check's queries billed
     Costs(costs::Costs),
-    /// Say nothing new of checks for a while.
+    /// Send no new alerts of some checks for a while
     Silence(silence::Silence),
-    /// Show the silences, or end one.
+    /// Show the silences, or end one
     Silences(silence::Silences),
-    /// Try whether messages arrive.
+    /// Test whether messages arrive
     #[command(subcommand)]
     Receivers(receivers::Receivers),
-    /// Write down which plugin versions run, or move one of them.
-    Pin(pin::Pin),
-    /// Show what a plugin is, what it asks for and what it was granted.
+    /// Show what a plugin is, asks for and was granted
     Inspect(inspect::Inspect),
-    /// Write a host.toml with what plugins ask for, to be reviewed.
-    Init(init::Init),
-    /// Make a new plugin: a small complete one to begin with.
-    New(new::New),
-    /// Try a plugin on cases: what it is given, and what it must make of it.
-    Test(test::Test),
-    /// Publish a plugin in a registry.
-    Push(registry::Push),
-    /// Fetch a plugin from a registry and pin it.
+    /// Record which plugin versions run, or change one
+    Pin(pin::Pin),
+    /// Fetch a plugin from a registry and pin it
     Add(registry::Add),
-    /// Fetch exactly what is pinned.
+    /// Fetch exactly the pinned plugins
     Pull(registry::Pull),
-    /// Move plugins to newer versions.
+    /// Change pinned plugins to newer versions
     Update(registry::Update),
-    /// Show which plugins have newer versions.
+    /// Show which plugins have newer versions
     Outdated(registry::Outdated),
-    /// Make a key to sign plugins with.
+    /// Publish a plugin in a registry
+    Push(registry::Push),
+    /// Make a key to sign plugins with
     Keygen(sign::Keygen),
-    /// Sign plugins.
+    /// Sign plugins
     Sign(sign::Sign),
-    /// Look whether everything is there that a host needs.
-    Doctor(doctor::Doctor),
-    /// Write what completes commands in a shell.
+    /// Print shell completions
     Completions(explain::Completions),
-    /// Write manual pages.
+    /// Write the manual pages
     Man(explain::Man),
-    /// Show what host.toml may have in it, for editors or for people.
+    /// Print the schema of host.toml, for editors or for people
     Schema(explain::Schema),
 }
 
 impl Arguments {
-    /// Does what was asked.
+    /// Reads a command line. Prints a mistake on standard error, and gives the exit code then.
+    pub fn read(line: impl IntoIterator<Item = OsString>) -> Result<Self, ExitCode> {
+        let line: Vec<OsString> = line.into_iter().collect();
+        let mut command = grouped(Self::command());
+        let read = command.try_get_matches_from_mut(&line).and_then(|found| Self::from_arg_matches(&found));
+        read.map_err(|error| {
+            let explained = match (error.use_stderr(), line.len()) {
+                (false, _) => None,
+                (true, 0..=1) => Some(usage::START.to_owned()),
+                (true, _) => usage::explained(&error, &command),
+            };
+            match explained {
+                // Nothing is left to do when standard error is closed.
+                Some(text) => drop(std::io::stderr().write_all(crate::text::printable(&text).as_bytes())),
+                None => drop(error.print()),
+            }
+            ExitCode::from(if error.use_stderr() { USAGE } else { 0 })
+        })
+    }
+
+    /// Runs the command; gives its exit code.
     pub fn execute(self) -> ExitCode {
         log::start(log::Style::Command);
         let result = match self.command {
@@ -147,7 +176,7 @@ impl Arguments {
         match result {
             Ok(code) => ExitCode::from(code),
             Err(error) => {
-                // It may quote a plugin.
+                // The error may quote a plugin.
                 eprintln!("error: {}", crate::text::printable(&format!("{error:#}")));
                 ExitCode::from(USAGE)
             }
@@ -155,39 +184,49 @@ impl Arguments {
     }
 }
 
-/// Threads with the stack that deep SQL needs, and with memory that is counted.
+/// A command whose `--help` lists its subcommands in groups.
+fn grouped(command: Clap) -> Clap {
+    let about = |name: &str| match command.find_subcommand(name) {
+        Some(found) => found.get_about().map(ToString::to_string).unwrap_or_default(),
+        None => "Print this list, or the help of a command".to_owned(),
+    };
+    let mut groups = String::new();
+    for (title, names) in GROUPS {
+        groups += &format!("{title}:\n");
+        for name in *names {
+            groups += &format!("  {name:13}{}\n", about(name));
+        }
+        groups += "\n";
+    }
+    let template =
+        format!("{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{groups}Options:\n{{options}}{{after-help}}");
+    command.help_template(template)
+}
+
+/// Threads with enough stack for deep SQL, and with counted memory.
 fn runtime() -> Result<tokio::runtime::Runtime> {
     crate::capability::warehouse::memory::count();
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.enable_all().thread_stack_size(crate::STACK).build().context("no threads")
 }
 
-/// The record beside a configuration. It is not made: without a run there is nothing to show or to say.
+/// The record beside a configuration. This does not create it: before the first run there is nothing to show.
 async fn recorded(config: &Config) -> Result<Record> {
     let directory = config.resolve(&config.state.directory);
     match Record::exists(&directory) {
         true => Record::open(&directory).await,
-        false => bail!("nothing is recorded in {}: `host run plugins/*.wasm` has not run yet", directory.display()),
+        false => {
+            bail!("no run is recorded in {} yet; `host run --once plugins/` records the first", directory.display())
+        }
     }
 }
 
-/// A moment as people of the pipeline's time zone read it.
+/// A moment in the pipeline's time zone.
 fn local(moment: Timestamp, zone: &TimeZone) -> String {
     moment.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M %Z").to_string()
 }
 
-/// The lock file that is named, else the one beside the configuration.
-fn lock_path(named: Option<&PathBuf>, config: &Path) -> PathBuf {
-    named.cloned().unwrap_or_else(|| config.with_file_name(LOCK))
-}
-
-/// The files that a command names: host.toml, what is pinned, plugins. All checks are wanted, and nothing need be pinned.
-fn sources(config: &Path, lock: Option<&PathBuf>, plugins: &[PathBuf]) -> Sources {
-    let (lock, plugins) = (lock_path(lock, config), plugins.to_vec());
-    Sources { config: config.to_owned(), lock, locked: false, plugins, checks: Vec::new() }
-}
-
-/// Writes to standard output. A reader that went away, as `head` does, is no error of ours.
+/// Writes to standard output. A reader that stops early, as `head` does, is not an error.
 fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {

@@ -1,4 +1,4 @@
-//! `host new`: a small complete plugin to begin with.
+//! `host new`: a small, complete plugin to start from.
 
 use std::path::PathBuf;
 
@@ -13,16 +13,17 @@ use crate::template::{self, Language};
   host new raw-events --lang python       the same in Python
   host new raw-events --lang javascript   the same in JavaScript
 
-It has a check with its settings, a runbook, cases for `host test`, the SDK and the contract, and needs nothing else of
-this project. What builds it is the language's own: cargo with the target wasm32-wasip2, Python 3.11 with pip, or
+The directory has a check with settings, a runbook, cases for `host test`,
+the SDK and the contract; it needs nothing else of this project. To build it
+you need cargo with the target wasm32-wasip2, Python 3.11 with pip, or
 Node.js 20 with npm.")]
 pub(super) struct New {
-    /// The plugin's name: lower-case letters, digits and -.
+    /// The plugin's name: lower-case letters, digits and -
     name: String,
-    /// The language that it is written in.
+    /// The language
     #[arg(long = "lang", value_enum, value_name = "LANGUAGE", default_value_t = Language::Rust)]
     language: Language,
-    /// Where it goes. Default: a directory of its name.
+    /// The directory to make [default: the plugin's name]
     #[arg(long = "dir", value_name = "DIRECTORY")]
     directory: Option<PathBuf>,
 }

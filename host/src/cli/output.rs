@@ -1,11 +1,10 @@
-//! Results: a table for people, JSON and JUnit for machines; the same data.
+//! The results of a round: a table for people, JSON and JUnit for programs, from the same data.
 
 use std::{collections::BTreeMap, fmt::Write};
 
-use clap::ValueEnum;
 use serde_json::{Value, json};
 
-use super::table::Table;
+use super::{flags::CiFormat, table::Table};
 use crate::{
     gate::Decision,
     record,
@@ -13,26 +12,15 @@ use crate::{
     run::{Run, Status, dates, tally, verdict_name},
 };
 
-/// Messages that did not get through, by their id.
+/// Undelivered messages, by id.
 pub(super) type Undelivered = BTreeMap<String, record::Undelivered>;
 
-/// How results are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Format {
-    /// For people.
-    Table,
-    /// For programs.
-    Json,
-    /// For CI systems.
-    Junit,
-}
-
 /// The whole round as text.
-pub(super) fn render(round: &Round, undelivered: &Undelivered, code: u8, format: Format) -> String {
+pub(super) fn render(round: &Round, undelivered: &Undelivered, code: u8, format: CiFormat) -> String {
     match format {
-        Format::Table => table(round),
-        Format::Json => format!("{:#}\n", json(round, undelivered, code)),
-        Format::Junit => junit(&round.runs),
+        CiFormat::Table => table(round),
+        CiFormat::Json => format!("{:#}\n", json(round, undelivered, code)),
+        CiFormat::Junit => junit(&round.runs),
     }
 }
 
@@ -47,7 +35,7 @@ fn table(round: &Round) -> String {
 /// `1 failed, 6 passed. Data of 2026-02-05.`
 fn footer(runs: &[Run]) -> String {
     match runs.is_empty() {
-        true => "There is no check to run.".to_owned(),
+        true => "No checks.".to_owned(),
         false => format!("{}. Data of {}.", tally(runs.iter()), dates(runs.iter())),
     }
 }
@@ -131,7 +119,7 @@ fn junit(runs: &[Run]) -> String {
     text
 }
 
-/// Escaped for text and attributes; what XML cannot hold is replaced.
+/// Escapes text and attributes, and replaces characters that XML does not allow.
 pub(super) fn xml(text: &str) -> String {
     text.chars()
         .map(|character| match character {

@@ -1,4 +1,4 @@
-//! `host pin`: which bytes run under which name.
+//! `host pin`: the plugin versions that run, in plugins.lock.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,36 +9,40 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use semver::Version;
 
+use super::flags::LockFlag;
 use crate::{
     config::nearest,
-    package::{File, LOCK, Lock},
+    package::{File, Lock},
 };
 
-/// The exit code of `--check` when something differs.
+/// The exit code of `--verify` when something differs.
 const DIFFERS: u8 = 2;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  host pin plugins/*.wasm             pin what these files hold; other pins stay
-  host pin phase2-raw                 move one plugin to the newest version beside the files that are pinned
-  host pin phase2-raw@1.2.0           to that version
-  host pin phase2-raw new/*.wasm      to the newest version among these files
-  host pin --check plugins/*.wasm     compare and change nothing; exit code 2 when something differs
+  host pin plugins/*.wasm            pin these files; other pins stay
+  host pin phase2-raw                the newest version in their directories
+  host pin phase2-raw@1.2.0          this version
+  host pin phase2-raw new/*.wasm     the newest version among these files
+  host pin --verify plugins/*.wasm   compare and change nothing
 
-plugins.lock belongs into version control: a change of it is what a team agrees to.")]
+Keep plugins.lock in version control, so that each change of a plugin is
+reviewed.
+
+Exit codes: 0 done, 2 --verify found a difference, 64 a file cannot be used.")]
 pub(super) struct Pin {
-    /// Plugin components to pin, or the name of one plugin to move, also as NAME@VERSION.
+    /// Plugin files to pin, or plugins whose version to change
     #[arg(value_name = "PLUGIN.wasm|NAME[@VERSION]")]
     what: Vec<String>,
-    /// Compare and change nothing.
-    #[arg(long)]
-    check: bool,
-    /// Pins whose file is gone are removed.
-    #[arg(long, conflicts_with = "check")]
+    /// Compare and change nothing
+    // Its former name means something else in other commands.
+    #[arg(long, alias = "check")]
+    verify: bool,
+    /// Remove pins whose file is gone
+    #[arg(long, conflicts_with = "verify")]
     prune: bool,
-    /// The lock file.
-    #[arg(long, value_name = "FILE", default_value = LOCK)]
-    lock: PathBuf,
+    #[command(flatten)]
+    lock: LockFlag,
 }
 
 /// `NAME` or `NAME@VERSION`
@@ -49,17 +53,18 @@ struct Wanted {
 
 impl Pin {
     pub(super) fn execute(self) -> Result<u8> {
+        let path = self.lock.path();
         let (files, names): (Vec<&String>, Vec<&String>) = self.what.iter().partition(|what| is_file(what));
         let wanted: Vec<Wanted> = names.iter().map(|name| Wanted::new(name)).collect::<Result<_>>()?;
-        // Another process that pins at the same moment would lose what this one pins.
-        let _claim = if self.check { None } else { Some(Lock::claim(&self.lock)?) };
-        let found = Lock::read(&self.lock)?;
-        if found.is_none() && self.check {
-            bail!("there is no {}: nothing is pinned; pin with `host pin plugins/*.wasm`", self.lock.display());
+        // Two processes that pin at the same moment must not overwrite each other.
+        let _claim = if self.verify { None } else { Some(Lock::claim(&path)?) };
+        let found = Lock::read(&path)?;
+        if found.is_none() && self.verify {
+            bail!("no plugin is pinned: there is no {}; `host pin plugins/*.wasm` writes it", path.display());
         }
-        let mut lock = found.unwrap_or_else(|| Lock::new(&self.lock));
-        if self.what.is_empty() && !self.check && !self.prune {
-            bail!("name plugin files, or one plugin; `host pin --help` has examples");
+        let mut lock = found.unwrap_or_else(|| Lock::new(&path));
+        if self.what.is_empty() && !self.verify && !self.prune {
+            bail!("name plugin files or a plugin, as in `host pin plugins/*.wasm`");
         }
         let paths = match files.is_empty() {
             false => files.iter().map(PathBuf::from).collect(),
@@ -70,7 +75,7 @@ impl Pin {
             true => newest(files, &lock)?,
             false => wanted.iter().map(|wanted| wanted.among(&files)).collect::<Result<_>>()?,
         };
-        match self.check {
+        match self.verify {
             true => Ok(compare(&lock, &chosen, self.what.is_empty())),
             false => self.write(&mut lock, &chosen),
         }
@@ -81,9 +86,9 @@ impl Pin {
             let before = lock.set(file);
             let now = format!("{} {}", file.version, file.digest);
             match before {
-                Some(before) if before.digest == file.digest => eprintln!("{}: {now}, as before", file.name),
+                Some(before) if before.digest == file.digest => eprintln!("{}: {now}, unchanged", file.name),
                 Some(before) if before.version == file.version => {
-                    eprintln!("{}: {now}; other bytes under the same version: before {}", file.name, before.digest);
+                    eprintln!("{}: {now}; same version, different bytes: previously {}", file.name, before.digest);
                 }
                 Some(before) => eprintln!("{}: {} → {now}", file.name, before.version),
                 None => eprintln!("{}: {now}, new", file.name),
@@ -101,12 +106,12 @@ impl Pin {
             }
         }
         lock.write()?;
-        eprintln!("{}: {} plugins are pinned", lock.path().display(), lock.pins().len());
+        eprintln!("{}: {} pinned", lock.path().display(), counted(lock.pins().len()));
         Ok(0)
     }
 }
 
-/// Says what differs. `all`: every pin should have its file.
+/// Tells each difference. With `all`, every pin must have its file.
 fn compare(lock: &Lock, files: &[File], all: bool) -> u8 {
     let mut differences = Vec::new();
     for file in files {
@@ -114,21 +119,21 @@ fn compare(lock: &Lock, files: &[File], all: bool) -> u8 {
         match lock.pin(&file.name) {
             Some(pin) if (pin.digest, &pin.version, &pin.api) == (file.digest, &file.version, &file.api) => {}
             Some(pin) => {
-                differences.push(format!("{}: pinned is {} {}, {found}", file.name, pin.version, pin.digest));
+                differences.push(format!("{}: pinned as {} {}, but {found}", file.name, pin.version, pin.digest));
             }
             None => differences.push(format!("{}: not pinned, {found}", file.name)),
         }
     }
     let held: BTreeSet<&String> = files.iter().map(|file| &file.name).collect();
     for (name, pin) in lock.pins().iter().filter(|(name, _)| all && !held.contains(name)) {
-        differences.push(format!("{name}: pinned is {}, and no file holds it", pin.version));
+        differences.push(format!("{name}: pinned as {}, but no file holds it", pin.version));
     }
     for difference in &differences {
         eprintln!("{difference}");
     }
     match differences.is_empty() {
         true => {
-            eprintln!("{}: {} plugins are as pinned", lock.path().display(), files.len());
+            eprintln!("{}: {} checked, all as pinned", lock.path().display(), counted(files.len()));
             0
         }
         false => DIFFERS,
@@ -139,12 +144,13 @@ impl Wanted {
     fn new(text: &str) -> Result<Self> {
         let (name, version) = text.split_once('@').map_or((text, None), |(name, version)| (name, Some(version)));
         let version = version.map(|version| {
-            Version::parse(version).with_context(|| format!("`{version}` is no version; write it like {name}@1.2.0"))
+            Version::parse(version)
+                .with_context(|| format!("`{version}` is not a version; write it as in {name}@1.2.0"))
         });
         Ok(Self { name: name.to_owned(), version: version.transpose()? })
     }
 
-    /// The newest file that fits.
+    /// The newest matching file.
     fn among(&self, files: &[File]) -> Result<File> {
         let named = || files.iter().filter(|file| file.name == self.name);
         let fits = |file: &&File| self.version.as_ref().is_none_or(|version| *version == file.version);
@@ -152,7 +158,7 @@ impl Wanted {
             let twins: Vec<&File> = named().filter(|twin| twin.version == file.version).collect();
             if let Some(twin) = twins.iter().find(|twin| twin.digest != file.digest) {
                 bail!(
-                    "{} {} is there twice, with different bytes: {} and {}; keep one, or name the file",
+                    "{} {} exists twice with different bytes: {} and {}; keep one, or name the file",
                     self.name,
                     file.version,
                     file.path.display(),
@@ -164,7 +170,7 @@ impl Wanted {
         let there = listed(named());
         match (&self.version, there.is_empty()) {
             (Some(version), false) => {
-                bail!("{} {version} is in none of the files; there is {}", self.name, there)
+                bail!("none of the files holds {} {version}; found: {}", self.name, there)
             }
             _ => {
                 let names: BTreeSet<&String> = files.iter().map(|file| &file.name).collect();
@@ -172,6 +178,11 @@ impl Wanted {
             }
         }
     }
+}
+
+/// `1 plugin`, `2 plugins`
+pub(super) fn counted(plugins: usize) -> String {
+    if plugins == 1 { "1 plugin".to_owned() } else { format!("{plugins} plugins") }
 }
 
 /// `0.1.0 in a.wasm, 0.2.0 in b.wasm`
@@ -184,10 +195,10 @@ fn is_file(what: &str) -> bool {
     path.extension().is_some_and(|extension| extension == "wasm") || path.is_file()
 }
 
-/// The components beside those that are pinned.
+/// The plugin files in the directories of the pinned ones.
 fn beside(lock: &Lock) -> Result<Vec<PathBuf>> {
     if lock.pins().is_empty() {
-        bail!("nothing is pinned in {} yet; name the plugin's file", lock.path().display());
+        bail!("no plugin is pinned in {} yet; name the plugin's file", lock.path().display());
     }
     let sources = lock.pins().values().map(|pin| lock.source(pin));
     let directories: BTreeSet<PathBuf> = sources.filter_map(|source| Some(source.parent()?.to_owned())).collect();
@@ -201,12 +212,12 @@ fn beside(lock: &Lock) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// Nothing is pinned unless everything can be.
+/// All files, or the first error: a part of them is never pinned.
 fn read(paths: &[PathBuf]) -> Result<Vec<File>> {
     paths.iter().map(|path| File::read(path).map_err(|(_, error)| error)).collect()
 }
 
-/// One file a name: the only one, else the one that is pinned.
+/// One file for each name: the only one, or else the pinned one.
 fn newest(files: Vec<File>, lock: &Lock) -> Result<Vec<File>> {
     let mut named: BTreeMap<String, Vec<File>> = BTreeMap::new();
     for file in files {
@@ -220,7 +231,7 @@ fn newest(files: Vec<File>, lock: &Lock) -> Result<Vec<File>> {
             _ => {
                 let version = files.iter().map(|file| &file.version).max().map(ToString::to_string).unwrap_or_default();
                 bail!(
-                    "{name} is there {} times: {}; say which, as in `host pin {name}@{version}`",
+                    "{} files hold {name}: {}; choose one, as in `host pin {name}@{version}`",
                     files.len(),
                     listed(files.iter())
                 )

@@ -1,4 +1,4 @@
-//! `host plan`: what would run when, what each check may do and whom it tells, and what is wrong with that.
+//! `host plan`: when each check runs, what it may do, which channel it alerts, and what is wrong with that.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,12 @@ use clap::Args;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{history::Format, local, progress::Progress, table::Table};
+use super::{
+    flags::{FileFlags, Format, OutputFlag},
+    local,
+    progress::Progress,
+    table::Table,
+};
 use crate::{
     check::{Check, Work},
     host::Begin,
@@ -16,35 +21,31 @@ use crate::{
 };
 
 #[derive(Debug, Args)]
-#[command(after_help = "Nothing runs and nothing is sent: plugins are loaded and asked who they are.
+#[command(after_help = "No check runs and no message is sent: plugins only describe themselves.
 
 Examples:
-  host plan plugins/                       due times, pins, channels and grants of every check
-  host plan plugins/ --count 10            more due times
-  host plan plugins/ --output json         for programs
+  host plan plugins/                 due times, channels and grants
+  host plan plugins/ --count 10      more due times
+  host plan plugins/ --output json   for programs
 
-Exit codes: 0 all is in order, 3 something is wrong, 64 host.toml cannot be used.")]
+Exit codes: 0 nothing is wrong, 3 something is wrong, 64 host.toml cannot be
+used.")]
 pub(super) struct Plan {
-    /// Plugin components, or directories of them. Default: every plugin that is pinned.
+    /// Plugin files, or directories of them [default: every pinned plugin]
     #[arg(value_name = "PLUGIN.wasm")]
     plugins: Vec<PathBuf>,
-    /// How many due times of each check.
+    /// The number of due times for each check
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
     count: u32,
-    /// The configuration.
-    #[arg(long, value_name = "FILE", default_value = "host.toml")]
-    config: PathBuf,
-    /// What is pinned; plugins.lock beside the configuration unless it is named.
-    #[arg(long, value_name = "FILE")]
-    lock: Option<PathBuf>,
-    /// How it is written to standard output.
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    output: Format,
+    #[command(flatten)]
+    files: FileFlags,
+    #[command(flatten)]
+    output: OutputFlag,
 }
 
 impl Plan {
     pub(super) fn execute(self) -> Result<u8> {
-        let sources = super::sources(&self.config, self.lock.as_ref(), &self.plugins);
+        let sources = self.files.sources(&self.plugins);
         let read = sources.read()?;
         if read.lock.is_none() {
             eprintln!("{}", sources.nothing_pinned());
@@ -63,7 +64,7 @@ impl Plan {
             Ok::<_, anyhow::Error>((host, wrong))
         });
         let (host, wrong) = planned?;
-        super::print(&match self.output {
+        super::print(&match self.output.output {
             Format::Json => format!("{:#}\n", self.json(&host, &wrong)),
             Format::Table => self.table(&host, &wrong),
         })?;
@@ -100,7 +101,7 @@ impl Plan {
         }
         let mut text = table.text();
         if host.checks.is_empty() {
-            text = "There is no check to run.\n".to_owned();
+            text = "No checks.\n".to_owned();
         }
         if !wrong.is_empty() {
             text += "\nWrong:\n";

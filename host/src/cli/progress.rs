@@ -1,4 +1,4 @@
-//! A line that says what is going on, on a terminal only, and goes away when it is over.
+//! A progress line on standard error. It shows on a terminal only, and disappears at the end.
 
 use std::io::IsTerminal;
 
@@ -14,7 +14,7 @@ impl Progress {
         progress
     }
 
-    /// How far it is.
+    /// Shows how many of all are done.
     pub(super) fn step(&self, done: usize, all: usize) {
         self.show(&format!(" {done} of {all}"));
     }

@@ -1,12 +1,15 @@
-//! `host receivers test`: a real message to everybody who would get one, and what was answered.
-
-use std::path::PathBuf;
+//! `host receivers test`: sends a real message to each receiver and shows the answers.
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
-use super::table::Table;
+use serde_json::json;
+
+use super::{
+    flags::{ConfigFlag, Format, OutputFlag},
+    table::Table,
+};
 use crate::{
     alert::{self, Answer},
     config::{Config, Deliver},
@@ -16,47 +19,72 @@ use crate::{
 #[command(after_help = "Example:
   host receivers test")]
 pub(super) enum Receivers {
-    /// Send a test message to every configured channel and to the fallback, and show what was answered.
+    /// Send a test message to every configured channel and to the fallback
     Test(Test),
 }
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  host receivers test                                 a message to each channel of host.toml
-  host receivers test --config /etc/host/host.toml
+  host receivers test                 a message to each channel of host.toml
+  host receivers test --output json   for scripts
 
-Exit codes: 0 every receiver took its message, 3 one did not; 64 host.toml cannot be used.")]
+Exit codes: 0 every receiver accepted its message, 3 one did not, 64
+host.toml cannot be used.")]
 pub(super) struct Test {
-    /// The configuration.
-    #[arg(long, value_name = "FILE", default_value = "host.toml")]
-    config: PathBuf,
+    #[command(flatten)]
+    config: ConfigFlag,
+    #[command(flatten)]
+    output: OutputFlag,
 }
 
 impl Receivers {
     pub(super) fn execute(self) -> Result<u8> {
         let Self::Test(test) = self;
-        let config = Config::read(&test.config)?;
+        let config = Config::read(test.config.path())?;
         if config.slack.deliver == Deliver::Console {
-            super::print("Messages are shown on the console: slack.deliver is \"console\" in host.toml.\n")?;
+            super::print(match test.output.output {
+                Format::Json => "{ \"receivers\": [] }\n",
+                Format::Table => "No receiver to test: slack.deliver is \"console\" in host.toml.\n",
+            })?;
             return Ok(0);
         }
         let answers = super::runtime()?.block_on(answers(&config));
-        let mut table = Table::new(&["RECEIVER", "ANSWER"]);
-        for (receiver, answer) in &answers {
-            let text = match answer {
-                Ok(Answer::Taken) => "it was taken".to_owned(),
-                Ok(Answer::Again(said, _) | Answer::Unreadable(said) | Answer::Refused(said)) => said.clone(),
-                Err(error) => format!("{error:#}"),
-            };
-            table.row(vec![receiver.clone(), text]);
-        }
-        super::print(&table.text())?;
-        let taken = answers.iter().all(|(_, answer)| matches!(answer, Ok(Answer::Taken)));
-        Ok(if taken { 0 } else { 3 })
+        super::print(&match test.output.output {
+            Format::Json => json(&answers),
+            Format::Table => shown(&answers),
+        })?;
+        Ok(if answers.iter().all(|(_, answer)| is_taken(answer)) { 0 } else { 3 })
     }
 }
 
-/// Every receiver that host.toml names, with what became of its message.
+fn is_taken(answer: &Result<Answer>) -> bool {
+    matches!(answer, Ok(Answer::Taken))
+}
+
+fn text(answer: &Result<Answer>) -> String {
+    match answer {
+        Ok(Answer::Taken) => "accepted".to_owned(),
+        Ok(Answer::Again(said, _) | Answer::Unreadable(said) | Answer::Refused(said)) => said.clone(),
+        Err(error) => format!("{error:#}"),
+    }
+}
+
+fn json(answers: &[(String, Result<Answer>)]) -> String {
+    let receivers = answers.iter().map(
+        |(receiver, answer)| json!({ "receiver": receiver, "accepted": is_taken(answer), "answer": text(answer) }),
+    );
+    format!("{:#}\n", json!({ "receivers": receivers.collect::<Vec<_>>() }))
+}
+
+fn shown(answers: &[(String, Result<Answer>)]) -> String {
+    let mut table = Table::new(&["RECEIVER", "ANSWER"]);
+    for (receiver, answer) in answers {
+        table.row(vec![receiver.clone(), text(answer)]);
+    }
+    table.text()
+}
+
+/// Every receiver in host.toml, with its answer.
 async fn answers(config: &Config) -> Vec<(String, Result<Answer>)> {
     let at = Timestamp::now();
     let mut answers = Vec::new();

@@ -6,42 +6,52 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use semver::Version;
 
-use super::table::Table;
+use serde_json::json;
+
+use super::{
+    flags::{FileFlags, Format, OutputFlag},
+    pin::counted,
+    table::Table,
+};
 use crate::{
     config::{Config, PublicKey, nearest},
-    package::{Digest, Expected, File, LOCK, Lock, Pin, SCHEME, Store, read_signatures},
+    package::{Digest, Expected, File, Lock, Pin, SCHEME, Store, read_signatures},
     registry::{Place, Pushed, Registry, Wanted},
 };
 
-/// The exit code of `host outdated` when something is.
+/// The exit code of `host outdated` when a plugin has a newer version.
 const OUTDATED: u8 = 2;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  host push phase2-raw.wasm oci://ghcr.io/data/phase2-raw         under its own version
-  host push phase2-raw.wasm oci://ghcr.io/data/phase2-raw:1.2.0   the same, when that is its version
+  host push raw.wasm oci://ghcr.io/data/raw         as the version in the file
+  host push raw.wasm oci://ghcr.io/data/raw:1.2.0   fails if the file differs
 
-A version is published once: other bytes under it are refused. What `host sign` wrote beside the file, PLUGIN.wasm.sig, is
-pushed beside it. Credentials are those of `docker login`. On this machine, localhost:5000, plain HTTP will do.")]
+A version is published once: different bytes with the same version are
+refused. A signature beside the file, PLUGIN.wasm.sig, is pushed too. `docker
+login` sets the credentials. Registries on this machine, as localhost:5000,
+need no TLS.")]
 pub(super) struct Push {
-    /// The plugin component.
+    /// The plugin file
     #[arg(value_name = "PLUGIN.wasm")]
     plugin: PathBuf,
-    /// Where it goes; the last part is the plugin's name.
+    /// The place in the registry; its last part is the plugin's name
     #[arg(value_name = "oci://REGISTRY/NAME[:VERSION]")]
     place: Place,
 }
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  host add oci://ghcr.io/data/phase2-raw          the newest version
-  host add oci://ghcr.io/data/phase2-raw@^1.2     the newest that 1.2 can be replaced by; `host update` moves within that
-  host add oci://ghcr.io/data/phase2-raw:1.2.0    this one
+  host add oci://ghcr.io/data/raw         the newest version
+  host add oci://ghcr.io/data/raw@^1.2    the newest 1.x from 1.2 on, also for
+                                          `host update`
+  host add oci://ghcr.io/data/raw:1.2.0   this version
 
-It is fetched into plugins.store/ and pinned in plugins.lock by its digest: a tag that is moved later changes nothing.
-Then `host run --once` runs what is pinned; `host inspect` says what to grant.")]
+The plugin is stored in plugins.store/ and pinned in plugins.lock by its
+digest, so that a tag that moves later changes nothing. `host init` writes a
+host.toml that grants what it asks for, and `host run --once` runs it.")]
 pub(super) struct Add {
-    /// The plugin, and which versions of it.
+    /// The plugin in the registry, and its versions
     #[arg(value_name = "oci://REGISTRY/NAME[:VERSION|@RANGE]")]
     place: Place,
     #[command(flatten)]
@@ -53,8 +63,9 @@ pub(super) struct Add {
   host pull                             before the first run on a new machine
   host pull --lock deploy/plugins.lock
 
-It fetches exactly the bytes that plugins.lock names, as many as are not in plugins.store/ yet, and nothing else: what a
-registry says today does not matter.")]
+It fetches exactly the bytes that plugins.lock names, unless plugins.store/
+has them already. Newer versions and moved tags in the registry do not
+matter.")]
 pub(super) struct Pull {
     #[command(flatten)]
     files: Files,
@@ -62,13 +73,13 @@ pub(super) struct Pull {
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  host update phase2-raw   to the newest version within what `host add` was given
-  host update --all        every plugin that came from a registry")]
+  host update phase2-raw   to the newest version that `host add` allowed
+  host update --all        every plugin from a registry")]
 pub(super) struct Update {
-    /// The plugins to move.
+    /// The plugins to update
     #[arg(value_name = "NAME", required_unless_present = "all")]
     names: Vec<String>,
-    /// Every plugin that came from a registry.
+    /// Update every plugin from a registry
     #[arg(long, conflicts_with = "names")]
     all: bool,
     #[command(flatten)]
@@ -79,38 +90,43 @@ pub(super) struct Update {
 #[command(after_help = "Example:
   host outdated
 
-Exit codes: 0 everything is the newest that is wanted, 2 something is not.")]
+Exit codes: 0 every plugin is up to date, 2 `host update` has a newer one.")]
 pub(super) struct Outdated {
     #[command(flatten)]
     files: Files,
+    #[command(flatten)]
+    output: OutputFlag,
 }
 
+/// The lock file, and host.toml for its keys under [trust].
 #[derive(Debug, Args)]
 struct Files {
-    /// The lock file.
-    #[arg(long, value_name = "FILE", default_value = LOCK)]
-    lock: PathBuf,
-    /// The configuration, for the keys under [trust] when there is one.
-    #[arg(long, value_name = "FILE", default_value = "host.toml")]
-    config: PathBuf,
+    #[command(flatten)]
+    flags: FileFlags,
 }
 
 impl Files {
-    /// Whose signature is needed.
+    /// The keys that a plugin's signature must come from.
     fn keys(&self) -> Result<Vec<PublicKey>> {
-        match self.config.exists() {
-            true => Ok(Config::load(&self.config)?.trust.keys),
+        let config = self.flags.config();
+        match config.exists() || self.flags.config_is_named() {
+            true => Ok(Config::load(config)?.trust.keys),
             false => Ok(Vec::new()),
         }
     }
 
     fn read(&self) -> Result<Lock> {
-        let found = Lock::read(&self.lock)?;
-        found.with_context(|| format!("there is no {}: `host add oci://REGISTRY/NAME` begins one", self.lock.display()))
+        let path = self.path();
+        let found = Lock::read(&path)?;
+        found.with_context(|| format!("there is no {}; `host add oci://REGISTRY/NAME` writes one", path.display()))
     }
 
     fn store(&self) -> Store {
-        Store::beside(&self.lock)
+        Store::beside(&self.path())
+    }
+
+    fn path(&self) -> PathBuf {
+        self.flags.lock()
     }
 }
 
@@ -118,7 +134,7 @@ impl Push {
     pub(super) fn execute(self) -> Result<u8> {
         let file = File::read(&self.plugin).map_err(|(_, error)| error)?;
         if self.place.name() != file.name {
-            bail!("{}: the plugin's name is {}, and the place must end in it", self.place, file.name);
+            bail!("{}: the place must end in the plugin's name, {}", self.place, file.name);
         }
         match &self.place.wanted {
             Wanted::Any => {}
@@ -130,13 +146,13 @@ impl Push {
                     file.version
                 )
             }
-            Wanted::Within(_) => bail!("{}: a plugin is pushed under its own version, not under a range", self.place),
+            Wanted::Within(_) => bail!("{}: a plugin is pushed with its own version, not with a range", self.place),
         }
         let signatures = read_signatures(&self.plugin)?;
         let signed = if signatures.is_some() { ", with its signatures" } else { "" };
         let pushed = super::runtime()?.block_on(async { Registry::new(&self.place)?.push(&file, signatures).await })?;
         let place = Place { wanted: Wanted::Exactly(file.version.clone()), ..self.place };
-        let news = if pushed == Pushed::New { "" } else { ", as before" };
+        let news = if pushed == Pushed::New { "" } else { ", already published" };
         super::print(&format!("{place} is {}{news}{signed}\n", file.digest))?;
         Ok(0)
     }
@@ -144,8 +160,9 @@ impl Push {
 
 impl Add {
     pub(super) fn execute(self) -> Result<u8> {
-        let _claim = Lock::claim(&self.files.lock)?;
-        let mut lock = Lock::read(&self.files.lock)?.unwrap_or_else(|| Lock::new(&self.files.lock));
+        let path = self.files.path();
+        let _claim = Lock::claim(&path)?;
+        let mut lock = Lock::read(&path)?.unwrap_or_else(|| Lock::new(&path));
         let keys = self.files.keys()?;
         let file = super::runtime()?.block_on(async {
             let (version, digest) = newest(&self.place).await?;
@@ -153,7 +170,7 @@ impl Add {
             fetch(&self.place, &self.files.store(), digest, &expected).await
         })?;
         pin(&mut lock, &file, &self.place)?;
-        eprintln!("see what it asks for with `host inspect {}`", file.path.display());
+        eprintln!("next: `host inspect {}` shows what it asks for", file.path.display());
         Ok(0)
     }
 }
@@ -166,7 +183,7 @@ impl Pull {
         let runtime = super::runtime()?;
         for (name, pin, place) in &pins {
             let word = match store.find(pin.digest) {
-                Some(_) => "is there",
+                Some(_) => "is present",
                 None => {
                     let expected = Expected { name, version: &pin.version, keys: &keys };
                     runtime.block_on(fetch(place, &store, pin.digest, &expected))?;
@@ -175,34 +192,34 @@ impl Pull {
             };
             eprintln!("{name}: {} {} {word}", pin.version, pin.digest);
         }
-        eprintln!("{}: {} plugins from registries are there", self.files.lock.display(), pins.len());
+        eprintln!("{}: {} from registries, all present", self.files.path().display(), counted(pins.len()));
         Ok(0)
     }
 }
 
 impl Update {
     pub(super) fn execute(self) -> Result<u8> {
-        let _claim = Lock::claim(&self.files.lock)?;
+        let _claim = Lock::claim(&self.files.path())?;
         let mut lock = self.files.read()?;
         let (store, keys) = (self.files.store(), self.files.keys()?);
         let pins = published(&lock)?;
         for name in &self.names {
             if !pins.iter().any(|(known, ..)| known == name) {
                 let near = nearest(name, pins.iter().map(|(known, ..)| known));
-                bail!("no plugin {name} came from a registry{near}; `host add oci://REGISTRY/{name}` adds one");
+                bail!("plugin {name} is not from a registry{near}; `host add oci://REGISTRY/{name}` adds it");
             }
         }
         let runtime = super::runtime()?;
         for (name, pinned, place) in pins.iter().filter(|(name, ..)| self.all || self.names.contains(name)) {
             let (version, digest) = runtime.block_on(newest(place))?;
-            // Whoever takes newer versions away, or changes one, must not bring back what was mended.
+            // A registry that drops or changes versions must not bring back a fixed bug.
             if version < pinned.version {
-                eprintln!("{name}: {} stays; the newest that {place} has is {version}", pinned.version);
+                eprintln!("{name}: {} stays; the newest version in {place} is {version}", pinned.version);
                 continue;
             }
             if version == pinned.version && digest != pinned.digest {
                 bail!(
-                    "{name}: {place} has other bytes for {version} now, {digest}; what is pinned stays. Ask who publishes it for a new version; `host add` takes these all the same"
+                    "{name}: {place} has different bytes for {version} now, {digest}; the pin stays. Ask the publisher for a new version, or accept these bytes with `host add`"
                 );
             }
             let expected = Expected { name, version: &version, keys: &keys };
@@ -217,22 +234,36 @@ impl Outdated {
     pub(super) fn execute(self) -> Result<u8> {
         let lock = self.files.read()?;
         let runtime = super::runtime()?;
-        let mut table = Table::new(&["PLUGIN", "PINNED", "WANTED", "NEWEST", "FROM"]);
+        let mut rows = Vec::new();
         let mut behind = false;
         for (name, pin, place) in published(&lock)? {
             let versions = runtime.block_on(async { Registry::new(&place)?.versions().await })?;
-            let shown = |version: Option<&Version>| version.map_or("none".to_owned(), Version::to_string);
             let wanted = versions.iter().rev().find(|version| place.wanted.fits(version));
             let newest = versions.iter().rev().find(|version| version.pre.is_empty());
             behind |= wanted.is_some_and(|wanted| *wanted > pin.version);
-            table.row(vec![name, pin.version.to_string(), shown(wanted), shown(newest), place.to_string()]);
+            rows.push((name, pin.version, wanted.cloned(), newest.cloned(), place.to_string()));
         }
-        super::print(&table.text())?;
+        super::print(&match self.output.output {
+            Format::Json => {
+                let plugins = rows.iter().map(|(name, pinned, wanted, newest, place)| {
+                    json!({ "plugin": name, "pinned": pinned, "wanted": wanted, "newest": newest, "from": place })
+                });
+                format!("{:#}\n", json!({ "plugins": plugins.collect::<Vec<_>>() }))
+            }
+            Format::Table => {
+                let shown = |version: Option<Version>| version.map_or("none".to_owned(), |version| version.to_string());
+                let mut table = Table::new(&["PLUGIN", "PINNED", "WANTED", "NEWEST", "FROM"]);
+                for (name, pinned, wanted, newest, place) in rows {
+                    table.row(vec![name, pinned.to_string(), shown(wanted), shown(newest), place]);
+                }
+                table.text()
+            }
+        })?;
         Ok(if behind { OUTDATED } else { 0 })
     }
 }
 
-/// The pins that came from a registry.
+/// The pinned plugins from registries.
 fn published(lock: &Lock) -> Result<Vec<(String, Pin, Place)>> {
     let pins = lock.pins().iter().filter(|(_, pin)| pin.source.starts_with(SCHEME));
     pins.map(|(name, pin)| {
@@ -242,7 +273,7 @@ fn published(lock: &Lock) -> Result<Vec<(String, Pin, Place)>> {
     .collect()
 }
 
-/// The newest version that is wanted, and its bytes' digest.
+/// The newest allowed version, and its digest.
 async fn newest(place: &Place) -> Result<(Version, Digest)> {
     let registry = Registry::new(place)?;
     let version = registry.newest().await?;
@@ -250,7 +281,7 @@ async fn newest(place: &Place) -> Result<(Version, Digest)> {
     Ok((version, digest))
 }
 
-/// Exactly these bytes, in the store.
+/// Puts exactly these bytes into the store.
 async fn fetch(place: &Place, store: &Store, digest: Digest, expected: &Expected<'_>) -> Result<File> {
     let registry = Registry::new(place)?;
     let bytes = registry.component(digest).await?;
@@ -258,13 +289,13 @@ async fn fetch(place: &Place, store: &Store, digest: Digest, expected: &Expected
     store.keep(bytes, signatures.as_deref(), expected).with_context(|| place.to_string())
 }
 
-/// Writes down what is pinned now.
+/// Pins the file.
 fn pin(lock: &mut Lock, file: &File, place: &Place) -> Result<()> {
     let before = lock.set_from(file, place.to_string());
     lock.write()?;
     let was = match before {
-        Some(before) if before.digest == file.digest => ", as before".to_owned(),
-        Some(before) => format!(", before {}", before.version),
+        Some(before) if before.digest == file.digest => ", unchanged".to_owned(),
+        Some(before) => format!(", previously {}", before.version),
         None => ", new".to_owned(),
     };
     eprintln!("{}: {} {} is pinned in {}{was}", file.name, file.version, file.digest, lock.path().display());

@@ -8,14 +8,15 @@ use std::{
 
 use anyhow::{Result, bail};
 use clap::Args;
-use jiff::{Timestamp, civil::Date};
+use jiff::Timestamp;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     task::JoinSet,
 };
 
 use super::{
-    output::{Format, render},
+    flags::{CheckFlag, CiFormat, DateFlag, FileFlags},
+    output::render,
     progress::Progress,
 };
 use crate::{
@@ -32,65 +33,64 @@ use crate::{
     web,
 };
 
-/// How long a single round that is over, and told, waits for the validation beside it: longer than that of any check may take.
+/// How long a finished round waits for the validation that runs beside it. No check may take this long to validate.
 const VALIDATION: Duration = Duration::from_secs(25);
 
-/// How long the last lines may take to be written.
+/// How long the last log lines may take to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  host run --once plugins/*.wasm                     every check once, a table on standard output
-  host run --once --check phase2-raw plugins/*.wasm  one check
-  host run --once --date 2026-02-05 plugins/*.wasm   the data of one date
-  host run plugins/                                  every check at its schedule, until Ctrl-C or SIGTERM;
-                                                     files that change are taken on, at once with SIGHUP
+  host run --once plugins/                      every check once
+  host run --once --check phase2-raw plugins/   one check
+  host run --once --date 2026-02-05 plugins/    the data of one date
+  host run plugins/                             every check on its schedule
 
-Exit codes with --once: 0 all pass or skip, 1 some warn, 2 some fail, 3 some could not be evaluated
-or a message was not delivered; 64 the arguments or host.toml cannot be used.")]
+Without --once it runs until Ctrl-C or SIGTERM. It reloads changed files, at
+once on SIGHUP.
+
+Exit codes with --once: 0 all pass or skip, 1 some warn, 2 some fail, 3 some
+could not be evaluated or a message was not delivered, 64 the arguments or
+host.toml cannot be used.")]
 pub(super) struct Run {
-    /// Plugin components, or directories of them. Default: every plugin that is pinned.
+    /// Plugin files, or directories of them [default: every pinned plugin]
     #[arg(value_name = "PLUGIN.wasm")]
     plugins: Vec<PathBuf>,
-    /// Run each check once, now, and exit with what was found.
+    /// Run each check once, now; the exit code is the worst result
     #[arg(long)]
     once: bool,
-    /// Only this check; may be given several times.
-    #[arg(long, value_name = "NAME")]
-    check: Vec<String>,
-    /// The date whose data is asked about, instead of yesterday. A date of the past is asked about as of the
-    /// check's first due time after it.
-    #[arg(long, value_name = "YYYY-MM-DD", requires = "once")]
-    date: Option<Date>,
-    /// The runs' clock, instead of now; RFC 3339.
+    #[command(flatten)]
+    only: CheckFlag,
+    #[command(flatten)]
+    day: DateFlag,
+    /// The clock of the runs, in RFC 3339 [default: now]
     #[arg(long, value_name = "TIME", requires = "once")]
     at: Option<Timestamp>,
-    /// The configuration.
-    #[arg(long, value_name = "FILE", default_value = "host.toml")]
-    config: PathBuf,
-    /// What is pinned; plugins.lock beside the configuration unless it is named.
-    #[arg(long, value_name = "FILE")]
-    lock: Option<PathBuf>,
-    /// Refuse to start when nothing is pinned.
+    #[command(flatten)]
+    files: FileFlags,
+    /// Refuse to start without a lock file
     #[arg(long)]
     locked: bool,
-    /// Record nothing and send nothing; what would be said is shown on standard error.
+    /// Record nothing and send nothing; show the messages on standard error instead
     #[arg(long)]
     dry_run: bool,
-    /// How results are written to standard output. Without --once nothing is written there unless it is named.
-    #[arg(long, value_enum)]
-    output: Option<Format>,
-    /// How a host that stays writes what it says on standard error.
+    /// The format on standard output [default: table with --once, nothing without]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    output: Option<CiFormat>,
+    /// The format of the log on standard error, without --once
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = log::Format::Text)]
     log: log::Format,
 }
 
 impl Run {
     pub(super) fn execute(self) -> Result<u8> {
+        if self.day.date.is_some() && !self.once {
+            bail!("--date needs --once: a host that stays runs each check for its own dates");
+        }
         let sources = Sources {
-            locked: self.locked || self.lock.is_some(),
-            checks: self.check.clone(),
-            ..super::sources(&self.config, self.lock.as_ref(), &self.plugins)
+            locked: self.locked || self.files.lock_is_named(),
+            checks: self.only.checks.clone(),
+            ..self.files.sources(&self.plugins)
         };
         let read = sources.read()?;
         if !self.once {
@@ -104,7 +104,7 @@ impl Run {
         }
         let runtime = super::runtime()?;
         let code = runtime.block_on(self.start(sources, read));
-        // A query that is being interrupted needs no waiting for.
+        // An interrupted query may still be running.
         runtime.shutdown_background();
         log::finish(LAST_LINES);
         code
@@ -118,7 +118,7 @@ impl Run {
         };
         let (record, backends) = (host.recorder.record.clone(), host.backends.clone());
         let code = match self.once {
-            // Runs that are under way are dropped with everything they hold.
+            // This drops unfinished runs with everything they hold.
             true => tokio::select! {
                 code = self.once(Arc::new(host), &sources) => code,
                 code = stop.wait() => Ok(code),
@@ -130,14 +130,14 @@ impl Run {
         code
     }
 
-    /// Everything that has to be there before a check can run.
+    /// Everything that a check needs before it can run.
     async fn ready(&self, sources: &Sources, read: Read) -> Result<(Option<Claim>, Host)> {
         let progress = Progress::new("loading plugins");
         let files = read.files.len();
         let step = |done| progress.step(done, files);
         let config = &read.config;
         let directory = config.resolve(&config.state.directory);
-        // One round waits for the round of another process; a host that stays would wait for ever.
+        // A single round waits for another process to finish; a host that stays would wait forever.
         let patience = if self.once { config.delivery.wait.0 } else { Duration::ZERO };
         let (claim, record) = match self.dry_run {
             true => (None, Record::memory().await?),
@@ -154,45 +154,45 @@ impl Run {
     }
 
     async fn once(&self, host: Arc<Host>, sources: &Sources) -> Result<u8> {
-        // Beside the round: what is found first need not wait for what takes long.
+        // Beside the round, so that no message waits for a slow check.
         let mut sending = JoinSet::new();
         sending.spawn(host.recorder.delivery.clone().run());
         let now = Timestamp::now();
         let mut validation = JoinSet::new();
-        // The past is no time to look at the checks themselves.
-        if self.date.is_none() && !self.dry_run && host.validation_due(now).await?.is_some_and(|due| due <= now) {
+        // A past date validates nothing.
+        if self.day.date.is_none() && !self.dry_run && host.validation_due(now).await?.is_some_and(|due| due <= now) {
             let validating = host.clone();
             validation.spawn(async move { validating.validate(now).await });
         }
-        // Whether somebody asked a gate is looked at when that is due, or when it is wanted.
-        let wanted = |work: &Work| !self.check.is_empty() || !matches!(work, Work::Consultation(_));
+        // `NAME.consulted` runs on its schedule, or when it is named.
+        let wanted = |work: &Work| !self.only.checks.is_empty() || !matches!(work, Work::Consultation(_));
         let all = host.checks.iter().enumerate().filter(|(_, check)| wanted(&check.work) && !check.waits);
         let all: Vec<usize> = all.map(|(at, _)| at).collect();
         let progress = Progress::new(&format!("running {} checks", all.len()));
-        let when = When { at: self.at, date: self.date };
+        let when = When { at: self.at, date: self.day.date };
         let mut round = host.round(&all, Timestamp::now(), when).await?;
         drop(progress);
         self.late(&host, sources, when, &mut round).await?;
         match tokio::time::timeout(VALIDATION, complain(&mut validation)).await {
             Ok(found) => found?,
-            Err(_) => eprintln!("the checks are not validated yet: that takes long, and the next start tries again"),
+            Err(_) => eprintln!("validation did not finish in time; the next start tries again"),
         }
         if round.runs.iter().all(|run| run.past) && !round.runs.is_empty() {
-            eprintln!("this is about the past: it is recorded, and nobody is told");
+            eprintln!("past date: recorded, no alerts sent");
         }
         host.recorder.delivery.close();
-        // What is left then is in the outbox, and is sent by the next start.
+        // The outbox keeps the rest for the next start.
         let _ = tokio::time::timeout(host.config.delivery.wait.0, sending.join_all()).await;
         for message in host.recorder.record.waiting().await? {
             let (receiver, what) = message.told();
-            eprintln!("error: {receiver}: NOT delivered yet, the next start tries again: {what}");
+            eprintln!("error: {receiver}: NOT delivered yet, the next start retries: {what}");
         }
         let code = if host.recorder.owes_messages().await? { 3 } else { round.exit_code() };
-        show(&host, &round, code, self.output.unwrap_or(Format::Table)).await?;
+        show(&host, &round, code, self.output.unwrap_or(CiFormat::Table)).await?;
         Ok(code)
     }
 
-    /// The round of the checks whose plugins were still being compiled, when they are. What the others found is said before.
+    /// The round of the checks whose plugins were still compiling. It shows the other results first.
     async fn late(&self, host: &Host, sources: &Sources, when: When, round: &mut Round) -> Result<()> {
         let waited: Vec<&str> =
             host.checks.iter().filter(|check| check.waits).map(|check| check.name.as_str()).collect();
@@ -202,7 +202,7 @@ impl Run {
         for run in &round.runs {
             eprintln!("{}: {}: {}", run.check, run.status().name(), printable(&run.summary()));
         }
-        eprintln!("still being compiled: the plugins of {}", waited.join(", "));
+        eprintln!("still compiling the plugins of {}", waited.join(", "));
         let Some(mut whole) = host.whole().await? else { return Ok(()) };
         sources.choose(&mut whole)?;
         if !self.dry_run {
@@ -215,10 +215,10 @@ impl Run {
         Ok(())
     }
 
-    /// Each check at its due time, until a signal asks it to go.
+    /// Runs each check at its due times, until a signal.
     async fn stay(&self, host: Host, sources: Sources, mut stop: Stop) -> Result<u8> {
         if host.checks.is_empty() {
-            bail!("there is no check to run");
+            bail!("no check to run: no plugin was loaded and host.toml has no check");
         }
         let service = Service::new(host, sources).await?;
         let web = web::start(&service).await?;
@@ -240,12 +240,12 @@ impl Run {
     }
 }
 
-async fn show(host: &Host, round: &Round, code: u8, format: Format) -> Result<()> {
+async fn show(host: &Host, round: &Round, code: u8, format: CiFormat) -> Result<()> {
     let undelivered = host.recorder.undelivered(&round.messages).await?;
     super::print(&render(round, &undelivered, code, format))
 }
 
-/// What asks the host to go: Ctrl-C, and SIGTERM, which orchestrators send. Listens from the start, not only from the
+/// The signals that end the host: Ctrl-C, and SIGTERM from orchestrators. It listens from the start, not only from the
 /// first wait.
 struct Stop {
     interrupt: Signal,
@@ -257,7 +257,7 @@ impl Stop {
         Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
-    /// The exit code of a process that such a signal ended: 128 and its number.
+    /// Waits for a signal; gives the usual exit code: 128 plus its number.
     async fn wait(&mut self) -> u8 {
         tokio::select! {
             _ = self.interrupt.recv() => {
@@ -272,7 +272,7 @@ impl Stop {
     }
 }
 
-/// Opens the record. A host that cannot is one that watches nothing, so the fallback hears of it.
+/// Opens the record. A host that cannot open it watches nothing, so the fallback is told.
 async fn open(config: &Config, directory: &Path) -> Result<Record> {
     let opened = Record::open(directory).await;
     if let (Err(error), Some(receivers)) = (&opened, Receivers::fallback_only(config).await?) {

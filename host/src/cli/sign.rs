@@ -1,4 +1,4 @@
-//! `host keygen` and `host sign`: who vouches for a plugin.
+//! `host keygen` and `host sign`: keys, and signatures of plugins.
 
 use std::path::PathBuf;
 
@@ -9,14 +9,14 @@ use crate::package::{File, PrivateKey};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  host keygen                         into host.key
+  host keygen                           writes host.key
   host keygen ~/.secrets/data-team.key
 
-The private key stays with who signs. The public key, which is printed, goes into host.toml:
+Whoever signs keeps the private key. The public key is printed, for host.toml:
   [trust]
   keys = [\"ed25519:…\"]")]
 pub(super) struct Keygen {
-    /// Where the private key is written; only its user can read it.
+    /// The file for the private key; only its user can read it
     #[arg(value_name = "FILE", default_value = "host.key")]
     file: PathBuf,
 }
@@ -24,7 +24,7 @@ pub(super) struct Keygen {
 impl Keygen {
     pub(super) fn execute(self) -> Result<u8> {
         let key = PrivateKey::create(&self.file)?;
-        eprintln!("{}: the private key; keep it secret, and out of version control", self.file.display());
+        eprintln!("{}: the private key; keep it secret and out of version control", self.file.display());
         eprintln!("the public key, for `keys` under [trust] in host.toml:");
         super::print(&format!("{}\n", key.public()))?;
         Ok(0)
@@ -35,13 +35,13 @@ impl Keygen {
 #[command(after_help = "Example:
   host sign --key host.key plugins/phase2-raw.wasm
 
-The signature is over the file's digest and the plugin's NAME@VERSION; it is written to PLUGIN.wasm.sig. Several keys can
-sign one file.")]
+The signature covers the file's digest and the plugin's NAME@VERSION. It is
+written to PLUGIN.wasm.sig. Several keys can sign one file.")]
 pub(super) struct Sign {
-    /// Plugin components.
+    /// The plugin files
     #[arg(required = true, value_name = "PLUGIN.wasm")]
     plugins: Vec<PathBuf>,
-    /// The private key, as `host keygen` writes it.
+    /// The private key from `host keygen`
     #[arg(long, value_name = "FILE", default_value = "host.key")]
     key: PathBuf,
 }

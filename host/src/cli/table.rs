@@ -1,5 +1,4 @@
-//! Tables for people: aligned columns, the last of which is broken at spaces where the terminal ends. Through a pipe
-//! nothing is cut or broken.
+//! Tables for people: aligned columns, the last of which wraps at the width of the terminal. Nothing wraps in a pipe.
 
 use std::{fmt::Write, io::IsTerminal};
 
@@ -12,17 +11,17 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// With the names of its columns.
+    /// A table with these columns.
     pub(super) fn new(header: &[&'static str]) -> Self {
         Self { header: header.to_vec(), rows: Vec::new() }
     }
 
-    /// Adds a row, as long as the header.
+    /// Adds a row with one cell for each column.
     pub(super) fn row(&mut self, cells: Vec<String>) {
         self.rows.push(cells.iter().map(|cell| one_line(cell)).collect());
     }
 
-    /// As standard output shows it.
+    /// The table, fitted to standard output.
     pub(super) fn text(&self) -> String {
         let terminal = std::io::stdout().is_terminal();
         let width = terminal.then(terminal_size::terminal_size).flatten().map(|(width, _)| usize::from(width.0));
@@ -72,13 +71,13 @@ fn paint(status: &str) -> Option<u8> {
     }
 }
 
-/// Fit for a line of a terminal, whatever it holds.
+/// Text in one line, without control characters.
 pub(super) fn one_line(text: &str) -> String {
     let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     clean.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Broken at spaces; a word that is wider than the room is broken where it must be.
+/// Wraps at spaces, and within a word that is wider than the room.
 fn wrapped(text: &str, room: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     let mut used = 0;

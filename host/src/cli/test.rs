@@ -1,4 +1,4 @@
-//! `host test`: a plugin on its cases.
+//! `host test`: runs a plugin on its cases.
 
 use std::{
     fmt::Write as _,
@@ -8,11 +8,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::json;
 use tokio::{sync::Semaphore, task::JoinSet};
 
-use super::{output::xml, progress::Progress};
+use super::{flags::CiFormat, output::xml, progress::Progress};
 use crate::{
     case::{self, Problem, Tried},
     config::Config,
@@ -23,25 +23,14 @@ use crate::{
     text::printable,
 };
 
-/// Where a plugin's cases are, beside it.
+/// The directory of a plugin's cases, beside the plugin.
 const CASES: &str = "cases";
-
-/// How results are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// What differs, and how many did not.
-    Text,
-    /// For programs.
-    Json,
-    /// For CI systems.
-    Junit,
-}
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  host test target/wasm32-wasip2/release/my_check.wasm   every case in cases/
-  host test my-check.wasm cases/no-rows.toml             one case
-  host test --update my-check.wasm                       write what came into the cases; look at the difference with git
+  host test my-check.wasm                      every case in cases/
+  host test my-check.wasm cases/no-rows.toml   one case
+  host test --update my-check.wasm             write the results into cases
 
 A case, cases/no-rows.toml:
   date = 2026-02-05
@@ -54,23 +43,24 @@ A case, cases/no-rows.toml:
   verdict = \"fail\"
   violations = [\"records: 0 < 2 (min)\"]
 
-What a case has is made in memory, in /dev/shm, or where TMPDIR says.
+The tables of a case are made in memory, in /dev/shm, or in TMPDIR.
 
-Exit codes: 0 all as expected, 1 some differ or cannot be used; 64 the plugin or the arguments cannot be used.")]
+Exit codes: 0 all as expected, 1 some differ or cannot be used, 64 the plugin
+or the arguments cannot be used.")]
 pub(super) struct Test {
-    /// The plugin component.
+    /// The plugin file
     #[arg(value_name = "PLUGIN.wasm")]
     plugin: PathBuf,
-    /// Cases, or directories of them. Default: the directory cases/ here, else beside the plugin, else in the directory
-    /// of the plugin's name beside it.
+    /// Case files, or directories of them [default: cases/ here, or beside the plugin, or in the
+    /// directory NAME/ beside the plugin]
     #[arg(value_name = "CASES")]
     cases: Vec<PathBuf>,
-    /// Write what came into the cases that differ.
+    /// Write the results into the cases that differ
     #[arg(long)]
     update: bool,
-    /// How results are written to standard output.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    output: Format,
+    /// The format on standard output
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = CiFormat::Table)]
+    output: CiFormat,
 }
 
 impl Test {
@@ -87,53 +77,55 @@ impl Test {
         let took = started.elapsed();
         let updated = if self.update { accept(&mut tried)? } else { 0 };
         super::print(&match self.output {
-            Format::Text => text(&tried, updated, took),
-            Format::Json => format!("{:#}\n", json(&tried)),
-            Format::Junit => junit(&tried, took),
+            CiFormat::Table => text(&tried, updated, took),
+            CiFormat::Json => format!("{:#}\n", json(&tried)),
+            CiFormat::Junit => junit(&tried, took),
         })?;
         Ok(tried.iter().any(|tried| tried.problem.is_some()).into())
     }
 
-    /// The directory of cases that nobody named.
+    /// The directory of cases, when none is named.
     fn found(&self, name: &str) -> Result<PathBuf> {
         let beside = self.plugin.parent().unwrap_or(Path::new(""));
         let places = [PathBuf::from(CASES), beside.join(CASES), beside.join(name).join(CASES)];
         let found = places.iter().find(|place| place.is_dir()).cloned();
         found.ok_or_else(|| {
             let places = places.map(|place| place.display().to_string()).join(", ");
-            anyhow!("there are no cases in {places}; name their files, `host test PLUGIN.wasm CASES…`, and see `host test --help` for what is in one")
+            anyhow!("there are no cases in {places}; name their files after the plugin's. `host test --help` shows one")
         })
     }
 }
 
-/// Tries each case, so many at once as there are processors; in their order.
+/// Runs all cases, two at once for each processor; gives them in their order.
 async fn try_all(file: File, cases: &[PathBuf]) -> Result<Vec<Tried>> {
     let config = Config::default();
     let sandboxes = Sandboxes::new(&config);
     let budgets = config.budgets(&file.name);
-    let progress = Progress::new("trying cases");
+    let progress = Progress::new("compiling the plugin");
     let plugin: Arc<Plugin> = Arc::new(plugin::one(file, &sandboxes, Arc::new(Cache::open()), &budgets).await?);
+    drop(progress);
+    let progress = Progress::new("running cases");
     let record = Record::memory().await?;
     let room = Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, |cores| cores.get() * 2)));
     let mut tasks = JoinSet::new();
     for (at, path) in cases.iter().cloned().enumerate() {
         let (plugin, record, room) = (plugin.clone(), record.clone(), room.clone());
         tasks.spawn(async move {
-            // Never closed.
+            // The semaphore is never closed.
             let _room = room.acquire().await;
             (at, case::try_one(&plugin, &path, &record).await)
         });
     }
     let mut tried = Vec::with_capacity(cases.len());
     while let Some(one) = tasks.join_next().await {
-        tried.push(one.context("a case broke off")?);
+        tried.push(one.context("a case stopped unexpectedly")?);
         progress.step(tried.len(), cases.len());
     }
     tried.sort_by_key(|(at, _)| *at);
     Ok(tried.into_iter().map(|(_, tried)| tried).collect())
 }
 
-/// Writes down what came. A case that cannot be used stays as it is.
+/// Writes the results into the cases that differ. A case that cannot be used stays as it is.
 fn accept(tried: &mut [Tried]) -> Result<usize> {
     let mut updated = 0;
     for one in tried {
@@ -149,7 +141,7 @@ fn accept(tried: &mut [Tried]) -> Result<usize> {
 fn complaint(problem: &Problem) -> String {
     match problem {
         Problem::Unusable(reason) => format!("{}\n", printable(reason.trim_end())),
-        // Line by line, since the lines are ours and what is in them is the plugin's.
+        // Line by line: the line breaks are the host's, the text is the plugin's.
         Problem::Differs(difference) => difference.shown().lines().map(|line| printable(line) + "\n").collect(),
     }
 }
@@ -164,8 +156,7 @@ fn text(tried: &[Tried], updated: usize, took: Duration) -> String {
     }
     let failed = tried.iter().filter(|one| one.problem.is_some()).count();
     let cases = if tried.len() == 1 { "1 case".to_owned() } else { format!("{} cases", tried.len()) };
-    let parts =
-        [(tried.len() - failed - updated, "as expected"), (updated, "written anew"), (failed, "not as expected")];
+    let parts = [(tried.len() - failed - updated, "as expected"), (updated, "updated"), (failed, "not as expected")];
     let parts = parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
     let _ = writeln!(text, "{cases}: {} ({:.2} s)", parts.collect::<Vec<_>>().join(", "), took.as_secs_f64());
     text

@@ -1,4 +1,4 @@
-//! `host validate`: whether the checks can do their work, before they have to.
+//! `host validate`: finds broken queries, and checks that cannot fail.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,11 @@ use clap::Args;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{history::Format, progress::Progress, table::Table};
+use super::{
+    flags::{CheckFlag, FileFlags, Format, OutputFlag},
+    progress::Progress,
+    table::Table,
+};
 use crate::{
     host::Begin,
     record::Record,
@@ -17,38 +21,34 @@ use crate::{
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  host validate plugins/*.wasm                      every check
-  host validate --check phase2-raw plugins/*.wasm   one check
-  host validate --output json plugins/*.wasm        with the SQL, for CI
+  host validate plugins/                      every check
+  host validate --check phase2-raw plugins/   one check
+  host validate --output json plugins/        with the SQL, for CI
 
-Queries are prepared or run dry: unknown tables and columns, wrong types, what is over budget or not granted is
-found without reading a row or billing a byte. Then each check is tried on made-up answers: one that nothing makes
-fail is found too. Nothing is recorded and nobody is told; `host run` does that, at its start and by validate_schedule.
+It prepares each query, or runs it dry. That finds unknown tables and
+columns, wrong types, missing grants and exceeded budgets without reading a
+row or billing a byte. Then it runs each check on simulated results, to find
+checks that cannot fail. It records nothing and sends nothing; `host run`
+does both, when it starts and on validate_schedule.
 
-Exit codes: 0 nothing is wrong, 2 something is, 3 some of it could not be found out; 64 the arguments or host.toml
-cannot be used.")]
+Exit codes: 0 nothing is wrong, 2 something is wrong, 3 some of it could not
+be validated, 64 the arguments or host.toml cannot be used.")]
 pub(super) struct Validate {
-    /// Plugin components, or directories of them. Default: every plugin that is pinned.
+    /// Plugin files, or directories of them [default: every pinned plugin]
     #[arg(value_name = "PLUGIN.wasm")]
     plugins: Vec<PathBuf>,
-    /// Only this check; may be given several times.
-    #[arg(long, value_name = "NAME")]
-    check: Vec<String>,
-    /// The configuration.
-    #[arg(long, value_name = "FILE", default_value = "host.toml")]
-    config: PathBuf,
-    /// What is pinned; plugins.lock beside the configuration unless it is named.
-    #[arg(long, value_name = "FILE")]
-    lock: Option<PathBuf>,
-    /// How it is written to standard output.
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    output: Format,
+    #[command(flatten)]
+    only: CheckFlag,
+    #[command(flatten)]
+    files: FileFlags,
+    #[command(flatten)]
+    output: OutputFlag,
 }
 
 impl Validate {
     pub(super) fn execute(self) -> Result<u8> {
-        let files = super::sources(&self.config, self.lock.as_ref(), &self.plugins);
-        let sources = Sources { checks: self.check.clone(), ..files };
+        let files = self.files.sources(&self.plugins);
+        let sources = Sources { checks: self.only.checks.clone(), ..files };
         let read = sources.read()?;
         let runtime = super::runtime()?;
         let found = runtime.block_on(self.find(&sources, read));
@@ -76,7 +76,7 @@ impl Validate {
     }
 
     fn render(&self, found: &Validated) -> String {
-        if self.output == Format::Json {
+        if self.output.output == Format::Json {
             let checks = found.iter().map(|(check, findings)| json!({ "check": check, "findings": findings }));
             return format!("{:#}\n", json!({ "checks": checks.collect::<Vec<_>>() }));
         }

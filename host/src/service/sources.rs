@@ -70,7 +70,10 @@ impl Sources {
                 );
             }
             let named: Vec<String> = self.plugins.iter().map(|file| file.display().to_string()).collect();
-            bail!("there is no plugin {}; build the plugins with `cargo xtask plugins`", named.join(", "));
+            bail!(
+                "no plugin found in {}; make one with `host new NAME`, or fetch one with `host add oci://REGISTRY/NAME`",
+                named.join(", ")
+            );
         }
         let lock = Lock::read(&self.lock)?;
         if lock.is_none() && self.locked {
@@ -81,12 +84,16 @@ impl Sources {
 
     /// The message if there is no lock file.
     pub fn nothing_pinned(&self) -> String {
-        let pin = pin_command(&self.lock, "plugins/*.wasm");
+        let one = match self.plugins.as_slice() {
+            [file] if file.is_file() => file.display().to_string(),
+            _ => "plugins/*.wasm".to_owned(),
+        };
+        let pin = pin_command(&self.lock, &one);
         format!("nothing is pinned: there is no {}; `{pin}` writes one", self.lock.display())
     }
 
     /// The plugins' files: the named ones and those in named directories; else the pinned ones.
-    fn files(&self) -> Vec<PathBuf> {
+    pub fn files(&self) -> Vec<PathBuf> {
         let mut files = Vec::new();
         // The error is reported where it is read.
         if self.plugins.is_empty()

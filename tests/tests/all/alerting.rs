@@ -122,7 +122,7 @@ fn what_depends_on_a_failing_check_stands_under_it() {
     );
     assert!(!told[0].contains("Phase 3"), "not on its own: {told:?}");
     let history = morning.host(&["history", "phase3-analytics"]).out;
-    assert!(history.contains("nobody was told; listed under phase2-raw, which it depends on"), "{history}");
+    assert!(history.contains("not sent; listed under phase2-raw, which it depends on"), "{history}");
     morning.sql(REPAIRED);
     let told = morning.round(&both);
     assert!(told[0].contains("phase2-raw: recovered") && told[0].contains("Phase 3: analytics"), "{told:?}");
@@ -149,14 +149,14 @@ fn a_silence_holds_back_what_is_new_and_lets_recoveries_pass() {
     let mut morning = Morning::new(None, "");
     assert_eq!(morning.round(&["phase2-raw"]).len(), 0);
     let silence = morning.host(&["silence", "phase2-raw", "--for", "4h", "--why", "loaded again"]);
-    assert!(silence.out.starts_with("silence 1: nothing new is said of phase2-raw until "), "{silence:?}");
+    assert!(silence.out.starts_with("silence 1: no new alerts of phase2-raw until "), "{silence:?}");
     morning.sql(BROKEN);
     assert_eq!(morning.round(&["phase2-raw"]), Vec::<String>::new());
     let history = morning.host(&["history", "phase2-raw"]).out;
-    assert!(history.contains("nobody was told; silence 1: loaded again"), "{history}");
+    assert!(history.contains("not sent; silence 1: loaded again"), "{history}");
     assert_eq!(morning.host(&["silences"]).out.lines().count(), 2);
-    assert_eq!(morning.host(&["silences", "--expire", "1"]).out, "silence 1 is over\n");
-    assert_eq!(morning.host(&["silences"]).out, "No silence holds.\n");
+    assert_eq!(morning.host(&["silences", "--expire", "1"]).out, "silence 1 ended\n");
+    assert_eq!(morning.host(&["silences"]).out, "No silence is active.\n");
     let all = morning.host(&["silences", "--all", "--output", "json"]).json();
     assert_eq!(all["silences"][0]["why"], "loaded again");
     let told = morning.round(&["phase2-raw"]);
@@ -168,9 +168,9 @@ fn a_silence_holds_back_what_is_new_and_lets_recoveries_pass() {
     for (arguments, words) in [
         (vec!["silence", "phase2-ra", "--for", "4h", "--why", "x"], "did you mean `phase2-raw`?"),
         (vec!["silence", "phase2-raw", "--for", "soon", "--why", "x"], "`soon` is not a duration"),
-        (vec!["silence", "phase2-raw", "--for", "4h", "--why", " "], "say why"),
-        (vec!["silence", "phase2-raw", "--for", "4h"], "--why <WHY>"),
-        (vec!["silences", "--expire", "7"], "no silence with the number 7 holds"),
+        (vec!["silence", "phase2-raw", "--for", "4h", "--why", " "], "--why is empty"),
+        (vec!["silence", "phase2-raw", "--for", "4h"], "needs --why <WHY>"),
+        (vec!["silences", "--expire", "7"], "silence 7 is not active"),
     ] {
         let refused = morning.host(&arguments);
         assert_eq!(refused.code, 64, "{arguments:?}");
@@ -203,7 +203,7 @@ fn calendars_skip_and_silence() {
     assert!(morning.sample.slack.requests().is_empty(), "silenced from 7 to 8");
     let history = morning.host(&["history"]).out;
     assert!(history.contains("phase3-analytics  skip    skipped: no games (calendars.off-season)"), "{history}");
-    assert!(history.contains("nobody was told; silenced by calendars.load: the nightly load"), "{history}");
+    assert!(history.contains("not sent; silenced by calendars.load: the nightly load"), "{history}");
     assert_eq!(morning.round(&["phase2-raw"]).len(), 0, "half past seven");
     assert_eq!(morning.round(&["phase2-raw"]).len(), 1, "eight");
 }

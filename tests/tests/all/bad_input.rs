@@ -289,7 +289,11 @@ fn configurations_that_are_refused_at_start() {
     }
     let absent = sample.once(&["--config", "absent.toml"]).unwrap();
     assert_eq!(absent.code, 64);
-    assert!(absent.err.contains("absent.toml: cannot be read; name another file with --config"), "{}", absent.err);
+    assert!(
+        absent.err.contains("there is no absent.toml; `host init` writes one, or name another with --config"),
+        "{}",
+        absent.err
+    );
 }
 
 #[test]

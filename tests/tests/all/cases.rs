@@ -76,7 +76,7 @@ fn a_case_that_fails_shows_what_differs_and_can_be_accepted() {
     assert!(junit.out.contains("<failure message=\"not as expected\">"), "{}", junit.out);
 
     let updated = host_test(directory.path(), &[&phase2, "--update"]);
-    assert_eq!((updated.code, updated.out.contains("1 written anew")), (0, true), "{updated:?}");
+    assert_eq!((updated.code, updated.out.contains("1 updated")), (0, true), "{updated:?}");
     let accepted = "\n[expect]\nverdict = \"fail\"\n\n[expect.metrics]\ngames = 1\n";
     assert_eq!(fs::read_to_string(&case).unwrap(), format!("# A remark.\n{CASE}{accepted}"));
     let json = host_test(directory.path(), &[&phase2, "cases/one-record.toml", "--output", "json"]);
@@ -91,15 +91,15 @@ fn a_case_that_cannot_be_used_says_why_and_stops_no_other() {
         ("misspelt", "date = 2026-02-05\nexpct = 1", "unknown field `expct`"),
         ("no-date", "[expect]", "missing field `date`"),
         ("setting", "date = 2026-02-05\n[settings]\nmin_game = 1", "did you mean `min_games`"),
-        ("date", "date = 10:00:00", "a date is written 2026-02-05"),
-        ("due", "date = 2026-02-05\ndue = 2026-02-06", "a time is written"),
-        ("column", "date = 2026-02-05\n[tables.\"a.b\"]\ncolumns = { x = \"TEXT\" }", "`TEXT` is no type"),
-        ("table", "date = 2026-02-05\n[tables.ab]\nrows = [{ x = 1 }]", "a table is named dataset.table"),
-        ("escape", "date = 2026-02-05\n[tables.\"../a.b\"]\nrows = [{ x = 1 }]", "a table is named dataset.table"),
+        ("date", "date = 10:00:00", "write a date like 2026-02-05"),
+        ("due", "date = 2026-02-05\ndue = 2026-02-06", "write a time like"),
+        ("column", "date = 2026-02-05\n[tables.\"a.b\"]\ncolumns = { x = \"TEXT\" }", "`TEXT` is not a type"),
+        ("table", "date = 2026-02-05\n[tables.ab]\nrows = [{ x = 1 }]", "name a table dataset.table"),
+        ("escape", "date = 2026-02-05\n[tables.\"../a.b\"]\nrows = [{ x = 1 }]", "name a table dataset.table"),
         (
             "commit",
             "date = 2026-02-05\n[[deployments]]\nservice = \"a\"\ncommit = \"x\"\ndeployed = 2026-02-05T10:00:00Z",
-            "no commit of this case is named x",
+            "this case has no commit named x",
         ),
         ("path", "date = 2026-02-05\n[[commits]]\ntime = 2026-02-05T10:00:00Z\npaths = [\"../x\"]", "commits[0].paths"),
     ];

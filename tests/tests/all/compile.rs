@@ -247,7 +247,7 @@ fn checks_that_are_ready_run_while_another_is_compiled() {
     own("compile_cpu = '12s'");
     let mut host = start(&["--once", "--at", AT, "--output", "json"]);
     host.wait_for("phase2-raw: pass: ").unwrap();
-    host.wait_for("still being compiled: the plugins of slow").unwrap();
+    host.wait_for("still compiling the plugins of slow").unwrap();
     assert_eq!(confined(host.id()).len(), 1, "what is ready ran before the other was compiled");
     assert_eq!(host.ended().unwrap(), Some(3));
     let history = sample.host(&["history", "slow"]).unwrap();

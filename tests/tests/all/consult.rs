@@ -138,8 +138,40 @@ async fn those_who_ask_at_once_share_an_evaluation() {
     assert_eq!(host.recorder.record.runs(Some("phase2-gate"), 100, Included::default()).await.unwrap().len(), 3);
 }
 
+/// With the decision as JSON.
 fn gate(sample: &Sample, arguments: &[&str]) -> Ended {
+    shown(sample, &[arguments, &["--output", "json"]].concat())
+}
+
+fn shown(sample: &Sample, arguments: &[&str]) -> Ended {
     ended(sample.command().env("HOST_TOKEN", TOKEN).env("USER", "ana").arg("gate").args(arguments)).unwrap()
+}
+
+/// People read the decision first, then why; the exit code is the same as with the JSON.
+#[test]
+fn people_read_the_decision() {
+    for (fault, strict, code, first, words) in [
+        (None, false, 0, "PROCEED: ", &["gate      phase2-gate", "data of   2", "complete  5 of 5 (100 %)"][..]),
+        (
+            Some(Fault::OldData),
+            true,
+            2,
+            "PROCEED_WITH_WARNING: ",
+            &["issues    ", "blocked   --strict does not accept"],
+        ),
+        (Some(Fault::HalfNullNames), false, 2, "FAIL: ", &["score     0.", "issues    null_rate_player_name: 50"]),
+        (Some(Fault::EmptySchedule), false, 3, "NOT_EVALUATED: ", &["gate      phase2-gate"]),
+    ] {
+        let sample = Sample::now(fault).unwrap();
+        install(&sample, &[]).unwrap();
+        let arguments = if strict { &["phase2-gate", "--strict"][..] } else { &["phase2-gate"] };
+        let answer = shown(&sample, arguments);
+        assert_eq!(answer.code, code, "{fault:?}: {answer:?}");
+        assert!(answer.out.starts_with(first) && !answer.out.contains('{'), "{fault:?}: {}", answer.out);
+        for part in words {
+            assert!(answer.out.contains(part), "{fault:?}: {part}: {}", answer.out);
+        }
+    }
 }
 
 #[test]

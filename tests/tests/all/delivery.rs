@@ -111,7 +111,7 @@ fn what_was_not_delivered_is_sent_by_the_next_start() {
     sample.slack.answer(BROKEN);
     let first = run(&sample, 0);
     assert_eq!(first.code, 3, "{first:?}");
-    assert!(first.err.contains("NOT delivered yet, the next start tries again"), "{}", first.err);
+    assert!(first.err.contains("NOT delivered yet, the next start retries"), "{}", first.err);
     mend(&sample);
     configure(&sample, "wait = \"10s\"", "");
     sample.slack.clear();
@@ -145,7 +145,7 @@ fn what_was_set_aside_is_told_everywhere() {
 
     let history = sample.host(&["history"]).unwrap();
     assert!(history.out.contains("NOT DELIVERED") && history.out.contains(&id), "{}", history.out);
-    assert!(history.out.contains("(set aside: answered 404: no_service)"), "{}", history.out);
+    assert!(history.out.contains("(given up: answered 404: no_service)"), "{}", history.out);
 
     let messages = &sample.host(&["history", "--output", "json"]).unwrap().json()["messages"];
     assert_eq!((&messages[0]["receiver"], &messages[0]["state"]), (&"fallback".into(), &"delivered".into()));
@@ -249,9 +249,14 @@ fn receivers_can_be_tried() {
     };
     let all = test();
     assert_eq!(all.code, 0, "{all:?}");
-    let taken = "RECEIVER            ANSWER\n#canary-alerts      it was taken\n#deployment-alerts  it was taken\nfallback            it was taken\n";
+    let taken = "RECEIVER            ANSWER\n#canary-alerts      accepted\n#deployment-alerts  accepted\nfallback            accepted\n";
     assert_eq!(all.out, taken);
     assert_eq!(sample.slack.requests().len(), 3);
+    let mut command = sample.command();
+    command.env("FALLBACK", sample.slack.webhook("fallback")).args(["receivers", "test", "--output", "json"]);
+    let json = ended(&mut command).unwrap().json();
+    let accepted = json["receivers"].as_array().unwrap().iter().filter(|receiver| receiver["accepted"] == true);
+    assert_eq!(accepted.count(), 3, "{json:#}");
     sample.slack.answer_next(&[GONE]);
     let one = test();
     assert_eq!(one.code, 3);

@@ -8,12 +8,49 @@ fn host(arguments: &[&str]) -> Ended {
     ended(Command::new(binary("host")).args(arguments)).unwrap()
 }
 
-/// As `host --help` lists them.
+/// As `host --help` lists them, in groups.
 fn commands() -> Vec<String> {
     let help = host(&["--help"]);
-    let listed = help.out.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let listed = help.out.split("Start:\n").nth(1).unwrap().split("Options:\n").next().unwrap();
     let names = listed.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   "));
     names.map(|line| line.split_whitespace().next().unwrap().to_owned()).filter(|name| name != "help").collect()
+}
+
+/// A command that no group names would be missing from `host --help`. Each has a manual page.
+#[test]
+fn help_lists_every_command_in_a_group() {
+    let directory = tempfile::tempdir().unwrap();
+    assert_eq!(host(&["man", directory.path().to_str().unwrap()]).code, 0);
+    let listed = commands();
+    let pages = fs::read_dir(directory.path()).unwrap().map(|page| page.unwrap().file_name().into_string().unwrap());
+    let mut all: Vec<String> = pages
+        .filter_map(|page| Some(page.strip_prefix("host-")?.strip_suffix(".1")?.to_owned()))
+        .filter(|name| !name.contains('-') && name != "help")
+        .collect();
+    let mut sorted = listed.clone();
+    all.sort();
+    sorted.sort();
+    assert_eq!(all, sorted);
+    assert_eq!(listed[..4], ["init", "new", "test", "doctor"], "a newcomer's commands come first");
+}
+
+/// Each command with its help at 80 columns: nothing is wider, and no line of the examples is broken.
+#[test]
+fn help_fits_a_terminal_of_80_columns() {
+    let mut asked: Vec<Vec<String>> = commands().into_iter().map(|command| vec![command]).collect();
+    asked.extend([vec![], vec!["receivers".to_owned(), "test".to_owned()]]);
+    for command in asked {
+        let help = |columns: &str| {
+            let mut host = Command::new(binary("host"));
+            ended(host.args(&command).arg("--help").env("COLUMNS", columns)).unwrap().out
+        };
+        let narrow = help("80");
+        for line in narrow.lines() {
+            assert!(line.chars().count() <= 80, "{command:?}: {line}");
+        }
+        let examples = |text: &str| text.split_once("\nExample").map(|(_, shown)| shown.to_owned());
+        assert_eq!(examples(&narrow), examples(&help("100")), "{command:?}");
+    }
 }
 
 #[test]

@@ -24,6 +24,7 @@ mod doctor;
 mod drift;
 mod emulator;
 mod explain;
+mod first_contact;
 mod gate;
 mod google;
 mod grants;

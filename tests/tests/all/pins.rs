@@ -59,10 +59,7 @@ fn what_is_pinned_runs_and_other_bytes_do_not() {
 
     let pinned = with_files(&sample, &["pin"]);
     assert_eq!(pinned.code, 0, "{pinned:?}");
-    assert!(
-        pinned.err.contains("phase2-raw: 0.1.0 sha256:") && pinned.err.contains("2 plugins are pinned"),
-        "{pinned:?}"
-    );
+    assert!(pinned.err.contains("phase2-raw: 0.1.0 sha256:") && pinned.err.contains("2 plugins pinned"), "{pinned:?}");
     let locked = run(&sample, &["--locked"]);
     assert_eq!((locked.code, locked.err.as_str()), (0, ""));
 
@@ -83,7 +80,7 @@ fn what_is_pinned_runs_and_other_bytes_do_not() {
 
     // The command does what it says.
     let accepted = sample.host(&["pin", "phase2-raw@0.1.0", "plugins/phase2-raw.wasm"]).unwrap();
-    assert!(accepted.err.contains("other bytes under the same version: before sha256:"), "{}", accepted.err);
+    assert!(accepted.err.contains("same version, different bytes: previously sha256:"), "{}", accepted.err);
     assert_eq!(run(&sample, &["--locked"]).code, 0);
 }
 
@@ -131,30 +128,30 @@ fn of_several_versions_the_pinned_one_runs() {
     assert!(error.contains("2 plugins are named phase2-raw") && error.contains("pin one with `host pin`"), "{error}");
     let refused = with_files(&sample, &["pin"]);
     assert_eq!(refused.code, 64);
-    assert!(refused.err.contains("say which, as in `host pin phase2-raw@0.2.0`"), "{}", refused.err);
+    assert!(refused.err.contains("choose one, as in `host pin phase2-raw@0.2.0`"), "{}", refused.err);
     assert!(!sample.path().join("plugins.lock").exists());
 }
 
 #[test]
 fn comparing_changes_nothing() {
     let sample = sample();
-    let nothing = with_files(&sample, &["pin", "--check"]);
+    let nothing = with_files(&sample, &["pin", "--verify"]);
     assert_eq!(nothing.code, 64, "{nothing:?}");
     with_files(&sample, &["pin"]);
     let before = lock(&sample);
-    assert_eq!(with_files(&sample, &["pin", "--check"]).code, 0);
-    assert_eq!(sample.host(&["pin", "--check"]).unwrap().code, 0);
+    assert_eq!(with_files(&sample, &["pin", "--verify"]).code, 0);
+    assert_eq!(sample.host(&["pin", "--verify"]).unwrap().code, 0);
 
     fs::write(sample.path().join("plugins/phase2-raw.wasm"), reversioned("phase2-raw", "0.3.0")).unwrap();
     fs::copy(plugin("phase2-gate"), sample.path().join("plugins/phase2-gate.wasm")).unwrap();
     fs::remove_file(sample.path().join("plugins/phase3-analytics.wasm")).unwrap();
-    let differs = sample.host(&["pin", "--check"]).unwrap();
+    let differs = sample.host(&["pin", "--verify"]).unwrap();
     assert_eq!(differs.code, 2, "{differs:?}");
     for words in [
-        "phase2-raw: pinned is 0.1.0 sha256:",
+        "phase2-raw: pinned as 0.1.0 sha256:",
         "phase2-raw.wasm is 0.3.0 sha256:",
         "phase2-gate: not pinned",
-        "phase3-analytics: pinned is 0.1.0, and no file holds it",
+        "phase3-analytics: pinned as 0.1.0, but no file holds it",
     ] {
         assert!(differs.err.contains(words), "{words}: {}", differs.err);
     }
@@ -172,15 +169,15 @@ fn pins_that_cannot_be() {
     let before = lock(&sample);
     fs::write(sample.path().join("plugins/noise.bin.wasm"), "no component").unwrap();
     for (arguments, words) in [
-        (&["pin"][..], "name plugin files, or one plugin"),
+        (&["pin"][..], "name plugin files or a plugin"),
         (
             &["pin", "phase2-rav", "plugins/phase2-raw.wasm"],
             "no file holds the plugin phase2-rav; did you mean `phase2-raw`?",
         ),
-        (&["pin", "phase2-raw@2", "plugins/phase2-raw.wasm"], "`2` is no version; write it like phase2-raw@1.2.0"),
+        (&["pin", "phase2-raw@2", "plugins/phase2-raw.wasm"], "`2` is not a version; write it as in phase2-raw@1.2.0"),
         (
             &["pin", "phase2-raw@9.9.9", "plugins/phase2-raw.wasm"],
-            "9.9.9 is in none of the files; there is 0.1.0 in plugins/phase2-raw.wasm",
+            "none of the files holds phase2-raw 9.9.9; found: 0.1.0 in plugins/phase2-raw.wasm",
         ),
         (
             &["pin", "plugins/phase2-raw.wasm", "plugins/noise.bin.wasm"],
@@ -235,7 +232,7 @@ fn pins_of_others_are_kept() {
     fs::write(&path, &other).unwrap();
     let shipped = shipped().unwrap();
     let gate = shipped.iter().find(|file| file.ends_with("phase2-gate.wasm")).unwrap();
-    let check = sample.host(&["pin", "--check", &gate.display().to_string()]).unwrap();
+    let check = sample.host(&["pin", "--verify", &gate.display().to_string()]).unwrap();
     assert_eq!(check.code, 2, "another version is a difference: {check:?}");
     assert_eq!(sample.host(&["pin", &gate.display().to_string()]).unwrap().code, 0);
     assert_eq!(fs::read_to_string(&path).unwrap(), above);
@@ -256,5 +253,5 @@ fn a_twin_with_other_bytes_is_not_chosen() {
     fs::write(directory.join("zz.wasm"), twin).unwrap();
     let refused = sample.host(&["pin", "phase2-raw@0.1.0"]).unwrap();
     assert_eq!(refused.code, 64, "{refused:?}");
-    assert!(refused.err.contains("is there twice, with different bytes"), "{}", refused.err);
+    assert!(refused.err.contains("exists twice with different bytes"), "{}", refused.err);
 }

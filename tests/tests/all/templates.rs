@@ -52,7 +52,7 @@ fn followed(language: &str, file: &str, build: impl Fn(&Path)) {
     assert!(tested.out.contains("4 cases: 4 as expected"), "{}", tested.out);
     ok(host(&directory, &["init", file]));
     // There is no dataset here: it runs, and says so.
-    fs::create_dir(directory.join("warehouse")).unwrap();
+    assert!(directory.join("warehouse").is_dir());
     let run = host(&directory, &["run", "--once", "--dry-run", "--output", "json", file]);
     let error = run.run("raw-events")["error"].as_str().unwrap_or_default().to_owned();
     assert!(run.code == 3 && error.contains("there is no dataset raw"), "{run:?}");
@@ -62,7 +62,7 @@ fn followed(language: &str, file: &str, build: impl Fn(&Path)) {
     ok(host(&directory, &["push", file, &published]));
     ok(host(&directory, &["add", &published]));
     let again = host(place.path(), &["new", "raw-events", "--lang", language]);
-    assert!(again.code == 64 && again.err.contains("is there already"), "{again:?}");
+    assert!(again.code == 64 && again.err.contains("exists and is not empty"), "{again:?}");
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod time;
 
 use std::{
     collections::BTreeMap,
+    io::ErrorKind,
     path::{Path, PathBuf},
 };
 
@@ -128,11 +129,12 @@ impl Config {
 
     /// Reads a file without checking that the paths in it exist.
     pub fn load(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| {
-            format!(
-                "{}: cannot be read; name another file with --config, or make the sample pipeline with `cargo xtask demo`",
-                path.display()
-            )
+        let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => {
+                let shown = path.display();
+                anyhow::anyhow!("there is no {shown}; `host init` writes one, or name another with --config")
+            }
+            _ => anyhow::anyhow!("{}: cannot be read: {error}", path.display()),
         })?;
         let mut config = Self::parse(&text).with_context(|| format!("{}: refused", path.display()))?;
         config.directory = path.parent().unwrap_or(Path::new("")).to_owned();

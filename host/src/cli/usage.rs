@@ -1,0 +1,70 @@
+//! A command line that cannot be understood: the mistake and the next step, in one or two sentences.
+
+use clap::{
+    Command, Error,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
+
+use crate::text::nearest;
+
+/// The answer to `host` alone.
+pub(super) const START: &str = "host runs data-pipeline checks as sandboxed WebAssembly components. Start with:
+
+  host init       host.toml; in an empty directory also sample data and a check
+  host new NAME   a check of your own
+  host doctor     what is missing on this machine
+
+`host --help` lists every command.
+";
+
+/// The mistake and the next step. None where clap says it as well.
+pub(super) fn explained(error: &Error, root: &Command) -> Option<String> {
+    let usage = text(error, ContextKind::Usage).unwrap_or_default();
+    let named: Vec<&str> = usage.trim_start_matches("Usage: ").split_whitespace().take_while(is_name).collect();
+    let (path, command) = (named.join(" "), found(root, &named));
+    let wrong = text(error, ContextKind::InvalidArg).or_else(|| text(error, ContextKind::InvalidSubcommand));
+    match (error.kind(), wrong) {
+        (ErrorKind::InvalidSubcommand, Some(wrong)) => {
+            let names: Vec<&str> = command.get_subcommands().map(Command::get_name).collect();
+            let near = next(nearest(&wrong, names));
+            Some(format!("error: `{path} {wrong}` is not a command{near}`{path} --help` lists the commands.\n"))
+        }
+        (ErrorKind::UnknownArgument, Some(wrong)) if wrong.starts_with("--") => {
+            let flags: Vec<String> =
+                command.get_arguments().filter_map(|flag| Some(format!("--{}", flag.get_long()?))).collect();
+            let near = next(nearest(&wrong, &flags));
+            Some(format!("error: `{path}` has no option `{wrong}`{near}`{path} --help` lists its options.\n"))
+        }
+        (ErrorKind::UnknownArgument, Some(wrong)) => {
+            Some(format!("error: `{path}` does not take `{wrong}`. `{path} --help` has examples.\n"))
+        }
+        (ErrorKind::MissingRequiredArgument, Some(missing)) => {
+            Some(format!("error: `{path}` needs {missing}. `{path} --help` has examples.\n"))
+        }
+        _ => None,
+    }
+}
+
+/// Ends the sentence before the next one.
+fn next(near: String) -> String {
+    if near.is_empty() { ". ".to_owned() } else { format!("{near} ") }
+}
+
+/// Whether a word of a usage line is a command's name.
+fn is_name(word: &&str) -> bool {
+    word.starts_with(|first: char| first.is_ascii_lowercase())
+}
+
+/// The subcommand with this path, which starts with the program's name.
+fn found<'c>(root: &'c Command, path: &[&str]) -> &'c Command {
+    path.iter().skip(1).fold(root, |command, name| command.find_subcommand(name).unwrap_or(command))
+}
+
+fn text(error: &Error, kind: ContextKind) -> Option<String> {
+    match error.get(kind)? {
+        ContextValue::String(text) => Some(text.clone()),
+        ContextValue::Strings(texts) => Some(texts.join(" and ")),
+        ContextValue::StyledStr(text) => Some(text.to_string()),
+        _ => None,
+    }
+}
