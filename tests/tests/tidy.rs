@@ -128,16 +128,26 @@ fn no_file_is_too_long() {
 fn documents_name_what_is_there() {
     let mut wrong = Vec::new();
     let mut pages = vec!["README.md".to_owned(), "CONTRIBUTING.md".to_owned(), "tests/BENCH.md".to_owned()];
-    let docs = fs::read_dir(root().join("docs")).expect("docs").flatten();
-    pages.extend(
-        docs.map(|entry| format!("docs/{}", entry.file_name().to_string_lossy())).filter(|name| name.ends_with(".md")),
-    );
+    pages.extend(pages_of_docs().into_iter().map(|page| format!("docs/{page}")));
     let there = documents::Tree::read(&root());
     for page in pages {
         let text = fs::read_to_string(root().join(&page)).expect("a page");
         wrong.extend(documents::mistakes(&page, &text, &there));
     }
     all_well(wrong);
+}
+
+#[test]
+fn the_index_of_docs_has_every_page() {
+    let read = |page: &str| fs::read_to_string(root().join(page)).expect("a page");
+    assert!(read("README.md").contains("](docs/README.md)"), "README.md does not link to docs/README.md");
+    all_well(documents::not_in_index(&read("docs/README.md"), &pages_of_docs()));
+}
+
+/// The names of the pages in docs/.
+fn pages_of_docs() -> Vec<String> {
+    let entries = fs::read_dir(root().join("docs")).expect("docs").flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).filter(|name| name.ends_with(".md")).collect()
 }
 
 /// Uses of what does not stand below, and rooms that the table and the source do not share.

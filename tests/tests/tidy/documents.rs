@@ -56,6 +56,13 @@ pub(crate) fn mistakes(page: &str, text: &str, there: &Tree) -> Vec<String> {
     wrong
 }
 
+/// Pages of docs/ that the index does not link to. `README.md` is the index itself.
+pub(crate) fn not_in_index(index: &str, pages: &[String]) -> Vec<String> {
+    let linked: BTreeSet<String> = index.lines().flat_map(links).collect();
+    let missing = pages.iter().filter(|page| *page != "README.md" && !linked.contains(*page));
+    missing.map(|page| format!("docs/README.md: no link to `{page}`: add a line for it")).collect()
+}
+
 /// Where links of a line lead, without those to other places.
 fn links(line: &str) -> impl Iterator<Item = String> {
     let targets = line.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
@@ -131,6 +138,14 @@ fn is_module(path: &str, there: &Tree) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_without_a_line_in_the_index_is_found() {
+        let pages = ["README.md", "gate.md", "security.md"].map(str::to_owned);
+        assert!(not_in_index("- [The gate](gate.md)\n- [Security](security.md#limits): more", &pages).is_empty());
+        let found = not_in_index("- [The gate](gate.md), security.md", &pages);
+        assert_eq!(found, ["docs/README.md: no link to `security.md`: add a line for it"]);
+    }
 
     #[test]
     fn names_of_what_is_not_there_are_found() {
