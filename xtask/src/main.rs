@@ -3,6 +3,7 @@
 mod build;
 mod dist;
 mod once;
+mod pictures;
 mod run;
 mod steps;
 mod tests;
@@ -22,6 +23,7 @@ The repository's own commands.
   cargo xtask interop               run the long tests, fuzz, and build a release twice
   cargo xtask lint                  run clippy on everything; warnings are errors
   cargo xtask plugins               build the plugins into plugins/*.wasm
+  cargo xtask pictures              make docs/pictures/*.svg from the sample pipeline
   cargo xtask dist                  build the files of a release into dist/
   cargo xtask fuzz [SECONDS]        fuzz the loader, the SQL guard, plugins.lock and
                                     host.toml, 60 s each by default; needs a nightly
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         ["test", names @ ..] => tests::test(tests::Wanted { names, timings: false }),
         ["lint"] => steps::lint(),
         ["plugins"] => build::plugins(run::Pace::Foreground).map(|()| 0),
+        ["pictures"] => pictures::pictures().map(|()| 0),
         ["fuzz"] => steps::fuzz("60"),
         ["fuzz", seconds] => steps::fuzz(seconds),
         ["dist"] => dist::dist(),

@@ -1,4 +1,4 @@
-//! Makes the sample pipeline: `sample DIRECTORY [--fault NAME]`. `cargo xtask demo` calls it.
+//! Makes the sample pipeline: `sample DIRECTORY [--fault NAME [--at TIME]]`. `cargo xtask demo` and `pictures` call it.
 #![allow(clippy::print_stdout)] // the list of faults is what was asked for
 
 use std::{path::Path, process::ExitCode};
@@ -20,19 +20,21 @@ fn main() -> ExitCode {
 fn run() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let (directory, fault) = match arguments.as_slice() {
-        [directory] => (directory, None),
+    let (directory, fault, at) = match arguments.as_slice() {
+        [directory] => (directory, None, Timestamp::now()),
         [_, "--fault", "help"] => {
             println!("{}", faults());
             return Ok(());
         }
-        [directory, "--fault", name] => {
-            let fault = Fault::named(name);
-            (directory, Some(fault.with_context(|| format!("there is no fault {name}; there are:\n{}", faults()))?))
-        }
-        _ => bail!("usage: sample DIRECTORY [--fault NAME]"),
+        [directory, "--fault", name] => (directory, Some(named(name)?), Timestamp::now()),
+        [directory, "--fault", name, "--at", at] => (directory, Some(named(name)?), at.parse()?),
+        _ => bail!("usage: sample DIRECTORY [--fault NAME [--at TIME]]"),
     };
-    host_tests::make(Path::new(directory), &Moment::new(Timestamp::now())?, fault)
+    host_tests::make(Path::new(directory), &Moment::new(at)?, fault)
+}
+
+fn named(name: &str) -> Result<Fault> {
+    Fault::named(name).with_context(|| format!("unknown fault {name}; the faults are:\n{}", faults()))
 }
 
 fn faults() -> String {
