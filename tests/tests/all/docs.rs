@@ -1,19 +1,111 @@
-//! The examples of docs/, taken from there and run.
+//! The examples of README.md and docs/, taken from there and run.
 
-use std::{fs, process::Command};
+use std::{fs, path::Path, process::Command};
 
 use host_tests::{Fault, HOST_TOML};
 
-use crate::support::{
-    command::{Ended, Sample, binary, ended, repository, shipped},
-    service::{Service, TOKEN, install},
+use crate::{
+    explain::words,
+    support::{
+        command::{Ended, Sample, binary, ended, repository, shipped},
+        service::{Service, TOKEN, install},
+    },
 };
 
 /// The examples of a page in one language.
 fn examples(page: &str, language: &str) -> Vec<String> {
-    let text = fs::read_to_string(repository().join("docs").join(page)).unwrap();
+    blocks(&fs::read_to_string(repository().join("docs").join(page)).unwrap(), language)
+}
+
+/// README.md and the pages of docs/, by their path; host.toml's reference is held against the code elsewhere.
+fn pages() -> Vec<(String, String)> {
+    let docs = fs::read_dir(repository().join("docs")).unwrap().flatten();
+    let names = docs.map(|entry| format!("docs/{}", entry.file_name().to_string_lossy()));
+    let names = names.filter(|name| name.ends_with(".md") && !name.ends_with("/configuration.md"));
+    let names = names.chain(["README.md".to_owned()]);
+    names.map(|name| (name.clone(), fs::read_to_string(repository().join(&name)).unwrap())).collect()
+}
+
+/// The lines of a page's blocks in one language.
+pub(crate) fn blocks(text: &str, language: &str) -> Vec<String> {
     let fence = format!("```{language}\n");
-    text.split(&fence).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+    text.split(&fence).skip(1).map(|rest| format!("{}\n", rest.split("\n```").next().unwrap())).collect()
+}
+
+/// Each `host …` in a console block. `--help` at the end keeps it from being done, and what comes before is read first.
+#[test]
+fn the_host_takes_every_command_of_the_documents() {
+    let mut taken = 0;
+    for (page, text) in pages() {
+        let blocks = blocks(&text, "console");
+        for line in blocks.iter().flat_map(|block| block.lines()) {
+            let line = line.strip_prefix("$ ").unwrap_or(line).split(" #").next().unwrap();
+            for command in line.split(" && ").filter_map(|command| command.trim().strip_prefix("host ")) {
+                let tried = ended(Command::new(binary("host")).args(words(command)).arg("--help")).unwrap();
+                assert_eq!(tried.code, 0, "{page}: host {command}: {}", tried.err);
+                taken += 1;
+            }
+        }
+    }
+    assert!(taken > 50, "{taken}");
+}
+
+/// Cases have a form of their own; everything else in TOML is host.toml.
+#[test]
+fn every_piece_of_configuration_in_the_documents_is_valid() {
+    let mut valid = 0;
+    for (page, text) in pages() {
+        for block in blocks(&text, "toml").into_iter().filter(|block| !block.contains("[expect]")) {
+            let parsed = host::config::Config::parse(&block);
+            assert!(parsed.is_ok(), "{page}: {:#}\n{block}", parsed.unwrap_err());
+            valid += 1;
+        }
+    }
+    assert!(valid >= 5, "{valid}");
+}
+
+/// README's last steps, as a shell does them, with a plugin that was built as README says.
+pub(crate) fn readme_is_followed(directory: &Path, language: &str) {
+    let readme = fs::read_to_string(repository().join("README.md")).unwrap();
+    let steps = readme.split("### Run it\n").nth(1).unwrap();
+    let steps = blocks(steps, "console").swap_remove(0);
+    let bin = directory.join("bin");
+    fs::create_dir_all(&bin).unwrap();
+    std::os::unix::fs::symlink(binary("host"), bin.join("host")).unwrap();
+    let sqlite3 =
+        "#!/usr/bin/env python3\nimport sqlite3, sys\nsqlite3.connect(sys.argv[1]).executescript(sys.argv[2])\n";
+    fs::write(bin.join("sqlite3"), sqlite3).unwrap();
+    Command::new("chmod").arg("+x").arg(bin.join("sqlite3")).status().unwrap();
+    let (commands, shown): (Vec<&str>, Vec<&str>) = steps.lines().partition(|line| line.starts_with("$ "));
+    let wanted = commands.iter().filter(|line| language == "rust" || !line.ends_with("# Rust only"));
+    let script: Vec<&str> = wanted.filter_map(|line| line.strip_prefix("$ ")).collect();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(script.join("\n")).current_dir(directory).env("PATH", path).env("HOME", directory);
+    let ended = ended(shell.env("XDG_CACHE_HOME", binary("").join("test-cache"))).unwrap();
+    assert_eq!((ended.code, ended.out.trim_end()), (2, shown.join("\n").as_str()), "{ended:?}");
+    for made in ["bin", "warehouse", "state"] {
+        fs::remove_dir_all(directory.join(made)).unwrap();
+    }
+    fs::remove_file(directory.join("host.toml")).unwrap();
+}
+
+/// `cargo xtask pictures` makes it anew when words change.
+#[test]
+fn the_picture_of_a_message_has_the_words_of_the_message() {
+    let sample = Sample::new(Some(Fault::NullNames)).unwrap();
+    let page = "[web]\nlisten = \"127.0.0.1:0\"\nurl = \"https://host.example.com\"\n";
+    let toml = fs::read_to_string(repository().join("tests/sample/host.toml")).unwrap();
+    fs::write(sample.path().join("host.toml"), format!("{toml}\n{page}")).unwrap();
+    let printed = sample.once(&[]).unwrap().err;
+    let message = printed.split("┌─ ").nth(1).unwrap().split("└─").next().unwrap().replace('│', " ");
+    let picture = fs::read_to_string(repository().join("docs/pictures/slack.svg")).unwrap();
+    let texts =
+        picture.split("<text ").skip(1).map(|rest| rest.split('>').nth(1).unwrap().split("</text").next().unwrap());
+    let drawn = texts.collect::<Vec<_>>().join(" ");
+    let drawn = drawn.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
+    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(words(&drawn), words(&message), "run `cargo xtask pictures`");
 }
 
 /// The same example where the gate says yes, no, and nothing at all.

@@ -102,7 +102,7 @@ fn examples(help: &str) -> Vec<Vec<String>> {
 }
 
 /// As a shell splits them; only double quotes are used.
-fn words(line: &str) -> Vec<String> {
+pub(crate) fn words(line: &str) -> Vec<String> {
     let quoted = |(at, part): (usize, &str)| match at % 2 {
         0 => part.split_whitespace().map(str::to_owned).collect(),
         _ => vec![part.to_owned()],

@@ -3,9 +3,12 @@
 
 use std::{fs, path::Path, process::Command};
 
-use crate::support::{
-    command::{Ended, binary, ended, repository},
-    registry::Registry,
+use crate::{
+    docs::{blocks, readme_is_followed},
+    support::{
+        command::{Ended, binary, ended, repository},
+        registry::Registry,
+    },
 };
 
 /// What `cargo xtask test` installed.
@@ -43,6 +46,14 @@ fn followed(language: &str, file: &str, build: impl Fn(&Path)) {
     let directory = place.path().join("raw-events");
     let readme = fs::read_to_string(directory.join("README.md")).unwrap();
     assert_eq!(readme.lines().filter(|line| line.starts_with("- ")).count(), 5, "{readme}");
+    // The check that the documents show is the one that is made.
+    let pages = ["docs/first-check.md", "README.md"].map(|page| fs::read_to_string(repository().join(page)).unwrap());
+    for (language, source) in [("rust", "src/lib.rs"), ("python", "check.py")] {
+        let Ok(made) = fs::read_to_string(directory.join(source)) else { continue };
+        let shown: Vec<String> = pages.iter().flat_map(|page| blocks(page, language)).collect();
+        assert!(shown.contains(&made), "no page shows the whole {source}");
+        assert!(shown.iter().all(|block| made.contains(block)), "{source} is not as the documents show it: {shown:?}");
+    }
     build(&directory);
 
     let tested = ok(host(&directory, &["test", file]));
@@ -50,6 +61,7 @@ fn followed(language: &str, file: &str, build: impl Fn(&Path)) {
     fs::write(directory.join("cases/guide.toml"), case).unwrap();
     let tested = ok(host(&directory, &["test", file]));
     assert!(tested.out.contains("4 cases: 4 as expected"), "{}", tested.out);
+    readme_is_followed(&directory, language);
     ok(host(&directory, &["init", file]));
     // There is no dataset here: it runs, and says so.
     assert!(directory.join("warehouse").is_dir());
