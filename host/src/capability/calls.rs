@@ -18,7 +18,7 @@ use super::grant;
 use crate::{
     config::{Budgets, Grants, raise},
     contract::{Error, slack::Alert},
-    lanes::{Allowance, Held, Permit, Stop, TooMuch},
+    lanes::{Allowance, Held, Pace, Permit, Stop, TooMuch},
     text::shortened,
 };
 
@@ -100,11 +100,16 @@ struct Record {
 }
 
 impl Calls {
-    /// For one run.
+    /// For one run of a check that has no pace yet.
     pub fn new(caller: Caller, grants: Grants, budgets: Budgets) -> Self {
+        Self::paced(caller, grants, budgets, &Pace::default())
+    }
+
+    /// For one run, at the pace of its check.
+    pub fn paced(caller: Caller, grants: Grants, budgets: Budgets, pace: &Pace) -> Self {
         let allowance = Allowance { timeout: budgets.timeout.0, bytes: budgets.host_memory.0 };
         Self {
-            permit: Permit::new(&caller.plugin, allowance),
+            permit: Permit::paced(&caller.plugin, allowance, pace),
             caller,
             grants,
             budgets,

@@ -20,6 +20,7 @@ use crate::{
     check::{Check, Family, Ready, Work},
     config::{Budgets, Config, Cron, Zone},
     contract::Need,
+    lanes::Pace,
     plugin::{Plugin, check_settings},
     record::Record,
     run::{Moment, Run},
@@ -184,7 +185,8 @@ impl Case {
             }
         }
         grants.slack.push(channel.clone());
-        let ready = Ready { plugin: plugin.clone(), grants, settings, budgets: Budgets::default() };
+        let ready =
+            Ready { plugin: plugin.clone(), grants, settings, budgets: Budgets::default(), pace: Pace::default() };
         Check {
             name: plugin.file.name.clone(),
             schedule: Cron::hourly(),

@@ -204,14 +204,14 @@ mod tests {
     #[test]
     fn only_what_is_spoken_of_is_compared() {
         let found = outcome(
-            "verdict = \"fail\"\nsummary = \"x\"\nviolations = [\"games: 1 < 2 (min)\"]\nalert = \"\"\nmetrics = { games = 1, share = 33.333333, age = \"none\" }",
+            "verdict = \"fail\"\nsummary = \"x\"\nviolations = [\"games is below its minimum: 1 < 2\"]\nalert = \"\"\nmetrics = { games = 1, share = 33.333333, age = \"none\" }",
         );
         let same = [
             "",
             "verdict = \"fail\"",
             "metrics = { games = 1.0 }",
             "metrics = { age = \"none\", share = 33.3333333333 }",
-            "alert = \"\"\nviolations = [\"games: 1 < 2 (min)\"]",
+            "alert = \"\"\nviolations = [\"games is below its minimum: 1 < 2\"]",
         ];
         for text in same {
             assert!(outcome(text).same(&found), "{text}");

@@ -10,6 +10,7 @@ use anyhow::{Result, bail};
 use crate::{
     config::{self, Budgets, Config, Cron, Grants, Zone, nearest},
     contract::Need,
+    lanes::Pace,
     plugin::{Loaded, Plugin, check_settings},
 };
 
@@ -58,6 +59,8 @@ pub struct Ready {
     pub(crate) settings: String,
     /// Its budgets.
     pub(crate) budgets: Budgets,
+    /// The lane in which its next run starts.
+    pub(crate) pace: Pace,
 }
 
 /// The checks of a host: those of host.toml, and one for each plugin that no check names. Sorted by name.
@@ -223,6 +226,7 @@ impl Check {
                     grants,
                     budgets: config.budgets(&plugin.file.name),
                     plugin,
+                    pace: Pace::default(),
                 })),
             }
         });

@@ -41,7 +41,7 @@ A case, cases/no-rows.toml:
   rows = []
   [expect]
   verdict = \"fail\"
-  violations = [\"records: 0 < 2 (min)\"]
+  violations = [\"records is below its minimum: 0 < 2\"]
 
 The tables of a case are made in memory, in /dev/shm, or in TMPDIR.
 

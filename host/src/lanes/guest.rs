@@ -30,6 +30,9 @@ where
 {
     let mut future = Box::pin(future);
     let quick = poll_fn(|context| {
+        if work.is_large() {
+            return Poll::Ready(None);
+        }
         let polled = {
             let _computing = Computing::new(&QUICK);
             work.metered(|| future.as_mut().poll(context))

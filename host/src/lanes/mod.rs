@@ -54,11 +54,11 @@ use tokio::runtime::{Handle, Runtime};
 pub use account::{Usage, usage};
 pub use permit::{Ending, Held, Meter, Permit, Stop, TooMuch};
 pub use room::{Place, Room};
-pub use work::Allowance;
+pub use work::{Allowance, Pace};
 
-/// CPU time of a piece of work in the fast lane: about twice what a canary of the sample needs (0.5 ms, and 1.4 ms in a
-/// development build, by `cargo xtask bench run`).
-const FAST: Duration = Duration::from_millis(if cfg!(debug_assertions) { 2 } else { 1 });
+/// CPU time of a piece of work in the fast lane. Most checks need less: a canary of the sample 0.5 ms, and 1.4 ms in a
+/// development build, by `cargo xtask bench run`.
+const FAST: Duration = Duration::from_millis(2);
 /// The length of a turn in the slow lane: as long as a guest computes between two ticks of its engine's clock.
 const TURN: Duration = Duration::from_millis(1);
 /// The longest wait of slow work for its turn, since whoever has the turn may be waiting for a disk.

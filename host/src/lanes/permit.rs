@@ -14,7 +14,7 @@ use super::{
     Computing, GIVE_WAY, OVERDUE, QUICK, TURN, crowded, guest, plugins,
     room::Room,
     thread_time,
-    work::{Allowance, Turn, Work},
+    work::{Allowance, Pace, Turn, Work},
 };
 
 /// How often work that waits for its turn checks whether it is over.
@@ -45,7 +45,12 @@ pub struct Ending<'p>(&'p Permit);
 impl Permit {
     /// A permit for a piece of work on behalf of a plugin.
     pub fn new(plugin: &str, allowance: Allowance) -> Self {
-        Self(Arc::new(Work::new(plugin, allowance)))
+        Self::paced(plugin, allowance, &Pace::default())
+    }
+
+    /// A permit for work of a check, at the check's pace.
+    pub fn paced(plugin: &str, allowance: Allowance, pace: &Pace) -> Self {
+        Self(Arc::new(Work::new(plugin, allowance, pace)))
     }
 
     /// Starts its time, unless it has started.

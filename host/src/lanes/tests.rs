@@ -57,6 +57,27 @@ async fn a_guest_that_computes_moves_over_and_one_that_waits_stays() {
     assert!(permit.meter().now() >= FAST);
 }
 
+/// The first run of a check that computes long delays others until it is found out; the next one does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_that_computed_long_starts_in_the_slow_lane() {
+    let pace = Pace::default();
+    let first_thread = async |computes: u32| {
+        let permit = Permit::paced("paced", ALLOWANCE, &pace);
+        let guest = permit.guest(async move {
+            let first = thread();
+            for _ in 0..computes {
+                compute(Duration::from_millis(1));
+                tokio::task::yield_now().await;
+            }
+            first
+        });
+        guest.await
+    };
+    assert_ne!(first_thread(10).await, "plugins");
+    assert_eq!(first_thread(0).await, "plugins", "the last one computed long");
+    assert_ne!(first_thread(0).await, "plugins", "the last one did not");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_guest_that_is_dropped_ends() {
     let permit = Permit::new("endless guest", ALLOWANCE);

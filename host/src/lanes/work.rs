@@ -21,9 +21,16 @@ pub struct Allowance {
     pub bytes: usize,
 }
 
+/// The pace of a check. If its last work computed long, the next starts in the slow lane, and delays nobody even at first.
+#[derive(Debug, Clone, Default)]
+pub struct Pace(Arc<AtomicBool>);
+
 #[derive(Debug)]
 pub(super) struct Work {
     pub(super) account: Arc<Account>,
+    pace: Pace,
+    /// Whether it starts in the slow lane.
+    slow: bool,
     pub(super) allowance: Allowance,
     pub(super) deadline: OnceLock<Instant>,
     /// CPU time of the guest, in nanoseconds, until it last paused.
@@ -39,9 +46,11 @@ pub(super) struct Work {
 }
 
 impl Work {
-    pub(super) fn new(plugin: &str, allowance: Allowance) -> Self {
+    pub(super) fn new(plugin: &str, allowance: Allowance, pace: &Pace) -> Self {
         Self {
             account: Account::of(plugin),
+            pace: pace.clone(),
+            slow: pace.0.load(Ordering::Relaxed),
             allowance,
             deadline: OnceLock::new(),
             guest: AtomicU64::new(0),
@@ -56,7 +65,7 @@ impl Work {
 
     /// Whether it belongs in the slow lane.
     pub(super) fn is_large(&self) -> bool {
-        self.computed() > FAST
+        self.slow || self.computed() > FAST
     }
 
     pub(super) fn computed(&self) -> Duration {
@@ -77,6 +86,12 @@ impl Work {
         self.guest.fetch_add(used, Ordering::Relaxed);
         self.account.count(used);
         polled
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.pace.0.store(self.computed() > FAST, Ordering::Relaxed);
     }
 }
 

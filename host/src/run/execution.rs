@@ -92,7 +92,7 @@ impl Check {
     fn calls(&self, ready: &Ready, budgets: Budgets, moment: &Moment) -> Arc<Calls> {
         let (plugin, check) = (ready.plugin.file.name.clone(), self.name.clone());
         let caller = Caller { plugin, check, due: moment.due, run: moment.id() };
-        Arc::new(Calls::new(caller, ready.grants.clone(), budgets))
+        Arc::new(Calls::paced(caller, ready.grants.clone(), budgets, &ready.pace))
     }
 
     async fn execute(

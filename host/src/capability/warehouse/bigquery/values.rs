@@ -1,4 +1,4 @@
-//! Converts BigQuery's values for a guest. README, "The warehouses", has the table for both engines.
+//! Converts BigQuery's values for a guest. docs/warehouses.md, "Types", has the table for both engines.
 
 use std::borrow::Cow;
 
