@@ -6,7 +6,10 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::run::{Result, shown};
+use super::{
+    run::{Result, shown},
+    tools::TARGET,
+};
 
 /// The files that cargo built, or found built, of each crate of a registry.
 #[derive(Debug, Default)]
@@ -70,10 +73,14 @@ impl Artifacts {
             self.programs.push((name.to_owned(), program.to_owned()));
         }
         if package.starts_with("registry+") {
+            let (_, kind) = line.split_once(r#""kind":["#)?;
+            let (kind, _) = kind.split_once(']')?;
             let (_, files) = line.split_once(r#""filenames":["#)?;
             let (files, _) = files.split_once(']')?;
+            // The library of a crate and its build script are built separately, and each for a plugin and for this machine.
+            let whose = if files.contains(TARGET) { TARGET } else { "" };
             let files = files.split(',').map(|file| file.trim_matches('"').to_owned());
-            self.crates.entry(package.to_owned()).or_default().extend(files);
+            self.crates.entry(format!("{package} {kind} {whose}")).or_default().extend(files);
         }
         Some(())
     }
@@ -87,7 +94,7 @@ mod tests {
         let mut artifacts = Artifacts::default();
         let package = "registry+https://github.com/rust-lang/crates.io-index#syn@2.0.119";
         artifacts.add(&format!(
-            r#"{{"reason":"compiler-artifact","package_id":"{package}","target":{{"name":"syn"}},"filenames":["{file}"],"executable":null}}"#
+            r#"{{"reason":"compiler-artifact","package_id":"{package}","target":{{"kind":["lib"],"name":"syn"}},"filenames":["{file}"],"executable":null}}"#
         ));
         artifacts
     }
