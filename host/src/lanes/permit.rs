@@ -119,7 +119,7 @@ impl Permit {
         let _dropped = Dropped(stop.0.clone());
         let job = move || {
             let _threads = (own, plugins_own);
-            stop.slice().begin(&stop.0.work);
+            stop.begin();
             let done = job(&stop);
             stop.slice().end(&stop.0.work);
             done
@@ -223,6 +223,14 @@ impl Stop {
 
     fn is_over(&self) -> bool {
         self.0.dropped.load(Ordering::Relaxed) || self.0.work.over.load(Ordering::Relaxed)
+    }
+
+    /// Begins a job on this thread; a job of large work waits for its first turn.
+    fn begin(&self) {
+        self.slice().begin(&self.0.work);
+        if self.0.work.is_large() {
+            self.wait(TURN);
+        }
     }
 
     /// Waits for a turn, or until the work is over, after some CPU time.
