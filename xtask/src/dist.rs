@@ -1,4 +1,4 @@
-//! `cargo xtask dist`: what is attached to a release, under dist/. A commit gives the same bytes wherever it is built.
+//! `cargo xtask dist`: builds the files of a release into dist/. A commit gives the same bytes wherever it is built.
 
 use std::{
     env, fs,
@@ -18,7 +18,12 @@ const SHELLS: [&str; 3] = ["bash", "fish", "zsh"];
 /// Makes the directory, and an archive of it.
 pub(super) fn dist() -> Result<u8> {
     tools::prerequisites()?;
+    tools::archiving()?;
     let cyclonedx = tools::cyclonedx()?;
+    let changed = output(Command::new("git").args(["status", "--porcelain"]).current_dir(root()))?;
+    if !changed.is_empty() {
+        return Err(format!("a release is made of a commit, and these files differ from it:\n{changed}"));
+    }
     let build = Build::new()?;
     step("building the host and the plugins for a release");
     run(build.cargo().args(HOST).args(["--release", "--locked"]))?;
@@ -28,12 +33,12 @@ pub(super) fn dist() -> Result<u8> {
     let place = root().join("dist").join(&name);
     step(&format!("making dist/{name}"));
     if root().join("dist").exists() {
-        fs::remove_dir_all(root().join("dist")).map_err(failed(&place))?;
+        fs::remove_dir_all(root().join("dist")).map_err(failed(&root().join("dist")))?;
     }
     fs::create_dir_all(place.join("plugins")).map_err(failed(&place))?;
     build.binary(&place)?;
     build.plugins(&place)?;
-    for text in ["README.md", "CHANGELOG.md"] {
+    for text in ["README.md", "CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT"] {
         fs::copy(root().join(text), place.join(text)).map_err(failed(&root().join(text)))?;
     }
     build.bill_of_materials(&cyclonedx, &place.join("host.cdx.json"))?;
@@ -48,7 +53,7 @@ pub(super) fn dist() -> Result<u8> {
     Ok(0)
 }
 
-/// A build that leaves no path and no time of this machine in what it makes.
+/// A build without this machine's paths and times.
 struct Build {
     target: PathBuf,
     flags: String,
@@ -74,16 +79,24 @@ impl Build {
         ];
         let remapped = |flag: &str| {
             let each = places.iter().map(|(to, from)| format!("{flag}={}={to}", from.display()));
-            each.collect::<Vec<_>>().join(" ")
+            each.collect::<Vec<_>>()
         };
         let committed = output(Command::new("git").args(["log", "-1", "--format=%ct"]).current_dir(root()))?;
-        Ok(Self { target, flags: remapped("--remap-path-prefix"), c_flags: remapped("-ffile-prefix-map"), committed })
+        Ok(Self {
+            target,
+            flags: remapped("--remap-path-prefix").join("\u{1f}"),
+            c_flags: remapped("-ffile-prefix-map").join(" "),
+            committed,
+        })
     }
 
     fn cargo(&self) -> Command {
         let mut cargo = cargo_command(Pace::Foreground);
-        cargo.env("CARGO_TARGET_DIR", &self.target).env("RUSTFLAGS", &self.flags).env("CFLAGS", &self.c_flags);
-        cargo.env("SOURCE_DATE_EPOCH", &self.committed);
+        cargo
+            .env("CARGO_TARGET_DIR", &self.target)
+            .env("CARGO_ENCODED_RUSTFLAGS", &self.flags)
+            .env("CFLAGS", &self.c_flags);
+        cargo.env("SOURCE_DATE_EPOCH", &self.committed).env_remove("HOST_COMMIT");
         cargo
     }
 
@@ -128,9 +141,8 @@ impl Build {
         let text = fs::read_to_string(&made).map_err(failed(&made))?;
         let here = fs::canonicalize(root()).map_err(failed(&root()))?;
         fs::write(file, text.replace(&here.display().to_string(), "/host")).map_err(failed(file))?;
-        // It writes one beside each package of the workspace.
-        let others = "find . -name '*.cdx.json' ! -path './dist/*' ! -path './target/*' -delete";
-        run(Command::new("sh").args(["-c", others]).current_dir(root()))
+        // It writes one beside each package of the workspace; git ignores them.
+        run(Command::new("git").args(["clean", "-fqX", "*.cdx.json"]).current_dir(root()))
     }
 }
 
@@ -142,7 +154,7 @@ pub(super) fn twice() -> Result<()> {
         if place.exists() {
             fs::remove_dir_all(&place).map_err(failed(&place))?;
         }
-        fs::create_dir_all(place.join("..")).map_err(failed(&place))?;
+        fs::create_dir_all(place.parent().unwrap_or(&place)).map_err(failed(&place))?;
         run(Command::new("git").args(["clone", "--quiet", "."]).arg(&place).current_dir(root()))?;
         let mut made = cargo_command(Pace::Foreground);
         run(made.args(["xtask", "dist"]).current_dir(&place).env("CARGO_TARGET_DIR", place.join("target")))?;

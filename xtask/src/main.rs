@@ -38,6 +38,10 @@ fn main() -> ExitCode {
     let result = match arguments.as_slice() {
         ["demo"] => steps::demo(None),
         ["demo", "--fault", name] => steps::demo(Some(name)),
+        [_, "help" | "--help" | "-h"] => {
+            eprint!("{HELP}");
+            Ok(0)
+        }
         ["test", "--timings", names @ ..] => tests::test(tests::Wanted { names, timings: true }),
         ["test", names @ ..] => tests::test(tests::Wanted { names, timings: false }),
         ["lint"] => steps::lint(),

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -11,12 +12,22 @@ use super::{
     tools::TARGET,
 };
 
-/// The files that cargo built, or found built, of each crate of a registry.
+/// The files of each crate of a registry, built or already present.
 #[derive(Debug, Default)]
 pub(super) struct Artifacts {
     crates: BTreeMap<String, BTreeSet<String>>,
-    /// The test programs, and what each is called.
-    pub programs: Vec<(String, String)>,
+    /// The crates that had to be built.
+    built: BTreeSet<String>,
+    pub(super) programs: Vec<Program>,
+}
+
+/// A program that runs tests.
+#[derive(Debug)]
+pub(super) struct Program {
+    pub(super) name: String,
+    pub(super) path: String,
+    /// The package's directory, where cargo would run it.
+    pub(super) package: PathBuf,
 }
 
 impl Artifacts {
@@ -33,11 +44,7 @@ impl Artifacts {
     /// Runs another cargo command; it may build other crates, but not one of these a second time.
     pub(super) fn nothing_twice(&self, cargo: &mut Command) -> Result<Self> {
         let built = Self::of(cargo)?;
-        let twice = |(name, files): (&String, &BTreeSet<String>)| {
-            let ours = self.crates.get(name)?;
-            (!files.is_subset(ours)).then(|| name.rsplit(['#', '/']).next().unwrap_or(name).to_owned())
-        };
-        let again: Vec<String> = built.crates.iter().filter_map(twice).collect();
+        let again = self.twice(&built);
         if !again.is_empty() {
             return Err(format!(
                 "`{}` builds crates again that the demo has built: {}; it asks for other features of one of them: add \
@@ -47,6 +54,15 @@ impl Artifacts {
             ));
         }
         Ok(built)
+    }
+
+    /// The crates of ours that another command built again.
+    fn twice(&self, other: &Self) -> Vec<String> {
+        let again = other.crates.iter().filter(|(name, files)| {
+            let ours = self.crates.get(*name);
+            ours.is_some_and(|ours| !files.is_subset(ours) || other.built.contains(*name))
+        });
+        again.map(|(name, _)| name.rsplit(['#', '/']).next().unwrap_or(name).to_owned()).collect()
     }
 
     fn of(cargo: &mut Command) -> Result<Self> {
@@ -60,7 +76,10 @@ impl Artifacts {
         for line in String::from_utf8_lossy(&output.stdout).lines() {
             artifacts.add(line);
         }
-        Ok(artifacts)
+        match artifacts.crates.is_empty() {
+            true => Err(format!("`{}` named no crate: cargo writes its messages in another way now", shown(cargo))),
+            false => Ok(artifacts),
+        }
     }
 
     /// Adds a line of cargo's, if it is about an artifact:
@@ -68,9 +87,15 @@ impl Artifacts {
     fn add(&mut self, line: &str) -> Option<()> {
         let line = line.strip_prefix(r#"{"reason":"compiler-artifact","package_id":""#)?;
         let (package, line) = line.split_once('"')?;
-        if let Some(program) = line.split_once(r#""executable":""#).and_then(|(_, rest)| rest.split('"').next()) {
-            let name = line.split_once(r#""name":""#).and_then(|(_, rest)| rest.split('"').next())?;
-            self.programs.push((name.to_owned(), program.to_owned()));
+        let text = |key: &str| line.split_once(key).and_then(|(_, rest)| rest.split('"').next());
+        // `target` has a key of this name too, and says whether it can be tested.
+        let (_, profile) = line.split_once(r#""profile":{"#)?;
+        if let Some(path) = text(r#""executable":""#)
+            && profile.split('}').next().is_some_and(|profile| profile.contains(r#""test":true"#))
+        {
+            let manifest = Path::new(text(r#""manifest_path":""#)?);
+            let (name, path) = (text(r#""name":""#)?.to_owned(), path.to_owned());
+            self.programs.push(Program { name, path, package: manifest.parent()?.to_owned() });
         }
         if package.starts_with("registry+") {
             let (_, kind) = line.split_once(r#""kind":["#)?;
@@ -80,7 +105,11 @@ impl Artifacts {
             // The library of a crate and its build script are built separately, and each for a plugin and for this machine.
             let whose = if files.contains(TARGET) { TARGET } else { "" };
             let files = files.split(',').map(|file| file.trim_matches('"').to_owned());
-            self.crates.entry(format!("{package} {kind} {whose}")).or_default().extend(files);
+            let name = format!("{package} {kind} {whose}");
+            if !line.contains(r#""fresh":true"#) {
+                self.built.insert(name.clone());
+            }
+            self.crates.entry(name).or_default().extend(files);
         }
         Some(())
     }
@@ -90,23 +119,37 @@ impl Artifacts {
 mod tests {
     use super::*;
 
-    fn artifacts(file: &str) -> Artifacts {
+    fn artifacts(file: &str, fresh: bool) -> Artifacts {
         let mut artifacts = Artifacts::default();
         let package = "registry+https://github.com/rust-lang/crates.io-index#syn@2.0.119";
-        artifacts.add(&format!(
-            r#"{{"reason":"compiler-artifact","package_id":"{package}","target":{{"kind":["lib"],"name":"syn"}},"filenames":["{file}"],"executable":null}}"#
+        let added = artifacts.add(&format!(
+            r#"{{"reason":"compiler-artifact","package_id":"{package}","manifest_path":"/syn/Cargo.toml","target":{{"kind":["lib"],"name":"syn","test":true}},"profile":{{"opt_level":"0","test":false}},"filenames":["{file}"],"executable":null,"fresh":{fresh}}}"#
         ));
+        assert!(added.is_some());
         artifacts
     }
 
     #[test]
-    fn a_crate_of_other_features_is_another_file() {
-        let once = artifacts("/libsyn-1.rlib");
-        assert_eq!(once.crates.len(), 1);
-        for (file, twice) in [("/libsyn-1.rlib", false), ("/libsyn-2.rlib", true)] {
-            let other = artifacts(file);
-            let again = other.crates.iter().any(|(name, files)| !files.is_subset(&once.crates[name]));
-            assert_eq!(again, twice, "{file}");
+    fn a_crate_is_built_again_when_its_file_is_another_or_not_fresh() {
+        let once = artifacts("/libsyn-1.rlib", true);
+        for (file, fresh, twice) in
+            [("/libsyn-1.rlib", true, false), ("/libsyn-2.rlib", true, true), ("/libsyn-1.rlib", false, true)]
+        {
+            let other = artifacts(file, fresh);
+            assert_eq!(!once.twice(&other).is_empty(), twice, "{file} {fresh}");
         }
+    }
+
+    #[test]
+    fn only_programs_that_run_tests_are_programs() {
+        let mut artifacts = Artifacts::default();
+        for test in [true, false] {
+            artifacts.add(&format!(
+                r#"{{"reason":"compiler-artifact","package_id":"path+file:///tests","manifest_path":"/tests/Cargo.toml","target":{{"kind":["test"],"name":"all","test":true}},"profile":{{"test":{test}}},"filenames":["/all-{test}"],"executable":"/all-{test}","fresh":true}}"#
+            ));
+        }
+        let [program] = artifacts.programs.as_slice() else { panic!("{artifacts:?}") };
+        assert_eq!((program.name.as_str(), program.path.as_str()), ("all", "/all-true"));
+        assert_eq!(program.package, Path::new("/tests"));
     }
 }

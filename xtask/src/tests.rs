@@ -1,18 +1,21 @@
 //! `cargo xtask test`: builds what the tests need, and runs all of them or a part.
 
-use std::process::{Command, Stdio};
+use std::{
+    fs,
+    process::{Command, Stdio},
+};
 
 use super::{
     build::{components, demo_builds, host_packages, packages_in, plugins, python_plugin},
-    once::Artifacts,
-    run::{Pace, Result, cargo, cargo_command, run_for_code, step},
+    once::{Artifacts, Program},
+    run::{Pace, Result, cargo, cargo_command, root, run_for_code, step},
     tools,
 };
 
 /// How many tests `--timings` lists.
 const SLOWEST: usize = 10;
 
-/// What tests need besides the host, its plugins and the guests, by their module in tests/tests/all.
+/// Extra tools of the tests, by their module in tests/tests/all.
 type Need = fn() -> Result<()>;
 const NEEDS: &[(&str, Need)] = &[
     ("acceptance", || python_plugin().map(drop)),
@@ -27,7 +30,7 @@ const NEEDS: &[(&str, Need)] = &[
 /// Which tests, and how they are run.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wanted<'a> {
-    /// Parts of the names of tests; all of them when there is none.
+    /// Parts of test names; empty means all.
     pub names: &'a [&'a str],
     /// Lists the slowest.
     pub timings: bool,
@@ -45,9 +48,12 @@ pub(super) fn test(wanted: Wanted<'_>) -> Result<u8> {
     let guests = packages_in("tests/guests")?;
     step(&format!("building {} misbehaving guests", guests.len()));
     components(&guests, Pace::Foreground)?;
-    // `isolation::dice` needs what `isolation` needs; the name of a unit test needs nothing.
-    let part = |module: &str| wanted.names.iter().any(|name| name.split("::").next() == Some(module));
-    for (_, need) in NEEDS.iter().filter(|(module, _)| wanted.names.is_empty() || part(module)) {
+    // A name that begins with a module of the tests may need what that module needs; any other name may be of each of them.
+    let modules = modules()?;
+    let wanted_modules: Vec<&str> = wanted.names.iter().filter_map(|name| name.split("::").next()).collect();
+    let all = wanted.names.is_empty() || !wanted_modules.iter().all(|name| modules.iter().any(|module| module == name));
+    let part = |module: &str| wanted_modules.contains(&module);
+    for (_, need) in NEEDS.iter().filter(|(module, _)| all || part(module)) {
         need()?;
     }
     step("building the tests");
@@ -70,6 +76,14 @@ pub(super) fn marked() -> Result<u8> {
     run_for_code(cargo_command(Pace::Foreground).arg("test").args(tested()?).args(["--", "--ignored"]))
 }
 
+/// The modules of the end-to-end tests.
+fn modules() -> Result<Vec<String>> {
+    let directory = root().join("tests").join("tests").join("all");
+    let entries = fs::read_dir(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
+    let names = entries.flatten().map(|entry| entry.path().with_extension(""));
+    Ok(names.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect())
+}
+
 /// The packages whose tests run on this machine, as arguments for cargo. Not the plugins: only a WebAssembly linker
 /// understands what they export.
 fn tested() -> Result<Vec<String>> {
@@ -80,13 +94,12 @@ fn tested() -> Result<Vec<String>> {
 fn timed(built: &Artifacts, names: &[&str]) -> Result<u8> {
     let mut times = Vec::new();
     let mut failed = 0;
-    for (name, program) in &built.programs {
-        let mut command = Command::new(program);
+    for Program { name, path, package } in &built.programs {
+        let mut command = Command::new(path);
         // The test harness of a stable compiler tells times only so.
         command.args(names).args(["-Zunstable-options", "--report-time"]).env("RUSTC_BOOTSTRAP", "1");
-        let package = if name == "all" { "tests" } else { "host" };
-        command.current_dir(super::run::root().join(package)).stdout(Stdio::piped()).stderr(Stdio::inherit());
-        let output = command.output().map_err(|error| format!("{program}: {error}"))?;
+        command.current_dir(package).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        let output = command.output().map_err(|error| format!("{path}: {error}"))?;
         let text = String::from_utf8_lossy(&output.stdout);
         if !output.status.success() {
             eprintln!("{text}");

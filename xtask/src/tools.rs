@@ -75,6 +75,16 @@ pub(super) fn toolchains() -> Result<()> {
     written(installed, &text)
 }
 
+/// Sees to it that symbols can be taken out of a program, and archives made.
+pub(super) fn archiving() -> Result<()> {
+    for (command, package) in
+        [("objcopy", "binutils"), ("tar", "tar"), ("gzip", "gzip"), ("sha256sum", "coreutils"), ("find", "findutils")]
+    {
+        installed(command, &[package], "the files of a release")?;
+    }
+    Ok(())
+}
+
 /// Installs cargo-cyclonedx beside the build output, and gives its path.
 pub(super) fn cyclonedx() -> Result<PathBuf> {
     let home = target().join("tools");
