@@ -108,6 +108,31 @@ fn the_picture_of_a_message_has_the_words_of_the_message() {
     assert_eq!(words(&drawn), words(&message), "run `cargo xtask pictures`");
 }
 
+/// The same for the page: each of the picture's texts is on the page of the same pipeline after the same rounds.
+#[test]
+fn the_picture_of_the_page_has_the_words_of_the_page() {
+    let sample = Sample::new(Some(Fault::NullNames)).unwrap();
+    let toml = HOST_TOML.replace("keep = \"90d\"", "keep = \"36500d\"") + "\n[scheduler]\nmissed = \"skip\"\n";
+    sample.configure(&toml).unwrap();
+    install(&sample, &[]).unwrap();
+    for at in ["2026-02-06T10:30:00Z", "2026-02-06T11:00:00Z", "2026-02-06T11:30:00Z"] {
+        sample.host(&["run", "--once", "--at", at, "plugins"]).unwrap();
+    }
+    let service = Service::start(&sample, &toml, &[]).unwrap();
+    let page = service.get("/").body;
+    let texts = |markup: &str| -> Vec<String> {
+        let after = markup.split('<').skip(1).filter_map(|tag| Some(tag.split_once('>')?.1.trim().to_owned()));
+        after.filter(|text| !text.is_empty()).collect()
+    };
+    let picture = fs::read_to_string(repository().join("docs/pictures/page.svg")).unwrap();
+    let drawn = texts(picture.split("class=\"page\">").nth(1).unwrap());
+    let shown = texts(&page).join("\n");
+    assert!(drawn.len() > 50, "{drawn:?}");
+    let missing: Vec<&String> = drawn.iter().filter(|text| !shown.contains(text.as_str())).collect();
+    assert!(missing.is_empty(), "run `cargo xtask pictures`: {missing:?}");
+    service.host.end("TERM").unwrap();
+}
+
 /// The same example where the gate says yes, no, and nothing at all.
 fn at_three_gates(run: impl Fn(&Sample, &Service) -> Ended, expected: [(&str, i32); 3]) {
     for (fault, (words, code)) in

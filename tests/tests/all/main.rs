@@ -18,6 +18,7 @@ mod compile;
 mod consult;
 mod contract;
 mod delivery;
+mod dependencies;
 mod deploy;
 mod docs;
 mod doctor;
