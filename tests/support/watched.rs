@@ -41,6 +41,20 @@ impl Watched {
 
     /// The same with guests of tests/guests beside them.
     pub fn with_guests(plugins: &[&str], guests: &[&str], change: impl Fn(String) -> String) -> Result<Self> {
+        Self::recorded(plugins, guests, change, async |_| Record::memory().await)
+    }
+
+    /// The same with a record on the disk, which takes no memory of this process.
+    pub fn on_disk(plugins: &[&str], guests: &[&str], change: impl Fn(String) -> String) -> Result<Self> {
+        Self::recorded(plugins, guests, change, async |directory| Record::open(&directory.join("state")).await)
+    }
+
+    fn recorded(
+        plugins: &[&str],
+        guests: &[&str],
+        change: impl Fn(String) -> String,
+        record: impl AsyncFnOnce(PathBuf) -> Result<Record>,
+    ) -> Result<Self> {
         let directory = TempDir::new()?;
         make(directory.path(), &Moment::new(AT.parse()?)?, None)?;
         let pristine = directory.path().join("pristine");
@@ -63,7 +77,7 @@ impl Watched {
         host::confined::use_program(&binary("host"));
         let runtime = tokio::runtime::Runtime::new()?;
         let host = runtime.block_on(async {
-            let recorder = Recorder::new(Record::memory().await?, &config).await?;
+            let recorder = Recorder::new(record(directory.path().to_owned()).await?, &config).await?;
             Host::new(config, &files, None, recorder, Begin::Whole, |_| {}).await
         })?;
         Ok(Self { directory, runtime, host })

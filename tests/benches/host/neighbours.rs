@@ -68,22 +68,23 @@ fn behaviours() -> Vec<(&'static str, &'static str, String)> {
 /// A check whose validation takes as long as allowed.
 const BOMB: &str = "bomb";
 
+fn with_hostile(mut toml: String) -> String {
+    toml += "\n[grants.misbehaving]\nwarehouse = ['nba_raw']\ngit = ['pipeline']\ndeployments = ['*']\nslack = ['#canary-alerts']\nbudgets = { timeout = '500ms' }\n";
+    let mut check = |name: &str, behaviour: &str, sql: &str| {
+        let _ = write!(
+            toml,
+            "\n[checks.{name}]\nplugin = \"misbehaving\"\nsettings = {{ behaviour = \"{behaviour}\", sql = \"{sql}\" }}\n"
+        );
+    };
+    for (at, (_, behaviour, sql)) in behaviours().iter().enumerate() {
+        check(&format!("hostile{at}"), behaviour, sql);
+    }
+    check(BOMB, "ask and spin", "SELECT 1 AS n");
+    toml
+}
+
 fn watched() -> Watched {
-    Watched::with_guests(&HONEST, &["misbehaving"], |mut toml| {
-        toml += "\n[grants.misbehaving]\nwarehouse = ['nba_raw']\ngit = ['pipeline']\ndeployments = ['*']\nslack = ['#canary-alerts']\nbudgets = { timeout = '500ms' }\n";
-        let mut check = |name: &str, behaviour: &str, sql: &str| {
-            let _ = write!(
-                toml,
-                "\n[checks.{name}]\nplugin = \"misbehaving\"\nsettings = {{ behaviour = \"{behaviour}\", sql = \"{sql}\" }}\n"
-            );
-        };
-        for (at, (_, behaviour, sql)) in behaviours().iter().enumerate() {
-            check(&format!("hostile{at}"), behaviour, sql);
-        }
-        check(BOMB, "ask and spin", "SELECT 1 AS n");
-        toml
-    })
-    .unwrap()
+    Watched::with_guests(&HONEST, &["misbehaving"], with_hostile).unwrap()
 }
 
 /// The time until the last of the seven is done.
@@ -240,7 +241,7 @@ fn cpu() -> Duration {
 
 /// Two thousand rounds, each beside another hostile kind: memory, threads and open files level off.
 pub(super) fn endurance() {
-    let watched = watched();
+    let watched = Watched::on_disk(&HONEST, &["misbehaving"], with_hostile).unwrap();
     let kinds = behaviours().len();
     let mut figures = Vec::new();
     for round in 0..=2000 {
