@@ -124,8 +124,9 @@ fn alert(channel: &str, settings: &Settings, findings: &[Finding]) -> Alert {
         [one] => format!("Deployment drift: {}", one.service),
         many => format!("Deployment drift: {} services", many.len()),
     };
+    let run = if drifted.len() == 1 { "runs" } else { "run" };
     let summary =
-        format!("{} of {} services do not run the newest commit, or not as configured.", drifted.len(), findings.len());
+        format!("{} of {} services {run} an old commit or the wrong configuration.", drifted.len(), findings.len());
     let mut alert = Alert::new(channel, Severity::Warning, title, summary);
     for finding in &drifted {
         alert = alert.lines(&finding.service, lines(finding, settings.commits_listed));
@@ -150,7 +151,8 @@ fn lines(finding: &Finding, commits_listed: u32) -> Vec<String> {
                 );
                 let more = changes.total.saturating_sub(commits_listed);
                 if more > 0 {
-                    lines.push(format!("… and {more} more commits"));
+                    let commits = if more == 1 { "commit" } else { "commits" };
+                    lines.push(format!("… and {more} more {commits}"));
                 }
             }
             other => lines.push(other.brief()),

@@ -9,7 +9,7 @@ sdk::settings! {
     pub struct Settings {
         /// The dataset that the scrapers write.
         pub dataset: String = "nba_raw",
-        /// The fewest tables that must have been written since the data date began.
+        /// Minimum number of tables written since the data date began.
         pub min_tables_written: f64 = 10,
         /// The Cloud Run service that writes them, for the investigation steps.
         pub service: Service = "projects/nba-props-platform/locations/us-west2/services/nba-phase1-scrapers",

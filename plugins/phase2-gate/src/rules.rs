@@ -5,14 +5,46 @@ use sdk::{Metric, Row, Violation, hours_between, measured};
 
 use crate::Settings;
 
-/// The fields whose NULLs are counted, each with the column that counts its records: only players who played need
-/// points and minutes.
-const CRITICAL_FIELDS: [(&str, &str); 5] = [
-    ("player_name", "records"),
-    ("team_abbr", "records"),
-    ("game_id", "records"),
-    ("points", "active"),
-    ("minutes_played", "active"),
+/// A field whose NULLs are counted.
+struct Field {
+    /// Its column.
+    name: &'static str,
+    /// The records that need a value.
+    base: Base,
+}
+
+/// The records that a rate is a share of.
+#[derive(Clone, Copy)]
+enum Base {
+    Records,
+    /// Only active players need points and minutes.
+    ActivePlayers,
+}
+
+impl Base {
+    /// The column of the totals that counts them.
+    fn column(self) -> &'static str {
+        match self {
+            Self::Records => "records",
+            Self::ActivePlayers => "active",
+        }
+    }
+
+    /// The plural for messages.
+    fn plural(self) -> &'static str {
+        match self {
+            Self::Records => "records",
+            Self::ActivePlayers => "active players",
+        }
+    }
+}
+
+const CRITICAL_FIELDS: [Field; 5] = [
+    Field { name: "player_name", base: Base::Records },
+    Field { name: "team_abbr", base: Base::Records },
+    Field { name: "game_id", base: Base::Records },
+    Field { name: "points", base: Base::ActivePlayers },
+    Field { name: "minutes_played", base: Base::ActivePlayers },
 ];
 
 /// The warehouse's answers.
@@ -77,10 +109,10 @@ pub(crate) fn judge(data: &Data, settings: &Settings, due: i64) -> Findings {
     }
     metrics.push(measured("player_records", records));
     if !nothing_to_judge {
-        for (field, of) in CRITICAL_FIELDS {
-            let rate = percent(data.totals.number(field), data.totals.number(of));
+        for Field { name, base } in CRITICAL_FIELDS {
+            let rate = percent(data.totals.number(name), data.totals.number(base.column()));
             rates.push(rate);
-            metrics.push(measured(format!("null_rate_{field}"), rate).below(settings.max_null_percent).unit("%"));
+            metrics.push(measured(format!("null_rate_{name}"), rate).below(settings.max_null_percent).unit("%"));
         }
         age = data.totals.timestamp("processed_at").map(|scraped| hours_between(scraped, due));
         metrics.push(measured("age", age).below(settings.max_age_hours).unit("h"));
@@ -100,10 +132,9 @@ pub(crate) fn judge(data: &Data, settings: &Settings, due: i64) -> Findings {
     for (game, _) in data.present.iter().filter(|(game, _)| !data.scheduled.contains(game)) {
         warnings.push(about("games", format!("game {game} has box scores but is not scheduled")));
     }
-    for (rate, (field, _)) in rates.iter().zip(CRITICAL_FIELDS) {
-        if let Some(rate) = rate.filter(|rate| *rate > 0.0 && *rate < settings.max_null_percent) {
-            let name = format!("null_rate_{field}");
-            warnings.push(about(&name, format!("{name}: {rate:.2} % of the records have no value")));
+    for (rate, field) in rates.iter().zip(CRITICAL_FIELDS) {
+        if rate.is_some_and(|rate| rate > 0.0 && rate < settings.max_null_percent) {
+            warnings.push(about(&format!("null_rate_{}", field.name), without(&data.totals, &field)));
         }
     }
     match age {
@@ -142,6 +173,14 @@ fn score(data: &Data, settings: &Settings, rates: &[Option<f64>], age: Option<f6
 fn percent(part: Option<f64>, whole: Option<f64>) -> Option<f64> {
     let (part, whole) = (part?, whole?);
     (whole > 0.0).then(|| 100.0 * part / whole)
+}
+
+/// `3 of 120 records have no player_name`
+fn without(totals: &Row, field: &Field) -> String {
+    let count = |column| totals.number(column).unwrap_or_default();
+    let nulls = count(field.name);
+    let have = if nulls == 1.0 { "has" } else { "have" };
+    format!("{nulls} of {} {} {have} no {}", count(field.base.column()), field.base.plural(), field.name)
 }
 
 fn about(metric: &str, message: String) -> Violation {

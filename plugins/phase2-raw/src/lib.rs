@@ -7,13 +7,13 @@ sdk::settings! {
     pub struct Settings {
         /// The table with the raw box scores.
         pub table: TableName = "nba_raw.nbac_player_boxscore",
-        /// The fewest games that pass.
+        /// Minimum number of games.
         pub min_games: f64 = 2,
-        /// The fewest player records that pass.
+        /// Minimum number of player records.
         pub min_player_records: f64 = 40,
-        /// The most records without player_name that pass.
+        /// Maximum number of records without player_name.
         pub max_null_player_names: f64 = 0,
-        /// The most records without team_abbr that pass.
+        /// Maximum number of records without team_abbr.
         pub max_null_team_abbrs: f64 = 0,
         /// The Cloud Run service that writes the table, for the investigation steps.
         pub service: Service = "projects/nba-props-platform/locations/us-west2/services/nba-phase2-raw-processors",

@@ -7,15 +7,15 @@ sdk::settings! {
     pub struct Settings {
         /// The table with the player summaries.
         pub table: TableName = "nba_analytics.player_game_summary",
-        /// The fewest records that pass, those who did not play included.
+        /// Minimum number of records, including players who did not play.
         pub min_records: f64 = 40,
-        /// The most records of players who played without possessions that pass.
+        /// Maximum number of records without possessions, among players who played.
         pub max_null_possessions: f64 = 0,
-        /// The most records of players who played without minutes_played that pass.
+        /// Maximum number of records without minutes_played, among players who played.
         pub max_null_minutes_played: f64 = 0,
-        /// The most records of players who played without points that pass.
+        /// Maximum number of records without points, among players who played.
         pub max_null_points: f64 = 0,
-        /// The least average of possessions, over players who played, that passes.
+        /// Minimum average of possessions, over players who played.
         pub min_average_possessions: f64 = 50,
         /// The Cloud Run service that writes the table, for the investigation steps.
         pub service: Service = "projects/nba-props-platform/locations/us-west2/services/nba-phase3-analytics-processors",

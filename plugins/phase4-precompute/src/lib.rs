@@ -9,11 +9,11 @@ sdk::settings! {
         pub table: TableName = "nba_analytics.player_season_averages",
         /// Only this season, as in the column `season`; empty for any season.
         pub season: String = "",
-        /// The fewest distinct player_lookup that pass.
+        /// Minimum number of distinct player_lookup values.
         pub min_players: f64 = 200,
-        /// The least average of games_played that passes.
+        /// Minimum average of games_played.
         pub min_average_games_played: f64 = 10,
-        /// The most records without points_avg that pass.
+        /// Maximum number of records without points_avg.
         pub max_null_points_avg: f64 = 0,
         /// The Cloud Run service that writes the table, for the investigation steps.
         pub service: Service = "projects/nba-props-platform/locations/us-west2/services/nba-phase4-precompute-processors",

@@ -7,13 +7,13 @@ sdk::settings! {
     pub struct Settings {
         /// The table with the predictions; only rows with is_active count.
         pub table: TableName = "nba_predictions.player_prop_predictions",
-        /// The fewest predictions that pass.
+        /// Minimum number of predictions.
         pub min_predictions: f64 = 50,
-        /// The fewest distinct player_lookup that pass.
+        /// Minimum number of distinct player_lookup values.
         pub min_players: f64 = 20,
-        /// The most predictions without predicted_value that pass.
+        /// Maximum number of predictions without predicted_value.
         pub max_null_predicted_values: f64 = 0,
-        /// The most predictions without edge_percent that pass.
+        /// Maximum number of predictions without edge_percent.
         pub max_null_edge_percents: f64 = 0,
         /// The Cloud Run service that writes the table, for the investigation steps.
         pub service: Service = "projects/nba-props-platform/locations/us-west2/services/prediction-worker",

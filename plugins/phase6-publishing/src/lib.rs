@@ -9,11 +9,11 @@ sdk::settings! {
         pub table: TableName = "nba_predictions.daily_prediction_signals",
         /// Only this system_id; empty for all of them.
         pub system_id: String = "",
-        /// The fewest signal records that pass.
+        /// Minimum number of signal records.
         pub min_signals: f64 = 1,
-        /// The most records without daily_signal that pass.
+        /// Maximum number of records without daily_signal.
         pub max_null_daily_signals: f64 = 0,
-        /// The most records without pct_over that pass.
+        /// Maximum number of records without pct_over.
         pub max_null_pct_overs: f64 = 0,
         /// The Cloud Run service that writes the table, for the investigation steps.
         pub service: Service = "projects/nba-props-platform/locations/us-west2/services/prediction-coordinator",

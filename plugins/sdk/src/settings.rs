@@ -21,7 +21,7 @@ impl<S: Default + DeserializeOwned + JsonSchema> Settings for S {}
 ///     pub struct Settings {
 ///         /// The table with the box scores.
 ///         pub table: sdk::TableName = "nba_raw.nbac_player_boxscore",
-///         /// The fewest games that pass.
+///         /// Minimum number of games.
 ///         pub min_games: f64 = 2,
 ///     }
 /// }

@@ -85,8 +85,8 @@ fn a_service_deployed_from_an_old_commit() {
             "text": "🟠 Deployment drift: prediction-worker",
             "blocks": [
                 header("🟠 Deployment drift: prediction-worker"),
-                section("*deployment-drift*: 1 of 10 services do not run the newest commit, or not as configured."),
-                section(&format!("*prediction-worker*\n290 hours behind\nDeployed 2026-01-16 15:30 UTC, code changed 2026-02-05 05:30 UTC\n{listed}\n… and 1 more commits")),
+                section("*deployment-drift*: 1 of 10 services runs an old commit or the wrong configuration."),
+                section(&format!("*prediction-worker*\n290 hours behind\nDeployed 2026-01-16 15:30 UTC, code changed 2026-02-05 05:30 UTC\n{listed}\n… and 1 more commit")),
                 section("*Next steps*\nDeploy prediction-worker:\n```./bin/deploy-service.sh prediction-worker```"),
                 context(&format!("Data of 2026-02-05. Message {id}")),
             ],
