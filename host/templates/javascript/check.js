@@ -1,16 +1,16 @@
-// {{title}}: the events of the date are there, and each has its id.
+// {{title}}: each date has events, and every event has an id.
 
 import { atLeast, atMost, canary, setting } from "./sdk.js";
 
 export const plugin = canary({
   title: "{{title}}",
-  summary: "The events of the date are there, and each has its id.",
+  summary: "Checks that each date has events, and that every event has an id.",
   datasets: ["raw"],
 
   settings: {
     table: setting("raw.events", "The table."),
-    min_records: setting(1, "The fewest records that pass."),
-    max_null_ids: setting(0, "The most records without id that pass."),
+    min_records: setting(1, "Minimum number of records."),
+    max_null_ids: setting(0, "Maximum number of records without id."),
   },
 
   query: ({ table }) =>

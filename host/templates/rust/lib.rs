@@ -1,15 +1,15 @@
-//! {{title}}: the events of the date are there, and each has its id.
+//! {{title}}: each date has events, and every event has an id.
 
 use sdk::{About, Canary, TableName, Threshold};
 
 sdk::settings! {
-    /// What host.toml may say of it.
+    /// The check's settings in host.toml.
     pub struct Settings {
         /// The table.
         pub table: TableName = "raw.events",
-        /// The fewest records that pass.
+        /// Minimum number of records.
         pub min_records: f64 = 1,
-        /// The most records without id that pass.
+        /// Maximum number of records without id.
         pub max_null_ids: f64 = 0,
     }
 }
@@ -20,7 +20,7 @@ impl Canary for Events {
     type Settings = Settings;
     const TITLE: &'static str = "{{title}}";
     const ABOUT: About = About {
-        summary: "The events of the date are there, and each has its id.",
+        summary: "Checks that each date has events, and that every event has an id.",
         group: "canaries",
         cron: "*/30 * * * *",
         timezone: None,
