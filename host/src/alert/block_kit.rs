@@ -38,7 +38,7 @@ pub(super) fn payload(notification: &Notification, id: &str, undelivered: &[Unde
     let lost: Vec<(String, String)> = undelivered.iter().map(Undelivered::told).collect();
     let short = [
         text_block("*Could not be evaluated*", named(&notification.errors)),
-        text_block("*Recovered*", named(&notification.recoveries)),
+        text_block("*Resolved*", named(&notification.recoveries)),
         text_block("*Undelivered messages*", named(&lost)),
     ];
     let short: Vec<Value> = short.into_iter().flatten().collect();
@@ -292,7 +292,7 @@ mod tests {
         for number in 0..30 {
             assert!(text.contains(&format!("Alert {number:02}")), "each is named");
         }
-        for title in ["*Could not be evaluated*", "*Recovered*"] {
+        for title in ["*Could not be evaluated*", "*Resolved*"] {
             assert!(text.contains(title), "{title} is not pushed out");
         }
     }

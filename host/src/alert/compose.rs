@@ -39,11 +39,15 @@ fn notification(channel: &str, notices: &[&Notice<'_>], runs: &[Run], zone: &Tim
         let check = notice.news.check().to_owned();
         match (&notice.say, notice.about) {
             (Say::Recovered { lasted }, about) => {
-                let (over, lasted) = (over(notice), span(*lasted));
+                let (ending, lasted) = (Ending::of(notice), span(*lasted));
+                let words = ending.words();
                 let text = match (about, notice.news.run()) {
-                    (About::Data, Some(run)) => format!("{over} after {lasted}: {}", run.summary()),
-                    (About::Evaluation, Some(run)) => format!("{over}, after {lasted}: {}", run.status().name()),
-                    (_, None) => format!("{over} after {lasted}"),
+                    (_, None) => format!("{words} after {lasted}"),
+                    (About::Evaluation, Some(run)) => format!("{words}, after {lasted}: {}", run.status().name()),
+                    (About::Data, Some(run)) if ending == Ending::Moved => {
+                        format!("{words}, after {lasted}: {}", run.summary())
+                    }
+                    (About::Data, Some(run)) => format!("{words} after {lasted}: {}", run.summary()),
                 };
                 made.recoveries.push((check, text));
             }
@@ -139,10 +143,10 @@ fn family_title(family: Option<&Family>, notices: &[&Notice<'_>], runs: &[&Run])
     let bad: Vec<&&Notice<'_>> = notices.iter().filter(|notice| !recovered(notice)).collect();
     match (bad.as_slice(), runs) {
         ([], _) => {
-            let parts = ["recovered", "is less severe", "can be evaluated again"].into_iter().filter_map(|what| {
-                let named = notices.iter().filter(|notice| over(notice) == what);
-                let names = named.map(|notice| notice.news.check()).collect::<Vec<_>>().join(", ");
-                (!names.is_empty()).then(|| format!("{names} {what}"))
+            // The list of names that follows its verb comes last.
+            let parts = [Ending::Recovered, Ending::Evaluable, Ending::Moved].into_iter().filter_map(|ending| {
+                let ended = notices.iter().filter(|notice| Ending::of(notice) == ending);
+                ending.title(&ended.map(|notice| notice.news.check()).collect::<Vec<_>>())
             });
             parts.collect::<Vec<_>>().join(", ")
         }
@@ -167,13 +171,41 @@ fn level(notice: &Notice<'_>) -> Option<Level> {
     }
 }
 
-/// The words for a recovery.
-fn over(notice: &Notice<'_>) -> &'static str {
-    match (notice.about, notice.news.run().map(Run::status)) {
-        (About::Evaluation, _) => "can be evaluated again",
-        // It still fails, but for other channels.
-        (About::Data, Some(Status::Fail | Status::Warn)) => "is less severe",
-        (About::Data, _) => "recovered",
+/// How an alert ended for a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    Recovered,
+    /// The check can be evaluated again.
+    Evaluable,
+    /// The check still fails or warns, but its alert now belongs to other channels.
+    Moved,
+}
+
+impl Ending {
+    fn of(notice: &Notice<'_>) -> Self {
+        match (notice.about, notice.news.run().map(Run::status)) {
+            (About::Evaluation, _) => Self::Evaluable,
+            (About::Data, Some(Status::Fail | Status::Warn)) => Self::Moved,
+            (About::Data, _) => Self::Recovered,
+        }
+    }
+
+    /// The words after a check's name.
+    fn words(self) -> &'static str {
+        match self {
+            Self::Recovered => "recovered",
+            Self::Evaluable => "can be evaluated again",
+            Self::Moved => "no longer concerns this channel",
+        }
+    }
+
+    /// `a, b recovered`; `None` without checks.
+    fn title(self, checks: &[&str]) -> Option<String> {
+        match (self, checks) {
+            (_, []) => None,
+            (Self::Moved, [_, _, ..]) => Some(format!("no longer concern this channel: {}", checks.join(", "))),
+            _ => Some(format!("{} {}", checks.join(", "), self.words())),
+        }
     }
 }
 
@@ -186,7 +218,9 @@ fn footer(notices: &[&Notice<'_>], runs: &[Run]) -> String {
     let families: Vec<Option<&Family>> = notices.iter().map(|notice| notice.news.family()).collect();
     let concerned = || runs.iter().filter(|run| families.contains(&run.family.as_ref()));
     if runs.is_empty() {
-        return "The check itself is faulty, whatever the data; `host validate` shows the details.".to_owned();
+        return "This is about the check, its grants or its tables, not about one date's data; `host validate` shows \
+                the details."
+            .to_owned();
     }
     let mut parts = vec![format!("Data of {}.", dates(concerned()))];
     for (status, word) in [(Status::Pass, "Passed"), (Status::Skip, "Skipped")] {

@@ -228,6 +228,37 @@ fn severities_are_routed() {
     assert_eq!(over.len(), 2, "both get the recovery: {over:?}");
 }
 
+/// Three checks keep their severities, but now for another channel.
+#[test]
+fn a_channel_is_told_of_alerts_that_left_it() {
+    let checks = ["phase1-scrapers", "phase2-raw", "phase2-gate"];
+    // Otherwise phase2-raw is listed under phase1-scrapers.
+    let failing = HOST_TOML
+        .replace("[checks.phase1-scrapers]", "[checks.phase1-scrapers]\nsettings = { min_tables_written = 100 }")
+        .replace("depends_on = [\"phase1-scrapers\"]", "");
+    let mut morning = Morning::new(Some(Fault::NullNames), "");
+    morning.sample.configure(&failing).unwrap();
+    assert_eq!(morning.round(&checks).len(), 1);
+    let moved = failing
+        .replace("[\"#canary-alerts\"]", "[\"#canary-alerts\", \"#on-call\"]")
+        .replace("[checks.phase1-scrapers]", "[checks.phase1-scrapers]\nchannel = \"#on-call\"")
+        .replace("[checks.phase2-raw]", "[checks.phase2-raw]\nchannel = \"#on-call\"")
+        .replace("[checks.phase2-gate]", "[checks.phase2-gate]\nchannel = \"#on-call\"");
+    morning.sample.configure(&moved).unwrap();
+    morning.run(&checks);
+    let messages = morning.sample.slack.requests();
+    let left = messages.iter().find(|request| request.channel == "canary-alerts").unwrap();
+    let left = words(&left.message);
+    let title =
+        "✅ no longer concern this channel: phase1-scrapers, phase2-raw; phase2-gate no longer concerns this channel";
+    assert!(left.starts_with(title), "{left}");
+    assert!(
+        left.contains("phase2-raw: no longer concerns this channel, after 30 min: null_player_names is above"),
+        "{left}"
+    );
+    assert!(messages.iter().any(|request| request.channel == "on-call"), "{messages:?}");
+}
+
 #[test]
 fn dependencies_that_make_no_sense_stop_the_start() {
     for (from, to, words) in [

@@ -87,7 +87,7 @@ fn each_mistake_is_named_with_its_line() {
             "dataset nba_reference is not granted; add \"nba_reference\" to grants.misbehaving.warehouse",
             2,
         ),
-        ("parse", "refused", "it does not parse", 2),
+        ("parse", "refused", "syntax error", 2),
         ("missing", "cannot-fail", "games must be at least 2, but it never has a value; its queries return gmaes", 0),
         ("idle", "cannot-fail", "it asks nothing of the host, so nothing can make it fail", 0),
         ("lax", "cannot-fail", "games must be at least 0, and every simulated result meets that", 0),
@@ -168,6 +168,7 @@ fn what_is_found_is_told_like_an_error() {
     let said = words(&message);
     assert_eq!(channel, "canary-alerts");
     assert!(said.contains("Validation: phase2-raw") && said.contains("games must be at least 0"), "{said}");
+    assert!(said.contains("This is about the check, its grants or its tables, not about one date's data"), "{said}");
 
     // It is known, and it was validated today.
     let second = sample.once(&[]).unwrap();

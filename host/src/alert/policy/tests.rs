@@ -128,7 +128,7 @@ fn whatever_happens_a_recovery_follows() {
     }
 }
 
-/// A plugin that names something else each time would be news for ever, and what is remembered of it would grow.
+/// A plugin that names another point in each run is reported each time, but the memory kept for it does not grow.
 #[test]
 fn what_is_remembered_of_a_check_is_bounded() {
     let mut side = Side::default();
