@@ -1,5 +1,5 @@
-//! Rules that hold for the source as a whole: who may use whom, no circles, no file too long, no document that names what
-//! is not there. Nothing but the standard library and a package without dependencies, so that it builds in a second.
+//! Rules that hold for the source as a whole: who may use whom, no circular use, no file too long, no document that names
+//! what is not there. It uses only the standard library and a package without dependencies, so it builds in a second.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 #[path = "tidy/documents.rs"]
@@ -103,7 +103,7 @@ fn crates_use_what_they_may() {
 }
 
 #[test]
-fn no_files_use_each_other_in_a_circle() {
+fn no_use_of_files_is_circular() {
     let mut wrong = Vec::new();
     let crates = fs::read_dir(root().join("host/crates")).expect("host/crates").flatten();
     let crates = crates.map(|entry| format!("host/crates/{}/src", entry.file_name().to_string_lossy()));
@@ -162,7 +162,7 @@ fn misplaced(house: &Crate, table: &[&[&str]]) -> Vec<String> {
     }
     for (room, file) in rooms.iter().filter(|(room, _)| !level.contains_key(room.as_str())) {
         wrong.push(format!(
-            "{file}: HOUSE in tests/tests/tidy.rs does not have the room `{room}`: move it into one that it has, or add it where it stands"
+            "{file}: HOUSE in tests/tests/tidy.rs does not have the room `{room}`: move it into one that HOUSE has, or add it to HOUSE above the rooms that it uses"
         ));
     }
     let mut told = BTreeSet::new();
@@ -176,9 +176,9 @@ fn misplaced(house: &Crate, table: &[&[&str]]) -> Vec<String> {
             continue;
         };
         if from != to && other >= own && told.insert((&used.file, used.line, to)) {
-            let stands = if other == own { "beside" } else { "above" };
+            let place = if other == own { "beside" } else { "above" };
             wrong.push(format!(
-                "{}:{}: `{from}` uses `{}`, which stands {stands} it: hand in what it needs, or move what both need into a room below `{from}`",
+                "{}:{}: `{from}` uses `{}`, which is {place} it: hand in what it needs, or move what both need into a room below `{from}`",
                 used.file,
                 used.line,
                 used.path.join("::"),
@@ -188,7 +188,7 @@ fn misplaced(house: &Crate, table: &[&[&str]]) -> Vec<String> {
     wrong
 }
 
-/// Files that use each other, each circle from its first file around. A file and those below it may: `mod.rs` says what
+/// Circular use between files, each from its first file around. A file and those below it may: `mod.rs` says what
 /// its folder is, and the folder's files speak of that.
 fn circles(of: &Crate) -> Vec<String> {
     let edges = of.edges();
@@ -226,7 +226,7 @@ fn circles(of: &Crate) -> Vec<String> {
             let (file, line) = &edges[from][to];
             format!("{file}:{line} uses {}", to.join("::"))
         });
-        format!("a circle: {}; move what they share into a file below them", steps.collect::<Vec<_>>().join(", "))
+        format!("circular use: {}; move what they share into a file below them", steps.collect::<Vec<_>>().join(", "))
     });
     told.collect()
 }

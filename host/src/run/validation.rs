@@ -202,7 +202,7 @@ impl Stage<'_> {
             return Err(unfinished(&format!("takes more than {}", Time(TIMEOUT))));
         };
         let Some(cpu) = left(CPU, self.computed) else {
-            return Err(unfinished(&format!("computes more than {}", Time(CPU))));
+            return Err(unfinished(&format!("needs more than {} of CPU", Time(CPU))));
         };
         let (cpu, own) = (cpu.min(REHEARSAL_CPU), &self.ready.budgets);
         let budgets = Budgets { timeout: Time(own.timeout.0.min(time)), cpu: Time(own.cpu.0.min(cpu)), ..own.clone() };
@@ -226,7 +226,7 @@ impl Stage<'_> {
                 Err(unfinished(&format!("takes more than {}", Time(TIMEOUT))))
             }
             Some(_) if run.exceeded.contains("cpu") => {
-                Err(unfinished(&format!("computes more than {} for one of them", Time(cpu))))
+                Err(unfinished(&format!("needs more than {} of CPU for one result", Time(cpu))))
             }
             _ => Ok(run),
         }
@@ -399,7 +399,7 @@ mod tests {
         let found = |error: &str| line(sql, error).map(|(number, _)| number);
         assert_eq!(found("query failed: Unrecognized name: player_nam; did you mean player_name?"), Some(2));
         assert_eq!(found("Unrecognized name: player_nam at [2:16] (400 invalidQuery)"), Some(2));
-        assert_eq!(found("query failed: it does not parse: Expected: x at Line: 3, Column: 1"), Some(3));
+        assert_eq!(found("query failed: syntax error: Expected: x at Line: 3, Column: 1"), Some(3));
         assert_eq!(found("query failed: there is no table nba_raw.boxscore"), Some(3));
         assert_eq!(found("query denied: dataset nba_raw is not granted; add it"), Some(3));
         assert_eq!(found("query failed: something else"), None);

@@ -37,7 +37,7 @@ impl Stopped {
             "table_elements" => format!("needs a table of more than {} elements", budgets.table_elements),
             "stack" => format!("needs more stack than {}", budgets.stack),
             "log_bytes" => format!("writes more to its output than {}", budgets.log_bytes),
-            _ => format!("hands over more than {} at once", budgets.transfer_bytes),
+            _ => format!("passes more than {} to the host in one call", budgets.transfer_bytes),
         };
         Self::Budget { budget, what }
     }

@@ -137,7 +137,7 @@ fn framed(host: &Host, title: &str, problems: &Markup, content: &Markup) -> Stri
                     (content)
                 }
                 footer {
-                    p { "host " (env!("CARGO_PKG_VERSION")) ". Times are of " (host.config.timezone.name()) ", " (moment(Timestamp::now(), host)) "." }
+                    p { "host " (env!("CARGO_PKG_VERSION")) ". Times are in " (host.config.timezone.name()) ", " (moment(Timestamp::now(), host)) "." }
                 }
             }
         }

@@ -191,7 +191,7 @@ fn queries_that_cannot_be_answered() {
     let sample = Sample::new(None).unwrap();
     fs::write(sample.path().join("warehouse/noise.db"), "no database ".repeat(500)).unwrap();
     let cases = [
-        ("SELEC 1", "query failed: it does not parse"),
+        ("SELEC 1", "query failed: syntax error"),
         (
             "DELETE FROM nba_raw.nbac_schedule WHERE TRUE",
             "query refused: only a single SELECT is allowed; this is `DELETE`",

@@ -43,7 +43,7 @@ fn cases() -> Vec<Case> {
         case("alert enormously", "alert_bytes", "'4 KiB'", "more than 4 KiB"),
         case("report enormously", "report_bytes", "'4 KiB'", "more than 4 KiB"),
         case("report many metrics", "report_metrics", "100", "returned a report of 13000 metrics, more than 100"),
-        case("report enormously", "transfer_bytes", "'4 KiB'", "hands over more than 4 KiB at once"),
+        case("report enormously", "transfer_bytes", "'4 KiB'", "passes more than 4 KiB to the host in one call"),
         case("flood the log", "log_bytes", "'4 KiB'", "writes more to its output than 4 KiB"),
     ]
 }

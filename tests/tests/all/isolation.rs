@@ -116,7 +116,7 @@ fn values_that_are_broken_are_an_error_of_their_check() {
                       (call $return (i32.const 0)) (i32.const 0)",
                 ..Text::default()
             },
-            "hands over more than 8 MiB at once; raise budgets.transfer_bytes",
+            "passes more than 8 MiB to the host in one call; raise budgets.transfer_bytes",
         ),
         ("twice", run("(call $return (i32.const 0)) (call $return (i32.const 0)) (i32.const 0)"), "trapped: "),
         ("never", run("(i32.const 0)"), "trapped: "),

@@ -144,7 +144,7 @@ pub(super) fn add(day: Date, count: i64, part: Part) -> Answer<Date> {
         Part::Month => Span::new().try_months(count),
         Part::Quarter => Span::new().try_months(count.checked_mul(3).ok_or_else(out_of_range)?),
         Part::Year => Span::new().try_years(count),
-        other => return Err(format!("{other:?} cannot be added to a DATE")),
+        other => return Err(format!("DATE_ADD and DATE_SUB do not support {other:?}")),
     };
     day.checked_add(span.map_err(|_| out_of_range())?).map_err(|_| out_of_range())
 }
@@ -232,7 +232,7 @@ pub(super) fn extract_moment(micros: i64, part: Part, zone: &TimeZone) -> Answer
 
 /// TIMESTAMP_ADD: a day has 24 hours.
 pub(super) fn add_to_moment(micros: i64, count: i64, part: Part) -> Answer<i64> {
-    let unit = part.micros().ok_or_else(|| format!("{part:?} cannot be added to a TIMESTAMP"))?;
+    let unit = part.micros().ok_or_else(|| format!("TIMESTAMP_ADD and TIMESTAMP_SUB do not support {part:?}"))?;
     let sum = count.checked_mul(unit).and_then(|added| micros.checked_add(added)).ok_or_else(out_of_range)?;
     zoned(sum, &TimeZone::UTC).map(|_| sum)
 }

@@ -67,7 +67,7 @@ pub fn read(sql: &str, project: Option<&str>) -> Result<Select, Error> {
 /// The statements of a text, unless it is too large to parse.
 fn parsed(sql: &str) -> Result<Vec<Statement>, Error> {
     let wrong =
-        |error: ParserError| Error::Invalid(format!("query failed: it does not parse: {}", plain(&error.to_string())));
+        |error: ParserError| Error::Invalid(format!("query failed: syntax error: {}", plain(&error.to_string())));
     let dialect = BigQueryDialect {};
     let tokens = Tokenizer::new(&dialect, sql).tokenize_with_location().map_err(|error| wrong(error.into()))?;
     let selects =
@@ -275,7 +275,7 @@ mod tests {
         let cases = [
             ("", "this is empty"),
             ("   -- nothing", "this is empty"),
-            ("SELEC 1", "does not parse"),
+            ("SELEC 1", "syntax error"),
             ("SELECT * FROM a.b; SELECT 2", "several statements"),
             ("SELECT * FROM a.b; DROP TABLE a.b", "several statements"),
             ("DELETE FROM a.b WHERE TRUE", "this is `DELETE`"),
@@ -292,9 +292,9 @@ mod tests {
             ("MERGE a.b USING c.d ON TRUE WHEN MATCHED THEN DELETE", "this is `MERGE`"),
             ("TRUNCATE TABLE a.b", "this is `TRUNCATE`"),
             ("EXPLAIN SELECT 1", "this is `EXPLAIN`"),
-            ("SELECT 1 /* unclosed", "does not parse"),
-            ("SELECT 'unclosed", "does not parse"),
-            ("EXPORT DATA OPTIONS() AS SELECT 1", "does not parse"),
+            ("SELECT 1 /* unclosed", "syntax error"),
+            ("SELECT 'unclosed", "syntax error"),
+            ("EXPORT DATA OPTIONS() AS SELECT 1", "syntax error"),
             ("SELECT * FROM games", "has no dataset"),
             ("SELECT * FROM `other.nba_raw.games`", "is in project other"),
             ("SELECT * FROM a.b.c.d", "too many parts"),

@@ -189,7 +189,7 @@ impl<'r> History<'r> {
         self.go_on()?;
         let mut entries: Vec<Entry> = vec![None; self.watched];
         let mut deeper: Vec<(ObjectId, usize)> = Vec::new();
-        let whole = self.directories.get(directory).context("a directory that nobody watches")?;
+        let whole = self.directories.get(directory).context("not a watched directory")?;
         for (watch, _) in whole.watches.iter().filter(|_| directory == 0) {
             set(&mut entries, *watch, TREE, tree);
         }
@@ -202,7 +202,7 @@ impl<'r> History<'r> {
                 let found = found.with_context(|| format!("tree {tree}"))?;
                 let Some(child) = whole.children.get(found.filename().as_bytes()) else { continue };
                 let is_tree = found.mode().is_tree();
-                let inside = self.directories.get(*child).context("a directory that nobody watches")?;
+                let inside = self.directories.get(*child).context("not a watched directory")?;
                 for (watch, only_directory) in &inside.watches {
                     if is_tree || !only_directory {
                         set(&mut entries, *watch, found.mode().value(), found.object_id());
