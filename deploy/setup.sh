@@ -38,6 +38,8 @@ command -v gcloud >/dev/null && command -v bq >/dev/null || {
 source "${SETTINGS:-deploy/settings.sh}"
 
 image=$REGION-docker.pkg.dev/$PROJECT/$NAME/host:latest
+# Empty without git.
+commit=$(git describe --always --dirty --abbrev=7 --exclude='*' 2>/dev/null || true)
 watcher=$NAME@$PROJECT.iam.gserviceaccount.com
 trigger=$NAME-trigger@$PROJECT.iam.gserviceaccount.com
 made=0
@@ -114,7 +116,7 @@ set_up() {
     step "the image"
     there artifacts repositories describe "$NAME" --location="$REGION" ||
         change artifacts repositories create "$NAME" --location="$REGION" --repository-format=docker
-    change builds submit --config=deploy/cloudbuild.yaml --substitutions="_IMAGE=$image" .
+    change builds submit --config=deploy/cloudbuild.yaml --substitutions="_IMAGE=$image,_COMMIT=$commit" .
 
     while IFS='|' read -r layer schedule zone; do
         step "$layer: a job, and when it starts ($schedule, $zone)"

@@ -68,11 +68,14 @@ fn a_dry_run_shows_everything_and_changes_nothing() {
         "roles/bigquery.dataViewer",
         "gcloud secrets versions add slack-webhook-canary-alerts --data-file=-  # from SLACK_WEBHOOK_URL_CANARY_ALERTS",
         "gcloud run jobs deploy pipeline-watch-gate ",
+        ",_COMMIT=",
         "--time-zone=America/New_York",
         "nothing was changed; ",
     ] {
         assert!(shown.out.contains(words), "{words}: {}", shown.out);
     }
+    let build = std::fs::read_to_string(repository().join("deploy/cloudbuild.yaml")).unwrap();
+    assert!(build.contains("HOST_COMMIT=$_COMMIT"), "{build}");
     assert!(!format!("{shown:?}").contains("s3cret"));
 }
 
