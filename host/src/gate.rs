@@ -13,7 +13,7 @@ use futures_util::{
     future::{BoxFuture, Shared},
 };
 use jiff::{Timestamp, civil::Date};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -28,7 +28,7 @@ use crate::{
 const CALLER: usize = 200;
 
 /// The answer of a gate, with the fields that callers rely on.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Decision {
     /// The check's name.
     pub gate: String,
@@ -61,7 +61,7 @@ pub struct Decision {
 }
 
 /// The decision of a gate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Answer {
     /// The date may be processed.
@@ -84,6 +84,11 @@ impl Answer {
             Self::NotEvaluated => "NOT_EVALUATED",
         }
     }
+
+    /// Whether the date may be processed.
+    pub fn can_proceed(self) -> bool {
+        matches!(self, Self::Proceed | Self::ProceedWithWarning)
+    }
 }
 
 impl Decision {
@@ -103,7 +108,7 @@ impl Decision {
             gate: run.check.clone(),
             data_date: run.data_date,
             status,
-            can_proceed: matches!(status, Answer::Proceed | Answer::ProceedWithWarning),
+            can_proceed: status.can_proceed(),
             quality_score: gate.map(|gate| gate.score),
             message: run.summary(),
             completeness_pct: gate.and_then(|gate| gate.completeness),

@@ -5,6 +5,8 @@ use std::{fmt::Write, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use reqwest::StatusCode;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -14,10 +16,10 @@ use super::{
 };
 use crate::{
     config::Config,
-    gate::{Gates, Refusal},
+    gate::{Answer, Decision, Gates, Refusal},
     host::Begin,
     http,
-    record::{Claim, Record},
+    record::{Claim, Record, Taken},
     service::Sources,
     text::printable,
 };
@@ -41,8 +43,8 @@ not evaluated, 64 the gate cannot be asked.")]
 pub(super) struct Gate {
     /// The gate: the name of a check
     gate: String,
-    /// Plugin files, or directories of them, for when no host runs [default: plugins/ beside the
-    /// configuration]
+    /// Plugin files, or directories of them, for when no host runs [default: pinned plugins, or plugins/
+    /// beside the configuration]
     #[arg(value_name = "PLUGIN.wasm")]
     plugins: Vec<PathBuf>,
     #[command(flatten)]
@@ -69,18 +71,28 @@ impl Gate {
         runtime.shutdown_background();
         let answer = answer?;
         super::print(&match self.output.output {
-            Format::Json => format!("{answer:#}\n"),
+            Format::Json => format!("{:#}\n", self.json(&answer)?),
             Format::Table => shown(&answer, self.strict),
         })?;
-        Ok(match answer.get("status").and_then(Value::as_str) {
-            Some("PROCEED") => 0,
-            Some("PROCEED_WITH_WARNING") if !self.strict => 0,
-            Some("PROCEED_WITH_WARNING" | "FAIL") => 2,
-            _ => 3,
+        Ok(match answer.status() {
+            Answer::Proceed => 0,
+            Answer::ProceedWithWarning if !self.strict => 0,
+            Answer::ProceedWithWarning | Answer::Fail => 2,
+            Answer::NotEvaluated => 3,
         })
     }
 
-    async fn ask(&self) -> Result<Value> {
+    /// The answer for programs; it agrees with the exit code.
+    fn json(&self, answer: &Asked) -> Result<Value> {
+        let mut value = serde_json::to_value(answer)?;
+        if let (true, Some(fields)) = (self.strict, value.as_object_mut()) {
+            fields.insert("can_proceed".to_owned(), json!(answer.status() == Answer::Proceed));
+            fields.insert("strict".to_owned(), json!(true));
+        }
+        Ok(value)
+    }
+
+    async fn ask(&self) -> Result<Asked> {
         if let Some(url) = &self.url {
             // A client of a remote host needs no host.toml.
             let path = self.files.config();
@@ -92,11 +104,14 @@ impl Gate {
         let directory = config.resolve(&config.state.directory);
         match Claim::take(&directory, Duration::ZERO).await {
             Ok(claim) => self.here(config, claim).await,
-            Err(error) => match config.web.address() {
+            Err(error) if error.is::<Taken>() => match config.web.address() {
                 Some(address) => self.remote(&address, &config).await,
-                None => Err(error
-                    .context("another host runs here; set `[web] listen` in its host.toml, so that it can be asked")),
+                None => bail!(
+                    "another host is running on {}; set `[web] listen` in its host.toml, so that it can be asked",
+                    directory.display()
+                ),
             },
+            Err(error) => Err(error),
         }
     }
 
@@ -106,11 +121,11 @@ impl Gate {
     }
 
     /// Evaluates the gate in this process, and sends its alerts.
-    async fn here(&self, config: Config, _claim: Claim) -> Result<Value> {
-        let beside = config.directory.join("plugins");
-        let plugins = if self.plugins.is_empty() { vec![beside] } else { self.plugins.clone() };
-        let files = self.files.sources(&plugins);
-        let sources = Sources { locked: self.files.lock_is_named(), ..files };
+    async fn here(&self, config: Config, _claim: Claim) -> Result<Asked> {
+        let mut sources = Sources { locked: self.files.lock_is_named(), ..self.files.sources(&self.plugins) };
+        if sources.plugins.is_empty() && sources.files().is_empty() {
+            sources.plugins.push(config.directory.join("plugins"));
+        }
         let read = sources.read()?;
         let record = Record::open(&read.config.resolve(&read.config.state.directory)).await?;
         let mut host = read.host(record.clone(), Begin::Whole, |_| {}).await?;
@@ -128,14 +143,14 @@ impl Gate {
         host.backends.close().await;
         record.close().await;
         match asked {
-            Ok(decision) => Ok(serde_json::to_value(decision)?),
-            Err(Refusal::Failed(reason)) => Ok(not_evaluated(&self.gate, &reason)),
+            Ok(decision) => Ok(Asked::Decision(Box::new(decision))),
+            Err(Refusal::Failed(reason)) => Ok(self.not_evaluated(reason)),
             Err(refusal) => bail!("{refusal}"),
         }
     }
 
     /// Asks a running host.
-    async fn remote(&self, address: &str, config: &Config) -> Result<Value> {
+    async fn remote(&self, address: &str, config: &Config) -> Result<Asked> {
         let token = config.web.token(&config.directory)?.with_context(|| {
             format!("{address} needs a token: set {} to the token of the host there", config.web.token_env)
         })?;
@@ -146,33 +161,83 @@ impl Gate {
         // No answer never means that it may proceed.
         let answer = match request.body(body.to_string()).send().await {
             Ok(answer) => answer,
-            Err(error) => return Ok(not_evaluated(&self.gate, &format!("{url}: no answer: {error:#}"))),
+            Err(error) => return Ok(self.not_evaluated(format!("{url}: no answer: {error:#}"))),
         };
         let (status, text) = (answer.status(), answer.text().await.unwrap_or_default());
+        if let Some(answer) = self.accepted(status, &text) {
+            return Ok(answer);
+        }
         let value: Value = serde_json::from_str(&text).unwrap_or_default();
-        match (value.get("status").is_some(), value.get("error").and_then(Value::as_str)) {
-            (true, _) => Ok(value),
-            (false, Some(error)) if status.is_client_error() => bail!("{url}: {error}"),
-            (false, error) => {
+        match value.get("error").and_then(Value::as_str) {
+            Some(error) if status.is_client_error() => bail!("{url}: {error}"),
+            error => {
                 let error = error.unwrap_or("the answer is not from a host");
-                Ok(not_evaluated(&self.gate, &format!("{url}: {status}: {error}")))
+                Ok(self.not_evaluated(format!("{url}: {status}: {error}")))
             }
+        }
+    }
+
+    /// A host's answer to this question. Anything else, even if it resembles one, decides nothing.
+    fn accepted(&self, code: StatusCode, text: &str) -> Option<Asked> {
+        let expected = |status| match status {
+            Answer::NotEvaluated => StatusCode::SERVICE_UNAVAILABLE,
+            Answer::Proceed | Answer::ProceedWithWarning | Answer::Fail => StatusCode::OK,
+        };
+        let mine = |gate: &str, status: Answer, can_proceed| {
+            gate == self.gate && code == expected(status) && can_proceed == status.can_proceed()
+        };
+        if let Ok(decision) = serde_json::from_str::<Decision>(text) {
+            let dated = self.day.date.is_none_or(|date| date == decision.data_date);
+            let accepted = dated && mine(&decision.gate, decision.status, decision.can_proceed);
+            return accepted.then(|| Asked::Decision(Box::new(decision)));
+        }
+        let failed: Failed = serde_json::from_str(text).ok()?;
+        let accepted = failed.status == Answer::NotEvaluated && mine(&failed.gate, failed.status, failed.can_proceed);
+        accepted.then_some(Asked::Failed(failed))
+    }
+
+    fn not_evaluated(&self, reason: String) -> Asked {
+        let (gate, status) = (self.gate.clone(), Answer::NotEvaluated);
+        Asked::Failed(Failed { gate, status, can_proceed: false, message: reason })
+    }
+}
+
+/// What came of a question.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Asked {
+    Decision(Box<Decision>),
+    Failed(Failed),
+}
+
+/// No decision: no run of the gate came to an end.
+#[derive(Debug, Serialize, Deserialize)]
+struct Failed {
+    gate: String,
+    status: Answer,
+    can_proceed: bool,
+    message: String,
+}
+
+impl Asked {
+    fn status(&self) -> Answer {
+        match self {
+            Self::Decision(decision) => decision.status,
+            Self::Failed(failed) => failed.status,
         }
     }
 }
 
-/// The decision for people: what was decided, and why.
-fn shown(answer: &Value, strict: bool) -> String {
-    let text = |key: &str| answer.get(key).and_then(Value::as_str).map(one_line).unwrap_or_default();
-    let number = |key: &str| answer.get(key).and_then(Value::as_f64);
-    let list = |key: &str| -> Vec<String> {
-        let items = answer.get(key).and_then(Value::as_array).into_iter().flatten();
-        items.filter_map(Value::as_str).map(one_line).collect()
+/// The answer for people: what was decided, and why.
+fn shown(answer: &Asked, strict: bool) -> String {
+    let (gate, message) = match answer {
+        Asked::Decision(decision) => (one_line(&decision.gate), one_line(&decision.message)),
+        Asked::Failed(failed) => (one_line(&failed.gate), one_line(&failed.message)),
     };
-    let (status, message) = (text("status"), text("message"));
-    let mut shown = match message.starts_with(&format!("{status}:")) {
+    let status = answer.status();
+    let mut shown = match message.starts_with(&format!("{}:", status.name())) {
         true => message,
-        false => format!("{status}: {message}"),
+        false => format!("{}: {message}", status.name()),
     };
     let mut fact = |name: &str, values: Vec<String>| {
         for (at, value) in values.iter().enumerate() {
@@ -180,30 +245,33 @@ fn shown(answer: &Value, strict: bool) -> String {
             let _ = write!(shown, "\n{name:10}{value}");
         }
     };
-    fact("gate", vec![text("gate")]);
-    fact("data of", answer.get("data_date").map(|_| text("data_date")).into_iter().collect());
-    if let (Some(actual), Some(expected)) = (number("actual_count"), number("expected_count")) {
-        let share = number("completeness_pct").map(|share| format!(" ({} %)", floor(share, 1))).unwrap_or_default();
-        fact("complete", vec![format!("{actual} of {expected}{share}")]);
+    fact("gate", vec![gate]);
+    if let Asked::Decision(decision) = answer {
+        let list = |items: &[String]| items.iter().map(|item| one_line(item)).collect();
+        fact("data of", vec![decision.data_date.to_string()]);
+        if let (Some(actual), Some(expected)) = (decision.actual_count, decision.expected_count) {
+            let part = decision.completeness_pct.and_then(|part| share(part, 100.0, 1));
+            let part = part.map(|part| format!(" ({part} %)")).unwrap_or_default();
+            fact("complete", vec![format!("{actual} of {expected}{part}")]);
+        }
+        let score = decision.quality_score.and_then(|score| share(score, 1.0, 2));
+        fact("score", score.map(|score| score.to_string()).into_iter().collect());
+        fact("missing", list(&decision.missing_items));
+        fact("issues", list(&decision.quality_issues));
     }
-    fact("score", number("quality_score").map(|score| floor(score, 2).to_string()).into_iter().collect());
-    fact("missing", list("missing_items"));
-    fact("issues", list("quality_issues"));
-    if strict && status == "PROCEED_WITH_WARNING" {
+    if strict && status == Answer::ProceedWithWarning {
         fact("blocked", vec!["--strict does not accept warnings".to_owned()]);
     }
     printable(&shown) + "\n"
 }
 
-/// Rounded down to some decimals: 99.99 % is not 100 %.
-fn floor(value: f64, decimals: i32) -> f64 {
+/// A part of a whole, rounded down to some decimals: 99.99 % is not 100 %. None if it is not a part of it.
+fn share(part: f64, whole: f64, decimals: i32) -> Option<f64> {
     let factor = 10f64.powi(decimals);
-    // A tolerance, since 0.29 × 100 is a little less than 29.
-    (value * factor + 1e-9).floor() / factor
-}
-
-fn not_evaluated(gate: &str, reason: &str) -> Value {
-    json!({ "gate": gate, "status": "NOT_EVALUATED", "can_proceed": false, "message": reason })
+    // A tolerance, since 0.29 × 100 is a little less than 29. It must not complete the whole.
+    let steps = (part * factor + 1e-9).floor();
+    let steps = if part < whole { steps.min(whole * factor - 1.0) } else { steps };
+    (0.0..=whole).contains(&part).then_some(steps / factor)
 }
 
 #[cfg(test)]
@@ -212,14 +280,37 @@ mod tests {
 
     #[test]
     fn a_decision_is_never_better_than_its_numbers() {
-        let answer = json!({
-            "gate": "g", "status": "FAIL", "data_date": "2026-02-05", "message": "PROCEED: \u{1b}[32mall is well\n",
-            "actual_count": 2399, "expected_count": 2400, "completeness_pct": 99.96, "quality_score": 0.9999,
-            "missing_items": ["a", "b"], "quality_issues": [],
-        });
+        let decision = |change: Value| {
+            let mut answer = json!({
+                "gate": "g", "status": "FAIL", "can_proceed": false, "data_date": "2026-02-05",
+                "message": "PROCEED: \u{1b}[32mall is well\n", "actual_count": 2399, "expected_count": 2400,
+                "completeness_pct": 99.96, "quality_score": 0.9999, "missing_items": ["a", "b"], "quality_issues": [],
+                "quality_metadata": {}, "evaluated_at": "2026-02-06T10:00:00Z", "plugin": null,
+            });
+            for (key, value) in change.as_object().expect("an object") {
+                answer[key] = value.clone();
+            }
+            Asked::Decision(serde_json::from_value(answer).expect("a decision"))
+        };
         let expected = "FAIL: PROCEED: [32mall is well\ngate      g\ndata of   2026-02-05\n\
             complete  2399 of 2400 (99.9 %)\nscore     0.99\nmissing   a\n          b\n";
-        assert_eq!(shown(&answer, true), expected);
-        assert_eq!((floor(0.29, 2), floor(100.0, 1)), (0.29, 100.0));
+        assert_eq!(shown(&decision(json!({})), true), expected);
+        let large = json!({
+            "actual_count": u64::MAX - 1, "expected_count": u64::MAX, "completeness_pct": 100.5, "quality_score": -1.0,
+        });
+        let large = shown(&decision(large), true);
+        assert!(large.contains("complete  18446744073709551614 of 18446744073709551615\nmissing"), "{large}");
+        for (part, whole, decimals, shown) in [
+            (0.29, 1.0, 2, Some(0.29)),
+            (100.0, 100.0, 1, Some(100.0)),
+            (99.999_999_999_99, 100.0, 1, Some(99.9)),
+            (1.0f64.next_down(), 1.0, 2, Some(0.99)),
+            (0.0, 1.0, 2, Some(0.0)),
+            (-0.1, 1.0, 2, None),
+            (1.1, 1.0, 2, None),
+            (f64::NAN, 1.0, 2, None),
+        ] {
+            assert_eq!(share(part, whole, decimals), shown, "{part} of {whole}");
+        }
     }
 }

@@ -59,6 +59,14 @@ pub struct Record {
 #[derive(Debug)]
 pub struct Claim(#[allow(dead_code)] fs::File);
 
+/// Another host has the claim.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "another host is running on {}; stop it, name another state.directory in host.toml, or use --dry-run, which records and sends nothing",
+    .0.display()
+)]
+pub struct Taken(pub PathBuf);
+
 impl Claim {
     /// Whether a host is running on a directory.
     pub fn is_held(directory: &Path) -> bool {
@@ -66,7 +74,7 @@ impl Claim {
         lock.is_ok_and(|file| matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
     }
 
-    /// Waits for another host on the directory to end; an error if it does not within the time.
+    /// Waits for another host on the directory to end; [`Taken`] if it does not within the time.
     pub async fn take(directory: &Path, wait: Duration) -> Result<Self> {
         create(directory)?;
         let path = directory.join(LOCK);
@@ -77,10 +85,7 @@ impl Claim {
             match file.try_lock() {
                 Ok(()) => return Ok(Self(file)),
                 Err(fs::TryLockError::WouldBlock) if Instant::now() < deadline => tokio::time::sleep(LOOK_AGAIN).await,
-                Err(fs::TryLockError::WouldBlock) => bail!(
-                    "another host is running on {}; stop it, name another state.directory in host.toml, or use --dry-run, which records and sends nothing",
-                    directory.display()
-                ),
+                Err(fs::TryLockError::WouldBlock) => return Err(Taken(directory.to_owned()).into()),
                 Err(fs::TryLockError::Error(error)) => return Err(error).with_context(|| path.display().to_string()),
             }
         }

@@ -10,6 +10,7 @@ use std::{
 use anyhow::{Result, bail};
 
 use crate::{
+    check::no_such_check,
     config::{Config, nearest},
     host::{Begin, Host},
     package::{Lock, pin_command},
@@ -55,6 +56,8 @@ impl Sources {
     /// Reads host.toml and plugins.lock, and finds the plugins' files.
     pub fn read(&self) -> Result<Read> {
         let config = Config::read(&self.config)?;
+        // A lock file that cannot be read is not an empty one.
+        let lock = Lock::read(&self.lock)?;
         let files = self.files();
         if self.plugins.is_empty() && files.is_empty() {
             bail!(
@@ -69,13 +72,17 @@ impl Sources {
                     self.lock.display()
                 );
             }
+            if let [named] = self.plugins.as_slice()
+                && let Some(absent) = absent(named)
+            {
+                bail!(absent);
+            }
             let named: Vec<String> = self.plugins.iter().map(|file| file.display().to_string()).collect();
             bail!(
                 "no plugin found in {}; make one with `host new NAME`, or fetch one with `host add oci://REGISTRY/NAME`",
                 named.join(", ")
             );
         }
-        let lock = Lock::read(&self.lock)?;
         if lock.is_none() && self.locked {
             bail!("{}", self.nothing_pinned());
         }
@@ -102,13 +109,8 @@ impl Sources {
             files.extend(lock.pins().values().map(|pin| lock.source(pin)));
         }
         for named in &self.plugins {
-            match fs::read_dir(named) {
-                Ok(entries) => {
-                    let mut found: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-                    found.retain(|path| path.extension().is_some_and(|extension| extension == "wasm"));
-                    found.sort();
-                    files.extend(found);
-                }
+            match plugins_in(named) {
+                Ok(found) => files.extend(found),
                 Err(_) => files.push(named.clone()),
             }
         }
@@ -120,8 +122,8 @@ impl Sources {
         for wanted in &self.checks {
             let names: Vec<&str> = host.checks.iter().map(|check| check.name.as_str()).collect();
             if !names.contains(&wanted.as_str()) {
-                let near = nearest(wanted, names.iter().copied());
-                bail!("--check {wanted}: there is no such check{near}\nthere are: {}", names.join(", "));
+                let unknown = no_such_check(wanted, names.iter().copied());
+                bail!("{unknown}\nthere are: {}", names.join(", "));
             }
         }
         if !self.checks.is_empty() {
@@ -141,6 +143,32 @@ impl Sources {
         }
         hasher.finish()
     }
+}
+
+/// The plugins' files in a directory, in the order of their names.
+pub fn plugins_in(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut found: Vec<PathBuf> = fs::read_dir(directory)?.flatten().map(|entry| entry.path()).collect();
+    found.retain(|path| path.extension().is_some_and(|extension| extension == "wasm"));
+    found.sort();
+    Ok(found)
+}
+
+/// What to say of a named file that does not exist, if another is meant. A pattern that matches nothing is not a name.
+fn absent(named: &Path) -> Option<String> {
+    let shown = named.display().to_string();
+    if named.exists() || shown.contains('*') || named.extension().is_none_or(|extension| extension != "wasm") {
+        return None;
+    }
+    let beside = plugins_in(named.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")));
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let names: Vec<String> = beside.unwrap_or_default().iter().map(|path| name(path)).collect();
+    let near = match nearest(&name(named), &names) {
+        near if near.is_empty() => {
+            "; make a plugin with `host new NAME`, or fetch one with `host add oci://REGISTRY/NAME`".to_owned()
+        }
+        near => near,
+    };
+    Some(format!("{shown} does not exist{near}"))
 }
 
 fn hash(path: &Path, hasher: &mut DefaultHasher) {

@@ -12,7 +12,7 @@ use host::{
 };
 use host_tests::{Fault, HOST_TOML, Moment, make};
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::{
@@ -159,7 +159,13 @@ fn people_read_the_decision() {
             "PROCEED_WITH_WARNING: ",
             &["issues    ", "blocked   --strict does not accept"],
         ),
-        (Some(Fault::HalfNullNames), false, 2, "FAIL: ", &["score     0.", "issues    null_rate_player_name: 50"]),
+        (
+            Some(Fault::HalfNullNames),
+            false,
+            2,
+            "FAIL: ",
+            &["score     0.", "issues    null_rate_player_name is not below its limit: 50"],
+        ),
         (Some(Fault::EmptySchedule), false, 3, "NOT_EVALUATED: ", &["gate      phase2-gate"]),
     ] {
         let sample = Sample::now(fault).unwrap();
@@ -189,6 +195,8 @@ fn the_command_asks_and_says_it_in_its_exit_code() {
         let arguments = if strict { vec!["phase2-gate", "--strict"] } else { vec!["phase2-gate"] };
         let alone = gate(&sample, &arguments);
         assert_eq!((alone.code, &alone.json()["status"]), (code, &Value::from(status)), "{fault:?}: {alone:?}");
+        assert_eq!(alone.json()["can_proceed"], code == 0, "{fault:?}: {alone:?}");
+        assert_eq!(alone.json().get("strict"), strict.then_some(&Value::from(true)), "{fault:?}: {alone:?}");
         // Ask the running host instead, since only it writes the record.
         let service = Service::start(&sample, HOST_TOML, &[]).unwrap();
         let url = format!("http://{}", service.address);
@@ -207,13 +215,56 @@ fn the_command_never_takes_silence_for_a_yes() {
     install(&sample, &[]).unwrap();
     let unknown = gate(&sample, &["phase2-gat"]);
     assert_eq!(unknown.code, 64, "{unknown:?}");
-    assert!(unknown.err.contains("did you mean `phase2-gate`?"), "{unknown:?}");
+    let words = "error: there is no check `phase2-gat`; did you mean `phase2-gate`?\nthere are: ";
+    assert!(unknown.err.contains(words), "{unknown:?}");
     assert_eq!(gate(&sample, &["phase2-gate", "--date", "soon"]).code, 2 + 62, "{unknown:?}");
     // Nothing listens there, or something that is not a host.
     let nobody = gate(&sample, &["phase2-gate", "--url", "http://127.0.0.1:9"]);
     assert_eq!((nobody.code, &nobody.json()["status"]), (3, &Value::from("NOT_EVALUATED")), "{nobody:?}");
     let other = crate::support::http::serve(|_| crate::support::http::Reply::Answer(200, "yes".to_owned())).unwrap();
     assert_eq!(gate(&sample, &["phase2-gate", "--url", &other.url()]).code, 3);
+    // What resembles an answer is not one.
+    let yes = json!({
+        "gate": "phase2-gate", "data_date": "2026-02-05", "status": "PROCEED", "can_proceed": true,
+        "quality_score": 1.0, "message": "well", "completeness_pct": 100.0, "expected_count": 9007199254740993u64,
+        "actual_count": 9007199254740993u64, "missing_items": [], "quality_issues": [], "quality_metadata": {},
+        "evaluated_at": "2026-02-06T10:00:00Z", "plugin": null,
+    });
+    for (code, change, accepted) in [
+        (200, json!({}), true),
+        (503, json!({ "status": "NOT_EVALUATED", "can_proceed": false }), true),
+        (201, json!({}), false),
+        (500, json!({}), false),
+        (503, json!({}), false),
+        (200, json!({ "status": "NOT_EVALUATED", "can_proceed": false }), false),
+        (200, json!({ "status": "ok" }), false),
+        (200, json!({ "gate": "phase3-gate" }), false),
+        (200, json!({ "data_date": "2026-02-04" }), false),
+        (200, json!({ "can_proceed": false }), false),
+        (200, json!({ "status": "FAIL" }), false),
+        (200, json!({ "expected_count": "many" }), false),
+    ] {
+        let mut answer = yes.clone();
+        for (key, value) in change.as_object().unwrap() {
+            answer[key] = value.clone();
+        }
+        let text = answer.to_string();
+        let other = crate::support::http::serve(move |_| crate::support::http::Reply::Answer(code, text.clone()));
+        let url = other.unwrap().url();
+        let said = gate(&sample, &["phase2-gate", "--date", "2026-02-05", "--url", &url]);
+        let not_a_host = said.json()["message"].as_str().unwrap().ends_with("the answer is not from a host");
+        assert_eq!(not_a_host, !accepted, "{code} {change}: {said:?}");
+        assert_eq!(said.code, if accepted && code == 200 { 0 } else { 3 }, "{code} {change}: {said:?}");
+        if accepted {
+            assert_eq!(said.json(), answer);
+        }
+    }
+    // A state directory that cannot be used is not another host.
+    let unusable = format!("{HOST_TOML}\n[state]\ndirectory = \"plugins/phase2-gate.wasm\"\n");
+    sample.configure(&unusable).unwrap();
+    let unusable = gate(&sample, &["phase2-gate"]);
+    assert!(unusable.code == 64 && !unusable.err.contains("another host"), "{unusable:?}");
+    sample.configure(HOST_TOML).unwrap();
     let service = Service::start(&sample, HOST_TOML, &[]).unwrap();
     let url = format!("http://{}", service.address);
     let mut wrong = sample.command();
@@ -224,6 +275,22 @@ fn the_command_never_takes_silence_for_a_yes() {
     let none = ended(sample.command().args(["gate", "phase2-gate", "--url", &url])).unwrap();
     assert!(none.code == 64 && none.err.contains("set HOST_TOKEN"), "{none:?}");
     service.host.end("TERM").unwrap();
+}
+
+/// Without named files the gate uses what is pinned, as `host run` does.
+#[test]
+fn the_command_asks_the_pinned_plugin() {
+    let sample = Sample::now(None).unwrap();
+    install(&sample, &[]).unwrap();
+    std::fs::rename(sample.path().join("plugins"), sample.path().join("elsewhere")).unwrap();
+    let none = gate(&sample, &["phase2-gate"]);
+    assert!(none.code == 64 && none.err.contains("no plugin found in plugins"), "{none:?}");
+    assert_eq!(sample.host(&["pin", "elsewhere/phase2-gate.wasm"]).unwrap().code, 0);
+    let pinned = gate(&sample, &["phase2-gate"]);
+    assert_eq!((pinned.code, &pinned.json()["status"]), (0, &Value::from("PROCEED")), "{pinned:?}");
+    std::fs::write(sample.path().join("plugins.lock"), "format = soon").unwrap();
+    let corrupt = gate(&sample, &["phase2-gate"]);
+    assert!(corrupt.code == 64 && corrupt.err.contains("plugins.lock: refused"), "{corrupt:?}");
 }
 
 #[test]
