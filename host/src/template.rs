@@ -74,6 +74,8 @@ const SDK: &[Entry] = entries!("../../plugins/sdk/src/":
     "settings.rs" <- "settings.rs",
     "time.rs" <- "time.rs",
 );
+/// No plugin has the name of the SDK's directory, in which a new plugin keeps the SDK.
+const SDK_NAME: &str = "sdk";
 const SDK_MANIFEST: &str = include_str!("../../plugins/sdk/Cargo.toml");
 /// Where the SDK finds the contract: here, and in a new plugin.
 const WIT_HERE: &str = "../../wit/v0.1";
@@ -115,16 +117,38 @@ impl Language {
     }
 }
 
-/// Writes a new plugin into a new or empty directory.
-pub fn make(name: &str, language: Language, directory: &Path) -> Result<()> {
+/// Rejects what cannot name a new plugin.
+pub fn check_name(name: &str) -> Result<()> {
+    if name == SDK_NAME {
+        bail!("{SDK_NAME} is taken by the SDK; choose another name");
+    }
     let begins_well = name.chars().next().is_some_and(|first| first.is_ascii_lowercase());
-    if !crate::package::is_plugin_name(name) || !begins_well || name == "sdk" {
+    if !crate::package::is_plugin_name(name) || !begins_well {
         bail!(
             "`{name}` is not a valid plugin name: use up to 64 lower-case letters, digits and -, starting with a letter"
         );
     }
-    if directory.exists() && fs::read_dir(directory).map_or(true, |mut entries| entries.next().is_some()) {
-        bail!("{} exists and is not empty; choose another --dir", directory.display());
+    Ok(())
+}
+
+/// Why a new plugin cannot be written into a directory; `None` if the directory is empty or does not exist.
+pub fn occupied(directory: &Path) -> Option<String> {
+    // Not `exists`, which takes a link to nowhere for nothing.
+    directory.symlink_metadata().ok()?;
+    match fs::read_dir(directory) {
+        Ok(mut entries) => {
+            let shown = directory.display().to_string();
+            entries.next().map(|_| format!("{}/ exists and is not empty", shown.trim_end_matches('/')))
+        }
+        Err(_) => Some(format!("{} exists and is not a directory that can be read", directory.display())),
+    }
+}
+
+/// Writes a new plugin into a new or empty directory.
+pub fn make(name: &str, language: Language, directory: &Path) -> Result<()> {
+    check_name(name)?;
+    if let Some(occupied) = occupied(directory) {
+        bail!(occupied);
     }
     for (place, text) in files(language) {
         let path = directory.join(place);

@@ -122,7 +122,7 @@ pub fn cases(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
             .filter(|path| path.extension().is_some_and(|extension| extension == EXTENSION))
             .collect();
         if found.is_empty() {
-            bail!("{}: there is no case: no file ends in .{EXTENSION}", path.display());
+            bail!("{}: no case file (*.{EXTENSION}) here", path.display());
         }
         found.sort();
         cases.append(&mut found);

@@ -126,7 +126,7 @@ impl Case {
             let Some((dataset, name)) =
                 full_name.split_once('.').filter(|(dataset, name)| plain(dataset) && plain(name))
             else {
-                bail!("{}: name a table dataset.table, in letters, digits and _", named());
+                bail!("{}: write the table as dataset.table, using letters, digits and _", named());
             };
             if !connections.contains_key(dataset) {
                 connections.insert(dataset, open(&directory.join(format!("{dataset}.db")))?);

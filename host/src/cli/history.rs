@@ -102,7 +102,7 @@ fn shown(
     let mut table = Table::new(&["DUE", "DATA OF", "CHECK", "RESULT", "SUMMARY"]);
     for run in runs {
         let summary = match (run.past, run.attempt) {
-            (true, _) => format!("{} (past date)", run.summary),
+            (true, _) => format!("{} (other date)", run.summary),
             (false, 1) => run.summary.clone(),
             (false, attempt) => format!("{} (attempt {attempt})", run.summary),
         };

@@ -20,10 +20,10 @@ use super::{
 };
 use crate::{
     config::{Budgets, Config},
-    package::LOCK,
+    package::{LOCK, Lock},
     plugin::{self, Loaded, Plugin},
     sandbox::Sandboxes,
-    service::Sources,
+    service::{Sources, plugins_in},
     template::Language,
 };
 
@@ -31,6 +31,11 @@ use crate::{
 const PLUGINS: &str = "plugins";
 /// The directory of the embedded warehouse.
 const WAREHOUSE: &str = "warehouse";
+/// The grants that need a path: the key, the path, and the path as people write it.
+const OPTIONAL: [(&str, &str, &str); 2] =
+    [("git", REPOSITORY, "repository/"), ("deployments", DEPLOYMENTS, DEPLOYMENTS)];
+const REPOSITORY: &str = "repository";
+const DEPLOYMENTS: &str = "deployments.json";
 /// The most plugins that the next command names one by one.
 const NAMED: usize = 3;
 
@@ -67,9 +72,10 @@ impl Init {
     pub(super) fn execute(self) -> Result<u8> {
         let path = self.config.path();
         let print = path == "-";
-        if !print && path.exists() {
+        // Not `exists`, which takes a link to nowhere for nothing.
+        if !print && path.symlink_metadata().is_ok() {
             bail!(
-                "{}: exists, and stays as it is; `host init --config - PLUGIN.wasm` prints what a plugin needs",
+                "{} already exists and was not changed; `host init --config - PLUGIN.wasm` prints what a plugin needs",
                 path.display()
             );
         }
@@ -91,9 +97,7 @@ impl Init {
             super::print(&text)?;
             return Ok(0);
         }
-        let mut options = fs::OpenOptions::new();
-        let mut file = options.write(true).create_new(true).open(path).with_context(|| path.display().to_string())?;
-        std::io::Write::write_all(&mut file, text.as_bytes())?;
+        super::create(path, &text)?;
         let warehouse = directory.join(WAREHOUSE);
         let empty = config.warehouse.is_some() && !warehouse.exists();
         if empty {
@@ -104,8 +108,11 @@ impl Init {
         if empty {
             next += &format!("{}/ is empty: put each dataset there as NAME.db.\n", warehouse.display());
         }
-        let count = counted(plugins.len());
-        eprint!("{}: {count}, each granted what it asks for. Review the grants, then:\n{next}", path.display());
+        let granted = match left_out(&plugins, directory) {
+            None => ", each granted what it asks for. ".to_owned(),
+            Some(left_out) => format!(".\n{left_out}.\nEverything else they ask for is granted. "),
+        };
+        eprint!("{}: {}{granted}Review the grants, then:\n{next}", path.display(), counted(plugins.len()));
         Ok(0)
     }
 
@@ -125,6 +132,8 @@ impl Init {
             let arguments = arguments(&self.plugins);
             return Ok(Some(Found { files, arguments }));
         }
+        // A lock file that cannot be read is not an empty one.
+        Lock::read(&self.config.path().with_file_name(LOCK))?;
         let pinned = files(&[]);
         if !pinned.is_empty() {
             return Ok(Some(Found { files: pinned, arguments: String::new() }));
@@ -149,15 +158,41 @@ fn load(files: &[PathBuf]) -> Result<BTreeMap<String, Arc<Plugin>>> {
     Ok(loaded.plugins)
 }
 
-/// Plugins as the arguments of a command: the directory instead of many files in it.
+/// Plugins as the arguments of a command: the directory instead of many files, if it has no other plugin.
 fn arguments(plugins: &[PathBuf]) -> String {
     let parents: BTreeSet<&Path> = plugins.iter().filter_map(|plugin| plugin.parent()).collect();
     match (parents.first(), parents.len()) {
-        (Some(parent), 1) if plugins.len() > NAMED && !parent.as_os_str().is_empty() => {
+        (Some(parent), 1) if plugins.len() > NAMED && !parent.as_os_str().is_empty() && are_all(plugins, parent) => {
             format!(" {}", quoted_path(parent))
         }
         _ => plugins.iter().map(|plugin| format!(" {}", quoted_path(plugin))).collect(),
     }
+}
+
+/// Whether files are all plugins of a directory.
+fn are_all(files: &[PathBuf], directory: &Path) -> bool {
+    let named: BTreeSet<&PathBuf> = files.iter().collect();
+    named == plugins_in(directory).unwrap_or_default().iter().collect()
+}
+
+/// The grants that `written` comments out, for people.
+fn left_out(plugins: &BTreeMap<String, Arc<Plugin>>, directory: &Path) -> Option<String> {
+    let asks = |plugin: &Plugin, key: &str| plugin.descriptor.needs.iter().any(|asked| need(asked).1 == key);
+    let absent = OPTIONAL
+        .into_iter()
+        .filter(|(key, file, _)| !directory.join(file).exists() && plugins.values().any(|plugin| asks(plugin, key)));
+    let (keys, paths): (Vec<&str>, Vec<&str>) = absent.map(|(key, _, shown)| (key, shown)).unzip();
+    let verb = match paths.len() {
+        0 => return None,
+        1 => "does",
+        _ => "do",
+    };
+    let of = |(name, plugin): (&String, &Arc<Plugin>)| {
+        let asked: Vec<&str> = keys.iter().copied().filter(|key| asks(plugin, key)).collect();
+        (!asked.is_empty()).then(|| format!("{} of {name}", asked.join(", ")))
+    };
+    let grants: Vec<String> = plugins.iter().filter_map(of).collect();
+    Some(format!("Not granted, since {} {verb} not exist: {}", paths.join(" and "), grants.join("; ")))
 }
 
 /// A path as a shell reads it.
@@ -184,7 +219,7 @@ fn quoted(text: &str) -> String {
 fn written(plugins: &BTreeMap<String, Arc<Plugin>>, directory: &Path) -> Result<String> {
     let asks: BTreeSet<&str> =
         plugins.values().flat_map(|plugin| &plugin.descriptor.needs).map(|asked| need(asked).1).collect();
-    let (repository, deployments) = (directory.join("repository"), directory.join("deployments.json"));
+    let (repository, deployments) = (directory.join(REPOSITORY), directory.join(DEPLOYMENTS));
     let mut text = "# What this host watches, and what each plugin may do. Paths start from this file's directory.
 
 # Data dates are dates in this time zone. \"Yesterday\" is the day before a run, here.

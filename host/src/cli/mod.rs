@@ -24,7 +24,7 @@ mod test;
 mod usage;
 mod validate;
 
-use std::{ffi::OsString, io::Write, process::ExitCode};
+use std::{ffi::OsString, fs, io::Write, path::Path, process::ExitCode};
 
 use anyhow::{Context, Result, bail};
 use clap::{Command as Clap, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -69,13 +69,13 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Write a host.toml for plugins, or a whole first host
+    /// Create a host.toml, or a complete first host
     Init(init::Init),
-    /// Make a new plugin: a small, complete one to start from
+    /// Create a small working plugin
     New(new::New),
     /// Run a plugin on test cases
     Test(test::Test),
-    /// Check whether everything that a host needs is present
+    /// Check files, rights, services and tools
     Doctor(doctor::Doctor),
     /// Run checks once, or on their schedules until Ctrl-C
     Run(run::Run),
@@ -224,6 +224,13 @@ async fn recorded(config: &Config) -> Result<Record> {
 /// A moment in the pipeline's time zone.
 fn local(moment: Timestamp, zone: &TimeZone) -> String {
     moment.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M %Z").to_string()
+}
+
+/// Writes a file that must not exist. It follows no link, not even one to nowhere.
+fn create(path: &Path, text: &str) -> Result<()> {
+    let mut options = fs::OpenOptions::new();
+    let file = options.write(true).create_new(true).open(path);
+    file.and_then(|mut file| file.write_all(text.as_bytes())).with_context(|| path.display().to_string())
 }
 
 /// Writes to standard output. A reader that stops early, as `head` does, is not an error.

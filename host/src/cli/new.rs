@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
 
 use crate::template::{self, Language};
@@ -31,11 +31,15 @@ pub(super) struct New {
 impl New {
     pub(super) fn execute(self) -> Result<u8> {
         let directory = self.directory.unwrap_or_else(|| PathBuf::from(&self.name));
+        template::check_name(&self.name)?;
+        if let Some(occupied) = template::occupied(&directory) {
+            bail!("{occupied}; choose another --dir");
+        }
         template::make(&self.name, self.language, &directory)?;
         let steps: Vec<String> =
             self.language.next_steps(&self.name).into_iter().map(|step| format!("  {step}\n")).collect();
         super::print(&format!(
-            "{} is made. Next:\n  cd {}\n{}",
+            "Created {}. Next:\n  cd {}\n{}",
             directory.display(),
             directory.display(),
             steps.concat()

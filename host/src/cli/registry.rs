@@ -214,7 +214,7 @@ impl Update {
             let (version, digest) = runtime.block_on(newest(place))?;
             // A registry that drops or changes versions must not bring back a fixed bug.
             if version < pinned.version {
-                eprintln!("{name}: {} stays; the newest version in {place} is {version}", pinned.version);
+                eprintln!("{name}: keeping {}; the newest version in {place} is {version}", pinned.version);
                 continue;
             }
             if version == pinned.version && digest != pinned.digest {

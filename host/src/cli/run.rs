@@ -178,7 +178,7 @@ impl Run {
             Err(_) => eprintln!("validation did not finish in time; the next start tries again"),
         }
         if round.runs.iter().all(|run| run.past) && !round.runs.is_empty() {
-            eprintln!("past date: recorded, no alerts sent");
+            eprintln!("--date given: recorded, no alerts sent");
         }
         host.recorder.delivery.close();
         // The outbox keeps the rest for the next start.

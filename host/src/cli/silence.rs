@@ -27,7 +27,7 @@ pub(super) struct Silence {
     #[arg(required = true, value_name = "CHECK")]
     checks: Vec<String>,
     /// How long: 30m, 4h, 2d
-    #[arg(long = "for", value_name = "TIME")]
+    #[arg(long = "for", value_name = "TIME", allow_hyphen_values = true)]
     length: Time,
     /// The reason, for others to read
     #[arg(long)]

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use jiff::{Timestamp, ToSpan};
 use rusqlite::Connection;
 
@@ -15,6 +15,10 @@ use crate::{
 const CHECK: &str = "first-check";
 /// The dataset that the check of the template asks.
 const DATASET: &str = "raw";
+/// The directory of the sample data.
+const WAREHOUSE: &str = "warehouse";
+/// What may be in the directory before: neither is a plugin or a part of a project.
+const IGNORED: [&str; 2] = [".git", WAREHOUSE];
 /// How many days before today the sample data starts.
 const DAYS: i64 = 7;
 
@@ -42,13 +46,22 @@ warehouse = ["raw"]
 slack = ["#canary-alerts"]
 "##;
 
-/// Makes a first host in the working directory; gives the text to show. `config` must not exist.
+/// Makes a first host in the working directory; gives the text to show. It makes everything or, if something is in the
+/// way, nothing.
 pub(super) fn make(config: &Path, language: Language) -> Result<String> {
     Config::parse(TOML).context("the first host.toml is not valid")?;
+    check_place()?;
     template::make(CHECK, language, Path::new(CHECK))?;
-    let data = sample()?;
-    fs::write(config, TOML).with_context(|| config.display().to_string())?;
-    let mut text = format!("Made {} with a check in {CHECK}/ and sample data in {data}. Next:\n", config.display());
+    let data = format!("{WAREHOUSE}/{DATASET}.db");
+    let made = match Path::new(&data).symlink_metadata() {
+        Ok(_) => format!("and a check in {CHECK}/. {data} already exists and was left as it is."),
+        Err(_) => {
+            fill(&data)?;
+            format!("with a check in {CHECK}/ and sample data in {data}.")
+        }
+    };
+    super::create(config, TOML)?;
+    let mut text = format!("Created {} {made} Next:\n", config.display());
     let build = language.build_steps().iter().map(|step| (*step).to_owned());
     let run = format!("host run --once {CHECK}/{}", language.component(CHECK));
     let steps = [format!("cd {CHECK}")].into_iter().chain(build).chain(["cd ..".to_owned(), run]);
@@ -56,16 +69,33 @@ pub(super) fn make(config: &Path, language: Language) -> Result<String> {
     Ok(text)
 }
 
-/// Two events on each day of the last week and on today, so that yesterday's data is complete today and tomorrow.
-/// A dataset that exists stays as it is.
-fn sample() -> Result<String> {
-    fs::create_dir_all("warehouse").context("warehouse")?;
-    let path = format!("warehouse/{DATASET}.db");
-    if Path::new(&path).exists() {
-        return Ok(path);
+/// Rejects a directory with something in the way, or in which people hardly want a first host: a project, or a host
+/// whose plugins are missing.
+fn check_place() -> Result<()> {
+    let hint = "move it away, or run `host init` in another directory";
+    if let Some(occupied) = template::occupied(Path::new(CHECK)) {
+        bail!("{occupied}; {hint}");
     }
+    let warehouse = Path::new(WAREHOUSE);
+    if warehouse.symlink_metadata().is_ok() && !warehouse.is_dir() {
+        bail!("{WAREHOUSE} exists and is not a directory; {hint}");
+    }
+    for entry in fs::read_dir(".").context("the working directory cannot be read")? {
+        let name = entry.context("the working directory cannot be read")?.file_name();
+        if !IGNORED.iter().any(|ignored| name == *ignored) {
+            bail!(
+                "no plugin found here; name plugin files, as in `host init target/wasm32-wasip2/release/*.wasm`; in an empty directory `host init` makes a first host"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Two events on each day of the last week and on today, so that yesterday's data is complete today and tomorrow.
+fn fill(path: &str) -> Result<()> {
+    fs::create_dir_all(WAREHOUSE).context(WAREHOUSE)?;
     let today = Timestamp::now().to_zoned(Zone::new_york().rules()).date();
-    let mut connection = Connection::open(&path).with_context(|| path.clone())?;
+    let mut connection = Connection::open(path).with_context(|| path.to_owned())?;
     let filled = connection.transaction()?;
     filled.execute_batch("CREATE TABLE events (day DATE, id TEXT)")?;
     for ago in 0..=DAYS {
@@ -75,5 +105,5 @@ fn sample() -> Result<String> {
         }
     }
     filled.commit()?;
-    Ok(path)
+    Ok(())
 }

@@ -10,7 +10,8 @@ use crate::text::nearest;
 /// The answer to `host` alone.
 pub(super) const START: &str = "host runs data-pipeline checks as sandboxed WebAssembly components. Start with:
 
-  host init       host.toml; in an empty directory also sample data and a check
+  host init       create host.toml; in an empty directory also a check and
+                  sample data
   host new NAME   a check of your own
   host doctor     what is missing on this machine
 
@@ -31,8 +32,9 @@ pub(super) fn explained(error: &Error, root: &Command) -> Option<String> {
         }
         (ErrorKind::UnknownArgument, Some(wrong)) if wrong.starts_with("--") => {
             let flags: Vec<String> =
-                command.get_arguments().filter_map(|flag| Some(format!("--{}", flag.get_long()?))).collect();
-            let near = next(nearest(&wrong, &flags));
+                command.get_arguments().filter_map(|flag| flag.get_long()).map(|long| format!("--{long}")).collect();
+            // The sentence names --help anyway.
+            let near = next(nearest(&wrong, flags.iter().filter(|flag| *flag != "--help")));
             Some(format!("error: `{path}` has no option `{wrong}`{near}`{path} --help` lists its options.\n"))
         }
         (ErrorKind::UnknownArgument, Some(wrong)) => {

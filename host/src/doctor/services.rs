@@ -100,11 +100,10 @@ async fn receivers(config: &Config) -> Vec<Finding> {
 
 fn heartbeat(config: &Config) -> Finding {
     match config.heartbeat.address() {
-        Ok(Some(_)) => Finding::ok("heartbeat", "each round of a host that stays pings an outside service"),
-        Ok(None) => Finding::note(
-            "heartbeat",
-            "not configured: nobody notices when a host that stays is gone; [heartbeat] names a service that does",
-        ),
+        Ok(Some(_)) => Finding::ok("heartbeat", "a running host pings an outside service every round"),
+        Ok(None) => {
+            Finding::note("heartbeat", "not configured: nothing alerts you when the host stops; set [heartbeat]")
+        }
         Err(error) => Finding::wrong("heartbeat", format!("{error:#}")),
     }
 }

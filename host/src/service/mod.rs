@@ -33,7 +33,7 @@ use crate::{
 };
 use heartbeat::Heartbeat;
 pub use reload::Refused;
-pub use sources::{Read, Sources};
+pub use sources::{Read, Sources, plugins_in};
 pub(crate) use validation::complain;
 use validation::stay_valid;
 
@@ -227,7 +227,11 @@ impl Service {
         let drop_at = end - FOR_MESSAGES.min(grace / 3);
         // No receivers if nothing is running.
         self.closing.send_replace(true);
-        tracing::info!("stopping: {} rounds are running and have {grace:?} to finish", rounds.len());
+        match rounds.len() {
+            0 => tracing::info!("stopping: nothing is running"),
+            1 => tracing::info!("stopping: 1 round is running and has {grace:?} to finish"),
+            running => tracing::info!("stopping: {running} rounds are running and have {grace:?} to finish"),
+        }
         let orderly = async {
             while !rounds.is_empty() {
                 tokio::select! {

@@ -197,7 +197,7 @@ fn line(host: &Host, run: &PastRun) -> Markup {
             td { @if run.left_out { (status("left out")) } @else { (status(&run.status)) } }
             td {
                 (brief(&run.summary))
-                @if run.past { " (past date)" }
+                @if run.past { " (other date)" }
                 @if run.unread { " (report in the API)" }
                 @if report.is_some() || calls.is_some() {
                     details {

@@ -94,8 +94,8 @@ fn a_case_that_cannot_be_used_says_why_and_stops_no_other() {
         ("date", "date = 10:00:00", "write a date like 2026-02-05"),
         ("due", "date = 2026-02-05\ndue = 2026-02-06", "write a time like"),
         ("column", "date = 2026-02-05\n[tables.\"a.b\"]\ncolumns = { x = \"TEXT\" }", "`TEXT` is not a type"),
-        ("table", "date = 2026-02-05\n[tables.ab]\nrows = [{ x = 1 }]", "name a table dataset.table"),
-        ("escape", "date = 2026-02-05\n[tables.\"../a.b\"]\nrows = [{ x = 1 }]", "name a table dataset.table"),
+        ("table", "date = 2026-02-05\n[tables.ab]\nrows = [{ x = 1 }]", "write the table as dataset.table"),
+        ("escape", "date = 2026-02-05\n[tables.\"../a.b\"]\nrows = [{ x = 1 }]", "write the table as dataset.table"),
         (
             "commit",
             "date = 2026-02-05\n[[deployments]]\nservice = \"a\"\ncommit = \"x\"\ndeployed = 2026-02-05T10:00:00Z",
@@ -121,7 +121,7 @@ fn a_case_that_cannot_be_used_says_why_and_stops_no_other() {
     assert_eq!(problem("good"), None);
 
     for (arguments, complaint) in [
-        (vec![phase2.as_str()], "there are no cases in cases"),
+        (vec![phase2.as_str()], "no cases found in cases"),
         (vec![phase2.as_str(), "nowhere.toml"], "nowhere.toml"),
         (vec!["nowhere.wasm", "good.toml"], "nowhere.wasm"),
     ] {

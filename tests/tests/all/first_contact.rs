@@ -88,9 +88,22 @@ fn each_mistake_names_the_next_step() {
         ("init plugins", "error: there is no plugin in plugins; `host new NAME` makes one\n"),
         (
             "init --config empty.toml",
-            "error: empty.toml: exists, and stays as it is; `host init --config - PLUGIN.wasm` prints what a plugin needs\n",
+            "error: empty.toml already exists and was not changed; `host init --config - PLUGIN.wasm` prints what a plugin needs\n",
         ),
         ("init --config -", "error: there is no plugin to write a configuration for; name plugin files\n"),
+        (
+            "history --check x",
+            "error: `host history` has no option `--check`. `host history --help` lists its options.\n",
+        ),
+        ("new sdk", "error: sdk is taken by the SDK; choose another name\n"),
+        (
+            "run --once --config nope.toml",
+            "error: there is no nope.toml; `host init` writes host.toml, or name another with --config\n",
+        ),
+        (
+            "init",
+            "error: no plugin found here; name plugin files, as in `host init target/wasm32-wasip2/release/*.wasm`; in an empty directory `host init` makes a first host\n",
+        ),
         ("pin", "error: name plugin files or a plugin, as in `host pin plugins/*.wasm`\n"),
         ("pull", "error: there is no plugins.lock; `host add oci://REGISTRY/NAME` writes one\n"),
     ];
@@ -103,6 +116,14 @@ fn each_mistake_names_the_next_step() {
     assert_eq!((typo.code, typo.out.as_str()), (64, ""));
     assert!(typo.err.contains("typo.toml") && typo.err.ends_with("did you mean `warehouse`?\n"), "{}", typo.err);
 
+    fs::write(directory.path().join("listen.toml"), "[web]\nlisten = \"nowhere\"\n").unwrap();
+    let listen = host(directory.path(), &["plan", "--config", "listen.toml"]);
+    let words = "`nowhere` is not an address to listen on; write it like 127.0.0.1:8080\n";
+    assert!(listen.code == 64 && listen.err.ends_with(words), "{listen:?}");
+    fs::remove_file(directory.path().join("listen.toml")).unwrap();
+    let past = host(directory.path(), &["silence", "x", "--for", "-1h", "--why", "x"]);
+    assert!(past.code == 64 && past.err.contains("-1h"), "{past:?}");
+
     let alone = host(directory.path(), &[]);
     assert_eq!((alone.code, alone.out.as_str()), (64, ""));
     for command in ["host init", "host new NAME", "host doctor", "`host --help` lists every command."] {
@@ -113,6 +134,11 @@ fn each_mistake_names_the_next_step() {
     let mut left: Vec<_> = fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     left.sort();
     assert_eq!(left, ["empty.toml", "plugins", "typo.toml"]);
+
+    // Loading a plugin makes the cache.
+    let passwd = host(directory.path(), &["init", "/etc/passwd"]);
+    let words = "error: /etc/passwd: is not a valid WebAssembly component; build it with `cargo build --target wasm32-wasip2`\n";
+    assert_eq!((passwd.code, passwd.err.as_str()), (64, words));
 }
 
 /// From an empty directory to the first result, by the printed commands alone.
@@ -131,11 +157,85 @@ fn init_in_an_empty_directory_ends_in_a_check_that_passes() {
     assert!(run.out.contains("1 passed."), "{}", run.out);
 
     let again = host(directory.path(), &["init"]);
-    assert!(again.code == 64 && again.err.starts_with("error: host.toml: exists, and stays as it is"), "{again:?}");
+    assert!(
+        again.code == 64 && again.err.starts_with("error: host.toml already exists and was not changed;"),
+        "{again:?}"
+    );
     fs::remove_file(directory.path().join("host.toml")).unwrap();
     let again = host(directory.path(), &["init"]);
-    assert!(again.code == 64 && again.err.contains("first-check exists and is not empty"), "{again:?}");
+    assert!(
+        again.code == 64
+            && again.err
+                == "error: first-check/ exists and is not empty; move it away, or run `host init` in another directory\n",
+        "{again:?}"
+    );
     assert!(!directory.path().join("host.toml").exists());
+}
+
+/// In the way of a first host: it says so, and makes nothing.
+#[test]
+fn init_makes_a_whole_first_host_or_nothing() {
+    let elsewhere = "error: no plugin found here; name plugin files";
+    let cases: &[(&str, &[&str], &str)] = &[
+        ("a host whose plugins are missing", &["plugins/"], elsewhere),
+        ("a project", &["Cargo.toml", "src/"], elsewhere),
+        ("a corrupt lock file", &["plugins.lock"], "error: plugins.lock: refused"),
+        ("a file for a directory", &["warehouse"], "error: warehouse exists and is not a directory; move it away"),
+        ("a full directory", &["first-check/", "first-check/x"], "error: first-check/ exists and is not empty; move"),
+    ];
+    for (name, places, said) in cases {
+        let directory = TempDir::new().unwrap();
+        for place in *places {
+            match place.strip_suffix('/') {
+                Some(place) => fs::create_dir(directory.path().join(place)).unwrap(),
+                None => fs::write(directory.path().join(place), "format = soon").unwrap(),
+            }
+        }
+        let all = || listing(directory.path());
+        let before = all();
+        let made = host(directory.path(), &["init"]);
+        assert!(made.code == 64 && made.out.is_empty() && made.err.starts_with(said), "{name}: {made:?}");
+        assert_eq!(all(), before, "{name}");
+    }
+    // A link to nowhere is there.
+    let directory = TempDir::new().unwrap();
+    let place = directory.path().join("here");
+    fs::create_dir(&place).unwrap();
+    std::os::unix::fs::symlink("../outside.toml", place.join("host.toml")).unwrap();
+    let linked = host(&place, &["init"]);
+    assert!(linked.code == 64 && linked.err.starts_with("error: host.toml already exists"), "{linked:?}");
+    let plugin = shipped().unwrap().remove(0);
+    let linked = host(&place, &["init", plugin.to_str().unwrap()]);
+    assert!(linked.code == 64 && linked.err.starts_with("error: host.toml already exists"), "{linked:?}");
+    assert_eq!(listing(directory.path()), ["here", "here/host.toml"]);
+
+    // The user's own data is not sample data.
+    let directory = TempDir::new().unwrap();
+    fs::create_dir_all(directory.path().join("warehouse")).unwrap();
+    fs::create_dir_all(directory.path().join(".git")).unwrap();
+    fs::write(directory.path().join("warehouse/raw.db"), "mine").unwrap();
+    let made = host(directory.path(), &["init", "--lang", "python"]);
+    let said = "Created host.toml and a check in first-check/. warehouse/raw.db already exists and was left as it is. \
+        Next:\n  cd first-check\n";
+    assert!(made.code == 0 && made.out.starts_with(said), "{made:?}");
+    assert_eq!(fs::read_to_string(directory.path().join("warehouse/raw.db")).unwrap(), "mine");
+}
+
+/// Every path under a directory, in order.
+fn listing(directory: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut open = vec![directory.to_owned()];
+    while let Some(inside) = open.pop() {
+        for entry in fs::read_dir(inside).unwrap() {
+            let entry = entry.unwrap();
+            found.push(entry.path().strip_prefix(directory).unwrap().display().to_string());
+            if entry.file_type().unwrap().is_dir() {
+                open.push(entry.path());
+            }
+        }
+    }
+    found.sort();
+    found
 }
 
 /// Plugins without their data still run, and each result names what is missing.
@@ -149,7 +249,9 @@ fn init_beside_plugins_ends_in_a_host_that_runs() {
     }
     let made = host(directory.path(), &["init"]);
     assert_eq!((made.code, made.out.as_str()), (0, ""), "{made:?}");
-    assert!(made.err.starts_with("host.toml: 9 plugins, each granted what it asks for."), "{}", made.err);
+    let begin = "host.toml: 9 plugins.\nNot granted, since repository/ and deployments.json do not exist: git, deployments of \
+        deployment-drift.\nEverything else they ask for is granted. Review the grants, then:\n  host run";
+    assert!(made.err.starts_with(begin), "{}", made.err);
     assert!(made.err.contains("\n  host run --once plugins\n"), "{}", made.err);
     assert!(made.err.ends_with("warehouse/ is empty: put each dataset there as NAME.db.\n"), "{}", made.err);
     let run = follow(directory.path(), &made.err);
@@ -160,8 +262,19 @@ fn init_beside_plugins_ends_in_a_host_that_runs() {
     // The same plugins, named in other ways; a pinned one needs no name.
     fs::remove_file(directory.path().join("host.toml")).unwrap();
     let named = host(directory.path(), &["init", "plugins/phase2-raw.wasm"]);
-    assert!(named.err.contains("host.toml: 1 plugin, "), "{}", named.err);
+    assert!(named.err.starts_with("host.toml: 1 plugin, each granted what it asks for. Review"), "{}", named.err);
     assert!(named.err.contains("\n  host run --once plugins/phase2-raw.wasm\n"), "{}", named.err);
+    fs::remove_file(directory.path().join("host.toml")).unwrap();
+    // Four of nine are not the directory.
+    let four =
+        ["phase2-raw", "phase2-gate", "phase1-scrapers", "canary-sql"].map(|name| format!("plugins/{name}.wasm"));
+    let four: Vec<&str> = four.iter().map(String::as_str).collect();
+    let named = host(directory.path(), &[&["init"], four.as_slice()].concat());
+    assert!(named.err.contains(&format!("\n  host run --once {}\n", four.join(" "))), "{}", named.err);
+    // A slip in a file's name.
+    let slip = host(directory.path(), &["run", "--once", "plugins/phase2-gat.wasm"]);
+    let near = "error: plugins/phase2-gat.wasm does not exist; did you mean `phase2-gate.wasm`?\n";
+    assert_eq!((slip.code, slip.err.as_str()), (64, near));
     fs::remove_file(directory.path().join("host.toml")).unwrap();
     assert_eq!(host(directory.path(), &["pin", "plugins/phase2-raw.wasm"]).code, 0);
     let pinned = host(directory.path(), &["init"]);
@@ -234,6 +347,7 @@ fn repository_of_a_build_script() -> TempDir {
 fn a_release_build_follows_the_commit_and_a_debug_build_does_not() {
     let directory = repository_of_a_build_script();
     let root = directory.path();
+    let refuse = std::cell::Cell::new(false);
     let run = |release: bool, commit: Option<&str>| {
         let mut cargo = Command::new("cargo");
         cargo.current_dir(root.join("host")).args(["run", "--quiet"]).args(release.then_some("--release"));
@@ -241,6 +355,9 @@ fn a_release_build_follows_the_commit_and_a_debug_build_does_not() {
             if name.to_string_lossy().starts_with("CARGO_") && name != "CARGO_HOME" {
                 cargo.env_remove(name);
             }
+        }
+        if refuse.get() {
+            cargo.env("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1");
         }
         commit.map(|commit| cargo.env("HOST_COMMIT", commit));
         let ended = ended(&mut cargo).unwrap();
@@ -264,6 +381,9 @@ fn a_release_build_follows_the_commit_and_a_debug_build_does_not() {
     assert_eq!(run(true, None), format!("1.2.3 ({}, release)", commit()));
     assert_eq!(run(false, None), "1.2.3 (commit not recorded, debug)");
     assert_eq!(modified(), built, "a commit builds nothing in a debug build");
+    git(root, &["commit", "--quiet", "--allow-empty", "--message", "four"]);
+    refuse.set(true);
+    assert_eq!(run(true, None), "1.2.3 (commit unknown, release)", "git refuses a repository of another user");
 }
 
 #[test]
@@ -271,22 +391,29 @@ fn the_version_has_the_commit_and_the_profile() {
     let version = env!("CARGO_PKG_VERSION");
     let debug = host(Path::new("."), &["--version"]);
     assert_eq!(debug.out, format!("host {version} (commit not recorded, debug)\n"));
-    assert_eq!(build::shown("1.2.3", Some("6c7fe44"), "release"), "1.2.3 (6c7fe44, release)");
-    assert_eq!(build::shown("1.2.3", None, "release"), "1.2.3 (built without git, release)");
+    assert_eq!(build::shown("1.2.3", &Commit::Known("6c7fe44".to_owned()), "release"), "1.2.3 (6c7fe44, release)");
+    assert_eq!(build::shown("1.2.3", &Commit::WithoutGit, "release"), "1.2.3 (built without git, release)");
 
+    use build::Commit;
     let directory = repository_of_a_build_script();
     let root = directory.path();
     fs::copy(repository().join("host/build.rs"), root.join("host/build.rs")).unwrap();
-    assert_eq!(build::commit(root), None, "a source archive");
+    assert_eq!(build::commit(root), Commit::WithoutGit, "a source archive");
     let git = |arguments: &[&str]| git(root, arguments);
     git(&["init", "--quiet"]);
-    assert_eq!(build::commit(root), None, "a source archive in somebody else's repository");
+    assert_eq!(build::commit(root), Commit::WithoutGit, "a source archive in somebody else's repository");
     git(&["add", "."]);
     git(&["commit", "--quiet", "--message", "one"]);
     let commit = git(&["rev-parse", "--short=7", "HEAD"]);
-    assert_eq!(build::commit(root), Some(commit.clone()));
+    assert_eq!(build::commit(root), Commit::Known(commit.clone()));
     fs::write(root.join("notes.txt"), "not built").unwrap();
-    assert_eq!(build::commit(root), Some(commit.clone()), "a file that is not built");
+    assert_eq!(build::commit(root), Commit::Known(commit.clone()), "a file that is not built");
+    for place in ["features/Cargo.toml", ".cargo/config.toml", "rust-toolchain.toml"] {
+        fs::create_dir_all(root.join(place).parent().unwrap()).unwrap();
+        fs::write(root.join(place), "").unwrap();
+        assert_eq!(build::commit(root), Commit::Known(format!("{commit}-dirty")), "{place}");
+        fs::remove_file(root.join(place)).unwrap();
+    }
     fs::write(root.join("host/src/new.rs"), "").unwrap();
-    assert_eq!(build::commit(root), Some(format!("{commit}-dirty")));
+    assert_eq!(build::commit(root), Commit::Known(format!("{commit}-dirty")));
 }

@@ -36,7 +36,7 @@ fn built(command: &mut Command) {
 fn followed(language: &str, file: &str, build: impl Fn(&Path)) {
     let place = tempfile::tempdir().unwrap();
     let made = ok(host(place.path(), &["new", "raw-events", "--lang", language]));
-    assert!(made.out.contains("raw-events is made. Next:\n  cd raw-events\n"), "{}", made.out);
+    assert!(made.out.contains("Created raw-events. Next:\n  cd raw-events\n"), "{}", made.out);
     // The guide has the same commands, and a case that fits.
     let guide = fs::read_to_string(repository().join("docs/first-check.md")).unwrap();
     for step in made.out.lines().skip(1) {

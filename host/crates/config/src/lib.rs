@@ -131,8 +131,9 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
             ErrorKind::NotFound => {
-                let shown = path.display();
-                anyhow::anyhow!("there is no {shown}; `host init` writes one, or name another with --config")
+                let (shown, usual) = (path.display(), Path::new("host.toml"));
+                let made = if path == usual { "one" } else { "host.toml" };
+                anyhow::anyhow!("there is no {shown}; `host init` writes {made}, or name another with --config")
             }
             _ => anyhow::anyhow!("{}: cannot be read: {error}", path.display()),
         })?;

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error};
 
 use super::{Count, Time};
 
@@ -132,6 +132,7 @@ impl<'de> Deserialize<'de> for Delay {
 #[serde(deny_unknown_fields, default)]
 pub struct Web {
     /// The address to listen on. Any address but loopback needs a token. Default: none, and no page.
+    #[serde(deserialize_with = "listen")]
     pub listen: Option<SocketAddr>,
     /// Host names of the page, in addition to localhost and IP addresses: `["host.example.com"]`.
     pub hosts: Vec<String>,
@@ -141,6 +142,15 @@ pub struct Web {
     pub token_env: String,
     /// A file with the token, instead of the environment.
     pub token_file: Option<PathBuf>,
+}
+
+/// An address to listen on. The error shows how to write one.
+fn listen<'de, D: Deserializer<'de>>(text: D) -> Result<Option<SocketAddr>, D::Error> {
+    let text = String::deserialize(text)?;
+    let address = text.parse().map_err(|_| {
+        D::Error::custom(format!("`{text}` is not an address to listen on; write it like 127.0.0.1:8080"))
+    });
+    address.map(Some)
 }
 
 impl Default for Web {

@@ -38,6 +38,10 @@ impl Metadata {
     /// Walks the sections. The component's own sections take precedence over those of its modules.
     pub(super) fn read(bytes: &[u8]) -> Result<Self> {
         let not_valid = "is not a valid WebAssembly component; build it with `cargo build --target wasm32-wasip2`";
+        // The parser's own error is a table of bytes.
+        if !bytes.starts_with(b"\0asm") {
+            bail!(not_valid);
+        }
         let mut metadata = Self::default();
         let mut inner = Self::default();
         let mut rest = bytes;
