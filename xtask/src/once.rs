@@ -7,10 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::{
-    run::{Result, shown},
-    tools::TARGET,
-};
+use super::run::{Result, shown};
 
 /// The files of each crate of a registry, built or already present.
 #[derive(Debug, Default)]
@@ -62,7 +59,10 @@ impl Artifacts {
             let ours = self.crates.get(*name);
             ours.is_some_and(|ours| !files.is_subset(ours) || other.built.contains(*name))
         });
-        again.map(|(name, _)| name.rsplit(['#', '/']).next().unwrap_or(name).to_owned()).collect()
+        let name = |name: &String| {
+            name.split(' ').next().and_then(|package| package.rsplit(['#', '/']).next()).map(str::to_owned)
+        };
+        again.filter_map(|(crate_name, _)| name(crate_name)).collect()
     }
 
     fn of(cargo: &mut Command) -> Result<Self> {
@@ -102,10 +102,12 @@ impl Artifacts {
             let (kind, _) = kind.split_once(']')?;
             let (_, files) = line.split_once(r#""filenames":["#)?;
             let (files, _) = files.split_once(']')?;
-            // The library of a crate and its build script are built separately, and each for a plugin and for this machine.
-            let whose = if files.contains(TARGET) { TARGET } else { "" };
+            // The library of a crate and its build script are built separately, and each for every profile and target, which
+            // have directories of their own.
+            let directory =
+                files.split("/deps/").next().and_then(|path| path.split("/build/").next()).unwrap_or_default();
             let files = files.split(',').map(|file| file.trim_matches('"').to_owned());
-            let name = format!("{package} {kind} {whose}");
+            let name = format!("{package} {kind} {directory}");
             if !line.contains(r#""fresh":true"#) {
                 self.built.insert(name.clone());
             }
@@ -131,10 +133,12 @@ mod tests {
 
     #[test]
     fn a_crate_is_built_again_when_its_file_is_another_or_not_fresh() {
-        let once = artifacts("/libsyn-1.rlib", true);
-        for (file, fresh, twice) in
-            [("/libsyn-1.rlib", true, false), ("/libsyn-2.rlib", true, true), ("/libsyn-1.rlib", false, true)]
-        {
+        let once = artifacts("/debug/deps/libsyn-1.rlib", true);
+        for (file, fresh, twice) in [
+            ("/debug/deps/libsyn-1.rlib", true, false),
+            ("/debug/deps/libsyn-2.rlib", true, true),
+            ("/debug/deps/libsyn-1.rlib", false, true),
+        ] {
             let other = artifacts(file, fresh);
             assert_eq!(!once.twice(&other).is_empty(), twice, "{file} {fresh}");
         }
