@@ -38,10 +38,10 @@ pub(super) fn components(names: &[String], pace: Pace) -> Result<()> {
     run(cargo.arg("build").args(as_components(names)))
 }
 
-/// Packages as components, as arguments for cargo. `features` keeps what they share with the host in one build.
+/// Packages as components, as arguments for cargo.
 pub(super) fn as_components(names: &[String]) -> Vec<String> {
     let packages = names.iter().flat_map(|name| ["--package", name]);
-    let how = ["--profile", "plugin", "--target", TARGET, "--package", "features"];
+    let how = ["--profile", "plugin", "--target", TARGET];
     how.into_iter().chain(packages).map(str::to_owned).collect()
 }
 
