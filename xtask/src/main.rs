@@ -6,7 +6,7 @@ mod once;
 mod pictures;
 mod run;
 mod steps;
-mod tests;
+mod testing;
 mod tools;
 
 use std::process::ExitCode;
@@ -42,8 +42,8 @@ fn main() -> ExitCode {
             eprint!("{HELP}");
             Ok(0)
         }
-        ["test", "--timings", names @ ..] => tests::test(tests::Wanted { names, timings: true }),
-        ["test", names @ ..] => tests::test(tests::Wanted { names, timings: false }),
+        ["test", "--timings", names @ ..] => testing::test(testing::Wanted { names, timings: true }),
+        ["test", names @ ..] => testing::test(testing::Wanted { names, timings: false }),
         ["lint"] => steps::lint(),
         ["plugins"] => build::plugins(run::Pace::Foreground).map(|()| 0),
         ["pictures"] => pictures::pictures().map(|()| 0),

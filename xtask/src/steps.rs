@@ -15,7 +15,7 @@ use super::{
     dist,
     once::Artifacts,
     run::{Pace, Result, cargo, cargo_command, root, run_for_code, step, target},
-    tests, tools,
+    testing, tools,
 };
 
 /// The demo; its exit code is that of `host run --once`.
@@ -100,7 +100,7 @@ fn clippy() -> Command {
 
 /// What is too long for every commit, or needs large tools.
 pub(super) fn interop() -> Result<u8> {
-    let marked = tests::marked()?;
+    let marked = testing::marked()?;
     if marked != 0 {
         return Ok(marked);
     }
