@@ -40,18 +40,29 @@ pub struct Browser {
     pub client: Client,
 }
 
+/// Starts a driver; gives its port. Among other tests it ends instead now and then, presumably because its port was taken
+/// meanwhile; it is started again then.
+fn driver() -> Result<(Child, String)> {
+    for _ in 0..10 {
+        let mut command = Command::new("chromedriver");
+        let command = command.arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut driver = command.spawn().context("chromedriver")?;
+        let out = BufReader::new(driver.stdout.take().context("no output")?);
+        let mut lines = out.lines().map_while(std::result::Result::ok);
+        if let Some(line) = lines.find(|line| line.contains("successfully on port "))
+            && let Some(port) = line.rsplit(' ').next()
+        {
+            return Ok((driver, port.trim_end_matches('.').to_owned()));
+        }
+        driver.wait()?;
+    }
+    bail!("chromedriver did not start");
+}
+
 impl Browser {
     /// Starts one.
     pub async fn start(look: Look) -> Result<Self> {
-        let mut driver = Command::new("chromedriver");
-        let mut driver =
-            driver.arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null()).spawn().context("chromedriver")?;
-        let out = BufReader::new(driver.stdout.take().context("no output")?);
-        let started =
-            out.lines().map_while(std::result::Result::ok).find(|line| line.contains("successfully on port "));
-        let Some(port) = started.as_ref().and_then(|line| line.rsplit(' ').next()) else {
-            bail!("chromedriver did not start");
-        };
+        let (driver, port) = driver()?;
         let profile = TempDir::new()?;
         let mut arguments: Vec<String> = [
             "--headless=new",
@@ -76,7 +87,6 @@ impl Browser {
         }
         let capabilities = json!({ "browserName": "chrome", "goog:chromeOptions": options });
         let Value::Object(capabilities) = capabilities else { bail!("no capabilities") };
-        let port = port.trim_end_matches('.');
         let mut builder = ClientBuilder::new(HttpConnector::new());
         let client = builder.capabilities(capabilities).connect(&format!("http://127.0.0.1:{port}")).await?;
         Ok(Self { driver, _profile: profile, client })
