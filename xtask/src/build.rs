@@ -29,8 +29,16 @@ pub(super) fn plugins(pace: Pace) -> Result<()> {
     Ok(())
 }
 
+/// Builds the plugins, and the guests of the tests.
+pub(super) fn plugins_and_guests() -> Result<()> {
+    plugins(Pace::Foreground)?;
+    let guests = packages_in("tests/guests")?;
+    step(&format!("building {} misbehaving guests", guests.len()));
+    components(&guests, Pace::Foreground)
+}
+
 /// Builds packages as components.
-pub(super) fn components(names: &[String], pace: Pace) -> Result<()> {
+fn components(names: &[String], pace: Pace) -> Result<()> {
     let mut cargo = cargo_command(pace);
     if pace == Pace::Background {
         cargo.arg("--quiet");

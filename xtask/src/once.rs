@@ -7,7 +7,10 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::run::{Result, shown};
+use super::{
+    build::demo_builds,
+    run::{Result, shown},
+};
 
 /// The files of each crate of a registry, built or already present.
 #[derive(Debug, Default)]
@@ -28,14 +31,15 @@ pub(super) struct Program {
 }
 
 impl Artifacts {
-    /// Runs a cargo command that builds, and adds what it built.
-    pub(super) fn build(&mut self, cargo: &mut Command) -> Result<()> {
-        let built = Self::of(cargo)?;
-        for (name, files) in built.crates {
-            self.crates.entry(name).or_default().extend(files);
+    /// Builds what the demo builds.
+    pub(super) fn of_demo() -> Result<Self> {
+        let mut demo = Self::default();
+        for mut command in demo_builds()? {
+            for (name, files) in Self::of(&mut command)?.crates {
+                demo.crates.entry(name).or_default().extend(files);
+            }
         }
-        self.programs.extend(built.programs);
-        Ok(())
+        Ok(demo)
     }
 
     /// Runs another cargo command; it may build other crates, but not one of these a second time.

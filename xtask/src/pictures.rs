@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    build::{built, plugins},
+    build::{HOST, SAMPLE, built, plugins},
     run::{Pace, Result, cargo, root, run, step, target},
     tools,
 };
@@ -32,8 +32,8 @@ const PAGE_HEIGHT: usize = 660;
 pub(super) fn pictures() -> Result<()> {
     tools::prerequisites()?;
     step("building the sample, the host and the plugins");
-    cargo(&["build", "--package", "host", "--package", "host-tests", "--bin", "sample"])?;
-    cargo(&["build", "--package", "host"])?;
+    cargo(&SAMPLE)?;
+    cargo(&HOST)?;
     plugins(Pace::Foreground)?;
 
     step("running the sample pipeline");

@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     build::{
-        HOST, SAMPLE, as_components, built, components, demo_builds, host_packages, packages_in, plugin_names, plugins,
+        HOST, SAMPLE, as_components, built, host_packages, packages_in, plugin_names, plugins, plugins_and_guests,
         python_plugin,
     },
     dist,
@@ -74,10 +74,7 @@ pub(super) fn demo(fault: Option<&str>) -> Result<u8> {
 /// packages of this repository only, so that it reuses the demo's build; `cargo clippy` would check every crate again.
 pub(super) fn lint() -> Result<u8> {
     tools::prerequisites()?;
-    let mut demo = Artifacts::default();
-    for mut command in demo_builds()? {
-        demo.build(&mut command)?;
-    }
+    let demo = Artifacts::of_demo()?;
     step("clippy: host, its crates, tests, sdk, xtask");
     let others = ["--package", "sdk", "--package", "xtask"].map(str::to_owned);
     let native = host_packages()?.into_iter().chain(others).chain(["--all-targets".to_owned()]);
@@ -115,8 +112,7 @@ pub(super) fn bench(names: &[&str]) -> Result<u8> {
         ["--dev", names @ ..] => ("dev", names),
         names => ("release", names),
     };
-    plugins(Pace::Foreground)?;
-    components(&packages_in("tests/guests")?, Pace::Foreground)?;
+    plugins_and_guests()?;
     tools::emulator()?;
     tools::toolchains()?;
     step("building the benchmarks");

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    build::{components, demo_builds, host_packages, packages_in, plugins, python_plugin},
+    build::{host_packages, plugins_and_guests, python_plugin},
     once::{Artifacts, Program},
     run::{Pace, Result, cargo, cargo_command, root, run_for_code, step},
     tools,
@@ -40,14 +40,8 @@ pub(super) struct Wanted<'a> {
 pub(super) fn test(wanted: Wanted<'_>) -> Result<u8> {
     step("checking the layout of the source and the documents");
     cargo(&["test", "--quiet", "--package", "xtask"])?;
-    let mut demo = Artifacts::default();
-    plugins(Pace::Foreground)?;
-    for mut command in demo_builds()? {
-        demo.build(&mut command)?;
-    }
-    let guests = packages_in("tests/guests")?;
-    step(&format!("building {} misbehaving guests", guests.len()));
-    components(&guests, Pace::Foreground)?;
+    plugins_and_guests()?;
+    let demo = Artifacts::of_demo()?;
     // A name that begins with a module of the tests may need what that module needs; any other name may be of each of them.
     let modules = modules()?;
     let wanted_modules: Vec<&str> = wanted.names.iter().filter_map(|name| name.split("::").next()).collect();
@@ -67,8 +61,7 @@ pub(super) fn test(wanted: Wanted<'_>) -> Result<u8> {
 
 /// Runs the tests that are marked as long; gives their exit code.
 pub(super) fn marked() -> Result<u8> {
-    plugins(Pace::Foreground)?;
-    components(&packages_in("tests/guests")?, Pace::Foreground)?;
+    plugins_and_guests()?;
     for (_, need) in NEEDS {
         need()?;
     }
