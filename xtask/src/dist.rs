@@ -141,8 +141,16 @@ impl Build {
         let text = fs::read_to_string(&made).map_err(failed(&made))?;
         let here = fs::canonicalize(root()).map_err(failed(&root()))?;
         fs::write(file, text.replace(&here.display().to_string(), "/host")).map_err(failed(file))?;
-        // It writes one beside each package of the workspace; git ignores them.
-        run(Command::new("git").args(["clean", "-fqX", "*.cdx.json"]).current_dir(root()))
+        // It writes one beside each package of the workspace.
+        let packages = output(Command::new("git").args(["ls-files", "*Cargo.toml"]).current_dir(root()))?;
+        for package in packages.lines().map(|manifest| root().join(manifest).with_file_name("")) {
+            for entry in fs::read_dir(&package).map_err(failed(&package))?.flatten() {
+                if entry.file_name().to_string_lossy().ends_with(".cdx.json") {
+                    fs::remove_file(entry.path()).map_err(failed(&entry.path()))?;
+                }
+            }
+        }
+        Ok(())
     }
 }
 
