@@ -242,7 +242,7 @@ pub fn python_plugin() -> PathBuf {
 pub fn guest(name: &str) -> PathBuf {
     let target = binary("");
     let target = target.parent().unwrap_or(&target);
-    let file = target.join("wasm32-wasip2/plugin").join(format!("{}.wasm", name.replace('-', "_")));
+    let file = target.join("wasm32-wasip2/debug").join(format!("{}.wasm", name.replace('-', "_")));
     assert!(file.is_file(), "{} is not built: run `cargo xtask test`", file.display());
     file
 }

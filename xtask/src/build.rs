@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    run::{Pace, Result, cargo_command, root, run, step, target},
+    run::{Result, cargo_command, root, run, step, target},
     tools::{self, TARGET},
 };
 
@@ -15,14 +15,14 @@ use super::{
 const PYTHON_PLUGIN: &str = "predicted-players";
 
 /// Builds the plugins into `plugins/*.wasm`.
-pub(super) fn plugins(pace: Pace) -> Result<()> {
+pub(super) fn plugins() -> Result<()> {
     tools::prerequisites()?;
     let names = plugin_names()?;
     step(&format!("building {} plugins", names.len()));
-    components(&names, pace)?;
+    components(&names)?;
     for name in &names {
         let file = format!("{}.wasm", name.replace('-', "_"));
-        let from = target().join(TARGET).join("plugin").join(file);
+        let from = target().join(TARGET).join("debug").join(file);
         let to = root().join("plugins").join(format!("{name}.wasm"));
         fs::copy(&from, &to).map_err(|error| format!("{}: {error}", from.display()))?;
     }
@@ -31,26 +31,23 @@ pub(super) fn plugins(pace: Pace) -> Result<()> {
 
 /// Builds the plugins, and the guests of the tests.
 pub(super) fn plugins_and_guests() -> Result<()> {
-    plugins(Pace::Foreground)?;
+    plugins()?;
     let guests = packages_in("tests/guests")?;
     step(&format!("building {} misbehaving guests", guests.len()));
-    components(&guests, Pace::Foreground)
+    components(&guests)
 }
 
 /// Builds packages as components.
-fn components(names: &[String], pace: Pace) -> Result<()> {
-    let mut cargo = cargo_command(pace);
-    if pace == Pace::Background {
-        cargo.arg("--quiet");
-    }
-    run(cargo.arg("build").args(as_components(names)))
+fn components(names: &[String]) -> Result<()> {
+    let mut cargo = cargo_command();
+    run(as_components(cargo.arg("build"), names))
 }
 
-/// Packages as components, as arguments for cargo.
-pub(super) fn as_components(names: &[String]) -> Vec<String> {
+/// Adds packages as components to a cargo command. The package `features` makes them share the procedural macros of the host's
+/// build. The same sources give the same bytes, which an incremental build does not promise.
+pub(super) fn as_components<'a>(cargo: &'a mut Command, names: &[String]) -> &'a mut Command {
     let packages = names.iter().flat_map(|name| ["--package", name]);
-    let how = ["--profile", "plugin", "--target", TARGET];
-    how.into_iter().chain(packages).map(str::to_owned).collect()
+    cargo.env("CARGO_INCREMENTAL", "0").args(["--target", TARGET, "--package", "features"]).args(packages)
 }
 
 /// The host, its crates and the tests, as arguments for cargo.
@@ -62,10 +59,10 @@ pub(super) fn host_packages() -> Result<Vec<String>> {
 
 /// Each command that the demo builds with.
 pub(super) fn demo_builds() -> Result<[Command; 3]> {
-    let [mut sample, mut host, mut plugins] = [(); 3].map(|()| cargo_command(Pace::Foreground));
+    let [mut sample, mut host, mut plugins] = [(); 3].map(|()| cargo_command());
     sample.args(SAMPLE);
     host.args(HOST);
-    plugins.arg("build").args(as_components(&plugin_names()?));
+    as_components(plugins.arg("build"), &plugin_names()?);
     Ok([sample, host, plugins])
 }
 

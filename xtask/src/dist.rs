@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     build::{HOST, as_components, plugin_names},
-    run::{Pace, Result, cargo_command, output, root, run, step, target},
+    run::{Result, cargo_command, output, root, run, step, target},
     tools,
 };
 
@@ -27,7 +27,7 @@ pub(super) fn dist() -> Result<u8> {
     let build = Build::new()?;
     step("building the host and the plugins for a release");
     run(build.cargo().args(HOST).args(["--release", "--locked"]))?;
-    run(build.cargo().args(["build", "--locked"]).args(as_components(&plugin_names()?)))?;
+    run(as_components(build.cargo().args(["build", "--locked"]), &plugin_names()?))?;
     let platform = output(Command::new("rustc").args(["--print", "host-tuple"]))?;
     let name = format!("host-{}-{platform}", env!("CARGO_PKG_VERSION"));
     let place = root().join("dist").join(&name);
@@ -56,7 +56,7 @@ pub(super) fn dist() -> Result<u8> {
 /// A build without this machine's paths and times.
 struct Build {
     target: PathBuf,
-    flags: String,
+    flags: Vec<String>,
     c_flags: String,
     /// When the commit was made, in seconds since 1970.
     committed: String,
@@ -84,18 +84,21 @@ impl Build {
         let committed = output(Command::new("git").args(["log", "-1", "--format=%ct"]).current_dir(root()))?;
         Ok(Self {
             target,
-            flags: remapped("--remap-path-prefix").join("\u{1f}"),
+            flags: remapped("--remap-path-prefix"),
             c_flags: remapped("-ffile-prefix-map").join(" "),
             committed,
         })
     }
 
     fn cargo(&self) -> Command {
-        let mut cargo = cargo_command(Pace::Foreground);
+        let mut cargo = cargo_command();
         cargo
             .env("CARGO_TARGET_DIR", &self.target)
-            .env("CARGO_ENCODED_RUSTFLAGS", &self.flags)
-            .env("CFLAGS", &self.c_flags);
+            .env("CFLAGS", &self.c_flags)
+            .env_remove("CARGO_ENCODED_RUSTFLAGS")
+            .env_remove("RUSTFLAGS");
+        // Unlike flags from the environment, these join those that .cargo/config.toml has for plugins.
+        cargo.args(["--config", &format!("target.'cfg(all())'.rustflags = {:?}", self.flags)]);
         cargo.env("SOURCE_DATE_EPOCH", &self.committed).env_remove("HOST_COMMIT");
         cargo
     }
@@ -123,7 +126,7 @@ impl Build {
         let mut pin = Command::new(place.join("host"));
         pin.arg("pin").current_dir(place);
         for name in plugin_names()? {
-            let built = self.target.join(tools::TARGET).join("plugin").join(format!("{}.wasm", name.replace('-', "_")));
+            let built = self.target.join(tools::TARGET).join("debug").join(format!("{}.wasm", name.replace('-', "_")));
             let file = Path::new("plugins").join(format!("{name}.wasm"));
             fs::copy(&built, place.join(&file)).map_err(failed(&built))?;
             pin.arg(file);
@@ -164,7 +167,7 @@ pub(super) fn twice() -> Result<()> {
         }
         fs::create_dir_all(place.parent().unwrap_or(&place)).map_err(failed(&place))?;
         run(Command::new("git").args(["clone", "--quiet", "."]).arg(&place).current_dir(root()))?;
-        let mut made = cargo_command(Pace::Foreground);
+        let mut made = cargo_command();
         run(made.args(["xtask", "dist"]).current_dir(&place).env("CARGO_TARGET_DIR", place.join("target")))?;
         let sum = "cat dist/*/SHA256SUMS && sha256sum < dist/*.tar.gz";
         sums.push(output(Command::new("sh").args(["-c", sum]).current_dir(&place))?);

@@ -30,6 +30,8 @@ The repository's own commands.
                                     compiler
   cargo xtask bench [--dev] [NAME…] run the benchmarks of tests/BENCH.md on a release
                                     build, or on the development build
+  cargo xtask bench counts          count instructions, and compare them with
+                                    tests/benches/counts/table.txt
 ";
 
 fn main() -> ExitCode {
@@ -45,7 +47,7 @@ fn main() -> ExitCode {
         ["test", "--timings", names @ ..] => testing::test(testing::Wanted { names, timings: true }),
         ["test", names @ ..] => testing::test(testing::Wanted { names, timings: false }),
         ["lint"] => steps::lint(),
-        ["plugins"] => build::plugins(run::Pace::Foreground).map(|()| 0),
+        ["plugins"] => build::plugins().map(|()| 0),
         ["pictures"] => pictures::pictures().map(|()| 0),
         ["fuzz"] => steps::fuzz("60"),
         ["fuzz", seconds] => steps::fuzz(seconds),

@@ -31,11 +31,12 @@ pub(super) struct Program {
 }
 
 impl Artifacts {
-    /// Builds what the demo builds.
+    /// Builds what the demo builds, and nothing twice.
     pub(super) fn of_demo() -> Result<Self> {
         let mut demo = Self::default();
         for mut command in demo_builds()? {
-            for (name, files) in Self::of(&mut command)?.crates {
+            let built = demo.nothing_twice(&mut command)?;
+            for (name, files) in built.crates {
                 demo.crates.entry(name).or_default().extend(files);
             }
         }
@@ -101,17 +102,14 @@ impl Artifacts {
             let (name, path) = (text(r#""name":""#)?.to_owned(), path.to_owned());
             self.programs.push(Program { name, path, package: manifest.parent()?.to_owned() });
         }
-        if package.starts_with("registry+") {
-            let (_, kind) = line.split_once(r#""kind":["#)?;
-            let (kind, _) = kind.split_once(']')?;
+        // A build script takes a fraction of a second, and differs when its crate has other features for another target.
+        if package.starts_with("registry+") && text(r#""kind":[""#)? != "custom-build" {
             let (_, files) = line.split_once(r#""filenames":["#)?;
             let (files, _) = files.split_once(']')?;
-            // The library of a crate and its build script are built separately, and each for every profile and target, which
-            // have directories of their own.
-            let directory =
-                files.split("/deps/").next().and_then(|path| path.split("/build/").next()).unwrap_or_default();
+            // A crate is built for each profile and target; these have directories of their own.
+            let directory = files.split("/deps/").next().unwrap_or_default();
             let files = files.split(',').map(|file| file.trim_matches('"').to_owned());
-            let name = format!("{package} {kind} {directory}");
+            let name = format!("{package} {directory}");
             if !line.contains(r#""fresh":true"#) {
                 self.built.insert(name.clone());
             }

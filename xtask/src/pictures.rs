@@ -12,7 +12,7 @@ use std::{
 
 use super::{
     build::{HOST, SAMPLE, built, plugins},
-    run::{Pace, Result, cargo, root, run, step, target},
+    run::{Result, cargo, root, run, step, target},
     tools,
 };
 
@@ -34,7 +34,7 @@ pub(super) fn pictures() -> Result<()> {
     step("building the sample, the host and the plugins");
     cargo(&SAMPLE)?;
     cargo(&HOST)?;
-    plugins(Pace::Foreground)?;
+    plugins()?;
 
     step("running the sample pipeline");
     let pipeline = target().join("pictures").join("pipeline");

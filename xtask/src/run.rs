@@ -9,29 +9,14 @@ use std::{
 /// The error says what is wrong and what to do.
 pub(super) type Result<T> = std::result::Result<T, String>;
 
-/// How much of the machine a build uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pace {
-    /// All of it.
-    Foreground,
-    /// What another build leaves. It prints errors only.
-    Background,
-}
-
-/// Runs cargo in the foreground.
+/// Runs cargo.
 pub(super) fn cargo(arguments: &[&str]) -> Result<()> {
-    run(cargo_command(Pace::Foreground).args(arguments))
+    run(cargo_command().args(arguments))
 }
 
 /// Cargo without arguments.
-pub(super) fn cargo_command(pace: Pace) -> Command {
-    let mut command = match pace {
-        Pace::Foreground => Command::new("cargo"),
-        Pace::Background => Command::new("nice"),
-    };
-    if pace == Pace::Background {
-        command.args(["-n", "19", "cargo"]);
-    }
+pub(super) fn cargo_command() -> Command {
+    let mut command = Command::new("cargo");
     command.current_dir(root());
     // Cargo's variables about this package would make build scripts run again.
     for (name, _) in env::vars_os() {

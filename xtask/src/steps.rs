@@ -14,7 +14,7 @@ use super::{
     },
     dist,
     once::Artifacts,
-    run::{Pace, Result, cargo, cargo_command, root, run_for_code, step, target},
+    run::{Result, cargo, cargo_command, root, run_for_code, step, target},
     testing, tools,
 };
 
@@ -35,12 +35,13 @@ pub(super) fn demo(fault: Option<&str>) -> Result<u8> {
         0 => {}
         _ => return Ok(64),
     }
-    // The last minute of the host's build uses one core; the plugins use the other.
-    step("building the host and the plugins");
+    plugins()?;
+    step("building the host");
+    // The last minute of the host's build uses one core; the plugin in Python uses the other.
     let in_python = thread::scope(|scope| {
-        let beside = scope.spawn(|| plugins(Pace::Background).map(|()| python_plugin()));
+        let beside = scope.spawn(python_plugin);
         cargo(&HOST)?;
-        beside.join().map_err(|_| "building the plugins stopped unexpectedly".to_owned())?
+        beside.join().map_err(|_| "building the plugin in Python stopped unexpectedly".to_owned())
     })?;
     let mut files = built()?;
     let mut shown = "plugins/*.wasm".to_owned();
@@ -81,13 +82,13 @@ pub(super) fn lint() -> Result<u8> {
     demo.nothing_twice(clippy().args(native))?;
     step("clippy: plugins and guests");
     let guests: Vec<String> = plugin_names()?.into_iter().chain(packages_in("tests/guests")?).collect();
-    demo.nothing_twice(clippy().args(as_components(&guests)))?;
+    demo.nothing_twice(as_components(&mut clippy(), &guests))?;
     Ok(0)
 }
 
 /// Cargo with clippy in the compiler's place, all warnings denied.
 fn clippy() -> Command {
-    let mut cargo = cargo_command(Pace::Foreground);
+    let mut cargo = cargo_command();
     cargo.env("RUSTC_WORKSPACE_WRAPPER", "clippy-driver");
     // What `cargo clippy -- --deny warnings` hands over.
     cargo.env("CLIPPY_ARGS", "--deny__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__");
@@ -113,13 +114,25 @@ pub(super) fn bench(names: &[&str]) -> Result<u8> {
         names => ("release", names),
     };
     plugins_and_guests()?;
-    tools::emulator()?;
-    tools::toolchains()?;
+    let (bench, names) = match names {
+        ["counts", names @ ..] => {
+            tools::valgrind()?;
+            ("counts", names)
+        }
+        names => {
+            tools::emulator()?;
+            tools::toolchains()?;
+            if names.is_empty() || names.contains(&"peers") {
+                tools::peers()?;
+            }
+            ("host", names)
+        }
+    };
     step("building the benchmarks");
     cargo(&["build", "--package", "host", "--package", "host-tests", "--profile", profile])?;
     step("measuring; close other programs");
-    let command = ["bench", "--package", "host-tests", "--bench", "host", "--profile", profile, "--"];
-    run_for_code(cargo_command(Pace::Foreground).args(command).args(names))
+    let command = ["bench", "--package", "host-tests", "--bench", bench, "--profile", profile, "--"];
+    run_for_code(cargo_command().args(command).args(names))
 }
 
 /// Runs each fuzz target for some seconds.
@@ -127,8 +140,7 @@ pub(super) fn fuzz(seconds: &str) -> Result<u8> {
     if !seconds.parse::<u32>().is_ok_and(|seconds| seconds > 0) {
         return Err(format!("`{seconds}` is not a number of seconds"));
     }
-    if !cargo_command(Pace::Foreground).args(["fuzz", "--version"]).output().is_ok_and(|output| output.status.success())
-    {
+    if !cargo_command().args(["fuzz", "--version"]).output().is_ok_and(|output| output.status.success()) {
         return Err("cargo-fuzz is missing; install it with `cargo install cargo-fuzz`".to_owned());
     }
     // Each target starts from real files.
@@ -139,7 +151,7 @@ pub(super) fn fuzz(seconds: &str) -> Result<u8> {
             .and_then(|()| fs::copy(&from, directory.join(from.file_name().unwrap_or_default())));
         copied.map_err(|error| format!("{}: {error}", from.display()))
     };
-    plugins(Pace::Foreground)?;
+    plugins()?;
     for plugin in built()? {
         seed("loader", root().join(plugin))?;
     }
@@ -147,7 +159,7 @@ pub(super) fn fuzz(seconds: &str) -> Result<u8> {
     for target in ["loader", "sql_guard", "lock_file", "host_toml"] {
         step(&format!("fuzzing {target} for {seconds} s"));
         let limit = format!("-max_total_time={seconds}");
-        let mut fuzz = cargo_command(Pace::Foreground);
+        let mut fuzz = cargo_command();
         fuzz.args(["+nightly", "fuzz", "run", "--sanitizer", "none"]);
         fuzz.args([target, "--"]);
         fuzz.args([&limit, "-timeout=10", "-rss_limit_mb=4096"]);

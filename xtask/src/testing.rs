@@ -8,7 +8,7 @@ use std::{
 use super::{
     build::{host_packages, plugins_and_guests, python_plugin},
     once::{Artifacts, Program},
-    run::{Pace, Result, cargo, cargo_command, root, run_for_code, step},
+    run::{Result, cargo, cargo_command, root, run_for_code, step},
     tools,
 };
 
@@ -51,12 +51,12 @@ pub(super) fn test(wanted: Wanted<'_>) -> Result<u8> {
         need()?;
     }
     step("building the tests");
-    let built = demo.nothing_twice(cargo_command(Pace::Foreground).args(["test", "--no-run"]).args(tested()?))?;
+    let built = demo.nothing_twice(cargo_command().args(["test", "--no-run"]).args(tested()?))?;
     step("running the tests");
     if wanted.timings {
         return timed(&built, wanted.names);
     }
-    run_for_code(cargo_command(Pace::Foreground).arg("test").args(tested()?).arg("--").args(wanted.names))
+    run_for_code(cargo_command().arg("test").args(tested()?).arg("--").args(wanted.names))
 }
 
 /// Runs the tests that are marked as long; gives their exit code.
@@ -66,7 +66,7 @@ pub(super) fn marked() -> Result<u8> {
         need()?;
     }
     step("running the tests that take long");
-    run_for_code(cargo_command(Pace::Foreground).arg("test").args(tested()?).args(["--", "--ignored"]))
+    run_for_code(cargo_command().arg("test").args(tested()?).args(["--", "--ignored"]))
 }
 
 /// The modules of the end-to-end tests.

@@ -53,6 +53,15 @@ pub(super) fn componentize_py() -> Result<PathBuf> {
     Ok(target().join("python").join("bin").join("python"))
 }
 
+/// Installs the programs that the host is compared with.
+pub(super) fn peers() -> Result<()> {
+    let peers = root().join("tests").join("benches").join("peers");
+    ["soda", "dbt", "extism"].iter().try_for_each(|name| {
+        let wanted = peers.join(name).join("requirements.txt");
+        python(name, &format!("peers-{name}"), &wanted, |_, _| Ok(()))
+    })
+}
+
 /// Installs the tools that build plugins in Python and JavaScript, in the versions of their templates.
 pub(super) fn toolchains() -> Result<()> {
     let templates = root().join("host").join("templates");
@@ -103,6 +112,11 @@ pub(super) fn cyclonedx() -> Result<PathBuf> {
 /// Installs the registry of the tests.
 pub(super) fn registry() -> Result<()> {
     installed("docker-registry", &["docker-registry"], "the tests of registries")
+}
+
+/// Installs what counts instructions.
+pub(super) fn valgrind() -> Result<()> {
+    installed("valgrind", &["valgrind"], "instruction counts")
 }
 
 /// Installs a missing command from packages of Debian.
