@@ -8,6 +8,7 @@ mod bare;
 mod cloud;
 mod isolation;
 mod neighbours;
+mod peers;
 mod plugins;
 mod record;
 mod service;
@@ -33,7 +34,7 @@ fn main() {
     println!("| what | measured | bar |\n|---|---|---|");
     // Names on the command line choose: `cargo xtask bench drift`.
     let chosen: Vec<String> = std::env::args().skip(1).filter(|name| !name.starts_with('-')).collect();
-    let measures: [(&str, fn()); 22] = [
+    let measures: [(&str, fn()); 23] = [
         ("run", one_run),
         ("process", whole_process),
         ("drift", drift_lookups),
@@ -51,6 +52,7 @@ fn main() {
         ("query", cloud::one_query),
         ("rows", cloud::many_rows),
         ("side-by-side", cloud::side_by_side),
+        ("peers", peers::peers),
         ("cases", plugins::cases),
         ("languages", plugins::languages),
         ("lag", service::lag),

@@ -1,0 +1,183 @@
+//! The pieces of work.
+
+use std::{collections::HashMap, fs, hint::black_box, net::TcpListener, sync::Arc};
+
+use host::{
+    alert::{News, Rules, Standings, compose, decide},
+    config::Config,
+    host::Begin,
+    record::Record,
+    run::Run,
+    service::{Service, Sources},
+    web,
+};
+use host_googlesql::{Column, Kind, Schema, read, translate};
+use host_tests::{HOST_TOML, Moment, make};
+use jiff::tz::TimeZone;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use super::support::{
+    AT,
+    command::{binary, shipped},
+    service::Client,
+    watched::Watched,
+};
+
+/// A piece of work.
+pub(crate) struct Piece {
+    /// Its name on the command line and in the table.
+    pub(crate) name: &'static str,
+    pub(crate) what: &'static str,
+    /// Few and many times; the difference counts.
+    pub(crate) times: [u32; 2],
+    work: fn(u32),
+}
+
+pub(crate) const ALL: [Piece; 6] = [
+    Piece { name: "decide", what: "decide a round of six failing canaries", times: [10, 210], work: decide_round },
+    Piece { name: "compose", what: "compose its message", times: [10, 210], work: compose_message },
+    Piece {
+        name: "translate",
+        what: "read and translate the query of phase3-analytics",
+        times: [10, 110],
+        work: query,
+    },
+    Piece { name: "run", what: "run phase2-raw, its query included", times: [5, 45], work: run },
+    Piece { name: "page", what: "answer the page of nine checks", times: [5, 45], work: page },
+    Piece { name: "reload", what: "load the configuration of nine checks again", times: [1, 6], work: reload },
+];
+
+/// The work of a name.
+pub(crate) fn find(name: &str) -> fn(u32) {
+    ALL.iter().find(|piece| piece.name == name).unwrap_or_else(|| panic!("no work is called {name}")).work
+}
+
+/// The runs of the six canaries when every table is empty.
+fn failing() -> (Config, Vec<Run>) {
+    let canaries = [
+        "phase1-scrapers",
+        "phase2-raw",
+        "phase3-analytics",
+        "phase4-precompute",
+        "phase5-predictions",
+        "phase6-publishing",
+    ];
+    let watched = Watched::new(&canaries, |toml| toml).unwrap();
+    for (dataset, table) in [
+        ("nba_raw", "nbac_player_boxscore"),
+        ("nba_raw", "__TABLES__"),
+        ("nba_analytics", "player_game_summary"),
+        ("nba_analytics", "player_season_averages"),
+        ("nba_predictions", "player_prop_predictions"),
+        ("nba_predictions", "daily_prediction_signals"),
+    ] {
+        watched.sql(dataset, &format!("DELETE FROM {table}")).unwrap();
+    }
+    let runs = watched.round(&canaries, AT.parse().unwrap()).unwrap();
+    (Config::parse(HOST_TOML).unwrap(), runs)
+}
+
+fn decide_round(times: u32) {
+    let (config, runs) = failing();
+    let batch: Vec<News<'_>> = runs.iter().map(News::Run).collect();
+    let rules = Rules { config: &config, silences: &[], now: AT.parse().unwrap() };
+    for _ in 0..times {
+        let decided = decide(&batch, &mut Standings::default(), rules);
+        assert!(!black_box(decided).notices.is_empty());
+    }
+}
+
+fn compose_message(times: u32) {
+    let (config, runs) = failing();
+    let batch: Vec<News<'_>> = runs.iter().map(News::Run).collect();
+    let rules = Rules { config: &config, silences: &[], now: AT.parse().unwrap() };
+    let decided = decide(&batch, &mut Standings::default(), rules);
+    let zone = TimeZone::get("America/New_York").unwrap();
+    for _ in 0..times {
+        let composed = compose(&decided.notices, &runs, &zone, Some("http://127.0.0.1:8000"));
+        assert!(!black_box(composed).is_empty());
+    }
+}
+
+fn query(times: u32) {
+    const SQL: &str = "SELECT COUNT(*) AS records,
+        COUNTIF(is_dnp = FALSE AND possessions IS NULL) AS null_possessions,
+        COUNTIF(is_dnp = FALSE AND minutes_played IS NULL) AS null_minutes_played,
+        COUNTIF(is_dnp = FALSE AND points IS NULL) AS null_points,
+        AVG(IF(is_dnp = FALSE, possessions, NULL)) AS average_possessions
+        FROM nba_analytics.player_game_summary WHERE game_date = @date";
+    let columns = [
+        ("game_date", Kind::Date),
+        ("is_dnp", Kind::Bool),
+        ("possessions", Kind::Int64),
+        ("minutes_played", Kind::Float64),
+        ("points", Kind::Int64),
+    ];
+    let columns = columns.map(|(name, kind)| Column { name: name.to_owned(), kind, stored: false });
+    let schema: &Schema<'_> = &|_| Ok(columns.to_vec());
+    for _ in 0..times {
+        let select = read(black_box(SQL), None).unwrap();
+        let parameters = HashMap::from([("date".to_owned(), Kind::Date)]);
+        black_box(translate(&select.query, schema, None, parameters).unwrap());
+    }
+}
+
+fn run(times: u32) {
+    let watched = Watched::new(&["phase2-raw"], |toml| toml).unwrap();
+    for _ in 0..times {
+        black_box(watched.run_alone("phase2-raw").unwrap());
+    }
+}
+
+/// A service with the nine checks of the sample pipeline, and the address of its page.
+struct Served {
+    runtime: Runtime,
+    service: Arc<Service>,
+    address: String,
+    _directory: TempDir,
+}
+
+impl Served {
+    fn new() -> Self {
+        let directory = TempDir::new().unwrap();
+        make(directory.path(), &Moment::new(AT.parse().unwrap()).unwrap(), None).unwrap();
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = free.local_addr().unwrap().to_string();
+        drop(free);
+        let config = directory.path().join("host.toml");
+        fs::write(&config, format!("{HOST_TOML}\n[web]\nlisten = \"{address}\"\n")).unwrap();
+        // This program is not `host`, so the confined compiler must be the built one.
+        host::confined::use_program(&binary("host"));
+        let lock = directory.path().join("plugins.lock");
+        let sources = Sources { config, lock, locked: false, plugins: shipped().unwrap(), checks: Vec::new() };
+        let runtime = Runtime::new().unwrap();
+        let service = runtime.block_on(async {
+            let record = Record::memory().await.unwrap();
+            let host = sources.read().unwrap().host(record, Begin::Whole, |_| {}).await.unwrap();
+            Service::new(host, sources).await.unwrap()
+        });
+        Self { runtime, service, address, _directory: directory }
+    }
+}
+
+fn page(times: u32) {
+    let served = Served::new();
+    let server = served.runtime.block_on(web::start(&served.service)).unwrap();
+    let client = Client::at(served.address);
+    for _ in 0..times {
+        let answer = client.get("/");
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    drop(server);
+}
+
+fn reload(times: u32) {
+    let served = Served::new();
+    served.runtime.block_on(async {
+        for _ in 0..times {
+            served.service.reload().await;
+            assert!(served.service.refused().is_none());
+        }
+    });
+}
