@@ -91,7 +91,8 @@ fn timed(built: &Artifacts, names: &[&str]) -> Result<u8> {
         let mut command = Command::new(path);
         // The test harness of a stable compiler tells times only so.
         command.args(names).args(["-Zunstable-options", "--report-time"]).env("RUSTC_BOOTSTRAP", "1");
-        command.current_dir(package).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        // As cargo would run it.
+        command.current_dir(package).env("CARGO_MANIFEST_DIR", package).stdout(Stdio::piped()).stderr(Stdio::inherit());
         let output = command.output().map_err(|error| format!("{path}: {error}"))?;
         let text = String::from_utf8_lossy(&output.stdout);
         if !output.status.success() {

@@ -87,21 +87,15 @@ impl Service {
 
     /// Reads the files again, and applies the changes.
     pub async fn reload(&self) {
-        let taken_on = self.take_on().await;
-        let host = self.host();
-        host.recorder.metrics.reloaded(taken_on.is_ok());
-        let refused = match taken_on {
-            Ok(changes) => {
-                tracing::info!("reloaded: {changes}");
-                None
-            }
-            Err(error) => {
-                let reason = printable(&format!("{error:#}"));
-                tracing::error!("reload rejected; still running the previous configuration: {reason}");
-                Some(Refused { at: Timestamp::now(), reason })
-            }
-        };
+        let taken_on = self.take_on().await.map_err(|error| printable(&format!("{error:#}")));
+        let refused = taken_on.as_ref().err().map(|reason| Refused { at: Timestamp::now(), reason: reason.clone() });
         *self.refused.write().unwrap_or_else(std::sync::PoisonError::into_inner) = refused;
+        self.host().recorder.metrics.reloaded(taken_on.is_ok());
+        // After the page and the API say so: whoever reads this looks there.
+        match taken_on {
+            Ok(changes) => tracing::info!("reloaded: {changes}"),
+            Err(reason) => tracing::error!("reload rejected; still running the previous configuration: {reason}"),
+        }
     }
 
     async fn take_on(&self) -> Result<String> {
