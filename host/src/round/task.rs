@@ -14,6 +14,7 @@ use crate::{
     recorder::Recorder,
     run::{Moment, Run, Untold},
     schedule::jitter,
+    text::printable,
 };
 
 /// The task of a round for one check.
@@ -80,6 +81,13 @@ impl Task {
             }
             let run = self.run(tried).await;
             let again = run.report.is_none() && self.check.plugin().is_some() && tried <= scheduled.pace.retries;
+            if again {
+                let (wait, why) = (scheduled.pace.retry_wait, printable(&run.summary()));
+                tracing::warn!(
+                    check = self.check.name,
+                    "attempt {tried} gave no verdict; the next is in {wait:?}: {why}"
+                );
+            }
             runs.push(run);
             if !again {
                 break;

@@ -282,7 +282,13 @@ fn a_record_that_is_locked_is_waited_for_and_then_said() {
     let mut command = sample.command();
     command.args(["run", "--once", "--at", crate::support::AT]).args(shipped().unwrap());
     let host = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    std::thread::sleep(Duration::from_secs(2));
+    let has_it_open = || {
+        let open = fs::read_dir(format!("/proc/{}/fd", host.id())).unwrap().flatten();
+        open.filter_map(|file| fs::read_link(file.path()).ok()).any(|file| file.ends_with("state/host.db"))
+    };
+    while !has_it_open() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
     lock.execute_batch("ROLLBACK").unwrap();
     let output = host.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));

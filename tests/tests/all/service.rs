@@ -84,8 +84,9 @@ fn a_host_that_goes_loses_no_message_and_is_caught_up() {
 
     let wanted = ["--check", "phase2-raw", "--check", "slow"];
     let service = Service::start(&sample, &with("spin"), &wanted).unwrap();
-    // Long enough for the one, and too short for the other.
-    std::thread::sleep(Duration::from_secs(1));
+    service.wait_until("both run", 20, |service| {
+        service.get("/metrics").body.contains("host_schedule_lag_seconds_count 2\n")
+    });
     assert_eq!(sample.slack.requests().len(), before, "the round waits for the other check");
     let asked = Instant::now();
     let (code, said) = service.host.end("TERM").unwrap();
@@ -118,12 +119,10 @@ fn what_gave_no_verdict_is_tried_again() {
     let toml =
         format!("{HOST_TOML}\n[scheduler]\nretries = 2\nretry_wait = \"3s\"\n[alerts]\nrepeat_interval = \"4h\"\n")
             .replace("[alerts]\nrepeat_interval = \"4h\"\n\n", "");
-    let service = Service::start(&sample, &toml, &["--check", "phase2-raw"]).unwrap();
+    let mut service = Service::start(&sample, &toml, &["--check", "phase2-raw"]).unwrap();
     // It comes back between the attempts.
-    service.wait_until("the first attempt", 20, |service| {
-        service.get("/metrics").body.contains("host_schedule_lag_seconds_count 1\n")
-    });
-    std::thread::sleep(Duration::from_secs(1));
+    let said = service.host.wait_for("attempt 1 gave no verdict").unwrap();
+    assert!(said.contains("phase2-raw") && said.contains("the next is in 3s: "), "{said}");
     sample.sql("nba_raw", "ALTER TABLE away RENAME TO nbac_player_boxscore").unwrap();
     service.wait_until("it passes", 20, |service| runs(service, "phase2-raw")[0]["status"] == "pass");
     let runs = runs(&service, "phase2-raw");
