@@ -47,7 +47,9 @@ fn components(names: &[String]) -> Result<()> {
 /// build. The same sources give the same bytes, which an incremental build does not promise.
 pub(super) fn as_components<'a>(cargo: &'a mut Command, names: &[String]) -> &'a mut Command {
     let packages = names.iter().flat_map(|name| ["--package", name]);
-    cargo.env("CARGO_INCREMENTAL", "0").args(["--target", TARGET, "--package", "features"]).args(packages)
+    cargo.args(["--target", TARGET, "--package", "features"]).args(packages);
+    // These would replace the flags in .cargo/config.toml.
+    cargo.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS").env("CARGO_INCREMENTAL", "0")
 }
 
 /// The host, its crates and the tests, as arguments for cargo.

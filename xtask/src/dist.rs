@@ -1,4 +1,4 @@
-//! `cargo xtask dist`: builds the files of a release into dist/. A commit gives the same bytes wherever it is built.
+//! `cargo xtask dist`: builds the files of a release into dist/. With the same tools a commit gives the same bytes in any directory.
 
 use std::{
     env, fs,
@@ -41,6 +41,7 @@ pub(super) fn dist() -> Result<u8> {
     for text in ["README.md", "CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT"] {
         fs::copy(root().join(text), place.join(text)).map_err(failed(&root().join(text)))?;
     }
+    run(Command::new("cp").arg("-r").arg(root().join("docs")).arg(place.join("docs")))?;
     build.bill_of_materials(&cyclonedx, &place.join("host.cdx.json"))?;
     let files = "find . -type f ! -name SHA256SUMS | LC_ALL=C sort | xargs sha256sum > SHA256SUMS";
     run(Command::new("sh").args(["-c", files]).current_dir(&place))?;
@@ -115,7 +116,9 @@ impl Build {
         fs::create_dir_all(place.join("completions")).map_err(failed(place))?;
         for shell in SHELLS {
             let script = output(Command::new(&host).args(["completions", shell]))?;
-            let file = place.join("completions").join(format!("host.{shell}"));
+            // Where zsh looks, a function's file has its name.
+            let name = if shell == "zsh" { "_host".to_owned() } else { format!("host.{shell}") };
+            let file = place.join("completions").join(name);
             fs::write(&file, script + "\n").map_err(failed(&file))?;
         }
         run(Command::new(&host).arg("man").arg(place.join("man")))

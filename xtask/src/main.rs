@@ -9,7 +9,7 @@ mod steps;
 mod testing;
 mod tools;
 
-use std::process::ExitCode;
+use std::{io::Write as _, process::ExitCode};
 
 const HELP: &str = "\
 The repository's own commands.
@@ -31,7 +31,7 @@ The repository's own commands.
   cargo xtask bench [--dev] [NAME…] run the benchmarks of tests/BENCH.md on a release
                                     build, or on the development build
   cargo xtask bench counts          count instructions, and compare them with
-                                    tests/benches/counts/table.txt
+                                    tests/benches/counts/table.txt; --update writes it
 ";
 
 fn main() -> ExitCode {
@@ -40,12 +40,11 @@ fn main() -> ExitCode {
     let result = match arguments.as_slice() {
         ["demo"] => steps::demo(None),
         ["demo", "--fault", name] => steps::demo(Some(name)),
-        [_, "help" | "--help" | "-h"] => {
-            eprint!("{HELP}");
-            Ok(0)
+        [_, .., "--help" | "-h"] => shown(),
+        ["test", names @ ..] => {
+            let (timings, names) = without("--timings", names);
+            testing::test(testing::Wanted { names: &names, timings })
         }
-        ["test", "--timings", names @ ..] => testing::test(testing::Wanted { names, timings: true }),
-        ["test", names @ ..] => testing::test(testing::Wanted { names, timings: false }),
         ["lint"] => steps::lint(),
         ["plugins"] => build::plugins().map(|()| 0),
         ["pictures"] => pictures::pictures().map(|()| 0),
@@ -53,11 +52,11 @@ fn main() -> ExitCode {
         ["fuzz", seconds] => steps::fuzz(seconds),
         ["dist"] => dist::dist(),
         ["interop"] => steps::interop(),
-        ["bench", names @ ..] => steps::bench(names),
-        [] | ["help" | "--help" | "-h"] => {
-            eprint!("{HELP}");
-            Ok(0)
+        ["bench", names @ ..] => {
+            let (dev, names) = without("--dev", names);
+            steps::bench(if dev { "dev" } else { "release" }, &names)
         }
+        [] | ["help" | "--help" | "-h"] => shown(),
         _ => Err(format!("`cargo xtask {}` is not a command\n\n{HELP}", arguments.join(" "))),
     };
     match result {
@@ -67,4 +66,15 @@ fn main() -> ExitCode {
             ExitCode::from(64)
         }
     }
+}
+
+/// Whether a flag is among some arguments, and the others.
+fn without<'a>(flag: &str, arguments: &[&'a str]) -> (bool, Vec<&'a str>) {
+    (arguments.contains(&flag), arguments.iter().copied().filter(|argument| *argument != flag).collect())
+}
+
+/// Prints the help. A reader such as `head` may have gone.
+fn shown() -> run::Result<u8> {
+    let _ = std::io::stdout().write_all(HELP.as_bytes());
+    Ok(0)
 }

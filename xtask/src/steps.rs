@@ -98,6 +98,7 @@ fn clippy() -> Command {
 
 /// What is too long for every commit, or needs large tools.
 pub(super) fn interop() -> Result<u8> {
+    fuzzing()?;
     let marked = testing::marked()?;
     if marked != 0 {
         return Ok(marked);
@@ -108,11 +109,7 @@ pub(super) fn interop() -> Result<u8> {
 }
 
 /// Benchmarks: of what is installed, or of what the demo and the tests build.
-pub(super) fn bench(names: &[&str]) -> Result<u8> {
-    let (profile, names) = match names {
-        ["--dev", names @ ..] => ("dev", names),
-        names => ("release", names),
-    };
+pub(super) fn bench(profile: &str, names: &[&str]) -> Result<u8> {
     plugins_and_guests()?;
     let (bench, names) = match names {
         ["counts", names @ ..] => {
@@ -120,9 +117,11 @@ pub(super) fn bench(names: &[&str]) -> Result<u8> {
             ("counts", names)
         }
         names => {
-            tools::emulator()?;
-            tools::toolchains()?;
-            if names.is_empty() || names.contains(&"peers") {
+            let needed = |name: &str| names.is_empty() || names.contains(&name);
+            if needed("languages") {
+                tools::toolchains()?;
+            }
+            if needed("peers") {
                 tools::peers()?;
             }
             ("host", names)
@@ -135,14 +134,20 @@ pub(super) fn bench(names: &[&str]) -> Result<u8> {
     run_for_code(cargo_command().args(command).args(names))
 }
 
+/// Whether fuzzing is possible here.
+fn fuzzing() -> Result<()> {
+    match cargo_command().args(["fuzz", "--version"]).output() {
+        Ok(output) if output.status.success() => Ok(()),
+        _ => Err("cargo-fuzz is missing; install it with `cargo install cargo-fuzz`".to_owned()),
+    }
+}
+
 /// Runs each fuzz target for some seconds.
 pub(super) fn fuzz(seconds: &str) -> Result<u8> {
     if !seconds.parse::<u32>().is_ok_and(|seconds| seconds > 0) {
         return Err(format!("`{seconds}` is not a number of seconds"));
     }
-    if !cargo_command().args(["fuzz", "--version"]).output().is_ok_and(|output| output.status.success()) {
-        return Err("cargo-fuzz is missing; install it with `cargo install cargo-fuzz`".to_owned());
-    }
+    fuzzing()?;
     // Each target starts from real files.
     let seeds = root().join("fuzz").join("corpus");
     let seed = |target: &str, from: PathBuf| {

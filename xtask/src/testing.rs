@@ -21,6 +21,7 @@ const NEEDS: &[(&str, Need)] = &[
     ("acceptance", || python_plugin().map(drop)),
     ("browser", tools::browser),
     ("cases", || python_plugin().map(drop)),
+    ("docs", tools::emulator),
     ("emulator", tools::emulator),
     ("registry", tools::registry),
     ("templates", tools::registry),

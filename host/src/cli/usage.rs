@@ -43,8 +43,30 @@ pub(super) fn explained(error: &Error, root: &Command) -> Option<String> {
         (ErrorKind::MissingRequiredArgument, Some(missing)) => {
             Some(format!("error: `{path}` needs {missing}. `{path} --help` has examples.\n"))
         }
+        (ErrorKind::InvalidValue, Some(option)) => {
+            let value = text(error, ContextKind::InvalidValue).filter(|value| !value.is_empty())?;
+            let Some(ContextValue::Strings(known)) = error.get(ContextKind::ValidValue) else { return None };
+            let near = nearest(&value, known);
+            Some(format!("error: {}: `{value}` is not one of {}{near}\n", name(&option), known.join(", ")))
+        }
+        (ErrorKind::ValueValidation, Some(option)) => {
+            let value = text(error, ContextKind::InvalidValue)?;
+            let why = match option.split_once('<').map(|(_, kind)| kind.trim_end_matches('>')) {
+                Some("YYYY-MM-DD") => format!("`{value}` is not a date; write it like 2026-02-05"),
+                Some("TIME") if name(&option) == "--at" => {
+                    format!("`{value}` is not a time; write it like 2026-02-06T10:00:00Z")
+                }
+                _ => std::error::Error::source(error)?.to_string(),
+            };
+            Some(format!("error: {}: {why}\n", name(&option)))
+        }
         _ => None,
     }
+}
+
+/// The option of `--date <YYYY-MM-DD>`, or the argument itself.
+fn name(option: &str) -> &str {
+    option.split(' ').next().unwrap_or(option)
 }
 
 /// Ends the sentence before the next one.

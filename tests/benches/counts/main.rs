@@ -21,7 +21,11 @@ fn main() {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["work", name, times] => work::find(name)(times.parse().unwrap()),
         ["--update"] => fs::write(table(), text(&counted(&[]))).unwrap(),
-        names => compare(&counted(names)),
+        names => {
+            let unknown = names.iter().find(|name| work::ALL.iter().all(|piece| piece.name != **name));
+            assert!(unknown.is_none(), "nothing called {unknown:?} is counted; `--update` stands alone");
+            compare(&counted(names));
+        }
     }
 }
 
@@ -62,17 +66,15 @@ fn text(counts: &BTreeMap<String, u64>) -> String {
 
 /// Prints the counts beside those of the table, and fails if one grew.
 fn compare(counts: &BTreeMap<String, u64>) {
-    let kept = fs::read_to_string(table()).unwrap_or_default();
+    let kept = fs::read_to_string(table()).unwrap();
     let kept: BTreeMap<&str, u64> =
         kept.lines().filter_map(|line| line.split_once(' ')).map(|(name, n)| (name, n.parse().unwrap())).collect();
     println!("| work | instructions | in the table | change |\n|---|---|---|---|");
     let mut grown = Vec::new();
     for (name, count) in counts {
         let what = work::ALL.iter().find(|piece| piece.name == name).map_or("", |piece| piece.what);
-        let Some(before) = kept.get(name.as_str()) else {
-            println!("| {name}: {what} | {count} | | |");
-            continue;
-        };
+        let before =
+            kept.get(name.as_str()).unwrap_or_else(|| panic!("the table has no {name}: write it with --update"));
         let change = (*count as f64 / *before as f64 - 1.0) * 100.0;
         println!("| {name}: {what} | {count} | {before} | {change:+.1} % |");
         if change > GROWTH {

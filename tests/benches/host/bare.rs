@@ -1,10 +1,13 @@
 //! The floor: the same component in a minimal wasmtime program that can answer its one query.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+};
 
 use rusqlite::Connection;
 use wasmtime::{
-    Config, Engine, Store,
+    Config, Engine, InstanceAllocationStrategy, Store,
     component::{Component, HasSelf, Linker, ResourceTable},
 };
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
@@ -21,7 +24,7 @@ const SQL: &str = "SELECT COUNT(DISTINCT game_id), COUNT(*), COUNT(CASE WHEN pla
 struct State {
     wasi: WasiCtx,
     table: ResourceTable,
-    file: String,
+    connection: Arc<Mutex<Connection>>,
 }
 
 impl WasiView for State {
@@ -40,10 +43,9 @@ type Accessor = wasmtime::component::Accessor<State, HasSelf<State>>;
 
 impl warehouse::HostWithStore<State> for HasSelf<State> {
     async fn query(accessor: &Accessor, _: String, _: Vec<Parameter>) -> Result<Rows, Error> {
-        let file = accessor.with(|mut access| access.get().file.clone());
+        let connection = accessor.with(|mut access| access.get().connection.clone());
         let values = tokio::task::spawn_blocking(move || {
-            let connection = Connection::open_in_memory().unwrap();
-            connection.execute("ATTACH ?1 AS nba_raw", [file]).unwrap();
+            let connection = connection.lock().unwrap();
             let read = |row: &rusqlite::Row<'_>| (0..4).map(|at| row.get(at).map(types::Value::Integer)).collect();
             connection.query_row(SQL, [], read).unwrap()
         });
@@ -92,21 +94,27 @@ impl slack::HostWithStore<State> for HasSelf<State> {
 pub(crate) struct Bare {
     pre: CheckPre<State>,
     runtime: tokio::runtime::Runtime,
-    file: String,
+    /// Kept open, as the host keeps its own.
+    connection: Arc<Mutex<Connection>>,
 }
 
 impl Bare {
     pub(crate) fn new(plugin: &Path, sample: &Path) -> Self {
         let mut config = Config::new();
         config.wasm_component_model_async(true);
+        // Places made beforehand, as the host has them.
+        config.allocation_strategy(InstanceAllocationStrategy::pooling());
         let engine = Engine::new(&config).unwrap();
         let mut linker = Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker).unwrap();
         Check::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state).unwrap();
         let component = Component::from_binary(&engine, &std::fs::read(plugin).unwrap()).unwrap();
         let pre = CheckPre::new(linker.instantiate_pre(&component).unwrap()).unwrap();
-        let file = sample.join("warehouse/nba_raw.db").to_str().unwrap().to_owned();
-        Self { pre, runtime: tokio::runtime::Runtime::new().unwrap(), file }
+        let connection = Connection::open_in_memory().unwrap();
+        let file = sample.join("warehouse/nba_raw.db");
+        connection.execute("ATTACH ?1 AS nba_raw", [file.to_str().unwrap()]).unwrap();
+        let connection = Arc::new(Mutex::new(connection));
+        Self { pre, runtime: tokio::runtime::Runtime::new().unwrap(), connection }
     }
 
     pub(crate) fn run(&self) {
@@ -121,8 +129,11 @@ impl Bare {
             settings: "{}".to_owned(),
         };
         self.runtime.block_on(async {
-            let state =
-                State { wasi: WasiCtx::builder().build(), table: ResourceTable::new(), file: self.file.clone() };
+            let state = State {
+                wasi: WasiCtx::builder().build(),
+                table: ResourceTable::new(),
+                connection: self.connection.clone(),
+            };
             let mut store = Store::new(self.pre.engine(), state);
             let guest = self.pre.instantiate_async(&mut store).await.unwrap();
             let report = store

@@ -31,9 +31,8 @@ use support::{
 fn main() {
     // This program is not `host`, so the confined compiler must be the built one.
     host::confined::use_program(&binary("host"));
-    println!("| what | measured | bar |\n|---|---|---|");
-    // Names on the command line choose: `cargo xtask bench drift`.
-    let chosen: Vec<String> = std::env::args().skip(1).filter(|name| !name.starts_with('-')).collect();
+    // Names on the command line choose: `cargo xtask bench drift`. Cargo adds --bench.
+    let chosen: Vec<String> = std::env::args().skip(1).filter(|name| name != "--bench").collect();
     let measures: [(&str, fn()); 23] = [
         ("run", one_run),
         ("process", whole_process),
@@ -59,6 +58,11 @@ fn main() {
         ("page", service::page),
         ("idle", service::idle),
     ];
+    if let Some(unknown) = chosen.iter().find(|chosen| measures.iter().all(|(name, _)| name != chosen)) {
+        eprintln!("error: no benchmark is called {unknown}; there are {}", measures.map(|(name, _)| name).join(", "));
+        std::process::exit(64);
+    }
+    println!("| what | measured | bar |\n|---|---|---|");
     for (name, measure) in measures {
         if chosen.is_empty() || chosen.iter().any(|chosen| chosen == name) {
             measure();

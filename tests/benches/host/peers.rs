@@ -21,6 +21,8 @@ use super::{
 
 /// The data date at [`AT`].
 const DATE: &str = "2026-02-05";
+/// When it began in New York, in milliseconds since 1970.
+const DAY_START: u64 = 1_770_267_600_000;
 const CANARIES: [&str; 6] = [
     "phase1-scrapers",
     "phase2-raw",
@@ -51,17 +53,17 @@ pub(crate) fn peers() {
         command
     };
     let warehouse = sample.path().join("warehouse");
-    quiet(program("soda", "python").arg("copy.py").arg(&warehouse).arg("warehouse.duckdb"));
-
+    let day_start = format!("day_start={DAY_START}");
     let soda = || {
         let mut soda = program("soda", "soda");
         soda.args(["scan", "-d", "warehouse", "-c", "soda/configuration.yml", "-v", &format!("date={DATE}")]);
-        soda.arg("soda/checks.yml");
+        soda.args(["-v", &day_start, "soda/checks.yml"]);
         soda
     };
     let dbt = || {
         let mut dbt = program("dbt", "dbt");
-        dbt.args(["test", "--project-dir", "dbt", "--profiles-dir", "dbt", "--vars", &format!("{{date: '{DATE}'}}")]);
+        let variables = format!("{{date: '{DATE}', day_start: {DAY_START}}}");
+        dbt.args(["test", "--project-dir", "dbt", "--profiles-dir", "dbt", "--vars", &variables]);
         dbt
     };
     let script = || {
@@ -74,6 +76,20 @@ pub(crate) fn peers() {
         ("dbt 1.9 on DuckDB", 10, "≥ 140", &dbt),
         ("a Python script on SQLite", 40, "≥ 5", &script),
     ];
+    let changed = |sql: &str| {
+        sample.sql("nba_raw", &format!("UPDATE nbac_player_boxscore SET player_name = {sql}")).unwrap();
+        let copied = place.join("warehouse.duckdb");
+        if copied.exists() {
+            fs::remove_file(copied).unwrap();
+        }
+        quiet(program("soda", "python").arg("copy.py").arg(&warehouse).arg("warehouse.duckdb"));
+    };
+    // Who judges nothing would be fast.
+    changed("NULL");
+    for mut command in peers.iter().map(|(.., peer)| peer()).chain([host()]) {
+        assert!(!command.output().unwrap().status.success(), "it misses a fault: {command:?}");
+    }
+    changed("'A. Name'");
     for (name, times, bar, peer) in peers {
         let (mut theirs, mut ours) = (Vec::new(), Vec::new());
         // The first of each fills caches: compiled plugins, Python's bytecode, dbt's parsed project.

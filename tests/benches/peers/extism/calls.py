@@ -14,10 +14,12 @@ from extism.extism import CompiledPlugin, Plugin, host_fn
 plugin, database, times = sys.argv[1:]
 
 
+connection = sqlite3.connect(":memory:")
+connection.execute("ATTACH ? AS nba_raw", [database])
+
+
 @host_fn(name="query", namespace="extism:host/user")
 def query(sql: str) -> str:
-    connection = sqlite3.connect(":memory:")
-    connection.execute("ATTACH ? AS nba_raw", [database])
     return json.dumps(connection.execute(sql).fetchall())
 
 

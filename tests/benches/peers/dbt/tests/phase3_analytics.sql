@@ -6,3 +6,4 @@ SELECT COUNT(*) AS records,
 FROM nba_analytics.player_game_summary
 WHERE game_date = DATE '{{ var("date") }}'
 HAVING records < 40 OR null_possessions > 0 OR null_minutes_played > 0 OR null_points > 0 OR average_possessions < 50
+   OR average_possessions IS NULL
