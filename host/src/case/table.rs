@@ -14,7 +14,7 @@ pub(super) struct Table {
     columns: toml::Table,
     /// The rows. A column that is left out is NULL.
     rows: Vec<toml::Table>,
-    /// A CSV file beside the case, or CSV text if it contains a line break. The first line has the names, `game_id` or
+    /// A CSV file beside the case or below it, or CSV text if it contains a line break. The first line has the names, `game_id` or
     /// `game_id:STRING`. An empty field is NULL.
     csv: Option<String>,
     /// When the table was last written, for the host call `tables`. A dataset without any such time has no metadata.
@@ -48,10 +48,7 @@ impl Table {
         let Contents { columns, rows } = match &self.csv {
             Some(_) if !self.rows.is_empty() => bail!("has both rows and csv; keep one of them"),
             Some(csv) if csv.contains('\n') => self.csv_rows(csv)?,
-            Some(file) => {
-                let path = beside.join(file);
-                self.csv_rows(&std::fs::read_to_string(&path).with_context(|| path.display().to_string())?)?
-            }
+            Some(file) => self.csv_rows(&read_below(beside, file)?)?,
             None => self.inline_rows()?,
         };
         if columns.is_empty() {
@@ -131,6 +128,21 @@ impl Table {
         }
         Ok(Contents { columns, rows })
     }
+}
+
+/// The text of a file below a directory: a case comes with a plugin, and reads nothing else of this machine.
+fn read_below(directory: &Path, file: &str) -> Result<String> {
+    let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+    let path = directory.join(file);
+    let shown = || path.display().to_string();
+    let (whole, below) = (path.canonicalize().with_context(shown)?, directory.canonicalize().with_context(shown)?);
+    if !whole.starts_with(&below) {
+        bail!("csv: {file} is outside the directory of the case; keep the file beside the case, or below it");
+    }
+    if !whole.is_file() {
+        bail!("csv: {} is not a file", shown());
+    }
+    std::fs::read_to_string(&whole).with_context(shown)
 }
 
 fn declared(kind: &str) -> Result<&'static str> {

@@ -144,3 +144,19 @@ fn what_stands_for_a_huge_query_costs_nothing() {
     // The peaks of running and describing the simple one, then of the doubling one.
     assert!(most[0] > 0 && most[2] < most[0] + (64 << 20) && most[3] < most[1] + (64 << 20), "{most:?}");
 }
+
+/// Others write the files of the warehouse; their schema calls none of the host's functions.
+#[test]
+fn the_schema_of_a_dataset_is_not_trusted() {
+    let sample = Sample::new(None).unwrap();
+    let views = "CREATE VIEW computes AS SELECT g_concat('a', 'b') AS n; CREATE VIEW plain AS SELECT upper('a') AS n";
+    sample.sql("nba_raw", views).unwrap();
+    let queries = ["computes", "plain"].map(|view| format!("SELECT COUNT(n) AS n FROM nba_raw.{view}"));
+    sample.configure(&asking(&queries, "5s")).unwrap();
+    let mut command = sample.command();
+    command.args(["run", "--once", "--at", AT, "--output", "json", "--check", "asks0", "--check", "asks1"]);
+    let ended = ended(command.arg(guest("misbehaving"))).unwrap();
+    let refused = ended.run("asks0")["error"].as_str().unwrap_or_default().to_owned();
+    assert!(refused.contains("unsafe use of g_concat"), "{refused}: {ended:?}");
+    assert_eq!(ended.run("asks1")["error"], Value::Null, "{ended:?}");
+}

@@ -12,6 +12,7 @@ use std::{
 
 use rusqlite::{
     Connection, OpenFlags,
+    config::DbConfig,
     hooks::{AuthContext, Authorization},
     limits::Limit,
 };
@@ -101,6 +102,11 @@ impl Datasets {
         // sorts data in files in small parts and merges row by row; and files of this VFS are in memory, which is
         // counted.
         let connection = Connection::open_with_flags_and_vfs(":memory:", flags, "memdb")?;
+        // Others wrote the files: their schema may not call the host's functions, nothing may change the schema, and
+        // damaged pages are found before they are used.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+        connection.execute_batch("PRAGMA cell_size_check = ON")?;
         connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, i32::try_from(VALUE_BYTES).unwrap_or(i32::MAX))?;
         connection.set_limit(Limit::SQLITE_LIMIT_SQL_LENGTH, SQL_BYTES)?;
         for dataset in datasets {
