@@ -30,6 +30,7 @@ macro_rules! entries {
 
 const CASES: &[Entry] = entries!("../templates/":
     "RUNBOOK.md" <- "RUNBOOK.md",
+    "ci.sh" <- "ci.sh",
     "cases/complete.toml" <- "cases/complete.toml",
     "cases/null-ids.toml" <- "cases/null-ids.toml",
     "cases/warehouse-down.toml" <- "cases/warehouse-down.toml",
@@ -154,7 +155,7 @@ pub fn make(name: &str, language: Language, directory: &Path) -> Result<()> {
         let path = directory.join(place);
         let parent = path.parent().unwrap_or(directory);
         fs::create_dir_all(parent).with_context(|| parent.display().to_string())?;
-        fs::write(&path, filled(&text, name)).with_context(|| path.display().to_string())?;
+        fs::write(&path, filled(&text, name, language)).with_context(|| path.display().to_string())?;
     }
     Ok(())
 }
@@ -187,8 +188,17 @@ fn manifest() -> String {
     format!("{}\n", lines.join("\n").replace("[package]", edition).trim_end())
 }
 
-fn filled(text: &str, name: &str) -> String {
-    text.replace("{{name}}", name).replace("{{snake}}", &snake(name)).replace("{{title}}", &title(name))
+fn filled(text: &str, name: &str, language: Language) -> String {
+    // CI may build elsewhere.
+    let component = match language {
+        Language::Rust => language.component(name).replacen("target", "${CARGO_TARGET_DIR:-target}", 1),
+        Language::Python | Language::Javascript => language.component(name),
+    };
+    text.replace("{{build}}", &language.build_steps().join("\n"))
+        .replace("{{component}}", &component)
+        .replace("{{name}}", name)
+        .replace("{{snake}}", &snake(name))
+        .replace("{{title}}", &title(name))
 }
 
 fn snake(name: &str) -> String {
@@ -232,9 +242,13 @@ mod tests {
         make("raw-events", Language::Python, &place).expect("made");
         let complaint = make("raw-events", Language::Python, &place).expect_err("made twice").to_string();
         assert!(complaint.contains("is not empty"), "{complaint}");
-        for (path, text) in files(Language::Rust).into_iter().chain(files(Language::Javascript)) {
-            let text = filled(&text, "raw-events");
-            assert!(!text.contains("{{name}}") && !text.contains("{{title}}"), "{}", path.display());
+        for language in [Language::Rust, Language::Python, Language::Javascript] {
+            for (path, text) in files(language) {
+                let text = filled(&text, "raw-events", language);
+                for blank in ["name", "snake", "title", "build", "component"] {
+                    assert!(!text.contains(&format!("{{{{{blank}}}}}")), "{blank}: {}", path.display());
+                }
+            }
         }
     }
 }
