@@ -21,6 +21,7 @@ use crate::{
     config::{Budgets, Config, Cron, Zone},
     contract::Need,
     lanes::Pace,
+    package::files_in,
     plugin::{Plugin, check_settings},
     record::Record,
     run::{Moment, Run},
@@ -115,16 +116,10 @@ pub fn cases(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
             cases.push(path.clone());
             continue;
         }
-        let entries = std::fs::read_dir(path).with_context(|| path.display().to_string())?;
-        let mut found: Vec<PathBuf> = entries
-            .flatten()
-            .map(|entry| entry.path())
-            .filter(|path| path.extension().is_some_and(|extension| extension == EXTENSION))
-            .collect();
+        let mut found = files_in(path, EXTENSION).with_context(|| path.display().to_string())?;
         if found.is_empty() {
             bail!("{}: no case file (*.{EXTENSION}) here", path.display());
         }
-        found.sort();
         cases.append(&mut found);
     }
     Ok(cases)

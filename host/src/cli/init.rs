@@ -20,10 +20,10 @@ use super::{
 };
 use crate::{
     config::{Budgets, Config},
-    package::{LOCK, Lock},
+    package::{LOCK, Lock, plugins_in},
     plugin::{self, Loaded, Plugin},
     sandbox::Sandboxes,
-    service::{Sources, plugins_in},
+    service::Sources,
     template::Language,
 };
 

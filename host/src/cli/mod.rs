@@ -1,5 +1,6 @@
 //! The subcommands: each turns its arguments into one call and one printed result.
 
+mod audit;
 mod costs;
 mod doctor;
 mod explain;
@@ -15,6 +16,7 @@ mod plan;
 mod progress;
 mod receivers;
 mod registry;
+mod rights;
 mod run;
 mod sign;
 mod silence;
@@ -39,7 +41,7 @@ pub const USAGE: u8 = 64;
 const GROUPS: &[(&str, &[&str])] = &[
     ("Start", &["init", "new", "test", "doctor"]),
     ("Run checks", &["run", "plan", "validate", "gate"]),
-    ("See results and messages", &["history", "costs", "silence", "silences", "receivers"]),
+    ("See results and messages", &["history", "audit", "costs", "silence", "silences", "receivers"]),
     ("Plugins", &["inspect", "pin", "add", "pull", "update", "outdated", "push", "keygen", "sign"]),
     ("Shell and editor", &["completions", "man", "schema", "help"]),
 ];
@@ -87,6 +89,8 @@ enum Command {
     Gate(gate::Gate),
     /// Show past runs, alerts and undelivered messages
     History(history::History),
+    /// Show who changed pins, grants, keys and silences
+    Audit(audit::Audit),
     /// Show what each check's queries billed
     Costs(costs::Costs),
     /// Send no new alerts of some checks for a while
@@ -152,6 +156,7 @@ impl Arguments {
             Command::Gate(gate) => gate.execute(),
             Command::Validate(validate) => validate.execute(),
             Command::History(history) => history.execute(),
+            Command::Audit(audit) => audit.execute(),
             Command::Costs(costs) => costs.execute(),
             Command::Silence(silence) => silence.execute(),
             Command::Silences(silences) => silences.execute(),

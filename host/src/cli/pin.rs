@@ -12,7 +12,7 @@ use semver::Version;
 use super::flags::LockFlag;
 use crate::{
     config::nearest,
-    package::{File, Lock},
+    package::{File, Lock, is_named_like_a_plugin, pin_command, plugins_in},
 };
 
 /// The exit code of `--verify` when something differs.
@@ -22,7 +22,7 @@ const DIFFERS: u8 = 2;
 #[command(after_help = "Examples:
   host pin plugins/*.wasm            pin these files; other pins stay
   host pin phase2-raw                the newest version in their directories
-  host pin phase2-raw@1.2.0          this version
+  host pin phase2-raw@1.2.0          this version, also an older one
   host pin phase2-raw new/*.wasm     the newest version among these files
   host pin --verify plugins/*.wasm   compare and change nothing
 
@@ -67,18 +67,39 @@ impl Pin {
             bail!("name plugin files or a plugin, as in `host pin plugins/*.wasm`");
         }
         let paths = match files.is_empty() {
-            false => files.iter().map(PathBuf::from).collect(),
+            false => listed_in(&files)?,
             true => beside(&lock)?,
         };
-        let files = read(&paths)?;
+        let (files, unreadable) = read(&paths);
+        // Pruning alone pins nothing: it does not accept other bytes by the way.
+        let only_prune = self.prune && self.what.is_empty();
         let chosen = match wanted.is_empty() {
+            true if only_prune => Vec::new(),
             true => newest(files, &lock)?,
-            false => wanted.iter().map(|wanted| wanted.among(&files)).collect::<Result<_>>()?,
+            false => wanted.iter().map(|wanted| wanted.among(&files, &unreadable)).collect::<Result<_>>()?,
         };
-        match self.verify {
-            true => Ok(compare(&lock, &chosen, self.what.is_empty())),
-            false => self.write(&mut lock, &chosen),
+        // Of named files all are pinned, or none; a plugin is pinned whatever other files are like.
+        let skips = !wanted.is_empty() || only_prune;
+        if skips {
+            unreadable.iter().for_each(|file| eprintln!("skipped: {:#}", file.error));
         }
+        let refused = || match unreadable.iter().map(|file| format!("{:#}", file.error)).collect::<Vec<_>>() {
+            errors if skips || errors.is_empty() => Ok(()),
+            errors => bail!("{}", errors.join("\n")),
+        };
+        if !self.verify {
+            refused()?;
+            let back: Vec<&String> = wanted.iter().filter(|one| one.version.is_some()).map(|one| &one.name).collect();
+            only_forward(&lock, &chosen, &back)?;
+            return self.write(&mut lock, &chosen);
+        }
+        let differ = compare(&lock, &chosen, &unreadable, self.what.is_empty());
+        refused()?;
+        if differ {
+            return Ok(DIFFERS);
+        }
+        eprintln!("{}: {} checked, all as pinned", path.display(), counted(chosen.len()));
+        Ok(0)
     }
 
     fn write(&self, lock: &mut Lock, chosen: &[File]) -> Result<u8> {
@@ -90,12 +111,17 @@ impl Pin {
                 Some(before) if before.version == file.version => {
                     eprintln!("{}: {now}; same version, different bytes: previously {}", file.name, before.digest);
                 }
+                Some(before) if file.version < before.version => {
+                    eprintln!("{}: rolled back: {} → {now}", file.name, before.version);
+                }
                 Some(before) => eprintln!("{}: {} → {now}", file.name, before.version),
                 None => eprintln!("{}: {now}, new", file.name),
             }
         }
+        // A file that cannot be looked for, as in a directory without rights, is not gone.
+        let is_gone = |pin| matches!(lock.source(pin).try_exists(), Ok(false));
         let gone: Vec<String> =
-            lock.pins().iter().filter(|(_, pin)| !lock.source(pin).exists()).map(|(name, _)| name.clone()).collect();
+            lock.pins().iter().filter(|(_, pin)| is_gone(pin)).map(|(name, _)| name.clone()).collect();
         for name in gone {
             match self.prune {
                 true => {
@@ -111,8 +137,21 @@ impl Pin {
     }
 }
 
-/// Tells each difference. With `all`, every pin must have its file.
-fn compare(lock: &Lock, files: &[File], all: bool) -> u8 {
+/// Refuses files that are older than their pins, unless their version was named: an old version does not come back because
+/// its file does.
+fn only_forward(lock: &Lock, chosen: &[File], named: &[&String]) -> Result<()> {
+    for file in chosen.iter().filter(|file| !named.contains(&&file.name)) {
+        if let Some(pin) = lock.pin(&file.name).filter(|pin| file.version < pin.version) {
+            let (name, version, path) = (&file.name, &file.version, file.path.display());
+            let back = pin_command(lock.path(), &format!("{name}@{version} {path}"));
+            bail!("{name}: {path} is {version}, older than the pinned {}; to roll back, run `{back}`", pin.version);
+        }
+    }
+    Ok(())
+}
+
+/// Tells each difference; gives whether there is one. With `all`, every pin must have its file.
+fn compare(lock: &Lock, files: &[File], unreadable: &[Unreadable], all: bool) -> bool {
     let mut differences = Vec::new();
     for file in files {
         let found = format!("{} is {} {}", file.path.display(), file.version, file.digest);
@@ -125,19 +164,14 @@ fn compare(lock: &Lock, files: &[File], all: bool) -> u8 {
         }
     }
     let held: BTreeSet<&String> = files.iter().map(|file| &file.name).collect();
-    for (name, pin) in lock.pins().iter().filter(|(name, _)| all && !held.contains(name)) {
+    let read = |pin| unreadable.iter().all(|file| file.path != lock.source(pin));
+    for (name, pin) in lock.pins().iter().filter(|(name, pin)| all && !held.contains(name) && read(pin)) {
         differences.push(format!("{name}: pinned as {}, but no file holds it", pin.version));
     }
     for difference in &differences {
         eprintln!("{difference}");
     }
-    match differences.is_empty() {
-        true => {
-            eprintln!("{}: {} checked, all as pinned", lock.path().display(), counted(files.len()));
-            0
-        }
-        false => DIFFERS,
-    }
+    !differences.is_empty()
 }
 
 impl Wanted {
@@ -151,7 +185,11 @@ impl Wanted {
     }
 
     /// The newest matching file.
-    fn among(&self, files: &[File]) -> Result<File> {
+    fn among(&self, files: &[File], unreadable: &[Unreadable]) -> Result<File> {
+        // It may be the newest.
+        if let Some(own) = unreadable.iter().find(|file| file.name == self.name && self.version.is_none()) {
+            bail!("{:#}; name the version to pin, as in `host pin {}@1.2.0`", own.error, self.name);
+        }
         let named = || files.iter().filter(|file| file.name == self.name);
         let fits = |file: &&File| self.version.as_ref().is_none_or(|version| *version == file.version);
         if let Some(file) = named().filter(fits).max_by(|one, other| one.version.cmp(&other.version)) {
@@ -174,7 +212,8 @@ impl Wanted {
             }
             _ => {
                 let names: BTreeSet<&String> = files.iter().map(|file| &file.name).collect();
-                bail!("no file holds the plugin {}{}", self.name, nearest(&self.name, names))
+                let skipped: Vec<String> = unreadable.iter().map(|file| format!("; {:#}", file.error)).collect();
+                bail!("no file holds the plugin {}{}{}", self.name, nearest(&self.name, names), skipped.concat())
             }
         }
     }
@@ -192,7 +231,21 @@ fn listed<'f>(files: impl Iterator<Item = &'f File>) -> String {
 
 fn is_file(what: &str) -> bool {
     let path = Path::new(what);
-    path.extension().is_some_and(|extension| extension == "wasm") || path.is_file()
+    is_named_like_a_plugin(path) || path.is_file() || (what.contains('/') && path.is_dir())
+}
+
+/// The named files, and those in named directories. `plugins/*.wasm` also names directories, `old.wasm/`: those are
+/// not meant.
+fn listed_in(named: &[&String]) -> Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for path in named.iter().map(Path::new) {
+        match (path.is_dir(), is_named_like_a_plugin(path)) {
+            (true, true) => eprintln!("skipped: {}: it is a directory", path.display()),
+            (true, false) => paths.extend(plugins_in(path).with_context(|| path.display().to_string())?),
+            (false, _) => paths.push(path.to_owned()),
+        }
+    }
+    Ok(paths)
 }
 
 /// The plugin files in the directories of the pinned ones.
@@ -205,16 +258,30 @@ fn beside(lock: &Lock) -> Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for directory in directories {
         let directory = if directory.as_os_str().is_empty() { PathBuf::from(".") } else { directory };
-        let entries = std::fs::read_dir(&directory).into_iter().flatten().flatten().map(|entry| entry.path());
-        paths.extend(entries.filter(|path| path.extension().is_some_and(|extension| extension == "wasm")));
+        paths.extend(plugins_in(&directory).unwrap_or_default());
     }
     paths.sort();
     Ok(paths)
 }
 
-/// All files, or the first error: a part of them is never pinned.
-fn read(paths: &[PathBuf]) -> Result<Vec<File>> {
-    paths.iter().map(|path| File::read(path).map_err(|(_, error)| error)).collect()
+/// A file that is not a plugin, or cannot be read.
+struct Unreadable {
+    /// The plugin's name if its metadata has one, else the file's name.
+    name: String,
+    path: PathBuf,
+    error: anyhow::Error,
+}
+
+/// The files that can be read, and the others.
+fn read(paths: &[PathBuf]) -> (Vec<File>, Vec<Unreadable>) {
+    let (mut files, mut unreadable) = (Vec::new(), Vec::new());
+    for path in paths {
+        match File::read(path) {
+            Ok(file) => files.push(file),
+            Err((name, error)) => unreadable.push(Unreadable { name, path: path.clone(), error }),
+        }
+    }
+    (files, unreadable)
 }
 
 /// One file for each name: the only one, or else the pinned one.

@@ -11,6 +11,7 @@ use super::{
     flags::{FileFlags, Format, OutputFlag},
     local,
     progress::Progress,
+    rights,
     table::Table,
 };
 use crate::{
@@ -27,9 +28,11 @@ Examples:
   host plan plugins/                 due times, channels and grants
   host plan plugins/ --count 10      more due times
   host plan plugins/ --output json   for programs
+  host plan --diff main/host.toml    the rights that a change gives and takes,
+                                     also by the plugins.lock beside that file
 
 Exit codes: 0 nothing is wrong, 3 something is wrong, 64 host.toml cannot be
-used.")]
+used. With --diff: 0 the same rights, 2 other rights.")]
 pub(super) struct Plan {
     /// Plugin files, or directories of them [default: every pinned plugin]
     #[arg(value_name = "PLUGIN.wasm")]
@@ -37,6 +40,9 @@ pub(super) struct Plan {
     /// The number of due times for each check
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
     count: u32,
+    /// Only compare rights with an older host.toml and the plugins.lock beside it; load no plugin
+    #[arg(long, value_name = "OLD.toml", conflicts_with_all = ["plugins", "count"])]
+    diff: Option<PathBuf>,
     #[command(flatten)]
     files: FileFlags,
     #[command(flatten)]
@@ -45,6 +51,9 @@ pub(super) struct Plan {
 
 impl Plan {
     pub(super) fn execute(self) -> Result<u8> {
+        if let Some(old) = &self.diff {
+            return rights::compare(old, &self.files, self.output.output);
+        }
         let sources = self.files.sources(&self.plugins);
         let read = sources.read()?;
         if read.lock.is_none() {

@@ -14,8 +14,8 @@ use super::{
     table::Table,
 };
 use crate::{
-    config::{Config, PublicKey, nearest},
-    package::{Digest, Expected, File, Lock, Pin, SCHEME, Store, read_signatures},
+    config::{Config, nearest},
+    package::{Digest, Expected, File, Keys, Lock, Pin, SCHEME, Store, read_signatures},
     registry::{Place, Pushed, Registry, Wanted},
 };
 
@@ -107,11 +107,11 @@ struct Files {
 
 impl Files {
     /// The keys that a plugin's signature must come from.
-    fn keys(&self) -> Result<Vec<PublicKey>> {
+    fn keys(&self) -> Result<Keys> {
         let config = self.flags.config();
         match config.exists() || self.flags.config_is_named() {
-            true => Ok(Config::load(config)?.trust.keys),
-            false => Ok(Vec::new()),
+            true => Ok(Config::load(config)?.trust.keys()),
+            false => Ok(Keys::default()),
         }
     }
 
@@ -289,12 +289,24 @@ async fn fetch(place: &Place, store: &Store, digest: Digest, expected: &Expected
     store.keep(bytes, signatures.as_deref(), expected).with_context(|| place.to_string())
 }
 
-/// Pins the file.
+/// Pins the file. An old version does not come back because a registry offers it; whoever names it wants it.
 fn pin(lock: &mut Lock, file: &File, place: &Place) -> Result<()> {
+    if let Some(pin) = lock.pin(&file.name).filter(|pin| file.version < pin.version)
+        && !matches!(place.wanted, Wanted::Exactly(_))
+    {
+        let back = Place { wanted: Wanted::Exactly(file.version.clone()), ..place.clone() };
+        bail!(
+            "{}: {place} offers {}, older than the pinned {}; to roll back, run `host add {back}`",
+            file.name,
+            file.version,
+            pin.version
+        );
+    }
     let before = lock.set_from(file, place.to_string());
     lock.write()?;
     let was = match before {
         Some(before) if before.digest == file.digest => ", unchanged".to_owned(),
+        Some(before) if file.version < before.version => format!(", rolled back from {}", before.version),
         Some(before) => format!(", previously {}", before.version),
         None => ", new".to_owned(),
     };

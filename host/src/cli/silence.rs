@@ -13,6 +13,7 @@ use super::{
 use crate::{
     check::no_such_check,
     config::{Config, Time},
+    recorder::user,
 };
 
 #[derive(Debug, Args)]
@@ -73,7 +74,7 @@ impl Silence {
             }
             let now = Timestamp::now();
             let ends = now.checked_add(self.length.0).context("--for is too long")?;
-            let id = record.silence(&self.checks, self.why.trim(), now, ends).await?;
+            let id = record.silence(&self.checks, self.why.trim(), (now, ends), &user()).await?;
             let ends = local(ends, &config.timezone.rules());
             super::print(&format!(
                 "silence {id}: no new alerts of {} until {ends}; `host silences --expire {id}` ends it\n",
@@ -92,7 +93,7 @@ impl Silences {
             let record = recorded(&config).await?;
             let now = Timestamp::now();
             if let Some(id) = self.expire {
-                if !record.expire(id, now).await? {
+                if !record.expire(id, now, &user()).await? {
                     bail!("silence {id} is not active; `host silences` lists the active ones");
                 }
                 super::print(&format!("silence {id} ended\n"))?;

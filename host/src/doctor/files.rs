@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Finding, Read};
 use crate::{
     config::Config,
-    package::{self, File, Lock, Pin, SCHEME, pin_command},
+    package::{self, File, Lock, Pin, SCHEME, Standing, pin_command, today},
     plugin::Cache,
     record::Record,
     text::bytes,
@@ -15,6 +15,8 @@ use crate::{
 
 /// How far a recorded time may be ahead of the clock: another machine may have recorded it.
 pub(super) const AHEAD: SignedDuration = SignedDuration::from_mins(1);
+/// The days before a key's last one from which to say so.
+const SOON: i32 = 30;
 /// Free bytes below which writing may fail.
 const FULL: u64 = 100 << 20;
 /// Free bytes below which somebody should act. A recorded run takes about a kilobyte, so this is a million runs.
@@ -43,6 +45,32 @@ pub(super) fn plugins(pinned: &Read<Lock>, path: &Path, config: &Config) -> Vec<
     if wrong.is_empty() { vec![all] } else { wrong }
 }
 
+/// The keys that no longer count, or not for long.
+pub(super) fn keys(config: &Config) -> Vec<Finding> {
+    let (keys, today) = (config.trust.keys(), today());
+    let mut findings = Vec::new();
+    for trusted in &keys.trusted {
+        let what = format!("key {}", trusted.key);
+        let standing = keys.standing(&trusted.key, today);
+        let left = trusted.until.map(|until| (until - today).get_days());
+        match (standing, left) {
+            (Standing::Valid, Some(left)) if left <= SOON => {
+                let detail = format!(
+                    "its last day is in {left} days; then what only it signed stops running: sign it with another key"
+                );
+                findings.push(Finding::note(what, detail));
+            }
+            (Standing::Valid, _) => {}
+            (standing, _) => findings.push(Finding::note(what, standing.to_string())),
+        }
+    }
+    if !keys.is_empty() && keys.valid(today).is_empty() {
+        let detail = "no key is valid today, so no plugin runs; add one that is, as `host keygen` prints it";
+        findings.push(Finding::wrong("trust.keys", detail));
+    }
+    findings
+}
+
 /// Why a pinned file cannot run.
 fn problem(path: &Path, pin: &Pin, config: &Config) -> Option<String> {
     let remote = pin.source.starts_with(SCHEME);
@@ -59,7 +87,7 @@ fn problem(path: &Path, pin: &Pin, config: &Config) -> Option<String> {
             Some(format!("{} differs from its pin: it is {}; {again}", path.display(), file.digest))
         }
         Ok(file) if !config.trust.keys.is_empty() => {
-            package::verify(&file, &config.trust.keys).err().map(|error| format!("{error:#}"))
+            package::verify(&file, &config.trust.keys()).err().map(|error| format!("{error:#}"))
         }
         Ok(_) => None,
     }
@@ -163,10 +191,12 @@ pub(super) async fn last_recorded(config: &Config) -> Option<Timestamp> {
 /// The cache of compiled plugins.
 pub(super) fn cache() -> Finding {
     match Cache::open().directory() {
-        Some(directory) => Finding::ok("cache", format!("{}: keeps compiled plugins", directory.display())),
-        None => Finding::note(
+        Ok(directory) => Finding::ok("cache", format!("{}: keeps compiled plugins", directory.display())),
+        Err(reason) => Finding::note(
             "cache",
-            "no cache, so every start compiles the plugins; set XDG_CACHE_HOME or HOME to a directory that only this user can write",
+            format!(
+                "no cache, so every start compiles the plugins; set XDG_CACHE_HOME or HOME to a directory that only this user can write ({reason})"
+            ),
         ),
     }
 }

@@ -82,6 +82,7 @@ pub async fn examine(path: &Path, named: bool, lock: &Path) -> Vec<Finding> {
     let pinned = Lock::read(lock);
     if let Some(config) = &config {
         findings.extend(files::plugins(&pinned, lock, config));
+        findings.extend(files::keys(config));
         let asked = services::asked(config).await;
         findings.extend(asked);
     }

@@ -3,10 +3,16 @@
 
 mod slots;
 
-use std::{collections::HashSet, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
+use semver::Version;
 use tokio::{sync::Mutex, task::JoinSet};
 
 pub use slots::{Slot, Slots};
@@ -88,7 +94,8 @@ impl Host {
             None => Arc::new(Sandboxes::new(&config)),
         };
         let known = same_engines.map(|before| before.loaded.clone()).unwrap_or_default();
-        let mut loading = plugin::begin(files, lock, &sandboxes, &config, &known).await;
+        let ran = newest(recorder.record.versions().await?);
+        let mut loading = plugin::begin(files, lock, &sandboxes, &config, &known, &ran).await;
         match begin {
             Begin::Soon => loading.most(PATIENCE, step).await,
             Begin::Whole | Begin::Instead(_) => loading.finish(step).await,
@@ -144,16 +151,22 @@ impl Host {
         Ok(())
     }
 
-    /// Rejects files if a plugin or check that could run before cannot run now.
+    /// Rejects files if a plugin or check that could run before cannot run now. A plugin whose key has expired or is
+    /// revoked stops nothing: it must not keep running.
     fn refuse_worse(&self, before: &Self) -> Result<()> {
         let known = |name: &str| before.loaded.unusable.iter().any(|one| one.name == name);
         let compiled = |name: &String| !before.loaded.compiling.contains(name);
-        let broken = self.loaded.unusable.iter().filter(|one| !known(&one.name) && compiled(&one.name));
+        let broken = self.loaded.unusable.iter().filter(|one| !one.withdrawn);
+        let broken = broken.filter(|one| !known(&one.name) && compiled(&one.name));
         let broken: Vec<&str> = broken.map(|unusable| unusable.reason.as_str()).collect();
         if !broken.is_empty() {
             bail!("{}", broken.join("; "));
         }
-        let ran = |name: &str| before.check(name).is_some_and(|before| before.plugin().is_some());
+        let withdrawn = |name: &str| self.loaded.unusable.iter().any(|one| one.withdrawn && one.name == name);
+        let ran = |name: &str| {
+            let ready = before.check(name).and_then(|before| before.plugin());
+            ready.is_some_and(|ready| !withdrawn(&ready.plugin.file.name))
+        };
         let unable = self.checks.iter().filter_map(|check| Some((&check.name, check.unable()?)));
         let worse = unable.filter(|(name, _)| ran(name)).map(|(name, reason)| format!("{name}: {reason}"));
         let worse: Vec<String> = worse.collect();
@@ -253,4 +266,17 @@ impl Host {
         let digests: Vec<String> = plugins.map(|ready| ready.plugin.file.digest.to_string()).collect();
         alert::id(&format!("{} {digests:?}", self.config.digest))
     }
+}
+
+/// The newest version of each plugin.
+fn newest(versions: Vec<(String, String)>) -> BTreeMap<String, Version> {
+    let mut newest: BTreeMap<String, Version> = BTreeMap::new();
+    for (name, version) in versions {
+        let Ok(version) = Version::parse(&version) else { continue };
+        let known = newest.entry(name).or_insert_with(|| version.clone());
+        if *known < version {
+            *known = version;
+        }
+    }
+    newest
 }

@@ -2,82 +2,154 @@
 //! it.
 
 use std::{
+    ffi::OsStr,
     fs,
-    hash::{DefaultHasher, Hash, Hasher},
-    io::Write,
-    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
-    path::{Path, PathBuf},
+    hash::{Hash, Hasher},
+    io::{Read, Write},
+    os::{
+        fd::OwnedFd,
+        unix::fs::{DirBuilderExt, MetadataExt},
+    },
+    path::{Component as Part, Path, PathBuf},
 };
 
+use rustix::fs::{CWD, Mode, OFlags, fstat, openat, renameat, unlinkat};
 use sha2::{Digest as _, Sha256};
 use wasmtime::{Engine, component::Component};
 
 use super::Digest;
 
-/// A directory of compiled components that only its user can write, if there is one.
-pub struct Cache(Option<PathBuf>);
+/// A directory of compiled components that only its user can change; or the reason why there is none.
+pub struct Cache(Result<Directory, String>);
+
+struct Directory {
+    path: PathBuf,
+    /// Files are opened relative to it, so that nobody can put another directory in its place.
+    open: OwnedFd,
+}
 
 impl Cache {
     /// `$XDG_CACHE_HOME/host/compiled`, else `~/.cache/host/compiled`. Without either, nothing is cached.
     pub fn open() -> Self {
         let absolute = |variable| std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
         let home = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
-        Self(home.map(|home| home.join("host").join("compiled")).filter(|directory| private(directory)))
+        Self(match home {
+            Some(home) => Directory::open(&home.join("host").join("compiled")),
+            None => Err("neither XDG_CACHE_HOME nor HOME is set".to_owned()),
+        })
     }
 
-    /// The directory of the cache, if there is one.
-    pub fn directory(&self) -> Option<&Path> {
-        self.0.as_deref()
+    /// The directory of the cache; or why there is none.
+    pub fn directory(&self) -> Result<&Path, &str> {
+        self.0.as_ref().map(|directory| directory.path.as_path()).map_err(String::as_str)
     }
 
     /// The compiled component of these bytes for this engine.
     pub(super) fn find(&self, engine: &Engine, digest: Digest) -> Option<Component> {
-        let path = self.path(engine, digest)?;
-        let metadata = fs::symlink_metadata(&path).ok()?;
-        if !metadata.is_file() || !ours(&metadata) {
+        let directory = self.0.as_ref().ok()?;
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = openat(&directory.open, name(engine, digest), flags, Mode::empty()).ok()?;
+        let mut file = fs::File::from(file);
+        let metadata = file.metadata().ok()?;
+        if !metadata.is_file() || !only_ours(metadata.uid(), metadata.mode()) {
             return None;
         }
-        let bytes = fs::read(&path).ok()?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).ok()?;
         let (checksum, code) = bytes.split_at_checked(32)?;
         if Sha256::digest(code).as_slice() != checksum {
             return None;
         }
         // SAFETY: this host's compiler wrote the code for this engine: the directory and the file belong to this user,
-        // nobody else can write them, and the checksum shows that the file is complete and undamaged.
+        // nobody else can change them or what leads to them, and the checksum shows that the file is complete and
+        // undamaged.
         #[allow(unsafe_code)]
         unsafe { Component::deserialize(engine, code) }.ok()
     }
 
     /// Stores compiled code. A failure is not an error: the next start compiles again.
     pub(super) fn keep(&self, engine: &Engine, digest: Digest, code: &[u8]) {
-        let Some(path) = self.path(engine, digest) else { return };
-        let Some(directory) = path.parent() else { return };
-        let written = tempfile::NamedTempFile::new_in(directory).and_then(|mut file| {
-            file.write_all(&Sha256::digest(code))?;
-            file.write_all(code)?;
-            file.persist(&path).map_err(|error| error.error)
-        });
+        let Ok(directory) = &self.0 else { return };
         // A full disk or a removed directory: see above.
-        drop(written);
-    }
-
-    fn path(&self, engine: &Engine, digest: Digest) -> Option<PathBuf> {
-        let mut hasher = DefaultHasher::new();
-        engine.precompile_compatibility_hash().hash(&mut hasher);
-        let digest = digest.digits();
-        Some(self.0.as_ref()?.join(format!("{digest}-{:016x}.cwasm", hasher.finish())))
+        let _ = directory.write(&name(engine, digest), code);
     }
 }
 
-/// Makes the directory if it does not exist; `false` if others can write to it.
-fn private(directory: &Path) -> bool {
-    if fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).is_err() {
-        return false;
+impl Directory {
+    /// Makes and opens a directory; an error if somebody else can change it or what leads to it.
+    fn open(path: &Path) -> Result<Self, String> {
+        let failed = |path: &Path, error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+        made.map_err(|error| failed(path, &error))?;
+        // Links may lead here; the directories that they lead to are looked at.
+        let whole = fs::canonicalize(path).map_err(|error| failed(path, &error))?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let (mut open, mut seen) = (None, PathBuf::new());
+        for part in whole.components() {
+            let part: &Path = if part == Part::RootDir { Path::new("/") } else { part.as_ref() };
+            seen.push(part);
+            let next = match &open {
+                None => openat(CWD, part, flags, Mode::empty()),
+                Some(open) => openat(open, part, flags, Mode::empty()),
+            };
+            let next = next.map_err(|error| failed(&seen, &error))?;
+            let found = fstat(&next).map_err(|error| failed(&seen, &error))?;
+            let safe = if seen == whole { only_ours } else { leads_safely };
+            if !safe(found.st_uid, found.st_mode) {
+                let (user, mode) = (found.st_uid, found.st_mode & 0o7777);
+                return Err(format!("{}: other users can change it (user {user}, mode {mode:o})", seen.display()));
+            }
+            open = Some(next);
+        }
+        let open = open.ok_or_else(|| failed(path, &"not a directory"))?;
+        Ok(Self { path: path.to_owned(), open })
     }
-    fs::symlink_metadata(directory).is_ok_and(|metadata| metadata.is_dir() && ours(&metadata))
+
+    /// Writes a file whole, or not at all.
+    fn write(&self, name: &str, code: &[u8]) -> std::io::Result<()> {
+        let unfinished = format!(".{}-{:016x}", std::process::id(), fastrand::u64(..));
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut file = fs::File::from(openat(&self.open, &unfinished, flags, Mode::RUSR | Mode::WUSR)?);
+        let written = file
+            .write_all(&Sha256::digest(code))
+            .and_then(|()| file.write_all(code))
+            .and_then(|()| Ok(renameat(&self.open, &unfinished, &self.open, name)?));
+        if written.is_err() {
+            let _ = unlinkat(&self.open, OsStr::new(&unfinished), rustix::fs::AtFlags::empty());
+        }
+        written
+    }
+}
+
+/// The name for compiled code: the digest of the component, and the engine's compatibility as a whole.
+fn name(engine: &Engine, digest: Digest) -> String {
+    let mut compatibility = Whole(Sha256::new());
+    engine.precompile_compatibility_hash().hash(&mut compatibility);
+    let compatibility: [u8; 32] = compatibility.0.finalize().into();
+    format!("{}-{}.cwasm", digest.digits(), crate::text::hex::hex(&compatibility))
+}
+
+/// Takes in all that is hashed; std's hashers keep 64 bits of it.
+struct Whole(Sha256);
+
+impl Hasher for Whole {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    // Nobody asks for the short form.
+    fn finish(&self) -> u64 {
+        0
+    }
 }
 
 /// Belongs to this user, and nobody else can write it.
-fn ours(metadata: &fs::Metadata) -> bool {
-    metadata.uid() == rustix::process::geteuid().as_raw() && metadata.permissions().mode() & 0o022 == 0
+fn only_ours(user: u32, mode: u32) -> bool {
+    user == rustix::process::geteuid().as_raw() && mode & 0o022 == 0
+}
+
+/// A directory above: of this user or root, and nobody else can put another entry in the place of ours. In a sticky
+/// directory, as /tmp, only an entry's owner can.
+fn leads_safely(user: u32, mode: u32) -> bool {
+    (user == 0 || user == rustix::process::geteuid().as_raw()) && (mode & 0o022 == 0 || mode & 0o1000 != 0)
 }

@@ -69,7 +69,7 @@ impl Loading {
             self.loaded.compiling.remove(&name);
             match made {
                 Ok(plugin) => drop(self.loaded.plugins.insert(name, Arc::new(plugin))),
-                Err(error) => self.loaded.unusable.push(Unusable { name, reason: format!("{error:#}") }),
+                Err(error) => self.loaded.unusable.push(Unusable::new(name, format!("{error:#}"))),
             }
             self.loaded.unusable.sort_by(|one, other| one.name.cmp(&other.name));
         }

@@ -15,6 +15,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use host_package::{pin_command, verify};
+use semver::Version;
 use serde::Serialize;
 
 pub use cache::Cache;
@@ -63,6 +64,15 @@ pub struct Unusable {
     pub name: String,
     /// Why, with the file's path and what to do.
     pub reason: String,
+    /// Whether the same bytes were loaded before, and whoever runs the host no longer trusts them: their key has expired or
+    /// is revoked.
+    pub withdrawn: bool,
+}
+
+impl Unusable {
+    fn new(name: String, reason: String) -> Self {
+        Self { name, reason, withdrawn: false }
+    }
 }
 
 /// The plugins from the files.
@@ -88,7 +98,7 @@ pub fn serve_confined() -> Option<ExitCode> {
 pub async fn read(paths: &[PathBuf]) -> Vec<Result<File, Unusable>> {
     let reading = paths.iter().map(|path| {
         let path = path.clone();
-        lanes::own(move || File::read(&path).map_err(|(name, error)| Unusable { name, reason: format!("{error:#}") }))
+        lanes::own(move || File::read(&path).map_err(|(name, error)| Unusable::new(name, format!("{error:#}"))))
     });
     let read = futures_util::future::join_all(reading).await;
     read.into_iter()
@@ -96,7 +106,8 @@ pub async fn read(paths: &[PathBuf]) -> Vec<Result<File, Unusable>> {
         .map(|(read, path)| {
             read.unwrap_or_else(|| {
                 let name = path.display().to_string();
-                Err(Unusable { reason: format!("{name}: reading it stopped unexpectedly"), name })
+                let reason = format!("{name}: reading it stopped unexpectedly");
+                Err(Unusable::new(name, reason))
             })
         })
         .collect()
@@ -111,19 +122,21 @@ pub async fn load(
     known: &Loaded,
     step: impl Fn(usize),
 ) -> Loaded {
-    let mut loading = begin(paths, lock, sandboxes, config, known).await;
+    let mut loading = begin(paths, lock, sandboxes, config, known, &BTreeMap::new()).await;
     loading.finish(step).await;
     loading.loaded
 }
 
 /// Starts loading files concurrently. A file that cannot be loaded does not stop the others. With a lock, only pinned
-/// plugins are loaded. A `known` plugin with the same bytes is reused.
+/// plugins are loaded. A `known` plugin with the same bytes is reused. `ran` has the newest version of each plugin that
+/// ran.
 pub async fn begin(
     paths: &[PathBuf],
     lock: Option<&Lock>,
     sandboxes: &Arc<Sandboxes>,
     config: &Config,
     known: &Loaded,
+    ran: &BTreeMap<String, Version>,
 ) -> Loading {
     let mut loaded = Loaded::default();
     let mut named: BTreeMap<String, Vec<File>> = BTreeMap::new();
@@ -135,15 +148,19 @@ pub async fn begin(
     }
     let mut wanted = Vec::new();
     for (name, files) in named {
-        let chosen = trusted(files, config).and_then(|files| choose(&name, files, lock));
-        match chosen {
+        let running = known.plugins.get(&name).map(|plugin| plugin.file.digest);
+        let same = running.is_some_and(|running| files.iter().any(|file| file.digest == running));
+        let trusted = trusted(files, config);
+        let withdrawn = trusted.is_err() && same;
+        let chosen = trusted.and_then(|files| choose(&name, files, lock));
+        match chosen.and_then(|file| not_older(file, lock, config, ran)) {
             Ok(file) if known.serves(&file, config) => {
                 loaded
                     .plugins
                     .extend(known.plugins.get_key_value(&name).map(|(name, one)| (name.clone(), one.clone())));
             }
             Ok(file) => wanted.push(file),
-            Err(error) => loaded.unusable.push(Unusable { name, reason: format!("{error:#}") }),
+            Err(error) => loaded.unusable.push(Unusable { withdrawn, ..Unusable::new(name, format!("{error:#}")) }),
         }
     }
     Loading::begin(loaded, wanted, sandboxes, config)
@@ -159,13 +176,13 @@ impl Loaded {
 
 /// Of the files with one name, those signed by a trusted key; all of them if there are no keys.
 fn trusted(files: Vec<File>, config: &Config) -> Result<Vec<File>> {
-    let keys = &config.trust.keys;
+    let keys = config.trust.keys();
     if keys.is_empty() {
         return Ok(files);
     }
     let (mut trusted, mut refused) = (Vec::new(), None);
     for file in files {
-        match verify(&file, keys) {
+        match verify(&file, &keys) {
             Ok(()) => trusted.push(file),
             Err(error) => refused = Some(error),
         }
@@ -210,6 +227,23 @@ fn choose(name: &str, mut files: Vec<File>, lock: Option<&Lock>) -> Result<File>
     let others = others.collect::<Vec<_>>().join(", ");
     let accept = files.first().map(accept).unwrap_or_default();
     bail!("{name} is pinned to {} {} in {place}, but {others}; {accept}", pin.version, pin.digest)
+}
+
+/// Refuses a signed file that is older than what ran before: a signature never ends, so an old version with a known fault
+/// could come back as a file. With a lock file, the pin decides.
+fn not_older(file: File, lock: Option<&Lock>, config: &Config, ran: &BTreeMap<String, Version>) -> Result<File> {
+    match ran.get(&file.name).filter(|ran| file.version < **ran) {
+        Some(ran) if lock.is_none() && !config.trust.keys.is_empty() => bail!(
+            "{} {} in {} is older than {ran}, which ran before; to roll back, pin it: `host pin {}@{} {}`",
+            file.name,
+            file.version,
+            file.path.display(),
+            file.name,
+            file.version,
+            file.path.display()
+        ),
+        _ => Ok(file),
+    }
 }
 
 /// Compiles one file and calls `describe`.

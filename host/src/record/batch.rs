@@ -166,6 +166,12 @@ impl Record {
         Ok(ids)
     }
 
+    /// The versions of the plugins that ran, by name.
+    pub async fn versions(&self) -> Result<Vec<(String, String)>> {
+        let rows = sqlx::query_as("SELECT DISTINCT name, version FROM plugins").fetch_all(&self.pool).await;
+        rows.map_err(|error| self.explain(error))
+    }
+
     /// The standing of each check, as JSON, by check.
     pub async fn standings(&self) -> Result<BTreeMap<String, String>> {
         let rows: Vec<(String, String)> = sqlx::query_as("SELECT check_name, standing FROM standings")

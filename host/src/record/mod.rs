@@ -1,9 +1,11 @@
 //! The record, kept between rounds: runs, the standing of each check, queued messages, silences. One SQLite file in WAL
 //! mode, with queries that Postgres understands too.
 
+mod audit;
 mod batch;
 mod consultations;
 mod costs;
+mod directory;
 mod history;
 mod identity;
 mod outbox;
@@ -12,11 +14,9 @@ mod validations;
 
 use std::{
     collections::HashMap,
-    fs,
-    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
@@ -27,9 +27,11 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
+pub use audit::Audited;
 pub use batch::{Batch, Episode, NewMessage, NewRun, PluginKey};
 pub use consultations::Consultation;
 pub use costs::Cost;
+pub use directory::{Claim, Taken};
 pub use history::{Included, Line, PastAlert, PastMessage, PastRun, Receipt, metrics};
 pub use identity::run_id;
 pub use outbox::{Attempt, Message, Outcome, Undelivered};
@@ -37,12 +39,8 @@ pub use silences::Silence;
 
 /// The database's name in the state directory.
 const FILE: &str = "host.db";
-/// The lock file, held by the host that uses a state directory.
-const LOCK: &str = "host.lock";
 /// How long to wait for another process's lock on the database.
 const BUSY: Duration = Duration::from_secs(5);
-/// How often to check whether another host has ended.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Connections: one writes, the others read concurrently.
 const CONNECTIONS: u32 = 4;
 
@@ -55,54 +53,12 @@ pub struct Record {
     plugins: Arc<Mutex<HashMap<PluginKey, i64>>>,
 }
 
-/// The exclusive right to use a state directory, until it is dropped.
-#[derive(Debug)]
-pub struct Claim(#[allow(dead_code)] fs::File);
-
-/// Another host has the claim.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "another host is running on {}; stop it, name another state.directory in host.toml, or use --dry-run, which records and sends nothing",
-    .0.display()
-)]
-pub struct Taken(pub PathBuf);
-
-impl Claim {
-    /// Whether a host is running on a directory.
-    pub fn is_held(directory: &Path) -> bool {
-        let lock = fs::File::open(directory.join(LOCK));
-        lock.is_ok_and(|file| matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
-    }
-
-    /// Waits for another host on the directory to end; [`Taken`] if it does not within the time.
-    pub async fn take(directory: &Path, wait: Duration) -> Result<Self> {
-        create(directory)?;
-        let path = directory.join(LOCK);
-        let file = fs::File::options().create(true).truncate(false).write(true).open(&path);
-        let file = file.with_context(|| format!("{}: cannot be written", path.display()))?;
-        let deadline = Instant::now() + wait;
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(Self(file)),
-                Err(fs::TryLockError::WouldBlock) if Instant::now() < deadline => tokio::time::sleep(LOOK_AGAIN).await,
-                Err(fs::TryLockError::WouldBlock) => return Err(Taken(directory.to_owned()).into()),
-                Err(fs::TryLockError::Error(error)) => return Err(error).with_context(|| path.display().to_string()),
-            }
-        }
-    }
-}
-
-fn create(directory: &Path) -> Result<()> {
-    // Messages quote data, so only this user may read it.
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
-    made.with_context(|| format!("the state directory {} cannot be made", directory.display()))
-}
-
 impl Record {
     /// Opens the database in a directory, and migrates it; creates it if it does not exist.
     pub async fn open(directory: &Path) -> Result<Self> {
-        create(directory)?;
+        directory::make(directory)?;
         let path = directory.join(FILE);
+        directory::private_file(&path)?;
         let options = SqliteConnectOptions::new()
             .filename(&path)
             .create_if_missing(true)
@@ -160,6 +116,7 @@ impl Record {
             (2, "costs", include_str!("migrations/0002_costs.sql")),
             (3, "service", include_str!("migrations/0003_service.sql")),
             (4, "identity", include_str!("migrations/0004_identity.sql")),
+            (5, "audit", include_str!("migrations/0005_audit.sql")),
         ];
         let migrations = steps.map(|(version, name, sql)| {
             let sql = sqlx::SqlSafeStr::into_sql_str(sql);

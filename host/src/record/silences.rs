@@ -4,7 +4,11 @@ use anyhow::Result;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Record, moment};
+use super::{
+    Record,
+    audit::{Audited, note},
+    moment,
+};
 
 /// A silence.
 #[derive(Debug, Clone, Serialize)]
@@ -29,16 +33,29 @@ impl Silence {
 }
 
 impl Record {
-    /// Starts a silence, and returns its number.
-    pub async fn silence(&self, checks: &[String], why: &str, began: Timestamp, ends: Timestamp) -> Result<i64> {
-        sqlx::query_scalar("INSERT INTO silences (checks, why, began, ends) VALUES ($1, $2, $3, $4) RETURNING id")
+    /// Starts a silence, and returns its number. The audit trail says who did.
+    pub async fn silence(
+        &self,
+        checks: &[String],
+        why: &str,
+        (began, ends): (Timestamp, Timestamp),
+        who: &str,
+    ) -> Result<i64> {
+        let mut write = self.write().await?;
+        let sql = "INSERT INTO silences (checks, why, began, ends) VALUES ($1, $2, $3, $4) RETURNING id";
+        let id: i64 = sqlx::query_scalar(sql)
             .bind(serde_json::to_string(checks)?)
             .bind(why)
             .bind(began.as_millisecond())
             .bind(ends.as_millisecond())
-            .fetch_one(&self.pool)
+            .fetch_one(&mut *write)
             .await
-            .map_err(|error| self.explain(error))
+            .map_err(|error| self.explain(error))?;
+        let change = format!("no new alerts of {} until {ends:.0}: {why}", checks.join(", "));
+        let entry = Audited { at: began, who: who.to_owned(), place: format!("silence {id}"), change };
+        note(&mut write, &entry).await.map_err(|error| self.explain(error))?;
+        write.commit().await.map_err(|error| self.explain(error))?;
+        Ok(id)
     }
 
     /// The silences that are active at a moment or start later; or all.
@@ -62,14 +79,22 @@ impl Record {
             .collect()
     }
 
-    /// Ends a silence now; `false` if it does not exist or has ended.
-    pub async fn expire(&self, id: i64, now: Timestamp) -> Result<bool> {
+    /// Ends a silence now; `false` if it does not exist or has ended. The audit trail says who did.
+    pub async fn expire(&self, id: i64, now: Timestamp, who: &str) -> Result<bool> {
+        let mut write = self.write().await?;
         let done = sqlx::query("UPDATE silences SET ends = $2 WHERE id = $1 AND ends > $2")
             .bind(id)
             .bind(now.as_millisecond())
-            .execute(&self.pool)
+            .execute(&mut *write)
             .await
             .map_err(|error| self.explain(error))?;
-        Ok(done.rows_affected() > 0)
+        let ended = done.rows_affected() > 0;
+        if ended {
+            let (who, change) = (who.to_owned(), "ended early".to_owned());
+            let entry = Audited { at: now, who, place: format!("silence {id}"), change };
+            note(&mut write, &entry).await.map_err(|error| self.explain(error))?;
+        }
+        write.commit().await.map_err(|error| self.explain(error))?;
+        Ok(ended)
     }
 }

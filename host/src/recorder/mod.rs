@@ -1,6 +1,7 @@
 //! The state that outlives a reload: the record, the standing of each check, the delivery, the metrics, and the latest
 //! results in memory. Every result passes through here: notices are decided, and everything is recorded together.
 
+mod audit;
 mod board;
 mod kept;
 
@@ -13,6 +14,7 @@ use tokio::{
     time::Instant,
 };
 
+pub use audit::user;
 pub use board::{Board, Dot, Latest, Recent};
 use kept::kept;
 

@@ -33,7 +33,7 @@ use crate::{
 };
 use heartbeat::Heartbeat;
 pub use reload::Refused;
-pub use sources::{Read, Sources, plugins_in};
+pub use sources::{Read, Sources};
 pub(crate) use validation::complain;
 use validation::stay_valid;
 

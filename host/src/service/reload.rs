@@ -12,6 +12,7 @@ use super::{Service, heartbeat::Heartbeat, plans};
 use crate::{
     host::{Begin, Host},
     lanes,
+    package::today,
     text::printable,
 };
 
@@ -35,6 +36,9 @@ pub(super) async fn watch(service: Arc<Service>) {
     };
     let mut taken = service.sources.fingerprint();
     let mut seen = taken;
+    // A key begins or ends with a day, though no file changes.
+    let valid = || service.host().config.trust.keys().valid(today());
+    let mut trusted = valid();
     loop {
         let asked = tokio::select! {
             _ = hang_up.recv() => true,
@@ -46,9 +50,10 @@ pub(super) async fn watch(service: Arc<Service>) {
         // The files may still be being written.
         let settled = now == seen && now != taken;
         seen = now;
-        if asked || settled {
+        if asked || settled || trusted != valid() {
             taken = now;
             service.reload().await;
+            trusted = valid();
         }
     }
 }
@@ -102,11 +107,15 @@ impl Service {
         let _alone = self.replacing.lock().await;
         let before = self.host();
         let read = self.sources.read()?;
-        let host = {
-            let (recorder, lock) = (before.recorder.clone(), read.lock.as_ref());
-            Host::new(read.config, &read.files, lock, recorder, Begin::Instead(&before), |_| {}).await?
-        };
-        self.replace(&before, host, Timestamp::now()).await
+        let (recorder, lock) = (before.recorder.clone(), read.lock.as_ref());
+        let host = Host::new(read.config, &read.files, lock, recorder, Begin::Instead(&before), |_| {}).await?;
+        let changes = self.replace(&before, host, Timestamp::now()).await?;
+        let host = self.host();
+        // It runs with these rights now, whether or not they can be written down.
+        if let Err(error) = host.recorder.audit(&host.config, &self.sources.config, lock).await {
+            tracing::error!("the audit trail: {error:#}");
+        }
+        Ok(changes)
     }
 
     /// Replaces the current host. New checks are first due after `since`.

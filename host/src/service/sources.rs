@@ -13,7 +13,7 @@ use crate::{
     check::no_such_check,
     config::{Config, nearest},
     host::{Begin, Host},
-    package::{Lock, pin_command},
+    package::{Lock, is_named_like_a_plugin, pin_command, plugins_in},
     record::Record,
     recorder::Recorder,
 };
@@ -38,6 +38,8 @@ pub struct Sources {
 pub struct Read {
     /// host.toml.
     pub config: Config,
+    /// Where host.toml is.
+    pub config_file: PathBuf,
     /// plugins.lock.
     pub lock: Option<Lock>,
     /// The plugins' files.
@@ -45,10 +47,15 @@ pub struct Read {
 }
 
 impl Read {
-    /// Makes a host from the files, with a record. `step` is called with the number of plugins that are ready.
+    /// Makes a host from the files, with a record, which notes what they allow now and did not before. `step` is called with the number of plugins that are ready.
     pub async fn host(self, record: Record, begin: Begin<'_>, step: impl Fn(usize)) -> Result<Host> {
         let recorder = Recorder::new(record, &self.config).await?;
-        Host::new(self.config, &self.files, self.lock.as_ref(), recorder, begin, step).await
+        let host = Host::new(self.config, &self.files, self.lock.as_ref(), recorder, begin, step).await?;
+        // What is not noted now is noted at the next start.
+        if let Err(error) = host.recorder.audit(&host.config, &self.config_file, self.lock.as_ref()).await {
+            tracing::error!("the audit trail: {error:#}");
+        }
+        Ok(host)
     }
 }
 
@@ -86,7 +93,7 @@ impl Sources {
         if lock.is_none() && self.locked {
             bail!("{}", self.nothing_pinned());
         }
-        Ok(Read { config, lock, files })
+        Ok(Read { config, config_file: self.config.clone(), lock, files })
     }
 
     /// The message if there is no lock file.
@@ -108,7 +115,8 @@ impl Sources {
         {
             files.extend(lock.pins().values().map(|pin| lock.source(pin)));
         }
-        for named in &self.plugins {
+        // `plugins/*.wasm` also names directories, `old.wasm/`: their plugins are not meant.
+        for named in self.plugins.iter().filter(|named| !(is_named_like_a_plugin(named) && named.is_dir())) {
             match plugins_in(named) {
                 Ok(found) => files.extend(found),
                 Err(_) => files.push(named.clone()),
@@ -145,18 +153,10 @@ impl Sources {
     }
 }
 
-/// The plugins' files in a directory, in the order of their names.
-pub fn plugins_in(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let mut found: Vec<PathBuf> = fs::read_dir(directory)?.flatten().map(|entry| entry.path()).collect();
-    found.retain(|path| path.extension().is_some_and(|extension| extension == "wasm"));
-    found.sort();
-    Ok(found)
-}
-
 /// What to say of a named file that does not exist, if another is meant. A pattern that matches nothing is not a name.
 fn absent(named: &Path) -> Option<String> {
     let shown = named.display().to_string();
-    if named.exists() || shown.contains('*') || named.extension().is_none_or(|extension| extension != "wasm") {
+    if named.exists() || shown.contains('*') || !is_named_like_a_plugin(named) {
         return None;
     }
     let beside = plugins_in(named.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")));

@@ -290,14 +290,20 @@ pub(super) async fn silence(State(site): State<Site>, content: Bytes) -> Respons
         Ok(wanted) => wanted,
         Err(refused) => return refused.into_response(),
     };
-    match begin_silence(&site.host(), &wanted.checks, &wanted.length, &wanted.why).await {
+    match begin_silence(&site.host(), &wanted.checks, &wanted.length, &wanted.why, "the API").await {
         Ok(id) => (StatusCode::CREATED, Json(json!({ "id": id }))).into_response(),
         Err(refused) => refused.into_response(),
     }
 }
 
 /// Starts a silence, and returns its number.
-pub(super) async fn begin_silence(host: &Host, checks: &[String], length: &str, why: &str) -> Result<i64, Refused> {
+pub(super) async fn begin_silence(
+    host: &Host,
+    checks: &[String],
+    length: &str,
+    why: &str,
+    who: &str,
+) -> Result<i64, Refused> {
     let wrong = |text: String| refused(StatusCode::BAD_REQUEST, text);
     if checks.is_empty() {
         return Err(wrong("checks: name at least one".to_owned()));
@@ -311,11 +317,11 @@ pub(super) async fn begin_silence(host: &Host, checks: &[String], length: &str, 
     let length: Time = length.parse().map_err(|error| wrong(format!("for: {error}")))?;
     let now = Timestamp::now();
     let ends = now.checked_add(length.0).map_err(|_| wrong("for: that is too long".to_owned()))?;
-    host.recorder.record.silence(checks, why.trim(), now, ends).await.map_err(|error| unreadable(&error))
+    host.recorder.record.silence(checks, why.trim(), (now, ends), who).await.map_err(|error| unreadable(&error))
 }
 
 pub(super) async fn end_silence(State(site): State<Site>, Path(id): Path<i64>) -> Response {
-    match site.host().recorder.record.expire(id, Timestamp::now()).await {
+    match site.host().recorder.record.expire(id, Timestamp::now(), "the API").await {
         Ok(true) => StatusCode::NO_CONTENT.into_response(),
         Ok(false) => refused(StatusCode::NOT_FOUND, format!("silence {id} is not active")).into_response(),
         Err(error) => unreadable(&error).into_response(),

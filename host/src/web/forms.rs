@@ -11,6 +11,9 @@ use serde::Deserialize;
 
 use super::{Site, api::begin_silence, layout};
 
+/// Who did it, for the audit trail: whoever uses the page has its token, and no name.
+const PAGE: &str = "the page";
+
 /// A request for a silence.
 #[derive(Debug, Deserialize)]
 pub(super) struct Silence {
@@ -20,7 +23,7 @@ pub(super) struct Silence {
 }
 
 pub(super) async fn silence(State(site): State<Site>, Path(name): Path<String>, form: Form<Silence>) -> Response {
-    match begin_silence(&site.host(), std::slice::from_ref(&name), &form.length, &form.why).await {
+    match begin_silence(&site.host(), std::slice::from_ref(&name), &form.length, &form.why, PAGE).await {
         Ok(_) => Redirect::to(&format!("/checks/{name}#silences")).into_response(),
         Err(refused) => layout::problem(&site, refused.status, &refused.error).await,
     }
@@ -34,7 +37,7 @@ pub(super) struct From {
 
 pub(super) async fn end_silence(State(site): State<Site>, Path(id): Path<i64>, form: Form<From>) -> Response {
     let host = site.host();
-    match host.recorder.record.expire(id, Timestamp::now()).await {
+    match host.recorder.record.expire(id, Timestamp::now(), PAGE).await {
         // Only a page of this host.
         Ok(_) if host.check(&form.check).is_some() => {
             Redirect::to(&format!("/checks/{}#silences", form.check)).into_response()

@@ -365,3 +365,37 @@ fn a_thousand_conditions_come_out_as_they_are_computed_here() {
         .collect();
     assert!(wrong.is_empty(), "{} of {COUNT} with seed {seed}; the first:\n{}", wrong.len(), wrong[0]);
 }
+
+/// A case comes with a plugin, so it reads only what comes with it.
+#[test]
+fn a_case_reads_only_files_below_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let phase2 = plugin("phase2-raw");
+    let cases = directory.path().join("plugin/cases");
+    fs::create_dir_all(cases.join("data")).unwrap();
+    let secret = directory.path().join("s.txt");
+    let rows = "game_date,game_id,player_name,team_abbr\n2026-02-05,1,Ann,BOS\n";
+    for file in [&secret, &cases.join("data/rows.csv")] {
+        fs::write(file, rows).unwrap();
+    }
+    std::os::unix::fs::symlink(&secret, cases.join("link.csv")).unwrap();
+    let tried = |csv: &str| {
+        let table = format!("[tables.\"nba_raw.nbac_player_boxscore\"]\ncsv = \"{csv}\"\n");
+        let rest = "[expect]\nverdict = \"fail\"\n";
+        fs::write(cases.join("one.toml"), format!("date = 2026-02-05\n{table}{rest}")).unwrap();
+        host_test(directory.path(), &[&phase2, cases.to_str().unwrap()])
+    };
+    let below = tried("data/rows.csv");
+    assert_eq!(below.code, 0, "{below:?}");
+    for outside in ["../../s.txt", secret.to_str().unwrap(), "link.csv", "data/../../../s.txt"] {
+        let refused = tried(outside);
+        assert_eq!(refused.code, 1, "{outside}: {refused:?}");
+        let said = format!("csv: {outside} is outside the directory of the case");
+        assert!(refused.out.contains(&said), "{outside}: {}", refused.out);
+    }
+    assert_eq!(tried("data").code, 1, "a directory");
+    // What an editor leaves beside cases is not a case.
+    tried("data/rows.csv");
+    fs::write(cases.join(".#one.toml"), "no case").unwrap();
+    assert_eq!(host_test(directory.path(), &[&phase2, cases.to_str().unwrap()]).code, 0);
+}

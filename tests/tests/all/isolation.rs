@@ -227,8 +227,28 @@ fn the_cache_of_compiled_code_is_not_trusted() {
     fs::set_permissions(&cache, fs::Permissions::from_mode(0o777)).unwrap();
     run();
     assert_eq!(fs::read(&path).unwrap(), foreign, "neither read nor written there");
-    // No place for it at all.
     fs::set_permissions(&cache, fs::Permissions::from_mode(0o700)).unwrap();
+    run();
+    assert_ne!(fs::read(&path).unwrap(), foreign, "the same, when nobody else can");
+    // A directory above: who can change it can put another in the place of ours.
+    let above = sample.path().join("cache");
+    fs::write(&path, &foreign).unwrap();
+    fs::set_permissions(&above, fs::Permissions::from_mode(0o777)).unwrap();
+    run();
+    assert_eq!(fs::read(&path).unwrap(), foreign, "neither read nor written below it");
+    fs::set_permissions(&above, fs::Permissions::from_mode(0o1777)).unwrap();
+    run();
+    assert_ne!(fs::read(&path).unwrap(), foreign, "in a sticky directory, as /tmp, others cannot");
+    if std::os::unix::fs::chown(&above, Some(12345), None).is_ok() {
+        fs::set_permissions(&above, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(&path, &foreign).unwrap();
+        run();
+        assert_eq!(fs::read(&path).unwrap(), foreign, "another user's directory");
+    }
+    // The name holds the whole digest of the component, and of the engine that it was compiled for.
+    let name = path.file_name().unwrap().to_str().unwrap();
+    assert_eq!(name.len(), 64 + 1 + 64 + ".cwasm".len(), "{name}");
+    // No place for it at all.
     fs::remove_dir_all(sample.path().join("cache")).unwrap();
     fs::write(sample.path().join("cache"), "no directory").unwrap();
     run();

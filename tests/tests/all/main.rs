@@ -39,6 +39,7 @@ mod service;
 mod signatures;
 mod stacks;
 mod storms;
+mod teams;
 mod templates;
 mod thirty_days;
 mod validation;

@@ -22,8 +22,9 @@ fn sample() -> Sample {
 
 fn files(sample: &Sample) -> Vec<PathBuf> {
     let entries = fs::read_dir(sample.path().join("plugins")).unwrap().flatten().map(|entry| entry.path());
+    let hidden = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with('.');
     let mut files: Vec<PathBuf> =
-        entries.filter(|path| path.extension().is_some_and(|extension| extension == "wasm")).collect();
+        entries.filter(|path| path.extension().is_some_and(|extension| extension == "wasm") && !hidden(path)).collect();
     files.sort();
     files.into_iter().map(|path| PathBuf::from("plugins").join(path.file_name().unwrap())).collect()
 }
@@ -254,4 +255,208 @@ fn a_twin_with_other_bytes_is_not_chosen() {
     let refused = sample.host(&["pin", "phase2-raw@0.1.0"]).unwrap();
     assert_eq!(refused.code, 64, "{refused:?}");
     assert!(refused.err.contains("exists twice with different bytes"), "{}", refused.err);
+}
+
+/// What editors, copying programs and people leave beside plugins is not a plugin.
+#[test]
+fn leftovers_are_not_plugins() {
+    let sample = sample();
+    let plugins = sample.path().join("plugins");
+    let results = |ended: &Ended| {
+        let runs = ended.json()["runs"].as_array().unwrap().clone();
+        runs.iter().map(|run| (run["check"].clone(), run["status"].clone())).collect::<Vec<_>>()
+    };
+    let once = ["run", "--once", "--dry-run", "--at", AT, "--output", "json"];
+    let directory = || results(&sample.host(&[&once[..], &["plugins/"]].concat()).unwrap());
+    // As a shell writes `plugins/*.wasm`: with directories, without hidden files.
+    let named = || results(&ended(sample.command().args(once).args(files(&sample))).unwrap());
+    // The sample names more checks, whose plugins are not there.
+    let before = directory();
+    assert!(before.contains(&("phase2-raw".into(), "pass".into())), "{before:?}");
+    assert!(before.contains(&("phase2-gate".into(), "error".into())), "{before:?}");
+    for leftover in ["._phase2-raw.wasm", ".#phase3-analytics.wasm"] {
+        fs::write(plugins.join(leftover), "not a component").unwrap();
+    }
+    fs::create_dir(plugins.join("old.wasm")).unwrap();
+    fs::copy(plugin("phase2-gate"), plugins.join("old.wasm/phase2-gate.wasm")).unwrap();
+    assert_eq!((directory(), named()), (before.clone(), before));
+
+    let pinned = with_files(&sample, &["pin"]);
+    assert_eq!(pinned.code, 0, "{pinned:?}");
+    assert!(pinned.err.contains("skipped: plugins/old.wasm: it is a directory"), "{}", pinned.err);
+    assert!(pinned.err.contains("2 plugins pinned") && !lock(&sample).contains("phase2-gate"), "{}", pinned.err);
+    let before = lock(&sample);
+    assert_eq!(sample.host(&["pin", "plugins/"]).unwrap().code, 0, "a directory, without what is left in it");
+    assert_eq!(sample.host(&["pin", "--verify"]).unwrap().code, 0);
+    assert_eq!(lock(&sample), before);
+    // A file that is named is meant, whatever its name.
+    let hidden = sample.host(&["pin", "plugins/._phase2-raw.wasm"]).unwrap();
+    assert_eq!(hidden.code, 64);
+    assert!(hidden.err.contains("._phase2-raw.wasm: is not a valid WebAssembly component"), "{}", hidden.err);
+}
+
+/// One file that nobody can read stops only what is about it.
+#[test]
+fn an_unreadable_file_stops_no_other() {
+    let sample = sample();
+    with_files(&sample, &["pin"]);
+    let plugins = sample.path().join("plugins");
+    std::os::unix::fs::symlink("nowhere", plugins.join("broken.wasm")).unwrap();
+    fs::write(plugins.join("phase2-raw.wasm"), reversioned("phase2-raw", "0.2.0")).unwrap();
+
+    let moved = sample.host(&["pin", "phase2-raw"]).unwrap();
+    assert_eq!(moved.code, 0, "{moved:?}");
+    assert!(moved.err.contains("skipped: plugins/broken.wasm: cannot be read"), "{}", moved.err);
+    assert!(lock(&sample).contains("version = \"0.2.0\""));
+
+    fs::write(plugins.join("phase2-raw.wasm"), reversioned("phase2-raw", "0.3.0")).unwrap();
+    let verified = sample.host(&["pin", "--verify"]).unwrap();
+    assert_eq!(verified.code, 64, "{verified:?}");
+    for words in ["phase2-raw: pinned as 0.2.0 sha256:", "plugins/broken.wasm: cannot be read"] {
+        assert!(verified.err.contains(words), "{words}: {}", verified.err);
+    }
+    let own = sample.host(&["pin", "--verify", "phase3-analytics"]).unwrap();
+    assert_eq!(own.code, 0, "{own:?}");
+
+    // Pruning removes pins without files, and accepts no other bytes by the way.
+    fs::remove_file(plugins.join("phase3-analytics.wasm")).unwrap();
+    let pruned = sample.host(&["pin", "--prune"]).unwrap();
+    assert_eq!(pruned.code, 0, "{pruned:?}");
+    assert!(pruned.err.contains("phase3-analytics: removed"), "{}", pruned.err);
+    assert!(lock(&sample).contains("version = \"0.2.0\"") && !lock(&sample).contains("phase3-analytics"));
+
+    // The twin: files that are named are pinned together or not at all.
+    let before = lock(&sample);
+    let named = sample.host(&["pin", "plugins/phase2-raw.wasm", "plugins/broken.wasm"]).unwrap();
+    assert_eq!(named.code, 64, "{named:?}");
+    assert_eq!(lock(&sample), before);
+    // The plugin whose own file is damaged is not moved to an older one.
+    fs::write(plugins.join("older.wasm"), reversioned("phase2-raw", "0.1.5")).unwrap();
+    fs::write(plugins.join("phase2-raw.wasm"), "damaged").unwrap();
+    let damaged = sample.host(&["pin", "phase2-raw"]).unwrap();
+    assert_eq!(damaged.code, 64, "{damaged:?}");
+    assert!(damaged.err.contains("name the version to pin"), "{}", damaged.err);
+}
+
+/// The file of somebody who keeps plugins.lock elsewhere, private, commented, or with the line endings of Windows.
+#[test]
+fn the_lock_file_stays_as_its_owner_made_it() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let sample = sample();
+    with_files(&sample, &["pin"]);
+    let elsewhere = sample.path().join("deploy");
+    fs::create_dir(&elsewhere).unwrap();
+    let (link, real) = (sample.path().join("plugins.lock"), elsewhere.join("plugins.lock"));
+    let text = lock(&sample)
+        .replace("[plugin.phase2-raw]", "# Agreed in May.\n[plugin.phase2-raw] # by the raw team")
+        .replace("[plugin.phase3-analytics]", "[ plugin.phase3-analytics ] # reviewed")
+        .replace('\n', "\r\n");
+    fs::write(&real, &text).unwrap();
+    fs::set_permissions(&real, fs::Permissions::from_mode(0o640)).unwrap();
+    fs::remove_file(&link).unwrap();
+    symlink("deploy/plugins.lock", &link).unwrap();
+    fs::write(sample.path().join("plugins/phase2-raw.wasm"), reversioned("phase2-raw", "0.2.0")).unwrap();
+
+    assert_eq!(sample.host(&["pin", "phase2-raw"]).unwrap().code, 0);
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink(), "the link stays");
+    assert_eq!(fs::metadata(&real).unwrap().permissions().mode() & 0o777, 0o640);
+    let after = fs::read_to_string(&real).unwrap();
+    let changed = text.lines().zip(after.lines()).filter(|(old, new)| old != new).count();
+    assert_eq!((changed, text.lines().count()), (2, after.lines().count()), "{after}");
+    assert_eq!(after.matches('\n').count(), after.matches("\r\n").count(), "{after:?}");
+    assert_eq!(run(&sample, &["--locked"]).code, 0, "and it is read as before");
+
+    // A new file has the mode that this user's files have.
+    fs::remove_file(&link).unwrap();
+    let mut command = std::process::Command::new("sh");
+    let pin = format!(
+        "umask 077; exec {} pin plugins/phase3-analytics.wasm",
+        crate::support::command::binary("host").display()
+    );
+    assert_eq!(ended(command.args(["-c", &pin]).current_dir(sample.path())).unwrap().code, 0);
+    assert_eq!(fs::metadata(&link).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+/// Another process that keeps the lock is waited for, for a while, and named.
+#[test]
+fn a_lock_of_another_process_is_waited_for_and_named() {
+    let sample = sample();
+    let lock = || {
+        let directory = fs::File::open(sample.path()).unwrap();
+        directory.lock().unwrap();
+        directory
+    };
+    let ours = format!("process {}", std::process::id());
+    let held = lock();
+    let started = std::time::Instant::now();
+    let refused = with_files(&sample, &["pin"]);
+    assert_eq!(refused.code, 64, "{refused:?}");
+    assert!((5..30).contains(&started.elapsed().as_secs()), "{:?}", started.elapsed());
+    assert!(refused.err.contains(&format!("is locked by {ours}")), "{}", refused.err);
+    assert!(refused.err.contains("end that process, or try again"), "{}", refused.err);
+    assert!(!sample.path().join("plugins.lock").exists());
+    drop(held);
+
+    let held = lock();
+    let ends = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_secs(3));
+        drop(held);
+    });
+    let waited = with_files(&sample, &["pin"]);
+    ends.join().unwrap();
+    assert_eq!(waited.code, 0, "{waited:?}");
+    assert!(waited.err.contains(&format!("waiting for {ours}")), "{}", waited.err);
+}
+
+/// File systems without locks, as NFS may be: the host says so and goes on.
+#[test]
+fn a_file_system_without_locks_is_a_warning() {
+    let sample = sample();
+    let (source, library) = (sample.path().join("flock.c"), sample.path().join("flock.so"));
+    let text = "#include <errno.h>\n#include <stdlib.h>\n\
+                int flock(int file, int what) { errno = atoi(getenv(\"FLOCK_ERROR\")); return -1; }\n";
+    fs::write(&source, text).unwrap();
+    let built = std::process::Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status();
+    assert!(built.unwrap().success());
+    let with = |error: i32, arguments: &[&str]| {
+        let mut command = sample.command();
+        command.env("LD_PRELOAD", &library).env("FLOCK_ERROR", error.to_string()).args(arguments).args(files(&sample));
+        ended(&mut command).unwrap()
+    };
+    // EBADF, ENOLCK, ENOTSUP
+    for error in [9, 37, 95] {
+        let pinned = with(error, &["pin"]);
+        assert_eq!(pinned.code, 0, "{pinned:?}");
+        assert!(pinned.err.contains("warning: .: this file system has no locks"), "{}", pinned.err);
+        let ran = with(error, &["run", "--once", "--at", AT, "--check", "phase2-raw"]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        assert!(ran.err.contains("state/host.lock: this file system has no locks"), "{}", ran.err);
+    }
+    // Any other error is one: EIO.
+    let broken = with(5, &["pin"]);
+    assert_eq!(broken.code, 64, "{broken:?}");
+}
+
+/// An old version does not come back because its file does; whoever names the version wants it.
+#[test]
+fn an_older_file_moves_no_pin_by_itself() {
+    let sample = sample();
+    let path = sample.path().join("plugins/phase2-raw.wasm");
+    let old = fs::read(&path).unwrap();
+    fs::write(&path, reversioned("phase2-raw", "0.2.0")).unwrap();
+    assert_eq!(with_files(&sample, &["pin"]).code, 0);
+    let before = lock(&sample);
+    fs::write(&path, &old).unwrap();
+    for arguments in [&["pin", "plugins/phase2-raw.wasm"][..], &["pin", "plugins/"], &["pin", "phase2-raw"]] {
+        let refused = sample.host(arguments).unwrap();
+        assert_eq!(refused.code, 64, "{arguments:?}: {refused:?}");
+        let said = "is 0.1.0, older than the pinned 0.2.0; to roll back, run \
+                    `host pin phase2-raw@0.1.0 plugins/phase2-raw.wasm`";
+        assert!(refused.err.contains(said), "{arguments:?}: {}", refused.err);
+        assert_eq!(lock(&sample), before);
+    }
+    let back = sample.host(&["pin", "phase2-raw@0.1.0", "plugins/phase2-raw.wasm"]).unwrap();
+    assert_eq!(back.code, 0, "{back:?}");
+    assert!(back.err.contains("phase2-raw: rolled back: 0.2.0 → 0.1.0 sha256:"), "{}", back.err);
+    assert_eq!(run(&sample, &["--locked"]).run("phase2-raw")["plugin"]["version"], "0.1.0");
 }

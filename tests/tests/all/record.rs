@@ -238,7 +238,7 @@ fn a_record_that_cannot_be_used_is_said_with_what_to_do() {
             [],
         )
         .unwrap();
-    refused("newer", &["written by a newer host (schema 99, this host knows 4)", "use that host"]);
+    refused("newer", &["written by a newer host (schema 99, this host knows 5)", "use that host"]);
     fs::write(&database, &good).unwrap();
 
     fs::remove_dir_all(&state).unwrap();
@@ -340,4 +340,49 @@ fn a_full_disk_loses_nothing_that_was_recorded() {
     let runs: Vec<&Value> = history["runs"].as_array().unwrap().iter().map(|run| &run["check"]).collect();
     assert_eq!(runs, ["phase2-raw", "phase3-analytics"], "what was recorded is there, and what came after");
     assert_eq!(sample.slack.received().len(), 1, "and the alert is sent as soon as it can be recorded");
+}
+
+/// Results quote data, so other users of the machine do not read them.
+#[test]
+fn the_state_directory_is_private() {
+    use std::os::unix::fs::{PermissionsExt, chown};
+    let sample = sample(None);
+    let state = sample.path().join("state");
+    let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let allow = |path: &std::path::Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    let once = || sample.once(&["--check", "phase2-raw"]).unwrap();
+    assert_eq!(once().code, 0);
+    assert_eq!((mode(&state), mode(&state.join("host.db"))), (0o700, 0o600));
+
+    // As an older host, or somebody else, made it.
+    allow(&state, 0o755);
+    allow(&state.join("host.db"), 0o644);
+    let repaired = once();
+    assert_eq!(repaired.code, 0, "{repaired:?}");
+    assert_eq!((mode(&state), mode(&state.join("host.db"))), (0o700, 0o600));
+    for words in ["state: other users could read it (mode 755); its mode is now 700", "state/host.db: other users"] {
+        assert_eq!(repaired.err.matches(words).count(), 1, "{words}: {}", repaired.err);
+    }
+    let quiet = once();
+    assert_eq!((quiet.code, quiet.err.contains("mode")), (0, false), "it is said once: {}", quiet.err);
+
+    // A directory with other files: readable, it is left as it is; writable, it is refused.
+    fs::write(state.join("notes.txt"), "").unwrap();
+    allow(&state, 0o755);
+    allow(&state.join("host.db"), 0o644);
+    assert_eq!((once().code, mode(&state), mode(&state.join("host.db"))), (0, 0o755, 0o600));
+    allow(&state, 0o777);
+    let refused = once();
+    assert_eq!((refused.code, mode(&state)), (64, 0o777), "{refused:?}");
+    assert!(refused.err.contains("run `chmod 700 state`, or name another state.directory"), "{}", refused.err);
+    fs::remove_file(state.join("notes.txt")).unwrap();
+
+    // Somebody else's directory; only root can give one away.
+    if chown(&state, Some(12345), None).is_ok() {
+        let foreign = once();
+        assert_eq!((foreign.code, mode(&state)), (64, 0o777), "{foreign:?}");
+        assert!(foreign.err.contains("belongs to user 12345: run `chmod 700 state` as that user"), "{}", foreign.err);
+        allow(&state, 0o700);
+        assert_eq!(once().code, 0);
+    }
 }

@@ -112,3 +112,113 @@ fn keys_that_cannot_be_used() {
         assert!(ended.err.contains("is not a key") && ended.err.contains("keys"), "{}", ended.err);
     }
 }
+
+/// Keys have a first and a last day, and can be revoked.
+#[test]
+fn keys_end_and_are_revoked() {
+    let sample = Sample::new(None).unwrap();
+    for name in ["phase2-raw", "phase3-analytics"] {
+        fs::copy(plugin(name), sample.path().join(format!("{name}.wasm"))).unwrap();
+    }
+    let (ours, theirs) = (key(&sample, "ours.key"), key(&sample, "theirs.key"));
+    let sign = |key: &str, file: &str| assert_eq!(sample.host(&["sign", "--key", key, file]).unwrap().code, 0);
+    sign("ours.key", "phase2-raw.wasm");
+    sign("theirs.key", "phase3-analytics.wasm");
+    let trust = |trust: &str| sample.configure(&format!("{HOST_TOML}\n[trust]\n{trust}\n")).unwrap();
+    let dated = |days: &str| trust(&format!("keys = [{{ key = \"{ours}\", {days} }}, \"{theirs}\"]"));
+    let refused = |words: &str| {
+        let ended = run(&sample);
+        assert_eq!(ended.code, 3, "{ended:?}");
+        let error = ended.run("phase2-raw")["error"].as_str().unwrap().to_owned();
+        assert!(error.contains(&format!("it is signed by {ours}, which is {words}")), "{words}: {error}");
+        assert_eq!(ended.run("phase3-analytics")["status"], "pass");
+    };
+    dated("from = 2020-01-01, until = \"2999-12-31\"");
+    assert_eq!(run(&sample).code, 0);
+    dated("until = 2020-01-31");
+    refused("expired: its last day was 2020-01-31");
+    dated("from = 2999-01-01");
+    refused("not valid before 2999-01-01");
+    let doctor = sample.host(&["doctor"]).unwrap();
+    assert!(doctor.out.contains("not valid before 2999-01-01"), "{doctor:?}");
+    trust(&format!("keys = [\"{ours}\", \"{theirs}\"]\nrevoked = [\"{ours}\"]"));
+    refused("revoked (trust.revoked)");
+    // Another team's signature is enough.
+    sign("theirs.key", "phase2-raw.wasm");
+    assert_eq!(run(&sample).code, 0);
+    // With no valid key nothing runs; revoking without trusting is a mistake.
+    trust(&format!("keys = [\"{ours}\"]\nrevoked = [\"{ours}\"]"));
+    let nothing = run(&sample);
+    assert_eq!(nothing.code, 3);
+    let error = nothing.run("phase2-raw")["error"].as_str().unwrap().to_owned();
+    assert!(error.contains("no key of trust.keys in host.toml is valid today"), "{error}");
+    trust(&format!("revoked = [\"{ours}\"]"));
+    let mistake = run(&sample);
+    assert!(mistake.code == 64 && mistake.err.contains("trust.revoked has no effect"), "{mistake:?}");
+}
+
+/// A plugin whose key is revoked does not keep running because the reload would make its check unable.
+#[test]
+fn a_revoked_key_stops_a_running_plugin() {
+    let sample = Sample::now(None).unwrap();
+    fs::create_dir(sample.path().join("plugins")).unwrap();
+    fs::copy(plugin("phase2-raw"), sample.path().join("plugins/phase2-raw.wasm")).unwrap();
+    let (ours, theirs) = (key(&sample, "ours.key"), key(&sample, "theirs.key"));
+    let signed = sample.host(&["sign", "--key", "ours.key", "plugins/phase2-raw.wasm"]).unwrap();
+    assert_eq!(signed.code, 0, "{signed:?}");
+    let keys = format!("{HOST_TOML}\n[trust]\nkeys = [\"{ours}\", \"{theirs}\"]\n");
+    sample.configure(&keys).unwrap();
+    let mut command = sample.command();
+    command.args(["run", "plugins"]);
+    let mut host = sample.stay_with(command).unwrap();
+    host.wait_for("next: ").unwrap();
+    sample.configure(&format!("{keys}revoked = [\"{ours}\"]\n")).unwrap();
+    host.wait_for("reloaded: ").unwrap();
+    // The twin: an unsigned file in its place is refused as a whole, and what ran keeps running.
+    sample.configure(&keys).unwrap();
+    host.wait_for("reloaded: ").unwrap();
+    fs::remove_file(sample.path().join("plugins/phase2-raw.wasm.sig")).unwrap();
+    fs::write(
+        sample.path().join("plugins/phase2-raw.wasm"),
+        crate::support::watched::reversioned("phase2-raw", "0.2.0"),
+    )
+    .unwrap();
+    host.wait_for("reload rejected; still running the previous configuration").unwrap();
+}
+
+/// A signature never ends, so an old version that is put in the place of a new one is refused without a pin.
+#[test]
+fn an_older_signed_version_does_not_come_back_as_a_file() {
+    let sample = Sample::new(None).unwrap();
+    let path = sample.path().join("phase2-raw.wasm");
+    fs::copy(plugin("phase3-analytics"), sample.path().join("phase3-analytics.wasm")).unwrap();
+    let ours = key(&sample, "ours.key");
+    let put = |bytes: &[u8]| {
+        fs::write(&path, bytes).unwrap();
+        assert_eq!(sample.host(&["sign", "--key", "ours.key", "phase2-raw.wasm"]).unwrap().code, 0);
+    };
+    let (old, new) =
+        (fs::read(plugin("phase2-raw")).unwrap(), crate::support::watched::reversioned("phase2-raw", "0.2.0"));
+    let version = |ended: &Ended| ended.run("phase2-raw")["plugin"]["version"].clone();
+    // Without trusted keys any file runs, also an older one.
+    put(&new);
+    assert_eq!(version(&run(&sample)), "0.2.0");
+    put(&old);
+    assert_eq!(version(&run(&sample)), "0.1.0");
+
+    sample.configure(&format!("{HOST_TOML}\n[trust]\nkeys = [\"{ours}\"]\n")).unwrap();
+    assert_eq!(sample.host(&["sign", "--key", "ours.key", "phase3-analytics.wasm"]).unwrap().code, 0);
+    let refused = run(&sample);
+    let error = refused.run("phase2-raw")["error"].as_str().unwrap().to_owned();
+    let said = "phase2-raw 0.1.0 in phase2-raw.wasm is older than 0.2.0, which ran before; to roll back, pin it: \
+                `host pin phase2-raw@0.1.0 phase2-raw.wasm`";
+    assert!(error.contains(said), "{error}");
+    assert_eq!(refused.run("phase3-analytics")["status"], "pass");
+    // A newer one runs; the old one too, once it is pinned on purpose.
+    put(&new);
+    assert_eq!(version(&run(&sample)), "0.2.0");
+    put(&old);
+    assert_eq!(sample.host(&["pin", "phase2-raw@0.1.0", "phase2-raw.wasm"]).unwrap().code, 0);
+    assert_eq!(sample.host(&["pin", "phase3-analytics.wasm"]).unwrap().code, 0);
+    assert_eq!(version(&run(&sample)), "0.1.0");
+}

@@ -1,5 +1,7 @@
 //! `[trust]` and `[grants]`: which plugins may run, and what each may do.
 
+use anyhow::{Result, bail};
+use host_package::{Keys, TrustedKey};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -9,10 +11,30 @@ use super::{OwnBudgets, PublicKey, schema};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Trust {
-    /// Public keys: only plugins signed by one of them run. `host keygen` makes a key. Default: none, and every plugin
+    /// Public keys: only plugins signed by one of them run. `host keygen` makes a key. A key may have a first and a last
+    /// day, in UTC: `{ key = "ed25519:…", from = "2026-01-01", until = "2026-12-31" }`. Default: none, and every plugin
     /// among the files runs.
+    #[schemars(with = "Vec<schema::TrustedKeyForm>")]
+    pub keys: Vec<TrustedKey>,
+    /// Keys whose signatures no longer count, as after a leak, even if `keys` lists them.
     #[schemars(with = "Vec<schema::PublicKeyText>")]
-    pub keys: Vec<PublicKey>,
+    pub revoked: Vec<PublicKey>,
+}
+
+impl Trust {
+    /// The keys that signatures are checked with.
+    pub fn keys(&self) -> Keys {
+        Keys { trusted: self.keys.clone(), revoked: self.revoked.clone() }
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        match self.keys.is_empty() && !self.revoked.is_empty() {
+            true => {
+                bail!("trust.revoked has no effect: without trust.keys every plugin runs; add the keys that you trust")
+            }
+            false => Ok(()),
+        }
+    }
 }
 
 /// `[grants.NAME]`: what one plugin may do. Everything else is denied.

@@ -12,6 +12,7 @@ impl Config {
         self.scheduler.check()?;
         self.web.check()?;
         self.heartbeat.check()?;
+        self.trust.check()?;
         self.budgets.check().map_err(|error| anyhow::anyhow!("budgets.{error}"))?;
         for plugin in self.grants.keys() {
             let refused = |error| anyhow::anyhow!("grants.{plugin}.budgets.{error}");

@@ -11,6 +11,24 @@ use super::{Budgets, Bytes, Config, Count, Cron, Dates, Delay, Endpoint, SecretN
 /// The form of a public key. The type itself is in the crate that checks signatures, which does not depend on schemas.
 pub(super) struct PublicKeyText;
 
+/// A key, or a key with its days.
+#[derive(JsonSchema)]
+#[schemars(untagged, inline)]
+#[allow(dead_code)]
+pub(super) enum TrustedKeyForm {
+    /// A key.
+    Key(PublicKeyText),
+    /// A key with its days.
+    Dated {
+        /// The key.
+        key: PublicKeyText,
+        /// The first day on which its signatures count.
+        from: Option<String>,
+        /// The last day.
+        until: Option<String>,
+    },
+}
+
 /// Values that are parsed from text: the pattern and the meaning of each.
 macro_rules! texts {
     ($($kind:ty: $name:literal, $pattern:literal, $about:literal;)+) => {
@@ -165,6 +183,11 @@ mod tests {
             let text = std::fs::read_to_string(root.join(file)).expect(file);
             assert_eq!(complaints(&text), Vec::<String>::new(), "{file}");
         }
+        let key = format!("ed25519:{}", "a".repeat(64));
+        let dated =
+            format!("[trust]\nkeys = ['{key}', {{ key = '{key}', until = '2027-01-31' }}]\nrevoked = ['{key}']");
+        assert!(Config::parse(&dated).is_ok());
+        assert_eq!(complaints(&dated), Vec::<String>::new());
         for text in [
             "timezoen = \"UTC\"",
             "[warehouse]\nkind = \"sqlite\"",
@@ -175,6 +198,9 @@ mod tests {
             "[grants.a]\nwarehuose = []",
             "[scheduler]\nretries = -1",
             "[trust]\nkeys = [\"rsa:1\"]",
+            "[trust]\nkeys = [{ key = \"rsa:1\" }]",
+            "[trust]\nkeys = [{ until = \"2027-01-31\" }]",
+            "[trust]\nkeys = []\nrevoked = [1]",
         ] {
             assert!(Config::parse(text).is_err() && !complaints(text).is_empty(), "{text}");
         }

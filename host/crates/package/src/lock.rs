@@ -5,26 +5,23 @@ use std::{
     collections::BTreeMap,
     fs,
     io::Write,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{MetadataExt, PermissionsExt, fchown},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, bail};
-use semver::Version;
 use serde::Deserialize;
 
 use super::{
-    digest::Digest,
+    claim::Claim,
     file::{File, is_plugin_name},
+    layout::Layout,
+    pin::Pin,
     store::Store,
 };
 
 /// The format that this host reads and writes.
 const FORMAT: u32 = 1;
-const HEADER: &str =
-    "# Only these plugins run; a file with other bytes is refused. `host pin` writes this file; review it like code.
-format = 1
-";
 
 /// Distinguishes a place in a registry from a file's path.
 pub const SCHEME: &str = "oci://";
@@ -40,29 +37,12 @@ pub fn pin_command(lock: &Path, what: &str) -> String {
     }
 }
 
-/// The pin of one name.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Pin {
-    /// The plugin's version.
-    pub version: Version,
-    /// The digest of its file.
-    pub digest: Digest,
-    /// The version of the contract that it was built for.
-    pub api: Version,
-    /// Where it came from: a path relative to plugins.lock, or a place in a registry, `oci://…`.
-    pub source: String,
-}
-
 /// plugins.lock, with its text.
 #[derive(Debug, Clone)]
 pub struct Lock {
     path: PathBuf,
     pins: BTreeMap<String, Pin>,
-    /// The text before the first pin.
-    head: String,
-    /// The text of each pin, from its heading to the next.
-    blocks: BTreeMap<String, String>,
+    layout: Layout,
 }
 
 #[derive(Deserialize)]
@@ -76,7 +56,7 @@ struct Text {
 impl Lock {
     /// An empty lock file.
     pub fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), pins: BTreeMap::new(), head: HEADER.to_owned(), blocks: BTreeMap::new() }
+        Self { path: path.to_owned(), pins: BTreeMap::new(), layout: Layout::new() }
     }
 
     /// Reads a lock file; `None` if it does not exist.
@@ -98,52 +78,20 @@ impl Lock {
         if let Some(name) = pins.keys().find(|name| !is_plugin_name(name)) {
             bail!("`{}` is not a plugin name", name.escape_debug());
         }
-        let mut head = String::new();
-        let mut blocks: BTreeMap<String, String> = BTreeMap::new();
-        let mut name: Option<String> = None;
-        // Comments directly above a heading belong to it.
-        let mut comments = String::new();
-        for line in text.split_inclusive('\n') {
-            let heading = line.trim_end().strip_prefix("[plugin.").and_then(|rest| rest.strip_suffix(']'));
-            if line.starts_with('#') {
-                comments.push_str(line);
-                continue;
-            }
-            let above = std::mem::take(&mut comments);
-            let (own, before) = if heading.is_some() { (above, String::new()) } else { (String::new(), above) };
-            let place = match &name {
-                Some(name) => blocks.entry(name.clone()).or_default(),
-                None => &mut head,
-            };
-            place.push_str(&before);
-            name = heading.map(str::to_owned).or(name);
-            match &name {
-                Some(name) => blocks.entry(name.clone()).or_default().push_str(&(own + line)),
-                None => head.push_str(line),
-            }
-        }
-        match &name {
-            Some(name) => blocks.entry(name.clone()).or_default().push_str(&comments),
-            None => head.push_str(&comments),
-        }
-        // Valid TOML in another form: rewrite it.
-        if !blocks.keys().eq(pins.keys()) {
-            head = HEADER.to_owned();
-            blocks = pins.iter().map(|(name, pin)| (name.clone(), block(name, pin))).collect();
-        }
-        Ok(Self { path: path.to_owned(), pins, head, blocks })
+        let layout = Layout::read(text, &pins);
+        // A string of several lines may look like headings.
+        let layout = match toml::from_str::<Text>(&layout.text()).is_ok_and(|again| again.plugin == pins) {
+            true => layout,
+            false => Layout::anew(text, &pins),
+        };
+        Ok(Self { path: path.to_owned(), pins, layout })
     }
 
-    /// Waits until no other process is changing the lock file, and blocks others until the returned guard is dropped.
-    pub fn claim(path: &Path) -> Result<fs::File> {
+    /// Blocks other processes that change the lock file, until the returned guard is dropped. Waits for one that is
+    /// changing it now, but not for ever.
+    pub fn claim(path: &Path) -> Result<Claim> {
         // Lock the directory: writing replaces the file itself.
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let claim = || {
-            let directory = fs::File::open(directory)?;
-            directory.lock()?;
-            Ok::<_, std::io::Error>(directory)
-        };
-        claim().with_context(|| directory.display().to_string())
+        Claim::of(directory_of(&target(path)?))
     }
 
     /// The path of the lock file.
@@ -172,7 +120,7 @@ impl Lock {
         let pin = Pin { version: file.version.clone(), digest: file.digest, api: file.api.clone(), source };
         let before = self.pins.get(&file.name).cloned();
         if before.as_ref() != Some(&pin) {
-            self.blocks.insert(file.name.clone(), block(&file.name, &pin));
+            self.layout.set(&file.name, &pin);
             self.pins.insert(file.name.clone(), pin);
         }
         before
@@ -181,7 +129,7 @@ impl Lock {
     /// Removes a plugin's pin.
     pub fn remove(&mut self, name: &str) {
         self.pins.remove(name);
-        self.blocks.remove(name);
+        self.layout.remove(name);
     }
 
     /// The file of a pin; in the store if it came from a registry.
@@ -197,31 +145,54 @@ impl Lock {
         self.path.parent().unwrap_or(Path::new(""))
     }
 
-    /// The text of the file: pins sorted by name, with an empty line between them.
+    /// The text of the file.
     pub fn text(&self) -> String {
-        let blocks = self.blocks.values().map(|block| format!("\n{}\n", block.trim_end()));
-        format!("{}\n", self.head.trim_end()) + &blocks.collect::<String>()
+        self.layout.text()
     }
 
-    /// Writes the file atomically.
+    /// Writes the file atomically. A link stays a link, and the file keeps its mode.
     pub fn write(&self) -> Result<()> {
-        let directory = if self.directory().as_os_str().is_empty() { Path::new(".") } else { self.directory() };
+        let path = target(&self.path)?;
+        let text = self.text();
         let write = || {
-            let mut file = tempfile::NamedTempFile::new_in(directory)?;
-            file.write_all(self.text().as_bytes())?;
-            file.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
+            let before = fs::metadata(&path).ok();
+            if before.is_some() && fs::read(&path)? == text.as_bytes() {
+                return Ok(());
+            }
+            // A new file has the usual mode of this user.
+            let usual = fs::Permissions::from_mode(0o666);
+            let mut file = tempfile::Builder::new().permissions(usual).tempfile_in(directory_of(&path))?;
+            file.write_all(text.as_bytes())?;
+            if let Some(before) = before {
+                // Only root can give a file away; anybody else's is now this user's.
+                let _ = fchown(file.as_file(), Some(before.uid()), Some(before.gid()));
+                file.as_file().set_permissions(before.permissions())?;
+            }
             file.as_file().sync_all()?;
-            file.persist(&self.path)?;
+            file.persist(&path)?;
             Ok(())
         };
         write().map_err(|error: std::io::Error| error).with_context(|| format!("{}: not written", self.path.display()))
     }
 }
 
-fn block(name: &str, pin: &Pin) -> String {
-    let Pin { version, digest, api, source } = pin;
-    let source = toml::Value::from(source.as_str());
-    format!("[plugin.{name}]\nversion = \"{version}\"\ndigest = \"{digest}\"\napi = \"{api}\"\nsource = {source}\n")
+/// The most links that lead to a file, as in Linux.
+const LINKS: usize = 40;
+
+/// The file behind links, which need not exist.
+fn target(path: &Path) -> Result<PathBuf> {
+    let mut path = path.to_owned();
+    for _ in 0..LINKS {
+        match fs::read_link(&path) {
+            Ok(link) => path = directory_of(&path).join(link),
+            Err(_) => return Ok(path),
+        }
+    }
+    bail!("{}: too many links lead to each other", path.display())
+}
+
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// A path relative to a directory if both exist, else the path itself.
@@ -238,7 +209,10 @@ fn seen_from(directory: &Path, path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use semver::Version;
+
     use super::*;
+    use crate::Digest;
 
     fn file(name: &str, version: &str, bytes: &[u8]) -> File {
         let version = Version::parse(version).unwrap();

@@ -10,13 +10,19 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use host_text::hex::{hex, unhex};
+use jiff::civil::Date;
 use ring::{
     rand::{SecureRandom, SystemRandom},
     signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey},
 };
 use serde::{Deserialize, Serialize};
 
-use super::{digest::Digest, file::File, key::PublicKey};
+use super::{
+    digest::Digest,
+    file::File,
+    key::PublicKey,
+    trust::{Keys, Standing, today},
+};
 
 /// The beginning of a private key's file; 64 hexadecimal digits follow.
 const PRIVATE: &str = "ed25519-private:";
@@ -69,12 +75,20 @@ pub fn read_signatures(path: &Path) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// Rejects a file that no trusted key has signed for its name and version; the error says what was expected.
-pub fn verify(file: &File, trusted: &[PublicKey]) -> Result<()> {
+/// Rejects a file that no key that is valid today has signed for its name and version; the error says what was
+/// expected.
+pub fn verify(file: &File, keys: &Keys) -> Result<()> {
+    verify_on(file, keys, today())
+}
+
+fn verify_on(file: &File, keys: &Keys, today: Date) -> Result<()> {
     let path = beside(&file.path);
     let plugin = format!("{}@{}", file.name, file.version);
-    let keys = trusted.iter().map(PublicKey::to_string).collect::<Vec<_>>().join(", ");
-    let wanted = format!("trust.keys in host.toml requires a signature by {keys}");
+    let valid = keys.valid(today).iter().map(PublicKey::to_string).collect::<Vec<_>>().join(", ");
+    let wanted = match valid.as_str() {
+        "" => "no key of trust.keys in host.toml is valid today".to_owned(),
+        valid => format!("trust.keys in host.toml requires a signature by {valid}"),
+    };
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -90,8 +104,9 @@ pub fn verify(file: &File, trusted: &[PublicKey]) -> Result<()> {
         .with_context(|| format!("{plugin} is not signed: {} is not a signature file; {wanted}", path.display()))?;
     let mut problems = Vec::new();
     for Signature { key, plugin: named, digest, signature } in &found.signatures {
-        let problem = if !trusted.contains(key) {
-            format!("it is signed by {key}, which is not trusted")
+        let standing = keys.standing(key, today);
+        let problem = if standing != Standing::Valid {
+            format!("it is signed by {key}, which is {standing}")
         } else if *named != plugin {
             format!("the signature is for {named}")
         } else if *digest != file.digest {

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use semver::Version;
 
-use super::{digest::Digest, file::File, key::PublicKey, signature};
+use super::{digest::Digest, file::File, signature, trust::Keys};
 
 /// The directory's name.
 const DIRECTORY: &str = "plugins.store";
@@ -28,8 +28,8 @@ pub struct Expected<'e> {
     pub name: &'e str,
     /// Its version.
     pub version: &'e Version,
-    /// Trusted keys, one of which must have signed it; if empty, no signature is needed.
-    pub keys: &'e [PublicKey],
+    /// The keys, one of which must have signed it; if there are none, no signature is needed.
+    pub keys: &'e Keys,
 }
 
 impl Store {
