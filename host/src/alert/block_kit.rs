@@ -104,16 +104,16 @@ fn section_blocks(part: &Section) -> Vec<Value> {
     if !part.lines.is_empty() || part.fields.is_empty() && part.code.is_none() {
         blocks.extend(text_block(&title, part.lines.iter().map(|text| line(text))));
     }
-    let field = |field: &Field| json!({ "type": "mrkdwn", "text": cut(&format!("{}\n*{}*", line(&field.name), line(&field.value)), FIELD) });
+    let field = |field: &Field| mrkdwn(&cut(&format!("{}\n*{}*", line(&field.name), line(&field.value)), FIELD));
     let shown = if part.fields.len() > FIELDS { FIELDS - 1 } else { part.fields.len() };
     let mut fields: Vec<Value> = part.fields.iter().take(shown).map(field).collect();
     if part.fields.len() > shown {
-        fields.push(json!({ "type": "mrkdwn", "text": format!("… and {} more", part.fields.len() - shown) }));
+        fields.push(mrkdwn(&format!("… and {} more", part.fields.len() - shown)));
     }
     if !fields.is_empty() {
         // If there are lines, the title is already above them.
         blocks.push(match part.lines.is_empty() && !title.is_empty() {
-            true => json!({ "type": "section", "text": { "type": "mrkdwn", "text": title }, "fields": fields }),
+            true => json!({ "type": "section", "text": mrkdwn(&title), "fields": fields }),
             false => json!({ "type": "section", "fields": fields }),
         });
     }
@@ -146,11 +146,17 @@ fn text_block(title: &str, lines: impl Iterator<Item = String>) -> Option<Value>
 }
 
 fn section(text: &str) -> Value {
-    json!({ "type": "section", "text": { "type": "mrkdwn", "text": cut(text, SECTION) } })
+    json!({ "type": "section", "text": mrkdwn(&cut(text, SECTION)) })
 }
 
 fn context(text: &str) -> Value {
-    json!({ "type": "context", "elements": [{ "type": "mrkdwn", "text": cut(text, FIELD) }] })
+    json!({ "type": "context", "elements": [mrkdwn(&cut(text, FIELD))] })
+}
+
+/// A text with Slack's formatting. `verbatim`: Slack makes no links and mentions of bare URLs, `#channel` or `@name`, which
+/// may come from data. <https://docs.slack.dev/reference/block-kit/composition-objects/text-object>
+fn mrkdwn(text: &str) -> Value {
+    json!({ "type": "mrkdwn", "text": text, "verbatim": true })
 }
 
 /// Text from data or a plugin, on one line of bounded length.

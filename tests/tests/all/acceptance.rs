@@ -121,7 +121,8 @@ fn null_names_in_phase_2() {
     let (channel, message) = &received[0];
     assert_eq!(channel, "canary-alerts");
     let id = message_id(message);
-    let field = |name: &str, value: &str| json!({ "type": "mrkdwn", "text": format!("{name}\n*{value}*") });
+    let field =
+        |name: &str, value: &str| json!({ "type": "mrkdwn", "text": format!("{name}\n*{value}*"), "verbatim": true });
     let title = "🔴 canaries: 1 failed, 5 passed; Phase 2→3 gate: PROCEED_WITH_WARNING";
     let blocks = message["blocks"].as_array().unwrap();
     assert_eq!(message["text"], title);
@@ -133,7 +134,7 @@ fn null_names_in_phase_2() {
             section("*Violations*\nnull_player_names is above its maximum: 3 &gt; 0"),
             {
                 "type": "section",
-                "text": { "type": "mrkdwn", "text": "*Metrics*" },
+                "text": { "type": "mrkdwn", "text": "*Metrics*", "verbatim": true },
                 "fields": [field("games", "5"), field("player_records", "120"), field("null_player_names", "3"), field("null_team_abbrs", "0")],
             },
             section("*Next steps*\n\
@@ -316,11 +317,11 @@ fn header(text: &str) -> Value {
 }
 
 fn section(text: &str) -> Value {
-    json!({ "type": "section", "text": { "type": "mrkdwn", "text": text } })
+    json!({ "type": "section", "text": { "type": "mrkdwn", "text": text, "verbatim": true } })
 }
 
 fn context(text: &str) -> Value {
-    json!({ "type": "context", "elements": [{ "type": "mrkdwn", "text": text }] })
+    json!({ "type": "context", "elements": [{ "type": "mrkdwn", "text": text, "verbatim": true }] })
 }
 
 /// Another team's check, built by componentize-py, is judged, reported and pinned like the host's nine.
