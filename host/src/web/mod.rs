@@ -10,7 +10,9 @@ mod forms;
 mod gates;
 mod layout;
 mod overview;
+mod patient;
 mod render;
+mod seats;
 mod server;
 
 use std::{net::SocketAddr, sync::Arc};
@@ -106,6 +108,7 @@ fn router(site: Site) -> Router {
         .route("/icon.svg", get(icon));
     // The last layer sees a request first.
     open.merge(guarded)
+        .layer(middleware::from_fn(seats::seated))
         .layer(middleware::from_fn_with_state(site.clone(), counted))
         .layer(middleware::from_fn(access::secured))
         .with_state(site)

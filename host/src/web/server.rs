@@ -1,10 +1,15 @@
-//! The server: a limited number of connections, each with time limits for its headers and in all, so that slow and
-//! half-open clients do not block others.
+//! The server: a limited number of connections, each for one request, with time limits for its headers, for reading the
+//! answer and in all, so that slow, half-open and silent clients do not block others.
 
 use std::time::Duration;
 
 use axum::Router;
-use hyper::server::conn::http1;
+use hyper::{
+    Request,
+    body::Incoming,
+    server::conn::http1,
+    service::{Service, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -15,14 +20,19 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-/// Concurrent connections; further ones wait to be accepted.
-const CONNECTIONS: usize = 256;
-/// How long a request's headers may take, and how long a connection may idle.
+use super::{
+    patient::{Limits, Patient},
+    seats::{Place, Seats},
+};
+
+/// How long a request's headers may take.
 const HEADERS: Duration = Duration::from_secs(10);
 /// The largest request line with headers, in bytes.
 const HEADER_BYTES: usize = 16 << 10;
 /// The maximum number of headers of a request.
 const HEADER_COUNT: usize = 64;
+/// How long a client may read nothing of its answer, and how long it may take for all of it: at most 8 MiB.
+const READING: Limits = Limits { stalled: Duration::from_secs(10), slow: Duration::from_secs(60) };
 /// How long a connection may last. A gate can take minutes to evaluate.
 const CONNECTION: Duration = Duration::from_secs(15 * 60);
 /// The final wait for connections at shutdown, after the grace time.
@@ -52,11 +62,18 @@ impl Server {
 
 async fn accept(listener: TcpListener, router: Router, closing: watch::Receiver<bool>) {
     let mut connections = JoinSet::new();
+    let seats = Seats::default();
     let mut gone = std::pin::pin!(asked_to_go(closing.clone()));
     loop {
         tokio::select! {
-            accepted = listener.accept(), if connections.len() < CONNECTIONS => match accepted {
-                Ok((stream, _)) => drop(connections.spawn(serve(stream, router.clone(), closing.clone()))),
+            accepted = listener.accept() => match accepted {
+                // Without a place it is closed at once.
+                Ok((stream, client)) => {
+                    let Some(place) = seats.take(client.ip()) else { continue };
+                    let number = place.number();
+                    let task = connections.spawn(serve(stream, place, router.clone(), closing.clone()));
+                    Place::held_by(number, &seats, task);
+                }
                 Err(_) => tokio::time::sleep(EXHAUSTED).await,
             },
             Some(_) = connections.join_next() => {}
@@ -72,15 +89,22 @@ async fn asked_to_go(mut closing: watch::Receiver<bool>) {
     drop(closing.wait_for(|closing| *closing).await);
 }
 
-async fn serve(stream: TcpStream, router: Router, closing: watch::Receiver<bool>) {
+async fn serve(stream: TcpStream, place: Place, router: Router, closing: watch::Receiver<bool>) {
     // Answers are small, and a client waits for each.
     let _ = stream.set_nodelay(true);
+    let routed = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(place.clone());
+        routed.call(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS)
         .max_buf_size(HEADER_BYTES)
         .max_headers(HEADER_COUNT)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        // One request: what a client sends behind it is not read, so that nothing piles up.
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(Patient::new(stream, READING)), service);
     let mut connection = std::pin::pin!(connection);
     let served = async {
         tokio::select! {
