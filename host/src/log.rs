@@ -210,8 +210,10 @@ fn line(level: Level, at: Timestamp, mut fields: Map<String, Value>, style: Styl
     };
     let message = fields.shift_remove("message").and_then(|message| message.as_str().map(printable));
     let message = message.unwrap_or_default();
+    // One event is one line, and what follows is indented: text of a plugin within it begins no line.
+    let indented = || message.trim_end().replace('\n', "\n    ");
     match style {
-        Style::Command => format!("{level}: {message}\n"),
+        Style::Command => format!("{level}: {}\n", indented()),
         Style::Service(Format::Text) => {
             let mut text = format!("{at:.3} {level}");
             for name in ["check", "run"] {
@@ -219,8 +221,7 @@ fn line(level: Level, at: Timestamp, mut fields: Map<String, Value>, style: Styl
                     let _ = write!(text, " {}", printable(value));
                 }
             }
-            // One line is one event.
-            text + ": " + &message.trim_end().replace('\n', "\n    ") + "\n"
+            text + ": " + &indented() + "\n"
         }
         Style::Service(Format::Json) => {
             let mut object = Map::new();
@@ -257,7 +258,7 @@ mod tests {
             fields
         };
         let line = |style| line(Level::ERROR, Timestamp::UNIX_EPOCH, fields(), style);
-        assert_eq!(line(Style::Command), "error: it\nbroke  [31m\n");
+        assert_eq!(line(Style::Command), "error: it\n    broke  [31m\n");
         assert_eq!(
             line(Style::Service(Format::Text)),
             "1970-01-01T00:00:00.000Z error phase2-raw 2026-02-05@2026-02-06T11:30:00Z-1: it\n    broke  [31m\n"

@@ -18,6 +18,7 @@ use super::{
     flags::{CheckFlag, CiFormat, DateFlag, FileFlags},
     output::render,
     progress::Progress,
+    table::one_line,
 };
 use crate::{
     alert::{Receivers, unrecorded},
@@ -29,7 +30,6 @@ use crate::{
     round::Round,
     run::When,
     service::{Read, Service, Sources, complain},
-    text::printable,
     web,
 };
 
@@ -185,7 +185,7 @@ impl Run {
         let _ = tokio::time::timeout(host.config.delivery.wait.0, sending.join_all()).await;
         for message in host.recorder.record.waiting().await? {
             let (receiver, what) = message.told();
-            eprintln!("error: {receiver}: NOT delivered yet, the next start retries: {what}");
+            eprintln!("error: {receiver}: NOT delivered yet, the next start retries: {}", one_line(&what));
         }
         let code = if host.recorder.owes_messages().await? { 3 } else { round.exit_code() };
         show(&host, &round, code, self.output.unwrap_or(CiFormat::Table)).await?;
@@ -200,7 +200,7 @@ impl Run {
             return Ok(());
         }
         for run in &round.runs {
-            eprintln!("{}: {}: {}", run.check, run.status().name(), printable(&run.summary()));
+            eprintln!("{}: {}: {}", run.check, run.status().name(), one_line(&run.summary()));
         }
         eprintln!("still compiling the plugins of {}", waited.join(", "));
         let Some(mut whole) = host.whole().await? else { return Ok(()) };

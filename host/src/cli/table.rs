@@ -4,6 +4,8 @@ use std::{fmt::Write, io::IsTerminal};
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+use crate::text::printable;
+
 /// Rows under a header.
 pub(super) struct Table {
     header: Vec<&'static str>,
@@ -73,8 +75,7 @@ fn paint(status: &str) -> Option<u8> {
 
 /// Text in one line, without control characters.
 pub(super) fn one_line(text: &str) -> String {
-    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    clean.split_whitespace().collect::<Vec<_>>().join(" ")
+    printable(text).split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Wraps at spaces, and within a word that is wider than the room.

@@ -194,7 +194,8 @@ impl Recorder {
             let span = tracing::info_span!("run", check = run.check, run = run.id());
             let _entered = span.enter();
             for line in run.log.lines().filter(|line| !line.trim().is_empty()) {
-                tracing::info!(source = "plugin", "{line}");
+                // Marked in the text too, so that no line of a plugin reads like one of the host.
+                tracing::info!(source = "plugin", "plugin: {line}");
             }
             let (status, seconds) = (run.status().name(), run.duration.as_secs_f64());
             if run.untold != Some(Untold::LeftOut) {

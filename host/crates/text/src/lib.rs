@@ -6,9 +6,10 @@ mod nearest;
 
 pub use nearest::nearest;
 
-/// Replaces control characters and text-direction marks; keeps line breaks.
+/// Replaces control characters, text-direction marks and Unicode's line separators; keeps line breaks.
 pub fn printable(text: &str) -> String {
-    text.chars().map(|c| if (c.is_control() && c != '\n') || turns(c) { ' ' } else { c }).collect()
+    let replaced = |c: char| (c.is_control() && c != '\n') || turns(c) || matches!(c, '\u{2028}' | '\u{2029}');
+    text.chars().map(|c| if replaced(c) { ' ' } else { c }).collect()
 }
 
 /// Whether a character changes the text direction, so that the text reads as something else:
@@ -58,6 +59,7 @@ mod tests {
     #[test]
     fn nothing_steers_the_terminal_or_turns_what_follows() {
         assert_eq!(printable("a\u{1b}[31m\tb\nc"), "a [31m b\nc");
+        assert_eq!(printable("a\u{2028}b\u{2029}c"), "a b c");
         assert_eq!(printable("cat \u{202e}cod.exe\u{2069}"), "cat  cod.exe ");
         assert!("\u{200f}\u{061c}".chars().all(turns) && !"é漢🔴".chars().any(turns));
     }

@@ -280,6 +280,10 @@ impl Check for Misbehaving {
                     }),
                 }
             }
+            "speak" => {
+                println!("{}", settings.sql);
+                pass
+            }
             "skip" => report(Verdict::Skip("nothing to do".to_owned())),
             "warn" => Report { violations: vec![violation()], ..report(Verdict::Warn) },
             _ => pass,
