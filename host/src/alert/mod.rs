@@ -8,7 +8,9 @@ mod decide;
 mod delivery;
 mod policy;
 mod receivers;
+mod roots;
 mod spoken;
+mod standing;
 
 use std::collections::BTreeSet;
 
@@ -17,11 +19,12 @@ use sha2::{Digest, Sha256};
 
 pub use compose::{compose, span};
 pub use console::plain;
-pub use decide::{Decided, Rules, Standing, Standings, decide};
+pub use decide::{Decided, decide};
 pub use delivery::{Delivery, unrecorded};
 pub use policy::Say;
 pub use receivers::{Answer, FALLBACK, Receivers};
 pub use spoken::{About, News, Notice};
+pub use standing::{Rules, Standing, Standings};
 
 use crate::{
     contract::slack::{Alert, Severity},

@@ -156,7 +156,9 @@ impl Host {
             let waited = first_ended.is_some_and(|first| first.elapsed() >= self.config.alerts.group_wait.0);
             if running.is_empty() || waited || asked_to_go(&occasion) {
                 let awaited: BTreeSet<&str> = running.values().map(|(check, _)| check.name.as_str()).collect();
-                let (batch, later) = ended.into_iter().partition(|run: &Run| !self.awaits(&run.check, &awaited));
+                // Report upstream failures first.
+                let below = self.config.dependencies.below(&awaited);
+                let (batch, later) = ended.into_iter().partition(|run: &Run| !below.contains(run.check.as_str()));
                 ended = later;
                 first_ended = None;
                 round.add(self.recorder.settle(&self.config, batch).await);
@@ -166,12 +168,6 @@ impl Host {
             self.checks.iter().enumerate().map(|(at, check)| (check.name.as_str(), at)).collect();
         round.runs.sort_by_key(|run| order.get(run.check.as_str()).copied());
         Ok(round)
-    }
-
-    /// Whether a check depends on one of these, directly or not, so that upstream failures are reported first.
-    fn awaits(&self, check: &str, running: &BTreeSet<&str>) -> bool {
-        let upstream = self.config.checks.get(check).map(|check| check.depends_on.as_slice()).unwrap_or_default();
-        upstream.iter().any(|name| running.contains(name.as_str()) || self.awaits(name, running))
     }
 }
 

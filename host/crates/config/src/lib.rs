@@ -5,6 +5,7 @@ mod backends;
 mod budgets;
 mod calendar;
 mod checks;
+mod dependencies;
 mod google;
 mod grants;
 mod mistakes;
@@ -31,6 +32,7 @@ pub use backends::{Deployments, Git, Warehouse};
 pub use budgets::{Budgets, Bytes, Count, OwnBudgets, Time, raise};
 pub use calendar::{Calendar, Dates, Effect, Window};
 pub use checks::Check;
+pub use dependencies::Dependencies;
 pub use google::{Endpoint, Google, GoogleCredentials, SecretName};
 pub use grants::{Grants, Trust};
 pub use host_package::PublicKey;
@@ -91,6 +93,9 @@ pub struct Config {
     /// The digest of the file's text; any edit changes it.
     #[serde(skip)]
     pub digest: Digest,
+    /// The `depends_on` of all checks, as a graph.
+    #[serde(skip)]
+    pub dependencies: Dependencies,
 }
 
 impl Default for Config {
@@ -117,6 +122,7 @@ impl Default for Config {
             grants: BTreeMap::new(),
             directory: PathBuf::new(),
             digest: Digest::of(b""),
+            dependencies: Dependencies::default(),
         }
     }
 }
@@ -148,6 +154,7 @@ impl Config {
     pub fn parse(text: &str) -> Result<Self> {
         let mut config: Self = toml::from_str(text).map_err(|error| anyhow::anyhow!("{}", with_nearest(&error)))?;
         config.check_names()?;
+        config.dependencies = Dependencies::new(&config.checks)?;
         config.digest = Digest::of(text.as_bytes());
         Ok(config)
     }

@@ -1,0 +1,70 @@
+//! What is remembered of each check, and the rules that its alerts follow; shared by `decide` and `roots`.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    policy::Side,
+    spoken::{About, News},
+};
+use crate::{
+    config::{Config, Effect},
+    record::Silence,
+};
+
+/// The remembered state of a check.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Standing {
+    /// The state of its data.
+    pub data: Side,
+    /// Whether it can be evaluated.
+    pub evaluation: Side,
+    /// Whether its last run gave a verdict.
+    pub judged: bool,
+    /// Whether its last run left nothing unknown.
+    pub clean: bool,
+    /// When it last ran.
+    pub ran: Option<Timestamp>,
+    /// The faults that the last validation found in the check itself; until the next one, its results are not trusted.
+    pub invalid: Vec<String>,
+}
+
+/// The standings of all checks, by name.
+pub type Standings = BTreeMap<String, Standing>;
+
+/// The other inputs of the decision, besides the runs and the standings.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules<'r> {
+    /// host.toml.
+    pub config: &'r Config,
+    /// The silences that may be active.
+    pub silences: &'r [Silence],
+    /// The time of the decision, for silences; calendars use the runs' own due times.
+    pub now: Timestamp,
+}
+
+impl Standing {
+    /// One side of it.
+    pub(super) fn side(&mut self, about: About) -> &mut Side {
+        match about {
+            About::Data => &mut self.data,
+            About::Evaluation => &mut self.evaluation,
+        }
+    }
+}
+
+/// The silence or calendar that holds back a check's alerts, if any.
+pub(super) fn silenced(check: &str, news: News<'_>, rules: Rules<'_>) -> Option<String> {
+    let zone = &rules.config.timezone;
+    let calendar = rules.config.calendars.iter().find(|(_, calendar)| {
+        calendar.effect == Effect::Silence && calendar.covers(check, news.due(), news.data_date(), zone)
+    });
+    if let Some((name, calendar)) = calendar {
+        return Some(format!("silenced by calendars.{name}: {}", calendar.why));
+    }
+    let named = |silence: &&Silence| silence.active(rules.now) && silence.checks.iter().any(|name| name == check);
+    rules.silences.iter().find(named).map(|silence| format!("silence {}: {}", silence.id, silence.why))
+}
