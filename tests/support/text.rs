@@ -21,7 +21,18 @@ pub struct Text {
     pub items: &'static str,
     /// Of its settings.
     pub schema: &'static str,
+    /// Its wishes: group, schedule, time zone and channel.
+    pub group: &'static str,
+    pub cron: &'static str,
+    pub timezone: Option<&'static str>,
+    pub channel: &'static str,
 }
+
+/// The `run` of a plugin that fails, with one violation.
+pub const FAILS: &str = "(i32.store8 (i32.const 8) (i32.const 2))
+    (i32.store (i32.const 36) (i32.const 2000)) (i32.store (i32.const 40) (i32.const 1))
+    (i32.store (i32.const 2012) (i32.const 4096)) (i32.store (i32.const 2016) (i32.const 4))
+    (call $return (i32.const 0)) (i32.const 0)";
 
 impl Default for Text {
     /// It passes.
@@ -32,6 +43,10 @@ impl Default for Text {
             imports: "",
             items: "",
             schema: r#"{"type":"object"}"#,
+            group: "text",
+            cron: "0 * * * *",
+            timezone: None,
+            channel: "#canary-alerts",
         }
     }
 }
@@ -47,8 +62,8 @@ pub fn component(name: &str, text: Text) -> Vec<u8> {
 
 /// The same in another world: the last one of some WIT, which may include the contract's.
 pub fn component_in(wit: &str, name: &str, text: Text) -> Vec<u8> {
-    let Text { describe, run, imports, items, schema } = text;
-    let (data, descriptor) = descriptor(name, schema);
+    let (data, descriptor) = descriptor(name, text);
+    let Text { describe, run, imports, items, .. } = text;
     let text = format!(
         r#"(module
   (import "[export]pipeline:check/plugin@0.1.0" "[task-return]run" (func $return (param i32)))
@@ -95,7 +110,7 @@ fn custom(component: &mut Vec<u8>, name: &str, data: &[u8]) {
 }
 
 /// The data segment, and where in memory the descriptor is.
-fn descriptor(name: &str, schema: &str) -> (String, u32) {
+fn descriptor(name: &str, wishes: Text) -> (String, u32) {
     let mut strings = Vec::new();
     let mut record: Vec<u32> = Vec::new();
     let mut string = |record: &mut Vec<u32>, text: &str| {
@@ -103,15 +118,20 @@ fn descriptor(name: &str, schema: &str) -> (String, u32) {
         record.push(u32::try_from(text.len()).unwrap());
         strings.extend(text.as_bytes());
     };
-    for text in [name, "1.0.0", "Written as text.", "text", "0 * * * *"] {
+    for text in [name, "1.0.0", "Written as text.", wishes.group, wishes.cron] {
         string(&mut record, text);
     }
-    // No time zone.
-    record.extend([0, 0, 0]);
-    string(&mut record, "#canary-alerts");
+    match wishes.timezone {
+        Some(zone) => {
+            record.push(1);
+            string(&mut record, zone);
+        }
+        None => record.extend([0, 0, 0]),
+    }
+    string(&mut record, wishes.channel);
     // No needs.
     record.extend([0, 0]);
-    string(&mut record, schema);
+    string(&mut record, wishes.schema);
     string(&mut record, "");
     while strings.len() % 4 != 0 {
         strings.push(0);

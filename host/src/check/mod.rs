@@ -1,5 +1,7 @@
 //! The checks of a host, assembled from host.toml and the plugins' files; a check that cannot run has the reason.
 
+mod wishes;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
@@ -8,11 +10,16 @@ use std::{
 use anyhow::{Result, bail};
 
 use crate::{
-    config::{self, Budgets, Config, Cron, Grants, Zone, nearest},
-    contract::Need,
+    config::{self, Budgets, CONSULTED, Config, Cron, Grants, Zone, nearest},
     lanes::Pace,
     plugin::{Loaded, Plugin, check_settings},
+    text::shortened,
 };
+use wishes::Terms;
+pub use wishes::is_too_often;
+
+/// The most bytes of the mistakes in one check's settings, which a schema may word as it likes.
+const COMPLAINTS: usize = 2000;
 
 /// A check: a plugin with settings and a schedule, or why it cannot run. It is due in both cases.
 pub struct Check {
@@ -22,7 +29,7 @@ pub struct Check {
     pub schedule: Cron,
     /// The time zone of the schedule.
     pub zone: Zone,
-    /// Its channel and group; `None` only if its plugin cannot run and host.toml names no channel.
+    /// Its channel and group; `None` only if it cannot run and host.toml grants no channel.
     pub family: Option<Family>,
     /// Its work when it is due.
     pub work: Work,
@@ -64,7 +71,8 @@ pub struct Ready {
 }
 
 /// The checks of a host: those of host.toml, and one for each plugin that no check names. Sorted by name.
-/// Settings that do not match their plugin's schema are an error, like every mistake in host.toml.
+/// An error is a mistake in the text of host.toml alone: whatever comes from a plugin, such as a schema that its settings
+/// do not match, makes only its own check unable to run.
 pub async fn checks(config: &Config, loaded: &Loaded) -> Result<Vec<Check>> {
     let mut wanted: BTreeMap<&String, config::Check> =
         config.checks.iter().map(|(name, check)| (name, check.clone())).collect();
@@ -74,9 +82,9 @@ pub async fn checks(config: &Config, loaded: &Loaded) -> Result<Vec<Check>> {
     for plugin in loaded.plugins.keys().chain(unusable).chain(&loaded.compiling).filter(|name| !named.contains(name)) {
         wanted.entry(plugin).or_default();
     }
-    // Grants of a plugin that is not loaded are allowed; a nearly right name is a mistake.
-    let ungranted =
-        || named.iter().copied().chain(wanted.keys().copied()).filter(|name| !config.grants.contains_key(*name));
+    // Grants of a plugin that is not loaded are allowed; a nearly right name of host.toml's own is a mistake. The names of
+    // files do not count: no plugin's name stops the others.
+    let ungranted = || named.iter().copied().filter(|name| !config.grants.contains_key(*name));
     for plugin in config.grants.keys().filter(|plugin| !named.contains(plugin) && !wanted.contains_key(*plugin)) {
         let near = nearest(plugin, ungranted());
         if !near.is_empty() {
@@ -84,42 +92,55 @@ pub async fn checks(config: &Config, loaded: &Loaded) -> Result<Vec<Check>> {
                 "host.toml: refused: grants.{plugin}: no plugin has this name, neither in [checks] nor among the files{near}"
             );
         }
+        let near = nearest(plugin, wanted.keys().copied().filter(|name| !config.grants.contains_key(*name)));
+        if !near.is_empty() {
+            tracing::warn!("host.toml: grants.{plugin}: no plugin has this name{near}");
+        }
     }
-    check_names(config, &wanted)?;
+    check_names(config, &wanted, loaded)?;
     let mut checks = Vec::new();
-    let mut complaints = Vec::new();
     // Try a costly schema once, however many checks its plugin has.
     let mut unusable: HashMap<String, String> = HashMap::new();
     for (name, wanted) in wanted {
         let plugin = wanted.plugin.as_ref().unwrap_or(name);
-        let mut found = loaded.plugins.get(plugin).cloned().ok_or_else(|| missing(plugin, loaded));
-        if let Ok(plugin) = &found {
-            let settings = serde_json::to_value(&wanted.settings)?;
-            let held = match unusable.get(&plugin.file.name) {
-                Some(before) => Err(before.clone()),
-                None => {
-                    check_settings(&plugin.file.name, &plugin.descriptor.settings, &settings).await.map_err(|error| {
-                        let error = format!("{}: {error:#}", plugin.file.path.display());
-                        unusable.insert(plugin.file.name.clone(), error.clone());
-                        error
-                    })
-                }
-            };
-            match held {
-                Ok(wrong) => complaints.extend(wrong.iter().map(|wrong| format!("checks.{name}.settings: {wrong}"))),
-                Err(error) => found = Err(error),
-            }
-        }
+        let found = loaded.plugins.get(plugin).cloned().ok_or_else(|| missing(plugin, loaded));
+        let unfit = match &found {
+            Ok(plugin) => misfit(name, &wanted, plugin, &mut unusable).await,
+            Err(_) => None,
+        };
         let waits = loaded.compiling.contains(plugin);
-        let check = Check { waits, ..Check::new(config, name, &wanted, plugin, found) };
+        let check = Check { waits, ..Check::new(config, name, &wanted, plugin, found, unfit) };
         let watch = wanted.expect_consult.clone().map(|schedule| check.consultation(schedule));
         checks.extend(watch);
         checks.push(check);
     }
     checks.sort_by(|one, other| one.name.cmp(&other.name));
-    match complaints.is_empty() {
-        true => Ok(checks),
-        false => bail!("host.toml: refused: {}", complaints.join("; ")),
+    Ok(checks)
+}
+
+/// Why a check's settings do not match its plugin's schema, if so. `unusable` are the plugins whose schema cannot be used.
+async fn misfit(
+    name: &str,
+    wanted: &config::Check,
+    plugin: &Plugin,
+    unusable: &mut HashMap<String, String>,
+) -> Option<String> {
+    if let Some(before) = unusable.get(&plugin.file.name) {
+        return Some(before.clone());
+    }
+    let wrong = |error: &str| format!("host.toml: checks.{name}.settings: {error}");
+    let settings = match serde_json::to_value(&wanted.settings) {
+        Ok(settings) => settings,
+        Err(error) => return Some(wrong(&error.to_string())),
+    };
+    match check_settings(&plugin.file.name, &plugin.descriptor.settings, &settings).await {
+        Ok(complaints) if complaints.is_empty() => None,
+        Ok(complaints) => Some(wrong(&shortened(&complaints.join("; "), COMPLAINTS))),
+        Err(error) => {
+            let error = format!("{}: {error:#}", plugin.file.path.display());
+            unusable.insert(plugin.file.name.clone(), error.clone());
+            Some(error)
+        }
     }
 }
 
@@ -128,8 +149,8 @@ pub fn no_such_check<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) -
     format!("there is no check `{name}`{}", nearest(name, known))
 }
 
-/// Rejects unknown names of checks, and dependency cycles.
-fn check_names(config: &Config, wanted: &BTreeMap<&String, config::Check>) -> Result<()> {
+/// Rejects unknown names of checks, unless a file that cannot be used may have held the check: it stops nobody else.
+fn check_names(config: &Config, wanted: &BTreeMap<&String, config::Check>, loaded: &Loaded) -> Result<()> {
     let depends = wanted.iter().flat_map(|(name, check)| {
         check.depends_on.iter().map(move |other| (format!("checks.{name}.depends_on"), other))
     });
@@ -138,39 +159,14 @@ fn check_names(config: &Config, wanted: &BTreeMap<&String, config::Check>) -> Re
     });
     for (key, other) in depends.chain(calendars) {
         if !wanted.contains_key(other) {
-            bail!("host.toml: refused: {key}: {}", no_such_check(other, wanted.keys().map(|name| name.as_str())));
-        }
-    }
-    let mut done = HashSet::new();
-    for name in wanted.keys() {
-        if let Some(circle) = circle(name, wanted, &mut Vec::new(), &mut done) {
-            bail!("host.toml: refused: checks depend on each other in a circle: {}", circle.join(" → "));
+            let unknown = no_such_check(other, wanted.keys().map(|name| name.as_str()));
+            match loaded.unusable.is_empty() {
+                true => bail!("host.toml: refused: {key}: {unknown}"),
+                false => tracing::warn!("host.toml: {key}: {unknown}; a file that cannot be used may hold it"),
+            }
         }
     }
     Ok(())
-}
-
-/// Follows dependencies from the end of a path; returns the cycle if there is one. `done` are names that lead to no
-/// cycle.
-fn circle<'w>(
-    name: &'w str,
-    wanted: &'w BTreeMap<&String, config::Check>,
-    path: &mut Vec<&'w str>,
-    done: &mut HashSet<&'w str>,
-) -> Option<Vec<&'w str>> {
-    if done.contains(name) {
-        return None;
-    }
-    let start = path.iter().position(|on_path| *on_path == name);
-    path.push(name);
-    if let Some(start) = start {
-        return Some(path.split_off(start));
-    }
-    let upstream = wanted.iter().find(|(check, _)| check.as_str() == name).map(|(_, check)| &check.depends_on);
-    let found = upstream.into_iter().flatten().find_map(|other| circle(other, wanted, path, done));
-    path.pop();
-    done.insert(name);
-    found
 }
 
 fn missing(plugin: &str, loaded: &Loaded) -> String {
@@ -189,52 +185,45 @@ fn missing(plugin: &str, loaded: &Loaded) -> String {
 }
 
 impl Check {
-    /// `found` is the plugin named `plugin`, or why it is missing.
+    /// `found` is the plugin named `plugin`, or why it is missing; `unfit` is why its settings do not match.
     fn new(
         config: &Config,
         name: &str,
         wanted: &config::Check,
         plugin: &str,
         found: Result<Arc<Plugin>, String>,
+        unfit: Option<String>,
     ) -> Self {
-        let descriptor = found.as_ref().ok().map(|plugin| plugin.descriptor.clone());
-        let descriptor = descriptor.as_ref();
-        let grants = config.grants.get(plugin).cloned().unwrap_or_default();
-        // If a plugin's own schedule is invalid, the check is due every hour and reports that.
-        let own = descriptor.map(|descriptor| {
-            let zone = descriptor.schedule.timezone.as_deref().map(Zone::new).transpose();
-            Ok::<_, anyhow::Error>((Cron::new(&descriptor.schedule.cron)?, zone?))
+        let mut grants = config.grants.get(plugin).cloned().unwrap_or_default();
+        let terms = match &found {
+            Ok(plugin) => Terms::new(name, wanted, &plugin.descriptor, &grants),
+            Err(_) => Terms {
+                schedule: wanted.schedule.clone(),
+                zone: wanted.timezone.clone(),
+                channel: wanted.channel.clone(),
+                ..Terms::default()
+            },
+        };
+        // Its errors go where its plugin may post.
+        let channel = terms.channel.or_else(|| grants.slack.first().cloned());
+        grants.slack.extend(wanted.channel.clone().filter(|channel| !grants.slack.contains(channel)));
+        let refused: Vec<String> = unfit.into_iter().chain(terms.refused).collect();
+        let ready = found.and_then(|plugin| match refused.is_empty() {
+            false => Err(refused.join("; ")),
+            true => Ok(Box::new(Ready {
+                settings: serde_json::to_string(&wanted.settings).unwrap_or_default(),
+                grants,
+                budgets: config.budgets(&plugin.file.name),
+                plugin,
+                pace: Pace::default(),
+            })),
         });
-        let wrong = own.as_ref().and_then(|own| own.as_ref().err().map(|error| format!("its own schedule: {error:#}")));
-        let (own_schedule, own_zone) = own.and_then(Result::ok).unzip();
-        let channel = wanted
-            .channel
-            .clone()
-            .or_else(|| descriptor.map(|descriptor| descriptor.channel.clone()))
-            .or_else(|| grants.slack.first().cloned());
-        let group = descriptor.map_or("plugins", |descriptor| &descriptor.group).to_owned();
-        let ready = found.and_then(|plugin| {
-            let posts = plugin.descriptor.needs.iter().any(|need| matches!(need, Need::Channel(_)));
-            match (wrong, channel.as_ref().filter(|channel| posts && !grants.slack.contains(channel))) {
-                (Some(wrong), _) => Err(wrong),
-                (None, Some(channel)) => Err(format!(
-                    "it posts to {channel}, which is not granted; add {channel:?} to grants.{}.slack in host.toml",
-                    plugin.file.name
-                )),
-                (None, None) => Ok(Box::new(Ready {
-                    settings: serde_json::to_string(&wanted.settings).unwrap_or_default(),
-                    grants,
-                    budgets: config.budgets(&plugin.file.name),
-                    plugin,
-                    pace: Pace::default(),
-                })),
-            }
-        });
-        let zone = wanted.timezone.clone().or(own_zone.flatten()).unwrap_or_else(|| config.timezone.clone());
+        let group = terms.group.unwrap_or_else(|| "plugins".to_owned());
         Self {
             name: name.to_owned(),
-            schedule: wanted.schedule.clone().or(own_schedule).unwrap_or_else(Cron::hourly),
-            zone,
+            // A check without a schedule is due every hour, and reports why it cannot run.
+            schedule: terms.schedule.unwrap_or_else(Cron::hourly),
+            zone: terms.zone.unwrap_or_else(|| config.timezone.clone()),
             family: channel.map(|channel| Family { channel, group }),
             work: ready.map_or_else(Work::Unable, Work::Plugin),
             waits: false,
@@ -244,7 +233,7 @@ impl Check {
     /// The check that watches whether somebody asks this gate.
     fn consultation(&self, schedule: Cron) -> Self {
         Self {
-            name: format!("{}.consulted", self.name),
+            name: format!("{}{CONSULTED}", self.name),
             schedule,
             zone: self.zone.clone(),
             family: self.family.clone(),

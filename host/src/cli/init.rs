@@ -13,13 +13,14 @@ use clap::Args;
 
 use super::{
     flags::ConfigFlag,
-    inspect::{need, settings},
+    inspect::{need, needs, settings},
     pin::counted,
     starter,
     table::one_line,
 };
 use crate::{
-    config::{Budgets, Config},
+    check::is_too_often,
+    config::{Budgets, Config, channel_name},
     package::{LOCK, Lock, plugins_in},
     plugin::{self, Loaded, Plugin},
     sandbox::Sandboxes,
@@ -177,7 +178,7 @@ fn are_all(files: &[PathBuf], directory: &Path) -> bool {
 
 /// The grants that `written` comments out, for people.
 fn left_out(plugins: &BTreeMap<String, Arc<Plugin>>, directory: &Path) -> Option<String> {
-    let asks = |plugin: &Plugin, key: &str| plugin.descriptor.needs.iter().any(|asked| need(asked).1 == key);
+    let asks = |plugin: &Plugin, key: &str| needs(&plugin.descriptor).iter().any(|asked| need(asked).1 == key);
     let absent = OPTIONAL
         .into_iter()
         .filter(|(key, file, _)| !directory.join(file).exists() && plugins.values().any(|plugin| asks(plugin, key)));
@@ -218,7 +219,7 @@ fn quoted(text: &str) -> String {
 /// The text of host.toml. A section whose path is missing is a comment, since a host refuses to start without the path.
 fn written(plugins: &BTreeMap<String, Arc<Plugin>>, directory: &Path) -> Result<String> {
     let asks: BTreeSet<&str> =
-        plugins.values().flat_map(|plugin| &plugin.descriptor.needs).map(|asked| need(asked).1).collect();
+        plugins.values().flat_map(|plugin| needs(&plugin.descriptor)).map(|asked| need(&asked).1).collect();
     let (repository, deployments) = (directory.join(REPOSITORY), directory.join(DEPLOYMENTS));
     let mut text = "# What this host watches, and what each plugin may do. Paths start from this file's directory.
 
@@ -261,7 +262,14 @@ deliver = \"console\"
     for (name, plugin) in plugins {
         let descriptor = &plugin.descriptor;
         let _ = writeln!(text, "\n# {}", one_line(&descriptor.summary));
-        let _ = writeln!(text, "[checks.{name}]\n# schedule = {}", quoted(&one_line(&descriptor.schedule.cron)));
+        let _ = writeln!(text, "[checks.{name}]");
+        if is_too_often(&descriptor.schedule.cron) {
+            let _ = writeln!(
+                text,
+                "# This is more often than plugins may ask for: the check runs only with a schedule here."
+            );
+        }
+        let _ = writeln!(text, "# schedule = {}", quoted(&one_line(&descriptor.schedule.cron)));
         if let Some(zone) = &descriptor.schedule.timezone {
             let _ = writeln!(text, "# timezone = {}", quoted(&one_line(zone)));
         }
@@ -276,8 +284,12 @@ deliver = \"console\"
             plugin.file.version
         );
         let mut lists: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-        for asked in &descriptor.needs {
-            let (words, key, value) = need(asked);
+        for asked in needs(descriptor) {
+            let (words, key, value) = need(&asked);
+            if let Some(error) = value.filter(|_| key == "slack").and_then(|name| channel_name(name).err()) {
+                let _ = writeln!(text, "# not granted: to {}: {}", one_line(&words), one_line(&error.to_string()));
+                continue;
+            }
             let value = value.map_or_else(|| quoted(if key == "git" { "pipeline" } else { "*" }), quoted);
             let _ = writeln!(text, "# to {}", one_line(&words));
             lists.entry(key).or_default().push(value);

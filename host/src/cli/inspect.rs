@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     config::{Config, Grants},
-    contract::Need,
+    contract::{Descriptor, Need},
     package::{File, Lock},
     plugin::{self, Cache, Plugin},
     sandbox::Sandboxes,
@@ -76,6 +76,13 @@ impl Inspect {
     }
 }
 
+/// Everything that a plugin asks for: its needs, and the channel of its alerts.
+pub(super) fn needs(descriptor: &Descriptor) -> Vec<Need> {
+    let channel = Need::Channel(descriptor.channel.clone());
+    let is_new = !descriptor.needs.iter().any(|asked| need(asked) == need(&channel));
+    descriptor.needs.iter().cloned().chain(is_new.then_some(channel)).collect()
+}
+
 /// A need in words, the key of its grant, and the value that the grant would hold.
 pub(super) fn need(need: &Need) -> (String, &'static str, Option<&str>) {
     match need {
@@ -114,8 +121,9 @@ impl Inspected {
             };
             Some(name.map_or(!list.is_empty(), |name| list.iter().any(|granted| granted == name)))
         };
-        let needs = self.plugin.descriptor.needs.iter().map(need);
-        needs.map(|(words, key, name)| (words, key, granted(key, name))).collect()
+        let needs = needs(&self.plugin.descriptor);
+        let asked = needs.iter().map(need);
+        asked.map(|(words, key, name)| (words, key, granted(key, name))).collect()
     }
 
     fn text(&self) -> Result<String> {

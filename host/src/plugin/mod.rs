@@ -14,7 +14,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use host_package::{pin_command, verify};
+use host_package::{name_of, pin_command, verify};
 use semver::Version;
 use serde::Serialize;
 
@@ -105,9 +105,8 @@ pub async fn read(paths: &[PathBuf]) -> Vec<Result<File, Unusable>> {
         .zip(paths)
         .map(|(read, path)| {
             read.unwrap_or_else(|| {
-                let name = path.display().to_string();
-                let reason = format!("{name}: reading it stopped unexpectedly");
-                Err(Unusable::new(name, reason))
+                let reason = format!("{}: reading it stopped unexpectedly", path.display());
+                Err(Unusable::new(name_of(path), reason))
             })
         })
         .collect()

@@ -44,3 +44,4 @@ mod templates;
 mod thirty_days;
 mod validation;
 mod web;
+mod wishes;

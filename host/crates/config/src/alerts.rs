@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Count, SecretName, Time};
+use super::{Count, SecretName, Time, channel_name};
 
 /// `[alerts]`: when alerts are sent.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -81,10 +81,8 @@ impl Alerts {
             );
         }
         for (channel, route) in self.routes.iter().flat_map(|(route, list)| list.iter().map(move |one| (one, route))) {
-            if !channel.starts_with('#') {
-                let route = format!("{route:?}").to_lowercase();
-                bail!("alerts.routes.{route}: `{channel}` is not a channel name; write \"#{channel}\"");
-            }
+            let refused = |error| anyhow::anyhow!("alerts.routes.{}: {error}", format!("{route:?}").to_lowercase());
+            channel_name(channel).map_err(refused)?;
         }
         Ok(())
     }

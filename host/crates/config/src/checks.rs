@@ -13,11 +13,12 @@ use super::{Count, Cron, Delay, Missed, Overlap, OwnAlerts, Zone};
 pub struct Check {
     /// The plugin. Default: the plugin with the check's name.
     pub plugin: Option<String>,
-    /// Five fields: minute, hour, day of month, month, day of week. Default: the plugin's.
+    /// Five fields: minute, hour, day of month, month, day of week. Default: the plugin's, which may not be due more often
+    /// than every 5 minutes.
     pub schedule: Option<Cron>,
     /// The time zone of the schedule. Default: the plugin's, else the pipeline's.
     pub timezone: Option<Zone>,
-    /// The channel of its alerts. Default: the plugin's channel.
+    /// The channel of its alerts. Default: the plugin's channel, which must be in `grants.NAME.slack`.
     pub channel: Option<String>,
     /// The checks that watch this check's input data. While one of them fails, a failure of this check is listed in its
     /// message instead of being sent on its own.

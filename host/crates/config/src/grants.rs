@@ -47,7 +47,7 @@ pub struct Grants {
     pub git: Vec<String>,
     /// The services whose deployments it may look up; `*` allows all.
     pub deployments: Vec<String>,
-    /// The channels it may post to.
+    /// The channels it may post to, besides the `channel` of its checks in host.toml.
     pub slack: Vec<String>,
     /// Overrides `[budgets]` for this plugin.
     pub budgets: OwnBudgets,

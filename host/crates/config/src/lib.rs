@@ -9,6 +9,7 @@ mod dependencies;
 mod google;
 mod grants;
 mod mistakes;
+mod names;
 mod rights;
 mod rules;
 mod schema;
@@ -38,6 +39,7 @@ pub use grants::{Grants, Trust};
 pub use host_package::PublicKey;
 pub use host_text::nearest;
 use mistakes::with_nearest;
+pub use names::{CONSULTED, channel_name, check_name};
 pub use rights::{Change, Direction, Rights};
 pub use schema::{reference, schema};
 pub use service::{Delay, Heartbeat, Missed, Overlap, Pace, Scheduler, Web};
@@ -153,7 +155,7 @@ impl Config {
     /// Reads the text of a file.
     pub fn parse(text: &str) -> Result<Self> {
         let mut config: Self = toml::from_str(text).map_err(|error| anyhow::anyhow!("{}", with_nearest(&error)))?;
-        config.check_names()?;
+        config.check_rules()?;
         config.dependencies = Dependencies::new(&config.checks)?;
         config.digest = Digest::of(text.as_bytes());
         Ok(config)

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
-use super::{Config, Deployments, SecretName, Warehouse, mistakes::nearest_file, nearest};
+use super::{Config, Deployments, SecretName, Warehouse, mistakes::nearest_file, names, nearest};
 
 impl Config {
     /// Checks the rules that involve several parts, such as a grant of a repository that `[git]` does not have.
-    pub(super) fn check_names(&self) -> Result<()> {
+    pub(super) fn check_rules(&self) -> Result<()> {
+        names::check(self)?;
         self.scheduler.check()?;
         self.web.check()?;
         self.heartbeat.check()?;
@@ -43,14 +44,12 @@ impl Config {
             grants.slack.iter().map(move |channel| (format!("grants.{plugin}.slack"), channel))
         });
         let configured = self.slack.channels.keys().map(|channel| ("slack.channels".to_owned(), channel));
-        if let Some((key, channel)) = granted.chain(configured).find(|(_, channel)| !channel.starts_with('#')) {
-            bail!("{key}: `{channel}` is not a channel name; write \"#{channel}\"");
-        }
-        let channels = self.checks.iter().filter_map(|(name, check)| Some((name, check.channel.as_ref()?)));
-        for (name, channel) in channels {
-            if !channel.starts_with('#') {
-                bail!("checks.{name}.channel: `{channel}` is not a channel name; write \"#{channel}\"");
-            }
+        let own = self
+            .checks
+            .iter()
+            .filter_map(|(name, check)| Some((format!("checks.{name}.channel"), check.channel.as_ref()?)));
+        for (key, channel) in granted.chain(configured).chain(own) {
+            names::channel_name(channel).map_err(|error| anyhow::anyhow!("{key}: {error}"))?;
         }
         Ok(())
     }
@@ -147,6 +146,13 @@ mod tests {
             ("[checks.a]\nchannel = 'alerts'", &["checks.a.channel", "\"#alerts\""]),
             ("[grants.a]\nslack = ['alerts']", &["grants.a.slack", "\"#alerts\""]),
             ("[slack.channels.alerts]", &["slack.channels", "\"#alerts\""]),
+            ("[checks.a]\nchannel = '#on call'", &["checks.a.channel", "without spaces"]),
+            ("[checks.'a.consulted']", &["checks: `a.consulted` ends with .consulted, which only the host adds"]),
+            ("[checks.\"a\\nb\"]", &["checks: `a\\nb` is not a valid name: use up to 100 letters"]),
+            ("[checks.\"a\\u202Eb\"]", &["checks: `a\\u{202e}b` is not a valid name"]),
+            ("[checks.a]\nplugin = 'B c'", &["checks.a.plugin: `B c` is not a plugin name: use up to 64 lower-case"]),
+            ("[grants.'a.consulted']", &["grants: `a.consulted` is not a plugin name"]),
+            ("[checks.a]\ndepends_on = ['b']\n[checks.b]\ndepends_on = ['a']", &["in a circle: a → b → a"]),
             ("[checks.a]\nsettings = 3", &["settings", "expected a map"]),
             ("[warehouse]\nkind = 'sqlit'\npath = 'x'", &["unknown variant `sqlit`"]),
             ("[warehouse]\nkind = 'sqlite'", &["missing field `path`"]),

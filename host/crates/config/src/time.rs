@@ -1,6 +1,6 @@
 //! Time zones and cron expressions, as host.toml and plugins write them.
 
-use std::str::FromStr;
+use std::{str::FromStr, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use jiff::tz::TimeZone;
@@ -59,6 +59,19 @@ impl Cron {
         Ok(Self(cron))
     }
 
+    /// The shortest time between two due times of consecutive hours, or an hour.
+    pub fn shortest_gap(&self) -> Duration {
+        let pattern = &self.0.pattern;
+        let due: Vec<u64> =
+            (0..60).filter(|minute| pattern.minute_match(*minute).unwrap_or(true)).map(u64::from).collect();
+        let is_due = |hour: u32| pattern.hour_match(hour % 24).unwrap_or(true);
+        let goes_on = (0..24).any(|hour| is_due(hour) && is_due(hour + 1));
+        let across = due.first().filter(|_| goes_on).map(|first| first + 60);
+        let next = due.iter().skip(1).copied().chain(across);
+        let shortest = due.iter().zip(next).map(|(one, next)| next - one).min();
+        Duration::from_secs(60 * shortest.unwrap_or(60))
+    }
+
     /// At the beginning of every hour.
     pub fn hourly() -> Self {
         let hourly = croner::Cron::from_str("0 * * * *");
@@ -111,6 +124,22 @@ impl<'de> Deserialize<'de> for ValidateSchedule {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_shortest_gap_is_found_also_across_the_hour() {
+        for (cron, minutes) in [
+            ("* * * * *", 1),
+            ("*/5 * * * *", 5),
+            ("0,4 6 * * *", 4),
+            ("58,1 * * * *", 3),
+            ("58,1 6,8 * * *", 57),
+            ("58,1 0,23 * * *", 3),
+            ("30 6 * * *", 60),
+            ("7-59/13 * * * *", 8),
+        ] {
+            assert_eq!(Cron::new(cron).expect("valid").shortest_gap(), Duration::from_secs(60 * minutes), "{cron}");
+        }
+    }
 
     /// Due times are times of day in their zone, also when its clocks change.
     #[test]

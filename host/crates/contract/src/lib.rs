@@ -10,7 +10,7 @@ wasmtime::component::bindgen!({
 });
 
 pub use exports::pipeline::check::plugin::{
-    Descriptor, Failure, Gate, Metric, Need, Report, Request, Verdict, Violation,
+    Descriptor, Failure, Gate, Metric, Need, Report, Request, Schedule, Verdict, Violation,
 };
 pub use pipeline::check::{deployments, git, slack, types, warehouse};
 pub use types::{Error, Value};

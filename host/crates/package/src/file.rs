@@ -39,14 +39,13 @@ impl File {
         Self::from(path, || Ok(bytes))
     }
 
-    /// Reads a file. An error comes with the plugin's name if the metadata has one, else with the file's name without
-    /// its extension.
+    /// Reads a file. An error comes with the plugin's name if the metadata has one, else with [`name_of`] its path.
     pub fn read(path: &Path) -> Result<Self, (String, anyhow::Error)> {
         Self::from(path, || std::fs::read(path).context("cannot be read"))
     }
 
     fn from(path: &Path, bytes: impl FnOnce() -> Result<Vec<u8>>) -> Result<Self, (String, anyhow::Error)> {
-        let mut name = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        let mut name = name_of(path);
         let read = || {
             let bytes = bytes()?;
             let metadata = Metadata::read(&bytes)?;
@@ -77,6 +76,15 @@ fn identity(metadata: &Metadata) -> Result<(String, Version)> {
     let version = Version::parse(version)
         .with_context(|| format!("`{}` is not a version; write it like 1.2.0", version.escape_debug()))?;
     Ok((name.clone(), version))
+}
+
+/// The name for a file without a plugin's name: the file's own without its extension, as far as that is safe to show and
+/// no name of the host's own, such as `phase2-gate.consulted`.
+pub fn name_of(path: &Path) -> String {
+    let stem = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy();
+    let safe = |c: char| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '-' };
+    let name: String = stem.chars().take(64).map(safe).collect();
+    if name.is_empty() { "-".to_owned() } else { name }
 }
 
 /// Whether a name is safe as a key in host.toml, as a file name and on a terminal.
