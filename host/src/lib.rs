@@ -29,6 +29,7 @@ pub mod web;
 pub use host_config as config;
 pub use host_contract as contract;
 use host_googlesql as googlesql;
+pub use host_oci as oci;
 pub use host_package as package;
 use host_text as text;
 

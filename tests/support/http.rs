@@ -40,6 +40,8 @@ pub enum Reply {
     Reset,
     /// The answer ends before its length.
     CutOff(String),
+    /// Status 200 and this byte again and again, without end: as fast as it is read, or one after each pause.
+    Endless(u8, Duration),
 }
 
 /// Where a server is.
@@ -128,6 +130,15 @@ fn converse(stream: &TcpStream, answer: &(dyn Fn(&Request) -> Reply + Sync)) -> 
                 (&mut &*stream).write_all(b"HTTP/1.1 200 OK\r\ncontent-le")?;
                 // Closing with a linger time of zero sends a reset instead of an end.
                 return Ok(rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO))?);
+            }
+            Reply::Endless(byte, pause) => {
+                let mut client = stream;
+                client.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 99999999999\r\n\r\n")?;
+                let part = if pause.is_zero() { vec![byte; 64 << 10] } else { vec![byte] };
+                loop {
+                    client.write_all(&part)?;
+                    std::thread::sleep(pause);
+                }
             }
             Reply::CutOff(body) => {
                 let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len() + 1);

@@ -80,6 +80,38 @@ impl Registry {
 }
 
 impl Registry {
+    /// Removes a tag, as its owner can.
+    pub fn remove_tag(&self, repository: &str, tag: &str) -> Result<()> {
+        let tags =
+            self.directory.path().join(format!("data/docker/registry/v2/repositories/{repository}/_manifests/tags"));
+        Ok(std::fs::remove_dir_all(tags.join(tag))?)
+    }
+
+    /// The tags of a repository.
+    pub fn manifest_tags(&self, repository: &str) -> Result<Vec<String>> {
+        let tags =
+            self.directory.path().join(format!("data/docker/registry/v2/repositories/{repository}/_manifests/tags"));
+        let entries = std::fs::read_dir(tags)?.flatten();
+        Ok(entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
+    }
+
+    /// Publishes a list of images under a tag, as builders for several platforms do.
+    pub fn push_index(&self, repository: &str, tag: &str) -> Result<()> {
+        let media_type = "application/vnd.oci.image.index.v1+json";
+        let body = format!(r#"{{"schemaVersion":2,"mediaType":"{media_type}","manifests":[]}}"#);
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
+        let head = format!(
+            "PUT /v2/{repository}/manifests/{tag} HTTP/1.1\r\nHost: {}\r\nContent-Type: {media_type}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            self.host(),
+            body.len()
+        );
+        stream.write_all((head + &body).as_bytes())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        anyhow::ensure!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+        Ok(())
+    }
+
     /// The manifest of a tag, as it is stored.
     pub fn manifest(&self, repository: &str, tag: &str) -> Result<Value> {
         let link = format!("data/docker/registry/v2/repositories/{repository}/_manifests/tags/{tag}/current/link");
@@ -122,18 +154,27 @@ pub struct Proxy {
     fault: Arc<Mutex<Fault>>,
 }
 
+/// What a proxy answers itself: a request's first line and headers in, the whole answer out.
+pub type Hook = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
 impl Proxy {
     /// Before this registry.
     pub fn before(registry: &Registry) -> Result<Self> {
+        Self::answering(registry, Box::new(|_| None))
+    }
+
+    /// The same, with answers of its own.
+    pub fn answering(registry: &Registry, hook: Hook) -> Result<Self> {
+        let hook = Arc::new(hook);
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let port = listener.local_addr()?.port();
         let fault = Arc::new(Mutex::new(Fault::None));
         let (upstream, shared) = (registry.port, fault.clone());
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                let fault = shared.lock().unwrap().clone();
+                let (fault, hook) = (shared.lock().unwrap().clone(), hook.clone());
                 // Ignore clients that go away.
-                std::thread::spawn(move || drop(pass(&client, upstream, &fault)));
+                std::thread::spawn(move || drop(pass(&client, upstream, &fault, &hook)));
             }
         });
         Ok(Self { port, fault })
@@ -151,7 +192,7 @@ impl Proxy {
 }
 
 /// One request and its answer; then the connection is closed.
-fn pass(client: &TcpStream, upstream: u16, fault: &Fault) -> Result<()> {
+fn pass(client: &TcpStream, upstream: u16, fault: &Fault, hook: &Hook) -> Result<()> {
     let mut reader = BufReader::new(client);
     let mut head = String::new();
     loop {
@@ -166,13 +207,16 @@ fn pass(client: &TcpStream, upstream: u16, fault: &Fault) -> Result<()> {
             head += &line;
         }
     }
+    let mut client = client;
+    if let Some(answer) = hook(&head) {
+        return Ok(client.write_all(answer.as_bytes())?);
+    }
     let mut server = TcpStream::connect(("127.0.0.1", upstream))?;
     server.write_all(format!("{head}Connection: close\r\n\r\n").as_bytes())?;
     let mut answer = Vec::new();
     server.read_to_end(&mut answer)?;
     let end = answer.windows(4).position(|four| four == b"\r\n\r\n").context("no head")? + 4;
     let (head, body) = answer.split_at(end);
-    let mut client = client;
     // Pass manifests and tags unchanged; only the blobs are falsified.
     if !head.windows(12).any(|text| text.eq_ignore_ascii_case(b"octet-stream")) {
         client.write_all(&answer)?;

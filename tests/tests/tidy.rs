@@ -21,6 +21,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("contract", &[]),
     ("package", &["text"]),
     ("config", &["text", "package"]),
+    ("oci", &["text", "package"]),
     ("googlesql", &["contract", "text"]),
 ];
 

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use futures_util::{StreamExt, stream};
 use semver::Version;
-
 use serde_json::json;
 
 use super::{
@@ -15,12 +15,18 @@ use super::{
 };
 use crate::{
     config::{Config, nearest},
+    oci::{Place, Wanted},
     package::{Digest, Expected, File, Keys, Lock, Pin, SCHEME, Store, read_signatures},
-    registry::{Place, Pushed, Registry, Wanted},
+    registry::{Pushed, Registry},
+    text::printable,
 };
 
 /// The exit code of `host outdated` when a plugin has a newer version.
 const OUTDATED: u8 = 2;
+/// The exit code when something could not be done for a plugin.
+const FAILED: u8 = 64;
+/// How many plugins are looked up at the same time.
+const AT_ONCE: usize = 8;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -90,7 +96,8 @@ pub(super) struct Update {
 #[command(after_help = "Example:
   host outdated
 
-Exit codes: 0 every plugin is up to date, 2 `host update` has a newer one.")]
+Exit codes: 0 every plugin is up to date, 2 `host update` has a newer one, 64 a
+registry gave no answer; the plugins from others are shown.")]
 pub(super) struct Outdated {
     #[command(flatten)]
     files: Files,
@@ -165,9 +172,10 @@ impl Add {
         let mut lock = Lock::read(&path)?.unwrap_or_else(|| Lock::new(&path));
         let keys = self.files.keys()?;
         let file = super::runtime()?.block_on(async {
-            let (version, digest) = newest(&self.place).await?;
+            let registry = Registry::new(&self.place)?;
+            let (version, digest) = registry.newest().await?;
             let expected = Expected { name: self.place.name(), version: &version, keys: &keys };
-            fetch(&self.place, &self.files.store(), digest, &expected).await
+            fetch(&registry, &self.place, &self.files.store(), digest, &expected).await
         })?;
         pin(&mut lock, &file, &self.place)?;
         eprintln!("next: `host inspect {}` shows what it asks for", file.path.display());
@@ -180,20 +188,21 @@ impl Pull {
         let lock = self.files.read()?;
         let (store, keys) = (self.files.store(), self.files.keys()?);
         let pins = published(&lock)?;
-        let runtime = super::runtime()?;
-        for (name, pin, place) in &pins {
-            let word = match store.find(pin.digest) {
-                Some(_) => "is present",
-                None => {
-                    let expected = Expected { name, version: &pin.version, keys: &keys };
-                    runtime.block_on(fetch(place, &store, pin.digest, &expected))?;
-                    "fetched"
-                }
-            };
-            eprintln!("{name}: {} {} {word}", pin.version, pin.digest);
+        let pulled = each(&pins, async |(name, pin, place)| {
+            let expected = Expected { name, version: &pin.version, keys: &keys };
+            pull(place, &store, pin.digest, &expected).await
+        })?;
+        let mut failures = Failures::default();
+        for ((name, pin, _), pulled) in pins.iter().zip(pulled) {
+            if let Some(word) = failures.keep(name, pulled) {
+                eprintln!("{name}: {} {} {word}", pin.version, pin.digest);
+            }
         }
-        eprintln!("{}: {} from registries, all present", self.files.path().display(), counted(pins.len()));
-        Ok(0)
+        let failed = failures.tell();
+        if failed == 0 {
+            eprintln!("{}: {} from registries, all present", self.files.path().display(), counted(pins.len()));
+        }
+        Ok(failed)
     }
 }
 
@@ -202,46 +211,42 @@ impl Update {
         let _claim = Lock::claim(&self.files.path())?;
         let mut lock = self.files.read()?;
         let (store, keys) = (self.files.store(), self.files.keys()?);
-        let pins = published(&lock)?;
+        let mut pins = published(&lock)?;
         for name in &self.names {
             if !pins.iter().any(|(known, ..)| known == name) {
                 let near = nearest(name, pins.iter().map(|(known, ..)| known));
                 bail!("plugin {name} is not from a registry{near}; `host add oci://REGISTRY/{name}` adds it");
             }
         }
-        let runtime = super::runtime()?;
-        for (name, pinned, place) in pins.iter().filter(|(name, ..)| self.all || self.names.contains(name)) {
-            let (version, digest) = runtime.block_on(newest(place))?;
-            // A registry that drops or changes versions must not bring back a fixed bug.
-            if version < pinned.version {
-                eprintln!("{name}: keeping {}; the newest version in {place} is {version}", pinned.version);
-                continue;
-            }
-            if version == pinned.version && digest != pinned.digest {
-                bail!(
-                    "{name}: {place} has different bytes for {version} now, {digest}; the pin stays. Ask the publisher for a new version, or accept these bytes with `host add`"
-                );
-            }
-            let expected = Expected { name, version: &version, keys: &keys };
-            let file = runtime.block_on(fetch(place, &store, digest, &expected))?;
-            pin(&mut lock, &file, place)?;
+        pins.retain(|(name, ..)| self.all || self.names.contains(name));
+        let updated = each(&pins, async |(name, pin, place)| update(name, pin, place, &store, &keys).await)?;
+        let mut failures = Failures::default();
+        for ((name, _, place), updated) in pins.iter().zip(updated) {
+            let pinned = match updated {
+                Ok(Some(file)) => pin(&mut lock, &file, place),
+                Ok(None) => Ok(()),
+                Err(error) => Err(error),
+            };
+            failures.keep(name, pinned);
         }
-        Ok(0)
+        Ok(failures.tell())
     }
 }
 
 impl Outdated {
     pub(super) fn execute(self) -> Result<u8> {
         let lock = self.files.read()?;
-        let runtime = super::runtime()?;
+        let pins = published(&lock)?;
+        let listed = each(&pins, async |(_, _, place)| Registry::new(place)?.versions().await)?;
+        let mut failures = Failures::default();
         let mut rows = Vec::new();
         let mut behind = false;
-        for (name, pin, place) in published(&lock)? {
-            let versions = runtime.block_on(async { Registry::new(&place)?.versions().await })?;
+        for ((name, pin, place), versions) in pins.iter().zip(listed) {
+            let Some(versions) = failures.keep(name, versions) else { continue };
             let wanted = versions.iter().rev().find(|version| place.wanted.fits(version));
             let newest = versions.iter().rev().find(|version| version.pre.is_empty());
             behind |= wanted.is_some_and(|wanted| *wanted > pin.version);
-            rows.push((name, pin.version, wanted.cloned(), newest.cloned(), place.to_string()));
+            rows.push((name, &pin.version, wanted.cloned(), newest.cloned(), place.to_string()));
         }
         super::print(&match self.output.output {
             Format::Json => {
@@ -254,17 +259,45 @@ impl Outdated {
                 let shown = |version: Option<Version>| version.map_or("none".to_owned(), |version| version.to_string());
                 let mut table = Table::new(&["PLUGIN", "PINNED", "WANTED", "NEWEST", "FROM"]);
                 for (name, pinned, wanted, newest, place) in rows {
-                    table.row(vec![name, pinned.to_string(), shown(wanted), shown(newest), place]);
+                    table.row(vec![name.clone(), pinned.to_string(), shown(wanted), shown(newest), place]);
                 }
                 table.text()
             }
         })?;
-        Ok(if behind { OUTDATED } else { 0 })
+        match failures.tell() {
+            0 if behind => Ok(OUTDATED),
+            code => Ok(code),
+        }
     }
 }
 
+/// The failures of some plugins, told after the others are done.
+#[derive(Default)]
+struct Failures(Vec<String>);
+
+impl Failures {
+    fn keep<T>(&mut self, name: &str, result: Result<T>) -> Option<T> {
+        result.map_err(|error| self.0.push(printable(&format!("error: {name}: {error:#}")))).ok()
+    }
+
+    /// Prints them; gives the exit code.
+    fn tell(self) -> u8 {
+        self.0.iter().for_each(|failure| eprintln!("{failure}"));
+        if self.0.is_empty() { 0 } else { FAILED }
+    }
+}
+
+/// A pinned plugin from a registry.
+type Published = (String, Pin, Place);
+
+/// Does something for several plugins at the same time; the results are in their order. A registry that does not answer
+/// keeps nobody else waiting.
+fn each<T>(pins: &[Published], work: impl AsyncFn(&Published) -> Result<T>) -> Result<Vec<Result<T>>> {
+    Ok(super::runtime()?.block_on(stream::iter(pins).map(|pin| work(pin)).buffered(AT_ONCE).collect()))
+}
+
 /// The pinned plugins from registries.
-fn published(lock: &Lock) -> Result<Vec<(String, Pin, Place)>> {
+fn published(lock: &Lock) -> Result<Vec<Published>> {
     let pins = lock.pins().iter().filter(|(_, pin)| pin.source.starts_with(SCHEME));
     pins.map(|(name, pin)| {
         let place = pin.source.parse().with_context(|| format!("{}: plugin.{name}.source", lock.path().display()))?;
@@ -273,17 +306,54 @@ fn published(lock: &Lock) -> Result<Vec<(String, Pin, Place)>> {
     .collect()
 }
 
-/// The newest allowed version, and its digest.
-async fn newest(place: &Place) -> Result<(Version, Digest)> {
+/// Fetches a newer version, if there is one.
+async fn update(name: &str, pinned: &Pin, place: &Place, store: &Store, keys: &Keys) -> Result<Option<File>> {
     let registry = Registry::new(place)?;
-    let version = registry.newest().await?;
-    let digest = registry.digest(&version).await?;
-    Ok((version, digest))
+    let (version, digest) = registry.newest().await?;
+    // A registry that drops or changes versions must not bring back a fixed bug.
+    if version < pinned.version {
+        eprintln!("{name}: keeping {}; the newest version in {place} is {version}", pinned.version);
+        return Ok(None);
+    }
+    if version == pinned.version && digest != pinned.digest {
+        bail!(
+            "{place} has different bytes for {version} now, {digest}; the pin stays. Ask the publisher for a new version, or accept these bytes with `host add`"
+        );
+    }
+    let expected = Expected { name, version: &version, keys };
+    fetch(&registry, place, store, digest, &expected).await.map(Some)
+}
+
+/// Sees to it that a pinned component and its signatures are in the store; says what was done.
+async fn pull(place: &Place, store: &Store, digest: Digest, expected: &Expected<'_>) -> Result<&'static str> {
+    let registry = Registry::new(place)?;
+    let Some(file) = store.find(digest) else {
+        fetch(&registry, place, store, digest, expected).await?;
+        return Ok("fetched");
+    };
+    let added = registry
+        .signatures(digest)
+        .await
+        .and_then(|signatures| store.sign(&file, signatures.as_deref(), expected).with_context(|| place.to_string()));
+    match added {
+        Ok(()) => {}
+        // The registry is not needed, if the signatures in the store suffice.
+        Err(error) if store.sign(&file, None, expected).is_ok() => {
+            eprintln!("{}: no newer signatures: {}", expected.name, printable(&format!("{error:#}")));
+        }
+        Err(error) => return Err(error.context("its signatures cannot be verified")),
+    }
+    Ok("is present")
 }
 
 /// Puts exactly these bytes into the store.
-async fn fetch(place: &Place, store: &Store, digest: Digest, expected: &Expected<'_>) -> Result<File> {
-    let registry = Registry::new(place)?;
+async fn fetch(
+    registry: &Registry,
+    place: &Place,
+    store: &Store,
+    digest: Digest,
+    expected: &Expected<'_>,
+) -> Result<File> {
     let bytes = registry.component(digest).await?;
     let signatures = registry.signatures(digest).await?;
     store.keep(bytes, signatures.as_deref(), expected).with_context(|| place.to_string())

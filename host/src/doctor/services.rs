@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use anyhow::Result;
 use jiff::{SignedDuration, Timestamp, fmt::rfc2822};
 use reqwest::header::DATE;
 use tokio::{
@@ -19,7 +18,7 @@ use crate::{
     http,
     package::{Lock, SCHEME},
     record::{Claim, Record},
-    registry,
+    registry::{self, Known},
 };
 
 /// How long one service may take to answer.
@@ -128,13 +127,20 @@ pub(super) async fn registries(pinned: &Read<Lock>) -> Vec<Finding> {
     let Ok(Some(lock)) = pinned else { return Vec::new() };
     let sources = lock.pins().values().filter_map(|pin| pin.source.strip_prefix(SCHEME)?.split('/').next());
     let registries: BTreeSet<&str> = sources.collect();
-    let found = |registry: &str| -> Result<String> {
-        Ok(match registry::is_known_to(registry)? {
-            true => "Docker's configuration has credentials".to_owned(),
-            false => "no credentials; if it needs some, `docker login` sets them".to_owned(),
-        })
-    };
-    registries.into_iter().map(|registry| Finding::of(format!("registry {registry}"), found(registry))).collect()
+    let mut findings = Vec::new();
+    for registry in registries {
+        let what = format!("registry {registry}");
+        findings.push(match registry::known(registry).await {
+            Ok(Known::Yes) => Finding::ok(what, "Docker's configuration has credentials"),
+            Ok(Known::No) => Finding::ok(what, "no credentials; if it needs some, `docker login` sets them"),
+            Ok(Known::Missing(helper)) => Finding::note(
+                what,
+                format!("{helper}, which Docker's configuration names for its credentials, is not installed"),
+            ),
+            Err(error) => Finding::wrong(what, format!("{error:#}")),
+        });
+    }
+    findings
 }
 
 /// The server of the warehouse, and how far its clock is ahead of this one.

@@ -3,57 +3,49 @@
 //! The layout is that of the Wasm working group, which `wkg` and registries understand: one layer with the component,
 //! and a configuration that describes it. <https://tag-runtime.cncf.io/wgs/wasm/deliverables/wasm-oci-artifact/>
 
+mod client;
 mod credentials;
-mod place;
+mod signatures;
 
-use std::{collections::BTreeMap, io::Write, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::{Context, Result, bail};
-use futures_util::StreamExt;
+use bytes::Bytes;
 use jiff::Timestamp;
-use oci_client::{
-    Client, Reference, RegistryOperation,
-    client::{ClientConfig, ClientProtocol, Config, ImageLayer},
-    errors::{OciDistributionError, OciErrorCode},
-    manifest::{OciDescriptor, OciImageManifest},
-    secrets::RegistryAuth,
-};
+use reqwest::{Method, StatusCode, Url, header};
 use semver::Version;
-use serde_json::json;
+use serde_json::{Value, json};
 
-pub use credentials::is_known_to;
-pub use place::{Place, Wanted};
+use client::{Ask, Client};
+pub use credentials::{Known, known};
 
 use crate::{
-    http,
+    oci::{self, Manifest, Place, WASM, Wanted},
     package::{Digest, File},
 };
 
-/// A component.
-const WASM: &str = "application/wasm";
+/// A manifest.
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// The manifests that a registry may answer with: those of one artifact, and lists of images.
+const MANIFESTS: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json, \
+     application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json";
 /// The configuration of a component.
 const WASM_CONFIG: &str = "application/vnd.wasm.config.v0+json";
-/// A signature file of `host sign`.
-const SIGNATURE: &str = "application/vnd.pipeline.check.signature.v1+json";
-/// The configuration of a signature: `{}`.
-/// <https://github.com/opencontainers/image-spec/blob/main/manifest.md#guidance-for-an-empty-descriptor>
-const EMPTY: &str = "application/vnd.oci.empty.v1+json";
+/// A file's name, under which other clients write it.
+const TITLE: &str = "org.opencontainers.image.title";
 /// The largest component to fetch, in bytes. One in Python has 22 MB.
 const COMPONENT_BYTES: usize = 256 << 20;
-/// The largest signature file, in bytes.
-const SIGNATURE_BYTES: usize = 64 << 10;
-/// Tags on one page of a registry, and the most pages to ask for.
-const PAGE: usize = 1000;
-const PAGES: usize = 100;
-/// Timeouts for connecting to a registry, and for each read.
-const CONNECT: Duration = Duration::from_secs(10);
-const SILENCE: Duration = Duration::from_secs(30);
+/// Tags on one page of a registry. Some registries refuse the larger numbers, and then any.
+const PAGES: [Option<u32>; 3] = [Some(1000), Some(100), None];
+/// The most pages and the most versions of one plugin, and the time to read them.
+const MOST_PAGES: usize = 1000;
+const MOST_VERSIONS: usize = 100_000;
+const LISTING: Duration = Duration::from_secs(120);
 
 /// A registry, as seen from one place in it.
 pub struct Registry {
     client: Client,
     place: Place,
-    auth: RegistryAuth,
 }
 
 /// The result of a push.
@@ -68,70 +60,160 @@ pub enum Pushed {
 impl Registry {
     /// A registry with the credentials in Docker's configuration.
     pub fn new(place: &Place) -> Result<Self> {
-        http::choose_tls();
-        let protocol = match place.is_loopback() {
-            true => ClientProtocol::HttpsExcept(vec![place.registry.clone()]),
-            false => ClientProtocol::Https,
-        };
-        let config = ClientConfig {
-            protocol,
-            connect_timeout: Some(CONNECT),
-            read_timeout: Some(SILENCE),
-            user_agent: concat!("pipeline-host/", env!("CARGO_PKG_VERSION")),
-            ..ClientConfig::default()
-        };
-        let client = Client::try_from(config).context("no HTTP client")?;
-        Ok(Self { client, place: place.clone(), auth: credentials::of(&place.registry)? })
+        Ok(Self { client: Client::new(place)?, place: place.clone() })
     }
 
     /// The published versions, oldest first.
     pub async fn versions(&self) -> Result<Vec<Version>> {
-        let any = self.place.reference("latest");
-        self.enter(&any, RegistryOperation::Pull).await?;
-        let mut versions = Vec::new();
-        let mut last: Option<String> = None;
-        for _ in 0..PAGES {
-            let page = self.client.list_tags(&any, &self.auth, Some(PAGE), last.as_deref()).await;
-            let tags = page.map_err(|error| self.explained(error))?.tags;
-            versions.extend(tags.iter().filter_map(|tag| place::version(tag)));
-            // A registry without pages sends the same tags again.
-            if tags.len() < PAGE || tags.last() == last.as_ref() {
-                break;
-            }
-            last = tags.last().cloned();
-        }
-        versions.sort();
-        versions.dedup();
-        Ok(versions)
+        let listed = tokio::time::timeout(LISTING, self.list()).await;
+        let late = || format!("{}: the list of versions takes longer than {} s", self.place, LISTING.as_secs());
+        Ok(listed.with_context(late)??.into_iter().collect())
     }
 
-    /// The newest wanted version. An error lists the published ones.
-    pub async fn newest(&self) -> Result<Version> {
+    async fn list(&self) -> Result<BTreeSet<Version>> {
+        let mut versions = BTreeSet::new();
+        let (mut page, mut links) = (self.first_page().await?, false);
+        let mut before = Vec::new();
+        for _ in 0..MOST_PAGES {
+            let tags = oci::tags(&page.body).with_context(|| self.place.to_string())?;
+            versions.extend(tags.iter().filter_map(|tag| oci::version(tag)));
+            if versions.len() > MOST_VERSIONS {
+                bail!("{}: refused: more than {MOST_VERSIONS} versions", self.place);
+            }
+            let link = page.header(header::LINK).unwrap_or_default();
+            let next = match (oci::next_page(&self.place, &page.address, link)?, tags.last()) {
+                (Some(next), _) => {
+                    links = true;
+                    next
+                }
+                // A registry without links ends with an empty page, or sends the same page again.
+                (None, Some(last)) if !links && tags != before => {
+                    let mut next = page.address.clone();
+                    let others: Vec<(String, String)> = next
+                        .query_pairs()
+                        .filter(|(key, _)| key != "last")
+                        .map(|(k, v)| (k.into(), v.into()))
+                        .collect();
+                    next.query_pairs_mut().clear().extend_pairs(others).append_pair("last", last);
+                    next
+                }
+                _ => return Ok(versions),
+            };
+            before = tags;
+            page = self.client.find(Ask::new(Method::GET, next)).await?.with_context(|| self.absent())?;
+        }
+        bail!("{}: refused: more than {MOST_PAGES} pages of versions", self.place)
+    }
+
+    async fn first_page(&self) -> Result<client::Answer> {
+        let refuses = [StatusCode::BAD_REQUEST, StatusCode::RANGE_NOT_SATISFIABLE, StatusCode::UNPROCESSABLE_ENTITY];
+        for size in PAGES {
+            let mut address = self.place.address("tags/list")?;
+            if let Some(size) = size {
+                address.query_pairs_mut().append_pair("n", &size.to_string());
+            }
+            let answer = self.client.ask(Ask::new(Method::GET, address)).await?;
+            match answer.status {
+                status if status.is_success() => return Ok(answer),
+                StatusCode::NOT_FOUND => bail!(self.absent()),
+                status if size.is_some() && refuses.contains(&status) => {}
+                _ => return Err(self.client.refused(&answer)),
+            }
+        }
+        bail!(self.absent())
+    }
+
+    fn absent(&self) -> String {
+        format!("{}: no such repository or version", self.place)
+    }
+
+    /// The newest wanted version and its digest. An error lists the published versions.
+    pub async fn newest(&self) -> Result<(Version, Digest)> {
+        if let Wanted::Exactly(version) = &self.place.wanted
+            && let Some(digest) = self.published(version).await?
+        {
+            return Ok((version.clone(), digest));
+        }
         let versions = self.versions().await?;
-        match versions.iter().rev().find(|version| self.place.wanted.fits(version)) {
-            Some(version) => Ok(version.clone()),
-            None if versions.is_empty() => bail!("{}: no version is published", self.place),
-            None => {
-                let there: Vec<String> = versions.iter().rev().take(10).map(Version::to_string).collect();
-                bail!("{}: no such version; published are {}", self.place, there.join(", "))
+        let Some(version) = versions.iter().rev().find(|version| self.place.wanted.fits(version)) else {
+            if versions.is_empty() {
+                bail!("{}: no version is published", self.place)
             }
-        }
+            let there: Vec<String> = versions.iter().rev().take(10).map(Version::to_string).collect();
+            bail!("{}: no such version; published are {}", self.place, there.join(", "))
+        };
+        let digest = self.published(version).await?;
+        Ok((version.clone(), digest.with_context(|| format!("{}: version {version} is not published", self.place))?))
     }
 
-    /// The digest of a published version.
-    pub async fn digest(&self, version: &Version) -> Result<Digest> {
-        let manifest = self.manifest(&self.place.tagged(version)).await?;
-        let manifest = manifest.with_context(|| format!("{}: version {version} is not published", self.place))?;
-        let layers: Vec<&OciDescriptor> = manifest.layers.iter().filter(|layer| layer.media_type == WASM).collect();
-        match layers.as_slice() {
-            [layer] => layer.digest.parse(),
-            _ => bail!("{}: version {version} is not a plugin: it has {} layers of {WASM}", self.place, layers.len()),
+    /// The digest of a version, if it is published.
+    async fn published(&self, version: &Version) -> Result<Option<Digest>> {
+        match self.manifest(&Place::tag(version)).await? {
+            None => Ok(None),
+            Some(Manifest::Index) => {
+                bail!("{}: version {version} is not a plugin: it is a list of images for several platforms", self.place)
+            }
+            Some(Manifest::Artifact(artifact)) => {
+                let component = artifact.component();
+                component.map(Some).with_context(|| format!("{}: version {version} is not a plugin", self.place))
+            }
         }
     }
 
     /// Fetches the component with a digest, and refuses any other bytes.
     pub async fn component(&self, digest: Digest) -> Result<Vec<u8>> {
-        let bytes = self.blob(digest, COMPONENT_BYTES).await?;
+        self.blob(digest, COMPONENT_BYTES).await
+    }
+
+    /// Publishes a plugin as its version. A later push cannot replace it.
+    pub async fn push(&self, file: &File, signatures: Option<Vec<u8>>) -> Result<Pushed> {
+        let tag = Place::tag(&file.version);
+        let pushed = match self.manifest(&tag).await? {
+            Some(Manifest::Artifact(there))
+                if there.layers.iter().any(|layer| layer.digest == file.digest.to_string()) =>
+            {
+                Pushed::AsBefore
+            }
+            Some(there) => {
+                let what = if there == Manifest::Index { "as a list of images" } else { "with different bytes" };
+                bail!(
+                    "{}: version {} is already published {what}, and stays; raise the plugin's version",
+                    self.place,
+                    file.version
+                )
+            }
+            None => {
+                let config = component_config(file);
+                self.upload(file.bytes.clone().into()).await?;
+                self.upload(config.clone()).await?;
+                self.put_manifest(&tag, &component_manifest(file, &config)).await?;
+                Pushed::New
+            }
+        };
+        if let Some(signatures) = signatures {
+            self.add_signatures(file.digest, &signatures).await?;
+        }
+        Ok(pushed)
+    }
+
+    /// The manifest of a tag, if the tag exists.
+    async fn manifest(&self, tag: &str) -> Result<Option<Manifest>> {
+        let ask = Ask::new(Method::GET, self.place.address(&format!("manifests/{tag}"))?);
+        let Some(answer) = self.client.find(ask.with(header::ACCEPT, MANIFESTS)).await? else { return Ok(None) };
+        Manifest::read(&answer.body).map(Some).with_context(|| format!("{}: {tag}", self.place))
+    }
+
+    async fn put_manifest(&self, tag: &str, manifest: &Value) -> Result<()> {
+        let ask = Ask::new(Method::PUT, self.place.address(&format!("manifests/{tag}"))?);
+        let ask = ask.with(header::CONTENT_TYPE, MANIFEST).sending(manifest.to_string().into());
+        self.client.find(ask).await?.map(drop).with_context(|| self.absent())
+    }
+
+    /// A blob of the repository, by its digest. Other bytes are refused.
+    async fn blob(&self, digest: Digest, most: usize) -> Result<Vec<u8>> {
+        let ask = Ask::new(Method::GET, self.place.address(&format!("blobs/{digest}"))?).at_most(most);
+        let answer = self.client.find(ask).await.with_context(|| format!("{digest} was not fetched"))?;
+        let bytes = answer.with_context(|| self.absent())?.body;
         let found = Digest::of(&bytes);
         if found != digest {
             bail!("{}: refused: asked for {digest}, got {found}", self.place);
@@ -139,130 +221,26 @@ impl Registry {
         Ok(bytes)
     }
 
-    /// The signatures of a component.
-    pub async fn signatures(&self, digest: Digest) -> Result<Option<Vec<u8>>> {
-        let Some(manifest) = self.manifest(&self.signature_place(digest)).await? else { return Ok(None) };
-        let Some(layer) = manifest.layers.iter().find(|layer| layer.media_type == SIGNATURE) else { return Ok(None) };
-        let wanted: Digest = layer.digest.parse()?;
-        let bytes = self.blob(wanted, SIGNATURE_BYTES).await?;
-        let same = Digest::of(&bytes) == wanted;
-        same.then_some(Some(bytes)).with_context(|| format!("{}: a signature differs from its digest", self.place))
-    }
-
-    /// Publishes a plugin as its version. A later push cannot replace it.
-    pub async fn push(&self, file: &File, signatures: Option<Vec<u8>>) -> Result<Pushed> {
-        let reference = self.place.tagged(&file.version);
-        // Reading and writing can need different credentials.
-        self.enter(&reference, RegistryOperation::Push).await?;
-        let there = self.manifest(&reference).await?;
-        let same =
-            |manifest: &OciImageManifest| manifest.layers.iter().any(|layer| layer.digest == file.digest.to_string());
-        let pushed = match there {
-            Some(manifest) if same(&manifest) => Pushed::AsBefore,
-            Some(_) => bail!(
-                "{}: version {} is already published with different bytes, and stays; raise the plugin's version",
-                self.place,
-                file.version
-            ),
-            None => {
-                self.send(&reference, component_artifact(file)?).await?;
-                Pushed::New
-            }
-        };
-        if let Some(signatures) = signatures {
-            let layer = ImageLayer::new(signatures, SIGNATURE.to_owned(), None);
-            let config = Config::new("{}", EMPTY.to_owned(), None);
-            let mut manifest = OciImageManifest::build(std::slice::from_ref(&layer), &config, None);
-            manifest.artifact_type = Some(SIGNATURE.to_owned());
-            self.send(&self.signature_place(file.digest), (layer, config, manifest)).await?;
+    /// Uploads a blob, unless it is there.
+    async fn upload(&self, bytes: Bytes) -> Result<()> {
+        let digest = Digest::of(&bytes).to_string();
+        let there = Ask::new(Method::HEAD, self.place.address(&format!("blobs/{digest}"))?);
+        if self.client.find(there).await?.is_some() {
+            return Ok(());
         }
-        Ok(pushed)
-    }
-
-    /// Logs in.
-    async fn enter(&self, reference: &Reference, operation: RegistryOperation) -> Result<()> {
-        let entered = self.client.auth(reference, &self.auth, operation).await;
-        entered.map(drop).map_err(|error| self.explained(error))
-    }
-
-    async fn send(&self, reference: &Reference, artifact: (ImageLayer, Config, OciImageManifest)) -> Result<()> {
-        let (layer, config, manifest) = artifact;
-        let sent = self.client.push(reference, &[layer], config, &self.auth, Some(manifest)).await;
-        sent.map(drop).map_err(|error| self.explained(error))
-    }
-
-    /// The signatures have a tag of their own, since many registries cannot list the referrers of a manifest.
-    fn signature_place(&self, digest: Digest) -> Reference {
-        self.place.reference(&format!("{}.sig", digest.to_string().replace(':', "-")))
-    }
-
-    /// The manifest of a tag, if the tag exists.
-    async fn manifest(&self, reference: &Reference) -> Result<Option<OciImageManifest>> {
-        match self.client.pull_image_manifest(reference, &self.auth).await {
-            Ok((manifest, _)) => Ok(Some(manifest)),
-            Err(error) if is_absent(&error) => Ok(None),
-            Err(error) => Err(self.explained(error)),
-        }
-    }
-
-    /// A blob of the repository, by its digest.
-    async fn blob(&self, digest: Digest, most: usize) -> Result<Vec<u8>> {
-        let any = self.place.reference("latest");
-        self.enter(&any, RegistryOperation::Pull).await?;
-        let layer =
-            OciDescriptor { digest: digest.to_string(), media_type: WASM.to_owned(), ..OciDescriptor::default() };
-        let stream = self.client.pull_blob_stream(&any, &layer).await.map_err(|error| self.explained(error))?;
-        let mut stream = stream.stream;
-        let mut bytes = Vec::new();
-        while let Some(part) = stream.next().await {
-            let part = part.with_context(|| format!("{}: {digest} arrived incomplete", self.place))?;
-            if bytes.len() + part.len() > most {
-                bail!("{}: refused: {digest} is larger than {most} B", self.place);
-            }
-            bytes.write_all(&part)?;
-        }
-        Ok(bytes)
-    }
-
-    /// An error with the place and the next step.
-    fn explained(&self, error: OciDistributionError) -> anyhow::Error {
-        let registry = &self.place.registry;
-        let what = match &error {
-            OciDistributionError::UnauthorizedError { .. } | OciDistributionError::AuthenticationFailure(_) => {
-                format!(
-                    "{registry} refuses the credentials; log in with `docker login {registry}`, or correct its `auths` in Docker's config.json"
-                )
-            }
-            OciDistributionError::RequestError(error) if error.is_connect() || error.is_timeout() => {
-                format!("{registry} cannot be reached")
-            }
-            error if is_absent(error) => "no such repository or version".to_owned(),
-            _ => format!("{registry} gave no usable answer"),
-        };
-        anyhow::Error::from(error).context(format!("{}: {what}", self.place))
+        let begin = Ask::new(Method::POST, self.place.address("blobs/uploads/")?);
+        let began = self.client.find(begin).await?.with_context(|| self.absent())?;
+        let nowhere = || format!("{}: the registry does not say where to upload", self.place);
+        let location = began.header(header::LOCATION).with_context(nowhere)?;
+        let mut address: Url = oci::redirected(&self.place, &began.address, location)?;
+        address.query_pairs_mut().append_pair("digest", &digest);
+        let ask = Ask::new(Method::PUT, address).with(header::CONTENT_TYPE, "application/octet-stream");
+        self.client.find(ask.sending(bytes)).await?.map(drop).with_context(|| self.absent())
     }
 }
 
-fn is_absent(error: &OciDistributionError) -> bool {
-    match error {
-        OciDistributionError::ImageManifestNotFoundError(_) => true,
-        OciDistributionError::RegistryError { envelope, .. } => envelope.errors.iter().any(|error| {
-            matches!(
-                error.code,
-                OciErrorCode::ManifestUnknown
-                    | OciErrorCode::NameUnknown
-                    | OciErrorCode::BlobUnknown
-                    | OciErrorCode::NotFound
-            )
-        }),
-        OciDistributionError::ServerError { code, .. } => *code == 404,
-        _ => false,
-    }
-}
-
-/// The layer, configuration and manifest of one component.
-fn component_artifact(file: &File) -> Result<(ImageLayer, Config, OciImageManifest)> {
-    let layer = ImageLayer::new(file.bytes.clone(), WASM.to_owned(), None);
+/// The configuration of a component.
+fn component_config(file: &File) -> Bytes {
     let config = json!({
         "created": Timestamp::now().to_string(),
         "architecture": "wasm",
@@ -270,13 +248,25 @@ fn component_artifact(file: &File) -> Result<(ImageLayer, Config, OciImageManife
         "layerDigests": [file.digest.to_string()],
         "component": { "exports": file.exports, "imports": file.imports, "target": null },
     });
-    let config = Config::new(config.to_string(), WASM_CONFIG.to_owned(), None);
-    let about = BTreeMap::from([
-        ("org.opencontainers.image.title".to_owned(), file.name.clone()),
-        ("org.opencontainers.image.version".to_owned(), file.version.to_string()),
-    ]);
-    let mut manifest = OciImageManifest::build(std::slice::from_ref(&layer), &config, Some(about));
-    // Readers of the working group's layout require it.
-    manifest.media_type = Some(oci_client::manifest::OCI_IMAGE_MEDIA_TYPE.to_owned());
-    Ok((layer, config, manifest))
+    config.to_string().into()
+}
+
+fn component_manifest(file: &File, config: &Bytes) -> Value {
+    let mut layer = descriptor(WASM, &file.bytes);
+    layer["annotations"] = json!({ TITLE: format!("{}.wasm", file.name) });
+    json!({
+        "schemaVersion": 2,
+        // Readers of the working group's layout require it.
+        "mediaType": MANIFEST,
+        "config": descriptor(WASM_CONFIG, config),
+        "layers": [layer],
+        "annotations": {
+            TITLE: file.name,
+            "org.opencontainers.image.version": file.version.to_string(),
+        },
+    })
+}
+
+fn descriptor(media_type: &str, bytes: &[u8]) -> Value {
+    json!({ "mediaType": media_type, "digest": Digest::of(bytes).to_string(), "size": bytes.len() })
 }

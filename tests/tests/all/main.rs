@@ -34,6 +34,7 @@ mod killed;
 mod pins;
 mod queries;
 mod record;
+mod registries;
 mod registry;
 mod service;
 mod signatures;

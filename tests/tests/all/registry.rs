@@ -233,7 +233,8 @@ fn a_credential_helper_is_asked() {
         fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
     };
     let missing = host(&["push", "old.wasm", &place]);
-    assert!(missing.code == 64 && missing.err.contains("Docker's configuration cannot be used"), "{missing:?}");
+    let words = "Docker's configuration cannot be used: docker-credential-vault is not installed";
+    assert!(missing.code == 64 && missing.err.contains(words), "{missing:?}");
     helper("echo s3cret; echo s3cret >&2; exit 1");
     let failed = host(&["push", "old.wasm", &place]);
     assert!(
@@ -256,6 +257,10 @@ fn a_credential_helper_is_asked() {
     let row = format!("registry {}", registry.host());
     let line = looked.out.lines().find(|line| line.starts_with(&row)).unwrap_or_else(|| panic!("{looked:?}"));
     assert!(line.contains("Docker's configuration has credentials"), "{line}");
+    fs::remove_file(bin.join("docker-credential-vault")).unwrap();
+    let looked = host(&["doctor"]);
+    let line = looked.out.lines().find(|line| line.starts_with(&row)).unwrap_or_else(|| panic!("{looked:?}"));
+    assert!(line.contains("note") && line.contains("docker-credential-vault, which Docker's"), "{line}");
 }
 
 /// What the ecosystem's own reader asks of an artifact before it takes it for a component: oci-wasm 0.6, `WasmClient::pull`
@@ -271,6 +276,7 @@ fn what_is_pushed_is_laid_out_as_others_read_it() {
     let [layer] = manifest["layers"].as_array().unwrap().as_slice() else { panic!("{manifest}") };
     let bytes = fs::read(sample.path().join("old.wasm")).unwrap();
     assert_eq!((&layer["mediaType"], &layer["size"]), (&json!("application/wasm"), &json!(bytes.len())));
+    assert_eq!(layer["annotations"]["org.opencontainers.image.title"], "phase2-raw.wasm", "oras writes this file");
     let config = registry.json(manifest["config"]["digest"].as_str().unwrap()).unwrap();
     assert!(config["created"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok(), "{config}");
     assert_eq!((&config["architecture"], &config["os"]), (&json!("wasm"), &json!("wasip2")));

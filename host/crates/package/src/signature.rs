@@ -31,7 +31,7 @@ const PRIVATE: &str = "ed25519-private:";
 pub struct PrivateKey(Ed25519KeyPair);
 
 /// One of the signatures in a file.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Signature {
     key: PublicKey,
@@ -73,6 +73,22 @@ pub fn read_signatures(path: &Path) -> Result<Option<Vec<u8>>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("{}: cannot be read", path.display())),
     }
+}
+
+/// Adds the signatures of one file to those of another; `None` if it has no others.
+pub fn merge_signatures(there: &[u8], added: &[u8]) -> Result<Option<Vec<u8>>> {
+    let read = |text: &[u8]| serde_json::from_slice::<Signatures>(text).context("this is not a signature file");
+    let (mut all, added) = (read(there)?, read(added)?);
+    let before = all.signatures.len();
+    for signature in added.signatures {
+        if !all.signatures.contains(&signature) {
+            all.signatures.push(signature);
+        }
+    }
+    if all.signatures.len() == before {
+        return Ok(None);
+    }
+    Ok(Some((serde_json::to_string_pretty(&all)? + "\n").into_bytes()))
 }
 
 /// Rejects a file that no key that is valid today has signed for its name and version; the error says what was

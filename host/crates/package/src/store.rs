@@ -48,6 +48,28 @@ impl Store {
         File::read(&self.path(digest)).ok().filter(|file| file.digest == digest)
     }
 
+    /// Adds signatures to those of a component in the store, and verifies them.
+    pub fn sign(&self, file: &File, signatures: Option<&[u8]>, expected: &Expected<'_>) -> Result<()> {
+        let place = || self.directory.display().to_string();
+        let there = signature::read_signatures(&file.path)?;
+        let added = match (&there, signatures) {
+            (_, None) => None,
+            (None, Some(signatures)) => Some(signatures.to_vec()),
+            (Some(there), Some(signatures)) => signature::merge_signatures(there, signatures)
+                .with_context(|| format!("{}: cannot add to it", signature::beside(&file.path).display()))?,
+        };
+        if let Some(added) = added {
+            let apart = tempfile::tempdir_in(&self.directory).with_context(place)?;
+            let arrived = apart.path().join("arrived.sig");
+            write(&arrived, &added)?;
+            fs::rename(&arrived, signature::beside(&file.path)).with_context(place)?;
+        }
+        match expected.keys.is_empty() {
+            true => Ok(()),
+            false => signature::verify(file, expected.keys).context("refused"),
+        }
+    }
+
     /// Stores a component that is as expected, with its signatures.
     pub fn keep(&self, bytes: Vec<u8>, signatures: Option<&[u8]>, expected: &Expected<'_>) -> Result<File> {
         let place = || self.directory.display().to_string();

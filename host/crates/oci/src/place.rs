@@ -3,10 +3,11 @@
 use std::{fmt, str::FromStr};
 
 use anyhow::{Context, Result, bail};
-use oci_client::Reference;
+use host_package::SCHEME;
 use semver::{Version, VersionReq};
 
-use crate::package::SCHEME;
+/// The longest tag, in bytes: <https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests>
+const TAG: usize = 128;
 
 /// A plugin in a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,16 +39,12 @@ impl Place {
 
     /// A version as a tag. Tags cannot contain `+`, so `_` replaces it, as in Helm:
     /// <https://helm.sh/docs/topics/registries/>
-    pub(super) fn tagged(&self, version: &Version) -> Reference {
-        self.reference(&version.to_string().replace('+', "_"))
-    }
-
-    pub(super) fn reference(&self, tag: &str) -> Reference {
-        Reference::with_tag(self.registry.clone(), self.repository.clone(), tag.to_owned())
+    pub fn tag(version: &Version) -> String {
+        version.to_string().replace('+', "_")
     }
 
     /// Whether the registry is on this machine. Plain HTTP is safe there, and Docker uses it too.
-    pub(super) fn is_loopback(&self) -> bool {
+    pub fn is_loopback(&self) -> bool {
         let host = self.registry.rsplit_once(':').map_or(self.registry.as_str(), |(host, _)| host);
         let host = host.trim_start_matches('[').trim_end_matches(']');
         host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
@@ -55,7 +52,10 @@ impl Place {
 }
 
 /// The version in a tag, if the tag is a version.
-pub(super) fn version(tag: &str) -> Option<Version> {
+pub fn version(tag: &str) -> Option<Version> {
+    if tag.len() > TAG {
+        return None;
+    }
     Version::parse(&tag.replace('_', "+")).ok()
 }
 
