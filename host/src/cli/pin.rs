@@ -12,7 +12,8 @@ use semver::Version;
 use super::flags::LockFlag;
 use crate::{
     config::nearest,
-    package::{File, Lock, is_named_like_a_plugin, pin_command, plugins_in},
+    oci::{self, Place},
+    package::{File, Lock, SCHEME, Store, is_named_like_a_plugin, pin_command, plugins_in},
 };
 
 /// The exit code of `--verify` when something differs.
@@ -38,7 +39,7 @@ pub(super) struct Pin {
     // Its former name means something else in other commands.
     #[arg(long, alias = "check")]
     verify: bool,
-    /// Remove pins whose file is gone
+    /// Remove pins whose file is gone; those from registries stay
     #[arg(long, conflicts_with = "verify")]
     prune: bool,
     #[command(flatten)]
@@ -104,7 +105,10 @@ impl Pin {
 
     fn write(&self, lock: &mut Lock, chosen: &[File]) -> Result<u8> {
         for file in chosen {
-            let before = lock.set(file);
+            let before = match registry_source(lock, file) {
+                Some(source) => lock.set_from(file, source),
+                None => lock.set(file),
+            };
             let now = format!("{} {}", file.version, file.digest);
             match before {
                 Some(before) if before.digest == file.digest => eprintln!("{}: {now}, unchanged", file.name),
@@ -120,21 +124,41 @@ impl Pin {
         }
         // A file that cannot be looked for, as in a directory without rights, is not gone.
         let is_gone = |pin| matches!(lock.source(pin).try_exists(), Ok(false));
-        let gone: Vec<String> =
-            lock.pins().iter().filter(|(_, pin)| is_gone(pin)).map(|(name, _)| name.clone()).collect();
-        for name in gone {
-            match self.prune {
-                true => {
-                    lock.remove(&name);
-                    eprintln!("{name}: removed");
-                }
-                false => eprintln!("{name}: its file is gone; `host pin --prune` removes the pin"),
+        let gone = lock.pins().iter().filter(|(_, pin)| is_gone(pin));
+        let gone: Vec<(String, bool)> =
+            gone.map(|(name, pin)| (name.clone(), pin.source.starts_with(SCHEME))).collect();
+        for (name, published) in gone {
+            if published {
+                eprintln!("{name}: not in plugins.store; `host pull` fetches it");
+            } else if self.prune {
+                lock.remove(&name);
+                eprintln!("{name}: removed");
+            } else {
+                eprintln!("{name}: its file is gone; `host pin --prune` removes the pin");
             }
         }
         lock.write()?;
         eprintln!("{}: {} pinned", lock.path().display(), counted(lock.pins().len()));
         Ok(0)
     }
+}
+
+/// The place in a registry that a pin keeps: for the same bytes, and for another version from the store.
+fn registry_source(lock: &Lock, file: &File) -> Option<String> {
+    let pin = lock.pin(&file.name)?;
+    let place: Place = pin.source.parse().ok()?;
+    if pin.digest == file.digest {
+        return Some(pin.source.clone());
+    }
+    let stored = Store::beside(lock.path()).path(file.digest).canonicalize().ok()?;
+    if file.path.canonicalize().ok()? != stored {
+        return None;
+    }
+    let wanted = match place.wanted {
+        oci::Wanted::Exactly(_) => oci::Wanted::Exactly(file.version.clone()),
+        wanted => wanted,
+    };
+    Some(Place { wanted, ..place }.to_string())
 }
 
 /// Refuses files that are older than their pins, unless their version was named: an old version does not come back because

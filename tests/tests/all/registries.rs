@@ -432,3 +432,46 @@ fn signatures_of_two_teams_add_up() {
         }
     }
 }
+
+#[test]
+fn a_pin_keeps_its_registry() {
+    let sample = sample();
+    let registry = filled(&sample);
+    let place = format!("oci://{}/data/phase2-raw", registry.host());
+    let host = |arguments: &[&str]| sample.host(arguments).unwrap();
+    let source = |wanted: &str| {
+        let line = format!("source = \"{place}{wanted}\"");
+        assert!(lock(&sample).contains(&line), "{line}: {}", lock(&sample));
+    };
+    ok(host(&["add", &format!("{place}:0.1.0")]));
+    let before = lock(&sample);
+    ok(host(&["pin", "phase2-raw"]));
+    assert_eq!(lock(&sample), before, "the same bytes");
+    ok(host(&["pin", "0.1.0.wasm"]));
+    assert_eq!(lock(&sample), before, "the same bytes from elsewhere");
+
+    // Forwards and back: the place stays, with the version that was chosen.
+    ok(host(&["add", &place]));
+    source("");
+    assert!(ok(host(&["pin", "phase2-raw@0.1.0"])).err.contains("0.2.0 → 0.1.0"));
+    source("");
+    assert_eq!(host(&["outdated"]).code, 2);
+    ok(host(&["add", &format!("{place}:0.2.0")]));
+    ok(host(&["pin", "phase2-raw@0.1.0"]));
+    source(":0.1.0");
+    // Other bytes from elsewhere do not come from the registry.
+    ok(host(&["pin", "0.1.7.wasm"]));
+    assert!(lock(&sample).contains("source = \"0.1.7.wasm\""), "{}", lock(&sample));
+
+    // A fresh checkout has the lock file alone.
+    ok(host(&["add", &place]));
+    fs::write(sample.path().join("gone.wasm"), fs::read(plugin("phase3-analytics")).unwrap()).unwrap();
+    ok(host(&["pin", "gone.wasm"]));
+    fs::remove_file(sample.path().join("gone.wasm")).unwrap();
+    fs::remove_dir_all(sample.path().join("plugins.store")).unwrap();
+    let pruned = ok(host(&["pin", "--prune"]));
+    assert!(pruned.err.contains("phase2-raw: not in plugins.store; `host pull` fetches it"), "{}", pruned.err);
+    assert!(pruned.err.contains("phase3-analytics: removed"), "{}", pruned.err);
+    source("");
+    ok(host(&["pull"]));
+}
