@@ -161,7 +161,7 @@ pub(super) fn fuzz(seconds: &str) -> Result<u8> {
         seed("loader", root().join(plugin))?;
     }
     seed("host_toml", root().join("tests").join("sample").join("host.toml"))?;
-    for target in ["loader", "sql_guard", "lock_file", "host_toml"] {
+    for target in ["loader", "sql_guard", "lock_file", "host_toml", "registry_answers"] {
         step(&format!("fuzzing {target} for {seconds} s"));
         let limit = format!("-max_total_time={seconds}");
         let mut fuzz = cargo_command();
