@@ -8,6 +8,8 @@ pub(super) enum Wish<'a> {
     /// Any query of the warehouse, also one that reads no table.
     Warehouse,
     Dataset(&'a str),
+    /// A function that somebody made, `dataset.name`.
+    Function(&'a str),
     Repository(&'a str),
     Service(&'a str),
     Channel(&'a str),
@@ -23,6 +25,7 @@ pub(super) fn check(plugin: &str, grants: &Grants, call: &str, wish: Wish<'_>) -
         }
         Wish::Warehouse => return Ok(()),
         Wish::Dataset(name) => ("dataset", name, "warehouse", &grants.warehouse),
+        Wish::Function(name) => ("function", name, "functions", &grants.functions),
         Wish::Repository(name) => ("repository", name, "git", &grants.git),
         Wish::Service(name) => ("service", name, "deployments", &grants.deployments),
         Wish::Channel(name) => ("channel", name, "slack", &grants.slack),
@@ -45,6 +48,7 @@ mod tests {
     fn only_what_is_granted_is_allowed() {
         let grants = Grants {
             warehouse: vec!["nba_raw".to_owned()],
+            functions: vec!["nba_raw.season".to_owned()],
             git: vec!["pipeline".to_owned()],
             deployments: vec!["worker".to_owned()],
             slack: vec!["#alerts".to_owned()],
@@ -55,6 +59,8 @@ mod tests {
             ("query", Wish::Warehouse, Wish::Dataset(""), "grants.p.warehouse"),
             ("query", Wish::Dataset("nba_raw"), Wish::Dataset("*"), "grants.p.warehouse"),
             ("query", Wish::Dataset("nba_raw"), Wish::Dataset("NBA_RAW"), "grants.p.warehouse"),
+            ("query", Wish::Function("nba_raw.season"), Wish::Function("nba_raw.other"), "grants.p.functions"),
+            ("query", Wish::Function("nba_raw.season"), Wish::Function("nba_reference.season"), "grants.p.functions"),
             ("latest", Wish::Repository("pipeline"), Wish::Repository("secrets"), "grants.p.git"),
             ("lookup", Wish::Service("worker"), Wish::Service("worker2"), "grants.p.deployments"),
             ("post", Wish::Channel("#alerts"), Wish::Channel("#general"), "grants.p.slack"),
@@ -75,12 +81,13 @@ mod tests {
         let grants = Grants {
             deployments: all.clone(),
             warehouse: all.clone(),
+            functions: all.clone(),
             git: all.clone(),
             slack: all,
             ..Grants::default()
         };
         assert_eq!(check("p", &grants, "lookup", Wish::Service("any")), Ok(()));
-        for wish in [Wish::Dataset("any"), Wish::Repository("any"), Wish::Channel("#any")] {
+        for wish in [Wish::Dataset("any"), Wish::Function("any.f"), Wish::Repository("any"), Wish::Channel("#any")] {
             assert!(check("p", &grants, "call", wish).is_err());
         }
     }

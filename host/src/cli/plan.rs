@@ -134,6 +134,7 @@ impl Plan {
                 "channel": check.family.as_ref().map(|family| &family.channel),
                 "grants": ready.map(|ready| json!({
                     "warehouse": ready.grants.warehouse,
+                    "functions": ready.grants.functions,
                     "git": ready.grants.git,
                     "deployments": ready.grants.deployments,
                     "slack": ready.grants.slack,

@@ -49,6 +49,7 @@ struct Desk {
     failures: VecDeque<Value>,
     statement: String,
     tables: Vec<(String, String)>,
+    routines: Vec<(String, String)>,
     bytes: u64,
     fields: Value,
     rows: Vec<Value>,
@@ -90,6 +91,7 @@ impl BigQueryDouble {
             failures: VecDeque::new(),
             statement: "SELECT".to_owned(),
             tables: vec![("nba_raw".to_owned(), "nbac_player_boxscore".to_owned())],
+            routines: Vec::new(),
             bytes: 25 << 20,
             fields: ["games", "player_records", "null_player_names", "null_team_abbrs"]
                 .map(|name| json!({ "name": name, "type": "INTEGER", "mode": "NULLABLE" }))
@@ -144,6 +146,12 @@ impl BigQueryDouble {
         let mut desk = lock(&self.desk);
         desk.tables = tables.iter().map(|(dataset, table)| ((*dataset).to_owned(), (*table).to_owned())).collect();
         desk.bytes = bytes;
+    }
+
+    /// Sets the functions that the dry run says are called.
+    pub fn calls(&self, routines: &[(&str, &str)]) {
+        let routines = routines.iter().map(|(dataset, name)| ((*dataset).to_owned(), (*name).to_owned()));
+        lock(&self.desk).routines = routines.collect();
     }
 
     /// Sets the statement type of the dry run.
@@ -253,23 +261,27 @@ impl Desk {
     }
 
     fn dry_run(&self, body: &Value) -> Reply {
-        let tables: Vec<Value> = self
-            .tables
-            .iter()
-            .map(|(dataset, table)| {
+        let references = |list: &[(String, String)], key: &str| -> Vec<Value> {
+            let reference = |(dataset, name): &(String, String)| {
                 let (project, dataset) = dataset.split_once('.').unwrap_or(("nba-props-platform", dataset));
-                json!({ "projectId": project, "datasetId": dataset, "tableId": table })
-            })
-            .collect();
+                json!({ "projectId": project, "datasetId": dataset, key: name })
+            };
+            list.iter().map(reference).collect()
+        };
+        let mut statistics = json!({
+            "totalBytesProcessed": self.bytes.to_string(),
+            "statementType": self.statement,
+            "referencedTables": references(&self.tables, "tableId"),
+            "schema": { "fields": self.fields },
+        });
+        // Left out when there are none.
+        if !self.routines.is_empty() {
+            statistics["referencedRoutines"] = references(&self.routines, "routineId").into();
+        }
         Reply::ok(&json!({
             "configuration": body["configuration"],
             "status": { "state": "DONE" },
-            "statistics": { "totalBytesProcessed": self.bytes.to_string(), "query": {
-                "totalBytesProcessed": self.bytes.to_string(),
-                "statementType": self.statement,
-                "referencedTables": tables,
-                "schema": { "fields": self.fields },
-            } },
+            "statistics": { "totalBytesProcessed": self.bytes.to_string(), "query": statistics },
         }))
     }
 

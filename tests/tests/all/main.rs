@@ -26,6 +26,7 @@ mod drift;
 mod emulator;
 mod explain;
 mod first_contact;
+mod functions;
 mod gate;
 mod google;
 mod grants;

@@ -43,6 +43,9 @@ impl Trust {
 pub struct Grants {
     /// The datasets it may query.
     pub warehouse: Vec<String>,
+    /// The functions of your own that its queries may call, as `dataset.name`; also those that a view calls. BigQuery's
+    /// own functions need no grant.
+    pub functions: Vec<String>,
     /// The repositories it may look up, by their names under `[git]`.
     pub git: Vec<String>,
     /// The services whose deployments it may look up; `*` allows all.
@@ -58,6 +61,7 @@ impl std::fmt::Display for Grants {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let kinds = [
             ("warehouse", &self.warehouse),
+            ("functions", &self.functions),
             ("git", &self.git),
             ("deployments", &self.deployments),
             ("slack", &self.slack),

@@ -26,6 +26,13 @@ impl Config {
                     bail!("grants.{plugin}.git: there is no [git.{repository}]{nearest}");
                 }
             }
+            let is_path = |function: &str| {
+                let parts = function.split_once('.');
+                parts.is_some_and(|(dataset, name)| !dataset.is_empty() && !name.is_empty() && !name.contains('.'))
+            };
+            if let Some(function) = grants.functions.iter().find(|function| !is_path(function)) {
+                bail!("grants.{plugin}.functions: `{function}` is not a function's name; write \"dataset.name\"");
+            }
         }
         self.alerts.check()?;
         for name in self.checks.keys() {
@@ -145,6 +152,11 @@ mod tests {
             ("[checks.a]\nschedule = '* * * * * *'", &["not a valid schedule"]),
             ("[checks.a]\nchannel = 'alerts'", &["checks.a.channel", "\"#alerts\""]),
             ("[grants.a]\nslack = ['alerts']", &["grants.a.slack", "\"#alerts\""]),
+            (
+                "[grants.a]\nfunctions = ['f']",
+                &["grants.a.functions", "`f` is not a function's name", "\"dataset.name\""],
+            ),
+            ("[grants.a]\nfunctions = ['p.d.f']", &["grants.a.functions", "write \"dataset.name\""]),
             ("[slack.channels.alerts]", &["slack.channels", "\"#alerts\""]),
             ("[checks.a]\nchannel = '#on call'", &["checks.a.channel", "without spaces"]),
             ("[checks.'a.consulted']", &["checks: `a.consulted` ends with .consulted, which only the host adds"]),

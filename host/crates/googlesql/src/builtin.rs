@@ -7,72 +7,29 @@ use sqlparser::ast::{
 };
 
 use super::{
+    allow_list::{self, Engines, Form, Outcome},
     dialect::Translator,
     kind::Kind,
     scope::Scope,
     typed::{Result, Typed, common, no_signature, start, together, unsupported},
 };
 
-/// Functions whose result depends on when or where they run: the same query would have another result tomorrow.
-const UNREPEATABLE: [&str; 8] = [
-    "CURRENT_DATE",
-    "CURRENT_TIMESTAMP",
-    "CURRENT_DATETIME",
-    "CURRENT_TIME",
-    "RAND",
-    "GENERATE_UUID",
-    "SESSION_USER",
-    "NOW",
-];
-
-/// Functions over the rows of a group, or of a window.
-const AGGREGATES: [&str; 12] = [
-    "COUNT",
-    "COUNTIF",
-    "SUM",
-    "AVG",
-    "MIN",
-    "MAX",
-    "ANY_VALUE",
-    "STRING_AGG",
-    "LOGICAL_AND",
-    "LOGICAL_OR",
-    "APPROX_COUNT_DISTINCT",
-    "ARRAY_AGG",
-];
-
-/// Aggregates of BigQuery that the embedded engine does not support.
-const FURTHER_AGGREGATES: [&str; 3] = ["STDDEV", "VARIANCE", "CORR"];
-
-/// Functions over a window only.
-const WINDOW: [&str; 11] = [
-    "ROW_NUMBER",
-    "RANK",
-    "DENSE_RANK",
-    "PERCENT_RANK",
-    "CUME_DIST",
-    "NTILE",
-    "LAG",
-    "LEAD",
-    "FIRST_VALUE",
-    "LAST_VALUE",
-    "NTH_VALUE",
-];
-
-/// Whether a function, by its name in capitals, is an aggregate, on any warehouse.
-pub fn is_aggregate(name: &str) -> bool {
-    AGGREGATES.contains(&name) || FURTHER_AGGREGATES.contains(&name) || name.starts_with("APPROX_")
-}
-
 impl Translator<'_> {
     /// A call as the parser found it.
     pub(super) fn function(&mut self, function: &Function, scope: &Scope) -> Result<Typed> {
         let name = function.name.to_string().to_ascii_uppercase();
-        if UNREPEATABLE.contains(&name.as_str()) {
-            return Err(Error::Invalid(format!(
-                "query failed: {name} depends on when the query runs; pass the run's date or time as a parameter"
-            )));
-        }
+        let form = match allow_list::find(&name) {
+            Some(listed) if listed.outcome == Outcome::Varying => {
+                return Err(Error::Invalid(format!(
+                    "query failed: {name} depends on when the query runs; pass the run's date or time as a parameter"
+                )));
+            }
+            Some(listed) if listed.name == "IEEE_DIVIDE" => {
+                return Err(unsupported("IEEE_DIVIDE: the engine has neither NaN nor infinities; write SAFE_DIVIDE"));
+            }
+            Some(listed) if listed.engines == Engines::Both => listed.form,
+            _ => return Err(unsupported(format!("the function {name}"))),
+        };
         if function.filter.is_some() || !function.within_group.is_empty() || function.null_treatment.is_some() {
             return Err(unsupported(format!("`{}`", start(function))));
         }
@@ -82,8 +39,8 @@ impl Translator<'_> {
             FunctionArguments::None => &empty,
             FunctionArguments::Subquery(_) => return Err(unsupported(format!("`{}`", start(function)))),
         };
-        if AGGREGATES.contains(&name.as_str()) || WINDOW.contains(&name.as_str()) {
-            return self.over_rows(&name, list, function.over.as_ref(), scope);
+        if matches!(form, Form::Aggregate | Form::Window) {
+            return self.over_rows((name.as_str(), form), list, function.over.as_ref(), scope);
         }
         if function.over.is_some() || !list.clauses.is_empty() || list.duplicate_treatment.is_some() {
             return Err(unsupported(format!("`{}`", start(function))));
@@ -93,13 +50,13 @@ impl Translator<'_> {
 
     fn over_rows(
         &mut self,
-        name: &str,
+        (name, form): (&str, Form),
         list: &FunctionArgumentList,
         over: Option<&WindowType>,
         scope: &Scope,
     ) -> Result<Typed> {
         let window = over.map(|over| self.window(over, scope)).transpose()?;
-        if window.is_none() && WINDOW.contains(&name) {
+        if window.is_none() && form == Form::Window {
             return Err(Error::Invalid(format!("query failed: {name} needs an OVER clause")));
         }
         let bare = self.bare.len();
@@ -175,7 +132,6 @@ impl Translator<'_> {
             ("NTH_VALUE", [one, _]) => plain(one.kind),
             ("LAG" | "LEAD", [one] | [one, _]) => plain(one.kind),
             ("LAG" | "LEAD", [one, _, default]) if one.kind.common(default.kind).is_some() => plain(one.kind),
-            ("ARRAY_AGG", _) => Err(unsupported("ARRAY_AGG")),
             _ => Err(wrong()),
         }
     }
@@ -259,9 +215,6 @@ impl Translator<'_> {
             ("LEAST", [_, _, ..]) => alike("min"),
             ("SAFE_DIVIDE", [_, _]) if numbers => {
                 Ok(Typed::new(format!("(CAST({} AS REAL) / {})", sql(0), sql(1)), Kind::Float64))
-            }
-            ("IEEE_DIVIDE", _) => {
-                Err(unsupported("IEEE_DIVIDE: the engine has neither NaN nor infinities; write SAFE_DIVIDE"))
             }
             ("DIV", [_, _]) if numbers => plain("g_div", Kind::Int64),
             ("MOD", [_, _]) if numbers => plain("g_mod", Kind::Int64),

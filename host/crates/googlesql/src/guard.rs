@@ -19,6 +19,11 @@ use sqlparser::{
 
 use host_contract::Error;
 
+use super::{
+    allow_list::{Called, RoutinePath, called},
+    literals,
+};
+
 /// The maximum number of SELECTs. A SELECT takes longer to parse than anything else of its length: ten microseconds.
 /// BigQuery has the same limit for the tables of a query: <https://cloud.google.com/bigquery/quotas#query_jobs>
 const SELECTS: usize = 1000;
@@ -34,6 +39,8 @@ pub struct Select {
     pub tables: BTreeSet<TablePath>,
     /// Every parameter in it, in lower case and without the `@`.
     pub parameters: BTreeSet<String>,
+    /// Every function in it that is not one of the warehouse's own.
+    pub routines: BTreeSet<RoutinePath>,
 }
 
 /// A table, by its path.
@@ -58,8 +65,8 @@ pub fn read(sql: &str, project: Option<&str>) -> Result<Select, Error> {
     match query.visit(&mut names) {
         ControlFlow::Break(error) => Err(error),
         ControlFlow::Continue(()) => {
-            let Names { datasets, paths: tables, parameters, .. } = names;
-            Ok(Select { query, datasets, tables, parameters })
+            let Names { datasets, paths: tables, parameters, routines, .. } = names;
+            Ok(Select { query, datasets, tables, parameters, routines })
         }
     }
 }
@@ -69,12 +76,15 @@ fn parsed(sql: &str) -> Result<Vec<Statement>, Error> {
     let wrong =
         |error: ParserError| Error::Invalid(format!("query failed: syntax error: {}", plain(&error.to_string())));
     let dialect = BigQueryDialect {};
-    let tokens = Tokenizer::new(&dialect, sql).tokenize_with_location().map_err(|error| wrong(error.into()))?;
+    // Literals stay as they are written: the parser does not know all escapes.
+    let tokens = Tokenizer::new(&dialect, sql).with_unescape(false).tokenize_with_location();
+    let tokens = tokens.map_err(|error| wrong(error.into()))?;
     let selects =
         tokens.iter().filter(|token| matches!(&token.token, Token::Word(word) if word.keyword == Keyword::SELECT));
     if selects.count() > SELECTS {
         return Err(Error::Invalid(format!("query refused: too large: more than {SELECTS} SELECTs")));
     }
+    let tokens = literals::normalised(tokens)?;
     Parser::new(&dialect).with_tokens_with_locations(tokens).parse_statements().map_err(wrong)
 }
 
@@ -130,6 +140,7 @@ struct Names<'p> {
     datasets: BTreeSet<String>,
     paths: BTreeSet<TablePath>,
     parameters: BTreeSet<String>,
+    routines: BTreeSet<RoutinePath>,
 }
 
 impl Visitor for Names<'_> {
@@ -139,6 +150,11 @@ impl Visitor for Names<'_> {
         // WITH names have one part, tables at least two, so they cannot be confused.
         let ctes = query.with.iter().flat_map(|with| &with.cte_tables);
         self.ctes.extend(ctes.map(|Cte { alias, .. }| alias.name.value.to_lowercase()));
+        if !query.pipe_operators.is_empty() {
+            return ControlFlow::Break(Error::Invalid(
+                "query refused: pipe syntax (|>) is not supported; write a SELECT".to_owned(),
+            ));
+        }
         match query.body.as_ref() {
             SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => {
                 ControlFlow::Break(refused("this would change data"))
@@ -158,6 +174,15 @@ impl Visitor for Names<'_> {
             _ => None,
         };
         self.parameters.extend(name.and_then(|name| name.strip_prefix('@')).map(str::to_lowercase));
+        if let Expr::Function(function) = expr {
+            match called(&function.name, self.project) {
+                Ok(Called::Listed { .. }) => {}
+                Ok(Called::Routine { path, .. }) => {
+                    self.routines.insert(path);
+                }
+                Err(error) => return ControlFlow::Break(error),
+            }
+        }
         ControlFlow::Continue(())
     }
 

@@ -10,7 +10,7 @@ use crate::{
     lanes::Held,
 };
 
-/// A SELECT that a run may send: it is short enough, parsed, and each of its datasets is granted.
+/// A SELECT that a run may send: it is short enough, parsed, and each of its datasets and functions is granted.
 #[derive(Debug)]
 pub(super) struct Allowed(Select);
 
@@ -26,6 +26,9 @@ impl Allowed {
         for dataset in &select.datasets {
             calls.allow("query", Wish::Dataset(dataset))?;
         }
+        for routine in &select.routines {
+            calls.allow("query", Wish::Function(&routine.to_string()))?;
+        }
         calls.allow("query", Wish::Warehouse)?;
         Ok(Self(select))
     }
@@ -36,15 +39,20 @@ impl Allowed {
         Self(select)
     }
 
-    /// Checks the warehouse's own estimate: the datasets that the query would read, also through views, and the bytes.
+    /// Checks the warehouse's own estimate: the datasets that the query would read and the functions that it would call,
+    /// also through views, and the bytes.
     pub(super) fn estimated<'d>(
         &self,
         calls: &Calls,
         datasets: impl Iterator<Item = &'d str>,
+        functions: impl Iterator<Item = &'d str>,
         bytes: u64,
     ) -> Result<(), Error> {
         for dataset in datasets {
             calls.allow("query", Wish::Dataset(dataset))?;
+        }
+        for function in functions {
+            calls.allow("query", Wish::Function(function))?;
         }
         let most = calls.budgets.query_bytes;
         match bytes > most.0 as u64 {

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::{
     BigQuery, MINIMUM,
-    protocol::{Job, Question, count},
+    protocol::{Job, Question, RoutineReference, count},
     values,
 };
 use crate::{
@@ -39,6 +39,8 @@ pub(super) struct Estimate {
     pub(super) columns: Vec<Column>,
     /// The datasets and tables that BigQuery says it reads; views are resolved to their tables.
     tables: BTreeSet<(String, String)>,
+    /// The functions that BigQuery says it calls, also through views: `dataset.name`.
+    functions: BTreeSet<String>,
 }
 
 /// An estimate, with the versions of its tables.
@@ -93,12 +95,13 @@ impl BigQuery {
     ) -> Result<Arc<Estimate>, Error> {
         let estimate = self.known(calls, question, allowed).await?;
         let datasets = estimate.tables.iter().map(|(dataset, _)| dataset.as_str());
-        allowed.estimated(calls, datasets, estimate.bytes)?;
+        let functions = estimate.functions.iter().map(String::as_str);
+        allowed.estimated(calls, datasets, functions, estimate.bytes)?;
         Ok(estimate)
     }
 
     async fn known(&self, calls: &Calls, question: &Question, allowed: &Allowed) -> Result<Arc<Estimate>, Error> {
-        let key = Sha256::digest(format!("{}\0{}", question.sql, question.parameters)).into();
+        let key = Sha256::digest(format!("{}\0{}", question.sql.sql, question.parameters)).into();
         let kept = lock(&self.0.estimates.queries).get(&key).cloned();
         if let Some(known) = kept
             && self.versions(allowed, calls).await.as_ref() == Some(&known.versions)
@@ -108,7 +111,8 @@ impl BigQuery {
         // Look up the versions before the dry run, so that a change in between is noticed later.
         let (versions, made) = tokio::join!(self.versions(allowed, calls), self.dry_run(calls, question, allowed));
         let estimate = Arc::new(made?);
-        if let Some(versions) = versions {
+        // A function can change without the tables.
+        if let Some(versions) = versions.filter(|_| estimate.functions.is_empty()) {
             let mut queries = lock(&self.0.estimates.queries);
             if queries.len() >= KEPT {
                 queries.clear();
@@ -132,11 +136,20 @@ impl BigQuery {
 
     async fn dry_run(&self, calls: &Calls, question: &Question, allowed: &Allowed) -> Result<Estimate, Error> {
         let answer = self.dry(question, calls.deadline()).await;
-        let statistics = answer.map_err(|fault| self.explained(calls, fault))?.statistics;
+        let statistics = answer.map_err(|fault| self.explained(calls, question.located(fault)))?.statistics;
         let query = statistics.query;
         let refused = |why: String| Err(Error::Invalid(format!("query refused: {why}")));
         if query.statement_type != "SELECT" {
             return refused(format!("BigQuery says this is `{}`, not a SELECT", query.statement_type));
+        }
+        let mut functions = BTreeSet::new();
+        for RoutineReference { project_id, dataset_id, routine_id } in query.referenced_routines {
+            if project_id != self.0.project {
+                return refused(format!(
+                    "it calls {project_id}.{dataset_id}.{routine_id}, which is in another project"
+                ));
+            }
+            functions.insert(format!("{dataset_id}.{routine_id}"));
         }
         let mut tables = BTreeSet::new();
         match query.referenced_tables {
@@ -160,6 +173,7 @@ impl BigQuery {
             bytes: count(query.total_bytes_processed.or(statistics.total_bytes_processed).as_ref()),
             columns: query.schema.fields.iter().map(values::column).collect(),
             tables,
+            functions,
         })
     }
 

@@ -74,8 +74,8 @@ impl BigQuery {
             let fault = match self.job(calls, question, cache, deadline).await {
                 Ok(answer) => return Ok(answer),
                 Err(Ended::Unusable(error)) => return Err(error),
-                Err(Ended::Fault(fault)) => return Err(self.explained(calls, fault)),
-                Err(Ended::Failed(fault)) => fault,
+                Err(Ended::Fault(fault)) => return Err(self.explained(calls, question.located(fault))),
+                Err(Ended::Failed(fault)) => question.located(fault),
             };
             let pause = wait.mul_f64(fastrand::f64());
             if fault.kind != Kind::Busy || Instant::now() + pause >= deadline {

@@ -19,6 +19,8 @@ use crate::{
         warehouse::{Column, Parameter, Rows, Table},
     },
     google::{Body, Fault, Google, Kind, Request},
+    googlesql::Printed,
+    lanes::Stop,
 };
 use estimate::Estimates;
 use job::Jobs;
@@ -87,7 +89,7 @@ impl BigQuery {
         sql: String,
         parameters: Vec<Parameter>,
     ) -> Result<Rows, Error> {
-        let allowed = self.read(calls, &sql).await?;
+        let (allowed, sql) = self.read(calls, sql).await?;
         let question = Question::new(sql, &parameters)?;
         let estimate = self.estimate(calls, &question, &allowed).await?;
         let billed = estimate.billed();
@@ -114,14 +116,14 @@ impl BigQuery {
         sql: String,
         parameters: Vec<Parameter>,
     ) -> Result<Vec<Column>, Error> {
-        let allowed = self.read(calls, &sql).await?;
+        let (allowed, sql) = self.read(calls, sql).await?;
         let question = Question::new(sql, &parameters)?;
         Ok(self.estimate(calls, &question, &allowed).await?.columns.clone())
     }
 
     /// The tables of a dataset, from `__TABLES__`, with the times when they were written; free of charge.
     pub(super) async fn tables(&self, calls: &Arc<Calls>, dataset: &str) -> Result<Vec<Table>, Error> {
-        let question = Question::new(self.listing(dataset)?, &[])?;
+        let question = Question::own(self.listing(dataset)?);
         // Recent changes matter here, so do not use the cache.
         let answer = self.run(calls, &question, false).await?;
         values::tables(answer.rows)
@@ -129,7 +131,7 @@ impl BigQuery {
 
     /// Whether a dataset can be queried, by a dry run, which is free.
     pub(super) async fn probe(&self, dataset: &str, deadline: Instant) -> Result<String, Error> {
-        let question = Question::new(self.listing(dataset)?, &[])?;
+        let question = Question::own(self.listing(dataset)?);
         let dry = self.dry(&question, deadline).await;
         let (project, location) = (&self.0.project, &self.0.location);
         dry.map(|_| format!("it can be queried, in {location} of project {project}"))
@@ -152,10 +154,17 @@ impl BigQuery {
         ))
     }
 
-    /// Parses a query on a thread for plugins, and checks the grants.
-    async fn read(&self, calls: &Arc<Calls>, sql: &str) -> Result<Allowed, Error> {
-        let (inner, run, sql) = (self.0.clone(), calls.clone(), sql.to_owned());
-        calls.blocking(move |_| Allowed::read(&run, &sql, Some(&inner.project))).await
+    /// Parses a query on a thread for plugins, checks the grants, and prints it again: BigQuery gets what was checked,
+    /// never the text of a plugin.
+    async fn read(&self, calls: &Arc<Calls>, sql: String) -> Result<(Allowed, Printed), Error> {
+        let (inner, run) = (self.0.clone(), calls.clone());
+        let read = move |_: &Stop| {
+            let project = Some(inner.project.as_str());
+            let allowed = Allowed::read(&run, &sql, project)?;
+            let printed = Printed::new(&allowed, project)?;
+            Ok((allowed, printed))
+        };
+        calls.blocking(read).await
     }
 
     /// The error of a run for a fault.

@@ -13,26 +13,37 @@ use serde_json::{Value as Json, json};
 use crate::{
     contract::{Error, Value, warehouse::Parameter},
     google::{Fault, Kind},
+    googlesql::Printed,
 };
 
 /// SQL and its parameters, as sent.
 #[derive(Debug)]
 pub(super) struct Question {
-    pub(super) sql: String,
+    pub(super) sql: Printed,
     pub(super) parameters: Json,
 }
 
 impl Question {
-    pub(super) fn new(sql: String, parameters: &[Parameter]) -> Result<Self, Error> {
+    pub(super) fn new(sql: Printed, parameters: &[Parameter]) -> Result<Self, Error> {
         let parameters = parameters.iter().map(parameter).collect::<Result<Vec<_>, _>>()?;
         Ok(Self { sql, parameters: Json::Array(parameters) })
+    }
+
+    /// A query of the host's own.
+    pub(super) fn own(sql: String) -> Self {
+        Self { sql: Printed::own(sql), parameters: Json::Array(Vec::new()) }
+    }
+
+    /// A fault, with positions in the author's text.
+    pub(super) fn located(&self, fault: Fault) -> Fault {
+        Fault { message: self.sql.located(&fault.message), ..fault }
     }
 
     /// `configuration.query`; `most` is the maximum that it may bill, in bytes.
     pub(super) fn query(&self, cache: bool, most: Option<usize>) -> Json {
         json!({
             "maximumBytesBilled": most.map(|most| most.to_string()),
-            "query": self.sql,
+            "query": self.sql.sql,
             "useLegacySql": false,
             "useQueryCache": cache,
             "parameterMode": "NAMED",
@@ -103,6 +114,8 @@ pub(super) struct QueryStatistics {
     pub(super) total_bytes_processed: Option<String>,
     pub(super) statement_type: String,
     pub(super) referenced_tables: Option<Vec<TableReference>>,
+    /// The functions and procedures that somebody made; missing if there are none.
+    pub(super) referenced_routines: Vec<RoutineReference>,
     pub(super) schema: Schema,
 }
 
@@ -112,6 +125,14 @@ pub(super) struct TableReference {
     pub(super) project_id: String,
     pub(super) dataset_id: String,
     pub(super) table_id: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RoutineReference {
+    pub(super) project_id: String,
+    pub(super) dataset_id: String,
+    pub(super) routine_id: String,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -397,7 +397,7 @@ fn what_is_not_supported_or_wrong_is_named() {
         ("SELECT id FROM d.t WHERE at > CURRENT_TIMESTAMP()", "CURRENT_TIMESTAMP depends on"),
         ("SELECT RAND()", "RAND depends on"),
         // Not supported by the engine.
-        ("SELECT ARRAY_AGG(id) FROM d.t", "does not support ARRAY_AGG"),
+        ("SELECT ARRAY_AGG(id) FROM d.t", "does not support the function ARRAY_AGG"),
         ("SELECT [1, 2]", "does not support"),
         ("SELECT STRUCT(1 AS a)", "does not support"),
         ("SELECT * FROM UNNEST([1, 2])", "does not support"),
@@ -406,11 +406,17 @@ fn what_is_not_supported_or_wrong_is_named() {
         ("SELECT id FROM d.t FOR SYSTEM_TIME AS OF TIMESTAMP '2026-01-01'", "does not support"),
         ("WITH RECURSIVE x AS (SELECT 1 AS n) SELECT n FROM x", "does not support WITH RECURSIVE"),
         ("SELECT MD5('a')", "does not support the function MD5"),
-        ("SELECT load_extension('x')", "does not support the function LOAD_EXTENSION"),
+        (
+            "SELECT load_extension('x')",
+            "the function load_extension is not allowed; docs/warehouses.md lists those that are",
+        ),
+        ("SELECT d.f('x')", "does not support the function D.F"),
         ("SELECT 7 % 2", "does not support the operator %"),
         ("SELECT id FROM d.t UNION SELECT id FROM d.u", "does not support UNION"),
-        ("SELECT NET.HOST('x')", "does not support the function NET.HOST"),
-        ("SELECT ML.PREDICT(1)", "does not support the function"),
+        ("SELECT NET.HOST('x')", "function NET.HOST is not granted"),
+        ("SELECT ML.PREDICT(1)", "function ML.PREDICT is not granted"),
+        ("SELECT SAFE.LENGTH('x')", "does not support the function SAFE.LENGTH"),
+        ("SELECT '\\d'", "Illegal escape sequence: \\d"),
         ("SELECT id FROM d.t LIMIT @n", "write a number"),
     ];
     for (sql, expected) in cases {

@@ -20,7 +20,8 @@ use crate::{
 fn calls() -> Arc<Calls> {
     let budgets = Budgets { rows: Count(100), result_bytes: Bytes(1 << 20), ..Budgets::default() };
     let granted = ["d", "cut", "gone", "noise", "project", "INFORMATION_SCHEMA", "e"];
-    let grants = Grants { warehouse: granted.map(str::to_owned).to_vec(), ..Grants::default() };
+    let functions = vec!["d.f".to_owned()];
+    let grants = Grants { warehouse: granted.map(str::to_owned).to_vec(), functions, ..Grants::default() };
     Arc::new(Calls::new(Caller { plugin: "p".to_owned(), ..Caller::default() }, grants, budgets))
 }
 
