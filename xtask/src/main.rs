@@ -25,9 +25,10 @@ The repository's own commands.
   cargo xtask plugins               build the plugins into plugins/*.wasm
   cargo xtask pictures              make docs/pictures/*.svg from the sample pipeline
   cargo xtask dist                  build the files of a release into dist/
-  cargo xtask fuzz [SECONDS]        fuzz the loader, the SQL guard, plugins.lock,
-                                    host.toml and the answers of registries, 60 s each
-                                    by default; needs a nightly compiler
+  cargo xtask fuzz [SECONDS]        fuzz the loader, the SQL guard, the printed SQL,
+                                    plugins.lock, host.toml and the answers of
+                                    registries, 60 s each by default; needs a nightly
+                                    compiler
   cargo xtask bench [--dev] [NAME…] run the benchmarks of tests/BENCH.md on a release
                                     build, or on the development build
   cargo xtask bench counts          count instructions, and compare them with

@@ -161,7 +161,13 @@ pub(super) fn fuzz(seconds: &str) -> Result<u8> {
         seed("loader", root().join(plugin))?;
     }
     seed("host_toml", root().join("tests").join("sample").join("host.toml"))?;
-    for target in ["loader", "sql_guard", "lock_file", "host_toml", "registry_answers"] {
+    let queries = root().join("fuzz").join("seeds").join("reprint");
+    let entries = fs::read_dir(&queries).map_err(|error| format!("{}: {error}", queries.display()))?;
+    for query in entries.flatten() {
+        seed("reprint", query.path())?;
+        seed("sql_guard", query.path())?;
+    }
+    for target in ["loader", "sql_guard", "reprint", "lock_file", "host_toml", "registry_answers"] {
         step(&format!("fuzzing {target} for {seconds} s"));
         let limit = format!("-max_total_time={seconds}");
         let mut fuzz = cargo_command();
