@@ -252,14 +252,17 @@ fn component_config(file: &File) -> Bytes {
 }
 
 fn component_manifest(file: &File, config: &Bytes) -> Value {
-    let mut layer = descriptor(WASM, &file.bytes);
-    layer["annotations"] = json!({ TITLE: format!("{}.wasm", file.name) });
     json!({
         "schemaVersion": 2,
         // Readers of the working group's layout require it.
         "mediaType": MANIFEST,
         "config": descriptor(WASM_CONFIG, config),
-        "layers": [layer],
+        "layers": [{
+            "mediaType": WASM,
+            "digest": file.digest.to_string(),
+            "size": file.bytes.len(),
+            "annotations": { TITLE: format!("{}.wasm", file.name) },
+        }],
         "annotations": {
             TITLE: file.name,
             "org.opencontainers.image.version": file.version.to_string(),
