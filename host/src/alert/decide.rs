@@ -357,7 +357,6 @@ mod tests {
         let (without, alone, _) = took("");
         let (with, told, listed) = took(&text);
         assert_eq!((alone, told, listed), (1000, 10, 990));
-        println!("1,000 checks: {without:?} without depends_on, {with:?} in 100 layers");
         assert!(with < without + Duration::from_millis(50), "{with:?} instead of {without:?}");
     }
 }

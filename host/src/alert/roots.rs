@@ -11,11 +11,14 @@ use super::{
     standing::{Rules, Standing, Standings, silenced},
 };
 
+/// What a check's root depends on besides the standings: the level, and the time and date of the news.
+type Conditions = (Option<Level>, Timestamp, Date);
+
 /// The roots that are known while a batch is decided, upstream checks first.
 pub(super) struct Roots<'c> {
     rules: Rules<'c>,
-    /// The root of each check, by its number, for each set of conditions that it depends on besides the standings.
-    known: BTreeMap<(Option<Level>, Timestamp, Date), HashMap<usize, Option<usize>>>,
+    /// The root of each check, by its number.
+    known: BTreeMap<Conditions, HashMap<usize, Option<usize>>>,
 }
 
 impl<'c> Roots<'c> {

@@ -134,7 +134,8 @@ mod tests {
         assert_eq!((followed.channel.as_deref(), followed.group.as_deref()), (Some("#a"), Some("canaries")));
         let refused =
             |change: &dyn Fn(&mut Descriptor), slack: &[&str]| terms(&silent, change, slack).refused.join("; ");
-        let cases: [(&dyn Fn(&mut Descriptor), &str); 7] = [
+        type Change<'c> = &'c dyn Fn(&mut Descriptor);
+        let cases: [(Change<'_>, &str); 7] = [
             (
                 &|wish| wish.channel = "#b".to_owned(),
                 "add \"#b\" to grants.p.slack in host.toml: `slack = [\"#a\", \"#b\"]`",
