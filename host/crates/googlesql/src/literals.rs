@@ -48,9 +48,12 @@ pub(super) fn normalised(mut tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWith
         let backslashes = text.chars().rev().take_while(|c| *c == '\\').count();
         let escaped = !backslashes.is_multiple_of(2) || !triple && text.contains(&format!("\\{quote}"));
         if prefix != Prefix::Plain && escaped {
-            let letter = if prefix == Prefix::Raw { 'r' } else { 'b' };
+            let (letter, instead) = match prefix {
+                Prefix::Raw => ('r', "write it without the r"),
+                _ => ('b', "write the quote as \\x27 or \\x22"),
+            };
             return Err(Error::Invalid(format!(
-                "query refused: a literal {letter}{quote}…{quote} has a backslash before a quote; write it without the {letter}"
+                "query refused: a literal {letter}{quote}…{quote} has a backslash before a quote; {instead}"
             )));
         }
         if prefix != Prefix::Plain && !triple && text.contains(quote) {

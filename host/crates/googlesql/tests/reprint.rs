@@ -1,5 +1,7 @@
 //! What is sent to BigQuery: the query as it was read, or nothing.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+// A test is not a plugin: it may start threads.
+#![allow(clippy::disallowed_methods)]
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -96,7 +98,24 @@ const QUERIES: &[(&str, &str)] = &[
         "SELECT SUM(`x`) OVER (PARTITION BY `y` ORDER BY `z` ROWS BETWEEN 6 PRECEDING AND CURRENT ROW), LAG(`x`) OVER `w` \
          FROM `a`.`b` WINDOW `w` AS (ORDER BY `z`)",
     ),
+    (
+        "SELECT LEFT(x, 3), RIGHT(x, 1), FORMAT('%d', 1), JSON_VALUE(j, '$.a')",
+        "SELECT LEFT(`x`, 3), RIGHT(`x`, 1), FORMAT('%d', 1), JSON_VALUE(`j`, '$.a')",
+    ),
+    (
+        "SELECT APPROX_QUANTILES(x, 100)[OFFSET(50)], COUNT(*) OVER (), PERCENTILE_CONT(x, 0.5 IGNORE NULLS) OVER (PARTITION BY y)",
+        "SELECT APPROX_QUANTILES(`x`, 100)[OFFSET(50)], COUNT(*) OVER (), PERCENTILE_CONT(`x`, 0.5 IGNORE NULLS) OVER (PARTITION BY `y`)",
+    ),
+    (
+        "SELECT EXTRACT(DATE FROM t AT TIME ZONE 'UTC'), DATETIME(2026, 1, 1, 0, 0, 0), CURRENT_DATE('UTC')",
+        "SELECT EXTRACT(DATE FROM `t` AT TIME ZONE 'UTC'), DATETIME(2026, 1, 1, 0, 0, 0), CURRENT_DATE('UTC')",
+    ),
     // Clauses.
+    ("SELECT x, SUM(y) FROM a.b GROUP BY ALL LIMIT @n", "SELECT `x`, SUM(`y`) FROM `a`.`b` GROUP BY ALL LIMIT @n"),
+    (
+        "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r WHERE n < 3) SELECT n FROM r",
+        "WITH RECURSIVE `r` AS (SELECT 1 AS `n` UNION ALL SELECT `n` + 1 FROM `r` WHERE `n` < 3) SELECT `n` FROM `r`",
+    ),
     (
         "WITH g AS (SELECT x, COUNT(*) AS n FROM a.b GROUP BY 1 HAVING n > 2) \
          SELECT * FROM g ORDER BY n DESC NULLS LAST LIMIT 5 OFFSET 1",
@@ -156,7 +175,7 @@ fn what_cannot_be_sent_as_it_was_read_is_refused() {
         (r"SELECT r'\'', (SELECT MAX(x) FROM secret.t) --'", "a backslash before a quote; write it without the r"),
         (r#"SELECT r"\"", (SELECT MAX(x) FROM secret.t) --""#, "a backslash before a quote"),
         (r"SELECT r'''\'''', x FROM secret.t --'''", "a backslash before a quote"),
-        (r"SELECT b'\'', x FROM secret.t --'", "write it without the b"),
+        (r"SELECT b'\'', x FROM secret.t --'", "a backslash before a quote; write the quote as \\x27 or \\x22"),
         ("SELECT r'a''b'", "two string literals follow each other"),
         ("SELECT rb'x'", "as a name"),
         (r"SELECT '\d'", "Illegal escape sequence: \\d; write \\\\ for a backslash"),
