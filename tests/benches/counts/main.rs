@@ -3,7 +3,7 @@
 //!
 //! `table.txt` keeps the counts; one that grew by more than 5 % is a failure. `cargo xtask bench counts --update` writes them.
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, missing_docs)]
-#![allow(clippy::disallowed_methods)]
+#![allow(clippy::disallowed_methods, clippy::panic)]
 
 #[path = "../../support/mod.rs"]
 mod support;

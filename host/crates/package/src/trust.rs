@@ -143,16 +143,11 @@ mod tests {
     use super::*;
 
     fn keys(text: &str) -> Result<Keys, toml::de::Error> {
-        #[derive(Deserialize)]
+        #[derive(Default, Deserialize)]
         #[serde(default)]
         struct Text {
             keys: Vec<TrustedKey>,
             revoked: Vec<PublicKey>,
-        }
-        impl Default for Text {
-            fn default() -> Self {
-                Self { keys: Vec::new(), revoked: Vec::new() }
-            }
         }
         let Text { keys, revoked } = toml::from_str(text)?;
         Ok(Keys { trusted: keys, revoked })
