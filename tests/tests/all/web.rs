@@ -312,7 +312,8 @@ fn clients_that_never_read_hold_nothing_up() {
         assert!(matches!(service.get("/style.css").status, 200 | 503));
         let page = began.elapsed();
         over.store(true, Ordering::Relaxed);
-        assert_eq!(flood.join().unwrap(), 400);
+        let held = flood.join().unwrap();
+        assert!(held > 256, "more than there are places: {held}");
         say(&format!("beside a flood: two probes in {slowest:?} at most, a gate in {gate:?}, a file in {page:?}"));
         slowest.max(gate).max(page)
     });
