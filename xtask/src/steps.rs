@@ -15,7 +15,7 @@ use super::{
     dist,
     once::Artifacts,
     run::{Result, cargo, cargo_command, root, run_for_code, step, target},
-    testing, tools,
+    tools,
 };
 
 /// The demo; its exit code is that of `host run --once`.
@@ -99,10 +99,6 @@ fn clippy() -> Command {
 /// What is too long for every commit, or needs large tools.
 pub(super) fn interop() -> Result<u8> {
     fuzzing()?;
-    let marked = testing::marked()?;
-    if marked != 0 {
-        return Ok(marked);
-    }
     step("making a release twice, in two directories");
     dist::twice()?;
     fuzz("60")

@@ -61,16 +61,6 @@ pub(super) fn test(wanted: Wanted<'_>) -> Result<u8> {
     run_for_code(cargo_command().arg("test").args(tested()?).arg("--").args(wanted.names))
 }
 
-/// Runs the tests that are marked as long; gives their exit code.
-pub(super) fn marked() -> Result<u8> {
-    plugins_and_guests()?;
-    for (_, need) in NEEDS {
-        need()?;
-    }
-    step("running the tests that take long");
-    run_for_code(cargo_command().arg("test").args(tested()?).args(["--", "--ignored"]))
-}
-
 /// The modules of the end-to-end tests.
 fn modules() -> Result<Vec<String>> {
     let directory = root().join("tests").join("tests").join("all");
