@@ -1,5 +1,5 @@
 //! A plugin that misbehaves as its settings say. The host must handle it.
-#![allow(clippy::panic)]
+#![allow(clippy::panic, clippy::print_stdout)]
 
 use sdk::{
     About, Alert, Check, Error, Failure, Need, Query, Report, Repository, Request, Result, Row, Severity, Since,
