@@ -3,22 +3,11 @@
 
 use host_googlesql::{Printed, read};
 use libfuzzer_sys::fuzz_target;
-use sqlparser::ast::Query;
 
-/// A tree without what may differ: places, the case of keywords, quotes around names, AS before an alias.
-fn shape(query: &Query) -> String {
-    let mut text = format!("{query:?}").to_lowercase();
-    for (from, to) in [("span: span(location(", "))"), ("quote_style: ", ", "), ("explicit: ", ", ")] {
-        let mut shape = String::new();
-        let mut rest = text.as_str();
-        while let Some((before, after)) = rest.split_once(from) {
-            shape += before;
-            rest = after.split_once(to).map_or("", |(_, rest)| rest);
-        }
-        text = shape + rest;
-    }
-    text
-}
+#[path = "../../host/crates/googlesql/tests/support/shape.rs"]
+mod shape;
+
+use shape::shape;
 
 fn sent(sql: &str) {
     let Ok(select) = read(sql, Some("p")) else { return };

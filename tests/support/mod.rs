@@ -19,6 +19,16 @@ pub const AT: &str = "2026-02-06T11:30:00Z";
 /// The data date then.
 pub const DATE: &str = "2026-02-05";
 
+/// The canaries of the sample, one for each phase.
+pub const CANARIES: [&str; 6] = [
+    "phase1-scrapers",
+    "phase2-raw",
+    "phase3-analytics",
+    "phase4-precompute",
+    "phase5-predictions",
+    "phase6-publishing",
+];
+
 /// A due time after which a half-hourly check is due again at once. In whole seconds, since the record keeps no
 /// nanoseconds and its times are compared with this.
 pub fn an_hour_ago() -> String {

@@ -112,13 +112,7 @@ impl Inspected {
     /// Each need, and whether it is granted, which is not known without a configuration.
     fn needs(&self) -> Vec<(String, &'static str, Option<bool>)> {
         let granted = |key: &str, name: Option<&str>| {
-            let grants = self.grants.as_ref()?;
-            let list = match key {
-                "warehouse" => &grants.warehouse,
-                "git" => &grants.git,
-                "deployments" => &grants.deployments,
-                _ => &grants.slack,
-            };
+            let (_, list) = self.grants.as_ref()?.lists().into_iter().find(|(kind, _)| *kind == key)?;
             Some(name.map_or(!list.is_empty(), |name| list.iter().any(|granted| granted == name)))
         };
         let needs = needs(&self.plugin.descriptor);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{
     flags::{FileFlags, Format, OutputFlag},
@@ -132,13 +132,10 @@ impl Plan {
                 "plugin": ready.map(|ready| &ready.plugin.file),
                 "asked": match &check.work { Work::Consultation(gate) => Some(gate), _ => None },
                 "channel": check.family.as_ref().map(|family| &family.channel),
-                "grants": ready.map(|ready| json!({
-                    "warehouse": ready.grants.warehouse,
-                    "functions": ready.grants.functions,
-                    "git": ready.grants.git,
-                    "deployments": ready.grants.deployments,
-                    "slack": ready.grants.slack,
-                })),
+                "grants": ready.map(|ready| {
+                    let kinds = ready.grants.lists();
+                    kinds.into_iter().map(|(kind, granted)| (kind.to_owned(), json!(granted))).collect::<Map<_, _>>()
+                }),
                 "wrong": check.unable(),
             })
         });

@@ -19,7 +19,7 @@ use wasmtime::{Engine, component::Component};
 
 use super::Digest;
 
-/// A directory of compiled components that only its user can change; or the reason why there is none.
+/// A directory of compiled components that only its user can change, or the reason for using none.
 pub struct Cache(Result<Directory, String>);
 
 struct Directory {
@@ -39,7 +39,7 @@ impl Cache {
         })
     }
 
-    /// The directory of the cache; or why there is none.
+    /// The directory of the cache, or the reason for using none.
     pub fn directory(&self) -> Result<&Path, &str> {
         self.0.as_ref().map(|directory| directory.path.as_path()).map_err(String::as_str)
     }

@@ -127,8 +127,8 @@ pub async fn load(
 }
 
 /// Starts loading files concurrently. A file that cannot be loaded does not stop the others. With a lock, only pinned
-/// plugins are loaded. A `known` plugin with the same bytes is reused. `ran` has the newest version of each plugin that
-/// ran.
+/// plugins are loaded. A `known` plugin with the same bytes is reused. `ran` has versions that ran: an older file is
+/// refused.
 pub async fn begin(
     paths: &[PathBuf],
     lock: Option<&Lock>,
@@ -152,7 +152,7 @@ pub async fn begin(
         let trusted = trusted(files, config);
         let withdrawn = trusted.is_err() && same;
         let chosen = trusted.and_then(|files| choose(&name, files, lock));
-        match chosen.and_then(|file| not_older(file, lock, config, ran)) {
+        match chosen.and_then(|file| not_older(file, ran)) {
             Ok(file) if known.serves(&file, config) => {
                 loaded
                     .plugins
@@ -228,11 +228,10 @@ fn choose(name: &str, mut files: Vec<File>, lock: Option<&Lock>) -> Result<File>
     bail!("{name} is pinned to {} {} in {place}, but {others}; {accept}", pin.version, pin.digest)
 }
 
-/// Refuses a signed file that is older than what ran before: a signature never ends, so an old version with a known fault
-/// could come back as a file. With a lock file, the pin decides.
-fn not_older(file: File, lock: Option<&Lock>, config: &Config, ran: &BTreeMap<String, Version>) -> Result<File> {
+/// Refuses a file that is older than the version that ran before.
+fn not_older(file: File, ran: &BTreeMap<String, Version>) -> Result<File> {
     match ran.get(&file.name).filter(|ran| file.version < **ran) {
-        Some(ran) if lock.is_none() && !config.trust.keys.is_empty() => bail!(
+        Some(ran) => bail!(
             "{} {} in {} is older than {ran}, which ran before; to roll back, pin it: `host pin {}@{} {}`",
             file.name,
             file.version,
@@ -241,7 +240,7 @@ fn not_older(file: File, lock: Option<&Lock>, config: &Config, ran: &BTreeMap<St
             file.version,
             file.path.display()
         ),
-        _ => Ok(file),
+        None => Ok(file),
     }
 }
 

@@ -102,10 +102,9 @@ pub(super) fn make(directory: &Path) -> Result<()> {
 }
 
 /// Makes an empty file that only this user can read, unless there is a file. SQLite gives its other files the same mode.
-pub(super) fn private_file(path: &Path) -> Result<()> {
+pub(super) fn private_file(path: &Path) {
     // An error is that of the database, which is opened next.
     let _ = fs::File::options().create_new(true).write(true).mode(0o600).open(path);
-    Ok(())
 }
 
 fn make_private(path: &Path) -> Result<()> {

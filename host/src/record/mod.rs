@@ -58,7 +58,7 @@ impl Record {
     pub async fn open(directory: &Path) -> Result<Self> {
         directory::make(directory)?;
         let path = directory.join(FILE);
-        directory::private_file(&path)?;
+        directory::private_file(&path);
         let options = SqliteConnectOptions::new()
             .filename(&path)
             .create_if_missing(true)

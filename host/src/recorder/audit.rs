@@ -13,8 +13,15 @@ use crate::{
 };
 
 impl Recorder {
-    /// Compares the rights with those that the host last ran with, and notes each change.
-    pub async fn audit(&self, config: &Config, config_file: &Path, lock: Option<&Lock>) -> Result<()> {
+    /// Compares the rights with those that the host last ran with, and notes each change. A host runs with its rights whether
+    /// or not they can be written down: an error is logged, and the change is noted at the next start.
+    pub async fn audit(&self, config: &Config, config_file: &Path, lock: Option<&Lock>) {
+        if let Err(error) = self.compare(config, config_file, lock).await {
+            tracing::error!("the audit trail: {error:#}");
+        }
+    }
+
+    async fn compare(&self, config: &Config, config_file: &Path, lock: Option<&Lock>) -> Result<()> {
         let now = Rights::of(config, lock);
         let at = Timestamp::now();
         let entries = match self.record.rights().await? {

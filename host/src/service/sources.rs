@@ -47,14 +47,12 @@ pub struct Read {
 }
 
 impl Read {
-    /// Makes a host from the files, with a record, which notes what they allow now and did not before. `step` is called with the number of plugins that are ready.
+    /// Makes a host from the files, with a record, which notes what they allow now and did not before. `step` is called with
+    /// the number of plugins that are ready.
     pub async fn host(self, record: Record, begin: Begin<'_>, step: impl Fn(usize)) -> Result<Host> {
         let recorder = Recorder::new(record, &self.config).await?;
         let host = Host::new(self.config, &self.files, self.lock.as_ref(), recorder, begin, step).await?;
-        // What is not noted now is noted at the next start.
-        if let Err(error) = host.recorder.audit(&host.config, &self.config_file, self.lock.as_ref()).await {
-            tracing::error!("the audit trail: {error:#}");
-        }
+        host.recorder.audit(&host.config, &self.config_file, self.lock.as_ref()).await;
         Ok(host)
     }
 }

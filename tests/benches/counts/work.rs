@@ -30,7 +30,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use super::support::{
-    AT, DATE,
+    AT, CANARIES, DATE,
     command::{binary, shipped},
     service::Client,
 };
@@ -71,15 +71,7 @@ fn configuration(times: u32) {
 
 /// Failing runs of the six canaries, made by hand: valgrind has no room for the addresses that guests run in.
 fn failing() -> (Config, Vec<Run>) {
-    let canaries = [
-        "phase1-scrapers",
-        "phase2-raw",
-        "phase3-analytics",
-        "phase4-precompute",
-        "phase5-predictions",
-        "phase6-publishing",
-    ];
-    let runs = canaries.map(|name| Run {
+    let runs = CANARIES.map(|name| Run {
         check: name.to_owned(),
         plugin: None,
         due: AT.parse().unwrap(),

@@ -12,7 +12,7 @@ use super::{
     bare::Bare,
     median, micros, row,
     support::{
-        AT,
+        AT, CANARIES,
         command::{Sample, binary, repository},
         watched::{Watched, plugin},
     },
@@ -23,14 +23,6 @@ use super::{
 const DATE: &str = "2026-02-05";
 /// When it began in New York, in milliseconds since 1970.
 const DAY_START: u64 = 1_770_267_600_000;
-const CANARIES: [&str; 6] = [
-    "phase1-scrapers",
-    "phase2-raw",
-    "phase3-analytics",
-    "phase4-precompute",
-    "phase5-predictions",
-    "phase6-publishing",
-];
 
 /// Whole processes that ask what the six canaries ask, and find nothing wrong.
 pub(crate) fn peers() {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::google::on_cloud_run;
 use crate::support::{
-    AT, alone, an_hour_ago,
+    AT, CANARIES, alone, an_hour_ago,
     command::{Ended, Sample, ended, guest, shipped},
     google::{asking, bigquery::BigQueryDouble, deployed},
     process::{Busy, Peak, computed, watched},
@@ -24,14 +24,6 @@ use crate::support::{
 
 const MIB: usize = 1 << 20;
 const TABLE: &str = "nba_raw.nbac_player_boxscore";
-const CANARIES: [&str; 6] = [
-    "phase1-scrapers",
-    "phase2-raw",
-    "phase3-analytics",
-    "phase4-precompute",
-    "phase5-predictions",
-    "phase6-publishing",
-];
 
 /// The grants of the misbehaving plugin, with its own budgets.
 fn granted(budgets: &str) -> String {

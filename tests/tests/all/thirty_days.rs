@@ -15,7 +15,7 @@ use host::{
 };
 use jiff::{SignedDuration, Timestamp};
 
-use crate::support::say;
+use crate::support::{CANARIES, say};
 
 /// From when to when, in hours from the start, a check has a fault.
 struct Episode {
@@ -36,15 +36,6 @@ enum Fault {
     /// There is nothing to judge.
     Skips,
 }
-
-const CHECKS: [&str; 6] = [
-    "phase1-scrapers",
-    "phase2-raw",
-    "phase3-analytics",
-    "phase4-precompute",
-    "phase5-predictions",
-    "phase6-publishing",
-];
 
 /// The incidents that PIPELINE.md describes, over a month.
 const EPISODES: &[Episode] = &[
@@ -79,7 +70,7 @@ fn thirty_days_of_faults_are_a_few_messages_each_with_its_reason() {
     for round in 0..30 * 48 {
         let at = start() + SignedDuration::from_mins(30 * round);
         let hours = round as f64 / 2.0;
-        let runs: Vec<Run> = CHECKS.iter().map(|check| run(check, hours, round, at)).collect();
+        let runs: Vec<Run> = CANARIES.iter().map(|check| run(check, hours, round, at)).collect();
         breaches += runs.iter().filter(|run| !run.alerts.is_empty() || run.error.is_some()).count();
         let news: Vec<News<'_>> = runs.iter().map(News::Run).collect();
         let decided = alert::decide(&news, &mut standings, Rules { config: &config, silences: &[], now: at });
@@ -113,7 +104,7 @@ fn thirty_days_of_faults_are_a_few_messages_each_with_its_reason() {
         told.iter().filter(|(hours, ..)| (122.5..192.0).contains(hours)).map(|(_, message, _)| message).collect();
     assert!(outage.iter().all(|message| message.alerts.iter().all(|told| told.alert.title == "phase1-scrapers")));
     let listed: Vec<&str> = outage[0].alerts[0].downstream.iter().map(|(check, _)| check.as_str()).collect();
-    assert_eq!(listed, CHECKS[1..], "its dependents are listed");
+    assert_eq!(listed, CANARIES[1..], "its dependents are listed");
     // A single error is not reported; a morning of errors and its end are.
     let errors = |check| (count("error", check), count("evaluated again", check));
     assert_eq!((errors("phase3-analytics"), errors("phase5-predictions")), ((0, 0), (1, 1)));

@@ -56,16 +56,25 @@ pub struct Grants {
     pub budgets: OwnBudgets,
 }
 
+impl Grants {
+    /// Every kind of grant by its key in host.toml, with what is granted.
+    pub fn lists(&self) -> [(&'static str, &Vec<String>); 5] {
+        // Named one by one, so that the compiler asks for a new kind here.
+        let Self { warehouse, functions, git, deployments, slack, budgets: _ } = self;
+        [
+            ("warehouse", warehouse),
+            ("functions", functions),
+            ("git", git),
+            ("deployments", deployments),
+            ("slack", slack),
+        ]
+    }
+}
+
 /// `warehouse nba_raw; slack #canary-alerts`
 impl std::fmt::Display for Grants {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let kinds = [
-            ("warehouse", &self.warehouse),
-            ("functions", &self.functions),
-            ("git", &self.git),
-            ("deployments", &self.deployments),
-            ("slack", &self.slack),
-        ];
+        let kinds = self.lists();
         let named = kinds.iter().filter(|(_, granted)| !granted.is_empty());
         let named: Vec<String> = named.map(|(kind, granted)| format!("{kind} {}", granted.join(", "))).collect();
         f.write_str(if named.is_empty() { "nothing" } else { "" })?;

@@ -73,22 +73,9 @@ impl Change {
 impl Rights {
     /// The rights that two files give; without a lock file, any plugin runs.
     pub fn of(config: &Config, lock: Option<&Lock>) -> Self {
-        let mut rights = Self::of_config(config);
-        rights.add_pins(lock);
-        rights
-    }
-
-    /// The rights that host.toml gives.
-    pub fn of_config(config: &Config) -> Self {
         let mut rights = Self::default();
         for (plugin, grants) in &config.grants {
-            let kinds = [
-                ("warehouse", &grants.warehouse),
-                ("git", &grants.git),
-                ("deployments", &grants.deployments),
-                ("slack", &grants.slack),
-            ];
-            for (kind, granted) in kinds {
+            for (kind, granted) in grants.lists() {
                 granted.iter().for_each(|granted| rights.list(format!("grants.{plugin}.{kind}"), granted.clone()));
             }
             let (own, all) = (config.budgets(plugin).list(), config.budgets.list());
@@ -117,25 +104,15 @@ impl Rights {
         if let Some(listen) = config.web.listen {
             rights.values.insert("web.listen".to_owned(), listen.to_string());
         }
-        rights
-    }
-
-    /// The rights that plugins.lock gives.
-    pub fn of_lock(lock: Option<&Lock>) -> Self {
-        let mut rights = Self::default();
-        rights.add_pins(lock);
-        rights
-    }
-
-    fn add_pins(&mut self, lock: Option<&Lock>) {
         match lock {
-            None => self.list(LOCK.to_owned(), format!("{EVERYTHING}, pinned or not")),
-            Some(lock) => self.values.extend(
+            None => rights.list(LOCK.to_owned(), format!("{EVERYTHING}, pinned or not")),
+            Some(lock) => rights.values.extend(
                 lock.pins()
                     .iter()
                     .map(|(name, pin)| (format!("{LOCK} {name}"), format!("{} {}", pin.version, pin.digest))),
             ),
         }
+        rights
     }
 
     fn list(&mut self, place: String, value: String) {
@@ -205,7 +182,7 @@ mod tests {
         };
         let old = "[grants.a]\nwarehouse = ['raw', 'ops']\n[checks.c]\nplugin = 'a'\n";
         let new = format!(
-            "[grants.a]\nwarehouse = ['raw', 'secret']\nbudgets = {{ memory = '128 MiB' }}\n[checks.c]\nplugin = 'b'\n\
+            "[grants.a]\nwarehouse = ['raw', 'secret']\nfunctions = ['raw.f']\nbudgets = {{ memory = '128 MiB' }}\n[checks.c]\nplugin = 'b'\n\
              [trust]\nkeys = ['{}']\nrevoked = ['{}']\n",
             key("a"),
             key("b")
@@ -223,6 +200,7 @@ mod tests {
             [
                 "changes checks.c.plugin: a → b".to_owned(),
                 "changes grants.a.budgets.memory: 64 MiB → 128 MiB".to_owned(),
+                "gives grants.a.functions: raw.f".to_owned(),
                 "takes grants.a.warehouse: ops".to_owned(),
                 "gives grants.a.warehouse: secret".to_owned(),
                 format!("changes plugins.lock a: 1.0.0 {} → 1.1.0 {}", digest("1"), digest("2")),

@@ -3,6 +3,9 @@
 // A test is not a plugin: it may start threads.
 #![allow(clippy::disallowed_methods)]
 
+#[path = "support/shape.rs"]
+mod shape;
+
 use std::{
     collections::{BTreeSet, HashMap},
     fs,
@@ -12,27 +15,12 @@ use std::{
 use host_contract::Error;
 use host_googlesql::{Column, Kind, Printed, TablePath, Watch, functions, read, register, translate};
 use rusqlite::Connection;
-use sqlparser::ast::Query;
+use shape::shape;
 
 const PROJECT: Option<&str> = Some("my-project");
 
 fn printed(sql: &str) -> Result<Printed, Error> {
     Printed::new(&read(sql, PROJECT)?, PROJECT)
-}
-
-/// A tree without what may differ: places, the case of keywords, quotes around names, AS before an alias.
-fn shape(query: &Query) -> String {
-    let mut text = format!("{query:?}").to_lowercase();
-    for (from, to) in [("span: span(location(", "))"), ("quote_style: ", ", "), ("explicit: ", ", ")] {
-        let mut shape = String::new();
-        let mut rest = text.as_str();
-        while let Some((before, after)) = rest.split_once(from) {
-            shape += before;
-            rest = after.split_once(to).map_or("", |(_, rest)| rest);
-        }
-        text = shape + rest;
-    }
-    text
 }
 
 /// Each line as an author may write it, and as it is sent.
