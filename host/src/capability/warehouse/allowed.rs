@@ -1,7 +1,11 @@
 //! Decides which queries a run may send to a warehouse, and how large an answer may be. Each backend gets a query only
 //! as [`Allowed`], and collects an answer only in [`Taken`].
 
-use std::ops::Deref;
+use std::{
+    collections::VecDeque,
+    ops::Deref,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use crate::{
     capability::{calls::Calls, grant::Wish},
@@ -10,19 +14,63 @@ use crate::{
     lanes::Held,
 };
 
+/// The latest queries that are kept parsed: those of the usual number of checks.
+const KEPT: usize = 32;
+/// The longest query that is kept: a parsed query takes a hundred times the memory of its text.
+const KEPT_BYTES: usize = 4 << 10;
+
+/// Parses the queries of a backend, and keeps the latest: a check asks the same ones in each run, and parsing took a
+/// fifth of a run.
+#[derive(Debug)]
+pub(super) struct Parser {
+    project: Option<String>,
+    /// The latest first.
+    kept: Mutex<VecDeque<(String, Arc<Select>)>>,
+}
+
+impl Parser {
+    /// `project` is the project that table names may begin with.
+    pub(super) fn new(project: Option<String>) -> Self {
+        Self { project, kept: Mutex::default() }
+    }
+
+    pub(super) fn project(&self) -> Option<&str> {
+        self.project.as_deref()
+    }
+
+    fn parse(&self, sql: &str) -> Result<Arc<Select>, Error> {
+        let kept = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = {
+            let mut kept = kept();
+            let place = kept.iter().position(|(text, _)| text == sql);
+            place.and_then(|place| kept.remove(place))
+        };
+        let (text, select) = match known {
+            Some(known) => known,
+            None => (sql.to_owned(), Arc::new(googlesql::read(sql, self.project())?)),
+        };
+        if text.len() <= KEPT_BYTES {
+            let mut kept = kept();
+            kept.push_front((text, select.clone()));
+            kept.truncate(KEPT);
+        }
+        Ok(select)
+    }
+}
+
 /// A SELECT that a run may send: it is short enough, parsed, and each of its datasets and functions is granted.
 #[derive(Debug)]
-pub(super) struct Allowed(Select);
+pub(super) struct Allowed(Arc<Select>);
 
 impl Allowed {
-    /// Parses SQL; `project` is the project that table names may begin with.
-    pub(super) fn read(calls: &Calls, sql: &str, project: Option<&str>) -> Result<Self, Error> {
+    /// Parses SQL, and checks it against the run's grants.
+    pub(super) fn read(calls: &Calls, parser: &Parser, sql: &str) -> Result<Self, Error> {
         let longest = calls.budgets.sql_bytes;
         if sql.len() > longest.0 {
             let what = format!("SQL of {} B, more than {longest}", sql.len());
             return Err(calls.exceeded("query", "sql_bytes", &what));
         }
-        let select = googlesql::read(sql, project)?;
+        let select = parser.parse(sql)?;
         for dataset in &select.datasets {
             calls.allow("query", Wish::Dataset(dataset))?;
         }
@@ -36,7 +84,7 @@ impl Allowed {
     /// Skips the grants, to test that the engine denies the query too.
     #[cfg(test)]
     pub(super) fn unchecked(select: Select) -> Self {
-        Self(select)
+        Self(Arc::new(select))
     }
 
     /// Checks the warehouse's own estimate: the datasets that the query would read and the functions that it would call,
@@ -118,4 +166,29 @@ pub(in crate::capability) fn value_size(value: &Value) -> usize {
         _ => 0,
     };
     size_of::<Value>() + text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_latest_queries_stay_parsed() {
+        let parser = Parser::new(None);
+        let ask = |number: usize| parser.parse(&format!("SELECT {number} FROM d.t")).unwrap();
+        let first = ask(0);
+        for number in 1..KEPT {
+            ask(number);
+        }
+        assert!(Arc::ptr_eq(&first, &ask(0)), "kept, and the latest again");
+        ask(KEPT);
+        assert!(Arc::ptr_eq(&first, &ask(0)));
+        for number in 1..=KEPT {
+            ask(number);
+        }
+        assert!(!Arc::ptr_eq(&first, &ask(0)), "the oldest is dropped");
+        let long = format!("SELECT '{}' FROM d.t", "x".repeat(KEPT_BYTES));
+        assert!(!Arc::ptr_eq(&parser.parse(&long).unwrap(), &parser.parse(&long).unwrap()), "a long one is not kept");
+        assert!(parser.parse("DELETE FROM d.t").is_err() && parser.parse("DELETE FROM d.t").is_err());
+    }
 }

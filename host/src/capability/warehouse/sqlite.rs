@@ -14,7 +14,7 @@ use rusqlite::{
 };
 
 use super::{
-    allowed::{Allowed, Taken},
+    allowed::{Allowed, Parser, Taken},
     catalog,
     datasets::Datasets,
     fault::Fault,
@@ -38,7 +38,7 @@ pub struct Sqlite(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     datasets: Datasets,
-    project: Option<String>,
+    parser: Parser,
 }
 
 /// The engine of a running query, which is interrupted when nobody waits for the answer any more. Between instructions
@@ -52,7 +52,7 @@ struct Asking(Engine);
 impl Sqlite {
     /// The files need not exist before the first query.
     pub fn new(directory: PathBuf, project: Option<String>) -> Self {
-        Self(Arc::new(Inner { datasets: Datasets::new(directory), project }))
+        Self(Arc::new(Inner { datasets: Datasets::new(directory), parser: Parser::new(project) }))
     }
 
     /// Runs a query, within the run's grants, budgets and time.
@@ -63,7 +63,7 @@ impl Sqlite {
         parameters: Vec<Parameter>,
     ) -> Result<Rows, Error> {
         self.ask(calls, move |inner, run, stop, engine| {
-            let allowed = Allowed::read(run, &sql, inner.project.as_deref())?;
+            let allowed = Allowed::read(run, &inner.parser, &sql)?;
             let stop = stop.clone();
             inner.query(&allowed, &parameters, run, move || stop.reached(), engine)
         })
@@ -78,7 +78,7 @@ impl Sqlite {
         parameters: Vec<Parameter>,
     ) -> Result<Vec<warehouse::Column>, Error> {
         self.ask(calls, move |inner, run, stop, _| {
-            let allowed = Allowed::read(run, &sql, inner.project.as_deref())?;
+            let allowed = Allowed::read(run, &inner.parser, &sql)?;
             let stop = stop.clone();
             let connection = inner.datasets.open(&allowed.datasets, move || stop.reached())?;
             let (translated, _) = inner.translate(&connection, &allowed, &parameters)?;
@@ -223,7 +223,7 @@ impl Inner {
                 }
             })
         };
-        match googlesql::translate(&select.query, &schema, self.project.as_deref(), kinds) {
+        match googlesql::translate(&select.query, &schema, self.parser.project(), kinds) {
             Err(_) if starved.get() => Err(Fault::Memory),
             translated => Ok((translated?, values)),
         }

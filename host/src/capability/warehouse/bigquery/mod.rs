@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::{allowed::Allowed, ledger::Ledger};
+use super::{allowed::{Allowed, Parser}, ledger::Ledger};
 use crate::{
     capability::calls::Calls,
     config::Endpoint,
@@ -42,6 +42,7 @@ struct Inner {
     /// `https://bigquery.googleapis.com/bigquery/v2/projects/PROJECT`
     url: String,
     project: String,
+    parser: Parser,
     location: String,
     cache: bool,
     /// An emulator does not say which tables a query reads.
@@ -73,6 +74,7 @@ impl BigQuery {
             google,
             url: format!("{}/bigquery/v2/projects/{}", place.endpoint.or(ENDPOINT), place.project),
             project: place.project.to_owned(),
+            parser: Parser::new(Some(place.project.to_owned())),
             location: place.location.to_owned(),
             cache: place.cache,
             emulated: place.emulated,
@@ -159,9 +161,8 @@ impl BigQuery {
     async fn read(&self, calls: &Arc<Calls>, sql: String) -> Result<(Allowed, Printed), Error> {
         let (inner, run) = (self.0.clone(), calls.clone());
         let read = move |_: &Stop| {
-            let project = Some(inner.project.as_str());
-            let allowed = Allowed::read(&run, &sql, project)?;
-            let printed = Printed::new(&allowed, project)?;
+            let allowed = Allowed::read(&run, &inner.parser, &sql)?;
+            let printed = Printed::new(&allowed, inner.parser.project())?;
             Ok((allowed, printed))
         };
         calls.blocking(read).await
