@@ -22,7 +22,7 @@ use crate::{
     capability::Backends,
     check::{Check, Work, checks, no_such_check},
     config::Config,
-    package::Lock,
+    package::{Keys, Lock},
     plugin::{self, Loaded, Loading},
     recorder::Recorder,
     run::{
@@ -129,18 +129,38 @@ impl Host {
         let Some(loading) = &self.loading else { return Ok(None) };
         let Some(mut loading) = loading.lock().await.take() else { return Ok(None) };
         loading.finish(|_| {}).await;
-        let host = Self {
-            checks: checks(&self.config, &loading.loaded).await?.into_iter().map(Arc::new).collect(),
+        let host = self.with(loading.loaded).await?;
+        host.warn_of_files();
+        Ok(Some(host))
+    }
+
+    /// The same host with other plugins.
+    async fn with(&self, loaded: Loaded) -> Result<Self> {
+        Ok(Self {
+            checks: checks(&self.config, &loaded).await?.into_iter().map(Arc::new).collect(),
             config: self.config.clone(),
             backends: self.backends.clone(),
             slots: self.slots.clone(),
             recorder: self.recorder.clone(),
-            loaded: loading.loaded,
+            loaded,
             loading: None,
             sandboxes: self.sandboxes.clone(),
-        };
-        host.warn_of_files();
-        Ok(Some(host))
+        })
+    }
+
+    /// Whether plugins are still being compiled.
+    pub fn is_compiling(&self) -> bool {
+        !self.loaded.compiling.is_empty()
+    }
+
+    /// The host without the plugins that may not run with these keys today, and their names; `None` if all may.
+    pub async fn distrusting(&self, keys: &Keys) -> Result<Option<(Self, Vec<String>)>> {
+        let mut loaded = self.loaded.clone();
+        let names = loaded.distrust(keys);
+        match names.is_empty() {
+            true => Ok(None),
+            false => Ok(Some((self.with(loaded).await?, names))),
+        }
     }
 
     /// Rejects changes that need a restart.

@@ -5,9 +5,9 @@ use std::{
     ffi::OsStr,
     fs,
     hash::{Hash, Hasher},
-    io::{Read, Write},
+    io::{Read, Seek, Write},
     os::{
-        fd::OwnedFd,
+        fd::{AsRawFd, OwnedFd},
         unix::fs::{DirBuilderExt, MetadataExt},
     },
     path::{Component as Part, Path, PathBuf},
@@ -54,17 +54,25 @@ impl Cache {
         if !metadata.is_file() || !only_ours(metadata.uid(), metadata.mode()) {
             return None;
         }
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).ok()?;
-        let (checksum, code) = bytes.split_at_checked(32)?;
-        if Sha256::digest(code).as_slice() != checksum {
+        if !is_undamaged(&mut file, metadata.len()) {
             return None;
         }
+        // Mapped from the file, code costs memory and time only where it runs. By its number, since only this file was
+        // looked at.
+        let opened = format!("/proc/self/fd/{}", file.as_raw_fd());
         // SAFETY: this host's compiler wrote the code for this engine: the directory and the file belong to this user,
-        // nobody else can change them or what leads to them, and the checksum shows that the file is complete and
-        // undamaged.
+        // nobody else can change them or what leads to them, a file is replaced and never written to, and the checksum
+        // shows that it is complete and undamaged.
         #[allow(unsafe_code)]
-        unsafe { Component::deserialize(engine, code) }.ok()
+        let mapped = unsafe { Component::deserialize_file(engine, opened) };
+        // Code on a file system that is mounted noexec runs from a copy.
+        mapped.ok().or_else(|| {
+            let mut code = Vec::new();
+            file.rewind().and_then(|()| file.read_to_end(&mut code)).ok()?;
+            // SAFETY: as above.
+            #[allow(unsafe_code)]
+            unsafe { Component::deserialize(engine, code) }.ok()
+        })
     }
 
     /// Stores compiled code. A failure is not an error: the next start compiles again.
@@ -111,14 +119,34 @@ impl Directory {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut file = fs::File::from(openat(&self.open, &unfinished, flags, Mode::RUSR | Mode::WUSR)?);
         let written = file
-            .write_all(&Sha256::digest(code))
-            .and_then(|()| file.write_all(code))
+            .write_all(code)
+            .and_then(|()| file.write_all(&Sha256::digest(code)))
             .and_then(|()| Ok(renameat(&self.open, &unfinished, &self.open, name)?));
         if written.is_err() {
             let _ = unlinkat(&self.open, OsStr::new(&unfinished), rustix::fs::AtFlags::empty());
         }
         written
     }
+}
+
+/// Whether a file of this length ends in the checksum of the rest. The checksum is last, since code can be mapped only
+/// from the beginning of a file.
+fn is_undamaged(file: &mut fs::File, length: u64) -> bool {
+    let mut seen = Sha256::new();
+    let mut checksum = [0; 32];
+    let Some(mut left) = length.checked_sub(32) else { return false };
+    let mut part = [0; 1 << 14];
+    while left > 0 {
+        let most = part.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        match part.get_mut(..most).map(|part| file.read(part)) {
+            Some(Ok(read @ 1..)) => {
+                seen.update(part.get(..read).unwrap_or_default());
+                left -= read as u64;
+            }
+            _ => return false,
+        }
+    }
+    file.read_exact(&mut checksum).is_ok() && seen.finalize().as_slice() == checksum
 }
 
 /// The name for compiled code: the digest of the component, and the engine's compatibility as a whole.

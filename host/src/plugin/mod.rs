@@ -14,7 +14,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use host_package::{name_of, pin_command, verify};
+use host_package::{Keys, PublicKey, name_of, pin_command, signers, today, verify};
 use semver::Version;
 use serde::Serialize;
 
@@ -80,6 +80,8 @@ impl Unusable {
 pub struct Loaded {
     /// By name.
     pub plugins: BTreeMap<String, Arc<Plugin>>,
+    /// Who signed each of them, as the files beside them say.
+    signers: BTreeMap<String, Vec<PublicKey>>,
     /// By name.
     pub unusable: Vec<Unusable>,
     /// The plugins that are not ready yet.
@@ -152,7 +154,11 @@ pub async fn begin(
         let trusted = trusted(files, config);
         let withdrawn = trusted.is_err() && same;
         let chosen = trusted.and_then(|files| choose(&name, files, lock));
-        match chosen.and_then(|file| not_older(file, ran)) {
+        let chosen = chosen.and_then(|file| not_older(file, ran));
+        if let Ok(file) = &chosen {
+            loaded.signers.insert(name.clone(), signers(file));
+        }
+        match chosen {
             Ok(file) if known.serves(&file, config) => {
                 loaded
                     .plugins
@@ -166,6 +172,23 @@ pub async fn begin(
 }
 
 impl Loaded {
+    /// Removes the plugins that may not run with these keys today. Returns their names.
+    pub fn distrust(&mut self, keys: &Keys) -> Vec<String> {
+        let none = Vec::new();
+        let reason = |plugin: &Origin| {
+            let why = keys.distrust(self.signers.get(&plugin.name).unwrap_or(&none), today())?;
+            Some(format!("{} {} was stopped: {why}", plugin.name, plugin.version))
+        };
+        let distrusted: Vec<(String, String)> =
+            self.plugins.iter().filter_map(|(name, plugin)| Some((name.clone(), reason(&plugin.file)?))).collect();
+        for (name, reason) in &distrusted {
+            self.plugins.remove(name);
+            self.unusable.retain(|one| one.name != *name);
+            self.unusable.push(Unusable { withdrawn: true, ..Unusable::new(name.clone(), reason.clone()) });
+        }
+        distrusted.into_iter().map(|(name, _)| name).collect()
+    }
+
     /// The known plugin of a file, if its engine has the right stack size.
     fn serves(&self, file: &File, config: &Config) -> bool {
         let known = self.plugins.get(&file.name);

@@ -10,9 +10,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Service, heartbeat::Heartbeat, plans};
 use crate::{
+    config::Trust,
     host::{Begin, Host},
     lanes,
-    package::today,
+    package::{Keys, today},
     text::printable,
 };
 
@@ -66,8 +67,8 @@ pub(super) async fn complete(service: Arc<Service>) {
     let taken_on = match whole {
         Ok(None) => return,
         // A reload meanwhile has loaded everything.
-        Ok(Some(_)) if !Arc::ptr_eq(&before, &service.host()) => return,
-        Ok(Some(host)) => service.replace(&before, host, since).await,
+        Ok(Some(_)) if !service.host().is_compiling() => return,
+        Ok(Some(host)) => service.add(host, since).await,
         Err(error) => Err(error),
     };
     match taken_on {
@@ -92,7 +93,10 @@ impl Service {
 
     /// Reads the files again, and applies the changes.
     pub async fn reload(&self) {
-        let taken_on = self.take_on().await.map_err(|error| printable(&format!("{error:#}")));
+        let taken_on = match self.take_on().await {
+            Ok(changes) => Ok(changes),
+            Err(error) => Err(printable(&format!("{error:#}{}", self.withdraw().await))),
+        };
         let refused = taken_on.as_ref().err().map(|reason| Refused { at: Timestamp::now(), reason: reason.clone() });
         *self.refused.write().unwrap_or_else(std::sync::PoisonError::into_inner) = refused;
         self.host().recorder.metrics.reloaded(taken_on.is_ok());
@@ -113,6 +117,34 @@ impl Service {
         let host = self.host();
         host.recorder.audit(&host.config, &self.sources.config, lock).await;
         Ok(changes)
+    }
+
+    /// Takes on a host whose plugins are compiled, without those that are no longer trusted by now.
+    async fn add(&self, host: Host, since: Timestamp) -> Result<String> {
+        let before = self.host();
+        let trusted = host.distrusting(&self.keys(&before)).await?;
+        self.replace(&before, trusted.map_or(host, |(trusted, _)| trusted), since).await
+    }
+
+    /// Stops the plugins that are no longer trusted, though the files as a whole were rejected. Returns what to say of it.
+    async fn withdraw(&self) -> String {
+        let _alone = self.replacing.lock().await;
+        let stop = async {
+            let before = self.host();
+            let Some((host, names)) = before.distrusting(&self.keys(&before)).await? else { return Ok(Vec::new()) };
+            self.replace(&before, host, Timestamp::now()).await?;
+            Ok::<_, anyhow::Error>(names)
+        };
+        match stop.await {
+            Ok(names) if names.is_empty() => String::new(),
+            Ok(names) => format!("; stopped, because they are no longer trusted: {}", names.join(", ")),
+            Err(error) => format!("; plugins that are no longer trusted could not be stopped: {error:#}"),
+        }
+    }
+
+    /// The keys in host.toml, also if something else in it is wrong; else those of the running host.
+    fn keys(&self, host: &Host) -> Keys {
+        Trust::read(&self.sources.config).unwrap_or_else(|| host.config.trust.clone()).keys()
     }
 
     /// Replaces the current host. New checks are first due after `since`.

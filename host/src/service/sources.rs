@@ -13,7 +13,7 @@ use crate::{
     check::no_such_check,
     config::{Config, nearest},
     host::{Begin, Host},
-    package::{Lock, is_named_like_a_plugin, pin_command, plugins_in},
+    package::{Lock, beside, is_named_like_a_plugin, pin_command, plugins_in},
     record::Record,
     recorder::Recorder,
 };
@@ -146,6 +146,10 @@ impl Sources {
         for path in [&self.config, &self.lock].into_iter().chain(&files) {
             path.hash(&mut hasher);
             hash(path, &mut hasher);
+        }
+        // A new signature may be what a plugin waits for.
+        for path in &files {
+            hash(&beside(path), &mut hasher);
         }
         hasher.finish()
     }

@@ -7,6 +7,7 @@ use host_tests::HOST_TOML;
 use crate::support::{
     AT,
     command::{Ended, Sample, ended},
+    service::Service,
     watched::plugin,
 };
 
@@ -184,6 +185,67 @@ fn a_revoked_key_stops_a_running_plugin() {
     )
     .unwrap();
     host.wait_for("reload rejected; still running the previous configuration").unwrap();
+}
+
+/// Trust is withdrawn from what runs at once, whatever else is wrong with the files at that moment; and a new signature is
+/// noticed without a signal.
+#[test]
+fn a_revoked_key_stops_a_plugin_also_when_the_files_are_rejected() {
+    let sample = Sample::now(None).unwrap();
+    let (ours, theirs) = (key(&sample, "ours.key"), key(&sample, "theirs.key"));
+    fs::create_dir(sample.path().join("plugins")).unwrap();
+    let file = sample.path().join("plugins/phase2-raw.wasm");
+    let junk = sample.path().join("plugins/junk.wasm");
+    let sign = |key: &str| {
+        assert_eq!(sample.host(&["sign", "--key", key, "plugins/phase2-raw.wasm"]).unwrap().code, 0);
+    };
+    let whole = || {
+        let _ = fs::remove_file(&junk);
+        fs::copy(plugin("phase2-raw"), &file).unwrap();
+        sign("ours.key");
+    };
+    whole();
+    let trusted = format!("{HOST_TOML}\n[trust]\nkeys = [\"{ours}\", \"{theirs}\"]\n");
+    let revoked = format!("{trusted}revoked = [\"{ours}\"]\n");
+    let web = "\n[web]\nlisten = \"127.0.0.1:0\"\n";
+    let mut service = Service::start(&sample, &trusted, &[]).unwrap();
+    let cases: [(&str, &dyn Fn()); 4] = [
+        ("the file is removed", &|| fs::remove_file(&file).unwrap()),
+        ("another file, signed by the same key, is in its place", &|| {
+            fs::write(&file, crate::support::watched::reversioned("phase2-raw", "0.2.0")).unwrap();
+            sign("ours.key");
+        }),
+        ("another file is junk", &|| fs::write(&junk, "junk").unwrap()),
+        ("host.toml has a mistake elsewhere", &|| {
+            sample.configure(&format!("{revoked}{web}\n[scheduler]\nrunz = 3\n")).unwrap();
+        }),
+    ];
+    for (what, change) in cases {
+        assert!(service.check("phase2-raw")["cannot_run"].is_null(), "before {what}");
+        sample.configure(&format!("{revoked}{web}")).unwrap();
+        change();
+        service.host.wait_for("no longer trusted: phase2-raw").unwrap();
+        let reason = service.check("phase2-raw")["cannot_run"].as_str().unwrap_or_default().to_owned();
+        assert!(reason.contains(&format!("signed by {ours}, which is revoked")), "{what}: {reason}");
+        // A signature by the other key: the check runs again, without a signal.
+        whole();
+        sample.configure(&format!("{revoked}{web}")).unwrap();
+        service.host.signal("HUP").unwrap();
+        service.host.wait_for("reloaded: ").unwrap();
+        assert!(service.check("phase2-raw")["cannot_run"].is_string(), "{what}");
+        sign("theirs.key");
+        service.wait_until("it is signed again", 20, |service| service.check("phase2-raw")["cannot_run"].is_null());
+        // For the next case, only the first key signs.
+        fs::remove_file(sample.path().join("plugins/phase2-raw.wasm.sig")).unwrap();
+        sign("ours.key");
+        sample.configure(&format!("{trusted}{web}")).unwrap();
+        service.host.signal("HUP").unwrap();
+        service.wait_until("all is as before", 20, |service| {
+            service.get("/api/v1/checks").json()["configuration_refused"].is_null()
+                && service.check("phase2-raw")["cannot_run"].is_null()
+        });
+    }
+    assert_eq!(service.host.end("TERM").unwrap().0, Some(0));
 }
 
 /// A signature never ends, so an old version that is put in the place of a new one is refused without a pin.

@@ -1,5 +1,7 @@
 //! `[trust]` and `[grants]`: which plugins may run, and what each may do.
 
+use std::path::Path;
+
 use anyhow::{Result, bail};
 use host_package::{Keys, TrustedKey};
 use schemars::JsonSchema;
@@ -22,6 +24,12 @@ pub struct Trust {
 }
 
 impl Trust {
+    /// Reads this table of a file alone, whatever else is wrong in it; `None` if it cannot be read or is not there.
+    pub fn read(path: &Path) -> Option<Self> {
+        let mut file: toml::Table = std::fs::read_to_string(path).ok()?.parse().ok()?;
+        file.remove("trust")?.try_into().ok()
+    }
+
     /// The keys that signatures are checked with.
     pub fn keys(&self) -> Keys {
         Keys { trusted: self.keys.clone(), revoked: self.revoked.clone() }

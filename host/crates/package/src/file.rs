@@ -1,6 +1,11 @@
 //! A plugin's file: its bytes, read once, and its metadata, read without running it.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::OpenOptions,
+    io::Read,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result, bail};
 use semver::Version;
@@ -9,6 +14,9 @@ use super::{
     digest::Digest,
     metadata::{Metadata, Parts},
 };
+
+/// The largest file that is read as a plugin: a component with Python in it has 20 MB.
+const LARGEST: u64 = 256 << 20;
 
 /// A component's bytes, with the name and version from its metadata.
 #[derive(Debug, Clone)]
@@ -41,7 +49,7 @@ impl File {
 
     /// Reads a file. An error comes with the plugin's name if the metadata has one, else with [`name_of`] its path.
     pub fn read(path: &Path) -> Result<Self, (String, anyhow::Error)> {
-        Self::from(path, || std::fs::read(path).context("cannot be read"))
+        Self::from(path, || whole(path))
     }
 
     fn from(path: &Path, bytes: impl FnOnce() -> Result<Vec<u8>>) -> Result<Self, (String, anyhow::Error)> {
@@ -61,6 +69,24 @@ impl File {
         let file = read();
         file.map_err(|error: anyhow::Error| (name, error.context(path.display().to_string())))
     }
+}
+
+/// The bytes of a regular file. A pipe or device could block for ever, or never end.
+fn whole(path: &Path) -> Result<Vec<u8>> {
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).context("cannot be read")?;
+    let found = file.metadata().context("cannot be read")?;
+    if found.is_dir() {
+        bail!("is a directory");
+    }
+    if !found.is_file() {
+        bail!("is not a regular file");
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(found.len().min(LARGEST)).unwrap_or_default());
+    file.take(LARGEST + 1).read_to_end(&mut bytes).context("cannot be read")?;
+    if bytes.len() as u64 > LARGEST {
+        bail!("is larger than {} MiB, too large for a plugin", LARGEST >> 20);
+    }
+    Ok(bytes)
 }
 
 fn identity(metadata: &Metadata) -> Result<(String, Version)> {

@@ -42,6 +42,22 @@ struct Signature {
     signature: String,
 }
 
+impl Signature {
+    /// Why it does not sign `NAME@VERSION` and these bytes, if so.
+    fn flaw(&self, plugin: &str, digest: Digest) -> Option<String> {
+        let matches = |signature| signed(self.key, &message(plugin, digest), &signature);
+        if self.plugin != plugin {
+            Some(format!("the signature is for {}", self.plugin))
+        } else if self.digest != digest {
+            Some(format!("the signature is for {}, but the file is {digest}", self.digest))
+        } else if !unhex::<64>(&self.signature).is_some_and(matches) {
+            Some(format!("the signature does not match {}", self.key))
+        } else {
+            None
+        }
+    }
+}
+
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Signatures {
@@ -59,7 +75,7 @@ fn message(plugin: &str, digest: Digest) -> Vec<u8> {
 }
 
 /// The path of a component's signature file.
-pub(super) fn beside(path: &Path) -> PathBuf {
+pub fn beside(path: &Path) -> PathBuf {
     let mut path = path.as_os_str().to_owned();
     path.push(".sig");
     path.into()
@@ -91,6 +107,14 @@ pub fn merge_signatures(there: &[u8], added: &[u8]) -> Result<Option<Vec<u8>>> {
     Ok(Some((serde_json::to_string_pretty(&all)? + "\n").into_bytes()))
 }
 
+/// The keys that have signed a file's name, version and bytes, trusted or not; none if its signatures cannot be read.
+pub fn signers(file: &File) -> Vec<PublicKey> {
+    let read = fs::read(beside(&file.path)).ok().and_then(|text| serde_json::from_slice::<Signatures>(&text).ok());
+    let plugin = format!("{}@{}", file.name, file.version);
+    let all = read.unwrap_or_default().signatures;
+    all.iter().filter(|one| one.flaw(&plugin, file.digest).is_none()).map(|one| one.key).collect()
+}
+
 /// Rejects a file that no key that is valid today has signed for its name and version; the error says what was
 /// expected.
 pub fn verify(file: &File, keys: &Keys) -> Result<()> {
@@ -119,20 +143,16 @@ fn verify_on(file: &File, keys: &Keys, today: Date) -> Result<()> {
     let found: Signatures = serde_json::from_str(&text)
         .with_context(|| format!("{plugin} is not signed: {} is not a signature file; {wanted}", path.display()))?;
     let mut problems = Vec::new();
-    for Signature { key, plugin: named, digest, signature } in &found.signatures {
-        let standing = keys.standing(key, today);
-        let problem = if standing != Standing::Valid {
-            format!("it is signed by {key}, which is {standing}")
-        } else if *named != plugin {
-            format!("the signature is for {named}")
-        } else if *digest != file.digest {
-            format!("the signature is for {digest}, but the file is {}", file.digest)
-        } else if !unhex::<64>(signature).is_some_and(|signature| signed(*key, &message(named, *digest), &signature)) {
-            format!("the signature does not match {key}")
-        } else {
-            return Ok(());
+    for signature in &found.signatures {
+        let (key, standing) = (signature.key, keys.standing(&signature.key, today));
+        let problem = match standing {
+            Standing::Valid => signature.flaw(&plugin, file.digest),
+            _ => Some(format!("it is signed by {key}, which is {standing}")),
         };
-        problems.push(problem);
+        match problem {
+            Some(problem) => problems.push(problem),
+            None => return Ok(()),
+        }
     }
     if problems.is_empty() {
         problems.push("it has no signature".to_owned());

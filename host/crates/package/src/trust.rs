@@ -66,6 +66,17 @@ impl Keys {
         standing
     }
 
+    /// Why a plugin with these signatures may not run on a day; `None` if it may.
+    pub fn distrust(&self, signers: &[PublicKey], today: Date) -> Option<String> {
+        let standings: Vec<_> = signers.iter().map(|key| (key, self.standing(key, today))).collect();
+        if self.is_empty() || standings.iter().any(|(_, standing)| *standing == Standing::Valid) {
+            return None;
+        }
+        let signed: Vec<_> =
+            standings.iter().map(|(key, standing)| format!("it is signed by {key}, which is {standing}")).collect();
+        Some(if signed.is_empty() { "it is not signed".to_owned() } else { signed.join("; ") })
+    }
+
     /// The keys that are valid on a day.
     pub fn valid(&self, today: Date) -> Vec<PublicKey> {
         let keys = self.trusted.iter().map(|trusted| trusted.key);

@@ -10,7 +10,10 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::{allowed::{Allowed, Parser}, ledger::Ledger};
+use super::{
+    allowed::{Allowed, Parser},
+    ledger::Ledger,
+};
 use crate::{
     capability::calls::Calls,
     config::Endpoint,
