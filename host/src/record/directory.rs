@@ -96,7 +96,7 @@ pub(super) fn make(directory: &Path) -> Result<()> {
         }
     }
     for file in host_files(directory) {
-        make_private(&file)?;
+        make_private(&file, found.uid())?;
     }
     Ok(())
 }
@@ -107,19 +107,32 @@ pub(super) fn private_file(path: &Path) {
     let _ = fs::File::options().create_new(true).write(true).mode(0o600).open(path);
 }
 
-fn make_private(path: &Path) -> Result<()> {
+/// `owner` has the directory, and may have the files in it.
+fn make_private(path: &Path, owner: u32) -> Result<()> {
     let shown = path.display();
     let Ok(found) = fs::metadata(path) else { return Ok(()) };
-    let mode = found.mode() & 0o7777;
-    if !found.is_file() || mode & 0o077 == 0 {
+    let (mode, user) = (found.mode() & 0o7777, found.uid());
+    if !found.is_file() {
         return Ok(());
     }
-    // A link may lead to a file that has nothing to do with the host.
-    if !is_ours(&found) || path.is_symlink() {
-        bail!("other users can read {shown} (mode {mode:o}): run `chmod 600 {shown}` as user {}", found.uid());
+    if !is_ours(&found) && user != owner {
+        bail!(
+            "{shown} belongs to user {user}, who may have put it there: remove it, or give it to the user of the host"
+        );
+    }
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    let may = if mode & 0o022 == 0 { "read" } else { "change" };
+    // A link may lead to a file that has nothing to do with the host, and that must stay as it is.
+    if path.is_symlink() {
+        bail!("{shown} is a link to a file that other users can {may} (mode {mode:o}): remove the link");
+    }
+    if !is_ours(&found) {
+        bail!("other users can {may} {shown} (mode {mode:o}): run `chmod 600 {shown}` as user {user}");
     }
     set_mode(path, mode & 0o600)?;
-    tracing::warn!("{shown}: other users could read it (mode {mode:o}); its mode is now {:o}", mode & 0o600);
+    tracing::warn!("{shown}: other users could {may} it (mode {mode:o}); its mode is now {:o}", mode & 0o600);
     Ok(())
 }
 

@@ -38,13 +38,14 @@ impl Recorder {
             Some(before) => {
                 let before: Rights = serde_json::from_str(&before).context("the rights in the record")?;
                 let noted = |change: &Change| {
-                    let file = match lock {
-                        Some(lock) if change.place.starts_with(LOCK) => lock.path(),
-                        _ => config_file,
+                    let who = match (change.place.starts_with(LOCK), lock) {
+                        (true, Some(lock)) => owner(lock.path()),
+                        (true, None) => format!("{LOCK} is gone"),
+                        (false, _) => owner(config_file),
                     };
                     let (effect, what) = (change.direction.word(), change.what());
                     let change_in_words = format!("{effect} {what}{}", rolled_back(change));
-                    Audited { at, who: owner(file), place: change.place.clone(), change: change_in_words }
+                    Audited { at, who, place: change.place.clone(), change: change_in_words }
                 };
                 before.changes(&now).iter().map(noted).collect()
             }

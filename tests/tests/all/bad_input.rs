@@ -441,3 +441,22 @@ fn a_host_that_stays_says_what_is_next_and_goes_at_ctrl_c() {
     assert!(said.contains("warning: nothing is pinned"), "{said}");
     assert!(said.contains("stopping: nothing is running"), "{said}");
 }
+
+/// Such a file would hold the host for ever, or fill its memory.
+#[test]
+fn a_pipe_or_a_device_among_the_plugins_fails_alone() {
+    let sample = Sample::new(None).unwrap();
+    let pipe = sample.path().join("pipe.wasm");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    std::os::unix::fs::symlink("/dev/zero", sample.path().join("zero.wasm")).unwrap();
+    let mut command = sample.command();
+    command
+        .args(["run", "--once", "--at", crate::support::AT, "--output", "json", "pipe.wasm", "zero.wasm"])
+        .arg(plugin("phase2-raw"));
+    let ended = ended(&mut command).unwrap();
+    assert_eq!(ended.run("phase2-raw")["status"], "pass");
+    for name in ["pipe", "zero"] {
+        let error = ended.run(name)["error"].as_str().unwrap().to_owned();
+        assert!(error.contains(&format!("{name}.wasm: is not a regular file")), "{error}");
+    }
+}

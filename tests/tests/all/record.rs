@@ -377,6 +377,27 @@ fn the_state_directory_is_private() {
     assert!(refused.err.contains("run `chmod 700 state`, or name another state.directory"), "{}", refused.err);
     fs::remove_file(state.join("notes.txt")).unwrap();
 
+    // A link is not followed to a file of others, and nobody is told to change that file.
+    allow(&state, 0o700);
+    fs::write(sample.path().join("victim"), "").unwrap();
+    allow(&sample.path().join("victim"), 0o644);
+    std::os::unix::fs::symlink("../victim", state.join("host.db-extra")).unwrap();
+    let link = once();
+    assert_eq!((link.code, mode(&sample.path().join("victim"))), (64, 0o644), "{link:?}");
+    let said = "state/host.db-extra is a link to a file that other users can read (mode 644): remove the link";
+    assert!(link.err.contains(said) && !link.err.contains("chmod"), "{}", link.err);
+    fs::remove_file(state.join("host.db-extra")).unwrap();
+    // A file that another user put there could be read by that user for ever.
+    fs::write(state.join("host.planted"), "").unwrap();
+    allow(&state.join("host.planted"), 0o600);
+    if chown(state.join("host.planted"), Some(12345), None).is_ok() {
+        let planted = once();
+        assert_eq!(planted.code, 64, "{planted:?}");
+        assert!(planted.err.contains("state/host.planted belongs to user 12345, who may"), "{}", planted.err);
+    }
+    fs::remove_file(state.join("host.planted")).unwrap();
+    allow(&state, 0o777);
+
     // Somebody else's directory; only root can give one away.
     if chown(&state, Some(12345), None).is_ok() {
         let foreign = once();

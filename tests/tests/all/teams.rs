@@ -63,7 +63,7 @@ impl Person {
         let mut shell = self.command("sh");
         shell.arg("ci.sh").current_dir(self.folder.join(plugin));
         if let Some((registry, key)) = release {
-            shell.env("HOST_REGISTRY", registry).env("HOST_KEY", key);
+            shell.arg("publish").env("HOST_REGISTRY", registry).env("HOST_KEY", key);
         }
         ended(&mut shell).unwrap()
     }
@@ -86,10 +86,16 @@ fn two_teams_ship_and_an_operator_decides() {
         assert!(tested.out.contains("3 cases: 3 as expected") && tested.out.contains("To publish it"), "{tested:?}");
         let unsigned = {
             let mut shell = team.command("sh");
-            shell.arg("ci.sh").current_dir(team.folder.join(plugin)).env("HOST_REGISTRY", published(plugin));
-            ended(&mut shell).unwrap()
+            shell.args(["ci.sh", "publish"]).current_dir(team.folder.join(plugin));
+            ended(shell.env("HOST_REGISTRY", published(plugin))).unwrap()
         };
         assert!(unsigned.code != 0 && unsigned.err.contains("HOST_KEY"), "nothing is published unsigned: {unsigned:?}");
+        let exposed = {
+            let mut shell = team.command("sh");
+            shell.arg("ci.sh").current_dir(team.folder.join(plugin)).env("HOST_KEY", "secret");
+            ended(&mut shell).unwrap()
+        };
+        assert!(exposed.code == 64 && exposed.err.contains("the build could read it"), "{exposed:?}");
         let shipped = team.ci(plugin, Some((&published(plugin), &team.read("team.key"))));
         assert_eq!(shipped.code, 0, "{shipped:?}");
         assert!(
@@ -125,6 +131,7 @@ fn two_teams_ship_and_an_operator_decides() {
     let manifest = fs::read_to_string(b.folder.join("b-events/Cargo.toml")).unwrap();
     let next = manifest.replacen("version = \"0.1.0\"", "version = \"0.2.0\"", 1);
     fs::write(b.folder.join("b-events/Cargo.toml"), next).unwrap();
+    assert_eq!(b.ci("b-events", None).code, 0);
     let shipped = b.ci("b-events", Some((&published("b-events"), &b.read("team.key"))));
     assert!(shipped.code == 0 && shipped.out.contains(":0.2.0 is sha256:"), "{shipped:?}");
     assert_eq!(versions(&operator.ok(&once)), ["0.1.0", "0.1.0"]);
@@ -193,4 +200,39 @@ fn two_teams_ship_and_an_operator_decides() {
     assert!(audit[0]["who"].as_str().unwrap().starts_with("host.toml of "), "{audit:#?}");
     let table = operator.ok(&["audit", "--limit", "1"]);
     assert!(table.out.contains("takes ed25519:") && !table.out.contains("silence 1"), "{}", table.out);
+}
+
+/// A grant names a dataset, a repository, a channel; another key of host.toml says what that is. Both are reviewed.
+#[test]
+fn what_a_granted_name_means_is_reviewed_too() {
+    let place = tempfile::tempdir().unwrap();
+    let operator = Person::new(place.path(), "operator");
+    fs::create_dir(operator.folder.join("main")).unwrap();
+    let toml = "timezone = \"UTC\"\n[warehouse]\nkind = \"bigquery\"\nproject = \"ours\"\nlocation = \"US\"\n[git.pipeline]\npath = \".\"\n\
+                [slack.channels.\"#a\"]\nwebhook_env = \"OURS\"\n[grants.odds]\nwarehouse = [\"raw\"]\n\
+                [checks.odds]\nschedule = \"0 5 * * *\"\nsettings = { sql = \"SELECT  1\" }\n";
+    operator.write("main/host.toml", toml);
+    let cases = [
+        ("project = \"ours\"", "project = \"theirs\"", "warehouse.project", "\"ours\" → \"theirs\""),
+        (
+            "project = \"ours\"",
+            "project = \"ours\"\nendpoint = \"https://bq.example\"",
+            "warehouse.endpoint",
+            "not set → \"https://bq.example\"",
+        ),
+        ("path = \".\"", "path = \"..\"", "git.pipeline.path", "\".\" → \"..\""),
+        ("\"OURS\"", "\"THEIRS\"", "slack.channels.#a.webhook_env", "\"OURS\" → \"THEIRS\""),
+        ("0 5 * * *", "* * * * *", "checks.odds.schedule", "\"0 5 * * *\" → \"* * * * *\""),
+        ("SELECT  1", "SELECT 1", "checks.odds.settings.sql", ""),
+        ("timezone = \"UTC\"\n", "", "timezone", "\"UTC\" → not set"),
+    ];
+    for (from, to, key, what) in cases {
+        operator.write("host.toml", &toml.replacen(from, to, 1));
+        let review = operator.host(&["plan", "--diff", "main/host.toml"]);
+        assert_eq!(review.code, 2, "{key}: {review:?}");
+        assert!(review.out.contains(key) && review.out.contains(what), "{key}: {}", review.out);
+        assert_eq!(review.out.lines().count(), 2, "{key}: {}", review.out);
+    }
+    operator.write("host.toml", &format!("# A comment is no right.\n{toml}"));
+    assert_eq!(operator.ok(&["plan", "--diff", "main/host.toml"]).out, "The rights are the same.\n");
 }

@@ -95,6 +95,9 @@ pub struct Config {
     /// The digest of the file's text; any edit changes it.
     #[serde(skip)]
     pub digest: Digest,
+    /// The file's text.
+    #[serde(skip)]
+    pub text: String,
     /// The `depends_on` of all checks, as a graph.
     #[serde(skip)]
     pub dependencies: Dependencies,
@@ -124,6 +127,7 @@ impl Default for Config {
             grants: BTreeMap::new(),
             directory: PathBuf::new(),
             digest: Digest::of(b""),
+            text: String::new(),
             dependencies: Dependencies::default(),
         }
     }
@@ -158,6 +162,7 @@ impl Config {
         config.check_rules()?;
         config.dependencies = Dependencies::new(&config.checks)?;
         config.digest = Digest::of(text.as_bytes());
+        text.clone_into(&mut config.text);
         Ok(config)
     }
 
@@ -220,6 +225,7 @@ mod tests {
         }
         let commented = config(&format!("# since today\n{text}"));
         assert_ne!(commented.digest, config(text).digest);
-        assert_eq!(Config { digest: config(text).digest, ..commented }, config(text));
+        let same = Config { digest: config(text).digest, text: text.to_owned(), ..commented };
+        assert!(same == config(text));
     }
 }

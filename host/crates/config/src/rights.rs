@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use host_package::{LOCK, Lock};
+use host_text::shortened;
 use serde::{Deserialize, Serialize};
 
 use super::Config;
@@ -15,6 +16,9 @@ const REVOKED: &str = "trust.revoked";
 /// What may run without a signature or a pin.
 const EVERYTHING: &str = "any plugin";
 
+/// The most bytes of a value that a difference shows.
+const SHOWN: usize = 160;
+
 /// All rights of a host.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rights {
@@ -22,6 +26,10 @@ pub struct Rights {
     lists: BTreeMap<String, BTreeSet<String>>,
     /// Single values: the pin of `plugins.lock NAME`, `checks.NAME.plugin`.
     values: BTreeMap<String, String>,
+    /// Every other key of host.toml with its value: what a granted dataset or channel means depends on them. Older records
+    /// do not have them.
+    #[serde(default)]
+    settings: Option<BTreeMap<String, String>>,
 }
 
 /// One difference between the rights of two configurations.
@@ -63,8 +71,12 @@ impl Direction {
 impl Change {
     /// `0.1.0 sha256:… → 0.2.0 sha256:…`, or the value alone.
     pub fn what(&self) -> String {
+        let shown = |value: &Option<String>| {
+            let words: Vec<&str> = value.as_deref().unwrap_or("not set").split_whitespace().collect();
+            shortened(&words.join(" "), SHOWN)
+        };
         match (&self.before, &self.after) {
-            (Some(before), Some(after)) => format!("{before} → {after}"),
+            (before, after) if self.direction == Direction::Changes => format!("{} → {}", shown(before), shown(after)),
             (one, other) => one.as_ref().or(other.as_ref()).cloned().unwrap_or_default(),
         }
     }
@@ -112,7 +124,17 @@ impl Rights {
                     .map(|(name, pin)| (format!("{LOCK} {name}"), format!("{} {}", pin.version, pin.digest))),
             ),
         }
+        let file: toml::Table = config.text.parse().unwrap_or_default();
+        let mut settings = BTreeMap::new();
+        flatten(String::new(), &toml::Value::Table(file), &mut settings);
+        settings.retain(|key, _| !rights.holds(key));
+        rights.settings = Some(settings);
         rights
+    }
+
+    /// Whether a key is among the lists and values.
+    fn holds(&self, key: &str) -> bool {
+        ["grants.", "budgets.", "trust."].iter().any(|whole| key.starts_with(whole)) || self.values.contains_key(key)
     }
 
     fn list(&mut self, place: String, value: String) {
@@ -155,8 +177,31 @@ impl Rights {
             };
             changes.push(Change { direction, place: place.clone(), before, after });
         }
+        if let (Some(before), Some(after)) = (&self.settings, &now.settings) {
+            let keys: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+            for place in keys {
+                let (before, after) = (before.get(place).cloned(), after.get(place).cloned());
+                if before != after {
+                    changes.push(Change { direction: Direction::Changes, place: place.clone(), before, after });
+                }
+            }
+        }
         changes.sort_by(|one, other| one.place.cmp(&other.place));
         changes
+    }
+}
+
+/// The values of a table by their whole keys, as they are written.
+fn flatten(key: String, value: &toml::Value, into: &mut BTreeMap<String, String>) {
+    match value {
+        toml::Value::Table(table) => {
+            for (name, value) in table {
+                flatten(if key.is_empty() { name.clone() } else { format!("{key}.{name}") }, value, into);
+            }
+        }
+        value => {
+            into.insert(key, value.to_string());
+        }
     }
 }
 

@@ -29,6 +29,9 @@ pub(super) fn normalised(mut tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWith
                 "query refused: @@ variables and hints are not allowed; write a parameter such as @date".to_owned(),
             ));
         }
+        if let Some(literal) = foreign(token) {
+            return Err(Error::Invalid(format!("query failed: syntax error: {literal} is not a literal of GoogleSQL")));
+        }
         let (prefix, quote, triple, text) = match &token.token {
             Token::SingleQuotedString(text) => (Prefix::Plain, '\'', false, text),
             Token::DoubleQuotedString(text) => (Prefix::Plain, '"', false, text),
@@ -68,6 +71,24 @@ pub(super) fn normalised(mut tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWith
         };
     }
     Ok(tokens)
+}
+
+/// The form of a literal that the parser knows from other engines, if it is one.
+fn foreign(token: &TokenWithSpan) -> Option<&'static str> {
+    match &token.token {
+        // As a number, 0x1F, it is two characters longer than its digits.
+        Token::HexStringLiteral(digits) => {
+            let width = token.span.end.column.saturating_sub(token.span.start.column);
+            (width != digits.chars().count() as u64 + 2).then_some("X'…'")
+        }
+        Token::NationalStringLiteral(_)
+        | Token::QuoteDelimitedStringLiteral(_)
+        | Token::NationalQuoteDelimitedStringLiteral(_) => Some("N'…' or Q'…'"),
+        Token::DollarQuotedString(_) => Some("$$…$$"),
+        Token::EscapedStringLiteral(_) => Some("E'…'"),
+        Token::UnicodeStringLiteral(_) => Some("U&'…'"),
+        _ => None,
+    }
 }
 
 /// A name that needs no quotes.

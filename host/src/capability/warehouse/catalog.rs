@@ -40,7 +40,12 @@ pub(super) fn columns(connection: &Connection, path: &TablePath) -> Result<Vec<C
     let unusable = |error| Fault::unreadable(&format!("dataset {dataset} cannot be read"), error);
     let wrong = RefCell::new(None);
     let read = || -> rusqlite::Result<Vec<Column>> {
-        let mut statement = connection.prepare("SELECT name, type FROM pragma_table_xinfo(?1, ?2) WHERE hidden = 0")?;
+        // The pragma alone would also describe SQLite's own tables and table functions, such as json_each.
+        let sql = format!(
+            "SELECT name, type FROM pragma_table_xinfo(?1, ?2) WHERE hidden = 0 AND EXISTS ({} AND name = ?1 COLLATE NOCASE)",
+            tables_of(dataset)
+        );
+        let mut statement = connection.prepare(&sql)?;
         let columns = statement.query_map([table, dataset], |row| {
             let (name, declared): (String, String) = (row.get(0)?, row.get(1)?);
             let kind = Kind::declared(&declared);
@@ -74,11 +79,16 @@ pub(super) fn columns(connection: &Connection, path: &TablePath) -> Result<Vec<C
     Ok(columns)
 }
 
+/// The query for the names of a dataset's tables and views.
+fn tables_of(dataset: &str) -> String {
+    format!(
+        "SELECT name FROM \"{dataset}\".sqlite_schema WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
+    )
+}
+
 fn table_names(connection: &Connection, dataset: &str) -> Result<Vec<String>, Fault> {
     let read = || -> rusqlite::Result<Vec<String>> {
-        let sql = format!(
-            "SELECT name FROM \"{dataset}\".sqlite_schema WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite_%' ORDER BY name"
-        );
+        let sql = tables_of(dataset) + " ORDER BY name";
         connection.prepare(&sql)?.query_map([], |row| row.get(0))?.collect()
     };
     read().map_err(|error| Fault::unreadable(&format!("dataset {dataset} cannot be read"), error))

@@ -416,6 +416,13 @@ fn what_is_not_supported_or_wrong_is_named() {
         ("SELECT NET.HOST('x')", "function NET.HOST is not granted"),
         ("SELECT ML.PREDICT(1)", "function ML.PREDICT is not granted"),
         ("SELECT SAFE.LENGTH('x')", "does not support the function SAFE.LENGTH"),
+        // SQLite's own tables and table functions are in no dataset, and other engines' literals are none of GoogleSQL.
+        ("SELECT COUNT(*) FROM d.json_each", "there is no table d.json_each"),
+        ("SELECT COUNT(*) FROM d.sqlite_master", "there is no table d.sqlite_master"),
+        ("SELECT COUNT(*) FROM d.pragma_table_list", "there is no table d.pragma_table_list"),
+        ("SELECT X'0a'", "X'…' is not a literal of GoogleSQL"),
+        ("SELECT N'x'", "is not a literal of GoogleSQL"),
+        ("SELECT $$x$$", "$$…$$ is not a literal of GoogleSQL"),
         ("SELECT '\\d'", "Illegal escape sequence: \\d"),
         ("SELECT id FROM d.t LIMIT @n", "write a number"),
     ];
