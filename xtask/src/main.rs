@@ -20,7 +20,8 @@ The repository's own commands.
   cargo xtask test [--timings] [NAME…]
                                     build and run every test, or those whose name
                                     contains a NAME; --timings lists the slowest ten
-  cargo xtask interop               build a release twice and compare, and fuzz
+  cargo xtask interop               exchange plugins with wkg, build a release twice
+                                    and compare, and fuzz
   cargo xtask lint                  run clippy on everything; warnings are errors
   cargo xtask plugins               build the plugins into plugins/*.wasm
   cargo xtask pictures              make docs/pictures/*.svg from the sample pipeline

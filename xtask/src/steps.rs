@@ -15,7 +15,7 @@ use super::{
     dist,
     once::Artifacts,
     run::{Result, cargo, cargo_command, root, run_for_code, step, target},
-    tools,
+    testing, tools,
 };
 
 /// The demo; its exit code is that of `host run --once`.
@@ -99,6 +99,11 @@ fn clippy() -> Command {
 /// What is too long for every commit, or needs large tools.
 pub(super) fn interop() -> Result<u8> {
     fuzzing()?;
+    tools::wkg()?;
+    let ignored = testing::ignored()?;
+    if ignored != 0 {
+        return Ok(ignored);
+    }
     step("making a release twice, in two directories");
     dist::twice()?;
     fuzz("60")

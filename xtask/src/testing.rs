@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    build::{host_packages, plugins_and_guests, python_plugin},
+    build::{HOST, host_packages, plugins_and_guests, python_plugin},
     once::{Artifacts, Program},
     run::{Result, cargo, cargo_command, root, run_for_code, step},
     tools,
@@ -59,6 +59,16 @@ pub(super) fn test(wanted: Wanted<'_>) -> Result<u8> {
         return timed(&built, wanted.names);
     }
     run_for_code(cargo_command().arg("test").args(tested()?).arg("--").args(wanted.names))
+}
+
+/// Runs the tests that `cargo xtask test` leaves out, since they need large tools; gives their exit code.
+pub(super) fn ignored() -> Result<u8> {
+    plugins_and_guests()?;
+    tools::registry()?;
+    step("building the host");
+    cargo(&HOST)?;
+    step("running the tests that need wkg");
+    run_for_code(cargo_command().args(["test", "--package", "host-tests", "--test", "all", "--", "--ignored"]))
 }
 
 /// The modules of the end-to-end tests.

@@ -14,6 +14,10 @@ pub(super) const TARGET: &str = "wasm32-wasip2";
 const AXE: &str = "4.14.1";
 /// The version of cargo-cyclonedx, which lists the crates of a release.
 const CYCLONEDX: &str = "0.5.9";
+/// The version of wkg, and the longest time to build it, in seconds. 0.16 publishes no component, not even with `--package`: it looks
+/// for a version in the component's own WIT package, and that is always `root:component` without a version.
+const WKG: &str = "0.15.1";
+const WKG_SECONDS: &str = "2400";
 
 /// Installs the BigQuery emulator of the tests beside the build output.
 pub(super) fn emulator() -> Result<()> {
@@ -107,6 +111,34 @@ pub(super) fn cyclonedx() -> Result<PathBuf> {
         run(install.current_dir(root()))?;
     }
     Ok(program)
+}
+
+/// Installs wkg, the Wasm ecosystem's own client of registries, beside the build output.
+pub(super) fn wkg() -> Result<()> {
+    let home = target().join("tools");
+    let (version, installed) = (home.join("wkg.txt"), home.join("bin").join("wkg"));
+    if installed.is_file() && fs::read_to_string(&version).is_ok_and(|version| version == WKG) {
+        return Ok(());
+    }
+    step("installing wkg, which takes some minutes");
+    // A registry of crates that hangs must not keep everything else waiting. What is built by then is kept for the next time.
+    let mut install = Command::new("timeout");
+    install.args([
+        WKG_SECONDS,
+        "cargo",
+        "install",
+        "--quiet",
+        "--locked",
+        "--debug",
+        "wkg",
+        "--version",
+        WKG,
+        "--root",
+    ]);
+    let build = home.join("build");
+    run(install.arg(&home).env("CARGO_TARGET_DIR", &build).current_dir(root()))?;
+    fs::remove_dir_all(&build).map_err(|error| format!("{}: {error}", build.display()))?;
+    fs::write(&version, WKG).map_err(|error| format!("{}: {error}", version.display()))
 }
 
 /// Installs the registry of the tests.

@@ -23,6 +23,7 @@ mod deploy;
 mod docs;
 mod doctor;
 mod drift;
+mod ecosystem;
 mod emulator;
 mod explain;
 mod first_contact;
