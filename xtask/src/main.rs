@@ -27,8 +27,8 @@ The repository's own commands.
   cargo xtask pictures              make docs/pictures/*.svg from the sample pipeline
   cargo xtask dist                  build the files of a release into dist/
   cargo xtask fuzz [SECONDS]        fuzz the loader, the SQL guard, the printed SQL,
-                                    plugins.lock, host.toml and the answers of
-                                    registries, 60 s each by default; needs a nightly
+                                    plugins.lock, host.toml, the answers of registries
+                                    and names, 60 s each by default; needs a nightly
                                     compiler
   cargo xtask bench [--dev] [NAME…] run the benchmarks of tests/BENCH.md on a release
                                     build, or on the development build

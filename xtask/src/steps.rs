@@ -168,7 +168,7 @@ pub(super) fn fuzz(seconds: &str) -> Result<u8> {
         seed("reprint", query.path())?;
         seed("sql_guard", query.path())?;
     }
-    for target in ["loader", "sql_guard", "reprint", "lock_file", "host_toml", "registry_answers"] {
+    for target in ["loader", "sql_guard", "reprint", "lock_file", "host_toml", "registry_answers", "names"] {
         step(&format!("fuzzing {target} for {seconds} s"));
         let limit = format!("-max_total_time={seconds}");
         let mut fuzz = cargo_command();

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Result, bail};
 
 use crate::{
-    config::{self, Budgets, CONSULTED, Config, Cron, Grants, Zone, nearest},
+    config::{self, Budgets, CONSULTED, Config, Cron, Grants, Zone, check_key, nearest},
     lanes::Pace,
     plugin::{Loaded, Plugin, check_settings},
     text::shortened,
@@ -128,7 +128,7 @@ async fn misfit(
     if let Some(before) = unusable.get(&plugin.file.name) {
         return Some(before.clone());
     }
-    let wrong = |error: &str| format!("host.toml: checks.{name}.settings: {error}");
+    let wrong = |error: &str| format!("host.toml: checks.{}.settings: {error}", check_key(name));
     let settings = match serde_json::to_value(&wanted.settings) {
         Ok(settings) => settings,
         Err(error) => return Some(wrong(&error.to_string())),
@@ -152,7 +152,7 @@ pub fn no_such_check<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) -
 /// Rejects unknown names of checks, unless a file that cannot be used may have held the check: it stops nobody else.
 fn check_names(config: &Config, wanted: &BTreeMap<&String, config::Check>, loaded: &Loaded) -> Result<()> {
     let depends = wanted.iter().flat_map(|(name, check)| {
-        check.depends_on.iter().map(move |other| (format!("checks.{name}.depends_on"), other))
+        check.depends_on.iter().map(move |other| (format!("checks.{}.depends_on", check_key(name)), other))
     });
     let calendars = config.calendars.iter().flat_map(|(name, calendar)| {
         calendar.checks.iter().map(move |other| (format!("calendars.{name}.checks"), other))

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::{
-    config::{self, Cron, Grants, Zone, channel_name, check_name},
+    config::{self, Cron, Grants, Zone, channel_name, check_key, check_name},
     contract::Descriptor,
 };
 
@@ -41,7 +41,10 @@ impl Terms {
         if let (None, Some(zone)) = (&terms.zone, &wishes.schedule.timezone) {
             terms.zone = terms.keep(bounded(zone).and_then(Zone::new).map_err(|error| {
                 let error = format!("{error:#}").escape_debug().to_string();
-                format!("its own time zone: {error}; add `timezone = \"…\"` to [checks.{name}] in host.toml")
+                format!(
+                    "its own time zone: {error}; add `timezone = \"…\"` to [checks.{}] in host.toml",
+                    check_key(name)
+                )
             }));
         }
         if terms.channel.is_none() {
@@ -65,7 +68,7 @@ pub fn is_too_often(wish: &str) -> bool {
 }
 
 fn schedule(name: &str, wish: &str) -> Result<Cron, String> {
-    let line = |schedule: &str| format!("`schedule = \"{schedule}\"` to [checks.{name}] in host.toml");
+    let line = |schedule: &str| format!("`schedule = \"{schedule}\"` to [checks.{}] in host.toml", check_key(name));
     match bounded(wish).and_then(Cron::new) {
         Err(error) => {
             let error = format!("{error:#}").escape_debug().to_string();
@@ -82,14 +85,18 @@ fn schedule(name: &str, wish: &str) -> Result<Cron, String> {
 
 fn channel(name: &str, plugin: &str, wish: &str, grants: &Grants) -> Result<String, String> {
     if let Err(error) = channel_name(wish) {
-        return Err(format!("its own channel: {error}; add `channel = \"#…\"` to [checks.{name}] in host.toml"));
+        return Err(format!(
+            "its own channel: {error}; add `channel = \"#…\"` to [checks.{}] in host.toml",
+            check_key(name)
+        ));
     }
     if grants.slack.iter().any(|granted| granted == wish) {
         return Ok(wish.to_owned());
     }
     let granted: Vec<String> = grants.slack.iter().map(String::as_str).chain([wish]).map(quoted).collect();
     Err(format!(
-        "it posts to {wish}, which is not granted; add {wish:?} to grants.{plugin}.slack in host.toml: `slack = [{}]`",
+        "it posts to {wish}, which is not granted; add {} to grants.{plugin}.slack in host.toml: `slack = [{}]`",
+        quoted(wish),
         granted.join(", ")
     ))
 }
@@ -99,8 +106,9 @@ fn bounded(wish: &str) -> anyhow::Result<&str> {
     Ok(wish)
 }
 
-fn quoted(text: &str) -> String {
-    format!("{text:?}")
+/// The name of a channel as TOML; its characters need no escapes.
+fn quoted(channel: &str) -> String {
+    format!("\"{channel}\"")
 }
 
 #[cfg(test)]

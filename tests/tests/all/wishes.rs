@@ -314,6 +314,11 @@ fn names_are_plain_and_those_of_the_host_are_its_own() {
     }
     sample.configure(&format!("{HOST_TOML}\n[checks.\"good.v2_x\"]\nplugin = \"phase2-raw\"\n")).unwrap();
     assert_eq!(once(&sample, &[]).run("good.v2_x")["status"], "pass");
+    // A name with a dot is shown as the key that it is in host.toml.
+    let odd = "plugin = \"phase2-raw\"\nsettings = { odd = 1 }";
+    sample.configure(&format!("{HOST_TOML}\n[checks.\"good.v2_x\"]\n{odd}\n")).unwrap();
+    let wrong = error(&once(&sample, &[]), "good.v2_x");
+    assert!(wrong.contains("host.toml: checks.\"good.v2_x\".settings: "), "{wrong}");
 
     // Names from files: of a plugin, and of a file that holds none.
     sample.configure(HOST_TOML).unwrap();

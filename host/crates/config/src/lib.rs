@@ -39,7 +39,7 @@ pub use grants::{Grants, Trust};
 pub use host_package::PublicKey;
 pub use host_text::nearest;
 use mistakes::with_nearest;
-pub use names::{CONSULTED, channel_name, check_name};
+pub use names::{CONSULTED, channel_name, check_key, check_name};
 pub use rights::{Change, Direction, Rights};
 pub use schema::{reference, schema};
 pub use service::{Delay, Heartbeat, Missed, Overlap, Pace, Scheduler, Web};

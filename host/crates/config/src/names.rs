@@ -2,7 +2,7 @@
 //! part of addresses, and keys the record, so it has no line break, control or direction character.
 
 use anyhow::{Result, bail};
-use host_package::is_plugin_name;
+use host_package::{PLUGIN_NAME, is_plugin_name};
 use host_text::turns;
 
 use super::Config;
@@ -35,14 +35,21 @@ pub fn channel_name(name: &str) -> Result<()> {
     let Some(own) = name.strip_prefix('#') else {
         bail!("`{}` is not a channel name; write \"#{}\"", shown(name), shown(name));
     };
-    let wrong = |c: char| c.is_whitespace() || c.is_control() || turns(c) || c == '#';
-    if own.is_empty() || own.chars().count() > CHANNEL || own.contains(wrong) {
+    // A channel with a character that does not show would look like another channel.
+    let shows = name.escape_debug().eq(name.chars());
+    let wrong = |c: char| c.is_whitespace() || c == '#';
+    if own.is_empty() || own.chars().count() > CHANNEL || own.contains(wrong) || !shows {
         bail!(
-            "`{}` is not a channel name: use # and up to {CHANNEL} characters without spaces, line breaks and control characters",
+            "`{}` is not a channel name: use # and up to {CHANNEL} visible characters without spaces, quotes and \\",
             shown(name)
         );
     }
     Ok(())
+}
+
+/// The name of a check as a key of host.toml: `phase2-raw`, `"events.v2"`.
+pub fn check_key(name: &str) -> String {
+    if name.contains('.') { format!("{name:?}") } else { name.to_owned() }
 }
 
 /// Checks the names of checks and plugins in host.toml.
@@ -50,7 +57,7 @@ pub(super) fn check(config: &Config) -> Result<()> {
     for (name, check) in &config.checks {
         check_name(name).map_err(|error| anyhow::anyhow!("checks: {error}"))?;
         if let Some(plugin) = &check.plugin {
-            plugin_name(plugin).map_err(|error| anyhow::anyhow!("checks.{name}.plugin: {error}"))?;
+            plugin_name(plugin).map_err(|error| anyhow::anyhow!("checks.{}.plugin: {error}", check_key(name)))?;
         }
     }
     config.grants.keys().try_for_each(|name| plugin_name(name).map_err(|error| anyhow::anyhow!("grants: {error}")))
@@ -58,7 +65,7 @@ pub(super) fn check(config: &Config) -> Result<()> {
 
 fn plugin_name(name: &str) -> Result<()> {
     if !is_plugin_name(name) {
-        bail!("`{}` is not a plugin name: use up to 64 lower-case letters, digits and -", shown(name));
+        bail!("`{}` is not a plugin name: {PLUGIN_NAME}", shown(name));
     }
     Ok(())
 }
@@ -106,6 +113,10 @@ mod tests {
             ("#a_b.c", "#a\nb"),
             ("#a", "#"),
             ("#cod", "#c\u{202e}od"),
+            ("#on-call", "#on-call\u{200b}"),
+            ("#donne\u{301}es", "#\u{feff}on-call"),
+            ("#o/n", "#o\\n"),
+            ("#हिन्दी", "#o\"n"),
             ("#b", "##b"),
         ] {
             assert!(channel_name(valid).is_ok(), "{valid}");

@@ -7,7 +7,7 @@ use host_package::{LOCK, Lock};
 use host_text::shortened;
 use serde::{Deserialize, Serialize};
 
-use super::Config;
+use super::{Config, check_key};
 
 /// Where the rights of plugins without a signature are listed.
 const TRUST: &str = "trust.keys";
@@ -99,9 +99,10 @@ impl Rights {
             rights.values.insert(format!("budgets.{budget}"), value);
         }
         for (check, own) in &config.checks {
-            rights.values.insert(format!("checks.{check}.plugin"), own.plugin.as_ref().unwrap_or(check).clone());
+            let key = check_key(check);
+            rights.values.insert(format!("checks.{key}.plugin"), own.plugin.as_ref().unwrap_or(check).clone());
             if let Some(channel) = &own.channel {
-                rights.values.insert(format!("checks.{check}.channel"), channel.clone());
+                rights.values.insert(format!("checks.{key}.channel"), channel.clone());
             }
         }
         for key in &config.trust.keys {

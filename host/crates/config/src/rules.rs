@@ -36,7 +36,7 @@ impl Config {
         }
         self.alerts.check()?;
         for name in self.checks.keys() {
-            self.alerts(name).check().map_err(|error| anyhow::anyhow!("checks.{name}.{error}"))?;
+            self.alerts(name).check().map_err(|error| anyhow::anyhow!("checks.{}.{error}", names::check_key(name)))?;
         }
         for (name, calendar) in &self.calendars {
             calendar.check().map_err(|error| anyhow::anyhow!("calendars.{name}: {error}"))?;
@@ -51,10 +51,9 @@ impl Config {
             grants.slack.iter().map(move |channel| (format!("grants.{plugin}.slack"), channel))
         });
         let configured = self.slack.channels.keys().map(|channel| ("slack.channels".to_owned(), channel));
-        let own = self
-            .checks
-            .iter()
-            .filter_map(|(name, check)| Some((format!("checks.{name}.channel"), check.channel.as_ref()?)));
+        let own = self.checks.iter().filter_map(|(name, check)| {
+            Some((format!("checks.{}.channel", names::check_key(name)), check.channel.as_ref()?))
+        });
         for (key, channel) in granted.chain(configured).chain(own) {
             names::channel_name(channel).map_err(|error| anyhow::anyhow!("{key}: {error}"))?;
         }
@@ -159,6 +158,7 @@ mod tests {
             ("[grants.a]\nfunctions = ['p.d.f']", &["grants.a.functions", "write \"dataset.name\""]),
             ("[slack.channels.alerts]", &["slack.channels", "\"#alerts\""]),
             ("[checks.a]\nchannel = '#on call'", &["checks.a.channel", "without spaces"]),
+            ("[checks.'a.b']\nchannel = '#on call'", &["checks.\"a.b\".channel", "without spaces"]),
             ("[checks.'a.consulted']", &["checks: `a.consulted` ends with .consulted, which only the host adds"]),
             ("[checks.\"a\\nb\"]", &["checks: `a\\nb` is not a valid name: use up to 100 letters"]),
             ("[checks.\"a\\u202Eb\"]", &["checks: `a\\u{202e}b` is not a valid name"]),

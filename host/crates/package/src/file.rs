@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use host_text::beginning;
 use semver::Version;
 
 use super::{
@@ -97,7 +98,7 @@ fn identity(metadata: &Metadata) -> Result<(String, Version)> {
         );
     };
     if !is_plugin_name(name) {
-        bail!("`{}` is not a plugin name: use up to 64 lower-case letters, digits and -", name.escape_debug());
+        bail!("`{}` is not a plugin name: {PLUGIN_NAME}", beginning(name, 64).escape_debug());
     }
     let version = Version::parse(version)
         .with_context(|| format!("`{}` is not a version; write it like 1.2.0", version.escape_debug()))?;
@@ -109,11 +110,46 @@ fn identity(metadata: &Metadata) -> Result<(String, Version)> {
 pub fn name_of(path: &Path) -> String {
     let stem = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy();
     let safe = |c: char| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '-' };
-    let name: String = stem.chars().take(64).map(safe).collect();
-    if name.is_empty() { "-".to_owned() } else { name }
+    let name: String = stem.chars().map(safe).skip_while(|c| !c.is_ascii_alphanumeric()).take(64).collect();
+    if name.is_empty() { "unnamed".to_owned() } else { name }
 }
+
+/// The rule of [`is_plugin_name`], for errors.
+pub const PLUGIN_NAME: &str = "use up to 64 lower-case letters, digits and -, beginning with a letter or digit";
 
 /// Whether a name is safe as a key in host.toml, as a file name and on a terminal.
 pub fn is_plugin_name(name: &str) -> bool {
-    (1..=64).contains(&name.len()) && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+    let part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    name.len() <= 64 && name.starts_with(part) && name.chars().all(|c| part(c) || c == '-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plugin_name_is_a_key_without_quotes_and_no_option() {
+        for (valid, refused) in
+            [("phase2-raw", "phase2_raw"), ("a-", "-a"), ("0", ""), ("a--b", "A"), ("raw", "raw.consulted")]
+        {
+            assert!(is_plugin_name(valid), "{valid}");
+            assert!(!is_plugin_name(refused), "{refused}");
+        }
+        assert!(is_plugin_name(&"n".repeat(64)) && !is_plugin_name(&"n".repeat(65)));
+    }
+
+    #[test]
+    fn a_file_without_a_name_has_one_that_a_check_may_have() {
+        for (path, name) in [
+            ("plugins/Phase2_raw.wasm", "Phase2_raw"),
+            ("._odds.wasm", "odds"),
+            ("-x.wasm", "x"),
+            ("gate.consulted.wasm", "gate-consulted"),
+            ("c\u{202e}od.wasm", "c-od"),
+            ("é.wasm", "unnamed"),
+            ("", "unnamed"),
+        ] {
+            assert_eq!(name_of(Path::new(path)), name);
+        }
+    }
 }

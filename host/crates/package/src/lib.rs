@@ -16,7 +16,7 @@ mod trust;
 
 pub use claim::{Claim, holder, no_locks, unlocked};
 pub use digest::Digest;
-pub use file::{File, is_plugin_name, name_of};
+pub use file::{File, PLUGIN_NAME, is_plugin_name, name_of};
 pub use key::PublicKey;
 pub use listing::{files_in, is_named_like_a_plugin, plugins_in};
 pub use lock::{LOCK, Lock, SCHEME, pin_command};

@@ -10,11 +10,12 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use host_text::beginning;
 use serde::Deserialize;
 
 use super::{
     claim::Claim,
-    file::{File, is_plugin_name},
+    file::{File, PLUGIN_NAME, is_plugin_name},
     layout::Layout,
     pin::Pin,
     store::Store,
@@ -76,7 +77,7 @@ impl Lock {
             bail!("this host reads format {FORMAT}, not format {format}; run a newer host");
         }
         if let Some(name) = pins.keys().find(|name| !is_plugin_name(name)) {
-            bail!("`{}` is not a plugin name", name.escape_debug());
+            bail!("`{}` is not a plugin name: {PLUGIN_NAME}", beginning(name, 64).escape_debug());
         }
         let layout = Layout::read(text, &pins);
         // A string of several lines may look like headings.
