@@ -182,6 +182,7 @@ fn changes(before: &Host, now: &Host) -> String {
                 said.push(format!("{} is {new}, was {old}", check.name));
             }
             (true, None, Some((new, _))) => said.push(format!("{} is {new}, could not run before", check.name)),
+            (true, Some(_), None) => said.push(format!("{} can no longer run", check.name)),
             _ => {}
         }
     }

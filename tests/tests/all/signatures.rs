@@ -1,8 +1,14 @@
 //! Signed plugins through the built host: with keys in host.toml, only what one of them signed runs.
 
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use host_tests::HOST_TOML;
+use jiff::Timestamp;
 
 use crate::support::{
     AT,
@@ -247,6 +253,96 @@ fn a_revoked_key_stops_a_plugin_also_when_the_files_are_rejected() {
     }
     assert_eq!(service.host.end("TERM").unwrap().0, Some(0));
 }
+
+/// The last day of a key passes while the host runs: what only this key signed stops, though no file changed.
+#[test]
+fn a_key_that_ends_while_the_host_runs_stops_its_plugins() {
+    let sample = Sample::new(None).unwrap();
+    let (ours, theirs) = (key(&sample, "ours.key"), key(&sample, "theirs.key"));
+    fs::create_dir(sample.path().join("plugins")).unwrap();
+    let mut toml = HOST_TOML.to_owned();
+    for (name, key) in [("phase2-raw", "ours.key"), ("phase3-analytics", "theirs.key")] {
+        let file = format!("plugins/{name}.wasm");
+        fs::copy(plugin(name), sample.path().join(&file)).unwrap();
+        assert_eq!(sample.host(&["sign", "--key", key, &file]).unwrap().code, 0);
+        let heading = format!("[checks.{name}]\n");
+        let due = format!("{heading}schedule = \"30 0,11 * * *\"\ntimezone = \"UTC\"\n");
+        toml = toml.replace(&heading, &due);
+    }
+    toml += &format!("\n[trust]\nkeys = [{{ key = \"{ours}\", until = 2026-02-06 }}, \"{theirs}\"]\n");
+    sample.configure(&toml).unwrap();
+    let clock = Clock::at(sample.path(), "2026-02-06T11:00:00Z");
+    let mut command = sample.command();
+    let own = ["run", "--check", "phase2-raw", "--check", "phase3-analytics", "plugins"];
+    clock.set_for(&mut command).args(own);
+    let mut host = sample.stay_with(command).unwrap();
+    host.wait_for("next: ").unwrap();
+    clock.put("2026-02-06T11:29:59Z");
+    host.wait_for("phase2-raw 2026-02-05@2026-02-06T11:30:00Z-1: pass").unwrap();
+    // The last seconds of the key's last day.
+    clock.put("2026-02-06T23:59:58Z");
+    let stopped = host.wait_for("reloaded: ").unwrap();
+    assert!(stopped.starts_with("2026-02-07T00:00:"), "{stopped}");
+    assert!(stopped.ends_with("reloaded: phase2-raw can no longer run\n"), "{stopped}");
+    clock.put("2026-02-07T00:29:59Z");
+    host.wait_for("@2026-02-07T00:30:00Z-1: ").unwrap();
+    let (_, said) = host.interrupt().unwrap();
+    let line = |check: &str| {
+        let begin = format!(" {check} 2026-02-05@2026-02-07T00:30:00Z-1: ");
+        said.lines().find(|line| line.contains(&begin)).unwrap_or_else(|| panic!("{check}: {said}"))
+    };
+    let expired = format!("it is signed by {ours}, which is expired: its last day was 2026-02-06 (trust.keys)");
+    assert!(line("phase2-raw").contains(&expired), "{said}");
+    assert!(line("phase3-analytics").contains("-1: pass"), "{said}");
+}
+
+/// The clock of a host, which a test sets.
+struct Clock {
+    library: PathBuf,
+    ahead: PathBuf,
+}
+
+impl Clock {
+    fn at(directory: &Path, time: &str) -> Self {
+        let (source, library) = (directory.join("clock.c"), directory.join("clock.so"));
+        fs::write(&source, CLOCK).unwrap();
+        let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status();
+        assert!(built.unwrap().success());
+        let clock = Self { library, ahead: directory.join("clock.txt") };
+        clock.put(time);
+        clock
+    }
+
+    fn put(&self, time: &str) {
+        let ahead = time.parse::<Timestamp>().unwrap().as_second() - Timestamp::now().as_second();
+        let whole = self.ahead.with_extension("new");
+        fs::write(&whole, ahead.to_string()).unwrap();
+        fs::rename(whole, &self.ahead).unwrap();
+    }
+
+    fn set_for<'c>(&self, command: &'c mut Command) -> &'c mut Command {
+        command.env("LD_PRELOAD", &self.library).env("CLOCK_AHEAD", &self.ahead)
+    }
+}
+
+/// The machine's clock and the seconds in a file.
+const CLOCK: &str = r#"
+#define _GNU_SOURCE
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+int clock_gettime(clockid_t clock, struct timespec *time) {
+    int result = syscall(SYS_clock_gettime, clock, time);
+    FILE *file = clock == CLOCK_REALTIME ? fopen(getenv("CLOCK_AHEAD"), "r") : NULL;
+    long ahead;
+    if (file && fscanf(file, "%ld", &ahead) == 1) time->tv_sec += ahead;
+    if (file) fclose(file);
+    return result;
+}
+"#;
 
 /// A signature never ends, so an old version that is put in the place of a new one is refused without a pin.
 #[test]
