@@ -194,3 +194,23 @@ fn read_only(path: &Path) -> String {
     // Not the connection's own VFS, whose files are memory.
     uri + "?mode=ro&vfs=unix"
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever could run any SQL on a connection still could not change a schema behind the engine's back.
+    #[test]
+    fn a_schema_cannot_be_changed_behind_the_engine() {
+        let change = "CREATE TABLE main.own (id INTEGER); PRAGMA writable_schema = ON;
+                      UPDATE main.sqlite_schema SET sql = 'CREATE TABLE own (other INTEGER)'";
+        // The twin: SQLite allows it by itself.
+        Connection::open_in_memory().unwrap().execute_batch(change).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        Connection::open(directory.path().join("d.db")).unwrap().execute_batch("CREATE TABLE t (id INTEGER)").unwrap();
+        let datasets = Datasets::new(directory.path().to_owned());
+        let lease = datasets.open(&BTreeSet::from(["d".to_owned()]), || false).unwrap();
+        let refused = lease.execute_batch(change).unwrap_err().to_string();
+        assert!(refused.contains("may not be modified"), "{refused}");
+    }
+}

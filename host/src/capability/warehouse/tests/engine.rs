@@ -59,6 +59,29 @@ fn a_file_that_is_no_database_is_an_error_that_names_it() {
     }
 }
 
+/// Counting rows does not read them, so nothing else would notice a row that is longer than its page.
+#[test]
+fn a_damaged_page_is_an_error_also_where_its_rows_are_not_read() {
+    let directory = tempfile::tempdir().unwrap();
+    warehouse(directory.path());
+    let path = directory.path().join("e.db");
+    rusqlite::Connection::open(&path)
+        .unwrap()
+        .execute_batch("CREATE TABLE t (id INTEGER); INSERT INTO t VALUES (7)")
+        .unwrap();
+    let count = "SELECT COUNT(*) AS n FROM e.t";
+    assert_eq!(ask(directory.path(), count).unwrap().values, [[crate::contract::Value::Integer(1)]]);
+    // The second page is the table's; its only row is at its end, and begins with its length.
+    let mut bytes = std::fs::read(&path).unwrap();
+    let page = usize::from(u16::from_be_bytes([bytes[16], bytes[17]]));
+    let row = page + usize::from(u16::from_be_bytes([bytes[page + 8], bytes[page + 9]]));
+    assert_eq!(bytes[row], 3);
+    bytes[row] = 100;
+    std::fs::write(&path, bytes).unwrap();
+    let error = ask(directory.path(), count).unwrap_err();
+    assert!(matches!(error, Error::Unavailable(_)) && error.message().contains("malformed"), "{error:?}");
+}
+
 #[test]
 fn a_query_stops_when_its_run_is_over() {
     let directory = tempfile::tempdir().unwrap();
