@@ -162,6 +162,8 @@ impl Build {
 
 /// Makes a release of this commit in two directories of other names, and compares them.
 pub(super) fn twice() -> Result<()> {
+    // The second is made much later.
+    let commit = output(Command::new("git").args(["rev-parse", "HEAD"]).current_dir(root()))?;
     let mut sums = Vec::new();
     for name in ["first", "a-second-one-elsewhere"] {
         let place = target().join("twice").join(name);
@@ -170,6 +172,7 @@ pub(super) fn twice() -> Result<()> {
         }
         fs::create_dir_all(place.parent().unwrap_or(&place)).map_err(failed(&place))?;
         run(Command::new("git").args(["clone", "--quiet", "."]).arg(&place).current_dir(root()))?;
+        run(Command::new("git").args(["checkout", "--quiet", "--detach", &commit]).current_dir(&place))?;
         let mut made = cargo_command();
         run(made.args(["xtask", "dist"]).current_dir(&place).env("CARGO_TARGET_DIR", place.join("target")))?;
         let sum = "cat dist/*/SHA256SUMS && sha256sum < dist/*.tar.gz";
