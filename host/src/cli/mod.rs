@@ -9,6 +9,7 @@ mod gate;
 mod history;
 mod init;
 mod inspect;
+mod narrow;
 mod new;
 mod output;
 mod pin;
@@ -130,7 +131,11 @@ impl Arguments {
     /// Reads a command line. Prints a mistake on standard error, and gives the exit code then.
     pub fn read(line: impl IntoIterator<Item = OsString>) -> Result<Self, ExitCode> {
         let line: Vec<OsString> = line.into_iter().collect();
-        let mut command = grouped(Self::command());
+        let columns = narrow::columns();
+        let mut command = grouped(Self::command(), columns);
+        if let Some(columns) = columns {
+            command = narrow::fitted(command, columns);
+        }
         let read = command.try_get_matches_from_mut(&line).and_then(|found| Self::from_arg_matches(&found));
         read.map_err(|error| {
             let explained = match (error.use_stderr(), line.len()) {
@@ -189,8 +194,8 @@ impl Arguments {
     }
 }
 
-/// A command whose `--help` lists its subcommands in groups.
-fn grouped(command: Clap) -> Clap {
+/// A command whose `--help` lists its subcommands in groups, in a terminal of this width if it is narrow.
+fn grouped(command: Clap, columns: Option<usize>) -> Clap {
     let about = |name: &str| match command.find_subcommand(name) {
         Some(found) => found.get_about().map(ToString::to_string).unwrap_or_default(),
         None => "Print this list, or the help of a command".to_owned(),
@@ -199,7 +204,9 @@ fn grouped(command: Clap) -> Clap {
     for (title, names) in GROUPS {
         groups += &format!("{title}:\n");
         for name in *names {
-            groups += &format!("  {name:13}{}\n", about(name));
+            let about = about(name);
+            let about = columns.map_or_else(|| about.clone(), |columns| narrow::indented(&about, 15, columns));
+            groups += &format!("  {name:13}{about}\n");
         }
         groups += "\n";
     }

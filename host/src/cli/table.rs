@@ -79,7 +79,7 @@ pub(super) fn one_line(text: &str) -> String {
 }
 
 /// Wraps at spaces, and within a word that is wider than the room.
-fn wrapped(text: &str, room: usize) -> Vec<String> {
+pub(super) fn wrapped(text: &str, room: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     let mut used = 0;
     for word in text.split(' ') {

@@ -53,6 +53,29 @@ fn help_fits_a_terminal_of_80_columns() {
     }
 }
 
+/// In a narrow terminal the examples are in two parts: a command that a shell understands, and its description.
+#[test]
+fn help_fits_a_narrow_terminal() {
+    let help = |command: &str, columns: &str| {
+        let mut host = Command::new(binary("host"));
+        ended(host.args(command.split_whitespace()).arg("--help").env("COLUMNS", columns)).unwrap().out
+    };
+    let mut asked = commands();
+    asked.extend([String::new(), "receivers test".to_owned()]);
+    for command in asked {
+        let (narrow, wide) = (help(&command, "60"), help(&command, "100"));
+        // clap does not break the line of the usage.
+        for line in narrow.lines().filter(|line| !line.starts_with("Usage: ")) {
+            assert!(line.chars().count() <= 60, "{command:?}: {line}");
+        }
+        assert_eq!(examples(&narrow.replace(" \\\n      ", " ")), examples(&wide), "{command}");
+        let words = |text: &str| text.replace(" \\\n", "\n").split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(words(&narrow), words(&wide), "{command}");
+    }
+    let run = help("run", "60");
+    assert!(run.contains("\n  host run --once plugins/\n      every check once\n"), "{run}");
+}
+
 #[test]
 fn shells_complete_every_command() {
     let commands = commands();
