@@ -38,6 +38,7 @@ pub(super) fn payload(notification: &Notification, id: &str, undelivered: &[Unde
     let lost: Vec<(String, String)> = undelivered.iter().map(Undelivered::told).collect();
     let short = [
         text_block("*Could not be evaluated*", named(&notification.errors)),
+        text_block("*Still not well*", named(&notification.moved)),
         text_block("*Resolved*", named(&notification.recoveries)),
         text_block("*Undelivered messages*", named(&lost)),
     ];
@@ -224,6 +225,7 @@ mod tests {
             title: "canaries: 1 failed".to_owned(),
             alerts: alerts.into_iter().map(told).collect(),
             errors: others.clone(),
+            moved: others.clone(),
             recoveries: others.clone(),
             footer: "Data of 2026-02-05.".to_owned(),
             page: None,
@@ -298,7 +300,7 @@ mod tests {
         for number in 0..30 {
             assert!(text.contains(&format!("Alert {number:02}")), "each is named");
         }
-        for title in ["*Could not be evaluated*", "*Resolved*"] {
+        for title in ["*Could not be evaluated*", "*Still not well*", "*Resolved*"] {
             assert!(text.contains(title), "{title} is not pushed out");
         }
     }

@@ -38,18 +38,10 @@ fn notification(channel: &str, notices: &[&Notice<'_>], runs: &[Run], zone: &Tim
     for notice in notices {
         let check = notice.news.check().to_owned();
         match (&notice.say, notice.about) {
-            (Say::Recovered { lasted }, about) => {
-                let (ending, lasted) = (Ending::of(notice), span(*lasted));
-                let words = ending.words();
-                let text = match (about, notice.news.run()) {
-                    (_, None) => format!("{words} after {lasted}"),
-                    (About::Evaluation, Some(run)) => format!("{words}, after {lasted}: {}", run.status().name()),
-                    (About::Data, Some(run)) if ending == Ending::Moved => {
-                        format!("{words}, after {lasted}: {}", run.summary())
-                    }
-                    (About::Data, Some(run)) => format!("{words} after {lasted}: {}", run.summary()),
-                };
-                made.recoveries.push((check, text));
+            (Say::Moved { .. } | Say::Recovered { .. }, _) => {
+                let ending = Ending::of(notice);
+                let list = if ending.is_well() { &mut made.recoveries } else { &mut made.moved };
+                list.push((check, ended(notice, ending)));
             }
             (say, About::Evaluation) => {
                 let note = note(say, notice.news.due(), zone);
@@ -87,10 +79,44 @@ fn relevant(notice: &Notice<'_>, channel: &str) -> Vec<Alert> {
     if own.is_empty() { all.into_owned() } else { own }
 }
 
+/// How an alert ended for this channel, in words that follow the check's name.
+fn ended(notice: &Notice<'_>, ending: Ending) -> String {
+    let found = || match (notice.about, notice.news.run()) {
+        (About::Data, Some(run)) => run.summary(),
+        _ => notice.reasons.join("; "),
+    };
+    match &notice.say {
+        Say::Moved { before, now, to } => {
+            let still = match (notice.about, ending, now) {
+                (About::Evaluation, ..) => "still cannot be evaluated".to_owned(),
+                (About::Data, Ending::Eased, _) => {
+                    let before = before.map_or("so severe", Level::name);
+                    format!("no longer {before}, but still {}", now.map_or("bad", Level::name))
+                }
+                (About::Data, _, Some(Level::Critical)) => "still fails".to_owned(),
+                (About::Data, ..) => "still warns".to_owned(),
+            };
+            format!("{still}; further alerts go to {}: {}", to.join(", "), found())
+        }
+        Say::Recovered { lasted } => {
+            let lasted = span(*lasted);
+            match (notice.about, notice.news.run()) {
+                (About::Data, Some(run)) => format!("recovered after {lasted}: {}", run.summary()),
+                (About::Data, None) => format!("recovered after {lasted}"),
+                (About::Evaluation, Some(run)) => {
+                    format!("can be evaluated again, after {lasted}: {}", run.status().name())
+                }
+                (About::Evaluation, None) => format!("can be evaluated again after {lasted}"),
+            }
+        }
+        _ => String::new(),
+    }
+}
+
 /// The change since the previous message.
 fn note(say: &Say, at: Timestamp, zone: &TimeZone) -> Option<String> {
     match say {
-        Say::Began | Say::Recovered { .. } => None,
+        Say::Began | Say::Moved { .. } | Say::Recovered { .. } => None,
         Say::Changed { before, new } => {
             let was = before.map(|level| format!("Previously {}.", level.name()));
             let new = (!new.is_empty()).then(|| format!("New: {}.", new.join(", ")));
@@ -140,16 +166,9 @@ fn family_title(family: Option<&Family>, notices: &[&Notice<'_>], runs: &[&Run])
         return format!("Validation: {}", names.into_iter().collect::<Vec<_>>().join(", "));
     }
     let tally = || format!("{}: {}", family.map_or("plugins", |family| &family.group), tally(runs.iter().copied()));
-    let bad: Vec<&&Notice<'_>> = notices.iter().filter(|notice| !recovered(notice)).collect();
+    let bad: Vec<&&Notice<'_>> = notices.iter().filter(|notice| !notice.say.ends()).collect();
     match (bad.as_slice(), runs) {
-        ([], _) => {
-            // The list of names that follows its verb comes last.
-            let parts = [Ending::Recovered, Ending::Evaluable, Ending::Moved].into_iter().filter_map(|ending| {
-                let ended = notices.iter().filter(|notice| Ending::of(notice) == ending);
-                ending.title(&ended.map(|notice| notice.news.check()).collect::<Vec<_>>())
-            });
-            parts.collect::<Vec<_>>().join(", ")
-        }
+        ([], _) => Ending::title(notices),
         ([only], [run]) if only.about == About::Evaluation && run.error.is_none() => {
             format!("{} cannot be trusted", run.check)
         }
@@ -165,7 +184,7 @@ fn family_title(family: Option<&Family>, notices: &[&Notice<'_>], runs: &[&Run])
 /// The level of a notice; `None` for good news.
 fn level(notice: &Notice<'_>) -> Option<Level> {
     match notice.about {
-        _ if recovered(notice) => None,
+        _ if notice.say.ends() => (!Ending::of(notice).is_well()).then_some(Level::Info),
         About::Data => relevant(notice, &notice.channel).iter().map(|alert| Level::from(alert.severity)).max(),
         About::Evaluation => Some(Level::Warning),
     }
@@ -175,42 +194,50 @@ fn level(notice: &Notice<'_>) -> Option<Level> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ending {
     Recovered,
-    /// The check can be evaluated again.
+    /// The check can be evaluated again, and its data is good as far as it is known.
     Evaluable,
-    /// The check still fails or warns, but its alert now belongs to other channels.
+    /// The check can be evaluated again, and its data is bad.
+    EvaluableOnly,
+    /// The alert is less severe, and no longer concerns this channel.
+    Eased,
+    /// The alert now belongs to other channels.
     Moved,
 }
 
 impl Ending {
     fn of(notice: &Notice<'_>) -> Self {
-        match (notice.about, notice.news.run().map(Run::status)) {
-            (About::Evaluation, _) => Self::Evaluable,
-            (About::Data, Some(Status::Fail | Status::Warn)) => Self::Moved,
-            (About::Data, _) => Self::Recovered,
+        match (&notice.say, notice.about) {
+            (Say::Moved { before, now, .. }, _) if now < before => Self::Eased,
+            (Say::Moved { .. }, _) => Self::Moved,
+            (_, About::Evaluation) if !notice.well => Self::EvaluableOnly,
+            (_, About::Evaluation) => Self::Evaluable,
+            (_, About::Data) => Self::Recovered,
         }
     }
 
-    /// The words after a check's name.
-    fn words(self) -> &'static str {
-        match self {
-            Self::Recovered => "recovered",
-            Self::Evaluable => "can be evaluated again",
-            Self::Moved => "no longer concerns this channel",
-        }
+    /// Whether all is well now.
+    fn is_well(self) -> bool {
+        matches!(self, Self::Recovered | Self::Evaluable)
     }
 
-    /// `a, b recovered`; `None` without checks.
-    fn title(self, checks: &[&str]) -> Option<String> {
-        match (self, checks) {
-            (_, []) => None,
-            (Self::Moved, [_, _, ..]) => Some(format!("no longer concern this channel: {}", checks.join(", "))),
-            _ => Some(format!("{} {}", checks.join(", "), self.words())),
-        }
+    /// `c: less severe, still not well; a, b recovered`
+    fn title(notices: &[&Notice<'_>]) -> String {
+        let all = [Self::Eased, Self::Moved, Self::EvaluableOnly, Self::Recovered, Self::Evaluable];
+        let parts = all.into_iter().filter_map(|ending| {
+            let ended = notices.iter().filter(|notice| Self::of(notice) == ending);
+            let checks: Vec<&str> = ended.map(|notice| notice.news.check()).collect();
+            let words = match ending {
+                _ if checks.is_empty() => return None,
+                Self::Recovered => " recovered",
+                Self::Evaluable => " can be evaluated again",
+                Self::EvaluableOnly => ": can be evaluated again, still not well",
+                Self::Eased => ": less severe, still not well",
+                Self::Moved => ": still not well, now in another channel",
+            };
+            Some(format!("{}{words}", checks.join(", ")))
+        });
+        parts.collect::<Vec<_>>().join("; ")
     }
-}
-
-fn recovered(notice: &Notice<'_>) -> bool {
-    matches!(notice.say, Say::Recovered { .. })
 }
 
 /// `Data of 2026-02-05. Passed: phase1-scrapers, …`

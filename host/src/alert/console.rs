@@ -31,8 +31,11 @@ pub(super) fn text(notification: &Notification, undelivered: &[Undelivered]) -> 
         lines.extend(downstream.iter().map(|(check, found)| format!("  {check}: {}", clean(found))));
         lines.extend(steps(alert));
     }
-    for (title, entries) in [("Could not be evaluated:", &notification.errors), ("Resolved:", &notification.recoveries)]
-    {
+    for (title, entries) in [
+        ("Could not be evaluated:", &notification.errors),
+        ("Still not well:", &notification.moved),
+        ("Resolved:", &notification.recoveries),
+    ] {
         lines.extend(listed(title, entries));
     }
     let undelivered: Vec<(String, String)> = undelivered.iter().map(Undelivered::told).collect();

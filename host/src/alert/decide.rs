@@ -3,9 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
+
 use super::{
     Level,
-    policy::{Finding, Levels, Say, Side},
+    policy::{Finding, Levels, Side},
     roots::Roots,
     spoken::{About, News, Notice, alerts},
     standing::{Rules, Standing, Standings, silenced},
@@ -88,13 +90,15 @@ pub fn decide<'r>(batch: &[News<'r>], standings: &mut Standings, rules: Rules<'_
                 About::Data => &before.data,
                 About::Evaluation => &before.evaluation,
             };
-            decided.episodes.extend(episode(news, about, was, side, held));
+            decided.episodes.extend(episodes(news, about, was, side, held));
+            let well = !standing.data.failing();
             decided.notices.extend(said.into_iter().map(|(channel, say)| Notice {
                 news,
                 about,
                 reasons: reasons(news, &invalid),
                 channel,
                 say,
+                well,
                 downstream: Vec::new(),
             }));
         }
@@ -202,7 +206,7 @@ fn list_downstream(decided: &mut Decided<'_>, standings: &mut Standings, rules: 
         }
     }
     for notice in &mut decided.notices {
-        let bad = !matches!(notice.say, Say::Recovered { .. }) && notice.about == About::Data;
+        let bad = !notice.say.ends() && notice.about == About::Data;
         let Some(downstream) = under.get(notice.news.check()).filter(|_| bad) else { continue };
         for (check, _) in downstream {
             if let Some(standing) = standings.get_mut(check) {
@@ -214,26 +218,26 @@ fn list_downstream(decided: &mut Decided<'_>, standings: &mut Standings, rules: 
     }
 }
 
-/// The record of an alert that is active, or has just ended.
-fn episode(news: News<'_>, about: About, before: &Side, now: &Side, held: Option<String>) -> Option<Episode> {
-    let (side, ended) = match (before.began, now.began) {
-        (_, Some(_)) => (now, None),
-        (Some(_), None) => (before, Some(news.due())),
-        (None, None) => return None,
+/// The record of an alert that has just ended, and of one that is active.
+fn episodes(news: News<'_>, about: About, before: &Side, now: &Side, held: Option<String>) -> Vec<Episode> {
+    let kind = match about {
+        About::Data => "failure",
+        About::Evaluation => "error",
     };
-    Some(Episode {
-        check: news.check().to_owned(),
-        kind: match about {
-            About::Data => "failure",
-            About::Evaluation => "error",
-        },
-        severity: side.worst().or(before.worst()).unwrap_or(Level::Info).name(),
-        summary: side.summary.clone(),
-        began: side.began?,
-        ended,
-        announced: side.announced.map(|(first, _)| first),
-        held: if side.announced.is_some() { None } else { held },
-    })
+    let record = |side: &Side, ended: Option<Timestamp>, held: Option<String>| {
+        Some(Episode {
+            check: news.check().to_owned(),
+            kind,
+            severity: side.worst().or(before.worst()).or(side.told_worst()).unwrap_or(Level::Info).name(),
+            summary: side.summary.clone(),
+            began: side.began?,
+            ended,
+            announced: side.announced.map(|(first, _)| first),
+            held: if side.announced.is_some() { None } else { held },
+        })
+    };
+    let ended = (before.began != now.began).then(|| record(before, Some(news.due()), held.clone())).flatten();
+    ended.into_iter().chain(record(now, None, held)).collect()
 }
 
 #[cfg(test)]
@@ -244,6 +248,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        alert::Say,
         check::Family,
         contract::{Report, Violation},
     };

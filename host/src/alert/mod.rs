@@ -45,6 +45,8 @@ pub struct Notification {
     pub alerts: Vec<Told>,
     /// The checks that could not be fully evaluated, and why.
     pub errors: Vec<(String, String)>,
+    /// The checks that are still not well, though this channel hears no more of it, and why.
+    pub moved: Vec<(String, String)>,
     /// The checks that recovered, and how long each was bad.
     pub recoveries: Vec<(String, String)>,
     /// One line about the rest.
@@ -109,7 +111,7 @@ impl Notification {
     /// The names of the checks in it.
     pub fn checks(&self) -> BTreeSet<String> {
         let alerts = self.alerts.iter().map(|told| &told.check);
-        let others = self.errors.iter().chain(&self.recoveries).map(|(check, _)| check);
+        let others = self.errors.iter().chain(&self.moved).chain(&self.recoveries).map(|(check, _)| check);
         alerts.chain(others).filter(|check| !check.is_empty()).cloned().collect()
     }
 

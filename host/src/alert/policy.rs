@@ -80,7 +80,16 @@ pub enum Say {
         /// The window, in seconds.
         window: i64,
     },
-    /// It recovered.
+    /// It is still bad, but from now on other channels are told.
+    Moved {
+        /// The last level that this channel was sent.
+        before: Option<Level>,
+        /// The level now.
+        now: Option<Level>,
+        /// The channels that are told from now on.
+        to: Vec<String>,
+    },
+    /// It recovered: all is well.
     Recovered {
         /// How long it was bad, in seconds.
         lasted: i64,
@@ -95,13 +104,19 @@ impl Say {
             Self::Changed { .. } => "changed",
             Self::Reminder { .. } => "reminder",
             Self::Flapping { .. } => "flapping",
+            Self::Moved { .. } => "moved",
             Self::Recovered { .. } => "recovered",
         }
     }
+
+    /// Whether it tells a channel that it hears no more of this.
+    pub(super) fn ends(&self) -> bool {
+        matches!(self, Self::Moved { .. } | Self::Recovered { .. })
+    }
 }
 
-/// The notices, and their channels.
-pub(super) type Said = BTreeMap<String, Say>;
+/// The notices, and their channels. A channel gets two when a failure ends and leaves a remark.
+pub(super) type Said = Vec<(String, Say)>;
 
 impl Side {
     /// Whether there is anything to announce.
@@ -139,7 +154,7 @@ impl Side {
     }
 
     /// The worst level that any channel was last sent.
-    fn told_worst(&self) -> Option<Level> {
+    pub(super) fn told_worst(&self) -> Option<Level> {
         self.told.values().flatten().max().copied()
     }
 
@@ -152,29 +167,31 @@ impl Side {
     /// any more. Recoveries are never held back.
     pub fn decide(&mut self, finding: &Finding, at: Timestamp, confirm: u32, rules: &Alerts, held: bool) -> Said {
         let steady = self.steady_at(at, rules);
+        let recovers = !self.failing() && (self.is_known() || !self.listed.is_empty());
+        let mut over = if recovers || !self.is_bad() { self.recover(at, steady) } else { Said::new() };
         if !self.is_bad() {
-            return self.recover(at, steady);
+            return over;
         }
         self.flapping &= !steady;
         let flaps = self.flaps(at, rules);
         // A flapping check never reaches `confirm`; report it anyway.
         let unconfirmed = self.failing() && !self.is_known() && self.bad < confirm && !flaps;
         if held || unconfirmed {
-            return Said::new();
+            return over;
         }
         let room = POINTS.saturating_sub(self.points.len());
         let new: Vec<String> = finding.points.difference(&self.points).take(room).cloned().collect();
         let mut said = match self.told.is_empty() {
             true => self.levels.keys().map(|channel| (channel.clone(), Say::Began)).collect(),
-            false => self.changed(&new, at),
+            false => self.changed(&new),
         };
         if self.flapping {
-            said.retain(|channel, say| !matches!(say, Say::Recovered { .. }) && self.is_worse(channel));
+            said.retain(|(channel, say)| !say.ends() && self.is_worse(channel));
         } else if flaps && !said.is_empty() {
             self.flapping = true;
             let say = Say::Flapping { changes: self.changes.len(), window: seconds(rules.flap_window) };
             // Tell channels that are no longer concerned.
-            said.retain(|_, say| matches!(say, Say::Recovered { .. }));
+            said.retain(|(_, say)| say.ends());
             said.extend(self.levels.keys().map(|channel| (channel.clone(), say.clone())));
         }
         let last = self.announced.map(|(_, last)| last);
@@ -184,7 +201,8 @@ impl Side {
             said = self.levels.keys().map(|channel| (channel.clone(), Say::Reminder { since })).collect();
         }
         self.note(&said, new, at);
-        said
+        over.extend(said);
+        over
     }
 
     /// Whether it is worse than a channel was ever sent.
@@ -197,14 +215,14 @@ impl Side {
     fn note(&mut self, said: &Said, new: Vec<String>, at: Timestamp) {
         for (channel, say) in said {
             match (say, self.levels.get(channel)) {
-                (Say::Recovered { .. }, _) | (_, None) => drop(self.told.remove(channel)),
-                (_, Some(levels)) => {
+                (say, Some(levels)) if !say.ends() => {
                     if let Some(worst) = levels.iter().max() {
                         let known = self.worst_told.entry(channel.clone()).or_insert(*worst);
                         *known = (*known).max(*worst);
                     }
                     self.told.insert(channel.clone(), levels.clone());
                 }
+                _ => drop(self.told.remove(channel)),
             }
         }
         if !said.is_empty() {
@@ -219,20 +237,24 @@ impl Side {
     }
 
     /// The channels whose level differs from what they were last sent.
-    fn changed(&self, new: &[String], at: Timestamp) -> Said {
+    fn changed(&self, new: &[String]) -> Said {
         let channels: BTreeSet<&String> = self.levels.keys().chain(self.told.keys()).collect();
+        let worst = |levels: &BTreeSet<Level>| levels.iter().max().copied();
         let mut said = Said::new();
         for channel in channels {
             let (now, before) = (self.levels.get(channel), self.told.get(channel));
             let say = match (now, before) {
-                // It continues in other channels.
-                (None, _) => Say::Recovered { lasted: self.lasted(at) },
+                // Nobody waits for the end of a remark.
+                (None, before) if before.and_then(worst) <= Some(Level::Info) => continue,
+                (None, before) => Say::Moved {
+                    before: before.and_then(worst),
+                    now: self.worst(),
+                    to: self.levels.keys().cloned().collect(),
+                },
                 (Some(now), Some(before)) if now == before && new.is_empty() => continue,
-                (_, before) => {
-                    Say::Changed { before: before.and_then(|levels| levels.iter().max().copied()), new: new.to_vec() }
-                }
+                (_, before) => Say::Changed { before: before.and_then(worst), new: new.to_vec() },
             };
-            said.insert(channel.clone(), say);
+            said.push((channel.clone(), say));
         }
         said
     }
@@ -245,8 +267,16 @@ impl Side {
         let lasted = self.lasted(at);
         let notable = self.told.iter().filter(|(_, levels)| levels.iter().any(|level| *level > Level::Info));
         let knowing: BTreeSet<String> = notable.map(|(channel, _)| channel).chain(&self.listed).cloned().collect();
-        let changes = std::mem::take(&mut self.changes);
-        *self = Self { changes, ..Self::default() };
+        let before = std::mem::take(self);
+        // A remark that is left begins now.
+        let began = before.is_bad().then_some(at);
+        *self = Self {
+            changes: before.changes,
+            levels: before.levels,
+            summary: began.map(|_| before.summary).unwrap_or_default(),
+            began,
+            ..Self::default()
+        };
         knowing.into_iter().map(|channel| (channel, Say::Recovered { lasted })).collect()
     }
 

@@ -62,7 +62,12 @@ pub enum Answer {
 impl Receivers {
     /// Finds the webhook of every channel that may be posted to. A missing webhook is an error now, not when an alert
     /// is due.
-    pub async fn find<'c>(config: &'c Config, channels: impl IntoIterator<Item = &'c str>) -> Result<Self> {
+    /// `told` are channels that messages are still owed to, or will be: without a webhook, those messages wait.
+    pub async fn find<'c>(
+        config: &'c Config,
+        channels: impl IntoIterator<Item = &'c str>,
+        told: &BTreeSet<String>,
+    ) -> Result<Self> {
         let sources = Sources::new(config);
         let webhooks = match config.slack.deliver {
             Deliver::Console => None,
@@ -73,7 +78,15 @@ impl Receivers {
                 let found = all
                     .into_iter()
                     .map(async |channel| Ok::<_, anyhow::Error>((channel.to_owned(), sources.webhook(channel).await?)));
-                Some(try_join_all(found).await?.into_iter().collect())
+                let mut webhooks: BTreeMap<String, Webhook> = try_join_all(found).await?.into_iter().collect();
+                for channel in told.iter().filter(|channel| *channel != FALLBACK) {
+                    if !webhooks.contains_key(channel)
+                        && let Ok(webhook) = sources.webhook(channel).await
+                    {
+                        webhooks.insert(channel.clone(), webhook);
+                    }
+                }
+                Some(webhooks)
             }
         };
         Ok(Self::new(webhooks, sources.fallback().await?, config.delivery.timeout.0))

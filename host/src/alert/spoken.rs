@@ -83,6 +83,8 @@ pub struct Notice<'r> {
     pub channel: String,
     /// The change.
     pub say: Say,
+    /// Whether the last verdict on the check's data was good, or there was none yet.
+    pub well: bool,
     /// Failing checks that depend on this one, and their results.
     pub downstream: Vec<(String, String)>,
 }

@@ -47,6 +47,11 @@ pub struct Rules<'r> {
 }
 
 impl Standing {
+    /// The channels that know of an alert which is not over.
+    pub fn channels(&self) -> impl Iterator<Item = &String> {
+        [&self.data, &self.evaluation].into_iter().flat_map(|side| side.told.keys().chain(&side.listed))
+    }
+
     /// One side of it.
     pub(super) fn side(&mut self, about: About) -> &mut Side {
         match about {

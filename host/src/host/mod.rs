@@ -238,7 +238,7 @@ impl Host {
         let granted = self.checks.iter().filter_map(|check| check.plugin());
         let channels: HashSet<&str> =
             own.chain(granted.flat_map(|ready| ready.grants.slack.iter().map(String::as_str))).collect();
-        Receivers::find(&self.config, channels).await
+        Receivers::find(&self.config, channels, &self.recorder.channels_told().await?).await
     }
 
     /// Validates the checks concurrently, and reports findings as errors of their checks. Returns the findings by

@@ -5,7 +5,11 @@ mod audit;
 mod board;
 mod kept;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
@@ -19,7 +23,7 @@ pub use board::{Board, Dot, Latest, Recent};
 use kept::kept;
 
 use crate::{
-    alert::{self, Delivery, News, Notification, Receivers, Standings},
+    alert::{self, Delivery, News, Notification, Receivers, Standing, Standings},
     config::{Bytes, Config},
     lanes,
     metrics::Metrics,
@@ -230,6 +234,13 @@ impl Recorder {
             }
         }
         Ok(undelivered)
+    }
+
+    /// The channels that know of an alert which is not over, and those with waiting messages.
+    pub async fn channels_told(&self) -> Result<BTreeSet<String>> {
+        let mut channels: BTreeSet<String> = self.record.receivers_waiting().await?.into_iter().collect();
+        channels.extend(self.standings.lock().await.values().flat_map(Standing::channels).cloned());
+        Ok(channels)
     }
 
     /// Whether messages are waiting, or this process has set any aside.

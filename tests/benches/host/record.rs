@@ -1,6 +1,9 @@
 //! The cost of recording and delivery: runs a second, the time from a verdict to Slack, and a record of a million runs.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use host::{
     alert::{self, Delivery, Receivers},
@@ -61,7 +64,7 @@ pub(super) fn telling() {
     let mut config = Config::parse(&channels).unwrap();
     config.directory = directory.path().to_owned();
     let record = runtime.block_on(Record::open(directory.path())).unwrap();
-    let receivers = runtime.block_on(Receivers::find(&config, [])).unwrap();
+    let receivers = runtime.block_on(Receivers::find(&config, [], &BTreeSet::new())).unwrap();
     let delivery = Delivery::new(record.clone(), receivers, config.delivery.clone(), Default::default());
     runtime.spawn(delivery.clone().run());
     let mut times: Vec<Duration> = (0..MESSAGES)

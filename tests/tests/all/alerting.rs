@@ -9,32 +9,32 @@ use crate::support::{
     slack::words,
 };
 
-const BROKEN: &str = "UPDATE nbac_player_boxscore SET player_name = NULL WHERE rowid % 40 = 0";
-const REPAIRED: &str = "UPDATE nbac_player_boxscore SET player_name = 'A Player' WHERE player_name IS NULL";
-const EMPTY: &str = "DELETE FROM player_game_summary";
+pub(super) const BROKEN: &str = "UPDATE nbac_player_boxscore SET player_name = NULL WHERE rowid % 40 = 0";
+pub(super) const REPAIRED: &str = "UPDATE nbac_player_boxscore SET player_name = 'A Player' WHERE player_name IS NULL";
+pub(super) const EMPTY: &str = "DELETE FROM player_game_summary";
 
 /// A morning in which checks run at rounds of half an hour, seen from Slack.
-struct Morning {
-    sample: Sample,
+pub(super) struct Morning {
+    pub(super) sample: Sample,
     round: usize,
 }
 
 impl Morning {
-    fn new(fault: Option<Fault>, more: &str) -> Self {
+    pub(super) fn new(fault: Option<Fault>, more: &str) -> Self {
         let sample = Sample::new(fault).unwrap();
         sample.configure(&format!("{HOST_TOML}\n{more}\n")).unwrap();
         Self { sample, round: 0 }
     }
 
     /// Runs checks in the next round, and returns the text of each message to Slack.
-    fn round(&mut self, checks: &[&str]) -> Vec<String> {
+    pub(super) fn round(&mut self, checks: &[&str]) -> Vec<String> {
         self.run(checks);
         let messages = self.sample.slack.requests();
         self.sample.slack.clear();
         messages.iter().map(|request| words(&request.message)).collect()
     }
 
-    fn run(&mut self, checks: &[&str]) -> Ended {
+    pub(super) fn run(&mut self, checks: &[&str]) -> Ended {
         let minutes = 7 * 60 + 30 * self.round;
         self.round += 1;
         let at = format!("2026-02-06T{:02}:{:02}:00-05:00", minutes / 60, minutes % 60);
@@ -44,12 +44,12 @@ impl Morning {
         ended(command.args(checks.iter().flat_map(|check| ["--check", check]))).unwrap()
     }
 
-    fn sql(&self, sql: &str) {
+    pub(super) fn sql(&self, sql: &str) {
         let dataset = if sql == EMPTY { "nba_analytics" } else { "nba_raw" };
         self.sample.sql(dataset, sql).unwrap();
     }
 
-    fn host(&self, arguments: &[&str]) -> Ended {
+    pub(super) fn host(&self, arguments: &[&str]) -> Ended {
         self.sample.host(arguments).unwrap()
     }
 }
@@ -249,13 +249,15 @@ fn a_channel_is_told_of_alerts_that_left_it() {
     let messages = morning.sample.slack.requests();
     let left = messages.iter().find(|request| request.channel == "canary-alerts").unwrap();
     let left = words(&left.message);
-    let title =
-        "✅ no longer concern this channel: phase1-scrapers, phase2-raw; phase2-gate no longer concerns this channel";
+    let title = "🔵 phase1-scrapers, phase2-raw: still not well, now in another channel; phase2-gate: still not well";
     assert!(left.starts_with(title), "{left}");
+    let still = "Still not well phase1-scrapers: still fails; further alerts go to #on-call: ";
+    assert!(left.contains(still) && !left.contains("Resolved"), "{left}");
     assert!(
-        left.contains("phase2-raw: no longer concerns this channel, after 30 min: null_player_names is above"),
+        left.contains("phase2-raw: still fails; further alerts go to #on-call: null_player_names is above"),
         "{left}"
     );
+    assert!(left.contains("phase2-gate: still warns; further alerts go to #on-call: "), "{left}");
     assert!(messages.iter().any(|request| request.channel == "on-call"), "{messages:?}");
 }
 

@@ -45,6 +45,7 @@ mod storms;
 mod teams;
 mod templates;
 mod thirty_days;
+mod told;
 mod validation;
 mod web;
 mod wishes;

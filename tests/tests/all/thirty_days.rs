@@ -124,6 +124,7 @@ fn reason(notice: &Notice<'_>) -> &'static str {
         Say::Changed { .. } => "changed",
         Say::Reminder { .. } => "reminder",
         Say::Flapping { .. } => "flapping",
+        Say::Moved { .. } => "moved",
         Say::Recovered { .. } => "recovered",
     }
 }

@@ -5,7 +5,7 @@ use crate::config::Count;
 
 /// Half-hourly rounds, one letter each: `.` good, `w` warning, `c` critical, `x` critical with another point, `b` both
 /// severities, `i` info, and upper case when it is held back. The notice after each: `-` nothing, `!` began,
-/// `~` changed, `r` reminder, `f` flapping, `+` recovered.
+/// `~` changed, `r` reminder, `f` flapping, `+` recovered, `*` recovered and left a remark.
 fn said(results: &str, rules: &Alerts, confirm: u32) -> String {
     let mut side = Side::default();
     results
@@ -16,13 +16,15 @@ fn said(results: &str, rules: &Alerts, confirm: u32) -> String {
             let finding = finding(result.to_ascii_lowercase());
             side.observe(&finding, at);
             let said = side.decide(&finding, at, confirm, rules, result.is_ascii_uppercase());
-            match said.get("#a") {
-                None => '-',
-                Some(Say::Began) => '!',
-                Some(Say::Changed { .. }) => '~',
-                Some(Say::Reminder { .. }) => 'r',
-                Some(Say::Flapping { .. }) => 'f',
-                Some(Say::Recovered { .. }) => '+',
+            match said.iter().map(|(_, say)| say).collect::<Vec<_>>()[..] {
+                [] => '-',
+                [Say::Began] => '!',
+                [Say::Changed { .. }] => '~',
+                [Say::Reminder { .. }] => 'r',
+                [Say::Flapping { .. }] => 'f',
+                [Say::Recovered { .. }] => '+',
+                [Say::Recovered { .. }, Say::Began] => '*',
+                ref other => panic!("{results}: {other:?}"),
             }
         })
         .collect()
@@ -85,6 +87,9 @@ fn what_is_said_after_each_result() {
             1,
         ),
         ("a remark becomes a failure", "ic.", "!~+", &rules, 1),
+        ("a failure that leaves a remark is over, and the remark is told once", "cciii.", "!-*---", &rules, 1),
+        ("the same while new alerts are held back", "cIIi.", "!+-!-", &rules, 1),
+        ("a failure that was not announced leaves a remark only", "cii.", "-!--", &rules, 2),
         ("flapping is announced once; the recovery when stable", "c.c.c.c.c......", "!+!+f--------+-", &rules, 1),
         ("flapping that ends bad is reminded of, and recovers", "c.c.c.c.cccccccc.", "!+!+f-------r---+", &rules, 1),
         ("flapping between severities", "wcwcwcwww", "!~~~f----", &rules, 1),
@@ -166,8 +171,13 @@ fn every_channel_that_knows_hears_the_end() {
             side.observe(&finding, at(round));
             for (channel, say) in side.decide(&finding, at(round), 1, &Alerts::default(), result.is_ascii_uppercase()) {
                 match say {
+                    Say::Moved { .. } => {
+                        assert!(!finding.levels.is_empty(), "nothing is left to move: {results:?}");
+                        assert!(knowing.remove(&channel), "{channel} knew of nothing: {results:?}");
+                    }
                     Say::Recovered { .. } => {
-                        assert!(knowing.remove(&channel), "{channel} knew of nothing: {results:?}")
+                        assert!(finding.levels.is_empty(), "{channel}: it still fails: {results:?}");
+                        assert!(knowing.remove(&channel), "{channel} knew of nothing: {results:?}");
                     }
                     _ => drop(knowing.insert(channel)),
                 }
@@ -193,12 +203,18 @@ fn each_channel_hears_of_its_own() {
         side.decide(&finding, at(round), 1, &Alerts::default(), false)
     };
     let both = [("#a", Level::Warning), ("#b", Level::Critical)];
-    assert_eq!(step(0, &both[..1]), Said::from([("#a".to_owned(), Say::Began)]));
+    let said = |channel: &str, say| Said::from([(channel.to_owned(), say)]);
+    assert_eq!(step(0, &both[..1]), said("#a", Say::Began));
     let new = Say::Changed { before: None, new: Vec::new() };
-    assert_eq!(step(1, &both), Said::from([("#b".to_owned(), new)]), "the critical one does not hide the warning");
-    let over = Say::Recovered { lasted: 3600 };
-    assert_eq!(step(2, &both[1..]), Said::from([("#a".to_owned(), over)]));
-    assert_eq!(step(3, &[]), Said::from([("#b".to_owned(), Say::Recovered { lasted: 5400 })]));
+    assert_eq!(step(1, &both), said("#b", new), "the critical one does not hide the warning");
+    let critical = Some(Level::Critical);
+    let moved = Say::Moved { before: Some(Level::Warning), now: critical, to: vec!["#b".to_owned()] };
+    assert_eq!(step(2, &both[1..]), said("#a", moved), "it still fails");
+    let eased = Say::Moved { before: critical, now: Some(Level::Warning), to: vec!["#a".to_owned()] };
+    let new = Say::Changed { before: None, new: Vec::new() };
+    let both_told = Said::from([("#a".to_owned(), new), ("#b".to_owned(), eased)]);
+    assert_eq!(step(3, &both[..1]), both_told, "less severe is not over");
+    assert_eq!(step(4, &[]), said("#a", Say::Recovered { lasted: 7200 }));
 }
 
 #[test]
@@ -207,7 +223,7 @@ fn a_clock_that_is_set_back_keeps_no_reminder_away() {
     let bad = finding('c');
     let mut step = |round: usize, finding: &Finding| {
         side.observe(finding, at(round));
-        side.decide(finding, at(round), 1, &Alerts::default(), false).remove("#a")
+        side.decide(finding, at(round), 1, &Alerts::default(), false).pop().map(|(_, say)| say)
     };
     assert_eq!(step(100, &bad), Some(Say::Began));
     assert_eq!(step(0, &bad), None, "set back by two days");
