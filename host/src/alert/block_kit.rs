@@ -39,6 +39,7 @@ pub(super) fn payload(notification: &Notification, id: &str, undelivered: &[Unde
     let short = [
         text_block("*Could not be evaluated*", named(&notification.errors)),
         text_block("*Still not well*", named(&notification.moved)),
+        text_block("*No longer checked*", named(&notification.closed)),
         text_block("*Resolved*", named(&notification.recoveries)),
         text_block("*Undelivered messages*", named(&lost)),
     ];
@@ -226,6 +227,7 @@ mod tests {
             alerts: alerts.into_iter().map(told).collect(),
             errors: others.clone(),
             moved: others.clone(),
+            closed: others.clone(),
             recoveries: others.clone(),
             footer: "Data of 2026-02-05.".to_owned(),
             page: None,
@@ -300,7 +302,7 @@ mod tests {
         for number in 0..30 {
             assert!(text.contains(&format!("Alert {number:02}")), "each is named");
         }
-        for title in ["*Could not be evaluated*", "*Still not well*", "*Resolved*"] {
+        for title in ["*Could not be evaluated*", "*Still not well*", "*No longer checked*", "*Resolved*"] {
             assert!(text.contains(title), "{title} is not pushed out");
         }
     }

@@ -34,6 +34,7 @@ pub(super) fn text(notification: &Notification, undelivered: &[Undelivered]) -> 
     for (title, entries) in [
         ("Could not be evaluated:", &notification.errors),
         ("Still not well:", &notification.moved),
+        ("No longer checked:", &notification.closed),
         ("Resolved:", &notification.recoveries),
     ] {
         lines.extend(listed(title, entries));

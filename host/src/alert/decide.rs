@@ -41,6 +41,7 @@ pub fn decide<'r>(batch: &[News<'r>], standings: &mut Standings, rules: Rules<'_
     // Take in all results before deciding anything, so that the decision does not depend on their order.
     for news in batch.iter().filter(|news| !news.is_past()) {
         let standing = standings.entry(news.check().to_owned()).or_default();
+        standing.configured = rules.config.names(news.check());
         match news {
             News::Validation(validation) => standing.invalid.clone_from(&validation.wrong),
             News::Run(run) => {
@@ -218,16 +219,26 @@ fn list_downstream(decided: &mut Decided<'_>, standings: &mut Standings, rules: 
     }
 }
 
+/// The record of an alert that ends since its check is gone.
+pub(super) fn closed(check: &str, about: About, side: &Side, at: Timestamp, why: &str) -> Option<Episode> {
+    Some(Episode {
+        check: check.to_owned(),
+        kind: about.kind(),
+        severity: side.worst().or(side.told_worst()).unwrap_or(Level::Info).name(),
+        summary: format!("{} (ended: {why})", side.summary),
+        began: side.began?,
+        ended: Some(at),
+        announced: side.announced.map(|(first, _)| first),
+        held: None,
+    })
+}
+
 /// The record of an alert that has just ended, and of one that is active.
 fn episodes(news: News<'_>, about: About, before: &Side, now: &Side, held: Option<String>) -> Vec<Episode> {
-    let kind = match about {
-        About::Data => "failure",
-        About::Evaluation => "error",
-    };
     let record = |side: &Side, ended: Option<Timestamp>, held: Option<String>| {
         Some(Episode {
             check: news.check().to_owned(),
-            kind,
+            kind: about.kind(),
             severity: side.worst().or(before.worst()).or(side.told_worst()).unwrap_or(Level::Info).name(),
             summary: side.summary.clone(),
             began: side.began?,

@@ -2,6 +2,7 @@
 //! `block_kit`, `console`), and the delivery.
 
 mod block_kit;
+mod closing;
 mod compose;
 mod console;
 mod decide;
@@ -17,6 +18,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+pub use closing::{Closed, close};
 pub use compose::{compose, span};
 pub use console::plain;
 pub use decide::{Decided, decide};
@@ -47,6 +49,8 @@ pub struct Notification {
     pub errors: Vec<(String, String)>,
     /// The checks that are still not well, though this channel hears no more of it, and why.
     pub moved: Vec<(String, String)>,
+    /// The checks that are gone while they were not well, and why.
+    pub closed: Vec<(String, String)>,
     /// The checks that recovered, and how long each was bad.
     pub recoveries: Vec<(String, String)>,
     /// One line about the rest.
@@ -111,7 +115,8 @@ impl Notification {
     /// The names of the checks in it.
     pub fn checks(&self) -> BTreeSet<String> {
         let alerts = self.alerts.iter().map(|told| &told.check);
-        let others = self.errors.iter().chain(&self.moved).chain(&self.recoveries).map(|(check, _)| check);
+        let others =
+            self.errors.iter().chain(&self.moved).chain(&self.closed).chain(&self.recoveries).map(|(check, _)| check);
         alerts.chain(others).filter(|check| !check.is_empty()).cloned().collect()
     }
 

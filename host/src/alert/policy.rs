@@ -265,8 +265,7 @@ impl Side {
             return Said::new();
         }
         let lasted = self.lasted(at);
-        let notable = self.told.iter().filter(|(_, levels)| levels.iter().any(|level| *level > Level::Info));
-        let knowing: BTreeSet<String> = notable.map(|(channel, _)| channel).chain(&self.listed).cloned().collect();
+        let knowing = self.knowing();
         let before = std::mem::take(self);
         // A remark that is left begins now.
         let began = before.is_bad().then_some(at);
@@ -280,8 +279,14 @@ impl Side {
         knowing.into_iter().map(|channel| (channel, Say::Recovered { lasted })).collect()
     }
 
-    /// Seconds between two times; 0 if the clock was set back.
-    fn lasted(&self, at: Timestamp) -> i64 {
+    /// The channels that know that it is bad.
+    pub(super) fn knowing(&self) -> BTreeSet<String> {
+        let notable = self.told.iter().filter(|(_, levels)| levels.iter().any(|level| *level > Level::Info));
+        notable.map(|(channel, _)| channel).chain(&self.listed).cloned().collect()
+    }
+
+    /// Seconds since it turned bad; 0 if the clock was set back.
+    pub(super) fn lasted(&self, at: Timestamp) -> i64 {
         self.began.map_or(0, |began| at.duration_since(began).as_secs().max(0))
     }
 

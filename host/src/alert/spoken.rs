@@ -98,6 +98,16 @@ pub enum About {
     Evaluation,
 }
 
+impl About {
+    /// The word in the record.
+    pub(super) fn kind(self) -> &'static str {
+        match self {
+            Self::Data => "failure",
+            Self::Evaluation => "error",
+        }
+    }
+}
+
 /// A run's alerts: those that its plugin posted, or one by the host if the plugin fails without posting any.
 pub(super) fn alerts(run: &Run) -> Cow<'_, [Alert]> {
     let severity = match run.report.as_ref().map(|report| &report.verdict) {

@@ -26,6 +26,8 @@ pub struct Standing {
     pub judged: bool,
     /// Whether its last run left nothing unknown.
     pub clean: bool,
+    /// Whether host.toml had it when it last ran; otherwise only a plugin's file made it.
+    pub configured: bool,
     /// When it last ran.
     pub ran: Option<Timestamp>,
     /// The faults that the last validation found in the check itself; until the next one, its results are not trusted.

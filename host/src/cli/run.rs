@@ -145,6 +145,8 @@ impl Run {
         };
         let mut host = read.host(record, Begin::Soon, step).await?;
         drop(progress);
+        // One start may run a part of the plugins; a host that stays runs them all.
+        host.close_gone(!self.once).await?;
         sources.choose(&mut host)?;
         if !self.dry_run {
             host.find_receivers().await?;

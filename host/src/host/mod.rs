@@ -209,6 +209,13 @@ impl Host {
         }
     }
 
+    /// Ends the alerts of checks that host.toml and the files no longer have. `whole` if the files are all that this host
+    /// ever runs. Call it before [`Host::keep`].
+    pub async fn close_gone(&self, whole: bool) -> Result<()> {
+        let known = self.checks.iter().map(|check| check.name.clone()).collect();
+        self.recorder.close(&self.config, &known, whole).await
+    }
+
     /// Keeps only the named checks.
     pub fn keep(&mut self, names: &[String]) {
         self.checks.retain(|check| names.contains(&check.name));

@@ -19,6 +19,8 @@ pub struct Batch {
     pub runs: Vec<NewRun>,
     /// The standing of each check, as JSON, by check.
     pub standings: BTreeMap<String, String>,
+    /// The checks that are gone: their standings are removed.
+    pub gone: Vec<String>,
     /// Alerts that began, changed or ended.
     pub episodes: Vec<Episode>,
     /// The messages to send.
@@ -124,6 +126,10 @@ impl Record {
             let standings: Vec<(&String, &String)> = batch.standings.iter().collect();
             for standings in standings.chunks(ROWS) {
                 upsert_standings(standings).build().execute(&mut *write).await?;
+            }
+            for check in &batch.gone {
+                let removed = sqlx::query("DELETE FROM standings WHERE check_name = $1").bind(check);
+                removed.execute(&mut *write).await?;
             }
             for episodes in batch.episodes.chunks(ROWS) {
                 upsert_episodes(episodes, batch.recorded).build().execute(&mut *write).await?;

@@ -331,7 +331,7 @@ mod tests {
     async fn recorded(runs: Vec<NewRun>) -> Record {
         let record = Record::memory().await.expect("a record");
         let (standings, episodes, messages) = Default::default();
-        let batch = Batch { runs, standings, episodes, messages, recorded: Timestamp::UNIX_EPOCH };
+        let batch = Batch { runs, standings, gone: Vec::new(), episodes, messages, recorded: Timestamp::UNIX_EPOCH };
         record.keep(&batch).await.expect("kept");
         record
     }
@@ -371,7 +371,7 @@ mod tests {
         assert_eq!(found.attempt, 2);
         let (standings, episodes, messages) = Default::default();
         let runs = vec![run("a", 1, "1970-01-02", 1)];
-        let again = Batch { runs, standings, episodes, messages, recorded: Timestamp::UNIX_EPOCH };
+        let again = Batch { runs, standings, gone: Vec::new(), episodes, messages, recorded: Timestamp::UNIX_EPOCH };
         let refused = record.keep(&again).await.expect_err("there is one");
         assert!(format!("{refused:#}").contains("UNIQUE"), "{refused:#}");
     }

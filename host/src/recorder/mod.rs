@@ -153,19 +153,68 @@ impl Recorder {
         let decided = alert::decide(news, &mut next, alert::Rules { config, silences: &silences, now: created });
         let reasons: Vec<(String, &str)> =
             decided.notices.iter().map(|notice| (notice.channel.clone(), notice.say.name())).collect();
-        let mut messages = Vec::new();
         let page = config.web.address();
-        let mut written = Batch {
+        let notifications = alert::compose(&decided.notices, runs, &config.timezone.rules(), page.as_deref());
+        let mut batch = Batch {
             runs: kept,
             standings: BTreeMap::new(),
+            gone: Vec::new(),
             episodes: decided.episodes,
             messages: Vec::new(),
             recorded: created,
         };
-        for notification in alert::compose(&decided.notices, runs, &config.timezone.rules(), page.as_deref()) {
+        for check in decided.touched {
+            if let Some(standing) = next.get(&check).filter(|standing| standings.get(&check) != Some(*standing)) {
+                batch.standings.insert(check, serde_json::to_string(standing)?);
+            }
+        }
+        let messages = self.write(config, batch, notifications).await?;
+        **standings = next;
+        for (channel, reason) in reasons {
+            self.metrics.said(&channel, reason);
+        }
+        Ok(messages)
+    }
+
+    /// Ends the alerts of checks that are gone, and forgets them: see [`alert::close`].
+    pub async fn close(&self, config: &Config, known: &BTreeSet<String>, whole: bool) -> Result<()> {
+        let mut standings = self.standings.lock().await;
+        let now = Timestamp::now();
+        let mut next = standings.clone();
+        let closed = alert::close(&mut next, known, config, whole, now);
+        if closed.checks.is_empty() {
+            return Ok(());
+        }
+        let channels: Vec<String> = closed.messages.iter().map(|message| message.channel.clone()).collect();
+        let batch = Batch {
+            runs: Vec::new(),
+            standings: BTreeMap::new(),
+            gone: closed.checks,
+            episodes: closed.episodes,
+            messages: Vec::new(),
+            recorded: now,
+        };
+        self.write(config, batch, closed.messages).await.context("the end of removed checks is NOT recorded")?;
+        *standings = next;
+        for channel in channels {
+            self.metrics.said(&channel, "closed");
+        }
+        Ok(())
+    }
+
+    /// Writes a batch with its messages, and wakes the delivery. Returns the messages with their ids.
+    async fn write(
+        &self,
+        config: &Config,
+        mut batch: Batch,
+        notifications: Vec<Notification>,
+    ) -> Result<Vec<(String, Notification)>> {
+        let created = batch.recorded;
+        let mut messages = Vec::new();
+        for notification in notifications {
             let json = serde_json::to_string(&notification)?;
             let id = alert::id(&format!("{created} {} {json}", notification.channel));
-            written.messages.push(NewMessage {
+            batch.messages.push(NewMessage {
                 id: id.clone(),
                 receiver: notification.channel.clone(),
                 title: notification.title.clone(),
@@ -175,16 +224,7 @@ impl Recorder {
             });
             messages.push((id, notification));
         }
-        for check in decided.touched {
-            if let Some(standing) = next.get(&check).filter(|standing| standings.get(&check) != Some(*standing)) {
-                written.standings.insert(check, serde_json::to_string(standing)?);
-            }
-        }
-        self.insist(&written, config.delivery.wait.0).await?;
-        **standings = next;
-        for (channel, reason) in reasons {
-            self.metrics.said(&channel, reason);
-        }
+        self.insist(&batch, config.delivery.wait.0).await?;
         if !messages.is_empty() {
             self.delivery.wake();
         }

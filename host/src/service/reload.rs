@@ -1,7 +1,7 @@
 //! Reloads host.toml, plugins.lock and plugins when they change, or on SIGHUP. Everything is read, checked and compiled
 //! before anything changes; if anything is wrong, the previous configuration keeps running.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
@@ -149,6 +149,7 @@ impl Service {
 
     /// Replaces the current host. New checks are first due after `since`.
     async fn replace(&self, before: &Arc<Host>, mut host: Host, since: Timestamp) -> Result<String> {
+        let known: BTreeSet<String> = host.checks.iter().map(|check| check.name.clone()).collect();
         self.sources.choose(&mut host)?;
         let heartbeat = Heartbeat::new(&host.config.heartbeat, host.recorder.metrics.clone())?;
         let receivers = host.receivers().await?;
@@ -159,6 +160,10 @@ impl Service {
         let changes = changes(before, &host);
         host.recorder.delivery.send_to(receivers, host.config.delivery.clone());
         self.agenda().change(plans(&host), since);
+        // An alert of a check that is gone ends later rather than never, if the record cannot be written now.
+        if let Err(error) = host.recorder.close(&host.config, &known, true).await {
+            tracing::error!("{error:#}");
+        }
         for gone in before.checks.iter().filter(|check| host.check(&check.name).is_none()) {
             host.recorder.metrics.forget(&gone.name);
         }

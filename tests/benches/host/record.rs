@@ -159,6 +159,7 @@ pub(super) fn batch(round: usize) -> Batch {
     Batch {
         runs: runs.into(),
         standings: Default::default(),
+        gone: Vec::new(),
         episodes: Vec::new(),
         messages: Vec::new(),
         recorded: Timestamp::now(),

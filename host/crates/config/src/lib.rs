@@ -188,6 +188,12 @@ impl Config {
         }
     }
 
+    /// Whether the file has a check of this name, or one whose consultations it watches.
+    pub fn names(&self, check: &str) -> bool {
+        let watched = check.strip_suffix(CONSULTED).and_then(|gate| self.checks.get(gate));
+        self.checks.contains_key(check) || watched.is_some_and(|gate| gate.expect_consult.is_some())
+    }
+
     /// The `[scheduler]` of one check.
     pub fn pace(&self, check: &str) -> Pace {
         let own = self.checks.get(check);
