@@ -38,6 +38,7 @@ pub(super) fn payload(notification: &Notification, id: &str, undelivered: &[Unde
     let lost: Vec<(String, String)> = undelivered.iter().map(Undelivered::told).collect();
     let short = [
         text_block("*Could not be evaluated*", named(&notification.errors)),
+        text_block("*Held back*", named(&notification.held)),
         text_block("*Still not well*", named(&notification.moved)),
         text_block("*No longer checked*", named(&notification.closed)),
         text_block("*Resolved*", named(&notification.recoveries)),
@@ -226,6 +227,7 @@ mod tests {
             title: "canaries: 1 failed".to_owned(),
             alerts: alerts.into_iter().map(told).collect(),
             errors: others.clone(),
+            held: others.clone(),
             moved: others.clone(),
             closed: others.clone(),
             recoveries: others.clone(),
@@ -302,7 +304,9 @@ mod tests {
         for number in 0..30 {
             assert!(text.contains(&format!("Alert {number:02}")), "each is named");
         }
-        for title in ["*Could not be evaluated*", "*Still not well*", "*No longer checked*", "*Resolved*"] {
+        for title in
+            ["*Could not be evaluated*", "*Held back*", "*Still not well*", "*No longer checked*", "*Resolved*"]
+        {
             assert!(text.contains(title), "{title} is not pushed out");
         }
     }

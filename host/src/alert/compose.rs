@@ -38,7 +38,16 @@ fn notification(channel: &str, notices: &[&Notice<'_>], runs: &[Run], zone: &Tim
     for notice in notices {
         let check = notice.news.check().to_owned();
         match (&notice.say, notice.about) {
+            (Say::Held { root, why }, _) => {
+                let found = notice.news.run().map(Run::summary).unwrap_or_default();
+                let text = format!("{found}; it depends on {root}, which fails too and is silenced ({why})");
+                made.held.push((check, text));
+            }
             (Say::Moved { .. } | Say::Recovered { .. }, _) => {
+                let still = notice.downstream.iter().map(|(below, found)| {
+                    (below.clone(), format!("still not well, and depends on {check}, which has recovered: {found}"))
+                });
+                made.moved.extend(still);
                 let ending = Ending::of(notice);
                 let list = if ending.is_well() { &mut made.recoveries } else { &mut made.moved };
                 list.push((check, ended(notice, ending)));
@@ -54,15 +63,13 @@ fn notification(channel: &str, notices: &[&Notice<'_>], runs: &[Run], zone: &Tim
                 for (at, alert) in alerts.into_iter().enumerate() {
                     // List dependent checks once, under the last alert.
                     let downstream = if at == last { notice.downstream.clone() } else { Vec::new() };
-                    made.alerts.push(Told {
-                        check: check.clone(),
-                        alert,
-                        note: note(say, notice.news.due(), zone),
-                        downstream,
-                    });
+                    made.alerts.push(Told { check: check.clone(), alert, note: noted(notice, zone), downstream });
                 }
             }
         }
+    }
+    if !made.moved.is_empty() {
+        made.level = made.level.max(Some(Level::Info));
     }
     // The worst first.
     made.alerts.sort_by_key(|told| Reverse(Level::from(told.alert.severity)));
@@ -113,10 +120,19 @@ fn ended(notice: &Notice<'_>, ending: Ending) -> String {
     }
 }
 
+/// The change since the previous message, and the failing check that this one depends on.
+fn noted(notice: &Notice<'_>, zone: &TimeZone) -> Option<String> {
+    let root = notice.root.as_ref().map(|(root, channels)| {
+        format!("It depends on {root}, which fails too and is reported in {}.", channels.join(", "))
+    });
+    let parts: Vec<String> = note(&notice.say, notice.news.due(), zone).into_iter().chain(root).collect();
+    (!parts.is_empty()).then(|| parts.join(" "))
+}
+
 /// The change since the previous message.
 fn note(say: &Say, at: Timestamp, zone: &TimeZone) -> Option<String> {
     match say {
-        Say::Began | Say::Moved { .. } | Say::Recovered { .. } => None,
+        Say::Began | Say::Held { .. } | Say::Moved { .. } | Say::Recovered { .. } => None,
         Say::Changed { before, new } => {
             let was = before.map(|level| format!("Previously {}.", level.name()));
             let new = (!new.is_empty()).then(|| format!("New: {}.", new.join(", ")));
@@ -166,7 +182,7 @@ fn family_title(family: Option<&Family>, notices: &[&Notice<'_>], runs: &[&Run])
         return format!("Validation: {}", names.into_iter().collect::<Vec<_>>().join(", "));
     }
     let tally = || format!("{}: {}", family.map_or("plugins", |family| &family.group), tally(runs.iter().copied()));
-    let bad: Vec<&&Notice<'_>> = notices.iter().filter(|notice| !notice.say.ends()).collect();
+    let bad: Vec<&&Notice<'_>> = notices.iter().filter(|notice| !notice.say.is_line()).collect();
     match (bad.as_slice(), runs) {
         ([], _) => Ending::title(notices),
         ([only], [run]) if only.about == About::Evaluation && run.error.is_none() => {
@@ -184,13 +200,13 @@ fn family_title(family: Option<&Family>, notices: &[&Notice<'_>], runs: &[&Run])
 /// The level of a notice; `None` for good news.
 fn level(notice: &Notice<'_>) -> Option<Level> {
     match notice.about {
-        _ if notice.say.ends() => (!Ending::of(notice).is_well()).then_some(Level::Info),
+        _ if notice.say.is_line() => (!Ending::of(notice).is_well()).then_some(Level::Info),
         About::Data => relevant(notice, &notice.channel).iter().map(|alert| Level::from(alert.severity)).max(),
         About::Evaluation => Some(Level::Warning),
     }
 }
 
-/// How an alert ended for a channel.
+/// How an alert ended for a channel, or was held back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ending {
     Recovered,
@@ -202,11 +218,14 @@ enum Ending {
     Eased,
     /// The alert now belongs to other channels.
     Moved,
+    /// Not over: no alert of its own, since the check that it depends on is silenced.
+    Held,
 }
 
 impl Ending {
     fn of(notice: &Notice<'_>) -> Self {
         match (&notice.say, notice.about) {
+            (Say::Held { .. }, _) => Self::Held,
             (Say::Moved { before, now, .. }, _) if now < before => Self::Eased,
             (Say::Moved { .. }, _) => Self::Moved,
             (_, About::Evaluation) if !notice.well => Self::EvaluableOnly,
@@ -222,12 +241,13 @@ impl Ending {
 
     /// `c: less severe, still not well; a, b recovered`
     fn title(notices: &[&Notice<'_>]) -> String {
-        let all = [Self::Eased, Self::Moved, Self::EvaluableOnly, Self::Recovered, Self::Evaluable];
+        let all = [Self::Held, Self::Eased, Self::Moved, Self::EvaluableOnly, Self::Recovered, Self::Evaluable];
         let parts = all.into_iter().filter_map(|ending| {
             let ended = notices.iter().filter(|notice| Self::of(notice) == ending);
             let checks: Vec<&str> = ended.map(|notice| notice.news.check()).collect();
             let words = match ending {
                 _ if checks.is_empty() => return None,
+                Self::Held => " held back",
                 Self::Recovered => " recovered",
                 Self::Evaluable => " can be evaluated again",
                 Self::EvaluableOnly => ": can be evaluated again, still not well",

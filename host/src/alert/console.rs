@@ -33,6 +33,7 @@ pub(super) fn text(notification: &Notification, undelivered: &[Undelivered]) -> 
     }
     for (title, entries) in [
         ("Could not be evaluated:", &notification.errors),
+        ("Held back:", &notification.held),
         ("Still not well:", &notification.moved),
         ("No longer checked:", &notification.closed),
         ("Resolved:", &notification.recoveries),

@@ -7,10 +7,10 @@ use jiff::Timestamp;
 
 use super::{
     Level,
-    policy::{Finding, Levels, Side},
-    roots::Roots,
+    policy::{Finding, Hold, Levels, Say, Side},
+    roots::{How, Root, Roots},
     spoken::{About, News, Notice, alerts},
-    standing::{Rules, Standing, Standings, silenced},
+    standing::{Rules, Standing, Standings, Waits, silenced},
 };
 use crate::{
     config::{Config, Route},
@@ -41,18 +41,7 @@ pub fn decide<'r>(batch: &[News<'r>], standings: &mut Standings, rules: Rules<'_
     // Take in all results before deciding anything, so that the decision does not depend on their order.
     for news in batch.iter().filter(|news| !news.is_past()) {
         let standing = standings.entry(news.check().to_owned()).or_default();
-        standing.configured = rules.config.names(news.check());
-        match news {
-            News::Validation(validation) => standing.invalid.clone_from(&validation.wrong),
-            News::Run(run) => {
-                standing.clean = run.error.is_none();
-                standing.judged = matches!(run.status(), Status::Pass | Status::Warn | Status::Fail);
-                standing.ran = Some(run.due);
-            }
-        }
-        for (about, finding) in findings(*news, standing, rules.config) {
-            standing.side(about).observe(&finding, news.due());
-        }
+        take_in(*news, standing, rules.config);
         decided.touched.insert(news.check().to_owned());
     }
     // Upstream checks first: whether they are reported decides whether their dependents are.
@@ -61,14 +50,15 @@ pub fn decide<'r>(batch: &[News<'r>], standings: &mut Standings, rules: Rules<'_
         batch.iter().zip(before).map(|(news, before)| (depth(news), *news, before)).collect();
     order.sort_by_key(|(depth, ..)| *depth);
     let mut roots = Roots::new(rules);
+    let mut judged: Vec<(News<'r>, About, Side, Option<Root>)> = Vec::new();
     for (_, news, before) in order.into_iter().filter(|(_, news, _)| !news.is_past()) {
         let check = news.check();
         let silenced = silenced(check, news, rules);
         let Some(now) = standings.get(check) else { continue };
         let (invalid, found) = (now.invalid.clone(), findings(news, now, rules.config));
         for (about, finding) in found {
-            let upstream = match about {
-                About::Data => roots.of(check, news, standings),
+            let root = match about {
+                About::Data => follow(check, news, standings, &mut roots),
                 // A run that could not be evaluated has its own reason.
                 About::Evaluation => None,
             };
@@ -79,19 +69,29 @@ pub fn decide<'r>(batch: &[News<'r>], standings: &mut Standings, rules: Rules<'_
                 About::Evaluation if !invalid.is_empty() => 1,
                 About::Evaluation => alerts.confirm_errors.0,
             };
+            let held = held(silenced.clone(), root.as_ref(), news, standings, rules);
             let Some(standing) = standings.get_mut(check) else { continue };
             let side = standing.side(about);
-            let held =
-                silenced.clone().or_else(|| upstream.map(|root| format!("listed under {root}, which it depends on")));
-            let said = side.decide(&finding, news.due(), confirm, &alerts, held.is_some());
-            let held = held.or_else(|| {
-                (side.told.is_empty()).then(|| format!("not confirmed yet: {} of {confirm} results", side.bad))
-            });
-            let was = match about {
-                About::Data => &before.data,
-                About::Evaluation => &before.evaluation,
+            let mut said = side.decide(&finding, news.due(), confirm, &alerts, &held.hold);
+            let told_in_a_line = held.line.is_some() && side.is_confirmed(confirm);
+            if let Some(line) = held.line.filter(|_| told_in_a_line) {
+                for channel in side.unaware() {
+                    side.list(&channel);
+                    said.push((channel, line.clone()));
+                }
+            }
+            side.held = match held.why {
+                _ if side.announced.is_some() || side.began.is_none() => None,
+                // The reason from before the recovery stays.
+                Some(_) if held.follows && side.held.is_some() => side.held.take(),
+                Some(why) if told_in_a_line || !held.silenced => Some(why),
+                _ => Some(format!("not confirmed: {} of {confirm} results", side.bad)),
             };
-            decided.episodes.extend(episodes(news, about, was, side, held));
+            let was = match about {
+                About::Data => before.data.clone(),
+                About::Evaluation => before.evaluation.clone(),
+            };
+            judged.push((news, about, was, root));
             let well = !standing.data.failing();
             decided.notices.extend(said.into_iter().map(|(channel, say)| Notice {
                 news,
@@ -101,13 +101,119 @@ pub fn decide<'r>(batch: &[News<'r>], standings: &mut Standings, rules: Rules<'_
                 say,
                 well,
                 downstream: Vec::new(),
+                root: held.elsewhere.clone(),
             }));
         }
     }
     let place = |check: &str| batch.iter().position(|news| news.check() == check);
     decided.notices.sort_by_key(|notice| (place(notice.news.check()), notice.about));
     list_downstream(&mut decided, standings, rules, &mut roots);
+    for (news, about, before, root) in judged {
+        let Some(standing) = standings.get_mut(news.check()) else { continue };
+        let side = standing.side(about);
+        if let Some(root) = root.filter(|root| root.how == How::Reported && side.listed.is_empty()) {
+            let unlisted = format!("{}, which it depends on, was reported before it", root.check);
+            side.held = side.held.as_ref().map(|_| unlisted);
+        }
+        decided.episodes.extend(episodes(news, about, &before, side));
+    }
     decided
+}
+
+/// Takes in one result.
+fn take_in(news: News<'_>, standing: &mut Standing, config: &Config) {
+    standing.configured = config.names(news.check());
+    match news {
+        News::Validation(validation) => standing.invalid.clone_from(&validation.wrong),
+        News::Run(run) => {
+            standing.clean = run.error.is_none();
+            standing.judged = matches!(run.status(), Status::Pass | Status::Warn | Status::Fail);
+            standing.ran = Some(run.due);
+            standing.next = run.next;
+        }
+    }
+    for (about, finding) in findings(news, standing, config) {
+        standing.side(about).observe(&finding, news.due());
+    }
+}
+
+/// The check that speaks for a failing check; and remembers it. When that check recovers, this one has one more run to
+/// follow before it is told of.
+fn follow(check: &str, news: News<'_>, standings: &mut Standings, roots: &mut Roots<'_>) -> Option<Root> {
+    let failing = standings.get(check).is_some_and(|standing| standing.data.failing());
+    let root = if failing { roots.of(check, news, standings) } else { None };
+    let before = standings.get(check).and_then(|standing| standing.waits.clone()).filter(|_| failing);
+    let (root, waits) = match (root, before) {
+        (Some(root), _) => (Some(root.clone()), Some(Waits { root: root.check, recovered: false })),
+        (None, Some(Waits { root, recovered: false })) if passes(&root, standings) => {
+            (Some(Root { check: root.clone(), how: How::Follows }), Some(Waits { root, recovered: true }))
+        }
+        (None, _) => (None, None),
+    };
+    if let Some(standing) = standings.get_mut(check) {
+        standing.waits = waits;
+    }
+    root
+}
+
+fn passes(check: &str, standings: &Standings) -> bool {
+    standings.get(check).is_some_and(|standing| standing.judged && !standing.data.failing())
+}
+
+/// What holds back the notices about one side of a check.
+#[derive(Debug, Default)]
+struct Held {
+    hold: Hold,
+    /// The reason, in the record's words.
+    why: Option<String>,
+    /// The line that every channel gets in place of an alert, if one does.
+    line: Option<Say>,
+    /// The check that speaks for it, and the channels in which it does.
+    elsewhere: Option<(String, Vec<String>)>,
+    /// Whether the check that it depends on is silenced.
+    silenced: bool,
+    /// Whether it has one more run to follow.
+    follows: bool,
+}
+
+fn held(
+    silenced_itself: Option<String>,
+    root: Option<&Root>,
+    news: News<'_>,
+    standings: &Standings,
+    rules: Rules<'_>,
+) -> Held {
+    if let Some(why) = silenced_itself {
+        return Held { hold: Hold::All, why: Some(why), ..Held::default() };
+    }
+    let Some(Root { check, how }) = root else { return Held::default() };
+    match how {
+        How::Reported => {
+            let told = standings.get(check).map(|standing| standing.data.knowing()).unwrap_or_default();
+            Held {
+                why: Some(format!("listed under {check}, which it depends on")),
+                elsewhere: Some((check.clone(), told.iter().cloned().collect())),
+                hold: Hold::Elsewhere(told),
+                ..Held::default()
+            }
+        }
+        How::Silenced => {
+            let silence = silenced(check, news, rules).unwrap_or_default();
+            Held {
+                hold: Hold::All,
+                why: Some(format!("told in a line, since {check}, which it depends on, is silenced: {silence}")),
+                line: Some(Say::Held { root: check.clone(), why: silence }),
+                silenced: true,
+                ..Held::default()
+            }
+        }
+        How::Follows => Held {
+            hold: Hold::All,
+            why: Some(format!("{check}, which it depends on, had just recovered")),
+            follows: true,
+            ..Held::default()
+        },
+    }
 }
 
 /// The result of some news for each side of a check; `None` for a side that the news leaves open.
@@ -194,21 +300,22 @@ fn point(metric: Option<&str>, message: &str) -> String {
     subject.map_or_else(|| message.replace(|c: char| c.is_ascii_digit(), ""), str::to_owned)
 }
 
-/// Lists failing checks in the message of the check that they depend on.
+/// Lists failing checks in the message of the check that they depend on, also in the one about its recovery.
 fn list_downstream(decided: &mut Decided<'_>, standings: &mut Standings, rules: Rules<'_>, roots: &mut Roots<'_>) {
+    let Some(news) = decided.notices.first().map(|notice| notice.news) else { return };
     let mut under: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
     for (check, standing) in standings.iter().filter(|(_, standing)| standing.data.failing()) {
-        let news = decided.notices.first().map(|notice| notice.news);
-        if news.is_none_or(|news| silenced(check, news, rules).is_some()) {
+        if silenced(check, news, rules).is_some() {
             continue;
         }
-        if let Some(root) = news.and_then(|news| roots.of(check, news, standings)) {
+        let reported = roots.of(check, news, standings).filter(|root| root.how == How::Reported);
+        if let Some(root) = reported.map(|root| root.check).or_else(|| recovered(standing, standings)) {
             under.entry(root).or_default().push((check.clone(), standing.data.summary.clone()));
         }
     }
-    for notice in &mut decided.notices {
-        let bad = !notice.say.ends() && notice.about == About::Data;
-        let Some(downstream) = under.get(notice.news.check()).filter(|_| bad) else { continue };
+    for notice in decided.notices.iter_mut().filter(|notice| notice.about == About::Data) {
+        let speaks = !notice.say.is_line() || matches!(notice.say, Say::Recovered { .. });
+        let Some(downstream) = under.get(notice.news.check()).filter(|_| speaks) else { continue };
         for (check, _) in downstream {
             if let Some(standing) = standings.get_mut(check) {
                 standing.data.list(&notice.channel);
@@ -217,6 +324,20 @@ fn list_downstream(decided: &mut Decided<'_>, standings: &mut Standings, rules: 
         }
         notice.downstream.clone_from(downstream);
     }
+}
+
+/// The check that a failing check waited for, if that has recovered.
+fn recovered(standing: &Standing, standings: &Standings) -> Option<String> {
+    let mut root = &standing.waits.as_ref()?.root;
+    // Checks may wait for each other only since host.toml changed in between.
+    for _ in 0..standings.len() {
+        let above = standings.get(root)?;
+        match above.waits.as_ref().filter(|_| above.data.failing()) {
+            Some(further) => root = &further.root,
+            None => return passes(root, standings).then(|| root.clone()),
+        }
+    }
+    None
 }
 
 /// The record of an alert that ends since its check is gone.
@@ -229,13 +350,13 @@ pub(super) fn closed(check: &str, about: About, side: &Side, at: Timestamp, why:
         began: side.began?,
         ended: Some(at),
         announced: side.announced.map(|(first, _)| first),
-        held: None,
+        held: side.held.clone().filter(|_| side.announced.is_none()),
     })
 }
 
 /// The record of an alert that has just ended, and of one that is active.
-fn episodes(news: News<'_>, about: About, before: &Side, now: &Side, held: Option<String>) -> Vec<Episode> {
-    let record = |side: &Side, ended: Option<Timestamp>, held: Option<String>| {
+fn episodes(news: News<'_>, about: About, before: &Side, now: &Side) -> Vec<Episode> {
+    let record = |side: &Side, ended: Option<Timestamp>| {
         Some(Episode {
             check: news.check().to_owned(),
             kind: about.kind(),
@@ -244,135 +365,12 @@ fn episodes(news: News<'_>, about: About, before: &Side, now: &Side, held: Optio
             began: side.began?,
             ended,
             announced: side.announced.map(|(first, _)| first),
-            held: if side.announced.is_some() { None } else { held },
+            held: side.held.clone().filter(|_| side.announced.is_none()),
         })
     };
-    let ended = (before.began != now.began).then(|| record(before, Some(news.due()), held.clone())).flatten();
-    ended.into_iter().chain(record(now, None, held)).collect()
+    let ended = (before.began != now.began).then(|| record(before, Some(news.due()))).flatten();
+    ended.into_iter().chain(record(now, None)).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use jiff::{SignedDuration, Timestamp};
-
-    use super::*;
-    use crate::{
-        alert::Say,
-        check::Family,
-        contract::{Report, Violation},
-    };
-
-    fn at(round: i64) -> Timestamp {
-        Timestamp::UNIX_EPOCH + SignedDuration::from_mins(30 * round)
-    }
-
-    /// `.` passes, `f` fails, `e` errs, `s` is skipped.
-    fn run(check: &str, result: char, round: i64) -> Run {
-        let verdict = match result {
-            'f' => Some(Verdict::Fail),
-            's' => Some(Verdict::Skip("a holiday".to_owned())),
-            '.' => Some(Verdict::Pass),
-            _ => None,
-        };
-        let violation = Violation { metric: None, message: "rows is below its minimum: 0 < 1".to_owned() };
-        let failing = result == 'f';
-        Run {
-            check: check.to_owned(),
-            plugin: None,
-            due: at(round),
-            data_date: jiff::civil::date(1969, 12, 31),
-            attempt: 1,
-            past: false,
-            report: verdict.map(|verdict| Report {
-                verdict,
-                summary: String::new(),
-                metrics: Vec::new(),
-                violations: failing.then_some(violation).into_iter().collect(),
-                unknown: Vec::new(),
-                gate: None,
-            }),
-            error: (result == 'e').then(|| Reason::NotFound("query failed".to_owned())),
-            duration: Duration::ZERO,
-            calls: Vec::new(),
-            log: String::new(),
-            alerts: Vec::new(),
-            family: Some(Family { channel: "#a".to_owned(), group: "canaries".to_owned() }),
-            untold: None,
-            exceeded: Default::default(),
-        }
-    }
-
-    /// A dependent check is held back only while the upstream failure is reported. `up` and `down` are the results of
-    /// the two checks, one character a round, a space for no run; the last column is the round in which `down` is first
-    /// reported.
-    #[test]
-    fn a_failure_is_held_back_only_while_its_root_speaks() {
-        let plain = "[checks.down]\ndepends_on = ['up']\n";
-        let patient = "[checks.up]\nalerts = { confirm = 99 }\n[checks.down]\ndepends_on = ['up']\n";
-        for (why, up, down, config, told) in [
-            ("both fail", "ffffff", "ffffff", plain, None),
-            ("it comes later", ".fffff", "..ffff", plain, None),
-            ("the root recovers", "fff...", "ffffff", plain, Some(3)),
-            ("the root cannot be judged any more", "ffeeee", "ffffff", plain, Some(2)),
-            ("the root is skipped", "ffssss", "ffffff", plain, Some(2)),
-            ("the root is not announced itself", "ffffff", "ffffff", patient, Some(0)),
-            ("the root is not run any more", "ff              ", "ffffffffffffffff", plain, Some(10)),
-        ] {
-            let config = Config::parse(config).expect("a configuration");
-            let mut standings = Standings::new();
-            let mut first = None;
-            for (round, (up, down)) in (0..).zip(up.chars().zip(down.chars())) {
-                // Ordered by name: the dependent check first.
-                let runs: Vec<Run> = [("down", down), ("up", up)]
-                    .into_iter()
-                    .filter(|(_, result)| *result != ' ')
-                    .map(|(check, result)| run(check, result, round))
-                    .collect();
-                let rules = Rules { config: &config, silences: &[], now: at(round) };
-                let news: Vec<News<'_>> = runs.iter().map(News::Run).collect();
-                let decided = decide(&news, &mut standings, rules);
-                let own = decided.notices.iter().any(|notice| {
-                    notice.news.check() == "down" && notice.about == About::Data && notice.say == Say::Began
-                });
-                first = first.or(own.then_some(round));
-            }
-            assert_eq!(first, told, "{why}");
-        }
-    }
-
-    /// In 100 layers, each check depends on every check of the layer above, and all fail. That the decision knows this
-    /// costs little, and each check is listed under one of the first layer.
-    #[test]
-    fn a_thousand_checks_in_a_hundred_layers_are_decided_at_once() {
-        let name = |layer: usize, at: usize| format!("c{layer:03}-{at}");
-        let mut text = String::new();
-        for (layer, at) in (0..100).flat_map(|layer| (0..10).map(move |at| (layer, at))) {
-            let above: Vec<String> = (0..10).filter(|_| layer > 0).map(|other| name(layer - 1, other)).collect();
-            text += &format!("[checks.{}]\ndepends_on = {above:?}\n", name(layer, at));
-        }
-        let runs: Vec<Run> = (0..100)
-            .rev()
-            .flat_map(|layer| (0..10).map(move |at| (layer, at)))
-            .map(|(layer, at)| run(&name(layer, at), 'f', 0))
-            .collect();
-        let news: Vec<News<'_>> = runs.iter().map(News::Run).collect();
-        let took = |text: &str| {
-            let config = Config::parse(text).expect("a configuration");
-            let tried = (0..3).map(|_| {
-                let mut standings = Standings::new();
-                let began = std::time::Instant::now();
-                let decided = decide(&news, &mut standings, Rules { config: &config, silences: &[], now: at(0) });
-                let took = began.elapsed();
-                let listed: usize = decided.notices.iter().map(|notice| notice.downstream.len()).sum();
-                (took, decided.notices.len(), listed)
-            });
-            tried.min().unwrap_or_default()
-        };
-        let (without, alone, _) = took("");
-        let (with, told, listed) = took(&text);
-        assert_eq!((alone, told, listed), (1000, 10, 990));
-        assert!(with < without + Duration::from_millis(50), "{with:?} instead of {without:?}");
-    }
-}
+mod tests;

@@ -47,6 +47,8 @@ pub struct Notification {
     pub alerts: Vec<Told>,
     /// The checks that could not be fully evaluated, and why.
     pub errors: Vec<(String, String)>,
+    /// The checks that fail without an alert of their own, since one that they depend on is silenced.
+    pub held: Vec<(String, String)>,
     /// The checks that are still not well, though this channel hears no more of it, and why.
     pub moved: Vec<(String, String)>,
     /// The checks that are gone while they were not well, and why.
@@ -115,8 +117,14 @@ impl Notification {
     /// The names of the checks in it.
     pub fn checks(&self) -> BTreeSet<String> {
         let alerts = self.alerts.iter().map(|told| &told.check);
-        let others =
-            self.errors.iter().chain(&self.moved).chain(&self.closed).chain(&self.recoveries).map(|(check, _)| check);
+        let others = self
+            .errors
+            .iter()
+            .chain(&self.held)
+            .chain(&self.moved)
+            .chain(&self.closed)
+            .chain(&self.recoveries)
+            .map(|(check, _)| check);
         alerts.chain(others).filter(|check| !check.is_empty()).cloned().collect()
     }
 

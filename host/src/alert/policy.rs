@@ -43,8 +43,10 @@ pub struct Side {
     pub told: Levels,
     /// The worst level that each channel was sent since it turned bad.
     worst_told: BTreeMap<String, Level>,
-    /// Channels in which it is listed in the message of an upstream check.
+    /// Channels that know of it by a line in the message of an upstream check, or about a silenced one.
     pub listed: BTreeSet<String>,
+    /// Why nobody was sent an alert of its own, if so.
+    pub held: Option<String>,
     /// When it was first and last announced.
     pub announced: Option<(Timestamp, Timestamp)>,
     /// The points that were announced.
@@ -53,6 +55,18 @@ pub struct Side {
     changes: Vec<Timestamp>,
     /// Whether flapping was announced.
     flapping: bool,
+}
+
+/// What holds back notices about one side.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) enum Hold {
+    /// Nothing.
+    #[default]
+    Free,
+    /// All are held back.
+    All,
+    /// Another check's alert speaks for it in these channels; every other channel is told once.
+    Elsewhere(BTreeSet<String>),
 }
 
 /// A notice about one side.
@@ -80,6 +94,13 @@ pub enum Say {
         /// The window, in seconds.
         window: i64,
     },
+    /// It turned bad, and the check that it depends on is silenced: no alert of its own, but one line.
+    Held {
+        /// That check.
+        root: String,
+        /// The silence.
+        why: String,
+    },
     /// It is still bad, but from now on other channels are told.
     Moved {
         /// The last level that this channel was sent.
@@ -104,9 +125,15 @@ impl Say {
             Self::Changed { .. } => "changed",
             Self::Reminder { .. } => "reminder",
             Self::Flapping { .. } => "flapping",
+            Self::Held { .. } => "held",
             Self::Moved { .. } => "moved",
             Self::Recovered { .. } => "recovered",
         }
+    }
+
+    /// Whether it is neither an alert nor an error, but a line about one.
+    pub(super) fn is_line(&self) -> bool {
+        matches!(self, Self::Held { .. }) || self.ends()
     }
 
     /// Whether it tells a channel that it hears no more of this.
@@ -163,9 +190,9 @@ impl Side {
         self.told_worst() > Some(Level::Info)
     }
 
-    /// Decides on notices after a result was taken in. A notice that is `held` back is sent once nothing holds it back
-    /// any more. Recoveries are never held back.
-    pub fn decide(&mut self, finding: &Finding, at: Timestamp, confirm: u32, rules: &Alerts, held: bool) -> Said {
+    /// Decides on notices after a result was taken in. A notice that is held back is sent once nothing holds it back any
+    /// more. Recoveries are never held back.
+    pub fn decide(&mut self, finding: &Finding, at: Timestamp, confirm: u32, rules: &Alerts, hold: &Hold) -> Said {
         let steady = self.steady_at(at, rules);
         let recovers = !self.failing() && (self.is_known() || !self.listed.is_empty());
         let mut over = if recovers || !self.is_bad() { self.recover(at, steady) } else { Said::new() };
@@ -175,16 +202,18 @@ impl Side {
         self.flapping &= !steady;
         let flaps = self.flaps(at, rules);
         // A flapping check never reaches `confirm`; report it anyway.
-        let unconfirmed = self.failing() && !self.is_known() && self.bad < confirm && !flaps;
-        if held || unconfirmed {
+        let unconfirmed = !self.is_confirmed(confirm) && !flaps;
+        if *hold == Hold::All || unconfirmed {
             return over;
         }
+        let free: Vec<String> = self.levels.keys().filter(|channel| self.is_free(channel, hold)).cloned().collect();
         let room = POINTS.saturating_sub(self.points.len());
         let new: Vec<String> = finding.points.difference(&self.points).take(room).cloned().collect();
         let mut said = match self.told.is_empty() {
-            true => self.levels.keys().map(|channel| (channel.clone(), Say::Began)).collect(),
+            true => free.iter().map(|channel| (channel.clone(), Say::Began)).collect(),
             false => self.changed(&new),
         };
+        said.retain(|(channel, say)| say.ends() || free.contains(channel));
         if self.flapping {
             said.retain(|(channel, say)| !say.ends() && self.is_worse(channel));
         } else if flaps && !said.is_empty() {
@@ -192,17 +221,38 @@ impl Side {
             let say = Say::Flapping { changes: self.changes.len(), window: seconds(rules.flap_window) };
             // Tell channels that are no longer concerned.
             said.retain(|(_, say)| say.ends());
-            said.extend(self.levels.keys().map(|channel| (channel.clone(), say.clone())));
+            said.extend(free.iter().map(|channel| (channel.clone(), say.clone())));
         }
         let last = self.announced.map(|(_, last)| last);
         let due = last.is_some_and(|last| at.duration_since(last).as_secs() >= seconds(rules.repeat_interval));
         if said.is_empty() && due && self.failing() && !self.flapping {
             let since = self.began.unwrap_or(at);
-            said = self.levels.keys().map(|channel| (channel.clone(), Say::Reminder { since })).collect();
+            said = free.into_iter().map(|channel| (channel, Say::Reminder { since })).collect();
         }
         self.note(&said, new, at);
         over.extend(said);
         over
+    }
+
+    /// Whether it was bad often enough to be told, or is known already.
+    pub(super) fn is_confirmed(&self, confirm: u32) -> bool {
+        !self.failing() || self.is_known() || self.bad >= confirm
+    }
+
+    /// Whether nothing holds back notices for a channel.
+    fn is_free(&self, channel: &str, hold: &Hold) -> bool {
+        match hold {
+            Hold::Free => true,
+            Hold::All => false,
+            Hold::Elsewhere(spoken) => !spoken.contains(channel) && !self.told.contains_key(channel),
+        }
+    }
+
+    /// The channels that have not heard that it is bad.
+    pub(super) fn unaware(&self) -> Vec<String> {
+        let knowing = self.knowing();
+        let bad = self.levels.iter().filter(|(_, levels)| levels.iter().any(|level| *level > Level::Info));
+        bad.map(|(channel, _)| channel).filter(|channel| !knowing.contains(*channel)).cloned().collect()
     }
 
     /// Whether it is worse than a channel was ever sent.
@@ -231,7 +281,7 @@ impl Side {
         }
     }
 
-    /// Records that it is listed in a channel, in the message of an upstream check.
+    /// Records that a channel knows of it by a line.
     pub fn list(&mut self, channel: &str) {
         self.listed.insert(channel.to_owned());
     }

@@ -3,13 +3,33 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use jiff::{SignedDuration, Timestamp, civil::Date};
+use jiff::{Timestamp, civil::Date};
 
 use super::{
     Level,
     spoken::News,
-    standing::{Rules, Standing, Standings, silenced},
+    standing::{Rules, Standing, Standings, holds_until, silenced},
 };
+
+/// The failing check that speaks for the checks that depend on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Root {
+    /// Its name.
+    pub(super) check: String,
+    /// How it speaks for them.
+    pub(super) how: How,
+}
+
+/// How a root speaks for the checks that depend on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum How {
+    /// Its own alert was sent.
+    Reported,
+    /// Its alerts are silenced.
+    Silenced,
+    /// A check that it depends on has just recovered, and it has one more run to follow.
+    Follows,
+}
 
 /// What a check's root depends on besides the standings: the level, and the time and date of the news.
 type Conditions = (Option<Level>, Timestamp, Date);
@@ -18,7 +38,7 @@ type Conditions = (Option<Level>, Timestamp, Date);
 pub(super) struct Roots<'c> {
     rules: Rules<'c>,
     /// The root of each check, by its number.
-    known: BTreeMap<Conditions, HashMap<usize, Option<usize>>>,
+    known: BTreeMap<Conditions, HashMap<usize, Option<(usize, How)>>>,
 }
 
 impl<'c> Roots<'c> {
@@ -26,10 +46,10 @@ impl<'c> Roots<'c> {
         Self { rules, known: BTreeMap::new() }
     }
 
-    /// The failing check furthest up the pipeline that a failing check depends on, if it is as severe and was reported. A
+    /// The failing check furthest up the pipeline that a failing check depends on, if it is as severe and speaks for it. A
     /// passing check between them breaks the chain; a check that could not be evaluated does not. The checks above this
     /// one must be decided already.
-    pub(super) fn of(&mut self, check: &str, news: News<'_>, standings: &Standings) -> Option<String> {
+    pub(super) fn of(&mut self, check: &str, news: News<'_>, standings: &Standings) -> Option<Root> {
         let rules = self.rules;
         let dependencies = &rules.config.dependencies;
         let number = dependencies.number(check)?;
@@ -54,20 +74,26 @@ impl<'c> Roots<'c> {
                 let further = known.get(above).copied().flatten();
                 let fails = standing.data.failing() && standing.data.worst() >= severity;
                 match fails && standing.judged {
-                    true => further.or_else(|| speaks(name, standing, news, rules).then_some(*above)),
+                    true => further.or_else(|| Some((*above, speaks(name, standing, news, rules)?))),
                     false if standing.judged => None,
                     false => further,
                 }
             });
             known.insert(at, found);
         }
-        known.get(&number).copied().flatten().map(|root| dependencies.name(root).to_owned())
+        let (root, how) = known.get(&number).copied().flatten()?;
+        Some(Root { check: dependencies.name(root).to_owned(), how })
     }
 }
 
-/// Whether a failing check still runs and was reported or silenced, so that dependents can be listed under it.
-fn speaks(check: &str, standing: &Standing, news: News<'_>, rules: Rules<'_>) -> bool {
-    let repeat = SignedDuration::try_from(rules.config.alerts(check).repeat_interval.0).unwrap_or(SignedDuration::MAX);
-    let runs = standing.ran.is_some_and(|ran| news.due().duration_since(ran) <= repeat);
-    runs && (standing.data.is_known() || silenced(check, news, rules).is_some())
+/// How a failing check speaks for those that depend on it: not at all if nobody was told of it, or if it is no longer run.
+fn speaks(check: &str, standing: &Standing, news: News<'_>, rules: Rules<'_>) -> Option<How> {
+    if holds_until(check, standing, rules.config).is_none_or(|until| until < news.due()) {
+        return None;
+    }
+    if silenced(check, news, rules).is_some() {
+        return Some(How::Silenced);
+    }
+    let follows = standing.waits.as_ref().is_some_and(|waits| waits.recovered);
+    if standing.data.is_known() { Some(How::Reported) } else { follows.then_some(How::Follows) }
 }

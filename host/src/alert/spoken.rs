@@ -87,6 +87,8 @@ pub struct Notice<'r> {
     pub well: bool,
     /// Failing checks that depend on this one, and their results.
     pub downstream: Vec<(String, String)>,
+    /// The failing check that it depends on, and the channels in which that is reported.
+    pub root: Option<(String, Vec<String>)>,
 }
 
 /// The two sides of a check.

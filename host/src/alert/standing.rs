@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -30,8 +30,21 @@ pub struct Standing {
     pub configured: bool,
     /// When it last ran.
     pub ran: Option<Timestamp>,
+    /// When it is due next after that, if it is known.
+    pub next: Option<Timestamp>,
+    /// The check that speaks for it while it fails, if one does.
+    pub waits: Option<Waits>,
     /// The faults that the last validation found in the check itself; until the next one, its results are not trusted.
     pub invalid: Vec<String>,
+}
+
+/// A failing check waits for one that it depends on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waits {
+    /// The check that it waits for.
+    pub root: String,
+    /// Whether that check has recovered, so that this one has had one more run to follow.
+    pub recovered: bool,
 }
 
 /// The standings of all checks, by name.
@@ -60,6 +73,19 @@ impl Standing {
             About::Data => &mut self.data,
             About::Evaluation => &mut self.evaluation,
         }
+    }
+}
+
+/// Until when a check's last result is its present state: when the run that is due next must be over.
+pub(super) fn holds_until(check: &str, standing: &Standing, config: &Config) -> Option<Timestamp> {
+    let ran = standing.ran?;
+    let pace = config.pace(check);
+    let plugin = config.checks.get(check).and_then(|check| check.plugin.as_deref()).unwrap_or(check);
+    let run = config.budgets(plugin).timeout.0;
+    let length = pace.jitter + run + (pace.retry_wait + run) * pace.retries;
+    match standing.next {
+        Some(next) => next.checked_add(SignedDuration::try_from(length).ok()?).ok(),
+        None => ran.checked_add(SignedDuration::try_from(config.alerts(check).repeat_interval.0).ok()?).ok(),
     }
 }
 

@@ -84,6 +84,7 @@ impl Check {
             log: String::new(),
             alerts: Vec::new(),
             family: self.family.clone(),
+            next: self.schedule.next(moment.due, &self.zone.rules()),
             untold: None,
             exceeded: BTreeSet::new(),
         }

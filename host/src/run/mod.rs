@@ -56,6 +56,9 @@ pub struct Run {
     /// Its family: channel and group.
     #[serde(skip)]
     pub family: Option<Family>,
+    /// The check's next due time after this one; `None` if there is none, or it is not known.
+    #[serde(skip)]
+    pub next: Option<Timestamp>,
     /// Why it causes no alerts, if so.
     #[serde(skip)]
     pub untold: Option<Untold>,

@@ -99,6 +99,7 @@ fn failing() -> (Config, Vec<Run>) {
             steps: vec![Step { text: "Look at the log".to_owned(), command: Some("gcloud logging read".to_owned()) }],
         }],
         family: Some(Family { channel: "#canary-alerts".to_owned(), group: "canaries".to_owned() }),
+        next: None,
         untold: None,
         exceeded: BTreeSet::new(),
     });

@@ -124,6 +124,7 @@ fn reason(notice: &Notice<'_>) -> &'static str {
         Say::Changed { .. } => "changed",
         Say::Reminder { .. } => "reminder",
         Say::Flapping { .. } => "flapping",
+        Say::Held { .. } => "held",
         Say::Moved { .. } => "moved",
         Say::Recovered { .. } => "recovered",
     }
@@ -180,6 +181,7 @@ fn run(check: &str, hours: f64, round: i64, at: Timestamp) -> Run {
         log: String::new(),
         alerts: failing.then_some(alert).into_iter().collect(),
         family: Some(Family { channel: "#canary-alerts".to_owned(), group: "canaries".to_owned() }),
+        next: Some(at + SignedDuration::from_mins(30)),
         untold: None,
         exceeded: Default::default(),
     }

@@ -145,3 +145,191 @@ fn a_check_that_can_be_evaluated_again_and_fails_is_not_well() {
     assert!(again[0].contains("Still not well phase2-raw: can be evaluated again, after 30 min: fail"), "{again:?}");
     assert!(!again[0].contains("Resolved"), "{again:?}");
 }
+
+/// Two tables, and a check of each: `down` depends on `up`.
+struct Pair {
+    sample: Sample,
+    /// The channel of `down`; that of `up` is `#up`.
+    channel: &'static str,
+}
+
+impl Pair {
+    fn new(channel: &'static str, schedule: &str) -> Self {
+        let sample = Sample::new(None).unwrap();
+        sample.sql("nba_raw", "CREATE TABLE up (n); CREATE TABLE down (n)").unwrap();
+        let check = |name: &str, schedule: &str, channel: &str| {
+            format!(
+                "[checks.{name}]\nplugin = 'canary-sql'\nschedule = '{schedule}'\nchannel = '{channel}'\n\
+                 settings = {{ table = 'nba_raw.{name}', row_count = {{ min = 1 }} }}\n"
+            )
+        };
+        let (up, down) = (check("up", schedule, "#up"), check("down", "*/30 * * * *", channel));
+        let down = down.replace("[checks.down]\n", "[checks.down]\ndepends_on = ['up']\n");
+        let toml = format!(
+            "[warehouse]\nkind = 'sqlite'\npath = 'warehouse'\n[alerts]\nconfirm_errors = 1\n\
+             [grants.canary-sql]\nwarehouse = ['nba_raw']\n{up}{down}"
+        );
+        sample.configure(&toml).unwrap();
+        let pair = Self { sample, channel };
+        pair.set("up", true);
+        pair.set("down", true);
+        pair
+    }
+
+    /// Makes the data of a check good or bad.
+    fn set(&self, check: &str, good: bool) {
+        let sql = if good { format!("INSERT INTO {check} VALUES (1)") } else { format!("DELETE FROM {check}") };
+        self.sample.sql("nba_raw", &sql).unwrap();
+    }
+
+    /// Runs checks, and returns the messages to each channel.
+    fn run(&self, day_and_time: &str, checks: &[&str]) -> Vec<(String, String)> {
+        let mut command = self.sample.command();
+        for channel in ["up", "down"] {
+            command.env(format!("SLACK_WEBHOOK_URL_{}", channel.to_uppercase()), self.sample.slack.webhook(channel));
+        }
+        command.args(["run", "--once", "--at", &format!("2026-02-{day_and_time}:00Z"), "--output", "json"]);
+        command.args(checks.iter().flat_map(|check| ["--check", check]));
+        let plugin = shipped().unwrap().into_iter().find(|file| file.ends_with("canary-sql.wasm")).unwrap();
+        let ended = ended(command.arg(plugin)).unwrap();
+        let runs = ended.json()["runs"].as_array().map(Vec::len);
+        assert_eq!(runs, Some(checks.len()), "{ended:?}");
+        let received = self.sample.slack.received();
+        self.sample.slack.clear();
+        received.iter().map(|(channel, message)| (channel.clone(), words(message))).collect()
+    }
+
+    fn history(&self, check: &str) -> String {
+        self.sample.host(&["history", check]).unwrap().out
+    }
+}
+
+/// What the messages of a round tell a channel of the failing check `down`.
+fn heard_of_down(messages: &[(String, String)], channel: &str) -> Vec<&'static str> {
+    let mut heard = Vec::new();
+    for (_, text) in messages.iter().filter(|(to, _)| to == channel.trim_start_matches('#')) {
+        let listed = text.contains("Also failing downstream down: ");
+        let held = text.contains("Held back down: ");
+        let recovered = text.contains("down: recovered after ");
+        let lines = usize::from(listed) + usize::from(held) + usize::from(recovered);
+        for (so, word) in [(listed, "listed"), (held, "held"), (recovered, "recovered")] {
+            heard.extend(so.then_some(word));
+        }
+        // An alert shows the metric.
+        let alerts = text.matches("nba_raw.down").count().min(1);
+        heard.extend((alerts > lines.min(1) || alerts == 1 && lines == 0).then_some("alert"));
+    }
+    heard
+}
+
+/// Each channel of a failing check hears exactly one of: its own alert, listed under its upstream, held since its upstream
+/// is silenced. And each that heard of it hears the end.
+#[test]
+fn each_channel_of_a_failing_downstream_hears_one_thing() {
+    for (upstream, same, other) in [
+        ("ok", "alert", "alert"),
+        ("bad", "listed", "alert"),
+        ("silenced", "held", "held"),
+        ("erring", "alert", "alert"),
+        ("not run", "alert", "alert"),
+    ] {
+        for (channel, expected) in [("#up", same), ("#down", other)] {
+            for down_is_bad in [false, true] {
+                let case = format!("{channel}, upstream {upstream}, downstream bad: {down_is_bad}");
+                let pair = Pair::new(channel, "*/30 * * * *");
+                assert_eq!(pair.run("06T10:00", &["up", "down"]), [], "{case}");
+                match upstream {
+                    "bad" => pair.set("up", false),
+                    "silenced" => {
+                        pair.set("up", false);
+                        let silence = ["silence", "up", "--for", "4h", "--why", "loaded again"];
+                        assert_eq!(pair.sample.host(&silence).unwrap().code, 0, "{case}");
+                    }
+                    "erring" => pair.sample.sql("nba_raw", "ALTER TABLE up RENAME TO elsewhere").unwrap(),
+                    _ => {}
+                }
+                pair.set("down", !down_is_bad);
+                let checks = if upstream == "not run" { &["down"][..] } else { &["up", "down"] };
+                let told = pair.run("06T10:30", checks);
+                let heard = heard_of_down(&told, channel);
+                if !down_is_bad {
+                    assert!(!told.iter().any(|(_, text)| text.contains("nba_raw.down")), "{case}: {told:?}");
+                    continue;
+                }
+                assert_eq!(heard, [expected], "{case}: {told:?}");
+                let root = "It depends on up, which fails too and is reported in #up.";
+                let own = told.iter().any(|(to, text)| to == channel.trim_start_matches('#') && text.contains(root));
+                assert_eq!(own, upstream == "bad" && channel == "#down", "{case}: {told:?}");
+                if upstream == "silenced" {
+                    let why = "it depends on up, which fails too and is silenced (silence 1: loaded again)";
+                    assert!(told.len() == 1 && told[0].1.contains(why), "{case}: {told:?}");
+                    let history = pair.history("down");
+                    assert!(history.contains("not sent; told in a line, since up, which it depends on"), "{history}");
+                }
+                assert_eq!(heard_of_down(&pair.run("06T11:00", checks), channel), [""; 0], "{case}: once");
+                pair.set("down", true);
+                let over = pair.run("06T11:30", checks);
+                assert_eq!(heard_of_down(&over, channel), ["recovered"], "{case}: {over:?}");
+                let history = pair.history("down");
+                assert!(!history.contains("not confirmed"), "{case}: the reason stays right: {history}");
+            }
+        }
+    }
+}
+
+/// The upstream runs once a day: it speaks for what depends on it until its next due time, not for `repeat_interval`.
+#[test]
+fn a_daily_upstream_speaks_until_it_is_due_again() {
+    let pair = Pair::new("#up", "0 6 * * *");
+    assert_eq!(pair.run("05T06:00", &["up", "down"]), []);
+    pair.set("up", false);
+    assert!(pair.run("06T06:00", &["up"])[0].1.starts_with("🔴"));
+    pair.set("down", false);
+    for time in ["06T07:00", "06T15:00", "07T05:30"] {
+        assert_eq!(pair.run(time, &["down"]), [], "{time}");
+    }
+    let history = pair.history("down");
+    assert!(history.contains("not sent; up, which it depends on, was reported before it"), "{history}");
+    // It is due, and does not run any more.
+    let told = pair.run("07T06:30", &["down"]);
+    assert_eq!(heard_of_down(&told, "#up"), ["alert"], "{told:?}");
+}
+
+/// The upstream recovers a round before its downstream: that is listed as open in between, and is no new alert.
+#[test]
+fn a_downstream_that_follows_a_round_later_is_not_new_in_between() {
+    let pair = Pair::new("#up", "*/30 * * * *");
+    let both = ["up", "down"];
+    assert_eq!(pair.run("06T10:00", &both), []);
+    pair.set("up", false);
+    assert_eq!(pair.run("06T10:30", &both).len(), 1);
+    // After it was told, so that no message lists it.
+    pair.set("down", false);
+    assert_eq!(pair.run("06T11:00", &both), []);
+    pair.set("up", true);
+    let between = pair.run("06T11:30", &both);
+    assert_eq!(between.len(), 1);
+    let text = &between[0].1;
+    assert!(text.starts_with("🔵 up recovered") && text.contains("Resolved up: recovered after 1 h"), "{text}");
+    assert!(text.contains("Still not well down: still not well, and depends on up, which has recovered: "), "{text}");
+    pair.set("down", true);
+    let over = pair.run("06T12:00", &both);
+    assert!(over[0].1.starts_with("✅ down recovered"), "{over:?}");
+    let history = pair.history("down");
+    assert!(
+        history.contains("not sent; listed under up, which it depends on") || history.contains("reported before it"),
+        "{history}"
+    );
+
+    // And when it does not follow, it is an alert of its own a round later.
+    pair.set("up", false);
+    pair.set("down", false);
+    assert_eq!(heard_of_down(&pair.run("06T18:00", &both), "#up"), ["listed"]);
+    pair.set("up", true);
+    let between = pair.run("06T18:30", &both);
+    assert!(heard_of_down(&between, "#up").is_empty() || between[0].1.contains("Still not well down"), "{between:?}");
+    let own = pair.run("06T19:00", &both);
+    assert_eq!(heard_of_down(&own, "#up"), ["alert"], "{own:?}");
+    pair.set("down", true);
+    assert!(pair.run("06T19:30", &both)[0].1.starts_with("✅ down recovered"));
+}

@@ -15,7 +15,7 @@ fn said(results: &str, rules: &Alerts, confirm: u32) -> String {
             let at = at(round);
             let finding = finding(result.to_ascii_lowercase());
             side.observe(&finding, at);
-            let said = side.decide(&finding, at, confirm, rules, result.is_ascii_uppercase());
+            let said = side.decide(&finding, at, confirm, rules, &held(result.is_ascii_uppercase()));
             match said.iter().map(|(_, say)| say).collect::<Vec<_>>()[..] {
                 [] => '-',
                 [Say::Began] => '!',
@@ -28,6 +28,10 @@ fn said(results: &str, rules: &Alerts, confirm: u32) -> String {
             }
         })
         .collect()
+}
+
+fn held(so: bool) -> Hold {
+    if so { Hold::All } else { Hold::Free }
 }
 
 fn at(round: usize) -> Timestamp {
@@ -142,7 +146,7 @@ fn what_is_remembered_of_a_check_is_bounded() {
         let points = (0..3).map(|at| format!("point {round} {at}")).collect();
         let finding = Finding { points, ..finding('c') };
         side.observe(&finding, at(0));
-        said += side.decide(&finding, at(0), 1, &Alerts::default(), false).len();
+        said += side.decide(&finding, at(0), 1, &Alerts::default(), &Hold::Free).len();
     }
     assert!(said < 100, "{said} messages");
     assert_eq!(side.points.len(), POINTS);
@@ -169,7 +173,9 @@ fn every_channel_that_knows_hears_the_end() {
                 finding.levels.insert("#on-call".to_owned(), BTreeSet::from([Level::Critical]));
             }
             side.observe(&finding, at(round));
-            for (channel, say) in side.decide(&finding, at(round), 1, &Alerts::default(), result.is_ascii_uppercase()) {
+            for (channel, say) in
+                side.decide(&finding, at(round), 1, &Alerts::default(), &held(result.is_ascii_uppercase()))
+            {
                 match say {
                     Say::Moved { .. } => {
                         assert!(!finding.levels.is_empty(), "nothing is left to move: {results:?}");
@@ -200,7 +206,7 @@ fn each_channel_hears_of_its_own() {
     let mut step = |round, list: &[(&str, Level)]| {
         let finding = levels(list);
         side.observe(&finding, at(round));
-        side.decide(&finding, at(round), 1, &Alerts::default(), false)
+        side.decide(&finding, at(round), 1, &Alerts::default(), &Hold::Free)
     };
     let both = [("#a", Level::Warning), ("#b", Level::Critical)];
     let said = |channel: &str, say| Said::from([(channel.to_owned(), say)]);
@@ -217,13 +223,36 @@ fn each_channel_hears_of_its_own() {
     assert_eq!(step(4, &[]), said("#a", Say::Recovered { lasted: 7200 }));
 }
 
+/// While an upstream check speaks for it in `#a`, `#a` hears nothing of its own and `#b` one alert; both hear the end.
+#[test]
+fn each_channel_is_told_once_while_another_check_speaks() {
+    let mut side = Side::default();
+    let elsewhere = Hold::Elsewhere(BTreeSet::from(["#a".to_owned()]));
+    let mut finding = finding('c');
+    finding.levels.insert("#b".to_owned(), BTreeSet::from([Level::Critical]));
+    let mut step = |round, finding: &Finding, hold: &Hold| {
+        side.observe(finding, at(round));
+        let said = side.decide(finding, at(round), 1, &Alerts::default(), hold);
+        if round == 1 {
+            side.list("#a");
+        }
+        said.into_iter().map(|(channel, say)| format!("{channel} {}", say.name())).collect::<Vec<_>>()
+    };
+    assert_eq!(step(0, &finding, &elsewhere), ["#b began"]);
+    for round in 1..20 {
+        assert_eq!(step(round, &finding, &elsewhere), [""; 0], "no reminder either");
+    }
+    assert_eq!(step(20, &finding, &Hold::Free), ["#a changed"], "nobody else speaks for it any more");
+    assert_eq!(step(21, &Finding::default(), &elsewhere), ["#a recovered", "#b recovered"]);
+}
+
 #[test]
 fn a_clock_that_is_set_back_keeps_no_reminder_away() {
     let mut side = Side::default();
     let bad = finding('c');
     let mut step = |round: usize, finding: &Finding| {
         side.observe(finding, at(round));
-        side.decide(finding, at(round), 1, &Alerts::default(), false).pop().map(|(_, say)| say)
+        side.decide(finding, at(round), 1, &Alerts::default(), &Hold::Free).pop().map(|(_, say)| say)
     };
     assert_eq!(step(100, &bad), Some(Say::Began));
     assert_eq!(step(0, &bad), None, "set back by two days");
