@@ -157,8 +157,12 @@ fn check_names(config: &Config, wanted: &BTreeMap<&String, config::Check>, loade
     let calendars = config.calendars.iter().flat_map(|(name, calendar)| {
         calendar.checks.iter().map(move |other| (format!("calendars.{name}.checks"), other))
     });
+    let watched = |name: &String| {
+        let gate = name.strip_suffix(CONSULTED).and_then(|gate| wanted.get(&gate.to_owned()));
+        gate.is_some_and(|gate| gate.expect_consult.is_some())
+    };
     for (key, other) in depends.chain(calendars) {
-        if !wanted.contains_key(other) {
+        if !wanted.contains_key(other) && !watched(other) {
             let unknown = no_such_check(other, wanted.keys().map(|name| name.as_str()));
             match loaded.unusable.is_empty() {
                 true => bail!("host.toml: refused: {key}: {unknown}"),

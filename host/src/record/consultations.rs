@@ -55,6 +55,20 @@ impl Record {
         Ok(count.unsigned_abs())
     }
 
+    /// Why a gate was skipped when it last ran for a date; `None` if it was not.
+    pub async fn skipped(&self, gate: &str, date: Date) -> Result<Option<String>> {
+        let last: Option<(String, String)> = sqlx::query_as(
+            "SELECT status, summary FROM runs WHERE check_name = $1 AND data_date = $2 AND NOT left_out \
+             ORDER BY due DESC, id DESC LIMIT 1",
+        )
+        .bind(gate)
+        .bind(date.to_string())
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(|error| self.explain(error))?;
+        Ok(last.filter(|(status, _)| status == "skip").map(|(_, summary)| summary))
+    }
+
     /// The newest questions, the newest first; to one gate, or to all.
     pub async fn consultations(&self, gate: Option<&str>, limit: u32) -> Result<Vec<Consultation>> {
         let rows: Vec<(String, String, String, i64, String, String)> = sqlx::query_as(

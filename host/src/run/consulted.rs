@@ -12,7 +12,8 @@ use crate::{
     record::Record,
 };
 
-/// The report whether somebody asked a gate about this moment's date, with an alert if nobody did.
+/// The report whether somebody asked a gate about this moment's date, with an alert if nobody did, unless the gate itself was
+/// skipped.
 pub(super) async fn consulted(
     check: &Check,
     gate: &str,
@@ -32,6 +33,10 @@ pub(super) async fn consulted(
     };
     if asked > 0 {
         return Ok((report(Verdict::Pass, format!("{gate} was asked about {date}"), Vec::new()), Vec::new()));
+    }
+    // A window of a calendar, or the gate's own reason: there was nothing to ask about.
+    if let Some(why) = record.skipped(gate, date).await? {
+        return Ok((report(Verdict::Skip(format!("{gate} was {why}")), String::new(), Vec::new()), Vec::new()));
     }
     let nobody = format!("nobody asked {gate} about {date} by {by}");
     let alert = Alert {

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use jiff::{SignedDuration, Timestamp, civil::Date};
 
 use crate::{
-    check::Check,
+    check::{Check, Work},
     config::{Config, Effect, Zone},
     record::run_id,
 };
@@ -59,7 +59,10 @@ impl Moment {
             }
         };
         let left_out = config.calendars.iter().find(|(_, calendar)| {
-            calendar.effect == Effect::Skip && calendar.covers(&check.name, moment.due, moment.data_date, zone)
+            let date = moment.data_date;
+            // Nobody need ask a gate about a date on which the gate itself is skipped.
+            let of_gate = || matches!(&check.work, Work::Consultation(gate) if calendar.covers_date(gate, date));
+            calendar.effect == Effect::Skip && (calendar.covers(&check.name, moment.due, date, zone) || of_gate())
         });
         let skip = left_out.map(|(name, calendar)| format!("{} (calendars.{name})", calendar.why));
         Ok(Self { skip, ..moment })

@@ -333,3 +333,43 @@ fn a_downstream_that_follows_a_round_later_is_not_new_in_between() {
     pair.set("down", true);
     assert!(pair.run("06T19:30", &both)[0].1.starts_with("✅ down recovered"));
 }
+
+/// On a day on which the gate is skipped nobody need ask it, whether the calendar has dates or hours; and a calendar may
+/// name the check of the questions itself.
+#[test]
+fn nobody_need_ask_a_gate_that_is_skipped() {
+    let toml = HOST_TOML.replace("[checks.phase2-gate]", "[checks.phase2-gate]\nexpect_consult = \"0 10 * * *\"");
+    let asked = "phase2-gate.consulted";
+    for (calendar, status, why) in [
+        ("checks = ['phase2-gate']\ndates = ['02-01..02-28']", "skip", "skipped: no games (calendars.off-season)"),
+        (
+            "checks = ['phase2-gate']\nwindows = [{ cron = '0 6 * * *', for = '2h' }]",
+            "skip",
+            "skipped: phase2-gate was skipped: no games (calendars.off-season)",
+        ),
+        ("checks = ['phase2-gate.consulted']\ndates = ['2026-02-05']", "skip", "skipped: no games"),
+        ("checks = ['phase2-gate']\ndates = ['2026-02-04']", "fail", "nobody asked phase2-gate about 2026-02-05"),
+        ("checks = ['phase2-raw']\ndates = ['2026-02-05']", "fail", "nobody asked phase2-gate about 2026-02-05"),
+    ] {
+        let sample = Sample::new(None).unwrap();
+        let calendar = format!("[calendars.off-season]\neffect = 'skip'\nwhy = 'no games'\n{calendar}\n");
+        sample.configure(&format!("{toml}\n{calendar}")).unwrap();
+        let run = |check: &str, time: &str| {
+            let mut command = sample.command();
+            command.args(["run", "--once", "--output", "json", "--check", check]);
+            ended(command.args(["--at", &format!("2026-02-06T{time}:00-05:00")]).args(shipped().unwrap())).unwrap()
+        };
+        run("phase2-gate", "06:30");
+        let ended = run(asked, "10:00");
+        let found = ended.run(asked);
+        assert_eq!(found["status"], status, "{calendar}: {ended:?}");
+        assert!(found["summary"].as_str().unwrap().starts_with(why), "{calendar}: {found}");
+        let told: Vec<String> = sample.slack.requests().iter().map(|request| words(&request.message)).collect();
+        assert_eq!(told.iter().any(|text| text.contains("Nobody asked")), status == "fail", "{calendar}: {told:?}");
+    }
+    let sample = Sample::new(None).unwrap();
+    let calendar = "[calendars.a]\neffect = 'skip'\nwhy = 'x'\nchecks = ['phase2-raw.consulted']\ndates = ['12-25']\n";
+    sample.configure(&format!("{toml}\n{calendar}")).unwrap();
+    let refused = sample.once(&[]).unwrap();
+    assert!(refused.code == 64 && refused.err.contains("there is no check `phase2-raw.consulted`"), "{refused:?}");
+}

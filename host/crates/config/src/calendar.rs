@@ -13,7 +13,7 @@ use super::{Cron, Time, Zone};
 pub struct Calendar {
     /// Whether the checks are skipped or silenced.
     pub effect: Effect,
-    /// The checks that it applies to. Default: all.
+    /// The checks that it applies to; `NAME.consulted` is the check of `expect_consult`. Default: all.
     #[serde(default)]
     pub checks: Vec<String>,
     /// The time zone of `windows`. Default: the pipeline's.
@@ -100,11 +100,18 @@ fn day(text: &str) -> Result<(i8, i8)> {
 impl Calendar {
     /// Whether the calendar applies to a run.
     pub fn covers(&self, check: &str, due: Timestamp, data_date: Date, pipeline: &Zone) -> bool {
-        let named = self.checks.is_empty() || self.checks.iter().any(|name| name == check);
         let zone = self.timezone.as_ref().unwrap_or(pipeline);
-        named
-            && (self.dates.iter().any(|dates| dates.contain(data_date))
-                || self.windows.iter().any(|window| window.contains(due, zone)))
+        self.covers_date(check, data_date)
+            || self.concerns(check) && self.windows.iter().any(|window| window.contains(due, zone))
+    }
+
+    /// Whether its dates contain a check's data date, whatever the hour.
+    pub fn covers_date(&self, check: &str, data_date: Date) -> bool {
+        self.concerns(check) && self.dates.iter().any(|dates| dates.contain(data_date))
+    }
+
+    fn concerns(&self, check: &str) -> bool {
+        self.checks.is_empty() || self.checks.iter().any(|name| name == check)
     }
 
     pub(super) fn check(&self) -> Result<()> {
