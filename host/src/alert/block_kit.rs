@@ -25,6 +25,11 @@ const TEXT: usize = 30_000;
 /// Characters of one line, so that one long name does not push out everything else.
 const LINE: usize = 400;
 
+/// Checks that the preview names.
+const PREVIEWED: usize = 3;
+/// Characters of what it says about each, so that the second is seen too.
+const PREVIEW: usize = 120;
+
 /// Characters of one command.
 const CODE: usize = 1200;
 
@@ -61,7 +66,25 @@ pub(super) fn payload(notification: &Notification, id: &str, undelivered: &[Unde
     blocks.extend(text_block("*More alerts; `host history` shows them in full*", named(&named_only)));
     blocks.extend(short);
     blocks.push(context(&format!("{} Message {id}", escape(&notification.footer))));
-    json!({ "text": cut(&escape(&title), SECTION), "blocks": blocks })
+    json!({ "text": cut(&escape(&preview(notification)), SECTION), "blocks": blocks })
+}
+
+/// The line that a phone shows: the worst checks, and what is wrong with each.
+fn preview(notification: &Notification) -> String {
+    let all = notification.worst_first();
+    if all.is_empty() {
+        return notification.headline();
+    }
+    let named = all.iter().take(PREVIEWED).map(|(check, what)| {
+        let what = what.split_whitespace().collect::<Vec<_>>().join(" ");
+        format!("{check}: {}", cut(&what, PREVIEW))
+    });
+    let mut named = named.collect::<Vec<_>>().join("; ");
+    if let more @ 1.. = all.len().saturating_sub(PREVIEWED) {
+        named += &format!("; and {more} more");
+    }
+    let reminder = if notification.reminder { "Reminder: " } else { "" };
+    format!("{} {reminder}{named}", notification.mark())
 }
 
 /// The notification as plain text, for when Slack refuses the blocks.
@@ -75,7 +98,7 @@ fn named(entries: &[(String, String)]) -> impl Iterator<Item = String> {
 }
 
 fn alert_blocks(told: &Told, notification: &Notification) -> Vec<Value> {
-    let Told { check, alert, note, downstream } = told;
+    let Told { check, alert, note, downstream, .. } = told;
     let mut headline = match (alert.title == notification.title, check.is_empty()) {
         (true, true) => line(&alert.summary),
         (true, false) => format!("*{}*: {}", line(check), line(&alert.summary)),
@@ -218,6 +241,7 @@ mod tests {
         let told = |alert| Told {
             check: "phase2-raw".to_owned(),
             alert,
+            found: "names <!here>: 3 > 0".to_owned(),
             note: Some("<!here>".to_owned()),
             downstream: others.clone(),
         };
@@ -225,6 +249,7 @@ mod tests {
             channel: "#canary-alerts".to_owned(),
             level: Some(Level::Critical),
             title: "canaries: 1 failed".to_owned(),
+            reminder: false,
             alerts: alerts.into_iter().map(told).collect(),
             errors: others.clone(),
             held: others.clone(),
@@ -309,6 +334,33 @@ mod tests {
         {
             assert!(text.contains(title), "{title} is not pushed out");
         }
+    }
+
+    /// A phone shows the worst checks, and what is wrong with each.
+    #[test]
+    fn the_preview_names_the_worst_checks() {
+        let told = |check: &str, severity, found: &str| Told {
+            check: check.to_owned(),
+            alert: Alert { severity, ..alert(Vec::new()) },
+            found: found.to_owned(),
+            note: None,
+            downstream: Vec::new(),
+        };
+        let text = |alerts: Vec<Told>, reminder| {
+            let made = Notification { alerts, reminder, ..notification(Vec::new(), Vec::new()) };
+            payload(&made)["text"].as_str().map(str::to_owned)
+        };
+        let (critical, warning) = (Severity::Critical, Severity::Warning);
+        let rows = told("rows", warning, "rows is low: 3 < 5");
+        let names = told("names", critical, "names is <b>:\n3 > 0");
+        let two = text(vec![rows.clone(), names.clone()], false);
+        assert_eq!(two.as_deref(), Some("🔴 names: names is &lt;b&gt;: 3 &gt; 0; rows: rows is low: 3 &lt; 5"));
+        let many = (0..5).map(|at| told(&format!("c{at}"), critical, &"x".repeat(200))).collect();
+        let many = text(many, true).unwrap_or_default();
+        assert!(many.starts_with("🔴 Reminder: c0: xxx") && many.ends_with("…; and 2 more"), "{many}");
+        let whole = text(vec![told("empty", critical, "")], false);
+        assert_eq!(whole.as_deref(), Some("🔴 empty: Names"), "the alert's own words");
+        assert_eq!(text(Vec::new(), false).as_deref(), Some("🔴 canaries: 1 failed"));
     }
 
     #[test]

@@ -16,7 +16,11 @@ use crate::{
     check::Family,
     contract::slack::Alert,
     run::{Run, Status, dates, tally},
+    text::shortened,
 };
+
+/// The most bytes of what a run found, for the preview.
+const FOUND: usize = 1000;
 
 /// The messages for the notices, at most one a channel. `runs` are the runs of the batch, and `zone` is the pipeline's.
 /// `page` is the address of the host's page, if it has one.
@@ -60,10 +64,12 @@ fn notification(channel: &str, notices: &[&Notice<'_>], runs: &[Run], zone: &Tim
             (say, About::Data) => {
                 let alerts = relevant(notice, channel);
                 let last = alerts.len().saturating_sub(1);
+                let found = notice.news.run().map(|run| shortened(&run.summary(), FOUND)).unwrap_or_default();
                 for (at, alert) in alerts.into_iter().enumerate() {
                     // List dependent checks once, under the last alert.
                     let downstream = if at == last { notice.downstream.clone() } else { Vec::new() };
-                    made.alerts.push(Told { check: check.clone(), alert, note: noted(notice, zone), downstream });
+                    let (check, found, note) = (check.clone(), found.clone(), noted(notice, zone));
+                    made.alerts.push(Told { check, alert, found, note, downstream });
                 }
             }
         }
@@ -73,7 +79,11 @@ fn notification(channel: &str, notices: &[&Notice<'_>], runs: &[Run], zone: &Tim
     }
     // The worst first.
     made.alerts.sort_by_key(|told| Reverse(Level::from(told.alert.severity)));
+    made.reminder = notices.iter().all(|notice| matches!(notice.say, Say::Reminder { .. }));
     made.title = title(notices, runs);
+    if made.reminder {
+        made.title = format!("Reminder: {}", made.title);
+    }
     made.footer = footer(notices, runs);
     made
 }
@@ -168,11 +178,7 @@ fn title(notices: &[&Notice<'_>], runs: &[Run]) -> String {
         })
         .collect();
     titles.sort();
-    let said = titles.into_iter().map(|(_, title)| title).collect::<Vec<_>>().join("; ");
-    match notices.iter().all(|notice| matches!(notice.say, Say::Reminder { .. })) {
-        true => format!("Reminder: {said}"),
-        false => said,
-    }
+    titles.into_iter().map(|(_, title)| title).collect::<Vec<_>>().join("; ")
 }
 
 fn family_title(family: Option<&Family>, notices: &[&Notice<'_>], runs: &[&Run]) -> String {

@@ -13,7 +13,7 @@ pub(super) fn shown(notification: &Notification, undelivered: &[Undelivered]) ->
 /// The message in plain text.
 pub(super) fn text(notification: &Notification, undelivered: &[Undelivered]) -> String {
     let mut lines = vec![clean(&notification.headline())];
-    for Told { check, alert, note, downstream } in &notification.alerts {
+    for Told { check, alert, note, downstream, .. } in &notification.alerts {
         lines.push(String::new());
         let name = clean(check);
         if alert.title == notification.title {

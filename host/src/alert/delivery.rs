@@ -30,8 +30,10 @@ use crate::{
 const BETWEEN: Duration = Duration::from_secs(1);
 /// The longest wait between two attempts, unless the receiver asks for a longer one.
 const LONGEST: Duration = Duration::from_secs(5 * 60);
-/// The wait after the record could not be read.
-const UNREADABLE: Duration = Duration::from_secs(30);
+/// The first wait after the record could not be read; it doubles, so that a short lock does not cost a message its turn.
+const UNREADABLE: Duration = Duration::from_millis(200);
+/// The longest wait after that.
+const LONG_UNREADABLE: Duration = Duration::from_secs(30);
 /// The longest wait that a receiver may ask for.
 const LONGEST_ASKED: Duration = Duration::from_secs(60 * 60);
 
@@ -98,11 +100,13 @@ impl Delivery {
     pub async fn run(self: Arc<Self>) {
         let mut workers: JoinSet<String> = JoinSet::new();
         let mut busy = BTreeSet::new();
+        let mut pause = UNREADABLE;
         loop {
             // Check this before reading the outbox, so that messages from before the closing are seen.
             let closing = self.closing.load(Ordering::Acquire);
             match self.record.receivers_waiting().await {
                 Ok(receivers) => {
+                    pause = UNREADABLE;
                     let terms = self.terms();
                     for receiver in receivers.into_iter().filter(|receiver| terms.receivers.know(receiver)) {
                         if busy.insert(receiver.clone()) {
@@ -113,7 +117,8 @@ impl Delivery {
                 }
                 Err(error) => {
                     tracing::error!("messages cannot be delivered: {error:#}");
-                    tokio::time::sleep(UNREADABLE).await;
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LONG_UNREADABLE);
                     continue;
                 }
             }
@@ -136,14 +141,15 @@ impl Delivery {
 
     /// Sends one receiver's messages in order.
     async fn work(&self, receiver: String) -> String {
-        let mut tried = None;
+        let (mut tried, mut pause) = (None, UNREADABLE);
         loop {
             match self.step(&receiver, &mut tried).await {
-                Ok(true) => {}
+                Ok(true) => pause = UNREADABLE,
                 Ok(false) => return receiver,
                 Err(error) => {
                     tracing::error!("{receiver}: a message cannot be delivered: {error:#}");
-                    tokio::time::sleep(UNREADABLE).await;
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LONG_UNREADABLE);
                 }
             }
         }

@@ -13,7 +13,7 @@ mod roots;
 mod spoken;
 mod standing;
 
-use std::collections::BTreeSet;
+use std::{cmp::Reverse, collections::BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -43,6 +43,8 @@ pub struct Notification {
     pub level: Option<Level>,
     /// The title, one line.
     pub title: String,
+    /// Whether it only repeats what was told before.
+    pub reminder: bool,
     /// The alerts, in the plugins' words.
     pub alerts: Vec<Told>,
     /// The checks that could not be fully evaluated, and why.
@@ -69,6 +71,9 @@ pub struct Told {
     pub check: String,
     /// The alert that the plugin posted.
     pub alert: Alert,
+    /// What is wrong, in one line.
+    #[serde(default)]
+    pub found: String,
     /// The change since the previous message about it, if any.
     pub note: Option<String>,
     /// Failing checks that depend on this one, and their results.
@@ -136,12 +141,38 @@ impl Notification {
 
     /// The title, after an emoji for its level.
     fn headline(&self) -> String {
-        let mark = match self.level {
+        format!("{} {}", self.mark(), self.title)
+    }
+
+    fn mark(&self) -> &'static str {
+        match self.level {
             None => "✅",
             Some(Level::Info) => "🔵",
             Some(Level::Warning) => "🟠",
             Some(Level::Critical) => "🔴",
-        };
-        format!("{mark} {}", self.title)
+        }
+    }
+
+    /// What it says about each check, in one line, the worst first.
+    fn worst_first(&self) -> Vec<(&str, &str)> {
+        let alerts = self.alerts.iter().map(|told| {
+            let texts = [&told.found, &told.alert.summary, &told.alert.title];
+            let what = texts.into_iter().find(|text| !text.is_empty()).map_or("", String::as_str);
+            (Some(Level::from(told.alert.severity)), told.check.as_str(), what)
+        });
+        let mut all: Vec<(Option<Level>, &str, &str)> = alerts.collect();
+        for (level, list) in [
+            (Some(Level::Warning), &self.errors),
+            (Some(Level::Info), &self.held),
+            (Some(Level::Info), &self.moved),
+            (Some(Level::Info), &self.closed),
+            (None, &self.recoveries),
+        ] {
+            all.extend(list.iter().map(|(check, what)| (level, check.as_str(), what.as_str())));
+        }
+        all.sort_by_key(|(level, ..)| Reverse(*level));
+        let mut seen = BTreeSet::new();
+        all.retain(|(_, check, _)| seen.insert(*check));
+        all.into_iter().map(|(_, check, what)| (check, what)).collect()
     }
 }

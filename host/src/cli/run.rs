@@ -179,6 +179,8 @@ impl Run {
             Ok(found) => found?,
             Err(_) => eprintln!("validation did not finish in time; the next start tries again"),
         }
+        // What it queues after the outbox is closed would not be tried.
+        validation.shutdown().await;
         if round.runs.iter().all(|run| run.past) && !round.runs.is_empty() {
             eprintln!("--date given: recorded, no alerts sent");
         }
