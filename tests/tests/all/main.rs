@@ -46,6 +46,7 @@ mod teams;
 mod templates;
 mod thirty_days;
 mod told;
+mod truth;
 mod validation;
 mod web;
 mod wishes;

@@ -1,8 +1,20 @@
 //! Nothing false is told and nothing is left out: recoveries, moved and removed checks, dependencies, reasons.
 
-use std::path::PathBuf;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
+use futures_util::poll;
+use host::{
+    alert::{Delivery, Notification, Receivers},
+    record::{Batch, NewMessage, Record},
+};
 use host_tests::{Fault, HOST_TOML};
+use jiff::Timestamp;
+use tempfile::TempDir;
 
 use super::alerting::{Morning, REPAIRED};
 use crate::support::{
@@ -372,4 +384,43 @@ fn nobody_need_ask_a_gate_that_is_skipped() {
     sample.configure(&format!("{toml}\n{calendar}")).unwrap();
     let refused = sample.once(&[]).unwrap();
     assert!(refused.code == 64 && refused.err.contains("there is no check `phase2-raw.consulted`"), "{refused:?}");
+}
+
+/// A message that is queued while the sender looks whether there is one is tried before the outbox closes, wherever the
+/// sender is then.
+#[tokio::test]
+async fn a_message_that_is_queued_while_the_sender_looks_is_tried() {
+    for steps in 0..8 {
+        let directory = TempDir::new().unwrap();
+        let record = Record::open(directory.path()).await.unwrap();
+        let delivery = Delivery::new(record.clone(), Receivers::console(), Default::default(), Arc::default());
+        let mut sending = Box::pin(delivery.clone().run());
+        for _ in 0..steps {
+            assert!(poll!(sending.as_mut()).is_pending());
+            // What it asked for is answered meanwhile.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let message = NewMessage {
+            id: "4f2a".to_owned(),
+            receiver: "#a".to_owned(),
+            title: "late".to_owned(),
+            notification: serde_json::to_string(&Notification::default()).unwrap(),
+            created: Timestamp::now(),
+            checks: BTreeSet::new(),
+        };
+        let batch = Batch {
+            runs: Vec::new(),
+            standings: BTreeMap::new(),
+            gone: Vec::new(),
+            episodes: Vec::new(),
+            messages: vec![message],
+            recorded: Timestamp::now(),
+        };
+        record.keep(&batch).await.unwrap();
+        delivery.wake();
+        delivery.close();
+        tokio::time::timeout(Duration::from_secs(20), sending).await.unwrap();
+        let waiting = record.waiting().await.unwrap();
+        assert!(waiting.is_empty(), "after {steps} steps: {waiting:?}");
+    }
 }
