@@ -61,7 +61,7 @@ fn notification(channel: &str, notices: &[&Notice<'_>], runs: &[Run], zone: &Tim
                 made.errors.extend(notice.reasons.iter().map(|reason| (check.clone(), reason.clone())));
                 made.errors.extend(note.map(|note| (check, note)));
             }
-            (say, About::Data) => {
+            (_, About::Data) => {
                 let alerts = relevant(notice, channel);
                 let last = alerts.len().saturating_sub(1);
                 let found = notice.news.run().map(|run| shortened(&run.summary(), FOUND)).unwrap_or_default();

@@ -192,7 +192,14 @@ impl Side {
 
     /// Decides on notices after a result was taken in. A notice that is held back is sent once nothing holds it back any
     /// more. Recoveries are never held back.
-    pub fn decide(&mut self, finding: &Finding, at: Timestamp, confirm: u32, rules: &Alerts, hold: &Hold) -> Said {
+    pub(super) fn decide(
+        &mut self,
+        finding: &Finding,
+        at: Timestamp,
+        confirm: u32,
+        rules: &Alerts,
+        hold: &Hold,
+    ) -> Said {
         let steady = self.steady_at(at, rules);
         let recovers = !self.failing() && (self.is_known() || !self.listed.is_empty());
         let mut over = if recovers || !self.is_bad() { self.recover(at, steady) } else { Said::new() };

@@ -2,12 +2,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    future::poll_fn,
     path::PathBuf,
     sync::Arc,
+    task::Poll,
     time::Duration,
 };
 
-use futures_util::poll;
 use host::{
     alert::{Delivery, Notification, Receivers},
     record::{Batch, NewMessage, Record},
@@ -178,7 +179,7 @@ impl Pair {
         let (up, down) = (check("up", schedule, "#up"), check("down", "*/30 * * * *", channel));
         let down = down.replace("[checks.down]\n", "[checks.down]\ndepends_on = ['up']\n");
         let toml = format!(
-            "[warehouse]\nkind = 'sqlite'\npath = 'warehouse'\n[alerts]\nconfirm_errors = 1\n\
+            "timezone = 'UTC'\n[warehouse]\nkind = 'sqlite'\npath = 'warehouse'\n[alerts]\nconfirm_errors = 1\n\
              [grants.canary-sql]\nwarehouse = ['nba_raw']\n{up}{down}"
         );
         sample.configure(&toml).unwrap();
@@ -346,6 +347,31 @@ fn a_downstream_that_follows_a_round_later_is_not_new_in_between() {
     assert!(pair.run("06T19:30", &both)[0].1.starts_with("✅ down recovered"));
 }
 
+/// After an alert is over, the history still has the reason why nobody was told.
+#[test]
+fn the_reason_why_nobody_was_told_outlives_the_alert() {
+    let pair = Pair::new("#down", "*/30 * * * *");
+    assert_eq!(pair.run("06T10:00", &["down"]), []);
+    assert_eq!(pair.sample.host(&["silence", "down", "--for", "4h", "--why", "loaded again"]).unwrap().code, 0);
+    let mut seen = Vec::new();
+    for (time, good) in [("06T10:30", false), ("06T11:00", true)] {
+        pair.set("down", good);
+        assert_eq!(pair.run(time, &["down"]), [], "{time}");
+        seen.push(pair.history("down"));
+    }
+    for history in seen {
+        assert!(history.contains("0 < 1 (not sent; silence 1: loaded again)"), "{history}");
+    }
+
+    let mut morning = Morning::new(Some(Fault::NullNames), "[checks.phase2-raw.alerts]\nconfirm = 3");
+    assert_eq!(morning.round(&["phase2-raw"]), Vec::<String>::new());
+    assert_eq!(morning.round(&["phase2-raw"]), Vec::<String>::new());
+    morning.sql(REPAIRED);
+    assert_eq!(morning.round(&["phase2-raw"]), Vec::<String>::new());
+    let history = morning.host(&["history", "phase2-raw"]).out;
+    assert!(history.contains("3 > 0 (not sent; not confirmed: 2 of 3 results)"), "{history}");
+}
+
 /// On a day on which the gate is skipped nobody need ask it, whether the calendar has dates or hours; and a calendar may
 /// name the check of the questions itself.
 #[test]
@@ -396,7 +422,7 @@ async fn a_message_that_is_queued_while_the_sender_looks_is_tried() {
         let delivery = Delivery::new(record.clone(), Receivers::console(), Default::default(), Arc::default());
         let mut sending = Box::pin(delivery.clone().run());
         for _ in 0..steps {
-            assert!(poll!(sending.as_mut()).is_pending());
+            assert!(poll_fn(|context| Poll::Ready(sending.as_mut().poll(context).is_pending())).await);
             // What it asked for is answered meanwhile.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

@@ -21,7 +21,7 @@ pub struct Check {
     /// The channel of its alerts. Default: the plugin's channel, which must be in `grants.NAME.slack`.
     pub channel: Option<String>,
     /// The checks that watch this check's input data. While one of them fails, a failure of this check is listed in its
-    /// message instead of being sent on its own.
+    /// message instead of being sent on its own; a channel that is not told of that gets one alert.
     pub depends_on: Vec<String>,
     /// Its own values for `[alerts]`.
     pub alerts: OwnAlerts,

@@ -152,10 +152,11 @@ fn what_is_remembered_of_a_check_is_bounded() {
     assert_eq!(side.points.len(), POINTS);
 }
 
-/// With two channels, the second only for critical results: every channel that got an alert gets the recovery.
+/// With two channels, the second only for critical results: every channel that got an alert, or a
+/// line in the message of an upstream check (`e`), gets the end.
 #[test]
 fn every_channel_that_knows_hears_the_end() {
-    let letters = ['.', '.', 'w', 'c', 'c', 'W', 'C'];
+    let letters = ['.', '.', 'w', 'c', 'c', 'W', 'C', 'e', 'e'];
     let mut random = 7u64;
     for _ in 0..20_000 {
         let mut results: Vec<char> = (0..24)
@@ -168,14 +169,17 @@ fn every_channel_that_knows_hears_the_end() {
         let mut side = Side::default();
         let mut knowing = BTreeSet::new();
         for (round, result) in results.iter().enumerate() {
-            let mut finding = finding(result.to_ascii_lowercase());
-            if result.eq_ignore_ascii_case(&'c') {
+            let spoken = *result == 'e';
+            let mut finding = finding(if spoken { 'c' } else { result.to_ascii_lowercase() });
+            if spoken || result.eq_ignore_ascii_case(&'c') {
                 finding.levels.insert("#on-call".to_owned(), BTreeSet::from([Level::Critical]));
             }
             side.observe(&finding, at(round));
-            for (channel, say) in
-                side.decide(&finding, at(round), 1, &Alerts::default(), &held(result.is_ascii_uppercase()))
-            {
+            let hold = match spoken {
+                true => Hold::Elsewhere(BTreeSet::from(["#a".to_owned()])),
+                false => held(result.is_ascii_uppercase()),
+            };
+            for (channel, say) in side.decide(&finding, at(round), 1, &Alerts::default(), &hold) {
                 match say {
                     Say::Moved { .. } => {
                         assert!(!finding.levels.is_empty(), "nothing is left to move: {results:?}");
@@ -187,6 +191,10 @@ fn every_channel_that_knows_hears_the_end() {
                     }
                     _ => drop(knowing.insert(channel)),
                 }
+            }
+            if spoken {
+                side.list("#a");
+                knowing.insert("#a".to_owned());
             }
         }
         assert!(knowing.is_empty(), "{knowing:?} never heard the end: {results:?}");
