@@ -82,7 +82,7 @@ fn a_service_deployed_from_an_old_commit() {
     assert_eq!(
         message,
         &json!({
-            "text": "🟠 Deployment drift: prediction-worker",
+            "text": "🟠 deployment-drift: prediction-worker: 6 commits and 290 hours behind",
             "blocks": [
                 header("🟠 Deployment drift: prediction-worker"),
                 section("*deployment-drift*: 1 of 10 services runs an old commit or the wrong configuration."),

@@ -159,15 +159,14 @@ fn a_check_that_can_be_evaluated_again_and_fails_is_not_well() {
     assert!(!again[0].contains("Resolved"), "{again:?}");
 }
 
-/// Two tables, and a check of each: `down` depends on `up`.
+/// Two tables, and a check of each: `down` depends on `up`, whose channel is `#up`.
 struct Pair {
     sample: Sample,
-    /// The channel of `down`; that of `up` is `#up`.
-    channel: &'static str,
 }
 
 impl Pair {
-    fn new(channel: &'static str, schedule: &str) -> Self {
+    /// With the channel of `down`, and the schedule of `up`.
+    fn new(channel: &str, schedule: &str) -> Self {
         let sample = Sample::new(None).unwrap();
         sample.sql("nba_raw", "CREATE TABLE up (n); CREATE TABLE down (n)").unwrap();
         let check = |name: &str, schedule: &str, channel: &str| {
@@ -183,7 +182,7 @@ impl Pair {
              [grants.canary-sql]\nwarehouse = ['nba_raw']\n{up}{down}"
         );
         sample.configure(&toml).unwrap();
-        let pair = Self { sample, channel };
+        let pair = Self { sample };
         pair.set("up", true);
         pair.set("down", true);
         pair
