@@ -20,6 +20,7 @@ use tempfile::TempDir;
 use super::alerting::{Morning, REPAIRED};
 use crate::support::{
     command::{Sample, ended, shipped},
+    service::{Service, install},
     slack::words,
 };
 
@@ -143,6 +144,28 @@ fn a_plugin_that_is_left_out_of_one_start_is_not_gone() {
     let told = words(&sample.slack.requests()[1].message);
     assert!(told.contains("phase2-raw: its plugin is no longer among the files, after "), "{told}");
     host.end("TERM").unwrap();
+}
+
+/// The same when a running host reloads host.toml.
+#[test]
+fn a_reload_that_removes_a_check_ends_its_alert() {
+    let sample = Sample::now(Some(Fault::NullNames)).unwrap();
+    install(&sample, &[]).unwrap();
+    let named = format!("{HOST_TOML}\n[checks.box-scores]\nplugin = \"phase2-raw\"\n");
+    sample.configure(&named).unwrap();
+    let mut command = sample.command();
+    assert_eq!(ended(command.args(["run", "--once", "--check", "box-scores", "plugins"])).unwrap().code, 2);
+    let mut service = Service::start(&sample, &named, &[]).unwrap();
+    sample.configure(&format!("{HOST_TOML}\n[web]\nlisten = \"127.0.0.1:0\"\n")).unwrap();
+    service.host.signal("HUP").unwrap();
+    service.host.wait_for("box-scores is gone").unwrap();
+    let texts = || sample.slack.requests().iter().map(|request| words(&request.message)).collect::<Vec<_>>();
+    service.wait_until("it is told", 30, |_| {
+        texts().iter().any(|text| text.contains("box-scores: removed from host.toml, after "))
+    });
+    service.host.end("TERM").unwrap();
+    let ends = texts().iter().filter(|text| text.contains("No longer checked")).count();
+    assert_eq!(ends, 1, "once: {:?}", texts());
 }
 
 /// What can be evaluated again and fails is no good news.
