@@ -1,8 +1,13 @@
 //! Compares numbers with limits. It makes no host call, so that each rule can be read by itself.
 
+use std::collections::BTreeMap;
+
 use sdk::{Metric, Violation, measured};
 
-use crate::limits::{Change, Limits};
+use crate::{
+    change::{Earlier, compare},
+    limits::{Change, Limits},
+};
 
 /// The findings, number by number.
 #[derive(Default)]
@@ -14,6 +19,8 @@ pub(crate) struct Judge {
     pub(crate) warned: Vec<Violation>,
     /// Values that could not be determined.
     pub(crate) unknown: Vec<String>,
+    /// The comparison that a metric comes from, in words, by its name.
+    pub(crate) notes: BTreeMap<String, String>,
 }
 
 impl Judge {
@@ -41,28 +48,31 @@ impl Judge {
     }
 
     /// Compares a number with its earlier values. Without earlier values the change is unknown.
-    pub(crate) fn change(&mut self, name: &str, now: Option<f64>, before: Vec<f64>, change: &Change) {
+    pub(crate) fn change(&mut self, name: &str, now: Option<f64>, before: &[Earlier], change: &Change) {
         let name = format!("{name}_change");
-        let value = match (now, median(before)) {
-            (None, _) => None,
-            (Some(_), None) => {
-                return self.unknown.push(format!("{name}: none of the earlier dates has a value to compare with"));
-            }
-            (Some(now), Some(before)) if now == before => Some(0.0),
-            (Some(_), Some(0.0)) => {
-                return self
-                    .unknown
-                    .push(format!("{name}: it was 0 on the earlier dates, so the change has no percentage"));
-            }
-            (Some(now), Some(before)) => Some(100.0 * (now - before) / before.abs()),
+        let (value, note) = match now.map(|now| compare(now, before)) {
+            None => (None, None),
+            Some(Ok((percent, note))) => (Some(percent), Some(note)),
+            Some(Err(why)) => return self.unknown.push(format!("{name}: {why}")),
         };
         let metric = Metric {
             min: change.max_drop_percent.map(|drop| -drop),
             max: change.max_rise_percent,
-            ..measured(name, value).unit("%")
+            ..measured(&name, value).unit("%")
         };
-        self.broken.extend(metric.violation());
+        if let Some(violation) = metric.violation() {
+            let message = noted(violation.message, note.as_deref());
+            self.broken.push(Violation { metric: Some(name.clone()), message });
+        }
+        self.notes.extend(note.map(|note| (name, note)));
         self.metrics.push(metric);
+    }
+
+    /// All metrics in one line, each change with what it was compared with.
+    pub(crate) fn sentence(&self) -> String {
+        let told =
+            self.metrics.iter().map(|metric| noted(metric.brief(), self.notes.get(&metric.name).map(String::as_str)));
+        told.collect::<Vec<_>>().join(", ")
     }
 
     /// A column that has limits but is missing from the result.
@@ -74,18 +84,24 @@ impl Judge {
         }
     }
 
+    /// Adds the findings of another.
+    pub(crate) fn take(&mut self, mut other: Self) {
+        self.metrics.append(&mut other.metrics);
+        self.broken.append(&mut other.broken);
+        self.warned.append(&mut other.warned);
+        self.unknown.append(&mut other.unknown);
+        self.notes.append(&mut other.notes);
+    }
+
     /// A count that must be 0.
     pub(crate) fn none(&mut self, name: &str, count: Option<f64>) {
         self.limits(measured(name, count), &Limits { max: Some(0.0), ..Limits::default() });
     }
 }
 
-fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    let upper = *values.get(middle)?;
-    match values.len() % 2 {
-        1 => Some(upper),
-        _ => Some((values.get(middle.checked_sub(1)?)? + upper) / 2.0),
+fn noted(text: String, note: Option<&str>) -> String {
+    match note {
+        Some(note) => format!("{text} ({note})"),
+        None => text,
     }
 }

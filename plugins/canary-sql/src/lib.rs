@@ -1,12 +1,14 @@
 //! Checks without code: a query with limits for its columns, or a table with rules. One plugin serves any number of
 //! checks in host.toml.
 
+mod change;
 mod judge;
 mod limits;
 mod standard;
 
 use std::collections::BTreeMap;
 
+use change::Earlier;
 use judge::Judge;
 use limits::{Limits, earlier};
 use sdk::{
@@ -148,9 +150,10 @@ async fn ask(sql: &str, limited: &BTreeMap<&str, Limits>, request: &Request, jud
         let limits = limited.get(column.as_str()).copied().unwrap_or_default();
         judge.limits(measured(column, row.number(column)), &limits);
         if let Some(change) = &limits.change {
-            let values = earlier(&request.data_date, change)?;
-            let values = values.iter().filter_map(|date| before.get(date)?.number(column)).collect();
-            judge.change(column, row.number(column), values, change);
+            let dates = earlier(&request.data_date, change)?;
+            let values: Vec<_> =
+                dates.iter().filter_map(|date| before.get(date)).map(|row| Earlier::new(row, column)).collect();
+            judge.change(column, row.number(column), &values, change);
         }
     }
     // A misspelt column has no value, and so breaks its limits.
@@ -163,7 +166,8 @@ async fn ask(sql: &str, limited: &BTreeMap<&str, Limits>, request: &Request, jud
 }
 
 async fn report(request: &Request, settings: &Settings, judge: Judge, steps: Vec<Step>) -> Result<Report> {
-    let Judge { metrics, broken, warned, mut unknown } = judge;
+    let sentence = judge.sentence();
+    let Judge { metrics, broken, warned, mut unknown, .. } = judge;
     let verdict = match (broken.is_empty(), warned.is_empty(), settings.severity) {
         (true, true, _) => Verdict::Pass,
         (false, _, Severity::Critical) => Verdict::Fail,
@@ -171,7 +175,7 @@ async fn report(request: &Request, settings: &Settings, judge: Judge, steps: Vec
     };
     let violations: Vec<_> = broken.into_iter().chain(warned).collect();
     let summary = match violations.is_empty() {
-        true => sdk::sentence(&metrics),
+        true => sentence,
         false => violations.iter().map(|violation| violation.message.as_str()).collect::<Vec<_>>().join("; "),
     };
     if !violations.is_empty() {

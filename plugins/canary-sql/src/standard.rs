@@ -77,10 +77,7 @@ pub(crate) async fn ask(
     let row = row?;
     // Judged below by its column, so do not show it twice.
     found.metrics.retain(|metric| metric.name.starts_with("row_count"));
-    judge.metrics.append(&mut found.metrics);
-    judge.broken.append(&mut found.broken);
-    judge.warned.append(&mut found.warned);
-    judge.unknown.append(&mut found.unknown);
+    judge.take(found);
     if let Some(freshness) = freshness {
         let newest = row.timestamp("newest");
         if newest.is_none() && row.text("newest").is_some() {

@@ -26,7 +26,7 @@ pub use bindings::pipeline::check::warehouse::{Column, Table};
 pub use calls::{Repository, Since, lookup, tables};
 pub use canary::{Canary, Service, Threshold, alert, bq_query, investigation, report};
 pub use check::{About, Check, Component, Package};
-pub use metric::{judge, measured, sentence};
+pub use metric::{judge, measured, sentence, shown};
 pub use query::{Query, Row, Rows, TableName, literal, only};
 pub use time::{hours_between, utc};
 

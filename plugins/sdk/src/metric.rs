@@ -90,7 +90,7 @@ pub fn sentence(metrics: &[Metric]) -> String {
 }
 
 /// Two decimals at most, unless rounding would hide the difference to a limit; no trailing zeros.
-fn shown(number: f64, unit: Option<&str>) -> String {
+pub fn shown(number: f64, unit: Option<&str>) -> String {
     let rounded = (number * 100.0).round() / 100.0;
     let number =
         if (rounded - number).abs() < 1e-9 || number.abs() >= 1000.0 { rounded } else { (number * 1e4).round() / 1e4 };

@@ -42,6 +42,7 @@ mod service;
 mod signatures;
 mod stacks;
 mod storms;
+mod tables;
 mod teams;
 mod templates;
 mod thirty_days;

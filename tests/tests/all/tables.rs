@@ -1,0 +1,124 @@
+//! Checks of tables that are only configuration: comparisons with earlier dates, types of columns, and mistakes in
+//! settings. Each runs the built host on tables of its own.
+
+use std::{fs, path::Path, process::Command};
+
+use rusqlite::Connection;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::{
+    command::{Ended, binary, change, ended},
+    watched::plugin,
+};
+
+/// A host.toml with one check `shop`, and the dataset `shop`.
+struct Shop(TempDir);
+
+impl Shop {
+    fn new(tables: &str) -> Self {
+        let shop = Self(TempDir::new().unwrap());
+        fs::create_dir(shop.path().join("warehouse")).unwrap();
+        Connection::open(shop.path().join("warehouse/shop.db")).unwrap();
+        change(shop.path(), "shop", tables).unwrap();
+        shop
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn host(&self, arguments: &[&str]) -> Ended {
+        let mut command = Command::new(binary("host"));
+        command.current_dir(self.path()).env("HOME", self.path());
+        command.env("XDG_CACHE_HOME", binary("").join("test-cache"));
+        ended(command.args(arguments).arg(plugin("canary-sql"))).unwrap()
+    }
+
+    /// Writes the settings of the check.
+    fn set(&self, settings: &str) {
+        let toml = format!(
+            "timezone = \"UTC\"\nvalidate_schedule = \"never\"\n[warehouse]\nkind = \"sqlite\"\npath = \"warehouse\"\n\
+             [slack]\ndeliver = \"console\"\n[grants.canary-sql]\nwarehouse = [\"shop\"]\nslack = [\"#data\"]\n\
+             [checks.shop]\nplugin = \"canary-sql\"\nchannel = \"#data\"\n[checks.shop.settings]\n{settings}\n"
+        );
+        fs::write(self.path().join("host.toml"), toml).unwrap();
+    }
+
+    /// The run with some settings about 2026-02-05, at a time of the next day.
+    fn run_at(&self, settings: &str, time: &str) -> Value {
+        self.set(settings);
+        let at = format!("2026-02-06T{time}Z");
+        self.host(&["run", "--once", "--output", "json", "--at", &at, "--date", "2026-02-05"]).run("shop")
+    }
+
+    fn run(&self, settings: &str) -> Value {
+        self.run_at(settings, "12:00:00")
+    }
+}
+
+/// A table with 100 rows on each of these days.
+fn hundreds(days: &[&str]) -> String {
+    let rows = |day: &&str| {
+        format!(
+            "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 100) \
+             INSERT INTO orders SELECT '{day}', x, 1.0 FROM n;"
+        )
+    };
+    format!("CREATE TABLE orders (day DATE, id INTEGER, amount REAL);{}", days.iter().map(rows).collect::<String>())
+}
+
+const COUNT: &str = "sql = \"SELECT COUNT(*) AS orders FROM shop.orders WHERE day = @date\"\n";
+
+/// Two weeks old, compared over four weeks: steady data passes, and the comparison says on how few dates.
+#[test]
+fn dates_before_a_table_had_rows_are_not_zeros() {
+    let shop = Shop::new(&hundreds(&["2026-02-05", "2026-01-29", "2026-01-22"]));
+    let change = "change = { weeks = 4, max_rise_percent = 40, max_drop_percent = 40 }";
+    let run = shop.run(&format!("{COUNT}thresholds.orders = {{ {change} }}"));
+    assert_eq!(
+        (run["status"].as_str(), run["summary"].as_str()),
+        (
+            Some("pass"),
+            Some(
+                "orders 100, orders_change 0 % (100, against a median of 100 on 2 earlier dates; 2 older dates have no data)"
+            )
+        ),
+        "{run}"
+    );
+    // The same for the rows of a table.
+    let run = shop.run(&format!("table = \"shop.orders\"\nwhere = \"day = @date\"\nrow_count = {{ {change} }}"));
+    assert_eq!(run["status"], "pass", "{run}");
+    assert!(run["summary"].as_str().unwrap().contains("on 2 earlier dates; 2 older dates have no data"), "{run}");
+}
+
+/// A real change is found in a young table too, and names both numbers.
+#[test]
+fn a_change_names_what_was_compared_with_what() {
+    let shop = Shop::new(&hundreds(&["2026-01-29", "2026-01-22"]));
+    change(shop.path(), "shop", "INSERT INTO orders VALUES ('2026-02-05', 1, 1.0)").unwrap();
+    let run = shop.run(&format!("{COUNT}thresholds.orders.change = {{ weeks = 4, max_drop_percent = 40 }}"));
+    assert_eq!(run["status"], "fail", "{run}");
+    assert_eq!(
+        run["violations"][0]["message"],
+        "orders_change is below its minimum: -99 % < -40 % (1, against a median of 100 on 2 earlier dates; 2 older dates have no data)",
+        "{run}"
+    );
+}
+
+/// A gap between dates with rows is not the table's age: 0 counts, and the reason is the right one.
+#[test]
+fn a_gap_is_said_as_it_is() {
+    let shop = Shop::new(&hundreds(&["2026-02-05", "2026-02-04", "2026-02-03", "2026-01-29"]));
+    let run = shop.run(&format!("{COUNT}thresholds.orders.change = {{ days = 7, max_rise_percent = 40 }}"));
+    let error = run["error"].as_str().unwrap_or_default();
+    let why = "orders_change: the median of 7 earlier dates is 0 (it was 0 on 4 of them), so the change to 100 has no percentage";
+    assert!(run["status"] == "error" && error.contains(why), "{run}");
+    // A table that has been empty is not a usual table: its first rows are compared with nothing.
+    let run = shop.run(&format!("{COUNT}thresholds.orders.change = {{ weeks = 1, max_rise_percent = 40 }}"));
+    assert_eq!(run["summary"], "orders 100, orders_change 0 % (100, against 100 on 1 earlier date)", "{run}");
+    change(shop.path(), "shop", "DELETE FROM orders WHERE day < '2026-02-05'").unwrap();
+    let run = shop.run(&format!("{COUNT}thresholds.orders.change = {{ days = 7, max_rise_percent = 40 }}"));
+    let why = "orders_change: it was 0 on 7 earlier dates, so the change to 100 has no percentage";
+    assert!(run["status"] == "error" && run["error"].as_str().unwrap().contains(why), "{run}");
+}
