@@ -74,8 +74,9 @@ function judge({ title, summary, query: of, thresholds }, request, settings) {
   };
 }
 
-/** A number; null when it is NULL, or no number. */
-const number = (value) => (typeof value === "number" && Number.isFinite(value) ? value : null);
+/** A number; true is 1 and false is 0. null when it is NULL, or neither. */
+const number = (value) =>
+  typeof value === "boolean" ? Number(value) : typeof value === "number" && Number.isFinite(value) ? value : null;
 
 /** At most two decimals unless that would hide the difference to a limit; no trailing zeros. */
 function shown(amount, unit) {

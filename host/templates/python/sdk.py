@@ -113,9 +113,8 @@ class Canary:
 
 
 def number(given) -> float | None:
-    """A number; none when it is NULL, or no number."""
-    plain = isinstance(given, (int, float)) and not isinstance(given, bool) and math.isfinite(given)
-    return float(given) if plain else None
+    """A number; True is 1 and False is 0. None when it is NULL, or neither."""
+    return float(given) if isinstance(given, (int, float)) and math.isfinite(given) else None
 
 
 def shown(amount: float, unit: str | None) -> str:

@@ -2,6 +2,7 @@
 //! checks in host.toml.
 
 mod change;
+mod freshness;
 mod judge;
 mod limits;
 mod standard;
@@ -9,13 +10,14 @@ mod standard;
 use std::collections::BTreeMap;
 
 use change::Earlier;
+use freshness::Freshness;
 use judge::Judge;
 use limits::{Limits, earlier};
 use sdk::{
     About, Check, Failure, Need, Query, Report, Request, Result, Row, Step, TableName, Verdict, alert, bq_query,
     join_all, measured, step,
 };
-use standard::{Freshness, References, Value};
+use standard::{References, Value};
 
 sdk::settings! {
     /// Settings of a check in SQL: `sql` with `thresholds`, or `table` with rules, or both.
@@ -30,7 +32,7 @@ sdk::settings! {
         pub r#where: String = "",
         /// Limits for the number of rows.
         pub row_count: Option<Limits> = None,
-        /// The maximum age of the newest row.
+        /// The maximum age of the newest row, or of the last write.
         pub freshness: Option<Freshness> = None,
         /// The maximum percentage of NULLs, by column.
         pub null_percent: BTreeMap<String, f64> = [],

@@ -3,8 +3,7 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use sdk::{
-    Failure, Query, Request, Result, Step, TableName, Violation, bq_query, hours_between, join, join_all, literal,
-    measured,
+    Failure, Query, Request, Result, Step, TableName, Violation, bq_query, join, join_all, literal, measured,
     schemars::JsonSchema,
     serde::{Deserialize, Serialize},
     step,
@@ -12,26 +11,10 @@ use sdk::{
 
 use crate::{Settings, ask as ask_row, judge::Judge, limits::Limits};
 
-/// Hours ahead of the run's clock that are more than clock skew.
-const CLOCKS_APART_HOURS: f64 = 0.1;
 /// Rows of a query that shows people the wrong rows.
 const SHOWN: u32 = 20;
 
-/// The maximum age of the newest row.
-#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
-#[serde(crate = "sdk::serde", deny_unknown_fields)]
-#[schemars(crate = "sdk::schemars")]
-pub struct Freshness {
-    /// The TIMESTAMP column with the time when a row was written.
-    pub column: String,
-    /// Fails above this age, in hours.
-    pub max_hours: f64,
-    /// Warns above this age, in hours.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub warn_hours: Option<f64>,
-}
-
-/// A text or a whole number.
+/// A text, a number or a boolean.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(crate = "sdk::serde", untagged)]
 #[schemars(crate = "sdk::schemars")]
@@ -40,6 +23,24 @@ pub enum Value {
     Text(String),
     /// `7`
     Integer(i64),
+    /// `0.5`
+    Number(f64),
+    /// `true`
+    Boolean(bool),
+}
+
+impl Value {
+    /// As a literal of GoogleSQL.
+    fn literal(&self) -> String {
+        match self {
+            Self::Text(text) => literal(text),
+            Self::Integer(number) => number.to_string(),
+            // With a point or an exponent: a number that is not whole.
+            Self::Number(number) => format!("{number:?}"),
+            Self::Boolean(true) => "TRUE".to_owned(),
+            Self::Boolean(false) => "FALSE".to_owned(),
+        }
+    }
 }
 
 /// `dataset.table.column`
@@ -64,7 +65,7 @@ pub(crate) async fn ask(
     judge: &mut Judge,
 ) -> Result<Vec<Step>> {
     let rows = Rows { table, condition: settings.r#where.trim() };
-    let (sql, freshness) = (rows.aggregates(settings)?, settings.freshness.as_ref());
+    let sql = rows.aggregates(settings)?;
     let limited: BTreeMap<&str, Limits> = settings.row_count.iter().map(|limits| ("row_count", *limits)).collect();
     let counts = rows.counts(settings)?;
     let counted = |count: &Count| {
@@ -78,12 +79,8 @@ pub(crate) async fn ask(
     // Judged below by its column, so do not show it twice.
     found.metrics.retain(|metric| metric.name.starts_with("row_count"));
     judge.take(found);
-    if let Some(freshness) = freshness {
-        let newest = row.timestamp("newest");
-        if newest.is_none() && row.text("newest").is_some() {
-            return Err(Failure::Settings(format!("freshness.column: {} is not a TIMESTAMP", freshness.column)));
-        }
-        fresh(freshness, newest, request.due, judge);
+    if let Some(freshness) = &settings.freshness {
+        freshness.judge(table, &row, request, judge).await?;
     }
     for (column, most) in &settings.null_percent {
         let name = format!("null_percent_{column}");
@@ -109,16 +106,6 @@ pub(crate) async fn ask(
         schema(&rows, settings, request, judge).await?;
     }
     Ok(steps)
-}
-
-fn fresh(freshness: &Freshness, newest: Option<i64>, due: i64, judge: &mut Judge) {
-    let age = newest.map(|newest| hours_between(newest, due));
-    let limits = Limits { max: Some(freshness.max_hours), warn_max: freshness.warn_hours, ..Limits::default() };
-    judge.limits(measured("freshness", age).unit("h"), &limits);
-    if let Some(age) = age.filter(|age| *age < -CLOCKS_APART_HOURS) {
-        let message = format!("freshness: {} is {:.1} h later than this run's clock", freshness.column, -age);
-        judge.warned.push(Violation { metric: Some("freshness".to_owned()), message });
-    }
 }
 
 /// Checks the table's columns, without reading a row.
@@ -162,7 +149,7 @@ impl Rows<'_> {
     fn aggregates(&self, settings: &Settings) -> Result<String> {
         let mut sql = String::from("SELECT COUNT(*) AS row_count");
         if let Some(freshness) = &settings.freshness {
-            let _ = write!(sql, ", MAX({}) AS newest", column(&freshness.column)?);
+            sql += &freshness.columns()?;
         }
         for name in settings.null_percent.keys() {
             let quoted = column(name)?;
@@ -170,13 +157,7 @@ impl Rows<'_> {
         }
         for (name, values) in &settings.accepted_values {
             let quoted = column(name)?;
-            let values: Vec<String> = values
-                .iter()
-                .map(|value| match value {
-                    Value::Text(text) => literal(text),
-                    Value::Integer(number) => number.to_string(),
-                })
-                .collect();
+            let values: Vec<String> = values.iter().map(Value::literal).collect();
             if values.is_empty() {
                 return Err(Failure::Settings(format!("accepted_values.{name}: the list is empty")));
             }
@@ -221,7 +202,7 @@ impl Rows<'_> {
 }
 
 /// In backticks.
-fn column(name: &str) -> Result<String> {
+pub(crate) fn column(name: &str) -> Result<String> {
     let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
         && name.chars().next().is_some_and(|c| !c.is_ascii_digit());
     match plain {

@@ -21,6 +21,11 @@ impl TableName {
     pub fn dataset(&self) -> &str {
         self.0.rsplit('.').nth(1).unwrap_or_default()
     }
+
+    /// The name within the dataset.
+    pub fn name(&self) -> &str {
+        self.0.rsplit('.').next().unwrap_or_default()
+    }
 }
 
 impl TryFrom<String> for TableName {
@@ -147,11 +152,12 @@ impl Row {
         &self.columns
     }
 
-    /// A number. `None` if the column is missing, NULL, or not a number.
+    /// A number; TRUE is 1 and FALSE is 0. `None` if the column is missing, NULL, or neither.
     pub fn number(&self, column: &str) -> Option<f64> {
         match self.value(column)? {
             Value::Integer(number) => Some(*number as f64),
             Value::Float(number) if number.is_finite() => Some(*number),
+            Value::Boolean(truth) => Some(f64::from(u8::from(*truth))),
             _ => None,
         }
     }

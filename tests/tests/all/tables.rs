@@ -122,3 +122,101 @@ fn a_gap_is_said_as_it_is() {
     let why = "orders_change: it was 0 on 7 earlier dates, so the change to 100 has no percentage";
     assert!(run["status"] == "error" && run["error"].as_str().unwrap().contains(why), "{run}");
 }
+
+const TYPES: &str = "CREATE TABLE orders (day DATE, paid BOOL, rate REAL, size INTEGER, at DATETIME);
+     INSERT INTO orders VALUES ('2026-02-05', 1, 0.5, 1, '2026-02-06 11:30:00'), ('2026-02-05', 0, 2.5, 2, '2026-02-06 11:00:00');";
+
+/// What a run found: its status, and its first violation or its summary.
+fn found(run: &Value) -> (String, String) {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let violation = &run["violations"][0]["message"];
+    (text(&run["status"]), text(if violation.is_null() { &run["summary"] } else { violation }))
+}
+
+#[test]
+fn booleans_and_numbers_are_values() {
+    let shop = Shop::new(TYPES);
+    for (settings, status, said) in [
+        (
+            "sql = \"SELECT LOGICAL_OR(paid) AS any_paid FROM shop.orders\"\nthresholds.any_paid.min = 1",
+            "pass",
+            "any_paid 1",
+        ),
+        (
+            "sql = \"SELECT LOGICAL_AND(paid) AS all_paid FROM shop.orders\"\nthresholds.all_paid.min = 1",
+            "fail",
+            "all_paid is below its minimum: 0 < 1",
+        ),
+        ("table = \"shop.orders\"\naccepted_values.paid = [true, false]", "pass", "row_count 2, unaccepted_paid 0"),
+        (
+            "table = \"shop.orders\"\naccepted_values.paid = [false]",
+            "fail",
+            "unaccepted_paid is above its maximum: 1 > 0",
+        ),
+        ("table = \"shop.orders\"\naccepted_values.rate = [0.5, 2.5]", "pass", "row_count 2, unaccepted_rate 0"),
+        (
+            "table = \"shop.orders\"\naccepted_values.rate = [0.5, 2]",
+            "fail",
+            "unaccepted_rate is above its maximum: 1 > 0",
+        ),
+    ] {
+        let run = shop.run(settings);
+        assert_eq!(found(&run), (status.to_owned(), said.to_owned()), "{settings}: {run}");
+        if settings.starts_with("sql") {
+            let validated = shop.host(&["validate"]);
+            assert_eq!(validated.code, 0, "{settings}: {validated:?}");
+        }
+    }
+    // What does not fit the column's type is refused, by the validation too.
+    let run = shop.run("table = \"shop.orders\"\naccepted_values.paid = [\"yes\"]");
+    assert_eq!(run["status"], "error", "{run}");
+    let validated = shop.host(&["validate"]);
+    assert!(validated.code == 2 && validated.out.contains("No matching signature"), "{validated:?}");
+}
+
+#[test]
+fn freshness_takes_dates_datetimes_and_the_last_write() {
+    let shop = Shop::new(TYPES);
+    let metadata =
+        "CREATE TABLE __TABLES__ (table_id TEXT, row_count INT64, size_bytes INT64, last_modified_time INT64);
+         INSERT INTO __TABLES__ SELECT 'orders', 2, 100, 1000 * unixepoch('2026-02-06 09:00:00')";
+    change(shop.path(), "shop", metadata).unwrap();
+    let age = |freshness: &str, time: &str| {
+        let run = shop.run_at(&format!("table = \"shop.orders\"\nfreshness = {{ {freshness} }}"), time);
+        let (status, said) = found(&run);
+        format!("{status}: {}", said.trim_start_matches("row_count 2, "))
+    };
+    for (freshness, time, said) in [
+        ("column = \"at\", max_hours = 1", "12:00:00", "pass: freshness 0.5 h"),
+        ("column = \"at\", max_hours = 1", "12:45:00", "fail: freshness is above its maximum: 1.25 h > 1 h"),
+        // The pipeline's time zone is UTC; half past eleven in London in winter is the same.
+        ("column = \"at\", timezone = \"Europe/London\", max_hours = 1", "12:00:00", "pass: freshness 0.5 h"),
+        (
+            "column = \"at\", timezone = \"Europe/Berlin\", max_hours = 1",
+            "12:00:00",
+            "fail: freshness is above its maximum: 1.5 h > 1 h",
+        ),
+        ("column = \"day\", max_hours = 12", "12:00:00", "pass: freshness 12 h"),
+        ("column = \"day\", max_hours = 12", "13:00:00", "fail: freshness is above its maximum: 13 h > 12 h"),
+        ("max_hours = 3", "12:00:00", "pass: freshness 3 h"),
+        ("max_hours = 3", "12:30:00", "fail: freshness is above its maximum: 3.5 h > 3 h"),
+    ] {
+        assert_eq!(age(freshness, time), said, "{freshness} at {time}");
+    }
+    // All of them are valid checks; a number is not a time.
+    for (freshness, code, said) in [
+        ("column = \"at\", max_hours = 1", 0, "valid"),
+        ("column = \"day\", max_hours = 30", 0, "valid"),
+        ("max_hours = 3", 0, "valid"),
+        ("column = \"size\", max_hours = 3", 2, "freshness.column: size is not a TIMESTAMP, DATETIME or DATE"),
+    ] {
+        shop.set(&format!("table = \"shop.orders\"\nrow_count = {{ min = 1 }}\nfreshness = {{ {freshness} }}"));
+        let validated = shop.host(&["validate"]);
+        assert!(validated.code == code && validated.out.contains(said), "{freshness}: {validated:?}");
+    }
+    // Without metadata the age is unknown, which is not a pass.
+    change(shop.path(), "shop", "DROP TABLE __TABLES__").unwrap();
+    let run = shop.run("table = \"shop.orders\"\nfreshness = { max_hours = 3 }");
+    let why = "freshness: the warehouse does not record when `shop.orders` was last written; set freshness.column";
+    assert!(run["status"] == "error" && run["error"].as_str().unwrap().contains(why), "{run}");
+}

@@ -74,7 +74,7 @@ impl Translator<'_> {
                 let zone = self.zone(zone, scope)?;
                 match typed.kind {
                     Kind::Timestamp => typed,
-                    Kind::String | Kind::Date | Kind::Null => {
+                    Kind::String | Kind::Date | Kind::Datetime | Kind::Null => {
                         Typed::new(format!("g_timestamp({}, {zone})", typed.sql), Kind::Timestamp)
                     }
                     _ => return Err(no_signature("function TIMESTAMP", &[&typed])),

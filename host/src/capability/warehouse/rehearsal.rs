@@ -189,6 +189,15 @@ impl Rehearsal {
                 answers => answers == Answers::High,
             }),
             "TIMESTAMP" => self.moment(random),
+            "DATETIME" => match self.moment(random) {
+                Value::Timestamp(moment) => {
+                    let moment = jiff::Timestamp::from_second(moment).ok();
+                    let clock = moment.map(|moment| jiff::tz::Offset::UTC.to_datetime(moment).to_string());
+                    clock.map_or(Value::Null, Value::Text)
+                }
+                other => other,
+            },
+            "DATE" if self.answers == Answers::Low => Value::Date("1970-01-01".to_owned()),
             "DATE" => Value::Date(self.date.to_string()),
             kind if kind.starts_with("ARRAY") => Value::Text("[]".to_owned()),
             kind if kind.starts_with("STRUCT") || kind == "JSON" => Value::Text("{}".to_owned()),

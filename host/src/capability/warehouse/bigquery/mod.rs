@@ -153,8 +153,9 @@ impl BigQuery {
         if dataset.is_empty() || !dataset.chars().all(|c| c.is_alphanumeric() || c == '_') {
             return Err(Error::Invalid(format!("`{dataset}` is not a dataset name; use letters, digits and _")));
         }
+        // The time of a view is that of its definition, not of its rows.
         Ok(format!(
-            "SELECT table_id, row_count, size_bytes, last_modified_time FROM `{}`.`{dataset}`.__TABLES__ ORDER BY table_id",
+            "SELECT table_id, row_count, size_bytes, IF(type = 1, last_modified_time, NULL) AS last_modified_time FROM `{}`.`{dataset}`.__TABLES__ ORDER BY table_id",
             self.0.project
         ))
     }

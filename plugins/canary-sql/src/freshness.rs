@@ -1,0 +1,126 @@
+//! The age of a table: of its newest row, or of its last write as the warehouse's metadata has it.
+
+use jiff::civil::{Date, DateTime, Time};
+use sdk::{
+    Failure, Request, Result, Row, TableName, Violation, hours_between, literal, measured,
+    schemars::JsonSchema,
+    serde::{Deserialize, Serialize},
+    tables,
+};
+
+use crate::{judge::Judge, limits::Limits, standard::column};
+
+/// Hours ahead of the run's clock that are more than clock skew.
+const CLOCKS_APART_HOURS: f64 = 0.1;
+const DAY_SECONDS: i64 = 24 * 3600;
+
+/// The maximum age of the newest row, or of the last write.
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
+#[serde(crate = "sdk::serde", deny_unknown_fields)]
+#[schemars(crate = "sdk::schemars")]
+pub struct Freshness {
+    /// The column with the time when a row was written: a TIMESTAMP, DATETIME or DATE. A DATE means the end of that
+    /// day. Default: the table's last write, from the warehouse's metadata, which has none for views.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<String>,
+    /// The time zone of a DATETIME or DATE column, such as `UTC` or `America/New_York`. Default: the pipeline's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timezone: Option<String>,
+    /// Fails above this age, in hours.
+    pub max_hours: f64,
+    /// Warns above this age, in hours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warn_hours: Option<f64>,
+}
+
+/// When a row was written: at the earliest and at the latest, in seconds since 1970.
+struct Written {
+    from: i64,
+    to: i64,
+}
+
+impl Freshness {
+    /// The columns to select for it.
+    pub(crate) fn columns(&self) -> Result<String> {
+        let newest = match (&self.column, &self.timezone) {
+            (None, None) => return Ok(String::new()),
+            (None, Some(_)) => {
+                return Err(Failure::Settings("freshness.timezone needs freshness.column".to_owned()));
+            }
+            (Some(name), _) => format!("MAX({})", column(name)?),
+        };
+        Ok(match &self.timezone {
+            None => format!(", {newest} AS newest"),
+            Some(zone) => format!(", {newest} AS newest, TIMESTAMP({newest}, {}) AS newest_there", literal(zone)),
+        })
+    }
+
+    /// Judges the age, with the row of [`Freshness::columns`].
+    pub(crate) async fn judge(&self, table: &TableName, row: &Row, request: &Request, judge: &mut Judge) -> Result<()> {
+        let (of, written) = match &self.column {
+            Some(column) => (column.as_str(), self.newest(column, row, request)?),
+            None => match last_write(table).await? {
+                Some(at) => ("the last write", Some(Written { from: at, to: at })),
+                None => {
+                    judge.unknown.push(format!(
+                        "freshness: the warehouse does not record when {table} was last written; set freshness.column"
+                    ));
+                    return Ok(());
+                }
+            },
+        };
+        let age = written.map(|Written { from, to }| match hours_between(from, request.due) {
+            ahead if ahead < 0.0 => ahead,
+            _ => hours_between(to, request.due).max(0.0),
+        });
+        let limits = Limits { max: Some(self.max_hours), warn_max: self.warn_hours, ..Limits::default() };
+        judge.limits(measured("freshness", age).unit("h"), &limits);
+        if let Some(age) = age.filter(|age| *age < -CLOCKS_APART_HOURS) {
+            let message = format!("freshness: {of} is {:.1} h later than this run's clock", -age);
+            judge.warned.push(Violation { metric: Some("freshness".to_owned()), message });
+        }
+        Ok(())
+    }
+
+    fn newest(&self, column: &str, row: &Row, request: &Request) -> Result<Option<Written>> {
+        let Some(text) = row.text("newest") else { return Ok(None) };
+        let at = |moment| Written { from: moment, to: moment };
+        if let Some(moment) = row.timestamp("newest") {
+            return Ok(Some(at(moment)));
+        }
+        let there = row.timestamp("newest_there");
+        let written = match (text.parse::<Date>(), text.parse::<DateTime>()) {
+            // Also the date of a DATETIME can be read, so look at the text.
+            (Ok(date), _) if text == date.to_string() => {
+                let from = there.or_else(|| local(request, date.into()));
+                let to = match there {
+                    Some(from) => Some(from + DAY_SECONDS),
+                    None => date.tomorrow().ok().and_then(|next| local(request, next.into())),
+                };
+                from.zip(to).map(|(from, to)| Written { from, to })
+            }
+            (_, Ok(time)) => there.or_else(|| local(request, time)).map(at),
+            _ => None,
+        };
+        let wrong = || Failure::Settings(format!("freshness.column: {column} is not a TIMESTAMP, DATETIME or DATE"));
+        written.map(Some).ok_or_else(wrong)
+    }
+}
+
+/// A local time in the pipeline's time zone. The request says when the data date begins and ends there; beyond those, a
+/// change of clocks in between is off by an hour.
+fn local(request: &Request, time: DateTime) -> Option<i64> {
+    let date: Date = request.data_date.parse().ok()?;
+    let next = date.tomorrow().ok()?;
+    let (midnight, at) = match time.date() > date {
+        true => (next, request.day_end),
+        false => (date, request.day_start),
+    };
+    Some(at + time.duration_since(midnight.to_datetime(Time::midnight())).as_secs())
+}
+
+/// When a table was last written, if the warehouse records it.
+async fn last_write(table: &TableName) -> Result<Option<i64>> {
+    let found = tables(table.dataset()).await?;
+    Ok(found.iter().find(|found| found.name == table.name()).and_then(|found| found.modified))
+}
