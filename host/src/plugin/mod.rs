@@ -4,6 +4,7 @@
 mod cache;
 mod compiler;
 mod loading;
+mod mistakes;
 mod settings;
 
 use std::{

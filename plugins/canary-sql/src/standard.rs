@@ -43,7 +43,7 @@ impl Value {
     }
 }
 
-/// `dataset.table.column`
+/// A column, as `dataset.table.column`.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(crate = "sdk::serde", transparent)]
 #[schemars(crate = "sdk::schemars")]

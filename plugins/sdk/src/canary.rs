@@ -114,7 +114,7 @@ pub fn bq_query(date: &str, sql: &str) -> String {
     format!("bq query --use_legacy_sql=false --parameter=date:DATE:{date} {}", quoted(sql))
 }
 
-/// A Cloud Run service: `projects/PROJECT/locations/REGION/services/NAME`.
+/// A Cloud Run service, as `projects/PROJECT/locations/REGION/services/NAME`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Service(

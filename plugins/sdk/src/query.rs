@@ -10,7 +10,7 @@ use crate::bindings::pipeline::check::{
     warehouse::{self, Column, Parameter},
 };
 
-/// A table as settings name it: `dataset.table`, or `project.dataset.table`.
+/// A table, as `dataset.table` or `project.dataset.table`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(extend("pattern" = r"^([A-Za-z0-9_-]+\.){1,2}[A-Za-z0-9_-]+$"))]

@@ -305,7 +305,7 @@ fn settings_that_do_not_fit_are_an_error_of_their_check() {
             "min_gmes = 3",
             "host.toml: checks.phase2-raw.settings: there is no setting min_gmes; did you mean `min_games`?",
         ),
-        ("min_games = \"three\"", "checks.phase2-raw.settings: min_games: \"three\" is not of type"),
+        ("min_games = \"three\"", "checks.phase2-raw.settings: min_games must be a number, not \"three\""),
         ("table = \"boxscore; DROP TABLE x\"", "checks.phase2-raw.settings: table: "),
     ] {
         let settings = format!("[checks.phase2-raw]\nsettings = {{ {settings} }}");

@@ -12,11 +12,12 @@ use crate::support::{
     watched::plugin,
 };
 
-/// A host.toml with one check `shop`, and the dataset `shop`.
-struct Shop(TempDir);
+/// A directory with a host.toml and the dataset `shop`.
+pub(crate) struct Shop(TempDir);
 
 impl Shop {
-    fn new(tables: &str) -> Self {
+    /// With these tables.
+    pub(crate) fn new(tables: &str) -> Self {
         let shop = Self(TempDir::new().unwrap());
         fs::create_dir(shop.path().join("warehouse")).unwrap();
         Connection::open(shop.path().join("warehouse/shop.db")).unwrap();
@@ -24,25 +25,39 @@ impl Shop {
         shop
     }
 
-    fn path(&self) -> &Path {
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
 
-    fn host(&self, arguments: &[&str]) -> Ended {
+    /// The host's command, without arguments.
+    pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(binary("host"));
         command.current_dir(self.path()).env("HOME", self.path());
         command.env("XDG_CACHE_HOME", binary("").join("test-cache"));
-        ended(command.args(arguments).arg(plugin("canary-sql"))).unwrap()
+        command
     }
 
-    /// Writes the settings of the check.
-    fn set(&self, settings: &str) {
+    /// Runs the host with canary-sql to its end.
+    pub(crate) fn host(&self, arguments: &[&str]) -> Ended {
+        ended(self.command().args(arguments).arg(plugin("canary-sql"))).unwrap()
+    }
+
+    /// Writes host.toml: the warehouse, the grants of canary-sql, and more.
+    pub(crate) fn configure(&self, more: &str) {
         let toml = format!(
             "timezone = \"UTC\"\nvalidate_schedule = \"never\"\n[warehouse]\nkind = \"sqlite\"\npath = \"warehouse\"\n\
-             [slack]\ndeliver = \"console\"\n[grants.canary-sql]\nwarehouse = [\"shop\"]\nslack = [\"#data\"]\n\
-             [checks.shop]\nplugin = \"canary-sql\"\nchannel = \"#data\"\n[checks.shop.settings]\n{settings}\n"
+             [grants.canary-sql]\nwarehouse = [\"shop\"]\nslack = [\"#data\"]\n{more}"
         );
         fs::write(self.path().join("host.toml"), toml).unwrap();
+    }
+
+    /// Writes host.toml with a check `shop` and its settings.
+    fn set(&self, settings: &str) {
+        self.configure(&format!(
+            "[slack]\ndeliver = \"console\"\n[checks.shop]\nplugin = \"canary-sql\"\nchannel = \"#data\"\n\
+             [checks.shop.settings]\n{settings}\n"
+        ));
     }
 
     /// The run with some settings about 2026-02-05, at a time of the next day.
@@ -219,4 +234,39 @@ fn freshness_takes_dates_datetimes_and_the_last_write() {
     let run = shop.run("table = \"shop.orders\"\nfreshness = { max_hours = 3 }");
     let why = "freshness: the warehouse does not record when `shop.orders` was last written; set freshness.column";
     assert!(run["status"] == "error" && run["error"].as_str().unwrap().contains(why), "{run}");
+}
+
+/// Keys of optional tables, choices of types and forms of text: each mistake names the key, the rule and the nearest name.
+#[test]
+fn mistakes_in_settings_are_named() {
+    let shop = Shop::new(TYPES);
+    let table = "table = \"shop.orders\"\n";
+    for (settings, said) in [
+        ("row_count = { mni = 5 }", "there is no setting row_count.mni; did you mean `min`?"),
+        ("row_count = 5", "row_count must be a table with min, max, warn_min, warn_max, change, not 5"),
+        ("row_count.min = \"5\"", "row_count.min must be a number, not \"5\""),
+        ("row_count.change = { day = 7 }", "there is no setting row_count.change.day; did you mean `days`?"),
+        ("row_count.change = { days = 40 }", "row_count.change.days: 40 is greater than the maximum of 31"),
+        (
+            "freshness = { column = \"at\", max_hour = 2 }",
+            "there is no setting freshness.max_hour; did you mean `max_hours`?",
+        ),
+        ("freshness = { column = \"at\" }", "freshness.max_hours is missing"),
+        (
+            "accepted_values.size = [{ one = 1 }]",
+            "accepted_values.size.0 must be text, a number or a boolean, not {\"one\":1}",
+        ),
+        ("accepted_values.size = 1", "accepted_values.size must be a list, not 1"),
+        ("references.size = \"orders\"", "references.size must be a column, as `dataset.table.column`, not \"orders\""),
+        ("severity = \"warn\"", "severity must be \"critical\" or \"warning\", not \"warn\"; did you mean `warning`?"),
+    ] {
+        shop.set(&format!("{table}{settings}"));
+        let refused = shop.host(&["validate"]);
+        assert!(refused.code == 64 && refused.err.contains(said), "{settings}: {refused:?}");
+        assert!(!refused.err.contains("any of the schemas"), "{refused:?}");
+    }
+    shop.set("table = \"orders\"\nrow_count.min = 1");
+    let refused = shop.host(&["validate"]);
+    let said = "table must be a table, as `dataset.table` or `project.dataset.table`, not \"orders\"";
+    assert!(refused.code == 64 && refused.err.contains(said), "{refused:?}");
 }
