@@ -103,6 +103,8 @@ fn alert_blocks(told: &Told, notification: &Notification) -> Vec<Value> {
         (true, true) => line(&alert.summary),
         (true, false) => format!("*{}*: {}", line(check), line(&alert.summary)),
         (false, true) => format!("*{}*\n{}", line(&alert.title), line(&alert.summary)),
+        // A check without a title is named once.
+        (false, false) if alert.title == *check => format!("*{}*\n{}", line(check), line(&alert.summary)),
         (false, false) => format!("*{}* ({})\n{}", line(&alert.title), line(check), line(&alert.summary)),
     };
     if let Some(link) = notification.link(check) {

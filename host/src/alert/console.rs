@@ -19,7 +19,9 @@ pub(super) fn text(notification: &Notification, undelivered: &[Undelivered]) -> 
         if alert.title == notification.title {
             lines.push(format!("{name}: {}", clean(&alert.summary)));
         } else {
-            lines.push(format!("{} ({name})", clean(&alert.title)));
+            // A check without a title is named once.
+            let named = if alert.title == *check { String::new() } else { format!(" ({name})") };
+            lines.push(format!("{}{named}", clean(&alert.title)));
             lines.push(clean(&alert.summary));
         }
         lines.extend(notification.link(check).map(|link| format!("Runbook and history: {}", clean(&link))));

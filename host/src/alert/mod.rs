@@ -3,6 +3,7 @@
 
 mod block_kit;
 mod closing;
+mod commands;
 mod compose;
 mod console;
 mod decide;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use closing::{Closed, close};
+pub use commands::on_sqlite;
 pub use compose::{compose, span};
 pub use console::plain;
 pub use decide::{Decided, decide};

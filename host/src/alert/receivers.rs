@@ -75,6 +75,7 @@ impl Receivers {
                 let routed = config.alerts.routes.values().flatten().map(String::as_str);
                 let configured = config.slack.channels.keys().map(String::as_str);
                 let all: BTreeSet<&str> = channels.into_iter().chain(configured).chain(routed).collect();
+                Self::distinct(config, &all)?;
                 let found = all
                     .into_iter()
                     .map(async |channel| Ok::<_, anyhow::Error>((channel.to_owned(), sources.webhook(channel).await?)));
@@ -98,6 +99,24 @@ impl Receivers {
         let own = config.checks.values().filter_map(|check| check.channel.as_ref());
         let routed = config.alerts.routes.values().flatten();
         granted.chain(own).chain(routed).chain(config.slack.channels.keys()).map(String::as_str).collect()
+    }
+
+    /// Rejects two channels whose names give the same variable: a webhook posts to one channel, so the messages of the other
+    /// would land there.
+    pub fn distinct(config: &Config, channels: &BTreeSet<&str>) -> Result<()> {
+        let mut known: BTreeMap<String, &str> = BTreeMap::new();
+        for channel in channels {
+            let chosen = config.slack.channels.get(*channel).cloned().unwrap_or_default();
+            if matches!(chosen, Channel { webhook: None, webhook_file: None, webhook_env: None, .. }) {
+                let variable = variable(channel);
+                if let Some(other) = known.insert(variable.clone(), channel) {
+                    bail!(
+                        "channels {other} and {channel} would both use the webhook in {variable}; give one of them a variable of its own in host.toml: `webhook_env = \"…\"` under [slack.channels.\"{channel}\"]"
+                    );
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The receiver of one channel.

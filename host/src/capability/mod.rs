@@ -22,7 +22,10 @@ use tokio::time::Instant;
 
 use crate::{
     config::{self, Config, GoogleCredentials},
-    contract::Error,
+    contract::{
+        Error,
+        warehouse::{Parameter, Rows},
+    },
     google::Google,
     record::Record,
 };
@@ -81,6 +84,11 @@ impl Backends {
     pub fn rehearsing(&self, rehearsal: Arc<warehouse::Rehearsal>) -> Self {
         let of = |warehouse| warehouse::Warehouse::Rehearsed { rehearsal, of: Box::new(warehouse) };
         Self { warehouse: self.warehouse.clone().map(of), ..self.clone() }
+    }
+
+    /// Runs one query of somebody at the command line.
+    pub async fn query(&self, calls: &Arc<Calls>, sql: String, parameters: Vec<Parameter>) -> Result<Rows, Error> {
+        self.warehouse("query")?.query(calls, sql, parameters).await
     }
 
     fn warehouse(&self, call: &str) -> Result<&warehouse::Warehouse, Error> {

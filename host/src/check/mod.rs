@@ -80,7 +80,12 @@ pub async fn checks(config: &Config, loaded: &Loaded) -> Result<Vec<Check>> {
         config.checks.iter().map(|(name, check)| check.plugin.as_ref().unwrap_or(name)).collect();
     let unusable = loaded.unusable.iter().map(|unusable| &unusable.name);
     for plugin in loaded.plugins.keys().chain(unusable).chain(&loaded.compiling).filter(|name| !named.contains(name)) {
-        wanted.entry(plugin).or_default();
+        match loaded.plugins.get(plugin).is_some_and(|plugin| plugin.is_only_named()) {
+            true => tracing::info!("no check in host.toml has plugin = \"{plugin}\", so that plugin is not used"),
+            false => {
+                wanted.entry(plugin).or_default();
+            }
+        }
     }
     // Grants of a plugin that is not loaded are allowed; a nearly right name of host.toml's own is a mistake. The names of
     // files do not count: no plugin's name stops the others.

@@ -36,7 +36,7 @@ impl Audit {
             let record = recorded(&config).await?;
             let entries = record.audit(self.limit).await?;
             let zone = config.timezone.rules();
-            let mut table = Table::new(&["WHEN", "WHERE", "CHANGE", "WHO"]);
+            let mut table = Table::new(["WHEN", "WHERE", "CHANGE", "WHO"]);
             for entry in &entries {
                 let (at, who) = (local(entry.at, &zone), entry.who.clone());
                 table.row(vec![at, entry.place.clone(), entry.change.clone(), who]);

@@ -79,7 +79,7 @@ impl Costs {
         if checks.is_empty() {
             return format!("No query was billed in the last {} days.\n", self.days);
         }
-        let mut table = Table::new(&["CHECK", "TODAY", "OF", "QUERIES", "ALL DAYS", "ABOUT"]);
+        let mut table = Table::new(["CHECK", "TODAY", "OF", "QUERIES", "ALL DAYS", "ABOUT"]);
         for (check, days) in &checks {
             let (bytes, queries) = day(days);
             table.row(vec![

@@ -53,7 +53,7 @@ impl Doctor {
 }
 
 fn shown(findings: &[Finding]) -> String {
-    let mut table = Table::new(&["WHAT", "RESULT", "DETAIL"]);
+    let mut table = Table::new(["WHAT", "RESULT", "DETAIL"]);
     for Finding { what, result, detail } in findings {
         table.row(vec![printable(what), result.to_string(), printable(detail)]);
     }

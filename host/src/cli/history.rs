@@ -84,7 +84,7 @@ fn asked(consultations: &[Consultation], zone: &TimeZone) -> String {
     if consultations.is_empty() {
         return String::new();
     }
-    let mut table = Table::new(&["ASKED", "GATE", "DATA OF", "CALLER", "ANSWER"]);
+    let mut table = Table::new(["ASKED", "GATE", "DATA OF", "CALLER", "ANSWER"]);
     for one in consultations {
         let (at, date) = (local(one.at, zone), one.data_date.to_string());
         table.row(vec![at, one.gate.clone(), date, one.caller.clone(), one.decision.clone()]);
@@ -99,7 +99,7 @@ fn shown(
     now: Timestamp,
     zone: &TimeZone,
 ) -> String {
-    let mut table = Table::new(&["DUE", "DATA OF", "CHECK", "RESULT", "SUMMARY"]);
+    let mut table = Table::new(["DUE", "DATA OF", "CHECK", "RESULT", "SUMMARY"]);
     for run in runs {
         let summary = match (run.past, run.attempt) {
             (true, _) => format!("{} (other date)", run.summary),
@@ -114,7 +114,7 @@ fn shown(
         false => table.text(),
     };
     if !alerts.is_empty() {
-        let mut table = Table::new(&["ALERT SINCE", "LASTED", "CHECK", "SEVERITY", "SUMMARY"]);
+        let mut table = Table::new(["ALERT SINCE", "LASTED", "CHECK", "SEVERITY", "SUMMARY"]);
         for alert in alerts {
             let until = alert.ended.unwrap_or(now);
             let lasted = span(until.duration_since(alert.began).as_secs());
@@ -127,7 +127,7 @@ fn shown(
         text += &format!("\n{}", table.text());
     }
     if !undelivered.is_empty() {
-        let mut table = Table::new(&["NOT DELIVERED", "RECEIVER", "MESSAGE", "WHAT"]);
+        let mut table = Table::new(["NOT DELIVERED", "RECEIVER", "MESSAGE", "WHAT"]);
         for message in undelivered {
             let what = if message.waiting { "will be retried" } else { "given up" };
             let what = format!("{} ({what}: {})", message.title, message.problem);

@@ -15,6 +15,7 @@ mod output;
 mod pin;
 mod plan;
 mod progress;
+mod query;
 mod receivers;
 mod registry;
 mod rights;
@@ -41,7 +42,7 @@ pub const USAGE: u8 = 64;
 /// The commands in the order in which a newcomer needs them.
 const GROUPS: &[(&str, &[&str])] = &[
     ("Start", &["init", "new", "test", "doctor"]),
-    ("Run checks", &["run", "plan", "validate", "gate"]),
+    ("Run checks", &["run", "plan", "validate", "gate", "query"]),
     ("See results and messages", &["history", "audit", "costs", "silence", "silences", "receivers"]),
     ("Plugins", &["inspect", "pin", "add", "pull", "update", "outdated", "push", "keygen", "sign"]),
     ("Shell and editor", &["completions", "man", "schema", "help"]),
@@ -88,6 +89,8 @@ enum Command {
     Validate(validate::Validate),
     /// Ask whether the data of a date may be processed
     Gate(gate::Gate),
+    /// Run one query on the embedded warehouse
+    Query(query::Query),
     /// Show past runs, alerts and undelivered messages
     History(history::History),
     /// Show who changed pins, grants, keys and silences
@@ -160,6 +163,7 @@ impl Arguments {
             Command::Plan(plan) => plan.execute(),
             Command::Gate(gate) => gate.execute(),
             Command::Validate(validate) => validate.execute(),
+            Command::Query(query) => query.execute(),
             Command::History(history) => history.execute(),
             Command::Audit(audit) => audit.execute(),
             Command::Costs(costs) => costs.execute(),

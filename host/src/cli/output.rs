@@ -25,7 +25,7 @@ pub(super) fn render(round: &Round, undelivered: &Undelivered, code: u8, format:
 }
 
 fn table(round: &Round) -> String {
-    let mut table = Table::new(&["CHECK", "RESULT", "SUMMARY"]);
+    let mut table = Table::new(["CHECK", "RESULT", "SUMMARY"]);
     for run in &round.runs {
         table.row(vec![run.check.clone(), run.status().name().to_owned(), run.summary()]);
     }

@@ -77,7 +77,7 @@ fn json(answers: &[(String, Result<Answer>)]) -> String {
 }
 
 fn shown(answers: &[(String, Result<Answer>)]) -> String {
-    let mut table = Table::new(&["RECEIVER", "ANSWER"]);
+    let mut table = Table::new(["RECEIVER", "ANSWER"]);
     for (receiver, answer) in answers {
         table.row(vec![receiver.clone(), text(answer)]);
     }

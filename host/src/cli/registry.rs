@@ -257,7 +257,7 @@ impl Outdated {
             }
             Format::Table => {
                 let shown = |version: Option<Version>| version.map_or("none".to_owned(), |version| version.to_string());
-                let mut table = Table::new(&["PLUGIN", "PINNED", "WANTED", "NEWEST", "FROM"]);
+                let mut table = Table::new(["PLUGIN", "PINNED", "WANTED", "NEWEST", "FROM"]);
                 for (name, pinned, wanted, newest, place) in rows {
                     table.row(vec![name.clone(), pinned.to_string(), shown(wanted), shown(newest), place]);
                 }

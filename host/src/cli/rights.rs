@@ -48,7 +48,7 @@ pub(super) fn compare(old: &Path, files: &FileFlags, format: Format) -> Result<u
         }
         Format::Table if changes.is_empty() => "The rights are the same.\n".to_owned(),
         Format::Table => {
-            let mut table = Table::new(&["CHANGE", "WHERE", "RIGHT"]);
+            let mut table = Table::new(["CHANGE", "WHERE", "RIGHT"]);
             for change in &changes {
                 table.row(vec![change.direction.word().to_owned(), change.place.clone(), change.what()]);
                 if let Some(may) = may(change, &after) {

@@ -1,6 +1,7 @@
 //! `host run`: rounds, once or at their due times.
 
 use std::{
+    cmp::Ordering,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -8,7 +9,7 @@ use std::{
 
 use anyhow::{Result, bail};
 use clap::Args;
-use jiff::Timestamp;
+use jiff::{Timestamp, civil::Date};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     task::JoinSet,
@@ -181,8 +182,12 @@ impl Run {
         }
         // What it queues after the outbox is closed would not be tried.
         validation.shutdown().await;
-        if round.runs.iter().all(|run| run.past) && !round.runs.is_empty() {
-            eprintln!("--date given: recorded, no alerts sent");
+        if let Some(date) = self.day.date
+            && round.runs.iter().all(|run| run.past)
+            && !round.runs.is_empty()
+        {
+            let today = self.at.unwrap_or(now).to_zoned(host.config.timezone.rules()).date();
+            eprintln!("{}: recorded, no alerts sent", unusual(date, today));
         }
         host.recorder.delivery.close();
         // The outbox keeps the rest for the next start.
@@ -241,6 +246,15 @@ impl Run {
             web.finish().await;
         }
         ended.map(|()| 0)
+    }
+}
+
+/// The kind of a date that was asked for, other than yesterday.
+fn unusual(date: Date, today: Date) -> String {
+    match date.cmp(&today) {
+        Ordering::Less => format!("{date} is a past date"),
+        Ordering::Equal => format!("{date} is not over yet"),
+        Ordering::Greater => format!("{date} is in the future"),
     }
 }
 

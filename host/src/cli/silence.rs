@@ -13,6 +13,8 @@ use super::{
 use crate::{
     check::no_such_check,
     config::{Config, Time},
+    package::{LOCK, Lock},
+    record::Record,
     recorder::user,
 };
 
@@ -61,9 +63,11 @@ impl Silence {
         }
         let config = Config::read(self.config.path())?;
         super::runtime()?.block_on(async {
-            let record = recorded(&config).await?;
-            let mut known = record.checks().await?;
-            known.extend(config.checks.keys().cloned());
+            let directory = config.resolve(&config.state.directory);
+            let mut known: Vec<String> = config.checks.keys().cloned().chain(pinned(&config)).collect();
+            if Record::exists(&directory) {
+                known.extend(Record::open(&directory).await?.checks().await?);
+            }
             known.sort();
             known.dedup();
             for check in &self.checks {
@@ -72,6 +76,8 @@ impl Silence {
                     bail!("{unknown}\nknown checks: {}", known.join(", "));
                 }
             }
+            // Before the first run this makes the record: a check may be silenced while it is set up.
+            let record = Record::open(&directory).await?;
             let now = Timestamp::now();
             let ends = now.checked_add(self.length.0).context("--for is too long")?;
             let id = record.silence(&self.checks, self.why.trim(), (now, ends), &user()).await?;
@@ -84,6 +90,14 @@ impl Silence {
             Ok(0)
         })
     }
+}
+
+/// The pinned plugins that are checks of their own. A lock file that cannot be read is for `host run` to report.
+fn pinned(config: &Config) -> Vec<String> {
+    let lock = Lock::read(&config.directory.join(LOCK)).ok().flatten();
+    let names = lock.iter().flat_map(|lock| lock.pins().keys().cloned());
+    let used = |name: &String| config.checks.values().any(|check| check.plugin.as_ref() == Some(name));
+    names.filter(|name| !used(name)).collect()
 }
 
 impl Silences {
@@ -99,7 +113,7 @@ impl Silences {
                 super::print(&format!("silence {id} ended\n"))?;
             } else {
                 let silences = record.silences((!self.all).then_some(now)).await?;
-                let mut table = Table::new(&["NUMBER", "FROM", "UNTIL", "CHECKS", "WHY"]);
+                let mut table = Table::new(["NUMBER", "FROM", "UNTIL", "CHECKS", "WHY"]);
                 let zone = config.timezone.rules();
                 for silence in &silences {
                     let (began, ends) = (local(silence.began, &zone), local(silence.ends, &zone));

@@ -8,14 +8,14 @@ use crate::text::printable;
 
 /// Rows under a header.
 pub(super) struct Table {
-    header: Vec<&'static str>,
+    header: Vec<String>,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
     /// A table with these columns.
-    pub(super) fn new(header: &[&'static str]) -> Self {
-        Self { header: header.to_vec(), rows: Vec::new() }
+    pub(super) fn new<N: Into<String>>(header: impl IntoIterator<Item = N>) -> Self {
+        Self { header: header.into_iter().map(Into::into).collect(), rows: Vec::new() }
     }
 
     /// Adds a row with one cell for each column.
@@ -41,8 +41,7 @@ impl Table {
         let indent: usize = widths.iter().map(|width| width + 2).sum();
         let room = width.map(|width| width.saturating_sub(indent).max(20));
         let mut text = String::new();
-        let header: Vec<String> = self.header.iter().map(|&name| name.to_owned()).collect();
-        for (row, color) in std::iter::once((&header, false)).chain(self.rows.iter().map(|row| (row, color))) {
+        for (row, color) in std::iter::once((&self.header, false)).chain(self.rows.iter().map(|row| (row, color))) {
             for (cell, width) in row.iter().zip(&widths) {
                 let padding = " ".repeat(width - cell.width() + 2);
                 let _ = match paint(cell).filter(|_| color) {
@@ -122,7 +121,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_goes_on_below() {
-        let mut table = Table::new(&["CHECK", "RESULT", "SUMMARY"]);
+        let mut table = Table::new(["CHECK", "RESULT", "SUMMARY"]);
         table.row(vec!["a".to_owned(), "fail".to_owned(), "one two three four five six".to_owned()]);
         let expected = "CHECK  RESULT  SUMMARY\na      fail    one two three four\n               five six\n";
         assert_eq!(table.fitted(Some(35), false), expected);

@@ -80,7 +80,7 @@ impl Validate {
             let checks = found.iter().map(|(check, findings)| json!({ "check": check, "findings": findings }));
             return format!("{:#}\n", json!({ "checks": checks.collect::<Vec<_>>() }));
         }
-        let mut table = Table::new(&["CHECK", "RESULT", "FINDING"]);
+        let mut table = Table::new(["CHECK", "RESULT", "FINDING"]);
         for (check, findings) in found {
             if findings.is_empty() {
                 table.row(vec![check.clone(), "valid".to_owned(), String::new()]);

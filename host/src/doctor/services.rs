@@ -81,7 +81,11 @@ async fn receivers(config: &Config) -> Vec<Finding> {
         return vec![Finding::note("slack", "messages appear on the console only: slack.deliver is \"console\"")];
     }
     let mut findings = Vec::new();
-    for channel in Receivers::channels_in(config) {
+    let channels = Receivers::channels_in(config);
+    findings.extend(
+        Receivers::distinct(config, &channels).err().map(|error| Finding::wrong("channels", format!("{error:#}"))),
+    );
+    for channel in channels {
         let found = Receivers::only(config, channel).await;
         let found = found.map(|_| "has a webhook; `host receivers test` sends a message to it".to_owned());
         findings.push(Finding::of(format!("channel {channel}"), found));

@@ -216,6 +216,14 @@ impl Host {
         self.recorder.close(&self.config, &known, whole).await
     }
 
+    /// The plugins that serve no check, since they need one of host.toml.
+    pub fn unused(&self) -> Vec<&str> {
+        let used =
+            |name: &String| self.config.checks.iter().any(|(check, own)| own.plugin.as_ref().unwrap_or(check) == name);
+        let plugins = self.loaded.plugins.iter().filter(|(name, plugin)| plugin.is_only_named() && !used(name));
+        plugins.map(|(name, _)| name.as_str()).collect()
+    }
+
     /// Keeps only the named checks.
     pub fn keep(&mut self, names: &[String]) {
         self.checks.retain(|check| names.contains(&check.name));

@@ -32,6 +32,9 @@ use crate::{
     sandbox::{Guest, Sandboxes},
 };
 
+/// The keyword of a settings schema for [`Plugin::is_only_named`].
+const ONLY_NAMED: &str = "x-only-named";
+
 /// A plugin that is ready to run.
 pub struct Plugin {
     /// The file that it came from.
@@ -42,6 +45,15 @@ pub struct Plugin {
     pub guest: Guest,
     /// The stack size of its engine.
     stack: Bytes,
+}
+
+impl Plugin {
+    /// Whether it is a check only where host.toml names it, by `"x-only-named": true` in the schema of its settings: a plugin
+    /// that has nothing to check without settings.
+    pub fn is_only_named(&self) -> bool {
+        let schema: Option<serde_json::Value> = serde_json::from_str(&self.descriptor.settings).ok();
+        schema.is_some_and(|schema| schema.get(ONLY_NAMED).is_some_and(|named| named == true))
+    }
 }
 
 /// A plugin's file, without its bytes.

@@ -108,6 +108,7 @@ impl Walk<'_> {
                 | "$schema"
                 | "$comment"
                 | "type"
+                | super::ONLY_NAMED
                 | "required"
                 | "minimum"
                 | "maximum"

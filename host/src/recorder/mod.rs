@@ -24,7 +24,7 @@ use kept::kept;
 
 use crate::{
     alert::{self, Delivery, News, Notification, Receivers, Standing, Standings},
-    config::{Bytes, Config},
+    config::{Bytes, Config, Warehouse},
     lanes,
     metrics::Metrics,
     record::{Batch, NewMessage, NewRun, Record, Undelivered},
@@ -82,9 +82,12 @@ impl Recorder {
     }
 
     /// Records a batch of runs and their messages.
-    pub async fn settle(&self, config: &Config, batch: Vec<Run>) -> Settled {
+    pub async fn settle(&self, config: &Config, mut batch: Vec<Run>) -> Settled {
         if batch.is_empty() {
             return Settled::default();
+        }
+        if matches!(config.warehouse, Some(Warehouse::Sqlite { .. })) {
+            batch.iter_mut().flat_map(|run| &mut run.alerts).for_each(alert::on_sqlite);
         }
         let (mut runs, untold): (Vec<Run>, Vec<Run>) = batch.into_iter().partition(|run| run.untold.is_none());
         runs.sort_by(|a, b| a.check.cmp(&b.check));

@@ -21,6 +21,7 @@ use standard::{References, Value};
 
 sdk::settings! {
     /// Settings of a check in SQL: `sql` with `thresholds`, or `table` with rules, or both.
+    #[schemars(extend("x-only-named" = true))]
     pub struct Settings {
         /// A GoogleSQL query for one row of numbers; `@date` is the data date.
         pub sql: String = "",

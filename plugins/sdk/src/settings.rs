@@ -35,10 +35,10 @@ macro_rules! settings {
             $( $(#[$doc:meta])* $field_visibility:vis $field:ident : $kind:ty = $default:expr ),* $(,)?
         }
     ) => {
-        $(#[$about])*
         #[derive(Debug, Clone, $crate::serde::Deserialize, $crate::serde::Serialize, $crate::schemars::JsonSchema)]
         #[serde(crate = "sdk::serde", default, deny_unknown_fields)]
         #[schemars(crate = "sdk::schemars")]
+        $(#[$about])*
         $visibility struct $name {
             $( $(#[$doc])* $field_visibility $field: $kind, )*
         }

@@ -143,7 +143,7 @@ fn null_names_in_phase_2() {
             section("*Next steps*\n\
                 See recent deployments:\n```gcloud run revisions list --service=nba-phase2-raw-processors --region=us-west2 --project=nba-props-platform --limit=5```\n\
                 Read the phase's logs:\n```gcloud logging read 'resource.labels.service_name=\"nba-phase2-raw-processors\" AND severity&gt;=WARNING' --project=nba-props-platform --freshness=1d --limit=50```\n\
-                Run the query yourself:\n```bq query --use_legacy_sql=false --parameter=date:DATE:2026-02-05 'SELECT COUNT(DISTINCT game_id) AS games, COUNT(*) AS player_records, COUNTIF(player_name IS NULL) AS null_player_names, COUNTIF(team_abbr IS NULL) AS null_team_abbrs FROM `nba_raw.nbac_player_boxscore` WHERE game_date = @date'```"),
+                Run the query yourself:\n```host query --date 2026-02-05 'SELECT COUNT(DISTINCT game_id) AS games, COUNT(*) AS player_records, COUNTIF(player_name IS NULL) AS null_player_names, COUNTIF(team_abbr IS NULL) AS null_team_abbrs FROM `nba_raw.nbac_player_boxscore` WHERE game_date = @date'```"),
             context(&format!("Data of 2026-02-05. Passed: phase1-scrapers, phase3-analytics, phase4-precompute, phase5-predictions, phase6-publishing. Message {id}")),
         ])
     );
@@ -351,7 +351,7 @@ fn a_plugin_in_python_runs_beside_those_in_rust() {
     let [(channel, message)] = sample.slack.received().try_into().unwrap();
     let told = crate::support::slack::words(&message);
     assert!(channel == "canary-alerts" && told.contains("Predicted players (predicted-players)"), "{told}");
-    assert!(told.contains("bq query --use_legacy_sql=false"), "{told}");
+    assert!(told.contains("host query --date 2026-02-05 'SELECT"), "{told}");
 
     let cases = repository().join("tests/sample/predicted-players/cases");
     let tested = sample.host(&["test", python.to_str().unwrap(), cases.to_str().unwrap()]).unwrap();

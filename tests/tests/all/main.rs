@@ -34,6 +34,7 @@ mod grants;
 mod isolation;
 mod killed;
 mod pins;
+mod plan;
 mod queries;
 mod record;
 mod registries;

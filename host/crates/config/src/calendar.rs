@@ -98,20 +98,21 @@ fn day(text: &str) -> Result<(i8, i8)> {
 }
 
 impl Calendar {
+    /// Whether the calendar is for a check.
+    pub fn names(&self, check: &str) -> bool {
+        self.checks.is_empty() || self.checks.iter().any(|name| name == check)
+    }
+
     /// Whether the calendar applies to a run.
     pub fn covers(&self, check: &str, due: Timestamp, data_date: Date, pipeline: &Zone) -> bool {
         let zone = self.timezone.as_ref().unwrap_or(pipeline);
         self.covers_date(check, data_date)
-            || self.concerns(check) && self.windows.iter().any(|window| window.contains(due, zone))
+            || self.names(check) && self.windows.iter().any(|window| window.contains(due, zone))
     }
 
     /// Whether its dates contain a check's data date, whatever the hour.
     pub fn covers_date(&self, check: &str, data_date: Date) -> bool {
-        self.concerns(check) && self.dates.iter().any(|dates| dates.contain(data_date))
-    }
-
-    fn concerns(&self, check: &str) -> bool {
-        self.checks.is_empty() || self.checks.iter().any(|name| name == check)
+        self.names(check) && self.dates.iter().any(|dates| dates.contain(data_date))
     }
 
     pub(super) fn check(&self) -> Result<()> {

@@ -72,6 +72,24 @@ impl Cron {
         Duration::from_secs(60 * shortest.unwrap_or(60))
     }
 
+    /// How its days are read, if both the day of month and the day of week are restricted: cron programs differ there, and
+    /// some read `*/2` like `*`.
+    pub fn days(&self) -> Option<String> {
+        let pattern = &self.0.pattern;
+        let fields: Vec<&str> = self.0.as_str().split_whitespace().collect();
+        let [_, _, day, _, weekday] = fields.as_slice() else { return None };
+        if pattern.is_dom_wildcard() || pattern.is_dow_wildcard() {
+            return None;
+        }
+        let weekday = weekday.trim_start_matches('+');
+        Some(match pattern.matches_dom_and_dow() {
+            true => format!("only on days that match both day of month {day} and day of week {weekday}"),
+            false => format!(
+                "on each day that matches day of month {day}, and on each that matches day of week {weekday} (write +{weekday} for days that match both)"
+            ),
+        })
+    }
+
     /// At the beginning of every hour.
     pub fn hourly() -> Self {
         let hourly = croner::Cron::from_str("0 * * * *");
@@ -138,6 +156,37 @@ mod tests {
             ("7-59/13 * * * *", 8),
         ] {
             assert_eq!(Cron::new(cron).expect("valid").shortest_gap(), Duration::from_secs(60 * minutes), "{cron}");
+        }
+    }
+
+    /// The words agree with the due times: 6 February 2026 is a Friday.
+    #[test]
+    fn days_of_both_kinds_are_explained() {
+        let due = |cron: &str| {
+            let cron = Cron::new(cron).expect("valid");
+            let after = "2026-02-05T12:00:00Z".parse().expect("a time");
+            let next = cron.next(after, &TimeZone::UTC).expect("due").to_string();
+            (next.get(..10).map(str::to_owned).unwrap_or_default(), cron.days().unwrap_or_default())
+        };
+        for (cron, date, says) in [
+            ("0 6 * * MON", "2026-02-09", ""),
+            ("0 6 */2 * *", "2026-02-07", ""),
+            ("0 6 ? * MON", "2026-02-09", ""),
+            (
+                "0 6 */2 * MON",
+                "2026-02-07",
+                "on each day that matches day of month */2, and on each that matches day of week MON",
+            ),
+            (
+                "0 6 10 * FRI",
+                "2026-02-06",
+                "on each day that matches day of month 10, and on each that matches day of week FRI",
+            ),
+            ("0 6 13 * +FRI", "2026-02-13", "only on days that match both day of month 13 and day of week FRI"),
+        ] {
+            let (next, days) = due(cron);
+            assert_eq!(next, date, "{cron}");
+            assert!(days.starts_with(says) && days.is_empty() == says.is_empty(), "{cron}: {days}");
         }
     }
 

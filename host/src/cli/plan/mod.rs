@@ -1,4 +1,7 @@
-//! `host plan`: when each check runs, what it may do, which channel it alerts, and what is wrong with that.
+//! `host plan`: when each check runs, what it may do, which channel it alerts, under which rules, and what is wrong with
+//! that.
+
+mod rules;
 
 use std::path::PathBuf;
 
@@ -18,7 +21,7 @@ use crate::{
     check::{Check, Work},
     host::Begin,
     host::Host,
-    record::Record,
+    record::{Record, Silence},
 };
 
 #[derive(Debug, Args)]
@@ -70,12 +73,13 @@ impl Plan {
                 wrong.extend(check.unable().map(|reason| format!("{}: {reason}", check.name)));
             }
             wrong.extend(host.receivers().await.err().map(|error| format!("{error:#}")));
-            Ok::<_, anyhow::Error>((host, wrong))
+            let silences = silences(&host).await?;
+            Ok::<_, anyhow::Error>((host, wrong, silences))
         });
-        let (host, wrong) = planned?;
+        let (host, wrong, silences) = planned?;
         super::print(&match self.output.output {
-            Format::Json => format!("{:#}\n", self.json(&host, &wrong)),
-            Format::Table => self.table(&host, &wrong),
+            Format::Json => format!("{:#}\n", self.json(&host, &wrong, &silences)),
+            Format::Table => self.table(&host, &wrong, &silences),
         })?;
         Ok(if wrong.is_empty() { 0 } else { 3 })
     }
@@ -90,8 +94,8 @@ impl Plan {
         std::iter::from_fn(next).take(self.count as usize).collect()
     }
 
-    fn table(&self, host: &Host, wrong: &[String]) -> String {
-        let mut table = Table::new(&["CHECK", "PLUGIN", "NEXT DUE", "CHANNEL", "MAY"]);
+    fn table(&self, host: &Host, wrong: &[String], silences: &[Silence]) -> String {
+        let mut table = Table::new(["CHECK", "PLUGIN", "NEXT DUE", "CHANNEL", "MAY"]);
         for check in &host.checks {
             let zone = check.zone.rules();
             let plugin = match &check.work {
@@ -112,6 +116,11 @@ impl Plan {
         if host.checks.is_empty() {
             text = "No checks.\n".to_owned();
         }
+        text += &rules::text(host, silences);
+        let unused = host.unused();
+        if !unused.is_empty() {
+            text += &format!("\nNot used, since no check in host.toml names them: {}\n", unused.join(", "));
+        }
         if !wrong.is_empty() {
             text += "\nWrong:\n";
         }
@@ -121,10 +130,10 @@ impl Plan {
         text
     }
 
-    fn json(&self, host: &Host, wrong: &[String]) -> Value {
+    fn json(&self, host: &Host, wrong: &[String], silences: &[Silence]) -> Value {
         let checks = host.checks.iter().map(|check| {
             let ready = check.plugin();
-            json!({
+            let mut planned = json!({
                 "check": check.name,
                 "schedule": check.schedule.to_string(),
                 "timezone": check.zone.name(),
@@ -137,8 +146,25 @@ impl Plan {
                     kinds.into_iter().map(|(kind, granted)| (kind.to_owned(), json!(granted))).collect::<Map<_, _>>()
                 }),
                 "wrong": check.unable(),
-            })
+            });
+            if let Some(planned) = planned.as_object_mut() {
+                let rules = rules::json(check, host, silences);
+                planned.extend(rules.into_iter().map(|(key, rule)| (key.to_owned(), rule)));
+            }
+            planned
         });
-        json!({ "checks": checks.collect::<Vec<_>>(), "wrong": wrong })
+        json!({ "checks": checks.collect::<Vec<_>>(), "routes": rules::routes(&host.config), "unused": host.unused(), "wrong": wrong })
     }
+}
+
+/// The active and future silences; none before there is a record, which this does not create.
+async fn silences(host: &Host) -> Result<Vec<Silence>> {
+    let directory = host.config.resolve(&host.config.state.directory);
+    if !Record::exists(&directory) {
+        return Ok(Vec::new());
+    }
+    let record = Record::open(&directory).await?;
+    let silences = record.silences(Some(Timestamp::now())).await;
+    record.close().await;
+    silences
 }

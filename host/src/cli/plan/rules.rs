@@ -1,0 +1,130 @@
+//! The rules of host.toml that decide whether a check runs and whom it tells: dependencies, calendars, silences, routes,
+//! limits, and how a schedule with two kinds of days is read.
+
+use std::fmt::Write as _;
+
+use jiff::tz::TimeZone;
+use serde_json::{Map, Value, json};
+
+use crate::{
+    check::Check,
+    cli::local,
+    config::{Budgets, Config, Effect},
+    host::Host,
+    record::Silence,
+    text::printable,
+};
+
+/// Limits that `host plan` always names; the others only where they differ from the default.
+const USUAL: [&str; 4] = ["timeout", "cpu", "memory", "query_bytes"];
+
+/// The rules for a check.
+struct Rules<'h> {
+    depends_on: &'h [String],
+    /// How its days are read, if cron programs differ.
+    days: Option<String>,
+    /// The calendars by their names, with the effect and the reason.
+    calendars: Vec<(&'h str, &'static str, &'h str)>,
+    silences: Vec<&'h Silence>,
+    budgets: Option<Budgets>,
+}
+
+impl<'h> Rules<'h> {
+    fn of(check: &'h Check, config: &'h Config, silences: &'h [Silence]) -> Self {
+        let own = config.checks.get(&check.name);
+        let calendars = config.calendars.iter().filter(|(_, calendar)| calendar.names(&check.name));
+        let effect = |effect| match effect {
+            Effect::Skip => "skip",
+            Effect::Silence => "silence",
+        };
+        Self {
+            depends_on: own.map(|own| own.depends_on.as_slice()).unwrap_or_default(),
+            days: check.schedule.days(),
+            calendars: calendars
+                .map(|(name, calendar)| (name.as_str(), effect(calendar.effect), calendar.why.as_str()))
+                .collect(),
+            silences: silences.iter().filter(|silence| silence.checks.contains(&check.name)).collect(),
+            budgets: check.plugin().map(|ready| ready.budgets.clone()),
+        }
+    }
+
+    /// A line each, except the limits.
+    fn lines(&self, zone: &TimeZone) -> Vec<String> {
+        let mut lines: Vec<String> = self.days.iter().map(|days| format!("is due {days}")).collect();
+        if !self.depends_on.is_empty() {
+            lines.push(format!("depends on {}", self.depends_on.join(", ")));
+        }
+        for (name, effect, why) in &self.calendars {
+            let does = if *effect == "skip" { "is skipped" } else { "is silent" };
+            lines.push(format!("{does} by calendars.{name}: {why}"));
+        }
+        for silence in &self.silences {
+            let (from, until) = (local(silence.began, zone), local(silence.ends, zone));
+            lines.push(format!("silence {}, {from} to {until}: {}", silence.id, silence.why));
+        }
+        lines
+    }
+}
+
+/// The rules of all checks as text, after the table; empty without checks.
+pub(super) fn text(host: &Host, silences: &[Silence]) -> String {
+    let config = &host.config;
+    let zone = config.timezone.rules();
+    let mut text = String::new();
+    let mut line = |name: &str, what: &str| {
+        let _ = writeln!(text, "  {}", printable(&format!("{name}: {what}")));
+    };
+    let usual = limits(&config.budgets, &USUAL);
+    for check in &host.checks {
+        let rules = Rules::of(check, config, silences);
+        rules.lines(&zone).iter().for_each(|what| line(&check.name, what));
+        if let Some(own) = rules.budgets.map(|own| differences(&own, &config.budgets)).filter(|own| !own.is_empty()) {
+            line(&check.name, &format!("limits {own}"));
+        }
+    }
+    for (route, channels) in &config.alerts.routes {
+        line("every check", &format!("{} alerts also go to {}", route.name(), channels.join(", ")));
+    }
+    if !host.checks.is_empty() {
+        let further = differences(&config.budgets, &Budgets::default());
+        let further = if further.is_empty() { String::new() } else { format!("; not the default: {further}") };
+        line("every check", &format!("limits {usual}{further}"));
+    }
+    if text.is_empty() { text } else { format!("\nRules:\n{text}") }
+}
+
+/// The rules of one check for programs.
+pub(super) fn json(check: &Check, host: &Host, silences: &[Silence]) -> Vec<(&'static str, Value)> {
+    let rules = Rules::of(check, &host.config, silences);
+    let calendars =
+        rules.calendars.iter().map(|(name, effect, why)| json!({ "name": name, "effect": effect, "why": why }));
+    let limits = rules.budgets.map(|budgets| {
+        let limits = budgets.list().into_iter().map(|(key, value, _)| (key.to_owned(), json!(value)));
+        limits.collect::<Map<_, _>>()
+    });
+    vec![
+        ("days", json!(rules.days)),
+        ("depends_on", json!(rules.depends_on)),
+        ("calendars", calendars.collect()),
+        ("silences", json!(rules.silences)),
+        ("limits", json!(limits)),
+    ]
+}
+
+/// The routes of all alerts for programs, by severity.
+pub(super) fn routes(config: &Config) -> Value {
+    let routes = config.alerts.routes.iter().map(|(route, channels)| (route.name().to_owned(), json!(channels)));
+    routes.collect::<Map<_, _>>().into()
+}
+
+fn limits(budgets: &Budgets, keys: &[&str]) -> String {
+    let named = budgets.list().into_iter().filter(|(key, ..)| keys.contains(key));
+    named.map(|(key, value, _)| format!("{key} {value}")).collect::<Vec<_>>().join(", ")
+}
+
+/// The limits that differ from others.
+fn differences(budgets: &Budgets, from: &Budgets) -> String {
+    let pairs = budgets.list().into_iter().zip(from.list());
+    let keys: Vec<&str> = pairs.filter(|((_, own, _), (_, other, _))| own != other).map(|((key, ..), _)| key).collect();
+    limits(budgets, &keys)
+}
