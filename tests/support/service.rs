@@ -60,7 +60,12 @@ impl Service {
 
     /// The same, listening elsewhere.
     pub fn start_at(sample: &Sample, toml: &str, arguments: &[&str], listen: &str) -> Result<Self> {
-        sample.configure(&format!("{toml}\n[web]\nlisten = \"{listen}\"\n"))?;
+        Self::start_with(sample, toml, arguments, &format!("listen = \"{listen}\""))
+    }
+
+    /// The same, with the lines of `[web]`.
+    pub fn start_with(sample: &Sample, toml: &str, arguments: &[&str], web: &str) -> Result<Self> {
+        sample.configure(&format!("{toml}\n[web]\n{web}\n"))?;
         let mut command = sample.command();
         command.env("HOST_TOKEN", TOKEN).args(["run", "plugins"]).args(arguments);
         let mut host = sample.stay_with(command)?;

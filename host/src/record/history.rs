@@ -220,6 +220,18 @@ impl Record {
         .map_err(|error| self.explain(error))
     }
 
+    /// The alerts that go on, the oldest first.
+    pub async fn open_alerts(&self, limit: u32) -> Result<Vec<PastAlert>> {
+        sqlx::query_as(
+            "SELECT check_name, kind, severity, summary, began, ended, announced, held FROM alerts \
+             WHERE ended IS NULL ORDER BY began, check_name, id LIMIT $1",
+        )
+        .bind(limit)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(|error| self.explain(error))
+    }
+
     /// The newest messages, the newest first, with their receipts; about one check, or all.
     pub async fn messages(&self, check: Option<&str>, limit: u32) -> Result<Vec<PastMessage>> {
         let explain = |error| self.explain(error);

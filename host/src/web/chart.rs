@@ -2,6 +2,7 @@
 
 use jiff::{Timestamp, tz::TimeZone};
 use maud::{Markup, html};
+use serde_json::Value;
 
 use super::layout::number;
 use crate::contract::Metric;
@@ -17,12 +18,38 @@ const BOTTOM: f64 = 26.0;
 /// One value: its time, the number, and its thresholds.
 pub(super) type Point = (Timestamp, Metric);
 
+/// The limits of a metric beyond which its check only warns. Reports have no place for them, so they come from settings that
+/// are named like the metric, by itself or under `thresholds`: `warn_min`, `warn_max` and `warn_hours`.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct WarnLimits {
+    min: Option<f64>,
+    max: Option<f64>,
+}
+
+impl WarnLimits {
+    /// From a check's settings.
+    pub(super) fn of(settings: &Value, metric: &str) -> Self {
+        let own = settings.get("thresholds").and_then(|thresholds| thresholds.get(metric)).or(settings.get(metric));
+        let limit = |key: &str| own.and_then(|own| own.get(key)).and_then(Value::as_f64);
+        Self { min: limit("warn_min"), max: limit("warn_max").or_else(|| limit("warn_hours")) }
+    }
+
+    /// Whether a value is beyond them.
+    fn are_broken(self, value: f64) -> bool {
+        self.min.is_some_and(|min| value < min) || self.max.is_some_and(|max| value > max)
+    }
+}
+
 /// The chart of one metric; `points` are in chronological order.
-pub(super) fn chart(name: &str, points: &[Point], zone: &TimeZone) -> Markup {
+pub(super) fn chart(name: &str, points: &[Point], warn: WarnLimits, zone: &TimeZone) -> Markup {
     let Some((first, last)) = points.first().zip(points.last()) else { return html! {} };
     let values: Vec<f64> = points.iter().filter_map(|(_, metric)| metric.value).collect();
     let limits = |(_, metric): &Point| [metric.min, metric.max, metric.below].into_iter().flatten().collect::<Vec<_>>();
-    let all = || values.iter().copied().chain(points.iter().flat_map(limits)).filter(|value| value.is_finite());
+    let warned = [warn.min, warn.max].into_iter().flatten();
+    let all = || {
+        let all = values.iter().copied().chain(points.iter().flat_map(limits)).chain(warned.clone());
+        all.filter(|value| value.is_finite())
+    };
     let (low, high) =
         all().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
     // Halves, so that the largest numbers do not overflow.
@@ -50,12 +77,18 @@ pub(super) fn chart(name: &str, points: &[Point], zone: &TimeZone) -> Markup {
         }
     }
     let newest = &last.1;
-    let thresholds = [("at least", newest.min), ("at most", newest.max), ("below", newest.below)];
-    let thresholds: Vec<(String, f64)> = thresholds
+    let thresholds = [
+        ("at least", newest.min, "threshold"),
+        ("at most", newest.max, "threshold"),
+        ("below", newest.below, "threshold"),
+        ("warns below", warn.min, "threshold warns"),
+        ("warns above", warn.max, "threshold warns"),
+    ];
+    let thresholds: Vec<(String, f64, &str)> = thresholds
         .into_iter()
-        .filter_map(|(words, limit)| Some((format!("{words} {}", number(limit?)), limit?)))
+        .filter_map(|(words, limit, class)| Some((format!("{words} {}", number(limit?)), limit?, class)))
         .collect();
-    let asked: Vec<&str> = thresholds.iter().map(|(words, _)| words.as_str()).collect();
+    let asked: Vec<&str> = thresholds.iter().map(|(words, ..)| words.as_str()).collect();
     let label = format!(
         "{name} over {} runs: last {}{}{}",
         points.len(),
@@ -73,14 +106,16 @@ pub(super) fn chart(name: &str, points: &[Point], zone: &TimeZone) -> Markup {
                 text.tick x=(LEFT - 6.0) y=(HEIGHT - BOTTOM + 4.0) text-anchor="end" { (number(low)) }
                 text.tick x=(LEFT) y=(HEIGHT - 8.0) { (day(first.0)) }
                 @if span > 0.0 { text.tick x=(WIDTH - RIGHT) y=(HEIGHT - 8.0) text-anchor="end" { (day(last.0)) } }
-                @for (_, limit) in &thresholds {
-                    path.threshold d=(format!("M{LEFT} {:.1}H{:.1}", y(*limit), WIDTH - RIGHT)) {}
+                @for (_, limit, class) in &thresholds {
+                    path class=(class) d=(format!("M{LEFT} {:.1}H{:.1}", y(*limit), WIDTH - RIGHT)) {}
                 }
                 path.line d=(line) {}
                 @for (at, metric) in points {
                     @if let Some(value) = metric.value {
                         @if metric.is_broken() {
                             path.bad d=(format!("M{:.1} {:.1}l5 9h-10z", x(*at), y(value) - 6.0)) { title { (day(*at)) ": " (number(value)) } }
+                        } @else if warn.are_broken(value) {
+                            circle.warned cx=(format!("{:.1}", x(*at))) cy=(format!("{:.1}", y(value))) r="3" { title { (day(*at)) ": " (number(value)) " (warned)" } }
                         } @else {
                             circle.good cx=(format!("{:.1}", x(*at))) cy=(format!("{:.1}", y(value))) r="2.2" { title { (day(*at)) ": " (number(value)) } }
                         }
@@ -127,11 +162,16 @@ mod tests {
             &[Some(1.0), None, Some(3.0)],
         ];
         for values in cases {
-            let text = chart("<b>", &moments(values), &TimeZone::UTC).into_string();
+            let text = chart("<b>", &moments(values), WarnLimits::default(), &TimeZone::UTC).into_string();
             assert!(!text.contains("NaN") && !text.contains("inf"), "{values:?}: {text}");
             assert!(!text.contains("<b>"), "{text}");
         }
-        let text = chart("m", &moments(&[Some(1.0), None, Some(3.0)]), &TimeZone::UTC).into_string();
-        assert!(text.contains("m over 3 runs: last 3, lowest 1, highest 3; limits: at least 2"), "{text}");
+        let drawn = |warn| chart("m", &moments(&[Some(1.0), None, Some(3.0)]), warn, &TimeZone::UTC).into_string();
+        let text = drawn(WarnLimits::default());
+        assert!(text.contains("m over 3 runs: last 3, lowest 1, highest 3; limits: at least 2\""), "{text}");
+        assert!(!text.contains("warn"), "{text}");
+        let settings = serde_json::json!({ "thresholds": { "m": { "warn_min": 5 }, "n": { "warn_max": 1 } } });
+        let text = drawn(WarnLimits::of(&settings, "m"));
+        assert!(text.contains("limits: at least 2, warns below 5\"") && text.contains("threshold warns"), "{text}");
     }
 }

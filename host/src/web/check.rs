@@ -14,11 +14,10 @@ use pulldown_cmark::{CowStr, Event, Parser, Tag, TagEnd};
 use super::{
     Site,
     api::unknown,
-    chart::{Point, chart},
-    layout::{Frame, brief, class, link, moment, since, status, strip},
+    chart::{Point, WarnLimits, chart},
+    layout::{Frame, alert, brief, link, moment, since, status, strip},
 };
 use crate::{
-    alert::span,
     check::{Check, Work},
     contract::Metric,
     host::Host,
@@ -93,7 +92,7 @@ fn content(site: &Site, host: &Host, check: &Check, recorded: &Recorded) -> Mark
             @match site.service().next(&check.name) { Some(next) => { "next " (moment(next, host)) }, None => "never due" }
         }
         (facts(check))
-        (charts(host, &recorded.reports))
+        (charts(host, check, &recorded.reports))
         h2 #runs { "Runs" }
         (runs(host, &recorded.runs))
         h2 #alerts { "Alerts" }
@@ -128,8 +127,9 @@ fn facts(check: &Check) -> Markup {
 }
 
 /// A chart for each metric of the newest report with metrics, up to the maximum number.
-fn charts(host: &Host, reports: &[(Timestamp, String)]) -> Markup {
+fn charts(host: &Host, check: &Check, reports: &[(Timestamp, String)]) -> Markup {
     let zone = host.config.timezone.rules();
+    let settings = check.plugin().and_then(|ready| serde_json::from_str(&ready.settings).ok()).unwrap_or_default();
     let looked_at: Vec<(Timestamp, Vec<Metric>)> = reports
         .iter()
         .map(|(due, report)| (*due, metrics(report)))
@@ -140,7 +140,7 @@ fn charts(host: &Host, reports: &[(Timestamp, String)]) -> Markup {
     html! {
         @if !charted.is_empty() {
             h2 #metrics { "Metrics" }
-            div.charts { @for (name, points) in &charted { (chart(name, points, &zone)) } }
+            div.charts { @for (name, points) in &charted { (chart(name, points, WarnLimits::of(&settings, name), &zone)) } }
             @if all > charted.len() { p { "and " (all - charted.len()) " more metrics in the API" } }
         }
     }
@@ -232,16 +232,7 @@ fn alerts(host: &Host, alerts: &[PastAlert]) -> Markup {
     html! {
         @if alerts.is_empty() { p { "No alerts." } } @else {
             ul.alerts {
-                @for alert in alerts {
-                    @let word = if alert.kind == "error" { "not evaluated" } else { alert.severity.as_str() };
-                    @let until = alert.ended.unwrap_or_else(Timestamp::now);
-                    li class=(class(word)) {
-                        (status(word)) " " (moment(alert.began, host)) ", "
-                        @if alert.ended.is_some() { "lasted " } @else { "ongoing for " }
-                        (span(until.duration_since(alert.began).as_secs())) ": " (alert.summary)
-                        @if let Some(held) = &alert.held { " (no alert sent: " (held) ")" }
-                    }
-                }
+                @for entry in alerts { (alert(entry, false, host)) }
             }
         }
     }

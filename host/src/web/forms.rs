@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::{Site, api::begin_silence, layout};
+use crate::text::encoded;
 
 /// Who did it, for the audit trail: whoever uses the page has its token, and no name.
 const PAGE: &str = "the page";
@@ -24,7 +25,7 @@ pub(super) struct Silence {
 
 pub(super) async fn silence(State(site): State<Site>, Path(name): Path<String>, form: Form<Silence>) -> Response {
     match begin_silence(&site.host(), std::slice::from_ref(&name), &form.length, &form.why, PAGE).await {
-        Ok(_) => Redirect::to(&format!("/checks/{name}#silences")).into_response(),
+        Ok(_) => to(&site, &format!("/checks/{}#silences", encoded(&name))),
         Err(refused) => layout::problem(&site, refused.status, &refused.error).await,
     }
 }
@@ -39,10 +40,13 @@ pub(super) async fn end_silence(State(site): State<Site>, Path(id): Path<i64>, f
     let host = site.host();
     match host.recorder.record.expire(id, Timestamp::now(), PAGE).await {
         // Only a page of this host.
-        Ok(_) if host.check(&form.check).is_some() => {
-            Redirect::to(&format!("/checks/{}#silences", form.check)).into_response()
-        }
-        Ok(_) => Redirect::to("/").into_response(),
+        Ok(_) if host.check(&form.check).is_some() => to(&site, &format!("/checks/{}#silences", encoded(&form.check))),
+        Ok(_) => to(&site, "/"),
         Err(error) => layout::problem(&site, StatusCode::SERVICE_UNAVAILABLE, &format!("{error:#}")).await,
     }
+}
+
+/// Leads to a page of this host, below the path that a proxy serves it at.
+fn to(site: &Site, path: &str) -> Response {
+    Redirect::to(&format!("{}{path}", site.host().config.web.prefix())).into_response()
 }

@@ -14,7 +14,7 @@ use crate::{
     alert::span,
     contract::Metric,
     host::Host,
-    record::Undelivered,
+    record::{PastAlert, Undelivered},
     recorder::{Dot, Recent},
     text::{encoded, shortened, turns},
 };
@@ -145,6 +145,15 @@ fn framed(host: &Host, title: &str, problems: &Markup, content: &Markup) -> Stri
     // Our own markup has no such characters.
     let misleads = |c: char| turns(c) || (c.is_control() && c != '\n');
     let text = text.into_string();
+    // All links of pages begin at the root of the host; behind a proxy that is below the path of `web.url`. Quotes in texts
+    // are escaped, so only attributes match.
+    let text = match host.config.web.prefix().as_str() {
+        "" => text,
+        prefix => {
+            let below = |attribute: &str| (format!("{attribute}=\"/"), format!("{attribute}=\"{prefix}/"));
+            [below("href"), below("action")].iter().fold(text, |text, (root, below)| text.replace(root, below))
+        }
+    };
     if text.contains(misleads) { text.replace(misleads, "\u{fffd}") } else { text }
 }
 
@@ -225,6 +234,22 @@ pub(super) fn plural(count: usize, one: &'static str, many: &'static str) -> &'s
 /// A check's name, as a link to its page.
 pub(super) fn link(check: &str) -> Markup {
     html! { a href={ "/checks/" (encoded(check)) } { (check) } }
+}
+
+/// An entry in a list of alerts, with or without its check.
+pub(super) fn alert(alert: &PastAlert, named: bool, host: &Host) -> Markup {
+    let word = if alert.kind == "error" { "not evaluated" } else { alert.severity.as_str() };
+    let until = alert.ended.unwrap_or_else(Timestamp::now);
+    html! {
+        li class=(class(word)) {
+            (status(word)) " "
+            @if named { (link(&alert.check)) ", " }
+            (moment(alert.began, host)) ", "
+            @if alert.ended.is_some() { "lasted " } @else { "ongoing for " }
+            (span(until.duration_since(alert.began).as_secs())) ": " (brief(&alert.summary))
+            @if let Some(held) = &alert.held { " (no alert sent: " (held) ")" }
+        }
+    }
 }
 
 /// A moment in the pipeline's time zone.

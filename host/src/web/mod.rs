@@ -77,8 +77,13 @@ pub async fn start(service: &Arc<Service>) -> Result<Option<Server>> {
 }
 
 fn router(site: Site) -> Router {
-    let guarded = Router::new()
-        .route("/", get(overview::page))
+    let prefix = site.host().config.web.prefix();
+    let guarded = Router::new().route("/", get(overview::page));
+    let guarded = match prefix.as_str() {
+        "" => guarded,
+        prefix => guarded.route(&format!("{prefix}/"), get(overview::page)),
+    };
+    let guarded = guarded
         .route("/checks/{name}", get(check::page))
         .route("/checks/{name}/silences", post(forms::silence))
         .route("/silences/{id}/end", post(forms::end_silence))
@@ -106,8 +111,14 @@ fn router(site: Site) -> Router {
         .route("/readyz", get(ready))
         .route("/style.css", get(style))
         .route("/icon.svg", get(icon));
+    let pages = open.merge(guarded);
+    // A proxy may keep the path of `web.url`, or take it off.
+    let pages = match prefix.as_str() {
+        "" => pages,
+        prefix => pages.clone().nest(prefix, pages),
+    };
     // The last layer sees a request first.
-    open.merge(guarded)
+    pages
         .layer(middleware::from_fn(seats::seated))
         .layer(middleware::from_fn_with_state(site.clone(), counted))
         .layer(middleware::from_fn(access::secured))

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     extract::{Query, State, rejection::QueryRejection},
-    http::{HeaderValue, header},
+    http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use maud::{Markup, html};
@@ -12,12 +12,15 @@ use serde::Deserialize;
 
 use super::{
     Site,
-    layout::{Frame, brief, class, link, metrics, moment, plural, since, status, strip},
+    layout::{Frame, alert, brief, class, link, metrics, moment, plural, since, status, strip},
 };
-use crate::{check::Check, host::Host, recorder::Recent};
+use crate::{check::Check, host::Host, record::PastAlert, recorder::Recent};
 
 /// The shortest refresh interval, in seconds.
 const FASTEST: u32 = 20;
+
+/// Open alerts in the list.
+const ALERTS: u32 = 50;
 
 /// The filter and refresh of the page.
 #[derive(Debug, Default, Deserialize)]
@@ -45,9 +48,13 @@ pub(super) async fn page(State(site): State<Site>, wanted: Result<Query<Wanted>,
     // Ignore an invalid query.
     let wanted = wanted.map(|Query(wanted)| wanted).unwrap_or_default();
     let refresh = wanted.refresh;
-    let mut answer = match Frame::new(&site).await {
-        Ok(frame) => frame.opened().page(move |site, host| content(site, host, &wanted)).await,
+    let frame = match Frame::new(&site).await {
+        Ok(frame) => frame,
         Err(refused) => return refused.into_response(),
+    };
+    let mut answer = match frame.host().recorder.record.open_alerts(ALERTS + 1).await {
+        Ok(alerts) => frame.opened().page(move |site, host| content(site, host, &wanted, &alerts)).await,
+        Err(error) => frame.problem(StatusCode::SERVICE_UNAVAILABLE, &format!("{error:#}")).await,
     };
     if let Some(seconds) = refresh
         && let Ok(value) = HeaderValue::from_str(&seconds.max(FASTEST).to_string())
@@ -57,7 +64,7 @@ pub(super) async fn page(State(site): State<Site>, wanted: Result<Query<Wanted>,
     answer
 }
 
-fn content(site: &Site, host: &Host, wanted: &Wanted) -> (String, Markup) {
+fn content(site: &Site, host: &Host, wanted: &Wanted, alerts: &[PastAlert]) -> (String, Markup) {
     let mut all: Vec<(usize, &Check, Arc<Recent>)> = host
         .checks
         .iter()
@@ -92,6 +99,12 @@ fn content(site: &Site, host: &Host, wanted: &Wanted) -> (String, Markup) {
         @if shown.is_empty() && !all.is_empty() { p { "No check matches. " a href="/" { "Show all" } } }
         @if shown.len() < all.len() && !shown.is_empty() {
             p { (shown.len()) " of " (all.len()) " " (plural(all.len(), "check", "checks")) ". " a href="/" { "Show all" } }
+        }
+        @if !alerts.is_empty() {
+            h2 #alerts { "Open alerts" }
+            ul.alerts { @for entry in alerts.iter().take(ALERTS as usize) { (alert(entry, true, host)) } }
+            @if alerts.len() > ALERTS as usize { p { "More of them are in the API." } }
+            h2 { "Checks" }
         }
         ul.checks { @for (_, check, recent) in shown { (line(site, host, check, recent)) } }
     };

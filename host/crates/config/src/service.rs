@@ -207,6 +207,13 @@ impl Web {
         self.listen.is_none_or(|listen| listen.ip().is_loopback())
     }
 
+    /// The path below which a proxy serves the page: `/host`, or nothing at the root.
+    pub fn prefix(&self) -> String {
+        let after_host = self.url.as_deref().and_then(|url| url.split_once("://")?.1.split_once('/'));
+        let path = after_host.map(|(_, path)| path.trim_matches('/')).unwrap_or_default();
+        if path.is_empty() { String::new() } else { format!("/{path}") }
+    }
+
     /// The page's public address, without a slash at the end; `None` without a page.
     pub fn address(&self) -> Option<String> {
         let own = self.listen.map(|listen| match listen.ip().is_unspecified() {
