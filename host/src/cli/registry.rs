@@ -170,12 +170,12 @@ impl Add {
         let path = self.files.path();
         let _claim = Lock::claim(&path)?;
         let mut lock = Lock::read(&path)?.unwrap_or_else(|| Lock::new(&path));
-        let keys = self.files.keys()?;
-        let file = super::runtime()?.block_on(async {
+        let (store, keys) = (self.files.store(), self.files.keys()?);
+        let Obtained { file, .. } = super::runtime()?.block_on(async {
             let registry = Registry::new(&self.place)?;
             let (version, digest) = registry.newest().await?;
             let expected = Expected { name: self.place.name(), version: &version, keys: &keys };
-            fetch(&registry, &self.place, &self.files.store(), digest, &expected).await
+            obtain(&registry, &self.place, &store, digest, &expected).await
         })?;
         pin(&mut lock, &file, &self.place)?;
         eprintln!("next: `host inspect {}` shows what it asks for", file.path.display());
@@ -190,12 +190,12 @@ impl Pull {
         let pins = published(&lock)?;
         let pulled = each(&pins, async |(name, pin, place)| {
             let expected = Expected { name, version: &pin.version, keys: &keys };
-            pull(place, &store, pin.digest, &expected).await
+            obtain(&Registry::new(place)?, place, &store, pin.digest, &expected).await
         })?;
         let mut failures = Failures::default();
         for ((name, pin, _), pulled) in pins.iter().zip(pulled) {
-            if let Some(word) = failures.keep(name, pulled) {
-                eprintln!("{name}: {} {} {word}", pin.version, pin.digest);
+            if let Some(Obtained { how, .. }) = failures.keep(name, pulled) {
+                eprintln!("{name}: {} {} {how}", pin.version, pin.digest);
             }
         }
         let failed = failures.tell();
@@ -321,16 +321,32 @@ async fn update(name: &str, pinned: &Pin, place: &Place, store: &Store, keys: &K
         );
     }
     let expected = Expected { name, version: &version, keys };
-    fetch(&registry, place, store, digest, &expected).await.map(Some)
+    obtain(&registry, place, store, digest, &expected).await.map(|obtained| Some(obtained.file))
 }
 
-/// Sees to it that a pinned component and its signatures are in the store; says what was done.
-async fn pull(place: &Place, store: &Store, digest: Digest, expected: &Expected<'_>) -> Result<&'static str> {
-    let registry = Registry::new(place)?;
+/// A component in the store.
+struct Obtained {
+    file: File,
+    /// `fetched`
+    how: &'static str,
+}
+
+/// Sees to it that exactly these bytes and their signatures are in the store. A component that is there is not fetched
+/// again.
+async fn obtain(
+    registry: &Registry,
+    place: &Place,
+    store: &Store,
+    digest: Digest,
+    expected: &Expected<'_>,
+) -> Result<Obtained> {
     let Some(file) = store.find(digest) else {
-        fetch(&registry, place, store, digest, expected).await?;
-        return Ok("fetched");
+        let bytes = registry.component(digest).await?;
+        let signatures = registry.signatures(digest).await?;
+        let file = store.keep(bytes, signatures.as_deref(), expected).with_context(|| place.to_string())?;
+        return Ok(Obtained { file, how: "fetched" });
     };
+    expected.must_be(&file).with_context(|| place.to_string())?;
     let added = registry
         .signatures(digest)
         .await
@@ -343,20 +359,7 @@ async fn pull(place: &Place, store: &Store, digest: Digest, expected: &Expected<
         }
         Err(error) => return Err(error.context("its signatures cannot be verified")),
     }
-    Ok("is present")
-}
-
-/// Puts exactly these bytes into the store.
-async fn fetch(
-    registry: &Registry,
-    place: &Place,
-    store: &Store,
-    digest: Digest,
-    expected: &Expected<'_>,
-) -> Result<File> {
-    let bytes = registry.component(digest).await?;
-    let signatures = registry.signatures(digest).await?;
-    store.keep(bytes, signatures.as_deref(), expected).with_context(|| place.to_string())
+    Ok(Obtained { file, how: "is present" })
 }
 
 /// Pins the file. An old version does not come back because a registry offers it; whoever names it wants it.

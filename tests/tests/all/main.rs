@@ -38,6 +38,7 @@ mod plan;
 mod queries;
 mod record;
 mod registries;
+mod registries_again;
 mod registry;
 mod service;
 mod signatures;

@@ -118,30 +118,43 @@ pub fn signers(file: &File) -> Vec<PublicKey> {
 /// Rejects a file that no key that is valid today has signed for its name and version; the error says what was
 /// expected.
 pub fn verify(file: &File, keys: &Keys) -> Result<()> {
-    verify_on(file, keys, today())
+    let path = beside(&file.path);
+    let signatures = read_signatures(&file.path)?;
+    let sign = format!("sign it with `host sign --key KEY {}`", file.path.display());
+    let absent = format!("there is no {}", path.display());
+    verify_on(file, signatures.as_deref(), keys, &Told { shown: path.display().to_string(), absent, sign }, today())
 }
 
-fn verify_on(file: &File, keys: &Keys, today: Date) -> Result<()> {
-    let path = beside(&file.path);
+/// The same for a fetched file, which is not yet where its signatures would be looked for.
+pub(super) fn verify_fetched(file: &File, signatures: Option<&[u8]>, keys: &Keys) -> Result<()> {
+    let told = Told {
+        shown: "its published signatures".to_owned(),
+        absent: "the registry has no signature of it".to_owned(),
+        sign: "sign it with `host sign --key KEY PLUGIN.wasm`, and push it again".to_owned(),
+    };
+    verify_on(file, signatures, keys, &told, today())
+}
+
+/// How an error names the signatures.
+struct Told {
+    shown: String,
+    /// What is wrong if there are none.
+    absent: String,
+    /// What to do then.
+    sign: String,
+}
+
+fn verify_on(file: &File, signatures: Option<&[u8]>, keys: &Keys, told: &Told, today: Date) -> Result<()> {
+    let Told { shown, absent, sign } = told;
     let plugin = format!("{}@{}", file.name, file.version);
     let valid = keys.valid(today).iter().map(PublicKey::to_string).collect::<Vec<_>>().join(", ");
     let wanted = match valid.as_str() {
         "" => "no key of trust.keys in host.toml is valid today".to_owned(),
         valid => format!("trust.keys in host.toml requires a signature by {valid}"),
     };
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            bail!(
-                "{plugin} is not signed: there is no {}; {wanted}; sign it with `host sign --key KEY {}`",
-                path.display(),
-                file.path.display()
-            );
-        }
-        Err(error) => return Err(error).with_context(|| format!("{}: cannot be read", path.display())),
-    };
-    let found: Signatures = serde_json::from_str(&text)
-        .with_context(|| format!("{plugin} is not signed: {} is not a signature file; {wanted}", path.display()))?;
+    let Some(text) = signatures else { bail!("{plugin} is not signed: {absent}; {wanted}; {sign}") };
+    let found: Signatures = serde_json::from_slice(text)
+        .with_context(|| format!("{plugin} is not signed: {shown} is not a signature file; {wanted}"))?;
     let mut problems = Vec::new();
     for signature in &found.signatures {
         let (key, standing) = (signature.key, keys.standing(&signature.key, today));
@@ -157,7 +170,7 @@ fn verify_on(file: &File, keys: &Keys, today: Date) -> Result<()> {
     if problems.is_empty() {
         problems.push("it has no signature".to_owned());
     }
-    bail!("{plugin} is refused: {} ({}); {wanted}", problems.join("; "), path.display())
+    bail!("{plugin} is refused: {} ({shown}); {wanted}", problems.join("; "))
 }
 
 impl PrivateKey {

@@ -9,8 +9,9 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use semver::Version;
+use tempfile::TempDir;
 
-use super::{digest::Digest, file::File, signature, trust::Keys};
+use super::{claim::Claim, digest::Digest, file::File, signature, trust::Keys};
 
 /// The directory's name.
 const DIRECTORY: &str = "plugins.store";
@@ -50,19 +51,11 @@ impl Store {
 
     /// Adds signatures to those of a component in the store, and verifies them.
     pub fn sign(&self, file: &File, signatures: Option<&[u8]>, expected: &Expected<'_>) -> Result<()> {
-        let place = || self.directory.display().to_string();
-        let there = signature::read_signatures(&file.path)?;
-        let added = match (&there, signatures) {
-            (_, None) => None,
-            (None, Some(signatures)) => Some(signatures.to_vec()),
-            (Some(there), Some(signatures)) => signature::merge_signatures(there, signatures)
-                .with_context(|| format!("{}: cannot add to it", signature::beside(&file.path).display()))?,
-        };
-        if let Some(added) = added {
-            let apart = tempfile::tempdir_in(&self.directory).with_context(place)?;
-            let arrived = apart.path().join("arrived.sig");
-            write(&arrived, &added)?;
-            fs::rename(&arrived, signature::beside(&file.path)).with_context(place)?;
+        expected.must_be(file)?;
+        let _claim = Claim::of(&self.directory)?;
+        if let Some(added) = self.added(file.digest, signatures)? {
+            let apart = self.apart()?;
+            self.store_signatures(&apart, file.digest, &added)?;
         }
         match expected.keys.is_empty() {
             true => Ok(()),
@@ -70,36 +63,70 @@ impl Store {
         }
     }
 
-    /// Stores a component that is as expected, with its signatures.
+    /// Stores a component that is as expected. Its signatures are added to those that are there.
     pub fn keep(&self, bytes: Vec<u8>, signatures: Option<&[u8]>, expected: &Expected<'_>) -> Result<File> {
-        let place = || self.directory.display().to_string();
-        fs::create_dir_all(&self.directory).with_context(place)?;
-        // Verify it elsewhere first, then move it.
-        let apart = tempfile::tempdir_in(&self.directory).with_context(place)?;
-        let arrived = apart.path().join("arrived.wasm");
-        write(&arrived, &bytes)?;
-        if let Some(signatures) = signatures {
-            write(&signature::beside(&arrived), signatures)?;
+        let path = self.path(Digest::of(&bytes));
+        let file = File::parse(&path, bytes).map_err(|(_, error)| error).context("refused: the fetched file")?;
+        expected.must_be(&file)?;
+        fs::create_dir_all(&self.directory).with_context(|| self.shown())?;
+        let _claim = Claim::of(&self.directory)?;
+        let added = self.added(file.digest, signatures)?;
+        if !expected.keys.is_empty() {
+            let there = signature::read_signatures(&path)?;
+            signature::verify_fetched(&file, added.as_deref().or(there.as_deref()), expected.keys)
+                .context("refused")?;
         }
-        let file = File::parse(&arrived, bytes).map_err(|(_, error)| error).context("refused: the fetched file")?;
-        if (file.name.as_str(), &file.version) != (expected.name, expected.version) {
+        // Write it elsewhere first, then move it.
+        let apart = self.apart()?;
+        if let Some(added) = added {
+            self.store_signatures(&apart, file.digest, &added)?;
+        }
+        let arrived = apart.path().join("arrived.wasm");
+        write(&arrived, &file.bytes)?;
+        fs::rename(&arrived, &path).with_context(|| self.shown())?;
+        Ok(file)
+    }
+
+    /// The signatures of a component with further ones; `None` if there are no further ones.
+    fn added(&self, digest: Digest, signatures: Option<&[u8]>) -> Result<Option<Vec<u8>>> {
+        let path = self.path(digest);
+        match (signature::read_signatures(&path)?, signatures) {
+            (_, None) => Ok(None),
+            (None, Some(signatures)) => Ok(Some(signatures.to_vec())),
+            (Some(there), Some(signatures)) => signature::merge_signatures(&there, signatures)
+                .with_context(|| format!("{}: cannot add to it", signature::beside(&path).display())),
+        }
+    }
+
+    fn store_signatures(&self, apart: &TempDir, digest: Digest, signatures: &[u8]) -> Result<()> {
+        let arrived = apart.path().join("arrived.sig");
+        write(&arrived, signatures)?;
+        fs::rename(&arrived, signature::beside(&self.path(digest))).with_context(|| self.shown())
+    }
+
+    /// A directory for files that are not complete yet.
+    fn apart(&self) -> Result<TempDir> {
+        tempfile::tempdir_in(&self.directory).with_context(|| self.shown())
+    }
+
+    fn shown(&self) -> String {
+        self.directory.display().to_string()
+    }
+}
+
+impl Expected<'_> {
+    /// Refuses another plugin or version.
+    pub fn must_be(&self, file: &File) -> Result<()> {
+        if (file.name.as_str(), &file.version) != (self.name, self.version) {
             bail!(
                 "refused: {} {} was requested, but {} {} was received",
-                expected.name,
-                expected.version,
+                self.name,
+                self.version,
                 file.name,
                 file.version
             );
         }
-        if !expected.keys.is_empty() {
-            signature::verify(&file, expected.keys).context("refused")?;
-        }
-        let path = self.path(file.digest);
-        if signatures.is_some() {
-            fs::rename(signature::beside(&arrived), signature::beside(&path)).with_context(place)?;
-        }
-        fs::rename(&arrived, &path).with_context(place)?;
-        Ok(File { path, ..file })
+        Ok(())
     }
 }
 

@@ -1,0 +1,121 @@
+//! Plugins of registries over time: signatures of several owners, changed bytes, roll-backs, and others who pin meanwhile.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use host_tests::HOST_TOML;
+use serde_json::{Value, json};
+
+use crate::support::{
+    AT,
+    command::{Ended, Sample, ended},
+    http::{self, Reply},
+    registry::{Hook, Proxy, Registry},
+    watched::{plugin, reversioned},
+};
+
+fn ok(ended: Ended) -> Ended {
+    assert_eq!(ended.code, 0, "{ended:?}");
+    ended
+}
+
+fn lock(sample: &Sample) -> String {
+    fs::read_to_string(sample.path().join("plugins.lock")).unwrap_or_default()
+}
+
+/// A sample with two versions of a plugin, and one version with other bytes.
+fn sample() -> Sample {
+    let sample = Sample::new(None).unwrap();
+    let write = |name: &str, bytes: &[u8]| fs::write(sample.path().join(name), bytes).unwrap();
+    let mut bytes = fs::read(plugin("phase2-raw")).unwrap();
+    write("0.1.0.wasm", &bytes);
+    bytes.extend([0, 2, 1, b'x']);
+    write("other.wasm", &bytes);
+    write("0.2.0.wasm", &reversioned("phase2-raw", "0.2.0"));
+    sample
+}
+
+fn place(host: &str) -> String {
+    format!("oci://{host}/data/phase2-raw")
+}
+
+/// A registry with these files.
+fn registry(sample: &Sample, files: &[&str]) -> Registry {
+    let registry = Registry::start(false).unwrap();
+    for file in files {
+        ok(sample.host(&["push", file, &place(&registry.host())]).unwrap());
+    }
+    registry
+}
+
+/// The file of the only plugin in the store.
+fn stored(sample: &Sample) -> String {
+    let entries = fs::read_dir(sample.path().join("plugins.store")).unwrap().flatten();
+    let names = entries.map(|entry| entry.file_name().into_string().unwrap());
+    let plugins: Vec<String> = names.filter(|name| name.ends_with(".wasm")).collect();
+    assert_eq!(plugins.len(), 1, "{plugins:?}");
+    format!("plugins.store/{}", plugins[0])
+}
+
+/// An operator signs what came from a registry; whatever is fetched later adds to that.
+#[test]
+fn signatures_of_the_operator_stay() {
+    let sample = sample();
+    let host = |arguments: &[&str]| sample.host(arguments).unwrap();
+    let [team, operator] = ["team.key", "operator.key"].map(|key| ok(host(&["keygen", key])).out.trim().to_owned());
+    for file in ["0.1.0.wasm", "0.2.0.wasm"] {
+        ok(host(&["sign", "--key", "team.key", file]));
+    }
+    let registry = registry(&sample, &["0.1.0.wasm"]);
+    let fetched = Arc::new(AtomicUsize::new(0));
+    let count = fetched.clone();
+    let digest = |text: &str| text[text.find("sha256:").unwrap()..][..71].to_owned();
+    let direct = place(&registry.host());
+    ok(host(&["add", &direct]));
+    let component = format!("/blobs/{} ", digest(&lock(&sample)));
+    fs::remove_dir_all(sample.path().join("plugins.store")).unwrap();
+    fs::remove_file(sample.path().join("plugins.lock")).unwrap();
+    let hook: Hook = Box::new(move |head| {
+        let asked = head.starts_with("GET") && head.contains(&component);
+        count.fetch_add(usize::from(asked), Ordering::SeqCst);
+        None
+    });
+    let proxy = Proxy::answering(&registry, hook).unwrap();
+    let place = place(&proxy.host());
+
+    ok(host(&["add", &place]));
+    let file = stored(&sample);
+    ok(host(&["sign", "--key", "operator.key", &file]));
+    let signed = || fs::read_to_string(sample.path().join(format!("{file}.sig"))).unwrap();
+    let both = signed();
+    assert!(both.contains(&team) && both.contains(&operator), "{both}");
+    let trust = |key: &str| sample.configure(&format!("{HOST_TOML}\n[trust]\nkeys = [\"{key}\"]\n")).unwrap();
+    for keys in [None, Some(&team), Some(&operator)] {
+        keys.inspect(|key| trust(key));
+        for arguments in [&["update", "phase2-raw"][..], &["update", "--all"], &["add", &place], &["pull"]] {
+            ok(host(arguments));
+            assert_eq!(signed(), both, "{arguments:?}");
+        }
+    }
+    assert_eq!(fetched.load(Ordering::SeqCst), 1, "what is there is not fetched again");
+    // A store that lost the component but kept the signatures.
+    fs::remove_file(sample.path().join(&file)).unwrap();
+    ok(host(&["update", "phase2-raw"]));
+    assert_eq!((signed(), fetched.load(Ordering::SeqCst)), (both, 2));
+
+    // The twin: a new version that only the team signed.
+    ok(host(&["push", "0.2.0.wasm", &direct]));
+    let before = lock(&sample);
+    let refused = host(&["update", "phase2-raw"]);
+    assert_eq!(refused.code, 64, "{refused:?}");
+    let said = format!("it is signed by {team}, which is not trusted (its published signatures)");
+    assert!(refused.err.contains(&said) && !refused.err.contains("tmp"), "{}", refused.err);
+    assert_eq!(lock(&sample), before);
+}
