@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use futures_util::{StreamExt, stream};
 use semver::Version;
@@ -97,7 +97,8 @@ pub(super) struct Update {
   host outdated
 
 Exit codes: 0 every plugin is up to date, 2 `host update` has a newer one, 64 a
-registry gave no answer; the plugins from others are shown.")]
+registry gave no answer, or has other bytes for a pinned version; the other
+plugins are shown.")]
 pub(super) struct Outdated {
     #[command(flatten)]
     files: Files,
@@ -237,29 +238,47 @@ impl Outdated {
     pub(super) fn execute(self) -> Result<u8> {
         let lock = self.files.read()?;
         let pins = published(&lock)?;
-        let listed = each(&pins, async |(_, _, place)| Registry::new(place)?.versions().await)?;
+        let listed = each(&pins, async |(_, pin, place)| look_up(pin, place).await)?;
         let mut failures = Failures::default();
         let mut rows = Vec::new();
         let mut behind = false;
-        for ((name, pin, place), versions) in pins.iter().zip(listed) {
-            let Some(versions) = failures.keep(name, versions) else { continue };
-            let wanted = versions.iter().rev().find(|version| place.wanted.fits(version));
-            let newest = versions.iter().rev().find(|version| version.pre.is_empty());
+        for ((name, pin, place), listed) in pins.iter().zip(listed) {
+            let Some(Listed { published, versions }) = failures.keep(name, listed) else { continue };
+            match published {
+                Some(digest) if digest == pin.digest => {}
+                Some(digest) => {
+                    failures.keep::<()>(name, Err(changed(place, &pin.version, digest)));
+                }
+                None => eprintln!("{name}: the pinned {} is not published in {place}", pin.version),
+            }
+            let versions = versions.map_err(|error| {
+                eprintln!("{name}: no list of versions: {}", printable(&format!("{error:#}")));
+            });
+            let (wanted, newest) = match &versions {
+                Ok(versions) => (
+                    versions.iter().rev().find(|version| place.wanted.fits(version)),
+                    versions.iter().rev().find(|version| version.pre.is_empty()),
+                ),
+                Err(()) => (Some(&pin.version), None),
+            };
             behind |= wanted.is_some_and(|wanted| *wanted > pin.version);
-            rows.push((name, &pin.version, wanted.cloned(), newest.cloned(), place.to_string()));
+            let unknown = if versions.is_ok() { "none" } else { "unknown" };
+            rows.push((name, &pin.version, wanted.cloned(), newest.cloned(), unknown, place.to_string()));
         }
         super::print(&match self.output.output {
             Format::Json => {
-                let plugins = rows.iter().map(|(name, pinned, wanted, newest, place)| {
+                let plugins = rows.iter().map(|(name, pinned, wanted, newest, _, place)| {
                     json!({ "plugin": name, "pinned": pinned, "wanted": wanted, "newest": newest, "from": place })
                 });
                 format!("{:#}\n", json!({ "plugins": plugins.collect::<Vec<_>>() }))
             }
             Format::Table => {
-                let shown = |version: Option<Version>| version.map_or("none".to_owned(), |version| version.to_string());
+                let shown =
+                    |version: Option<Version>, none: &str| version.map_or(none.to_owned(), |one| one.to_string());
                 let mut table = Table::new(["PLUGIN", "PINNED", "WANTED", "NEWEST", "FROM"]);
-                for (name, pinned, wanted, newest, place) in rows {
-                    table.row(vec![name.clone(), pinned.to_string(), shown(wanted), shown(newest), place]);
+                for (name, pinned, wanted, newest, unknown, place) in rows {
+                    let (wanted, newest) = (shown(wanted, "none"), shown(newest, unknown));
+                    table.row(vec![name.clone(), pinned.to_string(), wanted, newest, place]);
                 }
                 table.text()
             }
@@ -316,12 +335,37 @@ async fn update(name: &str, pinned: &Pin, place: &Place, store: &Store, keys: &K
         return Ok(None);
     }
     if version == pinned.version && digest != pinned.digest {
-        bail!(
-            "{place} has different bytes for {version} now, {digest}; the pin stays. Ask the publisher for a new version, or accept these bytes with `host add`"
-        );
+        return Err(changed(place, &version, digest));
     }
     let expected = Expected { name, version: &version, keys };
     obtain(&registry, place, store, digest, &expected).await.map(|obtained| Some(obtained.file))
+}
+
+/// The error for a published version that has other bytes now.
+fn changed(place: &Place, version: &Version, digest: Digest) -> anyhow::Error {
+    anyhow!(
+        "{place} has different bytes for {version} now, {digest}; the pin stays. Ask the publisher for a new version, or accept these bytes with `host add`"
+    )
+}
+
+/// A registry's answer about a pinned plugin.
+struct Listed {
+    /// The digest that the pinned version has there.
+    published: Option<Digest>,
+    /// All versions; an error if the registry does not list them, and the pin needs no list.
+    versions: Result<Vec<Version>>,
+}
+
+async fn look_up(pin: &Pin, place: &Place) -> Result<Listed> {
+    let registry = Registry::new(place)?;
+    let published = registry.published(&pin.version).await?;
+    let versions = registry.versions().await;
+    // One version stays, whatever others there are.
+    let fixed = published.is_some() && place.wanted == Wanted::Exactly(pin.version.clone());
+    match versions {
+        Err(error) if !fixed => Err(error),
+        versions => Ok(Listed { published, versions }),
+    }
 }
 
 /// A component in the store.
@@ -379,6 +423,9 @@ fn pin(lock: &mut Lock, file: &File, place: &Place) -> Result<()> {
     lock.write()?;
     let was = match before {
         Some(before) if before.digest == file.digest => ", unchanged".to_owned(),
+        Some(before) if before.version == file.version => {
+            format!("; same version, different bytes: previously {}", before.digest)
+        }
         Some(before) if file.version < before.version => format!(", rolled back from {}", before.version),
         Some(before) => format!(", previously {}", before.version),
         None => ", new".to_owned(),

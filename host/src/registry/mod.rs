@@ -134,7 +134,13 @@ impl Registry {
         {
             return Ok((version.clone(), digest));
         }
-        let versions = self.versions().await?;
+        let versions = self.versions().await.map_err(|error| match &self.place.wanted {
+            Wanted::Exactly(version) => error.context(format!(
+                "{}: version {version} is not published, and the published versions cannot be listed",
+                self.place
+            )),
+            _ => error,
+        })?;
         let Some(version) = versions.iter().rev().find(|version| self.place.wanted.fits(version)) else {
             if versions.is_empty() {
                 bail!("{}: no version is published", self.place)
@@ -147,7 +153,7 @@ impl Registry {
     }
 
     /// The digest of a version, if it is published.
-    async fn published(&self, version: &Version) -> Result<Option<Digest>> {
+    pub async fn published(&self, version: &Version) -> Result<Option<Digest>> {
         match self.manifest(&Place::tag(version)).await? {
             None => Ok(None),
             Some(Manifest::Index) => {

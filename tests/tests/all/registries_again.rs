@@ -119,3 +119,56 @@ fn signatures_of_the_operator_stay() {
     assert!(refused.err.contains(&said) && !refused.err.contains("tmp"), "{}", refused.err);
     assert_eq!(lock(&sample), before);
 }
+
+/// A registry that replaces a version: nothing moves without a word.
+#[test]
+fn other_bytes_of_the_same_version_are_told() {
+    let sample = sample();
+    let host = |arguments: &[&str]| sample.host(arguments).unwrap();
+    let registry = registry(&sample, &["0.1.0.wasm"]);
+    let place = place(&registry.host());
+    ok(host(&["add", &place]));
+    ok(host(&["outdated"]));
+    let before = lock(&sample);
+    registry.remove_tag("data/phase2-raw", "0.1.0").unwrap();
+    ok(host(&["push", "other.wasm", &place]));
+    let changed = "has different bytes for 0.1.0 now, sha256:";
+    let outdated = host(&["outdated"]);
+    assert_eq!(outdated.code, 64, "{outdated:?}");
+    assert!(outdated.err.contains(changed), "{}", outdated.err);
+    assert!(outdated.out.lines().nth(1).unwrap().contains("phase2-raw"), "{}", outdated.out);
+    let updated = host(&["update", "--all"]);
+    assert!(updated.code == 64 && updated.err.contains(changed), "{updated:?}");
+    assert_eq!(lock(&sample), before);
+    let added = ok(host(&["add", &place]));
+    assert!(added.err.contains("; same version, different bytes: previously sha256:"), "{}", added.err);
+    assert_ne!(lock(&sample), before);
+    ok(host(&["outdated"]));
+}
+
+/// Where the list of versions is forbidden, one version is still found, or known to be absent.
+#[test]
+fn a_registry_without_a_list_says_what_it_knows() {
+    let sample = sample();
+    let host = |arguments: &[&str]| sample.host(arguments).unwrap();
+    let registry = registry(&sample, &["0.1.0.wasm"]);
+    let hook: Hook = Box::new(|head| {
+        let answer = "HTTP/1.1 403 X\r\nContent-Length: 11\r\nConnection: close\r\n\r\nnot for you";
+        head.contains("/tags/list").then(|| answer.to_owned())
+    });
+    let place = place(&Proxy::answering(&registry, hook).unwrap().host());
+    let absent = host(&["add", &format!("{place}:0.9.0")]);
+    assert_eq!(absent.code, 64, "{absent:?}");
+    assert!(absent.err.contains("version 0.9.0 is not published"), "{}", absent.err);
+    ok(host(&["add", &format!("{place}:0.1.0")]));
+    let outdated = ok(host(&["outdated"]));
+    let row: Vec<&str> = outdated.out.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!(row[..4], ["phase2-raw", "0.1.0", "0.1.0", "unknown"]);
+    assert!(outdated.err.contains("phase2-raw: no list of versions: "), "{}", outdated.err);
+    let json = ok(host(&["outdated", "--output", "json"])).json();
+    assert_eq!((&json["plugins"][0]["wanted"], &json["plugins"][0]["newest"]), (&json!("0.1.0"), &Value::Null));
+    // The twin: a range needs the list.
+    fs::write(sample.path().join("plugins.lock"), lock(&sample).replace(":0.1.0\"", "@^0.1\"")).unwrap();
+    let needed = host(&["outdated"]);
+    assert!(needed.code == 64 && needed.err.contains("denies access"), "{needed:?}");
+}
