@@ -13,7 +13,9 @@ use super::flags::LockFlag;
 use crate::{
     config::nearest,
     oci::{self, Place},
-    package::{File, Lock, SCHEME, Store, is_named_like_a_plugin, pin_command, plugins_in},
+    package::{
+        Expected, File, Keys, Lock, SCHEME, Store, is_named_like_a_plugin, pin_command, plugins_in, read_signatures,
+    },
 };
 
 /// The exit code of `--verify` when something differs.
@@ -105,7 +107,7 @@ impl Pin {
 
     fn write(&self, lock: &mut Lock, chosen: &[File]) -> Result<u8> {
         for file in chosen {
-            let before = match registry_source(lock, file) {
+            let before = match registry_source(lock, file)? {
                 Some(source) => lock.set_from(file, source),
                 None => lock.set(file),
             };
@@ -143,22 +145,32 @@ impl Pin {
     }
 }
 
-/// The place in a registry that a pin keeps: for the same bytes, and for another version from the store.
-fn registry_source(lock: &Lock, file: &File) -> Option<String> {
-    let pin = lock.pin(&file.name)?;
-    let place: Place = pin.source.parse().ok()?;
+/// The place in a registry that a pin keeps: for the same bytes, for another version from the store, and for an older one,
+/// which is stored first. Whether the registry has the same bytes is not known here: `host outdated` compares them.
+fn registry_source(lock: &Lock, file: &File) -> Result<Option<String>> {
+    let Some(pin) = lock.pin(&file.name) else { return Ok(None) };
+    let Ok(place) = pin.source.parse::<Place>() else { return Ok(None) };
     if pin.digest == file.digest {
-        return Some(pin.source.clone());
+        return Ok(Some(pin.source.clone()));
     }
-    let stored = Store::beside(lock.path()).path(file.digest).canonicalize().ok()?;
-    if file.path.canonicalize().ok()? != stored {
-        return None;
+    let store = Store::beside(lock.path());
+    let stored = store.path(file.digest).canonicalize().ok();
+    if stored.is_none() || stored != file.path.canonicalize().ok() {
+        if file.version >= pin.version {
+            return Ok(None);
+        }
+        let expected = Expected { name: &file.name, version: &file.version, keys: &Keys::default() };
+        store.keep(file.bytes.clone(), read_signatures(&file.path)?.as_deref(), &expected)?;
+        eprintln!(
+            "{}: stored in plugins.store; its place is still {place}, and `host outdated` compares the bytes",
+            file.name
+        );
     }
     let wanted = match place.wanted {
         oci::Wanted::Exactly(_) => oci::Wanted::Exactly(file.version.clone()),
         wanted => wanted,
     };
-    Some(Place { wanted, ..place }.to_string())
+    Ok(Some(Place { wanted, ..place }.to_string()))
 }
 
 /// Refuses files that are older than their pins, unless their version was named: an old version does not come back because

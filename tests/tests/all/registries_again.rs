@@ -146,6 +146,42 @@ fn other_bytes_of_the_same_version_are_told() {
     ok(host(&["outdated"]));
 }
 
+/// The advice of `host pin` for an older file, followed, does not lose the registry.
+#[test]
+fn a_roll_back_to_a_file_keeps_the_registry() {
+    let sample = sample();
+    let host = |arguments: &[&str]| sample.host(arguments).unwrap();
+    let registry = registry(&sample, &["0.1.0.wasm", "0.2.0.wasm"]);
+    let place = place(&registry.host());
+    let once = ["run", "--once", "--at", AT, "--output", "json", "--check", "phase2-raw"];
+    for (file, code) in [("0.1.0.wasm", 2), ("other.wasm", 64)] {
+        let _ = fs::remove_dir_all(sample.path().join("plugins.store"));
+        ok(host(&["add", &place]));
+        let refused = host(&["pin", file]);
+        assert_eq!(refused.code, 64, "{refused:?}");
+        let (_, advice) = refused.err.split_once("to roll back, run `host ").unwrap();
+        let advised: Vec<&str> = advice.split_once('`').unwrap().0.split(' ').collect();
+        assert_eq!(advised, ["pin", "phase2-raw@0.1.0", file]);
+        let back = ok(host(&advised));
+        assert!(back.err.contains("rolled back: 0.2.0 → 0.1.0"), "{}", back.err);
+        assert!(back.err.contains(&format!("its place is still {place}")), "{}", back.err);
+        assert!(lock(&sample).contains(&format!("source = \"{place}\"")), "{}", lock(&sample));
+        assert_eq!(ok(host(&once)).run("phase2-raw")["plugin"]["version"], "0.1.0");
+        // The registry has these bytes, or others: that shows as soon as it is asked.
+        let outdated = host(&["outdated"]);
+        assert_eq!(outdated.code, code, "{outdated:?}");
+        assert!(outdated.out.contains("0.2.0"), "{}", outdated.out);
+        assert_eq!(outdated.err.contains("has different bytes for 0.1.0 now"), file == "other.wasm");
+        ok(host(&["update", "phase2-raw"]));
+        assert!(lock(&sample).contains("version = \"0.2.0\""), "{}", lock(&sample));
+    }
+    registry.remove_tag("data/phase2-raw", "0.1.0").unwrap();
+    ok(host(&["pin", "phase2-raw@0.1.0", "0.1.0.wasm"]));
+    let outdated = host(&["outdated"]);
+    assert_eq!(outdated.code, 2, "{outdated:?}");
+    assert!(outdated.err.contains("phase2-raw: the pinned 0.1.0 is not published in oci://"), "{}", outdated.err);
+}
+
 /// Where the list of versions is forbidden, one version is still found, or known to be absent.
 #[test]
 fn a_registry_without_a_list_says_what_it_knows() {
