@@ -14,7 +14,8 @@ use crate::{
     config::nearest,
     oci::{self, Place},
     package::{
-        Expected, File, Keys, Lock, SCHEME, Store, is_named_like_a_plugin, pin_command, plugins_in, read_signatures,
+        Expected, File, Keys, Lock, Pin as Pinned, SCHEME, Store, is_named_like_a_plugin, pin_command, plugins_in,
+        read_signatures,
     },
 };
 
@@ -27,7 +28,8 @@ const DIFFERS: u8 = 2;
   host pin phase2-raw                the newest version in their directories
   host pin phase2-raw@1.2.0          this version, also an older one
   host pin phase2-raw new/*.wasm     the newest version among these files
-  host pin --verify plugins/*.wasm   compare and change nothing
+  host pin --verify                  compare what `host run` runs; change nothing
+  host pin --verify plugins/*.wasm   compare these files
 
 Keep plugins.lock in version control, so that each change of a plugin is
 reviewed.
@@ -69,11 +71,12 @@ impl Pin {
         if self.what.is_empty() && !self.verify && !self.prune {
             bail!("name plugin files or a plugin, as in `host pin plugins/*.wasm`");
         }
-        let paths = match files.is_empty() {
-            false => listed_in(&files)?,
-            true => beside(&lock)?,
-        };
+        let named = !files.is_empty();
+        let paths = if named { listed_in(&files)? } else { beside(&lock)? };
         let (files, unreadable) = read(&paths);
+        if self.verify && self.what.is_empty() {
+            return verify_all(&lock, &files, &unreadable);
+        }
         // Pruning alone pins nothing: it does not accept other bytes by the way.
         let only_prune = self.prune && self.what.is_empty();
         let chosen = match wanted.is_empty() {
@@ -96,13 +99,14 @@ impl Pin {
             only_forward(&lock, &chosen, &back)?;
             return self.write(&mut lock, &chosen);
         }
-        let differ = compare(&lock, &chosen, &unreadable, self.what.is_empty());
-        refused()?;
-        if differ {
-            return Ok(DIFFERS);
+        let mut differences: Vec<String> = chosen.iter().filter_map(|file| difference(&lock, file)).collect();
+        if !named {
+            let pins = chosen.iter().filter_map(|file| Some((&file.name, lock.pin(&file.name)?)));
+            differences.extend(pins.filter_map(|(name, pin)| absence(&lock, name, pin, &chosen)));
         }
-        eprintln!("{}: {} checked, all as pinned", path.display(), counted(chosen.len()));
-        Ok(0)
+        differences.iter().for_each(|difference| eprintln!("{difference}"));
+        refused()?;
+        verified(&lock, chosen.len(), &differences)
     }
 
     fn write(&self, lock: &mut Lock, chosen: &[File]) -> Result<u8> {
@@ -186,28 +190,66 @@ fn only_forward(lock: &Lock, chosen: &[File], named: &[&String]) -> Result<()> {
     Ok(())
 }
 
-/// Tells each difference; gives whether there is one. With `all`, every pin must have its file.
-fn compare(lock: &Lock, files: &[File], unreadable: &[Unreadable], all: bool) -> bool {
-    let mut differences = Vec::new();
-    for file in files {
-        let found = format!("{} is {} {}", file.path.display(), file.version, file.digest);
-        match lock.pin(&file.name) {
-            Some(pin) if (pin.digest, &pin.version, &pin.api) == (file.digest, &file.version, &file.api) => {}
-            Some(pin) => {
-                differences.push(format!("{}: pinned as {} {}, but {found}", file.name, pin.version, pin.digest));
-            }
-            None => differences.push(format!("{}: not pinned, {found}", file.name)),
+/// Compares the files that the host would run with their pins. Files beside them need a pin, too; those that nobody can
+/// read are nobody's plugin.
+fn verify_all(lock: &Lock, beside: &[File], unreadable: &[Unreadable]) -> Result<u8> {
+    let (mut differences, mut errors, mut sources) = (Vec::new(), Vec::new(), BTreeSet::new());
+    for (name, pin) in lock.pins() {
+        let source = lock.source(pin);
+        sources.extend(source.canonicalize());
+        match absence(lock, name, pin, beside) {
+            Some(absence) => differences.push(absence),
+            None => match File::read(&source) {
+                Ok(file) if file.name == *name => differences.extend(difference(lock, &file)),
+                Ok(file) => differences.push(format!("{name}: pinned, but {} is {}", source.display(), file.name)),
+                Err((_, error)) => errors.push(format!("{error:#}")),
+            },
         }
     }
-    let held: BTreeSet<&String> = files.iter().map(|file| &file.name).collect();
-    let read = |pin| unreadable.iter().all(|file| file.path != lock.source(pin));
-    for (name, pin) in lock.pins().iter().filter(|(name, pin)| all && !held.contains(name) && read(pin)) {
-        differences.push(format!("{name}: pinned as {}, but no file holds it", pin.version));
+    let is_source = |path: &Path| path.canonicalize().is_ok_and(|path| sources.contains(&path));
+    let unpinned = beside.iter().filter(|file| lock.pin(&file.name).is_none() && !is_source(&file.path));
+    differences.extend(unpinned.filter_map(|file| difference(lock, file)));
+    for file in unreadable.iter().filter(|file| !is_source(&file.path)) {
+        eprintln!("skipped: {:#}", file.error);
     }
-    for difference in &differences {
-        eprintln!("{difference}");
+    differences.iter().for_each(|difference| eprintln!("{difference}"));
+    if !errors.is_empty() {
+        bail!("{}", errors.join("\n"));
     }
-    !differences.is_empty()
+    verified(lock, lock.pins().len(), &differences)
+}
+
+/// The exit code.
+fn verified(lock: &Lock, count: usize, differences: &[String]) -> Result<u8> {
+    if !differences.is_empty() {
+        return Ok(DIFFERS);
+    }
+    eprintln!("{}: {} checked, all as pinned", lock.path().display(), counted(count));
+    Ok(0)
+}
+
+/// How a file differs from its pin.
+fn difference(lock: &Lock, file: &File) -> Option<String> {
+    let found = format!("{} is {} {}", file.path.display(), file.version, file.digest);
+    match lock.pin(&file.name) {
+        Some(pin) if (pin.digest, &pin.version, &pin.api) == (file.digest, &file.version, &file.api) => None,
+        Some(pin) => Some(format!("{}: pinned as {} {}, but {found}", file.name, pin.version, pin.digest)),
+        None => Some(format!("{}: not pinned, {found}", file.name)),
+    }
+}
+
+/// What is wrong if a pin's file does not exist. The host opens that file, wherever else the same bytes are.
+fn absence(lock: &Lock, name: &str, pin: &Pinned, files: &[File]) -> Option<String> {
+    let source = lock.source(pin);
+    if source.try_exists().unwrap_or(true) {
+        return None;
+    }
+    let next = match files.iter().find(|file| file.digest == pin.digest) {
+        _ if pin.source.starts_with(SCHEME) => "`host pull` fetches it".to_owned(),
+        Some(file) => format!("pin it where it is: `{}`", pin_command(lock.path(), &file.path.display().to_string())),
+        None => "no other file there has its bytes".to_owned(),
+    };
+    Some(format!("{name}: pinned as {}, but {} does not exist; {next}", pin.version, source.display()))
 }
 
 impl Wanted {

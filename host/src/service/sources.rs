@@ -13,7 +13,7 @@ use crate::{
     check::no_such_check,
     config::{Config, nearest},
     host::{Begin, Host},
-    package::{Lock, beside, is_named_like_a_plugin, pin_command, plugins_in},
+    package::{Lock, SCHEME, beside, is_named_like_a_plugin, pin_command, plugins_in},
     record::Record,
     recorder::Recorder,
 };
@@ -72,10 +72,12 @@ impl Sources {
         }
         if !files.iter().any(|file| file.exists()) {
             if self.plugins.is_empty() {
-                bail!(
-                    "none of the plugins pinned in {} is on disk; `host pull` fetches those from registries",
-                    self.lock.display()
-                );
+                let published = lock.iter().flat_map(|lock| lock.pins().values());
+                let next = match published.filter(|pin| pin.source.starts_with(SCHEME)).count() {
+                    0 => format!("pin them where they are, as in `{}`", pin_command(&self.lock, "plugins/*.wasm")),
+                    _ => "`host pull` fetches those from registries".to_owned(),
+                };
+                bail!("none of the plugins pinned in {} is on disk; {next}", self.lock.display());
             }
             if let [named] = self.plugins.as_slice()
                 && let Some(absent) = absent(named)

@@ -51,5 +51,6 @@ mod thirty_days;
 mod told;
 mod truth;
 mod validation;
+mod verify;
 mod web;
 mod wishes;

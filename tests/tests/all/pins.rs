@@ -152,7 +152,7 @@ fn comparing_changes_nothing() {
         "phase2-raw: pinned as 0.1.0 sha256:",
         "phase2-raw.wasm is 0.3.0 sha256:",
         "phase2-gate: not pinned",
-        "phase3-analytics: pinned as 0.1.0, but no file holds it",
+        "phase3-analytics: pinned as 0.1.0, but plugins/phase3-analytics.wasm does not exist; no other file there has its bytes",
     ] {
         assert!(differs.err.contains(words), "{words}: {}", differs.err);
     }
@@ -311,10 +311,14 @@ fn an_unreadable_file_stops_no_other() {
 
     fs::write(plugins.join("phase2-raw.wasm"), reversioned("phase2-raw", "0.3.0")).unwrap();
     let verified = sample.host(&["pin", "--verify"]).unwrap();
-    assert_eq!(verified.code, 64, "{verified:?}");
-    for words in ["phase2-raw: pinned as 0.2.0 sha256:", "plugins/broken.wasm: cannot be read"] {
+    assert_eq!(verified.code, 2, "{verified:?}");
+    for words in ["phase2-raw: pinned as 0.2.0 sha256:", "skipped: plugins/broken.wasm: cannot be read"] {
         assert!(verified.err.contains(words), "{words}: {}", verified.err);
     }
+    // The twins: a file that is named, and one that is pinned.
+    let named = sample.host(&["pin", "--verify", "plugins/broken.wasm", "plugins/phase2-raw.wasm"]).unwrap();
+    assert_eq!(named.code, 64, "{named:?}");
+    assert!(named.err.contains("phase2-raw: pinned as 0.2.0 sha256:"), "{}", named.err);
     let own = sample.host(&["pin", "--verify", "phase3-analytics"]).unwrap();
     assert_eq!(own.code, 0, "{own:?}");
 
