@@ -1,8 +1,8 @@
 //! `host plan --diff`: the rights that a change of host.toml or plugins.lock gives and takes, for its review.
 
-use std::path::Path;
+use std::{fs, path::Path};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde_json::json;
 
 use super::{
@@ -19,11 +19,22 @@ const DIFFER: u8 = 2;
 
 /// Compares the files with an older host.toml and the lock file beside it.
 pub(super) fn compare(old: &Path, files: &FileFlags, format: Format) -> Result<u8> {
+    if !old.exists() {
+        bail!(
+            "there is no {}; --diff takes an older host.toml, as in `git worktree add --detach ../main origin/main && host plan --diff ../main/host.toml`",
+            old.display()
+        );
+    }
     let old_lock = old.with_file_name(LOCK);
     let (before, after) = (Config::load(old)?, Config::load(files.config())?);
-    let (pinned, pins) = (Lock::read(&old_lock)?, Lock::read(&files.lock())?);
+    let pins = Lock::read(&files.lock())?;
+    // `git show` of a file that did not exist leaves an empty one.
+    let empty = fs::read(&old_lock).is_ok_and(|bytes| bytes.is_empty());
+    let pinned = if empty { None } else { Lock::read(&old_lock)? };
     if pinned.is_none() && pins.is_some() {
-        eprintln!("there is no {}: compared as if nothing had been pinned", old_lock.display());
+        let shown = old_lock.display();
+        let why = if empty { format!("{shown} is empty") } else { format!("there is no {shown}") };
+        eprintln!("{why}: compared as if nothing had been pinned");
     }
     let whole = |path: &Path| path.canonicalize().ok();
     if pinned.is_some() && whole(&old_lock) == whole(&files.lock()) {

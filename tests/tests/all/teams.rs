@@ -7,8 +7,9 @@ use std::{
 };
 
 use crate::support::{
-    command::{Ended, binary, ended},
+    command::{Ended, binary, ended, repository},
     registry::Registry,
+    watched::plugin,
 };
 
 /// Somebody with a folder, and the host on the path.
@@ -235,4 +236,49 @@ fn what_a_granted_name_means_is_reviewed_too() {
     }
     operator.write("host.toml", &format!("# A comment is no right.\n{toml}"));
     assert_eq!(operator.ok(&["plan", "--diff", "main/host.toml"]).out, "The rights are the same.\n");
+}
+
+/// The commands of docs/plugins.md for a review, in the merge request that adds plugins.lock.
+#[test]
+fn a_review_of_the_first_pins() {
+    let place = tempfile::tempdir().unwrap();
+    let operator = Person::new(place.path(), "operator");
+    let git = |arguments: &[&str]| {
+        let mut command = operator.command("git");
+        command.args(["-c", "user.name=o", "-c", "user.email=o@example.com", "-c", "commit.gpgsign=false"]);
+        let ended = ended(command.args(arguments)).unwrap();
+        assert_eq!(ended.code, 0, "{arguments:?}: {ended:?}");
+    };
+    fs::copy(plugin("phase2-raw"), operator.folder.join("phase2-raw.wasm")).unwrap();
+    operator.write("host.toml", "[grants.phase2-raw]\nwarehouse = [\"nba_raw\"]\n");
+    git(&["init", "-q"]);
+    git(&["add", "."]);
+    git(&["commit", "-q", "-m", "Grant"]);
+    git(&["update-ref", "refs/remotes/origin/main", "HEAD"]);
+    operator.ok(&["pin", "phase2-raw.wasm"]);
+
+    let text = fs::read_to_string(repository().join("docs/plugins.md")).unwrap();
+    let section = text.split("## Review a change").nth(1).unwrap().split("\n## ").next().unwrap();
+    let commands: Vec<&str> = section.lines().filter_map(|line| line.strip_prefix("$ ")).collect();
+    assert!(commands.last().unwrap().starts_with("host plan --diff "), "{commands:?}");
+    let review = ended(operator.command("sh").args(["-e", "-c", &commands.join("\n")])).unwrap();
+    assert_eq!(review.code, 2, "{review:?}");
+    assert!(review.err.contains("main/plugins.lock: compared as if nothing had been pinned"), "{}", review.err);
+    assert!(review.out.contains("plugins.lock phase2-raw") && review.out.contains("0.1.0 sha256:"), "{}", review.out);
+
+    // As `git show` leaves it where the file did not exist. The twin: a lock file that was cut off.
+    fs::create_dir(operator.folder.join("old")).unwrap();
+    fs::copy(operator.folder.join("host.toml"), operator.folder.join("old/host.toml")).unwrap();
+    operator.write("old/plugins.lock", "");
+    let empty = operator.host(&["plan", "--diff", "old/host.toml"]);
+    assert!(empty.code == 2 && review.out.ends_with(&empty.out), "{empty:?}");
+    assert!(empty.err.contains("old/plugins.lock is empty: compared as if nothing"), "{}", empty.err);
+    operator.write("old/plugins.lock", "# Only");
+    let broken = operator.host(&["plan", "--diff", "old/host.toml"]);
+    assert!(broken.code == 64 && broken.err.contains("old/plugins.lock: refused"), "{broken:?}");
+
+    let absent = operator.host(&["plan", "--diff", "nosuch.toml"]);
+    assert_eq!(absent.code, 64, "{absent:?}");
+    assert!(absent.err.contains("there is no nosuch.toml; --diff takes an older host.toml"), "{}", absent.err);
+    assert!(!absent.err.contains("--config"), "{}", absent.err);
 }
