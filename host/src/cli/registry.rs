@@ -169,8 +169,8 @@ impl Push {
 impl Add {
     pub(super) fn execute(self) -> Result<u8> {
         let path = self.files.path();
-        let _claim = Lock::claim(&path)?;
-        let mut lock = Lock::read(&path)?.unwrap_or_else(|| Lock::new(&path));
+        // A lock file that cannot be used is told before anything is fetched.
+        Lock::read(&path)?;
         let (store, keys) = (self.files.store(), self.files.keys()?);
         let Obtained { file, .. } = super::runtime()?.block_on(async {
             let registry = Registry::new(&self.place)?;
@@ -178,6 +178,9 @@ impl Add {
             let expected = Expected { name: self.place.name(), version: &version, keys: &keys };
             obtain(&registry, &self.place, &store, digest, &expected).await
         })?;
+        // Not before: a registry may be slow, and others pin meanwhile.
+        let _claim = Lock::claim(&path)?;
+        let mut lock = Lock::read(&path)?.unwrap_or_else(|| Lock::new(&path));
         pin(&mut lock, &file, &self.place)?;
         eprintln!("next: `host inspect {}` shows what it asks for", file.path.display());
         Ok(0)
@@ -209,10 +212,8 @@ impl Pull {
 
 impl Update {
     pub(super) fn execute(self) -> Result<u8> {
-        let _claim = Lock::claim(&self.files.path())?;
-        let mut lock = self.files.read()?;
         let (store, keys) = (self.files.store(), self.files.keys()?);
-        let mut pins = published(&lock)?;
+        let mut pins = published(&self.files.read()?)?;
         for name in &self.names {
             if !pins.iter().any(|(known, ..)| known == name) {
                 let near = nearest(name, pins.iter().map(|(known, ..)| known));
@@ -221,9 +222,15 @@ impl Update {
         }
         pins.retain(|(name, ..)| self.all || self.names.contains(name));
         let updated = each(&pins, async |(name, pin, place)| update(name, pin, place, &store, &keys).await)?;
+        // Not before: registries may be slow, and others pin meanwhile.
+        let _claim = Lock::claim(&self.files.path())?;
+        let mut lock = self.files.read()?;
         let mut failures = Failures::default();
-        for ((name, _, place), updated) in pins.iter().zip(updated) {
+        for ((name, before, place), updated) in pins.iter().zip(updated) {
             let pinned = match updated {
+                Ok(Some(_)) if lock.pin(name) != Some(before) => {
+                    Err(anyhow!("another process changed its pin meanwhile; run `host update {name}` again"))
+                }
                 Ok(Some(file)) => pin(&mut lock, &file, place),
                 Ok(None) => Ok(()),
                 Err(error) => Err(error),

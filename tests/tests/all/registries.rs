@@ -201,11 +201,9 @@ fn hostile(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> String
 
 #[test]
 fn no_answer_is_too_long_or_takes_for_ever() {
-    // Each in a directory of its own, since `add` claims it.
-    let add = |host: &str| {
-        let sample = Sample::new(None).unwrap();
-        sample.host(&["add", &format!("oci://{host}/data/x:1.0.0")]).unwrap()
-    };
+    // In one directory: no `add` waits for another.
+    let sample = Sample::new(None).unwrap();
+    let add = |host: &str| sample.host(&["add", &format!("oci://{host}/data/x:1.0.0")]).unwrap();
     let began = Instant::now();
     let large = add(&hostile(|_| Reply::Endless(b' ', Duration::ZERO)));
     assert!(large.code == 64 && large.err.contains("the answer is larger than 4.0 MiB"), "{large:?}");
@@ -216,6 +214,7 @@ fn no_answer_is_too_long_or_takes_for_ever() {
     let silent = hostile(|_| Reply::Hang);
     std::thread::scope(|scope| {
         for host in [host(1), host(5), silent] {
+            let add = &add;
             scope.spawn(move || {
                 let slow = add(&host);
                 assert!(slow.code == 64 && slow.err.contains("127.0.0.1 does not answer in time"), "{slow:?}");

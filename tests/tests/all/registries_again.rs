@@ -182,6 +182,44 @@ fn a_roll_back_to_a_file_keeps_the_registry() {
     assert!(outdated.err.contains("phase2-raw: the pinned 0.1.0 is not published in oci://"), "{}", outdated.err);
 }
 
+/// While a registry takes its time, others pin; what they pinned is not overwritten.
+#[test]
+fn a_slow_registry_keeps_nobody_from_pinning() {
+    let sample = sample();
+    let registry = registry(&sample, &["0.1.0.wasm", "0.2.0.wasm"]);
+    let hook: Hook = Box::new(|head| {
+        if head.contains("/manifests/0.2.0") {
+            std::thread::sleep(Duration::from_secs(12));
+        }
+        None
+    });
+    let slow = place(&Proxy::answering(&registry, hook).unwrap().host());
+    fs::copy(plugin("phase3-analytics"), sample.path().join("phase3.wasm")).unwrap();
+    // Longer than a lock is waited for.
+    let meanwhile = |slow: &[&str], fast: &[&str]| {
+        std::thread::scope(|scope| {
+            let slow = scope.spawn(|| sample.host(slow).unwrap());
+            std::thread::sleep(Duration::from_secs(1));
+            let began = Instant::now();
+            ok(sample.host(fast).unwrap());
+            assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+            slow.join().unwrap()
+        })
+    };
+    ok(meanwhile(&["add", &slow], &["pin", "phase3.wasm"]));
+    let both = lock(&sample);
+    assert!(both.contains("[plugin.phase3-analytics]") && both.contains("version = \"0.2.0\""), "{both}");
+
+    // Another process moves the plugin that is being updated.
+    ok(sample.host(&["add", &format!("{slow}:0.1.0")]).unwrap());
+    let any = lock(&sample).replace(&format!("{slow}:0.1.0"), &slow);
+    fs::write(sample.path().join("plugins.lock"), &any).unwrap();
+    let update = meanwhile(&["update", "--all"], &["pin", "phase2-raw@0.1.0", "other.wasm"]);
+    assert_eq!(update.code, 64, "{update:?}");
+    assert!(update.err.contains("phase2-raw: another process changed its pin meanwhile"), "{}", update.err);
+    assert!(lock(&sample).contains("source = \"other.wasm\""), "{}", lock(&sample));
+}
+
 /// Where the list of versions is forbidden, one version is still found, or known to be absent.
 #[test]
 fn a_registry_without_a_list_says_what_it_knows() {
