@@ -15,7 +15,7 @@ use reqwest::{
 };
 use tokio::time::{Instant, timeout_at};
 
-use super::credentials::{self, Credentials, Found};
+use super::credentials::{self, Credentials, Known};
 use crate::{
     http,
     oci::{self, Challenge, Place},
@@ -50,8 +50,8 @@ pub(super) struct Client {
 struct Entered {
     /// The header for the registry.
     header: Option<HeaderValue>,
-    /// The credential helper that could not be asked.
-    missing: Option<String>,
+    /// What Docker knows of the registry, once it asked for credentials.
+    known: Option<Known>,
 }
 
 /// One request.
@@ -157,8 +157,9 @@ impl Client {
     async fn enter(&self, ask: &Ask, answer: &Answer) -> Result<HeaderValue> {
         let headers = answer.headers.get_all(header::WWW_AUTHENTICATE).iter();
         let challenge = Challenge::read(&self.place, headers.filter_map(|header| header.to_str().ok()))?;
-        let Found { credentials, missing } = credentials::of(&self.place.registry).await?;
-        self.lock().missing = missing;
+        let found = credentials::of(&self.place.registry).await?;
+        self.lock().known = Some(found.known());
+        let credentials = found.credentials;
         let registry = &self.place.registry;
         let header = match (challenge, credentials) {
             (Challenge::Basic, Credentials::Password { user, password }) => basic(&user, &password),
@@ -273,11 +274,15 @@ impl Client {
 
     fn unauthorized(&self) -> anyhow::Error {
         let (place, registry) = (&self.place, &self.place.registry);
-        match &self.lock().missing {
-            None => anyhow::anyhow!(
+        match &self.lock().known {
+            None => anyhow::anyhow!("{place}: {registry} requires credentials, but does not say which"),
+            Some(Known::Yes) => anyhow::anyhow!(
                 "{place}: {registry} refuses the credentials; log in with `docker login {registry}`, or correct its `auths` in Docker's config.json"
             ),
-            Some(helper) => anyhow::anyhow!(
+            Some(Known::No) => anyhow::anyhow!(
+                "{place}: {registry} requires credentials, and Docker's configuration has none for it; log in with `docker login {registry}`"
+            ),
+            Some(Known::Missing(helper)) => anyhow::anyhow!(
                 "{place}: {registry} requires credentials, and those in Docker's configuration cannot be used: {helper} is not installed; install it, or log in with `docker login {registry}`"
             ),
         }

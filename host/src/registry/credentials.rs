@@ -1,15 +1,27 @@
 //! Credentials for a registry, from Docker's configuration: from the file, or from a program that keeps them.
 //! <https://docs.docker.com/reference/cli/docker/login/#credential-stores>
 
-use std::{collections::BTreeMap, io, path::PathBuf, process::Stdio, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io,
+    path::PathBuf,
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
 use base64::{
     Engine,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Deserialize;
-use tokio::{io::AsyncWriteExt, process::Command};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
+    process::{Child, Command},
+};
+
+use crate::text;
 
 /// The name under which Docker keeps the credentials of its own registry.
 const DOCKER_HUB: &str = "https://index.docker.io/v1/";
@@ -17,6 +29,8 @@ const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 const IDENTITY: &str = "<token>";
 /// Timeout of a credential helper.
 const HELPER: Duration = Duration::from_secs(10);
+/// The most bytes of its output, and of its errors.
+const SAID: usize = 64 << 10;
 /// `auth` with or without `=` at its end.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::STANDARD,
@@ -94,7 +108,7 @@ pub(super) async fn of(registry: &str) -> Result<Found> {
 }
 
 /// Docker's knowledge of a registry.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Known {
     /// It has credentials.
     Yes,
@@ -106,11 +120,17 @@ pub enum Known {
 
 /// Whether Docker's configuration has credentials for a registry.
 pub async fn known(registry: &str) -> Result<Known> {
-    Ok(match of(registry).await? {
-        Found { missing: Some(helper), .. } => Known::Missing(helper),
-        Found { credentials: Credentials::Anonymous, .. } => Known::No,
-        Found { .. } => Known::Yes,
-    })
+    Ok(of(registry).await?.known())
+}
+
+impl Found {
+    pub(super) fn known(&self) -> Known {
+        match (&self.missing, &self.credentials) {
+            (Some(helper), _) => Known::Missing(helper.clone()),
+            (None, Credentials::Anonymous) => Known::No,
+            (None, _) => Known::Yes,
+        }
+    }
 }
 
 fn read() -> Result<Configuration> {
@@ -169,18 +189,21 @@ async fn kept(helper: &str, server: &str) -> Result<Option<Credentials>> {
     }
     let mut command = Command::new(helper);
     command.arg("get").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    let mut process = command.spawn()?;
-    let answered = async {
-        if let Some(mut input) = process.stdin.take() {
-            // A helper that does not read has its own reason to fail.
-            let _ = input.write_all(server.as_bytes()).await;
+    // Scripts start other programs: all of them end with it.
+    let mut process = command.process_group(0).spawn()?;
+    let group = process.id();
+    let said = tokio::time::timeout(HELPER, said(&mut process, server)).await;
+    let output = match said {
+        Ok(Ok(output)) => output,
+        failed => {
+            end(group);
+            let _ = process.wait().await;
+            match failed {
+                Ok(failed) => failed?,
+                Err(_) => bail!("it did not answer within {} s", HELPER.as_secs()),
+            }
         }
-        process.wait_with_output().await
     };
-    let Ok(output) = tokio::time::timeout(HELPER, answered).await else {
-        bail!("it did not answer within {} s", HELPER.as_secs())
-    };
-    let output = output.context("it gave no output")?;
     if output.status.success() {
         let Ok(kept) = serde_json::from_slice::<Kept>(&output.stdout) else { bail!("its output is not understood") };
         return Ok(Some(match kept {
@@ -195,6 +218,45 @@ async fn kept(helper: &str, server: &str) -> Result<Option<Credentials>> {
     match said.iter().any(|said| said.contains("credentials not found") || said.contains("no credentials")) {
         true => Ok(None),
         false => bail!("it ended with {}", output.status),
+    }
+}
+
+/// The output of a helper that ended.
+struct Output {
+    status: ExitStatus,
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+}
+
+/// Asks a helper for a server's credentials, and reads its answer to the end.
+async fn said(process: &mut Child, server: &str) -> Result<Output> {
+    if let Some(mut input) = process.stdin.take() {
+        // A helper that does not read has its own reason to fail.
+        let _ = input.write_all(server.as_bytes()).await;
+    }
+    let (stdout, stderr) = (process.stdout.take(), process.stderr.take());
+    let (stdout, stderr) = tokio::try_join!(bounded(stdout), bounded(stderr))?;
+    Ok(Output { status: process.wait().await.context("it gave no output")?, stdout, stderr })
+}
+
+/// A stream to its end, if it is not too long.
+async fn bounded(stream: Option<impl AsyncRead + Unpin>) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if let Some(stream) = stream {
+        stream.take(SAID as u64 + 1).read_to_end(&mut bytes).await.context("it gave no output")?;
+    }
+    if bytes.len() > SAID {
+        bail!("its output is larger than {}", text::bytes(SAID as u64));
+    }
+    Ok(bytes)
+}
+
+/// Ends a helper that is still running, and the programs that it started.
+fn end(group: Option<u32>) {
+    let group = group.and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    if let Some(group) = group {
+        // They may have ended meanwhile.
+        let _ = kill_process_group(group, Signal::KILL);
     }
 }
 

@@ -290,7 +290,11 @@ fn a_password_goes_only_where_nobody_listens_in() {
 
     let (own, seen) = with_tokens(|host| format!("http://{host}/token"));
     let anonymous = add(&own);
-    assert!(anonymous.code == 64 && anonymous.err.contains("refuses the credentials"), "{anonymous:?}");
+    assert!(
+        anonymous.code == 64
+            && anonymous.err.contains("requires credentials, and Docker's configuration has none for it"),
+        "{anonymous:?}"
+    );
     log_in(&sample, &own, &user());
     assert!(add(&own).err.contains("no version is published"));
     let asked = seen.lock().unwrap().last().unwrap().clone();
@@ -352,7 +356,7 @@ fn no_credentials_are_no_error_until_they_are_needed() {
     };
     let hosts = [open.host(), closed.host()];
     let of_both = |entry: &Value| json!({ "auths": { &hosts[0]: entry, &hosts[1]: entry } });
-    let refused = "refuses the credentials; log in with `docker login";
+    let refused = "requires credentials, and Docker's configuration has none for it; log in with `docker login";
     for config in [of_both(&json!({})), of_both(&json!({ "auth": "" })), json!({}), json!({ "auths": {} })] {
         configure(&sample, &config);
         ok(push(&open));

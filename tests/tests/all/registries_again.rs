@@ -246,3 +246,50 @@ fn a_registry_without_a_list_says_what_it_knows() {
     let needed = host(&["outdated"]);
     assert!(needed.code == 64 && needed.err.contains("denies access"), "{needed:?}");
 }
+
+/// A helper that never stops talking, and one that started others: neither outlives the question.
+#[test]
+fn a_credential_helper_is_bounded_and_ended_whole() {
+    let sample = sample();
+    let closed = http::serve(|_| Reply::With(401, "WWW-Authenticate: Basic realm=\"x\"\r\n".to_owned(), String::new()));
+    let place = place(&closed.unwrap().host());
+    let bin = sample.path().join("bin");
+    for directory in [&bin, &sample.path().join(".docker")] {
+        fs::create_dir(directory).unwrap();
+    }
+    fs::write(sample.path().join(".docker/config.json"), json!({ "credsStore": "x" }).to_string()).unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let with = |script: &str| {
+        let file = bin.join("docker-credential-x");
+        fs::write(&file, format!("#!/bin/sh\ncat > /dev/null\n{script}\n")).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+        let began = Instant::now();
+        let refused = ended(sample.command().env("PATH", &path).args(["add", &place])).unwrap();
+        assert_eq!(refused.code, 64, "{refused:?}");
+        (refused.err, began.elapsed())
+    };
+    for script in ["yes", "yes >&2"] {
+        let (err, took) = with(script);
+        assert!(err.contains("x failed") && err.contains("its output is larger than 64.0 KiB"), "{script}: {err}");
+        assert!(took < Duration::from_secs(8), "{took:?}");
+    }
+    let (err, _) = with("sleep 300 & echo $! > child; wait");
+    assert!(err.contains("it did not answer within 10 s"), "{err}");
+    let child = fs::read_to_string(sample.path().join("child")).unwrap();
+    let state = || {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", child.trim())).ok()?;
+        stat.rsplit(") ").next()?.chars().next()
+    };
+    let began = Instant::now();
+    while state().is_some_and(|state| state != 'Z') {
+        assert!(began.elapsed() < Duration::from_secs(5), "its child still runs: {:?}", state());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    // The twin: an answer of a usual size, and nothing to find.
+    let (err, _) = with("echo 'credentials not found in native keychain'; exit 1");
+    assert!(err.contains("requires credentials, and Docker's configuration has none for it"), "{err}");
+    // A refusal that asks for no credentials blames none.
+    let silent = http::serve(|_| Reply::Answer(401, String::new())).unwrap().host();
+    let refused = sample.host(&["add", &format!("oci://{silent}/data/x")]).unwrap();
+    assert!(refused.err.contains("requires credentials, but does not say which"), "{}", refused.err);
+}

@@ -171,7 +171,7 @@ fn a_closed_registry_wants_dockers_credentials() {
     let place = format!("oci://{}/data/phase2-raw", registry.host());
     let sample = sample();
     let refused = sample.host(&["push", "old.wasm", &place]).unwrap();
-    assert!(refused.err.contains("refuses the credentials; log in with `docker login"), "{}", refused.err);
+    assert!(refused.err.contains("configuration has none for it; log in with `docker login"), "{}", refused.err);
     let docker = sample.path().join(".docker");
     fs::create_dir(&docker).unwrap();
     let log_in = |password: &str| {
