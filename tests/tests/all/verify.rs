@@ -1,4 +1,4 @@
-//! `host pin --verify` says what `host run` would say.
+//! `host pin --verify` says what `host run` would say, and plugins.lock keeps the order and the comments of its owner.
 
 use std::fs;
 
@@ -84,4 +84,33 @@ fn a_plugin_that_was_not_pulled_is_a_difference() {
     assert!(absent.err.contains(".wasm does not exist; `host pull` fetches it"), "{}", absent.err);
     assert_eq!(host(&["pull"]).code, 0);
     assert_eq!(host(&["pin", "--verify"]).code, 0);
+}
+
+/// A file that somebody sorted in another way, with comments between and below the pins.
+#[test]
+fn the_order_of_the_lock_file_stays() {
+    let sample = sample();
+    let text = lock(&sample);
+    let (head, pins) = text.split_at(text.find("\n[plugin.").unwrap());
+    let (raw, analytics) = pins.split_at(pins.rfind("\n[plugin.").unwrap());
+    let text =
+        format!("{head}{analytics}\n# Below: everything about phase 2.\n{raw}\n# Ask the data team before a change.\n");
+    fs::write(sample.path().join("plugins.lock"), &text).unwrap();
+    assert_eq!(sample.host(&["pin", "plugins/"]).unwrap().code, 0);
+    assert_eq!(lock(&sample), text, "nothing moved");
+
+    fs::write(sample.path().join("plugins/phase3-analytics.wasm"), reversioned("phase3-analytics", "0.2.0")).unwrap();
+    assert_eq!(sample.host(&["pin", "phase3-analytics"]).unwrap().code, 0);
+    let moved = lock(&sample);
+    let changed = text.lines().zip(moved.lines()).filter(|(old, new)| old != new).count();
+    assert_eq!((changed, text.lines().count()), (2, moved.lines().count()), "{moved}");
+    // A further pin adds lines, and removing it takes them.
+    fs::copy(plugin("phase6-publishing"), sample.path().join("plugins/phase6.wasm")).unwrap();
+    assert_eq!(sample.host(&["pin", "plugins/phase6.wasm"]).unwrap().code, 0);
+    let more = lock(&sample);
+    assert!(more.ends_with("\n\n# Ask the data team before a change.\n"), "{more}");
+    assert_eq!(more.lines().count(), moved.lines().count() + 6, "{more}");
+    fs::remove_file(sample.path().join("plugins/phase6.wasm")).unwrap();
+    assert_eq!(sample.host(&["pin", "--prune"]).unwrap().code, 0);
+    assert_eq!(lock(&sample), moved);
 }

@@ -1,7 +1,9 @@
-//! The text of plugins.lock: its comments, its line endings, and the lines of each pin. Changing a pin changes only its
-//! values; everything else stays as somebody wrote it.
+//! The text of plugins.lock: its comments, its line endings, and the lines of each pin in their order. Changing a pin
+//! changes only its values; everything else stays as somebody wrote it.
 
 use std::collections::BTreeMap;
+
+use serde::Deserialize;
 
 use super::pin::Pin;
 
@@ -10,13 +12,16 @@ const HEADER: &str =
 format = 1
 ";
 
-/// The text in parts, with `\n` at the end of each line.
+/// The text in parts, with `\n` at the end of each line. Together they are the text as it was read.
 #[derive(Debug, Clone)]
 pub(super) struct Layout {
     /// The text before the first pin.
     head: String,
-    /// The text of each pin, with the comments above its heading, up to the next pin.
-    blocks: BTreeMap<String, String>,
+    /// The name and the text of each pin, in the order of the file: the comments above its heading, its lines, and what
+    /// follows up to the next pin.
+    blocks: Vec<(String, String)>,
+    /// The comments at the end of the file, which belong to no pin.
+    tail: String,
     /// Whether lines end with `\r\n`.
     crlf: bool,
 }
@@ -24,15 +29,14 @@ pub(super) struct Layout {
 impl Layout {
     /// The layout of a new file.
     pub(super) fn new() -> Self {
-        Self { head: HEADER.to_owned(), blocks: BTreeMap::new(), crlf: false }
+        Self { head: HEADER.to_owned(), blocks: Vec::new(), tail: String::new(), crlf: false }
     }
 
     /// Takes the text of these pins apart.
     pub(super) fn read(text: &str, pins: &BTreeMap<String, Pin>) -> Self {
         let crlf = is_crlf(text);
         let text = text.replace("\r\n", "\n");
-        let mut layout = Self { head: String::new(), blocks: BTreeMap::new(), crlf };
-        let mut name: Option<String> = None;
+        let mut layout = Self { head: String::new(), blocks: Vec::new(), tail: String::new(), crlf };
         // Comments directly above a heading belong to it.
         let mut comments = String::new();
         for line in text.split_inclusive('\n') {
@@ -42,54 +46,108 @@ impl Layout {
             }
             let above = std::mem::take(&mut comments);
             match heading(line) {
-                Some(found) => {
-                    layout.place(Some(&found)).push_str(&(above + line));
-                    name = Some(found);
-                }
-                None => layout.place(name.as_ref()).push_str(&(above + line)),
+                Some(name) => layout.blocks.push((name, above + line)),
+                None => layout.end().push_str(&(above + line)),
             }
         }
-        layout.place(name.as_ref()).push_str(&comments);
-        match layout.blocks.keys().eq(pins.keys()) {
+        layout.end().push_str(&comments);
+        if let Some((_, last)) = layout.blocks.last_mut() {
+            layout.tail = split_apart(last);
+        }
+        let each_is_a_pin = layout.blocks.len() == pins.len()
+            && layout.blocks.iter().all(|(name, block)| pins.get(name).is_some_and(|pin| holds(block, name, pin)));
+        match each_is_a_pin {
             true => layout,
-            // Valid TOML in another form.
-            false => Self { crlf, ..Self::anew(&text, pins) },
+            // Valid TOML in another form, or strings of several lines that look like headings.
+            false => Self::anew(&text, pins, crlf),
         }
     }
 
     /// Writes pins anew, below all comments of the text.
-    pub(super) fn anew(text: &str, pins: &BTreeMap<String, Pin>) -> Self {
-        let blocks = pins.iter().map(|(name, pin)| (name.clone(), block(name, pin))).collect();
-        Self { head: format!("{HEADER}{}", comments_of(text)), blocks, crlf: is_crlf(text) }
+    fn anew(text: &str, pins: &BTreeMap<String, Pin>, crlf: bool) -> Self {
+        let mut layout = Self { head: format!("{HEADER}{}", comments_of(text)), crlf, ..Self::new() };
+        pins.iter().for_each(|(name, pin)| layout.set(name, pin));
+        layout
     }
 
-    fn place(&mut self, name: Option<&String>) -> &mut String {
-        match name {
-            Some(name) => self.blocks.entry(name.clone()).or_default(),
-            None => &mut self.head,
+    /// The part that the next line belongs to.
+    fn end(&mut self) -> &mut String {
+        self.blocks.last_mut().map_or(&mut self.head, |(_, block)| block)
+    }
+
+    /// The part before a block.
+    fn before(&mut self, place: usize) -> &mut String {
+        let block = place.checked_sub(1).and_then(|place| self.blocks.get_mut(place));
+        block.map_or(&mut self.head, |(_, block)| block)
+    }
+
+    /// Writes a pin: its values in the lines that it has, or new lines before the first pin with a greater name.
+    pub(super) fn set(&mut self, name: &str, pin: &Pin) {
+        if let Some((_, text)) = self.blocks.iter_mut().find(|(known, _)| known == name) {
+            let behind = split_apart(text);
+            let written = changed(text, pin).filter(|written| holds(written, name, pin));
+            *text = written.unwrap_or_else(|| comments_of(text) + &block(name, pin)) + &behind;
+            return;
+        }
+        let place = self.blocks.iter().position(|(known, _)| known.as_str() > name).unwrap_or(self.blocks.len());
+        let before = self.before(place);
+        if !before.ends_with('\n') {
+            before.push('\n');
+        }
+        if !before.ends_with("\n\n") {
+            before.push('\n');
+        }
+        // The tail begins with its own empty line.
+        let behind = if place == self.blocks.len() { "" } else { "\n" };
+        self.blocks.insert(place, (name.to_owned(), block(name, pin) + behind));
+    }
+
+    /// Removes a pin with its comments. Those with an empty line above them are about what follows, and stay.
+    pub(super) fn remove(&mut self, name: &str) {
+        let Some(place) = self.blocks.iter().position(|(known, _)| known == name) else { return };
+        let (_, mut text) = self.blocks.remove(place);
+        let behind = split_apart(&mut text);
+        let is_last = place == self.blocks.len();
+        let before = self.before(place);
+        before.push_str(behind.trim_start_matches('\n'));
+        if is_last {
+            *before = format!("{}\n", before.trim_end());
         }
     }
 
-    /// Writes a pin: its values in the lines that it has, or new lines.
-    pub(super) fn set(&mut self, name: &str, pin: &Pin) {
-        let written = match self.blocks.get(name) {
-            Some(before) => changed(before, pin).unwrap_or_else(|| comments_of(before) + &block(name, pin)),
-            None => block(name, pin),
-        };
-        self.blocks.insert(name.to_owned(), written);
-    }
-
-    /// Removes a pin, with its comments.
-    pub(super) fn remove(&mut self, name: &str) {
-        self.blocks.remove(name);
-    }
-
-    /// The text: pins sorted by name, with an empty line between them.
+    /// The text.
     pub(super) fn text(&self) -> String {
-        let blocks = self.blocks.values().map(|block| format!("\n{}\n", block.trim_end()));
-        let text = format!("{}\n", self.head.trim_end()) + &blocks.collect::<String>();
+        let blocks: String = self.blocks.iter().map(|(_, block)| block.as_str()).collect();
+        let text = format!("{}{blocks}{}", self.head, self.tail);
         if self.crlf { text.replace('\n', "\r\n") } else { text }
     }
+}
+
+/// Takes from a pin's text what an empty line sets apart from it: further empty lines, and comments.
+fn split_apart(text: &mut String) -> String {
+    let mut end = 0;
+    let mut read = 0;
+    for line in text.split_inclusive('\n') {
+        read += line.len();
+        if !line.trim().is_empty() && !line.trim_start().starts_with('#') {
+            end = read;
+        }
+    }
+    let behind = text.get(end..).unwrap_or_default();
+    // Comments directly below its lines are its own.
+    let own = behind.split_inclusive('\n').take_while(|line| !line.trim().is_empty()).map(str::len).sum::<usize>();
+    text.split_off(end + own)
+}
+
+/// Whether a block alone says exactly this.
+fn holds(block: &str, name: &str, pin: &Pin) -> bool {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Block {
+        plugin: BTreeMap<String, Pin>,
+    }
+    let read = toml::from_str::<Block>(block).map(|block| block.plugin).unwrap_or_default();
+    read.len() == 1 && read.get(name) == Some(pin)
 }
 
 /// Whether the first line, which decides for the others, ends with `\r\n`.
@@ -222,6 +280,34 @@ mod tests {
         assert_eq!(changed.len(), 2, "{after}");
         assert_eq!(changed[0], "version = \"2.0.0\" # \"safe\"");
         assert_eq!(after.matches('#').count(), text.matches('#').count());
+    }
+
+    #[test]
+    fn the_order_and_what_belongs_to_no_pin_stay() {
+        let pins = || BTreeMap::from(["c", "a", "b"].map(|name| (name.to_owned(), pin("1.0.0"))));
+        let [c, a, b] = ["c", "a", "b"].map(|name| block(name, &pin("1.0.0")));
+        let text = format!("{HEADER}# mine\n\n\n{c}# below c\n\n# Set apart.\n\n# A's own.\n{a}\n{b}\n# The end.\n");
+        let mut layout = Layout::read(&text, &pins());
+        assert_eq!(layout.text(), text);
+        layout.set("a", &pin("2.0.0"));
+        let moved = text.replace(&a, &block("a", &pin("2.0.0")));
+        assert_eq!(layout.text(), moved);
+        // A new pin comes before the first one with a greater name, or last, but above the comment at the end.
+        let d = block("d", &pin("1.0.0"));
+        layout.set("d", &pin("1.0.0"));
+        assert_eq!(layout.text(), moved.replace("\n# The end.", &format!("\n{d}\n# The end.")));
+        layout.remove("d");
+        assert_eq!(layout.text(), moved);
+        layout.remove("c");
+        assert_eq!(layout.text(), moved.replace(&format!("{c}# below c\n\n"), ""));
+        layout.remove("b");
+        assert!(layout.text().ends_with(&format!("{}\n# The end.\n", block("a", &pin("2.0.0")))), "{}", layout.text());
+        // A string of several lines that looks like a heading.
+        let trick = text.replace("source = \"a.wasm\"\n# below", "source = \"\"\"\n[plugin.a]\n\"\"\"\n# below");
+        let mut pins = pins();
+        pins.get_mut("c").unwrap().source = "[plugin.a]\n".to_owned();
+        let written = Layout::read(&trick, &pins).text();
+        assert!(written.contains("# The end.\n") && written.contains(&block("c", &pins["c"])), "{written}");
     }
 
     #[test]

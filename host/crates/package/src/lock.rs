@@ -80,11 +80,6 @@ impl Lock {
             bail!("`{}` is not a plugin name: {PLUGIN_NAME}", beginning(name, 64).escape_debug());
         }
         let layout = Layout::read(text, &pins);
-        // A string of several lines may look like headings.
-        let layout = match toml::from_str::<Text>(&layout.text()).is_ok_and(|again| again.plugin == pins) {
-            true => layout,
-            false => Layout::anew(text, &pins),
-        };
         Ok(Self { path: path.to_owned(), pins, layout })
     }
 
