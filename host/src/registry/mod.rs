@@ -73,7 +73,7 @@ impl Registry {
     async fn list(&self) -> Result<BTreeSet<Version>> {
         let mut versions = BTreeSet::new();
         let (mut page, mut links) = (self.first_page().await?, false);
-        let mut before = Vec::new();
+        let (mut before, mut read) = (Vec::new(), BTreeSet::from([page.address.to_string()]));
         for _ in 0..MOST_PAGES {
             let tags = oci::tags(&page.body).with_context(|| self.place.to_string())?;
             versions.extend(tags.iter().filter_map(|tag| oci::version(tag)));
@@ -83,6 +83,11 @@ impl Registry {
             let link = page.header(header::LINK).unwrap_or_default();
             let next = match (oci::next_page(&self.place, &page.address, link)?, tags.last()) {
                 (Some(next), _) => {
+                    // A part of the list would offer an old version as the newest.
+                    let again = !tags.is_empty() && tags == before;
+                    if again || !read.insert(next.to_string()) {
+                        bail!("{}: refused: the pages of versions repeat themselves", self.place);
+                    }
                     links = true;
                     next
                 }

@@ -247,6 +247,32 @@ fn a_registry_without_a_list_says_what_it_knows() {
     assert!(needed.code == 64 && needed.err.contains("denies access"), "{needed:?}");
 }
 
+/// Pages that link to themselves or to each other, as a hostile or broken registry sends them.
+#[test]
+fn pages_of_versions_that_repeat_themselves_are_refused() {
+    let sample = sample();
+    for (what, most) in [("itself", 2), ("each other", 3), ("a new address of the same page", 3)] {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = asked.clone();
+        let server = http::serve(move |request| {
+            let before = count.fetch_add(1, Ordering::SeqCst);
+            let (path, query) = (&request.path, &request.query);
+            let (next, tag) = match what {
+                "itself" => (format!("{path}?{query}"), "1.0.0"),
+                "each other" if before % 2 == 0 => (format!("{path}?b"), "1.0.0"),
+                "each other" => (format!("{path}?a"), "1.1.0"),
+                _ => (format!("{path}?{before}"), "1.0.0"),
+            };
+            let link = format!("Link: <{next}>; rel=\"next\"\r\n");
+            Reply::With(200, link, json!({ "tags": [tag] }).to_string())
+        });
+        let refused = sample.host(&["add", &format!("oci://{}/data/x", server.unwrap().host())]).unwrap();
+        assert_eq!(refused.code, 64, "{what}: {refused:?}");
+        assert!(refused.err.contains("the pages of versions repeat themselves"), "{what}: {}", refused.err);
+        assert!(asked.load(Ordering::SeqCst) <= most, "{what}: {asked:?}");
+    }
+}
+
 /// A helper that never stops talking, and one that started others: neither outlives the question.
 #[test]
 fn a_credential_helper_is_bounded_and_ended_whole() {
