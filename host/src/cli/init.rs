@@ -109,9 +109,10 @@ impl Init {
         if empty {
             next += &format!("{}/ is empty: put each dataset there as NAME.db.\n", warehouse.display());
         }
-        let granted = match left_out(&plugins, directory) {
-            None => ", each granted what it asks for. ".to_owned(),
-            Some(left_out) => format!(".\n{left_out}.\nEverything else they ask for is granted. "),
+        let left_out: Vec<String> = left_out(&plugins, directory).into_iter().chain(no_channels(&plugins)).collect();
+        let granted = match left_out.is_empty() {
+            true => ", each granted what it asks for. ".to_owned(),
+            false => format!(".\n{}.\nEverything else they ask for is granted. ", left_out.join(".\n")),
         };
         eprint!("{}: {}{granted}Review the grants, then:\n{next}", path.display(), counted(plugins.len()));
         Ok(0)
@@ -196,6 +197,21 @@ fn left_out(plugins: &BTreeMap<String, Arc<Plugin>>, directory: &Path) -> Option
     Some(format!("Not granted, since {} {verb} not exist: {}", paths.join(" and "), grants.join("; ")))
 }
 
+/// The channels that cannot be granted, for people.
+fn no_channels(plugins: &BTreeMap<String, Arc<Plugin>>) -> Option<String> {
+    let of = |(name, plugin): (&String, &Arc<Plugin>)| {
+        let asked = needs(&plugin.descriptor);
+        let channels = asked.iter().map(need).filter(|(_, key, _)| *key == "slack").filter_map(|(.., value)| value);
+        let refused: Vec<String> =
+            channels.filter_map(|name| channel_name(name).err()).map(|e| e.to_string()).collect();
+        (!refused.is_empty()).then(|| {
+            format!("the channel of {name}, which needs a `channel` in [checks.{name}]: {}", refused.join(", "))
+        })
+    };
+    let refused: Vec<String> = plugins.iter().filter_map(of).collect();
+    (!refused.is_empty()).then(|| format!("Not granted: {}", one_line(&refused.join("; "))))
+}
+
 /// A path as a shell reads it.
 fn quoted_path(path: &Path) -> String {
     let text = path.display().to_string();
@@ -263,13 +279,17 @@ deliver = \"console\"
         let descriptor = &plugin.descriptor;
         let _ = writeln!(text, "\n# {}", one_line(&descriptor.summary));
         let _ = writeln!(text, "[checks.{name}]");
-        if is_too_often(&descriptor.schedule.cron) {
-            let _ = writeln!(
-                text,
-                "# This is more often than plugins may ask for: the check runs only with a schedule here."
-            );
+        let schedule = format!("schedule = {}", quoted(&one_line(&descriptor.schedule.cron)));
+        match is_too_often(&descriptor.schedule.cron) {
+            true => {
+                let why =
+                    "More often than plugins may ask for; allowed by this line. Without one, the check cannot run.";
+                let _ = writeln!(text, "# {why}\n{schedule}");
+            }
+            false => {
+                let _ = writeln!(text, "# {schedule}");
+            }
         }
-        let _ = writeln!(text, "# schedule = {}", quoted(&one_line(&descriptor.schedule.cron)));
         if let Some(zone) = &descriptor.schedule.timezone {
             let _ = writeln!(text, "# timezone = {}", quoted(&one_line(zone)));
         }

@@ -227,6 +227,7 @@ fn init_grants_the_channel_of_a_plugin_that_names_no_need() {
     let files = [
         written(&sample, "quiet", Text { channel: "#on-call", ..Text::default() }),
         written(&sample, "evil", Text { channel: "fallback", cron: "* * * * *", ..Text::default() }),
+        written(&sample, "often", Text { channel: "#on-call", cron: "*/1 * * * *", ..Text::default() }),
     ];
     fs::remove_file(sample.path().join("host.toml")).unwrap();
     let init = ended(sample.command().arg("init").args(&files)).unwrap();
@@ -237,7 +238,15 @@ fn init_grants_the_channel_of_a_plugin_that_names_no_need() {
         text.contains("[grants.evil]\n# not granted: to post to fallback: `fallback` is not a channel name"),
         "{text}"
     );
-    assert!(text.contains("# This is more often than plugins may ask for: the check runs only with a schedule here.\n# schedule = \"* * * * *\"\n"), "{text}");
+    let planned = ended(sample.command().args(["plan", "--output", "json"]).args(&files)).unwrap().json();
+    let often = planned["checks"].as_array().unwrap().iter().find(|check| check["check"] == "often").unwrap();
+    assert_eq!((&often["wrong"], &often["schedule"]), (&Value::Null, &"*/1 * * * *".into()), "{often}");
+    let schedule = "# More often than plugins may ask for; allowed by this line. Without one, the check cannot run.\n\
+                    schedule = \"* * * * *\"\n";
+    assert!(text.contains(schedule), "{text}");
+    let refused =
+        "Not granted: the channel of evil, which needs a `channel` in [checks.evil]: `fallback` is not a channel";
+    assert!(init.err.contains(refused) && !init.err.contains("each granted what it asks for"), "{}", init.err);
     let mut command = sample.command();
     command.args(["run", "--once", "--at", AT, "--output", "json"]).args(&files);
     let run = ended(&mut command).unwrap();

@@ -32,19 +32,25 @@ pub fn check_name(name: &str) -> Result<()> {
 
 /// Checks the name of a channel.
 pub fn channel_name(name: &str) -> Result<()> {
-    let Some(own) = name.strip_prefix('#') else {
-        bail!("`{}` is not a channel name; write \"#{}\"", shown(name), shown(name));
-    };
+    if is_channel(name) {
+        return Ok(());
+    }
+    let meant = format!("#{}", name.trim());
+    if is_channel(&meant) {
+        bail!("`{}` is not a channel name; write \"{meant}\"", shown(name));
+    }
+    bail!(
+        "`{}` is not a channel name: use # and up to {CHANNEL} visible characters without spaces, quotes and \\",
+        shown(name)
+    )
+}
+
+fn is_channel(name: &str) -> bool {
+    let Some(own) = name.strip_prefix('#') else { return false };
     // A channel with a character that does not show would look like another channel.
     let shows = name.escape_debug().eq(name.chars());
     let wrong = |c: char| c.is_whitespace() || c == '#';
-    if own.is_empty() || own.chars().count() > CHANNEL || own.contains(wrong) || !shows {
-        bail!(
-            "`{}` is not a channel name: use # and up to {CHANNEL} visible characters without spaces, quotes and \\",
-            shown(name)
-        );
-    }
-    Ok(())
+    !own.is_empty() && own.chars().count() <= CHANNEL && !own.contains(wrong) && shows
 }
 
 /// The name of a check as a key of host.toml: `phase2-raw`, `"events.v2"`.
@@ -123,5 +129,14 @@ mod tests {
             assert!(channel_name(refused).is_err(), "{refused}");
         }
         assert!(channel_name(&format!("#{}", "n".repeat(CHANNEL + 1))).is_err());
+        // A name is suggested only if it is one.
+        let suggested = |name: &str| {
+            let error = channel_name(name).expect_err(name).to_string();
+            error.split_once("write \"").map(|(_, name)| name.trim_end_matches('"').to_owned())
+        };
+        assert_eq!(suggested("fallback      ").as_deref(), Some("#fallback"));
+        for none in ["on call", "", " ", "#on call", "a\nb", "a#b", &"n".repeat(CHANNEL + 1)] {
+            assert_eq!(suggested(none), None, "{none}");
+        }
     }
 }
