@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{
     support::{
-        command::{Sample, binary, ended, shipped},
+        command::{Sample, binary, ended},
         google::{
             asking,
             bigquery::{BigQueryDouble, row},
