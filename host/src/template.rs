@@ -51,6 +51,7 @@ const PYTHON: &[Entry] = entries!("../templates/python/":
     "build.py" <- "build.py",
     "check.py" <- "check.py",
     "sdk.py" <- "sdk.py",
+    "ending.py" <- "ending.py",
 );
 
 const JAVASCRIPT: &[Entry] = entries!("../templates/javascript/":
@@ -60,6 +61,7 @@ const JAVASCRIPT: &[Entry] = entries!("../templates/javascript/":
     "build.mjs" <- "build.mjs",
     "check.js" <- "check.js",
     "sdk.js" <- "sdk.js",
+    "ending.js" <- "ending.js",
 );
 
 /// The SDK, as the shipped plugins use it.
@@ -121,7 +123,7 @@ impl Language {
 /// Rejects what cannot name a new plugin.
 pub fn check_name(name: &str) -> Result<()> {
     if name == SDK_NAME {
-        bail!("{SDK_NAME} is taken by the SDK; choose another name");
+        bail!("{SDK_NAME} is the name of the SDK that each plugin depends on; choose another name");
     }
     let begins_well = name.chars().next().is_some_and(|first| first.is_ascii_lowercase());
     if !crate::package::is_plugin_name(name) || !begins_well {

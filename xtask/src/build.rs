@@ -80,7 +80,8 @@ pub(super) fn python_plugin() -> Result<PathBuf> {
     let template = root().join("host").join("templates").join("python");
     let sample = root().join("tests").join("sample").join(PYTHON_PLUGIN);
     let contract = root().join("wit").join("v0.1");
-    let mut sources = vec![template.join("sdk.py"), template.join("build.py")];
+    let mut sources: Vec<PathBuf> =
+        ["sdk.py", "ending.py", "build.py"].iter().map(|name| template.join(name)).collect();
     sources.extend(["check.py", "pyproject.toml", "RUNBOOK.md"].map(|name| sample.join(name)));
     let mut definitions = files_in(&contract)?;
     definitions.sort();

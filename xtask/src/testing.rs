@@ -23,6 +23,7 @@ const NEEDS: &[(&str, Need)] = &[
     ("cases", || python_plugin().map(drop)),
     ("docs", tools::emulator),
     ("emulator", tools::emulator),
+    ("reasons", tools::toolchains),
     ("registries", tools::registry),
     ("registry", tools::registry),
     ("templates", tools::registry),

@@ -29,7 +29,7 @@ use crate::{
     confined::{self, Task},
     contract::Descriptor,
     lanes,
-    sandbox::{Guest, Sandboxes},
+    sandbox::{Guest, Sandboxes, Stopped, exception},
 };
 
 /// The keyword of a settings schema for [`Plugin::is_only_named`].
@@ -302,10 +302,12 @@ pub async fn one(file: File, sandboxes: &Sandboxes, cache: Arc<Cache>, budgets: 
 async fn ready(file: Origin, guest: Guest, budgets: &Budgets) -> Result<Plugin> {
     let described = guest.describe(&file.name, budgets).await;
     let descriptor = described.result.map_err(|stopped| {
+        let trapped = matches!(stopped, Stopped::Trap(_));
         let stopped = stopped.explained(&file.name);
-        match described.log.trim() {
-            "" => anyhow::anyhow!("describe {stopped}"),
-            log => anyhow::anyhow!("describe {stopped}; its log says: {log}"),
+        match (described.log.trim(), exception(&described.log).filter(|_| trapped)) {
+            (_, Some(exception)) => anyhow::anyhow!("describe failed: {exception}"),
+            ("", None) => anyhow::anyhow!("describe {stopped}"),
+            (log, None) => anyhow::anyhow!("describe {stopped}; its log says: {log}"),
         }
     })?;
     for (what, described, found) in

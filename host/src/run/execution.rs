@@ -124,8 +124,9 @@ impl Check {
         match ended.result {
             Err(stopped) => {
                 run.exceeded.extend(stopped.exceeded());
-                let said = run.alerts.iter().map(|alert| alert.title.clone()).collect();
-                run.error = Some(Reason::Stopped(Ended::new(stopped, name, &run.log, said)));
+                let stopped =
+                    Ended::new(stopped, name).refused(ended.refused).explained(&run.log, &run.calls, &run.alerts);
+                run.error = Some(Reason::Stopped(stopped));
             }
             Ok(mut report) => {
                 let budgets = calls.budgets().clone();

@@ -4,9 +4,10 @@ use serde::{Serialize, Serializer};
 
 use super::report::Over;
 use crate::{
+    capability::{Call, Unanswered},
     config::raise,
-    contract::Failure,
-    sandbox::{HOST_LINE, Stopped},
+    contract::{Failure, slack::Alert},
+    sandbox::{HOST_LINE, Stopped, exception},
     text::shortened,
 };
 
@@ -52,30 +53,71 @@ pub struct Ended {
     pub stopped: Stopped,
     /// The plugin's name.
     pub plugin: String,
-    /// The end of the guest's output, if it trapped: a panic's message is there and not in the trap.
+    /// The memory or table that it was refused before it failed.
+    pub refused: Option<Stopped>,
+    /// The exception that made it trap, with file and line number.
+    pub exception: Option<String>,
+    /// The end of the guest's output, if it trapped without an exception.
     pub wrote: Option<String>,
+    /// The error of its last host call, if it trapped: probably why.
+    pub unanswered: Option<String>,
     /// The titles of the alerts it posted before: they may explain the error, and are not sent.
     pub said: Vec<String>,
 }
 
 impl Ended {
-    pub(super) fn new(stopped: Stopped, plugin: &str, log: &str, said: Vec<String>) -> Self {
-        let own = |line: &&str| !line.trim().is_empty() && !line.starts_with("note:") && !line.starts_with(HOST_LINE);
-        let lines: Vec<&str> = log.lines().filter(own).collect();
-        let last = lines.get(lines.len().saturating_sub(2)..).unwrap_or_default();
-        let short = |text: String| shortened(&text, WRITTEN_BYTES);
-        let wrote = (matches!(stopped, Stopped::Trap(_)) && !last.is_empty()).then(|| short(last.join(" ")));
+    pub(super) fn new(stopped: Stopped, plugin: &str) -> Self {
         let stopped = match stopped {
             Stopped::Failure(Failure::Settings(message)) => Stopped::Failure(Failure::Settings(short(message))),
             Stopped::Failure(Failure::Call(error)) => Stopped::Failure(Failure::Call(error.reworded(short))),
             Stopped::Failure(Failure::Other(message)) => Stopped::Failure(Failure::Other(short(message))),
             other => other,
         };
-        Self { stopped, plugin: plugin.to_owned(), wrote, said }
+        Self {
+            stopped,
+            plugin: plugin.to_owned(),
+            refused: None,
+            exception: None,
+            wrote: None,
+            unanswered: None,
+            said: Vec::new(),
+        }
+    }
+
+    /// With the memory that it was refused, which explains a failure of its own.
+    pub(super) fn refused(self, refused: Option<Stopped>) -> Self {
+        let own = matches!(self.stopped, Stopped::Failure(Failure::Other(_)));
+        Self { refused: refused.filter(|_| own), ..self }
+    }
+
+    /// With what its output, its calls and its alerts say of it.
+    pub(super) fn explained(self, log: &str, calls: &[Call], alerts: &[Alert]) -> Self {
+        let said = alerts.iter().map(|alert| alert.title.clone()).collect();
+        if !matches!(self.stopped, Stopped::Trap(_)) {
+            return Self { said, ..self };
+        }
+        let exception = exception(log).map(short);
+        let own = |line: &&str| !line.trim().is_empty() && !line.starts_with("note:") && !line.starts_with(HOST_LINE);
+        let lines: Vec<&str> = log.lines().filter(own).collect();
+        let last = lines.get(lines.len().saturating_sub(2)..).unwrap_or_default();
+        let wrote = (exception.is_none() && !last.is_empty()).then(|| short(last.join(" ")));
+        let answered = |call: &&Call| !matches!(call.error, Some(Unanswered::CalledOff));
+        let unanswered =
+            calls.iter().rfind(answered).and_then(|call| call.error.as_ref()).map(|error| short(error.to_string()));
+        Self { exception, wrote, unanswered, said, ..self }
     }
 
     fn shown(&self) -> String {
-        let mut text = self.stopped.explained(&self.plugin);
+        let mut text = match &self.exception {
+            Some(exception) => exception.clone(),
+            None => self.stopped.explained(&self.plugin),
+        };
+        if let Some(unanswered) = &self.unanswered {
+            text = format!("{unanswered}; then the plugin failed: {text}");
+        }
+        if let Some(refused) = &self.refused {
+            text += &format!("; it {}", refused.explained(&self.plugin));
+        }
         if let Some(wrote) = &self.wrote {
             text += &format!("; its log ends with: {wrote}");
         }
@@ -87,6 +129,10 @@ impl Ended {
         }
         text
     }
+}
+
+fn short(text: String) -> String {
+    shortened(&text, WRITTEN_BYTES)
 }
 
 impl Serialize for Reason {

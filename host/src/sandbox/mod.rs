@@ -1,6 +1,7 @@
 //! The sandbox: an engine, a linker, and a fresh store for each run with everything that the run can reach.
 
 mod engine;
+mod exception;
 mod given;
 mod limits;
 mod state;
@@ -20,6 +21,7 @@ use wasmtime::{
 };
 
 pub(crate) use engine::compiling as compiling_engine;
+pub use exception::exception;
 pub use given::HOST_LINE;
 pub use state::RunState;
 pub use stopped::Stopped;
@@ -59,6 +61,8 @@ pub struct Ended<T> {
     pub result: Result<T, Stopped>,
     /// The output.
     pub log: String,
+    /// The memory or table that it was refused, if any. Not every guest traps then.
+    pub refused: Option<Stopped>,
 }
 
 impl Sandbox {
@@ -155,7 +159,7 @@ impl Guest {
             })
             .await;
         let result = ended.result.and_then(|answer| answer.map_err(Stopped::Failure));
-        Ended { result, log: ended.log }
+        Ended { result, log: ended.log, refused: ended.refused }
     }
 
     async fn enter<T: Send + 'static>(
@@ -181,12 +185,13 @@ impl Guest {
                 Ok(guest) => body(&mut store, guest).await.map_err(|error| stopped(&error, &store, &own)),
                 Err(error) => Err(misfit(&error).unwrap_or_else(|| stopped(&error, &store, &own))),
             };
+            let refused = store.data().exceeded().map(|budget| Stopped::budget(budget, &own));
             drop((store, room, running));
-            ended
+            (ended, refused)
         };
         let ended = tokio::time::timeout(budgets.timeout.0, permit.guest(guest)).await;
-        let result = ended.unwrap_or_else(|_| Err(Stopped::budget("timeout", budgets)));
-        Ended { result, log: log.text() }
+        let (result, refused) = ended.unwrap_or_else(|_| (Err(Stopped::budget("timeout", budgets)), None));
+        Ended { result, log: log.text(), refused }
     }
 }
 

@@ -16,7 +16,7 @@ mkdirSync("build/wit", { recursive: true });
 for (const file of readdirSync("wit")) {
   writeFileSync(`build/wit/${file}`, readFileSync(`wit/${file}`, "utf8").replaceAll(": async func(", ": func("));
 }
-for (const file of ["check.js", "sdk.js"]) cpSync(file, `build/${file}`);
+for (const file of ["check.js", "sdk.js", "ending.js"]) cpSync(file, `build/${file}`);
 const about = Object.entries({ NAME: name, VERSION: version, RUNBOOK: runbook });
 writeFileSync("build/package.js", about.map(([key, text]) => `export const ${key} = ${JSON.stringify(text)};\n`).join(""));
 

@@ -4,10 +4,12 @@
 // Host calls wait for their answer, one after another: the toolchain has no `await` for them yet (see build.mjs).
 
 import { query as ask } from "pipeline:check/warehouse@0.1.0";
-import { post } from "pipeline:check/slack@0.1.0";
+import { post as hand } from "pipeline:check/slack@0.1.0";
+import { ALERT, DESCRIPTOR, PARAMETERS, report, require, text } from "./ending.js";
 import { NAME, RUNBOOK, VERSION } from "./package.js";
 
-export { post };
+/** Hands an alert to the host, which decides when it is told. */
+export const post = (alert) => hand(require(alert, ALERT, "alert"));
 
 /** A setting: what it is when host.toml does not say it, and what it means. */
 export const setting = (value, description) => ({ type: typeof value, default: value, description });
@@ -21,7 +23,7 @@ export const atMost = (name, max, unit = null) => ({ name, value: null, min: nul
 /** The rows of one SELECT, by column; `{ date: "2026-02-05" }` is `@date`. A failure ends the run: it is no answer. */
 export function query(sql, parameters = {}) {
   const given = Object.entries(parameters).map(([name, value]) => ({ name, value: parameter(value) }));
-  const { columns, values } = ask(sql, given);
+  const { columns, values } = ask(require(sql, text, "the query"), require(given, PARAMETERS, "parameters"));
   return values.map((row) => Object.fromEntries(row.map((cell, at) => [columns[at].name, cell.val ?? null])));
 }
 
@@ -105,27 +107,12 @@ function broken({ name, value, min, max, below, unit }) {
 /** The plugin that this component is: what it says about itself, and `run(request, settings)`, which gives a report. */
 export function check({ summary, settings = {}, datasets = [], group = "canaries", cron = "*/30 * * * *", timezone = null, channel = "#canary-alerts", run }) {
   const defaults = Object.fromEntries(Object.entries(settings).map(([name, { default: value }]) => [name, value]));
+  const needs = [...datasets.map((val) => ({ tag: "dataset", val })), { tag: "channel", val: channel }];
+  const schema = JSON.stringify({ type: "object", properties: settings, additionalProperties: false });
+  // The build fails if this is wrong.
+  const about = require({ summary, group, schedule: { cron, timezone }, channel, needs }, DESCRIPTOR, "check");
   return {
-    describe: () => ({
-      name: NAME,
-      version: VERSION,
-      summary,
-      group,
-      schedule: { cron, timezone },
-      channel,
-      needs: [...datasets.map((val) => ({ tag: "dataset", val })), { tag: "channel", val: channel }],
-      settings: JSON.stringify({ type: "object", properties: settings, additionalProperties: false }),
-      runbook: RUNBOOK,
-    }),
-    run(request) {
-      try {
-        return run(request, { ...defaults, ...JSON.parse(request.settings) });
-      } catch (error) {
-        // What a host call was answered is why there is no verdict; anything else is a mistake in the check.
-        if (error?.payload?.tag) throw { tag: "call", val: error.payload };
-        if (["settings", "call", "other"].includes(error?.tag)) throw error;
-        throw { tag: "other", val: `${error}\n${error?.stack ?? ""}` };
-      }
-    },
+    describe: () => ({ ...about, name: NAME, version: VERSION, settings: schema, runbook: RUNBOOK }),
+    run: (request) => report(() => run(request, { ...defaults, ...JSON.parse(request.settings) })),
   };
 }

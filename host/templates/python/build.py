@@ -21,7 +21,7 @@ def section(title: str, text: str) -> bytes:
 
 shutil.rmtree(build, ignore_errors=True)
 build.mkdir()
-for source in ("check.py", "sdk.py"):
+for source in ("check.py", "sdk.py", "ending.py"):
     shutil.copy(here / source, build)
 (build / "package.py").write_text(
     f"NAME = {name!r}\nVERSION = {version!r}\nRUNBOOK = {(here / 'RUNBOOK.md').read_text()!r}\n"

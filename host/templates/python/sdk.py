@@ -10,6 +10,7 @@ import math
 import shlex
 from dataclasses import dataclass
 
+import ending
 from componentize_py_types import Err
 from package import NAME, RUNBOOK, VERSION
 from wit_world import exports
@@ -167,18 +168,17 @@ def export(check):
         def describe(self) -> plugin.Descriptor:
             needs = [plugin.Need_Dataset(dataset) for dataset in check.datasets] + [plugin.Need_Channel(check.channel)]
             schedule = plugin.Schedule(check.cron, check.timezone)
-            return plugin.Descriptor(
+            descriptor = plugin.Descriptor(
                 NAME, VERSION, check.summary, check.group, schedule, check.channel, needs, about, RUNBOOK
             )
+            ending.require(descriptor, plugin.Descriptor, "the descriptor")
+            return descriptor
 
         async def run(self, request: plugin.Request) -> plugin.Report:
             try:
-                return await check.run(request, settings(**json.loads(request.settings)))
+                given = settings(**json.loads(request.settings))
             except TypeError as error:
                 raise Err(plugin.Failure_Settings(str(error)))
-            except Err as error:
-                # What a host call was answered is why there is no verdict.
-                ours = type(error.value).__name__.startswith("Failure_")
-                raise error if ours else Err(plugin.Failure_Call(error.value))
+            return await ending.report(check.run, request, given)
 
     return Plugin

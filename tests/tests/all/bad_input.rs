@@ -133,8 +133,8 @@ fn two_plugins_of_one_name() {
 fn plugins_that_misbehave() {
     let sample = Sample::new(None).unwrap();
     let cases = [
-        ("trap", "error", "trapped: wasm `unreachable` instruction executed; its log ends with:"),
-        ("trap", "error", "out of cheese"),
+        ("trap", "error", "panicked at tests/guests/misbehaving/src/lib.rs:"),
+        ("trap", "error", ": out of cheese"),
         ("spin", "error", "timed out after 3 s; raise budgets.timeout, or grants.misbehaving.budgets.timeout"),
         (
             "allocate",

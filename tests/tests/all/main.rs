@@ -36,6 +36,7 @@ mod killed;
 mod pins;
 mod plan;
 mod queries;
+mod reasons;
 mod record;
 mod registries;
 mod registries_again;

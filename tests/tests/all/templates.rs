@@ -12,17 +12,17 @@ use crate::{
 };
 
 /// What `cargo xtask test` installed.
-fn installed(name: &str) -> std::path::PathBuf {
+pub(crate) fn installed(name: &str) -> std::path::PathBuf {
     binary("").parent().unwrap().join(name)
 }
 
-fn host(directory: &Path, arguments: &[&str]) -> Ended {
+pub(crate) fn host(directory: &Path, arguments: &[&str]) -> Ended {
     let mut command = Command::new(binary("host"));
     command.env_clear().env("HOME", directory).env("XDG_CACHE_HOME", binary("").join("test-cache"));
     ended(command.current_dir(directory).args(arguments)).unwrap()
 }
 
-fn ok(ended: Ended) -> Ended {
+pub(crate) fn ok(ended: Ended) -> Ended {
     assert_eq!(ended.code, 0, "{ended:?}");
     ended
 }
@@ -99,17 +99,23 @@ fn a_plugin_in_rust() {
 
 #[test]
 fn a_plugin_in_python() {
-    followed("python", "raw-events.wasm", |directory| {
-        let wanted = fs::read_to_string(directory.join("requirements.txt")).unwrap();
-        assert_eq!(wanted, fs::read_to_string(installed("python/installed.txt")).unwrap(), "run `cargo xtask test`");
-        built(Command::new(installed("python/bin/python")).arg("build.py").current_dir(directory));
-    });
+    followed("python", "raw-events.wasm", build_python);
 }
 
 #[test]
 fn a_plugin_in_javascript() {
-    followed("javascript", "raw-events.wasm", |directory| {
-        std::os::unix::fs::symlink(installed("javascript/node_modules"), directory.join("node_modules")).unwrap();
-        built(Command::new("npm").args(["run", "build"]).current_dir(directory));
-    });
+    followed("javascript", "raw-events.wasm", build_javascript);
+}
+
+/// Builds a new plugin in Python.
+pub(crate) fn build_python(directory: &Path) {
+    let wanted = fs::read_to_string(directory.join("requirements.txt")).unwrap();
+    assert_eq!(wanted, fs::read_to_string(installed("python/installed.txt")).unwrap(), "run `cargo xtask test`");
+    built(Command::new(installed("python/bin/python")).arg("build.py").current_dir(directory));
+}
+
+/// Builds a new plugin in JavaScript.
+pub(crate) fn build_javascript(directory: &Path) {
+    std::os::unix::fs::symlink(installed("javascript/node_modules"), directory.join("node_modules")).unwrap();
+    built(Command::new("npm").args(["run", "build"]).current_dir(directory));
 }

@@ -1,5 +1,5 @@
 //! A plugin that misbehaves as its settings say. The host must handle it.
-#![allow(clippy::panic, clippy::print_stdout)]
+#![allow(clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
 use sdk::{
     About, Alert, Check, Error, Failure, Need, Query, Report, Repository, Request, Result, Row, Severity, Since,
@@ -50,7 +50,16 @@ impl Check for Misbehaving {
     async fn run(request: Request, settings: Settings) -> Result<Report> {
         let pass = report(Verdict::Pass);
         Ok(match settings.behaviour.as_str() {
-            "trap" => panic!("out of cheese"),
+            "trap" => panic!("out of cheese"), // here: trap
+            "expect an answer" => {
+                Query::new(&settings.sql).rows().await.expect("an answer"); // here: expect an answer
+                pass
+            }
+            "trap after an answer" => {
+                let refused = Query::new("SELECT nothing FROM nba_raw.nbac_player_boxscore").rows().await;
+                Query::new(&settings.sql).rows().await?;
+                panic!("with {refused:?}") // here: trap after an answer
+            }
             "spin" => loop {
                 std::hint::black_box(());
             },
