@@ -2,7 +2,6 @@
 
 use std::{
     fmt::Write as _,
-    io::Write as _,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU8, AtomicU64, Ordering},
@@ -25,7 +24,7 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-use crate::text::printable;
+use crate::text::{printable, tell};
 
 /// The format of lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -106,13 +105,13 @@ impl Writer {
         let _ = crate::lanes::thread("log", move || {
             for order in given {
                 match order {
-                    Order::Write(text) => write(&text),
+                    Order::Write(text) => tell(&text),
                     Order::Tell(done) => drop(done.send(())),
                 }
                 match lost.swap(0, Ordering::Relaxed) {
                     0 => {}
                     count => {
-                        write(&format!("{count} log lines were dropped because standard error was not read in time\n"))
+                        tell(&format!("{count} log lines were dropped because standard error was not read in time\n"))
                     }
                 }
             }
@@ -132,18 +131,13 @@ pub fn finish(wait: Duration) {
 
 fn put(text: &str) {
     match WRITER.get().filter(|_| style() != Style::Command) {
-        None => write(text),
+        None => tell(text),
         Some(writer) => {
             if writer.orders.try_send(Order::Write(text.to_owned())).is_err() {
                 writer.dropped.fetch_add(1, Ordering::Relaxed);
             }
         }
     }
-}
-
-fn write(text: &str) {
-    // If standard error is gone, nobody can be told.
-    let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
 struct Lines;

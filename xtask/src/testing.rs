@@ -21,11 +21,13 @@ const NEEDS: &[(&str, Need)] = &[
     ("acceptance", || python_plugin().map(drop)),
     ("browser", tools::browser),
     ("cases", || python_plugin().map(drop)),
+    ("closed", tools::registry),
     ("docs", tools::emulator),
     ("emulator", tools::emulator),
     ("reasons", tools::toolchains),
     ("registries", tools::registry),
     ("registry", tools::registry),
+    ("suggested", tools::registry),
     ("templates", tools::registry),
     ("templates", tools::toolchains),
 ];

@@ -43,8 +43,7 @@ not evaluated, 64 the gate cannot be asked.")]
 pub(super) struct Gate {
     /// The gate: the name of a check
     gate: String,
-    /// Plugin files, or directories of them, for when no host runs [default: pinned plugins, or plugins/
-    /// beside the configuration]
+    /// Plugin files, or directories of them, for when no host runs [default: pinned plugins, or plugins/]
     #[arg(value_name = "PLUGIN.wasm")]
     plugins: Vec<PathBuf>,
     #[command(flatten)]
@@ -103,7 +102,7 @@ impl Gate {
         let config = Config::read(self.files.config())?;
         let directory = config.resolve(&config.state.directory);
         match Claim::take(&directory, Duration::ZERO).await {
-            Ok(claim) => self.here(config, claim).await,
+            Ok(claim) => self.here(claim).await,
             Err(error) if error.is::<Taken>() => match config.web.address() {
                 Some(address) => self.remote(&address, &config).await,
                 None => bail!(
@@ -121,11 +120,8 @@ impl Gate {
     }
 
     /// Evaluates the gate in this process, and sends its alerts.
-    async fn here(&self, config: Config, _claim: Claim) -> Result<Asked> {
-        let mut sources = Sources { locked: self.files.lock_is_named(), ..self.files.sources(&self.plugins) };
-        if sources.plugins.is_empty() && sources.files().is_empty() {
-            sources.plugins.push(config.directory.join("plugins"));
-        }
+    async fn here(&self, _claim: Claim) -> Result<Asked> {
+        let sources = Sources { locked: self.files.lock_is_named(), ..self.files.sources(&self.plugins) };
         let read = sources.read()?;
         let record = Record::open(&read.config.resolve(&read.config.state.directory)).await?;
         let mut host = read.host(record.clone(), Begin::Whole, |_| {}).await?;

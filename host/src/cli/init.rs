@@ -26,10 +26,9 @@ use crate::{
     sandbox::Sandboxes,
     service::Sources,
     template::Language,
+    text::{note, quoted_path},
 };
 
-/// The directory of plugins when none is named and none is pinned.
-const PLUGINS: &str = "plugins";
 /// The directory of the embedded warehouse.
 const WAREHOUSE: &str = "warehouse";
 /// The grants that need a path: the key, the path, and the path as people write it.
@@ -76,8 +75,9 @@ impl Init {
         // Not `exists`, which takes a link to nowhere for nothing.
         if !print && path.symlink_metadata().is_ok() {
             bail!(
-                "{} already exists and was not changed; `host init --config - PLUGIN.wasm` prints what a plugin needs",
-                path.display()
+                "{} already exists and was not changed; `host init --config -{}` prints what the plugins need",
+                path.display(),
+                arguments(&self.plugins)
             );
         }
         let found = match self.found()? {
@@ -114,7 +114,7 @@ impl Init {
             true => ", each granted what it asks for. ".to_owned(),
             false => format!(".\n{}.\nEverything else they ask for is granted. ", left_out.join(".\n")),
         };
-        eprint!("{}: {}{granted}Review the grants, then:\n{next}", path.display(), counted(plugins.len()));
+        note!("{}: {}{granted}Review the grants, then:\n{}", path.display(), counted(plugins.len()), next.trim_end());
         Ok(0)
     }
 
@@ -129,20 +129,16 @@ impl Init {
             let files = files(&self.plugins);
             if files.is_empty() {
                 let named: Vec<String> = self.plugins.iter().map(|path| path.display().to_string()).collect();
-                bail!("there is no plugin in {}; `host new NAME` makes one", named.join(", "));
+                bail!("there is no plugin in {}; `host new --help` shows how to make one", named.join(", "));
             }
             let arguments = arguments(&self.plugins);
             return Ok(Some(Found { files, arguments }));
         }
         // A lock file that cannot be read is not an empty one.
         Lock::read(&self.config.path().with_file_name(LOCK))?;
-        let pinned = files(&[]);
-        if !pinned.is_empty() {
-            return Ok(Some(Found { files: pinned, arguments: String::new() }));
-        }
-        let directory = [PathBuf::from(PLUGINS)];
-        let beside = if directory.iter().all(|path| path.is_dir()) { files(&directory) } else { Vec::new() };
-        Ok((!beside.is_empty()).then(|| Found { files: beside, arguments: format!(" {PLUGINS}") }))
+        // The same as `host run` uses without arguments.
+        let files = files(&[]);
+        Ok((!files.is_empty()).then(|| Found { files, arguments: String::new() }))
     }
 }
 
@@ -210,13 +206,6 @@ fn no_channels(plugins: &BTreeMap<String, Arc<Plugin>>) -> Option<String> {
     };
     let refused: Vec<String> = plugins.iter().filter_map(of).collect();
     (!refused.is_empty()).then(|| format!("Not granted: {}", one_line(&refused.join("; "))))
-}
-
-/// A path as a shell reads it.
-fn quoted_path(path: &Path) -> String {
-    let text = path.display().to_string();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
-    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 /// Lines of host.toml, commented out unless their path exists.

@@ -34,7 +34,12 @@ use anyhow::{Context, Result, bail};
 use clap::{Command as Clap, CommandFactory, FromArgMatches, Parser, Subcommand};
 use jiff::{Timestamp, tz::TimeZone};
 
-use crate::{config::Config, log, record::Record};
+use crate::{
+    config::Config,
+    log,
+    record::Record,
+    text::{note, printable, tell},
+};
 
 /// The exit code for arguments or a configuration that cannot be used (EX_USAGE of sysexits.h).
 pub const USAGE: u8 = 64;
@@ -147,8 +152,7 @@ impl Arguments {
                 (true, _) => usage::explained(&error, &command),
             };
             match explained {
-                // Nothing is left to do when standard error is closed.
-                Some(text) => drop(std::io::stderr().write_all(crate::text::printable(&text).as_bytes())),
+                Some(text) => tell(&printable(&text)),
                 None => drop(error.print()),
             }
             ExitCode::from(if error.use_stderr() { USAGE } else { 0 })
@@ -191,7 +195,7 @@ impl Arguments {
             Ok(code) => ExitCode::from(code),
             Err(error) => {
                 // The error may quote a plugin.
-                eprintln!("error: {}", crate::text::printable(&format!("{error:#}")));
+                note!("error: {}", printable(&format!("{error:#}")));
                 ExitCode::from(USAGE)
             }
         }
@@ -232,7 +236,7 @@ async fn recorded(config: &Config) -> Result<Record> {
     match Record::exists(&directory) {
         true => Record::open(&directory).await,
         false => {
-            bail!("no run is recorded in {} yet; `host run --once plugins/` records the first", directory.display())
+            bail!("no run is recorded in {} yet; `host run --once` records the first", directory.display())
         }
     }
 }

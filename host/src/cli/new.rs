@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::Args;
 
-use crate::template::{self, Language};
+use crate::{
+    template::{self, Language},
+    text::quoted_path,
+};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -41,7 +44,7 @@ impl New {
         super::print(&format!(
             "Created {}. Next:\n  cd {}\n{}",
             directory.display(),
-            directory.display(),
+            quoted_path(&directory),
             steps.concat()
         ))?;
         Ok(0)

@@ -14,9 +14,10 @@ use crate::{
     config::nearest,
     oci::{self, Place},
     package::{
-        Expected, File, Keys, Lock, Pin as Pinned, SCHEME, Store, is_named_like_a_plugin, pin_command, plugins_in,
-        read_signatures,
+        Expected, File, Keys, Lock, Pin as Pinned, SCHEME, Store, is_named_like_a_plugin, lock_command, pin_command,
+        plugins_in, read_signatures,
     },
+    text::note,
 };
 
 /// The exit code of `--verify` when something differs.
@@ -65,11 +66,12 @@ impl Pin {
         let _claim = if self.verify { None } else { Some(Lock::claim(&path)?) };
         let found = Lock::read(&path)?;
         if found.is_none() && self.verify {
-            bail!("no plugin is pinned: there is no {}; `host pin plugins/*.wasm` writes it", path.display());
+            let pin = lock_command("pin", &path);
+            bail!("no plugin is pinned: there is no {}; `{pin} plugins/*.wasm` writes it", path.display());
         }
         let mut lock = found.unwrap_or_else(|| Lock::new(&path));
         if self.what.is_empty() && !self.verify && !self.prune {
-            bail!("name plugin files or a plugin, as in `host pin plugins/*.wasm`");
+            bail!("name plugin files or a plugin, as in `{} plugins/*.wasm`", lock_command("pin", &path));
         }
         let named = !files.is_empty();
         let paths = if named { listed_in(&files)? } else { beside(&lock)? };
@@ -87,7 +89,7 @@ impl Pin {
         // Of named files all are pinned, or none; a plugin is pinned whatever other files are like.
         let skips = !wanted.is_empty() || only_prune;
         if skips {
-            unreadable.iter().for_each(|file| eprintln!("skipped: {:#}", file.error));
+            unreadable.iter().for_each(|file| note!("skipped: {:#}", file.error));
         }
         let refused = || match unreadable.iter().map(|file| format!("{:#}", file.error)).collect::<Vec<_>>() {
             errors if skips || errors.is_empty() => Ok(()),
@@ -104,29 +106,30 @@ impl Pin {
             let pins = chosen.iter().filter_map(|file| Some((&file.name, lock.pin(&file.name)?)));
             differences.extend(pins.filter_map(|(name, pin)| absence(&lock, name, pin, &chosen)));
         }
-        differences.iter().for_each(|difference| eprintln!("{difference}"));
+        differences.iter().for_each(|difference| note!("{difference}"));
         refused()?;
         verified(&lock, chosen.len(), &differences)
     }
 
+    /// Writes the lock file, and then says what changed in it.
     fn write(&self, lock: &mut Lock, chosen: &[File]) -> Result<u8> {
+        let mut done = Vec::new();
         for file in chosen {
             let before = match registry_source(lock, file)? {
                 Some(source) => lock.set_from(file, source),
                 None => lock.set(file),
             };
             let now = format!("{} {}", file.version, file.digest);
-            match before {
-                Some(before) if before.digest == file.digest => eprintln!("{}: {now}, unchanged", file.name),
+            let news = match before {
+                Some(before) if before.digest == file.digest => format!("{now}, unchanged"),
                 Some(before) if before.version == file.version => {
-                    eprintln!("{}: {now}; same version, different bytes: previously {}", file.name, before.digest);
+                    format!("{now}; same version, different bytes: previously {}", before.digest)
                 }
-                Some(before) if file.version < before.version => {
-                    eprintln!("{}: rolled back: {} → {now}", file.name, before.version);
-                }
-                Some(before) => eprintln!("{}: {} → {now}", file.name, before.version),
-                None => eprintln!("{}: {now}, new", file.name),
-            }
+                Some(before) if file.version < before.version => format!("rolled back: {} → {now}", before.version),
+                Some(before) => format!("{} → {now}", before.version),
+                None => format!("{now}, new"),
+            };
+            done.push(format!("{}: {news}", file.name));
         }
         // A file that cannot be looked for, as in a directory without rights, is not gone.
         let is_gone = |pin| matches!(lock.source(pin).try_exists(), Ok(false));
@@ -135,16 +138,19 @@ impl Pin {
             gone.map(|(name, pin)| (name.clone(), pin.source.starts_with(SCHEME))).collect();
         for (name, published) in gone {
             if published {
-                eprintln!("{name}: not in plugins.store; `host pull` fetches it");
+                let pull = lock_command("pull", lock.path());
+                done.push(format!("{name}: not in plugins.store; `{pull}` fetches it"));
             } else if self.prune {
                 lock.remove(&name);
-                eprintln!("{name}: removed");
+                done.push(format!("{name}: removed"));
             } else {
-                eprintln!("{name}: its file is gone; `host pin --prune` removes the pin");
+                let pin = lock_command("pin", lock.path());
+                done.push(format!("{name}: its file is gone; `{pin} --prune` removes the pin"));
             }
         }
         lock.write()?;
-        eprintln!("{}: {} pinned", lock.path().display(), counted(lock.pins().len()));
+        done.iter().for_each(|line| note!("{line}"));
+        note!("{}: {} pinned", lock.path().display(), counted(lock.pins().len()));
         Ok(0)
     }
 }
@@ -165,7 +171,7 @@ fn registry_source(lock: &Lock, file: &File) -> Result<Option<String>> {
         }
         let expected = Expected { name: &file.name, version: &file.version, keys: &Keys::default() };
         store.keep(file.bytes.clone(), read_signatures(&file.path)?.as_deref(), &expected)?;
-        eprintln!(
+        note!(
             "{}: stored in plugins.store; its place is still {place}, and `host outdated` compares the bytes",
             file.name
         );
@@ -183,7 +189,7 @@ fn only_forward(lock: &Lock, chosen: &[File], named: &[&String]) -> Result<()> {
     for file in chosen.iter().filter(|file| !named.contains(&&file.name)) {
         if let Some(pin) = lock.pin(&file.name).filter(|pin| file.version < pin.version) {
             let (name, version, path) = (&file.name, &file.version, file.path.display());
-            let back = pin_command(lock.path(), &format!("{name}@{version} {path}"));
+            let back = pin_command(lock.path(), name, version, &file.path);
             bail!("{name}: {path} is {version}, older than the pinned {}; to roll back, run `{back}`", pin.version);
         }
     }
@@ -210,9 +216,9 @@ fn verify_all(lock: &Lock, beside: &[File], unreadable: &[Unreadable]) -> Result
     let unpinned = beside.iter().filter(|file| lock.pin(&file.name).is_none() && !is_source(&file.path));
     differences.extend(unpinned.filter_map(|file| difference(lock, file)));
     for file in unreadable.iter().filter(|file| !is_source(&file.path)) {
-        eprintln!("skipped: {:#}", file.error);
+        note!("skipped: {:#}", file.error);
     }
-    differences.iter().for_each(|difference| eprintln!("{difference}"));
+    differences.iter().for_each(|difference| note!("{difference}"));
     if !errors.is_empty() {
         bail!("{}", errors.join("\n"));
     }
@@ -224,7 +230,7 @@ fn verified(lock: &Lock, count: usize, differences: &[String]) -> Result<u8> {
     if !differences.is_empty() {
         return Ok(DIFFERS);
     }
-    eprintln!("{}: {} checked, all as pinned", lock.path().display(), counted(count));
+    note!("{}: {} checked, all as pinned", lock.path().display(), counted(count));
     Ok(0)
 }
 
@@ -245,8 +251,10 @@ fn absence(lock: &Lock, name: &str, pin: &Pinned, files: &[File]) -> Option<Stri
         return None;
     }
     let next = match files.iter().find(|file| file.digest == pin.digest) {
-        _ if pin.source.starts_with(SCHEME) => "`host pull` fetches it".to_owned(),
-        Some(file) => format!("pin it where it is: `{}`", pin_command(lock.path(), &file.path.display().to_string())),
+        _ if pin.source.starts_with(SCHEME) => format!("`{}` fetches it", lock_command("pull", lock.path())),
+        Some(file) => {
+            format!("pin it where it is: `{}`", pin_command(lock.path(), name, &file.version, &file.path))
+        }
         None => "no other file there has its bytes".to_owned(),
     };
     Some(format!("{name}: pinned as {}, but {} does not exist; {next}", pin.version, source.display()))
@@ -266,7 +274,7 @@ impl Wanted {
     fn among(&self, files: &[File], unreadable: &[Unreadable]) -> Result<File> {
         // It may be the newest.
         if let Some(own) = unreadable.iter().find(|file| file.name == self.name && self.version.is_none()) {
-            bail!("{:#}; name the version to pin, as in `host pin {}@1.2.0`", own.error, self.name);
+            bail!("{:#}; name the version to pin, as in {}@1.2.0", own.error, self.name);
         }
         let named = || files.iter().filter(|file| file.name == self.name);
         let fits = |file: &&File| self.version.as_ref().is_none_or(|version| *version == file.version);
@@ -318,7 +326,7 @@ fn listed_in(named: &[&String]) -> Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for path in named.iter().map(Path::new) {
         match (path.is_dir(), is_named_like_a_plugin(path)) {
-            (true, true) => eprintln!("skipped: {}: it is a directory", path.display()),
+            (true, true) => note!("skipped: {}: it is a directory", path.display()),
             (true, false) => paths.extend(plugins_in(path).with_context(|| path.display().to_string())?),
             (false, _) => paths.push(path.to_owned()),
         }
@@ -374,11 +382,13 @@ fn newest(files: Vec<File>, lock: &Lock) -> Result<Vec<File>> {
             (1, _) => Ok(files.swap_remove(0)),
             (_, Some(pinned)) => Ok(files.swap_remove(pinned)),
             _ => {
-                let version = files.iter().map(|file| &file.version).max().map(ToString::to_string).unwrap_or_default();
+                let newest = files.iter().max_by_key(|file| &file.version);
+                let pin = newest.map(|file| pin_command(lock.path(), &name, &file.version, &file.path));
                 bail!(
-                    "{} files hold {name}: {}; choose one, as in `host pin {name}@{version}`",
+                    "{} files hold {name}: {}; choose one, as in `{}`",
                     files.len(),
-                    listed(files.iter())
+                    listed(files.iter()),
+                    pin.unwrap_or_default()
                 )
             }
         }

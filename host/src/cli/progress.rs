@@ -2,6 +2,8 @@
 
 use std::io::IsTerminal;
 
+use crate::text::tell;
+
 pub(super) struct Progress {
     what: String,
     terminal: bool,
@@ -21,7 +23,7 @@ impl Progress {
 
     fn show(&self, how_far: &str) {
         if self.terminal {
-            eprint!("\r\x1b[K{} …{how_far}", self.what);
+            tell(&format!("\r\x1b[K{} …{how_far}", self.what));
         }
     }
 }
@@ -29,7 +31,7 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         if self.terminal {
-            eprint!("\r\x1b[K");
+            tell("\r\x1b[K");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `host push`, `add`, `pull`, `update` and `outdated`: plugins in registries.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
@@ -16,9 +16,9 @@ use super::{
 use crate::{
     config::{Config, nearest},
     oci::{Place, Wanted},
-    package::{Digest, Expected, File, Keys, Lock, Pin, SCHEME, Store, read_signatures},
+    package::{Digest, Expected, File, Keys, Lock, Pin, SCHEME, Store, lock_command, read_signatures},
     registry::{Pushed, Registry},
-    text::printable,
+    text::{note, printable, quoted, quoted_path},
 };
 
 /// The exit code of `host outdated` when a plugin has a newer version.
@@ -126,7 +126,7 @@ impl Files {
     fn read(&self) -> Result<Lock> {
         let path = self.path();
         let found = Lock::read(&path)?;
-        found.with_context(|| format!("there is no {}; `host add oci://REGISTRY/NAME` writes one", path.display()))
+        found.with_context(|| format!("there is no {}; `host add --help` shows how to write one", path.display()))
     }
 
     fn store(&self) -> Store {
@@ -182,7 +182,7 @@ impl Add {
         let _claim = Lock::claim(&path)?;
         let mut lock = Lock::read(&path)?.unwrap_or_else(|| Lock::new(&path));
         pin(&mut lock, &file, &self.place)?;
-        eprintln!("next: `host inspect {}` shows what it asks for", file.path.display());
+        note!("next: `host inspect {}` shows what it asks for", quoted_path(&file.path));
         Ok(0)
     }
 }
@@ -199,12 +199,12 @@ impl Pull {
         let mut failures = Failures::default();
         for ((name, pin, _), pulled) in pins.iter().zip(pulled) {
             if let Some(Obtained { how, .. }) = failures.keep(name, pulled) {
-                eprintln!("{name}: {} {} {how}", pin.version, pin.digest);
+                note!("{name}: {} {} {how}", pin.version, pin.digest);
             }
         }
         let failed = failures.tell();
         if failed == 0 {
-            eprintln!("{}: {} from registries, all present", self.files.path().display(), counted(pins.len()));
+            note!("{}: {} from registries, all present", self.files.path().display(), counted(pins.len()));
         }
         Ok(failed)
     }
@@ -217,11 +217,11 @@ impl Update {
         for name in &self.names {
             if !pins.iter().any(|(known, ..)| known == name) {
                 let near = nearest(name, pins.iter().map(|(known, ..)| known));
-                bail!("plugin {name} is not from a registry{near}; `host add oci://REGISTRY/{name}` adds it");
+                bail!("plugin {name} is not from a registry{near}; `host add --help` shows how to add it from one");
             }
         }
         pins.retain(|(name, ..)| self.all || self.names.contains(name));
-        let updated = each(&pins, async |(name, pin, place)| update(name, pin, place, &store, &keys).await)?;
+        let updated = each(&pins, async |pinned| update(pinned, &self.files, &store, &keys).await)?;
         // Not before: registries may be slow, and others pin meanwhile.
         let _claim = Lock::claim(&self.files.path())?;
         let mut lock = self.files.read()?;
@@ -254,12 +254,12 @@ impl Outdated {
             match published {
                 Some(digest) if digest == pin.digest => {}
                 Some(digest) => {
-                    failures.keep::<()>(name, Err(changed(place, &pin.version, digest)));
+                    failures.keep::<()>(name, Err(changed(place, &pin.version, digest, &self.files.path())));
                 }
-                None => eprintln!("{name}: the pinned {} is not published in {place}", pin.version),
+                None => note!("{name}: the pinned {} is not published in {place}", pin.version),
             }
             let versions = versions.map_err(|error| {
-                eprintln!("{name}: no list of versions: {}", printable(&format!("{error:#}")));
+                note!("{name}: no list of versions: {}", printable(&format!("{error:#}")));
             });
             let (wanted, newest) = match &versions {
                 Ok(versions) => (
@@ -308,7 +308,7 @@ impl Failures {
 
     /// Prints them; gives the exit code.
     fn tell(self) -> u8 {
-        self.0.iter().for_each(|failure| eprintln!("{failure}"));
+        self.0.iter().for_each(|failure| note!("{failure}"));
         if self.0.is_empty() { 0 } else { FAILED }
     }
 }
@@ -333,25 +333,27 @@ fn published(lock: &Lock) -> Result<Vec<Published>> {
 }
 
 /// Fetches a newer version, if there is one.
-async fn update(name: &str, pinned: &Pin, place: &Place, store: &Store, keys: &Keys) -> Result<Option<File>> {
+async fn update(pinned: &Published, files: &Files, store: &Store, keys: &Keys) -> Result<Option<File>> {
+    let (name, pinned, place) = pinned;
     let registry = Registry::new(place)?;
     let (version, digest) = registry.newest().await?;
     // A registry that drops or changes versions must not bring back a fixed bug.
     if version < pinned.version {
-        eprintln!("{name}: keeping {}; the newest version in {place} is {version}", pinned.version);
+        note!("{name}: keeping {}; the newest version in {place} is {version}", pinned.version);
         return Ok(None);
     }
     if version == pinned.version && digest != pinned.digest {
-        return Err(changed(place, &version, digest));
+        return Err(changed(place, &version, digest, &files.path()));
     }
     let expected = Expected { name, version: &version, keys };
     obtain(&registry, place, store, digest, &expected).await.map(|obtained| Some(obtained.file))
 }
 
 /// The error for a published version that has other bytes now.
-fn changed(place: &Place, version: &Version, digest: Digest) -> anyhow::Error {
+fn changed(place: &Place, version: &Version, digest: Digest, lock: &Path) -> anyhow::Error {
+    let add = format!("{} {}", lock_command("add", lock), quoted(&place.to_string()));
     anyhow!(
-        "{place} has different bytes for {version} now, {digest}; the pin stays. Ask the publisher for a new version, or accept these bytes with `host add`"
+        "{place} has different bytes for {version} now, {digest}; the pin stays. Ask the publisher for a new version, or accept these bytes with `{add}`"
     )
 }
 
@@ -406,7 +408,7 @@ async fn obtain(
         Ok(()) => {}
         // The registry is not needed, if the signatures in the store suffice.
         Err(error) if store.sign(&file, None, expected).is_ok() => {
-            eprintln!("{}: no newer signatures: {}", expected.name, printable(&format!("{error:#}")));
+            note!("{}: no newer signatures: {}", expected.name, printable(&format!("{error:#}")));
         }
         Err(error) => return Err(error.context("its signatures cannot be verified")),
     }
@@ -420,10 +422,11 @@ fn pin(lock: &mut Lock, file: &File, place: &Place) -> Result<()> {
     {
         let back = Place { wanted: Wanted::Exactly(file.version.clone()), ..place.clone() };
         bail!(
-            "{}: {place} offers {}, older than the pinned {}; to roll back, run `host add {back}`",
+            "{}: {place} offers {}, older than the pinned {}; to roll back, run `{} {back}`",
             file.name,
             file.version,
-            pin.version
+            pin.version,
+            lock_command("add", lock.path())
         );
     }
     let before = lock.set_from(file, place.to_string());
@@ -437,6 +440,6 @@ fn pin(lock: &mut Lock, file: &File, place: &Place) -> Result<()> {
         Some(before) => format!(", previously {}", before.version),
         None => ", new".to_owned(),
     };
-    eprintln!("{}: {} {} is pinned in {}{was}", file.name, file.version, file.digest, lock.path().display());
+    note!("{}: {} {} is pinned in {}{was}", file.name, file.version, file.digest, lock.path().display());
     Ok(())
 }

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     config::{Change, Config, Rights},
     package::{LOCK, Lock},
+    text::note,
 };
 
 /// The exit code when the rights differ.
@@ -34,11 +35,11 @@ pub(super) fn compare(old: &Path, files: &FileFlags, format: Format) -> Result<u
     if pinned.is_none() && pins.is_some() {
         let shown = old_lock.display();
         let why = if empty { format!("{shown} is empty") } else { format!("there is no {shown}") };
-        eprintln!("{why}: compared as if nothing had been pinned");
+        note!("{why}: compared as if nothing had been pinned");
     }
     let whole = |path: &Path| path.canonicalize().ok();
     if pinned.is_some() && whole(&old_lock) == whole(&files.lock()) {
-        eprintln!(
+        note!(
             "pins are not compared: {} belongs to both; put the old files into a directory of their own",
             old_lock.display()
         );

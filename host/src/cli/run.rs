@@ -31,6 +31,7 @@ use crate::{
     round::Round,
     run::When,
     service::{Read, Service, Sources, complain},
+    text::note,
     web,
 };
 
@@ -54,7 +55,7 @@ Exit codes with --once: 0 all pass or skip, 1 some warn, 2 some fail, 3 some
 could not be evaluated or a message was not delivered, 64 the arguments or
 host.toml cannot be used.")]
 pub(super) struct Run {
-    /// Plugin files, or directories of them [default: every pinned plugin]
+    /// Plugin files, or directories of them [default: pinned plugins, or plugins/]
     #[arg(value_name = "PLUGIN.wasm")]
     plugins: Vec<PathBuf>,
     /// Run each check once, now; the exit code is the worst result
@@ -99,7 +100,7 @@ impl Run {
         }
         if read.lock.is_none() {
             match self.once {
-                true => eprintln!("{}", sources.nothing_pinned()),
+                true => note!("{}", sources.nothing_pinned()),
                 false => tracing::warn!("{}", sources.nothing_pinned()),
             }
         }
@@ -178,7 +179,7 @@ impl Run {
         self.late(&host, sources, when, &mut round).await?;
         match tokio::time::timeout(VALIDATION, complain(&mut validation)).await {
             Ok(found) => found?,
-            Err(_) => eprintln!("validation did not finish in time; the next start tries again"),
+            Err(_) => note!("validation did not finish in time; the next start tries again"),
         }
         // What it queues after the outbox is closed would not be tried.
         validation.shutdown().await;
@@ -187,14 +188,14 @@ impl Run {
             && !round.runs.is_empty()
         {
             let today = self.at.unwrap_or(now).to_zoned(host.config.timezone.rules()).date();
-            eprintln!("{}: recorded, no alerts sent", unusual(date, today));
+            note!("{}: recorded, no alerts sent", unusual(date, today));
         }
         host.recorder.delivery.close();
         // The outbox keeps the rest for the next start.
         let _ = tokio::time::timeout(host.config.delivery.wait.0, sending.join_all()).await;
         for message in host.recorder.record.waiting().await? {
             let (receiver, what) = message.told();
-            eprintln!("error: {receiver}: NOT delivered yet, the next start retries: {}", one_line(&what));
+            note!("error: {receiver}: NOT delivered yet, the next start retries: {}", one_line(&what));
         }
         let code = if host.recorder.owes_messages().await? { 3 } else { round.exit_code() };
         show(&host, &round, code, self.output.unwrap_or(CiFormat::Table)).await?;
@@ -209,9 +210,9 @@ impl Run {
             return Ok(());
         }
         for run in &round.runs {
-            eprintln!("{}: {}: {}", run.check, run.status().name(), one_line(&run.summary()));
+            note!("{}: {}: {}", run.check, run.status().name(), one_line(&run.summary()));
         }
-        eprintln!("still compiling the plugins of {}", waited.join(", "));
+        note!("still compiling the plugins of {}", waited.join(", "));
         let Some(mut whole) = host.whole().await? else { return Ok(()) };
         sources.choose(&mut whole)?;
         if !self.dry_run {

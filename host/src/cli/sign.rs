@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
-use crate::package::{File, PrivateKey};
+use crate::{
+    package::{File, PrivateKey},
+    text::note,
+};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -24,8 +27,8 @@ pub(super) struct Keygen {
 impl Keygen {
     pub(super) fn execute(self) -> Result<u8> {
         let key = PrivateKey::create(&self.file)?;
-        eprintln!("{}: the private key; keep it secret and out of version control", self.file.display());
-        eprintln!("the public key, for `keys` under [trust] in host.toml:");
+        note!("{}: the private key; keep it secret and out of version control", self.file.display());
+        note!("the public key, for `keys` under [trust] in host.toml:");
         super::print(&format!("{}\n", key.public()))?;
         Ok(0)
     }
@@ -52,7 +55,7 @@ impl Sign {
         for path in &self.plugins {
             let file = File::read(path).map_err(|(_, error)| error)?;
             let signature = key.sign(&file)?;
-            eprintln!("{}: {}@{} is signed by {}", signature.display(), file.name, file.version, key.public());
+            note!("{}: {}@{} is signed by {}", signature.display(), file.name, file.version, key.public());
         }
         Ok(0)
     }

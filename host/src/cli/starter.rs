@@ -84,7 +84,7 @@ fn check_place() -> Result<()> {
         let name = entry.context("the working directory cannot be read")?.file_name();
         if !IGNORED.iter().any(|ignored| name == *ignored) {
             bail!(
-                "no plugin found here; name plugin files, as in `host init target/wasm32-wasip2/release/*.wasm`; in an empty directory `host init` makes a first host"
+                "no plugin found here; name plugin files, as `host init --help` shows; in an empty directory `host init` makes a first host"
             );
         }
     }

@@ -10,10 +10,10 @@ use crate::text::nearest;
 /// The answer to `host` alone.
 pub(super) const START: &str = "host runs data-pipeline checks as sandboxed WebAssembly components. Start with:
 
-  host init       create host.toml; in an empty directory also a check and
-                  sample data
-  host new NAME   a check of your own
-  host doctor     what is missing on this machine
+  host init             create host.toml; in an empty directory also a check
+                        and sample data
+  host new raw-events   a check of your own
+  host doctor           what is missing on this machine
 
 `host --help` lists every command.
 ";

@@ -34,7 +34,7 @@ does both, when it starts and on validate_schedule.
 Exit codes: 0 nothing is wrong, 2 something is wrong, 3 some of it could not
 be validated, 64 the arguments or host.toml cannot be used.")]
 pub(super) struct Validate {
-    /// Plugin files, or directories of them [default: every pinned plugin]
+    /// Plugin files, or directories of them [default: pinned plugins, or plugins/]
     #[arg(value_name = "PLUGIN.wasm")]
     plugins: Vec<PathBuf>,
     #[command(flatten)]

@@ -7,10 +7,10 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Finding, Read};
 use crate::{
     config::Config,
-    package::{self, File, Lock, Pin, SCHEME, Standing, pin_command, today},
+    package::{self, File, Lock, Pin, SCHEME, Standing, lock_command, pin_command, today},
     plugin::Cache,
     record::Record,
-    text::bytes,
+    text::{bytes, quoted_path},
 };
 
 /// How far a recorded time may be ahead of the clock: another machine may have recorded it.
@@ -28,14 +28,14 @@ pub(super) fn plugins(pinned: &Read<Lock>, path: &Path, config: &Config) -> Vec<
     let lock = match pinned {
         Err(error) => return vec![Finding::wrong(what, format!("{error:#}"))],
         Ok(None) => {
-            let pin = pin_command(path, "plugins/*.wasm");
+            let pin = lock_command("pin", path) + " plugins/*.wasm";
             let detail = format!("no plugin is pinned, so any file runs; `{pin}` writes it");
             return vec![Finding::note(what, detail)];
         }
         Ok(Some(lock)) => lock,
     };
     let wrong = lock.pins().iter().filter_map(|(name, pin)| {
-        let problem = problem(&lock.source(pin), pin, config)?;
+        let problem = problem(&lock.source(pin), name, pin, config, path)?;
         Some(Finding::wrong(format!("plugin {name}"), problem))
     });
     let wrong: Vec<Finding> = wrong.collect();
@@ -72,18 +72,21 @@ pub(super) fn keys(config: &Config) -> Vec<Finding> {
 }
 
 /// Why a pinned file cannot run.
-fn problem(path: &Path, pin: &Pin, config: &Config) -> Option<String> {
-    let remote = pin.source.starts_with(SCHEME);
-    let again = match remote {
-        true => "`host pull` fetches it",
-        false => "build it, or pin the present file with `host pin`",
-    };
+fn problem(path: &Path, name: &str, pin: &Pin, config: &Config, lock: &Path) -> Option<String> {
+    let fetch = pin.source.starts_with(SCHEME).then(|| format!("`{}` fetches it", lock_command("pull", lock)));
+    let again = |own: String| fetch.unwrap_or(own);
     if !path.exists() {
+        let again = again(format!("build it, or remove the pin with `{} --prune`", lock_command("pin", lock)));
         return Some(format!("there is no {}; {again}", path.display()));
     }
     match File::read(path) {
-        Err((_, error)) => Some(format!("{error:#}; {again}")),
+        Err((_, error)) => Some(format!("{error:#}; {}", again("build it again".to_owned()))),
         Ok(file) if file.digest != pin.digest => {
+            let pin = pin_command(lock, name, &file.version, path);
+            let again = again(match file.name == name {
+                true => format!("build it again, or accept these bytes with `{pin}`"),
+                false => format!("the file holds {}; build {name} again", file.name),
+            });
             Some(format!("{} differs from its pin: it is {}; {again}", path.display(), file.digest))
         }
         Ok(file) if !config.trust.keys.is_empty() => {
@@ -101,7 +104,7 @@ pub(super) fn permissions(config: &Config, path: &Path, pinned: &Read<Lock>, loc
     let mut findings: Vec<Finding> = secrets
         .filter(|path| mode(path).is_some_and(|mode| mode & 0o077 != 0))
         .map(|path| {
-            let detail = format!("other users can read this secret; run `chmod 600 {}`", path.display());
+            let detail = format!("other users can read this secret; run `chmod 600 {}`", quoted_path(&path));
             Finding::note(path.display().to_string(), detail)
         })
         .collect();
@@ -110,7 +113,7 @@ pub(super) fn permissions(config: &Config, path: &Path, pinned: &Read<Lock>, loc
         code.extend(pinned.pins().values().map(|pin| pinned.source(pin)));
     }
     findings.extend(code.into_iter().filter(|path| mode(path).is_some_and(|mode| mode & 0o002 != 0)).map(|path| {
-        let detail = format!("every user can change what runs; run `chmod o-w {}`", path.display());
+        let detail = format!("every user can change what runs; run `chmod o-w {}`", quoted_path(&path));
         Finding::wrong(path.display().to_string(), detail)
     }));
     match findings.is_empty() {
@@ -149,9 +152,10 @@ pub(super) async fn state(config: &Config) -> Vec<Finding> {
                 format!("{shown} cannot be written ({error}); make it writable, or name another state.directory");
             Finding::wrong(what, detail)
         }
-        (Ok(_), Ok(())) if there == whole && mode(&directory).is_some_and(|mode| mode & 0o077 != 0) => {
-            Finding::note(what, format!("other users can read the results; run `chmod 700 {shown}`"))
-        }
+        (Ok(_), Ok(())) if there == whole && mode(&directory).is_some_and(|mode| mode & 0o077 != 0) => Finding::note(
+            what,
+            format!("other users can read the results; run `chmod 700 {}`", quoted_path(&directory)),
+        ),
         (Ok(record), Ok(())) => Finding::ok(what, format!("{shown}: {record}")),
     };
     vec![first, disk(there)]

@@ -108,7 +108,7 @@ fn configuration(path: &Path, named: bool) -> (Option<Config>, Vec<Finding>) {
         (Ok(config), _) => {
             let detail = match (config.checks.len(), config.grants.len()) {
                 (0, 0) => {
-                    "no checks and no grants; `host init --config - PLUGIN.wasm` prints what a plugin needs".to_owned()
+                    "no checks and no grants; `host init --help` shows how to print what a plugin needs".to_owned()
                 }
                 (checks, grants) => format!("checks: {checks}, plugins with grants: {grants}"),
             };

@@ -9,13 +9,13 @@ mod settings;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
 };
 
 use anyhow::{Context, Result, bail};
-use host_package::{Keys, PublicKey, name_of, pin_command, signers, today, verify};
+use host_package::{Keys, LOCK, PublicKey, name_of, pin_command, signers, today, verify};
 use semver::Version;
 use serde::Serialize;
 
@@ -237,19 +237,20 @@ fn choose(name: &str, mut files: Vec<File>, lock: Option<&Lock>) -> Result<File>
             (Some(file), true) => Ok(file),
             (last, _) => {
                 files.extend(last);
+                let newest = files.iter().max_by_key(|file| &file.version);
+                let pin = newest.map(|file| pin_command(Path::new(LOCK), name, &file.version, &file.path));
                 bail!(
-                    "{} plugins are named {name}: {}; pass only one of the files, or pin one with `host pin`",
+                    "{} plugins are named {name}: {}; pass only one of the files, or pin one, as with `{}`",
                     files.len(),
-                    listed(&files)
+                    listed(&files),
+                    pin.unwrap_or_default()
                 )
             }
         };
     };
     let place = lock.path().display();
-    let accept = |file: &File| {
-        let what = format!("{name}@{} {}", file.version, file.path.display());
-        format!("accept it with `{}`", pin_command(lock.path(), &what))
-    };
+    let accept =
+        |file: &File| format!("accept it with `{}`", pin_command(lock.path(), name, &file.version, &file.path));
     let found = |file: &File| format!("{} {}", file.version, file.digest);
     let Some(pin) = lock.pin(name) else {
         let Some(file) = files.first() else { bail!("there is no file with it") };
@@ -268,13 +269,11 @@ fn choose(name: &str, mut files: Vec<File>, lock: Option<&Lock>) -> Result<File>
 fn not_older(file: File, ran: &BTreeMap<String, Version>) -> Result<File> {
     match ran.get(&file.name).filter(|ran| file.version < **ran) {
         Some(ran) => bail!(
-            "{} {} in {} is older than {ran}, which ran before; to roll back, pin it: `host pin {}@{} {}`",
+            "{} {} in {} is older than {ran}, which ran before; to roll back, pin it: `{}`",
             file.name,
             file.version,
             file.path.display(),
-            file.name,
-            file.version,
-            file.path.display()
+            pin_command(Path::new(LOCK), &file.name, &file.version, &file.path)
         ),
         None => Ok(file),
     }

@@ -1,6 +1,7 @@
 //! The files of a host, and whether they have changed.
 
 use std::{
+    collections::BTreeSet,
     fs,
     hash::{DefaultHasher, Hash, Hasher},
     os::unix::fs::MetadataExt,
@@ -13,10 +14,19 @@ use crate::{
     check::no_such_check,
     config::{Config, nearest},
     host::{Begin, Host},
-    package::{Lock, SCHEME, beside, is_named_like_a_plugin, pin_command, plugins_in},
+    package::{Lock, SCHEME, beside, is_named_like_a_plugin, lock_command, plugins_in},
     record::Record,
     recorder::Recorder,
+    text::quoted_path,
 };
+
+/// The usual directory of plugins, beside host.toml.
+const PLUGINS: &str = "plugins";
+/// The most files that a command names one by one.
+const FEW: usize = 3;
+/// What to do without a plugin.
+const MAKE_ONE: &str =
+    "`host new --help` shows how to make one, and `host add --help` how to fetch one from a registry";
 
 /// The files of a host.
 #[derive(Debug, Clone)]
@@ -27,7 +37,7 @@ pub struct Sources {
     pub lock: PathBuf,
     /// Whether the lock file is required.
     pub locked: bool,
-    /// Plugins and directories of plugins; if empty, all pinned plugins.
+    /// Plugins and directories of plugins; if empty, all pinned plugins, or those in `plugins/`.
     pub plugins: Vec<PathBuf>,
     /// The only checks to run; if empty, all.
     pub checks: Vec<String>,
@@ -66,16 +76,17 @@ impl Sources {
         let files = self.files();
         if self.plugins.is_empty() && files.is_empty() {
             bail!(
-                "no plugin to run: none is named, and none is pinned in {}; name files or a directory, as in `host run --once plugins/`, or fetch one with `host add oci://REGISTRY/NAME`",
-                self.lock.display()
+                "no plugin to run: none is named, none is pinned in {}, and there is none in {}; {MAKE_ONE}",
+                self.lock.display(),
+                self.usual().display()
             );
         }
         if !files.iter().any(|file| file.exists()) {
             if self.plugins.is_empty() {
                 let published = lock.iter().flat_map(|lock| lock.pins().values());
                 let next = match published.filter(|pin| pin.source.starts_with(SCHEME)).count() {
-                    0 => format!("pin them where they are, as in `{}`", pin_command(&self.lock, "plugins/*.wasm")),
-                    _ => "`host pull` fetches those from registries".to_owned(),
+                    0 => format!("pin them where they are, as in `{} plugins/*.wasm`", lock_command("pin", &self.lock)),
+                    _ => format!("`{}` fetches those from registries", lock_command("pull", &self.lock)),
                 };
                 bail!("none of the plugins pinned in {} is on disk; {next}", self.lock.display());
             }
@@ -85,10 +96,7 @@ impl Sources {
                 bail!(absent);
             }
             let named: Vec<String> = self.plugins.iter().map(|file| file.display().to_string()).collect();
-            bail!(
-                "no plugin found in {}; make one with `host new NAME`, or fetch one with `host add oci://REGISTRY/NAME`",
-                named.join(", ")
-            );
+            bail!("no plugin found in {}; {MAKE_ONE}", named.join(", "));
         }
         if lock.is_none() && self.locked {
             bail!("{}", self.nothing_pinned());
@@ -98,15 +106,31 @@ impl Sources {
 
     /// The message if there is no lock file.
     pub fn nothing_pinned(&self) -> String {
-        let one = match self.plugins.as_slice() {
-            [file] if file.is_file() => file.display().to_string(),
-            _ => "plugins/*.wasm".to_owned(),
-        };
-        let pin = pin_command(&self.lock, &one);
-        format!("nothing is pinned: there is no {}; `{pin}` writes one", self.lock.display())
+        let pin = lock_command("pin", &self.lock);
+        format!("nothing is pinned: there is no {}; `{pin} {}` writes one", self.lock.display(), self.to_pin())
     }
 
-    /// The plugins' files: the named ones and those in named directories; else the pinned ones.
+    /// The plugins as arguments of `host pin`.
+    fn to_pin(&self) -> String {
+        let usual = [self.usual()];
+        let named = if self.plugins.is_empty() { &usual[..] } else { &self.plugins };
+        let parents: BTreeSet<Option<&Path>> = named.iter().map(|path| path.parent()).collect();
+        if let (true, [Some(parent)]) = (named.len() > FEW, parents.into_iter().collect::<Vec<_>>().as_slice()) {
+            let parent = quoted_path(&parent.join(""));
+            return if parent == "''" { "*.wasm".to_owned() } else { format!("{parent}*.wasm") };
+        }
+        // `host pin` takes a word without a slash for a plugin's name.
+        let shown = |path: &PathBuf| quoted_path(&if path.is_dir() { path.join("") } else { path.clone() });
+        named.iter().map(shown).collect::<Vec<_>>().join(" ")
+    }
+
+    /// The directory of plugins when none is named and none is pinned.
+    fn usual(&self) -> PathBuf {
+        self.config.with_file_name(PLUGINS)
+    }
+
+    /// The plugins' files: the named ones and those in named directories; else the pinned ones; else those in `plugins/`
+    /// beside the configuration.
     pub fn files(&self) -> Vec<PathBuf> {
         let mut files = Vec::new();
         // The error is reported where it is read.
@@ -114,6 +138,9 @@ impl Sources {
             && let Ok(Some(lock)) = Lock::read(&self.lock)
         {
             files.extend(lock.pins().values().map(|pin| lock.source(pin)));
+        }
+        if self.plugins.is_empty() && files.is_empty() {
+            files.extend(plugins_in(&self.usual()).unwrap_or_default());
         }
         // `plugins/*.wasm` also names directories, `old.wasm/`: their plugins are not meant.
         for named in self.plugins.iter().filter(|named| !(is_named_like_a_plugin(named) && named.is_dir())) {
@@ -167,9 +194,7 @@ fn absent(named: &Path) -> Option<String> {
     let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let names: Vec<String> = beside.unwrap_or_default().iter().map(|path| name(path)).collect();
     let near = match nearest(&name(named), &names) {
-        near if near.is_empty() => {
-            "; make a plugin with `host new NAME`, or fetch one with `host add oci://REGISTRY/NAME`".to_owned()
-        }
+        near if near.is_empty() => format!("; {MAKE_ONE}"),
         near => near,
     };
     Some(format!("{shown} does not exist{near}"))

@@ -21,7 +21,13 @@ const about = Object.entries({ NAME: name, VERSION: version, RUNBOOK: runbook })
 writeFileSync("build/package.js", about.map(([key, text]) => `export const ${key} = ${JSON.stringify(text)};\n`).join(""));
 
 const options = ["--wit", "build/wit", "--world", "check", "--js", "build/check.js", "--sync", "--output", "build/check.wasm"];
-execFileSync("node_modules/.bin/componentize-qjs", options, { stdio: ["ignore", "ignore", "inherit"] });
+try {
+  execFileSync("node_modules/.bin/componentize-qjs", options, { stdio: ["ignore", "ignore", "inherit"] });
+} catch (error) {
+  // A mistake in the check: the tool has said it. Only a tool that did not start says nothing.
+  console.error(`${name} is not built: ${error.code ?? "componentize-qjs says why, above"}`);
+  process.exit(1);
+}
 
 const component = readFileSync("build/check.wasm");
 const marked = mark(component, 0, component.length);

@@ -29,7 +29,8 @@ for source in ("check.py", "sdk.py", "ending.py"):
 tool = pathlib.Path(sys.executable).with_name("componentize-py")
 out = build / "check.wasm"
 command = [tool, "--quiet", "--wit-path", here / "wit", "--world", "check", "componentize", "check"]
-subprocess.run([*command, "--python-path", build, "--output", out], check=True)
+if subprocess.run([*command, "--python-path", build, "--output", out]).returncode != 0:
+    sys.exit(f"{name} is not built: componentize-py says why, above")
 component = out.read_bytes() + section("pipeline:check/name", name) + section("version", version)
 (here / f"{name}.wasm").write_bytes(component)
 print(f"{name}.wasm")

@@ -1,6 +1,13 @@
 //! Benchmarks of the host. Both sides of a ratio are measured alternately in one run, and the median counts. `cargo
 //! xtask bench` prints the table, and tests/BENCH.md keeps it.
-#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, missing_docs)]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    missing_docs
+)]
 // A benchmark is not a plugin: it may compile, and start threads.
 #![allow(clippy::disallowed_methods)]
 

@@ -1,5 +1,5 @@
 //! Makes the sample pipeline: `sample DIRECTORY [--fault NAME [--at TIME]]`. `cargo xtask demo` and `pictures` call it.
-#![allow(clippy::print_stdout)] // the list of faults is what was asked for
+#![allow(clippy::print_stdout, clippy::print_stderr)] // the list of faults is what was asked for
 
 use std::{path::Path, process::ExitCode};
 

@@ -37,9 +37,13 @@ fn files_that_are_no_plugins() {
     let wat = |name: &str, text: &str| file(name, &wat::parse_str(text).unwrap());
     let plugin = fs::read(shipped().unwrap().pop().unwrap()).unwrap();
     let cases = [
-        (file("text.wasm", b"hello"), "text", "is not a valid WebAssembly component"),
-        (file("nothing.wasm", b""), "nothing", "is not a valid WebAssembly component"),
-        (file("cut.wasm", &plugin[..plugin.len() / 2]), "cut", "is not a valid WebAssembly component"),
+        (file("text.wasm", b"hello"), "text", "is not a valid WebAssembly component: it is a text file"),
+        (file("nothing.wasm", b""), "nothing", "is not a valid WebAssembly component: the file is empty"),
+        (
+            file("cut.wasm", &plugin[..plugin.len() / 2]),
+            "cut",
+            "is not a valid WebAssembly component: it is damaged or incomplete; build or fetch it again",
+        ),
         (wat("module.wasm", "(module)"), "module", "is a WebAssembly module, not a component"),
         (
             wat("empty.wasm", "(component)"),
@@ -414,7 +418,7 @@ fn repositories_that_cannot_answer() {
     fs::create_dir(sample.path().join("no-repository")).unwrap();
     for (repository, words) in [
         ("unborn", "branch main has no commit yet"),
-        ("shallow", "it is a shallow clone with an incomplete history; run `git fetch --unshallow`"),
+        ("shallow", "it is a shallow clone with an incomplete history; run `git -C shallow fetch --unshallow`"),
         ("no-repository", "it cannot be opened"),
     ] {
         sample.configure(&HOST_TOML.replace("path = \"repository\"", &format!("path = \"{repository}\""))).unwrap();

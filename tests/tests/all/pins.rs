@@ -53,7 +53,9 @@ fn what_is_pinned_runs_and_other_bytes_do_not() {
     let locked = run(&sample, &["--locked"]);
     assert_eq!((locked.code, locked.out.as_str()), (64, ""));
     assert!(
-        locked.err.contains("nothing is pinned: there is no plugins.lock; `host pin plugins/*.wasm` writes one"),
+        locked.err.contains(
+            "nothing is pinned: there is no plugins.lock; `host pin plugins/phase2-raw.wasm plugins/phase3-analytics.wasm` writes one"
+        ),
         "{}",
         locked.err
     );
@@ -126,10 +128,14 @@ fn of_several_versions_the_pinned_one_runs() {
     // Without a lock nobody can say which.
     fs::remove_file(sample.path().join("plugins.lock")).unwrap();
     let error = run(&sample, &[]).run("phase2-raw")["error"].as_str().unwrap().to_owned();
-    assert!(error.contains("2 plugins are named phase2-raw") && error.contains("pin one with `host pin`"), "{error}");
+    assert!(
+        error.contains("2 plugins are named phase2-raw")
+            && error.contains("or pin one, as with `host pin phase2-raw@0.2.0 "),
+        "{error}"
+    );
     let refused = with_files(&sample, &["pin"]);
     assert_eq!(refused.code, 64);
-    assert!(refused.err.contains("choose one, as in `host pin phase2-raw@0.2.0`"), "{}", refused.err);
+    assert!(refused.err.contains("choose one, as in `host pin phase2-raw@0.2.0 "), "{}", refused.err);
     assert!(!sample.path().join("plugins.lock").exists());
 }
 

@@ -109,7 +109,11 @@ fn keys_that_cannot_be_used() {
     fs::write(&path, "ed25519-private:00").unwrap();
     assert!(sample.host(&["sign", "p.wasm"]).unwrap().err.contains("not a private key"));
     assert!(
-        sample.host(&["sign", "--key", "absent.key", "p.wasm"]).unwrap().err.contains("make a key with `host keygen`")
+        sample
+            .host(&["sign", "--key", "absent.key", "p.wasm"])
+            .unwrap()
+            .err
+            .contains("make a key with `host keygen absent.key`")
     );
 
     for wrong in ["abc", "ed25519:abc", "rsa:00"] {

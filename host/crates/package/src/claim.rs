@@ -33,7 +33,7 @@ impl Claim {
             match file.try_lock() {
                 Ok(()) => return Ok(Self(file)),
                 Err(fs::TryLockError::Error(error)) if no_locks(&error) => {
-                    eprintln!("warning: {}", unlocked(directory, &error));
+                    host_text::note!("warning: {}", unlocked(directory, &error));
                     return Ok(Self(file));
                 }
                 Err(fs::TryLockError::Error(error)) => return Err(error).with_context(|| shown.to_string()),
@@ -49,7 +49,7 @@ impl Claim {
             }
             if waited >= NOTICE && !told {
                 told = true;
-                eprintln!("waiting for {}, which has locked {shown}", holder(&file));
+                host_text::note!("waiting for {}, which has locked {shown}", holder(&file));
             }
             std::thread::sleep(LOOK_AGAIN);
         }

@@ -43,32 +43,29 @@ pub struct File {
 }
 
 impl File {
-    /// Parses bytes as if they were read from `path`.
-    pub fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self, (String, anyhow::Error)> {
-        Self::from(path, || Ok(bytes))
+    /// Parses bytes as if they were read from `path`. Errors do not name it.
+    pub fn parse(path: &Path, bytes: Vec<u8>) -> Result<Self> {
+        Self::named(path, bytes, &mut String::new())
     }
 
     /// Reads a file. An error comes with the plugin's name if the metadata has one, else with [`name_of`] its path.
     pub fn read(path: &Path) -> Result<Self, (String, anyhow::Error)> {
-        Self::from(path, || whole(path))
+        let mut name = name_of(path);
+        let file = whole(path).and_then(|bytes| Self::named(path, bytes, &mut name));
+        file.map_err(|error| (name, error.context(path.display().to_string())))
     }
 
-    fn from(path: &Path, bytes: impl FnOnce() -> Result<Vec<u8>>) -> Result<Self, (String, anyhow::Error)> {
-        let mut name = name_of(path);
-        let read = || {
-            let bytes = bytes()?;
-            let metadata = Metadata::read(&bytes)?;
-            if let Some(found) = metadata.name.as_ref().filter(|name| is_plugin_name(name)) {
-                name.clone_from(found);
-            }
-            let api = metadata.check_api()?;
-            let (found, version) = identity(&metadata)?;
-            let Metadata { imports, exports, parts, .. } = metadata;
-            let digest = Digest::of(&bytes);
-            Ok(Self { path: path.to_owned(), bytes, digest, name: found, version, api, imports, exports, parts })
-        };
-        let file = read();
-        file.map_err(|error: anyhow::Error| (name, error.context(path.display().to_string())))
+    /// Sets `name` to the plugin's as soon as it is known.
+    fn named(path: &Path, bytes: Vec<u8>, name: &mut String) -> Result<Self> {
+        let metadata = Metadata::read(&bytes)?;
+        if let Some(found) = metadata.name.as_ref().filter(|name| is_plugin_name(name)) {
+            name.clone_from(found);
+        }
+        let api = metadata.check_api()?;
+        let (found, version) = identity(&metadata)?;
+        let Metadata { imports, exports, parts, .. } = metadata;
+        let digest = Digest::of(&bytes);
+        Ok(Self { path: path.to_owned(), bytes, digest, name: found, version, api, imports, exports, parts })
     }
 }
 

@@ -10,7 +10,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use host_text::beginning;
+use host_text::{beginning, quoted_path};
+use semver::Version;
 use serde::Deserialize;
 
 use super::{
@@ -19,6 +20,7 @@ use super::{
     layout::Layout,
     pin::Pin,
     store::Store,
+    temporary::unnamed,
 };
 
 /// The format that this host reads and writes.
@@ -30,12 +32,17 @@ pub const SCHEME: &str = "oci://";
 /// The lock file's usual name.
 pub const LOCK: &str = "plugins.lock";
 
-/// The command that pins something in a lock file.
-pub fn pin_command(lock: &Path, what: &str) -> String {
+/// A command of the host about a lock file: `lock_command("pull", lock)` is `host pull --lock deploy/plugins.lock`.
+pub fn lock_command(command: &str, lock: &Path) -> String {
     match lock == Path::new(LOCK) {
-        true => format!("host pin {what}"),
-        false => format!("host pin --lock {} {what}", lock.display()),
+        true => format!("host {command}"),
+        false => format!("host {command} --lock {}", quoted_path(lock)),
     }
+}
+
+/// The command that pins this version of a plugin, which is in this file.
+pub fn pin_command(lock: &Path, name: &str, version: &Version, file: &Path) -> String {
+    format!("{} {name}@{version} {}", lock_command("pin", lock), quoted_path(file))
 }
 
 /// plugins.lock, with its text.
@@ -157,8 +164,9 @@ impl Lock {
             }
             // A new file has the usual mode of this user.
             let usual = fs::Permissions::from_mode(0o666);
-            let mut file = tempfile::Builder::new().permissions(usual).tempfile_in(directory_of(&path))?;
-            file.write_all(text.as_bytes())?;
+            let made = tempfile::Builder::new().permissions(usual).tempfile_in(directory_of(&path));
+            let mut file = made.map_err(unnamed)?;
+            file.as_file_mut().write_all(text.as_bytes())?;
             if let Some(before) = before {
                 // Only root can give a file away; anybody else's is now this user's.
                 let _ = fchown(file.as_file(), Some(before.uid()), Some(before.gid()));

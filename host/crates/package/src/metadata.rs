@@ -6,6 +6,8 @@ use wasmparser::{CanonicalFunction, Chunk, Encoding, KnownCustom, Parser, Payloa
 
 /// The API that this host offers: plugins built for any `0.1` are served by it.
 pub const API: Version = Version::new(0, 1, 0);
+/// The first bytes of WebAssembly.
+const MAGIC: &[u8] = b"\0asm";
 /// The contract's package.
 const PACKAGE: &str = "pipeline:check";
 /// The section in which the SDK writes the plugin's name, since core modules have no standard section for it.
@@ -37,10 +39,9 @@ pub enum Parts {
 impl Metadata {
     /// Walks the sections. The component's own sections take precedence over those of its modules.
     pub(super) fn read(bytes: &[u8]) -> Result<Self> {
-        let not_valid = "is not a valid WebAssembly component; build it with `cargo build --target wasm32-wasip2`";
-        // The parser's own error is a table of bytes.
-        if !bytes.starts_with(b"\0asm") {
-            bail!(not_valid);
+        let not_valid = "is not a valid WebAssembly component: it is damaged or incomplete; build or fetch it again";
+        if let Some(other) = other_kind(bytes) {
+            bail!("is not a valid WebAssembly component: {other}");
         }
         let mut metadata = Self::default();
         let mut inner = Self::default();
@@ -48,15 +49,16 @@ impl Metadata {
         let mut parser = Parser::new(0);
         let mut outside = Vec::new();
         loop {
-            let Chunk::Parsed { consumed, payload } = parser.parse(rest, true).context(not_valid)? else {
+            // The parser's own error may be a table of bytes.
+            let Ok(Chunk::Parsed { consumed, payload }) = parser.parse(rest, true) else {
                 bail!(not_valid);
             };
             rest = rest.get(consumed..).context(not_valid)?;
             let depth = outside.len();
             match payload {
-                Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => bail!(
-                    "is a WebAssembly module, not a component; build it with `cargo build --target wasm32-wasip2`"
-                ),
+                Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => {
+                    bail!("is a WebAssembly module, not a component; build it with the SDK, as `host new --help` shows")
+                }
                 Payload::ModuleSection { parser: inside, .. } | Payload::ComponentSection { parser: inside, .. } => {
                     outside.push(std::mem::replace(&mut parser, inside));
                 }
@@ -132,6 +134,21 @@ impl Metadata {
                 if self.exports.is_empty() { "nothing".to_owned() } else { self.exports.join(", ") }
             ),
         }
+    }
+}
+
+/// What a file is that does not begin as WebAssembly does, in words.
+fn other_kind(bytes: &[u8]) -> Option<&'static str> {
+    let start = bytes.get(..MAGIC.len().min(bytes.len())).unwrap_or_default();
+    let text = || std::str::from_utf8(bytes).is_ok_and(|text| !text.contains('\0'));
+    match bytes {
+        [] => Some("the file is empty"),
+        _ if start == MAGIC => None,
+        _ if bytes.starts_with(b"version https://git-lfs") => {
+            Some("it is a pointer of Git LFS; `git lfs pull` fetches the file")
+        }
+        _ if text() => Some("it is a text file"),
+        _ => Some("it is another kind of file"),
     }
 }
 

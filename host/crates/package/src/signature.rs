@@ -9,7 +9,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use host_text::hex::{hex, unhex};
+use host_text::{
+    hex::{hex, unhex},
+    quoted_path,
+};
 use jiff::civil::Date;
 use ring::{
     rand::{SecureRandom, SystemRandom},
@@ -120,7 +123,7 @@ pub fn signers(file: &File) -> Vec<PublicKey> {
 pub fn verify(file: &File, keys: &Keys) -> Result<()> {
     let path = beside(&file.path);
     let signatures = read_signatures(&file.path)?;
-    let sign = format!("sign it with `host sign --key KEY {}`", file.path.display());
+    let sign = format!("whoever has the key signs it with `host sign {}`", quoted_path(&file.path));
     let absent = format!("there is no {}", path.display());
     verify_on(file, signatures.as_deref(), keys, &Told { shown: path.display().to_string(), absent, sign }, today())
 }
@@ -130,7 +133,7 @@ pub(super) fn verify_fetched(file: &File, signatures: Option<&[u8]>, keys: &Keys
     let told = Told {
         shown: "its published signatures".to_owned(),
         absent: "the registry has no signature of it".to_owned(),
-        sign: "sign it with `host sign --key KEY PLUGIN.wasm`, and push it again".to_owned(),
+        sign: "sign it, and push it again".to_owned(),
     };
     verify_on(file, signatures, keys, &told, today())
 }
@@ -191,14 +194,16 @@ impl PrivateKey {
 
     /// Reads a key's file; an error if other users can read it.
     pub fn read(path: &Path) -> Result<Self> {
-        let metadata = fs::metadata(path)
-            .with_context(|| format!("{}: cannot be read; make a key with `host keygen`", path.display()))?;
+        let metadata = fs::metadata(path).with_context(|| {
+            format!("{}: cannot be read; make a key with `host keygen {}`", path.display(), quoted_path(path))
+        })?;
         if metadata.permissions().mode() & 0o077 != 0 {
-            bail!("{}: others can read this key; run `chmod 600 {}`", path.display(), path.display());
+            bail!("{}: others can read this key; run `chmod 600 {}`", path.display(), quoted_path(path));
         }
         let text = fs::read_to_string(path).with_context(|| format!("{}: cannot be read", path.display()))?;
         let seed = text.trim().strip_prefix(PRIVATE).and_then(unhex);
-        Self::new(&seed.with_context(|| format!("{}: not a private key; make one with `host keygen`", path.display()))?)
+        let advice = "`host keygen --help` shows how to make one";
+        Self::new(&seed.with_context(|| format!("{}: not a private key; {advice}", path.display()))?)
     }
 
     fn new(seed: &[u8; 32]) -> Result<Self> {

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use semver::Version;
 use tempfile::TempDir;
 
-use super::{claim::Claim, digest::Digest, file::File, signature, trust::Keys};
+use super::{claim::Claim, digest::Digest, file::File, signature, temporary::unnamed, trust::Keys};
 
 /// The directory's name.
 const DIRECTORY: &str = "plugins.store";
@@ -66,7 +66,8 @@ impl Store {
     /// Stores a component that is as expected. Its signatures are added to those that are there.
     pub fn keep(&self, bytes: Vec<u8>, signatures: Option<&[u8]>, expected: &Expected<'_>) -> Result<File> {
         let path = self.path(Digest::of(&bytes));
-        let file = File::parse(&path, bytes).map_err(|(_, error)| error).context("refused: the fetched file")?;
+        // Errors name the place in the registry: nothing of a refused file stays here.
+        let file = File::parse(&path, bytes).context("refused: the fetched file")?;
         expected.must_be(&file)?;
         fs::create_dir_all(&self.directory).with_context(|| self.shown())?;
         let _claim = Claim::of(&self.directory)?;
@@ -82,7 +83,7 @@ impl Store {
             self.store_signatures(&apart, file.digest, &added)?;
         }
         let arrived = apart.path().join("arrived.wasm");
-        write(&arrived, &file.bytes)?;
+        write(&arrived, &file.bytes).with_context(|| self.shown())?;
         fs::rename(&arrived, &path).with_context(|| self.shown())?;
         Ok(file)
     }
@@ -100,13 +101,13 @@ impl Store {
 
     fn store_signatures(&self, apart: &TempDir, digest: Digest, signatures: &[u8]) -> Result<()> {
         let arrived = apart.path().join("arrived.sig");
-        write(&arrived, signatures)?;
+        write(&arrived, signatures).with_context(|| self.shown())?;
         fs::rename(&arrived, signature::beside(&self.path(digest))).with_context(|| self.shown())
     }
 
     /// A directory for files that are not complete yet.
     fn apart(&self) -> Result<TempDir> {
-        tempfile::tempdir_in(&self.directory).with_context(|| self.shown())
+        tempfile::tempdir_in(&self.directory).map_err(unnamed).with_context(|| self.shown())
     }
 
     fn shown(&self) -> String {
@@ -136,5 +137,6 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
         file.write_all(bytes)?;
         file.sync_all()
     };
-    write().with_context(|| format!("{}: not written", path.display()))
+    // Without the path: it is one of a moment.
+    write().context("not written")
 }

@@ -3,8 +3,12 @@
 
 pub mod hex;
 mod nearest;
+mod shell;
+mod tell;
 
 pub use nearest::nearest;
+pub use shell::{quoted, quoted_path};
+pub use tell::tell;
 
 /// Replaces control characters, text-direction marks and Unicode's line separators; keeps line breaks.
 pub fn printable(text: &str) -> String {

@@ -19,6 +19,7 @@ use crate::{
         git::{Base, Commit, History as Changes},
     },
     lanes::{self, Held, Stop, TooMuch},
+    text::quoted_path,
 };
 
 /// The maximum number of paths in one lookup.
@@ -301,9 +302,10 @@ impl Inner {
         let mut repository = gix::open_opts(&self.path, gix::open::Options::isolated())
             .map_err(|error| self.unavailable(&format!("it cannot be opened: {error}")))?;
         if repository.is_shallow().map_err(|error| self.unavailable(&format!("{error:#}")))? {
-            return Err(
-                self.unavailable("it is a shallow clone with an incomplete history; run `git fetch --unshallow` in it")
-            );
+            return Err(self.unavailable(&format!(
+                "it is a shallow clone with an incomplete history; run `git -C {} fetch --unshallow`",
+                quoted_path(&self.path)
+            )));
         }
         repository.object_cache_size_if_unset(OBJECT_CACHE);
         Ok(repository)

@@ -269,7 +269,7 @@ fn this_projects_own_history_is_read_as_git_reads_it() {
     };
     let (is_repository, shallow) = asked("--is-shallow-repository");
     if !is_repository || shallow == "true" || !asked("refs/heads/main").0 {
-        eprintln!("this is not a full clone of the project: its own history is not tested");
+        crate::text::note!("this is not a full clone of the project: its own history is not tested");
         return;
     }
     compare(root, &["host", "plugins", "wit", "README.md", "host/src/capability", "never"], 1, 8);
@@ -320,7 +320,7 @@ fn repositories_that_cannot_answer_say_why() {
     history(&whole, 3, 20);
     let shallow = directory.path().join("shallow");
     git(directory.path(), &["clone", "--quiet", "--depth=1", &format!("file://{}", whole.display()), "shallow"], "");
-    assert!(message(&shallow, latest()).contains("git fetch --unshallow"));
+    assert!(message(&shallow, latest()).contains(" fetch --unshallow`"));
 
     let other = Repository::new("test", whole.clone(), "release");
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

@@ -22,6 +22,7 @@ use crate::{
     host::Begin,
     host::Host,
     record::{Record, Silence},
+    text::note,
 };
 
 #[derive(Debug, Args)]
@@ -37,7 +38,7 @@ Examples:
 Exit codes: 0 nothing is wrong, 3 something is wrong, 64 host.toml cannot be
 used. With --diff: 0 the same rights, 2 other rights.")]
 pub(super) struct Plan {
-    /// Plugin files, or directories of them [default: every pinned plugin]
+    /// Plugin files, or directories of them [default: pinned plugins, or plugins/]
     #[arg(value_name = "PLUGIN.wasm")]
     plugins: Vec<PathBuf>,
     /// The number of due times for each check
@@ -60,7 +61,7 @@ impl Plan {
         let sources = self.files.sources(&self.plugins);
         let read = sources.read()?;
         if read.lock.is_none() {
-            eprintln!("{}", sources.nothing_pinned());
+            note!("{}", sources.nothing_pinned());
         }
         let runtime = super::runtime()?;
         let planned = runtime.block_on(async {
