@@ -2,6 +2,7 @@
 
 use std::{
     cmp::Ordering,
+    io::IsTerminal,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -189,6 +190,10 @@ impl Run {
         {
             let today = self.at.unwrap_or(now).to_zoned(host.config.timezone.rules()).date();
             note!("{}: recorded, no alerts sent", unusual(date, today));
+        }
+        // On a terminal the table says it.
+        if !std::io::stderr().is_terminal() {
+            round.by_group().iter().for_each(|(group, line)| note!("{}", one_line(&format!("{group}: {line}"))));
         }
         host.recorder.delivery.close();
         // The outbox keeps the rest for the next start.

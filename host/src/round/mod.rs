@@ -3,7 +3,7 @@
 mod task;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -20,11 +20,16 @@ use crate::{
     check::Check,
     host::Host,
     recorder::Settled,
-    run::{Moment, Run, When},
+    run::{Moment, Run, Status, When, dates},
     schedule::Turn,
 };
 
 use task::{Over, Scheduled, Task};
+
+/// For checks whose plugin could not be loaded, so that their group is not known.
+const NO_GROUP: &str = "without a group";
+/// The most names in a line of the log.
+const NAMED: usize = 8;
 
 /// The result of a round.
 #[derive(Default)]
@@ -167,8 +172,46 @@ impl Host {
         let order: HashMap<&str, usize> =
             self.checks.iter().enumerate().map(|(at, check)| (check.name.as_str(), at)).collect();
         round.runs.sort_by_key(|run| order.get(run.check.as_str()).copied());
+        if !awaited {
+            for (group, line) in round.by_group() {
+                tracing::info!(group, "{group}: {line}");
+            }
+        }
         Ok(round)
     }
+}
+
+/// `all 6 checks passed, data of 2026-02-05`; `1 failed (phase2-raw), 5 passed, data of 2026-02-05`
+fn in_words(runs: &[&Run]) -> String {
+    let words = [
+        (Status::Fail, "failed"),
+        (Status::Error, "not evaluated"),
+        (Status::Warn, "warned"),
+        (Status::Pass, "passed"),
+        (Status::Skip, "skipped"),
+    ];
+    let parts: Vec<String> = words
+        .iter()
+        .filter_map(|(status, word)| {
+            let names: Vec<&str> =
+                runs.iter().filter(|run| run.status() == *status).map(|run| run.check.as_str()).collect();
+            match (names.len(), status) {
+                (0, _) => None,
+                (1, _) if runs.len() == 1 => Some(format!("1 check {word}")),
+                (count, _) if count == runs.len() => Some(format!("all {count} checks {word}")),
+                (count, Status::Pass | Status::Skip) => Some(format!("{count} {word}")),
+                (count, _) => Some(format!("{count} {word} ({})", listed(&names))),
+            }
+        })
+        .collect();
+    format!("{}, data of {}", parts.join(", "), dates(runs.iter().copied()))
+}
+
+/// `a, b, c, d, e, f, g, h and 992 more`
+pub(crate) fn listed(names: &[&str]) -> String {
+    let more = names.len().saturating_sub(NAMED);
+    let shown = names.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
+    if more > 0 { format!("{shown} and {more} more") } else { shown }
 }
 
 /// Waits until the host ends, even if runs are still running; for ever without a signal.
@@ -185,6 +228,16 @@ impl Round {
         self.runs.extend(settled.runs);
         self.messages.extend(settled.messages);
         self.unrecorded = settled.unrecorded.or(self.unrecorded.take());
+    }
+
+    /// Each group and its result, for a search in the log: `all 6 checks passed, data of 2026-02-05`.
+    pub fn by_group(&self) -> Vec<(&str, String)> {
+        let mut groups: BTreeMap<&str, Vec<&Run>> = BTreeMap::new();
+        for run in &self.runs {
+            let group = run.family.as_ref().map_or(NO_GROUP, |family| family.group.as_str());
+            groups.entry(group).or_default().push(run);
+        }
+        groups.into_iter().map(|(group, runs)| (group, in_words(&runs))).collect()
     }
 
     /// Merges the runs of a later batch.

@@ -27,7 +27,7 @@ use crate::{
     check::Check,
     gate::Gates,
     host::Host,
-    round::{Occasion, Round},
+    round::{Occasion, Round, listed},
     schedule::{Agenda, Plan, Turn},
     text::printable,
 };
@@ -45,8 +45,6 @@ const FORGET: Duration = Duration::from_secs(60 * 60);
 const STUCK: Duration = Duration::from_secs(60);
 /// The longest part of the grace time that is reserved for messages after runs are cancelled.
 const FOR_MESSAGES: Duration = Duration::from_secs(3);
-/// Checks that a log line names.
-const NAMED: usize = 8;
 
 /// A running host.
 pub struct Service {
@@ -296,13 +294,6 @@ fn plans(host: &Host) -> BTreeMap<String, Plan> {
         (check.name.clone(), Plan { schedule, zone, overlap: pace.overlap, missed: pace.missed })
     };
     host.checks.iter().filter(|check| !check.waits).map(plan).collect()
-}
-
-/// `a, b, c, d, e and 995 more`
-fn listed(names: &[&str]) -> String {
-    let more = names.len().saturating_sub(NAMED);
-    let shown = names.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
-    if more > 0 { format!("{shown} and {more} more") } else { shown }
 }
 
 /// `in 12 min`

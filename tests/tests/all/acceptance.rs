@@ -50,10 +50,17 @@ fn when_all_is_well_nothing_is_sent() {
     assert_eq!(ended.code, 0, "{ended:?}");
     assert_eq!(statuses(&ended), ALL_PASS);
     assert!(sample.slack.received().is_empty());
-    assert!(
-        ended.err.starts_with("nothing is pinned") && ended.err.lines().count() == 1,
-        "quiet otherwise: {}",
-        ended.err
+    // One line for each group, for a search in the log, and quiet otherwise.
+    let said: Vec<&str> = ended.err.lines().collect();
+    assert!(said[0].starts_with("nothing is pinned"), "{}", ended.err);
+    assert_eq!(
+        said[1..],
+        [
+            "canaries: all 6 checks passed, data of 2026-02-05",
+            "drift: 1 check passed, data of 2026-02-05",
+            "gates: 1 check passed, data of 2026-02-05",
+            "tables: 1 check passed, data of 2026-02-05",
+        ]
     );
     let run = ended.run("phase2-raw");
     assert_eq!((&run["data_date"], &run["due"]), (&json!("2026-02-05"), &json!("2026-02-06T11:30:00Z")));
@@ -114,6 +121,7 @@ fn subjects(sample: &Sample) -> Vec<String> {
 #[test]
 fn null_names_in_phase_2() {
     let (sample, ended) = run(Some(Fault::NullNames), &["--output", "json"]);
+    assert!(ended.err.contains("\ncanaries: 1 failed (phase2-raw), 5 passed, data of 2026-02-05\n"), "{}", ended.err);
     assert_eq!(ended.code, 2, "{ended:?}");
     assert_eq!(statuses(&ended), but(&["phase2-raw fail", "phase2-gate warn"]));
     let received = sample.slack.received();
