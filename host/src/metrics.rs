@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text::encode},
@@ -15,9 +15,12 @@ use prometheus_client::{
 
 use crate::{
     lanes::{self, Usage},
+    record::LastRuns,
     run::{Run, Status},
 };
 
+/// A run handed out later than this after its due time catches up.
+const LATE: SignedDuration = SignedDuration::from_secs(60);
 /// Buckets in seconds, from milliseconds to half a minute.
 const BUCKETS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
@@ -59,11 +62,13 @@ labels! {
 pub struct Metrics {
     registry: Registry,
     began: Instant,
+    started: Timestamp,
     runs: Family<OfRun, Counter>,
     seconds: Family<OfPlugin, Histogram>,
     status: Family<OfCheck, Gauge>,
     last_run: Family<OfCheck, Gauge>,
     last_success: Family<OfCheck, Gauge>,
+    next_due: Family<OfCheck, Gauge>,
     calls: Family<OfCall, Counter>,
     call_bytes: Family<OfPlugin, Counter>,
     budgets: Family<OfBudget, Counter>,
@@ -92,11 +97,13 @@ impl Default for Metrics {
         let mut metrics = Self {
             registry: Registry::with_prefix("host"),
             began: Instant::now(),
+            started: Timestamp::now(),
             runs: Family::default(),
             seconds: Family::new_with_constructor(histogram),
             status: Family::default(),
             last_run: Family::default(),
             last_success: Family::default(),
+            next_due: Family::default(),
             calls: Family::default(),
             call_bytes: Family::default(),
             budgets: Family::default(),
@@ -139,6 +146,8 @@ impl Metrics {
         );
         let passed = moment("Time of the last run that passed");
         registry.register_with_unit("check_last_success_timestamp", passed, Unit::Seconds, self.last_success.clone());
+        let next = moment("Due time that has no finished run yet: past while the check runs or is late");
+        registry.register_with_unit("check_next_due_timestamp", next, Unit::Seconds, self.next_due.clone());
         registry.register("calls", "Host calls, by outcome", self.calls.clone());
         let bytes = "Bytes that backends counted for host calls";
         registry.register_with_unit("call", bytes, Unit::Bytes, self.call_bytes.clone());
@@ -167,9 +176,14 @@ impl Metrics {
         registry.register_collector(Box::new(InUse(lanes::usage)));
     }
 
-    /// The text for Prometheus. `undelivered` counts messages that are waiting or were set aside.
-    pub fn text(&self, undelivered: u64) -> String {
+    /// The text for Prometheus. `undelivered` counts messages that are waiting or were set aside; `owed` has the due time
+    /// that each check's next finished run is for.
+    pub fn text(&self, undelivered: u64, owed: Vec<(String, Timestamp)>) -> String {
         self.undelivered.set(i64::try_from(undelivered).unwrap_or(i64::MAX));
+        self.next_due.clear();
+        for (check, due) in owed {
+            self.next_due.get_or_create(&OfCheck { check }).set(due.as_second());
+        }
         self.uptime.set(self.began.elapsed().as_secs_f64());
         self.memory.set(resident().unwrap_or_default());
         let mut text = String::new();
@@ -202,17 +216,21 @@ impl Metrics {
         }
     }
 
+    /// Sets what is recorded of a check, so that a restart is not a gap.
+    pub fn recall(&self, check: &str, status: Status, recorded: &LastRuns) {
+        let label = || OfCheck { check: check.to_owned() };
+        self.status.get_or_create(&label()).set(number(status));
+        for (family, moment) in [(&self.last_run, recorded.ended), (&self.last_success, recorded.passed)] {
+            if let Some(moment) = moment {
+                family.get_or_create(&label()).set(moment.as_second());
+            }
+        }
+    }
+
     /// Sets the status of a check's last run.
-    pub fn remember(&self, check: &str, status: Status, due: Timestamp) {
-        let number = match status {
-            Status::Pass => 0,
-            Status::Warn => 1,
-            Status::Fail => 2,
-            Status::Error => 3,
-            Status::Skip => 4,
-        };
+    fn remember(&self, check: &str, status: Status, due: Timestamp) {
         let label = OfCheck { check: check.to_owned() };
-        self.status.get_or_create(&label).set(number);
+        self.status.get_or_create(&label).set(number(status));
         if status == Status::Pass {
             self.last_success.get_or_create(&label).set(due.as_second());
         }
@@ -238,8 +256,12 @@ impl Metrics {
         self.deliveries.get_or_create(&label).inc();
     }
 
-    /// Records the delay of a run.
-    pub fn began(&self, lag: Duration) {
+    /// Records the delay of a run that begins now. `given` is when the scheduler handed it out. A run that catches up is late
+    /// because the host was down or the machine asleep, not because the host is overloaded.
+    pub fn began(&self, due: Timestamp, given: Timestamp) {
+        let catches_up = due < self.started || given.duration_since(due) > LATE;
+        let expected = if catches_up { given } else { due };
+        let lag = Duration::try_from(Timestamp::now().duration_since(expected)).unwrap_or_default();
         self.lag.observe(lag.as_secs_f64());
     }
 
@@ -297,6 +319,16 @@ impl Collector for InUse {
         held.encode(encoder.encode_descriptor("plugin_held", bytes, unit, held.metric_type())?)?;
         let working = "Threads working for a plugin now";
         threads.encode(encoder.encode_descriptor("plugin_threads", working, None, threads.metric_type())?)
+    }
+}
+
+fn number(status: Status) -> i64 {
+    match status {
+        Status::Pass => 0,
+        Status::Warn => 1,
+        Status::Fail => 2,
+        Status::Error => 3,
+        Status::Skip => 4,
     }
 }
 

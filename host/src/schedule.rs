@@ -110,6 +110,12 @@ impl Agenda {
         self.entries.get(check)?.next
     }
 
+    /// The due time of a check's current run, or its next one.
+    pub fn owed(&self, check: &str) -> Option<Timestamp> {
+        let entry = self.entries.get(check)?;
+        entry.running.or(entry.next)
+    }
+
     /// The checks that are due now; and by how much the clock was set back, if it was: then due times are counted from
     /// now.
     pub fn take(&mut self, now: Timestamp) -> (Vec<Turn>, Option<SignedDuration>) {

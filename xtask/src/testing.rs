@@ -19,6 +19,7 @@ const SLOWEST: usize = 10;
 type Need = fn() -> Result<()>;
 const NEEDS: &[(&str, Need)] = &[
     ("acceptance", || python_plugin().map(drop)),
+    ("alarms", tools::promtool),
     ("browser", tools::browser),
     ("cases", || python_plugin().map(drop)),
     ("closed", tools::registry),

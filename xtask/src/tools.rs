@@ -146,6 +146,25 @@ pub(super) fn registry() -> Result<()> {
     installed("docker-registry", &["docker-registry"], "the tests of registries")
 }
 
+/// Gets the program that tests Prometheus' alarms, beside the build output and without the server. Without it, the tests
+/// leave that part out.
+pub(super) fn promtool() -> Result<()> {
+    let home = target().join("promtool");
+    let there = Command::new("promtool").arg("--version").output().is_ok_and(|output| output.status.success());
+    if there || home.join("usr").join("bin").join("promtool").is_file() {
+        return Ok(());
+    }
+    step("fetching promtool");
+    fs::create_dir_all(&home).map_err(|error| format!("{}: {error}", home.display()))?;
+    let fetch = "apt-get --quiet download prometheus && dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x ./usr/bin/promtool; rm -f prometheus_*.deb; test -x usr/bin/promtool";
+    if let Err(error) = run(Command::new("sh").args(["-c", fetch]).current_dir(&home)) {
+        step(&format!(
+            "{error}; the alarms of docs/operations.md are not tested. On Debian: `sudo apt-get install prometheus`"
+        ));
+    }
+    Ok(())
+}
+
 /// Installs what counts instructions.
 pub(super) fn valgrind() -> Result<()> {
     installed("valgrind", &["valgrind"], "instruction counts")

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use jiff::{SignedDuration, Timestamp, fmt::rfc2822};
-use reqwest::header::DATE;
+use reqwest::{Url, header::DATE};
 use tokio::{
     net::TcpListener,
     time::{Instant, timeout},
@@ -19,6 +19,7 @@ use crate::{
     package::{Lock, SCHEME},
     record::{Claim, Record},
     registry::{self, Known},
+    service::Addresses,
 };
 
 /// How long one service may take to answer.
@@ -103,12 +104,37 @@ async fn receivers(config: &Config) -> Vec<Finding> {
 
 fn heartbeat(config: &Config) -> Finding {
     match config.heartbeat.address() {
-        Ok(Some(_)) => Finding::ok("heartbeat", "a running host pings an outside service every round"),
+        Ok(Some(address)) => match Addresses::new(&address) {
+            Ok(addresses) => Finding::ok("heartbeat", pinged(&addresses, config.heartbeat.url.is_none())),
+            Err(error) => Finding::wrong("heartbeat", format!("{error:#}")),
+        },
         Ok(None) => {
             Finding::note("heartbeat", "not configured: nothing alerts you when the host stops; set [heartbeat]")
         }
         Err(error) => Finding::wrong("heartbeat", format!("{error:#}")),
     }
+}
+
+/// The three addresses. Of a secret one only the server, and what is appended to it.
+fn pinged(addresses: &Addresses, secret: bool) -> String {
+    let shown = |url: &Url| match secret {
+        false => url.to_string(),
+        true => {
+            let last = url
+                .path_segments()
+                .and_then(|mut parts| parts.next_back())
+                .filter(|part| ["start", "fail"].contains(part));
+            let query = if url.query().is_some() { "?…" } else { "" };
+            let last = last.map(|part| format!("/{part}")).unwrap_or_default();
+            format!("{}://{}/…{last}{query}", url.scheme(), url.host_str().unwrap_or_default())
+        }
+    };
+    format!(
+        "a running host pings an outside service: {} when a round begins, {} when it was recorded, {} when the host failed",
+        shown(&addresses.start),
+        shown(&addresses.success),
+        shown(&addresses.fail)
+    )
 }
 
 /// Whether the page can listen on its address.

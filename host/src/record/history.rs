@@ -80,6 +80,15 @@ pub struct Line {
     pub left_out: bool,
 }
 
+/// When a check ran last.
+#[derive(Debug, Clone, Copy)]
+pub struct LastRuns {
+    /// When its last run was recorded.
+    pub ended: Option<Timestamp>,
+    /// The due time of the last run that passed.
+    pub passed: Option<Timestamp>,
+}
+
 /// A recorded alert.
 #[derive(Debug, Serialize)]
 pub struct PastAlert {
@@ -159,6 +168,19 @@ impl Record {
                 Ok(Line { due: moment(due), data_date: date.parse()?, status, left_out })
             })
             .collect()
+    }
+
+    /// When a check's last run ended, and the due time of the last one that passed.
+    pub async fn last_runs(&self, check: &str) -> Result<LastRuns> {
+        let of = "FROM runs WHERE check_name = $1 AND NOT past AND NOT left_out";
+        // Constants; the index walks backwards from the newest.
+        let sql = sqlx::AssertSqlSafe(format!(
+            "SELECT (SELECT recorded {of} ORDER BY due DESC, id DESC LIMIT 1), \
+             (SELECT due {of} AND status = 'pass' ORDER BY due DESC LIMIT 1)"
+        ));
+        let (ended, passed): (Option<i64>, Option<i64>) =
+            sqlx::query_as(sql).bind(check).fetch_one(&self.pool).await.map_err(|error| self.explain(error))?;
+        Ok(LastRuns { ended: ended.map(moment), passed: passed.map(moment) })
     }
 
     /// The newest runs, the newest first: of one check by due time, of all checks by the time of recording. The long

@@ -32,7 +32,7 @@ pub use batch::{Batch, Episode, NewMessage, NewRun, PluginKey};
 pub use consultations::Consultation;
 pub use costs::Cost;
 pub use directory::{Claim, Taken};
-pub use history::{Included, Line, PastAlert, PastMessage, PastRun, Receipt, metrics};
+pub use history::{Included, LastRuns, Line, PastAlert, PastMessage, PastRun, Receipt, metrics};
 pub use identity::run_id;
 pub use outbox::{Attempt, Message, Outcome, Undelivered};
 pub use silences::Silence;

@@ -76,9 +76,15 @@ impl Recorder {
         }))
     }
 
-    /// Loads the latest results of checks. Returns the newest due time of each.
+    /// Loads the latest results of checks, also into the metrics. Returns the newest due time of each.
     pub async fn show(&self, names: &[&str]) -> Result<BTreeMap<String, Timestamp>> {
-        self.board.load(&self.record, names, &*self.standings.lock().await).await
+        let newest = self.board.load(&self.record, names, &*self.standings.lock().await).await?;
+        for name in names {
+            if let Some(last) = &self.board.of(name).last {
+                self.metrics.recall(name, last.status, &self.record.last_runs(name).await?);
+            }
+        }
+        Ok(newest)
     }
 
     /// Records a batch of runs and their messages.

@@ -59,6 +59,7 @@ impl Task {
             return vec![self.run(1).await];
         };
         let begin = self.moment.due + jitter(&self.check.name, self.moment.due, scheduled.pace.jitter);
+        let given = Timestamp::now();
         let mut runs = Vec::new();
         for tried in 1.. {
             let wait = match tried {
@@ -75,9 +76,7 @@ impl Task {
                 _ = scheduled.closing.wait_for(|closing| *closing) => break,
             };
             if tried == 1 {
-                self.recorder
-                    .metrics
-                    .began(Duration::try_from(Timestamp::now().duration_since(begin)).unwrap_or_default());
+                self.recorder.metrics.began(begin, given);
             }
             let run = self.run(tried).await;
             let again = run.report.is_none() && self.check.plugin().is_some() && tried <= scheduled.pace.retries;

@@ -31,6 +31,7 @@ use crate::{
     schedule::{Agenda, Plan, Turn},
     text::printable,
 };
+pub use heartbeat::Addresses;
 use heartbeat::Heartbeat;
 pub use reload::Refused;
 pub use sources::{Read, Sources};
@@ -88,6 +89,14 @@ impl Service {
     /// The current host.
     pub fn host(&self) -> Arc<Host> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// For each check of the current host, the due time that its next finished run is for: past while it runs or is late.
+    pub fn owed(&self) -> Vec<(String, Timestamp)> {
+        let host = self.host();
+        let agenda = self.agenda();
+        let owed = |check: &Arc<Check>| Some((check.name.clone(), agenda.owed(&check.name)?));
+        host.checks.iter().filter_map(owed).collect()
     }
 
     /// When a check is due next.

@@ -341,7 +341,8 @@ pub(super) async fn metrics(State(site): State<Site>) -> Response {
     match host.recorder.record.count_undelivered(Timestamp::now()).await {
         Ok(undelivered) => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            ([(header::CONTENT_TYPE, kind)], host.recorder.metrics.text(undelivered)).into_response()
+            ([(header::CONTENT_TYPE, kind)], host.recorder.metrics.text(undelivered, site.service().owed()))
+                .into_response()
         }
         Err(error) => unreadable(&error).into_response(),
     }

@@ -7,6 +7,7 @@
 mod support;
 
 mod acceptance;
+mod alarms;
 mod alerting;
 mod bad_input;
 mod bigquery;

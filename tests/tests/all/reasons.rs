@@ -225,7 +225,7 @@ fn ways_to_fail_in_rust() {
     let sample = Sample::new(None).unwrap();
     let file = guest("misbehaving");
     let source = fs::read_to_string(repository().join("tests/guests/misbehaving/src/lib.rs")).unwrap();
-    let no_table = "query failed: Not found: Table nba_raw.nothing";
+    let no_table = "query failed: there is no table nba_raw.nothing";
     let ways = [
         ("trap", "SELECT 1 AS n", "panicked at PLACE: out of cheese".to_owned()),
         ("fail on its own", "SELECT 1 AS n", "I would rather not".to_owned()),

@@ -38,7 +38,7 @@ fn a_file_that_was_renamed_is_a_difference() {
 
     moves("plugins/phase2-raw.wasm", "plugins/renamed.wasm");
     let said = "phase2-raw: pinned as 0.1.0, but plugins/phase2-raw.wasm does not exist; \
-                pin it where it is: `host pin plugins/renamed.wasm`";
+                pin it where it is: `host pin phase2-raw@0.1.0 plugins/renamed.wasm`";
     for arguments in [&["pin", "--verify"][..], &["pin", "--verify", "phase2-raw"]] {
         let differs = host(arguments);
         assert_eq!(differs.code, 2, "{differs:?}");
