@@ -45,7 +45,7 @@ pub(super) struct Translator<'a> {
     pub(super) bare: Vec<String>,
     /// The expressions of GROUP BY.
     pub(super) grouped: Vec<String>,
-    /// The number of aggregates so far.
+    /// The number of aggregates of the current SELECT so far.
     pub(super) aggregates: usize,
     /// Limits of its size.
     pub(super) room: Room,
@@ -199,6 +199,8 @@ impl Translator<'_> {
         }
         self.room.tables(1)?;
         self.room.work(outer.map_or(0, Scope::columns))?;
+        // Those of the other side of a UNION, or of the query around this one, do not count.
+        self.aggregates = 0;
         let mut scope = Scope { outer: outer.cloned().map(Box::new), ..Scope::default() };
         let from = self.from(&select.from, &mut scope)?;
         let condition = select.selection.as_ref().map(|expr| self.condition(expr, &scope, "WHERE")).transpose()?;
