@@ -134,6 +134,9 @@ async fn misfit(
         return Some(before.clone());
     }
     let wrong = |error: &str| format!("host.toml: checks.{}.settings: {error}", check_key(name));
+    if let Some((key, number)) = wanted.settings.iter().find_map(|(key, value)| not_finite(key, value)) {
+        return Some(wrong(&format!("{key}: {number} is not a number that a plugin can be given")));
+    }
     let settings = match serde_json::to_value(&wanted.settings) {
         Ok(settings) => settings,
         Err(error) => return Some(wrong(&error.to_string())),
@@ -146,6 +149,19 @@ async fn misfit(
             unusable.insert(plugin.file.name.clone(), error.clone());
             Some(error)
         }
+    }
+}
+
+/// The first number within a setting that JSON cannot hold, which would be no value at all there: its key, and `nan` or
+/// `inf`.
+fn not_finite(key: &str, value: &toml::Value) -> Option<(String, f64)> {
+    match value {
+        toml::Value::Float(number) if !number.is_finite() => Some((key.to_owned(), *number)),
+        toml::Value::Table(table) => table.iter().find_map(|(name, value)| not_finite(&format!("{key}.{name}"), value)),
+        toml::Value::Array(list) => {
+            list.iter().enumerate().find_map(|(at, value)| not_finite(&format!("{key}.{at}"), value))
+        }
+        _ => None,
     }
 }
 

@@ -42,7 +42,7 @@ function judge({ title, summary, query: of, thresholds }, request, settings) {
   const sql = of(settings);
   const rows = query(sql, { date: request.dataDate });
   if (rows.length !== 1) throw { tag: "other", val: `the query gave ${rows.length} rows, where one was expected` };
-  const metrics = thresholds(settings).map((metric) => ({ ...metric, value: number(rows[0][metric.name]) }));
+  const metrics = thresholds(settings).map((metric) => ({ ...metric, value: number(cell(rows[0], metric.name)) }));
   const violations = metrics.map(broken).filter((violation) => violation !== null);
   const unknown = [];
   if (violations.length > 0) {
@@ -75,6 +75,9 @@ function judge({ title, summary, query: of, thresholds }, request, settings) {
     gate: null,
   };
 }
+
+/** The value of a column; undefined when there is no such column. As in SQL, upper and lower case are the same. */
+const cell = (row, column) => row[column in row ? column : Object.keys(row).find((name) => name.toLowerCase() === column.toLowerCase())];
 
 /** A number; true is 1 and false is 0. null when it is NULL, or neither. */
 const number = (value) =>

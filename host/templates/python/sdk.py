@@ -92,7 +92,7 @@ class Canary:
         rows = await query(sql, date=request.data_date)
         if len(rows) != 1:
             raise Err(plugin.Failure_Other(f"the query gave {len(rows)} rows, where one was expected"))
-        metrics = [dataclasses.replace(metric, value=number(rows[0].get(metric.name))) for metric in self.thresholds(settings)]
+        metrics = [dataclasses.replace(metric, value=number(cell(rows[0], metric.name))) for metric in self.thresholds(settings)]
         violations = [violation for violation in map(broken, metrics) if violation]
         unknown = []
         if violations:
@@ -111,6 +111,12 @@ class Canary:
         verdict = plugin.Verdict_Fail() if violations else plugin.Verdict_Pass()
         texts = [violation.message for violation in violations] or [f"{metric.name} {found(metric)}" for metric in metrics]
         return plugin.Report(verdict, ("; " if violations else ", ").join(texts), metrics, violations, unknown, None)
+
+
+def cell(row: dict, column: str):
+    """The value of a column; none when there is no such column. As in SQL, upper and lower case are the same."""
+    names = [name for name in row if name.lower() == column.lower()]
+    return row.get(column, row[names[0]] if names else None)
 
 
 def number(given) -> float | None:

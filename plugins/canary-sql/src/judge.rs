@@ -48,18 +48,14 @@ impl Judge {
     }
 
     /// Compares a number with its earlier values. Without earlier values the change is unknown.
-    pub(crate) fn change(&mut self, name: &str, now: Option<f64>, before: &[Earlier], change: &Change) {
-        let name = format!("{name}_change");
+    pub(crate) fn change(&mut self, column: &str, now: Option<f64>, before: &[Earlier], change: &Change) {
+        let name = format!("{column}_change");
         let (value, note) = match now.map(|now| compare(now, before)) {
             None => (None, None),
             Some(Ok((percent, note))) => (Some(percent), Some(note)),
             Some(Err(why)) => return self.unknown.push(format!("{name}: {why}")),
         };
-        let metric = Metric {
-            min: change.max_drop_percent.map(|drop| -drop),
-            max: change.max_rise_percent,
-            ..measured(&name, value).unit("%")
-        };
+        let metric = change.limits(column, value);
         if let Some(violation) = metric.violation() {
             let message = noted(violation.message, note.as_deref());
             self.broken.push(Violation { metric: Some(name.clone()), message });
@@ -75,13 +71,16 @@ impl Judge {
         told.collect::<Vec<_>>().join(", ")
     }
 
-    /// A column that has limits but is missing from the result.
+    /// A column that has limits but is missing from the result. It is shown without a value, with its limits.
     pub(crate) fn missing(&mut self, column: &str, limits: &Limits) {
-        let violation =
-            |message| Violation { metric: Some(column.to_owned()), message: format!("{column}: {message}") };
-        if limits.asks() {
-            self.broken.push(violation("the query returns no such column"));
-        }
+        let message = format!("{column}: the query returns no such column");
+        self.broken.push(Violation { metric: Some(column.to_owned()), message });
+        let (min, max) = (limits.min.or(limits.warn_min), limits.max.or(limits.warn_max));
+        let change = limits.change.filter(|_| min.is_none() && max.is_none());
+        self.metrics.push(match change {
+            Some(change) => change.limits(column, None),
+            None => Metric { min, max, ..measured(column, None) },
+        });
     }
 
     /// Adds the findings of another.
@@ -96,6 +95,17 @@ impl Judge {
     /// A count that must be 0.
     pub(crate) fn none(&mut self, name: &str, count: Option<f64>) {
         self.limits(measured(name, count), &Limits { max: Some(0.0), ..Limits::default() });
+    }
+}
+
+impl Change {
+    /// A change of a column in percent, with its limits.
+    fn limits(&self, column: &str, percent: Option<f64>) -> Metric {
+        Metric {
+            min: self.max_drop_percent.map(|drop| -drop),
+            max: self.max_rise_percent,
+            ..measured(format!("{column}_change"), percent).unit("%")
+        }
     }
 }
 

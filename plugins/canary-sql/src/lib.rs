@@ -5,6 +5,7 @@ mod change;
 mod freshness;
 mod judge;
 mod limits;
+mod sense;
 mod standard;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,10 @@ use standard::{References, Value};
 sdk::settings! {
     /// Settings of a check in SQL: `sql` with `thresholds`, or `table` with rules, or both.
     #[schemars(extend("x-only-named" = true))]
+    #[schemars(extend("x-when-empty" = {
+        "table": "add `row_count = { min = 1 }` to its settings",
+        "sql": "add `COUNT(*) AS row_count` to its sql, and `thresholds.row_count = { min = 1 }` to its settings",
+    }))]
     pub struct Settings {
         /// A GoogleSQL query for one row of numbers; `@date` is the data date.
         pub sql: String = "",
@@ -122,7 +127,7 @@ impl Settings {
                 "settings.table has no rules; add settings.row_count, freshness, null_percent, unique, accepted_values, references or schema"
             }
             (false, None) if of_table => "no table is set; add settings.table",
-            _ => return Ok(()),
+            _ => return self.make_sense(),
         };
         Err(Failure::Settings(problem.to_owned()))
     }
@@ -150,7 +155,9 @@ async fn ask(sql: &str, limited: &BTreeMap<&str, Limits>, request: &Request, jud
         }
     }
     for column in row.columns() {
-        let limits = limited.get(column.as_str()).copied().unwrap_or_default();
+        // As in SQL, upper and lower case are the same.
+        let limits = limited.iter().find(|(name, _)| name.eq_ignore_ascii_case(column));
+        let limits = limits.map(|(_, limits)| *limits).unwrap_or_default();
         judge.limits(measured(column, row.number(column)), &limits);
         if let Some(change) = &limits.change {
             let dates = earlier(&request.data_date, change)?;
@@ -161,7 +168,7 @@ async fn ask(sql: &str, limited: &BTreeMap<&str, Limits>, request: &Request, jud
     }
     // A misspelt column has no value, and so breaks its limits.
     for (column, limits) in limited {
-        if !row.columns().iter().any(|known| known == column) {
+        if !row.columns().iter().any(|known| known.eq_ignore_ascii_case(column)) {
             judge.missing(column, limits);
         }
     }

@@ -9,7 +9,7 @@ use sdk::{
     step,
 };
 
-use crate::{Settings, ask as ask_row, judge::Judge, limits::Limits};
+use crate::{Settings, ask as ask_row, judge::Judge, limits::Limits, sense::is_type};
 
 /// Rows of a query that shows people the wrong rows.
 const SHOWN: u32 = 20;
@@ -116,7 +116,7 @@ async fn schema(rows: &Rows<'_>, settings: &Settings, request: &Request, judge: 
     for (column, kind) in &settings.schema {
         match found.iter().find(|found| found.name.eq_ignore_ascii_case(column)) {
             None => wrong.push(format!("schema: there is no column {column}")),
-            Some(found) if !found.kind.eq_ignore_ascii_case(kind) => {
+            Some(found) if !is_type(&found.kind, kind) => {
                 wrong.push(format!("schema: {column} is {}, not {kind}", found.kind));
             }
             Some(_) => {}

@@ -135,7 +135,7 @@ pub fn literal(value: &str) -> String {
 /// The rows of an answer.
 pub type Rows = Vec<Row>;
 
-/// One row; columns are asked for by name.
+/// One row; columns are asked for by name. As in SQL, upper and lower case are the same.
 #[derive(Debug, Clone)]
 pub struct Row {
     columns: Rc<[String]>,
@@ -144,7 +144,9 @@ pub struct Row {
 
 impl Row {
     fn value(&self, column: &str) -> Option<&Value> {
-        self.values.get(self.columns.iter().position(|name| name == column)?)
+        let exact = self.columns.iter().position(|name| name == column);
+        let place = exact.or_else(|| self.columns.iter().position(|name| name.eq_ignore_ascii_case(column)));
+        self.values.get(place?)
     }
 
     /// The names of the columns.
