@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::{
     Level,
     policy::{Finding, Hold, Levels, Say, Side},
+    remark::Remark,
     roots::{How, Root, Roots},
     spoken::{About, News, Notice, alerts},
     standing::{Rules, Standing, Standings, Waits, silenced},
@@ -29,6 +30,8 @@ pub struct Decided<'r> {
     pub notices: Vec<Notice<'r>>,
     /// Alerts that began, changed or ended.
     pub episodes: Vec<Episode>,
+    /// Remarks on checks that are new.
+    pub remarks: Vec<Remark<'r>>,
     /// The checks whose standing changed.
     pub touched: BTreeSet<String>,
 }
@@ -42,6 +45,9 @@ pub fn decide<'r>(batch: &[News<'r>], standings: &mut Standings, rules: Rules<'_
     for news in batch.iter().filter(|news| !news.is_past()) {
         let standing = standings.entry(news.check().to_owned()).or_default();
         take_in(*news, standing, rules.config);
+        if let News::Validation(validation) = *news {
+            decided.remarks.extend(Remark::new(validation, standing, rules));
+        }
         decided.touched.insert(news.check().to_owned());
     }
     // Upstream checks first: whether they are reported decides whether their dependents are.

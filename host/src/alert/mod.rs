@@ -10,6 +10,7 @@ mod decide;
 mod delivery;
 mod policy;
 mod receivers;
+mod remark;
 mod roots;
 mod spoken;
 mod standing;
@@ -27,6 +28,7 @@ pub use decide::{Decided, decide};
 pub use delivery::{Delivery, unrecorded};
 pub use policy::Say;
 pub use receivers::{Answer, FALLBACK, Receivers};
+pub use remark::{Remark, remarks};
 pub use spoken::{About, News, Notice};
 pub use standing::{Rules, Standing, Standings};
 

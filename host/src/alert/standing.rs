@@ -36,6 +36,8 @@ pub struct Standing {
     pub waits: Option<Waits>,
     /// The faults that the last validation found in the check itself; until the next one, its results are not trusted.
     pub invalid: Vec<String>,
+    /// The remarks of the last validation, which were told.
+    pub remarks: Vec<String>,
 }
 
 /// A failing check waits for one that it depends on.

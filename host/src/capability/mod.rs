@@ -6,11 +6,13 @@ pub mod deployments;
 pub mod git;
 mod grant;
 mod guest;
+mod rehearsal;
 pub mod warehouse;
 
 pub(crate) use calls::seconds;
 pub use calls::{Call, Caller, Calls, Unanswered};
 pub use guest::{Imports, Reach};
+pub use rehearsal::{Aim, Answers, Problem, Rehearsal, Shapes};
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -34,7 +36,7 @@ use crate::{
 #[derive(Debug, Clone, Default)]
 pub struct Backends {
     warehouse: Option<warehouse::Warehouse>,
-    repositories: BTreeMap<String, git::Repository>,
+    repositories: BTreeMap<String, git::Git>,
     deployments: Option<deployments::Deployments>,
 }
 
@@ -48,7 +50,10 @@ impl Backends {
             repositories: config
                 .git
                 .iter()
-                .map(|(name, git)| (name.clone(), git::Repository::new(name, config.resolve(&git.path), &git.branch)))
+                .map(|(name, git)| {
+                    let repository = git::Repository::new(name, config.resolve(&git.path), &git.branch);
+                    (name.clone(), git::Git::Repository(repository))
+                })
                 .collect(),
             deployments: config.deployments.as_ref().map(|deployments| match deployments {
                 config::Deployments::File { path } => {
@@ -80,10 +85,18 @@ impl Backends {
         }
     }
 
-    /// The same backends, with a warehouse that simulates answers.
-    pub fn rehearsing(&self, rehearsal: Arc<warehouse::Rehearsal>) -> Self {
-        let of = |warehouse| warehouse::Warehouse::Rehearsed { rehearsal, of: Box::new(warehouse) };
-        Self { warehouse: self.warehouse.clone().map(of), ..self.clone() }
+    /// The same backends, with simulated answers.
+    pub fn rehearsing(&self, rehearsal: &Arc<Rehearsal>) -> Self {
+        let warehouse = self
+            .warehouse
+            .clone()
+            .map(|of| warehouse::Warehouse::Rehearsed { rehearsal: rehearsal.clone(), of: Box::new(of) });
+        let deployments = self
+            .deployments
+            .clone()
+            .map(|of| deployments::Deployments::Rehearsed { rehearsal: rehearsal.clone(), of: Box::new(of) });
+        let rehearsed = |(name, git): (&String, &git::Git)| (name.clone(), git.rehearsed(rehearsal.clone()));
+        Self { warehouse, deployments, repositories: self.repositories.iter().map(rehearsed).collect() }
     }
 
     /// Runs one query of somebody at the command line.
@@ -93,20 +106,23 @@ impl Backends {
 
     fn warehouse(&self, call: &str) -> Result<&warehouse::Warehouse, Error> {
         self.warehouse.as_ref().ok_or_else(|| {
-            Error::Unavailable(format!(
+            Error::NotFound(format!(
                 "{call} failed: host.toml has no [warehouse]; add one with kind = \"sqlite\" or \"bigquery\""
             ))
         })
     }
 
-    fn repository(&self, call: &str, name: &str) -> Result<&git::Repository, Error> {
+    fn repository(&self, call: &str, name: &str) -> Result<&git::Git, Error> {
         let repository = self.repositories.get(name);
-        repository.ok_or_else(|| Error::Unavailable(format!("{call} failed: host.toml has no [git.{name}]")))
+        repository.ok_or_else(|| {
+            let near = config::nearest(name, self.repositories.keys());
+            Error::NotFound(format!("{call} failed: host.toml has no [git.{name}]{near}"))
+        })
     }
 
     fn deployments(&self) -> Result<&deployments::Deployments, Error> {
         self.deployments.as_ref().ok_or_else(|| {
-            Error::Unavailable(
+            Error::NotFound(
                 "lookup failed: host.toml has no [deployments]; add one with kind = \"cloud-run\" or \"file\""
                     .to_owned(),
             )

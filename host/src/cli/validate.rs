@@ -31,6 +31,9 @@ row or billing a byte. Then it runs each check on simulated results, to find
 checks that cannot fail. It records nothing and sends nothing; `host run`
 does both, when it starts and on validate_schedule.
 
+A remark is not a fault: the check does what it says, which may be less than
+you meant. \"not tried\" says that no simulated result reached a limit.
+
 Exit codes: 0 nothing is wrong, 2 something is wrong, 3 some of it could not
 be validated, 64 the arguments or host.toml cannot be used.")]
 pub(super) struct Validate {
@@ -55,8 +58,8 @@ impl Validate {
         runtime.shutdown_background();
         let found = found?;
         super::print(&self.render(&found))?;
-        let any = |kinds: &[Kind]| found.iter().flat_map(|(_, findings)| findings).any(|one| kinds.contains(&one.kind));
-        Ok(match (any(&[Kind::Unknown, Kind::Unfinished]), any(&[Kind::Refused, Kind::CannotFail])) {
+        let any = |is: fn(Kind) -> bool| found.iter().flat_map(|(_, findings)| findings).any(|one| is(one.kind));
+        Ok(match (any(Kind::is_inconclusive), any(Kind::is_wrong)) {
             (true, _) => 3,
             (false, true) => 2,
             (false, false) => 0,
@@ -89,6 +92,9 @@ impl Validate {
                 let result = match finding.kind {
                     Kind::Refused => "refused",
                     Kind::CannotFail => "cannot fail",
+                    Kind::CannotPass => "cannot pass",
+                    Kind::Remark => "remark",
+                    Kind::NotTried => "not tried",
                     Kind::Unknown => "unknown",
                     Kind::Unfinished => "unfinished",
                 };

@@ -273,7 +273,8 @@ impl Host {
         while let Some(validated) = tasks.join_next().await {
             let (check, moment, findings) = validated.context("a validation stopped unexpectedly")?;
             // A check that cannot run reports that itself; an inconclusive validation keeps the previous findings.
-            let known = findings.is_empty() || findings.iter().any(|finding| finding.kind.is_wrong());
+            let any = |is: fn(Kind) -> bool| findings.iter().any(|finding| is(finding.kind));
+            let known = any(Kind::is_wrong) || !any(Kind::is_inconclusive);
             if check.plugin().is_some() && known {
                 validations.push(Validation::new(&check, &moment, &findings));
             }

@@ -22,7 +22,7 @@ use serde::Serialize;
 pub use cache::Cache;
 pub use host_package::{Digest, File, Lock};
 pub use loading::Loading;
-pub use settings::check_settings;
+pub use settings::{advice_when_empty, check_settings};
 
 use crate::{
     config::{Budgets, Bytes, Config},

@@ -12,6 +12,7 @@ use crate::{
     config::Bytes,
     confined::{self, Failed, Limits, Task},
     lanes::{Allowance, Permit},
+    text::shortened,
 };
 
 /// CPU time limit of a schema.
@@ -24,12 +25,28 @@ const SCHEMA: Bytes = Bytes(1 << 20);
 /// The limit for evaluation here: parts of the schema, counted at each reference, times parts of the settings. The
 /// shipped plugins stay below it, so that loading them starts no process, which would take 20 ms.
 const STEPS: usize = 200_000;
+/// Bytes of an advice.
+const ADVICE: usize = 300;
 /// The maximum nesting of a schema for evaluation here.
 const DEPTH: usize = 32;
 /// The maximum total length of patterns for evaluation here.
 const PATTERNS: usize = 4 << 10;
 /// The maximum compiled size of a pattern for evaluation here, in bytes. Patterns are matched in linear time.
 const PATTERN: usize = 256 << 10;
+
+/// The keyword of a schema for what to do about a check that passes when its tables are empty: one advice for each
+/// setting that makes it ask.
+const WHEN_EMPTY: &str = "x-when-empty";
+
+/// The advice of a schema for a check with these settings, if it passes when its tables are empty.
+pub fn advice_when_empty(schema: &str, settings: &str) -> Option<String> {
+    let schema: Value = serde_json::from_str(schema).ok()?;
+    let settings: Map<String, Value> = serde_json::from_str(settings).ok()?;
+    let is_set = |key: &String| settings.get(key).is_some_and(|value| !value.is_null() && value != "");
+    let advice = schema.get(WHEN_EMPTY)?.as_object()?;
+    let found = advice.iter().find(|(key, _)| is_set(key))?.1.as_str()?;
+    Some(shortened(found, ADVICE))
+}
 
 /// The mistakes in settings: the key, the reason and the nearest valid name. An invalid schema, or one that takes too
 /// much, is an error.
@@ -100,7 +117,8 @@ impl Walk<'_> {
         let Value::Object(keywords) = schema else { return schema.is_boolean().then_some(()) };
         for (keyword, value) in keywords {
             match keyword.as_str() {
-                "title"
+                WHEN_EMPTY
+                | "title"
                 | "description"
                 | "default"
                 | "examples"
@@ -202,6 +220,17 @@ mod tests {
         let schema = json!({ "description": "x".repeat(SCHEMA.0) }).to_string();
         let error = check_settings("any", &schema, &json!({})).await.expect_err("too large");
         assert!(error.to_string().contains("the maximum is 1 MiB"), "{error}");
+    }
+
+    #[test]
+    fn the_advice_is_that_of_the_setting_in_use() {
+        let schema = json!({ "type": "object", "x-when-empty": { "table": "a", "sql": "b" } });
+        let advice = |settings: Value| advice_when_empty(&schema.to_string(), &settings.to_string());
+        assert_eq!(advice(json!({ "table": "d.t" })).as_deref(), Some("a"));
+        assert_eq!(advice(json!({ "sql": "SELECT 1", "table": null })).as_deref(), Some("b"));
+        assert_eq!(advice(json!({ "sql": "" })), None);
+        assert_eq!(advice_when_empty("{}", "{\"sql\": \"x\"}"), None);
+        assert!(small(schema));
     }
 
     #[tokio::test]

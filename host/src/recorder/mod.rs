@@ -163,7 +163,8 @@ impl Recorder {
         let reasons: Vec<(String, &str)> =
             decided.notices.iter().map(|notice| (notice.channel.clone(), notice.say.name())).collect();
         let page = config.web.address();
-        let notifications = alert::compose(&decided.notices, runs, &config.timezone.rules(), page.as_deref());
+        let mut notifications = alert::compose(&decided.notices, runs, &config.timezone.rules(), page.as_deref());
+        notifications.extend(alert::remarks(&decided.remarks, page.as_deref()));
         let mut batch = Batch {
             runs: kept,
             standings: BTreeMap::new(),

@@ -13,7 +13,7 @@ use super::{
     report::{Over, bounded, is_brief},
 };
 use crate::{
-    capability::{Backends, Caller, Calls, warehouse::Rehearsal},
+    capability::{Backends, Caller, Calls, Rehearsal},
     check::{Check, Ready, Work},
     config::Budgets,
     contract::{Report, Request, Verdict},
@@ -51,7 +51,7 @@ impl Check {
         backends: &Backends,
         budgets: Budgets,
         moment: &Moment,
-        rehearsal: Arc<Rehearsal>,
+        rehearsal: &Arc<Rehearsal>,
     ) -> (Run, Duration) {
         let mut run = self.empty(moment);
         let calls = self.calls(ready, budgets, moment);

@@ -7,7 +7,10 @@ use jiff::Timestamp;
 use tokio::task::JoinSet;
 
 use super::Service;
-use crate::{run::validation::Validated, text::printable};
+use crate::{
+    run::validation::{Kind, Validated},
+    text::printable,
+};
 
 /// How often to check whether it is due.
 const LOOK: Duration = Duration::from_secs(30);
@@ -40,7 +43,11 @@ pub(crate) async fn complain(validation: &mut JoinSet<Result<Validated>>) -> Res
     while let Some(found) = validation.join_next().await {
         for (check, findings) in found?? {
             for finding in findings {
-                tracing::warn!(check, "validation: {check}: {}", printable(&finding.shown()));
+                let shown = printable(&finding.shown());
+                match finding.kind {
+                    Kind::Remark => tracing::info!(check, "validation: {check}: {shown}"),
+                    _ => tracing::warn!(check, "validation: {check}: {shown}"),
+                }
             }
         }
     }

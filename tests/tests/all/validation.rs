@@ -88,7 +88,7 @@ fn each_mistake_is_named_with_its_line() {
             2,
         ),
         ("parse", "refused", "syntax error", 2),
-        ("missing", "cannot-fail", "games must be at least 2, but it never has a value; its queries return gmaes", 0),
+        ("missing", "cannot-pass", "games must be at least 2, but it never has a value; its queries return gmaes", 0),
         ("idle", "cannot-fail", "it asks nothing of the host, so nothing can make it fail", 0),
         ("lax", "cannot-fail", "games must be at least 0, and every simulated result meets that", 0),
     ] {
@@ -99,6 +99,8 @@ fn each_mistake_is_named_with_its_line() {
     }
     let none: Vec<&str> = of("none").iter().map(|(.., finding)| finding["text"].as_str().unwrap()).collect();
     assert!(none.contains(&"it passes when its tables are empty") && none.len() == 3, "{none:?}");
+    let kinds: Vec<&str> = of("none").iter().map(|(_, kind, _)| kind.as_str()).collect();
+    assert_eq!(kinds, ["remark", "cannot-fail", "cannot-fail"]);
     // Everything else is as it was.
     assert!(of("phase2-gate").is_empty() && of("phase2-raw").is_empty(), "{found:?}");
 }

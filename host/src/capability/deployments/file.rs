@@ -1,6 +1,6 @@
 //! Deployments from a JSON file.
 
-use std::path::PathBuf;
+use std::{io::ErrorKind, path::PathBuf};
 
 use serde::Deserialize;
 
@@ -42,12 +42,20 @@ impl File {
     }
 
     fn read(&self) -> Result<Vec<Entry>, Error> {
-        let text = std::fs::read_to_string(&self.path).map_err(|error| self.unusable(&error))?;
+        let text = std::fs::read_to_string(&self.path).map_err(|error| match error.kind() {
+            // The wrong path, not a file that cannot be read at the moment.
+            ErrorKind::NotFound => Error::NotFound(self.problem(&error)),
+            _ => self.unusable(&error),
+        })?;
         serde_json::from_str(&text).map_err(|error| self.unusable(&error))
     }
 
     fn unusable(&self, problem: &dyn std::fmt::Display) -> Error {
-        Error::Unavailable(format!("lookup failed: {}: {problem}", self.path.display()))
+        Error::Unavailable(self.problem(problem))
+    }
+
+    fn problem(&self, problem: &dyn std::fmt::Display) -> String {
+        format!("lookup failed: {}: {problem}", self.path.display())
     }
 
     pub(super) fn lookup(&self, service: &str) -> Result<Option<Deployment>, Error> {

@@ -2,12 +2,13 @@
 
 mod cloud_run;
 mod file;
+mod rehearsal;
 
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::calls::Calls;
+use super::{calls::Calls, rehearsal::Rehearsal};
 use crate::contract::{Error, deployments::Deployment};
 
 pub use cloud_run::CloudRun;
@@ -20,6 +21,13 @@ pub enum Deployments {
     File(File),
     /// A region of Cloud Run.
     CloudRun(CloudRun),
+    /// Simulated states of the services of another source.
+    Rehearsed {
+        /// Makes up the states.
+        rehearsal: Arc<Rehearsal>,
+        /// The source that knows the services.
+        of: Box<Deployments>,
+    },
 }
 
 impl Deployments {
@@ -28,6 +36,7 @@ impl Deployments {
         match self {
             Self::File(file) => file.count(),
             Self::CloudRun(cloud_run) => cloud_run.count(deadline).await,
+            Self::Rehearsed { of, .. } => Box::pin(of.count(deadline)).await,
         }
     }
 
@@ -39,6 +48,7 @@ impl Deployments {
                 calls.blocking(move |_| file.lookup(&service)).await
             }
             Self::CloudRun(cloud_run) => cloud_run.lookup(calls, service).await,
+            Self::Rehearsed { rehearsal, of } => Box::pin(rehearsal.lookup(of, calls, service)).await,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! looks up.
 
 mod history;
+mod rehearsal;
 mod repository;
 #[cfg(test)]
 mod tests;
@@ -14,7 +15,7 @@ pub use repository::Repository;
 use std::sync::Arc;
 
 use self::repository::{Answer, Lookup};
-use super::{Caller, Calls};
+use super::{Caller, Calls, rehearsal::Rehearsal};
 use crate::{
     config::{Budgets, Grants},
     contract::{
@@ -35,12 +36,38 @@ pub async fn lookups(path: &std::path::Path, base: &str, services: &[Vec<String>
     Ok(answers.iter().map(|answer| if let Answer::Changes(history) = answer { history.total } else { 0 }).sum())
 }
 
-impl Repository {
+/// A repository, or a rehearsal of it.
+#[derive(Debug, Clone)]
+pub enum Git {
+    /// The repository.
+    Repository(Repository),
+    /// Simulated history of its paths.
+    Rehearsed {
+        /// Makes up the history.
+        rehearsal: Arc<Rehearsal>,
+        /// The repository that knows the paths.
+        of: Repository,
+    },
+}
+
+impl Git {
+    /// The same repository with simulated history.
+    pub(super) fn rehearsed(&self, rehearsal: Arc<Rehearsal>) -> Self {
+        let (Self::Repository(of) | Self::Rehearsed { of, .. }) = self;
+        Self::Rehearsed { rehearsal, of: of.clone() }
+    }
+
+    /// The branch and the commit that it points to.
+    pub(super) async fn tip(&self) -> Result<(String, String), Error> {
+        let (Self::Repository(repository) | Self::Rehearsed { of: repository, .. }) = self;
+        repository.tip().await
+    }
+
     /// The newest commit that touches any of the paths.
     pub(super) async fn latest(&self, calls: &Arc<Calls>, paths: Vec<String>) -> Result<Option<Commit>, Error> {
-        match self.ask(calls, Lookup::Latest { paths }).await? {
-            Answer::Latest(commit) => Ok(commit),
-            other => Err(other.unexpected()),
+        match self {
+            Self::Repository(repository) => repository.latest(calls, paths).await,
+            Self::Rehearsed { rehearsal, of } => rehearsal.latest(of, calls, &paths).await,
         }
     }
 
@@ -52,6 +79,34 @@ impl Repository {
         paths: Vec<String>,
         limit: u32,
     ) -> Result<History, Error> {
+        match self {
+            Self::Repository(repository) => repository.changes(calls, base, paths, limit).await,
+            Self::Rehearsed { rehearsal, of } => {
+                rehearsal.changes(of, calls, &format!("{base:?}"), &paths, limit).await
+            }
+        }
+    }
+
+    /// The paths that do not exist on the branch.
+    pub(super) async fn missing(&self, calls: &Arc<Calls>, paths: Vec<String>) -> Result<Vec<String>, Error> {
+        match self {
+            Self::Repository(repository) => repository.missing(calls, paths).await,
+            Self::Rehearsed { rehearsal, of } => rehearsal.missing(of, calls, &paths).await,
+        }
+    }
+}
+
+impl Repository {
+    /// The newest commit that touches any of the paths.
+    async fn latest(&self, calls: &Arc<Calls>, paths: Vec<String>) -> Result<Option<Commit>, Error> {
+        match self.ask(calls, Lookup::Latest { paths }).await? {
+            Answer::Latest(commit) => Ok(commit),
+            other => Err(other.unexpected()),
+        }
+    }
+
+    /// The commits since `base` that touch any of the paths, at most `limit` of them.
+    async fn changes(&self, calls: &Arc<Calls>, base: Base, paths: Vec<String>, limit: u32) -> Result<History, Error> {
         match self.ask(calls, Lookup::Changes { base, paths, limit }).await? {
             Answer::Changes(history) => Ok(history),
             other => Err(other.unexpected()),
@@ -59,7 +114,7 @@ impl Repository {
     }
 
     /// The paths that do not exist on the branch.
-    pub(super) async fn missing(&self, calls: &Arc<Calls>, paths: Vec<String>) -> Result<Vec<String>, Error> {
+    async fn missing(&self, calls: &Arc<Calls>, paths: Vec<String>) -> Result<Vec<String>, Error> {
         match self.ask(calls, Lookup::Missing { paths }).await? {
             Answer::Missing(paths) => Ok(paths),
             other => Err(other.unexpected()),

@@ -141,6 +141,15 @@ impl Repository {
         answer.map(|(answer, _)| answer)
     }
 
+    pub(super) fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// `branch main of repository pipeline`
+    pub(super) fn shown(&self) -> String {
+        format!("branch {} of repository {}", self.0.branch, self.0.name)
+    }
+
     /// The branch and the commit that it points to.
     pub(crate) async fn tip(&self) -> Result<(String, String), Error> {
         let this = self.0.clone();
@@ -299,8 +308,13 @@ impl Inner {
     }
 
     fn open(&self) -> Result<gix::Repository, Error> {
-        let mut repository = gix::open_opts(&self.path, gix::open::Options::isolated())
-            .map_err(|error| self.unavailable(&format!("it cannot be opened: {error}")))?;
+        let mut repository = gix::open_opts(&self.path, gix::open::Options::isolated()).map_err(|error| {
+            let problem = format!("it cannot be opened: {error}");
+            match self.path.exists() {
+                true => self.unavailable(&problem),
+                false => Error::NotFound(self.problem(&problem)),
+            }
+        })?;
         if repository.is_shallow().map_err(|error| self.unavailable(&format!("{error:#}")))? {
             return Err(self.unavailable(&format!(
                 "it is a shallow clone with an incomplete history; run `git -C {} fetch --unshallow`",
@@ -326,13 +340,15 @@ impl Inner {
                 return Ok(id.detach());
             }
         }
-        let problem = match repository.head_name() {
+        match repository.head_name() {
             Ok(Some(head)) if head.as_bstr() == format!("refs/heads/{branch}").as_str() => {
-                format!("branch {branch} has no commit yet")
+                Err(self.unavailable(&format!("branch {branch} has no commit yet")))
             }
-            _ => format!("it has no branch {branch}; set git.{}.branch in host.toml", self.name),
-        };
-        Err(self.unavailable(&problem))
+            _ => {
+                let problem = format!("it has no branch {branch}; set git.{}.branch in host.toml", self.name);
+                Err(Error::NotFound(self.problem(&problem)))
+            }
+        }
     }
 
     /// A commit by its hash or a unique prefix of it.
@@ -367,6 +383,10 @@ impl Inner {
     }
 
     fn unavailable(&self, problem: &str) -> Error {
-        Error::Unavailable(format!("repository {} at {}: {problem}", self.name, self.path.display()))
+        Error::Unavailable(self.problem(problem))
+    }
+
+    fn problem(&self, problem: &str) -> String {
+        format!("repository {} at {}: {problem}", self.name, self.path.display())
     }
 }

@@ -6,7 +6,7 @@ use wasmtime::component::Accessor;
 
 use super::{Imports, Reach, reach};
 use crate::{
-    capability::{Backends, calls::Calls, git::Repository, grant::Wish},
+    capability::{Backends, calls::Calls, git::Git, grant::Wish},
     contract::{
         Error,
         git::{Base, Commit, History, Host, HostWithStore},
@@ -58,12 +58,7 @@ impl<T: Send> HostWithStore<T> for Imports {
 }
 
 /// The named repository, or the only granted one.
-fn granted<'b>(
-    calls: &Calls,
-    backends: &'b Arc<Backends>,
-    call: &str,
-    name: Option<String>,
-) -> Result<&'b Repository, Error> {
+fn granted<'b>(calls: &Calls, backends: &'b Arc<Backends>, call: &str, name: Option<String>) -> Result<&'b Git, Error> {
     let name = match (name, calls.grants.git.as_slice()) {
         (Some(name), _) => name,
         (None, [only]) => only.clone(),

@@ -16,7 +16,6 @@ mod tests;
 pub(super) use allowed::value_size;
 pub use bigquery::{BigQuery, ENDPOINT as BIGQUERY, Place};
 pub use ledger::Ledger;
-pub use rehearsal::{Answers, Problem, Rehearsal, Shapes};
 pub use sqlite::Sqlite;
 
 use std::{collections::BTreeSet, sync::Arc};
@@ -24,7 +23,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
-use super::calls::Calls;
+use super::{calls::Calls, rehearsal::Rehearsal};
 use crate::contract::{
     Error,
     warehouse::{Column, Parameter, Rows, Table},

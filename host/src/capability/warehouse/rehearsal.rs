@@ -2,92 +2,28 @@
 //! values. So every query of a check is validated without reading a row, and a check that no data can make fail is
 //! detected.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::Arc;
 
-use fastrand::Rng;
-use jiff::civil::Date;
 use sqlparser::{
-    ast::{Expr, Function, GroupByExpr, Query, Select, SelectItem, SetExpr, Statement},
+    ast::{Expr, Function, GroupByExpr, Query, Select, SelectItem, SetExpr, Statement, TableFactor},
     dialect::BigQueryDialect,
     parser::Parser,
 };
 
 use super::Warehouse;
 use crate::{
-    capability::calls::Calls,
+    capability::{
+        calls::Calls,
+        rehearsal::{Rehearsal, Shape, lock},
+    },
     contract::{
-        Error, Value,
+        Error,
         warehouse::{Column, Parameter, Rows, Table},
     },
     googlesql,
 };
 
-/// Larger than any count of a check, and exact as a float.
-const MANY: i64 = 1_000_000;
-/// Rows of a query that may return several.
-const ROWS: usize = 3;
-const HOUR: i64 = 3600;
-
-/// The kinds of simulated data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answers {
-    /// Every number as low as possible, every timestamp long ago.
-    Low,
-    /// Every number high, every timestamp the run's own.
-    High,
-    /// Everything that can be NULL is NULL.
-    Null,
-    /// All tables are empty.
-    Empty,
-    /// A mixture of all, determined by the number.
-    Mixed(u64),
-}
-
-/// One run of a check on simulated answers.
-#[derive(Debug)]
-pub struct Rehearsal {
-    answers: Answers,
-    due: i64,
-    date: Date,
-    shapes: Arc<Shapes>,
-}
-
-/// The queries of a check, and the shapes of their answers.
-#[derive(Debug, Default)]
-pub struct Shapes {
-    queries: Mutex<HashMap<String, Shape>>,
-    tables: Mutex<HashMap<String, Vec<Table>>>,
-    problems: Mutex<Vec<Problem>>,
-}
-
-/// A query that would fail.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Problem {
-    /// The SQL, or the dataset.
-    pub asked: String,
-    /// The error.
-    pub error: Error,
-}
-
-/// The shape of an answer.
-#[derive(Debug, Clone)]
-struct Shape {
-    columns: Vec<Column>,
-    /// Which of the columns are counts: never NULL, never negative.
-    counts: Vec<bool>,
-    /// Whether there is always exactly one row.
-    one_row: bool,
-}
-
 impl Rehearsal {
-    /// `shapes` are the shapes from earlier rehearsals of the check.
-    pub fn new(answers: Answers, due: i64, date: Date, shapes: Arc<Shapes>) -> Self {
-        Self { answers, due, date, shapes }
-    }
-
     pub(super) async fn query(
         &self,
         warehouse: &Warehouse,
@@ -95,27 +31,30 @@ impl Rehearsal {
         sql: String,
         parameters: Vec<Parameter>,
     ) -> Result<Rows, Error> {
-        let key = format!("{sql}\0{parameters:?}");
+        let asked = format!("{sql}\0{parameters:?}");
+        // The values of the parameters do not change the columns.
+        let kinds = parameters.iter().map(|parameter| (&parameter.name, std::mem::discriminant(&parameter.value)));
+        let key = format!("{sql}\0{:?}", kinds.collect::<Vec<_>>());
         let known = lock(&self.shapes.queries).get(&key).cloned();
         let shape = match known {
             Some(shape) => shape,
             None => {
                 let parsed = Parser::parse_sql(&BigQueryDialect {}, &sql).ok();
-                let select = parsed.as_deref().and_then(|statements| select(statements.first()?));
+                let query = parsed.as_deref().and_then(|statements| query(statements.first()?));
                 let found = warehouse.shape(calls, sql.clone(), parameters).await;
                 let shape = match found {
-                    Ok(columns) => Shape::new(columns, select),
+                    Ok(columns) => Shape::new(columns, query),
                     Err(error) => {
-                        lock(&self.shapes.problems).push(Problem { asked: sql.clone(), error: error.clone() });
+                        self.shapes.complain(&sql, &error);
                         // Let the check continue, so that its other queries are validated too.
-                        Shape::new(select.map(names).ok_or(error)?, select)
+                        Shape::new(query.and_then(select).map(names).ok_or(error)?, query)
                     }
                 };
                 lock(&self.shapes.queries).insert(key, shape.clone());
                 shape
             }
         };
-        Ok(self.rows(shape, &sql))
+        Ok(self.rows(shape, &asked, calls.budgets().rows.0 as usize))
     }
 
     pub(super) async fn tables(
@@ -133,161 +72,96 @@ impl Rehearsal {
                     tables
                 }
                 Err(error) => {
-                    lock(&self.shapes.problems).push(Problem { asked: dataset.to_owned(), error: error.clone() });
+                    self.shapes.complain(dataset, &error);
                     return Err(error);
                 }
             },
         };
-        if self.answers == Answers::Empty {
+        if self.is_empty() {
             return Ok(Vec::new());
         }
-        let mut random = self.random(dataset);
+        let mut draw = self.draw(dataset);
         for table in &mut tables {
-            let mut count = || match self.number(&mut random, true) {
-                Value::Integer(number) => u64::try_from(number).ok(),
-                _ => None,
-            };
-            (table.rows, table.bytes) = (count(), count());
-            table.modified = match self.moment(&mut random) {
-                Value::Timestamp(moment) => Some(moment),
-                _ => None,
-            };
+            table.rows = Some(draw.number("rows", true, true) as u64);
+            table.bytes = Some(draw.number("bytes", true, true) as u64);
+            table.modified = draw.moment().map(|moment| moment.as_second());
         }
         Ok(tables)
     }
 
-    fn rows(&self, shape: Shape, sql: &str) -> Rows {
-        let mut random = self.random(sql);
-        let rows = match self.answers {
-            _ if shape.one_row => 1,
-            Answers::Empty => 0,
-            Answers::Mixed(_) => random.usize(0..=2 * ROWS),
-            Answers::Low | Answers::High | Answers::Null => ROWS,
-        };
+    fn rows(&self, mut shape: Shape, asked: &str, most: usize) -> Rows {
+        if shape.all_columns && self.changes_types() {
+            for column in &mut shape.columns {
+                column.kind = if column.kind == "STRING" { "INT64" } else { "STRING" }.to_owned();
+            }
+        }
+        let mut draw = self.draw(asked);
+        let rows = if shape.one_row { 1 } else { draw.rows(most) };
         let values = (0..rows).map(|row| {
             let columns = shape.columns.iter().zip(&shape.counts);
-            columns.map(|(column, count)| self.value(&column.kind, *count, row, &mut random)).collect()
+            columns.map(|(column, count)| draw.value(column, *count, row)).collect()
         });
         Rows { values: values.collect(), columns: shape.columns, bytes_processed: 0 }
-    }
-
-    fn value(&self, kind: &str, count: bool, row: usize, random: &mut Rng) -> Value {
-        let null = match self.answers {
-            Answers::Empty | Answers::Null => !count,
-            Answers::Mixed(_) => !count && random.u8(0..6) == 0,
-            Answers::Low | Answers::High => false,
-        };
-        match kind {
-            _ if null => Value::Null,
-            "INT64" => self.number(random, count),
-            "FLOAT64" | "NUMERIC" | "BIGNUMERIC" => match self.number(random, count) {
-                Value::Integer(number) => Value::Float(number as f64),
-                other => other,
-            },
-            "BOOL" => Value::Boolean(match self.answers {
-                Answers::Mixed(_) => random.bool(),
-                answers => answers == Answers::High,
-            }),
-            "TIMESTAMP" => self.moment(random),
-            "DATETIME" => match self.moment(random) {
-                Value::Timestamp(moment) => {
-                    let moment = jiff::Timestamp::from_second(moment).ok();
-                    let clock = moment.map(|moment| jiff::tz::Offset::UTC.to_datetime(moment).to_string());
-                    clock.map_or(Value::Null, Value::Text)
-                }
-                other => other,
-            },
-            "DATE" if self.answers == Answers::Low => Value::Date("1970-01-01".to_owned()),
-            "DATE" => Value::Date(self.date.to_string()),
-            kind if kind.starts_with("ARRAY") => Value::Text("[]".to_owned()),
-            kind if kind.starts_with("STRUCT") || kind == "JSON" => Value::Text("{}".to_owned()),
-            _ => Value::Text(format!("x{row}")),
-        }
-    }
-
-    fn number(&self, random: &mut Rng, count: bool) -> Value {
-        let lowest = if count { 0 } else { -MANY };
-        Value::Integer(match self.answers {
-            Answers::Low => lowest,
-            Answers::High => MANY,
-            Answers::Empty => 0,
-            Answers::Null => 100,
-            Answers::Mixed(_) => *random.choice(&[lowest, 0, 0, 1, 3, 60, 500, MANY]).unwrap_or(&0),
-        })
-    }
-
-    fn moment(&self, random: &mut Rng) -> Value {
-        match self.answers {
-            Answers::Low => Value::Timestamp(0),
-            Answers::High => Value::Timestamp(self.due),
-            Answers::Null | Answers::Empty => Value::Null,
-            Answers::Mixed(_) => match random.u8(0..5) {
-                0 => Value::Null,
-                1 => Value::Timestamp(0),
-                2 => Value::Timestamp(self.due - 13 * HOUR),
-                3 => Value::Timestamp(self.due - 30 * HOUR),
-                _ => Value::Timestamp(self.due - HOUR),
-            },
-        }
-    }
-
-    /// The same random numbers for the same query.
-    fn random(&self, asked: &str) -> Rng {
-        let seed = match self.answers {
-            Answers::Mixed(seed) => seed,
-            _ => 0,
-        };
-        let mixed = asked.bytes().fold(seed + 1, |hash, byte| hash.wrapping_mul(0x100_0000_01b3) ^ u64::from(byte));
-        Rng::with_seed(mixed)
-    }
-}
-
-impl Shapes {
-    /// The queries that would fail.
-    pub fn problems(&self) -> Vec<Problem> {
-        lock(&self.problems).clone()
-    }
-
-    /// Whether the check queried the warehouse.
-    pub fn asked(&self) -> bool {
-        !lock(&self.queries).is_empty() || !lock(&self.tables).is_empty() || !lock(&self.problems).is_empty()
-    }
-
-    /// The names of all columns of all answers.
-    pub fn columns(&self) -> Vec<String> {
-        let queries = lock(&self.queries);
-        let mut names: Vec<String> =
-            queries.values().flat_map(|shape| shape.columns.iter().map(|column| column.name.clone())).collect();
-        names.sort();
-        names.dedup();
-        names
     }
 }
 
 impl Shape {
-    fn new(columns: Vec<Column>, select: Option<&Select>) -> Self {
-        let items = select.map(|select| select.projection.as_slice()).unwrap_or_default();
+    /// From the columns and the query, as far as it can be read.
+    fn new(columns: Vec<Column>, query: Option<&Query>) -> Self {
+        let items = query.and_then(select).map(|select| select.projection.as_slice()).unwrap_or_default();
         // With a `*` the positions do not correspond, so no column counts as a count.
         let counts = match items.len() == columns.len() {
             true => items.iter().map(|item| expression(item).is_some_and(is_count)).collect(),
             false => vec![false; columns.len()],
         };
-        let one_row = select.is_some_and(|select| {
-            let grouped = !matches!(&select.group_by, GroupByExpr::Expressions(by, _) if by.is_empty());
-            let aggregate = items.iter().filter_map(expression).any(aggregates);
-            aggregate && !grouped && select.having.is_none()
-        });
-        Self { columns, counts, one_row }
+        let all_columns = items.iter().any(|item| matches!(item, SelectItem::Wildcard(_)));
+        Self { columns, counts, one_row: query.is_some_and(|query| gives_one_row(query, &[])), all_columns }
+    }
+}
+
+fn query(statement: &Statement) -> Option<&Query> {
+    match statement {
+        Statement::Query(query) => Some(query),
+        _ => None,
     }
 }
 
 /// The outermost SELECT.
-fn select(statement: &Statement) -> Option<&Select> {
-    let Statement::Query(query) = statement else { return None };
-    let Query { body, limit_clause: None, .. } = query.as_ref() else { return None };
-    match body.as_ref() {
+fn select(query: &Query) -> Option<&Select> {
+    match query.body.as_ref() {
         SetExpr::Select(select) => Some(select),
+        SetExpr::Query(query) => select(query),
         _ => None,
+    }
+}
+
+/// Whether a query gives exactly one row whatever the data is. `single` are the names of earlier WITH clauses that do.
+fn gives_one_row(query: &Query, single: &[String]) -> bool {
+    let mut single = single.to_vec();
+    for table in query.with.iter().flat_map(|with| &with.cte_tables) {
+        let name = table.alias.name.value.to_lowercase();
+        single.retain(|known| *known != name);
+        if gives_one_row(&table.query, &single) {
+            single.push(name);
+        }
+    }
+    let Some(select) = select(query) else { return false };
+    let grouped = !matches!(&select.group_by, GroupByExpr::Expressions(by, _) if by.is_empty());
+    let restricted = grouped || select.having.is_some() || select.qualify.is_some();
+    let aggregate = select.projection.iter().filter_map(expression).any(aggregates);
+    // Each row of the sources gives one, and each source has one.
+    let sources = || {
+        let joined = select.from.iter().all(|from| from.joins.is_empty());
+        joined && select.from.iter().all(|from| is_single(&from.relation, &single))
+    };
+    !restricted && (aggregate || (select.selection.is_none() && sources()))
+}
+
+fn is_single(source: &TableFactor, single: &[String]) -> bool {
+    match source {
+        TableFactor::Derived { subquery, .. } => gives_one_row(subquery, single),
+        TableFactor::Table { name, args: None, .. } => single.contains(&name.to_string().to_lowercase()),
+        _ => false,
     }
 }
 
@@ -313,9 +187,13 @@ fn name(function: &Function) -> String {
     function.name.to_string().to_ascii_uppercase()
 }
 
-fn is_count(expression: &Expr) -> bool {
-    match expression {
+fn is_count(of: &Expr) -> bool {
+    match of {
         Expr::Nested(inner) => is_count(inner),
+        Expr::Subquery(query) => match select(query).map(|select| select.projection.as_slice()) {
+            Some([item]) => gives_one_row(query, &[]) && expression(item).is_some_and(is_count),
+            _ => false,
+        },
         Expr::Function(function) => {
             matches!(name(function).as_str(), "COUNT" | "COUNTIF" | "APPROX_COUNT_DISTINCT")
         }
@@ -343,6 +221,38 @@ fn aggregates(expression: &Expr) -> bool {
     !subquery && expression.visit(&mut Aggregates).is_break()
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_that_always_gives_one_row_is_recognised() {
+        let shape = |sql: &str| {
+            let parsed = Parser::parse_sql(&BigQueryDialect {}, sql).expect("SQL");
+            let column = |name: &str| Column { name: name.to_owned(), kind: "INT64".to_owned() };
+            let shape = Shape::new(vec![column("n")], parsed.first().and_then(query));
+            (shape.one_row, shape.counts == [true])
+        };
+        for (sql, one_row, count) in [
+            ("SELECT COUNT(*) AS n FROM t", true, true),
+            ("SELECT COUNT(*) AS n FROM t LIMIT 1", true, true),
+            ("SELECT SUM(x) AS n FROM t", true, false),
+            ("SELECT (SELECT COUNT(*) FROM t) AS n", true, true),
+            ("SELECT (SELECT COUNT(*) FROM t GROUP BY x LIMIT 1) AS n", true, false),
+            (
+                "SELECT a.n - b.n AS n FROM (SELECT COUNT(*) AS n FROM t) AS a, (SELECT COUNT(*) AS n FROM u) AS b",
+                true,
+                false,
+            ),
+            ("WITH a AS (SELECT COUNT(*) AS n FROM t) SELECT n FROM a", true, false),
+            ("WITH a AS (SELECT n FROM t) SELECT n FROM a", false, false),
+            ("SELECT n FROM (SELECT COUNT(*) AS n FROM t) AS a WHERE n > 5", false, false),
+            ("SELECT n FROM t", false, false),
+            ("SELECT COUNT(*) AS n FROM t GROUP BY x", false, true),
+            ("SELECT COUNT(*) AS n FROM t HAVING COUNT(*) > 1", false, true),
+            ("SELECT COUNT(*) AS n FROM t UNION ALL SELECT 1", false, false),
+        ] {
+            assert_eq!(shape(sql), (one_row, count), "{sql}");
+        }
+    }
 }

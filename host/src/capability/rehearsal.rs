@@ -1,0 +1,432 @@
+//! The rehearsal of a check: its host calls are answered with simulated data. What it asks about is looked up for real,
+//! at no cost, so that a wrong query, directory or service is found; what comes back is made up.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use fastrand::Rng;
+use jiff::{SignedDuration, Timestamp, ToSpan, civil::Date};
+
+use crate::contract::{
+    Error, Value,
+    deployments::Deployment,
+    warehouse::{Column, Table},
+};
+
+/// Larger than most counts of a check, and exact as a float.
+const MANY: f64 = 1e6;
+/// Numbers of a mixture.
+const USUAL: [f64; 8] = [0.0, 0.0, 0.0, 1.0, 3.0, 60.0, 500.0, MANY];
+/// Powers of ten of its other numbers.
+const POWERS: std::ops::Range<i32> = -3..13;
+/// Rows of a query that may return several.
+const ROWS: usize = 3;
+/// The most rows, for a limit on their number.
+const MANY_ROWS: f64 = 1000.0;
+const HOUR: f64 = 3600.0;
+const DAY: f64 = 24.0 * HOUR;
+
+/// The kinds of simulated data.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answers {
+    /// Every number as low as possible, every time long ago, everything behind, and tables with other types.
+    Low,
+    /// Every number high, every time the run's own, everything in sync.
+    High,
+    /// Everything that can be NULL is NULL.
+    Null,
+    /// All tables are empty, and nothing is deployed.
+    Empty,
+    /// A mixture of all, determined by the number.
+    Mixed(u64),
+    /// A mixture in which one metric is close to its limit.
+    Aimed(Aim),
+}
+
+/// A limit to try.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Aim {
+    /// The name of the metric.
+    pub metric: String,
+    /// Its unit, which says how a time becomes a number.
+    pub unit: Option<String>,
+    /// The limit.
+    pub limit: f64,
+    /// How often it was tried before.
+    pub attempt: u64,
+}
+
+/// One run of a check on simulated answers.
+#[derive(Debug)]
+pub struct Rehearsal {
+    answers: Answers,
+    due: Timestamp,
+    date: Date,
+    /// All limits known so far.
+    limits: Vec<f64>,
+    /// Whether a query has a column of the name of the metric that is aimed at.
+    direct: bool,
+    pub(super) shapes: Arc<Shapes>,
+}
+
+/// What a check asks, and the shapes of the answers.
+#[derive(Debug, Default)]
+pub struct Shapes {
+    pub(super) queries: Mutex<HashMap<String, Shape>>,
+    pub(super) tables: Mutex<HashMap<String, Vec<Table>>>,
+    pub(super) paths: Mutex<HashMap<Vec<String>, Vec<String>>>,
+    pub(super) services: Mutex<HashMap<String, Option<Deployment>>>,
+    problems: Mutex<Vec<Problem>>,
+}
+
+/// A question that cannot be answered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Problem {
+    /// The SQL, the dataset, the paths or the service.
+    pub asked: String,
+    /// The error.
+    pub error: Error,
+}
+
+/// The shape of an answer.
+#[derive(Debug, Clone)]
+pub(super) struct Shape {
+    pub(super) columns: Vec<Column>,
+    /// Which of the columns are counts: never NULL, never negative.
+    pub(super) counts: Vec<bool>,
+    /// Whether there is always exactly one row.
+    pub(super) one_row: bool,
+    /// Whether the columns are those of the table, whatever they are.
+    pub(super) all_columns: bool,
+}
+
+/// The numbers and times of one answer: the same for the same question with the same parameters.
+pub(super) struct Draw<'r> {
+    rehearsal: &'r Rehearsal,
+    pub(super) random: Rng,
+    /// How often a value is close to a limit, of 10.
+    close: u8,
+}
+
+impl Rehearsal {
+    /// `limits` are those of the check as far as they are known, `shapes` the shapes from its earlier rehearsals.
+    pub fn new(answers: Answers, due: Timestamp, date: Date, limits: Vec<f64>, shapes: Arc<Shapes>) -> Self {
+        let direct = match &answers {
+            Answers::Aimed(aim) => shapes.columns().iter().any(|column| column.eq_ignore_ascii_case(&aim.metric)),
+            _ => false,
+        };
+        Self { answers, due, date, limits, direct, shapes }
+    }
+
+    /// Whether tables have columns of other types than in reality.
+    pub(super) fn changes_types(&self) -> bool {
+        self.answers == Answers::Low
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.answers == Answers::Empty
+    }
+
+    /// `asked` is the question with its parameters.
+    pub(super) fn draw(&self, asked: &str) -> Draw<'_> {
+        let (seed, close) = match &self.answers {
+            Answers::Mixed(seed) => (*seed, 3),
+            // A metric that is computed from several values may need a few of them elsewhere.
+            Answers::Aimed(aim) => {
+                (aim.attempt.wrapping_add(0x5eed) ^ aim.limit.to_bits(), [2, 5, 9][third(aim.attempt / 3)])
+            }
+            Answers::Low | Answers::High | Answers::Null | Answers::Empty => (0, 0),
+        };
+        let mixed = asked.bytes().fold(seed + 1, |hash, byte| hash.wrapping_mul(0x100_0000_01b3) ^ u64::from(byte));
+        Draw { rehearsal: self, random: Rng::with_seed(mixed), close }
+    }
+}
+
+/// The index of one of three.
+fn third(number: u64) -> usize {
+    (number % 3) as usize
+}
+
+/// A number just below a limit, at it, or just above it. `whole` numbers are on the same side of the limit.
+fn beside(limit: f64, side: usize, whole: bool) -> f64 {
+    let step = if whole { (limit.abs() * 1e-9).max(1.0) } else { (limit.abs() * 1e-3).max(1e-3) };
+    match (side, whole) {
+        (0, true) => (limit.ceil() - step).floor(),
+        (0, false) => limit - step,
+        (1, true) => limit.round(),
+        (1, false) => limit,
+        (_, true) => (limit.floor() + step).ceil(),
+        (_, false) => limit + step,
+    }
+}
+
+/// The seconds of a unit in which a metric may measure time.
+fn seconds(unit: Option<&str>) -> &'static [f64] {
+    match unit.unwrap_or_default() {
+        "s" | "sec" | "seconds" => &[1.0],
+        "min" | "minutes" => &[60.0],
+        "h" | "hours" => &[HOUR],
+        "d" | "day" | "days" => &[DAY],
+        _ => &[1.0, 60.0, HOUR, DAY],
+    }
+}
+
+impl<'r> Draw<'r> {
+    fn answers(&self) -> &'r Answers {
+        &self.rehearsal.answers
+    }
+
+    /// True this often of 10.
+    fn often(&mut self, of_ten: u8) -> bool {
+        self.random.u8(0..10) < of_ten
+    }
+
+    /// The limit to be close to, if this value is to be close to one.
+    fn near(&mut self) -> Option<f64> {
+        if !self.often(self.close) {
+            return None;
+        }
+        match &self.rehearsal.answers {
+            Answers::Aimed(aim) => Some(aim.limit),
+            _ => self.random.choice(&self.rehearsal.limits).copied(),
+        }
+    }
+
+    /// How many rows a query gives that may give several.
+    pub(super) fn rows(&mut self, most: usize) -> usize {
+        let rows = match self.answers() {
+            Answers::Empty => 0,
+            Answers::Low | Answers::High | Answers::Null => ROWS,
+            Answers::Mixed(_) | Answers::Aimed(_) => match self.near().filter(|limit| (0.0..MANY_ROWS).contains(limit))
+            {
+                Some(limit) => beside(limit, self.random.usize(0..3), true) as usize,
+                // Many checks take one row as their answer.
+                None => *self.random.choice(&[0, 1, 1, 1, 2, ROWS, 2 * ROWS]).unwrap_or(&1),
+            },
+        };
+        rows.min(most)
+    }
+
+    /// How many things are listed, such as commits.
+    pub(super) fn few(&mut self) -> usize {
+        match self.answers() {
+            Answers::High | Answers::Null | Answers::Empty => 0,
+            _ => self.rows(MANY_ROWS as usize),
+        }
+    }
+
+    /// Whether something unusual happens: in one of eight mixtures.
+    pub(super) fn seldom(&mut self) -> bool {
+        match self.answers() {
+            Answers::Mixed(_) | Answers::Aimed(_) => self.random.u8(0..8) == 0,
+            answers => *answers == Answers::Low,
+        }
+    }
+
+    /// Whether everything is as it is in reality.
+    pub(super) fn as_it_is(&mut self) -> bool {
+        match self.answers() {
+            Answers::Mixed(_) | Answers::Aimed(_) => self.often(3),
+            answers => *answers == Answers::High,
+        }
+    }
+
+    pub(super) fn null(&mut self, column: &str) -> bool {
+        match self.answers() {
+            Answers::Empty | Answers::Null => true,
+            Answers::Mixed(_) => self.random.u8(0..6) == 0,
+            Answers::Aimed(aim) => !column.eq_ignore_ascii_case(&aim.metric) && self.random.u8(0..8) == 0,
+            Answers::Low | Answers::High => false,
+        }
+    }
+
+    /// A number for a column; never negative if it is a count.
+    pub(super) fn number(&mut self, column: &str, count: bool, whole: bool) -> f64 {
+        let lowest = if count { 0.0 } else { -MANY };
+        let number = match self.answers() {
+            Answers::Low => lowest,
+            Answers::High => MANY,
+            Answers::Empty => 0.0,
+            Answers::Null => 100.0,
+            Answers::Aimed(aim) if aim.metric.eq_ignore_ascii_case(column) => {
+                beside(aim.limit, third(aim.attempt), whole)
+            }
+            // Something else is aimed at: a column of this name.
+            Answers::Aimed(_) if self.rehearsal.direct => self.usual(lowest),
+            Answers::Aimed(_) | Answers::Mixed(_) => match self.near() {
+                Some(limit) => beside(limit, self.random.usize(0..3), whole),
+                None => self.usual(lowest),
+            },
+        };
+        let number = if whole { number.round() } else { number };
+        if count { number.max(0.0) } else { number }
+    }
+
+    fn usual(&mut self, lowest: f64) -> f64 {
+        match self.random.u8(0..10) {
+            0 => lowest,
+            1 | 2 => 10_f64.powf(f64::from(self.random.i32(POWERS)) + self.random.f64()),
+            _ => self.random.choice(&USUAL).copied().unwrap_or_default(),
+        }
+    }
+
+    /// How many seconds before the run's clock something happened; `None` for never.
+    fn age(&mut self) -> Option<f64> {
+        match self.answers() {
+            Answers::Low => Some(self.rehearsal.due.as_second() as f64),
+            Answers::High => Some(0.0),
+            Answers::Null | Answers::Empty => None,
+            Answers::Mixed(_) | Answers::Aimed(_) => {
+                if let Some(limit) = self.near() {
+                    let unit = match self.answers() {
+                        Answers::Aimed(aim) => seconds(aim.unit.as_deref()),
+                        _ => seconds(None),
+                    };
+                    let scale = self.random.choice(unit).copied().unwrap_or(HOUR);
+                    let side = self.random.usize(0..3);
+                    return Some(beside(limit, side, false) * scale + [-1.0, 0.0, 1.0][side]);
+                }
+                match self.random.u8(0..7) {
+                    0 => None,
+                    1 => Some(self.rehearsal.due.as_second() as f64),
+                    2 => Some(13.0 * HOUR),
+                    3 => Some(30.0 * HOUR),
+                    4 => Some(10_f64.powf(8.0 * self.random.f64())),
+                    _ => Some(HOUR),
+                }
+            }
+        }
+    }
+
+    /// The time when something happened; `None` for never, or if there is no such time.
+    pub(super) fn moment(&mut self) -> Option<Timestamp> {
+        let age = SignedDuration::from_secs(self.age()? as i64);
+        self.rehearsal.due.checked_sub(age).ok()
+    }
+
+    /// A value of a column.
+    pub(super) fn value(&mut self, column: &Column, count: bool, row: usize) -> Value {
+        let name = &column.name;
+        match column.kind.as_str() {
+            _ if !count && self.null(name) => Value::Null,
+            "INT64" => Value::Integer(self.number(name, count, true) as i64),
+            "FLOAT64" | "NUMERIC" | "BIGNUMERIC" => Value::Float(self.number(name, count, false)),
+            "BOOL" => Value::Boolean(match self.answers() {
+                Answers::Mixed(_) | Answers::Aimed(_) => self.random.bool(),
+                answers => *answers == Answers::High,
+            }),
+            "TIMESTAMP" => self.moment().map_or(Value::Null, |moment| Value::Timestamp(moment.as_second())),
+            "DATETIME" => {
+                let moment = self.moment().map(|moment| moment.strftime("%Y-%m-%d %H:%M:%S").to_string());
+                moment.map_or(Value::Null, Value::Text)
+            }
+            "DATE" => self.date().map_or(Value::Null, |date| Value::Date(date.to_string())),
+            kind if kind.starts_with("ARRAY") => Value::Text("[]".to_owned()),
+            kind if kind.starts_with("STRUCT") || kind == "JSON" => Value::Text("{}".to_owned()),
+            _ => Value::Text(format!("x{row}")),
+        }
+    }
+
+    /// The data date, or one before it.
+    fn date(&mut self) -> Option<Date> {
+        let days = match self.answers() {
+            Answers::Low => 3650,
+            Answers::High | Answers::Null | Answers::Empty => 0,
+            Answers::Mixed(_) | Answers::Aimed(_) => match self.near() {
+                Some(limit) => beside(limit, self.random.usize(0..3), true) as i64,
+                None => *self.random.choice(&[0, 0, 0, 1, 2, 7, 30]).unwrap_or(&0),
+            },
+        };
+        self.rehearsal.date.checked_sub(days.clamp(-100_000, 100_000).days()).ok()
+    }
+}
+
+impl Shapes {
+    /// The questions that cannot be answered.
+    pub fn problems(&self) -> Vec<Problem> {
+        lock(&self.problems).clone()
+    }
+
+    pub(super) fn complain(&self, asked: &str, error: &Error) {
+        let problem = Problem { asked: asked.to_owned(), error: error.clone() };
+        let mut problems = lock(&self.problems);
+        if !problems.contains(&problem) {
+            problems.push(problem);
+        }
+    }
+
+    /// Whether the check asked for any data.
+    pub fn asked(&self) -> bool {
+        let of_warehouse = !lock(&self.queries).is_empty() || !lock(&self.tables).is_empty();
+        let of_code = !lock(&self.paths).is_empty() || !lock(&self.services).is_empty();
+        of_warehouse || of_code || !lock(&self.problems).is_empty()
+    }
+
+    /// The names of all columns of all answers.
+    pub fn columns(&self) -> Vec<String> {
+        self.distinct(|_, _| true)
+    }
+
+    /// The names of the columns that are counts wherever they occur.
+    pub fn counts(&self) -> Vec<String> {
+        let others = self.distinct(|_, count| !count);
+        let mut counts = self.distinct(|_, count| count);
+        counts.retain(|count| !others.contains(count));
+        counts
+    }
+
+    /// Whether an answer may hold more than can be simulated: text has a meaning for the check.
+    pub fn opaque(&self) -> bool {
+        const PLAIN: [&str; 8] = ["INT64", "FLOAT64", "NUMERIC", "BIGNUMERIC", "BOOL", "TIMESTAMP", "DATE", "DATETIME"];
+        let listed =
+            !lock(&self.tables).is_empty() || !lock(&self.paths).is_empty() || !lock(&self.services).is_empty();
+        listed || !self.distinct(|column, _| !PLAIN.contains(&column.kind.as_str())).is_empty()
+    }
+
+    fn distinct(&self, wanted: impl Fn(&Column, bool) -> bool) -> Vec<String> {
+        let queries = lock(&self.queries);
+        let columns = queries.values().flat_map(|shape| shape.columns.iter().zip(&shape.counts));
+        let mut names: Vec<String> =
+            columns.filter(|(column, count)| wanted(column, **count)).map(|(column, _)| column.name.clone()).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_beside_a_limit_are_on_its_sides_whatever_its_size() {
+        for limit in [0.0, 1.0, -3.5, 0.4, 40.0, 5e6, -5e6, 1e15, -1e15] {
+            for whole in [false, true] {
+                let [below, _, above] = [0, 1, 2].map(|side| beside(limit, side, whole));
+                assert!(below < limit && above > limit, "{limit} {whole}: {below} {above}");
+                assert!(!whole || (below.fract() == 0.0 && above.fract() == 0.0), "{limit}: {below} {above}");
+            }
+            assert_eq!(beside(limit, 1, false), limit);
+        }
+    }
+
+    /// Each date of a query has its own numbers, and always the same.
+    #[test]
+    fn an_answer_depends_on_the_question_and_its_parameters() {
+        let (due, date) = (Timestamp::UNIX_EPOCH, jiff::civil::date(2026, 2, 5));
+        let drawn = |asked: &str, mixture: u64| {
+            let rehearsal = Rehearsal::new(Answers::Mixed(mixture), due, date, Vec::new(), Arc::default());
+            rehearsal.draw(asked).number("orders", true, true)
+        };
+        let other =
+            (1..50).filter(|mixture| drawn("orders 2026-02-05", *mixture) != drawn("orders 2026-02-04", *mixture));
+        assert!(other.count() > 20);
+        assert!((1..50).all(|mixture| drawn("a", mixture) == drawn("a", mixture)));
+    }
+}
