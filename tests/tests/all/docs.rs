@@ -18,7 +18,7 @@ fn examples(page: &str, language: &str) -> Vec<String> {
 }
 
 /// README.md and the pages of docs/, by their path; host.toml's reference is held against the code elsewhere.
-fn pages() -> Vec<(String, String)> {
+pub(crate) fn pages() -> Vec<(String, String)> {
     let docs = fs::read_dir(repository().join("docs")).unwrap().flatten();
     let names = docs.map(|entry| format!("docs/{}", entry.file_name().to_string_lossy()));
     let names = names.filter(|name| name.ends_with(".md") && !name.ends_with("/configuration.md"));

@@ -8,6 +8,7 @@ mod support;
 
 mod acceptance;
 mod alarms;
+mod accusations;
 mod alerting;
 mod bad_input;
 mod bigquery;
@@ -27,6 +28,7 @@ mod doctor;
 mod drift;
 mod ecosystem;
 mod emulator;
+mod examples;
 mod explain;
 mod first_contact;
 mod functions;

@@ -1,0 +1,152 @@
+//! Every piece of configuration in README.md and docs/ is put into the sample's host.toml, validated there, and run.
+
+use std::fs;
+
+use host_tests::HOST_TOML;
+use toml::{Table, Value};
+
+use crate::{
+    docs::{blocks, pages},
+    google::on_cloud_run,
+    support::{
+        AT,
+        command::{Ended, Sample, ended, shipped},
+        google::bigquery::BigQueryDouble,
+        watched::plugin,
+    },
+};
+
+/// A page's configuration, all of its blocks together; cases have a form of their own.
+fn example(text: &str) -> Option<Table> {
+    let mut whole = Table::new();
+    let blocks: Vec<String> = blocks(text, "toml").into_iter().filter(|block| !block.contains("[expect]")).collect();
+    for block in &blocks {
+        merge(&mut whole, block.parse().unwrap());
+    }
+    (!blocks.is_empty()).then_some(whole)
+}
+
+/// Adds tables, and replaces everything else.
+fn merge(into: &mut Table, from: Table) {
+    for (key, value) in from {
+        match (into.get_mut(&key), value) {
+            (Some(Value::Table(into)), Value::Table(from)) => merge(into, from),
+            (_, value) => {
+                into.insert(key, value);
+            }
+        }
+    }
+}
+
+/// Validates and runs an example in the sample's pipeline, with the plugins in these files.
+fn tried(sample: &Sample, page: &str, example: &Table, arguments: &[String]) -> Ended {
+    let mut toml: Table = HOST_TOML.parse().unwrap();
+    for section in ["warehouse", "deployments"] {
+        // Another kind has other keys.
+        if example.get(section).is_some() {
+            toml.remove(section);
+        }
+    }
+    merge(&mut toml, example.clone());
+    let toml = toml::to_string(&toml).unwrap();
+    sample.configure(&toml).unwrap();
+    let command = |arguments: &[&str], more: &[String]| {
+        let mut command = sample.command();
+        for channel in ["ON_CALL", "DATA_QUALITY"] {
+            command.env(format!("SLACK_WEBHOOK_URL_{channel}"), sample.slack.webhook(channel));
+        }
+        command.env("HEARTBEAT_URL", sample.slack.webhook("heartbeat"));
+        ended(command.args(arguments).args(more)).unwrap()
+    };
+    let validated = command(&["validate", "--output", "json"], arguments);
+    assert_eq!(validated.code, 0, "{page}: {validated:?}\n{toml}");
+    let ran = command(&["run", "--once", "--at", AT, "--output", "json"], arguments);
+    assert_eq!(ran.code, 0, "{page}: {ran:?}\n{toml}");
+    ran
+}
+
+fn all_plugins() -> Vec<String> {
+    shipped().unwrap().into_iter().map(|path| path.display().to_string()).collect()
+}
+
+/// What docs/canary-sql.md checks: orders for eight weeks, all sound.
+const SHOP: &str = "
+    CREATE TABLE customers (id TEXT);
+    INSERT INTO customers VALUES ('c0'), ('c1');
+    CREATE TABLE orders (id INT64, customer TEXT, coupon TEXT, amount FLOAT64, state TEXT, written TIMESTAMP, day DATE);
+    WITH RECURSIVE days(day) AS (SELECT '2025-12-11' UNION ALL SELECT DATE(day, '+1 day') FROM days WHERE day < '2026-02-05'),
+    numbers(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n < 599)
+    INSERT INTO orders SELECT 1000 * strftime('%j', day) + n + 1000000 * strftime('%Y', day), 'c' || (n % 2),
+        CASE WHEN n % 10 = 0 THEN 'spring' END, 20.5, 'paid',
+        strftime('%Y-%m-%d %H:%M:%S UTC', day, '+' || (60 * 16 + n / 2) || ' minutes', '+' || (n % 2) || ' seconds'), day
+    FROM days, numbers;";
+
+#[test]
+fn every_configuration_in_the_documents_is_validated_and_run() {
+    let mut run = Vec::new();
+    for (page, text) in pages() {
+        assert!(blocks(&text, "sql").is_empty(), "{page}: SQL by itself is not run; show it in a check's settings");
+        let Some(mut example) = example(&text) else { continue };
+        match page.as_str() {
+            // Its services are elsewhere, and only the host's own keys sign for them.
+            "docs/warehouses.md" => in_google_cloud(&page, example),
+            "docs/plugins.md" => {
+                let sample = Sample::new(None).unwrap();
+                let key = sample.host(&["keygen", "team-a.key"]).unwrap().out.trim().to_owned();
+                fs::copy(plugin("phase2-raw"), sample.path().join("phase2-raw.wasm")).unwrap();
+                assert_eq!(sample.host(&["sign", "--key", "team-a.key", "phase2-raw.wasm"]).unwrap().code, 0);
+                example["trust"]["keys"][0] = Value::String(key);
+                let only = ["--check", "phase2-raw", "phase2-raw.wasm"].map(str::to_owned);
+                let ran = tried(&sample, &page, &example, &only);
+                assert_eq!(ran.run("phase2-raw")["status"], "pass", "{page}: {ran:?}");
+            }
+            _ => {
+                let sample = Sample::new(None).unwrap();
+                sample.sql("shop", SHOP).unwrap();
+                // One grant for a plugin: the sample's check and the page's.
+                if let Some(granted) = example.get_mut("grants").and_then(|grants| grants.get_mut("canary-sql")) {
+                    for (key, name) in [("warehouse", "nba_predictions"), ("slack", "#canary-alerts")] {
+                        granted[key].as_array_mut().unwrap().push(name.into());
+                    }
+                }
+                let ran = tried(&sample, &page, &example, &all_plugins());
+                for check in example.get("checks").and_then(Value::as_table).into_iter().flat_map(Table::keys) {
+                    assert_eq!(ran.run(check)["status"], "pass", "{page}: {check}: {ran:?}");
+                }
+            }
+        }
+        run.push(page);
+    }
+    run.sort();
+    let expected = ["alerts", "canary-sql", "gate", "operations", "plugins", "warehouses"];
+    assert_eq!(run, expected.map(|page| format!("docs/{page}.md")));
+}
+
+/// The same as the page says, except for the addresses and the credentials, which are those of doubles.
+fn in_google_cloud(page: &str, mut example: Table) {
+    let (sample, cloud_run) = on_cloud_run(None, |_| serde_json::json!({}));
+    let bigquery = BigQueryDouble::start().unwrap();
+    let double = |toml: String| toml.parse::<Table>().unwrap();
+    for (section, toml) in
+        [("warehouse", double(bigquery.warehouse())), ("deployments", double(cloud_run.deployments()))]
+    {
+        let mut doubled = toml[section].as_table().unwrap().clone();
+        let endpoint = doubled.remove("endpoint").unwrap();
+        assert_eq!(example[section].as_table(), Some(&doubled), "{page}");
+        example[section].as_table_mut().unwrap().insert("endpoint".to_owned(), endpoint);
+    }
+    let google = example["google"].as_table_mut().unwrap();
+    assert!(google.remove("key_file").is_some(), "{page}");
+    google.insert("credentials".to_owned(), "none".into());
+    google.insert("secrets_endpoint".to_owned(), double(bigquery.warehouse())["warehouse"]["endpoint"].clone());
+    let mut arguments: Vec<String> = ["phase2-raw", "deployment-drift"]
+        .iter()
+        .flat_map(|check| ["--check".to_owned(), (*check).to_owned()])
+        .collect();
+    arguments.extend(all_plugins());
+    let ran = tried(&sample, page, &example, &arguments);
+    for check in ["phase2-raw", "deployment-drift"] {
+        assert_eq!(ran.run(check)["status"], "pass", "{page}: {ran:?}");
+    }
+    assert!(bigquery.jobs() > 0 && !cloud_run.asked().is_empty(), "{page}: nobody asked them");
+}
