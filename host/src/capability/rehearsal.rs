@@ -332,7 +332,7 @@ impl<'r> Draw<'r> {
     /// The data date, or one before it.
     fn date(&mut self) -> Option<Date> {
         let days = match self.answers() {
-            Answers::Low => 3650,
+            Answers::Low => 20_000,
             Answers::High | Answers::Null | Answers::Empty => 0,
             Answers::Mixed(_) | Answers::Aimed(_) => match self.near() {
                 Some(limit) => beside(limit, self.random.usize(0..3), true) as i64,
