@@ -55,6 +55,7 @@ pub fn remarks(remarks: &[Remark<'_>], page: Option<&str>) -> Vec<Notification> 
                 sections: Vec::new(),
                 steps: Vec::new(),
             },
+            found: remark.texts.join("; "),
             note: None,
             downstream: Vec::new(),
         };

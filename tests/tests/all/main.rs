@@ -7,8 +7,8 @@
 mod support;
 
 mod acceptance;
-mod alarms;
 mod accusations;
+mod alarms;
 mod alerting;
 mod bad_input;
 mod bigquery;
