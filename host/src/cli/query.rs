@@ -29,7 +29,7 @@ BigQuery use its own command, bq.
 
 Examples:
   host query \"SELECT COUNT(*) AS orders FROM shop.orders\"
-  host query --date 2026-02-05 \"SELECT id FROM shop.orders WHERE day = @date\"
+  host query --date 2026-02-05 \"SELECT id FROM shop.x WHERE day = @date\"
   host query --output json \"SELECT MAX(day) AS newest FROM shop.orders\"")]
 pub(super) struct Query {
     /// The SELECT, in GoogleSQL

@@ -310,7 +310,10 @@ fn settings_that_do_not_fit_are_an_error_of_their_check() {
             "host.toml: checks.phase2-raw.settings: there is no setting min_gmes; did you mean `min_games`?",
         ),
         ("min_games = \"three\"", "checks.phase2-raw.settings: min_games must be a number, not \"three\""),
-        ("table = \"boxscore; DROP TABLE x\"", "checks.phase2-raw.settings: table: "),
+        (
+            "table = \"boxscore; DROP TABLE x\"",
+            "checks.phase2-raw.settings: table must be a table, as `dataset.table` or `project.dataset.table`, not \"boxscore",
+        ),
     ] {
         let settings = format!("[checks.phase2-raw]\nsettings = {{ {settings} }}");
         sample.configure(&HOST_TOML.replace("[checks.phase2-raw]", &settings)).unwrap();

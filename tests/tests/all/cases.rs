@@ -262,7 +262,15 @@ fn asked(dice: &mut fastrand::Rng, rows: &[Row], parents: &[&str]) -> Asked {
             "thresholds.amount.change = {{ {word} = {count}, max_drop_percent = {drop}, max_rise_percent = {rise} }}\n"
         );
         asked.metrics.push(("amount".to_owned(), sum(0)));
-        let mut before: Vec<f64> = (1..=count).filter_map(|back| sum(back * apart)).collect();
+        // The oldest dates do not count without data, unless there is none at all.
+        let nothing = |back: &i64| sum(*back).unwrap_or(0.0) == 0.0 && of(*back).all(|row| row.name.is_none());
+        let mut dates: Vec<i64> = (1..=count).map(|back| back * apart).collect();
+        if !dates.iter().all(nothing) {
+            while dates.last().is_some_and(nothing) {
+                dates.pop();
+            }
+        }
+        let mut before: Vec<f64> = dates.into_iter().filter_map(sum).collect();
         before.sort_by(f64::total_cmp);
         let median = match before.len() {
             0 => None,

@@ -115,7 +115,7 @@ fn the_suggested_query_runs_on_the_embedded_warehouse() {
     for (sql, said) in [
         ("DELETE FROM shop.orders", "only a single SELECT is allowed"),
         ("SELECT id FROM shop.ordes", "there is no table shop.ordes; did you mean `orders`?"),
-        ("SELECT id FROM shop.orders WHERE day = @date", "@date"),
+        ("SELECT id FROM shop.orders WHERE day = @date", "Query parameter 'date' not found"),
     ] {
         let refused = query(&[sql]);
         assert!(refused.code == 64 && refused.err.contains(said), "{sql}: {refused:?}");
@@ -218,7 +218,7 @@ fn plan_shows_dependencies_calendars_silences_routes_and_limits() {
     shop.configure(&plain);
     let out = shop.host(&["plan"]).out;
     let rules = out.split("Rules:\n").nth(1).unwrap();
-    assert_eq!(rules, "  every check: limits timeout 60s, cpu 10s, memory 64 MiB, query_bytes 10 GiB\n", "{out}");
+    assert_eq!(rules, "  every check: limits timeout 60 s, cpu 10 s, memory 64 MiB, query_bytes 10 GiB\n", "{out}");
 
     let more = "[budgets]\ncalls = 500\n[grants.canary-sql.budgets]\ntimeout = \"20s\"\n\
         [alerts.routes]\ncritical = [\"#on-call\"]\n\
@@ -235,9 +235,9 @@ fn plan_shows_dependencies_calendars_silences_routes_and_limits() {
         ": reload\n",
         "  revenue: depends on orders\n",
         "  revenue: is skipped by calendars.summer: no season\n",
-        "  orders: limits timeout 20s\n",
+        "  orders: limits timeout 20 s\n",
         "  every check: critical alerts also go to #on-call\n",
-        "  every check: limits timeout 60s, cpu 10s, memory 64 MiB, query_bytes 10 GiB; not the default: calls 500\n",
+        "  every check: limits timeout 60 s, cpu 10 s, memory 64 MiB, query_bytes 10 GiB; not the default: calls 500\n",
     ] {
         assert!(out.contains(line), "{line}: {out}");
     }
@@ -249,7 +249,7 @@ fn plan_shows_dependencies_calendars_silences_routes_and_limits() {
         of("revenue")["calendars"].as_array().unwrap().iter().map(|calendar| calendar["name"].clone()).collect();
     assert_eq!(names, ["nights", "summer"]);
     assert_eq!(of("orders")["silences"][0]["why"], "reload");
-    assert_eq!((&of("orders")["limits"]["timeout"], &of("orders")["limits"]["calls"]), (&"20s".into(), &"500".into()));
+    assert_eq!((&of("orders")["limits"]["timeout"], &of("orders")["limits"]["calls"]), (&"20 s".into(), &"500".into()));
     assert_eq!(json["routes"]["critical"][0], "#on-call");
 }
 

@@ -262,11 +262,11 @@ fn mistakes_in_settings_are_named() {
     ] {
         shop.set(&format!("{table}{settings}"));
         let refused = shop.host(&["validate"]);
-        assert!(refused.code == 64 && refused.err.contains(said), "{settings}: {refused:?}");
-        assert!(!refused.err.contains("any of the schemas"), "{refused:?}");
+        assert!(refused.code == 2 && refused.out.contains(said), "{settings}: {refused:?}");
+        assert!(!refused.out.contains("any of the schemas"), "{refused:?}");
     }
     shop.set("table = \"orders\"\nrow_count.min = 1");
     let refused = shop.host(&["validate"]);
     let said = "table must be a table, as `dataset.table` or `project.dataset.table`, not \"orders\"";
-    assert!(refused.code == 64 && refused.err.contains(said), "{refused:?}");
+    assert!(refused.code == 2 && refused.out.contains(said), "{refused:?}");
 }

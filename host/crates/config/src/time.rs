@@ -81,7 +81,7 @@ impl Cron {
         if pattern.is_dom_wildcard() || pattern.is_dow_wildcard() {
             return None;
         }
-        let weekday = weekday.trim_start_matches('+');
+        let weekday = named(weekday.trim_start_matches('+'));
         Some(match pattern.matches_dom_and_dow() {
             true => format!("only on days that match both day of month {day} and day of week {weekday}"),
             false => format!(
@@ -115,6 +115,18 @@ impl<'de> Deserialize<'de> for Cron {
     fn deserialize<D: Deserializer<'de>>(source: D) -> std::result::Result<Self, D::Error> {
         Self::new(&String::deserialize(source)?).map_err(|error| D::Error::custom(format!("{error:#}")))
     }
+}
+
+/// A field of days of the week with their names, `MON-FRI` for `1-5`; numbers after `#` and `/` are not days.
+fn named(weekday: &str) -> String {
+    const NAMES: [&str; 8] = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN"];
+    let mut before = None;
+    let name = |c: char| {
+        let counts = matches!(before.replace(c), Some('#' | '/'));
+        let name = c.to_digit(10).filter(|_| !counts).and_then(|day| NAMES.get(day as usize));
+        name.map_or_else(|| c.to_string(), |name| (*name).to_owned())
+    };
+    weekday.chars().map(name).collect()
 }
 
 /// `validate_schedule`; `None` is `never`.
@@ -183,6 +195,11 @@ mod tests {
                 "on each day that matches day of month 10, and on each that matches day of week FRI",
             ),
             ("0 6 13 * +FRI", "2026-02-13", "only on days that match both day of month 13 and day of week FRI"),
+            (
+                "0 6 1 * 1-3,SAT",
+                "2026-02-07",
+                "on each day that matches day of month 1, and on each that matches day of week MON-WED,SAT",
+            ),
         ] {
             let (next, days) = due(cron);
             assert_eq!(next, date, "{cron}");
