@@ -122,6 +122,8 @@ fn a_busy_registry_is_asked_again() {
     let sample = sample();
     let registry = filled(&sample);
     for status in [429, 503] {
+        // What is in the store is not fetched again.
+        let _ = fs::remove_dir_all(sample.path().join("plugins.store"));
         let asked = Arc::new(AtomicUsize::new(0));
         let count = asked.clone();
         let hook: Hook = Box::new(move |_| {
