@@ -259,7 +259,7 @@ fn pages_of_versions_that_repeat_themselves_are_refused() {
             let (path, query) = (&request.path, &request.query);
             let (next, tag) = match what {
                 "itself" => (format!("{path}?{query}"), "1.0.0"),
-                "each other" if before % 2 == 0 => (format!("{path}?b"), "1.0.0"),
+                "each other" if before.is_multiple_of(2) => (format!("{path}?b"), "1.0.0"),
                 "each other" => (format!("{path}?a"), "1.1.0"),
                 _ => (format!("{path}?{before}"), "1.0.0"),
             };
