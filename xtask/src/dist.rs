@@ -175,7 +175,7 @@ pub(super) fn twice() -> Result<()> {
         run(Command::new("git").args(["checkout", "--quiet", "--detach", &commit]).current_dir(&place))?;
         let mut made = cargo_command();
         run(made.args(["xtask", "dist"]).current_dir(&place).env("CARGO_TARGET_DIR", place.join("target")))?;
-        let sum = "cat dist/*/SHA256SUMS && sha256sum < dist/*.tar.gz";
+        let sum = "cat dist/*/SHA256SUMS && sha256sum dist/*.tar.gz";
         sums.push(output(Command::new("sh").args(["-c", sum]).current_dir(&place))?);
     }
     match sums.as_slice() {
