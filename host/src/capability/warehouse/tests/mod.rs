@@ -39,6 +39,8 @@ fn warehouse(directory: &Path) -> Sqlite {
              INSERT INTO u VALUES (1, 'BOS'), (2, 'LAL'), (2, 'NYK');
              CREATE TABLE bad (game STRING);
              CREATE TABLE odd (shape GEOGRAPHY);
+             CREATE TABLE clocks (moment DATETIME);
+             INSERT INTO clocks VALUES ('2026-02-05 06:30:00');
              CREATE TABLE strange (day DATE, active BOOL);
              INSERT INTO strange VALUES ('soon', 7);
              CREATE VIEW v AS SELECT id, name FROM t;",
