@@ -44,6 +44,10 @@ fn plugin() -> std::path::PathBuf {
     shipped().unwrap().into_iter().find(|plugin| plugin.ends_with("canary-sql.wasm")).unwrap()
 }
 
+fn plugin_file(name: &str) -> String {
+    crate::support::watched::plugin(name).display().to_string()
+}
+
 fn check(name: &str, settings: &str) -> String {
     format!("[checks.{name}]\nplugin = \"canary-sql\"\n[checks.{name}.settings]\n{settings}\n")
 }
@@ -350,7 +354,6 @@ fn what_does_not_exist_is_found() {
             2,
             "no service prediction-wroker is deployed",
         ),
-        ("a repository", sound.replace("path = \"repository\"", "path = \"repo\""), 2, "it cannot be opened"),
         (
             "its branch",
             sound.replace("branch = \"main\"", "branch = \"trunk\""),
@@ -363,7 +366,6 @@ fn what_does_not_exist_is_found() {
             2,
             "repository pipelin is not granted",
         ),
-        ("the file of deployments", sound.replace("deployments.json", "deploy.json"), 2, "deploy.json: No such file"),
     ] {
         sample.configure(&toml).unwrap();
         let plugin = shipped().unwrap().into_iter().find(|plugin| plugin.ends_with("deployment-drift.wasm")).unwrap();
@@ -374,6 +376,15 @@ fn what_does_not_exist_is_found() {
         assert_eq!(ended.code, code, "{what}: {found:?}");
         assert!(found.iter().all(|(kind, _)| kind == "refused"), "{what}: {found:?}");
         assert!(words.is_empty() || found.iter().any(|(_, text)| text.contains(words)), "{what}: {found:?}");
+    }
+    // What host.toml itself names stops it before any check.
+    for (path, elsewhere, words) in [
+        ("path = \"repository\"", "path = \"elsewhere\"", "git.pipeline.path: there is no directory elsewhere"),
+        ("deployments.json", "elsewhere.json", "deployments.path: there is no file elsewhere.json"),
+    ] {
+        sample.configure(&sound.replace(path, elsewhere)).unwrap();
+        let ended = sample.host(&[&["validate"][..], &[plugin_file("deployment-drift").as_str()]].concat()).unwrap();
+        assert!(ended.code == 64 && ended.err.contains(words), "{ended:?}");
     }
     // A backend that does not work says nothing about the check.
     sample.configure(&sound).unwrap();

@@ -168,11 +168,15 @@ impl Asked {
     fn limits(&mut self, dice: &mut fastrand::Rng, key: &str, name: &str, value: Option<f64>) {
         let mut limits = Vec::new();
         let mut broken = false;
-        for (limit, breaks) in
-            [("min", (|value, at| value < at) as fn(f64, f64) -> bool), ("max", |value, at| value > at)]
-        {
+        // Limits that contradict each other are refused.
+        let mut places = [(); 4].map(|()| dice.i64(-1..12) as f64);
+        places.sort_by(f64::total_cmp);
+        let [min, warn_min, warn_max, max] = places;
+        for (limit, breaks, at, warn_at) in [
+            ("min", (|value, at| value < at) as fn(f64, f64) -> bool, min, warn_min),
+            ("max", |value, at| value > at, max, warn_max),
+        ] {
             if dice.u8(0..3) > 0 {
-                let (at, warn_at) = (dice.i64(-1..12) as f64, dice.i64(-1..12) as f64);
                 limits.push(format!("{limit} = {at}"));
                 broken |= value.is_none_or(|value| breaks(value, at));
                 if dice.bool() {
@@ -206,7 +210,8 @@ fn asked(dice: &mut fastrand::Rng, rows: &[Row], parents: &[&str]) -> Asked {
     asked.limits(dice, "row_count", "row_count", Some(today.len() as f64));
     if dice.bool() {
         let newest = today.iter().map(|row| row.hours_old).min();
-        let (most, warn) = (dice.i64(1..30), dice.i64(1..30));
+        let most = dice.i64(1..30);
+        let warn = dice.i64(1..=most);
         asked.settings += &format!("freshness = {{ column = \"written\", max_hours = {most}, warn_hours = {warn} }}\n");
         asked.broken |= newest.is_none_or(|hours| hours > most);
         asked.warned |= newest.is_some_and(|hours| hours > warn);
