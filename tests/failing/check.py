@@ -135,7 +135,7 @@ class Failing(Canary):
             case "gather":
                 await asyncio.gather(query(GOOD), query(BAD), query(GOOD))
             case "gather all":
-                await asyncio.gather(query(BAD), query("SELECT x FROM other.events"))
+                await asyncio.gather(query(BAD), query(BAD))
             case "gather and go on":
                 try:
                     await asyncio.gather(query(BAD), query(GOOD), query(BAD))

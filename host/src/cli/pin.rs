@@ -29,7 +29,7 @@ const DIFFERS: u8 = 2;
   host pin phase2-raw                the newest version in their directories
   host pin phase2-raw@1.2.0          this version, also an older one
   host pin phase2-raw new/*.wasm     the newest version among these files
-  host pin --verify                  compare what `host run` runs; change nothing
+  host pin --verify                  compare the files that run; change nothing
   host pin --verify plugins/*.wasm   compare these files
 
 Keep plugins.lock in version control, so that each change of a plugin is

@@ -388,7 +388,7 @@ fn what_does_not_exist_is_found() {
     }
     // A backend that does not work says nothing about the check.
     sample.configure(&sound).unwrap();
-    for (file, broken) in [("deployments.json", "[{"), ("repository/.git/HEAD", "nonsense")] {
+    for (file, broken) in [("deployments.json", "[{"), ("repository/.git/config", "[nonsense")] {
         let path = sample.path().join(file);
         let whole = fs::read(&path).unwrap();
         fs::write(&path, broken).unwrap();

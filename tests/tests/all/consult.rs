@@ -284,7 +284,7 @@ fn the_command_asks_the_pinned_plugin() {
     install(&sample, &[]).unwrap();
     std::fs::rename(sample.path().join("plugins"), sample.path().join("elsewhere")).unwrap();
     let none = gate(&sample, &["phase2-gate"]);
-    assert!(none.code == 64 && none.err.contains("no plugin found in plugins"), "{none:?}");
+    assert!(none.code == 64 && none.err.contains("there is none in plugins"), "{none:?}");
     assert_eq!(sample.host(&["pin", "elsewhere/phase2-gate.wasm"]).unwrap().code, 0);
     let pinned = gate(&sample, &["phase2-gate"]);
     assert_eq!((pinned.code, &pinned.json()["status"]), (0, &Value::from("PROCEED")), "{pinned:?}");
