@@ -135,7 +135,12 @@ impl Rehearsal {
             Answers::Mixed(seed) => (*seed, 3),
             // A metric that is computed from several values may need a few of them elsewhere.
             Answers::Aimed(aim) => {
-                (aim.attempt.wrapping_add(0x5eed) ^ aim.limit.to_bits(), [2, 5, 9][third(aim.attempt / 3)])
+                let close = match third(aim.attempt / 3) {
+                    0 => 2,
+                    1 => 5,
+                    _ => 9,
+                };
+                (aim.attempt.wrapping_add(0x5eed) ^ aim.limit.to_bits(), close)
             }
             Answers::Low | Answers::High | Answers::Null | Answers::Empty => (0, 0),
         };
@@ -286,7 +291,7 @@ impl<'r> Draw<'r> {
                     };
                     let scale = self.random.choice(unit).copied().unwrap_or(HOUR);
                     let side = self.random.usize(0..3);
-                    return Some(beside(limit, side, false) * scale + [-1.0, 0.0, 1.0][side]);
+                    return Some(beside(limit, side, false) * scale + (side as f64 - 1.0));
                 }
                 match self.random.u8(0..7) {
                     0 => None,

@@ -30,11 +30,11 @@ pub fn exception(log: &str) -> Option<String> {
 fn traceback(lines: &[&str]) -> Option<String> {
     let at = lines.iter().rposition(|line| *line == TRACEBACK)?;
     let lines = lines.get(at + 1..)?;
-    let own = lines
+    let mut own = lines
         .iter()
         .filter_map(|line| frame(line))
         .filter(|(file, ..)| !NOT_ITS_OWN.iter().any(|directory| file.starts_with(directory)));
-    let place = own.last().map(|(file, line, function)| {
+    let place = own.next_back().map(|(file, line, function)| {
         let name = file.rsplit('/').next().unwrap_or(file);
         format!(" ({name}:{line}, in {function})")
     });

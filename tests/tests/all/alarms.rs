@@ -209,7 +209,7 @@ fn each_alarm_fires_when_it_should() {
         assert!(CASES.iter().any(|case| case.fires.contains(alarm)), "no case in which {alarm} fires");
     }
     let Some(promtool) = promtool() else {
-        println!("left out: there is no promtool; on Debian, `sudo apt-get install prometheus`");
+        eprintln!("left out: there is no promtool; on Debian, `sudo apt-get install prometheus`");
         return;
     };
     let sample = Sample::now(None).unwrap();
