@@ -148,8 +148,11 @@ impl Run {
         };
         let mut host = read.host(record, Begin::Soon, step).await?;
         drop(progress);
-        // One start may run a part of the plugins; a host that stays runs them all.
-        host.close_gone(!self.once).await?;
+        // For a past date nobody is told anything.
+        if self.day.date.is_none() {
+            // One start may run a part of the plugins; a host that stays runs them all.
+            host.close_gone(!self.once).await?;
+        }
         sources.choose(&mut host)?;
         if !self.dry_run {
             host.find_receivers().await?;
