@@ -95,8 +95,8 @@ impl Delivery {
         self.wake();
     }
 
-    /// Delivers messages until the outbox is closed and empty. A message for an unknown receiver waits for a start that
-    /// configures it.
+    /// Delivers messages until the outbox is closed and empty. A message for a channel without a webhook waits for a start
+    /// that has it, and is set aside when it is late.
     pub async fn run(self: Arc<Self>) {
         let mut workers: JoinSet<String> = JoinSet::new();
         let mut busy = BTreeSet::new();
@@ -108,7 +108,8 @@ impl Delivery {
                 Ok(receivers) => {
                     pause = UNREADABLE;
                     let terms = self.terms();
-                    for receiver in receivers.into_iter().filter(|receiver| terms.receivers.know(receiver)) {
+                    let may = |receiver: &String| receiver != FALLBACK || terms.receivers.know(receiver);
+                    for receiver in receivers.into_iter().filter(may) {
                         if busy.insert(receiver.clone()) {
                             let delivery = self.clone();
                             workers.spawn(async move { delivery.work(receiver).await });
@@ -127,6 +128,8 @@ impl Delivery {
             }
             tokio::select! {
                 () = self.wake.notified() => {}
+                // A message without a receiver may be late by now.
+                () = tokio::time::sleep(LONGEST), if !closing => {}
                 Some(ended) = workers.join_next() => match ended {
                     Ok(receiver) => drop(busy.remove(&receiver)),
                     // A bug in the host: the worker of that receiver starts again.
@@ -160,6 +163,13 @@ impl Delivery {
     async fn step(&self, receiver: &str, tried: &mut Option<(String, Instant)>) -> Result<bool> {
         let Some(message) = self.record.next_message(receiver).await? else { return Ok(false) };
         let now = Timestamp::now();
+        if !self.terms().receivers.know(receiver) {
+            let late = self.left(&message, now).is_zero();
+            if late {
+                self.attempt(&message).await?;
+            }
+            return Ok(late);
+        }
         let start = match tried {
             Some((id, allowed)) if *id == message.id => *allowed,
             _ => {
@@ -190,8 +200,13 @@ impl Delivery {
 
     /// The time until a message is late; `None` if that was already reported.
     fn late_in(&self, message: &Message, now: Timestamp) -> Option<Duration> {
+        (!message.alarmed).then(|| self.left(message, now))
+    }
+
+    /// The time until a message is late, whether or not that was reported.
+    fn left(&self, message: &Message, now: Timestamp) -> Duration {
         let age = Duration::try_from(now.duration_since(message.created)).unwrap_or_default();
-        (!message.alarmed).then(|| self.terms().config.late.0.saturating_sub(age))
+        self.terms().config.late.0.saturating_sub(age)
     }
 
     /// Sends a message, records the answer, and returns when the next request is allowed.

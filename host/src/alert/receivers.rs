@@ -62,7 +62,8 @@ pub enum Answer {
 impl Receivers {
     /// Finds the webhook of every channel that may be posted to. A missing webhook is an error now, not when an alert
     /// is due.
-    /// `told` are channels that messages are still owed to, or will be: without a webhook, those messages wait.
+    /// `told` are channels that messages are still owed to, or will be: without a webhook, those messages wait, and are set
+    /// aside when they are late.
     pub async fn find<'c>(
         config: &'c Config,
         channels: impl IntoIterator<Item = &'c str>,
@@ -192,7 +193,7 @@ impl Receivers {
     pub async fn send(&self, channel: &str, id: &str, payload: &Value) -> Answer {
         match self.webhooks.as_ref().and_then(|webhooks| webhooks.get(channel)) {
             Some(webhook) => self.post(webhook, id, payload, true).await,
-            None => Answer::Refused("this channel has no webhook".to_owned()),
+            None => Answer::Refused(format!("{channel} has no webhook: set {}", variable(channel))),
         }
     }
 

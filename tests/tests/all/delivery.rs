@@ -272,6 +272,30 @@ fn receivers_can_be_tried() {
     assert!(none.out.contains("set FALLBACK in the environment"), "{}", none.out);
 }
 
+/// A message for a channel without a webhook is set aside when it is late, with the variable to set; that is reported once.
+#[test]
+fn a_late_message_for_a_channel_without_a_webhook_is_set_aside() {
+    let sample = Sample::new(Some(Fault::NullNames)).unwrap();
+    sample.configure(&format!("{HOST_TOML}\n[delivery]\nwait = \"1s\"\nlate = \"1s\"\n")).unwrap();
+    sample.slack.answer(Reply::Answer(500, "", "rollup_error"));
+    assert_eq!(sample.once(&["--check", "phase2-raw"]).unwrap().code, 3);
+    sample.slack.answer(OK);
+    sample.slack.clear();
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    let start = || {
+        let mut command = sample.command();
+        command.env_remove("SLACK_WEBHOOK_URL_CANARY_ALERTS").args(["run", "--once", "--at", AT]);
+        ended(command.args(["--check", "deployment-drift"]).args(shipped().unwrap())).unwrap()
+    };
+    let first = start();
+    let why = "#canary-alerts has no webhook: set SLACK_WEBHOOK_URL_CANARY_ALERTS";
+    assert!(first.code == 3 && first.err.contains(why), "{first:?}");
+    let history = sample.host(&["history"]).unwrap().out;
+    assert!(history.contains(&format!("given up: {why}")), "{history}");
+    let second = start();
+    assert!(second.code != 3 && !second.err.contains("NOT delivered"), "{second:?}");
+}
+
 /// A message for a channel without a webhook waits for a start that has it.
 #[test]
 fn a_message_for_a_channel_that_is_not_known_waits() {
