@@ -43,6 +43,7 @@ pub(super) fn payload(notification: &Notification, id: &str, undelivered: &[Unde
     let lost: Vec<(String, String)> = undelivered.iter().map(Undelivered::told).collect();
     let short = [
         text_block("*Could not be evaluated*", named(&notification.errors)),
+        text_block("*Also not well*", named(&notification.below)),
         text_block("*Held back*", named(&notification.held)),
         text_block("*Still not well*", named(&notification.moved)),
         text_block("*No longer checked*", named(&notification.closed)),
@@ -117,7 +118,7 @@ fn alert_blocks(told: &Told, notification: &Notification) -> Vec<Value> {
     for part in &alert.sections {
         blocks.extend(section_blocks(part));
     }
-    blocks.extend(text_block("*Also failing downstream*", named(downstream)));
+    blocks.extend(text_block("*Also not well downstream*", named(downstream)));
     let steps = alert.steps.iter().map(|step| match &step.command {
         Some(command) => format!("{}:\n{}", line(&step.text), code(command)),
         None => line(&step.text),
@@ -255,6 +256,7 @@ mod tests {
             alerts: alerts.into_iter().map(told).collect(),
             errors: others.clone(),
             held: others.clone(),
+            below: others.clone(),
             moved: others.clone(),
             closed: others.clone(),
             recoveries: others.clone(),

@@ -5,13 +5,23 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::{Level, Notification, compose::span, decide::closed, policy::Side, spoken::About, standing::Standings};
+use super::{
+    Level, Notification,
+    compose::span,
+    decide::closed,
+    policy::Side,
+    spoken::About,
+    standing::{Standing, Standings, shown},
+};
 use crate::{config::Config, record::Episode};
 
 /// The reason if host.toml no longer has the check.
 const REMOVED: &str = "removed from host.toml";
 /// The reason if the check had no entry in host.toml.
 const NO_FILE: &str = "its plugin is no longer among the files";
+
+/// The reason if the record, from an earlier version, does not have it.
+const UNKNOWN: &str = "neither host.toml nor a plugin's file has this check any more";
 
 /// The end of the alerts of some checks.
 #[derive(Debug, Default)]
@@ -36,17 +46,20 @@ pub fn close(
 ) -> Closed {
     let mut made = Closed::default();
     let mut messages: BTreeMap<String, Notification> = BTreeMap::new();
-    let gone = |name: &String, configured: bool| {
-        !known.contains(name) && (configured || whole || !config.grants.contains_key(name))
+    let gone = |name: &String, standing: &Standing| {
+        !known.contains(name) && (standing.configured == Some(true) || whole || !config.grants.contains_key(name))
     };
-    let gone: Vec<String> = standings
-        .iter()
-        .filter(|(name, standing)| gone(name, standing.configured))
-        .map(|(name, _)| name.clone())
-        .collect();
+    let gone: Vec<String> =
+        standings.iter().filter(|(name, standing)| gone(name, standing)).map(|(name, _)| name.clone()).collect();
     for name in gone {
         let Some(standing) = standings.remove(&name) else { continue };
-        let why = if standing.configured { REMOVED } else { NO_FILE };
+        let why = match standing.configured {
+            Some(true) => REMOVED,
+            Some(false) => NO_FILE,
+            None => UNKNOWN,
+        };
+        // Nothing is known of the time since it last ran.
+        let at = standing.ran.unwrap_or(at);
         for (about, side) in [(About::Data, &standing.data), (About::Evaluation, &standing.evaluation)] {
             made.episodes.extend(closed(&name, about, side, at, why));
             for channel in side.knowing() {
@@ -54,10 +67,10 @@ pub fn close(
                     channel,
                     level: Some(Level::Info),
                     page: config.web.address(),
-                    footer: "Not a recovery: nobody looks at this any more.".to_owned(),
+                    footer: "Not a recovery: this is no longer checked.".to_owned(),
                     ..Notification::default()
                 });
-                message.closed.push((name.clone(), ended(about, side, at, why)));
+                message.closed.push((name.clone(), ended(about, side, at, why, config)));
             }
         }
         made.checks.push(name);
@@ -70,11 +83,12 @@ pub fn close(
     made
 }
 
-/// The end in words that follow the check's name.
-fn ended(about: About, side: &Side, at: Timestamp, why: &str) -> String {
+/// The end in words that follow the check's name. `at` is when it last ran.
+fn ended(about: About, side: &Side, at: Timestamp, why: &str, config: &Config) -> String {
     let last = match about {
-        About::Data => "it was not well until then",
-        About::Evaluation => "it could not be evaluated until then",
+        About::Data => "not well",
+        About::Evaluation => "could not be evaluated",
     };
-    format!("{why}, after {}; {last}: {}", span(side.lasted(at)), side.summary)
+    let (checked, lasted) = (shown(at, config), span(side.lasted(at)));
+    format!("{why}; {last} when last checked, at {checked}, and for {lasted} until then: {}", side.summary)
 }

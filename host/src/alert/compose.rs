@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::tz::TimeZone;
 
 use super::{
     Level, Notification, Told,
@@ -44,20 +44,25 @@ fn notification(channel: &str, notices: &[&Notice<'_>], runs: &[Run], zone: &Tim
         match (&notice.say, notice.about) {
             (Say::Held { root, why }, _) => {
                 let found = notice.news.run().map(Run::summary).unwrap_or_default();
-                let text = format!("{found}; it depends on {root}, which fails too and is silenced ({why})");
+                let text = format!("{found}; it depends on {root}, which is not well either and is silenced ({why})");
                 made.held.push((check, text));
+            }
+            (Say::Below { root, at }, _) => {
+                let found = notice.news.run().map(Run::summary).unwrap_or_default();
+                let at = at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M %Z");
+                made.below.push((check, format!("{found}; it depends on {root}, which was reported at {at}")));
             }
             (Say::Moved { .. } | Say::Recovered { .. }, _) => {
                 let still = notice.downstream.iter().map(|(below, found)| {
-                    (below.clone(), format!("still not well, and depends on {check}, which has recovered: {found}"))
+                    (below.clone(), format!("not well, and depends on {check}, which has recovered: {found}"))
                 });
                 made.moved.extend(still);
                 let ending = Ending::of(notice);
                 let list = if ending.is_well() { &mut made.recoveries } else { &mut made.moved };
                 list.push((check, ended(notice, ending)));
             }
-            (say, About::Evaluation) => {
-                let note = note(say, notice.news.due(), zone);
+            (_, About::Evaluation) => {
+                let note = note(notice, zone);
                 made.errors.extend(notice.reasons.iter().map(|reason| (check.clone(), reason.clone())));
                 made.errors.extend(note.map(|note| (check, note)));
             }
@@ -108,7 +113,8 @@ fn ended(notice: &Notice<'_>, ending: Ending) -> String {
                 (About::Evaluation, ..) => "still cannot be evaluated".to_owned(),
                 (About::Data, Ending::Eased, _) => {
                     let before = before.map_or("so severe", Level::name);
-                    format!("no longer {before}, but still {}", now.map_or("bad", Level::name))
+                    let now = if *now == Some(Level::Warning) { "warns" } else { "is not well" };
+                    format!("no longer {before}, but it still {now}")
                 }
                 (About::Data, _, Some(Level::Critical)) => "still fails".to_owned(),
                 (About::Data, ..) => "still warns".to_owned(),
@@ -133,24 +139,25 @@ fn ended(notice: &Notice<'_>, ending: Ending) -> String {
 /// The change since the previous message, and the failing check that this one depends on.
 fn noted(notice: &Notice<'_>, zone: &TimeZone) -> Option<String> {
     let root = notice.root.as_ref().map(|(root, channels)| {
-        format!("It depends on {root}, which fails too and is reported in {}.", channels.join(", "))
+        format!("It depends on {root}, which is not well either and is reported in {}.", channels.join(", "))
     });
-    let parts: Vec<String> = note(&notice.say, notice.news.due(), zone).into_iter().chain(root).collect();
+    let parts: Vec<String> = note(notice, zone).into_iter().chain(root).collect();
     (!parts.is_empty()).then(|| parts.join(" "))
 }
 
 /// The change since the previous message.
-fn note(say: &Say, at: Timestamp, zone: &TimeZone) -> Option<String> {
-    match say {
-        Say::Began | Say::Held { .. } | Say::Moved { .. } | Say::Recovered { .. } => None,
+fn note(notice: &Notice<'_>, zone: &TimeZone) -> Option<String> {
+    match &notice.say {
+        Say::Began | Say::Held { .. } | Say::Below { .. } | Say::Moved { .. } | Say::Recovered { .. } => None,
         Say::Changed { before, new } => {
-            let was = before.map(|level| format!("Previously {}.", level.name()));
+            let was = before.filter(|before| Some(*before) != level(notice));
+            let was = was.map(|was| format!("Previously {}.", was.name()));
             let new = (!new.is_empty()).then(|| format!("New: {}.", new.join(", ")));
             let parts: Vec<String> = was.into_iter().chain(new).collect();
             (!parts.is_empty()).then(|| parts.join(" "))
         }
         Say::Reminder { since } => {
-            let lasted = span(at.duration_since(*since).as_secs());
+            let lasted = span(notice.news.due().duration_since(*since).as_secs());
             Some(format!("Ongoing for {lasted}, since {}.", since.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M %Z")))
         }
         Say::Flapping { changes, window } => Some(format!(
@@ -206,10 +213,16 @@ fn family_title(family: Option<&Family>, notices: &[&Notice<'_>], runs: &[&Run])
 /// The level of a notice; `None` for good news.
 fn level(notice: &Notice<'_>) -> Option<Level> {
     match notice.about {
+        About::Data if matches!(notice.say, Say::Below { .. }) => worst(notice),
         _ if notice.say.is_line() => (!Ending::of(notice).is_well()).then_some(Level::Info),
-        About::Data => relevant(notice, &notice.channel).iter().map(|alert| Level::from(alert.severity)).max(),
+        About::Data => worst(notice),
         About::Evaluation => Some(Level::Warning),
     }
+}
+
+/// The level of the worst alert for its channel.
+fn worst(notice: &Notice<'_>) -> Option<Level> {
+    relevant(notice, &notice.channel).iter().map(|alert| Level::from(alert.severity)).max()
 }
 
 /// How an alert ended for a channel, or was held back.
@@ -226,12 +239,15 @@ enum Ending {
     Moved,
     /// Not over: no alert of its own, since the check that it depends on is silenced.
     Held,
+    /// Not over: no alert of its own, since the check that it depends on was reported.
+    Below,
 }
 
 impl Ending {
     fn of(notice: &Notice<'_>) -> Self {
         match (&notice.say, notice.about) {
             (Say::Held { .. }, _) => Self::Held,
+            (Say::Below { .. }, _) => Self::Below,
             (Say::Moved { before, now, .. }, _) if now < before => Self::Eased,
             (Say::Moved { .. }, _) => Self::Moved,
             (_, About::Evaluation) if !notice.well => Self::EvaluableOnly,
@@ -247,12 +263,14 @@ impl Ending {
 
     /// `c: less severe, still not well; a, b recovered`
     fn title(notices: &[&Notice<'_>]) -> String {
-        let all = [Self::Held, Self::Eased, Self::Moved, Self::EvaluableOnly, Self::Recovered, Self::Evaluable];
+        let all =
+            [Self::Below, Self::Held, Self::Eased, Self::Moved, Self::EvaluableOnly, Self::Recovered, Self::Evaluable];
         let parts = all.into_iter().filter_map(|ending| {
             let ended = notices.iter().filter(|notice| Self::of(notice) == ending);
             let checks: Vec<&str> = ended.map(|notice| notice.news.check()).collect();
             let words = match ending {
                 _ if checks.is_empty() => return None,
+                Self::Below => ": not well either",
                 Self::Held => " held back",
                 Self::Recovered => " recovered",
                 Self::Evaluable => " can be evaluated again",

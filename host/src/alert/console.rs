@@ -28,13 +28,14 @@ pub(super) fn text(notification: &Notification, undelivered: &[Undelivered]) -> 
         lines.extend(note.as_deref().map(clean));
         lines.extend(evidence(alert));
         if !downstream.is_empty() {
-            lines.push("Also failing downstream:".to_owned());
+            lines.push("Also not well downstream:".to_owned());
         }
         lines.extend(downstream.iter().map(|(check, found)| format!("  {check}: {}", clean(found))));
         lines.extend(steps(alert));
     }
     for (title, entries) in [
         ("Could not be evaluated:", &notification.errors),
+        ("Also not well:", &notification.below),
         ("Held back:", &notification.held),
         ("Still not well:", &notification.moved),
         ("No longer checked:", &notification.closed),

@@ -1,20 +1,23 @@
 //! Decides which notices a batch of runs causes, from both sides of each check; silences, calendars and failures
 //! further up the pipeline hold notices back.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 
 use super::{
     Level,
-    policy::{Finding, Hold, Levels, Say, Side},
+    policy::{Finding, Hold, Levels, Say, Side, Upstream},
     remark::Remark,
     roots::{How, Root, Roots},
     spoken::{About, News, Notice, alerts},
-    standing::{Rules, Standing, Standings, Waits, silenced},
+    standing::{Rules, Standing, Standings, Waits, holds_until, shown, silenced},
 };
 use crate::{
-    config::{Config, Route},
+    config::{Config, Route, Time},
     contract::Verdict,
     record::Episode,
     run::{Reason, Run, Status},
@@ -36,119 +39,131 @@ pub struct Decided<'r> {
     pub touched: BTreeSet<String>,
 }
 
+/// One side of a check on which something was decided.
+struct Judged<'r> {
+    news: News<'r>,
+    about: About,
+    before: Side,
+    confirm: u32,
+    held: Held,
+}
+
 /// Takes in a batch of news, and decides which notices to send.
 pub fn decide<'r>(batch: &[News<'r>], standings: &mut Standings, rules: Rules<'_>) -> Decided<'r> {
     let mut decided = Decided::default();
-    let before: Vec<Standing> =
-        batch.iter().map(|news| standings.get(news.check()).cloned().unwrap_or_default()).collect();
     // Take in all results before deciding anything, so that the decision does not depend on their order.
+    let mut order: Vec<(usize, News<'r>, Standing, Vec<About>)> = Vec::new();
     for news in batch.iter().filter(|news| !news.is_past()) {
-        let standing = standings.entry(news.check().to_owned()).or_default();
-        take_in(*news, standing, rules.config);
+        let check = news.check();
+        let standing = standings.entry(check.to_owned()).or_default();
+        let before = standing.clone();
+        let sides = take_in(*news, standing, rules.config);
         if let News::Validation(validation) = *news {
             decided.remarks.extend(Remark::new(validation, standing, rules));
         }
-        decided.touched.insert(news.check().to_owned());
+        decided.touched.insert(check.to_owned());
+        order.push((rules.config.dependencies.depth(check), *news, before, sides));
     }
     // Upstream checks first: whether they are reported decides whether their dependents are.
-    let depth = |news: &News<'_>| rules.config.dependencies.depth(news.check());
-    let mut order: Vec<(usize, News<'r>, Standing)> =
-        batch.iter().zip(before).map(|(news, before)| (depth(news), *news, before)).collect();
     order.sort_by_key(|(depth, ..)| *depth);
     let mut roots = Roots::new(rules);
-    let mut judged: Vec<(News<'r>, About, Side, Option<Root>)> = Vec::new();
-    for (_, news, before) in order.into_iter().filter(|(_, news, _)| !news.is_past()) {
+    let mut judged: Vec<Judged<'r>> = Vec::new();
+    for (_, news, before, sides) in order {
         let check = news.check();
         let silenced = silenced(check, news, rules);
-        let Some(now) = standings.get(check) else { continue };
-        let (invalid, found) = (now.invalid.clone(), findings(news, now, rules.config));
-        for (about, finding) in found {
+        let mut alerts = rules.config.alerts(check);
+        if news.run().is_none() {
+            // Rounds send the reminders.
+            alerts.repeat_interval = Time(Duration::MAX);
+        }
+        for about in sides {
             let root = match about {
-                About::Data => follow(check, news, standings, &mut roots),
+                About::Data => follow(check, news, standings, &mut roots, rules),
                 // A run that could not be evaluated has its own reason.
                 About::Evaluation => None,
             };
-            let alerts = rules.config.alerts(check);
+            let held = held(silenced.clone(), root.as_ref(), news, standings, rules);
+            let Some(standing) = standings.get_mut(check) else { continue };
+            let faults = standing.faults();
             let confirm = match about {
                 About::Data => alerts.confirm.0,
                 // A fault of the check itself is not a pass.
-                About::Evaluation if !invalid.is_empty() => 1,
+                About::Evaluation if !faults.is_empty() => 1,
                 About::Evaluation => alerts.confirm_errors.0,
             };
-            let held = held(silenced.clone(), root.as_ref(), news, standings, rules);
-            let Some(standing) = standings.get_mut(check) else { continue };
-            let side = standing.side(about);
-            let mut said = side.decide(&finding, news.due(), confirm, &alerts, &held.hold);
-            let told_in_a_line = held.line.is_some() && side.is_confirmed(confirm);
-            if let Some(line) = held.line.filter(|_| told_in_a_line) {
-                for channel in side.unaware() {
-                    side.list(&channel);
-                    said.push((channel, line.clone()));
-                }
-            }
-            side.held = match held.why {
-                _ if side.announced.is_some() || side.began.is_none() => None,
-                // The reason from before the recovery stays.
-                Some(_) if held.follows && side.held.is_some() => side.held.take(),
-                Some(why) if told_in_a_line || !held.silenced => Some(why),
-                _ => Some(format!("not confirmed: {} of {confirm} results", side.bad)),
-            };
-            let was = match about {
-                About::Data => before.data.clone(),
-                About::Evaluation => before.evaluation.clone(),
-            };
-            judged.push((news, about, was, root));
+            let said = standing.side(about).decide(news.due(), confirm, &alerts, &held.hold);
             let well = !standing.data.failing();
             decided.notices.extend(said.into_iter().map(|(channel, say)| Notice {
                 news,
                 about,
-                reasons: reasons(news, &invalid),
+                reasons: reasons(news, &faults),
                 channel,
                 say,
                 well,
                 downstream: Vec::new(),
-                root: held.elsewhere.clone(),
+                root: held.elsewhere(),
             }));
+            let before = match about {
+                About::Data => before.data.clone(),
+                About::Evaluation => before.evaluation.clone(),
+            };
+            judged.push(Judged { news, about, before, confirm, held });
         }
     }
-    let place = |check: &str| batch.iter().position(|news| news.check() == check);
-    decided.notices.sort_by_key(|notice| (place(notice.news.check()), notice.about));
+    let places: HashMap<&str, usize> = batch.iter().enumerate().map(|(place, news)| (news.check(), place)).collect();
+    decided.notices.sort_by_key(|notice| (places.get(notice.news.check()), notice.about));
     list_downstream(&mut decided, standings, rules, &mut roots);
-    for (news, about, before, root) in judged {
+    let brief = decided.notices.iter().filter(|notice| notice.say.is_brief());
+    let brief: BTreeSet<(&str, About)> = brief.map(|notice| (notice.news.check(), notice.about)).collect();
+    for Judged { news, about, before, confirm, held } in judged {
         let Some(standing) = standings.get_mut(news.check()) else { continue };
         let side = standing.side(about);
-        if let Some(root) = root.filter(|root| root.how == How::Reported && side.listed.is_empty()) {
-            let unlisted = format!("{}, which it depends on, was reported before it", root.check);
-            side.held = side.held.as_ref().map(|_| unlisted);
-        }
+        let line = brief.contains(&(news.check(), about));
+        side.held = held.reason(side, line, before.listed.is_empty(), confirm);
         decided.episodes.extend(episodes(news, about, &before, side));
     }
     decided
 }
 
-/// Takes in one result.
-fn take_in(news: News<'_>, standing: &mut Standing, config: &Config) {
-    standing.configured = config.names(news.check());
+/// Takes in one result, and returns the sides that it decides.
+fn take_in(news: News<'_>, standing: &mut Standing, config: &Config) -> Vec<About> {
+    standing.configured = Some(config.names(news.check()));
     match news {
-        News::Validation(validation) => standing.invalid.clone_from(&validation.wrong),
+        News::Validation(validation) => {
+            standing.invalid.clone_from(&validation.wrong);
+            standing.refused.clone_from(&validation.refused);
+        }
         News::Run(run) => {
             standing.clean = run.error.is_none();
             standing.judged = matches!(run.status(), Status::Pass | Status::Warn | Status::Fail);
             standing.ran = Some(run.due);
             standing.next = run.next;
+            // All that it asked for was there.
+            if standing.judged {
+                standing.refused.clear();
+            }
         }
     }
+    let mut sides = Vec::new();
     for (about, finding) in findings(news, standing, config) {
         standing.side(about).observe(&finding, news.due());
+        sides.push(about);
     }
+    sides
 }
 
 /// The check that speaks for a failing check; and remembers it. When that check recovers, this one has one more run to
 /// follow before it is told of.
-fn follow(check: &str, news: News<'_>, standings: &mut Standings, roots: &mut Roots<'_>) -> Option<Root> {
-    let failing = standings.get(check).is_some_and(|standing| standing.data.failing());
-    let root = if failing { roots.of(check, news, standings) } else { None };
-    let before = standings.get(check).and_then(|standing| standing.waits.clone()).filter(|_| failing);
+fn follow(
+    check: &str,
+    news: News<'_>,
+    standings: &mut Standings,
+    roots: &mut Roots<'_>,
+    rules: Rules<'_>,
+) -> Option<Root> {
+    let standing = standings.get(check).filter(|standing| standing.data.failing());
+    let before = standing.and_then(|standing| waits_for(check, standing, rules)).cloned();
+    let root = standing.and_then(|_| roots.of(check, news, standings));
     let (root, waits) = match (root, before) {
         (Some(root), _) => (Some(root.clone()), Some(Waits { root: root.check, recovered: false })),
         (None, Some(Waits { root, recovered: false })) if passes(&root, standings) => {
@@ -162,6 +177,11 @@ fn follow(check: &str, news: News<'_>, standings: &mut Standings, roots: &mut Ro
     root
 }
 
+/// The check that one waits for, if host.toml still makes it depend on that.
+fn waits_for<'s>(check: &str, standing: &'s Standing, rules: Rules<'_>) -> Option<&'s Waits> {
+    standing.waits.as_ref().filter(|waits| rules.config.dependencies.is_above(&waits.root, check))
+}
+
 fn passes(check: &str, standings: &Standings) -> bool {
     standings.get(check).is_some_and(|standing| standing.judged && !standing.data.failing())
 }
@@ -170,16 +190,46 @@ fn passes(check: &str, standings: &Standings) -> bool {
 #[derive(Debug, Default)]
 struct Held {
     hold: Hold,
-    /// The reason, in the record's words.
+    /// The reason for a hold on all notices, in the record's words.
     why: Option<String>,
-    /// The line that every channel gets in place of an alert, if one does.
-    line: Option<Say>,
-    /// The check that speaks for it, and the channels in which it does.
-    elsewhere: Option<(String, Vec<String>)>,
-    /// Whether the check that it depends on is silenced.
-    silenced: bool,
     /// Whether it has one more run to follow.
     follows: bool,
+}
+
+impl Held {
+    /// The check that speaks for this one, and the channels in which it does.
+    fn elsewhere(&self) -> Option<(String, Vec<String>)> {
+        match &self.hold {
+            Hold::Under(Upstream::Reported { root, channels, .. }) => {
+                Some((root.clone(), channels.iter().cloned().collect()))
+            }
+            _ => None,
+        }
+    }
+
+    /// Why nobody was sent an alert about a side, for the record. `line`: a channel got a line in place of one; `first`:
+    /// no channel knew of it before.
+    fn reason(self, side: &mut Side, line: bool, first: bool, confirm: u32) -> Option<String> {
+        if side.announced.is_some() || side.began.is_none() {
+            return None;
+        }
+        // The reason from when it was told stays.
+        let stays = !side.listed.is_empty() && !first && !line || self.follows;
+        match (side.held.take().filter(|_| stays), self.hold) {
+            (Some(before), _) => Some(before),
+            (None, Hold::Under(Upstream::Reported { root, .. })) if line => {
+                Some(format!("told in one line: {root}, which it depends on, was reported before it"))
+            }
+            (None, Hold::Under(Upstream::Reported { root, .. })) if !side.listed.is_empty() => {
+                Some(format!("listed under {root}, which it depends on"))
+            }
+            (None, Hold::Under(Upstream::Silenced { root, why })) if !side.listed.is_empty() => {
+                Some(format!("told in one line: {root}, which it depends on, is silenced ({why})"))
+            }
+            (None, Hold::All) => self.why,
+            (None, _) => Some(format!("not confirmed: {} of {confirm} results", side.bad)),
+        }
+    }
 }
 
 fn held(
@@ -190,53 +240,49 @@ fn held(
     rules: Rules<'_>,
 ) -> Held {
     if let Some(why) = silenced_itself {
+        let why = if why.starts_with("calendars.") { format!("silenced by {why}") } else { why };
         return Held { hold: Hold::All, why: Some(why), ..Held::default() };
     }
     let Some(Root { check, how }) = root else { return Held::default() };
-    match how {
+    let root = check.clone();
+    let hold = match how {
         How::Reported => {
-            let told = standings.get(check).map(|standing| standing.data.knowing()).unwrap_or_default();
-            Held {
-                why: Some(format!("listed under {check}, which it depends on")),
-                elsewhere: Some((check.clone(), told.iter().cloned().collect())),
-                hold: Hold::Elsewhere(told),
-                ..Held::default()
-            }
+            let data = standings.get(check).map(|standing| &standing.data);
+            Hold::Under(Upstream::Reported {
+                root,
+                at: data.and_then(|data| data.announced).map_or(news.due(), |(first, _)| first),
+                channels: data.map(Side::knowing).unwrap_or_default(),
+            })
         }
         How::Silenced => {
-            let silence = silenced(check, news, rules).unwrap_or_default();
-            Held {
-                hold: Hold::All,
-                why: Some(format!("told in a line, since {check}, which it depends on, is silenced: {silence}")),
-                line: Some(Say::Held { root: check.clone(), why: silence }),
-                silenced: true,
-                ..Held::default()
-            }
+            Hold::Under(Upstream::Silenced { root, why: silenced(check, news, rules).unwrap_or_default() })
         }
-        How::Follows => Held {
-            hold: Hold::All,
-            why: Some(format!("{check}, which it depends on, had just recovered")),
-            follows: true,
-            ..Held::default()
-        },
-    }
+        How::Follows => {
+            let why = Some(format!("{check}, which it depends on, had just recovered"));
+            return Held { hold: Hold::All, why, follows: true };
+        }
+    };
+    Held { hold, ..Held::default() }
 }
 
-/// The result of some news for each side of a check; `None` for a side that the news leaves open.
+/// The result of some news for each side of a check; nothing for a side that the news leaves open.
 fn findings(news: News<'_>, standing: &Standing, config: &Config) -> Vec<(About, Finding)> {
-    let invalid = &standing.invalid;
+    let faults = standing.faults();
     let mut findings = Vec::new();
     if let Some(run) = news.run().filter(|run| judged(run)) {
         findings.push((About::Data, data(run, config)));
     }
     let error = news.run().and_then(|run| run.error.as_ref()).map(ToString::to_string);
-    let untrusted = || (!invalid.is_empty()).then(|| invalid.join("; "));
+    let untrusted = || (!faults.is_empty()).then(|| faults.join("; "));
     match error.or_else(untrusted) {
         Some(error) => {
             let mut levels = Levels::new();
             let own = news.family().map(|family| family.channel.as_str());
             concern(&mut levels, own, Level::Warning, config);
-            let points = invalid.iter().map(|point| cut(point)).collect();
+            // What a run said already is not news when a validation finds it too.
+            let known = Some(&standing.evaluation).filter(|side| side.failing() && !side.summary.is_empty());
+            let told = |fault: &&String| known.is_some_and(|side| fault.starts_with(&side.summary));
+            let points = faults.iter().filter(|fault| !told(fault)).map(|fault| cut(fault)).collect();
             findings.push((About::Evaluation, Finding { levels, points, summary: cut(&error) }));
         }
         None if !findings.is_empty() => findings.push((About::Evaluation, Finding::default())),
@@ -259,11 +305,11 @@ fn judged(run: &Run) -> bool {
 }
 
 /// Why a check cannot be evaluated or trusted, one line for each reason and for each unknown item.
-fn reasons(news: News<'_>, invalid: &[String]) -> Vec<String> {
+fn reasons(news: News<'_>, faults: &[String]) -> Vec<String> {
     match news.run().and_then(|run| run.error.as_ref()) {
         Some(Reason::Unknown(unknown)) => unknown.clone(),
         Some(error) => vec![error.to_string()],
-        None => invalid.to_vec(),
+        None => faults.to_vec(),
     }
 }
 
@@ -306,39 +352,67 @@ fn point(metric: Option<&str>, message: &str) -> String {
     subject.map_or_else(|| message.replace(|c: char| c.is_ascii_digit(), ""), str::to_owned)
 }
 
-/// Lists failing checks in the message of the check that they depend on, also in the one about its recovery.
+/// Lists failing checks in the message of the check that they depend on, also in the one about its recovery; and drops the
+/// lines that this makes superfluous.
 fn list_downstream(decided: &mut Decided<'_>, standings: &mut Standings, rules: Rules<'_>, roots: &mut Roots<'_>) {
     let Some(news) = decided.notices.first().map(|notice| notice.news) else { return };
     let mut under: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
     for (check, standing) in standings.iter().filter(|(_, standing)| standing.data.failing()) {
-        if silenced(check, news, rules).is_some() {
+        let confirmed = standing.data.is_confirmed(rules.config.alerts(check).confirm.0);
+        if !confirmed || !in_force(check, standing, news, rules) || silenced(check, news, rules).is_some() {
             continue;
         }
         let reported = roots.of(check, news, standings).filter(|root| root.how == How::Reported);
-        if let Some(root) = reported.map(|root| root.check).or_else(|| recovered(standing, standings)) {
-            under.entry(root).or_default().push((check.clone(), standing.data.summary.clone()));
+        if let Some(root) = reported.map(|root| root.check).or_else(|| recovered(check, standing, standings, rules)) {
+            let before = standing.ran.filter(|_| !decided.touched.contains(check));
+            let at = before.map(|ran| format!(" (checked at {})", shown(ran, rules.config))).unwrap_or_default();
+            under.entry(root).or_default().push((check.clone(), format!("{}{at}", standing.data.summary)));
         }
     }
+    // The checks of which each channel gets an alert of its own now, or a line in the message about another one.
+    let mut alerted: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+    for notice in decided.notices.iter().filter(|notice| notice.about == About::Data && !notice.say.is_line()) {
+        alerted.entry(notice.channel.clone()).or_default().insert(notice.news.check());
+    }
+    let mut listed: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
     for notice in decided.notices.iter_mut().filter(|notice| notice.about == About::Data) {
-        let speaks = !notice.say.is_line() || matches!(notice.say, Say::Recovered { .. });
-        let Some(downstream) = under.get(notice.news.check()).filter(|_| speaks) else { continue };
-        for (check, _) in downstream {
-            if let Some(standing) = standings.get_mut(check) {
+        let again = matches!(notice.say, Say::Recovered { .. } | Say::Reminder { .. });
+        let Some(downstream) = under.get(notice.news.check()).filter(|_| again || !notice.say.is_line()) else {
+            continue;
+        };
+        let (alerted, listed) = (alerted.get(&notice.channel), listed.entry(notice.channel.clone()).or_default());
+        for (check, found) in downstream {
+            let Some(standing) = standings.get_mut(check) else { continue };
+            // A channel that got its own alert, now or before, is not told a second time.
+            let alerted = alerted.is_some_and(|alerted| alerted.contains(check.as_str()));
+            if alerted || !again && standing.data.is_sent(&notice.channel) {
+                continue;
+            }
+            if !standing.data.listed.contains(&notice.channel) {
                 standing.data.list(&notice.channel);
                 decided.touched.insert(check.clone());
             }
+            listed.insert(check);
+            notice.downstream.push((check.clone(), found.clone()));
         }
-        notice.downstream.clone_from(downstream);
     }
+    let is_listed =
+        |notice: &Notice<'_>| listed.get(&notice.channel).is_some_and(|listed| listed.contains(notice.news.check()));
+    decided.notices.retain(|notice| !matches!(notice.say, Say::Below { .. }) || !is_listed(notice));
+}
+
+/// Whether a check's last result is its present state: a verdict of the last run that was due.
+fn in_force(check: &str, standing: &Standing, news: News<'_>, rules: Rules<'_>) -> bool {
+    standing.judged && holds_until(check, standing, rules.config).is_some_and(|until| until >= news.due())
 }
 
 /// The check that a failing check waited for, if that has recovered.
-fn recovered(standing: &Standing, standings: &Standings) -> Option<String> {
-    let mut root = &standing.waits.as_ref()?.root;
+fn recovered(check: &str, standing: &Standing, standings: &Standings, rules: Rules<'_>) -> Option<String> {
+    let mut root = &waits_for(check, standing, rules)?.root;
     // Checks may wait for each other only since host.toml changed in between.
     for _ in 0..standings.len() {
         let above = standings.get(root)?;
-        match above.waits.as_ref().filter(|_| above.data.failing()) {
+        match waits_for(root, above, rules).filter(|_| above.data.failing()) {
             Some(further) => root = &further.root,
             None => return passes(root, standings).then(|| root.clone()),
         }

@@ -55,6 +55,8 @@ pub struct Notification {
     pub errors: Vec<(String, String)>,
     /// The checks that fail without an alert of their own, since one that they depend on is silenced.
     pub held: Vec<(String, String)>,
+    /// The checks that fail without an alert of their own, since one that they depend on was reported before.
+    pub below: Vec<(String, String)>,
     /// The checks that are still not well, though this channel hears no more of it, and why.
     pub moved: Vec<(String, String)>,
     /// The checks that are gone while they were not well, and why.
@@ -130,6 +132,7 @@ impl Notification {
             .errors
             .iter()
             .chain(&self.held)
+            .chain(&self.below)
             .chain(&self.moved)
             .chain(&self.closed)
             .chain(&self.recoveries)
@@ -167,6 +170,7 @@ impl Notification {
         let mut all: Vec<(Option<Level>, &str, &str)> = alerts.collect();
         for (level, list) in [
             (Some(Level::Warning), &self.errors),
+            (Some(Level::Warning), &self.below),
             (Some(Level::Info), &self.held),
             (Some(Level::Info), &self.moved),
             (Some(Level::Info), &self.closed),

@@ -41,9 +41,9 @@ pub struct Side {
     pub summary: String,
     /// The levels that each channel was last sent.
     pub told: Levels,
-    /// The worst level that each channel was sent since it turned bad.
+    /// The worst level that each channel was told of, also in a line, since it turned bad.
     worst_told: BTreeMap<String, Level>,
-    /// Channels that know of it by a line in the message of an upstream check, or about a silenced one.
+    /// Channels that know of it by a line: in the message of an upstream check, or in place of an alert.
     pub listed: BTreeSet<String>,
     /// Why nobody was sent an alert of its own, if so.
     pub held: Option<String>,
@@ -51,6 +51,8 @@ pub struct Side {
     pub announced: Option<(Timestamp, Timestamp)>,
     /// The points that were announced.
     points: BTreeSet<String>,
+    /// The points of the last result.
+    found: BTreeSet<String>,
     /// Recent times of change, for flapping.
     changes: Vec<Timestamp>,
     /// Whether flapping was announced.
@@ -65,8 +67,43 @@ pub(super) enum Hold {
     Free,
     /// All are held back.
     All,
-    /// Another check's alert speaks for it in these channels; every other channel is told once.
-    Elsewhere(BTreeSet<String>),
+    /// A check that it depends on speaks for it: nothing is repeated, and some channels get a line in place of the first
+    /// alert. A worse level and new points are told all the same.
+    Under(Upstream),
+}
+
+/// A failing check that speaks for one that depends on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Upstream {
+    /// It was reported.
+    Reported {
+        /// Its name.
+        root: String,
+        /// When it was first reported.
+        at: Timestamp,
+        /// The channels that know of it; these get a line, and every other one an alert.
+        channels: BTreeSet<String>,
+    },
+    /// It is silenced; every channel gets a line.
+    Silenced {
+        /// Its name.
+        root: String,
+        /// The silence.
+        why: String,
+    },
+}
+
+impl Upstream {
+    /// The line that a channel gets in place of an alert; `None` if it gets an alert. `aware`: it knows already.
+    fn line(&self, channel: &str, aware: bool) -> Option<Say> {
+        match self {
+            Self::Reported { root, at, channels } if !aware && channels.contains(channel) => {
+                Some(Say::Below { root: root.clone(), at: *at })
+            }
+            Self::Reported { .. } => None,
+            Self::Silenced { root, why } => Some(Say::Held { root: root.clone(), why: why.clone() }),
+        }
+    }
 }
 
 /// A notice about one side.
@@ -101,6 +138,13 @@ pub enum Say {
         /// The silence.
         why: String,
     },
+    /// It turned bad, and the check that it depends on was reported before: no alert of its own, but one line.
+    Below {
+        /// That check.
+        root: String,
+        /// When that was first reported.
+        at: Timestamp,
+    },
     /// It is still bad, but from now on other channels are told.
     Moved {
         /// The last level that this channel was sent.
@@ -126,6 +170,7 @@ impl Say {
             Self::Reminder { .. } => "reminder",
             Self::Flapping { .. } => "flapping",
             Self::Held { .. } => "held",
+            Self::Below { .. } => "below",
             Self::Moved { .. } => "moved",
             Self::Recovered { .. } => "recovered",
         }
@@ -133,7 +178,12 @@ impl Say {
 
     /// Whether it is neither an alert nor an error, but a line about one.
     pub(super) fn is_line(&self) -> bool {
-        matches!(self, Self::Held { .. }) || self.ends()
+        self.is_brief() || self.ends()
+    }
+
+    /// Whether it is a line in place of an alert.
+    pub(super) fn is_brief(&self) -> bool {
+        matches!(self, Self::Held { .. } | Self::Below { .. })
     }
 
     /// Whether it tells a channel that it hears no more of this.
@@ -169,9 +219,10 @@ impl Side {
         }
         let failed = self.failing();
         self.levels.clone_from(&finding.levels);
+        self.found = finding.points.iter().take(POINTS).cloned().collect();
         // An info result is not bad, and a later bad one starts over.
         self.bad = if self.failing() { self.bad.saturating_add(1) } else { 0 };
-        if self.failing() && !failed && self.told_worst() <= Some(Level::Info) {
+        if self.failing() && !failed && self.knowing().is_empty() {
             self.began = Some(at);
         }
         if self.is_bad() {
@@ -192,16 +243,9 @@ impl Side {
 
     /// Decides on notices after a result was taken in. A notice that is held back is sent once nothing holds it back any
     /// more. Recoveries are never held back.
-    pub(super) fn decide(
-        &mut self,
-        finding: &Finding,
-        at: Timestamp,
-        confirm: u32,
-        rules: &Alerts,
-        hold: &Hold,
-    ) -> Said {
+    pub(super) fn decide(&mut self, at: Timestamp, confirm: u32, rules: &Alerts, hold: &Hold) -> Said {
         let steady = self.steady_at(at, rules);
-        let recovers = !self.failing() && (self.is_known() || !self.listed.is_empty());
+        let recovers = !self.failing() && !self.knowing().is_empty();
         let mut over = if recovers || !self.is_bad() { self.recover(at, steady) } else { Said::new() };
         if !self.is_bad() {
             return over;
@@ -213,84 +257,112 @@ impl Side {
         if *hold == Hold::All || unconfirmed {
             return over;
         }
-        let free: Vec<String> = self.levels.keys().filter(|channel| self.is_free(channel, hold)).cloned().collect();
-        let room = POINTS.saturating_sub(self.points.len());
-        let new: Vec<String> = finding.points.difference(&self.points).take(room).cloned().collect();
+        let new = self.new_points();
         let mut said = match self.told.is_empty() {
-            true => free.iter().map(|channel| (channel.clone(), Say::Began)).collect(),
+            true => self.levels.keys().map(|channel| (channel.clone(), Say::Began)).collect(),
             false => self.changed(&new),
         };
-        said.retain(|(channel, say)| say.ends() || free.contains(channel));
+        if let Hold::Under(upstream) = hold {
+            said = said.into_iter().filter_map(|said| self.under(said, upstream, &new)).collect();
+        }
         if self.flapping {
             said.retain(|(channel, say)| !say.ends() && self.is_worse(channel));
         } else if flaps && !said.is_empty() {
             self.flapping = true;
             let say = Say::Flapping { changes: self.changes.len(), window: seconds(rules.flap_window) };
-            // Tell channels that are no longer concerned.
-            said.retain(|(_, say)| say.ends());
-            said.extend(free.iter().map(|channel| (channel.clone(), say.clone())));
+            // Tell channels that are no longer concerned, or that get only a line.
+            let free: Vec<String> = match hold {
+                Hold::Free => self.levels.keys().cloned().collect(),
+                _ => said.iter().filter(|(_, say)| !say.is_line()).map(|(channel, _)| channel.clone()).collect(),
+            };
+            said.retain(|(_, say)| say.is_line());
+            said.extend(free.into_iter().map(|channel| (channel, say.clone())));
         }
         let last = self.announced.map(|(_, last)| last);
         let due = last.is_some_and(|last| at.duration_since(last).as_secs() >= seconds(rules.repeat_interval));
-        if said.is_empty() && due && self.failing() && !self.flapping {
+        if said.is_empty() && due && *hold == Hold::Free && self.failing() && !self.flapping {
             let since = self.began.unwrap_or(at);
-            said = free.into_iter().map(|channel| (channel, Say::Reminder { since })).collect();
+            said = self.levels.keys().map(|channel| (channel.clone(), Say::Reminder { since })).collect();
         }
-        self.note(&said, new, at);
+        self.note(&said, at);
         over.extend(said);
         over
     }
 
+    /// What is told of a notice while an upstream check speaks for this one.
+    fn under(&self, (channel, say): (String, Say), upstream: &Upstream, new: &[String]) -> Option<(String, Say)> {
+        let level = self.levels.get(&channel).and_then(|levels| levels.iter().max().copied());
+        if say.ends() || level <= Some(Level::Info) {
+            return say.ends().then_some((channel, say));
+        }
+        let aware = self.knowing().contains(&channel);
+        if aware && !self.is_worse(&channel) && new.is_empty() {
+            return None;
+        }
+        let say = match (upstream.line(&channel, aware), say) {
+            (Some(line), _) => line,
+            (None, Say::Began) if aware => {
+                Say::Changed { before: self.worst_told.get(&channel).copied(), new: new.to_vec() }
+            }
+            (None, say) => say,
+        };
+        Some((channel, say))
+    }
+
+    /// The points of the last result that were not announced.
+    fn new_points(&self) -> Vec<String> {
+        let room = POINTS.saturating_sub(self.points.len());
+        self.found.difference(&self.points).take(room).cloned().collect()
+    }
+
     /// Whether it was bad often enough to be told, or is known already.
     pub(super) fn is_confirmed(&self, confirm: u32) -> bool {
-        !self.failing() || self.is_known() || self.bad >= confirm
+        !self.failing() || !self.knowing().is_empty() || self.bad >= confirm
     }
 
-    /// Whether nothing holds back notices for a channel.
-    fn is_free(&self, channel: &str, hold: &Hold) -> bool {
-        match hold {
-            Hold::Free => true,
-            Hold::All => false,
-            Hold::Elsewhere(spoken) => !spoken.contains(channel) && !self.told.contains_key(channel),
-        }
-    }
-
-    /// The channels that have not heard that it is bad.
-    pub(super) fn unaware(&self) -> Vec<String> {
-        let knowing = self.knowing();
-        let bad = self.levels.iter().filter(|(_, levels)| levels.iter().any(|level| *level > Level::Info));
-        bad.map(|(channel, _)| channel).filter(|channel| !knowing.contains(*channel)).cloned().collect()
-    }
-
-    /// Whether it is worse than a channel was ever sent.
+    /// Whether it is worse than a channel was ever told.
     fn is_worse(&self, channel: &str) -> bool {
         let now = self.levels.get(channel).and_then(|levels| levels.iter().max());
         now > self.worst_told.get(channel)
     }
 
     /// Records what each channel is sent now.
-    fn note(&mut self, said: &Said, new: Vec<String>, at: Timestamp) {
+    fn note(&mut self, said: &Said, at: Timestamp) {
         for (channel, say) in said {
-            match (say, self.levels.get(channel)) {
+            match (say, self.levels.get(channel).cloned()) {
+                (say, _) if say.is_brief() => self.list(channel),
                 (say, Some(levels)) if !say.ends() => {
-                    if let Some(worst) = levels.iter().max() {
-                        let known = self.worst_told.entry(channel.clone()).or_insert(*worst);
-                        *known = (*known).max(*worst);
-                    }
-                    self.told.insert(channel.clone(), levels.clone());
+                    self.knows(channel, levels.iter().max().copied());
+                    self.told.insert(channel.clone(), levels);
                 }
-                _ => drop(self.told.remove(channel)),
+                // Whoever is told that it hears no more of this hears no end either.
+                _ => {
+                    self.told.remove(channel);
+                    self.listed.remove(channel);
+                }
             }
         }
         if !said.is_empty() {
-            self.points.extend(new);
+            self.points.extend(self.new_points());
+        }
+        if said.iter().any(|(_, say)| !say.is_brief()) {
             self.announced = Some((self.announced.map_or(at, |(first, _)| first), at));
+        }
+    }
+
+    fn knows(&mut self, channel: &str, level: Option<Level>) {
+        if let Some(level) = level {
+            let known = self.worst_told.entry(channel.to_owned()).or_insert(level);
+            *known = (*known).max(level);
         }
     }
 
     /// Records that a channel knows of it by a line.
     pub fn list(&mut self, channel: &str) {
+        let own = self.levels.get(channel).and_then(|levels| levels.iter().max().copied());
+        self.knows(channel, own.or(self.worst()));
         self.listed.insert(channel.to_owned());
+        self.points.extend(self.new_points());
     }
 
     /// The channels whose level differs from what they were last sent.
@@ -329,11 +401,22 @@ impl Side {
         *self = Self {
             changes: before.changes,
             levels: before.levels,
+            found: before.found,
             summary: began.map(|_| before.summary).unwrap_or_default(),
             began,
             ..Self::default()
         };
         knowing.into_iter().map(|channel| (channel, Say::Recovered { lasted })).collect()
+    }
+
+    /// Whether changes are not told, since it flaps.
+    pub(super) fn is_flapping(&self) -> bool {
+        self.flapping
+    }
+
+    /// Whether a channel was sent its own alert.
+    pub(super) fn is_sent(&self, channel: &str) -> bool {
+        self.told.get(channel).is_some_and(|levels| levels.iter().any(|level| *level > Level::Info))
     }
 
     /// The channels that know that it is bad.

@@ -20,8 +20,8 @@ pub(super) struct Root {
     pub(super) how: How,
 }
 
-/// How a root speaks for the checks that depend on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How a root speaks for the checks that depend on it, the most informative first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum How {
     /// Its own alert was sent.
     Reported,
@@ -68,17 +68,23 @@ impl<'c> Roots<'c> {
             if stack.len() > before {
                 continue;
             }
-            let found = upstream.iter().find_map(|above| {
+            // The one that people can read of, if there is one; else the first.
+            let mut found: Option<(usize, How)> = None;
+            for above in upstream {
                 let name = dependencies.name(*above);
-                let standing = standings.get(name)?;
+                let Some(standing) = standings.get(name) else { continue };
                 let further = known.get(above).copied().flatten();
                 let fails = standing.data.failing() && standing.data.worst() >= severity;
-                match fails && standing.judged {
-                    true => further.or_else(|| Some((*above, speaks(name, standing, news, rules)?))),
-                    false if standing.judged => None,
+                let root = match standing.stands(name, rules.config) {
+                    true if fails => further.or_else(|| Some((*above, speaks(name, standing, news, rules)?))),
+                    true => None,
                     false => further,
+                };
+                found = [found, root].into_iter().flatten().min_by_key(|(_, how)| *how);
+                if found.is_some_and(|(_, how)| how == How::Reported) {
+                    break;
                 }
-            });
+            }
             known.insert(at, found);
         }
         let (root, how) = known.get(&number).copied().flatten()?;
@@ -86,13 +92,17 @@ impl<'c> Roots<'c> {
     }
 }
 
-/// How a failing check speaks for those that depend on it: not at all if nobody was told of it, or if it is no longer run.
+/// How a failing check speaks for those that depend on it: not at all if nobody was told of it, if it flaps, since its
+/// changes are not told then, or if it is no longer run.
 fn speaks(check: &str, standing: &Standing, news: News<'_>, rules: Rules<'_>) -> Option<How> {
     if holds_until(check, standing, rules.config).is_none_or(|until| until < news.due()) {
         return None;
     }
     if silenced(check, news, rules).is_some() {
         return Some(How::Silenced);
+    }
+    if standing.data.is_flapping() {
+        return None;
     }
     let follows = standing.waits.as_ref().is_some_and(|waits| waits.recovered);
     if standing.data.is_known() { Some(How::Reported) } else { follows.then_some(How::Follows) }

@@ -26,16 +26,20 @@ pub struct Standing {
     pub judged: bool,
     /// Whether its last run left nothing unknown.
     pub clean: bool,
-    /// Whether host.toml had it when it last ran; otherwise only a plugin's file made it.
-    pub configured: bool,
+    /// Whether host.toml had it when it last ran; otherwise only a plugin's file made it. `None` in a record from before
+    /// this was known.
+    pub configured: Option<bool>,
     /// When it last ran.
     pub ran: Option<Timestamp>,
     /// When it is due next after that, if it is known.
     pub next: Option<Timestamp>,
     /// The check that speaks for it while it fails, if one does.
     pub waits: Option<Waits>,
-    /// The faults that the last validation found in the check itself; until the next one, its results are not trusted.
+    /// Why the last validation found that no data can make the check fail, or pass; until the next one, its results are
+    /// not trusted.
     pub invalid: Vec<String>,
+    /// What the last validation found that the check asks for and cannot have; until a run of it can be evaluated.
+    pub refused: Vec<String>,
     /// The remarks of the last validation, which were told.
     pub remarks: Vec<String>,
 }
@@ -69,6 +73,18 @@ impl Standing {
         [&self.data, &self.evaluation].into_iter().flat_map(|side| side.told.keys().chain(&side.listed))
     }
 
+    /// The faults in the check itself, as far as they are not refuted.
+    pub fn faults(&self) -> Vec<String> {
+        self.refused.iter().chain(&self.invalid).cloned().collect()
+    }
+
+    /// Whether its last verdict is its present state: that of its last run, or of the one before an error that may be a
+    /// hiccup.
+    pub(super) fn stands(&self, check: &str, config: &Config) -> bool {
+        let hiccup = || !self.evaluation.is_confirmed(config.alerts(check).confirm_errors.0);
+        self.judged || !self.clean && self.evaluation.failing() && hiccup()
+    }
+
     /// One side of it.
     pub(super) fn side(&mut self, about: About) -> &mut Side {
         match about {
@@ -98,8 +114,13 @@ pub(super) fn silenced(check: &str, news: News<'_>, rules: Rules<'_>) -> Option<
         calendar.effect == Effect::Silence && calendar.covers(check, news.due(), news.data_date(), zone)
     });
     if let Some((name, calendar)) = calendar {
-        return Some(format!("silenced by calendars.{name}: {}", calendar.why));
+        return Some(format!("calendars.{name}: {}", calendar.why));
     }
     let named = |silence: &&Silence| silence.active(rules.now) && silence.checks.iter().any(|name| name == check);
     rules.silences.iter().find(named).map(|silence| format!("silence {}: {}", silence.id, silence.why))
+}
+
+/// A time in the pipeline's zone, for people.
+pub(super) fn shown(at: Timestamp, config: &Config) -> String {
+    at.to_zoned(config.timezone.rules()).strftime("%Y-%m-%d %H:%M %Z").to_string()
 }

@@ -120,7 +120,7 @@ fn shown(
             let lasted = span(until.duration_since(alert.began).as_secs());
             let lasted = if alert.ended.is_some() { lasted } else { format!("{lasted}, ongoing") };
             let severity = if alert.kind == "error" { "not evaluated" } else { &alert.severity };
-            let held = alert.held.as_ref().map(|held| format!(" (not sent; {held})")).unwrap_or_default();
+            let held = alert.held.as_ref().map(|held| format!(" (no alert of its own; {held})")).unwrap_or_default();
             let summary = format!("{}{held}", alert.summary);
             table.row(vec![local(alert.began, zone), lasted, alert.check.clone(), severity.to_owned(), summary]);
         }

@@ -154,7 +154,7 @@ impl Recent {
     }
 
     fn remember(&mut self, standing: Option<&Standing>) {
-        self.invalid = standing.map(|standing| standing.invalid.clone()).unwrap_or_default();
+        self.invalid = standing.map(Standing::faults).unwrap_or_default();
     }
 }
 

@@ -247,7 +247,7 @@ pub(super) fn alert(alert: &PastAlert, named: bool, host: &Host) -> Markup {
             (moment(alert.began, host)) ", "
             @if alert.ended.is_some() { "lasted " } @else { "ongoing for " }
             (span(until.duration_since(alert.began).as_secs())) ": " (brief(&alert.summary))
-            @if let Some(held) = &alert.held { " (no alert sent: " (held) ")" }
+            @if let Some(held) = &alert.held { " (no alert of its own; " (held) ")" }
         }
     }
 }

@@ -117,16 +117,16 @@ fn what_depends_on_a_failing_check_stands_under_it() {
     let told = morning.round(&both);
     assert_eq!(told.len(), 1);
     assert!(
-        told[0].contains("Also failing downstream phase3-analytics: records is below its minimum: 0 < 40"),
+        told[0].contains("Also not well downstream phase3-analytics: records is below its minimum: 0 < 40"),
         "{told:?}"
     );
     assert!(!told[0].contains("Phase 3"), "not on its own: {told:?}");
     let history = morning.host(&["history", "phase3-analytics"]).out;
-    assert!(history.contains("not sent; listed under phase2-raw, which it depends on"), "{history}");
+    assert!(history.contains("no alert of its own; listed under phase2-raw, which it depends on"), "{history}");
     morning.sql(REPAIRED);
     let told = morning.round(&both);
     assert!(told[0].contains("phase2-raw: recovered") && !told[0].contains("Phase 3: analytics"), "{told:?}");
-    assert!(told[0].contains("Still not well phase3-analytics: still not well, and depends on phase2-raw"), "{told:?}");
+    assert!(told[0].contains("Still not well phase3-analytics: not well, and depends on phase2-raw"), "{told:?}");
     let told = morning.round(&both);
     assert!(told[0].starts_with("🔴") && told[0].contains("Phase 3: analytics"), "it did not follow: {told:?}");
     let phase3 = morning.host(&["history", "phase3-analytics"]).out;
@@ -156,7 +156,7 @@ fn a_silence_holds_back_what_is_new_and_lets_recoveries_pass() {
     morning.sql(BROKEN);
     assert_eq!(morning.round(&["phase2-raw"]), Vec::<String>::new());
     let history = morning.host(&["history", "phase2-raw"]).out;
-    assert!(history.contains("not sent; silence 1: loaded again"), "{history}");
+    assert!(history.contains("no alert of its own; silence 1: loaded again"), "{history}");
     assert_eq!(morning.host(&["silences"]).out.lines().count(), 2);
     assert_eq!(morning.host(&["silences", "--expire", "1"]).out, "silence 1 ended\n");
     assert_eq!(morning.host(&["silences"]).out, "No silence is active.\n");
@@ -206,7 +206,7 @@ fn calendars_skip_and_silence() {
     assert!(morning.sample.slack.requests().is_empty(), "silenced from 7 to 8");
     let history = morning.host(&["history"]).out;
     assert!(history.contains("phase3-analytics  skip    skipped: no games (calendars.off-season)"), "{history}");
-    assert!(history.contains("not sent; silenced by calendars.load: the nightly load"), "{history}");
+    assert!(history.contains("no alert of its own; silenced by calendars.load: the nightly load"), "{history}");
     assert_eq!(morning.round(&["phase2-raw"]).len(), 0, "half past seven");
     assert_eq!(morning.round(&["phase2-raw"]).len(), 1, "eight");
 }

@@ -25,6 +25,7 @@ mod dependencies;
 mod deploy;
 mod docs;
 mod doctor;
+mod downstream;
 mod drift;
 mod ecosystem;
 mod emulator;

@@ -43,7 +43,7 @@ fn thirty_days() -> (Vec<Told>, usize) {
 }
 
 /// Nothing in the messages is false and nothing is missing, by the injected faults alone. And the judge notices each message
-/// that is left out, comes at another time, or is about another check.
+/// that is left out, comes at another time or twice, is in another channel, or is about another check.
 #[test]
 fn each_message_of_thirty_days_is_true_and_none_is_missing() {
     let (told, _) = thirty_days();
@@ -57,6 +57,14 @@ fn each_message_of_thirty_days_is_true_and_none_is_missing() {
         let mut later = messages.clone();
         later[at].0 = HOURS - 10.0;
         assert!(!judge(&later).is_empty(), "the message of {hours} is true at any time: {message}");
+        for delay in [0.0, 0.5] {
+            let mut twice = messages.clone();
+            twice.insert(at + 1, (messages[at].0 + delay, messages[at].1.clone()));
+            assert!(!judge(&twice).is_empty(), "a second message {delay} h later is not noticed: {:?}", messages[at]);
+        }
+        let mut elsewhere = messages.clone();
+        elsewhere[at].1["channel"] = "#on-call".into();
+        assert!(!judge(&elsewhere).is_empty(), "the channel at {hours} is not noticed");
         // Each check is taken for the next one.
         let next = |name: &str| {
             let place = CANARIES.iter().position(|canary| *canary == name).unwrap();
@@ -67,7 +75,7 @@ fn each_message_of_thirty_days_is_true_and_none_is_missing() {
         for alert in message["alerts"].as_array_mut().unwrap() {
             alert["check"] = next(alert["check"].as_str().unwrap()).into();
         }
-        for list in ["errors", "moved", "recoveries"] {
+        for list in ["errors", "below", "moved", "recoveries"] {
             for pair in message[list].as_array_mut().unwrap() {
                 pair[0] = next(pair[0].as_str().unwrap()).into();
             }
@@ -109,7 +117,7 @@ fn thirty_days_of_faults_are_a_few_messages_each_with_its_reason() {
     let errors = |check| (count("error", check), count("evaluated again", check));
     assert_eq!((errors("phase3-analytics"), errors("phase5-predictions")), ((0, 0), (1, 1)));
     assert_eq!(count("flapping", "phase6-publishing"), 1);
-    assert_eq!((told.len(), breaches), (48, 1009), "messages, and the number with one message a breach");
+    assert_eq!((told.len(), breaches), (52, 1009), "messages, and the number with one message a breach");
 }
 
 fn reason(notice: &Notice<'_>) -> &'static str {
@@ -121,6 +129,7 @@ fn reason(notice: &Notice<'_>) -> &'static str {
         Say::Reminder { .. } => "reminder",
         Say::Flapping { .. } => "flapping",
         Say::Held { .. } => "held",
+        Say::Below { .. } => "below",
         Say::Moved { .. } => "moved",
         Say::Recovered { .. } => "recovered",
     }

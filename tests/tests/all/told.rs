@@ -17,7 +17,10 @@ use host_tests::{Fault, HOST_TOML};
 use jiff::Timestamp;
 use tempfile::TempDir;
 
-use super::alerting::{Morning, REPAIRED};
+use super::{
+    alerting::{Morning, REPAIRED},
+    downstream::{Pair, Terms},
+};
 use crate::support::{
     command::{Sample, ended, shipped},
     service::{Service, install},
@@ -54,7 +57,7 @@ fn a_severity_that_fell_is_not_a_recovery() {
     let eased = received(&morning);
     let on_call = only(&eased, "on-call");
     assert!(on_call.starts_with("🔵 phase2-gate: less severe, still not well"), "{on_call}");
-    let still = "phase2-gate: no longer critical, but still warning; further alerts go to #canary-alerts: ";
+    let still = "phase2-gate: no longer critical, but it still warns; further alerts go to #canary-alerts: ";
     assert!(on_call.contains(still), "{on_call}");
     assert!(only(&eased, "canary-alerts").starts_with("🟠"), "{eased:?}");
     for (_, text) in &eased {
@@ -96,12 +99,19 @@ fn a_removed_check_ends_its_alert() {
     let renamed = renamed.replace("depends_on = [\"phase2-raw\"]", "depends_on = [\"box-scores\"]");
     let mut morning = Morning::new(Some(Fault::NullNames), "");
     assert!(morning.round(&["phase2-raw"])[0].starts_with("🔴 Phase 2: raw data"));
+    assert_eq!(morning.round(&["phase2-raw"]), Vec::<String>::new());
     assert_eq!(morning.round(&["phase4-precompute"]), Vec::<String>::new(), "one that is left out is not gone");
     morning.sample.configure(&renamed).unwrap();
+    let mut command = morning.sample.command();
+    command.args(["run", "--once", "--date", "2026-01-05", "--check", "box-scores"]).args(shipped().unwrap());
+    let past = ended(&mut command).unwrap();
+    assert!(past.err.contains("recorded, no alerts sent"), "{past:?}");
+    assert_eq!(received(&morning), [], "a run of a past date tells nothing of what is gone");
     let told = morning.round(&["box-scores"]);
     assert!(told[0].starts_with("🔵 No longer checked: phase2-raw"), "{told:?}");
-    assert!(told[0].contains("phase2-raw: removed from host.toml, after "), "{told:?}");
-    assert!(told[0].contains("it was not well until then: null_player_names is above its maximum: 3 > 0"), "{told:?}");
+    let last = "phase2-raw: removed from host.toml; not well when last checked, at 2026-02-06 07:30 EST, and for 30 min \
+                until then: null_player_names is above its maximum: 3 > 0";
+    assert!(told[0].contains(last), "its own clock: {told:?}");
     assert!(told[0].contains("Not a recovery") && !told[0].contains("Resolved"), "{told:?}");
     assert!(told[1].starts_with("🔴") && told.len() == 2, "the new name begins: {told:?}");
     assert_eq!(morning.round(&["box-scores"]), Vec::<String>::new(), "it is told once");
@@ -142,7 +152,10 @@ fn a_plugin_that_is_left_out_of_one_start_is_not_gone() {
     host.wait_for("next: ").unwrap();
     sample.slack.wait_for(2).unwrap();
     let told = words(&sample.slack.requests()[1].message);
-    assert!(told.contains("phase2-raw: its plugin is no longer among the files, after "), "{told}");
+    assert!(
+        told.contains("phase2-raw: its plugin is no longer among the files; not well when last checked, at "),
+        "{told}"
+    );
     host.end("TERM").unwrap();
 }
 
@@ -161,7 +174,7 @@ fn a_reload_that_removes_a_check_ends_its_alert() {
     service.host.wait_for("box-scores is gone").unwrap();
     let texts = || sample.slack.requests().iter().map(|request| words(&request.message)).collect::<Vec<_>>();
     service.wait_until("it is told", 30, |_| {
-        texts().iter().any(|text| text.contains("box-scores: removed from host.toml, after "))
+        texts().iter().any(|text| text.contains("box-scores: removed from host.toml; not well when last checked, at "))
     });
     service.host.end("TERM").unwrap();
     let ends = texts().iter().filter(|text| text.contains("No longer checked")).count();
@@ -182,197 +195,42 @@ fn a_check_that_can_be_evaluated_again_and_fails_is_not_well() {
     assert!(!again[0].contains("Resolved"), "{again:?}");
 }
 
-/// Two tables, and a check of each: `down` depends on `up`, whose channel is `#up`.
-struct Pair {
-    sample: Sample,
-}
+/// A schedule on which a start validates the checks.
+const DAILY: &str = "0 5 * * *";
 
-impl Pair {
-    /// With the channel of `down`, and the schedule of `up`.
-    fn new(channel: &str, schedule: &str) -> Self {
-        let sample = Sample::new(None).unwrap();
-        sample.sql("nba_raw", "CREATE TABLE up (n); CREATE TABLE down (n)").unwrap();
-        let check = |name: &str, schedule: &str, channel: &str| {
-            format!(
-                "[checks.{name}]\nplugin = 'canary-sql'\nschedule = '{schedule}'\nchannel = '{channel}'\n\
-                 settings = {{ table = 'nba_raw.{name}', row_count = {{ min = 1 }} }}\n"
-            )
-        };
-        let (up, down) = (check("up", schedule, "#up"), check("down", "*/30 * * * *", channel));
-        let down = down.replace("[checks.down]\n", "[checks.down]\ndepends_on = ['up']\n");
-        let toml = format!(
-            "timezone = 'UTC'\n[warehouse]\nkind = 'sqlite'\npath = 'warehouse'\n[alerts]\nconfirm_errors = 1\n\
-             [grants.canary-sql]\nwarehouse = ['nba_raw']\n{up}{down}"
-        );
-        sample.configure(&toml).unwrap();
-        let pair = Self { sample };
-        pair.set("up", true);
-        pair.set("down", true);
-        pair
-    }
-
-    /// Makes the data of a check good or bad.
-    fn set(&self, check: &str, good: bool) {
-        let sql = if good { format!("INSERT INTO {check} VALUES (1)") } else { format!("DELETE FROM {check}") };
-        self.sample.sql("nba_raw", &sql).unwrap();
-    }
-
-    /// Runs checks, and returns the messages to each channel.
-    fn run(&self, day_and_time: &str, checks: &[&str]) -> Vec<(String, String)> {
-        let mut command = self.sample.command();
-        for channel in ["up", "down"] {
-            command.env(format!("SLACK_WEBHOOK_URL_{}", channel.to_uppercase()), self.sample.slack.webhook(channel));
-        }
-        command.args(["run", "--once", "--at", &format!("2026-02-{day_and_time}:00Z"), "--output", "json"]);
-        command.args(checks.iter().flat_map(|check| ["--check", check]));
-        let plugin = shipped().unwrap().into_iter().find(|file| file.ends_with("canary-sql.wasm")).unwrap();
-        let ended = ended(command.arg(plugin)).unwrap();
-        let runs = ended.json()["runs"].as_array().map(Vec::len);
-        assert_eq!(runs, Some(checks.len()), "{ended:?}");
-        let received = self.sample.slack.received();
-        self.sample.slack.clear();
-        received.iter().map(|(channel, message)| (channel.clone(), words(message))).collect()
-    }
-
-    fn history(&self, check: &str) -> String {
-        self.sample.host(&["history", check]).unwrap().out
-    }
-}
-
-/// What the messages of a round tell a channel of the failing check `down`.
-fn heard_of_down(messages: &[(String, String)], channel: &str) -> Vec<&'static str> {
-    let mut heard = Vec::new();
-    for (_, text) in messages.iter().filter(|(to, _)| to == channel.trim_start_matches('#')) {
-        let listed = text.contains("Also failing downstream down: ");
-        let held = text.contains("Held back down: ");
-        let recovered = text.contains("down: recovered after ");
-        let lines = usize::from(listed) + usize::from(held) + usize::from(recovered);
-        for (so, word) in [(listed, "listed"), (held, "held"), (recovered, "recovered")] {
-            heard.extend(so.then_some(word));
-        }
-        // An alert shows the metric.
-        let alerts = text.matches("nba_raw.down").count().min(1);
-        heard.extend((alerts > lines.min(1) || alerts == 1 && lines == 0).then_some("alert"));
-    }
-    heard
-}
-
-/// Each channel of a failing check hears exactly one of: its own alert, listed under its upstream, held since its upstream
-/// is silenced. And each that heard of it hears the end.
+/// What a validation found missing is refuted by the first run that finds it; that is told at once, and nothing afterwards.
+/// The round and the validation of one start tell it once.
 #[test]
-fn each_channel_of_a_failing_downstream_hears_one_thing() {
-    for (upstream, same, other) in [
-        ("ok", "alert", "alert"),
-        ("bad", "listed", "alert"),
-        ("silenced", "held", "held"),
-        ("erring", "alert", "alert"),
-        ("not run", "alert", "alert"),
-    ] {
-        for (channel, expected) in [("#up", same), ("#down", other)] {
-            for down_is_bad in [false, true] {
-                let case = format!("{channel}, upstream {upstream}, downstream bad: {down_is_bad}");
-                let pair = Pair::new(channel, "*/30 * * * *");
-                assert_eq!(pair.run("06T10:00", &["up", "down"]), [], "{case}");
-                match upstream {
-                    "bad" => pair.set("up", false),
-                    "silenced" => {
-                        pair.set("up", false);
-                        let silence = ["silence", "up", "--for", "4h", "--why", "loaded again"];
-                        assert_eq!(pair.sample.host(&silence).unwrap().code, 0, "{case}");
-                    }
-                    "erring" => pair.sample.sql("nba_raw", "ALTER TABLE up RENAME TO elsewhere").unwrap(),
-                    _ => {}
-                }
-                pair.set("down", !down_is_bad);
-                let checks = if upstream == "not run" { &["down"][..] } else { &["up", "down"] };
-                let told = pair.run("06T10:30", checks);
-                let heard = heard_of_down(&told, channel);
-                if !down_is_bad {
-                    assert!(!told.iter().any(|(_, text)| text.contains("nba_raw.down")), "{case}: {told:?}");
-                    continue;
-                }
-                assert_eq!(heard, [expected], "{case}: {told:?}");
-                let root = "It depends on up, which fails too and is reported in #up.";
-                let own = told.iter().any(|(to, text)| to == channel.trim_start_matches('#') && text.contains(root));
-                assert_eq!(own, upstream == "bad" && channel == "#down", "{case}: {told:?}");
-                if upstream == "silenced" {
-                    let why = "it depends on up, which fails too and is silenced (silence 1: loaded again)";
-                    assert!(told.len() == 1 && told[0].1.contains(why), "{case}: {told:?}");
-                    let history = pair.history("down");
-                    assert!(history.contains("not sent; told in a line, since up, which it depends on"), "{history}");
-                }
-                assert_eq!(heard_of_down(&pair.run("06T11:00", checks), channel), [""; 0], "{case}: once");
-                pair.set("down", true);
-                let over = pair.run("06T11:30", checks);
-                assert_eq!(heard_of_down(&over, channel), ["recovered"], "{case}: {over:?}");
-                let history = pair.history("down");
-                assert!(!history.contains("not confirmed"), "{case}: the reason stays right: {history}");
-            }
-        }
-    }
-}
-
-/// The upstream runs once a day: it speaks for what depends on it until its next due time, not for `repeat_interval`.
-#[test]
-fn a_daily_upstream_speaks_until_it_is_due_again() {
-    let pair = Pair::new("#up", "0 6 * * *");
-    assert_eq!(pair.run("05T06:00", &["up", "down"]), []);
-    pair.set("up", false);
-    assert!(pair.run("06T06:00", &["up"])[0].1.starts_with("🔴"));
-    pair.set("down", false);
-    for time in ["06T07:00", "06T15:00", "07T05:30"] {
+fn a_run_that_finds_a_table_refutes_that_it_is_missing() {
+    let pair = Pair::new(&Terms { channel: "#down", validated: DAILY, ..Terms::default() });
+    pair.sql("ALTER TABLE down RENAME TO elsewhere");
+    let told = pair.run("06T10:00", &["down"]);
+    assert!(only(&told, "down").contains("there is no table nba_raw.down"), "{told:?}");
+    pair.sql("ALTER TABLE elsewhere RENAME TO down");
+    let over = pair.run("06T10:30", &["down"]);
+    assert!(only(&over, "down").contains("✅ down can be evaluated again"), "{over:?}");
+    for time in ["06T14:30", "06T18:30"] {
         assert_eq!(pair.run(time, &["down"]), [], "{time}");
     }
-    let history = pair.history("down");
-    assert!(history.contains("not sent; up, which it depends on, was reported before it"), "{history}");
-    // It is due, and does not run any more.
-    let told = pair.run("07T06:30", &["down"]);
-    assert_eq!(heard_of_down(&told, "#up"), ["alert"], "{told:?}");
 }
 
-/// The upstream recovers a round before its downstream: that is listed as open in between, and is no new alert.
+/// What no data can make fail is not refuted by a pass.
 #[test]
-fn a_downstream_that_follows_a_round_later_is_not_new_in_between() {
-    let pair = Pair::new("#up", "*/30 * * * *");
-    let both = ["up", "down"];
-    assert_eq!(pair.run("06T10:00", &both), []);
-    pair.set("up", false);
-    assert_eq!(pair.run("06T10:30", &both).len(), 1);
-    // After it was told, so that no message lists it.
-    pair.set("down", false);
-    assert_eq!(pair.run("06T11:00", &both), []);
-    pair.set("up", true);
-    let between = pair.run("06T11:30", &both);
-    assert_eq!(between.len(), 1);
-    let text = &between[0].1;
-    assert!(text.starts_with("🔵 up recovered") && text.contains("Resolved up: recovered after 1 h"), "{text}");
-    assert!(text.contains("Still not well down: still not well, and depends on up, which has recovered: "), "{text}");
-    pair.set("down", true);
-    let over = pair.run("06T12:00", &both);
-    assert!(over[0].1.starts_with("✅ down recovered"), "{over:?}");
-    let history = pair.history("down");
-    assert!(
-        history.contains("not sent; listed under up, which it depends on") || history.contains("reported before it"),
-        "{history}"
-    );
-
-    // And when it does not follow, it is an alert of its own a round later.
-    pair.set("up", false);
-    pair.set("down", false);
-    assert_eq!(heard_of_down(&pair.run("06T18:00", &both), "#up"), ["listed"]);
-    pair.set("up", true);
-    let between = pair.run("06T18:30", &both);
-    assert!(heard_of_down(&between, "#up").is_empty() || between[0].1.contains("Still not well down"), "{between:?}");
-    let own = pair.run("06T19:00", &both);
-    assert_eq!(heard_of_down(&own, "#up"), ["alert"], "{own:?}");
-    pair.set("down", true);
-    assert!(pair.run("06T19:30", &both)[0].1.starts_with("✅ down recovered"));
+fn a_pass_does_not_refute_that_a_check_cannot_fail() {
+    let lax = "[checks.lax]\nplugin = \"phase2-raw\"\nsettings = { min_games = 0, min_player_records = 1 }\n";
+    let mut morning = Morning::new(None, "");
+    morning.sample.configure(&format!("validate_schedule = \"{DAILY}\"\n{HOST_TOML}\n{lax}")).unwrap();
+    let told = morning.round(&["lax"]);
+    let why = "games must be at least 0, and every simulated result meets that";
+    assert!(told.len() == 1 && told[0].contains(why), "{told:?}");
+    let later: Vec<String> = (1..=9).flat_map(|_| morning.round(&["lax"])).collect();
+    assert!(later.len() == 1 && later[0].starts_with("🟠 Reminder: lax cannot be trusted"), "{later:?}");
 }
 
 /// After an alert is over, the history still has the reason why nobody was told.
 #[test]
 fn the_reason_why_nobody_was_told_outlives_the_alert() {
-    let pair = Pair::new("#down", "*/30 * * * *");
+    let pair = Pair::new(&Terms { channel: "#down", ..Terms::default() });
     assert_eq!(pair.run("06T10:00", &["down"]), []);
     assert_eq!(pair.sample.host(&["silence", "down", "--for", "4h", "--why", "loaded again"]).unwrap().code, 0);
     let mut seen = Vec::new();
@@ -382,7 +240,7 @@ fn the_reason_why_nobody_was_told_outlives_the_alert() {
         seen.push(pair.history("down"));
     }
     for history in seen {
-        assert!(history.contains("0 < 1 (not sent; silence 1: loaded again)"), "{history}");
+        assert!(history.contains("0 < 1 (no alert of its own; silence 1: loaded again)"), "{history}");
     }
 
     let mut morning = Morning::new(Some(Fault::NullNames), "[checks.phase2-raw.alerts]\nconfirm = 3");
@@ -391,7 +249,7 @@ fn the_reason_why_nobody_was_told_outlives_the_alert() {
     morning.sql(REPAIRED);
     assert_eq!(morning.round(&["phase2-raw"]), Vec::<String>::new());
     let history = morning.host(&["history", "phase2-raw"]).out;
-    assert!(history.contains("3 > 0 (not sent; not confirmed: 2 of 3 results)"), "{history}");
+    assert!(history.contains("3 > 0 (no alert of its own; not confirmed: 2 of 3 results)"), "{history}");
 }
 
 /// On a day on which the gate is skipped nobody need ask it, whether the calendar has dates or hours; and a calendar may

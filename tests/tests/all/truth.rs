@@ -1,7 +1,7 @@
 //! Faults that are injected over thirty days, and whether messages about them are true: from the faults alone, and from the
-//! messages as they are stored, so that no rule of the alert policy is taken on trust.
+//! messages as they are stored, so that no rule of the alert policy is taken on trust. It uses nothing of `host::alert`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use serde_json::Value;
@@ -57,6 +57,8 @@ pub(super) const EPISODES: &[Episode] = &[
     episode("phase3-analytics", 600.0, 601.0, Fault::Fails),
 ];
 
+/// The channel of all checks.
+pub(super) const CHANNEL: &str = "#canary-alerts";
 /// The length of the simulation, in hours.
 pub(super) const HOURS: f64 = 30.0 * 24.0;
 /// The time between two rounds.
@@ -88,10 +90,11 @@ fn is_above(upstream: &str, check: &str) -> bool {
     place(upstream) < place(check)
 }
 
-/// The failing checks above a check, without a check between them that is well.
+/// Whether a check that begins to fail is below one that failed in the round before, with none between them that is well.
 fn fails_above(check: &str, hours: f64) -> bool {
     let place = CANARIES.iter().position(|canary| *canary == check).unwrap();
-    place > 0 && fails(CANARIES[place - 1], hours)
+    let above = CANARIES[..place].iter().rev().take_while(|canary| fails(canary, hours));
+    above.last().is_some_and(|root| fails(root, hours - ROUND))
 }
 
 /// The hour since which a check that is well now was bad without a good result in between.
@@ -150,8 +153,12 @@ fn says(text: &str, before: &str, hours: f64) -> bool {
 /// What a channel was told of a check, at an hour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// An alert of its own, or a line that names it as failing.
+    /// An alert of its own.
     Bad,
+    /// A line in place of an alert.
+    Line,
+    /// Named in a message about another check.
+    Listed,
     /// It flaps.
     Flaps,
     Error,
@@ -163,7 +170,15 @@ enum Kind {
 pub(super) fn judge(messages: &[(f64, Value)]) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut told: BTreeMap<&str, Vec<(f64, Kind)>> = BTreeMap::new();
+    let mut rounds = BTreeSet::new();
     for (hours, message) in messages {
+        let channel = message["channel"].as_str().unwrap();
+        if channel != CHANNEL {
+            wrong.push(format!("false at {hours}: no check is of {channel}: {message}"));
+        }
+        if !rounds.insert((hours.to_bits(), channel)) {
+            wrong.push(format!("false at {hours}: a second message in one round: {message}"));
+        }
         let mut noted = Vec::new();
         for problem in falsehoods(*hours, message, &mut noted) {
             wrong.push(format!("false at {hours}: {problem}: {message}"));
@@ -219,12 +234,26 @@ fn falsehoods(hours: f64, message: &Value, noted: &mut Vec<(&'static str, Kind)>
             check(fails(below, hours), format!("{below} is listed and does not fail"));
             check(is_above(name, below), format!("{below} does not depend on {name}"));
             check(found == "records", format!("{below}: {found}"));
-            noted.push((below, Kind::Bad));
+            noted.push((below, Kind::Listed));
         }
     }
+    for (name, text) in pairs(message, "below") {
+        let (found, root) = text.split_once("; it depends on ").unwrap_or_default();
+        let (root, at) = root.split_once(", which was reported at ").unwrap_or_default();
+        check(fails(name, hours) && found == "records", format!("{name} does not fail: {text}"));
+        check(fails(root, hours) && is_above(root, name), format!("{name} does not depend on it: {text}"));
+        let since = start() + SignedDuration::from_secs((bad_since(root, hours, bad_data) * 3600.0) as i64);
+        let zone = TimeZone::get("America/New_York").unwrap();
+        let shown = since.to_zoned(zone).strftime("%Y-%m-%d %H:%M %Z").to_string();
+        check(at == shown, format!("{root} was reported at {shown}: {text}"));
+        noted.push((name, Kind::Line));
+    }
     for (name, text) in pairs(message, "moved") {
-        check(fails(name, hours) && text.contains("still"), format!("{name} is not bad: {text}"));
-        noted.push((name, Kind::Bad));
+        check(
+            fails(name, hours) && text.starts_with("not well, and depends on "),
+            format!("{name} is not bad: {text}"),
+        );
+        noted.push((name, Kind::Listed));
     }
     for (name, text) in pairs(message, "errors") {
         check(fault(name, hours) == Some(Fault::Errors), format!("{name} can be evaluated"));
@@ -259,7 +288,8 @@ fn falsehoods(hours: f64, message: &Value, noted: &mut Vec<(&'static str, Kind)>
         let said = title.split(word).next().filter(|_| title.contains(word)).and_then(|text| text.rsplit(' ').next());
         check(said.is_none_or(|said| said == truth.to_string()), format!("{title}: {truth}{word}"));
     }
-    let well = pairs(message, "moved").is_empty() && message["alerts"] == Value::Array(Vec::new());
+    let none = |list: &str| pairs(message, list).is_empty();
+    let well = none("moved") && none("below") && message["alerts"] == Value::Array(Vec::new());
     let green = message["level"].is_null();
     check(green == (well && pairs(message, "errors").is_empty()), format!("the colour: {}", message["level"]));
     check(green || !title.contains("recovered") || !well, title.to_owned());
@@ -280,16 +310,27 @@ fn omissions(episode: &Episode, told: &[(f64, Kind)]) -> impl Iterator<Item = St
     };
     let mut gaps = Vec::new();
     let mut need = |so: bool, what: String| gaps.extend((!so).then_some(what));
+    // The hours at which something was told of it, each once.
+    let hours = |kind: Kind, from: f64, to: f64| {
+        let mut hours: Vec<f64> =
+            told.iter().filter(|(at, of)| *of == kind && (from..=to).contains(at)).map(|(at, _)| *at).collect();
+        hours.dedup();
+        hours
+    };
+    let too_often = |kind: Kind| hours(kind, from, to).windows(2).any(|pair| pair[1] - pair[0] < REPEAT);
     match fault {
         Fault::Fails => {
-            // What fails below a failing check is listed in the next message about that.
-            let by = if fails_above(check, from) { from + REPEAT } else { from };
-            need(between(from, by, &[Kind::Bad]), format!("fails from {from}, not told by {by}"));
-            let mut last = by;
+            // What fails below a failing check is told in a line, or in the message about that.
+            let bad = [Kind::Bad, Kind::Line, Kind::Listed];
+            need(between(from, from, &bad), format!("fails from {from}, not told"));
+            let below = fails_above(check, from);
+            need(hours(Kind::Line, from, to).len() == usize::from(below), format!("a line at {from}: {below}"));
+            let mut last = from;
             while last + REPEAT < to {
-                need(between(last + ROUND, last + REPEAT, &[Kind::Bad]), format!("fails, no reminder from {last}"));
+                need(between(last + ROUND, last + REPEAT, &bad), format!("fails, no reminder from {last}"));
                 last += REPEAT;
             }
+            need(!too_often(Kind::Bad), format!("fails from {from}, told more often than every {REPEAT} hours"));
             need(between(to, to, &[Kind::Recovered]), format!("is well from {to}, not told"));
             let ends = told.iter().filter(|(at, kind)| (from..=to).contains(at) && *kind == Kind::Recovered);
             need(ends.count() == 1, format!("is told to be well more than once from {from} to {to}"));
@@ -307,6 +348,8 @@ fn omissions(episode: &Episode, told: &[(f64, Kind)]) -> impl Iterator<Item = St
             need(between(to, to + STEADY, &[Kind::Recovered]), format!("is steady after {to}, not told"));
             let all = told.iter().filter(|(at, _)| (from..=to + STEADY).contains(at)).count();
             need(all <= 6, format!("flaps, and {all} messages say so"));
+            let (known, over) = (hours(Kind::Flaps, from, to), hours(Kind::Recovered, to, to + STEADY + REPEAT));
+            need((known.len(), over.len()) == (1, 1), format!("flaps from {from}: {known:?}, {over:?}"));
         }
         Fault::Errors => {
             // One may be a hiccup; two in a row are told.
@@ -319,7 +362,9 @@ fn omissions(episode: &Episode, told: &[(f64, Kind)]) -> impl Iterator<Item = St
                     need(between(last + ROUND, last + REPEAT, &[Kind::Error]), format!("no reminder from {last}"));
                     last += REPEAT;
                 }
-                need(between(to, to, &[Kind::Evaluable]), format!("can be evaluated from {to}, not told"));
+                need(!too_often(Kind::Error), format!("told more often than every {REPEAT} hours after {from}"));
+                let over = hours(Kind::Evaluable, from, to + REPEAT);
+                need(over == [to], format!("can be evaluated from {to}, told at {over:?}"));
             }
         }
         Fault::Skips => {

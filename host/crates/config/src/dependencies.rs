@@ -101,6 +101,17 @@ impl Dependencies {
         self.nodes.get(number).map(|node| node.upstream.as_slice()).unwrap_or_default()
     }
 
+    /// Whether a check depends on another one, directly or not.
+    pub fn is_above(&self, upstream: &str, check: &str) -> bool {
+        let (Some(wanted), Some(start)) = (self.number(upstream), self.number(check)) else { return false };
+        let (mut seen, mut left) = (BTreeSet::new(), vec![start]);
+        while let Some(at) = left.pop() {
+            // The checks above one have lower numbers.
+            left.extend(self.upstream(at).iter().filter(|above| **above >= wanted && seen.insert(**above)));
+        }
+        seen.contains(&wanted)
+    }
+
     /// All checks that depend on one of these, directly or not.
     pub fn below(&self, names: &BTreeSet<&str>) -> BTreeSet<&str> {
         if names.is_empty() {
@@ -138,6 +149,11 @@ mod tests {
             made("[checks.c]\ndepends_on = ['a', 'b']\n[checks.b]\ndepends_on = ['a']\n[checks.d]").expect("no circle");
         let depths: Vec<usize> = ["a", "b", "c", "d", "none"].iter().map(|name| made.depth(name)).collect();
         assert_eq!(depths, [0, 1, 2, 0, 0]);
+        for (upstream, check, above) in
+            [("a", "c", true), ("a", "b", true), ("c", "a", false), ("b", "b", false), ("d", "c", false)]
+        {
+            assert_eq!(made.is_above(upstream, check), above, "{upstream} {check}");
+        }
         let below = |names: &[&str]| made.below(&names.iter().copied().collect()).into_iter().collect::<Vec<_>>();
         assert_eq!((below(&["a"]), below(&["b"]), below(&["c"])), (vec!["b", "c"], vec!["c"], vec![]));
         assert!(below(&[]).is_empty());

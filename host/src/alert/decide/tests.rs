@@ -1,7 +1,5 @@
 //! Decisions on rounds of checks that depend on each other.
 
-use std::time::Duration;
-
 use jiff::{SignedDuration, Timestamp};
 
 use super::*;
@@ -57,6 +55,7 @@ fn run(check: &str, result: char, round: i64) -> Run {
 #[test]
 fn a_failure_is_held_back_only_while_its_root_speaks() {
     let plain = "[checks.down]\ndepends_on = ['up']\n";
+    let strict = "[checks.up]\nalerts = { confirm_errors = 1 }\n[checks.down]\ndepends_on = ['up']\n";
     let patient = "[checks.up]\nalerts = { confirm = 99 }\n[checks.down]\ndepends_on = ['up']\n";
     for (why, up, down, config, told) in [
         ("both fail", "ffffff", "ffffff", plain, None),
@@ -64,7 +63,9 @@ fn a_failure_is_held_back_only_while_its_root_speaks() {
         ("the root recovers, and it follows a round later", "fff...", "ffff..", plain, None),
         ("the root recovers, and it does not follow", "fff...", "ffffff", plain, Some(4)),
         ("the root recovers and fails again", "fff.ff", "ffffff", plain, None),
-        ("the root cannot be judged any more", "ffeeee", "ffffff", plain, Some(2)),
+        ("the root has one error, which may be a hiccup", "ffefff", "ffffff", plain, None),
+        ("the root cannot be judged any more", "ffeeee", "ffffff", plain, Some(3)),
+        ("the same, and each error counts", "ffeeee", "ffffff", strict, Some(2)),
         ("the root is skipped", "ffssss", "ffffff", plain, Some(2)),
         ("the root is not announced itself", "ffffff", "ffffff", patient, Some(0)),
         ("the root is not run any more", "ff              ", "ffffffffffffffff", plain, Some(3)),

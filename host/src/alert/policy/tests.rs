@@ -15,7 +15,7 @@ fn said(results: &str, rules: &Alerts, confirm: u32) -> String {
             let at = at(round);
             let finding = finding(result.to_ascii_lowercase());
             side.observe(&finding, at);
-            let said = side.decide(&finding, at, confirm, rules, &held(result.is_ascii_uppercase()));
+            let said = side.decide(at, confirm, rules, &held(result.is_ascii_uppercase()));
             match said.iter().map(|(_, say)| say).collect::<Vec<_>>()[..] {
                 [] => '-',
                 [Say::Began] => '!',
@@ -32,6 +32,12 @@ fn said(results: &str, rules: &Alerts, confirm: u32) -> String {
 
 fn held(so: bool) -> Hold {
     if so { Hold::All } else { Hold::Free }
+}
+
+/// An upstream check that was reported in `#a` speaks for this one.
+fn under() -> Hold {
+    let channels = BTreeSet::from(["#a".to_owned()]);
+    Hold::Under(Upstream::Reported { root: "up".to_owned(), at: at(0), channels })
 }
 
 fn at(round: usize) -> Timestamp {
@@ -146,7 +152,7 @@ fn what_is_remembered_of_a_check_is_bounded() {
         let points = (0..3).map(|at| format!("point {round} {at}")).collect();
         let finding = Finding { points, ..finding('c') };
         side.observe(&finding, at(0));
-        said += side.decide(&finding, at(0), 1, &Alerts::default(), &Hold::Free).len();
+        said += side.decide(at(0), 1, &Alerts::default(), &Hold::Free).len();
     }
     assert!(said < 100, "{said} messages");
     assert_eq!(side.points.len(), POINTS);
@@ -176,10 +182,10 @@ fn every_channel_that_knows_hears_the_end() {
             }
             side.observe(&finding, at(round));
             let hold = match spoken {
-                true => Hold::Elsewhere(BTreeSet::from(["#a".to_owned()])),
+                true => under(),
                 false => held(result.is_ascii_uppercase()),
             };
-            for (channel, say) in side.decide(&finding, at(round), 1, &Alerts::default(), &hold) {
+            for (channel, say) in side.decide(at(round), 1, &Alerts::default(), &hold) {
                 match say {
                     Say::Moved { .. } => {
                         assert!(!finding.levels.is_empty(), "nothing is left to move: {results:?}");
@@ -191,10 +197,6 @@ fn every_channel_that_knows_hears_the_end() {
                     }
                     _ => drop(knowing.insert(channel)),
                 }
-            }
-            if spoken {
-                side.list("#a");
-                knowing.insert("#a".to_owned());
             }
         }
         assert!(knowing.is_empty(), "{knowing:?} never heard the end: {results:?}");
@@ -214,7 +216,7 @@ fn each_channel_hears_of_its_own() {
     let mut step = |round, list: &[(&str, Level)]| {
         let finding = levels(list);
         side.observe(&finding, at(round));
-        side.decide(&finding, at(round), 1, &Alerts::default(), &Hold::Free)
+        side.decide(at(round), 1, &Alerts::default(), &Hold::Free)
     };
     let both = [("#a", Level::Warning), ("#b", Level::Critical)];
     let said = |channel: &str, say| Said::from([(channel.to_owned(), say)]);
@@ -231,27 +233,62 @@ fn each_channel_hears_of_its_own() {
     assert_eq!(step(4, &[]), said("#a", Say::Recovered { lasted: 7200 }));
 }
 
-/// While an upstream check speaks for it in `#a`, `#a` hears nothing of its own and `#b` one alert; both hear the end.
+/// While an upstream check speaks for it in `#a`, `#a` gets a line and `#b` one alert; both hear the end.
 #[test]
 fn each_channel_is_told_once_while_another_check_speaks() {
     let mut side = Side::default();
-    let elsewhere = Hold::Elsewhere(BTreeSet::from(["#a".to_owned()]));
+    let elsewhere = under();
     let mut finding = finding('c');
     finding.levels.insert("#b".to_owned(), BTreeSet::from([Level::Critical]));
     let mut step = |round, finding: &Finding, hold: &Hold| {
         side.observe(finding, at(round));
-        let said = side.decide(finding, at(round), 1, &Alerts::default(), hold);
-        if round == 1 {
-            side.list("#a");
-        }
+        let said = side.decide(at(round), 1, &Alerts::default(), hold);
         said.into_iter().map(|(channel, say)| format!("{channel} {}", say.name())).collect::<Vec<_>>()
     };
-    assert_eq!(step(0, &finding, &elsewhere), ["#b began"]);
+    assert_eq!(step(0, &finding, &elsewhere), ["#a below", "#b began"]);
     for round in 1..20 {
         assert_eq!(step(round, &finding, &elsewhere), [""; 0], "no reminder either");
     }
     assert_eq!(step(20, &finding, &Hold::Free), ["#a changed"], "nobody else speaks for it any more");
     assert_eq!(step(21, &Finding::default(), &elsewhere), ["#a recovered", "#b recovered"]);
+}
+
+/// While an upstream check speaks for it, what is worse and what is new is told all the same, to every channel; what is
+/// better is not.
+#[test]
+fn what_is_worse_passes_a_hold() {
+    let silenced = Hold::Under(Upstream::Silenced { root: "up".to_owned(), why: "silence 1".to_owned() });
+    for (hold, results, expected) in [
+        (under(), "wcc.", ["a below", "a changed", "", "a recovered"]),
+        (under(), "cxx.", ["a below", "a changed", "", "a recovered"]),
+        (under(), "cwcx", ["a below", "", "", "a changed"]),
+        (silenced.clone(), "wcc.", ["a held", "a held", "", "a recovered"]),
+        (silenced.clone(), "cxc.", ["a held", "a held", "", "a recovered"]),
+        (silenced, "cwc.", ["a held", "", "", "a recovered"]),
+        (Hold::All, "wcx.", [""; 4]),
+    ] {
+        let mut side = Side::default();
+        let said = results.chars().enumerate().map(|(round, result)| {
+            side.observe(&finding(result), at(round));
+            let said = side.decide(at(round), 1, &Alerts::default(), &hold);
+            let said = said.iter().map(|(channel, say)| format!("{} {}", channel.trim_start_matches('#'), say.name()));
+            said.collect::<Vec<_>>().join(", ")
+        });
+        assert_eq!(said.collect::<Vec<_>>(), expected, "{results} under {hold:?}");
+    }
+}
+
+/// A check that comes and goes while an upstream check speaks for it is damped like any other.
+#[test]
+fn flapping_is_damped_while_another_check_speaks() {
+    let mut side = Side::default();
+    let said: usize = (0..20)
+        .map(|round| {
+            side.observe(&finding(if round % 2 == 0 { 'c' } else { '.' }), at(round));
+            side.decide(at(round), 1, &Alerts::default(), &under()).len()
+        })
+        .sum();
+    assert_eq!(said, 5);
 }
 
 #[test]
@@ -260,7 +297,7 @@ fn a_clock_that_is_set_back_keeps_no_reminder_away() {
     let bad = finding('c');
     let mut step = |round: usize, finding: &Finding| {
         side.observe(finding, at(round));
-        side.decide(finding, at(round), 1, &Alerts::default(), &Hold::Free).pop().map(|(_, say)| say)
+        side.decide(at(round), 1, &Alerts::default(), &Hold::Free).pop().map(|(_, say)| say)
     };
     assert_eq!(step(100, &bad), Some(Say::Began));
     assert_eq!(step(0, &bad), None, "set back by two days");

@@ -60,7 +60,9 @@ pub struct Validation {
     pub due: Timestamp,
     /// The date that it was validated for.
     pub data_date: Date,
-    /// The faults, a line each; empty if the check is sound.
+    /// What the check asks for and cannot have, a line each.
+    pub refused: Vec<String>,
+    /// Why no data can make the check fail, or pass, a line each.
     pub wrong: Vec<String>,
     /// The remarks, a line each.
     pub remarks: Vec<String>,
@@ -70,9 +72,15 @@ impl Validation {
     /// The news for a check's findings. Inconclusive findings are not news; its runs report them too.
     pub fn new(check: &Check, moment: &Moment, findings: &[Finding]) -> Self {
         let of = |is: fn(Kind) -> bool| findings.iter().filter(move |finding| is(finding.kind)).map(Finding::shown);
-        let (wrong, remarks) = (of(Kind::is_wrong).collect(), of(|kind| kind == Kind::Remark).collect());
-        let (check, family) = (check.name.clone(), check.family.clone());
-        Self { check, family, due: moment.due, data_date: moment.data_date, wrong, remarks }
+        Self {
+            check: check.name.clone(),
+            family: check.family.clone(),
+            due: moment.due,
+            data_date: moment.data_date,
+            refused: of(|kind| kind == Kind::Refused).collect(),
+            wrong: of(|kind| kind.is_wrong() && kind != Kind::Refused).collect(),
+            remarks: of(|kind| kind == Kind::Remark).collect(),
+        }
     }
 }
 
