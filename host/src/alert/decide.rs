@@ -344,8 +344,13 @@ fn concern(levels: &mut Levels, channel: Option<&str>, level: Level, config: &Co
 }
 
 /// The subject of a violation, without the numbers that change from run to run: its metric if the message begins with
-/// it, else the text before the colon, else the metric, else the message without digits.
+/// it, else the text before the colon, else the metric, else the message without digits. A message of the form
+/// `metric: text` is one of several about it, as `schema: no column id`, so all its words count but numbers.
 fn point(metric: Option<&str>, message: &str) -> String {
+    if metric.is_some_and(|metric| message.starts_with(&format!("{metric}: "))) {
+        let words = message.split(' ').filter(|word| word.parse::<f64>().is_err());
+        return words.collect::<Vec<_>>().join(" ");
+    }
     let leading = metric.filter(|metric| message.starts_with(&format!("{metric} ")));
     let before_colon = message.split_once(": ").map(|(subject, _)| subject);
     let subject = leading.or(before_colon).or(metric);

@@ -91,6 +91,14 @@ function shown(amount, unit) {
   return unit ? `${text} ${unit}` : text;
 }
 
+/** A number and the limit that it breaks, with all digits if they would look the same rounded. */
+function compared(value, sign, limit, unit) {
+  const same = shown(value, unit) === shown(limit, unit) && value !== limit;
+  const whole = (amount) => (unit ? `${amount} ${unit}` : String(amount));
+  const text = (amount) => (same ? whole(amount) : shown(amount, unit));
+  return `${text(value)} ${sign} ${text(limit)}`;
+}
+
 const found = ({ value, unit }) => (value === null ? "has no value" : shown(value, unit));
 
 /** Why a metric does not pass. A missing value breaks every threshold. */
@@ -101,9 +109,9 @@ function broken({ name, value, min, max, below, unit }) {
   if (asked.length === 0) return null;
   let complaint = null;
   if (value === null) complaint = `has no value (required: ${asked.join(", ")})`;
-  else if (min !== null && value < min) complaint = `is below its minimum: ${shown(value, unit)} < ${shown(min, unit)}`;
-  else if (max !== null && value > max) complaint = `is above its maximum: ${shown(value, unit)} > ${shown(max, unit)}`;
-  else if (below !== null && value >= below) complaint = `is not below its limit: ${shown(value, unit)} ≥ ${shown(below, unit)}`;
+  else if (min !== null && value < min) complaint = `is below its minimum: ${compared(value, "<", min, unit)}`;
+  else if (max !== null && value > max) complaint = `is above its maximum: ${compared(value, ">", max, unit)}`;
+  else if (below !== null && value >= below) complaint = `is not below its limit: ${compared(value, "≥", below, unit)}`;
   return complaint === null ? null : { metric: name, message: `${name} ${complaint}` };
 }
 

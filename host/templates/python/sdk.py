@@ -132,6 +132,15 @@ def shown(amount: float, unit: str | None) -> str:
     return f"{text} {unit}" if unit else text
 
 
+def compared(metric: Metric, sign: str, limit: float) -> str:
+    """A number and the limit that it breaks, with all digits if they would look the same rounded."""
+    value, other = shown(metric.value, metric.unit), shown(limit, metric.unit)
+    if value == other and metric.value != limit:
+        unit = f" {metric.unit}" if metric.unit else ""
+        value, other = f"{metric.value!r}{unit}", f"{limit!r}{unit}"
+    return f"{value} {sign} {other}"
+
+
 def found(metric: Metric) -> str:
     return "has no value" if metric.value is None else shown(metric.value, metric.unit)
 
@@ -146,11 +155,11 @@ def broken(metric: Metric) -> plugin.Violation | None:
     if amount is None:
         complaint = f"has no value (required: {asked})"
     elif metric.min is not None and amount < metric.min:
-        complaint = f"is below its minimum: {shown(amount, metric.unit)} < {shown(metric.min, metric.unit)}"
+        complaint = f"is below its minimum: {compared(metric, '<', metric.min)}"
     elif metric.max is not None and amount > metric.max:
-        complaint = f"is above its maximum: {shown(amount, metric.unit)} > {shown(metric.max, metric.unit)}"
+        complaint = f"is above its maximum: {compared(metric, '>', metric.max)}"
     elif metric.below is not None and amount >= metric.below:
-        complaint = f"is not below its limit: {shown(amount, metric.unit)} ≥ {shown(metric.below, metric.unit)}"
+        complaint = f"is not below its limit: {compared(metric, '≥', metric.below)}"
     else:
         return None
     return plugin.Violation(metric.name, f"{metric.name} {complaint}")

@@ -31,7 +31,7 @@ pub(crate) fn compare(now: f64, before: &[Earlier]) -> Result<(f64, String), Str
         (None, asked) => return Err(format!("none of the {asked} earlier dates has a value to compare with")),
     };
     let percent = match usual {
-        usual if usual == now => 0.0,
+        // Also if it is 0 again: nothing came, as on the dates before.
         0.0 => {
             let was = match (dates, zeros) {
                 (1, _) => "it was 0 on 1 earlier date".to_owned(),
@@ -40,6 +40,7 @@ pub(crate) fn compare(now: f64, before: &[Earlier]) -> Result<(f64, String), Str
             };
             return Err(format!("{was}, so the change to {} has no percentage", shown(now, None)));
         }
+        usual if usual == now => 0.0,
         usual => 100.0 * (now - usual) / usual.abs(),
     };
     let (now, usual) = (shown(now, None), shown(usual, None));

@@ -30,7 +30,7 @@ impl Metric {
 
     /// The violation, if a threshold is broken. A missing value breaks every threshold.
     pub fn violation(&self) -> Option<Violation> {
-        let shown = |number| shown(number, self.unit.as_deref());
+        let pair = |value, sign, limit| compared(value, sign, limit, self.unit.as_deref());
         let message = match (self.value, self.asked()) {
             (_, None) => None,
             (None, Some(asked)) => Some(format!("{} has no value (required: {asked})", self.name)),
@@ -41,15 +41,14 @@ impl Metric {
                 let broken =
                     |limit: Option<f64>, breaks: fn(f64, f64) -> bool| limit.filter(|limit| breaks(value, *limit));
                 broken(self.min, |value, min| value < min)
-                    .map(|min| format!("{} is below its minimum: {} < {}", self.name, shown(value), shown(min)))
+                    .map(|min| format!("{} is below its minimum: {}", self.name, pair(value, "<", min)))
                     .or_else(|| {
                         broken(self.max, |value, max| value > max)
-                            .map(|max| format!("{} is above its maximum: {} > {}", self.name, shown(value), shown(max)))
+                            .map(|max| format!("{} is above its maximum: {}", self.name, pair(value, ">", max)))
                     })
                     .or_else(|| {
-                        broken(self.below, |value, limit| value >= limit).map(|limit| {
-                            format!("{} is not below its limit: {} ≥ {}", self.name, shown(value), shown(limit))
-                        })
+                        broken(self.below, |value, limit| value >= limit)
+                            .map(|limit| format!("{} is not below its limit: {}", self.name, pair(value, "≥", limit)))
                     })
             }
         }?;
@@ -100,6 +99,18 @@ pub fn shown(number: f64, unit: Option<&str>) -> String {
     }
 }
 
+/// A number and the limit that it breaks, with all digits if they would look the same rounded.
+fn compared(value: f64, sign: &str, limit: f64, unit: Option<&str>) -> String {
+    let (short, other) = (shown(value, unit), shown(limit, unit));
+    match short == other && value != limit {
+        true => {
+            let unit = unit.map(|unit| format!(" {unit}")).unwrap_or_default();
+            format!("{value}{unit} {sign} {limit}{unit}")
+        }
+        false => format!("{short} {sign} {other}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,6 +125,12 @@ mod tests {
             (measured("nulls", Some(75.0)).at_most(0.0), Some("nulls is above its maximum: 75 > 0")),
             (measured("rate", Some(4.9999)).below(5.0).unit("%"), None),
             (measured("rate", Some(5.0)).below(5.0).unit("%"), Some("rate is not below its limit: 5 % ≥ 5 %")),
+            (
+                measured("rate", Some(2.00002)).at_most(2.0).unit("%"),
+                Some("rate is above its maximum: 2.00002 % > 2 %"),
+            ),
+            (measured("sum", Some(5e6 + 1e-3)).at_most(5e6), Some("sum is above its maximum: 5000000.001 > 5000000")),
+            (measured("tiny", Some(1e-7)).at_most(0.0), Some("tiny is above its maximum: 0.0000001 > 0")),
             (measured("games", None).at_least(2.0), Some("games has no value (required: at least 2)")),
             (measured("games", Some(f64::NAN)).at_least(2.0), Some("games is not a number (required: at least 2)")),
             (measured("games", None), None),

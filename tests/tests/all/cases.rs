@@ -288,8 +288,8 @@ fn asked(dice: &mut fastrand::Rng, rows: &[Row], parents: &[&str]) -> Asked {
                 asked.metrics.push(("amount_change".to_owned(), None));
             }
             (Some(_), None) => asked.unknown = true,
-            (Some(now), Some(median)) if now == median => asked.metrics.push(("amount_change".to_owned(), Some(0.0))),
             (Some(_), Some(0.0)) => asked.unknown = true,
+            (Some(now), Some(median)) if now == median => asked.metrics.push(("amount_change".to_owned(), Some(0.0))),
             (Some(now), Some(median)) => {
                 let change = 100.0 * (now - median) / median.abs();
                 asked.broken |= change < -(drop as f64) || change > rise as f64;

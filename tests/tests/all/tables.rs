@@ -136,6 +136,11 @@ fn a_gap_is_said_as_it_is() {
     let run = shop.run(&format!("{COUNT}thresholds.orders.change = {{ days = 7, max_rise_percent = 40 }}"));
     let why = "orders_change: it was 0 on 7 earlier dates, so the change to 100 has no percentage";
     assert!(run["status"] == "error" && run["error"].as_str().unwrap().contains(why), "{run}");
+    // Nothing comes any more: after some days that is as usual, but it is no recovery.
+    change(shop.path(), "shop", "DELETE FROM orders").unwrap();
+    let run = shop.run(&format!("{COUNT}thresholds.orders.change = {{ days = 7, max_drop_percent = 40 }}"));
+    let why = "orders_change: it was 0 on 7 earlier dates, so the change to 0 has no percentage";
+    assert!(run["status"] == "error" && run["error"].as_str().unwrap().contains(why), "{run}");
 }
 
 const TYPES: &str = "CREATE TABLE orders (day DATE, paid BOOL, rate REAL, size INTEGER, at DATETIME);

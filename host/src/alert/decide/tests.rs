@@ -126,3 +126,13 @@ fn a_thousand_checks_in_a_hundred_layers_are_decided_at_once() {
     assert_eq!((alone, told, listed), (1000, 10, 990));
     assert!(with < without + Duration::from_millis(50), "{with:?} instead of {without:?}");
 }
+
+#[test]
+fn violations_about_different_things_are_different() {
+    let same = |metric, one: &str, other: &str| point(Some(metric), one) == point(Some(metric), other);
+    assert!(same("games", "games is below its minimum: 1 < 2", "games is below its minimum: 0 < 2"));
+    assert!(same("commits", "worker: 3 commits behind", "worker: 5 commits behind"));
+    assert!(!same("commits", "worker: 3 commits behind", "scraper: 3 commits behind"));
+    assert!(same("schema", "schema: 3 columns are missing", "schema: 4 columns are missing"));
+    assert!(!same("schema", "schema: no column c1", "schema: no column c2"));
+}
