@@ -344,17 +344,19 @@ fn concern(levels: &mut Levels, channel: Option<&str>, level: Level, config: &Co
 }
 
 /// The subject of a violation, without the numbers that change from run to run: its metric if the message begins with
-/// it, else the text before the colon, else the metric, else the message without digits. A message of the form
-/// `metric: text` is one of several about it, as `schema: no column id`, so all its words count but numbers.
+/// it, else the text before the colon. A metric can have several violations, as `schema: no column id` or `game 7 has no box
+/// score`: then the words are the subject, but no numbers. Without a metric it is the message without digits.
 fn point(metric: Option<&str>, message: &str) -> String {
-    if metric.is_some_and(|metric| message.starts_with(&format!("{metric}: "))) {
-        let words = message.split(' ').filter(|word| word.parse::<f64>().is_err());
-        return words.collect::<Vec<_>>().join(" ");
+    let before_colon = message.split_once(": ").map(|(subject, _)| subject).filter(|subject| Some(*subject) != metric);
+    match (metric, before_colon) {
+        (Some(metric), _) if message.starts_with(&format!("{metric} ")) => metric.to_owned(),
+        (_, Some(subject)) => subject.to_owned(),
+        (Some(_), None) => {
+            let words = message.split(' ').filter(|word| word.parse::<f64>().is_err());
+            words.collect::<Vec<_>>().join(" ")
+        }
+        (None, None) => message.replace(|c: char| c.is_ascii_digit(), ""),
     }
-    let leading = metric.filter(|metric| message.starts_with(&format!("{metric} ")));
-    let before_colon = message.split_once(": ").map(|(subject, _)| subject);
-    let subject = leading.or(before_colon).or(metric);
-    subject.map_or_else(|| message.replace(|c: char| c.is_ascii_digit(), ""), str::to_owned)
 }
 
 /// Lists failing checks in the message of the check that they depend on, also in the one about its recovery; and drops the

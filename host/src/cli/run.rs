@@ -114,6 +114,7 @@ impl Run {
     }
 
     async fn start(&self, sources: Sources, read: Read) -> Result<u8> {
+        let taken = read.fingerprint;
         let mut stop = Stop::listen()?;
         let (_claim, host) = tokio::select! {
             ready = self.ready(&sources, read) => ready?,
@@ -126,7 +127,7 @@ impl Run {
                 code = self.once(Arc::new(host), &sources) => code,
                 code = stop.wait() => Ok(code),
             },
-            false => self.stay(host, sources, stop).await,
+            false => self.stay(host, sources, taken, stop).await,
         };
         backends.close().await;
         record.close().await;
@@ -233,12 +234,12 @@ impl Run {
         Ok(())
     }
 
-    /// Runs each check at its due times, until a signal.
-    async fn stay(&self, host: Host, sources: Sources, mut stop: Stop) -> Result<u8> {
+    /// Runs each check at its due times, until a signal. `taken` is the fingerprint of the files that were read.
+    async fn stay(&self, host: Host, sources: Sources, taken: u64, mut stop: Stop) -> Result<u8> {
         if host.checks.is_empty() {
             bail!("no check to run: no plugin was loaded and host.toml has no check");
         }
-        let service = Service::new(host, sources).await?;
+        let service = Service::new(host, sources, taken).await?;
         let web = web::start(&service).await?;
         let shown = async |host: &Host, round: &Round| {
             if let Some(format) = self.output

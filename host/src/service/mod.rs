@@ -58,6 +58,8 @@ pub struct Service {
     refused: RwLock<Option<Refused>>,
     /// When the loop last turned, in seconds since the Unix epoch.
     seen: AtomicI64,
+    /// Until it runs.
+    watching: Mutex<Option<reload::Watch>>,
     closing: watch::Sender<bool>,
     deadline: watch::Sender<bool>,
     heartbeat: RwLock<Option<Heartbeat>>,
@@ -66,8 +68,8 @@ pub struct Service {
 }
 
 impl Service {
-    /// Continues the schedules from the record.
-    pub async fn new(host: Host, sources: Sources) -> Result<Arc<Self>> {
+    /// Continues the schedules from the record. `taken` is the fingerprint of the sources before they were read.
+    pub async fn new(host: Host, sources: Sources, taken: u64) -> Result<Arc<Self>> {
         let names: Vec<&str> = host.checks.iter().map(|check| check.name.as_str()).collect();
         let newest = host.recorder.show(&names).await?;
         let agenda = Agenda::new(plans(&host), |check| newest.get(check).copied(), Timestamp::now());
@@ -76,6 +78,7 @@ impl Service {
             agenda: Mutex::new(agenda),
             sources,
             replacing: tokio::sync::Mutex::default(),
+            watching: Mutex::new(Some(reload::Watch::new(taken)?)),
             refused: RwLock::default(),
             seen: AtomicI64::new(Timestamp::now().as_second()),
             closing: watch::Sender::new(false),
@@ -133,7 +136,10 @@ impl Service {
         let mut sending = JoinSet::new();
         sending.spawn(delivery.clone().run());
         background.spawn(stay_valid(self.clone()));
-        background.spawn(reload::watch(self.clone()));
+        let watching = self.watching.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(watching) = watching {
+            background.spawn(reload::watch(self.clone(), watching));
+        }
         background.spawn(reload::complete(self.clone()));
         background.spawn(forget(self.clone()));
         for check in &self.host().checks {

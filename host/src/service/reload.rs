@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde::Serialize;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Service, heartbeat::Heartbeat, plans};
 use crate::{
@@ -29,13 +29,22 @@ pub struct Refused {
     pub reason: String,
 }
 
+/// What a watch begins with. It is made before anybody can hear of the host, so that no change and no signal is missed.
+#[derive(Debug)]
+pub(super) struct Watch {
+    hang_up: Signal,
+    taken: u64,
+}
+
+impl Watch {
+    /// `taken` is the fingerprint of the files before they were read.
+    pub(super) fn new(taken: u64) -> Result<Self> {
+        Ok(Self { hang_up: signal(SignalKind::hangup()).context("SIGHUP cannot be caught")?, taken })
+    }
+}
+
 /// Reloads changed files until shutdown.
-pub(super) async fn watch(service: Arc<Service>) {
-    let mut hang_up = match signal(SignalKind::hangup()) {
-        Ok(signal) => signal,
-        Err(error) => return tracing::error!("changed files will not be noticed: {error}"),
-    };
-    let mut taken = service.sources.fingerprint();
+pub(super) async fn watch(service: Arc<Service>, Watch { mut hang_up, mut taken }: Watch) {
     let mut seen = taken;
     // A key begins or ends with a day, though no file changes.
     let valid = || service.host().config.trust.keys().valid(today());

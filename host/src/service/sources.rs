@@ -54,6 +54,8 @@ pub struct Read {
     pub lock: Option<Lock>,
     /// The plugins' files.
     pub files: Vec<PathBuf>,
+    /// [`Sources::fingerprint`] before they were read.
+    pub fingerprint: u64,
 }
 
 impl Read {
@@ -70,6 +72,7 @@ impl Read {
 impl Sources {
     /// Reads host.toml and plugins.lock, and finds the plugins' files.
     pub fn read(&self) -> Result<Read> {
+        let fingerprint = self.fingerprint();
         let config = Config::read(&self.config)?;
         // A lock file that cannot be read is not an empty one.
         let lock = Lock::read(&self.lock)?;
@@ -101,7 +104,7 @@ impl Sources {
         if lock.is_none() && self.locked {
             bail!("{}", self.nothing_pinned());
         }
-        Ok(Read { config, config_file: self.config.clone(), lock, files })
+        Ok(Read { config, config_file: self.config.clone(), lock, files, fingerprint })
     }
 
     /// The message if there is no lock file.

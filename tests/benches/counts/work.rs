@@ -174,9 +174,10 @@ impl Served {
         let sources = Sources { config, lock, locked: false, plugins: shipped().unwrap(), checks: Vec::new() };
         let runtime = Runtime::new().unwrap();
         let service = runtime.block_on(async {
-            let record = Record::memory().await.unwrap();
-            let host = sources.read().unwrap().host(record, Begin::Whole, |_| {}).await.unwrap();
-            Service::new(host, sources).await.unwrap()
+            let (record, read) = (Record::memory().await.unwrap(), sources.read().unwrap());
+            let taken = read.fingerprint;
+            let host = read.host(record, Begin::Whole, |_| {}).await.unwrap();
+            Service::new(host, sources, taken).await.unwrap()
         });
         Self { runtime, service, address, _directory: directory }
     }

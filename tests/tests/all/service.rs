@@ -124,7 +124,10 @@ fn what_gave_no_verdict_is_tried_again() {
     let said = service.host.wait_for("attempt 1 gave no verdict").unwrap();
     assert!(said.contains("phase2-raw") && said.contains("the next is in 3s: "), "{said}");
     sample.sql("nba_raw", "ALTER TABLE away RENAME TO nbac_player_boxscore").unwrap();
-    service.wait_until("it passes", 20, |service| runs(service, "phase2-raw")[0]["status"] == "pass");
+    service.wait_until("it passes", 20, |service| {
+        let last = &runs(service, "phase2-raw")[0];
+        last["status"] == "pass" && last["attempt"] == 2
+    });
     let runs = runs(&service, "phase2-raw");
     let of = |at: usize| (runs[at]["status"].as_str().unwrap(), runs[at]["attempt"].as_u64().unwrap());
     assert_eq!((of(0), of(1)), (("pass", 2), ("error", 1)), "{runs:?}");

@@ -135,4 +135,7 @@ fn violations_about_different_things_are_different() {
     assert!(!same("commits", "worker: 3 commits behind", "scraper: 3 commits behind"));
     assert!(same("schema", "schema: 3 columns are missing", "schema: 4 columns are missing"));
     assert!(!same("schema", "schema: no column c1", "schema: no column c2"));
+    assert!(!same("games", "game g251 has no box score", "games is below its minimum: 1 < 2"));
+    assert!(!same("games", "game g251 has no box score", "game g252 has no box score"));
+    assert_eq!(point(None, "3 rows are odd"), point(None, "4 rows are odd"));
 }
