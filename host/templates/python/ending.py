@@ -54,6 +54,9 @@ async def rest():
         await asyncio.wait(others)
         del others
         gc.collect()
+    # A call that was cancelled here still is under way there, and the report may not come before its end.
+    if calls := list(HOST_CALLS):
+        await asyncio.wait(calls)
     if forgotten:
         raise forgotten[0]
 
