@@ -305,7 +305,7 @@ impl<'r> Draw<'r> {
         }
     }
 
-    /// The time when something happened; `None` for never, or if there is no such time.
+    /// The time when something happened; `None` for never, and for a time out of range.
     pub(super) fn moment(&mut self) -> Option<Timestamp> {
         let age = SignedDuration::from_secs(self.age()? as i64);
         self.rehearsal.due.checked_sub(age).ok()

@@ -20,7 +20,7 @@ use crate::{
     check::Check,
     host::Host,
     recorder::Settled,
-    run::{Moment, Run, Status, When, dates},
+    run::{COUNTED, Moment, Run, Status, When, dates},
     schedule::Turn,
 };
 
@@ -183,14 +183,7 @@ impl Host {
 
 /// `all 6 checks passed, data of 2026-02-05`; `1 failed (phase2-raw), 5 passed, data of 2026-02-05`
 fn in_words(runs: &[&Run]) -> String {
-    let words = [
-        (Status::Fail, "failed"),
-        (Status::Error, "not evaluated"),
-        (Status::Warn, "warned"),
-        (Status::Pass, "passed"),
-        (Status::Skip, "skipped"),
-    ];
-    let parts: Vec<String> = words
+    let parts: Vec<String> = COUNTED
         .iter()
         .filter_map(|(status, word)| {
             let names: Vec<&str> =

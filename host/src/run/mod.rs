@@ -165,16 +165,18 @@ pub fn verdict_name(verdict: &Verdict) -> &'static str {
     }
 }
 
+/// The words for a number of runs of each status, the worst first.
+pub(crate) const COUNTED: [(Status, &str); 5] = [
+    (Status::Fail, "failed"),
+    (Status::Error, "not evaluated"),
+    (Status::Warn, "warned"),
+    (Status::Pass, "passed"),
+    (Status::Skip, "skipped"),
+];
+
 /// `1 failed, 5 passed`, the worst first.
 pub fn tally<'r>(runs: impl Iterator<Item = &'r Run> + Clone) -> String {
-    let words = [
-        (Status::Fail, "failed"),
-        (Status::Error, "not evaluated"),
-        (Status::Warn, "warned"),
-        (Status::Pass, "passed"),
-        (Status::Skip, "skipped"),
-    ];
-    let counted = words.iter().filter_map(|(status, word)| {
+    let counted = COUNTED.iter().filter_map(|(status, word)| {
         let count = runs.clone().filter(|run| run.status() == *status).count();
         (count > 0).then(|| format!("{count} {word}"))
     });

@@ -88,7 +88,7 @@ impl Store {
         Ok(file)
     }
 
-    /// The signatures of a component with further ones; `None` if there are no further ones.
+    /// The signatures of a component with added ones; `None` if nothing is added.
     fn added(&self, digest: Digest, signatures: Option<&[u8]>) -> Result<Option<Vec<u8>>> {
         let path = self.path(digest);
         match (signature::read_signatures(&path)?, signatures) {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-/// An argument as a shell reads it. A file whose name begins with `-` is no option.
+/// An argument as a shell reads it. A file whose name begins with `-` is not an option.
 pub fn quoted(argument: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-/@:=,+%^".contains(c);
     let argument = if argument.starts_with('-') { format!("./{argument}") } else { argument.to_owned() };
