@@ -11,7 +11,7 @@ use crate::support::{
 };
 
 /// A sample with copies of two plugins in `plugins/`.
-fn sample() -> Sample {
+pub(super) fn sample() -> Sample {
     let sample = Sample::new(None).unwrap();
     fs::create_dir(sample.path().join("plugins")).unwrap();
     for name in ["phase2-raw", "phase3-analytics"] {

@@ -22,12 +22,12 @@ use crate::support::{
     watched::{plugin, reversioned},
 };
 
-fn ok(ended: Ended) -> Ended {
+pub(super) fn ok(ended: Ended) -> Ended {
     assert_eq!(ended.code, 0, "{ended:?}");
     ended
 }
 
-fn lock(sample: &Sample) -> String {
+pub(super) fn lock(sample: &Sample) -> String {
     fs::read_to_string(sample.path().join("plugins.lock")).unwrap_or_default()
 }
 

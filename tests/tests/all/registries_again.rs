@@ -13,22 +13,14 @@ use std::{
 use host_tests::HOST_TOML;
 use serde_json::{Value, json};
 
+use super::registries::{lock, ok};
 use crate::support::{
     AT,
-    command::{Ended, Sample, ended},
+    command::{Sample, ended},
     http::{self, Reply},
     registry::{Hook, Proxy, Registry},
     watched::{plugin, reversioned},
 };
-
-fn ok(ended: Ended) -> Ended {
-    assert_eq!(ended.code, 0, "{ended:?}");
-    ended
-}
-
-fn lock(sample: &Sample) -> String {
-    fs::read_to_string(sample.path().join("plugins.lock")).unwrap_or_default()
-}
 
 /// A sample with two versions of a plugin, and one version with other bytes.
 fn sample() -> Sample {

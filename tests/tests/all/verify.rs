@@ -11,11 +11,7 @@ use crate::support::{
 
 /// A sample with two plugins in `plugins/`, pinned.
 fn sample() -> Sample {
-    let sample = Sample::new(None).unwrap();
-    fs::create_dir(sample.path().join("plugins")).unwrap();
-    for name in ["phase2-raw", "phase3-analytics"] {
-        fs::copy(plugin(name), sample.path().join(format!("plugins/{name}.wasm"))).unwrap();
-    }
+    let sample = super::pins::sample();
     assert_eq!(sample.host(&["pin", "plugins/"]).unwrap().code, 0);
     sample
 }
