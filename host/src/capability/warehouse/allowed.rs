@@ -81,6 +81,11 @@ impl Allowed {
         Ok(Self(select))
     }
 
+    /// The query itself; the same one while it stays parsed.
+    pub(super) fn select(&self) -> &Arc<Select> {
+        &self.0
+    }
+
     /// Skips the grants, to test that the engine denies the query too.
     #[cfg(test)]
     pub(super) fn unchecked(select: Select) -> Self {

@@ -1,19 +1,23 @@
 //! Opens datasets: files attached read-only to a connection that sees nothing else. A connection is reused for the next
-//! query on the same datasets, as long as none of the files has changed since it was opened.
+//! query on the same datasets, with the queries that were prepared on it, as long as none of the files has changed since
+//! it was opened.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap, VecDeque},
     fs,
     ops::Deref,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use rusqlite::{
     Connection, OpenFlags,
     config::DbConfig,
-    hooks::{AuthContext, Authorization},
+    hooks::{AuthAction, AuthContext, Authorization},
     limits::Limit,
 };
 
@@ -21,7 +25,7 @@ use super::{fault::Fault, memory};
 use crate::{
     config::nearest,
     contract::Error,
-    googlesql::{self, VALUE_BYTES, Watch},
+    googlesql::{self, ENGINE, Kind, Select, Translated, VALUE_BYTES, Watch},
 };
 
 /// Instructions of the engine between two checks whether the run is over: about 20 microseconds, or 50 milliseconds if
@@ -33,6 +37,10 @@ const SQL_BYTES: i32 = 1 << 20;
 const HELD_BYTES: i64 = 1 << 20;
 /// Idle connections that are kept: the usual number of concurrent queries.
 const KEPT: usize = 16;
+/// The latest queries that stay prepared on a connection.
+const PREPARED: usize = 16;
+/// The longest SQL that stays prepared.
+const PREPARED_BYTES: usize = 4 << 10;
 
 /// A directory of datasets.
 #[derive(Debug)]
@@ -48,10 +56,23 @@ struct Open {
     connection: Connection,
     /// The stop signal of the current query, for the engine and the functions.
     watch: Watch,
+    /// Whether the connection may do more than a query may.
+    describes: Arc<AtomicBool>,
+    /// The latest translations, the latest first. They hold for these files.
+    translated: VecDeque<Kept>,
 }
 
+/// The types of a query's parameters, by name in lower case.
+pub(super) type Kinds = HashMap<String, Kind>;
+
+/// A query, the types of its parameters, and what they were translated to.
+type Kept = (Arc<Select>, Kinds, Arc<Translated>);
+
 /// The identity and version of a file: device, inode, size, modification time in nanoseconds.
-type File = (u64, u64, u64, i64, i64);
+type Version = (u64, u64, u64, i64, i64);
+
+/// The versions of a dataset's file and of the log that a writer in WAL mode keeps beside it.
+type File = (Version, Option<Version>);
 
 /// A connection for one query, returned to the pool afterwards.
 pub(super) struct Lease<'d> {
@@ -79,7 +100,10 @@ impl Datasets {
             Some(open) => open,
             None => {
                 let watch = Watch::default();
-                Open { datasets: datasets.clone(), files, connection: self.connect(datasets, &watch)?, watch }
+                let describes = Arc::new(AtomicBool::new(false));
+                let connection = self.connect(datasets, &watch, &describes)?;
+                let datasets = datasets.clone();
+                Open { datasets, files, connection, watch, describes, translated: VecDeque::new() }
             }
         };
         open.watch.begin(stop);
@@ -93,7 +117,12 @@ impl Datasets {
         idle.iter().map(|open| memory::held_by(&open.connection)).sum()
     }
 
-    fn connect(&self, datasets: &BTreeSet<String>, watch: &Watch) -> Result<Connection, Fault> {
+    fn connect(
+        &self,
+        datasets: &BTreeSet<String>,
+        watch: &Watch,
+        describes: &Arc<AtomicBool>,
+    ) -> Result<Connection, Fault> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_MEMORY
             | OpenFlags::SQLITE_OPEN_URI
@@ -120,6 +149,8 @@ impl Datasets {
         googlesql::register(&connection, watch)?;
         let watch = watch.clone();
         connection.progress_handler(INSTRUCTIONS, Some(move || watch.is_over()))?;
+        connection.set_prepared_statement_cache_capacity(PREPARED);
+        confine(&connection, datasets.clone(), describes.clone())?;
         Ok(connection)
     }
 
@@ -131,8 +162,13 @@ impl Datasets {
         if dataset.is_empty() || !dataset.chars().all(|c| c.is_alphanumeric() || c == '_') {
             return Err(Error::Invalid(format!("`{dataset}` is not a dataset name; use letters, digits and _")));
         }
-        match fs::metadata(self.path(dataset)) {
-            Ok(file) if file.is_file() => Ok((file.dev(), file.ino(), file.size(), file.mtime(), file.mtime_nsec())),
+        let path = self.path(dataset);
+        match fs::metadata(&path) {
+            Ok(file) if file.is_file() => {
+                let mut log = path.into_os_string();
+                log.push("-wal");
+                Ok((version(&file), fs::metadata(log).ok().as_ref().map(version)))
+            }
             _ => Err(self.no_dataset(dataset)),
         }
     }
@@ -152,27 +188,90 @@ impl Datasets {
     }
 }
 
+impl Lease<'_> {
+    /// Lets the host itself read the schema; a query may not.
+    pub(super) fn describing<T>(&self, read: impl FnOnce(&Connection) -> T) -> T {
+        let open = self.open();
+        open.describes.store(true, Ordering::Relaxed);
+        let _confined = Confined(&open.describes);
+        read(&open.connection)
+    }
+
+    /// What a query was translated to on these files.
+    pub(super) fn translated(&mut self, select: &Arc<Select>, kinds: &Kinds) -> Option<Arc<Translated>> {
+        let kept = &mut self.open.as_mut()?.translated;
+        let place = kept.iter().position(|(other, those, _)| Arc::ptr_eq(other, select) && those == kinds)?;
+        let known = kept.remove(place)?;
+        let translated = known.2.clone();
+        kept.push_front(known);
+        Some(translated)
+    }
+
+    /// Keeps a translation for the next time.
+    pub(super) fn keep(&mut self, select: &Arc<Select>, kinds: Kinds, translated: &Arc<Translated>) {
+        if let Some(open) = self.open.as_mut().filter(|_| translated.sql.len() <= PREPARED_BYTES) {
+            open.translated.push_front((select.clone(), kinds, translated.clone()));
+            open.translated.truncate(PREPARED);
+        }
+    }
+
+    fn open(&self) -> &Open {
+        // Present until the lease is dropped.
+        #[allow(clippy::expect_used)]
+        self.open.as_ref().expect("a connection")
+    }
+}
+
 impl Deref for Lease<'_> {
     type Target = Connection;
 
     fn deref(&self) -> &Connection {
-        // Present until the lease is dropped.
-        #[allow(clippy::expect_used)]
-        &self.open.as_ref().expect("a connection").connection
+        &self.open().connection
     }
+}
+
+/// Confines a connection again when it is dropped.
+struct Confined<'o>(&'o AtomicBool);
+
+impl Drop for Confined<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
+/// SQLite's authorizer: a statement may only read tables of the datasets, and compute. It is set once for a connection,
+/// because SQLite prepares every statement again when it is set.
+fn confine(connection: &Connection, datasets: BTreeSet<String>, describes: Arc<AtomicBool>) -> Result<(), Fault> {
+    let decide = move |context: AuthContext<'_>| match context.action {
+        _ if describes.load(Ordering::Relaxed) => Authorization::Allow,
+        AuthAction::Select | AuthAction::Recursive => Authorization::Allow,
+        AuthAction::Read { .. } => match context.database_name {
+            // Subqueries and WITH are read without a database.
+            None => Authorization::Allow,
+            Some(name) if datasets.contains(name) => Authorization::Allow,
+            Some(_) => Authorization::Deny,
+        },
+        // Functions registered for GoogleSQL and known safe ones; SQLite has many more.
+        AuthAction::Function { function_name } if is_allowed(function_name) => Authorization::Allow,
+        _ => Authorization::Deny,
+    };
+    Ok(connection.authorizer(Some(decide))?)
+}
+
+fn is_allowed(function: &str) -> bool {
+    function.starts_with("g_") || ENGINE.contains(&function.to_ascii_lowercase().as_str())
 }
 
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
         let Some(open) = self.open.take() else { return };
         open.watch.end();
-        if memory::held_by(&open.connection) > HELD_BYTES && open.connection.release_memory().is_err() {
-            return;
-        }
-        let unconfined = open.connection.authorizer(None::<fn(AuthContext<'_>) -> Authorization>);
-        // The rest is schema: if it is this large, drop the connection.
-        if unconfined.is_err() || memory::held_by(&open.connection) > HELD_BYTES {
-            return;
+        if memory::held_by(&open.connection) > HELD_BYTES {
+            open.connection.flush_prepared_statement_cache();
+            // The rest is schema: if it is this large, drop the connection.
+            if open.connection.release_memory().is_err() || memory::held_by(&open.connection) > HELD_BYTES {
+                return;
+            }
         }
         let mut idle = self.owner.idle.lock().unwrap_or_else(PoisonError::into_inner);
         // Evict the connection that has been idle longest; its files are the most likely to have changed.
@@ -180,6 +279,10 @@ impl Drop for Lease<'_> {
         idle.push(open);
         drop((idle, longest));
     }
+}
+
+fn version(file: &fs::Metadata) -> Version {
+    (file.dev(), file.ino(), file.size(), file.mtime(), file.mtime_nsec())
 }
 
 /// A read-only URI.
@@ -210,7 +313,7 @@ mod tests {
         Connection::open(directory.path().join("d.db")).unwrap().execute_batch("CREATE TABLE t (id INTEGER)").unwrap();
         let datasets = Datasets::new(directory.path().to_owned());
         let lease = datasets.open(&BTreeSet::from(["d".to_owned()]), || false).unwrap();
-        let refused = lease.execute_batch(change).unwrap_err().to_string();
+        let refused = lease.describing(|connection| connection.execute_batch(change)).unwrap_err().to_string();
         assert!(refused.contains("may not be modified"), "{refused}");
     }
 }

@@ -16,7 +16,7 @@ use rusqlite::{
     Connection,
     ffi::{
         SQLITE_CONFIG_GETMALLOC, SQLITE_CONFIG_MALLOC, SQLITE_DBSTATUS_CACHE_USED, SQLITE_DBSTATUS_SCHEMA_USED,
-        SQLITE_OK, sqlite3_config, sqlite3_db_status, sqlite3_mem_methods,
+        SQLITE_DBSTATUS_STMT_USED, SQLITE_OK, sqlite3_config, sqlite3_db_status, sqlite3_mem_methods,
     },
 };
 
@@ -124,7 +124,7 @@ pub(super) fn counted<T>(size: Size, query: impl FnOnce() -> T) -> (T, Option<Re
     (done, QUERY.get().and_then(|query| query.refused))
 }
 
-/// Memory of an idle connection: pages of its files, and their schema.
+/// Memory of an idle connection: pages of its files, their schema, and prepared statements.
 pub(super) fn held_by(connection: &Connection) -> i64 {
     let held = |what| {
         let (mut now, mut most) = (0, 0);
@@ -132,7 +132,7 @@ pub(super) fn held_by(connection: &Connection) -> i64 {
         let asked = unsafe { sqlite3_db_status(connection.handle(), what, &raw mut now, &raw mut most, 0) };
         if asked == SQLITE_OK { i64::from(now) } else { 0 }
     };
-    held(SQLITE_DBSTATUS_CACHE_USED) + held(SQLITE_DBSTATUS_SCHEMA_USED)
+    held(SQLITE_DBSTATUS_CACHE_USED) + held(SQLITE_DBSTATUS_SCHEMA_USED) + held(SQLITE_DBSTATUS_STMT_USED)
 }
 
 /// SQLite's own allocator, wrapped by the counting one.

@@ -1,4 +1,4 @@
-//! The embedded warehouse: SQLite, one file a dataset, opened read-only for each query.
+//! The embedded warehouse: SQLite, one file a dataset, opened read-only.
 
 use std::{
     cell::Cell,
@@ -7,16 +7,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use rusqlite::{
-    Connection, InterruptHandle,
-    hooks::{AuthAction, AuthContext, Authorization},
-    types::Value as Stored,
-};
+use rusqlite::{Connection, InterruptHandle, types::Value as Stored};
 
 use super::{
     allowed::{Allowed, Parser, Taken},
     catalog,
-    datasets::Datasets,
+    datasets::{Datasets, Kinds, Lease},
     fault::Fault,
     large,
     memory::{self, Refusal, Size},
@@ -27,7 +23,7 @@ use crate::{
         Error, Value,
         warehouse::{self, Parameter, Rows, Table},
     },
-    googlesql::{self, Column, ENGINE, Kind, Select, TablePath, Translated, date},
+    googlesql::{self, Column, Kind, TablePath, Translated, date},
     lanes::Stop,
 };
 
@@ -80,11 +76,10 @@ impl Sqlite {
         self.ask(calls, move |inner, run, stop, _| {
             let allowed = Allowed::read(run, &inner.parser, &sql)?;
             let stop = stop.clone();
-            let connection = inner.datasets.open(&allowed.datasets, move || stop.reached())?;
-            let (translated, _) = inner.translate(&connection, &allowed, &parameters)?;
-            confine(&connection, &allowed.datasets)?;
+            let mut connection = inner.datasets.open(&allowed.datasets, move || stop.reached())?;
+            let (translated, _) = inner.translate(&mut connection, &allowed, &parameters)?;
             connection.prepare(&translated.sql)?;
-            Ok(columns_of(translated.columns))
+            Ok(columns_of(&translated.columns))
         })
         .await
     }
@@ -198,11 +193,11 @@ impl Inner {
     /// Translates a query to SQLite's SQL, with the values of its parameters.
     fn translate(
         &self,
-        connection: &Connection,
-        select: &Select,
+        connection: &mut Lease<'_>,
+        allowed: &Allowed,
         parameters: &[Parameter],
-    ) -> Result<(Translated, HashMap<String, Stored>), Fault> {
-        let mut kinds = HashMap::new();
+    ) -> Result<(Arc<Translated>, HashMap<String, Stored>), Fault> {
+        let mut kinds = Kinds::new();
         let mut values = HashMap::new();
         for parameter in parameters {
             let name = parameter.name.trim_start_matches('@').to_lowercase();
@@ -212,10 +207,13 @@ impl Inner {
             kinds.insert(name.clone(), kind);
             values.insert(name, value);
         }
+        if let Some(known) = connection.translated(allowed.select(), &kinds) {
+            return Ok((known, values));
+        }
         // The translator only has errors of queries.
         let starved = Cell::new(false);
         let schema = |path: &TablePath| {
-            catalog::columns(connection, path).map_err(|fault| match fault {
+            connection.describing(|connection| catalog::columns(connection, path)).map_err(|fault| match fault {
                 Fault::Said(error) => error,
                 Fault::Memory => {
                     starved.set(true);
@@ -223,9 +221,13 @@ impl Inner {
                 }
             })
         };
-        match googlesql::translate(&select.query, &schema, self.parser.project(), kinds) {
+        match googlesql::translate(&allowed.query, &schema, self.parser.project(), kinds.clone()) {
             Err(_) if starved.get() => Err(Fault::Memory),
-            translated => Ok((translated?, values)),
+            translated => {
+                let translated = Arc::new(translated?);
+                connection.keep(allowed.select(), kinds, &translated);
+                Ok((translated, values))
+            }
         }
     }
 
@@ -238,11 +240,10 @@ impl Inner {
         stop: impl FnMut() -> bool + Send + 'static,
         engine: &Engine,
     ) -> Result<Rows, Fault> {
-        let connection = self.datasets.open(&allowed.datasets, stop)?;
+        let mut connection = self.datasets.open(&allowed.datasets, stop)?;
         let _working = engine.works(&connection);
-        let (translated, values) = self.translate(&connection, allowed, parameters)?;
-        confine(&connection, &allowed.datasets)?;
-        let mut statement = connection.prepare(&translated.sql)?;
+        let (translated, values) = self.translate(&mut connection, allowed, parameters)?;
+        let mut statement = connection.prepare_cached(&translated.sql)?;
         for (name, value) in values {
             if let Some(index) = statement.parameter_index(&format!("@{name}"))? {
                 statement.raw_bind_parameter(index, value)?;
@@ -257,43 +258,21 @@ impl Inner {
             }
             taken.push(run, list)?;
         }
-        let columns = columns_of(translated.columns);
+        let columns = columns_of(&translated.columns);
         Ok(Rows { columns, values: taken.into_values(), bytes_processed: 0 })
     }
 
     fn tables(&self, dataset: &str, stop: impl FnMut() -> bool + Send + 'static) -> Result<Vec<Table>, Fault> {
         let connection = self.datasets.open(&BTreeSet::from([dataset.to_owned()]), stop)?;
-        catalog::tables(&connection, dataset)
+        connection.describing(|connection| catalog::tables(connection, dataset))
     }
 }
 
-fn columns_of(columns: Vec<Column>) -> Vec<warehouse::Column> {
+fn columns_of(columns: &[Column]) -> Vec<warehouse::Column> {
     columns
-        .into_iter()
-        .map(|column| warehouse::Column { name: column.name, kind: column.kind.name().to_owned() })
+        .iter()
+        .map(|column| warehouse::Column { name: column.name.clone(), kind: column.kind.name().to_owned() })
         .collect()
-}
-
-/// SQLite's authorizer: a statement may only read tables of the datasets, and compute.
-fn confine(connection: &Connection, datasets: &BTreeSet<String>) -> Result<(), Fault> {
-    let datasets = datasets.clone();
-    let decide = move |context: AuthContext<'_>| match context.action {
-        AuthAction::Select | AuthAction::Recursive => Authorization::Allow,
-        AuthAction::Read { .. } => match context.database_name {
-            // Subqueries and WITH are read without a database.
-            None => Authorization::Allow,
-            Some(name) if datasets.contains(name) => Authorization::Allow,
-            Some(_) => Authorization::Deny,
-        },
-        // Functions registered for GoogleSQL and known safe ones; SQLite has many more.
-        AuthAction::Function { function_name } if is_allowed(function_name) => Authorization::Allow,
-        _ => Authorization::Deny,
-    };
-    Ok(connection.authorizer(Some(decide))?)
-}
-
-fn is_allowed(function: &str) -> bool {
-    function.starts_with("g_") || ENGINE.contains(&function.to_ascii_lowercase().as_str())
 }
 
 /// A parameter for the engine; `None` for an invalid date.
