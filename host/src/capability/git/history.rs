@@ -3,12 +3,12 @@
 
 use std::{
     cell::Cell,
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     rc::Rc,
 };
 
 use anyhow::{Context, Result, bail};
-use gix::{ObjectId, bstr::ByteSlice, objs::commit::ref_iter::Token};
+use gix::{ObjectId, bstr::ByteSlice, hashtable::HashMap, objs::commit::ref_iter::Token};
 
 use crate::{
     contract::git::Commit,
@@ -71,9 +71,6 @@ pub(super) struct History<'r> {
     directories: Vec<Directory>,
     pub(super) nodes: Vec<Node>,
     places: HashMap<ObjectId, usize>,
-    /// Entries of the watches below a directory, by that directory's tree: most trees do not change from commit to
-    /// commit.
-    trees: HashMap<(ObjectId, usize), Rc<[Entry]>>,
     /// Equal entries are kept once: most commits change no watched path.
     distinct: HashSet<Rc<[Entry]>>,
     /// The memory of the history, charged to the run.
@@ -96,8 +93,7 @@ impl<'r> History<'r> {
             watched: watches.len(),
             directories: directories(watches),
             nodes: Vec::new(),
-            places: HashMap::new(),
-            trees: HashMap::new(),
+            places: HashMap::default(),
         }
     }
 
@@ -183,13 +179,13 @@ impl<'r> History<'r> {
 
     /// The entries of the watches in and under a directory, in that directory's tree.
     fn below(&mut self, tree: ObjectId, directory: usize) -> Result<Rc<[Entry]>> {
-        if let Some(entries) = self.trees.get(&(tree, directory)) {
+        let whole = self.directories.get(directory).context("not a watched directory")?;
+        if let Some(entries) = whole.trees.get(&tree) {
             return Ok(entries.clone());
         }
         self.go_on()?;
         let mut entries: Vec<Entry> = vec![None; self.watched];
         let mut deeper: Vec<(ObjectId, usize)> = Vec::new();
-        let whole = self.directories.get(directory).context("not a watched directory")?;
         for (watch, _) in whole.watches.iter().filter(|_| directory == 0) {
             set(&mut entries, *watch, TREE, tree);
         }
@@ -227,8 +223,10 @@ impl<'r> History<'r> {
                 entries
             }
         };
-        self.held.more(size_of::<((ObjectId, usize), Rc<[Entry]>)>())?;
-        self.trees.insert((tree, directory), entries.clone());
+        self.held.more(size_of::<(ObjectId, Rc<[Entry]>)>())?;
+        if let Some(directory) = self.directories.get_mut(directory) {
+            directory.trees.insert(tree, entries.clone());
+        }
         Ok(entries)
     }
 
@@ -247,9 +245,11 @@ impl<'r> History<'r> {
 #[derive(Debug, Default)]
 struct Directory {
     /// By name, indices in [`History::directories`].
-    children: HashMap<Vec<u8>, usize>,
+    children: BTreeMap<Vec<u8>, usize>,
     /// Watches that end here, and whether they match only a directory.
     watches: Vec<(usize, bool)>,
+    /// Entries of the watches below it, by its tree: most trees do not change from commit to commit.
+    trees: HashMap<ObjectId, Rc<[Entry]>>,
 }
 
 /// All watched paths as one tree of names; the root comes first.
