@@ -7,12 +7,14 @@ pub mod git;
 mod grant;
 mod guest;
 mod rehearsal;
+mod shapes;
 pub mod warehouse;
 
 pub(crate) use calls::seconds;
 pub use calls::{Call, Caller, Calls, Unanswered};
 pub use guest::{Imports, Reach};
-pub use rehearsal::{Aim, Answers, Problem, Rehearsal, Shapes};
+pub use rehearsal::{Aim, Answers, Given, Rehearsal};
+pub use shapes::{Problem, Shapes};
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -3,16 +3,16 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use fastrand::Rng;
-use jiff::{SignedDuration, Timestamp, ToSpan, civil::Date};
+use jiff::{SignedDuration, Timestamp, ToSpan, civil::Date, tz::TimeZone};
 
+use super::shapes::{Shapes, lock};
 use crate::contract::{
-    Error, Value,
-    deployments::Deployment,
-    warehouse::{Column, Table},
+    Value,
+    warehouse::{Column, Parameter},
 };
 
 /// Larger than most counts of a check, and exact as a float.
@@ -25,6 +25,8 @@ const POWERS: std::ops::Range<i32> = -3..13;
 const ROWS: usize = 3;
 /// The most rows, for a limit on their number.
 const MANY_ROWS: f64 = 1000.0;
+/// Attempts at a limit of which every other one makes up all answers anew; later ones change earlier answers.
+const ANEW: u64 = 8;
 const HOUR: f64 = 3600.0;
 const DAY: f64 = 24.0 * HOUR;
 
@@ -56,7 +58,12 @@ pub struct Aim {
     pub limit: f64,
     /// How often it was tried before.
     pub attempt: u64,
+    /// The answers of a rehearsal in which the metric had a value; most attempts change only a few of them.
+    pub earlier: Arc<Given>,
 }
+
+/// The rows that answered each query of a rehearsal.
+pub type Given = HashMap<String, Vec<Vec<Value>>>;
 
 /// One run of a check on simulated answers.
 #[derive(Debug)]
@@ -69,37 +76,7 @@ pub struct Rehearsal {
     /// Whether a query has a column of the name of the metric that is aimed at.
     direct: bool,
     pub(super) shapes: Arc<Shapes>,
-}
-
-/// What a check asks, and the shapes of the answers.
-#[derive(Debug, Default)]
-pub struct Shapes {
-    pub(super) queries: Mutex<HashMap<String, Shape>>,
-    pub(super) tables: Mutex<HashMap<String, Vec<Table>>>,
-    pub(super) paths: Mutex<HashMap<Vec<String>, Vec<String>>>,
-    pub(super) services: Mutex<HashMap<String, Option<Deployment>>>,
-    problems: Mutex<Vec<Problem>>,
-}
-
-/// A question that cannot be answered.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Problem {
-    /// The SQL, the dataset, the paths or the service.
-    pub asked: String,
-    /// The error.
-    pub error: Error,
-}
-
-/// The shape of an answer.
-#[derive(Debug, Clone)]
-pub(super) struct Shape {
-    pub(super) columns: Vec<Column>,
-    /// Which of the columns are counts: never NULL, never negative.
-    pub(super) counts: Vec<bool>,
-    /// Whether there is always exactly one row.
-    pub(super) one_row: bool,
-    /// Whether the columns are those of the table, whatever they are.
-    pub(super) all_columns: bool,
+    given: Mutex<Given>,
 }
 
 /// The numbers and times of one answer: the same for the same question with the same parameters.
@@ -117,7 +94,25 @@ impl Rehearsal {
             Answers::Aimed(aim) => shapes.columns().iter().any(|column| column.eq_ignore_ascii_case(&aim.metric)),
             _ => false,
         };
-        Self { answers, due, date, limits, direct, shapes }
+        Self { answers, due, date, limits, direct, shapes, given: Mutex::default() }
+    }
+
+    /// What was answered in this rehearsal.
+    pub fn given(&self) -> Given {
+        std::mem::take(&mut *lock(&self.given))
+    }
+
+    pub(super) fn gives(&self, asked: &str, rows: &[Vec<Value>]) {
+        lock(&self.given).insert(asked.to_owned(), rows.to_vec());
+    }
+
+    /// The earlier answer to a question, if this rehearsal changes only a few values: most random answers to several
+    /// queries contradict each other, and show nothing of the limit that is aimed at.
+    pub(super) fn earlier(&self, asked: &str) -> Option<&Vec<Vec<Value>>> {
+        match &self.answers {
+            Answers::Aimed(aim) if aim.attempt % 2 == 1 || aim.attempt >= ANEW => aim.earlier.get(asked),
+            _ => None,
+        }
     }
 
     /// Whether tables have columns of other types than in reality.
@@ -127,6 +122,27 @@ impl Rehearsal {
 
     pub(super) fn is_empty(&self) -> bool {
         self.answers == Answers::Empty
+    }
+
+    /// A query with its parameters. Days and times are told from the run's own, so that a check gets the same answers on
+    /// every day, and is valid on every day or on none.
+    pub(super) fn asked(&self, sql: &str, parameters: &[Parameter]) -> String {
+        let midnight = self.date.to_zoned(TimeZone::UTC).map_or(0, |midnight| midnight.timestamp().as_second());
+        let day = self.date.to_string();
+        let mut asked = sql.replace(&day, "the date");
+        for Parameter { name, value } in parameters {
+            let told = match value {
+                Value::Date(text) => text.parse::<Date>().map_or(i64::MAX, |date| (date - self.date).get_days().into()),
+                Value::Timestamp(second) if *second == self.due.as_second() => i64::MIN,
+                Value::Timestamp(second) => second.saturating_sub(midnight),
+                other => {
+                    asked += &format!("\0{name}={other:?}");
+                    continue;
+                }
+            };
+            asked += &format!("\0{name}={told}");
+        }
+        asked
     }
 
     /// `asked` is the question with its parameters.
@@ -144,7 +160,14 @@ impl Rehearsal {
             }
             Answers::Low | Answers::High | Answers::Null | Answers::Empty => (0, 0),
         };
-        let mixed = asked.bytes().fold(seed + 1, |hash, byte| hash.wrapping_mul(0x100_0000_01b3) ^ u64::from(byte));
+        let aimed = match &self.answers {
+            Answers::Aimed(aim) => aim.metric.as_str(),
+            _ => "",
+        };
+        let mixed = aimed
+            .bytes()
+            .chain(asked.bytes())
+            .fold(seed.wrapping_add(1), |hash, byte| hash.wrapping_mul(0x100_0000_01b3) ^ u64::from(byte));
         Draw { rehearsal: self, random: Rng::with_seed(mixed), close }
     }
 }
@@ -184,7 +207,7 @@ impl<'r> Draw<'r> {
     }
 
     /// True this often of 10.
-    fn often(&mut self, of_ten: u8) -> bool {
+    pub(super) fn often(&mut self, of_ten: u8) -> bool {
         self.random.u8(0..10) < of_ten
     }
 
@@ -269,6 +292,25 @@ impl<'r> Draw<'r> {
         if count { number.max(0.0) } else { number }
     }
 
+    /// A value in the place of an earlier one, in a row with these values: mostly the same.
+    pub(super) fn changed(&mut self, column: &Column, count: bool, row: usize, values: &[Value], was: &Value) -> Value {
+        let Answers::Aimed(aim) = self.answers() else { return was.clone() };
+        if !aim.metric.eq_ignore_ascii_case(&column.name) && self.random.u8(0..8) >= 1 << third(aim.attempt / 3) {
+            return was.clone();
+        }
+        let largest = values.iter().filter_map(|value| match value {
+            Value::Integer(number) => Some(*number as f64),
+            Value::Float(number) => Some(*number),
+            _ => None,
+        });
+        // Of a ratio, both parts may be the same.
+        match (was, largest.reduce(f64::max)) {
+            (Value::Integer(_), Some(largest)) if self.often(5) => Value::Integer(largest as i64),
+            (Value::Float(_), Some(largest)) if self.often(5) => Value::Float(largest),
+            _ => self.value(column, count, row),
+        }
+    }
+
     fn usual(&mut self, lowest: f64) -> f64 {
         match self.random.u8(0..10) {
             0 => lowest,
@@ -348,63 +390,6 @@ impl<'r> Draw<'r> {
     }
 }
 
-impl Shapes {
-    /// The questions that cannot be answered.
-    pub fn problems(&self) -> Vec<Problem> {
-        lock(&self.problems).clone()
-    }
-
-    pub(super) fn complain(&self, asked: &str, error: &Error) {
-        let problem = Problem { asked: asked.to_owned(), error: error.clone() };
-        let mut problems = lock(&self.problems);
-        if !problems.contains(&problem) {
-            problems.push(problem);
-        }
-    }
-
-    /// Whether the check asked for any data.
-    pub fn asked(&self) -> bool {
-        let of_warehouse = !lock(&self.queries).is_empty() || !lock(&self.tables).is_empty();
-        let of_code = !lock(&self.paths).is_empty() || !lock(&self.services).is_empty();
-        of_warehouse || of_code || !lock(&self.problems).is_empty()
-    }
-
-    /// The names of all columns of all answers.
-    pub fn columns(&self) -> Vec<String> {
-        self.distinct(|_, _| true)
-    }
-
-    /// The names of the columns that are counts wherever they occur.
-    pub fn counts(&self) -> Vec<String> {
-        let others = self.distinct(|_, count| !count);
-        let mut counts = self.distinct(|_, count| count);
-        counts.retain(|count| !others.contains(count));
-        counts
-    }
-
-    /// Whether an answer may hold more than can be simulated: text has a meaning for the check.
-    pub fn opaque(&self) -> bool {
-        const PLAIN: [&str; 8] = ["INT64", "FLOAT64", "NUMERIC", "BIGNUMERIC", "BOOL", "TIMESTAMP", "DATE", "DATETIME"];
-        let listed =
-            !lock(&self.tables).is_empty() || !lock(&self.paths).is_empty() || !lock(&self.services).is_empty();
-        listed || !self.distinct(|column, _| !PLAIN.contains(&column.kind.as_str())).is_empty()
-    }
-
-    fn distinct(&self, wanted: impl Fn(&Column, bool) -> bool) -> Vec<String> {
-        let queries = lock(&self.queries);
-        let columns = queries.values().flat_map(|shape| shape.columns.iter().zip(&shape.counts));
-        let mut names: Vec<String> =
-            columns.filter(|(column, count)| wanted(column, **count)).map(|(column, _)| column.name.clone()).collect();
-        names.sort();
-        names.dedup();
-        names
-    }
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -419,6 +404,28 @@ mod tests {
             }
             assert_eq!(beside(limit, 1, false), limit);
         }
+    }
+
+    /// A check that is valid today is valid tomorrow.
+    #[test]
+    fn a_question_is_the_same_on_every_day() {
+        let asked = |day: i8, before: i64| {
+            let date = jiff::civil::date(2026, 2, day);
+            let midnight = date.to_zoned(TimeZone::UTC).unwrap().timestamp();
+            let due = midnight + SignedDuration::from_hours(30);
+            let rehearsal = Rehearsal::new(Answers::Low, due, date, Vec::new(), Arc::default());
+            let parameter = |name: &str, value| Parameter { name: name.to_owned(), value };
+            let parameters = [
+                parameter("date", Value::Date((date - before.days()).to_string())),
+                parameter("start", Value::Timestamp(midnight.as_second() + 5 * 3600)),
+                parameter("now", Value::Timestamp(due.as_second())),
+                parameter("active", Value::Text("active".to_owned())),
+            ];
+            rehearsal.asked(&format!("SELECT 1 WHERE d = '{date}'"), &parameters)
+        };
+        assert_eq!(asked(5, 0), asked(26, 0));
+        assert_eq!(asked(5, 7), asked(26, 7));
+        assert_ne!(asked(5, 0), asked(5, 1));
     }
 
     /// Each date of a query has its own numbers, and always the same.

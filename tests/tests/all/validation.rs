@@ -45,6 +45,20 @@ fn the_shipped_checks_are_valid_whatever_their_data() {
     assert!(!sample.path().join("state").exists(), "nothing is recorded");
 }
 
+/// A share of two counts comes to its limit only if both are right, in answers that several queries must agree on.
+#[test]
+fn a_ratio_is_tried_on_both_sides_of_its_limit_whatever_the_limit() {
+    let sample = Sample::new(None).unwrap();
+    let percents = [0.5, 3.0, 4.1, 5.5, 9.7, 13.9, 25.0, 41.2, 51.7, 64.3, 81.1, 93.7];
+    let gates = percents.map(|percent| {
+        let name = format!("[checks.gate-{percent:.0}]\nplugin = \"phase2-gate\"\nschedule = \"0 6 * * *\"\n");
+        format!("{name}settings.max_null_percent = {percent:?}\n")
+    });
+    sample.configure(&(HOST_TOML.to_owned() + &gates.concat())).unwrap();
+    let ended = sample.host(&[&["validate", "--output", "json"][..], &files()].concat()).unwrap();
+    assert_eq!((ended.code, findings(&ended)), (0, Vec::new()), "{ended:?}");
+}
+
 fn files() -> Vec<&'static str> {
     shipped().unwrap().into_iter().map(|path| &*Box::leak(path.display().to_string().into_boxed_str())).collect()
 }

@@ -4,10 +4,7 @@ use std::sync::Arc;
 
 use super::Deployments;
 use crate::{
-    capability::{
-        calls::Calls,
-        rehearsal::{Rehearsal, lock},
-    },
+    capability::{calls::Calls, rehearsal::Rehearsal, shapes::lock},
     contract::{Error, deployments::Deployment},
 };
 

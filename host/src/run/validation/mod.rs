@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::{Moment, Reason, Run};
 use crate::{
-    capability::{Answers, Backends, Call, Problem, Rehearsal, Shapes, Unanswered},
+    capability::{Answers, Backends, Call, Given, Problem, Rehearsal, Shapes, Unanswered},
     check::{Check, Family, Ready},
     config::{Budgets, Bytes, Time},
     contract::{Error, Failure, Verdict},
@@ -151,8 +151,8 @@ pub async fn validate(check: &Check, backends: &Backends, moment: &Moment) -> Ve
         computed: Duration::ZERO,
     };
     let mut seen = Seen::default();
-    let high = match stage.rehearse(Answers::High, &seen).await {
-        Ok(run) => run,
+    let (high, given) = match stage.rehearse(Answers::High, &seen).await {
+        Ok(rehearsed) => rehearsed,
         Err(Ended::Its(finding)) => return vec![finding],
         Err(Ended::Ours(why)) => return vec![unfinished(&why)],
     };
@@ -169,7 +169,7 @@ pub async fn validate(check: &Check, backends: &Backends, moment: &Moment) -> Ve
     if !stage.shapes.asked() {
         return findings;
     }
-    seen.take(&high);
+    seen.take(&high, given);
     let ended = stage.try_all(&mut seen).await;
     if let Some(Ended::Its(finding)) = ended {
         return vec![finding];
@@ -236,15 +236,15 @@ impl Stage<'_> {
                 },
             };
             let empty = answers == Answers::Empty;
-            let run = match self.rehearse(answers, seen).await {
-                Ok(run) => run,
+            let (run, given) = match self.rehearse(answers, seen).await {
+                Ok(rehearsed) => rehearsed,
                 Err(ended) => return Some(ended),
             };
             if empty {
                 let passed = run.report.as_ref().is_some_and(|report| report.verdict == Verdict::Pass);
                 seen.passes_empty = passed && run.error.is_none();
             }
-            seen.take(&run);
+            seen.take(&run, given);
             if seen.kept > KEPT {
                 return Some(Ended::Its(too_many_metrics()));
             }
@@ -252,8 +252,8 @@ impl Stage<'_> {
         None
     }
 
-    /// One rehearsal.
-    async fn rehearse(&mut self, answers: Answers, seen: &Seen) -> Result<Run, Ended> {
+    /// One rehearsal, with what was answered in it.
+    async fn rehearse(&mut self, answers: Answers, seen: &Seen) -> Result<(Run, Given), Ended> {
         let left = |most: Duration, used: Duration| most.checked_sub(used).filter(|left| !left.is_zero());
         let Some(time) = left(TIMEOUT, self.began.elapsed()) else {
             return Err(Ended::Ours(format!("takes more than {}", Time(TIMEOUT))));
@@ -278,7 +278,7 @@ impl Stage<'_> {
             Some(error) if exceeded("cpu") && own.cpu.0 <= cpu => Err(Ended::its(error)),
             Some(_) if exceeded("timeout") => Err(Ended::Ours(format!("takes more than {}", Time(TIMEOUT)))),
             Some(_) if exceeded("cpu") => Err(Ended::Ours(format!("needs more than {} of CPU", Time(CPU)))),
-            _ => Ok(run),
+            _ => Ok((run, rehearsal.given())),
         }
     }
 }

@@ -1,18 +1,22 @@
 //! What the rehearsals of a check have shown, limit by limit: which limits can be broken, which cannot, and which were
 //! not reached.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{Finding, Kind};
 use crate::{
-    capability::{Aim, Shapes},
+    capability::{Aim, Given, Shapes},
     config::nearest,
     contract::{Metric, Verdict},
     run::Run,
 };
 
-/// How often a limit is aimed at before it counts as one that nothing breaks, or that is out of reach.
+/// How often a limit is aimed at before it counts as one that nothing breaks.
 const AIMS: u64 = 24;
+/// How often, if no result came to it: as often as there are rehearsals.
+const MOST_AIMS: u64 = super::REHEARSALS as u64;
+/// The most values of answers that are kept of one rehearsal, to aim from there; all rehearsals keep 16 MB at most.
+const VALUES: usize = 2000;
 /// Limits that are named in a finding.
 const NAMED: usize = 8;
 
@@ -30,28 +34,41 @@ pub(super) struct Seen {
     pub(super) passes_empty: bool,
     /// Why the last rehearsal without a report had none.
     problem: Option<String>,
+    /// The answers that gave most metrics a value, the latest of several, and the number of those metrics.
+    fullest: (usize, Arc<Given>),
 }
 
 impl Seen {
-    pub(super) fn take(&mut self, run: &Run) {
+    /// Takes the result of a rehearsal, and what was answered in it.
+    pub(super) fn take(&mut self, run: &Run, given: Given) {
         self.rehearsals += 1;
         let Some(report) = &run.report else {
             self.problem = run.error.as_ref().map(ToString::to_string);
             return;
         };
         self.reports += 1;
-        report.metrics.iter().for_each(|metric| self.meet(metric));
+        // A check that asks for more is aimed at from scratch.
+        let few = given.values().flatten().map(Vec::len).sum::<usize>() <= VALUES;
+        let given = Arc::new(if few { given } else { Given::new() });
+        report.metrics.iter().for_each(|metric| self.meet(metric, &given));
+        let valued = report.metrics.iter().filter(|metric| metric.value.is_some()).count();
+        if valued >= self.fullest.0 {
+            self.fullest = (valued, given);
+        }
         self.passed |= report.verdict == Verdict::Pass && report.unknown.is_empty();
         self.failed |= matches!(report.verdict, Verdict::Fail | Verdict::Warn);
     }
 
-    fn meet(&mut self, metric: &Metric) {
+    fn meet(&mut self, metric: &Metric, given: &Arc<Given>) {
         let kept = &mut self.kept;
         let threshold = self.thresholds.entry(metric.name.clone()).or_insert_with_key(|name| {
             *kept += name.len() + size_of::<(String, Threshold)>();
             Threshold::default()
         });
         threshold.meet(metric);
+        if metric.value.is_some() {
+            threshold.earlier = given.clone();
+        }
     }
 
     /// All limits met so far.
@@ -64,15 +81,19 @@ impl Seen {
     pub(super) fn aim(&mut self) -> Option<Aim> {
         let open = self.thresholds.iter_mut().filter(|(_, threshold)| !threshold.contradicts());
         let open = open.flat_map(|(name, threshold)| {
-            let Threshold { unit, min, max, below, .. } = threshold;
-            let unit = unit.clone();
-            [min, max, below].into_iter().map(move |limit| (name, unit.clone(), limit))
+            let Threshold { known, unit, min, max, below, earlier, .. } = threshold;
+            let (enough, unit, earlier) = (*known >= AIMS, &*unit, &*earlier);
+            let most = move |limit: &Limit| if limit.touched && enough { AIMS } else { MOST_AIMS };
+            let limits = [min, max, below].into_iter();
+            let open = limits.filter(move |limit| limit.asked.is_some() && !limit.broken && limit.aimed < most(limit));
+            open.map(move |limit| (name, unit, earlier, limit))
         });
-        let open = open.filter(|(_, _, limit)| limit.asked.is_some() && !limit.broken && limit.aimed < AIMS);
-        let (name, unit, limit) = open.min_by_key(|(_, _, limit)| limit.aimed)?;
+        let (name, unit, earlier, limit) = open.min_by_key(|(_, _, _, limit)| limit.aimed)?;
         let attempt = limit.aimed;
         limit.aimed += 1;
-        Some(Aim { metric: name.clone(), unit, limit: limit.asked?, attempt })
+        let earlier = if earlier.is_empty() { &self.fullest.1 } else { earlier };
+        let (unit, earlier) = (unit.clone(), earlier.clone());
+        Some(Aim { metric: name.clone(), unit, limit: limit.asked?, attempt, earlier })
     }
 
     /// Whether more rehearsals may still show that the check can fail, or give its first report.
@@ -88,7 +109,7 @@ impl Seen {
         for (name, threshold) in &self.thresholds {
             if threshold.contradicts() {
                 findings.push(Finding::new(Kind::CannotPass, threshold.contradiction(name)));
-            } else if !threshold.known {
+            } else if threshold.known == 0 {
                 let near = nearest(name, &columns);
                 let certain = named || !near.is_empty() || !shapes.opaque();
                 let asked =
@@ -153,7 +174,7 @@ impl Seen {
     /// Whether the check names its metrics after the columns of its queries.
     fn names_columns(&self, columns: &[String]) -> bool {
         let named = |name: &String| columns.iter().any(|column| column.eq_ignore_ascii_case(name));
-        let mut known = self.thresholds.iter().filter(|(_, threshold)| threshold.known).peekable();
+        let mut known = self.thresholds.iter().filter(|(_, threshold)| threshold.known > 0).peekable();
         known.peek().is_some() && known.all(|(name, _)| named(name))
     }
 }
@@ -161,13 +182,15 @@ impl Seen {
 /// The limits of one metric over all rehearsals.
 #[derive(Debug, Default)]
 struct Threshold {
-    /// Whether it ever had a value.
-    known: bool,
+    /// How many rehearsals gave it a value.
+    known: u64,
     /// Its first value.
     first: Option<f64>,
     /// Whether it had different values.
     moved: bool,
     unit: Option<String>,
+    /// The answers of the latest rehearsal in which it had a value.
+    earlier: Arc<Given>,
     min: Limit,
     max: Limit,
     below: Limit,
@@ -187,7 +210,7 @@ struct Limit {
 
 impl Threshold {
     fn meet(&mut self, metric: &Metric) {
-        self.known |= metric.value.is_some();
+        self.known += u64::from(metric.value.is_some());
         self.first = self.first.or(metric.value);
         self.moved |= metric.value.zip(self.first).is_some_and(|(value, first)| value != first);
         self.unit.clone_from(&metric.unit);
@@ -227,7 +250,7 @@ impl Threshold {
         let below_any_count = |words: &str, asked: f64| count && words == "at least" && asked <= 0.0;
         self.limits().into_iter().find_map(|(words, limit)| {
             let asked = limit.asked.filter(|_| !limit.broken)?;
-            let certain = self.moved && limit.touched && limit.aimed >= AIMS;
+            let certain = self.moved && limit.touched && limit.aimed >= AIMS && self.known >= AIMS;
             (certain || (below_any_count(words, asked) && limit.aimed > 0)).then_some((words, asked))
         })
     }
@@ -244,7 +267,8 @@ mod tests {
     /// All that can be said of these results, after each limit was aimed at as often as it may be.
     fn said(metrics: &[Metric]) -> (Vec<(Kind, String)>, Option<String>) {
         let mut seen = Seen { rehearsals: metrics.len(), reports: metrics.len(), failed: true, ..Seen::default() };
-        metrics.iter().for_each(|metric| seen.meet(metric));
+        let often = metrics.iter().cycle().take(metrics.len() * AIMS as usize);
+        often.for_each(|metric| seen.meet(metric, &Arc::default()));
         while seen.aim().is_some() {}
         let shapes = Shapes::default();
         let faults = seen.faults(&shapes);
@@ -258,7 +282,7 @@ mod tests {
         let kept = |names: [&str; 2]| {
             let mut seen = Seen::default();
             for name in names {
-                seen.meet(&metric(name.to_owned()));
+                seen.meet(&metric(name.to_owned()), &Arc::default());
             }
             seen.kept
         };

@@ -1,0 +1,100 @@
+//! What a check asks in its rehearsals, and the shapes of the answers.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use crate::contract::{
+    Error,
+    deployments::Deployment,
+    warehouse::{Column, Table},
+};
+
+/// What a check asks, and the shapes of the answers.
+#[derive(Debug, Default)]
+pub struct Shapes {
+    pub(super) queries: Mutex<HashMap<String, Shape>>,
+    pub(super) tables: Mutex<HashMap<String, Vec<Table>>>,
+    pub(super) paths: Mutex<HashMap<Vec<String>, Vec<String>>>,
+    pub(super) services: Mutex<HashMap<String, Option<Deployment>>>,
+    problems: Mutex<Vec<Problem>>,
+}
+
+/// A question that cannot be answered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Problem {
+    /// The SQL, the dataset, the paths or the service.
+    pub asked: String,
+    /// The error.
+    pub error: Error,
+}
+
+/// The shape of an answer.
+#[derive(Debug, Clone)]
+pub(super) struct Shape {
+    pub(super) columns: Vec<Column>,
+    /// Which of the columns are counts: never NULL, never negative.
+    pub(super) counts: Vec<bool>,
+    /// Whether there is always exactly one row.
+    pub(super) one_row: bool,
+    /// Whether the columns are those of the table, whatever they are.
+    pub(super) all_columns: bool,
+}
+
+impl Shapes {
+    /// The questions that cannot be answered.
+    pub fn problems(&self) -> Vec<Problem> {
+        lock(&self.problems).clone()
+    }
+
+    pub(super) fn complain(&self, asked: &str, error: &Error) {
+        let problem = Problem { asked: asked.to_owned(), error: error.clone() };
+        let mut problems = lock(&self.problems);
+        if !problems.contains(&problem) {
+            problems.push(problem);
+        }
+    }
+
+    /// Whether the check asked for any data.
+    pub fn asked(&self) -> bool {
+        let of_warehouse = !lock(&self.queries).is_empty() || !lock(&self.tables).is_empty();
+        let of_code = !lock(&self.paths).is_empty() || !lock(&self.services).is_empty();
+        of_warehouse || of_code || !lock(&self.problems).is_empty()
+    }
+
+    /// The names of all columns of all answers.
+    pub fn columns(&self) -> Vec<String> {
+        self.distinct(|_, _| true)
+    }
+
+    /// The names of the columns that are counts wherever they occur.
+    pub fn counts(&self) -> Vec<String> {
+        let others = self.distinct(|_, count| !count);
+        let mut counts = self.distinct(|_, count| count);
+        counts.retain(|count| !others.contains(count));
+        counts
+    }
+
+    /// Whether an answer may hold more than can be simulated: text has a meaning for the check.
+    pub fn opaque(&self) -> bool {
+        const PLAIN: [&str; 8] = ["INT64", "FLOAT64", "NUMERIC", "BIGNUMERIC", "BOOL", "TIMESTAMP", "DATE", "DATETIME"];
+        let listed =
+            !lock(&self.tables).is_empty() || !lock(&self.paths).is_empty() || !lock(&self.services).is_empty();
+        listed || !self.distinct(|column, _| !PLAIN.contains(&column.kind.as_str())).is_empty()
+    }
+
+    fn distinct(&self, wanted: impl Fn(&Column, bool) -> bool) -> Vec<String> {
+        let queries = lock(&self.queries);
+        let columns = queries.values().flat_map(|shape| shape.columns.iter().zip(&shape.counts));
+        let mut names: Vec<String> =
+            columns.filter(|(column, count)| wanted(column, **count)).map(|(column, _)| column.name.clone()).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
