@@ -3,6 +3,7 @@
 use std::{
     fs,
     process::{Command, Stdio},
+    thread,
 };
 
 use super::{
@@ -33,6 +34,11 @@ const NEEDS: &[(&str, Need)] = &[
     ("templates", tools::toolchains),
 ];
 
+/// How many tests run at a time: many of them wait for a time to come or for a host to answer.
+fn at_once() -> String {
+    (2 * thread::available_parallelism().map_or(2, usize::from)).to_string()
+}
+
 /// Which tests, and how they are run.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wanted<'a> {
@@ -62,7 +68,9 @@ pub(super) fn test(wanted: Wanted<'_>) -> Result<u8> {
     if wanted.timings {
         return timed(&built, wanted.names);
     }
-    run_for_code(cargo_command().arg("test").args(tested()?).arg("--").args(wanted.names))
+    let mut command = cargo_command();
+    command.arg("test").args(tested()?).arg("--").args(["--test-threads", &at_once()]).args(wanted.names);
+    run_for_code(&mut command)
 }
 
 /// Runs the tests that `cargo xtask test` leaves out, since they need large tools; gives their exit code.
@@ -96,7 +104,8 @@ fn timed(built: &Artifacts, names: &[&str]) -> Result<u8> {
     for Program { name, path, package } in &built.programs {
         let mut command = Command::new(path);
         // The test harness of a stable compiler tells times only so.
-        command.args(names).args(["-Zunstable-options", "--report-time"]).env("RUSTC_BOOTSTRAP", "1");
+        command.args(["--test-threads", &at_once()]).args(names);
+        command.args(["-Zunstable-options", "--report-time"]).env("RUSTC_BOOTSTRAP", "1");
         // As cargo would run it.
         command.current_dir(package).env("CARGO_MANIFEST_DIR", package).stdout(Stdio::piped()).stderr(Stdio::inherit());
         let output = command.output().map_err(|error| format!("{path}: {error}"))?;

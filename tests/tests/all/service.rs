@@ -241,7 +241,7 @@ fn a_thousand_checks_beside_a_backend_that_hangs() {
         "validate_schedule = \"never\"\ntimezone = \"America/New_York\"\n[slack]\ndeliver = \"webhook\"\n\
          [warehouse]\nkind = \"bigquery\"\nproject = \"p\"\nlocation = \"US\"\nendpoint = \"{hanging}\"\n\
          [google]\ncredentials = \"none\"\n[heartbeat]\nurl = \"{beats}/ping/abc\"\n\
-         [scheduler]\nwarehouse_runs = 4\nretries = 0\n[budgets]\ntimeout = \"20s\"\n\
+         [alerts]\ngroup_wait = \"2s\"\n[scheduler]\nwarehouse_runs = 4\nretries = 0\n[budgets]\ntimeout = \"20s\"\n\
          [grants.misbehaving]\nslack = [\"#canary-alerts\"]\n"
     );
     // The hanging ones are another plugin, with a grant of the warehouse.
