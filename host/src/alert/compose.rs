@@ -198,9 +198,6 @@ fn family_title(family: Option<&Family>, notices: &[&Notice<'_>], runs: &[&Run])
     let bad: Vec<&&Notice<'_>> = notices.iter().filter(|notice| !notice.say.is_line()).collect();
     match (bad.as_slice(), runs) {
         ([], _) => Ending::title(notices),
-        ([only], [run]) if only.about == About::Evaluation && run.error.is_none() => {
-            format!("{} cannot be trusted", run.check)
-        }
         ([only], [run]) if only.about == About::Evaluation => format!("{} could not be evaluated", run.check),
         ([only], [_]) => match relevant(only, &only.channel).as_slice() {
             [alert] => alert.title.clone(),

@@ -84,11 +84,11 @@ pub fn decide<'r>(batch: &[News<'r>], standings: &mut Standings, rules: Rules<'_
             };
             let held = held(silenced.clone(), root.as_ref(), news, standings, rules);
             let Some(standing) = standings.get_mut(check) else { continue };
-            let faults = standing.faults();
+            let refused = standing.refused.clone();
             let confirm = match about {
                 About::Data => alerts.confirm.0,
-                // A fault of the check itself is not a pass.
-                About::Evaluation if !faults.is_empty() => 1,
+                // A validation tried it already.
+                About::Evaluation if !refused.is_empty() => 1,
                 About::Evaluation => alerts.confirm_errors.0,
             };
             let said = standing.side(about).decide(news.due(), confirm, &alerts, &held.hold);
@@ -96,7 +96,7 @@ pub fn decide<'r>(batch: &[News<'r>], standings: &mut Standings, rules: Rules<'_
             decided.notices.extend(said.into_iter().map(|(channel, say)| Notice {
                 news,
                 about,
-                reasons: reasons(news, &faults),
+                reasons: reasons(news, &refused),
                 channel,
                 say,
                 well,
@@ -267,14 +267,16 @@ fn held(
 
 /// The result of some news for each side of a check; nothing for a side that the news leaves open.
 fn findings(news: News<'_>, standing: &Standing, config: &Config) -> Vec<(About, Finding)> {
-    let faults = standing.faults();
+    let refused = &standing.refused;
     let mut findings = Vec::new();
     if let Some(run) = news.run().filter(|run| judged(run)) {
         findings.push((About::Data, data(run, config)));
     }
-    let error = news.run().and_then(|run| run.error.as_ref()).map(ToString::to_string);
-    let untrusted = || (!faults.is_empty()).then(|| faults.join("; "));
-    match error.or_else(untrusted) {
+    let error = match news {
+        News::Run(run) => run.error.as_ref().map(ToString::to_string),
+        News::Validation(_) => (!refused.is_empty()).then(|| refused.join("; ")),
+    };
+    match error {
         Some(error) => {
             let mut levels = Levels::new();
             let own = news.family().map(|family| family.channel.as_str());
@@ -282,11 +284,11 @@ fn findings(news: News<'_>, standing: &Standing, config: &Config) -> Vec<(About,
             // What a run said already is not news when a validation finds it too.
             let known = Some(&standing.evaluation).filter(|side| side.failing() && !side.summary.is_empty());
             let told = |fault: &&String| known.is_some_and(|side| fault.starts_with(&side.summary));
-            let points = faults.iter().filter(|fault| !told(fault)).map(|fault| cut(fault)).collect();
+            let points = refused.iter().filter(|fault| !told(fault)).map(|fault| cut(fault)).collect();
             findings.push((About::Evaluation, Finding { levels, points, summary: cut(&error) }));
         }
         None if !findings.is_empty() => findings.push((About::Evaluation, Finding::default())),
-        // The check itself is sound, and its last run was evaluated.
+        // All that it asks for is there, and its last run was evaluated.
         None if news.run().is_none() && standing.judged && standing.clean => {
             findings.push((About::Evaluation, Finding::default()));
         }
@@ -304,12 +306,12 @@ fn judged(run: &Run) -> bool {
     }
 }
 
-/// Why a check cannot be evaluated or trusted, one line for each reason and for each unknown item.
-fn reasons(news: News<'_>, faults: &[String]) -> Vec<String> {
+/// Why a check cannot be evaluated, one line for each reason and for each unknown item.
+fn reasons(news: News<'_>, refused: &[String]) -> Vec<String> {
     match news.run().and_then(|run| run.error.as_ref()) {
         Some(Reason::Unknown(unknown)) => unknown.clone(),
         Some(error) => vec![error.to_string()],
-        None => faults.to_vec(),
+        None => refused.to_vec(),
     }
 }
 

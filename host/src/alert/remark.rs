@@ -1,5 +1,5 @@
-//! Remarks of a validation: a check is sound, but may not notice something. Each is told once; nothing is wrong, so
-//! nothing recovers.
+//! Remarks of a validation about a check itself: it may not notice something, or no data can make it fail, or pass. Its
+//! runs are evaluated all the same, so each remark is told once, and nothing recovers.
 
 use std::collections::BTreeMap;
 
@@ -18,22 +18,34 @@ use crate::{
 pub struct Remark<'r> {
     channel: &'r str,
     check: &'r str,
+    severity: Severity,
     texts: Vec<&'r str>,
 }
 
 impl<'r> Remark<'r> {
     /// The remarks that were not told before, if any; those of a silenced check are told after the silence.
     pub(super) fn new(validation: &'r Validation, standing: &mut Standing, rules: Rules<'_>) -> Option<Self> {
-        let told = |remark: &&String| standing.remarks.contains(remark);
-        let texts: Vec<&str> = validation.remarks.iter().filter(|remark| !told(remark)).map(String::as_str).collect();
-        let channel = validation.family.as_ref().map(|family| family.channel.as_str());
-        let silenced = silenced(&validation.check, News::Validation(validation), rules).is_some();
-        if silenced && !texts.is_empty() {
-            return None;
-        }
-        standing.remarks.clone_from(&validation.remarks);
-        Some(Self { channel: channel?, check: &validation.check, texts }).filter(|remark| !remark.texts.is_empty())
+        let known = |remark: &&String| standing.remarks.iter().any(|told| subject(told) == subject(remark));
+        let all = validation.wrong.iter().chain(&validation.remarks);
+        let (told, new): (Vec<&String>, Vec<&String>) = all.partition(known);
+        let hushed = silenced(&validation.check, News::Validation(validation), rules).is_some();
+        let (heard, unheard) = if hushed { (Vec::new(), new.as_slice()) } else { (new.clone(), [].as_slice()) };
+        standing.unheard = unheard.iter().copied().cloned().collect();
+        standing.remarks = told.into_iter().chain(heard.iter().copied()).cloned().collect();
+        let wrong = heard.iter().any(|remark| validation.wrong.contains(remark));
+        Some(Self {
+            channel: validation.family.as_ref()?.channel.as_str(),
+            check: &validation.check,
+            severity: if wrong { Severity::Warning } else { Severity::Info },
+            texts: heard.into_iter().map(String::as_str).collect(),
+        })
+        .filter(|remark| !remark.texts.is_empty())
     }
+}
+
+/// A remark without the number of simulated results, which depends on the speed of the machine.
+fn subject(remark: &str) -> &str {
+    remark.split_once(" simulated results").map_or(remark, |(_, rest)| rest)
 }
 
 /// The messages with the remarks, one a channel.
@@ -43,13 +55,12 @@ pub fn remarks(remarks: &[Remark<'_>], page: Option<&str>) -> Vec<Notification> 
         channels.entry(remark.channel).or_default().push(remark);
     }
     let made = channels.into_iter().map(|(channel, remarks)| {
-        let names: Vec<&str> = remarks.iter().map(|remark| remark.check).collect();
-        let title = format!("Remark: {}", names.join(", "));
+        let title = title(&remarks);
         let told = |remark: &&Remark<'_>| Told {
             check: remark.check.to_owned(),
             alert: Alert {
                 channel: channel.to_owned(),
-                severity: Severity::Info,
+                severity: remark.severity,
                 title: title.clone(),
                 summary: remark.texts.join("; "),
                 sections: Vec::new(),
@@ -61,13 +72,26 @@ pub fn remarks(remarks: &[Remark<'_>], page: Option<&str>) -> Vec<Notification> 
         };
         Notification {
             channel: channel.to_owned(),
-            level: Some(Level::Info),
+            level: remarks.iter().map(|remark| Level::from(remark.severity)).max(),
             alerts: remarks.iter().map(told).collect(),
-            footer: "Nothing failed. This is about the check itself, and is told once.".to_owned(),
+            footer: "This is about the check itself, not about one date's data, and is told once.".to_owned(),
             page: page.map(str::to_owned),
             title,
             ..Notification::default()
         }
     });
     made.collect()
+}
+
+/// `lax cannot be trusted; remark: negative, unique`
+fn title(remarks: &[&Remark<'_>]) -> String {
+    let names = |severity: Severity| {
+        let of = remarks.iter().filter(|remark| remark.severity == severity);
+        of.map(|remark| remark.check).collect::<Vec<_>>().join(", ")
+    };
+    match (names(Severity::Warning).as_str(), names(Severity::Info).as_str()) {
+        ("", others) => format!("Remark: {others}"),
+        (wrong, "") => format!("{wrong} cannot be trusted"),
+        (wrong, others) => format!("{wrong} cannot be trusted; remark: {others}"),
+    }
 }

@@ -77,7 +77,7 @@ pub struct Notice<'r> {
     pub news: News<'r>,
     /// Which side of the check it is about.
     pub about: About,
-    /// Why the check cannot be evaluated or trusted, a line each.
+    /// Why the check cannot be evaluated, a line each.
     pub reasons: Vec<String>,
     /// The channel.
     pub channel: String,

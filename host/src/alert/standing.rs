@@ -35,13 +35,14 @@ pub struct Standing {
     pub next: Option<Timestamp>,
     /// The check that speaks for it while it fails, if one does.
     pub waits: Option<Waits>,
-    /// Why the last validation found that no data can make the check fail, or pass; until the next one, its results are
-    /// not trusted.
+    /// Why the last validation found that no data can make the check fail, or pass.
     pub invalid: Vec<String>,
     /// What the last validation found that the check asks for and cannot have; until a run of it can be evaluated.
     pub refused: Vec<String>,
-    /// The remarks of the last validation, which were told.
+    /// The remarks of the last validation that were told, with those in `invalid`.
     pub remarks: Vec<String>,
+    /// The remarks of the last validation that a silence held back.
+    pub unheard: Vec<String>,
 }
 
 /// A failing check waits for one that it depends on.
@@ -76,6 +77,11 @@ impl Standing {
     /// The faults in the check itself, as far as they are not refuted.
     pub fn faults(&self) -> Vec<String> {
         self.refused.iter().chain(&self.invalid).cloned().collect()
+    }
+
+    /// The remarks of the last validation, told or not.
+    pub fn all_remarks(&self) -> Vec<String> {
+        self.remarks.iter().chain(&self.unheard).cloned().collect()
     }
 
     /// Whether its last verdict is its present state: that of its last run, or of the one before an error that may be a

@@ -35,8 +35,10 @@ pub struct Recent {
     pub since: Option<Timestamp>,
     /// The newest last.
     pub dots: VecDeque<Dot>,
-    /// The findings of the last validation.
+    /// The faults in the check itself that the last validation found.
     pub invalid: Vec<String>,
+    /// The remarks of the last validation.
+    pub remarks: Vec<String>,
 }
 
 /// The last result of a check.
@@ -155,6 +157,7 @@ impl Recent {
 
     fn remember(&mut self, standing: Option<&Standing>) {
         self.invalid = standing.map(Standing::faults).unwrap_or_default();
+        self.remarks = standing.map(Standing::all_remarks).unwrap_or_default();
     }
 }
 

@@ -139,6 +139,7 @@ fn described(site: &Site, host: &Host, check: &Check, metrics: usize) -> Value {
         "watches": match &check.work { Work::Consultation(gate) => Some(gate), _ => None },
         "cannot_run": check.unable(),
         "invalid": recent.invalid,
+        "remarks": recent.remarks,
     })
 }
 

@@ -92,6 +92,11 @@ fn content(site: &Site, host: &Host, check: &Check, recorded: &Recorded) -> Mark
             @match site.service().next(&check.name) { Some(next) => { "next " (moment(next, host)) }, None => "never due" }
         }
         (facts(check))
+        @if !recent.remarks.is_empty() {
+            h2 #remarks { "Remarks" }
+            p { "About the check itself, from its validation. Its runs are evaluated all the same." }
+            ul { @for remark in &recent.remarks { li { (brief(remark)) } } }
+        }
         (charts(host, check, &recorded.reports))
         h2 #runs { "Runs" }
         (runs(host, &recorded.runs))

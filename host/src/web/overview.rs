@@ -123,6 +123,9 @@ fn line(site: &Site, host: &Host, check: &Check, recent: &Recent) -> Markup {
                 @if let Some(last) = &recent.last { " · data of " (last.data_date) }
                 @if let Some(ready) = check.plugin() { " · " (ready.plugin.file.name) " " (ready.plugin.file.version) }
             }
+            @if let Some(remark) = recent.remarks.first() {
+                p.facts { "Remark: " (brief(remark)) @if recent.remarks.len() > 1 { " (and " (recent.remarks.len() - 1) " more)" } }
+            }
         }
     }
 }

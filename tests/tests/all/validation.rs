@@ -1,4 +1,4 @@
-//! `host validate`: faults of a check itself are found without reading a row, and reported like an error.
+//! `host validate`: faults of a check itself are found without reading a row, and told as what they are.
 
 use host_tests::{Fault, HOST_TOML};
 use serde_json::{Value, json};
@@ -9,6 +9,7 @@ use crate::support::{
         asking,
         bigquery::{BigQueryDouble, Method, error},
     },
+    service::{Service, install},
     slack::words,
 };
 
@@ -165,40 +166,86 @@ fn nothing_is_billed_on_bigquery() {
     assert_eq!((code, &finding["kind"]), (3, &json!("unknown")), "{finding}");
 }
 
-/// At its start the host reports a faulty check once, although it passes; and later that it is fixed.
+/// No data can make `phase2-raw` fail. It was evaluated and it passed, so nobody is told anything else; the remark about the
+/// check is told once, and stays on the page until a validation finds it gone.
 #[test]
-fn what_is_found_is_told_like_an_error() {
-    let sample = Sample::new(None).unwrap();
-    let lax = "\nsettings = { min_games = 0 }\n";
-    let toml = HOST_TOML.replace("[checks.phase2-raw]", &format!("[checks.phase2-raw]{lax}"));
-    let daily = "validate_schedule = \"0 5 * * *\"\n";
-    sample.configure(&format!("{daily}{toml}")).unwrap();
-    let first = sample.once(&["--output", "json"]).unwrap();
-    assert_eq!((first.code, &first.run("phase2-raw")["status"]), (0, &json!("pass")));
-    assert!(
-        first.err.contains("validation: phase2-raw: games must be at least 0, and every simulated result meets that"),
-        "{}",
-        first.err
-    );
+fn a_check_that_cannot_fail_was_evaluated_all_the_same() {
+    let sample = Sample::now(None).unwrap();
+    install(&sample, &[]).unwrap();
+    let lax = "[checks.phase2-raw]\nsettings = { min_games = 0 }\n";
+    let daily = |toml: &str| format!("validate_schedule = \"0 5 * * *\"\n{toml}");
+    let toml = daily(&HOST_TOML.replace("[checks.phase2-raw]\n", lax));
+    sample.configure(&toml).unwrap();
+    let why = "it cannot fail: games must be at least 0, and every simulated result meets that";
+    let once = || sample.host(&["run", "--once", "--output", "json", "plugins"]).unwrap();
+    let first = once();
+    assert_eq!((first.code, &first.run("phase2-raw")["status"]), (0, &json!("pass")), "{first:?}");
+    assert!(first.err.contains("validation: phase2-raw: games must be at least 0, and every simulated"), "{first:?}");
+    assert!(first.err.contains("canaries: all 6 checks passed"), "{first:?}");
     let [(channel, message)] = sample.slack.received().try_into().unwrap();
-    let said = words(&message);
     assert_eq!(channel, "canary-alerts");
-    assert!(said.contains("Validation: phase2-raw") && said.contains("games must be at least 0"), "{said}");
-    assert!(said.contains("This is about the check, its grants or its tables, not about one date's data"), "{said}");
+    assert_eq!(message["text"], format!("🟠 phase2-raw: {why}"));
+    let about = "This is about the check itself, not about one date's data, and is told once. Message ";
+    let said = words(&message);
+    assert!(said.starts_with(&format!("🟠 phase2-raw cannot be trusted phase2-raw: {why} {about}")), "{said}");
 
-    // It is known, and it was validated today.
-    let second = sample.once(&[]).unwrap();
-    assert!(!second.err.contains("validation:"), "{}", second.err);
+    // It is known, it was validated today, and nothing else is wrong.
+    let second = once();
+    assert!(!second.err.contains("validation:"), "{second:?}");
     assert_eq!(sample.slack.received().len(), 1);
+    let history = sample.host(&["history", "--output", "json"]).unwrap().json();
+    assert_eq!(history["alerts"], json!([]), "{history:#}");
 
-    // A changed host.toml is validated again, and the fix is reported with the next run.
-    sample.configure(&format!("{daily}{HOST_TOML}")).unwrap();
-    let third = sample.once(&[]).unwrap();
-    assert!(!third.err.contains("validation:"), "{}", third.err);
-    let received = sample.slack.received();
-    assert_eq!(received.len(), 2);
-    let said = words(&received[1].1);
-    assert!(said.contains("phase2-raw") && said.contains("can be evaluated again"), "{said}");
+    let mut service = Service::start(&sample, &toml, &[]).unwrap();
+    let (list, page) = (service.get("/").body, service.get("/checks/phase2-raw").body);
+    assert!(list.contains(&format!("Remark: {why}")) && list.contains("1 check cannot be trusted"), "{list}");
+    assert!(page.contains("<h2 id=\"remarks\">Remarks</h2>") && page.contains(why), "{page}");
+    for page in [list, page] {
+        assert!(!page.contains("not evaluated") && !page.contains("Open alerts"), "{page}");
+    }
+    assert_eq!(service.check("phase2-raw")["remarks"], json!([why]));
+
+    // Without the reason there is nothing to tell, and nothing on the page.
+    let web = "\n[web]\nlisten = \"127.0.0.1:0\"\n";
+    sample.configure(&format!("{}{web}", daily(HOST_TOML))).unwrap();
+    service.host.wait_for("reloaded: ").unwrap();
+    service.wait_until("it is validated again", 60, |service| service.check("phase2-raw")["remarks"] == json!([]));
+    assert!(!service.get("/checks/phase2-raw").body.contains("Remarks"));
+    let (code, log) = service.host.end("TERM").unwrap();
+    assert_eq!((code, log.contains("could not be evaluated")), (Some(0), false), "{log}");
+    assert_eq!(sample.slack.received().len(), 1);
+}
+
+/// A remark that a silence holds back is on the page, and is told after the silence, with another one.
+#[test]
+fn a_remark_waits_for_the_end_of_a_silence() {
+    let sample = Sample::now(None).unwrap();
+    install(&sample, &[]).unwrap();
+    let check = |name: &str, settings: &str| {
+        format!("[checks.{name}]\nplugin = \"phase2-raw\"\nsettings = {{ min_player_records = {settings} }}\n")
+    };
+    let toml = |schedule: &str| {
+        let checks = check("lax", "0") + &check("empty", "0, min_games = 0");
+        format!("validate_schedule = \"{schedule}\"\n{HOST_TOML}{checks}")
+    };
+    sample.configure(&toml("0 5 * * *")).unwrap();
+    let run = || sample.host(&["run", "--once", "plugins", "--check", "lax", "--check", "empty"]).unwrap();
+    sample.host(&["silence", "lax", "--for", "4h", "--why", "new"]).unwrap();
+    run();
+    let texts = || sample.slack.received().iter().map(|(_, message)| words(message)).collect::<Vec<_>>();
+    let told = texts();
+    assert!(told.len() == 1 && told[0].starts_with("🟠 empty cannot be trusted empty: "), "{told:?}");
+    assert!(told[0].contains("it passes when its tables are empty"), "{told:?}");
+    let service = Service::start(&sample, &toml("0 5 * * *"), &["--check", "lax", "--check", "empty"]).unwrap();
+    let page = service.get("/checks/lax").body;
+    assert!(page.contains("it cannot fail: player_records must be at least 0"), "{page}");
+    service.host.end("TERM").unwrap();
+    sample.host(&["silences", "--expire", "1"]).unwrap();
+    // Another schedule is another configuration, which is validated at once.
+    sample.configure(&toml("0 6 * * *")).unwrap();
+    run();
+    let told = texts();
+    assert!(told.len() == 2 && told[1].starts_with("🟠 lax cannot be trusted lax: it cannot fail: "), "{told:?}");
 }
 
 /// A running host validates at its start, beside its rounds.

@@ -62,7 +62,7 @@ pub struct Validation {
     pub data_date: Date,
     /// What the check asks for and cannot have, a line each.
     pub refused: Vec<String>,
-    /// Why no data can make the check fail, or pass, a line each.
+    /// That no data can make the check fail, or pass, and why, a line each.
     pub wrong: Vec<String>,
     /// The remarks, a line each.
     pub remarks: Vec<String>,
@@ -71,15 +71,16 @@ pub struct Validation {
 impl Validation {
     /// The news for a check's findings. Inconclusive findings are not news; its runs report them too.
     pub fn new(check: &Check, moment: &Moment, findings: &[Finding]) -> Self {
-        let of = |is: fn(Kind) -> bool| findings.iter().filter(move |finding| is(finding.kind)).map(Finding::shown);
+        let of = |kind: Kind| findings.iter().filter(move |finding| finding.kind == kind).map(Finding::shown);
+        let wrong = |words: &str, kind: Kind| of(kind).map(|text| format!("{words}: {text}")).collect::<Vec<_>>();
         Self {
             check: check.name.clone(),
             family: check.family.clone(),
             due: moment.due,
             data_date: moment.data_date,
-            refused: of(|kind| kind == Kind::Refused).collect(),
-            wrong: of(|kind| kind.is_wrong() && kind != Kind::Refused).collect(),
-            remarks: of(|kind| kind == Kind::Remark).collect(),
+            refused: of(Kind::Refused).collect(),
+            wrong: [wrong("it cannot fail", Kind::CannotFail), wrong("it cannot pass", Kind::CannotPass)].concat(),
+            remarks: of(Kind::Remark).collect(),
         }
     }
 }
