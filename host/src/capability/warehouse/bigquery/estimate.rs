@@ -125,7 +125,7 @@ impl BigQuery {
     /// The dry run.
     pub(super) async fn dry(&self, question: &Question, deadline: Instant) -> Result<Job, Fault> {
         let body = json!({
-            "jobReference": { "projectId": self.0.project, "location": self.0.location },
+            "jobReference": { "projectId": self.0.project(), "location": self.0.location },
             // A cached result has neither tables nor bytes.
             "configuration": { "dryRun": true, "query": question.query(false, None) },
         });
@@ -144,7 +144,7 @@ impl BigQuery {
         }
         let mut functions = BTreeSet::new();
         for RoutineReference { project_id, dataset_id, routine_id } in query.referenced_routines {
-            if project_id != self.0.project {
+            if project_id != self.0.project() {
                 return refused(format!(
                     "it calls {project_id}.{dataset_id}.{routine_id}, which is in another project"
                 ));
@@ -161,7 +161,7 @@ impl BigQuery {
             }
             Some(list) => {
                 for table in list {
-                    if table.project_id != self.0.project {
+                    if table.project_id != self.0.project() {
                         let (project, dataset, table) = (table.project_id, table.dataset_id, table.table_id);
                         return refused(format!("it reads {project}.{dataset}.{table}, which is in another project"));
                     }

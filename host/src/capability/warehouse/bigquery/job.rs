@@ -99,7 +99,7 @@ impl BigQuery {
         let left = deadline.saturating_duration_since(Instant::now());
         let most = calls.budgets.query_bytes.0;
         let body = json!({
-            "jobReference": { "projectId": inner.project, "jobId": id, "location": inner.location },
+            "jobReference": { "projectId": inner.project(), "jobId": id, "location": inner.location },
             "configuration": {
                 "labels": {
                     "check": label(&caller.check),

@@ -44,7 +44,6 @@ struct Inner {
     google: Google,
     /// `https://bigquery.googleapis.com/bigquery/v2/projects/PROJECT`
     url: String,
-    project: String,
     parser: Parser,
     location: String,
     cache: bool,
@@ -70,13 +69,19 @@ pub struct Place<'c> {
     pub emulated: bool,
 }
 
+impl Inner {
+    /// The project, with which a name in a query may begin.
+    fn project(&self) -> &str {
+        self.parser.project().unwrap_or_default()
+    }
+}
+
 impl BigQuery {
     /// Makes no request before a check asks.
     pub fn new(google: Google, place: &Place<'_>, ledger: Ledger) -> Self {
         Self(Arc::new(Inner {
             google,
             url: format!("{}/bigquery/v2/projects/{}", place.endpoint.or(ENDPOINT), place.project),
-            project: place.project.to_owned(),
             parser: Parser::new(Some(place.project.to_owned())),
             location: place.location.to_owned(),
             cache: place.cache,
@@ -138,7 +143,7 @@ impl BigQuery {
     pub(super) async fn probe(&self, dataset: &str, deadline: Instant) -> Result<String, Error> {
         let question = Question::own(self.listing(dataset)?);
         let dry = self.dry(&question, deadline).await;
-        let (project, location) = (&self.0.project, &self.0.location);
+        let (project, location) = (self.0.project(), &self.0.location);
         dry.map(|_| format!("it can be queried, in {location} of project {project}"))
             .map_err(|fault| self.refused(fault))
     }
@@ -156,7 +161,7 @@ impl BigQuery {
         // The time of a view is that of its definition, not of its rows.
         Ok(format!(
             "SELECT table_id, row_count, size_bytes, IF(type = 1, last_modified_time, NULL) AS last_modified_time FROM `{}`.`{dataset}`.__TABLES__ ORDER BY table_id",
-            self.0.project
+            self.0.project()
         ))
     }
 
@@ -197,14 +202,14 @@ impl BigQuery {
             Kind::NotFound => Error::NotFound(said),
             Kind::Denied => Error::Denied(format!(
                 "{said}; the host's own credentials need roles/bigquery.jobUser on project {} and roles/bigquery.dataViewer on the dataset; they are {}",
-                self.0.project,
+                self.0.project(),
                 self.0.google.source()
             )),
             Kind::BytesBilled => Error::OverBudget(said),
             Kind::TooMuch | Kind::TooLarge => Error::OverBudget(format!("{said}; select fewer columns or rows")),
             Kind::Quota => Error::Unavailable(format!(
                 "{said}; a quota is used up: https://console.cloud.google.com/iam-admin/quotas?project={}",
-                self.0.project
+                self.0.project()
             )),
             Kind::Stopped => Error::Unavailable(format!("{said}; someone stopped the job at BigQuery")),
             Kind::TimedOut => Error::TimedOut(format!("{said}; no answer within this run's time")),
