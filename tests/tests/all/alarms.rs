@@ -78,111 +78,74 @@ struct Case {
     fires: &'static [&'static str],
 }
 
+const fn case(
+    name: &'static str,
+    changed: &'static [(&'static str, &'static str)],
+    at: u32,
+    fires: &'static [&'static str],
+) -> Case {
+    Case { name, changed, at, fires }
+}
+
 const CASES: &[Case] = &[
-    Case { name: "healthy", changed: &[], at: 30, fires: &[] },
-    Case { name: "healthy for a day", changed: &[], at: 1439, fires: &[] },
-    Case { name: "a daily check is due", changed: &[], at: 1441, fires: &[] },
-    Case { name: "a daily check has run", changed: &[], at: 1500, fires: &[] },
-    Case { name: "down", changed: &[("host_", "1+0x9 stale")], at: 16, fires: &["HostDown"] },
-    Case { name: "down for a moment", changed: &[("host_", "1+0x9 stale")], at: 12, fires: &[] },
-    Case {
-        name: "restarted",
-        changed: &[
-            ("host_uptime_seconds", "0+60x9 stale _x2 0+60x99"),
-            ("host_schedule_lag", "5+0x9 stale _x2 0+0x99"),
-        ],
-        at: 14,
-        fires: &[],
-    },
-    Case {
-        name: "restarted with a failing check",
-        changed: &[
+    case("healthy", &[], 30, &[]),
+    case("healthy for a day", &[], 1439, &[]),
+    case("a daily check is due", &[], 1441, &[]),
+    case("a daily check has run", &[], 1500, &[]),
+    case("down", &[("host_", "1+0x9 stale")], 16, &["HostDown"]),
+    case("down for a moment", &[("host_", "1+0x9 stale")], 12, &[]),
+    case(
+        "restarted",
+        &[("host_uptime_seconds", "0+60x9 stale _x2 0+60x99"), ("host_schedule_lag", "5+0x9 stale _x2 0+0x99")],
+        14,
+        &[],
+    ),
+    case(
+        "restarted with a failing check",
+        &[
             ("host_uptime_seconds", "0+60x9 stale _x2 0+60x99"),
             ("host_check_status{check=\"failing\"}", "2+0x9 stale _x2 2+0x99"),
         ],
-        at: 12,
-        fires: &["HostCheckBad"],
-    },
-    Case {
-        name: "a failing check that recovered",
-        changed: &[("host_check_status{check=\"failing\"}", "2+0x9 0+0x99")],
-        at: 30,
-        fires: &[],
-    },
-    Case {
-        name: "cannot be evaluated",
-        changed: &[("host_check_status{check=\"failing\"}", "3+0x99")],
-        at: 1,
-        fires: &["HostCheckBad"],
-    },
-    Case { name: "warned", changed: &[("host_check_status{check=\"failing\"}", "1+0x99")], at: 30, fires: &[] },
-    Case { name: "skipped", changed: &[("host_check_status{check=\"failing\"}", "4+0x99")], at: 30, fires: &[] },
-    Case {
-        name: "a file was rejected",
-        changed: &[("host_configuration_ok", "1+0x9 0+0x99")],
-        at: 16,
-        fires: &["HostConfigurationRejected"],
-    },
-    Case {
-        name: "a deployment: rejected until it is pinned",
-        changed: &[("host_configuration_ok", "1+0x9 0+0x2 1+0x99")],
-        at: 16,
-        fires: &[],
-    },
-    Case {
-        name: "not delivered",
-        changed: &[("host_messages_undelivered", "0+0x9 1+0x99")],
-        at: 21,
-        fires: &["HostMessagesUndelivered"],
-    },
-    Case {
-        name: "being delivered",
-        changed: &[("host_messages_undelivered", "0+0x9 1+0x1 0+0x99")],
-        at: 21,
-        fires: &[],
-    },
-    Case {
-        name: "a check does not run",
-        changed: &[("host_check_next_due_timestamp_seconds{check=\"failing\"}", "600+0x99")],
-        at: 26,
-        fires: &["HostCheckOverdue"],
-    },
-    Case {
-        name: "a check takes nine minutes",
-        changed: &[("host_check_next_due_timestamp_seconds{check=\"failing\"}", "600+0x19 5400+0x99")],
-        at: 26,
-        fires: &[],
-    },
-    Case {
-        name: "a daily check does not run",
-        changed: &[("host_check_next_due_timestamp_seconds{check=\"failing\"}", "86400+0x2000")],
-        at: 1456,
-        fires: &["HostCheckOverdue"],
-    },
+        12,
+        &["HostCheckBad"],
+    ),
+    case("a failing check that recovered", &[("host_check_status{check=\"failing\"}", "2+0x9 0+0x99")], 30, &[]),
+    case("cannot be evaluated", &[("host_check_status{check=\"failing\"}", "3+0x99")], 1, &["HostCheckBad"]),
+    case("warned", &[("host_check_status{check=\"failing\"}", "1+0x99")], 30, &[]),
+    case("skipped", &[("host_check_status{check=\"failing\"}", "4+0x99")], 30, &[]),
+    case("a file was rejected", &[("host_configuration_ok", "1+0x9 0+0x99")], 16, &["HostConfigurationRejected"]),
+    case("a deployment: rejected until it is pinned", &[("host_configuration_ok", "1+0x9 0+0x2 1+0x99")], 16, &[]),
+    case("not delivered", &[("host_messages_undelivered", "0+0x9 1+0x99")], 21, &["HostMessagesUndelivered"]),
+    case("being delivered", &[("host_messages_undelivered", "0+0x9 1+0x1 0+0x99")], 21, &[]),
+    case(
+        "a check does not run",
+        &[("host_check_next_due_timestamp_seconds{check=\"failing\"}", "600+0x99")],
+        26,
+        &["HostCheckOverdue"],
+    ),
+    case(
+        "a check takes nine minutes",
+        &[("host_check_next_due_timestamp_seconds{check=\"failing\"}", "600+0x19 5400+0x99")],
+        26,
+        &[],
+    ),
+    case(
+        "a daily check does not run",
+        &[("host_check_next_due_timestamp_seconds{check=\"failing\"}", "86400+0x2000")],
+        1456,
+        &["HostCheckOverdue"],
+    ),
     // Ten runs a minute, each of which began more than 30 s late.
-    Case {
-        name: "overloaded",
-        changed: &[
-            ("host_schedule_lag_seconds_bucket{le=\"+Inf\"}", "0+10x99"),
-            ("host_schedule_lag_seconds_bucket", "0+0x99"),
-        ],
-        at: 30,
-        fires: &["HostOverloaded"],
-    },
-    Case { name: "busy, and in time", changed: &[("host_schedule_lag_seconds_bucket", "0+10x99")], at: 30, fires: &[] },
-    Case {
-        name: "a first budget",
-        changed: &[("host_budgets_exceeded_total", "_x9 1+0x200")],
-        at: 12,
-        fires: &["HostBudgetExceeded"],
-    },
-    Case {
-        name: "another budget",
-        changed: &[("host_budgets_exceeded_total", "1+0x99 2+0x200")],
-        at: 105,
-        fires: &["HostBudgetExceeded"],
-    },
-    Case { name: "a budget of long ago", changed: &[("host_budgets_exceeded_total", "1+0x400")], at: 90, fires: &[] },
+    case(
+        "overloaded",
+        &[("host_schedule_lag_seconds_bucket{le=\"+Inf\"}", "0+10x99"), ("host_schedule_lag_seconds_bucket", "0+0x99")],
+        30,
+        &["HostOverloaded"],
+    ),
+    case("busy, and in time", &[("host_schedule_lag_seconds_bucket", "0+10x99")], 30, &[]),
+    case("a first budget", &[("host_budgets_exceeded_total", "_x9 1+0x200")], 12, &["HostBudgetExceeded"]),
+    case("another budget", &[("host_budgets_exceeded_total", "1+0x99 2+0x200")], 105, &["HostBudgetExceeded"]),
+    case("a budget of long ago", &[("host_budgets_exceeded_total", "1+0x400")], 90, &[]),
 ];
 
 /// What a healthy host exports: two days, one value a minute.
