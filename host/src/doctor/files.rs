@@ -89,10 +89,7 @@ fn problem(path: &Path, name: &str, pin: &Pin, config: &Config, lock: &Path) -> 
             });
             Some(format!("{} differs from its pin: it is {}; {again}", path.display(), file.digest))
         }
-        Ok(file) if !config.trust.keys.is_empty() => {
-            package::verify(&file, &config.trust.keys()).err().map(|error| format!("{error:#}"))
-        }
-        Ok(_) => None,
+        Ok(file) => package::signers(&file, &config.trust.keys()).err().map(|error| format!("{error:#}")),
     }
 }
 

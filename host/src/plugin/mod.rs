@@ -15,7 +15,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use host_package::{Keys, LOCK, PublicKey, name_of, pin_command, signers, today, verify};
+use host_package::{Keys, LOCK, PublicKey, name_of, pin_command, signers, today};
 use semver::Version;
 use serde::Serialize;
 
@@ -166,11 +166,12 @@ pub async fn begin(
         let same = running.is_some_and(|running| files.iter().any(|file| file.digest == running));
         let trusted = trusted(files, config);
         let withdrawn = trusted.is_err() && same;
-        let chosen = trusted.and_then(|files| choose(&name, files, lock));
-        let chosen = chosen.and_then(|file| not_older(file, ran));
-        if let Ok(file) = &chosen {
-            loaded.signers.insert(name.clone(), signers(file));
-        }
+        let chosen = trusted.and_then(|(files, signers)| Ok((choose(&name, files, lock)?, signers)));
+        let chosen = chosen.and_then(|(file, mut signers)| {
+            let file = not_older(file, ran)?;
+            loaded.signers.insert(name.clone(), signers.remove(&file.path).unwrap_or_default());
+            Ok(file)
+        });
         match chosen {
             Ok(file) if known.serves(&file, config) => {
                 loaded
@@ -209,22 +210,22 @@ impl Loaded {
     }
 }
 
-/// Of the files with one name, those signed by a trusted key; all of them if there are no keys.
-fn trusted(files: Vec<File>, config: &Config) -> Result<Vec<File>> {
+/// Of the files with one name, those signed by a trusted key, or all of them if there are no keys; and who signed each.
+fn trusted(files: Vec<File>, config: &Config) -> Result<(Vec<File>, BTreeMap<PathBuf, Vec<PublicKey>>)> {
     let keys = config.trust.keys();
-    if keys.is_empty() {
-        return Ok(files);
-    }
-    let (mut trusted, mut refused) = (Vec::new(), None);
+    let (mut trusted, mut signed, mut refused) = (Vec::new(), BTreeMap::new(), None);
     for file in files {
-        match verify(&file, &keys) {
-            Ok(()) => trusted.push(file),
+        match signers(&file, &keys) {
+            Ok(signers) => {
+                signed.insert(file.path.clone(), signers);
+                trusted.push(file);
+            }
             Err(error) => refused = Some(error),
         }
     }
     match refused {
         Some(error) if trusted.is_empty() => Err(error),
-        _ => Ok(trusted),
+        _ => Ok((trusted, signed)),
     }
 }
 

@@ -23,6 +23,6 @@ pub use listing::{files_in, is_named_like_a_plugin, plugins_in};
 pub use lock::{LOCK, Lock, SCHEME, lock_command, pin_command};
 pub use metadata::{API, Parts};
 pub use pin::Pin;
-pub use signature::{PrivateKey, beside, merge_signatures, read_signatures, signers, verify};
+pub use signature::{PrivateKey, beside, merge_signatures, read_signatures, signers};
 pub use store::{Expected, Store};
 pub use trust::{Keys, Standing, TrustedKey, today};

@@ -110,22 +110,25 @@ pub fn merge_signatures(there: &[u8], added: &[u8]) -> Result<Option<Vec<u8>>> {
     Ok(Some((serde_json::to_string_pretty(&all)? + "\n").into_bytes()))
 }
 
-/// The keys that have signed a file's name, version and bytes, trusted or not; none if its signatures cannot be read.
-pub fn signers(file: &File) -> Vec<PublicKey> {
-    let read = fs::read(beside(&file.path)).ok().and_then(|text| serde_json::from_slice::<Signatures>(&text).ok());
+/// The keys that have signed a file's name, version and bytes, trusted or not. Rejects a file that no key that is valid
+/// today has signed, and says what was expected. Without keys every file is accepted, also if its signatures cannot be
+/// read.
+pub fn signers(file: &File, keys: &Keys) -> Result<Vec<PublicKey>> {
+    let path = beside(&file.path);
+    let signatures = match read_signatures(&file.path) {
+        Err(_) if keys.is_empty() => None,
+        read => read?,
+    };
+    if !keys.is_empty() {
+        let sign = format!("whoever has the key signs it with `host sign {}`", quoted_path(&file.path));
+        let absent = format!("there is no {}", path.display());
+        let told = Told { shown: path.display().to_string(), absent, sign };
+        verify_on(file, signatures.as_deref(), keys, &told, today())?;
+    }
+    let read = signatures.and_then(|text| serde_json::from_slice::<Signatures>(&text).ok());
     let plugin = format!("{}@{}", file.name, file.version);
     let all = read.unwrap_or_default().signatures;
-    all.iter().filter(|one| one.flaw(&plugin, file.digest).is_none()).map(|one| one.key).collect()
-}
-
-/// Rejects a file that no key that is valid today has signed for its name and version; the error says what was
-/// expected.
-pub fn verify(file: &File, keys: &Keys) -> Result<()> {
-    let path = beside(&file.path);
-    let signatures = read_signatures(&file.path)?;
-    let sign = format!("whoever has the key signs it with `host sign {}`", quoted_path(&file.path));
-    let absent = format!("there is no {}", path.display());
-    verify_on(file, signatures.as_deref(), keys, &Told { shown: path.display().to_string(), absent, sign }, today())
+    Ok(all.iter().filter(|one| one.flaw(&plugin, file.digest).is_none()).map(|one| one.key).collect())
 }
 
 /// The same for a fetched file, which is not yet where its signatures would be looked for.
