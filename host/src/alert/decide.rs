@@ -136,7 +136,7 @@ fn take_in(news: News<'_>, standing: &mut Standing, config: &Config) -> Vec<Abou
         News::Run(run) => {
             standing.clean = run.error.is_none();
             standing.judged = matches!(run.status(), Status::Pass | Status::Warn | Status::Fail);
-            standing.ran = Some(run.due);
+            (standing.ran, standing.date) = (Some(run.due), Some(run.data_date));
             standing.next = run.next;
             // All that it asked for was there.
             if standing.judged {
@@ -373,9 +373,8 @@ fn list_downstream(decided: &mut Decided<'_>, standings: &mut Standings, rules: 
         }
         let reported = roots.of(check, news, standings).filter(|root| root.how == How::Reported);
         if let Some(root) = reported.map(|root| root.check).or_else(|| recovered(check, standing, standings, rules)) {
-            let before = standing.ran.filter(|_| !decided.touched.contains(check));
-            let at = before.map(|ran| format!(" (checked at {})", shown(ran, rules.config))).unwrap_or_default();
-            under.entry(root).or_default().push((check.clone(), format!("{}{at}", standing.data.summary)));
+            let before = if decided.touched.contains(check) { String::new() } else { last_checked(standing, rules) };
+            under.entry(root).or_default().push((check.clone(), format!("{}{before}", standing.data.summary)));
         }
     }
     // The checks of which each channel gets an alert of its own now, or a line in the message about another one.
@@ -408,6 +407,14 @@ fn list_downstream(decided: &mut Decided<'_>, standings: &mut Standings, rules: 
     let is_listed =
         |notice: &Notice<'_>| listed.get(&notice.channel).is_some_and(|listed| listed.contains(notice.news.check()));
     decided.notices.retain(|notice| !matches!(notice.say, Say::Below { .. }) || !is_listed(notice));
+}
+
+/// The run that a result is of, if that is not one of this round.
+fn last_checked(standing: &Standing, rules: Rules<'_>) -> String {
+    let ran = standing.ran.map(|ran| format!("last checked at {}", shown(ran, rules.config)));
+    let date = standing.date.map(|date| format!("data of {date}"));
+    let parts: Vec<String> = ran.into_iter().chain(date).collect();
+    if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) }
 }
 
 /// Whether a check's last result is its present state: a verdict of the last run that was due.

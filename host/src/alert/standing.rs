@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Timestamp, civil::Date};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -31,6 +31,8 @@ pub struct Standing {
     pub configured: Option<bool>,
     /// When it last ran.
     pub ran: Option<Timestamp>,
+    /// The data date of that run.
+    pub date: Option<Date>,
     /// When it is due next after that, if it is known.
     pub next: Option<Timestamp>,
     /// The check that speaks for it while it fails, if one does.

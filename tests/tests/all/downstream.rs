@@ -12,6 +12,8 @@ pub(super) struct Terms<'t> {
     pub(super) channel: &'t str,
     /// The schedule of `up`.
     pub(super) schedule: &'t str,
+    /// The schedule of `down`.
+    pub(super) below: &'t str,
     /// Whether `down` depends on `up`.
     pub(super) depends: bool,
     /// The limits of `down`.
@@ -25,7 +27,8 @@ pub(super) struct Terms<'t> {
 impl Default for Terms<'_> {
     fn default() -> Self {
         let limits = "row_count = { min = 1 }";
-        Self { channel: "#up", schedule: "*/30 * * * *", depends: true, limits, validated: "never", more: [""; 3] }
+        let (schedule, below) = ("*/30 * * * *", "*/30 * * * *");
+        Self { channel: "#up", schedule, below, depends: true, limits, validated: "never", more: [""; 3] }
     }
 }
 
@@ -51,10 +54,10 @@ impl Pair {
                  settings = {{ table = 'nba_raw.{name}', {limits} }}\n{more}\n"
             )
         };
-        let Terms { channel, schedule, depends, limits, validated, more: [of_up, of_down, end] } = terms;
+        let Terms { channel, schedule, below, depends, limits, validated, more: [of_up, of_down, end] } = terms;
         let depends = if *depends { "depends_on = ['up']\n" } else { "" };
         let up = check("up", schedule, "#up", "row_count = { min = 1 }", of_up);
-        let down = check("down", "*/30 * * * *", channel, limits, &format!("{depends}{of_down}"));
+        let down = check("down", below, channel, limits, &format!("{depends}{of_down}"));
         let toml = format!(
             "timezone = 'UTC'\nvalidate_schedule = '{validated}'\n[warehouse]\nkind = 'sqlite'\npath = 'warehouse'\n[alerts]\nconfirm_errors = 1\n\
              [grants.canary-sql]\nwarehouse = ['nba_raw']\n{up}{down}{end}"
@@ -197,6 +200,22 @@ fn a_daily_upstream_speaks_until_it_is_due_again() {
     // It is due, and does not run any more.
     let told = pair.run("07T06:30", &["down"]);
     assert_eq!(heard_of_down(&told, "#up"), ["alert"], "{told:?}");
+}
+
+/// A daily check that is not due in a round is listed with the time and the date of its last result, and is not counted among
+/// the checks of the round.
+#[test]
+fn a_check_that_is_not_due_is_listed_with_its_last_result() {
+    let pair = Pair::new(&Terms { channel: "#down", below: "0 6 * * *", ..Terms::default() });
+    pair.set("down", false);
+    let told = pair.run("06T06:00", &["up", "down"]);
+    assert_eq!(heard_of_down(&told, "#down"), ["alert"], "{told:?}");
+    pair.set("up", false);
+    let told = pair.run("07T00:30", &["up"]);
+    let last = "row_count is below its minimum: 0 < 1 (last checked at 2026-02-06 06:00 UTC, data of 2026-02-05)";
+    let [(channel, text)] = told.as_slice() else { panic!("{told:?}") };
+    assert!(channel == "up" && text.contains(&format!("Also not well downstream down: {last}")), "{text}");
+    assert!(text.starts_with("🔴 up up: ") && text.contains("Data of 2026-02-06."), "one check was due: {text}");
 }
 
 /// What breaks while its upstream flaps, whose changes are not told, is told of its own, and so is its end.
