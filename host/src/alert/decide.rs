@@ -87,8 +87,8 @@ pub fn decide<'r>(batch: &[News<'r>], standings: &mut Standings, rules: Rules<'_
             let refused = standing.refused.clone();
             let confirm = match about {
                 About::Data => alerts.confirm.0,
-                // A validation tried it already.
-                About::Evaluation if !refused.is_empty() => 1,
+                // A validation tried it already, or waiting mends nothing.
+                About::Evaluation if !refused.is_empty() || is_lasting(news) => 1,
                 About::Evaluation => alerts.confirm_errors.0,
             };
             let said = standing.side(about).decide(news.due(), confirm, &alerts, &held.hold);
@@ -304,6 +304,11 @@ fn judged(run: &Run) -> bool {
         Some(Verdict::Pass) => run.error.is_none(),
         Some(Verdict::Skip(_)) | None => false,
     }
+}
+
+/// Whether an error stays until somebody changes a file.
+fn is_lasting(news: News<'_>) -> bool {
+    news.run().and_then(|run| run.error.as_ref()).is_some_and(Reason::is_lasting)
 }
 
 /// Why a check cannot be evaluated, one line for each reason and for each unknown item.

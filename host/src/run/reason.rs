@@ -6,7 +6,7 @@ use super::report::Over;
 use crate::{
     capability::{Call, Unanswered},
     config::raise,
-    contract::{Failure, slack::Alert},
+    contract::{Error, Failure, slack::Alert},
     sandbox::{HOST_LINE, Stopped, exception},
     text::shortened,
 };
@@ -44,6 +44,21 @@ pub enum Reason {
     /// The report has unknown items.
     #[error("unknown: {}", shortened(&.0.join("; "), WRITTEN_BYTES))]
     Unknown(Vec<String>),
+}
+
+impl Reason {
+    /// Whether no retry can change it: the check stays unable to run until somebody changes host.toml, a plugin or a pin.
+    pub fn is_lasting(&self) -> bool {
+        match self {
+            Self::Unable(_) => true,
+            Self::Stopped(ended) => match &ended.stopped {
+                Stopped::Failure(Failure::Settings(_)) => true,
+                Stopped::Failure(Failure::Call(error)) => matches!(error, Error::Denied(_)),
+                _ => false,
+            },
+            Self::Broken(_) | Self::NotFound(_) | Self::Over { .. } | Self::Malformed(_) | Self::Unknown(_) => false,
+        }
+    }
 }
 
 /// How a guest ended without a report.

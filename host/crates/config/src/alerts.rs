@@ -19,7 +19,8 @@ pub struct Alerts {
     pub group_wait: Time,
     /// Bad results in a row before an alert is sent. Default: 1.
     pub confirm: Count,
-    /// Errors in a row (runs that could not be evaluated) before an alert is sent. Default: 2.
+    /// Errors in a row (runs that could not be evaluated) before an alert is sent. A mistake that no retry can mend, as in
+    /// settings or grants, is told at once. Default: 2.
     pub confirm_errors: Count,
     /// A check that changes more often than this within `flap_window` is flapping: one alert says so, and no further
     /// alert is sent until the check has been stable for half of the window. 0 turns this off. Default: 4.
@@ -140,7 +141,7 @@ pub struct Fallback {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct State {
-    /// The directory with the database. Default: `state`, beside host.toml.
+    /// The directory with the database, for this host.toml alone. Default: `state`, beside host.toml.
     pub directory: PathBuf,
     /// How long runs, alerts and messages are kept. Default: 90d.
     pub keep: Time,
