@@ -34,8 +34,8 @@ pub struct Closed {
     pub checks: Vec<String>,
 }
 
-/// Forgets the checks that are gone, and ends their alerts. `known` are all checks of host.toml and of the plugins' files.
-/// A check that only a file made is gone if nothing of host.toml names it; or if `whole`, which is when the files are all
+/// Forgets the checks that are gone, and ends their alerts now, `at`. `known` are all checks of host.toml and of the plugins'
+/// files. A check that only a file made is gone if nothing of host.toml names it; or if `whole`, which is when the files are all
 /// that this host ever runs.
 pub fn close(
     standings: &mut Standings,
@@ -58,10 +58,10 @@ pub fn close(
             Some(false) => NO_FILE,
             None => UNKNOWN,
         };
-        // Nothing is known of the time since it last ran.
-        let at = standing.ran.unwrap_or(at);
+        // Nothing is known of its state since it last ran, though the alert goes on until now.
+        let ran = standing.ran.unwrap_or(at);
         for (about, side) in [(About::Data, &standing.data), (About::Evaluation, &standing.evaluation)] {
-            made.episodes.extend(closed(&name, about, side, at, why));
+            made.episodes.extend(closed(&name, about, side, at.max(ran), why));
             for channel in side.knowing() {
                 let message = messages.entry(channel.clone()).or_insert_with(|| Notification {
                     channel,
@@ -70,7 +70,7 @@ pub fn close(
                     footer: "Not a recovery: this is no longer checked.".to_owned(),
                     ..Notification::default()
                 });
-                message.closed.push((name.clone(), ended(about, side, at, why, config)));
+                message.closed.push((name.clone(), ended(about, side, ran, why, config)));
             }
         }
         made.checks.push(name);
@@ -83,12 +83,12 @@ pub fn close(
     made
 }
 
-/// The end in words that follow the check's name. `at` is when it last ran.
-fn ended(about: About, side: &Side, at: Timestamp, why: &str, config: &Config) -> String {
+/// The end in words that follow the check's name. `ran` is when it last ran.
+fn ended(about: About, side: &Side, ran: Timestamp, why: &str, config: &Config) -> String {
     let last = match about {
         About::Data => "not well",
         About::Evaluation => "could not be evaluated",
     };
-    let (checked, lasted) = (shown(at, config), span(side.lasted(at)));
+    let (checked, lasted) = (shown(ran, config), span(side.lasted(ran)));
     format!("{why}; {last} when last checked, at {checked}, and for {lasted} until then: {}", side.summary)
 }

@@ -19,7 +19,7 @@ use crate::{
     gate::{Answer, Decision, Gates, Refusal},
     host::Begin,
     http,
-    record::{Claim, Record, Taken},
+    record::{Claim, Taken},
     service::Sources,
     text::printable,
 };
@@ -123,7 +123,8 @@ impl Gate {
     async fn here(&self, _claim: Claim) -> Result<Asked> {
         let sources = Sources { locked: self.files.lock_is_named(), ..self.files.sources(&self.plugins) };
         let read = sources.read()?;
-        let record = Record::open(&read.config.resolve(&read.config.state.directory)).await?;
+        let directory = read.config.resolve(&read.config.state.directory);
+        let record = super::own_record(&read.config_file, &directory).await?;
         let mut host = read.host(record.clone(), Begin::Whole, |_| {}).await?;
         // Only the gate's own receivers are needed.
         let sources = Sources { checks: vec![self.gate.clone()], ..sources };

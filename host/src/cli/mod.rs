@@ -241,6 +241,13 @@ async fn recorded(config: &Config) -> Result<Record> {
     }
 }
 
+/// Opens the record of a configuration, to write to it.
+async fn own_record(config: &Path, directory: &Path) -> Result<Record> {
+    let record = Record::open(directory).await?;
+    record.belong_to(config, directory).await?;
+    Ok(record)
+}
+
 /// A moment in the pipeline's time zone.
 fn local(moment: Timestamp, zone: &TimeZone) -> String {
     moment.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M %Z").to_string()

@@ -145,14 +145,16 @@ impl Run {
         let patience = if self.once { config.delivery.wait.0 } else { Duration::ZERO };
         let (claim, record) = match self.dry_run {
             true => (None, Record::memory().await?),
-            false => (Some(Claim::take(&directory, patience).await?), open(config, &directory).await?),
+            false => {
+                (Some(Claim::take(&directory, patience).await?), open(config, &read.config_file, &directory).await?)
+            }
         };
         let mut host = read.host(record, Begin::Soon, step).await?;
         drop(progress);
         // For a past date nobody is told anything.
         if self.day.date.is_none() {
             // One start may run a part of the plugins; a host that stays runs them all.
-            host.close_gone(!self.once).await?;
+            host.close_gone(!self.once, self.at.unwrap_or_else(Timestamp::now)).await?;
         }
         sources.choose(&mut host)?;
         if !self.dry_run {
@@ -300,9 +302,9 @@ impl Stop {
     }
 }
 
-/// Opens the record. A host that cannot open it watches nothing, so the fallback is told.
-async fn open(config: &Config, directory: &Path) -> Result<Record> {
-    let opened = Record::open(directory).await;
+/// Opens the record of a configuration. A host that cannot open it watches nothing, so the fallback is told.
+async fn open(config: &Config, file: &Path, directory: &Path) -> Result<Record> {
+    let opened = super::own_record(file, directory).await;
     if let (Err(error), Some(receivers)) = (&opened, Receivers::fallback_only(config).await?) {
         unrecorded(&receivers, &format!("the host cannot start: {error:#}")).await;
     }

@@ -66,7 +66,7 @@ impl Silence {
             let directory = config.resolve(&config.state.directory);
             let mut known: Vec<String> = config.checks.keys().cloned().chain(pinned(&config)).collect();
             if Record::exists(&directory) {
-                known.extend(Record::open(&directory).await?.checks().await?);
+                known.extend(super::own_record(self.config.path(), &directory).await?.checks().await?);
             }
             known.sort();
             known.dedup();
@@ -77,7 +77,7 @@ impl Silence {
                 }
             }
             // Before the first run this makes the record: a check may be silenced while it is set up.
-            let record = Record::open(&directory).await?;
+            let record = super::own_record(self.config.path(), &directory).await?;
             let now = Timestamp::now();
             let ends = now.checked_add(self.length.0).context("--for is too long")?;
             let id = record.silence(&self.checks, self.why.trim(), (now, ends), &user()).await?;

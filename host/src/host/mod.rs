@@ -209,11 +209,11 @@ impl Host {
         }
     }
 
-    /// Ends the alerts of checks that host.toml and the files no longer have. `whole` if the files are all that this host
-    /// ever runs. Call it before [`Host::keep`].
-    pub async fn close_gone(&self, whole: bool) -> Result<()> {
+    /// Ends the alerts of checks that host.toml and the files no longer have, at a time. `whole` if the files are all that
+    /// this host ever runs. Call it before [`Host::keep`].
+    pub async fn close_gone(&self, whole: bool, at: Timestamp) -> Result<()> {
         let known = self.checks.iter().map(|check| check.name.clone()).collect();
-        self.recorder.close(&self.config, &known, whole).await
+        self.recorder.close(&self.config, &known, whole, at).await
     }
 
     /// The plugins that serve no check, since they need one of host.toml.

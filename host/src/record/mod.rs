@@ -9,6 +9,7 @@ mod directory;
 mod history;
 mod identity;
 mod outbox;
+mod owner;
 mod silences;
 mod validations;
 
@@ -117,6 +118,7 @@ impl Record {
             (3, "service", include_str!("migrations/0003_service.sql")),
             (4, "identity", include_str!("migrations/0004_identity.sql")),
             (5, "audit", include_str!("migrations/0005_audit.sql")),
+            (6, "owner", include_str!("migrations/0006_owner.sql")),
         ];
         let migrations = steps.map(|(version, name, sql)| {
             let sql = sqlx::SqlSafeStr::into_sql_str(sql);

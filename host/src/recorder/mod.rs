@@ -186,12 +186,11 @@ impl Recorder {
         Ok(messages)
     }
 
-    /// Ends the alerts of checks that are gone, and forgets them: see [`alert::close`].
-    pub async fn close(&self, config: &Config, known: &BTreeSet<String>, whole: bool) -> Result<()> {
+    /// Ends the alerts of checks that are gone, at a time, and forgets them: see [`alert::close`].
+    pub async fn close(&self, config: &Config, known: &BTreeSet<String>, whole: bool, at: Timestamp) -> Result<()> {
         let mut standings = self.standings.lock().await;
-        let now = Timestamp::now();
         let mut next = standings.clone();
-        let closed = alert::close(&mut next, known, config, whole, now);
+        let closed = alert::close(&mut next, known, config, whole, at);
         if closed.checks.is_empty() {
             return Ok(());
         }
@@ -202,7 +201,7 @@ impl Recorder {
             gone: closed.checks,
             episodes: closed.episodes,
             messages: Vec::new(),
-            recorded: now,
+            recorded: Timestamp::now(),
         };
         self.write(config, batch, closed.messages).await.context("the end of removed checks is NOT recorded")?;
         *standings = next;

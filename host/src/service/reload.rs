@@ -170,7 +170,7 @@ impl Service {
         host.recorder.delivery.send_to(receivers, host.config.delivery.clone());
         self.agenda().change(plans(&host), since);
         // An alert of a check that is gone ends later rather than never, if the record cannot be written now.
-        if let Err(error) = host.recorder.close(&host.config, &known, true).await {
+        if let Err(error) = host.recorder.close(&host.config, &known, true, Timestamp::now()).await {
             tracing::error!("{error:#}");
         }
         for gone in before.checks.iter().filter(|check| host.check(&check.name).is_none()) {

@@ -2,8 +2,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs,
     future::poll_fn,
-    path::PathBuf,
+    path::{Path, PathBuf},
+    process::Command,
     sync::Arc,
     task::Poll,
     time::Duration,
@@ -15,6 +17,8 @@ use host::{
 };
 use host_tests::{Fault, HOST_TOML};
 use jiff::Timestamp;
+use rusqlite::Connection;
+use serde_json::json;
 use tempfile::TempDir;
 
 use super::{
@@ -22,7 +26,8 @@ use super::{
     downstream::{Pair, Terms},
 };
 use crate::support::{
-    command::{Sample, ended, shipped},
+    AT,
+    command::{Sample, ended, guest, shipped},
     service::{Service, install},
     slack::words,
 };
@@ -116,8 +121,12 @@ fn a_removed_check_ends_its_alert() {
     assert!(told[1].starts_with("🔴") && told.len() == 2, "the new name begins: {told:?}");
     assert_eq!(morning.round(&["box-scores"]), Vec::<String>::new(), "it is told once");
     let alerts = &morning.host(&["history", "phase2-raw", "--output", "json"]).json()["alerts"];
-    assert!(alerts[0]["ended"].is_string() && alerts.as_array().unwrap().len() == 1, "{alerts:#}");
+    assert_eq!(alerts.as_array().map(Vec::len), Some(1), "{alerts:#}");
+    let (began, ended) = (&alerts[0]["began"], &alerts[0]["ended"]);
+    assert_eq!((began, ended), (&json!("2026-02-06T12:00:00Z"), &json!("2026-02-06T13:30:00Z")), "when it was removed");
     assert!(alerts[0]["summary"].as_str().unwrap().ends_with("(ended: removed from host.toml)"), "{alerts:#}");
+    let history = morning.host(&["history", "phase2-raw"]).out;
+    assert!(history.contains("2026-02-06 07:00 EST  1 h 30 min  phase2-raw  critical"), "{history}");
 
     morning.sql(REPAIRED);
     assert!(morning.round(&["box-scores"])[0].starts_with("✅ box-scores recovered"));
@@ -159,6 +168,31 @@ fn a_plugin_that_is_left_out_of_one_start_is_not_gone() {
     host.end("TERM").unwrap();
 }
 
+/// A record of an older host does not say which checks host.toml had. A check that neither host.toml nor a file has any more
+/// ends with that reason; one whose plugin may only be left out of this start does not end.
+#[test]
+fn a_check_of_an_older_record_ends_with_what_is_known() {
+    let named = format!("{HOST_TOML}\n[checks.box-scores]\nplugin = \"phase2-raw\"\n");
+    for (check, toml, ends) in [
+        ("box-scores", HOST_TOML.to_owned(), true),
+        ("phase2-raw", named.replace("[checks.phase2-raw]\n", "[checks.other]\nplugin = \"phase2-raw\"\n"), false),
+    ] {
+        let mut morning = Morning::new(Some(Fault::NullNames), "");
+        morning.sample.configure(&named).unwrap();
+        assert_eq!(morning.round(&[check]).len(), 1, "{check}");
+        let record = Connection::open(morning.sample.path().join("state/host.db")).unwrap();
+        record.execute("UPDATE standings SET standing = json_remove(standing, '$.configured')", []).unwrap();
+        morning.sample.configure(&toml.replace("depends_on = [\"phase2-raw\"]", "")).unwrap();
+        let told = morning.round(&["phase4-precompute"]);
+        let history = morning.host(&["history", check]).out;
+        let why = "neither host.toml nor a plugin's file has this check any more";
+        assert_eq!((told.len(), history.contains(&format!("(ended: {why})"))), (usize::from(ends), ends), "{history}");
+        let line =
+            format!("{check}: {why}; not well when last checked, at 2026-02-06 07:00 EST, and for 0 s until then");
+        assert!(told.iter().all(|text| text.contains(&line)), "{told:?}");
+    }
+}
+
 /// The same when a running host reloads host.toml.
 #[test]
 fn a_reload_that_removes_a_check_ends_its_alert() {
@@ -179,6 +213,57 @@ fn a_reload_that_removes_a_check_ends_its_alert() {
     service.host.end("TERM").unwrap();
     let ends = texts().iter().filter(|text| text.contains("No longer checked")).count();
     assert_eq!(ends, 1, "once: {:?}", texts());
+}
+
+/// A second configuration on one state directory would take the checks of the first for removed. It is refused with the line
+/// that gives it a record of its own; a configuration that replaces the first takes the record on.
+#[test]
+fn a_second_configuration_ends_nothing_of_the_first() {
+    let mut morning = Morning::new(Some(Fault::NullNames), "");
+    assert_eq!(morning.round(&["phase2-raw"]).len(), 1);
+    let home = morning.sample.path().to_owned();
+    let toml = fs::read_to_string(home.join("host.toml")).unwrap();
+    let toml = toml.replace("[checks.phase2-raw]\n", "[checks.box-scores]\nplugin = \"phase2-raw\"\n");
+    let toml = toml.replace("depends_on = [\"phase2-raw\"]", "depends_on = [\"box-scores\"]");
+    let other = |state: &str| {
+        let toml = toml.replace("directory = \"state\"", &format!("directory = \"{state}\""));
+        fs::write(home.join("other.toml"), toml).unwrap();
+    };
+    let with = |home: &Path, arguments: &[&str]| {
+        let mut command = morning.sample.command();
+        ended(command.current_dir(home).args(arguments).args(["--config", "other.toml"])).unwrap()
+    };
+    let plugins: Vec<String> = shipped().unwrap().iter().map(|file| file.display().to_string()).collect();
+    let plugins: Vec<&str> = plugins.iter().map(String::as_str).collect();
+    let once = ["run", "--once", "--at", "2026-02-06T12:15:00Z", "--check", "box-scores"];
+    let run = |home: &Path| with(home, &[&once[..], &plugins].concat());
+    other("state");
+    let gate = [&["gate", "phase2-gate", "--date", "2026-02-05"][..], &plugins].concat();
+    let silence = ["silence", "phase2-raw", "--for", "4h", "--why", "x"];
+    for refused in [run(&home), with(&home, &gate), with(&home, &silence)] {
+        let owner = format!("state holds the record of {}/host.toml, and two", home.canonicalize().unwrap().display());
+        let line = "write `directory = \"state-other\"` under [state] in other.toml";
+        assert!(refused.code == 64 && refused.err.contains(&owner) && refused.err.contains(line), "{refused:?}");
+    }
+    assert!(with(&home, &["doctor"]).out.contains("state holds the record of"), "doctor says it too");
+    other("state-other");
+    assert_eq!(run(&home).code, 2);
+    let told = received(&morning);
+    assert!(told.len() == 1 && only(&told, "canary-alerts").starts_with("🔴"), "its own failure: {told:?}");
+    let history = morning.host(&["history", "phase2-raw"]).out;
+    assert!(history.contains("ongoing") && !history.contains("ended:"), "{history}");
+
+    // A copy of everything has owners of its own.
+    other("state");
+    let copy = TempDir::new().unwrap();
+    let copied = Command::new("cp").arg("-r").arg(&home).arg(copy.path().join("copy")).status().unwrap();
+    assert!(copied.success() && run(&copy.path().join("copy")).code == 64);
+    assert!(received(&morning).is_empty());
+    fs::remove_file(home.join("host.toml")).unwrap();
+    assert_eq!(run(&home).code, 2);
+    let told = received(&morning);
+    let ends = |text: &str| text.contains("phase2-raw: removed from host.toml; not well when last checked");
+    assert!(told.iter().any(|(_, text)| ends(text)), "{told:?}");
 }
 
 /// What can be evaluated again and fails is no good news.
@@ -212,6 +297,32 @@ fn a_run_that_finds_a_table_refutes_that_it_is_missing() {
     for time in ["06T14:30", "06T18:30"] {
         assert_eq!(pair.run(time, &["down"]), [], "{time}");
     }
+}
+
+/// A validation takes as long as its slowest check. What it finds after the round has told it is not news.
+#[test]
+fn a_validation_that_ends_after_its_round_tells_nothing_twice() {
+    let slow = r##"
+        [checks.phase2-raw.alerts]
+        confirm_errors = 1
+        [checks.slow]
+        plugin = "misbehaving"
+        settings = { behaviour = "spin" }
+        [grants.misbehaving]
+        slack = ["#canary-alerts"]
+        budgets = { timeout = "4s" }
+    "##;
+    let toml = HOST_TOML.replace("repeat_interval", "group_wait = \"100ms\"\nrepeat_interval");
+    let sample = Sample::new(None).unwrap();
+    sample.configure(&format!("validate_schedule = \"{DAILY}\"\n{toml}{slow}")).unwrap();
+    sample.sql("nba_raw", "ALTER TABLE nbac_player_boxscore RENAME TO elsewhere").unwrap();
+    let mut command = sample.command();
+    command.args(["run", "--once", "--check", "phase2-raw", "--check", "slow"]);
+    let ended = ended(command.args(["--at", AT]).args(shipped().unwrap()).arg(guest("misbehaving"))).unwrap();
+    assert!(ended.err.contains("validation: phase2-raw: query failed: there is no table"), "{ended:?}");
+    let told: Vec<String> = sample.slack.requests().iter().map(|request| words(&request.message)).collect();
+    assert!(told[0].starts_with("🟠 phase2-raw could not be evaluated"), "the round was first: {told:?}");
+    assert_eq!(told.iter().filter(|text| text.contains("phase2-raw")).count(), 1, "{told:?}");
 }
 
 /// That no data can make a check fail is told once: its runs are evaluated, and pass.
