@@ -64,7 +64,9 @@ pub(super) fn payload(notification: &Notification, id: &str, undelivered: &[Unde
             false => named_only.push((told.check.clone(), told.alert.title.clone())),
         }
     }
-    blocks.extend(text_block("*More alerts; `host history` shows them in full*", named(&named_only)));
+    let history = notification.history.as_deref().unwrap_or("host history");
+    let more = format!("*More alerts, which `{}` lists*", escape(history));
+    blocks.extend(text_block(&more, named(&named_only)));
     blocks.extend(short);
     blocks.push(context(&format!("{} Message {id}", escape(&notification.footer))));
     json!({ "text": cut(&escape(&preview(notification)), SECTION), "blocks": blocks })
@@ -262,6 +264,7 @@ mod tests {
             recoveries: others.clone(),
             footer: "Data of 2026-02-05.".to_owned(),
             page: None,
+            history: None,
         }
     }
 

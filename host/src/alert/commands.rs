@@ -1,16 +1,23 @@
-//! Commands in the steps of alerts, for the host's own warehouse: plugins write `bq query`, which reads no SQLite file.
+//! Commands in the steps of alerts, as they run beside this host: plugins write `bq query`, which reads no SQLite file, and
+//! do not know which configuration is used.
 
-use crate::contract::slack::Alert;
+use crate::{
+    config::{Config, Warehouse},
+    contract::slack::Alert,
+};
 
 const BQ: &str = "bq query --use_legacy_sql=false ";
 const DATE: &str = "--parameter=date:DATE:";
 
-/// Replaces BigQuery's command by `host query`. A command with other parameters than the date stays.
-pub fn on_sqlite(alert: &mut Alert) {
+/// Replaces BigQuery's command by `host query` on SQLite, and lets each command of the host name its configuration. A `bq`
+/// command with other parameters than the date stays.
+pub fn suit(alert: &mut Alert, config: &Config) {
+    let on_sqlite = matches!(config.warehouse, Some(Warehouse::Sqlite { .. }));
     for command in alert.steps.iter_mut().filter_map(|step| step.command.as_mut()) {
-        if let Some(own) = own(command) {
+        if let Some(own) = on_sqlite.then(|| own(command)).flatten() {
             *command = own;
         }
+        *command = config.command(command);
     }
 }
 

@@ -286,9 +286,7 @@ fn footer(notices: &[&Notice<'_>], runs: &[Run]) -> String {
     let families: Vec<Option<&Family>> = notices.iter().map(|notice| notice.news.family()).collect();
     let concerned = || runs.iter().filter(|run| families.contains(&run.family.as_ref()));
     if runs.is_empty() {
-        return "This is about the check, its grants or its tables, not about one date's data; `host validate` shows \
-                the details."
-            .to_owned();
+        return "This is about the check, its grants or its tables, not about one date's data.".to_owned();
     }
     let mut parts = vec![format!("Data of {}.", dates(concerned()))];
     for (status, word) in [(Status::Pass, "Passed"), (Status::Skip, "Skipped")] {

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 pub use closing::{Closed, close};
-pub use commands::on_sqlite;
+pub use commands::suit;
 pub use compose::{compose, span};
 pub use console::plain;
 pub use decide::{Decided, decide};
@@ -67,6 +67,8 @@ pub struct Notification {
     pub footer: String,
     /// The address of the page, without a slash at its end.
     pub page: Option<String>,
+    /// The command that lists all alerts, if it needs more than `host history`.
+    pub history: Option<String>,
 }
 
 /// An alert within a message.

@@ -49,7 +49,7 @@ impl History {
             Format::Json => Included { report: true, calls: true, most: usize::MAX },
         };
         let runs = record.runs(check, self.limit, included).await?;
-        if let (Some(check), true) = (check, runs.is_empty()) {
+        if let Some(check) = check.filter(|check| runs.is_empty() && !config.names(check)) {
             let known = record.checks().await?;
             bail!("no run of {check} is recorded{}\nrecorded checks: {}", nearest(check, &known), known.join(", "));
         }

@@ -236,7 +236,8 @@ async fn recorded(config: &Config) -> Result<Record> {
     match Record::exists(&directory) {
         true => Record::open(&directory).await,
         false => {
-            bail!("no run is recorded in {} yet; `host run --once` records the first", directory.display())
+            let run = config.command("host run --once");
+            bail!("no run is recorded in {} yet; `{run}` records the first", directory.display())
         }
     }
 }

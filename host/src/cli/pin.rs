@@ -172,8 +172,9 @@ fn registry_source(lock: &Lock, file: &File) -> Result<Option<String>> {
         let expected = Expected { name: &file.name, version: &file.version, keys: &Keys::default() };
         store.keep(file.bytes.clone(), read_signatures(&file.path)?.as_deref(), &expected)?;
         note!(
-            "{}: stored in plugins.store; its place is still {place}, and `host outdated` compares the bytes",
-            file.name
+            "{}: stored in plugins.store; its place is still {place}, and `{}` compares the bytes",
+            file.name,
+            lock_command("outdated", lock.path())
         );
     }
     let wanted = match place.wanted {

@@ -229,7 +229,8 @@ impl Update {
         for ((name, before, place), updated) in pins.iter().zip(updated) {
             let pinned = match updated {
                 Ok(Some(_)) if lock.pin(name) != Some(before) => {
-                    Err(anyhow!("another process changed its pin meanwhile; run `host update {name}` again"))
+                    let update = lock_command("update", &self.files.path());
+                    Err(anyhow!("another process changed its pin meanwhile; run `{update} {name}` again"))
                 }
                 Ok(Some(file)) => pin(&mut lock, &file, place),
                 Ok(None) => Ok(()),

@@ -83,8 +83,9 @@ impl Silence {
             let id = record.silence(&self.checks, self.why.trim(), (now, ends), &user()).await?;
             let ends = local(ends, &config.timezone.rules());
             super::print(&format!(
-                "silence {id}: no new alerts of {} until {ends}; `host silences --expire {id}` ends it\n",
-                self.checks.join(", ")
+                "silence {id}: no new alerts of {} until {ends}; `{}` ends it\n",
+                self.checks.join(", "),
+                config.command(&format!("host silences --expire {id}"))
             ))?;
             record.close().await;
             Ok(0)
@@ -108,7 +109,7 @@ impl Silences {
             let now = Timestamp::now();
             if let Some(id) = self.expire {
                 if !record.expire(id, now, &user()).await? {
-                    bail!("silence {id} is not active; `host silences` lists the active ones");
+                    bail!("silence {id} is not active; `{}` lists the active ones", config.command("host silences"));
                 }
                 super::print(&format!("silence {id} ended\n"))?;
             } else {

@@ -81,6 +81,7 @@ async fn receivers(config: &Config) -> Vec<Finding> {
     if config.slack.deliver == Deliver::Console {
         return vec![Finding::note("slack", "messages appear on the console only: slack.deliver is \"console\"")];
     }
+    let test = config.command("host receivers test");
     let mut findings = Vec::new();
     let channels = Receivers::channels_in(config);
     findings.extend(
@@ -88,11 +89,11 @@ async fn receivers(config: &Config) -> Vec<Finding> {
     );
     for channel in channels {
         let found = Receivers::only(config, channel).await;
-        let found = found.map(|_| "has a webhook; `host receivers test` sends a message to it".to_owned());
+        let found = found.map(|_| format!("has a webhook; `{test}` sends a message to it"));
         findings.push(Finding::of(format!("channel {channel}"), found));
     }
     findings.push(match Receivers::fallback_only(config).await {
-        Ok(Some(_)) => Finding::ok("fallback", "has a webhook; `host receivers test` sends a message to it"),
+        Ok(Some(_)) => Finding::ok("fallback", format!("has a webhook; `{test}` sends a message to it")),
         Ok(None) => Finding::note(
             "fallback",
             "not configured: nobody is told when Slack accepts no messages; [fallback] names another receiver",

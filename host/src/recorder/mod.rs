@@ -24,7 +24,7 @@ use kept::kept;
 
 use crate::{
     alert::{self, Delivery, News, Notification, Receivers, Standing, Standings},
-    config::{Bytes, Config, Warehouse},
+    config::{Bytes, Config},
     lanes,
     metrics::Metrics,
     record::{Batch, NewMessage, NewRun, Record, Undelivered},
@@ -92,9 +92,7 @@ impl Recorder {
         if batch.is_empty() {
             return Settled::default();
         }
-        if matches!(config.warehouse, Some(Warehouse::Sqlite { .. })) {
-            batch.iter_mut().flat_map(|run| &mut run.alerts).for_each(alert::on_sqlite);
-        }
+        batch.iter_mut().flat_map(|run| &mut run.alerts).for_each(|alert| alert::suit(alert, config));
         let (mut runs, untold): (Vec<Run>, Vec<Run>) = batch.into_iter().partition(|run| run.untold.is_none());
         runs.sort_by(|a, b| a.check.cmp(&b.check));
         // Serializing large reports takes a while; nothing else must wait for it.
@@ -220,7 +218,8 @@ impl Recorder {
     ) -> Result<Vec<(String, Notification)>> {
         let created = batch.recorded;
         let mut messages = Vec::new();
-        for notification in notifications {
+        for mut notification in notifications {
+            notification.history = Some(config.command("host history"));
             let json = serde_json::to_string(&notification)?;
             let id = alert::id(&format!("{created} {} {json}", notification.channel));
             batch.messages.push(NewMessage {

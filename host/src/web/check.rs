@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     check::{Check, Work},
+    config::Config,
     contract::Metric,
     host::Host,
     record::{Included, PastAlert, PastMessage, PastRun, Silence, metrics},
@@ -108,7 +109,7 @@ fn content(site: &Site, host: &Host, check: &Check, recorded: &Recorded) -> Mark
         (silences(host, check, &recorded.silences))
         @if let Some(ready) = check.plugin() {
             h2 #runbook { "Runbook" }
-            section.runbook aria-labelledby="runbook" { (runbook(&ready.plugin.descriptor.runbook)) }
+            section.runbook aria-labelledby="runbook" { (runbook(&ready.plugin.descriptor.runbook, &host.config)) }
         }
     }
 }
@@ -280,11 +281,18 @@ fn silences(host: &Host, check: &Check, silences: &[Silence]) -> Markup {
     }
 }
 
-/// Renders a plugin's runbook from Markdown. It is untrusted text: no markup, no pictures, and only links to the web.
-fn runbook(text: &str) -> Markup {
-    let mut dropped = 0usize;
+/// Renders a plugin's runbook from Markdown. It is untrusted text: no markup, no pictures, and only links to the web. Its
+/// commands of the host name the configuration that is used.
+fn runbook(text: &str, config: &Config) -> Markup {
+    let (mut dropped, mut in_code) = (0usize, false);
     let events = Parser::new(text).filter_map(move |event| match event {
         Event::Html(text) | Event::InlineHtml(text) => Some(Event::Text(text)),
+        Event::Code(text) => Some(Event::Code(config.command(&text).into())),
+        Event::Start(Tag::CodeBlock(_)) | Event::End(TagEnd::CodeBlock) => {
+            in_code = !in_code;
+            Some(event)
+        }
+        Event::Text(text) if in_code => Some(Event::Text(lines(&text, config).into())),
         // Its alternative text follows as text.
         Event::Start(Tag::Image { .. }) | Event::End(TagEnd::Image) => None,
         Event::Start(Tag::Link { ref dest_url, .. }) if !is_web(dest_url) => {
@@ -308,6 +316,10 @@ fn runbook(text: &str) -> Markup {
     let mut shown = String::new();
     pulldown_cmark::html::push_html(&mut shown, events);
     PreEscaped(shown)
+}
+
+fn lines(text: &str, config: &Config) -> String {
+    text.split_inclusive('\n').map(|line| config.command(line)).collect()
 }
 
 fn is_web(url: &CowStr<'_>) -> bool {
@@ -348,7 +360,7 @@ mod tests {
 
     #[test]
     fn a_runbook_brings_no_markup_of_its_own() {
-        let shown = |text: &str| runbook(text).into_string();
+        let shown = |text: &str| runbook(text, &Config::default()).into_string();
         assert_eq!(shown("# A\n\n**b** `c`"), "<h3>A</h3>\n<p><strong>b</strong> <code>c</code></p>\n");
         assert!(!shown("<script>alert(1)</script>").contains("<script"));
         assert!(!shown("a <img src=x onerror=alert(1)> b").contains("<img"));

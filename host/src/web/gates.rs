@@ -66,7 +66,13 @@ fn content(host: &Host, asked: &[Consultation]) -> Markup {
         }
         h2 { "Who asked" }
         @if asked.is_empty() {
-            p { "Nobody yet. " code { "host gate NAME --date D" } " asks, and so does " code { "POST /api/v1/gates/NAME" } "." }
+            p {
+                "Nobody yet. "
+                @if let Some(gate) = gates.first() {
+                    code { (host.config.command(&format!("host gate {}", gate.name))) } " asks, and so does "
+                    code { "POST /api/v1/gates/" (gate.name) } "."
+                }
+            }
         } @else {
             div.scroll tabindex="0" role="region" aria-label="Who asked" {
                 table {

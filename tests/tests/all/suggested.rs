@@ -12,6 +12,7 @@ use crate::support::{
     AT,
     command::{Ended, Sample, binary, ended, shipped},
     registry::Registry,
+    service::{Client, TOKEN},
 };
 
 /// A plugin's file with a name that must be quoted.
@@ -73,6 +74,18 @@ impl Place {
 
 fn phase2() -> std::path::PathBuf {
     shipped().unwrap().into_iter().find(|file| file.ends_with("phase2-raw.wasm")).unwrap()
+}
+
+/// A place whose configuration has another name than the usual one.
+fn elsewhere() -> Place {
+    let place = Place::new();
+    let gate = shipped().unwrap().into_iter().find(|file| file.ends_with("phase2-gate.wasm")).unwrap();
+    fs::copy(gate, place.sample.path().join("plugins/phase2-gate.wasm")).unwrap();
+    let toml = fs::read_to_string(place.sample.path().join("host.toml")).unwrap();
+    let toml = toml.replace("[checks.phase2-gate]", "[checks.phase2-gate]\nexpect_consult = \"0 6 * * *\"");
+    place.write("other.toml", &format!("{toml}\n[web]\nlisten = \"127.0.0.1:0\"\n"));
+    fs::remove_file(place.sample.path().join("host.toml")).unwrap();
+    place
 }
 
 /// The commands in a message: between backticks, or on lines of their own.
@@ -286,6 +299,38 @@ const SITUATIONS: &[Situation] = &[
         "host doctor",
         &["host pull"],
     ),
+    (
+        "no run of another configuration",
+        elsewhere,
+        |_| (),
+        "host history --config other.toml",
+        &["host run --config other.toml --once"],
+    ),
+    (
+        "a silence in another configuration",
+        elsewhere,
+        |place| {
+            place.sh("host run --once --at AT --config other.toml");
+        },
+        "host silence phase2-raw --for 1h --why testing --config other.toml",
+        &["host silences --config other.toml --expire 1"],
+    ),
+    (
+        "no such silence in another configuration",
+        elsewhere,
+        |place| {
+            place.sh("host run --once --at AT --config other.toml");
+        },
+        "host silences --expire 7 --config other.toml",
+        &["host silences --config other.toml"],
+    ),
+    (
+        "channels of another configuration",
+        elsewhere,
+        |_| (),
+        "host doctor --config other.toml",
+        &["host receivers test --config other.toml"],
+    ),
     ("no lock file to pull", Place::with_registry, |_| (), "host pull", &["host add --help"]),
 ];
 
@@ -309,6 +354,53 @@ fn every_suggested_command_runs_as_it_stands() {
             assert!((0..=3).contains(&done.code), "{name}: `{command}` ended with {}: {}", done.code, done.err);
         }
     }
+}
+
+/// The commands of the host in the steps of alerts and on its pages name the configuration that it runs with.
+#[test]
+fn what_messages_and_pages_suggest_runs_with_another_configuration() {
+    let place = elsewhere();
+    place.sample.sql("nba_raw", "UPDATE nbac_player_boxscore SET player_name = NULL WHERE rowid % 40 = 0").unwrap();
+    let ran = place.sh("host run --once --at AT --config other.toml --check phase2-raw --check phase2-gate.consulted");
+    assert_eq!(ran.code, 2, "{ran:?}");
+    let messages = place.sample.slack.received();
+    let blocks = messages.iter().flat_map(|(_, message)| message["blocks"].as_array().unwrap());
+    let texts: String = blocks.filter_map(|block| block["text"]["text"].as_str()).collect();
+    let mut suggested: Vec<String> = texts.split("```").skip(1).step_by(2).map(plain).collect();
+
+    let mut command = place.sample.command();
+    command.env("HOST_TOKEN", TOKEN).args(["run", "--config", "other.toml"]);
+    let mut host = place.sample.stay_with(command).unwrap();
+    let line = host.wait_for("the page is at http://").unwrap();
+    let address = line.split("http://").nth(1).and_then(|rest| rest.split('/').next()).unwrap().to_owned();
+    let client = Client::at(address);
+    for page in ["/checks/phase2-raw", "/checks/phase2-gate", "/gates"] {
+        let page = client.get(page).body;
+        suggested.extend(page.split("<code>").skip(1).filter_map(|rest| Some(plain(rest.split("</code>").next()?))));
+    }
+    suggested.retain(|command| command.starts_with("host "));
+    for expected in [
+        "host query --config other.toml --date 2026-02-05 'SELECT ",
+        "host history --config other.toml phase2-gate",
+        "host gate --config other.toml phase2-gate --date 2026-02-05",
+        "host silence --config other.toml phase2-raw --for 4h",
+        "host silence --config other.toml phase2-gate --for 4h",
+        "host gate --config other.toml phase2-gate",
+    ] {
+        assert!(suggested.iter().any(|command| command.starts_with(expected)), "no `{expected}`: {suggested:#?}");
+    }
+    for command in suggested {
+        let done = place.sh(&format!("HOST_TOKEN={TOKEN} {command}"));
+        assert!((0..=3).contains(&done.code), "`{command}` ended with {}: {}", done.code, done.err);
+    }
+    host.end("TERM").unwrap();
+}
+
+/// A text without the escapes of Slack and of a page.
+fn plain(text: &str) -> String {
+    [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#39;", "'"), ("&amp;", "&")]
+        .iter()
+        .fold(text.to_owned(), |text, (escape, character)| text.replace(escape, character))
 }
 
 /// Errors name files that are there.

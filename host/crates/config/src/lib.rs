@@ -5,6 +5,7 @@ mod backends;
 mod budgets;
 mod calendar;
 mod checks;
+mod command;
 mod dependencies;
 mod google;
 mod grants;
@@ -92,6 +93,9 @@ pub struct Config {
     /// The directory of host.toml, which relative paths start from.
     #[serde(skip)]
     pub directory: PathBuf,
+    /// The file, as it was named; empty if the text is from elsewhere.
+    #[serde(skip)]
+    pub file: PathBuf,
     /// The digest of the file's text; any edit changes it.
     #[serde(skip)]
     pub digest: Digest,
@@ -126,6 +130,7 @@ impl Default for Config {
             checks: BTreeMap::new(),
             grants: BTreeMap::new(),
             directory: PathBuf::new(),
+            file: PathBuf::new(),
             digest: Digest::of(b""),
             text: String::new(),
             dependencies: Dependencies::default(),
@@ -153,6 +158,7 @@ impl Config {
         })?;
         let mut config = Self::parse(&text).with_context(|| format!("{}: refused", path.display()))?;
         config.directory = path.parent().unwrap_or(Path::new("")).to_owned();
+        path.clone_into(&mut config.file);
         Ok(config)
     }
 
