@@ -23,23 +23,24 @@ pub struct Remark<'r> {
 }
 
 impl<'r> Remark<'r> {
-    /// The remarks that were not told before, if any; those of a silenced check are told after the silence.
+    /// The remarks that were not told before, if any. Those of a silenced check wait for the next validation after the
+    /// silence.
     pub(super) fn new(validation: &'r Validation, standing: &mut Standing, rules: Rules<'_>) -> Option<Self> {
         let known = |remark: &&String| standing.remarks.iter().any(|told| subject(told) == subject(remark));
         let all = validation.wrong.iter().chain(&validation.remarks);
         let (told, new): (Vec<&String>, Vec<&String>) = all.partition(known);
-        let hushed = silenced(&validation.check, News::Validation(validation), rules).is_some();
-        let (heard, unheard) = if hushed { (Vec::new(), new.as_slice()) } else { (new.clone(), [].as_slice()) };
-        standing.unheard = unheard.iter().copied().cloned().collect();
-        standing.remarks = told.into_iter().chain(heard.iter().copied()).cloned().collect();
-        let wrong = heard.iter().any(|remark| validation.wrong.contains(remark));
-        Some(Self {
-            channel: validation.family.as_ref()?.channel.as_str(),
-            check: &validation.check,
-            severity: if wrong { Severity::Warning } else { Severity::Info },
-            texts: heard.into_iter().map(String::as_str).collect(),
-        })
-        .filter(|remark| !remark.texts.is_empty())
+        standing.remarks = told.into_iter().cloned().collect();
+        if silenced(&validation.check, News::Validation(validation), rules).is_some() {
+            standing.unheard = new.into_iter().cloned().collect();
+            return None;
+        }
+        standing.unheard.clear();
+        standing.remarks.extend(new.iter().copied().cloned());
+        let wrong = new.iter().any(|remark| validation.wrong.contains(remark));
+        let severity = if wrong { Severity::Warning } else { Severity::Info };
+        let (channel, check) = (validation.family.as_ref()?.channel.as_str(), validation.check.as_str());
+        let texts: Vec<&str> = new.into_iter().map(String::as_str).collect();
+        (!texts.is_empty()).then_some(Self { channel, check, severity, texts })
     }
 }
 

@@ -88,7 +88,7 @@ fn each_mistake_names_the_next_step() {
         ),
         (
             "history --config empty.toml",
-            "error: no run is recorded in state yet; `host run --once` records the first\n",
+            "error: no run is recorded in state yet; `host run --config empty.toml --once` records the first\n",
         ),
         ("init plugins", "error: there is no plugin in plugins; `host new --help` shows how to make one\n"),
         (

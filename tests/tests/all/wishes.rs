@@ -119,7 +119,7 @@ fn the_channel_of_a_check_in_host_toml_is_granted_to_it() {
     sample.configure(&toml("#canary-alerts", "post elsewhere")).unwrap();
     let denied = error(&once(&sample, &[guest("misbehaving")]), "misbehaving");
     assert!(denied.contains("post denied: channel #deployment-alerts is not granted"), "{denied}");
-    assert!(told(&sample).is_empty());
+    assert_eq!(told(&sample), ["canary-alerts"], "no retry mends it");
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn no_plugin_addresses_the_fallback() {
         let line = format!("add `channel = \"#…\"` to [checks.evil{at}] in host.toml");
         assert!(said.starts_with("its own channel: ") && said.contains(&line), "{channel:?}: {said}");
     }
-    assert!(told(&sample).is_empty());
+    assert_eq!(told(&sample), ["canary-alerts"], "their plugins may post there");
     assert!(alarms.lock().unwrap().is_empty(), "{alarms:?}");
 }
 
@@ -417,6 +417,7 @@ fn layers_of_dependencies_are_walked_once() {
     say(&format!("48 checks: {without:?} without depends_on, {with:?} in 24 layers"));
     assert!(with < without + std::time::Duration::from_secs(3), "{with:?} instead of {without:?}");
     // Each of the second layer and below is listed under one of the first.
-    let message = sample.slack.received().pop().unwrap().1.to_string();
-    assert!(message.contains("a23") && message.contains("Also not well downstream"), "{message}");
+    let messages: Vec<String> = sample.slack.received().iter().map(|(_, message)| message.to_string()).collect();
+    let message = messages.iter().find(|message| message.contains("a23")).unwrap();
+    assert!(message.contains("Also not well downstream"), "{message}");
 }
