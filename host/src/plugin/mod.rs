@@ -210,10 +210,13 @@ impl Loaded {
     }
 }
 
+/// Who signed each file.
+type Signers = BTreeMap<PathBuf, Vec<PublicKey>>;
+
 /// Of the files with one name, those signed by a trusted key, or all of them if there are no keys; and who signed each.
-fn trusted(files: Vec<File>, config: &Config) -> Result<(Vec<File>, BTreeMap<PathBuf, Vec<PublicKey>>)> {
+fn trusted(files: Vec<File>, config: &Config) -> Result<(Vec<File>, Signers)> {
     let keys = config.trust.keys();
-    let (mut trusted, mut signed, mut refused) = (Vec::new(), BTreeMap::new(), None);
+    let (mut trusted, mut signed, mut refused) = (Vec::new(), Signers::new(), None);
     for file in files {
         match signers(&file, &keys) {
             Ok(signers) => {
