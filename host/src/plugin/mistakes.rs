@@ -1,18 +1,23 @@
 //! Words for mistakes in settings: the key, the rule, and the nearest valid name, as its author would look for them in
 //! host.toml. A schema's keywords (`anyOf`, `pattern`) are not words for people.
 
+mod order;
+
 use jsonschema::{ValidationError, Validator, error::ValidationErrorKind};
 use serde_json::Value;
 
 use crate::config::nearest;
+
+pub(super) use order::ORDERED;
 
 /// Characters shown of a wrong value.
 const SHOWN: usize = 60;
 
 /// The mistakes in settings.
 pub(super) fn complaints(schema: &Value, validator: &Validator, settings: &Value) -> Vec<String> {
-    let schema = Schema(schema);
-    validator.iter_errors(settings).flat_map(|error| schema.complaint(&error)).collect()
+    let words = Schema(schema);
+    let found: Vec<String> = validator.iter_errors(settings).flat_map(|error| words.complaint(&error)).collect();
+    if found.is_empty() { order::complaints(schema, settings) } else { found }
 }
 
 struct Schema<'s>(&'s Value);

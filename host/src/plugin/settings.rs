@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use jsonschema::{PatternOptions, ValidationError, Validator};
 use serde_json::{Map, Value, json};
 
-use super::mistakes::complaints;
+use super::mistakes::{ORDERED, complaints};
 use crate::{
     config::Bytes,
     confined::{self, Failed, Limits, Task},
@@ -127,6 +127,7 @@ impl Walk<'_> {
                 | "$comment"
                 | "type"
                 | super::ONLY_NAMED
+                | ORDERED
                 | "required"
                 | "minimum"
                 | "maximum"
