@@ -206,8 +206,7 @@ impl Translator<'_> {
             ("COALESCE", [_, _, ..]) => alike("COALESCE"),
             ("NULLIF", [one, other]) => {
                 let kind = one.kind;
-                let (one, other) = together(one.clone(), other.clone())
-                    .map_err(|(one, other)| no_signature("function NULLIF", &[&one, &other]))?;
+                let (one, other) = together("function NULLIF", one.clone(), other.clone())?;
                 Ok(Typed::new(format!("NULLIF({}, {})", one.sql, other.sql), kind))
             }
             ("GREATEST" | "LEAST", [only]) => Ok(only.clone()),

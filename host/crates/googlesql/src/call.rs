@@ -12,6 +12,7 @@ use rusqlite::{
 use super::{
     dates::{self, Answer, Part},
     watch::Watch,
+    zones,
 };
 
 /// The longest text or blob in a query: longer than checks need, and short enough that no function call or comparison
@@ -182,7 +183,7 @@ impl Arguments<'_, '_> {
             return Ok(TimeZone::UTC);
         }
         let name = self.short(at)?;
-        TimeZone::get(&name).map_err(|_| format!("Invalid time zone: {name}"))
+        zones::zone(&name).ok_or_else(|| format!("Invalid time zone: {name}"))
     }
 
     pub(super) fn shown(&self, at: usize) -> String {

@@ -14,9 +14,13 @@ const MOMENT_BYTES: usize = 100;
 pub(super) type Answer<T> = Result<T, String>;
 
 /// A TIME or DATETIME as CAST(… AS STRING) has it: a space before the time, no zeros at the end of a fraction.
+/// What is neither stays as it is, since an error shows it.
 pub fn clock(text: &str) -> String {
-    let text = text.replace('T', " ");
-    match text.contains('.') {
+    let text = match text.split_at_checked(10) {
+        Some((date, time)) if time.starts_with('T') => format!("{date} {}", time.trim_start_matches('T')),
+        _ => text.to_owned(),
+    };
+    match text.rfind('.') > text.rfind(':') {
         true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
         false => text,
     }

@@ -337,7 +337,7 @@ impl Translator<'_> {
             }
             let found = source.found(column, !is_merged);
             self.bare.push(column.name.clone());
-            items.push((Some(column.name.clone()), Typed::new(found.sql, found.kind)));
+            items.push((Some(column.name.clone()), Typed::column(found.sql, found.kind, found.unchecked)));
             room::columns(items.len())?;
         }
         Ok(())
@@ -390,7 +390,7 @@ fn named(items: &[(Option<String>, Typed)]) -> Result<Vec<Column>> {
         if !names.insert(name.to_lowercase()) {
             return Err(Error::Invalid(format!("query failed: Duplicate column names in the result: {name}")));
         }
-        columns.push(Column { name, kind: typed.kind, stored: false });
+        columns.push(Column { name, kind: typed.kind, stored: None });
     }
     Ok(columns)
 }

@@ -8,6 +8,7 @@ use sqlparser::ast::{
 use super::{
     dialect::Translator,
     kind::Kind,
+    position::{self, located},
     scope::Scope,
     typed::{Result, Typed, common, kind_of, no_signature, start, together, unsupported},
 };
@@ -30,7 +31,7 @@ impl Translator<'_> {
     pub(super) fn expression(&mut self, expr: &Expr, scope: &Scope) -> Result<Typed> {
         let bare = self.bare.len();
         self.room.enter()?;
-        let typed = self.bare_expression(expr, scope)?;
+        let typed = self.bare_expression(expr, scope).map_err(|error| located(error, position::of(expr)))?;
         self.room.leave();
         self.room.work(1 + self.grouped.len())?;
         if self.grouped.contains(&typed.sql) {
@@ -95,6 +96,7 @@ impl Translator<'_> {
             Expr::InList { expr: inner, list, negated } => {
                 let not = if *negated { "NOT " } else { "" };
                 let (typed, items) = self.against(inner, &list.iter().collect::<Vec<_>>(), "IN", scope)?;
+                let typed = if *negated { typed } else { typed.for_equality() };
                 Ok(Typed::new(format!("({} {not}IN ({}))", typed.sql, items.join(", ")), Kind::Bool))
             }
             Expr::InSubquery { expr: inner, subquery, negated } => {
@@ -106,8 +108,8 @@ impl Translator<'_> {
                     ));
                 };
                 let other = Typed::new("", column.kind);
-                let (typed, _) =
-                    together(typed, other).map_err(|(one, other)| no_signature("operator IN", &[&one, &other]))?;
+                let (typed, _) = together("operator IN", typed, other)?;
+                let typed = if *negated { typed } else { typed.for_equality() };
                 let not = if *negated { "NOT " } else { "" };
                 Ok(Typed::new(format!("({} {not}IN ({}))", typed.sql, inner.sql), Kind::Bool))
             }
@@ -165,7 +167,7 @@ impl Translator<'_> {
                 };
                 let typed = self.expression(inner, scope)?;
                 let to = kind_of(data_type)?;
-                let sql = format!("{function}({}, '{}', '{}')", typed.sql, typed.kind.name(), to.name());
+                let sql = format!("{function}({}, '{}', '{}')", typed.sql, typed.kind.computed(), to.computed());
                 Ok(Typed::new(sql, to))
             }
             Expr::Extract { field, expr: inner, .. } => {
@@ -205,7 +207,7 @@ impl Translator<'_> {
         if found.own {
             self.bare.push(name.to_owned());
         }
-        Ok(Typed::new(found.sql, found.kind))
+        Ok(Typed::column(found.sql, found.kind, found.unchecked))
     }
 
     fn parameter(&mut self, name: &str) -> Result<Typed> {

@@ -8,6 +8,7 @@ use sqlparser::ast::{Join, JoinConstraint, JoinOperator, ObjectName, TableFactor
 use super::{
     dialect::{Cte, Translator},
     guard::table_path,
+    position::{self, located},
     scope::{Columns, Scope, Source, quoted, same},
     typed::{Result, start, unsupported},
 };
@@ -74,7 +75,8 @@ impl Translator<'_> {
                 sample: None,
                 index_hints,
             } if with_hints.is_empty() && partitions.is_empty() && index_hints.is_empty() => {
-                let (sql, own, columns) = self.named_table(name)?;
+                let (sql, own, columns) =
+                    self.named_table(name).map_err(|error| located(error, position::of_name(name)))?;
                 (sql, alias.as_ref().map_or(own, |alias| alias.name.value.clone()), columns)
             }
             TableFactor::Derived { lateral: false, subquery, alias, sample: None } => {

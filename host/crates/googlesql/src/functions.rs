@@ -6,7 +6,7 @@ use rusqlite::{Connection, types::Value};
 use super::{
     call::{Arguments, Calls},
     dates::Answer,
-    moment_functions, text_functions,
+    held, moment_functions, text_functions,
     watch::Watch,
 };
 
@@ -69,7 +69,8 @@ pub fn register(connection: &Connection, watch: &Watch) -> rusqlite::Result<()> 
     let calls = Calls { connection, watch: watch.clone() };
     numbers(&calls)?;
     text_functions::register(&calls)?;
-    moment_functions::register(&calls)
+    moment_functions::register(&calls)?;
+    held::register(&calls)
 }
 
 /// Arithmetic.

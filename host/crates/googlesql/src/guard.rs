@@ -22,6 +22,8 @@ use host_contract::Error;
 use super::{
     allow_list::{Called, RoutinePath, called},
     literals,
+    position::{self, located},
+    zones,
 };
 
 /// The maximum number of SELECTs. A SELECT takes longer to parse than anything else of its length: ten microseconds.
@@ -174,14 +176,23 @@ impl Visitor for Names<'_> {
             _ => None,
         };
         self.parameters.extend(name.and_then(|name| name.strip_prefix('@')).map(str::to_lowercase));
+        let mut zone = match expr {
+            Expr::AtTimeZone { time_zone, .. } => Some(time_zone.as_ref()),
+            _ => None,
+        };
         if let Expr::Function(function) = expr {
             match called(&function.name, self.project) {
-                Ok(Called::Listed { .. }) => {}
+                Ok(Called::Listed { function: listed, .. }) => zone = zones::argument(listed.name, function),
                 Ok(Called::Routine { path, .. }) => {
                     self.routines.insert(path);
                 }
-                Err(error) => return ControlFlow::Break(error),
+                Err(error) => return ControlFlow::Break(located(error, position::of_name(&function.name))),
             }
+        }
+        if let Some(zone) = zone
+            && let Err(error) = zones::check(zone)
+        {
+            return ControlFlow::Break(located(error, position::of(zone)));
         }
         ControlFlow::Continue(())
     }
@@ -190,10 +201,10 @@ impl Visitor for Names<'_> {
         match factor {
             TableFactor::Table { name, args: None, .. } => match self.add(name) {
                 Ok(()) => ControlFlow::Continue(()),
-                Err(error) => ControlFlow::Break(error),
+                Err(error) => ControlFlow::Break(located(error, position::of_name(name))),
             },
             TableFactor::Table { name, .. } | TableFactor::Function { name, .. } => {
-                ControlFlow::Break(no_table_function(name))
+                ControlFlow::Break(located(no_table_function(name), position::of_name(name)))
             }
             TableFactor::TableFunction { expr, .. } => ControlFlow::Break(no_table_function(expr)),
             _ => ControlFlow::Continue(()),

@@ -11,7 +11,7 @@ use super::dates;
 /// | GoogleSQL | in a file | while it is computed with |
 /// |---|---|---|
 /// | INT64, BOOL | integer | the same |
-/// | FLOAT64, NUMERIC, BIGNUMERIC | real or integer | the same |
+/// | FLOAT64, NUMERIC, BIGNUMERIC | real or integer | the same, as floats |
 /// | STRING, TIME, DATETIME | text; a STRING is declared TEXT, since SQLite turns number-like text in any other column into a number | the same |
 /// | BYTES | blob | the same |
 /// | DATE | text, `2026-02-05` | the same |
@@ -20,8 +20,12 @@ use super::dates;
 pub enum Kind {
     /// INT64.
     Int64,
-    /// FLOAT64, NUMERIC and BIGNUMERIC.
+    /// FLOAT64.
     Float64,
+    /// NUMERIC, computed as a float.
+    Numeric,
+    /// BIGNUMERIC, computed as a float.
+    Bignumeric,
     /// BOOL.
     Bool,
     /// STRING.
@@ -48,7 +52,9 @@ impl Kind {
         let name = declaration.split('(').next().unwrap_or_default().trim().to_ascii_uppercase();
         Some(match name.as_str() {
             "INT64" | "INTEGER" | "INT" | "BIGINT" | "SMALLINT" => Self::Int64,
-            "FLOAT64" | "FLOAT" | "REAL" | "DOUBLE" | "NUMERIC" | "BIGNUMERIC" | "DECIMAL" => Self::Float64,
+            "FLOAT64" | "FLOAT" | "REAL" | "DOUBLE" => Self::Float64,
+            "NUMERIC" | "DECIMAL" => Self::Numeric,
+            "BIGNUMERIC" | "BIGDECIMAL" => Self::Bignumeric,
             "BOOL" | "BOOLEAN" => Self::Bool,
             "TEXT" | "VARCHAR" => Self::String,
             "BYTES" | "BLOB" => Self::Bytes,
@@ -61,13 +67,16 @@ impl Kind {
         })
     }
 
-    /// GoogleSQL's name.
+    /// GoogleSQL's name; `ANY` if the type cannot be told.
     pub fn name(self) -> &'static str {
         match self {
             Self::Int64 | Self::Null => "INT64",
             Self::Float64 => "FLOAT64",
+            Self::Numeric => "NUMERIC",
+            Self::Bignumeric => "BIGNUMERIC",
             Self::Bool => "BOOL",
-            Self::String | Self::Any => "STRING",
+            Self::String => "STRING",
+            Self::Any => "ANY",
             Self::Bytes => "BYTES",
             Self::Date => "DATE",
             Self::Datetime => "DATETIME",
@@ -76,8 +85,33 @@ impl Kind {
         }
     }
 
+    /// The name of the type that it is computed with.
+    pub(super) fn computed(self) -> &'static str {
+        match self {
+            Self::Numeric | Self::Bignumeric => Self::Float64.name(),
+            Self::Any => Self::String.name(),
+            kind => kind.name(),
+        }
+    }
+
     pub(super) fn is_numeric(self) -> bool {
-        matches!(self, Self::Int64 | Self::Float64 | Self::Null | Self::Any)
+        self.width().is_some() || matches!(self, Self::Null | Self::Any)
+    }
+
+    /// Its place among the numbers: GoogleSQL converts each to the wider ones.
+    fn width(self) -> Option<u8> {
+        Some(match self {
+            Self::Int64 => 0,
+            Self::Numeric => 1,
+            Self::Bignumeric => 2,
+            Self::Float64 => 3,
+            _ => return None,
+        })
+    }
+
+    /// Whether GoogleSQL converts one number to another type of number.
+    pub(super) fn widens_to(self, other: Self) -> bool {
+        self.width().zip(other.width()).is_some_and(|(own, other)| own < other)
     }
 
     /// The type to compare both as; `None` if GoogleSQL has no common type.
@@ -86,7 +120,8 @@ impl Kind {
             (one, other) if one == other => Some(one),
             (Self::Null | Self::Any, other) => Some(other),
             (one, Self::Null | Self::Any) => Some(one),
-            (Self::Int64, Self::Float64) | (Self::Float64, Self::Int64) => Some(Self::Float64),
+            (one, other) if one.widens_to(other) => Some(other),
+            (one, other) if other.widens_to(one) => Some(one),
             _ => None,
         }
     }
@@ -97,8 +132,10 @@ impl Kind {
         Ok(match (self, found) {
             (_, ValueRef::Null) => Value::Null,
             (Self::Int64, ValueRef::Integer(number)) => Value::Integer(number),
-            (Self::Float64, ValueRef::Real(number)) => Value::Float(number),
-            (Self::Float64, ValueRef::Integer(number)) => Value::Float(number as f64),
+            (Self::Float64 | Self::Numeric | Self::Bignumeric, ValueRef::Real(number)) => Value::Float(number),
+            (Self::Float64 | Self::Numeric | Self::Bignumeric, ValueRef::Integer(number)) => {
+                Value::Float(number as f64)
+            }
             (Self::Bool, ValueRef::Integer(number @ (0 | 1))) => Value::Boolean(number == 1),
             (Self::Date, ValueRef::Text(bytes)) if dates::date(&text(bytes)).is_some() => Value::Date(text(bytes)),
             (Self::Timestamp, ValueRef::Integer(micros)) => Value::Timestamp(micros.div_euclid(1_000_000)),

@@ -14,7 +14,7 @@ pub(super) fn register(calls: &Calls<'_>) -> rusqlite::Result<()> {
         _ => {
             let zone = a.zone(1)?;
             let moment = dates::moment(&a.text(0)?, &zone).map(Value::Integer);
-            moment.ok_or_else(|| format!("Invalid timestamp: {}", a.shown(0)))
+            moment.ok_or_else(|| format!("Invalid timestamp: {}; it must be like 2026-02-05 06:30:00", a.shown(0)))
         }
     })?;
     calls.plain("g_date_of", 2, |a| Ok(Value::Text(dates::zoned(a.integer(0)?, &a.zone(1)?)?.date().to_string())))?;

@@ -21,10 +21,9 @@ impl Translator<'_> {
 
     pub(super) fn compare(&mut self, one: &Expr, operator: &str, other: &Expr, scope: &Scope) -> Result<Typed> {
         let (one, other) = (self.expression(one, scope)?, self.expression(other, scope)?);
-        match together(one, other) {
-            Ok((one, other)) => Ok(Typed::new(format!("({} {operator} {})", one.sql, other.sql), Kind::Bool)),
-            Err((one, other)) => Err(no_signature(&format!("operator {operator}"), &[&one, &other])),
-        }
+        let equality = |typed: Typed| if operator == "=" { typed.for_equality() } else { typed };
+        let (one, other) = together(&format!("operator {operator}"), equality(one), equality(other))?;
+        Ok(Typed::new(format!("({} {operator} {})", one.sql, other.sql), Kind::Bool))
     }
 
     /// An expression and the expressions it is compared with, converted to comparable types.
@@ -39,8 +38,7 @@ impl Translator<'_> {
         let mut all = Vec::new();
         for other in others {
             let other = self.expression(other, scope)?;
-            let (same, other) = together(one, other)
-                .map_err(|(one, other)| no_signature(&format!("operator {operator}"), &[&one, &other]))?;
+            let (same, other) = together(&format!("operator {operator}"), one, other)?;
             one = same;
             all.push(other.sql);
         }

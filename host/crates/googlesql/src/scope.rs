@@ -5,7 +5,7 @@ use std::sync::Arc;
 use host_contract::Error;
 use host_text::nearest;
 
-use super::kind::Kind;
+use super::{kind::Kind, typed::literal};
 
 /// The longest name of a column in BigQuery: <https://cloud.google.com/bigquery/quotas#all_tables>
 const NAME_BYTES: usize = 300;
@@ -19,8 +19,8 @@ pub struct Column {
     pub name: String,
     /// Its type.
     pub kind: Kind,
-    /// Whether it is a stored TIMESTAMP, which must be parsed before use.
-    pub stored: bool,
+    /// The table that stores it, `dataset.table`: SQLite does not enforce its type. `None` for a column of a subquery.
+    pub stored: Option<Arc<str>>,
 }
 
 /// The columns of a table, shared by all its uses.
@@ -30,6 +30,8 @@ pub(super) type Columns = Arc<Vec<Column>>;
 pub(super) struct Found {
     pub(super) sql: String,
     pub(super) kind: Kind,
+    /// For a number of a table: the column itself, without the check that it holds one.
+    pub(super) unchecked: Option<String>,
     /// A column of this query's own tables, not of a query around it and no alias.
     pub(super) own: bool,
 }
@@ -48,8 +50,16 @@ impl Source {
             false => quoted(&column.name),
             true => format!("{}.{}", quoted(&self.alias), quoted(&column.name)),
         };
-        let sql = if column.stored { format!("g_timestamp({path})") } else { path };
-        Found { sql, kind: column.kind, own: true }
+        let kind = column.kind;
+        let number = matches!(kind, Kind::Int64 | Kind::Float64 | Kind::Numeric | Kind::Bignumeric);
+        match &column.stored {
+            Some(table) if number || matches!(kind, Kind::Bool | Kind::Timestamp) => {
+                let place = literal(&format!("{} of {table}", column.name));
+                let sql = format!("g_held({path}, '{}', {place})", kind.name());
+                Found { sql, kind, unchecked: number.then_some(path), own: true }
+            }
+            _ => Found { sql: path, kind, unchecked: None, own: true },
+        }
     }
 }
 
@@ -69,7 +79,7 @@ impl Scope {
     pub(super) fn column(&self, table: Option<&str>, name: &str) -> Result<Found, Error> {
         let alias = self.aliases.iter().find(|(alias, ..)| table.is_none() && same(alias, name));
         if let Some((_, sql, kind)) = alias {
-            return Ok(Found { sql: sql.clone(), kind: *kind, own: false });
+            return Ok(Found { sql: sql.clone(), kind: *kind, unchecked: None, own: false });
         }
         let mut found =
             self.sources.iter().filter(|source| table.is_none_or(|table| same(table, &source.alias))).filter_map(

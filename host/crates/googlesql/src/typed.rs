@@ -16,6 +16,8 @@ pub(super) struct Typed {
     pub(super) sql: String,
     pub(super) kind: Kind,
     text: Text,
+    /// For a number of a table: the column itself, without the check that it holds one.
+    unchecked: Option<String>,
 }
 
 /// Whether it is a STRING literal or parameter, which GoogleSQL converts to DATE or TIMESTAMP.
@@ -28,23 +30,36 @@ enum Text {
 
 impl Typed {
     pub(super) fn new(sql: impl Into<String>, kind: Kind) -> Self {
-        Self { sql: sql.into(), kind, text: Text::No }
+        Self { sql: sql.into(), kind, text: Text::No, unchecked: None }
+    }
+
+    /// A column, and the same without the check that it holds a number, if it has one.
+    pub(super) fn column(sql: String, kind: Kind, unchecked: Option<String>) -> Self {
+        Self { unchecked, ..Self::new(sql, kind) }
+    }
+
+    /// For a comparison with `=`: text equals no number, and an index can be used.
+    pub(super) fn for_equality(self) -> Self {
+        match self.unchecked {
+            Some(sql) => Self { sql, unchecked: None, ..self },
+            None => self,
+        }
     }
 
     /// A text literal.
     pub(super) fn text(text: String) -> Self {
-        Self { sql: literal(&text), kind: Kind::String, text: Text::Literal(text) }
+        Self { text: Text::Literal(text.clone()), ..Self::new(literal(&text), Kind::String) }
     }
 
     /// A parameter, by its lower-case name.
     pub(super) fn parameter(name: &str, kind: Kind) -> Self {
         let text = if kind == Kind::String { Text::Parameter } else { Text::No };
-        Self { sql: format!("@{name}"), kind, text }
+        Self { text, ..Self::new(format!("@{name}"), kind) }
     }
 
     /// The same with other SQL, for example in parentheses.
     pub(super) fn written(self, write: impl FnOnce(&str) -> String) -> Self {
-        Self { sql: write(&self.sql), ..self }
+        Self { sql: write(&self.sql), unchecked: None, ..self }
     }
 
     /// The text of a literal.
@@ -82,7 +97,7 @@ impl Typed {
                 Some(Typed::new(format!("g_cast({}, 'STRING', '{}')", self.sql, kind.name()), kind))
             }
             (_, Kind::Null | Kind::Any, _) | (_, _, Kind::Any) => Some(Typed::new(self.sql, kind)),
-            (_, Kind::Int64, Kind::Float64) => Some(Typed::new(self.sql, kind)),
+            (_, own, wanted) if own.widens_to(wanted) => Some(Typed::new(self.sql, kind)),
             _ => None,
         }
     }
@@ -102,7 +117,7 @@ pub(super) fn literal(text: &str) -> String {
 }
 
 /// Both as their common type; an error if they have none.
-pub(super) fn together(one: Typed, other: Typed) -> std::result::Result<(Typed, Typed), (Typed, Typed)> {
+pub(super) fn together(what: &str, one: Typed, other: Typed) -> Result<(Typed, Typed)> {
     if let Some(kind) = one.kind.common(other.kind) {
         return Ok((Typed { kind, ..one }, Typed { kind, ..other }));
     }
@@ -111,7 +126,7 @@ pub(super) fn together(one: Typed, other: Typed) -> std::result::Result<(Typed, 
     }
     match other.clone().coerced(one.kind) {
         Some(coerced) => Ok((one, coerced)),
-        None => Err((one, other)),
+        None => Err(no_signature(what, &[&one, &other])),
     }
 }
 
@@ -129,7 +144,9 @@ pub(super) fn common<'t>(what: &str, all: impl Iterator<Item = &'t Typed> + Clon
 pub(super) fn kind_of(data_type: &DataType) -> Result<Kind> {
     Ok(match data_type {
         DataType::Int64 | DataType::Integer(_) | DataType::Int(_) | DataType::BigInt(_) => Kind::Int64,
-        DataType::Float64 | DataType::Float(_) | DataType::Numeric(_) | DataType::BigNumeric(_) => Kind::Float64,
+        DataType::Float64 | DataType::Float(_) => Kind::Float64,
+        DataType::Numeric(_) => Kind::Numeric,
+        DataType::BigNumeric(_) => Kind::Bignumeric,
         DataType::Bool | DataType::Boolean => Kind::Bool,
         DataType::String(_) => Kind::String,
         DataType::Date => Kind::Date,

@@ -146,5 +146,5 @@ fn computed() -> Duration {
 }
 
 fn column(name: String) -> Column {
-    Column { name, kind: Kind::Int64, stored: false }
+    Column { name, kind: Kind::Int64, stored: None }
 }

@@ -258,7 +258,7 @@ fn the_allow_list_is_what_the_embedded_warehouse_has() {
     connection.execute_batch(table).unwrap();
     let schema = |_: &TablePath| {
         let columns = [("id", Kind::Int64), ("name", Kind::String), ("day", Kind::Date), ("at", Kind::Timestamp)];
-        Ok(columns.map(|(name, kind)| Column { name: name.to_owned(), kind, stored: kind == Kind::Timestamp }).to_vec())
+        Ok(columns.map(|(name, kind)| Column { name: name.to_owned(), kind, stored: Some("d.t".into()) }).to_vec())
     };
     let ask = |call: &str| -> Result<(), String> {
         let select = read(&format!("SELECT {call} AS x FROM d.t"), None).map_err(|error| error.message().to_owned())?;
@@ -322,7 +322,10 @@ fn plugins_and_documents_call_only_what_is_allowed() {
     for (path, text) in texts {
         for (before, rest) in text.match_indices('(').map(|(at, _)| text.split_at(at)) {
             let name = before.rsplit(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or_default();
-            // A type with its precision, as DECIMAL(10, 2), is no call.
+            // Syntax, which both warehouses have, and a type with its precision, as DECIMAL(10, 2), are no calls.
+            if ["CAST", "SAFE_CAST"].contains(&name) {
+                continue;
+            }
             let precise = rest.trim_start_matches('(').starts_with(|c: char| c.is_ascii_digit());
             if precise && ["NUMERIC", "DECIMAL", "BIGNUMERIC", "BIGDECIMAL"].contains(&name) {
                 continue;

@@ -1,6 +1,6 @@
 //! The tables of a dataset, and their columns.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, sync::Arc};
 
 use rusqlite::Connection;
 
@@ -39,6 +39,7 @@ pub(super) fn columns(connection: &Connection, path: &TablePath) -> Result<Vec<C
     let TablePath { dataset, table } = path;
     let unusable = |error| Fault::unreadable(&format!("dataset {dataset} cannot be read"), error);
     let wrong = RefCell::new(None);
+    let stored: Arc<str> = format!("{dataset}.{table}").into();
     let read = || -> rusqlite::Result<Vec<Column>> {
         // The pragma alone would also describe SQLite's own tables and table functions, such as json_each.
         let sql = format!(
@@ -61,7 +62,7 @@ pub(super) fn columns(connection: &Connection, path: &TablePath) -> Result<Vec<C
                 )));
             }
             let kind = kind.unwrap_or(Kind::Any);
-            Ok(Column { name, kind, stored: kind == Kind::Timestamp })
+            Ok(Column { name, kind, stored: Some(stored.clone()) })
         })?;
         columns.collect()
     };

@@ -388,7 +388,7 @@ fn what_is_not_supported_or_wrong_is_named() {
         ("SELECT DATE(2026, 2, 30)", "Invalid date"),
         ("SELECT DATE(TIMESTAMP '2026-02-05', 'New York')", "Invalid time zone: New York"),
         ("SELECT day FROM d.strange", "column day is DATE but holds \"soon\", which is not a valid DATE"),
-        ("SELECT active FROM d.strange", "column active is BOOL but holds 7, which is not a valid BOOL"),
+        ("SELECT active FROM d.strange", "column active of d.strange is BOOL but holds 7, which is not a valid BOOL"),
         ("SELECT game FROM d.bad", "column game of d.bad is declared STRING, so SQLite would turn text"),
         ("SELECT 1 FROM d.odd", "column shape of d.odd is declared GEOGRAPHY, a type that"),
         ("SELECT GREATEST(DATE '2026-01-01', '9 maybe')", "Bad DATE value"),
