@@ -365,15 +365,23 @@ impl<'r> Draw<'r> {
                 answers => *answers == Answers::High,
             }),
             "TIMESTAMP" => self.moment().map_or(Value::Null, |moment| Value::Timestamp(moment.as_second())),
-            "DATETIME" => {
-                let moment = self.moment().map(|moment| moment.strftime("%Y-%m-%d %H:%M:%S").to_string());
-                moment.map_or(Value::Null, Value::Text)
-            }
+            "DATETIME" => self.clock(),
+            // An expression of a SQLite view: a number or a time.
+            "ANY" => match self.answers() {
+                Answers::Mixed(_) | Answers::Aimed(_) if self.often(5) => self.clock(),
+                _ => Value::Float(self.number(name, count, false)),
+            },
             "DATE" => self.date().map_or(Value::Null, |date| Value::Date(date.to_string())),
             kind if kind.starts_with("ARRAY") => Value::Text("[]".to_owned()),
             kind if kind.starts_with("STRUCT") || kind == "JSON" => Value::Text("{}".to_owned()),
             _ => Value::Text(format!("x{row}")),
         }
+    }
+
+    /// The time when something happened, as a DATETIME.
+    fn clock(&mut self) -> Value {
+        let moment = self.moment().map(|moment| moment.strftime("%Y-%m-%d %H:%M:%S").to_string());
+        moment.map_or(Value::Null, Value::Text)
     }
 
     /// The data date, or one before it.

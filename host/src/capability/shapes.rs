@@ -68,6 +68,13 @@ impl Shapes {
         self.distinct(|_, _| true)
     }
 
+    /// The type of the column with a name; as in SQL, upper and lower case are the same.
+    pub fn kind(&self, name: &str) -> Option<String> {
+        let queries = lock(&self.queries);
+        let mut columns = queries.values().flat_map(|shape| &shape.columns);
+        columns.find(|column| column.name.eq_ignore_ascii_case(name)).map(|column| column.kind.clone())
+    }
+
     /// The names of the columns that are counts wherever they occur.
     pub fn counts(&self) -> Vec<String> {
         let others = self.distinct(|_, count| !count);

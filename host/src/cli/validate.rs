@@ -34,8 +34,9 @@ does both, when it starts and on validate_schedule.
 A remark is not a fault: the check does what it says, which may be less than
 you meant. \"not tried\" says that no simulated result reached a limit.
 
-Exit codes: 0 nothing is wrong, 2 something is wrong, 3 some of it could not
-be validated, 64 the arguments or host.toml cannot be used.")]
+Exit codes: 0 nothing is wrong, 2 something is wrong, even if the rest could
+not be validated, 3 nothing is known to be wrong, but some of it could not be
+validated, 64 the arguments or host.toml cannot be used.")]
 pub(super) struct Validate {
     /// Plugin files, or directories of them [default: pinned plugins, or plugins/]
     #[arg(value_name = "PLUGIN.wasm")]
@@ -59,9 +60,9 @@ impl Validate {
         let found = found?;
         super::print(&self.render(&found))?;
         let any = |is: fn(Kind) -> bool| found.iter().flat_map(|(_, findings)| findings).any(|one| is(one.kind));
-        Ok(match (any(Kind::is_inconclusive), any(Kind::is_wrong)) {
-            (true, _) => 3,
-            (false, true) => 2,
+        Ok(match (any(Kind::is_wrong), any(Kind::is_inconclusive)) {
+            (true, _) => 2,
+            (false, true) => 3,
             (false, false) => 0,
         })
     }

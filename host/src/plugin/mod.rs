@@ -6,6 +6,7 @@ mod compiler;
 mod loading;
 mod mistakes;
 mod settings;
+mod warn_limits;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,6 +24,7 @@ pub use cache::Cache;
 pub use host_package::{Digest, File, Lock};
 pub use loading::Loading;
 pub use settings::{advice_when_empty, check_settings};
+pub use warn_limits::WarnLimits;
 
 use crate::{
     config::{Budgets, Bytes, Config},

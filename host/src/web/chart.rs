@@ -2,10 +2,9 @@
 
 use jiff::{Timestamp, tz::TimeZone};
 use maud::{Markup, html};
-use serde_json::Value;
 
 use super::layout::number;
-use crate::contract::Metric;
+use crate::{contract::Metric, plugin::WarnLimits};
 
 /// The size of the drawing, and its margins, in SVG units.
 const WIDTH: f64 = 640.0;
@@ -17,28 +16,6 @@ const BOTTOM: f64 = 26.0;
 
 /// One value: its time, the number, and its thresholds.
 pub(super) type Point = (Timestamp, Metric);
-
-/// The limits of a metric beyond which its check only warns. Reports have no place for them, so they come from settings that
-/// are named like the metric, by itself or under `thresholds`: `warn_min`, `warn_max` and `warn_hours`.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct WarnLimits {
-    min: Option<f64>,
-    max: Option<f64>,
-}
-
-impl WarnLimits {
-    /// From a check's settings.
-    pub(super) fn of(settings: &Value, metric: &str) -> Self {
-        let own = settings.get("thresholds").and_then(|thresholds| thresholds.get(metric)).or(settings.get(metric));
-        let limit = |key: &str| own.and_then(|own| own.get(key)).and_then(Value::as_f64);
-        Self { min: limit("warn_min"), max: limit("warn_max").or_else(|| limit("warn_hours")) }
-    }
-
-    /// Whether a value is beyond them.
-    fn are_broken(self, value: f64) -> bool {
-        self.min.is_some_and(|min| value < min) || self.max.is_some_and(|max| value > max)
-    }
-}
 
 /// The chart of one metric; `points` are in chronological order.
 pub(super) fn chart(name: &str, points: &[Point], warn: WarnLimits, zone: &TimeZone) -> Markup {

@@ -14,7 +14,7 @@ use pulldown_cmark::{CowStr, Event, Parser, Tag, TagEnd};
 use super::{
     Site,
     api::unknown,
-    chart::{Point, WarnLimits, chart},
+    chart::{Point, chart},
     layout::{Frame, alert, brief, link, moment, since, status, strip},
 };
 use crate::{
@@ -22,6 +22,7 @@ use crate::{
     config::Config,
     contract::Metric,
     host::Host,
+    plugin::WarnLimits,
     record::{Included, PastAlert, PastMessage, PastRun, Silence, metrics},
     text::encoded,
 };

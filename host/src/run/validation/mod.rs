@@ -1,6 +1,7 @@
 //! Validates checks: every query is tried without reading a row, and a check that no data can make fail is detected.
 
 mod seen;
+mod threshold;
 
 use std::{
     sync::Arc,
@@ -151,7 +152,7 @@ pub async fn validate(check: &Check, backends: &Backends, moment: &Moment) -> Ve
         began: Instant::now(),
         computed: Duration::ZERO,
     };
-    let mut seen = Seen::default();
+    let mut seen = Seen::new(&ready.settings);
     let (high, given) = match stage.rehearse(Answers::High, &seen).await {
         Ok(rehearsed) => rehearsed,
         Err(Ended::Its(finding)) => return vec![finding],

@@ -3,26 +3,29 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Finding, Kind};
+use serde_json::Value;
+
+use super::{Finding, Kind, threshold::Threshold};
 use crate::{
     capability::{Aim, Given, Shapes},
     config::nearest,
     contract::{Metric, Verdict},
+    plugin::WarnLimits,
     run::Run,
 };
 
-/// How often a limit is aimed at before it counts as one that nothing breaks.
-const AIMS: u64 = 24;
-/// How often, if no result came to it: as often as there are rehearsals.
-const MOST_AIMS: u64 = super::REHEARSALS as u64;
 /// The most values of answers that are kept of one rehearsal, to aim from there; all rehearsals keep 16 MB at most.
 const VALUES: usize = 2000;
+/// Types of columns that may be the value of a metric.
+const NUMBERS: [&str; 6] = ["INT64", "FLOAT64", "NUMERIC", "BIGNUMERIC", "BOOL", "ANY"];
 /// Limits that are named in a finding.
 const NAMED: usize = 8;
 
 /// The results of a check's rehearsals.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
+    /// The check's settings, which have the limits that only warn.
+    settings: Value,
     pub(super) rehearsals: usize,
     /// Rehearsals that gave a report.
     pub(super) reports: usize,
@@ -36,9 +39,15 @@ pub(super) struct Seen {
     problem: Option<String>,
     /// The answers that gave most metrics a value, the latest of several, and the number of those metrics.
     fullest: (usize, Arc<Given>),
+    /// What was unknown in every report so far.
+    never_known: Vec<String>,
 }
 
 impl Seen {
+    pub(super) fn new(settings: &str) -> Self {
+        Self { settings: serde_json::from_str(settings).unwrap_or_default(), ..Self::default() }
+    }
+
     /// Takes the result of a rehearsal, and what was answered in it.
     pub(super) fn take(&mut self, run: &Run, given: Given) {
         self.rehearsals += 1;
@@ -47,6 +56,10 @@ impl Seen {
             return;
         };
         self.reports += 1;
+        match self.reports {
+            1 => self.never_known.clone_from(&report.unknown),
+            _ => self.never_known.retain(|unknown| report.unknown.contains(unknown)),
+        }
         // A check that asks for more is aimed at from scratch.
         let few = given.values().flatten().map(Vec::len).sum::<usize>() <= VALUES;
         let given = Arc::new(if few { given } else { Given::new() });
@@ -60,12 +73,13 @@ impl Seen {
     }
 
     fn meet(&mut self, metric: &Metric, given: &Arc<Given>) {
+        let warn = WarnLimits::of(&self.settings, &metric.name);
         let kept = &mut self.kept;
         let threshold = self.thresholds.entry(metric.name.clone()).or_insert_with_key(|name| {
             *kept += name.len() + size_of::<(String, Threshold)>();
             Threshold::default()
         });
-        threshold.meet(metric);
+        threshold.meet(metric, warn);
         if metric.value.is_some() {
             threshold.earlier = given.clone();
         }
@@ -73,20 +87,14 @@ impl Seen {
 
     /// All limits met so far.
     pub(super) fn limits(&self) -> Vec<f64> {
-        let limits = self.thresholds.values().flat_map(|threshold| threshold.limits().map(|(_, limit)| limit.asked));
-        limits.flatten().collect()
+        self.thresholds.values().flat_map(Threshold::limits).filter_map(|limit| limit.asked).collect()
     }
 
     /// The limit to try next: the least tried of those that nothing has broken yet.
     pub(super) fn aim(&mut self) -> Option<Aim> {
         let open = self.thresholds.iter_mut().filter(|(_, threshold)| !threshold.contradicts());
         let open = open.flat_map(|(name, threshold)| {
-            let Threshold { known, unit, min, max, below, earlier, .. } = threshold;
-            let (enough, unit, earlier) = (*known >= AIMS, &*unit, &*earlier);
-            let most = move |limit: &Limit| if limit.touched && enough { AIMS } else { MOST_AIMS };
-            let limits = [min, max, below].into_iter();
-            let open = limits.filter(move |limit| limit.asked.is_some() && !limit.broken && limit.aimed < most(limit));
-            open.map(move |limit| (name, unit, earlier, limit))
+            threshold.open().map(move |(unit, earlier, limit)| (name, unit, earlier, limit))
         });
         let (name, unit, earlier, limit) = open.min_by_key(|(_, _, _, limit)| limit.aimed)?;
         let attempt = limit.aimed;
@@ -107,29 +115,36 @@ impl Seen {
         let named = self.names_columns(&columns);
         let mut findings = Vec::new();
         for (name, threshold) in &self.thresholds {
+            let count = is_named(&counts, name);
             if threshold.contradicts() {
                 findings.push(Finding::new(Kind::CannotPass, threshold.contradiction(name)));
+            } else if let Some(most) = threshold.most().filter(|most| count && *most < 0.0) {
+                let text = format!("{name} must be at most {most}, but it is a count, which is never below 0");
+                findings.push(Finding::new(Kind::CannotPass, text));
             } else if threshold.known == 0 {
-                let near = nearest(name, &columns);
-                let certain = named || !near.is_empty() || !shapes.opaque();
-                let asked =
-                    threshold.limits().into_iter().find_map(|(words, limit)| Some(format!("{words} {}", limit.asked?)));
-                if let Some(asked) = asked.filter(|_| certain) {
-                    let text = format!(
-                        "{name} must be {asked}, but it never has a value; its queries return {}{near}",
-                        columns.join(", ")
-                    );
-                    findings.push(Finding::new(Kind::CannotPass, text));
+                let why = match shapes.kind(name) {
+                    // Text may have a meaning for the check.
+                    Some(kind) if kind == "STRING" => None,
+                    Some(kind) if !NUMBERS.contains(&kind.as_str()) => {
+                        Some(format!("its column has the type {kind}, which is not a number"))
+                    }
+                    _ => {
+                        let others = columns.iter().filter(|column| !column.eq_ignore_ascii_case(name));
+                        let near = nearest(name, others);
+                        let certain = named || !near.is_empty() || !shapes.opaque();
+                        let returned = columns.join(", ");
+                        certain.then(|| format!("it never has a value; its queries return {returned}{near}"))
+                    }
+                };
+                if let Some((rule, why)) = threshold.rules(name).into_iter().next().zip(why) {
+                    findings.push(Finding::new(Kind::CannotPass, format!("{rule}, but {why}")));
                 }
-            } else {
-                let count = counts.iter().any(|count| count.eq_ignore_ascii_case(name));
-                let unbroken = threshold.unbreakable(count).map(|(words, limit)| {
-                    let text = format!("{name} must be {words} {limit}, and every simulated result meets that");
-                    Finding::new(Kind::CannotFail, text)
-                });
-                findings.extend(unbroken);
+            } else if let Some(limit) = threshold.unbreakable(count) {
+                findings.push(Finding::new(Kind::CannotFail, limit.unbroken(name)));
             }
         }
+        let unknown = self.never_known.iter().map(|unknown| format!("it is never evaluated: {unknown}"));
+        findings.extend(unknown.map(|text| Finding::new(Kind::CannotPass, text)));
         if findings.is_empty() && self.passed && !self.failed && !shapes.opaque() {
             let tried = self.rehearsals;
             let text = format!("none of {tried} simulated results made it fail");
@@ -141,15 +156,17 @@ impl Seen {
     /// What was not tried, in one line, if anything: it may be right or wrong. `faults` are the findings that are certain.
     pub(super) fn untried(&self, shapes: &Shapes, faults: &[Finding]) -> Option<String> {
         let counts = shapes.counts();
-        let said = |name: &str| faults.iter().any(|fault| fault.text.starts_with(&format!("{name} must be ")));
+        let about = |fault: &Finding, name: &str| {
+            let rest = fault.text.strip_prefix(name);
+            rest.is_some_and(|rest| rest.starts_with(" must be ") || rest.starts_with(" warns "))
+        };
+        let said = |name: &str| faults.iter().any(|fault| about(fault, name));
         let mut limits = Vec::new();
         for (name, threshold) in self.thresholds.iter().filter(|(name, _)| !said(name)) {
-            let count = counts.iter().any(|count| count.eq_ignore_ascii_case(name));
-            if threshold.contradicts() || threshold.unbreakable(count).is_some() {
+            if threshold.contradicts() || threshold.unbreakable(is_named(&counts, name)).is_some() {
                 continue;
             }
-            let open = threshold.limits().into_iter().filter(|(_, limit)| !limit.broken);
-            limits.extend(open.filter_map(|(words, limit)| Some(format!("{name} {words} {}", limit.asked?))));
+            limits.extend(threshold.limits().filter(|limit| !limit.broken).filter_map(|limit| limit.short(name)));
         }
         let (tried, more) = (self.rehearsals, limits.len().saturating_sub(NAMED));
         if !limits.is_empty() {
@@ -173,87 +190,14 @@ impl Seen {
 
     /// Whether the check names its metrics after the columns of its queries.
     fn names_columns(&self, columns: &[String]) -> bool {
-        let named = |name: &String| columns.iter().any(|column| column.eq_ignore_ascii_case(name));
         let mut known = self.thresholds.iter().filter(|(_, threshold)| threshold.known > 0).peekable();
-        known.peek().is_some() && known.all(|(name, _)| named(name))
+        known.peek().is_some() && known.all(|(name, _)| is_named(columns, name))
     }
 }
 
-/// The limits of one metric over all rehearsals.
-#[derive(Debug, Default)]
-struct Threshold {
-    /// How many rehearsals gave it a value.
-    known: u64,
-    /// Its first value.
-    first: Option<f64>,
-    /// Whether it had different values.
-    moved: bool,
-    unit: Option<String>,
-    /// The answers of the latest rehearsal in which it had a value.
-    earlier: Arc<Given>,
-    min: Limit,
-    max: Limit,
-    below: Limit,
-}
-
-#[derive(Debug, Default)]
-struct Limit {
-    /// The last limit.
-    asked: Option<f64>,
-    /// Whether some result broke it.
-    broken: bool,
-    /// Whether some result was exactly at it.
-    touched: bool,
-    /// How often it was aimed at.
-    aimed: u64,
-}
-
-impl Threshold {
-    fn meet(&mut self, metric: &Metric) {
-        self.known += u64::from(metric.value.is_some());
-        self.first = self.first.or(metric.value);
-        self.moved |= metric.value.zip(self.first).is_some_and(|(value, first)| value != first);
-        self.unit.clone_from(&metric.unit);
-        for (limit, asked, breaks) in [
-            (&mut self.min, metric.min, (|value, limit| value < limit) as fn(f64, f64) -> bool),
-            (&mut self.max, metric.max, |value, limit| value > limit),
-            (&mut self.below, metric.below, |value, limit| value >= limit),
-        ] {
-            limit.asked = asked.or(limit.asked);
-            let met = metric.value.zip(asked);
-            limit.broken |= met.is_some_and(|(value, asked)| breaks(value, asked));
-            limit.touched |= met.is_some_and(|(value, asked)| (value - asked).abs() <= asked.abs() * 1e-9);
-        }
-    }
-
-    fn limits(&self) -> [(&'static str, &Limit); 3] {
-        [("at least", &self.min), ("at most", &self.max), ("below", &self.below)]
-    }
-
-    /// Whether no value meets all limits.
-    fn contradicts(&self) -> bool {
-        let over = |most: &Limit, may_meet: bool| {
-            let pair = self.min.asked.zip(most.asked);
-            pair.is_some_and(|(min, most)| if may_meet { min > most } else { min >= most })
-        };
-        over(&self.max, true) || over(&self.below, false)
-    }
-
-    fn contradiction(&self, name: &str) -> String {
-        let limits = self.limits().into_iter().filter_map(|(words, limit)| Some(format!("{words} {}", limit.asked?)));
-        format!("{name} must be {}, and no value is both", limits.collect::<Vec<_>>().join(" and "))
-    }
-
-    /// A limit that no value of this metric breaks: its values moved and met the limit, and none went beyond it; or the
-    /// metric is a `count`, and the limit is not above 0.
-    fn unbreakable(&self, count: bool) -> Option<(&'static str, f64)> {
-        let below_any_count = |words: &str, asked: f64| count && words == "at least" && asked <= 0.0;
-        self.limits().into_iter().find_map(|(words, limit)| {
-            let asked = limit.asked.filter(|_| !limit.broken)?;
-            let certain = self.moved && limit.touched && limit.aimed >= AIMS && self.known >= AIMS;
-            (certain || (below_any_count(words, asked) && limit.aimed > 0)).then_some((words, asked))
-        })
-    }
+/// Whether a name is among those of columns.
+fn is_named(columns: &[String], name: &str) -> bool {
+    columns.iter().any(|column| column.eq_ignore_ascii_case(name))
 }
 
 #[cfg(test)]
