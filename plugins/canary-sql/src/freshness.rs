@@ -2,22 +2,27 @@
 
 use jiff::civil::{Date, DateTime, Time};
 use sdk::{
-    Failure, Request, Result, Row, TableName, Violation, hours_between, literal, measured,
+    Failure, Request, Result, Row, Step, TableName, Violation, bq_query, hours_between, literal, measured,
     schemars::JsonSchema,
     serde::{Deserialize, Serialize},
-    tables,
+    step, tables,
 };
 
-use crate::{judge::Judge, limits::Limits, standard::column};
+use crate::{judge::Judge, limits::Limits, number::Number, sense::ANY, standard::column};
 
 /// Hours ahead of the run's clock that are more than clock skew.
 const CLOCKS_APART_HOURS: f64 = 0.1;
 const DAY_SECONDS: i64 = 24 * 3600;
+/// The hour by which clocks have changed, in every time zone.
+const CLOCKS_CHANGED: i8 = 4;
 
 /// The maximum age of the newest row, or of the last write.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(crate = "sdk::serde", deny_unknown_fields)]
 #[schemars(crate = "sdk::schemars")]
+#[schemars(extend("x-ordered" = [
+    { "low": "warn_hours", "high": "max_hours", "idle": "warn_hours", "otherwise": "warn_hours never warns" },
+]))]
 pub struct Freshness {
     /// The column with the time when a row was written: a TIMESTAMP, DATETIME or DATE. A DATE means the end of that
     /// day. Default: the table's last write, from the warehouse's metadata, which has none for views.
@@ -73,8 +78,10 @@ impl Freshness {
             ahead if ahead < 0.0 => ahead,
             _ => hours_between(to, request.due).max(0.0),
         });
-        let limits = Limits { max: Some(self.max_hours), warn_max: self.warn_hours, ..Limits::default() };
-        judge.limits(measured("freshness", age).unit("h"), &limits);
+        let hours = Number::Float;
+        let limits =
+            Limits { max: Some(hours(self.max_hours)), warn_max: self.warn_hours.map(hours), ..Limits::default() };
+        judge.limits(measured("freshness", None).unit("h"), age.map(hours), &limits);
         if let Some(age) = age.filter(|age| *age < -CLOCKS_APART_HOURS) {
             let message = format!("freshness: {of} is {:.1} h later than this run's clock", -age);
             judge.warned.push(Violation { metric: Some("freshness".to_owned()), message });
@@ -83,6 +90,12 @@ impl Freshness {
     }
 
     fn newest(&self, column: &str, row: &Row, request: &Request) -> Result<Option<Written>> {
+        let kind = row.kind("newest").unwrap_or(ANY);
+        if !["TIMESTAMP", "DATETIME", "DATE", ANY].contains(&kind) {
+            let problem =
+                format!("freshness.column: {column} has the type {kind}; it must be TIMESTAMP, DATETIME or DATE");
+            return Err(Failure::Settings(problem));
+        }
         let Some(text) = row.text("newest") else { return Ok(None) };
         let at = |moment| Written { from: moment, to: moment };
         if let Some(moment) = row.timestamp("newest") {
@@ -102,17 +115,21 @@ impl Freshness {
             (_, Ok(time)) => there.or_else(|| local(request, time)).map(at),
             _ => None,
         };
-        let wrong = || Failure::Settings(format!("freshness.column: {column} is not a TIMESTAMP, DATETIME or DATE"));
-        written.map(Some).ok_or_else(wrong)
+        written.map(Some).ok_or_else(|| {
+            let form = if kind == "DATE" { "2026-02-05" } else { "2026-02-05 06:30:00" };
+            let kind = if kind == ANY { "time" } else { kind };
+            Failure::Other(format!("freshness: {column} holds {text:?}, which is not a {kind}; it must be like {form}"))
+        })
     }
 }
 
-/// A local time in the pipeline's time zone. The request says when the data date begins and ends there; beyond those, a
-/// change of clocks in between is off by an hour.
+/// A local time in the pipeline's time zone. The request says when the data date begins and ends there. On that date the
+/// clocks change before [`CLOCKS_CHANGED`], if they do; after it, a change of clocks in between is off by an hour.
 fn local(request: &Request, time: DateTime) -> Option<i64> {
     let date: Date = request.data_date.parse().ok()?;
     let next = date.tomorrow().ok()?;
-    let (midnight, at) = match time.date() > date {
+    let changed = time.date() == date && time.hour() >= CLOCKS_CHANGED;
+    let (midnight, at) = match time.date() > date || changed {
         true => (next, request.day_end),
         false => (date, request.day_start),
     };
@@ -123,4 +140,12 @@ fn local(request: &Request, time: DateTime) -> Option<i64> {
 async fn last_write(table: &TableName) -> Result<Option<i64>> {
     let found = tables(table.dataset()).await?;
     Ok(found.iter().find(|found| found.name == table.name()).and_then(|found| found.modified))
+}
+
+/// How people see the last write: from the same metadata.
+pub(crate) fn last_write_step(table: &TableName, request: &Request) -> Step {
+    let (metadata, name) = (table.in_dataset("__TABLES__"), literal(table.name()));
+    let sql =
+        format!("SELECT TIMESTAMP_MILLIS(last_modified_time) AS last_write FROM {metadata} WHERE table_id = {name}");
+    step("See when it was last written", bq_query(&request.data_date, &sql))
 }

@@ -1,12 +1,13 @@
 //! Compares numbers with limits. It makes no host call, so that each rule can be read by itself.
 
-use std::collections::BTreeMap;
+use std::{cmp::Ordering, collections::BTreeMap};
 
 use sdk::{Metric, Violation, measured};
 
 use crate::{
     change::{Earlier, compare},
     limits::{Change, Limits},
+    number::Number,
 };
 
 /// The findings, number by number.
@@ -19,17 +20,24 @@ pub(crate) struct Judge {
     pub(crate) warned: Vec<Violation>,
     /// Values that could not be determined.
     pub(crate) unknown: Vec<String>,
+    /// Columns that are not numbers, with their values.
+    pub(crate) shown: Vec<String>,
     /// The comparison that a metric comes from, in words, by its name.
     pub(crate) notes: BTreeMap<String, String>,
+    /// Whole numbers that a metric has only rounded, by its name.
+    large: BTreeMap<String, Number>,
 }
 
 impl Judge {
     /// Compares a number with its limits. A missing value breaks every limit.
-    pub(crate) fn limits(&mut self, metric: Metric, limits: &Limits) {
-        let metric = Metric { min: limits.min, max: limits.max, ..metric };
-        let broken = metric.violation();
+    pub(crate) fn limits(&mut self, metric: Metric, value: Option<Number>, limits: &Limits) {
+        let float = |limit: Option<Number>| limit.map(Number::float);
+        let metric = Metric { value: float(value), min: float(limits.min), max: float(limits.max), ..metric };
+        let broken = violation(&metric, value, limits.min, limits.max);
         if broken.is_none() {
-            let warning = Metric { min: limits.warn_min, max: limits.warn_max, ..metric.clone() };
+            let (low, high) = (limits.warn_min, limits.warn_max);
+            let warning = Metric { min: float(low), max: float(high), ..metric.clone() };
+            let warning = violation(&warning, value, low, high);
             let marked = |violation: Violation| Violation {
                 message: violation
                     .message
@@ -39,16 +47,17 @@ impl Judge {
             };
             // A missing value is a failure, not a warning.
             match metric.value {
-                None => self.broken.extend(warning.violation()),
-                Some(_) => self.warned.extend(warning.violation().map(marked)),
+                None => self.broken.extend(warning),
+                Some(_) => self.warned.extend(warning.map(marked)),
             }
         }
         self.broken.extend(broken);
+        self.large.extend(value.filter(|value| value.is_large()).map(|value| (metric.name.clone(), value)));
         self.metrics.push(metric);
     }
 
     /// Compares a number with its earlier values. Without earlier values the change is unknown.
-    pub(crate) fn change(&mut self, column: &str, now: Option<f64>, before: &[Earlier], change: &Change) {
+    pub(crate) fn change(&mut self, column: &str, now: Option<Number>, before: &[Earlier], change: &Change) {
         let name = format!("{column}_change");
         let (value, note) = match now.map(|now| compare(now, before)) {
             None => (None, None),
@@ -66,16 +75,19 @@ impl Judge {
 
     /// All metrics in one line, each change with what it was compared with.
     pub(crate) fn sentence(&self) -> String {
-        let told =
-            self.metrics.iter().map(|metric| noted(metric.brief(), self.notes.get(&metric.name).map(String::as_str)));
-        told.collect::<Vec<_>>().join(", ")
+        let told = self.metrics.iter().map(|metric| match self.large.get(&metric.name) {
+            Some(number) => format!("{} {number}", metric.name),
+            None => noted(metric.brief(), self.notes.get(&metric.name).map(String::as_str)),
+        });
+        told.chain(self.shown.iter().cloned()).collect::<Vec<_>>().join(", ")
     }
 
     /// A column that has limits but is missing from the result. It is shown without a value, with its limits.
     pub(crate) fn missing(&mut self, column: &str, limits: &Limits) {
         let message = format!("{column}: the query returns no such column");
         self.broken.push(Violation { metric: Some(column.to_owned()), message });
-        let (min, max) = (limits.min.or(limits.warn_min), limits.max.or(limits.warn_max));
+        let float = |limit: Option<Number>| limit.map(Number::float);
+        let (min, max) = (float(limits.min.or(limits.warn_min)), float(limits.max.or(limits.warn_max)));
         let change = limits.change.filter(|_| min.is_none() && max.is_none());
         self.metrics.push(match change {
             Some(change) => change.limits(column, None),
@@ -89,12 +101,19 @@ impl Judge {
         self.broken.append(&mut other.broken);
         self.warned.append(&mut other.warned);
         self.unknown.append(&mut other.unknown);
+        self.shown.append(&mut other.shown);
         self.notes.append(&mut other.notes);
+        self.large.append(&mut other.large);
     }
 
     /// A count that must be 0.
-    pub(crate) fn none(&mut self, name: &str, count: Option<f64>) {
-        self.limits(measured(name, count), &Limits { max: Some(0.0), ..Limits::default() });
+    pub(crate) fn none(&mut self, name: &str, count: Option<Number>) {
+        self.at_most(measured(name, None), count, 0.0);
+    }
+
+    /// A number with nothing but a maximum.
+    pub(crate) fn at_most(&mut self, metric: Metric, value: Option<Number>, most: f64) {
+        self.limits(metric, value, &Limits { max: Some(Number::Float(most)), ..Limits::default() });
     }
 }
 
@@ -107,6 +126,21 @@ impl Change {
             ..measured(format!("{column}_change"), percent).unit("%")
         }
     }
+}
+
+/// The violation of a metric whose value and limits may have no exact float.
+fn violation(metric: &Metric, value: Option<Number>, min: Option<Number>, max: Option<Number>) -> Option<Violation> {
+    let Some(value) = value.filter(|value| [Some(*value), min, max].into_iter().flatten().any(Number::is_large)) else {
+        return metric.violation();
+    };
+    let beyond = |limit: Option<Number>, side| limit.filter(|limit| value.compare(*limit) == Some(side));
+    let name = &metric.name;
+    let message = match (beyond(min, Ordering::Less), beyond(max, Ordering::Greater)) {
+        (Some(min), _) => format!("{name} is below its minimum: {value} < {min}"),
+        (None, Some(max)) => format!("{name} is above its maximum: {value} > {max}"),
+        (None, None) => return None,
+    };
+    Some(Violation { metric: Some(name.clone()), message })
 }
 
 fn noted(text: String, note: Option<&str>) -> String {

@@ -5,6 +5,7 @@ mod change;
 mod freshness;
 mod judge;
 mod limits;
+mod number;
 mod sense;
 mod standard;
 
@@ -12,8 +13,10 @@ use std::collections::BTreeMap;
 
 use change::Earlier;
 use freshness::Freshness;
+use jiff::Timestamp;
 use judge::Judge;
 use limits::{Limits, earlier};
+use number::Number;
 use sdk::{
     About, Check, Failure, Need, Query, Report, Request, Result, Row, Step, TableName, Verdict, alert, bq_query,
     join_all, measured, step,
@@ -72,6 +75,9 @@ pub enum Severity {
     /// The check warns.
     Warning,
 }
+
+/// Characters of a text in a summary.
+const SHOWN: usize = 60;
 
 struct Sql;
 
@@ -157,13 +163,24 @@ async fn ask(sql: &str, limited: &BTreeMap<&str, Limits>, request: &Request, jud
     for column in row.columns() {
         // As in SQL, upper and lower case are the same.
         let limits = limited.iter().find(|(name, _)| name.eq_ignore_ascii_case(column));
+        if let Some((key, _)) = limits
+            && let Some(problem) = sense::no_number(&row, column)
+        {
+            return Err(Failure::Settings(format!("thresholds.{key}: {problem}")));
+        }
         let limits = limits.map(|(_, limits)| *limits).unwrap_or_default();
-        judge.limits(measured(column, row.number(column)), &limits);
+        // A metric is a number, so a text or a time is only in the summary.
+        if let (Some(_), Some(text)) = (sense::not_numeric(&row, column), shown(&row, column)) {
+            judge.shown.push(format!("{column} {text}"));
+            continue;
+        }
+        let number = Number::of(&row, column);
+        judge.limits(measured(column, None), number, &limits);
         if let Some(change) = &limits.change {
             let dates = earlier(&request.data_date, change)?;
             let values: Vec<_> =
                 dates.iter().filter_map(|date| before.get(date)).map(|row| Earlier::new(row, column)).collect();
-            judge.change(column, row.number(column), &values, change);
+            judge.change(column, number, &values, change);
         }
     }
     // A misspelt column has no value, and so breaks its limits.
@@ -173,6 +190,17 @@ async fn ask(sql: &str, limited: &BTreeMap<&str, Limits>, request: &Request, jud
         }
     }
     Ok(row)
+}
+
+/// A value that is not a number, in a line.
+fn shown(row: &Row, column: &str) -> Option<String> {
+    let time = row.timestamp(column).and_then(|seconds| Timestamp::from_second(seconds).ok());
+    let text = time.map(|time| time.to_string()).or_else(|| row.text(column))?;
+    let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    Some(match line.chars().count() > SHOWN {
+        true => format!("{}…", line.chars().take(SHOWN).collect::<String>()),
+        false => line,
+    })
 }
 
 async fn report(request: &Request, settings: &Settings, judge: Judge, steps: Vec<Step>) -> Result<Report> {

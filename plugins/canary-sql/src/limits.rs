@@ -7,23 +7,33 @@ use sdk::{
     serde::{Deserialize, Serialize},
 };
 
+use crate::number::Number;
+
 /// Limits for a number. A limit that is left out is not checked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(crate = "sdk::serde", default, deny_unknown_fields)]
 #[schemars(crate = "sdk::schemars")]
+#[schemars(extend("x-ordered" = [
+    { "low": "min", "high": "max", "otherwise": "no value passes" },
+    { "low": "min", "high": "warn_max", "otherwise": "no value passes" },
+    { "low": "warn_min", "high": "max", "otherwise": "no value passes" },
+    { "low": "warn_min", "high": "warn_max", "otherwise": "no value passes" },
+    { "low": "min", "high": "warn_min", "idle": "warn_min", "otherwise": "warn_min never warns" },
+    { "low": "warn_max", "high": "max", "idle": "warn_max", "otherwise": "warn_max never warns" },
+]))]
 pub struct Limits {
     /// Fails below this value.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub min: Option<f64>,
+    pub min: Option<Number>,
     /// Fails above this value.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub max: Option<f64>,
+    pub max: Option<Number>,
     /// Warns below this value.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub warn_min: Option<f64>,
+    pub warn_min: Option<Number>,
     /// Warns above this value.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub warn_max: Option<f64>,
+    pub warn_max: Option<Number>,
     /// The maximum change from earlier dates.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub change: Option<Change>,
@@ -43,10 +53,12 @@ pub struct Change {
     #[schemars(range(max = 12))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weeks: Option<u8>,
-    /// The maximum drop, in percent.
+    /// The maximum drop, in percent: from 0 to 100, which is a drop to 0.
+    #[schemars(range(min = 0, max = 100))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_drop_percent: Option<f64>,
     /// The maximum rise, in percent.
+    #[schemars(range(min = 0))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_rise_percent: Option<f64>,
 }
@@ -58,18 +70,22 @@ impl Limits {
     }
 }
 
+impl Change {
+    /// How many dates to compare with, and how many days they are apart; `None` if it does not say.
+    pub(crate) fn dates(&self) -> Option<(u8, i64)> {
+        match (self.days, self.weeks) {
+            (Some(days), None) if days > 0 => Some((days, 1)),
+            (None, Some(weeks)) if weeks > 0 => Some((weeks, 7)),
+            _ => None,
+        }
+    }
+}
+
 /// The earlier dates to compare with, newest first.
 pub(crate) fn earlier(date: &str, change: &Change) -> Result<Vec<String>> {
     let problem = |problem: &str| Failure::Settings(format!("change: {problem}"));
     let date: Date = date.parse().map_err(|_| problem("the data date is not a date"))?;
-    if change.max_drop_percent.is_none() && change.max_rise_percent.is_none() {
-        return Err(problem("it has no limit; add max_drop_percent or max_rise_percent"));
-    }
-    let (count, apart) = match (change.days, change.weeks) {
-        (Some(days), None) if days > 0 => (days, 1),
-        (None, Some(weeks)) if weeks > 0 => (weeks, 7),
-        _ => return Err(problem("set either `days` or `weeks`")),
-    };
+    let (count, apart) = change.dates().unwrap_or_default();
     let dates = (1..=i64::from(count)).map(|back| {
         let date = date.checked_sub(Span::new().days(back * apart)).map_err(|_| problem("it looks back too far"))?;
         Ok(date.to_string())

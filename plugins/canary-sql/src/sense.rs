@@ -1,12 +1,15 @@
-//! The rules for settings that a schema cannot express: limits that contradict each other, and types that do not exist.
+//! The rules for settings that the schema does not express: columns that are named twice, and types that do not exist.
 
-use sdk::{Failure, Result};
+use sdk::{Failure, Result, Row};
 
 use crate::{
     Settings,
     freshness::Freshness,
     limits::{Change, Limits},
 };
+
+/// The type of a column that the warehouse cannot tell: an expression of a SQLite view.
+pub(crate) const ANY: &str = "ANY";
 
 /// BigQuery's types, as a schema may name them.
 const TYPES: [&str; 14] = [
@@ -60,11 +63,16 @@ impl Settings {
             freshness.make_sense()?;
         }
         for (column, most) in &self.null_percent {
-            if !(0.0..=100.0).contains(most) {
-                return Err(wrong(
-                    &format!("null_percent.{column}"),
-                    &format!("{most} is not a percentage of rows; write 0 to 100"),
-                ));
+            let key = format!("null_percent.{column}");
+            match *most {
+                100.0 => return Err(wrong(&key, "no share is above 100; write less, or leave it out")),
+                most if !(0.0..100.0).contains(&most) => {
+                    return Err(wrong(
+                        &key,
+                        &format!("{most} is not a percentage of rows; write 0 or more, below 100"),
+                    ));
+                }
+                _ => {}
             }
         }
         for (column, kind) in &self.schema {
@@ -89,45 +97,22 @@ impl Limits {
         if !self.asks() {
             return Err(wrong(key, "it sets no limit; add min, max, warn_min, warn_max or change"));
         }
-        let Self { min, max, warn_min, warn_max, change } = *self;
-        let given = [("min", min), ("max", max), ("warn_min", warn_min), ("warn_max", warn_max)];
-        if let Some((name, number)) =
-            given.iter().find_map(|(name, number)| Some((name, number.filter(|number| !number.is_finite())?)))
-        {
-            return Err(wrong(key, &format!("{name} = {number} is not a number that a value can be compared with")));
-        }
-        let pair = |(name, one): (&str, Option<f64>),
-                    (other_name, other): (&str, Option<f64>),
-                    wrong_if: fn(f64, f64) -> bool,
-                    words: &str| {
-            let found = one.zip(other).filter(|(one, other)| wrong_if(*one, *other));
-            found.map_or(Ok(()), |(one, other)| {
-                Err(wrong(key, &format!("{name} = {one} {words} {other_name} = {other}")))
-            })
-        };
-        let above: fn(f64, f64) -> bool = |one, other| one > other;
-        let below: fn(f64, f64) -> bool = |one, other| one < other;
-        pair(("warn_min", warn_min), ("min", min), below, "never warns, because it already fails below")?;
-        pair(("warn_max", warn_max), ("max", max), above, "never warns, because it already fails above")?;
-        for low in [("min", min), ("warn_min", warn_min)] {
-            for high in [("max", max), ("warn_max", warn_max)] {
-                pair(low, high, above, "lets no value pass, because it is above")?;
-            }
-        }
-        change.map_or(Ok(()), |change| change.make_sense(&format!("{key}.change")))
+        self.change.map_or(Ok(()), |change| change.make_sense(&format!("{key}.change")))
     }
 }
 
 impl Change {
     fn make_sense(&self, key: &str) -> Result<()> {
-        for (name, percent) in
-            [("max_drop_percent", self.max_drop_percent), ("max_rise_percent", self.max_rise_percent)]
-        {
-            if let Some(percent) = percent.filter(|percent| !(percent.is_finite() && *percent >= 0.0)) {
-                return Err(wrong(key, &format!("{name} = {percent}; write a percentage that is not below 0")));
-            }
+        if self.max_drop_percent.is_none() && self.max_rise_percent.is_none() {
+            return Err(wrong(key, "it has no limit; add max_drop_percent or max_rise_percent"));
         }
-        Ok(())
+        match (self.dates(), self.days, self.weeks) {
+            (Some(_), ..) => Ok(()),
+            (None, Some(days), Some(weeks)) => {
+                Err(wrong(key, &format!("days = {days} and weeks = {weeks} exclude each other; leave one out")))
+            }
+            (None, ..) => Err(wrong(key, "it has no dates; add days or weeks, at least 1")),
+        }
     }
 }
 
@@ -139,17 +124,38 @@ impl Freshness {
                 return Err(wrong("freshness", &format!("{name} = {hours}; write hours above 0")));
             }
         }
-        match self.warn_hours.filter(|warn| *warn > self.max_hours) {
-            Some(warn) => Err(wrong(
-                "freshness",
-                &format!(
-                    "warn_hours = {warn} never warns, because it already fails above max_hours = {}",
-                    self.max_hours
-                ),
-            )),
-            None => Ok(()),
-        }
+        Ok(())
     }
+}
+
+/// The type of a column of a result, if it is not one of numbers or booleans.
+pub(crate) fn not_numeric<'r>(row: &'r Row, column: &str) -> Option<&'r str> {
+    match row.kind(column)? {
+        "INT64" | "FLOAT64" | "NUMERIC" | "BIGNUMERIC" | "BOOL" => None,
+        // An expression of a SQLite view: the value decides.
+        ANY if row.number(column).is_some() || row.text(column).is_none() => None,
+        kind => Some(kind),
+    }
+}
+
+/// Why a column of a result cannot have limits, and what to write instead. The type decides: a value may be NULL.
+pub(crate) fn no_number(row: &Row, column: &str) -> Option<String> {
+    let kind = not_numeric(row, column)?;
+    let advice = match kind {
+        "DATE" => format!(
+            "for an age in days write DATE_DIFF(@date, …, DAY) AS {column}; for one in hours, use `table` with `freshness`"
+        ),
+        "TIMESTAMP" => format!(
+            "for an age in hours write TIMESTAMP_DIFF(TIMESTAMP(@date), …, HOUR) AS {column}, or use `table` with `freshness`"
+        ),
+        "DATETIME" => "for an age, use `table` with `freshness`".to_owned(),
+        "STRING" | ANY => format!(
+            "write CAST(… AS FLOAT64) AS {column} if it holds numbers, or COUNTIF(… = 'text') AS {column}; for a list of texts, use `table` with `accepted_values`"
+        ),
+        _ => format!("write an expression that is a number AS {column}"),
+    };
+    let is = if kind == ANY { "holds text".to_owned() } else { format!("has the type {kind}") };
+    Some(format!("{column} {is}, and limits are for numbers and booleans; {advice}"))
 }
 
 /// A type as the host names it: without aliases, sizes and spaces; `None` if there is no such type.
@@ -177,6 +183,7 @@ pub(crate) fn is_type(found: &str, wanted: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::number::Number;
 
     #[test]
     fn types_are_known_by_all_their_names() {
@@ -211,43 +218,11 @@ mod tests {
         }
     }
 
-    /// Each line is refused for its reason; without the part in question it is accepted.
     #[test]
-    fn limits_that_contradict_each_other_are_refused() {
-        let limits = |min, max, warn_min, warn_max| Limits { min, max, warn_min, warn_max, change: None };
-        for (limits, words) in [
-            (limits(Some(10.0), Some(5.0), None, None), "k: min = 10 lets no value pass, because it is above max = 5"),
-            (
-                limits(Some(10.0), None, Some(5.0), None),
-                "k: warn_min = 5 never warns, because it already fails below min = 10",
-            ),
-            (
-                limits(None, Some(5.0), None, Some(10.0)),
-                "k: warn_max = 10 never warns, because it already fails above max = 5",
-            ),
-            (
-                limits(None, Some(5.0), Some(10.0), None),
-                "k: warn_min = 10 lets no value pass, because it is above max = 5",
-            ),
-            (
-                limits(None, None, Some(10.0), Some(5.0)),
-                "k: warn_min = 10 lets no value pass, because it is above warn_max = 5",
-            ),
-            (
-                limits(Some(f64::NAN), None, None, None),
-                "k: min = NaN is not a number that a value can be compared with",
-            ),
-            (limits(None, None, None, None), "k: it sets no limit; add min, max, warn_min, warn_max or change"),
-        ] {
-            assert_eq!(refused(&limits).as_deref(), Some(words));
-        }
-        for limits in [
-            limits(Some(5.0), Some(5.0), None, None),
-            limits(Some(5.0), Some(10.0), Some(6.0), Some(9.0)),
-            limits(Some(-5.0), None, Some(0.0), None),
-            limits(None, Some(5e6), None, None),
-        ] {
-            assert_eq!(refused(&limits), None);
-        }
+    fn limits_that_are_none_are_refused() {
+        let nothing = Limits::default();
+        let words = "k: it sets no limit; add min, max, warn_min, warn_max or change";
+        assert_eq!(refused(&nothing).as_deref(), Some(words));
+        assert_eq!(refused(&Limits { max: Some(Number::Float(5e6)), ..nothing }), None);
     }
 }

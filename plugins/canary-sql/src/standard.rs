@@ -9,7 +9,14 @@ use sdk::{
     step,
 };
 
-use crate::{Settings, ask as ask_row, judge::Judge, limits::Limits, sense::is_type};
+use crate::{
+    Settings, ask as ask_row,
+    freshness::last_write_step,
+    judge::Judge,
+    limits::Limits,
+    number::Number,
+    sense::{ANY, is_type},
+};
 
 /// Rows of a query that shows people the wrong rows.
 const SHOWN: u32 = 20;
@@ -78,27 +85,34 @@ pub(crate) async fn ask(
     let row = row?;
     // Judged below by its column, so do not show it twice.
     found.metrics.retain(|metric| metric.name.starts_with("row_count"));
+    found.shown.clear();
     judge.take(found);
     if let Some(freshness) = &settings.freshness {
         freshness.judge(table, &row, request, judge).await?;
     }
     for (column, most) in &settings.null_percent {
         let name = format!("null_percent_{column}");
-        let percent = measured(&name, row.number(&name)).unit("%");
-        judge.limits(percent, &Limits { max: Some(*most), ..Limits::default() });
+        judge.at_most(measured(&name, None).unit("%"), Number::of(&row, &name), *most);
     }
     for column in settings.accepted_values.keys() {
         let name = format!("unaccepted_{column}");
-        judge.none(&name, row.number(&name));
+        judge.none(&name, Number::of(&row, &name));
     }
     let mut steps = Vec::new();
-    if !judge.broken.is_empty() || !judge.warned.is_empty() {
+    // Only the metadata shows the last write.
+    let from_metadata = settings.freshness.as_ref().is_some_and(|freshness| freshness.column.is_none());
+    let of_metadata = |violation: &&Violation| from_metadata && violation.metric.as_deref() == Some("freshness");
+    let (written, others): (Vec<_>, Vec<_>) = judge.broken.iter().chain(&judge.warned).partition(of_metadata);
+    if !others.is_empty() {
         steps.push(step("Run the query yourself", bq_query(&request.data_date, &sql)));
     }
+    if !written.is_empty() {
+        steps.push(last_write_step(table, request));
+    }
     for (count, row) in counts.iter().zip(counted) {
-        let found = row?.number("found");
+        let found = Number::of(&row?, "found");
         judge.none(&count.name, found);
-        if found != Some(0.0) {
+        if found != Some(Number::Whole(0)) {
             steps.push(step(format!("See {}", count.name), bq_query(&request.data_date, &count.which)));
         }
     }
@@ -116,6 +130,9 @@ async fn schema(rows: &Rows<'_>, settings: &Settings, request: &Request, judge: 
     for (column, kind) in &settings.schema {
         match found.iter().find(|found| found.name.eq_ignore_ascii_case(column)) {
             None => wrong.push(format!("schema: there is no column {column}")),
+            Some(found) if found.kind == ANY => judge.unknown.push(format!(
+                "schema: the type of {column} cannot be told on SQLite, since it is an expression of a view; leave it out of schema"
+            )),
             Some(found) if !is_type(&found.kind, kind) => {
                 wrong.push(format!("schema: {column} is {}, not {kind}", found.kind));
             }

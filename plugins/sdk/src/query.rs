@@ -22,6 +22,12 @@ impl TableName {
         self.0.rsplit('.').nth(1).unwrap_or_default()
     }
 
+    /// Another table of the same dataset.
+    pub fn in_dataset(&self, name: &str) -> Self {
+        let dataset = self.0.rsplit_once('.').map_or("", |(dataset, _)| dataset);
+        Self(format!("{dataset}.{name}"))
+    }
+
     /// The name within the dataset.
     pub fn name(&self) -> &str {
         self.0.rsplit('.').next().unwrap_or_default()
@@ -103,8 +109,11 @@ impl Query {
     /// Runs the query, and returns all rows.
     pub async fn rows(self) -> Result<Rows, Error> {
         let answer = warehouse::query(self.sql, self.parameters).await?;
-        let columns: Rc<[String]> = answer.columns.into_iter().map(|column| column.name).collect();
-        Ok(answer.values.into_iter().map(|values| Row { columns: columns.clone(), values }).collect())
+        let (columns, kinds): (Vec<String>, Vec<String>) =
+            answer.columns.into_iter().map(|column| (column.name, column.kind)).unzip();
+        let (columns, kinds): (Rc<[String]>, Rc<[String]>) = (columns.into(), kinds.into());
+        let row = |values| Row { columns: columns.clone(), kinds: kinds.clone(), values };
+        Ok(answer.values.into_iter().map(row).collect())
     }
 
     /// Runs an aggregate query, and returns its only row.
@@ -139,19 +148,36 @@ pub type Rows = Vec<Row>;
 #[derive(Debug, Clone)]
 pub struct Row {
     columns: Rc<[String]>,
+    kinds: Rc<[String]>,
     values: Vec<Value>,
 }
 
 impl Row {
-    fn value(&self, column: &str) -> Option<&Value> {
+    fn place(&self, column: &str) -> Option<usize> {
         let exact = self.columns.iter().position(|name| name == column);
-        let place = exact.or_else(|| self.columns.iter().position(|name| name.eq_ignore_ascii_case(column)));
-        self.values.get(place?)
+        exact.or_else(|| self.columns.iter().position(|name| name.eq_ignore_ascii_case(column)))
+    }
+
+    fn value(&self, column: &str) -> Option<&Value> {
+        self.values.get(self.place(column)?)
     }
 
     /// The names of the columns.
     pub fn columns(&self) -> &[String] {
         &self.columns
+    }
+
+    /// The GoogleSQL type of a column: `INT64`, `DATE`, …; `None` if it is missing.
+    pub fn kind(&self, column: &str) -> Option<&str> {
+        self.kinds.get(self.place(column)?).map(String::as_str)
+    }
+
+    /// An INT64, with all its digits: as a [`number`](Self::number) it is rounded beyond 2^53. `None` for anything else.
+    pub fn integer(&self, column: &str) -> Option<i64> {
+        match self.value(column)? {
+            Value::Integer(number) => Some(*number),
+            _ => None,
+        }
     }
 
     /// A number; TRUE is 1 and FALSE is 0. `None` if the column is missing, NULL, or neither.

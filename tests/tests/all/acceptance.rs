@@ -222,7 +222,7 @@ fn what_could_not_be_evaluated_is_told_as_such() {
     assert_eq!(
         message["blocks"][1],
         section(
-            "*Could not be evaluated*\n*phase4-precompute*: query failed: there is no table nba_analytics.player_season_averages; did you mean `player_game_summary`?"
+            "*Could not be evaluated*\n*phase4-precompute*: query failed: there is no table nba_analytics.player_season_averages; did you mean `player_game_summary`? at [4:19]"
         )
     );
 }

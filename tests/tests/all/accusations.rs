@@ -88,6 +88,9 @@ fn the_innocent_are_not_accused() {
         thresholds("orders = { min = 1000000, max = 1000001 }"),
         thresholds("orders = { min = 9000000000000 }"),
         thresholds("orders = { min = 1, warn_max = 2500000 }"),
+        thresholds("orders = { min = 1, warn_min = 123456789, warn_max = 123456790, max = 987654321 }"),
+        thresholds("revenue = { warn_min = -7777777, warn_max = 0.0625 }"),
+        thresholds("revenue = { warn_max = 7e12 }"),
         thresholds("revenue = { min = -5000000, max = 1e15 }"),
         thresholds("revenue = { min = 0.001, max = 0.002 }"),
         thresholds("revenue = { max = -2000000 }"),
@@ -157,22 +160,34 @@ fn the_guilty_are_found() {
         (
             thresholds("orders = { min = 10, max = 5 }"),
             "refused",
-            "thresholds.orders: min = 10 lets no value pass, because it is above max = 5",
+            "thresholds.orders: min = 10 is above max = 5, so no value passes; write min = 5 and max = 10",
         ),
         (
             thresholds("orders = { min = 10, warn_max = 5 }"),
             "refused",
-            "min = 10 lets no value pass, because it is above warn_max = 5",
+            "min = 10 is above warn_max = 5, so no value passes; write min = 5 and warn_max = 10",
         ),
         (
             thresholds("orders = { min = 10, warn_min = 5 }"),
             "refused",
-            "thresholds.orders: warn_min = 5 never warns, because it already fails below min = 10",
+            "thresholds.orders: min = 10 is above warn_min = 5, so warn_min never warns; write min = 5 and warn_min = 10",
         ),
         (
             thresholds("orders = { max = 10, warn_max = 15 }"),
             "refused",
-            "warn_max = 15 never warns, because it already fails above max = 10",
+            "warn_max = 15 is above max = 10, so warn_max never warns; write warn_max = 10 and max = 15",
+        ),
+        (
+            thresholds("orders = { min = 10.5, warn_min = 10.5 }"),
+            "refused",
+            "min = 10.5 equals warn_min = 10.5, so warn_min never warns; write warn_min above 10.5, or leave it out",
+        ),
+        (thresholds("orders = { max = -1 }"), "cannot-pass", "orders must be at most -1, but it is a count"),
+        (thresholds("orders = { min = 1, warn_min = 0 }"), "refused", "min = 1 is above warn_min = 0"),
+        (
+            thresholds("orders = { warn_min = 0 }"),
+            "cannot-fail",
+            "orders warns below 0, and no simulated result is beyond that",
         ),
         (
             thresholds("orders = { min = nan }"),
@@ -189,16 +204,27 @@ fn the_guilty_are_found() {
         (
             thresholds("orders.change = { days = 7, max_drop_percent = -40 }"),
             "refused",
-            "thresholds.orders.change: max_drop_percent = -40; write a percentage that is not below 0",
+            "thresholds.orders.change.max_drop_percent: -40 is less than the minimum of 0",
         ),
-        (thresholds("orders.change = { days = 7, max_rise_percent = -1 }"), "refused", "max_rise_percent = -1"),
+        (
+            "table = 'shop.orders'\nwhere = 'day = @date'\nrow_count.change = { days = 7, max_drop_percent = 100 }"
+                .to_owned(),
+            "cannot-fail",
+            "row_count_change must be at least -100, and every simulated result meets that",
+        ),
+        (
+            thresholds("orders.change = { days = 7, max_rise_percent = -1 }"),
+            "refused",
+            "max_rise_percent: -1 is less than the minimum of 0",
+        ),
         (thresholds("orders.change = { days = 7 }"), "refused", "add max_drop_percent or max_rise_percent"),
-        (table("row_count.max = 0"), "refused", "row_count: min = 1 lets no value pass"),
+        (table("row_count.max = 0"), "refused", "row_count: min = 1 is above max = 0, so no value passes"),
         (
             table("freshness = { column = 'written', max_hours = 24, warn_hours = 48 }"),
             "refused",
-            "freshness: warn_hours = 48 never warns, because it already fails above max_hours = 24",
+            "freshness: warn_hours = 48 is above max_hours = 24, so warn_hours never warns; write warn_hours = 24 and max_hours = 48",
         ),
+        (table("null_percent = { customer = 100 }"), "refused", "null_percent.customer: no share is above 100"),
         (
             table("freshness = { column = 'written', max_hours = -1 }"),
             "refused",
@@ -247,17 +273,21 @@ fn the_guilty_are_found() {
 #[test]
 fn a_limit_out_of_reach_is_not_tried() {
     let sample = shop();
+    // No time is that long ago.
     let settings =
-        format!("{BY_DAY}thresholds.orders = {{ min = 1, change = {{ days = 7, max_drop_percent = 150 }} }}");
-    let (code, found) = validated(&sample, &[("", &settings)]);
+        "table = 'shop.orders'\nrow_count.min = 1\nfreshness = { column = 'written', max_hours = 200000000 }";
+    let (code, found) = validated(&sample, &[("", settings)]);
     let [(kind, text)] = found[0].as_slice() else { panic!("{found:?}") };
     assert_eq!((code, kind.as_str()), (3, "not-tried"), "{text}");
     assert!(
-        text.starts_with("no simulated result, of ") && text.ends_with(" reached orders_change at least -150"),
+        text.starts_with("no simulated result, of ") && text.ends_with(" reached freshness at most 200000000"),
         "{text}"
     );
     let tried: usize = text.split(" of ").nth(1).unwrap().split(',').next().unwrap().parse().unwrap();
     assert!((24..=200).contains(&tried), "{text}");
+    // A fault that is certain decides the exit code.
+    let lax = format!("{BY_DAY}thresholds.orders.min = 0");
+    assert_eq!(validated(&sample, &[("", settings), ("", &lax)]).0, 2);
 
     sample.configure(&format!("validate_schedule = '0 5 * * *'\n{REST}{}", check("orders", &settings))).unwrap();
     let once = ended(sample.command().args(["run", "--once", "--at", crate::support::AT]).arg(plugin())).unwrap();

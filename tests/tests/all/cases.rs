@@ -179,7 +179,8 @@ impl Asked {
             if dice.u8(0..3) > 0 {
                 limits.push(format!("{limit} = {at}"));
                 broken |= value.is_none_or(|value| breaks(value, at));
-                if dice.bool() {
+                // A warning at the same number never shows, and is refused.
+                if dice.bool() && warn_at != at {
                     limits.push(format!("warn_{limit} = {warn_at}"));
                     self.warned |= value.is_some_and(|value| breaks(value, warn_at));
                 }
@@ -210,8 +211,8 @@ fn asked(dice: &mut fastrand::Rng, rows: &[Row], parents: &[&str]) -> Asked {
     asked.limits(dice, "row_count", "row_count", Some(today.len() as f64));
     if dice.bool() {
         let newest = today.iter().map(|row| row.hours_old).min();
-        let most = dice.i64(1..30);
-        let warn = dice.i64(1..=most);
+        let most = dice.i64(2..30);
+        let warn = dice.i64(1..most);
         asked.settings += &format!("freshness = {{ column = \"written\", max_hours = {most}, warn_hours = {warn} }}\n");
         asked.broken |= newest.is_none_or(|hours| hours > most);
         asked.warned |= newest.is_some_and(|hours| hours > warn);

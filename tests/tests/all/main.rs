@@ -58,6 +58,7 @@ mod thirty_days;
 mod told;
 mod truth;
 mod validation;
+mod values;
 mod verify;
 mod web;
 mod wishes;

@@ -12,7 +12,7 @@ use crate::{
     templates::{build_javascript, build_python, host, ok},
 };
 
-const BAD_QUERY: &str = "query failed: Unrecognized name: nothing";
+const BAD_QUERY: &str = "query failed: Unrecognized name: nothing at [1:8]";
 const WRONG: &str = "run (check.py:RUN) returned a wrong report: report";
 
 /// A way to fail, and the error; `HERE` is the line of the source that says `here: WAY`. An empty error is a pass.
@@ -225,7 +225,7 @@ fn ways_to_fail_in_rust() {
     let sample = Sample::new(None).unwrap();
     let file = guest("misbehaving");
     let source = fs::read_to_string(repository().join("tests/guests/misbehaving/src/lib.rs")).unwrap();
-    let no_table = "query failed: there is no table nba_raw.nothing";
+    let no_table = "query failed: there is no table nba_raw.nothing at [1:15]";
     let ways = [
         ("trap", "SELECT 1 AS n", "panicked at PLACE: out of cheese".to_owned()),
         ("fail on its own", "SELECT 1 AS n", "I would rather not".to_owned()),

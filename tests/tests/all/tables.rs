@@ -53,7 +53,7 @@ impl Shop {
     }
 
     /// Writes host.toml with a check `shop` and its settings.
-    fn set(&self, settings: &str) {
+    pub(crate) fn set(&self, settings: &str) {
         self.configure(&format!(
             "[slack]\ndeliver = \"console\"\n[checks.shop]\nplugin = \"canary-sql\"\nchannel = \"#data\"\n\
              [checks.shop.settings]\n{settings}\n"
@@ -61,13 +61,13 @@ impl Shop {
     }
 
     /// The run with some settings about 2026-02-05, at a time of the next day.
-    fn run_at(&self, settings: &str, time: &str) -> Value {
+    pub(crate) fn run_at(&self, settings: &str, time: &str) -> Value {
         self.set(settings);
         let at = format!("2026-02-06T{time}Z");
         self.host(&["run", "--once", "--output", "json", "--at", &at, "--date", "2026-02-05"]).run("shop")
     }
 
-    fn run(&self, settings: &str) -> Value {
+    pub(crate) fn run(&self, settings: &str) -> Value {
         self.run_at(settings, "12:00:00")
     }
 }
@@ -228,7 +228,11 @@ fn freshness_takes_dates_datetimes_and_the_last_write() {
         ("column = \"at\", max_hours = 1", 0, "valid"),
         ("column = \"day\", max_hours = 30", 0, "valid"),
         ("max_hours = 3", 0, "valid"),
-        ("column = \"size\", max_hours = 3", 2, "freshness.column: size is not a TIMESTAMP, DATETIME or DATE"),
+        (
+            "column = \"size\", max_hours = 3",
+            2,
+            "freshness.column: size has the type INT64; it must be TIMESTAMP, DATETIME or DATE",
+        ),
     ] {
         shop.set(&format!("table = \"shop.orders\"\nrow_count = {{ min = 1 }}\nfreshness = {{ {freshness} }}"));
         let validated = shop.host(&["validate"]);
@@ -251,6 +255,14 @@ fn mistakes_in_settings_are_named() {
         ("row_count = 5", "row_count must be a table with min, max, warn_min, warn_max, change, not 5"),
         ("row_count.min = \"5\"", "row_count.min must be a number, not \"5\""),
         ("row_count.change = { day = 7 }", "there is no setting row_count.change.day; did you mean `days`?"),
+        (
+            "row_count.change = { days = 7, weeks = 2, max_drop_percent = 5 }",
+            "row_count.change: days = 7 and weeks = 2 exclude each other; leave one out",
+        ),
+        (
+            "row_count.change = { max_drop_percent = 5 }",
+            "row_count.change: it has no dates; add days or weeks, at least 1",
+        ),
         ("row_count.change = { days = 40 }", "row_count.change.days: 40 is greater than the maximum of 31"),
         (
             "freshness = { column = \"at\", max_hour = 2 }",
@@ -274,4 +286,41 @@ fn mistakes_in_settings_are_named() {
     let refused = shop.host(&["validate"]);
     let said = "table must be a table, as `dataset.table` or `project.dataset.table`, not \"orders\"";
     assert!(refused.code == 2 && refused.out.contains(said), "{refused:?}");
+}
+
+/// Before anything runs, and with what to write instead.
+#[test]
+fn limits_that_contradict_each_other_are_refused_by_the_plan_too() {
+    let shop = Shop::new(TYPES);
+    for (limits, said) in [
+        (
+            "row_count = { min = 10, max = 5 }",
+            "row_count: min = 10 is above max = 5, so no value passes; write min = 5 and max = 10",
+        ),
+        (
+            "row_count = { max = 5, warn_max = 5 }",
+            "row_count: warn_max = 5 equals max = 5, so warn_max never warns; write warn_max below 5, or leave it out",
+        ),
+        (
+            "row_count.change = { days = 7, max_drop_percent = 140 }",
+            "row_count.change.max_drop_percent: 140 is greater than the maximum of 100",
+        ),
+        (
+            "freshness = { column = \"at\", max_hours = 2, warn_hours = 2 }",
+            "freshness: warn_hours = 2 equals max_hours = 2, so warn_hours never warns",
+        ),
+    ] {
+        shop.set(&format!("table = \"shop.orders\"\n{limits}"));
+        let plan = shop.host(&["plan"]);
+        assert!(plan.code == 3 && plan.out.contains(said), "{limits}: {plan:?}");
+        let validated = shop.host(&["validate"]);
+        assert!(validated.code == 2 && validated.out.contains(said), "{limits}: {validated:?}");
+    }
+    let fine =
+        "row_count = { min = 1, warn_min = 2, warn_max = 4, max = 5, change = { days = 7, max_drop_percent = 100 } }";
+    shop.set(&format!(
+        "table = \"shop.orders\"\n{fine}\nfreshness = {{ column = \"at\", max_hours = 2, warn_hours = 1 }}"
+    ));
+    let plan = shop.host(&["plan"]);
+    assert!(plan.code == 0 && !plan.out.contains("Wrong:"), "{plan:?}");
 }

@@ -81,6 +81,7 @@ fn each_mistake_is_named_with_its_line() {
         ("grant", "SELECT COUNT(*) AS games\nFROM nba_reference.nba_schedule".to_owned()),
         ("parse", "SELECT COUNT(*) AS games,\nFROM FROM nba_raw.x".to_owned()),
         ("missing", format!("SELECT COUNT(*) AS gmaes{from}")),
+        ("date", format!("SELECT MAX(game_date) AS games{from}")),
     ] {
         checks += &ask(name, &sql);
     }
@@ -95,7 +96,7 @@ fn each_mistake_is_named_with_its_line() {
     for (name, kind, text, line) in [
         ("column", "refused", "Unrecognized name: player_nam; did you mean `player_name`?", 2),
         ("table", "refused", "there is no table nba_raw.boxscores", 2),
-        ("kind", "refused", "query failed: ", 0),
+        ("kind", "refused", "query failed: No matching signature for operator >", 2),
         (
             "grant",
             "refused",
@@ -104,6 +105,7 @@ fn each_mistake_is_named_with_its_line() {
         ),
         ("parse", "refused", "syntax error", 2),
         ("missing", "cannot-pass", "games must be at least 2, but it never has a value; its queries return gmaes", 0),
+        ("date", "cannot-pass", "games must be at least 2, but its column has the type DATE, which is not a number", 0),
         ("idle", "cannot-fail", "it asks nothing of the host, so nothing can make it fail", 0),
         ("lax", "cannot-fail", "games must be at least 0, and every simulated result meets that", 0),
     ] {
