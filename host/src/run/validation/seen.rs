@@ -202,7 +202,7 @@ fn is_named(columns: &[String], name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::threshold::AIMS, *};
 
     fn metric(value: Option<f64>, min: Option<f64>, max: Option<f64>, below: Option<f64>) -> Metric {
         Metric { name: "m".to_owned(), value, min, max, below, unit: None }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{capability::Given, contract::Metric, plugin::WarnLimits};
 
 /// How often a limit is aimed at before it counts as one that nothing breaks.
-const AIMS: u64 = 24;
+pub(super) const AIMS: u64 = 24;
 /// How often, if no result came to it: as often as there are rehearsals.
 const MOST_AIMS: u64 = super::REHEARSALS as u64;
 
