@@ -142,7 +142,8 @@ fn query(times: u32) {
         ("minutes_played", Kind::Float64),
         ("points", Kind::Int64),
     ];
-    let columns = columns.map(|(name, kind)| Column { name: name.to_owned(), kind, stored: false });
+    let columns =
+        columns.map(|(name, kind)| Column { name: name.to_owned(), kind, stored: Some("shop.orders".into()) });
     let schema: &Schema<'_> = &|_| Ok(columns.to_vec());
     for _ in 0..times {
         let select = read(black_box(SQL), None).unwrap();

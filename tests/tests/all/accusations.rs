@@ -289,7 +289,7 @@ fn a_limit_out_of_reach_is_not_tried() {
     let lax = format!("{BY_DAY}thresholds.orders.min = 0");
     assert_eq!(validated(&sample, &[("", settings), ("", &lax)]).0, 2);
 
-    sample.configure(&format!("validate_schedule = '0 5 * * *'\n{REST}{}", check("orders", &settings))).unwrap();
+    sample.configure(&format!("validate_schedule = '0 5 * * *'\n{REST}{}", check("orders", settings))).unwrap();
     let once = ended(sample.command().args(["run", "--once", "--at", crate::support::AT]).arg(plugin())).unwrap();
     assert_eq!(once.code, 0, "{once:?}");
     assert!(sample.slack.received().is_empty(), "{:?}", sample.slack.received());

@@ -63,13 +63,12 @@ impl Threshold {
         self.first = self.first.or(metric.value);
         self.moved |= metric.value.zip(self.first).is_some_and(|(value, first)| value != first);
         self.unit.clone_from(&metric.unit);
-        // What fails does not warn too.
-        let fails = metric.is_broken();
         for limit in &mut self.limits {
             let asked = limit.rule.asked(metric, warn);
             limit.asked = asked.or(limit.asked);
             let Some((value, asked)) = metric.value.zip(asked) else { continue };
-            limit.broken |= limit.rule.breaks(value, asked) && !(fails && limit.rule.warns());
+            // Also a value that fails is beyond the limit of the warning: between the two there is room, or they are refused.
+            limit.broken |= limit.rule.breaks(value, asked);
             limit.touched |= (value - asked).abs() <= asked.abs() * 1e-9;
         }
     }
