@@ -19,7 +19,7 @@ use host_tests::{Fault, HOST_TOML, Moment, make};
 use super::{AT, slack::SlackDouble};
 
 /// How long to wait for a line.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// The result of a run of the host.
 #[derive(Debug)]
