@@ -43,6 +43,16 @@ pub(super) struct Shape {
 }
 
 impl Shapes {
+    /// The shape of a query that gives one number.
+    #[cfg(test)]
+    pub fn with_column(name: &str) -> Self {
+        let column = Column { name: name.to_owned(), kind: "FLOAT64".to_owned() };
+        let shape = Shape { columns: vec![column], counts: vec![false], one_row: true, all_columns: false };
+        let shapes = Self::default();
+        lock(&shapes.queries).insert(String::new(), shape);
+        shapes
+    }
+
     /// The questions that cannot be answered.
     pub fn problems(&self) -> Vec<Problem> {
         lock(&self.problems).clone()

@@ -231,7 +231,7 @@ impl Stage<'_> {
         while seen.rehearsals < REHEARSALS {
             let answers = match usual.next() {
                 Some(answers) => answers,
-                None => match seen.aim() {
+                None => match seen.aim(&self.shapes) {
                     Some(aim) => Answers::Aimed(aim),
                     None if seen.is_open() => Answers::Mixed(seen.rehearsals as u64),
                     None => return None,

@@ -90,11 +90,12 @@ impl Seen {
         self.thresholds.values().flat_map(Threshold::limits).filter_map(|limit| limit.asked).collect()
     }
 
-    /// The limit to try next: the least tried of those that nothing has broken yet.
-    pub(super) fn aim(&mut self) -> Option<Aim> {
+    /// The limit to try next: the least tried of those that were not seen from both sides.
+    pub(super) fn aim(&mut self, shapes: &Shapes) -> Option<Aim> {
+        let columns = shapes.columns();
         let open = self.thresholds.iter_mut().filter(|(_, threshold)| !threshold.contradicts());
         let open = open.flat_map(|(name, threshold)| {
-            threshold.open().map(move |(unit, earlier, limit)| (name, unit, earlier, limit))
+            threshold.open(is_named(&columns, name)).map(move |(unit, earlier, limit)| (name, unit, earlier, limit))
         });
         let (name, unit, earlier, limit) = open.min_by_key(|(_, _, _, limit)| limit.aimed)?;
         let attempt = limit.aimed;
@@ -139,13 +140,17 @@ impl Seen {
                 if let Some((rule, why)) = threshold.rules(name).into_iter().next().zip(why) {
                     findings.push(Finding::new(Kind::CannotPass, format!("{rule}, but {why}")));
                 }
-            } else if let Some(limit) = threshold.unbreakable(count) {
+            } else if let Some(limit) = threshold.unmeetable(is_named(&columns, name)) {
+                findings.push(Finding::new(Kind::CannotPass, limit.unmet(name)));
+            } else if let Some(limit) = threshold.unbreakable(is_named(&columns, name), count) {
                 findings.push(Finding::new(Kind::CannotFail, limit.unbroken(name)));
             }
         }
         let unknown = self.never_known.iter().map(|unknown| format!("it is never evaluated: {unknown}"));
         findings.extend(unknown.map(|text| Finding::new(Kind::CannotPass, text)));
-        if findings.is_empty() && self.passed && !self.failed && !shapes.opaque() {
+        let open =
+            self.thresholds.values().flat_map(Threshold::limits).any(|limit| limit.asked.is_some() && !limit.broken);
+        if findings.is_empty() && !open && self.passed && !self.failed && !shapes.opaque() {
             let tried = self.rehearsals;
             let text = format!("none of {tried} simulated results made it fail");
             findings.push(Finding::new(Kind::CannotFail, text));
@@ -155,18 +160,25 @@ impl Seen {
 
     /// What was not tried, in one line, if anything: it may be right or wrong. `faults` are the findings that are certain.
     pub(super) fn untried(&self, shapes: &Shapes, faults: &[Finding]) -> Option<String> {
-        let counts = shapes.counts();
+        let (columns, counts) = (shapes.columns(), shapes.counts());
         let about = |fault: &Finding, name: &str| {
             let rest = fault.text.strip_prefix(name);
             rest.is_some_and(|rest| rest.starts_with(" must be ") || rest.starts_with(" warns "))
         };
         let said = |name: &str| faults.iter().any(|fault| about(fault, name));
-        let mut limits = Vec::new();
+        let (mut limits, mut unmet) = (Vec::new(), Vec::new());
         for (name, threshold) in self.thresholds.iter().filter(|(name, _)| !said(name)) {
-            if threshold.contradicts() || threshold.unbreakable(is_named(&counts, name)).is_some() {
+            let (set, count) = (is_named(&columns, name), is_named(&counts, name));
+            if threshold.contradicts() || threshold.unbreakable(set, count).is_some() {
                 continue;
             }
             limits.extend(threshold.limits().filter(|limit| !limit.broken).filter_map(|limit| limit.short(name)));
+            let never = threshold.limits().filter(|limit| limit.broken && limit.never_met());
+            unmet.extend(never.map(|limit| limit.unmet(name)));
+        }
+        unmet.truncate(NAMED);
+        if !unmet.is_empty() {
+            return Some(unmet.join("; "));
         }
         let (tried, more) = (self.rehearsals, limits.len().saturating_sub(NAMED));
         if !limits.is_empty() {
@@ -208,15 +220,18 @@ mod tests {
         Metric { name: "m".to_owned(), value, min, max, below, unit: None }
     }
 
-    /// All that can be said of these results, after each limit was aimed at as often as it may be.
+    /// All that can be said of these results of a column, after each limit was aimed at as often as it may be.
     fn said(metrics: &[Metric]) -> (Vec<(Kind, String)>, Option<String>) {
+        said_of(&Shapes::with_column("m"), metrics)
+    }
+
+    fn said_of(shapes: &Shapes, metrics: &[Metric]) -> (Vec<(Kind, String)>, Option<String>) {
         let mut seen = Seen { rehearsals: metrics.len(), reports: metrics.len(), failed: true, ..Seen::default() };
         let often = metrics.iter().cycle().take(metrics.len() * AIMS as usize);
         often.for_each(|metric| seen.meet(metric, &Arc::default()));
-        while seen.aim().is_some() {}
-        let shapes = Shapes::default();
-        let faults = seen.faults(&shapes);
-        let untried = seen.untried(&shapes, &faults);
+        while seen.aim(shapes).is_some() {}
+        let faults = seen.faults(shapes);
+        let untried = seen.untried(shapes, &faults);
         (faults.into_iter().map(|fault| (fault.kind, fault.text)).collect(), untried)
     }
 
@@ -245,7 +260,8 @@ mod tests {
             said(&[metric(None, Some(0.0), None, None), at_least(0.0, 0.0), at_least(1.0, 0.0)]),
             (vec![lax], None)
         );
-        assert_eq!(said(&[metric(Some(5.0), None, None, Some(5.0))]), fine);
+        let below = |value| metric(Some(value), None, None, Some(5.0));
+        assert_eq!(said(&[below(4.0), below(5.0)]), fine);
         let one_side =
             said(&[metric(Some(9.0), Some(10.0), Some(99.0), None), metric(Some(99.0), Some(10.0), Some(99.0), None)]);
         let text = "m must be at most 99, and every simulated result meets that".to_owned();
@@ -266,11 +282,17 @@ mod tests {
         assert_eq!(untried(&[at_most(1.0, 5e6), at_most(1e6, 5e6)]), words);
         // What never moves shows nothing, even at the limit.
         assert_eq!(untried(&[at_most(0.0, 0.0), at_most(0.0, 0.0)]), "no simulated result, of 2, reached m at most 0");
+        // Of a number that the check computes, nothing is certain: answers that agree with each other may be rare.
+        let computed = |metrics: &[Metric]| said_of(&Shapes::default(), metrics);
+        let words = "no simulated result, of 2, reached m at most 9".to_owned();
+        assert_eq!(computed(&[at_most(0.0, 9.0), at_most(9.0, 9.0)]), (Vec::new(), Some(words)));
+        let words = "m must be at most 0, and no simulated result meets that".to_owned();
+        assert_eq!(computed(&[at_most(1.0, 0.0), at_most(9.0, 0.0)]), (Vec::new(), Some(words)));
     }
 
     #[test]
     fn what_can_never_pass_is_found() {
-        let (faults, _) = said(&[metric(None, Some(2.0), None, None)]);
+        let (faults, _) = said_of(&Shapes::default(), &[metric(None, Some(2.0), None, None)]);
         let text = "m must be at least 2, but it never has a value; its queries return ".to_owned();
         assert_eq!(faults, [(Kind::CannotPass, text)]);
         let (faults, untried) = said(&[metric(Some(7.0), Some(10.0), Some(5.0), None)]);
@@ -278,5 +300,8 @@ mod tests {
         assert_eq!((faults, untried), (vec![(Kind::CannotPass, text)], None));
         assert_eq!(said(&[metric(Some(5.0), Some(5.0), Some(5.0), None)]).0.len(), 0, "one value is both");
         assert_eq!(said(&[metric(Some(5.0), Some(5.0), None, Some(5.0))]).0.len(), 1);
+        let over = [1.0, 2.0].map(|value| metric(Some(value), None, Some(-1.0), None));
+        let text = "m must be at most -1, and no simulated result meets that".to_owned();
+        assert_eq!(said(&over), (vec![(Kind::CannotPass, text)], None));
     }
 }

@@ -32,6 +32,8 @@ pub(super) struct Limit {
     pub(super) asked: Option<f64>,
     /// Whether some result broke it.
     pub(super) broken: bool,
+    /// Whether some result met it.
+    met: bool,
     /// Whether some result was exactly at it.
     touched: bool,
     /// How often it was aimed at.
@@ -51,7 +53,7 @@ enum Rule {
 impl Default for Threshold {
     fn default() -> Self {
         let rules = [Rule::AtLeast, Rule::AtMost, Rule::Below, Rule::WarnsBelow, Rule::WarnsAbove];
-        let limits = rules.map(|rule| Limit { rule, asked: None, broken: false, touched: false, aimed: 0 });
+        let limits = rules.map(|rule| Limit { rule, asked: None, broken: false, met: false, touched: false, aimed: 0 });
         Self { known: 0, first: None, moved: false, unit: None, earlier: Arc::default(), limits }
     }
 }
@@ -68,7 +70,9 @@ impl Threshold {
             limit.asked = asked.or(limit.asked);
             let Some((value, asked)) = metric.value.zip(asked) else { continue };
             // Also a value that fails is beyond the limit of the warning: between the two there is room, or they are refused.
-            limit.broken |= limit.rule.breaks(value, asked);
+            let breaks = limit.rule.breaks(value, asked);
+            limit.broken |= breaks;
+            limit.met |= !breaks;
             limit.touched |= (value - asked).abs() <= asked.abs() * 1e-9;
         }
     }
@@ -77,10 +81,11 @@ impl Threshold {
         self.limits.iter()
     }
 
-    /// The limits that may still be broken, each with the metric's unit and the answers to begin with.
-    pub(super) fn open(&mut self) -> impl Iterator<Item = (&Option<String>, &Arc<Given>, &mut Limit)> {
+    /// The limits that were not seen from both sides, each with the metric's unit and the answers to begin with. A metric
+    /// that is `set` has the values that are made up for it.
+    pub(super) fn open(&mut self, set: bool) -> impl Iterator<Item = (&Option<String>, &Arc<Given>, &mut Limit)> {
         let Self { known, unit, earlier, limits, .. } = self;
-        let (enough, unit, earlier) = (*known >= AIMS, &*unit, &*earlier);
+        let (enough, unit, earlier) = (set && *known >= AIMS, &*unit, &*earlier);
         limits.iter_mut().filter(move |limit| limit.is_open(enough)).map(move |limit| (unit, earlier, limit))
     }
 
@@ -112,23 +117,38 @@ impl Threshold {
         format!("{name} must be {}, and no value is both", limits.collect::<Vec<_>>().join(" and "))
     }
 
-    /// A limit that no value of this metric breaks: its values moved and met the limit, and none went beyond it; or the
-    /// metric is a `count`, and the limit is not above 0.
-    pub(super) fn unbreakable(&self, count: bool) -> Option<&Limit> {
+    /// A limit that no value of this metric breaks: the metric is `set` to values on both sides of it and moved, and none
+    /// went beyond it; or the metric is a `count`, and the limit is not above 0.
+    pub(super) fn unbreakable(&self, set: bool, count: bool) -> Option<&Limit> {
         self.limits().filter(|limit| !limit.broken).find(|limit| {
             let low = matches!(limit.rule, Rule::AtLeast | Rule::WarnsBelow);
             let below_any_count = count && low && limit.asked.is_some_and(|asked| asked <= 0.0);
-            let certain = self.moved && limit.touched && limit.aimed >= AIMS && self.known >= AIMS;
+            let certain = set && self.moved && limit.touched && limit.aimed >= AIMS && self.known >= AIMS;
             limit.asked.is_some() && (certain || (below_any_count && limit.aimed > 0))
         })
+    }
+
+    /// A limit that no value meets of a metric that is `set` to values on both sides of it.
+    pub(super) fn unmeetable(&self, set: bool) -> Option<&Limit> {
+        self.limits().find(|limit| set && limit.never_met() && limit.aimed >= AIMS && self.known >= AIMS)
     }
 }
 
 impl Limit {
     /// Whether it may still be broken, if it is aimed at; the metric had a value often `enough`.
     fn is_open(&self, enough: bool) -> bool {
-        let most = if self.touched && enough { AIMS } else { MOST_AIMS };
-        self.asked.is_some() && !self.broken && self.aimed < most
+        let most = if (self.touched || self.broken) && enough { AIMS } else { MOST_AIMS };
+        self.asked.is_some() && !(self.broken && self.met) && self.aimed < most
+    }
+
+    /// Whether there is a limit, and no result met it.
+    pub(super) fn never_met(&self) -> bool {
+        self.asked.is_some() && !self.met
+    }
+
+    /// That no result meets it.
+    pub(super) fn unmet(&self, name: &str) -> String {
+        format!("{}, and no simulated result meets that", self.rule.sentence(name, self.asked.unwrap_or_default()))
     }
 
     /// That no result breaks it.
