@@ -4,7 +4,7 @@ use std::{cell::RefCell, sync::Arc};
 
 use rusqlite::Connection;
 
-use super::fault::Fault;
+use super::{datasets::Lease, fault::Fault};
 use crate::{
     config::nearest,
     contract::{Error, warehouse::Table},
@@ -12,11 +12,12 @@ use crate::{
 };
 
 /// The tables of a dataset: from its `__TABLES__` if it has one, else only their names.
-pub(super) fn tables(connection: &Connection, dataset: &str) -> Result<Vec<Table>, Fault> {
-    let names = table_names(connection, dataset)?;
+pub(super) fn tables(connection: &Lease<'_>, dataset: &str) -> Result<Vec<Table>, Fault> {
+    let names = connection.describing(|connection| table_names(connection, dataset))?;
     if !names.iter().any(|name| name == "__TABLES__") {
         return Ok(names.into_iter().map(|name| Table { name, rows: None, bytes: None, modified: None }).collect());
     }
+    // It may be a view: read it as a query would.
     let sql = "SELECT table_id, row_count, size_bytes, last_modified_time FROM __TABLES__ ORDER BY table_id";
     let read = || -> rusqlite::Result<Vec<Table>> {
         let mut statement = connection.prepare(sql)?;

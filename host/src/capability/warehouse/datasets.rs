@@ -9,7 +9,7 @@ use std::{
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -65,11 +65,12 @@ struct Open {
 /// The types of a query's parameters, by name in lower case.
 pub(super) type Kinds = HashMap<String, Kind>;
 
-/// A query, the types of its parameters, and what they were translated to.
-type Kept = (Arc<Select>, Kinds, Arc<Translated>);
+/// A query, the types of its parameters, and what they were translated to. The parser keeps the query.
+type Kept = (Weak<Select>, Kinds, Arc<Translated>);
 
-/// The identity and version of a file: device, inode, size, modification time in nanoseconds.
-type Version = (u64, u64, u64, i64, i64);
+/// The identity and version of a file: device, inode, size, and the times of the last change of its content, which can be
+/// set back, and of the file, which cannot.
+type Version = ([u64; 3], [i64; 4]);
 
 /// The versions of a dataset's file and of the log that a writer in WAL mode keeps beside it.
 type File = (Version, Option<Version>);
@@ -165,7 +166,9 @@ impl Datasets {
         let path = self.path(dataset);
         match fs::metadata(&path) {
             Ok(file) if file.is_file() => {
-                let mut log = path.into_os_string();
+                // SQLite keeps the log beside the file that a link leads to.
+                let target = if path.is_symlink() { fs::canonicalize(&path).unwrap_or(path) } else { path };
+                let mut log = target.into_os_string();
                 log.push("-wal");
                 Ok((version(&file), fs::metadata(log).ok().as_ref().map(version)))
             }
@@ -189,7 +192,7 @@ impl Datasets {
 }
 
 impl Lease<'_> {
-    /// Lets the host itself read the schema; a query may not.
+    /// Lets the host itself read the schema, which a query may not. No statement with another's SQL may run in it.
     pub(super) fn describing<T>(&self, read: impl FnOnce(&Connection) -> T) -> T {
         let open = self.open();
         open.describes.store(true, Ordering::Relaxed);
@@ -200,7 +203,8 @@ impl Lease<'_> {
     /// What a query was translated to on these files.
     pub(super) fn translated(&mut self, select: &Arc<Select>, kinds: &Kinds) -> Option<Arc<Translated>> {
         let kept = &mut self.open.as_mut()?.translated;
-        let place = kept.iter().position(|(other, those, _)| Arc::ptr_eq(other, select) && those == kinds)?;
+        let same = |other: &Weak<Select>| std::ptr::eq(other.as_ptr(), Arc::as_ptr(select));
+        let place = kept.iter().position(|(other, those, _)| same(other) && those == kinds)?;
         let known = kept.remove(place)?;
         let translated = known.2.clone();
         kept.push_front(known);
@@ -210,7 +214,8 @@ impl Lease<'_> {
     /// Keeps a translation for the next time.
     pub(super) fn keep(&mut self, select: &Arc<Select>, kinds: Kinds, translated: &Arc<Translated>) {
         if let Some(open) = self.open.as_mut().filter(|_| translated.sql.len() <= PREPARED_BYTES) {
-            open.translated.push_front((select.clone(), kinds, translated.clone()));
+            open.translated.retain(|(kept, ..)| kept.strong_count() > 0);
+            open.translated.push_front((Arc::downgrade(select), kinds, translated.clone()));
             open.translated.truncate(PREPARED);
         }
     }
@@ -282,7 +287,8 @@ impl Drop for Lease<'_> {
 }
 
 fn version(file: &fs::Metadata) -> Version {
-    (file.dev(), file.ino(), file.size(), file.mtime(), file.mtime_nsec())
+    let times = [file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec()];
+    ([file.dev(), file.ino(), file.size()], times)
 }
 
 /// A read-only URI.

@@ -264,7 +264,7 @@ impl Inner {
 
     fn tables(&self, dataset: &str, stop: impl FnMut() -> bool + Send + 'static) -> Result<Vec<Table>, Fault> {
         let connection = self.datasets.open(&BTreeSet::from([dataset.to_owned()]), stop)?;
-        connection.describing(|connection| catalog::tables(connection, dataset))
+        catalog::tables(&connection, dataset)
     }
 }
 

@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use super::{ask, calls, warehouse};
 use crate::{
     capability::warehouse::{Sqlite, allowed::Allowed},
-    contract::Error,
+    contract::{Error, Value},
     googlesql,
 };
 
@@ -42,6 +42,75 @@ fn a_view_is_no_way_into_another_dataset() {
         .unwrap();
     drop(connection);
     assert!(ask(directory.path(), "SELECT COUNT(*) FROM d.v").is_err());
+}
+
+/// A connection keeps what it translated and prepared, and must not answer for a file that has changed since.
+#[test]
+fn a_query_that_was_prepared_sees_each_change_of_its_file() {
+    let (directory, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (linked, plain) = (elsewhere.path().join("e.db"), directory.path().join("d.db"));
+    std::os::unix::fs::symlink(&linked, directory.path().join("e.db")).unwrap();
+    let warehouse = Sqlite::new(directory.path().to_owned(), None);
+    let runtime = tokio::runtime::Builder::new_current_thread().thread_stack_size(crate::STACK).build().unwrap();
+    for (dataset, file, journal) in [("d", &plain, "delete"), ("d", &plain, "wal"), ("e", &linked, "wal")] {
+        let ask = || {
+            let sql = format!("SELECT id FROM {dataset}.t");
+            let rows = runtime.block_on(warehouse.query(&calls(), sql, Vec::new())).unwrap();
+            (rows.columns.first().unwrap().kind.clone(), rows.values)
+        };
+        let _ = std::fs::remove_file(file);
+        // It stays open, so that the log stays.
+        let writer = rusqlite::Connection::open(file).unwrap();
+        let write = |sql: &str| writer.execute_batch(sql).unwrap();
+        let _: String = writer.query_row(&format!("PRAGMA journal_mode = {journal}"), [], |row| row.get(0)).unwrap();
+        write("CREATE TABLE t (id INTEGER); INSERT INTO t VALUES (1)");
+        let number = |number| ("INT64".to_owned(), vec![vec![Value::Integer(number)]]);
+        assert_eq!((ask(), ask()), (number(1), number(1)), "{dataset} {journal}");
+        write("UPDATE t SET id = 2");
+        assert_eq!(ask(), number(2), "{dataset} {journal}");
+        write("DROP TABLE t; CREATE TABLE t (id TEXT); INSERT INTO t VALUES ('x')");
+        let text = |text: &str| ("STRING".to_owned(), vec![vec![Value::Text(text.to_owned())]]);
+        assert_eq!(ask(), text("x"), "{dataset} {journal}");
+        write("DROP TABLE t; CREATE TABLE u (id INTEGER); INSERT INTO u VALUES (3); CREATE VIEW t AS SELECT id FROM u");
+        assert_eq!(ask().1, [[Value::Integer(3)]], "{dataset} {journal}");
+    }
+    // Written in place, with its size and time kept.
+    let time = std::fs::metadata(&plain).unwrap().modified().unwrap();
+    let other = elsewhere.path().join("other.db");
+    let write = |path: &std::path::Path, number: i64| {
+        let _ = std::fs::remove_file(path);
+        let connection = rusqlite::Connection::open(path).unwrap();
+        connection.execute_batch(&format!("CREATE TABLE t (id INTEGER); INSERT INTO t VALUES ({number})")).unwrap();
+    };
+    write(&plain, 4);
+    write(&other, 5);
+    let keep = || std::fs::File::options().write(true).open(&plain).unwrap().set_modified(time).unwrap();
+    let ask = || {
+        let rows = runtime.block_on(warehouse.query(&calls(), "SELECT id FROM d.t".to_owned(), Vec::new())).unwrap();
+        rows.values
+    };
+    keep();
+    assert_eq!(ask(), [[Value::Integer(4)]]);
+    std::fs::write(&plain, std::fs::read(&other).unwrap()).unwrap();
+    keep();
+    assert_eq!(ask(), [[Value::Integer(5)]]);
+}
+
+/// A view that is called `__TABLES__` may no more than a query.
+#[test]
+fn a_view_in_the_place_of_the_list_of_tables_is_confined() {
+    let directory = tempfile::tempdir().unwrap();
+    warehouse(directory.path());
+    let list = |what: &str| {
+        let connection = rusqlite::Connection::open(directory.path().join("d.db")).unwrap();
+        let view = "CREATE VIEW __TABLES__ AS SELECT 't' AS table_id, 1 AS size_bytes, 2 AS last_modified_time, ";
+        let sql = format!("DROP VIEW IF EXISTS __TABLES__; {view} {what} AS row_count");
+        connection.execute_batch(&sql).unwrap();
+        Sqlite::new(directory.path().to_owned(), None).probe("d")
+    };
+    assert!(list("3").is_ok());
+    let refused = list("length(sqlite_source_id())").unwrap_err().message().to_owned();
+    assert!(refused.contains("not authorized to use function"), "{refused}");
 }
 
 #[test]
