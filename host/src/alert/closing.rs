@@ -89,6 +89,8 @@ fn ended(about: About, side: &Side, ran: Timestamp, why: &str, config: &Config) 
         About::Data => "not well",
         About::Evaluation => "could not be evaluated",
     };
-    let (checked, lasted) = (shown(ran, config), span(side.lasted(ran)));
-    format!("{why}; {last} when last checked, at {checked}, and for {lasted} until then: {}", side.summary)
+    let (checked, lasted) = (shown(ran, config), side.lasted(ran));
+    // One run shows no duration.
+    let lasted = if lasted.is_positive() { format!(", and for {} until then", span(lasted)) } else { String::new() };
+    format!("{why}; {last} when last checked, at {checked}{lasted}: {}", side.summary)
 }

@@ -308,7 +308,7 @@ fn judged(run: &Run) -> bool {
 
 /// Whether an error stays until somebody changes a file.
 fn is_lasting(news: News<'_>) -> bool {
-    news.run().and_then(|run| run.error.as_ref()).is_some_and(Reason::is_lasting)
+    news.run().is_some_and(Run::is_lasting)
 }
 
 /// Why a check cannot be evaluated, one line for each reason and for each unknown item.

@@ -26,6 +26,9 @@ impl<'r> Remark<'r> {
     /// The remarks that were not told before, if any. Those of a silenced check wait for the next validation after the
     /// silence.
     pub(super) fn new(validation: &'r Validation, standing: &mut Standing, rules: Rules<'_>) -> Option<Self> {
+        if !validation.judged {
+            return None;
+        }
         let known = |remark: &&String| standing.remarks.iter().any(|told| subject(told) == subject(remark));
         let all = validation.wrong.iter().chain(&validation.remarks);
         let (told, new): (Vec<&String>, Vec<&String>) = all.partition(known);

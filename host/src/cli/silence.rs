@@ -108,6 +108,7 @@ impl Silences {
             let record = recorded(&config).await?;
             let now = Timestamp::now();
             if let Some(id) = self.expire {
+                record.belong_to(self.config.path(), &config.resolve(&config.state.directory)).await?;
                 if !record.expire(id, now, &user()).await? {
                     bail!("silence {id} is not active; `{}` lists the active ones", config.command("host silences"));
                 }

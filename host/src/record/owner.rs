@@ -49,7 +49,8 @@ impl Record {
         let (shown, other) = (config.display(), other.canonicalize().unwrap_or(other));
         Ok(Some(format!(
             "{} holds the record of {}, and two configurations on one record would end each other's alerts: write \
-             `directory = \"{}\"` under [state] in {shown}; or, if {shown} replaces that file, remove that file",
+             `directory = \"{}\"` under [state] in {shown}; or, if {shown} replaces that file, remove that file, or name \
+             both by one path that stays, such as `--config current/host.toml`",
             directory.display(),
             other.display(),
             free_name(config, &place),

@@ -17,9 +17,9 @@ pub use reason::{Ended, Reason};
 pub use report::Over;
 
 use crate::{
-    capability::{self, Call},
+    capability::{self, Call, Unanswered},
     check::Family,
-    contract::{Report, Verdict, slack::Alert},
+    contract::{Error, Report, Verdict, slack::Alert},
     plugin::Origin,
     record::run_id,
 };
@@ -112,6 +112,20 @@ impl Status {
 }
 
 impl Run {
+    /// Whether its error stays until somebody changes host.toml, a plugin or a pin: no retry can change it.
+    pub fn is_lasting(&self) -> bool {
+        let denied = |call: &Call| matches!(call.error, Some(Unanswered::Error(Error::Denied(_))));
+        match &self.error {
+            // Why something is unknown, only the calls tell.
+            Some(Reason::Unknown(_)) => {
+                let mut failed = self.calls.iter().filter(|call| call.error.is_some()).peekable();
+                failed.peek().is_some() && failed.all(denied)
+            }
+            Some(reason) => reason.is_lasting(),
+            None => false,
+        }
+    }
+
     /// The worst status that applies.
     pub fn status(&self) -> Status {
         match (&self.error, self.report.as_ref().map(|report| &report.verdict)) {

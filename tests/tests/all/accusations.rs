@@ -209,8 +209,9 @@ fn the_guilty_are_found() {
         (
             "table = 'shop.orders'\nwhere = 'day = @date'\nrow_count.change = { days = 7, max_drop_percent = 100 }"
                 .to_owned(),
-            "cannot-fail",
-            "row_count_change must be at least -100, and every simulated result meets that",
+            // A change is computed by the check, so that nothing is certain of it.
+            "not-tried",
+            "reached row_count_change at least -100",
         ),
         (
             thresholds("orders.change = { days = 7, max_rise_percent = -1 }"),

@@ -95,28 +95,38 @@ fn an_error_is_confirmed_worded_as_one_and_over() {
     assert!(over[0].contains("null_player_names is above its maximum: 3"), "and what it finds then: {over:?}");
 }
 
-/// What no retry can change is told at the first time, and what may mend itself at the second: see the test before.
+/// What no retry can change is told at once, and what may pass by itself when it happens again: see the test before.
 #[test]
 fn a_mistake_that_waiting_does_not_mend_is_told_at_once() {
     let raw = "[checks.phase2-raw]\n";
     let with = |line: &str| HOST_TOML.replace(raw, &format!("{raw}{line}\n"));
     let ungranted = HOST_TOML.replace("[grants.phase2-raw]\nwarehouse = [\"nba_raw\"]", "[grants.phase2-raw]");
     assert_ne!(ungranted, HOST_TOML);
-    for (toml, why) in [
-        (with("settings = { min_game = 1 }"), "host.toml: checks.phase2-raw.settings: "),
-        (with("settings = { table = \"boxscores\" }"), "table"),
-        (with("plugin = \"phase2-rw\"\nchannel = \"#canary-alerts\""), "no file holds the plugin phase2-rw"),
-        (ungranted, "dataset nba_raw is not granted; add \"nba_raw\" to grants.phase2-raw.warehouse"),
+    let blind = HOST_TOML.replace("git = [\"pipeline\"]\n", "");
+    assert_ne!(blind, HOST_TOML);
+    for (check, toml, why) in [
+        ("phase2-raw", with("settings = { min_game = 1 }"), "host.toml: checks.phase2-raw.settings: "),
+        ("phase2-raw", with("settings = { table = \"boxscores\" }"), "table"),
+        (
+            "phase2-raw",
+            with("plugin = \"phase2-rw\"\nchannel = \"#canary-alerts\""),
+            "no file holds the plugin phase2-rw",
+        ),
+        ("phase2-raw", ungranted, "dataset nba_raw is not granted; add \"nba_raw\" to grants.phase2-raw.warehouse"),
+        ("deployment-drift", blind, "no repository is granted; add one to grants.deployment-drift.git"),
     ] {
         let mut morning = Morning::new(None, "");
-        assert_eq!(morning.round(&["phase2-raw"]), Vec::<String>::new());
+        assert_eq!(morning.round(&[check]), Vec::<String>::new());
         morning.sample.configure(&toml).unwrap();
-        let told = morning.round(&["phase2-raw"]);
-        assert!(told.len() == 1 && told[0].starts_with("🟠 phase2-raw could not be evaluated"), "{why}: {told:?}");
+        let told = morning.round(&[check]);
+        assert!(
+            told.len() == 1 && told[0].starts_with(&format!("🟠 {check} could not be evaluated")),
+            "{why}: {told:?}"
+        );
         assert!(told[0].contains(why), "{why}: {told:?}");
-        assert_eq!(morning.round(&["phase2-raw"]), Vec::<String>::new(), "{why}: once");
+        assert_eq!(morning.round(&[check]), Vec::<String>::new(), "{why}: once");
         morning.sample.configure(HOST_TOML).unwrap();
-        assert!(morning.round(&["phase2-raw"])[0].starts_with("✅ phase2-raw can be evaluated again"), "{why}");
+        assert!(morning.round(&[check])[0].starts_with(&format!("✅ {check} can be evaluated again")), "{why}");
     }
 }
 

@@ -29,7 +29,8 @@ impl Config {
     /// A command of the host with the `--config` that this configuration needs: `host history raw` is
     /// `host history --config deploy/host.toml raw`. Other commands, and those that name one, stay.
     pub fn command(&self, command: &str) -> String {
-        let usual = self.file == Path::new("") || self.file == Path::new(USUAL);
+        let file = self.file.strip_prefix(".").unwrap_or(&self.file);
+        let usual = file == Path::new("") || file == Path::new(USUAL);
         let named = command.split(' ').any(|word| word == "--config" || word.starts_with("--config="));
         let parts = command.strip_prefix("host ").filter(|_| !usual && !named).and_then(|words| {
             let rest = |reader: &&str| {

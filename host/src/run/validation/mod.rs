@@ -67,6 +67,8 @@ pub struct Validation {
     pub wrong: Vec<String>,
     /// The remarks, a line each.
     pub remarks: Vec<String>,
+    /// Whether it could be seen what the check makes of data; if not, `wrong` and `remarks` say nothing.
+    pub judged: bool,
 }
 
 impl Validation {
@@ -82,6 +84,7 @@ impl Validation {
             refused: of(Kind::Refused).collect(),
             wrong: [wrong("it cannot fail", Kind::CannotFail), wrong("it cannot pass", Kind::CannotPass)].concat(),
             remarks: of(Kind::Remark).collect(),
+            judged: findings.iter().all(|finding| !matches!(finding.kind, Kind::Refused | Kind::Unknown)),
         }
     }
 }
