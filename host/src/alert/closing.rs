@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::{
     Level, Notification,
     compose::span,
-    decide::closed,
+    episodes::closed,
     policy::Side,
     spoken::About,
     standing::{Standing, Standings, shown},
@@ -66,7 +66,6 @@ pub fn close(
                 let message = messages.entry(channel.clone()).or_insert_with(|| Notification {
                     channel,
                     level: Some(Level::Info),
-                    page: config.web.address(),
                     footer: "Not a recovery: this is no longer checked.".to_owned(),
                     ..Notification::default()
                 });

@@ -5,38 +5,45 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-use jiff::tz::TimeZone;
+use jiff::{Timestamp, tz::TimeZone};
 
 use super::{
     Level, Notification, Told,
-    policy::Say,
+    decide::Decided,
+    say::Say,
     spoken::{About, Notice, alerts},
+    unsaid::tally,
 };
 use crate::{
     check::Family,
     contract::slack::Alert,
-    run::{Run, Status, dates, tally},
+    run::{Run, Status, dates},
     text::shortened,
 };
 
 /// The most bytes of what a run found, for the preview.
 const FOUND: usize = 1000;
 
-/// The messages for the notices, at most one a channel. `runs` are the runs of the batch, and `zone` is the pipeline's.
+/// The messages for the notices of a decision, at most one a channel. `runs` are the runs of the batch, and `zone` is the pipeline's.
 /// `page` is the address of the host's page, if it has one.
-pub fn compose(notices: &[Notice<'_>], runs: &[Run], zone: &TimeZone, page: Option<&str>) -> Vec<Notification> {
+pub fn compose(decided: &Decided<'_>, runs: &[Run], zone: &TimeZone, page: Option<&str>) -> Vec<Notification> {
     let mut channels: BTreeMap<&str, Vec<&Notice<'_>>> = BTreeMap::new();
-    for notice in notices {
+    for notice in &decided.notices {
         channels.entry(&notice.channel).or_default().push(notice);
     }
     let made = channels.into_iter().map(|(channel, notices)| Notification {
         page: page.map(str::to_owned),
-        ..notification(channel, &notices, runs, zone)
+        ..notification(channel, &notices, runs, (decided, zone))
     });
     made.collect()
 }
 
-fn notification(channel: &str, notices: &[&Notice<'_>], runs: &[Run], zone: &TimeZone) -> Notification {
+fn notification(
+    channel: &str,
+    notices: &[&Notice<'_>],
+    runs: &[Run],
+    (decided, zone): (&Decided<'_>, &TimeZone),
+) -> Notification {
     let level = notices.iter().filter_map(|notice| level(notice)).max();
     let mut made = Notification { channel: channel.to_owned(), level, ..Notification::default() };
     for notice in notices {
@@ -85,7 +92,7 @@ fn notification(channel: &str, notices: &[&Notice<'_>], runs: &[Run], zone: &Tim
     // The worst first.
     made.alerts.sort_by_key(|told| Reverse(Level::from(told.alert.severity)));
     made.reminder = notices.iter().all(|notice| matches!(notice.say, Say::Reminder { .. }));
-    made.title = title(notices, runs);
+    made.title = title(channel, notices, runs, decided);
     if made.reminder {
         made.title = format!("Reminder: {}", made.title);
     }
@@ -124,6 +131,9 @@ fn ended(notice: &Notice<'_>, ending: Ending) -> String {
         Say::Recovered { lasted } => {
             let lasted = span(*lasted);
             match (notice.about, notice.news.run()) {
+                (About::Data, Some(run)) if is_empty(run) => {
+                    format!("recovered after {lasted}, with no rows left to check: {}", run.summary())
+                }
                 (About::Data, Some(run)) => format!("recovered after {lasted}: {}", run.summary()),
                 (About::Data, None) => format!("recovered after {lasted}"),
                 (About::Evaluation, Some(run)) => {
@@ -134,6 +144,12 @@ fn ended(notice: &Notice<'_>, ending: Ending) -> String {
         }
         _ => String::new(),
     }
+}
+
+/// Whether a check of a table found no rows, in which nothing is wrong.
+fn is_empty(run: &Run) -> bool {
+    let metrics = run.report.iter().flat_map(|report| &report.metrics);
+    metrics.into_iter().any(|metric| metric.name == "row_count" && metric.value == Some(0.0))
 }
 
 /// The change since the previous message, and the failing check that this one depends on.
@@ -148,7 +164,14 @@ fn noted(notice: &Notice<'_>, zone: &TimeZone) -> Option<String> {
 /// The change since the previous message.
 fn note(notice: &Notice<'_>, zone: &TimeZone) -> Option<String> {
     match &notice.say {
-        Say::Began | Say::Held { .. } | Say::Below { .. } | Say::Moved { .. } | Say::Recovered { .. } => None,
+        Say::Began => notice
+            .since
+            .as_ref()
+            .map(|(since, held)| format!("{} No alert until now: {held}.", ongoing(notice, *since, zone))),
+        Say::Held { .. } | Say::Below { .. } | Say::Moved { .. } | Say::Recovered { .. } => None,
+        Say::Changed { new, .. } if notice.about == About::Evaluation => {
+            (!new.is_empty()).then(|| "another reason than was told before".to_owned())
+        }
         Say::Changed { before, new } => {
             let was = before.filter(|before| Some(*before) != level(notice));
             let was = was.map(|was| format!("Previously {}.", was.name()));
@@ -156,10 +179,7 @@ fn note(notice: &Notice<'_>, zone: &TimeZone) -> Option<String> {
             let parts: Vec<String> = was.into_iter().chain(new).collect();
             (!parts.is_empty()).then(|| parts.join(" "))
         }
-        Say::Reminder { since } => {
-            let lasted = span(notice.news.due().duration_since(*since).as_secs());
-            Some(format!("Ongoing for {lasted}, since {}.", since.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M %Z")))
-        }
+        Say::Reminder { since } => Some(ongoing(notice, *since, zone)),
         Say::Flapping { changes, window } => Some(format!(
             "Flapping: {changes} changes within {}. No further alerts until it has been stable for {}.",
             span(*window),
@@ -168,8 +188,13 @@ fn note(notice: &Notice<'_>, zone: &TimeZone) -> Option<String> {
     }
 }
 
+fn ongoing(notice: &Notice<'_>, since: Timestamp, zone: &TimeZone) -> String {
+    let lasted = span(notice.news.due().duration_since(since).as_secs());
+    format!("Ongoing for {lasted}, since {}.", since.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M %Z"))
+}
+
 /// The title: the result of each family of checks, the worst first.
-fn title(notices: &[&Notice<'_>], runs: &[Run]) -> String {
+fn title(channel: &str, notices: &[&Notice<'_>], runs: &[Run], decided: &Decided<'_>) -> String {
     let mut families: BTreeMap<Option<&Family>, Vec<&Notice<'_>>> = BTreeMap::new();
     for notice in notices {
         families.entry(notice.news.family()).or_default().push(notice);
@@ -177,24 +202,27 @@ fn title(notices: &[&Notice<'_>], runs: &[Run]) -> String {
     let mut titles: Vec<(Reverse<Option<Level>>, String)> = families
         .into_iter()
         .map(|(family, notices)| {
+            let tally = || {
+                let group = family.map_or("plugins", |family| &family.group);
+                format!("{group}: {}", tally(channel, family, runs, decided))
+            };
             let runs: Vec<&Run> = runs.iter().filter(|run| run.family.as_ref() == family).collect();
             let worst = notices.iter().filter_map(|notice| level(notice)).max();
             let flaps = notices.iter().any(|notice| matches!(notice.say, Say::Flapping { .. }));
             let flapping = if flaps { " (flapping)" } else { "" };
-            (Reverse(worst), family_title(family, &notices, &runs) + flapping)
+            (Reverse(worst), family_title(&notices, &runs, tally) + flapping)
         })
         .collect();
     titles.sort();
     titles.into_iter().map(|(_, title)| title).collect::<Vec<_>>().join("; ")
 }
 
-fn family_title(family: Option<&Family>, notices: &[&Notice<'_>], runs: &[&Run]) -> String {
+fn family_title(notices: &[&Notice<'_>], runs: &[&Run], tally: impl Fn() -> String) -> String {
     // Only a validation, no runs.
     if runs.is_empty() {
         let names: BTreeSet<&str> = notices.iter().map(|notice| notice.news.check()).collect();
         return format!("Validation: {}", names.into_iter().collect::<Vec<_>>().join(", "));
     }
-    let tally = || format!("{}: {}", family.map_or("plugins", |family| &family.group), tally(runs.iter().copied()));
     let bad: Vec<&&Notice<'_>> = notices.iter().filter(|notice| !notice.say.is_line()).collect();
     match (bad.as_slice(), runs) {
         ([], _) => Ending::title(notices),

@@ -10,11 +10,15 @@ use jiff::Timestamp;
 
 use super::{
     Level,
-    policy::{Finding, Hold, Levels, Say, Side, Upstream},
+    episodes::episodes,
+    points::{beyond, form, point},
+    policy::{Finding, Hold, Levels, Side, Upstream},
     remark::Remark,
     roots::{How, Root, Roots},
+    say::Say,
     spoken::{About, News, Notice, alerts},
     standing::{Rules, Standing, Standings, Waits, holds_until, shown, silenced},
+    unsaid::Unsaid,
 };
 use crate::{
     config::{Config, Route, Time},
@@ -25,6 +29,8 @@ use crate::{
 
 /// Characters of a summary or a point that are kept.
 const REMEMBERED: usize = 1000;
+/// How the reasons of the record begin for what a silence or a calendar holds back.
+const SILENCE: &str = "silence";
 
 /// The decision on a batch of runs.
 #[derive(Debug, Default)]
@@ -37,6 +43,8 @@ pub struct Decided<'r> {
     pub remarks: Vec<Remark<'r>>,
     /// The checks whose standing changed.
     pub touched: BTreeSet<String>,
+    /// Why a side of a check that is not well may be in no message.
+    pub unsaid: BTreeMap<(String, About), Unsaid>,
 }
 
 /// One side of a check on which something was decided.
@@ -91,6 +99,11 @@ pub fn decide<'r>(batch: &[News<'r>], standings: &mut Standings, rules: Rules<'_
                 About::Evaluation if !refused.is_empty() || is_lasting(news) => 1,
                 About::Evaluation => alerts.confirm_errors.0,
             };
+            let before = match about {
+                About::Data => before.data.clone(),
+                About::Evaluation => before.evaluation.clone(),
+            };
+            let since = held_until_now(&before, standing.side(about), news.due());
             let said = standing.side(about).decide(news.due(), confirm, &alerts, &held.hold);
             let well = !standing.data.failing();
             decided.notices.extend(said.into_iter().map(|(channel, say)| Notice {
@@ -102,11 +115,8 @@ pub fn decide<'r>(batch: &[News<'r>], standings: &mut Standings, rules: Rules<'_
                 well,
                 downstream: Vec::new(),
                 root: held.elsewhere(),
+                since: since.clone(),
             }));
-            let before = match about {
-                About::Data => before.data.clone(),
-                About::Evaluation => before.evaluation.clone(),
-            };
             judged.push(Judged { news, about, before, confirm, held });
         }
     }
@@ -119,10 +129,25 @@ pub fn decide<'r>(batch: &[News<'r>], standings: &mut Standings, rules: Rules<'_
         let Some(standing) = standings.get_mut(news.check()) else { continue };
         let side = standing.side(about);
         let line = brief.contains(&(news.check(), about));
+        if side.failing() {
+            let unsaid = match (&held.hold, held.follows) {
+                (_, true) => Unsaid::Follows,
+                (Hold::All, _) => Unsaid::Silenced,
+                _ if !side.is_confirmed(confirm) => Unsaid::Unconfirmed,
+                _ => Unsaid::Before(side.knowing()),
+            };
+            decided.unsaid.insert((news.check().to_owned(), about), unsaid);
+        }
         side.held = held.reason(side, line, before.listed.is_empty(), confirm);
         decided.episodes.extend(episodes(news, about, &before, side));
     }
     decided
+}
+
+/// Since when a side is bad that a silence held back until now, and which; `None` if there was none.
+fn held_until_now(before: &Side, now: &Side, at: Timestamp) -> Option<(Timestamp, String)> {
+    let held = before.held.clone().filter(|held| held.starts_with(SILENCE))?;
+    now.began.filter(|began| now.failing() && *began < at).map(|began| (began, held))
 }
 
 /// Takes in one result, and returns the sides that it decides.
@@ -284,8 +309,17 @@ fn findings(news: News<'_>, standing: &Standing, config: &Config) -> Vec<(About,
             // What a run said already is not news when a validation finds it too.
             let known = Some(&standing.evaluation).filter(|side| side.failing() && !side.summary.is_empty());
             let told = |fault: &&String| known.is_some_and(|side| fault.starts_with(&side.summary));
-            let points = refused.iter().filter(|fault| !told(fault)).map(|fault| cut(fault)).collect();
-            findings.push((About::Evaluation, Finding { levels, points, summary: cut(&error) }));
+            let mut points: BTreeSet<String> =
+                refused.iter().filter(|fault| !told(fault)).map(|fault| cut(fault)).collect();
+            // What a validation said already is not news when a run says it too, nor what an older host told.
+            let faults: Vec<String> = refused.iter().map(|fault| form(fault)).collect();
+            let older = known.filter(|side| side.was_told_without_points());
+            if news.run().is_some() && older.is_none_or(|side| form(&side.summary) != form(&cut(&error))) {
+                let own = reasons(news, refused).into_iter().map(|reason| form(&reason));
+                points.extend(own.filter(|own| !faults.iter().any(|fault| fault.starts_with(own.as_str()))));
+            }
+            let points = points.iter().map(|point| cut(point)).collect();
+            findings.push((About::Evaluation, Finding { levels, points, summary: cut(&error), ..Finding::default() }));
         }
         None if !findings.is_empty() => findings.push((About::Evaluation, Finding::default())),
         // All that it asks for is there, and its last run was evaluated.
@@ -329,7 +363,9 @@ fn data(run: &Run, config: &Config) -> Finding {
     let violated = violations.map(|violation| point(violation.metric.as_deref(), &violation.message));
     let remarks = run.alerts.iter().filter(|alert| Level::from(alert.severity) == Level::Info);
     let points = violated.chain(remarks.map(|alert| alert.title.clone())).map(|point| cut(&point)).collect();
-    Finding { levels, points, summary: cut(&run.summary()) }
+    let beyond = run.report.as_ref().map(beyond).unwrap_or_default();
+    let beyond = beyond.into_iter().map(|(metric, limit)| (cut(&metric), limit)).collect();
+    Finding { levels, points, beyond, summary: cut(&run.summary()) }
 }
 
 /// The part to keep of a text that can be as long as a report.
@@ -347,22 +383,6 @@ fn concern(levels: &mut Levels, channel: Option<&str>, level: Level, config: &Co
     let routed = config.alerts.routes.get(&route).into_iter().flatten().map(String::as_str);
     for channel in channel.into_iter().chain(routed) {
         levels.entry(channel.to_owned()).or_default().insert(level);
-    }
-}
-
-/// The subject of a violation, without the numbers that change from run to run: its metric if the message begins with
-/// it, else the text before the colon. A metric can have several violations, as `schema: no column id` or `game 7 has no box
-/// score`: then the words are the subject, but no numbers. Without a metric it is the message without digits.
-fn point(metric: Option<&str>, message: &str) -> String {
-    let before_colon = message.split_once(": ").map(|(subject, _)| subject).filter(|subject| Some(*subject) != metric);
-    match (metric, before_colon) {
-        (Some(metric), _) if message.starts_with(&format!("{metric} ")) => metric.to_owned(),
-        (_, Some(subject)) => subject.to_owned(),
-        (Some(_), None) => {
-            let words = message.split(' ').filter(|word| word.parse::<f64>().is_err());
-            words.collect::<Vec<_>>().join(" ")
-        }
-        (None, None) => message.replace(|c: char| c.is_ascii_digit(), ""),
     }
 }
 
@@ -439,38 +459,6 @@ fn recovered(check: &str, standing: &Standing, standings: &Standings, rules: Rul
         }
     }
     None
-}
-
-/// The record of an alert that ends since its check is gone.
-pub(super) fn closed(check: &str, about: About, side: &Side, at: Timestamp, why: &str) -> Option<Episode> {
-    Some(Episode {
-        check: check.to_owned(),
-        kind: about.kind(),
-        severity: side.worst().or(side.told_worst()).unwrap_or(Level::Info).name(),
-        summary: format!("{} (ended: {why})", side.summary),
-        began: side.began?,
-        ended: Some(at),
-        announced: side.announced.map(|(first, _)| first),
-        held: side.held.clone().filter(|_| side.announced.is_none()),
-    })
-}
-
-/// The record of an alert that has just ended, and of one that is active.
-fn episodes(news: News<'_>, about: About, before: &Side, now: &Side) -> Vec<Episode> {
-    let record = |side: &Side, ended: Option<Timestamp>| {
-        Some(Episode {
-            check: news.check().to_owned(),
-            kind: about.kind(),
-            severity: side.worst().or(before.worst()).or(side.told_worst()).unwrap_or(Level::Info).name(),
-            summary: side.summary.clone(),
-            began: side.began?,
-            ended,
-            announced: side.announced.map(|(first, _)| first),
-            held: side.held.clone().filter(|_| side.announced.is_none()),
-        })
-    };
-    let ended = (before.began != now.began).then(|| record(before, Some(news.due()))).flatten();
-    ended.into_iter().chain(record(now, None)).collect()
 }
 
 #[cfg(test)]

@@ -8,12 +8,16 @@ mod compose;
 mod console;
 mod decide;
 mod delivery;
+mod episodes;
+mod points;
 mod policy;
 mod receivers;
 mod remark;
 mod roots;
+mod say;
 mod spoken;
 mod standing;
+mod unsaid;
 
 use std::{cmp::Reverse, collections::BTreeSet};
 
@@ -26,9 +30,9 @@ pub use compose::{compose, span};
 pub use console::plain;
 pub use decide::{Decided, decide};
 pub use delivery::{Delivery, unrecorded};
-pub use policy::Say;
 pub use receivers::{Answer, FALLBACK, Receivers};
 pub use remark::{Remark, remarks};
+pub use say::Say;
 pub use spoken::{About, News, Notice};
 pub use standing::{Rules, Standing, Standings};
 

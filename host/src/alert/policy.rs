@@ -7,7 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::Level;
+use super::{
+    Level,
+    points::Beyond,
+    say::{Said, Say},
+};
 use crate::config::{Alerts, Time};
 
 /// The most points that are kept of one side; a plugin that reports new ones in every run must not grow the record.
@@ -23,6 +27,8 @@ pub struct Finding {
     pub levels: Levels,
     /// What is wrong, in words that stay the same while the numbers change.
     pub points: BTreeSet<String>,
+    /// The limit that each metric is beyond.
+    pub beyond: BTreeMap<String, Beyond>,
     /// One line.
     pub summary: String,
 }
@@ -53,6 +59,14 @@ pub struct Side {
     points: BTreeSet<String>,
     /// The points of the last result.
     found: BTreeSet<String>,
+    /// In how many results in a row each of these was found.
+    repeated: BTreeMap<String, u32>,
+    /// The limit that each metric was beyond when it was last told.
+    beyond: BTreeMap<String, Beyond>,
+    /// The same in the last result.
+    found_beyond: BTreeMap<String, Beyond>,
+    /// Channels that were told in a line, and that the check no longer concerns since its own channels changed.
+    left: BTreeSet<String>,
     /// Recent times of change, for flapping.
     changes: Vec<Timestamp>,
     /// Whether flapping was announced.
@@ -106,95 +120,6 @@ impl Upstream {
     }
 }
 
-/// A notice about one side.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Say {
-    /// It turned bad.
-    Began,
-    /// It changed: more or less severe, or something else is wrong too.
-    Changed {
-        /// The previous level for this channel; `None` if the channel gets it for the first time.
-        before: Option<Level>,
-        /// The additional points.
-        new: Vec<String>,
-    },
-    /// It is still bad.
-    Reminder {
-        /// When it turned bad.
-        since: Timestamp,
-    },
-    /// It is flapping; no further notices until it is stable.
-    Flapping {
-        /// The changes within the window.
-        changes: usize,
-        /// The window, in seconds.
-        window: i64,
-    },
-    /// It turned bad, and the check that it depends on is silenced: no alert of its own, but one line.
-    Held {
-        /// That check.
-        root: String,
-        /// The silence.
-        why: String,
-    },
-    /// It turned bad, and the check that it depends on was reported before: no alert of its own, but one line.
-    Below {
-        /// That check.
-        root: String,
-        /// When that was first reported.
-        at: Timestamp,
-    },
-    /// It is still bad, but from now on other channels are told.
-    Moved {
-        /// The last level that this channel was sent.
-        before: Option<Level>,
-        /// The level now.
-        now: Option<Level>,
-        /// The channels that are told from now on.
-        to: Vec<String>,
-    },
-    /// It recovered: all is well.
-    Recovered {
-        /// How long it was bad, in seconds.
-        lasted: i64,
-    },
-}
-
-impl Say {
-    /// The reason, in a word.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Began => "began",
-            Self::Changed { .. } => "changed",
-            Self::Reminder { .. } => "reminder",
-            Self::Flapping { .. } => "flapping",
-            Self::Held { .. } => "held",
-            Self::Below { .. } => "below",
-            Self::Moved { .. } => "moved",
-            Self::Recovered { .. } => "recovered",
-        }
-    }
-
-    /// Whether it is neither an alert nor an error, but a line about one.
-    pub(super) fn is_line(&self) -> bool {
-        self.is_brief() || self.ends()
-    }
-
-    /// Whether it is a line in place of an alert.
-    pub(super) fn is_brief(&self) -> bool {
-        matches!(self, Self::Held { .. } | Self::Below { .. })
-    }
-
-    /// Whether it tells a channel that it hears no more of this.
-    pub(super) fn ends(&self) -> bool {
-        matches!(self, Self::Moved { .. } | Self::Recovered { .. })
-    }
-}
-
-/// The notices, and their channels. A channel gets two when a failure ends and leaves a remark.
-pub(super) type Said = Vec<(String, Say)>;
-
 impl Side {
     /// Whether there is anything to announce.
     fn is_bad(&self) -> bool {
@@ -214,12 +139,21 @@ impl Side {
     /// Takes in the result of a run.
     pub fn observe(&mut self, finding: &Finding, at: Timestamp) {
         self.forget_the_future(at);
-        if self.levels != finding.levels {
+        let crossed = finding.beyond.iter().any(|(metric, now)| is_other(self.found_beyond.get(metric), *now));
+        if self.levels != finding.levels || crossed {
             self.changes.push(at);
         }
         let failed = self.failing();
+        if !finding.levels.is_empty() {
+            let left = self.levels.keys().filter(|channel| self.listed.contains(*channel)).cloned();
+            self.left.extend(left.collect::<Vec<_>>());
+        }
+        self.left.retain(|channel| !finding.levels.contains_key(channel));
         self.levels.clone_from(&finding.levels);
         self.found = finding.points.iter().take(POINTS).cloned().collect();
+        let times = |point: &String| self.repeated.get(point).map_or(1, |times| times.saturating_add(1));
+        self.repeated = self.found.iter().map(|point| (point.clone(), times(point))).collect();
+        self.found_beyond = finding.beyond.iter().take(POINTS).map(|(metric, now)| (metric.clone(), *now)).collect();
         // An info result is not bad, and a later bad one starts over.
         self.bad = if self.failing() { self.bad.saturating_add(1) } else { 0 };
         if self.failing() && !failed && self.knowing().is_empty() {
@@ -229,6 +163,11 @@ impl Side {
             self.began.get_or_insert(at);
             self.summary.clone_from(&finding.summary);
         }
+    }
+
+    /// Whether it was told by an older host, which kept no points of errors.
+    pub(super) fn was_told_without_points(&self) -> bool {
+        self.points.is_empty() && !self.knowing().is_empty()
     }
 
     /// The worst level that any channel was last sent.
@@ -257,11 +196,12 @@ impl Side {
         if *hold == Hold::All || unconfirmed {
             return over;
         }
-        let new = self.new_points();
+        let new = self.news(confirm);
         let mut said = match self.told.is_empty() {
             true => self.levels.keys().map(|channel| (channel.clone(), Say::Began)).collect(),
             false => self.changed(&new),
         };
+        said.extend(self.moved(hold));
         if let Hold::Under(upstream) = hold {
             said = said.into_iter().filter_map(|said| self.under(said, upstream, &new)).collect();
         }
@@ -309,6 +249,15 @@ impl Side {
         Some((channel, say))
     }
 
+    /// What is wrong besides what was announced, in words, once it was found in `confirm` results in a row; and each metric
+    /// that is beyond its other limit now.
+    fn news(&self, confirm: u32) -> Vec<String> {
+        let confirmed = |point: &String| self.repeated.get(point).is_none_or(|times| *times >= confirm);
+        let crossed = self.found_beyond.iter().filter(|(metric, now)| is_other(self.beyond.get(*metric), **now));
+        let crossed = crossed.map(|(metric, now)| format!("{metric} is {}", now.words()));
+        self.new_points().into_iter().filter(confirmed).chain(crossed).collect()
+    }
+
     /// The points of the last result that were not announced.
     fn new_points(&self) -> Vec<String> {
         let room = POINTS.saturating_sub(self.points.len());
@@ -339,11 +288,12 @@ impl Side {
                 _ => {
                     self.told.remove(channel);
                     self.listed.remove(channel);
+                    self.left.remove(channel);
                 }
             }
         }
         if !said.is_empty() {
-            self.points.extend(self.new_points());
+            self.announce_points();
         }
         if said.iter().any(|(_, say)| !say.is_brief()) {
             self.announced = Some((self.announced.map_or(at, |(first, _)| first), at));
@@ -362,7 +312,31 @@ impl Side {
         let own = self.levels.get(channel).and_then(|levels| levels.iter().max().copied());
         self.knows(channel, own.or(self.worst()));
         self.listed.insert(channel.to_owned());
+        self.announce_points();
+    }
+
+    fn announce_points(&mut self) {
         self.points.extend(self.new_points());
+        if self.beyond.len() > POINTS {
+            self.beyond.clear();
+        }
+        // A metric that is beyond no limit now is remembered, so that its other limit is news.
+        self.beyond.extend(self.found_beyond.clone());
+    }
+
+    /// The channels that knew of it by a line, and hear no more of it since the check has other channels. Where the check
+    /// that it depends on is still reported, they do hear of it.
+    fn moved(&self, hold: &Hold) -> Said {
+        let speaks = |channel: &String| match hold {
+            Hold::Under(Upstream::Reported { channels, .. }) => channels.contains(channel),
+            _ => false,
+        };
+        let left = self.left.iter().filter(|channel| !speaks(channel) && !self.told.contains_key(*channel));
+        let moved = left.map(|channel| {
+            let before = self.worst_told.get(channel).copied();
+            (channel.clone(), Say::Moved { before, now: self.worst(), to: self.levels.keys().cloned().collect() })
+        });
+        moved.collect()
     }
 
     /// The channels whose level differs from what they were last sent.
@@ -402,6 +376,8 @@ impl Side {
             changes: before.changes,
             levels: before.levels,
             found: before.found,
+            repeated: before.repeated,
+            found_beyond: before.found_beyond,
             summary: began.map(|_| before.summary).unwrap_or_default(),
             began,
             ..Self::default()
@@ -448,6 +424,11 @@ impl Side {
         self.changes.retain(|change| *change <= at);
         self.announced = self.announced.map(|(first, last)| (first.min(at), last.min(at)));
     }
+}
+
+/// Whether a metric is beyond the other one of its limits.
+fn is_other(before: Option<&Beyond>, now: Beyond) -> bool {
+    before.is_some_and(|before| *before != now)
 }
 
 fn within(moment: Timestamp, at: Timestamp, window: i64) -> bool {

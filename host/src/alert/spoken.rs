@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use jiff::{Timestamp, civil::Date};
 
-use super::{Level, policy::Say};
+use super::{Level, say::Say};
 use crate::{
     check::Family,
     contract::{
@@ -89,6 +89,8 @@ pub struct Notice<'r> {
     pub downstream: Vec<(String, String)>,
     /// The failing check that it depends on, and the channels in which that is reported.
     pub root: Option<(String, Vec<String>)>,
+    /// Since when it is not well, and what held the first alert back until now, if something did.
+    pub since: Option<(Timestamp, String)>,
 }
 
 /// The two sides of a check.

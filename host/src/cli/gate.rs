@@ -103,7 +103,7 @@ impl Gate {
         let directory = config.resolve(&config.state.directory);
         match Claim::take(&directory, Duration::ZERO).await {
             Ok(claim) => self.here(claim).await,
-            Err(error) if error.is::<Taken>() => match config.web.address() {
+            Err(error) if error.is::<Taken>() => match config.web.address(true) {
                 Some(address) => self.remote(&address, &config).await,
                 None => bail!(
                     "another host is running on {}; set `[web] listen` in its host.toml, so that it can be asked",

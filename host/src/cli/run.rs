@@ -151,6 +151,9 @@ impl Run {
         };
         let mut host = read.host(record, Begin::Soon, step).await?;
         drop(progress);
+        if !self.once {
+            host.recorder.serve();
+        }
         // For a past date nobody is told anything.
         if self.day.date.is_none() {
             // One start may run a part of the plugins; a host that stays runs them all.
@@ -195,7 +198,8 @@ impl Run {
             && !round.runs.is_empty()
         {
             let today = self.at.unwrap_or(now).to_zoned(host.config.timezone.rules()).date();
-            note!("{}: recorded, no alerts sent", unusual(date, today));
+            let recorded = if self.dry_run { "nothing is recorded (--dry-run)" } else { "recorded" };
+            note!("{}: {recorded}, no alerts sent", unusual(date, today));
         }
         // On a terminal the table says it.
         if !std::io::stderr().is_terminal() {

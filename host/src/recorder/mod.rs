@@ -7,7 +7,10 @@ mod kept;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -43,6 +46,8 @@ pub struct Recorder {
     /// The latest results of the checks.
     pub board: Board,
     standings: Mutex<Standings>,
+    /// Whether this process serves the page.
+    serves: AtomicBool,
 }
 
 /// The result of recording a batch of runs.
@@ -71,9 +76,20 @@ impl Recorder {
             delivery: Delivery::new(record.clone(), receivers, config.delivery.clone(), metrics.clone()),
             board: Board::default(),
             standings: Mutex::new(standings),
+            serves: AtomicBool::new(false),
             record,
             metrics,
         }))
+    }
+
+    /// From now on messages link to the page that this process serves.
+    pub fn serve(&self) {
+        self.serves.store(true, Ordering::Relaxed);
+    }
+
+    /// The address to which messages link, if there is one.
+    fn page(&self, config: &Config) -> Option<String> {
+        config.web.address(self.serves.load(Ordering::Relaxed))
     }
 
     /// Loads the latest results of checks, also into the metrics. Returns the newest due time of each.
@@ -160,8 +176,8 @@ impl Recorder {
         let decided = alert::decide(news, &mut next, alert::Rules { config, silences: &silences, now: created });
         let reasons: Vec<(String, &str)> =
             decided.notices.iter().map(|notice| (notice.channel.clone(), notice.say.name())).collect();
-        let page = config.web.address();
-        let mut notifications = alert::compose(&decided.notices, runs, &config.timezone.rules(), page.as_deref());
+        let page = self.page(config);
+        let mut notifications = alert::compose(&decided, runs, &config.timezone.rules(), page.as_deref());
         notifications.extend(alert::remarks(&decided.remarks, page.as_deref()));
         let mut batch = Batch {
             runs: kept,
@@ -188,10 +204,11 @@ impl Recorder {
     pub async fn close(&self, config: &Config, known: &BTreeSet<String>, whole: bool, at: Timestamp) -> Result<()> {
         let mut standings = self.standings.lock().await;
         let mut next = standings.clone();
-        let closed = alert::close(&mut next, known, config, whole, at);
+        let mut closed = alert::close(&mut next, known, config, whole, at);
         if closed.checks.is_empty() {
             return Ok(());
         }
+        closed.messages.iter_mut().for_each(|message| message.page = self.page(config));
         let channels: Vec<String> = closed.messages.iter().map(|message| message.channel.clone()).collect();
         let batch = Batch {
             runs: Vec::new(),

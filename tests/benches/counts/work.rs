@@ -123,7 +123,7 @@ fn message(times: u32) {
     let decided = decide(&batch, &mut Standings::default(), rules);
     let zone = TimeZone::get("America/New_York").unwrap();
     for _ in 0..times {
-        let composed = compose(&decided.notices, &runs, &zone, Some("http://127.0.0.1:8000"));
+        let composed = compose(&decided, &runs, &zone, Some("http://127.0.0.1:8000"));
         assert!(!black_box(composed).is_empty());
     }
 }

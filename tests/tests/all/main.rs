@@ -38,6 +38,7 @@ mod google;
 mod grants;
 mod isolation;
 mod killed;
+mod news;
 mod pins;
 mod plan;
 mod queries;

@@ -34,7 +34,7 @@ fn thirty_days() -> (Vec<Told>, usize) {
         breaches += runs.iter().filter(|run| !run.alerts.is_empty() || run.error.is_some()).count();
         let news: Vec<News<'_>> = runs.iter().map(News::Run).collect();
         let decided = alert::decide(&news, &mut standings, Rules { config: &config, silences: &[], now: at });
-        let messages = alert::compose(&decided.notices, &runs, &config.timezone.rules(), None);
+        let messages = alert::compose(&decided, &runs, &config.timezone.rules(), None);
         assert!(messages.len() <= 1, "one round is one message: {messages:?}");
         let reasons = decided.notices.iter().map(|notice| (reason(notice), notice.news.check().to_owned()));
         told.extend(messages.into_iter().map(|message| (hours, message, reasons.clone().collect::<Vec<_>>())));

@@ -212,6 +212,9 @@ fn a_reload_that_removes_a_check_ends_its_alert() {
     service.host.end("TERM").unwrap();
     let ends = texts().iter().filter(|text| text.contains("No longer checked")).count();
     assert_eq!(ends, 1, "once: {:?}", texts());
+    let requests = sample.slack.requests();
+    let links = requests.iter().any(|request| request.message.to_string().contains("127.0.0.1:0/"));
+    assert!(!links, "nobody can follow a link to port 0");
 }
 
 /// A second configuration on one state directory would take the checks of the first for removed. It is refused with the line

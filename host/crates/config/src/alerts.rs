@@ -22,12 +22,13 @@ pub struct Alerts {
     /// Errors in a row (runs that could not be evaluated) before an alert is sent. A mistake that no retry can mend, as in
     /// settings or grants, is told at once. Default: 2.
     pub confirm_errors: Count,
-    /// A check that changes more often than this within `flap_window` is flapping: one alert says so, and no further
-    /// alert is sent until the check has been stable for half of the window. 0 turns this off. Default: 4.
+    /// A check that turns bad, and has changed more often than this within `flap_window`, is flapping: one alert says so,
+    /// and no further alert is sent until the check has been stable for half of the window. 0 turns this off. Default: 4.
     pub flap_changes: Count,
     /// The time in which `flap_changes` counts. Default: 4h.
     pub flap_window: Time,
-    /// Further channels for every alert of a severity, besides the check's own: `critical = ["#on-call"]`.
+    /// Further channels for every alert of a severity, besides the check's own: `critical = ["#on-call"]`. A check that could
+    /// not be evaluated counts as a warning.
     pub routes: BTreeMap<Route, Vec<String>>,
 }
 

@@ -136,7 +136,8 @@ pub struct Web {
     pub listen: Option<SocketAddr>,
     /// Host names of the page, in addition to localhost and IP addresses: `["host.example.com"]`.
     pub hosts: Vec<String>,
-    /// The page's public address, for links in messages. Default: `http://` and the listening address.
+    /// The page's public address, for links in messages. Default: `http://` and the listening address, in messages of the
+    /// process that serves the page, unless its port is 0.
     pub url: Option<String>,
     /// The environment variable with the token. Default: HOST_TOKEN.
     pub token_env: String,
@@ -214,9 +215,11 @@ impl Web {
         if path.is_empty() { String::new() } else { format!("/{path}") }
     }
 
-    /// The page's public address, without a slash at the end; `None` without a page.
-    pub fn address(&self) -> Option<String> {
-        let own = self.listen.map(|listen| match listen.ip().is_unspecified() {
+    /// The public address of the page, without a slash at the end; `None` without a page, and if the system chooses its
+    /// port. `serves`: whether this process serves it; one that does not knows only an address that is set.
+    pub fn address(&self, serves: bool) -> Option<String> {
+        let known = self.listen.filter(|listen| serves && listen.port() != 0);
+        let own = known.map(|listen| match listen.ip().is_unspecified() {
             true => format!("http://{}:{}", Ipv4Addr::LOCALHOST, listen.port()),
             false => format!("http://{listen}"),
         });

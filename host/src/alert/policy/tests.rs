@@ -64,6 +64,7 @@ fn finding(result: char) -> Finding {
             Levels::from([("#a".to_owned(), levels.iter().copied().collect())])
         },
         points: points.iter().map(|&point| point.to_owned()).collect(),
+        beyond: BTreeMap::new(),
         summary: result.to_string(),
     }
 }

@@ -1,0 +1,42 @@
+//! The alerts of the record: when each began and ended, and what it was about.
+
+use jiff::Timestamp;
+
+use super::{
+    Level,
+    policy::Side,
+    spoken::{About, News},
+};
+use crate::record::Episode;
+
+/// The record of an alert that ends since its check is gone.
+pub(super) fn closed(check: &str, about: About, side: &Side, at: Timestamp, why: &str) -> Option<Episode> {
+    Some(Episode {
+        check: check.to_owned(),
+        kind: about.kind(),
+        severity: side.worst().or(side.told_worst()).unwrap_or(Level::Info).name(),
+        summary: format!("{} (ended: {why})", side.summary),
+        began: side.began?,
+        ended: Some(at),
+        announced: side.announced.map(|(first, _)| first),
+        held: side.held.clone().filter(|_| side.announced.is_none()),
+    })
+}
+
+/// The record of an alert that has just ended, and of one that is active.
+pub(super) fn episodes(news: News<'_>, about: About, before: &Side, now: &Side) -> Vec<Episode> {
+    let record = |side: &Side, ended: Option<Timestamp>| {
+        Some(Episode {
+            check: news.check().to_owned(),
+            kind: about.kind(),
+            severity: side.worst().or(before.worst()).or(side.told_worst()).unwrap_or(Level::Info).name(),
+            summary: side.summary.clone(),
+            began: side.began?,
+            ended,
+            announced: side.announced.map(|(first, _)| first),
+            held: side.held.clone().filter(|_| side.announced.is_none()),
+        })
+    };
+    let ended = (before.began != now.began).then(|| record(before, Some(news.due()))).flatten();
+    ended.into_iter().chain(record(now, None)).collect()
+}
