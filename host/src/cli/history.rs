@@ -1,5 +1,7 @@
 //! `host history`: past runs, alerts and messages, also those that were not delivered.
 
+use std::cmp::Reverse;
+
 use anyhow::{Result, bail};
 use clap::Args;
 use jiff::{Timestamp, tz::TimeZone};
@@ -48,12 +50,15 @@ impl History {
             Format::Table => Included::default(),
             Format::Json => Included { report: true, calls: true, most: usize::MAX },
         };
-        let runs = record.runs(check, self.limit, included).await?;
+        let mut runs = record.runs(check, self.limit, included).await?;
+        // Those that were recorded last, in the order of the column that is shown.
+        runs.sort_by_key(|run| Reverse(run.due));
         if let Some(check) = check.filter(|check| runs.is_empty() && !config.names(check)) {
             let known = record.checks().await?;
             bail!("no run of {check} is recorded{}\nrecorded checks: {}", nearest(check, &known), known.join(", "));
         }
-        let alerts = record.alerts(check, self.limit).await?;
+        let mut alerts = record.alerts(check, self.limit).await?;
+        alerts.sort_by_key(|alert| Reverse(alert.began));
         let now = Timestamp::now();
         let consultations = record.consultations(check, self.limit).await?;
         let (undelivered, messages) = match check {

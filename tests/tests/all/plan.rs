@@ -221,8 +221,8 @@ fn plan_shows_dependencies_calendars_silences_routes_and_limits() {
     assert_eq!(rules, "  every check: limits timeout 60 s, cpu 10 s, memory 64 MiB, query_bytes 10 GiB\n", "{out}");
 
     let more = "[budgets]\ncalls = 500\n[grants.canary-sql.budgets]\ntimeout = \"20s\"\n\
-        [alerts.routes]\ncritical = [\"#on-call\"]\n\
-        [calendars.summer]\neffect = \"skip\"\nchecks = [\"revenue\"]\ndates = [\"07-01..08-31\"]\nwhy = \"no season\"\n\
+        [alerts.routes]\ncritical = [\"#on-call\"]\nwarning = [\"#data\"]\n\
+        [calendars.summer]\neffect = \"skip\"\nchecks = [\"revenue\"]\ndates = [\"01-01..06-30\", \"07-01..12-31\"]\nwhy = \"no season\"\n\
         [calendars.nights]\neffect = \"silence\"\nwindows = [{ cron = \"0 22 * * *\", for = \"8h\" }]\nwhy = \"nobody is up\"\n";
     let depends = check("revenue", "depends_on = [\"orders\"]", &at_least(1));
     shop.configure(&format!("{plain}{depends}{more}"));
@@ -230,17 +230,23 @@ fn plan_shows_dependencies_calendars_silences_routes_and_limits() {
     assert_eq!(ended(shop.command().args(silence)).unwrap().code, 0);
     let out = shop.host(&["plan"]).out;
     for line in [
-        "  orders: is silent by calendars.nights: nobody is up\n",
+        "  orders: is silent by calendars.nights, for 8 h from `0 22 * * *` UTC: nobody is up\n",
         "  orders: silence 1, ",
         ": reload\n",
         "  revenue: depends on orders\n",
-        "  revenue: is skipped by calendars.summer: no season\n",
+        "  revenue: is skipped by calendars.summer, for data of 01-01..06-30, 07-01..12-31: no season\n",
         "  orders: limits timeout 20 s\n",
         "  every check: critical alerts also go to #on-call\n",
+        "  every check: warning alerts, and errors (not evaluated), also go to #data\n",
         "  every check: limits timeout 60 s, cpu 10 s, memory 64 MiB, query_bytes 10 GiB; not the default: calls 500\n",
     ] {
         assert!(out.contains(line), "{line}: {out}");
     }
+    let dues = |name: &str, out: &str| {
+        let own = out.lines().skip_while(|line| !line.starts_with(name));
+        own.take(3).map(|line| line.contains(" (skipped)")).collect::<Vec<_>>()
+    };
+    assert_eq!((dues("orders ", &out), dues("revenue ", &out)), (vec![false; 3], vec![true; 3]), "{out}");
     assert!(!out.contains("orders: is skipped") && !out.contains("orders: depends on"), "{out}");
     let json = shop.host(&["plan", "--output", "json"]).json();
     let of = |name: &str| json["checks"].as_array().unwrap().iter().find(|one| one["check"] == name).unwrap().clone();
@@ -278,6 +284,8 @@ fn the_page_lists_open_alerts_and_charts_the_limits_of_warnings() {
         assert!(open.contains(part), "{part}: {open}");
     }
     assert!(!open.contains("/checks/phase3-analytics"), "{open}");
+    let list = first.replace("</span>", "").replace("<span class=\"asked\">", "");
+    assert!(list.contains("≥ 1 warns below 9999"), "the limit that warned: {first}");
     // The limit of the failure, and that of the warning.
     let few = service.get("/checks/few").body;
     assert!(few.contains("limits: at least 1, warns below 9999\""), "{few}");

@@ -74,6 +74,16 @@ impl Dates {
         }
     }
 
+    /// As it is written: `12-24..01-02`.
+    pub fn words(&self) -> String {
+        let day = |(month, day): (i8, i8)| format!("{month:02}-{day:02}");
+        let (first, last) = match *self {
+            Self::Once(first, last) => (first.to_string(), last.to_string()),
+            Self::Yearly(first, last) => (day(first), day(last)),
+        };
+        if first == last { first } else { format!("{first}..{last}") }
+    }
+
     fn parse(text: &str) -> Result<Self> {
         let (first, last) = text.split_once("..").unwrap_or((text, text));
         let (first, last) = (first.trim(), last.trim());

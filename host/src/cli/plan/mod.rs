@@ -22,6 +22,7 @@ use crate::{
     host::Begin,
     host::Host,
     record::{Record, Silence},
+    run::{Moment, When},
     text::note,
 };
 
@@ -106,7 +107,11 @@ impl Plan {
             };
             let may = check.plugin().map(|ready| ready.grants.to_string()).unwrap_or_default();
             let channel = check.family.as_ref().map(|family| family.channel.clone()).unwrap_or_default();
-            let mut dues = self.due(check).into_iter().map(|due| local(due, &zone));
+            let mut dues = self.due(check).into_iter().map(|due| {
+                let moment = Moment::of(check, &host.config, due, When::default()).ok();
+                let skipped = moment.and_then(|moment| moment.skip).map(|_| " (skipped)").unwrap_or_default();
+                local(due, &zone) + skipped
+            });
             let first = dues.next().unwrap_or_else(|| "never".to_owned());
             table.row(vec![check.name.clone(), plugin, first, channel, may]);
             for due in dues {

@@ -7,9 +7,10 @@ use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
 
 use crate::{
+    alert::span,
     check::Check,
     cli::local,
-    config::{Budgets, Config, Effect},
+    config::{Budgets, Calendar, Config, Dates, Effect, Route},
     host::Host,
     record::Silence,
     text::printable,
@@ -23,8 +24,8 @@ struct Rules<'h> {
     depends_on: &'h [String],
     /// How its days are read, if cron programs differ.
     days: Option<String>,
-    /// The calendars by their names, with the effect and the reason.
-    calendars: Vec<(&'h str, &'static str, &'h str)>,
+    /// The calendars by their names, with the effect, the reason, and when they apply.
+    calendars: Vec<(&'h str, &'static str, &'h str, String)>,
     silences: Vec<&'h Silence>,
     budgets: Option<Budgets>,
 }
@@ -41,7 +42,10 @@ impl<'h> Rules<'h> {
             depends_on: own.map(|own| own.depends_on.as_slice()).unwrap_or_default(),
             days: check.schedule.days(),
             calendars: calendars
-                .map(|(name, calendar)| (name.as_str(), effect(calendar.effect), calendar.why.as_str()))
+                .map(|(name, calendar)| {
+                    let when = applies(calendar, config);
+                    (name.as_str(), effect(calendar.effect), calendar.why.as_str(), when)
+                })
                 .collect(),
             silences: silences.iter().filter(|silence| silence.checks.contains(&check.name)).collect(),
             budgets: check.plugin().map(|ready| ready.budgets.clone()),
@@ -54,9 +58,9 @@ impl<'h> Rules<'h> {
         if !self.depends_on.is_empty() {
             lines.push(format!("depends on {}", self.depends_on.join(", ")));
         }
-        for (name, effect, why) in &self.calendars {
+        for (name, effect, why, when) in &self.calendars {
             let does = if *effect == "skip" { "is skipped" } else { "is silent" };
-            lines.push(format!("{does} by calendars.{name}: {why}"));
+            lines.push(format!("{does} by calendars.{name}, {when}: {why}"));
         }
         for silence in &self.silences {
             let (from, until) = (local(silence.began, zone), local(silence.ends, zone));
@@ -83,7 +87,7 @@ pub(super) fn text(host: &Host, silences: &[Silence]) -> String {
         }
     }
     for (route, channels) in &config.alerts.routes {
-        line("every check", &format!("{} alerts also go to {}", route.name(), channels.join(", ")));
+        line("every check", &format!("{} also go to {}", told(*route), channels.join(", ")));
     }
     if !host.checks.is_empty() {
         let further = differences(&config.budgets, &Budgets::default());
@@ -93,11 +97,34 @@ pub(super) fn text(host: &Host, silences: &[Silence]) -> String {
     if text.is_empty() { text } else { format!("\nRules:\n{text}") }
 }
 
+/// When a calendar applies: ``for data of 12-25, 07-01..09-30 and for 2 h from `0 2 * * *` America/New_York``.
+fn applies(calendar: &Calendar, config: &Config) -> String {
+    let zone = calendar.timezone.as_ref().unwrap_or(&config.timezone).name();
+    let joined = |parts: Vec<String>| (!parts.is_empty()).then(|| parts.join(", "));
+    let dates = joined(calendar.dates.iter().map(Dates::words).collect());
+    let windows = calendar.windows.iter().map(|window| {
+        let length = span(i64::try_from(window.length.0.as_secs()).unwrap_or(i64::MAX));
+        format!("for {length} from `{}` {zone}", window.cron)
+    });
+    let parts = dates.map(|dates| format!("for data of {dates}")).into_iter().chain(joined(windows.collect()));
+    parts.collect::<Vec<_>>().join(" and ")
+}
+
+/// The alerts of a route. A check that could not be evaluated counts as a warning.
+fn told(route: Route) -> String {
+    match route {
+        Route::Warning => "warning alerts, and errors (not evaluated),".to_owned(),
+        other => format!("{} alerts", other.name()),
+    }
+}
+
 /// The rules of one check for programs.
 pub(super) fn json(check: &Check, host: &Host, silences: &[Silence]) -> Vec<(&'static str, Value)> {
     let rules = Rules::of(check, &host.config, silences);
-    let calendars =
-        rules.calendars.iter().map(|(name, effect, why)| json!({ "name": name, "effect": effect, "why": why }));
+    let calendars = rules
+        .calendars
+        .iter()
+        .map(|(name, effect, why, when)| json!({ "name": name, "effect": effect, "why": why, "when": when }));
     let limits = rules.budgets.map(|budgets| {
         let limits = budgets.list().into_iter().map(|(key, value, _)| (key.to_owned(), json!(value)));
         limits.collect::<Map<_, _>>()
