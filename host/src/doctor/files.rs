@@ -28,9 +28,17 @@ pub(super) fn plugins(pinned: &Read<Lock>, path: &Path, config: &Config) -> Vec<
     let lock = match pinned {
         Err(error) => return vec![Finding::wrong(what, format!("{error:#}"))],
         Ok(None) => {
-            let pin = lock_command("pin", path) + " plugins/*.wasm";
-            let detail = format!("no plugin is pinned, so any file runs; `{pin}` writes it");
-            return vec![Finding::note(what, detail)];
+            let directory = config.directory.join("plugins");
+            let write = match holds_plugins(&directory) {
+                true => {
+                    let files = quoted_path(&directory.join("")) + "*.wasm";
+                    format!("`{} {files}` writes it", lock_command("pin", path))
+                }
+                false => {
+                    "there is none in plugins/; `host pin --help` says how to pin the files that you run".to_owned()
+                }
+            };
+            return vec![Finding::note(what, format!("no plugin is pinned, so any file runs; {write}"))];
         }
         Ok(Some(lock)) => lock,
     };
@@ -43,6 +51,11 @@ pub(super) fn plugins(pinned: &Read<Lock>, path: &Path, config: &Config) -> Vec<
     let pins = lock.pins().len();
     let all = Finding::ok(what, format!("pinned plugins: {pins}, all present, unchanged{signed}"));
     if wrong.is_empty() { vec![all] } else { wrong }
+}
+
+fn holds_plugins(directory: &Path) -> bool {
+    let is_plugin = |entry: fs::DirEntry| entry.path().extension().is_some_and(|extension| extension == "wasm");
+    fs::read_dir(directory).is_ok_and(|entries| entries.flatten().any(is_plugin))
 }
 
 /// The keys that no longer count, or not for long.

@@ -325,8 +325,9 @@ pub(super) fn strip(recent: &Recent) -> Markup {
     }
 }
 
-/// The first metrics with their thresholds; broken ones take precedence.
-pub(super) fn metrics(metrics: &[Metric]) -> Markup {
+/// The first metrics with their thresholds; broken ones take precedence. `summary` has the digits and the limit of each
+/// violation: also of one that only warns, and of a whole number that is too large for a metric.
+pub(super) fn metrics(metrics: &[Metric], summary: &str) -> Markup {
     let mut shown: Vec<&Metric> = metrics.iter().collect();
     if shown.len() > METRICS {
         shown.sort_by_key(|metric| !metric.is_broken());
@@ -337,10 +338,22 @@ pub(super) fn metrics(metrics: &[Metric]) -> Markup {
         @if !metrics.is_empty() {
             ul.metrics {
                 @for metric in shown {
+                    @let said = said(summary, &metric.name);
                     li class=[metric.is_broken().then_some("bad")] {
                         span.name { (brief(&metric.name)) } " "
-                        b { @match metric.value { Some(value) => (number(value)), None => "none" } (unit(metric)) }
-                        @for asked in asked(metric) { " " span.asked { (asked) } }
+                        @match (&said, metric.value) {
+                            (Some(said), _) => b { (said.value) },
+                            (None, Some(value)) => b { (number(value)) (unit(metric)) },
+                            (None, None) => b { "none" (unit(metric)) },
+                        }
+                        @match &said {
+                            Some(said) if said.warns => {
+                                @for asked in asked(metric) { " " span.asked { (asked) } }
+                                " " span.asked { "warns " (said.side) " " (said.limit) }
+                            }
+                            Some(said) => { " " span.asked { (said.holds()) " " (said.limit) } }
+                            None => { @for asked in asked(metric) { " " span.asked { (asked) } } }
+                        }
                         @if metric.is_broken() { span.hidden { " (broken)" } }
                     }
                 }
@@ -348,6 +361,43 @@ pub(super) fn metrics(metrics: &[Metric]) -> Markup {
             }
         }
     }
+}
+
+/// The value and the limit of a violation, with the digits that its message has.
+struct Said<'s> {
+    value: &'s str,
+    limit: &'s str,
+    /// `below` or `above` the limit, or `at` one that it must be below.
+    side: &'static str,
+    /// Whether it only warns.
+    warns: bool,
+}
+
+impl Said<'_> {
+    /// The sign that the limit asks for.
+    fn holds(&self) -> &'static str {
+        match self.side {
+            "below" => "≥",
+            "above" => "≤",
+            _ => "<",
+        }
+    }
+}
+
+/// What a summary says of a metric: `orders is below its minimum: 3 < 10`.
+fn said<'s>(summary: &'s str, metric: &str) -> Option<Said<'s>> {
+    let signs =
+        [(" is below its ", "below", " < "), (" is above its ", "above", " > "), (" is not below its ", "at", " ≥ ")];
+    summary.split("; ").find_map(|message| {
+        let words = message.strip_prefix(metric)?;
+        let (words, side, sign) =
+            signs.into_iter().find_map(|(verb, side, sign)| Some((words.strip_prefix(verb)?, side, sign)))?;
+        let (of, pair) = words.split_once(": ")?;
+        let (value, limit) = pair.split_once(sign)?;
+        // What a change was compared with follows in parentheses.
+        let limit = limit.split(" (").next().unwrap_or(limit);
+        Some(Said { value, limit, side, warns: of.starts_with("warning ") })
+    })
 }
 
 pub(super) fn unit(metric: &Metric) -> String {

@@ -116,7 +116,7 @@ fn line(site: &Site, host: &Host, check: &Check, recent: &Recent) -> Markup {
     html! {
         li class={ "check " (class(result)) } {
             div.head { h2 { (link(&check.name)) } (status(result)) (strip(recent)) }
-            @if let Some(last) = &recent.last { p.summary { (brief(&last.summary)) } (metrics(&last.metrics)) }
+            @if let Some(last) = &recent.last { p.summary { (brief(&last.summary)) } (metrics(&last.metrics, &last.summary)) }
             p.facts {
                 (since(recent, host)) " · "
                 @match site.service().next(&check.name) { Some(next) => { "next " (moment(next, host)) }, None => "never due" }

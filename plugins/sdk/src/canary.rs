@@ -90,6 +90,9 @@ pub async fn report(
     Ok(Report { verdict, summary, metrics, violations, unknown, gate: None })
 }
 
+/// The largest number up to which each whole number has a float of its own.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
 /// The alert for broken thresholds, with the violations and all metrics. `about` describes the check in one sentence.
 pub fn alert(
     request: &Request,
@@ -99,14 +102,25 @@ pub fn alert(
     metrics: &[Metric],
     violations: &[Violation],
 ) -> Alert {
-    let values = metrics.iter().map(|metric| {
-        let value = measured("", metric.value);
-        let value = Metric { unit: metric.unit.clone(), ..value }.brief();
-        (metric.name.clone(), value.trim().to_owned())
-    });
+    let values = metrics.iter().map(|metric| (metric.name.clone(), value(metric, violations)));
     Alert::new(&request.channel, severity, title, about)
         .lines("Violations", violations.iter().map(|violation| violation.message.clone()))
         .fields("Metrics", values)
+}
+
+/// A metric's value with the digits that its violation has. A float has not all digits of a large whole number.
+fn value(metric: &Metric, violations: &[Violation]) -> String {
+    let own = violations.iter().filter(|violation| violation.metric.as_ref() == Some(&metric.name));
+    let words = own.filter_map(|violation| violation.message.strip_prefix(metric.name.as_str())?.strip_prefix(" is "));
+    let mut said = words.filter_map(|words| {
+        let (_, pair) = words.split_once(": ")?;
+        [" < ", " > ", " ≥ "].into_iter().find_map(|sign| pair.split_once(sign)).map(|(value, _)| value.to_owned())
+    });
+    said.next().unwrap_or_else(|| {
+        let value = Metric { unit: metric.unit.clone(), ..measured("", metric.value) }.brief();
+        let large = metric.value.is_some_and(|value| value.abs() > EXACT);
+        format!("{}{}", if large { "about " } else { "" }, value.trim())
+    })
 }
 
 /// The `bq` command for a query about a date.

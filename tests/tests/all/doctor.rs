@@ -367,3 +367,15 @@ fn a_disk_that_is_nearly_full_is_found() {
     let (result, detail) = finding(&looked, "disk");
     assert!(looked.code == 2 && result == "wrong" && detail.contains("lower state.keep"), "{looked:?}");
 }
+
+/// A command that pins plugins is suggested where there are plugins.
+#[test]
+fn pinning_is_suggested_where_there_are_plugins() {
+    let sample = Sample::new(None).unwrap();
+    let said = || finding(&look(&mut sample.command()), "plugins.lock").1;
+    assert!(said().contains("there is none in plugins/; `host pin --help` says how"), "{}", said());
+    fs::create_dir(sample.path().join("plugins")).unwrap();
+    assert!(said().contains("there is none in plugins/"), "{}", said());
+    fs::write(sample.path().join("plugins/a.wasm"), "").unwrap();
+    assert!(said().ends_with("`host pin plugins/*.wasm` writes it"), "{}", said());
+}
