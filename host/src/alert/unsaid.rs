@@ -31,7 +31,9 @@ pub(super) fn tally(channel: &str, family: Option<&Family>, runs: &[Run], decide
     let of_family = || mine().filter(|notice| notice.news.family() == family);
     let listed: BTreeSet<&str> = of_family().flat_map(listed).collect();
     let told: BTreeSet<&str> = decided.notices.iter().flat_map(named).collect();
-    let counted = |run: &&Run| run.family.as_ref() == family || listed.contains(run.check.as_str());
+    // One of a family that has a headline of its own is counted there.
+    let elsewhere = |run: &Run| mine().any(|notice| notice.news.family() == run.family.as_ref());
+    let counted = |run: &&Run| run.family.as_ref() == family || listed.contains(run.check.as_str()) && !elsewhere(run);
     let mut parts = Vec::new();
     for (status, word) in COUNTED {
         let runs: Vec<&Run> = runs.iter().filter(counted).filter(|run| run.status() == status).collect();
