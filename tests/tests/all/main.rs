@@ -41,6 +41,7 @@ mod killed;
 mod news;
 mod pins;
 mod plan;
+mod python_gate;
 mod queries;
 mod reasons;
 mod record;
