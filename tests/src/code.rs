@@ -19,13 +19,13 @@ const SERVICES: [(&str, &[&str], u32); 10] = [
     ("prediction-worker", &["predictions/worker", "shared"], 0),
     ("prediction-coordinator", &["predictions/coordinator", "shared"], 1),
     ("nba-phase1-scrapers", &["scrapers"], 0),
-    ("nba-phase2-raw-processors", &["data_processors/phase2"], 0),
-    ("nba-phase3-analytics-processors", &["data_processors/phase3", "shared"], 0),
-    ("nba-phase4-precompute-processors", &["data_processors/phase4", "shared"], 0),
+    ("nba-phase2-raw-processors", &["data_processors/raw"], 0),
+    ("nba-phase3-analytics-processors", &["data_processors/analytics", "shared"], 0),
+    ("nba-phase4-precompute-processors", &["data_processors/precompute", "shared"], 0),
     ("nba-grading-service", &["data_processors/grading/nba", "shared", "predictions/shared"], 0),
-    ("phase3-to-phase4-orchestrator", &["orchestration/phase3_to_phase4"], 1),
-    ("phase4-to-phase5-orchestrator", &["orchestration/phase4_to_phase5"], 1),
-    ("nba-admin-dashboard", &["admin_dashboard"], 0),
+    ("phase3-to-phase4-orchestrator", &["orchestration/cloud_functions/phase3_to_phase4"], 1),
+    ("phase4-to-phase5-orchestrator", &["orchestration/cloud_functions/phase4_to_phase5"], 1),
+    ("nba-admin-dashboard", &["services/admin_dashboard"], 0),
 ];
 
 /// Two months of commits, the newest 30 hours old, 10 hours apart.

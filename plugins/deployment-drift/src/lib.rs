@@ -47,13 +47,13 @@ fn defaults() -> Vec<Watched> {
         service("prediction-worker", &["predictions/worker", "shared"], 0),
         service("prediction-coordinator", &["predictions/coordinator", "shared"], 1),
         service("nba-phase1-scrapers", &["scrapers"], 0),
-        service("nba-phase2-raw-processors", &["data_processors/phase2"], 0),
-        service("nba-phase3-analytics-processors", &["data_processors/phase3", "shared"], 0),
-        service("nba-phase4-precompute-processors", &["data_processors/phase4", "shared"], 0),
+        service("nba-phase2-raw-processors", &["data_processors/raw"], 0),
+        service("nba-phase3-analytics-processors", &["data_processors/analytics", "shared"], 0),
+        service("nba-phase4-precompute-processors", &["data_processors/precompute", "shared"], 0),
         service("nba-grading-service", &["data_processors/grading/nba", "shared", "predictions/shared"], 0),
-        service("phase3-to-phase4-orchestrator", &["orchestration/phase3_to_phase4"], 1),
-        service("phase4-to-phase5-orchestrator", &["orchestration/phase4_to_phase5"], 1),
-        service("nba-admin-dashboard", &["admin_dashboard"], 0),
+        service("phase3-to-phase4-orchestrator", &["orchestration/cloud_functions/phase3_to_phase4"], 1),
+        service("phase4-to-phase5-orchestrator", &["orchestration/cloud_functions/phase4_to_phase5"], 1),
+        service("nba-admin-dashboard", &["services/admin_dashboard"], 0),
     ]
 }
 

@@ -89,11 +89,11 @@ fn a_service_deployed_from_an_old_commit() {
     assert_eq!(
         message,
         &json!({
-            "text": "🟠 deployment-drift: prediction-worker: 6 commits and 290 hours behind",
+            "text": "🟠 deployment-drift: prediction-worker: 6 commits and 300 hours behind",
             "blocks": [
                 header("🟠 Deployment drift: prediction-worker"),
                 section("*deployment-drift*: 1 of 10 services runs an old commit or the wrong configuration."),
-                section(&format!("*prediction-worker*\n290 hours behind\nDeployed 2026-01-16 15:30 UTC, code changed 2026-02-05 05:30 UTC\n{listed}\n… and 1 more commit")),
+                section(&format!("*prediction-worker*\n300 hours behind\nDeployed 2026-01-16 15:30 UTC, code changed 2026-02-05 05:30 UTC\n{listed}\n… and 1 more commit")),
                 section("*Next steps*\nDeploy prediction-worker:\n```./bin/deploy-service.sh prediction-worker```"),
                 context(&format!("Data of 2026-02-05. Message {id}")),
             ],

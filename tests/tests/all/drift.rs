@@ -1,7 +1,12 @@
 //! The drift detector: in sync, drifted and unknown are three things.
 
-use crate::support::{AT, watched::Watched};
+use crate::support::{
+    AT,
+    command::{Sample, ended, shipped},
+    watched::Watched,
+};
 use host::run::Status;
+use host_tests::HOST_TOML;
 use jiff::{Span, Timestamp};
 use serde_json::json;
 
@@ -46,8 +51,12 @@ fn the_deployed_commit_is_the_evidence_when_it_is_known() {
 #[test]
 fn the_time_decides_when_the_commit_is_not_known() {
     let watched = watched();
-    let newest: i64 =
-        watched.git(&["log", "-1", "--format=%ct", "main", "--", "admin_dashboard"]).unwrap().trim().parse().unwrap();
+    let newest: i64 = watched
+        .git(&["log", "-1", "--format=%ct", "main", "--", "services/admin_dashboard"])
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
     for (deployed, status) in [(newest, Status::Pass), (newest - 1, Status::Fail), (newest + 1, Status::Pass)] {
         watched
             .redeploy("nba-admin-dashboard", |service| {
@@ -170,4 +179,27 @@ fn drift_is_told_although_something_else_is_not_known() {
     assert!(unknown.contains("nba-grading-service"), "{unknown}");
     let titles: Vec<&str> = run.alerts[0].sections.iter().map(|section| section.title.as_str()).collect();
     assert!(!titles.contains(&"Not known"), "the host reports it once: {titles:?}");
+}
+
+/// The sample's repository has the directories of the pipeline, and no others.
+#[test]
+fn validation_finds_directories_that_were_never_there() {
+    let sample = Sample::new(None).unwrap();
+    let drift = shipped().unwrap().into_iter().find(|plugin| plugin.ends_with("deployment-drift.wasm")).unwrap();
+    let validated = |settings: &str| {
+        let own = "settings = { deploy_command = \"./bin/deploy-service.sh {service}\" }";
+        sample.configure(&HOST_TOML.replace(own, settings)).unwrap();
+        let mut command = sample.command();
+        ended(command.args(["validate", "--output", "json", "--check", "deployment-drift"]).arg(&drift)).unwrap()
+    };
+    let defaults = validated("");
+    assert_eq!(defaults.code, 0, "the ten services that the plugin watches by itself: {defaults:?}");
+    for directory in ["admin_dashboard", "data_processors/phase2", "orchestration/phase3_to_phase4"] {
+        let settings =
+            format!("settings = {{ services = [{{ name = 'nba-admin-dashboard', directories = ['{directory}'] }}] }}");
+        let found = validated(&settings);
+        assert_eq!(found.code, 2, "{directory}: {found:?}");
+        let words = format!("branch main of repository pipeline has no {directory}");
+        assert!(found.out.contains(&words), "{directory}: {found:?}");
+    }
 }

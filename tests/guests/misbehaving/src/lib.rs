@@ -322,7 +322,7 @@ async fn asked(request: &Request, sql: String) -> Result<Row> {
 
 /// As many paths as one lookup may have: those of the sample that change, and some that never were.
 fn paths() -> Vec<String> {
-    let directories = ["scrapers", "shared", "predictions/worker", "admin_dashboard", "data_processors/phase2"];
+    let directories = ["scrapers", "shared", "predictions/worker", "services/admin_dashboard", "data_processors/raw"];
     let files = directories.iter().flat_map(|directory| (0..20).map(move |at| format!("{directory}/module_{at}.py")));
     files.collect()
 }
