@@ -18,6 +18,31 @@ gate) set -- phase2-gate ;;
     ;;
 esac
 
+# Cloud Run sends SIGTERM before it stops a job. As process 1, sh would not notice, and it never tells what it waits for.
+# So the long commands run in the background and are told.
+stopped=false running=
+stop() {
+    stopped=true
+    [ -z "$running" ] || kill -TERM "$running" 2>/dev/null || true
+}
+trap stop TERM INT
+
+# Runs a command to its end, also when a signal arrives.
+follow() {
+    "$@" &
+    running=$!
+    ! $stopped || stop
+    ended=0
+    wait "$running" || ended=$?
+    # A signal ends `wait`, not the command.
+    while kill -0 "$running" 2>/dev/null; do
+        ended=0
+        wait "$running" || ended=$?
+    done
+    running=
+    return "$ended"
+}
+
 etc=${HOST_ETC:-/etc/host}
 state=${HOST_STATE:-/tmp/state}
 # Where the bucket is mounted. Each layer has a record of its own: SQLite cannot be shared through a bucket.
@@ -38,7 +63,7 @@ if [ "$layer" = drift ]; then
         GIT_CONFIG_VALUE_0="Authorization: Basic $(printf 'x-access-token:%s' "$GIT_TOKEN" | base64 | tr -d '\n')"
         export GIT_CONFIG_VALUE_0
     fi
-    git clone --quiet --bare --filter=blob:none --single-branch --branch "${REPOSITORY_BRANCH:-main}" \
+    follow git clone --quiet --bare --filter=blob:none --single-branch --branch "${REPOSITORY_BRANCH:-main}" \
         "$REPOSITORY" "$repository"
     unset GIT_CONFIG_VALUE_0 GIT_TOKEN
 fi
@@ -48,10 +73,18 @@ for check in "$@"; do
     set -- "$@" --check "$check"
 done
 code=0
-host run --once --locked --config "$etc/host.toml" "$@" "$etc"/plugins/*.wasm || code=$?
+if $stopped; then exit 143; fi
+follow host run --once --locked --config "$etc/host.toml" "$@" "$etc"/plugins/*.wasm || code=$?
 
-# The host leaves one tidy file. A new name and a move, so that no reader finds half of it.
-if [ -e "$state/host.db" ]; then
+# A host that was killed leaves its last commits beside the record. Whoever opens it next puts them in.
+if [ -e "$state/host.db-wal" ]; then
+    host history --limit 1 --config "$etc/host.toml" >/dev/null || true
+fi
+if [ -e "$state/host.db-wal" ]; then
+    echo "run-layer: $state/host.db is not whole, so the record in the bucket stays as it was" >&2
+    [ "$code" -gt 2 ] || code=3
+elif [ -e "$state/host.db" ]; then
+    # A new name and a move, so that no reader finds half of it.
     mkdir -p "$record"
     cp "$state/host.db" "$record/host.db.new"
     mv "$record/host.db.new" "$record/host.db"

@@ -20,6 +20,8 @@ CHANNELS="canary-alerts deployment-alerts"
 # Names of what is made.
 NAME=pipeline-watch
 BUCKET=$PROJECT-pipeline-watch
+# Where the sources wait for the build.
+SOURCES=$BUCKET-build
 
 # When each layer runs: name, cron, time zone.
 LAYERS="drift|0 */2 * * *|America/New_York

@@ -42,6 +42,7 @@ image=$REGION-docker.pkg.dev/$PROJECT/$NAME/host:latest
 commit=$(git describe --always --dirty --abbrev=7 --exclude='*' 2>/dev/null || true)
 watcher=$NAME@$PROJECT.iam.gserviceaccount.com
 trigger=$NAME-trigger@$PROJECT.iam.gserviceaccount.com
+builder=$NAME-build@$PROJECT.iam.gserviceaccount.com
 made=0
 
 step() { printf '▸ %s\n' "$*"; }
@@ -55,6 +56,24 @@ change() {
     $dry_run || gcloud "$@" --project="$PROJECT" --quiet
 }
 
+# Takes something away that may be gone already, as after an undo that was interrupted.
+without() {
+    local said
+    made=$((made + 1))
+    if said=$("$@" 2>&1); then
+        printf '%s\n' "$said"
+        return
+    fi
+    printf '%s\n' "$said"
+    case $said in
+    *NOT_FOUND* | *"not found"* | *"Not found"* | *"does not exist"*) echo "  it is gone already" ;;
+    *)
+        echo "setup.sh: it could not be taken away" >&2
+        exit 1
+        ;;
+    esac
+}
+
 # Rights on a dataset are given in SQL: https://cloud.google.com/bigquery/docs/control-access-to-resources-iam
 statement() {
     made=$((made + 1))
@@ -65,10 +84,17 @@ statement() {
 # Looks whether something is there. What cannot be seen for another reason must not be taken for missing.
 there() {
     local said
-    if said=$(gcloud "$@" --project="$PROJECT" --format='value(name)' 2>&1); then
+    # Quiet: nobody would see a question.
+    if said=$(gcloud "$@" --project="$PROJECT" --format='value(name)' --quiet 2>&1); then
         return 0
     fi
     case $said in
+    *SERVICE_DISABLED* | *"has not been used in project"* | *"not enabled on project"*)
+        # Its API is switched on by the first command that a dry run shows.
+        if $dry_run && ! $undo; then return 1; fi
+        printf 'setup.sh: gcloud %s: its API is not enabled yet; that takes a few minutes: run this again\n' "$*" >&2
+        exit 1
+        ;;
     *NOT_FOUND* | *"not found"* | *"Not found"* | *"could not be found"* | *"does not exist"* | *"Cannot find"*) return 1 ;;
     esac
     printf 'setup.sh: gcloud %s: %s\n' "$*" "$said" >&2
@@ -83,13 +109,17 @@ secrets() {
 set_up() {
     step "the APIs that are used"
     change services enable artifactregistry.googleapis.com bigquery.googleapis.com cloudbuild.googleapis.com \
-        cloudscheduler.googleapis.com run.googleapis.com secretmanager.googleapis.com storage.googleapis.com
+        cloudscheduler.googleapis.com iam.googleapis.com logging.googleapis.com run.googleapis.com \
+        secretmanager.googleapis.com storage.googleapis.com
 
     step "who runs the checks, and who starts them: no key is made for either"
     there iam service-accounts describe "$watcher" ||
         change iam service-accounts create "$NAME" --display-name="Watches the pipeline: reads data, deployments, webhooks"
     there iam service-accounts describe "$trigger" ||
         change iam service-accounts create "$NAME-trigger" --display-name="Starts the pipeline's watch"
+
+    there iam service-accounts describe "$builder" ||
+        change iam service-accounts create "$NAME-build" --display-name="Builds the image of the pipeline's watch"
 
     step "what they may do: run queries, read these datasets, see what is deployed"
     for role in roles/bigquery.jobUser roles/run.viewer; do
@@ -113,10 +143,18 @@ set_up() {
     change storage buckets add-iam-policy-binding "gs://$BUCKET" \
         --member="serviceAccount:$watcher" --role=roles/storage.objectUser
 
-    step "the image"
+    step "the image, built by an account of its own: a new project's default account has no roles"
     there artifacts repositories describe "$NAME" --location="$REGION" ||
         change artifacts repositories create "$NAME" --location="$REGION" --repository-format=docker
-    change builds submit --config=deploy/cloudbuild.yaml --substitutions="_IMAGE=$image,_COMMIT=$commit" .
+    there storage buckets describe "gs://$SOURCES" ||
+        change storage buckets create "gs://$SOURCES" --location="$REGION" --uniform-bucket-level-access --public-access-prevention
+    change projects add-iam-policy-binding "$PROJECT" --member="serviceAccount:$builder" --role=roles/logging.logWriter --condition=None
+    change storage buckets add-iam-policy-binding "gs://$SOURCES" \
+        --member="serviceAccount:$builder" --role=roles/storage.objectViewer
+    change artifacts repositories add-iam-policy-binding "$NAME" --location="$REGION" \
+        --member="serviceAccount:$builder" --role=roles/artifactregistry.writer
+    change builds submit --config=deploy/cloudbuild.yaml --substitutions="_IMAGE=$image,_COMMIT=$commit" \
+        --service-account="projects/$PROJECT/serviceAccounts/$builder" --gcs-source-staging-dir="gs://$SOURCES/source" .
 
     while IFS='|' read -r layer schedule zone; do
         step "$layer: a job, and when it starts ($schedule, $zone)"
@@ -170,13 +208,19 @@ take_away() {
     step "what the service accounts may do, and they themselves"
     if there iam service-accounts describe "$watcher"; then
         for role in roles/bigquery.jobUser roles/run.viewer; do
-            change projects remove-iam-policy-binding "$PROJECT" --member="serviceAccount:$watcher" --role="$role" --condition=None
+            without change projects remove-iam-policy-binding "$PROJECT" --member="serviceAccount:$watcher" --role="$role" --condition=None
         done
         for dataset in $DATASETS; do
-            statement "REVOKE \`roles/bigquery.dataViewer\` ON SCHEMA \`$PROJECT\`.$dataset FROM \"serviceAccount:$watcher\""
+            without statement "REVOKE \`roles/bigquery.dataViewer\` ON SCHEMA \`$PROJECT\`.$dataset FROM \"serviceAccount:$watcher\""
         done
         change iam service-accounts delete "$watcher"
     fi
+    if there iam service-accounts describe "$builder"; then
+        without change projects remove-iam-policy-binding "$PROJECT" \
+            --member="serviceAccount:$builder" --role=roles/logging.logWriter --condition=None
+        change iam service-accounts delete "$builder"
+    fi
+    ! there storage buckets describe "gs://$SOURCES" || change storage rm --recursive "gs://$SOURCES"
     ! there iam service-accounts describe "$trigger" || change iam service-accounts delete "$trigger"
     if ! $purge; then
         step "kept: the secrets, and the record in gs://$BUCKET; --undo --purge takes them too"

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """A stand-in for gcloud and bq: it writes down what it is asked, remembers what was made, and refuses what the real ones
 refuse: flags they do not have, things that are there already or are not, bindings for nobody.
-Commands as in https://cloud.google.com/sdk/gcloud/reference. It keeps its memory in the directory GCLOUD_DOUBLE."""
+Commands as in https://cloud.google.com/sdk/gcloud/reference. It keeps its memory in the directory GCLOUD_DOUBLE.
+With GCLOUD_NEW_PROJECT no API is enabled and the default account of builds has no role, as in a new project. With
+GCLOUD_FAILS the commands that begin with its words fail."""
 
 import json
 import os
@@ -33,7 +35,11 @@ COMMANDS = {
     "artifacts repositories describe": ({"--location"}, set()),
     "artifacts repositories create": ({"--location", "--repository-format"}, {"--description"}),
     "artifacts repositories delete": ({"--location"}, set()),
-    "builds submit": (set(), {"--config", "--substitutions", "--tag", "--region"}),
+    "artifacts repositories add-iam-policy-binding": ({"--location", "--member", "--role"}, {"--condition"}),
+    "builds submit": (
+        set(),
+        {"--config", "--substitutions", "--tag", "--region", "--service-account", "--gcs-source-staging-dir"},
+    ),
     "run jobs describe": ({"--region"}, set()),
     "run jobs deploy": (
         {"--region", "--image"},
@@ -64,6 +70,16 @@ KINDS = {
     "run jobs": "job",
     "scheduler jobs": "trigger",
 }
+# The API behind each group of commands. That of BigQuery and of projects is always on.
+APIS = {
+    "iam": "iam",
+    "secrets": "secretmanager",
+    "storage": "storage",
+    "artifacts": "artifactregistry",
+    "builds": "cloudbuild",
+    "run": "run",
+    "scheduler": "cloudscheduler",
+}
 
 
 def refuse(words):
@@ -74,7 +90,7 @@ def main():
     program, arguments = os.path.basename(sys.argv[0]), sys.argv[1:]
     with open(os.path.join(HOME, "asked.jsonl"), "a") as log:
         log.write(json.dumps([program, *arguments]) + "\n")
-    memory = {"made": [], "bindings": [], "versions": {}}
+    memory = {"made": [], "bindings": [], "versions": {}, "apis": []}
     if os.path.exists(MEMORY):
         with open(MEMORY) as file:
             memory = json.load(file)
@@ -114,8 +130,21 @@ def gcloud(memory, arguments):
         if flag not in flags:
             refuse(f"argument {flag}: Must be specified.")
     names = positional[len(command.split()):]
-    if command in ("services enable", "builds submit"):
+    failing = os.environ.get("GCLOUD_FAILS")
+    if failing and command.startswith(failing):
+        refuse("UNAVAILABLE: The service is currently unavailable.")
+    if command == "services enable":
+        memory["apis"] = sorted({*memory["apis"], *names})
         return
+    api = APIS.get(command.split()[0])
+    if api and os.environ.get("GCLOUD_NEW_PROJECT") and f"{api}.googleapis.com" not in memory["apis"]:
+        # Without a terminal it answers its own question whether to enable it with no.
+        refuse(
+            f"PERMISSION_DENIED: {api} API has not been used in project 123456789012 before or it is disabled. Enable it "
+            "by visiting https://console.developers.google.com/ then retry.\n- reason: SERVICE_DISABLED"
+        )
+    if command == "builds submit":
+        return build(memory, flags)
     if command.startswith("secrets versions"):
         return versions(memory, command, names, flags)
     if command.startswith("projects"):
@@ -150,6 +179,32 @@ def gcloud(memory, arguments):
         exists(memory, "account", flags["--oauth-service-account-email"])
         if not re.fullmatch(r"\S+ \S+ \S+ \S+ \S+", flags["--schedule"]):
             refuse(f"INVALID_ARGUMENT: Schedule or time zone is invalid: {flags['--schedule']}")
+
+
+def build(memory, flags):
+    """What it needs: https://cloud.google.com/build/docs/securing-builds/configure-user-specified-service-accounts"""
+    account = flags.get("--service-account", "").rpartition("/")[2]
+    if not account:
+        if os.environ.get("GCLOUD_NEW_PROJECT"):
+            refuse("INVALID_ARGUMENT: could not resolve source: 123456789012-compute@developer.gserviceaccount.com does "
+                   "not have storage.objects.get access to the Google Cloud Storage object.")
+        return
+    exists(memory, "account", account)
+    with open(flags["--config"]) as file:
+        if "\n  logging: CLOUD_LOGGING_ONLY\n" not in file.read():
+            refuse("INVALID_ARGUMENT: if 'build.service_account' is specified, the build must either (a) specify "
+                   "'build.logs_bucket', or (c) use either CLOUD_LOGGING_ONLY / NONE logging options")
+    bucket = "/".join(flags["--gcs-source-staging-dir"].split("/")[:3])
+    image = dict(pair.split("=") for pair in flags["--substitutions"].split(","))["_IMAGE"]
+    repository = image.split("/")[2]
+    needed = [
+        "roles/logging.logWriter on project",
+        f"roles/storage.objectViewer on {exists(memory, 'bucket', bucket)}",
+        f"roles/artifactregistry.writer on {exists(memory, 'repository', repository)}",
+    ]
+    for role in needed:
+        if f"{account} is {role}" not in memory["bindings"]:
+            refuse(f"PERMISSION_DENIED: {account} is not {role}")
 
 
 def versions(memory, command, names, flags):

@@ -1,12 +1,20 @@
 //! Setting up on Google Cloud: the script against a stand-in for gcloud, and what each job runs.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use host_tests::{Fault, HOST_TOML};
+use rusqlite::Connection;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::command::{Ended, Sample, binary, ended, repository, shipped};
+use crate::support::{
+    command::{Ended, Sample, binary, ended, repository, shipped},
+    slack::Reply,
+};
 
 const WEBHOOK: &str = "https://hooks.slack.com/services/T0/B0/s3cret";
 
@@ -101,7 +109,7 @@ fn it_is_set_up_once_and_can_be_run_again() {
     {
         assert!(made.iter().any(|entry| entry == thing), "{thing}: {made:?}");
     }
-    assert_eq!(made.len(), 12, "{made:?}");
+    assert_eq!(made.len(), 14, "{made:?}");
     // The least privileges: write access only to the record, and on the project only viewing and querying.
     let mut roles: Vec<String> = cloud
         .list("bindings")
@@ -121,6 +129,18 @@ fn it_is_set_up_once_and_can_be_run_again() {
             "roles/secretmanager.secretAccessor on secret slack-webhook-canary-alerts",
             "roles/secretmanager.secretAccessor on secret slack-webhook-deployment-alerts",
             "roles/storage.objectUser on bucket gs://nba-props-platform-pipeline-watch",
+        ]
+    );
+    // The build may write its log, read its sources and push its image.
+    let builder = "pipeline-watch-build@nba-props-platform.iam.gserviceaccount.com is ";
+    let bindings = cloud.list("bindings");
+    let roles: Vec<&str> = bindings.iter().filter_map(|entry| entry.strip_prefix(builder)).collect();
+    assert_eq!(
+        roles,
+        [
+            "roles/artifactregistry.writer on repository pipeline-watch",
+            "roles/logging.logWriter on project",
+            "roles/storage.objectViewer on bucket gs://nba-props-platform-pipeline-watch-build",
         ]
     );
     let trigger = |layer: &str| {
@@ -164,6 +184,74 @@ fn it_is_taken_away_again() {
     assert_eq!(cloud.list("made"), [] as [&str; 0]);
 }
 
+/// In a new project no API is enabled, and the default account of builds has no role.
+#[test]
+fn a_new_project_is_set_up_from_nothing() {
+    let cloud = Cloud::new();
+    let new = ("GCLOUD_NEW_PROJECT", "1");
+    let shown = cloud.setup(&["--dry-run"], &[new]);
+    assert_eq!(shown.code, 0, "{shown:?}");
+    assert!(shown.out.contains("gcloud secrets create slack-webhook-canary-alerts "), "{}", shown.out);
+    assert_eq!(changes(&cloud.asked()), [] as [&String; 0]);
+    let done = cloud.setup(&[], &[new]);
+    assert_eq!(done.code, 0, "{done:?}");
+    let asked = cloud.asked();
+    let looks = |command: &&String| command.contains(" describe ");
+    assert!(
+        asked.iter().filter(looks).all(|command| command.contains(" --quiet")),
+        "nobody sees a question: {asked:?}"
+    );
+    // An API that is switched off hides what there is.
+    let off = Cloud::new();
+    let undone = off.setup(&["--undo", "--dry-run"], &[new]);
+    assert!(undone.code == 1 && undone.err.contains("its API is not enabled yet"), "{undone:?}");
+}
+
+/// Neither of the two undoes what the other one has undone.
+#[test]
+fn an_interrupted_undo_is_finished_by_the_next() {
+    let cloud = Cloud::new();
+    assert_eq!(cloud.setup(&[], &[]).code, 0);
+    let interrupted = cloud.setup(&["--undo"], &[("GCLOUD_FAILS", "iam service-accounts delete")]);
+    assert_eq!(interrupted.code, 1, "{interrupted:?}");
+    assert!(interrupted.err.contains("UNAVAILABLE"), "{interrupted:?}");
+    let finished = cloud.setup(&["--undo"], &[]);
+    assert_eq!(finished.code, 0, "{finished:?}");
+    assert!(finished.out.contains("it is gone already"), "{}", finished.out);
+    assert_eq!(cloud.list("made").len(), 3, "the secrets and the record");
+    // Another refusal is not taken for that.
+    let cloud = Cloud::new();
+    assert_eq!(cloud.setup(&[], &[]).code, 0);
+    let refused = cloud.setup(&["--undo"], &[("GCLOUD_FAILS", "projects remove-iam-policy-binding")]);
+    assert!(refused.code == 1 && refused.err.contains("could not be taken away"), "{refused:?}");
+}
+
+/// Cloud Build's docker step has no BuildKit.
+#[test]
+fn the_image_is_built_without_buildkit() {
+    let file = fs::read_to_string(repository().join("deploy/Dockerfile")).unwrap();
+    assert!(!file.contains("syntax=") && !file.contains("<<"), "{file}");
+    let steps: Vec<&str> = file.lines().filter(|line| line.starts_with("COPY ") || line.starts_with("RUN ")).collect();
+    assert!(steps.len() > 5, "{steps:?}");
+    for step in steps {
+        let flags = step.split(' ').skip(1).take_while(|word| word.starts_with("--"));
+        let needs: Vec<&str> =
+            flags.filter(|flag| !flag.starts_with("--from=") && !flag.starts_with("--chown=")).collect();
+        assert_eq!(needs, [] as [&str; 0], "{step}");
+    }
+    assert!(file.contains("chmod 0755 deploy/run-layer.sh"), "it is run by another user");
+}
+
+/// Jobs of other accounts are listed with `-a` alone, and one outside the US is found by its location alone.
+#[test]
+fn the_documents_jobs_are_found() {
+    let pages: String = crate::docs::pages().into_iter().map(|(_, text)| text).collect();
+    let commands = || pages.split('`').filter(|quoted| quoted.starts_with("bq "));
+    assert!(commands().filter(|command| command.contains(" ls -j")).all(|command| command.contains(" -a")));
+    let shown: Vec<&str> = commands().filter(|command| command.contains("show -j")).collect();
+    assert!(!shown.is_empty() && shown.iter().all(|command| command.contains("--location=")), "{shown:?}");
+}
+
 #[test]
 fn what_cannot_be_seen_stops_it() {
     let cloud = Cloud::new();
@@ -179,6 +267,10 @@ fn what_cannot_be_seen_stops_it() {
 
 /// The environment of a job: the image's /etc/host and a bucket.
 fn job(sample: &Sample, layer: &str, disk: &Path) -> Ended {
+    ended(&mut job_command(sample, layer, disk)).unwrap()
+}
+
+fn job_command(sample: &Sample, layer: &str, disk: &Path) -> Command {
     let etc = sample.path().join("etc");
     fs::create_dir_all(etc.join("plugins")).unwrap();
     for file in shipped().unwrap() {
@@ -204,7 +296,8 @@ fn job(sample: &Sample, layer: &str, disk: &Path) -> Ended {
     }
     command.arg(layer).env("PATH", path).env("HOST_ETC", &etc).env("HOST_STATE", disk.join("state"));
     command.env("HOST_RECORD", sample.path().join("bucket")).env("HOST_REPOSITORY", disk.join("repository"));
-    ended(command.env("REPOSITORY", format!("file://{}", sample.path().join("repository").display()))).unwrap()
+    command.env("REPOSITORY", format!("file://{}", sample.path().join("repository").display()));
+    command
 }
 
 /// Each start has an empty disk; the record in the bucket has the earlier alerts.
@@ -222,6 +315,55 @@ fn a_job_remembers_through_the_bucket() {
     let gate = job(&sample, "gate", &disk.path().join("gate"));
     assert_eq!(gate.code, 3, "the schedule is empty today, so there is no verdict: {gate:?}");
     assert!(sample.path().join("bucket/gate/host.db").exists());
+}
+
+/// Cloud Run stops a job with SIGTERM: the host hears it, and what it recorded until then is kept.
+#[test]
+fn a_job_that_is_stopped_stops_its_host_and_keeps_the_record() {
+    let sample = Sample::new(None).unwrap();
+    sample.slack.answer(Reply::Hang);
+    let disk = TempDir::new().unwrap();
+    let mut job = job_command(&sample, "canaries", disk.path());
+    let mut running = job.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    sample.slack.wait_for_connections(1).unwrap();
+    Command::new("kill").args(["-TERM", &running.id().to_string()]).status().unwrap();
+    assert_eq!(running.wait().unwrap().code(), Some(143), "the host's own code");
+    let kept = sample.path().join("bucket/canaries/host.db");
+    let record = Connection::open(kept).unwrap();
+    let runs: i64 = record.query_row("SELECT COUNT(*) FROM runs", [], |row| row.get(0)).unwrap();
+    assert_eq!(runs, 6);
+}
+
+/// A host that was killed leaves its last commits in a second file.
+#[test]
+fn the_record_of_a_killed_host_is_whole() {
+    let sample = Sample::new(None).unwrap();
+    let disk = TempDir::new().unwrap();
+    let state = disk.path().join("state/host.db");
+    let bin = sample.path().join("bin");
+    fs::create_dir_all(&bin).unwrap();
+    // Kills itself after a commit, as the system does when memory is short.
+    let killed = format!(
+        "#!/usr/bin/env python3\nimport os, signal, sqlite3, subprocess, sys\n\
+        ended = subprocess.run(['{host}', *sys.argv[1:]])\n\
+        if sys.argv[1] == 'run':\n    record = sqlite3.connect('{state}')\n    \
+        record.executescript('CREATE TABLE last_commit (at); INSERT INTO last_commit VALUES (1)')\n    \
+        os.kill(os.getpid(), signal.SIGKILL)\nsys.exit(ended.returncode)\n",
+        host = binary("host").display(),
+        state = state.display()
+    );
+    fs::write(bin.join("host"), killed).unwrap();
+    Command::new("chmod").arg("+x").arg(bin.join("host")).status().unwrap();
+    let mut job = job_command(&sample, "canaries", disk.path());
+    job.env("PATH", format!("{}:{}", bin.display(), std::env::var("PATH").unwrap()));
+    let ran = ended(&mut job).unwrap();
+    assert_eq!(ran.code, 137, "{ran:?}");
+    let kept = sample.path().join("bucket/canaries/host.db");
+    // The bucket has this one file.
+    assert_eq!(fs::read_dir(kept.parent().unwrap()).unwrap().count(), 1);
+    let record = Connection::open(&kept).unwrap();
+    let commits: i64 = record.query_row("SELECT COUNT(*) FROM last_commit", [], |row| row.get(0)).unwrap();
+    assert_eq!(commits, 1);
 }
 
 #[test]
