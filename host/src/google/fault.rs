@@ -25,6 +25,12 @@ pub enum Kind {
     Unauthenticated,
     /// The credentials lack the permission.
     Denied,
+    /// A perimeter of VPC Service Controls is in the way.
+    Perimeter,
+    /// The API is not enabled in the project.
+    Disabled,
+    /// The project has no billing account.
+    Unbilled,
     /// Not found.
     NotFound,
     /// It already exists.
@@ -59,10 +65,27 @@ impl Kind {
         matches!(self, Self::TimedOut | Self::Busy | Self::Unreachable | Self::Page | Self::Garbled)
     }
 
+    /// What to do about a refusal that no role changes.
+    pub fn remedy(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Perimeter => {
+                "a perimeter of VPC Service Controls refused it, and no role changes that: whoever administers it finds the identifier in the audit log, and can add a rule for the host's account"
+            }
+            Self::Disabled => {
+                "the API is not enabled in the project: enable it with `gcloud services enable`, and wait a few minutes"
+            }
+            Self::Unbilled => "the project has no active billing account: link one",
+            Self::Quota => "a quota is used up: https://console.cloud.google.com/iam-admin/quotas",
+            _ => return None,
+        })
+    }
+
     /// From BigQuery's reason: <https://cloud.google.com/bigquery/docs/error-messages>
     pub fn of_reason(reason: &str) -> Option<Self> {
         Some(match reason {
-            "accessDenied" | "billingNotEnabled" | "blocked" | "policyViolation" => Self::Denied,
+            "accessDenied" | "blocked" | "policyViolation" => Self::Denied,
+            "accessNotConfigured" => Self::Disabled,
+            "billingNotEnabled" => Self::Unbilled,
             "notFound" => Self::NotFound,
             "duplicate" => Self::Duplicate,
             "invalid" | "invalidQuery" | "invalidUser" | "notImplemented" | "resourcesExceeded" | "attributeError" => {
@@ -70,10 +93,11 @@ impl Kind {
             }
             "bytesBilledLimitExceeded" => Self::BytesBilled,
             "responseTooLarge" => Self::TooLarge,
-            "quotaExceeded" | "billingTierLimitExceeded" => Self::Quota,
+            "quotaExceeded" | "dailyLimitExceeded" | "billingTierLimitExceeded" => Self::Quota,
             "stopped" => Self::Stopped,
             "timeout" => Self::TimedOut,
             "rateLimitExceeded"
+            | "userRateLimitExceeded"
             | "backendError"
             | "internalError"
             | "jobBackendError"
@@ -84,6 +108,30 @@ impl Kind {
             "authError" => Self::Unauthenticated,
             _ => return None,
         })
+    }
+
+    /// From the details of an error: <https://github.com/googleapis/googleapis/blob/master/google/api/error_reason.proto>
+    fn of_detail(detail: &Reason) -> Option<Self> {
+        let limit = detail.metadata.get("quota_limit").and_then(serde_json::Value::as_str).unwrap_or_default();
+        Some(match detail.reason.as_str() {
+            "SECURITY_POLICY_VIOLATED" => Self::Perimeter,
+            "SERVICE_DISABLED" => Self::Disabled,
+            "BILLING_DISABLED" => Self::Unbilled,
+            "RESOURCE_QUOTA_EXCEEDED" => Self::Quota,
+            // A limit a minute passes within a run, one a day does not.
+            "RATE_LIMIT_EXCEEDED" if limit.contains("PerDay") => Self::Quota,
+            "RATE_LIMIT_EXCEEDED" => Self::Busy,
+            _ => return None,
+        })
+    }
+
+    /// From the words, which all services share:
+    /// <https://cloud.google.com/vpc-service-controls/docs/retrieve-troubleshoot-errors>
+    pub fn of_words(message: &str) -> Option<Self> {
+        let perimeter = message.contains("vpcServiceControlsUniqueIdentifier")
+            || message.contains("VPC Service Controls: Request is prohibited")
+            || message.contains("Request violates VPC Service Controls");
+        perimeter.then_some(Self::Perimeter)
     }
 
     /// From the code of Google's newer APIs: <https://cloud.google.com/apis/design/errors#handling_errors>
@@ -128,12 +176,16 @@ struct Said {
     status: String,
     #[serde(default)]
     errors: Vec<Reason>,
+    #[serde(default)]
+    details: Vec<Reason>,
 }
 
 #[derive(Deserialize)]
 struct Reason {
     #[serde(default)]
     reason: String,
+    #[serde(default)]
+    metadata: serde_json::Value,
 }
 
 impl Fault {
@@ -155,7 +207,8 @@ impl Fault {
             };
         };
         let reason = error.errors.first().map(|error| error.reason.as_str()).unwrap_or_default();
-        let kind = Kind::of_reason(reason).or_else(|| Kind::of_code(&error.status));
+        let kind = Kind::of_words(&error.message).or_else(|| error.details.iter().find_map(Kind::of_detail));
+        let kind = kind.or_else(|| Kind::of_reason(reason)).or_else(|| Kind::of_code(&error.status));
         let named = [reason, &error.status].into_iter().find(|name| !name.is_empty()).unwrap_or("no reason");
         Self {
             // Whatever the reason says, a 401 is about authentication.
@@ -242,6 +295,43 @@ mod tests {
         ] {
             let fault = Fault::answered(status, body.as_bytes(), None);
             assert_eq!((fault.kind, fault.message.as_str()), (kind, message), "{status} {body}");
+        }
+    }
+
+    /// The bodies as Google's documents and the clients' issues show them.
+    #[test]
+    fn a_refusal_that_is_not_about_roles_is_told_apart() {
+        let detailed = |status: &str, message: &str, reason: &str, metadata: serde_json::Value| {
+            serde_json::json!({ "error": { "code": 403, "message": message, "status": status, "details": [
+                { "@type": "type.googleapis.com/google.rpc.PreconditionFailure", "violations": [{ "type": "X" }] },
+                { "@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason, "domain": "googleapis.com",
+                  "metadata": metadata },
+            ] } })
+        };
+        let bigquery = |reason: &str, message: &str| {
+            serde_json::json!({ "error": { "code": 403, "message": message,
+                "errors": [{ "domain": "global", "reason": reason, "message": message }] } })
+        };
+        let prohibited = "Request is prohibited by organization's policy. vpcServiceControlsUniqueIdentifier: eYhD";
+        let limit = |limit: &str| serde_json::json!({ "quota_limit": limit, "service": "run.googleapis.com" });
+        let none = || serde_json::json!({});
+        let (denied, exhausted) = ("PERMISSION_DENIED", "RESOURCE_EXHAUSTED");
+        for (status, body, kind) in [
+            (403, bigquery("policyViolation", &format!("VPC Service Controls: {prohibited}.")), Kind::Perimeter),
+            (403, detailed(denied, prohibited, "SECURITY_POLICY_VIOLATED", none()), Kind::Perimeter),
+            (403, bigquery("policyViolation", "An organization policy forbids the location"), Kind::Denied),
+            (403, detailed(denied, "API has not been used", "SERVICE_DISABLED", none()), Kind::Disabled),
+            (403, bigquery("accessNotConfigured", "BigQuery API has not been used"), Kind::Disabled),
+            (403, detailed(denied, "M", "BILLING_DISABLED", none()), Kind::Unbilled),
+            (403, detailed(denied, "M", "IAM_PERMISSION_DENIED", none()), Kind::Denied),
+            (403, bigquery("quotaExceeded", "Custom quota exceeded: QueryUsagePerDay"), Kind::Quota),
+            (429, detailed(exhausted, "M", "RATE_LIMIT_EXCEEDED", limit("ReadPerMinutePerProjectRegion")), Kind::Busy),
+            (429, detailed(exhausted, "M", "RATE_LIMIT_EXCEEDED", limit("ReadsPerDayPerProject")), Kind::Quota),
+        ] {
+            let fault = Fault::answered(status, body.to_string().as_bytes(), None);
+            assert_eq!(fault.kind, kind, "{body}");
+            let told = matches!(kind, Kind::Perimeter | Kind::Disabled | Kind::Unbilled | Kind::Quota);
+            assert_eq!(kind.remedy().is_some(), told, "{body}");
         }
     }
 

@@ -54,10 +54,11 @@ impl Secrets {
         });
         text.map_err(|fault| {
             anyhow!(
-                "{name} of project {}: {}; credentials: {}; roles/secretmanager.secretAccessor is needed",
+                "{name} of project {}: {}; credentials: {}; {}",
                 self.project,
                 fault.message,
-                self.google.source()
+                self.google.source(),
+                fault.kind.remedy().unwrap_or("roles/secretmanager.secretAccessor is needed")
             )
         })
     }

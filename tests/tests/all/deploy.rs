@@ -1,6 +1,7 @@
 //! Setting up on Google Cloud: the script against a stand-in for gcloud, and what each job runs.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::Path,
     process::{Command, Stdio},
@@ -224,6 +225,22 @@ fn an_interrupted_undo_is_finished_by_the_next() {
     assert_eq!(cloud.setup(&[], &[]).code, 0);
     let refused = cloud.setup(&["--undo"], &[("GCLOUD_FAILS", "projects remove-iam-policy-binding")]);
     assert!(refused.code == 1 && refused.err.contains("could not be taken away"), "{refused:?}");
+}
+
+/// The table of permissions has each role that the script gives, and no role that nobody has.
+#[test]
+fn every_role_is_explained() {
+    let roles = |text: &str| -> BTreeSet<String> {
+        let named = text.split("roles/").skip(1);
+        let end = |c: char| !c.is_ascii_alphanumeric() && c != '.';
+        named.filter_map(|rest| rest.split(end).next()).map(|role| role.trim_end_matches('.').to_owned()).collect()
+    };
+    let read = |path: &str| fs::read_to_string(repository().join(path)).unwrap();
+    let page = read("docs/google-cloud.md");
+    let table: String = page.lines().filter(|line| line.starts_with("| ") && line.contains("`roles/")).collect();
+    let (given, yours) = table.split_once("| you |").unwrap();
+    assert_eq!(roles(given), roles(&read("deploy/setup.sh")));
+    assert!(yours.contains("roles/iam.serviceAccountUser"), "{yours}");
 }
 
 /// Cloud Build's docker step has no BuildKit.

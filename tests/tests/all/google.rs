@@ -5,7 +5,14 @@ use serde_json::{Value, json};
 
 use crate::support::{
     command::{Ended, Sample},
-    google::{cloud_run::CloudRunDouble, deployed, identity::IdentityDouble, secret_manager::SecretManagerDouble},
+    google::{
+        asking,
+        bigquery::{BigQueryDouble, Method, error},
+        cloud_run::CloudRunDouble,
+        deployed,
+        identity::IdentityDouble,
+        secret_manager::SecretManagerDouble,
+    },
     http::Reply,
     slack::{self, words},
 };
@@ -104,6 +111,45 @@ fn a_listing_that_fails_is_unknown_for_all() {
     let (sample, _cloud_run) = on_cloud_run(Some(Fault::UnknownService), |_| json!({}));
     let ended = drift(&sample);
     assert_eq!(ended.code, 3, "a service that is not deployed is unknown: {ended:?}");
+}
+
+/// A refusal that no role changes does not send anybody to look for roles.
+#[test]
+fn a_perimeter_and_a_disabled_api_are_no_missing_role() {
+    // As <https://cloud.google.com/vpc-service-controls/docs/retrieve-troubleshoot-errors> and error_reason.proto say.
+    let refusal = |message: &str, reason: &str| {
+        let details = json!([{
+            "@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason, "domain": "googleapis.com",
+            "metadata": { "service": "run.googleapis.com", "consumer": "projects/123" },
+        }]);
+        let error = json!({ "code": 403, "message": message, "status": "PERMISSION_DENIED", "details": details });
+        Reply::Answer(403, json!({ "error": error }).to_string())
+    };
+    let prohibited = "Request is prohibited by organization's policy. vpcServiceControlsUniqueIdentifier: eYhDkfYCu-dO";
+    let unused = "Cloud Run Admin API has not been used in project 123 before or it is disabled.";
+    for (reply, words) in [
+        (refusal(prohibited, "SECURITY_POLICY_VIOLATED"), ["eYhDkfYCu-dO", "a perimeter of VPC Service Controls"]),
+        (refusal(unused, "SERVICE_DISABLED"), ["has not been used", "`gcloud services enable`"]),
+    ] {
+        let (sample, cloud_run) = on_cloud_run(None, |_| json!({}));
+        cloud_run.refuse(reply);
+        let error = drift(&sample).run("deployment-drift")["error"].as_str().unwrap().to_owned();
+        assert!(words.iter().all(|word| error.contains(word)) && !error.contains("need roles/"), "{error}");
+    }
+    let sample = Sample::new(None).unwrap();
+    let bigquery = BigQueryDouble::start().unwrap();
+    sample.configure(&asking(&format!("[google]\ncredentials = \"none\"\n{}", bigquery.warehouse()))).unwrap();
+    for (reason, message, words, roles) in [
+        ("policyViolation", prohibited, "a perimeter of VPC Service Controls", false),
+        ("accessNotConfigured", "BigQuery API has not been used", "`gcloud services enable`", false),
+        ("quotaExceeded", "Custom quota exceeded: QueryUsagePerDay", "a quota is used up: https://", false),
+        ("accessDenied", "Access Denied: Table nba_raw", "need roles/bigquery.jobUser", true),
+    ] {
+        bigquery.answer_next(Method::DryRun, [error(403, reason, message)]);
+        let ended = sample.once(&["--output", "json", "--check", "phase2-raw"]).unwrap();
+        let error = ended.run("phase2-raw")["error"].as_str().unwrap().to_owned();
+        assert!(error.contains(words) && error.contains("need roles/") == roles, "{reason}: {error}");
+    }
 }
 
 /// A sample whose webhooks are in Secret Manager.

@@ -237,6 +237,10 @@ impl CloudRun {
                 "{said}; the host's own credentials need roles/run.viewer; they are {}",
                 self.0.google.source()
             )),
+            Kind::Perimeter | Kind::Disabled | Kind::Unbilled => {
+                Error::Denied(format!("{said}; {}", fault.kind.remedy().unwrap_or_default()))
+            }
+            Kind::Quota => Error::Unavailable(format!("{said}; {}", fault.kind.remedy().unwrap_or_default())),
             Kind::TimedOut => Error::TimedOut(said),
             _ => Error::Unavailable(said),
         }

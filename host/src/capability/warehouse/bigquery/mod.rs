@@ -205,6 +205,9 @@ impl BigQuery {
                 self.0.project(),
                 self.0.google.source()
             )),
+            Kind::Perimeter | Kind::Disabled | Kind::Unbilled => {
+                Error::Denied(format!("{said}; {}", kind.remedy().unwrap_or_default()))
+            }
             Kind::BytesBilled => Error::OverBudget(said),
             Kind::TooMuch | Kind::TooLarge => Error::OverBudget(format!("{said}; select fewer columns or rows")),
             Kind::Quota => Error::Unavailable(format!(

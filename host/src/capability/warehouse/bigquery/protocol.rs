@@ -156,7 +156,7 @@ impl Job {
     pub(super) fn failure(&self) -> Option<Fault> {
         let ErrorProto { reason, message } = self.status.error_result.as_ref()?;
         let timed_out = reason == "stopped" && message.contains("timed out");
-        let kind = Kind::of_reason(reason).unwrap_or(Kind::Invalid);
+        let kind = Kind::of_words(message).or_else(|| Kind::of_reason(reason)).unwrap_or(Kind::Invalid);
         let kind = if timed_out { Kind::TimedOut } else { kind };
         Some(Fault::new(kind, &format!("{} ({reason})", message.trim_end_matches('.'))))
     }
