@@ -2,7 +2,10 @@
 
 use std::borrow::Cow;
 
-use jiff::{civil::Date, tz::TimeZone};
+use jiff::{
+    civil::{Date, DateTime},
+    tz::TimeZone,
+};
 use rusqlite::{
     Connection, ffi,
     functions::{Context, FunctionFlags},
@@ -170,6 +173,10 @@ impl Arguments<'_, '_> {
 
     pub(super) fn date(&self, at: usize) -> Answer<Date> {
         dates::date(&self.text(at)?).ok_or_else(|| format!("Invalid date: {}", self.shown(at)))
+    }
+
+    pub(super) fn civil(&self, at: usize) -> Answer<DateTime> {
+        dates::civil(&self.text(at)?).ok_or_else(|| format!("Invalid datetime: {}", self.shown(at)))
     }
 
     pub(super) fn part(&self, at: usize) -> Answer<Part> {

@@ -42,6 +42,11 @@ pub(super) fn cast(value: &Value, from: &str, to: &str) -> Option<Value> {
         ("DATE", "TIMESTAMP", Value::Integer(micros)) => {
             Value::Text(dates::zoned(*micros, &TimeZone::UTC).ok()?.date().to_string())
         }
+        ("DATE", "DATETIME", value) => Value::Text(dates::civil(&text(value)?)?.date().to_string()),
+        ("DATETIME", "TIMESTAMP", Value::Integer(micros)) => {
+            Value::Text(dates::civil_text(dates::zoned(*micros, &TimeZone::UTC).ok()?.datetime()))
+        }
+        ("DATETIME", _, value) => Value::Text(dates::civil_text(dates::civil(&text(value)?)?)),
         ("DATE", _, value) => Value::Text(dates::date(text(value)?.trim())?.to_string()),
         ("TIMESTAMP", "TIMESTAMP", Value::Integer(micros)) => Value::Integer(*micros),
         ("TIMESTAMP", _, value) => {

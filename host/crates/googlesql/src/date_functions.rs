@@ -32,18 +32,27 @@ impl Translator<'_> {
                 let other = self.dated(name, other, Kind::Timestamp, scope)?;
                 Typed::new(format!("g_timestamp_diff({one}, {other}, {})", part(unit)?), Kind::Int64)
             }
-            ("DATE_TRUNC", [date, unit]) => Typed::new(
-                format!("g_date_trunc({}, {})", self.dated(name, date, Kind::Date, scope)?, part(unit)?),
-                Kind::Date,
-            ),
+            // Both take any of the three types, and the value's type decides.
+            ("DATE_TRUNC" | "TIMESTAMP_TRUNC", [expr, unit, zone @ ..]) if zone.len() < 2 => {
+                let kind = if name == "DATE_TRUNC" { Kind::Date } else { Kind::Timestamp };
+                let typed = self.expression(expr, scope)?;
+                let typed = typed.clone().coerced(kind).unwrap_or(typed);
+                let (sql, unit, zoned) = (&typed.sql, part(unit)?, !zone.is_empty());
+                match typed.kind {
+                    Kind::Date if !zoned && kind == Kind::Date => {
+                        Typed::new(format!("g_date_trunc({sql}, {unit})"), Kind::Date)
+                    }
+                    Kind::Datetime if !zoned => Typed::new(format!("g_datetime_trunc({sql}, {unit})"), Kind::Datetime),
+                    Kind::Timestamp => Typed::new(
+                        format!("g_timestamp_trunc({sql}, {unit}, {})", self.zone(zone, scope)?),
+                        Kind::Timestamp,
+                    ),
+                    _ => return Err(no_signature(&format!("function {name}"), &[&typed])),
+                }
+            }
             ("LAST_DAY", [date, unit @ ..]) if unit.len() < 2 => {
                 let unit = unit.first().map(|unit| part(unit)).transpose()?.unwrap_or_else(|| literal("MONTH"));
                 Typed::new(format!("g_last_day({}, {unit})", self.dated(name, date, Kind::Date, scope)?), Kind::Date)
-            }
-            ("TIMESTAMP_TRUNC", [moment, unit, zone @ ..]) if zone.len() < 2 => {
-                let moment = self.dated(name, moment, Kind::Timestamp, scope)?;
-                let zone = self.zone(zone, scope)?;
-                Typed::new(format!("g_timestamp_trunc({moment}, {}, {zone})", part(unit)?), Kind::Timestamp)
             }
             ("DATE", [year, month, day]) => {
                 let parts = [year, month, day].map(|expr| self.expression(expr, scope));
@@ -63,6 +72,7 @@ impl Translator<'_> {
                 };
                 match typed.kind {
                     Kind::Date if zone.is_empty() => typed,
+                    Kind::Datetime if zone.is_empty() => typed.date_of_datetime(),
                     Kind::Timestamp => {
                         Typed::new(format!("g_date_of({}, {})", typed.sql, self.zone(zone, scope)?), Kind::Date)
                     }
@@ -133,6 +143,8 @@ impl Translator<'_> {
         let typed = self.expression(expr, scope)?;
         match typed.clone().coerced(kind) {
             Some(typed) => Ok(typed.sql),
+            // BigQuery's functions take it.
+            None if typed.kind == Kind::Datetime => Err(unsupported(format!("{function} of a DATETIME"))),
             None => Err(no_signature(&format!("function {function}"), &[&typed])),
         }
     }

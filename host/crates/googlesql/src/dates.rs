@@ -3,7 +3,7 @@
 
 use jiff::{
     Span, Timestamp, ToSpan, Zoned,
-    civil::{Date, Weekday},
+    civil::{Date, DateTime, Weekday},
     tz::TimeZone,
 };
 
@@ -122,8 +122,32 @@ pub(super) fn moment(text: &str, zone: &TimeZone) -> Option<i64> {
             .ok()
             .map(|moment| moment.as_microsecond());
     }
-    let civil: jiff::civil::DateTime = clock.replacen(' ', "T", 1).parse().ok()?;
+    let civil: DateTime = clock.replacen(' ', "T", 1).parse().ok()?;
     Some(named.to_zoned(civil).ok()?.timestamp().as_microsecond())
+}
+
+/// A DATETIME from text: a date, optionally a time, but no zone.
+pub(super) fn civil(text: &str) -> Option<DateTime> {
+    let text = text.trim();
+    if text.len() > MOMENT_BYTES {
+        return None;
+    }
+    if let Some(day) = date(text) {
+        return Some(day.at(0, 0, 0, 0));
+    }
+    // jiff would ignore an offset.
+    let local = text.get(11..)?.chars().all(|c| c.is_ascii_digit() || c == ':' || c == '.');
+    local.then(|| text.parse().ok())?
+}
+
+/// `2026-02-05 06:30:00`, with as many decimals as are not zero: as text, the later one is greater.
+pub(super) fn civil_text(at: DateTime) -> String {
+    clock(&format!("{}.{:06}", at.strftime("%Y-%m-%d %H:%M:%S"), at.subsec_nanosecond() / 1000))
+}
+
+/// A DATETIME as if its time zone were UTC, in microseconds since 1970.
+pub(super) fn civil_micros(at: DateTime) -> Answer<i64> {
+    Ok(at.to_zoned(TimeZone::UTC).map_err(|_| out_of_range())?.timestamp().as_microsecond())
 }
 
 /// `2026-02-05 06:30:00+00`, with as many decimals as are not zero.

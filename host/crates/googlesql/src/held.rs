@@ -22,11 +22,19 @@ fn held(a: &Arguments<'_, '_>) -> Answer<Value> {
         (b"BOOL", ValueRef::Integer(number @ (0 | 1))) => Some(number),
         (b"TIMESTAMP", ValueRef::Integer(seconds)) => seconds.checked_mul(1_000_000),
         (b"TIMESTAMP", ValueRef::Text(_)) => dates::moment(&a.text(0)?, &jiff::tz::TimeZone::UTC),
+        (b"DATETIME", ValueRef::Text(_)) => match dates::civil(&a.text(0)?) {
+            Some(at) => return Ok(Value::Text(dates::civil_text(at))),
+            None => None,
+        },
         _ => None,
     };
     held.map(Value::Integer).ok_or_else(|| {
         let (value, kind, place) = (a.shown(0), String::from_utf8_lossy(kind), a.loose(2).unwrap_or_default());
-        let form = if kind == "TIMESTAMP" { "; it must be like 2026-02-05 06:30:00 UTC" } else { "" };
+        let form = match &*kind {
+            "TIMESTAMP" => "; it must be like 2026-02-05 06:30:00 UTC",
+            "DATETIME" => "; it must be like 2026-02-05 06:30:00",
+            _ => "",
+        };
         format!("column {place} is {kind} but holds {value}, which is not a valid {kind}{form}")
     })
 }

@@ -1,6 +1,6 @@
 //! Date and timestamp functions, and casts. Their arguments are short, so each call is quick.
 
-use jiff::{civil::Date, fmt::strtime};
+use jiff::{civil::Date, fmt::strtime, tz::TimeZone};
 use rusqlite::types::{Value, ValueRef};
 
 use super::{call::Calls, casts::cast, dates};
@@ -30,6 +30,13 @@ pub(super) fn register(calls: &Calls<'_>) -> rusqlite::Result<()> {
     calls.plain("g_date_trunc", 2, |a| Ok(Value::Text(dates::truncate(a.date(0)?, a.part(1)?)?.to_string())))?;
     calls.plain("g_last_day", 2, |a| Ok(Value::Text(dates::last_day(a.date(0)?, a.part(1)?)?.to_string())))?;
     calls.plain("g_extract_date", 2, |a| dates::extract(a.date(0)?, a.part(1)?).map(Value::Integer))?;
+    calls.plain("g_extract_datetime", 2, |a| {
+        dates::extract_moment(dates::civil_micros(a.civil(0)?)?, a.part(1)?, &TimeZone::UTC).map(Value::Integer)
+    })?;
+    calls.plain("g_datetime_trunc", 2, |a| {
+        let micros = dates::truncate_moment(dates::civil_micros(a.civil(0)?)?, a.part(1)?, &TimeZone::UTC)?;
+        Ok(Value::Text(dates::civil_text(dates::zoned(micros, &TimeZone::UTC)?.datetime())))
+    })?;
     calls.plain("g_extract_timestamp", 3, |a| {
         dates::extract_moment(a.integer(0)?, a.part(1)?, &a.zone(2)?).map(Value::Integer)
     })?;

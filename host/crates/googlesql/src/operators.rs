@@ -109,6 +109,7 @@ impl Translator<'_> {
         let function = match typed.kind {
             Kind::Date | Kind::Null => "g_date_add",
             Kind::Timestamp => "g_timestamp_add",
+            Kind::Datetime => return Err(unsupported("interval arithmetic with a DATETIME")),
             _ => return Err(no_signature("interval arithmetic", &[&typed])),
         };
         Ok(Typed::new(format!("{function}({}, {count}, {})", typed.sql, literal(&part.to_string())), typed.kind))
@@ -122,6 +123,10 @@ impl Translator<'_> {
             }
             (Some(_), Kind::Timestamp) => {
                 Ok(Typed::new(format!("g_extract_timestamp({}, '{name}', {zone})", typed.sql), Kind::Int64))
+            }
+            (Some(dates::Part::Date), Kind::Datetime) => Ok(typed.date_of_datetime()),
+            (Some(_), Kind::Datetime) => {
+                Ok(Typed::new(format!("g_extract_datetime({}, '{name}')", typed.sql), Kind::Int64))
             }
             (Some(_), Kind::Date | Kind::Null) => {
                 Ok(Typed::new(format!("g_extract_date({}, '{name}')", typed.sql), Kind::Int64))

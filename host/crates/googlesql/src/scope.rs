@@ -53,7 +53,7 @@ impl Source {
         let kind = column.kind;
         let number = matches!(kind, Kind::Int64 | Kind::Float64 | Kind::Numeric | Kind::Bignumeric);
         match &column.stored {
-            Some(table) if number || matches!(kind, Kind::Bool | Kind::Timestamp) => {
+            Some(table) if number || matches!(kind, Kind::Bool | Kind::Datetime | Kind::Timestamp) => {
                 let place = literal(&format!("{} of {table}", column.name));
                 let sql = format!("g_held({path}, '{}', {place})", kind.name());
                 Found { sql, kind, unchecked: number.then_some(path), own: true }

@@ -20,7 +20,7 @@ pub(super) struct Typed {
     unchecked: Option<String>,
 }
 
-/// Whether it is a STRING literal or parameter, which GoogleSQL converts to DATE or TIMESTAMP.
+/// Whether it is a STRING literal or parameter, which GoogleSQL converts to DATE, DATETIME or TIMESTAMP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Text {
     No,
@@ -78,6 +78,11 @@ impl Typed {
         }
     }
 
+    /// The date of a DATETIME.
+    pub(super) fn date_of_datetime(&self) -> Self {
+        Self::new(format!("g_cast({}, 'DATETIME', 'DATE')", self.sql), Kind::Date)
+    }
+
     /// As another type, if GoogleSQL converts to it implicitly.
     pub(super) fn coerced(self, kind: Kind) -> Option<Self> {
         let bad = |text: &str| Typed::new(format!("g_cast({}, 'STRING', '{}')", literal(text), kind.name()), kind);
@@ -93,7 +98,12 @@ impl Typed {
                     None => bad(text),
                 })
             }
-            (Text::Parameter, Kind::String, Kind::Date | Kind::Timestamp) => {
+            (Text::Literal(text), Kind::String, Kind::Datetime) => Some(match dates::civil(text) {
+                Some(at) => Typed::new(literal(&dates::civil_text(at)), kind),
+                None => bad(text),
+            }),
+            (_, Kind::Date, Kind::Datetime) => Some(Typed::new(format!("({} || ' 00:00:00')", self.sql), kind)),
+            (Text::Parameter, Kind::String, Kind::Date | Kind::Datetime | Kind::Timestamp) => {
                 Some(Typed::new(format!("g_cast({}, 'STRING', '{}')", self.sql, kind.name()), kind))
             }
             (_, Kind::Null | Kind::Any, _) | (_, _, Kind::Any) => Some(Typed::new(self.sql, kind)),
@@ -135,6 +145,7 @@ pub(super) fn common<'t>(what: &str, all: impl Iterator<Item = &'t Typed> + Clon
     let mut kind = Kind::Null;
     for typed in all.clone() {
         let wider = kind.common(typed.kind).or_else(|| typed.clone().coerced(kind).map(|typed| typed.kind));
+        let wider = wider.or_else(|| Typed::new("", kind).coerced(typed.kind).map(|typed| typed.kind));
         kind = wider.ok_or_else(|| no_signature(what, &all.clone().collect::<Vec<_>>()))?;
     }
     Ok(kind)
@@ -150,6 +161,7 @@ pub(super) fn kind_of(data_type: &DataType) -> Result<Kind> {
         DataType::Bool | DataType::Boolean => Kind::Bool,
         DataType::String(_) => Kind::String,
         DataType::Date => Kind::Date,
+        DataType::Datetime(None) => Kind::Datetime,
         DataType::Timestamp(_, TimezoneInfo::None) => Kind::Timestamp,
         other => return Err(unsupported(format!("the type {other}"))),
     })

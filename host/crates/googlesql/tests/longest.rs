@@ -45,6 +45,10 @@ fn one_call_takes_no_longer_than_a_moment() {
         ("g_safe_cast(?1, 'STRING', 'FLOAT64')", vec![numbers]),
         ("g_safe_cast(?1, 'STRING', 'BOOL')", vec![a.clone()]),
         ("g_safe_cast(?1, 'STRING', 'TIMESTAMP')", vec![a.clone()]),
+        ("g_safe_cast(?1, 'STRING', 'DATETIME')", vec![a.clone()]),
+        ("g_held(?1, 'DATETIME', '')", vec![a.clone()]),
+        ("g_extract_datetime(?1, 'DAY')", vec![a.clone()]),
+        ("g_datetime_trunc(?1, 'DAY')", vec![wide.clone()]),
         ("g_cast(?1, 'STRING', 'DATE')", vec![wide.clone()]),
         ("g_date_of(0, ?1)", vec![short("Nowhere/Nothing")]),
         // SQLite's own.
