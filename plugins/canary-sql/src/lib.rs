@@ -18,7 +18,7 @@ use judge::Judge;
 use limits::{Limits, earlier};
 use number::Number;
 use sdk::{
-    About, Check, Failure, Need, Query, Report, Request, Result, Row, Step, TableName, Verdict, alert, bq_query,
+    About, Check, Error, Failure, Need, Query, Report, Request, Result, Row, Step, TableName, Verdict, alert, bq_query,
     join_all, measured, step,
 };
 use standard::{References, Value};
@@ -129,7 +129,10 @@ impl Settings {
             (false, _) if self.thresholds.is_empty() => {
                 "settings.sql has no thresholds, so the check cannot fail; add settings.thresholds"
             }
-            (_, Some(_)) if !of_table => {
+            (false, Some(_)) if !of_table => {
+                "settings.table has no rules, and settings.sql names its own tables; leave out settings.table, or add settings.row_count, freshness, null_percent, unique, accepted_values, references or schema"
+            }
+            (true, Some(_)) if !of_table => {
                 "settings.table has no rules; add settings.row_count, freshness, null_percent, unique, accepted_values, references or schema"
             }
             (false, None) if of_table => "no table is set; add settings.table",
@@ -143,7 +146,7 @@ impl Settings {
 async fn ask(sql: &str, limited: &BTreeMap<&str, Limits>, request: &Request, judge: &mut Judge) -> Result<Row> {
     let one = |date: &str| Query::new(sql).date("date", date).row();
     let row = one(&request.data_date).await?;
-    let mut before: BTreeMap<String, Row> = BTreeMap::new();
+    let mut before: BTreeMap<String, std::result::Result<Row, Error>> = BTreeMap::new();
     for limits in limited.values() {
         let Some(change) = &limits.change else { continue };
         if !sql.contains("@date") {
@@ -156,7 +159,7 @@ async fn ask(sql: &str, limited: &BTreeMap<&str, Limits>, request: &Request, jud
         // A few at a time, within the budget of concurrent calls.
         for dates in dates.chunks(4) {
             for (date, found) in dates.iter().zip(join_all(dates.iter().map(|date| one(date))).await) {
-                before.insert(date.clone(), found?);
+                before.insert(date.clone(), found);
             }
         }
     }
@@ -178,9 +181,11 @@ async fn ask(sql: &str, limited: &BTreeMap<&str, Limits>, request: &Request, jud
         judge.limits(measured(column, None), number, &limits);
         if let Some(change) = &limits.change {
             let dates = earlier(&request.data_date, change)?;
-            let values: Vec<_> =
-                dates.iter().filter_map(|date| before.get(date)).map(|row| Earlier::new(row, column)).collect();
-            judge.change(column, number, &values, change);
+            match values(&dates, &before, column) {
+                Ok(values) => judge.change(column, number, &values, change),
+                // Today's other limits are known all the same.
+                Err(why) => judge.unknown.push(format!("{column}_change: {why}")),
+            }
         }
     }
     // A misspelt column has no value, and so breaks its limits.
@@ -190,6 +195,25 @@ async fn ask(sql: &str, limited: &BTreeMap<&str, Limits>, request: &Request, jud
         }
     }
     Ok(row)
+}
+
+/// The values of a column on earlier dates, newest first; or why they are not all known.
+fn values(
+    dates: &[String],
+    before: &BTreeMap<String, std::result::Result<Row, Error>>,
+    column: &str,
+) -> std::result::Result<Vec<Earlier>, String> {
+    let asked = || dates.iter().filter_map(|date| Some((date, before.get(date)?)));
+    let mut failed = asked().filter_map(|(date, found)| Some((date, found.as_ref().err()?)));
+    if let Some((date, error)) = failed.next() {
+        let others = match failed.count() {
+            0 => String::new(),
+            1 => ", and of 1 date before it,".to_owned(),
+            others => format!(", and of {others} dates before it,"),
+        };
+        return Err(format!("the query of {date}{others} has no answer: {}", error.reason()));
+    }
+    Ok(asked().filter_map(|(_, found)| found.as_ref().ok()).map(|row| Earlier::new(row, column)).collect())
 }
 
 /// A value that is not a number, in a line.

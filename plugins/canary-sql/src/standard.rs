@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use sdk::{
-    Failure, Query, Request, Result, Step, TableName, Violation, bq_query, join, join_all, literal, measured,
+    Failure, Query, Request, Result, Step, TableName, Violation, bq_query, join, join_all, literal, measured, one_line,
     schemars::JsonSchema,
     serde::{Deserialize, Serialize},
     step,
@@ -71,7 +71,9 @@ pub(crate) async fn ask(
     request: &Request,
     judge: &mut Judge,
 ) -> Result<Vec<Step>> {
-    let rows = Rows { table, condition: settings.r#where.trim() };
+    // Without comments: one at its end would hide what follows it.
+    let condition = one_line(&settings.r#where);
+    let rows = Rows { table, condition: &condition };
     let sql = rows.aggregates(settings)?;
     let limited: BTreeMap<&str, Limits> = settings.row_count.iter().map(|limits| ("row_count", *limits)).collect();
     let counts = rows.counts(settings)?;
@@ -81,8 +83,23 @@ pub(crate) async fn ask(
         async move { query.row().await }
     };
     let mut found = Judge::default();
+    // First of all: a column of another type may be why the other queries fail.
+    let mut columns = Judge::default();
+    if !settings.schema.is_empty() {
+        schema(&rows, settings, request, &mut columns).await?;
+    }
+    let mut steps: Vec<Step> = (!columns.broken.is_empty()).then(|| columns_step(table, request)).into_iter().collect();
     let (row, counted) = join(ask_row(&sql, &limited, request, &mut found), join_all(counts.iter().map(counted))).await;
-    let row = row?;
+    let counted: std::result::Result<Vec<_>, _> = counted.into_iter().collect();
+    let (row, counted) = match row.and_then(|row| Ok((row, counted?))) {
+        Ok(answers) => answers,
+        Err(Failure::Call(error)) if !columns.broken.is_empty() => {
+            judge.take(columns);
+            judge.unknown.push(format!("the other rules: {}", error.reason()));
+            return Ok(steps);
+        }
+        Err(failure) => return Err(failure),
+    };
     // Judged below by its column, so do not show it twice.
     found.metrics.retain(|metric| metric.name.starts_with("row_count"));
     found.shown.clear();
@@ -94,11 +111,16 @@ pub(crate) async fn ask(
         let name = format!("null_percent_{column}");
         judge.at_most(measured(&name, None).unit("%"), Number::of(&row, &name), *most);
     }
-    for column in settings.accepted_values.keys() {
-        let name = format!("unaccepted_{column}");
-        judge.none(&name, Number::of(&row, &name));
+    let mut unaccepted = Vec::new();
+    for (name, values) in &settings.accepted_values {
+        let metric = format!("unaccepted_{name}");
+        let found = Number::of(&row, &metric);
+        judge.none(&metric, found);
+        if found.is_some_and(|found| found != Number::Whole(0)) {
+            let which = rows.unaccepted(name, values)?;
+            unaccepted.push(step(format!("See {metric}"), bq_query(&request.data_date, &which)));
+        }
     }
-    let mut steps = Vec::new();
     // Only the metadata shows the last write.
     let from_metadata = settings.freshness.as_ref().is_some_and(|freshness| freshness.column.is_none());
     let of_metadata = |violation: &&Violation| from_metadata && violation.metric.as_deref() == Some("freshness");
@@ -109,17 +131,21 @@ pub(crate) async fn ask(
     if !written.is_empty() {
         steps.push(last_write_step(table, request));
     }
+    steps.append(&mut unaccepted);
     for (count, row) in counts.iter().zip(counted) {
-        let found = Number::of(&row?, "found");
+        let found = Number::of(&row, "found");
         judge.none(&count.name, found);
         if found != Some(Number::Whole(0)) {
             steps.push(step(format!("See {}", count.name), bq_query(&request.data_date, &count.which)));
         }
     }
-    if !settings.schema.is_empty() {
-        schema(&rows, settings, request, judge).await?;
-    }
+    judge.take(columns);
     Ok(steps)
+}
+
+/// How people see the columns.
+fn columns_step(table: &TableName, request: &Request) -> Step {
+    step("See a few rows with all columns", bq_query(&request.data_date, &format!("SELECT * FROM {table} LIMIT 5")))
 }
 
 /// Checks the table's columns, without reading a row.
@@ -131,7 +157,7 @@ async fn schema(rows: &Rows<'_>, settings: &Settings, request: &Request, judge: 
         match found.iter().find(|found| found.name.eq_ignore_ascii_case(column)) {
             None => wrong.push(format!("schema: there is no column {column}")),
             Some(found) if found.kind == ANY => judge.unknown.push(format!(
-                "schema: the type of {column} cannot be told on SQLite, since it is an expression of a view; leave it out of schema"
+                "schema: the type of {column} cannot be told on SQLite, since the column has no declared type there; leave it out of schema"
             )),
             Some(found) if !is_type(&found.kind, kind) => {
                 wrong.push(format!("schema: {column} is {}, not {kind}", found.kind));
@@ -173,16 +199,15 @@ impl Rows<'_> {
             let _ = write!(sql, ", SAFE_DIVIDE(100 * COUNTIF({quoted} IS NULL), COUNT(*)) AS null_percent_{name}");
         }
         for (name, values) in &settings.accepted_values {
-            let quoted = column(name)?;
-            let values: Vec<String> = values.iter().map(Value::literal).collect();
-            if values.is_empty() {
-                return Err(Failure::Settings(format!("accepted_values.{name}: the list is empty")));
-            }
-            let values = values.join(", ");
-            // NULL is neither in nor outside a list; null_percent is for NULLs.
-            let _ = write!(sql, ", COUNTIF({quoted} NOT IN ({values})) AS unaccepted_{name}");
+            let _ = write!(sql, ", COUNTIF({}) AS unaccepted_{name}", outside(name, values)?);
         }
         Ok(format!("{sql} {}", self.and("")))
+    }
+
+    /// The query that shows values that are not accepted.
+    fn unaccepted(&self, name: &str, values: &[Value]) -> Result<String> {
+        let (quoted, selected) = (column(name)?, self.and(&outside(name, values)?));
+        Ok(format!("SELECT {quoted}, COUNT(*) AS found {selected} GROUP BY {quoted} ORDER BY found DESC LIMIT {SHOWN}"))
     }
 
     /// The rules that need a separate pass.
@@ -215,6 +240,16 @@ impl Rows<'_> {
             });
         }
         Ok(counts)
+    }
+}
+
+/// The condition for values that are not accepted. NULL is neither in nor outside a list; null_percent is for NULLs.
+fn outside(name: &str, values: &[Value]) -> Result<String> {
+    let quoted = column(name)?;
+    let values: Vec<String> = values.iter().map(Value::literal).collect();
+    match values.is_empty() {
+        true => Err(Failure::Settings(format!("accepted_values.{name}: the list is empty"))),
+        false => Ok(format!("{quoted} NOT IN ({})", values.join(", "))),
     }
 }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     About, Alert, Check, Failure, Metric, Need, Query, Report, Request, Result, Severity, Step, TableName, Verdict,
-    Violation, judge, measured, sentence, settings::Settings, step,
+    Violation, judge, measured, one_line, sentence, settings::Settings, step,
 };
 
 /// A check with one query for one row, and thresholds for its columns.
@@ -165,8 +165,7 @@ pub fn investigation(service: &Service) -> Result<Vec<Step>> {
     ])
 }
 
-/// For a POSIX shell, on one line.
-fn quoted(text: &str) -> String {
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    format!("'{}'", line.replace('\'', r"'\''"))
+/// A query for a POSIX shell, on one line.
+fn quoted(sql: &str) -> String {
+    format!("'{}'", one_line(sql).replace('\'', r"'\''"))
 }

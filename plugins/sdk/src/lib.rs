@@ -11,6 +11,7 @@ mod calls;
 mod canary;
 mod check;
 mod metric;
+mod one_line;
 mod query;
 mod settings;
 mod time;
@@ -27,6 +28,7 @@ pub use calls::{Repository, Since, lookup, tables};
 pub use canary::{Canary, Service, Threshold, alert, bq_query, investigation, report};
 pub use check::{About, Check, Component, Package};
 pub use metric::{judge, measured, sentence, shown};
+pub use one_line::one_line;
 pub use query::{Query, Row, Rows, TableName, literal, only};
 pub use time::{hours_between, utc};
 
