@@ -32,7 +32,11 @@ impl Schema<'_> {
             ValidationErrorKind::AdditionalProperties { unexpected } => {
                 let known = self.properties(error);
                 let unknown = |key: &String| {
-                    format!("there is no setting {}{}", within(key), nearest(key, known.iter().copied()))
+                    let near = match (nearest(key, known.iter().copied()), place.is_empty()) {
+                        (near, true) if near.is_empty() => self.inside(key),
+                        (near, _) => near,
+                    };
+                    format!("there is no setting {}{near}", within(key))
                 };
                 unexpected.iter().map(unknown).collect()
             }
@@ -122,6 +126,24 @@ impl Schema<'_> {
     fn properties(&self, error: &ValidationError<'_>) -> Vec<&str> {
         let known = self.beside(error, "properties").and_then(Value::as_object);
         known.map(|known| known.keys().map(String::as_str).collect()).unwrap_or_default()
+    }
+
+    /// A suggestion for a key that belongs inside one of the settings, if it is only one.
+    fn inside(&self, key: &str) -> String {
+        let resolved = |part: &Value| {
+            let place = part.get("$ref").and_then(Value::as_str).and_then(|place| place.strip_prefix('#'));
+            place.and_then(|place| self.0.pointer(place)).unwrap_or(part).get("properties")?.get(key).map(|_| ())
+        };
+        let has = |setting: &Value| {
+            let choices = setting.get("anyOf").and_then(Value::as_array).into_iter().flatten();
+            std::iter::once(setting).chain(choices).any(|part| resolved(part).is_some())
+        };
+        let settings = self.0.get("properties").and_then(Value::as_object).into_iter().flatten();
+        let mut found = settings.filter(|(_, setting)| has(setting)).map(|(name, _)| name);
+        match (found.next(), found.next()) {
+            (Some(only), None) => format!("; did you mean `{only}.{key}`?"),
+            _ => String::new(),
+        }
     }
 
     /// Another keyword of the same part of the schema.
