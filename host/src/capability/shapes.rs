@@ -36,8 +36,14 @@ pub(super) struct Shape {
     pub(super) columns: Vec<Column>,
     /// Which of the columns are counts: never NULL, never negative.
     pub(super) counts: Vec<bool>,
+    /// The expressions of the columns, as far as they are known.
+    pub(super) expressions: Vec<Option<String>>,
+    /// Which of the columns count the rows that the query selects, all or those with a value.
+    pub(super) row_counts: Vec<bool>,
     /// Whether there is always exactly one row.
     pub(super) one_row: bool,
+    /// The most rows, if the query has a LIMIT.
+    pub(super) limit: Option<usize>,
     /// Whether the columns are those of the table, whatever they are.
     pub(super) all_columns: bool,
 }
@@ -91,6 +97,33 @@ impl Shapes {
         let mut counts = self.distinct(|_, count| count);
         counts.retain(|count| !others.contains(count));
         counts
+    }
+
+    /// The names of the columns that count the rows which a query selects.
+    pub fn row_counts(&self) -> Vec<String> {
+        let queries = lock(&self.queries);
+        let columns = queries.values().flat_map(|shape| shape.columns.iter().zip(&shape.row_counts));
+        columns.filter(|(_, counts)| **counts).map(|(column, _)| column.name.clone()).collect()
+    }
+
+    /// The pairs of columns of one query that have the same expression, and so the same value: two names and the expression.
+    pub fn twins(&self) -> Vec<(String, String, String)> {
+        let queries = lock(&self.queries);
+        let of_shape = |shape: &Shape| {
+            let known: Vec<(&str, &str)> = shape
+                .columns
+                .iter()
+                .zip(&shape.expressions)
+                .filter_map(|(column, expression)| Some((column.name.as_str(), expression.as_deref()?)))
+                .collect();
+            let pairs = known.iter().flat_map(|one| known.iter().map(move |other| (one, other)));
+            let same = pairs.filter(|(one, other)| one.0 != other.0 && one.1 == other.1);
+            same.map(|(one, other)| (one.0.to_owned(), other.0.to_owned(), one.1.to_owned())).collect::<Vec<_>>()
+        };
+        let mut twins: Vec<_> = queries.values().flat_map(of_shape).collect();
+        twins.sort();
+        twins.dedup();
+        twins
     }
 
     /// Whether an answer may hold more than can be simulated: text has a meaning for the check.

@@ -324,3 +324,144 @@ fn limits_that_contradict_each_other_are_refused_by_the_plan_too() {
     let plan = shop.host(&["plan"]);
     assert!(plan.code == 0 && !plan.out.contains("Wrong:"), "{plan:?}");
 }
+
+/// The commands in a message, as they are copied.
+fn commands(told: &str) -> Vec<String> {
+    told.lines()
+        .map(|line| line.trim_start_matches(['│', ' ']))
+        .filter(|line| line.starts_with("host query "))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Runs a suggested command, and returns its table.
+fn suggested(shop: &Shop, command: &str) -> String {
+    let path = format!("{}:{}", binary("").display(), std::env::var("PATH").unwrap());
+    let mut shell = Command::new("sh");
+    shell.current_dir(shop.path()).env("HOME", shop.path()).env("PATH", path).args(["-c", command]);
+    let done = ended(&mut shell).unwrap();
+    assert_eq!(done.code, 0, "{command}: {done:?}");
+    done.out
+}
+
+/// Comments and blanks are not a part of a query; the blanks within a text are.
+#[test]
+fn a_suggested_query_is_the_very_query() {
+    let shop = Shop::new(
+        "CREATE TABLE t (day DATE, name TEXT, flag BOOL);
+         INSERT INTO t VALUES ('2026-02-05', 'a  b', 1), ('2026-02-05', 'a b', 0), ('2026-02-05', 'a b', 0),
+             ('2026-02-05', 'a' || char(10) || 'b', 1), ('2026-02-05', 'a' || char(10) || 'b', 1);",
+    );
+    for (settings, found) in [
+        (
+            "table = \"shop.t\"\nwhere = \"\"\"day = @date -- today\n  AND flag # only these\"\"\"\nrow_count = { min = 9 }",
+            vec!["3"],
+        ),
+        (
+            "table = \"shop.t\"\nwhere = \"\"\"day = @date -- today\n  AND flag # only these\"\"\"\nunique = [\"name\"]",
+            vec!["2"],
+        ),
+        (
+            "sql = \"\"\"SELECT COUNT(*) AS n -- all rows\nFROM shop.t\n# of the day\nWHERE /* it's */ day = @date\"\"\"\nthresholds.n = { min = 9 }",
+            vec!["5"],
+        ),
+        (
+            "sql = '''SELECT COUNTIF(name = \"a  b\") AS two, COUNTIF(name = 'a b' /* one */) AS one FROM shop.t'''\nthresholds.two = { min = 9 }",
+            vec!["1", "2"],
+        ),
+        (
+            "sql = '''SELECT COUNTIF(name = \"\"\"a\nb\"\"\") AS lines, COUNTIF(name = \"-- # a\") AS none FROM shop.t'''\nthresholds.lines = { min = 9 }",
+            vec!["2", "0"],
+        ),
+    ] {
+        shop.set(settings);
+        let run = shop.host(&["run", "--once", "--at", "2026-02-06T12:00:00Z", "--date", "2026-02-05"]);
+        assert_eq!(run.code, 2, "{settings}: {run:?}");
+        let commands = commands(&run.err);
+        assert!(!commands.is_empty(), "{settings}: {run:?}");
+        for command in &commands {
+            suggested(&shop, command);
+        }
+        let answer = suggested(&shop, commands.last().unwrap());
+        let last = answer.lines().last().unwrap_or_default();
+        let words: Vec<&str> = last.split_whitespace().collect();
+        assert!(words.ends_with(&found), "{settings}: {commands:?} {answer}");
+    }
+}
+
+/// A condition may end with a comment.
+#[test]
+fn a_comment_at_the_end_of_a_condition_hides_nothing() {
+    let shop = Shop::new(TYPES);
+    let run =
+        shop.run("table = \"shop.orders\"\nwhere = \"size > 0 -- all\"\nrow_count = { min = 1 }\nunique = [\"size\"]");
+    assert_eq!(run["summary"], "row_count 2, duplicates_size 0", "{run}");
+}
+
+/// Dates before the table had rows may have no answer at all. Today's is known, and what is not known is named.
+#[test]
+fn an_error_of_an_earlier_date_hides_no_failure_of_today() {
+    let shop = Shop::new(&hundreds(&["2026-02-05", "2026-02-04", "2026-02-03"]));
+    let settings = |days: u8, max: u32| {
+        format!(
+            "sql = \"SELECT COUNT(*) AS orders, SUM(amount) AS total, COUNTIF(amount > 5) / COUNT(*) AS share FROM shop.orders WHERE day = @date\"\n\
+             thresholds.orders.change = {{ days = {days}, max_drop_percent = 60 }}\nthresholds.total = {{ max = {max} }}"
+        )
+    };
+    let run = shop.run(&settings(4, 50));
+    let why = "orders_change: the query of 2026-02-02, and of 1 date before it, has no answer: query failed: division by zero: 0 / 0";
+    assert_eq!(
+        (&run["status"], &run["summary"]),
+        (&"fail".into(), &format!("total is above its maximum: 100 > 50; unknown: {why}").into()),
+        "{run}"
+    );
+    assert!(run["error"].as_str().unwrap().contains(why), "{run}");
+    // Without a failure the run is not a pass: the comparison is unknown.
+    let run = shop.run(&settings(3, 500));
+    let why = "orders_change: the query of 2026-02-02 has no answer: query failed: division by zero: 0 / 0";
+    assert!(run["status"] == "error" && run["error"].as_str().unwrap().contains(why), "{run}");
+    // The twin: dates that have an answer.
+    let run = shop.run(&settings(2, 500));
+    let said = "orders 100, orders_change 0 % (100, against a median of 100 on 2 earlier dates), total 100, share 0";
+    assert_eq!((&run["status"], &run["summary"]), (&"pass".into(), &said.into()), "{run}");
+}
+
+/// A column of another type breaks the other rules' queries: the type is what must be said.
+#[test]
+fn the_schema_is_judged_first() {
+    let shop = Shop::new(TYPES);
+    let settings = "table = \"shop.orders\"\nrow_count = { min = 1 }\nschema = { paid = \"BOOLEAN\", size = \"INT64\" }\naccepted_values = { paid = [true, false] }";
+    assert_eq!(shop.run(settings)["summary"], "row_count 2, unaccepted_paid 0, schema_differences 0");
+    change(
+        shop.path(),
+        "shop",
+        "DROP TABLE orders; CREATE TABLE orders (day DATE, paid TEXT, size INTEGER); INSERT INTO orders VALUES ('2026-02-05', 'yes', 1)",
+    )
+    .unwrap();
+    let why = "the other rules: query failed: No matching signature for operator IN for argument types: STRING, BOOL";
+    let run = shop.run(settings);
+    assert_eq!(
+        (&run["status"], &run["summary"]),
+        (&"fail".into(), &format!("schema: paid is STRING, not BOOLEAN; unknown: {why} at [1:39]").into()),
+        "{run}"
+    );
+    assert!(run["error"].as_str().unwrap().contains(why), "{run}");
+    let run = shop.host(&["run", "--once", "--at", "2026-02-06T12:00:00Z", "--date", "2026-02-05"]);
+    let commands = commands(&run.err);
+    assert_eq!(commands, ["host query --date 2026-02-05 'SELECT * FROM `shop.orders` LIMIT 5'"], "{run:?}");
+    assert!(suggested(&shop, &commands[0]).contains("yes"));
+}
+
+/// Each broken rule has its own query.
+#[test]
+fn values_that_are_not_accepted_can_be_seen() {
+    let shop = Shop::new(TYPES);
+    shop.set("table = \"shop.orders\"\naccepted_values = { size = [1], rate = [0.5, 2.5] }");
+    let run = shop.host(&["run", "--once", "--at", "2026-02-06T12:00:00Z", "--date", "2026-02-05"]);
+    assert!(
+        run.code == 2 && run.err.contains("See unaccepted_size:") && !run.err.contains("See unaccepted_rate"),
+        "{run:?}"
+    );
+    let answer = suggested(&shop, commands(&run.err).last().unwrap());
+    assert_eq!(answer.lines().last().unwrap().split_whitespace().collect::<Vec<_>>(), ["2", "1"], "{answer}");
+}

@@ -5,7 +5,10 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::{support::command::change, tables::Shop};
+use crate::{
+    support::command::{change, ended},
+    tables::Shop,
+};
 
 /// One good row, and a table whose columns hold what their declarations exclude.
 const TABLES: &str = "
@@ -173,7 +176,7 @@ fn a_schema_is_compared_with_what_can_be_known() {
     }
     assert_eq!(ask("per_state", "state = \"STRING\""), "pass: row_count 1, schema_differences 0");
     let said = ask("per_state", "orders = \"INT64\"");
-    let why = "schema: the type of orders cannot be told on SQLite, since it is an expression of a view";
+    let why = "schema: the type of orders cannot be told on SQLite, since the column has no declared type there";
     assert!(said.starts_with("error: ") && said.contains(why), "{said}");
     let validated = shop.host(&["validate"]);
     let never = format!("it is never evaluated: {why}");
@@ -195,17 +198,19 @@ fn a_time_that_cannot_be_read_is_named() {
     for (freshness, said) in [
         (
             "column = \"at\"",
-            "error: freshness: at holds \"05.02.2026 10:00\", which is not a DATETIME; it must be like 2026-02-05 06:30:00",
+            "column at of shop.wild is DATETIME but holds \"05.02.2026 10:00\", which is not a valid DATETIME; it must be like 2026-02-05 06:30:00",
         ),
-        (
-            "column = \"at\", timezone = \"UTC\"",
-            "Invalid timestamp: \"05.02.2026 10:00\"; it must be like 2026-02-05 06:30:00",
-        ),
+        ("column = \"at\", timezone = \"UTC\"", "column at of shop.wild is DATETIME but holds \"05.02.2026 10:00\""),
         ("column = \"written\"", "column written of shop.wild is TIMESTAMP but holds \"soon\""),
     ] {
         let told = ask(freshness);
         assert!(told.contains(said), "{freshness}: {told}");
     }
+    // An offset is not left out: a DATETIME has none.
+    change(shop.path(), "shop", "DELETE FROM wild; INSERT INTO wild (at) VALUES ('2026-02-06 10:00:00+05:00')")
+        .unwrap();
+    let told_here = ask("column = \"at\"");
+    assert!(told_here.contains("at of shop.wild is DATETIME but holds \"2026-02-06 10:00:00+05:00\""), "{told_here}");
     // It is about a row, not about the check.
     let validated = shop.host(&["validate"]);
     assert_eq!(validated.code, 0, "{validated:?}");
@@ -327,4 +332,158 @@ fn a_mistake_in_sql_is_placed() {
         let run = shop.run(&format!("sql = \"\"\"{sql}\"\"\"\nthresholds.n.min = 1"));
         assert!(told(&run).contains(place), "{sql}: {run}");
     }
+}
+
+/// The ways to select one day of a DATETIME, as BigQuery documents them.
+#[test]
+fn a_datetime_has_a_date() {
+    let shop = Shop::new(
+        "CREATE TABLE visits (at DATETIME);
+         INSERT INTO visits VALUES ('2026-02-04 23:59:59.5'), ('2026-02-05'), ('2026-02-05T12:00:00'), ('2026-02-06 00:00:00');",
+    );
+    for condition in [
+        "DATE(at) = @date",
+        "CAST(at AS DATE) = @date",
+        "EXTRACT(DATE FROM at) = @date",
+        "DATE_TRUNC(at, DAY) = @date",
+        "at >= '2026-02-05' AND at < '2026-02-06'",
+        "at >= '2026-02-05 00:00:00' AND at < DATETIME '2026-02-06T00:00:00'",
+        "at BETWEEN @date AND '2026-02-05 23:59:59.999999'",
+        "at >= @date AND at < DATE_ADD(@date, INTERVAL 1 DAY)",
+    ] {
+        let run = shop.run(&format!("table = \"shop.visits\"\nwhere = \"{condition}\"\nrow_count = {{ min = 1 }}"));
+        assert_eq!(told(&run), "pass: row_count 2", "{condition}: {run}");
+        let validated = shop.host(&["validate"]);
+        assert_eq!(validated.code, 0, "{condition}: {validated:?}");
+    }
+    // What the engine lacks is not called wrong.
+    for (condition, said) in [
+        ("DATE_DIFF(at, @date, DAY) = 0", "the embedded warehouse does not support DATE_DIFF of a DATETIME"),
+        ("at - INTERVAL 1 DAY > @date", "the embedded warehouse does not support interval arithmetic with a DATETIME"),
+        ("at = 5", "No matching signature for operator = for argument types: DATETIME, INT64"),
+    ] {
+        shop.set(&format!("table = \"shop.visits\"\nwhere = \"{condition}\"\nrow_count = {{ min = 1 }}"));
+        let validated = shop.host(&["validate"]);
+        assert!(validated.code == 2 && validated.out.contains(said), "{condition}: {validated:?}");
+    }
+}
+
+/// Advice that would make a check fail on good data is worse than none.
+#[test]
+fn advice_about_missing_rows_is_right_for_the_check() {
+    let shop = Shop::new(TABLES);
+    let empty = "it passes when its tables are empty";
+    let of = |sql: &str, limits: &str| format!("sql = \"SELECT {sql}\"\n{limits}");
+    for (settings, code, said) in [
+        // Counts of wrong rows: good data has none.
+        (of("COUNT(*) AS bad FROM shop.orders WHERE amount < 0", "thresholds.bad.max = 0"), 0, format!("{empty}\n")),
+        (of("COUNT(*) AS bad FROM shop.orders WHERE amount < 0", "thresholds.bad.max = 5"), 0, format!("{empty}\n")),
+        (
+            "table = \"shop.orders\"\nwhere = \"amount < 0\"\nrow_count = { max = 0 }".to_owned(),
+            0,
+            format!("{empty}\n"),
+        ),
+        // A minimum of 0 is meant for rows that must be there.
+        (
+            of("COUNT(*) AS n FROM shop.orders", "thresholds.n = { min = 0 }"),
+            2,
+            format!("{empty}; if it should not, set the minimum of n to 1\n"),
+        ),
+        // A count of wrong rows among all rows.
+        (
+            of("COUNTIF(amount < 0) AS bad FROM shop.orders", "thresholds.bad.max = 0"),
+            0,
+            format!("{empty}; if it should not, add `COUNT(*) AS row_count` to its sql, and "),
+        ),
+    ] {
+        shop.set(&settings);
+        let validated = shop.host(&["validate"]);
+        assert!(validated.code == code && validated.out.contains(&said), "{settings}: {validated:?}");
+    }
+}
+
+/// Two names for one count have one value.
+#[test]
+fn limits_for_one_count_under_two_names_are_compared() {
+    let shop = Shop::new(TABLES);
+    let settings = |max: u8| {
+        format!(
+            "sql = \"SELECT COUNT(*) AS bad, COUNT(*) AS row_count FROM shop.orders WHERE day = @date AND amount < 0\"\n\
+             thresholds.bad = {{ max = {max} }}\nthresholds.row_count = {{ min = 1 }}"
+        )
+    };
+    shop.set(&settings(0));
+    let validated = shop.host(&["validate"]);
+    let said = "bad must be at most 0 and row_count at least 1, but both are COUNT(*) of one query";
+    assert!(validated.code == 2 && validated.out.contains(said), "{validated:?}");
+    shop.set(&settings(1));
+    let validated = shop.host(&["validate"]);
+    assert_eq!(validated.code, 0, "{validated:?}");
+}
+
+/// Some data gives one row and some several: that is for people to know before the first run.
+#[test]
+fn a_query_of_several_rows_is_remarked_on() {
+    let shop = Shop::new(TABLES);
+    let remark = "its query may give several rows, and then it has no verdict: the query returned";
+    for (sql, remarked) in [
+        ("SELECT id, COUNT(*) AS n FROM shop.orders GROUP BY id", true),
+        ("SELECT 5 AS n FROM shop.orders", true),
+        ("SELECT id, COUNT(*) AS n FROM shop.orders GROUP BY id ORDER BY n DESC LIMIT 1", false),
+        ("SELECT COUNT(*) AS n FROM shop.orders", false),
+    ] {
+        shop.set(&format!("sql = \"{sql}\"\nthresholds.n.min = 1"));
+        let validated = shop.host(&["validate"]);
+        assert_eq!((validated.code, validated.out.contains(remark)), (0, remarked), "{sql}: {validated:?}");
+    }
+}
+
+/// A mistake is named once, and nothing else is said that is not so.
+#[test]
+fn one_mistake_is_one_finding() {
+    let shop = Shop::new(TABLES);
+    shop.set("table = \"shop.orders\"\nfreshness = { column = \"day\", max_hours = 3, timezone = \"Europe/Berln\" }");
+    let validated = shop.host(&["validate"]);
+    assert!(validated.code == 2 && validated.out.contains("did you mean `Europe/Berlin`?"), "{validated:?}");
+    assert!(!validated.out.contains("INT64"), "{validated:?}");
+    for (settings, said) in [
+        (
+            "table = \"shop.orders\"\ntimezone = \"UTC\"\nfreshness = { column = \"at\", max_hours = 3 }",
+            "there is no setting timezone; did you mean `freshness.timezone`?",
+        ),
+        (
+            "table = \"shop.orders\"\nrow_counts = { min = 1 }",
+            "there is no setting row_counts; did you mean `row_count`?",
+        ),
+        (
+            "sql = \"SELECT COUNT(*) AS n FROM shop.orders\"\nthresholds.n.min = 1\ntable = \"shop.orders\"",
+            "settings.table has no rules, and settings.sql names its own tables; leave out settings.table, or add",
+        ),
+        ("table = \"shop.orders\"", "settings.table has no rules; add settings.row_count"),
+    ] {
+        shop.set(settings);
+        let validated = shop.host(&["validate"]);
+        assert!(validated.code == 2 && validated.out.contains(said), "{settings}: {validated:?}");
+    }
+}
+
+/// A table's column may lack a declaration, as a view's expression does.
+#[test]
+fn a_column_without_a_declared_type_is_no_view() {
+    let shop = Shop::new("CREATE TABLE loose (g, id INTEGER); INSERT INTO loose VALUES ('x', 1);");
+    let said = told(&shop.run("table = \"shop.loose\"\nschema = { g = \"STRING\" }"));
+    let why = "schema: the type of g cannot be told on SQLite, since the column has no declared type there";
+    assert!(said.starts_with("error: ") && said.contains(why) && !said.contains("view"), "{said}");
+}
+
+/// A query may compute without reading.
+#[test]
+fn a_query_without_a_table_is_answered() {
+    let shop = Shop::new(TABLES);
+    shop.set("table = \"shop.orders\"\nrow_count.min = 1");
+    let query = |sql: &str| ended(shop.command().args(["query", sql])).unwrap();
+    let answered = query("SELECT DATE(DATETIME '2026-02-05 23:00:00') AS day, 1 + 1 AS two");
+    assert!(answered.code == 0 && answered.out.contains("2026-02-05"), "{answered:?}");
+    let refused = query("SELECT 1 FROM nowhere.orders");
+    assert!(refused.code == 64 && refused.err.contains("nowhere"), "{refused:?}");
 }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use sqlparser::{
-    ast::{Expr, Function, GroupByExpr, Query, Select, SelectItem, SetExpr, Statement, TableFactor},
+    ast::{Expr, Function, GroupByExpr, LimitClause, Query, Select, SelectItem, SetExpr, Statement, TableFactor},
     dialect::BigQueryDialect,
     parser::Parser,
 };
@@ -106,7 +106,7 @@ impl Rehearsal {
         let rows = match earlier {
             _ if shape.one_row => 1,
             Some(rows) if !draw.often(3) => rows.len(),
-            _ => draw.rows(most),
+            _ => draw.rows(shape.limit.map_or(most, |limit| limit.min(most))),
         };
         let row = |at: usize| -> Vec<Value> {
             match earlier.and_then(|rows| rows.get(at)) {
@@ -132,8 +132,14 @@ impl Shape {
             true => items.iter().map(|item| expression(item).is_some_and(is_count)).collect(),
             false => vec![false; columns.len()],
         };
+        let known = items.len() == columns.len();
+        let each = || items.iter().take(if known { items.len() } else { 0 }).map(expression);
+        // The value of RAND() and the like is another each time, but those are refused.
+        let expressions = each().map(|of| of.map(ToString::to_string)).collect();
+        let row_counts = each().map(|of| of.is_some_and(counts_rows)).collect();
         let all_columns = items.iter().any(|item| matches!(item, SelectItem::Wildcard(_)));
-        Self { columns, counts, one_row: query.is_some_and(|query| gives_one_row(query, &[])), all_columns }
+        let one_row = query.is_some_and(|query| gives_one_row(query, &[]));
+        Self { columns, counts, expressions, row_counts, one_row, limit: query.and_then(limit), all_columns }
     }
 }
 
@@ -149,6 +155,14 @@ fn select(query: &Query) -> Option<&Select> {
     match query.body.as_ref() {
         SetExpr::Select(select) => Some(select),
         SetExpr::Query(query) => select(query),
+        _ => None,
+    }
+}
+
+/// The number of its LIMIT.
+fn limit(query: &Query) -> Option<usize> {
+    match query.limit_clause.as_ref()? {
+        LimitClause::LimitOffset { limit: Some(limit), .. } => limit.to_string().parse().ok(),
         _ => None,
     }
 }
@@ -190,7 +204,7 @@ fn expression(item: &SelectItem) -> Option<&Expr> {
     }
 }
 
-/// Columns of a SELECT that could not be prepared.
+/// Columns of a SELECT that could not be prepared. Nothing is said of their types.
 fn names(select: &Select) -> Vec<Column> {
     let names = select.projection.iter().filter_map(|item| match item {
         SelectItem::ExprWithAlias { alias, .. } => Some(alias.value.clone()),
@@ -198,11 +212,24 @@ fn names(select: &Select) -> Vec<Column> {
         SelectItem::UnnamedExpr(Expr::CompoundIdentifier(path)) => path.last().map(|name| name.value.clone()),
         _ => None,
     });
-    names.map(|name| Column { name, kind: "INT64".to_owned() }).collect()
+    names.map(|name| Column { name, kind: "ANY".to_owned() }).collect()
 }
 
 fn name(function: &Function) -> String {
     function.name.to_string().to_ascii_uppercase()
+}
+
+/// Whether it counts the selected rows, and not only those that meet a condition of its own.
+fn counts_rows(of: &Expr) -> bool {
+    match of {
+        Expr::Nested(inner) => counts_rows(inner),
+        Expr::Subquery(query) => match select(query).map(|select| select.projection.as_slice()) {
+            Some([item]) => expression(item).is_some_and(counts_rows),
+            _ => false,
+        },
+        Expr::Function(function) => matches!(name(function).as_str(), "COUNT" | "APPROX_COUNT_DISTINCT"),
+        _ => false,
+    }
 }
 
 fn is_count(of: &Expr) -> bool {

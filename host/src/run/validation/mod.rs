@@ -187,15 +187,26 @@ pub async fn validate(check: &Check, backends: &Backends, moment: &Moment) -> Ve
         (Some(untried), _) => findings.push(Finding::new(Kind::NotTried, untried)),
     }
     if seen.passes_empty {
-        findings.insert(0, Finding::new(Kind::Remark, passes_empty(ready)));
+        findings.insert(0, Finding::new(Kind::Remark, passes_empty(ready, &seen, &stage.shapes)));
     }
+    findings.extend(several_rows(&high).map(|text| Finding::new(Kind::Remark, text)));
     findings
 }
 
+/// The remark on a check that takes one row, if its query may give several. The host answered each call, so the check
+/// itself refuses an answer.
+fn several_rows(high: &Run) -> Option<String> {
+    let error = high.error.as_ref().filter(|_| high.calls.iter().all(|call| call.error.is_none()))?;
+    let Reason::Stopped(ended) = error else { return None };
+    let refused = matches!(&ended.stopped, Stopped::Failure(Failure::Call(Error::Invalid(_))));
+    refused.then(|| format!("its query may give several rows, and then it has no verdict: {error}"))
+}
+
 /// The remark on a check that does not notice missing rows, which may be intended.
-fn passes_empty(ready: &Ready) -> String {
+fn passes_empty(ready: &Ready, seen: &Seen, shapes: &Shapes) -> String {
     let text = "it passes when its tables are empty";
-    match advice_when_empty(&ready.plugin.descriptor.settings, &ready.settings) {
+    let usual = advice_when_empty(&ready.plugin.descriptor.settings, &ready.settings);
+    match seen.advice(shapes, usual) {
         Some(advice) => format!("{text}; if it should not, {advice}"),
         None => text.to_owned(),
     }

@@ -146,6 +146,7 @@ impl Seen {
                 findings.push(Finding::new(Kind::CannotFail, limit.unbroken(name)));
             }
         }
+        findings.extend(self.divided(shapes).map(|text| Finding::new(Kind::CannotPass, text)));
         let unknown = self.never_known.iter().map(|unknown| format!("it is never evaluated: {unknown}"));
         findings.extend(unknown.map(|text| Finding::new(Kind::CannotPass, text)));
         let open =
@@ -156,6 +157,37 @@ impl Seen {
             findings.push(Finding::new(Kind::CannotFail, text));
         }
         findings
+    }
+
+    /// What is said of limits for two columns of the same value that no value meets.
+    fn divided(&self, shapes: &Shapes) -> impl Iterator<Item = String> {
+        let told = |(low, high, expression): (String, String, String)| {
+            let (most, least) = (self.threshold(&low)?.most()?, self.threshold(&high)?.least()?);
+            let text = || {
+                format!(
+                    "{low} must be at most {most} and {high} at least {least}, but both are {expression} of one query"
+                )
+            };
+            (most < least).then(text)
+        };
+        shapes.twins().into_iter().filter_map(told).collect::<Vec<_>>().into_iter()
+    }
+
+    fn threshold(&self, name: &str) -> Option<&Threshold> {
+        self.thresholds.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, threshold)| threshold)
+    }
+
+    /// What to do about a check that passes when its tables are empty, if that is known.
+    pub(super) fn advice(&self, shapes: &Shapes, usual: Option<String>) -> Option<String> {
+        let counts = shapes.row_counts();
+        let mut limited =
+            self.thresholds.iter().filter(|(name, of)| of.is_limited() && is_named(&counts, name)).peekable();
+        if limited.peek().is_none() {
+            return usual;
+        }
+        // A count with only a maximum may be one of wrong rows, and good data has none of them.
+        let (name, _) = limited.find(|(_, of)| of.has_minimum() && of.most().is_none_or(|most| most >= 1.0))?;
+        Some(format!("set the minimum of {name} to 1"))
     }
 
     /// What was not tried, in one line, if anything: it may be right or wrong. `faults` are the findings that are certain.

@@ -103,6 +103,21 @@ impl Threshold {
         self.asked(Rule::AtMost)
     }
 
+    /// The smallest value that does not fail.
+    pub(super) fn least(&self) -> Option<f64> {
+        self.asked(Rule::AtLeast)
+    }
+
+    /// Whether it has a limit.
+    pub(super) fn is_limited(&self) -> bool {
+        self.limits().any(|limit| limit.asked.is_some())
+    }
+
+    /// Whether a value may be too low.
+    pub(super) fn has_minimum(&self) -> bool {
+        self.least().is_some() || self.asked(Rule::WarnsBelow).is_some()
+    }
+
     /// Whether no value meets all limits.
     pub(super) fn contradicts(&self) -> bool {
         let over = |most: Rule, is_over: fn(f64, f64) -> bool| {
