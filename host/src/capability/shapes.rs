@@ -53,7 +53,15 @@ impl Shapes {
     #[cfg(test)]
     pub fn with_column(name: &str) -> Self {
         let column = Column { name: name.to_owned(), kind: "FLOAT64".to_owned() };
-        let shape = Shape { columns: vec![column], counts: vec![false], one_row: true, all_columns: false };
+        let shape = Shape {
+            columns: vec![column],
+            counts: vec![false],
+            expressions: vec![None],
+            row_counts: vec![false],
+            one_row: true,
+            limit: None,
+            all_columns: false,
+        };
         let shapes = Self::default();
         lock(&shapes.queries).insert(String::new(), shape);
         shapes
