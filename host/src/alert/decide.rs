@@ -95,7 +95,7 @@ pub fn decide<'r>(batch: &[News<'r>], standings: &mut Standings, rules: Rules<'_
             let refused = standing.refused.clone();
             let confirm = match about {
                 About::Data => alerts.confirm.0,
-                // A validation tried it already, or waiting mends nothing.
+                // A validation has tried it already, or the error stays until somebody changes a file.
                 About::Evaluation if !refused.is_empty() || is_lasting(news) => 1,
                 About::Evaluation => alerts.confirm_errors.0,
             };

@@ -303,7 +303,7 @@ impl<'r> Draw<'r> {
             Value::Float(number) => Some(*number),
             _ => None,
         });
-        // Of a ratio, both parts may be the same.
+        // A ratio is far from its limit unless its parts are alike, so one part takes the value of the other.
         match (was, largest.reduce(f64::max)) {
             (Value::Integer(_), Some(largest)) if self.often(5) => Value::Integer(largest as i64),
             (Value::Float(_), Some(largest)) if self.often(5) => Value::Float(largest),

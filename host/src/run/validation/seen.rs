@@ -39,7 +39,7 @@ pub(super) struct Seen {
     problem: Option<String>,
     /// The answers that gave most metrics a value, the latest of several, and the number of those metrics.
     fullest: (usize, Arc<Given>),
-    /// What was unknown in every report so far.
+    /// The items that were unknown in every report so far.
     never_known: Vec<String>,
 }
 
