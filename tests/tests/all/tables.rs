@@ -408,6 +408,9 @@ fn an_error_of_an_earlier_date_hides_no_failure_of_today() {
              thresholds.orders.change = {{ days = {days}, max_drop_percent = 60 }}\nthresholds.total = {{ max = {max} }}"
         )
     };
+    shop.set(&settings(4, 50));
+    let run = shop.host(&["run", "--once", "--at", "2026-02-06T12:00:00Z", "--date", "2026-02-05"]);
+    assert!(run.err.contains("🔴 shop") && run.err.contains("total is above its maximum: 100 > 50"), "{run:?}");
     let run = shop.run(&settings(4, 50));
     let why = "orders_change: the query of 2026-02-02, and of 1 date before it, has no answer: query failed: division by zero: 0 / 0";
     assert_eq!(
@@ -438,6 +441,11 @@ fn the_schema_is_judged_first() {
         "DROP TABLE orders; CREATE TABLE orders (day DATE, paid TEXT, size INTEGER); INSERT INTO orders VALUES ('2026-02-05', 'yes', 1)",
     )
     .unwrap();
+    let run = shop.host(&["run", "--once", "--at", "2026-02-06T12:00:00Z", "--date", "2026-02-05"]);
+    let commands = commands(&run.err);
+    assert_eq!(commands, ["host query --date 2026-02-05 'SELECT * FROM `shop.orders` LIMIT 5'"], "{run:?}");
+    assert!(run.err.contains("schema: paid is STRING, not BOOLEAN"), "{run:?}");
+    assert!(suggested(&shop, &commands[0]).contains("yes"));
     let why = "the other rules: query failed: No matching signature for operator IN for argument types: STRING, BOOL";
     let run = shop.run(settings);
     assert_eq!(
@@ -446,10 +454,6 @@ fn the_schema_is_judged_first() {
         "{run}"
     );
     assert!(run["error"].as_str().unwrap().contains(why), "{run}");
-    let run = shop.host(&["run", "--once", "--at", "2026-02-06T12:00:00Z", "--date", "2026-02-05"]);
-    let commands = commands(&run.err);
-    assert_eq!(commands, ["host query --date 2026-02-05 'SELECT * FROM `shop.orders` LIMIT 5'"], "{run:?}");
-    assert!(suggested(&shop, &commands[0]).contains("yes"));
 }
 
 /// Each broken rule has its own query.
