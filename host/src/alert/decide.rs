@@ -16,9 +16,8 @@ use super::{
     remark::Remark,
     roots::{How, Root, Roots},
     say::Say,
-    spoken::{About, News, Notice, alerts},
+    spoken::{About, News, Notice, Unsaid, alerts},
     standing::{Rules, Standing, Standings, Waits, holds_until, shown, silenced},
-    unsaid::Unsaid,
 };
 use crate::{
     config::{Config, Route, Time},

@@ -1,6 +1,6 @@
 //! News of checks, and notices about them; shared by `decide` and `compose`.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeSet};
 
 use jiff::{Timestamp, civil::Date};
 
@@ -91,6 +91,19 @@ pub struct Notice<'r> {
     pub root: Option<(String, Vec<String>)>,
     /// Since when it is not well, and what held the first alert back until now, if something did.
     pub since: Option<(Timestamp, String)>,
+}
+
+/// Why a check that is not well is in no message, unless it is in one of this round.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unsaid {
+    /// It is silenced.
+    Silenced,
+    /// It was not bad often enough.
+    Unconfirmed,
+    /// The check that it depends on has just recovered, and it has one more run to follow.
+    Follows,
+    /// It was told before, to these channels.
+    Before(BTreeSet<String>),
 }
 
 /// The two sides of a check.

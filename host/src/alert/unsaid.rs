@@ -4,25 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     decide::Decided,
-    spoken::{About, Notice},
+    spoken::{About, Notice, Unsaid},
 };
 use crate::{
     check::Family,
     run::{COUNTED, Run, Status},
 };
-
-/// Why a check that is not well is in no message, unless it is in one of this round.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Unsaid {
-    /// It is silenced.
-    Silenced,
-    /// It was not bad often enough.
-    Unconfirmed,
-    /// The check that it depends on has just recovered, and it has one more run to follow.
-    Follows,
-    /// It was told before, to these channels.
-    Before(BTreeSet<String>),
-}
 
 /// `2 failed (1 silenced), 1 passed`, the worst first: the runs of a family, and those of the checks that the message lists.
 pub(super) fn tally(channel: &str, family: Option<&Family>, runs: &[Run], decided: &Decided<'_>) -> String {
