@@ -57,7 +57,7 @@ pub(super) fn form(reason: &str) -> String {
     for word in reason.split_whitespace() {
         let bare = word.trim_matches(|character: char| !character.is_alphanumeric() && character != '%');
         let number = bare.starts_with(|first: char| first.is_ascii_digit());
-        if !number && !(after_number && UNITS.contains(&bare)) {
+        if !(number || after_number && UNITS.contains(&bare)) {
             kept.push(word);
         }
         after_number = number;
