@@ -73,6 +73,7 @@ const SDK: &[Entry] = entries!("../../plugins/sdk/src/":
     "check.rs" <- "check.rs",
     "lib.rs" <- "lib.rs",
     "metric.rs" <- "metric.rs",
+    "one_line.rs" <- "one_line.rs",
     "query.rs" <- "query.rs",
     "settings.rs" <- "settings.rs",
     "time.rs" <- "time.rs",

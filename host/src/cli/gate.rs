@@ -106,7 +106,7 @@ impl Gate {
             Err(error) if error.is::<Taken>() => match config.web.address(true) {
                 Some(address) => self.remote(&address, &config).await,
                 None => bail!(
-                    "another host is running on {}; set `[web] listen` in its host.toml, so that it can be asked",
+                    "another host is running on {}; give `[web] listen` in its host.toml a fixed port, so that it can be asked",
                     directory.display()
                 ),
             },

@@ -360,6 +360,10 @@ fn every_suggested_command_runs_as_it_stands() {
 #[test]
 fn what_messages_and_pages_suggest_runs_with_another_configuration() {
     let place = elsewhere();
+    // A running host that chose its port itself cannot be asked about a gate.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let toml = fs::read_to_string(place.sample.path().join("other.toml")).unwrap();
+    place.write("other.toml", &toml.replace("127.0.0.1:0", &free.to_string()));
     place.sample.sql("nba_raw", "UPDATE nbac_player_boxscore SET player_name = NULL WHERE rowid % 40 = 0").unwrap();
     let ran = place.sh("host run --once --at AT --config other.toml --check phase2-raw --check phase2-gate.consulted");
     assert_eq!(ran.code, 2, "{ran:?}");
