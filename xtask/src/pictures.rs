@@ -72,10 +72,11 @@ fn write(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// `host run` on every plugin.
+/// `host run` on every plugin, where host.toml is: the commands in a message name no other configuration.
 fn host(toml: &Path) -> Result<Command> {
     let mut command = Command::new(binary("host"));
-    command.current_dir(root()).arg("run").arg("--config").arg(toml).args(built()?);
+    let directory = toml.parent().ok_or_else(|| format!("{}: no directory", toml.display()))?;
+    command.current_dir(directory).arg("run").args(built()?.iter().map(|file| root().join(file)));
     Ok(command)
 }
 

@@ -154,7 +154,11 @@ fn files_that_change_are_taken_on_or_refused_whole() {
         }
     }
     let wanted = "[checks.phase2-raw]\ndepends_on = [\"phase1-scrapers\"]";
+    // No due time comes while the test runs.
+    let drift = "[checks.deployment-drift]\nschedule = \"0 */2 * * *\"";
+    assert!(HOST_TOML.contains(wanted) && HOST_TOML.contains(drift));
     let mut toml = HOST_TOML.replace(wanted, "[checks.phase2-raw]");
+    toml = toml.replace(drift, "[checks.deployment-drift]\nschedule = \"30 4 1 1 *\"");
     for gone in ["phase1-scrapers", "phase3-analytics", "phase4-precompute", "phase5-predictions", "phase6-publishing"]
     {
         let lines: Vec<&str> = toml.split("\n\n").filter(|part| !part.contains(&format!("[checks.{gone}]"))).collect();
