@@ -95,7 +95,7 @@ pub fn decide<'r>(batch: &[News<'r>], standings: &mut Standings, rules: Rules<'_
             let confirm = match about {
                 About::Data => alerts.confirm.0,
                 // A validation has tried it already, or the error stays until somebody changes a file.
-                About::Evaluation if !refused.is_empty() || is_lasting(news) => 1,
+                About::Evaluation if !refused.is_empty() || news.run().is_some_and(Run::is_lasting) => 1,
                 About::Evaluation => alerts.confirm_errors.0,
             };
             let before = match about {
@@ -337,11 +337,6 @@ fn judged(run: &Run) -> bool {
         Some(Verdict::Pass) => run.error.is_none(),
         Some(Verdict::Skip(_)) | None => false,
     }
-}
-
-/// Whether an error stays until somebody changes a file.
-fn is_lasting(news: News<'_>) -> bool {
-    news.run().is_some_and(Run::is_lasting)
 }
 
 /// Why a check cannot be evaluated, one line for each reason and for each unknown item.

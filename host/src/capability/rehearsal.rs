@@ -147,8 +147,8 @@ impl Rehearsal {
 
     /// `asked` is the question with its parameters.
     pub(super) fn draw(&self, asked: &str) -> Draw<'_> {
-        let (seed, close) = match &self.answers {
-            Answers::Mixed(seed) => (*seed, 3),
+        let (seed, close, metric) = match &self.answers {
+            Answers::Mixed(seed) => (*seed, 3, ""),
             // A metric that is computed from several values may need a few of them elsewhere.
             Answers::Aimed(aim) => {
                 let close = match third(aim.attempt / 3) {
@@ -156,15 +156,11 @@ impl Rehearsal {
                     1 => 5,
                     _ => 9,
                 };
-                (aim.attempt.wrapping_add(0x5eed) ^ aim.limit.to_bits(), close)
+                (aim.attempt.wrapping_add(0x5eed) ^ aim.limit.to_bits(), close, aim.metric.as_str())
             }
-            Answers::Low | Answers::High | Answers::Null | Answers::Empty => (0, 0),
+            Answers::Low | Answers::High | Answers::Null | Answers::Empty => (0, 0, ""),
         };
-        let aimed = match &self.answers {
-            Answers::Aimed(aim) => aim.metric.as_str(),
-            _ => "",
-        };
-        let mixed = aimed
+        let mixed = metric
             .bytes()
             .chain(asked.bytes())
             .fold(seed.wrapping_add(1), |hash, byte| hash.wrapping_mul(0x100_0000_01b3) ^ u64::from(byte));

@@ -123,8 +123,7 @@ impl Gate {
     async fn here(&self, _claim: Claim) -> Result<Asked> {
         let sources = Sources { locked: self.files.lock_is_named(), ..self.files.sources(&self.plugins) };
         let read = sources.read()?;
-        let directory = read.config.resolve(&read.config.state.directory);
-        let record = super::own_record(&read.config_file, &directory).await?;
+        let record = super::own_record(&read.config).await?;
         let mut host = read.host(record.clone(), Begin::Whole, |_| {}).await?;
         // Only the gate's own receivers are needed.
         let sources = Sources { checks: vec![self.gate.clone()], ..sources };

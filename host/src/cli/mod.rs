@@ -243,9 +243,10 @@ async fn recorded(config: &Config) -> Result<Record> {
 }
 
 /// Opens the record of a configuration, to write to it.
-async fn own_record(config: &Path, directory: &Path) -> Result<Record> {
-    let record = Record::open(directory).await?;
-    record.belong_to(config, directory).await?;
+async fn own_record(config: &Config) -> Result<Record> {
+    let directory = config.resolve(&config.state.directory);
+    let record = Record::open(&directory).await?;
+    record.belong_to(&config.file, &directory).await?;
     Ok(record)
 }
 

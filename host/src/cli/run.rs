@@ -1,12 +1,6 @@
 //! `host run`: rounds, once or at their due times.
 
-use std::{
-    cmp::Ordering,
-    io::IsTerminal,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{cmp::Ordering, io::IsTerminal, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Result, bail};
 use clap::Args;
@@ -145,9 +139,7 @@ impl Run {
         let patience = if self.once { config.delivery.wait.0 } else { Duration::ZERO };
         let (claim, record) = match self.dry_run {
             true => (None, Record::memory().await?),
-            false => {
-                (Some(Claim::take(&directory, patience).await?), open(config, &read.config_file, &directory).await?)
-            }
+            false => (Some(Claim::take(&directory, patience).await?), open(config).await?),
         };
         let mut host = read.host(record, Begin::Soon, step).await?;
         drop(progress);
@@ -307,8 +299,8 @@ impl Stop {
 }
 
 /// Opens the record of a configuration. A host that cannot open it watches nothing, so the fallback is told.
-async fn open(config: &Config, file: &Path, directory: &Path) -> Result<Record> {
-    let opened = super::own_record(file, directory).await;
+async fn open(config: &Config) -> Result<Record> {
+    let opened = super::own_record(config).await;
     if let (Err(error), Some(receivers)) = (&opened, Receivers::fallback_only(config).await?) {
         unrecorded(&receivers, &format!("the host cannot start: {error:#}")).await;
     }

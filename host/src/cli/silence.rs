@@ -66,7 +66,7 @@ impl Silence {
             let directory = config.resolve(&config.state.directory);
             let mut known: Vec<String> = config.checks.keys().cloned().chain(pinned(&config)).collect();
             if Record::exists(&directory) {
-                known.extend(super::own_record(self.config.path(), &directory).await?.checks().await?);
+                known.extend(super::own_record(&config).await?.checks().await?);
             }
             known.sort();
             known.dedup();
@@ -77,7 +77,7 @@ impl Silence {
                 }
             }
             // Before the first run this makes the record: a check may be silenced while it is set up.
-            let record = super::own_record(self.config.path(), &directory).await?;
+            let record = super::own_record(&config).await?;
             let now = Timestamp::now();
             let ends = now.checked_add(self.length.0).context("--for is too long")?;
             let id = record.silence(&self.checks, self.why.trim(), (now, ends), &user()).await?;
@@ -108,7 +108,7 @@ impl Silences {
             let record = recorded(&config).await?;
             let now = Timestamp::now();
             if let Some(id) = self.expire {
-                record.belong_to(self.config.path(), &config.resolve(&config.state.directory)).await?;
+                record.belong_to(&config.file, &config.resolve(&config.state.directory)).await?;
                 if !record.expire(id, now, &user()).await? {
                     bail!("silence {id} is not active; `{}` lists the active ones", config.command("host silences"));
                 }

@@ -137,14 +137,14 @@ fn mode(path: &Path) -> Option<u32> {
 }
 
 /// The directory of the record: whether it can be written and has space.
-pub(super) async fn state(config: &Config, file: &Path) -> Vec<Finding> {
+pub(super) async fn state(config: &Config) -> Vec<Finding> {
     let directory = config.resolve(&config.state.directory);
     let shown = directory.display();
     let what = "state directory";
     let record = match Record::exists(&directory) {
         false => Ok("nothing is recorded yet".to_owned()),
         true => match Record::look(&directory).await {
-            Ok(record) => match record.refuses(file, &directory).await {
+            Ok(record) => match record.refuses(&config.file, &directory).await {
                 Ok(Some(refused)) => Err(anyhow::anyhow!(refused)),
                 // A record from before an upgrade belongs to nobody yet.
                 Ok(None) | Err(_) => record.last_recorded().await.map(|last| match last {

@@ -89,7 +89,7 @@ pub async fn examine(path: &Path, named: bool, lock: &Path) -> Vec<Finding> {
     findings.extend(services::registries(&pinned).await);
     if let Some(config) = &config {
         findings.extend(files::permissions(config, path, &pinned, lock));
-        findings.extend(files::state(config, path).await);
+        findings.extend(files::state(config).await);
     }
     findings.push(files::cache());
     findings.push(clock(config.as_ref()).await);

@@ -116,7 +116,7 @@ impl Seen {
         let named = self.names_columns(&columns);
         let mut findings = Vec::new();
         for (name, threshold) in &self.thresholds {
-            let count = is_named(&counts, name);
+            let (set, count) = (is_named(&columns, name), is_named(&counts, name));
             if threshold.contradicts() {
                 findings.push(Finding::new(Kind::CannotPass, threshold.contradiction(name)));
             } else if let Some(most) = threshold.most().filter(|most| count && *most < 0.0) {
@@ -140,9 +140,9 @@ impl Seen {
                 if let Some((rule, why)) = threshold.rules(name).into_iter().next().zip(why) {
                     findings.push(Finding::new(Kind::CannotPass, format!("{rule}, but {why}")));
                 }
-            } else if let Some(limit) = threshold.unmeetable(is_named(&columns, name)) {
+            } else if let Some(limit) = threshold.unmeetable(set) {
                 findings.push(Finding::new(Kind::CannotPass, limit.unmet(name)));
-            } else if let Some(limit) = threshold.unbreakable(is_named(&columns, name), count) {
+            } else if let Some(limit) = threshold.unbreakable(set, count) {
                 findings.push(Finding::new(Kind::CannotFail, limit.unbroken(name)));
             }
         }
