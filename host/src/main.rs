@@ -12,8 +12,20 @@ fn main() -> ExitCode {
     if let Some(code) = plugin::serve_confined() {
         return code;
     }
+    unset_empty_credentials();
     match Arguments::read(std::env::args_os()) {
         Ok(arguments) => arguments.execute(),
         Err(code) => code,
+    }
+}
+
+/// An empty GOOGLE_APPLICATION_CREDENTIALS counts as unset, as it does for Google's own tools; the library that gets tokens
+/// would take it for the name of a file.
+#[allow(unsafe_code)]
+fn unset_empty_credentials() {
+    const NAME: &str = "GOOGLE_APPLICATION_CREDENTIALS";
+    if std::env::var_os(NAME).is_some_and(|path| path.is_empty()) {
+        // SAFETY: the process has one thread so far.
+        unsafe { std::env::remove_var(NAME) };
     }
 }

@@ -115,11 +115,11 @@ fn converse(stream: &TcpStream, answer: &(dyn Fn(&Request) -> Reply + Sync)) -> 
     let mut reader = BufReader::new(stream.try_clone()?);
     while let Some(request) = read(&mut reader)? {
         match answer(&request) {
-            Reply::Answer(status, body) => write(stream, status, "", &body)?,
-            Reply::With(status, headers, body) => write(stream, status, &headers, &body)?,
+            Reply::Answer(status, body) => reply(&mut &*stream, status, "", &body)?,
+            Reply::With(status, headers, body) => reply(&mut &*stream, status, &headers, &body)?,
             Reply::Late(wait, status, body) => {
                 std::thread::sleep(wait);
-                write(stream, status, "", &body)?;
+                reply(&mut &*stream, status, "", &body)?;
             }
             Reply::Hang => {
                 // Until the other side gives up.
@@ -151,7 +151,8 @@ fn converse(stream: &TcpStream, answer: &(dyn Fn(&Request) -> Reply + Sync)) -> 
     Ok(())
 }
 
-fn read(reader: &mut impl BufRead) -> Result<Option<Request>> {
+/// Reads a request; `None` at the end of the connection.
+pub fn read(reader: &mut impl BufRead) -> Result<Option<Request>> {
     let mut first = String::new();
     if reader.read_line(&mut first)? == 0 {
         return Ok(None);
@@ -180,7 +181,8 @@ fn read(reader: &mut impl BufRead) -> Result<Option<Request>> {
     }))
 }
 
-fn write(mut stream: &TcpStream, status: u16, headers: &str, body: &str) -> Result<()> {
+/// Writes a reply.
+pub fn reply(stream: &mut impl Write, status: u16, headers: &str, body: &str) -> Result<()> {
     let head = format!("HTTP/1.1 {status} X\r\n{headers}content-length: {}\r\n\r\n", body.len());
     Ok(stream.write_all((head + body).as_bytes())?)
 }

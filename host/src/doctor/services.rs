@@ -45,8 +45,8 @@ async fn credentials(config: &Config) -> Option<Finding> {
         return None;
     }
     let google = Google::new(config);
-    let found = match timeout(PATIENCE, google.authenticate()).await {
-        Ok(Ok(())) => Ok(google.source()),
+    let found = match timeout(PATIENCE, google.token()).await {
+        Ok(Ok(_)) => Ok(google.source()),
         Ok(Err(fault)) => Err(fault.message),
         Err(_) => Err(format!("no answer within 10 s; tried {}", google.source())),
     };

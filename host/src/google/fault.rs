@@ -8,7 +8,8 @@ use serde::Deserialize;
 const QUOTED: usize = 200;
 
 /// Why a request failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
 pub struct Fault {
     /// The kind of fault.
     pub kind: Kind,
@@ -209,13 +210,16 @@ impl Fault {
         let reason = error.errors.first().map(|error| error.reason.as_str()).unwrap_or_default();
         let kind = Kind::of_words(&error.message).or_else(|| error.details.iter().find_map(Kind::of_detail));
         let kind = kind.or_else(|| Kind::of_reason(reason)).or_else(|| Kind::of_code(&error.status));
-        let named = [reason, &error.status].into_iter().find(|name| !name.is_empty()).unwrap_or("no reason");
-        Self {
-            // Whatever the reason says, a 401 is about authentication.
-            kind: if status == 401 { Kind::Unauthenticated } else { kind.unwrap_or_else(|| Kind::of_status(status)) },
-            message: format!("{} ({status} {named})", error.message.trim_end_matches('.')),
-            retry_after,
-        }
+        let kind = kind.unwrap_or_else(|| Kind::of_status(status));
+        Self { retry_after, ..Self::said(status, kind, &error.message, [reason, &error.status]) }
+    }
+
+    /// From the words of an error response; the first name that is not empty is the reason that is shown.
+    pub fn said(status: u16, kind: Kind, message: &str, names: [&str; 2]) -> Self {
+        let named = names.into_iter().find(|name| !name.is_empty()).unwrap_or("no reason");
+        // Whatever the reason says, a 401 is about authentication.
+        let kind = if status == 401 { Kind::Unauthenticated } else { kind };
+        Self::new(kind, &format!("{} ({status} {named})", message.trim_end_matches('.')))
     }
 
     /// From an HTML page where JSON was expected.
@@ -231,7 +235,7 @@ impl Fault {
 
     /// From a failed connection: uses the innermost cause, which says most, and omits the address, which may contain a
     /// secret.
-    pub(super) fn unreachable(error: reqwest::Error) -> Self {
+    pub fn unreachable(error: reqwest::Error) -> Self {
         let timed_out = error.is_timeout();
         let error = error.without_url();
         let mut said = error.to_string();

@@ -1,11 +1,11 @@
 //! Google's APIs over HTTP: one client with the host's credentials, and requests with retries and a deadline.
 //!
-//! The methods are few and plain, so they are called directly. `gcp-bigquery-client` 0.28 would take two minutes of every
-//! fresh build for a second HTTP stack (reqwest 0.12, tonic, prost), and reads answers whole, however large. Credentials
-//! are Google's own crate, on the HTTP client that is here anyway.
+//! Cloud Run and Secret Manager are asked here. BigQuery has a client of its own, which uses the connections, the
+//! credentials and the retries of this module.
 
 mod credentials;
 mod fault;
+mod proxy;
 mod secrets;
 
 use std::{
@@ -32,11 +32,14 @@ use crate::{
 use credentials::Credentials;
 
 /// The first wait before a retry; each further one may be twice as long.
-const FIRST_WAIT: Duration = Duration::from_millis(250);
+pub const FIRST_WAIT: Duration = Duration::from_millis(250);
 /// The longest wait chosen here; a server may ask for a longer one.
 const LONGEST_WAIT: Duration = Duration::from_secs(8);
 /// How long one attempt may take.
 const ATTEMPT: Duration = Duration::from_secs(30);
+/// The header that names the project that pays for a user's requests:
+/// <https://cloud.google.com/apis/docs/system-parameters>
+pub const QUOTA_PROJECT: &str = "x-goog-user-project";
 /// The maximum size of one answer. BigQuery's pages are at most 20 MB:
 /// <https://cloud.google.com/bigquery/docs/paging-results>
 const ANSWER: usize = 64 << 20;
@@ -123,8 +126,7 @@ impl Google {
                 Err(fault) if fault.kind == Kind::TimedOut => earlier.take().unwrap_or(fault),
                 Err(fault) => fault,
             };
-            // Full jitter, so that requests that failed together are not retried together.
-            let wait = fault.retry_after.unwrap_or_else(|| longest.mul_f64(fastrand::f64()));
+            let wait = fault.retry_after.unwrap_or_else(|| jittered(longest));
             if !fault.kind.passes() || Instant::now() + wait >= deadline {
                 return Err(fault);
             }
@@ -137,25 +139,27 @@ impl Google {
     /// Sends a request once, or twice if its token was rejected, which may have been revoked or be affected by a clock
     /// change.
     pub async fn once(&self, request: &Request<'_>, deadline: Instant) -> Result<Body, Fault> {
-        let attempt = async || {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let attempt = timeout(left.min(ATTEMPT), self.attempt(request)).await;
-            attempt.unwrap_or_else(|_| Err(Fault::new(Kind::TimedOut, "no answer in time")))
-        };
-        match attempt().await {
+        match self.send(request, deadline).await {
             Err(fault) if fault.kind == Kind::Unauthenticated => {
-                self.0.credentials.renew();
-                attempt().await
+                self.renew();
+                self.send(request, deadline).await
             }
             answer => answer,
         }
     }
 
+    /// Sends a request once.
+    pub async fn send(&self, request: &Request<'_>, deadline: Instant) -> Result<Body, Fault> {
+        in_time(deadline, self.attempt(request)).await
+    }
+
     async fn attempt(&self, request: &Request<'_>) -> Result<Body, Fault> {
-        let client = self.client()?;
-        let mut sent = client.request(request.method.clone(), &request.url);
-        if let Some(token) = self.0.credentials.token().await? {
+        let mut sent = self.client()?.request(request.method.clone(), &request.url);
+        if let Some(token) = self.token().await? {
             sent = sent.bearer_auth(token);
+        }
+        if let Some(project) = self.quota_project() {
+            sent = sent.header(QUOTA_PROJECT, project);
         }
         if let Some(body) = &request.body {
             sent = sent.header(CONTENT_TYPE, "application/json").body(body.to_string());
@@ -190,17 +194,44 @@ impl Google {
         if let Some(client) = self.0.client.get() {
             return Ok(client);
         }
-        let client = http::client().connect_timeout(Duration::from_secs(10)).build().map_err(Fault::unreachable)?;
+        let client = connections().build().map_err(Fault::unreachable)?;
         Ok(self.0.client.get_or_init(|| client))
     }
 
-    /// Whether the credentials get a token; makes no other request.
-    pub async fn authenticate(&self) -> Result<(), Fault> {
-        self.0.credentials.token().await.map(drop)
+    /// A token for one request; `None` without credentials.
+    pub async fn token(&self) -> Result<Option<String>, Fault> {
+        self.0.credentials.token().await
+    }
+
+    /// Discards the token, which was rejected.
+    pub fn renew(&self) {
+        self.0.credentials.renew();
+    }
+
+    /// The project that pays for the requests of a user, once a token was got; `None` for other credentials.
+    pub fn quota_project(&self) -> Option<String> {
+        self.0.credentials.quota_project()
     }
 
     /// Where the credentials come from, for messages.
     pub fn source(&self) -> String {
         self.0.credentials.source()
     }
+}
+
+/// The connections of every client for Google.
+pub fn connections() -> reqwest::ClientBuilder {
+    http::client().connect_timeout(Duration::from_secs(10))
+}
+
+/// One attempt of a request, within its own time and the deadline.
+pub async fn in_time<T>(deadline: Instant, attempt: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    let attempt = timeout(left.min(ATTEMPT), attempt).await;
+    attempt.unwrap_or_else(|_| Err(Fault::new(Kind::TimedOut, "no answer in time")))
+}
+
+/// A wait before a retry, with full jitter, so that requests that failed together are not retried together.
+pub fn jittered(longest: Duration) -> Duration {
+    longest.mul_f64(fastrand::f64())
 }

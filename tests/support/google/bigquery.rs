@@ -252,9 +252,14 @@ impl Desk {
             Method::Get => self.get(id),
             Method::Results => self.results(id, &request.query),
             Method::Cancel => Reply::ok(&json!({ "kind": "bigquery#jobCancelResponse" })),
-            Method::Table => Reply::ok(
-                &json!({ "type": self.kind, "etag": "e", "lastModifiedTime": (1_770_000_000_000 + self.version).to_string() }),
-            ),
+            Method::Table => Reply::ok(&json!({
+                "kind": "bigquery#table",
+                "tableReference": { "projectId": parts[0], "datasetId": parts[2], "tableId": parts[4] },
+                "schema": { "fields": self.fields },
+                "type": self.kind,
+                "etag": "e",
+                "lastModifiedTime": (1_770_000_000_000 + self.version).to_string(),
+            })),
         };
         let fault = self.faults.iter_mut().find(|(of, replies)| *of == method && !replies.is_empty());
         fault.and_then(|(_, replies)| replies.pop_front()).unwrap_or(answer)

@@ -4,6 +4,7 @@ pub mod bigquery;
 pub mod cloud_run;
 pub mod emulator;
 pub mod identity;
+pub mod proxy;
 pub mod secret_manager;
 
 use host_tests::HOST_TOML;

@@ -20,6 +20,7 @@ mod closed;
 mod compile;
 mod consult;
 mod contract;
+mod credentials;
 mod delivery;
 mod dependencies;
 mod deploy;

@@ -14,7 +14,8 @@ pub struct Google {
     pub project: Option<String>,
     /// The host's credentials. Default: application-default.
     pub credentials: GoogleCredentials,
-    /// A file with a service account key or user credentials, instead of application default credentials.
+    /// A file of credentials, instead of application default credentials: the key of a service account, a user's, an
+    /// impersonated account's, or Workload Identity Federation.
     pub key_file: Option<PathBuf>,
     /// Another address of Secret Manager.
     pub secrets_endpoint: Endpoint,

@@ -7,23 +7,21 @@ use std::{
 };
 
 use futures_util::future::join_all;
+use gcp_bigquery_client::model::{job::Job, job_configuration::JobConfiguration, routine_reference::RoutineReference};
 use jiff::Timestamp;
-use serde::Deserialize;
-use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use super::{
     BigQuery, MINIMUM,
-    protocol::{Job, Question, RoutineReference, count},
+    protocol::{Question, count, failure},
     values,
 };
 use crate::{
     capability::{calls::Calls, warehouse::allowed::Allowed},
     contract::{Error, warehouse::Column},
-    google::{Fault, Request},
+    google::Fault,
     googlesql::TablePath,
-    text::encoded,
 };
 
 /// The number of estimates that are kept; when full, all are dropped.
@@ -55,18 +53,6 @@ pub(super) struct Estimates {
 struct Known {
     estimate: Arc<Estimate>,
     versions: Vec<String>,
-}
-
-/// <https://cloud.google.com/bigquery/docs/reference/rest/v2/tables#Table>
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct TableResource {
-    #[serde(rename = "type", default)]
-    kind: String,
-    #[serde(default)]
-    etag: String,
-    #[serde(default)]
-    last_modified_time: String,
 }
 
 impl Estimate {
@@ -101,7 +87,7 @@ impl BigQuery {
     }
 
     async fn known(&self, calls: &Calls, question: &Question, allowed: &Allowed) -> Result<Arc<Estimate>, Error> {
-        let key = Sha256::digest(format!("{}\0{}", question.sql.sql, question.parameters)).into();
+        let key = Sha256::digest(format!("{}\0{:?}", question.sql.sql, question.parameters)).into();
         let kept = lock(&self.0.estimates.queries).get(&key).cloned();
         if let Some(known) = kept
             && self.versions(allowed, calls).await.as_ref() == Some(&known.versions)
@@ -124,26 +110,32 @@ impl BigQuery {
 
     /// The dry run.
     pub(super) async fn dry(&self, question: &Question, deadline: Instant) -> Result<Job, Fault> {
-        let body = json!({
-            "jobReference": { "projectId": self.0.project(), "location": self.0.location },
+        let job = Job {
+            job_reference: Some(self.reference(None)),
             // A cached result has neither tables nor bytes.
-            "configuration": { "dryRun": true, "query": question.query(false, None) },
-        });
-        let answer = self.call(Request::post(format!("{}/jobs", self.0.url), body), deadline).await?;
-        let job: Job = serde_json::from_slice(&answer).map_err(|error| Fault::garbled(&error))?;
-        job.failure().map_or(Ok(job), Err)
+            configuration: Some(JobConfiguration {
+                dry_run: Some(true),
+                query: Some(question.query(false, None)),
+                ..JobConfiguration::default()
+            }),
+            ..Job::default()
+        };
+        let job = self.0.client.insert(job, deadline).await?;
+        failure(&job).map_or(Ok(job), Err)
     }
 
     async fn dry_run(&self, calls: &Calls, question: &Question, allowed: &Allowed) -> Result<Estimate, Error> {
         let answer = self.dry(question, calls.deadline()).await;
-        let statistics = answer.map_err(|fault| self.explained(calls, question.located(fault)))?.statistics;
-        let query = statistics.query;
+        let answer = answer.map_err(|fault| self.explained(calls, question.located(fault)))?;
+        let statistics = answer.statistics.unwrap_or_default();
+        let query = statistics.query.unwrap_or_default();
         let refused = |why: String| Err(Error::Invalid(format!("query refused: {why}")));
-        if query.statement_type != "SELECT" {
-            return refused(format!("BigQuery says this is `{}`, not a SELECT", query.statement_type));
+        let statement = query.statement_type.unwrap_or_default();
+        if statement != "SELECT" {
+            return refused(format!("BigQuery says this is `{statement}`, not a SELECT"));
         }
         let mut functions = BTreeSet::new();
-        for RoutineReference { project_id, dataset_id, routine_id } in query.referenced_routines {
+        for RoutineReference { project_id, dataset_id, routine_id } in query.referenced_routines.unwrap_or_default() {
             if project_id != self.0.project() {
                 return refused(format!(
                     "it calls {project_id}.{dataset_id}.{routine_id}, which is in another project"
@@ -171,7 +163,7 @@ impl BigQuery {
         }
         Ok(Estimate {
             bytes: count(query.total_bytes_processed.or(statistics.total_bytes_processed).as_ref()),
-            columns: query.schema.fields.iter().map(values::column).collect(),
+            columns: query.schema.iter().flat_map(|schema| &schema.fields).flatten().map(values::column).collect(),
             tables,
             functions,
         })
@@ -189,18 +181,9 @@ impl BigQuery {
         if let Some((_, version)) = kept.filter(|(asked, _)| *asked == due) {
             return Some(version);
         }
-        let url = format!(
-            "{}/datasets/{}/tables/{}?fields=type,etag,lastModifiedTime",
-            self.0.url,
-            encoded(&table.dataset),
-            encoded(&table.table)
-        );
-        let body = self.0.google.once(&Request::get(url).charged(calls.permit()), calls.deadline()).await.ok()?;
-        let found: TableResource = serde_json::from_slice(&body).ok()?;
-        if found.kind != "TABLE" || found.last_modified_time.is_empty() {
-            return None;
-        }
-        let version = format!("{} {}", found.last_modified_time, found.etag);
+        let found = self.0.client.table(&table.dataset, &table.table, calls.deadline()).await.ok()?;
+        let written = found.last_modified_time.filter(|_| found.r#type.as_deref() == Some("TABLE"))?;
+        let version = format!("{written} {}", found.etag.unwrap_or_default());
         let mut versions = lock(&self.0.estimates.versions);
         if versions.len() >= KEPT {
             versions.clear();

@@ -8,8 +8,11 @@ use std::{
 };
 
 use futures_util::future::join_all;
+use gcp_bigquery_client::model::{
+    get_query_results_response::GetQueryResultsResponse, job::Job, job_configuration::JobConfiguration,
+    job_reference::JobReference, table_field_schema::TableFieldSchema, table_row::TableRow,
+};
 use ring::rand::{SecureRandom, SystemRandom};
-use serde_json::json;
 use tokio::{
     runtime::Handle,
     task::JoinHandle,
@@ -18,21 +21,20 @@ use tokio::{
 
 use super::{
     BigQuery,
-    protocol::{Field, Job, Question, Results, count},
+    client::Client,
+    protocol::{Question, count, failure},
     values,
 };
 use crate::{
     capability::{calls::Calls, warehouse::allowed::Taken},
     contract::{Error, Value, warehouse::Rows},
-    google::{Fault, Google, Kind, Request},
+    google::{Fault, Kind, jittered},
     lanes::Stop,
-    text::{encoded, hex::hex},
+    text::hex::hex,
 };
 
 /// How long the server may hold one request while the job runs.
 const POLL: Duration = Duration::from_secs(10);
-/// Rows of one page; BigQuery also ends a page at 20 MB.
-const PAGE: u32 = 50_000;
 /// The first wait before a job is polled or started again.
 const WAIT: Duration = Duration::from_millis(500);
 /// The shortest time between two polls of a job, if the server does not hold the request.
@@ -66,18 +68,24 @@ impl From<Fault> for Ended {
 }
 
 impl BigQuery {
-    /// Runs a query. After a temporary failure of a job, a new job is started.
-    pub(super) async fn run(&self, calls: &Arc<Calls>, question: &Question, cache: bool) -> Result<Answer, Error> {
+    /// Runs a query with a number of columns. After a temporary failure of a job, a new job is started.
+    pub(super) async fn run(
+        &self,
+        calls: &Arc<Calls>,
+        question: &Question,
+        columns: usize,
+        cache: bool,
+    ) -> Result<Answer, Error> {
         let deadline = calls.deadline();
         let mut wait = WAIT;
         loop {
-            let fault = match self.job(calls, question, cache, deadline).await {
+            let fault = match self.job(calls, question, columns, cache, deadline).await {
                 Ok(answer) => return Ok(answer),
                 Err(Ended::Unusable(error)) => return Err(error),
                 Err(Ended::Fault(fault)) => return Err(self.explained(calls, question.located(fault))),
                 Err(Ended::Failed(fault)) => question.located(fault),
             };
-            let pause = wait.mul_f64(fastrand::f64());
+            let pause = jittered(wait);
             if fault.kind != Kind::Busy || Instant::now() + pause >= deadline {
                 return Err(self.explained(calls, fault));
             }
@@ -90,33 +98,29 @@ impl BigQuery {
         &self,
         calls: &Arc<Calls>,
         question: &Question,
+        columns: usize,
         cache: bool,
         deadline: Instant,
     ) -> Result<Answer, Ended> {
         let inner = &self.0;
         let caller = &calls.caller;
-        let id = id(&caller.check)?;
+        let at = self.reference(Some(id(&caller.check)?));
         let left = deadline.saturating_duration_since(Instant::now());
-        let most = calls.budgets.query_bytes.0;
-        let body = json!({
-            "jobReference": { "projectId": inner.project(), "jobId": id, "location": inner.location },
-            "configuration": {
-                "labels": {
-                    "check": label(&caller.check),
-                    "plugin": label(&caller.plugin),
-                    "run": label(&caller.run),
-                },
-                "jobTimeoutMs": left.as_millis().to_string(),
-                "query": question.query(cache, Some(most)),
-            },
-        });
-        let location = encoded(&inner.location);
-        let job = format!("{}/jobs/{id}", inner.url);
-        let running = inner.jobs.begin(&inner.google, format!("{job}/cancel?location={location}"));
-        match self.call(Request::post(format!("{}/jobs", inner.url), body).charged(calls.permit()), deadline).await {
-            Ok(answer) => {
-                let begun: Job = serde_json::from_slice(&answer).map_err(|error| Fault::garbled(&error))?;
-                if let Some(fault) = begun.failure() {
+        let labels = [("check", &caller.check), ("plugin", &caller.plugin), ("run", &caller.run)];
+        let job = Job {
+            job_reference: Some(at.clone()),
+            configuration: Some(JobConfiguration {
+                labels: Some(labels.map(|(key, text)| (key.to_owned(), label(text))).into()),
+                job_timeout_ms: Some(left.as_millis().to_string()),
+                query: Some(question.query(cache, Some(calls.budgets.query_bytes.0))),
+                ..JobConfiguration::default()
+            }),
+            ..Job::default()
+        };
+        let running = inner.jobs.begin(&inner.client, &at);
+        match inner.client.insert(job, deadline).await {
+            Ok(begun) => {
+                if let Some(fault) = failure(&begun) {
                     running.ended();
                     return Err(Ended::Failed(fault));
                 }
@@ -130,7 +134,7 @@ impl BigQuery {
             }
             Err(fault) => return Err(fault.into()),
         }
-        let answer = self.results(calls, &id, &job, deadline).await;
+        let answer = self.results(calls, &at, columns, deadline).await;
         if !matches!(answer, Err(Ended::Fault(_))) {
             running.ended();
         }
@@ -138,28 +142,30 @@ impl BigQuery {
     }
 
     /// All pages of a job's answer.
-    async fn results(&self, calls: &Arc<Calls>, id: &str, job: &str, deadline: Instant) -> Result<Answer, Ended> {
-        let inner = &self.0;
-        let rows = calls.budgets.rows.0.saturating_add(1).min(PAGE);
-        let location = encoded(&inner.location);
-        let first = format!(
-            "{}/queries/{id}?location={location}&maxResults={rows}&formatOptions.useInt64Timestamp=true",
-            inner.url
-        );
+    async fn results(
+        &self,
+        calls: &Arc<Calls>,
+        job: &JobReference,
+        columns: usize,
+        deadline: Instant,
+    ) -> Result<Answer, Ended> {
+        let client = &self.0.client;
+        let rows =
+            Client::rows(columns).min(usize::try_from(calls.budgets.rows.0).unwrap_or(usize::MAX).saturating_add(1));
         let mut taken = Pages::new(calls).map_err(Ended::Unusable)?;
         let mut wait = WAIT;
         let mut earlier: Option<Fault> = None;
         loop {
             let left = deadline.saturating_duration_since(Instant::now()).min(POLL);
-            let page = match &taken.next {
-                Some(token) => format!("{first}&pageToken={}", encoded(token)),
-                None => format!("{first}&timeoutMs={}", left.as_millis()),
-            };
+            let page = taken.next.as_deref().ok_or(left.as_millis());
             let asked = Instant::now();
-            let read = match inner.google.once(&Request::get(page).charged(calls.permit()), deadline).await {
-                Ok(body) => {
+            let read = match client.results(job, page, rows, calls.permit(), deadline).await {
+                Ok(page) => {
                     let (run, had) = (calls.clone(), taken);
-                    calls.blocking(move |stop| Ok(had.page(&body, &run, stop))).await.map_err(Ended::Unusable)?
+                    calls
+                        .blocking(move |stop| Ok(had.page(&page.results, &run, stop)))
+                        .await
+                        .map_err(Ended::Unusable)?
                 }
                 Err(fault) => Err(Box::new((taken, fault.into()))),
             };
@@ -185,13 +191,11 @@ impl BigQuery {
                 _ => fault,
             };
             // A failed job has the same status as a busy server; ask for the job itself to tell them apart.
-            let status = Request::get(format!("{job}?location={location}&fields=status"));
-            let Ok(job) = self.call(status, deadline).await else { return Err(fault.into()) };
-            let job: Job = serde_json::from_slice(&job).map_err(|error| Fault::garbled(&error))?;
-            if let Some(failure) = job.failure() {
+            let Ok(state) = client.job(job, deadline).await else { return Err(fault.into()) };
+            if let Some(failure) = failure(&state) {
                 return Err(Ended::Failed(failure));
             }
-            let pause = fault.retry_after.unwrap_or_else(|| wait.mul_f64(fastrand::f64()));
+            let pause = fault.retry_after.unwrap_or_else(|| jittered(wait));
             if Instant::now() + pause >= deadline {
                 return Err(fault.into());
             }
@@ -204,7 +208,7 @@ impl BigQuery {
 
 /// The part of an answer read so far.
 struct Pages {
-    fields: Vec<Field>,
+    fields: Vec<TableFieldSchema>,
     rows: Taken,
     bytes_processed: u64,
     cached: bool,
@@ -219,43 +223,41 @@ impl Pages {
     }
 
     /// Adds a page; on an error, returns the previous state.
-    fn page(mut self, body: &[u8], calls: &Calls, stop: &Stop) -> Result<Self, Box<(Self, Ended)>> {
-        let results: Results<'_> = match serde_json::from_slice(body) {
-            Ok(results) => results,
-            Err(error) => return Err(Box::new((self, Fault::garbled(&error).into()))),
-        };
-        if !results.job_complete {
+    fn page(mut self, page: &GetQueryResultsResponse, calls: &Calls, stop: &Stop) -> Result<Self, Box<(Self, Ended)>> {
+        if page.job_complete != Some(true) {
             return Ok(self);
         }
         if self.next.is_none() {
-            self.fields = results.schema.fields;
-            self.bytes_processed = count(results.total_bytes_processed.as_ref());
-            self.cached = results.cache_hit;
+            self.fields = page.schema.iter().flat_map(|schema| &schema.fields).flatten().cloned().collect();
+            self.bytes_processed = count(page.total_bytes_processed.as_ref());
+            self.cached = page.cache_hit == Some(true);
         }
-        match self.add(&results.rows, count(results.total_rows.as_ref()), calls, stop) {
+        let rows = page.rows.as_deref().unwrap_or_default();
+        match self.add(rows, count(page.total_rows.as_ref()), calls, stop) {
             Ok(()) => {
-                self.complete = results.page_token.is_none();
-                self.next = results.page_token;
+                self.complete = page.page_token.is_none();
+                self.next = page.page_token.clone();
                 Ok(self)
             }
             Err(error) => Err(Box::new((self, Ended::Unusable(error)))),
         }
     }
 
-    fn add(&mut self, rows: &[super::protocol::Row<'_>], total: u64, calls: &Calls, stop: &Stop) -> Result<(), Error> {
+    fn add(&mut self, rows: &[TableRow], total: u64, calls: &Calls, stop: &Stop) -> Result<(), Error> {
         let total = usize::try_from(total).unwrap_or(usize::MAX).max(self.rows.len() + rows.len());
         self.rows.announced(calls, total)?;
         for (at, row) in rows.iter().enumerate() {
             if at.is_multiple_of(LOOK) && stop.reached() {
                 return Err(Error::TimedOut("query failed: the run ended before its answer was read".to_owned()));
             }
-            if row.f.len() != self.fields.len() {
-                let (has, wants) = (row.f.len(), self.fields.len());
+            let cells = row.columns.as_deref().unwrap_or_default();
+            if cells.len() != self.fields.len() {
+                let (has, wants) = (cells.len(), self.fields.len());
                 return Err(Error::Unavailable(format!(
                     "query failed: BigQuery: a row has {has} values for {wants} columns"
                 )));
             }
-            let list = self.fields.iter().zip(&row.f).map(|(field, cell)| values::value(field, &cell.v));
+            let list = self.fields.iter().zip(cells).map(|(field, cell)| values::value(field, cell.value.as_ref()));
             self.rows.push(calls, list.collect::<Result<Vec<Value>, Error>>()?)?;
         }
         Ok(())
@@ -268,26 +270,27 @@ impl Pages {
     }
 }
 
-/// The running jobs, each by the address that cancels it, and the jobs that are being cancelled.
+/// The running jobs by their ids, and the jobs that are being cancelled.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Jobs(Arc<Mutex<Work>>);
 
 #[derive(Debug, Default)]
 struct Work {
-    running: BTreeMap<String, Google>,
+    running: BTreeMap<String, (Client, JobReference)>,
     cancelling: Vec<JoinHandle<()>>,
 }
 
 impl Jobs {
-    fn begin(&self, google: &Google, cancel: String) -> Running {
-        self.change(|work| work.running.insert(cancel.clone(), google.clone()));
-        Running { jobs: self.clone(), cancel }
+    fn begin(&self, client: &Client, job: &JobReference) -> Running {
+        let id = job.job_id.clone().unwrap_or_default();
+        self.change(|work| work.running.insert(id.clone(), (client.clone(), job.clone())));
+        Running { jobs: self.clone(), id }
     }
 
     /// Cancels all running jobs, and waits for that.
     pub(super) async fn close(&self) {
         let Work { running, cancelling } = self.change(std::mem::take);
-        join_all(running.into_iter().map(|(address, google)| cancel(google, address))).await;
+        join_all(running.into_values().map(|(client, job)| cancel(client, job))).await;
         let _ = timeout(CANCEL, join_all(cancelling)).await;
     }
 
@@ -297,31 +300,30 @@ impl Jobs {
 }
 
 /// Best effort: a job also ends by its `jobTimeoutMs`.
-async fn cancel(google: Google, address: String) {
-    let request = Request::post(address, json!({}));
-    let _ = timeout(CANCEL, google.call(request, Instant::now() + CANCEL)).await;
+async fn cancel(client: Client, job: JobReference) {
+    let _ = timeout(CANCEL, client.cancel(&job, Instant::now() + CANCEL)).await;
 }
 
 /// A running job; cancelled if this is dropped before it ends.
 struct Running {
     jobs: Jobs,
-    cancel: String,
+    id: String,
 }
 
 impl Running {
     fn ended(&self) {
-        self.jobs.change(|work| work.running.remove(&self.cancel));
+        self.jobs.change(|work| work.running.remove(&self.id));
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         self.jobs.change(|work| {
-            let runs = work.running.remove(&self.cancel);
+            let runs = work.running.remove(&self.id);
             // Without a runtime the host is shutting down, and has cancelled the job itself.
-            if let (Some(google), Ok(runtime)) = (runs, Handle::try_current()) {
+            if let (Some((client, job)), Ok(runtime)) = (runs, Handle::try_current()) {
                 work.cancelling.retain(|task| !task.is_finished());
-                work.cancelling.push(runtime.spawn(cancel(google, self.cancel.clone())));
+                work.cancelling.push(runtime.spawn(cancel(client, job)));
             }
         });
     }

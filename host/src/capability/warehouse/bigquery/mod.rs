@@ -1,6 +1,7 @@
-//! The production warehouse: BigQuery, over its REST API. A query is parsed and its datasets checked, then it is
+//! The production warehouse: BigQuery, through `gcp-bigquery-client`. A query is parsed and its datasets checked, then it is
 //! dry-run, then its bytes are reserved in the day's budget, and only then does it run as a billed job.
 
+mod client;
 mod estimate;
 mod job;
 mod protocol;
@@ -8,6 +9,7 @@ mod values;
 
 use std::sync::Arc;
 
+use gcp_bigquery_client::model::job_reference::JobReference;
 use tokio::time::Instant;
 
 use super::{
@@ -21,10 +23,11 @@ use crate::{
         Error,
         warehouse::{Column, Parameter, Rows, Table},
     },
-    google::{Body, Fault, Google, Kind, Request},
+    google::{Fault, Google, Kind},
     googlesql::Printed,
     lanes::Stop,
 };
+use client::Client;
 use estimate::Estimates;
 use job::Jobs;
 use protocol::Question;
@@ -35,6 +38,9 @@ pub const ENDPOINT: &str = "https://bigquery.googleapis.com";
 /// <https://cloud.google.com/bigquery/pricing#on_demand_pricing>
 const MINIMUM: u64 = 10 << 20;
 
+/// The columns of the host's own query for a dataset's tables.
+const LISTED: usize = 4;
+
 /// The datasets of a project; clones share it.
 #[derive(Debug, Clone)]
 pub struct BigQuery(Arc<Inner>);
@@ -42,8 +48,7 @@ pub struct BigQuery(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     google: Google,
-    /// `https://bigquery.googleapis.com/bigquery/v2/projects/PROJECT`
-    url: String,
+    client: Client,
     parser: Parser,
     location: String,
     cache: bool,
@@ -80,8 +85,8 @@ impl BigQuery {
     /// Makes no request before a check asks.
     pub fn new(google: Google, place: &Place<'_>, ledger: Ledger) -> Self {
         Self(Arc::new(Inner {
+            client: Client::new(google.clone(), &place.endpoint.or(ENDPOINT), place.project),
             google,
-            url: format!("{}/bigquery/v2/projects/{}", place.endpoint.or(ENDPOINT), place.project),
             parser: Parser::new(Some(place.project.to_owned())),
             location: place.location.to_owned(),
             cache: place.cache,
@@ -104,7 +109,7 @@ impl BigQuery {
         let estimate = self.estimate(calls, &question, &allowed).await?;
         let billed = estimate.billed();
         let reserved = self.0.ledger.reserve(calls, billed).await?;
-        let answer = match self.run(calls, &question, self.0.cache).await {
+        let answer = match self.run(calls, &question, estimate.columns.len(), self.0.cache).await {
             Ok(answer) => answer,
             Err(error) => {
                 // A failed query bills nothing; an abandoned one may bill everything:
@@ -135,7 +140,7 @@ impl BigQuery {
     pub(super) async fn tables(&self, calls: &Arc<Calls>, dataset: &str) -> Result<Vec<Table>, Error> {
         let question = Question::own(self.listing(dataset)?);
         // Recent changes matter here, so do not use the cache.
-        let answer = self.run(calls, &question, false).await?;
+        let answer = self.run(calls, &question, LISTED, false).await?;
         values::tables(answer.rows)
     }
 
@@ -153,7 +158,16 @@ impl BigQuery {
         self.0.jobs.close().await;
     }
 
-    /// The query for a dataset's tables.
+    /// The reference of a job, or of one without an id.
+    fn reference(&self, id: Option<String>) -> JobReference {
+        JobReference {
+            job_id: id,
+            location: Some(self.0.location.clone()),
+            project_id: Some(self.0.project().to_owned()),
+        }
+    }
+
+    /// The query for a dataset's tables, with [`LISTED`] columns.
     fn listing(&self, dataset: &str) -> Result<String, Error> {
         if dataset.is_empty() || !dataset.chars().all(|c| c.is_alphanumeric() || c == '_') {
             return Err(Error::Invalid(format!("`{dataset}` is not a dataset name; use letters, digits and _")));
@@ -221,9 +235,5 @@ impl BigQuery {
             }
             Kind::Unauthenticated | Kind::Duplicate => Error::Unavailable(said),
         }
-    }
-
-    async fn call(&self, request: Request<'_>, deadline: Instant) -> Result<Body, Fault> {
-        self.0.google.call(request, deadline).await
     }
 }

@@ -1,14 +1,10 @@
-//! Requests to BigQuery and its answers, as in its reference:
-//! <https://cloud.google.com/bigquery/docs/reference/rest/v2/Job>
+//! What is asked of BigQuery, and why a job failed: <https://cloud.google.com/bigquery/docs/reference/rest/v2/Job>
 
-use std::borrow::Cow;
-
-use jiff::Timestamp;
-use serde::{
-    Deserialize, Deserializer,
-    de::{MapAccess, SeqAccess, Visitor},
+use gcp_bigquery_client::model::{
+    job::Job, job_configuration_query::JobConfigurationQuery, query_parameter::QueryParameter,
+    query_parameter_type::QueryParameterType, query_parameter_value::QueryParameterValue,
 };
-use serde_json::{Value as Json, json};
+use jiff::Timestamp;
 
 use crate::{
     contract::{Error, Value, warehouse::Parameter},
@@ -20,18 +16,18 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Question {
     pub(super) sql: Printed,
-    pub(super) parameters: Json,
+    pub(super) parameters: Vec<QueryParameter>,
 }
 
 impl Question {
     pub(super) fn new(sql: Printed, parameters: &[Parameter]) -> Result<Self, Error> {
         let parameters = parameters.iter().map(parameter).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { sql, parameters: Json::Array(parameters) })
+        Ok(Self { sql, parameters })
     }
 
     /// A query of the host's own.
     pub(super) fn own(sql: String) -> Self {
-        Self { sql: Printed::own(sql), parameters: Json::Array(Vec::new()) }
+        Self { sql: Printed::own(sql), parameters: Vec::new() }
     }
 
     /// A fault, with positions in the author's text.
@@ -40,207 +36,59 @@ impl Question {
     }
 
     /// `configuration.query`; `most` is the maximum that it may bill, in bytes.
-    pub(super) fn query(&self, cache: bool, most: Option<usize>) -> Json {
-        json!({
-            "maximumBytesBilled": most.map(|most| most.to_string()),
-            "query": self.sql.sql,
-            "useLegacySql": false,
-            "useQueryCache": cache,
-            "parameterMode": "NAMED",
-            "queryParameters": self.parameters,
-        })
+    pub(super) fn query(&self, cache: bool, most: Option<usize>) -> JobConfigurationQuery {
+        JobConfigurationQuery {
+            maximum_bytes_billed: most.map(|most| most.to_string()),
+            query: self.sql.sql.clone(),
+            use_legacy_sql: Some(false),
+            use_query_cache: Some(cache),
+            parameter_mode: Some("NAMED".to_owned()),
+            query_parameters: Some(self.parameters.clone()),
+            ..JobConfigurationQuery::default()
+        }
     }
 }
 
 /// <https://cloud.google.com/bigquery/docs/reference/rest/v2/QueryParameter>
-fn parameter(parameter: &Parameter) -> Result<Json, Error> {
+fn parameter(parameter: &Parameter) -> Result<QueryParameter, Error> {
     let name = parameter.name.trim_start_matches('@');
     let wrong = |what: &str| Error::Invalid(format!("query failed: parameter @{name} is not a valid {what}"));
     let (kind, value) = match &parameter.value {
         // A NULL has no type in the contract; BigQuery accepts a STRING where a date or a time is expected.
-        Value::Null => ("STRING", Json::Null),
-        Value::Boolean(truth) => ("BOOL", truth.to_string().into()),
-        Value::Integer(number) => ("INT64", number.to_string().into()),
-        Value::Float(number) if number.is_nan() => ("FLOAT64", "NaN".into()),
+        Value::Null => ("STRING", None),
+        Value::Boolean(truth) => ("BOOL", Some(truth.to_string())),
+        Value::Integer(number) => ("INT64", Some(number.to_string())),
+        Value::Float(number) if number.is_nan() => ("FLOAT64", Some("NaN".to_owned())),
         Value::Float(number) if number.is_infinite() => {
-            ("FLOAT64", if *number > 0.0 { "Infinity" } else { "-Infinity" }.into())
+            ("FLOAT64", Some(if *number > 0.0 { "Infinity" } else { "-Infinity" }.to_owned()))
         }
         // Rust writes the shortest digits that parse to the same number.
-        Value::Float(number) => ("FLOAT64", format!("{number:?}").into()),
-        Value::Text(text) => ("STRING", text.as_str().into()),
+        Value::Float(number) => ("FLOAT64", Some(format!("{number:?}"))),
+        Value::Text(text) => ("STRING", Some(text.clone())),
         Value::Date(text) => {
             let date: jiff::civil::Date = text.parse().map_err(|_| wrong("date"))?;
-            ("DATE", date.to_string().into())
+            ("DATE", Some(date.to_string()))
         }
         Value::Timestamp(seconds) => {
             let moment = Timestamp::from_second(*seconds).map_err(|_| wrong("time"))?;
-            ("TIMESTAMP", moment.strftime("%Y-%m-%d %H:%M:%S+00:00").to_string().into())
+            ("TIMESTAMP", Some(moment.strftime("%Y-%m-%d %H:%M:%S+00:00").to_string()))
         }
     };
-    Ok(json!({ "name": name, "parameterType": { "type": kind }, "parameterValue": { "value": value } }))
+    Ok(QueryParameter {
+        name: Some(name.to_owned()),
+        parameter_type: Some(QueryParameterType { r#type: kind.to_owned(), ..QueryParameterType::default() }),
+        parameter_value: Some(QueryParameterValue { value, ..QueryParameterValue::default() }),
+    })
 }
 
-/// The answer of `jobs.insert` and `jobs.get`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub(super) struct Job {
-    pub(super) status: Status,
-    pub(super) statistics: Statistics,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub(super) struct Status {
-    error_result: Option<ErrorProto>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct ErrorProto {
-    reason: String,
-    message: String,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub(super) struct Statistics {
-    pub(super) total_bytes_processed: Option<String>,
-    pub(super) query: QueryStatistics,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub(super) struct QueryStatistics {
-    pub(super) total_bytes_processed: Option<String>,
-    pub(super) statement_type: String,
-    pub(super) referenced_tables: Option<Vec<TableReference>>,
-    /// The functions and procedures that somebody made; missing if there are none.
-    pub(super) referenced_routines: Vec<RoutineReference>,
-    pub(super) schema: Schema,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct TableReference {
-    pub(super) project_id: String,
-    pub(super) dataset_id: String,
-    pub(super) table_id: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct RoutineReference {
-    pub(super) project_id: String,
-    pub(super) dataset_id: String,
-    pub(super) routine_id: String,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Schema {
-    pub(super) fields: Vec<Field>,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Field {
-    pub(super) name: String,
-    #[serde(rename = "type")]
-    pub(super) kind: String,
-    pub(super) mode: String,
-    pub(super) fields: Vec<Field>,
-}
-
-impl Job {
-    /// Why the job failed, if it did.
-    pub(super) fn failure(&self) -> Option<Fault> {
-        let ErrorProto { reason, message } = self.status.error_result.as_ref()?;
-        let timed_out = reason == "stopped" && message.contains("timed out");
-        let kind = Kind::of_words(message).or_else(|| Kind::of_reason(reason)).unwrap_or(Kind::Invalid);
-        let kind = if timed_out { Kind::TimedOut } else { kind };
-        Some(Fault::new(kind, &format!("{} ({reason})", message.trim_end_matches('.'))))
-    }
-}
-
-/// The answer of `jobs.getQueryResults`:
-/// <https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs/getQueryResults>
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase", bound(deserialize = "'de: 'a"))]
-pub(super) struct Results<'a> {
-    pub(super) job_complete: bool,
-    pub(super) schema: Schema,
-    pub(super) total_rows: Option<String>,
-    pub(super) total_bytes_processed: Option<String>,
-    pub(super) cache_hit: bool,
-    pub(super) page_token: Option<String>,
-    pub(super) rows: Vec<Row<'a>>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(bound(deserialize = "'de: 'a"))]
-pub(super) struct Row<'a> {
-    pub(super) f: Vec<Wrapped<'a>>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(bound(deserialize = "'de: 'a"))]
-pub(super) struct Wrapped<'a> {
-    pub(super) v: Cell<'a>,
-}
-
-/// A value, before its type is known.
-#[derive(Debug)]
-pub(super) enum Cell<'a> {
-    Null,
-    Text(Cow<'a, str>),
-    List(Vec<Wrapped<'a>>),
-    Struct(Vec<Wrapped<'a>>),
-}
-
-/// A custom deserializer, for speed on large answers: texts without escapes are not copied.
-impl<'de: 'a, 'a> Deserialize<'de> for Cell<'a> {
-    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
-        struct Reader;
-        impl<'de> Visitor<'de> for Reader {
-            type Value = Cell<'de>;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a value")
-            }
-
-            fn visit_unit<E>(self) -> Result<Self::Value, E> {
-                Ok(Cell::Null)
-            }
-
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Cell::Text(Cow::Borrowed(text)))
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Cell::Text(Cow::Owned(text.to_owned())))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-                let mut values = Vec::new();
-                while let Some(value) = list.next_element()? {
-                    values.push(value);
-                }
-                Ok(Cell::List(values))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut fields = Vec::new();
-                while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-                    match key.as_ref() {
-                        "f" => fields = map.next_value()?,
-                        _ => drop(map.next_value::<serde::de::IgnoredAny>()?),
-                    }
-                }
-                Ok(Cell::Struct(fields))
-            }
-        }
-        source.deserialize_any(Reader)
-    }
+/// Why a job failed, if it did.
+pub(super) fn failure(job: &Job) -> Option<Fault> {
+    let error = job.status.as_ref()?.error_result.as_ref()?;
+    let (reason, message) = (error.reason.as_deref().unwrap_or_default(), error.message.as_deref().unwrap_or_default());
+    let timed_out = reason == "stopped" && message.contains("timed out");
+    let kind = Kind::of_words(message).or_else(|| Kind::of_reason(reason)).unwrap_or(Kind::Invalid);
+    let kind = if timed_out { Kind::TimedOut } else { kind };
+    Some(Fault::new(kind, &format!("{} ({reason})", message.trim_end_matches('.'))))
 }
 
 /// A count, which BigQuery writes as text; 0 if missing.
