@@ -8,8 +8,8 @@ use crate::Watched;
 const COMMITS_LOOKED_AT: u32 = 1000;
 
 /// The findings for one service.
-pub(crate) struct Finding {
-    pub(crate) service: String,
+pub(crate) struct Finding<'a> {
+    pub(crate) watched: &'a Watched,
     /// Its kinds of drift; empty if it is in sync or unknown.
     pub(crate) kinds: Vec<Kind>,
     /// Why it is unknown, if it is.
@@ -32,14 +32,14 @@ pub(crate) enum Kind {
     Instances { expected: u32, found: u32 },
 }
 
-impl Finding {
+impl Finding<'_> {
     pub(crate) fn drifted(&self) -> bool {
         !self.kinds.is_empty()
     }
 
     /// The unknown part, with the service's name.
     pub(crate) fn unknown(&self) -> Option<String> {
-        self.not_known.as_ref().map(|why| format!("{}: {why}", self.service))
+        self.not_known.as_ref().map(|why| format!("{}: {why}", self.watched.name))
     }
 }
 
@@ -57,17 +57,18 @@ impl Kind {
 }
 
 /// Examines one service; `found` is its deployment, `due` the run's clock in seconds.
-pub(crate) async fn examine(
+pub(crate) async fn examine<'a>(
     repository: &Repository,
-    service: &Watched,
+    watched: &'a Watched,
     found: Result<Option<Deployment>, Error>,
     due: i64,
-) -> Finding {
-    let mut finding = Finding { service: service.name.clone(), kinds: Vec::new(), not_known: None };
+) -> Finding<'a> {
+    let mut finding = Finding { watched, kinds: Vec::new(), not_known: None };
     let deployment = match found {
         Ok(Some(deployment)) => deployment,
         Ok(None) => {
-            finding.not_known = Some("no such service is deployed".to_owned());
+            let (kind, ..) = watched.parts();
+            finding.not_known = Some(format!("no such {kind} is deployed"));
             return finding;
         }
         Err(error) => {
@@ -75,15 +76,15 @@ pub(crate) async fn examine(
             return finding;
         }
     };
-    match code(repository, &service.directories, &deployment, due).await {
+    match code(repository, &watched.directories, &deployment, due).await {
         Ok(drift) => finding.kinds.extend(drift),
         Err(why) => finding.not_known = Some(why),
     }
     if !deployment.serves_latest {
         finding.kinds.push(Kind::Traffic { revision: deployment.revision });
     }
-    if deployment.min_instances != service.min_instances {
-        finding.kinds.push(Kind::Instances { expected: service.min_instances, found: deployment.min_instances });
+    if deployment.min_instances != watched.min_instances {
+        finding.kinds.push(Kind::Instances { expected: watched.min_instances, found: deployment.min_instances });
     }
     finding
 }

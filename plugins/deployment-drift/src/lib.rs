@@ -12,29 +12,44 @@ use sdk::{schemars, serde};
 sdk::settings! {
     /// Settings of the drift detector.
     pub struct Settings {
-        /// The services, and the directories of each.
+        /// The services and jobs, and the directories of each.
         pub services: Vec<Watched> = defaults(),
         /// The repository's name under [git] in host.toml; empty for the only one granted.
         pub repository: String = "",
-        /// The command that deploys a service; {service} is replaced by its name.
+        /// The command that deploys a service; {service} is replaced by its name, {region} by the region in it.
         pub deploy_command: String = "./bin/deploy-service.sh {service}",
         /// How many of the commits that are not deployed an alert lists.
         pub commits_listed: u32 = 5u32,
     }
 }
 
-/// A service to watch.
+/// A service or a job to watch.
 #[derive(Debug, Clone, serde::Deserialize, serde::Serialize, schemars::JsonSchema)]
 #[serde(crate = "sdk::serde", deny_unknown_fields)]
 #[schemars(crate = "sdk::schemars")]
 pub struct Watched {
-    /// The service's name.
+    /// The service's name; REGION/NAME if several regions have it. A Cloud Run job is job:NAME or job:REGION/NAME.
     pub name: String,
     /// The directories of the repository that it is built from.
     pub directories: Vec<String>,
     /// The minimum of instances it should have.
     #[serde(default)]
     pub min_instances: u32,
+    /// The command that deploys it, if it is not the one of all services.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deploy_command: Option<String>,
+}
+
+impl Watched {
+    /// What it is, its region if the name has one, and its name where it is deployed.
+    fn parts(&self) -> (&'static str, &str, &str) {
+        let (kind, name) = match self.name.strip_prefix("job:") {
+            Some(name) => ("job", name),
+            None => ("service", self.name.as_str()),
+        };
+        let (region, name) = name.split_once('/').unwrap_or(("", name));
+        (kind, region, name)
+    }
 }
 
 fn defaults() -> Vec<Watched> {
@@ -42,6 +57,7 @@ fn defaults() -> Vec<Watched> {
         name: name.to_owned(),
         directories: directories.iter().map(|&directory| directory.to_owned()).collect(),
         min_instances,
+        deploy_command: None,
     };
     vec![
         service("prediction-worker", &["predictions/worker", "shared"], 0),
@@ -81,7 +97,7 @@ impl Check for Drift {
         let deployments = join_all(settings.services.iter().map(|service| lookup(&service.name))).await;
         let examined = settings.services.iter().zip(deployments);
         let examined = examined.map(|(service, found)| examine(&repository, service, found, request.due));
-        let findings: Vec<Finding> = join_all(examined).await;
+        let findings: Vec<Finding<'_>> = join_all(examined).await;
 
         let mut report = report(&findings);
         if findings.iter().any(Finding::drifted) {
@@ -91,13 +107,13 @@ impl Check for Drift {
     }
 }
 
-fn report(findings: &[Finding]) -> Report {
-    let drifted: Vec<&Finding> = findings.iter().filter(|finding| finding.drifted()).collect();
+fn report(findings: &[Finding<'_>]) -> Report {
+    let drifted: Vec<&Finding<'_>> = findings.iter().filter(|finding| finding.drifted()).collect();
     let unknown: Vec<String> = findings.iter().filter_map(Finding::unknown).collect();
     let in_sync = findings.iter().filter(|finding| !finding.drifted() && finding.unknown().is_none()).count();
     let violations: Vec<Violation> = drifted
         .iter()
-        .flat_map(|finding| finding.kinds.iter().map(|kind| format!("{}: {}", finding.service, kind.brief())))
+        .flat_map(|finding| finding.kinds.iter().map(|kind| format!("{}: {}", finding.watched.name, kind.brief())))
         .map(|message| Violation { metric: Some("drifted".to_owned()), message })
         .collect();
     let summary = match drifted.is_empty() {
@@ -118,10 +134,10 @@ fn report(findings: &[Finding]) -> Report {
     }
 }
 
-fn alert(channel: &str, settings: &Settings, findings: &[Finding]) -> Alert {
-    let drifted: Vec<&Finding> = findings.iter().filter(|finding| finding.drifted()).collect();
+fn alert(channel: &str, settings: &Settings, findings: &[Finding<'_>]) -> Alert {
+    let drifted: Vec<&Finding<'_>> = findings.iter().filter(|finding| finding.drifted()).collect();
     let title = match drifted.as_slice() {
-        [one] => format!("Deployment drift: {}", one.service),
+        [one] => format!("Deployment drift: {}", one.watched.name),
         many => format!("Deployment drift: {} services", many.len()),
     };
     let run = if drifted.len() == 1 { "runs" } else { "run" };
@@ -129,15 +145,17 @@ fn alert(channel: &str, settings: &Settings, findings: &[Finding]) -> Alert {
         format!("{} of {} services {run} an old commit or the wrong configuration.", drifted.len(), findings.len());
     let mut alert = Alert::new(channel, Severity::Warning, title, summary);
     for finding in &drifted {
-        alert = alert.lines(&finding.service, lines(finding, settings.commits_listed));
+        alert = alert.lines(&finding.watched.name, lines(finding, settings.commits_listed));
     }
     alert.steps(drifted.iter().map(|finding| {
-        let command = settings.deploy_command.replace("{service}", &finding.service);
-        step(format!("Deploy {}", finding.service), command)
+        let (_, region, name) = finding.watched.parts();
+        let command = finding.watched.deploy_command.as_ref().unwrap_or(&settings.deploy_command);
+        let command = command.replace("{service}", name).replace("{region}", region);
+        step(format!("Deploy {}", finding.watched.name), command)
     }))
 }
 
-fn lines(finding: &Finding, commits_listed: u32) -> Vec<String> {
+fn lines(finding: &Finding<'_>, commits_listed: u32) -> Vec<String> {
     let mut lines = Vec::new();
     for kind in &finding.kinds {
         match kind {

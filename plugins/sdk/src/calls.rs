@@ -12,7 +12,7 @@ pub async fn tables(dataset: &str) -> Result<Vec<Table>, Error> {
     warehouse::tables(dataset.to_owned()).await
 }
 
-/// The deployment of a service; `None` if it is not deployed.
+/// The deployment of a service, or of a job, `job:NAME`; `None` if it is not deployed.
 pub async fn lookup(service: &str) -> Result<Option<Deployment>, Error> {
     deployments::lookup(service.to_owned()).await
 }
