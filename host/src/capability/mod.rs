@@ -61,9 +61,9 @@ impl Backends {
                 config::Deployments::File { path } => {
                     deployments::Deployments::File(deployments::File::new(config.resolve(path)))
                 }
-                config::Deployments::CloudRun { project, region, endpoint } => deployments::Deployments::CloudRun(
-                    deployments::CloudRun::new(google.clone(), project, region, endpoint),
-                ),
+                config::Deployments::CloudRun { project, region, endpoint } => {
+                    deployments::Deployments::CloudRun(deployments::CloudRun::new(&google, project, region, endpoint))
+                }
             }),
         }
     }

@@ -3,6 +3,7 @@
 use std::fs;
 
 use host_tests::HOST_TOML;
+use serde_json::json;
 use toml::{Table, Value};
 
 use crate::{
@@ -11,7 +12,7 @@ use crate::{
     support::{
         AT,
         command::{Ended, Sample, ended, shipped},
-        google::bigquery::BigQueryDouble,
+        google::{bigquery::BigQueryDouble, cloud_run::CloudRunDouble},
         watched::plugin,
     },
 };
@@ -90,6 +91,7 @@ fn every_configuration_in_the_documents_is_validated_and_run() {
         match page.as_str() {
             // Its services are elsewhere, and only the host's own keys sign for them.
             "docs/warehouses.md" => in_google_cloud(&page, example),
+            "docs/deployments.md" => on_cloud_run_in_two_regions(&page, example),
             "docs/plugins.md" => {
                 let sample = Sample::new(None).unwrap();
                 let key = sample.host(&["keygen", "team-a.key"]).unwrap().out.trim().to_owned();
@@ -118,13 +120,13 @@ fn every_configuration_in_the_documents_is_validated_and_run() {
         run.push(page);
     }
     run.sort();
-    let expected = ["alerts", "canary-sql", "gate", "operations", "plugins", "warehouses"];
+    let expected = ["alerts", "canary-sql", "deployments", "gate", "operations", "plugins", "warehouses"];
     assert_eq!(run, expected.map(|page| format!("docs/{page}.md")));
 }
 
 /// The same as the page says, except for the addresses and the credentials, which are those of doubles.
 fn in_google_cloud(page: &str, mut example: Table) {
-    let (sample, cloud_run) = on_cloud_run(None, |_| serde_json::json!({}));
+    let (sample, cloud_run) = on_cloud_run(None, |_| json!({}));
     let bigquery = BigQueryDouble::start().unwrap();
     let double = |toml: String| toml.parse::<Table>().unwrap();
     for (section, toml) in
@@ -149,4 +151,26 @@ fn in_google_cloud(page: &str, mut example: Table) {
         assert_eq!(ran.run(check)["status"], "pass", "{page}: {ran:?}");
     }
     assert!(bigquery.jobs() > 0 && !cloud_run.asked().is_empty(), "{page}: nobody asked them");
+}
+
+/// The services and the job that the page names, each in one of its regions; all run the newest commit.
+fn on_cloud_run_in_two_regions(page: &str, mut example: Table) {
+    let sample = Sample::new(None).unwrap();
+    let cloud_run = CloudRunDouble::start().unwrap();
+    let newest = host_tests::git(&sample.path().join("repository"), &["rev-parse", "main"], "").unwrap();
+    let services = example["checks"]["deployment-drift"]["settings"]["services"].as_array().unwrap();
+    for service in services {
+        let name = service["name"].as_str().unwrap();
+        let minimum = service.get("min_instances").and_then(Value::as_integer).unwrap_or_default() as u32;
+        let (region, plain) = name.rsplit_once('/').unwrap_or(("us-west2", name));
+        match plain.strip_prefix("job:") {
+            Some(job) => cloud_run.job("us-central1", job, newest.trim(), AT, json!({})),
+            None => cloud_run.deploy_in(region, plain, Some(newest.trim()), AT, minimum, json!({})),
+        }
+    }
+    example["deployments"].as_table_mut().unwrap().insert("endpoint".to_owned(), cloud_run.address.url().into());
+    example.insert("google".to_owned(), "credentials = 'none'".parse::<Table>().unwrap().into());
+    let only = ["--check", "deployment-drift"].map(str::to_owned);
+    let ran = tried(&sample, page, &example, &[&only[..], &all_plugins()].concat());
+    assert_eq!(ran.run("deployment-drift")["summary"], "4 of 4 services in sync", "{page}: {ran:?}");
 }

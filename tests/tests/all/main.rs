@@ -17,6 +17,7 @@ mod budgets;
 mod canaries;
 mod cases;
 mod closed;
+mod cloud_run;
 mod compile;
 mod consult;
 mod contract;

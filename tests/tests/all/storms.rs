@@ -235,8 +235,8 @@ fn one_plugins_short_time_is_not_anothers() {
     assert!(error(&hurries).contains(words), "{hurries:#}");
     assert!(hurries["seconds"].as_f64().unwrap() < 2.0, "{hurries:#}");
     passes(&ended, &["deployment-drift"]);
-    // There was one listing, of five pages.
-    assert_eq!(cloud_run.asked().len(), 5, "{:?}", cloud_run.asked());
+    // There was one listing, of two pages, and one request for each revision.
+    assert_eq!(cloud_run.asked().len(), 12, "{:?}", cloud_run.asked());
 }
 
 /// Sixty queries at once, each answered with three pages of 3 MB.

@@ -1,9 +1,13 @@
 //! The backends that answer checks: the warehouse, repositories and deployments.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
+use anyhow::{Result, bail};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, SeqAccess, Visitor, value::SeqAccessDeserializer},
+};
 
 use super::Endpoint;
 
@@ -62,14 +66,61 @@ pub enum Deployments {
         /// The file.
         path: PathBuf,
     },
-    /// The services of one region: <https://cloud.google.com/run/docs/reference/rest>
+    /// Services, functions and jobs on Cloud Run: <https://cloud.google.com/run/docs/reference/rest>
     CloudRun {
-        /// The project that owns the services.
+        /// The project that owns them.
         project: String,
-        /// The region that they run in: `us-west2`.
-        region: String,
+        /// The region that they run in, `us-west2`, or several, `["us-west2", "us-central1"]`.
+        region: Regions,
         /// Another address of the API.
         #[serde(default)]
         endpoint: Endpoint,
     },
+}
+
+/// One region or several, in the order of host.toml.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Regions(Vec<String>);
+
+impl Regions {
+    /// Their names; at least one, and each once.
+    pub fn names(&self) -> impl Iterator<Item = &String> {
+        self.0.iter()
+    }
+
+    fn new(names: Vec<String>) -> Result<Self> {
+        if names.is_empty() {
+            bail!("no region; write one, `us-west2`, or several, `[\"us-west2\", \"us-central1\"]`");
+        }
+        for (at, name) in names.iter().enumerate() {
+            if names.iter().take(at).any(|earlier| earlier == name) {
+                bail!("`{name}` is listed twice");
+            }
+        }
+        Ok(Self(names))
+    }
+}
+
+impl<'de> Deserialize<'de> for Regions {
+    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
+        source.deserialize_any(OneOrSeveral)
+    }
+}
+
+struct OneOrSeveral;
+
+impl<'de> Visitor<'de> for OneOrSeveral {
+    type Value = Regions;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a region, or a list of regions")
+    }
+
+    fn visit_str<E: Error>(self, name: &str) -> Result<Regions, E> {
+        Ok(Regions(vec![name.to_owned()]))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, names: A) -> Result<Regions, A::Error> {
+        Regions::new(Vec::deserialize(SeqAccessDeserializer::new(names))?).map_err(A::Error::custom)
+    }
 }

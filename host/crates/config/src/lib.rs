@@ -30,7 +30,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use alerts::{Alerts, Delivery, Fallback, OwnAlerts, Route, State};
-pub use backends::{Deployments, Git, Warehouse};
+pub use backends::{Deployments, Git, Regions, Warehouse};
 pub use budgets::{Budgets, Bytes, Count, OwnBudgets, Time, raise};
 pub use calendar::{Calendar, Dates, Effect, Window};
 pub use checks::Check;

@@ -69,7 +69,8 @@ impl Config {
             endpoint.check("warehouse.endpoint", &self.google)?;
         }
         if let Some(Deployments::CloudRun { project, region, endpoint }) = &self.deployments {
-            names.extend([("deployments.project", project), ("deployments.region", region)]);
+            names.push(("deployments.project", project));
+            names.extend(region.names().map(|region| ("deployments.region", region)));
             endpoint.check("deployments.endpoint", &self.google)?;
         }
         if let Some(project) = &self.google.project {
@@ -198,6 +199,19 @@ mod tests {
             (
                 "[deployments]\nkind = 'cloud-run'\nproject = 'p'\nregion = 'r'\nendpoint = 'example.com'",
                 &["`example.com` is not an address"],
+            ),
+            (
+                "[deployments]\nkind = 'cloud-run'\nproject = 'p'\nregion = ['us-west2', 'us west1']",
+                &["deployments.region", "`us west1` is not a valid name"],
+            ),
+            ("[deployments]\nkind = 'cloud-run'\nproject = 'p'\nregion = []", &["no region; write one, `us-west2`"]),
+            (
+                "[deployments]\nkind = 'cloud-run'\nproject = 'p'\nregion = ['us-west2', 'us-west2']",
+                &["`us-west2` is listed twice"],
+            ),
+            (
+                "[deployments]\nkind = 'cloud-run'\nproject = 'p'\nregion = 2",
+                &["expected a region, or a list of regions"],
             ),
             ("[google]\ncredentials = 'non'", &["did you mean `none`?"]),
             ("[budgets]\ntimeout = 'soon'", &["`soon` is not a duration"]),

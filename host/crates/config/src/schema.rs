@@ -6,7 +6,9 @@ use std::{borrow::Cow, fmt::Write};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value};
 
-use super::{Budgets, Bytes, Config, Count, Cron, Dates, Delay, Endpoint, SecretName, Time, ValidateSchedule, Zone};
+use super::{
+    Budgets, Bytes, Config, Count, Cron, Dates, Delay, Endpoint, Regions, SecretName, Time, ValidateSchedule, Zone,
+};
 
 /// The form of a public key. The type itself is in the crate that checks signatures, which does not depend on schemas.
 pub(super) struct PublicKeyText;
@@ -72,6 +74,23 @@ impl JsonSchema for Count {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "integer", "minimum": 0, "maximum": u32::MAX, "title": "a whole number" })
+    }
+}
+
+impl JsonSchema for Regions {
+    fn schema_name() -> Cow<'static, str> {
+        "Regions".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [
+            { "type": "string" },
+            { "type": "array", "items": { "type": "string" }, "minItems": 1, "uniqueItems": true },
+        ] })
     }
 }
 
@@ -188,7 +207,14 @@ mod tests {
             format!("[trust]\nkeys = ['{key}', {{ key = '{key}', until = '2027-01-31' }}]\nrevoked = ['{key}']");
         assert!(Config::parse(&dated).is_ok());
         assert_eq!(complaints(&dated), Vec::<String>::new());
+        for region in ["'us-west2'", "['us-west2', 'us-central1']"] {
+            let text = format!("[deployments]\nkind = 'cloud-run'\nproject = 'p'\nregion = {region}");
+            assert!(Config::parse(&text).is_ok());
+            assert_eq!(complaints(&text), Vec::<String>::new(), "{region}");
+        }
         for text in [
+            "[deployments]\nkind = 'cloud-run'\nproject = 'p'\nregion = []",
+            "[deployments]\nkind = 'cloud-run'\nproject = 'p'\nregion = ['a', 'a']",
             "timezoen = \"UTC\"",
             "[warehouse]\nkind = \"sqlite\"",
             "[warehouse]\nkind = \"duckdb\"\npath = \"x\"",

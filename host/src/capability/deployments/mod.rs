@@ -19,7 +19,7 @@ pub use file::File;
 pub enum Deployments {
     /// A file.
     File(File),
-    /// A region of Cloud Run.
+    /// Cloud Run.
     CloudRun(CloudRun),
     /// Simulated states of the services of another source.
     Rehearsed {
