@@ -1,5 +1,7 @@
 //! Deployments from Cloud Run, and webhooks from Secret Manager.
 
+use std::{process::Stdio, time::Duration};
+
 use host_tests::{Fault, HOST_TOML};
 use serde_json::{Value, json};
 
@@ -13,7 +15,7 @@ use crate::support::{
         identity::IdentityDouble,
         secret_manager::SecretManagerDouble,
     },
-    http::Reply,
+    http::{Reply, serve},
     slack::{self, words},
 };
 
@@ -209,12 +211,12 @@ fn a_secret_is_read_again_when_its_webhook_is_gone() {
         // It changes as soon as the old one was tried.
         scope.spawn(|| {
             while gone.requests().is_empty() {
-                std::thread::sleep(std::time::Duration::from_millis(1));
+                std::thread::sleep(Duration::from_millis(1));
             }
             secrets.set("slack-webhook-canary-alerts", "latest", &sample.slack.webhook("canary-alerts"));
         });
         // The first answer takes a moment, so that the change comes first.
-        gone.answer_next(&[slack::Reply::Late(std::time::Duration::from_millis(300), 404, "no_service")]);
+        gone.answer_next(&[slack::Reply::Late(Duration::from_millis(300), 404, "no_service")]);
         sample.once(&[]).unwrap()
     });
     assert_eq!(staying.code, 2, "{staying:?}");
@@ -227,6 +229,80 @@ fn a_secret_is_read_again_when_its_webhook_is_gone() {
     let ended = sample.once(&[]).unwrap();
     assert_eq!(ended.code, 3);
     assert!(ended.err.contains("will not be retried: answered 404: no_service"), "{}", ended.err);
+}
+
+#[test]
+fn a_regional_secret_is_read_by_its_location() {
+    let key = "[slack.channels.\"#canary-alerts\"]\nwebhook = \"secret:us-west2/slack-webhook\"\n";
+    let (sample, secrets) = with_secrets(key);
+    secrets.set_in("us-west2", "slack-webhook", "latest", &sample.slack.webhook("canary-alerts"));
+    assert_eq!(sample.once(&[]).unwrap().code, 2);
+    assert_eq!(sample.slack.received().len(), 1);
+    let path = "/v1/projects/nba-props-platform/locations/us-west2/secrets/slack-webhook/versions/latest:access";
+    assert_eq!(secrets.asked(), [path]);
+
+    // A global secret of the same name is another one.
+    let (sample, secrets) = with_secrets(key);
+    secrets.set("slack-webhook", "latest", &sample.slack.webhook("canary-alerts"));
+    let refused = sample.once(&[]).unwrap();
+    assert_eq!(refused.code, 64);
+    assert!(refused.err.contains("secret:us-west2/slack-webhook/versions/latest of project"), "{}", refused.err);
+}
+
+/// Without another address, the request goes to the region's own server; a proxy sees which.
+#[test]
+fn a_regional_secret_is_asked_for_at_its_regions_server() {
+    for (secret, server) in [
+        ("secret:us-west2/slack-webhook", "secretmanager.us-west2.rep.googleapis.com:443"),
+        ("secret:slack-webhook", "secretmanager.googleapis.com:443"),
+    ] {
+        let sample = Sample::new(None).unwrap();
+        let identity = IdentityDouble::start(3600).unwrap();
+        let (seen, asked) = std::sync::mpsc::channel();
+        let proxy = serve(move |request| {
+            let _ = seen.send(format!("{} {}", request.method, request.path));
+            Reply::Answer(403, String::new())
+        })
+        .unwrap();
+        let channel = format!("[slack.channels.\"#canary-alerts\"]\nwebhook = \"{secret}\"\n");
+        sample.configure(&format!("{HOST_TOML}\n[google]\nproject = \"nba-props-platform\"\n{channel}")).unwrap();
+        let mut command = sample.command();
+        command.env("GCE_METADATA_HOST", identity.address.host()).env("HTTPS_PROXY", proxy.url());
+        command.args(["run", "--once", "--at", crate::support::AT]).args(crate::support::command::shipped().unwrap());
+        let mut host = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let first = asked.recv_timeout(Duration::from_secs(60));
+        host.kill().unwrap();
+        host.wait().unwrap();
+        assert_eq!(first.unwrap(), format!("CONNECT {server}"));
+    }
+}
+
+/// The checksum of each answer is verified: one that is wrong is read once more, and never used.
+#[test]
+fn a_secret_that_was_damaged_on_its_way_is_not_used() {
+    let key = "[slack.channels.\"#canary-alerts\"]\nwebhook = \"secret:slack-webhook-canary-alerts\"\n";
+    for damaged in [0, 1] {
+        let (sample, secrets) = with_secrets(key);
+        secrets.damage(damaged);
+        assert_eq!(sample.once(&[]).unwrap().code, 2);
+        assert_eq!((sample.slack.received().len(), secrets.asked().len()), (1, 1 + damaged as usize));
+    }
+    let (sample, secrets) = with_secrets(key);
+    secrets.damage(2);
+    let refused = sample.once(&[]).unwrap();
+    assert_eq!((refused.code, secrets.asked().len()), (64, 2));
+    for words in ["secret:slack-webhook-canary-alerts/versions/latest", "does not match its checksum", "second try"] {
+        assert!(refused.err.contains(words), "{words}: {}", refused.err);
+    }
+    let path = sample.slack.webhook("canary-alerts");
+    let path = path.rsplit("://").next().unwrap();
+    assert!(!refused.err.contains(path.split_once('/').unwrap().1), "{}", refused.err);
+
+    // An answer without a checksum is accepted.
+    let (sample, secrets) = with_secrets(key);
+    secrets.leave_out_checksums();
+    assert_eq!(sample.once(&[]).unwrap().code, 2);
+    assert_eq!(sample.slack.received().len(), 1);
 }
 
 /// Secrets and tokens appear in no output or record of the host.

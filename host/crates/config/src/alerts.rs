@@ -134,7 +134,8 @@ pub struct Fallback {
     pub webhook_env: Option<String>,
     /// A file with the address.
     pub webhook_file: Option<PathBuf>,
-    /// The secret with the address: `secret:NAME`. The environment variable or file may also contain this form.
+    /// The secret with the address: `secret:NAME`, or `secret:us-west2/NAME` for a regional secret. The environment variable
+    /// or file may also contain this form.
     pub webhook: Option<SecretName>,
 }
 

@@ -17,7 +17,7 @@ pub struct Google {
     /// A file of credentials, instead of application default credentials: the key of a service account, a user's, an
     /// impersonated account's, or Workload Identity Federation.
     pub key_file: Option<PathBuf>,
-    /// Another address of Secret Manager.
+    /// Another address of Secret Manager, also for regional secrets.
     pub secrets_endpoint: Endpoint,
 }
 
@@ -80,9 +80,11 @@ impl<'de> Deserialize<'de> for Endpoint {
     }
 }
 
-/// A secret of Secret Manager: `secret:NAME` for the latest version, or `secret:NAME/versions/3`.
+/// A secret of Secret Manager: `secret:NAME` for the latest version, or `secret:NAME/versions/3`. A regional secret has
+/// its location before its name: `secret:us-west2/NAME`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretName {
+    location: Option<String>,
     name: String,
     version: String,
 }
@@ -93,13 +95,24 @@ impl SecretName {
 
     /// The resource name, relative to the project.
     pub fn path(&self) -> String {
-        format!("secrets/{}/versions/{}", self.name, self.version)
+        let location = self.location.as_ref().map(|location| format!("locations/{location}/")).unwrap_or_default();
+        format!("{location}secrets/{}/versions/{}", self.name, self.version)
+    }
+
+    /// The location of a regional secret.
+    pub fn location(&self) -> Option<&str> {
+        self.location.as_deref()
+    }
+
+    fn new(location: Option<&str>, name: &str, version: &str) -> Self {
+        Self { location: location.map(str::to_owned), name: name.to_owned(), version: version.to_owned() }
     }
 }
 
 impl fmt::Display for SecretName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}/versions/{}", Self::PREFIX, self.name, self.version)
+        let location = self.location.as_ref().map(|location| format!("{location}/")).unwrap_or_default();
+        write!(f, "{}{location}{}/versions/{}", Self::PREFIX, self.name, self.version)
     }
 }
 
@@ -111,14 +124,24 @@ impl FromStr for SecretName {
             |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
         let path = text.strip_prefix(Self::PREFIX).unwrap_or_default();
         match path.split('/').collect::<Vec<_>>().as_slice() {
-            [name] if plain(name) => Ok(Self { name: (*name).to_owned(), version: "latest".to_owned() }),
-            [name, "versions", version] if plain(name) && plain(version) => {
-                Ok(Self { name: (*name).to_owned(), version: (*version).to_owned() })
+            [name] if plain(name) => Ok(Self::new(None, name, "latest")),
+            [name, "versions", version] if plain(name) && plain(version) => Ok(Self::new(None, name, version)),
+            [location, name] if is_location(location) && plain(name) => Ok(Self::new(Some(location), name, "latest")),
+            [location, name, "versions", version] if is_location(location) && plain(name) && plain(version) => {
+                Ok(Self::new(Some(location), name, version))
             }
             // Do not quote it: it may be the secret itself instead of its name.
-            _ => Err("not the name of a secret: write `secret:NAME` or `secret:NAME/versions/3`; put a webhook itself into the environment or a file".to_owned()),
+            _ => Err("not the name of a secret: write `secret:NAME` or `secret:NAME/versions/3`, for a regional secret `secret:us-west2/NAME`; put a webhook itself into the environment or a file".to_owned()),
         }
     }
+}
+
+/// Whether a text has the form of a location of secrets: a region, `northamerica-northeast1`, or several, `eu`.
+fn is_location(text: &str) -> bool {
+    let word = |part: &str| !part.is_empty() && part.bytes().all(|c| c.is_ascii_lowercase());
+    let Some((continent, rest)) = text.split_once('-') else { return text.len() == 2 && word(text) };
+    let area = rest.trim_end_matches(|c: char| c.is_ascii_digit());
+    word(continent) && word(area) && area.len() < rest.len()
 }
 
 impl<'de> Deserialize<'de> for SecretName {
@@ -136,7 +159,35 @@ mod tests {
         let path = |text: &str| text.parse::<SecretName>().map(|name| name.path());
         assert_eq!(path("secret:slack-webhook").as_deref(), Ok("secrets/slack-webhook/versions/latest"));
         assert_eq!(path("secret:a_b/versions/3").as_deref(), Ok("secrets/a_b/versions/3"));
-        for wrong in ["slack", "secret:", "secret:a/b", "secret:a/versions/", "secret:../x", "secret:a/versions/1/x"] {
+        for (text, regional) in [
+            ("secret:us-west2/slack-webhook", "locations/us-west2/secrets/slack-webhook/versions/latest"),
+            (
+                "secret:northamerica-northeast1/a_b/versions/3",
+                "locations/northamerica-northeast1/secrets/a_b/versions/3",
+            ),
+            ("secret:eu/a", "locations/eu/secrets/a/versions/latest"),
+            ("secret:us-west2/versions/3", "secrets/us-west2/versions/3"),
+        ] {
+            assert_eq!(path(text).as_deref(), Ok(regional));
+        }
+        let name: SecretName = "secret:us-west2/a".parse().expect("a name");
+        assert_eq!(
+            (name.location(), name.to_string().as_str()),
+            (Some("us-west2"), "secret:us-west2/a/versions/latest")
+        );
+        for wrong in [
+            "slack",
+            "secret:",
+            "secret:a/b",
+            "secret:a/versions/",
+            "secret:../x",
+            "secret:a/versions/1/x",
+            "secret:us-west/a",
+            "secret:us-west2-a/a",
+            "secret:us-west2/",
+            "secret:us-west2/a/versions/",
+            "secret:us-west2.example.com/a",
+        ] {
             assert!(path(wrong).is_err(), "{wrong}");
         }
         let refused = "https://hooks.slack.com/services/T0/B0/s3cret".parse::<SecretName>().expect_err("no name");

@@ -36,6 +36,7 @@ pub struct Channel {
     pub webhook_env: Option<String>,
     /// A file with the webhook, instead of the environment.
     pub webhook_file: Option<PathBuf>,
-    /// The secret with the webhook: `secret:NAME`. The environment variable or file may also contain this form.
+    /// The secret with the webhook: `secret:NAME`, or `secret:us-west2/NAME` for a regional secret. The environment variable
+    /// or file may also contain this form.
     pub webhook: Option<SecretName>,
 }
