@@ -27,6 +27,8 @@ struct Desk {
     /// Revisions and jobs, by their names.
     items: BTreeMap<String, Value>,
     refusal: Option<Reply>,
+    /// Answers of one region.
+    refusals: BTreeMap<String, Reply>,
     /// The delay of every answer.
     delay: Duration,
 }
@@ -137,6 +139,11 @@ impl CloudRunDouble {
         lock(&self.desk).refusal = Some(reply);
     }
 
+    /// Answers everything about a region with this from now on.
+    pub fn refuse_in(&self, region: &str, reply: Reply) {
+        lock(&self.desk).refusals.insert(format!("/locations/{region}/"), reply);
+    }
+
     /// Delays every answer.
     pub fn delay(&self, delay: Duration) {
         lock(&self.desk).delay = delay;
@@ -151,7 +158,8 @@ impl CloudRunDouble {
 impl Desk {
     fn answer(&mut self, request: &Request) -> Reply {
         self.asked.push(request.path.clone());
-        if let Some(refusal) = &self.refusal {
+        let mut refusals = self.refusals.iter().filter(|(region, _)| request.path.contains(*region));
+        if let Some(refusal) = self.refusal.as_ref().or_else(|| refusals.next().map(|(_, refusal)| refusal)) {
             return refusal.clone();
         }
         let path = request.path.trim_start_matches("/v2/");

@@ -383,7 +383,7 @@ fn what_does_not_exist_is_found() {
             "a service",
             drift(&services(&worker.replace("prediction-worker", "prediction-wroker"))),
             2,
-            "no service prediction-wroker is deployed",
+            "nothing named prediction-wroker is deployed",
         ),
         (
             "its branch",

@@ -7,6 +7,7 @@ use super::google::on_cloud_run;
 use crate::support::{
     command::{Ended, Sample},
     google::{cloud_run::CloudRunDouble, deployed},
+    http::Reply,
     slack,
 };
 
@@ -166,6 +167,42 @@ fn a_name_in_two_regions_needs_its_region() {
     let missing = "us-east1, the region of us-east1/scrapers, is not in deployments.region in host.toml; add it";
     let ended = drift(&sample);
     assert!(ended.code == 3 && error(&ended).contains(missing), "{ended:?}");
+}
+
+/// A region that does not answer may have the name too, so the name alone is unknown; with its region it is not.
+#[test]
+fn a_region_that_does_not_answer_is_needed_by_the_names_that_it_may_have() {
+    let both = "[\"us-west2\", \"us-central1\"]";
+    let services = [watched("scrapers"), watched("job:nightly"), watched("us-west2/scrapers")].join(", ");
+    let (sample, cloud_run) = watching(both, &services, "\"*\"");
+    let commit = commits(&sample)[0].clone();
+    cloud_run.deploy("scrapers", Some(&commit), NOW, 0, json!({}));
+    cloud_run.job("us-west2", "nightly", &commit, NOW, json!({}));
+    let doctor = || {
+        let ended = sample.host(&["doctor", "--output", "json"]).unwrap();
+        let findings = ended.json()["findings"].as_array().unwrap().clone();
+        let found = findings.into_iter().find(|finding| finding["what"] == "deployments").unwrap();
+        (found["result"].as_str().unwrap().to_owned(), found["detail"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(drift(&sample).run("deployment-drift")["summary"], "3 of 3 services in sync");
+    assert_eq!(doctor().1, "services: 1");
+
+    let denied = json!({ "error": { "code": 403, "status": "PERMISSION_DENIED", "message": "Permission denied" } });
+    cloud_run.refuse_in("us-central1", Reply::Answer(403, denied.to_string()));
+    let ended = drift(&sample);
+    let (run, error) = (ended.run("deployment-drift"), error(&ended));
+    assert_eq!(ended.code, 3, "{run}");
+    let [_, in_sync, unknown] = run["metrics"].as_array().unwrap().as_slice() else { panic!("{run}") };
+    assert_eq!((&in_sync["value"], &unknown["value"]), (&json!(1.0), &json!(2.0)), "{run}");
+    assert!(!error.contains("us-west2/scrapers"), "{error}");
+    for name in ["scrapers", "job:nightly"] {
+        let words = format!(
+            "{name}: lookup failed: Cloud Run, region us-central1 of project nba-props-platform: Permission denied"
+        );
+        assert!(error.contains(&words) && error.contains("need roles/run.viewer"), "{name}: {error}");
+    }
+    let (result, detail) = doctor();
+    assert!(result != "ok" && detail.contains("region us-central1"), "{result}: {detail}");
 }
 
 /// As the service of a function looks; the function's own name may have what a service's may not.

@@ -56,7 +56,8 @@ pub struct Grants {
     pub functions: Vec<String>,
     /// The repositories it may look up, by their names under `[git]`.
     pub git: Vec<String>,
-    /// The services whose deployments it may look up; `*` allows all.
+    /// The services and jobs whose deployments it may look up, as the check names them: `NAME`, `REGION/NAME`, `job:NAME`;
+    /// `*` allows all.
     pub deployments: Vec<String>,
     /// The channels it may post to, besides the `channel` of its checks in host.toml.
     pub slack: Vec<String>,

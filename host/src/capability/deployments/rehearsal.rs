@@ -21,7 +21,7 @@ impl Rehearsal {
             None => match deployments.lookup(calls, service).await {
                 Ok(found) => {
                     if found.is_none() {
-                        let error = Error::NotFound(format!("no service {service} is deployed"));
+                        let error = Error::NotFound(format!("nothing named {service} is deployed"));
                         self.shapes.complain(service, &error);
                     }
                     lock(&self.shapes.services).insert(service.to_owned(), found.clone());
