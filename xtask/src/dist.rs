@@ -1,14 +1,14 @@
 //! `cargo xtask dist`: builds the files of a release into dist/. With the same tools a commit gives the same bytes in any directory.
 
 use std::{
-    env, fs,
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use super::{
     build::{HOST, as_components, plugin_names},
-    run::{Result, cargo_command, output, root, run, step, target},
+    run::{Result, cargo_command, cargo_home, output, root, run, step, target},
     tools,
 };
 
@@ -69,12 +69,9 @@ impl Build {
         // Of its own: other flags would build everything again in the usual one.
         let target = target().join("dist");
         fs::create_dir_all(&target).map_err(failed(&target))?;
-        let cargo_home = env::var_os("CARGO_HOME").map(PathBuf::from);
-        let cargo_home = cargo_home.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")));
-        let cargo_home = cargo_home.ok_or("neither CARGO_HOME nor HOME is set")?;
         // The last one that fits a path counts.
         let places = [
-            ("/cargo", absolute(cargo_home)?),
+            ("/cargo", absolute(cargo_home()?)?),
             ("/host", absolute(root())?),
             ("/host/target", absolute(target.clone())?),
         ];

@@ -2,6 +2,7 @@
 #![allow(clippy::print_stderr)] // its steps and errors
 
 mod build;
+mod container;
 mod dist;
 mod once;
 mod pictures;
@@ -22,7 +23,10 @@ The repository's own commands.
                                     build and run every test, or those whose name
                                     contains a NAME; --timings lists the slowest ten
   cargo xtask interop               exchange plugins with wkg, build a release twice
-                                    and compare, and fuzz
+                                    and compare, try the image, and fuzz
+  cargo xtask container [--dev]     build the image of deploy/Dockerfile, of a release
+                                    or of the development build, and run its jobs on
+                                    the sample pipeline; needs root and Debian
   cargo xtask lint                  run clippy on everything; warnings are errors
   cargo xtask plugins               build the plugins into plugins/*.wasm
   cargo xtask pictures              make docs/pictures/*.svg from the sample pipeline
@@ -55,6 +59,8 @@ fn main() -> ExitCode {
         ["fuzz", seconds] => steps::fuzz(seconds),
         ["dist"] => dist::dist(),
         ["interop"] => steps::interop(),
+        ["container"] => container::container("release").map(|()| 0),
+        ["container", "--dev"] => container::container("dev").map(|()| 0),
         ["bench", names @ ..] => {
             let (dev, names) = without("--dev", names);
             steps::bench(if dev { "dev" } else { "release" }, &names)

@@ -76,3 +76,10 @@ pub(super) fn target() -> PathBuf {
         None => root().join("target"),
     }
 }
+
+/// Where cargo keeps crates and programs.
+pub(super) fn cargo_home() -> Result<PathBuf> {
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")));
+    home.ok_or_else(|| "neither CARGO_HOME nor HOME is set".to_owned())
+}

@@ -12,7 +12,7 @@ use super::{
         HOST, SAMPLE, as_components, built, host_packages, packages_in, plugin_names, plugins, plugins_and_guests,
         python_plugin,
     },
-    dist,
+    container, dist,
     once::Artifacts,
     run::{Result, cargo, cargo_command, root, run_for_code, step, target},
     testing, tools,
@@ -106,6 +106,7 @@ pub(super) fn interop() -> Result<u8> {
     }
     step("making a release twice, in two directories");
     dist::twice()?;
+    container::container("dev")?;
     fuzz("60")
 }
 

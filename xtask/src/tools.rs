@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-use super::run::{Result, root, run, step, target};
+use super::run::{Result, output, root, run, step, target};
 
 /// The compilation target of plugins.
 pub(super) const TARGET: &str = "wasm32-wasip2";
@@ -163,6 +163,16 @@ pub(super) fn promtool() -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// Installs what builds and runs an image, and what its base is made with.
+pub(super) fn podman() -> Result<()> {
+    let packages = ["podman", "runc", "debootstrap"];
+    packages.iter().try_for_each(|command| installed(command, &packages, "the image and its base"))?;
+    match output(Command::new("id").arg("--user"))?.as_str() {
+        "0" => Ok(()),
+        user => Err(format!("only root can make the image and its base, and this is user {user}")),
+    }
 }
 
 /// Installs what counts instructions.
