@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     build::{HOST, as_components, plugin_names},
-    run::{Result, cargo_command, cargo_home, output, root, run, step, target},
+    run::{Result, cargo_command, cargo_home, failed, output, root, run, step, target},
     tools,
 };
 
@@ -179,9 +179,4 @@ pub(super) fn twice() -> Result<()> {
         [one, other] if one == other => Ok(()),
         _ => Err(format!("two builds of this commit differ:\n{}", sums.join("\n\n"))),
     }
-}
-
-fn failed(path: &Path) -> impl Fn(std::io::Error) -> String {
-    let path = path.display().to_string();
-    move |error| format!("{path}: {error}")
 }

@@ -4,6 +4,7 @@
 mod build;
 mod container;
 mod dist;
+mod image;
 mod once;
 mod pictures;
 mod run;

@@ -1,8 +1,8 @@
 //! Running commands, and the directories they need.
 
 use std::{
-    env,
-    path::PathBuf,
+    env, io,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -82,4 +82,10 @@ pub(super) fn cargo_home() -> Result<PathBuf> {
     let home = env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")));
     home.ok_or_else(|| "neither CARGO_HOME nor HOME is set".to_owned())
+}
+
+/// An error of the file system, with the path.
+pub(super) fn failed(path: &Path) -> impl Fn(io::Error) -> String + use<> {
+    let path = path.display().to_string();
+    move |error| format!("{path}: {error}")
 }

@@ -259,6 +259,23 @@ fn the_image_is_built_without_buildkit() {
     assert!(file.contains("chmod 0755 deploy/run-layer.sh"), "it is run by another user");
 }
 
+/// rust-toolchain.toml asks for the newest compiler, which would be fetched in each build; and what lies around here is not
+/// sent along.
+#[test]
+fn the_image_is_built_with_the_compiler_of_its_base() {
+    let read = |path: &str| fs::read_to_string(repository().join(path)).unwrap();
+    let (file, manifest) = (read("deploy/Dockerfile"), read("Cargo.toml"));
+    let version = manifest.lines().find_map(|line| line.strip_prefix("rust-version = ")).unwrap().trim_matches('"');
+    assert!(file.contains(&format!("\nARG BUILDER=rust:{version}-slim-bookworm\n")), "{file}");
+    assert!(file.contains("\nARG BASE=debian:bookworm-slim\n"), "the C library of both is the same: {file}");
+    let (before, _) = file.split_once("RUN cargo ").unwrap();
+    assert!(before.contains("\nENV RUSTUP_TOOLCHAIN=$RUST_VERSION\n"), "{file}");
+    let left_out = read(".dockerignore");
+    for path in ["target/", "plugins/*.wasm"] {
+        assert!(left_out.lines().any(|line| line == path), "{path}: {left_out}");
+    }
+}
+
 /// Jobs of other accounts are listed with `-a` alone, and one outside the US is found by its location alone.
 #[test]
 fn the_documents_jobs_are_found() {
