@@ -48,6 +48,8 @@ pub enum Kind {
     Quota,
     /// Somebody stopped it.
     Stopped,
+    /// The time that we gave the job is over: `jobTimeoutMs`.
+    OutOfTime,
     /// It took too long.
     TimedOut,
     /// The server is busy or temporarily failing.
@@ -82,7 +84,7 @@ impl Kind {
     }
 
     /// From BigQuery's reason: <https://cloud.google.com/bigquery/docs/error-messages>
-    pub fn of_reason(reason: &str) -> Option<Self> {
+    pub fn of_reason(reason: &str, message: &str) -> Option<Self> {
         Some(match reason {
             "accessDenied" | "blocked" | "policyViolation" => Self::Denied,
             "accessNotConfigured" => Self::Disabled,
@@ -95,6 +97,7 @@ impl Kind {
             "bytesBilledLimitExceeded" => Self::BytesBilled,
             "responseTooLarge" => Self::TooLarge,
             "quotaExceeded" | "dailyLimitExceeded" | "billingTierLimitExceeded" => Self::Quota,
+            "stopped" if message.contains("timed out") => Self::OutOfTime,
             "stopped" => Self::Stopped,
             "timeout" => Self::TimedOut,
             "rateLimitExceeded"
@@ -209,7 +212,7 @@ impl Fault {
         };
         let reason = error.errors.first().map(|error| error.reason.as_str()).unwrap_or_default();
         let kind = Kind::of_words(&error.message).or_else(|| error.details.iter().find_map(Kind::of_detail));
-        let kind = kind.or_else(|| Kind::of_reason(reason)).or_else(|| Kind::of_code(&error.status));
+        let kind = kind.or_else(|| Kind::of_reason(reason, &error.message)).or_else(|| Kind::of_code(&error.status));
         let kind = kind.unwrap_or_else(|| Kind::of_status(status));
         Self { retry_after, ..Self::said(status, kind, &error.message, [reason, &error.status]) }
     }

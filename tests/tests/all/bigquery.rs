@@ -310,34 +310,6 @@ fn fault(name: &str, method: Method, replies: Vec<Reply>, expected: &str) {
     }
 }
 
-/// A job that fails temporarily is followed by another one; any other failure is not.
-#[test]
-fn a_failed_job_is_begun_again_only_when_that_helps() {
-    for (reason, message, jobs, expected) in [
-        ("backendError", "try again", 2, ""),
-        ("jobInternalError", "try again", 2, ""),
-        ("stopped", "Job execution was cancelled: User requested cancellation", 1, "someone stopped the job"),
-        ("stopped", "Job timed out after 2s", 1, "timed out"),
-        ("invalidQuery", "Division by zero", 1, "Division by zero (400 invalidQuery)"),
-        ("accessDenied", "no", 1, "credentials need"),
-    ] {
-        let cloud = Cloud::new();
-        cloud.bigquery.fail_jobs(&[(reason, message)]);
-        match expected {
-            "" => assert_eq!(cloud.check("phase2-raw").code, 0, "{reason}"),
-            expected => {
-                let error = cloud.error();
-                assert!(error.contains(expected), "{reason}: {error}");
-            }
-        }
-        assert_eq!(cloud.bigquery.jobs(), jobs, "{reason}");
-        // A failed query bills nothing; a stopped one may have.
-        let costs = cloud.sample.host(&["costs", "--output", "json"]).unwrap().json();
-        let billed = if matches!(reason, "invalidQuery" | "accessDenied") { 0 } else { 25 << 20 };
-        assert_eq!(costs["checks"][0]["today"]["bytes"], billed, "{reason}");
-    }
-}
-
 #[test]
 fn a_job_is_cancelled_when_its_run_is_over() {
     let cloud = Cloud::new();

@@ -40,6 +40,7 @@ mod google;
 mod grants;
 mod isolation;
 mod killed;
+mod jobs;
 mod news;
 mod pins;
 mod plan;

@@ -96,7 +96,7 @@ impl From<BQError> for Unanswered {
             BQError::ResponseError { error } => {
                 let error = error.error;
                 let reason = error.errors.first().and_then(|first| first.get("reason")).map_or("", String::as_str);
-                let kind = Kind::of_words(&error.message).or_else(|| Kind::of_reason(reason));
+                let kind = Kind::of_words(&error.message).or_else(|| Kind::of_reason(reason, &error.message));
                 // Without a known reason, the details say what it is.
                 let (Some(kind), Ok(status)) = (kind, u16::try_from(error.code)) else { return Self::Unclear };
                 Self::Said(Fault::said(status, kind, &error.message, [reason, &error.status]))

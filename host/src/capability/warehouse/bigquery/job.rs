@@ -180,6 +180,7 @@ impl BigQuery {
                     continue;
                 }
                 Err(failed) => match *failed {
+                    (had, Ended::Fault(fault)) if is_unknown(&fault) => (had, Fault { kind: Kind::Busy, ..fault }),
                     (had, Ended::Fault(fault)) if fault.kind.passes() => (had, fault),
                     (_, ended) => return Err(ended),
                 },
@@ -191,7 +192,11 @@ impl BigQuery {
                 _ => fault,
             };
             // A failed job has the same status as a busy server; ask for the job itself to tell them apart.
-            let Ok(state) = client.job(job, deadline).await else { return Err(fault.into()) };
+            let state = match client.job(job, deadline).await {
+                Ok(state) => state,
+                Err(unknown) if is_unknown(&unknown) => Job::default(),
+                Err(_) => return Err(fault.into()),
+            };
             if let Some(failure) = failure(&state) {
                 return Err(Ended::Failed(failure));
             }
@@ -204,6 +209,11 @@ impl BigQuery {
             earlier = Some(fault);
         }
     }
+}
+
+/// Whether BigQuery does not know our job yet: it was begun, but not every server has heard of it.
+fn is_unknown(fault: &Fault) -> bool {
+    fault.kind == Kind::NotFound && fault.message.starts_with("Not found: Job")
 }
 
 /// The part of an answer read so far.

@@ -229,6 +229,7 @@ impl BigQuery {
                 self.0.project()
             )),
             Kind::Stopped => Error::Unavailable(format!("{said}; someone stopped the job at BigQuery")),
+            Kind::OutOfTime => Error::TimedOut(format!("{said}; the job ran out of this run's time")),
             Kind::TimedOut => Error::TimedOut(format!("{said}; no answer within this run's time")),
             Kind::Busy | Kind::Unreachable | Kind::Page | Kind::Garbled => {
                 Error::Unavailable(format!("{said}; retried until this run's time was up"))

@@ -85,9 +85,7 @@ fn parameter(parameter: &Parameter) -> Result<QueryParameter, Error> {
 pub(super) fn failure(job: &Job) -> Option<Fault> {
     let error = job.status.as_ref()?.error_result.as_ref()?;
     let (reason, message) = (error.reason.as_deref().unwrap_or_default(), error.message.as_deref().unwrap_or_default());
-    let timed_out = reason == "stopped" && message.contains("timed out");
-    let kind = Kind::of_words(message).or_else(|| Kind::of_reason(reason)).unwrap_or(Kind::Invalid);
-    let kind = if timed_out { Kind::TimedOut } else { kind };
+    let kind = Kind::of_words(message).or_else(|| Kind::of_reason(reason, message)).unwrap_or(Kind::Invalid);
     Some(Fault::new(kind, &format!("{} ({reason})", message.trim_end_matches('.'))))
 }
 
