@@ -18,6 +18,7 @@ use super::grant;
 use crate::{
     config::{Budgets, Grants, raise},
     contract::{Error, slack::Alert},
+    googlesql::TablePath,
     lanes::{Allowance, Held, Pace, Permit, Stop, TooMuch},
     text::shortened,
 };
@@ -220,6 +221,11 @@ impl Calls {
 
     pub(super) fn allow(&self, call: &str, wish: grant::Wish<'_>) -> Result<(), Error> {
         grant::check(&self.caller.plugin, &self.grants, call, wish)
+    }
+
+    /// Whether a table is granted by its own name, as a view.
+    pub(super) fn is_view(&self, table: &TablePath) -> bool {
+        grant::is_view(&self.grants, table)
     }
 
     /// The error for a call that exceeds a budget: the amount, and the keys that raise it.

@@ -73,10 +73,11 @@ impl Backends {
             config::Warehouse::Sqlite { path, project } => {
                 warehouse::Warehouse::Sqlite(warehouse::Sqlite::new(config.resolve(path), project.clone()))
             }
-            config::Warehouse::BigQuery { project, location, endpoint, cache } => {
+            config::Warehouse::BigQuery { project, location, locations, endpoint, cache } => {
                 let place = warehouse::Place {
                     project,
                     location,
+                    locations,
                     endpoint,
                     cache: *cache,
                     emulated: config.google.credentials == GoogleCredentials::None && config.google.key_file.is_none(),
@@ -132,11 +133,16 @@ impl Backends {
     }
 
     /// Probes each backend, at no cost and concurrently: the name of the probe, and the answer or the error.
-    pub async fn probe(&self, datasets: &BTreeSet<String>, deadline: Instant) -> Vec<(String, Result<String, String>)> {
+    pub async fn probe(
+        &self,
+        datasets: &BTreeSet<String>,
+        views: &BTreeSet<String>,
+        deadline: Instant,
+    ) -> Vec<(String, Result<String, String>)> {
         let warehouse = async {
             match &self.warehouse {
                 None => Vec::new(),
-                Some(warehouse) => warehouse.probe(datasets, deadline).await,
+                Some(warehouse) => warehouse.probe(datasets, views, deadline).await,
             }
         };
         let repositories = join_all(self.repositories.iter().map(async |(name, repository)| {

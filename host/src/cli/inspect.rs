@@ -44,6 +44,18 @@ struct Inspected {
     pin: String,
 }
 
+/// A need, and its grant.
+struct Asked {
+    /// `query dataset nba_raw`
+    words: String,
+    /// The key of the grant.
+    key: &'static str,
+    /// Whether it is granted; not known without a configuration.
+    granted: Option<bool>,
+    /// The granted views of a dataset that is not granted as a whole.
+    views: Vec<String>,
+}
+
 impl Inspect {
     pub(super) fn execute(self) -> Result<u8> {
         let path = self.files.config();
@@ -109,15 +121,21 @@ pub(super) fn settings(schema: &str) -> Result<Vec<(String, String, String)>> {
 }
 
 impl Inspected {
-    /// Each need, and whether it is granted, which is not known without a configuration.
-    fn needs(&self) -> Vec<(String, &'static str, Option<bool>)> {
-        let granted = |key: &str, name: Option<&str>| {
-            let (_, list) = self.grants.as_ref()?.lists().into_iter().find(|(kind, _)| *kind == key)?;
-            Some(name.map_or(!list.is_empty(), |name| list.iter().any(|granted| granted == name)))
+    fn needs(&self) -> Vec<Asked> {
+        let no_grants = Grants::default();
+        let asked = |of: &Need| {
+            let (words, key, name) = need(of);
+            let grants = self.grants.as_ref();
+            let list = |kind: &str| {
+                let lists = grants.unwrap_or(&no_grants).lists();
+                lists.into_iter().find(|(key, _)| *key == kind).map(|(_, list)| list.clone()).unwrap_or_default()
+            };
+            let whole = name.map_or(!list(key).is_empty(), |name| list(key).iter().any(|granted| granted == name));
+            let mut views = if key == "warehouse" && !whole { list("views") } else { Vec::new() };
+            views.retain(|view| view.split_once('.').is_some_and(|(dataset, _)| Some(dataset) == name));
+            Asked { words, key, granted: grants.map(|_| whole || !views.is_empty()), views }
         };
-        let needs = needs(&self.plugin.descriptor);
-        let asked = needs.iter().map(need);
-        asked.map(|(words, key, name)| (words, key, granted(key, name))).collect()
+        needs(&self.plugin.descriptor).iter().map(asked).collect()
     }
 
     fn text(&self) -> Result<String> {
@@ -140,8 +158,9 @@ impl Inspected {
             let _ = writeln!(text, "{name:8}  {fact}");
         }
         let _ = writeln!(text, "\nAsks for");
-        for (words, key, granted) in self.needs() {
+        for Asked { words, key, granted, views } in self.needs() {
             let answer = match granted {
+                Some(true) if !views.is_empty() => format!("granted: only {}", views.join(", ")),
                 Some(true) => "granted".to_owned(),
                 Some(false) => format!("not granted: see grants.{}.{key} in host.toml", file.name),
                 None => "no host.toml here".to_owned(),
@@ -157,8 +176,8 @@ impl Inspected {
 
     fn json(&self) -> Result<Value> {
         let (file, descriptor) = (&self.file, &self.plugin.descriptor);
-        let needs = self.needs().into_iter().map(|(words, key, granted)| {
-            json!({ "need": words, "grant": format!("grants.{}.{key}", file.name), "granted": granted })
+        let needs = self.needs().into_iter().map(|Asked { words, key, granted, views }| {
+            json!({ "need": words, "grant": format!("grants.{}.{key}", file.name), "granted": granted, "views": views })
         });
         let settings: Value = serde_json::from_str(&descriptor.settings)?;
         Ok(json!({

@@ -61,17 +61,17 @@ async fn backends(config: &Config) -> Vec<Finding> {
     let granted = |kind: fn(&crate::config::Grants) -> &Vec<String>| {
         config.grants.values().flat_map(kind).cloned().collect::<BTreeSet<String>>()
     };
-    let datasets = granted(|grants| &grants.warehouse);
+    let (datasets, views) = (granted(|grants| &grants.warehouse), granted(|grants| &grants.views));
     let mut findings = Vec::new();
     for (what, table, wanted) in [
-        ("warehouse", config.warehouse.is_some(), !datasets.is_empty()),
+        ("warehouse", config.warehouse.is_some(), !datasets.is_empty() || !views.is_empty()),
         ("deployments", config.deployments.is_some(), !granted(|grants| &grants.deployments).is_empty()),
     ] {
         if wanted && !table {
             findings.push(Finding::wrong(what, format!("granted, but host.toml has no [{what}]")));
         }
     }
-    let probed = Backends::new(config, &record).probe(&datasets, Instant::now() + PATIENCE).await;
+    let probed = Backends::new(config, &record).probe(&datasets, &views, Instant::now() + PATIENCE).await;
     findings.extend(probed.into_iter().map(|(what, found)| Finding::of(what, found)));
     findings
 }

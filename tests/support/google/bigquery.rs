@@ -49,6 +49,10 @@ struct Desk {
     failures: VecDeque<Value>,
     statement: String,
     tables: Vec<(String, String)>,
+    /// The locations of datasets; any other is in every location.
+    locations: BTreeMap<String, String>,
+    /// `dataset.view`
+    views: Vec<String>,
     routines: Vec<(String, String)>,
     bytes: u64,
     fields: Value,
@@ -91,6 +95,8 @@ impl BigQueryDouble {
             failures: VecDeque::new(),
             statement: "SELECT".to_owned(),
             tables: vec![("nba_raw".to_owned(), "nbac_player_boxscore".to_owned())],
+            locations: BTreeMap::new(),
+            views: Vec::new(),
             routines: Vec::new(),
             bytes: 25 << 20,
             fields: ["games", "player_records", "null_player_names", "null_team_abbrs"]
@@ -146,6 +152,16 @@ impl BigQueryDouble {
         let mut desk = lock(&self.desk);
         desk.tables = tables.iter().map(|(dataset, table)| ((*dataset).to_owned(), (*table).to_owned())).collect();
         desk.bytes = bytes;
+    }
+
+    /// Puts a dataset into a location; a query of it in another one does not find it.
+    pub fn places(&self, dataset: &str, location: &str) {
+        lock(&self.desk).locations.insert(dataset.to_owned(), location.to_owned());
+    }
+
+    /// `dataset.view` is a view; everything else is a table.
+    pub fn shows(&self, view: &str) {
+        lock(&self.desk).views.push(view.to_owned());
     }
 
     /// Sets the functions that the dry run says are called.
@@ -249,23 +265,52 @@ impl Desk {
         let answer = match method {
             Method::DryRun => self.dry_run(&body),
             Method::Insert => self.insert(&body),
-            Method::Get => self.get(id),
+            Method::Get => self.get(id, &request.query),
             Method::Results => self.results(id, &request.query),
             Method::Cancel => Reply::ok(&json!({ "kind": "bigquery#jobCancelResponse" })),
-            Method::Table => Reply::ok(&json!({
-                "kind": "bigquery#table",
-                "tableReference": { "projectId": parts[0], "datasetId": parts[2], "tableId": parts[4] },
-                "schema": { "fields": self.fields },
-                "type": self.kind,
-                "etag": "e",
-                "lastModifiedTime": (1_770_000_000_000 + self.version).to_string(),
-            })),
+            Method::Table => self.table(id, parts.get(4).copied().unwrap_or_default()),
         };
         let fault = self.faults.iter_mut().find(|(of, replies)| *of == method && !replies.is_empty());
         fault.and_then(|(_, replies)| replies.pop_front()).unwrap_or(answer)
     }
 
+    fn table(&self, dataset: &str, table: &str) -> Reply {
+        let view = self.views.contains(&format!("{dataset}.{table}"));
+        Reply::ok(&json!({
+            "kind": "bigquery#table",
+            "tableReference": { "projectId": "nba-props-platform", "datasetId": dataset, "tableId": table },
+            "schema": { "fields": self.fields },
+            "type": if view { "VIEW" } else { &self.kind },
+            "etag": "e",
+            "lastModifiedTime": (1_770_000_000_000 + self.version).to_string(),
+        }))
+    }
+
+    /// The error for a query in another location than its datasets.
+    fn misplaced(&self, body: &Value) -> Option<Reply> {
+        let location = body["jobReference"]["location"].as_str().unwrap_or_default();
+        let sql = body["configuration"]["query"]["query"].as_str().unwrap_or_default();
+        let elsewhere = |(dataset, place): &(&String, &String)| {
+            sql.contains(&format!("`{dataset}`.")) && place.as_str() != location
+        };
+        let (dataset, _) = self.locations.iter().find(elsewhere)?;
+        let words = format!("Not found: Dataset nba-props-platform:{dataset} was not found in location {location}");
+        Some(error(404, "notFound", &words))
+    }
+
+    /// A job, if the request names its location.
+    fn job(&self, id: &str, query: &str) -> Result<&Value, Reply> {
+        let job = self.jobs.get(id).filter(|job| {
+            let location = job["jobReference"]["location"].as_str().unwrap_or_default();
+            query.split('&').any(|part| part == format!("location={location}"))
+        });
+        job.ok_or_else(|| error(404, "notFound", &format!("Not found: Job nba-props-platform:{id}")))
+    }
+
     fn dry_run(&self, body: &Value) -> Reply {
+        if let Some(misplaced) = self.misplaced(body) {
+            return misplaced;
+        }
         let references = |list: &[(String, String)], key: &str| -> Vec<Value> {
             let reference = |(dataset, name): &(String, String)| {
                 let (project, dataset) = dataset.split_once('.').unwrap_or(("nba-props-platform", dataset));
@@ -291,6 +336,9 @@ impl Desk {
     }
 
     fn insert(&mut self, body: &Value) -> Reply {
+        if let Some(misplaced) = self.misplaced(body) {
+            return misplaced;
+        }
         let id = body["jobReference"]["jobId"].as_str().unwrap_or_default().to_owned();
         if self.jobs.contains_key(&id) {
             return error(409, "duplicate", &format!("Already Exists: Job nba-props-platform:us-west2.{id}"));
@@ -304,8 +352,11 @@ impl Desk {
         Reply::ok(&job)
     }
 
-    fn get(&self, id: &str) -> Reply {
-        let Some(job) = self.jobs.get(id) else { return error(404, "notFound", "Not found: Job") };
+    fn get(&self, id: &str, query: &str) -> Reply {
+        let job = match self.job(id, query) {
+            Ok(job) => job,
+            Err(reply) => return reply,
+        };
         let status = match &job["failure"] {
             Value::Null => json!({ "state": "DONE" }),
             failure => json!({ "state": "DONE", "errorResult": failure, "errors": [failure] }),
@@ -314,7 +365,10 @@ impl Desk {
     }
 
     fn results(&self, id: &str, query: &str) -> Reply {
-        let Some(job) = self.jobs.get(id) else { return error(404, "notFound", "Not found: Job") };
+        let job = match self.job(id, query) {
+            Ok(job) => job,
+            Err(reply) => return reply,
+        };
         if self.endless {
             return Reply::ok(&json!({ "jobComplete": false }));
         }

@@ -13,7 +13,7 @@ use crate::support::{
 };
 
 /// A host whose plugin asks these queries, with dataset `ds` and something more in its grants.
-fn ask(bigquery: &BigQueryDouble, queries: &[&str], grants: &str) -> Ended {
+pub(super) fn ask(bigquery: &BigQueryDouble, queries: &[&str], grants: &str) -> Ended {
     let sample = Sample::new(None).unwrap();
     let mut toml = asking(&format!("[google]\ncredentials = \"none\"\n{}", bigquery.warehouse()));
     toml +=

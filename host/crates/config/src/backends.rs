@@ -1,6 +1,6 @@
 //! The backends that answer checks: the warehouse, repositories and deployments.
 
-use std::{fmt, path::PathBuf};
+use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use anyhow::{Result, bail};
 use schemars::JsonSchema;
@@ -29,6 +29,10 @@ pub enum Warehouse {
         project: String,
         /// The location of the datasets: `US`, `us-west2`, …
         location: String,
+        /// The location of each dataset that is elsewhere: `nba_raw = "us-west2"`. A query runs where its datasets are, so
+        /// they must share a location.
+        #[serde(default)]
+        locations: BTreeMap<String, String>,
         /// Another address of the API, for an emulator.
         #[serde(default)]
         endpoint: Endpoint,

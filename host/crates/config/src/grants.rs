@@ -51,6 +51,9 @@ impl Trust {
 pub struct Grants {
     /// The datasets it may query.
     pub warehouse: Vec<String>,
+    /// The views it may query besides, as `dataset.view`: also what they read in datasets that are not granted. Only for
+    /// views whose authors you trust: an author decides what a view reads.
+    pub views: Vec<String>,
     /// The functions of your own that its queries may call, as `dataset.name`; also those that a view calls. BigQuery's
     /// own functions need no grant.
     pub functions: Vec<String>,
@@ -67,11 +70,12 @@ pub struct Grants {
 
 impl Grants {
     /// Every kind of grant by its key in host.toml, with what is granted.
-    pub fn lists(&self) -> [(&'static str, &Vec<String>); 5] {
+    pub fn lists(&self) -> [(&'static str, &Vec<String>); 6] {
         // Named one by one, so that the compiler asks for a new kind here.
-        let Self { warehouse, functions, git, deployments, slack, budgets: _ } = self;
+        let Self { warehouse, views, functions, git, deployments, slack, budgets: _ } = self;
         [
             ("warehouse", warehouse),
+            ("views", views),
             ("functions", functions),
             ("git", git),
             ("deployments", deployments),

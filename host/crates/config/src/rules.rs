@@ -26,12 +26,10 @@ impl Config {
                     bail!("grants.{plugin}.git: there is no [git.{repository}]{nearest}");
                 }
             }
-            let is_path = |function: &str| {
-                let parts = function.split_once('.');
-                parts.is_some_and(|(dataset, name)| !dataset.is_empty() && !name.is_empty() && !name.contains('.'))
-            };
-            if let Some(function) = grants.functions.iter().find(|function| !is_path(function)) {
-                bail!("grants.{plugin}.functions: `{function}` is not a function's name; write \"dataset.name\"");
+            for (key, names, what) in [("views", &grants.views, "view"), ("functions", &grants.functions, "function")] {
+                if let Some(name) = names.iter().find(|name| !is_path(name)) {
+                    bail!("grants.{plugin}.{key}: `{name}` is not a {what}'s name; write \"dataset.name\"");
+                }
             }
         }
         self.alerts.check()?;
@@ -64,8 +62,13 @@ impl Config {
         let plain =
             |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "-.:_".contains(c));
         let mut names = Vec::new();
-        if let Some(Warehouse::BigQuery { project, location, endpoint, .. }) = &self.warehouse {
+        if let Some(Warehouse::BigQuery { project, location, locations, endpoint, .. }) = &self.warehouse {
             names.extend([("warehouse.project", project), ("warehouse.location", location)]);
+            names.extend(
+                locations.iter().flat_map(|(dataset, location)| {
+                    [("warehouse.locations", dataset), ("warehouse.locations", location)]
+                }),
+            );
             endpoint.check("warehouse.endpoint", &self.google)?;
         }
         if let Some(Deployments::CloudRun { project, region, endpoint }) = &self.deployments {
@@ -121,6 +124,12 @@ impl Config {
     }
 }
 
+/// Whether a name has a dataset before it.
+fn is_path(name: &str) -> bool {
+    let parts = name.split_once('.');
+    parts.is_some_and(|(dataset, name)| !dataset.is_empty() && !name.is_empty() && !name.contains('.'))
+}
+
 /// Rejects a webhook that is configured twice.
 fn one_webhook(
     key: &str,
@@ -157,6 +166,8 @@ mod tests {
                 &["grants.a.functions", "`f` is not a function's name", "\"dataset.name\""],
             ),
             ("[grants.a]\nfunctions = ['p.d.f']", &["grants.a.functions", "write \"dataset.name\""]),
+            ("[grants.a]\nviews = ['v']", &["grants.a.views", "`v` is not a view's name", "\"dataset.name\""]),
+            ("[grants.a]\nviews = ['p.d.v']", &["grants.a.views", "write \"dataset.name\""]),
             ("[slack.channels.alerts]", &["slack.channels", "\"#alerts\""]),
             ("[checks.a]\nchannel = '#on call'", &["checks.a.channel", "without spaces"]),
             ("[checks.'a.b']\nchannel = '#on call'", &["checks.\"a.b\".channel", "without spaces"]),
@@ -187,6 +198,14 @@ mod tests {
             (
                 "[warehouse]\nkind = 'bigquery'\nproject = 'p`'\nlocation = 'US'",
                 &["warehouse.project", "not a valid name"],
+            ),
+            (
+                "[warehouse]\nkind = 'bigquery'\nproject = 'p'\nlocation = 'US'\n[warehouse.locations]\na = 'us west2'",
+                &["warehouse.locations: `us west2` is not a valid name"],
+            ),
+            (
+                "[warehouse]\nkind = 'sqlite'\npath = 'x'\n[warehouse.locations]\na = 'US'",
+                &["unknown field `locations`"],
             ),
             (
                 "[google]\ncredentials = 'none'\n[warehouse]\nkind = 'bigquery'\nproject = 'p'\nlocation = 'US'",

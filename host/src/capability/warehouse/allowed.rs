@@ -10,7 +10,7 @@ use std::{
 use crate::{
     capability::{calls::Calls, grant::Wish},
     contract::{Error, Value},
-    googlesql::{self, Select},
+    googlesql::{self, Select, TablePath},
     lanes::Held,
 };
 
@@ -58,7 +58,7 @@ impl Parser {
     }
 }
 
-/// A SELECT that a run may send: it is short enough, parsed, and each of its datasets and functions is granted.
+/// A SELECT that a run may send: it is short enough, parsed, and each of its tables and functions is granted.
 #[derive(Debug)]
 pub(super) struct Allowed(Arc<Select>);
 
@@ -71,8 +71,8 @@ impl Allowed {
             return Err(calls.exceeded("query", "sql_bytes", &what));
         }
         let select = parser.parse(sql)?;
-        for dataset in &select.datasets {
-            calls.allow("query", Wish::Dataset(dataset))?;
+        for table in &select.tables {
+            calls.allow("query", Wish::Table(table))?;
         }
         for routine in &select.routines {
             calls.allow("query", Wish::Function(&routine.to_string()))?;
@@ -92,29 +92,30 @@ impl Allowed {
         Self(Arc::new(select))
     }
 
-    /// Checks the warehouse's own estimate: the datasets that the query would read and the functions that it would call,
-    /// also through views, and the bytes.
+    /// Checks the functions that the warehouse says a query would call, also through views, and the bytes that it would
+    /// bill.
     pub(super) fn estimated<'d>(
         &self,
         calls: &Calls,
-        datasets: impl Iterator<Item = &'d str>,
         functions: impl Iterator<Item = &'d str>,
-        bytes: u64,
+        billed: u64,
     ) -> Result<(), Error> {
-        for dataset in datasets {
-            calls.allow("query", Wish::Dataset(dataset))?;
-        }
         for function in functions {
             calls.allow("query", Wish::Function(function))?;
         }
         let most = calls.budgets.query_bytes;
-        match bytes > most.0 as u64 {
+        match billed > most.0 as u64 {
             true => {
-                let what = format!("it would read {bytes} bytes, more than {most}");
+                let what = format!("it would bill up to {billed} bytes, more than {most}");
                 Err(calls.exceeded("query", "query_bytes", &what))
             }
             false => Ok(()),
         }
+    }
+
+    /// The tables of the query that are not granted by name, as views.
+    pub(super) fn not_views<'a>(&'a self, calls: &'a Calls) -> impl Iterator<Item = &'a TablePath> {
+        self.0.tables.iter().filter(|table| !calls.is_view(table))
     }
 }
 

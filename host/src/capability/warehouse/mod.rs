@@ -69,19 +69,20 @@ impl Warehouse {
         }
     }
 
-    /// Probes each dataset: the name of the probe, and the answer or the error.
+    /// Probes each dataset and view: the name of the probe, and the answer or the error.
     pub(super) async fn probe(
         &self,
         datasets: &BTreeSet<String>,
+        views: &BTreeSet<String>,
         deadline: Instant,
     ) -> Vec<(String, Result<String, String>)> {
-        join_all(datasets.iter().map(async |dataset| {
+        join_all(datasets.iter().chain(views).map(async |name| {
             let found = match self {
-                Self::Sqlite(sqlite) => sqlite.probe(dataset),
-                Self::BigQuery(bigquery) => bigquery.probe(dataset, deadline).await,
+                Self::Sqlite(sqlite) => sqlite.probe(name),
+                Self::BigQuery(bigquery) => bigquery.probe(name, deadline).await,
                 Self::Rehearsed { .. } => Ok("simulated".to_owned()),
             };
-            (format!("warehouse {dataset}"), found.map_err(|error| error.message().to_owned()))
+            (format!("warehouse {name}"), found.map_err(|error| error.message().to_owned()))
         }))
         .await
     }

@@ -94,10 +94,19 @@ impl Sqlite {
         .await
     }
 
-    /// Whether a dataset can be opened.
-    pub(super) fn probe(&self, dataset: &str) -> Result<String, Error> {
-        match memory::counted(Size::Small, || self.0.tables(dataset, || false)) {
-            (Ok(tables), _) => Ok(format!("tables: {}", tables.len())),
+    /// Whether a dataset can be opened, or has a view.
+    pub(super) fn probe(&self, name: &str) -> Result<String, Error> {
+        let found = || match name.split_once('.') {
+            None => Ok(format!("tables: {}", self.0.tables(name, || false)?.len())),
+            Some((dataset, view)) => {
+                let path = TablePath { dataset: dataset.to_owned(), table: view.to_owned() };
+                let connection = self.0.datasets.open(&BTreeSet::from([dataset.to_owned()]), || false)?;
+                let columns = connection.describing(|connection| catalog::columns(connection, &path))?;
+                Ok(format!("columns: {}", columns.len()))
+            }
+        };
+        match memory::counted(Size::Small, found) {
+            (Ok(found), _) => Ok(found),
             (Err(Fault::Said(error)), _) => Err(error),
             (Err(Fault::Memory), refusal) => Err(starved(refusal)),
         }

@@ -7,7 +7,9 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use gcp_bigquery_client::model::{job::Job, job_configuration::JobConfiguration, routine_reference::RoutineReference};
+use gcp_bigquery_client::model::{
+    job::Job, job_configuration::JobConfiguration, routine_reference::RoutineReference, table_reference::TableReference,
+};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
@@ -35,10 +37,18 @@ const NAMED_TABLES: usize = 50;
 pub(super) struct Estimate {
     pub(super) bytes: u64,
     pub(super) columns: Vec<Column>,
-    /// The datasets and tables that BigQuery says it reads; views are resolved to their tables.
-    tables: BTreeSet<(String, String)>,
+    /// The tables that BigQuery says it reads; views are resolved to their tables.
+    tables: BTreeSet<Read>,
     /// The functions that BigQuery says it calls, also through views: `dataset.name`.
     functions: BTreeSet<String>,
+}
+
+/// A table that a query reads, also through a view.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Read {
+    pub(super) project: String,
+    pub(super) dataset: String,
+    pub(super) table: String,
 }
 
 /// An estimate, with the versions of its tables.
@@ -61,12 +71,13 @@ impl Estimate {
         self.billed_for(self.bytes)
     }
 
-    /// The bytes billed for an amount read: whole MiB, and a minimum for each table.
+    /// The maximum that is billed for an amount read. BigQuery bills each table by itself: whole MiB, and a minimum. It does
+    /// not say how many bytes each table has; the most is billed if all are in one of them.
     pub(super) fn billed_for(&self, bytes: u64) -> u64 {
         match self.tables.len() as u64 {
             // Nothing to read.
             0 if bytes == 0 => 0,
-            tables => bytes.next_multiple_of(1 << 20).max(MINIMUM * tables.max(1)),
+            tables => bytes.next_multiple_of(1 << 20).max(MINIMUM) + MINIMUM * tables.saturating_sub(1),
         }
     }
 }
@@ -80,9 +91,8 @@ impl BigQuery {
         allowed: &Allowed,
     ) -> Result<Arc<Estimate>, Error> {
         let estimate = self.known(calls, question, allowed).await?;
-        let datasets = estimate.tables.iter().map(|(dataset, _)| dataset.as_str());
-        let functions = estimate.functions.iter().map(String::as_str);
-        allowed.estimated(calls, datasets, functions, estimate.bytes)?;
+        self.may_read(calls, allowed, &estimate.tables).await?;
+        allowed.estimated(calls, estimate.functions.iter().map(String::as_str), estimate.billed())?;
         Ok(estimate)
     }
 
@@ -111,7 +121,7 @@ impl BigQuery {
     /// The dry run.
     pub(super) async fn dry(&self, question: &Question, deadline: Instant) -> Result<Job, Fault> {
         let job = Job {
-            job_reference: Some(self.reference(None)),
+            job_reference: Some(self.reference(None, &question.location)),
             // A cached result has neither tables nor bytes.
             configuration: Some(JobConfiguration {
                 dry_run: Some(true),
@@ -152,13 +162,12 @@ impl BigQuery {
                 return refused(format!("it reads {NAMED_TABLES} tables or more, and BigQuery does not name them all"));
             }
             Some(list) => {
-                for table in list {
-                    if table.project_id != self.0.project() {
-                        let (project, dataset, table) = (table.project_id, table.dataset_id, table.table_id);
-                        return refused(format!("it reads {project}.{dataset}.{table}, which is in another project"));
-                    }
-                    tables.insert((table.dataset_id, table.table_id));
-                }
+                let reads = |table: TableReference| Read {
+                    project: table.project_id,
+                    dataset: table.dataset_id,
+                    table: table.table_id,
+                };
+                tables.extend(list.into_iter().map(reads));
             }
         }
         Ok(Estimate {

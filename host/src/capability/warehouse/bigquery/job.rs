@@ -104,7 +104,7 @@ impl BigQuery {
     ) -> Result<Answer, Ended> {
         let inner = &self.0;
         let caller = &calls.caller;
-        let at = self.reference(Some(id(&caller.check)?));
+        let at = self.reference(Some(id(&caller.check)?), &question.location);
         let left = deadline.saturating_duration_since(Instant::now());
         let labels = [("check", &caller.check), ("plugin", &caller.plugin), ("run", &caller.run)];
         let job = Job {

@@ -3,11 +3,14 @@
 
 mod client;
 mod estimate;
+mod filter;
 mod job;
+mod location;
 mod protocol;
 mod values;
+mod views;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use gcp_bigquery_client::model::job_reference::JobReference;
 use tokio::time::Instant;
@@ -24,12 +27,13 @@ use crate::{
         warehouse::{Column, Parameter, Rows, Table},
     },
     google::{Fault, Google, Kind},
-    googlesql::Printed,
+    googlesql::{Printed, TablePath},
     lanes::Stop,
 };
 use client::Client;
 use estimate::Estimates;
 use job::Jobs;
+use location::Locations;
 use protocol::Question;
 
 /// The usual address of the API.
@@ -50,7 +54,7 @@ struct Inner {
     google: Google,
     client: Client,
     parser: Parser,
-    location: String,
+    locations: Locations,
     cache: bool,
     /// An emulator does not say which tables a query reads.
     emulated: bool,
@@ -66,6 +70,8 @@ pub struct Place<'c> {
     pub project: &'c str,
     /// `warehouse.location`
     pub location: &'c str,
+    /// `warehouse.locations`
+    pub locations: &'c BTreeMap<String, String>,
     /// `warehouse.endpoint`
     pub endpoint: &'c Endpoint,
     /// `warehouse.cache`
@@ -88,7 +94,7 @@ impl BigQuery {
             client: Client::new(google.clone(), &place.endpoint.or(ENDPOINT), place.project),
             google,
             parser: Parser::new(Some(place.project.to_owned())),
-            location: place.location.to_owned(),
+            locations: Locations::new(place.location, place.locations),
             cache: place.cache,
             emulated: place.emulated,
             estimates: Estimates::default(),
@@ -105,7 +111,7 @@ impl BigQuery {
         parameters: Vec<Parameter>,
     ) -> Result<Rows, Error> {
         let (allowed, sql) = self.read(calls, sql).await?;
-        let question = Question::new(sql, &parameters)?;
+        let question = Question::new(sql, &parameters, self.0.locations.shared(&allowed)?)?;
         let estimate = self.estimate(calls, &question, &allowed).await?;
         let billed = estimate.billed();
         let reserved = self.0.ledger.reserve(calls, billed).await?;
@@ -132,25 +138,37 @@ impl BigQuery {
         parameters: Vec<Parameter>,
     ) -> Result<Vec<Column>, Error> {
         let (allowed, sql) = self.read(calls, sql).await?;
-        let question = Question::new(sql, &parameters)?;
+        let question = Question::new(sql, &parameters, self.0.locations.shared(&allowed)?)?;
         Ok(self.estimate(calls, &question, &allowed).await?.columns.clone())
     }
 
     /// The tables of a dataset, from `__TABLES__`, with the times when they were written; free of charge.
     pub(super) async fn tables(&self, calls: &Arc<Calls>, dataset: &str) -> Result<Vec<Table>, Error> {
-        let question = Question::own(self.listing(dataset)?);
+        let question = self.own(self.listing(dataset)?, dataset);
         // Recent changes matter here, so do not use the cache.
         let answer = self.run(calls, &question, LISTED, false).await?;
         values::tables(answer.rows)
     }
 
-    /// Whether a dataset can be queried, by a dry run, which is free.
-    pub(super) async fn probe(&self, dataset: &str, deadline: Instant) -> Result<String, Error> {
-        let question = Question::own(self.listing(dataset)?);
-        let dry = self.dry(&question, deadline).await;
-        let (project, location) = (self.0.project(), &self.0.location);
-        dry.map(|_| format!("it can be queried, in {location} of project {project}"))
+    /// Whether a dataset or a view, `dataset.view`, can be queried, by a dry run, which is free.
+    pub(super) async fn probe(&self, name: &str, deadline: Instant) -> Result<String, Error> {
+        let dry = match name.split_once('.') {
+            Some((dataset, view)) => {
+                let view = TablePath { dataset: dataset.to_owned(), table: view.to_owned() };
+                self.probe_view(&view, deadline).await
+            }
+            None => {
+                let question = self.own(self.listing(name)?, name);
+                self.dry(&question, deadline).await.map(|_| question.location)
+            }
+        };
+        dry.map(|location| format!("it can be queried, in {location} of project {}", self.0.project()))
             .map_err(|fault| self.refused(fault))
+    }
+
+    /// A query of the host's own about a dataset.
+    fn own(&self, sql: String, dataset: &str) -> Question {
+        Question::own(sql, self.0.locations.of(dataset))
     }
 
     /// Cancels running jobs on shutdown.
@@ -159,12 +177,8 @@ impl BigQuery {
     }
 
     /// The reference of a job, or of one without an id.
-    fn reference(&self, id: Option<String>) -> JobReference {
-        JobReference {
-            job_id: id,
-            location: Some(self.0.location.clone()),
-            project_id: Some(self.0.project().to_owned()),
-        }
+    fn reference(&self, id: Option<String>, location: &str) -> JobReference {
+        JobReference { job_id: id, location: Some(location.to_owned()), project_id: Some(self.0.project().to_owned()) }
     }
 
     /// The query for a dataset's tables, with [`LISTED`] columns.
@@ -212,8 +226,8 @@ impl BigQuery {
         let Fault { kind, message, .. } = fault;
         let said = format!("query failed: BigQuery: {message}");
         match kind {
-            Kind::Invalid => Error::Invalid(said),
-            Kind::NotFound => Error::NotFound(said),
+            Kind::Invalid => Error::Invalid(format!("{said}{}", filter::advice(&message))),
+            Kind::NotFound => Error::NotFound(format!("{said}{}", self.0.locations.advice(&message))),
             Kind::Denied => Error::Denied(format!(
                 "{said}; the host's own credentials need roles/bigquery.jobUser on project {} and roles/bigquery.dataViewer on the dataset; they are {}",
                 self.0.project(),

@@ -17,17 +17,19 @@ use crate::{
 pub(super) struct Question {
     pub(super) sql: Printed,
     pub(super) parameters: Vec<QueryParameter>,
+    /// Where it runs.
+    pub(super) location: String,
 }
 
 impl Question {
-    pub(super) fn new(sql: Printed, parameters: &[Parameter]) -> Result<Self, Error> {
+    pub(super) fn new(sql: Printed, parameters: &[Parameter], location: &str) -> Result<Self, Error> {
         let parameters = parameters.iter().map(parameter).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { sql, parameters })
+        Ok(Self { sql, parameters, location: location.to_owned() })
     }
 
     /// A query of the host's own.
-    pub(super) fn own(sql: String) -> Self {
-        Self { sql: Printed::own(sql), parameters: Vec::new() }
+    pub(super) fn own(sql: String, location: &str) -> Self {
+        Self { sql: Printed::own(sql), parameters: Vec::new(), location: location.to_owned() }
     }
 
     /// A fault, with positions in the author's text.
