@@ -1,7 +1,7 @@
 // A check that fails in as many ways as its authors may make it. The tests know the line of each by `// here: WAY`.
 
-import { check, post, query, setting } from "./sdk.js";
-import { latest } from "pipeline:check/git@0.1.0";
+import { check, nullOf, post, query, setting } from "./sdk.js";
+import { latest } from "pipeline:check/git@0.1.1";
 
 const GOOD = "SELECT COUNT(*) AS n FROM raw.events";
 const BAD = "SELECT nothing FROM raw.events";
@@ -95,6 +95,15 @@ function fail(request, way) {
       return fine;
     case "large parameter":
       query("SELECT @n AS n", { n: 2 ** 70 }); // here: large parameter
+      return fine;
+    case "null of a type":
+      query("SELECT COUNT(*) AS n FROM raw.events WHERE id = @id", { id: nullOf("integer"), n: 1 });
+      return fine;
+    case "null of another type":
+      query("SELECT COUNT(*) AS n FROM raw.events WHERE id = @id", { id: nullOf("date") });
+      return fine;
+    case "null of no type":
+      query("SELECT COUNT(*) AS n FROM raw.events WHERE id = @id", { id: nullOf("number") }); // here: null of no type
       return fine;
     case "wrong alert":
       post({ channel: request.channel, title: "x" }); // here: wrong alert

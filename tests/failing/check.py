@@ -4,7 +4,7 @@ import asyncio
 import json
 import sys
 
-from sdk import Canary, at_least, export, post, query, setting
+from sdk import Canary, at_least, export, null, post, query, setting
 from componentize_py_types import Err
 from wit_world.exports import plugin
 from wit_world.imports import slack, types, warehouse
@@ -132,6 +132,13 @@ class Failing(Canary):
                 await warehouse.query(GOOD, [warehouse.Parameter("n", 3)])  # here: wrong parameter
             case "large parameter":
                 await query("SELECT @n AS n", n=2**70)  # here: large parameter
+            case "null of a type":
+                await query("SELECT COUNT(*) AS n FROM raw.events WHERE id = @id", id=null("integer"), n=1)
+                return report()
+            case "null of another type":
+                await query("SELECT COUNT(*) AS n FROM raw.events WHERE id = @id", id=null("date"))
+            case "null of no type":
+                null("number")  # here: null of no type
             case "gather":
                 await asyncio.gather(query(GOOD), query(BAD), query(GOOD))
             case "gather all":

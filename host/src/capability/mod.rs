@@ -104,6 +104,7 @@ impl Backends {
 
     /// Runs one query of somebody at the command line.
     pub async fn query(&self, calls: &Arc<Calls>, sql: String, parameters: Vec<Parameter>) -> Result<Rows, Error> {
+        let parameters = parameters.into_iter().map(warehouse::Argument::from).collect();
         self.warehouse("query")?.query(calls, sql, parameters).await
     }
 

@@ -9,11 +9,11 @@ use std::{
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp, ToSpan, civil::Date, tz::TimeZone};
 
-use super::shapes::{Shapes, lock};
-use crate::contract::{
-    Value,
-    warehouse::{Column, Parameter},
+use super::{
+    shapes::{Shapes, lock},
+    warehouse::Argument,
 };
+use crate::contract::{Value, warehouse::Column};
 
 /// Larger than most counts of a check, and exact as a float.
 const MANY: f64 = 1e6;
@@ -126,11 +126,11 @@ impl Rehearsal {
 
     /// A query with its parameters. Days and times are told from the run's own, so that a check gets the same answers on
     /// every day, and is valid on every day or on none.
-    pub(super) fn asked(&self, sql: &str, parameters: &[Parameter]) -> String {
+    pub(super) fn asked(&self, sql: &str, parameters: &[Argument]) -> String {
         let midnight = self.date.to_zoned(TimeZone::UTC).map_or(0, |midnight| midnight.timestamp().as_second());
         let day = self.date.to_string();
         let mut asked = sql.replace(&day, "the date");
-        for Parameter { name, value } in parameters {
+        for Argument { name, value, .. } in parameters {
             let told = match value {
                 Value::Date(text) => text.parse::<Date>().map_or(i64::MAX, |date| (date - self.date).get_days().into()),
                 Value::Timestamp(second) if *second == self.due.as_second() => i64::MIN,
@@ -418,7 +418,7 @@ mod tests {
             let midnight = date.to_zoned(TimeZone::UTC).unwrap().timestamp();
             let due = midnight + SignedDuration::from_hours(30);
             let rehearsal = Rehearsal::new(Answers::Low, due, date, Vec::new(), Arc::default());
-            let parameter = |name: &str, value| Parameter { name: name.to_owned(), value };
+            let parameter = |name: &str, value| Argument { name: name.to_owned(), value, kind: None };
             let parameters = [
                 parameter("date", Value::Date((date - before.days()).to_string())),
                 parameter("start", Value::Timestamp(midnight.as_second() + 5 * 3600)),

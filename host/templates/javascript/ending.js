@@ -171,19 +171,22 @@ export const DESCRIPTOR = record({
   needs: list(variant({ dataset: text, repository: null, deployments: null, channel: text })),
 });
 
+const VALUE = variant({
+  null: null,
+  boolean: simple("a boolean", (given) => typeof given === "boolean"),
+  integer: I64,
+  float: number,
+  text,
+  date: text,
+  timestamp: I64,
+});
+const KIND = oneOf("boolean", "integer", "float", "text", "date", "timestamp");
+
 /** The parameters of a query. */
-export const PARAMETERS = list(record({
-  name: text,
-  value: variant({
-    null: null,
-    boolean: simple("a boolean", (given) => typeof given === "boolean"),
-    integer: I64,
-    float: number,
-    text,
-    date: text,
-    timestamp: I64,
-  }),
-}));
+export const PARAMETERS = list(record({ name: text, value: VALUE }));
+
+/** The same with their types. */
+export const TYPED_PARAMETERS = list(record({ name: text, kind: KIND, value: VALUE }));
 
 /** An alert. */
 export const ALERT = record({

@@ -3,9 +3,9 @@
 // For anything else, export `plugin = check({ …, run(request, settings) })` and ask the host with `query` and `post`.
 // Host calls wait for their answer, one after another: the toolchain has no `await` for them yet (see build.mjs).
 
-import { query as ask } from "pipeline:check/warehouse@0.1.0";
-import { post as hand } from "pipeline:check/slack@0.1.0";
-import { ALERT, DESCRIPTOR, PARAMETERS, report, require, text } from "./ending.js";
+import { query as ask, queryTyped as askTyped } from "pipeline:check/warehouse@0.1.1";
+import { post as hand } from "pipeline:check/slack@0.1.1";
+import { ALERT, DESCRIPTOR, PARAMETERS, TYPED_PARAMETERS, report, require, text } from "./ending.js";
 import { NAME, RUNBOOK, VERSION } from "./package.js";
 
 /** Hands an alert to the host, which decides when it is told. */
@@ -20,20 +20,35 @@ export const atLeast = (name, min, unit = null) => ({ name, value: null, min, ma
 /** A column of the row that must be at most so much. */
 export const atMost = (name, max, unit = null) => ({ name, value: null, min: null, max, below: null, unit });
 
+/** NULL of a type, as a parameter: `{ day: nullOf("date") }`. Types: boolean, integer, float, text, date, timestamp. */
+export const nullOf = (kind) => new Null(kind);
+
+class Null {
+  constructor(kind) {
+    this.kind = kind;
+  }
+}
+
 /** The rows of one SELECT, by column; `{ date: "2026-02-05" }` is `@date`. A failure ends the run: it is no answer. */
 export function query(sql, parameters = {}) {
-  const given = Object.entries(parameters).map(([name, value]) => ({ name, value: parameter(value) }));
-  const { columns, values } = ask(require(sql, text, "the query"), require(given, PARAMETERS, "parameters"));
+  const typed = Object.values(parameters).some((value) => value instanceof Null);
+  const given = Object.entries(parameters).map(([name, value]) => ({ name, kind: kind(value), value: parameter(value) }));
+  const { columns, values } = typed
+    ? askTyped(require(sql, text, "the query"), require(given, TYPED_PARAMETERS, "parameters"))
+    : ask(require(sql, text, "the query"), require(given, PARAMETERS, "parameters"));
   return values.map((row) => Object.fromEntries(row.map((cell, at) => [columns[at].name, cell.val ?? null])));
 }
 
 function parameter(value) {
-  if (value === null) return { tag: "null" };
+  if (value === null || value instanceof Null) return { tag: "null" };
   if (typeof value === "boolean") return { tag: "boolean", val: value };
   if (Number.isInteger(value)) return { tag: "integer", val: value };
   if (typeof value === "number") return { tag: "float", val: value };
   return { tag: /^\d{4}-\d{2}-\d{2}$/.test(value) ? "date" : "text", val: String(value) };
 }
+
+/** The type of a parameter; a null without one is a text. */
+const kind = (value) => (value instanceof Null ? value.kind : value === null ? "text" : parameter(value).tag);
 
 /** A check that is one query for one row, and a threshold for each column of it. */
 export const canary = (about) => check({ ...about, run: (request, settings) => judge(about, request, settings) });

@@ -37,10 +37,29 @@ def at_most(name: str, most: float, unit: str | None = None) -> Metric:
     return Metric(name, None, None, float(most), None, unit)
 
 
+@dataclass
+class Null:
+    """A parameter without a value."""
+
+    kind: warehouse.Scalar
+
+
+def null(kind: str) -> Null:
+    """NULL of a type, as a parameter: `day=null("date")`. Types: boolean, integer, float, text, date, timestamp."""
+    kinds = {scalar.name.lower(): scalar for scalar in warehouse.Scalar}
+    if kind not in kinds:
+        raise ValueError(f"{kind!r} is not one of {', '.join(kinds)}")
+    return Null(kinds[kind])
+
+
 async def query(sql: str, **parameters) -> list[dict]:
     """The rows of one SELECT, by column; `date="2026-02-05"` is `@date`. A failure ends the run: it is no answer."""
-    values = [warehouse.Parameter(name, value(given)) for name, given in parameters.items()]
-    rows = await warehouse.query(sql, values)
+    given = {name: value(found) for name, found in parameters.items()}
+    if any(isinstance(found, Null) for found in parameters.values()):
+        typed = [warehouse.TypedParameter(name, kind(parameters[name], found), found) for name, found in given.items()]
+        rows = await warehouse.query_typed(sql, typed)
+    else:
+        rows = await warehouse.query(sql, [warehouse.Parameter(name, found) for name, found in given.items()])
     names = [column.name for column in rows.columns]
     return [dict(zip(names, (getattr(cell, "value", None) for cell in row))) for row in rows.values]
 
@@ -53,7 +72,7 @@ async def post(alert: slack.Alert):
 def value(given):
     """A parameter: a text that is a date is a DATE."""
     match given:
-        case None:
+        case None | Null():
             return types.Value_Null()
         case bool():
             return types.Value_Boolean(given)
@@ -65,6 +84,17 @@ def value(given):
             return types.Value_Date(given)
         case _:
             return types.Value_Text(str(given))
+
+
+def kind(given, found) -> warehouse.Scalar:
+    """The type of a parameter; a None without one is a text."""
+    match given:
+        case Null():
+            return given.kind
+        case None:
+            return warehouse.Scalar.TEXT
+        case _:
+            return warehouse.Scalar[type(found).__name__.removeprefix("Value_").upper()]
 
 
 class Canary:

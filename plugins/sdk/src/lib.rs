@@ -23,7 +23,7 @@ pub use bindings::exports::pipeline::check::plugin::{
 pub use bindings::pipeline::check::deployments::Deployment;
 pub use bindings::pipeline::check::git::{Commit, History};
 pub use bindings::pipeline::check::types::Error;
-pub use bindings::pipeline::check::warehouse::{Column, Table};
+pub use bindings::pipeline::check::warehouse::{Column, Scalar, Table};
 pub use calls::{Repository, Since, lookup, tables};
 pub use canary::{Canary, Service, Threshold, alert, bq_query, investigation, report};
 pub use check::{About, Check, Component, Package};

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bindings::pipeline::check::{
     types::{Error, Value},
-    warehouse::{self, Column, Parameter},
+    warehouse::{self, Column, Scalar, TypedParameter},
 };
 
 /// A table, as `dataset.table` or `project.dataset.table`.
@@ -72,7 +72,7 @@ impl fmt::Display for TableName {
 #[derive(Debug, Clone)]
 pub struct Query {
     sql: String,
-    parameters: Vec<Parameter>,
+    parameters: Vec<TypedParameter>,
 }
 
 impl Query {
@@ -83,32 +83,37 @@ impl Query {
 
     /// Binds `@name` to a date.
     pub fn date(self, name: &str, date: &str) -> Self {
-        self.parameter(name, Value::Date(date.to_owned()))
+        self.parameter(name, Scalar::Date, Value::Date(date.to_owned()))
     }
 
     /// Binds `@name` to a text.
     pub fn text(self, name: &str, text: &str) -> Self {
-        self.parameter(name, Value::Text(text.to_owned()))
+        self.parameter(name, Scalar::Text, Value::Text(text.to_owned()))
     }
 
     /// Binds `@name` to a whole number.
     pub fn integer(self, name: &str, integer: i64) -> Self {
-        self.parameter(name, Value::Integer(integer))
+        self.parameter(name, Scalar::Integer, Value::Integer(integer))
     }
 
-    fn parameter(mut self, name: &str, value: Value) -> Self {
-        self.parameters.push(Parameter { name: name.to_owned(), value });
+    /// Binds `@name` to a NULL of a type.
+    pub fn null(self, name: &str, kind: Scalar) -> Self {
+        self.parameter(name, kind, Value::Null)
+    }
+
+    fn parameter(mut self, name: &str, kind: Scalar, value: Value) -> Self {
+        self.parameters.push(TypedParameter { name: name.to_owned(), kind, value });
         self
     }
 
     /// Runs the query, and returns the columns of the answer.
     pub async fn columns(self) -> Result<Vec<Column>, Error> {
-        Ok(warehouse::query(self.sql, self.parameters).await?.columns)
+        Ok(warehouse::query_typed(self.sql, self.parameters).await?.columns)
     }
 
     /// Runs the query, and returns all rows.
     pub async fn rows(self) -> Result<Rows, Error> {
-        let answer = warehouse::query(self.sql, self.parameters).await?;
+        let answer = warehouse::query_typed(self.sql, self.parameters).await?;
         let (columns, kinds): (Vec<String>, Vec<String>) =
             answer.columns.into_iter().map(|column| (column.name, column.kind)).unzip();
         let (columns, kinds): (Rc<[String]>, Rc<[String]>) = (columns.into(), kinds.into());

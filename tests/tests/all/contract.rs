@@ -6,9 +6,11 @@ use wit_parser::{Function, Resolve, Type, TypeDefKind, TypeId};
 
 use crate::support::command::{binary, ended, guest, repository};
 
+/// The released versions of the contract.
+const RELEASED: [&str; 2] = ["v0.1.0", "v0.1.1"];
+
 #[test]
 fn a_plugin_of_the_released_contract_runs_on_this_host() {
-    let directory = tempfile::tempdir().unwrap();
     let case = r#"date = 2026-02-05
 [tables."d.t"]
 rows = [{ day = 2026-02-05 }, { day = 2026-02-05 }]
@@ -24,14 +26,32 @@ verdict = "pass"
 summary = "2 rows, 1 tables, latest first, 1 changes, missing b, revision service-00001"
 alert = "info to #canary-alerts: Frozen\nStill here"
 "#;
+    runs("frozen", case);
+}
+
+#[test]
+fn a_plugin_of_the_release_that_added_types_to_parameters_runs_on_this_host() {
+    let case = r#"date = 2026-02-05
+[tables."d.t"]
+rows = [{ day = 2026-02-05 }, { day = 2026-02-04 }]
+[expect]
+verdict = "pass"
+summary = "1 rows; query refused: parameter @day is DATE, but its value is STRING"
+"#;
+    runs("frozen-0-1-1", case);
+}
+
+/// Runs a case of a guest, which must be as expected.
+fn runs(name: &str, case: &str) {
+    let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("case.toml"), case).unwrap();
     let mut host = Command::new(binary("host"));
     host.env("XDG_CACHE_HOME", binary("").join("test-cache")).current_dir(directory.path());
-    let ended = ended(host.arg("test").arg(guest("frozen")).arg("case.toml")).unwrap();
+    let ended = ended(host.arg("test").arg(guest(name)).arg("case.toml")).unwrap();
     assert_eq!(ended.code, 0, "{ended:?}");
 }
 
-/// All items of a contract: functions and types by name, each in full.
+/// All items of a contract: functions and types by name, each in full. The release within a version does not count.
 fn items(directory: &Path) -> BTreeMap<String, String> {
     let mut resolve = Resolve::default();
     resolve.push_path(directory).unwrap();
@@ -47,8 +67,9 @@ fn items(directory: &Path) -> BTreeMap<String, String> {
     }
     for (_, world) in &resolve.worlds {
         let keys = |items: Vec<String>| items.join(", ");
-        let imports = keys(world.imports.keys().map(|key| resolve.name_world_key(key)).collect());
-        let exports = keys(world.exports.keys().map(|key| resolve.name_world_key(key)).collect());
+        let named = |key| resolve.name_world_key(key).split('@').next().unwrap_or_default().to_owned();
+        let imports = keys(world.imports.keys().map(named).collect());
+        let exports = keys(world.exports.keys().map(named).collect());
         items.insert(format!("world {}: imports", world.name), imports);
         items.insert(format!("world {}: exports", world.name), exports);
     }
@@ -122,15 +143,26 @@ fn broken(released: &BTreeMap<String, String>, current: &BTreeMap<String, String
 
 #[test]
 fn what_was_released_is_still_there() {
-    let released = items(&repository().join("tests/contract/v0.1"));
     let current = items(&repository().join("wit/v0.1"));
-    assert!(released.len() > 30, "{released:#?}");
-    assert_eq!(broken(&released, &current), Vec::<String>::new(), "make a new folder beside wit/v0.1 instead");
+    for version in RELEASED {
+        let released = items(&repository().join("tests/contract").join(version));
+        assert!(released.len() > 30, "{version}: {released:#?}");
+        let broken = broken(&released, &current);
+        assert_eq!(broken, Vec::<String>::new(), "{version}: make a new folder beside wit/v0.1 instead");
+    }
+}
+
+/// Nothing is added to the contract without a new version, and a copy and a guest of it.
+#[test]
+fn the_newest_release_is_the_contract() {
+    let newest = RELEASED[RELEASED.len() - 1];
+    let released = items(&repository().join("tests/contract").join(newest));
+    assert_eq!(released, items(&repository().join("wit/v0.1")), "raise the package's version, and add a frozen copy");
 }
 
 #[test]
 fn what_would_break_plugins_is_noticed() {
-    let released = repository().join("tests/contract/v0.1");
+    let released = repository().join("tests/contract").join(RELEASED[0]);
     for (file, from, to, complaint) in [
         ("warehouse.wit", "bytes-processed: u64,", "bytes-processed: u32,", "warehouse.rows: was record"),
         ("warehouse.wit", "tables: async func", "tables: func", "warehouse.tables: was"),

@@ -44,6 +44,7 @@ mod jobs;
 mod killed;
 mod locations;
 mod news;
+mod nulls;
 mod pins;
 mod plan;
 mod python_gate;

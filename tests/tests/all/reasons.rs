@@ -63,6 +63,15 @@ const PYTHON: &[Way] = &[
         "wrong parameter",
         "TypeError: warehouse.query: parameters[0].value is of type int, not one of Value_Null, Value_Boolean, Value_Integer, Value_Float, Value_Text, Value_Date, Value_Timestamp (check.py:HERE, in fail)",
     ),
+    ("null of a type", ""),
+    (
+        "null of another type",
+        "query failed: No matching signature for operator = for argument types: INT64, DATE at [1:44]",
+    ),
+    (
+        "null of no type",
+        "ValueError: 'number' is not one of boolean, integer, float, text, date, timestamp (check.py:HERE, in fail)",
+    ),
     (
         "large parameter",
         "TypeError: warehouse.query: parameters[0].value.value is 1180591620717411303424, out of range (check.py:HERE, in fail)",
@@ -130,6 +139,15 @@ const JAVASCRIPT: &[Way] = &[
     ("caused by a call", "QUERY; then Error: cannot go on (check.js:HERE, in fail)"),
     ("call and go on", ""),
     ("wrong query", "TypeError: the query is of type number, not a string (check.js:HERE, in fail)"),
+    ("null of a type", ""),
+    (
+        "null of another type",
+        "query failed: No matching signature for operator = for argument types: INT64, DATE at [1:44]",
+    ),
+    (
+        "null of no type",
+        "TypeError: parameters[0].kind is of type string, not one of boolean, integer, float, text, date, timestamp (check.js:HERE, in fail)",
+    ),
     (
         "large parameter",
         "TypeError: parameters[0].value.val is 1.1805916207174113e+21, out of range (check.js:HERE, in fail)",

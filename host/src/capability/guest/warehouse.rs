@@ -4,10 +4,13 @@ use wasmtime::component::Accessor;
 
 use super::{Imports, Reach, reach};
 use crate::{
-    capability::{grant::Wish, warehouse::value_size},
+    capability::{
+        grant::Wish,
+        warehouse::{Argument, value_size},
+    },
     contract::{
         Error,
-        warehouse::{Host, HostWithStore, Parameter, Rows, Table},
+        warehouse::{Host, HostWithStore, Parameter, Rows, Table, TypedParameter},
     },
 };
 
@@ -15,11 +18,15 @@ impl Host for Reach {}
 
 impl<T: Send> HostWithStore<T> for Imports {
     async fn query(accessor: &Accessor<T, Self>, sql: String, parameters: Vec<Parameter>) -> Result<Rows, Error> {
-        let (calls, backends) = reach(accessor)?;
-        let asked = sql.clone();
-        let handed = sql.len() + parameters.iter().map(size).sum::<usize>();
-        let answer = async { backends.warehouse("query")?.query(&calls, sql, parameters).await };
-        calls.costly_call("warehouse.query", asked, handed, answer, |rows| rows.bytes_processed).await
+        ask(accessor, sql, parameters.into_iter().map(|parameter| Ok(Argument::from(parameter))).collect()).await
+    }
+
+    async fn query_typed(
+        accessor: &Accessor<T, Self>,
+        sql: String,
+        parameters: Vec<TypedParameter>,
+    ) -> Result<Rows, Error> {
+        ask(accessor, sql, parameters.into_iter().map(Argument::try_from).collect()).await
     }
 
     async fn tables(accessor: &Accessor<T, Self>, dataset: String) -> Result<Vec<Table>, Error> {
@@ -32,7 +39,20 @@ impl<T: Send> HostWithStore<T> for Imports {
     }
 }
 
+/// Runs a query; wrong parameters are its error.
+async fn ask<T: Send>(
+    accessor: &Accessor<T, Imports>,
+    sql: String,
+    parameters: Result<Vec<Argument>, Error>,
+) -> Result<Rows, Error> {
+    let (calls, backends) = reach(accessor)?;
+    let asked = sql.clone();
+    let handed = sql.len() + parameters.iter().flatten().map(size).sum::<usize>();
+    let answer = async { backends.warehouse("query")?.query(&calls, sql, parameters?).await };
+    calls.costly_call("warehouse.query", asked, handed, answer, |rows| rows.bytes_processed).await
+}
+
 /// Memory of a parameter, in bytes; its value is copied once.
-fn size(parameter: &Parameter) -> usize {
-    size_of::<Parameter>() + parameter.name.len() + 2 * value_size(&parameter.value)
+fn size(parameter: &Argument) -> usize {
+    size_of::<Argument>() + parameter.name.len() + 2 * value_size(&parameter.value)
 }

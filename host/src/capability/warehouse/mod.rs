@@ -1,6 +1,7 @@
 //! `warehouse`: one SELECT at a time, on granted datasets.
 
 mod allowed;
+mod argument;
 mod bigquery;
 mod catalog;
 mod datasets;
@@ -14,6 +15,7 @@ mod sqlite;
 mod tests;
 
 pub(super) use allowed::value_size;
+pub use argument::Argument;
 pub use bigquery::{BigQuery, ENDPOINT as BIGQUERY, Place};
 pub use ledger::Ledger;
 pub use sqlite::Sqlite;
@@ -26,7 +28,7 @@ use tokio::time::Instant;
 use super::{calls::Calls, rehearsal::Rehearsal};
 use crate::contract::{
     Error,
-    warehouse::{Column, Parameter, Rows, Table},
+    warehouse::{Column, Rows, Table},
 };
 
 /// A warehouse that answers queries.
@@ -51,7 +53,7 @@ impl Warehouse {
         &self,
         calls: &Arc<Calls>,
         sql: String,
-        parameters: Vec<Parameter>,
+        parameters: Vec<Argument>,
     ) -> Result<Rows, Error> {
         match self {
             Self::Sqlite(sqlite) => sqlite.query(calls, sql, parameters).await,
@@ -61,7 +63,7 @@ impl Warehouse {
     }
 
     /// The columns of a query, without reading a row.
-    async fn shape(&self, calls: &Arc<Calls>, sql: String, parameters: Vec<Parameter>) -> Result<Vec<Column>, Error> {
+    async fn shape(&self, calls: &Arc<Calls>, sql: String, parameters: Vec<Argument>) -> Result<Vec<Column>, Error> {
         match self {
             Self::Sqlite(sqlite) => sqlite.shape(calls, sql, parameters).await,
             Self::BigQuery(bigquery) => bigquery.shape(calls, sql, parameters).await,

@@ -10,7 +10,7 @@ use sqlparser::{
     parser::Parser,
 };
 
-use super::Warehouse;
+use super::{Argument, Warehouse};
 use crate::{
     capability::{
         calls::Calls,
@@ -19,7 +19,7 @@ use crate::{
     },
     contract::{
         Error, Value,
-        warehouse::{Column, Parameter, Rows, Table},
+        warehouse::{Column, Rows, Table},
     },
     googlesql,
 };
@@ -30,11 +30,11 @@ impl Rehearsal {
         warehouse: &Warehouse,
         calls: &Arc<Calls>,
         sql: String,
-        parameters: Vec<Parameter>,
+        parameters: Vec<Argument>,
     ) -> Result<Rows, Error> {
         let asked = self.asked(&sql, &parameters);
         // The values of the parameters do not change the columns.
-        let kinds = parameters.iter().map(|parameter| (&parameter.name, std::mem::discriminant(&parameter.value)));
+        let kinds = parameters.iter().map(|parameter| (&parameter.name, parameter.kind));
         let key = format!("{sql}\0{:?}", kinds.collect::<Vec<_>>());
         let known = lock(&self.shapes.queries).get(&key).cloned();
         let shape = match known {

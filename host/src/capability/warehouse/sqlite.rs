@@ -11,6 +11,7 @@ use rusqlite::{Connection, InterruptHandle, types::Value as Stored};
 
 use super::{
     allowed::{Allowed, Parser, Taken},
+    argument::Argument,
     catalog,
     datasets::{Datasets, Kinds, Lease},
     fault::Fault,
@@ -21,7 +22,7 @@ use crate::{
     capability::calls::Calls,
     contract::{
         Error, Value,
-        warehouse::{self, Parameter, Rows, Table},
+        warehouse::{self, Rows, Scalar, Table},
     },
     googlesql::{self, Column, Kind, TablePath, Translated, date},
     lanes::Stop,
@@ -56,7 +57,7 @@ impl Sqlite {
         &self,
         calls: &Arc<Calls>,
         sql: String,
-        parameters: Vec<Parameter>,
+        parameters: Vec<Argument>,
     ) -> Result<Rows, Error> {
         self.ask(calls, move |inner, run, stop, engine| {
             let allowed = Allowed::read(run, &inner.parser, &sql)?;
@@ -71,7 +72,7 @@ impl Sqlite {
         &self,
         calls: &Arc<Calls>,
         sql: String,
-        parameters: Vec<Parameter>,
+        parameters: Vec<Argument>,
     ) -> Result<Vec<warehouse::Column>, Error> {
         self.ask(calls, move |inner, run, stop, _| {
             let allowed = Allowed::read(run, &inner.parser, &sql)?;
@@ -114,7 +115,7 @@ impl Sqlite {
 
     /// Runs a parsed and granted query on this thread.
     #[cfg(test)]
-    pub(super) fn query_now(&self, allowed: &Allowed, parameters: &[Parameter], run: &Calls) -> Result<Rows, Error> {
+    pub(super) fn query_now(&self, allowed: &Allowed, parameters: &[Argument], run: &Calls) -> Result<Rows, Error> {
         self.0.query(allowed, parameters, run, || false, &Engine::default()).map_err(|fault| match fault {
             Fault::Memory => starved(None),
             Fault::Said(error) => error,
@@ -204,13 +205,13 @@ impl Inner {
         &self,
         connection: &mut Lease<'_>,
         allowed: &Allowed,
-        parameters: &[Parameter],
+        parameters: &[Argument],
     ) -> Result<(Arc<Translated>, HashMap<String, Stored>), Fault> {
         let mut kinds = Kinds::new();
         let mut values = HashMap::new();
         for parameter in parameters {
             let name = parameter.name.trim_start_matches('@').to_lowercase();
-            let (kind, value) = stored(&parameter.value).ok_or_else(|| {
+            let (kind, value) = stored(parameter).ok_or_else(|| {
                 Error::Invalid(format!("query failed: parameter @{name} is not a date: {:?}", parameter.value))
             })?;
             kinds.insert(name.clone(), kind);
@@ -244,7 +245,7 @@ impl Inner {
     fn query(
         &self,
         allowed: &Allowed,
-        parameters: &[Parameter],
+        parameters: &[Argument],
         run: &Calls,
         stop: impl FnMut() -> bool + Send + 'static,
         engine: &Engine,
@@ -285,9 +286,9 @@ fn columns_of(columns: &[Column]) -> Vec<warehouse::Column> {
 }
 
 /// A parameter for the engine; `None` for an invalid date.
-fn stored(value: &Value) -> Option<(Kind, Stored)> {
-    Some(match value {
-        Value::Null => (Kind::Null, Stored::Null),
+fn stored(argument: &Argument) -> Option<(Kind, Stored)> {
+    Some(match &argument.value {
+        Value::Null => (argument.kind.map_or(Kind::Null, kind), Stored::Null),
         Value::Boolean(truth) => (Kind::Bool, Stored::Integer((*truth).into())),
         Value::Integer(number) => (Kind::Int64, Stored::Integer(*number)),
         Value::Float(number) => (Kind::Float64, Stored::Real(*number)),
@@ -295,6 +296,18 @@ fn stored(value: &Value) -> Option<(Kind, Stored)> {
         Value::Date(text) => (Kind::Date, Stored::Text(date(text)?.to_string())),
         Value::Timestamp(seconds) => (Kind::Timestamp, Stored::Integer(seconds.saturating_mul(1_000_000))),
     })
+}
+
+/// The type of a NULL.
+fn kind(scalar: Scalar) -> Kind {
+    match scalar {
+        Scalar::Boolean => Kind::Bool,
+        Scalar::Integer => Kind::Int64,
+        Scalar::Float => Kind::Float64,
+        Scalar::Text => Kind::String,
+        Scalar::Date => Kind::Date,
+        Scalar::Timestamp => Kind::Timestamp,
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! the answers.
 #![allow(missing_docs, unsafe_op_in_unsafe_fn, clippy::all, clippy::restriction)]
 
-wit_bindgen::generate!({ path: "../../contract/v0.1", world: "check", generate_all });
+wit_bindgen::generate!({ path: "../../contract/v0.1.0", world: "check", generate_all });
 
 use exports::pipeline::check::plugin::{Descriptor, Failure, Guest, Need, Report, Request, Schedule, Verdict};
 use pipeline::check::{

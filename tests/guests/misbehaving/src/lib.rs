@@ -2,8 +2,8 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
 use sdk::{
-    About, Alert, Check, Error, Failure, Need, Query, Report, Repository, Request, Result, Row, Severity, Since,
-    Verdict, Violation, measured,
+    About, Alert, Check, Error, Failure, Need, Query, Report, Repository, Request, Result, Row, Scalar, Severity,
+    Since, Verdict, Violation, measured,
 };
 
 sdk::settings! {
@@ -88,6 +88,10 @@ impl Check for Misbehaving {
             "not a number" => Report { metrics: vec![measured("games", Some(f64::NAN))], ..pass },
             "query" => {
                 let row = asked(&request, settings.sql).await?;
+                Report { summary: format!("{row:?}"), ..pass }
+            }
+            "null of a type" => {
+                let row = Query::new(settings.sql).null("day", Scalar::Date).row().await?;
                 Report { summary: format!("{row:?}"), ..pass }
             }
             "judge" => {

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::{
     allowed::{Allowed, Parser},
+    argument::Argument,
     ledger::Ledger,
 };
 use crate::{
@@ -24,7 +25,7 @@ use crate::{
     config::Endpoint,
     contract::{
         Error,
-        warehouse::{Column, Parameter, Rows, Table},
+        warehouse::{Column, Rows, Table},
     },
     google::{Fault, Google, Kind},
     googlesql::{Printed, TablePath},
@@ -108,7 +109,7 @@ impl BigQuery {
         &self,
         calls: &Arc<Calls>,
         sql: String,
-        parameters: Vec<Parameter>,
+        parameters: Vec<Argument>,
     ) -> Result<Rows, Error> {
         let (allowed, sql) = self.read(calls, sql).await?;
         let question = Question::new(sql, &parameters, self.0.locations.shared(&allowed)?)?;
@@ -135,7 +136,7 @@ impl BigQuery {
         &self,
         calls: &Arc<Calls>,
         sql: String,
-        parameters: Vec<Parameter>,
+        parameters: Vec<Argument>,
     ) -> Result<Vec<Column>, Error> {
         let (allowed, sql) = self.read(calls, sql).await?;
         let question = Question::new(sql, &parameters, self.0.locations.shared(&allowed)?)?;

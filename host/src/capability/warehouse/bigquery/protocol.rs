@@ -7,7 +7,8 @@ use gcp_bigquery_client::model::{
 use jiff::Timestamp;
 
 use crate::{
-    contract::{Error, Value, warehouse::Parameter},
+    capability::warehouse::argument::{Argument, sql_type},
+    contract::{Error, Value, warehouse::Scalar},
     google::{Fault, Kind},
     googlesql::Printed,
 };
@@ -22,7 +23,7 @@ pub(super) struct Question {
 }
 
 impl Question {
-    pub(super) fn new(sql: Printed, parameters: &[Parameter], location: &str) -> Result<Self, Error> {
+    pub(super) fn new(sql: Printed, parameters: &[Argument], location: &str) -> Result<Self, Error> {
         let parameters = parameters.iter().map(parameter).collect::<Result<Vec<_>, _>>()?;
         Ok(Self { sql, parameters, location: location.to_owned() })
     }
@@ -52,30 +53,31 @@ impl Question {
 }
 
 /// <https://cloud.google.com/bigquery/docs/reference/rest/v2/QueryParameter>
-fn parameter(parameter: &Parameter) -> Result<QueryParameter, Error> {
+fn parameter(parameter: &Argument) -> Result<QueryParameter, Error> {
     let name = parameter.name.trim_start_matches('@');
     let wrong = |what: &str| Error::Invalid(format!("query failed: parameter @{name} is not a valid {what}"));
-    let (kind, value) = match &parameter.value {
-        // A NULL has no type in the contract; BigQuery accepts a STRING where a date or a time is expected.
-        Value::Null => ("STRING", None),
-        Value::Boolean(truth) => ("BOOL", Some(truth.to_string())),
-        Value::Integer(number) => ("INT64", Some(number.to_string())),
-        Value::Float(number) if number.is_nan() => ("FLOAT64", Some("NaN".to_owned())),
+    let value = match &parameter.value {
+        Value::Null => None,
+        Value::Boolean(truth) => Some(truth.to_string()),
+        Value::Integer(number) => Some(number.to_string()),
+        Value::Float(number) if number.is_nan() => Some("NaN".to_owned()),
         Value::Float(number) if number.is_infinite() => {
-            ("FLOAT64", Some(if *number > 0.0 { "Infinity" } else { "-Infinity" }.to_owned()))
+            Some(if *number > 0.0 { "Infinity" } else { "-Infinity" }.to_owned())
         }
         // Rust writes the shortest digits that parse to the same number.
-        Value::Float(number) => ("FLOAT64", Some(format!("{number:?}"))),
-        Value::Text(text) => ("STRING", Some(text.clone())),
+        Value::Float(number) => Some(format!("{number:?}")),
+        Value::Text(text) => Some(text.clone()),
         Value::Date(text) => {
             let date: jiff::civil::Date = text.parse().map_err(|_| wrong("date"))?;
-            ("DATE", Some(date.to_string()))
+            Some(date.to_string())
         }
         Value::Timestamp(seconds) => {
             let moment = Timestamp::from_second(*seconds).map_err(|_| wrong("time"))?;
-            ("TIMESTAMP", Some(moment.strftime("%Y-%m-%d %H:%M:%S+00:00").to_string()))
+            Some(moment.strftime("%Y-%m-%d %H:%M:%S+00:00").to_string())
         }
     };
+    // BigQuery accepts a STRING where a date or a time is expected.
+    let kind = sql_type(parameter.kind.unwrap_or(Scalar::Text));
     Ok(QueryParameter {
         name: Some(name.to_owned()),
         parameter_type: Some(QueryParameterType { r#type: kind.to_owned(), ..QueryParameterType::default() }),

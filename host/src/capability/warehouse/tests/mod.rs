@@ -52,7 +52,7 @@ fn warehouse(directory: &Path) -> Sqlite {
 fn ask_with(directory: &Path, sql: &str, parameters: &[(&str, Value)]) -> Result<Rows, Error> {
     let warehouse = Sqlite::new(directory.to_owned(), Some("project-1".to_owned()));
     let parameters =
-        parameters.iter().map(|(name, value)| Parameter { name: (*name).to_owned(), value: value.clone() });
+        parameters.iter().map(|(name, value)| Parameter { name: (*name).to_owned(), value: value.clone() }.into());
     let runtime = tokio::runtime::Builder::new_current_thread().thread_stack_size(crate::STACK).build().unwrap();
     runtime.block_on(warehouse.query(&calls(), sql.to_owned(), parameters.collect()))
 }
