@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use sdk::{
-    Failure, Query, Request, Result, Step, TableName, Violation, bq_query, join, join_all, literal, measured, one_line,
+    Column, Error, Failure, Query, Request, Result, Step, TableName, Violation, bq_query, join, join_all, literal,
+    measured, one_line,
     schemars::JsonSchema,
     serde::{Deserialize, Serialize},
     step,
@@ -150,8 +151,7 @@ fn columns_step(table: &TableName, request: &Request) -> Step {
 
 /// Checks the table's columns, without reading a row.
 async fn schema(rows: &Rows<'_>, settings: &Settings, request: &Request, judge: &mut Judge) -> Result<()> {
-    let found = Query::new(format!("SELECT * FROM {} WHERE FALSE", rows.table)).date("date", &request.data_date);
-    let found = found.columns().await?;
+    let found = rows.columns(request).await?;
     let mut wrong = Vec::new();
     for (column, kind) in &settings.schema {
         match found.iter().find(|found| found.name.eq_ignore_ascii_case(column)) {
@@ -186,6 +186,19 @@ impl Rows<'_> {
             ("", condition) | (condition, "") => format!("FROM {} WHERE {condition}", self.table),
             (own, more) => format!("FROM {} WHERE ({own}) AND {more}", self.table),
         }
+    }
+
+    /// The columns, without reading a row. A partitioned table may ask for the condition, which in turn may fail because of
+    /// a column.
+    async fn columns(&self, request: &Request) -> Result<Vec<Column>> {
+        let ask = |from: String| Query::new(format!("SELECT * {from}")).date("date", &request.data_date).columns();
+        let found = match ask(self.and("FALSE")).await {
+            Err(Error::Invalid(_)) if !self.condition.is_empty() => {
+                ask(format!("FROM {} WHERE FALSE", self.table)).await
+            }
+            found => found,
+        };
+        Ok(found?)
     }
 
     /// The query for everything that one pass over the rows can compute.

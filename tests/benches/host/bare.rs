@@ -14,7 +14,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use host::contract::{
     Check, CheckPre, Error, Request, deployments, git, slack, types,
-    warehouse::{self, Column, Parameter, Rows, Table},
+    warehouse::{self, Column, Parameter, Rows, Table, TypedParameter},
 };
 
 /// The query of phase2-raw, in SQLite's dialect.
@@ -42,7 +42,11 @@ impl slack::Host for State {}
 type Accessor = wasmtime::component::Accessor<State, HasSelf<State>>;
 
 impl warehouse::HostWithStore<State> for HasSelf<State> {
-    async fn query(accessor: &Accessor, _: String, _: Vec<Parameter>) -> Result<Rows, Error> {
+    async fn query(_: &Accessor, _: String, _: Vec<Parameter>) -> Result<Rows, Error> {
+        unreachable!()
+    }
+
+    async fn query_typed(accessor: &Accessor, _: String, _: Vec<TypedParameter>) -> Result<Rows, Error> {
         let connection = accessor.with(|mut access| access.get().connection.clone());
         let values = tokio::task::spawn_blocking(move || {
             let connection = connection.lock().unwrap();

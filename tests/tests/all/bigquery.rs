@@ -164,6 +164,25 @@ fn a_filter_that_is_missing_is_told_with_its_column() {
     assert!(error.contains(advice), "{error}");
 }
 
+/// The condition of a check is part of every query, so that a table that asks for a filter has one.
+#[test]
+fn the_columns_are_asked_for_with_the_condition() {
+    let cloud = Cloud::new();
+    cloud.bigquery.reads(&[("nba_predictions", "t")], 1);
+    cloud.bigquery.holds(&[("row_count", "INTEGER")], vec![row(&[json!("5")])], 10);
+    cloud.configure(
+        "[checks.scores]\nplugin = \"canary-sql\"\n[checks.scores.settings]\ntable = \"nba_predictions.t\"\n\
+         where = \"game_date = @date\"\nrow_count = { min = 1 }\nschema = { row_count = \"INT64\" }\n",
+    );
+    let ended = cloud.check("scores");
+    assert_eq!(ended.run("scores")["status"], "pass", "{ended:?}");
+    let dry = cloud.bigquery.asked(Method::DryRun);
+    let sql = |request: &crate::support::http::Request| request.json()["configuration"]["query"]["query"].to_string();
+    let asked: Vec<String> = dry.iter().map(sql).collect();
+    assert!(asked.iter().all(|sql| sql.contains("`game_date` = @date")), "{asked:?}");
+    assert!(asked.iter().any(|sql| sql.contains("SELECT *") && sql.contains("AND FALSE")), "{asked:?}");
+}
+
 /// Each fault of each method: a temporary fault is retried and not reported, a permanent one is an error with its
 /// meaning.
 #[test]
