@@ -32,8 +32,7 @@ fn bigquery_gets_the_type_of_a_null() {
     let toml = asking(&format!("[google]\ncredentials = \"none\"\n{}", bigquery.warehouse()));
     let run = asked(&toml, "SELECT COUNT(*) AS n FROM nba_raw.nbac_player_boxscore WHERE game_date = @day");
     assert_eq!(run["status"], "pass", "{run:#}");
-    let parameters =
-        json!([{ "name": "day", "parameterType": { "type": "DATE" }, "parameterValue": { "value": null } }]);
+    let parameters = json!([{ "name": "day", "parameterType": { "type": "DATE" }, "parameterValue": {} }]);
     for method in [Method::DryRun, Method::Insert] {
         let [request] = bigquery.asked(method).try_into().unwrap();
         assert_eq!(request.json()["configuration"]["query"]["queryParameters"], parameters);
