@@ -1,8 +1,9 @@
 #!/bin/sh
-# One layer, once: brings the record from the bucket, runs the layer's checks, takes the record back.
-#   run-layer drift | canaries | gate
-# It exits 0 when the checks ran, whatever they found: what they found is told in Slack. It exits 3 when some could not
-# be evaluated or a message was not delivered, and otherwise as the host does.
+# What the image runs.
+#   run-layer drift | canaries | gate   one layer, once: brings the record from the bucket, takes it back
+#   run-layer all                       every check on its schedule, until SIGTERM; the record is on a disk
+# One layer exits 0 when the checks ran, whatever they found: what they found is told in Slack. It exits 3 when some could
+# not be evaluated, a message was not delivered or the record was not kept, and otherwise as the host does.
 set -eu
 
 layer=${1:-}
@@ -12,14 +13,15 @@ canaries)
     set -- phase1-scrapers phase2-raw phase3-analytics phase4-precompute phase5-predictions phase6-publishing
     ;;
 gate) set -- phase2-gate ;;
+all) set -- ;;
 *)
-    echo "run-layer: name a layer: drift, canaries or gate" >&2
+    echo "run-layer: name a layer: drift, canaries or gate; or all" >&2
     exit 64
     ;;
 esac
 
-# Cloud Run sends SIGTERM before it stops a job. As process 1, sh would not notice, and it never tells what it waits for.
-# So the long commands run in the background and are told.
+# Cloud Run and docker send SIGTERM before they stop a container. As process 1, sh would not notice, and it never tells
+# what it waits for. So the long commands run in the background and are told.
 stopped=false running=
 stop() {
     stopped=true
@@ -50,23 +52,63 @@ record=${HOST_RECORD:-/record}/$layer
 
 # host.toml names both, and what it names has to be there.
 repository=${HOST_REPOSITORY:-/tmp/repository}
+branch=${REPOSITORY_BRANCH:-main}
 mkdir -p "$state" "$repository"
 chmod 700 "$state"
-if [ -e "$record/host.db" ]; then
-    cp "$record/host.db" "$state/host.db"
+
+# A token, if there is one, is never on a command line, and only git gets it.
+with_token() {
+    if [ -n "${GIT_TOKEN:-}" ]; then
+        GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=http.extraHeader
+        GIT_CONFIG_VALUE_0="Authorization: Basic $(printf 'x-access-token:%s' "$GIT_TOKEN" | base64 | tr -d '\n')"
+        export GIT_CONFIG_COUNT GIT_CONFIG_KEY_0 GIT_CONFIG_VALUE_0
+    fi
+    unset GIT_TOKEN
+    exec "$@"
+}
+
+# Commits and trees alone: what files hold does not matter.
+clone() {
+    with_token git clone --quiet --bare --filter=blob:none --single-branch --branch "$branch" "$REPOSITORY" "$repository"
+}
+
+# Brings the clone up to date again and again. While that fails it has no branch, so that the check is an error: held
+# against old commits, old deployments would pass.
+keep_up_to_date() {
+    while sleep "${FETCH_EVERY:-300}"; do
+        (with_token git -C "$repository" fetch --quiet --filter=blob:none origin "+refs/heads/$branch:refs/heads/$branch") || {
+            echo "run-layer: $REPOSITORY cannot be fetched; deployment-drift cannot be evaluated until it can" >&2
+            git -C "$repository" update-ref -d "refs/heads/$branch"
+        }
+    done
+}
+
+if [ "$layer" = all ]; then
+    # A container that is started again has the clone of before.
+    rm -rf "$repository"
+    follow clone || echo "run-layer: $REPOSITORY cannot be cloned; deployment-drift cannot be evaluated until it can" >&2
+    if ! git -C "$repository" rev-parse --git-dir >/dev/null 2>&1; then
+        git init --quiet --bare "$repository"
+        git -C "$repository" remote add origin "$REPOSITORY"
+    fi
+    keep_up_to_date &
+    fetching=$!
+    unset GIT_TOKEN
+    code=0
+    $stopped || follow host run --locked --log json --config "$etc/host.toml" "$etc"/plugins/*.wasm || code=$?
+    kill "$fetching" 2>/dev/null || true
+    exit "$code"
 fi
 
-if [ "$layer" = drift ]; then
-    # Commits and trees alone: what files hold does not matter. A token, if there is one, is never on a command line.
-    if [ -n "${GIT_TOKEN:-}" ]; then
-        export GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=http.extraHeader
-        GIT_CONFIG_VALUE_0="Authorization: Basic $(printf 'x-access-token:%s' "$GIT_TOKEN" | base64 | tr -d '\n')"
-        export GIT_CONFIG_VALUE_0
-    fi
-    follow git clone --quiet --bare --filter=blob:none --single-branch --branch "${REPOSITORY_BRANCH:-main}" \
-        "$REPOSITORY" "$repository"
-    unset GIT_CONFIG_VALUE_0 GIT_TOKEN
+if [ -e "$record/host.db" ]; then
+    cp "$record/host.db" "$state/host.db"
+    # To see whether another execution has kept its record since.
+    cp "$record/host.db" "$state/before.db"
 fi
+if [ "$layer" = drift ]; then
+    follow clone
+fi
+unset GIT_TOKEN
 
 for check in "$@"; do
     shift
@@ -76,18 +118,24 @@ code=0
 if $stopped; then exit 143; fi
 follow host run --once --locked --config "$etc/host.toml" "$@" "$etc"/plugins/*.wasm || code=$?
 
+lost() {
+    echo "run-layer: $1, so this run's record is lost: what it sent may be sent again" >&2
+    [ "$code" -gt 2 ] || code=3
+}
+
 # A host that was killed leaves its last commits beside the record. Whoever opens it next puts them in.
 if [ -e "$state/host.db-wal" ]; then
     host history --limit 1 --config "$etc/host.toml" >/dev/null || true
 fi
 if [ -e "$state/host.db-wal" ]; then
-    echo "run-layer: $state/host.db is not whole, so the record in the bucket stays as it was" >&2
-    [ "$code" -gt 2 ] || code=3
+    lost "$state/host.db is not whole"
+elif [ -e "$record/host.db" ] && ! cmp -s "$record/host.db" "$state/before.db"; then
+    lost "another execution of $layer has kept its record meanwhile"
 elif [ -e "$state/host.db" ]; then
     # A new name and a move, so that no reader finds half of it.
-    mkdir -p "$record"
-    cp "$state/host.db" "$record/host.db.new"
-    mv "$record/host.db.new" "$record/host.db"
+    if ! { mkdir -p "$record" && cp "$state/host.db" "$record/host.db.new" && mv "$record/host.db.new" "$record/host.db"; }; then
+        lost "$record cannot be written"
+    fi
 fi
 
 case $code in

@@ -17,13 +17,23 @@ GIT_TOKEN_SECRET=
 # Each channel and the secret with its webhook.
 CHANNELS="canary-alerts deployment-alerts"
 
+# Where the record lives: what was found and what was sent. docs/google-cloud.md has the risks and costs of each.
+#   disk     one machine with a disk runs every check on its schedule
+#   bucket   three Cloud Run jobs copy it from a bucket and back: a start without a machine, in which it can be lost
+RECORD=disk
+
+# Of the machine. It needs a way out of its network, to Slack and to the repository.
+ZONE=$REGION-a
+MACHINE=e2-small
+SUBNET=default
+
 # Names of what is made.
 NAME=pipeline-watch
 BUCKET=$PROJECT-pipeline-watch
 # Where the sources wait for the build.
 SOURCES=$BUCKET-build
 
-# When each layer runs: name, cron, time zone.
+# When each job runs: layer, cron, time zone. On a machine the checks have their own schedules (`host plan`).
 LAYERS="drift|0 */2 * * *|America/New_York
 canaries|*/30 * * * *|America/New_York
 gate|30 6 * * *|America/New_York"

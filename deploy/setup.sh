@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
-# Sets up the three layers on Google Cloud, or takes them away again. It can be run as often as one likes: what is there
-# is left or brought up to date.
-#   deploy/setup.sh              do it
-#   deploy/setup.sh --dry-run    show each command that would be run, and run only those that look
-#   deploy/setup.sh --undo       take away what it made, but for the secrets and the record
-#   deploy/setup.sh --undo --purge   those too
-# deploy/settings.sh says what; docs/google-cloud.md walks through it.
+# Sets up the pipeline's watch on Google Cloud, or removes it again. You can run it at any time: it updates what exists.
+#   deploy/setup.sh                  do it
+#   deploy/setup.sh --dry-run        show each command; run only those that read
+#   deploy/setup.sh --undo           remove what it made, except the secrets and the record
+#   deploy/setup.sh --undo --purge   remove those too
+# deploy/settings.sh says what, and RECORD in it where the record lives; docs/google-cloud.md walks through it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,7 +15,7 @@ for argument in "$@"; do
     --undo) undo=true ;;
     --purge) purge=true ;;
     -h | --help)
-        sed -n '2,9s/^# \{0,1\}//p' deploy/setup.sh
+        sed -n '2,7s/^# \{0,1\}//p' deploy/setup.sh
         exit 0
         ;;
     *)
@@ -36,6 +35,13 @@ command -v gcloud >/dev/null && command -v bq >/dev/null || {
 
 # shellcheck source=settings.sh
 source "${SETTINGS:-deploy/settings.sh}"
+case $RECORD in
+disk | bucket) ;;
+*)
+    echo "setup.sh: RECORD=$RECORD in deploy/settings.sh is neither disk nor bucket" >&2
+    exit 64
+    ;;
+esac
 
 image=$REGION-docker.pkg.dev/$PROJECT/$NAME/host:latest
 # Empty without git.
@@ -44,10 +50,12 @@ watcher=$NAME@$PROJECT.iam.gserviceaccount.com
 trigger=$NAME-trigger@$PROJECT.iam.gserviceaccount.com
 builder=$NAME-build@$PROJECT.iam.gserviceaccount.com
 made=0
+# What an API that is switched off means: that its things cannot be seen, or that there are none.
+off=unknown
 
 step() { printf '▸ %s\n' "$*"; }
 
-# Shows a command that changes something, and runs it unless nothing is to be changed.
+# Shows a command that changes something, and runs it unless this is a dry run.
 change() {
     made=$((made + 1))
     printf '  gcloud'
@@ -56,7 +64,7 @@ change() {
     $dry_run || gcloud "$@" --project="$PROJECT" --quiet
 }
 
-# Takes something away that may be gone already, as after an undo that was interrupted.
+# Removes something that may be gone already, as after an undo that was interrupted.
 without() {
     local said
     made=$((made + 1))
@@ -68,7 +76,7 @@ without() {
     case $said in
     *NOT_FOUND* | *"not found"* | *"Not found"* | *"does not exist"*) echo "  it is gone already" ;;
     *)
-        echo "setup.sh: it could not be taken away" >&2
+        echo "setup.sh: it could not be removed" >&2
         exit 1
         ;;
     esac
@@ -91,7 +99,7 @@ there() {
     case $said in
     *SERVICE_DISABLED* | *"has not been used in project"* | *"not enabled on project"*)
         # Its API is switched on by the first command that a dry run shows.
-        if $dry_run && ! $undo; then return 1; fi
+        if [ $off = none ] || { $dry_run && ! $undo; }; then return 1; fi
         printf 'setup.sh: gcloud %s: its API is not enabled yet; that takes a few minutes: run this again\n' "$*" >&2
         exit 1
         ;;
@@ -108,20 +116,17 @@ secrets() {
 
 set_up() {
     step "the APIs that are used"
-    change services enable artifactregistry.googleapis.com bigquery.googleapis.com cloudbuild.googleapis.com \
-        cloudscheduler.googleapis.com iam.googleapis.com logging.googleapis.com run.googleapis.com \
-        secretmanager.googleapis.com storage.googleapis.com
+    local apis=(artifactregistry bigquery cloudbuild iam logging run secretmanager storage)
+    if [ "$RECORD" = disk ]; then apis+=(compute); else apis+=(cloudscheduler); fi
+    change services enable "${apis[@]/%/.googleapis.com}"
 
-    step "who runs the checks, and who starts them: no key is made for either"
+    step "who runs the checks and who builds the image: no key is made for either"
     there iam service-accounts describe "$watcher" ||
         change iam service-accounts create "$NAME" --display-name="Watches the pipeline: reads data, deployments, webhooks"
-    there iam service-accounts describe "$trigger" ||
-        change iam service-accounts create "$NAME-trigger" --display-name="Starts the pipeline's watch"
-
     there iam service-accounts describe "$builder" ||
         change iam service-accounts create "$NAME-build" --display-name="Builds the image of the pipeline's watch"
 
-    step "what they may do: run queries, read these datasets, see what is deployed"
+    step "what the checks may do: run queries, read these datasets, see what is deployed"
     for role in roles/bigquery.jobUser roles/run.viewer; do
         change projects add-iam-policy-binding "$PROJECT" --member="serviceAccount:$watcher" --role="$role" --condition=None
     done
@@ -137,12 +142,6 @@ set_up() {
         add_version "$secret"
     done
 
-    step "the record: a bucket, since a job keeps nothing of its own"
-    there storage buckets describe "gs://$BUCKET" ||
-        change storage buckets create "gs://$BUCKET" --location="$REGION" --uniform-bucket-level-access --public-access-prevention
-    change storage buckets add-iam-policy-binding "gs://$BUCKET" \
-        --member="serviceAccount:$watcher" --role=roles/storage.objectUser
-
     step "the image, built by an account of its own: a new project's default account has no roles"
     there artifacts repositories describe "$NAME" --location="$REGION" ||
         change artifacts repositories create "$NAME" --location="$REGION" --repository-format=docker
@@ -156,6 +155,58 @@ set_up() {
     change builds submit --config=deploy/cloudbuild.yaml --substitutions="_IMAGE=$image,_COMMIT=$commit" \
         --service-account="projects/$PROJECT/serviceAccounts/$builder" --gcs-source-staging-dir="gs://$SOURCES/source" .
 
+    # Only one of the two runs: both would tell everything twice.
+    off=none
+    if [ "$RECORD" = disk ]; then
+        no_jobs
+        off=unknown
+        machine
+    else
+        no_machine
+        off=unknown
+        jobs
+    fi
+}
+
+# One host that stays, on a machine of its own. Its record is on a disk that outlives the machine.
+machine() {
+    step "the machine: it pulls the image and writes its log"
+    change artifacts repositories add-iam-policy-binding "$NAME" --location="$REGION" \
+        --member="serviceAccount:$watcher" --role=roles/artifactregistry.reader
+    change projects add-iam-policy-binding "$PROJECT" --member="serviceAccount:$watcher" --role=roles/logging.logWriter --condition=None
+    there compute disks describe "$NAME-record" --zone="$ZONE" ||
+        change compute disks create "$NAME-record" --zone="$ZONE" --size=10GB --type=pd-balanced
+    local metadata=google-logging-enabled=true,image=$image,repository=$REPOSITORY,git-token-secret=$GIT_TOKEN_SECRET
+    if there compute instances describe "$NAME" --zone="$ZONE"; then
+        # It reads all of this when it starts.
+        change compute instances stop "$NAME" --zone="$ZONE"
+        change compute instances add-metadata "$NAME" --zone="$ZONE" \
+            --metadata="$metadata" --metadata-from-file=startup-script=deploy/machine.sh
+        change compute instances start "$NAME" --zone="$ZONE"
+    else
+        change compute instances create "$NAME" --zone="$ZONE" --machine-type="$MACHINE" --subnet="$SUBNET" \
+            --image-family=cos-stable --image-project=cos-cloud --boot-disk-size=10GB --boot-disk-type=pd-standard \
+            --disk="name=$NAME-record,device-name=record" --service-account="$watcher" --scopes=cloud-platform \
+            --shielded-secure-boot --metadata="$metadata" --metadata-from-file=startup-script=deploy/machine.sh
+    fi
+}
+
+# A job for each layer, which copies its record from a bucket and back.
+jobs() {
+    step "the record: a bucket"
+    cat >&2 <<'WARNING'
+setup.sh: warning: with RECORD=bucket a record can be lost. A job that is killed loses its run, and what it sent is sent
+  again. Of two executions of a layer at once (Cloud Scheduler can start a job twice) only one keeps its record.
+  RECORD=disk has neither risk: docs/google-cloud.md, "Where the record lives".
+WARNING
+    there storage buckets describe "gs://$BUCKET" ||
+        change storage buckets create "gs://$BUCKET" --location="$REGION" --uniform-bucket-level-access --public-access-prevention
+    change storage buckets add-iam-policy-binding "gs://$BUCKET" \
+        --member="serviceAccount:$watcher" --role=roles/storage.objectUser
+
+    step "who starts the jobs"
+    there iam service-accounts describe "$trigger" ||
+        change iam service-accounts create "$NAME-trigger" --display-name="Starts the pipeline's watch"
     while IFS='|' read -r layer schedule zone; do
         step "$layer: a job, and when it starts ($schedule, $zone)"
         local job=$NAME-$layer
@@ -164,10 +215,11 @@ set_up() {
             token=(--set-secrets="GIT_TOKEN=$GIT_TOKEN_SECRET:latest")
         fi
         # No retries: the next start tells what this one could not, and a retry would ask everything again.
-        change run jobs deploy "$job" --region="$REGION" --image="$image" --args="$layer" \
+        # The image's user is 10001, and a mount belongs to root unless it says otherwise: that is in beta.
+        change beta run jobs deploy "$job" --region="$REGION" --image="$image" --args="$layer" \
             --service-account="$watcher" --max-retries=0 --task-timeout=10m --parallelism=1 --cpu=1 --memory=512Mi \
             --set-env-vars="REPOSITORY=$REPOSITORY" ${token[@]+"${token[@]}"} \
-            --add-volume="name=record,type=cloud-storage,bucket=$BUCKET" \
+            --add-volume="name=record,type=cloud-storage,bucket=$BUCKET,mount-options=uid=10001;gid=10001" \
             --add-volume-mount="volume=record,mount-path=/record"
         change run jobs add-iam-policy-binding "$job" --region="$REGION" \
             --member="serviceAccount:$trigger" --role=roles/run.invoker
@@ -176,6 +228,20 @@ set_up() {
         change scheduler jobs "$verb" http "$job" --location="$REGION" --schedule="$schedule" --time-zone="$zone" \
             --uri="https://run.googleapis.com/v2/projects/$PROJECT/locations/$REGION/jobs/$job:run" --http-method=POST \
             --oauth-service-account-email="$trigger" --attempt-deadline=180s
+    done <<<"$LAYERS"
+}
+
+no_machine() {
+    step "no machine"
+    ! there compute instances describe "$NAME" --zone="$ZONE" || change compute instances delete "$NAME" --zone="$ZONE"
+}
+
+no_jobs() {
+    step "no jobs"
+    while IFS='|' read -r layer _; do
+        local job=$NAME-$layer
+        ! there scheduler jobs describe "$job" --location="$REGION" || change scheduler jobs delete "$job" --location="$REGION"
+        ! there run jobs describe "$job" --region="$REGION" || change run jobs delete "$job" --region="$REGION"
     done <<<"$LAYERS"
 }
 
@@ -196,18 +262,18 @@ add_version() {
 }
 
 take_away() {
-    while IFS='|' read -r layer _; do
-        local job=$NAME-$layer
-        step "$layer"
-        ! there scheduler jobs describe "$job" --location="$REGION" || change scheduler jobs delete "$job" --location="$REGION"
-        ! there run jobs describe "$job" --region="$REGION" || change run jobs delete "$job" --region="$REGION"
-    done <<<"$LAYERS"
+    # What was set up with the other RECORD is removed too.
+    if [ "$RECORD" = disk ]; then off=none; fi
+    no_jobs
+    if [ "$RECORD" = disk ]; then off=unknown; else off=none; fi
+    no_machine
+    off=unknown
     step "the image"
     ! there artifacts repositories describe "$NAME" --location="$REGION" ||
         change artifacts repositories delete "$NAME" --location="$REGION"
     step "what the service accounts may do, and they themselves"
     if there iam service-accounts describe "$watcher"; then
-        for role in roles/bigquery.jobUser roles/run.viewer; do
+        for role in roles/bigquery.jobUser roles/run.viewer roles/logging.logWriter; do
             without change projects remove-iam-policy-binding "$PROJECT" --member="serviceAccount:$watcher" --role="$role" --condition=None
         done
         for dataset in $DATASETS; do
@@ -223,7 +289,7 @@ take_away() {
     ! there storage buckets describe "gs://$SOURCES" || change storage rm --recursive "gs://$SOURCES"
     ! there iam service-accounts describe "$trigger" || change iam service-accounts delete "$trigger"
     if ! $purge; then
-        step "kept: the secrets, and the record in gs://$BUCKET; --undo --purge takes them too"
+        step "kept: the secrets, and the record on the disk $NAME-record or in gs://$BUCKET; --undo --purge removes them too"
         return
     fi
     step "the secrets and the record"
@@ -231,6 +297,8 @@ take_away() {
         ! there secrets describe "$secret" || change secrets delete "$secret"
     done
     ! there storage buckets describe "gs://$BUCKET" || change storage rm --recursive "gs://$BUCKET"
+    if [ "$RECORD" != disk ]; then off=none; fi
+    ! there compute disks describe "$NAME-record" --zone="$ZONE" || change compute disks delete "$NAME-record" --zone="$ZONE"
 }
 
 if $undo; then take_away; else set_up; fi

@@ -15,6 +15,19 @@ use super::{
 /// The shells that have a file of completions.
 const SHELLS: [&str; 3] = ["bash", "fish", "zsh"];
 
+/// What a release has as it is in the commit: the documents, and each file that they link to.
+const PACKED: [&str; 9] = [
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "LICENSE-APACHE",
+    "LICENSE-MIT",
+    "docs",
+    "deploy",
+    "tests/BENCH.md",
+    "tests/sample/host.toml",
+];
+
 /// Makes the directory, and an archive of it.
 pub(super) fn dist() -> Result<u8> {
     tools::prerequisites()?;
@@ -38,10 +51,8 @@ pub(super) fn dist() -> Result<u8> {
     fs::create_dir_all(place.join("plugins")).map_err(failed(&place))?;
     build.binary(&place)?;
     build.plugins(&place)?;
-    for text in ["README.md", "CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT"] {
-        fs::copy(root().join(text), place.join(text)).map_err(failed(&root().join(text)))?;
-    }
-    run(Command::new("cp").arg("-r").arg(root().join("docs")).arg(place.join("docs")))?;
+    let packed = format!("git archive HEAD {} | tar --extract --directory dist/{name}", PACKED.join(" "));
+    run(Command::new("sh").args(["-c", &packed]).current_dir(root()))?;
     build.bill_of_materials(&cyclonedx, &place.join("host.cdx.json"))?;
     let files = "find . -type f ! -name SHA256SUMS | LC_ALL=C sort | xargs sha256sum > SHA256SUMS";
     run(Command::new("sh").args(["-c", files]).current_dir(&place))?;
@@ -178,5 +189,41 @@ pub(super) fn twice() -> Result<()> {
     match sums.as_slice() {
         [one, other] if one == other => Ok(()),
         _ => Err(format!("two builds of this commit differ:\n{}", sums.join("\n\n"))),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::{PACKED, root};
+
+    #[test]
+    fn a_release_has_each_file_that_its_documents_link_to() {
+        let packed = |path: &Path| PACKED.iter().any(|packed| path.starts_with(packed));
+        let entries = fs::read_dir(root().join("docs")).unwrap().flatten();
+        let mut documents: Vec<_> = entries.map(|entry| Path::new("docs").join(entry.file_name())).collect();
+        documents.extend(PACKED.iter().map(Path::new).map(Path::to_owned));
+        documents.retain(|file| file.extension().is_some_and(|extension| extension == "md"));
+        let mut links = 0;
+        for file in documents {
+            let text = fs::read_to_string(root().join(&file)).unwrap();
+            for link in text.split("](").skip(1).filter_map(|rest| rest.split(['#', ')']).next()) {
+                if link.is_empty() || link.contains("://") {
+                    continue;
+                }
+                let mut place = file.parent().unwrap().to_owned();
+                for part in Path::new(link).components() {
+                    match part {
+                        std::path::Component::ParentDir => drop(place.pop()),
+                        part => place.push(part),
+                    }
+                }
+                assert!(packed(&place), "{}: {link} is not in a release", file.display());
+                links += 1;
+            }
+        }
+        assert!(links > 50, "{links}");
     }
 }

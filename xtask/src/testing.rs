@@ -79,7 +79,7 @@ pub(super) fn ignored() -> Result<u8> {
     tools::registry()?;
     step("building the host");
     cargo(&HOST)?;
-    step("running the tests that need wkg");
+    step("running the long tests: with wkg, and with gcloud where it is installed");
     run_for_code(cargo_command().args(["test", "--package", "host-tests", "--test", "all", "--", "--ignored"]))
 }
 

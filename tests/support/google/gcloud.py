@@ -3,11 +3,15 @@
 refuse: flags they do not have, things that are there already or are not, bindings for nobody.
 Commands as in https://cloud.google.com/sdk/gcloud/reference. It keeps its memory in the directory GCLOUD_DOUBLE.
 With GCLOUD_NEW_PROJECT no API is enabled and the default account of builds has no role, as in a new project. With
-GCLOUD_FAILS the commands that begin with its words fail."""
+GCLOUD_FAILS the commands that begin with its words fail; with DIES_AT, whoever runs such a command is killed once it is
+done. tests/all/real_gcloud.rs holds it against a recording of the real one."""
 
+import contextlib
+import io
 import json
 import os
 import re
+import signal
 import sys
 
 HOME = os.environ["GCLOUD_DOUBLE"]
@@ -41,13 +45,13 @@ COMMANDS = {
         {"--config", "--substitutions", "--tag", "--region", "--service-account", "--gcs-source-staging-dir"},
     ),
     "run jobs describe": ({"--region"}, set()),
-    "run jobs deploy": (
+    **dict.fromkeys(["run jobs deploy", "beta run jobs deploy"], (
         {"--region", "--image"},
         {
             "--args", "--service-account", "--max-retries", "--task-timeout", "--parallelism", "--cpu", "--memory",
             "--set-env-vars", "--set-secrets", "--add-volume", "--add-volume-mount",
         },
-    ),
+    )),
     "run jobs delete": ({"--region"}, set()),
     "run jobs add-iam-policy-binding": ({"--region", "--member", "--role"}, set()),
     "scheduler jobs describe": ({"--location"}, set()),
@@ -60,6 +64,21 @@ COMMANDS = {
         {"--schedule", "--uri", "--time-zone", "--http-method", "--oauth-service-account-email", "--attempt-deadline"},
     ),
     "scheduler jobs delete": ({"--location"}, set()),
+    "compute disks describe": ({"--zone"}, set()),
+    "compute disks create": ({"--zone"}, {"--size", "--type"}),
+    "compute disks delete": ({"--zone"}, set()),
+    "compute instances describe": ({"--zone"}, set()),
+    "compute instances create": (
+        {"--zone"},
+        {
+            "--machine-type", "--subnet", "--image-family", "--image-project", "--boot-disk-size", "--boot-disk-type",
+            "--disk", "--service-account", "--scopes", "--shielded-secure-boot", "--metadata", "--metadata-from-file",
+        },
+    ),
+    "compute instances add-metadata": ({"--zone"}, {"--metadata", "--metadata-from-file"}),
+    "compute instances stop": ({"--zone"}, set()),
+    "compute instances start": ({"--zone"}, set()),
+    "compute instances delete": ({"--zone"}, set()),
 }
 # What is made, looked at and deleted, by the words that begin its commands.
 KINDS = {
@@ -69,6 +88,8 @@ KINDS = {
     "artifacts repositories": "repository",
     "run jobs": "job",
     "scheduler jobs": "trigger",
+    "compute disks": "disk",
+    "compute instances": "machine",
 }
 # The API behind each group of commands. That of BigQuery and of projects is always on.
 APIS = {
@@ -79,17 +100,67 @@ APIS = {
     "builds": "cloudbuild",
     "run": "run",
     "scheduler": "cloudscheduler",
+    "compute": "compute",
 }
 
 
-def refuse(words):
-    sys.exit(f"ERROR: (gcloud) {words}")
+def keys(known):
+    """That each key of `key=value,…` is known."""
+
+    def wrong(value):
+        given = [pair.split("=")[0] for pair in value.split(",")]
+        unknown = [key for key in given if key not in known]
+        return f"valid keys are [{', '.join(known)}]; received: {unknown[0]}" if unknown else None
+
+    return wrong
+
+
+def dictionary(value):
+    without = [pair for pair in value.split(",") if "=" not in pair]
+    return f"Bad syntax for dict arg: [{without[0]}]." if without else None
+
+
+# What is wrong with a flag's value.
+VALUES = {
+    "--condition": keys(["None", "description", "expression", "title"]),
+    "--disk": keys(["auto-delete", "boot", "device-name", "force-attach", "interface", "mode", "name", "scope"]),
+    "--metadata": dictionary,
+    "--http-method": lambda value: (
+        None if value.lower() in ("delete", "get", "head", "post", "put") else f"Invalid choice: '{value.lower()}'."
+    ),
+    "--size": lambda value: (
+        None if re.fullmatch(r"\d+([GTP]i?B)?", value) else "given value must be of the form DECIMAL[UNITS]"
+    ),
+    "--task-timeout": lambda value: (
+        None if re.fullmatch(r"\d+[smh]?", value) else "Failed to parse duration"
+    ),
+}
+
+
+def refuse(command, words, code=1):
+    print(f"ERROR: (gcloud.{command.replace(' ', '.')}) {words}", file=sys.stderr)
+    sys.exit(code)
 
 
 def main():
     program, arguments = os.path.basename(sys.argv[0]), sys.argv[1:]
+    code, error = 0, io.StringIO()
+    try:
+        with contextlib.redirect_stderr(error):
+            run(program, arguments)
+    except SystemExit as ended:
+        code = ended.code
+    sys.stderr.write(error.getvalue())
     with open(os.path.join(HOME, "asked.jsonl"), "a") as log:
-        log.write(json.dumps([program, *arguments]) + "\n")
+        log.write(json.dumps({"command": [program, *arguments]}) + "\n")
+        log.write(json.dumps({"exit": code, "error": error.getvalue().split("\n")[0]}) + "\n")
+    dies_at = os.environ.get("DIES_AT")
+    if dies_at and " ".join(arguments).startswith(dies_at):
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+    sys.exit(code)
+
+
+def run(program, arguments):
     memory = {"made": [], "bindings": [], "versions": {}, "apis": []}
     if os.path.exists(MEMORY):
         with open(MEMORY) as file:
@@ -115,31 +186,37 @@ def bq(memory, arguments):
 
 
 def gcloud(memory, arguments):
-    if os.environ.get("GCLOUD_DENIES"):
-        sys.exit("ERROR: (gcloud) PERMISSION_DENIED: The caller does not have permission")
     positional = [argument for argument in arguments if not argument.startswith("--")]
     flags = dict((argument.split("=", 1) + [""])[:2] for argument in arguments if argument.startswith("--"))
     command = next((words for words in COMMANDS if positional[: len(words.split())] == words.split()), None)
     if command is None:
-        refuse(f"Invalid choice: '{' '.join(positional)}'")
+        refuse(positional[0], f"Invalid choice: '{positional[1]}'.", 2)
+    if os.environ.get("GCLOUD_DENIES"):
+        refuse(command, "PERMISSION_DENIED: The caller does not have permission")
     required, optional = COMMANDS[command]
-    for flag in flags:
-        if flag not in required | optional | COMMON:
-            refuse(f"unrecognized arguments: {flag}")
-    for flag in required:
-        if flag not in flags:
-            refuse(f"argument {flag}: Must be specified.")
+    for argument in arguments:
+        flag = argument.split("=")[0]
+        if argument.startswith("--") and flag not in required | optional | COMMON:
+            refuse(command, f"unrecognized arguments: {argument}", 2)
+    missing = sorted(required - flags.keys())
+    if missing:
+        refuse(command, f"argument {' '.join(missing)}: Must be specified.", 2)
+    for flag, value in flags.items():
+        wrong = VALUES.get(flag, lambda _: None)(value)
+        if wrong:
+            refuse(command, f"argument {flag}: {wrong}", 2)
     names = positional[len(command.split()):]
     failing = os.environ.get("GCLOUD_FAILS")
     if failing and command.startswith(failing):
-        refuse("UNAVAILABLE: The service is currently unavailable.")
+        refuse(command, "UNAVAILABLE: The service is currently unavailable.")
     if command == "services enable":
         memory["apis"] = sorted({*memory["apis"], *names})
         return
-    api = APIS.get(command.split()[0])
+    api = APIS.get(command.removeprefix("beta ").split()[0])
     if api and os.environ.get("GCLOUD_NEW_PROJECT") and f"{api}.googleapis.com" not in memory["apis"]:
         # Without a terminal it answers its own question whether to enable it with no.
         refuse(
+            command,
             f"PERMISSION_DENIED: {api} API has not been used in project 123456789012 before or it is disabled. Enable it "
             "by visiting https://console.developers.google.com/ then retry.\n- reason: SERVICE_DISABLED"
         )
@@ -151,18 +228,24 @@ def gcloud(memory, arguments):
         return binding(memory, command, "project", flags)
     if command == "storage rm":
         return memory["made"].remove(exists(memory, "bucket", names[0]))
-    kind = KINDS[" ".join(command.split()[:2]) if command.split()[0] != "secrets" else "secrets"]
+    group = command.removeprefix("beta ").split()[:2]
+    kind = KINDS["secrets" if group[0] == "secrets" else " ".join(group)]
     verb = command.split()[-2] if command.endswith(" http") else command.split()[-1]
     name = names[0]
     if kind == "account" and verb == "create":
         name = f"{name}@{flags['--project']}.iam.gserviceaccount.com"
     thing = f"{kind} {name}"
+    if verb in ("create", "deploy") and flags.get("--service-account"):
+        exists(memory, "account", flags["--service-account"])
+    for disk in filter(None, [flags.get("--disk")] if verb == "create" else []):
+        exists(memory, "disk", dict(pair.split("=") for pair in disk.split(","))["name"])
     if verb == "create":
         if thing in memory["made"]:
-            refuse(f"ALREADY_EXISTS: {thing} already exists")
+            refuse(command, f"ALREADY_EXISTS: {thing} already exists")
         memory["made"].append(thing)
     elif verb == "deploy":
-        exists(memory, "account", flags["--service-account"])
+        if "mount-options=" in flags["--add-volume"] and not command.startswith("beta "):
+            refuse(command, "Volume record of type cloud-storage had unexpected parameter mount-options")
         for secret in filter(None, flags.get("--set-secrets", "").split(",")):
             exists(memory, "secret", secret.split("=")[1].split(":")[0])
         if thing not in memory["made"]:
@@ -178,7 +261,7 @@ def gcloud(memory, arguments):
     if kind == "trigger" and verb in ("create", "update"):
         exists(memory, "account", flags["--oauth-service-account-email"])
         if not re.fullmatch(r"\S+ \S+ \S+ \S+ \S+", flags["--schedule"]):
-            refuse(f"INVALID_ARGUMENT: Schedule or time zone is invalid: {flags['--schedule']}")
+            refuse(command, f"INVALID_ARGUMENT: Schedule or time zone is invalid: {flags['--schedule']}")
 
 
 def build(memory, flags):
@@ -186,13 +269,13 @@ def build(memory, flags):
     account = flags.get("--service-account", "").rpartition("/")[2]
     if not account:
         if os.environ.get("GCLOUD_NEW_PROJECT"):
-            refuse("INVALID_ARGUMENT: could not resolve source: 123456789012-compute@developer.gserviceaccount.com does "
+            refuse("builds submit", "INVALID_ARGUMENT: could not resolve source: 123456789012-compute@developer.gserviceaccount.com does "
                    "not have storage.objects.get access to the Google Cloud Storage object.")
         return
     exists(memory, "account", account)
     with open(flags["--config"]) as file:
         if "\n  logging: CLOUD_LOGGING_ONLY\n" not in file.read():
-            refuse("INVALID_ARGUMENT: if 'build.service_account' is specified, the build must either (a) specify "
+            refuse("builds submit", "INVALID_ARGUMENT: if 'build.service_account' is specified, the build must either (a) specify "
                    "'build.logs_bucket', or (c) use either CLOUD_LOGGING_ONLY / NONE logging options")
     bucket = "/".join(flags["--gcs-source-staging-dir"].split("/")[:3])
     image = dict(pair.split("=") for pair in flags["--substitutions"].split(","))["_IMAGE"]
@@ -204,7 +287,7 @@ def build(memory, flags):
     ]
     for role in needed:
         if f"{account} is {role}" not in memory["bindings"]:
-            refuse(f"PERMISSION_DENIED: {account} is not {role}")
+            refuse("builds submit", f"PERMISSION_DENIED: {account} is not {role}")
 
 
 def versions(memory, command, names, flags):
@@ -214,13 +297,13 @@ def versions(memory, command, names, flags):
     if command.endswith("add"):
         held.append(sys.stdin.read())
     elif not held:
-        refuse(f"NOT_FOUND: Secret Version [{secret}/versions/latest] not found.")
+        refuse(command, f"NOT_FOUND: Secret Version [{secret}/versions/latest] not found.")
 
 
 def exists(memory, kind, name):
     thing = f"{kind} {name}"
     if thing not in memory["made"]:
-        refuse(f"NOT_FOUND: {thing} was not found")
+        refuse(kind, f"NOT_FOUND: {thing} was not found")
     return thing
 
 
@@ -236,7 +319,7 @@ def bind(memory, add, thing, role, account):
         memory["bindings"].append(entry)
     if not add:
         if entry not in memory["bindings"]:
-            refuse(f"NOT_FOUND: Policy binding with the specified principal and role not found: {entry}")
+            refuse("policy", f"Policy binding with the specified principal and role not found: {entry}")
         memory["bindings"].remove(entry)
 
 

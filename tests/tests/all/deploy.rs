@@ -1,21 +1,11 @@
-//! Setting up on Google Cloud: the script against a stand-in for gcloud, and what each job runs.
+//! Setting up on Google Cloud: the script against a stand-in for gcloud, and the configuration in the image.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::{collections::BTreeSet, fs, process::Command};
 
-use host_tests::{Fault, HOST_TOML};
-use rusqlite::Connection;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{
-    command::{Ended, Sample, binary, ended, repository, shipped},
-    slack::Reply,
-};
+use crate::support::command::{Ended, Sample, ended, repository, shipped};
 
 const WEBHOOK: &str = "https://hooks.slack.com/services/T0/B0/s3cret";
 
@@ -32,6 +22,18 @@ impl Cloud {
         Self(directory)
     }
 
+    /// With the record in a bucket.
+    fn setup_jobs(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Ended {
+        self.setup_with("RECORD=bucket", arguments, environment)
+    }
+
+    fn setup_with(&self, record: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Ended {
+        let settings = fs::read_to_string(repository().join("deploy/settings.sh")).unwrap();
+        let file = self.0.path().join("settings.sh");
+        fs::write(&file, settings.replace("RECORD=disk", record)).unwrap();
+        self.setup(arguments, &[environment, &[("SETTINGS", file.to_str().unwrap())]].concat())
+    }
+
     fn setup(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Ended {
         let path = format!("{}:{}", self.0.path().display(), std::env::var("PATH").unwrap());
         let mut command = Command::new(repository().join("deploy/setup.sh"));
@@ -44,13 +46,20 @@ impl Cloud {
         let log = self.0.path().join("asked.jsonl");
         let text = fs::read_to_string(&log).unwrap_or_default();
         let _ = fs::remove_file(log);
-        let line = |line: &str| serde_json::from_str::<Vec<String>>(line).unwrap().join(" ");
-        text.lines().map(line).collect()
+        let words = |line: &str| serde_json::from_str::<Value>(line).unwrap()["command"].as_array().cloned();
+        let commands = text.lines().filter_map(words);
+        commands.map(|words| words.iter().map(|word| word.as_str().unwrap()).collect::<Vec<_>>().join(" ")).collect()
     }
 
     fn memory(&self) -> Value {
         let text = fs::read_to_string(self.0.path().join("memory.json")).unwrap_or_default();
         serde_json::from_str(&text).unwrap_or_default()
+    }
+
+    /// What an account may do, and on what.
+    fn roles(&self, account: &str) -> Vec<String> {
+        let is = format!("{account} is ");
+        self.list("bindings").iter().filter_map(|entry| Some(entry.strip_prefix(&is)?.to_owned())).collect()
     }
 
     fn list(&self, what: &str) -> Vec<String> {
@@ -76,9 +85,8 @@ fn a_dry_run_shows_everything_and_changes_nothing() {
         "--role=roles/bigquery.jobUser",
         "roles/bigquery.dataViewer",
         "gcloud secrets versions add slack-webhook-canary-alerts --data-file=-  # from SLACK_WEBHOOK_URL_CANARY_ALERTS",
-        "gcloud run jobs deploy pipeline-watch-gate ",
+        "gcloud compute instances create pipeline-watch ",
         ",_COMMIT=",
-        "--time-zone=America/New_York",
         "nothing was changed; ",
     ] {
         assert!(shown.out.contains(words), "{words}: {}", shown.out);
@@ -105,55 +113,37 @@ fn it_is_set_up_once_and_can_be_run_again() {
 
     let account = "pipeline-watch@nba-props-platform.iam.gserviceaccount.com";
     let made = cloud.list("made");
-    for thing in
-        ["bucket gs://nba-props-platform-pipeline-watch", "job pipeline-watch-drift", "trigger pipeline-watch-gate"]
-    {
+    for thing in ["disk pipeline-watch-record", "machine pipeline-watch", "repository pipeline-watch"] {
         assert!(made.iter().any(|entry| entry == thing), "{thing}: {made:?}");
     }
-    assert_eq!(made.len(), 14, "{made:?}");
-    // The least privileges: write access only to the record, and on the project only viewing and querying.
-    let mut roles: Vec<String> = cloud
-        .list("bindings")
-        .iter()
-        .filter_map(|entry| Some(entry.strip_prefix(account)?.strip_prefix(" is ")?.to_owned()))
-        .collect();
-    roles.sort();
+    assert_eq!(made.len(), 8, "{made:?}");
+    // The least privileges: it writes nothing but its log.
     assert_eq!(
-        roles,
+        cloud.roles(account),
         [
+            "roles/artifactregistry.reader on repository pipeline-watch",
             "roles/bigquery.dataViewer on dataset nba_analytics",
             "roles/bigquery.dataViewer on dataset nba_predictions",
             "roles/bigquery.dataViewer on dataset nba_raw",
             "roles/bigquery.dataViewer on dataset nba_reference",
             "roles/bigquery.jobUser on project",
+            "roles/logging.logWriter on project",
             "roles/run.viewer on project",
             "roles/secretmanager.secretAccessor on secret slack-webhook-canary-alerts",
             "roles/secretmanager.secretAccessor on secret slack-webhook-deployment-alerts",
-            "roles/storage.objectUser on bucket gs://nba-props-platform-pipeline-watch",
         ]
     );
     // The build may write its log, read its sources and push its image.
-    let builder = "pipeline-watch-build@nba-props-platform.iam.gserviceaccount.com is ";
-    let bindings = cloud.list("bindings");
-    let roles: Vec<&str> = bindings.iter().filter_map(|entry| entry.strip_prefix(builder)).collect();
     assert_eq!(
-        roles,
+        cloud.roles("pipeline-watch-build@nba-props-platform.iam.gserviceaccount.com"),
         [
             "roles/artifactregistry.writer on repository pipeline-watch",
             "roles/logging.logWriter on project",
             "roles/storage.objectViewer on bucket gs://nba-props-platform-pipeline-watch-build",
         ]
     );
-    let trigger = |layer: &str| {
-        asked
-            .iter()
-            .find(|asked| asked.contains(&format!("scheduler jobs create http pipeline-watch-{layer}")))
-            .unwrap()
-    };
-    for (layer, schedule) in [("drift", "0 */2 * * *"), ("canaries", "*/30 * * * *"), ("gate", "30 6 * * *")] {
-        let command = trigger(layer);
-        assert!(command.contains(&format!("--schedule={schedule} --time-zone=America/New_York")), "{command}");
-    }
+    let asked = asked.join("\n");
+    assert!(asked.contains("--disk=name=pipeline-watch-record,device-name=record "), "{asked}");
 
     let before = cloud.memory();
     let second = cloud.setup(&[], &[]);
@@ -161,6 +151,55 @@ fn it_is_set_up_once_and_can_be_run_again() {
     assert_eq!(cloud.memory(), before, "nothing is made twice");
     let asked = cloud.asked();
     assert!(!asked.iter().any(|command| command.contains(" create ")), "{asked:?}");
+    // What changed is read when the machine starts.
+    let machine: Vec<_> = changes(&asked).into_iter().filter(|command| command.contains("compute instances")).collect();
+    let verbs = ["stop", "add-metadata", "start"];
+    assert!(
+        machine.len() == 3 && machine.iter().zip(verbs).all(|(command, verb)| command.contains(verb)),
+        "{machine:?}"
+    );
+}
+
+/// With RECORD=bucket there are jobs instead of a machine, and it says what can be lost.
+#[test]
+fn jobs_are_a_start_that_says_what_it_risks() {
+    let cloud = Cloud::new();
+    let done = cloud.setup_jobs(&[], &[]);
+    assert_eq!(done.code, 0, "{done:?}");
+    assert!(done.err.contains("warning: with RECORD=bucket a record can be lost"), "{}", done.err);
+    let made = cloud.list("made");
+    for thing in
+        ["bucket gs://nba-props-platform-pipeline-watch", "job pipeline-watch-drift", "trigger pipeline-watch-gate"]
+    {
+        assert!(made.iter().any(|entry| entry == thing), "{thing}: {made:?}");
+    }
+    assert!(made.len() == 14 && !made.iter().any(|entry| entry.starts_with("machine")), "{made:?}");
+    let roles = cloud.roles("pipeline-watch@nba-props-platform.iam.gserviceaccount.com");
+    let bucket = "roles/storage.objectUser on bucket gs://nba-props-platform-pipeline-watch";
+    assert!(roles.len() == 9 && roles.last().is_some_and(|role| role == bucket), "{roles:?}");
+    let asked = cloud.asked();
+    let command = |words: String| asked.iter().find(|asked| asked.contains(&words)).unwrap();
+    for (layer, schedule) in [("drift", "0 */2 * * *"), ("canaries", "*/30 * * * *"), ("gate", "30 6 * * *")] {
+        let trigger = command(format!("scheduler jobs create http pipeline-watch-{layer}"));
+        assert!(trigger.contains(&format!("--schedule={schedule} --time-zone=America/New_York")), "{trigger}");
+        // A mount belongs to root, and the image's user could not write it.
+        let job = command(format!("beta run jobs deploy pipeline-watch-{layer}"));
+        assert!(job.contains("mount-options=uid=10001;gid=10001"), "{job}");
+    }
+    let file = fs::read_to_string(repository().join("deploy/Dockerfile")).unwrap();
+    assert!(file.contains("\nUSER 10001\n"), "{file}");
+
+    // Only one of the two runs.
+    let moved = cloud.setup(&[], &[]);
+    assert!(moved.code == 0 && !moved.err.contains("warning"), "{moved:?}");
+    let made = cloud.list("made");
+    let runs: Vec<_> =
+        made.iter().filter(|entry| ["job ", "trigger ", "machine "].iter().any(|of| entry.starts_with(of))).collect();
+    assert_eq!(runs, ["machine pipeline-watch"]);
+    assert_eq!(cloud.setup_jobs(&[], &[]).code, 0);
+    assert!(!cloud.list("made").iter().any(|entry| entry.starts_with("machine")), "{:?}", cloud.list("made"));
+    let neither = cloud.setup_with("RECORD=memory", &[], &[]);
+    assert!(neither.code == 64 && neither.err.contains("RECORD=memory in deploy/settings.sh"), "{neither:?}");
 }
 
 #[test]
@@ -174,11 +213,8 @@ fn it_is_taken_away_again() {
     let undone = cloud.setup(&["--undo"], &[]);
     assert_eq!(undone.code, 0, "{undone:?}");
     assert!(undone.out.contains("kept: the secrets, and the record"), "{}", undone.out);
-    let kept = [
-        "bucket gs://nba-props-platform-pipeline-watch",
-        "secret slack-webhook-canary-alerts",
-        "secret slack-webhook-deployment-alerts",
-    ];
+    let kept =
+        ["disk pipeline-watch-record", "secret slack-webhook-canary-alerts", "secret slack-webhook-deployment-alerts"];
     assert_eq!(cloud.list("made"), kept);
     assert_eq!(cloud.setup(&["--undo"], &[]).code, 0, "it can be run again");
     assert_eq!(cloud.setup(&["--undo", "--purge"], &[]).code, 0);
@@ -224,7 +260,7 @@ fn an_interrupted_undo_is_finished_by_the_next() {
     let cloud = Cloud::new();
     assert_eq!(cloud.setup(&[], &[]).code, 0);
     let refused = cloud.setup(&["--undo"], &[("GCLOUD_FAILS", "projects remove-iam-policy-binding")]);
-    assert!(refused.code == 1 && refused.err.contains("could not be taken away"), "{refused:?}");
+    assert!(refused.code == 1 && refused.err.contains("could not be removed"), "{refused:?}");
 }
 
 /// The table of permissions has each role that the script gives, and no role that nobody has.
@@ -297,121 +333,6 @@ fn what_cannot_be_seen_stops_it() {
     assert!(unknown.err.contains("--dryrun is not known; see --help"), "{}", unknown.err);
     let help = cloud.setup(&["--help"], &[]);
     assert!(help.code == 0 && help.out.contains("--undo"), "{help:?}");
-}
-
-/// The environment of a job: the image's /etc/host and a bucket.
-fn job(sample: &Sample, layer: &str, disk: &Path) -> Ended {
-    ended(&mut job_command(sample, layer, disk)).unwrap()
-}
-
-fn job_command(sample: &Sample, layer: &str, disk: &Path) -> Command {
-    let etc = sample.path().join("etc");
-    fs::create_dir_all(etc.join("plugins")).unwrap();
-    for file in shipped().unwrap() {
-        fs::copy(&file, etc.join("plugins").join(file.file_name().unwrap())).unwrap();
-    }
-    let toml = fs::read_to_string(sample.path().join("host.toml")).unwrap();
-    let toml = toml.replace("directory = \"state\"", &format!("directory = \"{}\"", disk.join("state").display()));
-    let toml = toml
-        .replace("path = \"warehouse\"", "path = \"../warehouse\"")
-        .replace("path = \"deployments.json\"", "path = \"../deployments.json\"");
-    let toml = toml.replace("path = \"repository\"", &format!("path = \"{}\"", disk.join("repository").display()));
-    fs::write(etc.join("host.toml"), toml).unwrap();
-    fs::create_dir_all(disk).unwrap();
-    if !etc.join("plugins.lock").exists() {
-        let mut pin = sample.command();
-        pin.args(["pin", "--lock"]).arg(etc.join("plugins.lock")).args(shipped().unwrap());
-        assert_eq!(ended(&mut pin).unwrap().code, 0);
-    }
-    let path = format!("{}:{}", binary("").display(), std::env::var("PATH").unwrap());
-    let mut command = Command::new(repository().join("deploy/run-layer.sh"));
-    for (name, value) in sample.command().get_envs() {
-        command.env(name, value.unwrap_or_default());
-    }
-    command.arg(layer).env("PATH", path).env("HOST_ETC", &etc).env("HOST_STATE", disk.join("state"));
-    command.env("HOST_RECORD", sample.path().join("bucket")).env("HOST_REPOSITORY", disk.join("repository"));
-    command.env("REPOSITORY", format!("file://{}", sample.path().join("repository").display()));
-    command
-}
-
-/// Each start has an empty disk; the record in the bucket has the earlier alerts.
-#[test]
-fn a_job_remembers_through_the_bucket() {
-    let sample = Sample::new(None).unwrap();
-    // Made for a moment of the past: today's canaries find nothing, and fail.
-    let disk = TempDir::new().unwrap();
-    for start in 0..3 {
-        let ran = job(&sample, "canaries", &disk.path().join(start.to_string()));
-        assert_eq!(ran.code, 0, "a failing check is not a failure of the job: {ran:?}");
-        assert_eq!(sample.slack.received().len(), 1, "told once");
-    }
-    assert!(sample.path().join("bucket/canaries/host.db").exists());
-    let gate = job(&sample, "gate", &disk.path().join("gate"));
-    assert_eq!(gate.code, 3, "the schedule is empty today, so there is no verdict: {gate:?}");
-    assert!(sample.path().join("bucket/gate/host.db").exists());
-}
-
-/// Cloud Run stops a job with SIGTERM: the host hears it, and what it recorded until then is kept.
-#[test]
-fn a_job_that_is_stopped_stops_its_host_and_keeps_the_record() {
-    let sample = Sample::new(None).unwrap();
-    sample.slack.answer(Reply::Hang);
-    let disk = TempDir::new().unwrap();
-    let mut job = job_command(&sample, "canaries", disk.path());
-    let mut running = job.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    sample.slack.wait_for_connections(1).unwrap();
-    Command::new("kill").args(["-TERM", &running.id().to_string()]).status().unwrap();
-    assert_eq!(running.wait().unwrap().code(), Some(143), "the host's own code");
-    let kept = sample.path().join("bucket/canaries/host.db");
-    let record = Connection::open(kept).unwrap();
-    let runs: i64 = record.query_row("SELECT COUNT(*) FROM runs", [], |row| row.get(0)).unwrap();
-    assert_eq!(runs, 6);
-}
-
-/// A host that was killed leaves its last commits in a second file.
-#[test]
-fn the_record_of_a_killed_host_is_whole() {
-    let sample = Sample::new(None).unwrap();
-    let disk = TempDir::new().unwrap();
-    let state = disk.path().join("state/host.db");
-    let bin = sample.path().join("bin");
-    fs::create_dir_all(&bin).unwrap();
-    // Kills itself after a commit, as the system does when memory is short.
-    let killed = format!(
-        "#!/usr/bin/env python3\nimport os, signal, sqlite3, subprocess, sys\n\
-        ended = subprocess.run(['{host}', *sys.argv[1:]])\n\
-        if sys.argv[1] == 'run':\n    record = sqlite3.connect('{state}')\n    \
-        record.executescript('CREATE TABLE last_commit (at); INSERT INTO last_commit VALUES (1)')\n    \
-        os.kill(os.getpid(), signal.SIGKILL)\nsys.exit(ended.returncode)\n",
-        host = binary("host").display(),
-        state = state.display()
-    );
-    fs::write(bin.join("host"), killed).unwrap();
-    Command::new("chmod").arg("+x").arg(bin.join("host")).status().unwrap();
-    let mut job = job_command(&sample, "canaries", disk.path());
-    job.env("PATH", format!("{}:{}", bin.display(), std::env::var("PATH").unwrap()));
-    let ran = ended(&mut job).unwrap();
-    assert_eq!(ran.code, 137, "{ran:?}");
-    let kept = sample.path().join("bucket/canaries/host.db");
-    // The bucket has this one file.
-    assert_eq!(fs::read_dir(kept.parent().unwrap()).unwrap().count(), 1);
-    let record = Connection::open(&kept).unwrap();
-    let commits: i64 = record.query_row("SELECT COUNT(*) FROM last_commit", [], |row| row.get(0)).unwrap();
-    assert_eq!(commits, 1);
-}
-
-#[test]
-fn the_drift_layer_clones_the_repository() {
-    let sample = Sample::new(Some(Fault::StaleDeployment)).unwrap();
-    sample.configure(HOST_TOML).unwrap();
-    let disk = TempDir::new().unwrap();
-    let ran = job(&sample, "drift", &disk.path().join("1"));
-    assert_eq!(ran.code, 0, "{ran:?}");
-    assert!(ran.out.contains("prediction-worker"), "{ran:?}");
-    let [(channel, _)] = sample.slack.received().try_into().unwrap();
-    assert_eq!(channel, "deployment-alerts");
-    let unknown = job(&sample, "moon", &disk.path().join("2"));
-    assert!(unknown.code == 64 && unknown.err.contains("drift, canaries or gate"), "{unknown:?}");
 }
 
 /// The configuration in the image is valid.
