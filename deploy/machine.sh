@@ -33,25 +33,36 @@ mountpoint -q "$mount" || mount -o discard,nosuid,nodev "$disk" "$mount"
 mkdir -p "$mount/state"
 chown 10001:10001 "$mount/state"
 
-# Not on a command line: everybody on the machine reads those.
+# A new account and its rights take minutes to be known everywhere.
+until_done() {
+    until "$@"; do
+        echo "machine.sh: $1 failed, is tried again" >&2
+        sleep "${PAUSE:-10}"
+    done
+}
+
+# Secrets are in files, not on command lines, which everybody on the machine can read.
 umask 077
-{
-    echo "REPOSITORY=$repository"
-    if [ -n "$secret" ]; then
-        token=$(of instance/service-accounts/default/token | field access_token)
-        echo "Authorization: Bearer $token" >"$run/authorization"
-        value=$(curl --silent --show-error --fail --retry 5 --header "@$run/authorization" \
-            "$secrets/projects/$project/secrets/$secret/versions/latest:access" | field data | base64 -d)
-        rm "$run/authorization"
-        echo "GIT_TOKEN=$value"
-    fi
-} >"$run/environment"
+read_git_token() {
+    bearer=$(of instance/service-accounts/default/token | field access_token)
+    echo "Authorization: Bearer $bearer" >"$run/authorization"
+    curl --silent --show-error --fail --retry 5 --header "@$run/authorization" \
+        "$secrets/projects/$project/secrets/$secret/versions/latest:access" >"$run/secret"
+}
+echo "REPOSITORY=$repository" >"$run/environment"
+if [ -n "$secret" ]; then
+    until_done read_git_token
+    echo "GIT_TOKEN=$(field data <"$run/secret" | base64 -d)" >>"$run/environment"
+    rm "$run/authorization" "$run/secret"
+fi
 
 export HOME="$run"
 docker-credential-gcr configure-docker --registries="${image%%/*}"
-docker pull --quiet "$image"
+until_done docker pull --quiet "$image"
+# Where this script ran before.
+systemctl stop pipeline-watch 2>/dev/null || true
 # The network of the machine, so that a page on its loopback address can be seen through ssh alone.
-systemd-run --unit=pipeline-watch --property=Restart=always --property=RestartSec=10 --property=TimeoutStopSec=30 \
+systemd-run --unit=pipeline-watch --collect --property=Restart=always --property=RestartSec=10 --property=TimeoutStopSec=30 \
     --property=ExecStartPre="-/usr/bin/docker rm --force pipeline-watch" \
     --property=ExecStop="/usr/bin/docker stop --time=20 pipeline-watch" \
     /usr/bin/docker run --rm --name=pipeline-watch --network=host --read-only --tmpfs=/tmp:mode=1777 \

@@ -71,27 +71,24 @@ with_token() {
 clone() {
     with_token git clone --quiet --bare --filter=blob:none --single-branch --branch "$branch" "$REPOSITORY" "$repository"
 }
+fetch() {
+    with_token git -C "$repository" fetch --quiet --filter=blob:none origin "+refs/heads/$branch:refs/heads/$branch"
+}
 
-# Brings the clone up to date again and again. While that fails it has no branch, so that the check is an error: held
-# against old commits, old deployments would pass.
-keep_up_to_date() {
-    while sleep "${FETCH_EVERY:-300}"; do
-        (with_token git -C "$repository" fetch --quiet --filter=blob:none origin "+refs/heads/$branch:refs/heads/$branch") || {
-            echo "run-layer: $REPOSITORY cannot be fetched; deployment-drift cannot be evaluated until it can" >&2
-            git -C "$repository" update-ref -d "refs/heads/$branch"
-        }
-    done
+# While it cannot be fetched it has no branch, so that the check is an error: held against old commits, old deployments
+# would pass.
+behind() {
+    echo "run-layer: $REPOSITORY cannot be fetched; deployment-drift cannot be evaluated until it can" >&2
+    git -C "$repository" update-ref -d "refs/heads/$branch" 2>/dev/null || true
 }
 
 if [ "$layer" = all ]; then
-    # A container that is started again has the clone of before.
-    rm -rf "$repository"
-    follow clone || echo "run-layer: $REPOSITORY cannot be cloned; deployment-drift cannot be evaluated until it can" >&2
-    if ! git -C "$repository" rev-parse --git-dir >/dev/null 2>&1; then
+    if [ ! -e "$repository/HEAD" ]; then
         git init --quiet --bare "$repository"
         git -C "$repository" remote add origin "$REPOSITORY"
     fi
-    keep_up_to_date &
+    follow fetch || behind
+    while sleep "${FETCH_EVERY:-300}"; do (fetch) || behind; done &
     fetching=$!
     unset GIT_TOKEN
     code=0
@@ -100,6 +97,7 @@ if [ "$layer" = all ]; then
     exit "$code"
 fi
 
+echo "run-layer: warning: the record is in a bucket; if this job is killed, its run is lost and its messages are sent again" >&2
 if [ -e "$record/host.db" ]; then
     cp "$record/host.db" "$state/host.db"
     # To see whether another execution has kept its record since.

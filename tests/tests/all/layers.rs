@@ -63,6 +63,7 @@ fn a_job_remembers_through_the_bucket() {
     for start in 0..3 {
         let ran = job(&sample, "canaries", &disk.path().join(start.to_string()));
         assert_eq!(ran.code, 0, "a failing check is not a failure of the job: {ran:?}");
+        assert!(ran.err.contains("run-layer: warning: the record is in a bucket"), "{ran:?}");
         assert_eq!(sample.slack.received().len(), 1, "told once");
     }
     assert!(sample.path().join("bucket/canaries/host.db").exists());
@@ -232,7 +233,7 @@ fn a_machine_never_formats_a_disk_with_a_record() {
     let home = directory.path();
     let log = home.join("asked");
     let record = format!("#!/bin/sh\necho \"$(basename \"$0\") $*\" >>{}\n", log.display());
-    for name in ["mount", "chown", "docker", "docker-credential-gcr", "systemd-run"] {
+    for name in ["mount", "chown", "docker", "docker-credential-gcr", "systemctl", "systemd-run"] {
         program(home, name, &record);
     }
     program(home, "mountpoint", "#!/bin/sh\nexit 1\n");
@@ -240,7 +241,7 @@ fn a_machine_never_formats_a_disk_with_a_record() {
         "{record}for address; do :; done\ncase $address in\n*/image) printf us-west2-docker.pkg.dev/p/n/host:latest ;;\n\
         */repository) printf https://x.test/r.git ;;\n*/git-token-secret) printf git-token ;;\n*/project-id) printf p ;;\n\
         */token) printf '{{\"access_token\":\"t0ken\",\"expires_in\":3599}}' ;;\n\
-        */secrets/git-token/versions/latest:access)\n  grep -qx 'Authorization: Bearer t0ken' \"{}/run/authorization\" || exit 22\n\
+        */secrets/git-token/versions/latest:access)\n  [ -e \"$0.known\" ] || {{ touch \"$0.known\"; exit 22; }}\n  grep -qx 'Authorization: Bearer t0ken' \"{}/run/authorization\" || exit 22\n\
         printf '{{\\n  \"name\": \"n\",\\n  \"payload\": {{\\n    \"data\": \"czNjcmV0\"\\n  }}\\n}}' ;;\n*) exit 22 ;;\nesac\n",
         home.display()
     );
@@ -251,13 +252,19 @@ fn a_machine_never_formats_a_disk_with_a_record() {
         let _ = fs::remove_file(&log);
         let mut machine = Command::new(repository().join("deploy/machine.sh"));
         let path = format!("{}:/usr/sbin:/sbin", before_path(&bin));
-        machine.env("PATH", path).env("DISK", &disk).env("MOUNT", home.join("mnt")).env("RUN", home.join("run"));
+        machine
+            .env("PATH", path)
+            .env("PAUSE", "0")
+            .env("DISK", &disk)
+            .env("MOUNT", home.join("mnt"))
+            .env("RUN", home.join("run"));
         let ran = ended(&mut machine).unwrap();
         (ran, fs::read_to_string(&log).unwrap_or_default())
     };
     let identity = || ended(Command::new("/sbin/blkid").args(["--probe", "--output", "value"]).arg(&disk)).unwrap().out;
     let (first, asked) = start();
     assert_eq!(first.code, 0, "{first:?}");
+    assert!(first.err.contains("read_git_token failed, is tried again"), "{first:?}");
     let made = identity();
     assert!(made.contains("ext4"), "{made}");
     for words in [

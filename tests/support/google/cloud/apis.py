@@ -241,17 +241,28 @@ def query(cloud, request, project):
     return job
 
 
+def query_jobs(cloud, request, project):
+    return {"kind": "bigquery#jobList", "etag": "e", "jobs": []}
+
+
+def no_entries(cloud, request):
+    return {"entries": []}
+
+
 def query_job(cloud, request, project, name):
+    if name not in cloud.jobs:
+        raise Refused(404, "NOT_FOUND", f"Not found: Job {project}:{name}")
     return cloud.jobs[name]
 
 
 def query_results(cloud, request, project, name):
-    job = cloud.jobs[name]
+    job = query_job(cloud, request, project, name)
     return {"kind": "bigquery#getQueryResultsResponse", "jobReference": job["jobReference"], "jobComplete": True, "totalRows": "0"}
 
 
 POLICIES = [(rf"(?:GET|POST) /v1/{THING}:(get|set)IamPolicy", named_policy)]
 ROUTES = {
+    "logging": [(r"POST /v2/entries:list", no_entries)],
     "serviceusage": [
         (r"POST /v1/projects/([^/]+)/services:batchEnable", enable),
         (r"POST /v1/projects/([^/]+)/services/([a-z]+)\.googleapis\.com:enable", enable_one),
@@ -292,6 +303,7 @@ ROUTES = {
     ],
     "bigquery": [
         (r"POST /bigquery/v2/projects/([^/]+)/jobs", query),
+        (r"GET /bigquery/v2/projects/([^/]+)/jobs", query_jobs),
         (r"GET /bigquery/v2/projects/([^/]+)/jobs/([^/]+)", query_job),
         (r"GET /bigquery/v2/projects/([^/]+)/queries/([^/]+)", query_results),
     ],

@@ -41,6 +41,16 @@ def job(cloud, request, project, name):
     return cloud.get(f"run/{name}")
 
 
+def run_job(cloud, request, project, name):
+    """It runs nothing, so that nobody takes it for a test of the job."""
+    cloud.get(f"run/{name}")
+    raise Refused(400, "INVALID_ARGUMENT", "this double runs nothing")
+
+
+def executions(cloud, request, project):
+    return {"apiVersion": "run.googleapis.com/v1", "kind": "ExecutionList", "metadata": {}, "items": []}
+
+
 def job_policy(cloud, request, name, verb):
     name = "run/" + name.rpartition("/")[2]
     cloud.get(name)
@@ -71,6 +81,10 @@ def trigger(cloud, request, name):
         held.update(request.json)
         check_trigger(cloud, held)
     return held
+
+
+def start_trigger(cloud, request, name):
+    return cloud.get(f"cloudscheduler/{name}")
 
 
 def locations(cloud, request, parent):
@@ -156,12 +170,15 @@ def compute_zone(cloud, request, project, zone):
 ROUTES = {
     "run": [
         (r"POST /apis/run.googleapis.com/v1/namespaces/([^/]+)/jobs", make_job),
-        (r"(?:GET|PUT|DELETE) /apis/run.googleapis.com/v1/namespaces/([^/]+)/jobs/([^/]+)", job),
+        (r"(?:GET|PUT|DELETE) /apis/run.googleapis.com/v1/namespaces/([^/]+)/jobs/([^/:]+)", job),
+        (r"POST /apis/run.googleapis.com/v1/namespaces/([^/]+)/jobs/([^/:]+):run", run_job),
+        (r"GET /apis/run.googleapis.com/v1/namespaces/([^/]+)/executions", executions),
         (rf"(?:GET|POST) /v1/{THING}:(get|set)IamPolicy", job_policy),
     ],
     "cloudscheduler": [
         (rf"POST /v1/{PARENT}/jobs", triggers),
         (rf"(?:GET|DELETE|PATCH) /v1/{THING}", trigger),
+        (rf"POST /v1/{THING}:run", start_trigger),
         (r"GET /v1/(projects/[^/]+)/locations", locations),
     ],
     "compute": [

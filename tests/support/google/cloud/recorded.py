@@ -9,6 +9,10 @@ import subprocess
 import sys
 
 NAME = os.path.basename(sys.argv[0])
+REAL = [os.environ[f"REAL_{NAME.upper()}"], *sys.argv[1:]]
+# bq asks gcloud for its configuration.
+if "INSIDE" in os.environ:
+    os.execv(REAL[0], REAL)
 
 
 def log(line):
@@ -17,7 +21,7 @@ def log(line):
 
 
 log({"command": [NAME, *sys.argv[1:]]})
-ended = subprocess.run([os.environ[f"REAL_{NAME.upper()}"], *sys.argv[1:]], stderr=subprocess.PIPE, text=True)
+ended = subprocess.run(REAL, stderr=subprocess.PIPE, text=True, env={**os.environ, "INSIDE": "1"})
 sys.stderr.write(ended.stderr)
 errors = [line for line in ended.stderr.splitlines() if line.startswith("ERROR: ")]
 log({"exit": ended.returncode, "error": errors[0] if errors else ""})

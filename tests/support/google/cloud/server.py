@@ -67,6 +67,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def asked(self):
         split = urllib.parse.urlsplit(self.path)
         request = Request(self.command, self.headers["host"].removesuffix(":443"), split, self.read())
+        # As it was sent: what is remembered of it grows.
+        sent = json.loads(json.dumps(request.json))
         with LOCK:
             try:
                 code, answer = 200, CLOUD.answer(request)
@@ -74,7 +76,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 code, answer = refused.code, refused.body
             keep()
             with open(os.path.join(HOME, "asked.jsonl"), "a") as log:
-                line = {"method": request.method, "path": request.host + request.path, "body": request.json, "code": code}
+                line = {"method": request.method, "path": request.host + request.path, "body": sent, "code": code}
                 log.write(json.dumps(line) + "\n")
         body = b"" if answer is None else json.dumps(answer).encode()
         self.send_response(code if body else 204)
