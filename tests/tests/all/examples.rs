@@ -134,6 +134,10 @@ fn in_google_cloud(page: &str, mut example: Table) {
     {
         let mut doubled = toml[section].as_table().unwrap().clone();
         let endpoint = doubled.remove("endpoint").unwrap();
+        // The page names a dataset that is elsewhere, which the checks do not ask.
+        if let Some(elsewhere) = example[section].get("locations") {
+            doubled.insert("locations".to_owned(), elsewhere.clone());
+        }
         assert_eq!(example[section].as_table(), Some(&doubled), "{page}");
         example[section].as_table_mut().unwrap().insert("endpoint".to_owned(), endpoint);
     }
