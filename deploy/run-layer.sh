@@ -64,7 +64,8 @@ with_token() {
         export GIT_CONFIG_COUNT GIT_CONFIG_KEY_0 GIT_CONFIG_VALUE_0
     fi
     unset GIT_TOKEN
-    exec "$@"
+    # A server that accepts and never answers must not stop everything behind it.
+    exec timeout "${GIT_TIMEOUT:-120}" "$@"
 }
 
 # Commits and trees alone: what files hold does not matter.

@@ -74,6 +74,10 @@ without() {
     fi
     printf '%s\n' "$said"
     case $said in
+    *"not found in location"*)
+        echo "setup.sh: that dataset is not in DATA_LOCATION ($DATA_LOCATION)" >&2
+        exit 1
+        ;;
     *NOT_FOUND* | *"not found"* | *"Not found"* | *"does not exist"*) echo "  it is gone already" ;;
     *)
         echo "setup.sh: it could not be removed" >&2

@@ -22,6 +22,8 @@ use crate::{
 
 /// The receiver name of the fallback; channels begin with `#`.
 pub const FALLBACK: &str = "fallback";
+/// The longest wait that a receiver can ask for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 /// Bytes that are read of an answer.
 const ANSWER: usize = 64 << 10;
 /// Characters of it that are kept.
@@ -244,7 +246,8 @@ impl Receivers {
                 Err(error) => return unreachable(error),
             }
         }
-        judge(answer.status().as_u16(), &String::from_utf8_lossy(&body), wait.map(Duration::from_secs), slack)
+        let wait = wait.map(|wait| Duration::from_secs(wait).min(LONGEST_PAUSE));
+        judge(answer.status().as_u16(), &String::from_utf8_lossy(&body), wait, slack)
     }
 }
 

@@ -64,7 +64,7 @@ enum Source {
 enum Reason {
     /// The token server was not reached, or fails for a while.
     Passing(String),
-    /// What answered is no token server, or it fails for a while.
+    /// The answer is not from a token server, or that fails for a while.
     Garbled,
     /// The credentials cannot be used.
     Final(String),

@@ -17,6 +17,8 @@ pub struct Fault {
     pub message: String,
     /// The wait that the server asked for.
     pub retry_after: Option<Duration>,
+    /// Whether an earlier attempt of the same request may have been carried out.
+    pub repeated: bool,
 }
 
 /// The kind of a fault.
@@ -155,6 +157,8 @@ impl Kind {
 
     fn of_status(status: u16) -> Self {
         match status {
+            // Redirects are not followed; they lead to the page of a proxy or a login.
+            300..=399 => Self::Page,
             401 => Self::Unauthenticated,
             403 => Self::Denied,
             404 => Self::NotFound,
@@ -195,7 +199,7 @@ struct Reason {
 impl Fault {
     /// A fault with our own message.
     pub fn new(kind: Kind, message: &str) -> Self {
-        Self { kind, message: message.to_owned(), retry_after: None }
+        Self { kind, message: message.to_owned(), retry_after: None, repeated: false }
     }
 
     /// From an error response.
@@ -207,6 +211,7 @@ impl Fault {
                     kind: Kind::of_status(status),
                     message: format!("answered {status}: {}", quoted(body)),
                     retry_after,
+                    repeated: false,
                 },
             };
         };

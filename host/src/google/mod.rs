@@ -34,7 +34,9 @@ use credentials::Credentials;
 /// The first wait before a retry; each further one may be twice as long.
 pub const FIRST_WAIT: Duration = Duration::from_millis(250);
 /// The longest wait chosen here; a server may ask for a longer one.
-const LONGEST_WAIT: Duration = Duration::from_secs(8);
+pub const LONGEST_WAIT: Duration = Duration::from_secs(8);
+/// The longest wait that a server can ask for: longer than any run.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 /// How long one attempt may take.
 const ATTEMPT: Duration = Duration::from_secs(30);
 /// The header that names the project that pays for a user's requests:
@@ -127,6 +129,7 @@ impl Google {
                 Err(fault) => fault,
             };
             let wait = fault.retry_after.unwrap_or_else(|| jittered(longest));
+            let fault = Fault { repeated: fault.repeated || earlier.is_some(), ..fault };
             if !fault.kind.passes() || Instant::now() + wait >= deadline {
                 return Err(fault);
             }
@@ -167,6 +170,8 @@ impl Google {
         let mut answer = sent.send().await.map_err(Fault::unreachable)?;
         let status = answer.status().as_u16();
         let wait = answer.headers().get(RETRY_AFTER).and_then(|wait| wait.to_str().ok()?.trim().parse().ok());
+        // Not at once, and not so late that a clock overflows.
+        let wait = wait.map(|wait| Duration::from_secs(wait).clamp(FIRST_WAIT, LONGEST_PAUSE));
         // Read one answer of a run at a time: two partial answers would need the memory of both.
         let _alone = match request.permit {
             Some(permit) => Some(permit.alone().await),
@@ -181,7 +186,7 @@ impl Google {
             200..=299 if fault::is_page(&body) => Err(Fault::page(status, &body)),
             200..=299 => Ok(body),
             _ => {
-                let mut fault = Fault::answered(status, &body, wait.map(Duration::from_secs));
+                let mut fault = Fault::answered(status, &body, wait);
                 if fault.kind == Kind::Unauthenticated {
                     fault.message = format!("{} (credentials: {})", fault.message, self.0.credentials.source());
                 }

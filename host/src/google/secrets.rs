@@ -60,8 +60,10 @@ impl Secrets {
         };
         text.map_err(|fault| {
             let remedy = match fault.kind {
-                Kind::Garbled => "the same after a second try",
-                kind => kind.remedy().unwrap_or("roles/secretmanager.secretAccessor is needed"),
+                Kind::Garbled => "tried twice",
+                Kind::Denied | Kind::NotFound => "roles/secretmanager.secretAccessor is needed",
+                Kind::Unauthenticated => "the credentials were not accepted",
+                kind => kind.remedy().unwrap_or("try again later"),
             };
             anyhow!(
                 "{name} of project {}: {}; credentials: {}; {remedy}",

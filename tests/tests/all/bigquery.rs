@@ -312,6 +312,22 @@ fn a_pause_that_the_server_asks_for_is_kept() {
     assert_eq!((cloud.bigquery.asked(Method::Insert).len(), cloud.bigquery.jobs()), (3, 1));
 }
 
+/// A pause without end, and one of nothing: neither breaks a clock, and neither is asked without a pause.
+#[test]
+fn a_pause_that_makes_no_sense_is_bounded() {
+    for (seconds, most) in [("18446744073709551615", 3), ("0", 60)] {
+        let cloud = Cloud::new();
+        cloud.configure("[grants.phase2-raw.budgets]\ntimeout = \"4s\"\n");
+        let Reply::Answer(status, body) = error(503, "backendError", "later") else { unreachable!() };
+        let busy = Reply::With(status, format!("retry-after: {seconds}\r\n"), body);
+        cloud.bigquery.answer_next(Method::DryRun, vec![busy; 1000]);
+        let error = cloud.error();
+        assert!(error.contains("later (503 backendError)"), "{error}");
+        let asked = cloud.bigquery.asked(Method::DryRun).len();
+        assert!((2..=most).contains(&asked), "{seconds}: {asked}");
+    }
+}
+
 /// A column of a type that has no value in the contract, and that the client of BigQuery cannot read.
 #[test]
 fn a_column_of_a_type_that_cannot_be_read_is_named() {

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::bigquery::Cloud;
+use crate::support::google::bigquery::{Method, error};
 
 #[test]
 fn bytes_are_counted_by_check_and_day_and_have_a_budget() {
@@ -30,6 +31,40 @@ fn bytes_are_counted_by_check_and_day_and_have_a_budget() {
         (&json!("phase2-raw"), &json!(50 << 20))
     );
     assert_eq!(json["checks"][0]["today"]["queries"], 2);
+}
+
+/// A job that ran is counted, whatever became of its answer; a job that failed is free.
+#[test]
+fn a_job_that_ran_is_counted_also_without_its_answer() {
+    let prohibited = "VPC Service Controls: Request is prohibited by organization's policy.";
+    for reply in [
+        error(403, "accessDenied", "Access Denied: Table t"),
+        error(403, "policyViolation", prohibited),
+        error(400, "invalid", "Bad request"),
+    ] {
+        let cloud = Cloud::new();
+        cloud.bigquery.answer_next(Method::Results, vec![reply; 9]);
+        cloud.error();
+        let json = cloud.sample.host(&["costs", "--output", "json"]).unwrap().json();
+        assert_eq!((cloud.bigquery.jobs(), &json["checks"][0]["today"]["bytes"]), (1, &json!(25 << 20)));
+        assert_eq!(cloud.bigquery.asked(Method::Cancel).len(), 1);
+    }
+    let cloud = Cloud::new();
+    cloud.bigquery.fail_jobs(&[("invalidQuery", "Division by zero")]);
+    cloud.error();
+    let json = cloud.sample.host(&["costs", "--output", "json"]).unwrap().json();
+    assert_eq!(json["checks"][0]["today"]["bytes"], 0);
+}
+
+/// The first attempt may have begun the job that the second was refused for: it is cancelled, and counted.
+#[test]
+fn a_job_that_may_have_begun_is_cancelled() {
+    let cloud = Cloud::new();
+    let (busy, refused) = (error(503, "backendError", "later"), error(403, "quotaExceeded", "Quota exceeded"));
+    cloud.bigquery.answer_next(Method::Insert, [busy, refused]);
+    let said = cloud.error();
+    assert!(said.contains("a quota is used up"), "{said}");
+    assert_eq!((cloud.bigquery.jobs(), cloud.bigquery.asked(Method::Cancel).len()), (1, 1));
 }
 
 /// A cached result is free. Each table is billed by itself: whole MiB, at least ten. BigQuery does not say which table the

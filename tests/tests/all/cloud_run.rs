@@ -94,6 +94,18 @@ fn a_first_deployment_that_failed_never_became_ready() {
     assert_eq!(ended.code, 2, "{ended:?}");
     let summary = &ended.run("deployment-drift")["summary"];
     assert_eq!(summary, "prediction-worker: traffic is not routed to the latest revision, prediction-worker-00001-abc");
+
+    // One that made no revision, since its image does not exist: nothing else shows it.
+    let (sample, _cloud_run) = on_cloud_run(None, |name| match name {
+        "prediction-worker" => json!({
+            "terminalCondition": { "type": "Ready", "state": "CONDITION_FAILED", "message": "Image 'img:new' not found." },
+        }),
+        _ => json!({}),
+    });
+    let ended = drift(&sample);
+    let said = ended.run("deployment-drift")["error"].as_str().unwrap_or_default().to_owned();
+    let words = "the last deployment of prediction-worker failed: Image 'img:new' not found.";
+    assert!(ended.code == 3 && said.contains(words), "{ended:?}");
 }
 
 /// Each revision is asked for by its name, once a round, however many checks look it up and however many there are.

@@ -291,7 +291,7 @@ fn a_secret_that_was_damaged_on_its_way_is_not_used() {
     secrets.damage(2);
     let refused = sample.once(&[]).unwrap();
     assert_eq!((refused.code, secrets.asked().len()), (64, 2));
-    for words in ["secret:slack-webhook-canary-alerts/versions/latest", "does not match its checksum", "second try"] {
+    for words in ["secret:slack-webhook-canary-alerts/versions/latest", "does not match its checksum", "tried twice"] {
         assert!(refused.err.contains(words), "{words}: {}", refused.err);
     }
     let path = sample.slack.webhook("canary-alerts");

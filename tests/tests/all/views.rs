@@ -38,6 +38,19 @@ fn a_granted_view_reads_what_its_author_decided() {
     assert_eq!(run["status"], "pass", "{run:#}");
 }
 
+/// A function of the query's own may read tables too, which the view's author did not decide.
+#[test]
+fn a_function_beside_a_granted_view_reads_nothing_more() {
+    let sql = "SELECT * FROM shared.totals WHERE x = ops.f(1)";
+    let grants = "views = [\"shared.totals\"]\nfunctions = [\"ops.f\"]";
+    let (bigquery, run) = result(sql, grants, FINANCE, &["shared.totals"]);
+    let error = run["error"].as_str().unwrap_or_default();
+    assert!(error.contains("dataset finance is not granted") && bigquery.jobs() == 0, "{run:#}");
+    // Without it, the same view is read.
+    let (bigquery, run) = result("SELECT * FROM shared.totals", grants, FINANCE, &["shared.totals"]);
+    assert_eq!((&run["status"], bigquery.jobs()), (&json!("pass"), 1), "{run:#}");
+}
+
 #[test]
 fn nothing_else_is_read_through_the_grant_of_a_view() {
     let granted = "views = [\"shared.totals\"]";

@@ -35,6 +35,12 @@ pub(super) fn settled(service: &Service) -> Result<(), Unknown> {
         return Err(Unknown::Stated(format!("{name} is being deployed right now")));
     }
     if !service.latest_ready_revision.is_empty() && !service.latest_created_revision.is_empty() {
+        let latest = service.latest_ready_revision == service.latest_created_revision;
+        // Without a newer revision nothing else shows that it failed, such as an image that does not exist.
+        if latest && service.terminal_condition.failed() {
+            let why = reason(&service.terminal_condition, &service.conditions);
+            return Err(Unknown::Stated(format!("the last deployment of {name} failed{why}")));
+        }
         return Ok(());
     }
     if service.terminal_condition.succeeded() {
@@ -117,7 +123,7 @@ fn commit_of_service(service: &Service, revision: &Revision) -> Result<Option<St
     let mut claims = stated(name, &service.labels, &service.annotations);
     claims.extend(stated(&format!("its revision {latest}"), &revision.labels, &revision.annotations));
     let commit = agreed(&claims)?;
-    // A tag alone is no claim: it may look like a commit and be none.
+    // A tag alone proves nothing: it may only look like a commit.
     if commit.is_some() {
         let tags = [wanted, runs].into_iter().flatten().filter_map(commit_tag);
         claims.extend(tags.map(|commit| Claim { place: "the tag of its image".to_owned(), commit }));

@@ -229,8 +229,8 @@ impl Client {
         match answer {
             Ok(body) => serde_json::from_slice(&body).map_err(|error| unreadable(&body, &error)),
             // Report the earlier fault instead of the timeout.
-            Err(fault) if fault.kind == Kind::TimedOut => Err(earlier.unwrap_or(fault)),
-            Err(fault) => Err(fault),
+            Err(fault) if fault.kind == Kind::TimedOut => Err(Fault { repeated: true, ..earlier.unwrap_or(fault) }),
+            Err(fault) => Err(Fault { repeated: true, ..fault }),
         }
     }
 

@@ -28,7 +28,7 @@ use super::{
 use crate::{
     capability::{calls::Calls, warehouse::allowed::Taken},
     contract::{Error, Value, warehouse::Rows},
-    google::{Fault, Kind, jittered},
+    google::{Fault, Kind, LONGEST_WAIT, jittered},
     lanes::Stop,
     text::hex::hex,
 };
@@ -49,6 +49,20 @@ pub(super) struct Answer {
     pub(super) rows: Rows,
     /// Whether it came from BigQuery's cache, at no cost.
     pub(super) cached: bool,
+}
+
+/// Why a query has no answer.
+pub(super) struct NoAnswer {
+    pub(super) error: Error,
+    /// Whether it bills nothing: the job itself failed. One that was stopped may bill everything:
+    /// <https://cloud.google.com/bigquery/docs/best-practices-costs>
+    pub(super) free: bool,
+}
+
+impl From<Error> for NoAnswer {
+    fn from(error: Error) -> Self {
+        Self { error, free: false }
+    }
 }
 
 /// Why a job has no answer.
@@ -75,22 +89,23 @@ impl BigQuery {
         question: &Question,
         columns: usize,
         cache: bool,
-    ) -> Result<Answer, Error> {
+    ) -> Result<Answer, NoAnswer> {
         let deadline = calls.deadline();
         let mut wait = WAIT;
         loop {
             let fault = match self.job(calls, question, columns, cache, deadline).await {
                 Ok(answer) => return Ok(answer),
-                Err(Ended::Unusable(error)) => return Err(error),
-                Err(Ended::Fault(fault)) => return Err(self.explained(calls, question.located(fault))),
+                Err(Ended::Unusable(error)) => return Err(error.into()),
+                Err(Ended::Fault(fault)) => return Err(self.explained(calls, question.located(fault)).into()),
                 Err(Ended::Failed(fault)) => question.located(fault),
             };
             let pause = jittered(wait);
             if fault.kind != Kind::Busy || Instant::now() + pause >= deadline {
-                return Err(self.explained(calls, fault));
+                let free = !matches!(fault.kind, Kind::Stopped | Kind::OutOfTime | Kind::TimedOut);
+                return Err(NoAnswer { error: self.explained(calls, fault), free });
             }
             sleep(pause).await;
-            wait *= 2;
+            wait = (wait * 2).min(LONGEST_WAIT);
         }
     }
 
@@ -128,7 +143,7 @@ impl BigQuery {
             // The earlier answer was lost; the job exists.
             Err(fault) if fault.kind == Kind::Duplicate => {}
             // A refused request has not created a job.
-            Err(fault) if !fault.kind.passes() => {
+            Err(fault) if !fault.kind.passes() && !fault.repeated => {
                 running.ended();
                 return Err(Ended::Failed(fault));
             }
@@ -182,6 +197,12 @@ impl BigQuery {
                 Err(failed) => match *failed {
                     (had, Ended::Fault(fault)) if is_unknown(&fault) => (had, Fault { kind: Kind::Busy, ..fault }),
                     (had, Ended::Fault(fault)) if fault.kind.passes() => (had, fault),
+                    // Either the job failed, which bills nothing, or its answer is refused.
+                    (_, Ended::Fault(fault)) => {
+                        let state = client.job(job, deadline).await;
+                        let failed = state.is_ok_and(|state| failure(&state).is_some());
+                        return Err(if failed { Ended::Failed(fault) } else { Ended::Fault(fault) });
+                    }
                     (_, ended) => return Err(ended),
                 },
             };
@@ -205,7 +226,7 @@ impl BigQuery {
                 return Err(fault.into());
             }
             sleep(pause).await;
-            wait *= 2;
+            wait = (wait * 2).min(LONGEST_WAIT);
             earlier = Some(fault);
         }
     }

@@ -33,7 +33,7 @@ use crate::{
 };
 use client::Client;
 use estimate::Estimates;
-use job::Jobs;
+use job::{Jobs, NoAnswer};
 use location::Locations;
 use protocol::Question;
 
@@ -118,10 +118,8 @@ impl BigQuery {
         let reserved = self.0.ledger.reserve(calls, billed).await?;
         let answer = match self.run(calls, &question, estimate.columns.len(), self.0.cache).await {
             Ok(answer) => answer,
-            Err(error) => {
-                // A failed query bills nothing; an abandoned one may bill everything:
-                // https://cloud.google.com/bigquery/docs/best-practices-costs
-                if matches!(error, Error::Invalid(_) | Error::NotFound(_) | Error::Denied(_)) {
+            Err(NoAnswer { error, free }) => {
+                if free {
                     reserved.settle(0).await;
                 }
                 return Err(error);
@@ -147,7 +145,7 @@ impl BigQuery {
     pub(super) async fn tables(&self, calls: &Arc<Calls>, dataset: &str) -> Result<Vec<Table>, Error> {
         let question = self.own(self.listing(dataset)?, dataset);
         // Recent changes matter here, so do not use the cache.
-        let answer = self.run(calls, &question, LISTED, false).await?;
+        let answer = self.run(calls, &question, LISTED, false).await.map_err(|none| none.error)?;
         values::tables(answer.rows)
     }
 
