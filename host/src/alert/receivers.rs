@@ -10,7 +10,6 @@ use std::{
 use anyhow::{Context, Result, bail};
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
-use reqwest::header::RETRY_AFTER;
 use serde_json::{Value, json};
 
 use super::{Level, Notification, block_kit, id};
@@ -22,8 +21,6 @@ use crate::{
 
 /// The receiver name of the fallback; channels begin with `#`.
 pub const FALLBACK: &str = "fallback";
-/// The longest wait that a receiver can ask for.
-const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 /// Bytes that are read of an answer.
 const ANSWER: usize = 64 << 10;
 /// Characters of it that are kept.
@@ -237,7 +234,7 @@ impl Receivers {
             Ok(answer) => answer,
             Err(error) => return unreachable(error),
         };
-        let wait = answer.headers().get(RETRY_AFTER).and_then(|wait| wait.to_str().ok()?.trim().parse().ok());
+        let wait = http::retry_after(answer.headers());
         let mut body = Vec::new();
         loop {
             match answer.chunk().await {
@@ -246,7 +243,6 @@ impl Receivers {
                 Err(error) => return unreachable(error),
             }
         }
-        let wait = wait.map(|wait| Duration::from_secs(wait).min(LONGEST_PAUSE));
         judge(answer.status().as_u16(), &String::from_utf8_lossy(&body), wait, slack)
     }
 }

@@ -14,10 +14,7 @@ use std::{
     time::Duration,
 };
 
-use reqwest::{
-    Method,
-    header::{CONTENT_TYPE, RETRY_AFTER},
-};
+use reqwest::{Method, header::CONTENT_TYPE};
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -35,8 +32,6 @@ use credentials::Credentials;
 pub const FIRST_WAIT: Duration = Duration::from_millis(250);
 /// The longest wait chosen here; a server may ask for a longer one.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(8);
-/// The longest wait that a server can ask for: longer than any run.
-const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 /// How long one attempt may take.
 const ATTEMPT: Duration = Duration::from_secs(30);
 /// The header that names the project that pays for a user's requests:
@@ -169,9 +164,8 @@ impl Google {
         }
         let mut answer = sent.send().await.map_err(Fault::unreachable)?;
         let status = answer.status().as_u16();
-        let wait = answer.headers().get(RETRY_AFTER).and_then(|wait| wait.to_str().ok()?.trim().parse().ok());
-        // Not at once, and not so late that a clock overflows.
-        let wait = wait.map(|wait| Duration::from_secs(wait).clamp(FIRST_WAIT, LONGEST_PAUSE));
+        // Never at once.
+        let wait = http::retry_after(answer.headers()).map(|wait| wait.max(FIRST_WAIT));
         // Read one answer of a run at a time: two partial answers would need the memory of both.
         let _alone = match request.permit {
             Some(permit) => Some(permit.alone().await),

@@ -197,8 +197,8 @@ impl Client {
             if answer.status != StatusCode::TOO_MANY_REQUESTS && !answer.status.is_server_error() {
                 return Ok(answer);
             }
-            let asked = answer.header(header::RETRY_AFTER).and_then(|seconds| seconds.trim().parse().ok());
-            tokio::time::sleep(asked.map_or(wait, Duration::from_secs).min(LONGEST_WAIT)).await;
+            let asked = http::retry_after(&answer.headers);
+            tokio::time::sleep(asked.unwrap_or(wait).min(LONGEST_WAIT)).await;
             wait *= 3;
         }
         self.send_once(ask).await

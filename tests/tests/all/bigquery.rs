@@ -251,7 +251,7 @@ fn every_fault_means_one_thing() {
         ),
         ("lasting backend", Method::Results, lasting(error(503, "backendError", "later")), "later (503 backendError)"),
         // What the client of BigQuery cannot read: an error without a list of errors, one that only its details tell apart,
-        // one without words, and one that is no object.
+        // one without words, and one that is not an object.
         (
             "an error of the newer kind",
             Method::DryRun,

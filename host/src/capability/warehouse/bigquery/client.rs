@@ -10,7 +10,7 @@
 //! - It cannot ask for timestamps as whole numbers: `formatOptions` is nested, which its encoder of queries refuses.
 //!   values.rs reads the fractions exactly.
 
-use std::{pin::Pin, sync::Arc};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use gcp_bigquery_client::{
     Client as Api,
@@ -134,12 +134,13 @@ impl Client {
         self.ask(asked, again, true, deadline).await
     }
 
-    /// `jobs.getQueryResults`: one page, asked for once. `token` names the page; else the server may hold the request
-    /// until `wait`, in milliseconds, is over.
+    /// `jobs.getQueryResults`: one page, asked for once. `token` names it; for the first one the server may hold the
+    /// request until `wait` is over.
     pub(super) async fn results(
         &self,
         job: &JobReference,
-        page: Result<&str, u128>,
+        token: Option<&str>,
+        wait: Duration,
         rows: usize,
         permit: &Permit,
         deadline: Instant,
@@ -152,14 +153,15 @@ impl Client {
             max_results: Some(most),
             ..GetQueryResultsParameters::default()
         };
-        match page {
-            Ok(token) => {
+        match token {
+            Some(token) => {
                 url += &format!("&pageToken={}", encoded(token));
                 parameters.page_token = Some(token.to_owned());
             }
-            Err(wait) => {
-                url += &format!("&timeoutMs={wait}");
-                parameters.timeout_ms = Some(i32::try_from(wait).unwrap_or(i32::MAX));
+            None => {
+                let millis = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
+                url += &format!("&timeoutMs={millis}");
+                parameters.timeout_ms = Some(millis);
             }
         }
         let asked = Box::pin(async {
@@ -194,7 +196,8 @@ impl Client {
         (PAGE / columns.max(1)).max(1)
     }
 
-    /// Asks through the client, whose futures are boxed since the stack of a guest's call is small; what it does not say is asked for `again`, beside it, if `retried` with retries.
+    /// Asks through the client; what it does not say is asked for `again`, beside it, if `retried` with retries. The future
+    /// is boxed, since the stack of a guest's call is small.
     async fn ask<T: DeserializeOwned>(
         &self,
         asked: Pin<Box<dyn Future<Output = Result<T, Unanswered>> + Send + '_>>,

@@ -172,9 +172,9 @@ impl BigQuery {
         let mut earlier: Option<Fault> = None;
         loop {
             let left = deadline.saturating_duration_since(Instant::now()).min(POLL);
-            let page = taken.next.as_deref().ok_or(left.as_millis());
             let asked = Instant::now();
-            let read = match client.results(job, page, rows, calls.permit(), deadline).await {
+            let page = client.results(job, taken.next.as_deref(), left, rows, calls.permit(), deadline).await;
+            let read = match page {
                 Ok(page) => {
                     let (run, had) = (calls.clone(), taken);
                     calls
