@@ -3,11 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
+use jiff::{Timestamp, civil::Date};
 
 use super::{
     Level, Notification,
     compose::span,
+    dates::ranges,
+    day::Subject,
     episodes::closed,
     policy::Side,
     spoken::About,
@@ -60,17 +62,18 @@ pub fn close(
         };
         // Nothing is known of its state since it last ran, though the alert goes on until now.
         let ran = standing.ran.unwrap_or(at);
-        for (about, side) in [(About::Data, &standing.data), (About::Evaluation, &standing.evaluation)] {
-            made.episodes.extend(closed(&name, about, side, at.max(ran), why));
-            for channel in side.knowing() {
-                let message = messages.entry(channel.clone()).or_insert_with(|| Notification {
-                    channel,
-                    level: Some(Level::Info),
-                    footer: "Not a recovery: this is no longer checked.".to_owned(),
-                    ..Notification::default()
-                });
-                message.closed.push((name.clone(), ended(about, side, ran, why, config)));
-            }
+        for (subject, day) in standing.open() {
+            made.episodes.extend(closed((&name, subject), About::Data, &day.side(), at.max(ran), why));
+        }
+        made.episodes.extend(closed((&name, None), About::Evaluation, &standing.evaluation, at.max(ran), why));
+        for (channel, words) in endings(&standing, ran, why, config) {
+            let message = messages.entry(channel.clone()).or_insert_with(|| Notification {
+                channel,
+                level: Some(Level::Info),
+                footer: "Not a recovery: this is no longer checked.".to_owned(),
+                ..Notification::default()
+            });
+            message.closed.push((name.clone(), words));
         }
         made.checks.push(name);
     }
@@ -82,12 +85,37 @@ pub fn close(
     made
 }
 
-/// The end in words that follow the check's name. `ran` is when it last ran.
-fn ended(about: About, side: &Side, ran: Timestamp, why: &str, config: &Config) -> String {
-    let last = match about {
-        About::Data => "not well",
-        About::Evaluation => "could not be evaluated",
-    };
+/// What each channel that knows of the check's alerts hears of their end, one line for its dates and one for its errors.
+fn endings(standing: &Standing, ran: Timestamp, why: &str, config: &Config) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut dates: BTreeMap<String, Vec<(Subject, Side)>> = BTreeMap::new();
+    for (subject, day) in standing.open() {
+        let side = day.side();
+        for channel in side.knowing() {
+            dates.entry(channel).or_default().push((subject, side.clone()));
+        }
+    }
+    for (channel, sides) in dates {
+        let Some((newest, side)) = sides.last() else { continue };
+        let others: Vec<Date> = sides.iter().filter_map(|(subject, _)| *subject).collect();
+        let of = match (newest, others.len()) {
+            (Some(_), 2..) => format!(" ({})", ranges(&others, &mut None)),
+            _ => String::new(),
+        };
+        found.push((channel, ended(&format!("not well{of}"), side, ran, why, config)));
+    }
+    let evaluation = &standing.evaluation;
+    found.extend(
+        evaluation
+            .knowing()
+            .into_iter()
+            .map(|channel| (channel, ended("could not be evaluated", evaluation, ran, why, config))),
+    );
+    found
+}
+
+/// The end in words that follow the check's name. `ran` is when it last ran, `last` its state then.
+fn ended(last: &str, side: &Side, ran: Timestamp, why: &str, config: &Config) -> String {
     let (checked, lasted) = (shown(ran, config), side.lasted(ran));
     // One run shows no duration.
     let lasted = if lasted.is_positive() { format!(", and for {} until then", span(lasted)) } else { String::new() };

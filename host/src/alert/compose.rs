@@ -5,10 +5,11 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
 use super::{
     Level, Notification, Told,
+    dates::ranges,
     decide::Decided,
     say::Say,
     spoken::{About, Notice, alerts},
@@ -16,7 +17,7 @@ use super::{
 };
 use crate::{
     check::Family,
-    contract::slack::Alert,
+    contract::slack::{Alert, Severity},
     run::{Run, Status, dates},
     text::shortened,
 };
@@ -50,16 +51,16 @@ fn notification(
         let check = notice.news.check().to_owned();
         match (&notice.say, notice.about) {
             (Say::Held { root, why }, _) => {
-                let found = notice.news.run().map(Run::summary).unwrap_or_default();
+                let found = found(notice);
                 let text = format!("{found}; it depends on {root}, which is not well either and is silenced ({why})");
                 made.held.push((check, text));
             }
             (Say::Below { root, at }, _) => {
-                let found = notice.news.run().map(Run::summary).unwrap_or_default();
+                let found = found(notice);
                 let at = at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M %Z");
                 made.below.push((check, format!("{found}; it depends on {root}, which was reported at {at}")));
             }
-            (Say::Moved { .. } | Say::Recovered { .. }, _) => {
+            (Say::Moved { .. } | Say::GivenUp { .. } | Say::Recovered { .. }, _) => {
                 let still = notice.downstream.iter().map(|(below, found)| {
                     (below.clone(), format!("not well, and depends on {check}, which has recovered: {found}"))
                 });
@@ -76,7 +77,7 @@ fn notification(
             (_, About::Data) => {
                 let alerts = relevant(notice, channel);
                 let last = alerts.len().saturating_sub(1);
-                let found = notice.news.run().map(|run| shortened(&run.summary(), FOUND)).unwrap_or_default();
+                let found = shortened(&found(notice), FOUND);
                 for (at, alert) in alerts.into_iter().enumerate() {
                     // List dependent checks once, under the last alert.
                     let downstream = if at == last { notice.downstream.clone() } else { Vec::new() };
@@ -100,19 +101,65 @@ fn notification(
     made
 }
 
-/// The alerts for a channel: those posted to it; if there are none, those routed to it by severity.
+/// What the main date of a notice was found to be, in one line.
+fn found(notice: &Notice<'_>) -> String {
+    notice.run().map_or_else(|| notice.state.1.clone(), Run::summary)
+}
+
+/// The alerts for a channel: those posted to it; if there are none, those routed to it by severity. A date that was not
+/// judged now has one by the host.
 fn relevant(notice: &Notice<'_>, channel: &str) -> Vec<Alert> {
-    let Some(run) = notice.news.run() else { return Vec::new() };
+    if notice.news.run().is_none() {
+        return Vec::new();
+    }
+    let Some(run) = notice.run() else { return remembered(notice).into_iter().collect() };
     let all = alerts(run);
     let own: Vec<Alert> = all.iter().filter(|alert| alert.channel == channel).cloned().collect();
     if own.is_empty() { all.into_owned() } else { own }
 }
 
+/// An alert about dates that were not judged now.
+fn remembered(notice: &Notice<'_>) -> Option<Alert> {
+    let (level, summary) = &notice.state;
+    let severity = match (*level)? {
+        Level::Critical => Severity::Critical,
+        Level::Warning => Severity::Warning,
+        Level::Info => Severity::Info,
+    };
+    let dates: Vec<Date> =
+        [&notice.dates.new, &notice.dates.changed, &notice.dates.still].into_iter().flatten().copied().collect();
+    let title = format!("{}: {} {}", notice.news.check(), ranges(&dates, &mut None), fails(*level, dates.len()));
+    Some(Alert {
+        channel: notice.channel.clone(),
+        severity,
+        title,
+        summary: summary.clone(),
+        sections: Vec::new(),
+        steps: Vec::new(),
+    })
+}
+
+/// `fails`, `fail`, `warns`, `warn`
+fn fails(level: Option<Level>, dates: usize) -> &'static str {
+    match (level, dates) {
+        (Some(Level::Critical), 1) => "fails",
+        (Some(Level::Critical), _) => "fail",
+        (_, 1) => "warns",
+        _ => "warn",
+    }
+}
+
 /// How an alert ended for this channel, in words that follow the check's name.
 fn ended(notice: &Notice<'_>, ending: Ending) -> String {
-    let found = || match (notice.about, notice.news.run()) {
-        (About::Data, Some(run)) => run.summary(),
-        _ => notice.reasons.join("; "),
+    let about = match notice.about {
+        About::Data => found(notice),
+        About::Evaluation => notice.reasons.join("; "),
+    };
+    // Which dates it is about, and which are still bad.
+    let dates = (!notice.dates.plain && !notice.dates.ended.is_empty()).then(|| ranges(&notice.dates.ended, &mut None));
+    let still = match notice.dates.still.as_slice() {
+        [] => String::new(),
+        still => format!("; {} still {}", ranges(still, &mut None), if still.len() == 1 { "fails" } else { "fail" }),
     };
     match &notice.say {
         Say::Moved { before, now, to } => {
@@ -126,15 +173,25 @@ fn ended(notice: &Notice<'_>, ending: Ending) -> String {
                 (About::Data, _, Some(Level::Critical)) => "still fails".to_owned(),
                 (About::Data, ..) => "still warns".to_owned(),
             };
-            format!("{still}; further alerts go to {}: {}", to.join(", "), found())
+            format!("{still}; further alerts go to {}: {about}", to.join(", "))
+        }
+        Say::GivenUp { lasted, why } => {
+            let dates = dates.unwrap_or_else(|| notice.news.data_date().to_string());
+            format!("{dates} given up after {}: {why}{still}", span(*lasted))
         }
         Say::Recovered { lasted } => {
             let lasted = span(*lasted);
-            match (notice.about, notice.news.run()) {
+            match (notice.about, notice.run()) {
+                (About::Data, run) if dates.is_some() => {
+                    let (many, dates) = (notice.dates.ended.len() > 1, dates.unwrap_or_default());
+                    let are = if many { "are good again, one of them" } else { "is good again" };
+                    let found = run.map(|run| format!(": {}", run.summary())).unwrap_or_default();
+                    format!("{dates} {are} after {lasted}{found}{still}")
+                }
                 (About::Data, Some(run)) if is_empty(run) => {
                     format!("recovered after {lasted}, with no rows left to check: {}", run.summary())
                 }
-                (About::Data, Some(run)) => format!("recovered after {lasted}: {}", run.summary()),
+                (About::Data, Some(run)) => format!("recovered after {lasted}: {}{still}", run.summary()),
                 (About::Data, None) => format!("recovered after {lasted}"),
                 (About::Evaluation, Some(run)) => {
                     format!("can be evaluated again, after {lasted}: {}", run.status().name())
@@ -157,7 +214,12 @@ fn noted(notice: &Notice<'_>, zone: &TimeZone) -> Option<String> {
     let root = notice.root.as_ref().map(|(root, channels)| {
         format!("It depends on {root}, which is not well either and is reported in {}.", channels.join(", "))
     });
-    let parts: Vec<String> = note(notice, zone).into_iter().chain(root).collect();
+    let single = notice.dates.new.len() + notice.dates.changed.len() + notice.dates.still.len() == 1;
+    let fails = fails(notice.state.0, 1);
+    let dates = notice.dates.sentence(fails, notice.news.due()).map(|dates| format!("{dates}."));
+    // A reminder of several dates says so with the dates.
+    let note = note(notice, zone).filter(|_| single || !matches!(notice.say, Say::Reminder { .. }));
+    let parts: Vec<String> = dates.into_iter().chain(note).chain(root).collect();
     (!parts.is_empty()).then(|| parts.join(" "))
 }
 
@@ -168,7 +230,7 @@ fn note(notice: &Notice<'_>, zone: &TimeZone) -> Option<String> {
             .since
             .as_ref()
             .map(|(since, held)| format!("{} No alert until now: {held}.", ongoing(notice, *since, zone))),
-        Say::Held { .. } | Say::Below { .. } | Say::Moved { .. } | Say::Recovered { .. } => None,
+        Say::Held { .. } | Say::Below { .. } | Say::Moved { .. } | Say::GivenUp { .. } | Say::Recovered { .. } => None,
         Say::Changed { new, .. } if notice.about == About::Evaluation => {
             (!new.is_empty()).then(|| "another reason than was told before".to_owned())
         }
@@ -227,7 +289,7 @@ fn family_title(notices: &[&Notice<'_>], runs: &[&Run], tally: impl Fn() -> Stri
     match (bad.as_slice(), runs) {
         ([], _) => Ending::title(notices),
         ([only], [run]) if only.about == About::Evaluation => format!("{} could not be evaluated", run.check),
-        ([only], [_]) => match relevant(only, &only.channel).as_slice() {
+        ([only], [_]) if only.run().is_some() => match relevant(only, &only.channel).as_slice() {
             [alert] => alert.title.clone(),
             _ => tally(),
         },
@@ -254,6 +316,10 @@ fn worst(notice: &Notice<'_>) -> Option<Level> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ending {
     Recovered,
+    /// The date is good again, and others are not.
+    RecoveredOne,
+    /// The date is not good, and is not looked at any more.
+    GivenUp,
     /// The check can be evaluated again, and its data is good as far as it is known.
     Evaluable,
     /// The check can be evaluated again, and its data is bad.
@@ -273,11 +339,13 @@ impl Ending {
         match (&notice.say, notice.about) {
             (Say::Held { .. }, _) => Self::Held,
             (Say::Below { .. }, _) => Self::Below,
+            (Say::GivenUp { .. }, _) => Self::GivenUp,
             (Say::Moved { before, now, .. }, _) if now < before => Self::Eased,
             (Say::Moved { .. }, _) => Self::Moved,
             (_, About::Evaluation) if !notice.well => Self::EvaluableOnly,
             (_, About::Evaluation) => Self::Evaluable,
-            (_, About::Data) => Self::Recovered,
+            (_, About::Data) if notice.dates.still.is_empty() => Self::Recovered,
+            (_, About::Data) => Self::RecoveredOne,
         }
     }
 
@@ -288,8 +356,17 @@ impl Ending {
 
     /// `c: less severe, still not well; a, b recovered`
     fn title(notices: &[&Notice<'_>]) -> String {
-        let all =
-            [Self::Below, Self::Held, Self::Eased, Self::Moved, Self::EvaluableOnly, Self::Recovered, Self::Evaluable];
+        let all = [
+            Self::Below,
+            Self::Held,
+            Self::GivenUp,
+            Self::Eased,
+            Self::Moved,
+            Self::EvaluableOnly,
+            Self::RecoveredOne,
+            Self::Recovered,
+            Self::Evaluable,
+        ];
         let parts = all.into_iter().filter_map(|ending| {
             let ended = notices.iter().filter(|notice| Self::of(notice) == ending);
             let checks: Vec<&str> = ended.map(|notice| notice.news.check()).collect();
@@ -297,6 +374,8 @@ impl Ending {
                 _ if checks.is_empty() => return None,
                 Self::Below => ": not well either",
                 Self::Held => " held back",
+                Self::GivenUp => ": a bad date is given up",
+                Self::RecoveredOne => ": a date is good again, others are not",
                 Self::Recovered => " recovered",
                 Self::Evaluable => " can be evaluated again",
                 Self::EvaluableOnly => ": can be evaluated again, still not well",

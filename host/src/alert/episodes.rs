@@ -2,17 +2,14 @@
 
 use jiff::Timestamp;
 
-use super::{
-    Level,
-    policy::Side,
-    spoken::{About, News},
-};
+use super::{Level, day::Subject, policy::Side, spoken::About};
 use crate::record::Episode;
 
-/// The record of an alert that ends since its check is gone.
-pub(super) fn closed(check: &str, about: About, side: &Side, at: Timestamp, why: &str) -> Option<Episode> {
+/// The record of an alert that ends for another reason than a good result.
+pub(super) fn closed(of: (&str, Subject), about: About, side: &Side, at: Timestamp, why: &str) -> Option<Episode> {
     Some(Episode {
-        check: check.to_owned(),
+        check: of.0.to_owned(),
+        date: of.1,
         kind: about.kind(),
         severity: side.worst().or(side.told_worst()).unwrap_or(Level::Info).name(),
         summary: format!("{} (ended: {why})", side.summary),
@@ -23,11 +20,12 @@ pub(super) fn closed(check: &str, about: About, side: &Side, at: Timestamp, why:
     })
 }
 
-/// The record of an alert that has just ended, and of one that is active.
-pub(super) fn episodes(news: News<'_>, about: About, before: &Side, now: &Side) -> Vec<Episode> {
+/// The record of an alert that has just ended, at a time, and of one that is active.
+pub(super) fn episodes(of: (&str, Subject), about: About, before: &Side, now: &Side, at: Timestamp) -> Vec<Episode> {
     let record = |side: &Side, ended: Option<Timestamp>| {
         Some(Episode {
-            check: news.check().to_owned(),
+            check: of.0.to_owned(),
+            date: of.1,
             kind: about.kind(),
             severity: side.worst().or(before.worst()).or(side.told_worst()).unwrap_or(Level::Info).name(),
             summary: side.summary.clone(),
@@ -37,6 +35,6 @@ pub(super) fn episodes(news: News<'_>, about: About, before: &Side, now: &Side) 
             held: side.held.clone().filter(|_| side.announced.is_none()),
         })
     };
-    let ended = (before.began != now.began).then(|| record(before, Some(news.due()))).flatten();
+    let ended = (before.began != now.began).then(|| record(before, Some(at))).flatten();
     ended.into_iter().chain(record(now, None)).collect()
 }

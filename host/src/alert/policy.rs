@@ -182,7 +182,17 @@ impl Side {
 
     /// Decides on notices after a result was taken in. A notice that is held back is sent once nothing holds it back any
     /// more. Recoveries are never held back.
-    pub(super) fn decide(&mut self, at: Timestamp, confirm: u32, rules: &Alerts, hold: &Hold) -> Said {
+    ///
+    /// `told`: the worst level of the check's other dates that were told less than `repeat_interval` ago; a date is told
+    /// for the first time only if it is worse than that.
+    pub(super) fn decide(
+        &mut self,
+        at: Timestamp,
+        confirm: u32,
+        rules: &Alerts,
+        hold: &Hold,
+        told: Option<Level>,
+    ) -> Said {
         let steady = self.steady_at(at, rules);
         let recovers = !self.failing() && !self.knowing().is_empty();
         let mut over = if recovers || !self.is_bad() { self.recover(at, steady) } else { Said::new() };
@@ -193,7 +203,8 @@ impl Side {
         let flaps = self.flaps(at, rules);
         // A flapping check never reaches `confirm`; report it anyway.
         let unconfirmed = !self.is_confirmed(confirm) && !flaps;
-        if *hold == Hold::All || unconfirmed {
+        let further = self.knowing().is_empty() && told.is_some() && self.worst() <= told;
+        if *hold == Hold::All || unconfirmed || further {
             return over;
         }
         let new = self.news(confirm);
@@ -218,15 +229,39 @@ impl Side {
             said.retain(|(_, say)| say.is_line());
             said.extend(free.into_iter().map(|channel| (channel, say.clone())));
         }
-        let last = self.announced.map(|(_, last)| last);
-        let due = last.is_some_and(|last| at.duration_since(last).as_secs() >= seconds(rules.repeat_interval));
-        if said.is_empty() && due && *hold == Hold::Free && self.failing() && !self.flapping {
-            let since = self.began.unwrap_or(at);
-            said = self.levels.keys().map(|channel| (channel.clone(), Say::Reminder { since })).collect();
-        }
         self.note(&said, at);
         over.extend(said);
         over
+    }
+
+    /// Decides on reminders, if nothing else was decided now: once nothing was told for `repeat_interval`. `last` is when
+    /// something was.
+    pub(super) fn remind(&mut self, at: Timestamp, last: Option<Timestamp>, rules: &Alerts, hold: &Hold) -> Said {
+        let due = last.is_some_and(|last| at.duration_since(last).as_secs() >= seconds(rules.repeat_interval));
+        if !due || *hold != Hold::Free || !self.failing() || self.flapping || self.knowing().is_empty() {
+            return Said::new();
+        }
+        let since = self.began.unwrap_or(at);
+        let said = self.levels.keys().map(|channel| (channel.clone(), Say::Reminder { since })).collect();
+        self.note(&said, at);
+        said
+    }
+
+    /// Ends it, though it is not good again: everybody who knows of it is told.
+    pub(super) fn give_up(&mut self, at: Timestamp, why: &str) -> Said {
+        let lasted = self.lasted(at);
+        let knowing = std::mem::take(self).knowing();
+        knowing.into_iter().map(|channel| (channel, Say::GivenUp { lasted, why: why.to_owned() })).collect()
+    }
+
+    /// When it was last announced.
+    pub(super) fn last_announced(&self) -> Option<Timestamp> {
+        self.announced.map(|(_, last)| last)
+    }
+
+    /// The points of the last result.
+    pub(super) fn found(&self) -> &BTreeSet<String> {
+        &self.found
     }
 
     /// What is told of a notice while an upstream check speaks for this one.

@@ -33,7 +33,7 @@ impl<'r> Remark<'r> {
         let all = validation.wrong.iter().chain(&validation.remarks);
         let (told, new): (Vec<&String>, Vec<&String>) = all.partition(known);
         standing.remarks = told.into_iter().cloned().collect();
-        if silenced(&validation.check, News::Validation(validation), rules).is_some() {
+        if silenced(&validation.check, News::Validation(validation).at(), rules).is_some() {
             standing.unheard = new.into_iter().cloned().collect();
             return None;
         }

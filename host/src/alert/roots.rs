@@ -3,12 +3,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use jiff::{Timestamp, civil::Date};
-
 use super::{
     Level,
-    spoken::News,
-    standing::{Rules, Standing, Standings, holds_until, silenced},
+    policy::Side,
+    standing::{At, Rules, Standing, Standings, holds_until, silenced},
 };
 
 /// The failing check that speaks for the checks that depend on it.
@@ -31,8 +29,8 @@ pub(super) enum How {
     Follows,
 }
 
-/// What a check's root depends on besides the standings: the level, and the time and date of the news.
-type Conditions = (Option<Level>, Timestamp, Date);
+/// What a check's root depends on besides the standings: the level, and the time and data date.
+type Conditions = (Option<Level>, At);
 
 /// The roots that are known while a batch is decided, upstream checks first.
 pub(super) struct Roots<'c> {
@@ -49,20 +47,20 @@ impl<'c> Roots<'c> {
     /// The failing check furthest up the pipeline that a failing check depends on, if it is as severe and speaks for it. A
     /// passing check between them breaks the chain; a check that could not be evaluated does not. The checks above this
     /// one must be decided already.
-    pub(super) fn of(&mut self, check: &str, news: News<'_>, standings: &Standings) -> Option<Root> {
+    pub(super) fn of(&mut self, check: &str, at: At, standings: &Standings) -> Option<Root> {
         let rules = self.rules;
         let dependencies = &rules.config.dependencies;
         let number = dependencies.number(check)?;
-        let severity = standings.get(check).and_then(|standing| standing.data.worst());
-        let known = self.known.entry((severity, news.due(), news.data_date())).or_default();
+        let severity = standings.get(check).and_then(|standing| standing.failing_at(at.date)?.worst());
+        let known = self.known.entry((severity, at)).or_default();
         // On a stack of its own, since a chain may be long.
         let mut stack = vec![number];
-        while let Some(at) = stack.last().copied() {
-            if known.contains_key(&at) {
+        while let Some(this) = stack.last().copied() {
+            if known.contains_key(&this) {
                 stack.pop();
                 continue;
             }
-            let upstream = dependencies.upstream(at);
+            let upstream = dependencies.upstream(this);
             let before = stack.len();
             stack.extend(upstream.iter().copied().filter(|above| !known.contains_key(above)));
             if stack.len() > before {
@@ -74,18 +72,18 @@ impl<'c> Roots<'c> {
                 let name = dependencies.name(*above);
                 let Some(standing) = standings.get(name) else { continue };
                 let further = known.get(above).copied().flatten();
-                let fails = standing.data.failing() && standing.data.worst() >= severity;
-                let root = match standing.stands(name, rules.config) {
-                    true if fails => further.or_else(|| Some((*above, speaks(name, standing, news, rules)?))),
-                    true => None,
-                    false => further,
+                let fails = standing.failing_at(at.date).filter(|side| side.worst() >= severity);
+                let root = match (standing.stands(name, at.date, rules.config), fails) {
+                    (true, Some(side)) => further.or_else(|| Some((*above, speaks(name, standing, side, at, rules)?))),
+                    (true, None) => None,
+                    (false, _) => further,
                 };
                 found = [found, root].into_iter().flatten().min_by_key(|(_, how)| *how);
                 if found.is_some_and(|(_, how)| how == How::Reported) {
                     break;
                 }
             }
-            known.insert(at, found);
+            known.insert(this, found);
         }
         let (root, how) = known.get(&number).copied().flatten()?;
         Some(Root { check: dependencies.name(root).to_owned(), how })
@@ -94,16 +92,16 @@ impl<'c> Roots<'c> {
 
 /// How a failing check speaks for those that depend on it: not at all if nobody was told of it, if it flaps, since its
 /// changes are not told then, or if it is no longer run.
-fn speaks(check: &str, standing: &Standing, news: News<'_>, rules: Rules<'_>) -> Option<How> {
-    if holds_until(check, standing, rules.config).is_none_or(|until| until < news.due()) {
+fn speaks(check: &str, standing: &Standing, side: &Side, at: At, rules: Rules<'_>) -> Option<How> {
+    if holds_until(check, standing, rules.config).is_none_or(|until| until < at.due) {
         return None;
     }
-    if silenced(check, news, rules).is_some() {
+    if silenced(check, at, rules).is_some() {
         return Some(How::Silenced);
     }
-    if standing.data.is_flapping() {
+    if side.is_flapping() {
         return None;
     }
-    let follows = standing.waits.as_ref().is_some_and(|waits| waits.recovered);
-    if standing.data.is_known() { Some(How::Reported) } else { follows.then_some(How::Follows) }
+    let follows = standing.waits_at(at.date).is_some_and(|waits| waits.recovered);
+    if side.is_known() { Some(How::Reported) } else { follows.then_some(How::Follows) }
 }

@@ -53,6 +53,13 @@ pub enum Say {
         /// The channels that are told from now on.
         to: Vec<String>,
     },
+    /// It is not looked at any more, though it was never good again.
+    GivenUp {
+        /// How long it was bad, in seconds.
+        lasted: i64,
+        /// Why.
+        why: String,
+    },
     /// It recovered: all is well.
     Recovered {
         /// How long it was bad, in seconds.
@@ -71,6 +78,7 @@ impl Say {
             Self::Held { .. } => "held",
             Self::Below { .. } => "below",
             Self::Moved { .. } => "moved",
+            Self::GivenUp { .. } => "given_up",
             Self::Recovered { .. } => "recovered",
         }
     }
@@ -85,9 +93,14 @@ impl Say {
         matches!(self, Self::Held { .. } | Self::Below { .. })
     }
 
+    /// Whether what it is about is over: it is good, or given up.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self, Self::GivenUp { .. } | Self::Recovered { .. })
+    }
+
     /// Whether it tells a channel that it hears no more of this.
     pub(super) fn ends(&self) -> bool {
-        matches!(self, Self::Moved { .. } | Self::Recovered { .. })
+        matches!(self, Self::Moved { .. } | Self::GivenUp { .. } | Self::Recovered { .. })
     }
 }
 

@@ -4,9 +4,10 @@ use std::{borrow::Cow, collections::BTreeSet};
 
 use jiff::{Timestamp, civil::Date};
 
-use super::{Level, say::Say};
+use super::{Level, dates::Dates, day::Subject, say::Say, standing::At};
 use crate::{
     check::Family,
+    config::Kind,
     contract::{
         Verdict,
         slack::{Alert, Section, Severity},
@@ -64,9 +65,14 @@ impl<'r> News<'r> {
         }
     }
 
-    /// Whether it is about a past date, for which no alerts are sent.
-    pub(super) fn is_past(self) -> bool {
-        self.run().is_some_and(|run| run.past)
+    /// Its time and data date.
+    pub(super) fn at(self) -> At {
+        At { due: self.due(), date: self.data_date() }
+    }
+
+    /// Whether it says nothing about its check: the present as it was at another time.
+    pub(super) fn is_idle(self) -> bool {
+        self.run().is_some_and(|run| run.past && run.kind == Kind::Now)
     }
 }
 
@@ -77,13 +83,19 @@ pub struct Notice<'r> {
     pub news: News<'r>,
     /// Which side of the check it is about.
     pub about: About,
+    /// The data date that it is mainly about: the newest of `dates`; `None` if it is not about a date.
+    pub subject: Subject,
+    /// All data dates that it is about, and those that are bad besides.
+    pub dates: Dates,
+    /// The worst level of these dates, and the last result of the main one.
+    pub state: (Option<Level>, String),
     /// Why the check cannot be evaluated, a line each.
     pub reasons: Vec<String>,
     /// The channel.
     pub channel: String,
     /// The change.
     pub say: Say,
-    /// Whether the last verdict on the check's data was good, or there was none yet.
+    /// Whether no date of the check is bad.
     pub well: bool,
     /// Failing checks that depend on this one, and their results.
     pub downstream: Vec<(String, String)>,
@@ -91,6 +103,14 @@ pub struct Notice<'r> {
     pub root: Option<(String, Vec<String>)>,
     /// Since when it is not well, and what held the first alert back until now, if something did.
     pub since: Option<(Timestamp, String)>,
+}
+
+impl<'r> Notice<'r> {
+    /// The run that it is mainly about, if that is one of this batch.
+    pub fn run(&self) -> Option<&'r Run> {
+        let run = self.news.run()?;
+        (self.about == About::Evaluation || run.subject() == self.subject).then_some(run)
+    }
 }
 
 /// Why a check that is not well is in no message, unless it is in one of this round.

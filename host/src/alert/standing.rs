@@ -6,8 +6,9 @@ use jiff::{SignedDuration, Timestamp, civil::Date};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    day::{Day, State, Subject},
     policy::Side,
-    spoken::{About, News},
+    spoken::About,
 };
 use crate::{
     config::{Config, Effect},
@@ -18,10 +19,18 @@ use crate::{
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Standing {
-    /// The state of its data.
-    pub data: Side,
+    /// Its data dates, each with its state; a check about now has one entry, without a date. Recorded in rows of their own.
+    #[serde(skip)]
+    pub days: BTreeMap<Subject, Day>,
+    /// When a message last told of its dates.
+    pub announced: Option<Timestamp>,
     /// Whether it can be evaluated.
     pub evaluation: Side,
+    /// Whether it is about now.
+    pub now: bool,
+    /// The state of its data in a record of an older host, which had one for all dates.
+    #[serde(skip_serializing)]
+    pub data: Option<Side>,
     /// Whether its last run gave a verdict.
     pub judged: bool,
     /// Whether its last run left nothing unknown.
@@ -35,8 +44,6 @@ pub struct Standing {
     pub date: Option<Date>,
     /// When it is due next after that, if it is known.
     pub next: Option<Timestamp>,
-    /// The check that speaks for it while it fails, if one does.
-    pub waits: Option<Waits>,
     /// Why the last validation found that no data can make the check fail, or pass.
     pub invalid: Vec<String>,
     /// What the last validation found that the check asks for and cannot have; until a run of it can be evaluated.
@@ -70,10 +77,61 @@ pub struct Rules<'r> {
     pub now: Timestamp,
 }
 
+/// When something is decided, and for which data date.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct At {
+    /// The due time.
+    pub(super) due: Timestamp,
+    /// The data date.
+    pub(super) date: Date,
+}
+
 impl Standing {
     /// The channels that know of an alert which is not over.
     pub fn channels(&self) -> impl Iterator<Item = &String> {
-        [&self.data, &self.evaluation].into_iter().flat_map(|side| side.told.keys().chain(&side.listed))
+        let dates = self.days.values().filter_map(|day| day.incident.as_ref()).map(|incident| &incident.side);
+        dates.chain([&self.evaluation]).flat_map(|side| side.told.keys().chain(&side.listed))
+    }
+
+    /// The incidents that are open, by date.
+    pub fn open(&self) -> impl Iterator<Item = (Subject, &Day)> {
+        self.days.iter().filter(|(_, day)| day.is_open()).map(|(subject, day)| (*subject, day))
+    }
+
+    /// Which incident of this check a data date belongs to.
+    pub(super) fn subject(&self, date: Date) -> Subject {
+        (!self.now).then_some(date)
+    }
+
+    /// The state of its alerts at a data date, if anything is wrong there.
+    pub(super) fn failing_at(&self, date: Date) -> Option<&Side> {
+        let day = self.days.get(&self.subject(date)).filter(|day| day.is_open())?;
+        day.incident.as_ref().map(|incident| &incident.side)
+    }
+
+    /// The check that speaks for it at a date, if one does.
+    pub(super) fn waits_at(&self, date: Date) -> Option<&Waits> {
+        self.days.get(&self.subject(date))?.incident.as_ref()?.waits.as_ref()
+    }
+
+    /// Whether its verdict on a date is good.
+    pub(super) fn passes(&self, date: Date) -> bool {
+        let subject = self.subject(date);
+        match self.is_current(date) {
+            true => self.judged && self.failing_at(date).is_none(),
+            false => self.days.get(&subject).is_some_and(|day| day.state == State::Good),
+        }
+    }
+
+    /// Whether its last run was about a date, or about now.
+    fn is_current(&self, date: Date) -> bool {
+        self.now || self.date == Some(date)
+    }
+
+    /// Whether its last result about a date is a verdict.
+    pub(super) fn is_judged(&self, date: Date) -> bool {
+        let known = || self.days.get(&Some(date)).is_some_and(|day| day.state != State::NotJudged);
+        if self.is_current(date) { self.judged } else { known() }
     }
 
     /// The faults in the check itself, as far as they are not refuted.
@@ -86,18 +144,26 @@ impl Standing {
         self.remarks.iter().chain(&self.unheard).cloned().collect()
     }
 
-    /// Whether its last verdict is its present state: that of its last run, or of the one before an error that may be a
-    /// hiccup.
-    pub(super) fn stands(&self, check: &str, config: &Config) -> bool {
+    /// Whether its last verdict on a date is its present state: that of its last run, or of the one before an error that may
+    /// be a hiccup.
+    pub(super) fn stands(&self, check: &str, date: Date, config: &Config) -> bool {
         let hiccup = || !self.evaluation.is_confirmed(config.alerts(check).confirm_errors.0);
-        self.judged || !self.clean && self.evaluation.failing() && hiccup()
+        self.is_judged(date) || self.is_current(date) && !self.clean && self.evaluation.failing() && hiccup()
     }
 
-    /// One side of it.
-    pub(super) fn side(&mut self, about: About) -> &mut Side {
+    /// Changes one side of it. A blank incident is forgotten.
+    pub(super) fn side<T>(
+        &mut self,
+        about: About,
+        subject: Subject,
+        at: Timestamp,
+        change: impl FnOnce(&mut Side) -> T,
+    ) -> T {
         match about {
-            About::Data => &mut self.data,
-            About::Evaluation => &mut self.evaluation,
+            About::Data => {
+                self.days.entry(subject).or_insert_with(|| Day::new(at)).change(|incident| change(&mut incident.side))
+            }
+            About::Evaluation => change(&mut self.evaluation),
         }
     }
 }
@@ -116,11 +182,13 @@ pub(super) fn holds_until(check: &str, standing: &Standing, config: &Config) -> 
 }
 
 /// The silence or calendar that holds back a check's alerts, if any.
-pub(super) fn silenced(check: &str, news: News<'_>, rules: Rules<'_>) -> Option<String> {
+pub(super) fn silenced(check: &str, at: At, rules: Rules<'_>) -> Option<String> {
     let zone = &rules.config.timezone;
-    let calendar = rules.config.calendars.iter().find(|(_, calendar)| {
-        calendar.effect == Effect::Silence && calendar.covers(check, news.due(), news.data_date(), zone)
-    });
+    let calendar = rules
+        .config
+        .calendars
+        .iter()
+        .find(|(_, calendar)| calendar.effect == Effect::Silence && calendar.covers(check, at.due, at.date, zone));
     if let Some((name, calendar)) = calendar {
         return Some(format!("calendars.{name}: {}", calendar.why));
     }

@@ -65,8 +65,11 @@ fn place(run: &Run, channel: &str, told: &BTreeSet<&str>, decided: &Decided<'_>)
     if told.contains(run.check.as_str()) {
         return Some("told elsewhere");
     }
-    let about = if run.status() == Status::Error { About::Evaluation } else { About::Data };
-    Some(match decided.unsaid.get(&(run.check.clone(), about))? {
+    let (about, subject) = match run.status() {
+        Status::Error => (About::Evaluation, None),
+        _ => (About::Data, run.subject()),
+    };
+    Some(match decided.unsaid.get(&(run.check.clone(), about, subject))? {
         Unsaid::Silenced => "silenced",
         Unsaid::Unconfirmed => "waiting for confirmation",
         Unsaid::Follows => "waiting for its next run",

@@ -18,7 +18,7 @@ use serde::Deserialize;
 
 use crate::{
     check::{Check, Family, Ready, Work},
-    config::{Budgets, Config, Cron, Zone},
+    config::{Budgets, Config, Cron, Kind, Zone},
     contract::Need,
     lanes::Pace,
     package::files_in,
@@ -187,6 +187,7 @@ impl Case {
             schedule: Cron::hourly(),
             zone: self.timezone.clone(),
             family: Some(Family { channel, group: descriptor.group.clone() }),
+            kind: Kind::Dated,
             work: Work::Plugin(Box::new(ready)),
             waits: false,
         }

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Result, bail};
 
 use crate::{
-    config::{self, Budgets, CONSULTED, Config, Cron, Grants, Zone, check_key, nearest},
+    config::{self, Budgets, CONSULTED, Config, Cron, Grants, Kind, Zone, check_key, nearest},
     lanes::Pace,
     plugin::{Loaded, Plugin, check_settings},
     text::shortened,
@@ -31,6 +31,8 @@ pub struct Check {
     pub zone: Zone,
     /// Its channel and group; `None` only if it cannot run and host.toml grants no channel.
     pub family: Option<Family>,
+    /// Whether it judges dates or the present.
+    pub kind: Kind,
     /// Its work when it is due.
     pub work: Work,
     /// Whether it waits until its plugin is compiled.
@@ -250,6 +252,7 @@ impl Check {
             schedule: terms.schedule.unwrap_or_else(Cron::hourly),
             zone: terms.zone.unwrap_or_else(|| config.timezone.clone()),
             family: channel.map(|channel| Family { channel, group }),
+            kind: wanted.dates.unwrap_or_default(),
             work: ready.map_or_else(Work::Unable, Work::Plugin),
             waits: false,
         }
@@ -262,6 +265,7 @@ impl Check {
             schedule,
             zone: self.zone.clone(),
             family: self.family.clone(),
+            kind: Kind::Dated,
             work: Work::Consultation(self.name.clone()),
             waits: false,
         }

@@ -190,8 +190,8 @@ impl Run {
             && !round.runs.is_empty()
         {
             let today = self.at.unwrap_or(now).to_zoned(host.config.timezone.rules()).date();
-            let recorded = if self.dry_run { "nothing is recorded (--dry-run)" } else { "recorded" };
-            note!("{}: {recorded}, no alerts sent", unusual(date, today));
+            let what = if self.dry_run { "nothing is recorded (--dry-run)" } else { "judged like any other date" };
+            note!("{}: {what}", unusual(date, today));
         }
         // On a terminal the table says it.
         if !std::io::stderr().is_terminal() {

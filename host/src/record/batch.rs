@@ -10,21 +10,31 @@ use anyhow::Result;
 use jiff::{Timestamp, civil::Date};
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
-use super::Record;
+use super::{
+    Record,
+    dates::{DateRow, key, write_dates},
+    orders::answer_orders,
+};
 
 /// Everything that one transaction writes.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Batch {
     /// The runs.
     pub runs: Vec<NewRun>,
     /// The standing of each check, as JSON, by check.
     pub standings: BTreeMap<String, String>,
-    /// The checks that are gone: their standings are removed.
+    /// The checks that are gone: their standings and dates are removed.
     pub gone: Vec<String>,
+    /// The dates whose state changed.
+    pub dates: Vec<DateRow>,
+    /// The dates that are gone.
+    pub dates_gone: Vec<(String, Option<Date>)>,
     /// Alerts that began, changed or ended.
     pub episodes: Vec<Episode>,
     /// The messages to send.
     pub messages: Vec<NewMessage>,
+    /// The orders that were carried out, and what came of each.
+    pub answered: Vec<(i64, String)>,
     /// The time of writing.
     pub recorded: Timestamp,
 }
@@ -42,7 +52,7 @@ pub struct NewRun {
     pub data_date: Date,
     /// 1 for the first run of this check, date and due time.
     pub attempt: u32,
-    /// Whether it is about a past date: recorded, no alerts sent.
+    /// Whether it is about another date than the one that was due.
     pub past: bool,
     /// `pass`, `skip`, `warn`, `fail` or `error`.
     pub status: &'static str,
@@ -78,6 +88,8 @@ pub struct PluginKey {
 pub struct Episode {
     /// The check.
     pub check: String,
+    /// The data date; `None` if it is not about one date.
+    pub date: Option<Date>,
     /// `failure` or `error`.
     pub kind: &'static str,
     /// The worst level.
@@ -128,9 +140,12 @@ impl Record {
                 upsert_standings(standings).build().execute(&mut *write).await?;
             }
             for check in &batch.gone {
-                let removed = sqlx::query("DELETE FROM standings WHERE check_name = $1").bind(check);
-                removed.execute(&mut *write).await?;
+                for sql in ["DELETE FROM standings WHERE check_name = $1", "DELETE FROM dates WHERE check_name = $1"] {
+                    sqlx::query(sql).bind(check).execute(&mut *write).await?;
+                }
             }
+            write_dates(&mut write, &batch.dates, &batch.dates_gone).await?;
+            answer_orders(&mut write, &batch.answered).await?;
             for episodes in batch.episodes.chunks(ROWS) {
                 upsert_episodes(episodes, batch.recorded).build().execute(&mut *write).await?;
             }
@@ -242,10 +257,11 @@ fn upsert_standings(standings: &[(&String, &String)]) -> QueryBuilder<Sqlite> {
 
 fn upsert_episodes(episodes: &[Episode], recorded: Timestamp) -> QueryBuilder<Sqlite> {
     let mut insert = QueryBuilder::new(
-        "INSERT INTO alerts (check_name, kind, severity, summary, began, ended, announced, held, recorded) ",
+        "INSERT INTO alerts (check_name, data_date, kind, severity, summary, began, ended, announced, held, recorded) ",
     );
     insert.push_values(episodes, |mut row, episode| {
         row.push_bind(&episode.check)
+            .push_bind(key(episode.date))
             .push_bind(episode.kind)
             .push_bind(episode.severity)
             .push_bind(&episode.summary)
@@ -256,7 +272,7 @@ fn upsert_episodes(episodes: &[Episode], recorded: Timestamp) -> QueryBuilder<Sq
             .push_bind(recorded.as_millisecond());
     });
     insert.push(
-        " ON CONFLICT (check_name, kind, began) DO UPDATE SET severity = excluded.severity, \
+        " ON CONFLICT (check_name, data_date, kind, began) DO UPDATE SET severity = excluded.severity, \
          summary = excluded.summary, ended = excluded.ended, announced = excluded.announced, held = excluded.held, \
          recorded = excluded.recorded",
     );

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json, value::RawValue};
 use sqlx::{FromRow, Row, sqlite::SqliteRow};
 
-use super::{Record, moment};
+use super::{Record, dates::parsed, moment};
 use crate::contract::Metric;
 
 /// A recorded run.
@@ -20,7 +20,7 @@ pub struct PastRun {
     pub data_date: Date,
     /// 1 for the first run of this check, date and due time.
     pub attempt: u32,
-    /// Whether it is about a past date: recorded, no alerts sent.
+    /// Whether it is about another date than the one that was due.
     pub past: bool,
     /// Whether it did not run: its due time was missed, or the check was still running.
     pub left_out: bool,
@@ -94,6 +94,8 @@ pub struct LastRuns {
 pub struct PastAlert {
     /// The check's name.
     pub check: String,
+    /// The data date; `None` if it is not about one date.
+    pub data_date: Option<Date>,
     /// `failure` or `error`.
     pub kind: String,
     /// The worst level.
@@ -232,7 +234,7 @@ impl Record {
     /// The newest alerts, the newest first; of one check, or of all.
     pub async fn alerts(&self, check: Option<&str>, limit: u32) -> Result<Vec<PastAlert>> {
         sqlx::query_as(
-            "SELECT check_name, kind, severity, summary, began, ended, announced, held FROM alerts \
+            "SELECT check_name, data_date, kind, severity, summary, began, ended, announced, held FROM alerts \
              WHERE $2 IS NULL OR check_name = $2 ORDER BY recorded DESC, began DESC, id LIMIT $1",
         )
         .bind(limit)
@@ -245,7 +247,7 @@ impl Record {
     /// The alerts that go on, the oldest first.
     pub async fn open_alerts(&self, limit: u32) -> Result<Vec<PastAlert>> {
         sqlx::query_as(
-            "SELECT check_name, kind, severity, summary, began, ended, announced, held FROM alerts \
+            "SELECT check_name, data_date, kind, severity, summary, began, ended, announced, held FROM alerts \
              WHERE ended IS NULL ORDER BY began, check_name, id LIMIT $1",
         )
         .bind(limit)
@@ -326,6 +328,7 @@ impl FromRow<'_, SqliteRow> for PastAlert {
         let at = |column| Ok::<_, sqlx::Error>(row.try_get::<Option<i64>, _>(column)?.map(moment));
         Ok(Self {
             check: row.try_get("check_name")?,
+            data_date: parsed(row.try_get("data_date")?)?,
             kind: row.try_get("kind")?,
             severity: row.try_get("severity")?,
             summary: row.try_get("summary")?,
@@ -364,8 +367,7 @@ mod tests {
 
     async fn recorded(runs: Vec<NewRun>) -> Record {
         let record = Record::memory().await.expect("a record");
-        let (standings, episodes, messages) = Default::default();
-        let batch = Batch { runs, standings, gone: Vec::new(), episodes, messages, recorded: Timestamp::UNIX_EPOCH };
+        let batch = Batch { runs, ..Batch::default() };
         record.keep(&batch).await.expect("kept");
         record
     }
@@ -403,9 +405,8 @@ mod tests {
         assert_eq!((of("1970-01-01"), of("1970-01-02"), of("1970-01-03")), (Some(2), Some(1), None));
         let found = record.run("a", "1970-01-01".parse().expect("a date"), due).await.expect("a run").expect("a run");
         assert_eq!(found.attempt, 2);
-        let (standings, episodes, messages) = Default::default();
         let runs = vec![run("a", 1, "1970-01-02", 1)];
-        let again = Batch { runs, standings, gone: Vec::new(), episodes, messages, recorded: Timestamp::UNIX_EPOCH };
+        let again = Batch { runs, ..Batch::default() };
         let refused = record.keep(&again).await.expect_err("there is one");
         assert!(format!("{refused:#}").contains("UNIQUE"), "{refused:#}");
     }

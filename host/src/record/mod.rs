@@ -5,9 +5,11 @@ mod audit;
 mod batch;
 mod consultations;
 mod costs;
+mod dates;
 mod directory;
 mod history;
 mod identity;
+mod orders;
 mod outbox;
 mod owner;
 mod silences;
@@ -32,9 +34,11 @@ pub use audit::Audited;
 pub use batch::{Batch, Episode, NewMessage, NewRun, PluginKey};
 pub use consultations::Consultation;
 pub use costs::Cost;
+pub use dates::DateRow;
 pub use directory::{Claim, Taken};
 pub use history::{Included, LastRuns, Line, PastAlert, PastMessage, PastRun, Receipt, metrics};
 pub use identity::run_id;
+pub use orders::Order;
 pub use outbox::{Attempt, Message, Outcome, Undelivered};
 pub use silences::Silence;
 
@@ -119,6 +123,7 @@ impl Record {
             (4, "identity", include_str!("migrations/0004_identity.sql")),
             (5, "audit", include_str!("migrations/0005_audit.sql")),
             (6, "owner", include_str!("migrations/0006_owner.sql")),
+            (7, "dates", include_str!("migrations/0007_dates.sql")),
         ];
         let migrations = steps.map(|(version, name, sql)| {
             let sql = sqlx::SqlSafeStr::into_sql_str(sql);
@@ -153,6 +158,10 @@ impl Record {
         let mut write = self.write().await?;
         let days = sqlx::query("DELETE FROM costs WHERE day < $1").bind(day.to_string());
         days.execute(&mut *write).await.map_err(|error| self.explain(error))?;
+        let over =
+            "DELETE FROM dates WHERE data_date < $1 AND data_date <> '' AND state IN ('good', 'skipped', 'given_up')";
+        let dates = sqlx::query(over).bind(day.to_string());
+        dates.execute(&mut *write).await.map_err(|error| self.explain(error))?;
         for sql in [
             "DELETE FROM runs WHERE recorded < $1",
             "DELETE FROM alerts WHERE recorded < $1 AND ended IS NOT NULL",
@@ -160,6 +169,7 @@ impl Record {
             "DELETE FROM outbox WHERE created < $1 AND state <> 'waiting'",
             "DELETE FROM silences WHERE ends < $1",
             "DELETE FROM consultations WHERE at < $1",
+            "DELETE FROM orders WHERE at < $1",
         ] {
             sqlx::query(sql).bind(before).execute(&mut *write).await.map_err(|error| self.explain(error))?;
         }

@@ -3,6 +3,7 @@
 
 mod audit;
 mod board;
+mod dates;
 mod kept;
 
 use std::{
@@ -65,12 +66,7 @@ impl Recorder {
     /// Reads the standings. Messages are shown on the console until receivers are configured.
     pub async fn new(record: Record, config: &Config) -> Result<Arc<Self>> {
         let metrics = Arc::<Metrics>::default();
-        let mut standings = Standings::new();
-        for (check, standing) in record.standings().await? {
-            let standing =
-                serde_json::from_str(&standing).with_context(|| format!("the remembered state of {check}"))?;
-            standings.insert(check, standing);
-        }
+        let standings = dates::load(&record, config).await?;
         let receivers = Receivers::console();
         Ok(Arc::new(Self {
             delivery: Delivery::new(record.clone(), receivers, config.delivery.clone(), metrics.clone()),
@@ -179,17 +175,10 @@ impl Recorder {
         let page = self.page(config);
         let mut notifications = alert::compose(&decided, runs, &config.timezone.rules(), page.as_deref());
         notifications.extend(alert::remarks(&decided.remarks, page.as_deref()));
-        let mut batch = Batch {
-            runs: kept,
-            standings: BTreeMap::new(),
-            gone: Vec::new(),
-            episodes: decided.episodes,
-            messages: Vec::new(),
-            recorded: created,
-        };
+        let mut batch = Batch { runs: kept, episodes: decided.episodes, recorded: created, ..Batch::default() };
         for check in decided.touched {
-            if let Some(standing) = next.get(&check).filter(|standing| standings.get(&check) != Some(*standing)) {
-                batch.standings.insert(check, serde_json::to_string(standing)?);
+            if let Some(standing) = next.get(&check) {
+                dates::changes(&mut batch, &check, standings.get(&check), standing)?;
             }
         }
         let messages = self.write(config, batch, notifications).await?;
@@ -210,14 +199,8 @@ impl Recorder {
         }
         closed.messages.iter_mut().for_each(|message| message.page = self.page(config));
         let channels: Vec<String> = closed.messages.iter().map(|message| message.channel.clone()).collect();
-        let batch = Batch {
-            runs: Vec::new(),
-            standings: BTreeMap::new(),
-            gone: closed.checks,
-            episodes: closed.episodes,
-            messages: Vec::new(),
-            recorded: Timestamp::now(),
-        };
+        let batch =
+            Batch { gone: closed.checks, episodes: closed.episodes, recorded: Timestamp::now(), ..Batch::default() };
         self.write(config, batch, closed.messages).await.context("the end of removed checks is NOT recorded")?;
         *standings = next;
         for channel in channels {

@@ -19,6 +19,7 @@ pub use report::Over;
 use crate::{
     capability::{self, Call, Unanswered},
     check::Family,
+    config::Kind,
     contract::{Error, Report, Verdict, slack::Alert},
     plugin::Origin,
     record::run_id,
@@ -37,8 +38,20 @@ pub struct Run {
     pub data_date: Date,
     /// 1 for the first attempt at this date and due time, 2 for the next.
     pub attempt: u32,
-    /// Whether it is about a past date: recorded, no alerts sent.
+    /// Whether it is about another date than the one that was due.
     pub past: bool,
+    /// Whether its check judges dates or the present.
+    #[serde(skip)]
+    pub kind: Kind,
+    /// By when the data of the date is expected.
+    #[serde(skip)]
+    pub deadline: Timestamp,
+    /// Whether `expect_by` names that time, and it had not come.
+    #[serde(skip)]
+    pub early: bool,
+    /// Whether its date was looked at again, and not because its check was due.
+    #[serde(skip)]
+    pub again: bool,
     /// The plugin's report.
     pub report: Option<Report>,
     /// Why the check, or part of it, could not be evaluated.
@@ -124,6 +137,11 @@ impl Run {
             Some(reason) => reason.is_lasting(),
             None => false,
         }
+    }
+
+    /// The data date that its result is about; `None` if its check is about now.
+    pub fn subject(&self) -> Option<Date> {
+        (self.kind == Kind::Dated).then_some(self.data_date)
     }
 
     /// The worst status that applies.

@@ -31,8 +31,15 @@ pub struct Moment {
     pub day_end: Timestamp,
     /// 1 for the first attempt at this date and due time, 2 for the next.
     pub attempt: u32,
-    /// Whether it is about a past date.
+    /// Whether it is about another date than the one that is due.
     pub past: bool,
+    /// By when the data of the date is expected: `expect_by`, else the check's first due time after the date. Ages in
+    /// checks of dates are measured against it.
+    pub deadline: Timestamp,
+    /// Whether `expect_by` names that time, and it has not come.
+    pub early: bool,
+    /// Whether its date is looked at again, and not because its check is due.
+    pub again: bool,
     /// Why the run is skipped, if so.
     pub skip: Option<String>,
 }
@@ -44,20 +51,24 @@ impl Moment {
         Self::new(due, date, zone)
     }
 
-    /// The moment of a check's run. For a past date, the clock shows the check's first due time after that date.
+    /// The moment of a check's run.
     pub fn of(check: &Check, config: &Config, now: Timestamp, when: When) -> Result<Self> {
         let zone = &config.timezone;
-        let usual = Self::yesterday(when.at.unwrap_or(now), zone)?;
+        let due = when.at.unwrap_or(now);
+        let usual = Self::yesterday(due, zone)?;
         let moment = match when.date.filter(|date| *date != usual.data_date) {
             None => usual,
-            Some(date) => {
-                let moment = Self::new(when.at.unwrap_or(now), date, zone)?;
-                let just_before = moment.day_end.checked_sub(SignedDuration::from_nanos(1))?;
-                let due = check.schedule.next(just_before, &check.zone.rules());
-                let due = due.filter(|due| when.at.is_none() && *due < now).unwrap_or(moment.due);
-                Self { due, past: true, ..moment }
-            }
+            Some(date) => Self { past: true, ..Self::new(due, date, zone)? },
         };
+        let expected = config.checks.get(&check.name).and_then(|own| own.expect_by.as_ref());
+        let judged_on = moment.data_date.tomorrow()?;
+        let named = expected.and_then(|by| by.deadline(judged_on, moment.day_end, &check.zone));
+        let first = || {
+            let just_before = moment.day_end.checked_sub(SignedDuration::from_nanos(1)).ok()?;
+            check.schedule.next(just_before, &check.zone.rules())
+        };
+        let deadline = named.or_else(first).unwrap_or(moment.day_end);
+        let moment = Self { deadline, early: named.is_some_and(|by| due < by), ..moment };
         let left_out = config.calendars.iter().find(|(_, calendar)| {
             let date = moment.data_date;
             // Nobody need ask a gate about a date on which the gate itself is skipped.
@@ -79,7 +90,18 @@ impl Moment {
         let day = || Ok::<_, jiff::Error>((start(data_date)?, start(data_date.tomorrow()?)?));
         let (day_start, day_end) =
             day().ok().with_context(|| format!("{data_date} is beyond the dates that can be asked about"))?;
-        Ok(Self { due, data_date, day_start, day_end, attempt: 1, past: false, skip: None })
+        Ok(Self {
+            due,
+            data_date,
+            day_start,
+            day_end,
+            attempt: 1,
+            past: false,
+            deadline: day_end,
+            early: false,
+            again: false,
+            skip: None,
+        })
     }
 }
 

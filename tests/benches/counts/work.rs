@@ -78,6 +78,10 @@ fn failing() -> (Config, Vec<Run>) {
         data_date: DATE.parse().unwrap(),
         attempt: 1,
         past: false,
+        kind: Default::default(),
+        deadline: AT.parse().unwrap(),
+        early: false,
+        again: false,
         report: Some(Report {
             verdict: Verdict::Fail,
             summary: "records 0: fewer than 40".to_owned(),

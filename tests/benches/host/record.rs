@@ -156,12 +156,5 @@ pub(super) fn batch(round: usize) -> Batch {
         left_out: false,
         cut: None,
     });
-    Batch {
-        runs: runs.into(),
-        standings: Default::default(),
-        gone: Vec::new(),
-        episodes: Vec::new(),
-        messages: Vec::new(),
-        recorded: Timestamp::now(),
-    }
+    Batch { runs: runs.into(), recorded: Timestamp::now(), ..Batch::default() }
 }

@@ -39,16 +39,16 @@ fn a_date_is_called_what_it_is() {
     let shop = Shop::new(ORDERS);
     shop.configure(&format!("{CONSOLE}{}", check("shop", "", &at_least(1))));
     for (date, said) in [
-        ("2026-02-01", "2026-02-01 is a past date: recorded, no alerts sent\n"),
-        ("2026-02-06", "2026-02-06 is not over yet: recorded, no alerts sent\n"),
-        ("2026-03-01", "2026-03-01 is in the future: recorded, no alerts sent\n"),
+        ("2026-02-01", "2026-02-01 is a past date: judged like any other date\n"),
+        ("2026-02-06", "2026-02-06 is not over yet: judged like any other date\n"),
+        ("2026-03-01", "2026-03-01 is in the future: judged like any other date\n"),
     ] {
         let run = shop.host(&["run", "--once", "--at", "2026-02-06T12:00:00Z", "--date", date]);
         assert!(run.err.contains(said), "{date}: {run:?}");
     }
     // Yesterday is the usual date: nothing to say.
     let run = shop.host(&["run", "--once", "--at", "2026-02-06T12:00:00Z", "--date", "2026-02-05"]);
-    assert!(run.code == 0 && !run.err.contains("no alerts sent"), "{run:?}");
+    assert!(run.code == 0 && !run.err.contains("judged like"), "{run:?}");
 }
 
 /// A webhook posts to one channel, so two names for one variable would send messages to the wrong place.

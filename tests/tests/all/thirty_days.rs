@@ -6,7 +6,7 @@ use std::time::Duration;
 use host::{
     alert::{self, About, News, Notice, Notification, Rules, Say, Standings},
     check::Family,
-    config::Config,
+    config::{Config, Kind},
     contract::{
         Metric, Report, Verdict, Violation,
         slack::{Alert, Severity},
@@ -131,6 +131,7 @@ fn reason(notice: &Notice<'_>) -> &'static str {
         Say::Held { .. } => "held",
         Say::Below { .. } => "below",
         Say::Moved { .. } => "moved",
+        Say::GivenUp { .. } => "given up",
         Say::Recovered { .. } => "recovered",
     }
 }
@@ -174,6 +175,10 @@ fn run(check: &str, hours: f64, at: Timestamp) -> Run {
         data_date: at.to_zoned(jiff::tz::TimeZone::UTC).date(),
         attempt: 1,
         past: false,
+        kind: Kind::Now,
+        deadline: at,
+        early: false,
+        again: false,
         report: (fault != Some(Fault::Errors))
             .then(|| Report { violations: failing.then_some(violation).into_iter().collect(), ..report }),
         error: (fault == Some(Fault::Errors)).then(|| Reason::NotFound("query failed: the backend is away".to_owned())),

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use jiff::civil::Date;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Count, Cron, Delay, Missed, Overlap, OwnAlerts, Zone};
+use super::{Count, Cron, Delay, ExpectBy, Kind, Missed, Overlap, OwnAlerts, Time, Zone};
 
 /// `[checks.NAME]`
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
@@ -25,6 +26,21 @@ pub struct Check {
     pub depends_on: Vec<String>,
     /// Its own values for `[alerts]`.
     pub alerts: OwnAlerts,
+    /// Whether it judges data dates, each of which is an incident of its own while it is bad, or the present, with one
+    /// incident at a time. Default: as its plugin says, else `dated`.
+    pub dates: Option<Kind>,
+    /// By when the data of a date is expected: a time of the day on which the check judges it, in the check's time zone or
+    /// in another (`09:00`, `09:00 Europe/Berlin`), or a time after the end of the date (`6h`). Before it a bad or empty
+    /// result is shown as pending and nobody is told. Default: at once.
+    pub expect_by: Option<ExpectBy>,
+    /// The first data date that is expected. Expected dates that were never judged are judged later, a few a round.
+    /// Dates older than `state.keep` are not expected. Default: the first date of which there is a result.
+    #[schemars(with = "Option<String>")]
+    pub since: Option<Date>,
+    /// Overrides `scheduler.recheck`.
+    pub recheck: Option<Time>,
+    /// Overrides `scheduler.recheck_for`.
+    pub recheck_for: Option<Time>,
     /// Overrides `scheduler.jitter`.
     pub jitter: Option<Delay>,
     /// Overrides `scheduler.overlap`.

@@ -6,6 +6,7 @@ mod budgets;
 mod calendar;
 mod checks;
 mod command;
+mod dates;
 mod dependencies;
 mod google;
 mod grants;
@@ -34,6 +35,7 @@ pub use backends::{Deployments, Git, Regions, Warehouse};
 pub use budgets::{Budgets, Bytes, Count, OwnBudgets, Time, raise};
 pub use calendar::{Calendar, Dates, Effect, Window};
 pub use checks::Check;
+pub use dates::{ExpectBy, Kind, Recheck};
 pub use dependencies::Dependencies;
 pub use google::{Endpoint, Google, GoogleCredentials, SecretName};
 pub use grants::{Grants, Trust};
@@ -210,6 +212,15 @@ impl Config {
             missed: own.and_then(|own| own.missed).unwrap_or(all.missed),
             retries: own.and_then(|own| own.retries).unwrap_or(all.retries).0,
             retry_wait: all.retry_wait.0,
+        }
+    }
+
+    /// How long bad dates of one check are looked at again.
+    pub fn recheck(&self, check: &str) -> Recheck {
+        let own = self.checks.get(check);
+        Recheck {
+            wait: own.and_then(|own| own.recheck).unwrap_or(self.scheduler.recheck).0,
+            length: own.and_then(|own| own.recheck_for).unwrap_or(self.scheduler.recheck_for).0,
         }
     }
 }

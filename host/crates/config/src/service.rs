@@ -33,6 +33,11 @@ pub struct Scheduler {
     pub retries: Count,
     /// The wait before a retry. Default: 10s.
     pub retry_wait: Delay,
+    /// How long after a bad result its data date is looked at again, once it is no longer the date that the check judges
+    /// on its schedule; the wait doubles each time, up to a day. Default: 1h.
+    pub recheck: Time,
+    /// How long a bad date is looked at again; then it is given up, and that is told. Default: 7d.
+    pub recheck_for: Time,
     /// Concurrent runs, at most 64; further runs wait. Default: 64.
     pub runs: Count,
     /// Concurrent runs that may query the warehouse. Default: 48.
@@ -54,6 +59,8 @@ impl Default for Scheduler {
             missed: Missed::CatchUp,
             retries: Count(1),
             retry_wait: Delay(Duration::from_secs(10)),
+            recheck: Time(Duration::from_secs(60 * 60)),
+            recheck_for: Time(Duration::from_secs(7 * 24 * 60 * 60)),
             runs: Count(MOST_RUNS),
             warehouse_runs: Count(48),
             git_runs: Count(16),

@@ -4,8 +4,12 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::*;
 use crate::{
+    alert::points::point,
+    alert::say::Say,
     check::Family,
-    contract::{Report, Violation},
+    config::Config,
+    contract::{Report, Verdict, Violation},
+    run::Reason,
 };
 
 fn at(round: i64) -> Timestamp {
@@ -29,6 +33,10 @@ fn run(check: &str, result: char, round: i64) -> Run {
         data_date: jiff::civil::date(1969, 12, 31),
         attempt: 1,
         past: false,
+        kind: Default::default(),
+        deadline: at(round),
+        early: false,
+        again: false,
         report: verdict.map(|verdict| Report {
             verdict,
             summary: String::new(),

@@ -15,7 +15,11 @@ fn said(results: &str, rules: &Alerts, confirm: u32) -> String {
             let at = at(round);
             let finding = finding(result.to_ascii_lowercase());
             side.observe(&finding, at);
-            let said = side.decide(at, confirm, rules, &held(result.is_ascii_uppercase()));
+            let hold = held(result.is_ascii_uppercase());
+            let mut said = side.decide(at, confirm, rules, &hold, None);
+            if said.is_empty() {
+                said = side.remind(at, side.last_announced(), rules, &hold);
+            }
             match said.iter().map(|(_, say)| say).collect::<Vec<_>>()[..] {
                 [] => '-',
                 [Say::Began] => '!',
@@ -153,7 +157,7 @@ fn what_is_remembered_of_a_check_is_bounded() {
         let points = (0..3).map(|at| format!("point {round} {at}")).collect();
         let finding = Finding { points, ..finding('c') };
         side.observe(&finding, at(0));
-        said += side.decide(at(0), 1, &Alerts::default(), &Hold::Free).len();
+        said += side.decide(at(0), 1, &Alerts::default(), &Hold::Free, None).len();
     }
     assert!(said < 100, "{said} messages");
     assert_eq!(side.points.len(), POINTS);
@@ -186,7 +190,7 @@ fn every_channel_that_knows_hears_the_end() {
                 true => under(),
                 false => held(result.is_ascii_uppercase()),
             };
-            for (channel, say) in side.decide(at(round), 1, &Alerts::default(), &hold) {
+            for (channel, say) in side.decide(at(round), 1, &Alerts::default(), &hold, None) {
                 match say {
                     Say::Moved { .. } => {
                         assert!(!finding.levels.is_empty(), "nothing is left to move: {results:?}");
@@ -217,7 +221,7 @@ fn each_channel_hears_of_its_own() {
     let mut step = |round, list: &[(&str, Level)]| {
         let finding = levels(list);
         side.observe(&finding, at(round));
-        side.decide(at(round), 1, &Alerts::default(), &Hold::Free)
+        side.decide(at(round), 1, &Alerts::default(), &Hold::Free, None)
     };
     let both = [("#a", Level::Warning), ("#b", Level::Critical)];
     let said = |channel: &str, say| Said::from([(channel.to_owned(), say)]);
@@ -243,7 +247,7 @@ fn each_channel_is_told_once_while_another_check_speaks() {
     finding.levels.insert("#b".to_owned(), BTreeSet::from([Level::Critical]));
     let mut step = |round, finding: &Finding, hold: &Hold| {
         side.observe(finding, at(round));
-        let said = side.decide(at(round), 1, &Alerts::default(), hold);
+        let said = side.decide(at(round), 1, &Alerts::default(), hold, None);
         said.into_iter().map(|(channel, say)| format!("{channel} {}", say.name())).collect::<Vec<_>>()
     };
     assert_eq!(step(0, &finding, &elsewhere), ["#a below", "#b began"]);
@@ -271,7 +275,7 @@ fn what_is_worse_passes_a_hold() {
         let mut side = Side::default();
         let said = results.chars().enumerate().map(|(round, result)| {
             side.observe(&finding(result), at(round));
-            let said = side.decide(at(round), 1, &Alerts::default(), &hold);
+            let said = side.decide(at(round), 1, &Alerts::default(), &hold, None);
             let said = said.iter().map(|(channel, say)| format!("{} {}", channel.trim_start_matches('#'), say.name()));
             said.collect::<Vec<_>>().join(", ")
         });
@@ -286,7 +290,7 @@ fn flapping_is_damped_while_another_check_speaks() {
     let said: usize = (0..20)
         .map(|round| {
             side.observe(&finding(if round % 2 == 0 { 'c' } else { '.' }), at(round));
-            side.decide(at(round), 1, &Alerts::default(), &under()).len()
+            side.decide(at(round), 1, &Alerts::default(), &under(), None).len()
         })
         .sum();
     assert_eq!(said, 5);
@@ -298,7 +302,11 @@ fn a_clock_that_is_set_back_keeps_no_reminder_away() {
     let bad = finding('c');
     let mut step = |round: usize, finding: &Finding| {
         side.observe(finding, at(round));
-        side.decide(at(round), 1, &Alerts::default(), &Hold::Free).pop().map(|(_, say)| say)
+        let mut said = side.decide(at(round), 1, &Alerts::default(), &Hold::Free, None);
+        if said.is_empty() {
+            said = side.remind(at(round), side.last_announced(), &Alerts::default(), &Hold::Free);
+        }
+        said.pop().map(|(_, say)| say)
     };
     assert_eq!(step(100, &bad), Some(Say::Began));
     assert_eq!(step(0, &bad), None, "set back by two days");

@@ -1,0 +1,226 @@
+//! What is known of one data date of a check: its state, its incident while it is not good, and when it is looked at again.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use jiff::{SignedDuration, Timestamp, civil::Date};
+use serde::{Deserialize, Serialize};
+
+use super::{Level, policy::Side, standing::Waits};
+use crate::config::Recheck;
+
+/// What an incident of a check is about: a data date; `None` for a check about now.
+pub type Subject = Option<Date>;
+
+/// The state of a date.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Its last verdict is a pass.
+    Good,
+    /// Its last verdict is a warning.
+    Warned,
+    /// Its last verdict is a failure.
+    Bad,
+    /// It is bad or empty, and its deadline has not come.
+    Pending,
+    /// There was nothing to judge.
+    Skipped,
+    /// It could not be evaluated, or nobody asked.
+    NotJudged,
+    /// It was never good again, and is not looked at any more.
+    GivenUp,
+}
+
+impl State {
+    /// All states, with their words in the record.
+    const ALL: [(Self, &str); 7] = [
+        (Self::Good, "good"),
+        (Self::Warned, "warned"),
+        (Self::Bad, "bad"),
+        (Self::Pending, "pending"),
+        (Self::Skipped, "skipped"),
+        (Self::NotJudged, "not_judged"),
+        (Self::GivenUp, "given_up"),
+    ];
+
+    /// The word in the record and the API.
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(state, _)| *state == self).map_or("not_judged", |(_, name)| name)
+    }
+
+    /// Parses a recorded word; any other word counts as not judged.
+    pub fn named(name: &str) -> Self {
+        Self::ALL.iter().find(|(_, word)| *word == name).map_or(Self::NotJudged, |(state, _)| *state)
+    }
+
+    /// Whether it is known and over: nothing is to be done about such a date.
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Good | Self::Skipped | Self::GivenUp)
+    }
+}
+
+/// One data date of a check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Day {
+    /// Its state.
+    pub state: State,
+    /// The due time of the run that says so.
+    pub at: Timestamp,
+    /// When it is looked at again; `None` if only its check's own schedule does.
+    pub look: Option<Look>,
+    /// How long after its deadline it became good, in seconds, if it was late.
+    pub late: Option<i64>,
+    /// What the alert policy remembers of it, if anything.
+    pub incident: Option<Arc<Incident>>,
+}
+
+/// When a date is looked at again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    /// The time.
+    pub at: Timestamp,
+    /// How often it was looked at again before.
+    pub tries: u32,
+    /// Since when it is looked at again; `recheck_for` counts from here.
+    pub from: Timestamp,
+}
+
+/// What the alert policy remembers of a date.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Incident {
+    /// The state of its alerts.
+    pub side: Side,
+    /// The check that speaks for this one while it fails, if one does.
+    pub waits: Option<Waits>,
+    /// Who works on it, if somebody said so.
+    pub ack: Option<Ack>,
+    /// Why it is not looked at any more, if so.
+    pub given_up: Option<GivenUp>,
+}
+
+/// It is known, and somebody works on it: no reminders.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ack {
+    /// Who said so: a user, or the name of a token.
+    pub who: String,
+    /// Their reason.
+    pub why: String,
+    /// When.
+    pub at: Timestamp,
+    /// Until when it holds.
+    pub until: Timestamp,
+    /// How bad it was; it lapses when it gets worse.
+    pub level: Option<Level>,
+    /// What was wrong; it lapses when something else is wrong too.
+    pub points: BTreeSet<String>,
+}
+
+/// A date was given up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GivenUp {
+    /// Who did: a user, or the name of a token; `None` if its time was over.
+    pub who: Option<String>,
+    /// Why.
+    pub why: String,
+    /// When.
+    pub at: Timestamp,
+    /// When it turned bad.
+    pub began: Option<Timestamp>,
+    /// The channels that know of it; they hear if it is good after all.
+    pub channels: BTreeSet<String>,
+}
+
+impl Ack {
+    /// Whether it still holds.
+    pub fn holds(&self, side: &Side, at: Timestamp) -> bool {
+        at < self.until && side.worst() <= self.level && side.found().is_subset(&self.points)
+    }
+}
+
+impl Day {
+    /// A date of which nothing is known.
+    pub fn new(at: Timestamp) -> Self {
+        Self { state: State::NotJudged, at, look: None, late: None, incident: None }
+    }
+
+    /// The state of its alerts; blank if there is nothing.
+    pub fn side(&self) -> Side {
+        self.incident.as_ref().map(|incident| incident.side.clone()).unwrap_or_default()
+    }
+
+    /// Whether it is bad, and not given up.
+    pub fn is_open(&self) -> bool {
+        self.state != State::GivenUp && self.incident.as_ref().is_some_and(|incident| incident.side.failing())
+    }
+
+    /// The acknowledgement that holds.
+    pub fn acknowledged(&self, at: Timestamp) -> Option<&Ack> {
+        let incident = self.incident.as_ref()?;
+        incident.ack.as_ref().filter(|ack| ack.holds(&incident.side, at))
+    }
+
+    /// Changes what is remembered; a blank incident is forgotten.
+    pub(super) fn change<T>(&mut self, change: impl FnOnce(&mut Incident) -> T) -> T {
+        let mut incident = self.incident.take().unwrap_or_default();
+        let done = change(Arc::make_mut(&mut incident));
+        self.incident = (*incident != Incident::default()).then_some(incident);
+        done
+    }
+}
+
+impl Look {
+    /// The first look after a result of the check's own schedule, at a time.
+    pub fn first(at: Timestamp, recheck: &Recheck) -> Option<Self> {
+        Self::after(at, 0, at, recheck)
+    }
+
+    /// The next look after this one, which ended with a bad result at a time; `None` if its time is over.
+    pub fn next(self, at: Timestamp, recheck: &Recheck) -> Option<Self> {
+        Self::after(at, self.tries + 1, self.from, recheck)
+    }
+
+    /// The waits double up to a day. The last look is at the end of `recheck_for`.
+    fn after(at: Timestamp, tries: u32, from: Timestamp, recheck: &Recheck) -> Option<Self> {
+        let end = from.checked_add(SignedDuration::try_from(recheck.length).ok()?).ok()?;
+        let wait = recheck.wait.checked_mul(2u32.checked_pow(tries).unwrap_or(u32::MAX)).unwrap_or(LONGEST);
+        let wait = SignedDuration::try_from(wait.min(LONGEST.max(recheck.wait))).ok()?;
+        (at < end).then(|| Self { at: at.checked_add(wait).map_or(end, |next| next.min(end)), tries, from })
+    }
+}
+
+/// The longest wait between two looks, unless `recheck` is longer.
+const LONGEST: std::time::Duration = std::time::Duration::from_secs(24 * 60 * 60);
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// With its defaults a date is looked at again eleven times within seven days.
+    #[test]
+    fn the_waits_double_up_to_a_day() {
+        let recheck = Recheck { wait: Duration::from_secs(3600), length: Duration::from_secs(7 * 24 * 3600) };
+        let start = Timestamp::UNIX_EPOCH;
+        let mut hours = Vec::new();
+        let mut look = Look::first(start, &recheck);
+        while let Some(this) = look {
+            hours.push(this.at.duration_since(start).as_hours());
+            look = this.next(this.at, &recheck);
+        }
+        assert_eq!(hours, [1, 3, 7, 15, 31, 55, 79, 103, 127, 151, 168]);
+    }
+
+    /// A look that comes late, since the host was down, still has its last one.
+    #[test]
+    fn a_late_look_is_one_look() {
+        let recheck = Recheck { wait: Duration::from_secs(3600), length: Duration::from_secs(7 * 24 * 3600) };
+        let start = Timestamp::UNIX_EPOCH;
+        let first = Look::first(start, &recheck).expect("a look");
+        let late = start + SignedDuration::from_hours(30 * 24);
+        assert_eq!(first.next(late, &recheck), None);
+        let early = start + SignedDuration::from_hours(100);
+        assert_eq!(first.next(early, &recheck).map(|look| look.at), Some(early + SignedDuration::from_hours(2)));
+    }
+}

@@ -1,0 +1,118 @@
+//! The states of data dates: one row a check and date, of which only changed ones are written.
+
+use anyhow::Result;
+use jiff::{Timestamp, civil::Date};
+use sqlx::{FromRow, QueryBuilder, Row, Sqlite, SqliteConnection, sqlite::SqliteRow};
+
+use super::{Record, moment};
+
+/// The state of one data date of a check, as recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DateRow {
+    /// The check's name.
+    pub check: String,
+    /// The data date; `None` for a check about now.
+    pub date: Option<Date>,
+    /// `good`, `warned`, `bad`, `pending`, `skipped`, `not_judged` or `given_up`.
+    pub state: String,
+    /// The due time of the run that says so.
+    pub at: Timestamp,
+    /// When it is looked at again, how often it was, and since when.
+    pub look: Option<(Timestamp, u32, Timestamp)>,
+    /// How long after its deadline it became good, in seconds, if it was late.
+    pub late: Option<i64>,
+    /// What the alert policy remembers of it, as JSON.
+    pub incident: Option<String>,
+}
+
+/// Rows of one statement; SQLite allows 32,766 values: <https://www.sqlite.org/limits.html#max_variable_number>
+const ROWS: usize = 1000;
+
+impl Record {
+    /// The states of all dates.
+    pub async fn dates(&self) -> Result<Vec<DateRow>> {
+        let all = sqlx::query_as("SELECT * FROM dates").fetch_all(&self.pool).await;
+        all.map_err(|error| self.explain(error))
+    }
+
+    /// The data date of the last run of a check that failed or warned, except those about other dates than the newest.
+    pub async fn last_bad(&self, check: &str) -> Result<Option<Date>> {
+        let sql = "SELECT data_date FROM runs WHERE check_name = $1 AND NOT past AND status IN ('fail', 'warn') \
+            ORDER BY due DESC, id DESC LIMIT 1";
+        let date: Option<String> = sqlx::query_scalar(sql)
+            .bind(check)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(|error| self.explain(error))?;
+        Ok(date.map(|date| date.parse()).transpose()?)
+    }
+}
+
+/// Writes changed dates, and removes those that are gone.
+pub(super) async fn write_dates(
+    write: &mut SqliteConnection,
+    changed: &[DateRow],
+    gone: &[(String, Option<Date>)],
+) -> sqlx::Result<()> {
+    for (check, date) in gone {
+        let removed = sqlx::query("DELETE FROM dates WHERE check_name = $1 AND data_date = $2");
+        removed.bind(check).bind(key(*date)).execute(&mut *write).await?;
+    }
+    for rows in changed.chunks(ROWS) {
+        upsert(rows).build().execute(&mut *write).await?;
+    }
+    Ok(())
+}
+
+fn upsert(rows: &[DateRow]) -> QueryBuilder<Sqlite> {
+    let mut insert = QueryBuilder::new(
+        "INSERT INTO dates (check_name, data_date, state, at, look_at, look_tries, look_from, late, incident) ",
+    );
+    insert.push_values(rows, |mut values, row| {
+        values
+            .push_bind(&row.check)
+            .push_bind(key(row.date))
+            .push_bind(&row.state)
+            .push_bind(row.at.as_millisecond())
+            .push_bind(row.look.map(|(at, ..)| at.as_millisecond()))
+            .push_bind(row.look.map(|(_, tries, _)| tries))
+            .push_bind(row.look.map(|(.., from)| from.as_millisecond()))
+            .push_bind(row.late)
+            .push_bind(&row.incident);
+    });
+    insert.push(
+        " ON CONFLICT (check_name, data_date) DO UPDATE SET state = excluded.state, at = excluded.at, \
+         look_at = excluded.look_at, look_tries = excluded.look_tries, look_from = excluded.look_from, \
+         late = excluded.late, incident = excluded.incident",
+    );
+    insert
+}
+
+/// A date as it is written; empty for none.
+pub(super) fn key(date: Option<Date>) -> String {
+    date.map(|date| date.to_string()).unwrap_or_default()
+}
+
+/// A date as it was written.
+pub(super) fn parsed(text: &str) -> sqlx::Result<Option<Date>> {
+    match text {
+        "" => Ok(None),
+        text => text.parse().map(Some).map_err(|error| sqlx::Error::Decode(Box::new(error))),
+    }
+}
+
+impl FromRow<'_, SqliteRow> for DateRow {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+        let at = |column| Ok::<_, sqlx::Error>(row.try_get::<Option<i64>, _>(column)?.map(moment));
+        let (look, tries, from) = (at("look_at")?, row.try_get::<Option<u32>, _>("look_tries")?, at("look_from")?);
+        Ok(Self {
+            check: row.try_get("check_name")?,
+            date: parsed(row.try_get("data_date")?)?,
+            state: row.try_get("state")?,
+            at: moment(row.try_get("at")?),
+            look: look.zip(tries).zip(from).map(|((look, tries), from)| (look, tries, from)),
+            late: row.try_get("late")?,
+            incident: row.try_get("incident")?,
+        })
+    }
+}

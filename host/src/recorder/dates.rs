@@ -1,0 +1,103 @@
+//! The data dates of all checks in memory, and what of them is to be written.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use anyhow::{Context, Result};
+use jiff::{Timestamp, civil::Date};
+
+use crate::{
+    alert::{Day, Incident, Level, Look, Standing, Standings, State},
+    config::Config,
+    record::{Batch, DateRow, Record},
+};
+
+/// Reads the standings and their dates. What an older host remembered, one state for all dates of a check, becomes the
+/// incident of the last date that was bad; nothing is told twice.
+pub(super) async fn load(record: &Record, config: &Config) -> Result<Standings> {
+    let mut standings = Standings::new();
+    for (check, standing) in record.standings().await? {
+        let standing = serde_json::from_str(&standing).with_context(|| format!("the remembered state of {check}"))?;
+        standings.insert(check, standing);
+    }
+    for row in record.dates().await? {
+        let incident: Option<Incident> =
+            row.incident.as_deref().map(serde_json::from_str).transpose().with_context(|| {
+                format!(
+                    "the remembered state of {} at {}",
+                    row.check,
+                    row.date.map_or_else(String::new, |date| date.to_string())
+                )
+            })?;
+        let day = Day {
+            state: State::named(&row.state),
+            at: row.at,
+            look: row.look.map(|(at, tries, from)| Look { at, tries, from }),
+            late: row.late,
+            incident: incident.map(Arc::new),
+        };
+        standings.entry(row.check).or_default().days.insert(row.date, day);
+    }
+    take_over(record, config, &mut standings).await?;
+    Ok(standings)
+}
+
+/// Takes over the states of a record that knew no dates.
+async fn take_over(record: &Record, config: &Config, standings: &mut Standings) -> Result<()> {
+    let mut batch = Batch { recorded: Timestamp::now(), ..Batch::default() };
+    for (check, standing) in standings.iter_mut() {
+        let Some(side) = standing.data.take() else { continue };
+        batch.standings.insert(check.clone(), serde_json::to_string(&*standing)?);
+        let Some(date) = record.last_bad(check).await?.or(standing.date) else { continue };
+        if side == Default::default() {
+            continue;
+        }
+        let at = standing.ran.unwrap_or(batch.recorded);
+        let state = match side.worst() {
+            Some(Level::Critical) => State::Bad,
+            Some(Level::Warning) => State::Warned,
+            _ => State::Good,
+        };
+        let failing = side.failing();
+        standing.announced = side.announced.map(|(_, last)| last);
+        batch.standings.insert(check.clone(), serde_json::to_string(&*standing)?);
+        let day = Day {
+            state,
+            at,
+            look: if failing { Look::first(at, &config.recheck(check)) } else { None },
+            late: None,
+            incident: Some(Arc::new(Incident { side, ..Incident::default() })),
+        };
+        batch.dates.push(row(check, Some(date), &day)?);
+        standing.days.insert(Some(date), day);
+    }
+    if batch.standings.is_empty() { Ok(()) } else { record.keep(&batch).await }
+}
+
+/// Adds to a batch what changed of a check.
+pub(super) fn changes(batch: &mut Batch, check: &str, before: Option<&Standing>, now: &Standing) -> Result<()> {
+    let nothing = BTreeMap::new();
+    let days = before.map_or(&nothing, |before| &before.days);
+    for (date, day) in now.days.iter().filter(|(date, day)| days.get(date) != Some(*day)) {
+        batch.dates.push(row(check, *date, day)?);
+    }
+    let gone = days.keys().filter(|date| !now.days.contains_key(date));
+    batch.dates_gone.extend(gone.map(|date| (check.to_owned(), *date)));
+    let text = serde_json::to_string(now)?;
+    if before.map(serde_json::to_string).transpose()?.as_ref() != Some(&text) {
+        batch.standings.insert(check.to_owned(), text);
+    }
+    Ok(())
+}
+
+fn row(check: &str, date: Option<Date>, day: &Day) -> Result<DateRow> {
+    let incident = day.incident.as_ref().map(|incident| serde_json::to_string(&**incident)).transpose()?;
+    Ok(DateRow {
+        check: check.to_owned(),
+        date,
+        state: day.state.name().to_owned(),
+        at: day.at,
+        look: day.look.map(|look| (look.at, look.tries, look.from)),
+        late: day.late,
+        incident,
+    })
+}
