@@ -77,6 +77,8 @@ pub struct Metrics {
     undelivered: Gauge,
     lag: Histogram,
     left_out: Family<OfCheck, Counter>,
+    dates_open: Family<OfCheck, Gauge>,
+    dates_unjudged: Family<OfCheck, Gauge>,
     reloads: Family<OfOutcome, Counter>,
     configuration: Gauge,
     reloaded: Gauge,
@@ -112,6 +114,8 @@ impl Default for Metrics {
             undelivered: Gauge::default(),
             lag: histogram(),
             left_out: Family::default(),
+            dates_open: Family::default(),
+            dates_unjudged: Family::default(),
             reloads: Family::default(),
             configuration: Gauge::default(),
             reloaded: Gauge::default(),
@@ -159,6 +163,10 @@ impl Metrics {
         let lag = "Delay of runs after their due time, without jitter, in seconds";
         registry.register_with_unit("schedule_lag", lag, Unit::Seconds, self.lag.clone());
         registry.register("due_times_left_out", "Due times that were missed or skipped", self.left_out.clone());
+        let open = "Data dates that are bad, and not given up";
+        registry.register("check_dates_open", open, self.dates_open.clone());
+        let unjudged = "Expected data dates that were never judged";
+        registry.register("check_dates_unjudged", unjudged, self.dates_unjudged.clone());
         registry.register("reloads", "Reloads of the configuration, by outcome", self.reloads.clone());
         let good = "1 if the files on disk are in use, 0 if they were rejected";
         registry.register("configuration_ok", good, self.configuration.clone());
@@ -190,6 +198,14 @@ impl Metrics {
         // Writing to a String does not fail.
         let _ = encode(&mut text, &self.registry);
         text
+    }
+
+    /// Sets how many dates of a check are bad, and how many were never judged.
+    pub fn dates(&self, check: &str, open: usize, unjudged: usize) {
+        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        let check = || OfCheck { check: check.to_owned() };
+        self.dates_open.get_or_create(&check()).set(number(open));
+        self.dates_unjudged.get_or_create(&check()).set(number(unjudged));
     }
 
     /// Counts a run that ended and was recorded.

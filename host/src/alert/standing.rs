@@ -98,9 +98,11 @@ impl Standing {
         self.days.iter().filter(|(_, day)| day.is_open()).map(|(subject, day)| (*subject, day))
     }
 
-    /// Which incident of this check a data date belongs to.
+    /// Which incident of this check speaks about a data date: that of the date, or while a newer date was not judged yet,
+    /// that of the last one.
     pub(super) fn subject(&self, date: Date) -> Subject {
-        (!self.now).then_some(date)
+        let last = self.date.filter(|last| *last < date && !self.days.contains_key(&Some(date)));
+        (!self.now).then_some(last.unwrap_or(date))
     }
 
     /// The state of its alerts at a data date, if anything is wrong there.
@@ -116,16 +118,15 @@ impl Standing {
 
     /// Whether its verdict on a date is good.
     pub(super) fn passes(&self, date: Date) -> bool {
-        let subject = self.subject(date);
         match self.is_current(date) {
             true => self.judged && self.failing_at(date).is_none(),
-            false => self.days.get(&subject).is_some_and(|day| day.state == State::Good),
+            false => self.days.get(&self.subject(date)).is_some_and(|day| day.state == State::Good),
         }
     }
 
     /// Whether its last run was about a date, or about now.
     fn is_current(&self, date: Date) -> bool {
-        self.now || self.date == Some(date)
+        self.now || self.date.is_some() && self.subject(date) == self.date
     }
 
     /// Whether its last result about a date is a verdict.

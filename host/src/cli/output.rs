@@ -72,6 +72,7 @@ fn run(run: &Run) -> Value {
         "due": run.due,
         "data_date": run.data_date,
         "attempt": run.attempt,
+        "again": run.again,
         "status": run.status(),
         "verdict": report.map(|report| verdict_name(&report.verdict)),
         "error": run.error,

@@ -179,6 +179,10 @@ impl Run {
         let mut round = host.round(&all, Timestamp::now(), when).await?;
         drop(progress);
         self.late(&host, sources, when, &mut round).await?;
+        if self.day.date.is_none() && !self.dry_run {
+            let again = host.look_again(&all, self.at, None).await?;
+            round.join(again);
+        }
         match tokio::time::timeout(VALIDATION, complain(&mut validation)).await {
             Ok(found) => found?,
             Err(_) => note!("validation did not finish in time; the next start tries again"),

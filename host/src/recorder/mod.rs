@@ -5,6 +5,7 @@ mod audit;
 mod board;
 mod dates;
 mod kept;
+mod looks;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,6 +26,7 @@ use tokio::{
 pub use audit::user;
 pub use board::{Board, Dot, Latest, Recent};
 use kept::kept;
+pub use looks::Looks;
 
 use crate::{
     alert::{self, Delivery, News, Notification, Receivers, Standing, Standings},

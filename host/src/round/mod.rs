@@ -64,6 +64,32 @@ impl Host {
         self.perform(due, None, false).await
     }
 
+    /// Looks at dates again that are due for it: bad ones, and expected ones that nobody judged; at most some of each check.
+    /// `at` is the runs' clock, if not the present.
+    pub async fn look_again(
+        &self,
+        which: &[usize],
+        at: Option<Timestamp>,
+        occasion: Option<Occasion>,
+    ) -> Result<Round> {
+        let now = at.unwrap_or_else(Timestamp::now);
+        let mut due = Vec::new();
+        for check in which.iter().filter_map(|at| self.checks.get(*at)).filter(|check| !check.waits) {
+            let looks = self.recorder.looks(check, &self.config, now).await;
+            self.recorder.metrics.dates(&check.name, looks.open, looks.unjudged);
+            for date in looks.now {
+                let moment = Moment::of(check, &self.config, now, When { at, date: Some(date) })?;
+                due.push((check.clone(), Moment { again: true, ..moment }));
+            }
+        }
+        if due.is_empty() {
+            return Ok(Round::default());
+        }
+        let dates = due.len();
+        tracing::info!("looking again at {dates} {}", if dates == 1 { "date" } else { "dates" });
+        self.perform(due, occasion, false).await
+    }
+
     /// Runs one check for a caller who waits for the result, without queueing. Returns the run, or an error if it could
     /// not be recorded. `now` is the run's clock, unless it is about a past date.
     pub async fn ask(&self, check: &Arc<Check>, date: Option<Date>, now: Timestamp) -> Result<Run> {
@@ -122,7 +148,7 @@ impl Host {
                 backends: self.backends.clone(),
                 slots: (!awaited).then(|| self.slots.clone()),
                 recorder: self.recorder.clone(),
-                scheduled: occasion.as_ref().map(|occasion| Scheduled {
+                scheduled: occasion.as_ref().filter(|_| !moment.again).map(|occasion| Scheduled {
                     pace: self.config.pace(&check.name),
                     closing: occasion.closing.clone(),
                     over: Over { check: check.name.clone(), tell: occasion.over.clone() },
@@ -226,7 +252,7 @@ impl Round {
     /// Each group and its result, for a search in the log: `all 6 checks passed, data of 2026-02-05`.
     pub fn by_group(&self) -> Vec<(&str, String)> {
         let mut groups: BTreeMap<&str, Vec<&Run>> = BTreeMap::new();
-        for run in &self.runs {
+        for run in self.runs.iter().filter(|run| !run.again) {
             let group = run.family.as_ref().map_or(NO_GROUP, |family| family.group.as_str());
             groups.entry(group).or_default().push(run);
         }
@@ -242,9 +268,9 @@ impl Round {
         self.unrecorded = self.unrecorded.take().or(later.unrecorded);
     }
 
-    /// The worst exit code of the runs; 3 also if they were not recorded.
+    /// The worst exit code of the runs that were due; 3 also if runs were not recorded.
     pub fn exit_code(&self) -> u8 {
-        let worst = self.runs.iter().map(Run::exit_code).max().unwrap_or_default();
+        let worst = self.runs.iter().filter(|run| !run.again).map(Run::exit_code).max().unwrap_or_default();
         if self.unrecorded.is_some() { 3 } else { worst }
     }
 }

@@ -50,7 +50,6 @@ pub struct Run {
     #[serde(skip)]
     pub early: bool,
     /// Whether its date was looked at again, and not because its check was due.
-    #[serde(skip)]
     pub again: bool,
     /// The plugin's report.
     pub report: Option<Report>,

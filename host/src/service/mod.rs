@@ -42,6 +42,10 @@ use validation::stay_valid;
 const NAP: Duration = Duration::from_secs(1);
 /// How often old entries are removed from the record.
 const FORGET: Duration = Duration::from_secs(60 * 60);
+/// How often to see whether a date is to be looked at again.
+const NEXT_LOOK: Duration = Duration::from_secs(10);
+/// The wait after a round of those, of which there may be more.
+const FURTHER_LOOKS: Duration = Duration::from_secs(60);
 /// A loop that has not turned for this long is stuck.
 const STUCK: Duration = Duration::from_secs(60);
 /// The longest part of the grace time that is reserved for messages after runs are cancelled.
@@ -60,6 +64,8 @@ pub struct Service {
     seen: AtomicI64,
     /// Until it runs.
     watching: Mutex<Option<reload::Watch>>,
+    /// When dates are looked at again, if that is known; `None` while it is done.
+    look_at: Mutex<Option<Timestamp>>,
     closing: watch::Sender<bool>,
     deadline: watch::Sender<bool>,
     heartbeat: RwLock<Option<Heartbeat>>,
@@ -81,6 +87,7 @@ impl Service {
             watching: Mutex::new(Some(reload::Watch::new(taken)?)),
             refused: RwLock::default(),
             seen: AtomicI64::new(Timestamp::now().as_second()),
+            look_at: Mutex::new(Some(Timestamp::now())),
             closing: watch::Sender::new(false),
             deadline: watch::Sender::new(false),
             heartbeat: RwLock::new(heartbeat),
@@ -162,6 +169,10 @@ impl Service {
             if let Some(back) = set_back {
                 tracing::warn!("the clock was set back by {back:#}; due times are counted from now");
             }
+            // What is due comes before what is looked at again.
+            if turns.is_empty() {
+                self.look_again(&over, &mut rounds);
+            }
             self.begin(turns, &over, &mut rounds);
             let next = self.agenda().next();
             if next != announced {
@@ -212,6 +223,29 @@ impl Service {
                 Ended { host, names, round }
             });
         }
+    }
+
+    /// Starts looking at dates again, if that is due.
+    fn look_again(self: &Arc<Self>, over: &mpsc::UnboundedSender<String>, rounds: &mut JoinSet<Ended>) {
+        let now = Timestamp::now();
+        let mut look_at = self.look_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if look_at.take_if(|at| *at <= now).is_none() {
+            return;
+        }
+        drop(look_at);
+        let (closing, deadline) = (self.closing.subscribe(), self.deadline.subscribe());
+        let occasion = Occasion { closing, deadline, over: over.clone() };
+        let (service, host) = (self.clone(), self.host());
+        rounds.spawn(async move {
+            let all: Vec<usize> = (0..host.checks.len()).collect();
+            let round = host.look_again(&all, None, Some(occasion)).await;
+            // More of them may wait than one round looks at.
+            let more = round.as_ref().is_ok_and(|round| !round.runs.is_empty());
+            let wait = if more { FURTHER_LOOKS } else { NEXT_LOOK };
+            let next = Timestamp::now().checked_add(wait).ok();
+            *service.look_at.lock().unwrap_or_else(PoisonError::into_inner) = next;
+            Ended { host, names: vec!["dates that were looked at again".to_owned()], round }
+        });
     }
 
     fn announce(&self, next: Option<Timestamp>) {

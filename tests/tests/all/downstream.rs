@@ -50,7 +50,7 @@ impl Pair {
     pub(super) fn configure(&self, terms: &Terms<'_>) {
         let check = |name: &str, schedule: &str, channel: &str, limits: &str, more: &str| {
             format!(
-                "[checks.{name}]\nplugin = 'canary-sql'\nschedule = '{schedule}'\nchannel = '{channel}'\n\
+                "[checks.{name}]\nplugin = 'canary-sql'\ndates = 'now'\nschedule = '{schedule}'\nchannel = '{channel}'\n\
                  settings = {{ table = 'nba_raw.{name}', {limits} }}\n{more}\n"
             )
         };
