@@ -71,6 +71,8 @@ const SDK: &[Entry] = entries!("../../plugins/sdk/src/":
     "calls.rs" <- "calls.rs",
     "canary.rs" <- "canary.rs",
     "check.rs" <- "check.rs",
+    "evidence.rs" <- "evidence.rs",
+    "expectation.rs" <- "expectation.rs",
     "lib.rs" <- "lib.rs",
     "metric.rs" <- "metric.rs",
     "one_line.rs" <- "one_line.rs",
@@ -86,7 +88,10 @@ const WIT_HERE: &str = "../../wit/v0.1";
 const WIT_THERE: &str = "wit";
 
 const WIT: &[Entry] = entries!("../../wit/v0.1/":
+    "dates.wit" <- "dates.wit",
     "deployments.wit" <- "deployments.wit",
+    "evidence.wit" <- "evidence.wit",
+    "expectation.wit" <- "expectation.wit",
     "git.wit" <- "git.wit",
     "plugin.wit" <- "plugin.wit",
     "slack.wit" <- "slack.wit",

@@ -1,7 +1,7 @@
 // A check that fails in as many ways as its authors may make it. The tests know the line of each by `// here: WAY`.
 
-import { check, nullOf, post, query, setting } from "./sdk.js";
-import { latest } from "pipeline:check/git@0.1.1";
+import { check, deadline, goodDates, nullOf, post, query, setting, show } from "./sdk.js";
+import { latest } from "pipeline:check/git@0.1.2";
 
 const GOOD = "SELECT COUNT(*) AS n FROM raw.events";
 const BAD = "SELECT nothing FROM raw.events";
@@ -104,6 +104,13 @@ function fail(request, way) {
       return fine;
     case "null of no type":
       query("SELECT COUNT(*) AS n FROM raw.events WHERE id = @id", { id: nullOf("number") }); // here: null of no type
+      return fine;
+    case "evidence":
+      show("twice", query("SELECT 1 AS id, NULL AS name"), 2);
+      if (deadline() > Number(request.due) || goodDates(3).length > 0) throw new Error("another moment");
+      return fine;
+    case "wrong evidence":
+      show(3, []); // here: wrong evidence
       return fine;
     case "wrong alert":
       post({ channel: request.channel, title: "x" }); // here: wrong alert

@@ -4,10 +4,10 @@ import asyncio
 import json
 import sys
 
-from sdk import Canary, at_least, export, null, post, query, setting
+from sdk import Canary, at_least, deadline, export, good_dates, null, post, query, setting, show
 from componentize_py_types import Err
 from wit_world.exports import plugin
-from wit_world.imports import slack, types, warehouse
+from wit_world.imports import evidence, slack, types, warehouse
 
 GOOD = "SELECT COUNT(*) AS n FROM raw.events"
 BAD = "SELECT nothing FROM raw.events"
@@ -139,6 +139,12 @@ class Failing(Canary):
                 await query("SELECT COUNT(*) AS n FROM raw.events WHERE id = @id", id=null("date"))
             case "null of no type":
                 null("number")  # here: null of no type
+            case "evidence":
+                show("twice", await query("SELECT 1 AS id, NULL AS name"), total=2)
+                assert deadline() <= request.due and await good_dates(3) == []
+                return report()
+            case "wrong evidence":
+                evidence.add("twice", ["id"], [[3]])  # here: wrong evidence
             case "gather":
                 await asyncio.gather(query(GOOD), query(BAD), query(GOOD))
             case "gather all":

@@ -66,19 +66,19 @@ pub fn component_in(wit: &str, name: &str, text: Text) -> Vec<u8> {
     let Text { describe, run, imports, items, .. } = text;
     let text = format!(
         r#"(module
-  (import "[export]pipeline:check/plugin@0.1.1" "[task-return]run" (func $return (param i32)))
+  (import "[export]pipeline:check/plugin@0.1.2" "[task-return]run" (func $return (param i32)))
   {imports}
   (memory (export "memory") 4)
   (global $free (mut i32) (i32.const {HEAP}))
   (data (i32.const {DATA}) "{data}")
   {items}
-  (func (export "pipeline:check/plugin@0.1.1#describe") (result i32)
+  (func (export "pipeline:check/plugin@0.1.2#describe") (result i32)
     {describe}
     (i32.const {descriptor}))
-  (func (export "[async-lift]pipeline:check/plugin@0.1.1#run")
+  (func (export "[async-lift]pipeline:check/plugin@0.1.2#run")
     (param i32 i32 i32 i32 i64 i64 i64 i32 i32 i32 i32 i32) (result i32)
     {run})
-  (func (export "[callback][async-lift]pipeline:check/plugin@0.1.1#run") (param i32 i32 i32) (result i32)
+  (func (export "[callback][async-lift]pipeline:check/plugin@0.1.2#run") (param i32 i32 i32) (result i32)
     unreachable)
   (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
     (global.get $free)

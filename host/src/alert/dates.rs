@@ -9,7 +9,7 @@ const SHOWN: usize = 6;
 
 /// The data dates of a notice.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Dates {
+pub struct DateNews {
     /// Those that are told for the first time.
     pub new: Vec<Date>,
     /// Those that were told before, and changed.
@@ -26,7 +26,7 @@ pub struct Dates {
     pub plain: bool,
 }
 
-impl Dates {
+impl DateNews {
     /// `2026-02-06 fails; 02-05 still does (since 1 day 3 h)`. `None` if the date is what everybody thinks.
     pub(super) fn sentence(&self, fails: &str, now: Timestamp) -> Option<String> {
         if self.plain {
@@ -133,16 +133,16 @@ mod tests {
     #[test]
     fn what_is_new_comes_first() {
         let now: Timestamp = "2026-02-07T11:30:00Z".parse().expect("a time");
-        let dates = Dates {
+        let dates = DateNews {
             new: vec![date(2026, 2, 6)],
             still: vec![date(2026, 2, 5)],
             since: Some("2026-02-06T08:30:00Z".parse().expect("a time")),
-            ..Dates::default()
+            ..DateNews::default()
         };
         let said = dates.sentence("fails", now).expect("a sentence");
         assert_eq!(said, "2026-02-06 fails; 02-05 still does (since 1 day 3 h)");
-        let reminder = Dates { new: Vec::new(), ..dates.clone() };
+        let reminder = DateNews { new: Vec::new(), ..dates.clone() };
         assert_eq!(reminder.sentence("fails", now).expect("a sentence"), "2026-02-05 still fails (since 1 day 3 h)");
-        assert_eq!(Dates { plain: true, ..dates }.sentence("fails", now), None);
+        assert_eq!(DateNews { plain: true, ..dates }.sentence("fails", now), None);
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use jiff::{Timestamp, civil::Date};
 
 use super::{
-    dates::Dates,
+    dates::DateNews,
     day::{Day, Subject},
     say::Say,
     spoken::{About, News, Notice},
@@ -78,7 +78,7 @@ fn entry<'r>(mut group: Vec<Spoken<'r>>, news: News<'r>, standing: &Standing) ->
         news: main.news,
         about: main.about,
         subject: main.subject,
-        dates: if main.about == About::Data { dates } else { Dates { plain: true, ..Dates::default() } },
+        dates: if main.about == About::Data { dates } else { DateNews { plain: true, ..DateNews::default() } },
         state: (level, summary),
         reasons: main.reasons,
         channel: main.channel,
@@ -91,8 +91,8 @@ fn entry<'r>(mut group: Vec<Spoken<'r>>, news: News<'r>, standing: &Standing) ->
 }
 
 /// The dates of an entry, and those that its channel knows of besides.
-fn dates(group: &[Spoken<'_>], news: News<'_>, standing: &Standing) -> Dates {
-    let mut dates = Dates::default();
+fn dates(group: &[Spoken<'_>], news: News<'_>, standing: &Standing) -> DateNews {
+    let mut dates = DateNews::default();
     for one in group {
         let Some(date) = one.subject else { continue };
         match &one.say {

@@ -35,7 +35,7 @@ pub use closing::{Closed, close};
 pub use commands::suit;
 pub use compose::{compose, span};
 pub use console::plain;
-pub use dates::Dates;
+pub use dates::DateNews;
 pub use day::{Ack, Day, GivenUp, Incident, Look, State, Subject};
 pub use decide::{Decided, decide};
 pub use delivery::{Delivery, unrecorded};

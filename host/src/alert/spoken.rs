@@ -4,10 +4,10 @@ use std::{borrow::Cow, collections::BTreeSet};
 
 use jiff::{Timestamp, civil::Date};
 
-use super::{Level, dates::Dates, day::Subject, say::Say, standing::At};
+use super::{Level, dates::DateNews, day::Subject, say::Say, standing::At};
 use crate::{
     check::Family,
-    config::Kind,
+    config::Dates,
     contract::{
         Verdict,
         slack::{Alert, Section, Severity},
@@ -72,7 +72,7 @@ impl<'r> News<'r> {
 
     /// Whether it says nothing about its check: the present as it was at another time.
     pub(super) fn is_idle(self) -> bool {
-        self.run().is_some_and(|run| run.past && run.kind == Kind::Now)
+        self.run().is_some_and(|run| run.past && run.dates == Dates::Now)
     }
 }
 
@@ -86,7 +86,7 @@ pub struct Notice<'r> {
     /// The data date that it is mainly about: the newest of `dates`; `None` if it is not about a date.
     pub subject: Subject,
     /// All data dates that it is about, and those that are bad besides.
-    pub dates: Dates,
+    pub dates: DateNews,
     /// The worst level of these dates, and the last result of the main one.
     pub state: (Option<Level>, String),
     /// Why the check cannot be evaluated, a line each.

@@ -13,7 +13,7 @@ use super::{
     standing::Standing,
 };
 use crate::{
-    config::{Config, Kind},
+    config::{Config, Dates},
     contract::Verdict,
     record::Episode,
     run::{Run, Status},
@@ -54,7 +54,8 @@ pub(super) fn take_in(news: News<'_>, standing: &mut Standing, config: &Config) 
         }
     }
     for (about, finding) in findings(news, standing, config) {
-        let subject = news.run().filter(|_| about == About::Data).and_then(Run::subject);
+        let dated = news.run().filter(|_| about == About::Data && !standing.now);
+        let subject = dated.map(|run| run.data_date);
         if about == About::Data && standing.days.get(&subject).is_some_and(|day| day.state == State::GivenUp) {
             continue;
         }
@@ -74,8 +75,8 @@ pub(super) fn take_in(news: News<'_>, standing: &mut Standing, config: &Config) 
 /// The state of the run's date, and when it is looked at again.
 fn date(run: &Run, standing: &mut Standing, config: &Config, taken: &mut Taken) {
     let recheck = config.recheck(&run.check);
-    let dated = run.kind == Kind::Dated;
-    let subject = run.subject();
+    let dated = !standing.now;
+    let subject = dated.then_some(run.data_date);
     let day = standing.days.entry(subject).or_insert_with(|| Day::new(run.due));
     let worst = day.incident.as_ref().and_then(|incident| incident.side.worst());
     let again = |day: &Day| match day.look {
@@ -170,7 +171,11 @@ pub(super) fn give_up(
 /// Moves what is remembered where the kind of the check, or the host, has changed: an incident that goes on keeps its
 /// alerts. Dates mean nothing to a check about now, and the present nothing to one of dates.
 fn convert(run: &Run, standing: &mut Standing, taken: &mut Taken) {
-    let now = run.kind == Kind::Now;
+    let now = run.dates == Dates::Now;
+    // A check that cannot run does not know what it is about.
+    if !judged(run) && !standing.days.is_empty() {
+        return;
+    }
     standing.now = now;
     if standing.days.keys().all(|subject| subject.is_none() == now) {
         return;

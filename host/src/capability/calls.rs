@@ -10,14 +10,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jiff::Timestamp;
+use jiff::{Timestamp, civil::Date};
 use serde::Serialize;
 use tokio::time::Instant as Deadline;
 
-use super::grant;
+use super::{
+    evidence::{Collected, Evidence},
+    grant,
+};
 use crate::{
     config::{Budgets, Grants, raise},
-    contract::{Error, slack::Alert},
+    contract::{Error, Value, slack::Alert},
     googlesql::TablePath,
     lanes::{Allowance, Held, Pace, Permit, Stop, TooMuch},
     text::shortened,
@@ -75,6 +78,10 @@ pub struct Caller {
     pub check: String,
     /// The run's clock.
     pub due: Timestamp,
+    /// The data date.
+    pub data_date: Date,
+    /// By when the data of that date is expected; no later than the run's clock.
+    pub deadline: Timestamp,
     /// The run's id.
     pub run: String,
 }
@@ -95,6 +102,7 @@ pub struct Calls {
 struct Record {
     calls: Vec<Call>,
     alerts: Vec<Alert>,
+    evidence: Collected,
     exceeded: BTreeSet<&'static str>,
     /// The total length of all questions and errors.
     texts: usize,
@@ -262,6 +270,22 @@ impl Calls {
         taken.ok_or_else(|| self.exceeded("post", "alerts", &format!("more than {most} alerts in one run")))
     }
 
+    /// Adds rows of evidence; only their number unless they may be shown.
+    pub(super) fn add_evidence(
+        &self,
+        metric: String,
+        columns: Vec<String>,
+        rows: Vec<Vec<Value>>,
+        shown: bool,
+    ) -> Result<(), Error> {
+        self.record(|record| record.evidence.add(&metric, columns, rows, &self.budgets, shown))
+    }
+
+    /// Says how many rows of evidence there are of a metric.
+    pub(super) fn total_evidence(&self, metric: &str, rows: u64, shown: bool) {
+        self.record(|record| record.evidence.total(metric, rows, &self.budgets, shown));
+    }
+
     /// The part of a call's question or error that is recorded.
     fn cut(&self, text: String) -> String {
         let most = self.record(|record| {
@@ -275,6 +299,11 @@ impl Calls {
     /// The calls and the alerts.
     pub fn take(&self) -> (Vec<Call>, Vec<Alert>) {
         self.record(|record| (std::mem::take(&mut record.calls), std::mem::take(&mut record.alerts)))
+    }
+
+    /// The evidence.
+    pub fn take_evidence(&self) -> Vec<Evidence> {
+        self.record(|record| record.evidence.take())
     }
 
     /// The budgets of host calls that were exceeded.

@@ -3,7 +3,9 @@
 
 mod calls;
 pub mod deployments;
+mod evidence;
 pub mod git;
+mod good_dates;
 mod grant;
 mod guest;
 mod rehearsal;
@@ -12,6 +14,8 @@ pub mod warehouse;
 
 pub(crate) use calls::seconds;
 pub use calls::{Call, Caller, Calls, Unanswered};
+pub use evidence::Evidence;
+pub use good_dates::GoodDates;
 pub use guest::{Imports, Reach};
 pub use rehearsal::{Aim, Answers, Given, Rehearsal};
 pub use shapes::{Problem, Shapes};
@@ -40,6 +44,9 @@ pub struct Backends {
     warehouse: Option<warehouse::Warehouse>,
     repositories: BTreeMap<String, git::Git>,
     deployments: Option<deployments::Deployments>,
+    good_dates: GoodDates,
+    /// Whether rows of evidence may be shown.
+    show_rows: bool,
 }
 
 impl Backends {
@@ -65,7 +72,15 @@ impl Backends {
                     deployments::Deployments::CloudRun(deployments::CloudRun::new(&google, project, region, endpoint))
                 }
             }),
+            good_dates: GoodDates::Record(record.clone()),
+            show_rows: config.privacy.shows_rows(config.warehouse.as_ref()),
         }
+    }
+
+    /// The same backends, with other good dates.
+    #[must_use]
+    pub fn with_good_dates(self, good_dates: GoodDates) -> Self {
+        Self { good_dates, ..self }
     }
 
     fn asked(warehouse: &config::Warehouse, config: &Config, google: &Google, record: &Record) -> warehouse::Warehouse {
@@ -99,7 +114,13 @@ impl Backends {
             .clone()
             .map(|of| deployments::Deployments::Rehearsed { rehearsal: rehearsal.clone(), of: Box::new(of) });
         let rehearsed = |(name, git): (&String, &git::Git)| (name.clone(), git.rehearsed(rehearsal.clone()));
-        Self { warehouse, deployments, repositories: self.repositories.iter().map(rehearsed).collect() }
+        Self {
+            warehouse,
+            deployments,
+            repositories: self.repositories.iter().map(rehearsed).collect(),
+            good_dates: GoodDates::Simulated,
+            show_rows: self.show_rows,
+        }
     }
 
     /// Runs one query of somebody at the command line.

@@ -18,7 +18,7 @@ use serde::Deserialize;
 
 use crate::{
     check::{Check, Family, Ready, Work},
-    config::{Budgets, Config, Cron, Kind, Zone},
+    config::{Budgets, Config, Cron, Dates, Zone},
     contract::Need,
     lanes::Pace,
     package::files_in,
@@ -45,6 +45,11 @@ struct Case {
     date: toml::value::Datetime,
     /// The run's clock. Default: noon on the next day, in the time zone.
     due: Option<toml::value::Datetime>,
+    /// By when the data of the date is expected. Default: the run's clock.
+    deadline: Option<toml::value::Datetime>,
+    /// The dates that the check judged good before.
+    #[serde(default)]
+    good_dates: Vec<toml::value::Datetime>,
     /// The pipeline's time zone. Default: America/New_York.
     #[serde(default = "Zone::new_york")]
     timezone: Zone,
@@ -145,12 +150,14 @@ async fn tried(plugin: &Arc<Plugin>, path: &Path, record: &Record) -> Result<Opt
         bail!("settings: {}", wrong.join("; "));
     }
     let moment = case.moment()?;
-    let check = case.check(plugin, settings.to_string());
+    let dates = plugin.dates(settings.to_string(), &Budgets::default()).await?;
+    let check = case.check(plugin, settings.to_string(), dates);
     let beside = path.parent().unwrap_or(Path::new("")).to_owned();
     let expected = case.expect.clone();
+    let good_dates = case.good_dates()?;
     let world =
         crate::lanes::own(move || case.world(&beside)).await.context("making the tables stopped unexpectedly")??;
-    let run = check.run(&world.backends(record), record, moment).await;
+    let run = check.run(&world.backends(record, good_dates), record, moment).await;
     let found = Outcome::of(&run).without(&world.path());
     let same = expected.as_ref().is_some_and(|expected| expected.same(&found));
     Ok((!same).then_some(Difference { found, expected }))
@@ -163,11 +170,24 @@ impl Case {
             Some(due) => due.to_string().parse::<Timestamp>().context("due: write a time like 2026-02-06T11:30:00Z")?,
             None => date.tomorrow()?.at(12, 0, 0, 0).to_zoned(self.timezone.rules())?.timestamp(),
         };
-        Moment::new(due, date, &self.timezone)
+        let moment = Moment::new(due, date, &self.timezone)?;
+        Ok(match &self.deadline {
+            Some(deadline) => {
+                let deadline = deadline.to_string().parse::<Timestamp>();
+                Moment { deadline: deadline.context("deadline: write a time like 2026-02-06T11:30:00Z")?, ..moment }
+            }
+            None => moment,
+        })
+    }
+
+    fn good_dates(&self) -> Result<Vec<Date>> {
+        let parsed = |date: &toml::value::Datetime| date.to_string().parse::<Date>();
+        let parsed: Result<_, _> = self.good_dates.iter().map(parsed).collect();
+        parsed.context("good_dates: write dates like 2026-02-05")
     }
 
     /// The plugin as a check that may use everything it asks for and everything in the case.
-    fn check(&self, plugin: &Arc<Plugin>, settings: String) -> Check {
+    fn check(&self, plugin: &Arc<Plugin>, settings: String, dates: Dates) -> Check {
         let descriptor = &plugin.descriptor;
         let channel = self.channel.clone().unwrap_or_else(|| descriptor.channel.clone());
         let mut grants = self.grants();
@@ -180,14 +200,13 @@ impl Case {
             }
         }
         grants.slack.push(channel.clone());
-        let ready =
-            Ready { plugin: plugin.clone(), grants, settings, budgets: Budgets::default(), pace: Pace::default() };
+        let (budgets, pace) = (Budgets::default(), Pace::default());
+        let ready = Ready { plugin: plugin.clone(), grants, settings, dates, budgets, pace };
         Check {
             name: plugin.file.name.clone(),
             schedule: Cron::hourly(),
             zone: self.timezone.clone(),
             family: Some(Family { channel, group: descriptor.group.clone() }),
-            kind: Kind::Dated,
             work: Work::Plugin(Box::new(ready)),
             waits: false,
         }

@@ -4,13 +4,14 @@
 use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
 use anyhow::{Context, Result, bail};
+use jiff::civil::Date;
 use rusqlite::Connection;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::{Backend, Case, nothing};
 use crate::{
-    capability::Backends,
+    capability::{Backends, GoodDates},
     config::{self, Config, Grants},
     record::Record,
 };
@@ -78,8 +79,8 @@ impl World {
         format!("{}/", self.directory.path().display())
     }
 
-    pub(super) fn backends(&self, record: &Record) -> Arc<Backends> {
-        Arc::new(Backends::new(&self.config, record))
+    pub(super) fn backends(&self, record: &Record, good_dates: Vec<Date>) -> Arc<Backends> {
+        Arc::new(Backends::new(&self.config, record).with_good_dates(GoodDates::Given(good_dates)))
     }
 }
 

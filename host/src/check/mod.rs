@@ -1,5 +1,6 @@
 //! The checks of a host, assembled from host.toml and the plugins' files; a check that cannot run has the reason.
 
+mod dates;
 mod wishes;
 
 use std::{
@@ -10,11 +11,12 @@ use std::{
 use anyhow::{Result, bail};
 
 use crate::{
-    config::{self, Budgets, CONSULTED, Config, Cron, Grants, Kind, Zone, check_key, nearest},
+    config::{self, Budgets, CONSULTED, Config, Cron, Dates, Grants, Zone, check_key, nearest},
     lanes::Pace,
     plugin::{Loaded, Plugin, check_settings},
     text::shortened,
 };
+use dates::Kinds;
 use wishes::Terms;
 pub use wishes::is_too_often;
 
@@ -31,8 +33,6 @@ pub struct Check {
     pub zone: Zone,
     /// Its channel and group; `None` only if it cannot run and host.toml grants no channel.
     pub family: Option<Family>,
-    /// Whether it judges dates or the present.
-    pub kind: Kind,
     /// Its work when it is due.
     pub work: Work,
     /// Whether it waits until its plugin is compiled.
@@ -66,6 +66,8 @@ pub struct Ready {
     pub grants: Grants,
     /// Its settings, a JSON object.
     pub(crate) settings: String,
+    /// Whether it is about the data of one date, or about now.
+    pub dates: Dates,
     /// Its budgets.
     pub(crate) budgets: Budgets,
     /// The lane in which its next run starts.
@@ -108,6 +110,7 @@ pub async fn checks(config: &Config, loaded: &Loaded) -> Result<Vec<Check>> {
     let mut checks = Vec::new();
     // Try a costly schema once, however many checks its plugin has.
     let mut unusable: HashMap<String, String> = HashMap::new();
+    let mut kinds = Kinds::default();
     for (name, wanted) in wanted {
         let plugin = wanted.plugin.as_ref().unwrap_or(name);
         let found = loaded.plugins.get(plugin).cloned().ok_or_else(|| missing(plugin, loaded));
@@ -115,8 +118,12 @@ pub async fn checks(config: &Config, loaded: &Loaded) -> Result<Vec<Check>> {
             Ok(plugin) => misfit(name, &wanted, plugin, &mut unusable).await,
             Err(_) => None,
         };
+        let dates = match (&found, &unfit) {
+            (Ok(plugin), None) => kinds.dates(name, &wanted, plugin, config).await,
+            _ => Ok(Dates::default()),
+        };
         let waits = loaded.compiling.contains(plugin);
-        let check = Check { waits, ..Check::new(config, name, &wanted, plugin, found, unfit) };
+        let check = Check { waits, ..Check::new(config, name, &wanted, plugin, found, unfit.map_or(dates, Err)) };
         let watch = wanted.expect_consult.clone().map(|schedule| check.consultation(schedule));
         checks.extend(watch);
         checks.push(check);
@@ -212,14 +219,15 @@ fn missing(plugin: &str, loaded: &Loaded) -> String {
 }
 
 impl Check {
-    /// `found` is the plugin named `plugin`, or why it is missing; `unfit` is why its settings do not match.
+    /// `found` is the plugin named `plugin`, or why it is missing; `dates` is what the check is about, or why its settings are
+    /// wrong.
     fn new(
         config: &Config,
         name: &str,
         wanted: &config::Check,
         plugin: &str,
         found: Result<Arc<Plugin>, String>,
-        unfit: Option<String>,
+        dates: Result<Dates, String>,
     ) -> Self {
         let mut grants = config.grants.get(plugin).cloned().unwrap_or_default();
         let terms = match &found {
@@ -234,12 +242,14 @@ impl Check {
         // Its errors go where its plugin may post.
         let channel = terms.channel.or_else(|| grants.slack.first().cloned());
         grants.slack.extend(wanted.channel.clone().filter(|channel| !grants.slack.contains(channel)));
-        let refused: Vec<String> = unfit.into_iter().chain(terms.refused).collect();
+        let about = dates.as_ref().copied().unwrap_or_default();
+        let refused: Vec<String> = dates.err().into_iter().chain(terms.refused).collect();
         let ready = found.and_then(|plugin| match refused.is_empty() {
             false => Err(refused.join("; ")),
             true => Ok(Box::new(Ready {
                 settings: serde_json::to_string(&wanted.settings).unwrap_or_default(),
                 grants,
+                dates: about,
                 budgets: config.budgets(&plugin.file.name),
                 plugin,
                 pace: Pace::default(),
@@ -252,7 +262,6 @@ impl Check {
             schedule: terms.schedule.unwrap_or_else(Cron::hourly),
             zone: terms.zone.unwrap_or_else(|| config.timezone.clone()),
             family: channel.map(|channel| Family { channel, group }),
-            kind: wanted.dates.unwrap_or_default(),
             work: ready.map_or_else(Work::Unable, Work::Plugin),
             waits: false,
         }
@@ -265,7 +274,6 @@ impl Check {
             schedule,
             zone: self.zone.clone(),
             family: self.family.clone(),
-            kind: Kind::Dated,
             work: Work::Consultation(self.name.clone()),
             waits: false,
         }
@@ -277,6 +285,11 @@ impl Check {
             Work::Plugin(ready) => Some(ready),
             Work::Consultation(_) | Work::Unable(_) => None,
         }
+    }
+
+    /// Whether it is about the data of one date, or about now.
+    pub fn dates(&self) -> Dates {
+        self.plugin().map_or(Dates::Dated, |ready| ready.dates)
     }
 
     /// Why it cannot run, if it cannot.

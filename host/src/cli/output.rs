@@ -80,6 +80,7 @@ fn run(run: &Run) -> Value {
         "metrics": report.map(|report| &report.metrics),
         "violations": report.map(|report| &report.violations),
         "unknown": report.map(|report| &report.unknown),
+        "evidence": run.evidence,
         "gate": report.and_then(|report| report.gate.as_ref()).map(|_| Decision::new(run)),
         "seconds": run.duration.as_secs_f64(),
         "calls": run.calls,

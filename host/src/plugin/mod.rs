@@ -3,6 +3,7 @@
 
 mod cache;
 mod compiler;
+mod dates;
 mod loading;
 mod mistakes;
 mod settings;
@@ -21,6 +22,7 @@ use semver::Version;
 use serde::Serialize;
 
 pub use cache::Cache;
+pub use dates::Unsaid;
 pub use host_package::{Digest, File, Lock};
 pub use loading::Loading;
 pub use settings::{advice_when_empty, check_settings};
@@ -47,6 +49,8 @@ pub struct Plugin {
     pub guest: Guest,
     /// The stack size of its engine.
     stack: Bytes,
+    /// What checks with some settings are about.
+    dates: dates::Answers,
 }
 
 impl Plugin {
@@ -323,5 +327,5 @@ async fn ready(file: Origin, guest: Guest, budgets: &Budgets) -> Result<Plugin> 
             bail!("describes itself with the {what} {described}, but its metadata says {found}; rebuild it");
         }
     }
-    Ok(Plugin { file, descriptor, guest, stack: budgets.stack })
+    Ok(Plugin { file, descriptor, guest, stack: budgets.stack, dates: dates::Answers::default() })
 }

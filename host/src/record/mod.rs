@@ -7,6 +7,7 @@ mod consultations;
 mod costs;
 mod dates;
 mod directory;
+mod good_dates;
 mod history;
 mod identity;
 mod orders;

@@ -6,7 +6,7 @@ use super::Recorder;
 use crate::{
     alert::{Day, Standing, State},
     check::Check,
-    config::{Config, Kind},
+    config::{Config, Dates},
     run::{Moment, When},
 };
 
@@ -29,7 +29,7 @@ impl Recorder {
     pub async fn looks(&self, check: &Check, config: &Config, now: Timestamp) -> Looks {
         let standings = self.standings.lock().await;
         match standings.get(&check.name) {
-            Some(standing) if check.kind == Kind::Dated => looks(check, standing, config, now),
+            Some(standing) if check.dates() == Dates::Dated => looks(check, standing, config, now),
             _ => Looks::default(),
         }
     }

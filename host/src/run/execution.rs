@@ -77,7 +77,7 @@ impl Check {
             data_date: moment.data_date,
             attempt: moment.attempt,
             past: moment.past,
-            kind: self.kind,
+            dates: self.dates(),
             deadline: moment.deadline,
             early: moment.early,
             again: moment.again,
@@ -87,6 +87,7 @@ impl Check {
             calls: Vec::new(),
             log: String::new(),
             alerts: Vec::new(),
+            evidence: Vec::new(),
             family: self.family.clone(),
             next: self.schedule.next(moment.due, &self.zone.rules()),
             untold: None,
@@ -96,7 +97,15 @@ impl Check {
 
     fn calls(&self, ready: &Ready, budgets: Budgets, moment: &Moment) -> Arc<Calls> {
         let (plugin, check) = (ready.plugin.file.name.clone(), self.name.clone());
-        let caller = Caller { plugin, check, due: moment.due, run: moment.id() };
+        let caller = Caller {
+            plugin,
+            check,
+            due: moment.due,
+            data_date: moment.data_date,
+            // A check that runs before its data is expected cannot know how old the data will be by then.
+            deadline: moment.deadline.min(moment.due),
+            run: moment.id(),
+        };
         Arc::new(Calls::paced(caller, ready.grants.clone(), budgets, &ready.pace))
     }
 
@@ -124,6 +133,7 @@ impl Check {
         let ended = plugin.guest.run(&calls, backends, request).await;
         run.log = ended.log;
         (run.calls, run.alerts) = calls.take();
+        run.evidence = calls.take_evidence();
         run.exceeded = calls.budgets_exceeded();
         match ended.result {
             Err(stopped) => {

@@ -12,14 +12,14 @@ use std::{collections::BTreeSet, time::Duration};
 use jiff::{Timestamp, civil::Date};
 use serde::Serialize;
 
-pub use moment::{Moment, When};
+pub use moment::{Moment, When, deadline};
 pub use reason::{Ended, Reason};
 pub use report::Over;
 
 use crate::{
-    capability::{self, Call, Unanswered},
+    capability::{self, Call, Evidence, Unanswered},
     check::Family,
-    config::Kind,
+    config::Dates,
     contract::{Error, Report, Verdict, slack::Alert},
     plugin::Origin,
     record::run_id,
@@ -42,7 +42,7 @@ pub struct Run {
     pub past: bool,
     /// Whether its check judges dates or the present.
     #[serde(skip)]
-    pub kind: Kind,
+    pub dates: Dates,
     /// By when the data of the date is expected.
     #[serde(skip)]
     pub deadline: Timestamp,
@@ -58,6 +58,8 @@ pub struct Run {
     /// Its duration.
     #[serde(rename = "seconds", serialize_with = "capability::seconds")]
     pub duration: Duration,
+    /// Rows that explain its violations.
+    pub evidence: Vec<Evidence>,
     /// Its host calls.
     pub calls: Vec<Call>,
     /// Its output.
@@ -140,7 +142,7 @@ impl Run {
 
     /// The data date that its result is about; `None` if its check is about now.
     pub fn subject(&self) -> Option<Date> {
-        (self.kind == Kind::Dated).then_some(self.data_date)
+        (self.dates == Dates::Dated).then_some(self.data_date)
     }
 
     /// The worst status that applies.

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp, civil::Date};
 
 use crate::{
     check::{Check, Work},
-    config::{Config, Effect, Zone},
+    config::{Config, Dates, Effect, Zone},
     record::run_id,
 };
 
@@ -29,13 +29,13 @@ pub struct Moment {
     pub day_start: Timestamp,
     /// The beginning of the next date.
     pub day_end: Timestamp,
+    /// By when the data of that date is expected: what ages of it are measured against. For a check about now, the run's
+    /// clock.
+    pub deadline: Timestamp,
     /// 1 for the first attempt at this date and due time, 2 for the next.
     pub attempt: u32,
     /// Whether it is about another date than the one that is due.
     pub past: bool,
-    /// By when the data of the date is expected: `expect_by`, else the check's first due time after the date. Ages in
-    /// checks of dates are measured against it.
-    pub deadline: Timestamp,
     /// Whether `expect_by` names that time, and it has not come.
     pub early: bool,
     /// Whether its date is looked at again, and not because its check is due.
@@ -63,12 +63,12 @@ impl Moment {
         let expected = config.checks.get(&check.name).and_then(|own| own.expect_by.as_ref());
         let judged_on = moment.data_date.tomorrow()?;
         let named = expected.and_then(|by| by.deadline(judged_on, moment.day_end, &check.zone));
-        let first = || {
-            let just_before = moment.day_end.checked_sub(SignedDuration::from_nanos(1)).ok()?;
-            check.schedule.next(just_before, &check.zone.rules())
+        let deadline = match check.dates() {
+            Dates::Dated => named.unwrap_or_else(|| deadline(check, moment.day_end)),
+            Dates::Now => moment.due,
         };
-        let deadline = named.or_else(first).unwrap_or(moment.day_end);
-        let moment = Self { deadline, early: named.is_some_and(|by| due < by), ..moment };
+        let early = named.is_some_and(|by| due < by);
+        let moment = Self { deadline, early, ..moment };
         let left_out = config.calendars.iter().find(|(_, calendar)| {
             let date = moment.data_date;
             // Nobody need ask a gate about a date on which the gate itself is skipped.
@@ -76,7 +76,7 @@ impl Moment {
             calendar.effect == Effect::Skip && (calendar.covers(&check.name, moment.due, date, zone) || of_gate())
         });
         let skip = left_out.map(|(name, calendar)| format!("{} (calendars.{name})", calendar.why));
-        Ok(Self { skip, ..moment })
+        Ok(Self { skip, deadline, ..moment })
     }
 
     /// The run's id: date, due time and attempt.
@@ -84,7 +84,7 @@ impl Moment {
         run_id(self.data_date, self.due, self.attempt)
     }
 
-    /// The moment for a given date.
+    /// The moment for a given date. Its deadline is the run's clock.
     pub fn new(due: Timestamp, data_date: Date, zone: &Zone) -> Result<Self> {
         let start = |date: Date| date.to_zoned(zone.rules()).map(|start| start.timestamp());
         let day = || Ok::<_, jiff::Error>((start(data_date)?, start(data_date.tomorrow()?)?));
@@ -97,12 +97,23 @@ impl Moment {
             day_end,
             attempt: 1,
             past: false,
-            deadline: day_end,
+            deadline: due,
             early: false,
             again: false,
             skip: None,
         })
     }
+}
+
+/// By when the data of a date that ends then is expected: the check's first due time after it.
+pub fn deadline(check: &Check, day_end: Timestamp) -> Timestamp {
+    first_due(check, day_end).unwrap_or(day_end)
+}
+
+/// The check's first due time at the end of a date, or after it.
+fn first_due(check: &Check, day_end: Timestamp) -> Option<Timestamp> {
+    let just_before = day_end.checked_sub(SignedDuration::from_nanos(1)).ok()?;
+    check.schedule.next(just_before, &check.zone.rules())
 }
 
 #[cfg(test)]

@@ -13,11 +13,11 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use futures_util::future::BoxFuture;
 use wasmtime::{
     Engine, PoolConcurrencyLimitError, Store, Trap, UpdateDeadline,
-    component::{Component, InstancePre, Linker},
+    component::{Component, ComponentExportIndex, Instance, InstancePre, Linker},
 };
 
 pub(crate) use engine::compiling as compiling_engine;
@@ -29,15 +29,17 @@ pub use stopped::Stopped;
 use crate::{
     capability::{Backends, Calls, Imports, Reach},
     config::{Budgets, Config, Count, Time},
-    contract::{Check, CheckPre, Descriptor, Report, Request},
+    contract::{Check, CheckIndices, DATES, Descriptor, Report, Request, Subject},
     lanes::{Allowance, Meter, Permit, Room},
     package::Parts,
 };
 use engine::Clock;
 use given::{Log, Seed};
 
-/// `describe` makes no host call and takes microseconds.
+/// `describe` and `kind` make no host call and take microseconds.
 const DESCRIBE_TIMEOUT: Time = Time(std::time::Duration::from_secs(5));
+/// CPU time of `kind`, which is asked for each check.
+const KIND_CPU: Time = Time(std::time::Duration::from_secs(1));
 
 /// An engine, with all imports for plugins, and room for a number of concurrent runs.
 pub struct Sandbox {
@@ -50,7 +52,10 @@ pub struct Sandbox {
 /// A component that is ready to run.
 #[derive(Clone)]
 pub struct Guest {
-    pre: CheckPre<RunState>,
+    pre: InstancePre<RunState>,
+    exports: CheckIndices,
+    /// The function `kind`, if it has the interface `dates`.
+    kind: Option<ComponentExportIndex>,
     room: Arc<Room>,
     clock: Clock,
 }
@@ -84,9 +89,13 @@ impl Sandbox {
 
     /// Resolves a component's imports once for all its runs.
     pub fn link(&self, component: &Component) -> Result<Guest> {
-        let instance: InstancePre<RunState> = self.linker.instantiate_pre(component).map_err(anyhow::Error::from)?;
-        let pre = CheckPre::new(instance).map_err(anyhow::Error::from)?;
-        Ok(Guest { pre, room: self.room.clone(), clock: self.clock.clone() })
+        let pre: InstancePre<RunState> = self.linker.instantiate_pre(component).map_err(anyhow::Error::from)?;
+        let exports = CheckIndices::new(&pre).map_err(anyhow::Error::from)?;
+        let kind = component
+            .get_export_index(None, DATES)
+            .map(|dates| component.get_export_index(Some(&dates), "kind").context("the interface dates has no `kind`"))
+            .transpose()?;
+        Ok(Guest { pre, exports, kind, room: self.room.clone(), clock: self.clock.clone() })
     }
 }
 
@@ -137,22 +146,57 @@ fn largest_table(config: &Config) -> Count {
 impl Guest {
     /// Calls `describe` of a plugin, which can reach nothing meanwhile.
     pub async fn describe(&self, plugin: &str, budgets: &Budgets) -> Ended<Descriptor> {
+        let exports = self.exports.clone();
+        self.enter_alone(plugin, budgets, |store, instance| {
+            Box::pin(async move {
+                let guest = exports.load(&mut *store, &instance)?;
+                guest.pipeline_check_plugin().call_describe(store).await
+            })
+        })
+        .await
+    }
+
+    /// Asks a plugin what a check with some settings is about; it can reach nothing meanwhile. `None` if it has no interface
+    /// `dates`. A refusal of the settings is the inner error.
+    pub async fn kind(
+        &self,
+        plugin: &str,
+        settings: String,
+        budgets: &Budgets,
+    ) -> Option<Ended<Result<Subject, String>>> {
+        let kind = self.kind?;
+        let budgets = Budgets { cpu: Time(budgets.cpu.0.min(KIND_CPU.0)), ..budgets.clone() };
+        let ended = self.enter_alone(plugin, &budgets, move |store, instance| {
+            Box::pin(async move {
+                let kind = instance.get_typed_func::<(String,), (Result<Subject, String>,)>(&mut *store, kind)?;
+                Ok(kind.call_async(store, (settings,)).await?.0)
+            })
+        });
+        Some(ended.await)
+    }
+
+    /// Enters a guest that can reach nothing, for a short time.
+    async fn enter_alone<T: Send + 'static>(
+        &self,
+        plugin: &str,
+        budgets: &Budgets,
+        body: impl for<'s> FnOnce(&'s mut Store<RunState>, Instance) -> BoxFuture<'s, wasmtime::Result<T>> + Send + 'static,
+    ) -> Ended<T> {
         let timeout = Time(budgets.timeout.0.min(DESCRIBE_TIMEOUT.0));
         let budgets = Budgets { timeout, ..budgets.clone() };
         let permit = Permit::new(plugin, Allowance { timeout: timeout.0, bytes: budgets.host_memory.0 });
-        self.enter(plugin, &permit, Reach::nothing(), &budgets, Seed::new("", 0), |store, guest| {
-            Box::pin(async move { guest.pipeline_check_plugin().call_describe(store).await })
-        })
-        .await
+        self.enter(plugin, &permit, Reach::nothing(), &budgets, Seed::new("", 0), body).await
     }
 
     /// Runs the plugin once in its own store, which is dropped when the run is over.
     pub async fn run(&self, calls: &Arc<Calls>, backends: &Arc<Backends>, request: Request) -> Ended<Report> {
         let seed = Seed::new(&request.check, request.due);
         let reach = Reach::new(calls.clone(), backends.clone());
+        let exports = self.exports.clone();
         let ended = self
-            .enter(calls.plugin(), calls.permit(), reach, calls.budgets(), seed, |store, guest| {
+            .enter(calls.plugin(), calls.permit(), reach, calls.budgets(), seed, |store, instance| {
                 Box::pin(async move {
+                    let guest = exports.load(&mut *store, &instance)?;
                     let run = async |accessor: &_| guest.pipeline_check_plugin().call_run(accessor, request).await;
                     store.run_concurrent(run).await?
                 })
@@ -169,7 +213,7 @@ impl Guest {
         reach: Reach,
         budgets: &Budgets,
         seed: Seed,
-        body: impl for<'s> FnOnce(&'s mut Store<RunState>, Check) -> BoxFuture<'s, wasmtime::Result<T>> + Send + 'static,
+        body: impl for<'s> FnOnce(&'s mut Store<RunState>, Instance) -> BoxFuture<'s, wasmtime::Result<T>> + Send + 'static,
     ) -> Ended<T> {
         let log = Log::new(budgets.log_bytes.0);
         let state = RunState::new(reach, budgets, seed, &log);
@@ -182,7 +226,7 @@ impl Guest {
         let guest = async move {
             let mut store = store(&pre, state, &own, computed);
             let ended = match pre.instantiate_async(&mut store).await {
-                Ok(guest) => body(&mut store, guest).await.map_err(|error| stopped(&error, &store, &own)),
+                Ok(instance) => body(&mut store, instance).await.map_err(|error| stopped(&error, &store, &own)),
                 Err(error) => Err(misfit(&error).unwrap_or_else(|| stopped(&error, &store, &own))),
             };
             let refused = store.data().exceeded().map(|budget| Stopped::budget(budget, &own));
@@ -196,7 +240,7 @@ impl Guest {
 }
 
 /// `computed` returns the guest's CPU time until now.
-fn store(pre: &CheckPre<RunState>, state: RunState, budgets: &Budgets, computed: Meter) -> Store<RunState> {
+fn store(pre: &InstancePre<RunState>, state: RunState, budgets: &Budgets, computed: Meter) -> Store<RunState> {
     let cpu = budgets.cpu.0;
     let mut store = Store::new(pre.engine(), state);
     store.limiter(|state| state.limits());

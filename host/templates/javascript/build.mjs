@@ -40,7 +40,7 @@ console.log(`${name}.wasm`);
  * https://github.com/WebAssembly/component-model/blob/main/design/mvp/Binary.md */
 function mark(bytes, start, end) {
   // Each by the number of its parameters and the name of the first.
-  const functions = [[2, "sql"], [1, "dataset"], [2, "repository"], [4, "repository"], [1, "service"], [1, "alert"], [1, "request"]];
+  const functions = [[2, "sql"], [1, "dataset"], [2, "repository"], [4, "repository"], [1, "service"], [1, "alert"], [1, "limit"], [1, "request"]];
   const [COMPONENT, TYPES] = [4, 7];
   let count = 0;
   for (let at = start + 8; at < end; ) {

@@ -182,6 +182,15 @@ const VALUE = variant({
 });
 const KIND = oneOf("boolean", "integer", "float", "text", "date", "timestamp");
 
+/** Rows of evidence. */
+export const ROWS = list(list(VALUE));
+
+/** A number of rows. */
+export const COUNT = U64;
+
+/** The most answers. */
+export const LIMIT = integers(0, 2 ** 32);
+
 /** The parameters of a query. */
 export const PARAMETERS = list(record({ name: text, value: VALUE }));
 

@@ -3,13 +3,29 @@
 // For anything else, export `plugin = check({ …, run(request, settings) })` and ask the host with `query` and `post`.
 // Host calls wait for their answer, one after another: the toolchain has no `await` for them yet (see build.mjs).
 
-import { query as ask, queryTyped as askTyped } from "pipeline:check/warehouse@0.1.1";
-import { post as hand } from "pipeline:check/slack@0.1.1";
-import { ALERT, DESCRIPTOR, PARAMETERS, TYPED_PARAMETERS, report, require, text } from "./ending.js";
+import { query as ask, queryTyped as askTyped } from "pipeline:check/warehouse@0.1.2";
+import { post as hand } from "pipeline:check/slack@0.1.2";
+import { add, total as sum } from "pipeline:check/evidence@0.1.2";
+import { deadline as by, goodDates as good } from "pipeline:check/expectation@0.1.2";
+import { ALERT, COUNT, DESCRIPTOR, LIMIT, PARAMETERS, ROWS, TYPED_PARAMETERS, report, require, text } from "./ending.js";
 import { NAME, RUNBOOK, VERSION } from "./package.js";
 
 /** Hands an alert to the host, which decides when it is told. */
 export const post = (alert) => hand(require(alert, ALERT, "alert"));
+
+/** Shows rows, as `query` gives them, as evidence of a metric; `total` is how many there are if these are the first. */
+export function show(metric, rows, total = null) {
+  require(metric, text, "metric");
+  const values = require(rows.map((row) => Object.values(row).map(parameter)), ROWS, "rows");
+  if (rows.length > 0) add(metric, Object.keys(rows[0]), values);
+  if (total !== null) sum(metric, require(total, COUNT, "total"));
+}
+
+/** By when the data of the data date is expected, in seconds since 1970: measure ages of a date's data against it. */
+export const deadline = () => Number(by());
+
+/** The newest dates before the data date that this check judged good, newest first. */
+export const goodDates = (limit) => good(require(limit, LIMIT, "limit"));
 
 /** A setting: what it is when host.toml does not say it, and what it means. */
 export const setting = (value, description) => ({ type: typeof value, default: value, description });

@@ -18,13 +18,13 @@ import typing
 import componentize_py_async_support as support
 from componentize_py_types import Err, Ok
 from wit_world.exports import plugin
-from wit_world.imports import deployments, git, slack, types, warehouse
+from wit_world.imports import deployments, evidence, expectation, git, slack, types, warehouse
 
 HERE = pathlib.Path(__file__).parent
 OURS = {"sdk.py", "ending.py"}
 # More than anybody reads.
 LONGEST = 4000
-INTEGERS = {"expected": (0, 2**64), "actual": (0, 2**64), "limit": (0, 2**32)}
+INTEGERS = {"expected": (0, 2**64), "actual": (0, 2**64), "limit": (0, 2**32), "rows": (0, 2**64)}
 STUCK = "it waits for something that never comes"
 # Exceptions of tasks that nobody waits for.
 forgotten = []
@@ -166,7 +166,7 @@ def misfit(given, wanted, what: str) -> str | None:
     if wanted is int:
         if not isinstance(given, int):
             return wrong(given, "int", what)
-        least, end = INTEGERS.get(what.rpartition(".")[2], (-(2**63), 2**63))
+        least, end = INTEGERS.get(what.replace(": ", ".").rpartition(".")[2], (-(2**63), 2**63))
         return None if least <= given < end else f"{what} is {given}, out of range"
     if not isinstance(given, wanted):
         return wrong(given, wanted.__name__, what)
@@ -203,13 +203,20 @@ def checks_arguments(module, name):
     hints = {argument: hint for argument, hint in typing.get_type_hints(call).items() if argument != "return"}
     short = module.__name__.rpartition(".")[2]
 
-    async def asked(*arguments, **named):
+    def require_all(*arguments, **named):
         bound = inspect.signature(call).bind(*arguments, **named)
         for argument, hint in hints.items():
             require(bound.arguments[argument], hint, f"{short}.{name}: {argument}")
+
+    async def asked(*arguments, **named):
+        require_all(*arguments, **named)
         return await call(*arguments, **named)
 
-    setattr(module, name, asked)
+    def told(*arguments, **named):
+        require_all(*arguments, **named)
+        return call(*arguments, **named)
+
+    setattr(module, name, asked if inspect.iscoroutinefunction(call) else told)
 
 
 def poll(state):
@@ -244,6 +251,7 @@ loop.poll = poll
 loop.time = loop.call_later = loop.call_at = no_timer
 loop.call_exception_handler = nobody_waits
 support.await_result = waits_apart(support.await_result)
-for module in (warehouse, git, deployments, slack):
-    for name in [name for name, call in vars(module).items() if inspect.iscoroutinefunction(call)]:
+for module in (warehouse, git, deployments, slack, evidence, expectation):
+    own = [name for name, call in vars(module).items() if inspect.isfunction(call) and call.__module__ == module.__name__]
+    for name in own:
         checks_arguments(module, name)

@@ -15,7 +15,7 @@ from componentize_py_types import Err
 from package import NAME, RUNBOOK, VERSION
 from wit_world import exports
 from wit_world.exports import plugin
-from wit_world.imports import slack, types, warehouse
+from wit_world.imports import evidence, expectation, slack, types, warehouse
 
 Metric = plugin.Metric
 Severity = slack.Severity
@@ -67,6 +67,25 @@ async def query(sql: str, **parameters) -> list[dict]:
 async def post(alert: slack.Alert):
     """Hands an alert to the host, which decides when it is told."""
     return await slack.post(alert)
+
+
+def show(metric: str, rows: list[dict], total: int | None = None):
+    """Shows rows, as `query` gives them, as evidence of a metric; `total` is how many there are if these are the first."""
+    if rows:
+        cells = [[value(found) for found in row.values()] for row in rows]
+        evidence.add(metric, list(rows[0]), cells)
+    if total is not None:
+        evidence.total(metric, total)
+
+
+def deadline() -> int:
+    """By when the data of the data date is expected, in seconds since 1970: measure ages of a date's data against it."""
+    return expectation.deadline()
+
+
+async def good_dates(limit: int) -> list[str]:
+    """The newest dates before the data date that this check judged good, newest first."""
+    return await expectation.good_dates(limit)
 
 
 def value(given):

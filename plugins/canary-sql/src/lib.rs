@@ -18,8 +18,8 @@ use judge::Judge;
 use limits::{Limits, earlier};
 use number::Number;
 use sdk::{
-    About, Check, Error, Failure, Need, Query, Report, Request, Result, Row, Step, TableName, Verdict, alert, bq_query,
-    join_all, measured, step,
+    About, Check, Dates, Error, Failure, Need, Query, Report, Request, Result, Row, Step, TableName, Verdict, alert,
+    bq_query, join_all, measured, step, uses,
 };
 use standard::{References, Value};
 
@@ -97,6 +97,14 @@ impl Check for Sql {
         Vec::new()
     }
 
+    /// A check whose SQL never uses the date is about now.
+    fn dates(settings: &Settings) -> Dates {
+        match settings.sql_texts().any(is_dated) {
+            true => Dates::Dated,
+            false => Dates::Now,
+        }
+    }
+
     async fn run(request: Request, settings: Settings) -> Result<Report> {
         settings.check()?;
         let mut judge = Judge::default();
@@ -114,6 +122,11 @@ impl Check for Sql {
 }
 
 impl Settings {
+    /// All SQL in the settings.
+    fn sql_texts(&self) -> impl Iterator<Item = &str> {
+        [&self.sql, &self.r#where].into_iter().map(String::as_str)
+    }
+
     /// The rules that a schema cannot express.
     fn check(&self) -> Result<()> {
         let of_table = self.row_count.is_some()
@@ -140,6 +153,14 @@ impl Settings {
         };
         Err(Failure::Settings(problem.to_owned()))
     }
+}
+
+/// The parameters that depend on the data date.
+const OF_THE_DATE: [&str; 4] = ["date", "day_start", "day_end", "deadline"];
+
+/// Whether SQL depends on the data date.
+fn is_dated(sql: &str) -> bool {
+    OF_THE_DATE.iter().any(|name| uses(sql, name))
 }
 
 /// Queries one row, and the same row of earlier dates where a change is limited.

@@ -4,8 +4,8 @@ mod drift;
 
 use drift::{Finding, Kind, examine};
 use sdk::{
-    About, Alert, Check, Need, Report, Repository, Request, Result, Severity, Verdict, Violation, join_all, lookup,
-    measured, step, utc,
+    About, Alert, Check, Dates, Need, Report, Repository, Request, Result, Severity, Verdict, Violation, join_all,
+    lookup, measured, step, utc,
 };
 use sdk::{schemars, serde};
 
@@ -88,6 +88,11 @@ impl Check for Drift {
 
     fn needs(_: &Settings) -> Vec<Need> {
         vec![Need::Repository, Need::Deployments]
+    }
+
+    /// Deployed code is compared with the branch as it is now.
+    fn dates(_: &Settings) -> Dates {
+        Dates::Now
     }
 
     async fn run(request: Request, settings: Settings) -> Result<Report> {

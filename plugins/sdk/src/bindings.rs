@@ -3,7 +3,7 @@
 
 wit_bindgen::generate!({
     path: "../../wit/v0.1",
-    world: "check",
+    world: "dated-check",
     pub_export_macro: true,
     export_macro_name: "__export_check",
     default_bindings_module: "sdk::bindings",

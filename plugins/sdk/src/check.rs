@@ -2,8 +2,11 @@
 
 use std::{future::Future, marker::PhantomData};
 
-use crate::bindings::exports::pipeline::check::plugin::{Descriptor, Failure, Guest, Need, Report, Request, Schedule};
-use crate::{Result, settings::Settings};
+use crate::bindings::exports::pipeline::check::{
+    dates,
+    plugin::{Descriptor, Failure, Guest, Need, Report, Request, Schedule},
+};
+use crate::{Dates, Result, settings::Settings};
 
 /// A plugin's description. Its name and version come from its Cargo.toml.
 pub struct About {
@@ -30,6 +33,11 @@ pub trait Check {
 
     /// The grants that it needs with these settings, besides the channel.
     fn needs(settings: &Self::Settings) -> Vec<Need>;
+
+    /// What a check with these settings is about: the data of one date, or now. Default: a date.
+    fn dates(_settings: &Self::Settings) -> Dates {
+        Dates::Dated
+    }
 
     /// Runs the check. An error means that it could not be evaluated.
     fn run(request: Request, settings: Self::Settings) -> impl Future<Output = Result<Report>>;
@@ -66,6 +74,13 @@ impl<C: Check, M: Package> Guest for Component<C, M> {
     async fn run(request: Request) -> std::result::Result<Report, Failure> {
         let settings = serde_json::from_str(&request.settings).map_err(|error| Failure::Settings(error.to_string()))?;
         C::run(request, settings).await
+    }
+}
+
+impl<C: Check, M: Package> dates::Guest for Component<C, M> {
+    fn kind(settings: String) -> std::result::Result<Dates, String> {
+        let settings = serde_json::from_str(&settings).map_err(|error| error.to_string())?;
+        Ok(C::dates(&settings))
     }
 }
 

@@ -10,6 +10,8 @@ pub mod bindings;
 mod calls;
 mod canary;
 mod check;
+mod evidence;
+mod expectation;
 mod metric;
 mod one_line;
 mod query;
@@ -17,18 +19,21 @@ mod settings;
 mod time;
 
 pub use alert::{Alert, Section, Severity, Step, step};
+pub use bindings::exports::pipeline::check::dates::Subject as Dates;
 pub use bindings::exports::pipeline::check::plugin::{
     Failure, Gate, Metric, Need, Report, Request, Verdict, Violation,
 };
 pub use bindings::pipeline::check::deployments::Deployment;
 pub use bindings::pipeline::check::git::{Commit, History};
-pub use bindings::pipeline::check::types::Error;
+pub use bindings::pipeline::check::types::{Error, Value};
 pub use bindings::pipeline::check::warehouse::{Column, Scalar, Table};
 pub use calls::{Repository, Since, lookup, tables};
 pub use canary::{Canary, Service, Threshold, alert, bq_query, investigation, report};
 pub use check::{About, Check, Component, Package};
+pub use evidence::{evidence, evidence_rows, evidence_total};
+pub use expectation::{deadline, good_dates};
 pub use metric::{judge, measured, sentence, shown};
-pub use one_line::one_line;
+pub use one_line::{one_line, uses};
 pub use query::{Query, Row, Rows, TableName, literal, only};
 pub use time::{hours_between, utc};
 

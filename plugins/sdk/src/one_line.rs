@@ -28,6 +28,27 @@ pub fn one_line(sql: &str) -> String {
     line.trim().to_owned()
 }
 
+/// Whether a query uses a parameter, `@name`: in neither a literal nor a comment. As in SQL, upper and lower case are the
+/// same.
+pub fn uses(sql: &str, name: &str) -> bool {
+    let mut rest = sql;
+    while let Some(first) = rest.chars().next() {
+        let length = match first {
+            '\'' | '"' | '`' => quoted(rest, first),
+            _ => gap(rest).max(first.len_utf8()),
+        };
+        let (part, after) = rest.split_at(length);
+        if part == "@" {
+            let end = after.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(after.len());
+            if after.get(..end).is_some_and(|word| word.eq_ignore_ascii_case(name)) {
+                return true;
+            }
+        }
+        rest = after;
+    }
+    false
+}
+
 /// The length of blanks or of a comment at the beginning; 0 if there is neither.
 /// <https://cloud.google.com/bigquery/docs/reference/standard-sql/lexical#comments>
 fn gap(sql: &str) -> usize {
@@ -69,7 +90,19 @@ fn quoted(sql: &str, quote: char) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::one_line;
+    use super::{one_line, uses};
+
+    #[test]
+    fn a_parameter_is_used_outside_of_literals_and_comments() {
+        for sql in ["SELECT @date", "d=@DATE", "SELECT '@x', @date", "@date_x @date", "-- it\'s\n@date", "@@x @date"] {
+            assert!(uses(sql, "date"), "{sql}");
+        }
+        for sql in
+            ["", "SELECT 1", "'@date'", "\"@date\"", "`@date`", "-- @date", "/* @date */ 1", "@date_x", "@due", "date"]
+        {
+            assert!(!uses(sql, "date"), "{sql}");
+        }
+    }
 
     #[test]
     fn only_what_has_no_meaning_is_left_out() {

@@ -172,6 +172,11 @@ impl Row {
         &self.columns
     }
 
+    /// The values, in the order of the columns.
+    pub fn values(&self) -> &[Value] {
+        &self.values
+    }
+
     /// The GoogleSQL type of a column: `INT64`, `DATE`, …; `None` if it is missing.
     pub fn kind(&self, column: &str) -> Option<&str> {
         self.kinds.get(self.place(column)?).map(String::as_str)

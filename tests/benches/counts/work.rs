@@ -78,7 +78,7 @@ fn failing() -> (Config, Vec<Run>) {
         data_date: DATE.parse().unwrap(),
         attempt: 1,
         past: false,
-        kind: Default::default(),
+        dates: Default::default(),
         deadline: AT.parse().unwrap(),
         early: false,
         again: false,
@@ -92,6 +92,7 @@ fn failing() -> (Config, Vec<Run>) {
         }),
         error: None,
         duration: Duration::from_millis(5),
+        evidence: Vec::new(),
         calls: Vec::new(),
         log: String::new(),
         alerts: vec![Alert {

@@ -2,12 +2,17 @@
 
 use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
+use host_tests::HOST_TOML;
+use serde_json::{Value, json};
 use wit_parser::{Function, Resolve, Type, TypeDefKind, TypeId};
 
-use crate::support::command::{binary, ended, guest, repository};
+use crate::support::{
+    AT,
+    command::{Sample, binary, ended, guest, repository},
+};
 
 /// The released versions of the contract.
-const RELEASED: [&str; 2] = ["v0.1.0", "v0.1.1"];
+const RELEASED: [&str; 3] = ["v0.1.0", "v0.1.1", "v0.1.2"];
 
 #[test]
 fn a_plugin_of_the_released_contract_runs_on_this_host() {
@@ -39,6 +44,127 @@ verdict = "pass"
 summary = "1 rows; query refused: parameter @day is DATE, but its value is STRING"
 "#;
     runs("frozen-0-1-1", case);
+}
+
+#[test]
+fn a_plugin_of_the_release_that_added_evidence_runs_on_this_host() {
+    let case = r#"date = 2026-02-05
+due = 2026-02-08T12:00:00Z
+deadline = 2026-02-06T12:00:00Z
+good_dates = [2026-02-01, 2026-02-04, 2026-02-06, 2026-02-02]
+[expect]
+verdict = "warn"
+summary = "2880 min after the deadline; good: 2026-02-04 2026-02-02; add refused: columns: 2, but values in a row: 1"
+"#;
+    runs("frozen-0-1-2", case);
+}
+
+/// A date has one deadline, however late it is asked about; what passed or warned before is good. No grant is needed.
+#[test]
+fn a_plugin_is_told_the_deadline_of_its_date_and_the_dates_that_were_good() {
+    let sample = Sample::new(None).unwrap();
+    let check = |name: &str| format!("[checks.{name}]\nplugin = \"frozen-0-1-2\"\nchannel = \"#canary-alerts\"\n");
+    let checks = format!("{}{}dates = \"now\"\n", check("dated"), check("present"));
+    sample.configure(&format!("{HOST_TOML}\n{checks}")).unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = sample.command();
+        command.args(["run", "--once", "--output", "json", "--check", "dated", "--check", "present"]);
+        let ended = ended(command.args(arguments).arg(guest("frozen-0-1-2"))).unwrap();
+        let summary = |check: &str| ended.run(check)["summary"].as_str().unwrap_or_default().to_owned();
+        let [dated, present] = ["dated", "present"]
+            .map(|check| summary(check).replace("; add refused: columns: 2, but values in a row: 1", ""));
+        let evidence = json!([{ "metric": "twice", "columns": ["id", "day"], "rows": [[7, ended.run("dated")["data_date"]]], "total": 2 }]);
+        assert_eq!(ended.run("dated")["evidence"], evidence);
+        (dated, present)
+    };
+    assert_eq!(run(&["--date", "2026-02-03"]).0, "0 min after the deadline; good: ");
+    assert_eq!(run(&["--date", "2026-02-04"]).0, "0 min after the deadline; good: 2026-02-03");
+    // The date ends at 05:00 UTC, and the check is due every hour.
+    let good = "good: 2026-02-04 2026-02-03";
+    let (dated, present) = run(&["--at", AT]);
+    assert_eq!(dated, format!("390 min after the deadline; {good}"));
+    assert_eq!(present, format!("0 min after the deadline; {good}"));
+    let (dated, present) = run(&["--date", "2026-02-05", "--at", "2026-02-08T12:00:00Z"]);
+    assert_eq!(dated, format!("3300 min after the deadline; {good}"));
+    assert_eq!(present, format!("0 min after the deadline; {good}"));
+}
+
+/// Each check of the file, with what it is about, or why it cannot run.
+fn planned(checks: &str) -> BTreeMap<String, (Value, String)> {
+    let sample = Sample::new(None).unwrap();
+    sample.configure(&format!("{HOST_TOML}\n{checks}")).unwrap();
+    let mut command = sample.command();
+    command.args(["plan", "--output", "json"]);
+    let ended = ended(command.args([guest("frozen-0-1-1"), guest("frozen-0-1-2")])).unwrap().json();
+    let planned = ended["checks"].as_array().unwrap().iter();
+    let entry = |check: &Value| {
+        let wrong = check["wrong"].as_str().unwrap_or_default().to_owned();
+        (check["check"].as_str().unwrap().to_owned(), (check["dates"].clone(), wrong))
+    };
+    planned.map(entry).collect()
+}
+
+/// A plugin says it in an export that it may leave out; host.toml has the last word.
+#[test]
+fn a_check_is_about_a_date_or_about_now() {
+    let found = planned(
+        r##"[grants.frozen-0-1-1]
+slack = ["#canary-alerts"]
+[grants.frozen-0-1-2]
+slack = ["#canary-alerts"]
+[checks.older]
+plugin = "frozen-0-1-1"
+[checks.older-now]
+plugin = "frozen-0-1-1"
+dates = "now"
+[checks.silent]
+plugin = "frozen-0-1-2"
+[checks.present]
+plugin = "frozen-0-1-2"
+settings = { about = "now" }
+[checks.overruled]
+plugin = "frozen-0-1-2"
+dates = "dated"
+settings = { about = "now" }
+[checks.not-asked]
+plugin = "frozen-0-1-2"
+dates = "now"
+settings = { about = "trap" }
+"##,
+    );
+    for (check, dates) in [
+        ("older", "dated"),
+        ("older-now", "now"),
+        ("silent", "dated"),
+        ("present", "now"),
+        ("overruled", "dated"),
+        ("not-asked", "now"),
+    ] {
+        assert_eq!(found[check], (dates.into(), String::new()), "{check}");
+    }
+}
+
+/// Its plugin's refusal, trap or endless work makes one check unable to run, and no other.
+#[test]
+fn a_plugin_that_cannot_say_what_a_check_is_about_stops_that_check_only() {
+    let mut toml = "[grants.frozen-0-1-2]\nslack = [\"#canary-alerts\"]\n".to_owned();
+    for about in ["refuse", "trap", "spin", "call", "fine"] {
+        toml += &format!("[checks.{about}]\nplugin = \"frozen-0-1-2\"\nsettings = {{ about = \"{about}\" }}\n");
+    }
+    let found = planned(&toml);
+    let advice = |check: &str| {
+        format!("; mend the plugin, or add `dates = \"dated\"` or `\"now\"` to [checks.{check}] in host.toml")
+    };
+    assert_eq!(found["fine"], ("dated".into(), String::new()));
+    assert_eq!(found["refuse"].1, "host.toml: checks.refuse.settings: about is neither now nor a date");
+    for (check, why) in [
+        ("trap", "its plugin's `kind` failed: panicked at "),
+        ("spin", "its plugin's `kind` computed for more than 1 s"),
+        ("call", "its plugin's `kind` trapped: host calls are not allowed in `describe` and `kind`"),
+    ] {
+        let (dates, wrong) = &found[check];
+        assert!(dates.is_null() && wrong.starts_with(why) && wrong.ends_with(&advice(check)), "{wrong}");
+    }
 }
 
 /// Runs a case of a guest, which must be as expected.

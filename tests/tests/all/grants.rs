@@ -21,10 +21,10 @@ fn inspect_shows_what_a_plugin_is_and_may() {
         "phase2-gate 0.1.0\n",
         "digest    sha256:",
         "pinned    nothing is pinned",
-        "api       pipeline:check 0.1.1",
+        "api       pipeline:check 0.1.2",
         "schedule  30 6 * * * (America/New_York)",
-        "pipeline:check/warehouse@0.1.1",
-        "pipeline:check/plugin@0.1.1",
+        "pipeline:check/warehouse@0.1.2",
+        "pipeline:check/plugin@0.1.2",
         "query dataset nba_raw",
         "granted",
         "min_games = 2",
@@ -37,7 +37,7 @@ fn inspect_shows_what_a_plugin_is_and_may() {
     let json = sample.host(&["inspect", "--output", "json", &path]).unwrap().json();
     assert_eq!(
         (&json["name"], &json["version"], &json["api"]),
-        (&json!("phase2-gate"), &json!("0.1.0"), &json!("0.1.1"))
+        (&json!("phase2-gate"), &json!("0.1.0"), &json!("0.1.2"))
     );
     assert_eq!(json["size"], json!(fs::metadata(plugin("phase2-gate")).unwrap().len()));
     let needs = json["needs"].as_array().unwrap();

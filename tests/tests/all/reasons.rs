@@ -5,7 +5,7 @@ use std::{fmt::Write, fs, path::Path};
 
 use host_tests::HOST_TOML;
 use rusqlite::Connection;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     support::command::{Ended, Sample, guest, repository},
@@ -62,6 +62,11 @@ const PYTHON: &[Way] = &[
     (
         "wrong parameter",
         "TypeError: warehouse.query: parameters[0].value is of type int, not one of Value_Null, Value_Boolean, Value_Integer, Value_Float, Value_Text, Value_Date, Value_Timestamp (check.py:HERE, in fail)",
+    ),
+    ("evidence", ""),
+    (
+        "wrong evidence",
+        "TypeError: evidence.add: rows[0][0] is of type int, not one of Value_Null, Value_Boolean, Value_Integer, Value_Float, Value_Text, Value_Date, Value_Timestamp (check.py:HERE, in fail)",
     ),
     ("null of a type", ""),
     (
@@ -138,6 +143,8 @@ const JAVASCRIPT: &[Way] = &[
     ("denied", "query denied: dataset other is not granted; add \"other\" to grants.failing.warehouse in host.toml"),
     ("caused by a call", "QUERY; then Error: cannot go on (check.js:HERE, in fail)"),
     ("call and go on", ""),
+    ("evidence", ""),
+    ("wrong evidence", "TypeError: metric is of type number, not a string (check.js:HERE, in fail)"),
     ("wrong query", "TypeError: the query is of type number, not a string (check.js:HERE, in fail)"),
     ("null of a type", ""),
     (
@@ -193,6 +200,8 @@ fn fails(language: &str, source: &str, wrong: &str, ways: &[Way], build: impl Fn
     fs::write(directory.join("host.toml"), toml).unwrap();
     let run = host(&directory, &["run", "--once", "--dry-run", "--output", "json", "failing.wasm"]);
     assert_eq!(run.code, 3, "{run:?}");
+    let evidence = json!([{ "metric": "twice", "columns": ["id", "name"], "rows": [[1, null]], "total": 2 }]);
+    assert_eq!(run.run("the-evidence")["evidence"], evidence);
     let mut differences = Vec::new();
     for (way, expected) in ways {
         let expected = expected

@@ -282,6 +282,6 @@ fn what_is_pushed_is_laid_out_as_others_read_it() {
     assert_eq!((&config["architecture"], &config["os"]), (&json!("wasm"), &json!("wasip2")));
     assert_eq!(config["layerDigests"], json!([layer["digest"]]));
     let named = |list: &str, name: &str| config["component"][list].as_array().unwrap().contains(&json!(name));
-    assert!(named("exports", "pipeline:check/plugin@0.1.1"), "{config}");
-    assert!(named("imports", "pipeline:check/warehouse@0.1.1"), "{config}");
+    assert!(named("exports", "pipeline:check/plugin@0.1.2"), "{config}");
+    assert!(named("imports", "pipeline:check/warehouse@0.1.2"), "{config}");
 }

@@ -29,13 +29,13 @@ fn hoarder() -> Vec<u8> {
         let _ = write!(run, "(drop (call $f{at}))");
     }
     let wit = format!(
-        "package test:stacks; interface tasks {{ {interface} }} world all {{ include pipeline:check/check@0.1.1; import tasks; }}"
+        "package test:stacks; interface tasks {{ {interface} }} world all {{ include pipeline:check/check@0.1.2; import tasks; }}"
     );
     let text = Text { imports: imports.leak(), run: run.leak(), ..Text::default() };
     let text = wasmprinter::print_bytes(component_in(&wit, "hoarder", text)).unwrap();
     // A component beside the others, which they may call; what it imports of the contract is passed on.
-    let lines = text.lines().skip_while(|line| !line.contains("(type $ty-pipeline:check/types@0.1.1"));
-    let types = lines.clone().position(|line| line.contains(r#"(import "pipeline:check/types@0.1.1""#)).unwrap();
+    let lines = text.lines().skip_while(|line| !line.contains("(type $ty-pipeline:check/types@0.1.2"));
+    let types = lines.clone().position(|line| line.contains(r#"(import "pipeline:check/types@0.1.2""#)).unwrap();
     let contract: Vec<&str> = lines.take(types + 1).collect();
     let mut brought = String::from(
         r#"(component $endless
@@ -69,10 +69,10 @@ fn hoarder() -> Vec<u8> {
     let whole = format!(
         r#"(component {} {brought} {text}
            (instance $made (instantiate $hoarder
-             (with "pipeline:check/types@0.1.1" (instance $pipeline:check/types@0.1.1))
+             (with "pipeline:check/types@0.1.2" (instance $pipeline:check/types@0.1.2))
              (with "test:stacks/tasks" (instance $tasks))))
-           (alias export $made "pipeline:check/plugin@0.1.1" (instance $exported))
-           (export "pipeline:check/plugin@0.1.1" (instance $exported)))"#,
+           (alias export $made "pipeline:check/plugin@0.1.2" (instance $exported))
+           (export "pipeline:check/plugin@0.1.2" (instance $exported)))"#,
         contract.join("\n")
     );
     wat::parse_str(&whole).unwrap_or_else(|error| panic!("{error}"))

@@ -6,7 +6,7 @@ use std::time::Duration;
 use host::{
     alert::{self, About, News, Notice, Notification, Rules, Say, Standings},
     check::Family,
-    config::{Config, Kind},
+    config::{Config, Dates},
     contract::{
         Metric, Report, Verdict, Violation,
         slack::{Alert, Severity},
@@ -175,7 +175,7 @@ fn run(check: &str, hours: f64, at: Timestamp) -> Run {
         data_date: at.to_zoned(jiff::tz::TimeZone::UTC).date(),
         attempt: 1,
         past: false,
-        kind: Kind::Now,
+        dates: Dates::Now,
         deadline: at,
         early: false,
         again: false,
@@ -183,6 +183,7 @@ fn run(check: &str, hours: f64, at: Timestamp) -> Run {
             .then(|| Report { violations: failing.then_some(violation).into_iter().collect(), ..report }),
         error: (fault == Some(Fault::Errors)).then(|| Reason::NotFound("query failed: the backend is away".to_owned())),
         duration: Duration::ZERO,
+        evidence: Vec::new(),
         calls: Vec::new(),
         log: String::new(),
         alerts: failing.then_some(alert).into_iter().collect(),

@@ -100,7 +100,11 @@ budgets! {
     /// Length of one text of a report: a violation, a name. The beginning of a longer text is kept, with the number of
     /// bytes that were cut.
     report_text_bytes: Bytes = Bytes(8 << 10);
-    /// Size of one run in the record: its report, its calls, its error. As much as fits is kept, with a count of the
+    /// Rows of evidence of one run. The first are kept, with a count of the rest.
+    evidence_rows: Count = Count(100);
+    /// Size of one run's evidence as JSON. The rows that fit are kept, with a count of the rest.
+    evidence_bytes: Bytes = Bytes(32 << 10);
+    /// Size of one run in the record: its report, its evidence, its calls, its error. As much as fits is kept, with a count of the
     /// rest. A thousand ordinary metrics fit; one such run a minute takes 190 MB a day.
     record_bytes: Bytes = Bytes(128 << 10);
     /// CPU time to compile the plugin, in whole seconds. A plugin is compiled once; the compiled code is cached.

@@ -21,7 +21,7 @@ pub struct Calendar {
     pub timezone: Option<Zone>,
     /// Data dates: `2026-12-25`, `12-25` for every year, or a range, `07-01..09-30`.
     #[serde(default)]
-    pub dates: Vec<Dates>,
+    pub dates: Vec<DateRange>,
     /// Recurring hours, compared with the due time of a run.
     #[serde(default)]
     pub windows: Vec<Window>,
@@ -52,14 +52,14 @@ pub struct Window {
 
 /// A range of dates, the first and the last included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dates {
+pub enum DateRange {
     /// Of one year.
     Once(Date, Date),
     /// Of every year, as month and day; a last date before the first belongs to the next year.
     Yearly((i8, i8), (i8, i8)),
 }
 
-impl Dates {
+impl DateRange {
     /// Whether the range contains a date.
     pub fn contain(&self, date: Date) -> bool {
         match *self {
@@ -145,7 +145,7 @@ impl Window {
     }
 }
 
-impl<'de> Deserialize<'de> for Dates {
+impl<'de> Deserialize<'de> for DateRange {
     fn deserialize<D: Deserializer<'de>>(source: D) -> std::result::Result<Self, D::Error> {
         Self::parse(&String::deserialize(source)?).map_err(|error| D::Error::custom(format!("{error:#}")))
     }
@@ -175,11 +175,11 @@ mod tests {
             ("2026-06-20..2026-10-20", "2026-10-21", false),
         ];
         for (dates, date, expected) in cases {
-            let parsed = Dates::parse(dates).expect(dates);
+            let parsed = DateRange::parse(dates).expect(dates);
             assert_eq!(parsed.contain(date.parse().expect(date)), expected, "{dates} {date}");
         }
         for wrong in ["", "25.12.", "13-01", "02-30", "2026-12-25..12-26", "2026-12-25..2026-12-24"] {
-            assert!(Dates::parse(wrong).is_err(), "{wrong}");
+            assert!(DateRange::parse(wrong).is_err(), "{wrong}");
         }
     }
 

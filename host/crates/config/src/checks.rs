@@ -4,9 +4,20 @@ use std::collections::BTreeMap;
 
 use jiff::civil::Date;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use super::{Count, Cron, Delay, ExpectBy, Kind, Missed, Overlap, OwnAlerts, Time, Zone};
+use super::{Count, Cron, Delay, ExpectBy, Missed, Overlap, OwnAlerts, Time, Zone};
+
+/// `checks.NAME.dates`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Dates {
+    /// The data of one date: each date is good or bad on its own.
+    #[default]
+    Dated,
+    /// The present state, whatever the date: deployed code, the age of a table at this moment.
+    Now,
+}
 
 /// `[checks.NAME]`
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
@@ -26,9 +37,6 @@ pub struct Check {
     pub depends_on: Vec<String>,
     /// Its own values for `[alerts]`.
     pub alerts: OwnAlerts,
-    /// Whether it judges data dates, each of which is an incident of its own while it is bad, or the present, with one
-    /// incident at a time. Default: as its plugin says, else `dated`.
-    pub dates: Option<Kind>,
     /// By when the data of a date is expected: a time of the day on which the check judges it, in the check's time zone or
     /// in another (`09:00`, `09:00 Europe/Berlin`), or a time after the end of the date (`6h`). Before it a bad or empty
     /// result is shown as pending and nobody is told. Default: at once.
@@ -52,6 +60,9 @@ pub struct Check {
     /// For a gate: the time by which somebody must have asked it about the previous day, as a cron expression in the
     /// check's time zone: `0 10 * * *`. If nobody has, that is a failure. Default: not checked.
     pub expect_consult: Option<Cron>,
+    /// Whether the check is about the data of one date, or about now. Default: what the plugin says; `dated` if it does not
+    /// say.
+    pub dates: Option<Dates>,
     /// The plugin's settings; `host inspect` shows their schema. A setting that is left out has its default.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub settings: toml::Table,

@@ -4,21 +4,9 @@ use std::{str::FromStr, time::Duration};
 
 use anyhow::{Result, bail};
 use jiff::{SignedDuration, Timestamp, civil};
-use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de::Error};
 
 use super::{Time, Zone};
-
-/// Whether a check judges data dates.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Kind {
-    /// It judges one data date a run: each bad date is an incident of its own.
-    #[default]
-    Dated,
-    /// It judges the present: it has one incident at a time.
-    Now,
-}
 
 /// How long a bad date is looked at again, and how often.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

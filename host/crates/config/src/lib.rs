@@ -12,6 +12,7 @@ mod google;
 mod grants;
 mod mistakes;
 mod names;
+mod privacy;
 mod rights;
 mod rules;
 mod schema;
@@ -33,9 +34,9 @@ use serde::Deserialize;
 pub use alerts::{Alerts, Delivery, Fallback, OwnAlerts, Route, State};
 pub use backends::{Deployments, Git, Regions, Warehouse};
 pub use budgets::{Budgets, Bytes, Count, OwnBudgets, Time, raise};
-pub use calendar::{Calendar, Dates, Effect, Window};
-pub use checks::Check;
-pub use dates::{ExpectBy, Kind, Recheck};
+pub use calendar::{Calendar, DateRange, Effect, Window};
+pub use checks::{Check, Dates};
+pub use dates::{ExpectBy, Recheck};
 pub use dependencies::Dependencies;
 pub use google::{Endpoint, Google, GoogleCredentials, SecretName};
 pub use grants::{Grants, Trust};
@@ -43,6 +44,7 @@ pub use host_package::PublicKey;
 pub use host_text::nearest;
 use mistakes::with_nearest;
 pub use names::{CONSULTED, channel_name, check_key, check_name};
+pub use privacy::Privacy;
 pub use rights::{Change, Direction, Rights};
 pub use schema::{reference, schema};
 pub use service::{Delay, Heartbeat, Missed, Overlap, Pace, Scheduler, Web};
@@ -84,6 +86,8 @@ pub struct Config {
     pub calendars: BTreeMap<String, Calendar>,
     /// Where results are kept between runs.
     pub state: State,
+    /// What of the data leaves the warehouse.
+    pub privacy: Privacy,
     /// Whose plugins may run.
     pub trust: Trust,
     /// The limits of a run, unless `grants.NAME.budgets` overrides them.
@@ -127,6 +131,7 @@ impl Default for Config {
             fallback: Fallback::default(),
             calendars: BTreeMap::new(),
             state: State::default(),
+            privacy: Privacy::default(),
             trust: Trust::default(),
             budgets: Budgets::default(),
             checks: BTreeMap::new(),

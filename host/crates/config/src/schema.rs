@@ -7,8 +7,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value};
 
 use super::{
-    Budgets, Bytes, Config, Count, Cron, Dates, Delay, Endpoint, ExpectBy, Regions, SecretName, Time, ValidateSchedule,
-    Zone,
+    Budgets, Bytes, Config, Count, Cron, DateRange, Delay, Endpoint, ExpectBy, Regions, SecretName, Time,
+    ValidateSchedule, Zone,
 };
 
 /// The form of a public key. The type itself is in the crate that checks signatures, which does not depend on schemas.
@@ -59,7 +59,7 @@ texts! {
     Cron: "Cron", r"^\s*\S+(\s+\S+){4}\s*$", "five fields: minute, hour, day of month, month, day of week";
     ValidateSchedule: "ValidateSchedule", r"^(never|\s*\S+(\s+\S+){4}\s*)$", "five fields, or `never`";
     ExpectBy: "ExpectBy", r"^\s*\d+.*$", "a time of day, or a time after the end of the date: `09:00`, `09:00 Europe/Berlin`, `6h`";
-    Dates: "Dates", r"^.+$", "a date or dates: `2026-12-25`, `12-25`, `07-01..09-30`";
+    DateRange: "DateRange", r"^.+$", "a date or dates: `2026-12-25`, `12-25`, `07-01..09-30`";
     Endpoint: "Endpoint", r"^https?://", "an address: `http://127.0.0.1:9050`";
     SecretName: "SecretName", r"^secret:", "a secret's name: `secret:NAME`";
     PublicKeyText: "PublicKey", r"^ed25519:[0-9a-f]{64}$", "a public key, as `host keygen` prints it";

@@ -5,6 +5,7 @@
 wasmtime::component::bindgen!({
     path: "../../../wit/v0.1",
     world: "check",
+    imports: { "pipeline:check/expectation.deadline": trappable },
     exports: { default: async },
     additional_derives: [serde::Serialize, serde::Deserialize, PartialEq],
 });
@@ -12,8 +13,33 @@ wasmtime::component::bindgen!({
 pub use exports::pipeline::check::plugin::{
     Descriptor, Failure, Gate, Metric, Need, Report, Request, Schedule, Verdict, Violation,
 };
-pub use pipeline::check::{deployments, git, slack, types, warehouse};
+pub use pipeline::check::{deployments, evidence, expectation, git, slack, types, warehouse};
 pub use types::{Error, Value};
+
+/// The interface `dates`, which a plugin need not export.
+pub const DATES: &str = "pipeline:check/dates@0.1.2";
+
+/// The `subject` of the interface `dates`.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    wasmtime::component::ComponentType,
+    wasmtime::component::Lift,
+    wasmtime::component::Lower,
+)]
+#[component(enum)]
+#[repr(u8)]
+pub enum Subject {
+    /// The data of one date.
+    #[component(name = "dated")]
+    Dated,
+    /// The present state.
+    #[component(name = "now")]
+    Now,
+}
 
 impl Error {
     /// The message: what failed, where, and what to do.

@@ -5,7 +5,7 @@ use semver::Version;
 use wasmparser::{CanonicalFunction, Chunk, Encoding, KnownCustom, Parser, Payload};
 
 /// The API that this host offers: plugins built for any `0.1` are served by it.
-pub const API: Version = Version::new(0, 1, 1);
+pub const API: Version = Version::new(0, 1, 2);
 /// The first bytes of WebAssembly.
 const MAGIC: &[u8] = b"\0asm";
 /// The contract's package.
@@ -171,9 +171,10 @@ mod tests {
         let cases = [
             (&["pipeline:check/plugin@0.1.0"][..], None),
             (&["pipeline:check/plugin@0.1.1"], None),
+            (&["pipeline:check/plugin@0.1.2", "pipeline:check/dates@0.1.2"], None),
             (
-                &["pipeline:check/plugin@0.1.2"],
-                Some("built for pipeline:check 0.1.2, but this host offers 0.1 up to 0.1.1"),
+                &["pipeline:check/plugin@0.1.3"],
+                Some("built for pipeline:check 0.1.3, but this host offers 0.1 up to 0.1.2"),
             ),
             (&["pipeline:check/plugin@0.2.0"], Some("built for pipeline:check 0.2.0, but this host offers 0.1")),
             (&["pipeline:check/plugin@0.1.9"], Some("built for pipeline:check 0.1.9")),

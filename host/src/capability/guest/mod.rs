@@ -5,6 +5,8 @@
 //! the rest of the run's store.
 
 mod deployments;
+mod evidence;
+mod expectation;
 mod git;
 mod slack;
 mod warehouse;
@@ -20,7 +22,7 @@ use crate::contract::{Error, types};
 #[derive(Debug, Clone, Copy)]
 pub struct Imports;
 
-/// What a component can reach: its run's calls and the backends; nothing during `describe`.
+/// What a component can reach: its run's calls and the backends; nothing during `describe` and `kind`.
 #[derive(Debug, Clone)]
 pub struct Reach(Option<(Arc<Calls>, Arc<Backends>)>);
 
@@ -36,14 +38,17 @@ impl Reach {
         Self(Some((calls, backends)))
     }
 
-    /// For `describe`.
+    /// For `describe` and `kind`.
     pub fn nothing() -> Self {
         Self(None)
+    }
+
+    fn own(&self) -> Result<(Arc<Calls>, Arc<Backends>), Error> {
+        self.0.clone().ok_or_else(|| Error::Denied("host calls are not allowed in `describe` and `kind`".to_owned()))
     }
 }
 
 /// The calls and backends of the run.
 fn reach<T: Send>(accessor: &Accessor<T, Imports>) -> Result<(Arc<Calls>, Arc<Backends>), Error> {
-    let reach = accessor.with(|mut access| access.get().0.clone());
-    reach.ok_or_else(|| Error::Denied("host calls are not allowed in `describe`".to_owned()))
+    accessor.with(|mut access| access.get().own())
 }

@@ -146,6 +146,7 @@ impl Plan {
                 "due": self.due(check),
                 "plugin": ready.map(|ready| &ready.plugin.file),
                 "asked": match &check.work { Work::Consultation(gate) => Some(gate), _ => None },
+                "dates": ready.map(|ready| ready.dates),
                 "channel": check.family.as_ref().map(|family| &family.channel),
                 "grants": ready.map(|ready| {
                     let kinds = ready.grants.lists();

@@ -10,7 +10,7 @@ use crate::{
     alert::span,
     check::Check,
     cli::local,
-    config::{Budgets, Calendar, Config, Dates, Effect, Route},
+    config::{Budgets, Calendar, Config, DateRange, Effect, Route},
     host::Host,
     record::Silence,
     text::printable,
@@ -101,7 +101,7 @@ pub(super) fn text(host: &Host, silences: &[Silence]) -> String {
 fn applies(calendar: &Calendar, config: &Config) -> String {
     let zone = calendar.timezone.as_ref().unwrap_or(&config.timezone).name();
     let joined = |parts: Vec<String>| (!parts.is_empty()).then(|| parts.join(", "));
-    let dates = joined(calendar.dates.iter().map(Dates::words).collect());
+    let dates = joined(calendar.dates.iter().map(DateRange::words).collect());
     let windows = calendar.windows.iter().map(|window| {
         let length = span(i64::try_from(window.length.0.as_secs()).unwrap_or(i64::MAX));
         format!("for {length} from `{}` {zone}", window.cron)
