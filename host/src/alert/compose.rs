@@ -128,7 +128,7 @@ fn remembered(notice: &Notice<'_>) -> Option<Alert> {
     };
     let dates: Vec<Date> =
         [&notice.dates.new, &notice.dates.changed, &notice.dates.still].into_iter().flatten().copied().collect();
-    let title = format!("{}: {} {}", notice.news.check(), ranges(&dates, &mut None), fails(*level, dates.len()));
+    let title = format!("{} {}", ranges(&dates, &mut None), fails(*level, dates.len()));
     Some(Alert {
         channel: notice.channel.clone(),
         severity,
@@ -214,11 +214,10 @@ fn noted(notice: &Notice<'_>, zone: &TimeZone) -> Option<String> {
     let root = notice.root.as_ref().map(|(root, channels)| {
         format!("It depends on {root}, which is not well either and is reported in {}.", channels.join(", "))
     });
-    let single = notice.dates.new.len() + notice.dates.changed.len() + notice.dates.still.len() == 1;
     let fails = fails(notice.state.0, 1);
     let dates = notice.dates.sentence(fails, notice.news.due()).map(|dates| format!("{dates}."));
-    // A reminder of several dates says so with the dates.
-    let note = note(notice, zone).filter(|_| single || !matches!(notice.say, Say::Reminder { .. }));
+    // A reminder says so with its dates.
+    let note = note(notice, zone).filter(|_| dates.is_none() || !matches!(notice.say, Say::Reminder { .. }));
     let parts: Vec<String> = dates.into_iter().chain(note).chain(root).collect();
     (!parts.is_empty()).then(|| parts.join(" "))
 }
@@ -286,8 +285,19 @@ fn family_title(notices: &[&Notice<'_>], runs: &[&Run], tally: impl Fn() -> Stri
         return format!("Validation: {}", names.into_iter().collect::<Vec<_>>().join(", "));
     }
     let bad: Vec<&&Notice<'_>> = notices.iter().filter(|notice| !notice.say.is_line()).collect();
+    // Dates that were not judged now are in no count of this round.
+    let earlier: Vec<&&Notice<'_>> = bad.iter().copied().filter(|notice| notice.run().is_none()).collect();
     match (bad.as_slice(), runs) {
         ([], _) => Ending::title(notices),
+        _ if earlier.len() == bad.len() && bad.len() <= 2 => {
+            let titles = earlier
+                .iter()
+                .filter_map(|notice| Some(format!("{}: {}", notice.news.check(), remembered(notice)?.title)));
+            titles.collect::<Vec<_>>().join(", ")
+        }
+        _ if !earlier.is_empty() => {
+            format!("{}; earlier dates of {} are not well", tally(), counted(earlier.len(), "check"))
+        }
         ([only], [run]) if only.about == About::Evaluation => format!("{} could not be evaluated", run.check),
         ([only], [_]) if only.run().is_some() => match relevant(only, &only.channel).as_slice() {
             [alert] => alert.title.clone(),
@@ -295,6 +305,11 @@ fn family_title(notices: &[&Notice<'_>], runs: &[&Run], tally: impl Fn() -> Stri
         },
         _ => tally(),
     }
+}
+
+/// `1 check`, `2 checks`
+fn counted(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
 /// The level of a notice; `None` for good news.

@@ -93,11 +93,10 @@ fn date(run: &Run, standing: &mut Standing, config: &Config, taken: &mut Taken) 
             (day.state, day.at) = (State::Pending, run.due);
             day.look = Some(Look { at: run.deadline, tries: 0, from: run.deadline });
         }
-        _ if judged(run) && day.state == State::GivenUp => {
-            if run.status() == Status::Pass {
-                over_after_all(run, subject, day, taken);
-            }
-        }
+        _ if day.state == State::GivenUp => match run.status() {
+            Status::Pass => over_after_all(run, subject, day, taken),
+            _ => day.look = None,
+        },
         _ if judged(run) => {
             let before = day.state;
             (day.state, day.at) = (state(worst), run.due);
@@ -113,7 +112,7 @@ fn date(run: &Run, standing: &mut Standing, config: &Config, taken: &mut Taken) 
             (day.state, day.at) = (State::NotJudged, run.due);
             day.look = if dated { again(day) } else { None };
         }
-        _ => day.look = if dated && day.is_open() { again(day) } else { day.look },
+        _ => day.look = if dated && day.is_open() { again(day) } else { None },
     }
     // Its time is over, and it is not good.
     let bad = matches!(day.state, State::Bad | State::Warned | State::NotJudged);
@@ -152,6 +151,8 @@ pub(super) fn give_up(
     at: Timestamp,
     taken: &mut Taken,
 ) {
+    // There is nothing left to decide.
+    taken.sides.retain(|(about, of, _)| (*about, *of) != (About::Data, subject));
     let side = day.side();
     let by = who.map(|who| format!(" by {who}")).unwrap_or_default();
     taken.episodes.extend(closed((check, subject), About::Data, &side, at, &format!("given up{by}: {why}")));

@@ -2,6 +2,7 @@
 
 mod audit;
 mod costs;
+mod dates;
 mod doctor;
 mod explain;
 mod flags;
@@ -48,7 +49,10 @@ pub const USAGE: u8 = 64;
 const GROUPS: &[(&str, &[&str])] = &[
     ("Start", &["init", "new", "test", "doctor"]),
     ("Run checks", &["run", "plan", "validate", "gate", "query"]),
-    ("See results and messages", &["history", "audit", "costs", "silence", "silences", "receivers"]),
+    (
+        "See results and messages",
+        &["history", "audit", "costs", "recheck", "ack", "close", "silence", "silences", "receivers"],
+    ),
     ("Plugins", &["inspect", "pin", "add", "pull", "update", "outdated", "push", "keygen", "sign"]),
     ("Shell and editor", &["completions", "man", "schema", "help"]),
 ];
@@ -102,6 +106,12 @@ enum Command {
     Audit(audit::Audit),
     /// Show what each check's queries billed
     Costs(costs::Costs),
+    /// Look at bad dates of a check again, now
+    Recheck(dates::Recheck),
+    /// Say that somebody works on a bad date: no reminders
+    Ack(dates::Ack),
+    /// Give a bad date up
+    Close(dates::Close),
     /// Send no new alerts of some checks for a while
     Silence(silence::Silence),
     /// Show the silences, or end one
@@ -171,6 +181,9 @@ impl Arguments {
             Command::History(history) => history.execute(),
             Command::Audit(audit) => audit.execute(),
             Command::Costs(costs) => costs.execute(),
+            Command::Recheck(recheck) => recheck.execute(),
+            Command::Ack(ack) => ack.execute(),
+            Command::Close(close) => close.execute(),
             Command::Silence(silence) => silence.execute(),
             Command::Silences(silences) => silences.execute(),
             Command::Receivers(receivers) => receivers.execute(),

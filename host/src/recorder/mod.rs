@@ -6,6 +6,7 @@ mod board;
 mod dates;
 mod kept;
 mod looks;
+mod orders;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,6 +28,7 @@ pub use audit::user;
 pub use board::{Board, Dot, Latest, Recent};
 use kept::kept;
 pub use looks::Looks;
+pub use orders::answered;
 
 use crate::{
     alert::{self, Delivery, News, Notification, Receivers, Standing, Standings},

@@ -3,6 +3,7 @@
 mod task;
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
@@ -197,7 +198,7 @@ impl Host {
         }
         let order: HashMap<&str, usize> =
             self.checks.iter().enumerate().map(|(at, check)| (check.name.as_str(), at)).collect();
-        round.runs.sort_by_key(|run| order.get(run.check.as_str()).copied());
+        round.runs.sort_by_key(|run| (order.get(run.check.as_str()).copied(), Reverse(run.data_date)));
         if !awaited {
             for (group, line) in round.by_group() {
                 tracing::info!(group, "{group}: {line}");

@@ -169,6 +169,7 @@ impl Service {
             if let Some(back) = set_back {
                 tracing::warn!("the clock was set back by {back:#}; due times are counted from now");
             }
+            self.carry_out_orders().await;
             // What is due comes before what is looked at again.
             if turns.is_empty() {
                 self.look_again(&over, &mut rounds);
@@ -222,6 +223,25 @@ impl Service {
                 }
                 Ended { host, names, round }
             });
+        }
+    }
+
+    /// Carries out what people ordered of dates.
+    async fn carry_out_orders(&self) {
+        let host = self.host();
+        match host.recorder.carry_out(&host.config).await {
+            Ok(true) => self.look_now(),
+            Ok(false) => {}
+            Err(error) => tracing::warn!("orders cannot be carried out yet: {error:#}"),
+        }
+    }
+
+    /// Looks at dates again as soon as possible.
+    pub fn look_now(&self) {
+        let mut look_at = self.look_at.lock().unwrap_or_else(PoisonError::into_inner);
+        // It is not known while it is done; then the next one is soon.
+        if let Some(at) = look_at.as_mut() {
+            *at = Timestamp::now();
         }
     }
 

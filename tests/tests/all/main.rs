@@ -23,6 +23,7 @@ mod compile;
 mod consult;
 mod contract;
 mod credentials;
+mod dates;
 mod delivery;
 mod dependencies;
 mod deploy;

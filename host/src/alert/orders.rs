@@ -1,0 +1,153 @@
+//! What people order of dates: to look again, to know that somebody works on one, to give one up.
+
+use jiff::{Timestamp, civil::Date};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Level, Notification,
+    dates::ranges,
+    day::{Ack, Day, Look, State, Subject},
+    say::Say,
+    standing::Standing,
+    taken_in::{Taken, give_up},
+};
+use crate::record::Episode;
+
+/// An order about the dates of a check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Wanted {
+    /// Look at it now.
+    Recheck,
+    /// It is known, and somebody works on it.
+    Ack {
+        /// The reason.
+        why: String,
+        /// Until when that holds.
+        until: Timestamp,
+    },
+    /// It is given up.
+    Close {
+        /// The reason.
+        why: String,
+    },
+}
+
+impl Wanted {
+    /// What is done, for the audit trail.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Recheck => "to be looked at again at once".to_owned(),
+            Self::Ack { why, until } => format!("acknowledged until {until:.0}: {why}"),
+            Self::Close { why } => format!("given up: {why}"),
+        }
+    }
+}
+
+/// What came of an order.
+#[derive(Debug, Default)]
+pub struct Ordered {
+    /// The answer, in one line.
+    pub answer: String,
+    /// The messages to send, one a channel.
+    pub messages: Vec<Notification>,
+    /// The alerts that ended.
+    pub episodes: Vec<Episode>,
+}
+
+/// Carries out an order about one date, or about all open dates of a check, by somebody at a time. An error says why not.
+pub fn order(
+    (check, standing): (&str, &mut Standing),
+    date: Option<Date>,
+    wanted: &Wanted,
+    who: &str,
+    at: Timestamp,
+) -> Result<Ordered, String> {
+    let subjects = subjects(check, standing, date, wanted)?;
+    let dates: Vec<Date> = subjects.iter().filter_map(|subject| *subject).collect();
+    let shown = if dates.is_empty() { check.to_owned() } else { format!("{check} {}", ranges(&dates, &mut None)) };
+    let mut taken = Taken::default();
+    for subject in subjects {
+        let day = standing.days.entry(subject).or_insert_with(|| Day::new(at));
+        match wanted {
+            Wanted::Recheck => {
+                let (tries, from) = day.look.map_or((0, at), |look| (look.tries, look.from));
+                day.look = Some(Look { at, tries, from });
+            }
+            Wanted::Ack { why, until } => day.change(|incident| {
+                incident.ack = Some(Ack {
+                    who: who.to_owned(),
+                    why: why.clone(),
+                    at,
+                    until: *until,
+                    level: incident.side.worst(),
+                    points: incident.side.found().clone(),
+                });
+            }),
+            Wanted::Close { why } => give_up(check, subject, day, (Some(who), why), at, &mut taken),
+        }
+    }
+    let answer = match wanted {
+        Wanted::Recheck => format!("{shown}: looked at again now"),
+        Wanted::Ack { until, .. } => format!("{shown}: acknowledged by {who}; no reminders until {until:.0}"),
+        Wanted::Close { .. } => format!("{shown}: given up by {who}; nobody is reminded of it any more"),
+    };
+    Ok(Ordered { answer, messages: messages(check, who, &taken), episodes: taken.episodes })
+}
+
+/// The dates that an order is about.
+fn subjects(check: &str, standing: &Standing, date: Option<Date>, wanted: &Wanted) -> Result<Vec<Subject>, String> {
+    let open: Vec<Subject> = standing.open().map(|(subject, _)| subject).collect();
+    let listed = || {
+        let dates: Vec<Date> = open.iter().filter_map(|subject| *subject).collect();
+        if dates.is_empty() { "none is".to_owned() } else { format!("those are {}", ranges(&dates, &mut None)) }
+    };
+    let Some(date) = date.filter(|_| !standing.now) else {
+        return match (open.len(), wanted) {
+            (0, _) if standing.now => Err(format!("{check} is well; there is nothing to do")),
+            (0, _) => Err(format!("{check} has no bad date; there is nothing to do")),
+            (2.., Wanted::Close { .. }) => {
+                Err(format!("{check} has several bad dates: {}; name one with --date", listed()))
+            }
+            _ => Ok(open),
+        };
+    };
+    let day = standing.days.get(&Some(date));
+    let fits = match wanted {
+        Wanted::Recheck => true,
+        Wanted::Ack { .. } => day.is_some_and(Day::is_open),
+        Wanted::Close { .. } => day.is_some_and(|day| day.is_open() || !day.state.is_over()),
+    };
+    let state = day.map_or(State::NotJudged, |day| day.state).name().replace('_', " ");
+    if fits {
+        Ok(vec![Some(date)])
+    } else {
+        Err(format!("{check} {date} is not bad but {state}; of its dates, {}", listed()))
+    }
+}
+
+/// Everybody who knows of a date hears that it is given up.
+fn messages(check: &str, who: &str, taken: &Taken) -> Vec<Notification> {
+    let mut channels: Vec<&String> = taken.over.iter().map(|(channel, ..)| channel).collect();
+    channels.sort_unstable();
+    channels.dedup();
+    let message = |channel: &String| {
+        let own = taken.over.iter().filter(|(of, ..)| of == channel);
+        let dates: Vec<Date> = own.clone().filter_map(|(_, subject, _)| *subject).collect();
+        let why = own.filter_map(|(.., say)| match say {
+            Say::GivenUp { why, .. } => Some(why.as_str()),
+            _ => None,
+        });
+        let shown = if dates.is_empty() { String::new() } else { format!("{} ", ranges(&dates, &mut None)) };
+        let why = why.last().unwrap_or_default();
+        Notification {
+            channel: channel.clone(),
+            level: Some(Level::Info),
+            title: format!("{check}: {shown}given up"),
+            moved: vec![(check.to_owned(), format!("{shown}given up by {who}: {why}"))],
+            footer: "Not a recovery: it is not good, and nobody is reminded of it any more.".to_owned(),
+            ..Notification::default()
+        }
+    };
+    channels.into_iter().map(message).collect()
+}

@@ -1,0 +1,71 @@
+//! Carries out what people order of dates.
+
+use anyhow::{Context, Result};
+use jiff::{Timestamp, civil::Date};
+
+use super::{Recorder, dates};
+use crate::{
+    alert::{self, Notification, Wanted},
+    config::Config,
+    record::{Batch, Order},
+};
+
+impl Recorder {
+    /// Adds an order and carries it out. Returns what came of it, or why it was refused.
+    pub async fn order(
+        &self,
+        config: &Config,
+        check: &str,
+        date: Option<Date>,
+        wanted: &Wanted,
+        who: &str,
+    ) -> Result<Result<String, String>> {
+        let json = serde_json::to_string(wanted)?;
+        let id = self.record.order(check, date, &json, &wanted.words(), (who, Timestamp::now())).await?;
+        self.carry_out(config).await?;
+        let answer = self.record.answer(id).await?.context("the order was not carried out")?;
+        answered(&answer)
+    }
+
+    /// Carries out the orders that wait. Returns whether a date is to be looked at now.
+    pub async fn carry_out(&self, config: &Config) -> Result<bool> {
+        let mut looks = false;
+        for order in self.record.orders().await? {
+            looks |= self.carry_out_one(config, order).await?;
+        }
+        Ok(looks)
+    }
+
+    async fn carry_out_one(&self, config: &Config, order: Order) -> Result<bool> {
+        let mut standings = self.standings.lock().await;
+        let wanted: Wanted = serde_json::from_str(&order.wanted).context("an order of another host")?;
+        let mut next = standings.get(&order.check).cloned().unwrap_or_default();
+        let at = Timestamp::now();
+        let done = alert::order((&order.check, &mut next), order.date, &wanted, &order.who, at);
+        let mut batch = Batch { recorded: at, ..Batch::default() };
+        let answer = match &done {
+            Ok(done) => Ok(done.answer.clone()),
+            Err(why) => Err(why.clone()),
+        };
+        batch.answered.push((order.id, serde_json::to_string(&answer)?));
+        let mut messages: Vec<Notification> = Vec::new();
+        if let Ok(done) = done {
+            batch.episodes = done.episodes;
+            messages = done.messages;
+            dates::changes(&mut batch, &order.check, standings.get(&order.check), &next)?;
+        }
+        messages.iter_mut().for_each(|message| message.page = self.page(config));
+        let channels: Vec<String> = messages.iter().map(|message| message.channel.clone()).collect();
+        self.write(config, batch, messages).await.context("the order is NOT carried out")?;
+        standings.insert(order.check, next);
+        for channel in channels {
+            self.metrics.said(&channel, "given_up");
+        }
+        Ok(answer.is_ok() && wanted == Wanted::Recheck)
+    }
+}
+
+/// What came of an order, as it was recorded.
+pub fn answered(answer: &str) -> Result<Result<String, String>> {
+    Ok(serde_json::from_str(answer)?)
+}
