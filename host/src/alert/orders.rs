@@ -134,12 +134,12 @@ fn messages(check: &str, who: &str, taken: &Taken) -> Vec<Notification> {
     let message = |channel: &String| {
         let own = taken.over.iter().filter(|(of, ..)| of == channel);
         let dates: Vec<Date> = own.clone().filter_map(|(_, subject, _)| *subject).collect();
-        let why = own.filter_map(|(.., say)| match say {
+        let mut why = own.filter_map(|(.., say)| match say {
             Say::GivenUp { why, .. } => Some(why.as_str()),
             _ => None,
         });
         let shown = if dates.is_empty() { String::new() } else { format!("{} ", ranges(&dates, &mut None)) };
-        let why = why.last().unwrap_or_default();
+        let why = why.next_back().unwrap_or_default();
         Notification {
             channel: channel.clone(),
             level: Some(Level::Info),
