@@ -82,6 +82,8 @@ pub struct Caller {
     pub data_date: Date,
     /// By when the data of that date is expected; no later than the run's clock.
     pub deadline: Timestamp,
+    /// Whether a date is looked at again, and not because the check is due.
+    pub again: bool,
     /// The run's id.
     pub run: String,
 }

@@ -104,6 +104,7 @@ impl Check {
             data_date: moment.data_date,
             // A check that runs before its data is expected cannot know how old the data will be by then.
             deadline: moment.deadline.min(moment.due),
+            again: moment.again,
             run: moment.id(),
         };
         Arc::new(Calls::paced(caller, ready.grants.clone(), budgets, &ready.pace))

@@ -18,11 +18,15 @@ pub struct Ledger {
     zone: Zone,
 }
 
+/// The part of a day's bytes that looking at dates again may take.
+const AGAIN: u64 = 4;
+
 /// Reserved bytes. They stay reserved if the result of the query is unknown, since it may have billed them.
 pub(super) struct Reserved<'l> {
     ledger: &'l Ledger,
     check: String,
     day: Date,
+    again: bool,
     bytes: u64,
 }
 
@@ -37,18 +41,25 @@ impl Ledger {
         let check = &calls.caller.check;
         let most = calls.budgets.bytes_per_day;
         let day = Timestamp::now().to_zoned(self.zone.rules()).date();
-        let spent = self.record.spend(check, day, bytes, most.0 as u64).await;
+        let again = calls.caller.again.then_some(most.0 as u64 / AGAIN);
+        let spent = self.record.spend(check, day, bytes, (most.0 as u64, again)).await;
         let spent = spent
             .map_err(|error| Error::Unavailable(format!("query refused: its cost cannot be recorded: {error:#}")))?;
         match spent {
-            None => Ok(Reserved { ledger: self, check: check.clone(), day, bytes }),
+            None => Ok(Reserved { ledger: self, check: check.clone(), day, again: again.is_some(), bytes }),
             Some(spent) => {
                 let resets = day.tomorrow().and_then(|next| next.to_zoned(self.zone.rules()));
                 let resets =
                     resets.map_or(String::new(), |at| format!("; it resets at {}", at.strftime("%Y-%m-%d %H:%M %Z")));
                 let (spent, bytes) = (text::bytes(spent), text::bytes(bytes));
+                let of = match again {
+                    Some(most) => {
+                        format!("the {} that looking at dates again may take of its budget", text::bytes(most))
+                    }
+                    None => format!("its {most}"),
+                };
                 Err(Error::OverBudget(format!(
-                    "query refused: {check} has billed {spent} of its {most} for {day}, and this query needs {bytes}{resets}; {}",
+                    "query refused: {check} has billed {spent} of {of} for {day}, and this query needs {bytes}{resets}; {}",
                     raise(&calls.caller.plugin, "bytes_per_day")
                 )))
             }
@@ -59,7 +70,9 @@ impl Ledger {
 impl Reserved<'_> {
     /// Replaces the reserved bytes by the billed bytes.
     pub(super) async fn settle(self, bytes: u64) {
-        if let Err(error) = self.ledger.record.correct_spending(&self.check, self.day, self.bytes, bytes).await {
+        if let Err(error) =
+            self.ledger.record.correct_spending(&self.check, self.day, (self.bytes, bytes), self.again).await
+        {
             // The record shows more than was billed, which errs on the safe side.
             tracing::warn!("the cost of {}'s query cannot be recorded: {error:#}", self.check);
         }

@@ -78,3 +78,6 @@ CREATE TABLE orders (
     -- What came of it; NULL until it was carried out.
     answer TEXT
 );
+
+-- How many of the bytes were for dates that were looked at again.
+ALTER TABLE costs ADD COLUMN again BIGINT NOT NULL DEFAULT 0;
