@@ -65,7 +65,9 @@ fn a_plugin_is_told_the_deadline_of_its_date_and_the_dates_that_were_good() {
     let sample = Sample::new(None).unwrap();
     let check = |name: &str| format!("[checks.{name}]\nplugin = \"frozen-0-1-2\"\nchannel = \"#canary-alerts\"\n");
     let checks = format!("{}{}dates = \"now\"\n", check("dated"), check("present"));
-    sample.configure(&format!("{HOST_TOML}\n{checks}")).unwrap();
+    // These dates do not get too old for this test.
+    let toml = HOST_TOML.replace("keep = \"90d\"", "keep = \"40000d\"");
+    sample.configure(&format!("{toml}\n{checks}")).unwrap();
     let run = |arguments: &[&str]| {
         let mut command = sample.command();
         command.args(["run", "--once", "--output", "json", "--check", "dated", "--check", "present"]);
@@ -77,8 +79,8 @@ fn a_plugin_is_told_the_deadline_of_its_date_and_the_dates_that_were_good() {
         assert_eq!(ended.run("dated")["evidence"], evidence);
         (dated, present)
     };
-    assert_eq!(run(&["--date", "2026-02-03"]).0, "0 min after the deadline; good: ");
-    assert_eq!(run(&["--date", "2026-02-04"]).0, "0 min after the deadline; good: 2026-02-03");
+    assert_eq!(run(&["--date", "2026-02-03", "--at", "2026-02-04T05:00:00Z"]).0, "0 min after the deadline; good: ");
+    assert_eq!(run(&["--date", "2026-02-04", "--at", "2026-02-05T05:00:00Z"]).0, "0 min after the deadline; good: 2026-02-03");
     // The date ends at 05:00 UTC, and the check is due every hour.
     let good = "good: 2026-02-04 2026-02-03";
     let (dated, present) = run(&["--at", AT]);
