@@ -85,10 +85,10 @@ fn a_plugin_is_told_the_deadline_of_its_date_and_the_dates_that_were_good() {
     let good = "good: 2026-02-04 2026-02-03";
     let (dated, present) = run(&["--at", AT]);
     assert_eq!(dated, format!("390 min after the deadline; {good}"));
-    assert_eq!(present, format!("0 min after the deadline; {good}"));
+    assert_eq!(present, "0 min after the deadline; good: ", "it has no dates");
     let (dated, present) = run(&["--date", "2026-02-05", "--at", "2026-02-08T12:00:00Z"]);
     assert_eq!(dated, format!("3300 min after the deadline; {good}"));
-    assert_eq!(present, format!("0 min after the deadline; {good}"));
+    assert_eq!(present, "0 min after the deadline; good: ", "it has no dates");
 }
 
 /// Each check of the file, with what it is about, or why it cannot run.
