@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use crate::contract::{
@@ -19,6 +22,7 @@ pub struct Shapes {
     pub(super) paths: Mutex<HashMap<Vec<String>, Vec<String>>>,
     pub(super) services: Mutex<HashMap<String, Option<Deployment>>>,
     problems: Mutex<Vec<Problem>>,
+    dated: AtomicBool,
 }
 
 /// A question that cannot be answered.
@@ -49,6 +53,21 @@ pub(super) struct Shape {
 }
 
 impl Shapes {
+    /// Whether a query used the data date.
+    pub fn is_dated(&self) -> bool {
+        self.dated.load(Ordering::Relaxed)
+    }
+
+    /// Remembers that a query used the data date.
+    pub(super) fn use_date(&self) {
+        self.dated.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether there was a query.
+    pub fn queried(&self) -> bool {
+        !lock(&self.queries).is_empty()
+    }
+
     /// The shape of a query that gives one number.
     #[cfg(test)]
     pub fn with_column(name: &str) -> Self {

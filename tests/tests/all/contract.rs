@@ -80,7 +80,10 @@ fn a_plugin_is_told_the_deadline_of_its_date_and_the_dates_that_were_good() {
         (dated, present)
     };
     assert_eq!(run(&["--date", "2026-02-03", "--at", "2026-02-04T05:00:00Z"]).0, "0 min after the deadline; good: ");
-    assert_eq!(run(&["--date", "2026-02-04", "--at", "2026-02-05T05:00:00Z"]).0, "0 min after the deadline; good: 2026-02-03");
+    assert_eq!(
+        run(&["--date", "2026-02-04", "--at", "2026-02-05T05:00:00Z"]).0,
+        "0 min after the deadline; good: 2026-02-03"
+    );
     // The date ends at 05:00 UTC, and the check is due every hour.
     let good = "good: 2026-02-04 2026-02-03";
     let (dated, present) = run(&["--at", AT]);

@@ -226,3 +226,32 @@ fn a_date_is_acknowledged_and_closed() {
     let audit = loads.host(&["audit"]).out;
     assert!(audit.contains("given up: it will not come") && audit.contains("acknowledged until"), "{audit}");
 }
+
+/// A check of dates whose queries use no date, and one about now whose queries do, are remarked upon.
+#[test]
+fn a_check_whose_kind_and_sql_disagree_is_remarked_upon() {
+    let loads = Loads::new("");
+    let remarks = |more: &str, sql: &str| {
+        loads.configure(more);
+        let file = loads.sample.path().join("host.toml");
+        let toml = std::fs::read_to_string(&file).unwrap().replace(" WHERE d = @date", sql);
+        std::fs::write(file, toml).unwrap();
+        let plugin = shipped().unwrap().into_iter().find(|file| file.ends_with("canary-sql.wasm")).unwrap();
+        let ended = ended(loads.sample.command().arg("validate").arg(plugin)).unwrap();
+        ended.out + &ended.err
+    };
+    let (undated, dated) =
+        ("none of its queries uses the data date", "its queries use the data date, but it is about now");
+    for (more, sql, said) in [
+        ("", " WHERE d = @date", None),
+        ("", "", None),
+        ("dates = 'now'", "", None),
+        ("dates = 'dated'", "", Some(undated)),
+        ("dates = 'now'", " WHERE d = @date", Some(dated)),
+    ] {
+        let out = remarks(more, sql);
+        for remark in [undated, dated] {
+            assert_eq!(out.contains(remark), said == Some(remark), "{more} {sql}: {out}");
+        }
+    }
+}

@@ -33,6 +33,9 @@ impl Rehearsal {
         parameters: Vec<Argument>,
     ) -> Result<Rows, Error> {
         let asked = self.asked(&sql, &parameters);
+        if uses_date(&sql, &parameters, calls) {
+            self.shapes.use_date();
+        }
         // The values of the parameters do not change the columns.
         let kinds = parameters.iter().map(|parameter| (&parameter.name, parameter.kind));
         let key = format!("{sql}\0{:?}", kinds.collect::<Vec<_>>());
@@ -121,6 +124,22 @@ impl Rehearsal {
         self.gives(asked, &values);
         Rows { values, columns: shape.columns, bytes_processed: 0 }
     }
+}
+
+/// Whether a query depends on the data date: it has the date itself, or a parameter with it or with a time that goes with
+/// it. The run's clock does not.
+fn uses_date(sql: &str, parameters: &[Argument], calls: &Calls) -> bool {
+    let (date, due) = (calls.caller.data_date.to_string(), calls.caller.due.as_second());
+    let named = sql.to_ascii_lowercase();
+    let used = |parameter: &&Argument| {
+        named.contains(&format!("@{}", parameter.name.trim_start_matches('@').to_ascii_lowercase()))
+    };
+    let dated = parameters.iter().filter(used).any(|parameter| match &parameter.value {
+        Value::Date(value) | Value::Text(value) => *value == date,
+        Value::Timestamp(at) => *at != due,
+        _ => false,
+    });
+    dated || sql.contains(&date)
 }
 
 impl Shape {

@@ -15,7 +15,7 @@ use super::{Moment, Reason, Run};
 use crate::{
     capability::{Answers, Backends, Call, Given, Problem, Rehearsal, Shapes, Unanswered},
     check::{Check, Family, Ready},
-    config::{Budgets, Bytes, Time},
+    config::{Budgets, Bytes, Dates, Time, check_key},
     contract::{Error, Failure, Verdict},
     plugin::advice_when_empty,
     sandbox::Stopped,
@@ -192,8 +192,23 @@ pub async fn validate(check: &Check, backends: &Backends, moment: &Moment) -> Ve
     if seen.passes_empty {
         findings.insert(0, Finding::new(Kind::Remark, passes_empty(ready, &seen, &stage.shapes)));
     }
+    findings.extend(misdated(check, &stage.shapes).map(|text| Finding::new(Kind::Remark, text)));
     findings.extend(several_rows(&high).map(|text| Finding::new(Kind::Remark, text)));
     findings
+}
+
+/// The remark on a check that is about dates, though none of its queries depends on one; or the other way round.
+fn misdated(check: &Check, shapes: &Shapes) -> Option<String> {
+    let name = check_key(&check.name);
+    match (check.dates(), shapes.is_dated()) {
+        (Dates::Dated, false) if shapes.queried() => Some(format!(
+            "none of its queries uses the data date, so that each date is judged alike; add `dates = \"now\"` to [checks.{name}], or use the date"
+        )),
+        (Dates::Now, true) => Some(format!(
+            "its queries use the data date, but it is about now, so that a bad date is forgotten when the next one is good; add `dates = \"dated\"` to [checks.{name}]"
+        )),
+        _ => None,
+    }
 }
 
 /// The remark on a check that takes one row, if its query may give several. The host answered each call, so the check
