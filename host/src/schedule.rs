@@ -11,8 +11,8 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    alert::span,
     config::{Cron, Missed, Overlap, Zone},
+    text::span,
 };
 
 /// A run later than this after its due time counts as missed: the host was down, or the machine asleep.

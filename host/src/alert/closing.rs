@@ -7,7 +7,6 @@ use jiff::{Timestamp, civil::Date};
 
 use super::{
     Level, Notification,
-    compose::span,
     dates::ranges,
     day::Subject,
     episodes::closed,
@@ -15,7 +14,7 @@ use super::{
     spoken::About,
     standing::{Standing, Standings, shown},
 };
-use crate::{config::Config, record::Episode};
+use crate::{config::Config, record::Episode, text::span};
 
 /// The reason if host.toml no longer has the check.
 const REMOVED: &str = "removed from host.toml";

@@ -19,7 +19,7 @@ use crate::{
     check::Family,
     contract::slack::{Alert, Severity},
     run::{Run, Status, dates},
-    text::shortened,
+    text::{shortened, span},
 };
 
 /// The most bytes of what a run found, for the preview.
@@ -420,19 +420,4 @@ fn footer(notices: &[&Notice<'_>], runs: &[Run]) -> String {
         }
     }
     parts.join(" ")
-}
-
-/// A duration in at most two units: `3 h 30 min`.
-pub fn span(seconds: i64) -> String {
-    let seconds = seconds.max(0);
-    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
-    let parts = match (days, hours, minutes) {
-        (0, 0, 0) => vec![(seconds, "s")],
-        (0, 0, minutes) => vec![(minutes, "min")],
-        (0, hours, minutes) => vec![(hours, "h"), (minutes, "min")],
-        (1, hours, _) => vec![(1, "day"), (hours, "h")],
-        (days, hours, _) => vec![(days, "days"), (hours, "h")],
-    };
-    let shown = parts.iter().enumerate().filter(|(at, (number, _))| *at == 0 || *number > 0);
-    shown.map(|(_, (number, unit))| format!("{number} {unit}")).collect::<Vec<_>>().join(" ")
 }

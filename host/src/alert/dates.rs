@@ -2,7 +2,7 @@
 
 use jiff::{Timestamp, civil::Date};
 
-use super::compose::span;
+use crate::text::span;
 
 /// The most ranges that are shown of one kind of dates.
 const SHOWN: usize = 6;

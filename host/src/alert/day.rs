@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use jiff::{SignedDuration, Timestamp, civil::Date};
 use serde::{Deserialize, Serialize};
 
-use super::{Level, policy::Side, standing::Waits};
+use super::{Level, policy::Side};
 use crate::config::Recheck;
 
 /// What an incident of a check is about: a data date; `None` for a check about now.
@@ -97,6 +97,24 @@ pub struct Incident {
     pub ack: Option<Ack>,
     /// Why it is not looked at any more, if so.
     pub given_up: Option<GivenUp>,
+}
+
+/// A failing check waits for one that it depends on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waits {
+    /// The check that it waits for.
+    pub root: String,
+    /// Whether that check has recovered, so that this one has had one more run to follow.
+    pub recovered: bool,
+}
+
+/// When something is decided, and for which data date.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct At {
+    /// The due time.
+    pub(super) due: Timestamp,
+    /// The data date.
+    pub(super) date: Date,
 }
 
 /// It is known, and somebody works on it: no reminders.

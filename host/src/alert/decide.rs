@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::{
     Level,
-    day::Subject,
+    day::{At, Subject, Waits},
     downstream::list_downstream,
     entries::{Spoken, entries},
     episodes::episodes,
@@ -18,10 +18,10 @@ use super::{
     held::{Held, held},
     policy::{Hold, Side},
     remark::Remark,
-    roots::{How, Root, Roots},
+    roots::{How, Root, Roots, waits_for},
     say::Said,
     spoken::{About, News, Notice, Unsaid},
-    standing::{At, Rules, Standing, Standings, Waits, silenced},
+    standing::{Rules, Standing, Standings, silenced},
     taken_in::{Taken, take_in},
 };
 use crate::{config::Alerts, record::Episode, run::Run};
@@ -112,7 +112,7 @@ pub fn decide<'r>(batch: &[News<'r>], standings: &mut Standings, rules: Rules<'_
     }
     let places: HashMap<&str, usize> = batch.iter().enumerate().map(|(place, news)| (news.check(), place)).collect();
     decided.notices.sort_by_key(|notice| (places.get(notice.news.check()), notice.about));
-    list_downstream(&mut decided, standings, rules, &mut roots);
+    list_downstream(&mut decided.notices, &mut decided.touched, standings, (rules, &mut roots));
     record(&mut decided, judged, standings);
     decided
 }
@@ -320,11 +320,6 @@ fn follow(check: &str, at: At, standings: &mut Standings, roots: &mut Roots<'_>,
         }
     }
     root
-}
-
-/// The check that one waits for at a date, if host.toml still makes it depend on that.
-pub(super) fn waits_for<'s>(check: &str, standing: &'s Standing, at: At, rules: Rules<'_>) -> Option<&'s Waits> {
-    standing.waits_at(at.date).filter(|waits| rules.config.dependencies.is_above(&waits.root, check))
 }
 
 #[cfg(test)]

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    decide::{Decided, waits_for},
-    roots::{How, Roots},
+    day::At,
+    roots::{How, Roots, waits_for},
     say::Say,
     spoken::{About, Notice},
-    standing::{At, Rules, Standing, Standings, holds_until, shown, silenced},
+    standing::{Rules, Standing, Standings, holds_until, shown, silenced},
 };
 
 /// Failing checks and their results, by the check that speaks for them and the data date.
@@ -16,22 +16,22 @@ type Under = BTreeMap<(String, At), Vec<(String, String)>>;
 /// Lists failing checks in the message of the check that they depend on, also in the one about its recovery; and drops the
 /// lines that this makes superfluous.
 pub(super) fn list_downstream(
-    decided: &mut Decided<'_>,
+    notices: &mut Vec<Notice<'_>>,
+    touched: &mut BTreeSet<String>,
     standings: &mut Standings,
-    rules: Rules<'_>,
-    roots: &mut Roots<'_>,
+    (rules, roots): (Rules<'_>, &mut Roots<'_>),
 ) {
     let mut under = Under::new();
-    for at in decided.notices.iter().filter_map(place).collect::<BTreeSet<At>>() {
-        find(at, decided, standings, rules, (&mut under, roots));
+    for at in notices.iter().filter_map(place).collect::<BTreeSet<At>>() {
+        find(at, touched, standings, rules, (&mut under, roots));
     }
     // The checks of which each channel gets an alert of its own now, or a line in the message about another one.
     let mut alerted: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
-    for notice in decided.notices.iter().filter(|notice| notice.about == About::Data && !notice.say.is_line()) {
+    for notice in notices.iter().filter(|notice| notice.about == About::Data && !notice.say.is_line()) {
         alerted.entry(notice.channel.clone()).or_default().insert(notice.news.check());
     }
     let mut listed: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
-    for notice in decided.notices.iter_mut().filter(|notice| notice.about == About::Data) {
+    for notice in notices.iter_mut().filter(|notice| notice.about == About::Data) {
         let again = matches!(notice.say, Say::Recovered { .. } | Say::Reminder { .. });
         let found = place(notice).and_then(|at| Some((at, under.get(&(notice.news.check().to_owned(), at))?)));
         let Some((at, downstream)) = found.filter(|_| again || !notice.say.is_line()) else {
@@ -54,14 +54,14 @@ pub(super) fn list_downstream(
             if alerted || !again && known {
                 continue;
             }
-            decided.touched.insert(check.clone());
+            touched.insert(check.clone());
             listed.insert(check);
             notice.downstream.push((check.clone(), found.clone()));
         }
     }
     let is_listed =
         |notice: &Notice<'_>| listed.get(&notice.channel).is_some_and(|listed| listed.contains(notice.news.check()));
-    decided.notices.retain(|notice| !matches!(notice.say, Say::Below { .. }) || !is_listed(notice));
+    notices.retain(|notice| !matches!(notice.say, Say::Below { .. }) || !is_listed(notice));
 }
 
 /// When and about which date a notice about a check's data speaks.
@@ -73,7 +73,7 @@ fn place(notice: &Notice<'_>) -> Option<At> {
 /// The failing checks of one date, under the checks that speak for them.
 fn find(
     at: At,
-    decided: &Decided<'_>,
+    touched: &BTreeSet<String>,
     standings: &Standings,
     rules: Rules<'_>,
     (under, roots): (&mut Under, &mut Roots<'_>),
@@ -87,7 +87,7 @@ fn find(
         let reported = roots.of(check, at, standings).filter(|root| root.how == How::Reported);
         if let Some(root) = reported.map(|root| root.check).or_else(|| recovered(check, standing, at, standings, rules))
         {
-            let before = if decided.touched.contains(check) { String::new() } else { last_checked(standing, rules) };
+            let before = if touched.contains(check) { String::new() } else { last_checked(standing, rules) };
             under.entry((root, at)).or_default().push((check.clone(), format!("{}{before}", side.summary)));
         }
     }

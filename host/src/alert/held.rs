@@ -1,9 +1,10 @@
 //! What holds back the notices about one side of a check: a silence, a calendar, or a failure further up the pipeline.
 
 use super::{
+    day::At,
     policy::{Hold, Side, Upstream},
     roots::{How, Root},
-    standing::{At, Rules, Standings, silenced},
+    standing::{Rules, Standings, silenced},
 };
 
 /// What holds back the notices about one side of a check.

@@ -34,7 +34,7 @@ use sha2::{Digest, Sha256};
 
 pub use closing::{Closed, close};
 pub use commands::suit;
-pub use compose::{compose, span};
+pub use compose::compose;
 pub use console::plain;
 pub use dates::DateNews;
 pub use day::{Ack, Day, GivenUp, Incident, Look, State, Subject};

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::{
     Level,
+    day::{At, Waits},
     policy::Side,
-    standing::{At, Rules, Standing, Standings, holds_until, silenced},
+    standing::{Rules, Standing, Standings, holds_until, silenced},
 };
 
 /// The failing check that speaks for the checks that depend on it.
@@ -104,4 +105,9 @@ fn speaks(check: &str, standing: &Standing, side: &Side, at: At, rules: Rules<'_
     }
     let follows = standing.waits_at(at.date).is_some_and(|waits| waits.recovered);
     if side.is_known() { Some(How::Reported) } else { follows.then_some(How::Follows) }
+}
+
+/// The check that one waits for at a date, if host.toml still makes it depend on that.
+pub(super) fn waits_for<'s>(check: &str, standing: &'s Standing, at: At, rules: Rules<'_>) -> Option<&'s Waits> {
+    standing.waits_at(at.date).filter(|waits| rules.config.dependencies.is_above(&waits.root, check))
 }

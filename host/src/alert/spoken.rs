@@ -4,7 +4,12 @@ use std::{borrow::Cow, collections::BTreeSet};
 
 use jiff::{Timestamp, civil::Date};
 
-use super::{Level, dates::DateNews, day::Subject, say::Say, standing::At};
+use super::{
+    Level,
+    dates::DateNews,
+    day::{At, Subject},
+    say::Say,
+};
 use crate::{
     check::Family,
     config::Dates,

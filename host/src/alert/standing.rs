@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp, civil::Date};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    day::{Day, State, Subject},
+    day::{At, Day, State, Subject, Waits},
     policy::Side,
     spoken::About,
 };
@@ -31,6 +31,8 @@ pub struct Standing {
     /// The state of its data in a record of an older host, which had one for all dates.
     #[serde(skip_serializing)]
     pub data: Option<Side>,
+    /// The first data date that it judged on its schedule.
+    pub first: Option<Date>,
     /// Whether its last run gave a verdict.
     pub judged: bool,
     /// Whether its last run left nothing unknown.
@@ -54,15 +56,6 @@ pub struct Standing {
     pub unheard: Vec<String>,
 }
 
-/// A failing check waits for one that it depends on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Waits {
-    /// The check that it waits for.
-    pub root: String,
-    /// Whether that check has recovered, so that this one has had one more run to follow.
-    pub recovered: bool,
-}
-
 /// The standings of all checks, by name.
 pub type Standings = BTreeMap<String, Standing>;
 
@@ -75,15 +68,6 @@ pub struct Rules<'r> {
     pub silences: &'r [Silence],
     /// The time of the decision, for silences; calendars use the runs' own due times.
     pub now: Timestamp,
-}
-
-/// When something is decided, and for which data date.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct At {
-    /// The due time.
-    pub(super) due: Timestamp,
-    /// The data date.
-    pub(super) date: Date,
 }
 
 impl Standing {

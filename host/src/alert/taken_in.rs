@@ -17,6 +17,7 @@ use crate::{
     contract::Verdict,
     record::Episode,
     run::{Run, Status},
+    text::span,
 };
 
 /// What one result decides.
@@ -44,6 +45,7 @@ pub(super) fn take_in(news: News<'_>, standing: &mut Standing, config: &Config) 
             if !run.past {
                 standing.clean = run.error.is_none();
                 standing.judged = matches!(run.status(), Status::Pass | Status::Warn | Status::Fail);
+                standing.first.get_or_insert(run.data_date);
                 (standing.ran, standing.date) = (Some(run.due), Some(run.data_date));
                 standing.next = run.next;
                 // All that it asked for was there.
@@ -117,7 +119,7 @@ fn date(run: &Run, standing: &mut Standing, config: &Config, taken: &mut Taken) 
     // Its time is over, and it is not good.
     let bad = matches!(day.state, State::Bad | State::Warned | State::NotJudged);
     if run.again && dated && bad && day.look.is_none() {
-        let length = super::span(i64::try_from(recheck.length.as_secs()).unwrap_or(i64::MAX));
+        let length = span(i64::try_from(recheck.length.as_secs()).unwrap_or(i64::MAX));
         let what = if day.state == State::NotJudged { "could not be judged" } else { "was not good again" };
         give_up(&run.check, subject, day, (None, &format!("it {what} within {length}")), run.due, taken);
     }

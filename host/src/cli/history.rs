@@ -13,9 +13,9 @@ use super::{
     table::Table,
 };
 use crate::{
-    alert::span,
     config::{Config, nearest},
     record::{Consultation, Included, PastAlert, PastRun, Undelivered},
+    text::span,
 };
 
 #[derive(Debug, Args)]

@@ -46,6 +46,14 @@ impl Record {
             .map_err(|error| self.explain(error))?;
         Ok(date.map(|date| date.parse()).transpose()?)
     }
+
+    /// The first data date that a check judged on its schedule, as far as its runs are kept.
+    pub async fn first_date(&self, check: &str) -> Result<Option<Date>> {
+        let sql = "SELECT MIN(data_date) FROM runs WHERE check_name = $1 AND NOT past AND NOT left_out";
+        let date: Option<String> =
+            sqlx::query_scalar(sql).bind(check).fetch_one(&self.pool).await.map_err(|error| self.explain(error))?;
+        Ok(date.map(|date| date.parse()).transpose()?)
+    }
 }
 
 /// Writes changed dates, and removes those that are gone.

@@ -46,6 +46,7 @@ async fn take_over(record: &Record, config: &Config, standings: &mut Standings) 
     let mut batch = Batch { recorded: Timestamp::now(), ..Batch::default() };
     for (check, standing) in standings.iter_mut() {
         let Some(side) = standing.data.take() else { continue };
+        standing.first = record.first_date(check).await?;
         batch.standings.insert(check.clone(), serde_json::to_string(&*standing)?);
         let Some(date) = record.last_bad(check).await?.or(standing.date) else { continue };
         if side == Default::default() {

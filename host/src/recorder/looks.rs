@@ -54,13 +54,12 @@ fn looks(check: &Check, standing: &Standing, config: &Config, now: Timestamp) ->
 fn unjudged(check: &Check, standing: &Standing, config: &Config, now: Timestamp) -> Vec<Date> {
     let Ok(present) = Moment::of(check, config, now, When::default()) else { return Vec::new() };
     let open = |day: &Day| day.state == State::NotJudged && day.look.is_none();
-    let first_known = standing.days.keys().flatten().next().copied();
     let since = config.checks.get(&check.name).and_then(|own| own.since);
     let kept = SignedDuration::try_from(config.state.keep.0)
         .ok()
         .and_then(|keep| now.checked_sub(keep).ok())
         .map(|oldest| oldest.to_zoned(config.timezone.rules()).date());
-    let Some(first) = since.or(first_known).map(|first| kept.map_or(first, |kept| first.max(kept))) else {
+    let Some(first) = since.or(standing.first).map(|first| kept.map_or(first, |kept| first.max(kept))) else {
         return Vec::new();
     };
     let mut found = Vec::new();

@@ -11,12 +11,11 @@ use maud::{DOCTYPE, Markup, html};
 
 use super::{Site, api::Refused, render::Turn};
 use crate::{
-    alert::span,
     contract::Metric,
     host::Host,
     record::{PastAlert, Undelivered},
     recorder::{Dot, Recent},
-    text::{encoded, shortened, turns},
+    text::{encoded, shortened, span, turns},
 };
 
 /// Problems of one kind that are shown at the top.

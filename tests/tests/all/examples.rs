@@ -120,7 +120,7 @@ fn every_configuration_in_the_documents_is_validated_and_run() {
         run.push(page);
     }
     run.sort();
-    let expected = ["alerts", "canary-sql", "deployments", "gate", "operations", "plugins", "warehouses"];
+    let expected = ["alerts", "canary-sql", "dates", "deployments", "gate", "operations", "plugins", "warehouses"];
     assert_eq!(run, expected.map(|page| format!("docs/{page}.md")));
 }
 

@@ -35,6 +35,21 @@ pub fn beginning(text: &str, most: usize) -> &str {
     text.get(..text.floor_char_boundary(most)).unwrap_or_default()
 }
 
+/// A duration in at most two units: `3 h 30 min`.
+pub fn span(seconds: i64) -> String {
+    let seconds = seconds.max(0);
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    let parts = match (days, hours, minutes) {
+        (0, 0, 0) => vec![(seconds, "s")],
+        (0, 0, minutes) => vec![(minutes, "min")],
+        (0, hours, minutes) => vec![(hours, "h"), (minutes, "min")],
+        (1, hours, _) => vec![(1, "day"), (hours, "h")],
+        (days, hours, _) => vec![(days, "days"), (hours, "h")],
+    };
+    let shown = parts.iter().enumerate().filter(|(at, (number, _))| *at == 0 || *number > 0);
+    shown.map(|(_, (number, unit))| format!("{number} {unit}")).collect::<Vec<_>>().join(" ")
+}
+
 /// A number of bytes for people: `1.4 GiB`.
 pub fn bytes(bytes: u64) -> String {
     let units = [(1u64 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];

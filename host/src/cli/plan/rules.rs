@@ -7,13 +7,12 @@ use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    alert::span,
     check::Check,
     cli::local,
     config::{Budgets, Calendar, Config, DateRange, Effect, Route},
     host::Host,
     record::Silence,
-    text::printable,
+    text::{printable, span},
 };
 
 /// Limits that `host plan` always names; the others only where they differ from the default.
