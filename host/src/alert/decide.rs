@@ -16,7 +16,7 @@ use super::{
     episodes::episodes,
     findings::reasons,
     held::{Held, held},
-    policy::{Hold, Side},
+    policy::{Hold, Side, due_again},
     remark::Remark,
     roots::{How, Root, Roots, waits_for},
     say::Said,
@@ -188,10 +188,10 @@ impl<'r> Deciding<'_, 'r, '_> {
         let known = known(Some(standing));
         let mut waiting: Vec<(Subject, Side)> = Vec::new();
         for (subject, day) in standing.open().filter(|(subject, _)| !self.done.contains(subject)) {
-            let side = day.side();
-            let new = side.knowing().is_empty() && side.is_confirmed(self.alerts.confirm.0);
+            let Some(side) = day.incident.as_ref().map(|incident| &incident.side) else { continue };
+            let new = !side.is_told() && side.is_confirmed(self.alerts.confirm.0);
             if new && self.told_lately(&known, subject, standings).is_none_or(|told| side.worst() > Some(told)) {
-                waiting.push((subject, side));
+                waiting.push((subject, side.clone()));
             }
         }
         let confirm = self.alerts.confirm.0;
@@ -242,6 +242,9 @@ impl<'r> Deciding<'_, 'r, '_> {
         }
         let Some(standing) = standings.get(self.check) else { return };
         let (last, at) = (standing.announced, self.news.at());
+        if !due_again(last, at.due, &self.alerts) {
+            return;
+        }
         let open: Vec<Subject> =
             standing.open().filter(|(_, day)| day.acknowledged(at.due).is_none()).map(|(subject, _)| subject).collect();
         for subject in open {
@@ -288,7 +291,7 @@ fn known(standing: Option<&Standing>) -> Vec<(Subject, Level)> {
     let open = standing.into_iter().flat_map(Standing::open);
     open.filter_map(|(subject, day)| {
         let side = &day.incident.as_ref()?.side;
-        (!side.knowing().is_empty()).then_some((subject, side.told_worst().or(side.worst())?))
+        side.is_told().then_some((subject, side.told_worst().or(side.worst())?))
     })
     .collect()
 }

@@ -104,7 +104,7 @@ fn dates(group: &[Spoken<'_>], news: News<'_>, standing: &Standing) -> DateNews 
     }
     let Some(channel) = group.first().map(|one| one.channel.as_str()) else { return dates };
     let here: BTreeSet<Subject> = group.iter().map(|one| one.subject).collect();
-    let knows = |day: &Day| day.incident.as_ref().is_some_and(|incident| incident.side.knowing().contains(channel));
+    let knows = |day: &Day| day.incident.as_ref().is_some_and(|incident| incident.side.knows_of_it(channel));
     let besides = standing.open().filter(|(subject, day)| !here.contains(subject) && knows(day));
     for (date, day) in besides.filter_map(|(subject, day)| Some((subject?, day))) {
         match day.acknowledged(news.due()) {

@@ -156,7 +156,7 @@ impl Side {
         self.found_beyond = finding.beyond.iter().take(POINTS).map(|(metric, now)| (metric.clone(), *now)).collect();
         // An info result is not bad, and a later bad one starts over.
         self.bad = if self.failing() { self.bad.saturating_add(1) } else { 0 };
-        if self.failing() && !failed && self.knowing().is_empty() {
+        if self.failing() && !failed && !self.is_told() {
             self.began = Some(at);
         }
         if self.is_bad() {
@@ -167,7 +167,7 @@ impl Side {
 
     /// Whether it was told by an older host, which kept no points of errors.
     pub(super) fn was_told_without_points(&self) -> bool {
-        self.points.is_empty() && !self.knowing().is_empty()
+        self.points.is_empty() && self.is_told()
     }
 
     /// The worst level that any channel was last sent.
@@ -194,7 +194,7 @@ impl Side {
         told: Option<Level>,
     ) -> Said {
         let steady = self.steady_at(at, rules);
-        let recovers = !self.failing() && !self.knowing().is_empty();
+        let recovers = !self.failing() && self.is_told();
         let mut over = if recovers || !self.is_bad() { self.recover(at, steady) } else { Said::new() };
         if !self.is_bad() {
             return over;
@@ -203,7 +203,7 @@ impl Side {
         let flaps = self.flaps(at, rules);
         // A flapping check never reaches `confirm`; report it anyway.
         let unconfirmed = !self.is_confirmed(confirm) && !flaps;
-        let further = self.knowing().is_empty() && told.is_some() && self.worst() <= told;
+        let further = !self.is_told() && told.is_some() && self.worst() <= told;
         if *hold == Hold::All || unconfirmed || further {
             return over;
         }
@@ -237,8 +237,7 @@ impl Side {
     /// Decides on reminders, if nothing else was decided now: once nothing was told for `repeat_interval`. `last` is when
     /// something was.
     pub(super) fn remind(&mut self, at: Timestamp, last: Option<Timestamp>, rules: &Alerts, hold: &Hold) -> Said {
-        let due = last.is_some_and(|last| at.duration_since(last).as_secs() >= seconds(rules.repeat_interval));
-        if !due || *hold != Hold::Free || !self.failing() || self.flapping || self.knowing().is_empty() {
+        if !due_again(last, at, rules) || *hold != Hold::Free || !self.failing() || self.flapping || !self.is_told() {
             return Said::new();
         }
         let since = self.began.unwrap_or(at);
@@ -270,7 +269,7 @@ impl Side {
         if say.ends() || level <= Some(Level::Info) {
             return say.ends().then_some((channel, say));
         }
-        let aware = self.knowing().contains(&channel);
+        let aware = self.knows_of_it(&channel);
         if aware && !self.is_worse(&channel) && new.is_empty() {
             return None;
         }
@@ -301,7 +300,7 @@ impl Side {
 
     /// Whether it was bad often enough to be told, or is known already.
     pub(super) fn is_confirmed(&self, confirm: u32) -> bool {
-        !self.failing() || !self.knowing().is_empty() || self.bad >= confirm
+        !self.failing() || self.is_told() || self.bad >= confirm
     }
 
     /// Whether it is worse than a channel was ever told.
@@ -430,6 +429,16 @@ impl Side {
         self.told.get(channel).is_some_and(|levels| levels.iter().any(|level| *level > Level::Info))
     }
 
+    /// Whether a channel knows that it is bad.
+    pub(super) fn knows_of_it(&self, channel: &str) -> bool {
+        self.is_sent(channel) || self.listed.contains(channel)
+    }
+
+    /// Whether any channel knows that it is bad.
+    pub(super) fn is_told(&self) -> bool {
+        !self.listed.is_empty() || self.is_known()
+    }
+
     /// The channels that know that it is bad.
     pub(super) fn knowing(&self) -> BTreeSet<String> {
         let notable = self.told.iter().filter(|(_, levels)| levels.iter().any(|level| *level > Level::Info));
@@ -459,6 +468,11 @@ impl Side {
         self.changes.retain(|change| *change <= at);
         self.announced = self.announced.map(|(first, last)| (first.min(at), last.min(at)));
     }
+}
+
+/// Whether something that was last told at a time may be told again.
+pub(super) fn due_again(last: Option<Timestamp>, at: Timestamp, rules: &Alerts) -> bool {
+    last.is_some_and(|last| at.duration_since(last).as_secs() >= seconds(rules.repeat_interval))
 }
 
 /// Whether a metric is beyond the other one of its limits.

@@ -13,6 +13,7 @@
 
 mod bare;
 mod cloud;
+mod dates;
 mod isolation;
 mod neighbours;
 mod peers;
@@ -40,7 +41,7 @@ fn main() {
     host::confined::use_program(&binary("host"));
     // Names on the command line choose: `cargo xtask bench drift`. Cargo adds --bench.
     let chosen: Vec<String> = std::env::args().skip(1).filter(|name| name != "--bench").collect();
-    let measures: [(&str, fn()); 23] = [
+    let measures: [(&str, fn()); 24] = [
         ("run", one_run),
         ("process", whole_process),
         ("drift", drift_lookups),
@@ -55,6 +56,7 @@ fn main() {
         ("recording", record::recording),
         ("telling", record::telling),
         ("million", record::million),
+        ("dates", dates::dates),
         ("query", cloud::one_query),
         ("rows", cloud::many_rows),
         ("side-by-side", cloud::side_by_side),
