@@ -1,9 +1,11 @@
 //! Renders a notification as Slack's Block Kit, within Slack's limits, with all text from data or plugins escaped.
 //! Limits: <https://docs.slack.dev/reference/block-kit/blocks>
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
-use super::{Notification, Told, console};
+use super::{Mentioned, Notification, Stage, Told, console};
 use crate::{
     contract::slack::{Field, Section},
     record::Undelivered,
@@ -33,13 +35,80 @@ const PREVIEW: usize = 120;
 /// Characters of one command.
 const CODE: usize = 1200;
 
-/// The payload for an incoming webhook.
-pub(super) fn payload(notification: &Notification, id: &str, undelivered: &[Undelivered]) -> Value {
-    let title = notification.headline();
+/// Characters of the text of an update: <https://docs.slack.dev/reference/methods/chat.update#errors>
+const UPDATE: usize = 4000;
+
+/// How the incidents that a message began stand now.
+#[derive(Debug, Default)]
+pub(super) struct Present {
+    /// Those of which more is known than the message says.
+    pub(super) incidents: Vec<Mentioned>,
+    /// Whether all of them are over.
+    pub(super) over: bool,
+}
+
+impl Present {
+    /// The headline of a message now.
+    fn headline(&self, notification: &Notification) -> String {
+        match (self.over, self.incidents.iter().any(|incident| incident.stage == Stage::GivenUp)) {
+            (false, _) => notification.headline(),
+            (true, false) => format!("✅ Resolved: {}", notification.title),
+            (true, true) => format!("🔵 Ended: {}", notification.title),
+        }
+    }
+
+    /// A line for each incident; of several dates of which the same is known, one.
+    fn lines(&self) -> impl Iterator<Item = (String, &str)> {
+        let mut seen = BTreeSet::new();
+        let new = move |one: &&Mentioned| seen.insert((one.check.as_str(), one.state.as_str()));
+        self.incidents.iter().filter(new).map(|incident| {
+            let mark = match incident.stage {
+                Stage::Recovered => "✅ ",
+                Stage::GivenUp => "🔵 ",
+                Stage::Began | Stage::FollowUp => "",
+            };
+            (format!("{mark}{}", incident.check), incident.state.as_str())
+        })
+    }
+}
+
+/// The id in the last line of a message; the bot's also has that of the incident, if it is about only one.
+pub(super) fn label(id: &str, notification: &Notification) -> String {
+    match notification.incidents.as_slice() {
+        [incident] => format!("{id}, incident {}", incident.id),
+        _ => id.to_owned(),
+    }
+}
+
+/// The payload for an incoming webhook, or for the bot. `label` is the message's id.
+pub(super) fn payload(notification: &Notification, label: &str, undelivered: &[Undelivered]) -> Value {
+    whole(notification, label, undelivered, &Present::default())
+}
+
+/// The payload that replaces a message, so that it says how its incidents stand.
+pub(super) fn updated(
+    notification: &Notification,
+    label: &str,
+    undelivered: &[Undelivered],
+    present: &Present,
+    as_text: bool,
+) -> Value {
+    if !as_text {
+        return whole(notification, label, undelivered, present);
+    }
+    let now: Vec<String> = present.lines().map(|(name, state)| format!("Now: {name}: {state}")).collect();
+    let text = [present.headline(notification), now.join("\n"), console::text(notification, undelivered)].join("\n");
+    // An empty list removes the blocks that the message may have.
+    json!({ "text": labelled(&text, label, UPDATE), "blocks": [] })
+}
+
+fn whole(notification: &Notification, label: &str, undelivered: &[Undelivered], present: &Present) -> Value {
     let mut blocks = vec![json!({
         "type": "header",
-        "text": { "type": "plain_text", "text": cut(&title, HEADER), "emoji": true },
+        "text": { "type": "plain_text", "text": cut(&present.headline(notification), HEADER), "emoji": true },
     })];
+    let now: Vec<(String, String)> = present.lines().map(|(name, state)| (name, state.to_owned())).collect();
+    blocks.extend(text_block("*Now*", named(&now)));
     let lost: Vec<(String, String)> = undelivered.iter().map(Undelivered::told).collect();
     let short = [
         text_block("*Could not be evaluated*", named(&notification.errors)),
@@ -68,8 +137,9 @@ pub(super) fn payload(notification: &Notification, id: &str, undelivered: &[Unde
     let more = format!("*More alerts, which `{}` lists*", escape(history));
     blocks.extend(text_block(&more, named(&named_only)));
     blocks.extend(short);
-    blocks.push(context(&format!("{} Message {id}", escape(&notification.footer))));
-    json!({ "text": cut(&escape(&preview(notification)), SECTION), "blocks": blocks })
+    blocks.push(context(&format!("{} Message {label}", escape(&notification.footer))));
+    let preview = if present.over { present.headline(notification) } else { preview(notification) };
+    json!({ "text": cut(&escape(&preview), SECTION), "blocks": blocks })
 }
 
 /// The line that a phone shows: the worst checks, and what is wrong with each.
@@ -91,9 +161,14 @@ fn preview(notification: &Notification) -> String {
 }
 
 /// The notification as plain text, for when Slack refuses the blocks.
-pub(super) fn plain(notification: &Notification, id: &str, undelivered: &[Undelivered]) -> Value {
-    let text = console::text(notification, undelivered);
-    json!({ "text": format!("{}\nMessage {id}", cut(&escape(&text), TEXT)) })
+pub(super) fn plain(notification: &Notification, label: &str, undelivered: &[Undelivered]) -> Value {
+    json!({ "text": labelled(&console::text(notification, undelivered), label, TEXT) })
+}
+
+/// A text and the message's id, in at most so many characters.
+fn labelled(text: &str, label: &str, most: usize) -> String {
+    let end = format!("\nMessage {label}");
+    cut(&escape(text), most - length(&end)) + &end
 }
 
 fn named(entries: &[(String, String)]) -> impl Iterator<Item = String> {
@@ -262,6 +337,7 @@ mod tests {
             moved: others.clone(),
             closed: others.clone(),
             recoveries: others.clone(),
+            incidents: Vec::new(),
             footer: "Data of 2026-02-05.".to_owned(),
             page: None,
             history: None,
@@ -323,6 +399,27 @@ mod tests {
         assert!(!text.contains("<!channel>") && text.contains("&lt;!channel&gt; &amp; &lt;@U1&gt;"));
         assert!(text.contains("… and ") && text.contains("more"), "what was left out is counted");
         assert!(text.contains("ls ''' &lt;x&gt;"));
+    }
+
+    #[test]
+    fn an_update_stays_within_the_limits() {
+        let incidents: Vec<Mentioned> = (0..100)
+            .map(|number| Mentioned {
+                id: number.to_string(),
+                check: format!("check-{number}"),
+                stage: Stage::Recovered,
+                state: "<!here> 🏀".repeat(400),
+            })
+            .collect();
+        let alerts = (0..30).map(|_| alert(vec!["x".to_owned()])).collect();
+        let notification = notification(alerts, vec![("a".to_owned(), "b".to_owned())]);
+        let present = Present { incidents, over: true };
+        let updated = |as_text| updated(&notification, "4f2a", &[], &present, as_text);
+        assert_within_limits(&updated(false));
+        assert!(updated(false).to_string().contains("✅ Resolved: canaries: 1 failed"));
+        let text = updated(true)["text"].as_str().expect("a text").to_owned();
+        assert!(length(&text) <= UPDATE && text.ends_with("\nMessage 4f2a") && !text.contains("<!here>"), "{text}");
+        assert_eq!(updated(true)["blocks"], json!([]));
     }
 
     #[test]

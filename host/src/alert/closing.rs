@@ -10,6 +10,7 @@ use super::{
     dates::ranges,
     day::Subject,
     episodes::closed,
+    mentioned::{Mentioned, Stage},
     policy::Side,
     spoken::About,
     standing::{Standing, Standings, shown},
@@ -67,11 +68,12 @@ pub fn close(
         made.episodes.extend(closed((&name, None), About::Evaluation, &standing.evaluation, at.max(ran), why));
         for (channel, words) in endings(&standing, ran, why, config) {
             let message = messages.entry(channel.clone()).or_insert_with(|| Notification {
-                channel,
+                channel: channel.clone(),
                 level: Some(Level::Info),
                 footer: "Not a recovery: this is no longer checked.".to_owned(),
                 ..Notification::default()
             });
+            message.incidents.extend(mentioned((&name, &standing), &channel, &words));
             message.closed.push((name.clone(), words));
         }
         made.checks.push(name);
@@ -82,6 +84,19 @@ pub fn close(
         message.title = format!("No longer checked: {}", names.join(", "));
     }
     made
+}
+
+/// The incidents of a check that a channel knows of.
+fn mentioned((check, standing): (&str, &Standing), channel: &str, words: &str) -> Vec<Mentioned> {
+    let dates = standing.open().map(|(subject, day)| (About::Data, subject, day.side()));
+    let all = dates.chain([(About::Evaluation, None, standing.evaluation.clone())]);
+    let known = all.filter(|(_, _, side)| side.knowing().contains(channel));
+    known
+        .filter_map(|(about, subject, side)| {
+            let one = Mentioned::new((check, about.kind()), subject, side.began?, Stage::GivenUp);
+            Some(Mentioned { state: words.to_owned(), ..one })
+        })
+        .collect()
 }
 
 /// What each channel that knows of the check's alerts hears of their end, one line for its dates and one for its errors.

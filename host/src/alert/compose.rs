@@ -11,6 +11,7 @@ use super::{
     Level, Notification, Told,
     dates::ranges,
     decide::Decided,
+    mentioned::Mentioned,
     say::Say,
     spoken::{About, Notice, alerts},
     unsaid::tally,
@@ -49,16 +50,18 @@ fn notification(
     let mut made = Notification { channel: channel.to_owned(), level, ..Notification::default() };
     for notice in notices {
         let check = notice.news.check().to_owned();
-        match (&notice.say, notice.about) {
+        let state = match (&notice.say, notice.about) {
             (Say::Held { root, why }, _) => {
                 let found = found(notice);
                 let text = format!("{found}; it depends on {root}, which is not well either and is silenced ({why})");
                 made.held.push((check, text));
+                found
             }
             (Say::Below { root, at }, _) => {
                 let found = found(notice);
                 let at = at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M %Z");
                 made.below.push((check, format!("{found}; it depends on {root}, which was reported at {at}")));
+                found
             }
             (Say::Moved { .. } | Say::GivenUp { .. } | Say::Recovered { .. }, _) => {
                 let still = notice.downstream.iter().map(|(below, found)| {
@@ -67,12 +70,15 @@ fn notification(
                 made.moved.extend(still);
                 let ending = Ending::of(notice);
                 let list = if ending.is_well() { &mut made.recoveries } else { &mut made.moved };
-                list.push((check, ended(notice, ending)));
+                let ended = ended(notice, ending);
+                list.push((check, ended.clone()));
+                ended
             }
             (_, About::Evaluation) => {
                 let note = note(notice, zone);
                 made.errors.extend(notice.reasons.iter().map(|reason| (check.clone(), reason.clone())));
                 made.errors.extend(note.map(|note| (check, note)));
+                format!("could not be evaluated: {}", notice.reasons.join("; "))
             }
             (_, About::Data) => {
                 let alerts = relevant(notice, channel);
@@ -84,8 +90,13 @@ fn notification(
                     let (check, found, note) = (check.clone(), found.clone(), noted(notice, zone));
                     made.alerts.push(Told { check, alert, found, note, downstream });
                 }
+                match notice.dates.sentence(fails(notice.state.0, 1), notice.news.due()) {
+                    Some(dates) => format!("{dates}: {found}"),
+                    None => found,
+                }
             }
-        }
+        };
+        made.incidents.extend(mentioned(notice, &state, zone));
     }
     if !made.moved.is_empty() {
         made.level = made.level.max(Some(Level::Info));
@@ -99,6 +110,16 @@ fn notification(
     }
     made.footer = footer(notices, runs);
     made
+}
+
+/// The incidents that a notice is about, and how they stand.
+fn mentioned(notice: &Notice<'_>, state: &str, zone: &TimeZone) -> impl Iterator<Item = Mentioned> {
+    let at = notice.news.due().to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M %Z");
+    let over = format!("{state} ({at})");
+    notice.incidents.iter().map(move |one| {
+        let state = if one.stage.is_over() { &over } else { state };
+        Mentioned { state: state.to_owned(), ..one.clone() }
+    })
 }
 
 /// What the main date of a notice was found to be, in one line.

@@ -146,7 +146,7 @@ impl<'r> Deciding<'_, 'r, '_> {
     fn group(&mut self, group: Vec<(News<'r>, Taken)>, standings: &mut Standings, roots: &mut Roots<'_>) {
         let known = known(standings.get(self.check));
         for (news, taken) in group {
-            self.spoken.extend(taken.over.into_iter().map(|(channel, subject, say)| Spoken {
+            self.spoken.extend(taken.over.into_iter().map(|(channel, subject, began, say)| Spoken {
                 news,
                 about: About::Data,
                 subject,
@@ -155,6 +155,7 @@ impl<'r> Deciding<'_, 'r, '_> {
                 reasons: Vec::new(),
                 root: None,
                 since: None,
+                began,
             }));
             for (about, subject, before) in taken.sides {
                 self.done.extend((about == About::Data).then_some(subject));
@@ -222,15 +223,16 @@ impl<'r> Deciding<'_, 'r, '_> {
         let (alerts, hold) = (&self.alerts, &held.hold);
         // Rounds send the reminders.
         let reminds = about == About::Evaluation && news.run().is_some();
-        let (said, since) = standing.side(about, subject, at.due, |side| {
+        let (said, since, began) = standing.side(about, subject, at.due, |side| {
+            let bad_since = side.began;
             let since = held_until_now(&before, side, at.due);
             let mut said = side.decide(at.due, confirm, alerts, hold, told);
             if said.is_empty() && reminds {
                 said = side.remind(at.due, side.last_announced(), alerts, hold);
             }
-            (said, since)
+            (said, since, before.began.or(bad_since))
         });
-        self.say(said, (news, about, subject), &held, (since, &refused));
+        self.say(said, (news, about, subject), &held, (since, &refused, began));
         self.judged.push(Judged { news, about, subject, before, confirm, held });
     }
 
@@ -259,7 +261,7 @@ impl<'r> Deciding<'_, 'r, '_> {
             });
             if !said.is_empty() {
                 let about = (self.news, About::Data, subject);
-                self.say(said, about, &held, (None, &[]));
+                self.say(said, about, &held, (None, &[], before.began));
                 let confirm = self.alerts.confirm.0;
                 self.judged.push(Judged { news: self.news, about: About::Data, subject, before, confirm, held });
             }
@@ -271,7 +273,7 @@ impl<'r> Deciding<'_, 'r, '_> {
         said: Said,
         (news, about, subject): (News<'r>, About, Subject),
         held: &Held,
-        (since, refused): (Option<(Timestamp, String)>, &[String]),
+        (since, refused, began): (Option<(Timestamp, String)>, &[String], Option<Timestamp>),
     ) {
         self.spoken.extend(said.into_iter().map(|(channel, say)| Spoken {
             news,
@@ -282,6 +284,7 @@ impl<'r> Deciding<'_, 'r, '_> {
             reasons: reasons(news, refused),
             root: held.elsewhere(),
             since: since.clone(),
+            began,
         }));
     }
 }

@@ -16,17 +16,21 @@ use serde_json::{Value, json};
 use tokio::{sync::Notify, task::JoinSet};
 
 use super::{
-    Notification, block_kit, console, id,
-    receivers::{Answer, FALLBACK, Receivers},
+    Notification, block_kit, console,
+    exchange::Answer,
+    id,
+    receivers::{FALLBACK, Receivers},
+    threads::Route,
+    updates::Updates,
 };
 use crate::{
     config,
     metrics::Metrics,
-    record::{Attempt, Message, NewMessage, Outcome, Record, Undelivered},
+    record::{Attempt, Message, NewMessage, Outcome, Record, Threading, Undelivered},
 };
 
-/// The time between two messages, by Slack's rate limit for a webhook:
-/// <https://docs.slack.dev/apis/web-api/rate-limits#incoming_webhooks>
+/// The time between two messages, by Slack's rate limit for a webhook, and for a channel of a bot:
+/// <https://docs.slack.dev/apis/web-api/rate-limits>
 const BETWEEN: Duration = Duration::from_secs(1);
 /// The longest wait between two attempts, unless the receiver asks for a longer one.
 const LONGEST: Duration = Duration::from_secs(5 * 60);
@@ -43,6 +47,7 @@ pub struct Delivery {
     record: Record,
     /// Replaced when host.toml changes.
     terms: RwLock<Arc<Terms>>,
+    updates: Arc<Updates>,
     metrics: Arc<Metrics>,
     wake: Notify,
     closing: AtomicBool,
@@ -52,14 +57,31 @@ pub struct Delivery {
 /// The receivers, and the settings of `[delivery]`.
 #[derive(Debug)]
 struct Terms {
-    receivers: Receivers,
+    receivers: Arc<Receivers>,
     config: config::Delivery,
+}
+
+/// The result of sending a message.
+struct Sent {
+    answer: Answer,
+    /// The undelivered messages that it reports.
+    told: Vec<Undelivered>,
+    threading: Threading,
+}
+
+impl Sent {
+    /// One that no thread has to do with.
+    fn answered(answer: Answer) -> Self {
+        Self { answer, told: Vec::new(), threading: Threading::default() }
+    }
 }
 
 impl Delivery {
     /// Starts without sending anything.
     pub fn new(record: Record, receivers: Receivers, config: config::Delivery, metrics: Arc<Metrics>) -> Arc<Self> {
+        let receivers = Arc::new(receivers);
         Arc::new(Self {
+            updates: Updates::new(record.clone(), receivers.clone()),
             record,
             terms: RwLock::new(Arc::new(Terms { receivers, config })),
             metrics,
@@ -71,7 +93,10 @@ impl Delivery {
 
     /// Uses other receivers or settings from now on.
     pub fn send_to(&self, receivers: Receivers, config: config::Delivery) {
-        *self.terms.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Terms { receivers, config });
+        let receivers = Arc::new(receivers);
+        *self.terms.write().unwrap_or_else(PoisonError::into_inner) =
+            Arc::new(Terms { receivers: receivers.clone(), config });
+        self.updates.send_to(receivers);
         self.wake();
     }
 
@@ -96,8 +121,16 @@ impl Delivery {
     }
 
     /// Delivers messages until the outbox is closed and empty. A message for a channel without a webhook waits for a start
-    /// that has it, and is set aside when it is late.
+    /// that has it, and is set aside when it is late. Meanwhile first messages are updated; at the end once more.
     pub async fn run(self: Arc<Self>) {
+        let mut updates = JoinSet::new();
+        updates.spawn(self.updates.clone().run());
+        self.deliver().await;
+        self.updates.finish();
+        updates.join_all().await;
+    }
+
+    async fn deliver(self: &Arc<Self>) {
         let mut workers: JoinSet<String> = JoinSet::new();
         let mut busy = BTreeSet::new();
         let mut pause = UNREADABLE;
@@ -212,15 +245,17 @@ impl Delivery {
     /// Sends a message, records the answer, and returns when the next request is allowed.
     async fn attempt(&self, message: &Message) -> Result<Instant> {
         let at = Timestamp::now();
-        let (answer, told) = self.send(message, at).await?;
+        let Sent { answer, told, threading } = self.send(message, at).await?;
         let next = |after| Outcome::Again { after, plain: message.plain };
         let outcome = match &answer {
-            Answer::Taken => Outcome::Delivered,
+            Answer::Taken(_) => Outcome::Delivered,
             Answer::Again(_, asked) => next(self.backoff(message.attempts, *asked)),
             Answer::Unreadable(_) if !message.plain && message.receiver != FALLBACK => {
                 Outcome::Again { after: BETWEEN, plain: true }
             }
-            Answer::Unreadable(_) | Answer::Refused(_) => Outcome::SetAside,
+            // Without that thread, it goes to another one or to the channel.
+            Answer::Threadless(_) if threading.gone.is_some() => next(BETWEEN),
+            Answer::Unreadable(_) | Answer::Threadless(_) | Answer::Refused(_) => Outcome::SetAside,
         };
         self.metrics.sent(
             &message.receiver,
@@ -231,8 +266,10 @@ impl Delivery {
             },
         );
         let said = match answer {
-            Answer::Taken => "taken".to_owned(),
-            Answer::Again(said, _) | Answer::Unreadable(said) | Answer::Refused(said) => said,
+            Answer::Taken(_) => "taken".to_owned(),
+            Answer::Again(said, _) | Answer::Unreadable(said) | Answer::Threadless(said) | Answer::Refused(said) => {
+                said
+            }
         };
         let now = Timestamp::now();
         let late = self.late_in(message, now).is_some_and(|left| left.is_zero());
@@ -244,7 +281,7 @@ impl Delivery {
             Outcome::Again { .. } if late => (true, self.raise(message, &said, true)),
             _ => (false, None),
         };
-        let attempt = Attempt { at, answer: said, outcome };
+        let attempt = Attempt { at, answer: said, outcome, threading };
         self.record(message, &attempt, alarmed, alarm.as_ref()).await;
         if alarm.is_some() {
             self.wake();
@@ -252,6 +289,7 @@ impl Delivery {
         if outcome == Outcome::Delivered {
             // Otherwise the next message would report them again.
             let _ = self.record.told(&told).await;
+            self.updates.wake();
         }
         let pause = if self.terms().receivers.is_console() { Duration::ZERO } else { BETWEEN };
         Ok(Instant::now()
@@ -275,30 +313,45 @@ impl Delivery {
         }
     }
 
-    /// The answer, and the undelivered messages that this message reports.
-    async fn send(&self, message: &Message, at: Timestamp) -> Result<(Answer, Vec<Undelivered>)> {
+    async fn send(&self, message: &Message, at: Timestamp) -> Result<Sent> {
+        let terms = self.terms();
         if message.receiver == FALLBACK {
             let payload: Value = serde_json::from_str(&message.notification).unwrap_or_default();
-            return Ok((self.terms().receivers.alarm(&message.id, &payload).await, Vec::new()));
+            return Ok(Sent::answered(terms.receivers.alarm(&message.id, &payload).await));
         }
         let notification: Notification = match serde_json::from_str(&message.notification) {
             Ok(notification) => notification,
             // A retry would not make it readable.
-            Err(error) => return Ok((Answer::Refused(format!("its record cannot be read: {error}")), Vec::new())),
+            Err(error) => {
+                return Ok(Sent::answered(Answer::Refused(format!("its record cannot be read: {error}"))));
+            }
         };
-        let before = at.checked_sub(SignedDuration::try_from(self.terms().config.late.0)?)?;
+        let before = at.checked_sub(SignedDuration::try_from(terms.config.late.0)?)?;
         let undelivered = self.record.undelivered(before, true).await?;
         let others: Vec<Undelivered> =
             undelivered.into_iter().filter(|other| other.id != message.id && other.receiver != FALLBACK).collect();
-        if self.terms().receivers.is_console() {
+        if terms.receivers.is_console() {
             crate::log::show(&console::shown(&notification, &others));
-            return Ok((Answer::Taken, others));
+            return Ok(Sent { told: others, ..Sent::answered(Answer::Taken(None)) });
         }
-        let payload = match message.plain {
-            false => block_kit::payload(&notification, &message.id, &others),
-            true => block_kit::plain(&notification, &message.id, &others),
+        let (route, label) = match terms.receivers.is_bot() {
+            true => {
+                let route = Route::find(&self.record, &message.receiver, &notification).await?;
+                (route, block_kit::label(&message.id, &notification))
+            }
+            false => (Route::default(), message.id.clone()),
         };
-        Ok((self.terms().receivers.send(&message.receiver, &message.id, &payload).await, others))
+        let payload = match message.plain {
+            false => block_kit::payload(&notification, &label, &others),
+            true => block_kit::plain(&notification, &label, &others),
+        };
+        let answer = terms.receivers.send(route.target(&message.receiver), &message.id, &payload).await;
+        let threading = match &answer {
+            Answer::Taken(posted) => route.after(message, &notification, posted.as_ref(), &others),
+            Answer::Threadless(_) => route.without_thread().unwrap_or_default(),
+            Answer::Again(..) | Answer::Unreadable(_) | Answer::Refused(_) => Threading::default(),
+        };
+        Ok(Sent { answer, told: others, threading })
     }
 
     /// The wait before a retry: doubles with each attempt, with jitter so that several hosts do not retry at once.
@@ -348,7 +401,7 @@ pub async fn unrecorded(receivers: &Receivers, text: &str) {
     if receivers.has_fallback() {
         let payload = json!({ "event": "unrecorded", "text": format!("host: {text}") });
         let answer = receivers.alarm(&id(text), &payload).await;
-        if answer != Answer::Taken {
+        if !matches!(answer, Answer::Taken(_)) {
             tracing::error!("the fallback was not notified: {answer:?}");
         }
     }

@@ -10,6 +10,7 @@ use jiff::{Timestamp, civil::Date};
 use super::{
     dates::DateNews,
     day::{Day, Subject},
+    mentioned::{Mentioned, Stage},
     say::Say,
     spoken::{About, News, Notice},
     standing::Standing,
@@ -27,6 +28,8 @@ pub(super) struct Spoken<'r> {
     pub(super) reasons: Vec<String>,
     pub(super) root: Option<(String, Vec<String>)>,
     pub(super) since: Option<(Timestamp, String)>,
+    /// When its incident began.
+    pub(super) began: Option<Timestamp>,
 }
 
 impl Spoken<'_> {
@@ -72,6 +75,11 @@ fn entry<'r>(mut group: Vec<Spoken<'r>>, news: News<'r>, standing: &Standing) ->
     let subjects: BTreeSet<Subject> = group.iter().map(|one| one.subject).collect();
     let sides = subjects.iter().filter_map(|subject| Some(&standing.days.get(subject)?.incident.as_ref()?.side));
     let level = sides.filter_map(|side| side.worst()).max();
+    let check = news.check();
+    let mentioned = |one: &Spoken<'_>| {
+        Some(Mentioned::new((check, one.about.kind()), one.subject, one.began?, Stage::of(&one.say)))
+    };
+    let incidents = group.iter().filter_map(mentioned).collect();
     let main = group.into_iter().next()?;
     let summary = standing.days.get(&main.subject).map(|day| day.side().summary).unwrap_or_default();
     Some(Notice {
@@ -86,6 +94,7 @@ fn entry<'r>(mut group: Vec<Spoken<'r>>, news: News<'r>, standing: &Standing) ->
         well: standing.open().next().is_none(),
         downstream: Vec::new(),
         root: main.root,
+        incidents,
         since: main.since,
     })
 }

@@ -1,7 +1,8 @@
 //! Alerts: from the runs of a round to delivered messages. When to send (`policy`, `decide`), the text (`compose`,
-//! `block_kit`, `console`), and the delivery.
+//! `block_kit`, `console`), where to (`receivers`, `threads`), and the delivery.
 
 mod block_kit;
+mod bot;
 mod closing;
 mod commands;
 mod compose;
@@ -13,8 +14,10 @@ mod delivery;
 mod downstream;
 mod entries;
 mod episodes;
+mod exchange;
 mod findings;
 mod held;
+mod mentioned;
 mod orders;
 mod points;
 mod policy;
@@ -22,10 +25,13 @@ mod receivers;
 mod remark;
 mod roots;
 mod say;
+mod sources;
 mod spoken;
 mod standing;
 mod taken_in;
+mod threads;
 mod unsaid;
+mod updates;
 
 use std::{cmp::Reverse, collections::BTreeSet};
 
@@ -40,8 +46,10 @@ pub use dates::DateNews;
 pub use day::{Ack, Day, GivenUp, Incident, Look, State, Subject};
 pub use decide::{Decided, decide};
 pub use delivery::{Delivery, unrecorded};
+pub use exchange::{Answer, Posted};
+pub use mentioned::{Mentioned, Stage};
 pub use orders::{Ordered, Wanted, order};
-pub use receivers::{Answer, FALLBACK, Receivers};
+pub use receivers::{FALLBACK, Receivers};
 pub use remark::{Remark, remarks};
 pub use say::Say;
 pub use spoken::{About, News, Notice};
@@ -78,6 +86,8 @@ pub struct Notification {
     pub closed: Vec<(String, String)>,
     /// The checks that recovered, and how long each was bad.
     pub recoveries: Vec<(String, String)>,
+    /// The incidents that it is about.
+    pub incidents: Vec<Mentioned>,
     /// One line about the rest.
     pub footer: String,
     /// The address of the page, without a slash at its end.

@@ -1,66 +1,49 @@
-//! The receivers of messages (each channel's webhook, the console, the fallback), and how their answers are judged.
+//! The receivers of messages: Slack by webhooks or as a bot, the console, the fallback.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::{Path, PathBuf},
-    sync::{Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Level, Notification, block_kit, id};
-use crate::{
-    config::{Channel, Config, Deliver, Fallback, SecretName},
-    google::{Google, Secrets},
-    http,
+use super::{
+    Level, Notification, block_kit,
+    bot::{Bot, Target},
+    exchange::{Answer, Exchange},
+    id,
+    sources::{Secret, Sources, variable},
 };
+use crate::config::{Channel, Config, Deliver};
 
 /// The receiver name of the fallback; channels begin with `#`.
 pub const FALLBACK: &str = "fallback";
-/// Bytes that are read of an answer.
-const ANSWER: usize = 64 << 10;
-/// Characters of it that are kept.
-const SHOWN: usize = 200;
 
 /// The receivers.
 #[derive(Debug)]
 pub struct Receivers {
-    /// Made on first use, since it reads the system's certificates.
-    client: OnceLock<reqwest::Client>,
-    timeout: Duration,
-    /// The webhook of each channel; `None` for the console.
-    webhooks: Option<BTreeMap<String, Webhook>>,
+    exchange: Exchange,
+    way: Way,
     /// The fallback, for alarms.
-    fallback: Option<Webhook>,
+    fallback: Option<Secret>,
 }
 
-/// A secret address.
-struct Webhook {
-    address: Mutex<String>,
-    /// The secret to read again when the address is gone.
-    secret: Option<(SecretName, Secrets)>,
-}
-
-/// The result of one attempt.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
-    /// Accepted.
-    Taken,
-    /// Retry, after the wait that the receiver asked for, if any.
-    Again(String, Option<Duration>),
-    /// The receiver cannot parse it.
-    Unreadable(String),
-    /// Refused for good.
-    Refused(String),
+/// The way of messages to their channels.
+#[derive(Debug)]
+enum Way {
+    Console,
+    /// The webhook of each channel.
+    Webhooks(BTreeMap<String, Secret>),
+    /// The bot, and the ids of channels that host.toml has.
+    Bot(Bot, BTreeMap<String, String>),
 }
 
 impl Receivers {
-    /// Finds the webhook of every channel that may be posted to. A missing webhook is an error now, not when an alert
-    /// is due.
+    /// Finds the webhook of every channel that may be posted to, or the bot's token. A missing one is an error now, not when
+    /// an alert is due.
     /// `told` are channels that messages are still owed to, or will be: without a webhook, those messages wait, and are set
     /// aside when they are late.
     pub async fn find<'c>(
@@ -69,8 +52,9 @@ impl Receivers {
         told: &BTreeSet<String>,
     ) -> Result<Self> {
         let sources = Sources::new(config);
-        let webhooks = match config.slack.deliver {
-            Deliver::Console => None,
+        let way = match config.slack.deliver {
+            Deliver::Console => Way::Console,
+            Deliver::Bot => Way::bot(config, &sources).await?,
             Deliver::Webhook => {
                 let routed = config.alerts.routes.values().flatten().map(String::as_str);
                 let configured = config.slack.channels.keys().map(String::as_str);
@@ -79,7 +63,7 @@ impl Receivers {
                 let found = all
                     .into_iter()
                     .map(async |channel| Ok::<_, anyhow::Error>((channel.to_owned(), sources.webhook(channel).await?)));
-                let mut webhooks: BTreeMap<String, Webhook> = try_join_all(found).await?.into_iter().collect();
+                let mut webhooks: BTreeMap<String, Secret> = try_join_all(found).await?.into_iter().collect();
                 for channel in told.iter().filter(|channel| *channel != FALLBACK) {
                     if !webhooks.contains_key(channel)
                         && let Ok(webhook) = sources.webhook(channel).await
@@ -87,10 +71,10 @@ impl Receivers {
                         webhooks.insert(channel.clone(), webhook);
                     }
                 }
-                Some(webhooks)
+                Way::Webhooks(webhooks)
             }
         };
-        Ok(Self::new(webhooks, sources.fallback().await?, config.delivery.timeout.0))
+        Ok(Self::new(way, sources.fallback().await?, config.delivery.timeout.0))
     }
 
     /// The receivers of every channel in host.toml.
@@ -121,14 +105,20 @@ impl Receivers {
 
     /// The receiver of one channel.
     pub async fn only(config: &Config, channel: &str) -> Result<Self> {
-        let webhooks = BTreeMap::from([(channel.to_owned(), Sources::new(config).webhook(channel).await?)]);
-        Ok(Self::new(Some(webhooks), None, config.delivery.timeout.0))
+        let sources = Sources::new(config);
+        let way = match config.slack.deliver {
+            Deliver::Bot => Way::bot(config, &sources).await?,
+            Deliver::Console | Deliver::Webhook => {
+                Way::Webhooks(BTreeMap::from([(channel.to_owned(), sources.webhook(channel).await?)]))
+            }
+        };
+        Ok(Self::new(way, None, config.delivery.timeout.0))
     }
 
     /// The fallback, if there is one.
     pub async fn fallback_only(config: &Config) -> Result<Option<Self>> {
         let fallback = Sources::new(config).fallback().await?;
-        Ok(fallback.map(|fallback| Self::new(None, Some(fallback), config.delivery.timeout.0)))
+        Ok(fallback.map(|fallback| Self::new(Way::Console, Some(fallback), config.delivery.timeout.0)))
     }
 
     /// Sends a test message.
@@ -145,42 +135,51 @@ impl Receivers {
             footer: format!("Sent by `host receivers test` at {at:.0}."),
             ..Notification::default()
         };
-        self.send(receiver, &id, &block_kit::payload(&notification, &id, &[])).await
+        let target = Target { channel: receiver, known: None, thread: None };
+        self.send(target, &id, &block_kit::payload(&notification, &id, &[])).await
+    }
+
+    /// Whether the bot's token is accepted, and as whom; `None` without a bot.
+    pub async fn examine_bot(config: &Config) -> Option<Result<String, String>> {
+        if config.slack.deliver != Deliver::Bot {
+            return None;
+        }
+        let way = match Way::bot(config, &Sources::new(config)).await {
+            Ok(way) => way,
+            Err(error) => return Some(Err(format!("{error:#}"))),
+        };
+        let exchange = Exchange::new(config.delivery.timeout.0);
+        match way {
+            Way::Bot(bot, _) => Some(bot.examine(&exchange).await),
+            Way::Console | Way::Webhooks(_) => None,
+        }
     }
 
     /// Shows everything on the console.
     pub fn console() -> Self {
-        Self::new(None, None, Duration::from_secs(10))
+        Self::new(Way::Console, None, Duration::from_secs(10))
     }
 
     /// Whether a receiver is configured.
     pub fn know(&self, receiver: &str) -> bool {
-        match receiver {
-            FALLBACK => true,
-            channel => self.webhooks.as_ref().is_none_or(|webhooks| webhooks.contains_key(channel)),
+        match (receiver, &self.way) {
+            (FALLBACK, _) | (_, Way::Console | Way::Bot(..)) => true,
+            (channel, Way::Webhooks(webhooks)) => webhooks.contains_key(channel),
         }
     }
 
-    fn new(webhooks: Option<BTreeMap<String, Webhook>>, fallback: Option<Webhook>, timeout: Duration) -> Self {
-        Self { client: OnceLock::new(), timeout, webhooks, fallback }
-    }
-
-    fn client(&self) -> Result<&reqwest::Client> {
-        if let Some(client) = self.client.get() {
-            return Ok(client);
-        }
-        let client = http::client().timeout(self.timeout).build().context("the HTTP client cannot start")?;
-        Ok(self.client.get_or_init(|| client))
+    fn new(way: Way, fallback: Option<Secret>, timeout: Duration) -> Self {
+        Self { exchange: Exchange::new(timeout), way, fallback }
     }
 
     /// Whether messages are shown on the console.
     pub fn is_console(&self) -> bool {
-        self.webhooks.is_none()
+        matches!(self.way, Way::Console)
     }
 
-    /// The channels with a webhook.
-    pub fn channels(&self) -> impl Iterator<Item = &str> {
-        self.webhooks.iter().flatten().map(|(channel, _)| channel.as_str())
+    /// Whether messages are sent by the bot, which can use threads and update messages.
+    pub fn is_bot(&self) -> bool {
+        matches!(self.way, Way::Bot(..))
     }
 
     /// Whether there is a fallback for undelivered messages.
@@ -188,11 +187,29 @@ impl Receivers {
         self.fallback.is_some()
     }
 
-    /// Sends a payload to a channel.
-    pub async fn send(&self, channel: &str, id: &str, payload: &Value) -> Answer {
-        match self.webhooks.as_ref().and_then(|webhooks| webhooks.get(channel)) {
+    /// Sends a payload to a channel. A webhook knows no threads.
+    pub async fn send(&self, target: Target<'_>, id: &str, payload: &Value) -> Answer {
+        let channel = target.channel;
+        let webhook = match &self.way {
+            Way::Bot(bot, ids) => {
+                let known = target.known;
+                let configured = ids.get(channel).map(String::as_str);
+                return bot.post(&self.exchange, Target { known, ..target }, configured, (id, payload)).await;
+            }
+            Way::Webhooks(webhooks) => webhooks.get(channel),
+            Way::Console => None,
+        };
+        match webhook {
             Some(webhook) => self.post(webhook, id, payload, true).await,
             None => Answer::Refused(format!("{channel} has no webhook: set {}", variable(channel))),
+        }
+    }
+
+    /// Replaces the text of a message of the bot.
+    pub async fn update(&self, (channel, ts): (&str, &str), id: &str, payload: &Value) -> Answer {
+        match &self.way {
+            Way::Bot(bot, _) => bot.update(&self.exchange, (channel, ts), id, payload).await,
+            Way::Console | Way::Webhooks(_) => Answer::Refused("only a bot can update a message".to_owned()),
         }
     }
 
@@ -205,209 +222,30 @@ impl Receivers {
     }
 
     /// A webhook that is gone may have been replaced: its secret may hold a new one.
-    async fn post(&self, webhook: &Webhook, id: &str, payload: &Value, slack: bool) -> Answer {
-        let answer = self.post_to(&webhook.address(), id, payload, slack).await;
+    async fn post(&self, webhook: &Secret, id: &str, payload: &Value, slack: bool) -> Answer {
+        let answer = self.post_to(&webhook.text(), id, payload, slack).await;
         let Answer::Refused(said) = &answer else { return answer };
         match webhook.read_again().await {
-            Ok(true) => self.post_to(&webhook.address(), id, payload, slack).await,
+            Ok(true) => self.post_to(&webhook.text(), id, payload, slack).await,
             Ok(false) => answer,
             Err(error) => Answer::Again(format!("{said}; its secret cannot be read again: {error:#}"), None),
         }
     }
 
     async fn post_to(&self, webhook: &str, id: &str, payload: &Value, slack: bool) -> Answer {
-        let client = match self.client() {
-            Ok(client) => client,
-            Err(error) => return Answer::Again(format!("{error:#}"), None),
-        };
-        let request = client
-            .post(webhook)
-            .header("content-type", "application/json")
-            .header("idempotency-key", id)
-            .body(payload.to_string());
-        // The address is the secret: keep it out of errors.
-        let unreachable = |error: reqwest::Error| {
-            let error = anyhow::Error::from(error.without_url());
-            Answer::Again(format!("not reached: {error:#}"), None)
-        };
-        let mut answer = match request.send().await {
-            Ok(answer) => answer,
-            Err(error) => return unreachable(error),
-        };
-        let wait = http::retry_after(answer.headers());
-        let mut body = Vec::new();
-        loop {
-            match answer.chunk().await {
-                Ok(Some(piece)) if body.len() < ANSWER => body.extend_from_slice(&piece),
-                Ok(_) => break,
-                Err(error) => return unreachable(error),
-            }
-        }
-        judge(answer.status().as_u16(), &String::from_utf8_lossy(&body), wait, slack)
-    }
-}
-
-/// Judges an answer. Slack's answers are listed at
-/// <https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks/#handling_errors>
-fn judge(status: u16, body: &str, wait: Option<Duration>, slack: bool) -> Answer {
-    let shown: String = body.chars().filter(|character| !character.is_control()).take(SHOWN).collect();
-    let said = match shown.trim() {
-        "" => format!("answered {status}"),
-        text => format!("answered {status}: {text}"),
-    };
-    match status {
-        // A page of a proxy or a login is not Slack, whatever its status.
-        200..=299 if slack && body.trim_start().starts_with('<') => Answer::Again(said, wait),
-        200..=299 => Answer::Taken,
-        400 => Answer::Unreadable(said),
-        408 | 425 | 429 | 500..=599 => Answer::Again(said, wait),
-        _ => Answer::Refused(said),
-    }
-}
-
-impl Webhook {
-    fn address(&self) -> String {
-        self.address.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Whether its secret now holds another address.
-    async fn read_again(&self) -> Result<bool> {
-        let Some((name, secrets)) = &self.secret else { return Ok(false) };
-        let now = checked("webhook", &secrets.read(name).await?, &name.to_string())?;
-        let mut address = self.address.lock().unwrap_or_else(PoisonError::into_inner);
-        let changed = *address != now;
-        *address = now;
-        Ok(changed)
-    }
-}
-
-/// Hides the address, which is the secret.
-impl std::fmt::Debug for Webhook {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Webhook").field("secret", &self.secret.as_ref().map(|(name, _)| name)).finish()
-    }
-}
-
-/// Finds webhooks.
-struct Sources<'c> {
-    config: &'c Config,
-    google: Google,
-}
-
-impl<'c> Sources<'c> {
-    fn new(config: &'c Config) -> Self {
-        Self { config, google: Google::new(config) }
-    }
-
-    async fn webhook(&self, channel: &str) -> Result<Webhook> {
-        let chosen = self.config.slack.channels.get(channel).cloned().unwrap_or_default();
-        let whose = format!("channel {channel}");
-        match chosen {
-            Channel { webhook: Some(name), .. } => self.in_secret(&whose, name).await,
-            Channel { webhook_file: Some(path), .. } => self.in_file(&whose, &path).await,
-            Channel { webhook_env, .. } => {
-                let variable = webhook_env.unwrap_or_else(|| variable(channel));
-                let otherwise = "or slack.deliver = \"console\" in host.toml";
-                self.in_environment(&whose, &variable, otherwise).await
-            }
+        match self.exchange.post(webhook, id, None, payload).await {
+            Err(answer) => answer,
+            Ok(received) => match received.by_status() {
+                Answer::Taken(_) if slack && received.is_page() => Answer::Again(received.said(), received.wait),
+                answer => answer,
+            },
         }
     }
-
-    async fn fallback(&self) -> Result<Option<Webhook>> {
-        match self.config.fallback.clone() {
-            Fallback { webhook: Some(name), .. } => self.in_secret("fallback", name).await.map(Some),
-            Fallback { webhook_file: Some(path), .. } => self.in_file("fallback", &path).await.map(Some),
-            Fallback { webhook_env: Some(variable), .. } => {
-                let otherwise = "or remove [fallback] from host.toml";
-                self.in_environment("fallback", &variable, otherwise).await.map(Some)
-            }
-            Fallback { .. } => Ok(None),
-        }
-    }
-
-    async fn in_file(&self, whose: &str, path: &Path) -> Result<Webhook> {
-        let path: PathBuf = self.config.resolve(path);
-        let text = std::fs::read_to_string(&path).with_context(|| format!("{whose}: {}", path.display()))?;
-        self.in_text(whose, &text, &path.display().to_string()).await
-    }
-
-    async fn in_environment(&self, whose: &str, variable: &str, otherwise: &str) -> Result<Webhook> {
-        let text = std::env::var(variable)
-            .with_context(|| format!("{whose} has no webhook: set {variable} in the environment, {otherwise}"))?;
-        self.in_text(whose, &text, variable).await
-    }
-
-    /// Resolves a webhook, or the name of a secret that holds it.
-    async fn in_text(&self, whose: &str, text: &str, source: &str) -> Result<Webhook> {
-        if text.trim().starts_with(SecretName::PREFIX) {
-            let name = text.trim().parse().map_err(|error| anyhow::anyhow!("{whose}: {source}: {error}"))?;
-            return self.in_secret(whose, name).await;
-        }
-        Ok(Webhook { address: Mutex::new(checked(whose, text, source)?), secret: None })
-    }
-
-    async fn in_secret(&self, whose: &str, name: SecretName) -> Result<Webhook> {
-        let secrets = Secrets::new(self.config, self.google.clone()).with_context(|| whose.to_owned())?;
-        let text = secrets.read(&name).await.with_context(|| whose.to_owned())?;
-        let address = checked(whose, &text, &name.to_string())?;
-        Ok(Webhook { address: Mutex::new(address), secret: Some((name, secrets)) })
-    }
 }
 
-fn checked(whose: &str, text: &str, source: &str) -> Result<String> {
-    let webhook = text.trim().to_owned();
-    let parsed =
-        reqwest::Url::parse(&webhook).with_context(|| format!("{whose}: {source} does not hold a valid URL"))?;
-    let loopback = matches!(parsed.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"));
-    if parsed.scheme() != "https" && !loopback {
-        bail!("{whose}: the webhook in {source} is not https");
-    }
-    Ok(webhook)
-}
-
-/// `#canary-alerts` is `SLACK_WEBHOOK_URL_CANARY_ALERTS`.
-fn variable(channel: &str) -> String {
-    let name: String = channel
-        .trim_start_matches('#')
-        .chars()
-        .map(|character| if character.is_ascii_alphanumeric() { character.to_ascii_uppercase() } else { '_' })
-        .collect();
-    format!("SLACK_WEBHOOK_URL_{name}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_channel_names_its_variable() {
-        assert_eq!(variable("#canary-alerts"), "SLACK_WEBHOOK_URL_CANARY_ALERTS");
-    }
-
-    #[test]
-    fn each_answer_means_one_thing() {
-        let again = |said: &str, wait| Answer::Again(said.to_owned(), wait);
-        let refused = |said: &str| Answer::Refused(said.to_owned());
-        let wait = Some(Duration::from_secs(30));
-        for (status, body, retry_after, expected) in [
-            (200, "ok", None, Answer::Taken),
-            (200, "<html>log in", None, again("answered 200: <html>log in", None)),
-            (302, "", None, refused("answered 302")),
-            (400, "invalid_blocks", None, Answer::Unreadable("answered 400: invalid_blocks".to_owned())),
-            (403, "action_prohibited", None, refused("answered 403: action_prohibited")),
-            (404, "no_service", None, refused("answered 404: no_service")),
-            (410, "channel_is_archived", None, refused("answered 410: channel_is_archived")),
-            (429, "rate_limited", wait, again("answered 429: rate_limited", wait)),
-            (408, "", None, again("answered 408", None)),
-            (500, "rollup_error\n\x1b[31m", None, again("answered 500: rollup_error[31m", None)),
-            (503, "", wait, again("answered 503", wait)),
-        ] {
-            assert_eq!(judge(status, body, retry_after, true), expected, "{status} {body}");
-        }
-        assert_eq!(
-            judge(200, "<html>", None, false),
-            Answer::Taken,
-            "any answer of a fallback with status 200 is accepted"
-        );
+impl Way {
+    async fn bot(config: &Config, sources: &Sources<'_>) -> Result<Self> {
+        let ids = config.slack.channels.iter().filter_map(|(name, own)| Some((name.clone(), own.id.clone()?)));
+        Ok(Self::Bot(Bot::new(sources.token().await?, &config.slack.endpoint), ids.collect()))
     }
 }

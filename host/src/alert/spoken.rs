@@ -8,6 +8,7 @@ use super::{
     Level,
     dates::DateNews,
     day::{At, Subject},
+    mentioned::Mentioned,
     say::Say,
 };
 use crate::{
@@ -106,6 +107,8 @@ pub struct Notice<'r> {
     pub downstream: Vec<(String, String)>,
     /// The failing check that it depends on, and the channels in which that is reported.
     pub root: Option<(String, Vec<String>)>,
+    /// The incidents of the dates of which something is said.
+    pub incidents: Vec<Mentioned>,
     /// Since when it is not well, and what held the first alert back until now, if something did.
     pub since: Option<(Timestamp, String)>,
 }

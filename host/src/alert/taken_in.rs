@@ -25,8 +25,8 @@ use crate::{
 pub(super) struct Taken {
     /// The sides to decide on, each as it was before.
     pub(super) sides: Vec<(About, Subject, Side)>,
-    /// What is said of dates that are over without a decision.
-    pub(super) over: Vec<(String, Subject, Say)>,
+    /// What is said of dates that are over without a decision, and when their incidents began.
+    pub(super) over: Vec<(String, Subject, Option<Timestamp>, Say)>,
     /// The alerts that ended with that.
     pub(super) episodes: Vec<Episode>,
 }
@@ -138,8 +138,9 @@ fn over_after_all(run: &Run, subject: Subject, day: &mut Day, taken: &mut Taken)
     let given_up = day.change(|incident| incident.given_up.take());
     let since = given_up.as_ref().map_or(run.due, |given_up| given_up.began.unwrap_or(given_up.at));
     let lasted = run.due.duration_since(since).as_secs().max(0);
+    let began = given_up.as_ref().and_then(|given_up| given_up.began);
     let channels = given_up.map(|given_up| given_up.channels).unwrap_or_default();
-    taken.over.extend(channels.into_iter().map(|channel| (channel, subject, Say::Recovered { lasted })));
+    taken.over.extend(channels.into_iter().map(|channel| (channel, subject, began, Say::Recovered { lasted })));
     (day.state, day.at, day.look) = (State::Good, run.due, None);
     day.late = Some(run.due.duration_since(run.deadline).as_secs()).filter(|late| *late > 0);
 }
@@ -158,16 +159,16 @@ pub(super) fn give_up(
     let side = day.side();
     let by = who.map(|who| format!(" by {who}")).unwrap_or_default();
     taken.episodes.extend(closed((check, subject), About::Data, &side, at, &format!("given up{by}: {why}")));
-    let said = day.change(|incident| {
+    let (began, said) = day.change(|incident| {
         let began = incident.side.began;
         let said = incident.side.give_up(at, why);
         let channels = said.iter().map(|(channel, _)| channel.clone()).collect();
         (incident.ack, incident.waits) = (None, None);
         incident.given_up =
             Some(super::day::GivenUp { who: who.map(str::to_owned), why: why.to_owned(), at, began, channels });
-        said
+        (began, said)
     });
-    taken.over.extend(said.into_iter().map(|(channel, say)| (channel, subject, say)));
+    taken.over.extend(said.into_iter().map(|(channel, say)| (channel, subject, began, say)));
     (day.state, day.at, day.look) = (State::GivenUp, at, None);
 }
 

@@ -254,7 +254,7 @@ path = \"warehouse\"
     if asks.contains("slack") {
         text += "
 # \"console\" shows messages in the terminal. \"webhook\" sends them to Slack: the webhook of #canary-alerts comes from the
-# environment variable SLACK_WEBHOOK_URL_CANARY_ALERTS, and so on.
+# environment variable SLACK_WEBHOOK_URL_CANARY_ALERTS, and so on. \"bot\" sends them with the token in SLACK_BOT_TOKEN.
 [slack]
 deliver = \"console\"
 ";

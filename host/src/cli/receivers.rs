@@ -58,13 +58,15 @@ impl Receivers {
 }
 
 fn is_taken(answer: &Result<Answer>) -> bool {
-    matches!(answer, Ok(Answer::Taken))
+    matches!(answer, Ok(Answer::Taken(_)))
 }
 
 fn text(answer: &Result<Answer>) -> String {
     match answer {
-        Ok(Answer::Taken) => "accepted".to_owned(),
-        Ok(Answer::Again(said, _) | Answer::Unreadable(said) | Answer::Refused(said)) => said.clone(),
+        Ok(Answer::Taken(_)) => "accepted".to_owned(),
+        Ok(Answer::Again(said, _) | Answer::Unreadable(said) | Answer::Threadless(said) | Answer::Refused(said)) => {
+            said.clone()
+        }
         Err(error) => format!("{error:#}"),
     }
 }

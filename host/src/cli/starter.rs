@@ -33,7 +33,7 @@ timezone = "America/New_York"
 kind = "sqlite"
 path = "warehouse"
 
-# "console" shows messages in the terminal. "webhook" sends them to Slack.
+# "console" shows messages in the terminal. "webhook" and "bot" send them to Slack.
 [slack]
 deliver = "console"
 

@@ -76,7 +76,8 @@ async fn backends(config: &Config) -> Vec<Finding> {
     findings
 }
 
-/// Whether each channel has a webhook. This sends nothing, so it does not show whether messages arrive.
+/// Whether each channel has a webhook, or the bot's token is accepted. This sends nothing, so it does not show whether
+/// messages arrive.
 async fn receivers(config: &Config) -> Vec<Finding> {
     if config.slack.deliver == Deliver::Console {
         return vec![Finding::note("slack", "messages appear on the console only: slack.deliver is \"console\"")];
@@ -84,13 +85,25 @@ async fn receivers(config: &Config) -> Vec<Finding> {
     let test = config.command("host receivers test");
     let mut findings = Vec::new();
     let channels = Receivers::channels_in(config);
-    findings.extend(
-        Receivers::distinct(config, &channels).err().map(|error| Finding::wrong("channels", format!("{error:#}"))),
-    );
-    for channel in channels {
-        let found = Receivers::only(config, channel).await;
-        let found = found.map(|_| format!("has a webhook; `{test}` sends a message to it"));
-        findings.push(Finding::of(format!("channel {channel}"), found));
+    match Receivers::examine_bot(config).await {
+        Some(found) => {
+            findings.push(Finding::of("Slack bot", found));
+            findings.extend(channels.into_iter().map(|channel| {
+                Finding::note(
+                    format!("channel {channel}"),
+                    format!("gets the bot's messages; `{test}` sends one to it"),
+                )
+            }));
+        }
+        None => {
+            let distinct = Receivers::distinct(config, &channels).err();
+            findings.extend(distinct.map(|error| Finding::wrong("channels", format!("{error:#}"))));
+            for channel in channels {
+                let found = Receivers::only(config, channel).await;
+                let found = found.map(|_| format!("has a webhook; `{test}` sends a message to it"));
+                findings.push(Finding::of(format!("channel {channel}"), found));
+            }
+        }
     }
     findings.push(match Receivers::fallback_only(config).await {
         Ok(Some(_)) => Finding::ok("fallback", format!("has a webhook; `{test}` sends a message to it")),

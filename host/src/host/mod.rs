@@ -241,13 +241,13 @@ impl Host {
         self.check(name).ok_or_else(|| no_such_check(name, names()))
     }
 
-    /// Finds the webhook of every channel that the checks post to, and uses them from now on.
+    /// Finds the webhook of every channel that the checks post to, or the bot, and uses them from now on.
     pub async fn find_receivers(&self) -> Result<()> {
         self.recorder.delivery.send_to(self.receivers().await?, self.config.delivery.clone());
         Ok(())
     }
 
-    /// The webhook of every channel that the checks post to.
+    /// The webhook of every channel that the checks post to, or the bot.
     pub async fn receivers(&self) -> Result<Receivers> {
         let own = self.checks.iter().filter_map(|check| Some(check.family.as_ref()?.channel.as_str()));
         let granted = self.checks.iter().filter_map(|check| check.plugin());

@@ -14,6 +14,7 @@ mod orders;
 mod outbox;
 mod owner;
 mod silences;
+mod threads;
 mod validations;
 
 use std::{
@@ -42,6 +43,7 @@ pub use identity::run_id;
 pub use orders::Order;
 pub use outbox::{Attempt, Message, Outcome, Undelivered};
 pub use silences::Silence;
+pub use threads::{Outdated, Thread, Threading};
 
 /// The database's name in the state directory.
 const FILE: &str = "host.db";
@@ -125,7 +127,9 @@ impl Record {
             (5, "audit", include_str!("migrations/0005_audit.sql")),
             (6, "owner", include_str!("migrations/0006_owner.sql")),
             (7, "dates", include_str!("migrations/0007_dates.sql")),
+            (9, "threads", include_str!("migrations/0009_threads.sql")),
         ];
+        let newest = steps.last().map_or(0, |(version, ..)| *version);
         let migrations = steps.map(|(version, name, sql)| {
             let sql = sqlx::SqlSafeStr::into_sql_str(sql);
             Migration::new(version, name.into(), MigrationType::Simple, sql, false)
@@ -133,9 +137,8 @@ impl Record {
         match Migrator::with_migrations(migrations.into()).run(&self.pool).await {
             Ok(()) => Ok(self),
             Err(MigrateError::VersionMissing(version)) => bail!(
-                "{}: it was written by a newer host (schema {version}, this host knows {}); use that host, or name another state.directory",
+                "{}: it was written by a newer host (schema {version}, this host knows {newest}); use that host, or name another state.directory",
                 self.path.display(),
-                steps.len()
             ),
             Err(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => Err(self.explain(error)),
             Err(error) => Err(error).with_context(|| self.path.display().to_string()),
@@ -167,7 +170,9 @@ impl Record {
             "DELETE FROM runs WHERE recorded < $1",
             "DELETE FROM alerts WHERE recorded < $1 AND ended IS NOT NULL",
             "DELETE FROM receipts WHERE at < $1 AND message_id IN (SELECT id FROM outbox WHERE state <> 'waiting')",
-            "DELETE FROM outbox WHERE created < $1 AND state <> 'waiting'",
+            "DELETE FROM threads WHERE used < $1",
+            // First messages are rendered again when their incident goes on.
+            "DELETE FROM outbox WHERE created < $1 AND state <> 'waiting' AND id NOT IN (SELECT message_id FROM threads)",
             "DELETE FROM silences WHERE ends < $1",
             "DELETE FROM consultations WHERE at < $1",
             "DELETE FROM orders WHERE at < $1",

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, Row, SqliteConnection, sqlite::SqliteRow};
 
-use super::{NewMessage, Record, moment};
+use super::{NewMessage, Record, Threading, moment};
 
 /// A waiting message.
 #[derive(Debug, Clone)]
@@ -35,7 +35,7 @@ pub struct Message {
 }
 
 /// A message that was not delivered, or not yet.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Undelivered {
     /// The id, which is shown in the message.
     pub id: String,
@@ -68,6 +68,8 @@ pub struct Attempt {
     pub answer: String,
     /// What happens next.
     pub outcome: Outcome,
+    /// What it changes in the threads of its channel.
+    pub threading: Threading,
 }
 
 /// What happens after an attempt.
@@ -113,6 +115,11 @@ impl Record {
     /// The next message of a receiver.
     pub async fn next_message(&self, receiver: &str) -> Result<Option<Message>> {
         Ok(self.outbox(WHOLE, "state = 'waiting' AND receiver = $1 ORDER BY position LIMIT 1", receiver).await?.pop())
+    }
+
+    /// A message that was sent.
+    pub(super) async fn sent_message(&self, id: &str) -> Result<Option<Message>> {
+        Ok(self.outbox(WHOLE, "id = $1", id).await?.pop())
     }
 
     /// The oldest waiting message of a receiver that has not been reported as late.
@@ -198,6 +205,7 @@ impl Record {
         .execute(&mut *write)
         .await
         .map_err(explain)?;
+        Self::thread_on(&mut write, id, attempt).await.map_err(explain)?;
         if let Some(alarm) = alarm {
             Self::enqueue(&mut write, alarm).await.map_err(explain)?;
         }

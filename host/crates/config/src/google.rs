@@ -44,7 +44,7 @@ impl Endpoint {
     }
 
     /// Whether requests to this address are unencrypted.
-    fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         self.0.as_ref().is_some_and(|url| {
             let host = url.strip_prefix("http://").map(|rest| rest.split(['/', ':']).next().unwrap_or_default());
             host.is_some_and(|host| !matches!(host, "127.0.0.1" | "localhost" | "[" | "[::1]"))
@@ -131,7 +131,7 @@ impl FromStr for SecretName {
                 Ok(Self::new(Some(location), name, version))
             }
             // Do not quote it: it may be the secret itself instead of its name.
-            _ => Err("not the name of a secret: write `secret:NAME` or `secret:NAME/versions/3`, for a regional secret `secret:us-west2/NAME`; put a webhook itself into the environment or a file".to_owned()),
+            _ => Err("not the name of a secret: write `secret:NAME` or `secret:NAME/versions/3`, for a regional secret `secret:us-west2/NAME`; put the webhook or token itself into the environment or a file".to_owned()),
         }
     }
 }

@@ -41,6 +41,7 @@ impl Config {
         }
         self.check_google()?;
         one_webhook("fallback", &self.fallback.webhook_env, &self.fallback.webhook_file, &self.fallback.webhook)?;
+        self.slack.check()?;
         for (channel, own) in &self.slack.channels {
             let key = format!("slack.channels.\"{channel}\"");
             one_webhook(&key, &own.webhook_env, &own.webhook_file, &own.webhook)?;
@@ -107,6 +108,9 @@ impl Config {
             if let Some(path) = &receiver.webhook_file {
                 wanted.push((format!("slack.channels.\"{channel}\".webhook_file"), path, "file"));
             }
+        }
+        if let Some(path) = &self.slack.token_file {
+            wanted.push(("slack.token_file".to_owned(), path, "file"));
         }
         if let Some(path) = &self.web.token_file {
             wanted.push(("web.token_file".to_owned(), path, "file"));
@@ -194,6 +198,11 @@ mod tests {
             ("[fallback]\nwebhook_env = 'A'\nwebhook_file = 'b'", &["fallback", "keep one"]),
             ("[slack.channels.'#a']\nwebhook = 'https://x'", &["webhook", "write `secret:NAME`"]),
             ("[slack.channels.'#a']\nwebhook = 'secret:a'\nwebhook_env = 'B'", &["slack.channels.\"#a\"", "keep one"]),
+            ("[slack]\ntoken = 'xoxb-1'", &["token", "write `secret:NAME`"]),
+            ("[slack]\ntoken = 'secret:a'\ntoken_file = 'b'", &["slack: both `token` and `token_file`", "keep one"]),
+            ("[slack]\nendpoint = 'http://example.com/api'", &["slack.endpoint", "in clear text"]),
+            ("[slack]\nendpoint = 'slack.com'", &["`slack.com` is not an address"]),
+            ("[slack.channels.'#a']\nid = 'a-channel'", &["slack.channels.\"#a\".id", "not a channel's id"]),
             ("[warehouse]\nkind = 'bigquery'\nproject = 'p'", &["missing field `location`"]),
             (
                 "[warehouse]\nkind = 'bigquery'\nproject = 'p`'\nlocation = 'US'",
