@@ -16,7 +16,10 @@ use tempfile::TempDir;
 
 use host_tests::{Fault, HOST_TOML, Moment, make};
 
-use super::{AT, slack::SlackDouble};
+use super::{
+    AT,
+    slack::{SlackDouble, TOKEN},
+};
 
 /// How long to wait for a line.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -80,6 +83,12 @@ impl Sample {
         Ok(std::fs::write(self.path().join("host.toml"), toml)?)
     }
 
+    /// Writes host.toml, delivering to the Slack double as a bot.
+    pub fn configure_bot(&self, toml: &str) -> Result<()> {
+        let bot = format!("deliver = \"bot\"\nendpoint = \"{}\"", self.slack.api());
+        self.configure(&toml.replace("deliver = \"console\"", &bot))
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         self.directory.path()
@@ -94,6 +103,7 @@ impl Sample {
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.path())
             .env("XDG_CACHE_HOME", binary("").join("test-cache"))
+            .env("SLACK_BOT_TOKEN", TOKEN)
             .env("SLACK_WEBHOOK_URL_CANARY_ALERTS", self.slack.webhook("canary-alerts"))
             .env("SLACK_WEBHOOK_URL_DEPLOYMENT_ALERTS", self.slack.webhook("deployment-alerts"));
         command

@@ -1,6 +1,9 @@
-//! A stand-in for Slack: it answers as told, and keeps the messages.
+//! A stand-in for Slack: it answers as told, and keeps the messages. `workspace` is its Web API.
+
+mod workspace;
 
 use std::{
+    collections::BTreeMap,
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
     sync::{Arc, Condvar, Mutex, PoisonError},
@@ -9,6 +12,9 @@ use std::{
 
 use anyhow::{Result, ensure};
 use serde_json::Value;
+
+use workspace::Workspace;
+pub use workspace::{Post, TOKEN};
 
 /// The reply to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,8 +41,12 @@ pub const OK: Reply = Reply::Answer(200, "", "ok");
 /// A request that arrived.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// The last part of the webhook.
+    /// The last part of the webhook, or the name of the channel that the bot posts to.
     pub channel: String,
+    /// The method of the Web API; empty for a webhook.
+    pub method: String,
+    /// The bot's token.
+    pub token: String,
     /// The message's id.
     pub id: String,
     /// The message.
@@ -65,6 +75,9 @@ struct State {
     /// Replies to the next requests, before the usual one.
     next: Vec<Reply>,
     usual: Option<Reply>,
+    /// Replies to the next requests of a method, before any other.
+    methods: BTreeMap<String, Vec<Reply>>,
+    workspace: Workspace,
     connections: usize,
 }
 
@@ -100,6 +113,26 @@ impl SlackDouble {
     /// The webhook of a channel.
     pub fn webhook(&self, channel: &str) -> String {
         format!("http://127.0.0.1:{}/services/T000/B000/{channel}", self.port)
+    }
+
+    /// The address of the Web API.
+    pub fn api(&self) -> String {
+        format!("http://127.0.0.1:{}/api", self.port)
+    }
+
+    /// Answers the next requests of a method with these, in order; later ones as usual.
+    pub fn answer_method(&self, method: &str, replies: &[Reply]) {
+        self.desk.lock().methods.insert(method.to_owned(), replies.iter().rev().copied().collect());
+    }
+
+    /// The messages of the bot, in order.
+    pub fn posts(&self) -> Vec<Post> {
+        self.desk.lock().workspace.posts.clone()
+    }
+
+    /// Changes the workspace.
+    pub fn workspace(&self, change: impl FnOnce(&mut Workspace)) {
+        change(&mut self.desk.lock().workspace);
     }
 
     /// Answers everything with this from now on.
@@ -174,10 +207,22 @@ impl Desk {
         }
         // A client that hangs up in the middle has sent no request.
         let Ok((stream, mut request)) = read(stream) else { return };
-        request.reply = reply;
-        self.lock().received.push(request);
+        let (reply, answer) = {
+            let mut state = self.lock();
+            let own = state.methods.get_mut(&request.method).and_then(Vec::pop);
+            let reply = own.unwrap_or(reply);
+            request.reply = reply;
+            let answer = match reply {
+                Reply::Answer(200, "", "ok") | Reply::Slow(_) | Reply::Reset | Reply::Truncated => {
+                    state.workspace.answer(&mut request)
+                }
+                _ => None,
+            };
+            state.received.push(request);
+            (reply, answer)
+        };
         self.changed.notify_all();
-        let _ = respond(stream, reply);
+        let _ = respond(stream, reply, answer.as_ref());
     }
 }
 
@@ -192,7 +237,7 @@ fn read(stream: TcpStream) -> Result<(TcpStream, Request)> {
     let mut line = String::new();
     reader.read_line(&mut line)?;
     let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
-    let (mut length, mut id) = (0, String::new());
+    let (mut length, mut id, mut token) = (0, String::new(), String::new());
     loop {
         let mut header = String::new();
         reader.read_line(&mut header)?;
@@ -200,23 +245,28 @@ fn read(stream: TcpStream) -> Result<(TcpStream, Request)> {
         match name.to_ascii_lowercase().as_str() {
             "content-length" => length = value.trim().parse()?,
             "idempotency-key" => id = value.trim().to_owned(),
+            "authorization" => token = value.trim().trim_start_matches("Bearer ").to_owned(),
             _ if header.trim().is_empty() => break,
             _ => {}
         }
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body)?;
-    let channel = path.rsplit('/').next().unwrap_or_default().to_owned();
+    let last = path.rsplit('/').next().unwrap_or_default().to_owned();
+    let (channel, method) = if path.starts_with("/api/") { (String::new(), last) } else { (last, String::new()) };
     let message = serde_json::from_slice(&body)?;
-    Ok((stream, Request { channel, id, message, reply: OK, at: Instant::now() }))
+    Ok((stream, Request { channel, method, token, id, message, reply: OK, at: Instant::now() }))
 }
 
-fn respond(mut stream: TcpStream, reply: Reply) -> Result<()> {
+/// `answer` is that of the Web API, if it is one.
+fn respond(mut stream: TcpStream, reply: Reply, answer: Option<&(String, String)>) -> Result<()> {
+    let (headers, taken) = answer.map_or(("", "ok"), |(headers, body)| (headers.as_str(), body.as_str()));
     match reply {
+        Reply::Answer(200, "", "ok") => write_answer(&mut stream, 200, headers, taken),
         Reply::Answer(status, headers, body) => write_answer(&mut stream, status, headers, body),
         Reply::Slow(wait) => {
             std::thread::sleep(wait);
-            write_answer(&mut stream, 200, "", "ok")
+            write_answer(&mut stream, 200, headers, taken)
         }
         Reply::Late(wait, status, body) => {
             std::thread::sleep(wait);

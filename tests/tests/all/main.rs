@@ -13,6 +13,7 @@ mod alerting;
 mod bad_input;
 mod bigquery;
 mod bills;
+mod bot;
 mod browser;
 mod budgets;
 mod canaries;

@@ -1,0 +1,563 @@
+//! Messages of Slack's bot: what each error leads to, which message goes into which thread, and what the first message of an
+//! incident says later.
+
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+use serde_json::Value;
+
+use crate::support::{
+    command::{Ended, Sample, ended, shipped},
+    slack::{OK, Post, Reply, TOKEN, words},
+};
+
+const CHECKS: &str = r##"
+[slack]
+deliver = "console"
+
+[warehouse]
+kind = "sqlite"
+path = "warehouse"
+
+[checks.orders]
+plugin = "canary-sql"
+channel = "#data-quality"
+settings = { table = "shop.orders", row_count = { min = 1 }, where = "day = @date" }
+
+[checks.users]
+plugin = "canary-sql"
+channel = "#data-quality"
+settings = { table = "shop.users", row_count = { min = 1, max = 2 }, where = "day = @date" }
+
+[grants.canary-sql]
+warehouse = ["shop"]
+slack = ["#data-quality"]
+"##;
+
+const UPDATE: &str = "chat.update";
+const POST: &str = "chat.postMessage";
+
+/// An answer of the Web API.
+fn error(text: &'static str) -> Reply {
+    Reply::Answer(200, "", text)
+}
+
+/// A shop whose checks post as a bot; a round is half an hour.
+struct Shop {
+    sample: Sample,
+    round: u32,
+}
+
+impl Shop {
+    fn new() -> Self {
+        let sample = Sample::new(None).unwrap();
+        sample.sql("shop", "CREATE TABLE orders (day DATE); CREATE TABLE users (day DATE)").unwrap();
+        let shop = Self { sample, round: 0 };
+        shop.configure("");
+        shop.set("orders", 1);
+        shop.set("users", 1);
+        shop
+    }
+
+    fn toml(more: &str) -> String {
+        format!("{CHECKS}\n[delivery]\ntimeout = \"1s\"\nbackoff = \"50ms\"\nwait = \"20s\"\n{more}\n")
+    }
+
+    fn configure(&self, more: &str) {
+        self.sample.configure_bot(&Self::toml(more)).unwrap();
+    }
+
+    /// The number of rows of a table; without one, its check fails.
+    fn set(&self, table: &str, rows: u32) {
+        let insert = format!("INSERT INTO {table} VALUES ('2026-02-05');").repeat(rows as usize);
+        self.sample.sql("shop", &format!("DELETE FROM {table}; {insert}")).unwrap();
+    }
+
+    /// Runs both checks in the next round; gives the exit code.
+    fn round(&mut self) -> Ended {
+        let minutes = 7 * 60 + 30 * self.round;
+        self.round += 1;
+        let at = format!("2026-02-06T{:02}:{:02}:00-05:00", minutes / 60, minutes % 60);
+        let plugin = shipped().unwrap().into_iter().find(|file| file.ends_with("canary-sql.wasm"));
+        let mut command = self.sample.command();
+        command.env("SLACK_WEBHOOK_URL_DATA_QUALITY", self.sample.slack.webhook("data-quality"));
+        command.env("FALLBACK", self.sample.slack.webhook("fallback"));
+        command.args(["run", "--once", "--output", "json", "--check", "orders", "--check", "users", "--at", &at]);
+        ended(command.args(plugin)).unwrap()
+    }
+
+    /// Runs rounds without a message until the reminder is due.
+    fn reminder(&mut self) {
+        let before = self.posts().len();
+        for _ in 0..8 {
+            if self.posts().len() > before {
+                return;
+            }
+            self.round();
+        }
+        assert_eq!(self.posts().len(), before + 1, "a reminder");
+    }
+
+    fn posts(&self) -> Vec<Post> {
+        self.sample.slack.posts()
+    }
+
+    fn record(&self) -> Connection {
+        Connection::open(self.sample.path().join("state/host.db")).unwrap()
+    }
+}
+
+fn text(post: &Post) -> String {
+    words(&post.message)
+}
+
+#[test]
+fn what_slack_says_decides_what_follows() {
+    let mut shop = Shop::new();
+    shop.configure("[fallback]\nwebhook_env = \"FALLBACK\"");
+    shop.set("orders", 0);
+    let refused = |said| (1, 3, Some(said));
+    for (replies, (requests, code, problem)) in [
+        (vec![OK], (1, 2, None)),
+        (vec![error(r#"{"ok":false,"error":"internal_error"}"#), OK], (2, 2, None)),
+        (vec![error(r#"{"ok":false,"error":"fatal_error"}"#), OK], (2, 2, None)),
+        (vec![Reply::Answer(429, "retry-after: 1\r\n", r#"{"ok":false,"error":"ratelimited"}"#), OK], (2, 2, None)),
+        (vec![Reply::Answer(503, "", "<html>"), OK], (2, 2, None)),
+        (vec![error("<html>log in</html>"), OK], (2, 2, None)),
+        (vec![Reply::Truncated, OK], (2, 2, None)),
+        (vec![Reply::Reset, OK], (2, 2, None)),
+        (vec![Reply::Hang, OK], (2, 2, None)),
+        (vec![error(r#"{"ok":false,"error":"invalid_blocks"}"#), OK], (2, 2, None)),
+        (vec![error(r#"{"ok":false,"error":"msg_too_long"}"#), OK], (2, 2, None)),
+        (vec![error(r#"{"ok":false,"error":"not_yet_known"}"#), OK], (2, 2, None)),
+        (
+            vec![
+                error(r#"{"ok":false,"error":"invalid_blocks","response_metadata":{"messages":["must be shorter"]}}"#),
+                error(r#"{"ok":false,"error":"no_text"}"#),
+            ],
+            (2, 3, Some("no_text")),
+        ),
+        (
+            vec![error(r#"{"ok":false,"error":"not_in_channel"}"#)],
+            refused("not_in_channel: invite the app to #data-quality (`/invite @NAME` there)"),
+        ),
+        (
+            vec![error(r#"{"ok":false,"error":"channel_not_found"}"#)],
+            refused("channel_not_found: Slack knows no #data-quality, or it is private"),
+        ),
+        (vec![error(r#"{"ok":false,"error":"is_archived"}"#)], refused("is_archived: #data-quality is archived")),
+        (
+            vec![error(r#"{"ok":false,"error":"missing_scope","needed":"chat:write","provided":"incoming-webhook"}"#)],
+            refused("missing_scope: the token has no scope chat:write, only incoming-webhook; add it"),
+        ),
+        (
+            vec![error(r#"{"ok":false,"error":"token_revoked"}"#)],
+            refused("token_revoked: the bot token is not accepted"),
+        ),
+        (vec![error(r#"{"ok":false,"error":"invalid_auth"}"#)], refused("invalid_auth: the bot token is not accepted")),
+    ] {
+        let _ = std::fs::remove_dir_all(shop.sample.path().join("state"));
+        shop.sample.slack.clear();
+        shop.sample.slack.answer_method(POST, &replies);
+        shop.round = 0;
+        let ended = shop.round();
+        let all = shop.sample.slack.requests();
+        let sent: Vec<_> = all.iter().filter(|request| request.method == POST).collect();
+        assert_eq!((sent.len(), ended.code), (requests, code), "{replies:?}: {ended:?}");
+        let message = &ended.json()["notifications"][0];
+        let id = message["id"].as_str().unwrap();
+        assert!(sent.iter().all(|request| request.message.to_string().contains(id)), "{replies:?}");
+        assert!(sent.iter().all(|request| request.token == TOKEN && request.message["channel"] == "#data-quality"));
+        assert_eq!(message["delivered"].as_bool(), Some(problem.is_none()), "{replies:?}");
+        match problem {
+            Some(problem) => {
+                let said = message["problem"].as_str().unwrap();
+                assert!(said.starts_with(problem), "{said}");
+                assert!(ended.err.contains(problem) && !ended.err.contains(TOKEN), "{}", ended.err);
+                assert!(all.iter().any(|request| request.channel == "fallback"), "the fallback is told: {all:?}");
+            }
+            None => assert!(message["problem"].is_null()),
+        }
+        if format!("{replies:?}").contains("invalid_blocks") {
+            assert!(sent[0].message["blocks"].is_array() && sent[1].message["blocks"].is_null(), "{replies:?}");
+        }
+    }
+}
+
+#[test]
+fn slack_is_asked_again_when_it_said() {
+    let mut shop = Shop::new();
+    shop.set("orders", 0);
+    let limited = Reply::Answer(429, "retry-after: 3\r\n", r#"{"ok":false,"error":"ratelimited"}"#);
+    shop.sample.slack.answer_method(POST, &[limited, OK]);
+    assert_eq!(shop.round().code, 2);
+    let sent = shop.sample.slack.requests();
+    assert!(sent[1].at - sent[0].at >= Duration::from_secs(3));
+}
+
+#[test]
+fn a_bot_needs_its_token_at_the_start() {
+    let shop = Shop::new();
+    let start = |token: Option<&str>| {
+        let mut command = shop.sample.command();
+        match token {
+            Some(token) => command.env("SLACK_BOT_TOKEN", token),
+            None => command.env_remove("SLACK_BOT_TOKEN"),
+        };
+        let plugin = shipped().unwrap().into_iter().find(|file| file.ends_with("canary-sql.wasm"));
+        ended(command.args(["run", "--once"]).args(plugin)).unwrap()
+    };
+    let missing = start(None);
+    let words =
+        "the Slack bot has no bot token: set SLACK_BOT_TOKEN in the environment, or slack.deliver = \"webhook\"";
+    assert!(missing.code == 64 && missing.err.contains(words), "{missing:?}");
+    let user = start(Some("xoxp-1-s3cret"));
+    assert!(user.code == 64 && user.err.contains("SLACK_BOT_TOKEN holds a user's token; the bot token begins with"));
+    assert!(!user.err.contains("s3cret"), "{}", user.err);
+    assert_eq!(start(Some(TOKEN)).code, 0);
+    std::fs::write(shop.sample.path().join("token"), format!("{TOKEN}\n")).unwrap();
+    let bot = format!("deliver = \"bot\"\ntoken_file = \"token\"\nendpoint = \"{}\"", shop.sample.slack.api());
+    shop.sample.configure(&CHECKS.replace("deliver = \"console\"", &bot)).unwrap();
+    assert_eq!(start(None).code, 0);
+}
+
+/// A reminder is in the thread, a change and the end are in the channel too, and the first message says how it ended.
+#[test]
+fn what_follows_is_in_the_thread() {
+    let mut shop = Shop::new();
+    shop.set("users", 0);
+    assert_eq!(shop.round().code, 2);
+    shop.reminder();
+    shop.set("users", 3);
+    assert_eq!(shop.round().code, 2);
+    shop.set("users", 1);
+    assert_eq!(shop.round().code, 0);
+    let posts = shop.posts();
+    let [first, reminder, change, end] = posts.as_slice() else { panic!("{posts:#?}") };
+    let places: Vec<_> = posts.iter().map(|post| (post.thread.as_deref(), post.broadcast)).collect();
+    let ts = Some(first.ts.as_str());
+    assert_eq!(places, [(None, false), (ts, false), (ts, true), (ts, true)]);
+    assert!(text(reminder).contains("Ongoing for 4 h"), "{}", text(reminder));
+    assert!(text(change).contains("New: "), "{}", text(change));
+    assert!(text(end).starts_with("✅ users recovered"), "{}", text(end));
+    let now = text(first);
+    assert!(now.starts_with("✅ Resolved: users fails Now ✅ users: recovered after 4 h 30 min: "), "{now}");
+    assert!(now.contains("(2026-02-06 11:30 EST)"), "{now}");
+    assert!(now.contains("users row_count is below its minimum: 0 < 1"), "what it said is still there: {now}");
+    let incident = now.rsplit("incident ").next().unwrap();
+    assert!(incident.len() == 12 && posts.iter().all(|post| text(post).ends_with(incident)), "{incident}");
+    assert!(first.message["text"].as_str().unwrap().starts_with("✅ Resolved: "), "{}", first.message);
+    // One update for the change, and one for the end: a reminder changes nothing in it.
+    assert_eq!(first.updates, 3, "{now}");
+
+    // The next failure is another incident.
+    shop.set("users", 0);
+    shop.round();
+    assert_eq!(shop.posts()[4].thread, None);
+    assert!(!text(&shop.posts()[4]).contains(incident));
+}
+
+/// What is new is in the channel, with what else there is; several incidents go on in the thread of the oldest.
+#[test]
+fn a_message_about_several_incidents_has_one_place() {
+    let mut shop = Shop::new();
+    shop.set("orders", 0);
+    shop.round();
+    // The message tells of a new incident.
+    shop.set("users", 0);
+    shop.round();
+    // It tells only of known ones, which have different threads.
+    shop.set("orders", 1);
+    shop.set("users", 1);
+    assert_eq!(shop.round().code, 0);
+    let posts = shop.posts();
+    let places: Vec<_> = posts.iter().map(|post| post.thread.as_deref()).collect();
+    assert_eq!(places, [None, None, Some(posts[0].ts.as_str())], "{posts:#?}");
+    assert!(posts[2].broadcast, "the channel sees what is over");
+    assert!(text(&posts[0]).starts_with("✅ Resolved: ") && text(&posts[0]).contains("✅ orders: recovered after 1 h"));
+    assert!(
+        text(&posts[1]).starts_with("✅ Resolved: ") && text(&posts[1]).contains("✅ users: recovered after 30 min")
+    );
+    assert!(!text(&posts[0]).contains("✅ users"));
+
+    // Two that began in one message share its thread. It is resolved when both are.
+    shop.set("orders", 0);
+    shop.set("users", 0);
+    shop.round();
+    shop.set("orders", 1);
+    shop.round();
+    let half = text(&shop.posts()[3]);
+    assert!(
+        half.starts_with("🔴 canaries: 2 failed Now ✅ orders: recovered") || half.contains("Now ✅ orders:"),
+        "{half}"
+    );
+    assert!(!half.contains("Resolved:"), "{half}");
+    shop.set("users", 1);
+    shop.round();
+    let posts = shop.posts();
+    let ts = Some(posts[3].ts.as_str());
+    assert_eq!((posts[4].thread.as_deref(), posts[5].thread.as_deref()), (ts, ts));
+    assert!(text(&posts[3]).starts_with("✅ Resolved: "), "{}", text(&posts[3]));
+
+    // A message with a new incident and the end of another: in the channel, and the thread's first message says the end.
+    shop.set("orders", 0);
+    shop.round();
+    shop.set("orders", 1);
+    shop.set("users", 0);
+    shop.round();
+    let posts = shop.posts();
+    assert_eq!(posts[7].thread, None);
+    assert!(text(&posts[7]).contains("Resolved orders: recovered after 30 min"), "{}", text(&posts[7]));
+    assert!(text(&posts[6]).starts_with("✅ Resolved: "), "{}", text(&posts[6]));
+}
+
+/// Slack shows a reply to a deleted message in the channel, and does not refuse it. Then that is the first message.
+#[test]
+fn a_thread_that_was_deleted_begins_again() {
+    let mut shop = Shop::new();
+    shop.set("users", 0);
+    shop.round();
+    let first = shop.posts()[0].ts.clone();
+    shop.sample.slack.workspace(|workspace| workspace.delete(&first));
+    shop.reminder();
+    shop.set("users", 1);
+    shop.round();
+    let posts = shop.posts();
+    assert_eq!((posts[1].thread.as_deref(), posts[2].thread.as_deref()), (None, Some(posts[1].ts.as_str())));
+    assert!(text(&posts[1]).starts_with("✅ Resolved: "), "{}", text(&posts[1]));
+
+    // The same where Slack says so.
+    for said in [
+        r#"{"ok":false,"error":"thread_not_found"}"#,
+        r#"{"ok":false,"error":"message_not_found"}"#,
+        r#"{"ok":false,"error":"restricted_action_thread_locked"}"#,
+    ] {
+        shop.set("users", 0);
+        shop.round();
+        shop.sample.slack.answer_method(POST, &[error(said)]);
+        shop.set("users", 3);
+        let ended = shop.round();
+        assert_eq!(ended.code, 2, "{ended:?}");
+        shop.set("users", 1);
+        shop.round();
+        let posts = shop.posts();
+        let [.., begun, change, end] = posts.as_slice() else { panic!() };
+        assert_eq!((begun.thread.as_deref(), change.thread.as_deref()), (None, None), "{said}");
+        assert_eq!(end.thread.as_deref(), Some(change.ts.as_str()), "{said}");
+        assert_eq!(begun.updates, 0, "{said}: its thread is given up");
+    }
+
+    // A message that is gone, when it is to be updated.
+    shop.set("users", 0);
+    shop.round();
+    let begun = shop.posts().last().unwrap().ts.clone();
+    shop.set("users", 3);
+    shop.sample.slack.answer_method(UPDATE, &[error(r#"{"ok":false,"error":"message_not_found"}"#)]);
+    shop.round();
+    shop.set("users", 1);
+    shop.round();
+    let posts = shop.posts();
+    let [.., change, end] = posts.as_slice() else { panic!() };
+    assert_eq!((change.thread.as_deref(), end.thread.as_deref()), (Some(begun.as_str()), None), "{posts:#?}");
+}
+
+/// A channel that was renamed, and one that is gone while another has its name.
+#[test]
+fn a_renamed_channel_is_found_by_its_id() {
+    let mut shop = Shop::new();
+    shop.set("users", 0);
+    shop.round();
+    let renamed = |name: Option<&str>| {
+        let name = name.map(str::to_owned);
+        shop.sample.slack.workspace(|workspace| drop(workspace.renamed.insert("#data-quality".to_owned(), name)));
+    };
+    renamed(Some("#quality"));
+    shop.set("orders", 0);
+    let ended = shop.round();
+    assert_eq!(ended.code, 2, "{ended:?}");
+    let hint = "#data-quality: Slack knows no channel of this name; posted to CDATA0QUALITY, which had it";
+    assert!(ended.err.contains(hint), "{}", ended.err);
+    shop.set("users", 1);
+    let ended = shop.round();
+    assert!(ended.code == 2 && !ended.err.contains("Slack knows no"), "the thread is in the channel: {}", ended.err);
+    let posts = shop.posts();
+    assert_eq!((posts.len(), posts[2].thread.as_deref()), (3, Some(posts[0].ts.as_str())));
+
+    // With its id in host.toml, the name does not matter.
+    shop.configure("[slack.channels.\"#data-quality\"]\nid = \"C0OTHER\"");
+    shop.set("users", 0);
+    let ended = shop.round();
+    assert!(ended.code == 2 && !ended.err.contains("Slack knows no"), "{}", ended.err);
+    assert_eq!(shop.posts().last().unwrap().channel, "C0OTHER");
+
+    // The thread's channel is gone, and there is another.
+    shop.sample.slack.workspace(|workspace| drop(workspace.renamed.insert("#data-quality".to_owned(), None)));
+    shop.set("orders", 1);
+    assert_eq!(shop.round().code, 2);
+    let last = shop.posts().last().unwrap().clone();
+    assert_eq!((last.channel.as_str(), last.thread.as_deref()), ("C0OTHER", None));
+    assert!(text(&last).contains("orders recovered"), "{}", text(&last));
+}
+
+/// What the bot's messages say is kept up to date, also while webhooks deliver.
+#[test]
+fn webhooks_and_the_bot_can_take_turns() {
+    let mut shop = Shop::new();
+    let by_webhook = |shop: &Shop| shop.sample.configure(&Shop::toml("")).unwrap();
+    // It begins by webhook, which says no place: what follows begins a thread.
+    by_webhook(&shop);
+    shop.set("users", 0);
+    shop.round();
+    assert_eq!((shop.posts().len(), shop.sample.slack.requests().len()), (0, 1));
+    assert!(!shop.sample.slack.requests()[0].message.to_string().contains("incident"), "webhooks are as they were");
+    shop.configure("");
+    shop.set("users", 3);
+    shop.round();
+    // It ends by webhook.
+    by_webhook(&shop);
+    shop.set("users", 1);
+    shop.round();
+    let webhooks = || shop.sample.slack.requests().iter().filter(|request| request.method.is_empty()).count();
+    assert_eq!((shop.posts().len(), webhooks()), (1, 2));
+    assert!(!text(&shop.posts()[0]).contains("Resolved:"));
+    // The bot is back, and says so in its message.
+    shop.configure("");
+    shop.round();
+    let posts = shop.posts();
+    assert_eq!((posts.len(), posts[0].thread.as_deref()), (1, None));
+    assert!(text(&posts[0]).starts_with("✅ Resolved: "), "{}", text(&posts[0]));
+}
+
+/// An update delays no message, and the next start tries it again.
+#[test]
+fn an_update_that_fails_is_tried_again() {
+    let mut shop = Shop::new();
+    shop.set("users", 0);
+    shop.round();
+    shop.set("users", 3);
+    shop.sample.slack.answer_method(UPDATE, &[Reply::Hang; 2]);
+    let ended = shop.round();
+    assert!(ended.code == 2 && shop.posts().len() == 2, "{ended:?}");
+    assert_eq!(shop.posts()[0].updates, 0);
+    let waits = |shop: &Shop| -> i64 {
+        shop.record().query_row("SELECT attempts FROM threads WHERE state <> shown", [], |row| row.get(0)).unwrap()
+    };
+    assert_eq!(waits(&shop), 1);
+    // Slack wants to be left alone; messages go on.
+    let limited = Reply::Answer(429, "retry-after: 30\r\n", r#"{"ok":false,"error":"ratelimited"}"#);
+    shop.sample.slack.answer_method(UPDATE, &[limited; 2]);
+    let started = Instant::now();
+    shop.set("users", 1);
+    assert_eq!(shop.round().code, 0);
+    assert!(started.elapsed() < Duration::from_secs(25), "nothing waits for it");
+    assert_eq!((shop.posts().len(), shop.posts()[0].updates), (3, 0));
+    // When its time has come, also by a clock that was set back.
+    shop.record().execute("UPDATE threads SET next_attempt = next_attempt + 86400000", []).unwrap();
+    shop.round();
+    assert!(text(&shop.posts()[0]).starts_with("✅ Resolved: "), "{}", text(&shop.posts()[0]));
+    // One that cannot be updated is left as it is.
+    shop.set("users", 0);
+    shop.round();
+    shop.sample.slack.answer_method(UPDATE, &[error(r#"{"ok":false,"error":"edit_window_closed"}"#)]);
+    shop.set("users", 1);
+    let ended = shop.round();
+    assert!(ended.code == 0 && ended.err.contains("cannot be updated: edit_window_closed"), "{ended:?}");
+    let before = shop.sample.slack.requests().len();
+    shop.round();
+    assert_eq!(shop.sample.slack.requests().len(), before);
+    // Blocks that Slack refuses are replaced by text.
+    shop.set("users", 0);
+    shop.round();
+    shop.sample.slack.answer_method(UPDATE, &[error(r#"{"ok":false,"error":"invalid_blocks"}"#)]);
+    shop.set("users", 1);
+    shop.round();
+    let posts = shop.posts();
+    let first = &posts[posts.len() - 2].message;
+    assert_eq!(first["blocks"], Value::Array(Vec::new()));
+    assert!(
+        first["text"].as_str().unwrap().starts_with("✅ Resolved: users fails\nNow: ✅ users: recovered"),
+        "{first}"
+    );
+}
+
+/// The host ends between Slack's answer and its own record of it: the message comes twice, and the second one counts.
+#[test]
+fn a_message_that_came_twice_has_one_thread() {
+    let mut shop = Shop::new();
+    shop.round();
+    let refusing = "CREATE TRIGGER refuse BEFORE INSERT ON receipts BEGIN SELECT RAISE(ABORT, 'no room'); END";
+    shop.record().execute_batch(refusing).unwrap();
+    shop.configure("");
+    shop.sample.configure_bot(&Shop::toml("").replace("wait = \"20s\"", "wait = \"2s\"")).unwrap();
+    shop.set("users", 0);
+    assert_eq!(shop.round().code, 3);
+    assert_eq!(shop.posts().len(), 1);
+    shop.record().execute_batch("DROP TRIGGER refuse").unwrap();
+    shop.configure("");
+    shop.set("users", 1);
+    shop.round();
+    let posts = shop.posts();
+    let [lost, first, end] = posts.as_slice() else { panic!("{posts:#?}") };
+    let id = |post: &Post| text(post).rsplit("Message ").next().unwrap().to_owned();
+    assert_eq!(id(lost), id(first));
+    assert_eq!((first.thread.as_deref(), end.thread.as_deref()), (None, Some(first.ts.as_str())));
+    assert!(text(first).starts_with("✅ Resolved: "), "{}", text(first));
+}
+
+/// Doctor, `receivers test` and `plan` know the bot.
+#[test]
+fn the_bot_can_be_tried() {
+    let shop = Shop::new();
+    let doctor = || {
+        let ended = shop.sample.host(&["doctor", "--output", "json"]).unwrap();
+        let findings = ended.json()["findings"].as_array().cloned().unwrap();
+        move |what: &str| {
+            let found = findings.iter().find(|finding| finding["what"] == what).unwrap_or_else(|| panic!("{what}"));
+            format!("{}: {}", found["result"].as_str().unwrap(), found["detail"].as_str().unwrap())
+        }
+    };
+    assert_eq!(doctor()("Slack bot"), "ok: accepted as host in Sample; private channels must invite the app");
+    assert!(doctor()("channel #data-quality").starts_with("note: gets the bot's messages; `host receivers test`"));
+    shop.sample.slack.workspace(|workspace| workspace.scopes = Some("chat:write"));
+    assert!(doctor()("Slack bot").starts_with("ok: accepted as host in Sample; each channel must invite the app"));
+    shop.sample.slack.workspace(|workspace| workspace.scopes = Some("incoming-webhook"));
+    assert!(doctor()("Slack bot").contains("wrong: accepted as host in Sample, without the scope chat:write"));
+    shop.sample.slack.answer_method("auth.test", &[error(r#"{"ok":false,"error":"account_inactive"}"#)]);
+    assert!(doctor()("Slack bot").starts_with("wrong: account_inactive: the bot token is not accepted"));
+    assert!(shop.posts().is_empty(), "nothing is sent");
+
+    let test = || shop.sample.host(&["receivers", "test"]).unwrap();
+    let tried = test();
+    assert_eq!((tried.code, tried.out.as_str()), (0, "RECEIVER       ANSWER\n#data-quality  accepted\n"));
+    assert_eq!(shop.posts().len(), 1);
+    shop.sample.slack.answer_method(POST, &[error(r#"{"ok":false,"error":"not_in_channel"}"#)]);
+    let tried = test();
+    assert!(tried.code == 3 && tried.out.contains("not_in_channel: invite the app to #data-quality"), "{tried:?}");
+
+    let plan = |token: &str| {
+        let plugin = shipped().unwrap().into_iter().find(|file| file.ends_with("canary-sql.wasm"));
+        ended(shop.sample.command().env("SLACK_BOT_TOKEN", token).arg("plan").args(plugin)).unwrap()
+    };
+    let planned = plan("https://hooks.slack.com/services/T0/B0/s3cret");
+    let words = "the Slack bot: SLACK_BOT_TOKEN holds an address, such as a webhook";
+    assert!(planned.code == 3 && planned.out.contains(words) && !planned.out.contains("s3cret"), "{planned:?}");
+    assert_eq!(plan(TOKEN).code, 0);
+}
+
+/// A check that is removed ends its incident without being well.
+#[test]
+fn the_first_message_of_a_removed_check_says_so() {
+    let mut shop = Shop::new();
+    shop.set("users", 0);
+    shop.round();
+    let removed = Shop::toml("");
+    let (before, after) = removed.split_once("[checks.users]").unwrap();
+    let (_, after) = after.split_once("[grants").unwrap();
+    shop.sample.configure_bot(&format!("{before}[grants{after}")).unwrap();
+    let plugin = shipped().unwrap().into_iter().find(|file| file.ends_with("canary-sql.wasm"));
+    ended(shop.sample.command().args(["run", "--once", "--at", "2026-02-06T09:00:00-05:00"]).args(plugin)).unwrap();
+    let posts = shop.posts();
+    assert_eq!(posts[1].thread.as_deref(), Some(posts[0].ts.as_str()), "{posts:#?}");
+    let now = text(&posts[0]);
+    assert!(now.starts_with("🔵 Ended: users fails Now 🔵 users: removed from host.toml; not well"), "{now}");
+}
