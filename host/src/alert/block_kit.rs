@@ -59,16 +59,19 @@ impl Present {
 
     /// A line for each incident; of several dates of which the same is known, one.
     fn lines(&self) -> impl Iterator<Item = (String, &str)> {
-        let mut seen = BTreeSet::new();
-        let new = move |one: &&Mentioned| seen.insert((one.check.as_str(), one.state.as_str()));
-        self.incidents.iter().filter(new).map(|incident| {
+        let line = |incident: &'_ Mentioned| {
             let mark = match incident.stage {
                 Stage::Recovered => "✅ ",
                 Stage::GivenUp => "🔵 ",
                 Stage::Began | Stage::FollowUp => "",
             };
-            (format!("{mark}{}", incident.check), incident.state.as_str())
-        })
+            format!("{mark}{}", incident.check)
+        };
+        let mut lines: Vec<(String, &str)> =
+            self.incidents.iter().map(|incident| (line(incident), incident.state.as_str())).collect();
+        let mut seen = BTreeSet::new();
+        lines.retain(|line| seen.insert(line.clone()));
+        lines.into_iter()
     }
 }
 
