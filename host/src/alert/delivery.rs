@@ -104,9 +104,10 @@ impl Delivery {
         self.terms.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Signals new messages in the outbox.
+    /// Signals new messages in the outbox, and incidents that stand otherwise.
     pub fn wake(&self) {
         self.wake.notify_one();
+        self.updates.wake();
     }
 
     /// The number of messages that this process has set aside.

@@ -7,7 +7,9 @@ use super::{
     Level, Notification,
     dates::ranges,
     day::{Ack, Day, Look, State, Subject},
+    mentioned::{Mentioned, Stage},
     say::Say,
+    spoken::About,
     standing::Standing,
     taken_in::{Taken, give_up},
 };
@@ -53,6 +55,8 @@ pub struct Ordered {
     pub messages: Vec<Notification>,
     /// The alerts that ended.
     pub episodes: Vec<Episode>,
+    /// The incidents that somebody works on now.
+    pub acknowledged: Vec<Mentioned>,
 }
 
 /// Carries out an order about one date, or about all open dates of a check, by somebody at a time. An error says why not.
@@ -67,6 +71,7 @@ pub fn order(
     let dates: Vec<Date> = subjects.iter().filter_map(|subject| *subject).collect();
     let shown = if dates.is_empty() { check.to_owned() } else { format!("{check} {}", ranges(&dates, &mut None)) };
     let mut taken = Taken::default();
+    let mut acknowledged = Vec::new();
     for subject in subjects {
         let day = standing.days.entry(subject).or_insert_with(|| Day::new(at));
         match wanted {
@@ -75,6 +80,10 @@ pub fn order(
                 day.look = Some(Look { at, tries, from });
             }
             Wanted::Ack { why, until } => day.change(|incident| {
+                acknowledged.extend(incident.side.began.map(|began| Mentioned {
+                    state: format!("acknowledged by {who} until {until:.0}: {why}"),
+                    ..Mentioned::new((check, About::Data.kind()), subject, began, Stage::FollowUp)
+                }));
                 incident.ack = Some(Ack {
                     who: who.to_owned(),
                     why: why.clone(),
@@ -92,7 +101,7 @@ pub fn order(
         Wanted::Ack { until, .. } => format!("{shown}: acknowledged by {who}; no reminders until {until:.0}"),
         Wanted::Close { .. } => format!("{shown}: given up by {who}; nobody is reminded of it any more"),
     };
-    Ok(Ordered { answer, messages: messages(check, who, &taken), episodes: taken.episodes })
+    Ok(Ordered { answer, messages: messages(check, who, &taken), episodes: taken.episodes, acknowledged })
 }
 
 /// The dates that an order is about.
@@ -133,18 +142,26 @@ fn messages(check: &str, who: &str, taken: &Taken) -> Vec<Notification> {
     channels.dedup();
     let message = |channel: &String| {
         let own = taken.over.iter().filter(|(of, ..)| of == channel);
-        let dates: Vec<Date> = own.clone().filter_map(|(_, subject, _)| *subject).collect();
+        let dates: Vec<Date> = own.clone().filter_map(|(_, subject, ..)| *subject).collect();
+        let incidents: Vec<Mentioned> = own
+            .clone()
+            .filter_map(|(_, subject, began, say)| {
+                Some(Mentioned::new((check, About::Data.kind()), *subject, (*began)?, Stage::of(say)))
+            })
+            .collect();
         let mut why = own.filter_map(|(.., say)| match say {
             Say::GivenUp { why, .. } => Some(why.as_str()),
             _ => None,
         });
         let shown = if dates.is_empty() { String::new() } else { format!("{} ", ranges(&dates, &mut None)) };
         let why = why.next_back().unwrap_or_default();
+        let words = format!("{shown}given up by {who}: {why}");
         Notification {
+            incidents: incidents.into_iter().map(|one| Mentioned { state: words.clone(), ..one }).collect(),
             channel: channel.clone(),
             level: Some(Level::Info),
             title: format!("{check}: {shown}given up"),
-            moved: vec![(check.to_owned(), format!("{shown}given up by {who}: {why}"))],
+            moved: vec![(check.to_owned(), words)],
             footer: "Not a recovery: it is not good, and nobody is reminded of it any more.".to_owned(),
             ..Notification::default()
         }

@@ -35,6 +35,8 @@ pub struct Batch {
     pub messages: Vec<NewMessage>,
     /// The orders that were carried out, and what came of each.
     pub answered: Vec<(i64, String)>,
+    /// Incidents, and how each stands, as JSON: for their first messages in Slack.
+    pub noted: Vec<(String, String)>,
     /// The time of writing.
     pub recorded: Timestamp,
 }
@@ -146,6 +148,7 @@ impl Record {
             }
             write_dates(&mut write, &batch.dates, &batch.dates_gone).await?;
             answer_orders(&mut write, &batch.answered).await?;
+            Self::note_states(&mut write, &batch.noted).await?;
             for episodes in batch.episodes.chunks(ROWS) {
                 upsert_episodes(episodes, batch.recorded).build().execute(&mut *write).await?;
             }

@@ -135,6 +135,15 @@ impl Record {
         gone.execute(write).await.map(|_| ())
     }
 
+    /// Writes down how incidents stand of which no message is sent.
+    pub(super) async fn note_states(write: &mut SqliteConnection, noted: &[(String, String)]) -> sqlx::Result<()> {
+        for (incident, state) in noted {
+            let noted = "UPDATE threads SET state = $2, attempts = 0, next_attempt = 0 WHERE incident = $1";
+            sqlx::query(noted).bind(incident).bind(state).execute(&mut *write).await?;
+        }
+        Ok(())
+    }
+
     /// Writes down what an attempt changes, with its receipt.
     pub(super) async fn thread_on(write: &mut SqliteConnection, id: &str, attempt: &Attempt) -> sqlx::Result<()> {
         let Attempt { threading, at, .. } = attempt;

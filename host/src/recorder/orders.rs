@@ -51,12 +51,17 @@ impl Recorder {
         let mut messages: Vec<Notification> = Vec::new();
         if let Ok(done) = done {
             batch.episodes = done.episodes;
+            for one in &done.acknowledged {
+                batch.noted.push((one.id.clone(), serde_json::to_string(one)?));
+            }
             messages = done.messages;
             dates::changes(&mut batch, &order.check, standings.get(&order.check), &next)?;
         }
         messages.iter_mut().for_each(|message| message.page = self.page(config));
         let channels: Vec<String> = messages.iter().map(|message| message.channel.clone()).collect();
         self.write(config, batch, messages).await.context("the order is NOT carried out")?;
+        // Their first messages say so.
+        self.delivery.wake();
         standings.insert(order.check, next);
         for channel in channels {
             self.metrics.said(&channel, "given_up");

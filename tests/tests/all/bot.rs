@@ -542,6 +542,31 @@ fn the_bot_can_be_tried() {
     assert_eq!(plan(TOKEN).code, 0);
 }
 
+/// Who works on it is said under the first message, without a message of its own; and who gave it up.
+#[test]
+fn the_first_message_says_who_works_on_it() {
+    let mut shop = Shop::new();
+    shop.set("users", 0);
+    shop.round();
+    let order = |words: &[&str]| {
+        let ended = shop.sample.host(words).unwrap();
+        assert_eq!(ended.code, 0, "{ended:?}");
+    };
+    order(&["ack", "users", "--date", "2026-02-05", "--why", "a loader is broken"]);
+    shop.round();
+    let posts = shop.posts();
+    let now = text(&posts[0]);
+    assert!(posts.len() == 1 && now.contains(" Now users: acknowledged by "), "{now}");
+    assert!(now.contains(": a loader is broken") && !now.contains("Resolved:"), "{now}");
+    let order = |words: &[&str]| assert_eq!(shop.sample.host(words).unwrap().code, 0);
+    order(&["close", "users", "--date", "2026-02-05", "--why", "it stays so"]);
+    shop.round();
+    let posts = shop.posts();
+    assert_eq!((posts.len(), posts[1].thread.as_deref()), (2, Some(posts[0].ts.as_str())));
+    let now = text(&posts[0]);
+    assert!(now.starts_with("🔵 Ended: ") && now.contains("given up by "), "{now}");
+}
+
 /// A check that is removed ends its incident without being well.
 #[test]
 fn the_first_message_of_a_removed_check_says_so() {
