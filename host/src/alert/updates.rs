@@ -113,7 +113,9 @@ impl Updates {
     /// Updates one message; `false` if that failed and is due again.
     async fn update(&self, outdated: &Outdated) -> Result<bool> {
         let Outdated { channel_id, ts, .. } = outdated;
-        let Some((message, threads)) = self.record.first_message(channel_id, ts).await? else {
+        let threads = self.record.begun_in(channel_id, ts).await?;
+        let id = threads.first().map(|thread| thread.message_id.as_str()).unwrap_or_default();
+        let Some(message) = self.record.sent_message(id).await? else {
             self.record.forget_thread(channel_id, ts).await?;
             return Ok(true);
         };

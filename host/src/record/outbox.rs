@@ -117,8 +117,8 @@ impl Record {
         Ok(self.outbox(WHOLE, "state = 'waiting' AND receiver = $1 ORDER BY position LIMIT 1", receiver).await?.pop())
     }
 
-    /// A message that was sent.
-    pub(super) async fn sent_message(&self, id: &str) -> Result<Option<Message>> {
+    /// A message that was sent; `None` if it was not kept.
+    pub async fn sent_message(&self, id: &str) -> Result<Option<Message>> {
         Ok(self.outbox(WHOLE, "id = $1", id).await?.pop())
     }
 
@@ -205,7 +205,7 @@ impl Record {
         .execute(&mut *write)
         .await
         .map_err(explain)?;
-        Self::thread_on(&mut write, id, attempt).await.map_err(explain)?;
+        Self::thread_on(&mut write, id, &attempt.threading, attempt.at).await.map_err(explain)?;
         if let Some(alarm) = alarm {
             Self::enqueue(&mut write, alarm).await.map_err(explain)?;
         }

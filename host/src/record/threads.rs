@@ -5,7 +5,7 @@ use anyhow::Result;
 use jiff::Timestamp;
 use sqlx::{FromRow, Row, SqliteConnection, sqlite::SqliteRow};
 
-use super::{Attempt, Message, Record, moment};
+use super::{Record, moment};
 
 /// The first message about an incident in a channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,17 +81,14 @@ impl Record {
         .map_err(|error| self.explain(error))
     }
 
-    /// A first message as it was sent, and the incidents that it began; `None` if it was deleted here.
-    pub async fn first_message(&self, channel_id: &str, ts: &str) -> Result<Option<(Message, Vec<Thread>)>> {
-        let threads: Vec<Thread> =
-            sqlx::query_as("SELECT * FROM threads WHERE channel_id = $1 AND ts = $2 ORDER BY incident")
-                .bind(channel_id)
-                .bind(ts)
-                .fetch_all(&self.pool)
-                .await
-                .map_err(|error| self.explain(error))?;
-        let Some(id) = threads.first().map(|thread| thread.message_id.clone()) else { return Ok(None) };
-        Ok(self.sent_message(&id).await?.map(|message| (message, threads)))
+    /// The incidents that a first message began.
+    pub async fn begun_in(&self, channel_id: &str, ts: &str) -> Result<Vec<Thread>> {
+        sqlx::query_as("SELECT * FROM threads WHERE channel_id = $1 AND ts = $2 ORDER BY incident")
+            .bind(channel_id)
+            .bind(ts)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(|error| self.explain(error))
     }
 
     /// Records that a first message says how its incidents stand, or never will.
@@ -145,8 +142,12 @@ impl Record {
     }
 
     /// Writes down what an attempt changes, with its receipt.
-    pub(super) async fn thread_on(write: &mut SqliteConnection, id: &str, attempt: &Attempt) -> sqlx::Result<()> {
-        let Attempt { threading, at, .. } = attempt;
+    pub(super) async fn thread_on(
+        write: &mut SqliteConnection,
+        id: &str,
+        threading: &Threading,
+        at: Timestamp,
+    ) -> sqlx::Result<()> {
         if let Some((channel_id, ts)) = &threading.gone {
             Self::gone(write, channel_id, ts).await?;
         }
