@@ -67,6 +67,7 @@ mod tables;
 mod teams;
 mod templates;
 mod thirty_days;
+mod threads;
 mod told;
 mod truth;
 mod validation;
