@@ -199,6 +199,32 @@ fn a_webhook_comes_from_a_secret() {
     }
 }
 
+/// The bot's token comes from a secret, and is read again when Slack refuses it.
+#[test]
+fn a_bot_token_is_read_again_when_it_is_refused() {
+    let (sample, secrets) = with_secrets("");
+    let file = sample.path().join("host.toml");
+    let api = sample.slack.api();
+    let bot = format!("deliver = \"bot\"\ntoken = \"secret:slack-bot-token\"\nendpoint = \"{api}\"");
+    let toml = std::fs::read_to_string(&file).unwrap().replace("deliver = \"webhook\"", &bot);
+    std::fs::write(&file, toml).unwrap();
+    secrets.set("slack-bot-token", "latest", "xoxb-old");
+    let revoked = slack::Reply::Late(Duration::from_millis(300), 200, r#"{"ok":false,"error":"token_revoked"}"#);
+    sample.slack.answer_method("chat.postMessage", &[revoked]);
+    let ended = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while sample.slack.requests().is_empty() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            secrets.set("slack-bot-token", "latest", slack::TOKEN);
+        });
+        sample.once(&[]).unwrap()
+    });
+    assert_eq!(ended.code, 2, "{ended:?}");
+    let tokens: Vec<String> = sample.slack.requests().into_iter().map(|request| request.token).collect();
+    assert_eq!((tokens, sample.slack.posts().len()), (vec!["xoxb-old".to_owned(), slack::TOKEN.to_owned()], 1));
+}
+
 /// A webhook that was replaced while a message was on its way: the secret is read again, and the message arrives.
 #[test]
 fn a_secret_is_read_again_when_its_webhook_is_gone() {
