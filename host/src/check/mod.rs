@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Result, bail};
 
 use crate::{
-    config::{self, Budgets, CONSULTED, Config, Cron, Dates, Grants, Zone, check_key, nearest},
+    config::{self, Budgets, CONSULTED, Config, Cron, Dates, Grants, Zone, nearest},
     lanes::Pace,
     plugin::{Loaded, Plugin, check_settings},
     text::shortened,
@@ -115,7 +115,7 @@ pub async fn checks(config: &Config, loaded: &Loaded) -> Result<Vec<Check>> {
         let plugin = wanted.plugin.as_ref().unwrap_or(name);
         let found = loaded.plugins.get(plugin).cloned().ok_or_else(|| missing(plugin, loaded));
         let unfit = match &found {
-            Ok(plugin) => misfit(name, &wanted, plugin, &mut unusable).await,
+            Ok(plugin) => misfit(config, name, &wanted, plugin, &mut unusable).await,
             Err(_) => None,
         };
         let dates = match (&found, &unfit) {
@@ -134,6 +134,7 @@ pub async fn checks(config: &Config, loaded: &Loaded) -> Result<Vec<Check>> {
 
 /// Why a check's settings do not match its plugin's schema, if so. `unusable` are the plugins whose schema cannot be used.
 async fn misfit(
+    config: &Config,
     name: &str,
     wanted: &config::Check,
     plugin: &Plugin,
@@ -142,7 +143,7 @@ async fn misfit(
     if let Some(before) = unusable.get(&plugin.file.name) {
         return Some(before.clone());
     }
-    let wrong = |error: &str| format!("host.toml: checks.{}.settings: {error}", check_key(name));
+    let wrong = |error: &str| format!("host.toml: {}", config.at("checks", name, format!("settings: {error}")));
     if let Some((key, number)) = wanted.settings.iter().find_map(|(key, value)| not_finite(key, value)) {
         return Some(wrong(&format!("{key}: {number} is not a number that a plugin can be given")));
     }
@@ -182,7 +183,7 @@ pub fn no_such_check<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) -
 /// Rejects unknown names of checks, unless a file that cannot be used may have held the check: it stops nobody else.
 fn check_names(config: &Config, wanted: &BTreeMap<&String, config::Check>, loaded: &Loaded) -> Result<()> {
     let depends = wanted.iter().flat_map(|(name, check)| {
-        check.depends_on.iter().map(move |other| (format!("checks.{}.depends_on", check_key(name)), other))
+        check.depends_on.iter().map(move |other| (config.at("checks", name, "depends_on"), other))
     });
     let calendars = config.calendars.iter().flat_map(|(name, calendar)| {
         calendar.checks.iter().map(move |other| (format!("calendars.{name}.checks"), other))
@@ -231,7 +232,7 @@ impl Check {
     ) -> Self {
         let mut grants = config.grants.get(plugin).cloned().unwrap_or_default();
         let terms = match &found {
-            Ok(plugin) => Terms::new(name, wanted, &plugin.descriptor, &grants),
+            Ok(plugin) => Terms::new(&config.table(name), wanted, &plugin.descriptor, &grants),
             Err(_) => Terms {
                 schedule: wanted.schedule.clone(),
                 zone: wanted.timezone.clone(),

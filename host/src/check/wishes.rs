@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::{
-    config::{self, Cron, Grants, Zone, channel_name, check_key, check_name},
+    config::{self, Cron, Grants, Zone, channel_name, check_name},
     contract::Descriptor,
 };
 
@@ -27,8 +27,8 @@ pub(super) struct Terms {
 }
 
 impl Terms {
-    /// `wanted` is `[checks.NAME]`, and `grants` are those of its plugin.
-    pub(super) fn new(name: &str, wanted: &config::Check, wishes: &Descriptor, grants: &Grants) -> Self {
+    /// `wanted` is a check in host.toml, where its table is `[checks.NAME]`, and `grants` are those of its plugin.
+    pub(super) fn new(table: &str, wanted: &config::Check, wishes: &Descriptor, grants: &Grants) -> Self {
         let mut terms = Self {
             schedule: wanted.schedule.clone(),
             zone: wanted.timezone.clone(),
@@ -36,19 +36,16 @@ impl Terms {
             ..Self::default()
         };
         if terms.schedule.is_none() {
-            terms.schedule = terms.keep(schedule(name, &wishes.schedule.cron));
+            terms.schedule = terms.keep(schedule(table, &wishes.schedule.cron));
         }
         if let (None, Some(zone)) = (&terms.zone, &wishes.schedule.timezone) {
             terms.zone = terms.keep(bounded(zone).and_then(Zone::new).map_err(|error| {
                 let error = format!("{error:#}").escape_debug().to_string();
-                format!(
-                    "its own time zone: {error}; add `timezone = \"…\"` to [checks.{}] in host.toml",
-                    check_key(name)
-                )
+                format!("its own time zone: {error}; add `timezone = \"…\"` to {table} in host.toml")
             }));
         }
         if terms.channel.is_none() {
-            terms.channel = terms.keep(channel(name, &wishes.name, &wishes.channel, grants));
+            terms.channel = terms.keep(channel(table, &wishes.name, &wishes.channel, grants));
         }
         terms.group = terms.keep(match check_name(&wishes.group) {
             Ok(()) => Ok(wishes.group.clone()),
@@ -67,8 +64,8 @@ pub fn is_too_often(wish: &str) -> bool {
     bounded(wish).and_then(Cron::new).is_ok_and(|cron| cron.shortest_gap() < SHORTEST)
 }
 
-fn schedule(name: &str, wish: &str) -> Result<Cron, String> {
-    let line = |schedule: &str| format!("`schedule = \"{schedule}\"` to [checks.{}] in host.toml", check_key(name));
+fn schedule(table: &str, wish: &str) -> Result<Cron, String> {
+    let line = |schedule: &str| format!("`schedule = \"{schedule}\"` to {table} in host.toml");
     match bounded(wish).and_then(Cron::new) {
         Err(error) => {
             let error = format!("{error:#}").escape_debug().to_string();
@@ -83,12 +80,9 @@ fn schedule(name: &str, wish: &str) -> Result<Cron, String> {
     }
 }
 
-fn channel(name: &str, plugin: &str, wish: &str, grants: &Grants) -> Result<String, String> {
+fn channel(table: &str, plugin: &str, wish: &str, grants: &Grants) -> Result<String, String> {
     if let Err(error) = channel_name(wish) {
-        return Err(format!(
-            "its own channel: {error}; add `channel = \"#…\"` to [checks.{}] in host.toml",
-            check_key(name)
-        ));
+        return Err(format!("its own channel: {error}; add `channel = \"#…\"` to {table} in host.toml"));
     }
     if grants.slack.iter().any(|granted| granted == wish) {
         return Ok(wish.to_owned());
@@ -130,7 +124,7 @@ mod tests {
         };
         change(&mut wishes);
         let grants = Grants { slack: slack.iter().map(|name| (*name).to_owned()).collect(), ..Grants::default() };
-        Terms::new("c", wanted, &wishes, &grants)
+        Terms::new("[checks.c]", wanted, &wishes, &grants)
     }
 
     /// Each wish is followed, or refused with the line to write; with that line it holds.

@@ -37,6 +37,7 @@ mod emulator;
 mod examples;
 mod explain;
 mod first_contact;
+mod for_each;
 mod functions;
 mod gate;
 mod google;

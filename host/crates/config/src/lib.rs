@@ -8,6 +8,7 @@ mod checks;
 mod command;
 mod dates;
 mod dependencies;
+mod for_each;
 mod google;
 mod grants;
 mod mistakes;
@@ -22,6 +23,7 @@ mod time;
 
 use std::{
     collections::BTreeMap,
+    fmt::Display,
     io::ErrorKind,
     path::{Path, PathBuf},
 };
@@ -30,6 +32,7 @@ use anyhow::{Context, Result};
 use host_package::Digest;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use toml::de::DeTable;
 
 pub use alerts::{Alerts, Delivery, Fallback, OwnAlerts, Route, State};
 pub use backends::{Deployments, Git, Regions, Warehouse};
@@ -38,6 +41,8 @@ pub use calendar::{Calendar, DateRange, Effect, Window};
 pub use checks::{Check, Dates};
 pub use dates::{ExpectBy, Recheck};
 pub use dependencies::Dependencies;
+use for_each::Many;
+pub use for_each::Origin;
 pub use google::{Endpoint, Google, GoogleCredentials, SecretName};
 pub use grants::{Grants, Trust};
 pub use host_package::PublicKey;
@@ -111,6 +116,9 @@ pub struct Config {
     /// The `depends_on` of all checks, as a graph.
     #[serde(skip)]
     pub dependencies: Dependencies,
+    /// The `for_each` that made a check or a grant, by its key: `checks.source-b`.
+    #[serde(skip)]
+    pub origins: BTreeMap<String, Origin>,
 }
 
 impl Default for Config {
@@ -141,6 +149,7 @@ impl Default for Config {
             digest: Digest::of(b""),
             text: String::new(),
             dependencies: Dependencies::default(),
+            origins: BTreeMap::new(),
         }
     }
 }
@@ -171,7 +180,14 @@ impl Config {
 
     /// Reads the text of a file.
     pub fn parse(text: &str) -> Result<Self> {
-        let mut config: Self = toml::from_str(text).map_err(|error| anyhow::anyhow!("{}", with_nearest(&error)))?;
+        let wrong = |mut error: toml::de::Error| {
+            error.set_input(Some(text));
+            anyhow::anyhow!("{}", with_nearest(&error))
+        };
+        let mut file = DeTable::parse(text).map_err(wrong)?;
+        let many = Many::take(file.get_mut(), text)?;
+        let mut config = Self::deserialize(toml::Deserializer::from(file)).map_err(wrong)?;
+        many.add_to(&mut config, text)?;
         config.check_rules()?;
         config.dependencies = Dependencies::new(&config.checks)?;
         config.digest = Digest::of(text.as_bytes());
@@ -182,6 +198,29 @@ impl Config {
     /// Resolves a path against host.toml's directory.
     pub fn resolve(&self, path: &Path) -> PathBuf {
         self.directory.join(path)
+    }
+
+    /// A mistake in an entry of `checks` or `grants`, with the place of host.toml where a reader finds it: `checks.a.channel:
+    /// …`, or for an entry of a `for_each`, `checks."source-{table}" with table = "b": channel: …`.
+    pub fn at(&self, section: &str, name: &str, wrong: impl Display) -> String {
+        let key = format!("{section}.{name}");
+        match self.origins.get(&key) {
+            Some(origin) => format!("{origin}: {wrong}"),
+            None => format!("{section}.{}.{wrong}", check_key(name)),
+        }
+    }
+
+    /// The table of a check in host.toml: `[checks.a]`, or that of the `for_each` that makes it.
+    pub fn table(&self, check: &str) -> String {
+        match self.origin(check) {
+            Some(origin) => format!("[{}]", origin.definition),
+            None => format!("[checks.{}]", check_key(check)),
+        }
+    }
+
+    /// The `for_each` that makes a check, if one does.
+    pub fn origin(&self, check: &str) -> Option<&Origin> {
+        self.origins.get(&format!("checks.{check}"))
     }
 
     /// The budgets of one plugin.

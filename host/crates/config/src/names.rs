@@ -63,13 +63,14 @@ pub(super) fn check(config: &Config) -> Result<()> {
     for (name, check) in &config.checks {
         check_name(name).map_err(|error| anyhow::anyhow!("checks: {error}"))?;
         if let Some(plugin) = &check.plugin {
-            plugin_name(plugin).map_err(|error| anyhow::anyhow!("checks.{}.plugin: {error}", check_key(name)))?;
+            plugin_name(plugin)
+                .map_err(|error| anyhow::anyhow!("{}", config.at("checks", name, format!("plugin: {error}"))))?;
         }
     }
     config.grants.keys().try_for_each(|name| plugin_name(name).map_err(|error| anyhow::anyhow!("grants: {error}")))
 }
 
-fn plugin_name(name: &str) -> Result<()> {
+pub(super) fn plugin_name(name: &str) -> Result<()> {
     if !is_plugin_name(name) {
         bail!("`{}` is not a plugin name: {PLUGIN_NAME}", shown(name));
     }

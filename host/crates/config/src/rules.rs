@@ -16,25 +16,26 @@ impl Config {
         self.trust.check()?;
         self.budgets.check().map_err(|error| anyhow::anyhow!("budgets.{error}"))?;
         for plugin in self.grants.keys() {
-            let refused = |error| anyhow::anyhow!("grants.{plugin}.budgets.{error}");
+            let refused = |error| anyhow::anyhow!("{}", self.at("grants", plugin, format!("budgets.{error}")));
             self.budgets(plugin).check().map_err(refused)?;
         }
         for (plugin, grants) in &self.grants {
             for repository in &grants.git {
                 if !self.git.contains_key(repository) {
                     let nearest = nearest(repository, self.git.keys());
-                    bail!("grants.{plugin}.git: there is no [git.{repository}]{nearest}");
+                    bail!("{}", self.at("grants", plugin, format!("git: there is no [git.{repository}]{nearest}")));
                 }
             }
             for (key, names, what) in [("views", &grants.views, "view"), ("functions", &grants.functions, "function")] {
                 if let Some(name) = names.iter().find(|name| !is_path(name)) {
-                    bail!("grants.{plugin}.{key}: `{name}` is not a {what}'s name; write \"dataset.name\"");
+                    let wrong = format!("{key}: `{name}` is not a {what}'s name; write \"dataset.name\"");
+                    bail!("{}", self.at("grants", plugin, wrong));
                 }
             }
         }
         self.alerts.check()?;
         for name in self.checks.keys() {
-            self.alerts(name).check().map_err(|error| anyhow::anyhow!("checks.{}.{error}", names::check_key(name)))?;
+            self.alerts(name).check().map_err(|error| anyhow::anyhow!("{}", self.at("checks", name, error)))?;
         }
         for (name, calendar) in &self.calendars {
             calendar.check().map_err(|error| anyhow::anyhow!("calendars.{name}: {error}"))?;
@@ -46,15 +47,18 @@ impl Config {
             let key = format!("slack.channels.\"{channel}\"");
             one_webhook(&key, &own.webhook_env, &own.webhook_file, &own.webhook)?;
         }
-        let granted = self.grants.iter().flat_map(|(plugin, grants)| {
-            grants.slack.iter().map(move |channel| (format!("grants.{plugin}.slack"), channel))
-        });
-        let configured = self.slack.channels.keys().map(|channel| ("slack.channels".to_owned(), channel));
-        let own = self.checks.iter().filter_map(|(name, check)| {
-            Some((format!("checks.{}.channel", names::check_key(name)), check.channel.as_ref()?))
-        });
-        for (key, channel) in granted.chain(configured).chain(own) {
-            names::channel_name(channel).map_err(|error| anyhow::anyhow!("{key}: {error}"))?;
+        for channel in self.slack.channels.keys() {
+            names::channel_name(channel).map_err(|error| anyhow::anyhow!("slack.channels: {error}"))?;
+        }
+        let granted = self
+            .grants
+            .iter()
+            .flat_map(|(plugin, grants)| grants.slack.iter().map(move |channel| ("grants", plugin, "slack", channel)));
+        let own =
+            self.checks.iter().filter_map(|(name, check)| Some(("checks", name, "channel", check.channel.as_ref()?)));
+        for (section, name, key, channel) in granted.chain(own) {
+            let wrong = |error| anyhow::anyhow!("{}", self.at(section, name, format!("{key}: {error}")));
+            names::channel_name(channel).map_err(wrong)?;
         }
         Ok(())
     }

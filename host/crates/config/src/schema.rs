@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Budgets, Bytes, Config, Count, Cron, DateRange, Delay, Endpoint, ExpectBy, Regions, SecretName, Time,
-    ValidateSchedule, Zone,
+    ValidateSchedule, Zone, for_each,
 };
 
 /// The form of a public key. The type itself is in the crate that checks signatures, which does not depend on schemas.
@@ -102,6 +102,7 @@ pub fn schema() -> Value {
     if let Some(schema) = schema.as_object_mut() {
         schema.insert("title".to_owned(), "host.toml".into());
     }
+    for_each::describe(&mut schema);
     schema
 }
 
@@ -150,13 +151,16 @@ fn part(page: &mut String, name: &str, found: &Value, parts: &Map<String, Value>
 
 /// Describes a value in a few words; a type of this page is a link.
 fn is(value: &Value, parts: &Map<String, Value>) -> String {
+    // An entry that makes several has the same keys.
+    let value = value.get("else").unwrap_or(value);
     if let Some(name) = value.get("$ref").and_then(Value::as_str).and_then(|path| path.strip_prefix("#/$defs/")) {
         return match parts.contains_key(name) {
             true => format!("[{name}](#{})", name.to_lowercase()),
             false => name.to_owned(),
         };
     }
-    if let Some(any) = value.get("anyOf").and_then(Value::as_array) {
+    let any = value.get("anyOf").filter(|_| value.get("title").is_none());
+    if let Some(any) = any.and_then(Value::as_array) {
         let known = any.iter().filter(|one| one.get("type").and_then(Value::as_str) != Some("null"));
         return known.map(|one| is(one, parts)).collect::<Vec<_>>().join(" or ");
     }

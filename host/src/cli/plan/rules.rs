@@ -20,6 +20,8 @@ const USUAL: [&str; 4] = ["timeout", "cpu", "memory", "query_bytes"];
 
 /// The rules for a check.
 struct Rules<'h> {
+    /// The `for_each` that makes it.
+    made_by: Option<String>,
     depends_on: &'h [String],
     /// How its days are read, if cron programs differ.
     days: Option<String>,
@@ -38,6 +40,7 @@ impl<'h> Rules<'h> {
             Effect::Silence => "silence",
         };
         Self {
+            made_by: config.origin(&check.name).map(ToString::to_string),
             depends_on: own.map(|own| own.depends_on.as_slice()).unwrap_or_default(),
             days: check.schedule.days(),
             calendars: calendars
@@ -53,7 +56,8 @@ impl<'h> Rules<'h> {
 
     /// A line each, except the limits.
     fn lines(&self, zone: &TimeZone) -> Vec<String> {
-        let mut lines: Vec<String> = self.days.iter().map(|days| format!("is due {days}")).collect();
+        let mut lines: Vec<String> = self.made_by.iter().map(|origin| format!("made by {origin}")).collect();
+        lines.extend(self.days.iter().map(|days| format!("is due {days}")));
         if !self.depends_on.is_empty() {
             lines.push(format!("depends on {}", self.depends_on.join(", ")));
         }
@@ -129,6 +133,7 @@ pub(super) fn json(check: &Check, host: &Host, silences: &[Silence]) -> Vec<(&'s
         limits.collect::<Map<_, _>>()
     });
     vec![
+        ("made_by", json!(rules.made_by)),
         ("days", json!(rules.days)),
         ("depends_on", json!(rules.depends_on)),
         ("calendars", calendars.collect()),
