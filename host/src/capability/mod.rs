@@ -19,6 +19,7 @@ pub use good_dates::GoodDates;
 pub use guest::{Imports, Reach};
 pub use rehearsal::{Aim, Answers, Given, Rehearsal};
 pub use shapes::{Problem, Shapes};
+pub(crate) use warehouse::Argument;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -125,8 +126,22 @@ impl Backends {
 
     /// Runs one query of somebody at the command line.
     pub async fn query(&self, calls: &Arc<Calls>, sql: String, parameters: Vec<Parameter>) -> Result<Rows, Error> {
-        let parameters = parameters.into_iter().map(warehouse::Argument::from).collect();
+        let parameters = parameters.into_iter().map(Argument::from).collect();
         self.warehouse("query")?.query(calls, sql, parameters).await
+    }
+
+    /// Runs a query on behalf of a run, of its plugin or of the host: grant, budget, backend, record. Wrong parameters are its
+    /// error.
+    pub(crate) async fn ask(
+        &self,
+        calls: &Arc<Calls>,
+        sql: String,
+        parameters: Result<Vec<Argument>, Error>,
+    ) -> Result<Rows, Error> {
+        let asked = sql.clone();
+        let handed = sql.len() + parameters.iter().flatten().map(Argument::size).sum::<usize>();
+        let answer = async { self.warehouse("query")?.query(calls, sql, parameters?).await };
+        calls.costly_call("warehouse.query", asked, handed, answer, |rows| rows.bytes_processed).await
     }
 
     fn warehouse(&self, call: &str) -> Result<&warehouse::Warehouse, Error> {

@@ -201,7 +201,7 @@ impl Case {
         }
         grants.slack.push(channel.clone());
         let (budgets, pace) = (Budgets::default(), Pace::default());
-        let ready = Ready { plugin: plugin.clone(), grants, settings, dates, budgets, pace };
+        let ready = Ready { plugin: plugin.clone(), grants, settings, dates, budgets, skip: None, pace };
         Check {
             name: plugin.file.name.clone(),
             schedule: Cron::hourly(),

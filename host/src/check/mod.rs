@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Result, bail};
 
 use crate::{
-    config::{self, Budgets, CONSULTED, Config, Cron, Dates, Grants, Zone, nearest},
+    config::{self, Budgets, CONSULTED, Config, Cron, Dates, Grants, Skip, Zone, nearest},
     lanes::Pace,
     plugin::{Loaded, Plugin, check_settings},
     text::shortened,
@@ -70,6 +70,8 @@ pub struct Ready {
     pub dates: Dates,
     /// Its budgets.
     pub(crate) budgets: Budgets,
+    /// When it is skipped, if data decides that.
+    pub(crate) skip: Option<Skip>,
     /// The lane in which its next run starts.
     pub(crate) pace: Pace,
 }
@@ -252,6 +254,7 @@ impl Check {
                 grants,
                 dates: about,
                 budgets: config.budgets(&plugin.file.name),
+                skip: wanted.skip(),
                 plugin,
                 pace: Pace::default(),
             })),

@@ -262,9 +262,9 @@ impl Host {
         let mut tasks = JoinSet::new();
         for check in self.checks.iter().filter(|check| !check.waits && !matches!(check.work, Work::Consultation(_))) {
             let moment = Moment::of(check, &self.config, now, When::default())?;
-            let (check, backends) = (check.clone(), self.backends.clone());
+            let (check, backends, zone) = (check.clone(), self.backends.clone(), self.config.timezone.clone());
             tasks.spawn(async move {
-                let findings = validate(&check, &backends, &moment).await;
+                let findings = validate(&check, &backends, &moment, &zone).await;
                 (check, moment, findings)
             });
         }

@@ -15,6 +15,7 @@ mod outbox;
 mod owner;
 mod silences;
 mod threads;
+mod skips;
 mod validations;
 
 use std::{

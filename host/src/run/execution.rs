@@ -11,6 +11,7 @@ use super::{
     consulted::consulted,
     reason::{Ended, Reason},
     report::{Over, bounded, is_brief},
+    skip::{self, Undecided},
 };
 use crate::{
     capability::{Backends, Caller, Calls, Rehearsal},
@@ -35,10 +36,14 @@ impl Check {
                 Ok((report, alerts)) => (run.report, run.alerts) = (Some(report), alerts),
                 Err(error) => run.error = Some(Reason::NotFound(format!("{error:#}"))),
             },
-            Work::Plugin(ready) => {
-                let calls = self.calls(ready, ready.budgets.clone(), &moment);
-                self.execute(ready, backends, calls, &moment, &mut run).await;
-            }
+            Work::Plugin(ready) => match self.skipped(ready, backends, record, &moment, &mut run).await {
+                Ok(None) => {
+                    let calls = self.calls(ready, ready.budgets.clone(), &moment);
+                    self.execute(ready, backends, calls, &moment, &mut run).await;
+                }
+                Ok(Some(why)) => run.report = Some(skipped(why)),
+                Err(undecided) => run.error = Some(Reason::Undecided(undecided)),
+            },
         }
         run.duration = started.elapsed();
         run
@@ -57,6 +62,25 @@ impl Check {
         let calls = self.calls(ready, budgets, moment);
         self.execute(ready, &Arc::new(backends.rehearsing(rehearsal)), calls.clone(), moment, &mut run).await;
         (run, calls.permit().computed())
+    }
+
+    /// Why it is skipped, if data decides so. The queries are calls of the run, with the plugin's grants and budgets, and a
+    /// count and a time of their own, so that they take nothing from the plugin.
+    async fn skipped(
+        &self,
+        ready: &Ready,
+        backends: &Backends,
+        record: &Record,
+        moment: &Moment,
+        run: &mut Run,
+    ) -> Result<Option<String>, Undecided> {
+        let Some(skip) = &ready.skip else { return Ok(None) };
+        run.plugin = Some(ready.plugin.file.clone());
+        let calls = self.calls(ready, ready.budgets.clone(), moment);
+        let skipped = skip::skipped(&self.name, skip, backends, &calls, record, moment).await;
+        (run.calls, _) = calls.take();
+        run.exceeded = calls.budgets_exceeded();
+        skipped
     }
 
     /// The record of a due time without a run.
@@ -95,7 +119,7 @@ impl Check {
         }
     }
 
-    fn calls(&self, ready: &Ready, budgets: Budgets, moment: &Moment) -> Arc<Calls> {
+    pub(super) fn calls(&self, ready: &Ready, budgets: Budgets, moment: &Moment) -> Arc<Calls> {
         let (plugin, check) = (ready.plugin.file.name.clone(), self.name.clone());
         let caller = Caller {
             plugin,
@@ -133,9 +157,11 @@ impl Check {
         };
         let ended = plugin.guest.run(&calls, backends, request).await;
         run.log = ended.log;
-        (run.calls, run.alerts) = calls.take();
+        let asked;
+        (asked, run.alerts) = calls.take();
+        run.calls.extend(asked);
         run.evidence = calls.take_evidence();
-        run.exceeded = calls.budgets_exceeded();
+        run.exceeded.extend(calls.budgets_exceeded());
         match ended.result {
             Err(stopped) => {
                 run.exceeded.extend(stopped.exceeded());
@@ -188,7 +214,7 @@ fn taken_in(report: Report, budgets: &Budgets) -> Result<Report, Refused> {
     }
 }
 
-/// The report of a run that a calendar skipped.
+/// The report of a run that a calendar or `skip_when` skipped.
 fn skipped(why: String) -> Report {
     Report {
         verdict: Verdict::Skip(why),

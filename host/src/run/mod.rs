@@ -5,6 +5,7 @@ mod execution;
 mod moment;
 mod reason;
 mod report;
+mod skip;
 pub mod validation;
 
 use std::{collections::BTreeSet, time::Duration};
@@ -15,6 +16,7 @@ use serde::Serialize;
 pub use moment::{Moment, When, deadline};
 pub use reason::{Ended, Reason};
 pub use report::Over;
+pub use skip::Undecided;
 
 use crate::{
     capability::{self, Call, Evidence, Unanswered},

@@ -2,7 +2,7 @@
 
 use serde::{Serialize, Serializer};
 
-use super::report::Over;
+use super::{report::Over, skip::Undecided};
 use crate::{
     capability::{Call, Unanswered},
     config::raise,
@@ -27,6 +27,9 @@ pub enum Reason {
     /// The host's own lookup failed.
     #[error("{0}")]
     NotFound(String),
+    /// Whether the run is skipped could not be decided, so the plugin did not run.
+    #[error(transparent)]
+    Undecided(Undecided),
     /// The guest gave no report.
     #[error("{}", .0.shown())]
     Stopped(Ended),
@@ -51,6 +54,9 @@ impl Reason {
     pub fn is_lasting(&self) -> bool {
         match self {
             Self::Unable(_) => true,
+            Self::Undecided(undecided) => {
+                matches!(undecided, Undecided::Unanswered { error: Error::Denied(_), .. })
+            }
             Self::Stopped(ended) => match &ended.stopped {
                 Stopped::Failure(Failure::Settings(_)) => true,
                 Stopped::Failure(Failure::Call(error)) => matches!(error, Error::Denied(_)),

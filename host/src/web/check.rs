@@ -125,6 +125,15 @@ fn facts(check: &Check) -> Markup {
                     dt { "About" } dd { (ready.plugin.descriptor.summary) }
                     dt { "Plugin" } dd { (ready.plugin.file.name) " " (ready.plugin.file.version) " " code.digest { (ready.plugin.file.digest) } }
                     dt { "Grants" } dd { (ready.grants) }
+                    @if let Some(skip) = &ready.skip {
+                        dt { "Skipped" }
+                        dd {
+                            @if let Some(why) = &skip.when.why { (why) ": " }
+                            "if " code { (brief(&skip.when.sql)) }
+                            @if let Some(known) = &skip.unless_known { ", once known by " code { (brief(&known.sql)) } }
+                            @if skip.at_most.0.is_some() { ", for at most " (skip.at_most) }
+                        }
+                    }
                 }
                 Work::Consultation(gate) => { dt { "About" } dd { "Checks that somebody asked " (link(gate)) " about the previous day." } }
                 Work::Unable(reason) => { dt { "Cannot run" } dd { (reason) } }

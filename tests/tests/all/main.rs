@@ -61,6 +61,7 @@ mod registries_again;
 mod registry;
 mod service;
 mod signatures;
+mod skips;
 mod stacks;
 mod storms;
 mod suggested;

@@ -6,7 +6,9 @@ use jiff::civil::Date;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Count, Cron, Delay, ExpectBy, Missed, Overlap, OwnAlerts, Time, Zone};
+use super::{
+    Count, Cron, Delay, ExpectBy, Missed, Overlap, OwnAlerts, SkipAtMost, SkipQuery, Time, Zone, schema,
+};
 
 /// `checks.NAME.dates`
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -63,6 +65,18 @@ pub struct Check {
     /// Whether the check is about the data of one date, or about now. Default: what the plugin says; `dated` if it does not
     /// say.
     pub dates: Option<Dates>,
+    /// A query that is asked before the plugin runs, with the plugin's grants and budgets: one row with one BOOL. TRUE skips the
+    /// run. Anything else but FALSE is an error. It may use `@date`, `@due`, `@day_start` and `@day_end`. With a reason to
+    /// show: `{ sql = "SELECT …", why = "no games are scheduled" }`. Default: none.
+    #[schemars(with = "Option<schema::SkipQueryForm>")]
+    pub skip_when: Option<SkipQuery>,
+    /// A query that is asked when `skip_when` is TRUE. TRUE says that the data behind `skip_when` is there, and the run is
+    /// skipped; FALSE is an error, since an empty table proves nothing. Its `why` is the reason for that. Default: none.
+    #[schemars(with = "Option<schema::SkipQueryForm>")]
+    pub skip_unless_known: Option<SkipQuery>,
+    /// How long the check may do nothing but skip by `skip_when`, in data dates. A skip after that is an error, which is told
+    /// like other errors. `never` turns this off. Default: 14d.
+    pub skip_at_most: Option<SkipAtMost>,
     /// The plugin's settings; `host inspect` shows their schema. A setting that is left out has its default.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub settings: toml::Table,

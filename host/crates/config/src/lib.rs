@@ -18,6 +18,7 @@ mod rights;
 mod rules;
 mod schema;
 mod service;
+mod skips;
 mod slack;
 mod time;
 
@@ -53,6 +54,7 @@ pub use privacy::Privacy;
 pub use rights::{Change, Direction, Rights};
 pub use schema::{reference, schema};
 pub use service::{Delay, Heartbeat, Missed, Overlap, Pace, Scheduler, Web};
+pub use skips::{Skip, SkipAtMost, SkipQuery};
 pub use slack::{Channel, Deliver, Slack};
 pub use time::{Cron, ValidateSchedule, Zone};
 

@@ -37,6 +37,10 @@ impl Config {
         for name in self.checks.keys() {
             self.alerts(name).check().map_err(|error| anyhow::anyhow!("{}", self.at("checks", name, error)))?;
         }
+        for (name, check) in &self.checks {
+            let wrong = |error| anyhow::anyhow!("{}", self.at("checks", name, error));
+            check.check_skips(self.state.keep).map_err(wrong)?;
+        }
         for (name, calendar) in &self.calendars {
             calendar.check().map_err(|error| anyhow::anyhow!("calendars.{name}: {error}"))?;
         }

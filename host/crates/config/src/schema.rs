@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value};
 
 use super::{
-    Budgets, Bytes, Config, Count, Cron, DateRange, Delay, Endpoint, ExpectBy, Regions, SecretName, Time,
+    Budgets, Bytes, Config, Count, Cron, DateRange, Delay, Endpoint, ExpectBy, Regions, SecretName, SkipAtMost, Time,
     ValidateSchedule, Zone, for_each,
 };
 
@@ -29,6 +29,22 @@ pub(super) enum TrustedKeyForm {
         from: Option<String>,
         /// The last day.
         until: Option<String>,
+    },
+}
+
+/// A query, or a query with its reason.
+#[derive(JsonSchema)]
+#[schemars(untagged, inline)]
+#[allow(dead_code)]
+pub(super) enum SkipQueryForm {
+    /// A query.
+    Sql(String),
+    /// A query with its reason.
+    Reasoned {
+        /// The query.
+        sql: String,
+        /// What TRUE means, or for `skip_unless_known` FALSE; it is recorded and shown.
+        why: Option<String>,
     },
 }
 
@@ -59,6 +75,7 @@ texts! {
     Cron: "Cron", r"^\s*\S+(\s+\S+){4}\s*$", "five fields: minute, hour, day of month, month, day of week";
     ValidateSchedule: "ValidateSchedule", r"^(never|\s*\S+(\s+\S+){4}\s*)$", "five fields, or `never`";
     ExpectBy: "ExpectBy", r"^\s*\d+.*$", "a time of day, or a time after the end of the date: `09:00`, `09:00 Europe/Berlin`, `6h`";
+    SkipAtMost: "SkipAtMost", r"^(never|\s*\d+\s*\S+.*)$", "a time, or `never`";
     DateRange: "DateRange", r"^.+$", "a date or dates: `2026-12-25`, `12-25`, `07-01..09-30`";
     Endpoint: "Endpoint", r"^https?://", "an address: `http://127.0.0.1:9050`";
     SecretName: "SecretName", r"^secret:", "a secret's name: `secret:NAME`";

@@ -4,10 +4,7 @@ use wasmtime::component::Accessor;
 
 use super::{Imports, Reach, reach};
 use crate::{
-    capability::{
-        grant::Wish,
-        warehouse::{Argument, value_size},
-    },
+    capability::{grant::Wish, warehouse::Argument},
     contract::{
         Error,
         warehouse::{Host, HostWithStore, Parameter, Rows, Table, TypedParameter},
@@ -46,13 +43,5 @@ async fn ask<T: Send>(
     parameters: Result<Vec<Argument>, Error>,
 ) -> Result<Rows, Error> {
     let (calls, backends) = reach(accessor)?;
-    let asked = sql.clone();
-    let handed = sql.len() + parameters.iter().flatten().map(size).sum::<usize>();
-    let answer = async { backends.warehouse("query")?.query(&calls, sql, parameters?).await };
-    calls.costly_call("warehouse.query", asked, handed, answer, |rows| rows.bytes_processed).await
-}
-
-/// Memory of a parameter, in bytes; its value is copied once.
-fn size(parameter: &Argument) -> usize {
-    size_of::<Argument>() + parameter.name.len() + 2 * value_size(&parameter.value)
+    backends.ask(&calls, sql, parameters).await
 }

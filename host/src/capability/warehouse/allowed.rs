@@ -166,7 +166,7 @@ impl Taken {
 }
 
 /// Memory of a value, in bytes.
-pub(in crate::capability) fn value_size(value: &Value) -> usize {
+pub(super) fn value_size(value: &Value) -> usize {
     let text = match value {
         Value::Text(text) | Value::Date(text) => text.len(),
         _ => 0,

@@ -1,5 +1,6 @@
 //! The parameters of a query with their values, of both functions of the contract.
 
+use super::allowed::value_size;
 use crate::contract::{
     Error, Value,
     warehouse::{Parameter, Scalar, TypedParameter},
@@ -14,6 +15,13 @@ pub struct Argument {
     pub value: Value,
     /// The type; only that of a NULL may be unknown.
     pub kind: Option<Scalar>,
+}
+
+impl Argument {
+    /// Its memory, in bytes; its value is copied once.
+    pub(in crate::capability) fn size(&self) -> usize {
+        size_of::<Self>() + self.name.len() + 2 * value_size(&self.value)
+    }
 }
 
 impl From<Parameter> for Argument {

@@ -14,7 +14,6 @@ mod sqlite;
 #[cfg(test)]
 mod tests;
 
-pub(super) use allowed::value_size;
 pub use argument::Argument;
 pub use bigquery::{BigQuery, ENDPOINT as BIGQUERY, Place};
 pub use ledger::Ledger;

@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     check::Check,
-    cli::local,
-    config::{Budgets, Calendar, Config, DateRange, Effect, Route},
+    cli::{local, table::one_line},
+    config::{Budgets, Calendar, Config, DateRange, Effect, Route, Skip, SkipQuery},
     host::Host,
     record::Silence,
     text::{printable, span},
@@ -23,6 +23,7 @@ struct Rules<'h> {
     /// The `for_each` that makes it.
     made_by: Option<String>,
     depends_on: &'h [String],
+    skip: Option<&'h Skip>,
     /// How its days are read, if cron programs differ.
     days: Option<String>,
     /// The calendars by their names, with the effect, the reason, and when they apply.
@@ -42,6 +43,7 @@ impl<'h> Rules<'h> {
         Self {
             made_by: config.origin(&check.name).map(ToString::to_string),
             depends_on: own.map(|own| own.depends_on.as_slice()).unwrap_or_default(),
+            skip: check.plugin().and_then(|ready| ready.skip.as_ref()),
             days: check.schedule.days(),
             calendars: calendars
                 .map(|(name, calendar)| {
@@ -60,6 +62,14 @@ impl<'h> Rules<'h> {
         lines.extend(self.days.iter().map(|days| format!("is due {days}")));
         if !self.depends_on.is_empty() {
             lines.push(format!("depends on {}", self.depends_on.join(", ")));
+        }
+        if let Some(skip) = self.skip {
+            let why = skip.when.why.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
+            let most = skip.at_most.0.map(|_| format!(", for at most {}", skip.at_most)).unwrap_or_default();
+            lines.push(format!("is skipped if `{}`{why}{most}", one_line(&skip.when.sql)));
+            if let Some(known) = &skip.unless_known {
+                lines.push(format!("and only if `{}`; otherwise it is not evaluated", one_line(&known.sql)));
+            }
         }
         for (name, effect, why, when) in &self.calendars {
             let does = if *effect == "skip" { "is skipped" } else { "is silent" };
@@ -136,10 +146,20 @@ pub(super) fn json(check: &Check, host: &Host, silences: &[Silence]) -> Vec<(&'s
         ("made_by", json!(rules.made_by)),
         ("days", json!(rules.days)),
         ("depends_on", json!(rules.depends_on)),
+        ("skip", json!(rules.skip.map(in_json))),
         ("calendars", calendars.collect()),
         ("silences", json!(rules.silences)),
         ("limits", json!(limits)),
     ]
+}
+
+fn in_json(skip: &Skip) -> Value {
+    let query = |query: &SkipQuery| json!({ "sql": query.sql, "why": query.why });
+    json!({
+        "when": query(&skip.when),
+        "unless_known": skip.unless_known.as_ref().map(query),
+        "at_most": skip.at_most.to_string(),
+    })
 }
 
 /// The routes of all alerts for programs, by severity.

@@ -1,6 +1,7 @@
 //! Validates checks: every query is tried without reading a row, and a check that no data can make fail is detected.
 
 mod seen;
+mod skips;
 mod threshold;
 
 use std::{
@@ -15,7 +16,7 @@ use super::{Moment, Reason, Run};
 use crate::{
     capability::{Answers, Backends, Call, Given, Problem, Rehearsal, Shapes, Unanswered},
     check::{Check, Family, Ready},
-    config::{Budgets, Bytes, Dates, Time, check_key},
+    config::{Budgets, Bytes, Dates, Time, Zone, check_key},
     contract::{Error, Failure, Verdict},
     plugin::advice_when_empty,
     sandbox::Stopped,
@@ -141,14 +142,24 @@ impl Finding {
     }
 }
 
-/// Validates one check; no findings mean that it is sound. All rehearsals share one budget of time and CPU, and the
-/// memory of one is freed before the next begins.
-pub async fn validate(check: &Check, backends: &Backends, moment: &Moment) -> Vec<Finding> {
+/// Validates one check; no findings mean that it is sound. `zone` is the pipeline's.
+pub async fn validate(check: &Check, backends: &Backends, moment: &Moment, zone: &Zone) -> Vec<Finding> {
     let ready = match (check.unable(), check.plugin()) {
         (Some(reason), _) => return vec![Finding::new(Kind::Refused, reason.to_owned())],
         (None, None) => return Vec::new(),
         (None, Some(ready)) => ready,
     };
+    let mut findings = match &ready.skip {
+        Some(skip) => skips::validate(check, ready, skip, backends, moment, zone).await,
+        None => Vec::new(),
+    };
+    findings.extend(validate_plugin(check, ready, backends, moment).await);
+    findings
+}
+
+/// Validates what the plugin does. All rehearsals share one budget of time and CPU, and the memory of one is freed before
+/// the next begins.
+async fn validate_plugin(check: &Check, ready: &Ready, backends: &Backends, moment: &Moment) -> Vec<Finding> {
     let mut stage = Stage {
         check,
         ready,
