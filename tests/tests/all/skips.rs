@@ -52,7 +52,7 @@ fn a_date_is_skipped_if_the_query_says_so_and_the_reason_is_recorded() {
     let calls = skipped["calls"].as_array().unwrap();
     assert_eq!((calls.len(), &calls[0]["name"], &calls[0]["asked"]), (1, &"warehouse.query".into(), &NO_GAMES.into()));
     let judged = run(&shop, &own, "2026-02-06");
-    assert_eq!((&judged["status"], judged["calls"].as_array().unwrap().len()), (&"fail".into(), 2), "{judged}");
+    assert_eq!((&judged["status"], judged["calls"].as_array().unwrap().len()), (&"fail".into(), 3), "{judged}");
     let history = shop.command().args(["history", "orders"]).output().unwrap();
     let history = String::from_utf8(history.stdout).unwrap();
     assert!(history.contains("skipped: no games are scheduled (skip_when)"), "{history}");
@@ -78,7 +78,7 @@ fn the_query_has_the_moments_parameters() {
     let skipped = run(&shop, &format!("skip_when = \"{bounds}\""), "2026-02-06");
     assert_eq!(skipped["status"], "skip", "{skipped}");
     let text = check(&format!(
-        "for_each = {{ day = [5, 4] }}\nskip_when = \"{NO_GAMES} AND EXTRACT(DAY FROM @date) = {{day}}\""
+        "for_each = {{ day = [5, 4] }}\nskip_when = \"SELECT COUNT(*) = 0 AND EXTRACT(DAY FROM @date) = {{day}} FROM shop.games WHERE day = @date\""
     ));
     shop.configure(&text.replace("[checks.orders", "[checks.\"orders-{day}\""));
     let ended = at(&shop, "2026-02-05");
@@ -102,7 +102,7 @@ fn an_answer_that_is_not_true_or_false_is_an_error() {
         ("SELECT 'TRUE'", "skip_when gave STRING, not BOOL"),
         (
             "SELECT COUNT(*) = 0 FROM shop.gamez",
-            "skip_when: query failed: there is no table shop.gamez; did you mean games?",
+            "skip_when: query failed: there is no table shop.gamez; did you mean `games`?",
         ),
         (
             "SELECT COUNT(*) = 0 FROM raw.games",
@@ -156,19 +156,22 @@ fn a_check_that_only_skips_for_too_long_is_told() {
     let shop = Shop::new(TABLES);
     let own = "skip_when = { sql = \"SELECT @date <> DATE '2026-01-10'\", why = \"no games\" }\nskip_at_most = \"3d\"\nalerts = { confirm_errors = 1 }";
     shop.configure(&check(own));
-    let status = |day: u32| {
-        let ended = at(&shop, &format!("2026-01-{day:02}"));
+    let status_at = |moment: &str| {
+        let ended = shop.host(&["run", "--once", "--output", "json", "--at", moment]);
         (ended.run("orders"), ended)
     };
+    let status = |day: u32| status_at(&format!("2026-01-{day:02}T12:00:00Z"));
     for day in 5..=8 {
         assert_eq!(status(day).0["status"], "skip", "{day}");
     }
     let (over, told) = status(9);
     let said = "has skipped since 2026-01-04 (4 days; skip_at_most = \"3d\"): no games (skip_when)";
     assert!(over["error"].as_str().unwrap().starts_with(said) && told.err.contains(said), "{told:?}");
-    let (over, again) = status(10);
+    let (over, again) = status_at("2026-01-09T13:00:00Z");
+    assert!(over["status"] == "error" && !again.err.contains("no games (skip_when)"), "told once: {again:?}");
+    let (over, reminder) = status(10);
     assert!(over["error"].as_str().unwrap().contains("(5 days;"), "{over}");
-    assert!(!again.err.contains("no games (skip_when)"), "told once: {again:?}");
+    assert!(reminder.err.contains("Reminder: orders could not be evaluated"), "{reminder:?}");
     // A date that is judged begins a new count, and ends the error.
     assert_eq!(status(11).0["status"], "fail");
     assert_eq!(status(12).0["status"], "skip");

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::{Result, bail};
 use jiff::civil::Date;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Count, Cron, Delay, ExpectBy, Missed, Overlap, OwnAlerts, SkipAtMost, SkipQuery, Time, Zone, schema,
+    Count, Cron, Delay, ExpectBy, Missed, Overlap, OwnAlerts, Skip, SkipAtMost, SkipQuery, Time, Zone, schema,
 };
 
 /// `checks.NAME.dates`
@@ -80,4 +81,39 @@ pub struct Check {
     /// The plugin's settings; `host inspect` shows their schema. A setting that is left out has its default.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub settings: toml::Table,
+}
+
+impl Check {
+    /// When it is skipped, if its skips are decided by data.
+    pub fn skip(&self) -> Option<Skip> {
+        let when = self.skip_when.clone()?;
+        let at_most = self.skip_at_most.unwrap_or_default();
+        Some(Skip { when, unless_known: self.skip_unless_known.clone(), at_most })
+    }
+
+    /// `keep` is how long runs are recorded.
+    pub(super) fn check_skips(&self, keep: Time) -> Result<()> {
+        for (key, query) in [("skip_when", &self.skip_when), ("skip_unless_known", &self.skip_unless_known)] {
+            let Some(query) = query else { continue };
+            if query.sql.trim().is_empty() {
+                bail!("{key}: the query is empty; write one that gives TRUE or FALSE");
+            }
+            if query.why.as_ref().is_some_and(|why| why.trim().is_empty()) {
+                bail!("{key}.why: give a reason, or leave it out; it is shown wherever the check is skipped");
+            }
+        }
+        let others =
+            [("skip_unless_known", self.skip_unless_known.is_some()), ("skip_at_most", self.skip_at_most.is_some())];
+        if let (None, Some((key, _))) = (&self.skip_when, others.into_iter().find(|(_, there)| *there)) {
+            bail!("{key}: has no effect without skip_when; add it, or remove {key}");
+        }
+        let at_most = self.skip_at_most.unwrap_or_default();
+        match (&self.skip_when, at_most.0) {
+            (Some(_), Some(time)) if time.0 >= keep.0 => bail!(
+                "skip_at_most: {at_most} is never reached, since the record keeps runs for {} (state.keep); use less, or \"never\"",
+                SkipAtMost(Some(keep))
+            ),
+            _ => Ok(()),
+        }
+    }
 }

@@ -7,6 +7,7 @@ mod calendar;
 mod checks;
 mod command;
 mod dates;
+mod definitions;
 mod dependencies;
 mod for_each;
 mod google;

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Budgets, Bytes, Config, Count, Cron, DateRange, Delay, Endpoint, ExpectBy, Regions, SecretName, SkipAtMost, Time,
-    ValidateSchedule, Zone, for_each,
+    ValidateSchedule, Zone, definitions::describe,
 };
 
 /// The form of a public key. The type itself is in the crate that checks signatures, which does not depend on schemas.
@@ -119,7 +119,7 @@ pub fn schema() -> Value {
     if let Some(schema) = schema.as_object_mut() {
         schema.insert("title".to_owned(), "host.toml".into());
     }
-    for_each::describe(&mut schema);
+    describe(&mut schema);
     schema
 }
 

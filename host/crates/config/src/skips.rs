@@ -2,13 +2,12 @@
 
 use std::{fmt, time::Duration};
 
-use anyhow::{Result, bail};
 use serde::{
     Deserialize, Deserializer,
     de::{Error, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 
-use super::{Check, Time};
+use super::Time;
 
 /// Seconds.
 const DAY: u64 = 24 * 60 * 60;
@@ -50,41 +49,6 @@ impl fmt::Display for SkipAtMost {
             None => f.write_str("never"),
             Some(time) if time.0.as_secs().is_multiple_of(DAY) => write!(f, "{}d", time.0.as_secs() / DAY),
             Some(time) => time.fmt(f),
-        }
-    }
-}
-
-impl Check {
-    /// When it is skipped, if its skips are decided by data.
-    pub fn skip(&self) -> Option<Skip> {
-        let when = self.skip_when.clone()?;
-        let at_most = self.skip_at_most.unwrap_or_default();
-        Some(Skip { when, unless_known: self.skip_unless_known.clone(), at_most })
-    }
-
-    /// `keep` is how long runs are recorded.
-    pub(super) fn check_skips(&self, keep: Time) -> Result<()> {
-        for (key, query) in [("skip_when", &self.skip_when), ("skip_unless_known", &self.skip_unless_known)] {
-            let Some(query) = query else { continue };
-            if query.sql.trim().is_empty() {
-                bail!("{key}: the query is empty; write one that gives TRUE or FALSE");
-            }
-            if query.why.as_ref().is_some_and(|why| why.trim().is_empty()) {
-                bail!("{key}.why: give a reason, or leave it out; it is shown wherever the check is skipped");
-            }
-        }
-        let others =
-            [("skip_unless_known", self.skip_unless_known.is_some()), ("skip_at_most", self.skip_at_most.is_some())];
-        if let (None, Some((key, _))) = (&self.skip_when, others.into_iter().find(|(_, there)| *there)) {
-            bail!("{key}: has no effect without skip_when; add it, or remove {key}");
-        }
-        let at_most = self.skip_at_most.unwrap_or_default();
-        match (&self.skip_when, at_most.0) {
-            (Some(_), Some(time)) if time.0 >= keep.0 => bail!(
-                "skip_at_most: {at_most} is never reached, since the record keeps runs for {} (state.keep); use less, or \"never\"",
-                SkipAtMost(Some(keep))
-            ),
-            _ => Ok(()),
         }
     }
 }

@@ -8,7 +8,7 @@ use toml::{
     de::{DeString, DeTable, DeValue},
 };
 
-use super::{MOST, Mistake, filling::is_name};
+use super::{MOST, Mistake, pieces::is_name};
 
 /// The longest text of an element in a message, in bytes.
 const SHOWN: usize = 60;

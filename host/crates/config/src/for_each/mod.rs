@@ -3,7 +3,7 @@
 
 mod elements;
 mod filling;
-mod form;
+mod pieces;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,12 +21,10 @@ use toml::{
     de::{DeString, DeTable, DeValue, ValueDeserializer},
 };
 
-use super::{Check, Config, Grants, mistakes::with_nearest, names};
-use filling::{Filling, placeholders};
-pub(super) use form::describe;
+use super::{Check, Config, Grants, definitions::FOR_EACH, mistakes::with_nearest, names};
+use filling::Filling;
+use pieces::placeholders;
 
-/// The key of a definition.
-const FOR_EACH: &str = "for_each";
 /// The most checks and grants that all definitions of a file may make.
 const MOST: usize = 2_000;
 /// The most text that they may make, in bytes: that of 2,000 checks with 8 KiB of SQL.

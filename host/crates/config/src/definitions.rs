@@ -1,8 +1,9 @@
-//! The JSON Schema of `for_each`: in an entry that has one, a placeholder may be wherever a value may be.
+//! The form of `for_each` as a JSON Schema: in an entry that has one, a placeholder may be wherever a value may be.
 
 use serde_json::{Map, Value, json};
 
-use super::FOR_EACH;
+/// The key of a definition.
+pub(super) const FOR_EACH: &str = "for_each";
 
 const ABOUT: &str = "Makes several from this one, up to 2,000 in a file: `{ table = [\"a\", \"b\"] }` one for each value, several lists \
                      one for each combination, `[{ table = \"a\", rows = 3 }, { table = \"b\", rows = 9 }]` one for each table. `{table}` \
@@ -10,7 +11,7 @@ const ABOUT: &str = "Makes several from this one, up to 2,000 in a file: `{ tabl
                      `{{table}}` is the text `{table}`.";
 
 /// Adds `for_each` to a schema of host.toml.
-pub(in super::super) fn describe(schema: &mut Value) {
+pub(super) fn describe(schema: &mut Value) {
     for (section, kind) in [("checks", "Check"), ("grants", "Grants")] {
         let parts = schema.get("$defs").and_then(Value::as_object).cloned().unwrap_or_default();
         let Some(single) = parts.get(kind) else { continue };
