@@ -60,6 +60,10 @@ pub(super) fn findings(news: News<'_>, standing: &Standing, config: &Config) -> 
             findings.push((About::Evaluation, Finding { levels, points, summary: cut(&error), ..Finding::default() }));
         }
         None if news.run().is_some_and(judged_or_pending) => findings.push((About::Evaluation, Finding::default())),
+        // It is known again whether to skip it.
+        None if standing.undecided && news.run().is_some_and(|run| run.plugin.is_some()) => {
+            findings.push((About::Evaluation, Finding::default()));
+        }
         // All that it asks for is there, and its last run was evaluated.
         None if news.run().is_none() && standing.judged && standing.clean => {
             findings.push((About::Evaluation, Finding::default()));

@@ -37,6 +37,8 @@ pub struct Standing {
     pub judged: bool,
     /// Whether its last run left nothing unknown.
     pub clean: bool,
+    /// Whether its last error was that nobody knew whether to skip it: then a skip ends the error.
+    pub undecided: bool,
     /// Whether host.toml had it when it last ran; otherwise only a plugin's file made it. `None` in a record from before
     /// this was known.
     pub configured: Option<bool>,

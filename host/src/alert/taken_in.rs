@@ -16,7 +16,7 @@ use crate::{
     config::{Config, Dates},
     contract::Verdict,
     record::Episode,
-    run::{Run, Status},
+    run::{Reason, Run, Status},
     text::span,
 };
 
@@ -44,6 +44,9 @@ pub(super) fn take_in(news: News<'_>, standing: &mut Standing, config: &Config) 
             convert(run, standing, &mut taken);
             if !run.past {
                 standing.clean = run.error.is_none();
+                if let Some(error) = &run.error {
+                    standing.undecided = matches!(error, Reason::Undecided(_));
+                }
                 standing.judged = matches!(run.status(), Status::Pass | Status::Warn | Status::Fail);
                 standing.first.get_or_insert(run.data_date);
                 (standing.ran, standing.date) = (Some(run.due), Some(run.data_date));

@@ -83,7 +83,8 @@ pub(super) async fn skipped(
         Some(why) => format!("{why} ({WHEN})"),
         None => format!("{WHEN} is TRUE for {date}"),
     };
-    let Some(most) = skip.at_most.0 else { return Ok(Some(why)) };
+    // A date that is looked at again says nothing of the present.
+    let Some(most) = skip.at_most.0.filter(|_| !moment.past) else { return Ok(Some(why)) };
     let since = record.skipping_since(check, date).await;
     let since = since.map_err(|error| Undecided::Unrecorded(format!("{error:#}")))?;
     let days = since.map_or(0, |since| (date - since).get_days());

@@ -172,6 +172,16 @@ fn a_check_that_only_skips_for_too_long_is_told() {
     let (over, reminder) = status(10);
     assert!(over["error"].as_str().unwrap().contains("(5 days;"), "{over}");
     assert!(reminder.err.contains("Reminder: orders could not be evaluated"), "{reminder:?}");
+    // Of another date nobody is told, so it is only skipped.
+    let past =
+        shop.host(&["run", "--once", "--output", "json", "--at", "2026-01-10T13:00:00Z", "--date", "2026-01-08"]);
+    assert_eq!(past.run("orders")["status"], "skip", "{past:?}");
+    // A longer limit ends the error, although nothing was judged.
+    shop.configure(&check(&own.replace("\"3d\"", "\"20d\"")));
+    let (_, over) = status_at("2026-01-10T14:00:00Z");
+    assert!(over.code == 0 && over.err.contains("can be evaluated again"), "{over:?}");
+    shop.configure(&check(own));
+    assert_eq!(status_at("2026-01-10T15:00:00Z").0["status"], "error");
     // A date that is judged begins a new count, and ends the error.
     assert_eq!(status(11).0["status"], "fail");
     assert_eq!(status(12).0["status"], "skip");
