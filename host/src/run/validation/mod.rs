@@ -1,4 +1,5 @@
-//! Validates checks: every query is tried without reading a row, and a check that no data can make fail is detected.
+//! Validates checks: every query is tried without reading a row, only `skip_when` is asked, and a check that no data can make
+//! fail is detected.
 
 mod seen;
 mod skips;

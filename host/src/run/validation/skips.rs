@@ -71,7 +71,7 @@ pub(super) async fn validate(
 
 fn reads_tables(sql: &str) -> bool {
     // A name with a project is that of a table.
-    googlesql::read(sql, None).map_or(true, |select| !select.datasets.is_empty())
+    !googlesql::read(sql, None).is_ok_and(|select| select.datasets.is_empty())
 }
 
 /// Whether `skip_when` is TRUE for all of the latest dates. The newest is asked first, and usually answers.

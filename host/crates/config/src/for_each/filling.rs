@@ -3,10 +3,7 @@
 use std::{borrow::Cow, collections::BTreeSet, ops::Range};
 
 use host_text::nearest;
-use toml::{
-    Spanned,
-    de::{DeTable, DeValue},
-};
+use toml::{Spanned, de::DeValue};
 
 use super::{
     MOST_BYTES, Mistake,
@@ -43,7 +40,7 @@ impl<'e, 't> Filling<'_, 'e, 't> {
             }
             DeValue::Array(list) => list.iter_mut().try_for_each(|value| self.value(value))?,
             DeValue::Table(table) => {
-                for (key, mut value) in std::mem::replace(table, DeTable::new()) {
+                for (key, mut value) in std::mem::take(table) {
                     let name = self.text(key.get_ref(), &key.span())?;
                     self.value(&mut value)?;
                     if table.contains_key(name.as_str()) {

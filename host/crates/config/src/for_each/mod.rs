@@ -111,7 +111,7 @@ struct Section<'s> {
 impl Section<'_> {
     fn expand<'t>(mut self, file: &mut DeTable<'t>) -> Result<Vec<Made<'t>>> {
         let Some(DeValue::Table(entries)) = file.get_mut(self.key).map(Spanned::get_mut) else { return Ok(Vec::new()) };
-        let all = std::mem::replace(entries, DeTable::new());
+        let all = std::mem::take(entries);
         let (definitions, single): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, entry)| is_definition(entry));
         *entries = single.into_iter().collect();
         let mut taken: BTreeMap<String, Option<Origin>> = BTreeMap::new();
