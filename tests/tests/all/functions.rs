@@ -55,6 +55,15 @@ fn an_attack_is_refused_and_its_twin_is_sent() {
             "SELECT SESSION_USER() AS x",
             "the function SESSION_USER is not allowed; docs/warehouses.md lists those that are",
         ),
+        (
+            "SELECT x FROM ds.t WHERE d = CURRENT_DATE('America/New_York')",
+            "query refused: CURRENT_DATE depends on when the query runs, so a run could not be repeated; write @date",
+        ),
+        ("SELECT x FROM ds.t WHERE t > TIMESTAMP_SUB(current_timestamp, INTERVAL 1 HOUR)", "write @due for the time"),
+        ("SELECT CURRENT_DATETIME AS x", "write DATETIME(@due, 'America/New_York')"),
+        ("SELECT x FROM ds.t WHERE RAND() < 0.1", "RAND gives another result each time"),
+        ("SELECT GENERATE_UUID() AS x", "GENERATE_UUID gives another result each time"),
+        ("SELECT @dat AS x", "query failed: Query parameter 'dat' not found; there are @date; did you mean `date`?"),
         ("SELECT @@project_id AS x", "@@ variables and hints are not allowed; write a parameter such as @date"),
         (
             r"SELECT r'\'' AS x, (SELECT MAX(y) FROM secret.t) --'",
@@ -83,6 +92,10 @@ fn an_attack_is_refused_and_its_twin_is_sent() {
         ("SELECT * FROM ds.t WHERE y > 1 -- |> CALL secret.tvf()", "SELECT * FROM `ds`.`t` WHERE `y` > 1"),
         ("SELECT UPPER('x') AS x", "SELECT UPPER('x') AS `x`"),
         ("SELECT @date AS x", "SELECT @date AS `x`"),
+        (
+            "SELECT x FROM ds.t WHERE d = @date AND `current_date` > d",
+            "SELECT `x` FROM `ds`.`t` WHERE `d` = @date AND `current_date` > `d`",
+        ),
         (r"SELECT r'\d' AS x, '\'' AS y --'", r"SELECT '\\d' AS `x`, '\'' AS `y`"),
     ];
     let bigquery = BigQueryDouble::start().unwrap();

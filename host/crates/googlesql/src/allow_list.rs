@@ -1,8 +1,9 @@
 //! The functions that a query may call: one table for both warehouses, after BigQuery's reference:
 //! <https://cloud.google.com/bigquery/docs/reference/standard-sql/functions-all>
 //!
-//! Left out on purpose: functions that say who asks (SESSION_USER), that use keys, models, connections or other services
-//! (AEAD, KEYS, DLP, AI, ML, OBJ, EXTERNAL_QUERY, ST_REGIONSTATS), and those that return tables.
+//! Left out on purpose: functions whose result depends on when the query runs or on chance, that say who asks
+//! (SESSION_USER), that use keys, models, connections or other services (AEAD, KEYS, DLP, AI, ML, OBJ, EXTERNAL_QUERY,
+//! ST_REGIONSTATS), and those that return tables.
 
 use host_contract::Error;
 use host_text::nearest;
@@ -28,64 +29,41 @@ pub(super) enum Engines {
     BigQuery,
 }
 
-/// Whether the same arguments give the same result tomorrow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Outcome {
-    Repeatable,
-    /// It depends on when or where it runs.
-    Varying,
-}
-
 /// What the table says of a function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Function {
     pub(super) name: &'static str,
     pub(super) form: Form,
     pub(super) engines: Engines,
-    pub(super) outcome: Outcome,
 }
 
 use Engines::{BigQuery, Both};
 use Form::{Aggregate, Inner, Scalar, Window};
-use Outcome::{Repeatable, Varying};
 
 /// The table, by topics of the reference.
-const FUNCTIONS: &[(Form, Engines, Outcome, &str)] = &[
+const FUNCTIONS: &[(Form, Engines, &str)] = &[
     (
         Aggregate,
         Both,
-        Repeatable,
         "ANY_VALUE APPROX_COUNT_DISTINCT AVG COUNT COUNTIF LOGICAL_AND LOGICAL_OR MAX MIN STRING_AGG SUM",
     ),
     (
         Aggregate,
         BigQuery,
-        Repeatable,
         "APPROX_QUANTILES APPROX_TOP_COUNT APPROX_TOP_SUM ARRAY_AGG ARRAY_CONCAT_AGG BIT_AND BIT_OR BIT_XOR CORR
          COVAR_POP COVAR_SAMP GROUPING MAX_BY MIN_BY STDDEV STDDEV_POP STDDEV_SAMP VARIANCE VAR_POP VAR_SAMP",
     ),
-    (
-        Window,
-        Both,
-        Repeatable,
-        "CUME_DIST DENSE_RANK FIRST_VALUE LAG LAST_VALUE LEAD NTH_VALUE NTILE PERCENT_RANK RANK ROW_NUMBER",
-    ),
-    (Window, BigQuery, Repeatable, "PERCENTILE_CONT PERCENTILE_DISC"),
-    (Inner, BigQuery, Repeatable, "OFFSET ORDINAL SAFE_OFFSET SAFE_ORDINAL"),
-    (Inner, Both, Repeatable, "WEEK"),
+    (Window, Both, "CUME_DIST DENSE_RANK FIRST_VALUE LAG LAST_VALUE LEAD NTH_VALUE NTILE PERCENT_RANK RANK ROW_NUMBER"),
+    (Window, BigQuery, "PERCENTILE_CONT PERCENTILE_DISC"),
+    (Inner, BigQuery, "OFFSET ORDINAL SAFE_OFFSET SAFE_ORDINAL"),
+    (Inner, Both, "WEEK"),
     // Conditions.
-    (Scalar, Both, Repeatable, "COALESCE IF IFNULL NULLIF"),
+    (Scalar, Both, "COALESCE IF IFNULL NULLIF"),
     // Numbers.
-    (
-        Scalar,
-        Both,
-        Repeatable,
-        "ABS CEIL CEILING DIV EXP FLOOR GREATEST LEAST LN MOD POW POWER ROUND SAFE_DIVIDE SIGN SQRT TRUNC",
-    ),
+    (Scalar, Both, "ABS CEIL CEILING DIV EXP FLOOR GREATEST LEAST LN MOD POW POWER ROUND SAFE_DIVIDE SIGN SQRT TRUNC"),
     (
         Scalar,
         BigQuery,
-        Repeatable,
         "ACOS ACOSH ASIN ASINH ATAN ATAN2 ATANH BIT_COUNT CBRT COS COSH COSINE_DISTANCE COT COTH CSC CSCH
          EUCLIDEAN_DISTANCE IEEE_DIVIDE IS_INF IS_NAN LOG LOG10 PARSE_BIGNUMERIC PARSE_NUMERIC RANGE_BUCKET SAFE_ADD
          SAFE_MULTIPLY SAFE_NEGATE SAFE_SUBTRACT SEC SECH SIN SINH TAN TANH",
@@ -94,14 +72,12 @@ const FUNCTIONS: &[(Form, Engines, Outcome, &str)] = &[
     (
         Scalar,
         Both,
-        Repeatable,
         "CHARACTER_LENGTH CHAR_LENGTH CONCAT CONTAINS_SUBSTR ENDS_WITH LENGTH LOWER LTRIM REPLACE REVERSE RTRIM
          STARTS_WITH STRPOS SUBSTR SUBSTRING TRIM UPPER",
     ),
     (
         Scalar,
         BigQuery,
-        Repeatable,
         "ASCII BYTE_LENGTH CHR CODE_POINTS_TO_BYTES CODE_POINTS_TO_STRING COLLATE EDIT_DISTANCE FARM_FINGERPRINT FORMAT
          FROM_BASE32 FROM_BASE64 FROM_HEX INITCAP INSTR LEFT LPAD MD5 NORMALIZE NORMALIZE_AND_CASEFOLD OCTET_LENGTH
          REGEXP_CONTAINS REGEXP_EXTRACT REGEXP_EXTRACT_ALL REGEXP_INSTR REGEXP_REPLACE REGEXP_SUBSTR REPEAT RIGHT RPAD
@@ -112,7 +88,6 @@ const FUNCTIONS: &[(Form, Engines, Outcome, &str)] = &[
     (
         Scalar,
         Both,
-        Repeatable,
         "DATE DATE_ADD DATE_DIFF DATE_SUB DATE_TRUNC FORMAT_DATE FORMAT_TIMESTAMP LAST_DAY PARSE_DATE TIMESTAMP
          TIMESTAMP_ADD TIMESTAMP_DIFF TIMESTAMP_MICROS TIMESTAMP_MILLIS TIMESTAMP_SECONDS TIMESTAMP_SUB TIMESTAMP_TRUNC
          UNIX_MICROS UNIX_MILLIS UNIX_SECONDS",
@@ -120,18 +95,15 @@ const FUNCTIONS: &[(Form, Engines, Outcome, &str)] = &[
     (
         Scalar,
         BigQuery,
-        Repeatable,
         "DATETIME DATETIME_ADD DATETIME_BUCKET DATETIME_DIFF DATETIME_SUB DATETIME_TRUNC DATE_BUCKET
          DATE_FROM_UNIX_DATE FORMAT_DATETIME FORMAT_TIME JUSTIFY_DAYS JUSTIFY_HOURS JUSTIFY_INTERVAL MAKE_INTERVAL
          PARSE_DATETIME PARSE_TIME PARSE_TIMESTAMP RANGE RANGE_CONTAINS RANGE_END RANGE_INTERSECT RANGE_OVERLAPS
          RANGE_START TIME TIMESTAMP_BUCKET TIME_ADD TIME_DIFF TIME_SUB TIME_TRUNC UNIX_DATE",
     ),
-    (Scalar, BigQuery, Varying, "CURRENT_DATE CURRENT_DATETIME CURRENT_TIME CURRENT_TIMESTAMP GENERATE_UUID RAND"),
     // Arrays.
     (
         Scalar,
         BigQuery,
-        Repeatable,
         "ARRAY ARRAY_CONCAT ARRAY_FIRST ARRAY_LAST ARRAY_LENGTH ARRAY_REVERSE ARRAY_SLICE ARRAY_TO_STRING
          GENERATE_ARRAY GENERATE_DATE_ARRAY GENERATE_RANGE_ARRAY GENERATE_TIMESTAMP_ARRAY",
     ),
@@ -139,7 +111,6 @@ const FUNCTIONS: &[(Form, Engines, Outcome, &str)] = &[
     (
         Scalar,
         BigQuery,
-        Repeatable,
         "BOOL ERROR FLOAT64 INT64 JSON_ARRAY JSON_ARRAY_APPEND JSON_ARRAY_INSERT JSON_EXTRACT JSON_EXTRACT_ARRAY
          JSON_EXTRACT_SCALAR JSON_EXTRACT_STRING_ARRAY JSON_KEYS JSON_OBJECT JSON_QUERY JSON_QUERY_ARRAY JSON_REMOVE
          JSON_SET JSON_STRIP_NULLS JSON_TYPE JSON_VALUE JSON_VALUE_ARRAY LAX_BOOL LAX_FLOAT64 LAX_INT64 LAX_STRING
@@ -149,12 +120,29 @@ const FUNCTIONS: &[(Form, Engines, Outcome, &str)] = &[
     (
         Scalar,
         BigQuery,
-        Repeatable,
         "ST_AREA ST_ASGEOJSON ST_ASTEXT ST_CENTROID ST_CONTAINS ST_COVEREDBY ST_COVERS ST_DISTANCE ST_DWITHIN ST_EQUALS
          ST_GEOGFROMGEOJSON ST_GEOGFROMTEXT ST_GEOGPOINT ST_GEOHASH ST_INTERSECTS ST_ISEMPTY ST_LENGTH ST_NUMPOINTS
          ST_WITHIN ST_X ST_Y",
     ),
 ];
+
+/// Functions whose result depends on when the query runs or on chance, also of other dialects, with what to write instead.
+/// A run could not be repeated with them, for a past date or tomorrow.
+const UNREPEATABLE: &[(&str, &str)] = &[
+    ("CURRENT_DATE", OF_DAY),
+    ("CURRENT_DATETIME", "DATETIME(@due, 'America/New_York') for the time of the run"),
+    ("CURRENT_TIME", "TIME(@due, 'America/New_York') for the time of day of the run"),
+    ("CURRENT_TIMESTAMP", OF_RUN),
+    ("GETDATE", OF_RUN),
+    ("LOCALTIME", OF_RUN),
+    ("LOCALTIMESTAMP", OF_RUN),
+    ("NOW", OF_RUN),
+    ("SYSDATE", OF_DAY),
+    ("GENERATE_UUID", "a key of the table"),
+    ("RAND", "a condition on a key, MOD(id, 100) = 0, to choose some of the rows"),
+];
+const OF_DAY: &str = "@date for the data date, or DATE(@due, 'America/New_York') for the day of the run";
+const OF_RUN: &str = "@due for the time of the run";
 
 /// Functions with an argument that is a word, not a value: the position of that argument, and its words.
 const WORDS: &[(&str, usize, &[&str])] = &[
@@ -198,14 +186,24 @@ pub(super) const WEEKDAYS: &[&str] = &["SUNDAY", "MONDAY", "TUESDAY", "WEDNESDAY
 
 /// Every function of the table.
 pub(super) fn all() -> impl Iterator<Item = Function> {
-    FUNCTIONS.iter().flat_map(|&(form, engines, outcome, names)| {
-        names.split_ascii_whitespace().map(move |name| Function { name, form, engines, outcome })
+    FUNCTIONS.iter().flat_map(|&(form, engines, names)| {
+        names.split_ascii_whitespace().map(move |name| Function { name, form, engines })
     })
 }
 
 /// A function of the table, by its name in any case.
 pub(super) fn find(name: &str) -> Option<Function> {
     all().find(|function| function.name.eq_ignore_ascii_case(name))
+}
+
+/// The error for a function that is refused because its result could not be had again, by its name in any case.
+pub(super) fn unrepeatable(name: &str) -> Option<Error> {
+    let (name, instead) = UNREPEATABLE.iter().find(|(known, _)| known.eq_ignore_ascii_case(name))?;
+    let why = match *name {
+        "GENERATE_UUID" | "RAND" => "gives another result each time",
+        _ => "depends on when the query runs",
+    };
+    Some(Error::Invalid(format!("query refused: {name} {why}, so a run could not be repeated; write {instead}")))
 }
 
 /// The words that an argument of a function may be, if that argument is a word.
@@ -290,6 +288,9 @@ pub(super) fn called(name: &ObjectName, project: Option<&str>) -> Result<Called,
 }
 
 fn not_listed(name: &str) -> Error {
+    if let Some(refused) = unrepeatable(name) {
+        return refused;
+    }
     let name: String = name.chars().take(100).collect();
     let near = nearest(&name.to_ascii_uppercase(), all().map(|function| function.name));
     Error::Invalid(format!(
@@ -313,6 +314,9 @@ mod tests {
         }
         for (name, ..) in WORDS {
             assert!(find(name).is_some(), "{name}");
+        }
+        for (name, _) in UNREPEATABLE {
+            assert!(find(name).is_none() && unrepeatable(&name.to_lowercase()).is_some(), "{name}");
         }
     }
 

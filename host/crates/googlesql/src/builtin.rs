@@ -7,7 +7,7 @@ use sqlparser::ast::{
 };
 
 use super::{
-    allow_list::{self, Engines, Form, Outcome},
+    allow_list::{self, Engines, Form},
     dialect::Translator,
     kind::Kind,
     scope::Scope,
@@ -19,11 +19,6 @@ impl Translator<'_> {
     pub(super) fn function(&mut self, function: &Function, scope: &Scope) -> Result<Typed> {
         let name = function.name.to_string().to_ascii_uppercase();
         let form = match allow_list::find(&name) {
-            Some(listed) if listed.outcome == Outcome::Varying => {
-                return Err(Error::Invalid(format!(
-                    "query failed: {name} depends on when the query runs; pass the run's date or time as a parameter"
-                )));
-            }
             Some(listed) if listed.name == "IEEE_DIVIDE" => {
                 return Err(unsupported("IEEE_DIVIDE: the engine has neither NaN nor infinities; write SAFE_DIVIDE"));
             }

@@ -8,19 +8,19 @@ use std::{
 
 use sqlparser::{
     ast::{
-        Cte, Expr, ObjectName, ObjectNamePart, Query, SetExpr, Statement, TableFactor, Value, ValueWithSpan, Visit,
-        Visitor,
+        Cte, Expr, FunctionArguments, ObjectName, ObjectNamePart, Query, SetExpr, Statement, TableFactor, Value,
+        ValueWithSpan, Visit, Visitor,
     },
     dialect::BigQueryDialect,
     keywords::Keyword,
     parser::{Parser, ParserError},
-    tokenizer::{Token, Tokenizer},
+    tokenizer::{Location, Token, Tokenizer},
 };
 
 use host_contract::Error;
 
 use super::{
-    allow_list::{Called, RoutinePath, called},
+    allow_list::{Called, RoutinePath, called, unrepeatable},
     literals,
     position::{self, located},
     zones,
@@ -170,6 +170,9 @@ impl Visitor for Names<'_> {
     }
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Error> {
+        if let Some((error, place)) = bare(expr) {
+            return ControlFlow::Break(located(error, place));
+        }
         let name = match expr {
             Expr::Identifier(name) if name.quote_style.is_none() => Some(name.value.as_str()),
             Expr::Value(ValueWithSpan { value: Value::Placeholder(name), .. }) => Some(name.as_str()),
@@ -225,6 +228,21 @@ impl Names<'_> {
         self.paths.insert(path);
         Ok(())
     }
+}
+
+/// The error for a function without parentheses that is refused, and its place; a column may have such a name too.
+fn bare(expr: &Expr) -> Option<(Error, Option<Location>)> {
+    let (name, place) = match expr {
+        Expr::Function(function) if matches!(function.args, FunctionArguments::None) => {
+            let [ObjectNamePart::Identifier(name)] = function.name.0.as_slice() else { return None };
+            (name, position::of_name(&function.name))
+        }
+        // The parser does not know it without parentheses.
+        Expr::Identifier(name) if name.value.eq_ignore_ascii_case("CURRENT_DATETIME") => (name, position::of(expr)),
+        _ => return None,
+    };
+    let error = unrepeatable(&name.value).filter(|_| name.quote_style.is_none())?;
+    Some((error.reworded(|why| format!("{why}; a column of this name needs backticks: `{}`", name.value)), place))
 }
 
 fn no_table_function(called: &impl std::fmt::Display) -> Error {

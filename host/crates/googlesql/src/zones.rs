@@ -39,7 +39,6 @@ pub(super) fn check(expr: &Expr) -> Result<(), Error> {
 pub(super) fn argument<'f>(name: &str, function: &'f Function) -> Option<&'f Expr> {
     let FunctionArguments::List(list) = &function.args else { return None };
     let at = match (name, list.args.len()) {
-        ("CURRENT_DATE" | "CURRENT_DATETIME" | "CURRENT_TIME", 1) => 0,
         ("TIMESTAMP" | "DATE" | "DATETIME" | "TIME" | "STRING", 2) => 1,
         ("FORMAT_TIMESTAMP" | "PARSE_TIMESTAMP" | "TIMESTAMP_TRUNC", 3) => 2,
         _ => return None,

@@ -13,9 +13,6 @@ use crate::{
     typed::{Result, start},
 };
 
-/// Functions that are called without parentheses too.
-const BARE: [&str; 4] = ["CURRENT_DATE", "CURRENT_DATETIME", "CURRENT_TIME", "CURRENT_TIMESTAMP"];
-
 impl Printer<'_> {
     pub(super) fn function(&mut self, function: &Function) -> Result<()> {
         let Function {
@@ -53,7 +50,6 @@ impl Printer<'_> {
             }
         };
         match args {
-            FunctionArguments::None if BARE.contains(&listed) => {}
             FunctionArguments::None => return Err(refused(format_args!("`{name}` without parentheses"))),
             FunctionArguments::Subquery(query) => self.subquery(query)?,
             FunctionArguments::List(list) => self.arguments(listed, list)?,

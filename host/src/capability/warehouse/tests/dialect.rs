@@ -354,7 +354,15 @@ fn parameters_keep_their_types() {
     let rows =
         ask("SELECT id FROM d.t WHERE day = @day AND at > @at", &[("day", text("2024-02-29")), ("at", Timestamp(0))]);
     assert_eq!(rows.unwrap().values, [[Integer(4)]]);
-    assert!(ask("SELECT @missing", &[]).unwrap_err().message().contains("Query parameter 'missing' not found"));
+    for (given, said) in [
+        (&[][..], "Query parameter 'missing' not found; no parameter is given"),
+        (&[("a", Null), ("mising", Null)], "not found; there are @a, @mising; did you mean `mising`?"),
+    ] {
+        let error = ask("SELECT @missing", given).unwrap_err();
+        assert!(error.message().contains(said), "{error:?}");
+    }
+    let limit = ask("SELECT id FROM d.t LIMIT @n", &[("n", Integer(1))]).unwrap_err();
+    assert!(limit.message().contains("write a number"), "{limit:?}");
     assert!(ask("SELECT @d", &[("d", date("2026-02-30"))]).unwrap_err().message().contains("is not a date"));
     assert!(
         ask("SELECT id FROM d.t WHERE day = @n", &[("n", Integer(1))])
@@ -415,9 +423,12 @@ fn what_is_not_supported_or_wrong_is_named() {
         ("SELECT GREATEST(DATE '2026-01-01', '9 maybe')", "Bad DATE value"),
         ("SELECT day IN (1, 2) FROM d.t", "operator IN for argument types: DATE, INT64"),
         // Depends on when the query runs.
-        ("SELECT CURRENT_DATE()", "CURRENT_DATE depends on when the query runs"),
+        (
+            "SELECT CURRENT_DATE()",
+            "CURRENT_DATE depends on when the query runs, so a run could not be repeated; write @date",
+        ),
         ("SELECT id FROM d.t WHERE at > CURRENT_TIMESTAMP()", "CURRENT_TIMESTAMP depends on"),
-        ("SELECT RAND()", "RAND depends on"),
+        ("SELECT RAND()", "RAND gives another result each time"),
         // Not supported by the engine.
         ("SELECT ARRAY_AGG(id) FROM d.t", "does not support the function ARRAY_AGG"),
         ("SELECT [1, 2]", "does not support"),
@@ -446,7 +457,6 @@ fn what_is_not_supported_or_wrong_is_named() {
         ("SELECT N'x'", "is not a literal of GoogleSQL"),
         ("SELECT $$x$$", "$$…$$ is not a literal of GoogleSQL"),
         ("SELECT '\\d'", "Illegal escape sequence: \\d"),
-        ("SELECT id FROM d.t LIMIT @n", "write a number"),
     ];
     for (sql, expected) in cases {
         match ask(directory.path(), sql) {
