@@ -151,7 +151,7 @@ pub struct Gates {
 }
 
 impl Gates {
-    /// Asks a gate about a date, by default yesterday, and records the caller and the answer. Concurrent questions
+    /// Asks a gate about a date, by default its usual one, and records the caller and the answer. Concurrent questions
     /// about one date share one evaluation.
     pub async fn consult(
         &self,

@@ -11,6 +11,7 @@ use host::{
     capability::Backends,
     check::Check,
     config::Config,
+    config::DataDate,
     host::{Begin, Host},
     record::Record,
     recorder::Recorder,
@@ -105,7 +106,7 @@ impl Watched {
 
     /// The usual moment of a run.
     pub fn moment(&self) -> Result<run::Moment> {
-        run::Moment::yesterday(AT.parse()?, &self.host.config.timezone)
+        run::Moment::usual(AT.parse()?, DataDate::default(), &self.host.config.timezone)
     }
 
     /// Restores the original state.

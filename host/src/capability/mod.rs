@@ -17,7 +17,7 @@ pub use calls::{Call, Caller, Calls, Unanswered};
 pub use evidence::Evidence;
 pub use good_dates::GoodDates;
 pub use guest::{Imports, Reach};
-pub use rehearsal::{Aim, Answers, Given, Rehearsal};
+pub use rehearsal::{Aim, Answers, Clock, Given, Rehearsal};
 pub use shapes::{Problem, Shapes};
 pub(crate) use warehouse::Argument;
 

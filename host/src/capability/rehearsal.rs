@@ -65,12 +65,22 @@ pub struct Aim {
 /// The rows that answered each query of a rehearsal.
 pub type Given = HashMap<String, Vec<Vec<Value>>>;
 
+/// The times of a rehearsal: those of the run that it stands for.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    /// The run's clock.
+    pub due: Timestamp,
+    /// The data date.
+    pub date: Date,
+    /// When that date begins and ends.
+    pub day: (Timestamp, Timestamp),
+}
+
 /// One run of a check on simulated answers.
 #[derive(Debug)]
 pub struct Rehearsal {
     answers: Answers,
-    due: Timestamp,
-    date: Date,
+    clock: Clock,
     /// All limits known so far.
     limits: Vec<f64>,
     /// Whether a query has a column of the name of the metric that is aimed at.
@@ -89,12 +99,12 @@ pub(super) struct Draw<'r> {
 
 impl Rehearsal {
     /// `limits` are those of the check as far as they are known, `shapes` the shapes from its earlier rehearsals.
-    pub fn new(answers: Answers, due: Timestamp, date: Date, limits: Vec<f64>, shapes: Arc<Shapes>) -> Self {
+    pub fn new(answers: Answers, clock: Clock, limits: Vec<f64>, shapes: Arc<Shapes>) -> Self {
         let direct = match &answers {
             Answers::Aimed(aim) => shapes.columns().iter().any(|column| column.eq_ignore_ascii_case(&aim.metric)),
             _ => false,
         };
-        Self { answers, due, date, limits, direct, shapes, given: Mutex::default() }
+        Self { answers, clock, limits, direct, shapes, given: Mutex::default() }
     }
 
     /// What was answered in this rehearsal.
@@ -124,16 +134,21 @@ impl Rehearsal {
         self.answers == Answers::Empty
     }
 
-    /// A query with its parameters. Days and times are told from the run's own, so that a check gets the same answers on
-    /// every day, and is valid on every day or on none.
+    /// A query with the parameters that it uses. Days and times are told from the run's own, so that a check gets the same
+    /// answers on every day, also when clocks change, and is valid on every day or on none.
     pub(super) fn asked(&self, sql: &str, parameters: &[Argument]) -> String {
-        let midnight = self.date.to_zoned(TimeZone::UTC).map_or(0, |midnight| midnight.timestamp().as_second());
-        let day = self.date.to_string();
+        let Clock { due, date, day: (start, end) } = self.clock;
+        let midnight = date.to_zoned(TimeZone::UTC).map_or(0, |midnight| midnight.timestamp().as_second());
+        let day = date.to_string();
         let mut asked = sql.replace(&day, "the date");
-        for Argument { name, value, .. } in parameters {
+        let text = sql.to_ascii_lowercase();
+        let is_used = |name: &str| text.contains(&format!("@{}", name.trim_start_matches('@').to_ascii_lowercase()));
+        for Argument { name, value, .. } in parameters.iter().filter(|parameter| is_used(&parameter.name)) {
             let told = match value {
-                Value::Date(text) => text.parse::<Date>().map_or(i64::MAX, |date| (date - self.date).get_days().into()),
-                Value::Timestamp(second) if *second == self.due.as_second() => i64::MIN,
+                Value::Date(text) => text.parse::<Date>().map_or(i64::MAX, |other| (other - date).get_days().into()),
+                Value::Timestamp(second) if *second == due.as_second() => i64::MIN,
+                Value::Timestamp(second) if *second == start.as_second() => i64::MIN + 1,
+                Value::Timestamp(second) if *second == end.as_second() => i64::MIN + 2,
                 Value::Timestamp(second) => second.saturating_sub(midnight),
                 other => {
                     asked += &format!("\0{name}={other:?}");
@@ -318,7 +333,7 @@ impl<'r> Draw<'r> {
     /// How many seconds before the run's clock something happened; `None` for never.
     fn age(&mut self) -> Option<f64> {
         match self.answers() {
-            Answers::Low => Some(self.rehearsal.due.as_second() as f64),
+            Answers::Low => Some(self.rehearsal.clock.due.as_second() as f64),
             Answers::High => Some(0.0),
             Answers::Null | Answers::Empty => None,
             Answers::Mixed(_) | Answers::Aimed(_) => {
@@ -333,7 +348,7 @@ impl<'r> Draw<'r> {
                 }
                 match self.random.u8(0..7) {
                     0 => None,
-                    1 => Some(self.rehearsal.due.as_second() as f64),
+                    1 => Some(self.rehearsal.clock.due.as_second() as f64),
                     2 => Some(13.0 * HOUR),
                     3 => Some(30.0 * HOUR),
                     4 => Some(10_f64.powf(8.0 * self.random.f64())),
@@ -346,7 +361,7 @@ impl<'r> Draw<'r> {
     /// The time when something happened; `None` for never, and for a time out of range.
     pub(super) fn moment(&mut self) -> Option<Timestamp> {
         let age = SignedDuration::from_secs(self.age()? as i64);
-        self.rehearsal.due.checked_sub(age).ok()
+        self.rehearsal.clock.due.checked_sub(age).ok()
     }
 
     /// A value of a column.
@@ -390,7 +405,7 @@ impl<'r> Draw<'r> {
                 None => *self.random.choice(&[0, 0, 0, 1, 2, 7, 30]).unwrap_or(&0),
             },
         };
-        self.rehearsal.date.checked_sub(days.clamp(-100_000, 100_000).days()).ok()
+        self.rehearsal.clock.date.checked_sub(days.clamp(-100_000, 100_000).days()).ok()
     }
 }
 
@@ -417,15 +432,20 @@ mod tests {
             let date = jiff::civil::date(2026, 2, day);
             let midnight = date.to_zoned(TimeZone::UTC).unwrap().timestamp();
             let due = midnight + SignedDuration::from_hours(30);
-            let rehearsal = Rehearsal::new(Answers::Low, due, date, Vec::new(), Arc::default());
+            // In New York in February, and where the clocks have changed.
+            let start = midnight + SignedDuration::from_hours(if day > 20 { 4 } else { 5 });
+            let clock = Clock { due, date, day: (start, start + SignedDuration::from_hours(24)) };
+            let rehearsal = Rehearsal::new(Answers::Low, clock, Vec::new(), Arc::default());
             let parameter = |name: &str, value| Argument { name: name.to_owned(), value, kind: None };
             let parameters = [
                 parameter("date", Value::Date((date - before.days()).to_string())),
-                parameter("start", Value::Timestamp(midnight.as_second() + 5 * 3600)),
+                parameter("start", Value::Timestamp(start.as_second())),
+                parameter("noon", Value::Timestamp(midnight.as_second() + 12 * 3600)),
+                parameter("unused", Value::Integer(day.into())),
                 parameter("now", Value::Timestamp(due.as_second())),
                 parameter("active", Value::Text("active".to_owned())),
             ];
-            rehearsal.asked(&format!("SELECT 1 WHERE d = '{date}'"), &parameters)
+            rehearsal.asked(&format!("SELECT @Start, @date, @noon, @now, @active WHERE d = '{date}'"), &parameters)
         };
         assert_eq!(asked(5, 0), asked(26, 0));
         assert_eq!(asked(5, 7), asked(26, 7));
@@ -436,8 +456,9 @@ mod tests {
     #[test]
     fn an_answer_depends_on_the_question_and_its_parameters() {
         let (due, date) = (Timestamp::UNIX_EPOCH, jiff::civil::date(2026, 2, 5));
+        let clock = Clock { due, date, day: (due, due) };
         let drawn = |asked: &str, mixture: u64| {
-            let rehearsal = Rehearsal::new(Answers::Mixed(mixture), due, date, Vec::new(), Arc::default());
+            let rehearsal = Rehearsal::new(Answers::Mixed(mixture), clock, Vec::new(), Arc::default());
             rehearsal.draw(asked).number("orders", true, true)
         };
         let other =

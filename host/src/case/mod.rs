@@ -18,7 +18,7 @@ use serde::Deserialize;
 
 use crate::{
     check::{Check, Family, Ready, Work},
-    config::{Budgets, Config, Cron, Dates, Zone},
+    config::{Budgets, Config, Cron, DataDate, Dates, Zone},
     contract::Need,
     lanes::Pace,
     package::files_in,
@@ -206,6 +206,7 @@ impl Case {
             name: plugin.file.name.clone(),
             schedule: Cron::hourly(),
             zone: self.timezone.clone(),
+            data_date: DataDate::default(),
             family: Some(Family { channel, group: descriptor.group.clone() }),
             work: Work::Plugin(Box::new(ready)),
             waits: false,

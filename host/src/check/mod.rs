@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Result, bail};
 
 use crate::{
-    config::{self, Budgets, CONSULTED, Config, Cron, Dates, Grants, Skip, Zone, nearest},
+    config::{self, Budgets, CONSULTED, Config, Cron, DataDate, Dates, Grants, Skip, Zone, nearest},
     lanes::Pace,
     plugin::{Loaded, Plugin, check_settings},
     text::shortened,
@@ -31,6 +31,8 @@ pub struct Check {
     pub schedule: Cron,
     /// The time zone of the schedule.
     pub zone: Zone,
+    /// The date that its runs judge.
+    pub data_date: DataDate,
     /// Its channel and group; `None` only if it cannot run and host.toml grants no channel.
     pub family: Option<Family>,
     /// Its work when it is due.
@@ -265,6 +267,7 @@ impl Check {
             // A check without a schedule is due every hour, and reports why it cannot run.
             schedule: terms.schedule.unwrap_or_else(Cron::hourly),
             zone: terms.zone.unwrap_or_else(|| config.timezone.clone()),
+            data_date: wanted.data_date,
             family: channel.map(|channel| Family { channel, group }),
             work: ready.map_or_else(Work::Unable, Work::Plugin),
             waits: false,
@@ -277,6 +280,7 @@ impl Check {
             name: format!("{}{CONSULTED}", self.name),
             schedule,
             zone: self.zone.clone(),
+            data_date: self.data_date,
             family: self.family.clone(),
             work: Work::Consultation(self.name.clone()),
             waits: false,

@@ -46,7 +46,8 @@ pub(super) struct CheckFlag {
 /// `--date`
 #[derive(Debug, Args)]
 pub(super) struct DateFlag {
-    /// The data date [default: yesterday]. A past date is judged as of the first due time after it
+    /// The data date [default: the `data_date` of each check, usually yesterday]. One after the newest date of a check
+    /// is refused
     #[arg(long, value_name = "YYYY-MM-DD")]
     pub(super) date: Option<Date>,
 }

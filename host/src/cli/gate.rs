@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(15 * 60);
 them.
 
 Examples:
-  host gate phase2-gate                      ask about yesterday's data
+  host gate phase2-gate                      about its usual date: yesterday
   host gate phase2-gate --date 2026-02-05 --caller airflow
   host gate phase2-gate --output json        the whole decision, for programs
   host gate phase2-gate && ./run-phase3.sh   phase 3, only if it may proceed

@@ -228,7 +228,7 @@ fn written(plugins: &BTreeMap<String, Arc<Plugin>>, directory: &Path) -> Result<
     let (repository, deployments) = (directory.join(REPOSITORY), directory.join(DEPLOYMENTS));
     let mut text = "# What this host watches, and what each plugin may do. Paths start from this file's directory.
 
-# Data dates are dates in this time zone. \"Yesterday\" is the day before a run, here.
+# Data dates are dates in this time zone: the day before a run, unless a check has another data_date.
 timezone = \"America/New_York\"
 "
     .to_owned();

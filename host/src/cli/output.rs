@@ -25,9 +25,20 @@ pub(super) fn render(round: &Round, undelivered: &Undelivered, code: u8, format:
 }
 
 fn table(round: &Round) -> String {
-    let mut table = Table::new(["CHECK", "RESULT", "SUMMARY"]);
+    let first = round.runs.first().map(|run| run.data_date);
+    // One date is in the footer.
+    let several = round.runs.iter().any(|run| Some(run.data_date) != first);
+    let row = |mut cells: Vec<String>, date: String| {
+        if several {
+            cells.insert(1, date);
+        }
+        cells
+    };
+    let header = ["CHECK", "RESULT", "SUMMARY"].map(str::to_owned).to_vec();
+    let mut table = Table::new(row(header, "DATA OF".to_owned()));
     for run in &round.runs {
-        table.row(vec![run.check.clone(), run.status().name().to_owned(), run.summary()]);
+        let cells = vec![run.check.clone(), run.status().name().to_owned(), run.summary()];
+        table.row(row(cells, run.data_date.to_string()));
     }
     format!("{}\n{}\n", table.text(), footer(&round.runs))
 }

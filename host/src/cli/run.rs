@@ -1,10 +1,10 @@
 //! `host run`: rounds, once or at their due times.
 
-use std::{cmp::Ordering, io::IsTerminal, path::PathBuf, sync::Arc, time::Duration};
+use std::{io::IsTerminal, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Result, bail};
 use clap::Args;
-use jiff::{Timestamp, civil::Date};
+use jiff::Timestamp;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     task::JoinSet,
@@ -193,9 +193,8 @@ impl Run {
             && round.runs.iter().all(|run| run.past)
             && !round.runs.is_empty()
         {
-            let today = self.at.unwrap_or(now).to_zoned(host.config.timezone.rules()).date();
             let what = if self.dry_run { "nothing is recorded (--dry-run)" } else { "judged like any other date" };
-            note!("{}: {what}", unusual(date, today));
+            note!("{date} is a past date: {what}");
         }
         // On a terminal the table says it.
         if !std::io::stderr().is_terminal() {
@@ -258,15 +257,6 @@ impl Run {
             web.finish().await;
         }
         ended.map(|()| 0)
-    }
-}
-
-/// The kind of a date that was asked for, other than yesterday.
-fn unusual(date: Date, today: Date) -> String {
-    match date.cmp(&today) {
-        Ordering::Less => format!("{date} is a past date"),
-        Ordering::Equal => format!("{date} is not over yet"),
-        Ordering::Greater => format!("{date} is in the future"),
     }
 }
 

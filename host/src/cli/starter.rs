@@ -25,7 +25,7 @@ const DAYS: i64 = 7;
 const TOML: &str = r##"# What this host watches, and what each plugin may do. Paths start from this file's directory.
 # `host schema --markdown` lists every key.
 
-# Data dates are dates in this time zone. "Yesterday" is the day before a run, here.
+# Data dates are dates in this time zone: the day before a run, unless a check has another data_date.
 timezone = "America/New_York"
 
 # Each file in the directory is a dataset: raw.db is `raw`.

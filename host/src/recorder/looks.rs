@@ -7,7 +7,7 @@ use crate::{
     alert::{Day, Standing, State},
     check::Check,
     config::{Config, Dates},
-    run::{Moment, When},
+    run::{Moment, When, first_due},
 };
 
 /// The most dates of a check that are looked at again in one round.
@@ -76,8 +76,6 @@ fn unjudged(check: &Check, standing: &Standing, config: &Config, now: Timestamp)
 
 /// Whether the check's schedule has a due time that judges a date.
 fn is_expected(check: &Check, config: &Config, date: Date) -> bool {
-    let Ok(moment) = Moment::new(Timestamp::UNIX_EPOCH, date, &config.timezone) else { return false };
-    let Ok(just_before) = moment.day_end.checked_sub(SignedDuration::from_nanos(1)) else { return false };
-    let Some(due) = check.schedule.next(just_before, &check.zone.rules()) else { return false };
+    let Some(due) = first_due(check, date, &config.timezone) else { return false };
     Moment::of(check, config, due, When::default()).is_ok_and(|judged| judged.data_date == date)
 }

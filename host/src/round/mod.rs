@@ -58,11 +58,17 @@ impl Host {
     /// Runs checks concurrently, records them, and queues their messages: once all have ended, or, if some take long,
     /// first for those that ended within `group_wait`.
     pub async fn round(&self, which: &[usize], now: Timestamp, when: When) -> Result<Round> {
-        let mut due = Vec::new();
-        for check in which.iter().filter_map(|at| self.checks.get(*at)) {
-            due.push((check.clone(), Moment::of(check, &self.config, now, when)?));
+        let checks = || which.iter().filter_map(|at| self.checks.get(*at));
+        let moments = checks().map(|check| Ok((check.clone(), Moment::of(check, &self.config, now, when)?)));
+        let (due, refused): (Vec<_>, Vec<Result<_>>) = moments.partition(Result::is_ok);
+        let others = refused.len().saturating_sub(1);
+        match (refused.into_iter().find_map(Result::err), others) {
+            (None, _) => self.perform(due.into_iter().flatten().collect(), None, false).await,
+            (Some(error), 0) => Err(error),
+            (Some(error), others) => {
+                bail!("{error:#}; {others} more checks have no such date either: choose with --check")
+            }
         }
-        self.perform(due, None, false).await
     }
 
     /// Looks at dates again that are due for it: bad ones, and expected ones that nobody judged; at most some of each check.
@@ -79,7 +85,8 @@ impl Host {
             let looks = self.recorder.looks(check, &self.config, now).await;
             self.recorder.metrics.dates(&check.name, looks.open, looks.unjudged);
             for date in looks.now {
-                let moment = Moment::of(check, &self.config, now, When { at, date: Some(date) })?;
+                // One that is after the newest date, since host.toml has another `data_date` now, waits until it has come.
+                let Ok(moment) = Moment::of(check, &self.config, now, When { at, date: Some(date) }) else { continue };
                 due.push((check.clone(), Moment { again: true, ..moment }));
             }
         }
@@ -92,7 +99,7 @@ impl Host {
     }
 
     /// Runs one check for a caller who waits for the result, without queueing. Returns the run, or an error if it could
-    /// not be recorded. `now` is the run's clock, unless it is about a past date.
+    /// not be recorded. `now` is the run's clock, unless the date is an earlier one than usual.
     pub async fn ask(&self, check: &Arc<Check>, date: Option<Date>, now: Timestamp) -> Result<Run> {
         let moment = Moment::of(check, &self.config, now, When { at: None, date })?;
         // The caller wants an answer, whatever the calendars say.

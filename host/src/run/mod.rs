@@ -13,7 +13,7 @@ use std::{collections::BTreeSet, time::Duration};
 use jiff::{Timestamp, civil::Date};
 use serde::Serialize;
 
-pub use moment::{Moment, When, deadline};
+pub use moment::{Moment, When, first_due};
 pub use reason::{Ended, Reason};
 pub use report::Over;
 pub use skip::Undecided;

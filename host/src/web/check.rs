@@ -119,6 +119,7 @@ fn facts(check: &Check) -> Markup {
     html! {
         dl.facts {
             dt { "Schedule" } dd { code { (check.schedule) } " " (check.zone.name()) }
+            dt { "Data of" } dd { (check.data_date.words()) }
             @if let Some(family) = &check.family { dt { "Channel" } dd { (family.channel) } }
             @match &check.work {
                 Work::Plugin(ready) => {
@@ -135,7 +136,7 @@ fn facts(check: &Check) -> Markup {
                         }
                     }
                 }
-                Work::Consultation(gate) => { dt { "About" } dd { "Checks that somebody asked " (link(gate)) " about the previous day." } }
+                Work::Consultation(gate) => { dt { "About" } dd { "Checks that somebody asked " (link(gate)) " about its date." } }
                 Work::Unable(reason) => { dt { "Cannot run" } dd { (reason) } }
             }
         }

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Count, Cron, Delay, ExpectBy, Missed, Overlap, OwnAlerts, Skip, SkipAtMost, SkipQuery, Time, Zone, schema,
+    Count, Cron, DataDate, Delay, ExpectBy, Missed, Overlap, OwnAlerts, Skip, SkipAtMost, SkipQuery, Time, Zone, schema,
 };
 
 /// `checks.NAME.dates`
@@ -33,6 +33,9 @@ pub struct Check {
     pub schedule: Option<Cron>,
     /// The time zone of the schedule. Default: the plugin's, else the pipeline's.
     pub timezone: Option<Zone>,
+    /// The date that a run judges, in the pipeline's time zone: `today`, `yesterday`, or up to 366 days before the run's
+    /// date, `-2d`. Default: `yesterday`.
+    pub data_date: DataDate,
     /// The channel of its alerts. Default: the plugin's channel, which must be in `grants.NAME.slack`.
     pub channel: Option<String>,
     /// The checks that watch this check's input data. While one of them fails, a failure of this check is listed in its
@@ -60,7 +63,7 @@ pub struct Check {
     pub missed: Option<Missed>,
     /// Overrides `scheduler.retries`.
     pub retries: Option<Count>,
-    /// For a gate: the time by which somebody must have asked it about the previous day, as a cron expression in the
+    /// For a gate: the time by which somebody must have asked it about its `data_date`, as a cron expression in the
     /// check's time zone: `0 10 * * *`. If nobody has, that is a failure. Default: not checked.
     pub expect_consult: Option<Cron>,
     /// Whether the check is about the data of one date, or about now. Default: what the plugin says; `dated` if it does not

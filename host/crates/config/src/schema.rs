@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value};
 
 use super::{
-    Budgets, Bytes, Config, Count, Cron, DateRange, Delay, Endpoint, ExpectBy, Regions, SecretName, SkipAtMost, Time,
+    Budgets, Bytes, Config, Count, Cron, DataDate, DateRange, Delay, Endpoint, ExpectBy, Regions, SecretName, SkipAtMost, Time,
     ValidateSchedule, Zone, definitions::describe,
 };
 
@@ -74,6 +74,7 @@ texts! {
     Zone: "Zone", r"^.+$", "an IANA time zone: `America/New_York`";
     Cron: "Cron", r"^\s*\S+(\s+\S+){4}\s*$", "five fields: minute, hour, day of month, month, day of week";
     ValidateSchedule: "ValidateSchedule", r"^(never|\s*\S+(\s+\S+){4}\s*)$", "five fields, or `never`";
+    DataDate: "DataDate", r"^(today|yesterday|-\d+d)$", "`today`, `yesterday` or `-2d`";
     ExpectBy: "ExpectBy", r"^\s*\d+.*$", "a time of day, or a time after the end of the date: `09:00`, `09:00 Europe/Berlin`, `6h`";
     SkipAtMost: "SkipAtMost", r"^(never|\s*\d+\s*\S+.*)$", "a time, or `never`";
     DateRange: "DateRange", r"^.+$", "a date or dates: `2026-12-25`, `12-25`, `07-01..09-30`";
@@ -242,6 +243,7 @@ mod tests {
             "[warehouse]\nkind = \"sqlite\"",
             "[warehouse]\nkind = \"duckdb\"\npath = \"x\"",
             "[checks.a]\nschedule = \"hourly\"",
+            "[checks.a]\ndata_date = \"yesterdy\"",
             "[budgets]\nmemory = 64",
             "[budgets]\nmemory = \"64 MB\"",
             "[grants.a]\nwarehuose = []",

@@ -103,6 +103,12 @@ impl Cron {
         let after = after.to_zoned(zone.clone());
         self.0.find_next_occurrence(&after, false).ok().map(|due| due.timestamp())
     }
+
+    /// The last due time before a moment, in a time zone; `None` before the first one.
+    pub fn last(&self, before: jiff::Timestamp, zone: &TimeZone) -> Option<jiff::Timestamp> {
+        let before = before.to_zoned(zone.clone());
+        self.0.find_previous_occurrence(&before, false).ok().map(|due| due.timestamp())
+    }
 }
 
 impl std::fmt::Display for Cron {

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     check::Check,
     cli::{local, table::one_line},
-    config::{Budgets, Calendar, Config, DateRange, Effect, Route, Skip, SkipQuery},
+    config::{Budgets, Calendar, Config, DataDate, DateRange, Effect, Route, Skip, SkipQuery},
     host::Host,
     record::Silence,
     text::{printable, span},
@@ -22,6 +22,7 @@ const USUAL: [&str; 4] = ["timeout", "cpu", "memory", "query_bytes"];
 struct Rules<'h> {
     /// The `for_each` that makes it.
     made_by: Option<String>,
+    data_date: DataDate,
     depends_on: &'h [String],
     skip: Option<&'h Skip>,
     /// How its days are read, if cron programs differ.
@@ -42,6 +43,7 @@ impl<'h> Rules<'h> {
         };
         Self {
             made_by: config.origin(&check.name).map(ToString::to_string),
+            data_date: check.data_date,
             depends_on: own.map(|own| own.depends_on.as_slice()).unwrap_or_default(),
             skip: check.plugin().and_then(|ready| ready.skip.as_ref()),
             days: check.schedule.days(),
@@ -60,6 +62,9 @@ impl<'h> Rules<'h> {
     fn lines(&self, zone: &TimeZone) -> Vec<String> {
         let mut lines: Vec<String> = self.made_by.iter().map(|origin| format!("made by {origin}")).collect();
         lines.extend(self.days.iter().map(|days| format!("is due {days}")));
+        if self.data_date != DataDate::default() {
+            lines.push(format!("judges the data of {} (data_date = \"{}\")", self.data_date.words(), self.data_date));
+        }
         if !self.depends_on.is_empty() {
             lines.push(format!("depends on {}", self.depends_on.join(", ")));
         }
@@ -145,6 +150,7 @@ pub(super) fn json(check: &Check, host: &Host, silences: &[Silence]) -> Vec<(&'s
     vec![
         ("made_by", json!(rules.made_by)),
         ("days", json!(rules.days)),
+        ("data_date", json!(rules.data_date.to_string())),
         ("depends_on", json!(rules.depends_on)),
         ("skip", json!(rules.skip.map(in_json))),
         ("calendars", calendars.collect()),

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::{Moment, Reason, Run};
 use crate::{
-    capability::{Answers, Backends, Call, Given, Problem, Rehearsal, Shapes, Unanswered},
+    capability::{Answers, Backends, Call, Clock, Given, Problem, Rehearsal, Shapes, Unanswered},
     check::{Check, Family, Ready},
     config::{Budgets, Bytes, Dates, Time, Zone, check_key},
     contract::{Error, Failure, Verdict},
@@ -309,8 +309,9 @@ impl Stage<'_> {
         };
         let own = &self.ready.budgets;
         let budgets = Budgets { timeout: Time(own.timeout.0.min(time)), cpu: Time(own.cpu.0.min(cpu)), ..own.clone() };
-        let (due, date) = (self.moment.due, self.moment.data_date);
-        let rehearsal = Arc::new(Rehearsal::new(answers, due, date, seen.limits(), self.shapes.clone()));
+        let Moment { due, data_date: date, day_start, day_end, .. } = *self.moment;
+        let clock = Clock { due, date, day: (day_start, day_end) };
+        let rehearsal = Arc::new(Rehearsal::new(answers, clock, seen.limits(), self.shapes.clone()));
         let rehearsed = self.check.rehearse(self.ready, self.backends, budgets, self.moment, &rehearsal);
         // It may also have waited for room.
         let Ok((run, computed)) = tokio::time::timeout(time, rehearsed).await else {
