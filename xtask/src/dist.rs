@@ -16,7 +16,7 @@ use super::{
 const SHELLS: [&str; 3] = ["bash", "fish", "zsh"];
 
 /// What a release has as it is in the commit: the documents, and each file that they link to.
-const PACKED: [&str; 9] = [
+const PACKED: [&str; 10] = [
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
@@ -26,6 +26,7 @@ const PACKED: [&str; 9] = [
     "deploy",
     "tests/BENCH.md",
     "tests/sample/host.toml",
+    "tests/sample/pipeline/host.toml",
 ];
 
 /// Makes the directory, and an archive of it.
