@@ -7,10 +7,11 @@ use crate::{
 };
 
 const BQ: &str = "bq query --use_legacy_sql=false ";
-const DATE: &str = "--parameter=date:DATE:";
+const PARAMETER: &str = "--parameter=";
+const DATE: &str = "date:DATE:";
 
 /// Replaces BigQuery's command by `host query` on SQLite, and lets each command of the host name its configuration. A `bq`
-/// command with other parameters than the date stays.
+/// command with other options than parameters stays.
 pub fn suit(alert: &mut Alert, config: &Config) {
     let on_sqlite = matches!(config.warehouse, Some(Warehouse::Sqlite { .. }));
     for command in alert.steps.iter_mut().filter_map(|step| step.command.as_mut()) {
@@ -22,12 +23,21 @@ pub fn suit(alert: &mut Alert, config: &Config) {
 }
 
 fn own(command: &str) -> Option<String> {
-    let rest = command.strip_prefix(BQ)?;
-    let (date, sql) = match rest.strip_prefix(DATE) {
-        Some(dated) => dated.split_once(' ').map(|(date, sql)| (format!("--date {date} "), sql))?,
-        None => (String::new(), rest),
-    };
-    sql.starts_with('\'').then(|| format!("host query {date}{sql}"))
+    let mut rest = command.strip_prefix(BQ)?;
+    let mut own = "host query ".to_owned();
+    while let Some((parameter, others)) = rest.strip_prefix(PARAMETER).and_then(|given| given.split_once(' ')) {
+        // A quoted value may contain spaces.
+        if parameter.contains(['\'', '"', '\\']) {
+            return None;
+        }
+        own += &match parameter.strip_prefix(DATE) {
+            Some(date) => format!("--date {date} "),
+            None => format!("--parameter {parameter} "),
+        };
+        rest = others;
+    }
+    // A quoted option is none of these parameters.
+    (rest.starts_with('\'') && !rest.starts_with("'--")).then(|| own + rest)
 }
 
 #[cfg(test)]
@@ -42,7 +52,17 @@ mod tests {
                 Some("host query --date 2026-02-05 'SELECT 1'"),
             ),
             ("bq query --use_legacy_sql=false 'SELECT 1'", Some("host query 'SELECT 1'")),
-            ("bq query --use_legacy_sql=false --parameter=team:STRING:BOS 'SELECT 1'", None),
+            (
+                "bq query --use_legacy_sql=false --parameter=date:DATE:2026-02-05 --parameter=due:TIMESTAMP:2026-02-06T11:30:00Z 'SELECT 1'",
+                Some("host query --date 2026-02-05 --parameter due:TIMESTAMP:2026-02-06T11:30:00Z 'SELECT 1'"),
+            ),
+            (
+                "bq query --use_legacy_sql=false --parameter=team:STRING:BOS 'SELECT 1'",
+                Some("host query --parameter team:STRING:BOS 'SELECT 1'"),
+            ),
+            ("bq query --use_legacy_sql=false '--parameter=team:STRING:B S' 'SELECT 1'", None),
+            ("bq query --use_legacy_sql=false --parameter=team:STRING:'B S' 'SELECT 1'", None),
+            ("bq query --use_legacy_sql=false --location=EU 'SELECT 1'", None),
             ("bq query 'SELECT 1'", None),
             ("gcloud run revisions list", None),
         ] {

@@ -30,6 +30,7 @@ BigQuery use its own command, bq.
 Examples:
   host query \"SELECT COUNT(*) AS orders FROM shop.orders\"
   host query --date 2026-02-05 \"SELECT id FROM shop.x WHERE day = @date\"
+  host query --parameter due:TIMESTAMP:2026-02-06T11:30:00Z \"SELECT @due\"
   host query --output json \"SELECT MAX(day) AS newest FROM shop.orders\"")]
 pub(super) struct Query {
     /// The SELECT, in GoogleSQL
@@ -38,6 +39,9 @@ pub(super) struct Query {
     /// The value of @date
     #[arg(long, value_name = "YYYY-MM-DD")]
     date: Option<Date>,
+    /// The value of another parameter; repeat it for several
+    #[arg(long = "parameter", value_name = "NAME:TYPE:VALUE", value_parser = parameter)]
+    parameters: Vec<Parameter>,
     #[command(flatten)]
     config: ConfigFlag,
     #[command(flatten)]
@@ -68,7 +72,8 @@ impl Query {
             let record = Record::memory().await?;
             let backends = Backends::new(&config, &record);
             let calls = Arc::new(Calls::new(Caller::default(), grants, config.budgets.clone()));
-            backends.query(&calls, self.sql.clone(), date.into_iter().collect()).await.map_err(refused)
+            let parameters = date.into_iter().chain(self.parameters).collect();
+            backends.query(&calls, self.sql.clone(), parameters).await.map_err(refused)
         })?;
         super::print(&match self.output.output {
             Format::Json => format!("{:#}\n", in_json(&rows)),
@@ -76,6 +81,27 @@ impl Query {
         })?;
         Ok(0)
     }
+}
+
+/// As `bq` reads them: `due:TIMESTAMP:2026-02-06T11:30:00Z`.
+fn parameter(text: &str) -> Result<Parameter, String> {
+    let wrong = || format!("`{text}` is not a parameter; write it like due:TIMESTAMP:2026-02-06T11:30:00Z");
+    let (name, (kind, value)) = text
+        .split_once(':')
+        .and_then(|(name, rest)| Some((name, rest.split_once(':')?)))
+        .filter(|(name, _)| !name.is_empty())
+        .ok_or_else(wrong)?;
+    let no = |kind: &str| format!("`{value}` is not a value of {kind}");
+    let value = match kind {
+        "DATE" => Value::Date(value.parse::<Date>().map_err(|_| no(kind))?.to_string()),
+        "TIMESTAMP" => Value::Timestamp(value.parse::<Timestamp>().map_err(|_| no(kind))?.as_second()),
+        "INT64" => Value::Integer(value.parse().map_err(|_| no(kind))?),
+        "FLOAT64" => Value::Float(value.parse().map_err(|_| no(kind))?),
+        "BOOL" => Value::Boolean(value.to_ascii_lowercase().parse().map_err(|_| no(kind))?),
+        "STRING" | "" => Value::Text(value.to_owned()),
+        other => return Err(format!("`{other}` is not a type; write DATE, TIMESTAMP, STRING, INT64, FLOAT64 or BOOL")),
+    };
+    Ok(Parameter { name: name.to_owned(), value })
 }
 
 fn in_a_table(rows: &Rows) -> String {

@@ -5,7 +5,7 @@ use std::{cmp::Ordering, collections::BTreeMap};
 use sdk::{Metric, Violation, measured};
 
 use crate::{
-    change::{Earlier, compare},
+    change::{Compared, Earlier, compare},
     limits::{Change, Limits},
     number::Number,
 };
@@ -18,6 +18,8 @@ pub(crate) struct Judge {
     pub(crate) broken: Vec<Violation>,
     /// Violations that only warn.
     pub(crate) warned: Vec<Violation>,
+    /// Changes with too few good dates so far.
+    pub(crate) learning: Vec<Violation>,
     /// Values that could not be determined.
     pub(crate) unknown: Vec<String>,
     /// Columns that are not numbers, with their values.
@@ -56,15 +58,19 @@ impl Judge {
         self.metrics.push(metric);
     }
 
-    /// Compares a number with its earlier values. Without earlier values the change is unknown.
+    /// Compares a number with those of good dates. With too few of them it has no change yet.
     pub(crate) fn change(&mut self, column: &str, now: Option<Number>, before: &[Earlier], change: &Change) {
         let name = format!("{column}_change");
-        let (value, note) = match now.map(|now| compare(now, before)) {
-            None => (None, None),
-            Some(Ok((percent, note))) => (Some(percent), Some(note)),
-            Some(Err(why)) => return self.unknown.push(format!("{name}: {why}")),
+        let (metric, note) = match now.map(|now| compare(now, before, change)) {
+            None => (change.limits(column, None), None),
+            Some(Compared::Changed(percent, note)) => (change.limits(column, Some(percent)), Some(note)),
+            Some(Compared::Learning(note)) => {
+                let message = format!("{name} has no value yet ({note})");
+                self.learning.push(Violation { metric: Some(name.clone()), message });
+                (measured(&name, None).unit("%"), Some(note))
+            }
+            Some(Compared::Unknown(why)) => return self.unknown.push(format!("{name}: {why}")),
         };
-        let metric = change.limits(column, value);
         if let Some(violation) = metric.violation() {
             let message = noted(violation.message, note.as_deref());
             self.broken.push(Violation { metric: Some(name.clone()), message });
@@ -100,6 +106,7 @@ impl Judge {
         self.metrics.append(&mut other.metrics);
         self.broken.append(&mut other.broken);
         self.warned.append(&mut other.warned);
+        self.learning.append(&mut other.learning);
         self.unknown.append(&mut other.unknown);
         self.shown.append(&mut other.shown);
         self.notes.append(&mut other.notes);

@@ -8,20 +8,22 @@ mod limits;
 mod number;
 mod sense;
 mod standard;
+mod times;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use change::Earlier;
+use change::{Earlier, comparable};
 use freshness::Freshness;
 use jiff::Timestamp;
 use judge::Judge;
-use limits::{Limits, earlier};
+use limits::{Change, Limits};
 use number::Number;
 use sdk::{
-    About, Check, Dates, Error, Failure, Need, Query, Report, Request, Result, Row, Step, TableName, Verdict, alert,
-    bq_query, join_all, measured, step, uses,
+    About, Check, Dates, Error, Failure, Need, Report, Request, Result, Row, Step, TableName, Verdict, Violation,
+    alert, join_all, measured, step, uses,
 };
 use standard::{References, Value};
+use times::{OF_ITS_OWN, Times};
 
 sdk::settings! {
     /// Settings of a check in SQL: `sql` with `thresholds`, or `table` with rules, or both.
@@ -31,13 +33,15 @@ sdk::settings! {
         "sql": "add `COUNT(*) AS row_count` to its sql, and `thresholds.row_count = { min = 1 }` to its settings",
     }))]
     pub struct Settings {
-        /// A GoogleSQL query for one row of numbers; `@date` is the data date.
+        /// A GoogleSQL query for one row of numbers. `@date` is the data date, a DATE. TIMESTAMPs are `@due`, the time of the
+        /// run; `@day_start` and `@day_end`, the beginning and the end of the data date; and `@deadline`, by when its data is
+        /// expected.
         pub sql: String = "",
         /// Limits for columns of the row, by column; columns without limits are only shown.
         pub thresholds: BTreeMap<String, Limits> = [],
         /// The table, for the following rules.
         pub table: Option<TableName> = None,
-        /// A condition to select rows of the table: `game_date = @date`.
+        /// A condition to select rows of the table: `game_date = @date`. It has the parameters of `sql`.
         pub r#where: String = "",
         /// Limits for the number of rows.
         pub row_count: Option<Limits> = None,
@@ -112,7 +116,7 @@ impl Check for Sql {
         if !settings.sql.is_empty() {
             let limited = settings.thresholds.iter().map(|(column, limits)| (column.as_str(), *limits)).collect();
             ask(&settings.sql, &limited, &request, &mut judge).await?;
-            steps.push(step("Run the query yourself", bq_query(&request.data_date, &settings.sql)));
+            steps.push(step("Run the query yourself", Times::of(&request).command(&settings.sql)));
         }
         if let Some(table) = &settings.table {
             steps.extend(standard::ask(table, &settings, &request, &mut judge).await?);
@@ -127,12 +131,21 @@ impl Settings {
         [&self.sql, &self.r#where].into_iter().map(String::as_str)
     }
 
+    /// Whether the table has a rule besides the number of its rows.
+    fn has_rules(&self) -> bool {
+        self.freshness.is_some()
+            || !(self.null_percent.is_empty() && self.unique.is_empty() && self.accepted_values.is_empty())
+            || !(self.references.is_empty() && self.schema.is_empty())
+    }
+
+    /// Whether something judges a date before there are good dates to compare with.
+    fn judges_alone(&self) -> bool {
+        self.has_rules() || self.thresholds.values().chain(&self.row_count).any(Limits::judges_alone)
+    }
+
     /// The rules that a schema cannot express.
     fn check(&self) -> Result<()> {
-        let of_table = self.row_count.is_some()
-            || self.freshness.is_some()
-            || !(self.null_percent.is_empty() && self.unique.is_empty() && self.accepted_values.is_empty())
-            || !(self.references.is_empty() && self.schema.is_empty());
+        let of_table = self.row_count.is_some() || self.has_rules();
         let problem = match (self.sql.trim().is_empty(), &self.table) {
             (true, None) if of_table => "no table is set; add settings.table",
             (true, None) => {
@@ -155,34 +168,29 @@ impl Settings {
     }
 }
 
-/// The parameters that depend on the data date.
-const OF_THE_DATE: [&str; 4] = ["date", "day_start", "day_end", "deadline"];
-
 /// Whether SQL depends on the data date.
 fn is_dated(sql: &str) -> bool {
-    OF_THE_DATE.iter().any(|name| uses(sql, name))
+    ["date"].iter().chain(&OF_ITS_OWN).any(|name| uses(sql, name))
 }
 
-/// Queries one row, and the same row of earlier dates where a change is limited.
+/// Queries one row, and the same row of good dates where a change is limited.
 async fn ask(sql: &str, limited: &BTreeMap<&str, Limits>, request: &Request, judge: &mut Judge) -> Result<Row> {
-    let one = |date: &str| Query::new(sql).date("date", date).row();
-    let row = one(&request.data_date).await?;
-    let mut before: BTreeMap<String, std::result::Result<Row, Error>> = BTreeMap::new();
-    for limits in limited.values() {
-        let Some(change) = &limits.change else { continue };
-        if !sql.contains("@date") {
-            return Err(Failure::Settings(
-                "a change is compared with earlier dates, so the query must use @date".to_owned(),
-            ));
-        }
-        let dates: Vec<String> =
-            earlier(&request.data_date, change)?.into_iter().filter(|date| !before.contains_key(date)).collect();
-        // A few at a time, within the budget of concurrent calls.
-        for dates in dates.chunks(4) {
-            for (date, found) in dates.iter().zip(join_all(dates.iter().map(|date| one(date))).await) {
-                before.insert(date.clone(), found);
-            }
-        }
+    let times = Times::of(request);
+    let row = times.query(sql).row().await?;
+    let one = |date: &str| times.on(date).query(sql).row();
+    let changes: BTreeMap<&str, Change> =
+        limited.iter().filter_map(|(column, limits)| Some((*column, limits.change?))).collect();
+    if !changes.is_empty() {
+        of_dates(sql)?;
+    }
+    let compared = comparable(&request.data_date, &changes).await;
+    let dates: BTreeSet<&String> = compared.iter().flat_map(BTreeMap::values).flatten().collect();
+    let dates: Vec<&String> = dates.into_iter().rev().collect();
+    let mut before: BTreeMap<&String, std::result::Result<Row, Error>> = BTreeMap::new();
+    // A few at a time, within the budget of concurrent calls.
+    for dates in dates.chunks(4) {
+        let found = join_all(dates.iter().map(|date| one(date))).await;
+        before.extend(dates.iter().copied().zip(found));
     }
     for column in row.columns() {
         // As in SQL, upper and lower case are the same.
@@ -201,8 +209,13 @@ async fn ask(sql: &str, limited: &BTreeMap<&str, Limits>, request: &Request, jud
         let number = Number::of(&row, column);
         judge.limits(measured(column, None), number, &limits);
         if let Some(change) = &limits.change {
-            let dates = earlier(&request.data_date, change)?;
-            match values(&dates, &before, column) {
+            let dates = match &compared {
+                Ok(compared) => {
+                    Ok(compared.iter().find(|(name, _)| name.eq_ignore_ascii_case(column)).map(|(_, dates)| dates))
+                }
+                Err(error) => Err(error.reason().to_owned()),
+            };
+            match dates.and_then(|dates| values(dates.map_or(&[][..], Vec::as_slice), &before, column)) {
                 Ok(values) => judge.change(column, number, &values, change),
                 // Today's other limits are known all the same.
                 Err(why) => judge.unknown.push(format!("{column}_change: {why}")),
@@ -218,10 +231,25 @@ async fn ask(sql: &str, limited: &BTreeMap<&str, Limits>, request: &Request, jud
     Ok(row)
 }
 
-/// The values of a column on earlier dates, newest first; or why they are not all known.
+/// Whether a query can be asked for earlier dates.
+fn of_dates(sql: &str) -> Result<()> {
+    if !uses(sql, "date") {
+        return Err(Failure::Settings(
+            "a change is compared with earlier dates, so the query must use @date".to_owned(),
+        ));
+    }
+    match OF_ITS_OWN.into_iter().find(|bound| uses(sql, bound)) {
+        None => Ok(()),
+        Some(bound) => Err(Failure::Settings(format!(
+            "a change is compared with earlier dates, of which @{bound} is not known; write DATE(…, 'America/New_York') = @date with the pipeline's time zone"
+        ))),
+    }
+}
+
+/// The values of a column on good dates, newest first; or why they are not all known.
 fn values(
     dates: &[String],
-    before: &BTreeMap<String, std::result::Result<Row, Error>>,
+    before: &BTreeMap<&String, std::result::Result<Row, Error>>,
     column: &str,
 ) -> std::result::Result<Vec<Earlier>, String> {
     let asked = || dates.iter().filter_map(|date| Some((date, before.get(date)?)));
@@ -234,7 +262,7 @@ fn values(
         };
         return Err(format!("the query of {date}{others} has no answer: {}", error.reason()));
     }
-    Ok(asked().filter_map(|(_, found)| found.as_ref().ok()).map(|row| Earlier::new(row, column)).collect())
+    Ok(asked().filter_map(|(date, found)| Some(Earlier::new(date, found.as_ref().ok()?, column))).collect())
 }
 
 /// A value that is not a number, in a line.
@@ -250,7 +278,14 @@ fn shown(row: &Row, column: &str) -> Option<String> {
 
 async fn report(request: &Request, settings: &Settings, judge: Judge, steps: Vec<Step>) -> Result<Report> {
     let sentence = judge.sentence();
-    let Judge { metrics, broken, warned, mut unknown, .. } = judge;
+    let Judge { metrics, broken, mut warned, learning, mut unknown, .. } = judge;
+    // Nothing else judges this date, so it is no pass.
+    if !settings.judges_alone() {
+        warned.extend(learning.into_iter().map(|one| Violation {
+            message: format!("{}; set a minimum too, by which the first dates are judged", one.message),
+            ..one
+        }));
+    }
     let verdict = match (broken.is_empty(), warned.is_empty(), settings.severity) {
         (true, true, _) => Verdict::Pass,
         (false, _, Severity::Critical) => Verdict::Fail,

@@ -1,8 +1,6 @@
-//! Limits for a number, and the earlier dates that it is compared with.
+//! Limits for a number, and for its change.
 
-use jiff::{Span, civil::Date};
 use sdk::{
-    Failure, Result,
     schemars::JsonSchema,
     serde::{Deserialize, Serialize},
 };
@@ -34,25 +32,30 @@ pub struct Limits {
     /// Warns above this value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warn_max: Option<Number>,
-    /// The maximum change from earlier dates.
+    /// The maximum change from earlier dates that were good.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub change: Option<Change>,
 }
 
-/// The maximum change from the median of earlier dates: of the previous `days`, or of the same weekday in the previous
-/// `weeks`.
+/// The maximum change from the median of earlier dates that this check judged good: of the newest `days`, or of the newest
+/// `weeks` on the same weekday.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(crate = "sdk::serde", default, deny_unknown_fields)]
 #[schemars(crate = "sdk::schemars")]
 pub struct Change {
-    /// The number of previous days.
+    /// The number of good dates.
     #[schemars(range(max = 31))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub days: Option<u8>,
-    /// The number of previous weeks, on the same weekday.
+    /// The number of good dates on the same weekday.
     #[schemars(range(max = 12))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weeks: Option<u8>,
+    /// The least number of good dates to compare with; with fewer the check still learns. Default: half of `days` or `weeks`,
+    /// rounded up.
+    #[schemars(range(min = 1, max = 31))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_dates: Option<u8>,
     /// The maximum drop, in percent: from 0 to 100, which is a drop to 0.
     #[schemars(range(min = 0, max = 100))]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -68,6 +71,11 @@ impl Limits {
     pub(crate) fn asks(&self) -> bool {
         *self != Self::default()
     }
+
+    /// Whether a limit is set that needs no earlier date.
+    pub(crate) fn judges_alone(&self) -> bool {
+        Self { change: None, ..*self }.asks()
+    }
 }
 
 impl Change {
@@ -79,16 +87,10 @@ impl Change {
             _ => None,
         }
     }
-}
 
-/// The earlier dates to compare with, newest first.
-pub(crate) fn earlier(date: &str, change: &Change) -> Result<Vec<String>> {
-    let problem = |problem: &str| Failure::Settings(format!("change: {problem}"));
-    let date: Date = date.parse().map_err(|_| problem("the data date is not a date"))?;
-    let (count, apart) = change.dates().unwrap_or_default();
-    let dates = (1..=i64::from(count)).map(|back| {
-        let date = date.checked_sub(Span::new().days(back * apart)).map_err(|_| problem("it looks back too far"))?;
-        Ok(date.to_string())
-    });
-    dates.collect()
+    /// The least number of good dates.
+    pub(crate) fn least(&self) -> usize {
+        let (count, _) = self.dates().unwrap_or_default();
+        self.min_dates.unwrap_or(count.div_ceil(2)).into()
+    }
 }

@@ -107,6 +107,9 @@ impl Change {
             return Err(wrong(key, "it has no limit; add max_drop_percent or max_rise_percent"));
         }
         match (self.dates(), self.days, self.weeks) {
+            (Some((count, _)), ..) if !(1..=usize::from(count)).contains(&self.least()) => {
+                Err(wrong(key, &format!("min_dates = {}; write 1 to {count}, the number of dates", self.least())))
+            }
             (Some(_), ..) => Ok(()),
             (None, Some(days), Some(weeks)) => {
                 Err(wrong(key, &format!("days = {days} and weeks = {weeks} exclude each other; leave one out")))
@@ -146,7 +149,7 @@ pub(crate) fn no_number(row: &Row, column: &str) -> Option<String> {
             "for an age in days write DATE_DIFF(@date, …, DAY) AS {column}; for one in hours, use `table` with `freshness`"
         ),
         "TIMESTAMP" => format!(
-            "for an age in hours write TIMESTAMP_DIFF(TIMESTAMP(@date), …, HOUR) AS {column}, or use `table` with `freshness`"
+            "for an age in hours write TIMESTAMP_DIFF(@due, …, HOUR) AS {column}, or use `table` with `freshness`"
         ),
         "DATETIME" => "for an age, use `table` with `freshness`".to_owned(),
         "STRING" | ANY => format!(

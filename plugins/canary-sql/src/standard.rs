@@ -3,8 +3,7 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use sdk::{
-    Column, Error, Failure, Query, Request, Result, Step, TableName, Violation, bq_query, join, join_all, literal,
-    measured, one_line,
+    Column, Error, Failure, Request, Result, Step, TableName, Violation, join, join_all, literal, measured, one_line,
     schemars::JsonSchema,
     serde::{Deserialize, Serialize},
     step,
@@ -17,6 +16,7 @@ use crate::{
     limits::Limits,
     number::Number,
     sense::{ANY, is_type},
+    times::Times,
 };
 
 /// Rows of a query that shows people the wrong rows.
@@ -75,12 +75,12 @@ pub(crate) async fn ask(
     // Without comments: one at its end would hide what follows it.
     let condition = one_line(&settings.r#where);
     let rows = Rows { table, condition: &condition };
+    let times = Times::of(request);
     let sql = rows.aggregates(settings)?;
     let limited: BTreeMap<&str, Limits> = settings.row_count.iter().map(|limits| ("row_count", *limits)).collect();
     let counts = rows.counts(settings)?;
     let counted = |count: &Count| {
-        // The condition may or may not use the date.
-        let query = Query::new(&count.sql).date("date", &request.data_date);
+        let query = times.query(&count.sql);
         async move { query.row().await }
     };
     let mut found = Judge::default();
@@ -119,7 +119,7 @@ pub(crate) async fn ask(
         judge.none(&metric, found);
         if found.is_some_and(|found| found != Number::Whole(0)) {
             let which = rows.unaccepted(name, values)?;
-            unaccepted.push(step(format!("See {metric}"), bq_query(&request.data_date, &which)));
+            unaccepted.push(step(format!("See {metric}"), times.command(&which)));
         }
     }
     // Only the metadata shows the last write.
@@ -127,7 +127,7 @@ pub(crate) async fn ask(
     let of_metadata = |violation: &&Violation| from_metadata && violation.metric.as_deref() == Some("freshness");
     let (written, others): (Vec<_>, Vec<_>) = judge.broken.iter().chain(&judge.warned).partition(of_metadata);
     if !others.is_empty() {
-        steps.push(step("Run the query yourself", bq_query(&request.data_date, &sql)));
+        steps.push(step("Run the query yourself", times.command(&sql)));
     }
     if !written.is_empty() {
         steps.push(last_write_step(table, request));
@@ -137,7 +137,7 @@ pub(crate) async fn ask(
         let found = Number::of(&row, "found");
         judge.none(&count.name, found);
         if found != Some(Number::Whole(0)) {
-            steps.push(step(format!("See {}", count.name), bq_query(&request.data_date, &count.which)));
+            steps.push(step(format!("See {}", count.name), times.command(&count.which)));
         }
     }
     judge.take(columns);
@@ -146,7 +146,7 @@ pub(crate) async fn ask(
 
 /// How people see the columns.
 fn columns_step(table: &TableName, request: &Request) -> Step {
-    step("See a few rows with all columns", bq_query(&request.data_date, &format!("SELECT * FROM {table} LIMIT 5")))
+    step("See a few rows with all columns", Times::of(request).command(&format!("SELECT * FROM {table} LIMIT 5")))
 }
 
 /// Checks the table's columns, without reading a row.
@@ -191,7 +191,7 @@ impl Rows<'_> {
     /// The columns, without reading a row. A partitioned table may ask for the condition, which in turn may fail because of
     /// a column.
     async fn columns(&self, request: &Request) -> Result<Vec<Column>> {
-        let ask = |from: String| Query::new(format!("SELECT * {from}")).date("date", &request.data_date).columns();
+        let ask = |from: String| Times::of(request).query(&format!("SELECT * {from}")).columns();
         let found = match ask(self.and("FALSE")).await {
             Err(Error::Invalid(_)) if !self.condition.is_empty() => {
                 ask(format!("FROM {} WHERE FALSE", self.table)).await

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     About, Alert, Check, Failure, Metric, Need, Query, Report, Request, Result, Severity, Step, TableName, Verdict,
-    Violation, judge, measured, one_line, sentence, settings::Settings, step,
+    Violation, judge, measured, sentence, settings::Settings, step,
 };
 
 /// A check with one query for one row, and thresholds for its columns.
@@ -125,7 +125,7 @@ fn value(metric: &Metric, violations: &[Violation]) -> String {
 
 /// The `bq` command for a query about a date.
 pub fn bq_query(date: &str, sql: &str) -> String {
-    format!("bq query --use_legacy_sql=false --parameter=date:DATE:{date} {}", quoted(sql))
+    Query::new(sql).date("date", date).command()
 }
 
 /// A Cloud Run service, as `projects/PROJECT/locations/REGION/services/NAME`.
@@ -163,9 +163,4 @@ pub fn investigation(service: &Service) -> Result<Vec<Step>> {
             ),
         ),
     ])
-}
-
-/// A query for a POSIX shell, on one line.
-fn quoted(sql: &str) -> String {
-    format!("'{}'", one_line(sql).replace('\'', r"'\''"))
 }

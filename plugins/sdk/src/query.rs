@@ -5,9 +5,12 @@ use std::{fmt, rc::Rc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::bindings::pipeline::check::{
-    types::{Error, Value},
-    warehouse::{self, Column, Scalar, TypedParameter},
+use crate::{
+    bindings::pipeline::check::{
+        types::{Error, Value},
+        warehouse::{self, Column, Scalar, TypedParameter},
+    },
+    one_line,
 };
 
 /// A table, as `dataset.table` or `project.dataset.table`.
@@ -96,6 +99,11 @@ impl Query {
         self.parameter(name, Scalar::Integer, Value::Integer(integer))
     }
 
+    /// Binds `@name` to a time, in seconds since the Unix epoch.
+    pub fn timestamp(self, name: &str, seconds: i64) -> Self {
+        self.parameter(name, Scalar::Timestamp, Value::Timestamp(seconds))
+    }
+
     /// Binds `@name` to a NULL of a type.
     pub fn null(self, name: &str, kind: Scalar) -> Self {
         self.parameter(name, kind, Value::Null)
@@ -104,6 +112,35 @@ impl Query {
     fn parameter(mut self, name: &str, kind: Scalar, value: Value) -> Self {
         self.parameters.push(TypedParameter { name: name.to_owned(), kind, value });
         self
+    }
+
+    /// The `bq` command that runs it in a POSIX shell, on one line.
+    pub fn command(&self) -> String {
+        let mut command = "bq query --use_legacy_sql=false".to_owned();
+        for TypedParameter { name, kind, value } in &self.parameters {
+            let kind = match kind {
+                Scalar::Boolean => "BOOL",
+                Scalar::Integer => "INT64",
+                Scalar::Float => "FLOAT64",
+                Scalar::Text => "STRING",
+                Scalar::Date => "DATE",
+                Scalar::Timestamp => "TIMESTAMP",
+            };
+            let value = match value {
+                Value::Null => "NULL".to_owned(),
+                Value::Boolean(truth) => truth.to_string(),
+                Value::Integer(number) => number.to_string(),
+                Value::Float(number) => number.to_string(),
+                Value::Text(text) | Value::Date(text) => text.clone(),
+                Value::Timestamp(seconds) => {
+                    jiff::Timestamp::from_second(*seconds).map_or_else(|_| seconds.to_string(), |time| time.to_string())
+                }
+            };
+            let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
+            let word = format!("--parameter={name}:{kind}:{value}");
+            command += &format!(" {}", if value.chars().all(plain) { word } else { quoted(&word) });
+        }
+        format!("{command} {}", quoted(&one_line(&self.sql)))
     }
 
     /// Runs the query, and returns the columns of the answer.
@@ -130,6 +167,11 @@ impl Query {
             (Some(_), more) => Err(Error::Invalid(format!("the query returned {} rows; one was expected", more + 1))),
         }
     }
+}
+
+/// For a POSIX shell.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 /// ` AND column = 'value'`, to narrow a WHERE clause; empty if the value is empty. Written out, not a parameter, so

@@ -161,6 +161,8 @@ struct Asked {
     broken: bool,
     warned: bool,
     unknown: bool,
+    /// The days back of the dates that were good, the newest first.
+    good: Vec<i64>,
 }
 
 impl Asked {
@@ -204,7 +206,8 @@ impl Asked {
 }
 
 fn asked(dice: &mut fastrand::Rng, rows: &[Row], parents: &[&str]) -> Asked {
-    let mut asked = Asked::default();
+    let good = (1..22).filter(|back| dice.u8(0..if back % 7 == 0 { 4 } else { 2 }) > 0).collect();
+    let mut asked = Asked { good, ..Asked::default() };
     let of = |back: i64| rows.iter().filter(move |row| row.days_back == back);
     let today: Vec<&Row> = of(0).collect();
     asked.settings += "table = \"d.t\"\nwhere = \"day = @date\"\n";
@@ -263,14 +266,16 @@ fn asked(dice: &mut fastrand::Rng, rows: &[Row], parents: &[&str]) -> Asked {
         names.dedup();
         asked.limits(dice, "thresholds.names", "names", Some(names.len() as f64));
         let (drop, rise) = (dice.i64(0..100), dice.i64(0..300));
-        let (word, count, apart) = if dice.bool() { ("days", 3, 1) } else { ("weeks", 2, 7) };
+        let (word, count, apart) = if dice.bool() { ("days", 3usize, 1) } else { ("weeks", 2, 7) };
         asked.settings += &format!(
             "thresholds.amount.change = {{ {word} = {count}, max_drop_percent = {drop}, max_rise_percent = {rise} }}\n"
         );
         asked.metrics.push(("amount".to_owned(), sum(0)));
+        let dates = asked.good.iter().copied().filter(|back| back % apart == 0).take(count).collect::<Vec<_>>();
+        let (least, learning) = (count.div_ceil(2), dates.len() < count.div_ceil(2));
         // The oldest dates do not count without data, unless there is none at all.
         let nothing = |back: &i64| sum(*back).unwrap_or(0.0) == 0.0 && of(*back).all(|row| row.name.is_none());
-        let mut dates: Vec<i64> = (1..=count).map(|back| back * apart).collect();
+        let mut dates = dates;
         if !dates.iter().all(nothing) {
             while dates.last().is_some_and(nothing) {
                 dates.pop();
@@ -279,7 +284,7 @@ fn asked(dice: &mut fastrand::Rng, rows: &[Row], parents: &[&str]) -> Asked {
         let mut before: Vec<f64> = dates.into_iter().filter_map(sum).collect();
         before.sort_by(f64::total_cmp);
         let median = match before.len() {
-            0 => None,
+            few if few < least => None,
             odd if odd % 2 == 1 => Some(before[odd / 2]),
             even => Some((before[even / 2 - 1] + before[even / 2]) / 2.0),
         };
@@ -288,6 +293,8 @@ fn asked(dice: &mut fastrand::Rng, rows: &[Row], parents: &[&str]) -> Asked {
                 asked.broken = true;
                 asked.metrics.push(("amount_change".to_owned(), None));
             }
+            // The number of rows has limits of its own.
+            (Some(_), _) if learning => asked.metrics.push(("amount_change".to_owned(), None)),
             (Some(_), None) => asked.unknown = true,
             (Some(_), Some(0.0)) => asked.unknown = true,
             (Some(now), Some(median)) if now == median => asked.metrics.push(("amount_change".to_owned(), Some(0.0))),
@@ -341,10 +348,12 @@ fn generated(dice: &mut fastrand::Rng) -> (String, &'static str) {
             None => format!("{name} = \"none\"\n"),
         })
         .collect();
+    let good = asked.good.iter().map(|back| day.checked_sub(jiff::Span::new().days(*back)).unwrap().to_string());
+    let good = good.collect::<Vec<_>>().join(", ");
     // Hand-written cases check the text of unknown items.
     let error = if asked.unknown { "error = \"unknown: amount_change\"\n" } else { "" };
     let text = format!(
-        "date = {day}\ndue = {due}\n[settings]\nseverity = \"{severity}\"\n{}[tables.\"d.t\"]\ncsv = \"\"\"\nday:DATE,id:INT64,name:STRING,amount:INT64,written:TIMESTAMP\n{csv}\"\"\"\n[tables.\"d.p\"]\ncsv = \"\"\"\nname:STRING\n{parents}\"\"\"\n[expect]\nverdict = \"{verdict}\"\n{error}[expect.metrics]\n{metrics}",
+        "date = {day}\ndue = {due}\ngood_dates = [{good}]\n[settings]\nseverity = \"{severity}\"\n{}[tables.\"d.t\"]\ncsv = \"\"\"\nday:DATE,id:INT64,name:STRING,amount:INT64,written:TIMESTAMP\n{csv}\"\"\"\n[tables.\"d.p\"]\ncsv = \"\"\"\nname:STRING\n{parents}\"\"\"\n[expect]\nverdict = \"{verdict}\"\n{error}[expect.metrics]\n{metrics}",
         asked.settings
     );
     (text, verdict)

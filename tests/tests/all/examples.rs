@@ -70,8 +70,11 @@ fn all_plugins() -> Vec<String> {
     shipped().unwrap().into_iter().map(|path| path.display().to_string()).collect()
 }
 
-/// What docs/canary-sql.md checks: orders for eight weeks, all sound.
+/// What docs/canary-sql.md checks: orders for eight weeks, all sound, and this morning's predictions.
 const SHOP: &str = "
+    CREATE TABLE predictions (written TIMESTAMP);
+    WITH RECURSIVE numbers(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n < 59)
+    INSERT INTO predictions SELECT '2026-02-06 10:45:00 UTC' FROM numbers;
     CREATE TABLE customers (id TEXT);
     INSERT INTO customers VALUES ('c0'), ('c1');
     CREATE TABLE orders (id INT64, customer TEXT, coupon TEXT, amount FLOAT64, state TEXT, written TIMESTAMP, day DATE);

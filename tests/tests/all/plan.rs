@@ -38,13 +38,13 @@ fn at_least(min: u32) -> String {
 fn a_date_is_called_what_it_is() {
     let shop = Shop::new(ORDERS);
     shop.configure(&format!("{CONSOLE}{}", check("shop", "", &at_least(1))));
-    for (date, said) in [
-        ("2026-02-01", "2026-02-01 is a past date: judged like any other date\n"),
-        ("2026-02-06", "2026-02-06 is not over yet: judged like any other date\n"),
-        ("2026-03-01", "2026-03-01 is in the future: judged like any other date\n"),
+    for (date, code, said) in [
+        ("2026-02-01", 2, "2026-02-01 is a past date: judged like any other date\n"),
+        ("2026-02-06", 64, "2026-02-06 is after the newest date of shop, which is 2026-02-05 in UTC"),
+        ("2026-03-01", 64, "2026-03-01 is after the newest date of shop, which is 2026-02-05 in UTC"),
     ] {
         let run = shop.host(&["run", "--once", "--at", "2026-02-06T12:00:00Z", "--date", date]);
-        assert!(run.err.contains(said), "{date}: {run:?}");
+        assert!(run.code == code && run.err.contains(said), "{date}: {run:?}");
     }
     // Yesterday is the usual date: nothing to say.
     let run = shop.host(&["run", "--once", "--at", "2026-02-06T12:00:00Z", "--date", "2026-02-05"]);
@@ -104,8 +104,24 @@ fn the_suggested_query_runs_on_the_embedded_warehouse() {
     let command = line.trim_matches(|c: char| c == '│' || c.is_whitespace());
     assert!(command.starts_with("host query --date 2026-02-05 'SELECT COUNT(*) AS orders"), "{command}");
     let path = format!("{}:{}", binary("").display(), std::env::var("PATH").unwrap());
-    let mut shell = Command::new("sh");
-    let answer = ended(shell.args(["-c", command]).current_dir(shop.path()).env("PATH", path)).unwrap();
+    let shell = |command: &str| {
+        let mut shell = Command::new("sh");
+        ended(shell.args(["-c", command]).current_dir(shop.path()).env("PATH", &path)).unwrap()
+    };
+    let answer = shell(command);
+    assert_eq!((answer.code, answer.out.as_str(), answer.err.as_str()), (0, "orders\n1\n", ""));
+    // With every parameter that the query uses.
+    let late = "sql = \"SELECT COUNTIF(TIMESTAMP(day) < @day_end AND @due > @day_end) AS orders FROM shop.orders\"\n\
+        thresholds.orders.min = 2";
+    shop.configure(&format!("{CONSOLE}{}", check("late", "", late)));
+    let run = shop.host(&["run", "--once", "--at", "2026-02-06T13:00:00Z"]);
+    let line = run.err.lines().find(|line| line.contains("host query")).unwrap_or_else(|| panic!("{run:?}"));
+    let command = line.trim_matches(|c: char| c == '│' || c.is_whitespace());
+    assert!(
+        command.contains(" --parameter due:TIMESTAMP:2026-02-06T13:00:00Z --parameter day_end:TIMESTAMP:"),
+        "{command}"
+    );
+    let answer = shell(command);
     assert_eq!((answer.code, answer.out.as_str(), answer.err.as_str()), (0, "orders\n1\n", ""));
 
     let query = |arguments: &[&str]| ended(shop.command().arg("query").args(arguments)).unwrap();
@@ -115,12 +131,27 @@ fn the_suggested_query_runs_on_the_embedded_warehouse() {
     for (sql, said) in [
         ("DELETE FROM shop.orders", "only a single SELECT is allowed"),
         ("SELECT id FROM shop.ordes", "there is no table shop.ordes; did you mean `orders`?"),
-        ("SELECT id FROM shop.orders WHERE day = @date", "Query parameter 'date' not found"),
+        ("SELECT id FROM shop.orders WHERE day = @date", "Query parameter 'date' not found; no parameter is given"),
+        ("SELECT id FROM shop.orders WHERE day = CURRENT_DATE", "write @date for the data date, or DATE(@due"),
     ] {
         let refused = query(&[sql]);
         assert!(refused.code == 64 && refused.err.contains(said), "{sql}: {refused:?}");
     }
     assert_eq!(query(&["SELECT COUNT(*) AS orders FROM shop.orders"]).out, "orders\n1\n", "nothing was deleted");
+    // Other parameters are written as for `bq`.
+    let typed = "SELECT DATE(@due) AS day, @name AS name, @n + 1 AS n, @x AS x, IF(@sure, 1, 0) AS sure";
+    let given =
+        ["due:TIMESTAMP:2026-02-06T11:30:00Z", "name:STRING:a:b", "n:INT64:1", "x:FLOAT64:0.5", "sure:BOOL:true"];
+    let arguments: Vec<&str> = given.iter().flat_map(|one| ["--parameter", one]).chain([typed]).collect();
+    assert_eq!(query(&arguments).out, "day         name  n  x    sure\n2026-02-06  a:b   2  0.5  1\n");
+    for (parameter, said) in [
+        ("due", "write it like due:TIMESTAMP:2026-02-06T11:30:00Z"),
+        ("due:TIME:11:30", "`TIME` is not a type; write DATE, TIMESTAMP"),
+        ("due:TIMESTAMP:noon", "`noon` is not a value of TIMESTAMP"),
+    ] {
+        let refused = query(&["--parameter", parameter, "SELECT 1"]);
+        assert!(refused.code == 64 && refused.err.contains(said), "{parameter}: {refused:?}");
+    }
 }
 
 /// On BigQuery its own command stays.

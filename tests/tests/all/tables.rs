@@ -1,5 +1,5 @@
-//! Checks of tables that are only configuration: comparisons with earlier dates, types of columns, and mistakes in
-//! settings. Each runs the built host on tables of its own.
+//! Checks of tables that are only configuration: types of columns, freshness, and mistakes in settings. Each runs the built
+//! host on tables of its own.
 
 use std::{fs, path::Path, process::Command};
 
@@ -70,77 +70,6 @@ impl Shop {
     pub(crate) fn run(&self, settings: &str) -> Value {
         self.run_at(settings, "12:00:00")
     }
-}
-
-/// A table with 100 rows on each of these days.
-fn hundreds(days: &[&str]) -> String {
-    let rows = |day: &&str| {
-        format!(
-            "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 100) \
-             INSERT INTO orders SELECT '{day}', x, 1.0 FROM n;"
-        )
-    };
-    format!("CREATE TABLE orders (day DATE, id INTEGER, amount REAL);{}", days.iter().map(rows).collect::<String>())
-}
-
-const COUNT: &str = "sql = \"SELECT COUNT(*) AS orders FROM shop.orders WHERE day = @date\"\n";
-
-/// Two weeks old, compared over four weeks: steady data passes, and the comparison says on how few dates.
-#[test]
-fn dates_before_a_table_had_rows_are_not_zeros() {
-    let shop = Shop::new(&hundreds(&["2026-02-05", "2026-01-29", "2026-01-22"]));
-    let change = "change = { weeks = 4, max_rise_percent = 40, max_drop_percent = 40 }";
-    let run = shop.run(&format!("{COUNT}thresholds.orders = {{ {change} }}"));
-    assert_eq!(
-        (run["status"].as_str(), run["summary"].as_str()),
-        (
-            Some("pass"),
-            Some(
-                "orders 100, orders_change 0 % (100, against a median of 100 on 2 earlier dates; 2 older dates have no data)"
-            )
-        ),
-        "{run}"
-    );
-    // The same for the rows of a table.
-    let run = shop.run(&format!("table = \"shop.orders\"\nwhere = \"day = @date\"\nrow_count = {{ {change} }}"));
-    assert_eq!(run["status"], "pass", "{run}");
-    assert!(run["summary"].as_str().unwrap().contains("on 2 earlier dates; 2 older dates have no data"), "{run}");
-}
-
-/// A real change is found in a young table too, and names both numbers.
-#[test]
-fn a_change_names_what_was_compared_with_what() {
-    let shop = Shop::new(&hundreds(&["2026-01-29", "2026-01-22"]));
-    change(shop.path(), "shop", "INSERT INTO orders VALUES ('2026-02-05', 1, 1.0)").unwrap();
-    let run = shop.run(&format!("{COUNT}thresholds.orders.change = {{ weeks = 4, max_drop_percent = 40 }}"));
-    assert_eq!(run["status"], "fail", "{run}");
-    assert_eq!(
-        run["violations"][0]["message"],
-        "orders_change is below its minimum: -99 % < -40 % (1, against a median of 100 on 2 earlier dates; 2 older dates have no data)",
-        "{run}"
-    );
-}
-
-/// A gap between dates with rows is not the table's age: 0 counts, and the reason is the right one.
-#[test]
-fn a_gap_is_said_as_it_is() {
-    let shop = Shop::new(&hundreds(&["2026-02-05", "2026-02-04", "2026-02-03", "2026-01-29"]));
-    let run = shop.run(&format!("{COUNT}thresholds.orders.change = {{ days = 7, max_rise_percent = 40 }}"));
-    let error = run["error"].as_str().unwrap_or_default();
-    let why = "orders_change: the median of 7 earlier dates is 0 (it was 0 on 4 of them), so the change to 100 has no percentage";
-    assert!(run["status"] == "error" && error.contains(why), "{run}");
-    // A table that has been empty is not a usual table: its first rows are compared with nothing.
-    let run = shop.run(&format!("{COUNT}thresholds.orders.change = {{ weeks = 1, max_rise_percent = 40 }}"));
-    assert_eq!(run["summary"], "orders 100, orders_change 0 % (100, against 100 on 1 earlier date)", "{run}");
-    change(shop.path(), "shop", "DELETE FROM orders WHERE day < '2026-02-05'").unwrap();
-    let run = shop.run(&format!("{COUNT}thresholds.orders.change = {{ days = 7, max_rise_percent = 40 }}"));
-    let why = "orders_change: it was 0 on 7 earlier dates, so the change to 100 has no percentage";
-    assert!(run["status"] == "error" && run["error"].as_str().unwrap().contains(why), "{run}");
-    // Nothing comes any more: after some days that is as usual, but it is no recovery.
-    change(shop.path(), "shop", "DELETE FROM orders").unwrap();
-    let run = shop.run(&format!("{COUNT}thresholds.orders.change = {{ days = 7, max_drop_percent = 40 }}"));
-    let why = "orders_change: it was 0 on 7 earlier dates, so the change to 0 has no percentage";
-    assert!(run["status"] == "error" && run["error"].as_str().unwrap().contains(why), "{run}");
 }
 
 const TYPES: &str = "CREATE TABLE orders (day DATE, paid BOOL, rate REAL, size INTEGER, at DATETIME);
@@ -396,37 +325,6 @@ fn a_comment_at_the_end_of_a_condition_hides_nothing() {
     let run =
         shop.run("table = \"shop.orders\"\nwhere = \"size > 0 -- all\"\nrow_count = { min = 1 }\nunique = [\"size\"]");
     assert_eq!(run["summary"], "row_count 2, duplicates_size 0", "{run}");
-}
-
-/// Dates before the table had rows may have no answer at all. Today's is known, and what is not known is named.
-#[test]
-fn an_error_of_an_earlier_date_hides_no_failure_of_today() {
-    let shop = Shop::new(&hundreds(&["2026-02-05", "2026-02-04", "2026-02-03"]));
-    let settings = |days: u8, max: u32| {
-        format!(
-            "sql = \"SELECT COUNT(*) AS orders, SUM(amount) AS total, COUNTIF(amount > 5) / COUNT(*) AS share FROM shop.orders WHERE day = @date\"\n\
-             thresholds.orders.change = {{ days = {days}, max_drop_percent = 60 }}\nthresholds.total = {{ max = {max} }}"
-        )
-    };
-    shop.set(&settings(4, 50));
-    let run = shop.host(&["run", "--once", "--at", "2026-02-06T12:00:00Z", "--date", "2026-02-05"]);
-    assert!(run.err.contains("🔴 shop") && run.err.contains("total is above its maximum: 100 > 50"), "{run:?}");
-    let run = shop.run(&settings(4, 50));
-    let why = "orders_change: the query of 2026-02-02, and of 1 date before it, has no answer: query failed: division by zero: 0 / 0";
-    assert_eq!(
-        (&run["status"], &run["summary"]),
-        (&"fail".into(), &format!("total is above its maximum: 100 > 50; unknown: {why}").into()),
-        "{run}"
-    );
-    assert!(run["error"].as_str().unwrap().contains(why), "{run}");
-    // Without a failure the run is not a pass: the comparison is unknown.
-    let run = shop.run(&settings(3, 500));
-    let why = "orders_change: the query of 2026-02-02 has no answer: query failed: division by zero: 0 / 0";
-    assert!(run["status"] == "error" && run["error"].as_str().unwrap().contains(why), "{run}");
-    // The twin: dates that have an answer.
-    let run = shop.run(&settings(2, 500));
-    let said = "orders 100, orders_change 0 % (100, against a median of 100 on 2 earlier dates), total 100, share 0";
-    assert_eq!((&run["status"], &run["summary"]), (&"pass".into(), &said.into()), "{run}");
 }
 
 /// A column of another type breaks the other rules' queries: the type is what must be said.

@@ -49,7 +49,7 @@ fn what_is_not_a_number_has_no_limits() {
         (
             "MAX(written) AS newest",
             "newest.min = 1",
-            "newest has the type TIMESTAMP, and limits are for numbers and booleans; for an age in hours write TIMESTAMP_DIFF(TIMESTAMP(@date), …, HOUR) AS newest",
+            "newest has the type TIMESTAMP, and limits are for numbers and booleans; for an age in hours write TIMESTAMP_DIFF(@due, …, HOUR) AS newest",
         ),
         ("MAX(at) AS newest", "newest.min = 1", "newest has the type DATETIME"),
         (
@@ -66,7 +66,7 @@ fn what_is_not_a_number_has_no_limits() {
     }
     for (of, limit) in [
         ("DATE_DIFF(@date, MAX(day), DAY) AS newest", "newest.max = 1"),
-        ("TIMESTAMP_DIFF(TIMESTAMP(@date), MAX(written), HOUR) AS newest", "newest.max = 1"),
+        ("TIMESTAMP_DIFF(@due, MAX(written), HOUR) AS newest", "newest.max = 26"),
         ("COUNTIF(state = 'lost') AS state, COUNT(*) AS orders", "state.max = 1"),
         ("MAX(price) AS price, MAX(weight) AS weight", "price.max = 10"),
     ] {
@@ -149,8 +149,10 @@ fn whole_numbers_beyond_floats_are_compared_exactly() {
     ] {
         assert_eq!(ask(limits), said, "{limits}");
     }
+    shop.set(&format!("sql = \"SELECT MAX(n) AS n FROM shop.sums WHERE day = @date\"\nthresholds.n = {{ min = 1 }}"));
+    assert_eq!(shop.host(&["run", "--once", "--date", "2026-02-04"]).code, 0);
     let said = ask("change = { days = 1, max_rise_percent = 0 }");
-    let compared = "(9007199254740993, against 9007199254740992 on 1 earlier date)";
+    let compared = "(9007199254740993, against 9007199254740992 on 2026-02-04)";
     assert!(
         said.starts_with("fail: n_change is above its maximum: 0.0000000000000111") && said.contains(compared),
         "{said}"
@@ -253,7 +255,7 @@ fn a_time_zone_that_does_not_exist_is_found_by_validation() {
         ("COUNTIF(FORMAT_TIMESTAMP('%F', written, 'Europe/Berln') = 'x') AS n", "did you mean `Europe/Berlin`?"),
         ("COUNTIF(DATE(written, 'EuropeBerlin') = @date) AS n", "Invalid time zone: EuropeBerlin"),
         ("COUNTIF(EXTRACT(HOUR FROM written AT TIME ZONE 'Nowhere') = 1) AS n", "Invalid time zone: Nowhere"),
-        ("COUNTIF(day < CURRENT_DATE('America/New_Yrok')) AS n", "did you mean `America/New_York`?"),
+        ("COUNTIF(day < DATE(@due, 'America/New_Yrok')) AS n", "did you mean `America/New_York`?"),
     ] {
         shop.set(&one(of, "n.max = 0"));
         let validated = shop.host(&["validate"]);

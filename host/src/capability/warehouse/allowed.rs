@@ -7,11 +7,13 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use super::argument::Argument;
 use crate::{
     capability::{calls::Calls, grant::Wish},
     contract::{Error, Value},
     googlesql::{self, Select, TablePath},
     lanes::Held,
+    text::nearest,
 };
 
 /// The latest queries that are kept parsed: those of the usual number of checks.
@@ -84,6 +86,21 @@ impl Allowed {
     /// The query itself; the same one while it stays parsed.
     pub(super) fn select(&self) -> &Arc<Select> {
         &self.0
+    }
+
+    /// The parameters that the query uses, of those that it is given. One that is not given is an error with the others'
+    /// names.
+    pub(super) fn used<'p>(&self, given: &'p [Argument]) -> Result<Vec<&'p Argument>, Error> {
+        let names: Vec<String> = given.iter().map(|one| one.name.trim_start_matches('@').to_lowercase()).collect();
+        if let Some(unknown) = self.0.parameters.iter().find(|used| !names.contains(*used)) {
+            let near = nearest(unknown, &names);
+            let known = match names.is_empty() {
+                true => "no parameter is given".to_owned(),
+                false => format!("there are @{}", names.join(", @")),
+            };
+            return Err(Error::Invalid(format!("query failed: Query parameter '{unknown}' not found; {known}{near}")));
+        }
+        Ok(given.iter().zip(&names).filter(|(_, name)| self.0.parameters.contains(*name)).map(|(one, _)| one).collect())
     }
 
     /// Skips the grants, to test that the engine denies the query too.

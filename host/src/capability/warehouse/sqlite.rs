@@ -209,7 +209,7 @@ impl Inner {
     ) -> Result<(Arc<Translated>, HashMap<String, Stored>), Fault> {
         let mut kinds = Kinds::new();
         let mut values = HashMap::new();
-        for parameter in parameters {
+        for parameter in allowed.used(parameters)? {
             let name = parameter.name.trim_start_matches('@').to_lowercase();
             let (kind, value) = stored(parameter).ok_or_else(|| {
                 Error::Invalid(format!("query failed: parameter @{name} is not a date: {:?}", parameter.value))

@@ -112,7 +112,7 @@ impl BigQuery {
         parameters: Vec<Argument>,
     ) -> Result<Rows, Error> {
         let (allowed, sql) = self.read(calls, sql).await?;
-        let question = Question::new(sql, &parameters, self.0.locations.shared(&allowed)?)?;
+        let question = Question::new(sql, &allowed.used(&parameters)?, self.0.locations.shared(&allowed)?)?;
         let estimate = self.estimate(calls, &question, &allowed).await?;
         let billed = estimate.billed();
         let reserved = self.0.ledger.reserve(calls, billed).await?;
@@ -137,7 +137,7 @@ impl BigQuery {
         parameters: Vec<Argument>,
     ) -> Result<Vec<Column>, Error> {
         let (allowed, sql) = self.read(calls, sql).await?;
-        let question = Question::new(sql, &parameters, self.0.locations.shared(&allowed)?)?;
+        let question = Question::new(sql, &allowed.used(&parameters)?, self.0.locations.shared(&allowed)?)?;
         Ok(self.estimate(calls, &question, &allowed).await?.columns.clone())
     }
 

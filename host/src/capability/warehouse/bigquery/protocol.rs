@@ -23,8 +23,8 @@ pub(super) struct Question {
 }
 
 impl Question {
-    pub(super) fn new(sql: Printed, parameters: &[Argument], location: &str) -> Result<Self, Error> {
-        let parameters = parameters.iter().map(parameter).collect::<Result<Vec<_>, _>>()?;
+    pub(super) fn new(sql: Printed, parameters: &[&Argument], location: &str) -> Result<Self, Error> {
+        let parameters = parameters.iter().map(|one| parameter(one)).collect::<Result<Vec<_>, _>>()?;
         Ok(Self { sql, parameters, location: location.to_owned() })
     }
 
