@@ -149,7 +149,7 @@ fn whole_numbers_beyond_floats_are_compared_exactly() {
     ] {
         assert_eq!(ask(limits), said, "{limits}");
     }
-    shop.set(&format!("sql = \"SELECT MAX(n) AS n FROM shop.sums WHERE day = @date\"\nthresholds.n = {{ min = 1 }}"));
+    shop.set("sql = \"SELECT MAX(n) AS n FROM shop.sums WHERE day = @date\"\nthresholds.n = { min = 1 }");
     assert_eq!(shop.host(&["run", "--once", "--date", "2026-02-04"]).code, 0);
     let said = ask("change = { days = 1, max_rise_percent = 0 }");
     let compared = "(9007199254740993, against 9007199254740992 on 2026-02-04)";
