@@ -14,8 +14,8 @@ mod orders;
 mod outbox;
 mod owner;
 mod silences;
-mod threads;
 mod skips;
+mod threads;
 mod validations;
 
 use std::{

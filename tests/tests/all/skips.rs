@@ -77,9 +77,9 @@ fn the_query_has_the_moments_parameters() {
                   AND @day_end = TIMESTAMP '2026-02-06 00:00:00+00' AND @date = DATE '2026-02-05'";
     let skipped = run(&shop, &format!("skip_when = \"{bounds}\""), "2026-02-06");
     assert_eq!(skipped["status"], "skip", "{skipped}");
-    let text = check(&format!(
-        "for_each = {{ day = [5, 4] }}\nskip_when = \"SELECT COUNT(*) = 0 AND EXTRACT(DAY FROM @date) = {{day}} FROM shop.games WHERE day = @date\""
-    ));
+    let text = check(
+        "for_each = { day = [5, 4] }\nskip_when = \"SELECT COUNT(*) = 0 AND EXTRACT(DAY FROM @date) = {day} FROM shop.games WHERE day = @date\"",
+    );
     shop.configure(&text.replace("[checks.orders", "[checks.\"orders-{day}\""));
     let ended = at(&shop, "2026-02-05");
     let status = |name: &str| ended.run(name)["status"].clone();

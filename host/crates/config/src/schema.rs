@@ -7,8 +7,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value};
 
 use super::{
-    Budgets, Bytes, Config, Count, Cron, DataDate, DateRange, Delay, Endpoint, ExpectBy, Regions, SecretName, SkipAtMost, Time,
-    ValidateSchedule, Zone, definitions::describe,
+    Budgets, Bytes, Config, Count, Cron, DataDate, DateRange, Delay, Endpoint, ExpectBy, Regions, SecretName,
+    SkipAtMost, Time, ValidateSchedule, Zone, definitions::describe,
 };
 
 /// The form of a public key. The type itself is in the crate that checks signatures, which does not depend on schemas.

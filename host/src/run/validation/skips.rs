@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{Finding, Kind, refused};
 use crate::{
-    capability::{Answers, Backends, Problem, Rehearsal, Shapes},
+    capability::{Answers, Backends, Clock, Problem, Rehearsal, Shapes},
     check::{Check, Ready},
     config::{Skip, Zone},
     googlesql,
@@ -35,8 +35,9 @@ pub(super) async fn validate(
     let known = skip.unless_known.as_ref().map(|known| (UNLESS_KNOWN, known));
     for (setting, query) in [(WHEN, &skip.when)].into_iter().chain(known) {
         let shapes = Arc::<Shapes>::default();
-        let rehearsal =
-            Arc::new(Rehearsal::new(Answers::High, moment.due, moment.data_date, Vec::new(), shapes.clone()));
+        let Moment { due, data_date: date, day_start, day_end, .. } = *moment;
+        let clock = Clock { due, date, day: (day_start, day_end) };
+        let rehearsal = Arc::new(Rehearsal::new(Answers::High, clock, Vec::new(), shapes.clone()));
         let calls = check.calls(ready, ready.budgets.clone(), moment);
         let answer = ask(query, &backends.rehearsing(&rehearsal), &calls, moment).await;
         let mut problems = shapes.problems();
