@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::argument::Argument;
+use super::argument::{Argument, value_size};
 use crate::{
     capability::{calls::Calls, grant::Wish},
     contract::{Error, Value},
@@ -180,15 +180,6 @@ impl Taken {
     pub(super) fn into_values(self) -> Vec<Vec<Value>> {
         self.values
     }
-}
-
-/// Memory of a value, in bytes.
-pub(super) fn value_size(value: &Value) -> usize {
-    let text = match value {
-        Value::Text(text) | Value::Date(text) => text.len(),
-        _ => 0,
-    };
-    size_of::<Value>() + text
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! The parameters of a query with their values, of both functions of the contract.
 
-use super::allowed::value_size;
 use crate::contract::{
     Error, Value,
     warehouse::{Parameter, Scalar, TypedParameter},
@@ -69,4 +68,13 @@ pub(super) fn sql_type(kind: Scalar) -> &'static str {
         Scalar::Date => "DATE",
         Scalar::Timestamp => "TIMESTAMP",
     }
+}
+
+/// Memory of a value, in bytes.
+pub(super) fn value_size(value: &Value) -> usize {
+    let text = match value {
+        Value::Text(text) | Value::Date(text) => text.len(),
+        _ => 0,
+    };
+    size_of::<Value>() + text
 }
