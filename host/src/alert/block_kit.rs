@@ -271,7 +271,8 @@ fn mrkdwn(text: &str) -> Value {
 /// Text from data or a plugin, on one line of bounded length.
 fn line(text: &str) -> String {
     let one_line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    escape(&cut(&one_line, LINE))
+    // Escaped first: an `&` of the text is no entity that could be cut in half.
+    cut(&escape(&one_line), LINE)
 }
 
 /// A command, as code that can be copied.

@@ -52,7 +52,7 @@ pub use orders::{Ordered, Wanted, order};
 pub use receivers::{FALLBACK, Receivers};
 pub use remark::{Remark, remarks};
 pub use say::Say;
-pub use spoken::{About, News, Notice};
+pub use spoken::{About, News, Notice, with_evidence};
 pub use standing::{Rules, Standing, Standings};
 
 use crate::{

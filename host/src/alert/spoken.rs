@@ -12,6 +12,7 @@ use super::{
     say::Say,
 };
 use crate::{
+    capability::Evidence,
     check::Family,
     config::Dates,
     contract::{
@@ -153,8 +154,34 @@ impl About {
     }
 }
 
-/// A run's alerts: those that its plugin posted, or one by the host if the plugin fails without posting any.
+/// A run's alerts, with its evidence.
 pub(super) fn alerts(run: &Run) -> Cow<'_, [Alert]> {
+    let posted = posted(run);
+    match run.evidence.is_empty() {
+        true => posted,
+        false => Cow::Owned(with_evidence(run, posted.into_owned())),
+    }
+}
+
+/// Adds a run's evidence to its alerts: once for each channel, under the first alert that is more than information.
+pub fn with_evidence(run: &Run, mut alerts: Vec<Alert>) -> Vec<Alert> {
+    let section = |evidence: &Evidence| Section {
+        title: evidence.title(),
+        lines: evidence.lines(),
+        fields: Vec::new(),
+        code: None,
+    };
+    let mut shown = BTreeSet::new();
+    for alert in alerts.iter_mut().filter(|alert| Level::from(alert.severity) > Level::Info) {
+        if shown.insert(alert.channel.clone()) {
+            alert.sections.extend(run.evidence.iter().map(section));
+        }
+    }
+    alerts
+}
+
+/// A run's alerts: those that its plugin posted, or one by the host if the plugin fails without posting any.
+fn posted(run: &Run) -> Cow<'_, [Alert]> {
     let severity = match run.report.as_ref().map(|report| &report.verdict) {
         Some(Verdict::Fail) => Severity::Critical,
         Some(Verdict::Warn) => Severity::Warning,

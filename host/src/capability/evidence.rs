@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use crate::{
     config::Budgets,
     contract::{Error, Value},
-    text::shortened,
+    text::{printable, shortened},
 };
 
 /// Bytes that are kept of one text in a row. Longer ones are cut, with a count.
@@ -32,6 +32,49 @@ pub struct Evidence {
     /// Whether `privacy.rows_in_messages` is off, so that only the number is kept.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub withheld: bool,
+}
+
+impl Evidence {
+    /// The metric and how many rows there are: `duplicates_id: 5 of 7 rows`.
+    pub fn title(&self) -> String {
+        let (shown, total) = (self.rows.len() as u64, self.total);
+        let rows = if total == 1 { "row" } else { "rows" };
+        match shown == total || shown == 0 {
+            true => format!("{}: {total} {rows}", self.metric),
+            false => format!("{}: {shown} of {total} {rows}", self.metric),
+        }
+    }
+
+    /// A line for each row, or why there is none.
+    pub fn lines(&self) -> Vec<String> {
+        if self.withheld {
+            return vec!["[privacy] rows_in_messages = true in host.toml shows them".to_owned()];
+        }
+        if self.rows.is_empty() {
+            return vec!["not kept: more than budgets.evidence_rows or budgets.evidence_bytes".to_owned()];
+        }
+        let line = |row: &Vec<Json>| {
+            let cells =
+                self.columns.iter().zip(row).map(|(column, cell)| format!("{}: {}", printable(column), plain(cell)));
+            cells.collect::<Vec<_>>().join(", ")
+        };
+        self.rows.iter().map(line).collect()
+    }
+
+    /// The same without its rows.
+    pub fn without_rows(&self) -> Self {
+        let (metric, columns) = (self.metric.clone(), self.columns.clone());
+        Self { metric, columns, rows: Vec::new(), total: self.total, withheld: self.withheld }
+    }
+}
+
+/// A value for people: NULL, or the text without control characters.
+pub fn plain(cell: &Json) -> String {
+    match cell {
+        Json::Null => "NULL".to_owned(),
+        Json::String(text) => printable(text),
+        other => other.to_string(),
+    }
 }
 
 /// The evidence of one run.

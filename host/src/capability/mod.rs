@@ -14,7 +14,7 @@ pub mod warehouse;
 
 pub(crate) use calls::seconds;
 pub use calls::{Call, Caller, Calls, Unanswered};
-pub use evidence::Evidence;
+pub use evidence::{Evidence, plain};
 pub use good_dates::GoodDates;
 pub use guest::{Imports, Reach};
 pub use rehearsal::{Aim, Answers, Clock, Given, Rehearsal};

@@ -268,7 +268,11 @@ impl Tried {
 
 /// The alerts of a run as text.
 fn alerts(run: &Run) -> String {
-    run.alerts.iter().map(crate::alert::plain).collect::<Vec<_>>().join("\n\n")
+    crate::alert::with_evidence(run, run.alerts.clone())
+        .iter()
+        .map(crate::alert::plain)
+        .collect::<Vec<_>>()
+        .join("\n\n")
 }
 
 #[cfg(test)]

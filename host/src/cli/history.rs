@@ -9,14 +9,20 @@ use serde_json::json;
 
 use super::{
     flags::{ConfigFlag, Format, OutputFlag},
-    local, recorded,
+    local,
+    output::rows,
+    recorded,
     table::Table,
 };
 use crate::{
+    capability::Evidence,
     config::{Config, nearest},
     record::{Consultation, Included, PastAlert, PastRun, Undelivered},
     text::span,
 };
+
+/// Bytes of reports that are read to find evidence.
+const EVIDENCE: usize = 4 << 20;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -45,9 +51,9 @@ impl History {
     async fn show(&self, config: &Config) -> Result<u8> {
         let record = recorded(config).await?;
         let check = self.check.as_deref();
-        // The table shows one line a run.
+        // The table shows one line a run, and for one check the evidence of the newest run that has any.
         let included = match self.output.output {
-            Format::Table => Included::default(),
+            Format::Table => Included { report: check.is_some(), calls: false, most: EVIDENCE },
             Format::Json => Included { report: true, calls: true, most: usize::MAX },
         };
         let mut runs = record.runs(check, self.limit, included).await?;
@@ -77,11 +83,25 @@ impl History {
                 });
                 format!("{all:#}\n")
             }
-            Format::Table => shown(&runs, &alerts, &undelivered, now, &zone) + &asked(&consultations, &zone),
+            Format::Table => {
+                let shown = shown(&runs, &alerts, &undelivered, now, &zone);
+                shown + &asked(&consultations, &zone) + &check.map(|_| evidence(&runs)).unwrap_or_default()
+            }
         })?;
         record.close().await;
         Ok(0)
     }
+}
+
+/// The evidence of the newest run that has any; empty if none has.
+fn evidence(runs: &[PastRun]) -> String {
+    let found = runs.iter().find_map(|run| {
+        let evidence: Vec<Evidence> = serde_json::from_str(run.evidence.as_ref()?.get()).ok()?;
+        Some((run, evidence))
+    });
+    let Some((run, evidence)) = found else { return String::new() };
+    let of = format!("{} of {}", run.check, run.data_date);
+    evidence.iter().map(|evidence| rows(&of, evidence)).collect()
 }
 
 /// Who asked which gate; empty when nobody asked.

@@ -6,10 +6,12 @@ use serde_json::{Value, json};
 
 use super::{flags::CiFormat, table::Table};
 use crate::{
+    capability::Evidence,
     gate::Decision,
     record,
     round::Round,
     run::{Run, Status, dates, tally, verdict_name},
+    text::printable,
 };
 
 /// Undelivered messages, by id.
@@ -40,7 +42,28 @@ fn table(round: &Round) -> String {
         let cells = vec![run.check.clone(), run.status().name().to_owned(), run.summary()];
         table.row(row(cells, run.data_date.to_string()));
     }
-    format!("{}\n{}\n", table.text(), footer(&round.runs))
+    format!("{}{}\n{}\n", table.text(), evidence(&round.runs), footer(&round.runs))
+}
+
+/// The rows that explain violations, after the table; empty if there are none.
+fn evidence(runs: &[Run]) -> String {
+    let mut text = String::new();
+    for run in runs {
+        for evidence in &run.evidence {
+            text += &rows(&run.check, evidence);
+        }
+    }
+    text
+}
+
+/// Rows of one metric, with the check's name.
+pub(super) fn rows(check: &str, evidence: &Evidence) -> String {
+    let one_line = |text: &str| printable(text).split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut text = format!("\n{check}, {}\n", one_line(&evidence.title()));
+    for line in evidence.lines() {
+        let _ = writeln!(text, "  {}", one_line(&line));
+    }
+    text
 }
 
 /// `1 failed, 6 passed. Data of 2026-02-05.`

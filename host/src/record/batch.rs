@@ -62,6 +62,8 @@ pub struct NewRun {
     pub summary: String,
     /// The report, as JSON.
     pub report: Option<String>,
+    /// Rows that explain the violations, as JSON.
+    pub evidence: Option<String>,
     /// Why it could not be evaluated.
     pub error: Option<String>,
     /// Its duration.
@@ -227,7 +229,7 @@ impl Record {
 fn insert_runs(runs: &[NewRun], plugins: &HashMap<PluginKey, i64>, recorded: Timestamp) -> QueryBuilder<Sqlite> {
     let mut insert = QueryBuilder::new(
         "INSERT INTO runs (check_name, due, data_date, attempt, past, status, summary, report, error, seconds, \
-         calls, plugin_id, recorded, left_out, cut) ",
+         calls, plugin_id, recorded, left_out, cut, evidence) ",
     );
     insert.push_values(runs, |mut row, run| {
         row.push_bind(&run.check)
@@ -244,7 +246,8 @@ fn insert_runs(runs: &[NewRun], plugins: &HashMap<PluginKey, i64>, recorded: Tim
             .push_bind(run.plugin.as_ref().and_then(|plugin| plugins.get(plugin)).copied())
             .push_bind(recorded.as_millisecond())
             .push_bind(run.left_out)
-            .push_bind(&run.cut);
+            .push_bind(&run.cut)
+            .push_bind(&run.evidence);
     });
     insert
 }

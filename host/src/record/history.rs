@@ -39,6 +39,9 @@ pub struct PastRun {
     /// The plugin's report, if requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub report: Option<Box<RawValue>>,
+    /// Rows that explain the violations, with the report.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Box<RawValue>>,
     /// Host calls and their costs, if requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub calls: Option<Box<RawValue>>,
@@ -50,7 +53,7 @@ pub struct PastRun {
 /// The long parts of runs to read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Included {
-    /// The reports.
+    /// The reports, with their evidence.
     pub report: bool,
     /// The host calls.
     pub calls: bool,
@@ -147,7 +150,7 @@ impl Record {
     pub async fn run(&self, check: &str, data_date: Date, due: Timestamp) -> Result<Option<PastRun>> {
         // Constants.
         let sql = sqlx::AssertSqlSafe(format!(
-            "SELECT {SHORT}, report, NULL AS calls, FALSE AS unread FROM runs \
+            "SELECT {SHORT}, report, evidence, NULL AS calls, FALSE AS unread FROM runs \
              LEFT JOIN plugins ON plugins.id = plugin_id \
              WHERE due = $2 AND check_name = $1 AND data_date = $3 ORDER BY attempt DESC LIMIT 1"
         ));
@@ -201,11 +204,14 @@ impl Record {
              sized AS (SELECT id AS run, ROW_NUMBER() OVER (ORDER BY {order}) AS position, \
                 SUM(bytes) OVER (ORDER BY {order} ROWS UNBOUNDED PRECEDING) AS bytes FROM newest) \
              SELECT {SHORT}, bytes > $3 AS unread, CASE WHEN bytes <= $3 THEN {report} END AS report, \
+                CASE WHEN bytes <= $3 THEN {evidence} END AS evidence, \
                 CASE WHEN bytes <= $3 THEN {calls} END AS calls \
              FROM sized JOIN runs ON runs.id = run LEFT JOIN plugins ON plugins.id = plugin_id ORDER BY position",
-            report_bytes = length(included.report, "COALESCE(octet_length(report), 0)"),
+            report_bytes =
+                length(included.report, "COALESCE(octet_length(report), 0) + COALESCE(octet_length(evidence), 0)"),
             calls_bytes = length(included.calls, "octet_length(calls)"),
             report = column(included.report, "report"),
+            evidence = column(included.report, "evidence"),
             calls = column(included.calls, "calls"),
         ));
         let query = sqlx::query_as(sql).bind(limit).bind(check).bind(i64::try_from(included.most).unwrap_or(i64::MAX));
@@ -313,6 +319,7 @@ impl FromRow<'_, SqliteRow> for PastRun {
             plugin: name.map(|name| json!({ "name": name, "version": version, "digest": digest })),
             cut: row.try_get("cut")?,
             report: json(row.try_get("report")?)?,
+            evidence: json(row.try_get("evidence")?)?,
             calls: json(row.try_get("calls")?)?,
             unread: row.try_get("unread")?,
         })
@@ -357,6 +364,7 @@ mod tests {
             status: "pass",
             summary: "fine".to_owned(),
             report: Some(format!("{{\"metrics\":[],\"hour\":{hour}}}")),
+            evidence: None,
             error: None,
             seconds: 0.1,
             calls: format!("[\"{}\"]", "x".repeat(96)),

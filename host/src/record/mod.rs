@@ -128,6 +128,7 @@ impl Record {
             (5, "audit", include_str!("migrations/0005_audit.sql")),
             (6, "owner", include_str!("migrations/0006_owner.sql")),
             (7, "dates", include_str!("migrations/0007_dates.sql")),
+            (8, "evidence", include_str!("migrations/0008_evidence.sql")),
             (9, "threads", include_str!("migrations/0009_threads.sql")),
         ];
         let newest = steps.last().map_or(0, |(version, ..)| *version);

@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::{
-    capability::Call,
+    capability::{Call, Evidence},
     config::{Bytes, raise},
     contract::{Gate, Report},
     record::{NewRun, PluginKey},
@@ -22,6 +22,7 @@ pub(super) fn kept(run: &Run, most: Bytes) -> Result<NewRun> {
     let mut room = Room { left: most.0, cut: Vec::new() };
     room.take(summary.len() + error.as_ref().map_or(0, String::len));
     let report = run.report.as_ref().map(|report| room.report(report)).transpose()?;
+    let evidence = room.evidence(&run.evidence)?;
     let calls = room.calls(&run.calls)?;
     Ok(NewRun {
         check: run.check.clone(),
@@ -37,6 +38,7 @@ pub(super) fn kept(run: &Run, most: Bytes) -> Result<NewRun> {
         status: run.status().name(),
         summary,
         report,
+        evidence,
         error,
         seconds: run.duration.as_secs_f64(),
         calls,
@@ -84,6 +86,20 @@ impl Room {
             part.metadata = self.list("metadata", &whole.metadata)?;
         }
         written(&part)
+    }
+
+    /// Evidence as JSON, with the first rows that fit; `None` if there is none.
+    fn evidence(&mut self, all: &[Evidence]) -> Result<Option<String>> {
+        if all.is_empty() {
+            return Ok(None);
+        }
+        let mut kept = Vec::new();
+        for one in self.list("tables of evidence", &all.iter().map(Evidence::without_rows).collect::<Vec<_>>())? {
+            let rows = all.get(kept.len()).map(|whole| whole.rows.as_slice()).unwrap_or_default();
+            let rows = self.list(&format!("rows of evidence of {}", one.metric), rows)?;
+            kept.push(Evidence { rows, ..one });
+        }
+        Ok(Some(serde_json::to_string(&kept)?))
     }
 
     /// The first items of a list that fit.

@@ -18,13 +18,14 @@ use super::{
     layout::{Frame, alert, brief, link, moment, since, status, strip},
 };
 use crate::{
+    capability::{Evidence, plain},
     check::{Check, Work},
     config::Config,
     contract::Metric,
     host::Host,
     plugin::WarnLimits,
     record::{Included, PastAlert, PastMessage, PastRun, Silence, metrics},
-    text::encoded,
+    text::{encoded, printable},
 };
 
 /// Runs in the charts.
@@ -207,6 +208,8 @@ fn runs(host: &Host, runs: &[PastRun]) -> Markup {
 fn line(host: &Host, run: &PastRun) -> Markup {
     let report = run.report.as_ref().map(|report| pretty(report.get()));
     let calls = run.calls.as_ref().map(|calls| pretty(calls.get())).filter(|calls| calls != "[]");
+    let evidence =
+        run.evidence.as_ref().and_then(|evidence| serde_json::from_str::<Vec<Evidence>>(evidence.get()).ok());
     html! {
         tr {
             td { (moment(run.due, host)) @if run.attempt > 1 { " (attempt " (run.attempt) ")" } }
@@ -216,6 +219,7 @@ fn line(host: &Host, run: &PastRun) -> Markup {
                 (brief(&run.summary))
                 @if run.past { " (other date)" }
                 @if run.unread { " (report in the API)" }
+                @for evidence in evidence.iter().flatten() { (rows(evidence)) }
                 @if report.is_some() || calls.is_some() {
                     details {
                         summary { "Report" }
@@ -226,6 +230,25 @@ fn line(host: &Host, run: &PastRun) -> Markup {
                 }
             }
             td { (took(run.seconds)) }
+        }
+    }
+}
+
+/// Rows that explain a violation.
+fn rows(evidence: &Evidence) -> Markup {
+    html! {
+        details {
+            summary { (brief(&printable(&evidence.title()))) }
+            @if evidence.rows.is_empty() { @for line in evidence.lines() { p { (line) } } } @else {
+                div.scroll tabindex="0" role="region" aria-label=(brief(&printable(&evidence.metric))) {
+                    table {
+                        thead { tr { @for column in &evidence.columns { th scope="col" { (printable(column)) } } } }
+                        tbody {
+                            @for row in &evidence.rows { tr { @for cell in row { td { (brief(&plain(cell))) } } } }
+                        }
+                    }
+                }
+            }
         }
     }
 }

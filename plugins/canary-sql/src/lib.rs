@@ -6,6 +6,7 @@ mod freshness;
 mod judge;
 mod limits;
 mod number;
+mod rows;
 mod sense;
 mod standard;
 mod times;
@@ -18,6 +19,7 @@ use jiff::Timestamp;
 use judge::Judge;
 use limits::{Change, Limits};
 use number::Number;
+use rows::{Total, Wrong};
 use sdk::{
     About, Check, Dates, Error, Failure, Need, Report, Request, Result, Row, Step, TableName, Verdict, Violation,
     alert, join_all, measured, step, uses,
@@ -39,6 +41,10 @@ sdk::settings! {
         pub sql: String = "",
         /// Limits for columns of the row, by column; columns without limits are only shown.
         pub thresholds: BTreeMap<String, Limits> = [],
+        /// A GoogleSQL query for rows that explain a violation, asked only after one; `@date` is the data date.
+        pub rows: String = "",
+        /// The number of rows shown: of `rows`, and of the keys that break a rule of the table.
+        pub show: u32 = 5u32,
         /// The table, for the following rules.
         pub table: Option<TableName> = None,
         /// A condition to select rows of the table: `game_date = @date`. It has the parameters of `sql`.
@@ -112,23 +118,26 @@ impl Check for Sql {
     async fn run(request: Request, settings: Settings) -> Result<Report> {
         settings.check()?;
         let mut judge = Judge::default();
-        let mut steps = Vec::new();
+        let (mut steps, mut wrong) = (Vec::new(), Vec::new());
         if !settings.sql.is_empty() {
             let limited = settings.thresholds.iter().map(|(column, limits)| (column.as_str(), *limits)).collect();
             ask(&settings.sql, &limited, &request, &mut judge).await?;
             steps.push(step("Run the query yourself", Times::of(&request).command(&settings.sql)));
         }
         if let Some(table) = &settings.table {
-            steps.extend(standard::ask(table, &settings, &request, &mut judge).await?);
+            steps.extend(standard::ask(table, &settings, &request, &mut judge, &mut wrong).await?);
         }
-        report(&request, &settings, judge, steps).await
+        if !settings.rows.is_empty() {
+            wrong.push(Wrong { metric: "rows".to_owned(), sql: settings.rows.clone(), total: Total::Given });
+        }
+        report(&request, &settings, judge, steps, &wrong).await
     }
 }
 
 impl Settings {
     /// All SQL in the settings.
     fn sql_texts(&self) -> impl Iterator<Item = &str> {
-        [&self.sql, &self.r#where].into_iter().map(String::as_str)
+        [&self.sql, &self.rows, &self.r#where].into_iter().map(String::as_str)
     }
 
     /// Whether the table has a rule besides the number of its rows.
@@ -276,7 +285,13 @@ fn shown(row: &Row, column: &str) -> Option<String> {
     })
 }
 
-async fn report(request: &Request, settings: &Settings, judge: Judge, steps: Vec<Step>) -> Result<Report> {
+async fn report(
+    request: &Request,
+    settings: &Settings,
+    judge: Judge,
+    steps: Vec<Step>,
+    wrong: &[Wrong],
+) -> Result<Report> {
     let sentence = judge.sentence();
     let Judge { metrics, broken, mut warned, learning, mut unknown, .. } = judge;
     // Nothing else judges this date, so it is no pass.
@@ -292,9 +307,16 @@ async fn report(request: &Request, settings: &Settings, judge: Judge, steps: Vec
         _ => Verdict::Warn,
     };
     let violations: Vec<_> = broken.into_iter().chain(warned).collect();
+    let not_shown = match violations.is_empty() {
+        true => Vec::new(),
+        false => rows::show(wrong, settings.show, request).await,
+    };
     let summary = match violations.is_empty() {
         true => sentence,
-        false => violations.iter().map(|violation| violation.message.as_str()).collect::<Vec<_>>().join("; "),
+        false => {
+            let messages = violations.iter().map(|violation| violation.message.as_str());
+            messages.chain(not_shown.iter().map(String::as_str)).collect::<Vec<_>>().join("; ")
+        }
     };
     if !violations.is_empty() {
         let severity = match verdict {
@@ -308,7 +330,10 @@ async fn report(request: &Request, settings: &Settings, judge: Judge, steps: Vec
         let title = if settings.title.is_empty() { &request.check } else { &settings.title };
         let help = (!settings.help.is_empty()).then(|| Step { text: settings.help.clone(), command: None });
         let steps = help.into_iter().chain(steps);
-        let alert = alert(request, severity, title, &about, &metrics, &violations).steps(steps);
+        let mut alert = alert(request, severity, title, &about, &metrics, &violations).steps(steps);
+        if !not_shown.is_empty() {
+            alert = alert.lines("Rows", not_shown);
+        }
         unknown.extend(alert.told().await);
     }
     Ok(Report { verdict, summary, metrics, violations, unknown, gate: None })

@@ -15,12 +15,10 @@ use crate::{
     judge::Judge,
     limits::Limits,
     number::Number,
+    rows::{ASKED as SHOWN, Total, Wrong},
     sense::{ANY, is_type},
     times::Times,
 };
-
-/// Rows of a query that shows people the wrong rows.
-const SHOWN: u32 = 20;
 
 /// A text, a number or a boolean.
 #[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
@@ -63,6 +61,8 @@ struct Count {
     sql: String,
     /// The query that shows the counted rows.
     which: String,
+    /// Whether it gives a row for each that is counted, and not for each key.
+    each: bool,
 }
 
 /// Runs all queries concurrently; returns the queries that people may run themselves after an alert.
@@ -71,6 +71,7 @@ pub(crate) async fn ask(
     settings: &Settings,
     request: &Request,
     judge: &mut Judge,
+    wrong: &mut Vec<Wrong>,
 ) -> Result<Vec<Step>> {
     // Without comments: one at its end would hide what follows it.
     let condition = one_line(&settings.r#where);
@@ -110,7 +111,15 @@ pub(crate) async fn ask(
     }
     for (column, most) in &settings.null_percent {
         let name = format!("null_percent_{column}");
-        judge.at_most(measured(&name, None).unit("%"), Number::of(&row, &name), *most);
+        let found = Number::of(&row, &name);
+        judge.at_most(measured(&name, None).unit("%"), found, *most);
+        let nulls =
+            found.zip(Number::of(&row, "row_count")).map(|(percent, rows)| percent.float() * rows.float() / 100.0);
+        if let (Some(nulls), Some(sql)) =
+            (nulls.filter(|_| found.is_some_and(|found| found.float() > *most)), rows.nulls(column, settings)?)
+        {
+            wrong.push(Wrong { metric: name, sql, total: Total::Counted(nulls.round() as u64) });
+        }
     }
     let mut unaccepted = Vec::new();
     for (name, values) in &settings.accepted_values {
@@ -120,6 +129,7 @@ pub(crate) async fn ask(
         if found.is_some_and(|found| found != Number::Whole(0)) {
             let which = rows.unaccepted(name, values)?;
             unaccepted.push(step(format!("See {metric}"), times.command(&which)));
+            wrong.push(Wrong { metric, sql: which, total: Total::AtMostAsked });
         }
     }
     // Only the metadata shows the last write.
@@ -138,6 +148,11 @@ pub(crate) async fn ask(
         judge.none(&count.name, found);
         if found != Some(Number::Whole(0)) {
             steps.push(step(format!("See {}", count.name), times.command(&count.which)));
+            let total = match found {
+                Some(Number::Whole(found)) if count.each => Total::Counted(found.unsigned_abs()),
+                _ => Total::AtMostAsked,
+            };
+            wrong.push(Wrong { metric: count.name.clone(), sql: count.which.clone(), total });
         }
     }
     judge.take(columns);
@@ -223,6 +238,28 @@ impl Rows<'_> {
         Ok(format!("SELECT {quoted}, COUNT(*) AS found {selected} GROUP BY {quoted} ORDER BY found DESC LIMIT {SHOWN}"))
     }
 
+    /// The query for the keys of rows in which a column is NULL: the first columns that must be unique, else the other
+    /// columns with rules. `None` if there are none.
+    fn nulls(&self, name: &str, settings: &Settings) -> Result<Option<String>> {
+        let keys: Vec<&str> = match settings.unique.first() {
+            Some(unique) => unique.split(',').map(str::trim).collect(),
+            None => {
+                let written = settings.freshness.as_ref().and_then(|freshness| freshness.column.as_ref());
+                let others = settings.references.keys().chain(settings.accepted_values.keys());
+                others.chain(settings.null_percent.keys()).chain(written).map(String::as_str).collect()
+            }
+        };
+        let mut quoted: Vec<String> = Vec::new();
+        for key in keys.into_iter().filter(|key| !key.eq_ignore_ascii_case(name)) {
+            let key = column(key)?;
+            if !quoted.contains(&key) {
+                quoted.push(key);
+            }
+        }
+        let selected = self.and(&format!("{} IS NULL", column(name)?));
+        Ok((!quoted.is_empty()).then(|| format!("SELECT {} {selected} LIMIT {SHOWN}", quoted.join(", "))))
+    }
+
     /// The rules that need a separate pass.
     fn counts(&self, settings: &Settings) -> Result<Vec<Count>> {
         let mut counts = Vec::new();
@@ -236,6 +273,7 @@ impl Rows<'_> {
                 name: format!("duplicates_{}", names.join("_")),
                 sql: format!("SELECT COUNT(*) AS found FROM (SELECT {keys} {twice})"),
                 which: format!("SELECT {keys}, COUNT(*) AS copies {twice} LIMIT {SHOWN}"),
+                each: true,
             });
         }
         for (name, References(place)) in &settings.references {
@@ -250,6 +288,7 @@ impl Rows<'_> {
                 name: format!("orphans_{name}"),
                 sql: format!("SELECT COUNT(*) AS found {lost}"),
                 which: format!("SELECT DISTINCT {quoted} {lost} LIMIT {SHOWN}"),
+                each: false,
             });
         }
         Ok(counts)

@@ -150,6 +150,7 @@ pub(super) fn batch(round: usize) -> Batch {
         status: "pass",
         summary: "games 5, player_records 120, null_player_names 0, null_team_abbrs 0".to_owned(),
         report: Some(report.clone()),
+        evidence: None,
         error: None,
         seconds: 0.01,
         calls: calls.clone(),

@@ -36,6 +36,7 @@ mod downstream;
 mod drift;
 mod ecosystem;
 mod emulator;
+mod evidence;
 mod examples;
 mod explain;
 mod first_contact;

@@ -3,7 +3,7 @@
 
 use sdk::{
     About, Alert, Check, Error, Failure, Need, Query, Report, Repository, Request, Result, Row, Scalar, Severity,
-    Since, Verdict, Violation, measured,
+    Since, Value, Verdict, Violation, measured,
 };
 
 sdk::settings! {
@@ -292,6 +292,24 @@ impl Check for Misbehaving {
                         metadata: vec![(hostile.clone(), hostile)],
                     }),
                 }
+            }
+            "show rows" => {
+                let columns = ["name", "note", "nothing"].map(str::to_owned);
+                for at in 0..settings.count {
+                    let (name, note) = match at % 2 {
+                        0 => ("<!channel> & <@U1>".to_owned(), "long ".repeat(1000)),
+                        _ => (HOSTILE.to_owned(), "\u{0}\u{1b}[31m".to_owned()),
+                    };
+                    sdk::evidence_rows("names", &columns, &[vec![Value::Text(name), Value::Text(note), Value::Null]])?;
+                }
+                Report { violations: vec![violation()], ..report(Verdict::Fail) }
+            }
+            "show ever new tables" => {
+                for at in 0..settings.count {
+                    let column = format!("{at} {}", "c".repeat(1000));
+                    sdk::evidence_rows(&column, std::slice::from_ref(&column), &[vec![Value::Integer(at.into())]])?;
+                }
+                Report { violations: vec![violation()], ..report(Verdict::Fail) }
             }
             "speak" => {
                 println!("{}", settings.sql);
