@@ -2,7 +2,8 @@
 
 use jiff::civil::{Date, DateTime, Time};
 use sdk::{
-    Failure, Request, Result, Row, Step, TableName, Violation, bq_query, hours_between, literal, measured,
+    Dates, Failure, Request, Result, Row, Step, TableName, Violation, bq_query, deadline, hours_between, literal,
+    measured,
     schemars::JsonSchema,
     serde::{Deserialize, Serialize},
     step, tables,
@@ -60,8 +61,20 @@ impl Freshness {
         })
     }
 
-    /// Judges the age, with the row of [`Freshness::columns`].
-    pub(crate) async fn judge(&self, table: &TableName, row: &Row, request: &Request, judge: &mut Judge) -> Result<()> {
+    /// Judges the age, with the row of [`Freshness::columns`]: that of a date's rows by its deadline, so that they do not age
+    /// after it, and that of the table at this moment.
+    pub(crate) async fn judge(
+        &self,
+        table: &TableName,
+        row: &Row,
+        request: &Request,
+        dates: Dates,
+        judge: &mut Judge,
+    ) -> Result<()> {
+        let clock = match dates {
+            Dates::Dated => deadline(),
+            Dates::Now => request.due,
+        };
         let (of, written) = match &self.column {
             Some(column) => (column.as_str(), self.newest(column, row, request)?),
             None => match last_write(table).await? {
@@ -74,14 +87,17 @@ impl Freshness {
                 }
             },
         };
+        let late = written.as_ref().filter(|written| (clock + 1..=request.due).contains(&written.from));
+        let late = late.map(|written| hours_between(clock, written.from));
         let age = written.map(|Written { from, to }| match hours_between(from, request.due) {
             ahead if ahead < 0.0 => ahead,
-            _ => hours_between(to, request.due).max(0.0),
+            _ => hours_between(to, clock).max(0.0),
         });
         let hours = Number::Float;
         let limits =
             Limits { max: Some(hours(self.max_hours)), warn_max: self.warn_hours.map(hours), ..Limits::default() };
         judge.limits(measured("freshness", None).unit("h"), age.map(hours), &limits);
+        judge.metrics.extend(late.map(|late| measured("late", Some(late)).unit("h")));
         if let Some(age) = age.filter(|age| *age < -CLOCKS_APART_HOURS) {
             let message = format!("freshness: {of} is {:.1} h later than this run's clock", -age);
             judge.warned.push(Violation { metric: Some("freshness".to_owned()), message });

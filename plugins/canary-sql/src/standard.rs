@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use sdk::{
-    Column, Error, Failure, Request, Result, Step, TableName, Violation, join, join_all, literal, measured, one_line,
+    Column, Dates, Error, Failure, Request, Result, Step, TableName, Violation, join, join_all, literal, measured, one_line,
     schemars::JsonSchema,
     serde::{Deserialize, Serialize},
     step,
@@ -12,6 +12,7 @@ use sdk::{
 use crate::{
     Settings, ask as ask_row,
     freshness::last_write_step,
+    is_dated,
     judge::Judge,
     limits::Limits,
     number::Number,
@@ -107,7 +108,8 @@ pub(crate) async fn ask(
     found.shown.clear();
     judge.take(found);
     if let Some(freshness) = &settings.freshness {
-        freshness.judge(table, &row, request, judge).await?;
+        let dates = if is_dated(&settings.r#where) { Dates::Dated } else { Dates::Now };
+        freshness.judge(table, &row, request, dates, judge).await?;
     }
     for (column, most) in &settings.null_percent {
         let name = format!("null_percent_{column}");

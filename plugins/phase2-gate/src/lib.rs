@@ -4,10 +4,10 @@
 
 mod rules;
 
-use rules::{Data, Findings};
+use rules::{Clock, Data, Findings};
 use sdk::{
     About, Alert, Check, Failure, Gate, Metric, Need, Query, Report, Request, Result, Service, Severity, TableName,
-    Verdict, investigation, step, try_join4,
+    Verdict, deadline, investigation, step, try_join4,
 };
 
 sdk::settings! {
@@ -65,7 +65,7 @@ impl Check for Phase2Gate {
                 settings.schedule_table, settings.schedule_window_days
             )));
         }
-        let findings = rules::judge(&data, &settings, request.due);
+        let findings = rules::judge(&data, &settings, Clock { due: request.due, deadline: deadline() });
         let mut unknown = Vec::new();
         if !findings.blocking.is_empty() || !findings.warnings.is_empty() {
             unknown.extend(alert(&request, &settings, &findings)?.told().await);
@@ -156,11 +156,14 @@ fn report(date: &str, data: &Data, findings: Findings) -> Report {
 /// `PROCEED: all 5 scheduled games, 120 player records, no required value missing, scraped 3.3 hours ago`
 fn proceed(data: &Data, metrics: &[Metric]) -> String {
     let value = |name: &str| metrics.iter().find(|metric| metric.name == name).and_then(|metric| metric.value);
+    let scraped = match value("late") {
+        Some(late) => format!("{late:.1} hours late"),
+        None => format!("{:.1} hours ago", value("age").unwrap_or_default()),
+    };
     format!(
-        "PROCEED: all {} scheduled games, {} player records, no required value missing, scraped {:.1} hours ago",
+        "PROCEED: all {} scheduled games, {} player records, no required value missing, scraped {scraped}",
         data.scheduled.len(),
         value("player_records").unwrap_or_default(),
-        value("age").unwrap_or_default()
     )
 }
 

@@ -88,8 +88,17 @@ pub(crate) struct Findings {
     pub(crate) score: f64,
 }
 
-/// Applies every rule; `due` is the run's clock, in seconds.
-pub(crate) fn judge(data: &Data, settings: &Settings, due: i64) -> Findings {
+/// The clocks of a run, in seconds.
+pub(crate) struct Clock {
+    /// The run's own.
+    pub(crate) due: i64,
+    /// By when the date's data is expected. Its age is measured against this: a date that is repaired later does not age
+    /// meanwhile.
+    pub(crate) deadline: i64,
+}
+
+/// Applies every rule.
+pub(crate) fn judge(data: &Data, settings: &Settings, Clock { due, deadline }: Clock) -> Findings {
     let mut blocking = Vec::new();
     let mut warnings = Vec::new();
     let records = data.totals.number("records");
@@ -114,8 +123,14 @@ pub(crate) fn judge(data: &Data, settings: &Settings, due: i64) -> Findings {
             rates.push(rate);
             metrics.push(measured(format!("null_rate_{name}"), rate).below(settings.max_null_percent).unit("%"));
         }
-        age = data.totals.timestamp("processed_at").map(|scraped| hours_between(scraped, due));
+        let scraped = data.totals.timestamp("processed_at");
+        age = scraped.map(|scraped| match scraped > due {
+            true => hours_between(scraped, due),
+            false => hours_between(scraped, deadline).max(0.0),
+        });
         metrics.push(measured("age", age).below(settings.max_age_hours).unit("h"));
+        let late = scraped.filter(|scraped| (deadline + 1..=due).contains(scraped));
+        metrics.extend(late.map(|scraped| measured("late", Some(hours_between(deadline, scraped))).unit("h")));
     }
 
     blocking.extend(sdk::judge(&metrics));

@@ -1,8 +1,14 @@
 //! The gate's rules, each on both sides of its boundary, on the embedded engine.
 
-use crate::support::{AT, DATE, watched::Watched};
+use crate::support::{
+    AT, DATE,
+    command::{Sample, ended, shipped},
+    watched::Watched,
+};
 use host::run::{Run, Status};
 use jiff::{Span, Timestamp};
+use rusqlite::Connection;
+use serde_json::Value;
 
 struct Case {
     what: &'static str,
@@ -21,6 +27,42 @@ fn case(
     expected: &'static [&'static str],
 ) -> Case {
     Case { what, dataset, sql: sql.replace("$DATE", &format!("'{DATE}'")), status, expected }
+}
+
+/// A date that is asked about days later: its data is as old as it was at its deadline, and late data is good, and late.
+#[test]
+fn a_date_that_is_repaired_late_becomes_good() {
+    let sample = Sample::new(None).unwrap();
+    let scraped = |at: &str| {
+        let raw = Connection::open(sample.path().join("warehouse/nba_raw.db")).unwrap();
+        let at = stored(at.parse().unwrap());
+        let sql = "UPDATE nbac_player_boxscore SET processed_at = ?1 WHERE game_date = ?2";
+        assert!(raw.execute(sql, (at, DATE)).unwrap() > 0);
+    };
+    let asked = |arguments: &[&str]| {
+        let mut command = sample.command();
+        command.args(["run", "--once", "--output", "json", "--check", "phase2-gate"]).args(arguments);
+        ended(command.args(shipped().unwrap())).unwrap().run("phase2-gate")
+    };
+    let three_days_later = ["--date", DATE, "--at", "2026-02-08T12:00:00Z"];
+    let late = |run: &Value| {
+        let metrics = run["metrics"].as_array().unwrap().iter();
+        metrics.clone().find(|metric| metric["name"] == "late").map(|metric| metric["value"].as_f64().unwrap())
+    };
+    for (at, status, words, hours) in [
+        ("2026-02-06T08:30:00Z", "pass", "scraped 3.0 hours ago", None),
+        ("2026-02-08T10:30:00Z", "pass", "scraped 47.0 hours late", Some(47.0)),
+        ("2026-02-05T11:30:00Z", "fail", "age is not below its limit: 24 h ≥ 24 h", None),
+    ] {
+        scraped(at);
+        let run = asked(&three_days_later);
+        assert_eq!((run["status"].as_str(), late(&run)), (Some(status), hours), "{at}: {run:#}");
+        assert!(run["summary"].as_str().unwrap().contains(words), "{at}: {run:#}");
+    }
+    // In time, the deadline is the run's own clock.
+    scraped("2026-02-06T08:30:00Z");
+    let run = asked(&["--at", AT]);
+    assert!(run["summary"].as_str().unwrap().contains("scraped 3.0 hours ago") && late(&run).is_none(), "{run:#}");
 }
 
 fn messages(run: &Run) -> Vec<String> {
@@ -188,21 +230,33 @@ fn all_players_of_a_game_without_an_id_are_seen() {
 }
 
 #[test]
-fn age_is_held_against_the_runs_own_clock() {
+fn age_is_held_against_the_deadline_whenever_the_gate_is_asked() {
     let watched = Watched::new(&["phase2-gate"], |toml| toml).unwrap();
-    let scraped: Timestamp = AT.parse::<Timestamp>().unwrap().checked_sub(Span::new().hours(3)).unwrap();
-    let after = |seconds: i64| scraped.checked_add(Span::new().seconds(seconds)).unwrap();
+    let due: Timestamp = AT.parse().unwrap();
     let hour = 3600;
     for (seconds, status) in [
         (12 * hour - 1, Status::Pass),
         (12 * hour, Status::Warn),
         (24 * hour - 1, Status::Warn),
         (24 * hour, Status::Fail),
+        // After this run's clock.
         (-1, Status::Warn),
     ] {
-        let run = watched.run_at("phase2-gate", after(seconds)).unwrap();
+        let scraped = stored(due.checked_sub(Span::new().seconds(seconds)).unwrap());
+        let sql = format!("UPDATE nbac_player_boxscore SET processed_at = '{scraped}' WHERE game_date = '{DATE}'");
+        watched.sql("nba_raw", &sql).unwrap();
+        let run = watched.run("phase2-gate").unwrap();
         assert_eq!(run.status(), status, "{seconds} s: {}", run.summary());
+        // The due time is at 06:30; hours later the data is as old as it was then, and what came in between is late.
+        let later = watched.run_at("phase2-gate", due.checked_add(Span::new().hours(10)).unwrap()).unwrap();
+        let expected = if seconds < 0 { Status::Pass } else { status };
+        assert_eq!(later.status(), expected, "{seconds} s, later: {}", later.summary());
     }
+}
+
+/// A time as the sample pipeline stores it.
+fn stored(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
 #[test]
