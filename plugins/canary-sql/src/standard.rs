@@ -237,7 +237,9 @@ impl Rows<'_> {
     /// The query that shows values that are not accepted.
     fn unaccepted(&self, name: &str, values: &[Value]) -> Result<String> {
         let (quoted, selected) = (column(name)?, self.and(&outside(name, values)?));
-        Ok(format!("SELECT {quoted}, COUNT(*) AS found {selected} GROUP BY {quoted} ORDER BY found DESC LIMIT {SHOWN}"))
+        Ok(format!(
+            "SELECT {quoted}, COUNT(*) AS found {selected} GROUP BY {quoted} ORDER BY found DESC, {quoted} LIMIT {SHOWN}"
+        ))
     }
 
     /// The query for the keys of rows in which a column is NULL: the first columns that must be unique, else the other
@@ -259,7 +261,8 @@ impl Rows<'_> {
             }
         }
         let selected = self.and(&format!("{} IS NULL", column(name)?));
-        Ok((!quoted.is_empty()).then(|| format!("SELECT {} {selected} LIMIT {SHOWN}", quoted.join(", "))))
+        let keys = quoted.join(", ");
+        Ok((!quoted.is_empty()).then(|| format!("SELECT {keys} {selected} ORDER BY {keys} LIMIT {SHOWN}")))
     }
 
     /// The rules that need a separate pass.
@@ -274,7 +277,7 @@ impl Rows<'_> {
             counts.push(Count {
                 name: format!("duplicates_{}", names.join("_")),
                 sql: format!("SELECT COUNT(*) AS found FROM (SELECT {keys} {twice})"),
-                which: format!("SELECT {keys}, COUNT(*) AS copies {twice} LIMIT {SHOWN}"),
+                which: format!("SELECT {keys}, COUNT(*) AS copies {twice} ORDER BY {keys} LIMIT {SHOWN}"),
                 each: true,
             });
         }
@@ -289,7 +292,7 @@ impl Rows<'_> {
             counts.push(Count {
                 name: format!("orphans_{name}"),
                 sql: format!("SELECT COUNT(*) AS found {lost}"),
-                which: format!("SELECT DISTINCT {quoted} {lost} LIMIT {SHOWN}"),
+                which: format!("SELECT DISTINCT {quoted} {lost} ORDER BY {quoted} LIMIT {SHOWN}"),
                 each: false,
             });
         }
