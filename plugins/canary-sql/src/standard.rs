@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use sdk::{
-    Column, Dates, Error, Failure, Request, Result, Step, TableName, Violation, join, join_all, literal, measured, one_line,
+    Column, Dates, Error, Failure, Request, Result, Step, TableName, Violation, join, join_all, literal, measured,
+    one_line,
     schemars::JsonSchema,
     serde::{Deserialize, Serialize},
     step,
