@@ -31,11 +31,11 @@ pub(super) struct Recheck {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "It is known, and somebody works on it: no reminders, and its end is told. It lapses when the
-date gets worse, or something else is wrong too.
+#[command(after_help = "It is known, and somebody works on it: no reminders, and its end is told. It
+lapses when the date gets worse, or something else is wrong too.
 
 Examples:
-  host ack phase2-raw --date 2026-02-05 --why \"the vendor reloads it tonight\"
+  host ack phase2-raw --date 2026-02-05 --why \"the vendor reloads it\"
   host ack phase2-raw --for 7d --why \"known\"      all its bad dates")]
 pub(super) struct Ack {
     #[command(flatten)]
@@ -49,11 +49,12 @@ pub(super) struct Ack {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "The date is given up: it is not good, is not looked at any more, and nobody is reminded of it.
-Whoever was told of it hears that. If it is good after all, that is told too.
+#[command(after_help = "The date is given up: it is not good, is not looked at any more, and nobody is
+reminded of it. Whoever was told of it hears that. If it is good after all, that
+is told too.
 
 Examples:
-  host close phase2-raw --date 2026-02-05 --why \"the vendor will not deliver it\"")]
+  host close phase2-raw --date 2026-02-05 --why \"it will never come\"")]
 pub(super) struct Close {
     #[command(flatten)]
     of: Of,

@@ -27,9 +27,9 @@ use crate::{
 
 It prepares each query, or runs it dry. That finds unknown tables and
 columns, wrong types, missing grants and exceeded budgets without reading a
-row or billing a byte; only skip_when is asked for real. Then it runs each check on simulated results, to find
-checks that cannot fail. It records nothing and sends nothing; `host run`
-does both, when it starts and on validate_schedule.
+row or billing a byte; only skip_when is asked for real. Then it runs each check
+on simulated results, to find checks that cannot fail. It records nothing and
+sends nothing; `host run` does both, when it starts and on validate_schedule.
 
 A remark is not a fault: the check does what it says, which may be less than
 you meant. \"not tried\" says that no simulated result reached a limit.

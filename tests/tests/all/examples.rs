@@ -83,7 +83,11 @@ const SHOP: &str = "
     INSERT INTO orders SELECT 1000 * strftime('%j', day) + n + 1000000 * strftime('%Y', day), 'c' || (n % 2),
         CASE WHEN n % 10 = 0 THEN 'spring' END, 20.5, 'paid',
         strftime('%Y-%m-%d %H:%M:%S UTC', day, '+' || (60 * 16 + n / 2) || ' minutes', '+' || (n % 2) || ' seconds'), day
-    FROM days, numbers;";
+    FROM days, numbers;
+    CREATE TABLE returns (day DATE);
+    INSERT INTO returns SELECT day FROM orders WHERE id % 10 = 0;
+    CREATE TABLE summary (day DATE);
+    INSERT INTO summary SELECT DISTINCT day FROM orders;";
 
 #[test]
 fn every_configuration_in_the_documents_is_validated_and_run() {

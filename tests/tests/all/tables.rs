@@ -47,7 +47,7 @@ impl Shop {
     pub(crate) fn configure(&self, more: &str) {
         let toml = format!(
             "timezone = \"UTC\"\nvalidate_schedule = \"never\"\n[warehouse]\nkind = \"sqlite\"\npath = \"warehouse\"\n\
-             [grants.canary-sql]\nwarehouse = [\"shop\"]\nslack = [\"#data\"]\n{more}"
+             [state]\nkeep = \"40000d\"\n[grants.canary-sql]\nwarehouse = [\"shop\"]\nslack = [\"#data\"]\n{more}"
         );
         fs::write(self.path().join("host.toml"), toml).unwrap();
     }
