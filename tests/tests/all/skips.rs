@@ -218,7 +218,7 @@ fn settings_that_cannot_be_meant_are_refused() {
         ("skip_at_most = \"3d\"".to_owned(), "checks.orders.skip_at_most: has no effect without skip_when"),
         (
             format!("{when}\nskip_at_most = \"40000d\""),
-            "checks.orders.skip_at_most: 90d is never reached, since the record keeps runs for 90d",
+            "checks.orders.skip_at_most: 40000d is never reached, since the record keeps runs for 40000d",
         ),
         (format!("{when}\nskip_at_most = \"soon\""), "`soon` is not a duration"),
         (
