@@ -119,7 +119,9 @@ fn every_configuration_in_the_documents_is_validated_and_run() {
                     }
                 }
                 let ran = tried(&sample, &page, &example, &all_plugins());
-                for check in example.get("checks").and_then(Value::as_table).into_iter().flat_map(Table::keys) {
+                let named = example.get("checks").and_then(Value::as_table).into_iter().flat_map(Table::keys);
+                // A definition of many is no check itself.
+                for check in named.filter(|name| !name.contains('{')) {
                     assert_eq!(ran.run(check)["status"], "pass", "{page}: {check}: {ran:?}");
                 }
             }
@@ -127,7 +129,8 @@ fn every_configuration_in_the_documents_is_validated_and_run() {
         run.push(page);
     }
     run.sort();
-    let expected = ["alerts", "canary-sql", "dates", "deployments", "gate", "operations", "plugins", "warehouses"];
+    let expected =
+        ["alerts", "canary-sql", "dates", "deployments", "gate", "operations", "plugins", "slack", "warehouses"];
     assert_eq!(run, expected.map(|page| format!("docs/{page}.md")));
 }
 
