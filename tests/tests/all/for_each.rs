@@ -130,7 +130,7 @@ fn mistakes_name_the_element_and_show_the_line() {
     // The lines of a definition, the element in its message, and further words.
     let cases: &[(&str, &str, &[&str])] = &[
         ("for_each = { table = [\"a\", \"a\"] }", " with table = \"a\"", &["the name source-a is that of", "too"]),
-        (&product, "", &["makes 10000;", "at most 2000 checks and grants", "line 13, column"]),
+        (&product, "", &["makes 10000;", "at most 2000 checks and grants", "line 15, column"]),
         (&huge, "", &["makes 2001;"]),
         (&long, " with table = \"", &["at most 16 MiB of text"]),
         (
