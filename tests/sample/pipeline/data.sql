@@ -1,11 +1,15 @@
 -- The tables that the checks of host.toml ask, as they are on a good afternoon of {today}: 30 days of two games a day, with
--- tonight's predictions. A line `-- @ DATASET` begins the tables of one dataset. {days}, {games}, {players} and {models} are
--- tables of one column; tests/tests/all/pipeline.rs fills them in.
+-- tonight's predictions and a matinee that is on. A line `-- @ DATASET` begins the tables of one dataset. {days}, {games},
+-- {players} and {models} are tables of one column; tests/tests/all/pipeline.rs fills them in, and makes the sources that are
+-- only counted.
 
 -- @ nba_reference
-CREATE TABLE nba_schedule (game_id TEXT, game_date DATE, status TEXT);
+CREATE TABLE nba_schedule (game_id TEXT, game_date DATE, status TEXT, loaded TIMESTAMP);
 INSERT INTO nba_schedule
-SELECT day || '-' || game, day, CASE WHEN day < '{today}' THEN 'final' ELSE 'scheduled' END FROM {days}, {games};
+SELECT day || '-' || game, day, CASE WHEN day < '{today}' THEN 'final' WHEN game = 0 THEN 'live' ELSE 'scheduled' END,
+    '{today} 10:00:00 UTC' FROM {days}, {games};
+CREATE TABLE worker_heartbeats (worker TEXT, beat TIMESTAMP);
+INSERT INTO worker_heartbeats SELECT 'worker-' || game, '{today} 19:59:00 UTC' FROM {games};
 
 -- @ nba_raw
 CREATE TABLE nbac_gamebook_player_stats (game_id TEXT, game_date DATE, player_name TEXT, team_abbr TEXT);
@@ -14,6 +18,8 @@ SELECT day || '-' || game, day, 'Player ' || player, CASE WHEN player % 2 THEN '
 WHERE day < '{today}';
 CREATE TABLE closing_lines (game_id TEXT, game_date DATE, line FLOAT64);
 INSERT INTO closing_lines SELECT day || '-' || game, day, -3.5 FROM {days}, {games} WHERE day < '{today}';
+CREATE TABLE live_scores (game_id TEXT, scraped TIMESTAMP);
+INSERT INTO live_scores VALUES ('{today}-0', '{today} 19:58:00 UTC');
 
 -- @ nba_analytics
 CREATE TABLE player_game_summary (player_lookup TEXT, game_id TEXT, game_date DATE, minutes FLOAT64, points INT64);
@@ -49,6 +55,8 @@ INSERT INTO model_registry
 SELECT model, CASE WHEN model = 'ridge' THEN 'linear' ELSE 'trees' END, 1, 0, 1, '{yesterday} 12:00:00 UTC' FROM {models};
 
 -- @ mlb
+CREATE TABLE schedule (game_id TEXT, game_date DATE, loaded TIMESTAMP);
+INSERT INTO schedule SELECT day || '-' || game, day, '{today} 10:00:00 UTC' FROM {days}, {games};
 CREATE TABLE predictions (player_lookup TEXT, game_date DATE, is_published BOOL);
 INSERT INTO predictions SELECT 'b' || player, day, player = 0 FROM {days}, {players};
 CREATE TABLE plate_appearances (game_id TEXT, game_date DATE, batter TEXT, number INT64);

@@ -89,6 +89,14 @@ const SHOP: &str = "
     CREATE TABLE summary (day DATE);
     INSERT INTO summary SELECT DISTINCT day FROM orders;";
 
+/// What docs/pipeline.md checks: two final games, both with box scores.
+const LEAGUE: &str = "
+    CREATE TABLE schedule (game_id TEXT, game_date DATE, status TEXT, loaded TIMESTAMP);
+    INSERT INTO schedule VALUES
+        ('g1', '2026-02-05', 'final', '2026-02-06 10:00:00 UTC'), ('g2', '2026-02-05', 'final', '2026-02-06 10:00:00 UTC');
+    CREATE TABLE box_scores (game_id TEXT, game_date DATE);
+    INSERT INTO box_scores SELECT game_id, game_date FROM schedule;";
+
 #[test]
 fn every_configuration_in_the_documents_is_validated_and_run() {
     let mut run = Vec::new();
@@ -112,6 +120,7 @@ fn every_configuration_in_the_documents_is_validated_and_run() {
             _ => {
                 let sample = Sample::new(None).unwrap();
                 sample.sql("shop", SHOP).unwrap();
+                sample.sql("league", LEAGUE).unwrap();
                 // One grant for a plugin: the sample's check and the page's.
                 if let Some(granted) = example.get_mut("grants").and_then(|grants| grants.get_mut("canary-sql")) {
                     for (key, name) in [("warehouse", "nba_predictions"), ("slack", "#canary-alerts")] {
@@ -129,8 +138,18 @@ fn every_configuration_in_the_documents_is_validated_and_run() {
         run.push(page);
     }
     run.sort();
-    let expected =
-        ["alerts", "canary-sql", "dates", "deployments", "gate", "operations", "plugins", "slack", "warehouses"];
+    let expected = [
+        "alerts",
+        "canary-sql",
+        "dates",
+        "deployments",
+        "gate",
+        "operations",
+        "pipeline",
+        "plugins",
+        "slack",
+        "warehouses",
+    ];
     assert_eq!(run, expected.map(|page| format!("docs/{page}.md")));
 }
 
