@@ -116,7 +116,7 @@ const PARTIAL: Round = Round {
 /// The data did not come, for one day or for three.
 const MISSING: Round = Round {
     faults: &[
-        ("nba_raw", "{sources:DELETE FROM {table} WHERE game_date > '2026-02-02'}"),
+        ("nba_raw", "DELETE FROM {source} WHERE game_date > '2026-02-02'"),
         ("nba_raw", "DELETE FROM closing_lines WHERE game_date = '{yesterday}'"),
         ("nba_analytics", "DELETE FROM player_game_summary WHERE game_date = '{yesterday}'"),
         ("nba_analytics", "DELETE FROM ml_feature_store_v2 WHERE game_date = '{yesterday}'"),
@@ -175,14 +175,6 @@ const MISSING: Round = Round {
     ],
 };
 
-/// Nothing is played, and nothing comes, from 30 January to this date.
-const BREAK: [(&str, &str); 4] = [
-    ("nba_reference", "DELETE FROM nba_schedule WHERE game_date BETWEEN '2026-01-30' AND '{until}'"),
-    ("mlb", "{all:DELETE FROM {table} WHERE game_date BETWEEN '2026-01-30' AND '{until}'}"),
-    ("nba_raw", "{all:DELETE FROM {table} WHERE game_date BETWEEN '2026-01-30' AND '{until}'}"),
-    ("nba_predictions", "{all:DELETE FROM {table} WHERE game_date BETWEEN '2026-01-30' AND '{until}'}"),
-];
-
 /// The pipeline on one date: its configuration and its tables.
 struct Pipeline {
     shop: Shop,
@@ -225,32 +217,34 @@ impl Pipeline {
         pipeline
     }
 
-    /// Changes a dataset. `{sources:…}` is a statement for each of the sources, `{all:…}` one for each table of a date.
+    /// Changes a dataset, or does so for each of the sources.
     fn change(&self, dataset: &str, sql: &str) {
-        let each = |what: &str, tables: &dyn Fn() -> Vec<String>| {
-            let one = sql.strip_prefix(&format!("{{{what}:")).and_then(|rest| rest.strip_suffix('}'));
-            one.map(|one| tables().iter().map(|table| one.replace("{table}", table) + ";").collect::<String>())
-        };
-        let dated = || {
-            let place = self.shop.path().join(format!("warehouse/{dataset}.db"));
-            let all = "SELECT name FROM sqlite_schema WHERE type = 'table' AND sql LIKE '%game_date%'";
-            let connection = Connection::open(place).unwrap();
-            let mut tables = connection.prepare(all).unwrap();
-            tables.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
-        };
-        let sql = each("sources", &|| sources().into_iter().map(|(table, _)| table).collect())
-            .or_else(|| each("all", &dated))
-            .unwrap_or_else(|| sql.to_owned());
         let yesterday = self.today.yesterday().unwrap().to_string();
         let sql = sql.replace("{today}", &self.today.to_string()).replace("{yesterday}", &yesterday);
+        let sql = match sql.contains("{source}") {
+            true => sources().iter().map(|(table, _)| sql.replace("{source}", table) + ";").collect(),
+            false => sql,
+        };
         change(self.shop.path(), dataset, &sql).unwrap();
     }
 
+    /// Nothing is played, and nothing comes, from 30 January to this date.
     fn pause(&self, until: &str) {
-        for (dataset, sql) in BREAK {
-            self.change(dataset, &sql.replace("{until}", until));
+        for dataset in ["mlb", "nba_analytics", "nba_predictions", "nba_raw", "nba_reference"] {
+            let place = self.shop.path().join(format!("warehouse/{dataset}.db"));
+            let dated = "SELECT name FROM sqlite_schema WHERE type = 'table' AND sql LIKE '%game_date%'";
+            let tables: Vec<String> = {
+                let connection = Connection::open(place).unwrap();
+                let mut tables = connection.prepare(dated).unwrap();
+                tables.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+            };
+            for table in tables {
+                self.change(
+                    dataset,
+                    &format!("DELETE FROM {table} WHERE game_date BETWEEN '2026-01-30' AND '{until}'"),
+                );
+            }
         }
-        self.change("nba_analytics", &BREAK[3].1.replace("{until}", until));
     }
 
     fn run(&self, more: &[&str]) -> Ended {
