@@ -16,6 +16,8 @@ use crate::{
 /// Three in the afternoon in New York.
 const AT: &str = "2026-02-06T20:00:00Z";
 const TODAY: Date = jiff::civil::date(2026, 2, 6);
+/// Expected 24 hours after its date, so nobody is told at that time.
+const PENDING: &str = "output-plate_appearances";
 
 /// What breaks the data in one round, and which checks say so; all others pass.
 struct Round {
@@ -311,7 +313,7 @@ fn each_check_passes_on_good_data_and_fails_on_its_fault() {
             // The message has them too, below the check's name.
             let message = ended.err.split(&format!("│ {check}\n")).nth(1).unwrap_or_default();
             let message = message.split("\n│\n").next().unwrap_or_default();
-            assert!(message.contains(violation), "{check}: {}", ended.err);
+            assert_eq!(message.contains(violation), *check != PENDING, "{check}: {}", ended.err);
             assert!(names.iter().all(|name| message.contains(name)), "{check}: {message}");
         }
         failed.extend(expected.into_iter().map(str::to_owned));
