@@ -202,10 +202,15 @@ impl Metrics {
 
     /// Sets how many dates of a check are bad, and how many were never judged.
     pub fn dates(&self, check: &str, open: usize, unjudged: usize) {
-        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        let check = || OfCheck { check: check.to_owned() };
-        self.dates_open.get_or_create(&check()).set(number(open));
-        self.dates_unjudged.get_or_create(&check()).set(number(unjudged));
+        self.dates_open(check, open);
+        let unjudged = i64::try_from(unjudged).unwrap_or(i64::MAX);
+        self.dates_unjudged.get_or_create(&OfCheck { check: check.to_owned() }).set(unjudged);
+    }
+
+    /// Sets how many dates of a check are bad.
+    pub fn dates_open(&self, check: &str, open: usize) {
+        let open = i64::try_from(open).unwrap_or(i64::MAX);
+        self.dates_open.get_or_create(&OfCheck { check: check.to_owned() }).set(open);
     }
 
     /// Counts a run that ended and was recorded.
@@ -255,7 +260,8 @@ impl Metrics {
     /// Removes a check that no longer exists.
     pub fn forget(&self, check: &str) {
         let label = OfCheck { check: check.to_owned() };
-        for family in [&self.status, &self.last_run, &self.last_success] {
+        let gauges = [&self.status, &self.last_run, &self.last_success, &self.dates_open, &self.dates_unjudged];
+        for family in gauges {
             family.remove(&label);
         }
     }

@@ -69,7 +69,7 @@ impl DateNews {
 }
 
 /// `2026-02-01 to 02-12 and 02-14`. A year is named where it changes; `year` is the one that was named last.
-pub(super) fn ranges(dates: &[Date], year: &mut Option<i16>) -> String {
+pub fn ranges(dates: &[Date], year: &mut Option<i16>) -> String {
     let mut sorted = dates.to_vec();
     sorted.sort_unstable();
     sorted.dedup();

@@ -132,7 +132,7 @@ impl Of {
                         Wanted::Recheck => format!("{} by the next `{once}`", said.trim_end_matches(" now")),
                         _ => said,
                     };
-                    done.map(later)
+                    done.answer.map(later)
                 }
             };
             record.close().await;

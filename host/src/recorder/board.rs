@@ -10,6 +10,7 @@ use anyhow::Result;
 use jiff::{Timestamp, civil::Date};
 use serde::Serialize;
 
+use super::seen::Seen;
 use crate::{
     alert::{Standing, Standings},
     contract::Metric,
@@ -39,6 +40,8 @@ pub struct Recent {
     pub invalid: Vec<String>,
     /// The remarks of the last validation.
     pub remarks: Vec<String>,
+    /// Its data dates.
+    pub seen: Arc<Seen>,
 }
 
 /// The last result of a check.
@@ -100,20 +103,24 @@ impl Board {
     /// Adds recorded runs.
     pub fn add<'r>(&self, runs: impl Iterator<Item = &'r Run>, standings: &Standings) {
         self.write(|checks| {
-            for run in runs.filter(|run| !run.past && run.untold != Some(Untold::TriedAgain)) {
+            for run in runs.filter(|run| run.untold != Some(Untold::TriedAgain)) {
                 let recent = Arc::make_mut(checks.entry(run.check.clone()).or_default());
+                recent.remember(standings.get(&run.check));
+                // The list of runs is that of the newest dates.
+                if run.past {
+                    continue;
+                }
                 let left_out = run.untold == Some(Untold::LeftOut);
                 recent.push(Dot { due: run.due, data_date: run.data_date, status: run.status(), left_out });
                 if !left_out {
                     recent.last = Some(Latest::from(run));
                 }
-                recent.remember(standings.get(&run.check));
             }
         });
     }
 
-    /// Sets the findings of a validation.
-    pub fn validated(&self, check: &str, standings: &Standings) {
+    /// Takes over the standing of a check: the findings of its last validation, and its dates.
+    pub fn stands(&self, check: &str, standings: &Standings) {
         self.write(|checks| {
             Arc::make_mut(checks.entry(check.to_owned()).or_default()).remember(standings.get(check));
         });
@@ -158,6 +165,7 @@ impl Recent {
     fn remember(&mut self, standing: Option<&Standing>) {
         self.invalid = standing.map(Standing::faults).unwrap_or_default();
         self.remarks = standing.map(Standing::all_remarks).unwrap_or_default();
+        self.seen = Arc::new(standing.map(Seen::of).unwrap_or_default());
     }
 }
 

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use jiff::{Timestamp, civil::Date};
 
 use crate::{
-    alert::{Day, Incident, Level, Look, Standing, Standings, State},
+    alert::{Day, Incident, Level, Look, Standing, Standings, State, Subject},
     config::Config,
     record::{Batch, DateRow, Record},
 };
@@ -19,26 +19,32 @@ pub(super) async fn load(record: &Record, config: &Config) -> Result<Standings> 
         let standing = serde_json::from_str(&standing).with_context(|| format!("the remembered state of {check}"))?;
         standings.insert(check, standing);
     }
-    for row in record.dates().await? {
-        let incident: Option<Incident> =
-            row.incident.as_deref().map(serde_json::from_str).transpose().with_context(|| {
-                format!(
-                    "the remembered state of {} at {}",
-                    row.check,
-                    row.date.map_or_else(String::new, |date| date.to_string())
-                )
-            })?;
-        let day = Day {
-            state: State::named(&row.state),
-            at: row.at,
-            look: row.look.map(|(at, tries, from)| Look { at, tries, from }),
-            late: row.late,
-            incident: incident.map(Arc::new),
-        };
-        standings.entry(row.check).or_default().days.insert(row.date, day);
+    for (check, subject, day) in days(record).await? {
+        standings.entry(check).or_default().days.insert(subject, day);
     }
     take_over(record, config, &mut standings).await?;
     Ok(standings)
+}
+
+/// The recorded dates of all checks.
+pub async fn days(record: &Record) -> Result<Vec<(String, Subject, Day)>> {
+    record.dates().await?.into_iter().map(read).collect()
+}
+
+fn read(row: DateRow) -> Result<(String, Subject, Day)> {
+    let incident: Option<Incident> =
+        row.incident.as_deref().map(serde_json::from_str).transpose().with_context(|| {
+            let date = row.date.map_or_else(String::new, |date| date.to_string());
+            format!("the remembered state of {} at {date}", row.check)
+        })?;
+    let day = Day {
+        state: State::named(&row.state),
+        at: row.at,
+        look: row.look.map(|(at, tries, from)| Look { at, tries, from }),
+        late: row.late,
+        incident: incident.map(Arc::new),
+    };
+    Ok((row.check, row.date, day))
 }
 
 /// Takes over the states of a record that knew no dates.

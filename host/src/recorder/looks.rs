@@ -1,10 +1,12 @@
 //! The data dates that are looked at again now: bad ones, and expected ones that nobody judged.
 
+use std::{collections::BTreeMap, iter::successors};
+
 use jiff::{SignedDuration, Timestamp, civil::Date};
 
 use super::Recorder;
 use crate::{
-    alert::{Day, Standing, State},
+    alert::{Day, Standing, State, Subject},
     check::Check,
     config::{Config, Dates},
     run::{Moment, When, first_due},
@@ -16,8 +18,8 @@ const MOST: usize = 20;
 /// What is to be done about a check's dates.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Looks {
-    /// The dates to look at now, the newest first.
-    pub now: Vec<Date>,
+    /// The dates to look at now, the newest first; `None` for a check about now.
+    pub now: Vec<Subject>,
     /// How many expected dates were never judged.
     pub unjudged: usize,
     /// How many dates are bad.
@@ -29,19 +31,23 @@ impl Recorder {
     pub async fn looks(&self, check: &Check, config: &Config, now: Timestamp) -> Looks {
         let standings = self.standings.lock().await;
         match standings.get(&check.name) {
-            Some(standing) if check.dates() == Dates::Dated => looks(check, standing, config, now),
-            _ => Looks::default(),
+            Some(standing) => looks(check, standing, config, now),
+            None => Looks::default(),
         }
     }
 }
 
 fn looks(check: &Check, standing: &Standing, config: &Config, now: Timestamp) -> Looks {
-    let look = |day: &Day| day.look.is_some_and(|look| look.at <= now);
-    let looked = standing.days.iter().filter(|(_, day)| look(day)).filter_map(|(subject, _)| *subject);
-    let mut due: Vec<Date> = looked.collect();
-    let unjudged = unjudged(check, standing, config, now);
+    let dated = check.dates() == Dates::Dated;
+    let look = |subject: &Subject, day: &Day| subject.is_some() == dated && day.look.is_some_and(|look| look.at <= now);
+    let looked = standing.days.iter().filter(|(subject, day)| look(subject, day));
+    let mut due: Vec<Subject> = looked.map(|(subject, _)| *subject).collect();
+    let unjudged = match dated {
+        true => unjudged(check, (&standing.days, standing.first), config, now, None),
+        false => Vec::new(),
+    };
     let count = unjudged.len();
-    due.extend(unjudged);
+    due.extend(unjudged.into_iter().map(Some));
     due.sort_unstable();
     due.dedup();
     due.reverse();
@@ -49,9 +55,15 @@ fn looks(check: &Check, standing: &Standing, config: &Config, now: Timestamp) ->
     Looks { now: due, unjudged: count, open: standing.open().count() }
 }
 
-/// The expected dates before the present one that have no result, or one that says nothing, and are not looked at again
-/// anyway.
-fn unjudged(check: &Check, standing: &Standing, config: &Config, now: Timestamp) -> Vec<Date> {
+/// The expected dates before the present one, and from one on, that have no result, or one that says nothing, and are not
+/// looked at again anyway; the newest first. `first` is the first date that its schedule judged.
+pub(super) fn unjudged(
+    check: &Check,
+    (days, first): (&BTreeMap<Subject, Day>, Option<Date>),
+    config: &Config,
+    now: Timestamp,
+    from: Option<Date>,
+) -> Vec<Date> {
     let Ok(present) = Moment::of(check, config, now, When::default()) else { return Vec::new() };
     let open = |day: &Day| day.state == State::NotJudged && day.look.is_none();
     let since = config.checks.get(&check.name).and_then(|own| own.since);
@@ -59,19 +71,13 @@ fn unjudged(check: &Check, standing: &Standing, config: &Config, now: Timestamp)
         .ok()
         .and_then(|keep| now.checked_sub(keep).ok())
         .map(|oldest| oldest.to_zoned(config.timezone.rules()).date());
-    let Some(first) = since.or(standing.first).map(|first| kept.map_or(first, |kept| first.max(kept))) else {
+    let Some(first) = since.or(first).map(|first| first.max(kept.max(from).unwrap_or(first))) else {
         return Vec::new();
     };
-    let mut found = Vec::new();
-    let mut date = present.data_date.yesterday().ok();
-    while let Some(this) = date.filter(|this| *this >= first) {
-        let missing = standing.days.get(&Some(this)).is_none_or(open);
-        if missing && is_expected(check, config, this) {
-            found.push(this);
-        }
-        date = this.yesterday().ok();
-    }
-    found
+    successors(present.data_date.yesterday().ok(), |date| date.yesterday().ok())
+        .take_while(|date| *date >= first)
+        .filter(|date| days.get(&Some(*date)).is_none_or(open) && is_expected(check, config, *date))
+        .collect()
 }
 
 /// Whether the check's schedule has a due time that judges a date.

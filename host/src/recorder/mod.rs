@@ -7,6 +7,7 @@ mod dates;
 mod kept;
 mod looks;
 mod orders;
+mod seen;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,9 +27,11 @@ use tokio::{
 
 pub use audit::user;
 pub use board::{Board, Dot, Latest, Recent};
+pub use dates::days;
 use kept::kept;
 pub use looks::Looks;
-pub use orders::answered;
+pub use orders::{Done, answered};
+pub use seen::Seen;
 
 use crate::{
     alert::{self, Delivery, News, Notification, Receivers, Standing, Standings},
@@ -155,7 +158,7 @@ impl Recorder {
             .await
             .context("the findings of a validation are NOT recorded")?;
         for validation in found {
-            self.board.validated(&validation.check, &standings);
+            self.board.stands(&validation.check, &standings);
         }
         Ok(())
     }
@@ -203,10 +206,12 @@ impl Recorder {
         }
         closed.messages.iter_mut().for_each(|message| message.page = self.page(config));
         let channels: Vec<String> = closed.messages.iter().map(|message| message.channel.clone()).collect();
+        let gone = closed.checks.clone();
         let batch =
             Batch { gone: closed.checks, episodes: closed.episodes, recorded: Timestamp::now(), ..Batch::default() };
         self.write(config, batch, closed.messages).await.context("the end of removed checks is NOT recorded")?;
         *standings = next;
+        gone.iter().for_each(|check| self.board.stands(check, &standings));
         for channel in channels {
             self.metrics.said(&channel, "closed");
         }
@@ -257,6 +262,10 @@ impl Recorder {
             if run.untold != Some(Untold::LeftOut) {
                 tracing::info!(status, seconds, "{status}: {}", run.summary());
             }
+        }
+        for run in batch {
+            self.metrics
+                .dates_open(&run.check, standings.get(&run.check).map_or(0, |standing| standing.open().count()));
         }
         self.board.add(untold.iter().chain(batch), standings);
     }

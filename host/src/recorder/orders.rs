@@ -10,8 +10,17 @@ use crate::{
     record::{Batch, Order},
 };
 
+/// An order that was carried out, or refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Done {
+    /// Its number.
+    pub id: i64,
+    /// What came of it, or why it was refused.
+    pub answer: Result<String, String>,
+}
+
 impl Recorder {
-    /// Adds an order and carries it out. Returns what came of it, or why it was refused.
+    /// Adds an order and carries it out.
     pub async fn order(
         &self,
         config: &Config,
@@ -19,12 +28,12 @@ impl Recorder {
         date: Option<Date>,
         wanted: &Wanted,
         who: &str,
-    ) -> Result<Result<String, String>> {
+    ) -> Result<Done> {
         let json = serde_json::to_string(wanted)?;
         let id = self.record.order(check, date, &json, &wanted.words(), (who, Timestamp::now())).await?;
         self.carry_out(config).await?;
         let answer = self.record.answer(id).await?.context("the order was not carried out")?;
-        answered(&answer)
+        Ok(Done { id, answer: answered(&answer)? })
     }
 
     /// Carries out the orders that wait. Returns whether a date is to be looked at now.
@@ -38,10 +47,18 @@ impl Recorder {
 
     async fn carry_out_one(&self, config: &Config, order: Order) -> Result<bool> {
         let mut standings = self.standings.lock().await;
+        // Two read the orders at once: the loop, and whoever gave one.
+        if self.record.answer(order.id).await?.is_some() {
+            return Ok(false);
+        }
         let wanted: Wanted = serde_json::from_str(&order.wanted).context("an order of another host")?;
         let mut next = standings.get(&order.check).cloned().unwrap_or_default();
         let at = Timestamp::now();
-        let done = alert::order((&order.check, &mut next), order.date, &wanted, &order.who, at);
+        let today = at.to_zoned(config.timezone.rules()).date();
+        let done = match order.date.filter(|date| *date > today) {
+            Some(date) => Err(format!("{date} is in the future; today is {today} in {}", config.timezone.name())),
+            None => alert::order((&order.check, &mut next), order.date, &wanted, &order.who, at),
+        };
         let mut batch = Batch { recorded: at, ..Batch::default() };
         let answer = match &done {
             Ok(done) => Ok(done.answer.clone()),
@@ -62,7 +79,10 @@ impl Recorder {
         self.write(config, batch, messages).await.context("the order is NOT carried out")?;
         // Their first messages say so.
         self.delivery.wake();
-        standings.insert(order.check, next);
+        let open = next.open().count();
+        standings.insert(order.check.clone(), next);
+        self.metrics.dates_open(&order.check, open);
+        self.board.stands(&order.check, &standings);
         for channel in channels {
             self.metrics.said(&channel, "given_up");
         }

@@ -86,7 +86,7 @@ impl Host {
             self.recorder.metrics.dates(&check.name, looks.open, looks.unjudged);
             for date in looks.now {
                 // One that is after the newest date, since host.toml has another `data_date` now, waits until it has come.
-                let Ok(moment) = Moment::of(check, &self.config, now, When { at, date: Some(date) }) else { continue };
+                let Ok(moment) = Moment::of(check, &self.config, now, When { at, date }) else { continue };
                 due.push((check.clone(), Moment { again: true, ..moment }));
             }
         }
@@ -96,6 +96,14 @@ impl Host {
         let dates = due.len();
         tracing::info!("looking again at {dates} {}", if dates == 1 { "date" } else { "dates" });
         self.perform(due, occasion, false).await
+    }
+
+    /// Counts the dates of all checks, so that the metrics are right before the first round.
+    pub async fn count_dates(&self) {
+        for check in &self.checks {
+            let looks = self.recorder.looks(check, &self.config, Timestamp::now()).await;
+            self.recorder.metrics.dates(&check.name, looks.open, looks.unjudged);
+        }
     }
 
     /// Runs one check for a caller who waits for the result, without queueing. Returns the run, or an error if it could

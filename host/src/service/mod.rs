@@ -78,6 +78,7 @@ impl Service {
     pub async fn new(host: Host, sources: Sources, taken: u64) -> Result<Arc<Self>> {
         let names: Vec<&str> = host.checks.iter().map(|check| check.name.as_str()).collect();
         let newest = host.recorder.show(&names).await?;
+        host.count_dates().await;
         let agenda = Agenda::new(plans(&host), |check| newest.get(check).copied(), Timestamp::now());
         let heartbeat = Heartbeat::new(&host.config.heartbeat, host.recorder.metrics.clone())?;
         Ok(Arc::new(Self {
