@@ -159,10 +159,10 @@ fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// The first page of a running host, with its own style, in an SVG file.
+/// The list of checks of a running host, with its own style, in an SVG file.
 fn page(toml: &Path) -> Result<String> {
     let (service, address) = started(host(toml)?)?;
-    let answers = get(&address, "/").and_then(|html| Ok((html, get(&address, "/style.css")?)));
+    let answers = get(&address, "/checks").and_then(|html| Ok((html, get(&address, "/style.css")?)));
     ended(service);
     let (html, style) = answers?;
     let body = html.split("<body>").nth(1).and_then(|rest| rest.split("</body>").next());

@@ -15,9 +15,11 @@ use super::{
     table::Table,
 };
 use crate::{
+    alert::{Dated, State},
     capability::Evidence,
     config::{Config, nearest},
-    record::{Consultation, Included, PastAlert, PastRun, Undelivered},
+    record::{Consultation, Included, PastAlert, PastRun, Record, Undelivered},
+    recorder::days,
     text::span,
 };
 
@@ -28,6 +30,7 @@ const EVIDENCE: usize = 4 << 20;
 #[command(after_help = "Examples:
   host history                            runs, alerts, undelivered messages
   host history phase2-raw --limit 100     one check
+  host history --dates                    data dates that are not good, and when each is looked at again
   host history phase2-raw --output json   with reports, host calls and costs
   host history --output json              with all messages and attempts")]
 pub(super) struct History {
@@ -36,6 +39,9 @@ pub(super) struct History {
     /// The number of runs, and of alerts
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
+    /// Only the data dates that are not good: bad, pending, not judged, or given up
+    #[arg(long)]
+    dates: bool,
     #[command(flatten)]
     config: ConfigFlag,
     #[command(flatten)]
@@ -72,17 +78,20 @@ impl History {
             None => (record.undelivered(now, false).await?, record.messages(None, self.limit).await?),
         };
         let zone = config.timezone.rules();
+        let dates = not_good(&record, check, now).await?;
         super::print(&match self.output.output {
             Format::Json => {
                 let all = json!({
                     "runs": runs,
                     "alerts": alerts,
+                    "dates": dates,
                     "messages": messages,
                     "consultations": consultations,
                     "undelivered": undelivered,
                 });
                 format!("{all:#}\n")
             }
+            Format::Table if self.dates => listed(&dates, now, &zone),
             Format::Table => {
                 let shown = shown(&runs, &alerts, &undelivered, now, &zone);
                 shown + &asked(&consultations, &zone) + &check.map(|_| evidence(&runs)).unwrap_or_default()
@@ -102,6 +111,45 @@ fn evidence(runs: &[PastRun]) -> String {
     let Some((run, evidence)) = found else { return String::new() };
     let of = format!("{} of {}", run.check, run.data_date);
     evidence.iter().map(|evidence| rows(&of, evidence)).collect()
+}
+
+/// The data dates that are neither good nor skipped, the newest first.
+async fn not_good(record: &Record, check: Option<&str>, now: Timestamp) -> Result<Vec<Dated>> {
+    let mut dates: Vec<Dated> = days(record)
+        .await?
+        .into_iter()
+        .filter(|(name, _, day)| {
+            check.is_none_or(|check| check == name) && !matches!(day.state, State::Good | State::Skipped)
+        })
+        .map(|(name, subject, day)| Dated::new(&name, subject, &day, now))
+        .collect();
+    dates.sort_by(|one, other| (&one.check, other.data_date).cmp(&(&other.check, one.data_date)));
+    Ok(dates)
+}
+
+fn listed(dates: &[Dated], now: Timestamp, zone: &TimeZone) -> String {
+    if dates.is_empty() {
+        return "All judged dates are good.\n".to_owned();
+    }
+    let mut table = Table::new(["CHECK", "DATA OF", "STATE", "BAD FOR", "LOOKED AT AGAIN", "SUMMARY"]);
+    for date in dates {
+        let data_of = date.data_date.map_or_else(|| "now".to_owned(), |date| date.to_string());
+        let since = date.since.filter(|_| date.open);
+        let bad_for = since.map(|since| span(now.duration_since(since).as_secs())).unwrap_or_default();
+        let look = date.next_look.map(|look| local(look, zone)).unwrap_or_default();
+        let mut notes: Vec<String> = date.summary.clone().into_iter().collect();
+        if let Some(ack) = &date.acknowledged {
+            let until = ack.until.map(|until| format!(" until {}", local(until, zone))).unwrap_or_default();
+            notes.push(format!("acknowledged by {}{until}: {}", ack.who.as_deref().unwrap_or_default(), ack.why));
+        }
+        if let Some(given_up) = &date.given_up {
+            let by = given_up.who.as_ref().map(|who| format!(" by {who}")).unwrap_or_default();
+            notes.push(format!("given up{by}: {}", given_up.why));
+        }
+        let state = date.state.replace('_', " ");
+        table.row(vec![date.check.clone(), data_of, state, bad_for, look, notes.join("; ")]);
+    }
+    table.text()
 }
 
 /// Who asked which gate; empty when nobody asked.
@@ -139,7 +187,7 @@ fn shown(
         false => table.text(),
     };
     if !alerts.is_empty() {
-        let mut table = Table::new(["ALERT SINCE", "LASTED", "CHECK", "SEVERITY", "SUMMARY"]);
+        let mut table = Table::new(["ALERT SINCE", "LASTED", "CHECK", "DATA OF", "SEVERITY", "SUMMARY"]);
         for alert in alerts {
             let until = alert.ended.unwrap_or(now);
             let lasted = span(until.duration_since(alert.began).as_secs());
@@ -147,7 +195,9 @@ fn shown(
             let severity = if alert.kind == "error" { "not evaluated" } else { &alert.severity };
             let held = alert.held.as_ref().map(|held| format!(" (no alert of its own; {held})")).unwrap_or_default();
             let summary = format!("{}{held}", alert.summary);
-            table.row(vec![local(alert.began, zone), lasted, alert.check.clone(), severity.to_owned(), summary]);
+            let (since, date) = (local(alert.began, zone), alert.data_date.map(|date| date.to_string()));
+            let date = date.unwrap_or_default();
+            table.row(vec![since, lasted, alert.check.clone(), date, severity.to_owned(), summary]);
         }
         text += &format!("\n{}", table.text());
     }

@@ -191,9 +191,26 @@ impl Record {
     /// The newest runs, the newest first: of one check by due time, of all checks by the time of recording. The long
     /// parts are read only if requested.
     pub async fn runs(&self, check: Option<&str>, limit: u32, included: Included) -> Result<Vec<PastRun>> {
-        let (of, order) = match check {
-            Some(_) => ("WHERE check_name = $2", "due DESC, id DESC"),
-            None => ("", "recorded DESC, check_name, id DESC"),
+        self.runs_about(check, None, limit, included).await
+    }
+
+    /// The same, about one data date if one is given.
+    pub async fn runs_about(
+        &self,
+        check: Option<&str>,
+        date: Option<Date>,
+        limit: u32,
+        included: Included,
+    ) -> Result<Vec<PastRun>> {
+        let of = match (check, date) {
+            (Some(_), None) => "WHERE check_name = $2",
+            (Some(_), Some(_)) => "WHERE check_name = $2 AND data_date = $4",
+            (None, Some(_)) => "WHERE data_date = $4",
+            (None, None) => "",
+        };
+        let order = match check {
+            Some(_) => "due DESC, id DESC",
+            None => "recorded DESC, check_name, id DESC",
         };
         let column = |wanted, name| if wanted { name } else { "NULL" };
         let length = |wanted, sql| if wanted { sql } else { "0" };
@@ -214,7 +231,8 @@ impl Record {
             evidence = column(included.report, "evidence"),
             calls = column(included.calls, "calls"),
         ));
-        let query = sqlx::query_as(sql).bind(limit).bind(check).bind(i64::try_from(included.most).unwrap_or(i64::MAX));
+        let most = i64::try_from(included.most).unwrap_or(i64::MAX);
+        let query = sqlx::query_as(sql).bind(limit).bind(check).bind(most).bind(date.map(|date| date.to_string()));
         query.fetch_all(&self.pool).await.map_err(|error| self.explain(error))
     }
 

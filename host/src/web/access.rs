@@ -8,13 +8,13 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use base64::{Engine, engine::general_purpose::STANDARD};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::{
     Site,
     api::{Refused, refused},
+    caller::given,
 };
 
 /// Headers of every response: no foreign content, no frames, no type guessing, no caching.
@@ -85,19 +85,6 @@ impl Access {
     }
 }
 
-/// The digest of a request's token: `Bearer TOKEN`, or the password of `Basic`. Comparing digests reveals neither the
-/// token's content nor its length by timing.
-fn given(headers: &HeaderMap) -> Option<[u8; 32]> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, rest) = value.split_once(' ')?;
-    let token = match scheme.to_ascii_lowercase().as_str() {
-        "bearer" => rest.trim().to_owned(),
-        "basic" => String::from_utf8(STANDARD.decode(rest.trim()).ok()?).ok()?.split_once(':')?.1.to_owned(),
-        _ => return None,
-    };
-    Some(Sha256::digest(token).into())
-}
-
 /// Whether a request comes from a page of this host, or from no page at all. Browsers send its origin:
 /// <https://developer.mozilla.org/docs/Web/HTTP/Reference/Headers/Sec-Fetch-Site>
 fn same_site(headers: &HeaderMap, host: &str) -> bool {
@@ -135,6 +122,8 @@ pub(super) async fn secured(request: Request, next: Next) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+
     use super::*;
 
     const TOKEN: &str = "0123456789abcdef0123456789abcdef";

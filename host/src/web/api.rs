@@ -14,8 +14,9 @@ use jiff::{Timestamp, civil::Date};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use super::Site;
+use super::{Site, caller::who};
 use crate::{
+    alert::Dated,
     check::{Check, Work, no_such_check},
     config::{Bytes as Size, Time},
     gate::{Answer, Refusal},
@@ -23,6 +24,8 @@ use crate::{
     record::Included,
 };
 
+/// Where it was done, for the audit trail.
+pub(super) const API: &str = "the API";
 /// The largest body that is read, in bytes.
 const BODY: usize = 64 << 10;
 /// How long it may take to arrive.
@@ -54,7 +57,7 @@ pub(super) fn refused(status: StatusCode, error: impl Into<String>) -> Refused {
 }
 
 /// The response if the record cannot be read.
-fn unreadable(error: &anyhow::Error) -> Refused {
+pub(super) fn unreadable(error: &anyhow::Error) -> Refused {
     tracing::error!("a request cannot be answered: {error:#}");
     refused(StatusCode::SERVICE_UNAVAILABLE, format!("{error:#}"))
 }
@@ -84,6 +87,7 @@ pub(super) struct Wanted {
 pub(super) struct WantedRuns {
     check: Option<String>,
     limit: Option<u32>,
+    date: Option<Date>,
     /// `report`, `calls`, or both with a comma.
     #[serde(default)]
     include: String,
@@ -180,7 +184,8 @@ pub(super) async fn runs(State(site): State<Site>, query: Asked<WantedRuns>) -> 
     let wanted = asked(query)?;
     let (limit, included) = (limit(wanted.limit)?, included(&wanted.include)?);
     let turn = site.turn().await?;
-    let runs = site.host().recorder.record.runs(wanted.check.as_deref(), limit, included).await;
+    let host = site.host();
+    let runs = host.recorder.record.runs_about(wanted.check.as_deref(), wanted.date, limit, included).await;
     let runs = runs.map_err(|error| unreadable(&error))?;
     if let Some(read) = runs.iter().position(|run| run.unread) {
         let most = Size(LONG);
@@ -193,6 +198,37 @@ pub(super) async fn runs(State(site): State<Site>, query: Asked<WantedRuns>) -> 
         return Err(refused(StatusCode::BAD_REQUEST, text));
     }
     turn.render(None, move || Json(json!({ "runs": runs })).into_response()).await
+}
+
+/// Query parameters of the list of dates.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WantedDates {
+    check: Option<String>,
+    #[serde(default)]
+    open: bool,
+    limit: Option<u32>,
+}
+
+pub(super) async fn dates(State(site): State<Site>, query: Asked<WantedDates>) -> Result<Response, Refused> {
+    let wanted = asked(query)?;
+    let limit = usize::try_from(limit(wanted.limit)?).unwrap_or(usize::MAX);
+    let turn = site.turn().await?;
+    let work = move || {
+        let (host, now) = (site.host(), Timestamp::now());
+        let checks = host.checks.iter().filter(|check| wanted.check.as_ref().is_none_or(|name| check.name == *name));
+        let mut dates: Vec<Dated> = Vec::new();
+        for check in checks {
+            let recent = host.recorder.board.of(&check.name);
+            let days = recent.seen.days.iter().filter(|(_, day)| !wanted.open || day.is_open());
+            dates.extend(days.map(|(subject, day)| Dated::new(&check.name, *subject, day, now)));
+        }
+        dates.sort_by(|one, other| (other.data_date, &one.check).cmp(&(one.data_date, &other.check)));
+        let left_out = dates.len().saturating_sub(limit);
+        dates.truncate(limit);
+        Json(json!({ "dates": dates, "left_out": left_out })).into_response()
+    };
+    turn.render(None, work).await
 }
 
 pub(super) async fn alerts(State(site): State<Site>, query: Asked<Wanted>) -> Result<Response, Refused> {
@@ -232,7 +268,7 @@ pub(super) async fn bounded(request: Request, next: Next) -> Response {
 }
 
 /// Parses a JSON body; an empty body is the default.
-fn parsed<T: DeserializeOwned + Default>(bytes: &Bytes) -> Result<T, Refused> {
+pub(super) fn parsed<T: DeserializeOwned + Default>(bytes: &Bytes) -> Result<T, Refused> {
     match bytes.is_empty() {
         true => Ok(T::default()),
         false => serde_json::from_slice(bytes)
@@ -286,12 +322,12 @@ pub(super) struct NewSilence {
     why: String,
 }
 
-pub(super) async fn silence(State(site): State<Site>, content: Bytes) -> Response {
+pub(super) async fn silence(State(site): State<Site>, headers: HeaderMap, content: Bytes) -> Response {
     let wanted: NewSilence = match parsed(&content) {
         Ok(wanted) => wanted,
         Err(refused) => return refused.into_response(),
     };
-    match begin_silence(&site.host(), &wanted.checks, &wanted.length, &wanted.why, "the API").await {
+    match begin_silence(&site.host(), &wanted.checks, &wanted.length, &wanted.why, &who(&headers, API)).await {
         Ok(id) => (StatusCode::CREATED, Json(json!({ "id": id }))).into_response(),
         Err(refused) => refused.into_response(),
     }
@@ -321,8 +357,8 @@ pub(super) async fn begin_silence(
     host.recorder.record.silence(checks, why.trim(), (now, ends), who).await.map_err(|error| unreadable(&error))
 }
 
-pub(super) async fn end_silence(State(site): State<Site>, Path(id): Path<i64>) -> Response {
-    match site.host().recorder.record.expire(id, Timestamp::now(), "the API").await {
+pub(super) async fn end_silence(State(site): State<Site>, Path(id): Path<i64>, headers: HeaderMap) -> Response {
+    match site.host().recorder.record.expire(id, Timestamp::now(), &who(&headers, API)).await {
         Ok(true) => StatusCode::NO_CONTENT.into_response(),
         Ok(false) => refused(StatusCode::NOT_FOUND, format!("silence {id} is not active")).into_response(),
         Err(error) => unreadable(&error).into_response(),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use axum::{
-    extract::{Path, State},
+    extract::{Path, Query, State, rejection::QueryRejection},
     http::StatusCode,
     response::{IntoResponse, Response},
 };
@@ -15,17 +15,18 @@ use super::{
     Site,
     api::unknown,
     chart::{Point, chart},
+    date::{Ordered, dates, said},
     layout::{Frame, alert, brief, link, moment, since, status, strip},
+    runs::{self, LISTED, LISTED_BYTES},
 };
 use crate::{
-    capability::{Evidence, plain},
     check::{Check, Work},
     config::Config,
     contract::Metric,
     host::Host,
     plugin::WarnLimits,
     record::{Included, PastAlert, PastMessage, PastRun, Silence, metrics},
-    text::{encoded, printable},
+    text::encoded,
 };
 
 /// Runs in the charts.
@@ -34,14 +35,8 @@ const CHARTED: u32 = 200;
 const CHARTED_BYTES: usize = 4 << 20;
 /// The maximum number of charts.
 const CHARTS: usize = 30;
-/// Runs in the list.
-const LISTED: u32 = 50;
-/// Bytes of their reports and calls that are read; the API has the rest.
-const LISTED_BYTES: usize = 1 << 20;
 /// Alerts and messages in the lists.
 const TOLD: u32 = 20;
-/// Characters of a report that are shown.
-const REPORT: usize = 8000;
 
 /// The record of one check.
 struct Recorded {
@@ -51,9 +46,15 @@ struct Recorded {
     alerts: Vec<PastAlert>,
     messages: Vec<PastMessage>,
     silences: Vec<Silence>,
+    /// What came of the order that led here.
+    answer: Option<Result<String, String>>,
 }
 
-pub(super) async fn page(State(site): State<Site>, Path(name): Path<String>) -> Response {
+pub(super) async fn page(
+    State(site): State<Site>,
+    Path(name): Path<String>,
+    query: Result<Query<Ordered>, QueryRejection>,
+) -> Response {
     let frame = match Frame::new(&site).await {
         Ok(frame) => frame,
         Err(refused) => return refused.into_response(),
@@ -63,7 +64,7 @@ pub(super) async fn page(State(site): State<Site>, Path(name): Path<String>) -> 
         return frame.problem(StatusCode::NOT_FOUND, &unknown(&host, &name).error).await;
     };
     let plugin = check.plugin().map(|ready| ready.plugin.file.name.clone());
-    match recorded(&host, &name).await {
+    match recorded(&host, &name, &Ordered::of(query)).await {
         Ok(recorded) => {
             frame.about(plugin.as_deref()).page(move |site, host| (name, content(site, host, &check, &recorded))).await
         }
@@ -71,7 +72,7 @@ pub(super) async fn page(State(site): State<Site>, Path(name): Path<String>) -> 
     }
 }
 
-async fn recorded(host: &Host, name: &str) -> anyhow::Result<Recorded> {
+async fn recorded(host: &Host, name: &str, ordered: &Ordered) -> anyhow::Result<Recorded> {
     let mut silences = host.recorder.record.silences(Some(Timestamp::now())).await?;
     silences.retain(|silence| silence.checks.iter().any(|check| check == name));
     let included = Included { report: true, calls: true, most: LISTED_BYTES };
@@ -81,6 +82,7 @@ async fn recorded(host: &Host, name: &str) -> anyhow::Result<Recorded> {
         alerts: host.recorder.record.alerts(Some(name), TOLD).await?,
         messages: host.recorder.record.messages(Some(name), TOLD).await?,
         silences,
+        answer: ordered.answer(&host.recorder.record).await?,
     })
 }
 
@@ -95,6 +97,9 @@ fn content(site: &Site, host: &Host, check: &Check, recorded: &Recorded) -> Mark
             @match site.service().next(&check.name) { Some(next) => { "next " (moment(next, host)) }, None => "never due" }
         }
         (facts(check))
+        h2 #dates { "Dates" }
+        (said(recorded.answer.as_ref()))
+        (dates(host, check, &recent.seen))
         @if !recent.remarks.is_empty() {
             h2 #remarks { "Remarks" }
             p { "About the check itself, from its validation. Its runs are evaluated all the same." }
@@ -102,7 +107,7 @@ fn content(site: &Site, host: &Host, check: &Check, recorded: &Recorded) -> Mark
         }
         (charts(host, check, &recorded.reports))
         h2 #runs { "Runs" }
-        (runs(host, &recorded.runs))
+        (runs::table(host, &recorded.runs))
         h2 #alerts { "Alerts" }
         (alerts(host, &recorded.alerts))
         h2 #messages { "Messages" }
@@ -190,82 +195,6 @@ fn points(reports: Vec<(Timestamp, Vec<Metric>)>) -> Vec<(String, Vec<Point>)> {
         }
     }
     charted
-}
-
-fn runs(host: &Host, runs: &[PastRun]) -> Markup {
-    html! {
-        @if runs.is_empty() { p { "No run is recorded yet." } } @else {
-            div.scroll tabindex="0" role="region" aria-label="Runs" {
-                table {
-                    thead { tr { th scope="col" { "Due" } th scope="col" { "Data of" } th scope="col" { "Result" } th scope="col" { "Summary" } th scope="col" { "Took" } } }
-                    tbody { @for run in runs { (line(host, run)) } }
-                }
-            }
-        }
-    }
-}
-
-fn line(host: &Host, run: &PastRun) -> Markup {
-    let report = run.report.as_ref().map(|report| pretty(report.get()));
-    let calls = run.calls.as_ref().map(|calls| pretty(calls.get())).filter(|calls| calls != "[]");
-    let evidence =
-        run.evidence.as_ref().and_then(|evidence| serde_json::from_str::<Vec<Evidence>>(evidence.get()).ok());
-    html! {
-        tr {
-            td { (moment(run.due, host)) @if run.attempt > 1 { " (attempt " (run.attempt) ")" } }
-            td { (run.data_date) }
-            td { @if run.left_out { (status("left out")) } @else { (status(&run.status)) } }
-            td {
-                (brief(&run.summary))
-                @if run.past { " (other date)" }
-                @if run.unread { " (report in the API)" }
-                @for evidence in evidence.iter().flatten() { (rows(evidence)) }
-                @if report.is_some() || calls.is_some() {
-                    details {
-                        summary { "Report" }
-                        @if let Some(report) = &report { pre { (report) } }
-                        @if let Some(calls) = &calls { p { "Host calls" } pre { (calls) } }
-                        @if let Some(cut) = &run.cut { p { (cut) } }
-                    }
-                }
-            }
-            td { (took(run.seconds)) }
-        }
-    }
-}
-
-/// Rows that explain a violation.
-fn rows(evidence: &Evidence) -> Markup {
-    html! {
-        details {
-            summary { (brief(&printable(&evidence.title()))) }
-            @if evidence.rows.is_empty() { @for line in evidence.lines() { p { (line) } } } @else {
-                div.scroll tabindex="0" role="region" aria-label=(brief(&printable(&evidence.metric))) {
-                    table {
-                        thead { tr { @for column in &evidence.columns { th scope="col" { (printable(column)) } } } }
-                        tbody {
-                            @for row in &evidence.rows { tr { @for cell in row { td { (brief(&plain(cell))) } } } }
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// `8 ms`, `2.4 s`
-fn took(seconds: f64) -> String {
-    if seconds < 1.0 { format!("{:.0} ms", seconds * 1000.0) } else { format!("{seconds:.1} s") }
-}
-
-/// JSON with line breaks, cut to a readable length.
-fn pretty(json: &str) -> String {
-    let value: serde_json::Value = serde_json::from_str(json).unwrap_or_default();
-    let text = format!("{value:#}");
-    match text.char_indices().nth(REPORT) {
-        Some((end, _)) => format!("{}\n… the API has the rest", text.get(..end).unwrap_or_default()),
-        None => text,
-    }
 }
 
 fn alerts(host: &Host, alerts: &[PastAlert]) -> Markup {

@@ -3,17 +3,17 @@
 use axum::{
     Form,
     extract::{Path, State},
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
     response::{IntoResponse, Redirect, Response},
 };
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{Site, api::begin_silence, layout};
+use super::{Site, api::begin_silence, caller::who, layout};
 use crate::text::encoded;
 
-/// Who did it, for the audit trail: whoever uses the page has its token, and no name.
-const PAGE: &str = "the page";
+/// Who did it, for the audit trail: whoever uses the page has its token, and a name only if the browser was given one.
+pub(super) const PAGE: &str = "the page";
 
 /// A request for a silence.
 #[derive(Debug, Deserialize)]
@@ -23,8 +23,14 @@ pub(super) struct Silence {
     why: String,
 }
 
-pub(super) async fn silence(State(site): State<Site>, Path(name): Path<String>, form: Form<Silence>) -> Response {
-    match begin_silence(&site.host(), std::slice::from_ref(&name), &form.length, &form.why, PAGE).await {
+pub(super) async fn silence(
+    State(site): State<Site>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    form: Form<Silence>,
+) -> Response {
+    let who = who(&headers, PAGE);
+    match begin_silence(&site.host(), std::slice::from_ref(&name), &form.length, &form.why, &who).await {
         Ok(_) => to(&site, &format!("/checks/{}#silences", encoded(&name))),
         Err(refused) => layout::problem(&site, refused.status, &refused.error).await,
     }
@@ -36,9 +42,14 @@ pub(super) struct From {
     check: String,
 }
 
-pub(super) async fn end_silence(State(site): State<Site>, Path(id): Path<i64>, form: Form<From>) -> Response {
+pub(super) async fn end_silence(
+    State(site): State<Site>,
+    Path(id): Path<i64>,
+    headers: HeaderMap,
+    form: Form<From>,
+) -> Response {
     let host = site.host();
-    match host.recorder.record.expire(id, Timestamp::now(), PAGE).await {
+    match host.recorder.record.expire(id, Timestamp::now(), &who(&headers, PAGE)).await {
         // Only a page of this host.
         Ok(_) if host.check(&form.check).is_some() => to(&site, &format!("/checks/{}#silences", encoded(&form.check))),
         Ok(_) => to(&site, "/"),
@@ -47,6 +58,6 @@ pub(super) async fn end_silence(State(site): State<Site>, Path(id): Path<i64>, f
 }
 
 /// Leads to a page of this host, below the path that a proxy serves it at.
-fn to(site: &Site, path: &str) -> Response {
+pub(super) fn to(site: &Site, path: &str) -> Response {
     Redirect::to(&format!("{}{path}", site.host().config.web.prefix())).into_response()
 }

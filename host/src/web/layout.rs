@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    http::StatusCode,
+    http::{HeaderValue, StatusCode, header},
     response::{Html, IntoResponse, Response},
 };
 use jiff::{Timestamp, tz::TimeZone};
@@ -18,6 +18,8 @@ use crate::{
     text::{encoded, shortened, span, turns},
 };
 
+/// The shortest interval for loading a page again, in seconds.
+const FASTEST: u32 = 20;
 /// Problems of one kind that are shown at the top.
 const SHOWN: usize = 10;
 /// Bytes of a text that are shown in a list.
@@ -86,7 +88,7 @@ impl Frame {
         let content = move |_: &Site, _: &Host| {
             let content = html! {
                 h1 { (text) }
-                p { a href="/" { "All checks" } }
+                p { a href="/checks" { "All checks" } }
             };
             (text, content)
         };
@@ -100,6 +102,13 @@ pub(super) async fn problem(site: &Site, status: StatusCode, text: &str) -> Resp
         Ok(frame) => frame.problem(status, text).await,
         Err(refused) => refused.into_response(),
     }
+}
+
+/// The same page, loaded again at intervals if that is asked for.
+pub(super) fn refreshed(mut page: Response, seconds: Option<u32>) -> Response {
+    let value = seconds.and_then(|seconds| HeaderValue::from_str(&seconds.max(FASTEST).to_string()).ok());
+    page.headers_mut().extend(value.map(|value| (header::REFRESH, value)));
+    page
 }
 
 /// Capitalizes the first letter.
@@ -125,7 +134,8 @@ fn framed(host: &Host, title: &str, problems: &Markup, content: &Markup) -> Stri
                 header.top {
                     nav aria-label="Pages" {
                         a.home href="/" { "host" }
-                        a href="/" { "Checks" }
+                        a href="/" { "Board" }
+                        a href="/checks" { "Checks" }
                         a href="/gates" { "Gates" }
                         a href="/metrics" { "Metrics" }
                         a href="/api/v1/openapi.json" { "API" }
@@ -243,6 +253,7 @@ pub(super) fn alert(alert: &PastAlert, named: bool, host: &Host) -> Markup {
         li class=(class(word)) {
             (status(word)) " "
             @if named { (link(&alert.check)) ", " }
+            @if let Some(date) = alert.data_date { "data of " (date) ", " }
             (moment(alert.began, host)) ", "
             @if alert.ended.is_some() { "lasted " } @else { "ongoing for " }
             (span(until.duration_since(alert.began).as_secs())) ": " (brief(&alert.summary))

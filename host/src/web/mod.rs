@@ -4,14 +4,21 @@
 mod access;
 mod api;
 mod badge;
+mod board;
+mod caller;
 mod chart;
 mod check;
+mod date;
 mod forms;
 mod gates;
+mod incidents;
 mod layout;
+mod mark;
+mod orders;
 mod overview;
 mod patient;
 mod render;
+mod runs;
 mod seats;
 mod server;
 
@@ -78,13 +85,16 @@ pub async fn start(service: &Arc<Service>) -> Result<Option<Server>> {
 
 fn router(site: Site) -> Router {
     let prefix = site.host().config.web.prefix();
-    let guarded = Router::new().route("/", get(overview::page));
+    let guarded = Router::new().route("/", get(board::page));
     let guarded = match prefix.as_str() {
         "" => guarded,
-        prefix => guarded.route(&format!("{prefix}/"), get(overview::page)),
+        prefix => guarded.route(&format!("{prefix}/"), get(board::page)),
     };
     let guarded = guarded
+        .route("/checks", get(overview::page))
         .route("/checks/{name}", get(check::page))
+        .route("/checks/{name}/dates/{date}", get(date::page))
+        .route("/checks/{name}/dates/{date}/{order}", post(orders::form))
         .route("/checks/{name}/silences", post(forms::silence))
         .route("/silences/{id}/end", post(forms::end_silence))
         .route("/gates", get(gates::page))
@@ -92,6 +102,8 @@ fn router(site: Site) -> Router {
         .route("/api/v1/checks", get(api::checks))
         .route("/api/v1/checks/{name}", get(api::check))
         .route("/api/v1/checks/{name}/badge.svg", get(badge::badge))
+        .route("/api/v1/checks/{name}/dates/{date}/{order}", post(orders::api))
+        .route("/api/v1/dates", get(api::dates))
         .route("/api/v1/runs", get(api::runs))
         .route("/api/v1/alerts", get(api::alerts))
         .route("/api/v1/messages", get(api::messages))

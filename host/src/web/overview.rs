@@ -1,10 +1,10 @@
-//! The first page: every check at a glance, the worst first.
+//! The list of checks with their last results, the worst first.
 
 use std::sync::Arc;
 
 use axum::{
     extract::{Query, State, rejection::QueryRejection},
-    http::{HeaderValue, StatusCode, header},
+    http::StatusCode,
     response::{IntoResponse, Response},
 };
 use maud::{Markup, html};
@@ -12,12 +12,9 @@ use serde::Deserialize;
 
 use super::{
     Site,
-    layout::{Frame, alert, brief, class, link, metrics, moment, plural, since, status, strip},
+    layout::{Frame, alert, brief, class, link, metrics, moment, plural, refreshed, since, status, strip},
 };
 use crate::{check::Check, host::Host, record::PastAlert, recorder::Recent};
-
-/// The shortest refresh interval, in seconds.
-const FASTEST: u32 = 20;
 
 /// Open alerts in the list.
 const ALERTS: u32 = 50;
@@ -52,16 +49,11 @@ pub(super) async fn page(State(site): State<Site>, wanted: Result<Query<Wanted>,
         Ok(frame) => frame,
         Err(refused) => return refused.into_response(),
     };
-    let mut answer = match frame.host().recorder.record.open_alerts(ALERTS + 1).await {
+    let answer = match frame.host().recorder.record.open_alerts(ALERTS + 1).await {
         Ok(alerts) => frame.opened().page(move |site, host| content(site, host, &wanted, &alerts)).await,
         Err(error) => frame.problem(StatusCode::SERVICE_UNAVAILABLE, &format!("{error:#}")).await,
     };
-    if let Some(seconds) = refresh
-        && let Ok(value) = HeaderValue::from_str(&seconds.max(FASTEST).to_string())
-    {
-        answer.headers_mut().insert(header::REFRESH, value);
-    }
-    answer
+    refreshed(answer, refresh)
 }
 
 fn content(site: &Site, host: &Host, wanted: &Wanted, alerts: &[PastAlert]) -> (String, Markup) {
@@ -91,14 +83,14 @@ fn content(site: &Site, host: &Host, wanted: &Wanted, alerts: &[PastAlert]) -> (
         .collect();
     let content = html! {
         h1 { (title) }
-        form.filter method="get" action="/" role="search" {
+        form.filter method="get" action="/checks" role="search" {
             label { "Name " input type="search" name="name" value=(wanted.name) autocomplete="off"; }
             label.choice { input type="checkbox" name="show" value="bad" checked[wanted.show == "bad"]; " Only problems" }
             button { "Show" }
         }
-        @if shown.is_empty() && !all.is_empty() { p { "No check matches. " a href="/" { "Show all" } } }
+        @if shown.is_empty() && !all.is_empty() { p { "No check matches. " a href="/checks" { "Show all" } } }
         @if shown.len() < all.len() && !shown.is_empty() {
-            p { (shown.len()) " of " (all.len()) " " (plural(all.len(), "check", "checks")) ". " a href="/" { "Show all" } }
+            p { (shown.len()) " of " (all.len()) " " (plural(all.len(), "check", "checks")) ". " a href="/checks" { "Show all" } }
         }
         @if !alerts.is_empty() {
             h2 #alerts { "Open alerts" }

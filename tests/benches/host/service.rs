@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use host::record::Record;
+use host::record::{Batch, DateRow, Record};
 
 use crate::{
     millis, record, row,
@@ -41,7 +41,7 @@ pub(crate) fn lag() {
     let start = Instant::now();
     let mut times = Vec::new();
     while start.elapsed() < Duration::from_secs(190) {
-        for path in ["/", "/api/v1/checks", "/api/v1/runs?check=c0007", "/checks/c0007"] {
+        for path in ["/", "/checks", "/api/v1/checks", "/api/v1/runs?check=c0007", "/checks/c0007"] {
             let asked = Instant::now();
             assert_eq!(service.get(path).status, 200);
             times.push(asked.elapsed());
@@ -84,13 +84,31 @@ pub(crate) fn page() {
             }
             record.keep(&batch).await.unwrap();
         }
+        // The dates of the board.
+        let now = jiff::Timestamp::now();
+        let today = now.to_zoned(jiff::tz::TimeZone::UTC).date();
+        let date = |back: usize| today.checked_sub(jiff::Span::new().days(i64::try_from(back).unwrap())).unwrap();
+        let states = ["good", "good", "good", "good", "skipped", "warned", "bad", "given_up", "pending", "not_judged"];
+        let row = |check: usize, back: usize| DateRow {
+            check: format!("c{check:04}"),
+            date: Some(date(back)),
+            state: states[(check + back) % states.len()].to_owned(),
+            at: now,
+            look: None,
+            late: None,
+            incident: None,
+        };
+        let dates = (0..CHECKS).flat_map(|check| (1..=60).map(move |back| row(check, back))).collect();
+        record.keep(&Batch { dates, recorded: now, ..Batch::default() }).await.unwrap();
         record.close().await;
     });
     let started = Instant::now();
     let service = Service::start(&sample, &many("0 0 1 1 *"), &[]).unwrap();
     row("start with 1,000 checks and 1,000,000 recorded runs", &millis(started.elapsed()), "");
     for (what, path) in [
-        ("page of all checks", "/"),
+        ("board, 30 dates", "/"),
+        ("board, 60 dates", "/?dates=60"),
+        ("page of all checks", "/checks"),
         ("page of one check", "/checks/c0007"),
         ("API: all checks", "/api/v1/checks"),
         ("API: one check", "/api/v1/checks/c0007"),

@@ -71,10 +71,13 @@ wait = \"2s\"
     (sample, service)
 }
 
-const PAGES: [(&str, &str); 9] = [
-    ("checks", "/"),
-    ("bad", "/?show=bad"),
-    ("none", "/?name=nothing-like-this"),
+const PAGES: [(&str, &str); 12] = [
+    ("board", "/?dates=60"),
+    ("board-none", "/?name=nothing-like-this"),
+    ("date", "/checks/phase2-raw/dates/DATE"),
+    ("checks", "/checks"),
+    ("bad", "/checks?show=bad"),
+    ("none", "/checks?name=nothing-like-this"),
     ("phase2-raw", "/checks/phase2-raw"),
     ("gate", "/checks/phase2-gate"),
     ("consulted", "/checks/phase2-gate.consulted"),
@@ -86,9 +89,12 @@ const PAGES: [(&str, &str); 9] = [
 #[tokio::test(flavor = "multi_thread")]
 async fn every_page_is_readable_and_accessible() {
     let (_sample, service) = tokio::task::spawn_blocking(eventful).await.unwrap();
+    let dates = service.get("/api/v1/dates?check=phase2-raw&open=true").json();
+    let bad = dates["dates"][0]["data_date"].as_str().unwrap().to_owned();
     for look in LOOKS {
         let browser = Browser::start(look).await.unwrap();
         for (name, path) in PAGES {
+            let path = path.replace("DATE", &bad);
             browser.open(&format!("http://{}{path}", service.address)).await.unwrap();
             browser.picture(&format!("{name}-{}", look.name)).await.unwrap();
             let wrong = browser.audit().await.unwrap();
@@ -138,7 +144,10 @@ async fn the_page_can_be_used_by_keyboard_alone() {
 
     // Everything clickable can be reached, in reading order.
     let all = browser
-        .script("return document.querySelectorAll('a[href], button, input, summary, [tabindex=\"0\"]').length")
+        .script(
+            "return [...document.querySelectorAll('a[href], button, input, select, summary, [tabindex=\"0\"]')]
+                .filter(e => e.tabIndex >= 0 && e.type !== 'hidden' && e.checkVisibility()).length",
+        )
         .await
         .unwrap();
     browser.open(&format!("http://{}/", service.address)).await.unwrap();
@@ -150,6 +159,7 @@ async fn the_page_can_be_used_by_keyboard_alone() {
     assert!(reached.iter().all(|seen| *seen == true), "the focus is visible everywhere: {reached:?}");
 
     // Search for a name and open it without a mouse.
+    browser.open(&format!("http://{}/checks", service.address)).await.unwrap();
     let search = browser.client.find(Locator::Css("input[type=search]")).await.unwrap();
     search.send_keys("phase2-raw").await.unwrap();
     press(Key::Enter).await;
@@ -246,7 +256,7 @@ async fn hostile_text_is_text() {
         service.post(&format!("/api/v1/gates/{encoded}"), &serde_json::json!({ "caller": hostile }).to_string());
     assert_eq!(asked.json()["status"], "FAIL", "{asked:?}");
     let browser = Browser::start(LOOKS[0]).await.unwrap();
-    browser.open(&format!("http://{}/", service.address)).await.unwrap();
+    browser.open(&format!("http://{}/checks", service.address)).await.unwrap();
     let link = browser.client.find(Locator::Css("ul.checks h2 a")).await.unwrap();
     assert_eq!(link.text().await.unwrap(), check);
     link.click().await.unwrap();
@@ -254,9 +264,11 @@ async fn hostile_text_is_text() {
     browser.picture("hostile").await.unwrap();
     let pages = [
         "/".to_owned(),
+        "/checks".to_owned(),
         format!("/checks/{encoded}"),
         "/gates".to_owned(),
         format!("/?name={encoded}"),
+        format!("/checks?name={encoded}"),
         format!("/{encoded}"),
     ];
     for path in pages {

@@ -119,7 +119,7 @@ fn the_picture_of_the_page_has_the_words_of_the_page() {
         sample.host(&["run", "--once", "--at", at, "plugins"]).unwrap();
     }
     let service = Service::start(&sample, &toml, &[]).unwrap();
-    let page = service.get("/").body;
+    let page = service.get("/checks").body;
     let texts = |markup: &str| -> Vec<String> {
         let after = markup.split('<').skip(1).filter_map(|tag| Some(tag.split_once('>')?.1.trim().to_owned()));
         after.filter(|text| !text.is_empty()).collect()

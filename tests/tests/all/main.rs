@@ -14,6 +14,7 @@ mod bad_input;
 mod baselines;
 mod bigquery;
 mod bills;
+mod board;
 mod bot;
 mod browser;
 mod budgets;

@@ -198,7 +198,7 @@ fn a_metric_has_the_digits_of_its_violation() {
         let told = sample.slack.requests()[0].message.to_string();
         assert!(told.contains(&format!("v\\n*{digits}*")), "{limit}: {told}");
         let service = Service::start(&sample, &toml, &["--check", "down"]).unwrap();
-        let page = service.get("/").body;
+        let page = service.get("/checks").body;
         let list = page.split("<ul class=\"metrics\">").nth(1).unwrap_or_else(|| panic!("{page}"));
         let list = list.split("</ul>").next().unwrap();
         assert!(list.contains(&format!("<b>{digits}</b>")) && list.contains(&format!("≤ {shown}</span>")), "{list}");

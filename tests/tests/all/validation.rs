@@ -203,7 +203,7 @@ fn a_check_that_cannot_fail_was_evaluated_all_the_same() {
     assert_eq!(history["alerts"], json!([]), "{history:#}");
 
     let mut service = Service::start(&sample, &toml, &[]).unwrap();
-    let (list, page) = (service.get("/").body, service.get("/checks/phase2-raw").body);
+    let (list, page) = (service.get("/checks").body, service.get("/checks/phase2-raw").body);
     assert!(list.contains(&format!("Remark: {why}")) && list.contains("1 check cannot be trusted"), "{list}");
     assert!(page.contains("<h2 id=\"remarks\">Remarks</h2>") && page.contains(why), "{page}");
     for page in [list, page] {

@@ -26,6 +26,9 @@ fn service() -> (Sample, Service) {
     (sample, service)
 }
 
+/// The path of orders about data dates.
+const ORDER: &str = "/api/v1/checks/{name}/dates/{date}/{order}";
+
 /// Resolves references, so that a schema can be used alone.
 fn resolved(schema: &Value, document: &Value) -> Value {
     match schema {
@@ -83,6 +86,15 @@ fn the_api_is_what_its_document_says() {
         ("/api/v1/runs", "get", "/api/v1/runs?limit=0", ""),
         ("/api/v1/runs", "get", "/api/v1/runs?limit=many", ""),
         ("/api/v1/runs", "get", "/api/v1/runs?chekc=phase2-raw", ""),
+        ("/api/v1/runs", "get", "/api/v1/runs?date=2026-02-05", ""),
+        ("/api/v1/runs", "get", "/api/v1/runs?date=soon", ""),
+        ("/api/v1/dates", "get", "/api/v1/dates", ""),
+        ("/api/v1/dates", "get", "/api/v1/dates?check=phase2-raw&open=true", ""),
+        ("/api/v1/dates", "get", "/api/v1/dates?open=maybe", ""),
+        (ORDER, "post", "/api/v1/checks/phase2-raw/dates/open/ack", r#"{"why": "x", "for": "4h"}"#),
+        (ORDER, "post", "/api/v1/checks/phase2-raw/dates/open/ack", "{}"),
+        (ORDER, "post", "/api/v1/checks/phase2-raw/dates/1999-01-01/close", r#"{"why": "x"}"#),
+        (ORDER, "post", "/api/v1/checks/nothing/dates/open/recheck", ""),
         ("/api/v1/alerts", "get", "/api/v1/alerts", ""),
         ("/api/v1/messages", "get", "/api/v1/messages", ""),
         ("/api/v1/messages", "get", "/api/v1/messages?check=phase2-raw", ""),
@@ -170,6 +182,7 @@ fn nobody_else_may_ask() {
     assert_eq!(status("POST", "/api/v1/reload", &[("authorization", "Bearer wrong")]), 401);
     assert_eq!(status("POST", "/api/v1/reload", &[("authorization", &token), ("origin", "http://evil.example")]), 403);
     assert_eq!(status("POST", "/checks/phase2-raw/silences", &[]), 401, "a form");
+    assert_eq!(status("POST", "/api/v1/checks/phase2-raw/dates/open/ack", &[]), 401);
     assert_eq!(status("PUT", "/api/v1/reload", &[("authorization", &token)]), 405);
     assert_eq!(status("GET", "/../../etc/passwd", &[]), 404);
     assert_eq!(status("GET", "/checks/%2e%2e%2fx", &[]), 404);
