@@ -1,6 +1,9 @@
 //! The data dates that are looked at again now: bad ones, and expected ones that nobody judged.
 
-use std::{collections::BTreeMap, iter::successors};
+use std::{
+    collections::{BTreeMap, HashMap},
+    iter::successors,
+};
 
 use jiff::{SignedDuration, Timestamp, civil::Date};
 
@@ -9,7 +12,7 @@ use crate::{
     alert::{Day, Standing, State, Subject},
     check::Check,
     config::{Config, Dates},
-    run::{Moment, When, first_due},
+    run::{Moment, first_due},
 };
 
 /// The most dates of a check that are looked at again in one round.
@@ -26,24 +29,35 @@ pub struct Looks {
     pub open: usize,
 }
 
+/// Which dates the schedules judge, of one configuration. Asking a schedule takes a while, and many checks have the same.
+#[derive(Debug, Default)]
+pub struct Expected(HashMap<String, BTreeMap<Date, bool>>);
+
+impl Expected {
+    /// What was asked of the schedule of a check.
+    fn of(&mut self, check: &Check) -> &mut BTreeMap<Date, bool> {
+        self.0.entry(format!("{} {} {}", check.schedule, check.zone.name(), check.data_date)).or_default()
+    }
+}
+
 impl Recorder {
     /// The dates of a check to look at, at a time.
-    pub async fn looks(&self, check: &Check, config: &Config, now: Timestamp) -> Looks {
+    pub async fn looks(&self, check: &Check, config: &Config, now: Timestamp, expected: &mut Expected) -> Looks {
         let standings = self.standings.lock().await;
         match standings.get(&check.name) {
-            Some(standing) => looks(check, standing, config, now),
+            Some(standing) => looks(check, standing, config, now, expected),
             None => Looks::default(),
         }
     }
 }
 
-fn looks(check: &Check, standing: &Standing, config: &Config, now: Timestamp) -> Looks {
+fn looks(check: &Check, standing: &Standing, config: &Config, now: Timestamp, expected: &mut Expected) -> Looks {
     let dated = check.dates() == Dates::Dated;
     let look = |subject: &Subject, day: &Day| subject.is_some() == dated && day.look.is_some_and(|look| look.at <= now);
     let looked = standing.days.iter().filter(|(subject, day)| look(subject, day));
     let mut due: Vec<Subject> = looked.map(|(subject, _)| *subject).collect();
     let unjudged = match dated {
-        true => unjudged(check, (&standing.days, standing.first), config, now, None),
+        true => unjudged(check, (&standing.days, standing.first), config, (now, None), expected),
         false => Vec::new(),
     };
     let count = unjudged.len();
@@ -61,10 +75,10 @@ pub(super) fn unjudged(
     check: &Check,
     (days, first): (&BTreeMap<Subject, Day>, Option<Date>),
     config: &Config,
-    now: Timestamp,
-    from: Option<Date>,
+    (now, from): (Timestamp, Option<Date>),
+    expected: &mut Expected,
 ) -> Vec<Date> {
-    let Ok(present) = Moment::of(check, config, now, When::default()) else { return Vec::new() };
+    let Ok(present) = Moment::usual(now, check.data_date, &config.timezone) else { return Vec::new() };
     let open = |day: &Day| day.state == State::NotJudged && day.look.is_none();
     let since = config.checks.get(&check.name).and_then(|own| own.since);
     let kept = SignedDuration::try_from(config.state.keep.0)
@@ -74,14 +88,16 @@ pub(super) fn unjudged(
     let Some(first) = since.or(first).map(|first| first.max(kept.max(from).unwrap_or(first))) else {
         return Vec::new();
     };
+    let schedule = expected.of(check);
     successors(present.data_date.yesterday().ok(), |date| date.yesterday().ok())
         .take_while(|date| *date >= first)
-        .filter(|date| days.get(&Some(*date)).is_none_or(open) && is_expected(check, config, *date))
+        .filter(|date| days.get(&Some(*date)).is_none_or(open))
+        .filter(|date| *schedule.entry(*date).or_insert_with(|| is_expected(check, config, *date)))
         .collect()
 }
 
 /// Whether the check's schedule has a due time that judges a date.
 fn is_expected(check: &Check, config: &Config, date: Date) -> bool {
     let Some(due) = first_due(check, date, &config.timezone) else { return false };
-    Moment::of(check, config, due, When::default()).is_ok_and(|judged| judged.data_date == date)
+    Moment::usual(due, check.data_date, &config.timezone).is_ok_and(|judged| judged.data_date == date)
 }

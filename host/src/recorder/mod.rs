@@ -29,7 +29,7 @@ pub use audit::user;
 pub use board::{Board, Dot, Latest, Recent};
 pub use dates::days;
 use kept::kept;
-pub use looks::Looks;
+pub use looks::{Expected, Looks};
 pub use orders::{Done, answered};
 pub use seen::Seen;
 

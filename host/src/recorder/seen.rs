@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use jiff::{Timestamp, civil::Date};
 
-use super::looks::unjudged;
+use super::looks::{Expected, unjudged};
 use crate::{
     alert::{Day, Incident, Standing, Subject},
     check::Check,
@@ -57,10 +57,16 @@ impl Seen {
     }
 
     /// The expected dates from one on that have no result, the newest first.
-    pub fn unjudged(&self, check: &Check, config: &Config, from: Date, now: Timestamp) -> Vec<Date> {
+    pub fn unjudged(
+        &self,
+        check: &Check,
+        config: &Config,
+        (now, from): (Timestamp, Date),
+        expected: &mut Expected,
+    ) -> Vec<Date> {
         match self.is_about_now(check) {
             true => Vec::new(),
-            false => unjudged(check, (&self.days, self.first), config, now, self.since.max(Some(from))),
+            false => unjudged(check, (&self.days, self.first), config, (now, self.since.max(Some(from))), expected),
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::{
     alert::Notification,
     check::Check,
     host::Host,
-    recorder::Settled,
+    recorder::{Expected, Settled},
     run::{COUNTED, Moment, Run, Status, When, dates},
     schedule::Turn,
 };
@@ -81,8 +81,9 @@ impl Host {
     ) -> Result<Round> {
         let now = at.unwrap_or_else(Timestamp::now);
         let mut due = Vec::new();
+        let mut expected = Expected::default();
         for check in which.iter().filter_map(|at| self.checks.get(*at)).filter(|check| !check.waits) {
-            let looks = self.recorder.looks(check, &self.config, now).await;
+            let looks = self.recorder.looks(check, &self.config, now, &mut expected).await;
             self.recorder.metrics.dates(&check.name, looks.open, looks.unjudged);
             for date in looks.now {
                 // One that is after the newest date, since host.toml has another `data_date` now, waits until it has come.
@@ -100,8 +101,9 @@ impl Host {
 
     /// Counts the dates of all checks, so that the metrics are right before the first round.
     pub async fn count_dates(&self) {
+        let mut expected = Expected::default();
         for check in &self.checks {
-            let looks = self.recorder.looks(check, &self.config, Timestamp::now()).await;
+            let looks = self.recorder.looks(check, &self.config, Timestamp::now(), &mut expected).await;
             self.recorder.metrics.dates(&check.name, looks.open, looks.unjudged);
         }
     }

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     check::{Check, Work},
     host::Host,
-    recorder::{Recent, Seen},
+    recorder::{Expected, Recent, Seen},
     text::encoded,
 };
 
@@ -127,6 +127,7 @@ fn groups<'h>(host: &'h Host, dates: &[Date], now: Timestamp) -> Vec<(&'h str, V
     let mut checks: Vec<(usize, &Check)> =
         host.checks.iter().map(|check| (depth(host, check), check.as_ref())).collect();
     checks.sort_by_key(|(depth, check)| (*depth, check.name.as_str()));
+    let mut expected = Expected::default();
     let mut groups: Vec<(&str, Vec<Row<'_>>)> = Vec::new();
     let mut places: BTreeMap<&str, usize> = BTreeMap::new();
     for (_, check) in checks {
@@ -136,7 +137,7 @@ fn groups<'h>(host: &'h Host, dates: &[Date], now: Timestamp) -> Vec<(&'h str, V
             groups.len() - 1
         });
         if let Some((_, rows)) = groups.get_mut(place) {
-            rows.push(Row::new(host, check, dates, now));
+            rows.push(Row::new(host, check, (dates, now), &mut expected));
         }
     }
     groups
@@ -152,9 +153,9 @@ fn depth(host: &Host, check: &Check) -> usize {
 }
 
 impl<'h> Row<'h> {
-    fn new(host: &Host, check: &'h Check, dates: &[Date], now: Timestamp) -> Self {
+    fn new(host: &Host, check: &'h Check, when: (&[Date], Timestamp), expected: &mut Expected) -> Self {
         let recent = host.recorder.board.of(&check.name);
-        let marks = marks(&recent.seen, check, host, dates, now);
+        let marks = marks(host, (check, &recent.seen), when, expected);
         Self { check, recent, marks }
     }
 
@@ -169,13 +170,18 @@ impl<'h> Row<'h> {
     }
 }
 
-fn marks(seen: &Seen, check: &Check, host: &Host, dates: &[Date], now: Timestamp) -> Vec<Option<Mark>> {
+fn marks(
+    host: &Host,
+    (check, seen): (&Check, &Seen),
+    (dates, now): (&[Date], Timestamp),
+    expected: &mut Expected,
+) -> Vec<Option<Mark>> {
     let Some(first) = dates.first().filter(|_| !seen.is_about_now(check)) else { return Vec::new() };
     let known = |date: &Date| seen.days.get(&Some(*date)).map(|day| Mark::of(day, now));
     let mut marks: Vec<Option<Mark>> = dates.iter().map(known).collect();
-    // Asking the schedule of each date takes a while.
     if marks.iter().any(Option::is_none) {
-        let unjudged: BTreeSet<Date> = seen.unjudged(check, &host.config, *first, now).into_iter().collect();
+        let unjudged: BTreeSet<Date> =
+            seen.unjudged(check, &host.config, (now, *first), expected).into_iter().collect();
         for (date, mark) in dates.iter().zip(&mut marks) {
             *mark = mark.or_else(|| unjudged.contains(date).then_some(NOT_JUDGED));
         }
@@ -184,6 +190,7 @@ fn marks(seen: &Seen, check: &Check, host: &Host, dates: &[Date], now: Timestamp
 }
 
 fn grid(groups: &[(&str, Vec<Row<'_>>)], dates: &[Date]) -> Markup {
+    let named: Vec<String> = dates.iter().map(Date::to_string).collect();
     let mut months: Vec<(String, usize)> = Vec::new();
     for date in dates {
         let month = date.strftime("%Y-%m").to_string();
@@ -210,7 +217,7 @@ fn grid(groups: &[(&str, Vec<Row<'_>>)], dates: &[Date]) -> Markup {
                 @for (group, rows) in groups {
                     tbody {
                         @if groups.len() > 1 { tr { th.group scope="rowgroup" colspan=(dates.len() + 2) { span { (group) } } } }
-                        @for row in rows { (line(row, dates)) }
+                        @for row in rows { (line(row, &named)) }
                     }
                 }
             }
@@ -218,7 +225,7 @@ fn grid(groups: &[(&str, Vec<Row<'_>>)], dates: &[Date]) -> Markup {
     }
 }
 
-fn line(row: &Row<'_>, dates: &[Date]) -> Markup {
+fn line(row: &Row<'_>, dates: &[String]) -> Markup {
     let name = encoded(&row.check.name);
     let last = row.last();
     html! {
@@ -233,7 +240,7 @@ fn line(row: &Row<'_>, dates: &[Date]) -> Markup {
 
 /// The cells of a check, written without detours: there are thirty thousand of them on a large page. Names are encoded, and
 /// all else is our own.
-fn cells(row: &Row<'_>, dates: &[Date], name: &str) -> String {
+fn cells(row: &Row<'_>, dates: &[String], name: &str) -> String {
     let mut stops = row.marks.iter().flatten().filter(|mark| mark.needs_a_look()).count();
     let mut text = String::with_capacity(row.marks.len() * (90 + name.len()));
     for (date, mark) in dates.iter().zip(&row.marks) {
@@ -252,7 +259,7 @@ fn cells(row: &Row<'_>, dates: &[Date], name: &str) -> String {
         text.push_str("\"><a href=\"/checks/");
         text.push_str(name);
         text.push_str("/dates/");
-        text.push_str(&date.to_string());
+        text.push_str(date);
         text.push('"');
         text.push_str(reached);
         text.push_str("><i>");

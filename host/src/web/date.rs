@@ -22,11 +22,11 @@ use super::{
     runs::{self, LISTED, LISTED_BYTES},
 };
 use crate::{
-    alert::{Day, Subject},
+    alert::{Day, State, Subject},
     check::Check,
     host::Host,
     record::{Included, PastRun, Record},
-    recorder::{Seen, answered},
+    recorder::{Expected, Seen, answered},
     text::{encoded, span},
 };
 
@@ -107,7 +107,7 @@ fn content(
     let now = Timestamp::now();
     let seen = host.recorder.board.of(&check.name).seen.clone();
     let day = seen.days.get(&Some(date));
-    let missing = || seen.unjudged(check, &host.config, date, now).contains(&date);
+    let missing = || seen.unjudged(check, &host.config, (now, date), &mut Expected::default()).contains(&date);
     html! {
         div.head {
             h1 { (link(&check.name)) " " (date) }
@@ -122,7 +122,10 @@ fn content(
             p { "This check is about now, not about one date; its incident is on " (link(&check.name)) "." }
         } @else {
             h2 #orders { "What to do" }
-            (orders::forms(&check.name, Place::Date(date), true))
+            @let place = Place::Date(date);
+            (orders::look_again(&check.name, place))
+            @if day.is_some_and(Day::is_open) { (orders::acknowledge(&check.name, place)) }
+            @if day.is_some_and(|day| day.is_open() || !day.state.is_over()) { (orders::give_up(&check.name, place)) }
         }
         h2 #runs { "Runs" }
         @if past.is_empty() { p { "No run about this date is recorded." } } @else { (runs::table(host, past)) }
@@ -156,11 +159,12 @@ fn facts(host: &Host, day: &Day, now: Timestamp) -> Markup {
 pub(super) fn dates(host: &Host, check: &Check, seen: &Seen) -> Markup {
     let now = Timestamp::now();
     let back = now.to_zoned(host.config.timezone.rules()).date().saturating_sub(jiff::Span::new().days(BACK));
-    let unjudged: BTreeSet<Date> = seen.unjudged(check, &host.config, back, now).into_iter().collect();
+    let unjudged: BTreeSet<Date> =
+        seen.unjudged(check, &host.config, (now, back), &mut Expected::default()).into_iter().collect();
     let mut listed: Vec<(Subject, Option<&Day>)> = seen
         .days
         .iter()
-        .filter(|(_, day)| !(day.state.is_over() && day.late.is_none() && day.state.name() != "given_up"))
+        .filter(|(_, day)| day.late.is_some() || !matches!(day.state, State::Good | State::Skipped))
         .map(|(subject, day)| (*subject, Some(day)))
         .collect();
     listed.extend(
@@ -173,7 +177,7 @@ pub(super) fn dates(host: &Host, check: &Check, seen: &Seen) -> Markup {
         @if listed.is_empty() {
             p { @if about_now { "It is well." } @else { "All dates that were judged are good." } }
         } @else {
-            div.scroll tabindex="0" role="region" aria-label="Dates" {
+            div.scroll.dates tabindex="0" role="region" aria-label="Dates" {
                 table {
                     thead { tr { th scope="col" { "Data of" } th scope="col" { "State" } th scope="col" { "Bad since" } th scope="col" { "Last result" } th scope="col" { "Looked at again" } } }
                     tbody { @for (subject, day) in listed { (line(host, check, subject, day, now)) } }
@@ -182,7 +186,9 @@ pub(super) fn dates(host: &Host, check: &Check, seen: &Seen) -> Markup {
         }
         @if open > 0 {
             @if open > 1 { p { "For all " (open) " bad dates:" } }
-            (orders::forms(&check.name, Place::Open, open == 1))
+            (orders::look_again(&check.name, Place::Open))
+            (orders::acknowledge(&check.name, Place::Open))
+            @if open == 1 { (orders::give_up(&check.name, Place::Open)) }
         }
     }
 }

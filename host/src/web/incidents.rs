@@ -132,7 +132,10 @@ fn entry(host: &Host, open: &Open, now: Timestamp) -> Markup {
             @if open.mark.is_some() {
                 details {
                     summary { "Look again, acknowledge" @if open.count() == 1 { ", give up" } span.hidden { ": " (open.check) } }
-                    (orders::forms(&open.check, Place::of(&open.dates), open.count() == 1))
+                    @let place = Place::of(&open.dates);
+                    (orders::look_again(&open.check, place))
+                    (orders::acknowledge(&open.check, place))
+                    @if open.count() == 1 { (orders::give_up(&open.check, place)) }
                 }
             }
         }

@@ -94,7 +94,7 @@ fn router(site: Site) -> Router {
         .route("/checks", get(overview::page))
         .route("/checks/{name}", get(check::page))
         .route("/checks/{name}/dates/{date}", get(date::page))
-        .route("/checks/{name}/dates/{date}/{order}", post(orders::form))
+        .route("/checks/{name}/dates/{date}/{order}", post(orders::posted))
         .route("/checks/{name}/silences", post(forms::silence))
         .route("/silences/{id}/end", post(forms::end_silence))
         .route("/gates", get(gates::page))

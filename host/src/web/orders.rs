@@ -125,7 +125,7 @@ impl Given {
 type Asked = Path<(String, String, String)>;
 
 /// Carries out an order of a form, and leads back to the page that says what came of it.
-pub(super) async fn form(State(site): State<Site>, path: Asked, headers: HeaderMap, given: Form<Given>) -> Response {
+pub(super) async fn posted(State(site): State<Site>, path: Asked, headers: HeaderMap, given: Form<Given>) -> Response {
     let Path((name, place, deed)) = path;
     match carry_out(&site, &name, &place, &deed, &given, &who(&headers, PAGE)).await {
         Ok((Place::Date(date), done)) => {
@@ -196,28 +196,32 @@ async fn carry_out(
     }
 }
 
-/// The forms for some dates of a check; with `close`, also the one that gives them up.
-pub(super) fn forms(check: &str, place: Place, close: bool) -> Markup {
-    let at = format!("/checks/{}/dates/{place}", encoded(check));
-    let about = match place {
-        Place::Date(date) => format!(" at {check} {date}"),
-        Place::Open => format!(" at {check}"),
+/// The form that looks again at some dates of a check.
+pub(super) fn look_again(check: &str, place: Place) -> Markup {
+    form(check, place, "recheck", "Look again", &html! { input type="hidden" name="why" value=""; })
+}
+
+/// The form that says that somebody works on some dates of a check.
+pub(super) fn acknowledge(check: &str, place: Place) -> Markup {
+    let fields = html! {
+        label { "For " input name="for" value=(USUAL) size="5" required maxlength="20" autocomplete="off"; }
+        label { " because " input name="why" required maxlength=(REASON) autocomplete="off"; }
     };
+    form(check, place, "ack", "Acknowledge", &fields)
+}
+
+/// The form that gives a date up.
+pub(super) fn give_up(check: &str, place: Place) -> Markup {
+    let fields = html! { label { "Because " input name="why" required maxlength=(REASON) autocomplete="off"; } };
+    form(check, place, "close", "Give up", &fields)
+}
+
+fn form(check: &str, place: Place, order: &str, words: &str, fields: &Markup) -> Markup {
+    let date = place.date().map(|date| format!(" {date}")).unwrap_or_default();
     html! {
-        form.silence method="post" action={ (at) "/recheck" } {
-            input type="hidden" name="why" value="";
-            button { "Look again" span.hidden { (about) } }
-        }
-        form.silence method="post" action={ (at) "/ack" } {
-            label { "For " input name="for" value=(USUAL) size="5" required maxlength="20" autocomplete="off"; }
-            label { " because " input name="why" required maxlength=(REASON) autocomplete="off"; }
-            button { "Acknowledge" span.hidden { (about) } }
-        }
-        @if close {
-            form.silence method="post" action={ (at) "/close" } {
-                label { "Because " input name="why" required maxlength=(REASON) autocomplete="off"; }
-                button { "Give up" span.hidden { (about) } }
-            }
+        form.silence method="post" action={ "/checks/" (encoded(check)) "/dates/" (place) "/" (order) } {
+            (fields)
+            button { (words) span.hidden { " at " (check) (date) } }
         }
     }
 }

@@ -78,7 +78,8 @@ fn days_ago(back: i64) -> Date {
 /// The cell of a check and a date on the board.
 fn cell(page: &str, check: &str, date: Date) -> String {
     let link = format!("<a href=\"/checks/{check}/dates/{date}\"");
-    let (before, after) = page.split_once(&link).unwrap_or_else(|| panic!("no {link}: {page}"));
+    let grid = page.split("class=\"scroll grid\"").nth(1).unwrap_or_else(|| panic!("{page}"));
+    let (before, after) = grid.split_once(&link).unwrap_or_else(|| panic!("no {link}: {grid}"));
     let begin = before.rfind("<td").unwrap();
     format!("{}{link}{}", &before[begin..], after.split("</td>").next().unwrap())
 }
@@ -202,7 +203,7 @@ fn people_act_on_dates_by_forms() {
         (close.clone(), "why=+", 400, "give a reason"),
         (close.clone(), &format!("why={}", "x".repeat(501)), 400, "501 characters; write at most 500"),
         (format!("{at}/ack"), "why=x&for=soon", 400, "is not a duration"),
-        (format!("{at}/ack"), "why=x&for=4000000000d", 400, "for: that is too long"),
+        (format!("{at}/ack"), "why=x&for=4000000000d", 400, "that is too long"),
         (format!("{at}/burn"), "why=x", 404, "there is no order `burn`"),
         ("/checks/loads/dates/soon/recheck".to_owned(), "", 400, "is not a date"),
         ("/checks/present/dates/2026-02-05/recheck".to_owned(), "", 400, "is about now"),

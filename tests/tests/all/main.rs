@@ -1,5 +1,7 @@
 //! Every end-to-end test, in one program: it links once.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+// Tests look into the host's futures, which are deeply nested.
+#![recursion_limit = "256"]
 // A test is not a plugin: it may compile, and start threads.
 #![allow(clippy::disallowed_methods)]
 
