@@ -30,7 +30,7 @@ const EVIDENCE: usize = 4 << 20;
 #[command(after_help = "Examples:
   host history                            runs, alerts, undelivered messages
   host history phase2-raw --limit 100     one check
-  host history --dates                    data dates that are not good, and when each is looked at again
+  host history --dates                    data dates that are not good
   host history phase2-raw --output json   with reports, host calls and costs
   host history --output json              with all messages and attempts")]
 pub(super) struct History {
@@ -39,7 +39,7 @@ pub(super) struct History {
     /// The number of runs, and of alerts
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
-    /// Only the data dates that are not good: bad, pending, not judged, or given up
+    /// Only the data dates that are not good
     #[arg(long)]
     dates: bool,
     #[command(flatten)]
