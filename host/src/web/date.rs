@@ -22,7 +22,7 @@ use super::{
     runs::{self, LISTED, LISTED_BYTES},
 };
 use crate::{
-    alert::{Day, State, Subject},
+    alert::{self, Day, Subject},
     check::Check,
     host::Host,
     record::{Included, PastRun, Record},
@@ -164,7 +164,7 @@ pub(super) fn dates(host: &Host, check: &Check, seen: &Seen) -> Markup {
     let mut listed: Vec<(Subject, Option<&Day>)> = seen
         .days
         .iter()
-        .filter(|(_, day)| day.late.is_some() || !matches!(day.state, State::Good | State::Skipped))
+        .filter(|(_, day)| day.late.is_some() || !matches!(day.state, alert::State::Good | alert::State::Skipped))
         .map(|(subject, day)| (*subject, Some(day)))
         .collect();
     listed.extend(
