@@ -62,7 +62,7 @@ pub fn close(
         };
         // Nothing is known of its state since it last ran, though the alert goes on until now.
         let ran = standing.ran.unwrap_or(at);
-        for (subject, day) in standing.open() {
+        for (subject, day) in standing.told_or_open() {
             made.episodes.extend(closed((&name, subject), About::Data, &day.side(), at.max(ran), why));
         }
         made.episodes.extend(closed((&name, None), About::Evaluation, &standing.evaluation, at.max(ran), why));
@@ -103,7 +103,7 @@ fn mentioned((check, standing): (&str, &Standing), channel: &str, words: &str) -
 fn endings(standing: &Standing, ran: Timestamp, why: &str, config: &Config) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut dates: BTreeMap<String, Vec<(Subject, Side)>> = BTreeMap::new();
-    for (subject, day) in standing.open() {
+    for (subject, day) in standing.told_or_open() {
         let side = day.side();
         for channel in side.knowing() {
             dates.entry(channel).or_default().push((subject, side.clone()));

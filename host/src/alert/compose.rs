@@ -198,7 +198,9 @@ fn ended(notice: &Notice<'_>, ending: Ending) -> String {
         }
         Say::GivenUp { lasted, why } => {
             let dates = dates.unwrap_or_else(|| notice.news.data_date().to_string());
-            format!("{dates} given up after {}: {why}{still}", span(*lasted))
+            // One that was never judged did not last.
+            let lasted = if *lasted > 0 { format!(" after {}", span(*lasted)) } else { String::new() };
+            format!("{dates} given up{lasted}: {why}{still}")
         }
         Say::Recovered { lasted } => {
             let lasted = span(*lasted);

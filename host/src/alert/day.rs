@@ -162,6 +162,14 @@ impl Day {
         Self { state: State::NotJudged, at, look: None, late: None, incident: None }
     }
 
+    /// Whether it is to be looked at again at a time. Only a deadline is further away than the longest wait; any other look
+    /// that is was set before the clock was set back.
+    pub fn is_looked_at(&self, at: Timestamp, recheck: &Recheck) -> bool {
+        let longest = SignedDuration::try_from(LONGEST.max(recheck.wait)).unwrap_or(SignedDuration::MAX);
+        let too_far = |look: Look| self.state != State::Pending && look.at.duration_since(at) > longest;
+        self.look.is_some_and(|look| look.at <= at || too_far(look))
+    }
+
     /// The state of its alerts; blank if there is nothing.
     pub fn side(&self) -> Side {
         self.incident.as_ref().map(|incident| incident.side.clone()).unwrap_or_default()
@@ -195,7 +203,14 @@ impl Look {
 
     /// The next look after this one, which ended with a bad result at a time; `None` if its time is over.
     pub fn next(self, at: Timestamp, recheck: &Recheck) -> Option<Self> {
-        Self::after(at, self.tries + 1, self.from, recheck)
+        // It may have begun before the clock was set back.
+        Self::after(at, self.tries + 1, self.from.min(at), recheck)
+    }
+
+    /// A look a day later, whether or not its time is over.
+    pub(super) fn daily(at: Timestamp, from: Timestamp, recheck: &Recheck) -> Self {
+        let wait = SignedDuration::try_from(LONGEST.max(recheck.wait)).unwrap_or(SignedDuration::MAX);
+        Self { at: at.saturating_add(wait).unwrap_or(Timestamp::MAX), tries: 0, from }
     }
 
     /// The waits double up to a day. The last look is at the end of `recheck_for`.

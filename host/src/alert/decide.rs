@@ -99,9 +99,15 @@ pub fn decide<'r>(batch: &[News<'r>], standings: &mut Standings, rules: Rules<'_
         let alerts = rules.config.alerts(check);
         let mut deciding =
             Deciding { check, news, alerts, rules, spoken: Vec::new(), done: BTreeSet::new(), judged: &mut judged };
-        deciding.group(group, standings, &mut roots);
+        let known = known(standings.get(check));
+        deciding.group(group, &known, standings, &mut roots);
         if news.run().is_some() {
-            deciding.others(standings, &mut roots);
+            deciding.others(&known, standings, &mut roots);
+            // A message is sent anyway: the further bad dates are in it, so that changes of others never put them off.
+            if deciding.spoken.iter().any(|one| one.about == About::Data && !one.say.is_line()) {
+                deciding.done.clear();
+                deciding.others(&[], standings, &mut roots);
+            }
             deciding.remind(standings, &mut roots);
         }
         let Some(standing) = standings.get_mut(check) else { continue };
@@ -131,6 +137,7 @@ fn record(decided: &mut Decided<'_>, judged: Vec<Judged<'_>>, standings: &mut St
                 (_, true) => Unsaid::Follows,
                 (Hold::All, _) => Unsaid::Silenced,
                 _ if !side.is_confirmed(confirm) => Unsaid::Unconfirmed,
+                _ if side.knowing().is_empty() => Unsaid::Later,
                 _ => Unsaid::Before(side.knowing()),
             });
             side.held = held.reason(side, line, before.listed.is_empty(), confirm);
@@ -143,8 +150,13 @@ fn record(decided: &mut Decided<'_>, judged: Vec<Judged<'_>>, standings: &mut St
 
 impl<'r> Deciding<'_, 'r, '_> {
     /// Decides on the sides that the news of this check concern.
-    fn group(&mut self, group: Vec<(News<'r>, Taken)>, standings: &mut Standings, roots: &mut Roots<'_>) {
-        let known = known(standings.get(self.check));
+    fn group(
+        &mut self,
+        group: Vec<(News<'r>, Taken)>,
+        known: &[(Subject, Level)],
+        standings: &mut Standings,
+        roots: &mut Roots<'_>,
+    ) {
         for (news, taken) in group {
             self.spoken.extend(taken.over.into_iter().map(|(channel, subject, began, say)| Spoken {
                 news,
@@ -167,7 +179,7 @@ impl<'r> Deciding<'_, 'r, '_> {
                     About::Evaluation => self.alerts.confirm_errors.0,
                 };
                 let told = match about {
-                    About::Data => self.told_lately(&known, subject, standings),
+                    About::Data => self.told_lately(known, subject, standings),
                     About::Evaluation => None,
                 };
                 self.side((news, about, subject), before, (confirm, told), standings, roots);
@@ -183,15 +195,16 @@ impl<'r> Deciding<'_, 'r, '_> {
         lately.then(|| known.iter().filter(|(other, _)| *other != subject).map(|(_, level)| *level).max())?
     }
 
-    /// The dates without news that nobody was told of: what held them back may be over.
-    fn others(&mut self, standings: &mut Standings, roots: &mut Roots<'_>) {
+    /// The dates without news that nobody was told of: what held them back may be over. And those that flapped and are good.
+    fn others(&mut self, known: &[(Subject, Level)], standings: &mut Standings, roots: &mut Roots<'_>) {
         let Some(standing) = standings.get(self.check) else { return };
-        let known = known(Some(standing));
         let mut waiting: Vec<(Subject, Side)> = Vec::new();
-        for (subject, day) in standing.open().filter(|(subject, _)| !self.done.contains(subject)) {
+        for (subject, day) in standing.told_or_open().filter(|(subject, _)| !self.done.contains(subject)) {
             let Some(side) = day.incident.as_ref().map(|incident| &incident.side) else { continue };
             let new = !side.is_told() && side.is_confirmed(self.alerts.confirm.0);
-            if new && self.told_lately(&known, subject, standings).is_none_or(|told| side.worst() > Some(told)) {
+            let further = self.told_lately(known, subject, standings).is_some_and(|told| side.worst() <= Some(told));
+            // One that flapped and is good may be steady now.
+            if !day.is_open() || new && !further {
                 waiting.push((subject, side.clone()));
             }
         }
@@ -328,5 +341,7 @@ fn follow(check: &str, at: At, standings: &mut Standings, roots: &mut Roots<'_>,
     root
 }
 
+#[cfg(test)]
+mod by_date;
 #[cfg(test)]
 mod tests;

@@ -122,7 +122,7 @@ fn cut(text: &str) -> String {
 }
 
 /// Adds a level for a channel, if there is one, and for the channels that `alerts.routes` adds for its severity.
-fn concern(levels: &mut Levels, channel: Option<&str>, level: Level, config: &Config) {
+pub(super) fn concern(levels: &mut Levels, channel: Option<&str>, level: Level, config: &Config) {
     let route = match level {
         Level::Info => Route::Info,
         Level::Warning => Route::Warning,

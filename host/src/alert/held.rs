@@ -48,6 +48,9 @@ impl Held {
                 Some(format!("told in one line: {root}, which it depends on, is silenced ({why})"))
             }
             (None, Hold::All) => self.why,
+            (None, _) if side.bad >= confirm => {
+                Some("told later: another date of the check was told less than a repeat_interval ago".to_owned())
+            }
             (None, _) => Some(format!("not confirmed: {} of {confirm} results", side.bad)),
         }
     }

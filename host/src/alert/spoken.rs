@@ -131,6 +131,8 @@ pub enum Unsaid {
     Unconfirmed,
     /// The check that it depends on has just recovered, and it has one more run to follow.
     Follows,
+    /// Another date of its check was told a short time ago.
+    Later,
     /// It was told before, to these channels.
     Before(BTreeSet<String>),
 }

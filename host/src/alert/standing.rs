@@ -31,6 +31,9 @@ pub struct Standing {
     /// The state of its data in a record of an older host, which had one for all dates.
     #[serde(skip_serializing)]
     pub data: Option<Side>,
+    /// The check that spoke for it then, if one did.
+    #[serde(skip_serializing)]
+    pub waits: Option<Waits>,
     /// The first data date that it judged on its schedule.
     pub first: Option<Date>,
     /// Whether its last run gave a verdict.
@@ -82,6 +85,12 @@ impl Standing {
     /// The incidents that are open, by date.
     pub fn open(&self) -> impl Iterator<Item = (Subject, &Day)> {
         self.days.iter().filter(|(_, day)| day.is_open()).map(|(subject, day)| (*subject, day))
+    }
+
+    /// The incidents of which somebody has yet to hear: those that are open, and those that flapped and are good.
+    pub(super) fn told_or_open(&self) -> impl Iterator<Item = (Subject, &Day)> {
+        let told = |day: &Day| day.incident.as_ref().is_some_and(|incident| incident.side.is_told());
+        self.days.iter().filter(move |(_, day)| day.is_open() || told(day)).map(|(subject, day)| (*subject, day))
     }
 
     /// Which incident of this check speaks about a data date: that of the date, or while a newer date was not judged yet,

@@ -6,8 +6,8 @@ use super::{
     Level,
     day::{Day, Look, State, Subject},
     episodes::closed,
-    findings::{findings, is_pending, judged},
-    policy::Side,
+    findings::{concern, findings, is_pending, judged},
+    policy::{Levels, Side},
     say::Say,
     spoken::{About, News},
     standing::Standing,
@@ -17,8 +17,11 @@ use crate::{
     contract::Verdict,
     record::Episode,
     run::{Reason, Run, Status},
-    text::span,
+    text::{shortened, span},
 };
+
+/// The most bytes of a reason that are told with a date that is given up.
+const SHOWN: usize = 300;
 
 /// What one result decides.
 #[derive(Debug, Default)]
@@ -41,7 +44,7 @@ pub(super) fn take_in(news: News<'_>, standing: &mut Standing, config: &Config) 
             standing.refused.clone_from(&validation.refused);
         }
         News::Run(run) => {
-            convert(run, standing, &mut taken);
+            convert(run, standing, config, &mut taken);
             if !run.past {
                 standing.clean = run.error.is_none();
                 if let Some(error) = &run.error {
@@ -58,6 +61,7 @@ pub(super) fn take_in(news: News<'_>, standing: &mut Standing, config: &Config) 
             }
         }
     }
+    let unable = standing.evaluation.failing();
     for (about, finding) in findings(news, standing, config) {
         let dated = news.run().filter(|_| about == About::Data && !standing.now);
         let subject = dated.map(|run| run.data_date);
@@ -71,6 +75,11 @@ pub(super) fn take_in(news: News<'_>, standing: &mut Standing, config: &Config) 
         });
         taken.sides.push((about, subject, before));
     }
+    if unable && !standing.evaluation.failing() {
+        // The dates that it could not judge are judged now.
+        let unjudged = standing.days.values_mut().filter(|day| day.state == State::NotJudged);
+        unjudged.filter_map(|day| day.look.as_mut()).for_each(|look| look.at = look.at.min(news.due()));
+    }
     if let Some(run) = news.run() {
         date(run, standing, config, &mut taken);
     }
@@ -81,20 +90,23 @@ pub(super) fn take_in(news: News<'_>, standing: &mut Standing, config: &Config) 
 fn date(run: &Run, standing: &mut Standing, config: &Config, taken: &mut Taken) {
     let recheck = config.recheck(&run.check);
     let dated = !standing.now;
+    let unable = standing.evaluation.failing();
     let subject = dated.then_some(run.data_date);
     let day = standing.days.entry(subject).or_insert_with(|| Day::new(run.due));
     let worst = day.incident.as_ref().and_then(|incident| incident.side.worst());
+    let was = day.state;
     let again = |day: &Day| match day.look {
-        Some(look) if run.again => look.next(run.due, &recheck),
+        // The look at the deadline is the first one.
+        Some(look) if run.again && was != State::Pending => look.next(run.due, &recheck),
         // Somebody asked about it: that changes nothing.
-        Some(look) if run.past => Some(look),
+        Some(look) if run.past && !run.again => Some(look),
         _ => Look::first(run.due, &recheck),
     };
     match run.report.as_ref().map(|report| &report.verdict) {
         Some(Verdict::Skip(_)) if !day.is_open() && day.state != State::GivenUp => {
             (day.state, day.at, day.look) = (State::Skipped, run.due, None);
         }
-        _ if is_pending(run) && !day.is_open() => {
+        _ if is_pending(run) && !day.is_open() && day.state != State::GivenUp => {
             (day.state, day.at) = (State::Pending, run.due);
             day.look = Some(Look { at: run.deadline, tries: 0, from: run.deadline });
         }
@@ -103,19 +115,29 @@ fn date(run: &Run, standing: &mut Standing, config: &Config, taken: &mut Taken) 
             _ => day.look = None,
         },
         _ if judged(run) => {
-            let before = day.state;
             (day.state, day.at) = (state(worst), run.due);
-            day.look = if day.is_open() && dated { again(day) } else { None };
+            day.look = match was {
+                _ if !dated || !day.is_open() => None,
+                State::Bad | State::Warned => again(day),
+                // Its time begins with its first bad verdict.
+                _ => Look::first(run.due, &recheck),
+            };
             // The first verdict may come late without anything having been wrong.
-            let was_bad = matches!(before, State::Bad | State::Warned);
+            let was_bad = matches!(was, State::Bad | State::Warned);
             if day.state == State::Good && was_bad && dated {
                 day.late = Some(run.due.duration_since(run.deadline).as_secs()).filter(|late| *late > 0);
+            }
+            if day.state == State::Good {
+                day.change(|incident| incident.ack = None);
             }
         }
         // An error says nothing about the date.
         None | Some(_) if !day.is_open() && matches!(day.state, State::NotJudged | State::Pending) => {
             (day.state, day.at) = (State::NotJudged, run.due);
-            day.look = if dated { again(day) } else { None };
+            let from = day.look.map_or(run.due, |look| look.from);
+            // It is judged when the check can be evaluated again, however long that takes.
+            let daily = || unable.then(|| Look::daily(run.due, from, &recheck));
+            day.look = if dated { again(day).or_else(daily) } else { None };
         }
         _ => day.look = if dated && day.is_open() { again(day) } else { None },
     }
@@ -123,9 +145,43 @@ fn date(run: &Run, standing: &mut Standing, config: &Config, taken: &mut Taken) 
     let bad = matches!(day.state, State::Bad | State::Warned | State::NotJudged);
     if run.again && dated && bad && day.look.is_none() {
         let length = span(i64::try_from(recheck.length.as_secs()).unwrap_or(i64::MAX));
-        let what = if day.state == State::NotJudged { "could not be judged" } else { "was not good again" };
-        give_up(&run.check, subject, day, (None, &format!("it {what} within {length}")), run.due, taken);
+        let why = match day.state {
+            State::NotJudged => {
+                format!("it could not be judged within {length}: {}", shortened(&run.summary(), SHOWN))
+            }
+            _ => format!("it was not good again within {length}"),
+        };
+        let unheard = unheard(run, day, config);
+        give_up(&run.check, subject, day, (None, &why), run.due, taken);
+        tell(unheard, (run, subject), day, &why, taken);
     }
+}
+
+/// The channels that are to hear of a date that is given up though nobody knows of it: those of its failure, or of an error.
+fn unheard(run: &Run, day: &Day, config: &Config) -> Vec<String> {
+    let side = day.side();
+    let mut levels = Levels::new();
+    match side.failing() {
+        _ if side.is_told() => {}
+        true => levels = side.levels,
+        false => {
+            let own = run.family.as_ref().map(|family| family.channel.as_str());
+            concern(&mut levels, own, Level::Warning, config);
+        }
+    }
+    levels.into_keys().collect()
+}
+
+/// Tells channels of a date that was given up.
+fn tell(channels: Vec<String>, (run, subject): (&Run, Subject), day: &mut Day, why: &str, taken: &mut Taken) {
+    let began = day.change(|incident| {
+        let given_up = incident.given_up.as_mut()?;
+        given_up.channels.extend(channels.iter().cloned());
+        given_up.began
+    });
+    let lasted = began.map_or(0, |began| run.due.duration_since(began).as_secs().max(0));
+    let said = |channel| (channel, subject, began, Say::GivenUp { lasted, why: why.to_owned() });
+    taken.over.extend(channels.into_iter().map(said));
 }
 
 fn state(worst: Option<Level>) -> State {
@@ -177,7 +233,7 @@ pub(super) fn give_up(
 
 /// Moves what is remembered where the kind of the check, or the host, has changed: an incident that goes on keeps its
 /// alerts. Dates mean nothing to a check about now, and the present nothing to one of dates.
-fn convert(run: &Run, standing: &mut Standing, taken: &mut Taken) {
+fn convert(run: &Run, standing: &mut Standing, config: &Config, taken: &mut Taken) {
     let now = run.dates == Dates::Now;
     // A check that cannot run does not know what it is about.
     if !judged(run) && !standing.days.is_empty() {
@@ -195,7 +251,11 @@ fn convert(run: &Run, standing: &mut Standing, taken: &mut Taken) {
     if let Some((was, day)) = open.pop() {
         let why = "from now on it is not told apart by date, or by date again";
         taken.episodes.extend(closed((&run.check, was), About::Data, &day.side(), run.due, why));
-        standing.days.entry(run.subject()).or_insert(Day { look: None, ..day });
+        // Of a check about now, that is the date of its last run, unless this run is of the date that is due.
+        let last = standing.date.filter(|_| run.past);
+        let subject = run.subject().map(|date| last.unwrap_or(date));
+        let look = subject.and_then(|_| Look::first(run.due, &config.recheck(&run.check)));
+        standing.days.entry(subject).or_insert(Day { look, ..day });
     }
     for (subject, mut day) in open {
         let why = "its check is about now, and no longer about dates";

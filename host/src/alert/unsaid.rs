@@ -73,6 +73,7 @@ fn place(run: &Run, channel: &str, told: &BTreeSet<&str>, decided: &Decided<'_>)
         Unsaid::Silenced => "silenced",
         Unsaid::Unconfirmed => "waiting for confirmation",
         Unsaid::Follows => "waiting for its next run",
+        Unsaid::Later => "told later",
         Unsaid::Before(channels) if channels.contains(channel) => "told before",
         Unsaid::Before(_) => "told elsewhere",
     })

@@ -53,7 +53,8 @@ impl Recorder {
 
 fn looks(check: &Check, standing: &Standing, config: &Config, now: Timestamp, expected: &mut Expected) -> Looks {
     let dated = check.dates() == Dates::Dated;
-    let look = |subject: &Subject, day: &Day| subject.is_some() == dated && day.look.is_some_and(|look| look.at <= now);
+    let recheck = config.recheck(&check.name);
+    let look = |subject: &Subject, day: &Day| subject.is_some() == dated && day.is_looked_at(now, &recheck);
     let looked = standing.days.iter().filter(|(subject, day)| look(subject, day));
     let mut due: Vec<Subject> = looked.map(|(subject, _)| *subject).collect();
     let unjudged = match dated {
