@@ -32,19 +32,24 @@ pub async fn days(record: &Record) -> Result<Vec<(String, Subject, Day)>> {
 }
 
 fn read(row: DateRow) -> Result<(String, Subject, Day)> {
-    let incident: Option<Incident> =
-        row.incident.as_deref().map(serde_json::from_str).transpose().with_context(|| {
-            let date = row.date.map_or_else(String::new, |date| date.to_string());
-            format!("the remembered state of {} at {date}", row.check)
-        })?;
-    let day = Day {
+    let of = || {
+        let date = row.date.map_or_else(String::new, |date| date.to_string());
+        format!("the remembered state of {} at {date}", row.check)
+    };
+    let day = day(&row).with_context(of)?;
+    Ok((row.check, row.date, day))
+}
+
+/// The state of a date from its row.
+fn day(row: &DateRow) -> Result<Day> {
+    let incident: Option<Incident> = row.incident.as_deref().map(serde_json::from_str).transpose()?;
+    Ok(Day {
         state: State::named(&row.state),
         at: row.at,
         look: row.look.map(|(at, tries, from)| Look { at, tries, from }),
         late: row.late,
         incident: incident.map(Arc::new),
-    };
-    Ok((row.check, row.date, day))
+    })
 }
 
 /// Takes over the states of a record that knew no dates.
@@ -52,28 +57,24 @@ async fn take_over(record: &Record, config: &Config, standings: &mut Standings) 
     let mut batch = Batch { recorded: Timestamp::now(), ..Batch::default() };
     for (check, standing) in standings.iter_mut() {
         let Some(side) = standing.data.take() else { continue };
+        let waits = standing.waits.take();
         standing.first = record.first_date(check).await?;
-        batch.standings.insert(check.clone(), serde_json::to_string(&*standing)?);
-        let Some(date) = record.last_bad(check).await?.or(standing.date) else { continue };
-        if side == Default::default() {
-            continue;
-        }
-        let at = standing.ran.unwrap_or(batch.recorded);
-        let state = match side.worst() {
-            Some(Level::Critical) => State::Bad,
-            Some(Level::Warning) => State::Warned,
-            _ => State::Good,
-        };
-        let failing = side.failing();
         standing.announced = side.announced.map(|(_, last)| last);
         batch.standings.insert(check.clone(), serde_json::to_string(&*standing)?);
-        let day = Day {
-            state,
-            at,
-            look: if failing { Look::first(at, &config.recheck(check)) } else { None },
-            late: None,
-            incident: Some(Arc::new(Incident { side, ..Incident::default() })),
-        };
+        // What a check that is well was told of before is over; the date may not be good, and is judged again.
+        let failing = side.failing();
+        if !failing && side.told.is_empty() && side.listed.is_empty() {
+            continue;
+        }
+        let bad = if failing { record.last_bad(check).await? } else { None };
+        let Some(date) = bad.or(standing.date) else { continue };
+        let at = standing.ran.unwrap_or(batch.recorded);
+        let mut day = standing.days.get(&Some(date)).cloned().unwrap_or_else(|| Day::new(at));
+        if failing {
+            day.state = if side.worst() == Some(Level::Critical) { State::Bad } else { State::Warned };
+            day.look = Look::first(at, &config.recheck(check));
+        }
+        day.incident = Some(Arc::new(Incident { side, waits, ..Incident::default() }));
         batch.dates.push(row(check, Some(date), &day)?);
         standing.days.insert(Some(date), day);
     }
@@ -108,3 +109,7 @@ fn row(check: &str, date: Option<Date>, day: &Day) -> Result<DateRow> {
         incident,
     })
 }
+#[cfg(test)]
+mod naive;
+#[cfg(test)]
+mod tests;
