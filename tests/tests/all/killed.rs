@@ -2,7 +2,7 @@
 //! started again: each change of state arrives, and what arrives twice carries the same id.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     os::unix::process::ExitStatusExt,
     process::{Child, Stdio},
     sync::{Mutex, PoisonError},
@@ -15,7 +15,7 @@ use rusqlite::Connection;
 use crate::support::{
     command::{Sample, shipped},
     say,
-    slack::{OK, Reply, Request},
+    slack::{OK, Reply, Request, words as text},
 };
 use host_tests::Fault;
 
@@ -66,10 +66,103 @@ struct Count {
     told_later: usize,
 }
 
+/// What happens in a case before and after the kill.
+struct Scene {
+    toml: &'static str,
+    /// Makes an empty sample's data.
+    prepare: fn(&Sample) -> Result<()>,
+    /// Everything until the host is to be killed; then a change happens that is told.
+    before: fn(&Sample) -> Result<()>,
+    /// What happens once it runs again, which is told too.
+    after: fn(&Sample) -> Result<()>,
+    /// The host at a round.
+    start: fn(&Sample, u32) -> Result<Child>,
+    /// The table that is written when the change is recorded, and which row.
+    written: (&'static str, &'static str),
+    /// What the two messages say.
+    words: [&'static str; 2],
+}
+
 #[test]
 fn each_change_of_state_arrives_whenever_the_host_is_killed() {
+    let scene = Scene {
+        toml: host_tests::HOST_TOML,
+        prepare: |_| Ok(()),
+        before: |sample| {
+            // Makes the record, with the check well.
+            break_names(sample, false)?;
+            ensure!(start(sample, 0)?.wait_with_output()?.status.success());
+            ensure!(sample.slack.requests().is_empty(), "nothing to say yet");
+            break_names(sample, true)
+        },
+        after: |sample| break_names(sample, false),
+        start,
+        written: ("runs", "TRUE"),
+        words: ["null_player_names", "recovered"],
+    };
+    matrix(&scene, &REPLIES);
+}
+
+/// Two dates are bad. Each is good again at another time, and the host is killed while it records or tells that of the first,
+/// at which it looked again.
+#[test]
+fn each_date_that_is_good_again_arrives_whenever_the_host_is_killed() {
+    let scene = Scene {
+        toml: LOADS,
+        prepare: |sample| sample.sql("nba_raw", "CREATE TABLE loads (d DATE)"),
+        before: |sample| {
+            sample.sql("nba_raw", "DELETE FROM loads")?;
+            for round in 0..2 {
+                let ended = start_loads(sample, round)?.wait_with_output()?;
+                ensure!(ended.status.code() == Some(2), "{ended:?}");
+            }
+            ensure!(sample.slack.requests().len() == 2, "both are told: {:?}", sample.slack.requests());
+            sample.slack.clear();
+            sample.sql("nba_raw", "INSERT INTO loads VALUES ('2026-02-04')")
+        },
+        after: |sample| sample.sql("nba_raw", "INSERT INTO loads VALUES ('2026-02-05')"),
+        start: |sample, round| start_loads(sample, round + 1),
+        written: ("dates", "NEW.data_date = '2026-02-04'"),
+        words: ["2026-02-04 is good again", "loads: recovered"],
+    };
+    matrix(
+        &scene,
+        &[OK, Reply::Answer(403, "", "action_prohibited"), Reply::Answer(500, "", "rollup_error"), Reply::Reset],
+    );
+}
+
+/// A check that each date has a row.
+const LOADS: &str = "timezone = 'UTC'
+[slack]
+deliver = 'webhook'
+[warehouse]
+kind = 'sqlite'
+path = 'warehouse'
+[state]
+keep = '40000d'
+[grants.canary-sql]
+warehouse = ['nba_raw']
+[checks.loads]
+plugin = 'canary-sql'
+schedule = '0 6 * * *'
+channel = '#canary-alerts'
+settings = { sql = 'SELECT COUNT(*) AS n FROM nba_raw.loads WHERE d = @date', thresholds = { n = { min = 1 } } }
+";
+
+/// A host that judges the 4th, the 5th, and looks at both again.
+fn start_loads(sample: &Sample, round: u32) -> Result<Child> {
+    let times = ["05T06:00", "06T06:00", "06T09:00", "06T09:10", "06T09:20"];
+    let time = times.get(round as usize).context("no such round")?;
+    let mut command = sample.command();
+    command.args(["run", "--once", "--at", &format!("2026-02-{time}:00Z")]);
+    command.args(shipped()?.into_iter().filter(|file| file.ends_with("canary-sql.wasm")));
+    Ok(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?)
+}
+
+fn matrix(scene: &Scene, replies: &[Reply]) {
     let started = Instant::now();
-    let cases: Vec<(Step, Reply)> = STEPS.into_iter().flat_map(|step| REPLIES.map(|reply| (step, reply))).collect();
+    let cases: Vec<(Step, Reply)> =
+        STEPS.into_iter().flat_map(|step| replies.iter().map(move |reply| (step, *reply))).collect();
     let waiting = Mutex::new(cases.iter());
     let counts = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
@@ -77,13 +170,15 @@ fn each_change_of_state_arrives_whenever_the_host_is_killed() {
         for _ in 0..4 {
             scope.spawn(|| {
                 let sample = Sample::new(Some(Fault::NullNames)).unwrap();
-                let toml = host_tests::HOST_TOML.to_owned()
-                    + "\n[delivery]\ntimeout = \"1s\"\nbackoff = \"50ms\"\nwait = \"10s\"\n";
+                let toml =
+                    scene.toml.to_owned() + "\n[delivery]\ntimeout = \"1s\"\nbackoff = \"50ms\"\nwait = \"10s\"\n";
                 sample.configure(&toml).unwrap();
+                (scene.prepare)(&sample).unwrap();
                 loop {
                     let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
                     let Some((step, reply)) = next else { break };
-                    let count = case(&sample, *step, *reply).with_context(|| format!("{step:?}, {reply:?}")).unwrap();
+                    let count =
+                        case(&sample, scene, *step, *reply).with_context(|| format!("{step:?}, {reply:?}")).unwrap();
                     counts.lock().unwrap_or_else(PoisonError::into_inner).push(count);
                 }
             });
@@ -104,26 +199,21 @@ fn each_change_of_state_arrives_whenever_the_host_is_killed() {
     ));
 }
 
-fn case(sample: &Sample, step: Step, reply: Reply) -> Result<Count> {
+fn case(sample: &Sample, scene: &Scene, step: Step, reply: Reply) -> Result<Count> {
     let state = sample.path().join("state");
     if state.exists() {
         std::fs::remove_dir_all(&state)?;
     }
-    // Makes the record, with the check well.
-    break_names(sample, false)?;
     sample.slack.answer(OK);
-    ensure!(start(sample, 0)?.wait_with_output()?.status.success());
-    ensure!(sample.slack.requests().is_empty(), "nothing to say yet");
-
-    break_names(sample, true)?;
-    kill_at(sample, step, reply)?;
+    (scene.before)(sample)?;
+    kill_at(sample, scene, step, reply)?;
     // Slack is still as it was when the host comes back, and then takes everything.
     sample.slack.answer_next(&[reply]);
-    start(sample, 2)?.wait_with_output()?;
+    (scene.start)(sample, 2)?.wait_with_output()?;
     sample.slack.answer(OK);
-    break_names(sample, false)?;
-    start(sample, 3)?.wait_with_output()?;
-    let count = judge(sample)?;
+    (scene.after)(sample)?;
+    (scene.start)(sample, 3)?.wait_with_output()?;
+    let count = judge(sample, scene)?;
     sample.slack.clear();
     Ok(count)
 }
@@ -137,12 +227,15 @@ fn start(sample: &Sample, round: u32) -> Result<Child> {
     Ok(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?)
 }
 
-fn kill_at(sample: &Sample, step: Step, reply: Reply) -> Result<()> {
+fn kill_at(sample: &Sample, scene: &Scene, step: Step, reply: Reply) -> Result<()> {
     let table = match step {
-        Step::BeforeTheCommit => Some("runs"),
-        Step::BeforeTheReceipt => Some("receipts"),
+        Step::BeforeTheCommit => Some(scene.written),
+        Step::BeforeTheReceipt => Some(("receipts", "TRUE")),
         _ => None,
     };
+    let receipts =
+        || -> Result<i64> { Ok(record(sample)?.query_row("SELECT COUNT(*) FROM receipts", [], |row| row.get(0))?) };
+    let before = receipts()?;
     sample.slack.answer_next(&[match step {
         Step::BeforeTheRequest => Reply::Unread,
         Step::BeforeTheAnswer => Reply::Hang,
@@ -151,7 +244,7 @@ fn kill_at(sample: &Sample, step: Step, reply: Reply) -> Result<()> {
     if let Some(table) = table {
         stall(sample, table)?;
     }
-    let mut host = start(sample, 1)?;
+    let mut host = (scene.start)(sample, 1)?;
     match step {
         Step::BeforeTheCommit => wait_until_stalled(sample)?,
         Step::BeforeTheRequest => sample.slack.wait_for_connections(1)?,
@@ -161,27 +254,24 @@ fn kill_at(sample: &Sample, step: Step, reply: Reply) -> Result<()> {
             wait_until_stalled(sample)?;
         }
         Step::AfterTheReceipt => {
-            let record = record(sample)?;
-            wait("a receipt", || {
-                Ok(record.query_row("SELECT COUNT(*) FROM receipts", [], |row| row.get::<_, i64>(0))? > 0)
-            })?;
+            wait("a receipt", || Ok(receipts()? > before))?;
         }
     }
     host.kill()?;
     let killed = host.wait()?.signal() == Some(9);
     ensure!(killed || step == Step::AfterTheReceipt, "it had ended before");
-    if let Some(table) = table {
+    if let Some((table, _)) = table {
         record(sample)?.execute_batch(&format!("DROP TRIGGER stall_{table}; DROP TABLE numbers"))?;
     }
     Ok(())
 }
 
-/// Makes every write to a table take for ever.
-fn stall(sample: &Sample, table: &str) -> Result<()> {
+/// Makes every write of some rows of a table take for ever.
+fn stall(sample: &Sample, (table, rows): (&str, &str)) -> Result<()> {
     Ok(record(sample)?.execute_batch(&format!(
         "CREATE TABLE numbers (n);
          INSERT INTO numbers WITH RECURSIVE up(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM up LIMIT 3000) SELECT n FROM up;
-         CREATE TRIGGER stall_{table} BEFORE INSERT ON {table} BEGIN
+         CREATE TRIGGER stall_{table} BEFORE INSERT ON {table} WHEN {rows} BEGIN
            SELECT COUNT(*) FROM numbers a, numbers b, numbers c, numbers d WHERE a.n + b.n + c.n + d.n < 0;
          END"
     ))?)
@@ -225,8 +315,8 @@ fn break_names(sample: &Sample, broken: bool) -> Result<()> {
     sample.sql("nba_raw", &format!("UPDATE nbac_player_boxscore SET player_name = {name} WHERE {which}"))
 }
 
-/// Two changes of state, bad and good again: Slack accepted each message, or one that reports it.
-fn judge(sample: &Sample) -> Result<Count> {
+/// Two changes of state, each told: Slack accepted each message, or one that reports it.
+fn judge(sample: &Sample, scene: &Scene) -> Result<Count> {
     let requests = sample.slack.requests();
     let taken = |request: &&Request| matches!(request.reply, Reply::Answer(200, ..) | Reply::Slow(_));
     let mut by_id: BTreeMap<&str, Vec<&Request>> = BTreeMap::new();
@@ -234,6 +324,14 @@ fn judge(sample: &Sample) -> Result<Count> {
         by_id.entry(&request.id).or_default().push(request);
     }
     ensure!(by_id.len() == 2, "two messages, however often: {requests:#?}");
+    for words in scene.words {
+        let of: BTreeSet<&str> = requests
+            .iter()
+            .filter(|request| text(&request.message).contains(words))
+            .map(|request| request.id.as_str())
+            .collect();
+        ensure!(!of.is_empty(), "no message says {words:?}: {requests:#?}");
+    }
     let mut count = Count { kills: 1, changes: 2, requests: requests.len(), ..Count::default() };
     for (id, sent) in by_id {
         let arrived = sent.iter().filter(|request| taken(request)).count();
