@@ -9,19 +9,19 @@ use crate::support::{
 };
 
 /// A table with rows of some dates, and a check that each date has one, daily at six.
-struct Loads {
-    sample: Sample,
+pub(super) struct Loads {
+    pub(super) sample: Sample,
 }
 
 impl Loads {
-    fn new(more: &str) -> Self {
+    pub(super) fn new(more: &str) -> Self {
         let loads = Self { sample: Sample::new(None).unwrap() };
         loads.sql("CREATE TABLE loads (d DATE, n INTEGER)");
         loads.configure(more);
         loads
     }
 
-    fn configure(&self, more: &str) {
+    pub(super) fn configure(&self, more: &str) {
         let toml = format!(
             "timezone = 'UTC'\nvalidate_schedule = 'never'\n[warehouse]\nkind = 'sqlite'\npath = 'warehouse'\n[state]\nkeep = '40000d'\n\
              [grants.canary-sql]\nwarehouse = ['nba_raw']\n\
@@ -31,21 +31,21 @@ impl Loads {
         self.sample.configure(&toml).unwrap();
     }
 
-    fn sql(&self, sql: &str) {
+    pub(super) fn sql(&self, sql: &str) {
         self.sample.sql("nba_raw", sql).unwrap();
     }
 
     /// Loads days of February.
-    fn load(&self, days: &[u8]) {
+    pub(super) fn load(&self, days: &[u8]) {
         days.iter().for_each(|day| self.sql(&format!("INSERT INTO loads VALUES ('2026-02-{day:02}', 1)")));
     }
 
     /// Loses them again.
-    fn lose(&self, days: &[u8]) {
+    pub(super) fn lose(&self, days: &[u8]) {
         days.iter().for_each(|day| self.sql(&format!("DELETE FROM loads WHERE d = '2026-02-{day:02}'")));
     }
 
-    fn host(&self, arguments: &[&str]) -> Ended {
+    pub(super) fn host(&self, arguments: &[&str]) -> Ended {
         let mut command = self.sample.command();
         command.env("SLACK_WEBHOOK_URL_LOADS", self.sample.slack.webhook("loads")).args(arguments);
         if arguments.first() == Some(&"run") {
@@ -55,7 +55,7 @@ impl Loads {
     }
 
     /// The runs of a round, each with its date and status, and the messages.
-    fn round(&self, day_and_time: &str) -> (Vec<(String, String)>, Vec<String>) {
+    pub(super) fn round(&self, day_and_time: &str) -> (Vec<(String, String)>, Vec<String>) {
         let at = format!("2026-{day_and_time}:00Z");
         let ended = self.host(&["run", "--once", "--at", &at, "--output", "json"]);
         let text = |run: &Value, key: &str| run[key].as_str().unwrap().to_owned();
@@ -64,23 +64,23 @@ impl Loads {
     }
 
     /// The messages of a round.
-    fn told_at(&self, day_and_time: &str) -> Vec<String> {
+    pub(super) fn told_at(&self, day_and_time: &str) -> Vec<String> {
         self.round(day_and_time).1
     }
 
-    fn told(&self) -> Vec<String> {
+    pub(super) fn told(&self) -> Vec<String> {
         let received = self.sample.slack.received();
         self.sample.slack.clear();
         received.iter().map(|(_, message)| words(message)).collect()
     }
 
-    fn alerts(&self) -> Vec<Value> {
+    pub(super) fn alerts(&self) -> Vec<Value> {
         let json = self.host(&["history", "loads", "--output", "json"]).json();
         json["alerts"].as_array().unwrap().clone()
     }
 }
 
-fn dates(runs: &[(String, String)]) -> Vec<(&str, &str)> {
+pub(super) fn dates(runs: &[(String, String)]) -> Vec<(&str, &str)> {
     runs.iter().map(|(date, status)| (date.as_str(), status.as_str())).collect()
 }
 

@@ -142,7 +142,7 @@ fn a_record_without_dates_is_taken_over() {
     for words in [
         "2026-02-04 fails; 02-05 still does",
         "told Checks that the result",
-        "Also not well downstream: below:",
+        "Also not well downstream below:",
         "unconfirmed Checks that",
         "unable: query failed: there is no table nba_raw.nowhere",
     ] {

@@ -48,7 +48,7 @@ pub struct Check {
     /// result is shown as pending and nobody is told. Default: at once.
     pub expect_by: Option<ExpectBy>,
     /// The first data date that is expected. Expected dates that were never judged are judged later, a few a round.
-    /// Dates older than `state.keep` are not expected. Default: the first date of which there is a result.
+    /// Dates older than `state.keep` are not expected. Default: the first date that its schedule judged.
     #[schemars(with = "Option<String>")]
     pub since: Option<Date>,
     /// Overrides `scheduler.recheck`.

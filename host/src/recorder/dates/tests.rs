@@ -284,7 +284,7 @@ fn history(seed: u64, configs: &[Config]) {
 #[test]
 fn random_histories_are_told_as_a_naive_reader_expects() {
     let wanted = std::env::var("HISTORIES").ok().and_then(|count| count.parse().ok());
-    let count: u64 = wanted.unwrap_or(if cfg!(debug_assertions) { 2_000 } else { 100_000 });
+    let count: u64 = wanted.unwrap_or(if cfg!(debug_assertions) { 1_000 } else { 100_000 });
     let configs = KINDS.map(config);
     let configs = configs.as_slice();
     let started = std::time::Instant::now();
