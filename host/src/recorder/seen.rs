@@ -34,7 +34,7 @@ impl Seen {
     /// What a standing says.
     pub(super) fn of(standing: &Standing) -> Self {
         let newest = standing.days.iter().rev().take(NEWEST);
-        let oldest = newest.clone().last().and_then(|(subject, _)| *subject);
+        let oldest = newest.clone().next_back().and_then(|(subject, _)| *subject);
         let days = newest.chain(standing.days.iter().filter(|(_, day)| day.is_open()));
         let side = &standing.evaluation;
         Self {

@@ -287,11 +287,9 @@ fn random_histories_are_told_as_a_naive_reader_expects() {
     let count: u64 = wanted.unwrap_or(if cfg!(debug_assertions) { 1_000 } else { 100_000 });
     let configs = KINDS.map(config);
     let configs = configs.as_slice();
-    let started = std::time::Instant::now();
     std::thread::scope(|scope| {
         for half in 0..2 {
             scope.spawn(move || (half..count).step_by(2).for_each(|seed| history(seed, configs)));
         }
     });
-    eprintln!("{count} histories in {:.1} s", started.elapsed().as_secs_f64());
 }
