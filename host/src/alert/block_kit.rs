@@ -45,6 +45,8 @@ pub(super) struct Present {
     pub(super) incidents: Vec<Mentioned>,
     /// Whether all of them are over.
     pub(super) over: bool,
+    /// The block of its buttons.
+    pub(super) buttons: Option<Value>,
 }
 
 impl Present {
@@ -84,8 +86,13 @@ pub(super) fn label(id: &str, notification: &Notification) -> String {
 }
 
 /// The payload for an incoming webhook, or for the bot. `label` is the message's id.
-pub(super) fn payload(notification: &Notification, label: &str, undelivered: &[Undelivered]) -> Value {
-    whole(notification, label, undelivered, &Present::default())
+pub(super) fn payload(
+    notification: &Notification,
+    label: &str,
+    undelivered: &[Undelivered],
+    buttons: Option<Value>,
+) -> Value {
+    whole(notification, label, undelivered, &Present { buttons, ..Present::default() })
 }
 
 /// The payload that replaces a message, so that it says how its incidents stand.
@@ -123,8 +130,8 @@ fn whole(notification: &Notification, label: &str, undelivered: &[Undelivered], 
         text_block("*Undelivered messages*", named(&lost)),
     ];
     let short: Vec<Value> = short.into_iter().flatten().collect();
-    // Short parts always fit; alerts that do not fit are only named. The footer takes one more block.
-    let room = BLOCKS - short.len() - 1;
+    // Short parts always fit; alerts that do not fit are only named. The footer and the buttons take one more block each.
+    let room = BLOCKS - short.len() - 1 - usize::from(present.buttons.is_some());
     let mut named_only = Vec::new();
     for (at, told) in notification.alerts.iter().enumerate() {
         let divider = (at > 0).then(|| json!({ "type": "divider" }));
@@ -140,6 +147,7 @@ fn whole(notification: &Notification, label: &str, undelivered: &[Undelivered], 
     let more = format!("*More alerts, which `{}` lists*", escape(history));
     blocks.extend(text_block(&more, named(&named_only)));
     blocks.extend(short);
+    blocks.extend(present.buttons.clone());
     blocks.push(context(&format!("{} Message {label}", escape(&notification.footer))));
     let preview = if present.over { present.headline(notification) } else { preview(notification) };
     json!({ "text": cut(&escape(&preview), SECTION), "blocks": blocks })
@@ -282,13 +290,13 @@ fn code(text: &str) -> String {
 
 /// Slack's three control characters. Without them no text can mention anyone or link anywhere.
 /// <https://docs.slack.dev/messaging/formatting-message-text#escaping>
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let text: String = text.chars().filter(|c| !turns(*c)).collect();
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 /// Cuts a text to a number of characters; the last is `…` if something was left out.
-fn cut(text: &str, most: usize) -> String {
+pub(super) fn cut(text: &str, most: usize) -> String {
     if length(text) <= most {
         return text.to_owned();
     }
@@ -349,7 +357,7 @@ mod tests {
     }
 
     fn payload(notification: &Notification) -> Value {
-        super::payload(notification, "4f2a", &[])
+        super::payload(notification, "4f2a", &[], None)
     }
 
     fn alert(lines: Vec<String>) -> Alert {
@@ -386,7 +394,7 @@ mod tests {
                     }
                 }
                 Some("context") => assert_eq!(block["elements"].as_array().map(Vec::len), Some(1)),
-                Some("divider") => {}
+                Some("divider" | "actions") => {}
                 other => panic!("unknown block {other:?}"),
             }
         }
@@ -413,11 +421,14 @@ mod tests {
                 check: format!("check-{number}"),
                 stage: Stage::Recovered,
                 state: "<!here> 🏀".repeat(400),
+                date: None,
+                data: true,
+                acknowledged: false,
             })
             .collect();
         let alerts = (0..30).map(|_| alert(vec!["x".to_owned()])).collect();
         let notification = notification(alerts, vec![("a".to_owned(), "b".to_owned())]);
-        let present = Present { incidents, over: true };
+        let present = Present { incidents, over: true, buttons: Some(json!({ "type": "actions" })) };
         let updated = |as_text| updated(&notification, "4f2a", &[], &present, as_text);
         assert_within_limits(&updated(false));
         assert!(updated(false).to_string().contains("✅ Resolved: canaries: 1 failed"));

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
+    block_kit::escape,
     exchange::{Answer, Exchange, Posted, Received, SHOWN},
     sources::Secret,
 };
@@ -20,6 +21,8 @@ const PUBLIC: &str = "chat:write.public";
 #[derive(Debug)]
 pub(super) struct Bot {
     token: Secret,
+    /// The app's signing secret. With it, messages have buttons.
+    signing: Option<Secret>,
     address: String,
 }
 
@@ -86,8 +89,12 @@ enum Follow {
 }
 
 impl Bot {
-    pub(super) fn new(token: Secret, endpoint: &crate::config::Endpoint) -> Self {
-        Self { token, address: endpoint.or(ADDRESS) }
+    pub(super) fn new(token: Secret, signing: Option<Secret>, endpoint: &crate::config::Endpoint) -> Self {
+        Self { token, signing, address: endpoint.or(ADDRESS) }
+    }
+
+    pub(super) fn signing_secret(&self) -> Option<String> {
+        self.signing.as_ref().map(Secret::text)
     }
 
     /// Posts a message. A channel that was renamed is found by the id that it had.
@@ -163,6 +170,17 @@ impl Bot {
         }
     }
 
+    /// Tells one user of a channel something that nobody else sees:
+    /// <https://docs.slack.dev/reference/methods/chat.postEphemeral>
+    pub(super) async fn whisper(&self, exchange: &Exchange, (channel, user): (&str, &str), text: &str) -> Answer {
+        let arguments = json!({ "channel": channel, "user": user, "text": escape(text) });
+        match self.call(exchange, "chat.postEphemeral", "", &arguments).await {
+            Err(answer) => answer,
+            Ok((said, received)) if !said.ok => meaning(&said, &received, channel, None),
+            Ok(_) => Answer::Taken(None),
+        }
+    }
+
     /// Whether the token is accepted and has the scopes that posting needs, and as whom.
     pub(super) async fn examine(&self, exchange: &Exchange) -> Result<String, String> {
         let (said, received) = match self.call(exchange, "auth.test", "", &json!({})).await {
@@ -179,7 +197,8 @@ impl Bot {
                 Answer::Taken(_) => said.error,
             });
         }
-        let accepted = format!("accepted as {} in {}", said.user, said.team);
+        let buttons = if self.signing.is_some() { ", with buttons" } else { "" };
+        let accepted = format!("accepted as {} in {}{buttons}", said.user, said.team);
         let Some(scopes) = &received.scopes else { return Ok(format!("{accepted}; Slack named no scopes")) };
         let has = |scope: &str| scopes.split(',').any(|own| own.trim() == scope);
         if !has(NEEDED) {

@@ -16,9 +16,10 @@ use serde_json::{Value, json};
 use tokio::{sync::Notify, task::JoinSet};
 
 use super::{
-    Notification, block_kit, console,
+    Notification, block_kit, buttons, console,
     exchange::Answer,
     id,
+    proof::{Accepted, Proof},
     receivers::{FALLBACK, Receivers},
     threads::Route,
     updates::Updates,
@@ -48,6 +49,8 @@ pub struct Delivery {
     /// Replaced when host.toml changes.
     terms: RwLock<Arc<Terms>>,
     updates: Arc<Updates>,
+    /// The requests that came from Slack.
+    accepted: Accepted,
     metrics: Arc<Metrics>,
     wake: Notify,
     closing: AtomicBool,
@@ -82,6 +85,7 @@ impl Delivery {
         let receivers = Arc::new(receivers);
         Arc::new(Self {
             updates: Updates::new(record.clone(), receivers.clone()),
+            accepted: Accepted::since(Timestamp::now()),
             record,
             terms: RwLock::new(Arc::new(Terms { receivers, config })),
             metrics,
@@ -108,6 +112,25 @@ impl Delivery {
     pub fn wake(&self) {
         self.wake.notify_one();
         self.updates.wake();
+    }
+
+    /// Whether messages have buttons.
+    pub fn has_buttons(&self) -> bool {
+        self.terms().receivers.signing_secret().is_some()
+    }
+
+    /// Accepts a request from Slack, once. An error says why it is not from Slack, or not accepted.
+    pub fn accept(&self, proof: Proof<'_>) -> Result<(), &'static str> {
+        let secret = self.terms().receivers.signing_secret().ok_or("messages have no buttons here")?;
+        self.accepted.accept(&secret, proof, Timestamp::now())
+    }
+
+    /// Tells one user of a channel in Slack something that nobody else sees, if Slack takes it.
+    pub async fn whisper(&self, channel: &str, user: &str, text: &str) {
+        let answer = self.terms().receivers.whisper((channel, user), text).await;
+        if !matches!(answer, Answer::Taken(_)) {
+            tracing::info!("{user} in Slack was not told so: {answer:?}");
+        }
     }
 
     /// The number of messages that this process has set aside.
@@ -343,7 +366,11 @@ impl Delivery {
             false => (Route::default(), message.id.clone()),
         };
         let payload = match message.plain {
-            false => block_kit::payload(&notification, &label, &others),
+            false => {
+                let has_buttons = terms.receivers.signing_secret().is_some();
+                let buttons = has_buttons.then(|| buttons::block(&notification, |one| route.offer(one))).flatten();
+                block_kit::payload(&notification, &label, &others, buttons)
+            }
             true => block_kit::plain(&notification, &label, &others),
         };
         let answer = terms.receivers.send(route.target(&message.receiver), &message.id, &payload).await;

@@ -3,7 +3,7 @@
 use jiff::{Timestamp, civil::Date};
 use serde::{Deserialize, Serialize};
 
-use super::{id, say::Say};
+use super::{id, say::Say, spoken::About};
 
 /// An incident that a message is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +17,15 @@ pub struct Mentioned {
     /// How it stands after the message, in words that follow the check's name.
     #[serde(default)]
     pub state: String,
+    /// The data date, if it is about one.
+    #[serde(default)]
+    pub date: Option<Date>,
+    /// Whether it is about the data, and not about whether the check can be evaluated.
+    #[serde(default)]
+    pub data: bool,
+    /// Whether somebody works on it.
+    #[serde(default)]
+    pub acknowledged: bool,
 }
 
 /// What a message tells of an incident.
@@ -36,9 +45,16 @@ pub enum Stage {
 impl Mentioned {
     /// An incident of a check: of which kind, of which data date, and since when.
     pub(super) fn new((check, kind): (&str, &str), date: Option<Date>, began: Timestamp, stage: Stage) -> Self {
-        let date = date.map(|date| date.to_string()).unwrap_or_default();
-        let id = id(&format!("{check} {kind} {date} {began}"));
-        Self { id, check: check.to_owned(), stage, state: String::new() }
+        let day = date.map(|date| date.to_string()).unwrap_or_default();
+        Self {
+            id: id(&format!("{check} {kind} {day} {began}")),
+            check: check.to_owned(),
+            stage,
+            state: String::new(),
+            date,
+            data: kind == About::Data.kind(),
+            acknowledged: false,
+        }
     }
 }
 
@@ -53,7 +69,7 @@ impl Stage {
     }
 
     /// Whether the incident is over.
-    pub(super) fn is_over(self) -> bool {
+    pub fn is_over(self) -> bool {
         matches!(self, Self::Recovered | Self::GivenUp)
     }
 }

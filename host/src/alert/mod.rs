@@ -3,6 +3,7 @@
 
 mod block_kit;
 mod bot;
+mod buttons;
 mod closing;
 mod commands;
 mod compose;
@@ -22,6 +23,7 @@ mod mentioned;
 mod orders;
 mod points;
 mod policy;
+mod proof;
 mod receivers;
 mod remark;
 mod roots;
@@ -39,6 +41,7 @@ use std::{cmp::Reverse, collections::BTreeSet};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+pub use buttons::ACKNOWLEDGE;
 pub use closing::{Closed, close};
 pub use commands::suit;
 pub use compose::compose;
@@ -51,6 +54,7 @@ pub use delivery::{Delivery, unrecorded};
 pub use exchange::{Answer, Posted};
 pub use mentioned::{Mentioned, Stage};
 pub use orders::{Ordered, Wanted, order};
+pub use proof::Proof;
 pub use receivers::{FALLBACK, Receivers};
 pub use remark::{Remark, remarks};
 pub use say::Say;

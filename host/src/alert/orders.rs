@@ -82,6 +82,7 @@ pub fn order(
             Wanted::Ack { why, until } => day.change(|incident| {
                 acknowledged.extend(incident.side.began.map(|began| Mentioned {
                     state: format!("acknowledged by {who} until {until:.0}: {why}"),
+                    acknowledged: true,
                     ..Mentioned::new((check, About::Data.kind()), subject, began, Stage::FollowUp)
                 }));
                 incident.ack = Some(Ack {

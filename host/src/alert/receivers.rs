@@ -136,7 +136,7 @@ impl Receivers {
             ..Notification::default()
         };
         let target = Target { channel: receiver, known: None, thread: None };
-        self.send(target, &id, &block_kit::payload(&notification, &id, &[])).await
+        self.send(target, &id, &block_kit::payload(&notification, &id, &[], None)).await
     }
 
     /// Whether the bot's token is accepted, and as whom; `None` without a bot.
@@ -180,6 +180,22 @@ impl Receivers {
     /// Whether messages are sent by the bot, which can use threads and update messages.
     pub fn is_bot(&self) -> bool {
         matches!(self.way, Way::Bot(..))
+    }
+
+    /// The app's signing secret, with which the bot's messages have buttons.
+    pub fn signing_secret(&self) -> Option<String> {
+        match &self.way {
+            Way::Bot(bot, _) => bot.signing_secret(),
+            Way::Console | Way::Webhooks(_) => None,
+        }
+    }
+
+    /// Tells one user of a channel something that nobody else sees.
+    pub async fn whisper(&self, (channel, user): (&str, &str), text: &str) -> Answer {
+        match &self.way {
+            Way::Bot(bot, _) => bot.whisper(&self.exchange, (channel, user), text).await,
+            Way::Console | Way::Webhooks(_) => Answer::Refused("only a bot can tell one user something".to_owned()),
+        }
     }
 
     /// Whether there is a fallback for undelivered messages.
@@ -246,6 +262,7 @@ impl Receivers {
 impl Way {
     async fn bot(config: &Config, sources: &Sources<'_>) -> Result<Self> {
         let ids = config.slack.channels.iter().filter_map(|(name, own)| Some((name.clone(), own.id.clone()?)));
-        Ok(Self::Bot(Bot::new(sources.token().await?, &config.slack.endpoint), ids.collect()))
+        let bot = Bot::new(sources.token().await?, sources.signing_secret().await?, &config.slack.endpoint);
+        Ok(Self::Bot(bot, ids.collect()))
     }
 }

@@ -12,6 +12,11 @@ use crate::{
     google::{Google, Secrets},
 };
 
+/// Slack's have 32 characters; a much shorter one could be guessed.
+const SHORTEST_SECRET: usize = 16;
+/// The usual variable with the signing secret.
+const SIGNING_SECRET: &str = "SLACK_SIGNING_SECRET";
+
 /// A secret text, checked for its form.
 pub(super) struct Secret {
     text: Mutex<String>,
@@ -27,6 +32,8 @@ enum Form {
     Webhook,
     /// A bot token of Slack.
     Token,
+    /// The signing secret of an app of Slack.
+    SigningSecret,
 }
 
 /// The text a secret is for, and what to do without it.
@@ -67,6 +74,7 @@ impl Form {
         match self {
             Self::Webhook => "webhook",
             Self::Token => "bot token",
+            Self::SigningSecret => "signing secret",
         }
     }
 
@@ -86,6 +94,13 @@ impl Form {
                 if let Some(instead) = not_a_bot_token(text) {
                     bail!(
                         "{whose}: {source} holds {instead}; the bot token begins with xoxb-, and is under \"OAuth & Permissions\" on the app's page"
+                    );
+                }
+            }
+            Self::SigningSecret => {
+                if text.len() < SHORTEST_SECRET || !text.bytes().all(|c| c.is_ascii_alphanumeric()) {
+                    bail!(
+                        "{whose}: {source} does not hold a signing secret, which has letters and digits only, and is under \"Basic Information\" on the app's page"
                     );
                 }
             }
@@ -143,6 +158,25 @@ impl<'c> Sources<'c> {
             (Some(name), _) => self.in_secret(&wanted, name.clone()).await,
             (None, Some(path)) => self.in_file(&wanted, path).await,
             (None, None) => self.in_environment(&wanted, &slack.token_env).await,
+        }
+    }
+
+    /// The signing secret of the bot's app; `None` if nothing names one, or without a page that a press could arrive at.
+    pub(super) async fn signing_secret(&self) -> Result<Option<Secret>> {
+        let slack = &self.config.slack;
+        if self.config.web.listen.is_none() {
+            return Ok(None);
+        }
+        let otherwise = "or remove slack.signing_secret_env from host.toml";
+        let wanted = Wanted { whose: "the Slack bot", form: Form::SigningSecret, otherwise };
+        match (&slack.signing_secret, &slack.signing_secret_file, &slack.signing_secret_env) {
+            (Some(name), ..) => self.in_secret(&wanted, name.clone()).await.map(Some),
+            (None, Some(path), _) => self.in_file(&wanted, path).await.map(Some),
+            (None, None, Some(variable)) => self.in_environment(&wanted, variable).await.map(Some),
+            (None, None, None) if std::env::var_os(SIGNING_SECRET).is_some_and(|text| !text.is_empty()) => {
+                self.in_environment(&wanted, SIGNING_SECRET).await.map(Some)
+            }
+            (None, None, None) => Ok(None),
         }
     }
 

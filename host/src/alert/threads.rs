@@ -8,6 +8,7 @@ use anyhow::Result;
 use super::{
     Mentioned, Notification,
     bot::{self, Target},
+    buttons::Offer,
     exchange::Posted,
 };
 use crate::record::{Message, Record, Thread, Threading, Undelivered};
@@ -45,6 +46,13 @@ impl Route {
             None => record.channel_id(channel).await?,
         };
         Ok(Self { threads, reply_to, broadcast: !notification.reminder, known })
+    }
+
+    /// What a message offers for an incident: for those that it begins.
+    pub(super) fn offer(&self, incident: &Mentioned) -> Option<Offer> {
+        let known = self.threads.iter().any(|thread| thread.incident == incident.id);
+        let begins = self.reply_to.is_none() && !known && !incident.stage.is_over();
+        begins.then_some(Offer::Acknowledge)
     }
 
     /// The target for the bot.

@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use super::{
     Mentioned, Notification,
     block_kit::{self, Present},
+    buttons::{self, Offer},
     exchange::Answer,
     receivers::Receivers,
 };
@@ -124,13 +125,13 @@ impl Updates {
             self.record.updated(&threads).await?;
             return Ok(true);
         };
-        let present = present(&notification, &threads);
+        let receivers = self.receivers();
+        let present = present(&notification, &threads, receivers.signing_secret().is_some());
         let undelivered = threads.first().map(|thread| thread.undelivered.as_str()).unwrap_or_default();
         let undelivered: Vec<Undelivered> = serde_json::from_str(undelivered).unwrap_or_default();
         let label = block_kit::label(&message.id, &notification);
         let updated = |plain| block_kit::updated(&notification, &label, &undelivered, &present, plain);
         let place = (channel_id.as_str(), ts.as_str());
-        let receivers = self.receivers();
         let mut answer = receivers.update(place, &message.id, &updated(message.plain)).await;
         if let (Answer::Unreadable(_), false) = (&answer, message.plain) {
             answer = receivers.update(place, &message.id, &updated(true)).await;
@@ -162,10 +163,16 @@ impl Updates {
 }
 
 /// How the incidents that a first message began stand; in its own order.
-fn present(notification: &Notification, threads: &[Thread]) -> Present {
+fn present(notification: &Notification, threads: &[Thread], has_buttons: bool) -> Present {
     let state = |thread: &Thread| serde_json::from_str::<Mentioned>(&thread.state).ok();
     let of = |incident: &Mentioned| threads.iter().find(|thread| thread.incident == incident.id).and_then(state);
+    let offer = |incident: &Mentioned| {
+        let thread = threads.iter().find(|thread| thread.incident == incident.id)?;
+        let done = state(thread).is_some_and(|incident| incident.stage.is_over() || incident.acknowledged);
+        Some(if done { Offer::Nothing } else { Offer::Acknowledge })
+    };
     Present {
+        buttons: has_buttons.then(|| buttons::block(notification, offer)).flatten(),
         incidents: notification.incidents.iter().filter_map(of).collect(),
         over: threads.iter().all(|thread| state(thread).is_some_and(|incident| incident.stage.is_over())),
     }

@@ -109,8 +109,13 @@ fn problem(path: &Path, name: &str, pin: &Pin, config: &Config, lock: &Path) -> 
 /// Whether other users can read a secret, or change what runs.
 pub(super) fn permissions(config: &Config, path: &Path, pinned: &Read<Lock>, lock: &Path) -> Vec<Finding> {
     let webhooks = config.slack.channels.values().filter_map(|channel| channel.webhook_file.as_ref());
-    let others =
-        [&config.google.key_file, &config.web.token_file, &config.slack.token_file, &config.fallback.webhook_file];
+    let others = [
+        &config.google.key_file,
+        &config.web.token_file,
+        &config.slack.token_file,
+        &config.slack.signing_secret_file,
+        &config.fallback.webhook_file,
+    ];
     let secrets = webhooks.chain(others.into_iter().flatten()).map(|path| config.resolve(path));
     let mut findings: Vec<Finding> = secrets
         .filter(|path| mode(path).is_some_and(|mode| mode & 0o077 != 0))

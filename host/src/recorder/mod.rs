@@ -8,6 +8,7 @@ mod kept;
 mod looks;
 mod orders;
 mod seen;
+mod presses;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -32,6 +33,9 @@ use kept::kept;
 pub use looks::{Expected, Looks};
 pub use orders::{Done, answered};
 pub use seen::Seen;
+pub use looks::Looks;
+pub use orders::answered;
+pub use presses::Press;
 
 use crate::{
     alert::{self, Delivery, News, Notification, Receivers, Standing, Standings},

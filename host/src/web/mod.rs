@@ -21,6 +21,7 @@ mod render;
 mod runs;
 mod seats;
 mod server;
+mod slack;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -31,7 +32,7 @@ use axum::{
     http::{StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::{delete, get, post},
+    routing::{any, delete, get, post},
 };
 use tokio::net::TcpListener;
 
@@ -119,6 +120,7 @@ fn router(site: Site) -> Router {
         .layer(middleware::from_fn_with_state(site.clone(), access::guard));
     // Requests by load balancers and browsers reveal nothing about the pipeline.
     let open = Router::new()
+        .route("/slack/actions", any(slack::actions))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/style.css", get(style))

@@ -1,5 +1,5 @@
 //! A workspace of Slack behind its Web API, as far as a bot that posts and updates messages can tell. Its answers have the
-//! shapes of <https://docs.slack.dev/reference/methods/chat.postMessage>, `chat.update` and `auth.test`.
+//! shapes of <https://docs.slack.dev/reference/methods/chat.postMessage>, `chat.update`, `chat.postEphemeral` and `auth.test`.
 
 use std::collections::BTreeMap;
 
@@ -34,6 +34,8 @@ pub struct Post {
 pub struct Workspace {
     /// The messages, in order.
     pub posts: Vec<Post>,
+    /// What only one user of a channel sees: channel, user, text.
+    pub whispers: Vec<[String; 3]>,
     /// The scopes of the token; `None` for those that the host asks for.
     pub scopes: Option<&'static str>,
     /// Channels with another name than the one that they were made with; and those that are gone: no name.
@@ -54,6 +56,11 @@ impl Workspace {
             "auth.test" => json!({ "ok": true, "team": "Sample", "user": "host", "bot_id": "B1" }),
             "chat.postMessage" => self.post(request),
             "chat.update" => self.update(request),
+            "chat.postEphemeral" => {
+                let text = |key: &str| request.message[key].as_str().unwrap_or_default().to_owned();
+                self.whispers.push([text("channel"), text("user"), text("text")]);
+                json!({ "ok": true, "message_ts": "1770000000.000000" })
+            }
             _ => refused("unknown_method"),
         };
         let scopes = self.scopes.unwrap_or("chat:write,chat:write.public");

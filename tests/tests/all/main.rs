@@ -20,6 +20,7 @@ mod board;
 mod bot;
 mod browser;
 mod budgets;
+mod buttons;
 mod canaries;
 mod cases;
 mod closed;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
-use super::{Config, Deployments, SecretName, Warehouse, mistakes::nearest_file, names, nearest};
+use super::{Config, Deliver, Deployments, SecretName, Warehouse, mistakes::nearest_file, names, nearest};
 
 impl Config {
     /// Checks the rules that involve several parts, such as a grant of a repository that `[git]` does not have.
@@ -47,6 +47,11 @@ impl Config {
         self.check_google()?;
         one_webhook("fallback", &self.fallback.webhook_env, &self.fallback.webhook_file, &self.fallback.webhook)?;
         self.slack.check()?;
+        if self.slack.names_signing_secret() && self.slack.deliver == Deliver::Bot && self.web.listen.is_none() {
+            bail!(
+                "slack.signing_secret: Slack sends presses of buttons to the page, and there is none; set web.listen"
+            );
+        }
         for (channel, own) in &self.slack.channels {
             let key = format!("slack.channels.\"{channel}\"");
             one_webhook(&key, &own.webhook_env, &own.webhook_file, &own.webhook)?;

@@ -21,6 +21,14 @@ pub struct Slack {
     /// The secret with the bot's token: `secret:NAME`, or `secret:us-west2/NAME` for a regional secret. The environment
     /// variable or file may also contain this form.
     pub token: Option<SecretName>,
+    /// The environment variable with the signing secret of the bot's app. With one, and with `[web] listen`, the messages of
+    /// the bot have buttons. Default: SLACK_SIGNING_SECRET; if it is not set, there are no buttons.
+    pub signing_secret_env: Option<String>,
+    /// A file with the signing secret, instead of the environment.
+    pub signing_secret_file: Option<PathBuf>,
+    /// The secret with the signing secret: `secret:NAME`, or `secret:us-west2/NAME` for a regional secret. The environment
+    /// variable or file may also contain this form.
+    pub signing_secret: Option<SecretName>,
     /// Another address of Slack's Web API. Default: `https://slack.com/api`.
     pub endpoint: Endpoint,
     /// The channels: where to find a webhook, if not in the environment under its usual name; for the bot, a channel's id.
@@ -34,6 +42,9 @@ impl Default for Slack {
             token_env: "SLACK_BOT_TOKEN".to_owned(),
             token_file: None,
             token: None,
+            signing_secret_env: None,
+            signing_secret_file: None,
+            signing_secret: None,
             endpoint: Endpoint::default(),
             channels: BTreeMap::new(),
         }
@@ -41,10 +52,19 @@ impl Default for Slack {
 }
 
 impl Slack {
+    /// Whether host.toml names the signing secret.
+    pub(super) fn names_signing_secret(&self) -> bool {
+        self.signing_secret.is_some() || self.signing_secret_file.is_some() || self.signing_secret_env.is_some()
+    }
+
     /// Rejects a token that is named twice or would be sent in clear text, and ids that are none.
     pub(super) fn check(&self) -> Result<()> {
         if self.token.is_some() && self.token_file.is_some() {
             bail!("slack: both `token` and `token_file` are set; keep one");
+        }
+        let (secret, file) = (self.signing_secret.is_some(), self.signing_secret_file.is_some());
+        if usize::from(secret) + usize::from(file) + usize::from(self.signing_secret_env.is_some()) > 1 {
+            bail!("slack: keep one of `signing_secret`, `signing_secret_file` and `signing_secret_env`");
         }
         if self.endpoint.is_open() {
             bail!("slack.endpoint: not https, so the bot's token would be sent in clear text; use https");
