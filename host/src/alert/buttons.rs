@@ -35,7 +35,7 @@ pub(super) fn block(notification: &Notification, offer: impl Fn(&Mentioned) -> O
         let offer = if incident.data { offer } else { Offer::Nothing };
         match checks.iter_mut().find(|(check, _)| *check == incident.check) {
             Some((_, known)) => *known = offer.max(*known),
-            None => checks.push((&incident.check, offer)),
+            None => checks.push((incident.check.as_str(), offer)),
         }
     }
     let only = checks.len() == 1;

@@ -3,7 +3,10 @@
 use jiff::{Timestamp, civil::Date};
 use serde::{Deserialize, Serialize};
 
-use super::{id, say::Say, spoken::About};
+use super::{id, say::Say};
+
+/// The kind of an incident that is about the data.
+pub(super) const FAILURE: &str = "failure";
 
 /// An incident that a message is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,7 +55,7 @@ impl Mentioned {
             stage,
             state: String::new(),
             date,
-            data: kind == About::Data.kind(),
+            data: kind == FAILURE,
             acknowledged: false,
         }
     }

@@ -45,7 +45,7 @@ impl Accepted {
     pub(super) fn accept(&self, secret: &str, proof: Proof<'_>, now: Timestamp) -> Result<(), &'static str> {
         let Proof { timestamp, signature, body } = proof;
         let digits = !timestamp.is_empty() && timestamp.bytes().all(|digit| digit.is_ascii_digit());
-        let seconds = timestamp.parse().ok().filter(|_| digits);
+        let seconds = timestamp.parse::<i64>().ok().filter(|_| digits);
         let at = seconds.and_then(|seconds| Timestamp::from_second(seconds).ok()).ok_or("no valid timestamp")?;
         let age = now.duration_since(at);
         if age > OLDEST {
@@ -58,7 +58,7 @@ impl Accepted {
             return Err("the request is older than this host's start");
         }
         let signature: [u8; 32] = signature.strip_prefix("v0=").and_then(unhex).ok_or("no valid signature")?;
-        let signed = [b"v0:", timestamp.as_bytes(), b":", body].concat();
+        let signed = ["v0:".as_bytes(), timestamp.as_bytes(), b":", body].concat();
         // Compares in constant time.
         hmac::verify(&hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()), &signed, &signature)
             .map_err(|_| "the signature is wrong; compare the signing secret with the app's")?;

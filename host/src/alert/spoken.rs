@@ -8,7 +8,7 @@ use super::{
     Level,
     dates::DateNews,
     day::{At, Subject},
-    mentioned::Mentioned,
+    mentioned::{FAILURE, Mentioned},
     say::Say,
 };
 use crate::{
@@ -150,7 +150,7 @@ impl About {
     /// The word in the record.
     pub(super) fn kind(self) -> &'static str {
         match self {
-            Self::Data => "failure",
+            Self::Data => FAILURE,
             Self::Evaluation => "error",
         }
     }

@@ -7,7 +7,7 @@ use axum::{
     Form,
     body::{Body, to_bytes},
     extract::{FromRequest, Request, State},
-    http::{HeaderMap, Method, StatusCode, header},
+    http::{HeaderMap, Method, StatusCode},
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
@@ -96,7 +96,7 @@ pub(super) async fn actions(State(site): State<Site>, request: Request) -> Respo
 async fn received(host: &Host, request: Request) -> Result<Vec<(Press, String)>, Refused> {
     let (parts, body) = request.into_parts();
     let text = |name: &str| text(&parts.headers, name);
-    let kind = text(header::CONTENT_TYPE.as_str()).split(';').next().unwrap_or_default().trim();
+    let kind = text("content-type").split(';').next().unwrap_or_default().trim();
     if !kind.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
         return Err(refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, "a press of a button in Slack is a form"));
     }

@@ -261,9 +261,9 @@ fn without_a_signing_secret_there_is_neither_button_nor_route() {
     let answer = asked("deliver = 'bot'");
     assert!(answer.status == 404 && answer.body.contains("no buttons"), "{answer:?}");
     let webhook =
-        format!("deliver = 'webhook'\nsigning_secret_file = 'signing'\nchannels.'#data-quality'.webhook_file = 'hook'");
+        "deliver = 'webhook'\nsigning_secret_file = 'signing'\nchannels.'#data-quality'.webhook_file = 'hook'";
     std::fs::write(shop.sample.path().join("hook"), shop.sample.slack.webhook("data-quality")).unwrap();
-    assert_eq!(asked(&webhook).status, 404);
+    assert_eq!(asked(webhook).status, 404);
 
     for (slack, web, said) in [
         ("signing_secret_env = 'NOT_SET'", WEB, "the Slack bot has no signing secret: set NOT_SET in the environment"),
