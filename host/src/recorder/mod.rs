@@ -7,8 +7,8 @@ mod dates;
 mod kept;
 mod looks;
 mod orders;
-mod seen;
 mod presses;
+mod seen;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -32,10 +32,8 @@ pub use dates::days;
 use kept::kept;
 pub use looks::{Expected, Looks};
 pub use orders::{Done, answered};
-pub use seen::Seen;
-pub use looks::Looks;
-pub use orders::answered;
 pub use presses::Press;
+pub use seen::Seen;
 
 use crate::{
     alert::{self, Delivery, News, Notification, Receivers, Standing, Standings},

@@ -52,7 +52,7 @@ impl Recorder {
         let wanted = Wanted::Ack { why: WHY.to_owned(), until };
         let mut done = Err(format!("{check}: what this message tells of is over."));
         for incident in notification.incidents.iter().filter(is_open) {
-            match self.order(config, check, incident.date, &wanted, who).await? {
+            match self.order(config, check, incident.date, &wanted, who).await?.answer {
                 Ok(_) => done = Ok(()),
                 Err(why) => done = done.map_err(|_| why),
             }
