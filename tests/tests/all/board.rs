@@ -204,10 +204,10 @@ fn people_act_on_dates_by_forms() {
         (close.clone(), &format!("why={}", "x".repeat(501)), 400, "501 characters; write at most 500"),
         (format!("{at}/ack"), "why=x&for=soon", 400, "is not a duration"),
         (format!("{at}/ack"), "why=x&for=4000000000d", 400, "that is too long"),
-        (format!("{at}/burn"), "why=x", 404, "there is no order `burn`"),
+        (format!("{at}/burn"), "why=x", 404, "here is no order `burn`"),
         ("/checks/loads/dates/soon/recheck".to_owned(), "", 400, "is not a date"),
         ("/checks/present/dates/2026-02-05/recheck".to_owned(), "", 400, "is about now"),
-        ("/checks/nothing/dates/open/recheck".to_owned(), "", 404, "there is no check `nothing`"),
+        ("/checks/nothing/dates/open/recheck".to_owned(), "", 404, "here is no check `nothing`"),
     ] {
         let answer = form(&service, &path, fields, &[own]);
         assert!(answer.status == status && answer.body.contains(words), "{path} {fields}: {answer:?}");
