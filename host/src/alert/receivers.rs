@@ -38,7 +38,7 @@ enum Way {
     /// The webhook of each channel.
     Webhooks(BTreeMap<String, Secret>),
     /// The bot, and the ids of channels that host.toml has.
-    Bot(Bot, BTreeMap<String, String>),
+    Bot(Box<Bot>, BTreeMap<String, String>),
 }
 
 impl Receivers {
@@ -263,6 +263,6 @@ impl Way {
     async fn bot(config: &Config, sources: &Sources<'_>) -> Result<Self> {
         let ids = config.slack.channels.iter().filter_map(|(name, own)| Some((name.clone(), own.id.clone()?)));
         let bot = Bot::new(sources.token().await?, sources.signing_secret().await?, &config.slack.endpoint);
-        Ok(Self::Bot(bot, ids.collect()))
+        Ok(Self::Bot(Box::new(bot), ids.collect()))
     }
 }
