@@ -19,7 +19,7 @@ use super::{
 use crate::{
     check::Family,
     contract::slack::{Alert, Severity},
-    run::{Run, Status, dates},
+    run::{Run, Status},
     text::{shortened, span},
 };
 
@@ -178,9 +178,9 @@ fn ended(notice: &Notice<'_>, ending: Ending) -> String {
     };
     // Which dates it is about, and which are still bad.
     let dates = (!notice.dates.plain && !notice.dates.ended.is_empty()).then(|| ranges(&notice.dates.ended, &mut None));
-    let still = match notice.dates.still.as_slice() {
+    let still = match notice.dates.open.as_slice() {
         [] => String::new(),
-        still => format!("; {} still {}", ranges(still, &mut None), if still.len() == 1 { "fails" } else { "fail" }),
+        open => format!("; {} {} still not good", ranges(open, &mut None), if open.len() == 1 { "is" } else { "are" }),
     };
     match &notice.say {
         Say::Moved { before, now, to } => {
@@ -382,7 +382,7 @@ impl Ending {
             (Say::Moved { .. }, _) => Self::Moved,
             (_, About::Evaluation) if !notice.well => Self::EvaluableOnly,
             (_, About::Evaluation) => Self::Evaluable,
-            (_, About::Data) if notice.dates.still.is_empty() => Self::Recovered,
+            (_, About::Data) if notice.dates.open.is_empty() => Self::Recovered,
             (_, About::Data) => Self::RecoveredOne,
         }
     }
@@ -433,11 +433,13 @@ fn footer(notices: &[&Notice<'_>], runs: &[Run]) -> String {
     if runs.is_empty() {
         return "This is about the check, its grants or its tables, not about one date's data.".to_owned();
     }
-    let mut parts = vec![format!("Data of {}.", dates(concerned()))];
+    let dates: Vec<Date> = concerned().map(|run| run.data_date).collect();
+    let mut parts = vec![format!("Data of {}.", ranges(&dates, &mut None))];
     for (status, word) in [(Status::Pass, "Passed"), (Status::Skip, "Skipped")] {
         let said = |run: &&Run| notices.iter().any(|notice| notice.news.check() == run.check);
-        let names: Vec<&str> =
-            concerned().filter(|run| run.status() == status && !said(run)).map(|run| run.check.as_str()).collect();
+        let of = concerned().filter(|run| run.status() == status && !said(run));
+        let mut names: Vec<&str> = of.map(|run| run.check.as_str()).collect();
+        names.dedup();
         if !names.is_empty() {
             parts.push(format!("{word}: {}.", names.join(", ")));
         }

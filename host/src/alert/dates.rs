@@ -18,6 +18,10 @@ pub struct DateNews {
     pub ended: Vec<Date>,
     /// Those that were told before, and are bad as before.
     pub still: Vec<Date>,
+    /// All others that are not good, also those that this channel was not told of.
+    pub open: Vec<Date>,
+    /// Whether some of these dates fail and others only warn.
+    pub mixed: bool,
     /// Since when the oldest of those that were told before is bad.
     pub since: Option<Timestamp>,
     /// Those among them that somebody works on, and who.
@@ -46,6 +50,8 @@ impl DateNews {
         if !self.still.is_empty() {
             let stem = fails.trim_end_matches('s');
             let words = match (parts.is_empty(), self.still.len()) {
+                (_, 1) if self.mixed => "is still not good".to_owned(),
+                (_, _) if self.mixed => "are still not good".to_owned(),
                 (true, 1) => format!("still {fails}"),
                 (true, _) => format!("still {stem}"),
                 (false, 1) => "still does".to_owned(),

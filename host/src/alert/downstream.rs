@@ -87,16 +87,18 @@ fn find(
         let reported = roots.of(check, at, standings).filter(|root| root.how == How::Reported);
         if let Some(root) = reported.map(|root| root.check).or_else(|| recovered(check, standing, at, standings, rules))
         {
-            let before = if touched.contains(check) { String::new() } else { last_checked(standing, rules) };
+            let before = if touched.contains(check) { String::new() } else { last_checked(standing, at, rules) };
             under.entry((root, at)).or_default().push((check.clone(), format!("{}{before}", side.summary)));
         }
     }
 }
 
 /// The run that a result is of, if that is not one of this round.
-fn last_checked(standing: &Standing, rules: Rules<'_>) -> String {
-    let ran = standing.ran.map(|ran| format!("last checked at {}", shown(ran, rules.config)));
-    let date = standing.date.map(|date| format!("data of {date}"));
+fn last_checked(standing: &Standing, at: At, rules: Rules<'_>) -> String {
+    let subject = standing.subject(at.date);
+    let ran = standing.days.get(&subject).map(|day| day.at).or(standing.ran);
+    let ran = ran.map(|ran| format!("last checked at {}", shown(ran, rules.config)));
+    let date = subject.or(standing.date).map(|date| format!("data of {date}"));
     let parts: Vec<String> = ran.into_iter().chain(date).collect();
     if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) }
 }

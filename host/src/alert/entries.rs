@@ -8,6 +8,7 @@ use std::{
 use jiff::{Timestamp, civil::Date};
 
 use super::{
+    Level,
     dates::DateNews,
     day::{Day, Subject},
     mentioned::{Mentioned, Stage},
@@ -114,13 +115,18 @@ fn dates(group: &[Spoken<'_>], news: News<'_>, standing: &Standing) -> DateNews 
     let Some(channel) = group.first().map(|one| one.channel.as_str()) else { return dates };
     let here: BTreeSet<Subject> = group.iter().map(|one| one.subject).collect();
     let knows = |day: &Day| day.incident.as_ref().is_some_and(|incident| incident.side.knows_of_it(channel));
-    let besides = standing.open().filter(|(subject, day)| !here.contains(subject) && knows(day));
+    let others = || standing.open().filter(|(subject, _)| !here.contains(subject));
+    dates.open = others().filter_map(|(subject, _)| subject).collect();
+    let besides = others().filter(|(_, day)| knows(day));
     for (date, day) in besides.filter_map(|(subject, day)| Some((subject?, day))) {
         match day.acknowledged(news.due()) {
             Some(ack) => dates.acknowledged.push((date, ack.who.clone())),
             None => dates.still.push(date),
         }
     }
+    let worst = |date: &Date| standing.days.get(&Some(*date))?.incident.as_ref()?.side.worst();
+    let levels: BTreeSet<Level> = dates.new.iter().chain(&dates.still).filter_map(worst).collect();
+    dates.mixed = levels.len() > 1;
     let began = |date: &Date| standing.days.get(&Some(*date))?.incident.as_ref()?.side.began;
     dates.since = dates.still.iter().filter_map(began).min();
     let usual = news.run().filter(|run| !run.past).and_then(Run::subject);

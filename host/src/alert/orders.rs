@@ -114,6 +114,9 @@ fn subjects(check: &str, standing: &Standing, date: Option<Date>, wanted: &Wante
     };
     let Some(date) = date.filter(|_| !standing.now) else {
         return match (open.len(), wanted) {
+            (0, _) if standing.evaluation.failing() => Err(format!(
+                "{check} cannot be evaluated, which is no bad date; `host silence {check}` holds its messages back"
+            )),
             (0, _) if standing.now => Err(format!("{check} is well; there is nothing to do")),
             (0, _) => Err(format!("{check} has no bad date; there is nothing to do")),
             (2.., Wanted::Close { .. }) => {

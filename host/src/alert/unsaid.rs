@@ -22,8 +22,14 @@ pub(super) fn tally(channel: &str, family: Option<&Family>, runs: &[Run], decide
     let elsewhere = |run: &Run| mine().any(|notice| notice.news.family() == run.family.as_ref());
     let counted = |run: &&Run| run.family.as_ref() == family || listed.contains(run.check.as_str()) && !elsewhere(run);
     let mut parts = Vec::new();
+    // Of a check that judged several dates, the worst counts.
+    let mut worst: BTreeMap<&str, &Run> = BTreeMap::new();
+    for run in runs.iter().filter(counted) {
+        let known = worst.entry(run.check.as_str()).or_insert(run);
+        *known = if run.status() > known.status() { run } else { known };
+    }
     for (status, word) in COUNTED {
-        let runs: Vec<&Run> = runs.iter().filter(counted).filter(|run| run.status() == status).collect();
+        let runs: Vec<&Run> = worst.values().copied().filter(|run| run.status() == status).collect();
         if runs.is_empty() {
             continue;
         }

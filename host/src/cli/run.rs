@@ -179,6 +179,8 @@ impl Run {
         let mut round = host.round(&all, Timestamp::now(), when).await?;
         drop(progress);
         self.late(&host, sources, when, &mut round).await?;
+        // What people ordered while this ran, or while nothing did.
+        host.recorder.carry_out(&host.config).await?;
         if self.day.date.is_none() && !self.dry_run {
             let again = host.look_again(&all, self.at, None).await?;
             round.join(again);

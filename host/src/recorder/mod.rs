@@ -315,7 +315,15 @@ impl Recorder {
     pub async fn forget(&self, config: &Config) -> Result<()> {
         let keep = jiff::SignedDuration::try_from(config.state.keep.0)?;
         match Timestamp::now().checked_sub(keep) {
-            Ok(before) => self.record.forget(before).await,
+            Ok(before) => {
+                self.record.forget(before).await?;
+                // A day has ended in every time zone a day later.
+                let day = before.to_zoned(jiff::tz::TimeZone::UTC).date().yesterday()?;
+                for standing in self.standings.lock().await.values_mut() {
+                    standing.days.retain(|date, day_of| date.is_none_or(|date| date >= day) || !day_of.state.is_over());
+                }
+                Ok(())
+            }
             // Longer than all of time: keep everything.
             Err(_) => Ok(()),
         }

@@ -51,7 +51,17 @@ impl Recorder {
         if self.record.answer(order.id).await?.is_some() {
             return Ok(false);
         }
-        let wanted: Wanted = serde_json::from_str(&order.wanted).context("an order of another host")?;
+        let wanted = match serde_json::from_str::<Wanted>(&order.wanted) {
+            Ok(wanted) => wanted,
+            // A newer host may know more of them; it must not hold up the others.
+            Err(error) => {
+                let refused: Result<String, String> = Err(format!("this host does not know this order: {error}"));
+                let answered = vec![(order.id, serde_json::to_string(&refused)?)];
+                let batch = Batch { answered, recorded: Timestamp::now(), ..Batch::default() };
+                self.record.keep(&batch).await?;
+                return Ok(false);
+            }
+        };
         let mut next = standings.get(&order.check).cloned().unwrap_or_default();
         let at = Timestamp::now();
         let today = at.to_zoned(config.timezone.rules()).date();

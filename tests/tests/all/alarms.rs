@@ -135,6 +135,13 @@ const CASES: &[Case] = &[
         1456,
         &["HostCheckOverdue"],
     ),
+    case(
+        "dates are not judged",
+        &[("host_check_dates_unjudged{check=\"failing\"}", "3+0x999")],
+        361,
+        &["HostDatesNotJudged"],
+    ),
+    case("a date is bad since this morning", &[("host_check_dates_open{check=\"failing\"}", "1+0x999")], 361, &[]),
     // Ten runs a minute, each of which began more than 30 s late.
     case(
         "overloaded",
