@@ -311,19 +311,23 @@ impl Recorder {
         Ok(self.delivery.set_aside() > 0 || !self.record.receivers_waiting().await?.is_empty())
     }
 
+    /// Forgets the dates in memory that the record no longer has, in a host that stays.
+    pub async fn forget_dates(&self, config: &Config) -> Result<()> {
+        let keep = jiff::SignedDuration::try_from(config.state.keep.0)?;
+        let Ok(before) = Timestamp::now().checked_sub(keep) else { return Ok(()) };
+        // A day has ended in every time zone a day later.
+        let oldest = before.to_zoned(jiff::tz::TimeZone::UTC).date().yesterday()?;
+        for standing in self.standings.lock().await.values_mut() {
+            standing.days.retain(|date, day| date.is_none_or(|date| date >= oldest) || !day.state.is_over());
+        }
+        Ok(())
+    }
+
     /// Removes entries older than `state.keep` from the record.
     pub async fn forget(&self, config: &Config) -> Result<()> {
         let keep = jiff::SignedDuration::try_from(config.state.keep.0)?;
         match Timestamp::now().checked_sub(keep) {
-            Ok(before) => {
-                self.record.forget(before).await?;
-                // A day has ended in every time zone a day later.
-                let day = before.to_zoned(jiff::tz::TimeZone::UTC).date().yesterday()?;
-                for standing in self.standings.lock().await.values_mut() {
-                    standing.days.retain(|date, day_of| date.is_none_or(|date| date >= day) || !day_of.state.is_over());
-                }
-                Ok(())
-            }
+            Ok(before) => self.record.forget(before).await,
             // Longer than all of time: keep everything.
             Err(_) => Ok(()),
         }

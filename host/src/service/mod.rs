@@ -350,7 +350,11 @@ async fn forget(service: Arc<Service>) {
     loop {
         tokio::time::sleep(FORGET).await;
         let host = service.host();
-        if let Err(error) = host.recorder.forget(&host.config).await {
+        let forgotten = async {
+            host.recorder.forget(&host.config).await?;
+            host.recorder.forget_dates(&host.config).await
+        };
+        if let Err(error) = forgotten.await {
             tracing::error!("old entries cannot be removed from the record: {error:#}");
         }
     }

@@ -71,7 +71,7 @@ struct Container {
 #[serde(default)]
 struct Action {
     action_id: String,
-    value: String,
+    value: Option<String>,
 }
 
 pub(super) async fn actions(State(site): State<Site>, request: Request) -> Response {
@@ -132,7 +132,7 @@ fn presses(Interaction { kind, user, container, actions }: Interaction) -> Optio
         own.then(|| Press {
             channel: container.channel_id.clone(),
             ts: container.message_ts.clone(),
-            check: action.value,
+            check: action.value.unwrap_or_default(),
             who: who.clone(),
         })
     };

@@ -141,6 +141,12 @@ const CASES: &[Case] = &[
         361,
         &["HostDatesNotJudged"],
     ),
+    case(
+        "a date is bad for a day",
+        &[("host_check_dates_open{check=\"failing\"}", "1+0x2000")],
+        1445,
+        &["HostDatesOpen"],
+    ),
     case("a date is bad since this morning", &[("host_check_dates_open{check=\"failing\"}", "1+0x999")], 361, &[]),
     // Ten runs a minute, each of which began more than 30 s late.
     case(
@@ -161,6 +167,7 @@ fn healthy(series: &str) -> Option<&'static str> {
         "host_uptime_seconds" => "0+60x2880",
         "host_configuration_ok" => "1+0x2880",
         "host_messages_undelivered" | "host_check_status" => "0+0x2880",
+        "host_check_dates_open" | "host_check_dates_unjudged" => "0+0x2880",
         // A daily check that runs within a minute.
         "host_check_next_due_timestamp_seconds" => "86400+0x1440 172800+0x1440",
         "host_schedule_lag_seconds_bucket" => "5+0x2880",

@@ -90,7 +90,7 @@ const WRONG: Round = Round {
         ("quality-distribution", "unaccepted_quality is above its maximum: 5 > 0", &["red"]),
         ("quality-filter", "unaccepted_quality is above its maximum: 1 > 0", &["yellow"]),
         ("registry-blocked", "blocked is above its maximum: 1 > 0", &["ridge"]),
-        ("source-nbac_team_boxscore", "records is below its minimum: 2 < 4", &[]),
+        ("source-nbac_team_boxscore", "records is below its minimum: 3 < 4", &[]),
         ("workers", "dead is above its maximum: 1 > 0", &["worker-1"]),
     ],
 };

@@ -309,7 +309,7 @@ fn the_first_message_says_who_works_on_it() {
     order(&["close", "users", "--date", "2026-02-05", "--why", "it stays so"]);
     shop.round();
     let posts = shop.posts();
-    assert_eq!((posts.len(), posts[1].thread.as_deref()), (2, Some(posts[0].ts.as_str())));
+    assert_eq!((posts.len(), posts[1].thread.as_deref()), (2, Some(posts[0].ts.as_str())), "{posts:#?}");
     let now = text(&posts[0]);
     assert!(now.starts_with("🔵 Ended: ") && now.contains("given up by "), "{now}");
 }
