@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::{
     Level,
-    day::{At, Day, Subject, Waits},
+    day::{At, Subject, Waits},
     downstream::list_downstream,
     entries::{Spoken, entries},
     episodes::episodes,
@@ -199,9 +199,7 @@ impl<'r> Deciding<'_, 'r, '_> {
     fn others(&mut self, known: &[(Subject, Level)], standings: &mut Standings, roots: &mut Roots<'_>) {
         let Some(standing) = standings.get(self.check) else { return };
         let mut waiting: Vec<(Subject, Side)> = Vec::new();
-        let at = self.news.due();
-        let waits = |subject: &Subject, day: &Day| !self.done.contains(subject) && day.acknowledged(at).is_none();
-        for (subject, day) in standing.told_or_open().filter(|(subject, day)| waits(subject, day)) {
+        for (subject, day) in standing.told_or_open().filter(|(subject, _)| !self.done.contains(subject)) {
             let Some(side) = day.incident.as_ref().map(|incident| &incident.side) else { continue };
             let new = !side.is_told() && side.is_confirmed(self.alerts.confirm.0);
             let further = self.told_lately(known, subject, standings).is_some_and(|told| side.worst() <= Some(told));
