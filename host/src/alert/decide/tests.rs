@@ -133,7 +133,8 @@ fn a_thousand_checks_in_a_hundred_layers_are_decided_at_once() {
     let (without, alone, _) = took("");
     let (with, told, listed) = took(&text);
     assert_eq!((alone, told, listed), (1000, 10, 990));
-    assert!(with < without + Duration::from_millis(50), "{with:?} instead of {without:?}");
+    // Every way through the layers would be 10^100 of them; other tests may run beside this one.
+    assert!(with < without + Duration::from_secs(1), "{with:?} instead of {without:?}");
 }
 
 #[test]
