@@ -113,7 +113,7 @@ impl Fault {
             Self::UnknownService => code::redeploy(directory, "nba-grading-service", |_| None),
             Self::EmptySchedule => Ok(open("nba_reference")?.execute_batch("DELETE FROM nba_schedule")?),
             Self::OldData => {
-                let processed = data::text(moment.at.checked_sub(Span::new().hours(14))?);
+                let processed = data::text(moment.expected()?.checked_sub(Span::new().hours(14))?);
                 open("nba_raw")?.execute(
                     "UPDATE nbac_player_boxscore SET processed_at = ? WHERE game_date = ?",
                     params![processed, date],

@@ -31,6 +31,13 @@ impl Moment {
         let zone = TimeZone::get("America/New_York").context("no time zone data on this machine")?;
         Ok(Self { at, data_date: at.to_zoned(zone).date().yesterday()? })
     }
+
+    /// When the gate measures the age of the date's data: when it is first due after the date, at half past six in New York,
+    /// or at the moment if that is earlier.
+    fn expected(&self) -> Result<Timestamp> {
+        let due = self.data_date.tomorrow()?.at(6, 30, 0, 0).in_tz("America/New_York")?;
+        Ok(self.at.min(due.timestamp()))
+    }
 }
 
 /// Makes the sample pipeline in a directory, which is emptied first if it holds one.
