@@ -75,10 +75,10 @@ pub fn decide<'r>(batch: &[News<'r>], standings: &mut Standings, rules: Rules<'_
     for news in batch.iter().filter(|news| !news.is_idle()) {
         let check = news.check();
         let standing = standings.entry(check.to_owned()).or_default();
-        let taken = take_in(*news, standing, rules.config);
+        let mut taken = take_in(*news, standing, rules.config);
         // A clock that was set back must not prevent reminders.
         standing.announced = standing.announced.map(|last| last.min(news.due()));
-        decided.episodes.extend(taken.episodes.clone());
+        decided.episodes.append(&mut taken.episodes);
         if let News::Validation(validation) = *news {
             decided.remarks.extend(Remark::new(validation, standing, rules));
         }

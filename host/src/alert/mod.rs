@@ -53,7 +53,7 @@ pub use decide::{Decided, decide};
 pub use delivery::{Delivery, unrecorded};
 pub use exchange::{Answer, Posted};
 pub use mentioned::{Mentioned, Stage};
-pub use orders::{Ordered, Wanted, order};
+pub use orders::{ACKNOWLEDGED_FOR, Ordered, Wanted, order};
 pub use proof::Proof;
 pub use receivers::{FALLBACK, Receivers};
 pub use remark::{Remark, remarks};

@@ -15,6 +15,9 @@ use super::{
 };
 use crate::record::Episode;
 
+/// How long an acknowledgement holds, unless somebody says otherwise.
+pub const ACKNOWLEDGED_FOR: &str = "3d";
+
 /// An order about the dates of a check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

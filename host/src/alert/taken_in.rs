@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::{
     Level,
-    day::{Day, Look, State, Subject},
+    day::{Day, GivenUp, Look, State, Subject},
     episodes::closed,
     findings::{concern, findings, is_pending, judged},
     policy::{Levels, Side},
@@ -116,19 +116,21 @@ fn date(run: &Run, standing: &mut Standing, config: &Config, taken: &mut Taken) 
         },
         _ if judged(run) => {
             (day.state, day.at) = (state(worst), run.due);
-            day.look = match was {
-                _ if !dated || !day.is_open() => None,
-                State::Bad | State::Warned => again(day),
-                // Its time begins with its first bad verdict.
-                _ => Look::first(run.due, &recheck),
-            };
-            // The first verdict may come late without anything having been wrong.
             let was_bad = matches!(was, State::Bad | State::Warned);
-            if day.state == State::Good && was_bad && dated {
-                day.late = Some(run.due.duration_since(run.deadline).as_secs()).filter(|late| *late > 0);
-            }
+            day.look = if !dated || !day.is_open() {
+                None
+            } else if was_bad {
+                again(day)
+            } else {
+                // Its time begins with its first bad verdict.
+                Look::first(run.due, &recheck)
+            };
             if day.state == State::Good {
                 day.change(|incident| incident.ack = None);
+                // The first verdict may come late without anything having been wrong.
+                if was_bad && dated {
+                    day.late = late(run);
+                }
             }
         }
         // An error says nothing about the date.
@@ -201,7 +203,12 @@ fn over_after_all(run: &Run, subject: Subject, day: &mut Day, taken: &mut Taken)
     let channels = given_up.map(|given_up| given_up.channels).unwrap_or_default();
     taken.over.extend(channels.into_iter().map(|channel| (channel, subject, began, Say::Recovered { lasted })));
     (day.state, day.at, day.look) = (State::Good, run.due, None);
-    day.late = Some(run.due.duration_since(run.deadline).as_secs()).filter(|late| *late > 0);
+    day.late = late(run);
+}
+
+/// How long after its deadline the run's date became good, in seconds, if it was late.
+fn late(run: &Run) -> Option<i64> {
+    Some(run.due.duration_since(run.deadline).as_secs()).filter(|late| *late > 0)
 }
 
 /// Ends the incident of a date that is not good. Everybody who knows of it hears that.
@@ -223,8 +230,7 @@ pub(super) fn give_up(
         let said = incident.side.give_up(at, why);
         let channels = said.iter().map(|(channel, _)| channel.clone()).collect();
         (incident.ack, incident.waits) = (None, None);
-        incident.given_up =
-            Some(super::day::GivenUp { who: who.map(str::to_owned), why: why.to_owned(), at, began, channels });
+        incident.given_up = Some(GivenUp { who: who.map(str::to_owned), why: why.to_owned(), at, began, channels });
         (began, said)
     });
     taken.over.extend(said.into_iter().map(|(channel, say)| (channel, subject, began, say)));

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use super::flags::ConfigFlag;
 use crate::{
-    alert::Wanted,
+    alert::{ACKNOWLEDGED_FOR, Wanted},
     check::no_such_check,
     config::{Config, Time},
     record::{Claim, Record},
@@ -44,7 +44,7 @@ pub(super) struct Ack {
     #[arg(long)]
     why: String,
     /// How long that holds: 4h, 3d
-    #[arg(long = "for", value_name = "TIME", default_value = "3d", allow_hyphen_values = true)]
+    #[arg(long = "for", value_name = "TIME", default_value = ACKNOWLEDGED_FOR, allow_hyphen_values = true)]
     length: Time,
 }
 

@@ -1,19 +1,15 @@
 //! `Acknowledge` under a message in Slack: the same order as that of `host ack`, about the incidents that the message began.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 
 use super::Recorder;
 use crate::{
-    alert::{Mentioned, Notification, Wanted},
-    config::Config,
+    alert::{ACKNOWLEDGED_FOR, Mentioned, Notification, Wanted},
+    config::{Config, Time},
     record::Thread,
 };
 
-/// How long it holds, as by `host ack`.
-const HOLDS: Duration = Duration::from_secs(3 * 24 * 60 * 60);
 /// The reason, which a button cannot ask for.
 const WHY: &str = "the button in Slack";
 
@@ -48,7 +44,8 @@ impl Recorder {
             let thread = begun.iter().find(|thread| thread.incident == incident.id);
             incident.data && incident.check == *check && thread.is_some_and(|thread| !is_over(thread))
         };
-        let until = Timestamp::now().checked_add(HOLDS).context("the time cannot be told")?;
+        let length: Time = ACKNOWLEDGED_FOR.parse().map_err(anyhow::Error::msg)?;
+        let until = Timestamp::now().checked_add(length.0).context("the time cannot be told")?;
         let wanted = Wanted::Ack { why: WHY.to_owned(), until };
         let mut done = Err(format!("{check}: what this message tells of is over."));
         for incident in notification.incidents.iter().filter(is_open) {

@@ -22,7 +22,7 @@ use super::{
     layout,
 };
 use crate::{
-    alert::Wanted,
+    alert::{ACKNOWLEDGED_FOR, Wanted},
     config::Time,
     recorder::Done,
     run::{Moment, When},
@@ -31,8 +31,6 @@ use crate::{
 
 /// The most characters of a reason.
 const REASON: usize = 500;
-/// How long an acknowledgement holds, if nothing else is asked.
-const USUAL: &str = "3d";
 /// How long to wait until an order is carried out. A record that cannot be written at the moment is tried again.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The word in place of a date.
@@ -108,7 +106,7 @@ impl Given {
             "recheck" => Ok(Wanted::Recheck),
             "close" => Ok(Wanted::Close { why: why()? }),
             "ack" => {
-                let length = if self.length.trim().is_empty() { USUAL } else { self.length.trim() };
+                let length = if self.length.trim().is_empty() { ACKNOWLEDGED_FOR } else { self.length.trim() };
                 let length: Time = length.parse().map_err(|error| wrong(format!("for: {error}")))?;
                 let until =
                     Timestamp::now().checked_add(length.0).map_err(|_| wrong("for: that is too long".to_owned()))?;
@@ -204,7 +202,7 @@ pub(super) fn look_again(check: &str, place: Place) -> Markup {
 /// The form that says that somebody works on some dates of a check.
 pub(super) fn acknowledge(check: &str, place: Place) -> Markup {
     let fields = html! {
-        label { "For " input name="for" value=(USUAL) size="5" required maxlength="20" autocomplete="off"; }
+        label { "For " input name="for" value=(ACKNOWLEDGED_FOR) size="5" required maxlength="20" autocomplete="off"; }
         label { " because " input name="why" required maxlength=(REASON) autocomplete="off"; }
     };
     form(check, place, "ack", "Acknowledge", &fields)

@@ -5,7 +5,6 @@ use jiff::{SignedDuration, Timestamp, civil::Date};
 use super::*;
 use crate::{
     alert::{Wanted, day::State, order, say::Say, spoken::Notice},
-    check::Family,
     config::{Config, Dates},
     contract::{Report, Verdict, Violation},
     record::Silence,
@@ -53,11 +52,8 @@ fn run(check: &str, day: i8, letter: char, hour: i64) -> Run {
         |point: &&str| Violation { metric: point.split(' ').next().map(str::to_owned), message: (*point).to_owned() };
     let early = letter == 'p';
     Run {
-        check: check.to_owned(),
-        plugin: None,
         due: at(hour),
         data_date: date(day),
-        attempt: 1,
         past: day != usual(hour),
         dates: Dates::Dated,
         deadline: if early { at(hour + 3) } else { at(24 * i64::from(day - FIRST)) },
@@ -72,15 +68,8 @@ fn run(check: &str, day: i8, letter: char, hour: i64) -> Run {
             gate: None,
         }),
         error: (letter == 'e').then(|| Reason::NotFound("query failed: no such table: loads".to_owned())),
-        duration: Duration::ZERO,
-        evidence: Vec::new(),
-        calls: Vec::new(),
-        log: String::new(),
-        alerts: Vec::new(),
-        family: Some(Family { channel: "#a".to_owned(), group: "canaries".to_owned() }),
         next: Some(at(hour + 24)),
-        untold: None,
-        exceeded: Default::default(),
+        ..super::tests::run(check, '.', 0)
     }
 }
 

@@ -17,7 +17,7 @@ fn at(round: i64) -> Timestamp {
 }
 
 /// `.` passes, `f` fails, `e` errs, `s` is skipped.
-fn run(check: &str, result: char, round: i64) -> Run {
+pub(super) fn run(check: &str, result: char, round: i64) -> Run {
     let verdict = match result {
         'f' => Some(Verdict::Fail),
         's' => Some(Verdict::Skip("a holiday".to_owned())),
