@@ -1,6 +1,10 @@
 //! What is known of one data date of a check: its state, its incident while it is not good, and when it is looked at again.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use jiff::{SignedDuration, Timestamp, civil::Date};
 use serde::{Deserialize, Serialize};
@@ -10,6 +14,9 @@ use crate::config::Recheck;
 
 /// What an incident of a check is about: a data date; `None` for a check about now.
 pub type Subject = Option<Date>;
+
+/// The data dates of a check, shared until one changes; a check about now has one entry, without a date.
+pub type Days = Arc<BTreeMap<Subject, Day>>;
 
 /// The state of a date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -70,6 +77,8 @@ pub struct Day {
     pub look: Option<Look>,
     /// How long after its deadline it became good, in seconds, if it was late.
     pub late: Option<i64>,
+    /// The place of the run that says so among the runs of this process; 0 if another process ran it.
+    pub began: u64,
     /// What the alert policy remembers of it, if anything.
     pub incident: Option<Arc<Incident>>,
 }
@@ -159,7 +168,7 @@ impl Ack {
 impl Day {
     /// A date of which nothing is known.
     pub fn new(at: Timestamp) -> Self {
-        Self { state: State::NotJudged, at, look: None, late: None, incident: None }
+        Self { state: State::NotJudged, at, look: None, late: None, began: 0, incident: None }
     }
 
     /// Whether it is to be looked at again at a time. Only a deadline is further away than the longest wait; any other look
@@ -201,10 +210,14 @@ impl Look {
         Self::after(at, 0, at, recheck)
     }
 
-    /// The next look after this one, which ended with a bad result at a time; `None` if its time is over.
+    /// The next look after this one, which ended with a bad result at a time; `None` if its time is over. The time in which
+    /// no host looked does not count.
     pub fn next(self, at: Timestamp, recheck: &Recheck) -> Option<Self> {
+        let late = at.duration_since(self.at);
+        let away = if Duration::try_from(late).is_ok_and(|late| late > LONGEST) { late } else { SignedDuration::ZERO };
         // It may have begun before the clock was set back.
-        Self::after(at, self.tries + 1, self.from.min(at), recheck)
+        let from = self.from.saturating_add(away).unwrap_or(at).min(at);
+        Self::after(at, self.tries + 1, from, recheck)
     }
 
     /// A look a day later, whether or not its time is over.
@@ -223,12 +236,10 @@ impl Look {
 }
 
 /// The longest wait between two looks, unless `recheck` is longer.
-const LONGEST: std::time::Duration = std::time::Duration::from_secs(24 * 60 * 60);
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     /// With its defaults a date is looked at again eleven times within seven days.
@@ -245,14 +256,16 @@ mod tests {
         assert_eq!(hours, [1, 3, 7, 15, 31, 55, 79, 103, 127, 151, 168]);
     }
 
-    /// A look that comes late, since the host was down, still has its last one.
+    /// The days in which the host was down are not taken from the seven in which a date is looked at.
     #[test]
-    fn a_late_look_is_one_look() {
+    fn a_look_that_comes_late_has_others_after_it() {
         let recheck = Recheck { wait: Duration::from_secs(3600), length: Duration::from_secs(7 * 24 * 3600) };
         let start = Timestamp::UNIX_EPOCH;
         let first = Look::first(start, &recheck).expect("a look");
         let late = start + SignedDuration::from_hours(30 * 24);
-        assert_eq!(first.next(late, &recheck), None);
+        let next = first.next(late, &recheck).expect("a look");
+        assert_eq!(next.at, late + SignedDuration::from_hours(2));
+        assert_eq!(late.duration_since(next.from), SignedDuration::from_hours(1));
         let early = start + SignedDuration::from_hours(100);
         assert_eq!(first.next(early, &recheck).map(|look| look.at), Some(early + SignedDuration::from_hours(2)));
     }

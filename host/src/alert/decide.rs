@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::{
     Level,
-    day::{At, Subject, Waits},
+    day::{At, Day, Subject, Waits},
     downstream::list_downstream,
     entries::{Spoken, entries},
     episodes::episodes,
@@ -260,8 +260,14 @@ impl<'r> Deciding<'_, 'r, '_> {
         if !due_again(last, at.due, &self.alerts) {
             return;
         }
-        let open: Vec<Subject> =
-            standing.open().filter(|(_, day)| day.acknowledged(at.due).is_none()).map(|(subject, _)| subject).collect();
+        let open: Vec<(Subject, &Day)> =
+            standing.open().filter(|(_, day)| day.acknowledged(at.due).is_none()).collect();
+        // What is looked at again next may be good then.
+        let next = |day: &Day| day.look.is_some_and(|look| look.at <= at.due);
+        if open.iter().any(|(_, day)| next(day)) && !self.news.run().is_some_and(|run| run.again) {
+            return;
+        }
+        let open: Vec<Subject> = open.into_iter().map(|(subject, _)| subject).collect();
         for subject in open {
             let at = At { date: subject.unwrap_or(at.date), ..at };
             let root = roots.of(self.check, at, standings);
@@ -334,7 +340,7 @@ fn follow(check: &str, at: At, standings: &mut Standings, roots: &mut Roots<'_>,
     };
     if let Some(standing) = standings.get_mut(check) {
         let subject = standing.subject(at.date);
-        if let Some(day) = standing.days.get_mut(&subject) {
+        if let Some(day) = standing.days_mut().get_mut(&subject) {
             day.change(|incident| incident.waits = waits);
         }
     }

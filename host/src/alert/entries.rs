@@ -82,7 +82,8 @@ fn entry<'r>(mut group: Vec<Spoken<'r>>, news: News<'r>, standing: &Standing) ->
     };
     let incidents = group.iter().filter_map(mentioned).collect();
     let main = group.into_iter().next()?;
-    let summary = standing.days.get(&main.subject).map(|day| day.side().summary).unwrap_or_default();
+    let incident = standing.days.get(&main.subject).and_then(|day| day.incident.as_ref());
+    let summary = incident.map(|incident| incident.side.summary.clone()).unwrap_or_default();
     Some(Notice {
         news: main.news,
         about: main.about,

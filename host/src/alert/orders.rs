@@ -35,6 +35,9 @@ pub enum Wanted {
     Close {
         /// The reason.
         why: String,
+        /// Whether all open dates are meant, however many, if none is named.
+        #[serde(default)]
+        all: bool,
     },
 }
 
@@ -44,7 +47,7 @@ impl Wanted {
         match self {
             Self::Recheck => "to be looked at again at once".to_owned(),
             Self::Ack { why, until } => format!("acknowledged until {until:.0}: {why}"),
-            Self::Close { why } => format!("given up: {why}"),
+            Self::Close { why, .. } => format!("given up: {why}"),
         }
     }
 }
@@ -60,6 +63,8 @@ pub struct Ordered {
     pub episodes: Vec<Episode>,
     /// The incidents that somebody works on now.
     pub acknowledged: Vec<Mentioned>,
+    /// The dates to look at now.
+    pub looks: Vec<Subject>,
 }
 
 /// Carries out an order about one date, or about all open dates of a check, by somebody at a time. An error says why not.
@@ -75,12 +80,14 @@ pub fn order(
     let shown = if dates.is_empty() { check.to_owned() } else { format!("{check} {}", ranges(&dates, &mut None)) };
     let mut taken = Taken::default();
     let mut acknowledged = Vec::new();
+    let mut looks = Vec::new();
     for subject in subjects {
-        let day = standing.days.entry(subject).or_insert_with(|| Day::new(at));
+        let day = standing.days_mut().entry(subject).or_insert_with(|| Day::new(at));
         match wanted {
             Wanted::Recheck => {
                 let (tries, from) = day.look.map_or((0, at), |look| (look.tries, look.from));
                 day.look = Some(Look { at, tries, from });
+                looks.push(subject);
             }
             Wanted::Ack { why, until } => day.change(|incident| {
                 acknowledged.extend(incident.side.began.map(|began| Mentioned {
@@ -97,7 +104,7 @@ pub fn order(
                     points: incident.side.found().clone(),
                 });
             }),
-            Wanted::Close { why } => give_up(check, subject, day, (Some(who), why), at, &mut taken),
+            Wanted::Close { why, .. } => give_up(check, subject, day, (Some(who), why), at, &mut taken),
         }
     }
     let answer = match wanted {
@@ -105,7 +112,23 @@ pub fn order(
         Wanted::Ack { until, .. } => format!("{shown}: acknowledged by {who}; no reminders until {until:.0}"),
         Wanted::Close { .. } => format!("{shown}: given up by {who}; nobody is reminded of it any more"),
     };
-    Ok(Ordered { answer, messages: messages(check, who, &taken), episodes: taken.episodes, acknowledged })
+    Ok(Ordered { answer, messages: messages(check, who, &taken), episodes: taken.episodes, acknowledged, looks })
+}
+
+/// Forgets the dates of a check after the newest that there can be: they were judged while the clock was ahead. The open ones
+/// are given up.
+pub fn recall((check, standing): (&str, &mut Standing), newest: Date, at: Timestamp) -> Ordered {
+    let why = "it is to come; it was judged while the clock of this host was ahead";
+    let mut taken = Taken::default();
+    let mut dates = Vec::new();
+    for (subject, mut day) in standing.days_mut().split_off(&newest.tomorrow().ok()) {
+        dates.extend(subject);
+        if day.is_open() {
+            give_up(check, subject, &mut day, (None, why), at, &mut taken);
+        }
+    }
+    let answer = format!("{} forgotten: judged while the clock was ahead", ranges(&dates, &mut None));
+    Ordered { answer, messages: messages(check, "this host", &taken), episodes: taken.episodes, ..Ordered::default() }
 }
 
 /// The dates that an order is about.
@@ -122,8 +145,8 @@ fn subjects(check: &str, standing: &Standing, date: Option<Date>, wanted: &Wante
             )),
             (0, _) if standing.now => Err(format!("{check} is well; there is nothing to do")),
             (0, _) => Err(format!("{check} has no bad date; there is nothing to do")),
-            (2.., Wanted::Close { .. }) => {
-                Err(format!("{check} has several bad dates: {}; name one with --date", listed()))
+            (2.., Wanted::Close { all: false, .. }) => {
+                Err(format!("{check} has several bad dates: {}; name one with --date, or all with --all", listed()))
             }
             _ => Ok(open),
         };

@@ -1,12 +1,12 @@
 //! What is remembered of each check, and the rules that its alerts follow; shared by `decide` and `roots`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp, civil::Date};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    day::{At, Day, State, Subject, Waits},
+    day::{At, Day, Days, State, Subject, Waits},
     policy::Side,
     spoken::About,
 };
@@ -19,9 +19,9 @@ use crate::{
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Standing {
-    /// Its data dates, each with its state; a check about now has one entry, without a date. Recorded in rows of their own.
+    /// Its data dates, each with its state. Recorded in rows of their own.
     #[serde(skip)]
-    pub days: BTreeMap<Subject, Day>,
+    pub days: Days,
     /// When a message last told of its dates.
     pub announced: Option<Timestamp>,
     /// Whether it can be evaluated.
@@ -147,6 +147,11 @@ impl Standing {
         self.is_judged(date) || self.is_current(date) && !self.clean && self.evaluation.failing() && hiccup()
     }
 
+    /// Its data dates, to change them.
+    pub fn days_mut(&mut self) -> &mut BTreeMap<Subject, Day> {
+        Arc::make_mut(&mut self.days)
+    }
+
     /// Changes one side of it. A blank incident is forgotten.
     pub(super) fn side<T>(
         &mut self,
@@ -157,7 +162,8 @@ impl Standing {
     ) -> T {
         match about {
             About::Data => {
-                self.days.entry(subject).or_insert_with(|| Day::new(at)).change(|incident| change(&mut incident.side))
+                let day = self.days_mut().entry(subject).or_insert_with(|| Day::new(at));
+                day.change(|incident| change(&mut incident.side))
             }
             About::Evaluation => change(&mut self.evaluation),
         }

@@ -37,6 +37,9 @@ pub(super) struct Taken {
 /// Takes in one result.
 pub(super) fn take_in(news: News<'_>, standing: &mut Standing, config: &Config) -> Taken {
     let mut taken = Taken::default();
+    if news.run().is_some_and(|run| is_older(run, standing)) {
+        return taken;
+    }
     standing.configured = Some(config.names(news.check()));
     match news {
         News::Validation(validation) => {
@@ -51,7 +54,8 @@ pub(super) fn take_in(news: News<'_>, standing: &mut Standing, config: &Config) 
                     standing.undecided = matches!(error, Reason::Undecided(_));
                 }
                 standing.judged = matches!(run.status(), Status::Pass | Status::Warn | Status::Fail);
-                standing.first.get_or_insert(run.data_date);
+                // The clock may have been ahead.
+                standing.first = Some(standing.first.map_or(run.data_date, |first| first.min(run.data_date)));
                 (standing.ran, standing.date) = (Some(run.due), Some(run.data_date));
                 standing.next = run.next;
                 // All that it asked for was there.
@@ -77,7 +81,7 @@ pub(super) fn take_in(news: News<'_>, standing: &mut Standing, config: &Config) 
     }
     if unable && !standing.evaluation.failing() {
         // The dates that it could not judge are judged now.
-        let unjudged = standing.days.values_mut().filter(|day| day.state == State::NotJudged);
+        let unjudged = standing.days_mut().values_mut().filter(|day| day.state == State::NotJudged);
         unjudged.filter_map(|day| day.look.as_mut()).for_each(|look| look.at = look.at.min(news.due()));
     }
     if let Some(run) = news.run() {
@@ -86,13 +90,21 @@ pub(super) fn take_in(news: News<'_>, standing: &mut Standing, config: &Config) 
     taken
 }
 
+/// Whether its date was judged meanwhile by a run that began after this one, and knows better.
+fn is_older(run: &Run, standing: &Standing) -> bool {
+    let known = standing.days.get(&run.subject()).map_or(0, |day| day.began);
+    run.began.is_some_and(|began| began < known)
+}
+
 /// The state of the run's date, and when it is looked at again.
 fn date(run: &Run, standing: &mut Standing, config: &Config, taken: &mut Taken) {
     let recheck = config.recheck(&run.check);
     let dated = !standing.now;
     let unable = standing.evaluation.failing();
     let subject = dated.then_some(run.data_date);
-    let day = standing.days.entry(subject).or_insert_with(|| Day::new(run.due));
+    let day = standing.days_mut().entry(subject).or_insert_with(|| Day::new(run.due));
+    day.began = run.began.unwrap_or(day.began);
+    day.change(|incident| incident.ack = incident.ack.take().filter(|ack| ack.holds(&incident.side, run.due)));
     let worst = day.incident.as_ref().and_then(|incident| incident.side.worst());
     let was = day.state;
     let again = |day: &Day| match day.look {
@@ -250,8 +262,8 @@ fn convert(run: &Run, standing: &mut Standing, config: &Config, taken: &mut Take
         return;
     }
     let (stays, goes): (Vec<_>, Vec<_>) =
-        std::mem::take(&mut standing.days).into_iter().partition(|(subject, _)| subject.is_none() == now);
-    standing.days = stays.into_iter().collect();
+        std::mem::take(standing.days_mut()).into_iter().partition(|(subject, _)| subject.is_none() == now);
+    standing.days_mut().extend(stays);
     let mut open: Vec<(Subject, Day)> = goes.into_iter().filter(|(_, day)| day.is_open()).collect();
     // The newest goes on under its new name.
     if let Some((was, day)) = open.pop() {
@@ -261,7 +273,7 @@ fn convert(run: &Run, standing: &mut Standing, config: &Config, taken: &mut Take
         let last = standing.date.filter(|_| run.past);
         let subject = run.subject().map(|date| last.unwrap_or(date));
         let look = subject.and_then(|_| Look::first(run.due, &config.recheck(&run.check)));
-        standing.days.entry(subject).or_insert(Day { look, ..day });
+        standing.days_mut().entry(subject).or_insert(Day { look, ..day });
     }
     for (subject, mut day) in open {
         let why = "its check is about now, and no longer about dates";

@@ -54,10 +54,14 @@ reminded of it. Whoever was told of it hears that. If it is good after all, that
 is told too.
 
 Examples:
-  host close phase2-raw --date 2026-02-05 --why \"it will never come\"")]
+  host close phase2-raw --date 2026-02-05 --why \"it will never come\"
+  host close phase2-raw --all --why \"the vendor is gone\"          all its bad dates")]
 pub(super) struct Close {
     #[command(flatten)]
     of: Of,
+    /// Give all its bad dates up, if it has several
+    #[arg(long, conflicts_with = "date")]
+    all: bool,
     /// The reason, for others to read
     #[arg(long)]
     why: String,
@@ -93,7 +97,7 @@ impl Ack {
 impl Close {
     pub(super) fn execute(self) -> Result<u8> {
         let why = reason(&self.why)?;
-        self.of.order(Wanted::Close { why })
+        self.of.order(Wanted::Close { why, all: self.all })
     }
 }
 

@@ -1,6 +1,6 @@
 //! The data dates of all checks in memory, and what of them is to be written.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use jiff::{Timestamp, civil::Date};
@@ -20,7 +20,7 @@ pub(super) async fn load(record: &Record, config: &Config) -> Result<Standings> 
         standings.insert(check, standing);
     }
     for (check, subject, day) in days(record).await? {
-        standings.entry(check).or_default().days.insert(subject, day);
+        standings.entry(check).or_default().days_mut().insert(subject, day);
     }
     take_over(record, config, &mut standings).await?;
     Ok(standings)
@@ -48,6 +48,7 @@ fn day(row: &DateRow) -> Result<Day> {
         at: row.at,
         look: row.look.map(|(at, tries, from)| Look { at, tries, from }),
         late: row.late,
+        began: 0,
         incident: incident.map(Arc::new),
     })
 }
@@ -76,15 +77,14 @@ async fn take_over(record: &Record, config: &Config, standings: &mut Standings) 
         }
         day.incident = Some(Arc::new(Incident { side, waits, ..Incident::default() }));
         batch.dates.push(row(check, Some(date), &day)?);
-        standing.days.insert(Some(date), day);
+        standing.days_mut().insert(Some(date), day);
     }
     if batch.standings.is_empty() { Ok(()) } else { record.keep(&batch).await }
 }
 
 /// Adds to a batch what changed of a check.
 pub(super) fn changes(batch: &mut Batch, check: &str, before: Option<&Standing>, now: &Standing) -> Result<()> {
-    let nothing = BTreeMap::new();
-    let days = before.map_or(&nothing, |before| &before.days);
+    let days = before.map(|before| before.days.clone()).unwrap_or_default();
     for (date, day) in now.days.iter().filter(|(date, day)| days.get(date) != Some(*day)) {
         batch.dates.push(row(check, *date, day)?);
     }

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     iter::successors,
+    sync::{Arc, PoisonError},
 };
 
 use jiff::{SignedDuration, Timestamp, civil::Date};
@@ -16,7 +17,7 @@ use crate::{
 };
 
 /// The most dates of a check that are looked at again in one round.
-const MOST: usize = 20;
+pub const MOST_LOOKS: usize = 20;
 
 /// What is to be done about a check's dates.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -46,7 +47,34 @@ impl Recorder {
         let standings = self.standings.lock().await;
         match standings.get(&check.name) {
             Some(standing) => looks(check, standing, config, now, expected),
-            None => Looks::default(),
+            // Its first dates may be expected before it ever ran.
+            None => looks(check, &Standing::default(), config, now, expected),
+        }
+    }
+}
+
+/// Dates that are looked at, until this is dropped.
+#[derive(Debug)]
+pub struct Looking {
+    recorder: Arc<Recorder>,
+    /// The check and the date.
+    pub dates: Vec<(String, Subject)>,
+}
+
+impl Looking {
+    /// Of some dates, those that are not being looked at already.
+    pub fn new(recorder: &Arc<Recorder>, dates: Vec<(String, Subject)>) -> Self {
+        let mut looking = recorder.looking.lock().unwrap_or_else(PoisonError::into_inner);
+        let dates = dates.into_iter().filter(|date| looking.insert(date.clone())).collect();
+        Self { recorder: recorder.clone(), dates }
+    }
+}
+
+impl Drop for Looking {
+    fn drop(&mut self) {
+        let mut looking = self.recorder.looking.lock().unwrap_or_else(PoisonError::into_inner);
+        for date in &self.dates {
+            looking.remove(date);
         }
     }
 }
@@ -66,7 +94,7 @@ fn looks(check: &Check, standing: &Standing, config: &Config, now: Timestamp, ex
     due.sort_unstable();
     due.dedup();
     due.reverse();
-    due.truncate(MOST);
+    due.truncate(MOST_LOOKS);
     Looks { now: due, unjudged: count, open: standing.open().count() }
 }
 

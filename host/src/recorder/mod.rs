@@ -14,7 +14,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -30,13 +30,13 @@ pub use audit::user;
 pub use board::{Board, Dot, Latest, Recent};
 pub use dates::days;
 use kept::kept;
-pub use looks::{Expected, Looks};
+pub use looks::{Expected, Looking, Looks, MOST_LOOKS};
 pub use orders::{Done, answered};
 pub use presses::Press;
 pub use seen::Seen;
 
 use crate::{
-    alert::{self, Delivery, News, Notification, Receivers, Standing, Standings},
+    alert::{self, Delivery, News, Notification, Receivers, Standing, Standings, Subject},
     config::{Bytes, Config},
     lanes,
     metrics::Metrics,
@@ -56,6 +56,12 @@ pub struct Recorder {
     /// The latest results of the checks.
     pub board: Board,
     standings: Mutex<Standings>,
+    /// The dates that somebody ordered to look at.
+    asked: std::sync::Mutex<Vec<(String, Subject)>>,
+    /// The dates that are being looked at.
+    looking: std::sync::Mutex<BTreeSet<(String, Subject)>>,
+    /// How many runs have begun.
+    begun: AtomicU64,
     /// Whether this process serves the page.
     serves: AtomicBool,
 }
@@ -81,6 +87,9 @@ impl Recorder {
             delivery: Delivery::new(record.clone(), receivers, config.delivery.clone(), metrics.clone()),
             board: Board::default(),
             standings: Mutex::new(standings),
+            asked: std::sync::Mutex::default(),
+            looking: std::sync::Mutex::default(),
+            begun: AtomicU64::new(0),
             serves: AtomicBool::new(false),
             record,
             metrics,
@@ -90,6 +99,11 @@ impl Recorder {
     /// From now on messages link to the page that this process serves.
     pub fn serve(&self) {
         self.serves.store(true, Ordering::Relaxed);
+    }
+
+    /// The place of a run that begins now among the runs of this process: 1 for the first.
+    pub fn next_place(&self) -> u64 {
+        self.begun.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// The address to which messages link, if there is one.
@@ -318,7 +332,7 @@ impl Recorder {
         // A day has ended in every time zone a day later.
         let oldest = before.to_zoned(jiff::tz::TimeZone::UTC).date().yesterday()?;
         for standing in self.standings.lock().await.values_mut() {
-            standing.days.retain(|date, day| date.is_none_or(|date| date >= oldest) || !day.state.is_over());
+            standing.days_mut().retain(|date, day| date.is_none_or(|date| date >= oldest) || !day.state.is_over());
         }
         Ok(())
     }

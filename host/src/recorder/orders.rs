@@ -1,11 +1,14 @@
-//! Carries out what people order of dates.
+//! What changes dates outside of rounds: the orders of people, and a clock that was ahead.
+
+use std::sync::PoisonError;
 
 use anyhow::{Context, Result};
 use jiff::{Timestamp, civil::Date};
+use tokio::sync::MutexGuard;
 
 use super::{Recorder, dates};
 use crate::{
-    alert::{self, Notification, Wanted},
+    alert::{self, Ordered, Standing, Standings, Subject, Wanted},
     config::Config,
     record::{Batch, Order},
 };
@@ -36,67 +39,102 @@ impl Recorder {
         Ok(Done { id, answer: answered(&answer)? })
     }
 
-    /// Carries out the orders that wait. Returns whether a date is to be looked at now.
-    pub async fn carry_out(&self, config: &Config) -> Result<bool> {
-        let mut looks = false;
+    /// Carries out the orders that wait.
+    pub async fn carry_out(&self, config: &Config) -> Result<()> {
         for order in self.record.orders().await? {
-            looks |= self.carry_out_one(config, order).await?;
+            self.carry_out_one(config, order).await?;
         }
-        Ok(looks)
+        Ok(())
     }
 
-    async fn carry_out_one(&self, config: &Config, order: Order) -> Result<bool> {
+    /// The dates that somebody ordered to look at since this was last called.
+    pub fn asked(&self) -> Vec<(String, Subject)> {
+        std::mem::take(&mut *self.asked.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    async fn carry_out_one(&self, config: &Config, order: Order) -> Result<()> {
         let mut standings = self.standings.lock().await;
         // Two read the orders at once: the loop, and whoever gave one.
         if self.record.answer(order.id).await?.is_some() {
-            return Ok(false);
+            return Ok(());
         }
-        let wanted = match serde_json::from_str::<Wanted>(&order.wanted) {
-            Ok(wanted) => wanted,
-            // A newer host may know more of them; it must not hold up the others.
-            Err(error) => {
-                let refused: Result<String, String> = Err(format!("this host does not know this order: {error}"));
-                let answered = vec![(order.id, serde_json::to_string(&refused)?)];
-                let batch = Batch { answered, recorded: Timestamp::now(), ..Batch::default() };
-                self.record.keep(&batch).await?;
-                return Ok(false);
-            }
-        };
         let mut next = standings.get(&order.check).cloned().unwrap_or_default();
         let at = Timestamp::now();
-        let today = at.to_zoned(config.timezone.rules()).date();
-        let done = match order.date.filter(|date| *date > today) {
-            Some(date) => Err(format!("{date} is in the future; today is {today} in {}", config.timezone.name())),
-            None => alert::order((&order.check, &mut next), order.date, &wanted, &order.who, at),
-        };
-        let mut batch = Batch { recorded: at, ..Batch::default() };
-        let answer = match &done {
-            Ok(done) => Ok(done.answer.clone()),
-            Err(why) => Err(why.clone()),
-        };
-        batch.answered.push((order.id, serde_json::to_string(&answer)?));
-        let mut messages: Vec<Notification> = Vec::new();
-        if let Ok(done) = done {
-            batch.episodes = done.episodes;
-            for one in &done.acknowledged {
-                batch.noted.push((one.id.clone(), serde_json::to_string(one)?));
+        let done = carried_out(&order, &mut next, config, at);
+        let answer = done.as_ref().map(|done| done.answer.clone()).map_err(Clone::clone);
+        let answered = vec![(order.id, serde_json::to_string(&answer)?)];
+        let batch = Batch { answered, recorded: at, ..Batch::default() };
+        match done {
+            Ok(done) => {
+                // The newest first, as always.
+                let looks: Vec<_> = done.looks.iter().rev().map(|subject| (order.check.clone(), *subject)).collect();
+                self.take_on(config, &mut standings, (&order.check, next), done, batch).await?;
+                self.asked.lock().unwrap_or_else(PoisonError::into_inner).extend(looks);
+                Ok(())
             }
-            messages = done.messages;
-            dates::changes(&mut batch, &order.check, standings.get(&order.check), &next)?;
+            Err(_) => self.record.keep(&batch).await,
         }
+    }
+
+    /// Forgets the dates that are to come: they were judged while the clock was ahead. Whoever was told of one hears that it
+    /// is given up.
+    pub async fn recall(&self, config: &Config, now: Timestamp) -> Result<()> {
+        // A time zone can be a day ahead of the one that host.toml had.
+        let newest = now.to_zoned(config.timezone.rules()).date().tomorrow()?;
+        let mut standings = self.standings.lock().await;
+        let to_come = |standing: &Standing| standing.days.keys().next_back().is_some_and(|last| *last > Some(newest));
+        let ahead: Vec<String> =
+            standings.iter().filter(|(_, standing)| to_come(standing)).map(|(check, _)| check.clone()).collect();
+        for check in ahead {
+            let mut next = standings.get(&check).cloned().unwrap_or_default();
+            let done = alert::recall((&check, &mut next), newest, now);
+            tracing::warn!(check, "{}", done.answer);
+            let batch = Batch { recorded: now, ..Batch::default() };
+            self.take_on(config, &mut standings, (&check, next), done, batch).await?;
+        }
+        Ok(())
+    }
+
+    /// Records what was decided of a check's dates outside of a round, with its messages.
+    async fn take_on(
+        &self,
+        config: &Config,
+        standings: &mut MutexGuard<'_, Standings>,
+        (check, next): (&str, Standing),
+        done: Ordered,
+        mut batch: Batch,
+    ) -> Result<()> {
+        batch.episodes = done.episodes;
+        for one in &done.acknowledged {
+            batch.noted.push((one.id.clone(), serde_json::to_string(one)?));
+        }
+        dates::changes(&mut batch, check, standings.get(check), &next)?;
+        let mut messages = done.messages;
         messages.iter_mut().for_each(|message| message.page = self.page(config));
         let channels: Vec<String> = messages.iter().map(|message| message.channel.clone()).collect();
-        self.write(config, batch, messages).await.context("the order is NOT carried out")?;
+        self.write(config, batch, messages).await.context("this is NOT recorded")?;
         // Their first messages say so.
         self.delivery.wake();
         let open = next.open().count();
-        standings.insert(order.check.clone(), next);
-        self.metrics.dates_open(&order.check, open);
-        self.board.stands(&order.check, &standings);
+        standings.insert(check.to_owned(), next);
+        self.metrics.dates_open(check, open);
+        self.board.stands(check, standings);
         for channel in channels {
             self.metrics.said(&channel, "given_up");
         }
-        Ok(answer.is_ok() && wanted == Wanted::Recheck)
+        Ok(())
+    }
+}
+
+/// Decides on an order. An error says why it is refused.
+fn carried_out(order: &Order, standing: &mut Standing, config: &Config, at: Timestamp) -> Result<Ordered, String> {
+    // A newer host may know more of them; it must not hold up the others.
+    let wanted: Wanted =
+        serde_json::from_str(&order.wanted).map_err(|error| format!("this host does not know this order: {error}"))?;
+    let today = at.to_zoned(config.timezone.rules()).date();
+    match order.date.filter(|date| *date > today) {
+        Some(date) => Err(format!("{date} is in the future; today is {today} in {}", config.timezone.name())),
+        None => alert::order((&order.check, standing), order.date, &wanted, &order.who, at),
     }
 }
 

@@ -17,10 +17,10 @@ use tokio::{
 };
 
 use crate::{
-    alert::Notification,
+    alert::{Notification, Subject},
     check::Check,
     host::Host,
-    recorder::{Expected, Settled},
+    recorder::{Expected, Looking, MOST_LOOKS, Settled},
     run::{COUNTED, Moment, Run, Status, When, dates},
     schedule::Turn,
 };
@@ -80,14 +80,45 @@ impl Host {
         occasion: Option<Occasion>,
     ) -> Result<Round> {
         let now = at.unwrap_or_else(Timestamp::now);
-        let mut due = Vec::new();
+        if at.is_none() {
+            self.recorder.recall(&self.config, now).await?;
+        }
+        let mut dates = Vec::new();
         let mut expected = Expected::default();
         for check in which.iter().filter_map(|at| self.checks.get(*at)).filter(|check| !check.waits) {
             let looks = self.recorder.looks(check, &self.config, now, &mut expected).await;
             self.recorder.metrics.dates(&check.name, looks.open, looks.unjudged);
-            for date in looks.now {
-                // One that is after the newest date, since host.toml has another `data_date` now, waits until it has come.
-                let Ok(moment) = Moment::of(check, &self.config, now, When { at, date }) else { continue };
+            dates.extend(looks.now.into_iter().map(|subject| (check.name.clone(), subject)));
+        }
+        let looking = Looking::new(&self.recorder, dates);
+        self.look(&looking.dates, at, occasion).await
+    }
+
+    /// Looks at dates that somebody asked for, also if they are being looked at: the data may have changed since that began.
+    pub async fn look_now(&self, dates: Vec<(String, Subject)>, occasion: Occasion) -> Result<Round> {
+        let _looking = Looking::new(&self.recorder, dates.clone());
+        self.look(&dates, None, Some(occasion)).await
+    }
+
+    /// Looks at dates, at most some of each check: the first ones.
+    async fn look(
+        &self,
+        dates: &[(String, Subject)],
+        at: Option<Timestamp>,
+        occasion: Option<Occasion>,
+    ) -> Result<Round> {
+        let now = at.unwrap_or_else(Timestamp::now);
+        let mut due = Vec::new();
+        let mut counts: HashMap<&str, usize> = HashMap::new();
+        for (name, date) in dates {
+            let Some(check) = self.check(name).filter(|check| !check.waits) else { continue };
+            let count = counts.entry(name).or_default();
+            *count += 1;
+            // One that is after the newest date, since host.toml has another `data_date` now, waits until it has come.
+            let when = When { at, date: *date };
+            if *count <= MOST_LOOKS
+                && let Ok(moment) = Moment::of(check, &self.config, now, when)
+            {
                 due.push((check.clone(), Moment { again: true, ..moment }));
             }
         }

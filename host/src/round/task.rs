@@ -106,7 +106,8 @@ impl Task {
     }
 
     async fn run(&self, tried: u32) -> Run {
-        let moment = Moment { attempt: self.moment.attempt + tried - 1, ..self.moment.clone() };
+        let began = Some(self.recorder.next_place());
+        let moment = Moment { attempt: self.moment.attempt + tried - 1, began, ..self.moment.clone() };
         let span = tracing::info_span!("run", check = self.check.name, run = moment.id());
         self.check.run(&self.backends, &self.recorder.record, moment).instrument(span).await
     }

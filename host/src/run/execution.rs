@@ -106,6 +106,7 @@ impl Check {
             deadline: moment.deadline,
             early: moment.early,
             again: moment.again,
+            began: moment.began,
             report: None,
             error: None,
             duration: Duration::ZERO,

@@ -53,6 +53,9 @@ pub struct Run {
     pub early: bool,
     /// Whether its date was looked at again, and not because its check was due.
     pub again: bool,
+    /// Its place among the runs of this process, by when they began; `None` if it never did.
+    #[serde(skip)]
+    pub began: Option<u64>,
     /// The plugin's report.
     pub report: Option<Report>,
     /// Why the check, or part of it, could not be evaluated.

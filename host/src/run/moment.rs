@@ -40,6 +40,8 @@ pub struct Moment {
     pub early: bool,
     /// Whether its date is looked at again, and not because its check is due.
     pub again: bool,
+    /// Its place among the runs of this process, once it has begun.
+    pub began: Option<u64>,
     /// Why the run is skipped, if so.
     pub skip: Option<String>,
 }
@@ -112,6 +114,7 @@ impl Moment {
             deadline: due,
             early: false,
             again: false,
+            began: None,
             skip: None,
         })
     }

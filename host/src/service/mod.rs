@@ -64,7 +64,7 @@ pub struct Service {
     seen: AtomicI64,
     /// Until it runs.
     watching: Mutex<Option<reload::Watch>>,
-    /// When dates are looked at again, if that is known; `None` while it is done.
+    /// When dates are looked at again; `None` while it is done.
     look_at: Mutex<Option<Timestamp>>,
     closing: watch::Sender<bool>,
     deadline: watch::Sender<bool>,
@@ -230,42 +230,42 @@ impl Service {
     /// Carries out what people ordered of dates.
     async fn carry_out_orders(&self) {
         let host = self.host();
-        match host.recorder.carry_out(&host.config).await {
-            Ok(true) => self.look_now(),
-            Ok(false) => {}
-            Err(error) => tracing::warn!("orders cannot be carried out yet: {error:#}"),
+        if let Err(error) = host.recorder.carry_out(&host.config).await {
+            tracing::warn!("orders cannot be carried out yet: {error:#}");
         }
     }
 
-    /// Looks at dates again as soon as possible.
-    pub fn look_now(&self) {
-        let mut look_at = self.look_at.lock().unwrap_or_else(PoisonError::into_inner);
-        // It is not known while it is done; then the next one is soon.
-        if let Some(at) = look_at.as_mut() {
-            *at = Timestamp::now();
-        }
-    }
-
-    /// Starts looking at dates again, if that is due.
+    /// Starts looking at the dates that somebody asked for, and at those that are due for it.
     fn look_again(self: &Arc<Self>, over: &mpsc::UnboundedSender<String>, rounds: &mut JoinSet<Ended>) {
+        let occasion = || {
+            let (closing, deadline) = (self.closing.subscribe(), self.deadline.subscribe());
+            Occasion { closing, deadline, over: over.clone() }
+        };
+        let names = || vec!["dates that were looked at again".to_owned()];
+        let asked = self.host().recorder.asked();
+        if !asked.is_empty() {
+            let (host, occasion) = (self.host(), occasion());
+            rounds.spawn(async move {
+                let round = host.look_now(asked, occasion).await;
+                Ended { host, names: names(), round }
+            });
+        }
         let now = Timestamp::now();
         let mut look_at = self.look_at.lock().unwrap_or_else(PoisonError::into_inner);
         if look_at.take_if(|at| *at <= now).is_none() {
             return;
         }
         drop(look_at);
-        let (closing, deadline) = (self.closing.subscribe(), self.deadline.subscribe());
-        let occasion = Occasion { closing, deadline, over: over.clone() };
-        let (service, host) = (self.clone(), self.host());
+        let (service, host, occasion) = (self.clone(), self.host(), occasion());
         rounds.spawn(async move {
+            let mut next = NextLook { service, wait: NEXT_LOOK };
             let all: Vec<usize> = (0..host.checks.len()).collect();
             let round = host.look_again(&all, None, Some(occasion)).await;
             // More of them may wait than one round looks at.
-            let more = round.as_ref().is_ok_and(|round| !round.runs.is_empty());
-            let wait = if more { FURTHER_LOOKS } else { NEXT_LOOK };
-            let next = Timestamp::now().checked_add(wait).ok();
-            *service.look_at.lock().unwrap_or_else(PoisonError::into_inner) = next;
-            Ended { host, names: vec!["dates that were looked at again".to_owned()], round }
+            if round.as_ref().is_ok_and(|round| !round.runs.is_empty()) {
+                next.wait = FURTHER_LOOKS;
+            }
+            Ended { host, names: names(), round }
         });
     }
 
@@ -323,6 +323,19 @@ impl Service {
             tracing::warn!("{receiver}: NOT delivered yet, the next start retries: {what}");
         }
         Ok(())
+    }
+}
+
+/// Sets when dates are looked at again next, in whatever way this look ends.
+struct NextLook {
+    service: Arc<Service>,
+    wait: Duration,
+}
+
+impl Drop for NextLook {
+    fn drop(&mut self) {
+        let next = Timestamp::now().checked_add(self.wait).ok();
+        *self.service.look_at.lock().unwrap_or_else(PoisonError::into_inner) = next;
     }
 }
 

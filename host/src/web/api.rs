@@ -220,7 +220,7 @@ pub(super) async fn dates(State(site): State<Site>, query: Asked<WantedDates>) -
         let mut dates: Vec<Dated> = Vec::new();
         for check in checks {
             let recent = host.recorder.board.of(&check.name);
-            let days = recent.seen.days.iter().filter(|(_, day)| !wanted.open || day.is_open());
+            let days = recent.seen.days.iter().rev().filter(|(_, day)| !wanted.open || day.is_open());
             dates.extend(days.map(|(subject, day)| Dated::new(&check.name, *subject, day, now)));
         }
         dates.sort_by(|one, other| (other.data_date, &one.check).cmp(&(one.data_date, &other.check)));

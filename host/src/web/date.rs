@@ -164,6 +164,7 @@ pub(super) fn dates(host: &Host, check: &Check, seen: &Seen) -> Markup {
     let mut listed: Vec<(Subject, Option<&Day>)> = seen
         .days
         .iter()
+        .filter(|(subject, day)| **subject >= Some(back) || day.is_open() || subject.is_none())
         .filter(|(_, day)| day.late.is_some() || !matches!(day.state, alert::State::Good | alert::State::Skipped))
         .map(|(subject, day)| (*subject, Some(day)))
         .collect();

@@ -104,7 +104,7 @@ impl Given {
         };
         match deed {
             "recheck" => Ok(Wanted::Recheck),
-            "close" => Ok(Wanted::Close { why: why()? }),
+            "close" => Ok(Wanted::Close { why: why()?, all: false }),
             "ack" => {
                 let length = if self.length.trim().is_empty() { ACKNOWLEDGED_FOR } else { self.length.trim() };
                 let length: Time = length.parse().map_err(|error| wrong(format!("for: {error}")))?;
@@ -168,18 +168,12 @@ async fn carry_out(
         let when = When { date: Some(date), ..When::default() };
         Moment::of(&check, &host.config, Timestamp::now(), when).map_err(|error| wrong(format!("{error:#}")))?;
     }
-    let looks = wanted == Wanted::Recheck;
     let (name, who) = (name.to_owned(), who.to_owned());
     // A task of its own: a client that goes away must not leave it half done.
     let order =
         tokio::spawn(async move { host.recorder.order(&host.config, &name, place.date(), &wanted, &who).await });
     match tokio::time::timeout(PATIENCE, order).await {
-        Ok(Ok(Ok(done))) => {
-            if looks && done.answer.is_ok() {
-                site.service().look_now();
-            }
-            Ok((place, done))
-        }
+        Ok(Ok(Ok(done))) => Ok((place, done)),
         Ok(Ok(Err(error))) => Err(unreadable(&error)),
         Ok(Err(error)) => {
             tracing::error!("an order cannot be carried out: {error}");

@@ -82,6 +82,7 @@ fn failing() -> (Config, Vec<Run>) {
         deadline: AT.parse().unwrap(),
         early: false,
         again: false,
+        began: None,
         report: Some(Report {
             verdict: Verdict::Fail,
             summary: "records 0: fewer than 40".to_owned(),

@@ -91,6 +91,7 @@ fn run(check: &str, due: Timestamp, data_date: Date, again: bool, fails: bool) -
         deadline: due,
         early: false,
         again,
+        began: None,
         report: Some(Report {
             verdict: if fails { Verdict::Fail } else { Verdict::Pass },
             summary: "rows 0".to_owned(),

@@ -7,6 +7,8 @@ use anyhow::{Context, Result, bail};
 use host_tests::{Fault, Moment};
 use jiff::Timestamp;
 
+const USAGE: &str = "usage: sample DIRECTORY [--fault NAME [--at TIME]]; the fault `help` lists them";
+
 fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
@@ -21,6 +23,11 @@ fn run() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let (directory, fault, at) = match arguments.as_slice() {
+        ["--help" | "-h"] => {
+            println!("{USAGE}");
+            return Ok(());
+        }
+        [directory, ..] if directory.starts_with('-') => bail!("{USAGE}"),
         [directory] => (directory, None, Timestamp::now()),
         [_, "--fault", "help"] => {
             println!("{}", faults());
@@ -28,7 +35,7 @@ fn run() -> Result<()> {
         }
         [directory, "--fault", name] => (directory, Some(named(name)?), Timestamp::now()),
         [directory, "--fault", name, "--at", at] => (directory, Some(named(name)?), at.parse()?),
-        _ => bail!("usage: sample DIRECTORY [--fault NAME [--at TIME]]"),
+        _ => bail!("{USAGE}"),
     };
     host_tests::make(Path::new(directory), &Moment::new(at)?, fault)
 }

@@ -29,6 +29,28 @@ fn a_clock_that_is_set_back_keeps_no_date_waiting() {
     assert!(last.contains("recovered after") || last.contains("2026-02-05 is good again after"), "{told:?}");
 }
 
+/// A date that was judged while the clock was ahead is not bad for a month: it is forgotten, which is told, and judged when it
+/// comes.
+#[test]
+fn a_date_of_a_clock_that_was_ahead_is_forgotten() {
+    let loads = Loads::new("");
+    let host = |more: &[&str]| loads.host(&[&["run", "--once", "--output", "json"], more].concat());
+    let ahead = Timestamp::now() + SignedDuration::from_hours(30 * 24);
+    host(&["--at", &ahead.to_string()]);
+    let date = ahead.to_zoned(jiff::tz::TimeZone::UTC).date().yesterday().unwrap().to_string();
+    assert_eq!(loads.told().len(), 1, "{date} is bad");
+    host(&[]);
+    let told = loads.told();
+    let forgotten = format!("loads: {date} given up by this host: it is to come");
+    assert!(told.iter().any(|told| told.contains(&forgotten)), "{told:?}");
+    assert!(told.iter().all(|told| !told.contains(&format!("{date} fails"))), "{told:?}");
+    let open = loads.host(&["history", "--dates"]);
+    assert!(!open.out.contains(&date), "{open:?}");
+    host(&["--at", &ahead.to_string()]);
+    let told = loads.told();
+    assert!(told.iter().any(|told| told.contains(&date) && told.contains("fail")), "it is judged as any: {told:?}");
+}
+
 /// A data date is the same date in another time zone: it is not told a second time, and ends when it is good.
 #[test]
 fn an_open_date_stays_the_same_in_another_time_zone() {
@@ -223,27 +245,64 @@ fn an_idle_week_forgets_no_date() {
         .map(|day| (format!("2026-02-{day:02}"), if [4, 5, 7, 12].contains(&day) { "fail" } else { "pass" }.to_owned()))
         .collect();
     assert_eq!(runs, expected);
-    assert_eq!(told.len(), 2, "{told:?}");
-    assert!(told[0].contains("2026-02-12 fails; 02-04 still does (since 8 days)"), "{told:?}");
-    assert!(told[1].contains("2026-02-04 given up after 8 days: it was not good again within 7 days"), "{told:?}");
+    assert!(told.len() == 1 && told[0].contains("2026-02-12 fails; 02-04 still does (since 8 days)"), "{told:?}");
     let told = loads.told_at("02-13T10:00");
-    assert!(told.len() == 1 && told[0].contains("2026-02-05 and 02-07 fail; 02-12 still does"), "{told:?}");
+    assert!(told.len() == 1 && told[0].contains("2026-02-05 and 02-07 fail; 02-04 and 02-12 still do"), "{told:?}");
     loads.load(&[5, 7, 12]);
     let told = loads.told_at("02-13T16:00");
     assert!(told[0].contains("2026-02-12 is good again"), "{told:?}");
     assert!(told.len() == 2 && told[1].contains("2026-02-05 and 02-07 are good again"), "{told:?}");
+    // The week in which nobody looked is not counted.
+    for day in 14..=18 {
+        let told = loads.told_at(&format!("02-{day}T06:00"));
+        assert!(told.iter().all(|told| !told.contains("given up")), "{told:?}");
+    }
+    loads.load(&[4]);
+    let told = loads.told_at("02-19T06:00");
+    assert!(told.iter().any(|told| told.contains("2026-02-04 is good again")), "{told:?}");
 }
 
-/// A host that stays looks again by itself, and at once when somebody orders it.
+/// A date that is good by now is not reminded of a moment before: a reminder waits for the look.
 #[test]
-fn a_running_host_looks_again_by_itself_and_on_order() {
+fn nobody_is_reminded_of_a_date_that_is_good() {
+    let loads = Loads::new("");
+    assert_eq!(loads.told_at("02-05T06:00").len(), 1);
+    loads.load(&[4, 5]);
+    let told = loads.told_at("02-06T06:00");
+    assert!(told.len() == 1 && told[0].contains("good again"), "{told:?}");
+    // And when it is still bad, the reminder comes with the look.
+    loads.lose(&[4, 5]);
+    let told = loads.told_at("02-06T07:00");
+    assert!(told.len() == 1 && told[0].starts_with("🔴"), "{told:?}");
+    let told = loads.told_at("02-06T14:00");
+    assert!(told.len() == 1 && told[0].contains("Ongoing for 7 h"), "{told:?}");
+}
+
+/// All bad dates of a check are given up together, on order.
+#[test]
+fn several_dates_are_given_up_together() {
+    let loads = Loads::new("");
+    loads.told_at("02-05T06:00");
+    loads.told_at("02-06T06:00");
+    let refused = loads.host(&["close", "loads", "--why", "the vendor is gone"]);
+    assert!(refused.code == 64 && refused.err.contains("name one with --date, or all with --all"), "{refused:?}");
+    let done = loads.host(&["close", "loads", "--all", "--why", "the vendor is gone"]);
+    assert!(done.out.contains("loads 2026-02-04 to 02-05: given up by"), "{done:?}");
+    let (_, told) = loads.round("02-06T06:30");
+    assert!(told.iter().any(|told| told.contains("2026-02-04 to 02-05 given up by")), "{told:?}");
+}
+
+/// A host with one check of an empty table, for a service.
+fn staying(more: &str) -> (Sample, String) {
     let sample = Sample::now(None).unwrap();
     sample.sql("nba_raw", "CREATE TABLE loads (d DATE)").unwrap();
-    let toml = "timezone = 'UTC'\n[slack]\ndeliver = 'webhook'\n[warehouse]\nkind = 'sqlite'\npath = 'warehouse'\n\
-         [grants.canary-sql]\nwarehouse = ['nba_raw']\n[checks.loads]\nplugin = 'canary-sql'\nschedule = '0 0 1 1 *'\n\
-         channel = '#canary-alerts'\nrecheck = '2s'\n\
-         settings = { sql = 'SELECT COUNT(*) AS n FROM nba_raw.loads WHERE d = @date', thresholds = { n = { min = 1 } } }\n";
-    sample.configure(toml).unwrap();
+    let toml = format!(
+        "timezone = 'UTC'\n[slack]\ndeliver = 'webhook'\n[warehouse]\nkind = 'sqlite'\npath = 'warehouse'\n\
+         [grants.canary-sql]\nwarehouse = ['nba_raw']\n[checks.loads]\nplugin = 'canary-sql'\n\
+         channel = '#canary-alerts'\n{more}\n\
+         settings = {{ sql = 'SELECT COUNT(*) AS n FROM nba_raw.loads WHERE d = @date', thresholds = {{ n = {{ min = 1 }} }} }}\n"
+    );
+    sample.configure(&toml).unwrap();
     let only = shipped().unwrap().into_iter().find(|file| file.ends_with("canary-sql.wasm")).unwrap();
     let plugins = install(&sample, &[]).unwrap();
     for file in
@@ -251,6 +310,13 @@ fn a_running_host_looks_again_by_itself_and_on_order() {
     {
         std::fs::remove_file(file.path()).unwrap();
     }
+    (sample, toml)
+}
+
+/// A host that stays looks again by itself, and at once when somebody orders it.
+#[test]
+fn a_running_host_looks_again_by_itself_and_on_order() {
+    let (sample, toml) = staying("schedule = '0 0 1 1 *'\nrecheck = '2s'");
     let date =
         Timestamp::now().checked_sub(SignedDuration::from_hours(24)).unwrap().to_zoned(jiff::tz::TimeZone::UTC).date();
     let first = ended(sample.command().args(["run", "--once", "plugins"])).unwrap();
@@ -262,7 +328,7 @@ fn a_running_host_looks_again_by_itself_and_on_order() {
     };
 
     sample.sql("nba_raw", &format!("INSERT INTO loads VALUES ('{date}')")).unwrap();
-    let service = Service::start(&sample, toml, &[]).unwrap();
+    let service = Service::start(&sample, &toml, &[]).unwrap();
     service.wait_until("it is good again", 60, |_| told().contains("recovered") || told().contains("is good again"));
     assert_eq!(sample.slack.received().len(), 2, "told once");
 
@@ -285,4 +351,27 @@ fn a_running_host_looks_again_by_itself_and_on_order() {
     assert!(told().contains("given up by") && told().contains("it will not come"), "{}", told());
     let refused = sample.host(&["close", "loads", "--date", &day, "--why", "again"]).unwrap();
     assert!(refused.code == 64 && refused.err.contains("is not bad but given up"), "{refused:?}");
+}
+
+/// What somebody asks for does not wait for the dates that are looked at anyway: of thirty that nobody judged, twenty are looked
+/// at in a minute.
+#[test]
+fn what_somebody_asks_for_comes_first() {
+    let now = Timestamp::now();
+    let day =
+        |ago: i64| (now - SignedDuration::from_hours(24 * ago)).to_zoned(jiff::tz::TimeZone::UTC).date().to_string();
+    // Due half a day away.
+    let hour = (now.to_zoned(jiff::tz::TimeZone::UTC).hour() + 12) % 24;
+    let (sample, toml) = staying(&format!("schedule = '0 {hour} * * *'\nsince = '{}'", day(30)));
+    let service = Service::start(&sample, &toml, &[]).unwrap();
+    let judged = || {
+        let json = service.get("/api/v1/runs?check=loads&limit=100").json();
+        let runs = json["runs"].as_array().cloned().unwrap();
+        runs.iter().map(|run| run["data_date"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    service.wait_until("some are judged", 60, |_| judged().len() >= 20);
+    let done = sample.host(&["recheck", "loads", "--date", &day(30)]).unwrap();
+    assert_eq!(done.code, 0, "{done:?}");
+    service.wait_until("the oldest is judged", 60, |_| judged().contains(&day(30)));
+    assert!(!judged().contains(&day(29)), "{:?}", judged());
 }

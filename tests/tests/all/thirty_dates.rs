@@ -137,7 +137,7 @@ fn thirty_days() -> (Vec<(f64, Value)>, Judged) {
         let looked: Vec<(&'static str, Option<Date>)> = CANARIES
             .iter()
             .flat_map(|check| {
-                let days = after.get(*check).into_iter().flat_map(|standing| &standing.days);
+                let days = after.get(*check).into_iter().flat_map(|standing| &*standing.days);
                 let looked = days.filter(|(_, day)| day.is_looked_at(at, &config.recheck(check)));
                 looked.map(|(subject, _)| (*check, *subject)).rev().collect::<Vec<_>>()
             })
@@ -172,6 +172,7 @@ fn run(check: &str, of: Option<Date>, usual: Date, (hours, at): (f64, Timestamp)
         deadline: at,
         early: false,
         again,
+        began: None,
         report: Some(Report {
             verdict: if bad { Verdict::Fail } else { Verdict::Pass },
             summary: "records".to_owned(),

@@ -179,6 +179,7 @@ fn run(check: &str, hours: f64, at: Timestamp) -> Run {
         deadline: at,
         early: false,
         again: false,
+        began: None,
         report: (fault != Some(Fault::Errors))
             .then(|| Report { violations: failing.then_some(violation).into_iter().collect(), ..report }),
         error: (fault == Some(Fault::Errors)).then(|| Reason::NotFound("query failed: the backend is away".to_owned())),

@@ -147,7 +147,7 @@ fn play(why: &str, toml: &str, rows: &[Row<'_>]) -> Standings {
             let mut number = || words_of.next().expect("a number").parse::<i8>().expect("a number");
             let wanted = match word {
                 "ack" => Some(Wanted::Ack { why: "known".to_owned(), until: now + SignedDuration::from_hours(72) }),
-                "close" => Some(Wanted::Close { why: "it will not come".to_owned() }),
+                "close" => Some(Wanted::Close { why: "it will not come".to_owned(), all: false }),
                 "recheck" => Some(Wanted::Recheck),
                 _ => None,
             };
@@ -442,7 +442,7 @@ fn the_state_of_each_date() {
         ("", &[(0, "recheck 2", ""), (1, "5. 2e", "")], "2 NotJudged, 5 Good"),
     ] {
         let standings = play(expected, toml, rows);
-        let days = &standings["c"].days;
+        let days = &*standings["c"].days;
         let states: Vec<String> = days
             .iter()
             .map(|(subject, day)| format!("{} {:?}", subject.map_or(0, |date| date.day()), day.state))

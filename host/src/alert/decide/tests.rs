@@ -37,6 +37,7 @@ pub(super) fn run(check: &str, result: char, round: i64) -> Run {
         deadline: at(round),
         early: false,
         again: false,
+        began: None,
         report: verdict.map(|verdict| Report {
             verdict,
             summary: String::new(),
@@ -100,6 +101,23 @@ fn a_failure_is_held_back_only_while_its_root_speaks() {
         }
         assert_eq!(first, told, "{why}");
     }
+}
+
+/// Of two runs of one date that overlap, the one that began later counts, whichever ends first.
+#[test]
+fn a_run_that_began_earlier_and_ended_later_is_no_news() {
+    let config = Config::default();
+    let mut standings = Standings::new();
+    let mut told = |result: char, began: u64| {
+        let runs = [Run { began: Some(began), ..run("loads", result, 0) }];
+        let news: Vec<News<'_>> = runs.iter().map(News::Run).collect();
+        let rules = Rules { config: &config, silences: &[], now: at(0) };
+        decide(&news, &mut standings, rules).notices.len()
+    };
+    assert_eq!(told('f', 1), 1);
+    assert_eq!(told('.', 3), 1, "it is good again");
+    assert_eq!(told('f', 2), 0, "what was known before says nothing");
+    assert_eq!(told('f', 4), 1);
 }
 
 /// In 100 layers, each check depends on every check of the layer above, and all fail. That the decision knows this

@@ -81,7 +81,11 @@ impl Naive {
 
     fn next(&self, result: Outcome, now: i64, before: Option<(i64, u32, i64)>) -> Option<(i64, u32, i64)> {
         match before {
-            Some((_, tries, from)) if result.again => self.look(now, tries + 1, from),
+            Some((at, tries, from)) if result.again => {
+                // The days on which nobody looked do not count.
+                let away = if now - at > DAY { now - at } else { 0 };
+                self.look(now, tries + 1, (from + away).min(now))
+            }
             Some(look) if result.past => Some(look),
             _ => self.look(now, 0, now),
         }
@@ -139,7 +143,11 @@ impl Naive {
             }
         }
         let due = self.last_told.is_some_and(|last| now - last >= REPEAT);
-        if due && !silent && !heard.iter().any(|(_, kind, _)| *kind == 'a') {
+        // Whoever is about to look again says more in a moment.
+        let looks = self.dates.values().any(|known| {
+            known.bad.is_some_and(|bad| !known.works_on(bad, now)) && known.look.is_some_and(|(at, ..)| at <= now)
+        }) && !results.iter().any(|result| result.again);
+        if due && !looks && !silent && !heard.iter().any(|(_, kind, _)| *kind == 'a') {
             let open = |known: &Known| known.bad.filter(|bad| !known.told.is_empty() && !known.works_on(*bad, now));
             for (day, known) in &mut self.dates {
                 let Some(bad) = open(known) else { continue };
@@ -200,6 +208,8 @@ impl Naive {
                 _ => {
                     let first = known.bad.is_none();
                     (known.bad, known.state) = (Some(bad), bad);
+                    // Once it was worse, nobody knows all of it.
+                    known.acknowledged = known.acknowledged.filter(|_| known.works_on(bad, now));
                     known.in_a_row += 1;
                     known.look = if first { self.look(now, 0, now) } else { self.next(result, now, before) };
                 }

@@ -48,6 +48,7 @@ fn run(result: Outcome, now: i64) -> Run {
         deadline: at(result.early.unwrap_or(now)),
         early: result.early.is_some(),
         again: result.again,
+        began: None,
         report: verdict.map(|verdict| Report {
             verdict,
             summary: String::new(),
@@ -217,9 +218,9 @@ impl<'c> Both<'c> {
         for (check, standing) in &mut self.standings {
             let mut again: Standing =
                 serde_json::from_str(&serde_json::to_string(standing).expect("JSON")).expect("a standing");
-            for (date, known) in &standing.days {
+            for (date, known) in &*standing.days {
                 let row = row(check, *date, known).expect("a row");
-                again.days.insert(*date, day(&row).expect("a day"));
+                again.days_mut().insert(*date, day(&row).expect("a day"));
             }
             assert_eq!(again, *standing, "a restart changes nothing: {:#?}", self.story);
             *standing = again;
@@ -228,7 +229,7 @@ impl<'c> Both<'c> {
 
     /// No date that is not over is left alone.
     fn is_complete(&self) {
-        for (date, day) in &self.standings["c"].days {
+        for (date, day) in &*self.standings["c"].days {
             let waits = day.is_open() || matches!(day.state, State::NotJudged | State::Pending);
             assert!(!waits || day.look.is_some(), "{date:?} is left alone: {:#?}", self.story);
         }
@@ -245,7 +246,7 @@ fn history(seed: u64, configs: &[Config]) {
         let day = usual - i64::try_from(random.below(4)).unwrap_or_default();
         match random.below(12) {
             0 => both.order(day, &Wanted::Ack { why: "known".to_owned(), until: at(both.now + 2 * DAY) }),
-            1 => both.order(day, &Wanted::Close { why: "it will not come".to_owned() }),
+            1 => both.order(day, &Wanted::Close { why: "it will not come".to_owned(), all: false }),
             2 => both.order(day, &Wanted::Recheck),
             3 => {
                 both.silent_until = both.now + random.of(&[2 * HOUR, DAY]);
