@@ -88,7 +88,7 @@ pub fn close(
 
 /// The incidents of a check that a channel knows of.
 fn mentioned((check, standing): (&str, &Standing), channel: &str, words: &str) -> Vec<Mentioned> {
-    let dates = standing.open().map(|(subject, day)| (About::Data, subject, day.side()));
+    let dates = standing.told_or_open().map(|(subject, day)| (About::Data, subject, day.side()));
     let all = dates.chain([(About::Evaluation, None, standing.evaluation.clone())]);
     let known = all.filter(|(_, _, side)| side.knowing().contains(channel));
     known

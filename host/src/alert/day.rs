@@ -156,6 +156,12 @@ pub struct GivenUp {
     pub began: Option<Timestamp>,
     /// The channels that know of it; they hear if it is good after all.
     pub channels: BTreeSet<String>,
+    /// How bad it was.
+    #[serde(default)]
+    pub level: Option<Level>,
+    /// What was wrong.
+    #[serde(default)]
+    pub points: BTreeSet<String>,
 }
 
 impl Ack {
@@ -186,7 +192,17 @@ impl Day {
 
     /// Whether it is bad, and not given up.
     pub fn is_open(&self) -> bool {
-        self.state != State::GivenUp && self.incident.as_ref().is_some_and(|incident| incident.side.failing())
+        self.state != State::GivenUp && self.is_failing()
+    }
+
+    /// Whether its last verdict was bad, given up or not.
+    pub(super) fn is_failing(&self) -> bool {
+        self.incident.as_ref().is_some_and(|incident| incident.side.failing())
+    }
+
+    /// Whether some channel knows of it, and has not heard its end.
+    pub(super) fn is_told(&self) -> bool {
+        self.incident.as_ref().is_some_and(|incident| incident.side.is_told())
     }
 
     /// The acknowledgement that holds.

@@ -123,10 +123,11 @@ pub fn recall((check, standing): (&str, &mut Standing), newest: Date, at: Timest
     let mut dates = Vec::new();
     for (subject, mut day) in standing.days_mut().split_off(&newest.tomorrow().ok()) {
         dates.extend(subject);
-        if day.is_open() {
+        if day.is_open() || day.is_told() {
             give_up(check, subject, &mut day, (None, why), at, &mut taken);
         }
     }
+    standing.first = standing.first.filter(|first| *first <= newest);
     let answer = format!("{} forgotten: judged while the clock was ahead", ranges(&dates, &mut None));
     Ordered { answer, messages: messages(check, "this host", &taken), episodes: taken.episodes, ..Ordered::default() }
 }

@@ -78,8 +78,12 @@ pub struct Rules<'r> {
 impl Standing {
     /// The channels that know of an alert which is not over.
     pub fn channels(&self) -> impl Iterator<Item = &String> {
-        let dates = self.days.values().filter_map(|day| day.incident.as_ref()).map(|incident| &incident.side);
-        dates.chain([&self.evaluation]).flat_map(|side| side.told.keys().chain(&side.listed))
+        let incidents = || self.days.values().filter_map(|day| day.incident.as_ref());
+        let sides = incidents().map(|incident| &incident.side).chain([&self.evaluation]);
+        // They hear if it is good after all.
+        let given_up = incidents().filter_map(|incident| incident.given_up.as_ref());
+        let told = sides.flat_map(|side| side.told.keys().chain(&side.listed));
+        told.chain(given_up.flat_map(|given_up| &given_up.channels))
     }
 
     /// The incidents that are open, by date.
@@ -89,8 +93,7 @@ impl Standing {
 
     /// The incidents of which somebody has yet to hear: those that are open, and those that flapped and are good.
     pub(super) fn told_or_open(&self) -> impl Iterator<Item = (Subject, &Day)> {
-        let told = |day: &Day| day.incident.as_ref().is_some_and(|incident| incident.side.is_told());
-        self.days.iter().filter(move |(_, day)| day.is_open() || told(day)).map(|(subject, day)| (*subject, day))
+        self.days.iter().filter(|(_, day)| day.is_open() || day.is_told()).map(|(subject, day)| (*subject, day))
     }
 
     /// Which incident of this check speaks about a data date: that of the date, or while a newer date was not judged yet,

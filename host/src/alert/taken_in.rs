@@ -1,13 +1,13 @@
 //! Takes in one result: the state of its data date, and when that is looked at again.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{
     Level,
     day::{Day, GivenUp, Look, State, Subject},
     episodes::closed,
     findings::{concern, findings, is_pending, judged},
-    policy::{Levels, Side},
+    policy::{Finding, Levels, Side},
     say::Say,
     spoken::{About, News},
     standing::Standing,
@@ -54,8 +54,7 @@ pub(super) fn take_in(news: News<'_>, standing: &mut Standing, config: &Config) 
                     standing.undecided = matches!(error, Reason::Undecided(_));
                 }
                 standing.judged = matches!(run.status(), Status::Pass | Status::Warn | Status::Fail);
-                // The clock may have been ahead.
-                standing.first = Some(standing.first.map_or(run.data_date, |first| first.min(run.data_date)));
+                standing.first.get_or_insert(run.data_date);
                 (standing.ran, standing.date) = (Some(run.due), Some(run.data_date));
                 standing.next = run.next;
                 // All that it asked for was there.
@@ -65,11 +64,11 @@ pub(super) fn take_in(news: News<'_>, standing: &mut Standing, config: &Config) 
             }
         }
     }
-    let unable = standing.evaluation.failing();
+    let unable = standing.evaluation.began.filter(|_| standing.evaluation.failing());
     for (about, finding) in findings(news, standing, config) {
         let dated = news.run().filter(|_| about == About::Data && !standing.now);
         let subject = dated.map(|run| run.data_date);
-        if about == About::Data && standing.days.get(&subject).is_some_and(|day| day.state == State::GivenUp) {
+        if about == About::Data && standing.days.get(&subject).is_some_and(|day| is_closed(day, subject, &finding)) {
             continue;
         }
         let before = standing.side(about, subject, news.due(), |side| {
@@ -79,15 +78,38 @@ pub(super) fn take_in(news: News<'_>, standing: &mut Standing, config: &Config) 
         });
         taken.sides.push((about, subject, before));
     }
-    if unable && !standing.evaluation.failing() {
-        // The dates that it could not judge are judged now.
-        let unjudged = standing.days_mut().values_mut().filter(|day| day.state == State::NotJudged);
-        unjudged.filter_map(|day| day.look.as_mut()).for_each(|look| look.at = look.at.min(news.due()));
+    if let Some(began) = unable.filter(|_| !standing.evaluation.failing()) {
+        able_again(standing, began, news.due());
     }
     if let Some(run) = news.run() {
         date(run, standing, config, &mut taken);
     }
     taken
+}
+
+/// The dates that it could not judge are judged now. The time in which nothing could be judged does not count.
+fn able_again(standing: &mut Standing, began: Timestamp, now: Timestamp) {
+    let away = now.duration_since(began).max(SignedDuration::ZERO);
+    for day in standing.days_mut().values_mut() {
+        let (unjudged, open) = (day.state == State::NotJudged, day.is_open());
+        let Some(look) = day.look.as_mut().filter(|_| unjudged || open) else { continue };
+        look.from = look.from.saturating_add(away).unwrap_or(now).min(now);
+        if unjudged {
+            (look.at, look.tries) = (look.at.min(now), 0);
+        }
+    }
+}
+
+/// Whether a finding says nothing new of what was given up. A check about now has no other dates: what is worse, or wrong
+/// besides, is a new incident.
+fn is_closed(day: &Day, subject: Subject, finding: &Finding) -> bool {
+    let given_up = day.incident.as_ref().and_then(|incident| incident.given_up.as_ref());
+    let is_more = |given_up: &GivenUp| {
+        let worst = finding.levels.values().flatten().max().copied();
+        worst > given_up.level || !finding.points.is_subset(&given_up.points)
+    };
+    let again = subject.is_none() && !finding.levels.is_empty() && given_up.is_some_and(is_more);
+    day.state == State::GivenUp && !again
 }
 
 /// Whether its date was judged meanwhile by a run that began after this one, and knows better.
@@ -102,7 +124,16 @@ fn date(run: &Run, standing: &mut Standing, config: &Config, taken: &mut Taken) 
     let dated = !standing.now;
     let unable = standing.evaluation.failing();
     let subject = dated.then_some(run.data_date);
+    let known = standing.days.contains_key(&subject);
     let day = standing.days_mut().entry(subject).or_insert_with(|| Day::new(run.due));
+    if run.off_hours && known {
+        return;
+    }
+    if day.state == State::GivenUp && day.is_failing() {
+        // It is worse than what was given up.
+        day.state = State::NotJudged;
+        day.change(|incident| incident.given_up = None);
+    }
     day.began = run.began.unwrap_or(day.began);
     day.change(|incident| incident.ack = incident.ack.take().filter(|ack| ack.holds(&incident.side, run.due)));
     let worst = day.incident.as_ref().and_then(|incident| incident.side.worst());
@@ -113,6 +144,11 @@ fn date(run: &Run, standing: &mut Standing, config: &Config, taken: &mut Taken) 
         // Somebody asked about it: that changes nothing.
         Some(look) if run.past && !run.again => Some(look),
         _ => Look::first(run.due, &recheck),
+    };
+    // While the check cannot be evaluated its dates are kept, however long that takes.
+    let daily = |day: &Day| {
+        let from = day.look.map_or(run.due, |look| look.from);
+        move || (unable && run.error.is_some()).then(|| Look::daily(run.due, from, &recheck))
     };
     match run.report.as_ref().map(|report| &report.verdict) {
         Some(Verdict::Skip(_)) if !day.is_open() && day.state != State::GivenUp => {
@@ -148,12 +184,9 @@ fn date(run: &Run, standing: &mut Standing, config: &Config, taken: &mut Taken) 
         // An error says nothing about the date.
         None | Some(_) if !day.is_open() && matches!(day.state, State::NotJudged | State::Pending) => {
             (day.state, day.at) = (State::NotJudged, run.due);
-            let from = day.look.map_or(run.due, |look| look.from);
-            // It is judged when the check can be evaluated again, however long that takes.
-            let daily = || unable.then(|| Look::daily(run.due, from, &recheck));
-            day.look = if dated { again(day).or_else(daily) } else { None };
+            day.look = if dated { again(day).or_else(daily(day)) } else { None };
         }
-        _ => day.look = if dated && day.is_open() { again(day) } else { None },
+        _ => day.look = if dated && day.is_open() { again(day).or_else(daily(day)) } else { None },
     }
     // Its time is over, and it is not good.
     let bad = matches!(day.state, State::Bad | State::Warned | State::NotJudged);
@@ -162,6 +195,10 @@ fn date(run: &Run, standing: &mut Standing, config: &Config, taken: &mut Taken) 
         let why = match day.state {
             State::NotJudged => {
                 format!("it could not be judged within {length}: {}", shortened(&run.summary(), SHOWN))
+            }
+            _ if !judged(run) => {
+                let last = shortened(&run.summary(), SHOWN);
+                format!("it was not good again within {length}, and the last look at it was an error: {last}")
             }
             _ => format!("it was not good again within {length}"),
         };
@@ -239,10 +276,12 @@ pub(super) fn give_up(
     taken.episodes.extend(closed((check, subject), About::Data, &side, at, &format!("given up{by}: {why}")));
     let (began, said) = day.change(|incident| {
         let began = incident.side.began;
+        let (level, points) = (incident.side.worst(), incident.side.found().clone());
         let said = incident.side.give_up(at, why);
         let channels = said.iter().map(|(channel, _)| channel.clone()).collect();
         (incident.ack, incident.waits) = (None, None);
-        incident.given_up = Some(GivenUp { who: who.map(str::to_owned), why: why.to_owned(), at, began, channels });
+        let who = who.map(str::to_owned);
+        incident.given_up = Some(GivenUp { who, why: why.to_owned(), at, began, channels, level, points });
         (began, said)
     });
     taken.over.extend(said.into_iter().map(|(channel, say)| (channel, subject, began, say)));
@@ -264,7 +303,7 @@ fn convert(run: &Run, standing: &mut Standing, config: &Config, taken: &mut Take
     let (stays, goes): (Vec<_>, Vec<_>) =
         std::mem::take(standing.days_mut()).into_iter().partition(|(subject, _)| subject.is_none() == now);
     standing.days_mut().extend(stays);
-    let mut open: Vec<(Subject, Day)> = goes.into_iter().filter(|(_, day)| day.is_open()).collect();
+    let mut open: Vec<(Subject, Day)> = goes.into_iter().filter(|(_, day)| day.is_open() || day.is_told()).collect();
     // The newest goes on under its new name.
     if let Some((was, day)) = open.pop() {
         let why = "from now on it is not told apart by date, or by date again";

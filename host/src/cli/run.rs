@@ -178,12 +178,14 @@ impl Run {
         let when = When { at: self.at, date: self.day.date };
         let mut round = host.round(&all, Timestamp::now(), when).await?;
         drop(progress);
-        self.late(&host, sources, when, &mut round).await?;
+        let whole = self.late(&host, sources, when, &mut round).await?;
         // What people ordered while this ran, or while nothing did.
         host.recorder.carry_out(&host.config).await?;
         if self.day.date.is_none() && !self.dry_run {
-            let again = host.look_again(&all, self.at, None).await?;
-            round.join(again);
+            let host = whole.as_ref().unwrap_or(&host);
+            let all = host.checks.iter().enumerate().filter(|(_, check)| wanted(&check.work));
+            let all: Vec<usize> = all.map(|(at, _)| at).collect();
+            round.join(host.look_again(&all, self.at, None).await?);
         }
         match tokio::time::timeout(VALIDATION, complain(&mut validation)).await {
             Ok(found) => found?,
@@ -214,18 +216,19 @@ impl Run {
         Ok(code)
     }
 
-    /// The round of the checks whose plugins were still compiling. It shows the other results first.
-    async fn late(&self, host: &Host, sources: &Sources, when: When, round: &mut Round) -> Result<()> {
+    /// The round of the checks whose plugins were still compiling. It shows the other results first. Returns the whole host,
+    /// if there were any.
+    async fn late(&self, host: &Host, sources: &Sources, when: When, round: &mut Round) -> Result<Option<Host>> {
         let waited: Vec<&str> =
             host.checks.iter().filter(|check| check.waits).map(|check| check.name.as_str()).collect();
         if waited.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         for run in &round.runs {
             note!("{}: {}: {}", run.check, run.status().name(), one_line(&run.summary()));
         }
         note!("still compiling the plugins of {}", waited.join(", "));
-        let Some(mut whole) = host.whole().await? else { return Ok(()) };
+        let Some(mut whole) = host.whole().await? else { return Ok(None) };
         sources.choose(&mut whole)?;
         if !self.dry_run {
             whole.find_receivers().await?;
@@ -234,7 +237,7 @@ impl Run {
         let which: Vec<usize> = which.map(|(at, _)| at).collect();
         let late = whole.round(&which, Timestamp::now(), when).await?;
         round.join(late);
-        Ok(())
+        Ok(Some(whole))
     }
 
     /// Runs each check at its due times, until a signal. `taken` is the fingerprint of the files that were read.

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
 use crate::{
     check::Ready,
     config::{Count, Grants, Scheduler},
@@ -16,28 +18,38 @@ pub struct Slots {
     warehouse: Arc<Room>,
     git: Arc<Room>,
     deployments: Arc<Room>,
+    /// Half of the scarcest room, for dates that are looked at again.
+    looks: Arc<Semaphore>,
 }
 
 /// The room of one run, until it is dropped.
 #[derive(Debug)]
-pub struct Slot(#[allow(dead_code)] Vec<Place>);
+#[allow(dead_code)] // held, not read
+pub struct Slot(Vec<Place>, Option<OwnedSemaphorePermit>);
 
 impl Slots {
     /// The limits from host.toml.
     pub fn new(config: &Scheduler) -> Self {
         let room = |count: Count| Room::new(count.0 as usize);
+        let all = [config.runs, config.warehouse_runs, config.git_runs, config.deployments_runs];
+        let least = all.iter().map(|count| count.0).min().unwrap_or_default();
         Self {
             all: room(config.runs),
             warehouse: room(config.warehouse_runs),
             git: room(config.git_runs),
             deployments: room(config.deployments_runs),
+            looks: Arc::new(Semaphore::new((least / 2).max(1) as usize)),
         }
     }
 
     /// Waits for room for a run of this plugin; the host's own checks need none. Takes the scarcest room first, always
     /// in the same order, to avoid deadlocks.
-    pub async fn take(&self, ready: Option<&Ready>) -> Slot {
-        let Some(Ready { plugin, grants, .. }) = ready else { return Slot(Vec::new()) };
+    ///
+    /// Looks at dates take turns for a part of it first, so that few of them are ever before a run that is due.
+    pub async fn take(&self, ready: Option<&Ready>, looks: bool) -> Slot {
+        let Some(Ready { plugin, grants, .. }) = ready else { return Slot(Vec::new(), None) };
+        // It is never closed.
+        let permit = if looks { self.looks.clone().acquire_owned().await.ok() } else { None };
         let asks = |granted: fn(&Grants) -> &Vec<String>| !granted(grants).is_empty();
         let wanted = [
             asks(|grants| &grants.deployments).then_some(&self.deployments),
@@ -49,6 +61,6 @@ impl Slots {
         for room in wanted.into_iter().flatten() {
             taken.push(room.take(&plugin.file.name).await);
         }
-        Slot(taken)
+        Slot(taken, permit)
     }
 }

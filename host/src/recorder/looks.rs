@@ -1,7 +1,8 @@
 //! The data dates that are looked at again now: bad ones, and expected ones that nobody judged.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet, HashMap},
     iter::successors,
     sync::{Arc, PoisonError},
 };
@@ -70,6 +71,22 @@ impl Looking {
     }
 }
 
+impl Recorder {
+    /// The checks of which dates are being looked at.
+    pub fn looked_at(&self) -> BTreeSet<String> {
+        let looking = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
+        looking.iter().map(|(check, _)| check.clone()).collect()
+    }
+
+    /// Those of some dates that are pending: they are judged for the first time at their deadline.
+    pub async fn pending<'d>(&self, dates: &'d [(String, Subject)]) -> BTreeSet<(&'d str, Subject)> {
+        let standings = self.standings.lock().await;
+        let state = |(check, date): &(String, Subject)| Some(standings.get(check)?.days.get(date)?.state);
+        let pending = dates.iter().filter(|date| state(date) == Some(State::Pending));
+        pending.map(|(check, date)| (check.as_str(), *date)).collect()
+    }
+}
+
 impl Drop for Looking {
     fn drop(&mut self) {
         let mut looking = self.recorder.looking.lock().unwrap_or_else(PoisonError::into_inner);
@@ -91,9 +108,10 @@ fn looks(check: &Check, standing: &Standing, config: &Config, now: Timestamp, ex
     };
     let count = unjudged.len();
     due.extend(unjudged.into_iter().map(Some));
-    due.sort_unstable();
+    // Those that were looked at least often come first, so that none starves behind newer ones where rounds are rare.
+    let tries = |subject: &Subject| standing.days.get(subject).and_then(|day| day.look).map_or(0, |look| look.tries);
+    due.sort_by_key(|subject| (tries(subject), Reverse(*subject)));
     due.dedup();
-    due.reverse();
     due.truncate(MOST_LOOKS);
     Looks { now: due, unjudged: count, open: standing.open().count() }
 }

@@ -13,7 +13,7 @@ mod seen;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
-        Arc,
+        Arc, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -36,7 +36,7 @@ pub use presses::Press;
 pub use seen::Seen;
 
 use crate::{
-    alert::{self, Delivery, News, Notification, Receivers, Standing, Standings, Subject},
+    alert::{self, Day, Delivery, News, Notification, Receivers, Standing, Standings, Subject},
     config::{Bytes, Config},
     lanes,
     metrics::Metrics,
@@ -56,6 +56,8 @@ pub struct Recorder {
     /// The latest results of the checks.
     pub board: Board,
     standings: Mutex<Standings>,
+    /// The checks, once a reload may have removed some.
+    checks: std::sync::Mutex<Option<BTreeSet<String>>>,
     /// The dates that somebody ordered to look at.
     asked: std::sync::Mutex<Vec<(String, Subject)>>,
     /// The dates that are being looked at.
@@ -87,6 +89,7 @@ impl Recorder {
             delivery: Delivery::new(record.clone(), receivers, config.delivery.clone(), metrics.clone()),
             board: Board::default(),
             standings: Mutex::new(standings),
+            checks: std::sync::Mutex::default(),
             asked: std::sync::Mutex::default(),
             looking: std::sync::Mutex::default(),
             begun: AtomicU64::new(0),
@@ -127,6 +130,7 @@ impl Recorder {
         if batch.is_empty() {
             return Settled::default();
         }
+        self.leave_out_removed(&mut batch);
         batch.iter_mut().flat_map(|run| &mut run.alerts).for_each(|alert| alert::suit(alert, config));
         let (mut runs, untold): (Vec<Run>, Vec<Run>) = batch.into_iter().partition(|run| run.untold.is_none());
         runs.sort_by(|a, b| a.check.cmp(&b.check));
@@ -163,6 +167,19 @@ impl Recorder {
                 self.delivery.unrecorded(&format!("{problem}; the worst of them: {worst}")).await;
                 Settled { runs, messages: Vec::new(), unrecorded: Some(problem) }
             }
+        }
+    }
+
+    /// From now on these are the checks; a run of another one, which was under way when its check was removed, tells nothing.
+    pub fn only(&self, checks: BTreeSet<String>) {
+        *self.checks.lock().unwrap_or_else(PoisonError::into_inner) = Some(checks);
+    }
+
+    fn leave_out_removed(&self, batch: &mut [Run]) {
+        let checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner);
+        let removed = |run: &&mut Run| checks.as_ref().is_some_and(|checks| !checks.contains(&run.check));
+        for run in batch.iter_mut().filter(removed) {
+            run.untold = Some(Untold::Removed);
         }
     }
 
@@ -266,7 +283,8 @@ impl Recorder {
 
     /// Counts recorded runs, logs them, and updates the board.
     fn note(&self, batch: &[Run], untold: &[Run], standings: &Standings) {
-        for run in untold.iter().chain(batch) {
+        let known = || untold.iter().filter(|run| run.untold != Some(Untold::Removed)).chain(batch);
+        for run in known() {
             self.metrics.ran(run);
             let span = tracing::info_span!("run", check = run.check, run = run.id());
             let _entered = span.enter();
@@ -283,7 +301,7 @@ impl Recorder {
             self.metrics
                 .dates_open(&run.check, standings.get(&run.check).map_or(0, |standing| standing.open().count()));
         }
-        self.board.add(untold.iter().chain(batch), standings);
+        self.board.add(known(), standings);
     }
 
     /// Retries a write for as long as messages may take, since a full disk may be cleared and a lock released.
@@ -331,8 +349,11 @@ impl Recorder {
         let Ok(before) = Timestamp::now().checked_sub(keep) else { return Ok(()) };
         // A day has ended in every time zone a day later.
         let oldest = before.to_zoned(jiff::tz::TimeZone::UTC).date().yesterday()?;
-        for standing in self.standings.lock().await.values_mut() {
-            standing.days_mut().retain(|date, day| date.is_none_or(|date| date >= oldest) || !day.state.is_over());
+        let stays = |date: &Subject, day: &Day| date.is_none_or(|date| date >= oldest) || !day.state.is_over();
+        let mut standings = self.standings.lock().await;
+        let old = |standing: &&mut Standing| standing.days.iter().any(|(date, day)| !stays(date, day));
+        for standing in standings.values_mut().filter(old) {
+            standing.days_mut().retain(|date, day| stays(date, day));
         }
         Ok(())
     }

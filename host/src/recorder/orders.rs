@@ -11,6 +11,7 @@ use crate::{
     alert::{self, Ordered, Standing, Standings, Subject, Wanted},
     config::Config,
     record::{Batch, Order},
+    run::Moment,
 };
 
 /// An order that was carried out, or refused.
@@ -82,7 +83,10 @@ impl Recorder {
         // A time zone can be a day ahead of the one that host.toml had.
         let newest = now.to_zoned(config.timezone.rules()).date().tomorrow()?;
         let mut standings = self.standings.lock().await;
-        let to_come = |standing: &Standing| standing.days.keys().next_back().is_some_and(|last| *last > Some(newest));
+        let to_come = |standing: &Standing| {
+            let last = standing.days.keys().next_back().copied().flatten();
+            last.max(standing.first) > Some(newest)
+        };
         let ahead: Vec<String> =
             standings.iter().filter(|(_, standing)| to_come(standing)).map(|(check, _)| check.clone()).collect();
         for check in ahead {
@@ -131,9 +135,13 @@ fn carried_out(order: &Order, standing: &mut Standing, config: &Config, at: Time
     // A newer host may know more of them; it must not hold up the others.
     let wanted: Wanted =
         serde_json::from_str(&order.wanted).map_err(|error| format!("this host does not know this order: {error}"))?;
-    let today = at.to_zoned(config.timezone.rules()).date();
-    match order.date.filter(|date| *date > today) {
-        Some(date) => Err(format!("{date} is in the future; today is {today} in {}", config.timezone.name())),
+    let data_date = config.checks.get(&order.check).map(|own| own.data_date).unwrap_or_default();
+    let newest = Moment::usual(at, data_date, &config.timezone).map_err(|error| format!("{error:#}"))?.data_date;
+    match order.date.filter(|date| *date > newest) {
+        Some(date) => {
+            let (check, zone) = (&order.check, config.timezone.name());
+            Err(format!("{date} is after the newest date of {check}, which is {newest} in {zone}"))
+        }
         None => alert::order((&order.check, standing), order.date, &wanted, &order.who, at),
     }
 }

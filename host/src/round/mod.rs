@@ -29,6 +29,8 @@ use task::{Over, Scheduled, Task};
 
 /// For checks whose plugin could not be loaded, so that their group is not known.
 const NO_GROUP: &str = "without a group";
+/// The most dates that are looked at again in one round, of all checks.
+const MOST_AT_ONCE: usize = 1000;
 /// The most names in a line of the log.
 const NAMED: usize = 8;
 
@@ -41,6 +43,17 @@ pub struct Round {
     pub messages: Vec<(String, Notification)>,
     /// The error if runs were not recorded; then no messages are sent.
     pub unrecorded: Option<String>,
+}
+
+/// How the runs of a round wait for room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    /// Not at all: a caller waits for the result.
+    Never,
+    /// In turn.
+    Turn,
+    /// In turn, and few at a time, so that runs which are due need not wait for them.
+    Look,
 }
 
 /// The connection of scheduled rounds to the service.
@@ -63,7 +76,7 @@ impl Host {
         let (due, refused): (Vec<_>, Vec<Result<_>>) = moments.partition(Result::is_ok);
         let others = refused.len().saturating_sub(1);
         match (refused.into_iter().find_map(Result::err), others) {
-            (None, _) => self.perform(due.into_iter().flatten().collect(), None, false).await,
+            (None, _) => self.perform(due.into_iter().flatten().collect(), None, Wait::Turn).await,
             (Some(error), 0) => Err(error),
             (Some(error), others) => {
                 bail!("{error:#}; {others} more checks have no such date either: choose with --check")
@@ -83,21 +96,29 @@ impl Host {
         if at.is_none() {
             self.recorder.recall(&self.config, now).await?;
         }
-        let mut dates = Vec::new();
+        let mut dates: Vec<(usize, (String, Subject))> = Vec::new();
         let mut expected = Expected::default();
+        let busy = self.recorder.looked_at();
         for check in which.iter().filter_map(|at| self.checks.get(*at)).filter(|check| !check.waits) {
             let looks = self.recorder.looks(check, &self.config, now, &mut expected).await;
             self.recorder.metrics.dates(&check.name, looks.open, looks.unjudged);
-            dates.extend(looks.now.into_iter().map(|subject| (check.name.clone(), subject)));
+            // One round a check: a slow one delays no other.
+            if !busy.contains(&check.name) {
+                dates.extend(looks.now.into_iter().map(|subject| (check.name.clone(), subject)).enumerate());
+            }
         }
+        // The first dates of all checks come before the second ones of any.
+        dates.sort_by_key(|(place, _)| *place);
+        dates.truncate(MOST_AT_ONCE);
+        let dates = dates.into_iter().map(|(_, date)| date).collect();
         let looking = Looking::new(&self.recorder, dates);
-        self.look(&looking.dates, at, occasion).await
+        self.look(&looking.dates, at, occasion, Wait::Look).await
     }
 
     /// Looks at dates that somebody asked for, also if they are being looked at: the data may have changed since that began.
     pub async fn look_now(&self, dates: Vec<(String, Subject)>, occasion: Occasion) -> Result<Round> {
         let _looking = Looking::new(&self.recorder, dates.clone());
-        self.look(&dates, None, Some(occasion)).await
+        self.look(&dates, None, Some(occasion), Wait::Turn).await
     }
 
     /// Looks at dates, at most some of each check: the first ones.
@@ -106,28 +127,32 @@ impl Host {
         dates: &[(String, Subject)],
         at: Option<Timestamp>,
         occasion: Option<Occasion>,
+        wait: Wait,
     ) -> Result<Round> {
         let now = at.unwrap_or_else(Timestamp::now);
         let mut due = Vec::new();
         let mut counts: HashMap<&str, usize> = HashMap::new();
+        let pending = self.recorder.pending(dates).await;
         for (name, date) in dates {
             let Some(check) = self.check(name).filter(|check| !check.waits) else { continue };
-            let count = counts.entry(name).or_default();
-            *count += 1;
             // One that is after the newest date, since host.toml has another `data_date` now, waits until it has come.
-            let when = When { at, date: *date };
-            if *count <= MOST_LOOKS
-                && let Ok(moment) = Moment::of(check, &self.config, now, when)
-            {
-                due.push((check.clone(), Moment { again: true, ..moment }));
+            let Ok(moment) = Moment::of(check, &self.config, now, When { at, date: *date }) else { continue };
+            let count = counts.entry(name).or_default();
+            // A window of a calendar says nothing about the date: it waits until that is over.
+            if moment.off_hours || *count == MOST_LOOKS {
+                continue;
             }
+            *count += 1;
+            // The look at its deadline is the first judgement of a date.
+            let recheck = moment.past && !pending.contains(&(name.as_str(), *date));
+            due.push((check.clone(), Moment { again: true, recheck, ..moment }));
         }
         if due.is_empty() {
             return Ok(Round::default());
         }
         let dates = due.len();
         tracing::info!("looking again at {dates} {}", if dates == 1 { "date" } else { "dates" });
-        self.perform(due, occasion, false).await
+        self.perform(due, occasion, wait).await
     }
 
     /// Counts the dates of all checks, so that the metrics are right before the first round.
@@ -145,7 +170,7 @@ impl Host {
         let moment = Moment::of(check, &self.config, now, When { at: None, date })?;
         // The caller wants an answer, whatever the calendars say.
         let moment = Moment { skip: None, ..moment };
-        let mut round = self.perform(vec![(check.clone(), moment)], None, true).await?;
+        let mut round = self.perform(vec![(check.clone(), moment)], None, Wait::Never).await?;
         match (round.unrecorded, round.runs.pop()) {
             (Some(problem), _) => bail!("{problem}"),
             (None, Some(run)) => Ok(run),
@@ -173,16 +198,10 @@ impl Host {
             }
         }
         self.recorder.settle(&self.config, left_out).await;
-        self.perform(due, Some(occasion), false).await
+        self.perform(due, Some(occasion), Wait::Turn).await
     }
 
-    /// `awaited` is true if a caller waits for the round.
-    async fn perform(
-        &self,
-        due: Vec<(Arc<Check>, Moment)>,
-        occasion: Option<Occasion>,
-        awaited: bool,
-    ) -> Result<Round> {
+    async fn perform(&self, due: Vec<(Arc<Check>, Moment)>, occasion: Option<Occasion>, wait: Wait) -> Result<Round> {
         let moments: BTreeSet<Timestamp> = due.iter().map(|(_, moment)| moment.due).collect();
         let earlier = self.recorder.record.attempts(&moments).await?;
         // One task each, so that a computing guest does not delay the others. All end with this round.
@@ -195,11 +214,12 @@ impl Host {
                 check: check.clone(),
                 moment: moment.clone(),
                 backends: self.backends.clone(),
-                slots: (!awaited).then(|| self.slots.clone()),
+                slots: (wait != Wait::Never).then(|| self.slots.clone()),
+                looks: wait == Wait::Look,
+                closing: occasion.as_ref().map(|occasion| occasion.closing.clone()),
                 recorder: self.recorder.clone(),
                 scheduled: occasion.as_ref().filter(|_| !moment.again).map(|occasion| Scheduled {
                     pace: self.config.pace(&check.name),
-                    closing: occasion.closing.clone(),
                     over: Over { check: check.name.clone(), tell: occasion.over.clone() },
                 }),
             };
@@ -247,7 +267,7 @@ impl Host {
         let order: HashMap<&str, usize> =
             self.checks.iter().enumerate().map(|(at, check)| (check.name.as_str(), at)).collect();
         round.runs.sort_by_key(|run| (order.get(run.check.as_str()).copied(), Reverse(run.data_date)));
-        if !awaited {
+        if wait != Wait::Never {
             for (group, line) in round.by_group() {
                 tracing::info!(group, "{group}: {line}");
             }

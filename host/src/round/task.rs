@@ -24,6 +24,10 @@ pub(super) struct Task {
     pub(super) backends: Arc<Backends>,
     /// Where it waits for room; `None` if a caller waits for the result.
     pub(super) slots: Option<Arc<Slots>>,
+    /// Whether it waits among the dates that are looked at again.
+    pub(super) looks: bool,
+    /// Becomes true at shutdown: then it does not start any more.
+    pub(super) closing: Option<watch::Receiver<bool>>,
     pub(super) recorder: Arc<Recorder>,
     /// For a scheduled run.
     pub(super) scheduled: Option<Scheduled>,
@@ -32,8 +36,6 @@ pub(super) struct Task {
 /// The extra parts of a scheduled run.
 pub(super) struct Scheduled {
     pub(super) pace: Pace,
-    /// Becomes true at shutdown.
-    pub(super) closing: watch::Receiver<bool>,
     /// Receives the end of the turn.
     pub(super) over: Over,
 }
@@ -54,8 +56,12 @@ impl Drop for Over {
 impl Task {
     /// The attempts; the last one counts. Empty if the host shut down before the first.
     pub(super) async fn perform(mut self) -> Vec<Run> {
-        let Some(mut scheduled) = self.scheduled.take() else {
-            let _slot = self.room().await;
+        let mut closing = self.closing.take();
+        let Some(scheduled) = self.scheduled.take() else {
+            let _slot = tokio::select! {
+                slot = self.room() => slot,
+                () = closes(&mut closing) => return Vec::new(),
+            };
             return vec![self.run(1).await];
         };
         let begin = self.moment.due + jitter(&self.check.name, self.moment.due, scheduled.pace.jitter);
@@ -73,7 +79,7 @@ impl Task {
             let _slot = tokio::select! {
                 slot = room => slot,
                 // A run that has not started counts as missed, and the next start catches up; a failed attempt stays.
-                _ = scheduled.closing.wait_for(|closing| *closing) => break,
+                () = closes(&mut closing) => break,
             };
             if tried == 1 {
                 self.recorder.metrics.began(begin, given);
@@ -102,7 +108,7 @@ impl Task {
 
     async fn room(&self) -> Option<Slot> {
         let slots = self.slots.as_ref()?;
-        Some(slots.take(self.check.plugin()).await)
+        Some(slots.take(self.check.plugin(), self.looks).await)
     }
 
     async fn run(&self, tried: u32) -> Run {
@@ -110,5 +116,14 @@ impl Task {
         let moment = Moment { attempt: self.moment.attempt + tried - 1, began, ..self.moment.clone() };
         let span = tracing::info_span!("run", check = self.check.name, run = moment.id());
         self.check.run(&self.backends, &self.recorder.record, moment).instrument(span).await
+    }
+}
+
+/// Waits until the host shuts down; for ever without a signal.
+async fn closes(closing: &mut Option<watch::Receiver<bool>>) {
+    match closing {
+        // The sender only goes away with the host.
+        Some(closing) => drop(closing.wait_for(|closing| *closing).await),
+        None => std::future::pending().await,
     }
 }

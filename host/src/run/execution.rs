@@ -107,6 +107,7 @@ impl Check {
             early: moment.early,
             again: moment.again,
             began: moment.began,
+            off_hours: moment.off_hours,
             report: None,
             error: None,
             duration: Duration::ZERO,
@@ -130,7 +131,7 @@ impl Check {
             data_date: moment.data_date,
             // A check that runs before its data is expected cannot know how old the data will be by then.
             deadline: moment.deadline.min(moment.due),
-            again: moment.again,
+            again: moment.recheck,
             run: moment.id(),
         };
         Arc::new(Calls::paced(caller, ready.grants.clone(), budgets, &ready.pace))

@@ -53,6 +53,9 @@ pub struct Run {
     pub early: bool,
     /// Whether its date was looked at again, and not because its check was due.
     pub again: bool,
+    /// Whether a window of a calendar skipped it, which says nothing about its date.
+    #[serde(skip)]
+    pub off_hours: bool,
     /// Its place among the runs of this process, by when they began; `None` if it never did.
     #[serde(skip)]
     pub began: Option<u64>,
@@ -93,6 +96,8 @@ pub enum Untold {
     LeftOut,
     /// It gave no verdict, and was retried.
     TriedAgain,
+    /// Its check was removed from host.toml while it ran.
+    Removed,
 }
 
 /// The status of a run, from best to worst. The order decides the exit code of a round.

@@ -40,10 +40,14 @@ pub struct Moment {
     pub early: bool,
     /// Whether its date is looked at again, and not because its check is due.
     pub again: bool,
+    /// Whether its queries belong to the part of the day's bytes that looking at dates again may take.
+    pub recheck: bool,
     /// Its place among the runs of this process, once it has begun.
     pub began: Option<u64>,
     /// Why the run is skipped, if so.
     pub skip: Option<String>,
+    /// Whether a window of a calendar skips it, and not its date.
+    pub off_hours: bool,
 }
 
 impl Moment {
@@ -79,7 +83,7 @@ impl Moment {
             Dates::Dated => named.unwrap_or_else(|| deadline(check, &moment, zone)),
             Dates::Now => moment.due,
         };
-        let early = named.is_some_and(|by| due < by);
+        let early = named.is_some_and(|by| due < by) && check.dates() == Dates::Dated;
         let moment = Self { deadline, early, ..moment };
         let left_out = config.calendars.iter().find(|(_, calendar)| {
             let date = moment.data_date;
@@ -87,8 +91,9 @@ impl Moment {
             let of_gate = || matches!(&check.work, Work::Consultation(gate) if calendar.covers_date(gate, date));
             calendar.effect == Effect::Skip && (calendar.covers(&check.name, moment.due, date, zone) || of_gate())
         });
+        let off_hours = left_out.is_some_and(|(_, calendar)| !calendar.covers_date(&check.name, moment.data_date));
         let skip = left_out.map(|(name, calendar)| format!("{} (calendars.{name})", calendar.why));
-        Ok(Self { skip, deadline, ..moment })
+        Ok(Self { skip, off_hours, deadline, ..moment })
     }
 
     /// The run's id: date, due time and attempt.
@@ -114,8 +119,10 @@ impl Moment {
             deadline: due,
             early: false,
             again: false,
+            recheck: false,
             began: None,
             skip: None,
+            off_hours: false,
         })
     }
 }

@@ -16,7 +16,7 @@ use std::{
 };
 
 use anyhow::Result;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
@@ -43,9 +43,7 @@ const NAP: Duration = Duration::from_secs(1);
 /// How often old entries are removed from the record.
 const FORGET: Duration = Duration::from_secs(60 * 60);
 /// How often to see whether a date is to be looked at again.
-const NEXT_LOOK: Duration = Duration::from_secs(10);
-/// The wait after a round of those, of which there may be more.
-const FURTHER_LOOKS: Duration = Duration::from_secs(60);
+const NEXT_LOOK: SignedDuration = SignedDuration::from_secs(10);
 /// A loop that has not turned for this long is stuck.
 const STUCK: Duration = Duration::from_secs(60);
 /// The longest part of the grace time that is reserved for messages after runs are cancelled.
@@ -64,8 +62,8 @@ pub struct Service {
     seen: AtomicI64,
     /// Until it runs.
     watching: Mutex<Option<reload::Watch>>,
-    /// When dates are looked at again; `None` while it is done.
-    look_at: Mutex<Option<Timestamp>>,
+    /// When to see next which dates are to be looked at again.
+    look_at: Mutex<Timestamp>,
     closing: watch::Sender<bool>,
     deadline: watch::Sender<bool>,
     heartbeat: RwLock<Option<Heartbeat>>,
@@ -88,7 +86,7 @@ impl Service {
             watching: Mutex::new(Some(reload::Watch::new(taken)?)),
             refused: RwLock::default(),
             seen: AtomicI64::new(Timestamp::now().as_second()),
-            look_at: Mutex::new(Some(Timestamp::now())),
+            look_at: Mutex::new(Timestamp::now()),
             closing: watch::Sender::new(false),
             deadline: watch::Sender::new(false),
             heartbeat: RwLock::new(heartbeat),
@@ -150,6 +148,7 @@ impl Service {
         }
         background.spawn(reload::complete(self.clone()));
         background.spawn(forget(self.clone()));
+        background.spawn(carry_out_orders(self.clone()));
         for check in &self.host().checks {
             if check.waits {
                 tracing::info!(check = check.name, "waits: its plugin is still being compiled");
@@ -170,7 +169,6 @@ impl Service {
             if let Some(back) = set_back {
                 tracing::warn!("the clock was set back by {back:#}; due times are counted from now");
             }
-            self.carry_out_orders().await;
             // What is due comes before what is looked at again.
             if turns.is_empty() {
                 self.look_again(&over, &mut rounds);
@@ -227,14 +225,6 @@ impl Service {
         }
     }
 
-    /// Carries out what people ordered of dates.
-    async fn carry_out_orders(&self) {
-        let host = self.host();
-        if let Err(error) = host.recorder.carry_out(&host.config).await {
-            tracing::warn!("orders cannot be carried out yet: {error:#}");
-        }
-    }
-
     /// Starts looking at the dates that somebody asked for, and at those that are due for it.
     fn look_again(self: &Arc<Self>, over: &mpsc::UnboundedSender<String>, rounds: &mut JoinSet<Ended>) {
         let occasion = || {
@@ -252,19 +242,16 @@ impl Service {
         }
         let now = Timestamp::now();
         let mut look_at = self.look_at.lock().unwrap_or_else(PoisonError::into_inner);
-        if look_at.take_if(|at| *at <= now).is_none() {
+        // A clock that was set back does not put it off.
+        if *look_at > now && look_at.duration_since(now) <= NEXT_LOOK {
             return;
         }
+        *look_at = now.saturating_add(NEXT_LOOK).unwrap_or(now);
         drop(look_at);
-        let (service, host, occasion) = (self.clone(), self.host(), occasion());
+        let (host, occasion) = (self.host(), occasion());
         rounds.spawn(async move {
-            let mut next = NextLook { service, wait: NEXT_LOOK };
             let all: Vec<usize> = (0..host.checks.len()).collect();
             let round = host.look_again(&all, None, Some(occasion)).await;
-            // More of them may wait than one round looks at.
-            if round.as_ref().is_ok_and(|round| !round.runs.is_empty()) {
-                next.wait = FURTHER_LOOKS;
-            }
             Ended { host, names: names(), round }
         });
     }
@@ -326,19 +313,6 @@ impl Service {
     }
 }
 
-/// Sets when dates are looked at again next, in whatever way this look ends.
-struct NextLook {
-    service: Arc<Service>,
-    wait: Duration,
-}
-
-impl Drop for NextLook {
-    fn drop(&mut self) {
-        let next = Timestamp::now().checked_add(self.wait).ok();
-        *self.service.look_at.lock().unwrap_or_else(PoisonError::into_inner) = next;
-    }
-}
-
 /// A finished round: its host and its checks.
 struct Ended {
     host: Arc<Host>,
@@ -355,6 +329,17 @@ async fn finished(round: Result<Ended, tokio::task::JoinError>, shown: &impl Asy
             tracing::error!("the round of {} failed: {error:#}", listed(&names));
         }
         Err(error) => tracing::error!("a round stopped unexpectedly: {error}"),
+    }
+}
+
+/// Carries out what people order of dates. The scheduler never waits for the record.
+async fn carry_out_orders(service: Arc<Service>) {
+    loop {
+        let host = service.host();
+        if let Err(error) = host.recorder.carry_out(&host.config).await {
+            tracing::warn!("orders cannot be carried out yet: {error:#}");
+        }
+        tokio::time::sleep(NAP).await;
     }
 }
 

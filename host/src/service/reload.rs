@@ -169,6 +169,7 @@ impl Service {
         let changes = changes(before, &host);
         host.recorder.delivery.send_to(receivers, host.config.delivery.clone());
         self.agenda().change(plans(&host), since);
+        host.recorder.only(host.checks.iter().map(|check| check.name.clone()).collect());
         // An alert of a check that is gone ends later rather than never, if the record cannot be written now.
         if let Err(error) = host.recorder.close(&host.config, &known, true, Timestamp::now()).await {
             tracing::error!("{error:#}");

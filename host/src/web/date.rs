@@ -173,6 +173,8 @@ pub(super) fn dates(host: &Host, check: &Check, seen: &Seen) -> Markup {
     );
     listed.sort_by_key(|(subject, _)| std::cmp::Reverse(*subject));
     let open = seen.open().count();
+    // What is shown is given up, whatever turns bad meanwhile.
+    let one = seen.open().next().and_then(|(subject, _)| subject).map_or(Place::Open, Place::Date);
     let about_now = seen.is_about_now(check);
     html! {
         @if listed.is_empty() {
@@ -189,7 +191,7 @@ pub(super) fn dates(host: &Host, check: &Check, seen: &Seen) -> Markup {
             @if open > 1 { p { "For all " (open) " bad dates:" } }
             (orders::look_again(&check.name, Place::Open))
             (orders::acknowledge(&check.name, Place::Open))
-            @if open == 1 { (orders::give_up(&check.name, Place::Open)) }
+            @if open == 1 { (orders::give_up(&check.name, one)) }
         }
     }
 }

@@ -83,6 +83,7 @@ fn failing() -> (Config, Vec<Run>) {
         early: false,
         again: false,
         began: None,
+        off_hours: false,
         report: Some(Report {
             verdict: Verdict::Fail,
             summary: "records 0: fewer than 40".to_owned(),

@@ -92,6 +92,7 @@ fn run(check: &str, due: Timestamp, data_date: Date, again: bool, fails: bool) -
         early: false,
         again,
         began: None,
+        off_hours: false,
         report: Some(Report {
             verdict: if fails { Verdict::Fail } else { Verdict::Pass },
             summary: "rows 0".to_owned(),

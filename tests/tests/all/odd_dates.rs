@@ -353,8 +353,8 @@ fn a_running_host_looks_again_by_itself_and_on_order() {
     assert!(refused.code == 64 && refused.err.contains("is not bad but given up"), "{refused:?}");
 }
 
-/// What somebody asks for does not wait for the dates that are looked at anyway: of thirty that nobody judged, twenty are looked
-/// at in a minute.
+/// What somebody asks for does not wait for the dates that are looked at anyway: of eighty that nobody judged, twenty are looked
+/// at in a round.
 #[test]
 fn what_somebody_asks_for_comes_first() {
     let now = Timestamp::now();
@@ -362,7 +362,7 @@ fn what_somebody_asks_for_comes_first() {
         |ago: i64| (now - SignedDuration::from_hours(24 * ago)).to_zoned(jiff::tz::TimeZone::UTC).date().to_string();
     // Due half a day away.
     let hour = (now.to_zoned(jiff::tz::TimeZone::UTC).hour() + 12) % 24;
-    let (sample, toml) = staying(&format!("schedule = '0 {hour} * * *'\nsince = '{}'", day(30)));
+    let (sample, toml) = staying(&format!("schedule = '0 {hour} * * *'\nsince = '{}'", day(80)));
     let service = Service::start(&sample, &toml, &[]).unwrap();
     let judged = || {
         let json = service.get("/api/v1/runs?check=loads&limit=100").json();
@@ -370,8 +370,8 @@ fn what_somebody_asks_for_comes_first() {
         runs.iter().map(|run| run["data_date"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     service.wait_until("some are judged", 60, |_| judged().len() >= 20);
-    let done = sample.host(&["recheck", "loads", "--date", &day(30)]).unwrap();
+    let done = sample.host(&["recheck", "loads", "--date", &day(80)]).unwrap();
     assert_eq!(done.code, 0, "{done:?}");
-    service.wait_until("the oldest is judged", 60, |_| judged().contains(&day(30)));
-    assert!(!judged().contains(&day(29)), "{:?}", judged());
+    service.wait_until("the oldest is judged", 60, |_| judged().contains(&day(80)));
+    assert!(!judged().contains(&day(79)), "{:?}", judged());
 }

@@ -180,6 +180,7 @@ fn run(check: &str, hours: f64, at: Timestamp) -> Run {
         early: false,
         again: false,
         began: None,
+        off_hours: false,
         report: (fault != Some(Fault::Errors))
             .then(|| Report { violations: failing.then_some(violation).into_iter().collect(), ..report }),
         error: (fault == Some(Fault::Errors)).then(|| Reason::NotFound("query failed: the backend is away".to_owned())),

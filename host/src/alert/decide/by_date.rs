@@ -183,7 +183,7 @@ one date is bad and good again
     2  5.               => 5 recovered
 the next date is no recovery
     0  5f               => 5 began
-   24  6.               => 5 reminder
+   24  6. 5f            => 5 reminder
    25  5.               => 5 recovered
    26  6.               =>
 a further date is told once in a repeat_interval, what is new first
@@ -215,7 +215,7 @@ reminders list the open dates
     0  5f               => 5 began
    24  6f               => 6 began, 5 still
    27  6f               =>
-   28  6f               => 5 6 reminder
+   28  6f 5f            => 5 6 reminder
    31  5f               =>
    32  5f               => 5 6 reminder
 a change delays the reminder of the others
@@ -223,7 +223,7 @@ a change delays the reminder of the others
    24  6w               => 6 began, 5 still
    27  6f               => 6 changed, 5 still
    30  6f               =>
-   31  6f               => 5 6 reminder
+   31  6f 5f            => 5 6 reminder
 something else is wrong with one of them
     0  5f               => 5 began
    24  6f               => 6 began, 5 still
@@ -266,7 +266,7 @@ nobody is reminded in a silence, and after it is
     0  5f               => 5 began
     1  silence 24 5f    =>
    24  6.               =>
-   25  6.               => 5 reminder
+   25  6. 5f            => 5 reminder
 an acknowledged date is not reminded of, and its end is told
     0  5f               => 5 began
     1  ack 5 5f         =>
@@ -278,7 +278,7 @@ an acknowledgement is over after its time
     0  5f               => 5 began
     1  ack 5 5f         =>
    72  8.               =>
-   73  8.               => 5 reminder
+   73  8. 5f            => 5 reminder
 it lapses when the date is worse
     0  5w               => 5 began
     1  ack 5            =>
@@ -324,13 +324,13 @@ the same under a silence
 a skip ends nothing and begins nothing
     0  5f               => 5 began
     1  5s               =>
-   24  6s               => 5 reminder
+   24  6s 5f            => 5 reminder
    25  5.               => 5 recovered
 an error is of the check, and not of a date
     0  5f               => 5 began
     1  5e               =>
     2  5e               => error began
-   24  6e               => 5 reminder; error reminder
+   24  6e 5f            => 5 reminder; error reminder
    25  6.               => error recovered
    26  5.               => 5 recovered
 an error at another date says nothing about the check; that date is given up after its time
@@ -354,7 +354,7 @@ no date is given up while the check cannot be evaluated, and it is judged when t
 before its deadline a bad date is pending
     0  5p               =>
     3  5f               => 5 began
-   24  6p               => 5 reminder
+   24  6p 5f            => 5 reminder
    27  6.               =>
    28  5.               => 5 recovered
 a pending date that is good is not told
@@ -406,12 +406,12 @@ both fail for one date
     3  5.               => 5 recovered
 it fails for another date
     0  up5f 5.          => up: 5 began
-   24  up6. 6f          => 6 began; up: 5 reminder
+   24  up6. up5f 6f     => 6 began; up: 5 reminder
    25  up5. 6.          => 6 recovered; up: 5 recovered
 two dates, and it fails for one of them
     0  up5f             => up: 5 began
     1  up5f 5f          => 5 below
-   24  up6. 6f          => 6 began, 5 still; up: 5 reminder
+   24  up6. up5f 6f     => 6 began, 5 still; up: 5 reminder
    25  up5. 6. 5.       => 5 6 recovered; up: 5 recovered
 ";
 

@@ -38,6 +38,7 @@ pub(super) fn run(check: &str, result: char, round: i64) -> Run {
         early: false,
         again: false,
         began: None,
+        off_hours: false,
         report: verdict.map(|verdict| Report {
             verdict,
             summary: String::new(),

@@ -66,7 +66,8 @@ impl Known {
 pub(super) struct Naive {
     pub(super) dates: BTreeMap<i64, Known>,
     pub(super) last_told: Option<i64>,
-    pub(super) unable: bool,
+    /// Since when the check cannot be evaluated.
+    pub(super) unable: Option<i64>,
     pub(super) confirm: u32,
     /// For how long bad dates are looked at again.
     pub(super) length: i64,
@@ -175,14 +176,21 @@ impl Naive {
         if !result.past {
             let was = self.unable;
             self.unable = match result.letter {
-                'e' => true,
+                'e' => was.or(Some(now)),
                 's' => was,
-                _ => false,
+                _ => None,
             };
-            if was && !self.unable {
-                // What could not be judged is judged now.
-                let waiting = self.dates.values_mut().filter(|known| known.state == 'n');
-                waiting.filter_map(|known| known.look.as_mut()).for_each(|look| look.0 = look.0.min(now));
+            if let (Some(since), None) = (was, self.unable) {
+                for known in self.dates.values_mut() {
+                    let unjudged = known.state == 'n';
+                    let Some((at, tries, from)) = known.look.filter(|_| unjudged || known.bad.is_some()) else {
+                        continue;
+                    };
+                    // The time in which nothing could be judged does not count.
+                    let from = (from + now - since).min(now);
+                    // What could not be judged is judged now.
+                    known.look = Some(if unjudged { (at.min(now), 0, from) } else { (at, tries, from) });
+                }
             }
         }
         let mut known = self.dates.remove(&result.day).unwrap_or_default();
@@ -214,13 +222,18 @@ impl Naive {
                     known.look = if first { self.look(now, 0, now) } else { self.next(result, now, before) };
                 }
             },
-            _ if known.bad.is_some() => known.look = self.next(result, now, before),
+            letter if known.bad.is_some() => {
+                known.look = self.next(result, now, before);
+                if known.look.is_none() && letter == 'e' && self.unable.is_some() {
+                    known.look = Some((now + DAY, 0, before.map_or(now, |(.., from)| from)));
+                }
+            }
             's' => (known.state, known.look) = ('s', None),
             _ if "n\0p".contains(known.state) => {
                 let before = before.filter(|_| known.state != 'p' || !result.again);
                 known.look = self.next(result, now, before);
                 known.state = 'n';
-                if known.look.is_none() && self.unable {
+                if known.look.is_none() && self.unable.is_some() {
                     known.look = Some((now + DAY, 0, before.map_or(now, |(.., from)| from)));
                 }
             }

@@ -49,6 +49,7 @@ fn run(result: Outcome, now: i64) -> Run {
         early: result.early.is_some(),
         again: result.again,
         began: None,
+        off_hours: false,
         report: verdict.map(|verdict| Report {
             verdict,
             summary: String::new(),
@@ -277,7 +278,8 @@ fn history(seed: u64, configs: &[Config]) {
     }
     let standing = &both.standings["c"];
     assert_eq!(standing.open().count(), 0, "{:#?}", both.story);
-    assert_eq!(standing.channels().count(), 0, "somebody never hears the end: {:#?}", both.story);
+    let knows = |day: &Day| !day.side().told.is_empty() || !day.side().listed.is_empty();
+    assert!(!standing.days.values().any(knows), "somebody never hears the end: {:#?}", both.story);
 }
 
 /// No date is forgotten, no recovery is told without a good result of that date, each change is told once in each channel, and
