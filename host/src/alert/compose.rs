@@ -149,7 +149,10 @@ fn remembered(notice: &Notice<'_>) -> Option<Alert> {
     };
     let dates: Vec<Date> =
         [&notice.dates.new, &notice.dates.changed, &notice.dates.still].into_iter().flatten().copied().collect();
-    let title = format!("{} {}", ranges(&dates, &mut None), fails(*level, dates.len()));
+    let title = match dates.as_slice() {
+        [] => fails(*level, 1).to_owned(),
+        dates => format!("{} {}", ranges(dates, &mut None), fails(*level, dates.len())),
+    };
     Some(Alert {
         channel: notice.channel.clone(),
         severity,
@@ -191,8 +194,11 @@ fn ended(notice: &Notice<'_>, ending: Ending) -> String {
                     let now = if *now == Some(Level::Warning) { "warns" } else { "is not well" };
                     format!("no longer {before}, but it still {now}")
                 }
-                (About::Data, _, Some(Level::Critical)) => "still fails".to_owned(),
-                (About::Data, ..) => "still warns".to_owned(),
+                (About::Data, _, now) => {
+                    let dates = if notice.dates.plain { &[][..] } else { &notice.dates.new };
+                    let of = if dates.is_empty() { String::new() } else { format!("{} ", ranges(dates, &mut None)) };
+                    format!("{of}still {}", fails(*now, dates.len().max(1)))
+                }
             };
             format!("{still}; further alerts go to {}: {about}", to.join(", "))
         }
@@ -217,7 +223,7 @@ fn ended(notice: &Notice<'_>, ending: Ending) -> String {
                 (About::Data, Some(run)) => format!("recovered after {lasted}: {}{still}", run.summary()),
                 (About::Data, None) => format!("recovered after {lasted}"),
                 (About::Evaluation, Some(run)) => {
-                    format!("can be evaluated again, after {lasted}: {}", run.status().name())
+                    format!("can be evaluated again, after {lasted}: {}{still}", run.status().name())
                 }
                 (About::Evaluation, None) => format!("can be evaluated again after {lasted}"),
             }
@@ -407,13 +413,16 @@ impl Ending {
         ];
         let parts = all.into_iter().filter_map(|ending| {
             let ended = notices.iter().filter(|notice| Self::of(notice) == ending);
-            let checks: Vec<&str> = ended.map(|notice| notice.news.check()).collect();
+            let checks: Vec<&str> = ended.clone().map(|notice| notice.news.check()).collect();
+            let several = ended.clone().any(|notice| notice.dates.ended.len() > 1);
             let words = match ending {
                 _ if checks.is_empty() => return None,
                 Self::Below => ": not well either",
                 Self::Held => " held back",
+                Self::GivenUp if several => ": bad dates are given up",
                 Self::GivenUp => ": a bad date is given up",
-                Self::RecoveredOne => ": a date is good again, others are not",
+                Self::RecoveredOne if several => ": dates are good again, but not all",
+                Self::RecoveredOne => ": a date is good again, but not all",
                 Self::Recovered => " recovered",
                 Self::Evaluable => " can be evaluated again",
                 Self::EvaluableOnly => ": can be evaluated again, still not well",

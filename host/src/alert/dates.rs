@@ -54,8 +54,10 @@ impl DateNews {
                 (_, _) if self.mixed => "are still not good".to_owned(),
                 (true, 1) => format!("still {fails}"),
                 (true, _) => format!("still {stem}"),
-                (false, 1) => "still does".to_owned(),
-                (false, _) => "still do".to_owned(),
+                (false, 1) if self.changed.is_empty() => "still does".to_owned(),
+                (false, _) if self.changed.is_empty() => "still do".to_owned(),
+                (false, 1) => format!("still {fails}"),
+                (false, _) => format!("still {stem}"),
             };
             let since = self.since.map(|since| span(now.duration_since(since).as_secs()));
             let since = since.map(|since| {

@@ -102,17 +102,17 @@ pub fn decide<'r>(batch: &[News<'r>], standings: &mut Standings, rules: Rules<'_
         let known = known(standings.get(check));
         deciding.group(group, &known, standings, &mut roots);
         if news.run().is_some() {
-            deciding.others(&known, standings, &mut roots);
+            deciding.others(Some(&known), standings, &mut roots);
             // A message is sent anyway: the further bad dates are in it, so that changes of others never put them off.
             if deciding.spoken.iter().any(|one| one.about == About::Data && !one.say.is_line()) {
                 deciding.done.clear();
-                deciding.others(&[], standings, &mut roots);
+                deciding.others(None, standings, &mut roots);
             }
             deciding.remind(standings, &mut roots);
         }
         let Some(standing) = standings.get_mut(check) else { continue };
         if deciding.spoken.iter().any(|one| one.about == About::Data && !one.say.is_brief() && !one.say.is_over()) {
-            standing.announced = Some(news.due());
+            standing.announced = Some(news.clock());
         }
         decided.notices.extend(entries(deciding.spoken, news, standing));
     }
@@ -196,13 +196,16 @@ impl<'r> Deciding<'_, 'r, '_> {
     }
 
     /// The dates without news that nobody was told of: what held them back may be over. And those that flapped and are good.
-    fn others(&mut self, known: &[(Subject, Level)], standings: &mut Standings, roots: &mut Roots<'_>) {
+    /// `known` is what was told of before; `None` if a message is sent anyway.
+    fn others(&mut self, known: Option<&[(Subject, Level)]>, standings: &mut Standings, roots: &mut Roots<'_>) {
         let Some(standing) = standings.get(self.check) else { return };
         let mut waiting: Vec<(Subject, Side)> = Vec::new();
         for (subject, day) in standing.told_or_open().filter(|(subject, _)| !self.done.contains(subject)) {
             let Some(side) = day.incident.as_ref().map(|incident| &incident.side) else { continue };
-            let new = !side.is_told() && side.is_confirmed(self.alerts.confirm.0);
-            let further = self.told_lately(known, subject, standings).is_some_and(|told| side.worst() <= Some(told));
+            let waits = known.is_some() && self.is_next(standing, subject, day);
+            let new = !side.is_told() && side.is_confirmed(self.alerts.confirm.0) && !waits;
+            let told = self.told_lately(known.unwrap_or_default(), subject, standings);
+            let further = told.is_some_and(|told| side.worst() <= Some(told));
             // One that flapped and is good may be steady now.
             if !day.is_open() || new && !further {
                 waiting.push((subject, side.clone()));
@@ -212,6 +215,14 @@ impl<'r> Deciding<'_, 'r, '_> {
         for (subject, before) in waiting {
             self.side((self.news, About::Data, subject), before, (confirm, None), standings, roots);
         }
+    }
+
+    /// Whether a date is looked at again next, after this batch: it may be good then.
+    fn is_next(&self, standing: &Standing, subject: Subject, day: &Day) -> bool {
+        let again = self.news.run().is_some_and(|run| run.again);
+        // One after the newest date, since host.toml has another `data_date` now, waits until it has come.
+        let has_come = subject <= standing.date || subject.is_none();
+        !again && has_come && day.look.is_some_and(|look| look.at <= self.news.due())
     }
 
     /// Decides on one side.
@@ -262,9 +273,7 @@ impl<'r> Deciding<'_, 'r, '_> {
         }
         let open: Vec<(Subject, &Day)> =
             standing.open().filter(|(_, day)| day.acknowledged(at.due).is_none()).collect();
-        // What is looked at again next may be good then.
-        let next = |day: &Day| day.look.is_some_and(|look| look.at <= at.due);
-        if open.iter().any(|(_, day)| next(day)) && !self.news.run().is_some_and(|run| run.again) {
+        if open.iter().any(|(subject, day)| self.is_next(standing, *subject, day)) {
             return;
         }
         let open: Vec<Subject> = open.into_iter().map(|(subject, _)| subject).collect();

@@ -88,7 +88,10 @@ fn entry<'r>(mut group: Vec<Spoken<'r>>, news: News<'r>, standing: &Standing) ->
         news: main.news,
         about: main.about,
         subject: main.subject,
-        dates: if main.about == About::Data { dates } else { DateNews { plain: true, ..DateNews::default() } },
+        dates: match main.about {
+            About::Data => dates,
+            About::Evaluation => DateNews { plain: true, open: dates.open, ..DateNews::default() },
+        },
         state: (level, summary),
         reasons: main.reasons,
         channel: main.channel,
@@ -108,7 +111,8 @@ fn dates(group: &[Spoken<'_>], news: News<'_>, standing: &Standing) -> DateNews 
         let Some(date) = one.subject else { continue };
         match &one.say {
             Say::Reminder { .. } => dates.still.push(date),
-            Say::Changed { .. } => dates.changed.push(date),
+            // A channel that never heard of it hears of a failure.
+            Say::Changed { before: Some(_), .. } => dates.changed.push(date),
             say if say.is_over() => dates.ended.push(date),
             _ => dates.new.push(date),
         }

@@ -23,7 +23,7 @@ const REMEMBERED: usize = 1000;
 pub(super) fn findings(news: News<'_>, standing: &Standing, config: &Config) -> Vec<(About, Finding)> {
     let refused = &standing.refused;
     let mut findings = Vec::new();
-    if let Some(run) = news.run().filter(|run| judged(run)) {
+    if let Some(run) = news.run().filter(|run| run.judged()) {
         let finding = data(run, config);
         // What is expected later is not told yet; an incident that goes on is.
         let open = standing.days.get(&run.subject()).is_some_and(Day::is_open);
@@ -73,17 +73,8 @@ pub(super) fn findings(news: News<'_>, standing: &Standing, config: &Config) -> 
     findings
 }
 
-/// Whether a run gave a verdict on the data. A pass with unknown items does not count.
-pub(super) fn judged(run: &Run) -> bool {
-    match run.report.as_ref().map(|report| &report.verdict) {
-        Some(Verdict::Fail | Verdict::Warn) => true,
-        Some(Verdict::Pass) => run.error.is_none(),
-        Some(Verdict::Skip(_)) | None => false,
-    }
-}
-
 fn judged_or_pending(run: &Run) -> bool {
-    judged(run) || is_pending(run)
+    run.judged() || is_pending(run)
 }
 
 /// Whether a bad or empty result comes before the data is expected.

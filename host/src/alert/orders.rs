@@ -15,6 +15,8 @@ use super::{
 };
 use crate::record::Episode;
 
+/// The most dates of a check that are looked at again in one round.
+pub const MOST_LOOKS: usize = 20;
 /// How long an acknowledgement holds, unless somebody says otherwise.
 pub const ACKNOWLEDGED_FOR: &str = "3d";
 
@@ -55,6 +57,10 @@ impl Wanted {
 /// What came of an order.
 #[derive(Debug, Default)]
 pub struct Ordered {
+    /// The check and the dates that it is about.
+    pub about: String,
+    /// What is done, for the audit trail.
+    pub words: String,
     /// The answer, in one line.
     pub answer: String,
     /// The messages to send, one a channel.
@@ -108,11 +114,16 @@ pub fn order(
         }
     }
     let answer = match wanted {
+        Wanted::Recheck if looks.len() > MOST_LOOKS => {
+            format!("{shown}: looked at again, the newest {MOST_LOOKS} now and the others after them")
+        }
         Wanted::Recheck => format!("{shown}: looked at again now"),
         Wanted::Ack { until, .. } => format!("{shown}: acknowledged by {who}; no reminders until {until:.0}"),
         Wanted::Close { .. } => format!("{shown}: given up by {who}; nobody is reminded of it any more"),
     };
-    Ok(Ordered { answer, messages: messages(check, who, &taken), episodes: taken.episodes, acknowledged, looks })
+    let messages = messages(check, who, &taken);
+    let words = wanted.words();
+    Ok(Ordered { about: shown, words, answer, messages, episodes: taken.episodes, acknowledged, looks })
 }
 
 /// Forgets the dates of a check after the newest that there can be: they were judged while the clock was ahead. The open ones
@@ -134,21 +145,22 @@ pub fn recall((check, standing): (&str, &mut Standing), newest: Date, at: Timest
 
 /// The dates that an order is about.
 fn subjects(check: &str, standing: &Standing, date: Option<Date>, wanted: &Wanted) -> Result<Vec<Subject>, String> {
+    if let (Some(_), true) = (date, standing.now) {
+        return Err(format!("{check} is about now, and has no dates; leave the date out"));
+    }
     let open: Vec<Subject> = standing.open().map(|(subject, _)| subject).collect();
-    let listed = || {
-        let dates: Vec<Date> = open.iter().filter_map(|subject| *subject).collect();
-        if dates.is_empty() { "none is".to_owned() } else { format!("those are {}", ranges(&dates, &mut None)) }
-    };
-    let Some(date) = date.filter(|_| !standing.now) else {
+    let dates: Vec<Date> = open.iter().filter_map(|subject| *subject).collect();
+    let Some(date) = date else {
         return match (open.len(), wanted) {
             (0, _) if standing.evaluation.failing() => Err(format!(
-                "{check} cannot be evaluated, which is no bad date; `host silence {check}` holds its messages back"
+                "{check} cannot be evaluated, and none of its dates is bad; `host silence {check}` holds its messages back"
             )),
             (0, _) if standing.now => Err(format!("{check} is well; there is nothing to do")),
             (0, _) => Err(format!("{check} has no bad date; there is nothing to do")),
-            (2.., Wanted::Close { all: false, .. }) => {
-                Err(format!("{check} has several bad dates: {}; name one with --date, or all with --all", listed()))
-            }
+            (2.., Wanted::Close { all: false, .. }) => Err(format!(
+                "{check} has several bad dates: {}; name one, or give all up with `host close {check} --all`",
+                ranges(&dates, &mut None)
+            )),
             _ => Ok(open),
         };
     };
@@ -162,7 +174,8 @@ fn subjects(check: &str, standing: &Standing, date: Option<Date>, wanted: &Wante
     if fits {
         Ok(vec![Some(date)])
     } else {
-        Err(format!("{check} {date} is not bad but {state}; of its dates, {}", listed()))
+        let bad = if dates.is_empty() { "none".to_owned() } else { ranges(&dates, &mut None) };
+        Err(format!("{check} {date} is {state}, not bad; its bad dates: {bad}"))
     }
 }
 

@@ -56,6 +56,11 @@ impl<'r> News<'r> {
         }
     }
 
+    /// When its run was to begin: later than its due time if that was missed.
+    pub(super) fn clock(self) -> Timestamp {
+        self.run().map_or(self.due(), |run| run.clock)
+    }
+
     /// Its data date.
     pub fn data_date(self) -> Date {
         match self {
@@ -115,10 +120,10 @@ pub struct Notice<'r> {
 }
 
 impl<'r> Notice<'r> {
-    /// The run that it is mainly about, if that is one of this batch.
+    /// The run that it is mainly about, if that is one of this batch and says something about it.
     pub fn run(&self) -> Option<&'r Run> {
         let run = self.news.run()?;
-        (self.about == About::Evaluation || run.subject() == self.subject).then_some(run)
+        (self.about == About::Evaluation || run.subject() == self.subject && run.judged()).then_some(run)
     }
 }
 

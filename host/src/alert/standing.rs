@@ -117,9 +117,13 @@ impl Standing {
     /// Whether its verdict on a date is good.
     pub(super) fn passes(&self, date: Date) -> bool {
         match self.is_current(date) {
-            true => self.judged && self.failing_at(date).is_none(),
+            true => self.judged && self.failing_at(date).is_none() && !self.is_given_up(date),
             false => self.days.get(&self.subject(date)).is_some_and(|day| day.state == State::Good),
         }
+    }
+
+    fn is_given_up(&self, date: Date) -> bool {
+        self.days.get(&self.subject(date)).is_some_and(|day| day.state == State::GivenUp)
     }
 
     /// Whether its last run was about a date, or about now.

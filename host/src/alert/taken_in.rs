@@ -6,7 +6,7 @@ use super::{
     Level,
     day::{Day, GivenUp, Look, State, Subject},
     episodes::closed,
-    findings::{concern, findings, is_pending, judged},
+    findings::{concern, findings, is_pending},
     policy::{Finding, Levels, Side},
     say::Say,
     spoken::{About, News},
@@ -140,15 +140,15 @@ fn date(run: &Run, standing: &mut Standing, config: &Config, taken: &mut Taken) 
     let was = day.state;
     let again = |day: &Day| match day.look {
         // The look at the deadline is the first one.
-        Some(look) if run.again && was != State::Pending => look.next(run.due, &recheck),
+        Some(look) if run.again && was != State::Pending => look.next(run.clock, &recheck),
         // Somebody asked about it: that changes nothing.
         Some(look) if run.past && !run.again => Some(look),
-        _ => Look::first(run.due, &recheck),
+        _ => Look::first(run.clock, &recheck),
     };
     // While the check cannot be evaluated its dates are kept, however long that takes.
     let daily = |day: &Day| {
-        let from = day.look.map_or(run.due, |look| look.from);
-        move || (unable && run.error.is_some()).then(|| Look::daily(run.due, from, &recheck))
+        let from = day.look.map_or(run.clock, |look| look.from);
+        move || (unable && run.error.is_some()).then(|| Look::daily(run.clock, from, &recheck))
     };
     match run.report.as_ref().map(|report| &report.verdict) {
         Some(Verdict::Skip(_)) if !day.is_open() && day.state != State::GivenUp => {
@@ -162,7 +162,7 @@ fn date(run: &Run, standing: &mut Standing, config: &Config, taken: &mut Taken) 
             Status::Pass => over_after_all(run, subject, day, taken),
             _ => day.look = None,
         },
-        _ if judged(run) => {
+        _ if run.judged() => {
             (day.state, day.at) = (state(worst), run.due);
             let was_bad = matches!(was, State::Bad | State::Warned);
             day.look = if !dated || !day.is_open() {
@@ -171,7 +171,7 @@ fn date(run: &Run, standing: &mut Standing, config: &Config, taken: &mut Taken) 
                 again(day)
             } else {
                 // Its time begins with its first bad verdict.
-                Look::first(run.due, &recheck)
+                Look::first(run.clock, &recheck)
             };
             if day.state == State::Good {
                 day.change(|incident| incident.ack = None);
@@ -196,7 +196,7 @@ fn date(run: &Run, standing: &mut Standing, config: &Config, taken: &mut Taken) 
             State::NotJudged => {
                 format!("it could not be judged within {length}: {}", shortened(&run.summary(), SHOWN))
             }
-            _ if !judged(run) => {
+            _ if !run.judged() => {
                 let last = shortened(&run.summary(), SHOWN);
                 format!("it was not good again within {length}, and the last look at it was an error: {last}")
             }
@@ -293,7 +293,7 @@ pub(super) fn give_up(
 fn convert(run: &Run, standing: &mut Standing, config: &Config, taken: &mut Taken) {
     let now = run.dates == Dates::Now;
     // A check that cannot run does not know what it is about.
-    if !judged(run) && !standing.days.is_empty() {
+    if !run.judged() && !standing.days.is_empty() {
         return;
     }
     standing.now = now;
@@ -311,7 +311,7 @@ fn convert(run: &Run, standing: &mut Standing, config: &Config, taken: &mut Take
         // Of a check about now, that is the date of its last run, unless this run is of the date that is due.
         let last = standing.date.filter(|_| run.past);
         let subject = run.subject().map(|date| last.unwrap_or(date));
-        let look = subject.and_then(|_| Look::first(run.due, &config.recheck(&run.check)));
+        let look = subject.and_then(|_| Look::first(run.clock, &config.recheck(&run.check)));
         standing.days_mut().entry(subject).or_insert(Day { look, ..day });
     }
     for (subject, mut day) in open {

@@ -16,6 +16,8 @@ use crate::{
     recorder::{Recorder, answered, user},
 };
 
+/// The most characters of a reason.
+const LONGEST: usize = 500;
 /// How long to wait for the host that runs on the record.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -105,7 +107,12 @@ fn reason(why: &str) -> Result<String> {
     if why.trim().is_empty() {
         bail!("--why is empty; give the reason, for others to read");
     }
-    Ok(why.trim().to_owned())
+    match why.trim() {
+        long if long.chars().count() > LONGEST => {
+            bail!("--why: {} characters; write at most {LONGEST}", long.chars().count())
+        }
+        why => Ok(why.to_owned()),
+    }
 }
 
 impl Of {
@@ -150,7 +157,7 @@ impl Of {
     /// Waits for the host that runs on the record.
     async fn ask(&self, record: &Record, wanted: &Wanted) -> Result<Result<String, String>> {
         let json = serde_json::to_string(wanted)?;
-        let id = record.order(&self.check, self.date, &json, &wanted.words(), (&user(), Timestamp::now())).await?;
+        let id = record.order(&self.check, self.date, &json, (&user(), Timestamp::now())).await?;
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             if let Some(answer) = record.answer(id).await? {

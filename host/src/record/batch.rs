@@ -12,6 +12,7 @@ use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
 use super::{
     Record,
+    audit::{Audited, note},
     dates::{DateRow, key, write_dates},
     orders::answer_orders,
 };
@@ -35,6 +36,8 @@ pub struct Batch {
     pub messages: Vec<NewMessage>,
     /// The orders that were carried out, and what came of each.
     pub answered: Vec<(i64, String)>,
+    /// Entries of the audit trail.
+    pub audited: Vec<Audited>,
     /// Incidents, and how each stands, as JSON: for their first messages in Slack.
     pub noted: Vec<(String, String)>,
     /// The time of writing.
@@ -150,6 +153,9 @@ impl Record {
             }
             write_dates(&mut write, &batch.dates, &batch.dates_gone).await?;
             answer_orders(&mut write, &batch.answered).await?;
+            for entry in &batch.audited {
+                note(&mut write, entry).await?;
+            }
             Self::note_states(&mut write, &batch.noted).await?;
             for episodes in batch.episodes.chunks(ROWS) {
                 upsert_episodes(episodes, batch.recorded).build().execute(&mut *write).await?;

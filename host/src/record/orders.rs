@@ -7,7 +7,6 @@ use sqlx::SqliteConnection;
 
 use super::{
     Record,
-    audit::{Audited, note},
     dates::{key, parsed},
 };
 
@@ -27,13 +26,12 @@ pub struct Order {
 }
 
 impl Record {
-    /// Adds an order, and returns its number. `words` say it in the audit trail.
+    /// Adds an order, and returns its number.
     pub async fn order(
         &self,
         check: &str,
         date: Option<Date>,
         wanted: &str,
-        words: &str,
         (who, at): (&str, Timestamp),
     ) -> Result<i64> {
         let mut write = self.write().await?;
@@ -48,12 +46,6 @@ impl Record {
             .fetch_one(&mut *write)
             .await
             .map_err(|error| self.explain(error))?;
-        let place = match date {
-            Some(date) => format!("{check} {date}"),
-            None => check.to_owned(),
-        };
-        let entry = Audited { at, who: who.to_owned(), place, change: words.to_owned() };
-        note(&mut write, &entry).await.map_err(|error| self.explain(error))?;
         write.commit().await.map_err(|error| self.explain(error))?;
         Ok(id)
     }

@@ -11,14 +11,11 @@ use jiff::{SignedDuration, Timestamp, civil::Date};
 
 use super::Recorder;
 use crate::{
-    alert::{Day, Standing, State, Subject},
+    alert::{Day, MOST_LOOKS, Standing, State, Subject},
     check::Check,
     config::{Config, Dates},
     run::{Moment, first_due},
 };
-
-/// The most dates of a check that are looked at again in one round.
-pub const MOST_LOOKS: usize = 20;
 
 /// What is to be done about a check's dates.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

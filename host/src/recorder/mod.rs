@@ -14,7 +14,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -30,7 +30,7 @@ pub use audit::user;
 pub use board::{Board, Dot, Latest, Recent};
 pub use dates::days;
 use kept::kept;
-pub use looks::{Expected, Looking, Looks, MOST_LOOKS};
+pub use looks::{Expected, Looking, Looks};
 pub use orders::{Done, answered};
 pub use presses::Press;
 pub use seen::Seen;
@@ -62,6 +62,8 @@ pub struct Recorder {
     asked: std::sync::Mutex<Vec<(String, Subject)>>,
     /// The dates that are being looked at.
     looking: std::sync::Mutex<BTreeSet<(String, Subject)>>,
+    /// The clock of the last looks, in milliseconds since the Unix epoch: what the record keeps of it.
+    looked: AtomicI64,
     /// How many runs have begun.
     begun: AtomicU64,
     /// Whether this process serves the page.
@@ -92,6 +94,7 @@ impl Recorder {
             checks: std::sync::Mutex::default(),
             asked: std::sync::Mutex::default(),
             looking: std::sync::Mutex::default(),
+            looked: AtomicI64::new(0),
             begun: AtomicU64::new(0),
             serves: AtomicBool::new(false),
             record,
@@ -107,6 +110,14 @@ impl Recorder {
     /// The place of a run that begins now among the runs of this process: 1 for the first.
     pub fn next_place(&self) -> u64 {
         self.begun.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// The clock of looks that begin now: later than that of all looks before, so that no two runs of a date have one.
+    pub fn look_clock(&self) -> Timestamp {
+        let now = Timestamp::now().as_millisecond();
+        let before = self.looked.fetch_max(now, Ordering::Relaxed);
+        let clock = if before < now { now } else { self.looked.fetch_add(1, Ordering::Relaxed) + 1 };
+        Timestamp::from_millisecond(clock).unwrap_or_else(|_| Timestamp::now())
     }
 
     /// The address to which messages link, if there is one.

@@ -1,6 +1,6 @@
 //! What changes dates outside of rounds: the orders of people, and a clock that was ahead.
 
-use std::sync::PoisonError;
+use std::{collections::BTreeSet, sync::PoisonError};
 
 use anyhow::{Context, Result};
 use jiff::{Timestamp, civil::Date};
@@ -10,7 +10,7 @@ use super::{Recorder, dates};
 use crate::{
     alert::{self, Ordered, Standing, Standings, Subject, Wanted},
     config::Config,
-    record::{Batch, Order},
+    record::{Audited, Batch, Order},
     run::Moment,
 };
 
@@ -34,7 +34,7 @@ impl Recorder {
         who: &str,
     ) -> Result<Done> {
         let json = serde_json::to_string(wanted)?;
-        let id = self.record.order(check, date, &json, &wanted.words(), (who, Timestamp::now())).await?;
+        let id = self.record.order(check, date, &json, (who, Timestamp::now())).await?;
         self.carry_out(config).await?;
         let answer = self.record.answer(id).await?.context("the order was not carried out")?;
         Ok(Done { id, answer: answered(&answer)? })
@@ -50,7 +50,10 @@ impl Recorder {
 
     /// The dates that somebody ordered to look at since this was last called.
     pub fn asked(&self) -> Vec<(String, Subject)> {
-        std::mem::take(&mut *self.asked.lock().unwrap_or_else(PoisonError::into_inner))
+        let asked = std::mem::take(&mut *self.asked.lock().unwrap_or_else(PoisonError::into_inner));
+        // In the order in which they were asked for; twice is once.
+        let mut seen = BTreeSet::new();
+        asked.into_iter().filter(|one| seen.insert(one.clone())).collect()
     }
 
     async fn carry_out_one(&self, config: &Config, order: Order) -> Result<()> {
@@ -64,9 +67,11 @@ impl Recorder {
         let done = carried_out(&order, &mut next, config, at);
         let answer = done.as_ref().map(|done| done.answer.clone()).map_err(Clone::clone);
         let answered = vec![(order.id, serde_json::to_string(&answer)?)];
-        let batch = Batch { answered, recorded: at, ..Batch::default() };
+        let mut batch = Batch { answered, recorded: at, ..Batch::default() };
         match done {
             Ok(done) => {
+                let (who, place) = (order.who.clone(), done.about.clone());
+                batch.audited.push(Audited { at, who, place, change: done.words.clone() });
                 // The newest first, as always.
                 let looks: Vec<_> = done.looks.iter().rev().map(|subject| (order.check.clone(), *subject)).collect();
                 self.take_on(config, &mut standings, (&order.check, next), done, batch).await?;
@@ -137,6 +142,10 @@ fn carried_out(order: &Order, standing: &mut Standing, config: &Config, at: Time
         serde_json::from_str(&order.wanted).map_err(|error| format!("this host does not know this order: {error}"))?;
     let data_date = config.checks.get(&order.check).map(|own| own.data_date).unwrap_or_default();
     let newest = Moment::usual(at, data_date, &config.timezone).map_err(|error| format!("{error:#}"))?.data_date;
+    // Some zones have a date less.
+    if let Some(date) = order.date {
+        Moment::new(at, date, &config.timezone).map_err(|error| format!("{error:#}"))?;
+    }
     match order.date.filter(|date| *date > newest) {
         Some(date) => {
             let (check, zone) = (&order.check, config.timezone.name());

@@ -17,10 +17,10 @@ use tokio::{
 };
 
 use crate::{
-    alert::{Notification, Subject},
+    alert::{MOST_LOOKS, Notification, Subject},
     check::Check,
     host::Host,
-    recorder::{Expected, Looking, MOST_LOOKS, Settled},
+    recorder::{Expected, Looking, Settled},
     run::{COUNTED, Moment, Run, Status, When, dates},
     schedule::Turn,
 };
@@ -129,7 +129,7 @@ impl Host {
         occasion: Option<Occasion>,
         wait: Wait,
     ) -> Result<Round> {
-        let now = at.unwrap_or_else(Timestamp::now);
+        let now = at.unwrap_or_else(|| self.recorder.look_clock());
         let mut due = Vec::new();
         let mut counts: HashMap<&str, usize> = HashMap::new();
         let pending = self.recorder.pending(dates).await;
@@ -187,6 +187,7 @@ impl Host {
             // A reload has removed the check.
             let Some(check) = self.check(&turn.check) else { continue };
             let moment = Moment::of(check, &self.config, turn.due, When::default())?;
+            let moment = Moment { clock: turn.due.max(Timestamp::now()), ..moment };
             match turn.left_out {
                 None => due.push((check.clone(), moment)),
                 Some(why) => {

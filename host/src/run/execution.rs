@@ -99,6 +99,7 @@ impl Check {
             check: self.name.clone(),
             plugin: None,
             due: moment.due,
+            clock: moment.clock,
             data_date: moment.data_date,
             attempt: moment.attempt,
             past: moment.past,

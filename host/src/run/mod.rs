@@ -36,6 +36,9 @@ pub struct Run {
     pub plugin: Option<Origin>,
     /// The run's clock.
     pub due: Timestamp,
+    /// When it was to begin: later than its due time if that was missed.
+    #[serde(skip)]
+    pub clock: Timestamp,
     /// The data date.
     pub data_date: Date,
     /// 1 for the first attempt at this date and due time, 2 for the next.
@@ -153,6 +156,15 @@ impl Run {
     /// The data date that its result is about; `None` if its check is about now.
     pub fn subject(&self) -> Option<Date> {
         (self.dates == Dates::Dated).then_some(self.data_date)
+    }
+
+    /// Whether it gave a verdict on the data. A pass with unknown items does not count.
+    pub fn judged(&self) -> bool {
+        match self.report.as_ref().map(|report| &report.verdict) {
+            Some(Verdict::Fail | Verdict::Warn) => true,
+            Some(Verdict::Pass) => self.error.is_none(),
+            Some(Verdict::Skip(_)) | None => false,
+        }
     }
 
     /// The worst status that applies.

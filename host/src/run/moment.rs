@@ -23,6 +23,8 @@ pub struct When {
 pub struct Moment {
     /// The run's clock.
     pub due: Timestamp,
+    /// When it is to begin: later than its due time if that was missed.
+    pub clock: Timestamp,
     /// The data date.
     pub data_date: Date,
     /// The beginning of that date in the pipeline's time zone.
@@ -111,6 +113,7 @@ impl Moment {
         }
         Ok(Self {
             due,
+            clock: due,
             data_date,
             day_start,
             day_end,

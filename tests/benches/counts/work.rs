@@ -75,6 +75,7 @@ fn failing() -> (Config, Vec<Run>) {
         check: name.to_owned(),
         plugin: None,
         due: AT.parse().unwrap(),
+        clock: AT.parse().unwrap(),
         data_date: DATE.parse().unwrap(),
         attempt: 1,
         past: false,

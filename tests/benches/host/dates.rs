@@ -84,6 +84,7 @@ fn run(check: &str, due: Timestamp, data_date: Date, again: bool, fails: bool) -
         check: check.to_owned(),
         plugin: None,
         due,
+        clock: due,
         data_date,
         attempt: 1,
         past: again,

@@ -236,7 +236,7 @@ fn people_act_on_dates_by_forms() {
     let page = followed(&service, &form(&service, &close, hostile.trim_end_matches("&for=2d"), &ana));
     assert!(page.contains("given up by ana (the page)") && !page.contains("Refused"), "{page}");
     let page = followed(&service, &form(&service, &close, "why=again", &ana));
-    assert!(page.contains("Refused: ") && page.contains("is not bad but given up"), "{page}");
+    assert!(page.contains("Refused: ") && page.contains("is given up, not bad"), "{page}");
     assert_eq!(state(&service, bad)["state"], "given_up");
     assert!(cell(&service.get("/").body, "loads", bad).contains("class=\"given-up\""));
     // The look at the start may have reminded of it.
@@ -288,7 +288,7 @@ fn a_repaired_date_is_looked_at_from_the_page() {
     assert!(page.contains("<h1>No open incidents</h1>"), "{page}");
     assert!(service.get("/metrics").body.contains("host_check_dates_open{check=\"loads\"} 0"));
     let refused = api(&format!("{at}/ack"), r#"{"why": "x"}"#);
-    assert!(refused.status == 409 && refused.body.contains("is not bad but good"), "{refused:?}");
+    assert!(refused.status == 409 && refused.body.contains("is good, not bad"), "{refused:?}");
     service.host.end("TERM").unwrap();
 }
 

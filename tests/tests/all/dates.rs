@@ -215,7 +215,7 @@ fn a_date_is_acknowledged_and_closed() {
         "{told:?}"
     );
     for (arguments, said) in [
-        (&["close", "loads", "--date", "2026-02-06", "--why", "again"][..], "loads 2026-02-06 is not bad but given up"),
+        (&["close", "loads", "--date", "2026-02-06", "--why", "again"][..], "loads 2026-02-06 is given up, not bad"),
         (&["ack", "loads", "--why", "x"], "loads has no bad date; there is nothing to do"),
         (&["ack", "loads", "--why", " "], "--why is empty"),
         (&["recheck", "load"], "did you mean `loads`?"),

@@ -54,6 +54,7 @@ mod jobs;
 mod killed;
 mod layers;
 mod locations;
+mod looks;
 mod news;
 mod nulls;
 mod odd_dates;

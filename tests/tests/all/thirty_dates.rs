@@ -165,6 +165,7 @@ fn run(check: &str, of: Option<Date>, usual: Date, (hours, at): (f64, Timestamp)
         check: check.to_owned(),
         plugin: None,
         due: at,
+        clock: at,
         data_date: of.unwrap_or(usual),
         attempt: 1,
         past: of.is_some_and(|of| of != usual),

@@ -172,6 +172,7 @@ fn run(check: &str, hours: f64, at: Timestamp) -> Run {
         check: check.to_owned(),
         plugin: None,
         due: at,
+        clock: at,
         data_date: at.to_zoned(jiff::tz::TimeZone::UTC).date(),
         attempt: 1,
         past: false,

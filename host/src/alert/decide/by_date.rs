@@ -53,6 +53,7 @@ fn run(check: &str, day: i8, letter: char, hour: i64) -> Run {
     let early = letter == 'p';
     Run {
         due: at(hour),
+        clock: at(hour),
         data_date: date(day),
         past: day != usual(hour),
         dates: Dates::Dated,
@@ -255,7 +256,7 @@ what a silence holds is told when it is over
     0  silence 26 5f    =>
    24  6f               =>
    25  6f               =>
-   26  6f               => 5 6 began
+   26  6f 5f            => 5 6 began
    27  5. 6.            => 5 6 recovered
 a recovery is not held
     0  5f               => 5 began

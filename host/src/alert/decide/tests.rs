@@ -30,6 +30,7 @@ pub(super) fn run(check: &str, result: char, round: i64) -> Run {
         check: check.to_owned(),
         plugin: None,
         due: at(round),
+        clock: at(round),
         data_date: jiff::civil::date(1969, 12, 31),
         attempt: 1,
         past: false,

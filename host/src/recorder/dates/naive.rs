@@ -113,6 +113,13 @@ impl Naive {
             if silent || !confirmed {
                 continue;
             }
+            let next = known.look.is_some_and(|(at, ..)| at <= now) && !results.iter().any(|result| result.again);
+            if known.told.is_empty() && next && !judged.contains(day) {
+                // Whoever is about to look again says more in a moment.
+                known.free = None;
+                waiting.insert(*day);
+                continue;
+            }
             if known.told.is_empty() {
                 // Further dates are told once in a while, unless they are worse.
                 let others = open.iter().filter(|(other, _)| other != day);

@@ -41,6 +41,7 @@ fn run(result: Outcome, now: i64) -> Run {
         check: "c".to_owned(),
         plugin: None,
         due: at(now),
+        clock: at(now),
         data_date: date(result.day),
         attempt: 1,
         past: result.past,
