@@ -18,6 +18,8 @@ use crate::{
 
 /// Characters of a summary or a point that are kept.
 const REMEMBERED: usize = 1000;
+/// Bytes of all points of a result that are kept.
+const POINTS_BYTES: usize = 16 << 10;
 
 /// The result of some news for each side of a check; nothing for a side that the news leaves open.
 pub(super) fn findings(news: News<'_>, standing: &Standing, config: &Config) -> Vec<(About, Finding)> {
@@ -101,7 +103,13 @@ fn data(run: &Run, config: &Config) -> Finding {
     let violations = run.report.iter().flat_map(|report| &report.violations);
     let violated = violations.map(|violation| point(violation.metric.as_deref(), &violation.message));
     let remarks = run.alerts.iter().filter(|alert| Level::from(alert.severity) == Level::Info);
-    let points = violated.chain(remarks.map(|alert| alert.title.clone())).map(|point| cut(&point)).collect();
+    let points = violated.chain(remarks.map(|alert| alert.title.clone())).map(|point| cut(&point));
+    // One for each date is kept, of which there may be many.
+    let room = |left: &mut usize, point: String| {
+        *left = left.checked_sub(point.len())?;
+        Some(point)
+    };
+    let points = points.scan(POINTS_BYTES, room).collect();
     let beyond = run.report.as_ref().map(beyond).unwrap_or_default();
     let beyond = beyond.into_iter().map(|(metric, limit)| (cut(&metric), limit)).collect();
     Finding { levels, points, beyond, summary: cut(&run.summary()) }

@@ -17,6 +17,9 @@ pub struct Recheck {
     pub length: Duration,
 }
 
+/// The latest time after a date's end at which its data can be expected. A failure is told only then.
+const LATEST: Duration = Duration::from_secs(31 * 24 * 60 * 60);
+
 /// By when the data of a date is expected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ExpectBy {
@@ -53,6 +56,9 @@ impl FromStr for ExpectBy {
             return Ok(Self::At(parsed, zone.map(Zone::new).transpose()?));
         }
         match text.parse::<Time>() {
+            Ok(length) if length.0 > LATEST => {
+                bail!("`{text}` is more than {} days after the date's end", LATEST.as_secs() / (24 * 60 * 60))
+            }
             Ok(length) => Ok(Self::After(length.0)),
             Err(_) => {
                 bail!("`{text}` is neither a time of day like \"09:00\" nor a time after the date's end like \"6h\"")
@@ -88,7 +94,7 @@ mod tests {
         let skipped: ExpectBy = "02:30".parse().expect("a time");
         let deadline = skipped.deadline(civil::date(2026, 3, 8), end, &zone).expect("a time");
         assert_eq!(deadline.to_string(), "2026-03-08T07:30:00Z");
-        for wrong in ["9", "9:00", "25:00", "09:00 Nowhere", "-6h", "soon", ""] {
+        for wrong in ["9", "9:00", "25:00", "09:00 Nowhere", "-6h", "32d", "900d", "soon", ""] {
             assert!(wrong.parse::<ExpectBy>().is_err(), "{wrong}");
         }
     }
