@@ -146,7 +146,7 @@ impl Run {
         if !self.once {
             host.recorder.serve();
         }
-        // For a past date nobody is told anything.
+        // A round about a past date is about that date alone.
         if self.day.date.is_none() {
             // One start may run a part of the plugins; a host that stays runs them all.
             host.close_gone(!self.once, self.at.unwrap_or_else(Timestamp::now)).await?;

@@ -172,7 +172,7 @@ fn a_check_that_only_skips_for_too_long_is_told() {
     let (over, reminder) = status(10);
     assert!(over["error"].as_str().unwrap().contains("(5 days;"), "{over}");
     assert!(reminder.err.contains("Reminder: orders could not be evaluated"), "{reminder:?}");
-    // Of another date nobody is told, so it is only skipped.
+    // For how long it skips is counted by the dates that are due; another one is only skipped.
     let past =
         shop.host(&["run", "--once", "--output", "json", "--at", "2026-01-10T13:00:00Z", "--date", "2026-01-08"]);
     assert_eq!(past.run("orders")["status"], "skip", "{past:?}");
@@ -343,5 +343,7 @@ fn a_gate_that_is_skipped_is_not_evaluated() {
     assert_eq!(decision["message"], "skipped: no games are scheduled (skip_when)", "{decision}");
     let page = service.ask("GET", "/checks/phase2-gate", &[("authorization", &format!("Bearer {TOKEN}"))], "").unwrap();
     assert!(format!("{page:?}").contains("no games are scheduled: "), "{page:?}");
+    assert_eq!(service.get("/api/v1/dates?open=true").json()["dates"], serde_json::json!([]));
+    assert_eq!(service.get("/api/v1/alerts").json()["alerts"], serde_json::json!([]));
     service.host.end("TERM").unwrap();
 }
