@@ -57,7 +57,7 @@ is told too.
 
 Examples:
   host close phase2-raw --date 2026-02-05 --why \"it will never come\"
-  host close phase2-raw --all --why \"the vendor is gone\"          all its bad dates")]
+  host close phase2-raw --all --why \"the vendor is gone\"    all its bad dates")]
 pub(super) struct Close {
     #[command(flatten)]
     of: Of,

@@ -102,7 +102,7 @@ enum Command {
     Query(query::Query),
     /// Show past runs, alerts and undelivered messages
     History(history::History),
-    /// Show who changed pins, grants, keys and silences, and who ordered what of dates
+    /// Show who changed pins, grants, keys, silences and bad dates
     Audit(audit::Audit),
     /// Show what each check's queries billed
     Costs(costs::Costs),

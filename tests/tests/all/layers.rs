@@ -219,6 +219,7 @@ fn a_machine_runs_every_check_until_it_is_stopped() {
     fs::rename(&away, &origin).unwrap();
     eventually("and has it again", || tip(clone.clone()).out == newest);
 
+    eventually("the host runs", || fs::read_to_string(&errors).unwrap().contains("next: "));
     Command::new("kill").args(["-TERM", &running.id().to_string()]).status().unwrap();
     assert_eq!(running.wait().unwrap().code(), Some(0), "{}", fs::read_to_string(&errors).unwrap());
     let errors = fs::read_to_string(&errors).unwrap();
