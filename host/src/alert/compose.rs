@@ -9,7 +9,7 @@ use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
 use super::{
     Level, Notification, Told,
-    dates::ranges,
+    dates::{DateNews, ranges},
     decide::Decided,
     mentioned::Mentioned,
     say::Say,
@@ -139,7 +139,7 @@ fn relevant(notice: &Notice<'_>, channel: &str) -> Vec<Alert> {
     if own.is_empty() { all.into_owned() } else { own }
 }
 
-/// An alert about dates that were not judged now.
+/// An alert about dates that were not judged now: what was found when they last were.
 fn remembered(notice: &Notice<'_>) -> Option<Alert> {
     let (level, summary) = &notice.state;
     let severity = match (*level)? {
@@ -147,20 +147,24 @@ fn remembered(notice: &Notice<'_>) -> Option<Alert> {
         Level::Warning => Severity::Warning,
         Level::Info => Severity::Info,
     };
-    let dates: Vec<Date> =
-        [&notice.dates.new, &notice.dates.changed, &notice.dates.still].into_iter().flatten().copied().collect();
-    let title = match dates.as_slice() {
-        [] => fails(*level, 1).to_owned(),
-        dates => format!("{} {}", ranges(dates, &mut None), fails(*level, dates.len())),
-    };
     Some(Alert {
         channel: notice.channel.clone(),
         severity,
-        title,
+        title: "When last judged".to_owned(),
         summary: summary.clone(),
         sections: Vec::new(),
         steps: Vec::new(),
     })
+}
+
+/// `2026-02-04 to 02-05 fail`
+fn standing(notice: &Notice<'_>) -> String {
+    let DateNews { new, changed, still, .. } = &notice.dates;
+    let dates: Vec<Date> = [new, changed, still].into_iter().flatten().copied().collect();
+    match dates.as_slice() {
+        [] => fails(notice.state.0, 1).to_owned(),
+        dates => format!("{} {}", ranges(dates, &mut None), fails(notice.state.0, dates.len())),
+    }
 }
 
 /// `fails`, `fail`, `warns`, `warn`
@@ -319,9 +323,7 @@ fn family_title(notices: &[&Notice<'_>], runs: &[&Run], tally: impl Fn() -> Stri
     match (bad.as_slice(), runs) {
         ([], _) => Ending::title(notices),
         _ if earlier.len() == bad.len() && bad.len() <= 2 => {
-            let titles = earlier
-                .iter()
-                .filter_map(|notice| Some(format!("{}: {}", notice.news.check(), remembered(notice)?.title)));
+            let titles = earlier.iter().map(|notice| format!("{}: {}", notice.news.check(), standing(notice)));
             titles.collect::<Vec<_>>().join(", ")
         }
         _ if !earlier.is_empty() => {
