@@ -219,10 +219,11 @@ impl<'r> Deciding<'_, 'r, '_> {
 
     /// Whether a date is looked at again next, after this batch: it may be good then.
     fn is_next(&self, standing: &Standing, subject: Subject, day: &Day) -> bool {
-        let again = self.news.run().is_some_and(|run| run.again);
+        // In a window of a calendar nobody looks.
+        let last = self.news.run().is_some_and(|run| run.again || run.off_hours);
         // One after the newest date, since host.toml has another `data_date` now, waits until it has come.
         let has_come = subject <= standing.date || subject.is_none();
-        !again && has_come && day.look.is_some_and(|look| look.at <= self.news.due())
+        self.rules.looks && !last && has_come && day.look.is_some_and(|look| look.at <= self.news.due())
     }
 
     /// Decides on one side.
@@ -245,14 +246,16 @@ impl<'r> Deciding<'_, 'r, '_> {
         let Some(standing) = standings.get_mut(check) else { return };
         let refused = standing.refused.clone();
         let (alerts, hold) = (&self.alerts, &held.hold);
+        // A due time that was missed is told of now.
+        let clock = if about == About::Evaluation { news.clock() } else { at.due };
         // Rounds send the reminders.
         let reminds = about == About::Evaluation && news.run().is_some();
         let (said, since, began) = standing.side(about, subject, at.due, |side| {
             let bad_since = side.began;
             let since = held_until_now(&before, side, at.due);
-            let mut said = side.decide(at.due, confirm, alerts, hold, told);
+            let mut said = side.decide(clock, confirm, alerts, hold, told);
             if said.is_empty() && reminds {
-                said = side.remind(at.due, side.last_announced(), alerts, hold);
+                said = side.remind(clock, side.last_announced(), alerts, hold);
             }
             (said, since, before.began.or(bad_since))
         });

@@ -71,6 +71,8 @@ pub struct Rules<'r> {
     pub config: &'r Config,
     /// The silences that may be active.
     pub silences: &'r [Silence],
+    /// Whether dates are looked at again after this batch.
+    pub looks: bool,
     /// The time of the decision, for silences; calendars use the runs' own due times.
     pub now: Timestamp,
 }

@@ -104,9 +104,10 @@ fn able_again(standing: &mut Standing, began: Timestamp, now: Timestamp) {
 /// besides, is a new incident.
 fn is_closed(day: &Day, subject: Subject, finding: &Finding) -> bool {
     let given_up = day.incident.as_ref().and_then(|incident| incident.given_up.as_ref());
+    // An older host did not keep how bad it was.
     let is_more = |given_up: &GivenUp| {
         let worst = finding.levels.values().flatten().max().copied();
-        worst > given_up.level || !finding.points.is_subset(&given_up.points)
+        given_up.level.is_some() && (worst > given_up.level || !finding.points.is_subset(&given_up.points))
     };
     let again = subject.is_none() && !finding.levels.is_empty() && given_up.is_some_and(is_more);
     day.state == State::GivenUp && !again
@@ -124,9 +125,9 @@ fn date(run: &Run, standing: &mut Standing, config: &Config, taken: &mut Taken) 
     let dated = !standing.now;
     let unable = standing.evaluation.failing();
     let subject = dated.then_some(run.data_date);
-    let known = standing.days.contains_key(&subject);
     let day = standing.days_mut().entry(subject).or_insert_with(|| Day::new(run.due));
-    if run.off_hours && known {
+    if run.off_hours && !run.judged() {
+        // The hours of a calendar say nothing about a date: it is judged after them.
         return;
     }
     if day.state == State::GivenUp && day.is_failing() {
@@ -134,7 +135,8 @@ fn date(run: &Run, standing: &mut Standing, config: &Config, taken: &mut Taken) 
         day.state = State::NotJudged;
         day.change(|incident| incident.given_up = None);
     }
-    day.began = run.began.unwrap_or(day.began);
+    // An error says nothing of what an earlier run found.
+    day.began = run.began.filter(|_| run.error.is_none() || run.judged()).unwrap_or(day.began);
     day.change(|incident| incident.ack = incident.ack.take().filter(|ack| ack.holds(&incident.side, run.due)));
     let worst = day.incident.as_ref().and_then(|incident| incident.side.worst());
     let was = day.state;
@@ -304,7 +306,8 @@ fn convert(run: &Run, standing: &mut Standing, config: &Config, taken: &mut Take
         std::mem::take(standing.days_mut()).into_iter().partition(|(subject, _)| subject.is_none() == now);
     standing.days_mut().extend(stays);
     let mut open: Vec<(Subject, Day)> = goes.into_iter().filter(|(_, day)| day.is_open() || day.is_told()).collect();
-    // The newest goes on under its new name.
+    // The newest goes on under its new name, unless it flapped and is good.
+    open.sort_by_key(|(subject, day)| (day.is_open(), *subject));
     if let Some((was, day)) = open.pop() {
         let why = "from now on it is not told apart by date, or by date again";
         taken.episodes.extend(closed((&run.check, was), About::Data, &day.side(), run.due, why));

@@ -174,6 +174,10 @@ impl Run {
         let wanted = |work: &Work| !self.only.checks.is_empty() || !matches!(work, Work::Consultation(_));
         let all = host.checks.iter().enumerate().filter(|(_, check)| wanted(&check.work) && !check.waits);
         let all: Vec<usize> = all.map(|(at, _)| at).collect();
+        let looks = self.day.date.is_none() && !self.dry_run;
+        if looks {
+            host.recorder.look_again();
+        }
         let progress = Progress::new(&format!("running {} checks", all.len()));
         let when = When { at: self.at, date: self.day.date };
         let mut round = host.round(&all, Timestamp::now(), when).await?;
@@ -181,7 +185,7 @@ impl Run {
         let whole = self.late(&host, sources, when, &mut round).await?;
         // What people ordered while this ran, or while nothing did.
         host.recorder.carry_out(&host.config).await?;
-        if self.day.date.is_none() && !self.dry_run {
+        if looks {
             let host = whole.as_ref().unwrap_or(&host);
             let all = host.checks.iter().enumerate().filter(|(_, check)| wanted(&check.work));
             let all: Vec<usize> = all.map(|(at, _)| at).collect();

@@ -14,42 +14,48 @@ use crate::{
 /// Room for runs.
 #[derive(Debug)]
 pub struct Slots {
-    all: Arc<Room>,
-    warehouse: Arc<Room>,
-    git: Arc<Room>,
-    deployments: Arc<Room>,
-    /// Half of the scarcest room, for dates that are looked at again.
+    all: Limited,
+    warehouse: Limited,
+    git: Limited,
+    deployments: Limited,
+}
+
+/// A room, and how much of it dates may take that are looked at again: half, so that few of them are ever before a run that
+/// is due.
+#[derive(Debug)]
+struct Limited {
+    room: Arc<Room>,
     looks: Arc<Semaphore>,
 }
 
 /// The room of one run, until it is dropped.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[allow(dead_code)] // held, not read
-pub struct Slot(Vec<Place>, Option<OwnedSemaphorePermit>);
+pub struct Slot(Vec<Place>, Vec<OwnedSemaphorePermit>);
+
+impl Limited {
+    fn new(count: Count) -> Self {
+        let count = count.0 as usize;
+        Self { room: Room::new(count), looks: Arc::new(Semaphore::new((count / 2).max(1))) }
+    }
+}
 
 impl Slots {
     /// The limits from host.toml.
     pub fn new(config: &Scheduler) -> Self {
-        let room = |count: Count| Room::new(count.0 as usize);
-        let all = [config.runs, config.warehouse_runs, config.git_runs, config.deployments_runs];
-        let least = all.iter().map(|count| count.0).min().unwrap_or_default();
         Self {
-            all: room(config.runs),
-            warehouse: room(config.warehouse_runs),
-            git: room(config.git_runs),
-            deployments: room(config.deployments_runs),
-            looks: Arc::new(Semaphore::new((least / 2).max(1) as usize)),
+            all: Limited::new(config.runs),
+            warehouse: Limited::new(config.warehouse_runs),
+            git: Limited::new(config.git_runs),
+            deployments: Limited::new(config.deployments_runs),
         }
     }
 
     /// Waits for room for a run of this plugin; the host's own checks need none. Takes the scarcest room first, always
-    /// in the same order, to avoid deadlocks.
-    ///
-    /// Looks at dates take turns for a part of it first, so that few of them are ever before a run that is due.
+    /// in the same order, to avoid deadlocks. `looks`: for a date that is looked at again.
     pub async fn take(&self, ready: Option<&Ready>, looks: bool) -> Slot {
-        let Some(Ready { plugin, grants, .. }) = ready else { return Slot(Vec::new(), None) };
-        // It is never closed.
-        let permit = if looks { self.looks.clone().acquire_owned().await.ok() } else { None };
+        let mut slot = Slot::default();
+        let Some(Ready { plugin, grants, .. }) = ready else { return slot };
         let asks = |granted: fn(&Grants) -> &Vec<String>| !granted(grants).is_empty();
         let wanted = [
             asks(|grants| &grants.deployments).then_some(&self.deployments),
@@ -57,10 +63,15 @@ impl Slots {
             asks(|grants| &grants.warehouse).then_some(&self.warehouse),
             Some(&self.all),
         ];
-        let mut taken = Vec::new();
-        for room in wanted.into_iter().flatten() {
-            taken.push(room.take(&plugin.file.name).await);
+        let wanted: Vec<&Limited> = wanted.into_iter().flatten().collect();
+        // First, so that a look never holds room while it waits for its turn.
+        for limited in wanted.iter().filter(|_| looks) {
+            // It is never closed.
+            slot.1.extend(limited.looks.clone().acquire_owned().await.ok());
         }
-        Slot(taken, permit)
+        for limited in wanted {
+            slot.0.push(limited.room.take(&plugin.file.name).await);
+        }
+        slot
     }
 }

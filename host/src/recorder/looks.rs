@@ -4,7 +4,7 @@ use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet, HashMap},
     iter::successors,
-    sync::{Arc, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use jiff::{SignedDuration, Timestamp, civil::Date};
@@ -51,20 +51,32 @@ impl Recorder {
     }
 }
 
-/// Dates that are looked at, until this is dropped.
+/// Dates that are looked at, until they are released or this is dropped.
 #[derive(Debug)]
 pub struct Looking {
     recorder: Arc<Recorder>,
-    /// The check and the date.
+    /// The check and the date, in the order in which they were given.
     pub dates: Vec<(String, Subject)>,
+    /// Those that are not released.
+    held: Mutex<BTreeSet<(String, Subject)>>,
 }
 
 impl Looking {
     /// Of some dates, those that are not being looked at already.
     pub fn new(recorder: &Arc<Recorder>, dates: Vec<(String, Subject)>) -> Self {
         let mut looking = recorder.looking.lock().unwrap_or_else(PoisonError::into_inner);
-        let dates = dates.into_iter().filter(|date| looking.insert(date.clone())).collect();
-        Self { recorder: recorder.clone(), dates }
+        let dates: Vec<(String, Subject)> = dates.into_iter().filter(|date| looking.insert(date.clone())).collect();
+        let held = Mutex::new(dates.iter().cloned().collect());
+        Self { recorder: recorder.clone(), dates, held }
+    }
+
+    /// Ends this for some dates, which are recorded.
+    pub fn release(&self, dates: &[(String, Subject)]) {
+        let mut looking = self.recorder.looking.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        for date in dates.iter().filter(|date| held.remove(*date)) {
+            looking.remove(date);
+        }
     }
 }
 
@@ -86,10 +98,7 @@ impl Recorder {
 
 impl Drop for Looking {
     fn drop(&mut self) {
-        let mut looking = self.recorder.looking.lock().unwrap_or_else(PoisonError::into_inner);
-        for date in &self.dates {
-            looking.remove(date);
-        }
+        self.release(&self.dates);
     }
 }
 
@@ -98,19 +107,29 @@ fn looks(check: &Check, standing: &Standing, config: &Config, now: Timestamp, ex
     let recheck = config.recheck(&check.name);
     let look = |subject: &Subject, day: &Day| subject.is_some() == dated && day.is_looked_at(now, &recheck);
     let looked = standing.days.iter().filter(|(subject, day)| look(subject, day));
-    let mut due: Vec<Subject> = looked.map(|(subject, _)| *subject).collect();
+    let (open, mut unknown): (Vec<_>, Vec<_>) = looked.partition(|(_, day)| day.is_open());
+    unknown.sort_by_key(|(subject, _)| Reverse(**subject));
     let unjudged = match dated {
         true => unjudged(check, (&standing.days, standing.first), config, (now, None), expected),
         false => Vec::new(),
     };
     let count = unjudged.len();
-    due.extend(unjudged.into_iter().map(Some));
-    // Those that were looked at least often come first, so that none starves behind newer ones where rounds are rare.
-    let tries = |subject: &Subject| standing.days.get(subject).and_then(|day| day.look).map_or(0, |look| look.tries);
-    due.sort_by_key(|subject| (tries(subject), Reverse(*subject)));
-    due.dedup();
-    due.truncate(MOST_LOOKS);
+    let mut overdue = open.clone();
+    overdue.sort_by_key(|(_, day)| day.look.map(|look| look.at));
+    let unknown = unknown.into_iter().map(|(subject, _)| *subject).chain(unjudged.into_iter().map(Some));
+    let newest = open.into_iter().rev().map(|(subject, _)| *subject);
+    let overdue = overdue.into_iter().map(|(subject, _)| *subject);
+    let due = in_turn([newest.collect(), overdue.collect(), unknown.collect()]);
     Looks { now: due, unjudged: count, open: standing.open().count() }
+}
+
+/// The first dates of some lists in turn, so that none starves behind another: the newest bad ones, those that wait longest,
+/// and those that nobody judged.
+fn in_turn(lists: [Vec<Subject>; 3]) -> Vec<Subject> {
+    let most = lists.iter().map(Vec::len).max().unwrap_or_default();
+    let all = (0..most).flat_map(|at| lists.iter().filter_map(move |list| list.get(at).copied()));
+    let mut seen = BTreeSet::new();
+    all.filter(|subject| seen.insert(*subject)).take(MOST_LOOKS).collect()
 }
 
 /// The expected dates before the present one, and from one on, that have no result, or one that says nothing, and are not

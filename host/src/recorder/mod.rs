@@ -14,7 +14,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, PoisonError,
-        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -44,6 +44,9 @@ use crate::{
     run::{Run, Status, Untold, validation::Validation},
 };
 
+/// Milliseconds by which the clock of looks may be ahead of the time.
+const CLOSE: i64 = 1000;
+
 /// Records results, and queues their messages. One for each record; it decides one batch at a time.
 #[derive(Debug)]
 pub struct Recorder {
@@ -63,11 +66,15 @@ pub struct Recorder {
     /// The dates that are being looked at.
     looking: std::sync::Mutex<BTreeSet<(String, Subject)>>,
     /// The clock of the last looks, in milliseconds since the Unix epoch: what the record keeps of it.
-    looked: AtomicI64,
+    looked: std::sync::Mutex<i64>,
     /// How many runs have begun.
     begun: AtomicU64,
     /// Whether this process serves the page.
     serves: AtomicBool,
+    /// Whether this process looks at dates again after a round.
+    looks: AtomicBool,
+    /// Held while the dates to look at are chosen.
+    choosing: Mutex<()>,
 }
 
 /// The result of recording a batch of runs.
@@ -94,9 +101,11 @@ impl Recorder {
             checks: std::sync::Mutex::default(),
             asked: std::sync::Mutex::default(),
             looking: std::sync::Mutex::default(),
-            looked: AtomicI64::new(0),
+            looked: std::sync::Mutex::default(),
             begun: AtomicU64::new(0),
             serves: AtomicBool::new(false),
+            looks: AtomicBool::new(false),
+            choosing: Mutex::default(),
             record,
             metrics,
         }))
@@ -107,6 +116,16 @@ impl Recorder {
         self.serves.store(true, Ordering::Relaxed);
     }
 
+    /// From now on dates are looked at again after each round: what is said of them may wait for that.
+    pub fn look_again(&self) {
+        self.looks.store(true, Ordering::Relaxed);
+    }
+
+    /// Held by whoever chooses dates to look at; `None` if somebody else does.
+    pub fn choose(&self) -> Option<MutexGuard<'_, ()>> {
+        self.choosing.try_lock().ok()
+    }
+
     /// The place of a run that begins now among the runs of this process: 1 for the first.
     pub fn next_place(&self) -> u64 {
         self.begun.fetch_add(1, Ordering::Relaxed) + 1
@@ -114,10 +133,12 @@ impl Recorder {
 
     /// The clock of looks that begin now: later than that of all looks before, so that no two runs of a date have one.
     pub fn look_clock(&self) -> Timestamp {
-        let now = Timestamp::now().as_millisecond();
-        let before = self.looked.fetch_max(now, Ordering::Relaxed);
-        let clock = if before < now { now } else { self.looked.fetch_add(1, Ordering::Relaxed) + 1 };
-        Timestamp::from_millisecond(clock).unwrap_or_else(|_| Timestamp::now())
+        let now = Timestamp::now();
+        let mut last = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        // A clock that was set back begins anew.
+        let is_ahead = *last >= now.as_millisecond() && *last - now.as_millisecond() < CLOSE;
+        *last = if is_ahead { *last + 1 } else { now.as_millisecond() };
+        Timestamp::from_millisecond(*last).unwrap_or(now)
     }
 
     /// The address to which messages link, if there is one.
@@ -220,7 +241,11 @@ impl Recorder {
         let created = Timestamp::now();
         let silences = self.record.silences(Some(created)).await?;
         let mut next = standings.clone();
-        let decided = alert::decide(news, &mut next, alert::Rules { config, silences: &silences, now: created });
+        let decided = alert::decide(
+            news,
+            &mut next,
+            alert::Rules { config, silences: &silences, looks: self.looks.load(Ordering::Relaxed), now: created },
+        );
         let reasons: Vec<(String, &str)> =
             decided.notices.iter().map(|notice| (notice.channel.clone(), notice.say.name())).collect();
         let page = self.page(config);

@@ -146,7 +146,10 @@ fn carried_out(order: &Order, standing: &mut Standing, config: &Config, at: Time
     if let Some(date) = order.date {
         Moment::new(at, date, &config.timezone).map_err(|error| format!("{error:#}"))?;
     }
-    match order.date.filter(|date| *date > newest) {
+    // One that is open, since host.toml had another `data_date`, can be given up.
+    let is_open = |date: &Date| standing.days.get(&Some(*date)).is_some_and(alert::Day::is_open);
+    let may = |date: &Date| wanted != Wanted::Recheck && is_open(date);
+    match order.date.filter(|date| *date > newest && !may(date)) {
         Some(date) => {
             let (check, zone) = (&order.check, config.timezone.name());
             Err(format!("{date} is after the newest date of {check}, which is {newest} in {zone}"))

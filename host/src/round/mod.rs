@@ -46,14 +46,14 @@ pub struct Round {
 }
 
 /// How the runs of a round wait for room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wait {
+#[derive(Debug, Clone, Copy)]
+enum Wait<'l> {
     /// Not at all: a caller waits for the result.
     Never,
     /// In turn.
     Turn,
     /// In turn, and few at a time, so that runs which are due need not wait for them.
-    Look,
+    Look(&'l Looking),
 }
 
 /// The connection of scheduled rounds to the service.
@@ -96,6 +96,8 @@ impl Host {
         if at.is_none() {
             self.recorder.recall(&self.config, now).await?;
         }
+        // The next time will do.
+        let Some(choosing) = self.recorder.choose() else { return Ok(Round::default()) };
         let mut dates: Vec<(usize, (String, Subject))> = Vec::new();
         let mut expected = Expected::default();
         let busy = self.recorder.looked_at();
@@ -112,23 +114,27 @@ impl Host {
         dates.truncate(MOST_AT_ONCE);
         let dates = dates.into_iter().map(|(_, date)| date).collect();
         let looking = Looking::new(&self.recorder, dates);
-        self.look(&looking.dates, at, occasion, Wait::Look).await
+        drop(choosing);
+        self.look(&looking, None, at, occasion).await
     }
 
     /// Looks at dates that somebody asked for, also if they are being looked at: the data may have changed since that began.
     pub async fn look_now(&self, dates: Vec<(String, Subject)>, occasion: Occasion) -> Result<Round> {
-        let _looking = Looking::new(&self.recorder, dates.clone());
-        self.look(&dates, None, Some(occasion), Wait::Turn).await
+        let looking = Looking::new(&self.recorder, dates.clone());
+        self.look(&looking, Some(&dates), None, Some(occasion)).await
     }
 
-    /// Looks at dates, at most some of each check: the first ones.
+    /// Looks at dates, at most some of each check: the first ones: those in `looking`, or those that somebody
+    /// asked for.
     async fn look(
         &self,
-        dates: &[(String, Subject)],
+        looking: &Looking,
+        asked: Option<&[(String, Subject)]>,
         at: Option<Timestamp>,
         occasion: Option<Occasion>,
-        wait: Wait,
     ) -> Result<Round> {
+        let dates = asked.unwrap_or(&looking.dates);
+        let asked = asked.is_some();
         let now = at.unwrap_or_else(|| self.recorder.look_clock());
         let mut due = Vec::new();
         let mut counts: HashMap<&str, usize> = HashMap::new();
@@ -138,13 +144,15 @@ impl Host {
             // One that is after the newest date, since host.toml has another `data_date` now, waits until it has come.
             let Ok(moment) = Moment::of(check, &self.config, now, When { at, date: *date }) else { continue };
             let count = counts.entry(name).or_default();
-            // A window of a calendar says nothing about the date: it waits until that is over.
-            if moment.off_hours || *count == MOST_LOOKS {
+            // The hours of a calendar say nothing about a date: it waits until they are over, unless somebody asks for it.
+            if moment.off_hours && !asked || *count == MOST_LOOKS {
                 continue;
             }
             *count += 1;
+            let skip = moment.skip.filter(|_| !moment.off_hours);
             // The look at its deadline is the first judgement of a date.
             let recheck = moment.past && !pending.contains(&(name.as_str(), *date));
+            let moment = Moment { skip, off_hours: false, ..moment };
             due.push((check.clone(), Moment { again: true, recheck, ..moment }));
         }
         if due.is_empty() {
@@ -152,7 +160,8 @@ impl Host {
         }
         let dates = due.len();
         tracing::info!("looking again at {dates} {}", if dates == 1 { "date" } else { "dates" });
-        self.perform(due, occasion, wait).await
+        let queue = if asked { Wait::Turn } else { Wait::Look(looking) };
+        self.perform(due, occasion, queue).await
     }
 
     /// Counts the dates of all checks, so that the metrics are right before the first round.
@@ -169,7 +178,7 @@ impl Host {
     pub async fn ask(&self, check: &Arc<Check>, date: Option<Date>, now: Timestamp) -> Result<Run> {
         let moment = Moment::of(check, &self.config, now, When { at: None, date })?;
         // The caller wants an answer, whatever the calendars say.
-        let moment = Moment { skip: None, ..moment };
+        let moment = Moment { skip: None, off_hours: false, ..moment };
         let mut round = self.perform(vec![(check.clone(), moment)], None, Wait::Never).await?;
         match (round.unrecorded, round.runs.pop()) {
             (Some(problem), _) => bail!("{problem}"),
@@ -202,7 +211,12 @@ impl Host {
         self.perform(due, Some(occasion), Wait::Turn).await
     }
 
-    async fn perform(&self, due: Vec<(Arc<Check>, Moment)>, occasion: Option<Occasion>, wait: Wait) -> Result<Round> {
+    async fn perform(
+        &self,
+        due: Vec<(Arc<Check>, Moment)>,
+        occasion: Option<Occasion>,
+        queue: Wait<'_>,
+    ) -> Result<Round> {
         let moments: BTreeSet<Timestamp> = due.iter().map(|(_, moment)| moment.due).collect();
         let earlier = self.recorder.record.attempts(&moments).await?;
         // One task each, so that a computing guest does not delay the others. All end with this round.
@@ -215,8 +229,8 @@ impl Host {
                 check: check.clone(),
                 moment: moment.clone(),
                 backends: self.backends.clone(),
-                slots: (wait != Wait::Never).then(|| self.slots.clone()),
-                looks: wait == Wait::Look,
+                slots: (!matches!(queue, Wait::Never)).then(|| self.slots.clone()),
+                looks: matches!(queue, Wait::Look(_)) && moment.recheck,
                 closing: occasion.as_ref().map(|occasion| occasion.closing.clone()),
                 recorder: self.recorder.clone(),
                 scheduled: occasion.as_ref().filter(|_| !moment.again).map(|occasion| Scheduled {
@@ -262,13 +276,18 @@ impl Host {
                 let (batch, later) = ended.into_iter().partition(|run: &Run| !below.contains(run.check.as_str()));
                 ended = later;
                 first_ended = None;
+                let settled: Vec<(String, Option<Date>)> =
+                    batch.iter().map(|run: &Run| (run.check.clone(), run.subject())).collect();
                 round.add(self.recorder.settle(&self.config, batch).await);
+                if let Wait::Look(looking) = queue {
+                    looking.release(&settled);
+                }
             }
         }
         let order: HashMap<&str, usize> =
             self.checks.iter().enumerate().map(|(at, check)| (check.name.as_str(), at)).collect();
         round.runs.sort_by_key(|run| (order.get(run.check.as_str()).copied(), Reverse(run.data_date)));
-        if wait != Wait::Never {
+        if !matches!(queue, Wait::Never) {
             for (group, line) in round.by_group() {
                 tracing::info!(group, "{group}: {line}");
             }

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Span, Timestamp, civil::Date};
 
 use crate::{
     check::{Check, Work},
-    config::{Config, DataDate, Dates, Effect, Zone},
+    config::{Calendar, Config, DataDate, Dates, Effect, Zone},
     record::run_id,
 };
 
@@ -93,7 +93,11 @@ impl Moment {
             let of_gate = || matches!(&check.work, Work::Consultation(gate) if calendar.covers_date(gate, date));
             calendar.effect == Effect::Skip && (calendar.covers(&check.name, moment.due, date, zone) || of_gate())
         });
-        let off_hours = left_out.is_some_and(|(_, calendar)| !calendar.covers_date(&check.name, moment.data_date));
+        let of_date = |calendar: &Calendar| {
+            let gate = matches!(&check.work, Work::Consultation(gate) if calendar.covers_date(gate, moment.data_date));
+            calendar.effect == Effect::Skip && (gate || calendar.covers_date(&check.name, moment.data_date))
+        };
+        let off_hours = left_out.is_some() && !config.calendars.values().any(of_date);
         let skip = left_out.map(|(name, calendar)| format!("{} (calendars.{name})", calendar.why));
         Ok(Self { skip, off_hours, deadline, ..moment })
     }

@@ -77,6 +77,7 @@ impl Service {
         let names: Vec<&str> = host.checks.iter().map(|check| check.name.as_str()).collect();
         let newest = host.recorder.show(&names).await?;
         host.count_dates().await;
+        host.recorder.look_again();
         let agenda = Agenda::new(plans(&host), |check| newest.get(check).copied(), Timestamp::now());
         let heartbeat = Heartbeat::new(&host.config.heartbeat, host.recorder.metrics.clone())?;
         Ok(Arc::new(Self {

@@ -117,7 +117,7 @@ fn failing() -> (Config, Vec<Run>) {
 fn decide_round(times: u32) {
     let (config, runs) = failing();
     let batch: Vec<News<'_>> = runs.iter().map(News::Run).collect();
-    let rules = Rules { config: &config, silences: &[], now: AT.parse().unwrap() };
+    let rules = Rules { looks: true, config: &config, silences: &[], now: AT.parse().unwrap() };
     for _ in 0..times {
         let decided = decide(&batch, &mut Standings::default(), rules);
         assert!(!black_box(decided).notices.is_empty());
@@ -127,7 +127,7 @@ fn decide_round(times: u32) {
 fn message(times: u32) {
     let (config, runs) = failing();
     let batch: Vec<News<'_>> = runs.iter().map(News::Run).collect();
-    let rules = Rules { config: &config, silences: &[], now: AT.parse().unwrap() };
+    let rules = Rules { looks: true, config: &config, silences: &[], now: AT.parse().unwrap() };
     let decided = decide(&batch, &mut Standings::default(), rules);
     let zone = TimeZone::get("America/New_York").unwrap();
     for _ in 0..times {

@@ -66,6 +66,35 @@ fn a_window_of_a_calendar_ends_no_date() {
     assert!(told.iter().any(|told| told.starts_with("🔴")), "{told:?}");
 }
 
+/// A date whose only due time was in such a window is judged after it.
+#[test]
+fn a_date_of_a_window_is_judged_after_it() {
+    let night =
+        "\n[calendars.night]\neffect = 'skip'\nwhy = 'maintenance'\nwindows = [{ cron = '0 6 * * *', for = '1h' }]";
+    let loads = Loads::new(night);
+    loads.load(&[5]);
+    let (runs, told) = loads.round("02-05T06:30");
+    assert_eq!((dates(&runs), told.len()), (vec![("2026-02-04", "skip")], 0));
+    let (runs, told) = loads.round("02-06T08:00");
+    assert_eq!(dates(&runs), [("2026-02-05", "pass"), ("2026-02-04", "fail")]);
+    assert!(told.iter().any(|told| told.contains("2026-02-04 fails")), "{told:?}");
+}
+
+/// Where nobody looks again, since each start names its date, nothing waits for that.
+#[test]
+fn a_start_for_one_date_reminds_too() {
+    let loads = Loads::new("");
+    loads.load(&[5, 6]);
+    let told: Vec<usize> = (4..=6)
+        .map(|day| {
+            let (date, at) = (format!("2026-02-{day:02}"), format!("2026-02-{:02}T06:00:00Z", day + 1));
+            loads.host(&["run", "--once", "--date", &date, "--at", &at]);
+            loads.told().iter().filter(|told| told.contains("2026-02-04") || told.starts_with("🔴 loads")).count()
+        })
+        .collect();
+    assert_eq!(told, [1, 1, 1], "the failure, and a reminder a day");
+}
+
 /// A check about now has no date by which something is expected, and none to order anything about.
 #[test]
 fn a_check_about_now_waits_for_nothing() {

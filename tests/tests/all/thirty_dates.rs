@@ -119,7 +119,8 @@ fn thirty_days() -> (Vec<(f64, Value)>, Judged) {
         let usual = date(round / 48);
         let mut play = |runs: Vec<Run>| {
             let news: Vec<News<'_>> = runs.iter().map(News::Run).collect();
-            let decided = alert::decide(&news, &mut standings, Rules { config: &config, silences: &[], now: at });
+            let decided =
+                alert::decide(&news, &mut standings, Rules { looks: true, config: &config, silences: &[], now: at });
             let made = alert::compose(&decided, &runs, &config.timezone.rules(), None);
             let text = |message: &Notification| serde_json::to_value(message).unwrap();
             messages.extend(made.iter().map(|message| (hours, text(message))));

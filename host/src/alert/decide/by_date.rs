@@ -169,7 +169,7 @@ fn play(why: &str, toml: &str, rows: &[Row<'_>]) -> Standings {
         }
         runs.sort_by(|a, b| a.check.cmp(&b.check));
         let news: Vec<News<'_>> = runs.iter().map(News::Run).collect();
-        let decided = decide(&news, &mut standings, Rules { config: &config, silences: &silences, now });
+        let decided = decide(&news, &mut standings, Rules { looks: true, config: &config, silences: &silences, now });
         said.extend(decided.notices.iter().map(words));
         assert_eq!(said.join("; "), *expected, "{why}: hour {hour}: {happens}");
     }

@@ -92,7 +92,7 @@ fn a_failure_is_held_back_only_while_its_root_speaks() {
                 .filter(|(_, result)| *result != ' ')
                 .map(|(check, result)| run(check, result, round))
                 .collect();
-            let rules = Rules { config: &config, silences: &[], now: at(round) };
+            let rules = Rules { looks: true, config: &config, silences: &[], now: at(round) };
             let news: Vec<News<'_>> = runs.iter().map(News::Run).collect();
             let decided = decide(&news, &mut standings, rules);
             let own = decided
@@ -113,7 +113,7 @@ fn a_run_that_began_earlier_and_ended_later_is_no_news() {
     let mut told = |result: char, began: u64| {
         let runs = [Run { began: Some(began), ..run("loads", result, 0) }];
         let news: Vec<News<'_>> = runs.iter().map(News::Run).collect();
-        let rules = Rules { config: &config, silences: &[], now: at(0) };
+        let rules = Rules { looks: true, config: &config, silences: &[], now: at(0) };
         decide(&news, &mut standings, rules).notices.len()
     };
     assert_eq!(told('f', 1), 1);
@@ -143,7 +143,8 @@ fn a_thousand_checks_in_a_hundred_layers_are_decided_at_once() {
         let tried = (0..3).map(|_| {
             let mut standings = Standings::new();
             let began = std::time::Instant::now();
-            let decided = decide(&news, &mut standings, Rules { config: &config, silences: &[], now: at(0) });
+            let decided =
+                decide(&news, &mut standings, Rules { looks: true, config: &config, silences: &[], now: at(0) });
             let took = began.elapsed();
             let listed: usize = decided.notices.iter().map(|notice| notice.downstream.len()).sum();
             (took, decided.notices.len(), listed)

@@ -146,7 +146,7 @@ impl<'c> Both<'c> {
         };
         let runs: Vec<Run> = results.iter().map(|result| run(*result, self.now)).collect();
         let news: Vec<News<'_>> = runs.iter().map(News::Run).collect();
-        let rules = Rules { config: self.config, silences: &[silence], now: at(self.now) };
+        let rules = Rules { looks: true, config: self.config, silences: &[silence], now: at(self.now) };
         let decided = alert::decide(&news, &mut self.standings, rules);
         let mut heard = Heard::new();
         for notice in decided.notices.iter().filter(|notice| notice.about == About::Data) {
