@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::mpsc::{Receiver, channel},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
@@ -159,8 +159,11 @@ pub struct Staying {
 impl Staying {
     /// Reads its log until a line contains a text; returns the line.
     pub fn wait_for(&mut self, text: &str) -> Result<String> {
+        // Other lines may come for ever.
+        let end = Instant::now() + 2 * PATIENCE;
         loop {
-            let line = self.lines.recv_timeout(PATIENCE);
+            let left = end.saturating_duration_since(Instant::now()).min(PATIENCE);
+            let line = self.lines.recv_timeout(left);
             let line = line.with_context(|| format!("it never said {text:?}: {}", self.said))?;
             self.said.push_str(&line);
             if line.contains(text) {

@@ -124,8 +124,7 @@ impl Host {
         self.look(&looking, Some(&dates), None, Some(occasion)).await
     }
 
-    /// Looks at dates, at most some of each check: the first ones: those in `looking`, or those that somebody
-    /// asked for.
+    /// Looks at the dates in `looking`, or at those that somebody asked for; at most some of each check, the first ones.
     async fn look(
         &self,
         looking: &Looking,

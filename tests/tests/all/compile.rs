@@ -235,7 +235,7 @@ fn checks_that_are_ready_run_while_another_is_compiled() {
         sample.configure(&(HOST_TOML.to_owned() + &toml + "[checks.slow]\nschedule = '* * * * *'\n")).unwrap();
     };
     let mut files = shipped().unwrap();
-    files.push(written(&sample, "slow", &with("slow", looping_function(600))));
+    files.push(written(&sample, "slow", &with("slow", looping_function(900))));
     let start = |arguments: &[&str]| {
         let mut command = sample.command();
         command.env("XDG_CACHE_HOME", sample.path().join("cache")).arg("run").args(arguments).args(&files);
@@ -244,14 +244,14 @@ fn checks_that_are_ready_run_while_another_is_compiled() {
     // The shipped plugins are compiled first.
     assert_eq!(once(fresh(&sample), &shipped().unwrap()).code, 0);
 
-    own("compile_cpu = '4s'");
+    own("compile_cpu = '12s'");
     let mut host = start(&["--once", "--at", AT, "--output", "json"]);
     host.wait_for("phase2-raw: pass: ").unwrap();
     host.wait_for("still compiling the plugins of slow").unwrap();
     assert_eq!(confined(host.id()).len(), 1, "what is ready ran before the other was compiled");
     assert_eq!(host.ended().unwrap(), Some(3));
     let history = sample.host(&["history", "slow"]).unwrap();
-    assert!(history.out.contains("needs more CPU time to compile than 4 s"), "{history:?}");
+    assert!(history.out.contains("needs more CPU time to compile than 12 s"), "{history:?}");
 
     own("");
     let mut host = start(&[]);
