@@ -169,9 +169,11 @@ fn page(toml: &Path) -> Result<String> {
     let body = body.ok_or_else(|| format!("{address} did not answer with a page: {html}"))?;
     // What depends on the time of this very look would differ each time: its own time, how long each result has lasted, and
     // the next runs.
-    let body = replaced(body, "<footer>", "</footer>", "");
-    let body = replaced(&body, "next <time", "</time> · ", "");
+    let body = body.split("<footer>").next().unwrap_or_default();
+    let body = replaced(body, "next <time", "</time> · ", "");
     let body = replaced(&body, "</time>, ", " · ", "</time> · ");
+    let body = xml(&body);
+    well_formed(&body)?;
     let style = style.replace("\nhtml {", "\n.page {").replace("\nbody {", "\n.page {");
     Ok(format!(
         r#"<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{PAGE_HEIGHT}" viewBox="0 0 {WIDTH} {PAGE_HEIGHT}">
@@ -185,7 +187,7 @@ fn page(toml: &Path) -> Result<String> {
 </foreignObject>
 </svg>
 "#,
-        xml(&body)
+        body
     ))
 }
 
@@ -221,15 +223,33 @@ fn get(address: &str, path: &str) -> Result<String> {
         .ok_or_else(|| format!("http://{address}{path}: {answer}"))
 }
 
-/// The text with `new` instead of each part from `begin` to `end`.
+/// The text with `new` instead of each part from `begin` to `end`, unless a tag is between them.
 fn replaced(text: &str, begin: &str, end: &str, new: &str) -> String {
     let mut parts = text.split(begin);
     let mut kept = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        kept += new;
-        kept += part.split_once(end).map_or("", |(_, rest)| rest);
+        match part.split_once(end).filter(|(between, _)| !between.contains('<')) {
+            Some((_, rest)) => kept = kept + new + rest,
+            None => kept = kept + begin + part,
+        }
     }
     kept
+}
+
+/// That each element which is opened is closed: a browser shows no drawing that is not XML.
+fn well_formed(xml: &str) -> Result<()> {
+    let mut open = Vec::new();
+    for part in xml.split('<').skip(1) {
+        let name: String = part.trim_start_matches('/').chars().take_while(char::is_ascii_alphanumeric).collect();
+        let tag = part.split_once('>').map_or(part, |(tag, _)| tag);
+        match (part.starts_with('/'), tag.ends_with('/') || name.is_empty()) {
+            (_, true) => {}
+            (false, _) => open.push(name),
+            (true, _) if open.last() == Some(&name) => drop(open.pop()),
+            (true, _) => return Err(format!("</{name}> closes {:?}", open.last())),
+        }
+    }
+    if open.is_empty() { Ok(()) } else { Err(format!("never closed: {}", open.join(", "))) }
 }
 
 /// HTML as XML: elements without content are closed, drawings have their namespace.
