@@ -53,7 +53,7 @@ pub use decide::{Decided, decide};
 pub use delivery::{Delivery, unrecorded};
 pub use exchange::{Answer, Posted};
 pub use mentioned::{Mentioned, Stage};
-pub use orders::{ACKNOWLEDGED_FOR, MOST_LOOKS, Ordered, Wanted, order, recall};
+pub use orders::{ACKNOWLEDGED_FOR, LONGEST_REASON, MOST_LOOKS, Ordered, Wanted, order, recall};
 pub use proof::Proof;
 pub use receivers::{FALLBACK, Receivers};
 pub use remark::{Remark, remarks};

@@ -17,6 +17,8 @@ use crate::record::Episode;
 
 /// The most dates of a check that are looked at again in one round.
 pub const MOST_LOOKS: usize = 20;
+/// The most characters of a reason.
+pub const LONGEST_REASON: usize = 500;
 /// How long an acknowledgement holds, unless somebody says otherwise.
 pub const ACKNOWLEDGED_FOR: &str = "3d";
 

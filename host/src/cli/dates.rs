@@ -9,15 +9,13 @@ use tokio::time::{Instant, sleep};
 
 use super::flags::ConfigFlag;
 use crate::{
-    alert::{ACKNOWLEDGED_FOR, Wanted},
+    alert::{ACKNOWLEDGED_FOR, LONGEST_REASON, Wanted},
     check::no_such_check,
     config::{Config, Time},
     record::{Claim, Record},
     recorder::{Recorder, answered, user},
 };
 
-/// The most characters of a reason.
-const LONGEST: usize = 500;
 /// How long to wait for the host that runs on the record.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -108,8 +106,8 @@ fn reason(why: &str) -> Result<String> {
         bail!("--why is empty; give the reason, for others to read");
     }
     match why.trim() {
-        long if long.chars().count() > LONGEST => {
-            bail!("--why: {} characters; write at most {LONGEST}", long.chars().count())
+        long if long.chars().count() > LONGEST_REASON => {
+            bail!("--why: {} characters; write at most {LONGEST_REASON}", long.chars().count())
         }
         why => Ok(why.to_owned()),
     }

@@ -87,17 +87,16 @@ impl Moment {
         };
         let early = named.is_some_and(|by| due < by) && check.dates() == Dates::Dated;
         let moment = Self { deadline, early, ..moment };
-        let left_out = config.calendars.iter().find(|(_, calendar)| {
+        // Nobody need ask a gate about a date on which the gate itself is skipped.
+        let by_date = |calendar: &Calendar| {
             let date = moment.data_date;
-            // Nobody need ask a gate about a date on which the gate itself is skipped.
             let of_gate = || matches!(&check.work, Work::Consultation(gate) if calendar.covers_date(gate, date));
-            calendar.effect == Effect::Skip && (calendar.covers(&check.name, moment.due, date, zone) || of_gate())
-        });
-        let of_date = |calendar: &Calendar| {
-            let gate = matches!(&check.work, Work::Consultation(gate) if calendar.covers_date(gate, moment.data_date));
-            calendar.effect == Effect::Skip && (gate || calendar.covers_date(&check.name, moment.data_date))
+            calendar.covers_date(&check.name, date) || of_gate()
         };
-        let off_hours = left_out.is_some() && !config.calendars.values().any(of_date);
+        let mut skips = config.calendars.iter().filter(|(_, calendar)| calendar.effect == Effect::Skip);
+        let covers = |calendar: &Calendar| calendar.covers(&check.name, moment.due, moment.data_date, zone);
+        let left_out = skips.clone().find(|(_, calendar)| by_date(calendar) || covers(calendar));
+        let off_hours = left_out.is_some() && !skips.any(|(_, calendar)| by_date(calendar));
         let skip = left_out.map(|(name, calendar)| format!("{} (calendars.{name})", calendar.why));
         Ok(Self { skip, off_hours, deadline, ..moment })
     }

@@ -22,15 +22,13 @@ use super::{
     layout,
 };
 use crate::{
-    alert::{ACKNOWLEDGED_FOR, Wanted},
+    alert::{ACKNOWLEDGED_FOR, LONGEST_REASON, Wanted},
     config::Time,
     recorder::Done,
     run::{Moment, When},
     text::encoded,
 };
 
-/// The most characters of a reason.
-const REASON: usize = 500;
 /// How long to wait until an order is carried out. A record that cannot be written at the moment is tried again.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The word in place of a date.
@@ -98,8 +96,8 @@ impl Given {
             let why = self.why.split_whitespace().collect::<Vec<_>>().join(" ");
             match why.chars().count() {
                 0 => Err(wrong("why: give a reason, for others to read".to_owned())),
-                1..=REASON => Ok(why),
-                long => Err(wrong(format!("why: {long} characters; write at most {REASON}"))),
+                1..=LONGEST_REASON => Ok(why),
+                long => Err(wrong(format!("why: {long} characters; write at most {LONGEST_REASON}"))),
             }
         };
         match deed {
@@ -197,14 +195,15 @@ pub(super) fn look_again(check: &str, place: Place) -> Markup {
 pub(super) fn acknowledge(check: &str, place: Place) -> Markup {
     let fields = html! {
         label { "For " input name="for" value=(ACKNOWLEDGED_FOR) size="5" required maxlength="20" autocomplete="off"; }
-        label { " because " input name="why" required maxlength=(REASON) autocomplete="off"; }
+        label { " because " input name="why" required maxlength=(LONGEST_REASON) autocomplete="off"; }
     };
     form(check, place, "ack", "Acknowledge", &fields)
 }
 
 /// The form that gives a date up.
 pub(super) fn give_up(check: &str, place: Place) -> Markup {
-    let fields = html! { label { "Because " input name="why" required maxlength=(REASON) autocomplete="off"; } };
+    let fields =
+        html! { label { "Because " input name="why" required maxlength=(LONGEST_REASON) autocomplete="off"; } };
     form(check, place, "close", "Give up", &fields)
 }
 
