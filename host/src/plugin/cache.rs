@@ -19,6 +19,9 @@ use wasmtime::{Engine, component::Component};
 
 use super::Digest;
 
+/// Bytes of a checksum at the end of a file.
+const CHECKSUM: usize = 4;
+
 /// A directory of compiled components that only its user can change, or the reason for using none.
 pub struct Cache(Result<Directory, String>);
 
@@ -120,7 +123,7 @@ impl Directory {
         let mut file = fs::File::from(openat(&self.open, &unfinished, flags, Mode::RUSR | Mode::WUSR)?);
         let written = file
             .write_all(code)
-            .and_then(|()| file.write_all(&Sha256::digest(code)))
+            .and_then(|()| file.write_all(&crc32fast::hash(code).to_le_bytes()))
             .and_then(|()| Ok(renameat(&self.open, &unfinished, &self.open, name)?));
         if written.is_err() {
             let _ = unlinkat(&self.open, OsStr::new(&unfinished), rustix::fs::AtFlags::empty());
@@ -130,11 +133,11 @@ impl Directory {
 }
 
 /// Whether a file of this length ends in the checksum of the rest. The checksum is last, since code can be mapped only
-/// from the beginning of a file.
+/// from the beginning of a file. A CRC-32 finds what a disk or a crash does to a file; nobody else can write one.
 fn is_undamaged(file: &mut fs::File, length: u64) -> bool {
-    let mut seen = Sha256::new();
-    let mut checksum = [0; 32];
-    let Some(mut left) = length.checked_sub(32) else { return false };
+    let mut seen = crc32fast::Hasher::new();
+    let mut checksum = [0; CHECKSUM];
+    let Some(mut left) = length.checked_sub(CHECKSUM as u64) else { return false };
     let mut part = [0; 1 << 14];
     while left > 0 {
         let most = part.len().min(usize::try_from(left).unwrap_or(usize::MAX));
@@ -146,7 +149,7 @@ fn is_undamaged(file: &mut fs::File, length: u64) -> bool {
             _ => return false,
         }
     }
-    file.read_exact(&mut checksum).is_ok() && seen.finalize().as_slice() == checksum
+    file.read_exact(&mut checksum).is_ok() && seen.finalize().to_le_bytes() == checksum
 }
 
 /// The name for compiled code: the digest of the component, and the engine's compatibility as a whole.
