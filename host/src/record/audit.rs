@@ -3,7 +3,7 @@
 use anyhow::Result;
 use jiff::Timestamp;
 use serde::Serialize;
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use super::{Record, moment};
 
@@ -27,15 +27,22 @@ impl Record {
     /// The newest entries, the newest first.
     pub async fn audit(&self, limit: u32) -> Result<Vec<Audited>> {
         let sql = "SELECT at, who, place, change FROM audit ORDER BY id DESC LIMIT $1";
-        let rows: Vec<(i64, String, String, String)> =
-            sqlx::query_as(sql).bind(limit).fetch_all(&self.pool).await.map_err(|error| self.explain(error))?;
+        let rows: Vec<(i64, String, String, String)> = sqlx::query_as(sql)
+            .bind(i64::from(limit))
+            .fetch_all(&mut *self.read().await?)
+            .await
+            .map_err(|error| self.explain(error))?;
         Ok(rows.into_iter().map(|(at, who, place, change)| Audited { at: moment(at), who, place, change }).collect())
     }
 
     /// The rights that the host last ran with, as JSON.
     pub async fn rights(&self) -> Result<Option<String>> {
         let sql = "SELECT rights FROM rights WHERE id = $1";
-        sqlx::query_scalar(sql).bind(LAST).fetch_optional(&self.pool).await.map_err(|error| self.explain(error))
+        sqlx::query_scalar(sql)
+            .bind(LAST)
+            .fetch_optional(&mut *self.read().await?)
+            .await
+            .map_err(|error| self.explain(error))
     }
 
     /// Writes the rights, as JSON, with the entries that say what changed.
@@ -53,7 +60,7 @@ impl Record {
 }
 
 /// Adds an entry within a transaction.
-pub(super) async fn note(write: &mut SqliteConnection, entry: &Audited) -> sqlx::Result<()> {
+pub(super) async fn note(write: &mut AnyConnection, entry: &Audited) -> sqlx::Result<()> {
     sqlx::query("INSERT INTO audit (at, who, place, change) VALUES ($1, $2, $3, $4)")
         .bind(entry.at.as_millisecond())
         .bind(&entry.who)

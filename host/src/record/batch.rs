@@ -8,12 +8,13 @@ use std::{
 
 use anyhow::Result;
 use jiff::{Timestamp, civil::Date};
-use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
+use sqlx::{Any, AnyConnection, AssertSqlSafe, any::AnyArguments, query::Query};
 
 use super::{
     Record,
     audit::{Audited, note},
     dates::{DateRow, key, write_dates},
+    engine::places,
     orders::answer_orders,
 };
 
@@ -137,14 +138,14 @@ impl Record {
     /// Writes all of it, or nothing.
     pub async fn keep(&self, batch: &Batch) -> Result<()> {
         let written = async {
-            let mut write = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+            let mut write = self.begin().await?;
             let plugins = self.plugin_ids(&mut write, &batch.runs).await?;
             for runs in batch.runs.chunks(ROWS) {
-                insert_runs(runs, &plugins, batch.recorded).build().execute(&mut *write).await?;
+                insert_runs(runs, &plugins, batch.recorded).execute(&mut *write).await?;
             }
             let standings: Vec<(&String, &String)> = batch.standings.iter().collect();
             for standings in standings.chunks(ROWS) {
-                upsert_standings(standings).build().execute(&mut *write).await?;
+                upsert_standings(standings).execute(&mut *write).await?;
             }
             for check in &batch.gone {
                 for sql in ["DELETE FROM standings WHERE check_name = $1", "DELETE FROM dates WHERE check_name = $1"] {
@@ -158,7 +159,7 @@ impl Record {
             }
             Self::note_states(&mut write, &batch.noted).await?;
             for episodes in batch.episodes.chunks(ROWS) {
-                upsert_episodes(episodes, batch.recorded).build().execute(&mut *write).await?;
+                upsert_episodes(episodes, batch.recorded).execute(&mut *write).await?;
             }
             for message in &batch.messages {
                 Self::enqueue(&mut write, message).await?;
@@ -172,7 +173,7 @@ impl Record {
     }
 
     /// The ids of the plugins that ran; a new plugin gets a new id.
-    async fn plugin_ids(&self, write: &mut SqliteConnection, runs: &[NewRun]) -> sqlx::Result<HashMap<PluginKey, i64>> {
+    async fn plugin_ids(&self, write: &mut AnyConnection, runs: &[NewRun]) -> sqlx::Result<HashMap<PluginKey, i64>> {
         let known = self.plugins.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut ids = HashMap::new();
         for plugin in runs.iter().filter_map(|run| run.plugin.as_ref()) {
@@ -200,14 +201,15 @@ impl Record {
 
     /// The versions of the plugins that ran, by name.
     pub async fn versions(&self) -> Result<Vec<(String, String)>> {
-        let rows = sqlx::query_as("SELECT DISTINCT name, version FROM plugins").fetch_all(&self.pool).await;
+        let rows =
+            sqlx::query_as("SELECT DISTINCT name, version FROM plugins").fetch_all(&mut *self.read().await?).await;
         rows.map_err(|error| self.explain(error))
     }
 
     /// The standing of each check, as JSON, by check.
     pub async fn standings(&self) -> Result<BTreeMap<String, String>> {
         let rows: Vec<(String, String)> = sqlx::query_as("SELECT check_name, standing FROM standings")
-            .fetch_all(&self.pool)
+            .fetch_all(&mut *self.read().await?)
             .await
             .map_err(|error| self.explain(error))?;
         Ok(rows.into_iter().collect())
@@ -217,76 +219,84 @@ impl Record {
     pub async fn attempts(&self, due: &BTreeSet<Timestamp>) -> Result<HashMap<(String, Date, Timestamp), u32>> {
         let mut attempts = HashMap::new();
         for moment in due {
-            let rows: Vec<(String, String, u32)> = sqlx::query_as(
+            let rows: Vec<(String, String, i64)> = sqlx::query_as(
                 "SELECT check_name, data_date, MAX(attempt) FROM runs WHERE due = $1 GROUP BY check_name, data_date",
             )
             .bind(moment.as_millisecond())
-            .fetch_all(&self.pool)
+            .fetch_all(&mut *self.read().await?)
             .await
             .map_err(|error| self.explain(error))?;
             for (check, date, attempt) in rows {
-                attempts.insert((check, date.parse()?, *moment), attempt);
+                attempts.insert((check, date.parse()?, *moment), u32::try_from(attempt)?);
             }
         }
         Ok(attempts)
     }
 }
 
-fn insert_runs(runs: &[NewRun], plugins: &HashMap<PluginKey, i64>, recorded: Timestamp) -> QueryBuilder<Sqlite> {
-    let mut insert = QueryBuilder::new(
+/// A statement with the values of some rows.
+type Rows<'q> = Query<'q, Any, AnyArguments>;
+
+fn insert_runs<'q>(runs: &'q [NewRun], plugins: &HashMap<PluginKey, i64>, recorded: Timestamp) -> Rows<'q> {
+    // Constants and places.
+    let sql = AssertSqlSafe(format!(
         "INSERT INTO runs (check_name, due, data_date, attempt, past, status, summary, report, error, seconds, \
-         calls, plugin_id, recorded, left_out, cut, evidence) ",
-    );
-    insert.push_values(runs, |mut row, run| {
-        row.push_bind(&run.check)
-            .push_bind(run.due.as_millisecond())
-            .push_bind(run.data_date.to_string())
-            .push_bind(run.attempt)
-            .push_bind(run.past)
-            .push_bind(run.status)
-            .push_bind(&run.summary)
-            .push_bind(&run.report)
-            .push_bind(&run.error)
-            .push_bind(run.seconds)
-            .push_bind(&run.calls)
-            .push_bind(run.plugin.as_ref().and_then(|plugin| plugins.get(plugin)).copied())
-            .push_bind(recorded.as_millisecond())
-            .push_bind(run.left_out)
-            .push_bind(&run.cut)
-            .push_bind(&run.evidence);
-    });
-    insert
+         calls, plugin_id, recorded, left_out, cut, evidence) VALUES {}",
+        places(runs.len(), 16)
+    ));
+    runs.iter().fold(sqlx::query(sql), |insert, run| {
+        insert
+            .bind(&run.check)
+            .bind(run.due.as_millisecond())
+            .bind(run.data_date.to_string())
+            .bind(i64::from(run.attempt))
+            .bind(run.past)
+            .bind(run.status)
+            .bind(&run.summary)
+            .bind(&run.report)
+            .bind(&run.error)
+            .bind(run.seconds)
+            .bind(&run.calls)
+            .bind(run.plugin.as_ref().and_then(|plugin| plugins.get(plugin)).copied())
+            .bind(recorded.as_millisecond())
+            .bind(run.left_out)
+            .bind(&run.cut)
+            .bind(&run.evidence)
+    })
 }
 
-fn upsert_standings(standings: &[(&String, &String)]) -> QueryBuilder<Sqlite> {
-    let mut insert = QueryBuilder::new("INSERT INTO standings (check_name, standing) ");
-    insert.push_values(standings, |mut row, (check, standing)| {
-        row.push_bind(check.as_str()).push_bind(standing.as_str());
-    });
-    insert.push(" ON CONFLICT (check_name) DO UPDATE SET standing = excluded.standing");
-    insert
+fn upsert_standings<'q>(standings: &[(&'q String, &'q String)]) -> Rows<'q> {
+    // Constants and places.
+    let sql = AssertSqlSafe(format!(
+        "INSERT INTO standings (check_name, standing) VALUES {} \
+         ON CONFLICT (check_name) DO UPDATE SET standing = excluded.standing",
+        places(standings.len(), 2)
+    ));
+    standings
+        .iter()
+        .fold(sqlx::query(sql), |insert, (check, standing)| insert.bind(check.as_str()).bind(standing.as_str()))
 }
 
-fn upsert_episodes(episodes: &[Episode], recorded: Timestamp) -> QueryBuilder<Sqlite> {
-    let mut insert = QueryBuilder::new(
-        "INSERT INTO alerts (check_name, data_date, kind, severity, summary, began, ended, announced, held, recorded) ",
-    );
-    insert.push_values(episodes, |mut row, episode| {
-        row.push_bind(&episode.check)
-            .push_bind(key(episode.date))
-            .push_bind(episode.kind)
-            .push_bind(episode.severity)
-            .push_bind(&episode.summary)
-            .push_bind(episode.began.as_millisecond())
-            .push_bind(episode.ended.map(Timestamp::as_millisecond))
-            .push_bind(episode.announced.map(Timestamp::as_millisecond))
-            .push_bind(&episode.held)
-            .push_bind(recorded.as_millisecond());
-    });
-    insert.push(
-        " ON CONFLICT (check_name, data_date, kind, began) DO UPDATE SET severity = excluded.severity, \
+fn upsert_episodes(episodes: &[Episode], recorded: Timestamp) -> Rows<'_> {
+    // Constants and places.
+    let sql = AssertSqlSafe(format!(
+        "INSERT INTO alerts (check_name, data_date, kind, severity, summary, began, ended, announced, held, recorded) \
+         VALUES {} ON CONFLICT (check_name, data_date, kind, began) DO UPDATE SET severity = excluded.severity, \
          summary = excluded.summary, ended = excluded.ended, announced = excluded.announced, held = excluded.held, \
          recorded = excluded.recorded",
-    );
-    insert
+        places(episodes.len(), 10)
+    ));
+    episodes.iter().fold(sqlx::query(sql), |insert, episode| {
+        insert
+            .bind(&episode.check)
+            .bind(key(episode.date))
+            .bind(episode.kind)
+            .bind(episode.severity)
+            .bind(&episode.summary)
+            .bind(episode.began.as_millisecond())
+            .bind(episode.ended.map(Timestamp::as_millisecond))
+            .bind(episode.announced.map(Timestamp::as_millisecond))
+            .bind(&episode.held)
+            .bind(recorded.as_millisecond())
+    })
 }

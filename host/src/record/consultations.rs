@@ -26,7 +26,7 @@ pub struct Consultation {
 impl Record {
     /// Records a question with the whole answer, as JSON.
     pub async fn consulted(&self, consultation: &Consultation, answer: &str) -> Result<()> {
-        sqlx::query(
+        let insert = sqlx::query(
             "INSERT INTO consultations (check_name, data_date, caller, at, decision, message, answer) \
              VALUES ($1, $2, $3, $4, $5, $6, $7)",
         )
@@ -36,11 +36,8 @@ impl Record {
         .bind(consultation.at.as_millisecond())
         .bind(&consultation.decision)
         .bind(&consultation.message)
-        .bind(answer)
-        .execute(&self.pool)
-        .await
-        .map_err(|error| self.explain(error))?;
-        Ok(())
+        .bind(answer);
+        self.execute(insert).await.map(drop)
     }
 
     /// The number of questions to a gate about a date.
@@ -49,7 +46,7 @@ impl Record {
             sqlx::query_scalar("SELECT COUNT(*) FROM consultations WHERE check_name = $1 AND data_date = $2")
                 .bind(gate)
                 .bind(date.to_string())
-                .fetch_one(&self.pool)
+                .fetch_one(&mut *self.read().await?)
                 .await
                 .map_err(|error| self.explain(error))?;
         Ok(count.unsigned_abs())
@@ -63,7 +60,7 @@ impl Record {
         )
         .bind(gate)
         .bind(date.to_string())
-        .fetch_optional(&self.pool)
+        .fetch_optional(&mut *self.read().await?)
         .await
         .map_err(|error| self.explain(error))?;
         Ok(last.filter(|(status, _)| status == "skip").map(|(_, summary)| summary))
@@ -75,9 +72,9 @@ impl Record {
             "SELECT check_name, data_date, caller, at, decision, message FROM consultations \
              WHERE $2 IS NULL OR check_name = $2 ORDER BY at DESC, id DESC LIMIT $1",
         )
-        .bind(limit)
+        .bind(i64::from(limit))
         .bind(gate)
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *self.read().await?)
         .await
         .map_err(|error| self.explain(error))?;
         rows.into_iter()

@@ -35,17 +35,14 @@ impl Record {
                        ON CONFLICT (check_name, day) DO UPDATE SET bytes = costs.bytes + excluded.bytes, \
                        queries = costs.queries + 1, again = costs.again + excluded.again \
                        WHERE costs.bytes + excluded.bytes <= $4 AND costs.again + excluded.again <= $6";
-            let done = sqlx::query(sql)
+            let spend = sqlx::query(sql)
                 .bind(check)
                 .bind(day.to_string())
                 .bind(signed(bytes))
                 .bind(signed(most))
                 .bind(again.map_or(0, |_| signed(bytes)))
-                .bind(again.map_or(i64::MAX, signed))
-                .execute(&self.pool)
-                .await
-                .map_err(|error| self.explain(error))?;
-            if done.rows_affected() > 0 {
+                .bind(again.map_or(i64::MAX, signed));
+            if self.execute(spend).await? > 0 {
                 return Ok(None);
             }
         }
@@ -55,7 +52,7 @@ impl Record {
         let spent: Option<i64> = sqlx::query_scalar(sql)
             .bind(check)
             .bind(day.to_string())
-            .fetch_optional(&self.pool)
+            .fetch_optional(&mut *self.read().await?)
             .await
             .map_err(|error| self.explain(error))?;
         Ok(Some(spent.and_then(|spent| u64::try_from(spent).ok()).unwrap_or_default()))
@@ -74,16 +71,9 @@ impl Record {
         }
         let sql = "UPDATE costs SET bytes = bytes - $3 + $4, again = CASE WHEN $5 THEN again - $3 + $4 ELSE again END \
                    WHERE check_name = $1 AND day = $2";
-        sqlx::query(sql)
-            .bind(check)
-            .bind(day.to_string())
-            .bind(signed(reserved))
-            .bind(signed(billed))
-            .bind(again)
-            .execute(&self.pool)
-            .await
-            .map_err(|error| self.explain(error))?;
-        Ok(())
+        let correct =
+            sqlx::query(sql).bind(check).bind(day.to_string()).bind(signed(reserved)).bind(signed(billed)).bind(again);
+        self.execute(correct).await.map(drop)
     }
 
     /// The bytes billed since a day, inclusive; by check and day.
@@ -91,7 +81,7 @@ impl Record {
         let sql = "SELECT check_name, day, bytes, queries FROM costs WHERE day >= $1 ORDER BY check_name, day";
         let rows: Vec<(String, String, i64, i64)> = sqlx::query_as(sql)
             .bind(since.to_string())
-            .fetch_all(&self.pool)
+            .fetch_all(&mut *self.read().await?)
             .await
             .map_err(|error| self.explain(error))?;
         let unsigned = |number: i64| u64::try_from(number).unwrap_or_default();

@@ -2,9 +2,13 @@
 
 use anyhow::Result;
 use jiff::{Timestamp, civil::Date};
-use sqlx::{FromRow, QueryBuilder, Row, Sqlite, SqliteConnection, sqlite::SqliteRow};
+use sqlx::{
+    Any, AnyConnection, AssertSqlSafe, FromRow, Row,
+    any::{AnyArguments, AnyRow},
+    query::Query,
+};
 
-use super::{Record, moment};
+use super::{Record, engine::places, moment};
 
 /// The state of one data date of a check, as recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +35,7 @@ const ROWS: usize = 1000;
 impl Record {
     /// The states of all dates.
     pub async fn dates(&self) -> Result<Vec<DateRow>> {
-        let all = sqlx::query_as("SELECT * FROM dates").fetch_all(&self.pool).await;
+        let all = sqlx::query_as("SELECT * FROM dates").fetch_all(&mut *self.read().await?).await;
         all.map_err(|error| self.explain(error))
     }
 
@@ -41,7 +45,7 @@ impl Record {
             ORDER BY due DESC, id DESC LIMIT 1";
         let date: Option<String> = sqlx::query_scalar(sql)
             .bind(check)
-            .fetch_optional(&self.pool)
+            .fetch_optional(&mut *self.read().await?)
             .await
             .map_err(|error| self.explain(error))?;
         Ok(date.map(|date| date.parse()).transpose()?)
@@ -50,15 +54,18 @@ impl Record {
     /// The first data date that a check judged on its schedule, as far as its runs are kept.
     pub async fn first_date(&self, check: &str) -> Result<Option<Date>> {
         let sql = "SELECT MIN(data_date) FROM runs WHERE check_name = $1 AND NOT past AND NOT left_out";
-        let date: Option<String> =
-            sqlx::query_scalar(sql).bind(check).fetch_one(&self.pool).await.map_err(|error| self.explain(error))?;
+        let date: Option<String> = sqlx::query_scalar(sql)
+            .bind(check)
+            .fetch_one(&mut *self.read().await?)
+            .await
+            .map_err(|error| self.explain(error))?;
         Ok(date.map(|date| date.parse()).transpose()?)
     }
 }
 
 /// Writes changed dates, and removes those that are gone.
 pub(super) async fn write_dates(
-    write: &mut SqliteConnection,
+    write: &mut AnyConnection,
     changed: &[DateRow],
     gone: &[(String, Option<Date>)],
 ) -> sqlx::Result<()> {
@@ -67,33 +74,32 @@ pub(super) async fn write_dates(
         removed.bind(check).bind(key(*date)).execute(&mut *write).await?;
     }
     for rows in changed.chunks(ROWS) {
-        upsert(rows).build().execute(&mut *write).await?;
+        upsert(rows).execute(&mut *write).await?;
     }
     Ok(())
 }
 
-fn upsert(rows: &[DateRow]) -> QueryBuilder<Sqlite> {
-    let mut insert = QueryBuilder::new(
-        "INSERT INTO dates (check_name, data_date, state, at, look_at, look_tries, look_from, late, incident) ",
-    );
-    insert.push_values(rows, |mut values, row| {
-        values
-            .push_bind(&row.check)
-            .push_bind(key(row.date))
-            .push_bind(&row.state)
-            .push_bind(row.at.as_millisecond())
-            .push_bind(row.look.map(|(at, ..)| at.as_millisecond()))
-            .push_bind(row.look.map(|(_, tries, _)| tries))
-            .push_bind(row.look.map(|(.., from)| from.as_millisecond()))
-            .push_bind(row.late)
-            .push_bind(&row.incident);
-    });
-    insert.push(
-        " ON CONFLICT (check_name, data_date) DO UPDATE SET state = excluded.state, at = excluded.at, \
+fn upsert(rows: &[DateRow]) -> Query<'_, Any, AnyArguments> {
+    // Constants and places.
+    let sql = AssertSqlSafe(format!(
+        "INSERT INTO dates (check_name, data_date, state, at, look_at, look_tries, look_from, late, incident) VALUES {} \
+         ON CONFLICT (check_name, data_date) DO UPDATE SET state = excluded.state, at = excluded.at, \
          look_at = excluded.look_at, look_tries = excluded.look_tries, look_from = excluded.look_from, \
          late = excluded.late, incident = excluded.incident",
-    );
-    insert
+        places(rows.len(), 9)
+    ));
+    rows.iter().fold(sqlx::query(sql), |insert, row| {
+        insert
+            .bind(&row.check)
+            .bind(key(row.date))
+            .bind(&row.state)
+            .bind(row.at.as_millisecond())
+            .bind(row.look.map(|(at, ..)| at.as_millisecond()))
+            .bind(row.look.map(|(_, tries, _)| i64::from(tries)))
+            .bind(row.look.map(|(.., from)| from.as_millisecond()))
+            .bind(row.late)
+            .bind(&row.incident)
+    })
 }
 
 /// A date as it is written; empty for none.
@@ -109,16 +115,19 @@ pub(super) fn parsed(text: &str) -> sqlx::Result<Option<Date>> {
     }
 }
 
-impl FromRow<'_, SqliteRow> for DateRow {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+impl FromRow<'_, AnyRow> for DateRow {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
         let at = |column| Ok::<_, sqlx::Error>(row.try_get::<Option<i64>, _>(column)?.map(moment));
-        let (look, tries, from) = (at("look_at")?, row.try_get::<Option<u32>, _>("look_tries")?, at("look_from")?);
+        let (look, tries, from) = (at("look_at")?, row.try_get::<Option<i64>, _>("look_tries")?, at("look_from")?);
         Ok(Self {
             check: row.try_get("check_name")?,
             date: parsed(row.try_get("data_date")?)?,
             state: row.try_get("state")?,
             at: moment(row.try_get("at")?),
-            look: look.zip(tries).zip(from).map(|((look, tries), from)| (look, tries, from)),
+            look: look
+                .zip(tries)
+                .zip(from)
+                .map(|((look, tries), from)| (look, u32::try_from(tries).unwrap_or(u32::MAX), from)),
             late: row.try_get("late")?,
             incident: row.try_get("incident")?,
         })

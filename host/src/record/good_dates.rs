@@ -16,8 +16,8 @@ impl Record {
         let found: Vec<String> = sqlx::query_scalar(sql)
             .bind(check)
             .bind(before.to_string())
-            .bind(limit)
-            .fetch_all(&self.pool)
+            .bind(i64::from(limit))
+            .fetch_all(&mut *self.read().await?)
             .await
             .map_err(|error| self.explain(error))?;
         found.into_iter().map(|date| Ok(date.parse()?)).collect()

@@ -4,9 +4,9 @@ use anyhow::Result;
 use jiff::{Timestamp, civil::Date};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json, value::RawValue};
-use sqlx::{FromRow, Row, sqlite::SqliteRow};
+use sqlx::{FromRow, Row, any::AnyRow};
 
-use super::{Record, dates::parsed, moment};
+use super::{Record, dates::parsed, moment, number, yes};
 use crate::contract::Metric;
 
 /// A recorded run.
@@ -142,35 +142,35 @@ pub struct Receipt {
 }
 
 /// The short columns of a run, and its plugin's.
-const SHORT: &str = "check_name, due, data_date, attempt, past, left_out, status, summary, error, seconds, cut, \
-    name, version, digest";
+const SHORT: &str = "check_name, due, data_date, attempt, CASE WHEN past THEN 1 ELSE 0 END AS past, \
+    CASE WHEN left_out THEN 1 ELSE 0 END AS left_out, status, summary, error, seconds, cut, name, version, digest";
 
 impl Record {
     /// The last attempt of one check at a date and a due time, with its report.
     pub async fn run(&self, check: &str, data_date: Date, due: Timestamp) -> Result<Option<PastRun>> {
         // Constants.
         let sql = sqlx::AssertSqlSafe(format!(
-            "SELECT {SHORT}, report, evidence, NULL AS calls, FALSE AS unread FROM runs \
+            "SELECT {SHORT}, report, evidence, NULL AS calls, 0 AS unread FROM runs \
              LEFT JOIN plugins ON plugins.id = plugin_id \
              WHERE due = $2 AND check_name = $1 AND data_date = $3 ORDER BY attempt DESC LIMIT 1"
         ));
         let query = sqlx::query_as(sql).bind(check).bind(due.as_millisecond()).bind(data_date.to_string());
-        query.fetch_optional(&self.pool).await.map_err(|error| self.explain(error))
+        query.fetch_optional(&mut *self.read().await?).await.map_err(|error| self.explain(error))
     }
 
     /// The newest runs of one check, except those about past dates, the newest first, in short.
     pub async fn recent(&self, check: &str, limit: usize) -> Result<Vec<Line>> {
-        let sql = "SELECT due, data_date, status, left_out FROM runs WHERE check_name = $1 AND NOT past \
+        let sql = "SELECT due, data_date, status, CASE WHEN left_out THEN 1 ELSE 0 END FROM runs WHERE check_name = $1 AND NOT past \
             ORDER BY due DESC, id DESC LIMIT $2";
-        let rows: Vec<(i64, String, String, bool)> = sqlx::query_as(sql)
+        let rows: Vec<(i64, String, String, i64)> = sqlx::query_as(sql)
             .bind(check)
-            .bind(u32::try_from(limit).unwrap_or(u32::MAX))
-            .fetch_all(&self.pool)
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+            .fetch_all(&mut *self.read().await?)
             .await
             .map_err(|error| self.explain(error))?;
         rows.into_iter()
             .map(|(due, date, status, left_out)| {
-                Ok(Line { due: moment(due), data_date: date.parse()?, status, left_out })
+                Ok(Line { due: moment(due), data_date: date.parse()?, status, left_out: left_out != 0 })
             })
             .collect()
     }
@@ -183,8 +183,11 @@ impl Record {
             "SELECT (SELECT recorded {of} ORDER BY due DESC, id DESC LIMIT 1), \
              (SELECT due {of} AND status = 'pass' ORDER BY due DESC LIMIT 1)"
         ));
-        let (ended, passed): (Option<i64>, Option<i64>) =
-            sqlx::query_as(sql).bind(check).fetch_one(&self.pool).await.map_err(|error| self.explain(error))?;
+        let (ended, passed): (Option<i64>, Option<i64>) = sqlx::query_as(sql)
+            .bind(check)
+            .fetch_one(&mut *self.read().await?)
+            .await
+            .map_err(|error| self.explain(error))?;
         Ok(LastRuns { ended: ended.map(moment), passed: passed.map(moment) })
     }
 
@@ -220,7 +223,7 @@ impl Record {
                 ORDER BY {order} LIMIT $1), \
              sized AS (SELECT id AS run, ROW_NUMBER() OVER (ORDER BY {order}) AS position, \
                 SUM(bytes) OVER (ORDER BY {order} ROWS UNBOUNDED PRECEDING) AS bytes FROM newest) \
-             SELECT {SHORT}, bytes > $3 AS unread, CASE WHEN bytes <= $3 THEN {report} END AS report, \
+             SELECT {SHORT}, CASE WHEN bytes > $3 THEN 1 ELSE 0 END AS unread, CASE WHEN bytes <= $3 THEN {report} END AS report, \
                 CASE WHEN bytes <= $3 THEN {evidence} END AS evidence, \
                 CASE WHEN bytes <= $3 THEN {calls} END AS calls \
              FROM sized JOIN runs ON runs.id = run LEFT JOIN plugins ON plugins.id = plugin_id ORDER BY position",
@@ -232,8 +235,9 @@ impl Record {
             calls = column(included.calls, "calls"),
         ));
         let most = i64::try_from(included.most).unwrap_or(i64::MAX);
-        let query = sqlx::query_as(sql).bind(limit).bind(check).bind(most).bind(date.map(|date| date.to_string()));
-        query.fetch_all(&self.pool).await.map_err(|error| self.explain(error))
+        let query =
+            sqlx::query_as(sql).bind(i64::from(limit)).bind(check).bind(most).bind(date.map(|date| date.to_string()));
+        query.fetch_all(&mut *self.read().await?).await.map_err(|error| self.explain(error))
     }
 
     /// The newest reports of one check, except those about past dates, with their due times, the newest first, up to a
@@ -247,9 +251,9 @@ impl Record {
              SELECT due, report FROM sized JOIN runs ON runs.id = run WHERE bytes <= $3 ORDER BY due DESC, id DESC",
         )
         .bind(check)
-        .bind(limit)
+        .bind(i64::from(limit))
         .bind(i64::try_from(most).unwrap_or(i64::MAX))
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *self.read().await?)
         .await
         .map_err(|error| self.explain(error))?;
         Ok(rows.into_iter().map(|(due, report)| (moment(due), report)).collect())
@@ -261,9 +265,9 @@ impl Record {
             "SELECT check_name, data_date, kind, severity, summary, began, ended, announced, held FROM alerts \
              WHERE $2 IS NULL OR check_name = $2 ORDER BY recorded DESC, began DESC, id LIMIT $1",
         )
-        .bind(limit)
+        .bind(i64::from(limit))
         .bind(check)
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *self.read().await?)
         .await
         .map_err(|error| self.explain(error))
     }
@@ -274,8 +278,8 @@ impl Record {
             "SELECT check_name, data_date, kind, severity, summary, began, ended, announced, held FROM alerts \
              WHERE ended IS NULL ORDER BY began, check_name, id LIMIT $1",
         )
-        .bind(limit)
-        .fetch_all(&self.pool)
+        .bind(i64::from(limit))
+        .fetch_all(&mut *self.read().await?)
         .await
         .map_err(|error| self.explain(error))
     }
@@ -284,16 +288,20 @@ impl Record {
     pub async fn messages(&self, check: Option<&str>, limit: u32) -> Result<Vec<PastMessage>> {
         let explain = |error| self.explain(error);
         let sql = "SELECT id, receiver, title, created, state FROM outbox \
-            WHERE $2 IS NULL OR instr(checks, $2) > 0 ORDER BY position DESC LIMIT $1";
+            WHERE $2 IS NULL OR replace(checks, $2, '') <> checks ORDER BY position DESC LIMIT $1";
         let named = check.map(serde_json::to_string).transpose()?;
-        let rows: Vec<(String, String, String, i64, String)> =
-            sqlx::query_as(sql).bind(limit).bind(named).fetch_all(&self.pool).await.map_err(explain)?;
+        let rows: Vec<(String, String, String, i64, String)> = sqlx::query_as(sql)
+            .bind(i64::from(limit))
+            .bind(named)
+            .fetch_all(&mut *self.read().await?)
+            .await
+            .map_err(explain)?;
         let mut messages = Vec::new();
         for (id, receiver, title, created, state) in rows {
             let receipts: Vec<(i64, String)> =
                 sqlx::query_as("SELECT at, answer FROM receipts WHERE message_id = $1 ORDER BY id")
                     .bind(&id)
-                    .fetch_all(&self.pool)
+                    .fetch_all(&mut *self.read().await?)
                     .await
                     .map_err(explain)?;
             let receipts = receipts.into_iter().map(|(at, answer)| Receipt { at: moment(at), answer }).collect();
@@ -304,22 +312,24 @@ impl Record {
 
     /// When the last run was recorded; `None` without runs.
     pub async fn last_recorded(&self) -> Result<Option<Timestamp>> {
-        let at = sqlx::query_scalar("SELECT max(recorded) FROM runs").fetch_one(&self.pool);
-        let at: Option<i64> = at.await.map_err(|error| self.explain(error))?;
+        let at: Option<i64> = sqlx::query_scalar("SELECT max(recorded) FROM runs")
+            .fetch_one(&mut *self.read().await?)
+            .await
+            .map_err(|error| self.explain(error))?;
         Ok(at.map(moment))
     }
 
     /// The names of all checks that have a run.
     pub async fn checks(&self) -> Result<Vec<String>> {
         sqlx::query_scalar("SELECT DISTINCT check_name FROM runs ORDER BY check_name")
-            .fetch_all(&self.pool)
+            .fetch_all(&mut *self.read().await?)
             .await
             .map_err(|error| self.explain(error))
     }
 }
 
-impl FromRow<'_, SqliteRow> for PastRun {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+impl FromRow<'_, AnyRow> for PastRun {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
         let json = |text: Option<String>| text.map(RawValue::from_string).transpose().map_err(decode);
         let name: Option<String> = row.try_get("name")?;
         let (version, digest): (Option<String>, Option<String>) = (row.try_get("version")?, row.try_get("digest")?);
@@ -327,9 +337,9 @@ impl FromRow<'_, SqliteRow> for PastRun {
             check: row.try_get("check_name")?,
             due: moment(row.try_get("due")?),
             data_date: row.try_get::<String, _>("data_date")?.parse().map_err(decode)?,
-            attempt: row.try_get("attempt")?,
-            past: row.try_get("past")?,
-            left_out: row.try_get("left_out")?,
+            attempt: number(row, "attempt")?,
+            past: yes(row, "past")?,
+            left_out: yes(row, "left_out")?,
             status: row.try_get("status")?,
             summary: row.try_get("summary")?,
             error: row.try_get("error")?,
@@ -339,7 +349,7 @@ impl FromRow<'_, SqliteRow> for PastRun {
             report: json(row.try_get("report")?)?,
             evidence: json(row.try_get("evidence")?)?,
             calls: json(row.try_get("calls")?)?,
-            unread: row.try_get("unread")?,
+            unread: yes(row, "unread")?,
         })
     }
 }
@@ -348,8 +358,8 @@ fn decode(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error 
     sqlx::Error::Decode(Box::new(error))
 }
 
-impl FromRow<'_, SqliteRow> for PastAlert {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+impl FromRow<'_, AnyRow> for PastAlert {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
         let at = |column| Ok::<_, sqlx::Error>(row.try_get::<Option<i64>, _>(column)?.map(moment));
         Ok(Self {
             check: row.try_get("check_name")?,

@@ -5,9 +5,9 @@ use std::time::Duration;
 use anyhow::Result;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sqlx::{FromRow, Row, SqliteConnection, sqlite::SqliteRow};
+use sqlx::{Any, AnyConnection, FromRow, Row, any::AnyRow};
 
-use super::{NewMessage, Record, Threading, moment};
+use super::{NewMessage, Record, Threading, moment, number, yes};
 
 /// A waiting message.
 #[derive(Debug, Clone)]
@@ -89,14 +89,15 @@ pub enum Outcome {
 }
 
 /// The columns for sending a message.
-const WHOLE: &str = "id, receiver, title, notification, created, attempts, next_attempt, plain, alarmed, problem";
+const WHOLE: &str = "id, receiver, title, notification, created, attempts, next_attempt, \
+    CASE WHEN plain THEN 1 ELSE 0 END AS plain, CASE WHEN alarmed THEN 1 ELSE 0 END AS alarmed, problem";
 /// The columns for listing a message: without its notification, which is long.
 const SHORT: &str = "id, receiver, title, created, state, problem";
 /// The condition for undelivered messages, as of a moment.
 const UNDELIVERED: &str = "(state = 'set_aside' OR state = 'waiting' AND created <= $1)";
 
 impl Record {
-    pub(super) async fn enqueue(write: &mut SqliteConnection, message: &NewMessage) -> sqlx::Result<()> {
+    pub(super) async fn enqueue(write: &mut AnyConnection, message: &NewMessage) -> sqlx::Result<()> {
         sqlx::query(
             "INSERT INTO outbox (id, receiver, title, notification, created, next_attempt, checks) \
              VALUES ($1, $2, $3, $4, $5, $5, $6) ON CONFLICT (id) DO NOTHING",
@@ -131,7 +132,7 @@ impl Record {
     /// The receivers with waiting messages.
     pub async fn receivers_waiting(&self) -> Result<Vec<String>> {
         sqlx::query_scalar("SELECT DISTINCT receiver FROM outbox WHERE state = 'waiting' ORDER BY receiver")
-            .fetch_all(&self.pool)
+            .fetch_all(&mut *self.read().await?)
             .await
             .map_err(|error| self.explain(error))
     }
@@ -147,7 +148,7 @@ impl Record {
     pub async fn count_undelivered(&self, before: Timestamp) -> Result<u64> {
         // Constants.
         let sql = sqlx::AssertSqlSafe(format!("SELECT COUNT(*) FROM outbox WHERE {UNDELIVERED}"));
-        let count = sqlx::query_scalar(sql).bind(before.as_millisecond()).fetch_one(&self.pool).await;
+        let count = sqlx::query_scalar(sql).bind(before.as_millisecond()).fetch_one(&mut *self.read().await?).await;
         count.map(i64::unsigned_abs).map_err(|error| self.explain(error))
     }
 
@@ -163,12 +164,12 @@ impl Record {
 
     async fn outbox<'q, T, M>(&self, columns: &str, condition: &str, value: T) -> Result<Vec<M>>
     where
-        T: 'q + sqlx::Encode<'q, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite> + Send,
-        M: for<'r> FromRow<'r, SqliteRow> + Send + Unpin,
+        T: 'q + sqlx::Encode<'q, Any> + sqlx::Type<Any> + Send,
+        M: for<'r> FromRow<'r, AnyRow> + Send + Unpin,
     {
         // Both are constants in this file.
         let sql = sqlx::AssertSqlSafe(format!("SELECT {columns} FROM outbox WHERE {condition}"));
-        sqlx::query_as(sql).bind(value).fetch_all(&self.pool).await.map_err(|error| self.explain(error))
+        sqlx::query_as(sql).bind(value).fetch_all(&mut *self.read().await?).await.map_err(|error| self.explain(error))
     }
 
     /// Records an attempt and what happens next; `alarmed` if it was reported, with the alarm for the fallback.
@@ -227,35 +228,31 @@ impl Record {
     /// Records that a message has reported these.
     pub async fn told(&self, undelivered: &[Undelivered]) -> Result<()> {
         for message in undelivered {
-            sqlx::query("UPDATE outbox SET told = TRUE WHERE id = $1")
-                .bind(&message.id)
-                .execute(&self.pool)
-                .await
-                .map_err(|error| self.explain(error))?;
+            self.execute(sqlx::query("UPDATE outbox SET told = TRUE WHERE id = $1").bind(&message.id)).await?;
         }
         Ok(())
     }
 }
 
-impl FromRow<'_, SqliteRow> for Message {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+impl FromRow<'_, AnyRow> for Message {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
         Ok(Self {
             id: row.try_get("id")?,
             receiver: row.try_get("receiver")?,
             title: row.try_get("title")?,
             notification: row.try_get("notification")?,
             created: moment(row.try_get("created")?),
-            attempts: row.try_get("attempts")?,
+            attempts: number(row, "attempts")?,
             next_attempt: moment(row.try_get("next_attempt")?),
-            plain: row.try_get("plain")?,
-            alarmed: row.try_get("alarmed")?,
+            plain: yes(row, "plain")?,
+            alarmed: yes(row, "alarmed")?,
             problem: row.try_get("problem")?,
         })
     }
 }
 
-impl FromRow<'_, SqliteRow> for Undelivered {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+impl FromRow<'_, AnyRow> for Undelivered {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
         let problem: Option<String> = row.try_get("problem")?;
         Ok(Self {
             id: row.try_get("id")?,

@@ -23,15 +23,12 @@ impl Record {
         }
         let whole = std::path::absolute(config).with_context(|| config.display().to_string())?;
         let own = path_from(&canonical(directory)?, &whole);
-        sqlx::query(
+        let insert = sqlx::query(
             "INSERT INTO owner (id, config) VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET config = excluded.config",
         )
         .bind(ONLY)
-        .bind(own.to_string_lossy())
-        .execute(&self.pool)
-        .await
-        .map(drop)
-        .map_err(|error| self.explain(error))
+        .bind(own.to_string_lossy().into_owned());
+        self.execute(insert).await.map(drop)
     }
 
     /// Why a configuration may not use the record in this directory: it belongs to another file that is still there. The
@@ -39,7 +36,7 @@ impl Record {
     pub async fn refuses(&self, config: &Path, directory: &Path) -> Result<Option<String>> {
         let owner: Option<String> = sqlx::query_scalar("SELECT config FROM owner WHERE id = $1")
             .bind(ONLY)
-            .fetch_optional(&self.pool)
+            .fetch_optional(&mut *self.read().await?)
             .await
             .map_err(|error| self.explain(error))?;
         let place = canonical(directory)?;

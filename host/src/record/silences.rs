@@ -63,7 +63,7 @@ impl Record {
         let rows: Vec<(i64, String, String, i64, i64)> =
             sqlx::query_as("SELECT id, checks, why, began, ends FROM silences WHERE ends > $1 ORDER BY id")
                 .bind(after.map_or(i64::MIN, Timestamp::as_millisecond))
-                .fetch_all(&self.pool)
+                .fetch_all(&mut *self.read().await?)
                 .await
                 .map_err(|error| self.explain(error))?;
         rows.into_iter()

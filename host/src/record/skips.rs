@@ -18,7 +18,7 @@ impl Record {
         )
         .bind(check)
         .bind(date.to_string())
-        .fetch_one(&self.pool)
+        .fetch_one(&mut *self.read().await?)
         .await
         .map_err(|error| self.explain(error))?;
         Ok(first.map(|first| first.parse()).transpose()?)

@@ -3,9 +3,9 @@
 
 use anyhow::Result;
 use jiff::Timestamp;
-use sqlx::{FromRow, Row, SqliteConnection, sqlite::SqliteRow};
+use sqlx::{AnyConnection, FromRow, Row, any::AnyRow};
 
-use super::{Record, moment};
+use super::{Record, moment, number};
 
 /// The first message about an incident in a channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +56,7 @@ impl Record {
         sqlx::query_as("SELECT * FROM threads WHERE incident = $1 AND channel = $2")
             .bind(incident)
             .bind(channel)
-            .fetch_optional(&self.pool)
+            .fetch_optional(&mut *self.read().await?)
             .await
             .map_err(|error| self.explain(error))
     }
@@ -65,7 +65,7 @@ impl Record {
     pub async fn channel_id(&self, channel: &str) -> Result<Option<String>> {
         sqlx::query_scalar("SELECT channel_id FROM threads WHERE channel = $1 ORDER BY used DESC LIMIT 1")
             .bind(channel)
-            .fetch_optional(&self.pool)
+            .fetch_optional(&mut *self.read().await?)
             .await
             .map_err(|error| self.explain(error))
     }
@@ -76,7 +76,7 @@ impl Record {
             "SELECT channel_id, ts, attempts, next_attempt FROM threads WHERE state <> shown \
              ORDER BY next_attempt, ts LIMIT 1",
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(&mut *self.read().await?)
         .await
         .map_err(|error| self.explain(error))
     }
@@ -86,7 +86,7 @@ impl Record {
         sqlx::query_as("SELECT * FROM threads WHERE channel_id = $1 AND ts = $2 ORDER BY incident")
             .bind(channel_id)
             .bind(ts)
-            .fetch_all(&self.pool)
+            .fetch_all(&mut *self.read().await?)
             .await
             .map_err(|error| self.explain(error))
     }
@@ -110,14 +110,9 @@ impl Record {
 
     /// Records that an update failed, and when it is due again.
     pub async fn not_updated(&self, outdated: &Outdated, next: Timestamp) -> Result<()> {
-        sqlx::query("UPDATE threads SET attempts = attempts + 1, next_attempt = $3 WHERE channel_id = $1 AND ts = $2")
-            .bind(&outdated.channel_id)
-            .bind(&outdated.ts)
-            .bind(next.as_millisecond())
-            .execute(&self.pool)
-            .await
-            .map_err(|error| self.explain(error))?;
-        Ok(())
+        let sql = "UPDATE threads SET attempts = attempts + 1, next_attempt = $3 WHERE channel_id = $1 AND ts = $2";
+        let update = sqlx::query(sql).bind(&outdated.channel_id).bind(&outdated.ts).bind(next.as_millisecond());
+        self.execute(update).await.map(drop)
     }
 
     /// Forgets a thread that is gone.
@@ -127,13 +122,13 @@ impl Record {
         write.commit().await.map_err(|error| self.explain(error))
     }
 
-    async fn gone(write: &mut SqliteConnection, channel_id: &str, ts: &str) -> sqlx::Result<()> {
+    async fn gone(write: &mut AnyConnection, channel_id: &str, ts: &str) -> sqlx::Result<()> {
         let gone = sqlx::query("DELETE FROM threads WHERE channel_id = $1 AND ts = $2").bind(channel_id).bind(ts);
         gone.execute(write).await.map(|_| ())
     }
 
     /// Writes down how incidents stand of which no message is sent.
-    pub(super) async fn note_states(write: &mut SqliteConnection, noted: &[(String, String)]) -> sqlx::Result<()> {
+    pub(super) async fn note_states(write: &mut AnyConnection, noted: &[(String, String)]) -> sqlx::Result<()> {
         for (incident, state) in noted {
             let noted = "UPDATE threads SET state = $2, attempts = 0, next_attempt = 0 WHERE incident = $1";
             sqlx::query(noted).bind(incident).bind(state).execute(&mut *write).await?;
@@ -143,7 +138,7 @@ impl Record {
 
     /// Writes down what an attempt changes, with its receipt.
     pub(super) async fn thread_on(
-        write: &mut SqliteConnection,
+        write: &mut AnyConnection,
         id: &str,
         threading: &Threading,
         at: Timestamp,
@@ -184,8 +179,8 @@ impl Record {
     }
 }
 
-impl FromRow<'_, SqliteRow> for Thread {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+impl FromRow<'_, AnyRow> for Thread {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
         Ok(Self {
             incident: row.try_get("incident")?,
             channel: row.try_get("channel")?,
@@ -198,12 +193,12 @@ impl FromRow<'_, SqliteRow> for Thread {
     }
 }
 
-impl FromRow<'_, SqliteRow> for Outdated {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+impl FromRow<'_, AnyRow> for Outdated {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
         Ok(Self {
             channel_id: row.try_get("channel_id")?,
             ts: row.try_get("ts")?,
-            attempts: row.try_get("attempts")?,
+            attempts: number(row, "attempts")?,
             next_attempt: moment(row.try_get("next_attempt")?),
         })
     }

@@ -10,7 +10,7 @@ impl Record {
     pub async fn validated(&self, checks: &str) -> Result<Option<Timestamp>> {
         let at: Option<i64> = sqlx::query_scalar("SELECT at FROM validations WHERE checks = $1")
             .bind(checks)
-            .fetch_optional(&self.pool)
+            .fetch_optional(&mut *self.read().await?)
             .await
             .map_err(|error| self.explain(error))?;
         Ok(at.map(moment))
@@ -18,15 +18,12 @@ impl Record {
 
     /// Records a validation.
     pub async fn note_validation(&self, checks: &str, at: Timestamp) -> Result<()> {
-        sqlx::query(
+        let insert = sqlx::query(
             "INSERT INTO validations (id, at, checks) VALUES (1, $1, $2) \
              ON CONFLICT (id) DO UPDATE SET at = excluded.at, checks = excluded.checks",
         )
         .bind(at.as_millisecond())
-        .bind(checks)
-        .execute(&self.pool)
-        .await
-        .map_err(|error| self.explain(error))?;
-        Ok(())
+        .bind(checks);
+        self.execute(insert).await.map(drop)
     }
 }

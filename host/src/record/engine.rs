@@ -1,0 +1,334 @@
+//! The two engines of the record: one SQLite file for a host on its own, a Postgres database for several hosts. The queries
+//! of this room are the same for both; what differs is here.
+
+use std::{
+    fmt,
+    ops::{Deref, DerefMut},
+    path::PathBuf,
+    sync::Once,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use reqwest::Url;
+use sqlx::{
+    Any, AnyConnection, Connection, Executor, Transaction,
+    any::{AnyArguments, AnyConnectOptions, AnyPoolOptions},
+    migrate::{MigrateError, Migration, MigrationType, Migrator},
+    pool::PoolConnection,
+    query::Query,
+};
+
+use super::Record;
+
+/// How long to wait for another process's lock on the database.
+const BUSY: Duration = Duration::from_secs(5);
+/// Connections to a file: one writes, the others read concurrently.
+const CONNECTIONS: u32 = 4;
+/// Connections of one host to Postgres.
+const SERVER_CONNECTIONS: u32 = 5;
+/// Held by the host that migrates a Postgres database, until its transaction ends: two that start at once migrate once.
+const MIGRATING: i64 = 0x686f_7374;
+/// What a connection to Postgres waits for at most, in milliseconds: a lock, a statement, and its own next statement within a
+/// transaction. A host that was stopped holds up no other for longer.
+const SERVER_WAITS: &str =
+    "SET lock_timeout = 10000; SET statement_timeout = 60000; SET idle_in_transaction_session_timeout = 15000";
+/// What a connection to a file sets. A commit must be on disk when it returns: with NORMAL the last commits can be lost in a
+/// power failure.
+const FILE_MODE: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL";
+
+/// Where the record is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// A database in a state directory.
+    File(PathBuf),
+    /// A database on a server, without the password.
+    Server(String),
+    /// In memory.
+    Memory,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Server(shown) => f.write_str(shown),
+            Self::Memory => f.write_str("memory"),
+        }
+    }
+}
+
+/// A connection for reading. On a server it is in a transaction, since behind a pooler two statements outside of one may go
+/// to two connections, also the two halves of a prepared one.
+pub(super) enum Reading {
+    Plain(PoolConnection<Any>),
+    Whole(Transaction<'static, Any>),
+}
+
+impl Deref for Reading {
+    type Target = AnyConnection;
+
+    fn deref(&self) -> &AnyConnection {
+        match self {
+            Self::Plain(connection) => connection,
+            Self::Whole(transaction) => transaction,
+        }
+    }
+}
+
+impl DerefMut for Reading {
+    fn deref_mut(&mut self) -> &mut AnyConnection {
+        match self {
+            Self::Plain(connection) => connection,
+            Self::Whole(transaction) => transaction,
+        }
+    }
+}
+
+impl Record {
+    /// Connects to a database file.
+    pub(super) async fn file(path: PathBuf, read_only: bool) -> Result<Self> {
+        let whole = std::path::absolute(&path).with_context(|| path.display().to_string())?;
+        let mut url = match Url::from_file_path(&whole) {
+            // SQLite's form of the same address.
+            Ok(file) => format!("sqlite://{}", file.path()),
+            Err(()) => bail!("{}: is not a path that a database can have", path.display()),
+        };
+        url += if read_only { "?mode=ro" } else { "?mode=rwc" };
+        let connections = if read_only { 1 } else { CONNECTIONS };
+        Self::connect(&url, Place::File(path), connections).await
+    }
+
+    /// A record in memory.
+    pub async fn memory() -> Result<Self> {
+        Self::connect("sqlite::memory:", Place::Memory, 1).await?.migrated().await
+    }
+
+    /// Connects to a Postgres database, and migrates it.
+    pub async fn server(url: &str) -> Result<Self> {
+        let (url, place) = server(url)?;
+        Self::connect(&url, place, SERVER_CONNECTIONS).await?.migrated().await
+    }
+
+    async fn connect(url: &str, place: Place, connections: u32) -> Result<Self> {
+        static DRIVERS: Once = Once::new();
+        DRIVERS.call_once(sqlx::any::install_default_drivers);
+        let settings = match place {
+            Place::File(_) if url.ends_with("mode=ro") => "",
+            Place::File(_) | Place::Memory => FILE_MODE,
+            Place::Server(_) => SERVER_WAITS,
+        };
+        let options: AnyConnectOptions = url.parse().map_err(|error| explained(&place, error))?;
+        let pool = AnyPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(BUSY * 2)
+            // Open connections only when needed: two that create a new file's WAL at once conflict. An in-memory
+            // database needs its connection to stay open.
+            .min_connections(0)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .after_connect(move |connection, _| {
+                Box::pin(async move {
+                    if !settings.is_empty() {
+                        connection.execute(settings).await?;
+                    }
+                    Ok(())
+                })
+            })
+            // Do not reuse a connection with an uncommitted transaction: SQLite itself ends the transaction when the
+            // disk is full, which sqlx does not notice, and then every further transaction fails.
+            .after_release(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
+            .connect_with(options)
+            .await
+            .map_err(|error| explained(&place, error))?;
+        Ok(Self { pool, place, plugins: std::sync::Arc::default() })
+    }
+
+    pub(super) async fn migrated(self) -> Result<Self> {
+        let steps: &[(i64, &'static str, &'static str)] = match self.place {
+            Place::File(_) | Place::Memory => &[
+                (1, "start", include_str!("migrations/0001_start.sql")),
+                (2, "costs", include_str!("migrations/0002_costs.sql")),
+                (3, "service", include_str!("migrations/0003_service.sql")),
+                (4, "identity", include_str!("migrations/0004_identity.sql")),
+                (5, "audit", include_str!("migrations/0005_audit.sql")),
+                (6, "owner", include_str!("migrations/0006_owner.sql")),
+                (7, "dates", include_str!("migrations/0007_dates.sql")),
+                (8, "evidence", include_str!("migrations/0008_evidence.sql")),
+                (9, "threads", include_str!("migrations/0009_threads.sql")),
+            ],
+            Place::Server(_) => &[(9, "start", include_str!("migrations/postgres/0009_start.sql"))],
+        };
+        let newest = steps.last().map_or(0, |(version, ..)| *version);
+        let migrations = steps.iter().map(|(version, name, sql)| {
+            let sql = sqlx::SqlSafeStr::into_sql_str(*sql);
+            Migration::new(*version, (*name).into(), MigrationType::Simple, sql, false)
+        });
+        let mut migrator = Migrator::with_migrations(migrations.collect());
+        let migrated = match self.place {
+            Place::File(_) | Place::Memory => migrator.run(&self.pool).await,
+            Place::Server(_) => {
+                // sqlx would hold a lock of the session, which a pooler hands to others.
+                migrator.set_locking(false);
+                async {
+                    let mut whole = self.pool.begin().await?;
+                    let turn = sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(MIGRATING);
+                    turn.execute(&mut *whole).await?;
+                    migrator.run(&mut *whole).await?;
+                    Ok(whole.commit().await?)
+                }
+                .await
+            }
+        };
+        match migrated {
+            Ok(()) => Ok(self),
+            Err(MigrateError::VersionMissing(version)) => bail!(
+                "{}: it was written by a newer host (schema {version}, this host knows {newest}); use that host, or name another {}",
+                self.place,
+                match self.place {
+                    Place::Server(_) => "database",
+                    Place::File(_) | Place::Memory => "state.directory",
+                }
+            ),
+            Err(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => Err(self.explain(error)),
+            Err(error) => Err(error).with_context(|| self.place.to_string()),
+        }
+    }
+
+    /// A connection for reading.
+    pub(super) async fn read(&self) -> Result<Reading> {
+        let reading = match self.place {
+            Place::File(_) | Place::Memory => self.pool.acquire().await.map(Reading::Plain),
+            Place::Server(_) => self.pool.begin().await.map(Reading::Whole),
+        };
+        reading.map_err(|error| self.explain(error))
+    }
+
+    /// A write transaction, which waits for its turn instead of failing halfway.
+    pub(super) async fn write(&self) -> Result<Transaction<'static, Any>> {
+        self.begin().await.map_err(|error| self.explain(error))
+    }
+
+    /// The same, with the error as it came.
+    pub(super) async fn begin(&self) -> sqlx::Result<Transaction<'static, Any>> {
+        match self.place {
+            Place::File(_) | Place::Memory => self.pool.begin_with("BEGIN IMMEDIATE").await,
+            Place::Server(_) => self.pool.begin().await,
+        }
+    }
+
+    /// Executes one statement in a transaction of its own. Returns how many rows it changed.
+    pub(super) async fn execute(&self, query: Query<'_, Any, AnyArguments>) -> Result<u64> {
+        let mut write = self.write().await?;
+        let done = query.execute(&mut *write).await.map_err(|error| self.explain(error))?;
+        write.commit().await.map_err(|error| self.explain(error))?;
+        Ok(done.rows_affected())
+    }
+
+    pub(super) fn explain(&self, error: sqlx::Error) -> anyhow::Error {
+        explained(&self.place, error)
+    }
+}
+
+/// The address for the driver, and the place without its password.
+fn server(url: &str) -> Result<(String, Place)> {
+    let example = "write it as postgres://USER@HOST/DATABASE?sslmode=verify-full";
+    // The error of a parser may quote the secret.
+    let Ok(mut url) = url.trim().parse::<Url>() else { bail!("is not an address; {example}") };
+    if !matches!(url.scheme(), "postgres" | "postgresql") {
+        bail!("is not the address of a Postgres database; {example}");
+    }
+    let mut shown = url.clone();
+    let _ = shown.set_password(None);
+    shown.set_query(None);
+    // A statement that is prepared by name is not there on the next connection of a pooler.
+    url.query_pairs_mut().append_pair("statement-cache-capacity", "0").append_pair("application_name", "host");
+    Ok((url.into(), Place::Server(shown.into())))
+}
+
+/// `($1, $2), ($3, $4)`: the places of values in rows.
+pub(super) fn places(rows: usize, columns: usize) -> String {
+    let row = |row: usize| {
+        let places: Vec<String> = (1..=columns).map(|column| format!("${}", row * columns + column)).collect();
+        format!("({})", places.join(", "))
+    };
+    (0..rows).map(row).collect::<Vec<_>>().join(", ")
+}
+
+/// An error with the place and the fix.
+fn explained(place: &Place, error: sqlx::Error) -> anyhow::Error {
+    let code = error.as_database_error().and_then(|error| error.code());
+    let advice = match place {
+        Place::File(_) | Place::Memory => file_advice(code.and_then(|code| code.parse().ok())),
+        Place::Server(_) => server_advice(code.as_deref(), &error),
+    };
+    anyhow::anyhow!("{place}: {advice} ({error})")
+}
+
+/// SQLITE_IOERR_SHMSIZE: no room for the file that readers and writers share.
+const DISK_FULL_AT_START: u32 = 10 | 19 << 8;
+
+/// The numbers are SQLite's result codes: <https://www.sqlite.org/rescode.html>
+fn file_advice(code: Option<u32>) -> &'static str {
+    match code.map(|code| (code & 0xff, code)) {
+        Some((13, _) | (_, DISK_FULL_AT_START)) => "the disk is full; make room, or lower state.keep",
+        Some((5 | 6, _)) => "another process has locked it; find it with `fuser` and end it",
+        Some((8, _)) => {
+            "it cannot be written; make the file and its directory writable, or name another state.directory"
+        }
+        Some((10, _)) => "the disk cannot be read or written",
+        Some((11 | 26, _)) => {
+            "it is damaged, or not a database of this host; move it away to start with an empty one, or restore a copy"
+        }
+        Some((14, _)) => "it cannot be opened; make the directory writable, or name another state.directory",
+        _ => "it cannot be used",
+    }
+}
+
+/// The codes are Postgres's: <https://www.postgresql.org/docs/current/errcodes-appendix.html>
+fn server_advice(code: Option<&str>, error: &sqlx::Error) -> &'static str {
+    match (code, error) {
+        (Some("53100"), _) => "the server's disk is full; make room there, or lower state.keep",
+        (Some("53300"), _) => "the server has no connection left; raise its max_connections (a host needs 5)",
+        (Some("28P01" | "28000"), _) => {
+            "the server refuses this user; correct the user and the password in its address"
+        }
+        (Some("3D000"), _) => "the server has no such database; create it, as with `createdb`",
+        (Some("42501"), _) => "this user may not do that; make it the owner of the database",
+        (Some("25006"), _) => "the server only reads; name the primary one in its address",
+        (Some("55P03" | "57014"), _) => "it waited too long for a lock or an answer",
+        (Some("57P01" | "57P02" | "57P03"), _) => "the server is stopping or starting",
+        (Some("42P01" | "42703"), _) => {
+            "a table or column is missing; it is not a database of this host, or somebody changed it"
+        }
+        (None, sqlx::Error::Tls(_)) => {
+            "the server and the host cannot agree on TLS; see sslmode and sslrootcert in docs/fleet.md"
+        }
+        (None, sqlx::Error::Io(_)) => "the server cannot be reached",
+        (None, sqlx::Error::PoolTimedOut) => {
+            "no connection became free in time; the server is slow or cannot be reached"
+        }
+        _ => "it cannot be used",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_shown_without_its_secrets() {
+        let (url, place) = server("postgres://host:s3cret@db.example:5433/watch?sslpassword=x").expect("an address");
+        assert_eq!(place.to_string(), "postgres://host@db.example:5433/watch");
+        assert!(url.contains("s3cret") && url.contains("statement-cache-capacity=0"), "{url}");
+        for wrong in ["s3cret", "mysql://host:s3cret@db/watch", ""] {
+            let error = server(wrong).expect_err("no address").to_string();
+            assert!(error.contains("postgres://USER@HOST/DATABASE") && !error.contains("s3cret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn places_are_counted_through() {
+        assert_eq!(places(2, 3), "($1, $2, $3), ($4, $5, $6)");
+    }
+}
