@@ -4,6 +4,7 @@ use std::{
     io::{Read, Write},
     net::TcpStream,
     path::PathBuf,
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -67,7 +68,13 @@ impl Service {
     pub fn start_with(sample: &Sample, toml: &str, arguments: &[&str], web: &str) -> Result<Self> {
         sample.configure(&format!("{toml}\n[web]\n{web}\n"))?;
         let mut command = sample.command();
-        command.env("HOST_TOKEN", TOKEN).args(["run", "plugins"]).args(arguments);
+        command.args(["run", "plugins"]).args(arguments);
+        Self::launch(sample, command)
+    }
+
+    /// A command that runs a host with a page, as host.toml has it.
+    pub fn launch(sample: &Sample, mut command: Command) -> Result<Self> {
+        command.env("HOST_TOKEN", TOKEN);
         let mut host = sample.stay_with(command)?;
         let line = host.wait_for("the page is at http://")?;
         let address = line.split("http://").nth(1).and_then(|rest| rest.split('/').next()).context("no address")?;

@@ -26,6 +26,7 @@ const NEEDS: &[(&str, Need)] = &[
     ("closed", tools::registry),
     ("docs", tools::emulator),
     ("emulator", tools::emulator),
+    ("fleet", tools::postgres),
     ("reasons", tools::toolchains),
     ("registries", tools::registry),
     ("registry", tools::registry),

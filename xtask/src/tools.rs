@@ -146,6 +146,18 @@ pub(super) fn registry() -> Result<()> {
     installed("docker-registry", &["docker-registry"], "the tests of registries")
 }
 
+/// Installs Postgres, of which the tests start servers of their own.
+pub(super) fn postgres() -> Result<()> {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    // Debian keeps the server's programs outside of the path.
+    let is_there = versions.map(|version| version.path().join("bin").join("initdb")).any(|program| program.is_file());
+    let client = Command::new("psql").arg("--version").output().is_ok_and(|output| output.status.success());
+    match is_there && client {
+        true => Ok(()),
+        false => installed("initdb", &["postgresql", "postgresql-client"], "the tests of several hosts"),
+    }
+}
+
 /// Gets the program that tests Prometheus' alarms, beside the build output and without the server. Without it, the tests
 /// leave that part out.
 pub(super) fn promtool() -> Result<()> {

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio::{sync::Notify, task::JoinSet};
@@ -27,7 +27,7 @@ use super::{
 use crate::{
     config,
     metrics::Metrics,
-    record::{Attempt, Message, NewMessage, Outcome, Record, Threading, Undelivered},
+    record::{Attempt, Lease, Message, NewMessage, Outcome, Record, Threading, Undelivered},
 };
 
 /// The time between two messages, by Slack's rate limit for a webhook, and for a channel of a bot:
@@ -201,9 +201,36 @@ impl Delivery {
 
     /// Sends one receiver's messages in order.
     async fn work(&self, receiver: String) -> String {
+        let lease = match self.record.member() {
+            None => None,
+            // Another host sends them, or the record does not answer: the next time that messages are seen to wait.
+            Some(_) => match self.record.take_on(&format!("channel {receiver}")).await {
+                Ok(Some(lease)) => Some(lease),
+                Ok(None) => return receiver,
+                Err(error) => {
+                    tracing::warn!("{receiver}: messages wait, since the record does not answer: {error:#}");
+                    tokio::time::sleep(UNREADABLE).await;
+                    return receiver;
+                }
+            },
+        };
+        let receiver = self.work_under(receiver, lease.as_ref()).await;
+        if let Some(lease) = &lease
+            && let Err(error) = self.record.give_back(lease).await
+        {
+            tracing::warn!("{receiver}: another host sends its messages once the lease of this one ends: {error:#}");
+        }
+        receiver
+    }
+
+    /// The same, under a claim if several hosts share the record: until it is lost.
+    async fn work_under(&self, receiver: String, lease: Option<&Lease>) -> String {
         let (mut tried, mut pause) = (None, UNREADABLE);
         loop {
-            match self.step(&receiver, &mut tried).await {
+            if lease.is_some_and(|lease| !lease.is_fresh()) {
+                return receiver;
+            }
+            match self.step(&receiver, lease, &mut tried).await {
                 Ok(true) => pause = UNREADABLE,
                 Ok(false) => return receiver,
                 Err(error) => {
@@ -217,13 +244,13 @@ impl Delivery {
 
     /// Tries the next message at its time; `false` if there is none. `tried` is the last message that was tried, and
     /// when the next attempt is allowed, on the monotonic clock.
-    async fn step(&self, receiver: &str, tried: &mut Option<(String, Instant)>) -> Result<bool> {
+    async fn step(&self, receiver: &str, lease: Option<&Lease>, tried: &mut Option<(String, Instant)>) -> Result<bool> {
         let Some(message) = self.record.next_message(receiver).await? else { return Ok(false) };
         let now = Timestamp::now();
         if !self.terms().receivers.know(receiver) {
             let late = self.left(&message, now).is_zero();
             if late {
-                self.attempt(&message).await?;
+                self.attempt(&message, lease).await?;
             }
             return Ok(late);
         }
@@ -250,7 +277,11 @@ impl Delivery {
             return Ok(true);
         }
         tokio::time::sleep_until(start.into()).await;
-        let earliest = self.attempt(&message).await?;
+        // The wait may have been long.
+        if lease.is_some_and(|lease| !lease.is_fresh()) {
+            return Ok(false);
+        }
+        let earliest = self.attempt(&message, lease).await?;
         *tried = Some((message.id, earliest));
         Ok(true)
     }
@@ -267,9 +298,16 @@ impl Delivery {
     }
 
     /// Sends a message, records the answer, and returns when the next request is allowed.
-    async fn attempt(&self, message: &Message) -> Result<Instant> {
+    async fn attempt(&self, message: &Message, lease: Option<&Lease>) -> Result<Instant> {
         let at = Timestamp::now();
-        let Sent { answer, told, threading } = self.send(message, at).await?;
+        let sent = self.send(message, at);
+        let Sent { answer, told, threading } = match lease {
+            None => sent.await?,
+            // By then another host may send it.
+            Some(lease) => {
+                tokio::time::timeout(lease.left(), sent).await.context("no answer before its claim ended")??
+            }
+        };
         let next = |after| Outcome::Again { after, plain: message.plain };
         let outcome = match &answer {
             Answer::Taken(_) => Outcome::Delivered,

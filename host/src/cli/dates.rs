@@ -12,7 +12,7 @@ use crate::{
     alert::{ACKNOWLEDGED_FOR, LONGEST_REASON, Wanted},
     check::no_such_check,
     config::{Config, Time},
-    record::{Claim, Record},
+    record::{Address, Record},
     recorder::{Recorder, answered, user},
 };
 
@@ -118,8 +118,8 @@ impl Of {
     fn order(self, wanted: Wanted) -> Result<u8> {
         let config = Config::read(self.config.path())?;
         super::runtime()?.block_on(async {
-            let directory = config.resolve(&config.state.directory);
-            if !Record::exists(&directory) {
+            let address = Address::of(&config)?;
+            if !address.exists() {
                 bail!("nothing was recorded yet; `{}` runs the checks", config.command("host run --once"));
             }
             let record = super::own_record(&config).await?;
@@ -130,10 +130,10 @@ impl Of {
             if !known.contains(&self.check) {
                 bail!("{}", no_such_check(&self.check, known.iter().map(String::as_str)));
             }
-            let done = match Claim::is_held(&directory) {
+            let done = match record.is_in_use().await? {
                 true => self.ask(&record, &wanted).await?,
                 false => {
-                    let _claim = Claim::take(&directory, Duration::ZERO).await?;
+                    let _claim = address.claim(Duration::ZERO).await?;
                     let recorder = Recorder::new(record.clone(), &config).await?;
                     let done = recorder.order(&config, &self.check, self.date, &wanted, &user()).await?;
                     let once = config.command(&format!("host run --once --check {}", self.check));

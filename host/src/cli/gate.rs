@@ -19,7 +19,7 @@ use crate::{
     gate::{Answer, Decision, Gates, Refusal},
     host::Begin,
     http,
-    record::{Claim, Taken},
+    record::{Address, Claim, Taken},
     service::Sources,
     text::printable,
 };
@@ -100,14 +100,13 @@ impl Gate {
             return self.remote(url, &web).await;
         }
         let config = Config::read(self.files.config())?;
-        let directory = config.resolve(&config.state.directory);
-        match Claim::take(&directory, Duration::ZERO).await {
+        let address = Address::of(&config)?;
+        match address.claim(Duration::ZERO).await {
             Ok(claim) => self.here(claim).await,
             Err(error) if error.is::<Taken>() => match config.web.address(true) {
-                Some(address) => self.remote(&address, &config).await,
+                Some(page) => self.remote(&page, &config).await,
                 None => bail!(
-                    "another host is running on {}; give `[web] listen` in its host.toml a fixed port, so that it can be asked",
-                    directory.display()
+                    "another host is running on {address}; give `[web] listen` in its host.toml a fixed port, so that it can be asked"
                 ),
             },
             Err(error) => Err(error),
@@ -120,7 +119,7 @@ impl Gate {
     }
 
     /// Evaluates the gate in this process, and sends its alerts.
-    async fn here(&self, _claim: Claim) -> Result<Asked> {
+    async fn here(&self, _claim: Option<Claim>) -> Result<Asked> {
         let sources = Sources { locked: self.files.lock_is_named(), ..self.files.sources(&self.plugins) };
         let read = sources.read()?;
         let record = super::own_record(&read.config).await?;

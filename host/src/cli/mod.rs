@@ -38,7 +38,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use crate::{
     config::Config,
     log,
-    record::Record,
+    record::{Address, Record},
     text::{note, printable, tell},
 };
 
@@ -245,21 +245,21 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
 
 /// The record beside a configuration. This does not create it: before the first run there is nothing to show.
 async fn recorded(config: &Config) -> Result<Record> {
-    let directory = config.resolve(&config.state.directory);
-    match Record::exists(&directory) {
-        true => Record::open(&directory).await,
+    let address = Address::of(config)?;
+    match address.exists() {
+        true => address.open().await,
         false => {
             let run = config.command("host run --once");
-            bail!("no run is recorded in {} yet; `{run}` records the first", directory.display())
+            bail!("no run is recorded in {address} yet; `{run}` records the first")
         }
     }
 }
 
 /// Opens the record of a configuration, to write to it.
 async fn own_record(config: &Config) -> Result<Record> {
-    let directory = config.resolve(&config.state.directory);
-    let record = Record::open(&directory).await?;
-    record.belong_to(&config.file, &directory).await?;
+    let address = Address::of(config)?;
+    let record = address.open().await?;
+    address.belong(&record, &config.file).await?;
     Ok(record)
 }
 

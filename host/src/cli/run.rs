@@ -22,7 +22,7 @@ use crate::{
     config::Config,
     host::{Begin, Host},
     log,
-    record::{Claim, Record},
+    record::{Address, Claim, Record},
     round::Round,
     run::When,
     service::{Read, Service, Sources, complain},
@@ -134,12 +134,12 @@ impl Run {
         let files = read.files.len();
         let step = |done| progress.step(done, files);
         let config = &read.config;
-        let directory = config.resolve(&config.state.directory);
+        let address = Address::of(config)?;
         // A single round waits for another process to finish; a host that stays would wait forever.
         let patience = if self.once { config.delivery.wait.0 } else { Duration::ZERO };
         let (claim, record) = match self.dry_run {
             true => (None, Record::memory().await?),
-            false => (Some(Claim::take(&directory, patience).await?), open(config).await?),
+            false => (address.claim(patience).await?, open(config).await?),
         };
         let mut host = read.host(record, Begin::Soon, step).await?;
         drop(progress);

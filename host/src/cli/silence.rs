@@ -14,7 +14,7 @@ use crate::{
     check::no_such_check,
     config::{Config, Time},
     package::{LOCK, Lock},
-    record::Record,
+    record::Address,
     recorder::user,
 };
 
@@ -63,9 +63,8 @@ impl Silence {
         }
         let config = Config::read(self.config.path())?;
         super::runtime()?.block_on(async {
-            let directory = config.resolve(&config.state.directory);
             let mut known: Vec<String> = config.checks.keys().cloned().chain(pinned(&config)).collect();
-            if Record::exists(&directory) {
+            if Address::of(&config)?.exists() {
                 known.extend(super::own_record(&config).await?.checks().await?);
             }
             known.sort();

@@ -9,7 +9,7 @@ use crate::{
     config::Config,
     package::{self, File, Lock, Pin, SCHEME, Standing, lock_command, pin_command, today},
     plugin::Cache,
-    record::Record,
+    record::{Address, Record},
     text::{bytes, quoted_path},
 };
 
@@ -142,15 +142,35 @@ fn mode(path: &Path) -> Option<u32> {
     Some(fs::metadata(path).ok()?.permissions().mode())
 }
 
-/// The directory of the record: whether it can be written and has space.
+/// The record: whether it can be written and has space.
 pub(super) async fn state(config: &Config) -> Vec<Finding> {
-    let directory = config.resolve(&config.state.directory);
+    match Address::of(config) {
+        Ok(Address::Directory(directory)) => state_directory(config, &directory).await,
+        Ok(address @ Address::Server(_)) => vec![Finding::of("record", server(&address).await)],
+        Err(error) => vec![Finding::wrong("record", format!("{error:#}"))],
+    }
+}
+
+/// Whether a database can be used; opening it migrates nothing.
+async fn server(address: &Address) -> anyhow::Result<String> {
+    let record = address.look().await?;
+    let found = match record.schema().await? {
+        None => "it is empty; the first host makes its tables".to_owned(),
+        Some(_) => match record.last_recorded().await? {
+            Some(last) => format!("the newest run was recorded at {last:.0}"),
+            None => "no run is recorded".to_owned(),
+        },
+    };
+    Ok(format!("{}: {found}", record.place))
+}
+
+async fn state_directory(config: &Config, directory: &Path) -> Vec<Finding> {
     let shown = directory.display();
     let what = "state directory";
-    let record = match Record::exists(&directory) {
+    let record = match Record::exists(directory) {
         false => Ok("nothing is recorded yet".to_owned()),
-        true => match Record::look(&directory).await {
-            Ok(record) => match record.refuses(&config.file, &directory).await {
+        true => match Record::look(directory).await {
+            Ok(record) => match record.refuses(&config.file, directory).await {
                 Ok(Some(refused)) => Err(anyhow::anyhow!(refused)),
                 // A record from before an upgrade belongs to nobody yet.
                 Ok(None) | Err(_) => record.last_recorded().await.map(|last| match last {
@@ -161,7 +181,7 @@ pub(super) async fn state(config: &Config) -> Vec<Finding> {
             Err(error) => Err(error),
         },
     };
-    let whole = std::path::absolute(&directory).unwrap_or_else(|_| directory.clone());
+    let whole = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
     let Some(there) = whole.ancestors().find(|directory| directory.is_dir()) else {
         return vec![Finding::wrong(what, format!("{shown}: not found"))];
     };
@@ -172,10 +192,9 @@ pub(super) async fn state(config: &Config) -> Vec<Finding> {
                 format!("{shown} cannot be written ({error}); make it writable, or name another state.directory");
             Finding::wrong(what, detail)
         }
-        (Ok(_), Ok(())) if there == whole && mode(&directory).is_some_and(|mode| mode & 0o077 != 0) => Finding::note(
-            what,
-            format!("other users can read the results; run `chmod 700 {}`", quoted_path(&directory)),
-        ),
+        (Ok(_), Ok(())) if there == whole && mode(directory).is_some_and(|mode| mode & 0o077 != 0) => {
+            Finding::note(what, format!("other users can read the results; run `chmod 700 {}`", quoted_path(directory)))
+        }
         (Ok(record), Ok(())) => Finding::ok(what, format!("{shown}: {record}")),
     };
     vec![first, disk(there)]
@@ -205,11 +224,11 @@ fn disk(directory: &Path) -> Finding {
 
 /// The time of the newest recorded run, if known.
 pub(super) async fn last_recorded(config: &Config) -> Option<Timestamp> {
-    let directory = config.resolve(&config.state.directory);
-    if !Record::exists(&directory) {
+    let address = Address::of(config).ok()?;
+    if !address.exists() {
         return None;
     }
-    Record::look(&directory).await.ok()?.last_recorded().await.ok()?
+    address.look().await.ok()?.last_recorded().await.ok()?
 }
 
 /// The cache of compiled plugins.

@@ -17,7 +17,7 @@ use crate::{
     google::Google,
     http,
     package::{Lock, SCHEME},
-    record::{Claim, Record},
+    record::{Address, Claim, Record},
     registry::{self, Known},
     service::Addresses,
 };
@@ -156,7 +156,8 @@ async fn page(config: &Config) -> Option<Finding> {
     let listen = config.web.listen?;
     let free = async {
         config.web.reachable_token(&config.directory)?;
-        let running = || Claim::is_held(&config.resolve(&config.state.directory));
+        let address = Address::of(config)?;
+        let running = || matches!(&address, Address::Directory(directory) if Claim::is_held(directory));
         match TcpListener::bind(listen).await {
             Ok(_) => Ok::<_, anyhow::Error>(format!("{listen} is free")),
             Err(_) if running() => Ok(format!("a host runs on this state directory, and {listen} is in use")),

@@ -21,6 +21,8 @@ use super::{
 /// Everything that one transaction writes.
 #[derive(Debug, Default)]
 pub struct Batch {
+    /// A random id, the same whenever it is tried.
+    pub id: String,
     /// The runs.
     pub runs: Vec<NewRun>,
     /// The standing of each check, as JSON, by check.
@@ -45,8 +47,15 @@ pub struct Batch {
     pub recorded: Timestamp,
 }
 
+impl Batch {
+    /// An empty one, with an id.
+    pub fn new() -> Self {
+        Self { id: format!("{:016x}", fastrand::u64(..)), ..Self::default() }
+    }
+}
+
 /// A run, as recorded.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct NewRun {
     /// The check's name.
     pub check: String,
@@ -135,41 +144,55 @@ pub struct NewMessage {
 const ROWS: usize = 1000;
 
 impl Record {
-    /// Writes all of it, or nothing.
+    /// Writes all of it, or nothing: see also [`super::Turn::write`].
     pub async fn keep(&self, batch: &Batch) -> Result<()> {
         let written = async {
             let mut write = self.begin().await?;
-            let plugins = self.plugin_ids(&mut write, &batch.runs).await?;
-            for runs in batch.runs.chunks(ROWS) {
-                insert_runs(runs, &plugins, batch.recorded).execute(&mut *write).await?;
-            }
-            let standings: Vec<(&String, &String)> = batch.standings.iter().collect();
-            for standings in standings.chunks(ROWS) {
-                upsert_standings(standings).execute(&mut *write).await?;
-            }
-            for check in &batch.gone {
-                for sql in ["DELETE FROM standings WHERE check_name = $1", "DELETE FROM dates WHERE check_name = $1"] {
-                    sqlx::query(sql).bind(check).execute(&mut *write).await?;
-                }
-            }
-            write_dates(&mut write, &batch.dates, &batch.dates_gone).await?;
-            answer_orders(&mut write, &batch.answered).await?;
-            for entry in &batch.audited {
-                note(&mut write, entry).await?;
-            }
-            Self::note_states(&mut write, &batch.noted).await?;
-            for episodes in batch.episodes.chunks(ROWS) {
-                upsert_episodes(episodes, batch.recorded).execute(&mut *write).await?;
-            }
-            for message in &batch.messages {
-                Self::enqueue(&mut write, message).await?;
-            }
+            let plugins = self.write_batch(&mut write, batch).await?;
             write.commit().await?;
             Ok(plugins)
         };
-        let plugins: HashMap<PluginKey, i64> = written.await.map_err(|error| self.explain(error))?;
-        self.plugins.lock().unwrap_or_else(PoisonError::into_inner).extend(plugins);
+        self.know(written.await.map_err(|error| self.explain(error))?);
         Ok(())
+    }
+
+    /// Remembers the ids of plugins, once they are committed.
+    pub(super) fn know(&self, plugins: HashMap<PluginKey, i64>) {
+        self.plugins.lock().unwrap_or_else(PoisonError::into_inner).extend(plugins);
+    }
+
+    /// Writes a batch within a transaction. Returns the ids of its plugins.
+    pub(super) async fn write_batch(
+        &self,
+        write: &mut AnyConnection,
+        batch: &Batch,
+    ) -> sqlx::Result<HashMap<PluginKey, i64>> {
+        let plugins = self.plugin_ids(write, &batch.runs).await?;
+        for runs in batch.runs.chunks(ROWS) {
+            insert_runs(runs, &plugins, batch.recorded).execute(&mut *write).await?;
+        }
+        let standings: Vec<(&String, &String)> = batch.standings.iter().collect();
+        for standings in standings.chunks(ROWS) {
+            upsert_standings(standings).execute(&mut *write).await?;
+        }
+        for check in &batch.gone {
+            for sql in ["DELETE FROM standings WHERE check_name = $1", "DELETE FROM dates WHERE check_name = $1"] {
+                sqlx::query(sql).bind(check).execute(&mut *write).await?;
+            }
+        }
+        write_dates(write, &batch.dates, &batch.dates_gone).await?;
+        answer_orders(write, &batch.answered).await?;
+        for entry in &batch.audited {
+            note(write, entry).await?;
+        }
+        Self::note_states(write, &batch.noted).await?;
+        for episodes in batch.episodes.chunks(ROWS) {
+            upsert_episodes(episodes, batch.recorded).execute(&mut *write).await?;
+        }
+        for message in &batch.messages {
+            Self::enqueue(write, message).await?;
+        }
+        Ok(plugins)
     }
 
     /// The ids of the plugins that ran; a new plugin gets a new id.

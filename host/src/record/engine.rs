@@ -5,7 +5,7 @@ use std::{
     fmt,
     ops::{Deref, DerefMut},
     path::PathBuf,
-    sync::Once,
+    sync::{Arc, Once},
     time::Duration,
 };
 
@@ -19,7 +19,7 @@ use sqlx::{
     query::Query,
 };
 
-use super::Record;
+use super::{Member, Record};
 
 /// How long to wait for another process's lock on the database.
 const BUSY: Duration = Duration::from_secs(5);
@@ -29,13 +29,13 @@ const CONNECTIONS: u32 = 4;
 const SERVER_CONNECTIONS: u32 = 5;
 /// Held by the host that migrates a Postgres database, until its transaction ends: two that start at once migrate once.
 const MIGRATING: i64 = 0x686f_7374;
-/// What a connection to Postgres waits for at most, in milliseconds: a lock, a statement, and its own next statement within a
-/// transaction. A host that was stopped holds up no other for longer.
-const SERVER_WAITS: &str =
-    "SET lock_timeout = 10000; SET statement_timeout = 60000; SET idle_in_transaction_session_timeout = 15000";
-/// What a connection to a file sets. A commit must be on disk when it returns: with NORMAL the last commits can be lost in a
-/// power failure.
-const FILE_MODE: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL";
+/// How a transaction on a server begins: with the longest waits for a lock, for a statement, and for its own next statement. So a host
+/// that was stopped holds up no other for longer. They are set for the transaction, since a pooler hands the session to others.
+const BEGIN: &str = "BEGIN; SET LOCAL lock_timeout = '10s'; SET LOCAL statement_timeout = '60s'; \
+    SET LOCAL idle_in_transaction_session_timeout = '15s'";
+/// The mode of a file; it stays with it. A commit is on disk when it returns, which is SQLite's default and is not lowered to NORMAL: the
+/// last commits could be lost in a power failure.
+const FILE_MODE: &str = "PRAGMA journal_mode = WAL";
 
 /// Where the record is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,7 +96,11 @@ impl Record {
         };
         url += if read_only { "?mode=ro" } else { "?mode=rwc" };
         let connections = if read_only { 1 } else { CONNECTIONS };
-        Self::connect(&url, Place::File(path), connections).await
+        let record = Self::connect(&url, Place::File(path), connections).await?;
+        if !read_only {
+            record.pool.execute(FILE_MODE).await.map_err(|error| record.explain(error))?;
+        }
+        Ok(record)
     }
 
     /// A record in memory.
@@ -110,14 +114,15 @@ impl Record {
         Self::connect(&url, place, SERVER_CONNECTIONS).await?.migrated().await
     }
 
+    /// Connects to a Postgres database without migrating it.
+    pub(super) async fn look_at_server(url: &str) -> Result<Self> {
+        let (url, place) = server(url)?;
+        Self::connect(&url, place, 1).await
+    }
+
     async fn connect(url: &str, place: Place, connections: u32) -> Result<Self> {
         static DRIVERS: Once = Once::new();
         DRIVERS.call_once(sqlx::any::install_default_drivers);
-        let settings = match place {
-            Place::File(_) if url.ends_with("mode=ro") => "",
-            Place::File(_) | Place::Memory => FILE_MODE,
-            Place::Server(_) => SERVER_WAITS,
-        };
         let options: AnyConnectOptions = url.parse().map_err(|error| explained(&place, error))?;
         let pool = AnyPoolOptions::new()
             .max_connections(connections)
@@ -127,21 +132,14 @@ impl Record {
             .min_connections(0)
             .idle_timeout(None)
             .max_lifetime(None)
-            .after_connect(move |connection, _| {
-                Box::pin(async move {
-                    if !settings.is_empty() {
-                        connection.execute(settings).await?;
-                    }
-                    Ok(())
-                })
-            })
             // Do not reuse a connection with an uncommitted transaction: SQLite itself ends the transaction when the
             // disk is full, which sqlx does not notice, and then every further transaction fails.
             .after_release(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
             .connect_with(options)
             .await
             .map_err(|error| explained(&place, error))?;
-        Ok(Self { pool, place, plugins: std::sync::Arc::default() })
+        let member = matches!(place, Place::Server(_)).then(Member::new);
+        Ok(Self { pool, place, plugins: Arc::default(), member })
     }
 
     pub(super) async fn migrated(self) -> Result<Self> {
@@ -195,11 +193,28 @@ impl Record {
         }
     }
 
+    /// The version of the newest migration; `None` without one.
+    pub async fn schema(&self) -> Result<Option<i64>> {
+        let there: Option<String> = match self.place {
+            Place::Server(_) => {
+                let sql = "SELECT CAST(to_regclass('_sqlx_migrations') AS TEXT)";
+                let found = sqlx::query_scalar(sql).fetch_one(&mut *self.read().await?).await;
+                found.map_err(|error| self.explain(error))?
+            }
+            Place::File(_) | Place::Memory => Some(String::new()),
+        };
+        if there.is_none() {
+            return Ok(None);
+        }
+        let newest = sqlx::query_scalar("SELECT MAX(version) FROM _sqlx_migrations");
+        newest.fetch_one(&mut *self.read().await?).await.map_err(|error| self.explain(error))
+    }
+
     /// A connection for reading.
     pub(super) async fn read(&self) -> Result<Reading> {
         let reading = match self.place {
             Place::File(_) | Place::Memory => self.pool.acquire().await.map(Reading::Plain),
-            Place::Server(_) => self.pool.begin().await.map(Reading::Whole),
+            Place::Server(_) => self.pool.begin_with(BEGIN).await.map(Reading::Whole),
         };
         reading.map_err(|error| self.explain(error))
     }
@@ -213,7 +228,7 @@ impl Record {
     pub(super) async fn begin(&self) -> sqlx::Result<Transaction<'static, Any>> {
         match self.place {
             Place::File(_) | Place::Memory => self.pool.begin_with("BEGIN IMMEDIATE").await,
-            Place::Server(_) => self.pool.begin().await,
+            Place::Server(_) => self.pool.begin_with(BEGIN).await,
         }
     }
 
@@ -231,7 +246,7 @@ impl Record {
 }
 
 /// The address for the driver, and the place without its password.
-fn server(url: &str) -> Result<(String, Place)> {
+pub(super) fn server(url: &str) -> Result<(String, Place)> {
     let example = "write it as postgres://USER@HOST/DATABASE?sslmode=verify-full";
     // The error of a parser may quote the secret.
     let Ok(mut url) = url.trim().parse::<Url>() else { bail!("is not an address; {example}") };

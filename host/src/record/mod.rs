@@ -1,6 +1,7 @@
 //! The record, kept between rounds: runs, the standing of each check, queued messages, silences. One SQLite file in WAL
 //! mode, or a Postgres database: see `engine`.
 
+mod address;
 mod audit;
 mod batch;
 mod consultations;
@@ -8,6 +9,7 @@ mod costs;
 mod dates;
 mod directory;
 mod engine;
+mod fleet;
 mod good_dates;
 mod history;
 mod identity;
@@ -17,6 +19,7 @@ mod owner;
 mod silences;
 mod skips;
 mod threads;
+mod turn;
 mod validations;
 
 use std::{
@@ -29,6 +32,7 @@ use anyhow::Result;
 use jiff::Timestamp;
 use sqlx::{AnyPool, Row, any::AnyRow};
 
+pub use address::Address;
 pub use audit::Audited;
 pub use batch::{Batch, Episode, NewMessage, NewRun, PluginKey};
 pub use consultations::Consultation;
@@ -36,12 +40,14 @@ pub use costs::Cost;
 pub use dates::DateRow;
 pub use directory::{Claim, Taken};
 pub use engine::Place;
+pub use fleet::{LEASE, Lease, Left, Member, Pulse, Taken as Claimed, turn_of};
 pub use history::{Included, LastRuns, Line, PastAlert, PastMessage, PastRun, Receipt, metrics};
 pub use identity::run_id;
 pub use orders::Order;
 pub use outbox::{Attempt, Message, Outcome, Undelivered};
 pub use silences::Silence;
 pub use threads::{Outdated, Thread, Threading};
+pub use turn::{Changes, Turn};
 
 /// The database's name in the state directory.
 const FILE: &str = "host.db";
@@ -54,6 +60,8 @@ pub struct Record {
     pub place: Place,
     /// The ids of plugins that ran.
     plugins: Arc<Mutex<HashMap<PluginKey, i64>>>,
+    /// This process among the hosts on a server.
+    member: Option<Arc<Member>>,
 }
 
 impl Record {
@@ -104,6 +112,17 @@ impl Record {
             "DELETE FROM orders WHERE at < $1",
         ] {
             sqlx::query(sql).bind(before).execute(&mut *write).await.map_err(|error| self.explain(error))?;
+        }
+        if self.member.is_some() {
+            // A batch is tried for minutes, and a host that ended without a word is gone by then.
+            for sql in [
+                "DELETE FROM batches WHERE recorded < $1",
+                "DELETE FROM hosts WHERE seen < clock_timestamp() - make_interval(days => 1)",
+            ] {
+                let over = sqlx::query(sql);
+                let over = if sql.contains("$1") { over.bind(before) } else { over };
+                over.execute(&mut *write).await.map_err(|error| self.explain(error))?;
+            }
         }
         write.commit().await.map_err(|error| self.explain(error))
     }

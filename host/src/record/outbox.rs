@@ -195,7 +195,8 @@ impl Record {
         .map_err(explain)?;
         sqlx::query(
             "UPDATE outbox SET state = $2, attempts = attempts + 1, next_attempt = $3, plain = plain OR $4, \
-             problem = $5, alarmed = alarmed OR $6, told = told AND $2 <> 'set_aside' WHERE id = $1",
+             problem = $5, alarmed = alarmed OR $6, told = told AND $2 <> 'set_aside' \
+             WHERE id = $1 AND (state = 'waiting' OR $2 = 'delivered')",
         )
         .bind(id)
         .bind(state)

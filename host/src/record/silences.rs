@@ -3,6 +3,7 @@
 use anyhow::Result;
 use jiff::Timestamp;
 use serde::Serialize;
+use sqlx::AnyConnection;
 
 use super::{
     Record,
@@ -29,6 +30,24 @@ impl Silence {
     /// Whether it is active at a moment.
     pub fn active(&self, at: Timestamp) -> bool {
         self.began <= at && at < self.ends
+    }
+}
+
+/// A silence as it is written.
+type Row = (i64, String, String, i64, i64);
+
+pub(super) async fn read(from: &mut AnyConnection, after: Option<Timestamp>) -> sqlx::Result<Vec<Row>> {
+    sqlx::query_as("SELECT id, checks, why, began, ends FROM silences WHERE ends > $1 ORDER BY id")
+        .bind(after.map_or(i64::MIN, Timestamp::as_millisecond))
+        .fetch_all(from)
+        .await
+}
+
+impl TryFrom<Row> for Silence {
+    type Error = anyhow::Error;
+
+    fn try_from((id, checks, why, began, ends): Row) -> Result<Self> {
+        Ok(Self { id, checks: serde_json::from_str(&checks)?, why, began: moment(began), ends: moment(ends) })
     }
 }
 
@@ -60,23 +79,8 @@ impl Record {
 
     /// The silences that are active at a moment or start later; or all.
     pub async fn silences(&self, after: Option<Timestamp>) -> Result<Vec<Silence>> {
-        let rows: Vec<(i64, String, String, i64, i64)> =
-            sqlx::query_as("SELECT id, checks, why, began, ends FROM silences WHERE ends > $1 ORDER BY id")
-                .bind(after.map_or(i64::MIN, Timestamp::as_millisecond))
-                .fetch_all(&mut *self.read().await?)
-                .await
-                .map_err(|error| self.explain(error))?;
-        rows.into_iter()
-            .map(|(id, checks, why, began, ends)| {
-                Ok(Silence {
-                    id,
-                    checks: serde_json::from_str(&checks)?,
-                    why,
-                    began: moment(began),
-                    ends: moment(ends),
-                })
-            })
-            .collect()
+        let rows = read(&mut *self.read().await?, after).await.map_err(|error| self.explain(error))?;
+        rows.into_iter().map(Silence::try_from).collect()
     }
 
     /// Ends a silence now; `false` if it does not exist or has ended. The audit trail says who did.

@@ -31,7 +31,7 @@ pub async fn days(record: &Record) -> Result<Vec<(String, Subject, Day)>> {
     record.dates().await?.into_iter().map(read).collect()
 }
 
-fn read(row: DateRow) -> Result<(String, Subject, Day)> {
+pub(super) fn read(row: DateRow) -> Result<(String, Subject, Day)> {
     let of = || {
         let date = row.date.map_or_else(String::new, |date| date.to_string());
         format!("the remembered state of {} at {date}", row.check)
@@ -55,7 +55,7 @@ fn day(row: &DateRow) -> Result<Day> {
 
 /// Takes over the states of a record that knew no dates.
 async fn take_over(record: &Record, config: &Config, standings: &mut Standings) -> Result<()> {
-    let mut batch = Batch { recorded: Timestamp::now(), ..Batch::default() };
+    let mut batch = Batch { recorded: Timestamp::now(), ..Batch::new() };
     for (check, standing) in standings.iter_mut() {
         let Some(side) = standing.data.take() else { continue };
         let waits = standing.waits.take();

@@ -96,6 +96,27 @@ impl Recorder {
     }
 }
 
+impl Recorder {
+    /// Of some dates of these checks, those that are still due to be looked at, or were never judged.
+    pub async fn still_due(
+        &self,
+        dates: Vec<(String, Subject)>,
+        checks: &BTreeSet<String>,
+        config: &Config,
+    ) -> Vec<(String, Subject)> {
+        let now = Timestamp::now();
+        let standings = self.standings.lock().await;
+        let is_due = |(check, subject): &(String, Subject)| {
+            let day = standings.get(check).and_then(|standing| standing.days.get(subject));
+            checks.contains(check)
+                && day.is_none_or(|day| {
+                    day.is_looked_at(now, &config.recheck(check)) || day.state == State::NotJudged && day.look.is_none()
+                })
+        };
+        dates.into_iter().filter(is_due).collect()
+    }
+}
+
 impl Drop for Looking {
     fn drop(&mut self) {
         self.release(&self.dates);

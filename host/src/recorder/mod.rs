@@ -9,6 +9,7 @@ mod looks;
 mod orders;
 mod presses;
 mod seen;
+mod shared;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -34,6 +35,7 @@ pub use looks::{Expected, Looking, Looks};
 pub use orders::{Done, answered};
 pub use presses::Press;
 pub use seen::Seen;
+use shared::Deciding;
 
 use crate::{
     alert::{self, Day, Delivery, News, Notification, Receivers, Standing, Standings, Subject},
@@ -44,6 +46,8 @@ use crate::{
     run::{Run, Status, Untold, validation::Validation},
 };
 
+/// The first wait before the record is written again; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Milliseconds by which the clock of looks may be ahead of the time.
 const CLOSE: i64 = 1000;
 
@@ -59,6 +63,8 @@ pub struct Recorder {
     /// The latest results of the checks.
     pub board: Board,
     standings: Mutex<Standings>,
+    /// What this process knows of the other hosts on the record.
+    shared: shared::Shared,
     /// The checks, once a reload may have removed some.
     checks: std::sync::Mutex<Option<BTreeSet<String>>>,
     /// The dates that somebody ordered to look at.
@@ -92,12 +98,13 @@ impl Recorder {
     /// Reads the standings. Messages are shown on the console until receivers are configured.
     pub async fn new(record: Record, config: &Config) -> Result<Arc<Self>> {
         let metrics = Arc::<Metrics>::default();
-        let standings = dates::load(&record, config).await?;
+        let (standings, shared) = shared::load(&record, config).await?;
         let receivers = Receivers::console();
         Ok(Arc::new(Self {
             delivery: Delivery::new(record.clone(), receivers, config.delivery.clone(), metrics.clone()),
             board: Board::default(),
             standings: Mutex::new(standings),
+            shared,
             checks: std::sync::Mutex::default(),
             asked: std::sync::Mutex::default(),
             looking: std::sync::Mutex::default(),
@@ -173,31 +180,65 @@ impl Recorder {
             let kept: Result<Vec<NewRun>> = all.map(|(run, most)| kept(run, most)).collect();
             (runs, untold, kept)
         };
-        let Some((runs, untold, kept)) = lanes::own(written).await else {
+        let Some((mut runs, mut untold, kept)) = lanes::own(written).await else {
             let problem = "runs are NOT recorded: writing them failed; the log says why".to_owned();
             tracing::error!("{problem}");
             self.delivery.unrecorded(&problem).await;
             return Settled { unrecorded: Some(problem), ..Settled::default() };
         };
-        // Waits until the previous batch is recorded.
-        let mut standings = self.standings.lock().await;
-        let news: Vec<News<'_>> = runs.iter().map(News::Run).collect();
-        let names = || runs.iter().map(|run| run.check.as_str()).collect::<Vec<_>>().join(", ");
         let kept = match kept {
-            Ok(kept) => self.keep(config, &news, &runs, kept, &mut standings).await,
+            Ok(kept) => self.record_runs(config, &mut runs, &mut untold, kept).await,
             Err(error) => Err(error),
         };
         match kept {
-            Ok(messages) => {
-                self.note(&runs, &untold, &standings);
-                Settled { runs, messages, unrecorded: None }
-            }
+            Ok(messages) => Settled { runs, messages, unrecorded: None },
             Err(error) => {
-                let problem = format!("the runs of {} are NOT recorded: {error:#}", names());
+                let names = runs.iter().map(|run| run.check.as_str()).collect::<Vec<_>>().join(", ");
+                let problem = format!("the runs of {names} are NOT recorded: {error:#}");
                 tracing::error!("{problem}");
                 let worst = runs.iter().map(Run::status).max().unwrap_or(Status::Pass).name();
                 self.delivery.unrecorded(&format!("{problem}; the worst of them: {worst}")).await;
                 Settled { runs, messages: Vec::new(), unrecorded: Some(problem) }
+            }
+        }
+    }
+
+    /// Decides and records, as soon as the batch before is recorded. What another host recorded, since this one lost its claim, is
+    /// taken out. Tried again for as long as messages may take: a full disk may be cleared, a lock released, a server come back.
+    async fn record_runs(
+        &self,
+        config: &Config,
+        runs: &mut Vec<Run>,
+        untold: &mut Vec<Run>,
+        mut kept: Vec<NewRun>,
+    ) -> Result<Vec<(String, Notification)>> {
+        let id = format!("{:016x}", fastrand::u64(..));
+        let deadline = Instant::now() + config.delivery.wait.0;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let tried = async {
+                let mut deciding = self.decide().await?;
+                if deciding.turn.is_written(&id).await? {
+                    return Ok(Vec::new());
+                }
+                self.take_out_lost(&mut deciding, runs, untold, &mut kept).await?;
+                if kept.is_empty() {
+                    return Ok(Vec::new());
+                }
+                deciding.turn.number_attempts(&mut kept).await?;
+                let news: Vec<News<'_>> = runs.iter().map(News::Run).collect();
+                let batch = Batch { id: id.clone(), runs: kept.clone(), ..Batch::default() };
+                let (messages, standings) = self.keep(config, &news, runs, batch, deciding).await?;
+                self.note(runs, untold, &standings);
+                Ok(messages)
+            };
+            match tried.await {
+                Err(error) if Instant::now() + pause < deadline => {
+                    tracing::warn!("the record cannot be written yet, trying again: {error:#}");
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                }
+                done => return done,
             }
         }
     }
@@ -217,9 +258,10 @@ impl Recorder {
 
     /// Records the findings of validations, and reports them as errors of their checks.
     pub async fn validated(&self, config: &Config, found: &[Validation]) -> Result<()> {
-        let mut standings = self.standings.lock().await;
+        let deciding = self.decide().await?;
         let news: Vec<News<'_>> = found.iter().map(News::Validation).collect();
-        self.keep(config, &news, &[], Vec::new(), &mut standings)
+        let (_, standings) = self
+            .keep(config, &news, &[], Batch::new(), deciding)
             .await
             .context("the findings of a validation are NOT recorded")?;
         for validation in found {
@@ -230,17 +272,17 @@ impl Recorder {
 
     /// Decides, and writes everything in one transaction; if that fails, the standings stay unchanged, so that the next
     /// attempt decides the same. Returns the messages.
-    async fn keep(
-        &self,
+    async fn keep<'r>(
+        &'r self,
         config: &Config,
         news: &[News<'_>],
         runs: &[Run],
-        kept: Vec<NewRun>,
-        standings: &mut MutexGuard<'_, Standings>,
-    ) -> Result<Vec<(String, Notification)>> {
+        mut batch: Batch,
+        mut deciding: Deciding<'r>,
+    ) -> Result<(Vec<(String, Notification)>, MutexGuard<'r, Standings>)> {
         let created = Timestamp::now();
-        let silences = self.record.silences(Some(created)).await?;
-        let mut next = standings.clone();
+        let silences = deciding.turn.silences(created).await?;
+        let mut next = deciding.standings.clone();
         let decided = alert::decide(
             news,
             &mut next,
@@ -251,24 +293,24 @@ impl Recorder {
         let page = self.page(config);
         let mut notifications = alert::compose(&decided, runs, &config.timezone.rules(), page.as_deref());
         notifications.extend(alert::remarks(&decided.remarks, page.as_deref()));
-        let mut batch = Batch { runs: kept, episodes: decided.episodes, recorded: created, ..Batch::default() };
+        (batch.episodes, batch.recorded) = (decided.episodes, created);
         for check in decided.touched {
             if let Some(standing) = next.get(&check) {
-                dates::changes(&mut batch, &check, standings.get(&check), standing)?;
+                dates::changes(&mut batch, &check, deciding.standings.get(&check), standing)?;
             }
         }
-        let messages = self.write(config, batch, notifications).await?;
-        **standings = next;
+        let (messages, mut standings) = self.write(config, batch, notifications, deciding).await?;
+        *standings = next;
         for (channel, reason) in reasons {
             self.metrics.said(&channel, reason);
         }
-        Ok(messages)
+        Ok((messages, standings))
     }
 
     /// Ends the alerts of checks that are gone, at a time, and forgets them: see [`alert::close`].
     pub async fn close(&self, config: &Config, known: &BTreeSet<String>, whole: bool, at: Timestamp) -> Result<()> {
-        let mut standings = self.standings.lock().await;
-        let mut next = standings.clone();
+        let deciding = self.decide().await?;
+        let mut next = deciding.standings.clone();
         let mut closed = alert::close(&mut next, known, config, whole, at);
         if closed.checks.is_empty() {
             return Ok(());
@@ -277,8 +319,9 @@ impl Recorder {
         let channels: Vec<String> = closed.messages.iter().map(|message| message.channel.clone()).collect();
         let gone = closed.checks.clone();
         let batch =
-            Batch { gone: closed.checks, episodes: closed.episodes, recorded: Timestamp::now(), ..Batch::default() };
-        self.write(config, batch, closed.messages).await.context("the end of removed checks is NOT recorded")?;
+            Batch { gone: closed.checks, episodes: closed.episodes, recorded: Timestamp::now(), ..Batch::new() };
+        let written = self.write(config, batch, closed.messages, deciding).await;
+        let (_, mut standings) = written.context("the end of removed checks is NOT recorded")?;
         *standings = next;
         gone.iter().for_each(|check| self.board.stands(check, &standings));
         for channel in channels {
@@ -288,12 +331,13 @@ impl Recorder {
     }
 
     /// Writes a batch with its messages, and wakes the delivery. Returns the messages with their ids.
-    async fn write(
-        &self,
+    async fn write<'r>(
+        &'r self,
         config: &Config,
         mut batch: Batch,
         notifications: Vec<Notification>,
-    ) -> Result<Vec<(String, Notification)>> {
+        deciding: Deciding<'r>,
+    ) -> Result<(Vec<(String, Notification)>, MutexGuard<'r, Standings>)> {
         let created = batch.recorded;
         let mut messages = Vec::new();
         for mut notification in notifications {
@@ -310,11 +354,11 @@ impl Recorder {
             });
             messages.push((id, notification));
         }
-        self.insist(&batch, config.delivery.wait.0).await?;
+        let standings = self.commit(&batch, deciding, config.delivery.wait.0).await?;
         if !messages.is_empty() {
             self.delivery.wake();
         }
-        Ok(messages)
+        Ok((messages, standings))
     }
 
     /// Counts recorded runs, logs them, and updates the board.
@@ -338,22 +382,6 @@ impl Recorder {
                 .dates_open(&run.check, standings.get(&run.check).map_or(0, |standing| standing.open().count()));
         }
         self.board.add(known(), standings);
-    }
-
-    /// Retries a write for as long as messages may take, since a full disk may be cleared and a lock released.
-    async fn insist(&self, batch: &Batch, patience: Duration) -> Result<()> {
-        let deadline = Instant::now() + patience;
-        let mut pause = Duration::from_millis(100);
-        loop {
-            match self.record.keep(batch).await {
-                Err(error) if Instant::now() + pause < deadline => {
-                    tracing::warn!("the record cannot be written yet, trying again: {error:#}");
-                    tokio::time::sleep(pause).await;
-                    pause *= 2;
-                }
-                done => return done,
-            }
-        }
     }
 
     /// The undelivered ones of some messages, by their ids.

@@ -4,11 +4,10 @@ use std::{collections::BTreeSet, sync::PoisonError};
 
 use anyhow::{Context, Result};
 use jiff::{Timestamp, civil::Date};
-use tokio::sync::MutexGuard;
 
-use super::{Recorder, dates};
+use super::{Recorder, dates, shared::Deciding};
 use crate::{
-    alert::{self, Ordered, Standing, Standings, Subject, Wanted},
+    alert::{self, Ordered, Standing, Subject, Wanted},
     config::Config,
     record::{Audited, Batch, Order},
     run::Moment,
@@ -57,28 +56,28 @@ impl Recorder {
     }
 
     async fn carry_out_one(&self, config: &Config, order: Order) -> Result<()> {
-        let mut standings = self.standings.lock().await;
-        // Two read the orders at once: the loop, and whoever gave one.
+        let deciding = self.decide().await?;
+        // Two read the orders at once: the loop, and whoever gave one, or two hosts.
         if self.record.answer(order.id).await?.is_some() {
             return Ok(());
         }
-        let mut next = standings.get(&order.check).cloned().unwrap_or_default();
+        let mut next = deciding.standings.get(&order.check).cloned().unwrap_or_default();
         let at = Timestamp::now();
         let done = carried_out(&order, &mut next, config, at);
         let answer = done.as_ref().map(|done| done.answer.clone()).map_err(Clone::clone);
         let answered = vec![(order.id, serde_json::to_string(&answer)?)];
-        let mut batch = Batch { answered, recorded: at, ..Batch::default() };
+        let mut batch = Batch { answered, recorded: at, ..Batch::new() };
         match done {
             Ok(done) => {
                 let (who, place) = (order.who.clone(), done.about.clone());
                 batch.audited.push(Audited { at, who, place, change: done.words.clone() });
                 // The newest first, as always.
                 let looks: Vec<_> = done.looks.iter().rev().map(|subject| (order.check.clone(), *subject)).collect();
-                self.take_on(config, &mut standings, (&order.check, next), done, batch).await?;
+                self.take_on(config, deciding, (&order.check, next), done, batch).await?;
                 self.asked.lock().unwrap_or_else(PoisonError::into_inner).extend(looks);
                 Ok(())
             }
-            Err(_) => self.record.keep(&batch).await,
+            Err(_) => self.commit(&batch, deciding, config.delivery.wait.0).await.map(drop),
         }
     }
 
@@ -87,19 +86,24 @@ impl Recorder {
     pub async fn recall(&self, config: &Config, now: Timestamp) -> Result<()> {
         // A time zone can be a day ahead of the one that host.toml had.
         let newest = now.to_zoned(config.timezone.rules()).date().tomorrow()?;
-        let mut standings = self.standings.lock().await;
         let to_come = |standing: &Standing| {
             let last = standing.days.keys().next_back().copied().flatten();
             last.max(standing.first) > Some(newest)
         };
-        let ahead: Vec<String> =
-            standings.iter().filter(|(_, standing)| to_come(standing)).map(|(check, _)| check.clone()).collect();
+        let ahead: Vec<String> = {
+            let standings = self.standings.lock().await;
+            standings.iter().filter(|(_, standing)| to_come(standing)).map(|(check, _)| check.clone()).collect()
+        };
         for check in ahead {
-            let mut next = standings.get(&check).cloned().unwrap_or_default();
+            let deciding = self.decide().await?;
+            // Another host may have done it.
+            let Some(mut next) = deciding.standings.get(&check).filter(|standing| to_come(standing)).cloned() else {
+                continue;
+            };
             let done = alert::recall((&check, &mut next), newest, now);
             tracing::warn!(check, "{}", done.answer);
-            let batch = Batch { recorded: now, ..Batch::default() };
-            self.take_on(config, &mut standings, (&check, next), done, batch).await?;
+            let batch = Batch { recorded: now, ..Batch::new() };
+            self.take_on(config, deciding, (&check, next), done, batch).await?;
         }
         Ok(())
     }
@@ -108,7 +112,7 @@ impl Recorder {
     async fn take_on(
         &self,
         config: &Config,
-        standings: &mut MutexGuard<'_, Standings>,
+        deciding: Deciding<'_>,
         (check, next): (&str, Standing),
         done: Ordered,
         mut batch: Batch,
@@ -117,17 +121,17 @@ impl Recorder {
         for one in &done.acknowledged {
             batch.noted.push((one.id.clone(), serde_json::to_string(one)?));
         }
-        dates::changes(&mut batch, check, standings.get(check), &next)?;
+        dates::changes(&mut batch, check, deciding.standings.get(check), &next)?;
         let mut messages = done.messages;
         messages.iter_mut().for_each(|message| message.page = self.page(config));
         let channels: Vec<String> = messages.iter().map(|message| message.channel.clone()).collect();
-        self.write(config, batch, messages).await.context("this is NOT recorded")?;
+        let (_, mut standings) = self.write(config, batch, messages, deciding).await.context("this is NOT recorded")?;
         // Their first messages say so.
         self.delivery.wake();
         let open = next.open().count();
         standings.insert(check.to_owned(), next);
         self.metrics.dates_open(check, open);
-        self.board.stands(check, standings);
+        self.board.stands(check, &standings);
         for channel in channels {
             self.metrics.said(&channel, "given_up");
         }

@@ -20,6 +20,7 @@ use crate::{
     alert::{MOST_LOOKS, Notification, Subject},
     check::Check,
     host::Host,
+    record::Lease,
     recorder::{Expected, Looking, Settled},
     run::{COUNTED, Moment, Run, Status, When, dates},
     schedule::Turn,
@@ -112,10 +113,35 @@ impl Host {
         // The first dates of all checks come before the second ones of any.
         dates.sort_by_key(|(place, _)| *place);
         dates.truncate(MOST_AT_ONCE);
-        let dates = dates.into_iter().map(|(_, date)| date).collect();
+        let dates: Vec<(String, Subject)> = dates.into_iter().map(|(_, date)| date).collect();
+        let (dates, leases) = self.only_this_host(dates).await?;
         let looking = Looking::new(&self.recorder, dates);
         drop(choosing);
-        self.look(&looking, None, at, occasion).await
+        let round = self.look(&looking, None, at, occasion).await;
+        for lease in leases {
+            self.recorder.record.give_back(&lease).await?;
+        }
+        round
+    }
+
+    /// Of some dates those of checks at whose dates no other host looks now, and the claims that keep it so.
+    async fn only_this_host(&self, dates: Vec<(String, Subject)>) -> Result<(Vec<(String, Subject)>, Vec<Lease>)> {
+        let record = &self.recorder.record;
+        if record.member().is_none() {
+            return Ok((dates, Vec::new()));
+        }
+        let names: BTreeSet<String> = dates.iter().map(|(name, _)| name.clone()).collect();
+        let (mut mine, mut leases) = (BTreeSet::new(), Vec::new());
+        for name in names {
+            if let Some(lease) = record.take_on(&format!("looks {name}")).await? {
+                leases.push(lease);
+                mine.insert(name);
+            }
+        }
+        // What another host has just found is not looked at again.
+        self.recorder.catch_up(None).await?;
+        let still = self.recorder.still_due(dates, &mine, &self.config).await;
+        Ok((still, leases))
     }
 
     /// Looks at dates that somebody asked for, also if they are being looked at: the data may have changed since that began.

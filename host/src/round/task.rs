@@ -11,11 +11,17 @@ use crate::{
     check::Check,
     config::Pace,
     host::{Slot, Slots},
+    record::{Claimed, Lease},
     recorder::Recorder,
     run::{Moment, Run, Untold},
     schedule::jitter,
     text::printable,
 };
+
+/// How often in a row a check may be begun without a result; then the run is an error.
+const MOST_BEGUN: u32 = 3;
+/// How long to wait before the record is asked again for a turn that was not free.
+const NOT_YET: Duration = Duration::from_secs(2);
 
 /// The task of a round for one check.
 pub(super) struct Task {
@@ -67,6 +73,7 @@ impl Task {
         let begin = self.moment.due + jitter(&self.check.name, self.moment.due, scheduled.pace.jitter);
         let given = Timestamp::now();
         let mut runs = Vec::new();
+        let mut lease: Option<Lease> = None;
         for tried in 1.. {
             let wait = match tried {
                 1 => Duration::try_from(begin.duration_since(Timestamp::now())).unwrap_or_default(),
@@ -74,15 +81,34 @@ impl Task {
             };
             let room = async {
                 tokio::time::sleep(wait).await;
-                self.room().await
+                self.turn(&mut lease).await
             };
-            let _slot = tokio::select! {
-                slot = room => slot,
+            let turn = tokio::select! {
+                turn = room => turn,
                 // A run that has not started counts as missed, and the next start catches up; a failed attempt stays.
                 () = closes(&mut closing) => break,
             };
+            // It is another host's.
+            let Some(_slot) = turn else { break };
             if tried == 1 {
                 self.recorder.metrics.began(begin, given);
+                runs.extend(lease.as_ref().and_then(|lease| self.not_finished(lease)));
+            }
+            if let Some(lease) = &lease {
+                // It lost it while it waited: whoever has it now runs the check.
+                if !lease.is_fresh() {
+                    break;
+                }
+                self.moment.attempt = self.moment.attempt.max(lease.attempt);
+                self.moment.lease = Some(lease.clone());
+                if lease.attempt > MOST_BEGUN {
+                    let begun = lease.attempt - 1;
+                    let why = format!(
+                        "begun {begun} times in a row without a result: its hosts ended, or did not renew their claims in time"
+                    );
+                    runs.push(self.check.broken(&self.moment, why));
+                    break;
+                }
             }
             let run = self.run(tried).await;
             let again = run.report.is_none() && self.check.plugin().is_some() && tried <= scheduled.pace.retries;
@@ -98,12 +124,52 @@ impl Task {
                 break;
             }
         }
+        if let (true, Some(lease)) = (runs.iter().all(|run| run.untold.is_some()), &lease) {
+            runs.clear();
+            if let Err(error) = self.recorder.record.give_back(lease).await {
+                tracing::warn!(check = self.check.name, "another host takes it over once its lease ends: {error:#}");
+            }
+        }
         // Only the last attempt counts.
         if let Some((_, before)) = runs.split_last_mut() {
-            before.iter_mut().for_each(|run| run.untold = Some(Untold::TriedAgain));
+            before.iter_mut().for_each(|run| run.untold = run.untold.or(Some(Untold::TriedAgain)));
         }
         drop(scheduled.over);
         runs
+    }
+
+    /// Waits for room, and claims the turn, if several hosts share the record. `None` if it is another host's. Nothing runs without a
+    /// claim: a record that does not answer is asked again.
+    async fn turn(&self, lease: &mut Option<Lease>) -> Option<Option<Slot>> {
+        loop {
+            let slot = self.room().await;
+            if lease.is_some() {
+                return Some(slot);
+            }
+            let record = &self.recorder.record;
+            match record.take_turn(&self.check.name, self.moment.due, self.moment.data_date).await {
+                Ok(Claimed::Alone) => return Some(slot),
+                Ok(Claimed::Mine(mine)) => {
+                    *lease = Some(mine);
+                    return Some(slot);
+                }
+                Ok(Claimed::Over) => return None,
+                Ok(Claimed::Busy) => {}
+                Err(error) => {
+                    tracing::warn!(check = self.check.name, "waits, since the record does not answer: {error:#}");
+                }
+            }
+            drop(slot);
+            tokio::time::sleep(NOT_YET).await;
+        }
+    }
+
+    /// The line about an older due time that its host did not finish.
+    fn not_finished(&self, lease: &Lease) -> Option<Run> {
+        let due = lease.instead_of?;
+        let moment = Moment { due, clock: due, lease: Some(lease.clone()), ..self.moment.clone() };
+        let why = "missed: the host that ran it ended, and the next run was due".to_owned();
+        Some(self.check.left_out(&moment, why))
     }
 
     async fn room(&self) -> Option<Slot> {

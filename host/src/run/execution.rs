@@ -108,6 +108,7 @@ impl Check {
             early: moment.early,
             again: moment.again,
             began: moment.began,
+            lease: moment.lease.clone(),
             off_hours: moment.off_hours,
             report: None,
             error: None,

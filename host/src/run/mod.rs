@@ -24,7 +24,7 @@ use crate::{
     config::Dates,
     contract::{Error, Report, Verdict, slack::Alert},
     plugin::Origin,
-    record::run_id,
+    record::{Lease, run_id},
 };
 
 /// One execution of a check, with its result.
@@ -62,6 +62,9 @@ pub struct Run {
     /// Its place among the runs of this process, by when they began; `None` if it never did.
     #[serde(skip)]
     pub began: Option<u64>,
+    /// Under which claim it ran, on a record of several hosts.
+    #[serde(skip)]
+    pub lease: Option<Lease>,
     /// The plugin's report.
     pub report: Option<Report>,
     /// Why the check, or part of it, could not be evaluated.

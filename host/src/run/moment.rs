@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Span, Timestamp, civil::Date};
 use crate::{
     check::{Check, Work},
     config::{Calendar, Config, DataDate, Dates, Effect, Zone},
-    record::run_id,
+    record::{Lease, run_id},
 };
 
 /// An unusual clock or date for a round.
@@ -46,6 +46,8 @@ pub struct Moment {
     pub recheck: bool,
     /// Its place among the runs of this process, once it has begun.
     pub began: Option<u64>,
+    /// Under which claim it runs, on a record of several hosts.
+    pub lease: Option<Lease>,
     /// Why the run is skipped, if so.
     pub skip: Option<String>,
     /// Whether a window of a calendar skips it, and not its date.
@@ -127,6 +129,7 @@ impl Moment {
             again: false,
             recheck: false,
             began: None,
+            lease: None,
             skip: None,
             off_hours: false,
         })

@@ -1,6 +1,7 @@
 //! A running host: runs checks on their schedules, reloads changed files, and shuts down cleanly without losing a
 //! message.
 
+mod fleet;
 mod heartbeat;
 mod reload;
 mod sources;
@@ -67,6 +68,8 @@ pub struct Service {
     closing: watch::Sender<bool>,
     deadline: watch::Sender<bool>,
     heartbeat: RwLock<Option<Heartbeat>>,
+    /// Due times that other hosts left.
+    left: Mutex<Vec<Turn>>,
     /// Commands to the loop, between rounds.
     pub gates: Gates,
 }
@@ -91,6 +94,7 @@ impl Service {
             closing: watch::Sender::new(false),
             deadline: watch::Sender::new(false),
             heartbeat: RwLock::new(heartbeat),
+            left: Mutex::default(),
             gates: Gates::default(),
             current: RwLock::new(Arc::new(host)),
         }))
@@ -149,7 +153,10 @@ impl Service {
         }
         background.spawn(reload::complete(self.clone()));
         background.spawn(forget(self.clone()));
-        background.spawn(carry_out_orders(self.clone()));
+        match self.host().recorder.record.member() {
+            None => background.spawn(carry_out_orders(self.clone())),
+            Some(_) => background.spawn(fleet::share(self.clone())),
+        };
         for check in &self.host().checks {
             if check.waits {
                 tracing::info!(check = check.name, "waits: its plugin is still being compiled");
@@ -175,6 +182,7 @@ impl Service {
                 self.look_again(&over, &mut rounds);
             }
             self.begin(turns, &over, &mut rounds);
+            self.take_over(&mut rounds);
             let next = self.agenda().next();
             if next != announced {
                 announced = next;
@@ -305,6 +313,8 @@ impl Service {
             // A second signal means now.
             () = stop() => tracing::warn!("stopping at once"),
         }
+        // What did not end is another host's at once.
+        host.recorder.record.give_all_back().await?;
         let waiting = host.recorder.record.waiting().await?;
         for message in &waiting {
             let (receiver, what) = message.told();

@@ -44,6 +44,7 @@ mod evidence;
 mod examples;
 mod explain;
 mod first_contact;
+mod fleet;
 mod for_each;
 mod functions;
 mod gate;

@@ -175,6 +175,7 @@ fn run(check: &str, of: Option<Date>, usual: Date, (hours, at): (f64, Timestamp)
         early: false,
         again,
         began: None,
+        lease: None,
         off_hours: false,
         report: Some(Report {
             verdict: if bad { Verdict::Fail } else { Verdict::Pass },

@@ -182,6 +182,7 @@ fn run(check: &str, hours: f64, at: Timestamp) -> Run {
         early: false,
         again: false,
         began: None,
+        lease: None,
         off_hours: false,
         report: (fault != Some(Fault::Errors))
             .then(|| Report { violations: failing.then_some(violation).into_iter().collect(), ..report }),

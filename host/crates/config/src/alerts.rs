@@ -145,12 +145,15 @@ pub struct Fallback {
 pub struct State {
     /// The directory with the database, for this host.toml alone. Default: `state`, beside host.toml.
     pub directory: PathBuf,
+    /// Environment variable with the address of a Postgres database, for several hosts on one record, such as
+    /// `postgres://host@db.example/watch?sslmode=verify-full`; then `directory` is not used. Default: none.
+    pub url_env: Option<String>,
     /// How long runs, alerts and messages are kept. Default: 90d.
     pub keep: Time,
 }
 
 impl Default for State {
     fn default() -> Self {
-        Self { directory: PathBuf::from("state"), keep: Time(Duration::from_secs(90 * 24 * 60 * 60)) }
+        Self { directory: PathBuf::from("state"), url_env: None, keep: Time(Duration::from_secs(90 * 24 * 60 * 60)) }
     }
 }

@@ -39,6 +39,7 @@ pub(super) fn run(check: &str, result: char, round: i64) -> Run {
         early: false,
         again: false,
         began: None,
+        lease: None,
         off_hours: false,
         report: verdict.map(|verdict| Report {
             verdict,

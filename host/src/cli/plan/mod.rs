@@ -21,7 +21,7 @@ use crate::{
     check::{Check, Work},
     host::Begin,
     host::Host,
-    record::{Record, Silence},
+    record::{Address, Record, Silence},
     run::{Moment, When},
     text::note,
 };
@@ -166,11 +166,11 @@ impl Plan {
 
 /// The active and future silences; none before there is a record, which this does not create.
 async fn silences(host: &Host) -> Result<Vec<Silence>> {
-    let directory = host.config.resolve(&host.config.state.directory);
-    if !Record::exists(&directory) {
+    let address = Address::of(&host.config)?;
+    if !address.exists() {
         return Ok(Vec::new());
     }
-    let record = Record::open(&directory).await?;
+    let record = address.open().await?;
     let silences = record.silences(Some(Timestamp::now())).await;
     record.close().await;
     silences

@@ -50,6 +50,7 @@ fn run(result: Outcome, now: i64) -> Run {
         early: result.early.is_some(),
         again: result.again,
         began: None,
+        lease: None,
         off_hours: false,
         report: verdict.map(|verdict| Report {
             verdict,

@@ -176,3 +176,54 @@ CREATE TABLE orders (
     at BIGINT NOT NULL,
     answer TEXT
 );
+
+-- What only several hosts need.
+
+-- Who decides: the row is locked by the host that decides and writes, so that decisions, the ids of runs and the positions of
+-- messages come one after the other. The number counts the turns.
+CREATE TABLE turns (
+    id BIGINT PRIMARY KEY CHECK (id = 1),
+    turn BIGINT NOT NULL
+);
+INSERT INTO turns (id, turn) VALUES (1, 0);
+
+-- In which turn each check last changed, so that the other hosts read what is new.
+CREATE TABLE changes (
+    check_name TEXT COLLATE "C" PRIMARY KEY,
+    turn BIGINT NOT NULL
+);
+CREATE INDEX changes_turn ON changes (turn);
+
+-- The batches that were committed: a host whose connection broke while it committed sees here whether it was.
+CREATE TABLE batches (
+    id TEXT COLLATE "C" PRIMARY KEY,
+    recorded BIGINT NOT NULL
+);
+CREATE INDEX batches_recorded ON batches (recorded);
+
+-- Work that one host at a time does: a check's turn, its looks, a channel's messages. A lease is over by this server's clock.
+CREATE TABLE claims (
+    key TEXT COLLATE "C" PRIMARY KEY,
+    -- For a check's turn: what is due, and the newest due time that needs nothing more.
+    due BIGINT,
+    data_date TEXT COLLATE "C",
+    done BIGINT,
+    -- The newest due time that was left out while the check was running.
+    skipped BIGINT,
+    -- How many times in a row it was begun without a result.
+    attempt INTEGER NOT NULL DEFAULT 0,
+    -- Grows with each holder.
+    epoch BIGINT NOT NULL,
+    -- The host; NULL if nobody has it.
+    holder TEXT COLLATE "C",
+    expires TIMESTAMPTZ
+);
+
+-- The hosts: each writes a row at its start, and again with its leases.
+CREATE TABLE hosts (
+    id TEXT COLLATE "C" PRIMARY KEY,
+    name TEXT NOT NULL,
+    version TEXT NOT NULL,
+    began BIGINT NOT NULL,
+    seen TIMESTAMPTZ NOT NULL
+);

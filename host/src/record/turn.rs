@@ -1,0 +1,239 @@
+//! The right to decide and to write what was decided. In a file it is the process's own; on a server the hosts have it one after
+//! the other, and each reads first what the others changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Result;
+use jiff::{Timestamp, civil::Date};
+use sqlx::{Any, AnyConnection, AssertSqlSafe, Transaction};
+
+use super::{Batch, DateRow, Lease, NewRun, Record, Silence, engine::places, silences};
+
+/// The only row of the turns.
+const ONLY: i64 = 1;
+/// The most names in one statement.
+const NAMES: usize = 1000;
+
+/// The right to decide, until it is written or dropped.
+pub struct Turn {
+    record: Record,
+    /// On a server: the transaction that holds the right, and its number.
+    whole: Option<(Transaction<'static, Any>, i64)>,
+}
+
+/// What other hosts changed: for each check its standing, as JSON, if it has one, and the states of its dates.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// Up to which turn this goes; 0 in a file.
+    pub turn: i64,
+    /// By check.
+    pub checks: BTreeMap<String, (Option<String>, Vec<DateRow>)>,
+}
+
+impl Record {
+    /// Takes the right to decide. `seen` is the turn up to which the caller knows everything.
+    pub async fn turn(&self, seen: i64) -> Result<(Turn, Changes)> {
+        if self.member().is_none() {
+            return Ok((Turn { record: self.clone(), whole: None }, Changes::default()));
+        }
+        let begun = async {
+            let mut whole = self.begin().await?;
+            let turn: i64 = sqlx::query_scalar("SELECT turn FROM turns WHERE id = $1 FOR UPDATE")
+                .bind(ONLY)
+                .fetch_one(&mut *whole)
+                .await?;
+            let changes = changes(&mut whole, seen, turn).await?;
+            Ok((Turn { record: self.clone(), whole: Some((whole, turn + 1)) }, changes))
+        };
+        begun.await.map_err(|error| self.explain(error))
+    }
+
+    /// What other hosts changed since a turn, without taking the right to decide.
+    pub async fn changes(&self, seen: i64) -> Result<Changes> {
+        if self.member().is_none() {
+            return Ok(Changes::default());
+        }
+        let read = async {
+            let mut whole = self.begin().await?;
+            // All of it as of one moment.
+            sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").execute(&mut *whole).await?;
+            let turn: i64 =
+                sqlx::query_scalar("SELECT turn FROM turns WHERE id = $1").bind(ONLY).fetch_one(&mut *whole).await?;
+            changes(&mut whole, seen, turn).await
+        };
+        read.await.map_err(|error| self.explain(error))
+    }
+}
+
+async fn changes(whole: &mut AnyConnection, seen: i64, turn: i64) -> sqlx::Result<Changes> {
+    if turn == seen {
+        return Ok(Changes { turn, ..Changes::default() });
+    }
+    let names: Vec<String> =
+        sqlx::query_scalar("SELECT check_name FROM changes WHERE turn > $1").bind(seen).fetch_all(&mut *whole).await?;
+    let mut checks: BTreeMap<String, (Option<String>, Vec<DateRow>)> =
+        names.iter().map(|name| (name.clone(), (None, Vec::new()))).collect();
+    for names in names.chunks(NAMES) {
+        // Constants and places.
+        let sql = |columns, table| {
+            AssertSqlSafe(format!("SELECT {columns} FROM {table} WHERE check_name IN {}", places(1, names.len())))
+        };
+        let standings =
+            names.iter().fold(sqlx::query_as(sql("check_name, standing", "standings")), |query, name| query.bind(name));
+        let standings: Vec<(String, String)> = standings.fetch_all(&mut *whole).await?;
+        for (name, standing) in standings {
+            checks.entry(name).or_default().0 = Some(standing);
+        }
+        let days = names.iter().fold(sqlx::query_as(sql("*", "dates")), |query, name| query.bind(name));
+        let days: Vec<DateRow> = days.fetch_all(&mut *whole).await?;
+        for day in days {
+            checks.entry(day.check.clone()).or_default().1.push(day);
+        }
+    }
+    Ok(Changes { turn, checks })
+}
+
+impl Turn {
+    /// The number of this turn; 0 in a file.
+    pub fn number(&self) -> i64 {
+        self.whole.as_ref().map_or(0, |(_, turn)| *turn)
+    }
+
+    /// Whether a batch was written before, though its host could not see that.
+    pub async fn is_written(&mut self, batch: &str) -> Result<bool> {
+        let Some((whole, _)) = &mut self.whole else { return Ok(false) };
+        let found: Option<String> = sqlx::query_scalar("SELECT id FROM batches WHERE id = $1")
+            .bind(batch)
+            .fetch_optional(&mut **whole)
+            .await
+            .map_err(|error| self.record.explain(error))?;
+        Ok(found.is_some())
+    }
+
+    /// The silences that are active at a moment or start later.
+    pub async fn silences(&mut self, after: Timestamp) -> Result<Vec<Silence>> {
+        match &mut self.whole {
+            None => self.record.silences(Some(after)).await,
+            Some((whole, _)) => {
+                let rows = silences::read(whole, Some(after)).await.map_err(|error| self.record.explain(error))?;
+                rows.into_iter().map(Silence::try_from).collect()
+            }
+        }
+    }
+
+    /// Ends the claims under which runs were made. Returns those that are not this process's any more: another host took them over, and
+    /// what came of them here is not recorded.
+    pub async fn end(&mut self, leases: &[Lease]) -> Result<Vec<Lease>> {
+        let mut lost = Vec::new();
+        let Some((whole, _)) = &mut self.whole else { return Ok(lost) };
+        let Some(member) = self.record.member() else { return Ok(lost) };
+        for lease in leases {
+            let ended = sqlx::query(
+                "UPDATE claims SET holder = NULL, done = GREATEST(due, skipped), attempt = 0 WHERE key = $1 AND epoch = $2 AND holder = $3",
+            )
+            .bind(&lease.key)
+            .bind(lease.epoch)
+            .bind(&member.id)
+            .execute(&mut **whole)
+            .await
+            .map_err(|error| self.record.explain(error))?;
+            if ended.rows_affected() == 0 {
+                lost.push(lease.clone());
+            }
+        }
+        Ok(lost)
+    }
+
+    /// Notes that a due time of a check has no run. False if another host has noted so, or ran it, or runs the check.
+    pub async fn leave_out(&mut self, check: &str, due: Timestamp, date: Date) -> Result<bool> {
+        let Some((whole, _)) = &mut self.whole else { return Ok(true) };
+        let Some(member) = self.record.member() else { return Ok(true) };
+        // While this process runs the check, that is what leaves out what comes due.
+        let noted = sqlx::query(
+            "INSERT INTO claims (key, due, data_date, epoch, done) VALUES ($1, $2, $3, 0, $2) \
+             ON CONFLICT (key) DO UPDATE SET \
+                due = CASE WHEN claims.holder IS NULL THEN excluded.due ELSE claims.due END, \
+                data_date = CASE WHEN claims.holder IS NULL THEN excluded.data_date ELSE claims.data_date END, \
+                done = CASE WHEN claims.holder IS NULL THEN excluded.done ELSE claims.done END, \
+                skipped = CASE WHEN claims.holder IS NULL THEN claims.skipped ELSE excluded.due END \
+             WHERE COALESCE(GREATEST(claims.done, claims.skipped) < excluded.due, TRUE) AND (claims.holder = $4 \
+                OR (claims.holder IS NULL AND COALESCE(claims.due <= excluded.due, TRUE)))",
+        )
+        .bind(super::turn_of(check))
+        .bind(due.as_millisecond())
+        .bind(date.to_string())
+        .bind(&member.id)
+        .execute(&mut **whole)
+        .await
+        .map_err(|error| self.record.explain(error))?;
+        Ok(noted.rows_affected() > 0)
+    }
+
+    /// Gives runs that nobody claimed the next free number among those of their date and due time.
+    pub async fn number_attempts(&mut self, runs: &mut [NewRun]) -> Result<()> {
+        let Some((whole, _)) = &mut self.whole else { return Ok(()) };
+        let mut last: BTreeMap<(String, Date, Timestamp), u32> = BTreeMap::new();
+        for run in runs.iter_mut() {
+            let of = (run.check.clone(), run.data_date, run.due);
+            let before = match last.get(&of) {
+                Some(before) => *before,
+                None => {
+                    let sql = "SELECT MAX(attempt) FROM runs WHERE due = $1 AND check_name = $2 AND data_date = $3";
+                    let most: Option<i64> = sqlx::query_scalar(sql)
+                        .bind(run.due.as_millisecond())
+                        .bind(&run.check)
+                        .bind(run.data_date.to_string())
+                        .fetch_one(&mut **whole)
+                        .await
+                        .map_err(|error| self.record.explain(error))?;
+                    u32::try_from(most.unwrap_or_default())?
+                }
+            };
+            run.attempt = run.attempt.max(before + 1);
+            last.insert(of, run.attempt);
+        }
+        Ok(())
+    }
+
+    /// Writes all of a batch, or nothing.
+    pub async fn write(self, batch: &Batch) -> Result<()> {
+        let Some((mut whole, turn)) = self.whole else { return self.record.keep(batch).await };
+        let touched: BTreeSet<&String> = batch
+            .runs
+            .iter()
+            .map(|run| &run.check)
+            .chain(batch.standings.keys())
+            .chain(&batch.gone)
+            .chain(batch.dates.iter().map(|day| &day.check))
+            .chain(batch.dates_gone.iter().map(|(check, _)| check))
+            .collect();
+        let touched: Vec<&String> = touched.into_iter().collect();
+        let written = async {
+            let plugins = self.record.write_batch(&mut whole, batch).await?;
+            sqlx::query("UPDATE turns SET turn = $2 WHERE id = $1").bind(ONLY).bind(turn).execute(&mut *whole).await?;
+            for names in touched.chunks(NAMES) {
+                // Constants and places.
+                let sql = AssertSqlSafe(format!(
+                    "INSERT INTO changes (check_name, turn) VALUES {} ON CONFLICT (check_name) DO UPDATE SET turn = excluded.turn",
+                    places(names.len(), 2)
+                ));
+                let insert = names.iter().fold(sqlx::query(sql), |insert, name| insert.bind(name.as_str()).bind(turn));
+                insert.execute(&mut *whole).await?;
+            }
+            sqlx::query("INSERT INTO batches (id, recorded) VALUES ($1, $2)")
+                .bind(&batch.id)
+                .bind(batch.recorded.as_millisecond())
+                .execute(&mut *whole)
+                .await?;
+            for check in &batch.gone {
+                let gone = sqlx::query("DELETE FROM claims WHERE key = $1").bind(super::turn_of(check));
+                gone.execute(&mut *whole).await?;
+            }
+            whole.commit().await?;
+            Ok(plugins)
+        };
+        let plugins = written.await.map_err(|error| self.record.explain(error))?;
+        self.record.know(plugins);
+        Ok(())
+    }
+}

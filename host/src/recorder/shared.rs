@@ -1,0 +1,166 @@
+//! Several hosts on one record: what this one reads of the others before it decides, and between. A record in a file has no
+//! others, and then nothing here does anything.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use tokio::{sync::MutexGuard, time::Instant};
+
+use super::{FIRST_PAUSE, Recorder, dates};
+use crate::{
+    alert::{Standing, Standings},
+    config::Config,
+    record::{Batch, Changes, Lease, NewRun, Record, Turn},
+    run::{Run, Untold},
+};
+
+/// What this process knows of the other hosts.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    /// The turn up to which it knows everything.
+    seen: AtomicI64,
+    /// The checks of which others recorded something that is not on the board.
+    stale: Mutex<BTreeSet<String>>,
+}
+
+/// The right to decide: the standings as they are, and what is written with them.
+pub(super) struct Deciding<'r> {
+    pub(super) standings: MutexGuard<'r, Standings>,
+    pub(super) turn: Turn,
+}
+
+/// Reads the standings.
+pub(super) async fn load(record: &Record, config: &Config) -> Result<(Standings, Shared)> {
+    if record.member().is_none() {
+        return Ok((dates::load(record, config).await?, Shared::default()));
+    }
+    let shared = Shared { seen: AtomicI64::new(-1), ..Shared::default() };
+    let mut standings = Standings::new();
+    shared.take_in(&mut standings, record.changes(-1).await?)?;
+    Ok((standings, shared))
+}
+
+impl Shared {
+    /// Takes over what other hosts changed.
+    fn take_in(&self, standings: &mut Standings, changes: Changes) -> Result<()> {
+        for (check, (standing, days)) in &changes.checks {
+            let of = || format!("the remembered state of {check}");
+            let read = standing.as_deref().map(serde_json::from_str::<Standing>).transpose().with_context(of)?;
+            if read.is_none() && days.is_empty() {
+                standings.remove(check);
+                continue;
+            }
+            let mut standing = read.unwrap_or_default();
+            for row in days {
+                let (_, subject, day) = dates::read(row.clone())?;
+                standing.days_mut().insert(subject, day);
+            }
+            standings.insert(check.clone(), standing);
+        }
+        self.stale.lock().unwrap_or_else(PoisonError::into_inner).extend(changes.checks.into_keys());
+        self.seen.store(changes.turn, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl Recorder {
+    /// Takes the right to decide, once whoever has it has written.
+    pub(super) async fn decide(&self) -> Result<Deciding<'_>> {
+        let mut standings = self.standings.lock().await;
+        let (turn, changes) = self.record.turn(self.shared.seen.load(Ordering::Relaxed)).await?;
+        if turn.number() > 0 {
+            self.shared.take_in(&mut standings, changes)?;
+        }
+        Ok(Deciding { standings, turn })
+    }
+
+    /// Writes a batch, and keeps others from deciding until its standings are in memory. In a file it is tried again for a while: a full
+    /// disk may be cleared and a lock released.
+    pub(super) async fn commit<'r>(
+        &'r self,
+        batch: &Batch,
+        deciding: Deciding<'r>,
+        patience: Duration,
+    ) -> Result<MutexGuard<'r, Standings>> {
+        let Deciding { standings, turn } = deciding;
+        let number = turn.number();
+        if number > 0 {
+            turn.write(batch).await?;
+            self.shared.seen.store(number, Ordering::Relaxed);
+            return Ok(standings);
+        }
+        // What is decided about runs is decided again with each try: see `record_runs`.
+        let patience = if batch.runs.is_empty() { patience } else { Duration::ZERO };
+        let deadline = Instant::now() + patience;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match self.record.keep(batch).await {
+                Err(error) if Instant::now() + pause < deadline => {
+                    tracing::warn!("the record cannot be written yet, trying again: {error:#}");
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                }
+                done => return done.map(|()| standings),
+            }
+        }
+    }
+
+    /// Takes out the runs that another host does now, or noted: nothing of them is recorded here.
+    pub(super) async fn take_out_lost(
+        &self,
+        deciding: &mut Deciding<'_>,
+        runs: &mut Vec<Run>,
+        untold: &mut Vec<Run>,
+        kept: &mut Vec<NewRun>,
+    ) -> Result<()> {
+        let leases: Vec<Lease> = runs.iter().filter_map(|run| run.lease.clone()).collect();
+        let left_out = |run: &&Run| run.untold == Some(Untold::LeftOut) && run.lease.is_none();
+        let lost: BTreeSet<String> = deciding.turn.end(&leases).await?.into_iter().map(|lease| lease.key).collect();
+        let mut out = BTreeSet::new();
+        for run in untold.iter().filter(left_out) {
+            if !deciding.turn.leave_out(&run.check, run.due, run.data_date).await? {
+                out.insert((run.check.clone(), run.due));
+            }
+        }
+        for run in runs.iter().filter(|run| run.lease.as_ref().is_some_and(|lease| lost.contains(&lease.key))) {
+            tracing::warn!(
+                check = run.check,
+                "its run of {} is not recorded: another host took it over, since this one did not renew its claim in time",
+                run.due
+            );
+            out.insert((run.check.clone(), run.due));
+            out.extend(run.lease.as_ref().and_then(|lease| Some((run.check.clone(), lease.instead_of?))));
+        }
+        if !out.is_empty() {
+            runs.retain(|run| !out.contains(&(run.check.clone(), run.due)));
+            untold.retain(|run| !out.contains(&(run.check.clone(), run.due)));
+            kept.retain(|run| !out.contains(&(run.check.clone(), run.due)));
+        }
+        Ok(())
+    }
+
+    /// Reads what other hosts recorded, into the standings and the board. `turn` is the last one, if it is known.
+    pub async fn catch_up(&self, turn: Option<i64>) -> Result<()> {
+        if turn.is_none_or(|turn| turn > self.shared.seen.load(Ordering::Relaxed)) {
+            let mut standings = self.standings.lock().await;
+            let seen = self.shared.seen.load(Ordering::Relaxed);
+            let changes = self.record.changes(seen).await?;
+            if changes.turn > seen {
+                self.shared.take_in(&mut standings, changes)?;
+            }
+        }
+        let stale = std::mem::take(&mut *self.shared.stale.lock().unwrap_or_else(PoisonError::into_inner));
+        if !stale.is_empty() {
+            let names: Vec<&str> = stale.iter().map(String::as_str).collect();
+            self.show(&names).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,279 @@
+//! A real Postgres server on a free port of this machine, and a proxy in front of it that delays, cuts and loses answers.
+
+use std::{
+    fs,
+    io::{ErrorKind, Read, Write},
+    net::{Shutdown, TcpListener, TcpStream},
+    os::unix::{fs::chown, process::CommandExt},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use tempfile::TempDir;
+
+/// The user, and a password for these tests only.
+const USER: &str = "host";
+pub const PASSWORD: &str = "not-a-secret-4711";
+/// The user of the server's process if the tests run as root, as which it refuses to run: `nobody`.
+const NOBODY: u32 = 65534;
+/// How long it may take to start.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running server with an empty database, `watch`; it ends with this.
+pub struct Postgres {
+    process: Option<Child>,
+    directory: TempDir,
+    /// Where it listens.
+    pub port: u16,
+    settings: Vec<String>,
+}
+
+impl Postgres {
+    /// Starts one.
+    pub fn start() -> Result<Self> {
+        Self::start_with(&[])
+    }
+
+    /// Starts one with more settings, such as `max_connections=10`.
+    pub fn start_with(settings: &[&str]) -> Result<Self> {
+        let directory = TempDir::new()?;
+        let password = directory.path().join("password");
+        fs::write(&password, PASSWORD)?;
+        let data = directory.path().join("data");
+        fs::create_dir(&data)?;
+        if is_root() {
+            for path in [directory.path(), &password, &data] {
+                chown(path, Some(NOBODY), Some(NOBODY))?;
+            }
+        }
+        let mut initdb = program("initdb")?;
+        initdb.arg("--pgdata").arg(&data).args([
+            "--username",
+            USER,
+            "--auth=scram-sha-256",
+            "--no-sync",
+            "--no-instructions",
+        ]);
+        initdb.args(["--encoding=UTF8", "--locale=C.UTF-8"]).arg("--pwfile").arg(&password);
+        let made = initdb.output()?;
+        if !made.status.success() {
+            bail!("initdb: {}", String::from_utf8_lossy(&made.stderr));
+        }
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
+        let mut server = Self { process: None, directory, port, settings };
+        server.run()?;
+        server.sql_in("postgres", "CREATE DATABASE watch")?;
+        Ok(server)
+    }
+
+    /// Starts its process again, after [`Postgres::kill`] or [`Postgres::stop`].
+    pub fn run(&mut self) -> Result<()> {
+        let data = self.directory.path().join("data");
+        let mut command = program("postgres")?;
+        command.arg("-D").arg(&data).args(["-h", "127.0.0.1", "-p", &self.port.to_string()]);
+        // No socket: it would need a directory of its own. The disk is not waited for; the tests end processes, not machines.
+        command.args(["-c", "unix_socket_directories=", "-c", "fsync=off", "-c", "shared_buffers=32MB"]);
+        for setting in &self.settings {
+            command.args(["-c", setting]);
+        }
+        let log = fs::File::options().create(true).append(true).open(self.directory.path().join("log"))?;
+        self.process = Some(command.stdout(Stdio::null()).stderr(log).spawn()?);
+        let started = Instant::now();
+        while self.sql_in("postgres", "SELECT 1").is_err() {
+            if started.elapsed() > PATIENCE {
+                bail!("the server does not start: {}", self.log());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
+    /// What the server logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+    }
+
+    /// Ends it without a word to its clients, as a power failure does.
+    pub fn kill(&mut self) {
+        self.end("-QUIT");
+    }
+
+    /// Ends it in order; its clients are cut off.
+    pub fn stop(&mut self) {
+        self.end("-INT");
+    }
+
+    fn end(&mut self, signal: &str) {
+        if let Some(mut process) = self.process.take() {
+            let _ = Command::new("kill").args([signal, &process.id().to_string()]).status();
+            let _ = process.wait();
+        }
+    }
+
+    /// The address of its database.
+    pub fn url(&self) -> String {
+        self.url_at(self.port)
+    }
+
+    /// The same through a proxy.
+    pub fn url_at(&self, port: u16) -> String {
+        format!("postgres://{USER}:{PASSWORD}@127.0.0.1:{port}/watch?sslmode=disable")
+    }
+
+    /// What a statement answers, one row a line, its columns separated by `|`.
+    pub fn sql(&self, sql: &str) -> Result<String> {
+        self.sql_in("watch", sql)
+    }
+
+    fn sql_in(&self, database: &str, sql: &str) -> Result<String> {
+        let mut psql = Command::new("psql");
+        psql.args(["-X", "-q", "-t", "-A", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", &self.port.to_string()]);
+        psql.args(["-U", USER, "-d", database, "-c", sql]).env("PGPASSWORD", PASSWORD).env("PGSSLMODE", "disable");
+        let done = psql.output().context("psql is not there: run `cargo xtask test`")?;
+        if !done.status.success() {
+            bail!("{sql}: {}", String::from_utf8_lossy(&done.stderr));
+        }
+        Ok(String::from_utf8_lossy(&done.stdout).trim().to_owned())
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.end("-QUIT");
+    }
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// One of the server's programs. Debian keeps them outside of the path.
+fn program(name: &str) -> Result<Command> {
+    let path = find(name).with_context(|| format!("{name} is not there: run `cargo xtask test`"))?;
+    let mut command = Command::new(path);
+    if is_root() {
+        command.uid(NOBODY).gid(NOBODY).current_dir("/");
+    }
+    Ok(command)
+}
+
+fn find(name: &str) -> Option<PathBuf> {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut found: Vec<PathBuf> = versions.map(|version| version.path().join("bin").join(name)).collect();
+    found.sort();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    found.extend(std::env::split_paths(&path).map(|directory| directory.join(name)));
+    found.into_iter().find(|path| Path::new(path).is_file())
+}
+
+/// A proxy in front of a server.
+pub struct Between {
+    /// Where it listens.
+    pub port: u16,
+    state: Arc<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Nothing passes, and no connection is closed: a cable that was pulled.
+    is_cut: AtomicBool,
+    /// Answers take this much longer, in milliseconds.
+    delay: AtomicUsize,
+    /// After the next statement that has this in it, the connection is closed instead of answered.
+    lose: std::sync::Mutex<Option<String>>,
+    /// How many answers were lost.
+    lost: AtomicUsize,
+}
+
+impl Between {
+    /// Starts one in front of a port.
+    pub fn start(server: u16) -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let port = listener.local_addr()?.port();
+        let state = Arc::new(State::default());
+        let shared = state.clone();
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let Ok(server) = TcpStream::connect(("127.0.0.1", server)) else { continue };
+                let (Ok(from_client), Ok(from_server)) = (client.try_clone(), server.try_clone()) else { continue };
+                let broken = Arc::new(AtomicBool::new(false));
+                let (one, other, state) = (broken.clone(), broken, shared.clone());
+                let state_back = state.clone();
+                std::thread::spawn(move || pass(from_client, server, &state, &one, true));
+                std::thread::spawn(move || pass(from_server, client, &state_back, &other, false));
+            }
+        });
+        Ok(Self { port, state })
+    }
+
+    /// Pulls the cable, or puts it back.
+    pub fn cut(&self, is_cut: bool) {
+        self.state.is_cut.store(is_cut, Ordering::SeqCst);
+    }
+
+    /// Delays each answer.
+    pub fn delay(&self, by: Duration) {
+        self.state.delay.store(by.as_millis().try_into().unwrap_or(usize::MAX), Ordering::SeqCst);
+    }
+
+    /// Loses the answer to the next statement that has this in it: the server gets it, and the connection breaks.
+    pub fn lose_answer(&self, statement: &str) {
+        *self.state.lose.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(statement.to_owned());
+    }
+
+    /// How many answers were lost.
+    pub fn lost(&self) -> usize {
+        self.state.lost.load(Ordering::SeqCst)
+    }
+}
+
+fn pass(mut from: TcpStream, mut to: TcpStream, state: &State, broken: &AtomicBool, is_asking: bool) {
+    let mut part = [0; 1 << 14];
+    let _ = from.set_read_timeout(Some(Duration::from_millis(20)));
+    let mut ends = None;
+    loop {
+        let read = match from.read(&mut part) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                if ends.is_some_and(|ends| Instant::now() > ends) || broken.load(Ordering::SeqCst) && !is_asking {
+                    break;
+                }
+                continue;
+            }
+            Err(_) => break,
+        };
+        while state.is_cut.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let bytes = &part[..read];
+        if is_asking {
+            let mut lose = state.lose.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let has = |wanted: &String| String::from_utf8_lossy(bytes).contains(wanted.as_str());
+            if lose.as_ref().is_some_and(has) {
+                *lose = None;
+                // The server does it; the client will not hear of it.
+                broken.store(true, Ordering::SeqCst);
+                ends = Some(Instant::now() + Duration::from_millis(300));
+                state.lost.fetch_add(1, Ordering::SeqCst);
+            }
+        } else {
+            if broken.load(Ordering::SeqCst) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(state.delay.load(Ordering::SeqCst) as u64));
+        }
+        if to.write_all(bytes).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Both);
+    let _ = from.shutdown(Shutdown::Both);
+}

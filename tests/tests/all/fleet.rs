@@ -1,0 +1,167 @@
+//! Several hosts on one record, which a Postgres server keeps.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use host_tests::{Fault, HOST_TOML};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::support::{
+    AT,
+    command::{Ended, Sample, ended, shipped},
+    postgres::{PASSWORD, Postgres},
+    service::{Service, install},
+};
+
+const VARIABLE: &str = "HOST_STATE_URL";
+/// How long a claim lasts without being renewed, and how long another host may take to see that it is over.
+const TAKEN_OVER: u64 = 30 + 15;
+
+/// host.toml of the sample with the record on a server, where nothing gets too old for these tests, and more lines.
+fn toml(more: &str) -> String {
+    let state = format!("[state]\nurl_env = \"{VARIABLE}\"\nkeep = \"40000d\"\n");
+    let toml = HOST_TOML.replace("[state]\ndirectory = \"state\"\nkeep = \"90d\"\n", &state);
+    assert!(toml.contains(VARIABLE));
+    format!("{toml}\n{more}\n")
+}
+
+fn host(sample: &Sample, url: &str, arguments: &[&str]) -> Ended {
+    ended(sample.command().env(VARIABLE, url).args(arguments)).unwrap()
+}
+
+fn once(sample: &Sample, url: &str, at: &str, arguments: &[&str]) -> Ended {
+    let mut command = sample.command();
+    command.env(VARIABLE, url).args(["run", "--once", "--at", at]).args(arguments);
+    ended(command.args(shipped().unwrap())).unwrap()
+}
+
+/// A host that stays.
+fn join(sample: &Sample, url: &str) -> Service {
+    let mut command = sample.command();
+    command.env(VARIABLE, url).args(["run", "plugins"]);
+    Service::launch(sample, command).unwrap()
+}
+
+/// A sample that ran once some hours ago, for which several hosts are started next.
+fn started_before(fault: Option<Fault>, guests: &[&str], server: &Postgres, hours: i64, more: &str) -> Sample {
+    let sample = Sample::now(fault).unwrap();
+    sample.configure(&toml(&format!("{more}\n[web]\nlisten = \"127.0.0.1:0\"\n"))).unwrap();
+    install(&sample, &[]).unwrap();
+    if !guests.is_empty() {
+        install(&sample, guests).unwrap();
+    }
+    let at = (Timestamp::now() - SignedDuration::from_hours(hours)).to_string();
+    let ended = host(&sample, &server.url(), &["run", "--once", "--at", &at, "plugins"]);
+    assert!(ended.code <= 3, "{ended:?}");
+    sample
+}
+
+fn count(server: &Postgres, sql: &str) -> i64 {
+    server.sql(sql).unwrap().parse().unwrap()
+}
+
+#[test]
+fn the_record_can_be_a_postgres_database() {
+    let server = Postgres::start().unwrap();
+    let (sample, url) = (Sample::new(Some(Fault::NullNames)).unwrap(), server.url());
+    sample.configure(&toml("")).unwrap();
+    let first = once(&sample, &url, AT, &[]);
+    assert_eq!(first.code, 2, "{first:?}");
+    assert_eq!(sample.slack.received().len(), 1);
+    let again = once(&sample, &url, AT, &["--check", "phase2-raw"]);
+    assert_eq!(again.code, 2, "{again:?}");
+    assert_eq!(sample.slack.received().len(), 1, "told once");
+    let history = host(&sample, &url, &["history", "--limit", "100", "--output", "json"]);
+    assert_eq!(history.code, 0, "{history:?}");
+    let json = history.json();
+    assert_eq!(json["runs"].as_array().unwrap().len(), 10);
+    assert!(!sample.path().join("state").exists(), "the directory is not used");
+    assert_eq!(count(&server, "SELECT COUNT(*) FROM runs"), 10);
+    for ended in [first, again, history] {
+        assert!(!ended.err.contains(PASSWORD) && !ended.out.contains(PASSWORD));
+    }
+}
+
+/// Three hosts start at once on an empty database, and later have missed the same due times.
+#[test]
+fn each_due_time_runs_once_whichever_host_it_is() {
+    let server = Postgres::start().unwrap();
+    let sample = started_before(Some(Fault::NullNames), &[], &server, 3, "");
+    let told = sample.slack.received().len();
+    let hosts: Vec<Service> = (0..3).map(|_| join(&sample, &server.url())).collect();
+    let missed = "SELECT COUNT(*) FROM runs WHERE left_out";
+    let caught_up = "SELECT COUNT(*) FROM runs WHERE NOT left_out AND due > (SELECT MIN(due) FROM runs)";
+    hosts[0].wait_until("all half-hourly checks are caught up", 60, |_| count(&server, caught_up) >= 7);
+    // Time for a second run of any, and for messages.
+    std::thread::sleep(Duration::from_secs(4));
+    assert_eq!(
+        count(
+            &server,
+            "SELECT COUNT(*) FROM (SELECT check_name, due FROM runs GROUP BY 1, 2 HAVING COUNT(*) > 1) AS twice"
+        ),
+        0
+    );
+    assert!(count(&server, missed) > 0, "each said what it missed, once");
+    assert_eq!(sample.slack.received().len(), told, "nothing new is wrong");
+    // Each host shows what any of them recorded.
+    let newest = |service: &Service| service.check("phase2-raw")["due"].clone();
+    for service in &hosts {
+        service.wait_until("the page shows the newest run", 10, |service| {
+            newest(service) == newest(&hosts[0]) && newest(service).is_string()
+        });
+    }
+    for service in hosts {
+        let (code, said) = service.host.end("TERM").unwrap();
+        assert_eq!(code, Some(0), "{said}");
+    }
+    assert_eq!(count(&server, "SELECT COUNT(*) FROM claims WHERE holder IS NOT NULL"), 0);
+    assert_eq!(count(&server, "SELECT COUNT(*) FROM hosts"), 0);
+}
+
+/// The host that runs a check is killed; another one runs it once the lease is over.
+#[test]
+fn a_host_that_is_killed_in_the_middle_of_a_run_is_replaced() {
+    let server = Postgres::start().unwrap();
+    // It computes for as long as it may.
+    let spin = "[checks.spin]\nplugin = \"misbehaving\"\nschedule = \"*/30 * * * *\"\nsettings = { behaviour = \"spin\" }\n\
+        [grants.misbehaving]\nslack = [\"#canary-alerts\"]\n[grants.misbehaving.budgets]\ncpu = \"15s\"\ntimeout = \"60s\"\n[scheduler]\nretries = 0\n";
+    let sample = started_before(None, &["misbehaving"], &server, 1, spin);
+    let one = join(&sample, &server.url());
+    let running = "SELECT COUNT(*) FROM claims WHERE key = 'check spin' AND holder IS NOT NULL";
+    one.wait_until("it runs", 30, |_| count(&server, running) == 1);
+    let other = join(&sample, &server.url());
+    one.host.signal("KILL").unwrap();
+    let recorded = "SELECT COUNT(*) FROM runs WHERE check_name = 'spin' AND NOT left_out AND due % 1800000 = 0";
+    other.wait_until("the other host runs it", TAKEN_OVER + 40, |_| count(&server, recorded) == 1);
+    assert_eq!(
+        server
+            .sql("SELECT attempt FROM runs WHERE check_name = 'spin' AND due % 1800000 = 0 AND NOT left_out")
+            .unwrap(),
+        "2"
+    );
+    other.host.end("TERM").unwrap();
+}
+
+/// A host that was stopped for longer than its lease records nothing of what it ran, and tells nobody.
+#[test]
+fn a_host_that_sleeps_through_its_lease_records_and_tells_nothing() {
+    let server = Postgres::start().unwrap();
+    let spin = "[checks.spin]\nplugin = \"misbehaving\"\nschedule = \"*/30 * * * *\"\nsettings = { behaviour = \"spin\" }\n\
+        [grants.misbehaving]\nslack = [\"#canary-alerts\"]\n[grants.misbehaving.budgets]\ncpu = \"8s\"\ntimeout = \"60s\"\n[scheduler]\nretries = 0\n";
+    let sample = started_before(None, &["misbehaving"], &server, 1, spin);
+    let mut one = join(&sample, &server.url());
+    let running = "SELECT COUNT(*) FROM claims WHERE key = 'check spin' AND holder IS NOT NULL";
+    one.wait_until("it runs", 30, |_| count(&server, running) == 1);
+    one.host.signal("STOP").unwrap();
+    let other = join(&sample, &server.url());
+    let recorded = "SELECT COUNT(*) FROM runs WHERE check_name = 'spin' AND NOT left_out AND due % 1800000 = 0";
+    other.wait_until("the other host runs it", TAKEN_OVER + 40, |_| count(&server, recorded) == 1);
+    let told = sample.slack.received().len();
+    one.host.signal("CONT").unwrap();
+    one.host.wait_for("is not recorded: another host took it over").unwrap();
+    assert_eq!(count(&server, recorded), 1);
+    assert_eq!(sample.slack.received().len(), told);
+    let ids: BTreeSet<String> = sample.slack.requests().into_iter().map(|request| request.id).collect();
+    assert_eq!(ids.len(), told, "each message once");
+    one.host.end("TERM").unwrap();
+    other.host.end("TERM").unwrap();
+}
