@@ -20,7 +20,7 @@ use crate::{
     check::{Check, Work},
     contract::{Report, Verdict},
     host::Host,
-    record::Consultation,
+    record::{Asked, Consultation},
     run::{Moment, Run, When},
 };
 
@@ -125,6 +125,21 @@ impl Decision {
     }
 }
 
+/// Evaluates a gate. Hosts that are asked about one date at the same time share one evaluation.
+async fn decided(host: &Host, check: &Arc<Check>, date: Date, now: Timestamp) -> anyhow::Result<Decision> {
+    let record = &host.recorder.record;
+    let lease = match record.take_or_hear(&format!("gate {} {date}", check.name)).await? {
+        Asked::Heard(answer) => return Ok(serde_json::from_str(&answer)?),
+        Asked::Mine(lease) => lease,
+    };
+    let decision = host.ask(check, Some(date), now).await.map(|run| Decision::new(&run));
+    if let Some(lease) = lease {
+        let answer = decision.as_ref().ok().map(serde_json::to_string).transpose()?;
+        record.give_back(&lease, answer.as_deref()).await?;
+    }
+    decision
+}
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
@@ -196,9 +211,9 @@ impl Gates {
         }
         let (host, check, all, done) = (host.clone(), check.clone(), self.pending.clone(), key.clone());
         let task = tokio::spawn(async move {
-            let run = host.ask(&check, Some(date), now).await;
+            let decision = decided(&host, &check, date, now).await;
             all.lock().unwrap_or_else(PoisonError::into_inner).remove(&done);
-            run.map(|run| Arc::new(Decision::new(&run))).map_err(|error| Arc::from(format!("{error:#}")))
+            decision.map(Arc::new).map_err(|error| Arc::from(format!("{error:#}")))
         });
         let pending_key = key.clone();
         let again = self.pending.clone();

@@ -19,13 +19,14 @@ use super::{
     Notification, block_kit, buttons, console,
     exchange::Answer,
     id,
+    merged::merged,
     proof::{Accepted, Proof},
     receivers::{FALLBACK, Receivers},
     threads::Route,
     updates::Updates,
 };
 use crate::{
-    config,
+    config::{self, Config},
     metrics::Metrics,
     record::{Attempt, Lease, Message, NewMessage, Outcome, Record, Threading, Undelivered},
 };
@@ -62,6 +63,8 @@ pub struct Delivery {
 struct Terms {
     receivers: Arc<Receivers>,
     config: config::Delivery,
+    /// How long a message waits for what other hosts find in the same round.
+    group_wait: Duration,
 }
 
 /// The result of sending a message.
@@ -87,7 +90,7 @@ impl Delivery {
             updates: Updates::new(record.clone(), receivers.clone()),
             accepted: Accepted::since(Timestamp::now()),
             record,
-            terms: RwLock::new(Arc::new(Terms { receivers, config })),
+            terms: RwLock::new(Arc::new(Terms { receivers, config, group_wait: Duration::ZERO })),
             metrics,
             wake: Notify::new(),
             closing: AtomicBool::new(false),
@@ -96,10 +99,11 @@ impl Delivery {
     }
 
     /// Uses other receivers or settings from now on.
-    pub fn send_to(&self, receivers: Receivers, config: config::Delivery) {
+    pub fn send_to(&self, receivers: Receivers, config: &Config) {
         let receivers = Arc::new(receivers);
+        let (group_wait, config) = (config.alerts.group_wait.0, config.delivery.clone());
         *self.terms.write().unwrap_or_else(PoisonError::into_inner) =
-            Arc::new(Terms { receivers: receivers.clone(), config });
+            Arc::new(Terms { receivers: receivers.clone(), config, group_wait });
         self.updates.send_to(receivers);
         self.wake();
     }
@@ -216,7 +220,7 @@ impl Delivery {
         };
         let receiver = self.work_under(receiver, lease.as_ref()).await;
         if let Some(lease) = &lease
-            && let Err(error) = self.record.give_back(lease).await
+            && let Err(error) = self.record.give_back(lease, None).await
         {
             tracing::warn!("{receiver}: another host sends its messages once the lease of this one ends: {error:#}");
         }
@@ -245,7 +249,12 @@ impl Delivery {
     /// Tries the next message at its time; `false` if there is none. `tried` is the last message that was tried, and
     /// when the next attempt is allowed, on the monotonic clock.
     async fn step(&self, receiver: &str, lease: Option<&Lease>, tried: &mut Option<(String, Instant)>) -> Result<bool> {
-        let Some(message) = self.record.next_message(receiver).await? else { return Ok(false) };
+        let Some(mut message) = self.record.next_message(receiver).await? else { return Ok(false) };
+        if lease.is_some() && message.attempts == 0 && receiver != FALLBACK {
+            self.join(receiver, &message).await?;
+            let Some(joined) = self.record.next_message(receiver).await? else { return Ok(false) };
+            message = joined;
+        }
         let now = Timestamp::now();
         if !self.terms().receivers.know(receiver) {
             let late = self.left(&message, now).is_zero();
@@ -284,6 +293,24 @@ impl Delivery {
         let earliest = self.attempt(&message, lease).await?;
         *tried = Some((message.id, earliest));
         Ok(true)
+    }
+
+    /// Makes one message of those that the hosts wrote in one round: waits for the others that still run checks, as long as a round waits
+    /// for its runs.
+    async fn join(&self, receiver: &str, first: &Message) -> Result<()> {
+        let wait = self.terms().group_wait;
+        let age = || Duration::try_from(Timestamp::now().duration_since(first.created)).unwrap_or_default();
+        while age() < wait && self.record.others_run().await? {
+            tokio::time::sleep(BETWEEN).await;
+        }
+        let waiting = self.record.untried(receiver, wait).await?;
+        let read: Result<Vec<Notification>, _> =
+            waiting.iter().map(|message| serde_json::from_str(&message.notification)).collect();
+        // One that cannot be read is set aside when it is sent.
+        let (Ok(read), [first, others @ ..]) = (read, waiting.as_slice()) else { return Ok(()) };
+        let Some(merged) = merged(read).filter(|_| !others.is_empty()) else { return Ok(()) };
+        let others: Vec<&str> = others.iter().map(|message| message.id.as_str()).collect();
+        self.record.join(&first.id, &serde_json::to_string(&merged)?, &merged.title, &others).await
     }
 
     /// The time until a message is late; `None` if that was already reported.

@@ -20,6 +20,7 @@ mod exchange;
 mod findings;
 mod held;
 mod mentioned;
+mod merged;
 mod orders;
 mod points;
 mod policy;

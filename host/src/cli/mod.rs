@@ -6,6 +6,7 @@ mod dates;
 mod doctor;
 mod explain;
 mod flags;
+mod fleet;
 mod gate;
 mod history;
 mod init;
@@ -48,7 +49,7 @@ pub const USAGE: u8 = 64;
 /// The commands in the order in which a newcomer needs them.
 const GROUPS: &[(&str, &[&str])] = &[
     ("Start", &["init", "new", "test", "doctor"]),
-    ("Run checks", &["run", "plan", "validate", "gate", "query"]),
+    ("Run checks", &["run", "plan", "validate", "gate", "query", "fleet"]),
     (
         "See results and messages",
         &["history", "audit", "costs", "recheck", "ack", "close", "silence", "silences", "receivers"],
@@ -100,6 +101,8 @@ enum Command {
     Gate(gate::Gate),
     /// Run one query on the embedded warehouse
     Query(query::Query),
+    /// Show the hosts that share a record, or adopt a configuration
+    Fleet(fleet::Fleet),
     /// Show past runs, alerts and undelivered messages
     History(history::History),
     /// Show who changed pins, grants, keys, silences and bad dates
@@ -178,6 +181,7 @@ impl Arguments {
             Command::Gate(gate) => gate.execute(),
             Command::Validate(validate) => validate.execute(),
             Command::Query(query) => query.execute(),
+            Command::Fleet(fleet) => fleet.execute(),
             Command::History(history) => history.execute(),
             Command::Audit(audit) => audit.execute(),
             Command::Costs(costs) => costs.execute(),

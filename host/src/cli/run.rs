@@ -22,10 +22,10 @@ use crate::{
     config::Config,
     host::{Begin, Host},
     log,
-    record::{Address, Claim, Record},
+    record::{Address, Claim, Own, Record},
     round::Round,
     run::When,
-    service::{Read, Service, Sources, complain},
+    service::{Read, Service, Sources, complain, takes_no_part},
     text::note,
     web,
 };
@@ -108,10 +108,10 @@ impl Run {
     }
 
     async fn start(&self, sources: Sources, read: Read) -> Result<u8> {
-        let taken = read.fingerprint;
+        let (taken, own) = (read.fingerprint, read.own()?);
         let mut stop = Stop::listen()?;
         let (_claim, host) = tokio::select! {
-            ready = self.ready(&sources, read) => ready?,
+            ready = self.ready(&sources, read, &own) => ready?,
             code = stop.wait() => return Ok(code),
         };
         let (record, backends) = (host.recorder.record.clone(), host.backends.clone());
@@ -121,7 +121,7 @@ impl Run {
                 code = self.once(Arc::new(host), &sources) => code,
                 code = stop.wait() => Ok(code),
             },
-            false => self.stay(host, sources, taken, stop).await,
+            false => self.stay(host, sources, (own, taken), stop).await,
         };
         backends.close().await;
         record.close().await;
@@ -129,7 +129,7 @@ impl Run {
     }
 
     /// Everything that a check needs before it can run.
-    async fn ready(&self, sources: &Sources, read: Read) -> Result<(Option<Claim>, Host)> {
+    async fn ready(&self, sources: &Sources, read: Read, own: &Own) -> Result<(Option<Claim>, Host)> {
         let progress = Progress::new("loading plugins");
         let files = read.files.len();
         let step = |done| progress.step(done, files);
@@ -141,6 +141,13 @@ impl Run {
             true => (None, Record::memory().await?),
             false => (address.claim(patience).await?, open(config).await?),
         };
+        let holding = record.stand(own, Timestamp::now()).await?;
+        match holding.digest == own.digest {
+            true => {}
+            false if self.once => bail!("{}", takes_no_part(own, &holding)),
+            // It may hold later, or be adopted.
+            false => tracing::error!("{}", takes_no_part(own, &holding)),
+        }
         let mut host = read.host(record, Begin::Soon, step).await?;
         drop(progress);
         if !self.once {
@@ -245,11 +252,11 @@ impl Run {
     }
 
     /// Runs each check at its due times, until a signal. `taken` is the fingerprint of the files that were read.
-    async fn stay(&self, host: Host, sources: Sources, taken: u64, mut stop: Stop) -> Result<u8> {
+    async fn stay(&self, host: Host, sources: Sources, (own, taken): (Own, u64), mut stop: Stop) -> Result<u8> {
         if host.checks.is_empty() {
             bail!("no check to run: no plugin was loaded and host.toml has no check");
         }
-        let service = Service::new(host, sources, taken).await?;
+        let service = Service::new(host, sources, own, taken).await?;
         let web = web::start(&service).await?;
         let shown = async |host: &Host, round: &Round| {
             if let Some(format) = self.output

@@ -107,7 +107,7 @@ impl Silences {
             let record = recorded(&config).await?;
             let now = Timestamp::now();
             if let Some(id) = self.expire {
-                record.belong_to(&config.file, &config.resolve(&config.state.directory)).await?;
+                Address::of(&config)?.belong(&record, &config.file).await?;
                 if !record.expire(id, now, &user()).await? {
                     bail!("silence {id} is not active; `{}` lists the active ones", config.command("host silences"));
                 }

@@ -243,7 +243,7 @@ impl Host {
 
     /// Finds the webhook of every channel that the checks post to, or the bot, and uses them from now on.
     pub async fn find_receivers(&self) -> Result<()> {
-        self.recorder.delivery.send_to(self.receivers().await?, self.config.delivery.clone());
+        self.recorder.delivery.send_to(self.receivers().await?, &self.config);
         Ok(())
     }
 
@@ -257,8 +257,22 @@ impl Host {
     }
 
     /// Validates the checks concurrently, and reports findings as errors of their checks. Returns the findings by
-    /// check.
+    /// check. Of several hosts on the record one validates.
     pub async fn validate(&self, now: Timestamp) -> Result<Validated> {
+        let record = &self.recorder.record;
+        if record.member().is_none() {
+            return self.validate_all(now).await;
+        }
+        let Some(lease) = record.take_on("validation").await? else { return Ok(Vec::new()) };
+        let found = match self.validation_due(now).await? {
+            Some(due) if due <= now => self.validate_all(now).await,
+            _ => Ok(Vec::new()),
+        };
+        record.give_back(&lease, None).await?;
+        found
+    }
+
+    async fn validate_all(&self, now: Timestamp) -> Result<Validated> {
         let mut tasks = JoinSet::new();
         for check in self.checks.iter().filter(|check| !check.waits && !matches!(check.work, Work::Consultation(_))) {
             let moment = Moment::of(check, &self.config, now, When::default())?;

@@ -2,7 +2,7 @@
 //! is left of it by a clock of its own that also runs while the machine sleeps.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
@@ -27,6 +27,8 @@ const ENDED: Duration = Duration::from_secs(25);
 /// How often claims are renewed.
 const RENEW: Duration = Duration::from_secs(5);
 
+/// How often to look whether another host has answered.
+const HEAR: Duration = Duration::from_millis(250);
 /// The most keys in one statement.
 const KEYS: usize = 1000;
 
@@ -38,6 +40,8 @@ pub struct Member {
     held: Mutex<BTreeMap<String, Held>>,
     /// Whether a task renews what is held.
     renewing: AtomicBool,
+    /// Whether its configuration holds: else it claims nothing.
+    takes_part: AtomicBool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -74,6 +78,15 @@ pub enum Taken {
     Busy,
 }
 
+/// What came of a question that hosts may ask at the same time.
+#[derive(Debug)]
+pub enum Asked {
+    /// This process is to answer it; with its claim, if there are other hosts.
+    Mine(Option<Lease>),
+    /// Another host answered.
+    Heard(String),
+}
+
 /// What is due of a check, and nobody does it: its host ended, or gave it back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Left {
@@ -84,7 +97,7 @@ pub struct Left {
 }
 
 /// What there is to do.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Pulse {
     /// The last turn.
     pub turn: i64,
@@ -94,6 +107,8 @@ pub struct Pulse {
     pub orders: bool,
     /// Whether messages wait.
     pub messages: bool,
+    /// The digest of the configuration that holds.
+    pub digest: Option<String>,
 }
 
 impl Member {
@@ -102,7 +117,17 @@ impl Member {
             id: format!("{:016x}", fastrand::u64(..)),
             held: Mutex::default(),
             renewing: AtomicBool::new(false),
+            takes_part: AtomicBool::new(true),
         })
+    }
+
+    /// Whether it claims anything: its configuration holds.
+    pub fn takes_part(&self) -> bool {
+        self.takes_part.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn stands(&self, takes_part: bool) {
+        self.takes_part.store(takes_part, Ordering::Relaxed);
     }
 
     fn held(&self) -> MutexGuard<'_, BTreeMap<String, Held>> {
@@ -157,6 +182,9 @@ impl Record {
 
     async fn take(&self, key: &str, due: Option<(i64, String)>) -> Result<Taken> {
         let Some(member) = &self.member else { return Ok(Taken::Alone) };
+        if !member.takes_part() {
+            return Ok(Taken::Busy);
+        }
         let sent = boot_time();
         let mut write = self.write().await?;
         let taken = async {
@@ -181,7 +209,7 @@ impl Record {
                 return Ok(Err(if wanted.is_some() && before == wanted { Taken::Over } else { Taken::Busy }));
             }
             let (epoch, attempt): (i64, i64) = sqlx::query_as(
-                "UPDATE claims SET due = $2, data_date = $3, attempt = attempt + 1, epoch = epoch + 1, holder = $4, \
+                "UPDATE claims SET due = $2, data_date = $3, attempt = attempt + 1, epoch = epoch + 1, holder = $4, answer = NULL, \
                     expires = clock_timestamp() + make_interval(secs => $5) \
                  WHERE key = $1 RETURNING epoch, attempt",
             )
@@ -216,13 +244,44 @@ impl Record {
         }))
     }
 
-    /// Gives a claim back: another host may take it at once.
-    pub async fn give_back(&self, lease: &Lease) -> Result<()> {
+    /// Gives a claim back: another host may take it at once. `answer` is what those hear who wait for it.
+    pub async fn give_back(&self, lease: &Lease, answer: Option<&str>) -> Result<()> {
         let Some(member) = &self.member else { return Ok(()) };
         member.held().retain(|key, held| (key, held.epoch) != (&lease.key, lease.epoch));
-        let sql =
-            "UPDATE claims SET holder = NULL, attempt = attempt - 1 WHERE key = $1 AND epoch = $2 AND holder = $3";
-        self.execute(sqlx::query(sql).bind(&lease.key).bind(lease.epoch).bind(&member.id)).await.map(drop)
+        let sql = "UPDATE claims SET holder = NULL, attempt = attempt - 1, answer = $4 \
+            WHERE key = $1 AND epoch = $2 AND holder = $3";
+        let back = sqlx::query(sql).bind(&lease.key).bind(lease.epoch).bind(&member.id).bind(answer);
+        self.execute(back).await.map(drop)
+    }
+
+    /// Claims what is asked for, or waits for the answer of the host that has it.
+    pub async fn take_or_hear(&self, key: &str) -> Result<Asked> {
+        loop {
+            match self.take(key, None).await? {
+                Taken::Alone => return Ok(Asked::Mine(None)),
+                Taken::Mine(lease) => return Ok(Asked::Mine(Some(lease))),
+                Taken::Over | Taken::Busy => {}
+            }
+            // Until it is answered, or nobody has it any more.
+            while let (false, answer) = self.heard(key).await? {
+                if let Some(answer) = answer {
+                    return Ok(Asked::Heard(answer));
+                }
+                tokio::time::sleep(HEAR).await;
+            }
+        }
+    }
+
+    /// Whether nobody does what a claim is for, and did not answer; else the answer, if it is there.
+    async fn heard(&self, key: &str) -> Result<(bool, Option<String>)> {
+        let sql = "SELECT CASE WHEN holder IS NULL OR expires <= clock_timestamp() THEN 1 ELSE 0 END, answer             FROM claims WHERE key = $1";
+        let found: Option<(i64, Option<String>)> = sqlx::query_as(sql)
+            .bind(key)
+            .fetch_optional(&mut *self.read().await?)
+            .await
+            .map_err(|error| self.explain(error))?;
+        let (is_free, answer) = found.unwrap_or((1, None));
+        Ok((is_free == 1 && answer.is_none(), answer))
     }
 
     /// Gives everything back.
@@ -281,10 +340,11 @@ impl Record {
         let sql = "SELECT (SELECT turn FROM turns), \
             (SELECT COUNT(*) FROM claims WHERE due IS NOT NULL AND (done IS NULL OR done < due) \
                 AND (holder IS NULL OR expires <= clock_timestamp())), \
-            (SELECT COUNT(*) FROM orders WHERE answer IS NULL), (SELECT COUNT(*) FROM outbox WHERE state = 'waiting')";
-        let (turn, left, orders, messages): (i64, i64, i64, i64) =
+            (SELECT COUNT(*) FROM orders WHERE answer IS NULL), (SELECT COUNT(*) FROM outbox WHERE state = 'waiting'), \
+            (SELECT digest FROM configuration)";
+        let (turn, left, orders, messages, digest): (i64, i64, i64, i64, Option<String>) =
             sqlx::query_as(sql).fetch_one(&mut *self.read().await?).await.map_err(|error| self.explain(error))?;
-        Ok(Pulse { turn, left: left > 0, orders: orders > 0, messages: messages > 0 })
+        Ok(Pulse { turn, left: left > 0, orders: orders > 0, messages: messages > 0, digest })
     }
 
     /// What is due and nobody does: its host ended without recording it, or gave it back.
@@ -301,14 +361,33 @@ impl Record {
         Ok(rows.into_iter().filter_map(left).collect())
     }
 
-    /// Tells the other hosts that this one runs.
-    pub async fn present(&self, began: Timestamp) -> Result<()> {
-        let Some(member) = &self.member else { return Ok(()) };
-        let sql = "INSERT INTO hosts (id, name, version, began, seen) VALUES ($1, $2, $3, $4, clock_timestamp()) \
-            ON CONFLICT (id) DO UPDATE SET seen = excluded.seen";
-        let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let insert = sqlx::query(sql).bind(&member.id).bind(name).bind(env!("CARGO_PKG_VERSION"));
-        self.execute(insert.bind(began.as_millisecond())).await.map(drop)
+    /// The checks that other hosts run now for one of these due times.
+    pub async fn running_elsewhere(&self, due: &BTreeSet<Timestamp>) -> Result<BTreeSet<String>> {
+        let Some(member) = &self.member else { return Ok(BTreeSet::new()) };
+        let mut names = BTreeSet::new();
+        for due in due {
+            let sql = "SELECT key FROM claims WHERE due = $1 AND holder <> $2 AND expires > clock_timestamp()";
+            let keys: Vec<String> = sqlx::query_scalar(sql)
+                .bind(due.as_millisecond())
+                .bind(&member.id)
+                .fetch_all(&mut *self.read().await?)
+                .await
+                .map_err(|error| self.explain(error))?;
+            names.extend(keys.iter().filter_map(|key| key.strip_prefix(CHECK)).map(str::to_owned));
+        }
+        Ok(names)
+    }
+
+    /// Whether other hosts run checks now.
+    pub async fn others_run(&self) -> Result<bool> {
+        let Some(member) = &self.member else { return Ok(false) };
+        let sql = "SELECT COUNT(*) FROM claims WHERE due IS NOT NULL AND holder <> $1 AND expires > clock_timestamp()";
+        let count: i64 = sqlx::query_scalar(sql)
+            .bind(&member.id)
+            .fetch_one(&mut *self.read().await?)
+            .await
+            .map_err(|error| self.explain(error))?;
+        Ok(count > 0)
     }
 
     /// Whether a host runs on the record.

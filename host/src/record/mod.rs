@@ -4,6 +4,7 @@
 mod address;
 mod audit;
 mod batch;
+mod configuration;
 mod consultations;
 mod costs;
 mod dates;
@@ -35,12 +36,13 @@ use sqlx::{AnyPool, Row, any::AnyRow};
 pub use address::Address;
 pub use audit::Audited;
 pub use batch::{Batch, Episode, NewMessage, NewRun, PluginKey};
+pub use configuration::{Holding, Own, Peer};
 pub use consultations::Consultation;
 pub use costs::Cost;
 pub use dates::DateRow;
 pub use directory::{Claim, Taken};
 pub use engine::Place;
-pub use fleet::{LEASE, Lease, Left, Member, Pulse, Taken as Claimed, turn_of};
+pub use fleet::{Asked, LEASE, Lease, Left, Member, Pulse, Taken as Claimed, turn_of};
 pub use history::{Included, LastRuns, Line, PastAlert, PastMessage, PastRun, Receipt, metrics};
 pub use identity::run_id;
 pub use orders::Order;
@@ -117,6 +119,7 @@ impl Record {
             // A batch is tried for minutes, and a host that ended without a word is gone by then.
             for sql in [
                 "DELETE FROM batches WHERE recorded < $1",
+                "DELETE FROM claims WHERE key LIKE 'gate %' AND expires < clock_timestamp() - make_interval(days => 1)",
                 "DELETE FROM hosts WHERE seen < clock_timestamp() - make_interval(days => 1)",
             ] {
                 let over = sqlx::query(sql);

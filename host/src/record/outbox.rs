@@ -1,6 +1,6 @@
 //! The outbox: messages are written together with the runs they are about, and kept until accepted or refused for good.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::Result;
 use jiff::Timestamp;
@@ -116,6 +116,43 @@ impl Record {
     /// The next message of a receiver.
     pub async fn next_message(&self, receiver: &str) -> Result<Option<Message>> {
         Ok(self.outbox(WHOLE, "state = 'waiting' AND receiver = $1 ORDER BY position LIMIT 1", receiver).await?.pop())
+    }
+
+    /// The messages of a receiver that wait and were never tried, from the first one on, created up to some time after that.
+    pub async fn untried(&self, receiver: &str, within: Duration) -> Result<Vec<Message>> {
+        let all: Vec<Message> =
+            self.outbox(WHOLE, "state = 'waiting' AND receiver = $1 ORDER BY position LIMIT 100", receiver).await?;
+        let until = all.first().and_then(|first| first.created.checked_add(within).ok());
+        let joined = |message: &Message| message.attempts == 0 && Some(message.created) <= until;
+        Ok(all.into_iter().take_while(joined).collect())
+    }
+
+    /// Makes one message of several that were never tried: the first one says all of it, and the others are gone.
+    pub async fn join(&self, first: &str, notification: &str, title: &str, others: &[&str]) -> Result<()> {
+        let mut checks: BTreeSet<String> = BTreeSet::new();
+        let mut write = self.write().await?;
+        let explain = |error| self.explain(error);
+        for id in others.iter().chain([&first]) {
+            let sql = "SELECT checks FROM outbox WHERE id = $1 AND state = 'waiting' AND attempts = 0";
+            let found: Option<String> =
+                sqlx::query_scalar(sql).bind(*id).fetch_optional(&mut *write).await.map_err(explain)?;
+            // Another host sent one of them meanwhile.
+            let Some(found) = found else { return Ok(()) };
+            checks.extend(serde_json::from_str::<BTreeSet<String>>(&found)?);
+        }
+        for id in others {
+            let gone = sqlx::query("DELETE FROM outbox WHERE id = $1").bind(*id);
+            gone.execute(&mut *write).await.map_err(explain)?;
+        }
+        sqlx::query("UPDATE outbox SET notification = $2, title = $3, checks = $4 WHERE id = $1")
+            .bind(first)
+            .bind(notification)
+            .bind(title)
+            .bind(serde_json::to_string(&checks)?)
+            .execute(&mut *write)
+            .await
+            .map_err(explain)?;
+        write.commit().await.map_err(explain)
     }
 
     /// A message that was sent; `None` if it was not kept.

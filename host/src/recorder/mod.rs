@@ -309,6 +309,10 @@ impl Recorder {
 
     /// Ends the alerts of checks that are gone, at a time, and forgets them: see [`alert::close`].
     pub async fn close(&self, config: &Config, known: &BTreeSet<String>, whole: bool, at: Timestamp) -> Result<()> {
+        // Another configuration may have them.
+        if self.record.member().is_some_and(|member| !member.takes_part()) {
+            return Ok(());
+        }
         let deciding = self.decide().await?;
         let mut next = deciding.standings.clone();
         let mut closed = alert::close(&mut next, known, config, whole, at);

@@ -6,6 +6,7 @@ use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::{Result, bail};
@@ -13,7 +14,7 @@ use jiff::{Timestamp, civil::Date};
 use tokio::{
     sync::{mpsc::UnboundedSender, watch},
     task::JoinSet,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 
 use crate::{
@@ -32,6 +33,8 @@ use task::{Over, Scheduled, Task};
 const NO_GROUP: &str = "without a group";
 /// The most dates that are looked at again in one round, of all checks.
 const MOST_AT_ONCE: usize = 1000;
+/// How often to look whether another host has the result of a check on which one of this round depends.
+const ELSEWHERE: Duration = Duration::from_secs(1);
 /// The most names in a line of the log.
 const NAMED: usize = 8;
 
@@ -119,7 +122,7 @@ impl Host {
         drop(choosing);
         let round = self.look(&looking, None, at, occasion).await;
         for lease in leases {
-            self.recorder.record.give_back(&lease).await?;
+            self.recorder.record.give_back(&lease, None).await?;
         }
         round
     }
@@ -269,11 +272,14 @@ impl Host {
         let mut ended: Vec<Run> = Vec::new();
         let mut first_ended = None;
         let asked_to_go = |occasion: &Option<Occasion>| occasion.as_ref().is_some_and(|one| *one.closing.borrow());
+        // What depends on a check that another host runs waits for its result too.
+        let mut elsewhere: BTreeSet<String> = BTreeSet::new();
         while !running.is_empty() || !ended.is_empty() {
             let wait = first_ended.map(|first| first + self.config.alerts.group_wait.0);
             let run = tokio::select! {
                 run = tasks.join_next_with_id(), if !running.is_empty() => run,
                 () = sleep_until(wait.unwrap_or_else(Instant::now)), if wait.is_some() && !running.is_empty() => None,
+                () = sleep(ELSEWHERE), if running.is_empty() && !elsewhere.is_empty() => None,
                 () = passed(&occasion), if !running.is_empty() => {
                     let dropped = running.values().map(|(check, _)| check.name.as_str()).collect::<Vec<_>>().join(", ");
                     tracing::warn!("cancelled by shutdown: {dropped}");
@@ -295,7 +301,13 @@ impl Host {
             first_ended = first_ended.or_else(|| Some(Instant::now()));
             let waited = first_ended.is_some_and(|first| first.elapsed() >= self.config.alerts.group_wait.0);
             if running.is_empty() || waited || asked_to_go(&occasion) {
-                let awaited: BTreeSet<&str> = running.values().map(|(check, _)| check.name.as_str()).collect();
+                elsewhere = match asked_to_go(&occasion) {
+                    true => BTreeSet::new(),
+                    // A record that does not answer keeps nothing waiting.
+                    false => self.recorder.record.running_elsewhere(&moments).await.unwrap_or_default(),
+                };
+                let here = running.values().map(|(check, _)| check.name.as_str());
+                let awaited: BTreeSet<&str> = here.chain(elsewhere.iter().map(String::as_str)).collect();
                 // Report upstream failures first.
                 let below = self.config.dependencies.below(&awaited);
                 let (batch, later) = ended.into_iter().partition(|run: &Run| !below.contains(run.check.as_str()));
@@ -303,6 +315,10 @@ impl Host {
                 first_ended = None;
                 let settled: Vec<(String, Option<Date>)> =
                     batch.iter().map(|run: &Run| (run.check.clone(), run.subject())).collect();
+                // Nothing of this round waits for what runs elsewhere.
+                if ended.is_empty() {
+                    elsewhere.clear();
+                }
                 round.add(self.recorder.settle(&self.config, batch).await);
                 if let Wait::Look(looking) = queue {
                     looking.release(&settled);

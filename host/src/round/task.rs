@@ -126,7 +126,7 @@ impl Task {
         }
         if let (true, Some(lease)) = (runs.iter().all(|run| run.untold.is_some()), &lease) {
             runs.clear();
-            if let Err(error) = self.recorder.record.give_back(lease).await {
+            if let Err(error) = self.recorder.record.give_back(lease, None).await {
                 tracing::warn!(check = self.check.name, "another host takes it over once its lease ends: {error:#}");
             }
         }

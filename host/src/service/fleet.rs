@@ -14,12 +14,25 @@ use tokio::{
 };
 
 use super::{Ended, Service};
-use crate::schedule::Turn;
+use crate::{
+    record::{Holding, Own},
+    schedule::Turn,
+};
 
 /// How often to ask the record what there is to do.
 const ASK: Duration = Duration::from_secs(2);
 /// How often to tell the others that this host runs.
 const PRESENT: Duration = Duration::from_secs(10);
+
+/// What to say of a configuration that does not hold.
+pub(crate) fn takes_no_part(own: &Own, holding: &Holding) -> String {
+    let Holding { digest, revision } = holding;
+    format!(
+        "takes no part: this host runs {}, and the hosts of this record run {digest} (revision {revision}). If this one is newer, set \
+         HOST_REVISION to a number above {revision}; to go back to it, run `host fleet adopt {}`; else give it the same host.toml and plugins",
+        own.digest, own.digest
+    )
+}
 
 /// Keeps up with the other hosts until shutdown.
 pub(super) async fn share(service: Arc<Service>) {
@@ -34,14 +47,30 @@ pub(super) async fn share(service: Arc<Service>) {
 }
 
 impl Service {
+    /// Takes part if the configuration of this host holds; says when that changes.
+    async fn stand(&self, own: &Own, began: Timestamp) -> Result<()> {
+        let record = &self.host().recorder.record;
+        let took_part = record.member().is_some_and(|member| member.takes_part());
+        let holding = record.stand(own, began).await?;
+        match (took_part, holding.digest == own.digest) {
+            (true, false) => tracing::error!("{}", takes_no_part(own, &holding)),
+            (false, true) => tracing::info!("takes part again: the hosts of this record run {}", own.digest),
+            (true, true) | (false, false) => {}
+        }
+        Ok(())
+    }
+
     async fn keep_up(&self, began: Timestamp, told: &mut Option<Instant>) -> Result<()> {
         let host = self.host();
         let (recorder, record) = (&host.recorder, &host.recorder.record);
-        if told.is_none_or(|told| told.elapsed() >= PRESENT) {
-            record.present(began).await?;
+        let pulse = record.pulse().await?;
+        let own = self.own.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let holds = pulse.digest.as_ref() == Some(&own.digest);
+        let stands = record.member().is_some_and(|member| member.takes_part());
+        if holds != stands || told.is_none_or(|told| told.elapsed() >= PRESENT) {
+            self.stand(&own, began).await?;
             *told = Some(Instant::now());
         }
-        let pulse = record.pulse().await?;
         recorder.catch_up(Some(pulse.turn)).await?;
         if pulse.orders {
             recorder.carry_out(&host.config).await?;

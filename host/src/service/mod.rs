@@ -28,10 +28,12 @@ use crate::{
     check::Check,
     gate::Gates,
     host::Host,
+    record::Own,
     round::{Occasion, Round, listed},
     schedule::{Agenda, Plan, Turn},
     text::printable,
 };
+pub(crate) use fleet::takes_no_part;
 pub use heartbeat::Addresses;
 use heartbeat::Heartbeat;
 pub use reload::Refused;
@@ -68,6 +70,8 @@ pub struct Service {
     closing: watch::Sender<bool>,
     deadline: watch::Sender<bool>,
     heartbeat: RwLock<Option<Heartbeat>>,
+    /// What this host runs, for the others on its record.
+    own: RwLock<Own>,
     /// Due times that other hosts left.
     left: Mutex<Vec<Turn>>,
     /// Commands to the loop, between rounds.
@@ -76,7 +80,7 @@ pub struct Service {
 
 impl Service {
     /// Continues the schedules from the record. `taken` is the fingerprint of the sources before they were read.
-    pub async fn new(host: Host, sources: Sources, taken: u64) -> Result<Arc<Self>> {
+    pub async fn new(host: Host, sources: Sources, own: Own, taken: u64) -> Result<Arc<Self>> {
         let names: Vec<&str> = host.checks.iter().map(|check| check.name.as_str()).collect();
         let newest = host.recorder.show(&names).await?;
         host.count_dates().await;
@@ -94,6 +98,7 @@ impl Service {
             closing: watch::Sender::new(false),
             deadline: watch::Sender::new(false),
             heartbeat: RwLock::new(heartbeat),
+            own: RwLock::new(own),
             left: Mutex::default(),
             gates: Gates::default(),
             current: RwLock::new(Arc::new(host)),

@@ -120,8 +120,17 @@ impl Service {
         let _alone = self.replacing.lock().await;
         let before = self.host();
         let read = self.sources.read()?;
+        let own = read.own()?;
         let (recorder, lock) = (before.recorder.clone(), read.lock.as_ref());
         let host = Host::new(read.config, &read.files, lock, recorder, Begin::Instead(&before), |_| {}).await?;
+        // Before it runs as another: one that does not hold runs nothing.
+        if host.recorder.record.member().is_some() {
+            let holding = host.recorder.record.stand(&own, Timestamp::now()).await?;
+            if holding.digest != own.digest {
+                tracing::error!("{}", super::takes_no_part(&own, &holding));
+            }
+        }
+        *self.own.write().unwrap_or_else(std::sync::PoisonError::into_inner) = own;
         let changes = self.replace(&before, host, Timestamp::now()).await?;
         let host = self.host();
         host.recorder.audit(&host.config, &self.sources.config, lock).await;
@@ -167,7 +176,7 @@ impl Service {
         host.recorder.show(&added).await.context("the record")?;
         // Nothing can fail any more.
         let changes = changes(before, &host);
-        host.recorder.delivery.send_to(receivers, host.config.delivery.clone());
+        host.recorder.delivery.send_to(receivers, &host.config);
         self.agenda().change(plans(&host), since);
         host.recorder.only(host.checks.iter().map(|check| check.name.clone()).collect());
         // An alert of a check that is gone ends later rather than never, if the record cannot be written now.

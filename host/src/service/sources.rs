@@ -14,14 +14,18 @@ use crate::{
     check::no_such_check,
     config::{Config, nearest},
     host::{Begin, Host},
-    package::{Lock, SCHEME, beside, is_named_like_a_plugin, lock_command, plugins_in},
-    record::Record,
+    package::{Digest, Lock, SCHEME, beside, is_named_like_a_plugin, lock_command, name_of, plugins_in},
+    record::{Own, Record},
     recorder::Recorder,
     text::quoted_path,
 };
 
 /// The usual directory of plugins, beside host.toml.
 const PLUGINS: &str = "plugins";
+/// The variable with the build number of what a host runs.
+const REVISION: &str = "HOST_REVISION";
+/// Digits of a configuration's digest.
+const SHOWN: usize = 12;
 /// The most files that a command names one by one.
 const FEW: usize = 3;
 /// What to do without a plugin.
@@ -59,6 +63,31 @@ pub struct Read {
 }
 
 impl Read {
+    /// What a host runs with these files, for the others on its record: host.toml, and the plugins' digests. `HOST_REVISION` is its build
+    /// number.
+    pub fn own(&self) -> Result<Own> {
+        let mut digests: Vec<(String, Digest)> = match &self.lock {
+            Some(lock) => lock.pins().iter().map(|(name, pin)| (name.clone(), pin.digest)).collect(),
+            // A plugin that cannot be read is for its own check to say.
+            None => {
+                let read = |file: &PathBuf| Some((name_of(file), Digest::of(&fs::read(file).ok()?)));
+                self.files.iter().filter_map(read).collect()
+            }
+        };
+        digests.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let plugins = digests.iter().map(|(name, digest)| format!(" {name} {digest}")).collect::<String>();
+        let whole = Digest::of(format!("{}{plugins}", self.config.digest).as_bytes());
+        let revision = match std::env::var(REVISION) {
+            Err(_) => None,
+            Ok(text) if text.trim().is_empty() => None,
+            Ok(text) => match text.trim().parse::<i64>() {
+                Ok(revision) if revision > 0 => Some(revision),
+                _ => bail!("{REVISION}: `{}` is not a build number; write a whole number above 0", text.escape_debug()),
+            },
+        };
+        Ok(Own { digest: whole.digits().chars().take(SHOWN).collect(), revision })
+    }
+
     /// Makes a host from the files, with a record, which notes what they allow now and did not before. `step` is called with
     /// the number of plugins that are ready.
     pub async fn host(self, record: Record, begin: Begin<'_>, step: impl Fn(usize)) -> Result<Host> {

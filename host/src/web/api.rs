@@ -257,6 +257,12 @@ pub(super) async fn silences(State(site): State<Site>) -> Result<Response, Refus
     listed(&site, "silences", host.recorder.record.silences(Some(Timestamp::now()))).await
 }
 
+/// The hosts that share the record; none if this one is alone.
+pub(super) async fn hosts(State(site): State<Site>) -> Result<Response, Refused> {
+    let host = site.host();
+    listed(&site, "hosts", host.recorder.record.peers()).await
+}
+
 /// Reads a request's body, within limits on size and time.
 pub(super) async fn bounded(request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();

@@ -137,6 +137,7 @@ fn framed(host: &Host, title: &str, problems: &Markup, content: &Markup) -> Stri
                         a href="/" { "Board" }
                         a href="/checks" { "Checks" }
                         a href="/gates" { "Gates" }
+                        @if host.recorder.record.member().is_some() { a href="/fleet" { "Hosts" } }
                         a href="/metrics" { "Metrics" }
                         a href="/api/v1/openapi.json" { "API" }
                     }

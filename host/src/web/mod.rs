@@ -9,6 +9,7 @@ mod caller;
 mod chart;
 mod check;
 mod date;
+mod fleet;
 mod forms;
 mod gates;
 mod incidents;
@@ -99,6 +100,7 @@ fn router(site: Site) -> Router {
         .route("/checks/{name}/silences", post(forms::silence))
         .route("/silences/{id}/end", post(forms::end_silence))
         .route("/gates", get(gates::page))
+        .route("/fleet", get(fleet::page))
         .route("/metrics", get(api::metrics))
         .route("/api/v1/checks", get(api::checks))
         .route("/api/v1/checks/{name}", get(api::check))
@@ -110,6 +112,7 @@ fn router(site: Site) -> Router {
         .route("/api/v1/messages", get(api::messages))
         .route("/api/v1/consultations", get(api::consultations))
         .route("/api/v1/gates/{name}", post(api::consult))
+        .route("/api/v1/hosts", get(api::hosts))
         .route("/api/v1/silences", get(api::silences).post(api::silence))
         .route("/api/v1/silences/{id}", delete(api::end_silence))
         .route("/api/v1/reload", post(api::reload))
@@ -140,6 +143,10 @@ fn router(site: Site) -> Router {
 }
 
 async fn ready(site: axum::extract::State<Site>) -> Response {
+    if site.host().recorder.record.member().is_some_and(|member| !member.takes_part()) {
+        let why = "takes no part: another configuration holds; `host fleet` lists them\n";
+        return (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
+    }
     match (site.service().is_alive(), site.host().recorder.record.receivers_waiting().await) {
         (true, Ok(_)) => "ok\n".into_response(),
         (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "the scheduler loop is stuck\n").into_response(),

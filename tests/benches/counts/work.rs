@@ -186,7 +186,7 @@ impl Served {
             let (record, read) = (Record::memory().await.unwrap(), sources.read().unwrap());
             let taken = read.fingerprint;
             let host = read.host(record, Begin::Whole, |_| {}).await.unwrap();
-            Service::new(host, sources, taken).await.unwrap()
+            Service::new(host, sources, host::record::Own::default(), taken).await.unwrap()
         });
         Self { runtime, service, address, _directory: directory }
     }

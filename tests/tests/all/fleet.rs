@@ -113,7 +113,7 @@ fn each_due_time_runs_once_whichever_host_it_is() {
         let (code, said) = service.host.end("TERM").unwrap();
         assert_eq!(code, Some(0), "{said}");
     }
-    assert_eq!(count(&server, "SELECT COUNT(*) FROM claims WHERE holder IS NOT NULL"), 0);
+    assert_eq!(server.sql("SELECT key, holder, expires - now() FROM claims WHERE holder IS NOT NULL").unwrap(), "");
     assert_eq!(count(&server, "SELECT COUNT(*) FROM hosts"), 0);
 }
 
@@ -164,4 +164,126 @@ fn a_host_that_sleeps_through_its_lease_records_and_tells_nothing() {
     assert_eq!(ids.len(), told, "each message once");
     one.host.end("TERM").unwrap();
     other.host.end("TERM").unwrap();
+}
+
+/// Checks that compute for two seconds and then cannot be evaluated, due every minute.
+fn slow(names: &[&str], more: &str) -> String {
+    let check = |name: &&str| {
+        format!(
+            "[checks.{name}]\nplugin = \"misbehaving\"\nschedule = \"* * * * *\"\nsettings = {{ behaviour = \"spin\" }}\n"
+        )
+    };
+    let checks: String = names.iter().map(check).collect();
+    format!(
+        "{checks}[grants.misbehaving]\nslack = [\"#canary-alerts\"]\n[grants.misbehaving.budgets]\ncpu = \"2s\"\ntimeout = \"60s\"\n\
+         [scheduler]\nretries = 0\nruns = 1\n{more}\n[web]\nlisten = \"127.0.0.1:0\"\n"
+    )
+}
+
+fn slow_sample(names: &[&str], more: &str) -> Sample {
+    let sample = Sample::now(None).unwrap();
+    let plugin = "[checks.phase1-scrapers]";
+    let only = toml(&slow(names, more));
+    // The shipped plugins are not installed, so their checks go.
+    let start = only.find(plugin).unwrap();
+    let end = only.find("[checks.weekly-signals]").unwrap();
+    let rest = &only[end..];
+    let grants = rest.find("[checks.").map(|_| &rest[rest.find(&format!("[checks.{}]", names[0])).unwrap()..]).unwrap();
+    sample.configure(&format!("{}{grants}", &only[..start])).unwrap();
+    install(&sample, &["misbehaving"]).unwrap();
+    sample
+}
+
+/// What several hosts find in one round is one message, since people read one pipeline.
+#[test]
+fn what_hosts_find_in_one_round_is_one_message() {
+    let server = Postgres::start().unwrap();
+    let sample = slow_sample(&["a", "b", "c", "d"], "");
+    let hosts: Vec<Service> = (0..2).map(|_| join(&sample, &server.url())).collect();
+    let recorded = "SELECT COUNT(DISTINCT check_name) FROM runs WHERE NOT left_out";
+    hosts[0].wait_until("a round", 100, |_| count(&server, recorded) == 4);
+    hosts[0].wait_until("a message", 60, |_| !sample.slack.requests().is_empty());
+    let messages = sample.slack.received();
+    assert_eq!(messages.len(), 1, "{messages:#?}");
+    let text = messages[0].1.to_string();
+    for check in ["a", "b", "c", "d"] {
+        assert!(
+            text.contains(&format!("*{check}*"))
+                || text.contains(&format!("/{check}"))
+                || text.contains(&format!(" {check}")),
+            "{check}: {text}"
+        );
+    }
+    for service in hosts {
+        service.host.end("TERM").unwrap();
+    }
+}
+
+/// Two hosts that are asked about one date at the same time evaluate it once.
+#[test]
+fn a_gate_that_is_asked_at_two_hosts_is_evaluated_once() {
+    let server = Postgres::start().unwrap();
+    let sample = slow_sample(&["gate"], "");
+    let hosts: Vec<Service> = (0..2).map(|_| join(&sample, &server.url())).collect();
+    let ask = |service: &Service| {
+        let client = service.client();
+        std::thread::spawn(move || {
+            let token = format!("Bearer {}", crate::support::service::TOKEN);
+            let answer =
+                client.ask("POST", "/api/v1/gates/gate", &[("authorization", &token)], r#"{"date": "2026-02-01"}"#);
+            answer.unwrap().body
+        })
+    };
+    let answers: Vec<String> =
+        hosts.iter().map(ask).collect::<Vec<_>>().into_iter().map(|asked| asked.join().unwrap()).collect();
+    assert_eq!(answers[0], answers[1]);
+    assert!(answers[0].contains("NOT_EVALUATED"), "{}", answers[0]);
+    assert_eq!(count(&server, "SELECT COUNT(*) FROM runs WHERE data_date = '2026-02-01'"), 1);
+    assert_eq!(count(&server, "SELECT COUNT(*) FROM consultations"), 2);
+    for service in hosts {
+        service.host.end("TERM").unwrap();
+    }
+}
+
+/// Two configurations on one record would end each other's alerts: the one with the highest revision holds.
+#[test]
+fn of_two_configurations_the_newer_one_holds_until_somebody_adopts_the_other() {
+    let server = Postgres::start().unwrap();
+    let sample = slow_sample(&["a"], "");
+    let host_toml = std::fs::read_to_string(sample.path().join("host.toml")).unwrap();
+    std::fs::write(sample.path().join("newer.toml"), format!("# newer\n{host_toml}")).unwrap();
+    let start = |config: &str, revision: Option<&str>| {
+        let mut command = sample.command();
+        command.env(VARIABLE, server.url()).args(["run", "--config", config, "plugins"]);
+        command.envs(revision.map(|revision| ("HOST_REVISION", revision)));
+        Service::launch(&sample, command).unwrap()
+    };
+    let older = start("host.toml", None);
+    assert_eq!(older.get("/readyz").status, 200);
+    let unranked = start("newer.toml", None);
+    assert_eq!(unranked.get("/readyz").status, 503, "another one holds");
+    unranked.host.end("TERM").unwrap();
+    let newer = start("newer.toml", Some("2"));
+    assert_eq!(newer.get("/readyz").status, 200);
+    older.wait_until("the older one takes no part", 10, |older| older.get("/readyz").status == 503);
+    let list = host(&sample, &server.url(), &["fleet", "--output", "json"]).json();
+    let of = |takes_part: bool| {
+        let hosts = list["hosts"].as_array().unwrap();
+        hosts.iter().find(|host| host["takes_part"] == takes_part).unwrap()["digest"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(list["holding"]["digest"], of(true));
+    let once = host(&sample, &server.url(), &["run", "--once", "plugins"]);
+    assert_eq!(once.code, 64, "{once:?}");
+    assert!(once.err.contains("takes no part") && once.err.contains("host fleet adopt"), "{}", once.err);
+    let adopted = host(&sample, &server.url(), &["fleet", "adopt", &of(false)[..6]]);
+    assert_eq!(adopted.code, 0, "{adopted:?}");
+    older.wait_until("the older one takes part again", 10, |older| older.get("/readyz").status == 200);
+    newer.wait_until("the newer one takes no part", 10, |newer| newer.get("/readyz").status == 503);
+    let page = newer.get("/fleet").body;
+    assert!(page.contains("2 hosts") && page.contains("takes no part"), "{page}");
+    let unknown = host(&sample, &server.url(), &["fleet", "adopt", "zzz"]);
+    assert_eq!(unknown.code, 64, "{unknown:?}");
+    newer.host.end("TERM").unwrap();
+    let (_, said) = older.host.end("TERM").unwrap();
+    assert!(said.contains("takes no part") && said.contains("takes part again"), "{said}");
 }

@@ -105,6 +105,7 @@ fn the_api_is_what_its_document_says() {
         ("/api/v1/gates/{name}", "post", "/api/v1/gates/phase2-gate", r#"{"date": "1999-01-01"}"#),
         ("/api/v1/silences", "post", "/api/v1/silences", silence),
         ("/api/v1/silences", "post", "/api/v1/silences", "{}"),
+        ("/api/v1/hosts", "get", "/api/v1/hosts", ""),
         ("/api/v1/silences", "get", "/api/v1/silences", ""),
         ("/api/v1/silences/{id}", "delete", "/api/v1/silences/1", ""),
         ("/api/v1/silences/{id}", "delete", "/api/v1/silences/1", ""),

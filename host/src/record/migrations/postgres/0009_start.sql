@@ -216,7 +216,9 @@ CREATE TABLE claims (
     epoch BIGINT NOT NULL,
     -- The host; NULL if nobody has it.
     holder TEXT COLLATE "C",
-    expires TIMESTAMPTZ
+    expires TIMESTAMPTZ,
+    -- What the last holder answered to those that wait for it.
+    answer TEXT
 );
 
 -- The hosts: each writes a row at its start, and again with its leases.
@@ -225,5 +227,16 @@ CREATE TABLE hosts (
     name TEXT NOT NULL,
     version TEXT NOT NULL,
     began BIGINT NOT NULL,
-    seen TIMESTAMPTZ NOT NULL
+    seen TIMESTAMPTZ NOT NULL,
+    -- What it runs, and its build number.
+    digest TEXT COLLATE "C" NOT NULL,
+    revision BIGINT
+);
+
+-- The configuration that holds: the highest revision seen, or the one that somebody adopted since.
+CREATE TABLE configuration (
+    id BIGINT PRIMARY KEY CHECK (id = 1),
+    digest TEXT COLLATE "C" NOT NULL,
+    revision BIGINT NOT NULL,
+    adopted BIGINT
 );

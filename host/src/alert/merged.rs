@@ -1,0 +1,66 @@
+//! One message from several: what hosts on one record found in one round, each for itself.
+
+use std::cmp::Reverse;
+
+use super::{Level, Notification};
+
+/// The beginning of a title that only repeats.
+const REMINDER: &str = "Reminder: ";
+
+/// One message with all of it, the worst first. `None` without any.
+pub(super) fn merged(mut messages: Vec<Notification>) -> Option<Notification> {
+    messages.sort_by_key(|message| Reverse(message.level));
+    let reminder = messages.iter().all(|message| message.reminder);
+    messages.into_iter().reduce(|mut all, next| {
+        for (all, next) in [(&mut all.title, &next.title), (&mut all.footer, &next.footer)] {
+            let next = next.strip_prefix(REMINDER).filter(|_| !reminder).unwrap_or(next);
+            if !all.contains(next) {
+                *all = if all.is_empty() { next.to_owned() } else { join(all, next) };
+            }
+        }
+        all.level = all.level.max(next.level);
+        all.reminder = reminder;
+        all.alerts.extend(next.alerts);
+        all.alerts.sort_by_key(|told| Reverse(Level::from(told.alert.severity)));
+        all.errors.extend(next.errors);
+        all.held.extend(next.held);
+        all.below.extend(next.below);
+        all.moved.extend(next.moved);
+        all.closed.extend(next.closed);
+        all.recoveries.extend(next.recoveries);
+        all.incidents.extend(next.incidents);
+        all.page = all.page.or(next.page);
+        all.history = all.history.or(next.history);
+        all
+    })
+}
+
+/// Sentences stand side by side; titles are separated.
+fn join(one: &str, other: &str) -> String {
+    let between = if one.ends_with('.') { " " } else { "; " };
+    format!("{one}{between}{other}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_comes_first_and_nothing_is_lost() {
+        let message = |level, title: &str, footer: &str| Notification {
+            level,
+            title: title.to_owned(),
+            footer: footer.to_owned(),
+            errors: vec![(title.to_owned(), "why".to_owned())],
+            ..Notification::default()
+        };
+        let one = message(Some(Level::Warning), "canaries: 1 warned", "Data of 2026-02-05.");
+        let other = message(Some(Level::Critical), "gates: 1 failed", "Data of 2026-02-05.");
+        let again = Notification { reminder: true, ..message(None, "Reminder: drift", "Data of 2026-02-06.") };
+        let all = merged(vec![one, again.clone(), other]).expect("a message");
+        assert_eq!(all.title, "gates: 1 failed; canaries: 1 warned; drift");
+        assert_eq!(all.footer, "Data of 2026-02-05. Data of 2026-02-06.");
+        assert_eq!((all.level, all.errors.len(), all.reminder), (Some(Level::Critical), 3, false));
+        assert_eq!(merged(vec![again.clone(), again]).expect("a message").title, "Reminder: drift");
+    }
+}
