@@ -144,7 +144,10 @@ impl Run {
         let holding = record.stand(own, Timestamp::now()).await?;
         match holding.digest == own.digest {
             true => {}
-            false if self.once => bail!("{}", takes_no_part(own, &holding)),
+            false if self.once => {
+                record.close().await;
+                bail!("{}", takes_no_part(own, &holding));
+            }
             // It may hold later, or be adopted.
             false => tracing::error!("{}", takes_no_part(own, &holding)),
         }

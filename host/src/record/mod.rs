@@ -85,8 +85,11 @@ impl Record {
         directory.join(FILE).exists()
     }
 
-    /// Closes the database; of one in a directory a single file is left.
+    /// Closes the database; of one in a directory a single file is left. What this process claims is free for other hosts.
     pub async fn close(&self) {
+        if let Err(error) = self.give_all_back().await {
+            tracing::warn!("other hosts take over what this one did once its leases end: {error:#}");
+        }
         self.pool.close().await;
     }
 
