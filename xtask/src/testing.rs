@@ -27,6 +27,8 @@ const NEEDS: &[(&str, Need)] = &[
     ("docs", tools::emulator),
     ("emulator", tools::emulator),
     ("fleet", tools::postgres),
+    ("kubernetes", tools::kubernetes),
+    ("layers", tools::postgres),
     ("reasons", tools::toolchains),
     ("registries", tools::registry),
     ("registry", tools::registry),

@@ -29,6 +29,12 @@ pub(super) fn emulator() -> Result<()> {
     })
 }
 
+/// Installs what reads the manifests of Kubernetes, beside the build output.
+pub(super) fn kubernetes() -> Result<()> {
+    let wanted = root().join("tests").join("support").join("kubernetes").join("requirements.txt");
+    python("the schemas of Kubernetes", "kubernetes", &wanted, |_, _| Ok(()))
+}
+
 /// Installs a Python environment with the packages in a file, beside the build output.
 fn python(what: &str, name: &str, wanted: &Path, finish: impl Fn(&Path, &Path) -> Result<()>) -> Result<()> {
     let text = fs::read_to_string(wanted).map_err(|error| format!("{}: {error}", wanted.display()))?;

@@ -53,6 +53,7 @@ mod grants;
 mod isolation;
 mod jobs;
 mod killed;
+mod kubernetes;
 mod layers;
 mod locations;
 mod looks;
