@@ -1,7 +1,9 @@
 #!/bin/sh
 # What the image runs.
 #   run-layer drift | canaries | gate   one layer, once: brings the record from the bucket, takes it back
+#   run-layer once                      the same with every check
 #   run-layer all                       every check on its schedule, until SIGTERM; the record is on a disk
+# With HOST_STATE_URL the record of all of these is a Postgres database, and nothing is copied.
 # One layer exits 0 when the checks ran, whatever they found: what they found is told in Slack. It exits 3 when some could
 # not be evaluated, a message was not delivered or the record was not kept, and otherwise as the host does.
 set -eu
@@ -13,9 +15,9 @@ canaries)
     set -- phase1-scrapers phase2-raw phase3-analytics phase4-precompute phase5-predictions phase6-publishing
     ;;
 gate) set -- phase2-gate ;;
-all) set -- ;;
+once | all) set -- ;;
 *)
-    echo "run-layer: name a layer: drift, canaries or gate; or all" >&2
+    echo "run-layer: name a layer: drift, canaries or gate; or once, or all" >&2
     exit 64
     ;;
 esac
@@ -53,6 +55,12 @@ record=${HOST_RECORD:-/record}/$layer
 # host.toml names both, and what it names has to be there.
 repository=${HOST_REPOSITORY:-/tmp/repository}
 branch=${REPOSITORY_BRANCH:-main}
+
+# Otherwise the record would be on a disk that nobody keeps.
+if [ -n "${HOST_STATE_URL:-}" ] && ! grep -Eq '^[[:space:]]*url_env[[:space:]]*=[[:space:]]*"HOST_STATE_URL"' "$etc/host.toml"; then
+    echo "run-layer: HOST_STATE_URL is set, but $etc/host.toml does not name it; write under [state]: url_env = \"HOST_STATE_URL\"" >&2
+    exit 64
+fi
 mkdir -p "$state" "$repository"
 chmod 700 "$state"
 
@@ -98,15 +106,22 @@ if [ "$layer" = all ]; then
     exit "$code"
 fi
 
-echo "run-layer: warning: the record is in a bucket; if this job is killed, its run is lost and its messages are sent again" >&2
-if [ -e "$record/host.db" ]; then
+# Whether the record is brought from the bucket and taken back.
+copied=true
+if [ -n "${HOST_STATE_URL:-}" ]; then copied=false; fi
+if $copied; then
+    echo "run-layer: warning: the record is in a bucket; if this job is killed, its run is lost and its messages are sent again" >&2
+fi
+if $copied && [ -e "$record/host.db" ]; then
     cp "$record/host.db" "$state/host.db"
     # To see whether another execution has kept its record since.
     cp "$record/host.db" "$state/before.db"
 fi
-if [ "$layer" = drift ]; then
-    follow clone
-fi
+case $layer in
+drift) follow clone ;;
+# The other checks need no clone.
+once) follow clone || behind ;;
+esac
 unset GIT_TOKEN
 
 for check in "$@"; do
@@ -121,6 +136,15 @@ lost() {
     echo "run-layer: $1, so this run's record is lost: what it sent may be sent again" >&2
     [ "$code" -gt 2 ] || code=3
 }
+
+# What the checks found is told in Slack.
+finish() {
+    case $code in
+    0 | 1 | 2) exit 0 ;;
+    *) exit "$code" ;;
+    esac
+}
+if ! $copied; then finish; fi
 
 # A host that was killed leaves its last commits beside the record. Whoever opens it next puts them in.
 if [ -e "$state/host.db-wal" ]; then
@@ -137,7 +161,4 @@ elif [ -e "$state/host.db" ]; then
     fi
 fi
 
-case $code in
-0 | 1 | 2) exit 0 ;;
-*) exit "$code" ;;
-esac
+finish

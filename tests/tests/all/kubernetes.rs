@@ -63,9 +63,8 @@ fn rendered() -> Option<Vec<Value>> {
 /// The manifests as they are.
 fn manifests() -> Vec<Value> {
     let files = fs::read_dir(repository().join("deploy/kubernetes")).unwrap().flatten().map(|entry| entry.path());
-    let is_manifest = |path: &PathBuf| {
-        path.extension().is_some_and(|kind| kind == "yaml") && !path.ends_with("kustomization.yaml")
-    };
+    let is_manifest =
+        |path: &PathBuf| path.extension().is_some_and(|kind| kind == "yaml") && !path.ends_with("kustomization.yaml");
     let mut files: Vec<PathBuf> = files.filter(is_manifest).collect();
     files.sort();
     files.iter().flat_map(|file| valid(file)).collect()
@@ -130,7 +129,8 @@ fn the_manifests_are_valid() {
     let namespaces: BTreeSet<_> = rendered.iter().map(|document| document["metadata"]["namespace"].as_str()).collect();
     assert_eq!(namespaces, [Some("pipeline-watch")].into());
     let maps = |key: &str| {
-        let mut maps = rendered.iter().filter(|document| document["kind"] == "ConfigMap" && document["data"][key].is_string());
+        let mut maps =
+            rendered.iter().filter(|document| document["kind"] == "ConfigMap" && document["data"][key].is_string());
         maps.next().unwrap_or_else(|| panic!("{key}: {rendered:?}"))
     };
     let (files, environment) = (maps("plugins.lock"), maps("HOST_REVISION"));
@@ -204,7 +204,9 @@ fn every_selector_means_the_hosts() {
         assert_ne!(selector, round);
     }
     // A drained node and a rollout leave one at work.
-    assert!(deployment["replicas"].as_u64() > only(&documents, "PodDisruptionBudget")["spec"]["maxUnavailable"].as_u64());
+    assert!(
+        deployment["replicas"].as_u64() > only(&documents, "PodDisruptionBudget")["spec"]["maxUnavailable"].as_u64()
+    );
     assert_eq!(deployment["strategy"]["rollingUpdate"]["maxUnavailable"], 0);
     assert_eq!(only(&documents, "CronJob")["spec"]["suspend"], true, "the hosts have schedules of their own");
 }
@@ -230,7 +232,10 @@ fn pods_are_confined_and_keep_nothing() {
             assert_eq!(security["allowPrivilegeEscalation"], false, "{container}");
             assert_eq!(security["capabilities"]["drop"], serde_json::json!(["ALL"]), "{container}");
             let resources = &container["resources"];
-            assert!(resources["requests"]["cpu"].is_string() && resources["limits"]["memory"].is_string(), "{container}");
+            assert!(
+                resources["requests"]["cpu"].is_string() && resources["limits"]["memory"].is_string(),
+                "{container}"
+            );
         }
         let container = &pod["containers"][0];
         // The image's files are there, and these two in their place.
@@ -261,7 +266,8 @@ fn the_hosts_of_compose_fit_their_configuration() {
     assert_eq!(read.code, 0, "{read:?}");
     let [file] = <[Value; 1]>::try_from(serde_json::from_str::<Vec<Value>>(&read.out).unwrap()).unwrap();
     let services = file["services"].as_object().unwrap();
-    let (config, sample) = (Config::parse(&text("compose.toml")).unwrap(), Config::parse(host_tests::HOST_TOML).unwrap());
+    let (config, sample) =
+        (Config::parse(&text("compose.toml")).unwrap(), Config::parse(host_tests::HOST_TOML).unwrap());
     for (name, check) in &sample.checks {
         assert_eq!(config.checks.get(name), Some(check), "{name}");
     }
@@ -288,7 +294,9 @@ fn the_hosts_of_compose_fit_their_configuration() {
         assert!(outside.starts_with("127.0.0.1:") && published.insert(outside.to_owned()), "{port}");
         assert!(seconds(host["stop_grace_period"].as_str().unwrap()) >= config.scheduler.grace.0 + LAST);
         assert_eq!((&host["read_only"], &host["tmpfs"]), (&true.into(), &serde_json::json!(["/tmp"])));
-        assert!(repository().join("deploy").join(host["build"]["context"].as_str().unwrap()).join("Cargo.toml").is_file());
+        assert!(
+            repository().join("deploy").join(host["build"]["context"].as_str().unwrap()).join("Cargo.toml").is_file()
+        );
         assert!(repository().join(host["build"]["dockerfile"].as_str().unwrap()).is_file());
         let mounts: Vec<&str> = list(&host["volumes"]).iter().map(|mount| mount.as_str().unwrap()).collect();
         assert_eq!(mounts, ["../demo:/srv/demo:ro", "./compose.toml:/etc/host/host.toml:ro"]);

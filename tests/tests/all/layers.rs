@@ -16,6 +16,7 @@ use tempfile::TempDir;
 
 use crate::support::{
     command::{Ended, Sample, binary, ended, repository, shipped},
+    postgres::Postgres,
     slack::Reply,
 };
 
@@ -70,6 +71,38 @@ fn a_job_remembers_through_the_bucket() {
     let gate = job(&sample, "gate", &disk.path().join("gate"));
     assert_eq!(gate.code, 3, "the schedule is empty today, so there is no verdict: {gate:?}");
     assert!(sample.path().join("bucket/gate/host.db").exists());
+}
+
+/// Jobs, and whatever else runs on the same database, share one record: nothing is copied, and nothing is told twice.
+#[test]
+fn jobs_share_a_database() {
+    let sample = Sample::new(None).unwrap();
+    let server = Postgres::start().unwrap();
+    let disk = TempDir::new().unwrap();
+    let mut start = 0;
+    let mut command = |layer: &str| {
+        start += 1;
+        let mut command = job_command(&sample, layer, &disk.path().join(start.to_string()));
+        command.env("HOST_STATE_URL", server.url());
+        command
+    };
+    let unnamed = ended(&mut command("canaries")).unwrap();
+    assert!(unnamed.code == 64 && unnamed.err.contains("url_env = \"HOST_STATE_URL\""), "{unnamed:?}");
+    sample.configure(&HOST_TOML.replace("[state]\n", "[state]\nurl_env = \"HOST_STATE_URL\"\n")).unwrap();
+    for _ in 0..2 {
+        let ran = ended(&mut command("canaries")).unwrap();
+        assert_eq!(ran.code, 0, "a failing check is not a failure of the job: {ran:?}");
+        assert!(!ran.err.contains("bucket"), "{ran:?}");
+        assert_eq!(sample.slack.received().len(), 1, "told once");
+    }
+    // A round goes on without the clone, which one check needs; and that one is no pass.
+    let mut once = command("once");
+    let once = ended(once.env("REPOSITORY", "file:///nowhere")).unwrap();
+    assert!(once.code == 3 && once.err.contains("/nowhere cannot be fetched; deployment-drift cannot be"), "{once:?}");
+    assert_eq!(server.sql("SELECT COUNT(DISTINCT check_name) FROM runs").unwrap(), "9");
+    let drift = "SELECT status FROM runs WHERE check_name = 'deployment-drift'";
+    assert_eq!(server.sql(drift).unwrap(), "error");
+    assert!(!sample.path().join("bucket").exists());
 }
 
 /// Cloud Run stops a job with SIGTERM: the host hears it, and what it recorded until then is kept.
@@ -132,7 +165,7 @@ fn the_drift_layer_clones_the_repository() {
     let [(channel, _)] = sample.slack.received().try_into().unwrap();
     assert_eq!(channel, "deployment-alerts");
     let unknown = job(&sample, "moon", &disk.path().join("2"));
-    assert!(unknown.code == 64 && unknown.err.contains("drift, canaries or gate; or all"), "{unknown:?}");
+    assert!(unknown.code == 64 && unknown.err.contains("drift, canaries or gate; or once, or all"), "{unknown:?}");
 }
 
 /// A program of this name and text in a directory, which is returned.
