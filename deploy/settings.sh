@@ -18,9 +18,15 @@ GIT_TOKEN_SECRET=
 CHANNELS="canary-alerts deployment-alerts"
 
 # Where the record lives: what was found and what was sent. docs/google-cloud.md has the risks and costs of each.
-#   disk     one machine with a disk runs every check on its schedule
-#   bucket   three Cloud Run jobs copy it from a bucket and back: a start without a machine, in which it can be lost
+#   disk       one machine with a disk runs every check on its schedule
+#   bucket     three Cloud Run jobs copy it from a bucket and back: a start without a machine, in which it can be lost
+#   database   several hosts share it in a Postgres database of Cloud SQL
 RECORD=disk
+
+# With RECORD=database: the instance, as PROJECT:REGION:INSTANCE; and how many hosts one Cloud Run service has. With 0 hosts there
+# are three Cloud Run jobs instead.
+CLOUD_SQL=
+HOSTS=2
 
 # Of the machine. It needs a way out of its network, to Slack and to the repository.
 ZONE=$REGION-a
@@ -33,7 +39,7 @@ BUCKET=$PROJECT-pipeline-watch
 # Where the sources wait for the build.
 SOURCES=$BUCKET-build
 
-# When each job runs: layer, cron, time zone. On a machine the checks have their own schedules (`host plan`).
+# When each job runs: layer, cron, time zone. On a machine and in a service the checks have their own schedules (`host plan`).
 LAYERS="drift|0 */2 * * *|America/New_York
 canaries|*/30 * * * *|America/New_York
 gate|30 6 * * *|America/New_York"

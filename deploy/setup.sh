@@ -37,11 +37,32 @@ command -v gcloud >/dev/null && command -v bq >/dev/null || {
 source "${SETTINGS:-deploy/settings.sh}"
 case $RECORD in
 disk | bucket) ;;
+database)
+    needs() {
+        grep -Eq "^ *$1 *= *\"$2\"" deploy/host.toml || {
+            printf 'setup.sh: RECORD=database needs this line in deploy/host.toml: %s = "%s"\n' "$1" "$2" >&2
+            exit 64
+        }
+    }
+    case $CLOUD_SQL in
+    *:*:*) ;;
+    *)
+        echo "setup.sh: CLOUD_SQL=$CLOUD_SQL in deploy/settings.sh is not PROJECT:REGION:INSTANCE" >&2
+        exit 64
+        ;;
+    esac
+    needs url_env HOST_STATE_URL
+    # Cloud Run asks the service whether it is alive.
+    [ "$HOSTS" = 0 ] || needs listen 0.0.0.0:8080
+    ;;
 *)
-    echo "setup.sh: RECORD=$RECORD in deploy/settings.sh is neither disk nor bucket" >&2
+    echo "setup.sh: RECORD=$RECORD in deploy/settings.sh is not disk, bucket or database" >&2
     exit 64
     ;;
 esac
+# Whether the layers are jobs.
+layered=false
+if [ "$RECORD" = bucket ] || { [ "$RECORD" = database ] && [ "$HOSTS" = 0 ]; }; then layered=true; fi
 
 image=$REGION-docker.pkg.dev/$PROJECT/$NAME/host:latest
 # Empty without git.
@@ -49,6 +70,10 @@ commit=$(git describe --always --dirty --abbrev=7 --exclude='*' 2>/dev/null || t
 watcher=$NAME@$PROJECT.iam.gserviceaccount.com
 trigger=$NAME-trigger@$PROJECT.iam.gserviceaccount.com
 builder=$NAME-build@$PROJECT.iam.gserviceaccount.com
+# Ranks configurations: what was set up last holds, also if it is older.
+revision=$(date +%s)
+# Secrets: the address of the database, and the token of the page.
+state_url=$NAME-state-url token=$NAME-token
 made=0
 # What an API that is switched off means: that its things cannot be seen, or that there are none.
 off=unknown
@@ -116,12 +141,18 @@ there() {
 secrets() {
     for channel in $CHANNELS; do echo "slack-webhook-$channel"; done
     if [ -n "$GIT_TOKEN_SECRET" ]; then echo "$GIT_TOKEN_SECRET"; fi
+    if [ "$RECORD" = database ]; then
+        echo "$state_url"
+        $layered || echo "$token"
+    fi
 }
 
 set_up() {
     step "the APIs that are used"
     local apis=(artifactregistry bigquery cloudbuild iam logging run secretmanager storage)
-    if [ "$RECORD" = disk ]; then apis+=(compute); else apis+=(cloudscheduler); fi
+    if [ "$RECORD" = disk ]; then apis+=(compute); fi
+    if [ "$RECORD" = database ]; then apis+=(sql-component sqladmin); fi
+    if $layered; then apis+=(cloudscheduler); fi
     change services enable "${apis[@]/%/.googleapis.com}"
 
     step "who runs the checks and who builds the image: no key is made for either"
@@ -138,7 +169,7 @@ set_up() {
         statement "GRANT \`roles/bigquery.dataViewer\` ON SCHEMA \`$PROJECT\`.$dataset TO \"serviceAccount:$watcher\""
     done
 
-    step "webhooks: one secret a channel"
+    step "webhooks and other secrets"
     for secret in $(secrets); do
         there secrets describe "$secret" || change secrets create "$secret" --replication-policy=automatic
         change secrets add-iam-policy-binding "$secret" \
@@ -159,17 +190,23 @@ set_up() {
     change builds submit --config=deploy/cloudbuild.yaml --substitutions="_IMAGE=$image,_COMMIT=$commit" \
         --service-account="projects/$PROJECT/serviceAccounts/$builder" --gcs-source-staging-dir="gs://$SOURCES/source" .
 
-    # Only one of the two runs: both would tell everything twice.
+    # Only one of these runs: two would tell everything twice.
     off=none
     if [ "$RECORD" = disk ]; then
         no_jobs
+        no_service
         off=unknown
         machine
-    else
-        no_machine
-        off=unknown
-        jobs
+        return
     fi
+    no_machine
+    if $layered; then no_service; else no_jobs; fi
+    off=unknown
+    if [ "$RECORD" = database ]; then
+        step "the database: they may connect to it"
+        change projects add-iam-policy-binding "$PROJECT" --member="serviceAccount:$watcher" --role=roles/cloudsql.client --condition=None
+    fi
+    if $layered; then jobs; else service; fi
 }
 
 # One host that stays, on a machine of its own. Its record is on a disk that outlives the machine.
@@ -195,8 +232,21 @@ machine() {
     fi
 }
 
-# A job for each layer, which copies its record from a bucket and back.
-jobs() {
+# Several hosts that stay, on one record. Their number is fixed: what they do does not come in requests.
+service() {
+    step "the service: $HOSTS hosts"
+    local from=HOST_STATE_URL=$state_url:latest,HOST_TOKEN=$token:latest
+    if [ -n "$GIT_TOKEN_SECRET" ]; then from+=,GIT_TOKEN=$GIT_TOKEN_SECRET:latest; fi
+    change run deploy "$NAME" --region="$REGION" --image="$image" --args=all --service-account="$watcher" \
+        --min-instances="$HOSTS" --max-instances="$HOSTS" --no-cpu-throttling --cpu=1 --memory=1Gi --port=8080 \
+        --ingress=internal --no-allow-unauthenticated --set-cloudsql-instances="$CLOUD_SQL" --set-secrets="$from" \
+        --set-env-vars="REPOSITORY=$REPOSITORY,HOST_REVISION=$revision" \
+        --startup-probe=httpGet.path=/healthz,httpGet.port=8080,periodSeconds=5,timeoutSeconds=5,failureThreshold=40 \
+        --liveness-probe=httpGet.path=/healthz,httpGet.port=8080,periodSeconds=10,timeoutSeconds=5,failureThreshold=6
+}
+
+# What a job has of its record: a bucket, from which it copies it and back, or the database.
+bucket() {
     step "the record: a bucket"
     cat >&2 <<'WARNING'
 setup.sh: warning: with RECORD=bucket a record can be lost. A job that is killed loses its run, and what it sent is sent
@@ -207,24 +257,36 @@ WARNING
         change storage buckets create "gs://$BUCKET" --location="$REGION" --uniform-bucket-level-access --public-access-prevention
     change storage buckets add-iam-policy-binding "gs://$BUCKET" \
         --member="serviceAccount:$watcher" --role=roles/storage.objectUser
+}
 
+# A job for each layer.
+jobs() {
+    if [ "$RECORD" = bucket ]; then bucket; fi
     step "who starts the jobs"
     there iam service-accounts describe "$trigger" ||
         change iam service-accounts create "$NAME-trigger" --display-name="Starts the pipeline's watch"
     while IFS='|' read -r layer schedule zone; do
         step "$layer: a job, and when it starts ($schedule, $zone)"
         local job=$NAME-$layer
-        local token=()
-        if [ "$layer" = drift ] && [ -n "$GIT_TOKEN_SECRET" ]; then
-            token=(--set-secrets="GIT_TOKEN=$GIT_TOKEN_SECRET:latest")
+        local secrets='' variables=REPOSITORY=$REPOSITORY record=() track=()
+        if [ "$layer" = drift ] && [ -n "$GIT_TOKEN_SECRET" ]; then secrets=GIT_TOKEN=$GIT_TOKEN_SECRET:latest; fi
+        if [ "$RECORD" = database ]; then
+            secrets=HOST_STATE_URL=$state_url:latest${secrets:+,$secrets}
+            variables+=,HOST_REVISION=$revision
+            record=(--set-cloudsql-instances="$CLOUD_SQL")
+        else
+            # The image's user is 10001, and a mount belongs to root unless it says otherwise: that is in beta.
+            track=(beta)
+            record=(
+                --add-volume="name=record,type=cloud-storage,bucket=$BUCKET,mount-options=uid=10001;gid=10001"
+                --add-volume-mount="volume=record,mount-path=/record"
+            )
         fi
+        if [ -n "$secrets" ]; then record=(--set-secrets="$secrets" "${record[@]}"); fi
         # No retries: the next start tells what this one could not, and a retry would ask everything again.
-        # The image's user is 10001, and a mount belongs to root unless it says otherwise: that is in beta.
-        change beta run jobs deploy "$job" --region="$REGION" --image="$image" --args="$layer" \
+        change ${track[@]+"${track[@]}"} run jobs deploy "$job" --region="$REGION" --image="$image" --args="$layer" \
             --service-account="$watcher" --max-retries=0 --task-timeout=10m --parallelism=1 --cpu=1 --memory=512Mi \
-            --set-env-vars="REPOSITORY=$REPOSITORY" ${token[@]+"${token[@]}"} \
-            --add-volume="name=record,type=cloud-storage,bucket=$BUCKET,mount-options=uid=10001;gid=10001" \
-            --add-volume-mount="volume=record,mount-path=/record"
+            --set-env-vars="$variables" "${record[@]}"
         change run jobs add-iam-policy-binding "$job" --region="$REGION" \
             --member="serviceAccount:$trigger" --role=roles/run.invoker
         local verb=create
@@ -240,6 +302,11 @@ no_machine() {
     ! there compute instances describe "$NAME" --zone="$ZONE" || change compute instances delete "$NAME" --zone="$ZONE"
 }
 
+no_service() {
+    step "no service"
+    ! there run services describe "$NAME" --region="$REGION" || change run services delete "$NAME" --region="$REGION"
+}
+
 no_jobs() {
     step "no jobs"
     while IFS='|' read -r layer _; do
@@ -253,7 +320,11 @@ no_jobs() {
 add_version() {
     local secret=$1 variable value
     variable=$(printf 'SLACK_WEBHOOK_URL_%s' "${secret#slack-webhook-}" | tr 'a-z-' 'A-Z_')
-    if [ "$secret" = "$GIT_TOKEN_SECRET" ]; then variable=GIT_TOKEN; fi
+    case $secret in
+    "$GIT_TOKEN_SECRET") variable=GIT_TOKEN ;;
+    "$state_url") variable=HOST_STATE_URL ;;
+    "$token") variable=HOST_TOKEN ;;
+    esac
     value=${!variable:-}
     if [ -n "$value" ]; then
         printf '  gcloud secrets versions add %s --data-file=-  # from %s\n' "$secret" "$variable"
@@ -267,7 +338,8 @@ add_version() {
 
 take_away() {
     # What was set up with the other RECORD is removed too.
-    if [ "$RECORD" = disk ]; then off=none; fi
+    no_service
+    $layered || off=none
     no_jobs
     if [ "$RECORD" = disk ]; then off=unknown; else off=none; fi
     no_machine
@@ -277,7 +349,7 @@ take_away() {
         change artifacts repositories delete "$NAME" --location="$REGION"
     step "what the service accounts may do, and they themselves"
     if there iam service-accounts describe "$watcher"; then
-        for role in roles/bigquery.jobUser roles/run.viewer roles/logging.logWriter; do
+        for role in roles/bigquery.jobUser roles/run.viewer roles/logging.logWriter roles/cloudsql.client; do
             without change projects remove-iam-policy-binding "$PROJECT" --member="serviceAccount:$watcher" --role="$role" --condition=None
         done
         for dataset in $DATASETS; do
@@ -294,6 +366,7 @@ take_away() {
     ! there iam service-accounts describe "$trigger" || change iam service-accounts delete "$trigger"
     if ! $purge; then
         step "kept: the secrets, and the record on the disk $NAME-record or in gs://$BUCKET; --undo --purge removes them too"
+        if [ "$RECORD" = database ]; then step "kept in any case: the database, which is not of this script's making"; fi
         return
     fi
     step "the secrets and the record"

@@ -49,9 +49,19 @@ COMMANDS = {
         {"--region", "--image"},
         {
             "--args", "--service-account", "--max-retries", "--task-timeout", "--parallelism", "--cpu", "--memory",
-            "--set-env-vars", "--set-secrets", "--add-volume", "--add-volume-mount",
+            "--set-env-vars", "--set-secrets", "--add-volume", "--add-volume-mount", "--set-cloudsql-instances",
         },
     )),
+    "run deploy": (
+        {"--region", "--image"},
+        {
+            "--args", "--service-account", "--min-instances", "--max-instances", "--no-cpu-throttling", "--cpu", "--memory",
+            "--port", "--ingress", "--no-allow-unauthenticated", "--set-cloudsql-instances", "--set-secrets", "--set-env-vars",
+            "--startup-probe", "--liveness-probe",
+        },
+    ),
+    "run services describe": ({"--region"}, set()),
+    "run services delete": ({"--region"}, set()),
     "run jobs delete": ({"--region"}, set()),
     "run jobs add-iam-policy-binding": ({"--region", "--member", "--role"}, set()),
     "scheduler jobs describe": ({"--location"}, set()),
@@ -87,6 +97,8 @@ KINDS = {
     "storage buckets": "bucket",
     "artifacts repositories": "repository",
     "run jobs": "job",
+    "run services": "service",
+    "run deploy": "service",
     "scheduler jobs": "trigger",
     "compute disks": "disk",
     "compute instances": "machine",
@@ -120,6 +132,7 @@ def dictionary(value):
     return f"Bad syntax for dict arg: [{without[0]}]." if without else None
 
 
+PROBE = ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "failureThreshold", "httpGet.port", "httpGet.path"]
 # What is wrong with a flag's value.
 VALUES = {
     "--condition": keys(["None", "description", "expression", "title"]),
@@ -131,6 +144,11 @@ VALUES = {
     "--size": lambda value: (
         None if re.fullmatch(r"\d+([GTP]i?B)?", value) else "given value must be of the form DECIMAL[UNITS]"
     ),
+    "--ingress": lambda value: (
+        None if value in ("all", "internal", "internal-and-cloud-load-balancing") else f"Invalid choice: '{value}'."
+    ),
+    "--startup-probe": keys(PROBE),
+    "--liveness-probe": keys(PROBE),
     "--task-timeout": lambda value: (
         None if re.fullmatch(r"\d+[smh]?", value) else "Failed to parse duration"
     ),
@@ -244,7 +262,7 @@ def gcloud(memory, arguments):
             refuse(command, f"ALREADY_EXISTS: {thing} already exists")
         memory["made"].append(thing)
     elif verb == "deploy":
-        if "mount-options=" in flags["--add-volume"] and not command.startswith("beta "):
+        if "mount-options=" in flags.get("--add-volume", "") and not command.startswith("beta "):
             refuse(command, "Volume record of type cloud-storage had unexpected parameter mount-options")
         for secret in filter(None, flags.get("--set-secrets", "").split(",")):
             exists(memory, "secret", secret.split("=")[1].split(":")[0])

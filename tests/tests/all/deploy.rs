@@ -1,6 +1,11 @@
 //! Setting up on Google Cloud: the script against a stand-in for gcloud, and the configuration in the image.
 
-use std::{collections::BTreeSet, fs, process::Command};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -35,8 +40,12 @@ impl Cloud {
     }
 
     fn setup(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Ended {
+        self.run(&repository().join("deploy/setup.sh"), arguments, environment)
+    }
+
+    fn run(&self, script: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Ended {
         let path = format!("{}:{}", self.0.path().display(), std::env::var("PATH").unwrap());
-        let mut command = Command::new(repository().join("deploy/setup.sh"));
+        let mut command = Command::new(script);
         command.args(arguments).env("PATH", path).env("GCLOUD_DOUBLE", self.0.path());
         ended(command.envs(environment.iter().copied())).unwrap()
     }
@@ -68,6 +77,29 @@ impl Cloud {
         list.sort();
         list
     }
+}
+
+/// The files of a set-up with the record in a database, which so many hosts of a service share, or three jobs. Gives its script.
+pub(crate) fn with_database(directory: &Path, hosts: u32) -> PathBuf {
+    let deploy = directory.join("with-database/deploy");
+    fs::create_dir_all(&deploy).unwrap();
+    for file in ["setup.sh", "settings.sh", "host.toml", "cloudbuild.yaml", "machine.sh"] {
+        fs::copy(repository().join("deploy").join(file), deploy.join(file)).unwrap();
+    }
+    // What docs/google-cloud.md says to change.
+    for (file, line, by) in [
+        ("settings.sh", "\nRECORD=disk\n", "\nRECORD=database\n".to_owned()),
+        ("settings.sh", "\nCLOUD_SQL=\n", "\nCLOUD_SQL=nba-props-platform:us-west2:watch\n".to_owned()),
+        ("settings.sh", "\nHOSTS=2\n", format!("\nHOSTS={hosts}\n")),
+        ("host.toml", "\n# url_env = \"HOST_STATE_URL\"\n", "\nurl_env = \"HOST_STATE_URL\"\n".to_owned()),
+        ("host.toml", "\n# [web]\n# listen = \"127.0.0.1:8080\"\n", "\n[web]\nlisten = \"0.0.0.0:8080\"\n".to_owned()),
+    ] {
+        let text = fs::read_to_string(deploy.join(file)).unwrap();
+        assert!(text.contains(line), "{file}: {line}");
+        fs::write(deploy.join(file), text.replace(line, &by)).unwrap();
+    }
+    assert!(host::config::Config::parse(&fs::read_to_string(deploy.join("host.toml")).unwrap()).is_ok());
+    deploy.join("setup.sh")
 }
 
 fn changes(asked: &[String]) -> Vec<&String> {
@@ -200,6 +232,64 @@ fn jobs_are_a_start_that_says_what_it_risks() {
     assert!(!cloud.list("made").iter().any(|entry| entry.starts_with("machine")), "{:?}", cloud.list("made"));
     let neither = cloud.setup_with("RECORD=memory", &[], &[]);
     assert!(neither.code == 64 && neither.err.contains("RECORD=memory in deploy/settings.sh"), "{neither:?}");
+}
+
+/// With RECORD=database several hosts share one record, or the jobs do; and nothing is set up whose record would be lost.
+#[test]
+fn several_hosts_share_a_database() {
+    let cloud = Cloud::new();
+    let home = cloud.0.path();
+    let secrets = [("HOST_STATE_URL", "postgres://host:s3cret@/watch"), ("HOST_TOKEN", "t0ken")];
+    let shown = cloud.run(&with_database(home, 3), &["--dry-run"], &secrets);
+    assert!(shown.code == 0 && !shown.out.contains("s3cret") && !shown.out.contains("t0ken"), "{shown:?}");
+    let line = |shown: &Ended, words: &str| {
+        let line = shown.out.lines().find(|line| line.contains(words));
+        line.unwrap_or_else(|| panic!("{words}: {shown:?}")).replace('\\', "")
+    };
+    let service = line(&shown, "gcloud run deploy pipeline-watch ");
+    for words in [
+        "--min-instances=3 --max-instances=3 --no-cpu-throttling ",
+        "--ingress=internal --no-allow-unauthenticated ",
+        "--set-cloudsql-instances=nba-props-platform:us-west2:watch ",
+        "--set-secrets=HOST_STATE_URL=pipeline-watch-state-url:latest,HOST_TOKEN=pipeline-watch-token:latest ",
+        ",HOST_REVISION=1",
+    ] {
+        assert!(service.contains(words), "{words}: {service}");
+    }
+    line(&shown, "secrets versions add pipeline-watch-state-url --data-file=-  # from HOST_STATE_URL");
+    line(&shown, "secrets versions add pipeline-watch-token --data-file=-  # from HOST_TOKEN");
+    assert!(!shown.out.contains(" run jobs ") && !shown.out.contains("compute.googleapis.com"), "{}", shown.out);
+
+    let shown = cloud.run(&with_database(home, 0), &["--dry-run"], &secrets);
+    let job = line(&shown, "gcloud run jobs deploy pipeline-watch-canaries ");
+    for words in ["--set-cloudsql-instances=", "HOST_STATE_URL=pipeline-watch-state-url:latest", ",HOST_REVISION="] {
+        assert!(job.contains(words), "{words}: {job}");
+    }
+    assert!(!shown.out.contains("run deploy") && !shown.out.contains("gs://nba-props-platform-pipeline-watch "));
+    assert!(!shown.err.contains("warning"), "{}", shown.err);
+
+    // A configuration that does not name the database, or that Cloud Run cannot ask.
+    for (file, line, said) in [
+        (
+            "host.toml",
+            "url_env = \"HOST_STATE_URL\"",
+            "needs this line in deploy/host.toml: url_env = \"HOST_STATE_URL\"",
+        ),
+        ("host.toml", "listen = \"0.0.0.0:8080\"", "needs this line in deploy/host.toml: listen = \"0.0.0.0:8080\""),
+        (
+            "settings.sh",
+            ":us-west2:watch",
+            "CLOUD_SQL=nba-props-platform in deploy/settings.sh is not PROJECT:REGION:INSTANCE",
+        ),
+    ] {
+        let script = with_database(home, 2);
+        let file = script.with_file_name(file);
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(text.contains(line), "{text}");
+        fs::write(&file, text.replace(line, "")).unwrap();
+        let refused = cloud.run(&script, &["--dry-run"], &secrets);
+        assert!(refused.code == 64 && refused.err.contains(said), "{said}: {refused:?}");
+    }
 }
 
 #[test]

@@ -13,9 +13,12 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{
-    command::{Ended, ended, repository},
-    say,
+use crate::{
+    deploy::with_database,
+    support::{
+        command::{Ended, ended, repository},
+        say,
+    },
 };
 
 /// What each command line makes of it. `RECORD=1 cargo xtask interop` writes it anew.
@@ -140,6 +143,12 @@ impl Cloud {
         self.run(setup.args(arguments).env("SETTINGS", file).envs(environment.iter().copied()))
     }
 
+    /// The same with the record in a database, for so many hosts.
+    fn setup_shared(&self, hosts: u32, arguments: &[&str], environment: &[(&str, &str)]) -> Ended {
+        let setup = with_database(&self.path(), hosts);
+        self.run(Command::new(setup).args(arguments).envs(environment.iter().copied()))
+    }
+
     /// What there is.
     fn made(&self) -> Vec<String> {
         let (file, key) = if self.server.is_some() { ("made.json", "things") } else { ("memory.json", "made") };
@@ -213,6 +222,8 @@ fn settled(text: &str) -> String {
         ("access token from ", " specified", "TOKEN"),
         ("\"client.knative.dev/nonce\":\"", "\"", "…"),
         ("\"fingerprint\":\"", "\"", "…"),
+        ("HOST_REVISION=", " ", "REVISION"),
+        ("\"HOST_REVISION\",\"value\":\"", "\"", "REVISION"),
     ] {
         let mut from = 0;
         while let Some(at) = text[from..].find(before).map(|at| from + at + before.len()) {
@@ -229,7 +240,8 @@ fn settled(text: &str) -> String {
     text
 }
 
-/// Set up from nothing, interrupted, again, a second time, removed, interrupted, again; then with the record in a bucket.
+/// Set up from nothing, interrupted, again, a second time, removed, interrupted, again; then with the record in a bucket, and in a
+/// database.
 fn scenario(cloud: &Cloud) {
     let webhook = ("SLACK_WEBHOOK_URL_CANARY_ALERTS", "https://hooks.slack.com/services/T0/B0/s3cret");
     let fine = |ended: &Ended| assert_eq!(ended.code, 0, "{}\n{}", ended.out, ended.err);
@@ -267,6 +279,17 @@ fn scenario(cloud: &Cloud) {
     let made = cloud.made();
     assert!(made.len() == 10 && !made.iter().any(|thing| thing.contains("pipeline-watch-gate")), "{made:?}");
     fine(&cloud.setup("bucket", &["--undo", "--purge"], &[]));
+    assert_eq!(cloud.made(), [] as [String; 0]);
+
+    let secrets = [webhook, ("HOST_STATE_URL", "postgres://host:s3cret@/watch"), ("HOST_TOKEN", "t0ken")];
+    let shared = cloud.setup_shared(2, &[], &secrets);
+    fine(&shared);
+    assert!(!["s3cret", "t0ken"].iter().any(|secret| format!("{shared:?}").contains(secret)), "{shared:?}");
+    assert_eq!(cloud.made().len(), 9, "{:?}", cloud.made());
+    fine(&cloud.setup_shared(0, &[], &[]));
+    // Three jobs and three triggers with their account instead of the service; no bucket for a record.
+    assert_eq!(cloud.made().len(), 15, "{:?}", cloud.made());
+    fine(&cloud.setup_shared(2, &["--undo", "--purge"], &[]));
     assert_eq!(cloud.made(), [] as [String; 0]);
 }
 

@@ -265,8 +265,8 @@ ROUTES = {
     "logging": [(r"POST /v2/entries:list", no_entries)],
     "serviceusage": [
         (r"POST /v1/projects/([^/]+)/services:batchEnable", enable),
-        (r"POST /v1/projects/([^/]+)/services/([a-z]+)\.googleapis\.com:enable", enable_one),
-        (r"GET /v1/projects/([^/]+)/services/([a-z]+)\.googleapis\.com", service),
+        (r"POST /v1/projects/([^/]+)/services/([a-z-]+)\.googleapis\.com:enable", enable_one),
+        (r"GET /v1/projects/([^/]+)/services/([a-z-]+)\.googleapis\.com", service),
     ],
     "cloudresourcemanager": [(r"POST /v1/projects/([^/:]+):(get|set)IamPolicy", project_policy)],
     "iam": [

@@ -6,15 +6,53 @@ from state import NOW, NUMBER, PARENT, THING, Refused, account_name
 # ---- run v1: Knative's API
 
 
-def make_job(cloud, request, project):
-    job = request.json
-    name = job["metadata"]["name"]
-    spec = job["spec"]["template"]["spec"]["template"]["spec"]
+def check_container(cloud, project, spec):
     cloud.get(account_name(spec["serviceAccountName"]))
     for variable in spec["containers"][0].get("env", []):
         reference = variable.get("valueFrom", {}).get("secretKeyRef")
         if reference:
             cloud.get(f"secretmanager/projects/{project}/secrets/{reference['name']}")
+
+
+def make_service(cloud, request, project):
+    service = request.json
+    name = service["metadata"]["name"]
+    check_container(cloud, project, service["spec"]["template"]["spec"])
+    created = service["metadata"].get("generation", 0)
+    service["metadata"].update(
+        generation=created + 1, resourceVersion=f"AAA{created}", uid="u-1", creationTimestamp=NOW, namespace=NUMBER
+    )
+    done = {"status": "True", "lastTransitionTime": NOW}
+    revision = f"{name}-0000{created + 1}-abc"
+    service["status"] = {
+        "observedGeneration": created + 1,
+        "conditions": [{"type": kind, **done} for kind in ("Ready", "ConfigurationsReady", "RoutesReady")],
+        "latestReadyRevisionName": revision,
+        "latestCreatedRevisionName": revision,
+        "traffic": [{"revisionName": revision, "percent": 100, "latestRevision": True}],
+        "url": f"https://{name}-abc-wl.a.run.app",
+    }
+    if request.method == "POST":
+        return cloud.create(f"service/{name}", service)
+    cloud.get(f"service/{name}")
+    cloud.things[f"service/{name}"] = service
+    return service
+
+
+def service(cloud, request, project, name):
+    if request.method == "DELETE":
+        cloud.delete(f"service/{name}")
+        return {"status": "Success"}
+    if request.method == "PUT":
+        return make_service(cloud, request, project)
+    return cloud.get(f"service/{name}")
+
+
+def make_job(cloud, request, project):
+    job = request.json
+    name = job["metadata"]["name"]
+    spec = job["spec"]["template"]["spec"]["template"]["spec"]
+    check_container(cloud, project, spec)
     for volume in spec.get("volumes", []):
         options = volume["csi"]["volumeAttributes"].get("mountOptions", "")
         if "uid=10001" not in options:
@@ -169,6 +207,8 @@ def compute_zone(cloud, request, project, zone):
 
 ROUTES = {
     "run": [
+        (r"POST /apis/serving.knative.dev/v1/namespaces/([^/]+)/services", make_service),
+        (r"(?:GET|PUT|DELETE) /apis/serving.knative.dev/v1/namespaces/([^/]+)/services/([^/:]+)", service),
         (r"POST /apis/run.googleapis.com/v1/namespaces/([^/]+)/jobs", make_job),
         (r"(?:GET|PUT|DELETE) /apis/run.googleapis.com/v1/namespaces/([^/]+)/jobs/([^/:]+)", job),
         (r"POST /apis/run.googleapis.com/v1/namespaces/([^/]+)/jobs/([^/:]+):run", run_job),
