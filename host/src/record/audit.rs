@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use sqlx::AnyConnection;
 
+use super::sql::{query, query_as, query_scalar};
 use super::{Record, moment};
 
 /// The only row of the last rights.
@@ -27,7 +28,7 @@ impl Record {
     /// The newest entries, the newest first.
     pub async fn audit(&self, limit: u32) -> Result<Vec<Audited>> {
         let sql = "SELECT at, who, place, change FROM audit ORDER BY id DESC LIMIT $1";
-        let rows: Vec<(i64, String, String, String)> = sqlx::query_as(sql)
+        let rows: Vec<(i64, String, String, String)> = query_as(sql)
             .bind(i64::from(limit))
             .fetch_all(&mut *self.read().await?)
             .await
@@ -38,11 +39,7 @@ impl Record {
     /// The rights that the host last ran with, as JSON.
     pub async fn rights(&self) -> Result<Option<String>> {
         let sql = "SELECT rights FROM rights WHERE id = $1";
-        sqlx::query_scalar(sql)
-            .bind(LAST)
-            .fetch_optional(&mut *self.read().await?)
-            .await
-            .map_err(|error| self.explain(error))
+        query_scalar(sql).bind(LAST).fetch_optional(&mut *self.read().await?).await.map_err(|error| self.explain(error))
     }
 
     /// Writes the rights, as JSON, with the entries that say what changed.
@@ -50,7 +47,7 @@ impl Record {
         let mut write = self.write().await?;
         let sql = "INSERT INTO rights (id, rights) VALUES ($1, $2) \
                    ON CONFLICT (id) DO UPDATE SET rights = excluded.rights";
-        let set = sqlx::query(sql).bind(LAST).bind(rights).execute(&mut *write).await;
+        let set = query(sql).bind(LAST).bind(rights).execute(&mut *write).await;
         set.map_err(|error| self.explain(error))?;
         for entry in entries {
             note(&mut write, entry).await.map_err(|error| self.explain(error))?;
@@ -61,7 +58,7 @@ impl Record {
 
 /// Adds an entry within a transaction.
 pub(super) async fn note(write: &mut AnyConnection, entry: &Audited) -> sqlx::Result<()> {
-    sqlx::query("INSERT INTO audit (at, who, place, change) VALUES ($1, $2, $3, $4)")
+    query("INSERT INTO audit (at, who, place, change) VALUES ($1, $2, $3, $4)")
         .bind(entry.at.as_millisecond())
         .bind(&entry.who)
         .bind(&entry.place)

@@ -10,11 +10,11 @@ use anyhow::Result;
 use jiff::{Timestamp, civil::Date};
 use sqlx::{Any, AnyConnection, AssertSqlSafe, any::AnyArguments, query::Query};
 
+use super::sql::{places, query, query_as, query_scalar};
 use super::{
     Record,
     audit::{Audited, note},
     dates::{DateRow, key, write_dates},
-    engine::places,
     orders::answer_orders,
 };
 
@@ -177,7 +177,7 @@ impl Record {
         }
         for check in &batch.gone {
             for sql in ["DELETE FROM standings WHERE check_name = $1", "DELETE FROM dates WHERE check_name = $1"] {
-                sqlx::query(sql).bind(check).execute(&mut *write).await?;
+                query(sql).bind(check).execute(&mut *write).await?;
             }
         }
         write_dates(write, &batch.dates, &batch.dates_gone).await?;
@@ -206,7 +206,7 @@ impl Record {
             let id = match known.get(plugin) {
                 Some(id) => *id,
                 None => {
-                    sqlx::query_scalar(
+                    query_scalar(
                         "INSERT INTO plugins (name, version, digest) VALUES ($1, $2, $3) \
                          ON CONFLICT (name, version, digest) DO UPDATE SET name = excluded.name RETURNING id",
                     )
@@ -224,14 +224,13 @@ impl Record {
 
     /// The versions of the plugins that ran, by name.
     pub async fn versions(&self) -> Result<Vec<(String, String)>> {
-        let rows =
-            sqlx::query_as("SELECT DISTINCT name, version FROM plugins").fetch_all(&mut *self.read().await?).await;
+        let rows = query_as("SELECT DISTINCT name, version FROM plugins").fetch_all(&mut *self.read().await?).await;
         rows.map_err(|error| self.explain(error))
     }
 
     /// The standing of each check, as JSON, by check.
     pub async fn standings(&self) -> Result<BTreeMap<String, String>> {
-        let rows: Vec<(String, String)> = sqlx::query_as("SELECT check_name, standing FROM standings")
+        let rows: Vec<(String, String)> = query_as("SELECT check_name, standing FROM standings")
             .fetch_all(&mut *self.read().await?)
             .await
             .map_err(|error| self.explain(error))?;
@@ -242,7 +241,7 @@ impl Record {
     pub async fn attempts(&self, due: &BTreeSet<Timestamp>) -> Result<HashMap<(String, Date, Timestamp), u32>> {
         let mut attempts = HashMap::new();
         for moment in due {
-            let rows: Vec<(String, String, i64)> = sqlx::query_as(
+            let rows: Vec<(String, String, i64)> = query_as(
                 "SELECT check_name, data_date, MAX(attempt) FROM runs WHERE due = $1 GROUP BY check_name, data_date",
             )
             .bind(moment.as_millisecond())
@@ -267,7 +266,7 @@ fn insert_runs<'q>(runs: &'q [NewRun], plugins: &HashMap<PluginKey, i64>, record
          calls, plugin_id, recorded, left_out, cut, evidence) VALUES {}",
         places(runs.len(), 16)
     ));
-    runs.iter().fold(sqlx::query(sql), |insert, run| {
+    runs.iter().fold(query(sql), |insert, run| {
         insert
             .bind(&run.check)
             .bind(run.due.as_millisecond())
@@ -295,9 +294,7 @@ fn upsert_standings<'q>(standings: &[(&'q String, &'q String)]) -> Rows<'q> {
          ON CONFLICT (check_name) DO UPDATE SET standing = excluded.standing",
         places(standings.len(), 2)
     ));
-    standings
-        .iter()
-        .fold(sqlx::query(sql), |insert, (check, standing)| insert.bind(check.as_str()).bind(standing.as_str()))
+    standings.iter().fold(query(sql), |insert, (check, standing)| insert.bind(check.as_str()).bind(standing.as_str()))
 }
 
 fn upsert_episodes(episodes: &[Episode], recorded: Timestamp) -> Rows<'_> {
@@ -309,7 +306,7 @@ fn upsert_episodes(episodes: &[Episode], recorded: Timestamp) -> Rows<'_> {
          recorded = excluded.recorded",
         places(episodes.len(), 10)
     ));
-    episodes.iter().fold(sqlx::query(sql), |insert, episode| {
+    episodes.iter().fold(query(sql), |insert, episode| {
         insert
             .bind(&episode.check)
             .bind(key(episode.date))

@@ -5,6 +5,7 @@ use anyhow::{Result, bail};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::sql::{query, query_as, query_scalar};
 use super::{
     LEASE, Record,
     audit::{Audited, note},
@@ -64,22 +65,20 @@ impl Record {
         };
         let stood = async {
             let mut write = self.begin().await?;
-            sqlx::query(
-                "INSERT INTO configuration (id, digest, revision) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING",
-            )
-            .bind(ONLY)
-            .bind(&own.digest)
-            .bind(own.revision.unwrap_or_default())
-            .execute(&mut *write)
-            .await?;
-            let (digest, revision, is_adopted): (String, i64, i64) = sqlx::query_as(
+            query("INSERT INTO configuration (id, digest, revision) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING")
+                .bind(ONLY)
+                .bind(&own.digest)
+                .bind(own.revision.unwrap_or_default())
+                .execute(&mut *write)
+                .await?;
+            let (digest, revision, is_adopted): (String, i64, i64) = query_as(
                 "SELECT digest, revision, CASE WHEN adopted IS NULL THEN 0 ELSE 1 END FROM configuration \
                  WHERE id = $1 FOR UPDATE",
             )
             .bind(ONLY)
             .fetch_one(&mut *write)
             .await?;
-            let others: i64 = sqlx::query_scalar(
+            let others: i64 = query_scalar(
                 "SELECT COUNT(*) FROM hosts WHERE digest = $1 AND id <> $2 \
                  AND seen > clock_timestamp() - make_interval(secs => $3)",
             )
@@ -93,7 +92,7 @@ impl Record {
             let holding = if own.digest == digest || is_higher || is_left {
                 let holding =
                     Holding { digest: own.digest.clone(), revision: own.revision.unwrap_or_default().max(revision) };
-                sqlx::query(
+                query(
                     "UPDATE configuration SET digest = $2, revision = $3, \
                      adopted = CASE WHEN digest = $2 THEN adopted END WHERE id = $1",
                 )
@@ -106,7 +105,7 @@ impl Record {
             } else {
                 Holding { digest, revision }
             };
-            sqlx::query(
+            query(
                 "INSERT INTO hosts (id, name, version, began, seen, digest, revision) \
                  VALUES ($1, $2, $3, $4, clock_timestamp(), $5, $6) ON CONFLICT (id) DO UPDATE SET \
                  seen = excluded.seen, digest = excluded.digest, revision = excluded.revision",
@@ -131,7 +130,7 @@ impl Record {
     /// known from a host. Returns its digest. `entry` makes the line of the audit trail.
     pub async fn adopt(&self, digest: &str, now: Timestamp, entry: impl FnOnce(String) -> Audited) -> Result<String> {
         let sql = "SELECT DISTINCT digest FROM hosts WHERE starts_with(digest, $1) ORDER BY digest";
-        let found: Vec<String> = sqlx::query_scalar(sql)
+        let found: Vec<String> = query_scalar(sql)
             .bind(digest)
             .fetch_all(&mut *self.read().await?)
             .await
@@ -145,7 +144,7 @@ impl Record {
         let adopted = async {
             let mut write = self.begin().await?;
             let adopt = "UPDATE configuration SET digest = $2, adopted = $3 WHERE id = $1";
-            let adopt = sqlx::query(adopt).bind(ONLY).bind(whole).bind(now.as_millisecond());
+            let adopt = query(adopt).bind(ONLY).bind(whole).bind(now.as_millisecond());
             adopt.execute(&mut *write).await?;
             note(&mut write, &entry(format!("adopted the configuration {whole}"))).await?;
             write.commit().await
@@ -157,7 +156,7 @@ impl Record {
     /// The configuration that holds; `None` before the first host.
     pub async fn holding(&self) -> Result<Option<Holding>> {
         let sql = "SELECT digest, revision FROM configuration WHERE id = $1";
-        let found: Option<(String, i64)> = sqlx::query_as(sql)
+        let found: Option<(String, i64)> = query_as(sql)
             .bind(ONLY)
             .fetch_optional(&mut *self.read().await?)
             .await
@@ -172,7 +171,7 @@ impl Record {
         }
         let mut read = self.read().await?;
         type Row = (String, String, String, i64, f64, String, Option<i64>, Option<String>);
-        let rows: Vec<Row> = sqlx::query_as(
+        let rows: Vec<Row> = query_as(
             "SELECT hosts.id, name, version, began, \
                 CAST(EXTRACT(EPOCH FROM clock_timestamp() - seen) AS DOUBLE PRECISION), hosts.digest, hosts.revision, \
                 configuration.digest \
@@ -183,7 +182,7 @@ impl Record {
         .fetch_all(&mut *read)
         .await
         .map_err(|error| self.explain(error))?;
-        let claims: Vec<(String, String)> = sqlx::query_as(
+        let claims: Vec<(String, String)> = query_as(
             "SELECT holder, key FROM claims WHERE holder IS NOT NULL AND expires > clock_timestamp() ORDER BY key",
         )
         .fetch_all(&mut *read)

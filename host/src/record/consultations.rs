@@ -4,6 +4,7 @@ use anyhow::Result;
 use jiff::{Timestamp, civil::Date};
 use serde::Serialize;
 
+use super::sql::{query, query_as, query_scalar};
 use super::{Record, moment};
 
 /// A question, and its answer in short.
@@ -26,7 +27,7 @@ pub struct Consultation {
 impl Record {
     /// Records a question with the whole answer, as JSON.
     pub async fn consulted(&self, consultation: &Consultation, answer: &str) -> Result<()> {
-        let insert = sqlx::query(
+        let insert = query(
             "INSERT INTO consultations (check_name, data_date, caller, at, decision, message, answer) \
              VALUES ($1, $2, $3, $4, $5, $6, $7)",
         )
@@ -42,19 +43,18 @@ impl Record {
 
     /// The number of questions to a gate about a date.
     pub async fn consultations_about(&self, gate: &str, date: Date) -> Result<u64> {
-        let count: i64 =
-            sqlx::query_scalar("SELECT COUNT(*) FROM consultations WHERE check_name = $1 AND data_date = $2")
-                .bind(gate)
-                .bind(date.to_string())
-                .fetch_one(&mut *self.read().await?)
-                .await
-                .map_err(|error| self.explain(error))?;
+        let count: i64 = query_scalar("SELECT COUNT(*) FROM consultations WHERE check_name = $1 AND data_date = $2")
+            .bind(gate)
+            .bind(date.to_string())
+            .fetch_one(&mut *self.read().await?)
+            .await
+            .map_err(|error| self.explain(error))?;
         Ok(count.unsigned_abs())
     }
 
     /// Why a gate was skipped when it last ran for a date; `None` if it was not.
     pub async fn skipped(&self, gate: &str, date: Date) -> Result<Option<String>> {
-        let last: Option<(String, String)> = sqlx::query_as(
+        let last: Option<(String, String)> = query_as(
             "SELECT status, summary FROM runs WHERE check_name = $1 AND data_date = $2 AND NOT left_out \
              ORDER BY due DESC, id DESC LIMIT 1",
         )
@@ -68,7 +68,7 @@ impl Record {
 
     /// The newest questions, the newest first; to one gate, or to all.
     pub async fn consultations(&self, gate: Option<&str>, limit: u32) -> Result<Vec<Consultation>> {
-        let rows: Vec<(String, String, String, i64, String, String)> = sqlx::query_as(
+        let rows: Vec<(String, String, String, i64, String, String)> = query_as(
             "SELECT check_name, data_date, caller, at, decision, message FROM consultations \
              WHERE $2 IS NULL OR check_name = $2 ORDER BY at DESC, id DESC LIMIT $1",
         )

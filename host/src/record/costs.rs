@@ -5,6 +5,7 @@ use jiff::civil::Date;
 use serde::Serialize;
 
 use super::Record;
+use super::sql::{query, query_as, query_scalar};
 
 /// The bytes billed by one check in one day.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -35,7 +36,7 @@ impl Record {
                        ON CONFLICT (check_name, day) DO UPDATE SET bytes = costs.bytes + excluded.bytes, \
                        queries = costs.queries + 1, again = costs.again + excluded.again \
                        WHERE costs.bytes + excluded.bytes <= $4 AND costs.again + excluded.again <= $6";
-            let spend = sqlx::query(sql)
+            let spend = query(sql)
                 .bind(check)
                 .bind(day.to_string())
                 .bind(signed(bytes))
@@ -49,7 +50,7 @@ impl Record {
         let column = if again.is_some() { "again" } else { "bytes" };
         // One of two constants.
         let sql = sqlx::AssertSqlSafe(format!("SELECT {column} FROM costs WHERE check_name = $1 AND day = $2"));
-        let spent: Option<i64> = sqlx::query_scalar(sql)
+        let spent: Option<i64> = query_scalar(sql)
             .bind(check)
             .bind(day.to_string())
             .fetch_optional(&mut *self.read().await?)
@@ -72,14 +73,14 @@ impl Record {
         let sql = "UPDATE costs SET bytes = bytes - $3 + $4, again = CASE WHEN $5 THEN again - $3 + $4 ELSE again END \
                    WHERE check_name = $1 AND day = $2";
         let correct =
-            sqlx::query(sql).bind(check).bind(day.to_string()).bind(signed(reserved)).bind(signed(billed)).bind(again);
+            query(sql).bind(check).bind(day.to_string()).bind(signed(reserved)).bind(signed(billed)).bind(again);
         self.execute(correct).await.map(drop)
     }
 
     /// The bytes billed since a day, inclusive; by check and day.
     pub async fn costs(&self, since: Date) -> Result<Vec<Cost>> {
         let sql = "SELECT check_name, day, bytes, queries FROM costs WHERE day >= $1 ORDER BY check_name, day";
-        let rows: Vec<(String, String, i64, i64)> = sqlx::query_as(sql)
+        let rows: Vec<(String, String, i64, i64)> = query_as(sql)
             .bind(since.to_string())
             .fetch_all(&mut *self.read().await?)
             .await

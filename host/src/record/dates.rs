@@ -8,7 +8,8 @@ use sqlx::{
     query::Query,
 };
 
-use super::{Record, engine::places, moment};
+use super::sql::{places, query, query_as, query_scalar};
+use super::{Record, moment};
 
 /// The state of one data date of a check, as recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +36,7 @@ const ROWS: usize = 1000;
 impl Record {
     /// The states of all dates.
     pub async fn dates(&self) -> Result<Vec<DateRow>> {
-        let all = sqlx::query_as("SELECT * FROM dates").fetch_all(&mut *self.read().await?).await;
+        let all = query_as("SELECT * FROM dates").fetch_all(&mut *self.read().await?).await;
         all.map_err(|error| self.explain(error))
     }
 
@@ -43,7 +44,7 @@ impl Record {
     pub async fn last_bad(&self, check: &str) -> Result<Option<Date>> {
         let sql = "SELECT data_date FROM runs WHERE check_name = $1 AND NOT past AND status IN ('fail', 'warn') \
             ORDER BY due DESC, id DESC LIMIT 1";
-        let date: Option<String> = sqlx::query_scalar(sql)
+        let date: Option<String> = query_scalar(sql)
             .bind(check)
             .fetch_optional(&mut *self.read().await?)
             .await
@@ -54,7 +55,7 @@ impl Record {
     /// The first data date that a check judged on its schedule, as far as its runs are kept.
     pub async fn first_date(&self, check: &str) -> Result<Option<Date>> {
         let sql = "SELECT MIN(data_date) FROM runs WHERE check_name = $1 AND NOT past AND NOT left_out";
-        let date: Option<String> = sqlx::query_scalar(sql)
+        let date: Option<String> = query_scalar(sql)
             .bind(check)
             .fetch_one(&mut *self.read().await?)
             .await
@@ -70,7 +71,7 @@ pub(super) async fn write_dates(
     gone: &[(String, Option<Date>)],
 ) -> sqlx::Result<()> {
     for (check, date) in gone {
-        let removed = sqlx::query("DELETE FROM dates WHERE check_name = $1 AND data_date = $2");
+        let removed = query("DELETE FROM dates WHERE check_name = $1 AND data_date = $2");
         removed.bind(check).bind(key(*date)).execute(&mut *write).await?;
     }
     for rows in changed.chunks(ROWS) {
@@ -88,7 +89,7 @@ fn upsert(rows: &[DateRow]) -> Query<'_, Any, AnyArguments> {
          late = excluded.late, incident = excluded.incident",
         places(rows.len(), 9)
     ));
-    rows.iter().fold(sqlx::query(sql), |insert, row| {
+    rows.iter().fold(query(sql), |insert, row| {
         insert
             .bind(&row.check)
             .bind(key(row.date))

@@ -19,7 +19,10 @@ use sqlx::{
     query::Query,
 };
 
-use super::{Member, Record};
+use super::{
+    Member, Record,
+    sql::{name_no_statements, query, query_scalar},
+};
 
 /// How long to wait for another process's lock on the database.
 const BUSY: Duration = Duration::from_secs(5);
@@ -32,10 +35,25 @@ const MIGRATING: i64 = 0x686f_7374;
 /// How a transaction on a server begins: with the longest waits for a lock, for a statement, and for its own next statement. So a host
 /// that was stopped holds up no other for longer. They are set for the transaction, since a pooler hands the session to others.
 const BEGIN: &str = "BEGIN; SET LOCAL lock_timeout = '10s'; SET LOCAL statement_timeout = '60s'; \
-    SET LOCAL idle_in_transaction_session_timeout = '15s'";
+    SET LOCAL idle_in_transaction_session_timeout = '5s'";
 /// The mode of a file; it stays with it. A commit is on disk when it returns, which is SQLite's default and is not lowered to NORMAL: the
 /// last commits could be lost in a power failure.
 const FILE_MODE: &str = "PRAGMA journal_mode = WAL";
+
+/// The migrations of a file.
+const FILE_STEPS: &[(i64, &str, &str)] = &[
+    (1, "start", include_str!("migrations/0001_start.sql")),
+    (2, "costs", include_str!("migrations/0002_costs.sql")),
+    (3, "service", include_str!("migrations/0003_service.sql")),
+    (4, "identity", include_str!("migrations/0004_identity.sql")),
+    (5, "audit", include_str!("migrations/0005_audit.sql")),
+    (6, "owner", include_str!("migrations/0006_owner.sql")),
+    (7, "dates", include_str!("migrations/0007_dates.sql")),
+    (8, "evidence", include_str!("migrations/0008_evidence.sql")),
+    (9, "threads", include_str!("migrations/0009_threads.sql")),
+];
+/// The migrations of a server, which begin where several hosts became possible.
+const SERVER_STEPS: &[(i64, &str)] = &[(9, include_str!("migrations/postgres/0009_start.sql"))];
 
 /// Where the record is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,12 +129,14 @@ impl Record {
     /// Connects to a Postgres database, and migrates it.
     pub async fn server(url: &str) -> Result<Self> {
         let (url, place) = server(url)?;
+        name_no_statements();
         Self::connect(&url, place, SERVER_CONNECTIONS).await?.migrated().await
     }
 
     /// Connects to a Postgres database without migrating it.
     pub(super) async fn look_at_server(url: &str) -> Result<Self> {
         let (url, place) = server(url)?;
+        name_no_statements();
         Self::connect(&url, place, 1).await
     }
 
@@ -142,72 +162,74 @@ impl Record {
         Ok(Self { pool, place, plugins: Arc::default(), member })
     }
 
+    /// Brings the tables to what this host knows.
     pub(super) async fn migrated(self) -> Result<Self> {
-        let steps: &[(i64, &'static str, &'static str)] = match self.place {
-            Place::File(_) | Place::Memory => &[
-                (1, "start", include_str!("migrations/0001_start.sql")),
-                (2, "costs", include_str!("migrations/0002_costs.sql")),
-                (3, "service", include_str!("migrations/0003_service.sql")),
-                (4, "identity", include_str!("migrations/0004_identity.sql")),
-                (5, "audit", include_str!("migrations/0005_audit.sql")),
-                (6, "owner", include_str!("migrations/0006_owner.sql")),
-                (7, "dates", include_str!("migrations/0007_dates.sql")),
-                (8, "evidence", include_str!("migrations/0008_evidence.sql")),
-                (9, "threads", include_str!("migrations/0009_threads.sql")),
-            ],
-            Place::Server(_) => &[(9, "start", include_str!("migrations/postgres/0009_start.sql"))],
-        };
-        let newest = steps.last().map_or(0, |(version, ..)| *version);
-        let migrations = steps.iter().map(|(version, name, sql)| {
+        match self.place {
+            Place::File(_) | Place::Memory => self.migrate_file().await?,
+            Place::Server(_) => self.migrate_server().await?,
+        }
+        Ok(self)
+    }
+
+    async fn migrate_file(&self) -> Result<()> {
+        let newest = FILE_STEPS.last().map_or(0, |(version, ..)| *version);
+        let migrations = FILE_STEPS.iter().map(|(version, name, sql)| {
             let sql = sqlx::SqlSafeStr::into_sql_str(*sql);
             Migration::new(*version, (*name).into(), MigrationType::Simple, sql, false)
         });
-        let mut migrator = Migrator::with_migrations(migrations.collect());
-        let migrated = match self.place {
-            Place::File(_) | Place::Memory => migrator.run(&self.pool).await,
-            Place::Server(_) => {
-                // sqlx would hold a lock of the session, which a pooler hands to others.
-                migrator.set_locking(false);
-                async {
-                    let mut whole = self.pool.begin().await?;
-                    let turn = sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(MIGRATING);
-                    turn.execute(&mut *whole).await?;
-                    migrator.run(&mut *whole).await?;
-                    Ok(whole.commit().await?)
-                }
-                .await
-            }
-        };
-        match migrated {
-            Ok(()) => Ok(self),
-            Err(MigrateError::VersionMissing(version)) => bail!(
-                "{}: it was written by a newer host (schema {version}, this host knows {newest}); use that host, or name another {}",
-                self.place,
-                match self.place {
-                    Place::Server(_) => "database",
-                    Place::File(_) | Place::Memory => "state.directory",
-                }
-            ),
+        match Migrator::with_migrations(migrations.collect()).run(&self.pool).await {
+            Ok(()) => Ok(()),
+            Err(MigrateError::VersionMissing(version)) => bail!(self.is_newer(version, newest)),
             Err(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => Err(self.explain(error)),
             Err(error) => Err(error).with_context(|| self.place.to_string()),
         }
     }
 
-    /// The version of the newest migration; `None` without one.
-    pub async fn schema(&self) -> Result<Option<i64>> {
-        let there: Option<String> = match self.place {
-            Place::Server(_) => {
-                let sql = "SELECT CAST(to_regclass('_sqlx_migrations') AS TEXT)";
-                let found = sqlx::query_scalar(sql).fetch_one(&mut *self.read().await?).await;
-                found.map_err(|error| self.explain(error))?
-            }
-            Place::File(_) | Place::Memory => Some(String::new()),
-        };
-        if there.is_none() {
-            return Ok(None);
+    /// Not by sqlx's migrator: that holds a lock of the session and prepares statements by name, both of which a pooler hands to others.
+    /// A database whose tables are there needs no right to make any.
+    async fn migrate_server(&self) -> Result<()> {
+        let newest = SERVER_STEPS.last().map_or(0, |(version, _)| *version);
+        let found = self.schema().await?;
+        if found == Some(newest) {
+            return Ok(());
         }
-        let newest = sqlx::query_scalar("SELECT MAX(version) FROM _sqlx_migrations");
-        newest.fetch_one(&mut *self.read().await?).await.map_err(|error| self.explain(error))
+        let migrated = async {
+            let mut whole = self.begin().await?;
+            query("SELECT pg_advisory_xact_lock($1)").bind(MIGRATING).execute(&mut *whole).await?;
+            // Another host may have done it meanwhile.
+            let mut found = schema(&mut whole).await?;
+            if found.is_none() {
+                (&mut *whole).execute("CREATE TABLE schema_versions (version BIGINT PRIMARY KEY)").await?;
+            }
+            for (version, sql) in SERVER_STEPS.iter().filter(|(version, _)| found.is_none_or(|found| found < *version))
+            {
+                (&mut *whole).execute(*sql).await?;
+                query("INSERT INTO schema_versions (version) VALUES ($1)").bind(*version).execute(&mut *whole).await?;
+            }
+            found = schema(&mut whole).await?;
+            whole.commit().await?;
+            Ok(found)
+        };
+        match migrated.await.map_err(|error| self.explain(error))? {
+            Some(found) if found > newest => bail!(self.is_newer(found, newest)),
+            _ => Ok(()),
+        }
+    }
+
+    fn is_newer(&self, version: i64, newest: i64) -> String {
+        let other = match self.place {
+            Place::Server(_) => "database",
+            Place::File(_) | Place::Memory => "state.directory",
+        };
+        format!(
+            "{}: it was written by a newer host (schema {version}, this host knows {newest}); use that host, or name another {other}",
+            self.place
+        )
+    }
+
+    /// The version of the tables on a server; `None` without any.
+    pub async fn schema(&self) -> Result<Option<i64>> {
+        schema(&mut *self.read().await?).await.map_err(|error| self.explain(error))
     }
 
     /// A connection for reading.
@@ -245,6 +267,15 @@ impl Record {
     }
 }
 
+async fn schema(from: &mut AnyConnection) -> sqlx::Result<Option<i64>> {
+    let there = query_scalar("SELECT CAST(to_regclass('schema_versions') AS TEXT)");
+    let there: Option<String> = there.fetch_one(&mut *from).await?;
+    match there {
+        None => Ok(None),
+        Some(_) => query_scalar("SELECT MAX(version) FROM schema_versions").fetch_one(from).await,
+    }
+}
+
 /// The address for the driver, and the place without its password.
 pub(super) fn server(url: &str) -> Result<(String, Place)> {
     let example = "write it as postgres://USER@HOST/DATABASE?sslmode=verify-full";
@@ -256,18 +287,9 @@ pub(super) fn server(url: &str) -> Result<(String, Place)> {
     let mut shown = url.clone();
     let _ = shown.set_password(None);
     shown.set_query(None);
-    // A statement that is prepared by name is not there on the next connection of a pooler.
+    // See `sql`: without this, the statements that it does not name would be named all the same.
     url.query_pairs_mut().append_pair("statement-cache-capacity", "0").append_pair("application_name", "host");
     Ok((url.into(), Place::Server(shown.into())))
-}
-
-/// `($1, $2), ($3, $4)`: the places of values in rows.
-pub(super) fn places(rows: usize, columns: usize) -> String {
-    let row = |row: usize| {
-        let places: Vec<String> = (1..=columns).map(|column| format!("${}", row * columns + column)).collect();
-        format!("({})", places.join(", "))
-    };
-    (0..rows).map(row).collect::<Vec<_>>().join(", ")
 }
 
 /// An error with the place and the fix.
@@ -340,10 +362,5 @@ mod tests {
             let error = server(wrong).expect_err("no address").to_string();
             assert!(error.contains("postgres://USER@HOST/DATABASE") && !error.contains("s3cret"), "{error}");
         }
-    }
-
-    #[test]
-    fn places_are_counted_through() {
-        assert_eq!(places(2, 3), "($1, $2, $3), ($4, $5, $6)");
     }
 }

@@ -15,7 +15,8 @@ use jiff::{Timestamp, civil::Date};
 use rustix::time::{ClockId, clock_gettime};
 use sqlx::AssertSqlSafe;
 
-use super::{Record, engine::places, moment};
+use super::sql::{places, query, query_as, query_scalar};
+use super::{Record, moment};
 
 /// How long a claim lasts without being renewed.
 pub const LEASE: Duration = Duration::from_secs(30);
@@ -188,11 +189,11 @@ impl Record {
         let sent = boot_time();
         let mut write = self.write().await?;
         let taken = async {
-            sqlx::query("INSERT INTO claims (key, epoch) VALUES ($1, 0) ON CONFLICT (key) DO NOTHING")
+            query("INSERT INTO claims (key, epoch) VALUES ($1, 0) ON CONFLICT (key) DO NOTHING")
                 .bind(key)
                 .execute(&mut *write)
                 .await?;
-            let (before, done, is_free): (Option<i64>, Option<i64>, i64) = sqlx::query_as(
+            let (before, done, is_free): (Option<i64>, Option<i64>, i64) = query_as(
                 "SELECT due, GREATEST(done, skipped), \
                     CASE WHEN holder IS NULL OR expires <= clock_timestamp() THEN 1 ELSE 0 END \
                  FROM claims WHERE key = $1 FOR UPDATE",
@@ -208,7 +209,7 @@ impl Record {
                 // What is due is done by whoever has it; something newer is due after that.
                 return Ok(Err(if wanted.is_some() && before == wanted { Taken::Over } else { Taken::Busy }));
             }
-            let (epoch, attempt): (i64, i64) = sqlx::query_as(
+            let (epoch, attempt): (i64, i64) = query_as(
                 "UPDATE claims SET due = $2, data_date = $3, attempt = attempt + 1, epoch = epoch + 1, holder = $4, answer = NULL, \
                     expires = clock_timestamp() + make_interval(secs => $5) \
                  WHERE key = $1 RETURNING epoch, attempt",
@@ -250,7 +251,7 @@ impl Record {
         member.held().retain(|key, held| (key, held.epoch) != (&lease.key, lease.epoch));
         let sql = "UPDATE claims SET holder = NULL, attempt = attempt - 1, answer = $4 \
             WHERE key = $1 AND epoch = $2 AND holder = $3";
-        let back = sqlx::query(sql).bind(&lease.key).bind(lease.epoch).bind(&member.id).bind(answer);
+        let back = query(sql).bind(&lease.key).bind(lease.epoch).bind(&member.id).bind(answer);
         self.execute(back).await.map(drop)
     }
 
@@ -275,7 +276,7 @@ impl Record {
     /// Whether nobody does what a claim is for, and did not answer; else the answer, if it is there.
     async fn heard(&self, key: &str) -> Result<(bool, Option<String>)> {
         let sql = "SELECT CASE WHEN holder IS NULL OR expires <= clock_timestamp() THEN 1 ELSE 0 END, answer             FROM claims WHERE key = $1";
-        let found: Option<(i64, Option<String>)> = sqlx::query_as(sql)
+        let found: Option<(i64, Option<String>)> = query_as(sql)
             .bind(key)
             .fetch_optional(&mut *self.read().await?)
             .await
@@ -288,10 +289,9 @@ impl Record {
     pub async fn give_all_back(&self) -> Result<()> {
         let Some(member) = &self.member else { return Ok(()) };
         member.held().clear();
-        let ended =
-            sqlx::query("UPDATE claims SET holder = NULL, attempt = attempt - 1 WHERE holder = $1").bind(&member.id);
+        let ended = query("UPDATE claims SET holder = NULL, attempt = attempt - 1 WHERE holder = $1").bind(&member.id);
         self.execute(ended).await?;
-        self.execute(sqlx::query("DELETE FROM hosts WHERE id = $1").bind(&member.id)).await.map(drop)
+        self.execute(query("DELETE FROM hosts WHERE id = $1").bind(&member.id)).await.map(drop)
     }
 
     /// Renews the claims of this process. Those that another host took over are lost.
@@ -311,7 +311,7 @@ impl Record {
                 places(1, keys.len()),
                 keys.len() + 2,
             ));
-            let renew = keys.iter().fold(sqlx::query_as(sql), |renew, key| renew.bind(key.as_str()));
+            let renew = keys.iter().fold(query_as(sql), |renew, key| renew.bind(key.as_str()));
             let renewed: Vec<(String, i64)> = renew
                 .bind(LEASE.as_secs_f64())
                 .bind(&member.id)
@@ -343,7 +343,7 @@ impl Record {
             (SELECT COUNT(*) FROM orders WHERE answer IS NULL), (SELECT COUNT(*) FROM outbox WHERE state = 'waiting'), \
             (SELECT digest FROM configuration)";
         let (turn, left, orders, messages, digest): (i64, i64, i64, i64, Option<String>) =
-            sqlx::query_as(sql).fetch_one(&mut *self.read().await?).await.map_err(|error| self.explain(error))?;
+            query_as(sql).fetch_one(&mut *self.read().await?).await.map_err(|error| self.explain(error))?;
         Ok(Pulse { turn, left: left > 0, orders: orders > 0, messages: messages > 0, digest })
     }
 
@@ -355,7 +355,7 @@ impl Record {
         let sql = "SELECT key, due FROM claims WHERE due IS NOT NULL AND (done IS NULL OR done < due) \
             AND (holder IS NULL OR expires <= clock_timestamp()) ORDER BY due, key";
         let rows: Vec<(String, i64)> =
-            sqlx::query_as(sql).fetch_all(&mut *self.read().await?).await.map_err(|error| self.explain(error))?;
+            query_as(sql).fetch_all(&mut *self.read().await?).await.map_err(|error| self.explain(error))?;
         let left =
             |(key, due): (String, i64)| Some(Left { check: key.strip_prefix(CHECK)?.to_owned(), due: moment(due) });
         Ok(rows.into_iter().filter_map(left).collect())
@@ -367,7 +367,7 @@ impl Record {
         let mut names = BTreeSet::new();
         for due in due {
             let sql = "SELECT key FROM claims WHERE due = $1 AND holder <> $2 AND expires > clock_timestamp()";
-            let keys: Vec<String> = sqlx::query_scalar(sql)
+            let keys: Vec<String> = query_scalar(sql)
                 .bind(due.as_millisecond())
                 .bind(&member.id)
                 .fetch_all(&mut *self.read().await?)
@@ -382,7 +382,7 @@ impl Record {
     pub async fn others_run(&self) -> Result<bool> {
         let Some(member) = &self.member else { return Ok(false) };
         let sql = "SELECT COUNT(*) FROM claims WHERE due IS NOT NULL AND holder <> $1 AND expires > clock_timestamp()";
-        let count: i64 = sqlx::query_scalar(sql)
+        let count: i64 = query_scalar(sql)
             .bind(&member.id)
             .fetch_one(&mut *self.read().await?)
             .await
@@ -399,7 +399,7 @@ impl Record {
             });
         }
         let sql = "SELECT COUNT(*) FROM hosts WHERE seen > clock_timestamp() - make_interval(secs => $1)";
-        let count: i64 = sqlx::query_scalar(sql)
+        let count: i64 = query_scalar(sql)
             .bind(LEASE.as_secs_f64())
             .fetch_one(&mut *self.read().await?)
             .await

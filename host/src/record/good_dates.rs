@@ -4,6 +4,7 @@ use anyhow::Result;
 use jiff::civil::Date;
 
 use super::Record;
+use super::sql::query_scalar;
 
 impl Record {
     /// The newest dates before one that passed, newest first. While there are too few of them, those that only warned count
@@ -13,7 +14,7 @@ impl Record {
         let sql = "SELECT data_date FROM (SELECT data_date FROM dates \
             WHERE check_name = $1 AND data_date < $2 AND data_date <> '' AND state IN ('good', 'warned') \
             ORDER BY state, data_date DESC LIMIT $3) AS newest ORDER BY data_date DESC";
-        let found: Vec<String> = sqlx::query_scalar(sql)
+        let found: Vec<String> = query_scalar(sql)
             .bind(check)
             .bind(before.to_string())
             .bind(i64::from(limit))

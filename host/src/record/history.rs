@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json, value::RawValue};
 use sqlx::{FromRow, Row, any::AnyRow};
 
+use super::sql::{query_as, query_scalar};
 use super::{Record, dates::parsed, moment, number, yes};
 use crate::contract::Metric;
 
@@ -154,7 +155,7 @@ impl Record {
              LEFT JOIN plugins ON plugins.id = plugin_id \
              WHERE due = $2 AND check_name = $1 AND data_date = $3 ORDER BY attempt DESC LIMIT 1"
         ));
-        let query = sqlx::query_as(sql).bind(check).bind(due.as_millisecond()).bind(data_date.to_string());
+        let query = query_as(sql).bind(check).bind(due.as_millisecond()).bind(data_date.to_string());
         query.fetch_optional(&mut *self.read().await?).await.map_err(|error| self.explain(error))
     }
 
@@ -162,7 +163,7 @@ impl Record {
     pub async fn recent(&self, check: &str, limit: usize) -> Result<Vec<Line>> {
         let sql = "SELECT due, data_date, status, CASE WHEN left_out THEN 1 ELSE 0 END FROM runs WHERE check_name = $1 AND NOT past \
             ORDER BY due DESC, id DESC LIMIT $2";
-        let rows: Vec<(i64, String, String, i64)> = sqlx::query_as(sql)
+        let rows: Vec<(i64, String, String, i64)> = query_as(sql)
             .bind(check)
             .bind(i64::try_from(limit).unwrap_or(i64::MAX))
             .fetch_all(&mut *self.read().await?)
@@ -183,11 +184,8 @@ impl Record {
             "SELECT (SELECT recorded {of} ORDER BY due DESC, id DESC LIMIT 1), \
              (SELECT due {of} AND status = 'pass' ORDER BY due DESC LIMIT 1)"
         ));
-        let (ended, passed): (Option<i64>, Option<i64>) = sqlx::query_as(sql)
-            .bind(check)
-            .fetch_one(&mut *self.read().await?)
-            .await
-            .map_err(|error| self.explain(error))?;
+        let (ended, passed): (Option<i64>, Option<i64>) =
+            query_as(sql).bind(check).fetch_one(&mut *self.read().await?).await.map_err(|error| self.explain(error))?;
         Ok(LastRuns { ended: ended.map(moment), passed: passed.map(moment) })
     }
 
@@ -235,15 +233,14 @@ impl Record {
             calls = column(included.calls, "calls"),
         ));
         let most = i64::try_from(included.most).unwrap_or(i64::MAX);
-        let query =
-            sqlx::query_as(sql).bind(i64::from(limit)).bind(check).bind(most).bind(date.map(|date| date.to_string()));
+        let query = query_as(sql).bind(i64::from(limit)).bind(check).bind(most).bind(date.map(|date| date.to_string()));
         query.fetch_all(&mut *self.read().await?).await.map_err(|error| self.explain(error))
     }
 
     /// The newest reports of one check, except those about past dates, with their due times, the newest first, up to a
     /// number of reports and of bytes.
     pub async fn reports(&self, check: &str, limit: u32, most: usize) -> Result<Vec<(Timestamp, String)>> {
-        let rows: Vec<(i64, String)> = sqlx::query_as(
+        let rows: Vec<(i64, String)> = query_as(
             "WITH newest AS (SELECT id, due, octet_length(report) AS bytes FROM runs \
                 WHERE check_name = $1 AND NOT past AND report IS NOT NULL ORDER BY due DESC, id DESC LIMIT $2), \
              sized AS (SELECT id AS run, SUM(bytes) OVER (ORDER BY due DESC, id DESC ROWS UNBOUNDED PRECEDING) AS bytes \
@@ -261,7 +258,7 @@ impl Record {
 
     /// The newest alerts, the newest first; of one check, or of all.
     pub async fn alerts(&self, check: Option<&str>, limit: u32) -> Result<Vec<PastAlert>> {
-        sqlx::query_as(
+        query_as(
             "SELECT check_name, data_date, kind, severity, summary, began, ended, announced, held FROM alerts \
              WHERE $2 IS NULL OR check_name = $2 ORDER BY recorded DESC, began DESC, id LIMIT $1",
         )
@@ -274,7 +271,7 @@ impl Record {
 
     /// The alerts that go on, the oldest first.
     pub async fn open_alerts(&self, limit: u32) -> Result<Vec<PastAlert>> {
-        sqlx::query_as(
+        query_as(
             "SELECT check_name, data_date, kind, severity, summary, began, ended, announced, held FROM alerts \
              WHERE ended IS NULL ORDER BY began, check_name, id LIMIT $1",
         )
@@ -290,7 +287,7 @@ impl Record {
         let sql = "SELECT id, receiver, title, created, state FROM outbox \
             WHERE $2 IS NULL OR replace(checks, $2, '') <> checks ORDER BY position DESC LIMIT $1";
         let named = check.map(serde_json::to_string).transpose()?;
-        let rows: Vec<(String, String, String, i64, String)> = sqlx::query_as(sql)
+        let rows: Vec<(String, String, String, i64, String)> = query_as(sql)
             .bind(i64::from(limit))
             .bind(named)
             .fetch_all(&mut *self.read().await?)
@@ -299,7 +296,7 @@ impl Record {
         let mut messages = Vec::new();
         for (id, receiver, title, created, state) in rows {
             let receipts: Vec<(i64, String)> =
-                sqlx::query_as("SELECT at, answer FROM receipts WHERE message_id = $1 ORDER BY id")
+                query_as("SELECT at, answer FROM receipts WHERE message_id = $1 ORDER BY id")
                     .bind(&id)
                     .fetch_all(&mut *self.read().await?)
                     .await
@@ -312,7 +309,7 @@ impl Record {
 
     /// When the last run was recorded; `None` without runs.
     pub async fn last_recorded(&self) -> Result<Option<Timestamp>> {
-        let at: Option<i64> = sqlx::query_scalar("SELECT max(recorded) FROM runs")
+        let at: Option<i64> = query_scalar("SELECT max(recorded) FROM runs")
             .fetch_one(&mut *self.read().await?)
             .await
             .map_err(|error| self.explain(error))?;
@@ -321,7 +318,7 @@ impl Record {
 
     /// The names of all checks that have a run.
     pub async fn checks(&self) -> Result<Vec<String>> {
-        sqlx::query_scalar("SELECT DISTINCT check_name FROM runs ORDER BY check_name")
+        query_scalar("SELECT DISTINCT check_name FROM runs ORDER BY check_name")
             .fetch_all(&mut *self.read().await?)
             .await
             .map_err(|error| self.explain(error))

@@ -19,6 +19,7 @@ mod outbox;
 mod owner;
 mod silences;
 mod skips;
+mod sql;
 mod threads;
 mod turn;
 mod validations;
@@ -31,6 +32,7 @@ use std::{
 
 use anyhow::Result;
 use jiff::Timestamp;
+use sql::query;
 use sqlx::{AnyPool, Row, any::AnyRow};
 
 pub use address::Address;
@@ -99,11 +101,11 @@ impl Record {
         let day = before.to_zoned(jiff::tz::TimeZone::UTC).date().yesterday()?;
         let before = before.as_millisecond();
         let mut write = self.write().await?;
-        let days = sqlx::query("DELETE FROM costs WHERE day < $1").bind(day.to_string());
+        let days = query("DELETE FROM costs WHERE day < $1").bind(day.to_string());
         days.execute(&mut *write).await.map_err(|error| self.explain(error))?;
         let over =
             "DELETE FROM dates WHERE data_date < $1 AND data_date <> '' AND state IN ('good', 'skipped', 'given_up')";
-        let dates = sqlx::query(over).bind(day.to_string());
+        let dates = query(over).bind(day.to_string());
         dates.execute(&mut *write).await.map_err(|error| self.explain(error))?;
         for sql in [
             "DELETE FROM runs WHERE recorded < $1",
@@ -116,7 +118,7 @@ impl Record {
             "DELETE FROM consultations WHERE at < $1",
             "DELETE FROM orders WHERE at < $1",
         ] {
-            sqlx::query(sql).bind(before).execute(&mut *write).await.map_err(|error| self.explain(error))?;
+            query(sql).bind(before).execute(&mut *write).await.map_err(|error| self.explain(error))?;
         }
         if self.member.is_some() {
             // A batch is tried for minutes, and a host that ended without a word is gone by then.
@@ -125,7 +127,7 @@ impl Record {
                 "DELETE FROM claims WHERE key LIKE 'gate %' AND expires < clock_timestamp() - make_interval(days => 1)",
                 "DELETE FROM hosts WHERE seen < clock_timestamp() - make_interval(days => 1)",
             ] {
-                let over = sqlx::query(sql);
+                let over = query(sql);
                 let over = if sql.contains("$1") { over.bind(before) } else { over };
                 over.execute(&mut *write).await.map_err(|error| self.explain(error))?;
             }

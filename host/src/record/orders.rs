@@ -5,6 +5,7 @@ use anyhow::Result;
 use jiff::{Timestamp, civil::Date};
 use sqlx::AnyConnection;
 
+use super::sql::{query, query_as, query_scalar};
 use super::{
     Record,
     dates::{key, parsed},
@@ -37,7 +38,7 @@ impl Record {
         let mut write = self.write().await?;
         let sql =
             "INSERT INTO orders (check_name, data_date, wanted, who, at) VALUES ($1, $2, $3, $4, $5) RETURNING id";
-        let id: i64 = sqlx::query_scalar(sql)
+        let id: i64 = query_scalar(sql)
             .bind(check)
             .bind(key(date))
             .bind(wanted)
@@ -54,7 +55,7 @@ impl Record {
     pub async fn orders(&self) -> Result<Vec<Order>> {
         let sql = "SELECT id, check_name, data_date, wanted, who FROM orders WHERE answer IS NULL ORDER BY id";
         let rows: Vec<(i64, String, String, String, String)> =
-            sqlx::query_as(sql).fetch_all(&mut *self.read().await?).await.map_err(|error| self.explain(error))?;
+            query_as(sql).fetch_all(&mut *self.read().await?).await.map_err(|error| self.explain(error))?;
         let order = |(id, check, date, wanted, who): (_, _, String, _, _)| {
             Ok(Order { id, check, date: parsed(&date).map_err(|error| self.explain(error))?, wanted, who })
         };
@@ -64,7 +65,7 @@ impl Record {
     /// What came of an order; `None` while it waits.
     pub async fn answer(&self, id: i64) -> Result<Option<String>> {
         let sql = "SELECT answer FROM orders WHERE id = $1";
-        let answer: Option<Option<String>> = sqlx::query_scalar(sql)
+        let answer: Option<Option<String>> = query_scalar(sql)
             .bind(id)
             .fetch_optional(&mut *self.read().await?)
             .await
@@ -76,7 +77,7 @@ impl Record {
 /// Records what came of orders.
 pub(super) async fn answer_orders(write: &mut AnyConnection, answers: &[(i64, String)]) -> sqlx::Result<()> {
     for (id, answer) in answers {
-        let answered = sqlx::query("UPDATE orders SET answer = $2 WHERE id = $1");
+        let answered = query("UPDATE orders SET answer = $2 WHERE id = $1");
         answered.bind(id).bind(answer).execute(&mut *write).await?;
     }
     Ok(())

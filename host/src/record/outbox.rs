@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sqlx::{Any, AnyConnection, FromRow, Row, any::AnyRow};
 
+use super::sql::{query, query_as, query_scalar};
 use super::{NewMessage, Record, Threading, moment, number, yes};
 
 /// A waiting message.
@@ -98,7 +99,7 @@ const UNDELIVERED: &str = "(state = 'set_aside' OR state = 'waiting' AND created
 
 impl Record {
     pub(super) async fn enqueue(write: &mut AnyConnection, message: &NewMessage) -> sqlx::Result<()> {
-        sqlx::query(
+        query(
             "INSERT INTO outbox (id, receiver, title, notification, created, next_attempt, checks) \
              VALUES ($1, $2, $3, $4, $5, $5, $6) ON CONFLICT (id) DO NOTHING",
         )
@@ -135,16 +136,16 @@ impl Record {
         for id in others.iter().chain([&first]) {
             let sql = "SELECT checks FROM outbox WHERE id = $1 AND state = 'waiting' AND attempts = 0";
             let found: Option<String> =
-                sqlx::query_scalar(sql).bind(*id).fetch_optional(&mut *write).await.map_err(explain)?;
+                query_scalar(sql).bind(*id).fetch_optional(&mut *write).await.map_err(explain)?;
             // Another host sent one of them meanwhile.
             let Some(found) = found else { return Ok(()) };
             checks.extend(serde_json::from_str::<BTreeSet<String>>(&found)?);
         }
         for id in others {
-            let gone = sqlx::query("DELETE FROM outbox WHERE id = $1").bind(*id);
+            let gone = query("DELETE FROM outbox WHERE id = $1").bind(*id);
             gone.execute(&mut *write).await.map_err(explain)?;
         }
-        sqlx::query("UPDATE outbox SET notification = $2, title = $3, checks = $4 WHERE id = $1")
+        query("UPDATE outbox SET notification = $2, title = $3, checks = $4 WHERE id = $1")
             .bind(first)
             .bind(notification)
             .bind(title)
@@ -168,7 +169,7 @@ impl Record {
 
     /// The receivers with waiting messages.
     pub async fn receivers_waiting(&self) -> Result<Vec<String>> {
-        sqlx::query_scalar("SELECT DISTINCT receiver FROM outbox WHERE state = 'waiting' ORDER BY receiver")
+        query_scalar("SELECT DISTINCT receiver FROM outbox WHERE state = 'waiting' ORDER BY receiver")
             .fetch_all(&mut *self.read().await?)
             .await
             .map_err(|error| self.explain(error))
@@ -185,7 +186,7 @@ impl Record {
     pub async fn count_undelivered(&self, before: Timestamp) -> Result<u64> {
         // Constants.
         let sql = sqlx::AssertSqlSafe(format!("SELECT COUNT(*) FROM outbox WHERE {UNDELIVERED}"));
-        let count = sqlx::query_scalar(sql).bind(before.as_millisecond()).fetch_one(&mut *self.read().await?).await;
+        let count = query_scalar(sql).bind(before.as_millisecond()).fetch_one(&mut *self.read().await?).await;
         count.map(i64::unsigned_abs).map_err(|error| self.explain(error))
     }
 
@@ -206,7 +207,7 @@ impl Record {
     {
         // Both are constants in this file.
         let sql = sqlx::AssertSqlSafe(format!("SELECT {columns} FROM outbox WHERE {condition}"));
-        sqlx::query_as(sql).bind(value).fetch_all(&mut *self.read().await?).await.map_err(|error| self.explain(error))
+        query_as(sql).bind(value).fetch_all(&mut *self.read().await?).await.map_err(|error| self.explain(error))
     }
 
     /// Records an attempt and what happens next; `alarmed` if it was reported, with the alarm for the fallback.
@@ -220,7 +221,7 @@ impl Record {
         let next = attempt.at.checked_add(after).unwrap_or(attempt.at);
         let problem = (attempt.outcome != Outcome::Delivered).then_some(&attempt.answer);
         let mut write = self.write().await?;
-        sqlx::query(
+        query(
             "INSERT INTO receipts (message_id, attempt, at, answer) \
              SELECT id, attempts + 1, $2, $3 FROM outbox WHERE id = $1",
         )
@@ -230,7 +231,7 @@ impl Record {
         .execute(&mut *write)
         .await
         .map_err(explain)?;
-        sqlx::query(
+        query(
             "UPDATE outbox SET state = $2, attempts = attempts + 1, next_attempt = $3, plain = plain OR $4, \
              problem = $5, alarmed = alarmed OR $6, told = told AND $2 <> 'set_aside' \
              WHERE id = $1 AND (state = 'waiting' OR $2 = 'delivered')",
@@ -255,7 +256,7 @@ impl Record {
     pub async fn alarm(&self, id: &str, alarm: Option<&NewMessage>) -> Result<()> {
         let explain = |error| self.explain(error);
         let mut write = self.write().await?;
-        let alarmed = sqlx::query("UPDATE outbox SET alarmed = TRUE WHERE id = $1").bind(id);
+        let alarmed = query("UPDATE outbox SET alarmed = TRUE WHERE id = $1").bind(id);
         alarmed.execute(&mut *write).await.map_err(explain)?;
         if let Some(alarm) = alarm {
             Self::enqueue(&mut write, alarm).await.map_err(explain)?;
@@ -266,7 +267,7 @@ impl Record {
     /// Records that a message has reported these.
     pub async fn told(&self, undelivered: &[Undelivered]) -> Result<()> {
         for message in undelivered {
-            self.execute(sqlx::query("UPDATE outbox SET told = TRUE WHERE id = $1").bind(&message.id)).await?;
+            self.execute(query("UPDATE outbox SET told = TRUE WHERE id = $1").bind(&message.id)).await?;
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use super::Record;
+use super::sql::{query, query_scalar};
 
 /// The only row of the owner.
 const ONLY: i64 = 1;
@@ -23,7 +24,7 @@ impl Record {
         }
         let whole = std::path::absolute(config).with_context(|| config.display().to_string())?;
         let own = path_from(&canonical(directory)?, &whole);
-        let insert = sqlx::query(
+        let insert = query(
             "INSERT INTO owner (id, config) VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET config = excluded.config",
         )
         .bind(ONLY)
@@ -34,7 +35,7 @@ impl Record {
     /// Why a configuration may not use the record in this directory: it belongs to another file that is still there. The
     /// record follows one that was moved or renamed.
     pub async fn refuses(&self, config: &Path, directory: &Path) -> Result<Option<String>> {
-        let owner: Option<String> = sqlx::query_scalar("SELECT config FROM owner WHERE id = $1")
+        let owner: Option<String> = query_scalar("SELECT config FROM owner WHERE id = $1")
             .bind(ONLY)
             .fetch_optional(&mut *self.read().await?)
             .await

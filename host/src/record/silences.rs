@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use sqlx::AnyConnection;
 
+use super::sql::{query, query_as, query_scalar};
 use super::{
     Record,
     audit::{Audited, note},
@@ -37,7 +38,7 @@ impl Silence {
 type Row = (i64, String, String, i64, i64);
 
 pub(super) async fn read(from: &mut AnyConnection, after: Option<Timestamp>) -> sqlx::Result<Vec<Row>> {
-    sqlx::query_as("SELECT id, checks, why, began, ends FROM silences WHERE ends > $1 ORDER BY id")
+    query_as("SELECT id, checks, why, began, ends FROM silences WHERE ends > $1 ORDER BY id")
         .bind(after.map_or(i64::MIN, Timestamp::as_millisecond))
         .fetch_all(from)
         .await
@@ -62,7 +63,7 @@ impl Record {
     ) -> Result<i64> {
         let mut write = self.write().await?;
         let sql = "INSERT INTO silences (checks, why, began, ends) VALUES ($1, $2, $3, $4) RETURNING id";
-        let id: i64 = sqlx::query_scalar(sql)
+        let id: i64 = query_scalar(sql)
             .bind(serde_json::to_string(checks)?)
             .bind(why)
             .bind(began.as_millisecond())
@@ -86,7 +87,7 @@ impl Record {
     /// Ends a silence now; `false` if it does not exist or has ended. The audit trail says who did.
     pub async fn expire(&self, id: i64, now: Timestamp, who: &str) -> Result<bool> {
         let mut write = self.write().await?;
-        let done = sqlx::query("UPDATE silences SET ends = $2 WHERE id = $1 AND ends > $2")
+        let done = query("UPDATE silences SET ends = $2 WHERE id = $1 AND ends > $2")
             .bind(id)
             .bind(now.as_millisecond())
             .execute(&mut *write)

@@ -5,6 +5,7 @@ use anyhow::Result;
 use jiff::Timestamp;
 use sqlx::{AnyConnection, FromRow, Row, any::AnyRow};
 
+use super::sql::{query, query_as, query_scalar};
 use super::{Record, moment, number};
 
 /// The first message about an incident in a channel.
@@ -53,7 +54,7 @@ pub struct Outdated {
 impl Record {
     /// The thread of an incident in a channel.
     pub async fn thread(&self, incident: &str, channel: &str) -> Result<Option<Thread>> {
-        sqlx::query_as("SELECT * FROM threads WHERE incident = $1 AND channel = $2")
+        query_as("SELECT * FROM threads WHERE incident = $1 AND channel = $2")
             .bind(incident)
             .bind(channel)
             .fetch_optional(&mut *self.read().await?)
@@ -63,7 +64,7 @@ impl Record {
 
     /// The id of a channel when it was last posted to.
     pub async fn channel_id(&self, channel: &str) -> Result<Option<String>> {
-        sqlx::query_scalar("SELECT channel_id FROM threads WHERE channel = $1 ORDER BY used DESC LIMIT 1")
+        query_scalar("SELECT channel_id FROM threads WHERE channel = $1 ORDER BY used DESC LIMIT 1")
             .bind(channel)
             .fetch_optional(&mut *self.read().await?)
             .await
@@ -72,7 +73,7 @@ impl Record {
 
     /// The first message whose update is due next.
     pub async fn next_outdated(&self) -> Result<Option<Outdated>> {
-        sqlx::query_as(
+        query_as(
             "SELECT channel_id, ts, attempts, next_attempt FROM threads WHERE state <> shown \
              ORDER BY next_attempt, ts LIMIT 1",
         )
@@ -83,7 +84,7 @@ impl Record {
 
     /// The incidents that a first message began.
     pub async fn begun_in(&self, channel_id: &str, ts: &str) -> Result<Vec<Thread>> {
-        sqlx::query_as("SELECT * FROM threads WHERE channel_id = $1 AND ts = $2 ORDER BY incident")
+        query_as("SELECT * FROM threads WHERE channel_id = $1 AND ts = $2 ORDER BY incident")
             .bind(channel_id)
             .bind(ts)
             .fetch_all(&mut *self.read().await?)
@@ -95,15 +96,13 @@ impl Record {
     pub async fn updated(&self, threads: &[Thread]) -> Result<()> {
         let mut write = self.write().await?;
         for thread in threads {
-            sqlx::query(
-                "UPDATE threads SET shown = $3, attempts = 0, next_attempt = 0 WHERE incident = $1 AND channel = $2",
-            )
-            .bind(&thread.incident)
-            .bind(&thread.channel)
-            .bind(&thread.state)
-            .execute(&mut *write)
-            .await
-            .map_err(|error| self.explain(error))?;
+            query("UPDATE threads SET shown = $3, attempts = 0, next_attempt = 0 WHERE incident = $1 AND channel = $2")
+                .bind(&thread.incident)
+                .bind(&thread.channel)
+                .bind(&thread.state)
+                .execute(&mut *write)
+                .await
+                .map_err(|error| self.explain(error))?;
         }
         write.commit().await.map_err(|error| self.explain(error))
     }
@@ -111,7 +110,7 @@ impl Record {
     /// Records that an update failed, and when it is due again.
     pub async fn not_updated(&self, outdated: &Outdated, next: Timestamp) -> Result<()> {
         let sql = "UPDATE threads SET attempts = attempts + 1, next_attempt = $3 WHERE channel_id = $1 AND ts = $2";
-        let update = sqlx::query(sql).bind(&outdated.channel_id).bind(&outdated.ts).bind(next.as_millisecond());
+        let update = query(sql).bind(&outdated.channel_id).bind(&outdated.ts).bind(next.as_millisecond());
         self.execute(update).await.map(drop)
     }
 
@@ -123,7 +122,7 @@ impl Record {
     }
 
     async fn gone(write: &mut AnyConnection, channel_id: &str, ts: &str) -> sqlx::Result<()> {
-        let gone = sqlx::query("DELETE FROM threads WHERE channel_id = $1 AND ts = $2").bind(channel_id).bind(ts);
+        let gone = query("DELETE FROM threads WHERE channel_id = $1 AND ts = $2").bind(channel_id).bind(ts);
         gone.execute(write).await.map(|_| ())
     }
 
@@ -131,7 +130,7 @@ impl Record {
     pub(super) async fn note_states(write: &mut AnyConnection, noted: &[(String, String)]) -> sqlx::Result<()> {
         for (incident, state) in noted {
             let noted = "UPDATE threads SET state = $2, attempts = 0, next_attempt = 0 WHERE incident = $1";
-            sqlx::query(noted).bind(incident).bind(state).execute(&mut *write).await?;
+            query(noted).bind(incident).bind(state).execute(&mut *write).await?;
         }
         Ok(())
     }
@@ -147,7 +146,7 @@ impl Record {
             Self::gone(write, channel_id, ts).await?;
         }
         for thread in &threading.begun {
-            sqlx::query(
+            query(
                 "INSERT INTO threads (incident, channel, channel_id, ts, message_id, undelivered, used) \
                  VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (incident, channel) DO UPDATE SET \
                  channel_id = excluded.channel_id, ts = excluded.ts, message_id = excluded.message_id, \
@@ -164,7 +163,7 @@ impl Record {
             .await?;
         }
         for (incident, state) in &threading.noted {
-            sqlx::query(
+            query(
                 "UPDATE threads SET state = $3, attempts = 0, next_attempt = 0, used = $4 \
                  WHERE incident = $1 AND channel = (SELECT receiver FROM outbox WHERE id = $2)",
             )

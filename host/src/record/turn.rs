@@ -7,7 +7,8 @@ use anyhow::Result;
 use jiff::{Timestamp, civil::Date};
 use sqlx::{Any, AnyConnection, AssertSqlSafe, Transaction};
 
-use super::{Batch, DateRow, Lease, NewRun, Record, Silence, engine::places, silences};
+use super::sql::{places, query, query_as, query_scalar};
+use super::{Batch, DateRow, Lease, NewRun, Record, Silence, silences};
 
 /// The only row of the turns.
 const ONLY: i64 = 1;
@@ -38,7 +39,7 @@ impl Record {
         }
         let begun = async {
             let mut whole = self.begin().await?;
-            let turn: i64 = sqlx::query_scalar("SELECT turn FROM turns WHERE id = $1 FOR UPDATE")
+            let turn: i64 = query_scalar("SELECT turn FROM turns WHERE id = $1 FOR UPDATE")
                 .bind(ONLY)
                 .fetch_one(&mut *whole)
                 .await?;
@@ -56,9 +57,9 @@ impl Record {
         let read = async {
             let mut whole = self.begin().await?;
             // All of it as of one moment.
-            sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").execute(&mut *whole).await?;
+            query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").execute(&mut *whole).await?;
             let turn: i64 =
-                sqlx::query_scalar("SELECT turn FROM turns WHERE id = $1").bind(ONLY).fetch_one(&mut *whole).await?;
+                query_scalar("SELECT turn FROM turns WHERE id = $1").bind(ONLY).fetch_one(&mut *whole).await?;
             changes(&mut whole, seen, turn).await
         };
         read.await.map_err(|error| self.explain(error))
@@ -70,7 +71,7 @@ async fn changes(whole: &mut AnyConnection, seen: i64, turn: i64) -> sqlx::Resul
         return Ok(Changes { turn, ..Changes::default() });
     }
     let names: Vec<String> =
-        sqlx::query_scalar("SELECT check_name FROM changes WHERE turn > $1").bind(seen).fetch_all(&mut *whole).await?;
+        query_scalar("SELECT check_name FROM changes WHERE turn > $1").bind(seen).fetch_all(&mut *whole).await?;
     let mut checks: BTreeMap<String, (Option<String>, Vec<DateRow>)> =
         names.iter().map(|name| (name.clone(), (None, Vec::new()))).collect();
     for names in names.chunks(NAMES) {
@@ -79,12 +80,12 @@ async fn changes(whole: &mut AnyConnection, seen: i64, turn: i64) -> sqlx::Resul
             AssertSqlSafe(format!("SELECT {columns} FROM {table} WHERE check_name IN {}", places(1, names.len())))
         };
         let standings =
-            names.iter().fold(sqlx::query_as(sql("check_name, standing", "standings")), |query, name| query.bind(name));
+            names.iter().fold(query_as(sql("check_name, standing", "standings")), |query, name| query.bind(name));
         let standings: Vec<(String, String)> = standings.fetch_all(&mut *whole).await?;
         for (name, standing) in standings {
             checks.entry(name).or_default().0 = Some(standing);
         }
-        let days = names.iter().fold(sqlx::query_as(sql("*", "dates")), |query, name| query.bind(name));
+        let days = names.iter().fold(query_as(sql("*", "dates")), |query, name| query.bind(name));
         let days: Vec<DateRow> = days.fetch_all(&mut *whole).await?;
         for day in days {
             checks.entry(day.check.clone()).or_default().1.push(day);
@@ -102,7 +103,7 @@ impl Turn {
     /// Whether a batch was written before, though its host could not see that.
     pub async fn is_written(&mut self, batch: &str) -> Result<bool> {
         let Some((whole, _)) = &mut self.whole else { return Ok(false) };
-        let found: Option<String> = sqlx::query_scalar("SELECT id FROM batches WHERE id = $1")
+        let found: Option<String> = query_scalar("SELECT id FROM batches WHERE id = $1")
             .bind(batch)
             .fetch_optional(&mut **whole)
             .await
@@ -128,7 +129,7 @@ impl Turn {
         let Some((whole, _)) = &mut self.whole else { return Ok(lost) };
         let Some(member) = self.record.member() else { return Ok(lost) };
         for lease in leases {
-            let ended = sqlx::query(
+            let ended = query(
                 "UPDATE claims SET holder = NULL, done = GREATEST(due, skipped), attempt = 0 WHERE key = $1 AND epoch = $2 AND holder = $3",
             )
             .bind(&lease.key)
@@ -149,7 +150,7 @@ impl Turn {
         let Some((whole, _)) = &mut self.whole else { return Ok(true) };
         let Some(member) = self.record.member() else { return Ok(true) };
         // While this process runs the check, that is what leaves out what comes due.
-        let noted = sqlx::query(
+        let noted = query(
             "INSERT INTO claims (key, due, data_date, epoch, done) VALUES ($1, $2, $3, 0, $2) \
              ON CONFLICT (key) DO UPDATE SET \
                 due = CASE WHEN claims.holder IS NULL THEN excluded.due ELSE claims.due END, \
@@ -179,7 +180,7 @@ impl Turn {
                 Some(before) => *before,
                 None => {
                     let sql = "SELECT MAX(attempt) FROM runs WHERE due = $1 AND check_name = $2 AND data_date = $3";
-                    let most: Option<i64> = sqlx::query_scalar(sql)
+                    let most: Option<i64> = query_scalar(sql)
                         .bind(run.due.as_millisecond())
                         .bind(&run.check)
                         .bind(run.data_date.to_string())
@@ -210,23 +211,23 @@ impl Turn {
         let touched: Vec<&String> = touched.into_iter().collect();
         let written = async {
             let plugins = self.record.write_batch(&mut whole, batch).await?;
-            sqlx::query("UPDATE turns SET turn = $2 WHERE id = $1").bind(ONLY).bind(turn).execute(&mut *whole).await?;
+            query("UPDATE turns SET turn = $2 WHERE id = $1").bind(ONLY).bind(turn).execute(&mut *whole).await?;
             for names in touched.chunks(NAMES) {
                 // Constants and places.
                 let sql = AssertSqlSafe(format!(
                     "INSERT INTO changes (check_name, turn) VALUES {} ON CONFLICT (check_name) DO UPDATE SET turn = excluded.turn",
                     places(names.len(), 2)
                 ));
-                let insert = names.iter().fold(sqlx::query(sql), |insert, name| insert.bind(name.as_str()).bind(turn));
+                let insert = names.iter().fold(query(sql), |insert, name| insert.bind(name.as_str()).bind(turn));
                 insert.execute(&mut *whole).await?;
             }
-            sqlx::query("INSERT INTO batches (id, recorded) VALUES ($1, $2)")
+            query("INSERT INTO batches (id, recorded) VALUES ($1, $2)")
                 .bind(&batch.id)
                 .bind(batch.recorded.as_millisecond())
                 .execute(&mut *whole)
                 .await?;
             for check in &batch.gone {
-                let gone = sqlx::query("DELETE FROM claims WHERE key = $1").bind(super::turn_of(check));
+                let gone = query("DELETE FROM claims WHERE key = $1").bind(super::turn_of(check));
                 gone.execute(&mut *whole).await?;
             }
             whole.commit().await?;
