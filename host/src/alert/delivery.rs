@@ -1,6 +1,8 @@
 //! Sends messages from the outbox to the receivers: in order for each receiver, retried until accepted or refused for
 //! good, with an alarm when a message is late or set aside.
 
+mod joined;
+
 use std::{
     collections::BTreeSet,
     sync::{
@@ -19,7 +21,6 @@ use super::{
     Notification, block_kit, buttons, console,
     exchange::Answer,
     id,
-    merged::merged,
     proof::{Accepted, Proof},
     receivers::{FALLBACK, Receivers},
     threads::Route,
@@ -293,24 +294,6 @@ impl Delivery {
         let earliest = self.attempt(&message, lease).await?;
         *tried = Some((message.id, earliest));
         Ok(true)
-    }
-
-    /// Makes one message of those that the hosts wrote in one round: waits for the others that still run checks, as long as a round waits
-    /// for its runs.
-    async fn join(&self, receiver: &str, first: &Message) -> Result<()> {
-        let wait = self.terms().group_wait;
-        let age = || Duration::try_from(Timestamp::now().duration_since(first.created)).unwrap_or_default();
-        while age() < wait && self.record.others_run().await? {
-            tokio::time::sleep(BETWEEN).await;
-        }
-        let waiting = self.record.untried(receiver, wait).await?;
-        let read: Result<Vec<Notification>, _> =
-            waiting.iter().map(|message| serde_json::from_str(&message.notification)).collect();
-        // One that cannot be read is set aside when it is sent.
-        let (Ok(read), [first, others @ ..]) = (read, waiting.as_slice()) else { return Ok(()) };
-        let Some(merged) = merged(read).filter(|_| !others.is_empty()) else { return Ok(()) };
-        let others: Vec<&str> = others.iter().map(|message| message.id.as_str()).collect();
-        self.record.join(&first.id, &serde_json::to_string(&merged)?, &merged.title, &others).await
     }
 
     /// The time until a message is late; `None` if that was already reported.

@@ -20,7 +20,6 @@ mod exchange;
 mod findings;
 mod held;
 mod mentioned;
-mod merged;
 mod orders;
 mod points;
 mod policy;

@@ -130,7 +130,7 @@ impl Of {
             if !known.contains(&self.check) {
                 bail!("{}", no_such_check(&self.check, known.iter().map(String::as_str)));
             }
-            let done = match record.is_in_use().await? {
+            let done = match address.is_in_use(&record).await? {
                 true => self.ask(&record, &wanted).await?,
                 false => {
                     let _claim = address.claim(Duration::ZERO).await?;

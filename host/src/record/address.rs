@@ -77,6 +77,14 @@ impl Address {
         }
     }
 
+    /// Whether a host runs on the record.
+    pub async fn is_in_use(&self, record: &Record) -> Result<bool> {
+        match self {
+            Self::Directory(directory) => Ok(Claim::is_held(directory)),
+            Self::Server(_) => record.is_anybody_there().await,
+        }
+    }
+
     /// The right to run on the record: of a directory only one host has it, and another waits for it; on a server all have it.
     pub async fn claim(&self, wait: Duration) -> Result<Option<Claim>> {
         match self {

@@ -390,14 +390,8 @@ impl Record {
         Ok(count > 0)
     }
 
-    /// Whether a host runs on the record.
-    pub async fn is_in_use(&self) -> Result<bool> {
-        if self.member.is_none() {
-            return Ok(match &self.place {
-                super::Place::File(path) => path.parent().is_some_and(super::Claim::is_held),
-                super::Place::Server(_) | super::Place::Memory => false,
-            });
-        }
+    /// Whether a host on a server was heard of within a lease.
+    pub(super) async fn is_anybody_there(&self) -> Result<bool> {
         let sql = "SELECT COUNT(*) FROM hosts WHERE seen > clock_timestamp() - make_interval(secs => $1)";
         let count: i64 = query_scalar(sql)
             .bind(LEASE.as_secs_f64())

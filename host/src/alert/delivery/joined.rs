@@ -1,14 +1,41 @@
 //! One message from several: what hosts on one record found in one round, each for itself.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, time::Duration};
 
-use super::{Level, Notification};
+use anyhow::Result;
+use jiff::Timestamp;
+
+use super::{
+    super::{Level, Notification},
+    BETWEEN, Delivery,
+};
+use crate::record::Message;
 
 /// The beginning of a title that only repeats.
 const REMINDER: &str = "Reminder: ";
 
+impl Delivery {
+    /// Makes one message of those that the hosts wrote in one round: waits for the others that still run checks, as long as a round waits
+    /// for its runs.
+    pub(super) async fn join(&self, receiver: &str, first: &Message) -> Result<()> {
+        let wait = self.terms().group_wait;
+        let age = || Duration::try_from(Timestamp::now().duration_since(first.created)).unwrap_or_default();
+        while age() < wait && self.record.others_run().await? {
+            tokio::time::sleep(BETWEEN).await;
+        }
+        let waiting = self.record.untried(receiver, wait).await?;
+        let read: Result<Vec<Notification>, _> =
+            waiting.iter().map(|message| serde_json::from_str(&message.notification)).collect();
+        // One that cannot be read is set aside when it is sent.
+        let (Ok(read), [first, others @ ..]) = (read, waiting.as_slice()) else { return Ok(()) };
+        let Some(merged) = merged(read).filter(|_| !others.is_empty()) else { return Ok(()) };
+        let others: Vec<&str> = others.iter().map(|message| message.id.as_str()).collect();
+        self.record.join(&first.id, &serde_json::to_string(&merged)?, &merged.title, &others).await
+    }
+}
+
 /// One message with all of it, the worst first. `None` without any.
-pub(super) fn merged(mut messages: Vec<Notification>) -> Option<Notification> {
+fn merged(mut messages: Vec<Notification>) -> Option<Notification> {
     messages.sort_by_key(|message| Reverse(message.level));
     let reminder = messages.iter().all(|message| message.reminder);
     messages.into_iter().reduce(|mut all, next| {
