@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S python3 -IS
 """A stand-in for gcloud and bq: it writes down what it is asked, remembers what was made, and refuses what the real ones
 refuse: flags they do not have, things that are there already or are not, bindings for nobody.
 Commands as in https://cloud.google.com/sdk/gcloud/reference. It keeps its memory in the directory GCLOUD_DOUBLE.
