@@ -16,7 +16,14 @@ use crate::support::command::{Ended, binary, ended, repository, shipped};
 mod build;
 
 fn host(directory: &Path, arguments: &[&str]) -> Ended {
-    ended(Command::new(binary("host")).current_dir(directory).env("HOME", directory).args(arguments)).unwrap()
+    ended(&mut command(directory, arguments)).unwrap()
+}
+
+/// Of somebody for whom no plugin is compiled yet.
+fn command(directory: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(binary("host"));
+    command.current_dir(directory).env("HOME", directory).args(arguments);
+    command
 }
 
 /// Runs the lines that a command printed as its next steps, as a shell reads them.
@@ -252,6 +259,10 @@ fn init_beside_plugins_ends_in_a_host_that_runs() {
     for file in shipped().unwrap() {
         fs::copy(&file, plugins.join(file.file_name().unwrap())).unwrap();
     }
+    let host = |directory: &Path, arguments: &[&str]| {
+        let mut command = command(directory, arguments);
+        ended(command.env("XDG_CACHE_HOME", binary("").join("test-cache"))).unwrap()
+    };
     let made = host(directory.path(), &["init"]);
     assert_eq!((made.code, made.out.as_str()), (0, ""), "{made:?}");
     let begin = "host.toml: 9 plugins.\nNot granted, since repository/ and deployments.json do not exist: git, deployments of \

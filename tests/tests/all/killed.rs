@@ -13,9 +13,10 @@ use anyhow::{Context, Result, bail, ensure};
 use rusqlite::Connection;
 
 use crate::support::{
-    command::{Sample, shipped},
+    command::Sample,
     say,
     slack::{OK, Reply, Request, words as text},
+    watched::plugin,
 };
 use host_tests::Fault;
 
@@ -155,7 +156,7 @@ fn start_loads(sample: &Sample, round: u32) -> Result<Child> {
     let time = times.get(round as usize).context("no such round")?;
     let mut command = sample.command();
     command.args(["run", "--once", "--at", &format!("2026-02-{time}:00Z")]);
-    command.args(shipped()?.into_iter().filter(|file| file.ends_with("canary-sql.wasm")));
+    command.arg(plugin("canary-sql"));
     Ok(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?)
 }
 
@@ -223,7 +224,7 @@ fn start(sample: &Sample, round: u32) -> Result<Child> {
     let minutes = 30 * round;
     let at = format!("2026-02-06T{:02}:{:02}:00Z", 12 + minutes / 60, minutes % 60);
     let mut command = sample.command();
-    command.args(["run", "--once", "--check", "phase2-raw", "--at", &at]).args(shipped()?);
+    command.args(["run", "--once", "--check", "phase2-raw", "--at", &at]).arg(plugin("phase2-raw"));
     Ok(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?)
 }
 
