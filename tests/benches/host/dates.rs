@@ -93,6 +93,7 @@ fn run(check: &str, due: Timestamp, data_date: Date, again: bool, fails: bool) -
         early: false,
         again,
         began: None,
+        lease: None,
         off_hours: false,
         report: Some(Report {
             verdict: if fails { Verdict::Fail } else { Verdict::Pass },
