@@ -186,7 +186,7 @@ struct State {
     is_cut: AtomicBool,
     /// Answers take this much longer, in milliseconds.
     delay: AtomicUsize,
-    /// After the next statement that has this in it, the connection is closed instead of answered.
+    /// The next commit of a transaction with this statement in it is not answered: the connection is closed.
     lose: std::sync::Mutex<Option<String>>,
     /// How many answers were lost.
     lost: AtomicUsize,
@@ -223,8 +223,8 @@ impl Between {
         self.state.delay.store(by.as_millis().try_into().unwrap_or(usize::MAX), Ordering::SeqCst);
     }
 
-    /// Loses the answer to the next statement that has this in it: the server gets it, and the connection breaks.
-    pub fn lose_answer(&self, statement: &str) {
+    /// Loses the answer to the next commit of a transaction that has this in it: the server commits, and the connection breaks.
+    pub fn lose_commit_of(&self, statement: &str) {
         *self.state.lose.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(statement.to_owned());
     }
 
@@ -238,6 +238,8 @@ fn pass(mut from: TcpStream, mut to: TcpStream, state: &State, broken: &AtomicBo
     let mut part = [0; 1 << 14];
     let _ = from.set_read_timeout(Some(Duration::from_millis(20)));
     let mut ends = None;
+    // Whether the transaction under way is the one whose commit is lost.
+    let mut is_meant = false;
     loop {
         let read = match from.read(&mut part) {
             Ok(0) => break,
@@ -256,9 +258,10 @@ fn pass(mut from: TcpStream, mut to: TcpStream, state: &State, broken: &AtomicBo
         let bytes = &part[..read];
         if is_asking {
             let mut lose = state.lose.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            let has = |wanted: &String| String::from_utf8_lossy(bytes).contains(wanted.as_str());
-            if lose.as_ref().is_some_and(has) {
-                *lose = None;
+            let asked = String::from_utf8_lossy(bytes);
+            is_meant |= lose.as_ref().is_some_and(|wanted| asked.contains(wanted.as_str()));
+            if is_meant && asked.contains("COMMIT") {
+                (*lose, is_meant) = (None, false);
                 // The server does it; the client will not hear of it.
                 broken.store(true, Ordering::SeqCst);
                 ends = Some(Instant::now() + Duration::from_millis(300));

@@ -14,7 +14,7 @@ use crate::support::{
 
 const VARIABLE: &str = "HOST_STATE_URL";
 /// How long a claim lasts without being renewed, and how long another host may take to see that it is over.
-const TAKEN_OVER: u64 = 30 + 15;
+pub(crate) const TAKEN_OVER: u64 = 30 + 15;
 
 /// host.toml of the sample with the record on a server, where nothing gets too old for these tests, and more lines.
 fn toml(more: &str) -> String {
@@ -35,7 +35,7 @@ fn once(sample: &Sample, url: &str, at: &str, arguments: &[&str]) -> Ended {
 }
 
 /// A host that stays.
-fn join(sample: &Sample, url: &str) -> Service {
+pub(crate) fn join(sample: &Sample, url: &str) -> Service {
     let mut command = sample.command();
     command.env(VARIABLE, url).args(["run", "plugins"]);
     Service::launch(sample, command).unwrap()
@@ -55,7 +55,7 @@ fn started_before(fault: Option<Fault>, guests: &[&str], server: &Postgres, hour
     sample
 }
 
-fn count(server: &Postgres, sql: &str) -> i64 {
+pub(crate) fn count(server: &Postgres, sql: &str) -> i64 {
     server.sql(sql).unwrap().parse().unwrap()
 }
 
@@ -180,16 +180,14 @@ fn slow(names: &[&str], more: &str) -> String {
     )
 }
 
-fn slow_sample(names: &[&str], more: &str) -> Sample {
+/// A sample with such checks only.
+pub(crate) fn slow_sample(names: &[&str], more: &str) -> Sample {
     let sample = Sample::now(None).unwrap();
-    let plugin = "[checks.phase1-scrapers]";
-    let only = toml(&slow(names, more));
-    // The shipped plugins are not installed, so their checks go.
-    let start = only.find(plugin).unwrap();
-    let end = only.find("[checks.weekly-signals]").unwrap();
-    let rest = &only[end..];
-    let grants = rest.find("[checks.").map(|_| &rest[rest.find(&format!("[checks.{}]", names[0])).unwrap()..]).unwrap();
-    sample.configure(&format!("{}{grants}", &only[..start])).unwrap();
+    let whole = toml(&slow(names, more));
+    // The shipped plugins are not installed, so their checks and grants go.
+    let start = whole.find("[checks.phase1-scrapers]").unwrap();
+    let end = whole.find(&format!("[checks.{}]", names[0])).unwrap();
+    sample.configure(&format!("{}{}", &whole[..start], &whole[end..])).unwrap();
     install(&sample, &["misbehaving"]).unwrap();
     sample
 }

@@ -45,6 +45,7 @@ mod examples;
 mod explain;
 mod first_contact;
 mod fleet;
+mod fleet_faults;
 mod for_each;
 mod functions;
 mod gate;

@@ -1,0 +1,103 @@
+//! What several hosts do when their record's server, or the way to it, fails.
+
+use std::time::Duration;
+
+use crate::{
+    fleet::{TAKEN_OVER, count, join, slow_sample},
+    support::{
+        postgres::{Between, Postgres},
+        service::Service,
+    },
+};
+
+const RUNNING: &str = "SELECT COUNT(*) FROM claims WHERE key = 'check a' AND holder IS NOT NULL";
+const RECORDED: &str = "SELECT COUNT(*) FROM runs WHERE check_name = 'a' AND NOT left_out AND NOT past";
+const TWICE: &str =
+    "SELECT COUNT(*) FROM (SELECT check_name, due FROM runs WHERE NOT past GROUP BY 1, 2 HAVING COUNT(*) > 1) AS twice";
+
+/// Ids of messages that arrived more than once.
+fn repeated(sample: &crate::support::command::Sample) -> usize {
+    let mut ids: Vec<String> = sample.slack.requests().into_iter().map(|request| request.id).collect();
+    let all = ids.len();
+    ids.sort();
+    ids.dedup();
+    all - ids.len()
+}
+
+/// The server ends without a word while a check runs, and comes back.
+#[test]
+fn a_server_that_fails_in_the_middle_of_a_run_loses_nothing() {
+    let mut server = Postgres::start().unwrap();
+    let sample = slow_sample(&["a"], "");
+    let host = join(&sample, &server.url());
+    host.wait_until("it runs", 70, |_| count(&server, RUNNING) == 1);
+    server.kill();
+    host.wait_until("it is not ready", 20, |host| host.get("/readyz").status == 503);
+    std::thread::sleep(Duration::from_secs(4));
+    assert!(sample.slack.requests().is_empty(), "nothing that is not recorded is told");
+    server.run().unwrap();
+    host.wait_until("the run is recorded", 60, |_| count(&server, RECORDED) > 0);
+    host.wait_until("it is ready", 20, |host| host.get("/readyz").status == 200);
+    host.wait_until("it is told", 60, |_| !sample.slack.requests().is_empty());
+    assert_eq!((count(&server, TWICE), repeated(&sample)), (0, 0));
+    let (code, said) = host.host.end("TERM").unwrap();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("the record does not answer"), "{said}");
+}
+
+/// The server commits, and the host does not hear so: it neither records the run again nor tells of it twice.
+#[test]
+fn a_commit_whose_answer_is_lost_is_seen_to_be_there() {
+    let server = Postgres::start().unwrap();
+    let between = Between::start(server.port).unwrap();
+    let sample = slow_sample(&["a"], "");
+    let host = join(&sample, &server.url_at(between.port));
+    between.lose_commit_of("INSERT INTO batches");
+    host.wait_until("an answer is lost", 80, |_| between.lost() == 1);
+    host.wait_until("it is told", 60, |_| !sample.slack.requests().is_empty());
+    assert_eq!((count(&server, TWICE), repeated(&sample)), (0, 0));
+    let (_, said) = host.host.end("TERM").unwrap();
+    assert!(
+        said.contains("trying again") && !said.contains("NOT recorded") && !said.contains("took it over"),
+        "{said}"
+    );
+}
+
+/// A host that is cut off from the record, and not from Slack, sends nothing; another one does its work.
+#[test]
+fn a_host_that_is_cut_off_from_the_record_tells_nothing() {
+    let server = Postgres::start().unwrap();
+    let between = Between::start(server.port).unwrap();
+    let sample = slow_sample(&["a"], "");
+    let cut_off = join(&sample, &server.url_at(between.port));
+    cut_off.wait_until("it runs", 70, |_| count(&server, RUNNING) == 1);
+    between.cut(true);
+    let other = join(&sample, &server.url());
+    let own = |service: &Service| service.get("/readyz").status;
+    other.wait_until("the other host does it", TAKEN_OVER + 60, |_| count(&server, RECORDED) > 0);
+    assert_eq!(own(&other), 200);
+    other.wait_until("it is told", 60, |_| !sample.slack.requests().is_empty());
+    between.cut(false);
+    cut_off.wait_until("it is back", 60, |host| host.get("/readyz").status == 200);
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!((count(&server, TWICE), repeated(&sample)), (0, 0));
+    cut_off.host.end("TERM").unwrap();
+    other.host.end("TERM").unwrap();
+}
+
+/// A server whose answers take long, and one with few connections left: slower, and nothing is lost.
+#[test]
+fn a_slow_server_is_waited_for() {
+    let server = Postgres::start().unwrap();
+    let between = Between::start(server.port).unwrap();
+    between.delay(Duration::from_millis(150));
+    let sample = slow_sample(&["a", "b"], "");
+    let hosts = [join(&sample, &server.url_at(between.port)), join(&sample, &server.url())];
+    let both = "SELECT COUNT(DISTINCT check_name) FROM runs WHERE NOT left_out AND NOT past";
+    hosts[0].wait_until("a round", 100, |_| count(&server, both) == 2);
+    hosts[0].wait_until("it is told", 150, |_| !sample.slack.requests().is_empty());
+    assert_eq!((count(&server, TWICE), repeated(&sample)), (0, 0));
+    for host in hosts {
+        host.host.end("TERM").unwrap();
+    }
+}
