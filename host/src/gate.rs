@@ -20,7 +20,7 @@ use crate::{
     check::{Check, Work},
     contract::{Report, Verdict},
     host::Host,
-    record::{Asked, Consultation},
+    record::{self, Asked, Consultation},
     run::{Moment, Run, When},
 };
 
@@ -189,7 +189,7 @@ impl Gates {
             gate: gate.to_owned(),
             data_date: date,
             caller,
-            at: Timestamp::now(),
+            at: record::now(),
             decision: decision.status.name().to_owned(),
             message: decision.message.clone(),
         };
@@ -231,9 +231,9 @@ impl Gates {
 
     /// The current time, never the same millisecond twice, since it identifies the run.
     fn clock(&self) -> Timestamp {
-        let now = Timestamp::now().as_millisecond();
+        let now = record::now().as_millisecond();
         let before = self.last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(now.max(last + 1)));
         let next = before.map_or(now, |last| now.max(last + 1));
-        Timestamp::from_millisecond(next).unwrap_or_else(|_| Timestamp::now())
+        Timestamp::from_millisecond(next).unwrap_or_else(|_| record::now())
     }
 }

@@ -132,6 +132,31 @@ impl Postgres {
         self.sql_in("watch", sql)
     }
 
+    /// A backup of the database, as SQL that replaces what is there.
+    pub fn backup(&self) -> Result<String> {
+        let mut dump = program("pg_dump")?;
+        dump.args(["--clean", "--if-exists", "-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", USER, "watch"]);
+        let done = dump.env("PGPASSWORD", PASSWORD).output()?;
+        if !done.status.success() {
+            bail!("pg_dump: {}", String::from_utf8_lossy(&done.stderr));
+        }
+        Ok(String::from_utf8(done.stdout)?)
+    }
+
+    /// Replaces what is there, in one transaction.
+    pub fn restore(&self, backup: &str) -> Result<()> {
+        let file = self.directory.path().join("backup.sql");
+        fs::write(&file, backup)?;
+        let mut psql = Command::new("psql");
+        psql.args(["-X", "-q", "-1", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", &self.port.to_string()]);
+        psql.args(["-U", USER, "-d", "watch", "-f"]).arg(file).env("PGPASSWORD", PASSWORD);
+        let done = psql.output()?;
+        if !done.status.success() {
+            bail!("psql: {}", String::from_utf8_lossy(&done.stderr));
+        }
+        Ok(())
+    }
+
     fn sql_in(&self, database: &str, sql: &str) -> Result<String> {
         let mut psql = Command::new("psql");
         psql.args(["-X", "-q", "-t", "-A", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", &self.port.to_string()]);

@@ -152,6 +152,11 @@ pub(super) fn registry() -> Result<()> {
     installed("docker-registry", &["docker-registry"], "the tests of registries")
 }
 
+/// Installs what gives a process a clock of its own.
+pub(super) fn faketime() -> Result<()> {
+    installed("faketime", &["faketime"], "the tests of hosts whose clocks differ")
+}
+
 /// Installs Postgres, of which the tests start servers of their own.
 pub(super) fn postgres() -> Result<()> {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();

@@ -29,7 +29,7 @@ use super::{
 use crate::{
     config::{self, Config},
     metrics::Metrics,
-    record::{Attempt, Lease, Message, NewMessage, Outcome, Record, Threading, Undelivered},
+    record::{self, Attempt, Lease, Message, NewMessage, Outcome, Record, Threading, Undelivered},
 };
 
 /// The time between two messages, by Slack's rate limit for a webhook, and for a channel of a bot:
@@ -89,7 +89,7 @@ impl Delivery {
         let receivers = Arc::new(receivers);
         Arc::new(Self {
             updates: Updates::new(record.clone(), receivers.clone()),
-            accepted: Accepted::since(Timestamp::now()),
+            accepted: Accepted::since(record::now()),
             record,
             terms: RwLock::new(Arc::new(Terms { receivers, config, group_wait: Duration::ZERO })),
             metrics,
@@ -127,7 +127,7 @@ impl Delivery {
     /// Accepts a request from Slack, once. An error says why it is not from Slack, or not accepted.
     pub fn accept(&self, proof: Proof<'_>) -> Result<(), &'static str> {
         let secret = self.terms().receivers.signing_secret().ok_or("messages have no buttons here")?;
-        self.accepted.accept(&secret, proof, Timestamp::now())
+        self.accepted.accept(&secret, proof, record::now())
     }
 
     /// Tells one user of a channel in Slack something that nobody else sees, if Slack takes it.
@@ -256,7 +256,7 @@ impl Delivery {
             let Some(joined) = self.record.next_message(receiver).await? else { return Ok(false) };
             message = joined;
         }
-        let now = Timestamp::now();
+        let now = record::now();
         if !self.terms().receivers.know(receiver) {
             let late = self.left(&message, now).is_zero();
             if late {
@@ -309,7 +309,7 @@ impl Delivery {
 
     /// Sends a message, records the answer, and returns when the next request is allowed.
     async fn attempt(&self, message: &Message, lease: Option<&Lease>) -> Result<Instant> {
-        let at = Timestamp::now();
+        let at = record::now();
         let sent = self.send(message, at);
         let Sent { answer, told, threading } = match lease {
             None => sent.await?,
@@ -343,7 +343,7 @@ impl Delivery {
                 said
             }
         };
-        let now = Timestamp::now();
+        let now = record::now();
         let late = self.late_in(message, now).is_some_and(|left| left.is_zero());
         let (alarmed, alarm) = match outcome {
             Outcome::SetAside => {
@@ -461,7 +461,7 @@ impl Delivery {
             receiver: FALLBACK.to_owned(),
             title: format!("undelivered: {title}"),
             notification: payload.to_string(),
-            created: Timestamp::now(),
+            created: record::now(),
             checks: BTreeSet::new(),
         })
     }

@@ -19,7 +19,7 @@ use super::{
     exchange::Answer,
     receivers::Receivers,
 };
-use crate::record::{Outdated, Record, Thread, Undelivered};
+use crate::record::{self, Outdated, Record, Thread, Undelivered};
 
 /// The time between two updates: Slack allows 50 a minute (tier 3).
 /// <https://docs.slack.dev/apis/web-api/rate-limits>
@@ -105,7 +105,7 @@ impl Updates {
             return Ok(None);
         }
         let Some(outdated) = self.record.next_outdated().await? else { return Ok(None) };
-        let wait = Duration::try_from(outdated.next_attempt.duration_since(Timestamp::now())).unwrap_or_default();
+        let wait = Duration::try_from(outdated.next_attempt.duration_since(record::now())).unwrap_or_default();
         // The clock may have been set back since it was written.
         let wait = if wait > LONGEST { Duration::ZERO } else { wait };
         Ok(Some((Some(outdated), wait)))
@@ -143,7 +143,7 @@ impl Updates {
                 tracing::debug!("{channel}: message {} is updated later: {said}", message.id);
                 let doubled = FIRST.saturating_mul(1 << outdated.attempts.min(16));
                 let wait = asked.unwrap_or_default().max(doubled).min(LONGEST);
-                let next = Timestamp::now().checked_add(wait).unwrap_or(Timestamp::MAX);
+                let next = record::now().checked_add(wait).unwrap_or(Timestamp::MAX);
                 self.record.not_updated(outdated, next).await?;
                 return Ok(false);
             }

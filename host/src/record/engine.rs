@@ -130,7 +130,9 @@ impl Record {
     pub async fn server(url: &str) -> Result<Self> {
         let (url, place) = server(url)?;
         name_no_statements();
-        Self::connect(&url, place, SERVER_CONNECTIONS).await?.migrated().await
+        let record = Self::connect(&url, place, SERVER_CONNECTIONS).await?.migrated().await?;
+        record.set_clock().await?;
+        Ok(record)
     }
 
     /// Connects to a Postgres database without migrating it.

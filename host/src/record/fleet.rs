@@ -16,7 +16,7 @@ use rustix::time::{ClockId, clock_gettime};
 use sqlx::AssertSqlSafe;
 
 use super::sql::{places, query, query_as, query_scalar};
-use super::{Record, moment};
+use super::{Record, clock, moment};
 
 /// How long a claim lasts without being renewed.
 pub const LEASE: Duration = Duration::from_secs(30);
@@ -341,9 +341,11 @@ impl Record {
             (SELECT COUNT(*) FROM claims WHERE due IS NOT NULL AND (done IS NULL OR done < due) \
                 AND (holder IS NULL OR expires <= clock_timestamp())), \
             (SELECT COUNT(*) FROM orders WHERE answer IS NULL), (SELECT COUNT(*) FROM outbox WHERE state = 'waiting'), \
-            (SELECT digest FROM configuration)";
-        let (turn, left, orders, messages, digest): (i64, i64, i64, i64, Option<String>) =
+            (SELECT digest FROM configuration), CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)";
+        let asked = Timestamp::now();
+        let (turn, left, orders, messages, digest, time): (i64, i64, i64, i64, Option<String>, i64) =
             query_as(sql).fetch_one(&mut *self.read().await?).await.map_err(|error| self.explain(error))?;
+        clock::set(time, asked);
         Ok(Pulse { turn, left: left > 0, orders: orders > 0, messages: messages > 0, digest })
     }
 

@@ -4,6 +4,7 @@
 mod address;
 mod audit;
 mod batch;
+mod clock;
 mod configuration;
 mod consultations;
 mod costs;
@@ -38,6 +39,7 @@ use sqlx::{AnyPool, Row, any::AnyRow};
 pub use address::Address;
 pub use audit::Audited;
 pub use batch::{Batch, Episode, NewMessage, NewRun, PluginKey};
+pub use clock::now;
 pub use configuration::{Holding, Own, Peer};
 pub use consultations::Consultation;
 pub use costs::Cost;
@@ -51,7 +53,7 @@ pub use orders::Order;
 pub use outbox::{Attempt, Message, Outcome, Undelivered};
 pub use silences::Silence;
 pub use threads::{Outdated, Thread, Threading};
-pub use turn::{Changes, Turn};
+pub use turn::{BEFORE_ALL, Changes, Turn};
 
 /// The database's name in the state directory.
 const FILE: &str = "host.db";

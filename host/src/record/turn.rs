@@ -12,6 +12,8 @@ use super::{Batch, DateRow, Lease, NewRun, Record, Silence, silences};
 
 /// The only row of the turns.
 const ONLY: i64 = 1;
+/// A turn before the first one.
+pub const BEFORE_ALL: i64 = -1;
 /// The most names in one statement.
 const NAMES: usize = 1000;
 
@@ -27,6 +29,8 @@ pub struct Turn {
 pub struct Changes {
     /// Up to which turn this goes; 0 in a file.
     pub turn: i64,
+    /// Whether this is all there is, and what the caller knew is void: an older backup was restored.
+    pub is_all: bool,
     /// By check.
     pub checks: BTreeMap<String, (Option<String>, Vec<DateRow>)>,
 }
@@ -70,6 +74,8 @@ async fn changes(whole: &mut AnyConnection, seen: i64, turn: i64) -> sqlx::Resul
     if turn == seen {
         return Ok(Changes { turn, ..Changes::default() });
     }
+    let is_all = turn < seen;
+    let seen = if is_all { BEFORE_ALL } else { seen };
     let names: Vec<String> =
         query_scalar("SELECT check_name FROM changes WHERE turn > $1").bind(seen).fetch_all(&mut *whole).await?;
     let mut checks: BTreeMap<String, (Option<String>, Vec<DateRow>)> =
@@ -91,7 +97,7 @@ async fn changes(whole: &mut AnyConnection, seen: i64, turn: i64) -> sqlx::Resul
             checks.entry(day.check.clone()).or_default().1.push(day);
         }
     }
-    Ok(Changes { turn, checks })
+    Ok(Changes { turn, is_all, checks })
 }
 
 impl Turn {

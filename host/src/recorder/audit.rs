@@ -9,7 +9,7 @@ use super::Recorder;
 use crate::{
     config::{Change, Config, Rights},
     package::{LOCK, Lock},
-    record::Audited,
+    record::{self, Audited},
 };
 
 impl Recorder {
@@ -23,7 +23,7 @@ impl Recorder {
 
     async fn compare(&self, config: &Config, config_file: &Path, lock: Option<&Lock>) -> Result<()> {
         let now = Rights::of(config, lock);
-        let at = Timestamp::now();
+        let at = record::now();
         let entries = match self.record.rights().await? {
             None => {
                 let pins =

@@ -14,6 +14,7 @@ use crate::{
     alert::{Day, MOST_LOOKS, Standing, State, Subject},
     check::Check,
     config::{Config, Dates},
+    record,
     run::{Moment, first_due},
 };
 
@@ -104,7 +105,7 @@ impl Recorder {
         checks: &BTreeSet<String>,
         config: &Config,
     ) -> Vec<(String, Subject)> {
-        let now = Timestamp::now();
+        let now = record::now();
         let standings = self.standings.lock().await;
         let is_due = |(check, subject): &(String, Subject)| {
             let day = standings.get(check).and_then(|standing| standing.days.get(subject));

@@ -42,7 +42,7 @@ use crate::{
     config::{Bytes, Config},
     lanes,
     metrics::Metrics,
-    record::{Batch, NewMessage, NewRun, Record, Undelivered},
+    record::{self, Batch, NewMessage, NewRun, Record, Undelivered},
     run::{Run, Status, Untold, validation::Validation},
 };
 
@@ -140,7 +140,7 @@ impl Recorder {
 
     /// The clock of looks that begin now: later than that of all looks before, so that no two runs of a date have one.
     pub fn look_clock(&self) -> Timestamp {
-        let now = Timestamp::now();
+        let now = record::now();
         let mut last = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
         // A clock that was set back begins anew.
         let is_ahead = *last >= now.as_millisecond() && *last - now.as_millisecond() < CLOSE;
@@ -280,7 +280,7 @@ impl Recorder {
         mut batch: Batch,
         mut deciding: Deciding<'r>,
     ) -> Result<(Vec<(String, Notification)>, MutexGuard<'r, Standings>)> {
-        let created = Timestamp::now();
+        let created = record::now();
         let silences = deciding.turn.silences(created).await?;
         let mut next = deciding.standings.clone();
         let decided = alert::decide(
@@ -322,8 +322,7 @@ impl Recorder {
         closed.messages.iter_mut().for_each(|message| message.page = self.page(config));
         let channels: Vec<String> = closed.messages.iter().map(|message| message.channel.clone()).collect();
         let gone = closed.checks.clone();
-        let batch =
-            Batch { gone: closed.checks, episodes: closed.episodes, recorded: Timestamp::now(), ..Batch::new() };
+        let batch = Batch { gone: closed.checks, episodes: closed.episodes, recorded: record::now(), ..Batch::new() };
         let written = self.write(config, batch, closed.messages, deciding).await;
         let (_, mut standings) = written.context("the end of removed checks is NOT recorded")?;
         *standings = next;
@@ -414,7 +413,7 @@ impl Recorder {
     /// Forgets the dates in memory that the record no longer has, in a host that stays.
     pub async fn forget_dates(&self, config: &Config) -> Result<()> {
         let keep = jiff::SignedDuration::try_from(config.state.keep.0)?;
-        let Ok(before) = Timestamp::now().checked_sub(keep) else { return Ok(()) };
+        let Ok(before) = record::now().checked_sub(keep) else { return Ok(()) };
         // A day has ended in every time zone a day later.
         let oldest = before.to_zoned(jiff::tz::TimeZone::UTC).date().yesterday()?;
         let stays = |date: &Subject, day: &Day| date.is_none_or(|date| date >= oldest) || !day.state.is_over();
@@ -429,7 +428,7 @@ impl Recorder {
     /// Removes entries older than `state.keep` from the record.
     pub async fn forget(&self, config: &Config) -> Result<()> {
         let keep = jiff::SignedDuration::try_from(config.state.keep.0)?;
-        match Timestamp::now().checked_sub(keep) {
+        match record::now().checked_sub(keep) {
             Ok(before) => self.record.forget(before).await,
             // Longer than all of time: keep everything.
             Err(_) => Ok(()),

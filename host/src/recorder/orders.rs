@@ -9,7 +9,7 @@ use super::{Recorder, dates, shared::Deciding};
 use crate::{
     alert::{self, Ordered, Standing, Subject, Wanted},
     config::Config,
-    record::{Audited, Batch, Order},
+    record::{self, Audited, Batch, Order},
     run::Moment,
 };
 
@@ -33,7 +33,7 @@ impl Recorder {
         who: &str,
     ) -> Result<Done> {
         let json = serde_json::to_string(wanted)?;
-        let id = self.record.order(check, date, &json, (who, Timestamp::now())).await?;
+        let id = self.record.order(check, date, &json, (who, record::now())).await?;
         self.carry_out(config).await?;
         let answer = self.record.answer(id).await?.context("the order was not carried out")?;
         Ok(Done { id, answer: answered(&answer)? })
@@ -62,7 +62,7 @@ impl Recorder {
             return Ok(());
         }
         let mut next = deciding.standings.get(&order.check).cloned().unwrap_or_default();
-        let at = Timestamp::now();
+        let at = record::now();
         let done = carried_out(&order, &mut next, config, at);
         let answer = done.as_ref().map(|done| done.answer.clone()).map_err(Clone::clone);
         let answered = vec![(order.id, serde_json::to_string(&answer)?)];

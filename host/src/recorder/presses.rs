@@ -1,13 +1,12 @@
 //! `Acknowledge` under a message in Slack: the same order as that of `host ack`, about the incidents that the message began.
 
 use anyhow::{Context, Result};
-use jiff::Timestamp;
 
 use super::Recorder;
 use crate::{
     alert::{ACKNOWLEDGED_FOR, Mentioned, Notification, Wanted},
     config::{Config, Time},
-    record::Thread,
+    record::{self, Thread},
 };
 
 /// The reason, which a button cannot ask for.
@@ -45,7 +44,7 @@ impl Recorder {
             incident.data && incident.check == *check && thread.is_some_and(|thread| !is_over(thread))
         };
         let length: Time = ACKNOWLEDGED_FOR.parse().map_err(anyhow::Error::msg)?;
-        let until = Timestamp::now().checked_add(length.0).context("the time cannot be told")?;
+        let until = record::now().checked_add(length.0).context("the time cannot be told")?;
         let wanted = Wanted::Ack { why: WHY.to_owned(), until };
         let mut done = Err(format!("{check}: what this message tells of is over."));
         for incident in notification.incidents.iter().filter(is_open) {

@@ -17,7 +17,7 @@ use super::{FIRST_PAUSE, Recorder, dates};
 use crate::{
     alert::{Standing, Standings},
     config::Config,
-    record::{Batch, Changes, Lease, NewRun, Record, Turn},
+    record::{BEFORE_ALL, Batch, Changes, Lease, NewRun, Record, Turn},
     run::{Run, Untold},
 };
 
@@ -41,15 +41,19 @@ pub(super) async fn load(record: &Record, config: &Config) -> Result<(Standings,
     if record.member().is_none() {
         return Ok((dates::load(record, config).await?, Shared::default()));
     }
-    let shared = Shared { seen: AtomicI64::new(-1), ..Shared::default() };
+    let shared = Shared { seen: AtomicI64::new(BEFORE_ALL), ..Shared::default() };
     let mut standings = Standings::new();
-    shared.take_in(&mut standings, record.changes(-1).await?)?;
+    shared.take_in(&mut standings, record.changes(BEFORE_ALL).await?)?;
     Ok((standings, shared))
 }
 
 impl Shared {
     /// Takes over what other hosts changed.
     fn take_in(&self, standings: &mut Standings, changes: Changes) -> Result<()> {
+        if changes.is_all {
+            tracing::warn!("the record is older than what this host knew: it goes by the record");
+            standings.clear();
+        }
         for (check, (standing, days)) in &changes.checks {
             let of = || format!("the remembered state of {check}");
             let read = standing.as_deref().map(serde_json::from_str::<Standing>).transpose().with_context(of)?;
@@ -148,11 +152,11 @@ impl Recorder {
 
     /// Reads what other hosts recorded, into the standings and the board. `turn` is the last one, if it is known.
     pub async fn catch_up(&self, turn: Option<i64>) -> Result<()> {
-        if turn.is_none_or(|turn| turn > self.shared.seen.load(Ordering::Relaxed)) {
+        if turn.is_none_or(|turn| turn != self.shared.seen.load(Ordering::Relaxed)) {
             let mut standings = self.standings.lock().await;
             let seen = self.shared.seen.load(Ordering::Relaxed);
             let changes = self.record.changes(seen).await?;
-            if changes.turn > seen {
+            if changes.turn != seen {
                 self.shared.take_in(&mut standings, changes)?;
             }
         }

@@ -21,7 +21,7 @@ use crate::{
     alert::{MOST_LOOKS, Notification, Subject},
     check::Check,
     host::Host,
-    record::Lease,
+    record::{self, Lease},
     recorder::{Expected, Looking, Settled},
     run::{COUNTED, Moment, Run, Status, When, dates},
     schedule::Turn,
@@ -196,7 +196,7 @@ impl Host {
     pub async fn count_dates(&self) {
         let mut expected = Expected::default();
         for check in &self.checks {
-            let looks = self.recorder.looks(check, &self.config, Timestamp::now(), &mut expected).await;
+            let looks = self.recorder.looks(check, &self.config, record::now(), &mut expected).await;
             self.recorder.metrics.dates(&check.name, looks.open, looks.unjudged);
         }
     }
@@ -224,7 +224,7 @@ impl Host {
             // A reload has removed the check.
             let Some(check) = self.check(&turn.check) else { continue };
             let moment = Moment::of(check, &self.config, turn.due, When::default())?;
-            let moment = Moment { clock: turn.due.max(Timestamp::now()), ..moment };
+            let moment = Moment { clock: turn.due.max(record::now()), ..moment };
             match turn.left_out {
                 None => due.push((check.clone(), moment)),
                 Some(why) => {

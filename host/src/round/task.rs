@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::Timestamp;
 use tokio::sync::{mpsc::UnboundedSender, watch};
 use tracing::Instrument;
 
@@ -11,7 +10,7 @@ use crate::{
     check::Check,
     config::Pace,
     host::{Slot, Slots},
-    record::{Claimed, Lease},
+    record::{self, Claimed, Lease},
     recorder::Recorder,
     run::{Moment, Run, Untold},
     schedule::jitter,
@@ -71,12 +70,12 @@ impl Task {
             return vec![self.run(1).await];
         };
         let begin = self.moment.due + jitter(&self.check.name, self.moment.due, scheduled.pace.jitter);
-        let given = Timestamp::now();
+        let given = record::now();
         let mut runs = Vec::new();
         let mut lease: Option<Lease> = None;
         for tried in 1.. {
             let wait = match tried {
-                1 => Duration::try_from(begin.duration_since(Timestamp::now())).unwrap_or_default(),
+                1 => Duration::try_from(begin.duration_since(record::now())).unwrap_or_default(),
                 _ => scheduled.pace.retry_wait,
             };
             let room = async {

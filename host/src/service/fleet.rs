@@ -15,7 +15,7 @@ use tokio::{
 
 use super::{Ended, Service};
 use crate::{
-    record::{Holding, Own},
+    record::{self, Holding, Own},
     schedule::Turn,
 };
 
@@ -36,7 +36,7 @@ pub(crate) fn takes_no_part(own: &Own, holding: &Holding) -> String {
 
 /// Keeps up with the other hosts until shutdown.
 pub(super) async fn share(service: Arc<Service>) {
-    let began = Timestamp::now();
+    let began = record::now();
     let mut told: Option<Instant> = None;
     loop {
         if let Err(error) = service.keep_up(began, &mut told).await {

@@ -28,7 +28,7 @@ use crate::{
     check::Check,
     gate::Gates,
     host::Host,
-    record::Own,
+    record::{self, Own},
     round::{Occasion, Round, listed},
     schedule::{Agenda, Plan, Turn},
     text::printable,
@@ -85,7 +85,7 @@ impl Service {
         let newest = host.recorder.show(&names).await?;
         host.count_dates().await;
         host.recorder.look_again();
-        let agenda = Agenda::new(plans(&host), |check| newest.get(check).copied(), Timestamp::now());
+        let agenda = Agenda::new(plans(&host), |check| newest.get(check).copied(), record::now());
         let heartbeat = Heartbeat::new(&host.config.heartbeat, host.recorder.metrics.clone())?;
         Ok(Arc::new(Self {
             agenda: Mutex::new(agenda),
@@ -93,8 +93,8 @@ impl Service {
             replacing: tokio::sync::Mutex::default(),
             watching: Mutex::new(Some(reload::Watch::new(taken)?)),
             refused: RwLock::default(),
-            seen: AtomicI64::new(Timestamp::now().as_second()),
-            look_at: Mutex::new(Timestamp::now()),
+            seen: AtomicI64::new(record::now().as_second()),
+            look_at: Mutex::new(record::now()),
             closing: watch::Sender::new(false),
             deadline: watch::Sender::new(false),
             heartbeat: RwLock::new(heartbeat),
@@ -126,7 +126,7 @@ impl Service {
     /// Whether the scheduler loop is alive.
     pub fn is_alive(&self) -> bool {
         let seen = Duration::from_secs(self.seen.load(Ordering::Relaxed).try_into().unwrap_or_default());
-        let now = Duration::from_secs(Timestamp::now().as_second().try_into().unwrap_or_default());
+        let now = Duration::from_secs(record::now().as_second().try_into().unwrap_or_default());
         now.saturating_sub(seen) < STUCK
     }
 
@@ -177,8 +177,8 @@ impl Service {
         let (over, mut ended) = mpsc::unbounded_channel();
         let mut announced = None;
         loop {
-            self.seen.store(Timestamp::now().as_second(), Ordering::Relaxed);
-            let (turns, set_back) = self.agenda().take(Timestamp::now());
+            self.seen.store(record::now().as_second(), Ordering::Relaxed);
+            let (turns, set_back) = self.agenda().take(record::now());
             if let Some(back) = set_back {
                 tracing::warn!("the clock was set back by {back:#}; due times are counted from now");
             }
@@ -194,7 +194,7 @@ impl Service {
                 self.announce(next);
             }
             let left =
-                next.map_or(NAP, |next| Duration::try_from(next.duration_since(Timestamp::now())).unwrap_or_default());
+                next.map_or(NAP, |next| Duration::try_from(next.duration_since(record::now())).unwrap_or_default());
             tokio::select! {
                 () = tokio::time::sleep(left.min(NAP)) => {}
                 Some(check) = ended.recv() => {
@@ -254,7 +254,7 @@ impl Service {
                 Ended { host, names: names(), round }
             });
         }
-        let now = Timestamp::now();
+        let now = record::now();
         let mut look_at = self.look_at.lock().unwrap_or_else(PoisonError::into_inner);
         // A clock that was set back does not put it off.
         if *look_at > now && look_at.duration_since(now) <= NEXT_LOOK {
@@ -386,7 +386,7 @@ fn plans(host: &Host) -> BTreeMap<String, Plan> {
 
 /// `in 12 min`
 fn wait(due: Timestamp) -> String {
-    match due.duration_since(Timestamp::now()).as_secs() {
+    match due.duration_since(record::now()).as_secs() {
         seconds @ ..=90 => format!("in {} s", seconds.max(0)),
         seconds => format!("in {} min", seconds / 60),
     }

@@ -14,6 +14,7 @@ use crate::{
     host::{Begin, Host},
     lanes,
     package::{Keys, today},
+    record,
     text::printable,
 };
 
@@ -70,7 +71,7 @@ pub(super) async fn watch(service: Arc<Service>, Watch { mut hang_up, mut taken 
 
 /// Adds the checks whose plugins were still being compiled at the start.
 pub(super) async fn complete(service: Arc<Service>) {
-    let (before, since) = (service.host(), Timestamp::now());
+    let (before, since) = (service.host(), record::now());
     let whole = before.whole().await;
     let _alone = service.replacing.lock().await;
     let taken_on = match whole {
@@ -106,7 +107,7 @@ impl Service {
             Ok(changes) => Ok(changes),
             Err(error) => Err(printable(&format!("{error:#}{}", self.withdraw().await))),
         };
-        let refused = taken_on.as_ref().err().map(|reason| Refused { at: Timestamp::now(), reason: reason.clone() });
+        let refused = taken_on.as_ref().err().map(|reason| Refused { at: record::now(), reason: reason.clone() });
         *self.refused.write().unwrap_or_else(std::sync::PoisonError::into_inner) = refused;
         self.host().recorder.metrics.reloaded(taken_on.is_ok());
         // After the page and the API say so: whoever reads this looks there.
@@ -125,13 +126,13 @@ impl Service {
         let host = Host::new(read.config, &read.files, lock, recorder, Begin::Instead(&before), |_| {}).await?;
         // Before it runs as another: one that does not hold runs nothing.
         if host.recorder.record.member().is_some() {
-            let holding = host.recorder.record.stand(&own, Timestamp::now()).await?;
+            let holding = host.recorder.record.stand(&own, record::now()).await?;
             if holding.digest != own.digest {
                 tracing::error!("{}", super::takes_no_part(&own, &holding));
             }
         }
         *self.own.write().unwrap_or_else(std::sync::PoisonError::into_inner) = own;
-        let changes = self.replace(&before, host, Timestamp::now()).await?;
+        let changes = self.replace(&before, host, record::now()).await?;
         let host = self.host();
         host.recorder.audit(&host.config, &self.sources.config, lock).await;
         Ok(changes)
@@ -150,7 +151,7 @@ impl Service {
         let stop = async {
             let before = self.host();
             let Some((host, names)) = before.distrusting(&self.keys(&before)).await? else { return Ok(Vec::new()) };
-            self.replace(&before, host, Timestamp::now()).await?;
+            self.replace(&before, host, record::now()).await?;
             Ok::<_, anyhow::Error>(names)
         };
         match stop.await {
@@ -180,7 +181,7 @@ impl Service {
         self.agenda().change(plans(&host), since);
         host.recorder.only(host.checks.iter().map(|check| check.name.clone()).collect());
         // An alert of a check that is gone ends later rather than never, if the record cannot be written now.
-        if let Err(error) = host.recorder.close(&host.config, &known, true, Timestamp::now()).await {
+        if let Err(error) = host.recorder.close(&host.config, &known, true, record::now()).await {
             tracing::error!("{error:#}");
         }
         for gone in before.checks.iter().filter(|check| host.check(&check.name).is_none()) {

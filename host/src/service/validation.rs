@@ -3,11 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Result;
-use jiff::Timestamp;
 use tokio::task::JoinSet;
 
 use super::Service;
 use crate::{
+    record,
     run::validation::{Kind, Validated},
     text::printable,
 };
@@ -17,9 +17,9 @@ const LOOK: Duration = Duration::from_secs(30);
 
 /// Validates the checks now, and then whenever it is due.
 pub(super) async fn stay_valid(service: Arc<Service>) {
-    let mut due = Some(Timestamp::now());
+    let mut due = Some(record::now());
     loop {
-        let (host, now) = (service.host(), Timestamp::now());
+        let (host, now) = (service.host(), record::now());
         if host.config.validate_schedule.0.is_some() && due.is_some_and(|due| due <= now) {
             let mut validation = JoinSet::new();
             validation.spawn(async move { host.validate(now).await });
@@ -28,7 +28,7 @@ pub(super) async fn stay_valid(service: Arc<Service>) {
             }
         }
         tokio::time::sleep(LOOK).await;
-        due = match service.host().validation_due(Timestamp::now()).await {
+        due = match service.host().validation_due(record::now()).await {
             Ok(due) => due,
             Err(error) => {
                 tracing::error!("the time of the next validation cannot be determined: {error:#}");

@@ -14,6 +14,7 @@
 mod bare;
 mod cloud;
 mod dates;
+mod fleet;
 mod isolation;
 mod neighbours;
 mod peers;
@@ -41,7 +42,7 @@ fn main() {
     host::confined::use_program(&binary("host"));
     // Names on the command line choose: `cargo xtask bench drift`. Cargo adds --bench.
     let chosen: Vec<String> = std::env::args().skip(1).filter(|name| name != "--bench").collect();
-    let measures: [(&str, fn()); 24] = [
+    let measures: [(&str, fn()); 25] = [
         ("run", one_run),
         ("process", whole_process),
         ("drift", drift_lookups),
@@ -66,6 +67,7 @@ fn main() {
         ("lag", service::lag),
         ("page", service::page),
         ("idle", service::idle),
+        ("fleet", fleet::fleet),
     ];
     if let Some(unknown) = chosen.iter().find(|chosen| measures.iter().all(|(name, _)| name != chosen)) {
         eprintln!("error: no benchmark is called {unknown}; there are {}", measures.map(|(name, _)| name).join(", "));

@@ -12,7 +12,7 @@ use crate::support::{
     service::{Service, install},
 };
 
-const VARIABLE: &str = "HOST_STATE_URL";
+pub(crate) const VARIABLE: &str = "HOST_STATE_URL";
 /// How long a claim lasts without being renewed, and how long another host may take to see that it is over.
 pub(crate) const TAKEN_OVER: u64 = 30 + 15;
 

@@ -10,6 +10,8 @@ use crate::{
     },
 };
 
+/// Debian's package `faketime`.
+const FAKE: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 const RUNNING: &str = "SELECT COUNT(*) FROM claims WHERE key = 'check a' AND holder IS NOT NULL";
 const RECORDED: &str = "SELECT COUNT(*) FROM runs WHERE check_name = 'a' AND NOT left_out AND NOT past";
 const TWICE: &str =
@@ -100,4 +102,48 @@ fn a_slow_server_is_waited_for() {
     for host in hosts {
         host.host.end("TERM").unwrap();
     }
+}
+
+/// The clocks of two hosts are ten minutes apart: due times follow the record's, and each is run once.
+#[test]
+fn the_clock_of_the_record_counts() {
+    let server = Postgres::start().unwrap();
+    let sample = slow_sample(&["a"], "");
+    let start = |ahead: &str| {
+        let mut command = sample.command();
+        command.env(crate::fleet::VARIABLE, server.url()).args(["run", "plugins"]);
+        // A clock of this process alone.
+        command.env("LD_PRELOAD", FAKE).env("FAKETIME", ahead).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        Service::launch(&sample, command).unwrap()
+    };
+    let hosts = [start("+5m"), start("-5m")];
+    hosts[0].wait_until("two runs", 150, |_| count(&server, RECORDED) >= 2);
+    let early = "SELECT COUNT(*) FROM runs WHERE due > EXTRACT(EPOCH FROM clock_timestamp()) * 1000";
+    assert_eq!((count(&server, early), count(&server, TWICE), repeated(&sample)), (0, 0, 0));
+    let on_time = "SELECT COUNT(*) FROM runs WHERE NOT left_out AND NOT past AND recorded - due BETWEEN 0 AND 30000";
+    assert_eq!(count(&server, on_time), count(&server, RECORDED));
+    for (host, side) in hosts.into_iter().zip(["ahead of", "behind"]) {
+        let (_, said) = host.host.end("TERM").unwrap();
+        assert!(said.contains(&format!("the clock of this machine is 5 min {side} that of the record")), "{said}");
+    }
+}
+
+/// After an older backup is restored, what was lost is judged again, and nobody is told that it recovered.
+#[test]
+fn a_restored_backup_makes_nothing_recover() {
+    let server = Postgres::start().unwrap();
+    let sample = slow_sample(&["a"], "");
+    let host = join(&sample, &server.url());
+    host.wait_until("it takes part", 20, |host| host.get("/readyz").status == 200);
+    let backup = server.backup().unwrap();
+    host.wait_until("it is told", 150, |_| sample.slack.requests().len() == 1);
+    host.wait_until("the run is over", 30, |_| count(&server, RUNNING) == 0);
+    server.restore(&backup).unwrap();
+    assert_eq!(count(&server, RECORDED), 0);
+    host.wait_until("it is judged and told again", 200, |_| sample.slack.requests().len() == 2);
+    assert!(count(&server, RECORDED) > 0);
+    let texts = sample.slack.received().iter().map(|(_, message)| message.to_string()).collect::<String>();
+    assert!(!texts.contains("recovered") && !texts.contains("evaluated again"), "{texts}");
+    let (_, said) = host.host.end("TERM").unwrap();
+    assert!(said.contains("the record is older than what this host knew"), "{said}");
 }

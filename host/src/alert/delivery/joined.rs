@@ -3,13 +3,12 @@
 use std::{cmp::Reverse, time::Duration};
 
 use anyhow::Result;
-use jiff::Timestamp;
 
 use super::{
     super::{Level, Notification},
     BETWEEN, Delivery,
 };
-use crate::record::Message;
+use crate::record::{self, Message};
 
 /// The beginning of a title that only repeats.
 const REMINDER: &str = "Reminder: ";
@@ -19,7 +18,7 @@ impl Delivery {
     /// for its runs.
     pub(super) async fn join(&self, receiver: &str, first: &Message) -> Result<()> {
         let wait = self.terms().group_wait;
-        let age = || Duration::try_from(Timestamp::now().duration_since(first.created)).unwrap_or_default();
+        let age = || Duration::try_from(record::now().duration_since(first.created)).unwrap_or_default();
         while age() < wait && self.record.others_run().await? {
             tokio::time::sleep(BETWEEN).await;
         }
