@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use host_tests::{Fault, HOST_TOML, Moment, make};
 
 use super::{
-    AT,
+    AT, postgres,
     slack::{SlackDouble, TOKEN},
 };
 
@@ -57,6 +57,8 @@ pub struct Sample {
     directory: TempDir,
     /// The stand-in for Slack.
     pub slack: SlackDouble,
+    /// The address of its record, if the tests run with their records on a server.
+    record: Option<String>,
 }
 
 impl Sample {
@@ -73,7 +75,7 @@ impl Sample {
     fn at(moment: Timestamp, fault: Option<Fault>) -> Result<Self> {
         let directory = TempDir::new()?;
         make(directory.path(), &Moment::new(moment)?, fault)?;
-        let sample = Self { directory, slack: SlackDouble::start()? };
+        let sample = Self { directory, slack: SlackDouble::start()?, record: postgres::shared_database()? };
         sample.configure(HOST_TOML)?;
         Ok(sample)
     }
@@ -83,6 +85,7 @@ impl Sample {
         let never = if toml.contains("validate_schedule") { "" } else { "validate_schedule = \"never\"\n" };
         let toml = format!("{never}{toml}");
         let toml = toml.replace("deliver = \"console\"", "deliver = \"webhook\"");
+        let toml = if self.record.is_some() { on_server(&toml) } else { toml };
         Ok(std::fs::write(self.path().join("host.toml"), toml)?)
     }
 
@@ -106,6 +109,7 @@ impl Sample {
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.path())
             .env("XDG_CACHE_HOME", binary("").join("test-cache"))
+            .envs(self.record.as_ref().map(|url| (postgres::VARIABLE, url)))
             .env("SLACK_BOT_TOKEN", TOKEN)
             .env("SLACK_WEBHOOK_URL_CANARY_ALERTS", self.slack.webhook("canary-alerts"))
             .env("SLACK_WEBHOOK_URL_DEPLOYMENT_ALERTS", self.slack.webhook("deployment-alerts"));
@@ -148,6 +152,17 @@ impl Sample {
         let mut command = self.command();
         command.args(["run", "--once", "--at", AT]).args(arguments).args(shipped()?);
         ended(&mut command)
+    }
+}
+
+/// The same host.toml with its record on a server.
+fn on_server(toml: &str) -> String {
+    let url = format!("[state]\nurl_env = \"{}\"\n", postgres::VARIABLE);
+    let toml: String =
+        toml.lines().filter(|line| *line != "directory = \"state\"").map(|line| format!("{line}\n")).collect();
+    match toml.contains("[state]\n") {
+        true => toml.replace("[state]\n", &url),
+        false => format!("{toml}\n{url}"),
     }
 }
 

@@ -20,6 +20,10 @@ use tempfile::TempDir;
 /// The user, and a password for these tests only.
 const USER: &str = "host";
 pub const PASSWORD: &str = "not-a-secret-4711";
+/// The variable that host.toml names for the address.
+pub const VARIABLE: &str = "HOST_STATE_URL";
+/// If it has the address of a server, each sample has its record in a database of its own there.
+pub const SHARED: &str = "HOST_TESTS_POSTGRES";
 /// The user of the server's process if the tests run as root, as which it refuses to run: `nobody`.
 const NOBODY: u32 = 65534;
 /// How long it may take to start.
@@ -117,6 +121,18 @@ impl Postgres {
         }
     }
 
+    /// Lets everybody in without a password.
+    pub fn trust(&self) -> Result<()> {
+        fs::write(self.directory.path().join("data/pg_hba.conf"), "host all all 127.0.0.1/32 trust\n")?;
+        self.sql("SELECT pg_reload_conf()").map(drop)
+    }
+
+    /// Another empty database; gives its address.
+    pub fn database(&self, name: &str) -> Result<String> {
+        self.sql(&format!("CREATE DATABASE {name}"))?;
+        Ok(self.url().replace("/watch?", &format!("/{name}?")))
+    }
+
     /// The address of its database.
     pub fn url(&self) -> String {
         self.url_at(self.port)
@@ -173,6 +189,28 @@ impl Drop for Postgres {
     fn drop(&mut self) {
         self.end("-QUIT");
     }
+}
+
+/// The address of a new database on the server that [`SHARED`] names.
+pub fn shared_database() -> Result<Option<String>> {
+    static LAST: AtomicUsize = AtomicUsize::new(0);
+    let Ok(url) = std::env::var(SHARED) else { return Ok(None) };
+    let name = format!("sample_{}", LAST.fetch_add(1, Ordering::SeqCst));
+    let mut psql = Command::new("psql");
+    psql.args(["-X", "-q", &url, "-c", &format!("CREATE DATABASE {name}")]);
+    let made = psql.output().context("psql is not there: run `cargo xtask test`")?;
+    if !made.status.success() {
+        bail!("{name}: {}", String::from_utf8_lossy(&made.stderr));
+    }
+    Ok(Some(url.replace("/watch?", &format!("/{name}?"))))
+}
+
+/// Gives a file to the user of the server's process.
+pub fn give(path: &Path) -> Result<()> {
+    if is_root() {
+        chown(path, Some(NOBODY), Some(NOBODY))?;
+    }
+    Ok(())
 }
 
 fn is_root() -> bool {

@@ -25,6 +25,7 @@ mod run;
 mod sign;
 mod silence;
 mod starter;
+mod state;
 mod table;
 mod test;
 mod usage;
@@ -54,6 +55,7 @@ const GROUPS: &[(&str, &[&str])] = &[
         "See results and messages",
         &["history", "audit", "costs", "recheck", "ack", "close", "silence", "silences", "receivers"],
     ),
+    ("The record", &["state"]),
     ("Plugins", &["inspect", "pin", "add", "pull", "update", "outdated", "push", "keygen", "sign"]),
     ("Shell and editor", &["completions", "man", "schema", "help"]),
 ];
@@ -122,6 +124,9 @@ enum Command {
     /// Test whether messages arrive
     #[command(subcommand)]
     Receivers(receivers::Receivers),
+    /// Copy the record to another place
+    #[command(subcommand)]
+    State(state::State),
     /// Show what a plugin is, asks for and was granted
     Inspect(inspect::Inspect),
     /// Record which plugin versions run, or change one
@@ -191,6 +196,7 @@ impl Arguments {
             Command::Silence(silence) => silence.execute(),
             Command::Silences(silences) => silences.execute(),
             Command::Receivers(receivers) => receivers.execute(),
+            Command::State(state) => state.execute(),
             Command::Pin(pin) => pin.execute(),
             Command::Inspect(inspect) => inspect.execute(),
             Command::Init(init) => init.execute(),

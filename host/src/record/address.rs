@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use super::{Claim, Record};
 use crate::config::Config;
@@ -36,7 +36,10 @@ impl Address {
             return Ok(Self::Directory(config.resolve(&config.state.directory)));
         };
         match std::env::var(variable) {
-            Ok(url) if !url.trim().is_empty() => Ok(Self::Server(url)),
+            Ok(url) if !url.trim().is_empty() => {
+                super::engine::server(&url).with_context(|| variable.clone())?;
+                Ok(Self::Server(url))
+            }
             _ => bail!(
                 "{variable} is not set: `url_env` under [state] names it; set it to the address of the Postgres database, \
                  such as postgres://USER@HOST/DATABASE"

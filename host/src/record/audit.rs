@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use sqlx::AnyConnection;
 
-use super::sql::{query, query_as, query_scalar};
+use super::sql::{query, query_as, query_scalar, storable};
 use super::{Record, moment};
 
 /// The only row of the last rights.
@@ -60,9 +60,9 @@ impl Record {
 pub(super) async fn note(write: &mut AnyConnection, entry: &Audited) -> sqlx::Result<()> {
     query("INSERT INTO audit (at, who, place, change) VALUES ($1, $2, $3, $4)")
         .bind(entry.at.as_millisecond())
-        .bind(&entry.who)
-        .bind(&entry.place)
-        .bind(&entry.change)
+        .bind(storable(&entry.who))
+        .bind(storable(&entry.place))
+        .bind(storable(&entry.change))
         .execute(write)
         .await
         .map(drop)

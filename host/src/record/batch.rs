@@ -10,7 +10,7 @@ use anyhow::Result;
 use jiff::{Timestamp, civil::Date};
 use sqlx::{Any, AnyConnection, AssertSqlSafe, any::AnyArguments, query::Query};
 
-use super::sql::{places, query, query_as, query_scalar};
+use super::sql::{places, query, query_as, query_scalar, storable};
 use super::{
     Record,
     audit::{Audited, note},
@@ -274,15 +274,15 @@ fn insert_runs<'q>(runs: &'q [NewRun], plugins: &HashMap<PluginKey, i64>, record
             .bind(i64::from(run.attempt))
             .bind(run.past)
             .bind(run.status)
-            .bind(&run.summary)
+            .bind(storable(&run.summary))
             .bind(&run.report)
-            .bind(&run.error)
+            .bind(run.error.as_deref().map(storable))
             .bind(run.seconds)
             .bind(&run.calls)
             .bind(run.plugin.as_ref().and_then(|plugin| plugins.get(plugin)).copied())
             .bind(recorded.as_millisecond())
             .bind(run.left_out)
-            .bind(&run.cut)
+            .bind(run.cut.as_deref().map(storable))
             .bind(&run.evidence)
     })
 }
@@ -312,11 +312,11 @@ fn upsert_episodes(episodes: &[Episode], recorded: Timestamp) -> Rows<'_> {
             .bind(key(episode.date))
             .bind(episode.kind)
             .bind(episode.severity)
-            .bind(&episode.summary)
+            .bind(storable(&episode.summary))
             .bind(episode.began.as_millisecond())
             .bind(episode.ended.map(Timestamp::as_millisecond))
             .bind(episode.announced.map(Timestamp::as_millisecond))
-            .bind(&episode.held)
+            .bind(episode.held.as_deref().map(storable))
             .bind(recorded.as_millisecond())
     })
 }

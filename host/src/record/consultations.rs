@@ -4,7 +4,7 @@ use anyhow::Result;
 use jiff::{Timestamp, civil::Date};
 use serde::Serialize;
 
-use super::sql::{query, query_as, query_scalar};
+use super::sql::{query, query_as, query_scalar, storable};
 use super::{Record, moment};
 
 /// A question, and its answer in short.
@@ -33,10 +33,10 @@ impl Record {
         )
         .bind(&consultation.gate)
         .bind(consultation.data_date.to_string())
-        .bind(&consultation.caller)
+        .bind(storable(&consultation.caller))
         .bind(consultation.at.as_millisecond())
         .bind(&consultation.decision)
-        .bind(&consultation.message)
+        .bind(storable(&consultation.message))
         .bind(answer);
         self.execute(insert).await.map(drop)
     }

@@ -46,8 +46,19 @@ impl Claim {
     pub async fn take(directory: &Path, wait: Duration) -> Result<Self> {
         make(directory)?;
         let path = directory.join(LOCK);
-        let file = fs::File::options().create(true).truncate(false).write(true).mode(0o600).open(&path);
-        let file = file.with_context(|| format!("{}: cannot be written", path.display()))?;
+        Self::of(directory, open(&path).with_context(|| format!("{}: cannot be written", path.display()))?, wait).await
+    }
+
+    /// The same without changing the directory or the rights to it. `None` where nothing can be written, so that no host can run.
+    pub(super) async fn lock(directory: &Path, wait: Duration) -> Result<Option<Self>> {
+        match open(&directory.join(LOCK)) {
+            Ok(file) => Self::of(directory, file, wait).await.map(Some),
+            Err(_) => Ok(None),
+        }
+    }
+
+    async fn of(directory: &Path, file: fs::File, wait: Duration) -> Result<Self> {
+        let path = directory.join(LOCK);
         let deadline = Instant::now() + wait;
         loop {
             match file.try_lock() {
@@ -64,6 +75,10 @@ impl Claim {
             }
         }
     }
+}
+
+fn open(lock: &Path) -> std::io::Result<fs::File> {
+    fs::File::options().create(true).truncate(false).write(true).mode(0o600).open(lock)
 }
 
 /// Makes the directory, or takes one that is there: other users lose their rights to it and to the host's files in it.

@@ -139,7 +139,8 @@ impl Record {
     pub(super) async fn look_at_server(url: &str) -> Result<Self> {
         let (url, place) = server(url)?;
         name_no_statements();
-        Self::connect(&url, place, 1).await
+        // One may be in a transaction for long.
+        Self::connect(&url, place, 2).await
     }
 
     async fn connect(url: &str, place: Place, connections: u32) -> Result<Self> {
@@ -174,14 +175,13 @@ impl Record {
     }
 
     async fn migrate_file(&self) -> Result<()> {
-        let newest = FILE_STEPS.last().map_or(0, |(version, ..)| *version);
         let migrations = FILE_STEPS.iter().map(|(version, name, sql)| {
             let sql = sqlx::SqlSafeStr::into_sql_str(*sql);
             Migration::new(*version, (*name).into(), MigrationType::Simple, sql, false)
         });
         match Migrator::with_migrations(migrations.collect()).run(&self.pool).await {
             Ok(()) => Ok(()),
-            Err(MigrateError::VersionMissing(version)) => bail!(self.is_newer(version, newest)),
+            Err(MigrateError::VersionMissing(version)) => bail!(self.is_newer(version)),
             Err(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => Err(self.explain(error)),
             Err(error) => Err(error).with_context(|| self.place.to_string()),
         }
@@ -190,7 +190,7 @@ impl Record {
     /// Not by sqlx's migrator: that holds a lock of the session and prepares statements by name, both of which a pooler hands to others.
     /// A database whose tables are there needs no right to make any.
     async fn migrate_server(&self) -> Result<()> {
-        let newest = SERVER_STEPS.last().map_or(0, |(version, _)| *version);
+        let newest = self.newest();
         let found = self.schema().await?;
         if found == Some(newest) {
             return Ok(());
@@ -213,25 +213,52 @@ impl Record {
             Ok(found)
         };
         match migrated.await.map_err(|error| self.explain(error))? {
-            Some(found) if found > newest => bail!(self.is_newer(found, newest)),
+            Some(found) if found > newest => bail!(self.is_newer(found)),
             _ => Ok(()),
         }
     }
 
-    fn is_newer(&self, version: i64, newest: i64) -> String {
+    /// The newest version of the tables that this host knows.
+    pub(super) fn newest(&self) -> i64 {
+        match self.place {
+            Place::File(_) | Place::Memory => FILE_STEPS.last().map_or(0, |(version, ..)| *version),
+            Place::Server(_) => SERVER_STEPS.last().map_or(0, |(version, _)| *version),
+        }
+    }
+
+    pub(super) fn is_newer(&self, version: i64) -> String {
         let other = match self.place {
             Place::Server(_) => "database",
             Place::File(_) | Place::Memory => "state.directory",
         };
         format!(
-            "{}: it was written by a newer host (schema {version}, this host knows {newest}); use that host, or name another {other}",
-            self.place
+            "{}: it was written by a newer host (schema {version}, this host knows {}); use that host, or name another {other}",
+            self.place,
+            self.newest()
         )
     }
 
-    /// The version of the tables on a server; `None` without any.
+    /// The version of the tables; `None` without any.
     pub async fn schema(&self) -> Result<Option<i64>> {
-        schema(&mut *self.read().await?).await.map_err(|error| self.explain(error))
+        let mut from = self.read().await?;
+        let found = match self.place {
+            Place::Server(_) => schema(&mut from).await,
+            Place::File(_) | Place::Memory => schema_of_file(&mut from).await,
+        };
+        found.map_err(|error| self.explain(error))
+    }
+
+    /// Whether this user may make the tables in an empty database.
+    pub async fn may_begin(&self) -> Result<bool> {
+        // Without a schema to make them in, the answer is NULL.
+        let sql = "SELECT CASE WHEN has_schema_privilege(current_schema(), 'CREATE') THEN 1 ELSE 0 END";
+        let may: Option<i64> = match self.place {
+            Place::Server(_) => {
+                query_scalar(sql).fetch_one(&mut *self.read().await?).await.map_err(|error| self.explain(error))?
+            }
+            Place::File(_) | Place::Memory => Some(1),
+        };
+        Ok(may == Some(1))
     }
 
     /// A connection for reading.
@@ -275,6 +302,16 @@ async fn schema(from: &mut AnyConnection) -> sqlx::Result<Option<i64>> {
     match there {
         None => Ok(None),
         Some(_) => query_scalar("SELECT MAX(version) FROM schema_versions").fetch_one(from).await,
+    }
+}
+
+async fn schema_of_file(from: &mut AnyConnection) -> sqlx::Result<Option<i64>> {
+    let there: i64 = query_scalar("SELECT COUNT(*) FROM sqlite_master WHERE name = '_sqlx_migrations'")
+        .fetch_one(&mut *from)
+        .await?;
+    match there {
+        0 => Ok(None),
+        _ => query_scalar("SELECT MAX(version) FROM _sqlx_migrations").fetch_one(from).await,
     }
 }
 
@@ -340,8 +377,14 @@ fn server_advice(code: Option<&str>, error: &sqlx::Error) -> &'static str {
         (Some("42P01" | "42703"), _) => {
             "a table or column is missing; it is not a database of this host, or somebody changed it"
         }
+        (None, sqlx::Error::Io(error)) if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => {
+            "the server's certificate is not accepted; see sslmode and sslrootcert in docs/fleet.md"
+        }
         (None, sqlx::Error::Tls(_)) => {
             "the server and the host cannot agree on TLS; see sslmode and sslrootcert in docs/fleet.md"
+        }
+        (None, sqlx::Error::Configuration(_)) => {
+            "its address cannot be used; correct the part after `?`, such as sslmode"
         }
         (None, sqlx::Error::Io(_)) => "the server cannot be reached",
         (None, sqlx::Error::PoolTimedOut) => {

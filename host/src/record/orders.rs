@@ -5,7 +5,7 @@ use anyhow::Result;
 use jiff::{Timestamp, civil::Date};
 use sqlx::AnyConnection;
 
-use super::sql::{query, query_as, query_scalar};
+use super::sql::{query, query_as, query_scalar, storable};
 use super::{
     Record,
     dates::{key, parsed},
@@ -42,7 +42,7 @@ impl Record {
             .bind(check)
             .bind(key(date))
             .bind(wanted)
-            .bind(who)
+            .bind(storable(who))
             .bind(at.as_millisecond())
             .fetch_one(&mut *write)
             .await
@@ -78,7 +78,7 @@ impl Record {
 pub(super) async fn answer_orders(write: &mut AnyConnection, answers: &[(i64, String)]) -> sqlx::Result<()> {
     for (id, answer) in answers {
         let answered = query("UPDATE orders SET answer = $2 WHERE id = $1");
-        answered.bind(id).bind(answer).execute(&mut *write).await?;
+        answered.bind(id).bind(storable(answer)).execute(&mut *write).await?;
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sqlx::{Any, AnyConnection, FromRow, Row, any::AnyRow};
 
-use super::sql::{query, query_as, query_scalar};
+use super::sql::{query, query_as, query_scalar, storable};
 use super::{NewMessage, Record, Threading, moment, number, yes};
 
 /// A waiting message.
@@ -105,7 +105,7 @@ impl Record {
         )
         .bind(&message.id)
         .bind(&message.receiver)
-        .bind(&message.title)
+        .bind(storable(&message.title))
         .bind(&message.notification)
         .bind(message.created.as_millisecond())
         .bind(serde_json::to_string(&message.checks).unwrap_or_default())
@@ -227,7 +227,7 @@ impl Record {
         )
         .bind(id)
         .bind(attempt.at.as_millisecond())
-        .bind(&attempt.answer)
+        .bind(storable(&attempt.answer))
         .execute(&mut *write)
         .await
         .map_err(explain)?;
@@ -240,7 +240,7 @@ impl Record {
         .bind(state)
         .bind(next.as_millisecond())
         .bind(plain)
-        .bind(problem)
+        .bind(problem.map(|problem| storable(problem)))
         .bind(alarmed)
         .execute(&mut *write)
         .await

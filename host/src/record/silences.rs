@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use sqlx::AnyConnection;
 
-use super::sql::{query, query_as, query_scalar};
+use super::sql::{query, query_as, query_scalar, storable};
 use super::{
     Record,
     audit::{Audited, note},
@@ -65,7 +65,7 @@ impl Record {
         let sql = "INSERT INTO silences (checks, why, began, ends) VALUES ($1, $2, $3, $4) RETURNING id";
         let id: i64 = query_scalar(sql)
             .bind(serde_json::to_string(checks)?)
-            .bind(why)
+            .bind(storable(why))
             .bind(began.as_millisecond())
             .bind(ends.as_millisecond())
             .fetch_one(&mut *write)

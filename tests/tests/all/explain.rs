@@ -16,6 +16,11 @@ fn commands() -> Vec<String> {
     names.map(|line| line.split_whitespace().next().unwrap().to_owned()).filter(|name| name != "help").collect()
 }
 
+/// The command itself, and the commands of commands.
+fn below() -> Vec<Vec<String>> {
+    ["", "receivers test", "state copy"].map(|names| names.split_whitespace().map(str::to_owned).collect()).to_vec()
+}
+
 /// A command that no group names would be missing from `host --help`. Each has a manual page.
 #[test]
 fn help_lists_every_command_in_a_group() {
@@ -38,7 +43,7 @@ fn help_lists_every_command_in_a_group() {
 #[test]
 fn help_fits_a_terminal_of_80_columns() {
     let mut asked: Vec<Vec<String>> = commands().into_iter().map(|command| vec![command]).collect();
-    asked.extend([vec![], vec!["receivers".to_owned(), "test".to_owned()]]);
+    asked.extend(below());
     for command in asked {
         let help = |columns: &str| {
             let mut host = Command::new(binary("host"));
@@ -61,7 +66,7 @@ fn help_fits_a_narrow_terminal() {
         ended(host.args(command.split_whitespace()).arg("--help").env("COLUMNS", columns)).unwrap().out
     };
     let mut asked = commands();
-    asked.extend([String::new(), "receivers test".to_owned()]);
+    asked.extend(below().iter().map(|names| names.join(" ")));
     for command in asked {
         let (narrow, wide) = (help(&command, "60"), help(&command, "100"));
         // clap does not break the line of the usage.
@@ -138,7 +143,7 @@ pub(crate) fn words(line: &str) -> Vec<String> {
 #[test]
 fn every_command_shows_examples_that_it_takes() {
     let mut asked: Vec<Vec<String>> = commands().into_iter().map(|command| vec![command]).collect();
-    asked.extend([vec![], vec!["receivers".to_owned(), "test".to_owned()]]);
+    asked.extend(below());
     for command in asked {
         let help = ended(Command::new(binary("host")).args(&command).arg("--help")).unwrap();
         assert_eq!(help.code, 0, "{command:?}: {help:?}");
