@@ -10,7 +10,7 @@ use anyhow::Result;
 use jiff::{Timestamp, civil::Date};
 use sqlx::{Any, AnyConnection, AssertSqlSafe, any::AnyArguments, query::Query};
 
-use super::sql::{places, query, query_as, query_scalar, storable};
+use super::sql::{last_of_each, places, query, query_as, query_scalar, storable};
 use super::{
     Record,
     audit::{Audited, note},
@@ -186,7 +186,9 @@ impl Record {
             note(write, entry).await?;
         }
         Self::note_states(write, &batch.noted).await?;
-        for episodes in batch.episodes.chunks(ROWS) {
+        let episodes =
+            last_of_each(&batch.episodes, |episode| (&episode.check, episode.date, episode.kind, episode.began));
+        for episodes in episodes.chunks(ROWS) {
             upsert_episodes(episodes, batch.recorded).execute(&mut *write).await?;
         }
         for message in &batch.messages {
@@ -297,7 +299,7 @@ fn upsert_standings<'q>(standings: &[(&'q String, &'q String)]) -> Rows<'q> {
     standings.iter().fold(query(sql), |insert, (check, standing)| insert.bind(check.as_str()).bind(standing.as_str()))
 }
 
-fn upsert_episodes(episodes: &[Episode], recorded: Timestamp) -> Rows<'_> {
+fn upsert_episodes<'q>(episodes: &[&'q Episode], recorded: Timestamp) -> Rows<'q> {
     // Constants and places.
     let sql = AssertSqlSafe(format!(
         "INSERT INTO alerts (check_name, data_date, kind, severity, summary, began, ended, announced, held, recorded) \

@@ -8,7 +8,7 @@ use sqlx::{
     query::Query,
 };
 
-use super::sql::{places, query, query_as, query_scalar};
+use super::sql::{last_of_each, places, query, query_as, query_scalar};
 use super::{Record, moment};
 
 /// The state of one data date of a check, as recorded.
@@ -74,13 +74,13 @@ pub(super) async fn write_dates(
         let removed = query("DELETE FROM dates WHERE check_name = $1 AND data_date = $2");
         removed.bind(check).bind(key(*date)).execute(&mut *write).await?;
     }
-    for rows in changed.chunks(ROWS) {
+    for rows in last_of_each(changed, |row| (&row.check, row.date)).chunks(ROWS) {
         upsert(rows).execute(&mut *write).await?;
     }
     Ok(())
 }
 
-fn upsert(rows: &[DateRow]) -> Query<'_, Any, AnyArguments> {
+fn upsert<'q>(rows: &[&'q DateRow]) -> Query<'q, Any, AnyArguments> {
     // Constants and places.
     let sql = AssertSqlSafe(format!(
         "INSERT INTO dates (check_name, data_date, state, at, look_at, look_tries, look_from, late, incident) VALUES {} \

@@ -1,7 +1,10 @@
 //! Statements for both engines. SQLite's are prepared once and kept by their connection. On a server they have no name, since behind a
 //! pooler the next one may go to another connection, where another client has that name or nobody does.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use sqlx::{
     Any, FromRow, SqlSafeStr,
@@ -48,6 +51,12 @@ pub(super) fn places(rows: usize, columns: usize) -> String {
     (0..rows).map(row).collect::<Vec<_>>().join(", ")
 }
 
+/// Of rows with the same key the last one: Postgres writes no row twice in a statement, and in SQLite the last one stays.
+pub(super) fn last_of_each<'r, T, K: Ord>(rows: &'r [T], key: impl Fn(&'r T) -> K) -> Vec<&'r T> {
+    let last: BTreeMap<K, usize> = rows.iter().enumerate().map(|(at, row)| (key(row), at)).collect();
+    rows.iter().enumerate().filter(|(at, row)| last.get(&key(row)) == Some(at)).map(|(_, row)| row).collect()
+}
+
 /// A text without NUL characters, which Postgres cannot keep: each becomes U+FFFD. JSON has none, it escapes them.
 pub(super) fn storable(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
@@ -71,6 +80,11 @@ mod tests {
             let text = fs::read_to_string(&path).expect("a file");
             assert!(!text.contains("sqlx::query"), "{}: use super::sql::query", path.display());
         }
+    }
+
+    #[test]
+    fn of_each_key_the_last_row_stays() {
+        assert_eq!(last_of_each(&[("a", 1), ("b", 2), ("a", 3)], |row| row.0), [&("b", 2), &("a", 3)]);
     }
 
     #[test]

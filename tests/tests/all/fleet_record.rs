@@ -420,14 +420,15 @@ fn a_host_has_at_most_five_connections() {
 }
 
 /// Tests of what a host remembers, which pass with the record in a file: told once, recovered, dates and looks at them, silences,
-/// acknowledgements, costs, threads, consultations, what history shows.
+/// acknowledgements, threads, consultations, what history shows.
 const REMEMBERED: &[&str] = &[
+    "alerting::a_failure_is_said_once_reminded_of_and_over",
     "alerting::an_error_is_confirmed_worded_as_one_and_over",
     "alerting::something_wrong_besides_is_news",
     "alerting::what_was_listed_resolves",
-    "bills::bytes_are_counted_by_check_and_day_and_have_a_budget",
     "buttons::a_press_acknowledges_and_the_first_message_says_who",
     "consult::every_question_is_written_down_with_its_answer",
+    "dates::a_bad_date_stays_bad_until_that_date_is_good",
     "dates::a_date_is_acknowledged_and_closed",
     "dates::dates_that_nobody_judged_are_judged",
     "looks::the_audit_trail_tells_what_was_done",
