@@ -84,6 +84,7 @@ fn failing() -> (Config, Vec<Run>) {
         early: false,
         again: false,
         began: None,
+        lease: None,
         off_hours: false,
         report: Some(Report {
             verdict: Verdict::Fail,
