@@ -14,7 +14,7 @@ use crate::{
     check::no_such_check,
     config::{Config, nearest},
     host::{Begin, Host},
-    package::{Digest, Lock, SCHEME, beside, is_named_like_a_plugin, lock_command, name_of, plugins_in},
+    package::{Digest, File, Lock, SCHEME, beside, is_named_like_a_plugin, lock_command, plugins_in},
     record::{Own, Record},
     recorder::Recorder,
     text::quoted_path,
@@ -64,13 +64,16 @@ pub struct Read {
 
 impl Read {
     /// What a host runs with these files, for the others on its record: host.toml, and the plugins' digests. `HOST_REVISION` is its build
-    /// number.
+    /// number. Nothing, if no other host can be there.
     pub fn own(&self) -> Result<Own> {
+        if self.config.state.url_env.is_none() {
+            return Ok(Own::default());
+        }
         let mut digests: Vec<(String, Digest)> = match &self.lock {
             Some(lock) => lock.pins().iter().map(|(name, pin)| (name.clone(), pin.digest)).collect(),
             // A plugin that cannot be read is for its own check to say.
             None => {
-                let read = |file: &PathBuf| Some((name_of(file), Digest::of(&fs::read(file).ok()?)));
+                let read = |file: &PathBuf| File::read(file).ok().map(|file| (file.name, file.digest));
                 self.files.iter().filter_map(read).collect()
             }
         };

@@ -58,6 +58,8 @@ const STEPS: &[Step] = &[
     ("run --once --at AT", 0, "state/host.db"),
     ("gate phase2-gate --date 2026-02-05 --caller test", 0, ""),
     ("query SQL", 0, ""),
+    // Its record is in a directory, for one host.
+    ("fleet", 64, ""),
     ("history", 0, ""),
     ("audit", 0, ""),
     ("costs", 0, ""),

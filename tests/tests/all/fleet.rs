@@ -127,11 +127,11 @@ fn a_host_that_is_killed_in_the_middle_of_a_run_is_replaced() {
     let sample = started_before(None, &["misbehaving"], &server, 1, spin);
     let one = join(&sample, &server.url());
     let running = "SELECT COUNT(*) FROM claims WHERE key = 'check spin' AND holder IS NOT NULL";
-    one.wait_until("it runs", 30, |_| count(&server, running) == 1);
+    one.wait_until("it runs", 100, |_| count(&server, running) == 1);
     let other = join(&sample, &server.url());
     one.host.signal("KILL").unwrap();
     let recorded = "SELECT COUNT(*) FROM runs WHERE check_name = 'spin' AND NOT left_out AND due % 1800000 = 0";
-    other.wait_until("the other host runs it", TAKEN_OVER + 40, |_| count(&server, recorded) == 1);
+    other.wait_until("the other host runs it", TAKEN_OVER + 200, |_| count(&server, recorded) == 1);
     assert_eq!(
         server
             .sql("SELECT attempt FROM runs WHERE check_name = 'spin' AND due % 1800000 = 0 AND NOT left_out")
@@ -150,11 +150,11 @@ fn a_host_that_sleeps_through_its_lease_records_and_tells_nothing() {
     let sample = started_before(None, &["misbehaving"], &server, 1, spin);
     let mut one = join(&sample, &server.url());
     let running = "SELECT COUNT(*) FROM claims WHERE key = 'check spin' AND holder IS NOT NULL";
-    one.wait_until("it runs", 30, |_| count(&server, running) == 1);
+    one.wait_until("it runs", 100, |_| count(&server, running) == 1);
     one.host.signal("STOP").unwrap();
     let other = join(&sample, &server.url());
     let recorded = "SELECT COUNT(*) FROM runs WHERE check_name = 'spin' AND NOT left_out AND due % 1800000 = 0";
-    other.wait_until("the other host runs it", TAKEN_OVER + 40, |_| count(&server, recorded) == 1);
+    other.wait_until("the other host runs it", TAKEN_OVER + 200, |_| count(&server, recorded) == 1);
     let told = sample.slack.received().len();
     one.host.signal("CONT").unwrap();
     one.host.wait_for("is not recorded: another host took it over").unwrap();
@@ -199,8 +199,8 @@ fn what_hosts_find_in_one_round_is_one_message() {
     let sample = slow_sample(&["a", "b", "c", "d"], "");
     let hosts: Vec<Service> = (0..2).map(|_| join(&sample, &server.url())).collect();
     let recorded = "SELECT COUNT(DISTINCT check_name) FROM runs WHERE NOT left_out";
-    hosts[0].wait_until("a round", 100, |_| count(&server, recorded) == 4);
-    hosts[0].wait_until("a message", 60, |_| !sample.slack.requests().is_empty());
+    hosts[0].wait_until("a round", 200, |_| count(&server, recorded) == 4);
+    hosts[0].wait_until("a message", 200, |_| !sample.slack.requests().is_empty());
     let messages = sample.slack.received();
     assert_eq!(messages.len(), 1, "{messages:#?}");
     let text = messages[0].1.to_string();

@@ -32,15 +32,15 @@ fn a_server_that_fails_in_the_middle_of_a_run_loses_nothing() {
     let mut server = Postgres::start().unwrap();
     let sample = slow_sample(&["a"], "");
     let host = join(&sample, &server.url());
-    host.wait_until("it runs", 70, |_| count(&server, RUNNING) == 1);
+    host.wait_until("it runs", 120, |_| count(&server, RUNNING) == 1);
     server.kill();
     host.wait_until("it is not ready", 20, |host| host.get("/readyz").status == 503);
     std::thread::sleep(Duration::from_secs(4));
     assert!(sample.slack.requests().is_empty(), "nothing that is not recorded is told");
     server.run().unwrap();
-    host.wait_until("the run is recorded", 60, |_| count(&server, RECORDED) > 0);
+    host.wait_until("the run is recorded", 150, |_| count(&server, RECORDED) > 0);
     host.wait_until("it is ready", 20, |host| host.get("/readyz").status == 200);
-    host.wait_until("it is told", 60, |_| !sample.slack.requests().is_empty());
+    host.wait_until("it is told", 200, |_| !sample.slack.requests().is_empty());
     assert_eq!((count(&server, TWICE), repeated(&sample)), (0, 0));
     let (code, said) = host.host.end("TERM").unwrap();
     assert_eq!(code, Some(0), "{said}");
@@ -55,8 +55,8 @@ fn a_commit_whose_answer_is_lost_is_seen_to_be_there() {
     let sample = slow_sample(&["a"], "");
     let host = join(&sample, &server.url_at(between.port));
     between.lose_commit_of("INSERT INTO batches");
-    host.wait_until("an answer is lost", 80, |_| between.lost() == 1);
-    host.wait_until("it is told", 60, |_| !sample.slack.requests().is_empty());
+    host.wait_until("an answer is lost", 150, |_| between.lost() == 1);
+    host.wait_until("it is told", 200, |_| !sample.slack.requests().is_empty());
     assert_eq!((count(&server, TWICE), repeated(&sample)), (0, 0));
     let (_, said) = host.host.end("TERM").unwrap();
     assert!(
@@ -72,13 +72,13 @@ fn a_host_that_is_cut_off_from_the_record_tells_nothing() {
     let between = Between::start(server.port).unwrap();
     let sample = slow_sample(&["a"], "");
     let cut_off = join(&sample, &server.url_at(between.port));
-    cut_off.wait_until("it runs", 70, |_| count(&server, RUNNING) == 1);
+    cut_off.wait_until("it runs", 120, |_| count(&server, RUNNING) == 1);
     between.cut(true);
     let other = join(&sample, &server.url());
     let own = |service: &Service| service.get("/readyz").status;
-    other.wait_until("the other host does it", TAKEN_OVER + 60, |_| count(&server, RECORDED) > 0);
+    other.wait_until("the other host does it", TAKEN_OVER + 200, |_| count(&server, RECORDED) > 0);
     assert_eq!(own(&other), 200);
-    other.wait_until("it is told", 60, |_| !sample.slack.requests().is_empty());
+    other.wait_until("it is told", 200, |_| !sample.slack.requests().is_empty());
     between.cut(false);
     cut_off.wait_until("it is back", 60, |host| host.get("/readyz").status == 200);
     std::thread::sleep(Duration::from_secs(3));
@@ -96,8 +96,8 @@ fn a_slow_server_is_waited_for() {
     let sample = slow_sample(&["a", "b"], "");
     let hosts = [join(&sample, &server.url_at(between.port)), join(&sample, &server.url())];
     let both = "SELECT COUNT(DISTINCT check_name) FROM runs WHERE NOT left_out AND NOT past";
-    hosts[0].wait_until("a round", 100, |_| count(&server, both) == 2);
-    hosts[0].wait_until("it is told", 150, |_| !sample.slack.requests().is_empty());
+    hosts[0].wait_until("a round", 200, |_| count(&server, both) == 2);
+    hosts[0].wait_until("it is told", 200, |_| !sample.slack.requests().is_empty());
     assert_eq!((count(&server, TWICE), repeated(&sample)), (0, 0));
     for host in hosts {
         host.host.end("TERM").unwrap();
@@ -117,7 +117,7 @@ fn the_clock_of_the_record_counts() {
         Service::launch(&sample, command).unwrap()
     };
     let hosts = [start("+5m"), start("-5m")];
-    hosts[0].wait_until("two runs", 150, |_| count(&server, RECORDED) >= 2);
+    hosts[0].wait_until("two runs", 250, |_| count(&server, RECORDED) >= 2);
     let early = "SELECT COUNT(*) FROM runs WHERE due > EXTRACT(EPOCH FROM clock_timestamp()) * 1000";
     assert_eq!((count(&server, early), count(&server, TWICE), repeated(&sample)), (0, 0, 0));
     let on_time = "SELECT COUNT(*) FROM runs WHERE NOT left_out AND NOT past AND recorded - due BETWEEN 0 AND 30000";
@@ -136,7 +136,7 @@ fn a_restored_backup_makes_nothing_recover() {
     let host = join(&sample, &server.url());
     host.wait_until("it takes part", 20, |host| host.get("/readyz").status == 200);
     let backup = server.backup().unwrap();
-    host.wait_until("it is told", 150, |_| sample.slack.requests().len() == 1);
+    host.wait_until("it is told", 200, |_| sample.slack.requests().len() == 1);
     host.wait_until("the run is over", 30, |_| count(&server, RUNNING) == 0);
     server.restore(&backup).unwrap();
     assert_eq!(count(&server, RECORDED), 0);
