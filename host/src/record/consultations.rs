@@ -44,7 +44,7 @@ impl Record {
     /// The number of questions to a gate about a date.
     pub async fn consultations_about(&self, gate: &str, date: Date) -> Result<u64> {
         let count: i64 = query_scalar("SELECT COUNT(*) FROM consultations WHERE check_name = $1 AND data_date = $2")
-            .bind(gate)
+            .bind(storable(gate))
             .bind(date.to_string())
             .fetch_one(&mut *self.read().await?)
             .await
@@ -58,7 +58,7 @@ impl Record {
             "SELECT status, summary FROM runs WHERE check_name = $1 AND data_date = $2 AND NOT left_out \
              ORDER BY due DESC, id DESC LIMIT 1",
         )
-        .bind(gate)
+        .bind(storable(gate))
         .bind(date.to_string())
         .fetch_optional(&mut *self.read().await?)
         .await
@@ -73,7 +73,7 @@ impl Record {
              WHERE $2 IS NULL OR check_name = $2 ORDER BY at DESC, id DESC LIMIT $1",
         )
         .bind(i64::from(limit))
-        .bind(gate)
+        .bind(gate.map(storable))
         .fetch_all(&mut *self.read().await?)
         .await
         .map_err(|error| self.explain(error))?;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json, value::RawValue};
 use sqlx::{FromRow, Row, any::AnyRow};
 
-use super::sql::{query_as, query_scalar};
+use super::sql::{query_as, query_scalar, storable};
 use super::{Record, dates::parsed, moment, number, yes};
 use crate::contract::Metric;
 
@@ -155,7 +155,7 @@ impl Record {
              LEFT JOIN plugins ON plugins.id = plugin_id \
              WHERE due = $2 AND check_name = $1 AND data_date = $3 ORDER BY attempt DESC LIMIT 1"
         ));
-        let query = query_as(sql).bind(check).bind(due.as_millisecond()).bind(data_date.to_string());
+        let query = query_as(sql).bind(storable(check)).bind(due.as_millisecond()).bind(data_date.to_string());
         query.fetch_optional(&mut *self.read().await?).await.map_err(|error| self.explain(error))
     }
 
@@ -164,7 +164,7 @@ impl Record {
         let sql = "SELECT due, data_date, status, CASE WHEN left_out THEN 1 ELSE 0 END FROM runs WHERE check_name = $1 AND NOT past \
             ORDER BY due DESC, id DESC LIMIT $2";
         let rows: Vec<(i64, String, String, i64)> = query_as(sql)
-            .bind(check)
+            .bind(storable(check))
             .bind(i64::try_from(limit).unwrap_or(i64::MAX))
             .fetch_all(&mut *self.read().await?)
             .await
@@ -184,8 +184,11 @@ impl Record {
             "SELECT (SELECT recorded {of} ORDER BY due DESC, id DESC LIMIT 1), \
              (SELECT due {of} AND status = 'pass' ORDER BY due DESC LIMIT 1)"
         ));
-        let (ended, passed): (Option<i64>, Option<i64>) =
-            query_as(sql).bind(check).fetch_one(&mut *self.read().await?).await.map_err(|error| self.explain(error))?;
+        let (ended, passed): (Option<i64>, Option<i64>) = query_as(sql)
+            .bind(storable(check))
+            .fetch_one(&mut *self.read().await?)
+            .await
+            .map_err(|error| self.explain(error))?;
         Ok(LastRuns { ended: ended.map(moment), passed: passed.map(moment) })
     }
 
@@ -233,7 +236,11 @@ impl Record {
             calls = column(included.calls, "calls"),
         ));
         let most = i64::try_from(included.most).unwrap_or(i64::MAX);
-        let query = query_as(sql).bind(i64::from(limit)).bind(check).bind(most).bind(date.map(|date| date.to_string()));
+        let query = query_as(sql)
+            .bind(i64::from(limit))
+            .bind(check.map(storable))
+            .bind(most)
+            .bind(date.map(|date| date.to_string()));
         query.fetch_all(&mut *self.read().await?).await.map_err(|error| self.explain(error))
     }
 
@@ -247,7 +254,7 @@ impl Record {
                 FROM newest) \
              SELECT due, report FROM sized JOIN runs ON runs.id = run WHERE bytes <= $3 ORDER BY due DESC, id DESC",
         )
-        .bind(check)
+        .bind(storable(check))
         .bind(i64::from(limit))
         .bind(i64::try_from(most).unwrap_or(i64::MAX))
         .fetch_all(&mut *self.read().await?)
@@ -263,7 +270,7 @@ impl Record {
              WHERE $2 IS NULL OR check_name = $2 ORDER BY recorded DESC, began DESC, id LIMIT $1",
         )
         .bind(i64::from(limit))
-        .bind(check)
+        .bind(check.map(storable))
         .fetch_all(&mut *self.read().await?)
         .await
         .map_err(|error| self.explain(error))

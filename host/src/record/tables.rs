@@ -95,3 +95,25 @@ impl Table {
         [self.numbers, self.texts, self.reals, self.flags].concat()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::sql::query_as, *};
+    use crate::record::Record;
+
+    /// A column or a table that a migration adds and that is not here would be left behind.
+    #[tokio::test]
+    async fn every_column_of_a_file_is_copied() {
+        let record = Record::memory().await.expect("a record");
+        let sql = "SELECT tables.name, columns.name FROM sqlite_master AS tables, pragma_table_info(tables.name) AS columns \
+            WHERE tables.type = 'table' AND tables.name NOT IN ('_sqlx_migrations', 'owner') ORDER BY 1, 2";
+        let mut read = record.read().await.expect("a connection");
+        let there: Vec<(String, String)> = query_as(sql).fetch_all(&mut *read).await.expect("columns");
+        let mut copied: Vec<(String, String)> = TABLES
+            .iter()
+            .flat_map(|table| table.columns().into_iter().map(|column| (table.name.to_owned(), column.to_owned())))
+            .collect();
+        copied.sort();
+        assert_eq!(copied, there);
+    }
+}
