@@ -1,7 +1,10 @@
 //! The right to decide and to write what was decided. In a file it is the process's own; on a server the hosts have it one after
 //! the other, and each reads first what the others changed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::PoisonError,
+};
 
 use anyhow::Result;
 use jiff::{Timestamp, civil::Date};
@@ -47,7 +50,7 @@ impl Record {
                 .bind(ONLY)
                 .fetch_one(&mut *whole)
                 .await?;
-            let changes = changes(&mut whole, seen, turn).await?;
+            let changes = self.forgetting(changes(&mut whole, seen, turn).await?);
             Ok((Turn { record: self.clone(), whole: Some((whole, turn + 1)) }, changes))
         };
         begun.await.map_err(|error| self.explain(error))
@@ -64,9 +67,19 @@ impl Record {
             query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").execute(&mut *whole).await?;
             let turn: i64 =
                 query_scalar("SELECT turn FROM turns WHERE id = $1").bind(ONLY).fetch_one(&mut *whole).await?;
-            changes(&mut whole, seen, turn).await
+            Ok(self.forgetting(changes(&mut whole, seen, turn).await?))
         };
         read.await.map_err(|error| self.explain(error))
+    }
+}
+
+impl Record {
+    /// Forgets the ids of plugins if the record is an older one, which may not have them.
+    fn forgetting(&self, changes: Changes) -> Changes {
+        if changes.is_all {
+            self.plugins.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
+        changes
     }
 }
 

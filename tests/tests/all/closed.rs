@@ -60,6 +60,7 @@ const STEPS: &[Step] = &[
     ("query SQL", 0, ""),
     // Its record is in a directory, for one host.
     ("fleet", 64, ""),
+    ("state copy --from state --to moved", 0, "moved/host.db"),
     ("history", 0, ""),
     ("audit", 0, ""),
     ("costs", 0, ""),
