@@ -166,9 +166,11 @@ impl Host {
     /// Rejects changes that need a restart.
     fn refuse_other_place(&self, config: &Config) -> Result<()> {
         let directory = |config: &Config| config.resolve(&config.state.directory);
-        for (key, same) in
-            [("state.directory", directory(config) == directory(&self.config)), ("web", config.web == self.config.web)]
-        {
+        for (key, same) in [
+            ("state.directory", directory(config) == directory(&self.config)),
+            ("state.url_env", config.state.url_env == self.config.state.url_env),
+            ("web", config.web == self.config.web),
+        ] {
             if !same {
                 bail!("{key} cannot change while the host runs; restart it");
             }

@@ -98,6 +98,9 @@ impl Recorder {
         if number > 0 {
             turn.write(batch).await?;
             self.shared.seen.store(number, Ordering::Relaxed);
+            // Results that are being read for the board may be older than these.
+            let names = batch.runs.iter().map(|run| run.check.clone());
+            self.shared.stale.lock().unwrap_or_else(PoisonError::into_inner).extend(names);
             return Ok(standings);
         }
         // What is decided about runs is decided again with each try: see `record_runs`.

@@ -105,7 +105,7 @@ fn each_due_time_runs_once_whichever_host_it_is() {
     // Each host shows what any of them recorded.
     let newest = |service: &Service| service.check("phase2-raw")["due"].clone();
     for service in &hosts {
-        service.wait_until("the page shows the newest run", 10, |service| {
+        service.wait_until("the page shows the newest run", 60, |service| {
             newest(service) == newest(&hosts[0]) && newest(service).is_string()
         });
     }
@@ -284,4 +284,26 @@ fn of_two_configurations_the_newer_one_holds_until_somebody_adopts_the_other() {
     newer.host.end("TERM").unwrap();
     let (_, said) = older.host.end("TERM").unwrap();
     assert!(said.contains("takes no part") && said.contains("takes part again"), "{said}");
+}
+
+/// A check that ends its hosts is begun three times in a row; then it is an error, which people hear of, instead of another run.
+#[test]
+fn a_check_that_ends_its_hosts_becomes_an_error() {
+    let server = Postgres::start().unwrap();
+    let sample = slow_sample(&["a"], "");
+    // Makes the tables.
+    assert_eq!(host(&sample, &server.url(), &["history"]).code, 0);
+    // What three hosts that were killed leave behind.
+    server.sql("INSERT INTO claims (key, epoch, attempt) VALUES ('check a', 3, 3)").unwrap();
+    let service = join(&sample, &server.url());
+    let recorded = "SELECT error FROM runs WHERE check_name = 'a' AND NOT left_out ORDER BY id LIMIT 1";
+    service.wait_until("a result", 120, |_| !server.sql(recorded).unwrap().is_empty());
+    let error = server.sql(recorded).unwrap();
+    assert!(error.contains("begun 3 times in a row without a result"), "{error}");
+    assert_eq!(
+        count(&server, "SELECT MAX(attempt) FROM claims WHERE key = 'check a' AND holder IS NULL"),
+        0,
+        "it may begin anew"
+    );
+    service.host.end("TERM").unwrap();
 }
