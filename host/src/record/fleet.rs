@@ -248,7 +248,7 @@ impl Record {
     /// Gives a claim back: another host may take it at once. `answer` is what those hear who wait for it.
     pub async fn give_back(&self, lease: &Lease, answer: Option<&str>) -> Result<()> {
         let Some(member) = &self.member else { return Ok(()) };
-        member.held().retain(|key, held| (key, held.epoch) != (&lease.key, lease.epoch));
+        self.let_go(lease);
         let sql = "UPDATE claims SET holder = NULL, attempt = attempt - 1, answer = $4 \
             WHERE key = $1 AND epoch = $2 AND holder = $3";
         let back = query(sql).bind(&lease.key).bind(lease.epoch).bind(&member.id).bind(answer);
@@ -275,7 +275,8 @@ impl Record {
 
     /// Whether nobody does what a claim is for, and did not answer; else the answer, if it is there.
     async fn heard(&self, key: &str) -> Result<(bool, Option<String>)> {
-        let sql = "SELECT CASE WHEN holder IS NULL OR expires <= clock_timestamp() THEN 1 ELSE 0 END, answer             FROM claims WHERE key = $1";
+        let sql = "SELECT CASE WHEN holder IS NULL OR expires <= clock_timestamp() THEN 1 ELSE 0 END, answer \
+            FROM claims WHERE key = $1";
         let found: Option<(i64, Option<String>)> = query_as(sql)
             .bind(key)
             .fetch_optional(&mut *self.read().await?)
@@ -283,6 +284,13 @@ impl Record {
             .map_err(|error| self.explain(error))?;
         let (is_free, answer) = found.unwrap_or((1, None));
         Ok((is_free == 1 && answer.is_none(), answer))
+    }
+
+    /// Renews a claim no more: what was done under it is given up, and another host may do it once the lease is over.
+    pub fn let_go(&self, lease: &Lease) {
+        if let Some(member) = &self.member {
+            member.held().retain(|key, held| (key, held.epoch) != (&lease.key, lease.epoch));
+        }
     }
 
     /// Gives everything back.

@@ -71,9 +71,7 @@ impl Record {
         };
         read.await.map_err(|error| self.explain(error))
     }
-}
 
-impl Record {
     /// Forgets the ids of plugins if the record is an older one, which may not have them.
     fn forgetting(&self, changes: Changes) -> Changes {
         if changes.is_all {

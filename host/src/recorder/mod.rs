@@ -195,6 +195,7 @@ impl Recorder {
             Err(error) => {
                 let names = runs.iter().map(|run| run.check.as_str()).collect::<Vec<_>>().join(", ");
                 let problem = format!("the runs of {names} are NOT recorded: {error:#}");
+                runs.iter().filter_map(|run| run.lease.as_ref()).for_each(|lease| self.record.let_go(lease));
                 tracing::error!("{problem}");
                 let worst = runs.iter().map(Run::status).max().unwrap_or(Status::Pass).name();
                 self.delivery.unrecorded(&format!("{problem}; the worst of them: {worst}")).await;
