@@ -132,7 +132,7 @@ async fn decided(host: &Host, check: &Arc<Check>, date: Date, now: Timestamp) ->
         Asked::Heard(answer) => return Ok(serde_json::from_str(&answer)?),
         Asked::Mine(lease) => lease,
     };
-    let decision = host.ask(check, Some(date), now).await.map(|run| Decision::new(&run));
+    let decision = host.ask(check, Some(date), now, lease.clone()).await.map(|run| Decision::new(&run));
     if let Some(lease) = lease {
         let answer = decision.as_ref().ok().map(serde_json::to_string).transpose()?;
         record.give_back(&lease, answer.as_deref()).await?;

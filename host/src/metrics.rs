@@ -15,7 +15,7 @@ use prometheus_client::{
 
 use crate::{
     lanes::{self, Usage},
-    record::LastRuns,
+    record::{self, LastRuns},
     run::{Run, Status},
 };
 
@@ -75,6 +75,8 @@ pub struct Metrics {
     notifications: Family<OfNotification, Counter>,
     deliveries: Family<OfDelivery, Counter>,
     undelivered: Gauge,
+    hosts: Gauge,
+    takes_part: Gauge,
     lag: Histogram,
     left_out: Family<OfCheck, Counter>,
     dates_open: Family<OfCheck, Gauge>,
@@ -99,7 +101,7 @@ impl Default for Metrics {
         let mut metrics = Self {
             registry: Registry::with_prefix("host"),
             began: Instant::now(),
-            started: Timestamp::now(),
+            started: record::now(),
             runs: Family::default(),
             seconds: Family::new_with_constructor(histogram),
             status: Family::default(),
@@ -112,6 +114,8 @@ impl Default for Metrics {
             notifications: Family::default(),
             deliveries: Family::default(),
             undelivered: Gauge::default(),
+            hosts: Gauge::default(),
+            takes_part: Gauge::default(),
             lag: histogram(),
             left_out: Family::default(),
             dates_open: Family::default(),
@@ -127,6 +131,7 @@ impl Default for Metrics {
             memory: Gauge::default(),
         };
         metrics.configuration.set(1);
+        metrics.shares(true, 1);
         metrics.register();
         metrics
     }
@@ -160,6 +165,13 @@ impl Metrics {
         registry.register("delivery_attempts", "Delivery attempts, by outcome", self.deliveries.clone());
         let undelivered = "Messages that are waiting or were given up";
         registry.register("messages_undelivered", undelivered, self.undelivered.clone());
+        let part = "1 while this host does what is due: its record answers, and its configuration holds";
+        registry.register("takes_part", part, self.takes_part.clone());
+        registry.register(
+            "hosts",
+            "Hosts on this host's record that were heard of in the last 30 s",
+            self.hosts.clone(),
+        );
         let lag = "Delay of runs after their due time, without jitter, in seconds";
         registry.register_with_unit("schedule_lag", lag, Unit::Seconds, self.lag.clone());
         registry.register("due_times_left_out", "Due times that were missed or skipped", self.left_out.clone());
@@ -278,13 +290,20 @@ impl Metrics {
         self.deliveries.get_or_create(&label).inc();
     }
 
-    /// Records the delay of a run that begins now. `given` is when the scheduler handed it out. A run that catches up is late
+    /// Records the delay of a run that begins now, and returns it. `given` is when the scheduler handed it out. A run that catches up is late
     /// because the host was down or the machine asleep, not because the host is overloaded.
-    pub fn began(&self, due: Timestamp, given: Timestamp) {
+    pub fn began(&self, due: Timestamp, given: Timestamp) -> Duration {
         let catches_up = due < self.started || given.duration_since(due) > LATE;
         let expected = if catches_up { given } else { due };
-        let lag = Duration::try_from(Timestamp::now().duration_since(expected)).unwrap_or_default();
+        let lag = Duration::try_from(record::now().duration_since(expected)).unwrap_or_default();
         self.lag.observe(lag.as_secs_f64());
+        lag
+    }
+
+    /// Sets whether this host does what is due, and how many hosts on its record were heard of.
+    pub fn shares(&self, takes_part: bool, hosts: i64) {
+        self.takes_part.set(i64::from(takes_part));
+        self.hosts.set(hosts);
     }
 
     /// Counts a due time without a run.

@@ -44,6 +44,8 @@ pub struct Turn {
     pub due: Timestamp,
     /// Why it does not run, if it does not.
     pub left_out: Option<String>,
+    /// Whether that is so since the check was still running or queued.
+    pub overlaps: bool,
 }
 
 /// The due times of all checks.
@@ -139,7 +141,7 @@ impl Agenda {
     pub fn ended(&mut self, check: &str) -> Option<Turn> {
         let entry = self.entries.get_mut(check)?;
         entry.running = entry.queued.take();
-        entry.running.map(|due| Turn { check: check.to_owned(), due, left_out: None })
+        entry.running.map(|due| Turn { check: check.to_owned(), due, left_out: None, overlaps: false })
     }
 }
 
@@ -172,7 +174,9 @@ impl Entry {
         let Some(first) = self.next.filter(|next| *next <= now) else { return };
         let (count, before, last) = self.plan.passed(first, now);
         self.next = self.plan.next(now);
-        let mut leave_out = |due, why: String| turns.push(Turn { check: check.to_owned(), due, left_out: Some(why) });
+        let mut leave_out = |due, why: String, overlaps| {
+            turns.push(Turn { check: check.to_owned(), due, left_out: Some(why), overlaps });
+        };
         let missed = |count: usize, until: Timestamp| {
             let many = if count > COUNTED { format!("more than {COUNTED}") } else { count.to_string() };
             match count {
@@ -184,24 +188,28 @@ impl Entry {
         };
         let late = now.duration_since(last) > LATE;
         if late && self.plan.missed == Missed::Skip {
-            leave_out(last, missed(count, last));
+            leave_out(last, missed(count, last), false);
             return;
         }
         if let Some(before) = before {
-            leave_out(before, missed(count - 1, before));
+            leave_out(before, missed(count - 1, before), false);
         }
         match (self.running, self.plan.overlap) {
             (None, _) => {
                 self.running = Some(last);
-                turns.push(Turn { check: check.to_owned(), due: last, left_out: None });
+                turns.push(Turn { check: check.to_owned(), due: last, left_out: None, overlaps: false });
             }
             (Some(since), Overlap::Skip) => {
                 let long = span(now.duration_since(since).as_secs());
-                leave_out(last, format!("skipped: the run of {since} is still running, after {long}"));
+                leave_out(last, format!("skipped: the run of {since} is still running, after {long}"), true);
             }
             (Some(_), Overlap::Queue) => {
                 if let Some(older) = self.queued.replace(last) {
-                    leave_out(older, format!("skipped: still queued behind the previous run when {last} came due"));
+                    leave_out(
+                        older,
+                        format!("skipped: still queued behind the previous run when {last} came due"),
+                        true,
+                    );
                 }
             }
         }

@@ -4,12 +4,15 @@ use std::{
     fs,
     io::{ErrorKind, Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
-    os::unix::{fs::chown, process::CommandExt},
+    os::unix::{
+        fs::{DirBuilderExt, chown},
+        process::CommandExt,
+    },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -28,6 +31,8 @@ pub const SHARED: &str = "HOST_TESTS_POSTGRES";
 const NOBODY: u32 = 65534;
 /// How long it may take to start.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The user who owns the database, if a test wants one who is no superuser.
+const OWNER: &str = "owner";
 
 /// A running server with an empty database, `watch`; it ends with this.
 pub struct Postgres {
@@ -36,6 +41,7 @@ pub struct Postgres {
     /// Where it listens.
     pub port: u16,
     settings: Vec<String>,
+    environment: Vec<(&'static str, String)>,
 }
 
 impl Postgres {
@@ -46,16 +52,15 @@ impl Postgres {
 
     /// Starts one with more settings, such as `max_connections=10`.
     pub fn start_with(settings: &[&str]) -> Result<Self> {
-        let directory = TempDir::new()?;
+        Self::start_in(settings, &[])
+    }
+
+    /// The same with variables in its environment.
+    pub fn start_in(settings: &[&str], environment: &[(&'static str, String)]) -> Result<Self> {
+        let (directory, data) = directory_of_server()?;
         let password = directory.path().join("password");
         fs::write(&password, PASSWORD)?;
-        let data = directory.path().join("data");
-        fs::create_dir(&data)?;
-        if is_root() {
-            for path in [directory.path(), &password, &data] {
-                chown(path, Some(NOBODY), Some(NOBODY))?;
-            }
-        }
+        give(&password)?;
         let mut initdb = program("initdb")?;
         initdb.arg("--pgdata").arg(&data).args([
             "--username",
@@ -69,9 +74,9 @@ impl Postgres {
         if !made.status.success() {
             bail!("initdb: {}", String::from_utf8_lossy(&made.stderr));
         }
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
-        let mut server = Self { process: None, directory, port, settings };
+        let mut server =
+            Self { process: None, directory, port: free_port()?, settings, environment: environment.to_vec() };
         server.run()?;
         server.sql_in("postgres", "CREATE DATABASE watch")?;
         Ok(server)
@@ -87,6 +92,7 @@ impl Postgres {
         for setting in &self.settings {
             command.args(["-c", setting]);
         }
+        command.envs(self.environment.iter().cloned());
         let log = fs::File::options().create(true).append(true).open(self.directory.path().join("log"))?;
         self.process = Some(command.stdout(Stdio::null()).stderr(log).spawn()?);
         let started = Instant::now();
@@ -119,6 +125,55 @@ impl Postgres {
             let _ = Command::new("kill").args([signal, &process.id().to_string()]).status();
             let _ = process.wait();
         }
+    }
+
+    /// Starts a second server that has all that this one has, and without which this one commits nothing any more.
+    pub fn standby(&self) -> Result<Self> {
+        let (directory, data) = directory_of_server()?;
+        let mut copy = program("pg_basebackup")?;
+        copy.args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", USER, "-R", "-c", "fast", "--no-sync", "-D"]);
+        let copied = copy.arg(&data).env("PGPASSWORD", PASSWORD).output()?;
+        if !copied.status.success() {
+            bail!("pg_basebackup: {}", String::from_utf8_lossy(&copied.stderr));
+        }
+        let mut standby =
+            Self { process: None, directory, port: free_port()?, settings: Vec::new(), environment: Vec::new() };
+        standby.run()?;
+        self.sql("ALTER SYSTEM SET synchronous_standby_names = '*'")?;
+        self.sql("SELECT pg_reload_conf()")?;
+        let started = Instant::now();
+        while self.sql("SELECT COUNT(*) FROM pg_stat_replication WHERE sync_state = 'sync'")? != "1" {
+            if started.elapsed() > PATIENCE {
+                bail!("the standby does not follow: {}", standby.log());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(standby)
+    }
+
+    /// Makes a standby the server.
+    pub fn promote(&self) -> Result<()> {
+        self.sql("SELECT pg_promote()").map(drop)
+    }
+
+    /// The address of its database for an ordinary user, who owns it. Hosts need no more.
+    pub fn url_of_owner(&self) -> Result<String> {
+        self.sql(&format!("CREATE ROLE {OWNER} LOGIN PASSWORD '{PASSWORD}'; ALTER DATABASE watch OWNER TO {OWNER}"))?;
+        Ok(self.url().replace(&format!("//{USER}:"), &format!("//{OWNER}:")))
+    }
+
+    /// Ends the owner's connections, and lets it have no others; or lets it again.
+    pub fn let_owner_in(&self, is_let: bool) -> Result<()> {
+        self.sql(&format!("ALTER ROLE {OWNER} CONNECTION LIMIT {}", if is_let { -1 } else { 0 }))?;
+        self.sql(&format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{OWNER}'")).map(drop)
+    }
+
+    /// Starts statements on a connection of their own, and does not wait for them.
+    pub fn background(&self, sql: &str) -> Result<()> {
+        let mut psql = self.psql("watch", sql);
+        let mut process = psql.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        std::thread::spawn(move || process.wait());
+        Ok(())
     }
 
     /// Lets everybody in without a password.
@@ -173,15 +228,54 @@ impl Postgres {
         Ok(())
     }
 
+    /// Writes of some rows of a table take for ever: `("runs", "INSERT", "TRUE")`.
+    pub fn stall(&self, (table, writes, rows): (&str, &str, &str)) -> Result<()> {
+        self.sql(&format!(
+            "CREATE OR REPLACE FUNCTION stall() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(600); RETURN NEW; END';
+             CREATE TRIGGER stall BEFORE {writes} ON {table} FOR EACH ROW WHEN ({rows}) EXECUTE FUNCTION stall()"
+        ))
+        .map(drop)
+    }
+
+    /// Refuses writes of a table with one of the server's errors: `53100` is a full disk.
+    pub fn refuse(&self, table: &str, code: &str, why: &str) -> Result<()> {
+        self.sql(&format!(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+                'BEGIN RAISE EXCEPTION USING ERRCODE = ''{code}'', MESSAGE = ''{why}''; END';
+             CREATE TRIGGER refuse BEFORE INSERT ON {table} EXECUTE FUNCTION refuse()"
+        ))
+        .map(drop)
+    }
+
+    /// Refuses them no more.
+    pub fn accept(&self, table: &str) -> Result<()> {
+        self.sql(&format!("DROP TRIGGER refuse ON {table}")).map(drop)
+    }
+
+    /// Whether such a write is under way.
+    pub fn has_stalled(&self) -> Result<bool> {
+        Ok(self.sql("SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")? != "0")
+    }
+
+    /// Ends those that wait, as a server does that sees that their client is gone, and stalls no more.
+    pub fn go_on(&self, table: &str) -> Result<()> {
+        self.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")?;
+        self.sql(&format!("DROP TRIGGER stall ON {table}")).map(drop)
+    }
+
     fn sql_in(&self, database: &str, sql: &str) -> Result<String> {
-        let mut psql = Command::new("psql");
-        psql.args(["-X", "-q", "-t", "-A", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", &self.port.to_string()]);
-        psql.args(["-U", USER, "-d", database, "-c", sql]).env("PGPASSWORD", PASSWORD).env("PGSSLMODE", "disable");
-        let done = psql.output().context("psql is not there: run `cargo xtask test`")?;
+        let done = self.psql(database, sql).output().context("psql is not there: run `cargo xtask test`")?;
         if !done.status.success() {
             bail!("{sql}: {}", String::from_utf8_lossy(&done.stderr));
         }
         Ok(String::from_utf8_lossy(&done.stdout).trim().to_owned())
+    }
+
+    fn psql(&self, database: &str, sql: &str) -> Command {
+        let mut psql = Command::new("psql");
+        psql.args(["-X", "-q", "-t", "-A", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", &self.port.to_string()]);
+        psql.args(["-U", USER, "-d", database, "-c", sql]).env("PGPASSWORD", PASSWORD).env("PGSSLMODE", "disable");
+        psql
     }
 }
 
@@ -217,6 +311,20 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
+/// A temporary directory, and an empty one in it for the data of a server, which its user may write.
+fn directory_of_server() -> Result<(TempDir, PathBuf)> {
+    let directory = TempDir::new()?;
+    let data = directory.path().join("data");
+    fs::DirBuilder::new().mode(0o700).create(&data)?;
+    give(directory.path())?;
+    give(&data)?;
+    Ok((directory, data))
+}
+
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
 /// One of the server's programs. Debian keeps them outside of the path.
 fn program(name: &str) -> Result<Command> {
     let path = find(name).with_context(|| format!("{name} is not there: run `cargo xtask test`"))?;
@@ -249,6 +357,12 @@ struct State {
     is_cut: AtomicBool,
     /// Answers take this much longer, in milliseconds.
     delay: AtomicUsize,
+    /// Connections before this number are lost: what they send arrives nowhere, and nobody says so.
+    lost_before: AtomicUsize,
+    /// How many connections there were.
+    connections: AtomicUsize,
+    /// Where the server listens.
+    server: AtomicU16,
     /// The next commit of a transaction with this statement in it is not answered: the connection is closed.
     lose: std::sync::Mutex<Option<String>>,
     /// How many answers were lost.
@@ -260,17 +374,19 @@ impl Between {
     pub fn start(server: u16) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let port = listener.local_addr()?.port();
-        let state = Arc::new(State::default());
+        let state = Arc::new(State { server: AtomicU16::new(server), ..State::default() });
         let shared = state.clone();
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
+                let server = shared.server.load(Ordering::SeqCst);
                 let Ok(server) = TcpStream::connect(("127.0.0.1", server)) else { continue };
                 let (Ok(from_client), Ok(from_server)) = (client.try_clone(), server.try_clone()) else { continue };
                 let broken = Arc::new(AtomicBool::new(false));
                 let (one, other, state) = (broken.clone(), broken, shared.clone());
                 let state_back = state.clone();
-                std::thread::spawn(move || pass(from_client, server, &state, &one, true));
-                std::thread::spawn(move || pass(from_server, client, &state_back, &other, false));
+                let number = state.connections.fetch_add(1, Ordering::SeqCst);
+                std::thread::spawn(move || pass(from_client, server, &state, &one, (number, true)));
+                std::thread::spawn(move || pass(from_server, client, &state_back, &other, (number, false)));
             }
         });
         Ok(Self { port, state })
@@ -279,6 +395,16 @@ impl Between {
     /// Pulls the cable, or puts it back.
     pub fn cut(&self, is_cut: bool) {
         self.state.is_cut.store(is_cut, Ordering::SeqCst);
+    }
+
+    /// Loses all connections without a word, as when a machine between is replaced; new ones work.
+    pub fn lose_connections(&self) {
+        self.state.lost_before.store(self.state.connections.load(Ordering::SeqCst), Ordering::SeqCst);
+    }
+
+    /// Leads new connections to another server.
+    pub fn lead_to(&self, server: u16) {
+        self.state.server.store(server, Ordering::SeqCst);
     }
 
     /// Delays each answer.
@@ -297,7 +423,13 @@ impl Between {
     }
 }
 
-fn pass(mut from: TcpStream, mut to: TcpStream, state: &State, broken: &AtomicBool, is_asking: bool) {
+fn pass(
+    mut from: TcpStream,
+    mut to: TcpStream,
+    state: &State,
+    broken: &AtomicBool,
+    (number, is_asking): (usize, bool),
+) {
     let mut part = [0; 1 << 14];
     let _ = from.set_read_timeout(Some(Duration::from_millis(20)));
     let mut ends = None;
@@ -317,6 +449,9 @@ fn pass(mut from: TcpStream, mut to: TcpStream, state: &State, broken: &AtomicBo
         };
         while state.is_cut.load(Ordering::SeqCst) {
             std::thread::sleep(Duration::from_millis(20));
+        }
+        if number < state.lost_before.load(Ordering::SeqCst) {
+            continue;
         }
         let bytes = &part[..read];
         if is_asking {

@@ -169,6 +169,11 @@ impl SlackDouble {
         state.connections = 0;
     }
 
+    /// How many connections were made.
+    pub fn connections(&self) -> usize {
+        self.desk.lock().connections
+    }
+
     /// Waits until a number of requests were read.
     pub fn wait_for(&self, requests: usize) -> Result<()> {
         self.desk.wait(|state| state.received.len() >= requests)

@@ -29,6 +29,7 @@ const NEEDS: &[(&str, Need)] = &[
     ("fleet", tools::postgres),
     ("fleet_faults", tools::faketime),
     ("fleet_faults", tools::postgres),
+    ("fleet_killed", tools::postgres),
     ("fleet_record", tools::postgres),
     ("kubernetes", tools::kubernetes),
     ("layers", tools::postgres),

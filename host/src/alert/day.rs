@@ -77,7 +77,8 @@ pub struct Day {
     pub look: Option<Look>,
     /// How long after its deadline it became good, in seconds, if it was late.
     pub late: Option<i64>,
-    /// The place of the run that says so among the runs of this process; 0 if another process ran it.
+    /// When the run began that judged it last, in milliseconds since the Unix epoch by the record's clock, and later than that of any before
+    /// in its process; 0 if that is not known.
     pub began: u64,
     /// What the alert policy remembers of it, if anything.
     pub incident: Option<Arc<Incident>>,

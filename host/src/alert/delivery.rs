@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio::{sync::Notify, task::JoinSet};
@@ -66,6 +66,14 @@ struct Terms {
     config: config::Delivery,
     /// How long a message waits for what other hosts find in the same round.
     group_wait: Duration,
+}
+
+/// Whether a receiver's messages are looked at again at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rests {
+    Not,
+    /// Another host sends them, or this one cannot: the next time that somebody says that messages wait.
+    UntilWoken,
 }
 
 /// The result of sending a message.
@@ -160,8 +168,8 @@ impl Delivery {
     }
 
     async fn deliver(self: &Arc<Self>) {
-        let mut workers: JoinSet<String> = JoinSet::new();
-        let mut busy = BTreeSet::new();
+        let mut workers: JoinSet<(String, Rests)> = JoinSet::new();
+        let (mut busy, mut resting) = (BTreeSet::new(), BTreeSet::new());
         let mut pause = UNREADABLE;
         loop {
             // Check this before reading the outbox, so that messages from before the closing are seen.
@@ -171,7 +179,7 @@ impl Delivery {
                     pause = UNREADABLE;
                     let terms = self.terms();
                     let may = |receiver: &String| receiver != FALLBACK || terms.receivers.know(receiver);
-                    for receiver in receivers.into_iter().filter(may) {
+                    for receiver in receivers.into_iter().filter(may).filter(|one| !resting.contains(one)) {
                         if busy.insert(receiver.clone()) {
                             let delivery = self.clone();
                             workers.spawn(async move { delivery.work(receiver).await });
@@ -189,11 +197,16 @@ impl Delivery {
                 return;
             }
             tokio::select! {
-                () = self.wake.notified() => {}
+                () = self.wake.notified() => resting.clear(),
                 // A message without a receiver may be late by now.
-                () = tokio::time::sleep(LONGEST), if !closing => {}
+                () = tokio::time::sleep(LONGEST), if !closing => resting.clear(),
                 Some(ended) = workers.join_next() => match ended {
-                    Ok(receiver) => drop(busy.remove(&receiver)),
+                    Ok((receiver, rests)) => {
+                        busy.remove(&receiver);
+                        if rests == Rests::UntilWoken {
+                            resting.insert(receiver);
+                        }
+                    }
                     // A bug in the host: the worker of that receiver starts again.
                     Err(_) => {
                         workers.shutdown().await;
@@ -205,39 +218,41 @@ impl Delivery {
     }
 
     /// Sends one receiver's messages in order.
-    async fn work(&self, receiver: String) -> String {
+    async fn work(&self, receiver: String) -> (String, Rests) {
         let lease = match self.record.member() {
             None => None,
             // Another host sends them, or the record does not answer: the next time that messages are seen to wait.
             Some(_) => match self.record.take_on(&format!("channel {receiver}")).await {
                 Ok(Some(lease)) => Some(lease),
-                Ok(None) => return receiver,
+                Ok(None) => return (receiver, Rests::UntilWoken),
                 Err(error) => {
                     tracing::warn!("{receiver}: messages wait, since the record does not answer: {error:#}");
                     tokio::time::sleep(UNREADABLE).await;
-                    return receiver;
+                    return (receiver, Rests::Not);
                 }
             },
         };
-        let receiver = self.work_under(receiver, lease.as_ref()).await;
+        let rests = self.work_under(&receiver, lease.as_ref()).await;
         if let Some(lease) = &lease
             && let Err(error) = self.record.give_back(lease, None).await
         {
             tracing::warn!("{receiver}: another host sends its messages once the lease of this one ends: {error:#}");
         }
-        receiver
+        (receiver, rests)
     }
 
     /// The same, under a claim if several hosts share the record: until it is lost.
-    async fn work_under(&self, receiver: String, lease: Option<&Lease>) -> String {
+    async fn work_under(&self, receiver: &str, lease: Option<&Lease>) -> Rests {
         let (mut tried, mut pause) = (None, UNREADABLE);
         loop {
             if lease.is_some_and(|lease| !lease.is_fresh()) {
-                return receiver;
+                return Rests::Not;
             }
-            match self.step(&receiver, lease, &mut tried).await {
+            match self.step(receiver, lease, &mut tried).await {
                 Ok(true) => pause = UNREADABLE,
-                Ok(false) => return receiver,
+                // Of one that this host has no way to, the messages wait for that, or until they are late.
+                Ok(false) if !self.terms().receivers.know(receiver) => return Rests::UntilWoken,
+                Ok(false) => return Rests::Not,
                 Err(error) => {
                     tracing::error!("{receiver}: a message cannot be delivered: {error:#}");
                     tokio::time::sleep(pause).await;
@@ -251,8 +266,12 @@ impl Delivery {
     /// when the next attempt is allowed, on the monotonic clock.
     async fn step(&self, receiver: &str, lease: Option<&Lease>, tried: &mut Option<(String, Instant)>) -> Result<bool> {
         let Some(mut message) = self.record.next_message(receiver).await? else { return Ok(false) };
-        if lease.is_some() && message.attempts == 0 && receiver != FALLBACK {
-            self.join(receiver, &message).await?;
+        if let Some(lease) = lease
+            && !message.composed
+            && message.attempts == 0
+            && receiver != FALLBACK
+        {
+            self.join(receiver, &message, lease).await?;
             let Some(joined) = self.record.next_message(receiver).await? else { return Ok(false) };
             message = joined;
         }
@@ -314,9 +333,12 @@ impl Delivery {
         let Sent { answer, told, threading } = match lease {
             None => sent.await?,
             // By then another host may send it.
-            Some(lease) => {
-                tokio::time::timeout(lease.left(), sent).await.context("no answer before its claim ended")??
-            }
+            Some(lease) => match tokio::time::timeout(lease.left(), sent).await {
+                Ok(sent) => sent?,
+                Err(_) => {
+                    Sent::answered(Answer::Again("no answer before the claim of the channel ended".to_owned(), None))
+                }
+            },
         };
         let next = |after| Outcome::Again { after, plain: message.plain };
         let outcome = match &answer {

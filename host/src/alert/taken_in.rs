@@ -22,6 +22,8 @@ use crate::{
 
 /// The most bytes of a reason that are told with a date that is given up.
 const SHOWN: usize = 300;
+/// Longer than any run, in milliseconds.
+const LONGEST_RUN: u64 = 60 * 60 * 1000;
 
 /// What one result decides.
 #[derive(Debug, Default)]
@@ -116,7 +118,8 @@ fn is_closed(day: &Day, subject: Subject, finding: &Finding) -> bool {
 /// Whether its date was judged meanwhile by a run that began after this one, and knows better.
 fn is_older(run: &Run, standing: &Standing) -> bool {
     let known = standing.days.get(&run.subject()).map_or(0, |day| day.began);
-    run.began.is_some_and(|began| began < known)
+    // What seems to have begun much later was judged while a clock was ahead.
+    run.began.is_some_and(|began| began < known && known - began < LONGEST_RUN)
 }
 
 /// The state of the run's date, and when it is looked at again.

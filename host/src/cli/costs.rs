@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use clap::Args;
-use jiff::{Span, Timestamp, civil::Date};
+use jiff::{Span, civil::Date};
 use serde_json::json;
 
 use super::{
@@ -42,7 +42,7 @@ impl Costs {
         let config = Config::read(self.config.path())?;
         super::runtime()?.block_on(async {
             let record = recorded(&config).await?;
-            let today = Timestamp::now().to_zoned(config.timezone.rules()).date();
+            let today = crate::record::now().to_zoned(config.timezone.rules()).date();
             let since = today.checked_sub(Span::new().days(i64::from(self.days) - 1))?;
             let costs = record.costs(since).await?;
             record.close().await;

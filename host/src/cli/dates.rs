@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use jiff::{Timestamp, civil::Date};
+use jiff::civil::Date;
 use tokio::time::{Instant, sleep};
 
 use super::flags::ConfigFlag;
@@ -89,7 +89,7 @@ impl Recheck {
 impl Ack {
     pub(super) fn execute(self) -> Result<u8> {
         let why = reason(&self.why)?;
-        let until = Timestamp::now().checked_add(self.length.0).context("--for is too long")?;
+        let until = crate::record::now().checked_add(self.length.0).context("--for is too long")?;
         self.of.order(Wanted::Ack { why, until })
     }
 }
@@ -155,7 +155,7 @@ impl Of {
     /// Waits for the host that runs on the record.
     async fn ask(&self, record: &Record, wanted: &Wanted) -> Result<Result<String, String>> {
         let json = serde_json::to_string(wanted)?;
-        let id = record.order(&self.check, self.date, &json, (&user(), Timestamp::now())).await?;
+        let id = record.order(&self.check, self.date, &json, (&user(), crate::record::now())).await?;
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             if let Some(answer) = record.answer(id).await? {

@@ -2,7 +2,6 @@
 
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
-use jiff::Timestamp;
 use serde_json::json;
 
 use super::{
@@ -60,7 +59,7 @@ impl Fleet {
             let (peers, holding) = (record.peers().await?, record.holding().await?);
             record.close().await;
             let zone = config.timezone.rules();
-            let mut table = Table::new(["HOST", "ID", "VERSION", "SINCE", "RUNS", "REVISION", "CLAIMS"]);
+            let mut table = Table::new(["HOST", "ID", "VERSION", "SINCE", "RUNS", "REVISION", "LAG", "CLAIMS"]);
             for peer in &peers {
                 let runs =
                     if peer.takes_part { peer.digest.clone() } else { format!("{} (takes no part)", peer.digest) };
@@ -71,6 +70,7 @@ impl Fleet {
                     local(peer.began, &zone),
                     runs,
                     peer.revision.map(|revision| revision.to_string()).unwrap_or_default(),
+                    peer.lag.map(|lag| format!("{lag:.1} s")).unwrap_or_default(),
                     peer.claims.len().to_string(),
                 ]);
             }
@@ -93,7 +93,7 @@ impl Adopt {
         let config = shared(self.config.path())?;
         super::runtime()?.block_on(async {
             let record = own_record(&config).await?;
-            let (now, who) = (Timestamp::now(), user());
+            let (now, who) = (crate::record::now(), user());
             let entry = |change| Audited { at: now, who, place: "fleet".to_owned(), change };
             let digest = record.adopt(&self.digest, now, entry).await?;
             super::print(&format!("{digest} holds now; hosts that run another configuration take no part\n"))?;

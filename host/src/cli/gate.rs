@@ -123,6 +123,10 @@ impl Gate {
         let sources = Sources { locked: self.files.lock_is_named(), ..self.files.sources(&self.plugins) };
         let read = sources.read()?;
         let record = super::own_record(&read.config).await?;
+        if let Some(why) = super::apart(&record, &read.own()?).await? {
+            record.close().await;
+            return Ok(self.not_evaluated(why));
+        }
         let mut host = read.host(record.clone(), Begin::Whole, |_| {}).await?;
         // Only the gate's own receivers are needed.
         let sources = Sources { checks: vec![self.gate.clone()], ..sources };

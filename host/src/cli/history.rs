@@ -71,7 +71,7 @@ impl History {
         }
         let mut alerts = record.alerts(check, self.limit).await?;
         alerts.sort_by_key(|alert| Reverse(alert.began));
-        let now = Timestamp::now();
+        let now = crate::record::now();
         let consultations = record.consultations(check, self.limit).await?;
         let (undelivered, messages) = match check {
             Some(_) => Default::default(),

@@ -40,7 +40,8 @@ use jiff::{Timestamp, tz::TimeZone};
 use crate::{
     config::Config,
     log,
-    record::{Address, Record},
+    record::{self, Address, Own, Record},
+    service::takes_no_part,
     text::{note, printable, tell},
 };
 
@@ -266,6 +267,12 @@ async fn recorded(config: &Config) -> Result<Record> {
 }
 
 /// Opens the record of a configuration, to write to it.
+/// Takes part with a configuration on a record that hosts share; else why not.
+async fn apart(record: &Record, own: &Own) -> Result<Option<String>> {
+    let holding = record.stand(own, record::now()).await?;
+    Ok((holding.digest != own.digest).then(|| takes_no_part(own, &holding)))
+}
+
 async fn own_record(config: &Config) -> Result<Record> {
     let address = Address::of(config)?;
     let record = address.open().await?;

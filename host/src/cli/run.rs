@@ -25,7 +25,7 @@ use crate::{
     record::{Address, Claim, Own, Record},
     round::Round,
     run::When,
-    service::{Read, Service, Sources, complain, takes_no_part},
+    service::{Read, Service, Sources, complain},
     text::note,
     web,
 };
@@ -141,15 +141,13 @@ impl Run {
             true => (None, Record::memory().await?),
             false => (address.claim(patience).await?, open(config).await?),
         };
-        let holding = record.stand(own, Timestamp::now()).await?;
-        match holding.digest == own.digest {
-            true => {}
-            false if self.once => {
+        if let Some(why) = super::apart(&record, own).await? {
+            if self.once {
                 record.close().await;
-                bail!("{}", takes_no_part(own, &holding));
+                bail!("{why}");
             }
             // It may hold later, or be adopted.
-            false => tracing::error!("{}", takes_no_part(own, &holding)),
+            tracing::error!("{why}");
         }
         let mut host = read.host(record, Begin::Soon, step).await?;
         drop(progress);

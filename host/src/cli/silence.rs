@@ -2,7 +2,6 @@
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use jiff::Timestamp;
 use serde_json::json;
 
 use super::{
@@ -77,7 +76,7 @@ impl Silence {
             }
             // Before the first run this makes the record: a check may be silenced while it is set up.
             let record = super::own_record(&config).await?;
-            let now = Timestamp::now();
+            let now = crate::record::now();
             let ends = now.checked_add(self.length.0).context("--for is too long")?;
             let id = record.silence(&self.checks, self.why.trim(), (now, ends), &user()).await?;
             let ends = local(ends, &config.timezone.rules());
@@ -105,7 +104,7 @@ impl Silences {
         let config = Config::read(self.config.path())?;
         super::runtime()?.block_on(async {
             let record = recorded(&config).await?;
-            let now = Timestamp::now();
+            let now = crate::record::now();
             if let Some(id) = self.expire {
                 Address::of(&config)?.belong(&record, &config.file).await?;
                 if !record.expire(id, now, &user()).await? {

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use jiff::Timestamp;
 use serde_json::json;
 
 use super::{
@@ -76,7 +75,7 @@ impl Validate {
         drop(progress);
         sources.choose(&mut host)?;
         let _progress = Progress::new(&format!("validating {} checks", host.checks.len()));
-        host.validate(Timestamp::now()).await
+        host.validate(crate::record::now()).await
     }
 
     fn render(&self, found: &Validated) -> String {

@@ -35,6 +35,12 @@ impl Address {
         let Some(variable) = &config.state.url_env else {
             return Ok(Self::Directory(config.resolve(&config.state.directory)));
         };
+        // It may be the address itself, with its password.
+        if !variable.chars().all(|one| one.is_ascii_alphanumeric() || one == '_') || variable.is_empty() {
+            bail!(
+                "`url_env` under [state] takes the name of a variable, such as HOST_STATE_URL; the address goes into that variable"
+            );
+        }
         match std::env::var(variable) {
             Ok(url) if !url.trim().is_empty() => {
                 super::engine::server(&url).with_context(|| variable.clone())?;

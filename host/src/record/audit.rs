@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use sqlx::AnyConnection;
 
-use super::sql::{query, query_as, query_scalar, storable};
+use super::sql::{commit, query, query_as, query_scalar, storable};
 use super::{Record, moment};
 
 /// The only row of the last rights.
@@ -52,7 +52,7 @@ impl Record {
         for entry in entries {
             note(&mut write, entry).await.map_err(|error| self.explain(error))?;
         }
-        write.commit().await.map_err(|error| self.explain(error))
+        commit(write).await.map_err(|error| self.explain(error))
     }
 }
 

@@ -8,9 +8,9 @@ use std::{
 
 use anyhow::Result;
 use jiff::{Timestamp, civil::Date};
-use sqlx::{Any, AnyConnection, AssertSqlSafe, any::AnyArguments, query::Query};
+use sqlx::{AnyConnection, AssertSqlSafe};
 
-use super::sql::{last_of_each, places, query, query_as, query_scalar, storable};
+use super::sql::{Change, commit, last_of_each, places, query, query_as, query_scalar, storable};
 use super::{
     Record,
     audit::{Audited, note},
@@ -149,7 +149,7 @@ impl Record {
         let written = async {
             let mut write = self.begin().await?;
             let plugins = self.write_batch(&mut write, batch).await?;
-            write.commit().await?;
+            commit(write).await?;
             Ok(plugins)
         };
         self.know(written.await.map_err(|error| self.explain(error))?);
@@ -258,10 +258,7 @@ impl Record {
     }
 }
 
-/// A statement with the values of some rows.
-type Rows<'q> = Query<'q, Any, AnyArguments>;
-
-fn insert_runs<'q>(runs: &'q [NewRun], plugins: &HashMap<PluginKey, i64>, recorded: Timestamp) -> Rows<'q> {
+fn insert_runs<'q>(runs: &'q [NewRun], plugins: &HashMap<PluginKey, i64>, recorded: Timestamp) -> Change<'q> {
     // Constants and places.
     let sql = AssertSqlSafe(format!(
         "INSERT INTO runs (check_name, due, data_date, attempt, past, status, summary, report, error, seconds, \
@@ -289,7 +286,7 @@ fn insert_runs<'q>(runs: &'q [NewRun], plugins: &HashMap<PluginKey, i64>, record
     })
 }
 
-fn upsert_standings<'q>(standings: &[(&'q String, &'q String)]) -> Rows<'q> {
+fn upsert_standings<'q>(standings: &[(&'q String, &'q String)]) -> Change<'q> {
     // Constants and places.
     let sql = AssertSqlSafe(format!(
         "INSERT INTO standings (check_name, standing) VALUES {} \
@@ -299,7 +296,7 @@ fn upsert_standings<'q>(standings: &[(&'q String, &'q String)]) -> Rows<'q> {
     standings.iter().fold(query(sql), |insert, (check, standing)| insert.bind(check.as_str()).bind(standing.as_str()))
 }
 
-fn upsert_episodes<'q>(episodes: &[&'q Episode], recorded: Timestamp) -> Rows<'q> {
+fn upsert_episodes<'q>(episodes: &[&'q Episode], recorded: Timestamp) -> Change<'q> {
     // Constants and places.
     let sql = AssertSqlSafe(format!(
         "INSERT INTO alerts (check_name, data_date, kind, severity, summary, began, ended, announced, held, recorded) \

@@ -1,11 +1,13 @@
 //! Which configuration the hosts of a record run: host.toml and the plugins' digests. Two at once would end each other's alerts, and
 //! judge by different rules.
 
+use std::time::Duration;
+
 use anyhow::{Result, bail};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::sql::{query, query_as, query_scalar};
+use super::sql::{commit, query, query_as, query_scalar};
 use super::{
     LEASE, Record,
     audit::{Audited, note},
@@ -52,6 +54,9 @@ pub struct Peer {
     pub revision: Option<i64>,
     /// Whether its configuration holds.
     pub takes_part: bool,
+    /// How late the latest of the runs began that it began in the ten seconds before it was last heard of, in seconds; `None` if it began
+    /// none.
+    pub lag: Option<f64>,
     /// What it claims now, sorted.
     pub claims: Vec<String>,
 }
@@ -106,9 +111,9 @@ impl Record {
                 Holding { digest, revision }
             };
             query(
-                "INSERT INTO hosts (id, name, version, began, seen, digest, revision) \
-                 VALUES ($1, $2, $3, $4, clock_timestamp(), $5, $6) ON CONFLICT (id) DO UPDATE SET \
-                 seen = excluded.seen, digest = excluded.digest, revision = excluded.revision",
+                "INSERT INTO hosts (id, name, version, began, seen, digest, revision, lag) \
+                 VALUES ($1, $2, $3, $4, clock_timestamp(), $5, $6, $7) ON CONFLICT (id) DO UPDATE SET \
+                 seen = excluded.seen, digest = excluded.digest, revision = excluded.revision, lag = excluded.lag",
             )
             .bind(&member.id)
             .bind(rustix::system::uname().nodename().to_string_lossy().into_owned())
@@ -116,9 +121,10 @@ impl Record {
             .bind(now.as_millisecond())
             .bind(&own.digest)
             .bind(own.revision)
+            .bind(member.take_lag())
             .execute(&mut *write)
             .await?;
-            write.commit().await?;
+            commit(write).await?;
             Ok(holding)
         };
         let holding: Holding = stood.await.map_err(|error| self.explain(error))?;
@@ -147,7 +153,7 @@ impl Record {
             let adopt = query(adopt).bind(ONLY).bind(whole).bind(now.as_millisecond());
             adopt.execute(&mut *write).await?;
             note(&mut write, &entry(format!("adopted the configuration {whole}"))).await?;
-            write.commit().await
+            commit(write).await
         };
         adopted.await.map_err(|error| self.explain(error))?;
         Ok(whole.clone())
@@ -170,11 +176,11 @@ impl Record {
             return Ok(Vec::new());
         }
         let mut read = self.read().await?;
-        type Row = (String, String, String, i64, f64, String, Option<i64>, Option<String>);
+        type Row = (String, String, String, i64, f64, String, Option<i64>, Option<String>, Option<i64>);
         let rows: Vec<Row> = query_as(
             "SELECT hosts.id, name, version, began, \
                 CAST(EXTRACT(EPOCH FROM clock_timestamp() - seen) AS DOUBLE PRECISION), hosts.digest, hosts.revision, \
-                configuration.digest \
+                configuration.digest, lag \
              FROM hosts LEFT JOIN configuration ON configuration.digest = hosts.digest \
              WHERE seen > clock_timestamp() - make_interval(secs => $1) ORDER BY name, began, hosts.id",
         )
@@ -188,10 +194,11 @@ impl Record {
         .fetch_all(&mut *read)
         .await
         .map_err(|error| self.explain(error))?;
-        let peer = |(id, name, version, began, silent, digest, revision, holds): Row| Peer {
+        let peer = |(id, name, version, began, silent, digest, revision, holds, lag): Row| Peer {
             claims: claims.iter().filter(|(holder, _)| *holder == id).map(|(_, key)| key.clone()).collect(),
             began: moment(began),
             takes_part: holds.is_some(),
+            lag: lag.map(|lag| Duration::from_millis(lag.unsigned_abs()).as_secs_f64()),
             id,
             name,
             version,

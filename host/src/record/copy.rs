@@ -8,11 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use futures_util::TryStreamExt;
-use sqlx::{
-    Any, AnyConnection, AssertSqlSafe, Row, Transaction,
-    any::{AnyArguments, AnyRow},
-    query::Query,
-};
+use sqlx::{Any, AnyConnection, AssertSqlSafe, Row, Transaction, any::AnyRow};
 use tempfile::TempDir;
 
 use super::{
@@ -116,7 +112,7 @@ impl Spot {
                     let directory = tempfile::tempdir()?;
                     let path = directory.path().join(FILE);
                     let copied = sql::query("VACUUM INTO $1").bind(path.to_string_lossy().into_owned());
-                    copied.execute(&record.pool).await.map_err(|error| record.explain(error))?;
+                    copied.execute(&mut *record.read().await?).await.map_err(|error| record.explain(error))?;
                     record.close().await;
                     let migrated = Record::file(path, false).await?.migrated().await?;
                     Source { _migrated: Some(directory), ..whole(migrated) }
@@ -236,7 +232,7 @@ async fn write(
     for (table, (_, expected)) in TABLES.iter().zip(&copied.tables) {
         let (mut batch, mut bytes, mut rows) = (Vec::new(), 0, 0);
         let sql = AssertSqlSafe(format!("SELECT {} FROM {}", read_as(table), table.name));
-        let mut found = sql::query(sql).fetch(&mut *read);
+        let mut found = sql::query(sql).bare().fetch(&mut *read);
         while let Some(row) = found.try_next().await.map_err(|error| source.explain(error))? {
             let row = Line::read(table, &row, is_shared).map_err(|error| source.explain(error))?;
             copied.mended += row.mended;
@@ -263,7 +259,7 @@ async fn write(
         // No lock keeps hosts from starting on it.
         source.unused().await.context("nothing was copied")?;
     }
-    write.commit().await.map_err(explain)?;
+    sql::commit(write).await.map_err(explain)?;
     target.close().await;
     fresh.keep();
     Ok(())
@@ -444,7 +440,7 @@ async fn insert(table: &Table, rows: &[Line], write: &mut AnyConnection) -> sqlx
     Ok(bound.execute(write).await?.rows_affected())
 }
 
-fn bind<'q>(insert: Query<'q, Any, AnyArguments>, row: &'q Line) -> Query<'q, Any, AnyArguments> {
+fn bind<'q>(insert: sql::Change<'q>, row: &'q Line) -> sql::Change<'q> {
     let insert = row.numbers.iter().fold(insert, |insert, number| insert.bind(*number));
     let insert = row.texts.iter().fold(insert, |insert, text| insert.bind(text));
     let insert = row.reals.iter().fold(insert, |insert, real| insert.bind(*real));

@@ -2,13 +2,9 @@
 
 use anyhow::Result;
 use jiff::{Timestamp, civil::Date};
-use sqlx::{
-    Any, AnyConnection, AssertSqlSafe, FromRow, Row,
-    any::{AnyArguments, AnyRow},
-    query::Query,
-};
+use sqlx::{AnyConnection, AssertSqlSafe, FromRow, Row, any::AnyRow};
 
-use super::sql::{last_of_each, places, query, query_as, query_scalar};
+use super::sql::{Change, last_of_each, places, query, query_as, query_scalar};
 use super::{Record, moment};
 
 /// The state of one data date of a check, as recorded.
@@ -26,6 +22,8 @@ pub struct DateRow {
     pub look: Option<(Timestamp, u32, Timestamp)>,
     /// How long after its deadline it became good, in seconds, if it was late.
     pub late: Option<i64>,
+    /// When the run began that judged it last, in milliseconds since the Unix epoch by the record's clock; 0 if that is not known.
+    pub began: i64,
     /// What the alert policy remembers of it, as JSON.
     pub incident: Option<String>,
 }
@@ -80,14 +78,14 @@ pub(super) async fn write_dates(
     Ok(())
 }
 
-fn upsert<'q>(rows: &[&'q DateRow]) -> Query<'q, Any, AnyArguments> {
+fn upsert<'q>(rows: &[&'q DateRow]) -> Change<'q> {
     // Constants and places.
     let sql = AssertSqlSafe(format!(
-        "INSERT INTO dates (check_name, data_date, state, at, look_at, look_tries, look_from, late, incident) VALUES {} \
+        "INSERT INTO dates (check_name, data_date, state, at, look_at, look_tries, look_from, late, incident, began) VALUES {} \
          ON CONFLICT (check_name, data_date) DO UPDATE SET state = excluded.state, at = excluded.at, \
          look_at = excluded.look_at, look_tries = excluded.look_tries, look_from = excluded.look_from, \
-         late = excluded.late, incident = excluded.incident",
-        places(rows.len(), 9)
+         late = excluded.late, incident = excluded.incident, began = excluded.began",
+        places(rows.len(), 10)
     ));
     rows.iter().fold(query(sql), |insert, row| {
         insert
@@ -100,6 +98,7 @@ fn upsert<'q>(rows: &[&'q DateRow]) -> Query<'q, Any, AnyArguments> {
             .bind(row.look.map(|(.., from)| from.as_millisecond()))
             .bind(row.late)
             .bind(&row.incident)
+            .bind(row.began)
     })
 }
 
@@ -131,6 +130,7 @@ impl FromRow<'_, AnyRow> for DateRow {
                 .map(|((look, tries), from)| (look, u32::try_from(tries).unwrap_or(u32::MAX), from)),
             late: row.try_get("late")?,
             incident: row.try_get("incident")?,
+            began: row.try_get::<Option<i64>, _>("began")?.unwrap_or_default(),
         })
     }
 }

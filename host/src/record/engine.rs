@@ -2,6 +2,7 @@
 //! of this room are the same for both; what differs is here.
 
 use std::{
+    collections::BTreeSet,
     fmt,
     ops::{Deref, DerefMut},
     path::PathBuf,
@@ -13,16 +14,16 @@ use anyhow::{Context, Result, bail};
 use reqwest::Url;
 use sqlx::{
     Any, AnyConnection, Connection, Executor, Transaction,
-    any::{AnyArguments, AnyConnectOptions, AnyPoolOptions},
+    any::{AnyConnectOptions, AnyPoolOptions},
     migrate::{MigrateError, Migration, MigrationType, Migrator},
     pool::PoolConnection,
-    query::Query,
 };
 
 use super::{
     Member, Record,
-    sql::{name_no_statements, query, query_scalar},
+    sql::{self, Change, commit, on_server, query, query_scalar},
 };
+use crate::text::nearest;
 
 /// How long to wait for another process's lock on the database.
 const BUSY: Duration = Duration::from_secs(5);
@@ -32,10 +33,12 @@ const CONNECTIONS: u32 = 4;
 const SERVER_CONNECTIONS: u32 = 5;
 /// Held by the host that migrates a Postgres database, until its transaction ends: two that start at once migrate once.
 const MIGRATING: i64 = 0x686f_7374;
-/// How a transaction on a server begins: with the longest waits for a lock, for a statement, and for its own next statement. So a host
-/// that was stopped holds up no other for longer. They are set for the transaction, since a pooler hands the session to others.
-const BEGIN: &str = "BEGIN; SET LOCAL lock_timeout = '10s'; SET LOCAL statement_timeout = '60s'; \
-    SET LOCAL idle_in_transaction_session_timeout = '5s'";
+/// How a transaction on a server begins: with the longest waits for a lock, for a statement, for its own next statement, and for a client
+/// that takes in no answer. So a host that was stopped holds up no other for longer. They are set for the transaction, since a pooler hands the session to others.
+const BEGIN: &str = "BEGIN; SET LOCAL lock_timeout = '10s'; SET LOCAL statement_timeout = '20s'; \
+    SET LOCAL idle_in_transaction_session_timeout = '5s'; SET LOCAL tcp_user_timeout = '15s'";
+/// For a migration, which may take long.
+const PATIENT: &str = "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0";
 /// The mode of a file; it stays with it. A commit is on disk when it returns, which is SQLite's default and is not lowered to NORMAL: the
 /// last commits could be lost in a power failure.
 const FILE_MODE: &str = "PRAGMA journal_mode = WAL";
@@ -51,9 +54,28 @@ const FILE_STEPS: &[(i64, &str, &str)] = &[
     (7, "dates", include_str!("migrations/0007_dates.sql")),
     (8, "evidence", include_str!("migrations/0008_evidence.sql")),
     (9, "threads", include_str!("migrations/0009_threads.sql")),
+    (10, "fleet", include_str!("migrations/0010_fleet.sql")),
 ];
 /// The migrations of a server, which begin where several hosts became possible.
-const SERVER_STEPS: &[(i64, &str)] = &[(9, include_str!("migrations/postgres/0009_start.sql"))];
+const SERVER_STEPS: &[(i64, &str)] = &[
+    (9, include_str!("migrations/postgres/0009_start.sql")),
+    (10, include_str!("migrations/postgres/0010_fleet.sql")),
+];
+
+/// The parameters of an address: <https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS>
+const PARAMETERS: &[&str] = &[
+    "sslmode",
+    "sslrootcert",
+    "sslcert",
+    "sslkey",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "options",
+];
 
 /// Where the record is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,7 +151,7 @@ impl Record {
     /// Connects to a Postgres database, and migrates it.
     pub async fn server(url: &str) -> Result<Self> {
         let (url, place) = server(url)?;
-        name_no_statements();
+        on_server();
         let record = Self::connect(&url, place, SERVER_CONNECTIONS).await?.migrated().await?;
         record.set_clock().await?;
         Ok(record)
@@ -138,7 +160,7 @@ impl Record {
     /// Connects to a Postgres database without migrating it.
     pub(super) async fn look_at_server(url: &str) -> Result<Self> {
         let (url, place) = server(url)?;
-        name_no_statements();
+        on_server();
         // One may be in a transaction for long.
         Self::connect(&url, place, 2).await
     }
@@ -147,6 +169,7 @@ impl Record {
         static DRIVERS: Once = Once::new();
         DRIVERS.call_once(sqlx::any::install_default_drivers);
         let options: AnyConnectOptions = url.parse().map_err(|error| explained(&place, error))?;
+        let options = Arc::new(options);
         let pool = AnyPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(BUSY * 2)
@@ -157,12 +180,24 @@ impl Record {
             .max_lifetime(None)
             // Do not reuse a connection with an uncommitted transaction: SQLite itself ends the transaction when the
             // disk is full, which sqlx does not notice, and then every further transaction fails.
-            .after_release(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
-            .connect_with(options)
-            .await
-            .map_err(|error| explained(&place, error))?;
+            // One whose transaction was given up in the middle is asked whether it is still there: not for ever, or its place
+            // in the pool would be lost with it.
+            .after_release(|connection, _| {
+                Box::pin(async move {
+                    if !connection.is_in_transaction() && connection.should_flush() {
+                        tokio::time::timeout(BUSY, connection.ping()).await.map_err(|_| sql::silent())??;
+                    }
+                    Ok(!connection.is_in_transaction())
+                })
+            })
+            .connect_with((*options).clone())
+            .await;
+        let pool = match pool {
+            Err(sqlx::Error::PoolTimedOut) => return Err(explained(&place, why(&options).await)),
+            done => done.map_err(|error| explained(&place, error))?,
+        };
         let member = matches!(place, Place::Server(_)).then(Member::new);
-        Ok(Self { pool, place, plugins: Arc::default(), member })
+        Ok(Self { pool, options, place, plugins: Arc::default(), member })
     }
 
     /// Brings the tables to what this host knows.
@@ -197,6 +232,7 @@ impl Record {
         }
         let migrated = async {
             let mut whole = self.begin().await?;
+            (&mut *whole).execute(PATIENT).await?;
             query("SELECT pg_advisory_xact_lock($1)").bind(MIGRATING).execute(&mut *whole).await?;
             // Another host may have done it meanwhile.
             let mut found = schema(&mut whole).await?;
@@ -209,7 +245,7 @@ impl Record {
                 query("INSERT INTO schema_versions (version) VALUES ($1)").bind(*version).execute(&mut *whole).await?;
             }
             found = schema(&mut whole).await?;
-            whole.commit().await?;
+            commit(whole).await?;
             Ok(found)
         };
         match migrated.await.map_err(|error| self.explain(error))? {
@@ -265,7 +301,7 @@ impl Record {
     pub(super) async fn read(&self) -> Result<Reading> {
         let reading = match self.place {
             Place::File(_) | Place::Memory => self.pool.acquire().await.map(Reading::Plain),
-            Place::Server(_) => self.pool.begin_with(BEGIN).await.map(Reading::Whole),
+            Place::Server(_) => self.begin().await.map(Reading::Whole),
         };
         reading.map_err(|error| self.explain(error))
     }
@@ -279,20 +315,39 @@ impl Record {
     pub(super) async fn begin(&self) -> sqlx::Result<Transaction<'static, Any>> {
         match self.place {
             Place::File(_) | Place::Memory => self.pool.begin_with("BEGIN IMMEDIATE").await,
-            Place::Server(_) => self.pool.begin_with(BEGIN).await,
+            Place::Server(_) => match sql::answered(self.pool.begin_with(BEGIN)).await {
+                // Unless this process has all of its own connections.
+                Err(sqlx::Error::PoolTimedOut) if self.pool.size() < SERVER_CONNECTIONS => {
+                    Err(why(&self.options).await)
+                }
+                done => done,
+            },
         }
     }
 
     /// Executes one statement in a transaction of its own. Returns how many rows it changed.
-    pub(super) async fn execute(&self, query: Query<'_, Any, AnyArguments>) -> Result<u64> {
+    pub(super) async fn execute(&self, query: Change<'_>) -> Result<u64> {
         let mut write = self.write().await?;
         let done = query.execute(&mut *write).await.map_err(|error| self.explain(error))?;
-        write.commit().await.map_err(|error| self.explain(error))?;
+        commit(write).await.map_err(|error| self.explain(error))?;
         Ok(done.rows_affected())
     }
 
     pub(super) fn explain(&self, error: sqlx::Error) -> anyhow::Error {
         explained(&self.place, error)
+    }
+}
+
+/// Why no connection could be made: the pool tries again until its time is over, and does not say.
+async fn why(options: &AnyConnectOptions) -> sqlx::Error {
+    match tokio::time::timeout(BUSY, AnyConnection::connect_with(options)).await {
+        Ok(Err(error)) => error,
+        Ok(Ok(connection)) => {
+            // It is there again.
+            let _ = connection.close().await;
+            sqlx::Error::PoolTimedOut
+        }
+        Err(_) => sql::silent(),
     }
 }
 
@@ -319,9 +374,22 @@ async fn schema_of_file(from: &mut AnyConnection) -> sqlx::Result<Option<i64>> {
 pub(super) fn server(url: &str) -> Result<(String, Place)> {
     let example = "write it as postgres://USER@HOST/DATABASE?sslmode=verify-full";
     // The error of a parser may quote the secret.
-    let Ok(mut url) = url.trim().parse::<Url>() else { bail!("is not an address; {example}") };
+    let Ok(mut url) = url.trim().parse::<Url>() else {
+        bail!(
+            "is not an address; {example}, with `#`, `/`, `?`, `@` and `%` of a password as %23, %2F, %3F, %40 and %25"
+        )
+    };
     if !matches!(url.scheme(), "postgres" | "postgresql") {
         bail!("is not the address of a Postgres database; {example}");
+    }
+    let mut seen = BTreeSet::new();
+    for (name, _) in url.query_pairs() {
+        let Some(known) = PARAMETERS.iter().find(|known| **known == name) else {
+            bail!("has no parameter `{name}`{}; {example}", nearest(&name, PARAMETERS));
+        };
+        if !seen.insert(known) {
+            bail!("has `{name}` twice; keep one");
+        }
     }
     let mut shown = url.clone();
     let _ = shown.set_password(None);
@@ -367,7 +435,7 @@ fn server_advice(code: Option<&str>, error: &sqlx::Error) -> &'static str {
         (Some("53100"), _) => "the server's disk is full; make room there, or lower state.keep",
         (Some("53300"), _) => "the server has no connection left; raise its max_connections (a host needs 5)",
         (Some("28P01" | "28000"), _) => {
-            "the server refuses this user; correct the user and the password in its address"
+            "the server refuses this user; correct the user and the password in its address, in PGPASSWORD or in ~/.pgpass"
         }
         (Some("3D000"), _) => "the server has no such database; create it, as with `createdb`",
         (Some("42501"), _) => "this user may not do that; make it the owner of the database",
@@ -377,6 +445,7 @@ fn server_advice(code: Option<&str>, error: &sqlx::Error) -> &'static str {
         (Some("42P01" | "42703"), _) => {
             "a table or column is missing; it is not a database of this host, or somebody changed it"
         }
+        (Some("42P07"), _) => "it has such a table already, which is not of this host; name an empty database",
         (None, sqlx::Error::Io(error)) if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => {
             "the server's certificate is not accepted; see sslmode and sslrootcert in docs/fleet.md"
         }

@@ -5,18 +5,18 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
 };
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use jiff::{Timestamp, civil::Date};
 use rustix::time::{ClockId, clock_gettime};
-use sqlx::AssertSqlSafe;
+use sqlx::{AnyConnection, AssertSqlSafe};
 
-use super::sql::{places, query, query_as, query_scalar};
-use super::{Record, clock, moment};
+use super::sql::{commit, places, query, query_as, query_scalar, silent};
+use super::{Known, Record, clock::Question, moment};
 
 /// How long a claim lasts without being renewed.
 pub const LEASE: Duration = Duration::from_secs(30);
@@ -28,6 +28,8 @@ const ENDED: Duration = Duration::from_secs(25);
 /// How often claims are renewed.
 const RENEW: Duration = Duration::from_secs(5);
 
+/// How long the end of a process waits for the record.
+const FAREWELL: Duration = Duration::from_secs(3);
 /// How often to look whether another host has answered.
 const HEAR: Duration = Duration::from_millis(250);
 /// The most keys in one statement.
@@ -41,9 +43,18 @@ pub struct Member {
     held: Mutex<BTreeMap<String, Held>>,
     /// Whether a task renews what is held.
     renewing: AtomicBool,
-    /// Whether its configuration holds: else it claims nothing.
+    /// What is being claimed.
+    taking: Mutex<BTreeSet<String>>,
+    /// Whether its configuration is known to hold: else it claims nothing.
     takes_part: AtomicBool,
+    /// Whether the others know of it.
+    has_stood: AtomicBool,
+    /// How late, in milliseconds, the latest run began since the others were last told; [`NONE_BEGAN`] if none did.
+    lag: AtomicI64,
 }
+
+/// No run began.
+const NONE_BEGAN: i64 = -1;
 
 #[derive(Debug, Clone, Copy)]
 struct Held {
@@ -75,8 +86,34 @@ pub enum Taken {
     Mine(Lease),
     /// Another host does it, or it was done or left out.
     Over,
-    /// Another host still does something older.
+    /// Another host, or another task of this one, still does something older.
     Busy,
+    /// This process takes no part.
+    Apart,
+}
+
+/// What a claim says.
+struct State {
+    due: Option<i64>,
+    /// The newest due time that needs nothing more.
+    done: Option<i64>,
+    is_free: bool,
+    holder: Option<String>,
+}
+
+/// Keeps other tasks of this process from claiming the same, until it is dropped.
+struct Taking<'m>(&'m Member, &'m str);
+
+impl<'m> Taking<'m> {
+    fn begin(member: &'m Member, key: &'m str) -> Option<Self> {
+        member.taking().insert(key.to_owned()).then_some(Self(member, key))
+    }
+}
+
+impl Drop for Taking<'_> {
+    fn drop(&mut self) {
+        self.0.taking().remove(self.1);
+    }
 }
 
 /// What came of a question that hosts may ask at the same time.
@@ -101,7 +138,7 @@ pub struct Left {
 #[derive(Debug, Clone)]
 pub struct Pulse {
     /// The last turn.
-    pub turn: i64,
+    pub known: Known,
     /// Whether something is due that nobody does.
     pub left: bool,
     /// Whether orders wait.
@@ -110,6 +147,8 @@ pub struct Pulse {
     pub messages: bool,
     /// The digest of the configuration that holds.
     pub digest: Option<String>,
+    /// How many hosts were heard of within a lease.
+    pub hosts: i64,
 }
 
 impl Member {
@@ -117,9 +156,22 @@ impl Member {
         Arc::new(Self {
             id: format!("{:016x}", fastrand::u64(..)),
             held: Mutex::default(),
+            taking: Mutex::default(),
             renewing: AtomicBool::new(false),
-            takes_part: AtomicBool::new(true),
+            takes_part: AtomicBool::new(false),
+            has_stood: AtomicBool::new(false),
+            lag: AtomicI64::new(NONE_BEGAN),
         })
+    }
+
+    /// Notes how late a run began, for the others to see.
+    pub fn began(&self, lag: Duration) {
+        self.lag.fetch_max(i64::try_from(lag.as_millis()).unwrap_or(i64::MAX), Ordering::Relaxed);
+    }
+
+    /// How late the latest run began since this was asked before, in milliseconds.
+    pub(super) fn take_lag(&self) -> Option<i64> {
+        Some(self.lag.swap(NONE_BEGAN, Ordering::Relaxed)).filter(|lag| *lag != NONE_BEGAN)
     }
 
     /// Whether it claims anything: its configuration holds.
@@ -129,6 +181,11 @@ impl Member {
 
     pub(super) fn stands(&self, takes_part: bool) {
         self.takes_part.store(takes_part, Ordering::Relaxed);
+        self.has_stood.store(true, Ordering::Relaxed);
+    }
+
+    fn taking(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.taking.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn held(&self) -> MutexGuard<'_, BTreeMap<String, Held>> {
@@ -142,6 +199,11 @@ impl Lease {
         let member = self.member.upgrade()?;
         let held = member.held().get(&self.key).copied().filter(|held| held.epoch == self.epoch)?;
         Some(boot_time().saturating_sub(held.renewed))
+    }
+
+    /// Whether it is that of a check's turn, which ends with its run.
+    pub(super) fn is_of_turn(&self) -> bool {
+        self.key.starts_with(CHECK)
     }
 
     /// Whether something may begin under it.
@@ -163,6 +225,11 @@ pub fn turn_of(check: &str) -> String {
 const CHECK: &str = "check ";
 
 impl Record {
+    /// Whether this process does what is due: it is the only one, or the hosts of the record have its configuration.
+    pub fn takes_part(&self) -> bool {
+        self.member.as_ref().is_none_or(|member| member.takes_part())
+    }
+
     /// This process among the hosts of the record; `None` if it is the only one.
     pub fn member(&self) -> Option<&Arc<Member>> {
         self.member.as_ref()
@@ -177,41 +244,42 @@ impl Record {
     pub async fn take_on(&self, key: &str) -> Result<Option<Lease>> {
         Ok(match self.take(key, None).await? {
             Taken::Mine(lease) => Some(lease),
-            Taken::Alone | Taken::Over | Taken::Busy => None,
+            Taken::Alone | Taken::Over | Taken::Busy | Taken::Apart => None,
         })
     }
 
     async fn take(&self, key: &str, due: Option<(i64, String)>) -> Result<Taken> {
         let Some(member) = &self.member else { return Ok(Taken::Alone) };
         if !member.takes_part() {
-            return Ok(Taken::Busy);
+            return Ok(Taken::Apart);
         }
+        // Of two tasks of this process one has it.
+        let Some(_taking) = Taking::begin(member, key) else { return Ok(Taken::Busy) };
         let sent = boot_time();
         let mut write = self.write().await?;
         let taken = async {
-            query("INSERT INTO claims (key, epoch) VALUES ($1, 0) ON CONFLICT (key) DO NOTHING")
-                .bind(key)
-                .execute(&mut *write)
-                .await?;
-            let (before, done, is_free): (Option<i64>, Option<i64>, i64) = query_as(
-                "SELECT due, GREATEST(done, skipped), \
-                    CASE WHEN holder IS NULL OR expires <= clock_timestamp() THEN 1 ELSE 0 END \
-                 FROM claims WHERE key = $1 FOR UPDATE",
-            )
-            .bind(key)
-            .fetch_one(&mut *write)
-            .await?;
+            let mut state = state(&mut write, key).await?;
+            if state.is_none() {
+                query("INSERT INTO claims (key, epoch) VALUES ($1, 0) ON CONFLICT (key) DO NOTHING")
+                    .bind(key)
+                    .execute(&mut write)
+                    .await?;
+                state = self::state(&mut write, key).await?;
+            }
+            let State { due: before, done, is_free, holder } = state.ok_or(sqlx::Error::RowNotFound)?;
             let wanted = due.as_ref().map(|(due, _)| *due);
             if wanted.is_some() && (done >= wanted || before > wanted) {
                 return Ok(Err(Taken::Over));
             }
-            if is_free == 0 {
+            // One that this process does not know of: the answer to its claim was lost.
+            let is_forgotten = holder.as_ref() == Some(&member.id) && !member.held().contains_key(key);
+            if !is_free && !is_forgotten {
                 // What is due is done by whoever has it; something newer is due after that.
                 return Ok(Err(if wanted.is_some() && before == wanted { Taken::Over } else { Taken::Busy }));
             }
             let (epoch, attempt): (i64, i64) = query_as(
                 "UPDATE claims SET due = $2, data_date = $3, attempt = attempt + 1, epoch = epoch + 1, holder = $4, answer = NULL, \
-                    expires = clock_timestamp() + make_interval(secs => $5) \
+                    done = $6, skipped = NULL, expires = clock_timestamp() + make_interval(secs => $5) \
                  WHERE key = $1 RETURNING epoch, attempt",
             )
             .bind(key)
@@ -219,9 +287,10 @@ impl Record {
             .bind(due.map(|(_, date)| date))
             .bind(&member.id)
             .bind(LEASE.as_secs_f64())
-            .fetch_one(&mut *write)
+            .bind(done)
+            .fetch_one(&mut write)
             .await?;
-            write.commit().await?;
+            commit(write).await?;
             Ok(Ok((epoch, attempt, before.filter(|before| Some(*before) < wanted && done < Some(*before)))))
         };
         let (epoch, attempt, instead_of) = match taken.await.map_err(|error| self.explain(error))? {
@@ -245,6 +314,15 @@ impl Record {
         }))
     }
 
+    /// Whether this process still has a claim; nobody else can take it until the transaction ends.
+    pub(super) async fn still_holds(&self, write: &mut AnyConnection, lease: &Lease) -> sqlx::Result<bool> {
+        let Some(member) = &self.member else { return Ok(true) };
+        let sql = "SELECT 1 FROM claims WHERE key = $1 AND epoch = $2 AND holder = $3 FOR UPDATE";
+        let held: Option<i64> =
+            query_scalar(sql).bind(&lease.key).bind(lease.epoch).bind(&member.id).fetch_optional(write).await?;
+        Ok(held.is_some())
+    }
+
     /// Gives a claim back: another host may take it at once. `answer` is what those hear who wait for it.
     pub async fn give_back(&self, lease: &Lease, answer: Option<&str>) -> Result<()> {
         let Some(member) = &self.member else { return Ok(()) };
@@ -255,35 +333,41 @@ impl Record {
         self.execute(back).await.map(drop)
     }
 
-    /// Claims what is asked for, or waits for the answer of the host that has it.
+    /// Claims what is asked for, or waits for the answer of the host that has it. An answer that was there before is none: it may be old.
     pub async fn take_or_hear(&self, key: &str) -> Result<Asked> {
         loop {
             match self.take(key, None).await? {
                 Taken::Alone => return Ok(Asked::Mine(None)),
                 Taken::Mine(lease) => return Ok(Asked::Mine(Some(lease))),
+                Taken::Apart => bail!("this host takes no part: the hosts of its record run another configuration"),
                 Taken::Over | Taken::Busy => {}
             }
-            // Until it is answered, or nobody has it any more.
-            while let (false, answer) = self.heard(key).await? {
-                if let Some(answer) = answer {
-                    return Ok(Asked::Heard(answer));
+            let mut asked = None;
+            loop {
+                let (epoch, is_held, answer) = self.held_by_anybody(key).await?;
+                match (asked, is_held, answer) {
+                    // Whoever has it evaluates it while this process asks.
+                    (None, true, _) => asked = Some(epoch),
+                    (Some(of), true, _) if of == epoch => {}
+                    (Some(of), false, Some(answer)) if of == epoch => return Ok(Asked::Heard(answer)),
+                    _ => break,
                 }
                 tokio::time::sleep(HEAR).await;
             }
+            tokio::time::sleep(HEAR).await;
         }
     }
 
-    /// Whether nobody does what a claim is for, and did not answer; else the answer, if it is there.
-    async fn heard(&self, key: &str) -> Result<(bool, Option<String>)> {
-        let sql = "SELECT CASE WHEN holder IS NULL OR expires <= clock_timestamp() THEN 1 ELSE 0 END, answer \
+    /// The number of the last holding of a claim, whether somebody has it, and the answer.
+    async fn held_by_anybody(&self, key: &str) -> Result<(i64, bool, Option<String>)> {
+        let sql = "SELECT epoch, CASE WHEN holder IS NOT NULL AND expires > clock_timestamp() THEN 1 ELSE 0 END, answer \
             FROM claims WHERE key = $1";
-        let found: Option<(i64, Option<String>)> = query_as(sql)
+        let found: Option<(i64, i64, Option<String>)> = query_as(sql)
             .bind(key)
             .fetch_optional(&mut *self.read().await?)
             .await
             .map_err(|error| self.explain(error))?;
-        let (is_free, answer) = found.unwrap_or((1, None));
-        Ok((is_free == 1 && answer.is_none(), answer))
+        Ok(found.map_or((0, false, None), |(epoch, is_held, answer)| (epoch, is_held == 1, answer)))
     }
 
     /// Renews a claim no more: what was done under it is given up, and another host may do it once the lease is over.
@@ -293,9 +377,19 @@ impl Record {
         }
     }
 
-    /// Gives everything back.
+    /// Gives everything back, once, if the record answers soon.
     pub async fn give_all_back(&self) -> Result<()> {
         let Some(member) = &self.member else { return Ok(()) };
+        if !member.has_stood.swap(false, Ordering::Relaxed) {
+            return Ok(());
+        }
+        match tokio::time::timeout(FAREWELL, self.give_all(member)).await {
+            Ok(given) => given,
+            Err(_) => Err(self.explain(silent())),
+        }
+    }
+
+    async fn give_all(&self, member: &Member) -> Result<()> {
         member.held().clear();
         let ended = query("UPDATE claims SET holder = NULL, attempt = attempt - 1 WHERE holder = $1").bind(&member.id);
         self.execute(ended).await?;
@@ -313,22 +407,23 @@ impl Record {
         for keys in keys.chunks(KEYS) {
             // Constants and places. What this process does not know of it does not renew: the answer to its claim was lost.
             let sql = AssertSqlSafe(format!(
-                "UPDATE claims SET expires = clock_timestamp() + make_interval(secs => ${}) WHERE key IN {} \
-                 AND holder = ${} AND expires > clock_timestamp() RETURNING key, epoch",
-                keys.len() + 1,
+                "WITH mine AS (SELECT key FROM claims WHERE key IN {} AND holder = ${} ORDER BY key FOR UPDATE) \
+                 UPDATE claims SET expires = clock_timestamp() + make_interval(secs => ${}) FROM mine \
+                 WHERE claims.key = mine.key AND expires > clock_timestamp() RETURNING claims.key, epoch",
                 places(1, keys.len()),
+                keys.len() + 1,
                 keys.len() + 2,
             ));
             let renew = keys.iter().fold(query_as(sql), |renew, key| renew.bind(key.as_str()));
             let renewed: Vec<(String, i64)> = renew
-                .bind(LEASE.as_secs_f64())
                 .bind(&member.id)
+                .bind(LEASE.as_secs_f64())
                 .fetch_all(&mut *write)
                 .await
                 .map_err(|error| self.explain(error))?;
             kept.extend(renewed);
         }
-        write.commit().await.map_err(|error| self.explain(error))?;
+        commit(write).await.map_err(|error| self.explain(error))?;
         let kept: BTreeMap<String, i64> = kept.into_iter().collect();
         let mut now = member.held();
         for (key, before) in held {
@@ -345,16 +440,26 @@ impl Record {
 
     /// What there is to do on a record of several hosts, asked in one query since all of them ask often.
     pub async fn pulse(&self) -> Result<Pulse> {
-        let sql = "SELECT (SELECT turn FROM turns), \
+        let sql = "SELECT (SELECT turn FROM turns), (SELECT MAX(id) FROM batches WHERE turn = (SELECT turn FROM turns)), \
             (SELECT COUNT(*) FROM claims WHERE due IS NOT NULL AND (done IS NULL OR done < due) \
                 AND (holder IS NULL OR expires <= clock_timestamp())), \
             (SELECT COUNT(*) FROM orders WHERE answer IS NULL), (SELECT COUNT(*) FROM outbox WHERE state = 'waiting'), \
-            (SELECT digest FROM configuration), CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)";
-        let asked = Timestamp::now();
-        let (turn, left, orders, messages, digest, time): (i64, i64, i64, i64, Option<String>, i64) =
-            query_as(sql).fetch_one(&mut *self.read().await?).await.map_err(|error| self.explain(error))?;
-        clock::set(time, asked);
-        Ok(Pulse { turn, left: left > 0, orders: orders > 0, messages: messages > 0, digest })
+            (SELECT digest FROM configuration), CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT), \
+            (SELECT COUNT(*) FROM hosts WHERE seen > clock_timestamp() - make_interval(secs => $1))";
+        let mut read = self.read().await?;
+        let asked = Question::now();
+        type Row = (i64, Option<String>, i64, i64, i64, Option<String>, i64, i64);
+        let (turn, batch, left, orders, messages, digest, time, hosts): Row =
+            query_as(sql).bind(LEASE.as_secs_f64()).fetch_one(&mut *read).await.map_err(|error| self.explain(error))?;
+        asked.heard(time);
+        Ok(Pulse {
+            known: Known { turn, batch },
+            left: left > 0,
+            orders: orders > 0,
+            messages: messages > 0,
+            digest,
+            hosts,
+        })
     }
 
     /// What is due and nobody does: its host ended without recording it, or gave it back.
@@ -412,6 +517,21 @@ impl Record {
     }
 }
 
+/// Reads a claim, and locks it. A due time that is ahead of the server's clock was noted while that was ahead: it is void.
+async fn state(write: &mut AnyConnection, key: &str) -> sqlx::Result<Option<State>> {
+    let until = "(CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT) + 60000)";
+    // Constants.
+    let sql = AssertSqlSafe(format!(
+        "SELECT CASE WHEN due <= {until} THEN due END, \
+            GREATEST(CASE WHEN done <= {until} THEN done END, CASE WHEN skipped <= {until} THEN skipped END), \
+            CASE WHEN holder IS NULL OR expires <= clock_timestamp() THEN 1 ELSE 0 END, holder \
+         FROM claims WHERE key = $1 FOR UPDATE"
+    ));
+    type Row = (Option<i64>, Option<i64>, i64, Option<String>);
+    let found: Option<Row> = query_as(sql).bind(key).fetch_optional(write).await?;
+    Ok(found.map(|(due, done, is_free, holder)| State { due, done, is_free: is_free == 1, holder }))
+}
+
 /// Renews the claims of a process while it has any.
 async fn keep_renewing(record: Record, member: Weak<Member>) {
     loop {
@@ -431,7 +551,7 @@ async fn keep_renewing(record: Record, member: Weak<Member>) {
 }
 
 /// The time since the machine started, with the time that it slept.
-fn boot_time() -> Duration {
+pub(super) fn boot_time() -> Duration {
     let time = clock_gettime(ClockId::Boottime);
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }

@@ -13,6 +13,7 @@ mod dates;
 mod directory;
 mod engine;
 mod fleet;
+mod forget;
 mod good_dates;
 mod history;
 mod identity;
@@ -35,8 +36,10 @@ use std::{
 
 use anyhow::Result;
 use jiff::Timestamp;
-use sql::query;
-use sqlx::{AnyPool, Row, any::AnyRow};
+use sqlx::{
+    AnyPool, Row,
+    any::{AnyConnectOptions, AnyRow},
+};
 
 pub use address::Address;
 pub use audit::Audited;
@@ -56,7 +59,7 @@ pub use orders::Order;
 pub use outbox::{Attempt, Message, Outcome, Undelivered};
 pub use silences::Silence;
 pub use threads::{Outdated, Thread, Threading};
-pub use turn::{BEFORE_ALL, Changes, Turn};
+pub use turn::{Changes, Known, Turn};
 
 /// The database's name in the state directory.
 const FILE: &str = "host.db";
@@ -65,6 +68,8 @@ const FILE: &str = "host.db";
 #[derive(Debug, Clone)]
 pub struct Record {
     pool: AnyPool,
+    /// How to connect.
+    options: Arc<AnyConnectOptions>,
     /// Where it is.
     pub place: Place,
     /// The ids of plugins that ran.
@@ -98,46 +103,6 @@ impl Record {
             tracing::warn!("other hosts take over what this one did once its leases end: {error:#}");
         }
         self.pool.close().await;
-    }
-
-    /// Removes old entries that are over: runs, alerts, messages, silences.
-    pub async fn forget(&self, before: Timestamp) -> Result<()> {
-        // A day has ended in every time zone a day later.
-        let day = before.to_zoned(jiff::tz::TimeZone::UTC).date().yesterday()?;
-        let before = before.as_millisecond();
-        let mut write = self.write().await?;
-        let days = query("DELETE FROM costs WHERE day < $1").bind(day.to_string());
-        days.execute(&mut *write).await.map_err(|error| self.explain(error))?;
-        let over =
-            "DELETE FROM dates WHERE data_date < $1 AND data_date <> '' AND state IN ('good', 'skipped', 'given_up')";
-        let dates = query(over).bind(day.to_string());
-        dates.execute(&mut *write).await.map_err(|error| self.explain(error))?;
-        for sql in [
-            "DELETE FROM runs WHERE recorded < $1",
-            "DELETE FROM alerts WHERE recorded < $1 AND ended IS NOT NULL",
-            "DELETE FROM receipts WHERE at < $1 AND message_id IN (SELECT id FROM outbox WHERE state <> 'waiting')",
-            "DELETE FROM threads WHERE used < $1",
-            // First messages are rendered again when their incident goes on.
-            "DELETE FROM outbox WHERE created < $1 AND state <> 'waiting' AND id NOT IN (SELECT message_id FROM threads)",
-            "DELETE FROM silences WHERE ends < $1",
-            "DELETE FROM consultations WHERE at < $1",
-            "DELETE FROM orders WHERE at < $1",
-        ] {
-            query(sql).bind(before).execute(&mut *write).await.map_err(|error| self.explain(error))?;
-        }
-        if self.member.is_some() {
-            // A batch is tried for minutes, and a host that ended without a word is gone by then.
-            for sql in [
-                "DELETE FROM batches WHERE recorded < $1",
-                "DELETE FROM claims WHERE key LIKE 'gate %' AND expires < clock_timestamp() - make_interval(days => 1)",
-                "DELETE FROM hosts WHERE seen < clock_timestamp() - make_interval(days => 1)",
-            ] {
-                let over = query(sql);
-                let over = if sql.contains("$1") { over.bind(before) } else { over };
-                over.execute(&mut *write).await.map_err(|error| self.explain(error))?;
-            }
-        }
-        write.commit().await.map_err(|error| self.explain(error))
     }
 }
 

@@ -5,7 +5,7 @@ use anyhow::Result;
 use jiff::{Timestamp, civil::Date};
 use sqlx::AnyConnection;
 
-use super::sql::{query, query_as, query_scalar, storable};
+use super::sql::{commit, query, query_as, query_scalar, storable};
 use super::{
     Record,
     dates::{key, parsed},
@@ -47,7 +47,7 @@ impl Record {
             .fetch_one(&mut *write)
             .await
             .map_err(|error| self.explain(error))?;
-        write.commit().await.map_err(|error| self.explain(error))?;
+        commit(write).await.map_err(|error| self.explain(error))?;
         Ok(id)
     }
 

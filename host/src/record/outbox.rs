@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sqlx::{Any, AnyConnection, FromRow, Row, any::AnyRow};
 
-use super::sql::{query, query_as, query_scalar, storable};
-use super::{NewMessage, Record, Threading, moment, number, yes};
+use super::sql::{commit, query, query_as, query_scalar, storable};
+use super::{Lease, NewMessage, Record, Threading, moment, number, yes};
 
 /// A waiting message.
 #[derive(Debug, Clone)]
@@ -29,6 +29,8 @@ pub struct Message {
     pub next_attempt: Timestamp,
     /// Whether to send it as plain text, since Slack refused the blocks.
     pub plain: bool,
+    /// Whether it says all that it will say; only several hosts ask.
+    pub composed: bool,
     /// Whether its delay was reported.
     pub alarmed: bool,
     /// The last answer.
@@ -91,7 +93,7 @@ pub enum Outcome {
 
 /// The columns for sending a message.
 const WHOLE: &str = "id, receiver, title, notification, created, attempts, next_attempt, \
-    CASE WHEN plain THEN 1 ELSE 0 END AS plain, CASE WHEN alarmed THEN 1 ELSE 0 END AS alarmed, problem";
+    CASE WHEN plain THEN 1 ELSE 0 END AS plain, CASE WHEN composed THEN 1 ELSE 0 END AS composed, CASE WHEN alarmed THEN 1 ELSE 0 END AS alarmed, problem";
 /// The columns for listing a message: without its notification, which is long.
 const SHORT: &str = "id, receiver, title, created, state, problem";
 /// The condition for undelivered messages, as of a moment.
@@ -124,20 +126,29 @@ impl Record {
         let all: Vec<Message> =
             self.outbox(WHOLE, "state = 'waiting' AND receiver = $1 ORDER BY position LIMIT 100", receiver).await?;
         let until = all.first().and_then(|first| first.created.checked_add(within).ok());
-        let joined = |message: &Message| message.attempts == 0 && Some(message.created) <= until;
+        let joined = |message: &Message| !message.composed && message.attempts == 0 && Some(message.created) <= until;
         Ok(all.into_iter().take_while(joined).collect())
     }
 
-    /// Makes one message of several that were never tried: the first one says all of it, and the others are gone.
-    pub async fn join(&self, first: &str, notification: &str, title: &str, others: &[&str]) -> Result<()> {
+    /// Makes one message of several that were never tried: the first one says all of it from now on, and the others are gone. Nothing is
+    /// done if another host has the channel by now, or sent one of them.
+    pub async fn join(
+        &self,
+        lease: &Lease,
+        (first, notification, title): (&str, &str, &str),
+        others: &[&str],
+    ) -> Result<()> {
         let mut checks: BTreeSet<String> = BTreeSet::new();
         let mut write = self.write().await?;
         let explain = |error| self.explain(error);
+        if !self.still_holds(&mut write, lease).await.map_err(explain)? {
+            return Ok(());
+        }
         for id in others.iter().chain([&first]) {
-            let sql = "SELECT checks FROM outbox WHERE id = $1 AND state = 'waiting' AND attempts = 0";
+            let sql = "SELECT checks FROM outbox WHERE id = $1 AND state = 'waiting' AND attempts = 0 AND NOT composed";
             let found: Option<String> =
                 query_scalar(sql).bind(*id).fetch_optional(&mut *write).await.map_err(explain)?;
-            // Another host sent one of them meanwhile.
+            // One of them was sent meanwhile.
             let Some(found) = found else { return Ok(()) };
             checks.extend(serde_json::from_str::<BTreeSet<String>>(&found)?);
         }
@@ -145,7 +156,7 @@ impl Record {
             let gone = query("DELETE FROM outbox WHERE id = $1").bind(*id);
             gone.execute(&mut *write).await.map_err(explain)?;
         }
-        query("UPDATE outbox SET notification = $2, title = $3, checks = $4 WHERE id = $1")
+        query("UPDATE outbox SET notification = $2, title = $3, checks = $4, composed = TRUE WHERE id = $1")
             .bind(first)
             .bind(notification)
             .bind(title)
@@ -153,7 +164,7 @@ impl Record {
             .execute(&mut *write)
             .await
             .map_err(explain)?;
-        write.commit().await.map_err(explain)
+        commit(write).await.map_err(explain)
     }
 
     /// A message that was sent; `None` if it was not kept.
@@ -249,7 +260,7 @@ impl Record {
         if let Some(alarm) = alarm {
             Self::enqueue(&mut write, alarm).await.map_err(explain)?;
         }
-        write.commit().await.map_err(explain)
+        commit(write).await.map_err(explain)
     }
 
     /// Records that a message was reported as late, with the alarm for the fallback.
@@ -261,7 +272,7 @@ impl Record {
         if let Some(alarm) = alarm {
             Self::enqueue(&mut write, alarm).await.map_err(explain)?;
         }
-        write.commit().await.map_err(explain)
+        commit(write).await.map_err(explain)
     }
 
     /// Records that a message has reported these.
@@ -284,6 +295,7 @@ impl FromRow<'_, AnyRow> for Message {
             attempts: number(row, "attempts")?,
             next_attempt: moment(row.try_get("next_attempt")?),
             plain: yes(row, "plain")?,
+            composed: yes(row, "composed")?,
             alarmed: yes(row, "alarmed")?,
             problem: row.try_get("problem")?,
         })

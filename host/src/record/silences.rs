@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use sqlx::AnyConnection;
 
-use super::sql::{query, query_as, query_scalar, storable};
+use super::sql::{commit, query, query_as, query_scalar, storable};
 use super::{
     Record,
     audit::{Audited, note},
@@ -74,7 +74,7 @@ impl Record {
         let change = format!("no new alerts of {} until {ends:.0}: {why}", checks.join(", "));
         let entry = Audited { at: began, who: who.to_owned(), place: format!("silence {id}"), change };
         note(&mut write, &entry).await.map_err(|error| self.explain(error))?;
-        write.commit().await.map_err(|error| self.explain(error))?;
+        commit(write).await.map_err(|error| self.explain(error))?;
         Ok(id)
     }
 
@@ -99,7 +99,7 @@ impl Record {
             let entry = Audited { at: now, who, place: format!("silence {id}"), change };
             note(&mut write, &entry).await.map_err(|error| self.explain(error))?;
         }
-        write.commit().await.map_err(|error| self.explain(error))?;
+        commit(write).await.map_err(|error| self.explain(error))?;
         Ok(ended)
     }
 }

@@ -1,46 +1,123 @@
 //! Statements for both engines. SQLite's are prepared once and kept by their connection. On a server they have no name, since behind a
-//! pooler the next one may go to another connection, where another client has that name or nobody does.
+//! pooler the next one may go to another connection, where another client has that name or nobody does; and each is given up
+//! when its answer takes too long, since the way to the server may break without a word.
 
 use std::{
     collections::BTreeMap,
+    io,
     sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
 };
 
 use sqlx::{
-    Any, FromRow, SqlSafeStr,
-    any::{AnyArguments, AnyRow},
+    Any, AnyConnection, Encode, FromRow, SqlSafeStr, Transaction, Type,
+    any::{AnyArguments, AnyQueryResult, AnyRow},
     query::{Query, QueryAs, QueryScalar},
 };
 
-/// Whether a connection is this process's alone, so that statements can be kept.
-static NAMED: AtomicBool = AtomicBool::new(true);
+/// Whether the record of this process is on a server, whose connections others may use too.
+static ON_SERVER: AtomicBool = AtomicBool::new(false);
+/// The longest wait for an answer of a server: longer than the server's own limit for a statement, which the engine sets.
+pub(super) const LONGEST: Duration = Duration::from_secs(25);
 
-/// From now on no statement of this process is prepared by name.
-pub(super) fn name_no_statements() {
-    NAMED.store(false, Ordering::Relaxed);
+/// From now on no statement of this process is prepared by name or waited for without end.
+pub(super) fn on_server() {
+    ON_SERVER.store(true, Ordering::Relaxed);
 }
 
-fn named() -> bool {
-    NAMED.load(Ordering::Relaxed)
+fn is_on_server() -> bool {
+    ON_SERVER.load(Ordering::Relaxed)
 }
 
-pub(super) fn query<'q>(sql: impl SqlSafeStr) -> Query<'q, Any, AnyArguments> {
-    sqlx::query(sql).persistent(named())
+/// Gives up what a server does not answer. What waits for it is dropped, and the pool then closes its connection.
+pub(super) async fn answered<T>(work: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
+    if !is_on_server() {
+        return work.await;
+    }
+    match tokio::time::timeout(LONGEST, work).await {
+        Ok(answer) => answer,
+        Err(_) => Err(silent()),
+    }
 }
 
-pub(super) fn query_as<'q, O>(sql: impl SqlSafeStr) -> QueryAs<'q, Any, O, AnyArguments>
+/// The error for a server that does not answer.
+pub(super) fn silent() -> sqlx::Error {
+    sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, "it did not answer in time"))
+}
+
+/// Commits.
+pub(super) async fn commit(transaction: Transaction<'_, Any>) -> sqlx::Result<()> {
+    answered(transaction.commit()).await
+}
+
+/// A statement.
+pub(super) struct Statement<Q>(Q);
+
+/// One without a result other than how many rows it changed.
+pub(super) type Change<'q> = Statement<Query<'q, Any, AnyArguments>>;
+
+pub(super) fn query<'q>(sql: impl SqlSafeStr) -> Change<'q> {
+    Statement(sqlx::query(sql).persistent(!is_on_server()))
+}
+
+pub(super) fn query_as<'q, O>(sql: impl SqlSafeStr) -> Statement<QueryAs<'q, Any, O, AnyArguments>>
 where
     O: for<'r> FromRow<'r, AnyRow>,
 {
-    sqlx::query_as(sql).persistent(named())
+    Statement(sqlx::query_as(sql).persistent(!is_on_server()))
 }
 
-pub(super) fn query_scalar<'q, O>(sql: impl SqlSafeStr) -> QueryScalar<'q, Any, O, AnyArguments>
+pub(super) fn query_scalar<'q, O>(sql: impl SqlSafeStr) -> Statement<QueryScalar<'q, Any, O, AnyArguments>>
 where
     (O,): for<'r> FromRow<'r, AnyRow>,
 {
-    sqlx::query_scalar(sql).persistent(named())
+    Statement(sqlx::query_scalar(sql).persistent(!is_on_server()))
 }
+
+impl<'q> Change<'q> {
+    pub(super) fn bind<T: 'q + Encode<'q, Any> + Type<Any>>(self, value: T) -> Self {
+        Self(self.0.bind(value))
+    }
+
+    pub(super) async fn execute(self, on: &mut AnyConnection) -> sqlx::Result<AnyQueryResult> {
+        answered(self.0.execute(on)).await
+    }
+
+    /// The statement itself, for rows that are read one by one.
+    pub(super) fn bare(self) -> Query<'q, Any, AnyArguments> {
+        self.0
+    }
+}
+
+/// Statements with rows have the same methods.
+macro_rules! with_rows {
+    ($kind:ident, $row:ty) => {
+        impl<'q, O> Statement<$kind<'q, Any, O, AnyArguments>>
+        where
+            O: Send + Unpin,
+            $row: Send + Unpin + for<'r> FromRow<'r, AnyRow>,
+        {
+            pub(super) fn bind<T: 'q + Encode<'q, Any> + Type<Any>>(self, value: T) -> Self {
+                Self(self.0.bind(value))
+            }
+
+            pub(super) async fn fetch_one(self, on: &mut AnyConnection) -> sqlx::Result<O> {
+                answered(self.0.fetch_one(on)).await
+            }
+
+            pub(super) async fn fetch_optional(self, on: &mut AnyConnection) -> sqlx::Result<Option<O>> {
+                answered(self.0.fetch_optional(on)).await
+            }
+
+            pub(super) async fn fetch_all(self, on: &mut AnyConnection) -> sqlx::Result<Vec<O>> {
+                answered(self.0.fetch_all(on)).await
+            }
+        }
+    };
+}
+
+with_rows!(QueryAs, O);
+with_rows!(QueryScalar, (O,));
 
 /// `($1, $2), ($3, $4)`: the places of values in rows.
 pub(super) fn places(rows: usize, columns: usize) -> String {

@@ -30,7 +30,7 @@ pub(super) const TABLES: &[Table] = &[
     Table { name: "standings", texts: &["check_name", "standing"], ..NONE },
     Table {
         name: "dates",
-        numbers: &["at", "look_at", "look_tries", "look_from", "late"],
+        numbers: &["at", "look_at", "look_tries", "look_from", "late", "began"],
         texts: &["check_name", "data_date", "state", "incident"],
         ..NONE
     },
@@ -46,7 +46,7 @@ pub(super) const TABLES: &[Table] = &[
         numbered: Some("position"),
         numbers: &["position", "created", "attempts", "next_attempt"],
         texts: &["id", "receiver", "title", "notification", "state", "problem", "checks"],
-        flags: &["plain", "alarmed", "told"],
+        flags: &["plain", "alarmed", "told", "composed"],
         ..NONE
     },
     Table {

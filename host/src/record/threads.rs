@@ -5,7 +5,7 @@ use anyhow::Result;
 use jiff::Timestamp;
 use sqlx::{AnyConnection, FromRow, Row, any::AnyRow};
 
-use super::sql::{query, query_as, query_scalar};
+use super::sql::{commit, query, query_as, query_scalar};
 use super::{Record, moment, number};
 
 /// The first message about an incident in a channel.
@@ -104,7 +104,7 @@ impl Record {
                 .await
                 .map_err(|error| self.explain(error))?;
         }
-        write.commit().await.map_err(|error| self.explain(error))
+        commit(write).await.map_err(|error| self.explain(error))
     }
 
     /// Records that an update failed, and when it is due again.
@@ -118,7 +118,7 @@ impl Record {
     pub async fn forget_thread(&self, channel_id: &str, ts: &str) -> Result<()> {
         let mut write = self.write().await?;
         Self::gone(&mut write, channel_id, ts).await.map_err(|error| self.explain(error))?;
-        write.commit().await.map_err(|error| self.explain(error))
+        commit(write).await.map_err(|error| self.explain(error))
     }
 
     async fn gone(write: &mut AnyConnection, channel_id: &str, ts: &str) -> sqlx::Result<()> {

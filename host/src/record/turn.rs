@@ -10,15 +10,32 @@ use anyhow::Result;
 use jiff::{Timestamp, civil::Date};
 use sqlx::{Any, AnyConnection, AssertSqlSafe, Transaction};
 
-use super::sql::{places, query, query_as, query_scalar};
+use super::sql::{commit, places, query, query_as, query_scalar};
 use super::{Batch, DateRow, Lease, NewRun, Record, Silence, silences};
 
 /// The only row of the turns.
 const ONLY: i64 = 1;
 /// A turn before the first one.
-pub const BEFORE_ALL: i64 = -1;
+const BEFORE_ALL: i64 = -1;
 /// The most names in one statement.
 const NAMES: usize = 1000;
+/// The most checks that are read while others wait for the right to decide. A client that stops while it reads holds them up until the
+/// server gives up on it.
+const AT_MOST: i64 = 20;
+
+/// Up to which turn a process knows everything, and the batch of that turn: after a failover or a restore the same turn may be another.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Known {
+    /// The turn.
+    pub turn: i64,
+    /// Its batch, if it had one.
+    pub batch: Option<String>,
+}
+
+impl Known {
+    /// Nothing.
+    pub const NOTHING: Self = Self { turn: BEFORE_ALL, batch: None };
+}
 
 /// The right to decide, until it is written or dropped.
 pub struct Turn {
@@ -31,7 +48,7 @@ pub struct Turn {
 #[derive(Debug, Default)]
 pub struct Changes {
     /// Up to which turn this goes; 0 in a file.
-    pub turn: i64,
+    pub known: Known,
     /// Whether this is all there is, and what the caller knew is void: an older backup was restored.
     pub is_all: bool,
     /// By check.
@@ -39,25 +56,29 @@ pub struct Changes {
 }
 
 impl Record {
-    /// Takes the right to decide. `seen` is the turn up to which the caller knows everything.
-    pub async fn turn(&self, seen: i64) -> Result<(Turn, Changes)> {
+    /// Takes the right to decide. `None` if so much was changed since what the caller knows that it has to read [`Record::changes`] first.
+    pub async fn turn(&self, known: &Known) -> Result<Option<(Turn, Changes)>> {
         if self.member().is_none() {
-            return Ok((Turn { record: self.clone(), whole: None }, Changes::default()));
+            return Ok(Some((Turn { record: self.clone(), whole: None }, Changes::default())));
         }
         let begun = async {
             let mut whole = self.begin().await?;
             let turn: i64 = query_scalar("SELECT turn FROM turns WHERE id = $1 FOR UPDATE")
                 .bind(ONLY)
-                .fetch_one(&mut *whole)
+                .fetch_one(&mut whole)
                 .await?;
-            let changes = self.forgetting(changes(&mut whole, seen, turn).await?);
-            Ok((Turn { record: self.clone(), whole: Some((whole, turn + 1)) }, changes))
+            let since = Since::read(&mut whole, known, turn).await?;
+            if since.changed > AT_MOST {
+                return Ok(None);
+            }
+            let changes = self.forgetting(changes(&mut whole, since).await?);
+            Ok(Some((Turn { record: self.clone(), whole: Some((whole, turn + 1)) }, changes)))
         };
         begun.await.map_err(|error| self.explain(error))
     }
 
-    /// What other hosts changed since a turn, without taking the right to decide.
-    pub async fn changes(&self, seen: i64) -> Result<Changes> {
+    /// What other hosts changed, without taking the right to decide.
+    pub async fn changes(&self, known: &Known) -> Result<Changes> {
         if self.member().is_none() {
             return Ok(Changes::default());
         }
@@ -66,8 +87,9 @@ impl Record {
             // All of it as of one moment.
             query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").execute(&mut *whole).await?;
             let turn: i64 =
-                query_scalar("SELECT turn FROM turns WHERE id = $1").bind(ONLY).fetch_one(&mut *whole).await?;
-            Ok(self.forgetting(changes(&mut whole, seen, turn).await?))
+                query_scalar("SELECT turn FROM turns WHERE id = $1").bind(ONLY).fetch_one(&mut whole).await?;
+            let since = Since::read(&mut whole, known, turn).await?;
+            Ok(self.forgetting(changes(&mut whole, since).await?))
         };
         read.await.map_err(|error| self.explain(error))
     }
@@ -81,12 +103,43 @@ impl Record {
     }
 }
 
-async fn changes(whole: &mut AnyConnection, seen: i64, turn: i64) -> sqlx::Result<Changes> {
-    if turn == seen {
-        return Ok(Changes { turn, ..Changes::default() });
+/// What there is to read.
+struct Since {
+    /// Up to which turn.
+    now: Known,
+    /// Since which turn.
+    seen: i64,
+    /// Whether the caller knew another record.
+    is_all: bool,
+    /// How many checks.
+    changed: i64,
+}
+
+impl Since {
+    async fn read(whole: &mut AnyConnection, known: &Known, turn: i64) -> sqlx::Result<Self> {
+        let (batch, before, changed): (Option<String>, Option<String>, i64) = query_as(
+            "SELECT (SELECT MAX(id) FROM batches WHERE turn = $1), (SELECT MAX(id) FROM batches WHERE turn = $2), \
+                (SELECT COUNT(*) FROM changes WHERE turn > $2)",
+        )
+        .bind(turn)
+        .bind(known.turn)
+        .fetch_one(&mut *whole)
+        .await?;
+        let is_all = turn < known.turn || before != known.batch;
+        let (seen, changed) = if is_all {
+            (BEFORE_ALL, query_scalar("SELECT COUNT(*) FROM changes").fetch_one(whole).await?)
+        } else {
+            (known.turn, changed)
+        };
+        Ok(Self { now: Known { turn, batch }, seen, is_all, changed })
     }
-    let is_all = turn < seen;
-    let seen = if is_all { BEFORE_ALL } else { seen };
+}
+
+async fn changes(whole: &mut AnyConnection, since: Since) -> sqlx::Result<Changes> {
+    let Since { now: known, seen, is_all, changed } = since;
+    if changed == 0 && !is_all {
+        return Ok(Changes { known, ..Changes::default() });
+    }
     let names: Vec<String> =
         query_scalar("SELECT check_name FROM changes WHERE turn > $1").bind(seen).fetch_all(&mut *whole).await?;
     let mut checks: BTreeMap<String, (Option<String>, Vec<DateRow>)> =
@@ -108,7 +161,7 @@ async fn changes(whole: &mut AnyConnection, seen: i64, turn: i64) -> sqlx::Resul
             checks.entry(day.check.clone()).or_default().1.push(day);
         }
     }
-    Ok(Changes { turn, is_all, checks })
+    Ok(Changes { known, is_all, checks })
 }
 
 impl Turn {
@@ -139,16 +192,24 @@ impl Turn {
         }
     }
 
-    /// Ends the claims under which runs were made. Returns those that are not this process's any more: another host took them over, and
-    /// what came of them here is not recorded.
+    /// Demands the claims under which runs were made, and ends those of a check's turn. Returns those that are not this process's any
+    /// more: another host took them over, and what came of them here is not recorded.
     pub async fn end(&mut self, leases: &[Lease]) -> Result<Vec<Lease>> {
         let mut lost = Vec::new();
         let Some((whole, _)) = &mut self.whole else { return Ok(lost) };
         let Some(member) = self.record.member() else { return Ok(lost) };
-        for lease in leases {
-            let ended = query(
-                "UPDATE claims SET holder = NULL, done = GREATEST(due, skipped), attempt = 0 WHERE key = $1 AND epoch = $2 AND holder = $3",
-            )
+        // In the order in which they are renewed: two that wait for each other's rows would never end.
+        let leases: BTreeMap<(&String, i64), &Lease> =
+            leases.iter().map(|lease| ((&lease.key, lease.epoch), lease)).collect();
+        for lease in leases.into_values() {
+            let ended = query(match lease.is_of_turn() {
+                true => {
+                    "UPDATE claims SET holder = NULL, done = GREATEST(due, skipped), attempt = 0 \
+                     WHERE key = $1 AND epoch = $2 AND holder = $3"
+                }
+                // Others of its runs follow.
+                false => "UPDATE claims SET attempt = 1 WHERE key = $1 AND epoch = $2 AND holder = $3",
+            })
             .bind(&lease.key)
             .bind(lease.epoch)
             .bind(&member.id)
@@ -162,28 +223,30 @@ impl Turn {
         Ok(lost)
     }
 
-    /// Notes that a due time of a check has no run. False if another host has noted so, or ran it, or runs the check.
-    pub async fn leave_out(&mut self, check: &str, due: Timestamp, date: Date) -> Result<bool> {
+    /// Notes that a due time of a check has no run: since this process runs the check for an older one, or since nobody was there.
+    /// False if another host has noted so, or ran it, or runs the check, or is free to.
+    pub async fn leave_out(&mut self, check: &str, due: Timestamp, date: Date, overlaps: bool) -> Result<bool> {
         let Some((whole, _)) = &mut self.whole else { return Ok(true) };
         let Some(member) = self.record.member() else { return Ok(true) };
-        // While this process runs the check, that is what leaves out what comes due.
-        let noted = query(
-            "INSERT INTO claims (key, due, data_date, epoch, done) VALUES ($1, $2, $3, 0, $2) \
-             ON CONFLICT (key) DO UPDATE SET \
-                due = CASE WHEN claims.holder IS NULL THEN excluded.due ELSE claims.due END, \
-                data_date = CASE WHEN claims.holder IS NULL THEN excluded.data_date ELSE claims.data_date END, \
-                done = CASE WHEN claims.holder IS NULL THEN excluded.done ELSE claims.done END, \
-                skipped = CASE WHEN claims.holder IS NULL THEN claims.skipped ELSE excluded.due END \
-             WHERE COALESCE(GREATEST(claims.done, claims.skipped) < excluded.due, TRUE) AND (claims.holder = $4 \
-                OR (claims.holder IS NULL AND COALESCE(claims.due <= excluded.due, TRUE)))",
-        )
-        .bind(super::turn_of(check))
-        .bind(due.as_millisecond())
-        .bind(date.to_string())
-        .bind(&member.id)
-        .execute(&mut **whole)
-        .await
-        .map_err(|error| self.record.explain(error))?;
+        let noted = match overlaps {
+            true => query(
+                "UPDATE claims SET skipped = $2 WHERE key = $1 AND holder = $3 AND due < $2 \
+                    AND COALESCE(GREATEST(done, skipped) < $2, TRUE)",
+            )
+            .bind(super::turn_of(check))
+            .bind(due.as_millisecond())
+            .bind(&member.id),
+            false => query(
+                "INSERT INTO claims (key, due, data_date, epoch, done) VALUES ($1, $2, $3, 0, $2) \
+                 ON CONFLICT (key) DO UPDATE SET due = excluded.due, data_date = excluded.data_date, done = excluded.done \
+                 WHERE claims.holder IS NULL AND COALESCE(GREATEST(claims.done, claims.skipped) < excluded.due, TRUE) \
+                    AND COALESCE(claims.due <= excluded.due, TRUE)",
+            )
+            .bind(super::turn_of(check))
+            .bind(due.as_millisecond())
+            .bind(date.to_string()),
+        };
+        let noted = noted.execute(whole).await.map_err(|error| self.record.explain(error))?;
         Ok(noted.rows_affected() > 0)
     }
 
@@ -238,16 +301,17 @@ impl Turn {
                 let insert = names.iter().fold(query(sql), |insert, name| insert.bind(name.as_str()).bind(turn));
                 insert.execute(&mut *whole).await?;
             }
-            query("INSERT INTO batches (id, recorded) VALUES ($1, $2)")
+            query("INSERT INTO batches (id, recorded, turn) VALUES ($1, $2, $3)")
                 .bind(&batch.id)
                 .bind(batch.recorded.as_millisecond())
+                .bind(turn)
                 .execute(&mut *whole)
                 .await?;
             for check in &batch.gone {
                 let gone = query("DELETE FROM claims WHERE key = $1").bind(super::turn_of(check));
                 gone.execute(&mut *whole).await?;
             }
-            whole.commit().await?;
+            commit(whole).await?;
             Ok(plugins)
         };
         let plugins = written.await.map_err(|error| self.record.explain(error))?;

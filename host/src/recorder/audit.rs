@@ -16,6 +16,10 @@ impl Recorder {
     /// Compares the rights with those that the host last ran with, and notes each change. A host runs with its rights whether
     /// or not they can be written down: an error is logged, and the change is noted at the next start.
     pub async fn audit(&self, config: &Config, config_file: &Path, lock: Option<&Lock>) {
+        // What a host may do that takes no part changes nothing.
+        if !self.record.takes_part() {
+            return;
+        }
         if let Err(error) = self.compare(config, config_file, lock).await {
             tracing::error!("the audit trail: {error:#}");
         }

@@ -9,6 +9,7 @@ use std::{
 use anyhow::Result;
 use jiff::{Timestamp, civil::Date};
 use serde::Serialize;
+use tokio::sync::Mutex;
 
 use super::seen::Seen;
 use crate::{
@@ -78,7 +79,7 @@ impl Board {
         &self,
         record: &Record,
         names: &[&str],
-        standings: &Standings,
+        standings: &Mutex<Standings>,
     ) -> Result<BTreeMap<String, Timestamp>> {
         let mut newest = BTreeMap::new();
         for name in names {
@@ -93,7 +94,8 @@ impl Board {
             if let Some(last) = recent.last_judged() {
                 recent.last = record.run(name, last.data_date, last.due).await?.map(Latest::from);
             }
-            recent.remember(standings.get(*name));
+            // Nobody waits for its turn to decide while the record is read.
+            recent.remember(standings.lock().await.get(*name));
             newest.extend(recent.dots.back().map(|dot| ((*name).to_owned(), dot.due)));
             self.write(|checks| checks.insert((*name).to_owned(), Arc::new(recent)));
         }
@@ -110,7 +112,7 @@ impl Board {
                 if run.past {
                     continue;
                 }
-                let left_out = run.untold == Some(Untold::LeftOut);
+                let left_out = run.is_left_out();
                 recent.push(Dot { due: run.due, data_date: run.data_date, status: run.status(), left_out });
                 if !left_out {
                     recent.last = Some(Latest::from(run));

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use jiff::{Timestamp, civil::Date};
+use jiff::civil::Date;
 
 use crate::{
     alert::{Day, Incident, Level, Look, Standing, Standings, State, Subject},
     config::Config,
-    record::{Batch, DateRow, Record},
+    record::{self, Batch, DateRow, Record},
 };
 
 /// Reads the standings and their dates. What an older host remembered, one state for all dates of a check, becomes the
@@ -19,7 +19,9 @@ pub(super) async fn load(record: &Record, config: &Config) -> Result<Standings> 
         let standing = serde_json::from_str(&standing).with_context(|| format!("the remembered state of {check}"))?;
         standings.insert(check, standing);
     }
-    for (check, subject, day) in days(record).await? {
+    for (check, subject, mut day) in days(record).await? {
+        // Only this process judges them, and its clock may have been set back since.
+        day.began = 0;
         standings.entry(check).or_default().days_mut().insert(subject, day);
     }
     take_over(record, config, &mut standings).await?;
@@ -48,14 +50,14 @@ fn day(row: &DateRow) -> Result<Day> {
         at: row.at,
         look: row.look.map(|(at, tries, from)| Look { at, tries, from }),
         late: row.late,
-        began: 0,
+        began: row.began.unsigned_abs(),
         incident: incident.map(Arc::new),
     })
 }
 
 /// Takes over the states of a record that knew no dates.
 async fn take_over(record: &Record, config: &Config, standings: &mut Standings) -> Result<()> {
-    let mut batch = Batch { recorded: Timestamp::now(), ..Batch::new() };
+    let mut batch = Batch { recorded: record::now(), ..Batch::new() };
     for (check, standing) in standings.iter_mut() {
         let Some(side) = standing.data.take() else { continue };
         let waits = standing.waits.take();
@@ -106,6 +108,7 @@ fn row(check: &str, date: Option<Date>, day: &Day) -> Result<DateRow> {
         at: day.at,
         look: day.look.map(|look| (look.at, look.tries, look.from)),
         late: day.late,
+        began: i64::try_from(day.began).unwrap_or(i64::MAX),
         incident,
     })
 }

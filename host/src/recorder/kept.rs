@@ -8,7 +8,7 @@ use crate::{
     config::{Bytes, raise},
     contract::{Gate, Report},
     record::{NewRun, PluginKey},
-    run::{Run, Untold, verdict_name},
+    run::{Run, verdict_name},
     text::{beginning, shortened},
 };
 
@@ -42,7 +42,7 @@ pub(super) fn kept(run: &Run, most: Bytes) -> Result<NewRun> {
         error,
         seconds: run.duration.as_secs_f64(),
         calls,
-        left_out: run.untold == Some(Untold::LeftOut),
+        left_out: run.is_left_out(),
         cut: (!room.cut.is_empty()).then(|| {
             let plugin = run.plugin.as_ref().map_or(run.check.as_str(), |plugin| plugin.name.as_str());
             let (cut, raise) = (room.cut.join(", "), raise(plugin, "record_bytes"));

@@ -14,7 +14,7 @@ use crate::{
     alert::{Day, MOST_LOOKS, Standing, State, Subject},
     check::Check,
     config::{Config, Dates},
-    record,
+    record::{self, Lease},
     run::{Moment, first_due},
 };
 
@@ -102,14 +102,14 @@ impl Recorder {
     pub async fn still_due(
         &self,
         dates: Vec<(String, Subject)>,
-        checks: &BTreeSet<String>,
+        checks: &BTreeMap<String, Lease>,
         config: &Config,
     ) -> Vec<(String, Subject)> {
         let now = record::now();
         let standings = self.standings.lock().await;
         let is_due = |(check, subject): &(String, Subject)| {
             let day = standings.get(check).and_then(|standing| standing.days.get(subject));
-            checks.contains(check)
+            checks.contains_key(check)
                 && day.is_none_or(|day| {
                     day.is_looked_at(now, &config.recheck(check)) || day.state == State::NotJudged && day.look.is_none()
                 })

@@ -133,9 +133,11 @@ impl Recorder {
         self.choosing.try_lock().ok()
     }
 
-    /// The place of a run that begins now among the runs of this process: 1 for the first.
-    pub fn next_place(&self) -> u64 {
-        self.begun.fetch_add(1, Ordering::Relaxed) + 1
+    /// When a run begins that begins now, in milliseconds since the Unix epoch by the record's clock; later than that of any before.
+    pub fn begins(&self) -> u64 {
+        let now = u64::try_from(record::now().as_millisecond()).unwrap_or_default();
+        let before = self.begun.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(now.max(last + 1)));
+        before.map_or(now, |last| now.max(last + 1))
     }
 
     /// The clock of looks that begin now: later than that of all looks before, so that no two runs of a date have one.
@@ -155,7 +157,7 @@ impl Recorder {
 
     /// Loads the latest results of checks, also into the metrics. Returns the newest due time of each.
     pub async fn show(&self, names: &[&str]) -> Result<BTreeMap<String, Timestamp>> {
-        let newest = self.board.load(&self.record, names, &*self.standings.lock().await).await?;
+        let newest = self.board.load(&self.record, names, &self.standings).await?;
         for name in names {
             if let Some(last) = &self.board.of(name).last {
                 self.metrics.recall(name, last.status, &self.record.last_runs(name).await?);
@@ -220,6 +222,8 @@ impl Recorder {
             let tried = async {
                 let mut deciding = self.decide().await?;
                 if deciding.turn.is_written(&id).await? {
+                    self.note(runs, untold, &deciding.standings);
+                    self.delivery.wake();
                     return Ok(Vec::new());
                 }
                 self.take_out_lost(&mut deciding, runs, untold, &mut kept).await?;
@@ -311,7 +315,7 @@ impl Recorder {
     /// Ends the alerts of checks that are gone, at a time, and forgets them: see [`alert::close`].
     pub async fn close(&self, config: &Config, known: &BTreeSet<String>, whole: bool, at: Timestamp) -> Result<()> {
         // Another configuration may have them.
-        if self.record.member().is_some_and(|member| !member.takes_part()) {
+        if !self.record.takes_part() {
             return Ok(());
         }
         let deciding = self.decide().await?;
@@ -377,7 +381,7 @@ impl Recorder {
                 tracing::info!(source = "plugin", "plugin: {line}");
             }
             let (status, seconds) = (run.status().name(), run.duration.as_secs_f64());
-            if run.untold != Some(Untold::LeftOut) {
+            if !run.is_left_out() {
                 tracing::info!(status, seconds, "{status}: {}", run.summary());
             }
         }

@@ -3,10 +3,7 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicI64, Ordering},
-    },
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -17,17 +14,25 @@ use super::{FIRST_PAUSE, Recorder, dates};
 use crate::{
     alert::{Standing, Standings},
     config::Config,
-    record::{BEFORE_ALL, Batch, Changes, Lease, NewRun, Record, Turn},
+    record::{Batch, Changes, Known, Lease, NewRun, Record, Turn},
     run::{Run, Untold},
 };
 
 /// What this process knows of the other hosts.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
-    /// The turn up to which it knows everything.
-    seen: AtomicI64,
-    /// The checks of which others recorded something that is not on the board.
-    stale: Mutex<BTreeSet<String>>,
+    /// Up to where it knows everything.
+    known: Mutex<Known>,
+    stale: Mutex<Stale>,
+}
+
+/// What is not on the board.
+#[derive(Debug, Default)]
+struct Stale {
+    /// The checks of which others recorded something.
+    checks: BTreeSet<String>,
+    /// Whether results are being read for the board: they may be older than what this process records meanwhile.
+    is_read: bool,
 }
 
 /// The right to decide: the standings as they are, and what is written with them.
@@ -41,9 +46,9 @@ pub(super) async fn load(record: &Record, config: &Config) -> Result<(Standings,
     if record.member().is_none() {
         return Ok((dates::load(record, config).await?, Shared::default()));
     }
-    let shared = Shared { seen: AtomicI64::new(BEFORE_ALL), ..Shared::default() };
+    let shared = Shared::default();
     let mut standings = Standings::new();
-    shared.take_in(&mut standings, record.changes(BEFORE_ALL).await?)?;
+    shared.take_in(&mut standings, record.changes(&Known::NOTHING).await?)?;
     Ok((standings, shared))
 }
 
@@ -68,9 +73,21 @@ impl Shared {
             }
             standings.insert(check.clone(), standing);
         }
-        self.stale.lock().unwrap_or_else(PoisonError::into_inner).extend(changes.checks.into_keys());
-        self.seen.store(changes.turn, Ordering::Relaxed);
+        self.stale().checks.extend(changes.checks.into_keys());
+        self.knows(changes.known);
         Ok(())
+    }
+
+    fn known(&self) -> Known {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn knows(&self, known: Known) {
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = known;
+    }
+
+    fn stale(&self) -> std::sync::MutexGuard<'_, Stale> {
+        self.stale.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -78,11 +95,17 @@ impl Recorder {
     /// Takes the right to decide, once whoever has it has written.
     pub(super) async fn decide(&self) -> Result<Deciding<'_>> {
         let mut standings = self.standings.lock().await;
-        let (turn, changes) = self.record.turn(self.shared.seen.load(Ordering::Relaxed)).await?;
-        if turn.number() > 0 {
-            self.shared.take_in(&mut standings, changes)?;
+        loop {
+            let known = self.shared.known();
+            if let Some((turn, changes)) = self.record.turn(&known).await? {
+                if turn.number() > 0 {
+                    self.shared.take_in(&mut standings, changes)?;
+                }
+                return Ok(Deciding { standings, turn });
+            }
+            // Nobody waits for this host while it reads much.
+            self.shared.take_in(&mut standings, self.record.changes(&known).await?)?;
         }
-        Ok(Deciding { standings, turn })
     }
 
     /// Writes a batch, and keeps others from deciding until its standings are in memory. In a file it is tried again for a while: a full
@@ -97,10 +120,12 @@ impl Recorder {
         let number = turn.number();
         if number > 0 {
             turn.write(batch).await?;
-            self.shared.seen.store(number, Ordering::Relaxed);
-            // Results that are being read for the board may be older than these.
-            let names = batch.runs.iter().map(|run| run.check.clone());
-            self.shared.stale.lock().unwrap_or_else(PoisonError::into_inner).extend(names);
+            self.shared.knows(Known { turn: number, batch: Some(batch.id.clone()) });
+            let mut stale = self.shared.stale();
+            if stale.is_read {
+                stale.checks.extend(batch.runs.iter().map(|run| run.check.clone()));
+            }
+            drop(stale);
             return Ok(standings);
         }
         // What is decided about runs is decided again with each try: see `record_runs`.
@@ -127,12 +152,17 @@ impl Recorder {
         untold: &mut Vec<Run>,
         kept: &mut Vec<NewRun>,
     ) -> Result<()> {
-        let leases: Vec<Lease> = runs.iter().filter_map(|run| run.lease.clone()).collect();
-        let left_out = |run: &&Run| run.untold == Some(Untold::LeftOut) && run.lease.is_none();
+        // Also of a check that was removed while it ran.
+        let leases: Vec<Lease> = runs.iter().chain(&*untold).filter_map(|run| run.lease.clone()).collect();
+        let left_out = |run: &&Run| run.is_left_out() && run.lease.is_none();
         let lost: BTreeSet<String> = deciding.turn.end(&leases).await?.into_iter().map(|lease| lease.key).collect();
         let mut out = BTreeSet::new();
         for run in untold.iter().filter(left_out) {
-            if !deciding.turn.leave_out(&run.check, run.due, run.data_date).await? {
+            if !deciding
+                .turn
+                .leave_out(&run.check, run.due, run.data_date, run.untold == Some(Untold::Overlapped))
+                .await?
+            {
                 out.insert((run.check.clone(), run.due));
             }
         }
@@ -153,21 +183,30 @@ impl Recorder {
         Ok(())
     }
 
-    /// Reads what other hosts recorded, into the standings and the board. `turn` is the last one, if it is known.
-    pub async fn catch_up(&self, turn: Option<i64>) -> Result<()> {
-        if turn.is_none_or(|turn| turn != self.shared.seen.load(Ordering::Relaxed)) {
+    /// Reads what other hosts recorded, into the standings and the board. `last` is where the record is, if that is known.
+    pub async fn catch_up(&self, last: Option<&Known>) -> Result<()> {
+        if last.is_none_or(|last| *last != self.shared.known()) {
             let mut standings = self.standings.lock().await;
-            let seen = self.shared.seen.load(Ordering::Relaxed);
-            let changes = self.record.changes(seen).await?;
-            if changes.turn != seen {
+            let known = self.shared.known();
+            let changes = self.record.changes(&known).await?;
+            if changes.known != known || changes.is_all {
                 self.shared.take_in(&mut standings, changes)?;
             }
         }
-        let stale = std::mem::take(&mut *self.shared.stale.lock().unwrap_or_else(PoisonError::into_inner));
-        if !stale.is_empty() {
-            let names: Vec<&str> = stale.iter().map(String::as_str).collect();
-            self.show(&names).await?;
+        let stale = {
+            let mut stale = self.shared.stale();
+            stale.is_read = !stale.checks.is_empty();
+            std::mem::take(&mut stale.checks)
+        };
+        if stale.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let shown = self.show(&stale.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        let mut later = self.shared.stale();
+        later.is_read = false;
+        if shown.is_err() {
+            later.checks.extend(stale);
+        }
+        shown.map(drop)
     }
 }

@@ -5,7 +5,7 @@ mod task;
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -80,7 +80,10 @@ impl Host {
         let (due, refused): (Vec<_>, Vec<Result<_>>) = moments.partition(Result::is_ok);
         let others = refused.len().saturating_sub(1);
         match (refused.into_iter().find_map(Result::err), others) {
-            (None, _) => self.perform(due.into_iter().flatten().collect(), None, Wait::Turn).await,
+            (None, _) => {
+                let due = due.into_iter().flatten().map(|(check, moment)| (check, moment, None)).collect();
+                self.perform(due, None, Wait::Turn).await
+            }
             (Some(error), 0) => Err(error),
             (Some(error), others) => {
                 bail!("{error:#}; {others} more checks have no such date either: choose with --check")
@@ -96,7 +99,11 @@ impl Host {
         at: Option<Timestamp>,
         occasion: Option<Occasion>,
     ) -> Result<Round> {
-        let now = at.unwrap_or_else(Timestamp::now);
+        // The hosts of another configuration do this.
+        if !self.recorder.record.takes_part() {
+            return Ok(Round::default());
+        }
+        let now = at.unwrap_or_else(record::now);
         if at.is_none() {
             self.recorder.recall(&self.config, now).await?;
         }
@@ -120,46 +127,60 @@ impl Host {
         let (dates, leases) = self.only_this_host(dates).await?;
         let looking = Looking::new(&self.recorder, dates);
         drop(choosing);
-        let round = self.look(&looking, None, at, occasion).await;
-        for lease in leases {
-            self.recorder.record.give_back(&lease, None).await?;
+        let round = self.look(&looking, None, at, occasion, &leases).await;
+        for lease in leases.values() {
+            self.recorder.record.give_back(lease, None).await?;
         }
         round
     }
 
     /// Of some dates those of checks at whose dates no other host looks now, and the claims that keep it so.
-    async fn only_this_host(&self, dates: Vec<(String, Subject)>) -> Result<(Vec<(String, Subject)>, Vec<Lease>)> {
-        let record = &self.recorder.record;
-        if record.member().is_none() {
-            return Ok((dates, Vec::new()));
+    async fn only_this_host(
+        &self,
+        dates: Vec<(String, Subject)>,
+    ) -> Result<(Vec<(String, Subject)>, BTreeMap<String, Lease>)> {
+        if self.recorder.record.member().is_none() {
+            return Ok((dates, BTreeMap::new()));
         }
-        let names: BTreeSet<String> = dates.iter().map(|(name, _)| name.clone()).collect();
-        let (mut mine, mut leases) = (BTreeSet::new(), Vec::new());
-        for name in names {
-            if let Some(lease) = record.take_on(&format!("looks {name}")).await? {
-                leases.push(lease);
-                mine.insert(name);
-            }
-        }
+        let leases = self.claim_looks(&dates).await?;
         // What another host has just found is not looked at again.
         self.recorder.catch_up(None).await?;
-        let still = self.recorder.still_due(dates, &mine, &self.config).await;
+        let still = self.recorder.still_due(dates, &leases, &self.config).await;
         Ok((still, leases))
+    }
+
+    /// Claims the looks of checks, as far as no other host has them.
+    async fn claim_looks(&self, dates: &[(String, Subject)]) -> Result<BTreeMap<String, Lease>> {
+        let names: BTreeSet<&String> = dates.iter().map(|(name, _)| name).collect();
+        let mut leases = BTreeMap::new();
+        for name in names {
+            if let Some(lease) = self.recorder.record.take_on(&format!("looks {name}")).await? {
+                leases.insert(name.clone(), lease);
+            }
+        }
+        Ok(leases)
     }
 
     /// Looks at dates that somebody asked for, also if they are being looked at: the data may have changed since that began.
     pub async fn look_now(&self, dates: Vec<(String, Subject)>, occasion: Occasion) -> Result<Round> {
         let looking = Looking::new(&self.recorder, dates.clone());
-        self.look(&looking, Some(&dates), None, Some(occasion)).await
+        let leases = self.claim_looks(&dates).await?;
+        let round = self.look(&looking, Some(&dates), None, Some(occasion), &leases).await;
+        for lease in leases.values() {
+            self.recorder.record.give_back(lease, None).await?;
+        }
+        round
     }
 
-    /// Looks at the dates in `looking`, or at those that somebody asked for; at most some of each check, the first ones.
+    /// Looks at the dates in `looking`, or at those that somebody asked for; at most some of each check, the first ones. `leases` are the
+    /// claims under which that is done, by check.
     async fn look(
         &self,
         looking: &Looking,
         asked: Option<&[(String, Subject)]>,
         at: Option<Timestamp>,
         occasion: Option<Occasion>,
+        leases: &BTreeMap<String, Lease>,
     ) -> Result<Round> {
         let dates = asked.unwrap_or(&looking.dates);
         let asked = asked.is_some();
@@ -181,7 +202,8 @@ impl Host {
             // The look at its deadline is the first judgement of a date.
             let recheck = moment.past && !pending.contains(&(name.as_str(), *date));
             let moment = Moment { skip, off_hours: false, ..moment };
-            due.push((check.clone(), Moment { again: true, recheck, ..moment }));
+            let lease = leases.get(name).cloned();
+            due.push((check.clone(), Moment { again: true, recheck, lease, ..moment }, None));
         }
         if due.is_empty() {
             return Ok(Round::default());
@@ -203,11 +225,18 @@ impl Host {
 
     /// Runs one check for a caller who waits for the result, without queueing. Returns the run, or an error if it could
     /// not be recorded. `now` is the run's clock, unless the date is an earlier one than usual.
-    pub async fn ask(&self, check: &Arc<Check>, date: Option<Date>, now: Timestamp) -> Result<Run> {
+    /// `lease` is the claim of the question, if several hosts may be asked it.
+    pub async fn ask(
+        &self,
+        check: &Arc<Check>,
+        date: Option<Date>,
+        now: Timestamp,
+        lease: Option<Lease>,
+    ) -> Result<Run> {
         let moment = Moment::of(check, &self.config, now, When { at: None, date })?;
         // The caller wants an answer, whatever the calendars say.
-        let moment = Moment { skip: None, off_hours: false, ..moment };
-        let mut round = self.perform(vec![(check.clone(), moment)], None, Wait::Never).await?;
+        let moment = Moment { skip: None, off_hours: false, lease, ..moment };
+        let mut round = self.perform(vec![(check.clone(), moment, None)], None, Wait::Never).await?;
         match (round.unrecorded, round.runs.pop()) {
             (Some(problem), _) => bail!("{problem}"),
             (None, Some(run)) => Ok(run),
@@ -218,6 +247,14 @@ impl Host {
     /// The same for checks at their due times, with their `[scheduler]` settings. `left_out` are due times without a
     /// run.
     pub async fn scheduled(&self, turns: Vec<Turn>, occasion: Occasion) -> Result<Round> {
+        // However this ends, the turns are over then, and the next ones come.
+        let over = |turn: &Turn| Over { check: turn.check.clone(), tell: occasion.over.clone() };
+        let mut overs: HashMap<String, Over> =
+            turns.iter().filter(|turn| turn.left_out.is_none()).map(|turn| (turn.check.clone(), over(turn))).collect();
+        // The hosts of another configuration do this.
+        if !self.recorder.record.takes_part() {
+            return Ok(Round::default());
+        }
         let mut due = Vec::new();
         let mut left_out = Vec::new();
         for turn in turns {
@@ -226,12 +263,12 @@ impl Host {
             let moment = Moment::of(check, &self.config, turn.due, When::default())?;
             let moment = Moment { clock: turn.due.max(record::now()), ..moment };
             match turn.left_out {
-                None => due.push((check.clone(), moment)),
+                None => due.push((check.clone(), moment, overs.remove(&turn.check))),
                 Some(why) => {
                     let span = tracing::info_span!("run", check = check.name, run = moment.id());
                     span.in_scope(|| tracing::warn!("{why}"));
                     self.recorder.metrics.left_out(&check.name);
-                    left_out.push(check.left_out(&moment, why));
+                    left_out.push(check.left_out(&moment, why, turn.overlaps));
                 }
             }
         }
@@ -239,34 +276,38 @@ impl Host {
         self.perform(due, Some(occasion), Wait::Turn).await
     }
 
+    /// Runs checks at their moments; those that were due at theirs say when their turns are over.
     async fn perform(
         &self,
-        due: Vec<(Arc<Check>, Moment)>,
+        due: Vec<(Arc<Check>, Moment, Option<Over>)>,
         occasion: Option<Occasion>,
         queue: Wait<'_>,
     ) -> Result<Round> {
-        let moments: BTreeSet<Timestamp> = due.iter().map(|(_, moment)| moment.due).collect();
-        let earlier = self.recorder.record.attempts(&moments).await?;
+        let moments: BTreeSet<Timestamp> = due.iter().map(|(_, moment, _)| moment.due).collect();
+        let earlier = match self.recorder.record.member() {
+            None => self.recorder.record.attempts(&moments).await?,
+            // They are numbered when they are recorded.
+            Some(_) => HashMap::new(),
+        };
         // One task each, so that a computing guest does not delay the others. All end with this round.
         let mut tasks = JoinSet::new();
         let mut running = HashMap::new();
-        for (check, mut moment) in due {
+        for (check, mut moment, over) in due {
             moment.attempt +=
                 earlier.get(&(check.name.clone(), moment.data_date, moment.due)).copied().unwrap_or_default();
+            let lease = Arc::<OnceLock<Lease>>::default();
             let task = Task {
                 check: check.clone(),
                 moment: moment.clone(),
+                lease: lease.clone(),
                 backends: self.backends.clone(),
                 slots: (!matches!(queue, Wait::Never)).then(|| self.slots.clone()),
                 looks: matches!(queue, Wait::Look(_)) && moment.recheck,
                 closing: occasion.as_ref().map(|occasion| occasion.closing.clone()),
                 recorder: self.recorder.clone(),
-                scheduled: occasion.as_ref().filter(|_| !moment.again).map(|occasion| Scheduled {
-                    pace: self.config.pace(&check.name),
-                    over: Over { check: check.name.clone(), tell: occasion.over.clone() },
-                }),
+                scheduled: over.map(|over| Scheduled { pace: self.config.pace(&check.name), over }),
             };
-            running.insert(tasks.spawn(task.perform()).id(), (check, moment));
+            running.insert(tasks.spawn(task.perform()).id(), (check, moment, lease));
         }
         let mut round = Round::default();
         let mut ended: Vec<Run> = Vec::new();
@@ -281,7 +322,7 @@ impl Host {
                 () = sleep_until(wait.unwrap_or_else(Instant::now)), if wait.is_some() && !running.is_empty() => None,
                 () = sleep(ELSEWHERE), if running.is_empty() && !elsewhere.is_empty() => None,
                 () = passed(&occasion), if !running.is_empty() => {
-                    let dropped = running.values().map(|(check, _)| check.name.as_str()).collect::<Vec<_>>().join(", ");
+                    let dropped = running.values().map(|(check, ..)| check.name.as_str()).collect::<Vec<_>>().join(", ");
                     tracing::warn!("cancelled by shutdown: {dropped}");
                     tasks.shutdown().await;
                     running.clear();
@@ -294,7 +335,10 @@ impl Host {
                 // A bug in the host is an error of that check, like everything else.
                 Some(Err(error)) => {
                     let broken = running.remove(&error.id());
-                    ended.extend(broken.map(|(check, moment)| check.broken(&moment, error.to_string())));
+                    ended.extend(broken.map(|(check, moment, lease)| {
+                        let lease = lease.get().cloned().or_else(|| moment.lease.clone());
+                        check.broken(&Moment { lease, ..moment }, error.to_string())
+                    }));
                 }
                 None => {}
             }
@@ -306,7 +350,7 @@ impl Host {
                     // A record that does not answer keeps nothing waiting.
                     false => self.recorder.record.running_elsewhere(&moments).await.unwrap_or_default(),
                 };
-                let here = running.values().map(|(check, _)| check.name.as_str());
+                let here = running.values().map(|(check, ..)| check.name.as_str());
                 let awaited: BTreeSet<&str> = here.chain(elsewhere.iter().map(String::as_str)).collect();
                 // Report upstream failures first.
                 let below = self.config.dependencies.below(&awaited);

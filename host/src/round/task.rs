@@ -1,6 +1,9 @@
 //! One check's part in a round: waits for its jitter and for room, runs, and retries runs without a verdict.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use tokio::sync::{mpsc::UnboundedSender, watch};
 use tracing::Instrument;
@@ -34,6 +37,8 @@ pub(super) struct Task {
     /// Becomes true at shutdown: then it does not start any more.
     pub(super) closing: Option<watch::Receiver<bool>>,
     pub(super) recorder: Arc<Recorder>,
+    /// The claim of its turn, once it has it.
+    pub(super) lease: Arc<OnceLock<Lease>>,
     /// For a scheduled run.
     pub(super) scheduled: Option<Scheduled>,
 }
@@ -72,7 +77,7 @@ impl Task {
         let begin = self.moment.due + jitter(&self.check.name, self.moment.due, scheduled.pace.jitter);
         let given = record::now();
         let mut runs = Vec::new();
-        let mut lease: Option<Lease> = None;
+        let claim = self.lease.clone();
         for tried in 1.. {
             let wait = match tried {
                 1 => Duration::try_from(begin.duration_since(record::now())).unwrap_or_default(),
@@ -80,7 +85,7 @@ impl Task {
             };
             let room = async {
                 tokio::time::sleep(wait).await;
-                self.turn(&mut lease).await
+                self.turn().await
             };
             let turn = tokio::select! {
                 turn = room => turn,
@@ -89,11 +94,15 @@ impl Task {
             };
             // It is another host's.
             let Some(_slot) = turn else { break };
+            let lease = claim.get();
             if tried == 1 {
-                self.recorder.metrics.began(begin, given);
-                runs.extend(lease.as_ref().and_then(|lease| self.not_finished(lease)));
+                let lag = self.recorder.metrics.began(begin, given);
+                if let Some(member) = self.recorder.record.member() {
+                    member.began(lag);
+                }
+                runs.extend(lease.and_then(|lease| self.not_finished(lease)));
             }
-            if let Some(lease) = &lease {
+            if let Some(lease) = lease {
                 // It lost it while it waited: whoever has it now runs the check.
                 if !lease.is_fresh() {
                     break;
@@ -123,7 +132,7 @@ impl Task {
                 break;
             }
         }
-        if let (true, Some(lease)) = (runs.iter().all(|run| run.untold.is_some()), &lease) {
+        if let (true, Some(lease)) = (runs.iter().all(|run| run.untold.is_some()), claim.get()) {
             runs.clear();
             if let Err(error) = self.recorder.record.give_back(lease, None).await {
                 tracing::warn!(check = self.check.name, "another host takes it over once its lease ends: {error:#}");
@@ -139,20 +148,21 @@ impl Task {
 
     /// Waits for room, and claims the turn, if several hosts share the record. `None` if it is another host's. Nothing runs without a
     /// claim: a record that does not answer is asked again.
-    async fn turn(&self, lease: &mut Option<Lease>) -> Option<Option<Slot>> {
+    async fn turn(&self) -> Option<Option<Slot>> {
         loop {
             let slot = self.room().await;
-            if lease.is_some() {
+            if self.lease.get().is_some() {
                 return Some(slot);
             }
             let record = &self.recorder.record;
             match record.take_turn(&self.check.name, self.moment.due, self.moment.data_date).await {
                 Ok(Claimed::Alone) => return Some(slot),
                 Ok(Claimed::Mine(mine)) => {
-                    *lease = Some(mine);
+                    // It is empty: see above.
+                    let _ = self.lease.set(mine);
                     return Some(slot);
                 }
-                Ok(Claimed::Over) => return None,
+                Ok(Claimed::Over | Claimed::Apart) => return None,
                 Ok(Claimed::Busy) => {}
                 Err(error) => {
                     tracing::warn!(check = self.check.name, "waits, since the record does not answer: {error:#}");
@@ -168,7 +178,7 @@ impl Task {
         let due = lease.instead_of?;
         let moment = Moment { due, clock: due, lease: Some(lease.clone()), ..self.moment.clone() };
         let why = "missed: the host that ran it ended, and the next run was due".to_owned();
-        Some(self.check.left_out(&moment, why))
+        Some(self.check.left_out(&moment, why, false))
     }
 
     async fn room(&self) -> Option<Slot> {
@@ -177,7 +187,7 @@ impl Task {
     }
 
     async fn run(&self, tried: u32) -> Run {
-        let began = Some(self.recorder.next_place());
+        let began = Some(self.recorder.begins());
         let moment = Moment { attempt: self.moment.attempt + tried - 1, began, ..self.moment.clone() };
         let span = tracing::info_span!("run", check = self.check.name, run = moment.id());
         self.check.run(&self.backends, &self.recorder.record, moment).instrument(span).await

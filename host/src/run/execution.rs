@@ -84,9 +84,10 @@ impl Check {
         skipped
     }
 
-    /// The record of a due time without a run.
-    pub fn left_out(&self, moment: &Moment, why: String) -> Run {
-        Run { report: Some(skipped(why)), untold: Some(Untold::LeftOut), ..self.empty(moment) }
+    /// The record of a due time without a run: missed, or `overlaps` with the run before.
+    pub fn left_out(&self, moment: &Moment, why: String, overlaps: bool) -> Run {
+        let untold = if overlaps { Untold::Overlapped } else { Untold::Missed };
+        Run { report: Some(skipped(why)), untold: Some(untold), ..self.empty(moment) }
     }
 
     /// A run that failed because of the host itself.

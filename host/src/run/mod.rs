@@ -59,7 +59,7 @@ pub struct Run {
     /// Whether a window of a calendar skipped it, which says nothing about its date.
     #[serde(skip)]
     pub off_hours: bool,
-    /// Its place among the runs of this process, by when they began; `None` if it never did.
+    /// When it began: see `Recorder::begins`; `None` if it never did.
     #[serde(skip)]
     pub began: Option<u64>,
     /// Under which claim it ran, on a record of several hosts.
@@ -98,8 +98,10 @@ pub struct Run {
 /// Why a recorded run causes no alerts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Untold {
-    /// It did not run: its due time was missed, or the check was still running.
-    LeftOut,
+    /// It did not run: its due time was missed.
+    Missed,
+    /// It did not run: the check was still running.
+    Overlapped,
     /// It gave no verdict, and was retried.
     TriedAgain,
     /// Its check was removed from host.toml while it ran.
@@ -168,6 +170,11 @@ impl Run {
             Some(Verdict::Pass) => self.error.is_none(),
             Some(Verdict::Skip(_)) | None => false,
         }
+    }
+
+    /// Whether it did not run at its due time.
+    pub fn is_left_out(&self) -> bool {
+        matches!(self.untold, Some(Untold::Missed | Untold::Overlapped))
     }
 
     /// The worst status that applies.

@@ -44,7 +44,7 @@ pub struct Moment {
     pub again: bool,
     /// Whether its queries belong to the part of the day's bytes that looking at dates again may take.
     pub recheck: bool,
-    /// Its place among the runs of this process, once it has begun.
+    /// When it began: see `Recorder::begins`; `None` before.
     pub began: Option<u64>,
     /// Under which claim it runs, on a record of several hosts.
     pub lease: Option<Lease>,

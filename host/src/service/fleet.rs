@@ -1,7 +1,8 @@
 //! A host among others on one record: it reads what they recorded, and takes over what they left.
 
 use std::{
-    sync::{Arc, PoisonError},
+    collections::BTreeSet,
+    sync::{Arc, MutexGuard, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
@@ -15,7 +16,7 @@ use tokio::{
 
 use super::{Ended, Service};
 use crate::{
-    record::{self, Holding, Own},
+    record::{self, Holding, Left, Own},
     schedule::Turn,
 };
 
@@ -23,6 +24,17 @@ use crate::{
 const ASK: Duration = Duration::from_secs(2);
 /// How often to tell the others that this host runs.
 const PRESENT: Duration = Duration::from_secs(10);
+/// After how long without an answer of the record the fallback hears of it: a failover takes less.
+const OUTAGE: Duration = Duration::from_secs(60);
+
+/// What other hosts left.
+#[derive(Debug, Default)]
+pub(super) struct Leftovers {
+    /// What this one takes over next.
+    waiting: Vec<Turn>,
+    /// The checks of which it has begun to.
+    under_way: BTreeSet<String>,
+}
 
 /// What to say of a configuration that does not hold.
 pub(crate) fn takes_no_part(own: &Own, holding: &Holding) -> String {
@@ -38,9 +50,29 @@ pub(crate) fn takes_no_part(own: &Own, holding: &Holding) -> String {
 pub(super) async fn share(service: Arc<Service>) {
     let began = record::now();
     let mut told: Option<Instant> = None;
+    // Since when the record does not answer, and whether the fallback knows.
+    let mut silent: Option<(Instant, bool)> = None;
     loop {
-        if let Err(error) = service.keep_up(began, &mut told).await {
-            tracing::warn!("the record does not answer: {error:#}");
+        let kept_up = service.keep_up(began, &mut told).await;
+        service.keeps_up.store(kept_up.is_ok(), Ordering::Relaxed);
+        let metrics = service.host().recorder.metrics.clone();
+        match kept_up {
+            Ok(hosts) => {
+                metrics.shares(service.host().recorder.record.takes_part(), hosts);
+                if let Some((_, true)) = silent.take() {
+                    service.host().recorder.delivery.unrecorded("the record answers again").await;
+                }
+            }
+            Err(error) => {
+                metrics.shares(false, 0);
+                tracing::warn!("the record does not answer: {error:#}");
+                let (since, is_told) = silent.get_or_insert_with(|| (Instant::now(), false));
+                if since.elapsed() >= OUTAGE && !*is_told {
+                    *is_told = true;
+                    let text = format!("the record does not answer, so this host runs and sends nothing: {error:#}");
+                    service.host().recorder.delivery.unrecorded(&text).await;
+                }
+            }
         }
         sleep(ASK).await;
     }
@@ -50,7 +82,7 @@ impl Service {
     /// Takes part if the configuration of this host holds; says when that changes.
     async fn stand(&self, own: &Own, began: Timestamp) -> Result<()> {
         let record = &self.host().recorder.record;
-        let took_part = record.member().is_some_and(|member| member.takes_part());
+        let took_part = record.takes_part();
         let holding = record.stand(own, began).await?;
         match (took_part, holding.digest == own.digest) {
             (true, false) => tracing::error!("{}", takes_no_part(own, &holding)),
@@ -60,18 +92,22 @@ impl Service {
         Ok(())
     }
 
-    async fn keep_up(&self, began: Timestamp, told: &mut Option<Instant>) -> Result<()> {
+    /// Does what the others left; returns how many hosts there are.
+    async fn keep_up(&self, began: Timestamp, told: &mut Option<Instant>) -> Result<i64> {
         let host = self.host();
         let (recorder, record) = (&host.recorder, &host.recorder.record);
         let pulse = record.pulse().await?;
         let own = self.own.read().unwrap_or_else(PoisonError::into_inner).clone();
         let holds = pulse.digest.as_ref() == Some(&own.digest);
-        let stands = record.member().is_some_and(|member| member.takes_part());
-        if holds != stands || told.is_none_or(|told| told.elapsed() >= PRESENT) {
+        if holds != record.takes_part() || told.is_none_or(|told| told.elapsed() >= PRESENT) {
             self.stand(&own, began).await?;
             *told = Some(Instant::now());
         }
-        recorder.catch_up(Some(pulse.turn)).await?;
+        recorder.catch_up(Some(&pulse.known)).await?;
+        // The hosts of another configuration do the rest.
+        if !record.takes_part() {
+            return Ok(pulse.hosts);
+        }
         if pulse.orders {
             recorder.carry_out(&host.config).await?;
         }
@@ -80,23 +116,41 @@ impl Service {
         }
         if pulse.left {
             let left = record.left().await?;
-            let turns = left.into_iter().map(|left| Turn { check: left.check, due: left.due, left_out: None });
-            let mut waiting = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-            for turn in turns {
-                if !waiting.contains(&turn) {
-                    waiting.push(turn);
+            let mut taken = self.left();
+            let left = left.into_iter().filter(|left| host.check(&left.check).is_some());
+            for Left { check, due } in left {
+                // The task that is there takes over whatever is left of the check.
+                if !taken.under_way.contains(&check) && taken.waiting.iter().all(|turn| turn.check != check) {
+                    taken.waiting.push(Turn { check, due, left_out: None, overlaps: false });
                 }
             }
         }
-        Ok(())
+        Ok(pulse.hosts)
     }
 
     /// Starts what other hosts left. It is not this host's own turn, so that its agenda does not hear of the end.
     pub(super) fn take_over(self: &Arc<Self>, rounds: &mut JoinSet<Ended>) {
-        let left = std::mem::take(&mut *self.left.lock().unwrap_or_else(PoisonError::into_inner));
-        if !left.is_empty() {
-            let (over, _) = mpsc::unbounded_channel();
-            self.begin(left, &over, rounds);
+        let turns = {
+            let mut left = self.left();
+            let turns = std::mem::take(&mut left.waiting);
+            left.under_way.extend(turns.iter().map(|turn| turn.check.clone()));
+            turns
+        };
+        if turns.is_empty() {
+            return;
         }
+        let (over, mut ended) = mpsc::unbounded_channel();
+        self.begin(turns, &over, rounds);
+        drop(over);
+        let service = self.clone();
+        tokio::spawn(async move {
+            while let Some(check) = ended.recv().await {
+                service.left().under_way.remove(&check);
+            }
+        });
+    }
+
+    fn left(&self) -> MutexGuard<'_, Leftovers> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

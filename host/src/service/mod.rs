@@ -11,7 +11,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
 };
@@ -73,7 +73,9 @@ pub struct Service {
     /// What this host runs, for the others on its record.
     own: RwLock<Own>,
     /// Due times that other hosts left.
-    left: Mutex<Vec<Turn>>,
+    left: Mutex<fleet::Leftovers>,
+    /// Whether the record answered the last time.
+    keeps_up: AtomicBool,
     /// Commands to the loop, between rounds.
     pub gates: Gates,
 }
@@ -100,6 +102,7 @@ impl Service {
             heartbeat: RwLock::new(heartbeat),
             own: RwLock::new(own),
             left: Mutex::default(),
+            keeps_up: AtomicBool::new(true),
             gates: Gates::default(),
             current: RwLock::new(Arc::new(host)),
         }))
@@ -128,6 +131,11 @@ impl Service {
         let seen = Duration::from_secs(self.seen.load(Ordering::Relaxed).try_into().unwrap_or_default());
         let now = Duration::from_secs(record::now().as_second().try_into().unwrap_or_default());
         now.saturating_sub(seen) < STUCK
+    }
+
+    /// Whether the record answered when it was last asked what there is to do. Of a record in a file nobody asks that.
+    pub fn keeps_up(&self) -> bool {
+        self.keeps_up.load(Ordering::Relaxed)
     }
 
     /// Becomes true at shutdown.
@@ -183,7 +191,7 @@ impl Service {
                 tracing::warn!("the clock was set back by {back:#}; due times are counted from now");
             }
             // What is due comes before what is looked at again.
-            if turns.is_empty() {
+            if turns.is_empty() && self.keeps_up() {
                 self.look_again(&over, &mut rounds);
             }
             self.begin(turns, &over, &mut rounds);
@@ -319,11 +327,18 @@ impl Service {
             () = stop() => tracing::warn!("stopping at once"),
         }
         // What did not end is another host's at once.
-        host.recorder.record.give_all_back().await?;
-        let waiting = host.recorder.record.waiting().await?;
-        for message in &waiting {
-            let (receiver, what) = message.told();
-            tracing::warn!("{receiver}: NOT delivered yet, the next start retries: {what}");
+        if let Err(error) = host.recorder.record.give_all_back().await {
+            tracing::warn!("other hosts take over what this one did once its leases end: {error:#}");
+            return Ok(());
+        }
+        match host.recorder.record.waiting().await {
+            Ok(waiting) => {
+                for message in &waiting {
+                    let (receiver, what) = message.told();
+                    tracing::warn!("{receiver}: NOT delivered yet, the next start retries: {what}");
+                }
+            }
+            Err(error) => tracing::warn!("whether messages wait is not known: {error:#}"),
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use jiff::{Timestamp, civil::Date};
+use jiff::civil::Date;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
@@ -21,7 +21,7 @@ use crate::{
     config::{Bytes as Size, Time},
     gate::{Answer, Refusal},
     host::Host,
-    record::Included,
+    record::{self, Included},
 };
 
 /// Where it was done, for the audit trail.
@@ -215,7 +215,7 @@ pub(super) async fn dates(State(site): State<Site>, query: Asked<WantedDates>) -
     let limit = usize::try_from(limit(wanted.limit)?).unwrap_or(usize::MAX);
     let turn = site.turn().await?;
     let work = move || {
-        let (host, now) = (site.host(), Timestamp::now());
+        let (host, now) = (site.host(), record::now());
         let checks = host.checks.iter().filter(|check| wanted.check.as_ref().is_none_or(|name| check.name == *name));
         let mut dates: Vec<Dated> = Vec::new();
         for check in checks {
@@ -254,7 +254,7 @@ pub(super) async fn consultations(State(site): State<Site>, query: Asked<Wanted>
 
 pub(super) async fn silences(State(site): State<Site>) -> Result<Response, Refused> {
     let host = site.host();
-    listed(&site, "silences", host.recorder.record.silences(Some(Timestamp::now()))).await
+    listed(&site, "silences", host.recorder.record.silences(Some(record::now()))).await
 }
 
 /// The hosts that share the record; none if this one is alone.
@@ -358,13 +358,13 @@ pub(super) async fn begin_silence(
         return Err(wrong("why: give a reason".to_owned()));
     }
     let length: Time = length.parse().map_err(|error| wrong(format!("for: {error}")))?;
-    let now = Timestamp::now();
+    let now = record::now();
     let ends = now.checked_add(length.0).map_err(|_| wrong("for: that is too long".to_owned()))?;
     host.recorder.record.silence(checks, why.trim(), (now, ends), who).await.map_err(|error| unreadable(&error))
 }
 
 pub(super) async fn end_silence(State(site): State<Site>, Path(id): Path<i64>, headers: HeaderMap) -> Response {
-    match site.host().recorder.record.expire(id, Timestamp::now(), &who(&headers, API)).await {
+    match site.host().recorder.record.expire(id, record::now(), &who(&headers, API)).await {
         Ok(true) => StatusCode::NO_CONTENT.into_response(),
         Ok(false) => refused(StatusCode::NOT_FOUND, format!("silence {id} is not active")).into_response(),
         Err(error) => unreadable(&error).into_response(),
@@ -381,7 +381,7 @@ pub(super) async fn reload(State(site): State<Site>) -> Response {
 
 pub(super) async fn metrics(State(site): State<Site>) -> Response {
     let host = site.host();
-    match host.recorder.record.count_undelivered(Timestamp::now()).await {
+    match host.recorder.record.count_undelivered(record::now()).await {
         Ok(undelivered) => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             ([(header::CONTENT_TYPE, kind)], host.recorder.metrics.text(undelivered, site.service().owed()))

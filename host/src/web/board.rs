@@ -67,7 +67,7 @@ pub(super) async fn page(State(site): State<Site>, wanted: Result<Query<Wanted>,
 }
 
 fn content(host: &Host, wanted: &Wanted) -> (String, Markup) {
-    let now = Timestamp::now();
+    let now = crate::record::now();
     let dates = shown_dates(host, wanted, now);
     let groups = groups(host, &dates, now);
     let all: usize = groups.iter().map(|(_, rows)| rows.len()).sum();

@@ -25,7 +25,7 @@ use crate::{
     contract::Metric,
     host::Host,
     plugin::WarnLimits,
-    record::{Included, PastAlert, PastMessage, PastRun, Silence, metrics},
+    record::{self, Included, PastAlert, PastMessage, PastRun, Silence, metrics},
     text::encoded,
 };
 
@@ -73,7 +73,7 @@ pub(super) async fn page(
 }
 
 async fn recorded(host: &Host, name: &str, ordered: &Ordered) -> anyhow::Result<Recorded> {
-    let mut silences = host.recorder.record.silences(Some(Timestamp::now())).await?;
+    let mut silences = host.recorder.record.silences(Some(record::now())).await?;
     silences.retain(|silence| silence.checks.iter().any(|check| check == name));
     let included = Included { report: true, calls: true, most: LISTED_BYTES };
     Ok(Recorded {

@@ -25,7 +25,7 @@ use crate::{
     alert::{self, Day, Subject},
     check::Check,
     host::Host,
-    record::{Included, PastRun, Record},
+    record::{self, Included, PastRun, Record},
     recorder::{Expected, Seen, answered},
     text::{encoded, span},
 };
@@ -104,7 +104,7 @@ fn content(
     past: &[PastRun],
     answer: Option<&Result<String, String>>,
 ) -> Markup {
-    let now = Timestamp::now();
+    let now = record::now();
     let seen = host.recorder.board.of(&check.name).seen.clone();
     let day = seen.days.get(&Some(date));
     let missing = || seen.unjudged(check, &host.config, (now, date), &mut Expected::default()).contains(&date);
@@ -157,7 +157,7 @@ fn facts(host: &Host, day: &Day, now: Timestamp) -> Markup {
 
 /// The dates of a check that are not simply good, with what people can do about them.
 pub(super) fn dates(host: &Host, check: &Check, seen: &Seen) -> Markup {
-    let now = Timestamp::now();
+    let now = record::now();
     let back = now.to_zoned(host.config.timezone.rules()).date().saturating_sub(jiff::Span::new().days(BACK));
     let unjudged: BTreeSet<Date> =
         seen.unjudged(check, &host.config, (now, back), &mut Expected::default()).into_iter().collect();

@@ -51,7 +51,7 @@ fn content(host: &Host, peers: &[Peer], holding: Option<&Holding>) -> Markup {
         }
         div.scroll tabindex="0" role="region" aria-label="The hosts" {
             table {
-                thead { tr { th scope="col" { "Host" } th scope="col" { "Version" } th scope="col" { "Since" } th scope="col" { "Heard of" } th scope="col" { "Runs" } th scope="col" { "Claims now" } } }
+                thead { tr { th scope="col" { "Host" } th scope="col" { "Version" } th scope="col" { "Since" } th scope="col" { "Heard of" } th scope="col" { "Runs" } th scope="col" { "Lag" } th scope="col" { "Claims now" } } }
                 tbody {
                     @for peer in peers {
                         tr {
@@ -64,6 +64,7 @@ fn content(host: &Host, peers: &[Peer], holding: Option<&Holding>) -> Markup {
                                 @if let Some(revision) = peer.revision { " of revision " (revision) }
                                 @if !peer.takes_part { ": " strong { "takes no part" } }
                             }
+                            td { @if let Some(lag) = peer.lag { (format!("{lag:.1} s")) } }
                             td {
                                 @if peer.claims.is_empty() { "nothing" }
                                 (peer.claims.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", "))
@@ -74,5 +75,6 @@ fn content(host: &Host, peers: &[Peer], holding: Option<&Holding>) -> Markup {
                 }
             }
         }
+        p.note { "Lag: by how much the latest run of a host's last ten seconds began late; empty if none began." }
     }
 }

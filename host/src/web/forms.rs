@@ -6,7 +6,6 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Redirect, Response},
 };
-use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::{Site, api::begin_silence, caller::who, layout};
@@ -49,7 +48,7 @@ pub(super) async fn end_silence(
     form: Form<From>,
 ) -> Response {
     let host = site.host();
-    match host.recorder.record.expire(id, Timestamp::now(), &who(&headers, PAGE)).await {
+    match host.recorder.record.expire(id, crate::record::now(), &who(&headers, PAGE)).await {
         // Only a page of this host.
         Ok(_) if host.check(&form.check).is_some() => to(&site, &format!("/checks/{}#silences", encoded(&form.check))),
         Ok(_) => to(&site, "/"),

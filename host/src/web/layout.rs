@@ -13,7 +13,7 @@ use super::{Site, api::Refused, render::Turn};
 use crate::{
     contract::Metric,
     host::Host,
-    record::{PastAlert, Undelivered},
+    record::{self, PastAlert, Undelivered},
     recorder::{Dot, Recent},
     text::{encoded, shortened, span, turns},
 };
@@ -47,7 +47,7 @@ impl Frame {
     pub(super) async fn new(site: &Site) -> Result<Self, Refused> {
         let turn = site.turn().await?;
         let host = site.host();
-        let undelivered = host.recorder.record.undelivered(Timestamp::now(), false).await;
+        let undelivered = host.recorder.record.undelivered(record::now(), false).await;
         Ok(Self { turn, site: site.clone(), host, undelivered, status: StatusCode::OK, about: None, open: false })
     }
 
@@ -147,7 +147,7 @@ fn framed(host: &Host, title: &str, problems: &Markup, content: &Markup) -> Stri
                     (content)
                 }
                 footer {
-                    p { "host " (env!("CARGO_PKG_VERSION")) ". Times are in " (host.config.timezone.name()) ", " (moment(Timestamp::now(), host)) "." }
+                    p { "host " (env!("CARGO_PKG_VERSION")) ". Times are in " (host.config.timezone.name()) ", " (moment(record::now(), host)) "." }
                 }
             }
         }
@@ -294,7 +294,7 @@ pub(super) fn class(status: &str) -> &'static str {
 pub(super) fn since(recent: &Recent, host: &Host) -> Markup {
     html! {
         @match (recent.since, recent.dots.front(), &recent.last) {
-            (Some(since), ..) => { "since " (moment(since, host)) ", " (span(Timestamp::now().duration_since(since).as_secs())) },
+            (Some(since), ..) => { "since " (moment(since, host)) ", " (span(record::now().duration_since(since).as_secs())) },
             (None, Some(oldest), Some(_)) => { "since before " (moment(oldest.due, host)) },
             _ => "not run yet",
         }

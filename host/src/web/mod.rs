@@ -143,8 +143,12 @@ fn router(site: Site) -> Router {
 }
 
 async fn ready(site: axum::extract::State<Site>) -> Response {
-    if site.host().recorder.record.member().is_some_and(|member| !member.takes_part()) {
+    if !site.host().recorder.record.takes_part() {
         let why = "takes no part: another configuration holds; `host fleet` lists them\n";
+        return (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
+    }
+    if !site.service().keeps_up() {
+        let why = "the record does not answer, or cannot be written; the log says why\n";
         return (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
     }
     match (site.service().is_alive(), site.host().recorder.record.receivers_waiting().await) {

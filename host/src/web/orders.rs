@@ -9,7 +9,7 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
-use jiff::{Timestamp, civil::Date};
+use jiff::civil::Date;
 use maud::{Markup, html};
 use serde::Deserialize;
 use serde_json::json;
@@ -106,8 +106,9 @@ impl Given {
             "ack" => {
                 let length = if self.length.trim().is_empty() { ACKNOWLEDGED_FOR } else { self.length.trim() };
                 let length: Time = length.parse().map_err(|error| wrong(format!("for: {error}")))?;
-                let until =
-                    Timestamp::now().checked_add(length.0).map_err(|_| wrong("for: that is too long".to_owned()))?;
+                let until = crate::record::now()
+                    .checked_add(length.0)
+                    .map_err(|_| wrong("for: that is too long".to_owned()))?;
                 Ok(Wanted::Ack { why: why()?, until })
             }
             other => {
@@ -164,7 +165,7 @@ async fn carry_out(
             return Err(wrong(format!("{name} is about now, and has no dates; write `{OPEN}` in place of the date")));
         }
         let when = When { date: Some(date), ..When::default() };
-        Moment::of(&check, &host.config, Timestamp::now(), when).map_err(|error| wrong(format!("{error:#}")))?;
+        Moment::of(&check, &host.config, crate::record::now(), when).map_err(|error| wrong(format!("{error:#}")))?;
     }
     let (name, who) = (name.to_owned(), who.to_owned());
     // A task of its own: a client that goes away must not leave it half done.

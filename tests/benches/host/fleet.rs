@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use host::record::{Batch, Record};
+use host::record::{Batch, Known, Record};
 use tempfile::TempDir;
 
 use super::{
@@ -15,20 +15,18 @@ use super::{
     },
 };
 
-const VARIABLE: &str = "HOST_STATE_URL";
+pub(super) const VARIABLE: &str = "HOST_STATE_URL";
 const CHECKS: usize = 5000;
 
-pub(super) fn fleet() {
-    recording();
-    idle();
-    takeover();
+/// Five thousand checks a minute.
+pub(super) fn punctuality() {
     for hosts in [1, 2, 4] {
         punctual(hosts);
     }
 }
 
 /// Rounds of eight checks on each engine, in turn.
-fn recording() {
+pub(super) fn recording() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     // A commit is on the disk when it returns, as in a file.
     let server = Postgres::start_with(&["fsync=on"]).unwrap();
@@ -36,6 +34,7 @@ fn recording() {
     let file = runtime.block_on(Record::open(directory.path())).unwrap();
     let shared = runtime.block_on(Record::server(&server.url())).unwrap();
     let (mut in_file, mut on_server) = (Vec::new(), Vec::new());
+    let mut known = Known::default();
     for round in 0..400 {
         let batch = Batch { id: format!("{round}"), ..record::batch(round) };
         let started = Instant::now();
@@ -44,8 +43,9 @@ fn recording() {
         let started = Instant::now();
         runtime
             .block_on(async {
-                let (turn, changes) = shared.turn(i64::try_from(round).unwrap()).await?;
+                let (turn, changes) = shared.turn(&known).await?.unwrap();
                 assert!(changes.checks.is_empty());
+                known = Known { turn: turn.number(), batch: Some(batch.id.clone()) };
                 turn.write(&batch).await
             })
             .unwrap();
@@ -85,12 +85,12 @@ fn join(sample: &Sample, server: &Postgres) -> Service {
     Service::launch(sample, command).unwrap()
 }
 
-fn number(server: &Postgres, sql: &str) -> f64 {
+pub(super) fn number(server: &Postgres, sql: &str) -> f64 {
     server.sql(sql).unwrap().parse().unwrap()
 }
 
 /// What a host without work asks.
-fn idle() {
+pub(super) fn idle() {
     let server = Postgres::start().unwrap();
     let sample = sample(&many(10, "0 0 1 1 *", "0s", "pass"));
     let host = join(&sample, &server);
@@ -104,7 +104,7 @@ fn idle() {
 }
 
 /// From SIGKILL until another host has the killed one's run.
-fn takeover() {
+pub(super) fn takeover() {
     let server = Postgres::start().unwrap();
     let sample = sample(&many(1, "* * * * *", "0s", "spin"));
     let times = (0..3).map(|_| {

@@ -12,6 +12,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod bare;
+mod chaos;
 mod cloud;
 mod dates;
 mod fleet;
@@ -42,7 +43,7 @@ fn main() {
     host::confined::use_program(&binary("host"));
     // Names on the command line choose: `cargo xtask bench drift`. Cargo adds --bench.
     let chosen: Vec<String> = std::env::args().skip(1).filter(|name| name != "--bench").collect();
-    let measures: [(&str, fn()); 25] = [
+    let measures: [(&str, fn()); 29] = [
         ("run", one_run),
         ("process", whole_process),
         ("drift", drift_lookups),
@@ -67,15 +68,23 @@ fn main() {
         ("lag", service::lag),
         ("page", service::page),
         ("idle", service::idle),
-        ("fleet", fleet::fleet),
+        ("fleet-recording", fleet::recording),
+        ("fleet-idle", fleet::idle),
+        ("fleet-takeover", fleet::takeover),
+        ("fleet-punctual", fleet::punctuality),
+        ("fleet-faults", chaos::chaos),
     ];
-    if let Some(unknown) = chosen.iter().find(|chosen| measures.iter().all(|(name, _)| name != chosen)) {
+    // `fleet` chooses all whose names begin with `fleet-`.
+    let chooses = |chosen: &str, name: &str| {
+        name.strip_prefix(chosen).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    };
+    if let Some(unknown) = chosen.iter().find(|chosen| measures.iter().all(|(name, _)| !chooses(chosen, name))) {
         eprintln!("error: no benchmark is called {unknown}; there are {}", measures.map(|(name, _)| name).join(", "));
         std::process::exit(64);
     }
     println!("| what | measured | bar |\n|---|---|---|");
     for (name, measure) in measures {
-        if chosen.is_empty() || chosen.iter().any(|chosen| chosen == name) {
+        if chosen.is_empty() || chosen.iter().any(|chosen| chooses(chosen, name)) {
             measure();
         }
     }

@@ -5,11 +5,15 @@ use std::{collections::BTreeSet, time::Duration};
 use host_tests::{Fault, HOST_TOML};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::support::{
-    AT,
-    command::{Ended, Sample, ended, shipped},
-    postgres::{PASSWORD, Postgres},
-    service::{Service, install},
+use crate::{
+    fleet_killed::failing_sample,
+    support::{
+        AT,
+        command::{Ended, Sample, ended, shipped},
+        postgres::{PASSWORD, Postgres},
+        service::{Service, install},
+        slack::words,
+    },
 };
 
 pub(crate) const VARIABLE: &str = "HOST_STATE_URL";
@@ -217,6 +221,47 @@ fn what_hosts_find_in_one_round_is_one_message() {
     }
 }
 
+/// What depends on a check that another host runs waits for its result, and is told below it.
+#[test]
+fn a_check_waits_for_its_upstream_on_another_host() {
+    let server = Postgres::start().unwrap();
+    let check = |name: &str, sql: &str, more: &str| {
+        format!(
+            "[checks.{name}]\nplugin = \"canary-sql\"\ndates = \"now\"\nschedule = \"* * * * *\"\n{more}\n\
+             settings = {{ sql = \"{sql}\", thresholds = {{ bad = {{ max = 0 }} }} }}\n"
+        )
+    };
+    let slow = "SELECT COUNT(*) AS bad FROM nba_raw.big AS a CROSS JOIN nba_raw.big AS b WHERE a.n + b.n > 0";
+    let checks = [
+        check("down", "SELECT 1 AS bad", "depends_on = [\"up\"]"),
+        check("up", slow, ""),
+        "[scheduler]\nruns = 1\n[alerts]\ngroup_wait = \"1s\"\n[grants.canary-sql.budgets]\ncpu = \"60s\"\ntimeout = \"60s\"\n"
+            .to_owned(),
+    ];
+    let sample = failing_sample(&[], &checks.concat());
+    let rows: Vec<String> = (1..=9000).map(|n| format!("({n})")).collect();
+    sample.sql("nba_raw", &format!("CREATE TABLE big (n INT64); INSERT INTO big VALUES {}", rows.join(","))).unwrap();
+    let hosts = [join(&sample, &server.url()), join(&sample, &server.url())];
+    hosts[0].wait_until("it is told", 150, |_| !sample.slack.requests().is_empty());
+    let both = "SELECT COUNT(DISTINCT check_name) FROM runs WHERE NOT left_out";
+    hosts[0].wait_until("both are recorded", 30, |_| count(&server, both) == 2);
+    let first = "(SELECT id FROM runs WHERE check_name = '{}' AND NOT left_out ORDER BY id LIMIT 1)";
+    let in_order = format!("SELECT ({} < {})::int", first.replace("{}", "up"), first.replace("{}", "down"));
+    assert_eq!(count(&server, &in_order), 1, "the upstream is recorded first");
+    let took = "SELECT (seconds > 1)::int FROM runs WHERE check_name = 'up' AND NOT left_out ORDER BY id LIMIT 1";
+    assert_eq!(count(&server, took), 1, "it took long");
+    let texts: Vec<String> = sample.slack.received().iter().map(|(_, message)| words(message)).collect();
+    let all = texts.join("\n");
+    assert!(
+        all.contains("Also not well downstream down: ") && !all.contains("host query --date 'SELECT 1 AS bad'"),
+        "{all}"
+    );
+    assert_eq!(texts.len(), 1, "{all}");
+    for service in hosts {
+        service.host.end("TERM").unwrap();
+    }
+}
+
 /// Two hosts that are asked about one date at the same time evaluate it once.
 #[test]
 fn a_gate_that_is_asked_at_two_hosts_is_evaluated_once() {
@@ -247,7 +292,7 @@ fn a_gate_that_is_asked_at_two_hosts_is_evaluated_once() {
 #[test]
 fn of_two_configurations_the_newer_one_holds_until_somebody_adopts_the_other() {
     let server = Postgres::start().unwrap();
-    let sample = slow_sample(&["a"], "");
+    let sample = slow_sample(&["a"], "jitter = \"20s\"");
     let host_toml = std::fs::read_to_string(sample.path().join("host.toml")).unwrap();
     std::fs::write(sample.path().join("newer.toml"), format!("# newer\n{host_toml}")).unwrap();
     let start = |config: &str, revision: Option<&str>| {
@@ -279,6 +324,12 @@ fn of_two_configurations_the_newer_one_holds_until_somebody_adopts_the_other() {
     newer.wait_until("the newer one takes no part", 10, |newer| newer.get("/readyz").status == 503);
     let page = newer.get("/fleet").body;
     assert!(page.contains("2 hosts") && page.contains("takes no part"), "{page}");
+    let asked = newer.post("/api/v1/gates/a", r#"{"date": "2026-02-01"}"#);
+    assert!(asked.status != 200 && asked.body.contains("takes no part"), "{asked:?}");
+    // What one that takes no part would skip, the other runs.
+    let recorded = "SELECT COUNT(*) FROM runs WHERE NOT left_out AND NOT past";
+    older.wait_until("two rounds", 200, |_| count(&server, recorded) >= 2);
+    assert_eq!(count(&server, "SELECT COUNT(*) FROM runs WHERE left_out"), 0);
     let unknown = host(&sample, &server.url(), &["fleet", "adopt", "zzz"]);
     assert_eq!(unknown.code, 64, "{unknown:?}");
     newer.host.end("TERM").unwrap();

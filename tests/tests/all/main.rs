@@ -46,6 +46,7 @@ mod explain;
 mod first_contact;
 mod fleet;
 mod fleet_faults;
+mod fleet_killed;
 mod fleet_record;
 mod for_each;
 mod functions;

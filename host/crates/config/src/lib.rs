@@ -187,7 +187,7 @@ impl Config {
     pub fn parse(text: &str) -> Result<Self> {
         let wrong = |mut error: toml::de::Error| {
             error.set_input(Some(text));
-            anyhow::anyhow!("{}", with_nearest(&error))
+            anyhow::anyhow!("{}", host_text::without_passwords(&with_nearest(&error)))
         };
         let mut file = DeTable::parse(text).map_err(wrong)?;
         let many = Many::take(file.get_mut(), text)?;

@@ -1,10 +1,13 @@
 //! Rules of host.toml that involve more than the form of one value.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Result, bail};
 
 use super::{Config, Deliver, Deployments, SecretName, Warehouse, mistakes::nearest_file, names, nearest};
+
+/// What a message may take to be sent where several hosts share a record; the host has the channel for 25 s, with the receipt.
+const LONGEST_SEND: Duration = Duration::from_secs(15);
 
 impl Config {
     /// Checks the rules that involve several parts, such as a grant of a repository that `[git]` does not have.
@@ -34,6 +37,13 @@ impl Config {
             }
         }
         self.alerts.check()?;
+        if self.state.url_env.is_some() && self.delivery.timeout.0 > LONGEST_SEND {
+            bail!(
+                "delivery.timeout: {} is too long for several hosts: at most {}s, since a host has its channel for 30 s only",
+                host_text::span(i64::try_from(self.delivery.timeout.0.as_secs()).unwrap_or(i64::MAX)),
+                LONGEST_SEND.as_secs()
+            );
+        }
         for name in self.checks.keys() {
             self.alerts(name).check().map_err(|error| anyhow::anyhow!("{}", self.at("checks", name, error)))?;
         }

@@ -16,6 +16,23 @@ pub fn printable(text: &str) -> String {
     text.chars().map(|c| if replaced(c) { ' ' } else { c }).collect()
 }
 
+/// The text without the passwords of its addresses: `postgres://user:…@host`.
+pub fn without_passwords(text: &str) -> String {
+    let mut parts = text.split("://");
+    let mut shown = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        shown += "://";
+        let end = part.find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'')).unwrap_or(part.len());
+        let (address, rest) = part.split_at(end);
+        shown += &match address.rsplit_once('@').and_then(|(user, host)| Some((user.split_once(':')?.0, host))) {
+            Some((user, host)) => format!("{user}:…@{host}"),
+            None => address.to_owned(),
+        };
+        shown += rest;
+    }
+    shown
+}
+
 /// Whether a character changes the text direction, so that the text reads as something else:
 /// <https://www.unicode.org/reports/tr9/#Directional_Formatting_Characters>
 pub fn turns(character: char) -> bool {

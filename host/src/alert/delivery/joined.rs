@@ -8,15 +8,15 @@ use super::{
     super::{Level, Notification},
     BETWEEN, Delivery,
 };
-use crate::record::{self, Message};
+use crate::record::{self, Lease, Message};
 
 /// The beginning of a title that only repeats.
 const REMINDER: &str = "Reminder: ";
 
 impl Delivery {
     /// Makes one message of those that the hosts wrote in one round: waits for the others that still run checks, as long as a round waits
-    /// for its runs.
-    pub(super) async fn join(&self, receiver: &str, first: &Message) -> Result<()> {
+    /// for its runs. What it says is settled before it is sent the first time, since a receiver may keep only the first copy of an id.
+    pub(super) async fn join(&self, receiver: &str, first: &Message, lease: &Lease) -> Result<()> {
         let wait = self.terms().group_wait;
         let age = || Duration::try_from(record::now().duration_since(first.created)).unwrap_or_default();
         while age() < wait && self.record.others_run().await? {
@@ -27,9 +27,9 @@ impl Delivery {
             waiting.iter().map(|message| serde_json::from_str(&message.notification)).collect();
         // One that cannot be read is set aside when it is sent.
         let (Ok(read), [first, others @ ..]) = (read, waiting.as_slice()) else { return Ok(()) };
-        let Some(merged) = merged(read).filter(|_| !others.is_empty()) else { return Ok(()) };
+        let Some(merged) = merged(read) else { return Ok(()) };
         let others: Vec<&str> = others.iter().map(|message| message.id.as_str()).collect();
-        self.record.join(&first.id, &serde_json::to_string(&merged)?, &merged.title, &others).await
+        self.record.join(lease, (&first.id, &serde_json::to_string(&merged)?, &merged.title), &others).await
     }
 }
 

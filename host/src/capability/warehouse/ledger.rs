@@ -1,13 +1,13 @@
 //! The bytes that each check's queries bill each day: reserved before a query runs, and corrected afterwards. They are
 //! kept in the record, so that a restart does not reset the count.
 
-use jiff::{Timestamp, civil::Date};
+use jiff::civil::Date;
 
 use crate::{
     capability::calls::Calls,
     config::{Zone, raise},
     contract::Error,
-    record::Record,
+    record::{self, Record},
     text,
 };
 
@@ -40,7 +40,7 @@ impl Ledger {
     pub(super) async fn reserve(&self, calls: &Calls, bytes: u64) -> Result<Reserved<'_>, Error> {
         let check = &calls.caller.check;
         let most = calls.budgets.bytes_per_day;
-        let day = Timestamp::now().to_zoned(self.zone.rules()).date();
+        let day = record::now().to_zoned(self.zone.rules()).date();
         let again = calls.caller.again.then_some(most.0 as u64 / AGAIN);
         let spent = self.record.spend(check, day, bytes, (most.0 as u64, again)).await;
         let spent = spent

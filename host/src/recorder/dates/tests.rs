@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use jiff::{SignedDuration, civil};
+use jiff::{SignedDuration, Timestamp, civil};
 
 use super::{
     naive::{DAY, HOUR, Heard, Known, Naive, Outcome},
