@@ -201,15 +201,11 @@ impl Entry {
             }
             (Some(since), Overlap::Skip) => {
                 let long = span(now.duration_since(since).as_secs());
-                leave_out(last, format!("skipped: the run of {since} is still running, after {long}"), true);
+                leave_out(last, format!("the run of {since} is still running, after {long}"), true);
             }
             (Some(_), Overlap::Queue) => {
                 if let Some(older) = self.queued.replace(last) {
-                    leave_out(
-                        older,
-                        format!("skipped: still queued behind the previous run when {last} came due"),
-                        true,
-                    );
+                    leave_out(older, format!("still queued behind the previous run when {last} came due"), true);
                 }
             }
         }

@@ -190,6 +190,11 @@ impl Staying {
         }
     }
 
+    /// What it has said by now.
+    pub fn so_far(&self) -> String {
+        self.said.clone() + &self.lines.try_iter().collect::<String>()
+    }
+
     /// Its process.
     pub fn id(&self) -> u32 {
         self.process.id()

@@ -124,7 +124,8 @@ impl Service {
     pub fn wait_until(&self, what: &str, seconds: u64, mut so: impl FnMut(&Self) -> bool) {
         let start = Instant::now();
         while !so(self) {
-            assert!(start.elapsed() < Duration::from_secs(seconds), "not within {seconds} s: {what}");
+            let log = || self.host.so_far();
+            assert!(start.elapsed() < Duration::from_secs(seconds), "not within {seconds} s: {what}\n{}", log());
             std::thread::sleep(Duration::from_millis(50));
         }
     }

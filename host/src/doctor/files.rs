@@ -154,11 +154,10 @@ pub(super) async fn state(config: &Config) -> Vec<Finding> {
 /// Whether a database can be used; opening it migrates nothing.
 async fn server(address: &Address) -> anyhow::Result<String> {
     let record = address.look().await?;
+    if let Some(why) = record.unusable().await? {
+        anyhow::bail!("{}: {why}", record.place);
+    }
     let found = match record.schema().await? {
-        None if !record.may_begin().await? => anyhow::bail!(
-            "{}: it is empty, and this user may not make tables there; make it the owner of the database",
-            record.place
-        ),
         None => "it is empty; the first host makes its tables".to_owned(),
         Some(_) => match record.last_recorded().await? {
             Some(last) => format!("the newest run was recorded at {last:.0}"),

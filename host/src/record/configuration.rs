@@ -143,7 +143,7 @@ impl Record {
             .map_err(|error| self.explain(error))?;
         let [whole] = found.as_slice() else {
             match found.is_empty() {
-                true => bail!("no host runs {digest}; `host fleet` lists what the hosts run"),
+                true => bail!("no host runs a configuration {digest}; `host fleet` lists what the hosts run"),
                 false => bail!("{digest} is the beginning of several: {}", found.join(", ")),
             }
         };

@@ -77,6 +77,9 @@ const PARAMETERS: &[&str] = &[
     "options",
 ];
 
+/// The values of `sslmode`.
+const MODES: &[&str] = &["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
+
 /// Where the record is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
@@ -284,17 +287,28 @@ impl Record {
         found.map_err(|error| self.explain(error))
     }
 
-    /// Whether this user may make the tables in an empty database.
-    pub async fn may_begin(&self) -> Result<bool> {
+    /// Why a host cannot use the database of a server as it is now, though it can read it.
+    pub async fn unusable(&self) -> Result<Option<&'static str>> {
+        let has_tables = self.schema().await?.is_some();
+        let mut read = self.read().await?;
+        let explain = |error| self.explain(error);
+        let only_reads = "SELECT CASE WHEN pg_is_in_recovery() THEN 1 ELSE 0 END";
+        if query_scalar::<i64>(only_reads).fetch_one(&mut read).await.map_err(explain)? == 1 {
+            return Ok(Some("the server is a standby and only reads; name the primary one in its address"));
+        }
+        if has_tables {
+            let may_write = "SELECT CASE WHEN has_table_privilege('runs', 'INSERT, UPDATE, DELETE') THEN 1 ELSE 0 END";
+            let may_write: i64 = query_scalar(may_write).fetch_one(&mut read).await.map_err(explain)?;
+            return Ok((may_write == 0).then_some("this user may only read it; make it the owner of the database"));
+        }
         // Without a schema to make them in, the answer is NULL.
-        let sql = "SELECT CASE WHEN has_schema_privilege(current_schema(), 'CREATE') THEN 1 ELSE 0 END";
-        let may: Option<i64> = match self.place {
-            Place::Server(_) => {
-                query_scalar(sql).fetch_one(&mut *self.read().await?).await.map_err(|error| self.explain(error))?
-            }
-            Place::File(_) | Place::Memory => Some(1),
-        };
-        Ok(may == Some(1))
+        let may_begin = "SELECT CASE WHEN has_schema_privilege(current_schema(), 'CREATE') THEN 1 ELSE 0 END";
+        if query_scalar::<Option<i64>>(may_begin).fetch_one(&mut read).await.map_err(explain)? != Some(1) {
+            return Ok(Some("it is empty, and this user may not make tables there; make it the owner of the database"));
+        }
+        let others = "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = current_schema()";
+        let others: i64 = query_scalar(others).fetch_one(&mut read).await.map_err(explain)?;
+        Ok((others > 0).then_some("it has tables that are not of a host; name an empty database"))
     }
 
     /// A connection for reading.
@@ -383,12 +397,15 @@ pub(super) fn server(url: &str) -> Result<(String, Place)> {
         bail!("is not the address of a Postgres database; {example}");
     }
     let mut seen = BTreeSet::new();
-    for (name, _) in url.query_pairs() {
+    for (name, value) in url.query_pairs() {
         let Some(known) = PARAMETERS.iter().find(|known| **known == name) else {
             bail!("has no parameter `{name}`{}; {example}", nearest(&name, PARAMETERS));
         };
         if !seen.insert(known) {
             bail!("has `{name}` twice; keep one");
+        }
+        if *known == "sslmode" && !MODES.contains(&value.as_ref()) {
+            bail!("has no sslmode `{value}`{}; the modes are {}", nearest(&value, MODES), MODES.join(", "));
         }
     }
     let mut shown = url.clone();
@@ -469,12 +486,21 @@ mod tests {
 
     #[test]
     fn an_address_is_shown_without_its_secrets() {
-        let (url, place) = server("postgres://host:s3cret@db.example:5433/watch?sslpassword=x").expect("an address");
+        let (url, place) = server("postgres://host:s3cret@db.example:5433/watch?password=x").expect("an address");
         assert_eq!(place.to_string(), "postgres://host@db.example:5433/watch");
         assert!(url.contains("s3cret") && url.contains("statement-cache-capacity=0"), "{url}");
         for wrong in ["s3cret", "mysql://host:s3cret@db/watch", ""] {
             let error = server(wrong).expect_err("no address").to_string();
             assert!(error.contains("postgres://USER@HOST/DATABASE") && !error.contains("s3cret"), "{error}");
+        }
+        // A misspelt parameter would be no protection.
+        for (wrong, says) in [
+            ("sslmod=verify-full", "no parameter `sslmod`; did you mean `sslmode`?"),
+            ("sslmode=verify-full&sslmode=disable", "`sslmode` twice"),
+            ("sslmode=verifyfull", "no sslmode `verifyfull`; did you mean `verify-full`?"),
+        ] {
+            let error = server(&format!("postgres://db/watch?{wrong}")).expect_err("a mistake").to_string();
+            assert!(error.contains(says), "{error}");
         }
     }
 }

@@ -238,13 +238,19 @@ impl Turn {
             .bind(&member.id),
             false => query(
                 "INSERT INTO claims (key, due, data_date, epoch, done) VALUES ($1, $2, $3, 0, $2) \
-                 ON CONFLICT (key) DO UPDATE SET due = excluded.due, data_date = excluded.data_date, done = excluded.done \
-                 WHERE claims.holder IS NULL AND COALESCE(GREATEST(claims.done, claims.skipped) < excluded.due, TRUE) \
-                    AND COALESCE(claims.due <= excluded.due, TRUE)",
+                 ON CONFLICT (key) DO UPDATE SET \
+                    due = CASE WHEN claims.holder IS NULL THEN excluded.due ELSE claims.due END, \
+                    data_date = CASE WHEN claims.holder IS NULL THEN excluded.data_date ELSE claims.data_date END, \
+                    done = CASE WHEN claims.holder IS NULL THEN excluded.done ELSE claims.done END, \
+                    skipped = CASE WHEN claims.holder IS NULL THEN claims.skipped ELSE excluded.due END \
+                 WHERE COALESCE(GREATEST(claims.done, claims.skipped) < excluded.due, TRUE) AND (claims.holder = $4 \
+                    OR (claims.holder IS NULL AND COALESCE(claims.due <= excluded.due, TRUE)))",
             )
             .bind(super::turn_of(check))
             .bind(due.as_millisecond())
-            .bind(date.to_string()),
+            .bind(date.to_string())
+            // It may run the check for the due time after it already.
+            .bind(&member.id),
         };
         let noted = noted.execute(whole).await.map_err(|error| self.record.explain(error))?;
         Ok(noted.rows_affected() > 0)

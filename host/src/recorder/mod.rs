@@ -79,6 +79,8 @@ pub struct Recorder {
     serves: AtomicBool,
     /// Whether this process looks at dates again after a round.
     looks: AtomicBool,
+    /// Whether the last results could be recorded.
+    writes: AtomicBool,
     /// Held while the dates to look at are chosen.
     choosing: Mutex<()>,
 }
@@ -112,6 +114,7 @@ impl Recorder {
             begun: AtomicU64::new(0),
             serves: AtomicBool::new(false),
             looks: AtomicBool::new(false),
+            writes: AtomicBool::new(true),
             choosing: Mutex::default(),
             record,
             metrics,
@@ -126,6 +129,11 @@ impl Recorder {
     /// From now on dates are looked at again after each round: what is said of them may wait for that.
     pub fn look_again(&self) {
         self.looks.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the last results could be recorded.
+    pub fn writes(&self) -> bool {
+        self.writes.load(Ordering::Relaxed)
     }
 
     /// Held by whoever chooses dates to look at; `None` if somebody else does.
@@ -237,7 +245,9 @@ impl Recorder {
                 self.note(runs, untold, &standings);
                 Ok(messages)
             };
-            match tried.await {
+            let tried = tried.await;
+            self.writes.store(tried.is_ok(), Ordering::Relaxed);
+            match tried {
                 Err(error) if Instant::now() + pause < deadline => {
                     tracing::warn!("the record cannot be written yet, trying again: {error:#}");
                     tokio::time::sleep(pause).await;

@@ -40,7 +40,7 @@ pub(super) struct Leftovers {
 pub(crate) fn takes_no_part(own: &Own, holding: &Holding) -> String {
     let Holding { digest, revision } = holding;
     format!(
-        "takes no part: this host runs {}, and the hosts of this record run {digest} (revision {revision}). If this one is newer, set \
+        "takes no part: this host runs {}, and the hosts of this record run {digest} (the highest revision seen is {revision}). If this one is newer, set \
          HOST_REVISION to a number above {revision}; to go back to it, run `host fleet adopt {}`; else give it the same host.toml and plugins",
         own.digest, own.digest
     )
@@ -49,6 +49,9 @@ pub(crate) fn takes_no_part(own: &Own, holding: &Holding) -> String {
 /// Keeps up with the other hosts until shutdown.
 pub(super) async fn share(service: Arc<Service>) {
     let began = record::now();
+    if let Some(member) = service.host().recorder.record.member() {
+        tracing::info!("this host is {} on its record", member.id);
+    }
     let mut told: Option<Instant> = None;
     // Since when the record does not answer, and whether the fallback knows.
     let mut silent: Option<(Instant, bool)> = None;

@@ -45,8 +45,8 @@ fn content(host: &Host, peers: &[Peer], holding: Option<&Holding>) -> Markup {
         @if let Some(holding) = holding {
             p {
                 "The configuration that holds is " code { (holding.digest) }
-                @if holding.revision > 0 { " of revision " (holding.revision) }
                 "."
+                @if holding.revision > 0 { " The highest revision seen is " (holding.revision) "." }
             }
         }
         div.scroll tabindex="0" role="region" aria-label="The hosts" {

@@ -184,6 +184,20 @@ fn problems(site: &Site, host: &Host, undelivered: anyhow::Result<Vec<Undelivere
                 p { "The scheduler loop is stuck. Restart the host, and look at its log." }
             }))
         }
+        @if !host.recorder.record.takes_part() {
+            (problem_box("This host takes no part", open, html! {
+                p { "The hosts of its record run another configuration, and do what is due. " a href="/fleet" { "The hosts" } " lists them." }
+            }))
+        }
+        @if !site.service().keeps_up() {
+            (problem_box("The record does not answer", open, html! {
+                p { "This host runs and sends nothing until it does; the log says why. What is shown here is as of before." }
+            }))
+        } @else if !host.recorder.writes() {
+            (problem_box("Results cannot be recorded", open, html! {
+                p { "They are tried again for a while, and nothing of them is told before; the log says why." }
+            }))
+        }
         @if let Some(refused) = refused {
             (problem_box("The configuration on disk was rejected", open, html! {
                 p { "The previous configuration is still running. Read at " (moment(refused.at, host)) ":" }

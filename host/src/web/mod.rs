@@ -151,6 +151,10 @@ async fn ready(site: axum::extract::State<Site>) -> Response {
         let why = "the record does not answer, or cannot be written; the log says why\n";
         return (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
     }
+    if !site.host().recorder.writes() {
+        let why = "results cannot be recorded; the log says why\n";
+        return (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
+    }
     match (site.service().is_alive(), site.host().recorder.record.receivers_waiting().await) {
         (true, Ok(_)) => "ok\n".into_response(),
         (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "the scheduler loop is stuck\n").into_response(),

@@ -96,6 +96,7 @@ pub(crate) fn page() {
             at: now,
             look: None,
             late: None,
+            began: 0,
             incident: None,
         };
         let dates = (0..CHECKS).flat_map(|check| (1..=60).map(move |back| row(check, back))).collect();

@@ -18,7 +18,7 @@ use crate::{
 const FAKE: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 const RUNNING: &str = "SELECT COUNT(*) FROM claims WHERE key = 'check a' AND holder IS NOT NULL";
 const RECORDED: &str = "SELECT COUNT(*) FROM runs WHERE check_name = 'a' AND NOT left_out AND NOT past";
-const SKIPPED: &str = "SELECT COUNT(*) FROM runs WHERE summary LIKE 'skipped%'";
+const SKIPPED: &str = "SELECT COUNT(*) FROM runs WHERE left_out AND summary LIKE '%still running%'";
 const TWICE: &str =
     "SELECT COUNT(*) FROM (SELECT check_name, due FROM runs WHERE NOT past GROUP BY 1, 2 HAVING COUNT(*) > 1) AS twice";
 
@@ -195,6 +195,7 @@ fn a_server_that_is_full_or_locked_is_waited_for() {
                 host.wait_until("it runs", 120, |_| count(&server, RUNNING) == 1);
                 begin(&server);
                 host.host.wait_for(says).unwrap();
+                assert_eq!(host.get("/readyz").status, 503, "{says}");
                 assert!(sample.slack.requests().is_empty(), "{says}: nothing that is not recorded is told");
                 end(&server);
                 host.wait_until(says, 200, |_| server.sql(RECORDED).is_ok_and(|count| count != "0"));

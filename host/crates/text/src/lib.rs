@@ -93,6 +93,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_address_is_shown_without_its_password() {
+        let text = "url = \"postgres://host:s3:cr@t@db/watch\" or https://example.com:80/a and x://me@b";
+        let shown = "url = \"postgres://host:…@db/watch\" or https://example.com:80/a and x://me@b";
+        assert_eq!(without_passwords(text), shown);
+    }
+
+    #[test]
     fn nothing_steers_the_terminal_or_turns_what_follows() {
         assert_eq!(printable("a\u{1b}[31m\tb\nc"), "a [31m b\nc");
         assert_eq!(printable("a\u{2028}b\u{2029}c"), "a b c");
