@@ -1,6 +1,7 @@
 //! Sends messages from the outbox to the receivers: in order for each receiver, retried until accepted or refused for
 //! good, with an alarm when a message is late or set aside.
 
+mod alarm;
 mod joined;
 
 use std::{
@@ -14,13 +15,14 @@ use std::{
 
 use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::{sync::Notify, task::JoinSet};
+
+pub use alarm::unrecorded;
 
 use super::{
     Notification, block_kit, buttons, console,
     exchange::Answer,
-    id,
     proof::{Accepted, Proof},
     receivers::{FALLBACK, Receivers},
     threads::Route,
@@ -457,50 +459,5 @@ impl Delivery {
         let doubled = self.terms().config.backoff.0.saturating_mul(1 << attempts.min(16)).min(LONGEST);
         let jittered = doubled.mul_f64(fastrand::f64().mul_add(0.5, 0.75));
         asked.map_or(jittered, |asked| asked.min(LONGEST_ASKED).max(jittered))
-    }
-
-    /// Logs that a message was not delivered, and returns the alarm for the fallback, if any.
-    fn raise(&self, message: &Message, problem: &str, waiting: bool) -> Option<NewMessage> {
-        let Message { id, receiver, title, created, .. } = message;
-        let next = if waiting { "will be retried" } else { "will not be retried" };
-        tracing::error!("{receiver}: message {id} ({title}) was NOT delivered and {next}: {problem}");
-        if receiver == FALLBACK || !self.terms().receivers.has_fallback() {
-            return None;
-        }
-        let payload = json!({
-            "event": "undelivered",
-            "id": id,
-            "channel": receiver,
-            "title": title,
-            "decided": created,
-            "problem": problem,
-            "tried_again": waiting,
-            "text": format!("host could not deliver a message to {receiver}: {title} ({problem})"),
-        });
-        let alarm = format!("{id}-{}", if waiting { "late" } else { "set-aside" });
-        Some(NewMessage {
-            id: alarm,
-            receiver: FALLBACK.to_owned(),
-            title: format!("undelivered: {title}"),
-            notification: payload.to_string(),
-            created: record::now(),
-            checks: BTreeSet::new(),
-        })
-    }
-
-    /// See [`unrecorded`].
-    pub async fn unrecorded(&self, text: &str) {
-        unrecorded(&self.terms().receivers, text).await;
-    }
-}
-
-/// Notifies the fallback at once, without the outbox, that the record cannot be written.
-pub async fn unrecorded(receivers: &Receivers, text: &str) {
-    if receivers.has_fallback() {
-        let payload = json!({ "event": "unrecorded", "text": format!("host: {text}") });
-        let answer = receivers.alarm(&id(text), &payload).await;
-        if !matches!(answer, Answer::Taken(_)) {
-            tracing::error!("the fallback was not notified: {answer:?}");
-        }
     }
 }

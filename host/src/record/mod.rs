@@ -2,6 +2,7 @@
 //! mode, or a Postgres database: see `engine`.
 
 mod address;
+mod advice;
 mod audit;
 mod batch;
 mod clock;
@@ -20,6 +21,7 @@ mod identity;
 mod orders;
 mod outbox;
 mod owner;
+mod pulse;
 mod silences;
 mod skips;
 mod sql;
@@ -52,11 +54,12 @@ pub use costs::Cost;
 pub use dates::DateRow;
 pub use directory::{Claim, Taken};
 pub use engine::Place;
-pub use fleet::{Asked, LEASE, Lease, Left, Member, Pulse, Taken as Claimed, turn_of};
+pub use fleet::{Asked, LEASE, Lease, Member, Taken as Claimed, turn_of};
 pub use history::{Included, LastRuns, Line, PastAlert, PastMessage, PastRun, Receipt, metrics};
 pub use identity::run_id;
 pub use orders::Order;
 pub use outbox::{Attempt, Message, Outcome, Undelivered};
+pub use pulse::{Left, Pulse};
 pub use silences::Silence;
 pub use threads::{Outdated, Thread, Threading};
 pub use turn::{Changes, Known, Turn};

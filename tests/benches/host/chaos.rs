@@ -23,8 +23,9 @@ use super::{
 const FAULTS: Duration = Duration::from_secs(600);
 /// How long what is left to do then may take: a lease, a round and a message.
 const CALM: Duration = Duration::from_secs(240);
-/// What is true for so long is seen: no fault lasts longer than 45 s; then a lease, a minute until the next round, and its jitter.
-const SEEN: Duration = Duration::from_secs(180);
+/// What is true while the server and one host at least were well for so long is seen: a lease, a minute until the next round, and its
+/// jitter.
+const SEEN: Duration = Duration::from_secs(120);
 const HOSTS: usize = 3;
 const CHECKS: usize = 12;
 /// The first checks have a channel of their own, the others share one.
@@ -65,6 +66,10 @@ struct Scene {
     truth: Vec<Truth>,
     mends: Vec<(Instant, Mend)>,
     faults: Faults,
+    /// What happened when, for whoever has to understand it.
+    story: Vec<String>,
+    /// When the server and one host at least were well, from and to.
+    well: Vec<(i64, i64)>,
 }
 
 pub(super) fn chaos() {
@@ -76,7 +81,7 @@ pub(super) fn chaos() {
     while started.elapsed() < FAULTS {
         scene.mend(false);
         scene.fault();
-        std::thread::sleep(Duration::from_millis(fastrand::u64(1000..6000)));
+        std::thread::sleep(Duration::from_millis(fastrand::u64(1000..8000)));
     }
     scene.mend(true);
     let calm = Instant::now();
@@ -86,7 +91,7 @@ pub(super) fn chaos() {
         scene.mend(true);
         problems = scene.judge();
     }
-    assert!(problems.is_empty(), "{SEED}={seed}: {problems:#?}");
+    assert!(problems.is_empty(), "{SEED}={seed}: {problems:#?}\n{}", scene.story.join("\n"));
     scene.report();
 }
 
@@ -133,9 +138,28 @@ impl Scene {
             truth: vec![(now, now, [false; CHECKS])],
             mends: (0..HOSTS).map(|host| (Instant::now(), Mend::Start(host))).collect(),
             faults: Faults::default(),
+            story: Vec::new(),
+            well: Vec::new(),
         };
         scene.mend(true);
         scene
+    }
+
+    fn note(&mut self, what: &str) {
+        let now = Timestamp::now();
+        self.story.push(format!("{now:.0} {what}"));
+        let is_served = !self.mends.iter().any(|(_, mend)| matches!(mend, Mend::Serve));
+        let is_cut =
+            |host: &usize| self.mends.iter().any(|(_, mend)| matches!(mend, Mend::Connect(other) if other == host));
+        let is_well = |host: &usize| self.hosts[*host].is_some() && !self.is_paused[*host] && !is_cut(host);
+        let is_well = is_served && (0..HOSTS).any(|host| is_well(&host));
+        let last = self.well.last_mut();
+        match (is_well, last) {
+            (true, Some((_, to))) if *to == i64::MAX => {}
+            (true, _) => self.well.push((now.as_millisecond(), i64::MAX)),
+            (false, Some((_, to))) if *to == i64::MAX => *to = now.as_millisecond(),
+            (false, _) => {}
+        }
     }
 
     /// Ends the faults whose time has come, or all.
@@ -147,6 +171,13 @@ impl Scene {
         let mut now: Vec<(Instant, Mend)> = now;
         now.sort_by_key(|(_, mend)| matches!(mend, Mend::Start(_)));
         for (_, mend) in now {
+            let what = match mend {
+                Mend::Serve => "the server is back".to_owned(),
+                Mend::Slack => "Slack is well".to_owned(),
+                Mend::Connect(host) => format!("{host} is connected"),
+                Mend::Resume(host) => format!("{host} goes on"),
+                Mend::Start(host) => format!("{host} starts"),
+            };
             match mend {
                 Mend::Serve => self.server.run().unwrap(),
                 Mend::Slack => self.sample.slack.answer(OK),
@@ -163,6 +194,7 @@ impl Scene {
                     Err(_) => self.mends.push((Instant::now() + Duration::from_secs(2), Mend::Start(host))),
                 },
             }
+            self.note(&what);
         }
     }
 
@@ -179,54 +211,65 @@ impl Scene {
     /// Something happens.
     fn fault(&mut self) {
         let host = fastrand::usize(..HOSTS);
+        let what = self.happens(host);
+        self.note(&what);
+    }
+
+    fn happens(&mut self, host: usize) -> String {
         let lasts = |from, to| Instant::now() + Duration::from_secs(fastrand::u64(from..to));
-        match fastrand::usize(..20) {
-            0..10 => self.change(),
-            10..12 => {
-                let Some(service) = self.hosts[host].take() else { return };
+        match fastrand::usize(..21) {
+            0..12 => self.change(),
+            12..14 => {
+                let Some(service) = self.hosts[host].take() else { return String::new() };
                 self.faults.kills += 1;
                 self.is_paused[host] = false;
                 service.host.signal("KILL").unwrap();
                 self.mends.push((lasts(1, 15), Mend::Start(host)));
+                format!("{host} is killed")
             }
-            12..14 => {
+            14..16 => {
                 if self.is_paused[host] {
-                    return;
+                    return String::new();
                 }
-                let Some(service) = &self.hosts[host] else { return };
+                let Some(service) = &self.hosts[host] else { return String::new() };
                 service.host.signal("STOP").unwrap();
                 (self.faults.pauses, self.is_paused[host]) = (self.faults.pauses + 1, true);
                 self.mends.push((lasts(2, 45), Mend::Resume(host)));
+                format!("{host} is stopped")
             }
-            14..16 => {
+            16..18 => {
                 self.faults.cuts += 1;
                 self.ways[host].cut(true);
                 self.mends.push((lasts(2, 45), Mend::Connect(host)));
+                format!("{host} is cut off")
             }
-            16 => {
+            18 => {
                 if self.mends.iter().any(|(_, mend)| matches!(mend, Mend::Serve)) {
-                    return;
+                    return String::new();
                 }
                 self.faults.servers += 1;
                 self.server.kill();
                 self.mends.push((lasts(1, 12), Mend::Serve));
+                "the server is killed".to_owned()
             }
-            17 => {
+            19 => {
                 self.faults.commits += 1;
                 self.ways[host]
                     .lose_commit_of(fastrand::choice(["INSERT INTO batches", "INSERT INTO receipts"]).unwrap());
+                format!("an answer to {host} is lost")
             }
             _ => {
                 self.faults.slack += 1;
                 let reply = [Reply::Answer(500, "", "rollup_error"), Reply::Hang, Reply::Reset, Reply::Truncated];
                 self.sample.slack.answer(fastrand::choice(reply).unwrap());
                 self.mends.push((lasts(2, 20), Mend::Slack));
+                "Slack fails".to_owned()
             }
         }
     }
 
     /// Some data becomes bad, or good again.
-    fn change(&mut self) {
+    fn change(&mut self) -> String {
         let at = fastrand::usize(..CHECKS);
         let bad = u8::from(!self.bad[at]);
         let began = Timestamp::now();
@@ -235,7 +278,9 @@ impl Scene {
         if self.sample.sql("nba_raw", &write).is_ok() {
             self.bad[at] = !self.bad[at];
             self.truth.push((began, Timestamp::now(), self.bad));
+            return format!("{} is {}", name(at), if bad == 1 { "bad" } else { "good" });
         }
+        String::new()
     }
 
     /// What is not as it has to be.
@@ -276,7 +321,9 @@ impl Scene {
                 problems.push(format!("{check}: bad is {} at the end, and {changes:?} was recorded", self.bad[at]));
             }
             for (bad, from, to) in self.stretches(at) {
-                if !results.clone().any(|(_, due, recorded, found)| *found == bad && *recorded >= from && *due <= to) {
+                let is_seen =
+                    results.clone().any(|(_, due, recorded, found)| *found == bad && *recorded >= from && *due <= to);
+                if self.was_well(from, to) && !is_seen {
                     problems.push(format!("{check}: bad was {bad} from {from} to {to}, and nobody saw it"));
                 }
             }
@@ -312,7 +359,13 @@ impl Scene {
             .any(|((began, _, truth), ended)| truth[at] == bad && began.as_millisecond() <= to && ended >= from)
     }
 
-    /// How long data was bad, or good, where that was long enough to be seen.
+    /// Whether the server and a host were well for long enough between two moments.
+    fn was_well(&self, from: i64, to: i64) -> bool {
+        let seen = i64::try_from(SEEN.as_millis()).unwrap();
+        self.well.iter().any(|(began, ended)| (*ended).min(to) - (*began).max(from) >= seen)
+    }
+
+    /// How long data was bad, or good.
     fn stretches(&self, at: usize) -> Vec<(bool, i64, i64)> {
         let mut stretches: Vec<(bool, i64, i64)> = Vec::new();
         for (began, ended, truth) in &self.truth {
@@ -326,8 +379,7 @@ impl Scene {
                 }
             }
         }
-        let seen = i64::try_from(SEEN.as_millis()).unwrap();
-        stretches.retain(|(_, from, to)| *to != i64::MAX && to - from >= seen);
+        stretches.retain(|(.., to)| *to != i64::MAX);
         stretches
     }
 
