@@ -177,6 +177,8 @@ impl<S: Subscriber + for<'s> LookupSpan<'s>> Layer<S> for Lines {
         }
     }
 
+    // The machine's own clock: lines of other programs have it too.
+    #[allow(clippy::disallowed_methods)]
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let mut fields = Fields::default();
         for span in context.event_scope(event).into_iter().flat_map(|scope| scope.from_root()) {

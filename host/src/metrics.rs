@@ -234,7 +234,7 @@ impl Metrics {
             return;
         }
         self.remember(&run.check, status, run.due);
-        self.last_run.get_or_create(&check()).set(Timestamp::now().as_second());
+        self.last_run.get_or_create(&check()).set(record::now().as_second());
         let Some(plugin) = run.plugin.as_ref().map(|plugin| plugin.name.clone()) else { return };
         let of_plugin = OfPlugin { plugin: plugin.clone() };
         self.seconds.get_or_create(&of_plugin).observe(run.duration.as_secs_f64());
@@ -316,7 +316,7 @@ impl Metrics {
         self.reloads.get_or_create(&outcome(well)).inc();
         self.configuration.set(i64::from(well));
         if well {
-            self.reloaded.set(Timestamp::now().as_second());
+            self.reloaded.set(record::now().as_second());
         }
     }
 

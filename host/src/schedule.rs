@@ -44,8 +44,8 @@ pub struct Turn {
     pub due: Timestamp,
     /// Why it does not run, if it does not.
     pub left_out: Option<String>,
-    /// Whether that is so since the check was still running or queued.
-    pub overlaps: bool,
+    /// The due time for which the check was still running, if that is why.
+    pub overlaps: Option<Timestamp>,
 }
 
 /// The due times of all checks.
@@ -141,7 +141,7 @@ impl Agenda {
     pub fn ended(&mut self, check: &str) -> Option<Turn> {
         let entry = self.entries.get_mut(check)?;
         entry.running = entry.queued.take();
-        entry.running.map(|due| Turn { check: check.to_owned(), due, left_out: None, overlaps: false })
+        entry.running.map(|due| Turn { check: check.to_owned(), due, left_out: None, overlaps: None })
     }
 }
 
@@ -188,24 +188,24 @@ impl Entry {
         };
         let late = now.duration_since(last) > LATE;
         if late && self.plan.missed == Missed::Skip {
-            leave_out(last, missed(count, last), false);
+            leave_out(last, missed(count, last), None);
             return;
         }
         if let Some(before) = before {
-            leave_out(before, missed(count - 1, before), false);
+            leave_out(before, missed(count - 1, before), None);
         }
         match (self.running, self.plan.overlap) {
             (None, _) => {
                 self.running = Some(last);
-                turns.push(Turn { check: check.to_owned(), due: last, left_out: None, overlaps: false });
+                turns.push(Turn { check: check.to_owned(), due: last, left_out: None, overlaps: None });
             }
             (Some(since), Overlap::Skip) => {
                 let long = span(now.duration_since(since).as_secs());
-                leave_out(last, format!("the run of {since} is still running, after {long}"), true);
+                leave_out(last, format!("the run of {since} is still running, after {long}"), Some(since));
             }
-            (Some(_), Overlap::Queue) => {
+            (Some(since), Overlap::Queue) => {
                 if let Some(older) = self.queued.replace(last) {
-                    leave_out(older, format!("still queued behind the previous run when {last} came due"), true);
+                    leave_out(older, format!("still queued behind the previous run when {last} came due"), Some(since));
                 }
             }
         }

@@ -263,7 +263,8 @@ impl Postgres {
         self.sql(&format!("DROP TRIGGER stall ON {table}")).map(drop)
     }
 
-    fn sql_in(&self, database: &str, sql: &str) -> Result<String> {
+    /// The same in another database.
+    pub fn sql_in(&self, database: &str, sql: &str) -> Result<String> {
         let done = self.psql(database, sql).output().context("psql is not there: run `cargo xtask test`")?;
         if !done.status.success() {
             bail!("{sql}: {}", String::from_utf8_lossy(&done.stderr));

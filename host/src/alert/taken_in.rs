@@ -23,7 +23,7 @@ use crate::{
 /// The most bytes of a reason that are told with a date that is given up.
 const SHOWN: usize = 300;
 /// Longer than any run, in milliseconds.
-const LONGEST_RUN: u64 = 60 * 60 * 1000;
+const LONGEST_RUN: u64 = 24 * 60 * 60 * 1000;
 
 /// What one result decides.
 #[derive(Debug, Default)]

@@ -2,7 +2,6 @@
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use jiff::Timestamp;
 
 use serde_json::json;
 
@@ -88,7 +87,7 @@ fn shown(answers: &[(String, Result<Answer>)]) -> String {
 
 /// Every receiver in host.toml, with its answer.
 async fn answers(config: &Config) -> Vec<(String, Result<Answer>)> {
-    let at = Timestamp::now();
+    let at = crate::record::now();
     let mut answers = Vec::new();
     for channel in alert::Receivers::channels_in(config) {
         let answer = match alert::Receivers::only(config, channel).await {

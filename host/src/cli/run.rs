@@ -157,7 +157,7 @@ impl Run {
         // A round about a past date is about that date alone.
         if self.day.date.is_none() {
             // One start may run a part of the plugins; a host that stays runs them all.
-            host.close_gone(!self.once, self.at.unwrap_or_else(Timestamp::now)).await?;
+            host.close_gone(!self.once, self.at.unwrap_or_else(crate::record::now)).await?;
         }
         sources.choose(&mut host)?;
         if !self.dry_run {
@@ -171,7 +171,7 @@ impl Run {
         // Beside the round, so that no message waits for a slow check.
         let mut sending = JoinSet::new();
         sending.spawn(host.recorder.delivery.clone().run());
-        let now = Timestamp::now();
+        let now = crate::record::now();
         let mut validation = JoinSet::new();
         // A past date validates nothing.
         if self.day.date.is_none() && !self.dry_run && host.validation_due(now).await?.is_some_and(|due| due <= now) {
@@ -188,7 +188,7 @@ impl Run {
         }
         let progress = Progress::new(&format!("running {} checks", all.len()));
         let when = When { at: self.at, date: self.day.date };
-        let mut round = host.round(&all, Timestamp::now(), when).await?;
+        let mut round = host.round(&all, crate::record::now(), when).await?;
         drop(progress);
         let whole = self.late(&host, sources, when, &mut round).await?;
         // What people ordered while this ran, or while nothing did.
@@ -247,7 +247,7 @@ impl Run {
         }
         let which = whole.checks.iter().enumerate().filter(|(_, check)| waited.contains(&check.name.as_str()));
         let which: Vec<usize> = which.map(|(at, _)| at).collect();
-        let late = whole.round(&which, Timestamp::now(), when).await?;
+        let late = whole.round(&which, crate::record::now(), when).await?;
         round.join(late);
         Ok(Some(whole))
     }

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use anyhow::{Context, Result, bail};
-use jiff::{Timestamp, ToSpan};
+use jiff::ToSpan;
 use rusqlite::Connection;
 
 use crate::{
@@ -94,7 +94,7 @@ fn check_place() -> Result<()> {
 /// Two events on each day of the last week and on today, so that yesterday's data is complete today and tomorrow.
 fn fill(path: &str) -> Result<()> {
     fs::create_dir_all(WAREHOUSE).context(WAREHOUSE)?;
-    let today = Timestamp::now().to_zoned(Zone::new_york().rules()).date();
+    let today = crate::record::now().to_zoned(Zone::new_york().rules()).date();
     let mut connection = Connection::open(path).with_context(|| path.to_owned())?;
     let filled = connection.transaction()?;
     filled.execute_batch("CREATE TABLE events (day DATE, id TEXT)")?;

@@ -8,7 +8,6 @@ mod toolchains;
 use std::path::Path;
 
 use anyhow::Result;
-use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
@@ -123,7 +122,7 @@ fn configuration(path: &Path, named: bool) -> (Option<Config>, Vec<Finding>) {
 /// The clock, compared with the newest recorded run and with the clock of the warehouse.
 async fn clock(config: Option<&Config>) -> Finding {
     let what = "clock";
-    let now = Timestamp::now();
+    let now = crate::record::now();
     let zone = config.map_or_else(Zone::new_york, |config| config.timezone.clone());
     let shown = now.to_zoned(zone.rules()).strftime("%Y-%m-%d %H:%M %Z").to_string();
     let Some(config) = config else { return Finding::ok(what, shown) };

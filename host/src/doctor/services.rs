@@ -189,6 +189,7 @@ pub(super) async fn registries(pinned: &Read<Lock>) -> Vec<Finding> {
 }
 
 /// The server of the warehouse, and how far its clock is ahead of this one.
+#[allow(clippy::disallowed_methods)]
 pub(super) async fn clock(config: &Config) -> Option<(String, SignedDuration)> {
     let Some(Warehouse::BigQuery { endpoint, .. }) = &config.warehouse else { return None };
     let url = reqwest::Url::parse(&endpoint.or(warehouse::BIGQUERY)).ok()?;

@@ -47,7 +47,7 @@ impl Record {
         let mut write = self.write().await?;
         let sql = "INSERT INTO rights (id, rights) VALUES ($1, $2) \
                    ON CONFLICT (id) DO UPDATE SET rights = excluded.rights";
-        let set = query(sql).bind(LAST).bind(rights).execute(&mut *write).await;
+        let set = query(sql).bind(LAST).bind(rights).execute(&mut write).await;
         set.map_err(|error| self.explain(error))?;
         for entry in entries {
             note(&mut write, entry).await.map_err(|error| self.explain(error))?;

@@ -1,5 +1,6 @@
 //! The time that hosts on one record agree on: the server's. The clock of a machine may be minutes off, and a check would run before its
 //! data is there. Without a server it is the machine's own.
+#![allow(clippy::disallowed_methods)]
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 

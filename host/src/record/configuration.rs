@@ -74,14 +74,14 @@ impl Record {
                 .bind(ONLY)
                 .bind(&own.digest)
                 .bind(own.revision.unwrap_or_default())
-                .execute(&mut *write)
+                .execute(&mut write)
                 .await?;
             let (digest, revision, is_adopted): (String, i64, i64) = query_as(
                 "SELECT digest, revision, CASE WHEN adopted IS NULL THEN 0 ELSE 1 END FROM configuration \
                  WHERE id = $1 FOR UPDATE",
             )
             .bind(ONLY)
-            .fetch_one(&mut *write)
+            .fetch_one(&mut write)
             .await?;
             let others: i64 = query_scalar(
                 "SELECT COUNT(*) FROM hosts WHERE digest = $1 AND id <> $2 \
@@ -90,7 +90,7 @@ impl Record {
             .bind(&digest)
             .bind(&member.id)
             .bind(LEASE.as_secs_f64())
-            .fetch_one(&mut *write)
+            .fetch_one(&mut write)
             .await?;
             let is_higher = own.revision.is_some_and(|own| own > revision);
             let is_left = others == 0 && is_adopted == 0 && own.revision.unwrap_or_default() == revision;
@@ -104,7 +104,7 @@ impl Record {
                 .bind(ONLY)
                 .bind(&holding.digest)
                 .bind(holding.revision)
-                .execute(&mut *write)
+                .execute(&mut write)
                 .await?;
                 holding
             } else {
@@ -122,7 +122,7 @@ impl Record {
             .bind(&own.digest)
             .bind(own.revision)
             .bind(member.take_lag())
-            .execute(&mut *write)
+            .execute(&mut write)
             .await?;
             commit(write).await?;
             Ok(holding)
@@ -151,7 +151,7 @@ impl Record {
             let mut write = self.begin().await?;
             let adopt = "UPDATE configuration SET digest = $2, adopted = $3 WHERE id = $1";
             let adopt = query(adopt).bind(ONLY).bind(whole).bind(now.as_millisecond());
-            adopt.execute(&mut *write).await?;
+            adopt.execute(&mut write).await?;
             note(&mut write, &entry(format!("adopted the configuration {whole}"))).await?;
             commit(write).await
         };
@@ -185,13 +185,13 @@ impl Record {
              WHERE seen > clock_timestamp() - make_interval(secs => $1) ORDER BY name, began, hosts.id",
         )
         .bind(LEASE.as_secs_f64())
-        .fetch_all(&mut *read)
+        .fetch_all(&mut read)
         .await
         .map_err(|error| self.explain(error))?;
         let claims: Vec<(String, String)> = query_as(
             "SELECT holder, key FROM claims WHERE holder IS NOT NULL AND expires > clock_timestamp() ORDER BY key",
         )
-        .fetch_all(&mut *read)
+        .fetch_all(&mut read)
         .await
         .map_err(|error| self.explain(error))?;
         let peer = |(id, name, version, began, silent, digest, revision, holds, lag): Row| Peer {

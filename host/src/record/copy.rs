@@ -189,7 +189,7 @@ pub async fn copy(from: &Spot, to: &Spot, is_dry: bool, step: impl Fn(u64, u64))
     let mut tables = Vec::new();
     for table in TABLES {
         let counted = sql::query_scalar(AssertSqlSafe(format!("SELECT COUNT(*) FROM {}", table.name)));
-        let rows: i64 = counted.fetch_one(&mut *read).await.map_err(|error| source.record.explain(error))?;
+        let rows: i64 = counted.fetch_one(&mut read).await.map_err(|error| source.record.explain(error))?;
         tables.push((table.name, rows.unsigned_abs()));
     }
     let mut copied = Copied { tables, mended: 0, places };
@@ -224,7 +224,7 @@ async fn write(
         sqlx::raw_sql(PATIENT).execute(&mut *write).await.map_err(explain)?;
         // A host that starts meanwhile waits before it decides anything.
         let last: i64 =
-            sql::query_scalar("SELECT turn FROM turns FOR UPDATE").fetch_one(&mut *write).await.map_err(explain)?;
+            sql::query_scalar("SELECT turn FROM turns FOR UPDATE").fetch_one(&mut write).await.map_err(explain)?;
         turn = last + 1;
     }
     empty(&target, &mut write).await?;
@@ -289,7 +289,7 @@ async fn snapshot(record: &Record) -> Result<Transaction<'static, Any>> {
             Place::File(_) | Place::Memory => record.pool.begin().await,
             Place::Server(_) => {
                 let mut read = record.begin().await?;
-                sql::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").execute(&mut *read).await?;
+                sql::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").execute(&mut read).await?;
                 sqlx::raw_sql(PATIENT).execute(&mut *read).await?;
                 Ok(read)
             }

@@ -174,6 +174,7 @@ impl Record {
         DRIVERS.call_once(sqlx::any::install_default_drivers);
         let options: AnyConnectOptions = url.parse().map_err(|error| explained(&place, error))?;
         let options = Arc::new(options);
+        let is_server = matches!(place, Place::Server(_));
         let pool = AnyPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(BUSY * 2)
@@ -184,11 +185,10 @@ impl Record {
             .max_lifetime(None)
             // Do not reuse a connection with an uncommitted transaction: SQLite itself ends the transaction when the
             // disk is full, which sqlx does not notice, and then every further transaction fails.
-            // One whose transaction was given up in the middle is asked whether it is still there: not for ever, or its place
-            // in the pool would be lost with it.
-            .after_release(|connection, _| {
+            .after_release(move |connection, _| {
                 Box::pin(async move {
-                    if !connection.is_in_transaction() && connection.should_flush() {
+                    // One that was given up in the middle may wait for an answer for ever, and its place in the pool with it.
+                    if is_server && !connection.is_in_transaction() {
                         tokio::time::timeout(BUSY, connection.ping()).await.map_err(|_| sql::silent())??;
                     }
                     Ok(!connection.is_in_transaction())
@@ -237,7 +237,7 @@ impl Record {
         let migrated = async {
             let mut whole = self.begin().await?;
             (&mut *whole).execute(PATIENT).await?;
-            query("SELECT pg_advisory_xact_lock($1)").bind(MIGRATING).execute(&mut *whole).await?;
+            query("SELECT pg_advisory_xact_lock($1)").bind(MIGRATING).execute(&mut whole).await?;
             // Another host may have done it meanwhile.
             let mut found = schema(&mut whole).await?;
             if found.is_none() {
@@ -246,7 +246,7 @@ impl Record {
             for (version, sql) in SERVER_STEPS.iter().filter(|(version, _)| found.is_none_or(|found| found < *version))
             {
                 (&mut *whole).execute(*sql).await?;
-                query("INSERT INTO schema_versions (version) VALUES ($1)").bind(*version).execute(&mut *whole).await?;
+                query("INSERT INTO schema_versions (version) VALUES ($1)").bind(*version).execute(&mut whole).await?;
             }
             found = schema(&mut whole).await?;
             commit(whole).await?;
@@ -343,7 +343,7 @@ impl Record {
     /// Executes one statement in a transaction of its own. Returns how many rows it changed.
     pub(super) async fn execute(&self, query: Change<'_>) -> Result<u64> {
         let mut write = self.write().await?;
-        let done = query.execute(&mut *write).await.map_err(|error| self.explain(error))?;
+        let done = query.execute(&mut write).await.map_err(|error| self.explain(error))?;
         commit(write).await.map_err(|error| self.explain(error))?;
         Ok(done.rows_affected())
     }
@@ -355,6 +355,9 @@ impl Record {
 
 /// Why no connection could be made: the pool tries again until its time is over, and does not say.
 async fn why(options: &AnyConnectOptions) -> sqlx::Error {
+    // One at a time, or many that wait would be many connections.
+    static ASKING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    let Ok(_asking) = ASKING.try_lock() else { return sqlx::Error::PoolTimedOut };
     match tokio::time::timeout(BUSY, AnyConnection::connect_with(options)).await {
         Ok(Err(error)) => error,
         Ok(Ok(connection)) => {

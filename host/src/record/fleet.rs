@@ -16,7 +16,7 @@ use rustix::time::{ClockId, clock_gettime};
 use sqlx::{AnyConnection, AssertSqlSafe};
 
 use super::sql::{commit, places, query, query_as, query_scalar, silent};
-use super::{Record, moment};
+use super::{FAREWELL, Record, moment};
 
 /// How long a claim lasts without being renewed.
 pub const LEASE: Duration = Duration::from_secs(30);
@@ -28,8 +28,6 @@ const ENDED: Duration = Duration::from_secs(25);
 /// How often claims are renewed.
 const RENEW: Duration = Duration::from_secs(5);
 
-/// How long the end of a process waits for the record.
-const FAREWELL: Duration = Duration::from_secs(3);
 /// How often to look whether another host has answered.
 const HEAR: Duration = Duration::from_millis(250);
 /// The most keys in one statement.
@@ -75,6 +73,24 @@ pub struct Lease {
     /// An older due time that its host did not finish, and that is not run any more.
     pub instead_of: Option<Timestamp>,
     member: Weak<Member>,
+    /// Its last copy, however it goes, renews the claim no more.
+    _kept: Arc<Kept>,
+}
+
+/// Renews a claim while it lasts.
+#[derive(Debug)]
+struct Kept {
+    key: String,
+    epoch: i64,
+    member: Weak<Member>,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        if let Some(member) = self.member.upgrade() {
+            member.lets_go(&self.key, self.epoch);
+        }
+    }
 }
 
 /// What came of an attempt to claim something.
@@ -95,8 +111,9 @@ pub enum Taken {
 /// What a claim says.
 struct State {
     due: Option<i64>,
-    /// The newest due time that needs nothing more.
+    /// The newest due time that needs nothing more, and the newest that was left out since.
     done: Option<i64>,
+    skipped: Option<i64>,
     is_free: bool,
     holder: Option<String>,
 }
@@ -156,6 +173,10 @@ impl Member {
     pub(super) fn stands(&self, takes_part: bool) {
         self.takes_part.store(takes_part, Ordering::Relaxed);
         self.has_stood.store(true, Ordering::Relaxed);
+    }
+
+    fn lets_go(&self, key: &str, epoch: i64) {
+        self.held().retain(|other, held| (other.as_str(), held.epoch) != (key, epoch));
     }
 
     fn taking(&self) -> MutexGuard<'_, BTreeSet<String>> {
@@ -241,9 +262,12 @@ impl Record {
                     .await?;
                 state = self::state(&mut write, key).await?;
             }
-            let State { due: before, done, is_free, holder } = state.ok_or(sqlx::Error::RowNotFound)?;
+            let State { due: before, done, skipped, is_free, holder } = state.ok_or(sqlx::Error::RowNotFound)?;
             let wanted = due.as_ref().map(|(due, _)| *due);
-            if wanted.is_some() && (done >= wanted || before > wanted) {
+            // What was begun and not done is to be done, though later ones were left out meanwhile.
+            let is_open = before.is_some() && done < before;
+            let is_left = before == wanted && is_open;
+            if wanted.is_some() && (done >= wanted || before > wanted || skipped >= wanted && !is_left) {
                 return Ok(Err(Taken::Over));
             }
             // One that this process does not know of: the answer to its claim was lost.
@@ -254,7 +278,7 @@ impl Record {
             }
             let (epoch, attempt): (i64, i64) = query_as(
                 "UPDATE claims SET due = $2, data_date = $3, attempt = attempt + 1, epoch = epoch + 1, holder = $4, answer = NULL, \
-                    done = $6, skipped = NULL, expires = clock_timestamp() + make_interval(secs => $5) \
+                    done = $6, skipped = $7, expires = clock_timestamp() + make_interval(secs => $5) \
                  WHERE key = $1 RETURNING epoch, attempt",
             )
             .bind(key)
@@ -262,11 +286,12 @@ impl Record {
             .bind(due.map(|(_, date)| date))
             .bind(&member.id)
             .bind(LEASE.as_secs_f64())
-            .bind(done)
+            .bind(if is_left { done } else { done.max(skipped) })
+            .bind(skipped.filter(|_| is_left))
             .fetch_one(&mut write)
             .await?;
             commit(write).await?;
-            Ok(Ok((epoch, attempt, before.filter(|before| Some(*before) < wanted && done < Some(*before)))))
+            Ok(Ok((epoch, attempt, before.filter(|before| Some(*before) < wanted && is_open))))
         };
         let (epoch, attempt, instead_of) = match taken.await.map_err(|error| self.explain(error))? {
             Ok(taken) => taken,
@@ -286,6 +311,7 @@ impl Record {
             attempt: u32::try_from(attempt)?,
             instead_of: instead_of.map(moment),
             member: Arc::downgrade(member),
+            _kept: Arc::new(Kept { key: key.to_owned(), epoch, member: Arc::downgrade(member) }),
         }))
     }
 
@@ -348,7 +374,7 @@ impl Record {
     /// Renews a claim no more: what was done under it is given up, and another host may do it once the lease is over.
     pub fn let_go(&self, lease: &Lease) {
         if let Some(member) = &self.member {
-            member.held().retain(|key, held| (key, held.epoch) != (&lease.key, lease.epoch));
+            member.lets_go(&lease.key, lease.epoch);
         }
     }
 
@@ -393,7 +419,7 @@ impl Record {
             let renewed: Vec<(String, i64)> = renew
                 .bind(&member.id)
                 .bind(LEASE.as_secs_f64())
-                .fetch_all(&mut *write)
+                .fetch_all(&mut write)
                 .await
                 .map_err(|error| self.explain(error))?;
             kept.extend(renewed);
@@ -419,14 +445,14 @@ async fn state(write: &mut AnyConnection, key: &str) -> sqlx::Result<Option<Stat
     let until = "(CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT) + 60000)";
     // Constants.
     let sql = AssertSqlSafe(format!(
-        "SELECT CASE WHEN due <= {until} THEN due END, \
-            GREATEST(CASE WHEN done <= {until} THEN done END, CASE WHEN skipped <= {until} THEN skipped END), \
+        "SELECT CASE WHEN due <= {until} THEN due END, CASE WHEN done <= {until} THEN done END, \
+            CASE WHEN skipped <= {until} THEN skipped END, \
             CASE WHEN holder IS NULL OR expires <= clock_timestamp() THEN 1 ELSE 0 END, holder \
          FROM claims WHERE key = $1 FOR UPDATE"
     ));
-    type Row = (Option<i64>, Option<i64>, i64, Option<String>);
+    type Row = (Option<i64>, Option<i64>, Option<i64>, i64, Option<String>);
     let found: Option<Row> = query_as(sql).bind(key).fetch_optional(write).await?;
-    Ok(found.map(|(due, done, is_free, holder)| State { due, done, is_free: is_free == 1, holder }))
+    Ok(found.map(|(due, done, skipped, is_free, holder)| State { due, done, skipped, is_free: is_free == 1, holder }))
 }
 
 /// Renews the claims of a process while it has any.

@@ -34,6 +34,7 @@ use std::{
     collections::HashMap,
     path::Path,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use anyhow::Result;
@@ -63,6 +64,9 @@ pub use pulse::{Left, Pulse};
 pub use silences::Silence;
 pub use threads::{Outdated, Thread, Threading};
 pub use turn::{Changes, Known, Turn};
+
+/// How long the end of a process waits for the record.
+const FAREWELL: Duration = Duration::from_secs(3);
 
 /// The database's name in the state directory.
 const FILE: &str = "host.db";
@@ -105,7 +109,8 @@ impl Record {
         if let Err(error) = self.give_all_back().await {
             tracing::warn!("other hosts take over what this one did once its leases end: {error:#}");
         }
-        self.pool.close().await;
+        // A connection that is lost may not end.
+        let _ = tokio::time::timeout(FAREWELL, self.pool.close()).await;
     }
 }
 

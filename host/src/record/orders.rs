@@ -44,7 +44,7 @@ impl Record {
             .bind(wanted)
             .bind(storable(who))
             .bind(at.as_millisecond())
-            .fetch_one(&mut *write)
+            .fetch_one(&mut write)
             .await
             .map_err(|error| self.explain(error))?;
         commit(write).await.map_err(|error| self.explain(error))?;

@@ -147,21 +147,21 @@ impl Record {
         for id in others.iter().chain([&first]) {
             let sql = "SELECT checks FROM outbox WHERE id = $1 AND state = 'waiting' AND attempts = 0 AND NOT composed";
             let found: Option<String> =
-                query_scalar(sql).bind(*id).fetch_optional(&mut *write).await.map_err(explain)?;
+                query_scalar(sql).bind(*id).fetch_optional(&mut write).await.map_err(explain)?;
             // One of them was sent meanwhile.
             let Some(found) = found else { return Ok(()) };
             checks.extend(serde_json::from_str::<BTreeSet<String>>(&found)?);
         }
         for id in others {
             let gone = query("DELETE FROM outbox WHERE id = $1").bind(*id);
-            gone.execute(&mut *write).await.map_err(explain)?;
+            gone.execute(&mut write).await.map_err(explain)?;
         }
         query("UPDATE outbox SET notification = $2, title = $3, checks = $4, composed = TRUE WHERE id = $1")
             .bind(first)
             .bind(notification)
             .bind(title)
             .bind(serde_json::to_string(&checks)?)
-            .execute(&mut *write)
+            .execute(&mut write)
             .await
             .map_err(explain)?;
         commit(write).await.map_err(explain)
@@ -239,7 +239,7 @@ impl Record {
         .bind(id)
         .bind(attempt.at.as_millisecond())
         .bind(storable(&attempt.answer))
-        .execute(&mut *write)
+        .execute(&mut write)
         .await
         .map_err(explain)?;
         query(
@@ -253,7 +253,7 @@ impl Record {
         .bind(plain)
         .bind(problem.map(|problem| storable(problem)))
         .bind(alarmed)
-        .execute(&mut *write)
+        .execute(&mut write)
         .await
         .map_err(explain)?;
         Self::thread_on(&mut write, id, &attempt.threading, attempt.at).await.map_err(explain)?;
@@ -268,7 +268,7 @@ impl Record {
         let explain = |error| self.explain(error);
         let mut write = self.write().await?;
         let alarmed = query("UPDATE outbox SET alarmed = TRUE WHERE id = $1").bind(id);
-        alarmed.execute(&mut *write).await.map_err(explain)?;
+        alarmed.execute(&mut write).await.map_err(explain)?;
         if let Some(alarm) = alarm {
             Self::enqueue(&mut write, alarm).await.map_err(explain)?;
         }

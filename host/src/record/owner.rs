@@ -17,6 +17,11 @@ const ONLY: i64 = 1;
 const STATE: &str = "state";
 
 impl Record {
+    /// Writes something that changes nothing.
+    pub async fn try_to_write(&self) -> Result<()> {
+        self.execute(query("UPDATE rights SET rights = rights")).await.map(drop)
+    }
+
     /// Notes that a configuration uses the record in this directory. Refuses it if the record belongs to another one.
     pub async fn belong_to(&self, config: &Path, directory: &Path) -> Result<()> {
         if let Some(refused) = self.refuses(config, directory).await? {

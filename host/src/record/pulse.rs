@@ -47,7 +47,7 @@ impl Record {
         let asked = Question::now();
         type Row = (i64, Option<String>, i64, i64, i64, Option<String>, i64, i64);
         let (turn, batch, left, orders, messages, digest, time, hosts): Row =
-            query_as(sql).bind(LEASE.as_secs_f64()).fetch_one(&mut *read).await.map_err(|error| self.explain(error))?;
+            query_as(sql).bind(LEASE.as_secs_f64()).fetch_one(&mut read).await.map_err(|error| self.explain(error))?;
         asked.heard(time);
         Ok(Pulse {
             known: Known { turn, batch },

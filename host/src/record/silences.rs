@@ -68,7 +68,7 @@ impl Record {
             .bind(storable(why))
             .bind(began.as_millisecond())
             .bind(ends.as_millisecond())
-            .fetch_one(&mut *write)
+            .fetch_one(&mut write)
             .await
             .map_err(|error| self.explain(error))?;
         let change = format!("no new alerts of {} until {ends:.0}: {why}", checks.join(", "));
@@ -90,7 +90,7 @@ impl Record {
         let done = query("UPDATE silences SET ends = $2 WHERE id = $1 AND ends > $2")
             .bind(id)
             .bind(now.as_millisecond())
-            .execute(&mut *write)
+            .execute(&mut write)
             .await
             .map_err(|error| self.explain(error))?;
         let ended = done.rows_affected() > 0;

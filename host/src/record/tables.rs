@@ -108,7 +108,7 @@ mod tests {
         let sql = "SELECT tables.name, columns.name FROM sqlite_master AS tables, pragma_table_info(tables.name) AS columns \
             WHERE tables.type = 'table' AND tables.name NOT IN ('_sqlx_migrations', 'owner') ORDER BY 1, 2";
         let mut read = record.read().await.expect("a connection");
-        let there: Vec<(String, String)> = query_as(sql).fetch_all(&mut *read).await.expect("columns");
+        let there: Vec<(String, String)> = query_as(sql).fetch_all(&mut read).await.expect("columns");
         let mut copied: Vec<(String, String)> = TABLES
             .iter()
             .flat_map(|table| table.columns().into_iter().map(|column| (table.name.to_owned(), column.to_owned())))

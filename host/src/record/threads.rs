@@ -100,7 +100,7 @@ impl Record {
                 .bind(&thread.incident)
                 .bind(&thread.channel)
                 .bind(&thread.state)
-                .execute(&mut *write)
+                .execute(&mut write)
                 .await
                 .map_err(|error| self.explain(error))?;
         }

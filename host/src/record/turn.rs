@@ -56,8 +56,9 @@ pub struct Changes {
 }
 
 impl Record {
-    /// Takes the right to decide. `None` if so much was changed since what the caller knows that it has to read [`Record::changes`] first.
-    pub async fn turn(&self, known: &Known) -> Result<Option<(Turn, Changes)>> {
+    /// Takes the right to decide. `None` if so much was changed since what the caller knows that it has to read [`Record::changes`] first,
+    /// unless it wants the right at any rate.
+    pub async fn turn(&self, known: &Known, at_any_rate: bool) -> Result<Option<(Turn, Changes)>> {
         if self.member().is_none() {
             return Ok(Some((Turn { record: self.clone(), whole: None }, Changes::default())));
         }
@@ -68,7 +69,7 @@ impl Record {
                 .fetch_one(&mut whole)
                 .await?;
             let since = Since::read(&mut whole, known, turn).await?;
-            if since.changed > AT_MOST {
+            if since.changed > AT_MOST && !at_any_rate {
                 return Ok(None);
             }
             let changes = self.forgetting(changes(&mut whole, since).await?);
@@ -85,7 +86,7 @@ impl Record {
         let read = async {
             let mut whole = self.begin().await?;
             // All of it as of one moment.
-            query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").execute(&mut *whole).await?;
+            query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").execute(&mut whole).await?;
             let turn: i64 =
                 query_scalar("SELECT turn FROM turns WHERE id = $1").bind(ONLY).fetch_one(&mut whole).await?;
             let since = Since::read(&mut whole, known, turn).await?;
@@ -175,7 +176,7 @@ impl Turn {
         let Some((whole, _)) = &mut self.whole else { return Ok(false) };
         let found: Option<String> = query_scalar("SELECT id FROM batches WHERE id = $1")
             .bind(batch)
-            .fetch_optional(&mut **whole)
+            .fetch_optional(whole)
             .await
             .map_err(|error| self.record.explain(error))?;
         Ok(found.is_some())
@@ -213,7 +214,7 @@ impl Turn {
             .bind(&lease.key)
             .bind(lease.epoch)
             .bind(&member.id)
-            .execute(&mut **whole)
+            .execute(whole)
             .await
             .map_err(|error| self.record.explain(error))?;
             if ended.rows_affected() == 0 {
@@ -223,28 +224,36 @@ impl Turn {
         Ok(lost)
     }
 
-    /// Notes that a due time of a check has no run: since this process runs the check for an older one, or since nobody was there.
+    /// Notes that a due time of a check has no run: since this process runs the check for an older one, which `overlaps`, or
+    /// since nobody was there.
     /// False if another host has noted so, or ran it, or runs the check, or is free to.
-    pub async fn leave_out(&mut self, check: &str, due: Timestamp, date: Date, overlaps: bool) -> Result<bool> {
+    pub async fn leave_out(
+        &mut self,
+        check: &str,
+        due: Timestamp,
+        date: Date,
+        overlaps: Option<Timestamp>,
+    ) -> Result<bool> {
         let Some((whole, _)) = &mut self.whole else { return Ok(true) };
         let Some(member) = self.record.member() else { return Ok(true) };
         let noted = match overlaps {
-            true => query(
-                "UPDATE claims SET skipped = $2 WHERE key = $1 AND holder = $3 AND due < $2 \
+            Some(running) => query(
+                "UPDATE claims SET skipped = $2 WHERE key = $1 AND holder = $3 AND due = $4 \
                     AND COALESCE(GREATEST(done, skipped) < $2, TRUE)",
             )
             .bind(super::turn_of(check))
             .bind(due.as_millisecond())
-            .bind(&member.id),
-            false => query(
+            .bind(&member.id)
+            .bind(running.as_millisecond()),
+            None => query(
                 "INSERT INTO claims (key, due, data_date, epoch, done) VALUES ($1, $2, $3, 0, $2) \
                  ON CONFLICT (key) DO UPDATE SET \
-                    due = CASE WHEN claims.holder IS NULL THEN excluded.due ELSE claims.due END, \
-                    data_date = CASE WHEN claims.holder IS NULL THEN excluded.data_date ELSE claims.data_date END, \
-                    done = CASE WHEN claims.holder IS NULL THEN excluded.done ELSE claims.done END, \
-                    skipped = CASE WHEN claims.holder IS NULL THEN claims.skipped ELSE excluded.due END \
+                    due = CASE WHEN (claims.holder IS NULL OR claims.expires <= clock_timestamp()) THEN excluded.due ELSE claims.due END, \
+                    data_date = CASE WHEN (claims.holder IS NULL OR claims.expires <= clock_timestamp()) THEN excluded.data_date ELSE claims.data_date END, \
+                    done = CASE WHEN (claims.holder IS NULL OR claims.expires <= clock_timestamp()) THEN excluded.done ELSE claims.done END, \
+                    skipped = CASE WHEN (claims.holder IS NULL OR claims.expires <= clock_timestamp()) THEN claims.skipped ELSE excluded.due END \
                  WHERE COALESCE(GREATEST(claims.done, claims.skipped) < excluded.due, TRUE) AND (claims.holder = $4 \
-                    OR (claims.holder IS NULL AND COALESCE(claims.due <= excluded.due, TRUE)))",
+                    OR ((claims.holder IS NULL OR claims.expires <= clock_timestamp()) AND COALESCE(claims.due <= excluded.due, TRUE)))",
             )
             .bind(super::turn_of(check))
             .bind(due.as_millisecond())
@@ -270,7 +279,7 @@ impl Turn {
                         .bind(run.due.as_millisecond())
                         .bind(&run.check)
                         .bind(run.data_date.to_string())
-                        .fetch_one(&mut **whole)
+                        .fetch_one(whole)
                         .await
                         .map_err(|error| self.record.explain(error))?;
                     u32::try_from(most.unwrap_or_default())?
@@ -297,7 +306,7 @@ impl Turn {
         let touched: Vec<&String> = touched.into_iter().collect();
         let written = async {
             let plugins = self.record.write_batch(&mut whole, batch).await?;
-            query("UPDATE turns SET turn = $2 WHERE id = $1").bind(ONLY).bind(turn).execute(&mut *whole).await?;
+            query("UPDATE turns SET turn = $2 WHERE id = $1").bind(ONLY).bind(turn).execute(&mut whole).await?;
             for names in touched.chunks(NAMES) {
                 // Constants and places.
                 let sql = AssertSqlSafe(format!(
@@ -305,17 +314,17 @@ impl Turn {
                     places(names.len(), 2)
                 ));
                 let insert = names.iter().fold(query(sql), |insert, name| insert.bind(name.as_str()).bind(turn));
-                insert.execute(&mut *whole).await?;
+                insert.execute(&mut whole).await?;
             }
             query("INSERT INTO batches (id, recorded, turn) VALUES ($1, $2, $3)")
                 .bind(&batch.id)
                 .bind(batch.recorded.as_millisecond())
                 .bind(turn)
-                .execute(&mut *whole)
+                .execute(&mut whole)
                 .await?;
             for check in &batch.gone {
                 let gone = query("DELETE FROM claims WHERE key = $1").bind(super::turn_of(check));
-                gone.execute(&mut *whole).await?;
+                gone.execute(&mut whole).await?;
             }
             commit(whole).await?;
             Ok(plugins)

@@ -50,6 +50,8 @@ use crate::{
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Milliseconds by which the clock of looks may be ahead of the time.
 const CLOSE: i64 = 1000;
+/// When the last run began, if that is further ahead than this, in milliseconds, a clock was set back.
+const FAR_AHEAD: u64 = 60_000;
 
 /// Records results, and queues their messages. One for each record; it decides one batch at a time.
 #[derive(Debug)]
@@ -136,6 +138,13 @@ impl Recorder {
         self.writes.load(Ordering::Relaxed)
     }
 
+    /// Looks whether the record can be written again, if it could not.
+    pub async fn try_to_write(&self) {
+        if !self.writes() && self.record.try_to_write().await.is_ok() {
+            self.writes.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// Held by whoever chooses dates to look at; `None` if somebody else does.
     pub fn choose(&self) -> Option<MutexGuard<'_, ()>> {
         self.choosing.try_lock().ok()
@@ -144,8 +153,10 @@ impl Recorder {
     /// When a run begins that begins now, in milliseconds since the Unix epoch by the record's clock; later than that of any before.
     pub fn begins(&self) -> u64 {
         let now = u64::try_from(record::now().as_millisecond()).unwrap_or_default();
-        let before = self.begun.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(now.max(last + 1)));
-        before.map_or(now, |last| now.max(last + 1))
+        // A clock that was set back begins anew.
+        let next = |last: u64| if last > now + FAR_AHEAD { now } else { now.max(last + 1) };
+        let before = self.begun.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(next(last)));
+        before.map_or(now, next)
     }
 
     /// The clock of looks that begin now: later than that of all looks before, so that no two runs of a date have one.
@@ -203,11 +214,13 @@ impl Recorder {
         match kept {
             Ok(messages) => Settled { runs, messages, unrecorded: None },
             Err(error) => {
-                let names = runs.iter().map(|run| run.check.as_str()).collect::<Vec<_>>().join(", ");
+                let all = || runs.iter().chain(&untold);
+                let names: BTreeSet<&str> = all().map(|run| run.check.as_str()).collect();
+                let names = names.into_iter().collect::<Vec<_>>().join(", ");
                 let problem = format!("the runs of {names} are NOT recorded: {error:#}");
-                runs.iter().filter_map(|run| run.lease.as_ref()).for_each(|lease| self.record.let_go(lease));
+                all().filter_map(|run| run.lease.as_ref()).for_each(|lease| self.record.let_go(lease));
                 tracing::error!("{problem}");
-                let worst = runs.iter().map(Run::status).max().unwrap_or(Status::Pass).name();
+                let worst = all().map(Run::status).max().unwrap_or(Status::Skip).name();
                 self.delivery.unrecorded(&format!("{problem}; the worst of them: {worst}")).await;
                 Settled { runs, messages: Vec::new(), unrecorded: Some(problem) }
             }

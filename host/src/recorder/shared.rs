@@ -15,8 +15,11 @@ use crate::{
     alert::{Standing, Standings},
     config::Config,
     record::{Batch, Changes, Known, Lease, NewRun, Record, Turn},
-    run::{Run, Untold},
+    run::Run,
 };
+
+/// How often a host reads what changed before it reads it while the others wait.
+const READS: usize = 3;
 
 /// What this process knows of the other hosts.
 #[derive(Debug, Default)]
@@ -31,8 +34,8 @@ pub(super) struct Shared {
 struct Stale {
     /// The checks of which others recorded something.
     checks: BTreeSet<String>,
-    /// Whether results are being read for the board: they may be older than what this process records meanwhile.
-    is_read: bool,
+    /// How many read results for the board: those may be older than what this process records meanwhile.
+    readers: usize,
 }
 
 /// The right to decide: the standings as they are, and what is written with them.
@@ -56,7 +59,7 @@ impl Shared {
     /// Takes over what other hosts changed.
     fn take_in(&self, standings: &mut Standings, changes: Changes) -> Result<()> {
         if changes.is_all {
-            tracing::warn!("the record is older than what this host knew: it goes by the record");
+            tracing::warn!("the record is not as this host knew it: it is read anew");
             standings.clear();
         }
         for (check, (standing, days)) in &changes.checks {
@@ -95,9 +98,9 @@ impl Recorder {
     /// Takes the right to decide, once whoever has it has written.
     pub(super) async fn decide(&self) -> Result<Deciding<'_>> {
         let mut standings = self.standings.lock().await;
-        loop {
+        for tried in 1.. {
             let known = self.shared.known();
-            if let Some((turn, changes)) = self.record.turn(&known).await? {
+            if let Some((turn, changes)) = self.record.turn(&known, tried > READS).await? {
                 if turn.number() > 0 {
                     self.shared.take_in(&mut standings, changes)?;
                 }
@@ -106,6 +109,7 @@ impl Recorder {
             // Nobody waits for this host while it reads much.
             self.shared.take_in(&mut standings, self.record.changes(&known).await?)?;
         }
+        unreachable!("it takes the right at any rate after some tries")
     }
 
     /// Writes a batch, and keeps others from deciding until its standings are in memory. In a file it is tried again for a while: a full
@@ -122,7 +126,7 @@ impl Recorder {
             turn.write(batch).await?;
             self.shared.knows(Known { turn: number, batch: Some(batch.id.clone()) });
             let mut stale = self.shared.stale();
-            if stale.is_read {
+            if stale.readers > 0 {
                 stale.checks.extend(batch.runs.iter().map(|run| run.check.clone()));
             }
             drop(stale);
@@ -158,11 +162,7 @@ impl Recorder {
         let lost: BTreeSet<String> = deciding.turn.end(&leases).await?.into_iter().map(|lease| lease.key).collect();
         let mut out = BTreeSet::new();
         for run in untold.iter().filter(left_out) {
-            if !deciding
-                .turn
-                .leave_out(&run.check, run.due, run.data_date, run.untold == Some(Untold::Overlapped))
-                .await?
-            {
+            if !deciding.turn.leave_out(&run.check, run.due, run.data_date, run.overlaps()).await? {
                 out.insert((run.check.clone(), run.due));
             }
         }
@@ -195,15 +195,15 @@ impl Recorder {
         }
         let stale = {
             let mut stale = self.shared.stale();
-            stale.is_read = !stale.checks.is_empty();
+            if stale.checks.is_empty() {
+                return Ok(());
+            }
+            stale.readers += 1;
             std::mem::take(&mut stale.checks)
         };
-        if stale.is_empty() {
-            return Ok(());
-        }
         let shown = self.show(&stale.iter().map(String::as_str).collect::<Vec<_>>()).await;
         let mut later = self.shared.stale();
-        later.is_read = false;
+        later.readers -= 1;
         if shown.is_err() {
             later.checks.extend(stale);
         }

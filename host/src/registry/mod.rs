@@ -11,7 +11,6 @@ use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
-use jiff::Timestamp;
 use reqwest::{Method, StatusCode, Url, header};
 use semver::Version;
 use serde_json::{Value, json};
@@ -253,7 +252,7 @@ impl Registry {
 /// The configuration of a component.
 fn component_config(file: &File) -> Bytes {
     let config = json!({
-        "created": Timestamp::now().to_string(),
+        "created": crate::record::now().to_string(),
         "architecture": "wasm",
         "os": "wasip2",
         "layerDigests": [file.digest.to_string()],

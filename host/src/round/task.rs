@@ -178,7 +178,7 @@ impl Task {
         let due = lease.instead_of?;
         let moment = Moment { due, clock: due, lease: Some(lease.clone()), ..self.moment.clone() };
         let why = "missed: the host that ran it ended, and the next run was due".to_owned();
-        Some(self.check.left_out(&moment, why, false))
+        Some(self.check.left_out(&moment, why, None))
     }
 
     async fn room(&self) -> Option<Slot> {

@@ -13,6 +13,8 @@ use super::{
     report::{Over, bounded, is_brief},
     skip::{self, Undecided},
 };
+use jiff::Timestamp;
+
 use crate::{
     capability::{Backends, Caller, Calls, Rehearsal},
     check::{Check, Ready, Work},
@@ -84,9 +86,9 @@ impl Check {
         skipped
     }
 
-    /// The record of a due time without a run: missed, or `overlaps` with the run before.
-    pub fn left_out(&self, moment: &Moment, why: String, overlaps: bool) -> Run {
-        let untold = if overlaps { Untold::Overlapped } else { Untold::Missed };
+    /// The record of a due time without a run: missed, or it `overlaps` with the run for an older one.
+    pub fn left_out(&self, moment: &Moment, why: String, overlaps: Option<Timestamp>) -> Run {
+        let untold = overlaps.map_or(Untold::Missed, Untold::Overlapped);
         Run { report: Some(skipped(why)), untold: Some(untold), ..self.empty(moment) }
     }
 

@@ -100,8 +100,8 @@ pub struct Run {
 pub enum Untold {
     /// It did not run: its due time was missed.
     Missed,
-    /// It did not run: the check was still running.
-    Overlapped,
+    /// It did not run: the check was still running for an older due time.
+    Overlapped(Timestamp),
     /// It gave no verdict, and was retried.
     TriedAgain,
     /// Its check was removed from host.toml while it ran.
@@ -174,7 +174,15 @@ impl Run {
 
     /// Whether it did not run at its due time.
     pub fn is_left_out(&self) -> bool {
-        matches!(self.untold, Some(Untold::Missed | Untold::Overlapped))
+        matches!(self.untold, Some(Untold::Missed | Untold::Overlapped(_)))
+    }
+
+    /// The due time of the run that was still running when this one was due, if it was left out for that.
+    pub fn overlaps(&self) -> Option<Timestamp> {
+        match self.untold {
+            Some(Untold::Overlapped(running)) => Some(running),
+            _ => None,
+        }
     }
 
     /// The worst status that applies.

@@ -89,7 +89,11 @@ impl Service {
         let holding = record.stand(own, began).await?;
         match (took_part, holding.digest == own.digest) {
             (true, false) => tracing::error!("{}", takes_no_part(own, &holding)),
-            (false, true) => tracing::info!("takes part again: the hosts of this record run {}", own.digest),
+            (false, true) => {
+                tracing::info!("takes part again: the hosts of this record run {}", own.digest);
+                // What nobody ran meanwhile is caught up with, as at a start.
+                self.start_agenda().await?;
+            }
             (true, true) | (false, false) => {}
         }
         Ok(())
@@ -106,6 +110,7 @@ impl Service {
             self.stand(&own, began).await?;
             *told = Some(Instant::now());
         }
+        recorder.try_to_write().await;
         recorder.catch_up(Some(&pulse.known)).await?;
         // The hosts of another configuration do the rest.
         if !record.takes_part() {
@@ -124,7 +129,7 @@ impl Service {
             for Left { check, due } in left {
                 // The task that is there takes over whatever is left of the check.
                 if !taken.under_way.contains(&check) && taken.waiting.iter().all(|turn| turn.check != check) {
-                    taken.waiting.push(Turn { check, due, left_out: None, overlaps: false });
+                    taken.waiting.push(Turn { check, due, left_out: None, overlaps: None });
                 }
             }
         }

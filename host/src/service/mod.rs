@@ -108,6 +108,15 @@ impl Service {
         }))
     }
 
+    /// Continues the schedules from the record.
+    async fn start_agenda(&self) -> Result<()> {
+        let host = self.host();
+        let names: Vec<&str> = host.checks.iter().map(|check| check.name.as_str()).collect();
+        let newest = host.recorder.show(&names).await?;
+        *self.agenda() = Agenda::new(plans(&host), |check| newest.get(check).copied(), record::now());
+        Ok(())
+    }
+
     /// The current host.
     pub fn host(&self) -> Arc<Host> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
@@ -230,7 +239,8 @@ impl Service {
             rounds.spawn(async move {
                 let names = turns.iter().map(|turn| turn.check.clone()).collect();
                 let runs = turns.iter().any(|turn| turn.left_out.is_none());
-                let beat = heartbeat.filter(|_| runs);
+                // One that takes no part says nothing of those that do.
+                let beat = heartbeat.filter(|_| runs && host.recorder.record.takes_part());
                 // The heartbeat neither waits nor delays anything.
                 let began = beat.clone().map(|beat| tokio::spawn(async move { beat.start().await }));
                 let round = host.scheduled(turns, occasion).await;
@@ -327,6 +337,7 @@ impl Service {
             () = stop() => tracing::warn!("stopping at once"),
         }
         // What did not end is another host's at once.
+        sending.shutdown().await;
         if let Err(error) = host.recorder.record.give_all_back().await {
             tracing::warn!("other hosts take over what this one did once its leases end: {error:#}");
             return Ok(());
@@ -367,6 +378,7 @@ async fn finished(round: Result<Ended, tokio::task::JoinError>, shown: &impl Asy
 async fn carry_out_orders(service: Arc<Service>) {
     loop {
         let host = service.host();
+        host.recorder.try_to_write().await;
         if let Err(error) = host.recorder.carry_out(&host.config).await {
             tracing::warn!("orders cannot be carried out yet: {error:#}");
         }

@@ -263,7 +263,7 @@ pub(super) fn link(check: &str) -> Markup {
 /// An entry in a list of alerts, with or without its check.
 pub(super) fn alert(alert: &PastAlert, named: bool, host: &Host) -> Markup {
     let word = if alert.kind == "error" { "not evaluated" } else { alert.severity.as_str() };
-    let until = alert.ended.unwrap_or_else(Timestamp::now);
+    let until = alert.ended.unwrap_or_else(crate::record::now);
     html! {
         li class=(class(word)) {
             (status(word)) " "

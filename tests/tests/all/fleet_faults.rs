@@ -161,13 +161,15 @@ fn a_restored_backup_makes_nothing_recover() {
     let texts = sample.slack.received().iter().map(|(_, message)| message.to_string()).collect::<String>();
     assert!(!texts.contains("recovered") && !texts.contains("evaluated again"), "{texts}");
     let (_, said) = host.host.end("TERM").unwrap();
-    assert!(said.contains("the record is older than what this host knew"), "{said}");
+    assert!(said.contains("the record is not as this host knew it"), "{said}");
 }
 
 /// What a server refuses for a while is done later, and the log says what is wrong.
 #[test]
 fn a_server_that_is_full_or_locked_is_waited_for() {
-    let cases: [(fn(&Postgres), fn(&Postgres), &str); 3] = [
+    // How it begins, how it ends, and what the log says.
+    type Case = (fn(&Postgres), fn(&Postgres), &'static str);
+    let cases: [Case; 3] = [
         (
             |server| server.refuse("runs", "53100", "could not extend file: No space left on device").unwrap(),
             |server| server.accept("runs").unwrap(),
@@ -195,7 +197,7 @@ fn a_server_that_is_full_or_locked_is_waited_for() {
                 host.wait_until("it runs", 120, |_| count(&server, RUNNING) == 1);
                 begin(&server);
                 host.host.wait_for(says).unwrap();
-                assert_eq!(host.get("/readyz").status, 503, "{says}");
+                host.wait_until("it is not ready", 20, |host| host.get("/readyz").status == 503);
                 assert!(sample.slack.requests().is_empty(), "{says}: nothing that is not recorded is told");
                 end(&server);
                 host.wait_until(says, 200, |_| server.sql(RECORDED).is_ok_and(|count| count != "0"));

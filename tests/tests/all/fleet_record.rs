@@ -317,10 +317,34 @@ fn a_server_that_cannot_be_used_is_said_with_what_to_do() {
     refused(&url.replace("/watch", "/wach"), "the server has no such database; create it, as with `createdb`");
     refused(&url.replace("//host:", "//guest:"), "make it the owner of the database");
     refused(&url.replace("127.0.0.1", "no-such-host.invalid"), "the server cannot be reached");
-    refused(&url.replace("sslmode=disable", "sslmode=sometimes"), "correct the part after `?`, such as sslmode");
+    refused(&url.replace("sslmode=disable", "sslmode=sometimes"), "has no sslmode `sometimes`; the modes are disable");
+    refused(&url.replace("sslmode=disable", "sslmod=verify-full"), "no parameter `sslmod`; did you mean `sslmode`?");
     refused(&url.replace("sslmode=disable", "sslmode=require"), "see sslmode and sslrootcert in docs/fleet.md");
+    // One that may only read, and one whose tables are another program's.
+    let only_reads =
+        "CREATE ROLE reader LOGIN PASSWORD 'not-a-secret-4711'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader";
+    let once = ended(sample.command().env(VARIABLE, &url).args(["run", "--once"]).args(shipped().unwrap())).unwrap();
+    assert!(once.code <= 3, "{once:?}");
+    server.sql(only_reads).unwrap();
+    let doctor = |url: &str| ended(sample.command().env(VARIABLE, url).arg("doctor")).unwrap();
+    let reader = doctor(&url.replace("//host:", "//reader:"));
+    assert!(reader.out.contains("this user may only read it"), "{reader:?}");
+    let read = ended(sample.command().env(VARIABLE, url.replace("//host:", "//reader:")).arg("history")).unwrap();
+    assert!(read.code == 0 && !read.err.contains("warning"), "{read:?}");
+    let foreign = server.database("foreign_tables").unwrap();
+    server.sql_in("foreign_tables", "CREATE TABLE runs (n INT)").unwrap();
+    assert!(doctor(&foreign).out.contains("it has tables that are not of a host"), "{:?}", doctor(&foreign));
+    let once =
+        ended(sample.command().env(VARIABLE, &foreign).args(["run", "--once"]).args(shipped().unwrap())).unwrap();
+    assert!(once.code == 64 && once.err.contains("name an empty database"), "{once:?}");
     server.stop();
     refused(&url, "cannot be reached");
+    sample.configure(&toml(&format!("url_env = \"{url}\""))).unwrap();
+    refused(&url, "`url_env` under [state] takes the name of a variable");
+    sample.configure(&toml(&format!("url = \"{url}\""))).unwrap();
+    let unknown = ended(sample.command().arg("history")).unwrap();
+    assert!(unknown.code == 64 && unknown.err.contains("host:…@127.0.0.1"), "{unknown:?}");
+    assert!(!unknown.err.contains(PASSWORD), "{unknown:?}");
 }
 
 #[test]

@@ -87,7 +87,7 @@ impl Plan {
     }
 
     fn due(&self, check: &Check) -> Vec<Timestamp> {
-        let mut after = Timestamp::now();
+        let mut after = crate::record::now();
         let zone = check.zone.rules();
         let next = || {
             after = check.schedule.next(after, &zone)?;
@@ -171,7 +171,7 @@ async fn silences(host: &Host) -> Result<Vec<Silence>> {
         return Ok(Vec::new());
     }
     let record = address.open().await?;
-    let silences = record.silences(Some(Timestamp::now())).await;
+    let silences = record.silences(Some(crate::record::now())).await;
     record.close().await;
     silences
 }

@@ -1,3 +1,6 @@
+-- In the order in which a host that runs meanwhile writes: two that wait for each other's tables would never end.
+SELECT turn FROM turns WHERE id = 1 FOR UPDATE;
+
 -- How late the latest of the runs began that a host began since it was heard of before, in milliseconds; NULL if it began none.
 ALTER TABLE hosts ADD COLUMN lag BIGINT;
 
