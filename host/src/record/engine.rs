@@ -3,7 +3,6 @@
 
 use std::{
     collections::BTreeSet,
-    fmt,
     ops::{Deref, DerefMut},
     path::PathBuf,
     sync::{Arc, Once},
@@ -20,7 +19,7 @@ use sqlx::{
 };
 
 use super::{
-    Member, Record,
+    Member, Place, Record,
     advice::explained,
     sql::{self, Change, commit, on_server, query, query_scalar},
 };
@@ -80,27 +79,6 @@ const PARAMETERS: &[&str] = &[
 
 /// The values of `sslmode`.
 const MODES: &[&str] = &["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
-
-/// Where the record is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
-    /// A database in a state directory.
-    File(PathBuf),
-    /// A database on a server, without the password.
-    Server(String),
-    /// In memory.
-    Memory,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(path) => path.display().fmt(f),
-            Self::Server(shown) => f.write_str(shown),
-            Self::Memory => f.write_str("memory"),
-        }
-    }
-}
 
 /// A connection for reading. On a server it is in a transaction, since behind a pooler two statements outside of one may go
 /// to two connections, also the two halves of a prepared one.
