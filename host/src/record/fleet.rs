@@ -278,7 +278,7 @@ impl Record {
             }
             let (epoch, attempt): (i64, i64) = query_as(
                 "UPDATE claims SET due = $2, data_date = $3, attempt = attempt + 1, epoch = epoch + 1, holder = $4, answer = NULL, \
-                    done = $6, skipped = $7, expires = clock_timestamp() + make_interval(secs => $5) \
+                    done = $6, skipped = $7, digest = (SELECT hosts.digest FROM hosts WHERE hosts.id = $4), expires = clock_timestamp() + make_interval(secs => $5) \
                  WHERE key = $1 RETURNING epoch, attempt",
             )
             .bind(key)

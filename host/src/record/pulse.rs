@@ -1,6 +1,6 @@
 //! What there is to do on a record of several hosts, which each of them asks often.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::Result;
 use jiff::Timestamp;
@@ -32,6 +32,8 @@ pub struct Pulse {
     pub digest: Option<String>,
     /// How many hosts were heard of within a lease.
     pub hosts: i64,
+    /// When the next claim of work that is due ends, unless it is renewed, as it is every few seconds while its host lives.
+    pub ends: Option<Duration>,
 }
 
 impl Record {
@@ -42,11 +44,13 @@ impl Record {
                 AND (holder IS NULL OR expires <= clock_timestamp())), \
             (SELECT COUNT(*) FROM orders WHERE answer IS NULL), (SELECT COUNT(*) FROM outbox WHERE state = 'waiting'), \
             (SELECT digest FROM configuration), CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT), \
-            (SELECT COUNT(*) FROM hosts WHERE seen > clock_timestamp() - make_interval(secs => $1))";
+            (SELECT COUNT(*) FROM hosts WHERE seen > clock_timestamp() - make_interval(secs => $1)), \
+            (SELECT CAST(EXTRACT(EPOCH FROM MIN(expires) - clock_timestamp()) * 1000 AS BIGINT) FROM claims \
+                WHERE due IS NOT NULL AND (done IS NULL OR done < due) AND holder IS NOT NULL AND expires > clock_timestamp())";
         let mut read = self.read().await?;
         let asked = Question::now();
-        type Row = (i64, Option<String>, i64, i64, i64, Option<String>, i64, i64);
-        let (turn, batch, left, orders, messages, digest, time, hosts): Row =
+        type Row = (i64, Option<String>, i64, i64, i64, Option<String>, i64, i64, Option<i64>);
+        let (turn, batch, left, orders, messages, digest, time, hosts, ends): Row =
             query_as(sql).bind(LEASE.as_secs_f64()).fetch_one(&mut read).await.map_err(|error| self.explain(error))?;
         asked.heard(time);
         Ok(Pulse {
@@ -56,6 +60,7 @@ impl Record {
             messages: messages > 0,
             digest,
             hosts,
+            ends: ends.map(|ends| Duration::from_millis(ends.unsigned_abs())),
         })
     }
 

@@ -22,6 +22,8 @@ use crate::{
 
 /// How often to ask the record what there is to do.
 const ASK: Duration = Duration::from_secs(2);
+/// How long after the end of a claim to ask whether it is free.
+const JUST_AFTER: Duration = Duration::from_millis(50);
 /// How often to tell the others that this host runs.
 const PRESENT: Duration = Duration::from_secs(10);
 /// After how long without an answer of the record the fallback hears of it: a failover takes less.
@@ -56,12 +58,14 @@ pub(super) async fn share(service: Arc<Service>) {
     // Since when the record does not answer, and whether the fallback knows.
     let mut silent: Option<(Instant, bool)> = None;
     loop {
+        let mut next = ASK;
         let kept_up = service.keep_up(began, &mut told).await;
         service.keeps_up.store(kept_up.is_ok(), Ordering::Relaxed);
         let metrics = service.host().recorder.metrics.clone();
         match kept_up {
-            Ok(hosts) => {
+            Ok((hosts, ends)) => {
                 metrics.shares(service.host().recorder.record.takes_part(), hosts);
+                next = ends.map_or(ASK, |ends| (ends + JUST_AFTER).min(ASK));
                 if let Some((_, true)) = silent.take() {
                     service.host().recorder.delivery.unrecorded("the record answers again").await;
                 }
@@ -77,7 +81,7 @@ pub(super) async fn share(service: Arc<Service>) {
                 }
             }
         }
-        sleep(ASK).await;
+        sleep(next).await;
     }
 }
 
@@ -99,8 +103,8 @@ impl Service {
         Ok(())
     }
 
-    /// Does what the others left; returns how many hosts there are.
-    async fn keep_up(&self, began: Timestamp, told: &mut Option<Instant>) -> Result<i64> {
+    /// Does what the others left; returns how many hosts there are, and when a claim ends that is not renewed.
+    async fn keep_up(&self, began: Timestamp, told: &mut Option<Instant>) -> Result<(i64, Option<Duration>)> {
         let host = self.host();
         let (recorder, record) = (&host.recorder, &host.recorder.record);
         let pulse = record.pulse().await?;
@@ -114,7 +118,7 @@ impl Service {
         recorder.catch_up(Some(&pulse.known)).await?;
         // The hosts of another configuration do the rest.
         if !record.takes_part() {
-            return Ok(pulse.hosts);
+            return Ok((pulse.hosts, None));
         }
         if pulse.orders {
             recorder.carry_out(&host.config).await?;
@@ -130,10 +134,11 @@ impl Service {
                 // The task that is there takes over whatever is left of the check.
                 if !taken.under_way.contains(&check) && taken.waiting.iter().all(|turn| turn.check != check) {
                     taken.waiting.push(Turn { check, due, left_out: None, overlaps: None });
+                    self.found.notify_one();
                 }
             }
         }
-        Ok(pulse.hosts)
+        Ok((pulse.hosts, pulse.ends))
     }
 
     /// Starts what other hosts left. It is not this host's own turn, so that its agenda does not hear of the end.

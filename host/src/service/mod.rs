@@ -19,7 +19,7 @@ use std::{
 use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Notify, mpsc, watch},
     task::JoinSet,
     time::Instant,
 };
@@ -74,6 +74,8 @@ pub struct Service {
     own: RwLock<Own>,
     /// Due times that other hosts left.
     left: Mutex<fleet::Leftovers>,
+    /// Says that there are some.
+    found: Notify,
     /// Whether the record answered the last time.
     keeps_up: AtomicBool,
     /// Commands to the loop, between rounds.
@@ -102,6 +104,7 @@ impl Service {
             heartbeat: RwLock::new(heartbeat),
             own: RwLock::new(own),
             left: Mutex::default(),
+            found: Notify::new(),
             keeps_up: AtomicBool::new(true),
             gates: Gates::default(),
             current: RwLock::new(Arc::new(host)),
@@ -214,6 +217,7 @@ impl Service {
                 next.map_or(NAP, |next| Duration::try_from(next.duration_since(record::now())).unwrap_or_default());
             tokio::select! {
                 () = tokio::time::sleep(left.min(NAP)) => {}
+                () = self.found.notified() => {}
                 Some(check) = ended.recv() => {
                     let turn = self.agenda().ended(&check);
                     self.begin(turn.into_iter().collect(), &over, &mut rounds);

@@ -168,7 +168,10 @@ fn a_plugin_that_cannot_say_what_a_check_is_about_stops_that_check_only() {
         ("call", "its plugin's `kind` trapped: host calls are not allowed in `describe` and `kind`"),
     ] {
         let (dates, wrong) = &found[check];
-        assert!(dates.is_null() && wrong.starts_with(why) && wrong.ends_with(&advice(check)), "{wrong}");
+        // On a busy machine its time may be over before a second of computing is.
+        let is_so =
+            wrong.starts_with(why) || check == "spin" && wrong.starts_with("its plugin's `kind` timed out after 5 s");
+        assert!(dates.is_null() && is_so && wrong.ends_with(&advice(check)), "{wrong}");
     }
 }
 

@@ -327,6 +327,7 @@ fn of_two_configurations_the_newer_one_holds_until_somebody_adopts_the_other() {
     // What one that takes no part would skip, the other runs.
     let recorded = "SELECT COUNT(*) FROM runs WHERE NOT left_out AND NOT past";
     older.wait_until("two rounds", 200, |_| count(&server, recorded) >= 2);
+    assert_eq!(server.sql("SELECT digest FROM claims WHERE key = 'check a'").unwrap(), of(false), "who ran it last");
     assert_eq!(count(&server, "SELECT COUNT(*) FROM runs WHERE left_out"), 0);
     let unknown = host(&sample, &server.url(), &["fleet", "adopt", "zzz"]);
     assert_eq!(unknown.code, 64, "{unknown:?}");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     fleet::{TAKEN_OVER, VARIABLE, count, join},
     support::{
-        command::Sample,
+        command::{Sample, ended},
         postgres::Postgres,
         service::install,
         slack::{OK, Reply},
@@ -103,4 +103,27 @@ fn killed_at(step: Step) {
     let expected = if step == Step::Receipt { 2 } else { 1 };
     assert_eq!(taken, expected, "{step:?}: {told:#?}");
     assert!(told.iter().all(|request| request.id == told[0].id), "{step:?}: {told:#?}");
+}
+
+/// A host was killed in a run that had lasted beyond the next due time, which it had left out: that run is taken over all the same.
+#[test]
+fn a_long_run_of_a_killed_host_is_taken_over() {
+    let server = Postgres::start().unwrap();
+    let sample = failing_sample(&["a"], "");
+    // Makes the tables.
+    let made = ended(sample.command().env(VARIABLE, server.url()).arg("history")).unwrap();
+    assert_eq!(made.code, 0, "{made:?}");
+    let now = jiff::Timestamp::now().as_millisecond();
+    let minute = |back: i64| now - now % 60_000 - back * 60_000;
+    let (done, due, skipped) = (minute(3), minute(2), minute(1));
+    let left = "INSERT INTO claims (key, due, data_date, done, skipped, attempt, epoch, holder, expires)";
+    let values =
+        format!("('check a', {due}, '2026-02-05', {done}, {skipped}, 1, 7, 'gone', now() - interval '1 minute')");
+    server.sql(&format!("{left} VALUES {values}")).unwrap();
+    let host = join(&sample, &server.url());
+    let taken_over = format!("{RECORDED} AND due = {due} AND attempt = 2");
+    host.wait_until("it is run", 30, |_| count(&server, &taken_over) == 1);
+    let kept = format!("SELECT COUNT(*) FROM claims WHERE done = {skipped} AND holder IS NULL");
+    host.wait_until("what was left out stays so", 10, |_| count(&server, &kept) == 1);
+    host.host.end("TERM").unwrap();
 }

@@ -15,3 +15,6 @@ ALTER TABLE outbox ADD COLUMN composed BOOLEAN NOT NULL DEFAULT FALSE;
 -- When the run began that judged the date last, in milliseconds since the Unix epoch by this server's clock: of two that overlap the later
 -- one knows better.
 ALTER TABLE dates ADD COLUMN began BIGINT;
+
+-- The digest of the configuration and the plugins of the last host that had it.
+ALTER TABLE claims ADD COLUMN digest TEXT COLLATE "C";
