@@ -98,9 +98,10 @@ impl Recorder {
     /// Takes the right to decide, once whoever has it has written.
     pub(super) async fn decide(&self) -> Result<Deciding<'_>> {
         let mut standings = self.standings.lock().await;
-        for tried in 1.. {
+        let mut reads = 0;
+        loop {
             let known = self.shared.known();
-            if let Some((turn, changes)) = self.record.turn(&known, tried > READS).await? {
+            if let Some((turn, changes)) = self.record.turn(&known, reads >= READS).await? {
                 if turn.number() > 0 {
                     self.shared.take_in(&mut standings, changes)?;
                 }
@@ -108,8 +109,8 @@ impl Recorder {
             }
             // Nobody waits for this host while it reads much.
             self.shared.take_in(&mut standings, self.record.changes(&known).await?)?;
+            reads += 1;
         }
-        unreachable!("it takes the right at any rate after some tries")
     }
 
     /// Writes a batch, and keeps others from deciding until its standings are in memory. In a file it is tried again for a while: a full

@@ -14,8 +14,9 @@ use super::{
     support::{
         command::Sample,
         postgres::{Between, Postgres},
-        service::{Service, install},
+        service::Service,
         slack::{OK, Reply, Request, words},
+        watched::plugin,
     },
 };
 
@@ -122,7 +123,9 @@ impl Scene {
         let server = Postgres::start().unwrap();
         let sample = Sample::now(None).unwrap();
         sample.configure(&toml()).unwrap();
-        install(&sample, &[]).unwrap();
+        let directory = sample.path().join("plugins");
+        std::fs::create_dir(&directory).unwrap();
+        std::fs::copy(plugin("canary-sql"), directory.join("canary-sql.wasm")).unwrap();
         let rows: Vec<String> = (0..CHECKS).map(|at| format!("('{}', 0)", name(at))).collect();
         let table = format!("CREATE TABLE truth (name TEXT, bad INT64); INSERT INTO truth VALUES {}", rows.join(", "));
         sample.sql("nba_raw", &table).unwrap();

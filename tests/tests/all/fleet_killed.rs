@@ -7,8 +7,8 @@ use crate::{
     support::{
         command::{Sample, ended},
         postgres::Postgres,
-        service::install,
         slack::{OK, Reply},
+        watched::plugin,
     },
 };
 
@@ -35,7 +35,9 @@ pub(crate) fn failing_sample(names: &[&str], more: &str) -> Sample {
              {checks}{more}\n[web]\nlisten = \"127.0.0.1:0\"\n"
         ))
         .unwrap();
-    install(&sample, &[]).unwrap();
+    let directory = sample.path().join("plugins");
+    std::fs::create_dir(&directory).unwrap();
+    std::fs::copy(plugin("canary-sql"), directory.join("canary-sql.wasm")).unwrap();
     sample
 }
 
