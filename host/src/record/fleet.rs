@@ -64,23 +64,19 @@ struct Held {
 /// A claim of this process. Its end gives nothing back: see [`Record::give_back`].
 #[derive(Debug, Clone)]
 pub struct Lease {
-    /// What is claimed.
-    pub key: String,
-    /// The number of this holding.
-    pub epoch: i64,
+    /// Its last copy, however it goes, renews the claim no more.
+    claim: Arc<Kept>,
     /// How many times in a row it was begun without a result, with this one.
     pub attempt: u32,
     /// An older due time that its host did not finish, and that is not run any more.
     pub instead_of: Option<Timestamp>,
-    member: Weak<Member>,
-    /// Its last copy, however it goes, renews the claim no more.
-    _kept: Arc<Kept>,
 }
 
-/// Renews a claim while it lasts.
+/// A claim that is renewed while this lasts.
 #[derive(Debug)]
 struct Kept {
     key: String,
+    /// The number of this holding.
     epoch: i64,
     member: Weak<Member>,
 }
@@ -189,16 +185,26 @@ impl Member {
 }
 
 impl Lease {
+    /// What is claimed.
+    pub fn key(&self) -> &str {
+        &self.claim.key
+    }
+
+    /// The number of this holding.
+    pub(super) fn epoch(&self) -> i64 {
+        self.claim.epoch
+    }
+
     /// How long ago the last renewal that succeeded was sent; `None` if the claim is lost.
     fn age(&self) -> Option<Duration> {
-        let member = self.member.upgrade()?;
-        let held = member.held().get(&self.key).copied().filter(|held| held.epoch == self.epoch)?;
+        let member = self.claim.member.upgrade()?;
+        let held = member.held().get(self.key()).copied().filter(|held| held.epoch == self.epoch())?;
         Some(boot_time().saturating_sub(held.renewed))
     }
 
     /// Whether it is that of a check's turn, which ends with its run.
     pub(super) fn is_of_turn(&self) -> bool {
-        self.key.starts_with(CHECK)
+        self.key().starts_with(CHECK)
     }
 
     /// Whether something may begin under it.
@@ -306,12 +312,9 @@ impl Record {
             tokio::spawn(keep_renewing(self.clone(), Arc::downgrade(member)));
         }
         Ok(Taken::Mine(Lease {
-            key: key.to_owned(),
-            epoch,
+            claim: Arc::new(Kept { key: key.to_owned(), epoch, member: Arc::downgrade(member) }),
             attempt: u32::try_from(attempt)?,
             instead_of: instead_of.map(moment),
-            member: Arc::downgrade(member),
-            _kept: Arc::new(Kept { key: key.to_owned(), epoch, member: Arc::downgrade(member) }),
         }))
     }
 
@@ -320,7 +323,7 @@ impl Record {
         let Some(member) = &self.member else { return Ok(true) };
         let sql = "SELECT 1 FROM claims WHERE key = $1 AND epoch = $2 AND holder = $3 FOR UPDATE";
         let held: Option<i64> =
-            query_scalar(sql).bind(&lease.key).bind(lease.epoch).bind(&member.id).fetch_optional(write).await?;
+            query_scalar(sql).bind(lease.key()).bind(lease.epoch()).bind(&member.id).fetch_optional(write).await?;
         Ok(held.is_some())
     }
 
@@ -330,7 +333,7 @@ impl Record {
         self.let_go(lease);
         let sql = "UPDATE claims SET holder = NULL, attempt = attempt - 1, answer = $4 \
             WHERE key = $1 AND epoch = $2 AND holder = $3";
-        let back = query(sql).bind(&lease.key).bind(lease.epoch).bind(&member.id).bind(answer);
+        let back = query(sql).bind(lease.key()).bind(lease.epoch()).bind(&member.id).bind(answer);
         self.execute(back).await.map(drop)
     }
 
@@ -374,7 +377,7 @@ impl Record {
     /// Renews a claim no more: what was done under it is given up, and another host may do it once the lease is over.
     pub fn let_go(&self, lease: &Lease) {
         if let Some(member) = &self.member {
-            member.lets_go(&lease.key, lease.epoch);
+            member.lets_go(lease.key(), lease.epoch());
         }
     }
 

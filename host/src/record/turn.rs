@@ -200,8 +200,8 @@ impl Turn {
         let Some((whole, _)) = &mut self.whole else { return Ok(lost) };
         let Some(member) = self.record.member() else { return Ok(lost) };
         // In the order in which they are renewed: two that wait for each other's rows would never end.
-        let leases: BTreeMap<(&String, i64), &Lease> =
-            leases.iter().map(|lease| ((&lease.key, lease.epoch), lease)).collect();
+        let leases: BTreeMap<(&str, i64), &Lease> =
+            leases.iter().map(|lease| ((lease.key(), lease.epoch()), lease)).collect();
         for lease in leases.into_values() {
             let ended = query(match lease.is_of_turn() {
                 true => {
@@ -211,8 +211,8 @@ impl Turn {
                 // Others of its runs follow.
                 false => "UPDATE claims SET attempt = 1 WHERE key = $1 AND epoch = $2 AND holder = $3",
             })
-            .bind(&lease.key)
-            .bind(lease.epoch)
+            .bind(lease.key())
+            .bind(lease.epoch())
             .bind(&member.id)
             .execute(whole)
             .await

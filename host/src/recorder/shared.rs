@@ -160,14 +160,15 @@ impl Recorder {
         // Also of a check that was removed while it ran.
         let leases: Vec<Lease> = runs.iter().chain(&*untold).filter_map(|run| run.lease.clone()).collect();
         let left_out = |run: &&Run| run.is_left_out() && run.lease.is_none();
-        let lost: BTreeSet<String> = deciding.turn.end(&leases).await?.into_iter().map(|lease| lease.key).collect();
+        let lost: BTreeSet<String> =
+            deciding.turn.end(&leases).await?.into_iter().map(|lease| lease.key().to_owned()).collect();
         let mut out = BTreeSet::new();
         for run in untold.iter().filter(left_out) {
             if !deciding.turn.leave_out(&run.check, run.due, run.data_date, run.overlaps()).await? {
                 out.insert((run.check.clone(), run.due));
             }
         }
-        for run in runs.iter().filter(|run| run.lease.as_ref().is_some_and(|lease| lost.contains(&lease.key))) {
+        for run in runs.iter().filter(|run| run.lease.as_ref().is_some_and(|lease| lost.contains(lease.key()))) {
             tracing::warn!(
                 check = run.check,
                 "its run of {} is not recorded: another host took it over, since this one did not renew its claim in time",
