@@ -357,3 +357,21 @@ fn a_check_that_ends_its_hosts_becomes_an_error() {
     );
     service.host.end("TERM").unwrap();
 }
+
+/// The tables as the host before this one made them.
+#[test]
+fn a_record_of_an_older_host_on_a_server_is_taken_over() {
+    let server = Postgres::start().unwrap();
+    let sample = Sample::new(Some(Fault::NullNames)).unwrap();
+    sample.configure(&toml("")).unwrap();
+    server
+        .sql("CREATE TABLE schema_versions (version BIGINT PRIMARY KEY); INSERT INTO schema_versions VALUES (9)")
+        .unwrap();
+    server.sql(include_str!("../../../host/src/record/migrations/postgres/0009_start.sql")).unwrap();
+    server.sql("INSERT INTO batches (id, recorded) VALUES ('older', 1); UPDATE turns SET turn = 7").unwrap();
+    let ended = once(&sample, &server.url(), AT, &["--check", "phase2-raw"]);
+    assert_eq!(ended.code, 2, "{ended:?}");
+    assert_eq!(sample.slack.received().len(), 1);
+    assert_eq!(count(&server, "SELECT MAX(version) FROM schema_versions"), 10);
+    assert_eq!(count(&server, "SELECT COUNT(*) FROM batches WHERE turn > 7"), 1);
+}
