@@ -113,6 +113,7 @@ fn toml() -> String {
     format!(
         "timezone = \"UTC\"\n[slack]\ndeliver = \"webhook\"\n[warehouse]\nkind = \"sqlite\"\npath = \"warehouse\"\n\
          [state]\nurl_env = \"{VARIABLE}\"\n[scheduler]\njitter = \"20s\"\n[delivery]\ntimeout = \"5s\"\n\
+         [alerts]\nflap_changes = 1000\n\
          [grants.canary-sql]\nwarehouse = [\"nba_raw\"]\nslack = [\"#canary-alerts\"{channels}]\n{checks}\
          [web]\nlisten = \"127.0.0.1:0\"\n"
     )
