@@ -31,7 +31,7 @@ pub const SHARED: &str = "HOST_TESTS_POSTGRES";
 const NOBODY: u32 = 65534;
 /// How long it may take to start.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// The user who owns the database, if a test wants one who is no superuser.
+/// The user who owns the database, for tests in which that is not a superuser.
 const OWNER: &str = "owner";
 
 /// A running server with an empty database, `watch`; it ends with this.

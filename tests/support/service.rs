@@ -44,11 +44,16 @@ impl Answered {
 
 /// Copies shipped plugins or test guests into the sample, where they can be replaced.
 pub fn install(sample: &Sample, guests: &[&str]) -> Result<PathBuf> {
+    let files = if guests.is_empty() { shipped()? } else { guests.iter().map(|name| guest(name)).collect() };
+    install_files(sample, &files)
+}
+
+/// The same with any files.
+pub fn install_files(sample: &Sample, files: &[PathBuf]) -> Result<PathBuf> {
     let directory = sample.path().join("plugins");
     std::fs::create_dir_all(&directory)?;
-    let files = if guests.is_empty() { shipped()? } else { guests.iter().map(|name| guest(name)).collect() };
     for file in files {
-        std::fs::copy(&file, directory.join(file.file_name().context("no name")?))?;
+        std::fs::copy(file, directory.join(file.file_name().context("no name")?))?;
     }
     Ok(directory)
 }

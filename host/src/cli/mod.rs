@@ -266,13 +266,13 @@ async fn recorded(config: &Config) -> Result<Record> {
     }
 }
 
-/// Opens the record of a configuration, to write to it.
 /// Takes part with a configuration on a record that hosts share; else why not.
 async fn apart(record: &Record, own: &Own) -> Result<Option<String>> {
     let holding = record.stand(own, record::now()).await?;
     Ok((holding.digest != own.digest).then(|| takes_no_part(own, &holding)))
 }
 
+/// Opens the record of a configuration, to write to it.
 async fn own_record(config: &Config) -> Result<Record> {
     let address = Address::of(config)?;
     let record = address.open().await?;

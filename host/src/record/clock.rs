@@ -16,18 +16,17 @@ static SHARED: AtomicBool = AtomicBool::new(false);
 static STARTED: AtomicI64 = AtomicI64::new(0);
 /// The difference of this machine's clock that the log has last told of, in milliseconds.
 static TOLD: AtomicI64 = AtomicI64::new(0);
-/// A difference below this is none, in milliseconds.
+/// Smaller differences are not taken over, in milliseconds.
 const CLOSE: i64 = 250;
 /// A difference that is worth a line in the log, in milliseconds.
 const FAR: i64 = 2000;
 
 /// The present, by the clock of the record.
 pub fn now() -> Timestamp {
-    let here = Timestamp::now();
     if !SHARED.load(Ordering::Relaxed) {
-        return here;
+        return Timestamp::now();
     }
-    Timestamp::from_millisecond(STARTED.load(Ordering::Relaxed) + booted()).unwrap_or(here)
+    Timestamp::from_millisecond(STARTED.load(Ordering::Relaxed) + booted()).unwrap_or_else(|_| Timestamp::now())
 }
 
 /// Milliseconds since this machine started.

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use super::{
     Claim, FILE, LEASE, Place, Record, directory,
-    engine::server,
+    engine::{PATIENT, server},
     sql::{self, places},
     tables::{TABLES, Table},
 };
@@ -24,8 +24,6 @@ const ROWS: usize = 500;
 const BYTES: usize = 1 << 20;
 /// How an environment variable is named instead of an address.
 const VARIABLE: &str = "env:";
-/// A copy may take long, since it is one transaction; one that was stopped holds up others for five minutes.
-const PATIENT: &str = "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = '5min'";
 
 /// Where a record is copied from, or to.
 pub enum Spot {

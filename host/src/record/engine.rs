@@ -37,8 +37,9 @@ const MIGRATING: i64 = 0x686f_7374;
 /// that takes in no answer. So a host that was stopped holds up no other for longer. They are set for the transaction, since a pooler hands the session to others.
 const BEGIN: &str = "BEGIN; SET LOCAL lock_timeout = '10s'; SET LOCAL statement_timeout = '20s'; \
     SET LOCAL idle_in_transaction_session_timeout = '5s'; SET LOCAL tcp_user_timeout = '15s'";
-/// For a migration, which may take long.
-const PATIENT: &str = "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0";
+/// For a migration or a copy, which may take long, since it is one transaction; one that was stopped holds up others for five minutes.
+pub(super) const PATIENT: &str =
+    "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = '5min'";
 /// The mode of a file; it stays with it. A commit is on disk when it returns, which is SQLite's default and is not lowered to NORMAL: the
 /// last commits could be lost in a power failure.
 const FILE_MODE: &str = "PRAGMA journal_mode = WAL";
@@ -151,7 +152,6 @@ impl Record {
         static DRIVERS: Once = Once::new();
         DRIVERS.call_once(sqlx::any::install_default_drivers);
         let options: AnyConnectOptions = url.parse().map_err(|error| explained(&place, error))?;
-        let options = Arc::new(options);
         let is_server = matches!(place, Place::Server(_));
         let pool = AnyPoolOptions::new()
             .max_connections(connections)
@@ -172,14 +172,14 @@ impl Record {
                     Ok(!connection.is_in_transaction())
                 })
             })
-            .connect_with((*options).clone())
+            .connect_with(options.clone())
             .await;
         let pool = match pool {
             Err(sqlx::Error::PoolTimedOut) => return Err(explained(&place, why(&options).await)),
             done => done.map_err(|error| explained(&place, error))?,
         };
-        let member = matches!(place, Place::Server(_)).then(Member::new);
-        Ok(Self { pool, options, place, plugins: Arc::default(), member })
+        let member = is_server.then(Member::new);
+        Ok(Self { pool, options: Arc::new(options), place, plugins: Arc::default(), member })
     }
 
     /// Brings the tables to what this host knows.

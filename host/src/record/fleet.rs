@@ -337,7 +337,8 @@ impl Record {
         self.execute(back).await.map(drop)
     }
 
-    /// Claims what is asked for, or waits for the answer of the host that has it. An answer that was there before is none: it may be old.
+    /// Claims what is asked for, or waits for the answer of the host that has it. An answer from before
+    /// this question does not count: it may be old.
     pub async fn take_or_hear(&self, key: &str) -> Result<Asked> {
         loop {
             match self.take(key, None).await? {

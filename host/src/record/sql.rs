@@ -18,7 +18,7 @@ use sqlx::{
 /// Whether the record of this process is on a server, whose connections others may use too.
 static ON_SERVER: AtomicBool = AtomicBool::new(false);
 /// The longest wait for an answer of a server: longer than the server's own limit for a statement, which the engine sets.
-pub(super) const LONGEST: Duration = Duration::from_secs(25);
+const LONGEST: Duration = Duration::from_secs(25);
 
 /// From now on no statement of this process is prepared by name or waited for without end.
 pub(super) fn on_server() {

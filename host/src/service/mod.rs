@@ -85,11 +85,9 @@ pub struct Service {
 impl Service {
     /// Continues the schedules from the record. `taken` is the fingerprint of the sources before they were read.
     pub async fn new(host: Host, sources: Sources, own: Own, taken: u64) -> Result<Arc<Self>> {
-        let names: Vec<&str> = host.checks.iter().map(|check| check.name.as_str()).collect();
-        let newest = host.recorder.show(&names).await?;
+        let agenda = continued(&host).await?;
         host.count_dates().await;
         host.recorder.look_again();
-        let agenda = Agenda::new(plans(&host), |check| newest.get(check).copied(), record::now());
         let heartbeat = Heartbeat::new(&host.config.heartbeat, host.recorder.metrics.clone())?;
         Ok(Arc::new(Self {
             agenda: Mutex::new(agenda),
@@ -113,10 +111,8 @@ impl Service {
 
     /// Continues the schedules from the record.
     async fn start_agenda(&self) -> Result<()> {
-        let host = self.host();
-        let names: Vec<&str> = host.checks.iter().map(|check| check.name.as_str()).collect();
-        let newest = host.recorder.show(&names).await?;
-        *self.agenda() = Agenda::new(plans(&host), |check| newest.get(check).copied(), record::now());
+        let agenda = continued(&self.host()).await?;
+        *self.agenda() = agenda;
         Ok(())
     }
 
@@ -403,6 +399,13 @@ async fn forget(service: Arc<Service>) {
             tracing::error!("old entries cannot be removed from the record: {error:#}");
         }
     }
+}
+
+/// The schedules, from where the record is.
+async fn continued(host: &Host) -> Result<Agenda> {
+    let names: Vec<&str> = host.checks.iter().map(|check| check.name.as_str()).collect();
+    let newest = host.recorder.show(&names).await?;
+    Ok(Agenda::new(plans(host), |check| newest.get(check).copied(), record::now()))
 }
 
 /// When each check runs.

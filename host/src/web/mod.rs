@@ -143,22 +143,26 @@ fn router(site: Site) -> Router {
 }
 
 async fn ready(site: axum::extract::State<Site>) -> Response {
-    if !site.host().recorder.record.takes_part() {
-        let why = "takes no part: another configuration holds; `host fleet` lists them\n";
-        return (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
+    match not_ready(&site).await {
+        None => "ok\n".into_response(),
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
     }
-    if !site.service().keeps_up() {
-        let why = "the record does not answer, or cannot be written; the log says why\n";
-        return (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
-    }
-    if !site.host().recorder.writes() {
-        let why = "results cannot be recorded; the log says why\n";
-        return (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
-    }
-    match (site.service().is_alive(), site.host().recorder.record.receivers_waiting().await) {
-        (true, Ok(_)) => "ok\n".into_response(),
-        (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "the scheduler loop is stuck\n").into_response(),
-        (true, Err(_)) => (StatusCode::SERVICE_UNAVAILABLE, "the record cannot be read\n").into_response(),
+}
+
+/// Why this host does not do what is due.
+async fn not_ready(site: &Site) -> Option<&'static str> {
+    let (service, host) = (site.service(), site.host());
+    let recorder = &host.recorder;
+    if !recorder.record.takes_part() {
+        Some("takes no part: another configuration holds; `host fleet` lists them")
+    } else if !service.keeps_up() {
+        Some("the record does not answer, or cannot be written; the log says why")
+    } else if !recorder.writes() {
+        Some("results cannot be recorded; the log says why")
+    } else if !service.is_alive() {
+        Some("the scheduler loop is stuck")
+    } else {
+        recorder.record.receivers_waiting().await.err().map(|_| "the record cannot be read")
     }
 }
 

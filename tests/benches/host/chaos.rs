@@ -9,12 +9,12 @@ use std::{
 use jiff::Timestamp;
 
 use super::{
-    fleet::{VARIABLE, number},
+    fleet::number,
     row,
     support::{
         command::Sample,
-        postgres::{Between, Postgres},
-        service::Service,
+        postgres::{Between, Postgres, VARIABLE},
+        service::{Service, install_files},
         slack::{OK, Reply, Request, words},
         watched::plugin,
     },
@@ -124,9 +124,7 @@ impl Scene {
         let server = Postgres::start().unwrap();
         let sample = Sample::now(None).unwrap();
         sample.configure(&toml()).unwrap();
-        let directory = sample.path().join("plugins");
-        std::fs::create_dir(&directory).unwrap();
-        std::fs::copy(plugin("canary-sql"), directory.join("canary-sql.wasm")).unwrap();
+        install_files(&sample, &[plugin("canary-sql")]).unwrap();
         let rows: Vec<String> = (0..CHECKS).map(|at| format!("('{}', 0)", name(at))).collect();
         let table = format!("CREATE TABLE truth (name TEXT, bad INT64); INSERT INTO truth VALUES {}", rows.join(", "));
         sample.sql("nba_raw", &table).unwrap();

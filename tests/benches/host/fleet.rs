@@ -10,12 +10,11 @@ use super::{
     median, millis, record, row,
     support::{
         command::Sample,
-        postgres::Postgres,
+        postgres::{Postgres, VARIABLE},
         service::{Service, install},
     },
 };
 
-pub(super) const VARIABLE: &str = "HOST_STATE_URL";
 const CHECKS: usize = 5000;
 
 /// Five thousand checks a minute.

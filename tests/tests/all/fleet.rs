@@ -10,13 +10,12 @@ use crate::{
     support::{
         AT,
         command::{Ended, Sample, ended, shipped},
-        postgres::{PASSWORD, Postgres},
+        postgres::{PASSWORD, Postgres, VARIABLE},
         service::{Service, install},
         slack::words,
     },
 };
 
-pub(crate) const VARIABLE: &str = "HOST_STATE_URL";
 /// How long a claim lasts without being renewed, and how long another host may take to see that it is over.
 pub(crate) const TAKEN_OVER: u64 = 30 + 15;
 
@@ -28,11 +27,11 @@ fn toml(more: &str) -> String {
     format!("{toml}\n{more}\n")
 }
 
-fn host(sample: &Sample, url: &str, arguments: &[&str]) -> Ended {
+pub(crate) fn host(sample: &Sample, url: &str, arguments: &[&str]) -> Ended {
     ended(sample.command().env(VARIABLE, url).args(arguments)).unwrap()
 }
 
-fn once(sample: &Sample, url: &str, at: &str, arguments: &[&str]) -> Ended {
+pub(crate) fn once(sample: &Sample, url: &str, at: &str, arguments: &[&str]) -> Ended {
     let mut command = sample.command();
     command.env(VARIABLE, url).args(["run", "--once", "--at", at]).args(arguments);
     ended(command.args(shipped().unwrap())).unwrap()

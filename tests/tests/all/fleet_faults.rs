@@ -8,7 +8,7 @@ use crate::{
     fleet::{TAKEN_OVER, count, join, slow_sample},
     fleet_killed::failing_sample,
     support::{
-        postgres::{Between, Postgres},
+        postgres::{Between, Postgres, VARIABLE},
         service::Service,
         slack::{Reply, words},
     },
@@ -125,7 +125,7 @@ fn the_clock_of_the_record_counts_also_when_daylight_saving_ends() {
     let sample = slow_sample(&["a"], "");
     let start = |more: i64| {
         let mut command = sample.command();
-        command.env(crate::fleet::VARIABLE, server.url()).args(["run", "plugins"]).envs(fake(more));
+        command.env(VARIABLE, server.url()).args(["run", "plugins"]).envs(fake(more));
         Service::launch(&sample, command).unwrap()
     };
     let hosts = [start(300), start(-300)];

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use crate::{
-    fleet::{TAKEN_OVER, VARIABLE, count, join},
+    fleet::{TAKEN_OVER, count, join},
     support::{
         command::{Sample, ended},
-        postgres::Postgres,
+        postgres::{Postgres, VARIABLE},
+        service::install_files,
         slack::{OK, Reply},
         watched::plugin,
     },
@@ -35,9 +36,7 @@ pub(crate) fn failing_sample(names: &[&str], more: &str) -> Sample {
              {checks}{more}\n[web]\nlisten = \"127.0.0.1:0\"\n"
         ))
         .unwrap();
-    let directory = sample.path().join("plugins");
-    std::fs::create_dir(&directory).unwrap();
-    std::fs::copy(plugin("canary-sql"), directory.join("canary-sql.wasm")).unwrap();
+    install_files(&sample, &[plugin("canary-sql")]).unwrap();
     sample
 }
 

@@ -10,13 +10,16 @@ use std::{
 
 use host_tests::{Fault, HOST_TOML};
 
-use crate::support::{
-    AT,
-    command::{Ended, Sample, ended, guest, shipped},
-    pooler::Pooler,
-    postgres::{Between, PASSWORD, Postgres, SHARED, VARIABLE, give},
-    say,
-    service::{Service, install},
+use crate::{
+    fleet::{host, once},
+    support::{
+        AT,
+        command::{Ended, Sample, ended, guest, shipped},
+        pooler::Pooler,
+        postgres::{Between, PASSWORD, Postgres, SHARED, VARIABLE, give},
+        say,
+        service::{Service, install},
+    },
 };
 
 /// Half an hour after [`AT`].
@@ -32,16 +35,6 @@ fn toml(state: &str) -> String {
 
 fn on_server() -> String {
     toml(&format!("url_env = \"{VARIABLE}\""))
-}
-
-fn host(sample: &Sample, url: &str, arguments: &[&str]) -> Ended {
-    ended(sample.command().env(VARIABLE, url).args(arguments)).unwrap()
-}
-
-fn once(sample: &Sample, url: &str, at: &str, arguments: &[&str]) -> Ended {
-    let mut command = sample.command();
-    command.env(VARIABLE, url).args(["run", "--once", "--at", at]).args(arguments);
-    ended(command.args(shipped().unwrap())).unwrap()
 }
 
 fn copy(sample: &Sample, url: &str, from: &str, to: &str, more: &[&str]) -> Ended {
