@@ -1,6 +1,6 @@
 //! `host run`: rounds, once or at their due times.
 
-use std::{io::IsTerminal, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, io::IsTerminal, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Result, bail};
 use clap::Args;
@@ -110,26 +110,26 @@ impl Run {
     async fn start(&self, sources: Sources, read: Read) -> Result<u8> {
         let (taken, own) = (read.fingerprint, read.own()?);
         let mut stop = Stop::listen()?;
-        let (_claim, host) = tokio::select! {
-            ready = self.ready(&sources, read, &own) => ready?,
+        let (_claim, host, names) = tokio::select! {
+            ready = self.ready(&sources, read) => ready?,
             code = stop.wait() => return Ok(code),
         };
         let (record, backends) = (host.recorder.record.clone(), host.backends.clone());
         let code = match self.once {
             // This drops unfinished runs with everything they hold.
             true => tokio::select! {
-                code = self.once(Arc::new(host), &sources) => code,
+                code = self.once(Arc::new(host), &sources, (&own, &names)) => code,
                 code = stop.wait() => Ok(code),
             },
-            false => self.stay(host, sources, (own, taken), stop).await,
+            false => self.stay(host, sources, (own, taken, names), stop).await,
         };
         backends.close().await;
         record.close().await;
         code
     }
 
-    /// Everything that a check needs before it can run.
-    async fn ready(&self, sources: &Sources, read: Read, own: &Own) -> Result<(Option<Claim>, Host)> {
+    /// Everything that a check needs before it can run, and the names of all checks. Other hosts on the record do not hear of it yet.
+    async fn ready(&self, sources: &Sources, read: Read) -> Result<(Option<Claim>, Host, BTreeSet<String>)> {
         let progress = Progress::new("loading plugins");
         let files = read.files.len();
         let step = |done| progress.step(done, files);
@@ -141,33 +141,38 @@ impl Run {
             true => (None, Record::memory().await?),
             false => (address.claim(patience).await?, open(config).await?),
         };
-        if let Some(why) = super::apart(&record, own).await? {
-            if self.once {
-                record.close().await;
-                bail!("{why}");
-            }
-            // It may hold later, or be adopted.
-            tracing::error!("{why}");
-        }
         let mut host = read.host(record, Begin::Soon, step).await?;
         drop(progress);
         if !self.once {
             host.recorder.serve();
         }
-        // A round about a past date is about that date alone.
-        if self.day.date.is_none() {
-            // One start may run a part of the plugins; a host that stays runs them all.
-            host.close_gone(!self.once, self.at.unwrap_or_else(crate::record::now)).await?;
-        }
+        let names = host.names();
         sources.choose(&mut host)?;
         if !self.dry_run {
             host.find_receivers().await?;
         }
-        host.recorder.forget(&host.config).await?;
-        Ok((claim, host))
+        Ok((claim, host, names))
     }
 
-    async fn once(&self, host: Arc<Host>, sources: &Sources) -> Result<u8> {
+    /// Takes part on the record, once nothing can keep this host from it: a host that cannot start must stop no other.
+    async fn begin(&self, host: &Host, own: &Own, names: &BTreeSet<String>) -> Result<()> {
+        if let Some(why) = super::apart(&host.recorder.record, own).await? {
+            if self.once {
+                bail!("{why}");
+            }
+            // It may hold later, or be adopted.
+            tracing::error!("{why}");
+        }
+        // A round about a past date is about that date alone.
+        if self.day.date.is_none() {
+            // One start may run a part of the plugins; a host that stays runs them all.
+            host.close_gone(names, !self.once, self.at.unwrap_or_else(crate::record::now)).await?;
+        }
+        host.recorder.forget(&host.config).await
+    }
+
+    async fn once(&self, host: Arc<Host>, sources: &Sources, (own, names): (&Own, &BTreeSet<String>)) -> Result<u8> {
+        self.begin(&host, own, names).await?;
         // Beside the round, so that no message waits for a slow check.
         let mut sending = JoinSet::new();
         sending.spawn(host.recorder.delivery.clone().run());
@@ -253,12 +258,20 @@ impl Run {
     }
 
     /// Runs each check at its due times, until a signal. `taken` is the fingerprint of the files that were read.
-    async fn stay(&self, host: Host, sources: Sources, (own, taken): (Own, u64), mut stop: Stop) -> Result<u8> {
+    async fn stay(
+        &self,
+        host: Host,
+        sources: Sources,
+        (own, taken, names): (Own, u64, BTreeSet<String>),
+        mut stop: Stop,
+    ) -> Result<u8> {
         if host.checks.is_empty() {
             bail!("no check to run: no plugin was loaded and host.toml has no check");
         }
-        let service = Service::new(host, sources, own, taken).await?;
-        let web = web::start(&service).await?;
+        let service = Service::new(host, sources, own.clone(), taken).await?;
+        let web = web::listen(&service).await?;
+        self.begin(&service.host(), &own, &names).await?;
+        let web = web.map(web::Listening::serve);
         let shown = async |host: &Host, round: &Round| {
             if let Some(format) = self.output
                 && let Err(error) = show(host, round, round.exit_code(), format).await

@@ -4,7 +4,7 @@
 mod slots;
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -211,11 +211,15 @@ impl Host {
         }
     }
 
-    /// Ends the alerts of checks that host.toml and the files no longer have, at a time. `whole` if the files are all that
-    /// this host ever runs. Call it before [`Host::keep`].
-    pub async fn close_gone(&self, whole: bool, at: Timestamp) -> Result<()> {
-        let known = self.checks.iter().map(|check| check.name.clone()).collect();
-        self.recorder.close(&self.config, &known, whole, at).await
+    /// The names of the checks.
+    pub fn names(&self) -> BTreeSet<String> {
+        self.checks.iter().map(|check| check.name.clone()).collect()
+    }
+
+    /// Ends the alerts of checks that host.toml and the files no longer have, at a time: all but the `known` ones, which are all
+    /// that there were before [`Host::keep`]. `whole` if the files are all that this host ever runs.
+    pub async fn close_gone(&self, known: &BTreeSet<String>, whole: bool, at: Timestamp) -> Result<()> {
+        self.recorder.close(&self.config, known, whole, at).await
     }
 
     /// The plugins that serve no check, since they need one of host.toml.

@@ -1,5 +1,7 @@
 //! What is wrong with a record, and what to do about it.
 
+use std::io::ErrorKind;
+
 use super::Place;
 
 /// An error with the place and the fix.
@@ -57,6 +59,9 @@ fn server_advice(code: Option<&str>, error: &sqlx::Error) -> &'static str {
         }
         (None, sqlx::Error::Configuration(_)) => {
             "its address cannot be used; correct the part after `?`, such as sslmode"
+        }
+        (None, sqlx::Error::Io(error)) if error.kind() == ErrorKind::TimedOut => {
+            "the server does not answer; it is very slow, or the way to it is broken"
         }
         (None, sqlx::Error::Io(_)) => "the server cannot be reached",
         (None, sqlx::Error::PoolTimedOut) => {

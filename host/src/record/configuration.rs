@@ -63,7 +63,7 @@ pub struct Peer {
 
 impl Record {
     /// Takes part with a configuration, if it holds: it is the first, it has the highest revision, or no host runs the one that holds and
-    /// nobody adopted that. Returns which one holds.
+    /// nobody adopted that. Whether one runs it is known a lease after an outage of the server or of this host. Returns which one holds.
     pub async fn stand(&self, own: &Own, now: Timestamp) -> Result<Holding> {
         let Some(member) = self.member() else {
             return Ok(Holding { digest: own.digest.clone(), revision: own.revision.unwrap_or_default() });
@@ -84,8 +84,9 @@ impl Record {
             .fetch_one(&mut write)
             .await?;
             let others: i64 = query_scalar(
-                "SELECT COUNT(*) FROM hosts WHERE digest = $1 AND id <> $2 \
-                 AND seen > clock_timestamp() - make_interval(secs => $3)",
+                // Nobody was heard of while the server was down: who did not say that it ends may be there.
+                "SELECT COUNT(*) FROM hosts, (SELECT clock_timestamp() - make_interval(secs => $3) AS moment) AS before \
+                 WHERE digest = $1 AND id <> $2 AND (seen > before.moment OR pg_postmaster_start_time() > before.moment)",
             )
             .bind(&digest)
             .bind(&member.id)
@@ -93,7 +94,8 @@ impl Record {
             .fetch_one(&mut write)
             .await?;
             let is_higher = own.revision.is_some_and(|own| own > revision);
-            let is_left = others == 0 && is_adopted == 0 && own.revision.unwrap_or_default() == revision;
+            let is_left =
+                others == 0 && is_adopted == 0 && own.revision.unwrap_or_default() == revision && member.has_heard();
             let holding = if own.digest == digest || is_higher || is_left {
                 let holding =
                     Holding { digest: own.digest.clone(), revision: own.revision.unwrap_or_default().max(revision) };
@@ -132,12 +134,14 @@ impl Record {
         Ok(holding)
     }
 
-    /// Makes the configuration with a digest, or the beginning of one, the one that holds, until a higher revision is seen. It must be
-    /// known from a host. Returns its digest. `entry` makes the line of the audit trail.
+    /// Makes the configuration with a digest, or the beginning of one, the one that holds, until a higher revision is seen. A host
+    /// must run it. Returns its digest. `entry` makes the line of the audit trail.
     pub async fn adopt(&self, digest: &str, now: Timestamp, entry: impl FnOnce(String) -> Audited) -> Result<String> {
-        let sql = "SELECT DISTINCT digest FROM hosts WHERE starts_with(digest, $1) ORDER BY digest";
+        let sql = "SELECT DISTINCT digest FROM hosts WHERE starts_with(digest, $1) \
+            AND seen > clock_timestamp() - make_interval(secs => $2) ORDER BY digest";
         let found: Vec<String> = query_scalar(sql)
             .bind(digest)
+            .bind(LEASE.as_secs_f64())
             .fetch_all(&mut *self.read().await?)
             .await
             .map_err(|error| self.explain(error))?;

@@ -186,8 +186,10 @@ pub async fn copy(from: &Spot, to: &Spot, is_dry: bool, step: impl Fn(u64, u64))
     let mut read = snapshot(&source.record).await?;
     let mut tables = Vec::new();
     for table in TABLES {
-        let counted = sql::query_scalar(AssertSqlSafe(format!("SELECT COUNT(*) FROM {}", table.name)));
-        let rows: i64 = counted.fetch_one(&mut read).await.map_err(|error| source.record.explain(error))?;
+        // However long that takes.
+        let counted = sql::query(AssertSqlSafe(format!("SELECT COUNT(*) FROM {}", table.name))).bare();
+        let row = counted.fetch_one(&mut *read).await.map_err(|error| source.record.explain(error))?;
+        let rows: i64 = row.try_get(0)?;
         tables.push((table.name, rows.unsigned_abs()));
     }
     let mut copied = Copied { tables, mended: 0, places };

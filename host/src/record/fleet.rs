@@ -47,6 +47,8 @@ pub struct Member {
     takes_part: AtomicBool,
     /// Whether the others know of it.
     has_stood: AtomicBool,
+    /// When the record last answered what there is to do, and since when it does, by [`boot_time`]; `None` before.
+    heard: Mutex<Option<(Duration, Duration)>>,
     /// How late, in milliseconds, the latest run began since the others were last told; [`NONE_BEGAN`] if none did.
     lag: AtomicI64,
 }
@@ -147,6 +149,7 @@ impl Member {
             renewing: AtomicBool::new(false),
             takes_part: AtomicBool::new(false),
             has_stood: AtomicBool::new(false),
+            heard: Mutex::default(),
             lag: AtomicI64::new(NONE_BEGAN),
         })
     }
@@ -169,6 +172,25 @@ impl Member {
     pub(super) fn stands(&self, takes_part: bool) {
         self.takes_part.store(takes_part, Ordering::Relaxed);
         self.has_stood.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes that the record answered what there is to do.
+    pub(super) fn hears(&self) {
+        let now = boot_time();
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        *heard = match *heard {
+            Some((last, since)) if now.saturating_sub(last) < LEASE => Some((now, since)),
+            // One that starts has not been away.
+            None => Some((now, now.saturating_sub(LEASE))),
+            Some(_) => Some((now, now)),
+        };
+    }
+
+    /// Whether all others that run were heard of: the record has answered for a lease, or this process has just started.
+    pub(super) fn has_heard(&self) -> bool {
+        let now = boot_time();
+        let heard = *self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.is_none_or(|(last, since)| now.saturating_sub(last) < LEASE && now.saturating_sub(since) >= LEASE)
     }
 
     fn lets_go(&self, key: &str, epoch: i64) {
@@ -282,10 +304,12 @@ impl Record {
                 // What is due is done by whoever has it; something newer is due after that.
                 return Ok(Err(if wanted.is_some() && before == wanted { Taken::Over } else { Taken::Busy }));
             }
-            let (epoch, attempt): (i64, i64) = query_as(
+            // This process may have slept while another configuration came to hold.
+            let taken: Option<(i64, i64)> = query_as(
                 "UPDATE claims SET due = $2, data_date = $3, attempt = attempt + 1, epoch = epoch + 1, holder = $4, answer = NULL, \
                     done = $6, skipped = $7, digest = (SELECT hosts.digest FROM hosts WHERE hosts.id = $4), expires = clock_timestamp() + make_interval(secs => $5) \
-                 WHERE key = $1 RETURNING epoch, attempt",
+                 WHERE key = $1 AND (SELECT digest FROM configuration) = (SELECT hosts.digest FROM hosts WHERE hosts.id = $4) \
+                 RETURNING epoch, attempt",
             )
             .bind(key)
             .bind(wanted)
@@ -294,8 +318,9 @@ impl Record {
             .bind(LEASE.as_secs_f64())
             .bind(if is_left { done } else { done.max(skipped) })
             .bind(skipped.filter(|_| is_left))
-            .fetch_one(&mut write)
+            .fetch_optional(&mut write)
             .await?;
+            let Some((epoch, attempt)) = taken else { return Ok(Err(Taken::Apart)) };
             commit(write).await?;
             Ok(Ok((epoch, attempt, before.filter(|before| Some(*before) < wanted && is_open))))
         };

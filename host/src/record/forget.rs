@@ -14,7 +14,7 @@ const BY_DAY: [(&str, &str); 2] = [
 const BY_MOMENT: [(&str, &str); 8] = [
     ("runs", "recorded < $1"),
     ("alerts", "recorded < $1 AND ended IS NOT NULL"),
-    ("receipts", "at < $1 AND message_id IN (SELECT id FROM outbox WHERE state <> 'waiting')"),
+    ("receipts", "at < $1 AND message_id NOT IN (SELECT id FROM outbox WHERE state = 'waiting')"),
     ("threads", "used < $1"),
     // First messages are rendered again when their incident goes on.
     ("outbox", "created < $1 AND state <> 'waiting' AND id NOT IN (SELECT message_id FROM threads)"),

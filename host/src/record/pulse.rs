@@ -53,6 +53,9 @@ impl Record {
         let (turn, batch, left, orders, messages, digest, time, hosts, ends): Row =
             query_as(sql).bind(LEASE.as_secs_f64()).fetch_one(&mut read).await.map_err(|error| self.explain(error))?;
         asked.heard(time);
+        if let Some(member) = &self.member {
+            member.hears();
+        }
         Ok(Pulse {
             known: Known { turn, batch },
             left: left > 0,

@@ -226,7 +226,7 @@ impl Turn {
 
     /// Notes that a due time of a check has no run: since this process runs the check for an older one, which `overlaps`, or
     /// since nobody was there.
-    /// False if another host has noted so, or ran it, or runs the check, or is free to.
+    /// False if another host has noted so, or ran it, or runs the check for another due time, or is free to.
     pub async fn leave_out(
         &mut self,
         check: &str,
@@ -237,9 +237,14 @@ impl Turn {
         let Some((whole, _)) = &mut self.whole else { return Ok(true) };
         let Some(member) = self.record.member() else { return Ok(true) };
         let noted = match overlaps {
+            // It may still wait for room, and nobody has the older due time: that one stays open for whoever has.
             Some(running) => query(
-                "UPDATE claims SET skipped = $2 WHERE key = $1 AND holder = $3 AND due = $4 \
-                    AND COALESCE(GREATEST(done, skipped) < $2, TRUE)",
+                "INSERT INTO claims (key, epoch, due, skipped) VALUES ($1, 0, $4, $2) ON CONFLICT (key) DO UPDATE SET \
+                    skipped = $2, due = GREATEST(claims.due, $4), \
+                    attempt = CASE WHEN claims.due = $4 THEN claims.attempt ELSE 0 END \
+                 WHERE COALESCE(GREATEST(claims.done, claims.skipped) < $2, TRUE) AND (claims.holder = $3 AND claims.due = $4 \
+                    OR (claims.holder IS NULL OR claims.expires <= clock_timestamp()) \
+                        AND COALESCE(claims.due <= $4, TRUE) AND COALESCE(claims.done < $4, TRUE))",
             )
             .bind(super::turn_of(check))
             .bind(due.as_millisecond())

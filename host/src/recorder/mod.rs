@@ -15,7 +15,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -83,6 +83,8 @@ pub struct Recorder {
     looks: AtomicBool,
     /// Whether the last results could be recorded.
     writes: AtomicBool,
+    /// How many batches are tried again.
+    waiting: AtomicUsize,
     /// Held while the dates to look at are chosen.
     choosing: Mutex<()>,
 }
@@ -117,6 +119,7 @@ impl Recorder {
             serves: AtomicBool::new(false),
             looks: AtomicBool::new(false),
             writes: AtomicBool::new(true),
+            waiting: AtomicUsize::new(0),
             choosing: Mutex::default(),
             record,
             metrics,
@@ -133,14 +136,14 @@ impl Recorder {
         self.looks.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the last results could be recorded.
+    /// Whether the last results could be recorded, and none wait for it.
     pub fn writes(&self) -> bool {
-        self.writes.load(Ordering::Relaxed)
+        self.writes.load(Ordering::Relaxed) && self.waiting.load(Ordering::Relaxed) == 0
     }
 
-    /// Looks whether the record can be written again, if it could not.
+    /// Looks whether the record can be written again, if it could not. Results that wait try it themselves.
     pub async fn try_to_write(&self) {
-        if !self.writes() && self.record.try_to_write().await.is_ok() {
+        if !self.writes.load(Ordering::Relaxed) && self.record.try_to_write().await.is_ok() {
             self.writes.store(true, Ordering::Relaxed);
         }
     }
@@ -239,6 +242,7 @@ impl Recorder {
         let id = format!("{:016x}", fastrand::u64(..));
         let deadline = Instant::now() + config.delivery.wait.0;
         let mut pause = FIRST_PAUSE;
+        let mut waiting = None;
         loop {
             let tried = async {
                 let mut deciding = self.decide().await?;
@@ -262,6 +266,7 @@ impl Recorder {
             self.writes.store(tried.is_ok(), Ordering::Relaxed);
             match tried {
                 Err(error) if Instant::now() + pause < deadline => {
+                    waiting.get_or_insert_with(|| Counted::new(&self.waiting));
                     tracing::warn!("the record cannot be written yet, trying again: {error:#}");
                     tokio::time::sleep(pause).await;
                     pause *= 2;
@@ -461,6 +466,22 @@ impl Recorder {
             // Longer than all of time: keep everything.
             Err(_) => Ok(()),
         }
+    }
+}
+
+/// Counts a batch as waiting until it is dropped.
+struct Counted<'c>(&'c AtomicUsize);
+
+impl<'c> Counted<'c> {
+    fn new(count: &'c AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -168,7 +168,9 @@ impl Recorder {
                 out.insert((run.check.clone(), run.due));
             }
         }
-        for run in runs.iter().filter(|run| run.lease.as_ref().is_some_and(|lease| lost.contains(lease.key()))) {
+        for run in
+            runs.iter().chain(&*untold).filter(|run| run.lease.as_ref().is_some_and(|lease| lost.contains(lease.key())))
+        {
             tracing::warn!(
                 check = run.check,
                 "its run of {} is not recorded: another host took it over, since this one did not renew its claim in time",

@@ -246,7 +246,9 @@ impl Host {
         match (round.unrecorded, round.runs.pop()) {
             (Some(problem), _) => bail!("{problem}"),
             (None, Some(run)) => Ok(run),
-            (None, None) => bail!("the check did not run"),
+            (None, None) => {
+                bail!("another host took the question over, since this one did not renew its claim in time; ask again")
+            }
         }
     }
 
@@ -427,6 +429,11 @@ impl Round {
         self.runs.extend(settled.runs);
         self.messages.extend(settled.messages);
         self.unrecorded = settled.unrecorded.or(self.unrecorded.take());
+    }
+
+    /// Whether nothing ran, and nothing should have been recorded.
+    pub fn is_empty(&self) -> bool {
+        self.runs.is_empty() && self.unrecorded.is_none()
     }
 
     /// Each group and its result, for a search in the log: `all 6 checks passed, data of 2026-02-05`.

@@ -243,8 +243,11 @@ impl Service {
                 let beat = heartbeat.filter(|_| runs && host.recorder.record.takes_part());
                 // The heartbeat neither waits nor delays anything.
                 let began = beat.clone().map(|beat| tokio::spawn(async move { beat.start().await }));
+                let is_shared = host.recorder.record.member().is_some();
                 let round = host.scheduled(turns, occasion).await;
-                if let (Some(beat), Some(began)) = (beat, began) {
+                // One that ran nothing, since other hosts did, knows nothing of how they fared.
+                let is_known = !is_shared || round.as_ref().map_or(true, |round| !round.is_empty());
+                if let (Some(beat), Some(began), true) = (beat, began, is_known) {
                     let well = round.as_ref().is_ok_and(|round| round.unrecorded.is_none());
                     tokio::spawn(async move {
                         if let Ok(id) = began.await {

@@ -1,7 +1,7 @@
 //! Reloads host.toml, plugins.lock and plugins when they change, or on SIGHUP. Everything is read, checked and compiled
 //! before anything changes; if anything is wrong, the previous configuration keeps running.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
@@ -14,7 +14,7 @@ use crate::{
     host::{Begin, Host},
     lanes,
     package::{Keys, today},
-    record,
+    record::{self, Own},
     text::printable,
 };
 
@@ -124,15 +124,7 @@ impl Service {
         let own = read.own()?;
         let (recorder, lock) = (before.recorder.clone(), read.lock.as_ref());
         let host = Host::new(read.config, &read.files, lock, recorder, Begin::Instead(&before), |_| {}).await?;
-        // Before it runs as another: one that does not hold runs nothing.
-        if host.recorder.record.member().is_some() {
-            let holding = host.recorder.record.stand(&own, record::now()).await?;
-            if holding.digest != own.digest {
-                tracing::error!("{}", super::takes_no_part(&own, &holding));
-            }
-        }
-        *self.own.write().unwrap_or_else(std::sync::PoisonError::into_inner) = own;
-        let changes = self.replace(&before, host, record::now()).await?;
+        let changes = self.replace(&before, host, Some(own), record::now()).await?;
         let host = self.host();
         host.recorder.audit(&host.config, &self.sources.config, lock).await;
         Ok(changes)
@@ -142,7 +134,7 @@ impl Service {
     async fn add(&self, host: Host, since: Timestamp) -> Result<String> {
         let before = self.host();
         let trusted = host.distrusting(&self.keys(&before)).await?;
-        self.replace(&before, trusted.map_or(host, |(trusted, _)| trusted), since).await
+        self.replace(&before, trusted.map_or(host, |(trusted, _)| trusted), None, since).await
     }
 
     /// Stops the plugins that are no longer trusted, though the files as a whole were rejected. Returns what to say of it.
@@ -151,7 +143,7 @@ impl Service {
         let stop = async {
             let before = self.host();
             let Some((host, names)) = before.distrusting(&self.keys(&before)).await? else { return Ok(Vec::new()) };
-            self.replace(&before, host, record::now()).await?;
+            self.replace(&before, host, None, record::now()).await?;
             Ok::<_, anyhow::Error>(names)
         };
         match stop.await {
@@ -166,15 +158,26 @@ impl Service {
         Trust::read(&self.sources.config).unwrap_or_else(|| host.config.trust.clone()).keys()
     }
 
-    /// Replaces the current host. New checks are first due after `since`.
-    async fn replace(&self, before: &Arc<Host>, mut host: Host, since: Timestamp) -> Result<String> {
-        let known: BTreeSet<String> = host.checks.iter().map(|check| check.name.clone()).collect();
+    /// Replaces the current host; `own` is what the other hosts on the record hear of it, if that is something else now. New checks are
+    /// first due after `since`.
+    async fn replace(&self, before: &Arc<Host>, mut host: Host, own: Option<Own>, since: Timestamp) -> Result<String> {
+        let known = host.names();
         self.sources.choose(&mut host)?;
         let heartbeat = Heartbeat::new(&host.config.heartbeat, host.recorder.metrics.clone())?;
         let receivers = host.receivers().await?;
         let added: Vec<&str> = host.checks.iter().map(|check| check.name.as_str()).collect();
         let added: Vec<&str> = added.into_iter().filter(|name| before.check(name).is_none()).collect();
         host.recorder.show(&added).await.context("the record")?;
+        if let Some(own) = own {
+            // Before it runs as another: one that does not hold runs nothing.
+            if host.recorder.record.member().is_some() {
+                let holding = host.recorder.record.stand(&own, record::now()).await?;
+                if holding.digest != own.digest {
+                    tracing::error!("{}", super::takes_no_part(&own, &holding));
+                }
+            }
+            *self.own.write().unwrap_or_else(std::sync::PoisonError::into_inner) = own;
+        }
         // Nothing can fail any more.
         let changes = changes(before, &host);
         host.recorder.delivery.send_to(receivers, &host.config);

@@ -67,8 +67,14 @@ impl Site {
     }
 }
 
+/// An address that the host listens on, without answering yet.
+pub struct Listening {
+    listener: TcpListener,
+    site: Site,
+}
+
 /// Listens on the address in `[web]`; `None` if there is none.
-pub async fn start(service: &Arc<Service>) -> Result<Option<Server>> {
+pub async fn listen(service: &Arc<Service>) -> Result<Option<Listening>> {
     let host = service.host();
     let web = &host.config.web;
     let Some(listen) = web.listen else { return Ok(None) };
@@ -82,7 +88,15 @@ pub async fn start(service: &Arc<Service>) -> Result<Option<Server>> {
     let access = Access::new(token, web.is_loopback(), web.hosts.clone());
     let site = Site(Arc::new(Inner { service: service.clone(), access, turns: Turns::default() }));
     tracing::info!("the page is at http://{address}/");
-    Ok(Some(Server::start(listener, router(site), service.closing())))
+    Ok(Some(Listening { listener, site }))
+}
+
+impl Listening {
+    /// Answers requests until shutdown.
+    pub fn serve(self) -> Server {
+        let closing = self.site.service().closing();
+        Server::start(self.listener, router(self.site), closing)
+    }
 }
 
 fn router(site: Site) -> Router {

@@ -298,7 +298,22 @@ fn of_two_configurations_the_newer_one_holds_until_somebody_adopts_the_other() {
         command.envs(revision.map(|revision| ("HOST_REVISION", revision)));
         Service::launch(&sample, command).unwrap()
     };
-    let older = start("host.toml", None);
+    let mut older = start("host.toml", None);
+    assert_eq!(older.get("/readyz").status, 200);
+    let held = server.sql("SELECT digest FROM configuration").unwrap();
+    // A host that cannot start ranks nothing, and one that refuses its files runs what it ran.
+    let broken = format!("{host_toml}\n[heartbeat]\nurl_env = \"NOT_THERE\"\n");
+    std::fs::write(sample.path().join("broken.toml"), &broken).unwrap();
+    let mut command = sample.command();
+    command.env(VARIABLE, server.url()).env("HOST_REVISION", "1").args(["run", "--config", "broken.toml", "plugins"]);
+    let ended = ended(&mut command).unwrap();
+    assert_eq!(ended.code, 64, "{ended:?}");
+    sample.configure(&broken).unwrap();
+    older.host.wait_for("reload rejected").unwrap();
+    assert_eq!(server.sql("SELECT digest FROM configuration").unwrap(), held);
+    assert_eq!(count(&server, "SELECT COUNT(*) FROM hosts"), 1);
+    sample.configure(&host_toml).unwrap();
+    older.host.wait_for("reloaded: nothing changed").unwrap();
     assert_eq!(older.get("/readyz").status, 200);
     let unranked = start("newer.toml", None);
     assert_eq!(unranked.get("/readyz").status, 503, "another one holds");
@@ -328,11 +343,99 @@ fn of_two_configurations_the_newer_one_holds_until_somebody_adopts_the_other() {
     older.wait_until("two rounds", 200, |_| count(&server, recorded) >= 2);
     assert_eq!(server.sql("SELECT digest FROM claims WHERE key = 'check a'").unwrap(), of(false), "who ran it last");
     assert_eq!(count(&server, "SELECT COUNT(*) FROM runs WHERE left_out"), 0);
+    let gone = "INSERT INTO hosts (id, name, version, began, seen, digest) \
+        VALUES ('gone', 'gone', '1', 0, clock_timestamp() - interval '1 minute', 'zzz')";
+    server.sql(gone).unwrap();
     let unknown = host(&sample, &server.url(), &["fleet", "adopt", "zzz"]);
-    assert_eq!(unknown.code, 64, "{unknown:?}");
+    assert_eq!(unknown.code, 64, "no host runs it: {unknown:?}");
     newer.host.end("TERM").unwrap();
     let (_, said) = older.host.end("TERM").unwrap();
     assert!(said.contains("takes no part") && said.contains("takes part again"), "{said}");
+}
+
+/// While the record is away no host hears of the others; the configuration that held before holds after that.
+#[test]
+fn an_outage_changes_no_configuration() {
+    let mut server = Postgres::start().unwrap();
+    let sample = failing_sample(&["a"], "");
+    let host_toml = std::fs::read_to_string(sample.path().join("host.toml")).unwrap();
+    std::fs::write(sample.path().join("other.toml"), format!("# other\n{host_toml}")).unwrap();
+    let start = |config: &str| {
+        let mut command = sample.command();
+        command.env(VARIABLE, server.url()).args(["run", "--config", config, "plugins"]);
+        Service::launch(&sample, command).unwrap()
+    };
+    let (mut first, other) = (start("host.toml"), start("other.toml"));
+    assert_eq!((first.get("/readyz").status, other.get("/readyz").status), (200, 503));
+    server.stop();
+    // Longer than a host is remembered.
+    std::thread::sleep(Duration::from_secs(33));
+    server.run().unwrap();
+    first.wait_until("the first one takes part", 20, |first| first.get("/readyz").status == 200);
+    // It hears again every other second.
+    std::thread::sleep(Duration::from_secs(4));
+    assert_eq!((first.get("/readyz").status, other.get("/readyz").status), (200, 503));
+    first.host.wait_for("the record does not answer").unwrap();
+    let (_, said) = first.host.end("TERM").unwrap();
+    assert!(!said.contains("takes no part"), "{said}");
+    other.wait_until("nobody else is there", 60, |other| other.get("/readyz").status == 200);
+    other.host.end("TERM").unwrap();
+}
+
+/// A host that slept while another configuration came to hold claims nothing under its own.
+#[test]
+fn a_host_that_slept_does_not_run_what_is_no_longer_configured() {
+    let server = Postgres::start().unwrap();
+    let sample = failing_sample(&["a", "removed"], "");
+    let host_toml = std::fs::read_to_string(sample.path().join("host.toml")).unwrap();
+    let start = host_toml.find("[checks.removed]").unwrap();
+    let end = start + host_toml[start..].find("\n[web]").unwrap();
+    let newer = format!("{}{}", &host_toml[..start], &host_toml[end..]);
+    std::fs::write(sample.path().join("newer.toml"), newer).unwrap();
+    let join = |config: &str, revision: &str| {
+        let mut command = sample.command();
+        command.env(VARIABLE, server.url()).env("HOST_REVISION", revision);
+        Service::launch(&sample, {
+            command.args(["run", "--config", config, "plugins"]);
+            command
+        })
+        .unwrap()
+    };
+    let old = join("host.toml", "1");
+    assert_eq!(old.get("/readyz").status, 200);
+    old.host.signal("STOP").unwrap();
+    let new = join("newer.toml", "2");
+    let after = "SELECT COUNT(*) FROM runs WHERE check_name = 'removed'";
+    let before = count(&server, after);
+    new.wait_until("it runs", 130, |_| count(&server, "SELECT COUNT(*) FROM runs WHERE check_name = 'a'") >= 1);
+    old.host.signal("CONT").unwrap();
+    old.wait_until("it takes no part", 20, |old| old.get("/readyz").status == 503);
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(count(&server, after), before, "it is no longer configured");
+    old.host.end("TERM").unwrap();
+    new.host.end("TERM").unwrap();
+}
+
+/// A check that waits for room has no claim yet. What comes due meanwhile is left out, as by a host on its own.
+#[test]
+fn due_times_of_a_check_that_waits_for_room_are_left_out() {
+    let server = Postgres::start().unwrap();
+    let sample = slow_sample(&["a", "b"], "");
+    let path = sample.path().join("host.toml");
+    let host_toml = std::fs::read_to_string(&path).unwrap();
+    let host_toml = host_toml
+        .replacen("behaviour = \"spin\"", "behaviour = \"sleep\"", 1)
+        .replace("timeout = \"60s\"", "timeout = \"150s\"");
+    std::fs::write(&path, host_toml).unwrap();
+    let host = crate::fleet::join(&sample, &server.url());
+    let left_out = "SELECT COUNT(*) FROM runs WHERE left_out AND check_name = 'b' AND summary LIKE '%still running%'";
+    host.wait_until("the check that waits is left out", 200, |_| count(&server, left_out) >= 1);
+    host.wait_until("it runs once there is room", 120, |_| {
+        count(&server, "SELECT COUNT(*) FROM runs WHERE NOT left_out AND check_name = 'b'") >= 1
+    });
+    let never = "SELECT COUNT(*) FROM runs WHERE summary LIKE '%the host was down%'";
+    assert_eq!(count(&server, never), 0);
+    host.host.end("TERM").unwrap();
 }
 
 /// A check that ends its hosts is begun three times in a row; then it is an error, which people hear of, instead of another run.

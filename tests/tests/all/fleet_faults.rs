@@ -1,6 +1,9 @@
 //! What several hosts do when their record's server, or the way to it, fails.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 
@@ -8,6 +11,7 @@ use crate::{
     fleet::{TAKEN_OVER, count, join, slow_sample},
     fleet_killed::failing_sample,
     support::{
+        http::{self, serve},
         postgres::{Between, Postgres, VARIABLE},
         service::Service,
         slack::{Reply, words},
@@ -198,6 +202,12 @@ fn a_server_that_is_full_or_locked_is_waited_for() {
                 begin(&server);
                 host.host.wait_for(says).unwrap();
                 host.wait_until("it is not ready", 20, |host| host.get("/readyz").status == 503);
+                if says.contains("disk") {
+                    for _ in 0..20 {
+                        assert_eq!(host.get("/readyz").status, 503, "as long as results wait");
+                        std::thread::sleep(Duration::from_millis(200));
+                    }
+                }
                 assert!(sample.slack.requests().is_empty(), "{says}: nothing that is not recorded is told");
                 end(&server);
                 host.wait_until(says, 200, |_| server.sql(RECORDED).is_ok_and(|count| count != "0"));
@@ -216,18 +226,32 @@ fn a_server_that_is_full_or_locked_is_waited_for() {
 #[test]
 fn a_run_that_is_given_up_keeps_no_claim() {
     let server = Postgres::start().unwrap();
-    let sample = failing_sample(&["a"], "[delivery]\nwait = \"2s\"");
-    let mut host = join(&sample, &server.url());
+    let heard = Arc::<Mutex<Vec<String>>>::default();
+    let log = heard.clone();
+    let beats = serve(move |request| {
+        log.lock().unwrap().push(request.path.clone());
+        http::Reply::Answer(200, "OK".to_owned())
+    });
+    let beats = beats.unwrap();
+    let heartbeat = format!("[delivery]\nwait = \"2s\"\n[heartbeat]\nurl = \"{}/ping\"", beats.url());
+    let sample = failing_sample(&["a"], &heartbeat);
+    let idle = join(&sample, &server.url());
+    let host = join(&sample, &server.url());
     host.wait_until("it takes part", 20, |host| host.get("/readyz").status == 200);
     server.refuse("runs", "53100", "could not extend file: No space left on device").unwrap();
-    host.host.wait_for("NOT recorded").unwrap();
+    host.wait_until("a round failed", 120, |_| heard.lock().unwrap().iter().any(|path| path == "/ping/fail"));
+    assert!(!heard.lock().unwrap().iter().any(|path| path == "/ping"), "nobody knows that it went well");
     server.accept("runs").unwrap();
     host.wait_until("the next run is recorded", TAKEN_OVER + 90, |_| count(&server, RECORDED) > 0);
     host.wait_until("it is told", 60, |_| {
         sample.slack.received().iter().any(|(_, message)| words(message).contains("bad is above its maximum"))
     });
     assert_eq!(count(&server, TWICE), 0);
-    host.host.end("TERM").unwrap();
+    host.wait_until("the round is known to have gone well", 10, |_| {
+        heard.lock().unwrap().iter().any(|path| path == "/ping")
+    });
+    let said = format!("{}{}", host.host.end("TERM").unwrap().1, idle.host.end("TERM").unwrap().1);
+    assert!(said.contains("NOT recorded"), "{said}");
 }
 
 /// The server is lost, and its synchronous standby takes its place with all that was recorded.

@@ -60,6 +60,10 @@ impl Check for Misbehaving {
                 Query::new(&settings.sql).rows().await?;
                 panic!("with {refused:?}") // here: trap after an answer
             }
+            "sleep" => {
+                std::thread::sleep(std::time::Duration::from_secs(130));
+                pass
+            }
             "spin" => loop {
                 std::hint::black_box(());
             },

@@ -1,5 +1,5 @@
--- In the order in which a host that runs meanwhile writes: two that wait for each other's tables would never end.
-SELECT turn FROM turns WHERE id = 1 FOR UPDATE;
+-- All at once, in the order in which a host that runs meanwhile reads and writes: two that wait for each other's tables would never end.
+LOCK TABLE turns, batches, claims, orders, outbox, configuration, hosts, dates IN ACCESS EXCLUSIVE MODE;
 
 -- How late the latest of the runs began that a host began since it was heard of before, in milliseconds; NULL if it began none.
 ALTER TABLE hosts ADD COLUMN lag BIGINT;
