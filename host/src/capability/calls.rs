@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeSet,
+    future::ready,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
@@ -11,12 +12,13 @@ use std::{
 };
 
 use jiff::{Timestamp, civil::Date};
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::Instant as Deadline;
 
 use super::{
     evidence::{Collected, Evidence},
     grant,
+    tape::{Question, Tape, Taped, Taping, Timer},
 };
 use crate::{
     config::{Budgets, Grants, raise},
@@ -98,6 +100,7 @@ pub struct Calls {
     started: AtomicU32,
     under_way: Arc<AtomicU32>,
     record: Mutex<Record>,
+    pub(super) tape: Taped,
 }
 
 #[derive(Debug, Default)]
@@ -113,11 +116,11 @@ struct Record {
 impl Calls {
     /// For one run of a check that has no pace yet.
     pub fn new(caller: Caller, grants: Grants, budgets: Budgets) -> Self {
-        Self::paced(caller, grants, budgets, &Pace::default())
+        Self::paced(caller, grants, budgets, &Pace::default(), Taping::Off)
     }
 
     /// For one run, at the pace of its check.
-    pub fn paced(caller: Caller, grants: Grants, budgets: Budgets, pace: &Pace) -> Self {
+    pub fn paced(caller: Caller, grants: Grants, budgets: Budgets, pace: &Pace, taping: Taping) -> Self {
         let allowance = Allowance { timeout: budgets.timeout.0, bytes: budgets.host_memory.0 };
         Self {
             permit: Permit::paced(&caller.plugin, allowance, pace),
@@ -127,11 +130,26 @@ impl Calls {
             started: AtomicU32::new(0),
             under_way: Arc::default(),
             record: Mutex::default(),
+            tape: Taped::new(taping),
         }
     }
 
     /// Asks a backend, and records the call. Calls over the budget do not reach the backend; only the first is
-    /// recorded.
+    /// recorded. In a replay the answer is the recorded one, if the question is `permitted` today.
+    pub(super) async fn ask<T: Serialize + DeserializeOwned>(
+        &self,
+        name: &'static str,
+        asked: String,
+        question: Question,
+        permitted: Result<(), Error>,
+        answer: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        // Boxed: the futures of backends are large, and a guest's stack, on which they begin, is small.
+        let answer = Box::pin(self.tape.ask(name, || question, ready(permitted), Box::pin(answer)));
+        self.call(name, asked, answer).await
+    }
+
+    /// Records a call that the host itself answers.
     pub(super) async fn call<T>(
         &self,
         name: &'static str,
@@ -301,6 +319,27 @@ impl Calls {
     /// The calls and the alerts.
     pub fn take(&self) -> (Vec<Call>, Vec<Alert>) {
         self.record(|record| (std::mem::take(&mut record.calls), std::mem::take(&mut record.alerts)))
+    }
+
+    /// Begins a timer of the guest.
+    pub fn timer(&self, length: Duration) -> Timer {
+        self.tape.timer(length)
+    }
+
+    /// Waits until a timer is over.
+    pub async fn wait(&self, timer: &mut Timer) {
+        self.tape.wait(timer).await;
+    }
+
+    /// Runs the guest, and hands it the answers one at a time; `None` if it is replayed, and waits for one that the recorded run did
+    /// not get.
+    pub async fn conduct<F: Future>(&self, guest: F) -> Option<F::Output> {
+        self.tape.conduct(guest).await
+    }
+
+    /// What was asked and answered; `None` if that is not recorded.
+    pub fn take_tape(&self) -> Option<Tape> {
+        self.tape.take()
     }
 
     /// The evidence.

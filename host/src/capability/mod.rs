@@ -10,6 +10,7 @@ mod grant;
 mod guest;
 mod rehearsal;
 mod shapes;
+mod tape;
 pub mod warehouse;
 
 pub(crate) use calls::seconds;
@@ -19,6 +20,8 @@ pub use good_dates::GoodDates;
 pub use guest::{Imports, Reach};
 pub use rehearsal::{Aim, Answers, Clock, Given, Rehearsal};
 pub use shapes::{Problem, Shapes};
+use tape::Question;
+pub use tape::{Event, Heard, Played, Tape, Taping, Timer};
 pub(crate) use warehouse::Argument;
 
 use std::{
@@ -39,6 +42,9 @@ use crate::{
     record::Record,
 };
 
+/// The name of a query among the calls.
+const QUERY: &str = "warehouse.query";
+
 /// The backends, shared by all runs.
 #[derive(Debug, Clone, Default)]
 pub struct Backends {
@@ -48,6 +54,7 @@ pub struct Backends {
     good_dates: GoodDates,
     /// Whether rows of evidence may be shown.
     show_rows: bool,
+    taping: Taping,
 }
 
 impl Backends {
@@ -75,6 +82,10 @@ impl Backends {
             }),
             good_dates: GoodDates::Record(record.clone()),
             show_rows: config.privacy.shows_rows(config.warehouse.as_ref()),
+            taping: match config.record.answers.0 {
+                Some(_) => Taping::Record(config.record.answers_per_run.0),
+                None => Taping::Off,
+            },
         }
     }
 
@@ -121,7 +132,13 @@ impl Backends {
             repositories: self.repositories.iter().map(rehearsed).collect(),
             good_dates: GoodDates::Simulated,
             show_rows: self.show_rows,
+            taping: Taping::Off,
         }
+    }
+
+    /// Whether answers are recorded.
+    pub fn taping(&self) -> Taping {
+        self.taping.clone()
     }
 
     /// Runs one query of somebody at the command line.
@@ -140,8 +157,12 @@ impl Backends {
     ) -> Result<Rows, Error> {
         let asked = sql.clone();
         let handed = sql.len() + parameters.iter().flatten().map(Argument::size).sum::<usize>();
-        let answer = async { self.warehouse("query")?.query(calls, sql, parameters?).await };
-        calls.costly_call("warehouse.query", asked, handed, answer, |rows| rows.bytes_processed).await
+        let question = || Question::Sql { sql: sql.clone(), arguments: parameters.clone().unwrap_or_default() };
+        // Boxed: the futures of backends are large, and a guest's stack, on which they begin, is small.
+        let permitted = Box::pin(async { self.warehouse("query")?.permits(calls, sql.clone()).await });
+        let answer = Box::pin(async { self.warehouse("query")?.query(calls, sql.clone(), parameters.clone()?).await });
+        let answer = Box::pin(calls.tape.ask(QUERY, question, permitted, answer));
+        calls.costly_call(QUERY, asked, handed, answer, |rows| rows.bytes_processed).await
     }
 
     fn warehouse(&self, call: &str) -> Result<&warehouse::Warehouse, Error> {

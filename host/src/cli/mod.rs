@@ -20,6 +20,7 @@ mod progress;
 mod query;
 mod receivers;
 mod registry;
+mod replay;
 mod rights;
 mod run;
 mod sign;
@@ -56,6 +57,7 @@ const GROUPS: &[(&str, &[&str])] = &[
         "See results and messages",
         &["history", "audit", "costs", "recheck", "ack", "close", "silence", "silences", "receivers"],
     ),
+    ("Prove a check", &["replay"]),
     ("The record", &["state"]),
     ("Plugins", &["inspect", "pin", "add", "pull", "update", "outdated", "push", "keygen", "sign"]),
     ("Shell and editor", &["completions", "man", "schema", "help"]),
@@ -125,9 +127,11 @@ enum Command {
     /// Test whether messages arrive
     #[command(subcommand)]
     Receivers(receivers::Receivers),
-    /// Copy the record to another place
+    /// Copy the record to another place, or remove answers from it
     #[command(subcommand)]
     State(state::State),
+    /// Run recorded runs again, also with another version or setting
+    Replay(replay::Replay),
     /// Show what a plugin is, asks for and was granted
     Inspect(inspect::Inspect),
     /// Record which plugin versions run, or change one
@@ -198,6 +202,7 @@ impl Arguments {
             Command::Silences(silences) => silences.execute(),
             Command::Receivers(receivers) => receivers.execute(),
             Command::State(state) => state.execute(),
+            Command::Replay(replay) => replay.execute(),
             Command::Pin(pin) => pin.execute(),
             Command::Inspect(inspect) => inspect.execute(),
             Command::Init(init) => init.execute(),

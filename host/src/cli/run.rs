@@ -168,6 +168,9 @@ impl Run {
             // One start may run a part of the plugins; a host that stays runs them all.
             host.close_gone(names, !self.once, self.at.unwrap_or_else(crate::record::now)).await?;
         }
+        if !self.dry_run {
+            host.store_plugins(&self.files.lock()).await;
+        }
         host.recorder.forget(&host.config).await
     }
 

@@ -5,7 +5,7 @@ mod slots;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -22,8 +22,9 @@ use crate::{
     capability::Backends,
     check::{Check, Work, checks, no_such_check},
     config::Config,
-    package::{Keys, Lock},
-    plugin::{self, Loaded, Loading},
+    lanes,
+    package::{Expected, File, Keys, Lock, Store},
+    plugin::{self, Loaded, Loading, Origin},
     recorder::Recorder,
     run::{
         Moment, When,
@@ -209,6 +210,35 @@ impl Host {
         for unusable in left_out {
             tracing::warn!("left out: {}", printable(&unusable.reason));
         }
+    }
+
+    /// Keeps the bytes of the plugins that run in the store beside a lock file, so that their recorded runs can be run again.
+    pub async fn store_plugins(&self, lock: &Path) {
+        if self.config.record.answers.0.is_none() {
+            return;
+        }
+        let origins: Vec<Origin> = self.loaded.plugins.values().map(|plugin| plugin.file.clone()).collect();
+        let store = Store::beside(lock);
+        lanes::own(move || {
+            for Origin { name, digest, path, .. } in origins.iter().filter(|origin| !store.path(origin.digest).exists())
+            {
+                let kept = match File::read(path) {
+                    Ok(file) if file.digest == *digest => {
+                        let expected = Expected { name, version: &file.version, keys: &Keys::default() };
+                        store.keep(file.bytes.clone(), None, &expected).map(drop)
+                    }
+                    // It changed meanwhile; the next reload keeps the new one.
+                    Ok(_) => Ok(()),
+                    Err((_, error)) => Err(error),
+                };
+                if let Err(error) = kept {
+                    tracing::warn!(
+                        "{name}: its runs cannot be replayed, since it cannot be kept in plugins.store: {error:#}"
+                    );
+                }
+            }
+        })
+        .await;
     }
 
     /// The names of the checks.

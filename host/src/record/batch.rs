@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::PoisonError,
+    sync::{Arc, PoisonError},
 };
 
 use anyhow::Result;
@@ -13,6 +13,7 @@ use sqlx::{AnyConnection, AssertSqlSafe};
 use super::sql::{Change, commit, last_of_each, places, query, query_as, query_scalar, storable};
 use super::{
     Record,
+    answers::{NewTape, write_tapes},
     audit::{Audited, note},
     dates::{DateRow, key, write_dates},
     orders::answer_orders,
@@ -43,6 +44,8 @@ pub struct Batch {
     pub audited: Vec<Audited>,
     /// Incidents, and how each stands, as JSON: for their first messages in Slack.
     pub noted: Vec<(String, String)>,
+    /// How many bytes of answers one day may add.
+    pub answers_per_day: u64,
     /// The time of writing.
     pub recorded: Timestamp,
 }
@@ -87,6 +90,8 @@ pub struct NewRun {
     pub left_out: bool,
     /// What was cut to fit, in words, if anything was.
     pub cut: Option<String>,
+    /// What it takes to run it again, if that is recorded.
+    pub tape: Option<Arc<NewTape>>,
 }
 
 /// Which plugin ran.
@@ -171,6 +176,7 @@ impl Record {
         for runs in batch.runs.chunks(ROWS) {
             insert_runs(runs, &plugins, batch.recorded).execute(&mut *write).await?;
         }
+        write_tapes(write, &batch.runs, batch.recorded, batch.answers_per_day).await?;
         let standings: Vec<(&String, &String)> = batch.standings.iter().collect();
         for standings in standings.chunks(ROWS) {
             upsert_standings(standings).execute(&mut *write).await?;

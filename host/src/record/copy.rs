@@ -237,6 +237,7 @@ async fn write(
             let row = Line::read(table, &row, is_shared).map_err(|error| source.explain(error))?;
             copied.mended += row.mended;
             bytes += row.texts.iter().flatten().map(String::len).sum::<usize>();
+            bytes += row.blobs.iter().flatten().map(Vec::len).sum::<usize>();
             batch.push(row);
             if batch.len() == ROWS || bytes > BYTES {
                 rows += insert(table, &batch, &mut write).await.map_err(explain)?;
@@ -394,6 +395,7 @@ struct Line {
     numbers: Vec<Option<i64>>,
     texts: Vec<Option<String>>,
     reals: Vec<f64>,
+    blobs: Vec<Option<Vec<u8>>>,
     flags: Vec<bool>,
     mended: u64,
 }
@@ -415,6 +417,7 @@ impl Line {
             texts: table.texts.iter().map(text).collect::<sqlx::Result<_>>()?,
             numbers: table.numbers.iter().map(|name| row.try_get(*name)).collect::<sqlx::Result<_>>()?,
             reals: table.reals.iter().map(|name| row.try_get(*name)).collect::<sqlx::Result<_>>()?,
+            blobs: table.blobs.iter().map(|name| row.try_get(*name)).collect::<sqlx::Result<_>>()?,
             flags: table.flags.iter().map(|name| super::yes(row, name)).collect::<sqlx::Result<_>>()?,
             mended,
         })
@@ -423,7 +426,7 @@ impl Line {
 
 /// The columns of a table for reading: the two engines have no type in common for yes and no.
 fn read_as(table: &Table) -> String {
-    let plain = [table.numbers, table.texts, table.reals].concat();
+    let plain = [table.numbers, table.texts, table.reals, table.blobs].concat();
     let flag = |name: &&str| format!("CASE WHEN {name} THEN 1 ELSE 0 END AS {name}");
     plain.iter().map(|name| (*name).to_owned()).chain(table.flags.iter().map(flag)).collect::<Vec<_>>().join(", ")
 }
@@ -444,5 +447,6 @@ fn bind<'q>(insert: sql::Change<'q>, row: &'q Line) -> sql::Change<'q> {
     let insert = row.numbers.iter().fold(insert, |insert, number| insert.bind(*number));
     let insert = row.texts.iter().fold(insert, |insert, text| insert.bind(text));
     let insert = row.reals.iter().fold(insert, |insert, real| insert.bind(*real));
+    let insert = row.blobs.iter().fold(insert, |insert, blob| insert.bind(blob.as_deref()));
     row.flags.iter().fold(insert, |insert, flag| insert.bind(*flag))
 }

@@ -3,6 +3,7 @@
 
 mod address;
 mod advice;
+mod answers;
 mod audit;
 mod batch;
 mod clock;
@@ -46,6 +47,7 @@ use sqlx::{
 };
 
 pub use address::Address;
+pub use answers::{NewAnswer, NewTape, PastTape, Purge, Purged};
 pub use audit::Audited;
 pub use batch::{Batch, Episode, NewMessage, NewRun, PluginKey};
 pub use clock::now;

@@ -9,11 +9,13 @@ pub(super) struct Table {
     pub(super) numbers: &'static [&'static str],
     pub(super) texts: &'static [&'static str],
     pub(super) reals: &'static [&'static str],
+    /// Bytes.
+    pub(super) blobs: &'static [&'static str],
     /// Yes or no: SQLite keeps a number for them.
     pub(super) flags: &'static [&'static str],
 }
 
-const NONE: Table = Table { name: "", numbered: None, numbers: &[], texts: &[], reals: &[], flags: &[] };
+const NONE: Table = Table { name: "", numbered: None, numbers: &[], texts: &[], reals: &[], blobs: &[], flags: &[] };
 
 /// In an order in which each row finds the rows that it refers to. Not among them: `owner`, which names a file by its path from
 /// the directory, and the tables that only several hosts need, which are about the hosts that run.
@@ -26,6 +28,7 @@ pub(super) const TABLES: &[Table] = &[
         texts: &["check_name", "data_date", "status", "summary", "error", "cut", "report", "calls", "evidence"],
         reals: &["seconds"],
         flags: &["past", "left_out"],
+        ..NONE
     },
     Table { name: "standings", texts: &["check_name", "standing"], ..NONE },
     Table {
@@ -87,12 +90,21 @@ pub(super) const TABLES: &[Table] = &[
         texts: &["check_name", "data_date", "wanted", "who", "answer"],
         ..NONE
     },
+    Table { name: "answers", numbers: &["bytes", "used"], texts: &["id"], blobs: &["content"], ..NONE },
+    Table { name: "answer_sources", texts: &["source", "answer_id"], ..NONE },
+    Table { name: "answer_days", numbers: &["bytes"], texts: &["day"], ..NONE },
+    Table {
+        name: "tapes",
+        numbers: &["due", "attempt", "recorded"],
+        texts: &["check_name", "data_date", "digest", "moment", "script", "outcome", "why"],
+        ..NONE
+    },
 ];
 
 impl Table {
-    /// All columns, as they are written: numbers, texts, reals, flags.
+    /// All columns, as they are written: numbers, texts, reals, blobs, flags.
     pub(super) fn columns(&self) -> Vec<&'static str> {
-        [self.numbers, self.texts, self.reals, self.flags].concat()
+        [self.numbers, self.texts, self.reals, self.blobs, self.flags].concat()
     }
 }
 

@@ -48,6 +48,7 @@ pub(super) fn kept(run: &Run, most: Bytes) -> Result<NewRun> {
             let (cut, raise) = (room.cut.join(", "), raise(plugin, "record_bytes"));
             format!("not recorded: {cut}; the limit for one run is {most}: {raise}")
         }),
+        tape: None,
     })
 }
 

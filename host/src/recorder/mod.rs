@@ -43,7 +43,7 @@ use crate::{
     lanes,
     metrics::Metrics,
     record::{self, Batch, NewMessage, NewRun, Record, Undelivered},
-    run::{Run, Status, Untold, validation::Validation},
+    run::{Keeper, Run, Status, Untold, validation::Validation},
 };
 
 /// The first wait before the record is written again; it doubles.
@@ -75,6 +75,8 @@ pub struct Recorder {
     looking: std::sync::Mutex<BTreeSet<(String, Subject)>>,
     /// The clock of the last looks, in milliseconds since the Unix epoch: what the record keeps of it.
     looked: std::sync::Mutex<i64>,
+    /// Keeps what runs were answered.
+    keeper: Arc<Keeper>,
     /// How many runs have begun.
     begun: AtomicU64,
     /// Whether this process serves the page.
@@ -106,6 +108,7 @@ impl Recorder {
         let metrics = Arc::<Metrics>::default();
         let (standings, shared) = shared::load(&record, config).await?;
         let receivers = Receivers::console();
+        let keeper = Arc::new(Keeper::new(&record.answer_key().await?));
         Ok(Arc::new(Self {
             delivery: Delivery::new(record.clone(), receivers, config.delivery.clone(), metrics.clone()),
             board: Board::default(),
@@ -115,6 +118,7 @@ impl Recorder {
             asked: std::sync::Mutex::default(),
             looking: std::sync::Mutex::default(),
             looked: std::sync::Mutex::default(),
+            keeper,
             begun: AtomicU64::new(0),
             serves: AtomicBool::new(false),
             looks: AtomicBool::new(false),
@@ -194,14 +198,25 @@ impl Recorder {
             return Settled::default();
         }
         self.leave_out_removed(&mut batch);
-        batch.iter_mut().flat_map(|run| &mut run.alerts).for_each(|alert| alert::suit(alert, config));
+        for run in &mut batch {
+            if run.given.is_some() && !run.alerts.is_empty() {
+                run.said = Some(run.alerts.clone());
+            }
+            run.alerts.iter_mut().for_each(|alert| alert::suit(alert, config));
+        }
         let (mut runs, untold): (Vec<Run>, Vec<Run>) = batch.into_iter().partition(|run| run.untold.is_none());
         runs.sort_by(|a, b| a.check.cmp(&b.check));
         // Serializing large reports takes a while; nothing else must wait for it.
         let most: Vec<Bytes> = untold.iter().chain(&runs).map(|run| record_bytes(config, run)).collect();
+        let (keeper, keeping, warehouse) = (self.keeper.clone(), config.record.clone(), config.warehouse.clone());
         let written = move || {
+            let keeping = |source: &str| keeping.keeping(source, warehouse.as_ref());
             let all = untold.iter().chain(&runs).zip(most);
-            let kept: Result<Vec<NewRun>> = all.map(|(run, most)| kept(run, most)).collect();
+            let kept = all.map(|(run, most)| {
+                let tape = keeper.tape(run, keeping)?.map(Arc::new);
+                Ok(NewRun { tape, ..kept(run, most)? })
+            });
+            let kept: Result<Vec<NewRun>> = kept.collect();
             (runs, untold, kept)
         };
         let Some((mut runs, mut untold, kept)) = lanes::own(written).await else {
@@ -257,7 +272,8 @@ impl Recorder {
                 }
                 deciding.turn.number_attempts(&mut kept).await?;
                 let news: Vec<News<'_>> = runs.iter().map(News::Run).collect();
-                let batch = Batch { id: id.clone(), runs: kept.clone(), ..Batch::default() };
+                let answers_per_day = config.record.answers_per_day.0 as u64;
+                let batch = Batch { id: id.clone(), runs: kept.clone(), answers_per_day, ..Batch::default() };
                 let (messages, standings) = self.keep(config, &news, runs, batch, deciding).await?;
                 self.note(runs, untold, &standings);
                 Ok(messages)

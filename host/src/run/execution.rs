@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Moment, Run, Untold,
+    Given, Moment, Run, Tapes, Untold,
     consulted::consulted,
     reason::{Ended, Reason},
     report::{Over, bounded, is_brief},
@@ -16,7 +16,7 @@ use super::{
 use jiff::Timestamp;
 
 use crate::{
-    capability::{Backends, Caller, Calls, Rehearsal},
+    capability::{Backends, Caller, Calls, Rehearsal, Taping},
     check::{Check, Ready, Work},
     config::Budgets,
     contract::{Report, Request, Verdict},
@@ -29,8 +29,23 @@ const TAKING_IN: Duration = Duration::from_secs(10);
 impl Check {
     /// Runs once. Always returns a run, whatever happens.
     pub async fn run(&self, backends: &Arc<Backends>, record: &Record, moment: Moment) -> Run {
+        let taping = backends.taping();
+        self.run_on(backends, record, moment, [taping.clone(), taping]).await
+    }
+
+    /// Runs once; `tapes` are for the queries of `skip_when` and for the plugin.
+    pub(super) async fn run_on(
+        &self,
+        backends: &Arc<Backends>,
+        record: &Record,
+        moment: Moment,
+        [of_skip, of_plugin]: [Taping; 2],
+    ) -> Run {
         let started = Instant::now();
         let mut run = self.empty(&moment);
+        if let (Work::Plugin(ready), Taping::Record(_), None) = (&self.work, &of_plugin, &moment.skip) {
+            run.given = Some(Box::new(self.given(ready, &moment)));
+        }
         match &self.work {
             _ if moment.skip.is_some() => run.report = moment.skip.map(skipped),
             Work::Unable(reason) => run.error = Some(Reason::Unable(reason.clone())),
@@ -38,9 +53,9 @@ impl Check {
                 Ok((report, alerts)) => (run.report, run.alerts) = (Some(report), alerts),
                 Err(error) => run.error = Some(Reason::NotFound(format!("{error:#}"))),
             },
-            Work::Plugin(ready) => match self.skipped(ready, backends, record, &moment, &mut run).await {
+            Work::Plugin(ready) => match self.skipped(ready, backends, record, &moment, (of_skip, &mut run)).await {
                 Ok(None) => {
-                    let calls = self.calls(ready, ready.budgets.clone(), &moment);
+                    let calls = self.calls(ready, ready.budgets.clone(), &moment, of_plugin);
                     self.execute(ready, backends, calls, &moment, &mut run).await;
                 }
                 Ok(Some(why)) => run.report = Some(skipped(why)),
@@ -61,7 +76,7 @@ impl Check {
         rehearsal: &Arc<Rehearsal>,
     ) -> (Run, Duration) {
         let mut run = self.empty(moment);
-        let calls = self.calls(ready, budgets, moment);
+        let calls = self.calls(ready, budgets, moment, Taping::Off);
         self.execute(ready, &Arc::new(backends.rehearsing(rehearsal)), calls.clone(), moment, &mut run).await;
         (run, calls.permit().computed())
     }
@@ -74,14 +89,15 @@ impl Check {
         backends: &Backends,
         record: &Record,
         moment: &Moment,
-        run: &mut Run,
+        (taping, run): (Taping, &mut Run),
     ) -> Result<Option<String>, Undecided> {
         let Some(skip) = &ready.skip else { return Ok(None) };
         run.plugin = Some(ready.plugin.file.clone());
-        let calls = self.calls(ready, ready.budgets.clone(), moment);
+        let calls = self.calls(ready, ready.budgets.clone(), moment, taping);
         // Boxed, as most runs have none, and the future of a query is large.
         let skipped = Box::pin(skip::skipped(&self.name, skip, backends, &calls, record, moment)).await;
         (run.calls, _) = calls.take();
+        run.tapes.skip = calls.take_tape();
         run.exceeded = calls.budgets_exceeded();
         skipped
     }
@@ -124,10 +140,23 @@ impl Check {
             next: self.schedule.next(moment.due, &self.zone.rules()),
             untold: None,
             exceeded: BTreeSet::new(),
+            tapes: Tapes::default(),
+            given: None,
+            said: None,
         }
     }
 
-    pub(super) fn calls(&self, ready: &Ready, budgets: Budgets, moment: &Moment) -> Arc<Calls> {
+    fn given(&self, ready: &Ready, moment: &Moment) -> Given {
+        Given {
+            moment: moment.clone(),
+            settings: ready.settings.clone(),
+            channel: self.family.as_ref().map(|family| family.channel.clone()).unwrap_or_default(),
+            budgets: ready.budgets.clone(),
+            skip: ready.skip.clone(),
+        }
+    }
+
+    pub(super) fn calls(&self, ready: &Ready, budgets: Budgets, moment: &Moment, taping: Taping) -> Arc<Calls> {
         let (plugin, check) = (ready.plugin.file.name.clone(), self.name.clone());
         let caller = Caller {
             plugin,
@@ -139,7 +168,7 @@ impl Check {
             again: moment.recheck,
             run: moment.id(),
         };
-        Arc::new(Calls::paced(caller, ready.grants.clone(), budgets, &ready.pace))
+        Arc::new(Calls::paced(caller, ready.grants.clone(), budgets, &ready.pace, taping))
     }
 
     async fn execute(
@@ -169,6 +198,7 @@ impl Check {
         (asked, run.alerts) = calls.take();
         run.calls.extend(asked);
         run.evidence = calls.take_evidence();
+        run.tapes.plugin = calls.take_tape();
         run.exceeded.extend(calls.budgets_exceeded());
         match ended.result {
             Err(stopped) => {

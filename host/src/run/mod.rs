@@ -3,8 +3,11 @@
 mod consulted;
 mod execution;
 mod moment;
+mod outcome;
 mod reason;
+mod replay;
 mod report;
+mod script;
 mod skip;
 pub mod validation;
 
@@ -14,12 +17,15 @@ use jiff::{Timestamp, civil::Date};
 use serde::Serialize;
 
 pub use moment::{Moment, When, first_due};
+pub use outcome::Outcome;
 pub use reason::{Ended, Reason};
+pub use replay::{Again, Replay};
 pub use report::Over;
+pub use script::{Given, Keeper, Script};
 pub use skip::Undecided;
 
 use crate::{
-    capability::{self, Call, Evidence, Unanswered},
+    capability::{self, Call, Evidence, Tape, Unanswered},
     check::Family,
     config::Dates,
     contract::{Error, Report, Verdict, slack::Alert},
@@ -93,6 +99,24 @@ pub struct Run {
     /// The budgets that it exceeded.
     #[serde(skip)]
     pub exceeded: BTreeSet<&'static str>,
+    /// What it was answered.
+    #[serde(skip)]
+    pub tapes: Tapes,
+    /// What it was given, if its answers are recorded.
+    #[serde(skip)]
+    pub given: Option<Box<Given>>,
+    /// Its alerts as the plugin wrote them, where the host changed them since.
+    #[serde(skip)]
+    pub said: Option<Vec<Alert>>,
+}
+
+/// What a run was answered, if that is recorded.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Tapes {
+    /// The queries of `skip_when`.
+    pub skip: Option<Tape>,
+    /// The plugin.
+    pub plugin: Option<Tape>,
 }
 
 /// Why a recorded run causes no alerts.
@@ -129,6 +153,18 @@ impl Status {
     pub fn named(name: &str) -> Self {
         let all = [Self::Pass, Self::Skip, Self::Warn, Self::Fail];
         all.into_iter().find(|status| status.name() == name).unwrap_or(Self::Error)
+    }
+
+    /// The worst that applies to a verdict, if there is one, and an error.
+    pub(crate) fn of(verdict: Option<&Verdict>, is_error: bool) -> Self {
+        match (is_error, verdict) {
+            (true, Some(Verdict::Fail)) => Self::Fail,
+            (true, _) | (false, None) => Self::Error,
+            (false, Some(Verdict::Pass)) => Self::Pass,
+            (false, Some(Verdict::Skip(_))) => Self::Skip,
+            (false, Some(Verdict::Warn)) => Self::Warn,
+            (false, Some(Verdict::Fail)) => Self::Fail,
+        }
     }
 
     /// `pass`, `skip`, `warn`, `fail` or `error`.
@@ -187,14 +223,7 @@ impl Run {
 
     /// The worst status that applies.
     pub fn status(&self) -> Status {
-        match (&self.error, self.report.as_ref().map(|report| &report.verdict)) {
-            (Some(_), Some(Verdict::Fail)) => Status::Fail,
-            (Some(_), _) | (None, None) => Status::Error,
-            (None, Some(Verdict::Pass)) => Status::Pass,
-            (None, Some(Verdict::Skip(_))) => Status::Skip,
-            (None, Some(Verdict::Warn)) => Status::Warn,
-            (None, Some(Verdict::Fail)) => Status::Fail,
-        }
+        Status::of(self.report.as_ref().map(|report| &report.verdict), self.error.is_some())
     }
 
     /// Its exit code: 0 pass or skip, 1 warn, 2 fail, 3 not (or not wholly) evaluated.

@@ -85,6 +85,9 @@ fn code() -> Config {
     config
         .wasm_component_model_async(true)
         .epoch_interruption(true)
+        // The same inputs give the same report on every machine.
+        .cranelift_nan_canonicalization(true)
+        .relaxed_simd_deterministic(true)
         // People read a trap's message; its frames would be half of the compiled code.
         .wasm_backtrace_max_frames(None)
         .generate_address_map(false)

@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use wasmtime_wasi::{
-    Deterministic, HostMonotonicClock, HostWallClock, WasiCtx,
+    Deterministic, HostWallClock, WasiCtx,
     cli::{IsTerminal, StdoutStream},
     p2::{OutputStream, Pollable, StreamError},
 };
@@ -132,7 +132,6 @@ pub(super) fn context(seed: &Seed, log: &Log) -> WasiCtx {
         .stdout(log.clone())
         .stderr(log.clone())
         .wall_clock(clock)
-        .monotonic_clock(clock)
         .secure_random(random())
         .insecure_random(random())
         .insecure_random_seed(seed.random.iter().take(16).fold(0, |seed, byte| seed << 8 | u128::from(*byte)))
@@ -153,15 +152,5 @@ impl HostWallClock for Clock {
 
     fn now(&self) -> Duration {
         self.0
-    }
-}
-
-impl HostMonotonicClock for Clock {
-    fn resolution(&self) -> u64 {
-        1_000_000_000
-    }
-
-    fn now(&self) -> u64 {
-        0
     }
 }

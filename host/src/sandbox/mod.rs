@@ -6,6 +6,7 @@ mod given;
 mod limits;
 mod state;
 mod stopped;
+mod timer;
 mod wasi;
 
 use std::{
@@ -216,6 +217,7 @@ impl Guest {
         body: impl for<'s> FnOnce(&'s mut Store<RunState>, Instance) -> BoxFuture<'s, wasmtime::Result<T>> + Send + 'static,
     ) -> Ended<T> {
         let log = Log::new(budgets.log_bytes.0);
+        let calls = reach.calls();
         let state = RunState::new(reach, budgets, seed, &log);
         let (pre, own) = (self.pre.clone(), budgets.clone());
         let room = self.room.take(plugin).await;
@@ -233,7 +235,13 @@ impl Guest {
             drop((store, room, running));
             (ended, refused)
         };
-        let ended = tokio::time::timeout(budgets.timeout.0, permit.guest(guest)).await;
+        let conducted = async move {
+            match calls {
+                Some(calls) => calls.conduct(guest).await.unwrap_or((Err(Stopped::Parted), None)),
+                None => guest.await,
+            }
+        };
+        let ended = tokio::time::timeout(budgets.timeout.0, permit.guest(conducted)).await;
         let (result, refused) = ended.unwrap_or_else(|_| (Err(Stopped::budget("timeout", budgets)), None));
         Ended { result, log: log.text(), refused }
     }

@@ -1,5 +1,7 @@
 //! The data in the store of one run.
 
+use std::sync::Arc;
+
 use wasmtime::{ResourceLimiter, component::ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
@@ -7,7 +9,10 @@ use super::{
     given::{self, Log, Seed},
     limits::Limits,
 };
-use crate::{capability::Reach, config::Budgets};
+use crate::{
+    capability::{Calls, Reach},
+    config::Budgets,
+};
 
 /// The maximum number of WASI handles of a run; a check needs two, for its output.
 const RESOURCES: usize = 1000;
@@ -32,6 +37,15 @@ impl RunState {
     /// The state of the imports.
     pub(super) fn reach(&mut self) -> &mut Reach {
         &mut self.reach
+    }
+
+    /// The calls of the run; `None` during `describe` and `kind`.
+    pub(super) fn calls(&self) -> Option<Arc<Calls>> {
+        self.reach.calls()
+    }
+
+    pub(super) fn resources(&mut self) -> &mut ResourceTable {
+        &mut self.resources
     }
 
     pub(super) fn limits(&mut self) -> &mut dyn ResourceLimiter {

@@ -22,6 +22,9 @@ pub enum Stopped {
     /// The plugin does not fit into the sandbox.
     #[error("does not fit into the sandbox: {0}")]
     Misfit(String),
+    /// It is replayed, and waits for what the recorded run did not get.
+    #[error("waits for an answer or a timer that the recorded run did not get")]
+    Parted,
     /// The guest returned an error.
     #[error("{}", said(.0))]
     Failure(Failure),
@@ -46,7 +49,7 @@ impl Stopped {
     pub fn exceeded(&self) -> Option<&'static str> {
         match self {
             Self::Budget { budget, .. } => Some(budget),
-            Self::Trap(_) | Self::Misfit(_) | Self::Failure(_) => None,
+            Self::Trap(_) | Self::Misfit(_) | Self::Parted | Self::Failure(_) => None,
         }
     }
 
@@ -54,7 +57,7 @@ impl Stopped {
     pub fn explained(&self, plugin: &str) -> String {
         match self {
             Self::Budget { budget, .. } => format!("{self}; {}", raise(plugin, budget)),
-            Self::Trap(_) | Self::Misfit(_) | Self::Failure(_) => self.to_string(),
+            Self::Trap(_) | Self::Misfit(_) | Self::Parted | Self::Failure(_) => self.to_string(),
         }
     }
 }

@@ -8,6 +8,7 @@ use wasmtime_wasi::{
         SocketError, SocketResult,
         bindings::{
             cli::environment,
+            clocks::monotonic_clock,
             filesystem::{preopens, types::Descriptor},
             sockets::{
                 instance_network,
@@ -30,6 +31,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<RunState>) -> Result<()> {
         linker.allow_shadowing(true);
         preopens::add_to_linker::<_, HasSelf<RunState>>(linker, |state| state)?;
         environment::add_to_linker::<_, HasSelf<RunState>>(linker, |state| state)?;
+        monotonic_clock::add_to_linker::<_, HasSelf<RunState>>(linker, |state| state)?;
         tcp_create_socket::add_to_linker::<_, HasSelf<RunState>>(linker, |state| state)?;
         udp_create_socket::add_to_linker::<_, HasSelf<RunState>>(linker, |state| state)?;
         instance_network::add_to_linker::<_, HasSelf<RunState>>(linker, |state| state)?;

@@ -127,6 +127,7 @@ impl Service {
         let changes = self.replace(&before, host, Some(own), record::now()).await?;
         let host = self.host();
         host.recorder.audit(&host.config, &self.sources.config, lock).await;
+        host.store_plugins(&self.sources.lock).await;
         Ok(changes)
     }
 

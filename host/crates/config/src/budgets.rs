@@ -43,6 +43,20 @@ macro_rules! budgets {
                 Self { $($name: own.$name.unwrap_or(self.$name),)+ }
             }
 
+            /// All of them as the lines of `[budgets]`.
+            pub fn text(&self) -> String {
+                let line = |(key, value, _): (&str, String, &str)| match value.parse::<u64>() {
+                    Ok(number) => format!("{key} = {number}\n"),
+                    Err(_) => format!("{key} = {value:?}\n"),
+                };
+                self.list().into_iter().map(line).collect()
+            }
+
+            /// Reads the lines of `[budgets]`.
+            pub fn parse(text: &str) -> Result<Self> {
+                Ok(toml::from_str(text)?)
+            }
+
             /// Each budget: its key, its value as host.toml writes it, and its meaning.
             pub fn list(&self) -> Vec<(&'static str, String, &'static str)> {
                 vec![$((stringify!($name), self.$name.to_string(), concat!($($doc),+).trim_ascii()),)+]

@@ -16,6 +16,7 @@ mod grants;
 mod mistakes;
 mod names;
 mod privacy;
+mod record;
 mod rights;
 mod rules;
 mod schema;
@@ -54,6 +55,7 @@ pub use host_text::nearest;
 use mistakes::with_nearest;
 pub use names::{CONSULTED, channel_name, check_key, check_name};
 pub use privacy::Privacy;
+pub use record::{Answers, Keeping, Recording};
 pub use rights::{Change, Direction, Rights};
 pub use schema::{reference, schema};
 pub use service::{Delay, Heartbeat, Missed, Overlap, Pace, Scheduler, Web};
@@ -96,6 +98,8 @@ pub struct Config {
     pub calendars: BTreeMap<String, Calendar>,
     /// Where results are kept between runs.
     pub state: State,
+    /// What is recorded of a run besides its result.
+    pub record: Recording,
     /// What of the data leaves the warehouse.
     pub privacy: Privacy,
     /// Whose plugins may run.
@@ -144,6 +148,7 @@ impl Default for Config {
             fallback: Fallback::default(),
             calendars: BTreeMap::new(),
             state: State::default(),
+            record: Recording::default(),
             privacy: Privacy::default(),
             trust: Trust::default(),
             budgets: Budgets::default(),

@@ -15,6 +15,7 @@ impl Config {
         names::check(self)?;
         self.scheduler.check()?;
         self.web.check()?;
+        self.record.check()?;
         self.heartbeat.check()?;
         self.trust.check()?;
         self.budgets.check().map_err(|error| anyhow::anyhow!("budgets.{error}"))?;

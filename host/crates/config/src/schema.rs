@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value};
 
 use super::{
-    Budgets, Bytes, Config, Count, Cron, DataDate, DateRange, Delay, Endpoint, ExpectBy, Regions, SecretName,
+    Answers, Budgets, Bytes, Config, Count, Cron, DataDate, DateRange, Delay, Endpoint, ExpectBy, Regions, SecretName,
     SkipAtMost, Time, ValidateSchedule, Zone, definitions::describe,
 };
 
@@ -77,6 +77,7 @@ texts! {
     DataDate: "DataDate", r"^(today|yesterday|-\d+d)$", "`today`, `yesterday` or `-2d`";
     ExpectBy: "ExpectBy", r"^\s*\d+.*$", "a time of day, or a time after the end of the date: `09:00`, `09:00 Europe/Berlin`, `6h`";
     SkipAtMost: "SkipAtMost", r"^(never|\s*\d+\s*\S+.*)$", "a time, or `never`";
+    Answers: "Answers", r"^(off|\s*\d+\s*\S+.*)$", "a time, or `off`";
     DateRange: "DateRange", r"^.+$", "a date or dates: `2026-12-25`, `12-25`, `07-01..09-30`";
     Endpoint: "Endpoint", r"^https?://", "an address: `http://127.0.0.1:9050`";
     SecretName: "SecretName", r"^secret:", "a secret's name: `secret:NAME`";

@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeSet, HashSet},
     ops::ControlFlow,
+    sync::{Arc, OnceLock},
 };
 
 use sqlparser::{
@@ -43,6 +44,14 @@ pub struct Select {
     pub parameters: BTreeSet<String>,
     /// Every function in it that is not one of the warehouse's own.
     pub routines: BTreeSet<RoutinePath>,
+    text: OnceLock<Arc<str>>,
+}
+
+impl Select {
+    /// The query as it was parsed, whatever its spaces and comments were.
+    pub fn text(&self) -> Arc<str> {
+        self.text.get_or_init(|| self.query.to_string().into()).clone()
+    }
 }
 
 /// A table, by its path.
@@ -68,7 +77,7 @@ pub fn read(sql: &str, project: Option<&str>) -> Result<Select, Error> {
         ControlFlow::Break(error) => Err(error),
         ControlFlow::Continue(()) => {
             let Names { datasets, paths: tables, parameters, routines, .. } = names;
-            Ok(Select { query, datasets, tables, parameters, routines })
+            Ok(Select { query, datasets, tables, parameters, routines, text: OnceLock::new() })
         }
     }
 }

@@ -4,7 +4,7 @@ use wasmtime::component::Accessor;
 
 use super::{Imports, Reach, reach};
 use crate::{
-    capability::grant::Wish,
+    capability::{grant::Wish, tape::Question},
     contract::{
         Error,
         deployments::{Deployment, Host, HostWithStore},
@@ -16,10 +16,12 @@ impl Host for Reach {}
 impl<T: Send> HostWithStore<T> for Imports {
     async fn lookup(accessor: &Accessor<T, Self>, service: String) -> Result<Option<Deployment>, Error> {
         let (calls, backends) = reach(accessor)?;
+        let permitted = calls.allow("lookup", Wish::Service(&service));
         let answer = async {
-            calls.allow("lookup", Wish::Service(&service))?;
+            permitted.clone()?;
             backends.deployments()?.lookup(&calls, &service).await
         };
-        calls.call("deployments.lookup", service.clone(), answer).await
+        let question = Question::words(service.clone(), "deployments");
+        calls.ask("deployments.lookup", service.clone(), question, permitted.clone(), answer).await
     }
 }

@@ -3,9 +3,12 @@
 use wasmtime::component::Accessor;
 
 use super::{Imports, Reach, reach};
-use crate::contract::{
-    Error,
-    expectation::{Host, HostWithStore},
+use crate::{
+    capability::tape::Question,
+    contract::{
+        Error,
+        expectation::{Host, HostWithStore},
+    },
 };
 
 impl Host for Reach {
@@ -22,6 +25,7 @@ impl<T: Send> HostWithStore<T> for Imports {
         let (calls, backends) = reach(accessor)?;
         // The future of a database is large, and a guest's stack is small.
         let answer = Box::pin(backends.good_dates.before(&calls, limit));
-        calls.call("expectation.good-dates", limit.to_string(), answer).await
+        let question = Question::words(limit.to_string(), "record");
+        calls.ask("expectation.good-dates", limit.to_string(), question, Ok(()), answer).await
     }
 }

@@ -6,7 +6,7 @@ use wasmtime::component::Accessor;
 
 use super::{Imports, Reach, reach};
 use crate::{
-    capability::{Backends, calls::Calls, git::Git, grant::Wish},
+    capability::{Backends, calls::Calls, git::Git, grant::Wish, tape::Question},
     contract::{
         Error,
         git::{Base, Commit, History, Host, HostWithStore},
@@ -23,8 +23,11 @@ impl<T: Send> HostWithStore<T> for Imports {
     ) -> Result<Option<Commit>, Error> {
         let (calls, backends) = reach(accessor)?;
         let asked = paths.join(" ");
-        let answer = async { granted(&calls, &backends, "latest", repository)?.latest(&calls, paths).await };
-        calls.call("git.latest", asked, answer).await
+        let git = granted(&calls, &backends, "latest", repository);
+        let question = question(&git, format!("{paths:?}"));
+        calls
+            .ask("git.latest", asked, question, permitted(&git), async { git.clone()?.1.latest(&calls, paths).await })
+            .await
     }
 
     async fn changes(
@@ -40,9 +43,10 @@ impl<T: Send> HostWithStore<T> for Imports {
             Base::Time(seconds) => format!("since {seconds}"),
         };
         let asked = format!("{since} {}", paths.join(" "));
-        let answer =
-            async { granted(&calls, &backends, "changes", repository)?.changes(&calls, base, paths, limit).await };
-        calls.call("git.changes", asked, answer).await
+        let git = granted(&calls, &backends, "changes", repository);
+        let question = question(&git, format!("{base:?} {paths:?} {limit}"));
+        let answer = async { git.clone()?.1.changes(&calls, base, paths, limit).await };
+        calls.ask("git.changes", asked, question, permitted(&git), answer).await
     }
 
     async fn missing(
@@ -52,13 +56,28 @@ impl<T: Send> HostWithStore<T> for Imports {
     ) -> Result<Vec<String>, Error> {
         let (calls, backends) = reach(accessor)?;
         let asked = paths.join(" ");
-        let answer = async { granted(&calls, &backends, "missing", repository)?.missing(&calls, paths).await };
-        calls.call("git.missing", asked, answer).await
+        let git = granted(&calls, &backends, "missing", repository);
+        let question = question(&git, format!("{paths:?}"));
+        calls
+            .ask("git.missing", asked, question, permitted(&git), async { git.clone()?.1.missing(&calls, paths).await })
+            .await
     }
 }
 
+/// A granted repository, and its name.
+type Granted<'b> = Result<(String, &'b Git), Error>;
+
+fn permitted(git: &Granted<'_>) -> Result<(), Error> {
+    git.as_ref().map(drop).map_err(Error::clone)
+}
+
+fn question(git: &Granted<'_>, text: String) -> Question {
+    let source = git.as_ref().map(|(name, _)| format!("git.{name}"));
+    Question::words(text, source.unwrap_or_default())
+}
+
 /// The named repository, or the only granted one.
-fn granted<'b>(calls: &Calls, backends: &'b Arc<Backends>, call: &str, name: Option<String>) -> Result<&'b Git, Error> {
+fn granted<'b>(calls: &Calls, backends: &'b Arc<Backends>, call: &str, name: Option<String>) -> Granted<'b> {
     let name = match (name, calls.grants.git.as_slice()) {
         (Some(name), _) => name,
         (None, [only]) => only.clone(),
@@ -76,5 +95,5 @@ fn granted<'b>(calls: &Calls, backends: &'b Arc<Backends>, call: &str, name: Opt
         }
     };
     calls.allow(call, Wish::Repository(&name))?;
-    backends.repository(call, &name)
+    backends.repository(call, &name).map(|git| (name, git))
 }

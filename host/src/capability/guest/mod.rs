@@ -43,6 +43,11 @@ impl Reach {
         Self(None)
     }
 
+    /// The calls of the run; `None` during `describe` and `kind`.
+    pub(crate) fn calls(&self) -> Option<Arc<Calls>> {
+        self.0.as_ref().map(|(calls, _)| calls.clone())
+    }
+
     fn own(&self) -> Result<(Arc<Calls>, Arc<Backends>), Error> {
         self.0.clone().ok_or_else(|| Error::Denied("host calls are not allowed in `describe` and `kind`".to_owned()))
     }

@@ -4,7 +4,7 @@ use wasmtime::component::Accessor;
 
 use super::{Imports, Reach, reach};
 use crate::{
-    capability::{grant::Wish, warehouse::Argument},
+    capability::{grant::Wish, tape::Question, warehouse::Argument},
     contract::{
         Error,
         warehouse::{Host, HostWithStore, Parameter, Rows, Table, TypedParameter},
@@ -28,11 +28,13 @@ impl<T: Send> HostWithStore<T> for Imports {
 
     async fn tables(accessor: &Accessor<T, Self>, dataset: String) -> Result<Vec<Table>, Error> {
         let (calls, backends) = reach(accessor)?;
+        let permitted = calls.allow("tables", Wish::Dataset(&dataset));
         let answer = async {
-            calls.allow("tables", Wish::Dataset(&dataset))?;
+            permitted.clone()?;
             backends.warehouse("tables")?.tables(&calls, &dataset).await
         };
-        calls.call("warehouse.tables", dataset.clone(), answer).await
+        let question = Question::words(dataset.clone(), dataset.clone());
+        calls.ask("warehouse.tables", dataset.clone(), question, permitted.clone(), answer).await
     }
 }
 

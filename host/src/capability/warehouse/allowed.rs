@@ -73,6 +73,7 @@ impl Allowed {
             return Err(calls.exceeded("query", "sql_bytes", &what));
         }
         let select = parser.parse(sql)?;
+        calls.tape.parsed(sql, &select);
         for table in &select.tables {
             calls.allow("query", Wish::Table(table))?;
         }

@@ -17,6 +17,12 @@ pub struct Argument {
 }
 
 impl Argument {
+    /// All of it as text, each number in full: `@date DATE Date("2026-02-05")`.
+    pub(in crate::capability) fn text(&self) -> String {
+        let name = self.name.trim_start_matches('@').to_lowercase();
+        format!("@{name} {} {:?}", self.kind.map_or("", sql_type), self.value)
+    }
+
     /// Its memory, in bytes; its value is copied once.
     pub(in crate::capability) fn size(&self) -> usize {
         size_of::<Self>() + self.name.len() + 2 * value_size(&self.value)

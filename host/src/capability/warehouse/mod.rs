@@ -61,6 +61,15 @@ impl Warehouse {
         }
     }
 
+    /// Whether a query may be asked: by its text alone, so that nothing is asked of a warehouse elsewhere.
+    pub(super) async fn permits(&self, calls: &Arc<Calls>, sql: String) -> Result<(), Error> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.permits(calls, sql).await,
+            Self::BigQuery(bigquery) => bigquery.permits(calls, sql).await,
+            Self::Rehearsed { of, .. } => Box::pin(of.permits(calls, sql)).await,
+        }
+    }
+
     /// The columns of a query, without reading a row.
     async fn shape(&self, calls: &Arc<Calls>, sql: String, parameters: Vec<Argument>) -> Result<Vec<Column>, Error> {
         match self {

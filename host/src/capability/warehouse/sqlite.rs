@@ -67,6 +67,12 @@ impl Sqlite {
         .await
     }
 
+    /// Whether a query is allowed.
+    pub(super) async fn permits(&self, calls: &Arc<Calls>, sql: String) -> Result<(), Error> {
+        let (inner, run) = (self.0.clone(), calls.clone());
+        calls.blocking(move |_| Allowed::read(&run, &inner.parser, &sql).map(drop)).await
+    }
+
     /// The columns of a query, which is prepared without reading a row.
     pub(super) async fn shape(
         &self,

@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{Finding, Kind, refused};
 use crate::{
-    capability::{Answers, Backends, Clock, Problem, Rehearsal, Shapes},
+    capability::{Answers, Backends, Clock, Problem, Rehearsal, Shapes, Taping},
     check::{Check, Ready},
     config::{Skip, Zone},
     googlesql,
@@ -38,7 +38,7 @@ pub(super) async fn validate(
         let Moment { due, data_date: date, day_start, day_end, .. } = *moment;
         let clock = Clock { due, date, day: (day_start, day_end) };
         let rehearsal = Arc::new(Rehearsal::new(Answers::High, clock, Vec::new(), shapes.clone()));
-        let calls = check.calls(ready, ready.budgets.clone(), moment);
+        let calls = check.calls(ready, ready.budgets.clone(), moment, Taping::Off);
         let answer = ask(query, &backends.rehearsing(&rehearsal), &calls, moment).await;
         let mut problems = shapes.problems();
         if let (true, Err(error)) = (problems.is_empty(), &answer) {
@@ -82,7 +82,7 @@ async fn always(check: &Check, ready: &Ready, skip: &Skip, backends: &Backends, 
         let date = moment.data_date.checked_sub(jiff::Span::new().days(back));
         let (Ok(due), Ok(date)) = (due, date) else { return false };
         let Ok(moment) = Moment::new(due, date, zone) else { return false };
-        let calls = check.calls(ready, ready.budgets.clone(), &moment);
+        let calls = check.calls(ready, ready.budgets.clone(), &moment, Taping::Off);
         if truth(WHEN, &skip.when, backends, &calls, &moment).await != Ok(true) {
             return false;
         }

@@ -129,6 +129,11 @@ impl BigQuery {
         Ok(answer.rows)
     }
 
+    /// Whether a query is allowed.
+    pub(super) async fn permits(&self, calls: &Arc<Calls>, sql: String) -> Result<(), Error> {
+        self.read(calls, sql).await.map(drop)
+    }
+
     /// The columns of a query, without running it, after every check that could reject it.
     pub(super) async fn shape(
         &self,

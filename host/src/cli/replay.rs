@@ -1,0 +1,408 @@
+//! `host replay`: runs recorded runs again on their recorded answers.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fmt::Write as _,
+    path::PathBuf,
+    sync::Arc,
+};
+
+use anyhow::{Context, Result, anyhow, bail};
+use clap::Args;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use tokio::{sync::Semaphore, task::JoinSet};
+
+use super::{
+    flags::{CiFormat, FileFlags},
+    output::xml,
+    progress::Progress,
+    recorded,
+    table::Table,
+};
+use crate::{
+    capability::Backends,
+    config::{Config, Time, nearest},
+    package::{Digest, File, Store},
+    plugin::{self, Cache, Plugin},
+    record::{PastTape, Record, run_id},
+    run::{Again, Outcome, Replay as Runner, Script},
+    sandbox::Sandboxes,
+    text::printable,
+};
+
+/// How many runs are read and run again at a time.
+const AT_ONCE: usize = 200;
+/// The most runs that the table lists.
+const LISTED: usize = 50;
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  host replay phase2-raw                         every recorded run, the same again
+  host replay phase2-raw --since 7d --plugin new.wasm
+                                                 what a new version would have said
+  host replay phase2-raw --set min_records=40    what another setting would have said
+
+Nothing is asked of the warehouse, git or deployments: each question gets the
+answer that it got then, in the order in which it came then. Today's grants
+count. Runs that were ended by a time limit cannot be run again, and neither can
+those whose answers are not recorded: see [record] in host.toml.
+
+Exit codes: 0 all the same, 1 some differ, 3 nothing could be run again, or a
+question was not asked then, 64 the arguments cannot be used.")]
+pub(super) struct Replay {
+    /// The check
+    #[arg(value_name = "CHECK")]
+    check: String,
+    /// Only this run: DATE@DUE-ATTEMPT, as the log and --output json name it
+    #[arg(long, value_name = "ID")]
+    run: Option<String>,
+    /// Only runs of this time until now, such as 7d [default: all that are recorded]
+    #[arg(long, value_name = "TIME", conflicts_with = "run")]
+    since: Option<Time>,
+    /// A plugin file that takes the place of what ran then
+    #[arg(long, value_name = "FILE")]
+    plugin: Option<PathBuf>,
+    /// A setting that takes the place of the recorded one; repeat it for several
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]
+    settings: Vec<(String, Value)>,
+    /// Ask the warehouse, git and deployments what was not asked then. They answer of today
+    #[arg(long)]
+    live: bool,
+    #[command(flatten)]
+    files: FileFlags,
+    /// The format on standard output
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = CiFormat::Table)]
+    output: CiFormat,
+}
+
+/// A run that was to run again.
+struct Compared {
+    tape: PastTape,
+    then: Option<Outcome>,
+    now: Option<Outcome>,
+    result: Compare,
+}
+
+/// How a run now compares with then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Compare {
+    /// The same, byte for byte.
+    Same,
+    /// Another version or other settings say something else.
+    Changed,
+    /// The same bytes and settings say something else: where they part.
+    Parted(String),
+    /// It asked what was not asked then: the questions.
+    Unrecorded(Vec<String>),
+    /// It cannot be run again: why.
+    Not(String),
+}
+
+/// `KEY=VALUE`, the value as in host.toml; what is not a value there is a text.
+fn setting(text: &str) -> Result<(String, Value), String> {
+    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE, such as min_records=40")?;
+    let parsed: Option<toml::Table> = toml::from_str(&format!("value = {value}")).ok();
+    let parsed = parsed.and_then(|mut table| table.remove("value")).and_then(|value| serde_json::to_value(value).ok());
+    Ok((key.trim().to_owned(), parsed.unwrap_or_else(|| Value::String(value.to_owned()))))
+}
+
+impl Replay {
+    pub(super) fn execute(self) -> Result<u8> {
+        let config = Config::read(self.files.config())?;
+        super::runtime()?.block_on(self.replay(&config))
+    }
+
+    async fn replay(&self, config: &Config) -> Result<u8> {
+        let record = recorded(config).await?;
+        let tapes = self.tapes(config, &record).await?;
+        let backends = Arc::new(Backends::new(config, &record));
+        let runner = Arc::new(Runner {
+            config: Arc::new(config.clone()),
+            backends: backends.clone(),
+            record: record.clone(),
+            settings: self.settings.clone(),
+            asks: self.live,
+        });
+        let mut plugins = Plugins::new(self, config);
+        let progress = Progress::new("running again");
+        let mut compared = Vec::new();
+        for some in tapes.chunks(AT_ONCE) {
+            compared.append(&mut self.some(&runner, some, &mut plugins).await?);
+            progress.step(compared.len(), tapes.len());
+        }
+        drop(progress);
+        backends.close().await;
+        record.close().await;
+        super::print(&match self.output {
+            CiFormat::Table => text(&self.check, &compared, self.is_new()),
+            CiFormat::Json => format!("{:#}\n", json(&self.check, &compared)),
+            CiFormat::Junit => junit(&self.check, &compared),
+        })?;
+        Ok(code(&compared))
+    }
+
+    /// Whether another version or other settings run.
+    fn is_new(&self) -> bool {
+        self.plugin.is_some() || !self.settings.is_empty()
+    }
+
+    /// The recorded runs, the oldest first.
+    async fn tapes(&self, config: &Config, record: &Record) -> Result<Vec<PastTape>> {
+        let now = crate::record::now();
+        let since = match &self.since {
+            Some(Time(since)) => now.checked_sub(SignedDuration::try_from(*since)?).unwrap_or(Timestamp::MIN),
+            None => Timestamp::MIN,
+        };
+        let mut tapes = record.tapes(&self.check, since).await?;
+        tapes.reverse();
+        if tapes.is_empty() {
+            let known = record.checks().await?;
+            if !known.contains(&self.check) && !config.names(&self.check) {
+                bail!(
+                    "no run of {} is recorded{}\nrecorded checks: {}",
+                    self.check,
+                    nearest(&self.check, &known),
+                    known.join(", ")
+                );
+            }
+            match config.record.answers.0 {
+                None => bail!("no answers are recorded: [record] answers is off in host.toml"),
+                Some(_) if self.since.is_some() => {
+                    bail!("no run of {} is recorded with its answers in that time", self.check)
+                }
+                Some(_) => bail!("no run of {} is recorded with its answers yet; the next run is", self.check),
+            }
+        }
+        let Some(id) = &self.run else { return Ok(tapes) };
+        let known: Vec<String> = tapes.iter().map(id_of).collect();
+        tapes.retain(|tape| id_of(tape) == *id);
+        if tapes.is_empty() {
+            bail!("no run {id} of {} is recorded with its answers{}", self.check, nearest(id, &known));
+        }
+        Ok(tapes)
+    }
+
+    /// Runs some runs again.
+    async fn some(&self, runner: &Arc<Runner>, tapes: &[PastTape], plugins: &mut Plugins<'_>) -> Result<Vec<Compared>> {
+        let record = &runner.record;
+        let ids: BTreeSet<String> = tapes.iter().filter_map(|tape| Script::ids(tape).ok()).flatten().collect();
+        let mut contents = record.answers(&ids).await?;
+        let needs: BTreeSet<String> =
+            tapes.iter().filter_map(|tape| Script::needs(tape, &contents).ok()).flatten().collect();
+        contents.extend(record.answers(&needs).await?);
+        let contents = Arc::new(contents);
+        let mut tasks = JoinSet::new();
+        let room = Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, |cores| cores.get() * 2)));
+        for (at, tape) in tapes.iter().enumerate() {
+            let plugin = plugins.of(tape).await;
+            let (runner, room, contents) = (runner.clone(), room.clone(), contents.clone());
+            let (check, tape, is_new) = (self.check.clone(), tape.clone(), self.is_new());
+            tasks.spawn(async move {
+                // The semaphore is never closed.
+                let _room = room.acquire().await;
+                (at, compare(&runner, &check, tape, &contents, plugin, is_new).await)
+            });
+        }
+        let mut compared = Vec::with_capacity(tapes.len());
+        while let Some(one) = tasks.join_next().await {
+            compared.push(one.context("a run stopped unexpectedly")?);
+        }
+        compared.sort_by_key(|(at, _)| *at);
+        Ok(compared.into_iter().map(|(_, compared)| compared).collect())
+    }
+}
+
+async fn compare(
+    runner: &Runner,
+    check: &str,
+    tape: PastTape,
+    contents: &HashMap<String, Vec<u8>>,
+    plugin: Result<Arc<Plugin>>,
+    is_new: bool,
+) -> Compared {
+    let again = async {
+        Script::ids(&tape)?;
+        let script = Script::read(&tape, contents)?;
+        let again = runner.run(check, &script, &plugin?).await?;
+        Ok::<_, anyhow::Error>((script.outcome, again))
+    };
+    match again.await {
+        Err(why) => Compared { tape, then: None, now: None, result: Compare::Not(format!("{why:#}")) },
+        Ok((then, Again { outcome, unrecorded, .. })) => {
+            let result = match then.parts(&outcome) {
+                _ if !unrecorded.is_empty() && !runner.asks => Compare::Unrecorded(unrecorded),
+                None => Compare::Same,
+                Some(_) if is_new => match then.says() == outcome.says() {
+                    true => Compare::Same,
+                    false => Compare::Changed,
+                },
+                Some(parts) => Compare::Parted(parts),
+            };
+            Compared { tape, then: Some(then), now: Some(outcome), result }
+        }
+    }
+}
+
+/// The plugins of recorded runs, compiled once each.
+struct Plugins<'r> {
+    replay: &'r Replay,
+    config: &'r Config,
+    sandboxes: Sandboxes,
+    cache: Arc<Cache>,
+    ready: BTreeMap<String, std::result::Result<Arc<Plugin>, String>>,
+}
+
+impl<'r> Plugins<'r> {
+    fn new(replay: &'r Replay, config: &'r Config) -> Self {
+        let sandboxes = Sandboxes::new(config);
+        Self { replay, config, sandboxes, cache: Arc::new(Cache::open()), ready: BTreeMap::new() }
+    }
+
+    /// The plugin of a run: the one that is named, or the one that ran.
+    async fn of(&mut self, tape: &PastTape) -> Result<Arc<Plugin>> {
+        let key = if self.replay.plugin.is_some() { "" } else { tape.digest.as_str() };
+        if !self.ready.contains_key(key) {
+            let ready = self.load(key).await.map_err(|error| format!("{error:#}"));
+            // One that is named and cannot be used is a mistake of the command line.
+            self.ready.insert(key.to_owned(), ready);
+        }
+        match self.ready.get(key) {
+            Some(Ok(plugin)) => Ok(plugin.clone()),
+            Some(Err(why)) => Err(anyhow!("{why}")),
+            None => bail!("no plugin"),
+        }
+    }
+
+    async fn load(&self, digest: &str) -> Result<Arc<Plugin>> {
+        let file = match &self.replay.plugin {
+            Some(path) => File::read(path).map_err(|(_, error)| error)?,
+            None => {
+                let digest: Digest = digest.parse()?;
+                Store::beside(&self.replay.files.lock()).find(digest).with_context(|| {
+                    format!("its plugin {digest} is not in plugins.store any more; name a file with --plugin")
+                })?
+            }
+        };
+        let budgets = self.config.budgets(&file.name);
+        Ok(Arc::new(plugin::one(file, &self.sandboxes, self.cache.clone(), &budgets).await?))
+    }
+}
+
+fn id_of(tape: &PastTape) -> String {
+    run_id(tape.data_date, tape.due, tape.attempt)
+}
+
+impl Compare {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Same => "same",
+            Self::Changed => "changed",
+            Self::Parted(_) => "parted",
+            Self::Unrecorded(_) => "not recorded",
+            Self::Not(_) => "not replayable",
+        }
+    }
+
+    /// Why, on one line.
+    fn why(&self) -> String {
+        match self {
+            Self::Same | Self::Changed => String::new(),
+            Self::Parted(why) | Self::Not(why) => why.clone(),
+            Self::Unrecorded(questions) => format!("it asks what was not asked then: {}", questions.join("; ")),
+        }
+    }
+}
+
+/// The exit code: see the help.
+fn code(compared: &[Compared]) -> u8 {
+    let any = |is: fn(&Compare) -> bool| compared.iter().any(|one| is(&one.result));
+    match () {
+        () if any(|result| matches!(result, Compare::Unrecorded(_))) => 3,
+        () if any(|result| matches!(result, Compare::Changed | Compare::Parted(_))) => 1,
+        () if compared.iter().all(|one| matches!(one.result, Compare::Not(_))) => 3,
+        () => 0,
+    }
+}
+
+fn word(outcome: &Option<Outcome>) -> String {
+    outcome.as_ref().map_or_else(String::new, |outcome| outcome.status().name().to_owned())
+}
+
+fn text(check: &str, compared: &[Compared], is_new: bool) -> String {
+    let mut table = Table::new(["DATA OF", "DUE", "THEN", "NOW", "WHAT"].map(str::to_owned).to_vec());
+    let different: Vec<&Compared> = compared.iter().filter(|one| one.result != Compare::Same).collect();
+    for one in different.iter().take(LISTED) {
+        let what = match (&one.result, &one.then, &one.now) {
+            (Compare::Changed, Some(then), Some(now)) => then.changes(now),
+            (result, ..) => format!("{}: {}", result.name(), result.why()),
+        };
+        let what = printable(&what).split_whitespace().collect::<Vec<_>>().join(" ");
+        let row = [one.tape.data_date.to_string(), one.tape.due.to_string(), word(&one.then), word(&one.now), what];
+        table.row(row.to_vec());
+    }
+    let mut text = if different.is_empty() { String::new() } else { format!("{}\n", table.text()) };
+    if different.len() > LISTED {
+        let _ = writeln!(text, "{} more; --output json lists all\n", different.len() - LISTED);
+    }
+    let counts = [
+        (Compare::Same, if is_new { "would say the same" } else { "same, byte for byte" }),
+        (Compare::Changed, "would say something else"),
+        (Compare::Parted(String::new()), "say something else, though nothing changed"),
+        (Compare::Unrecorded(Vec::new()), "ask what was not asked then"),
+        (Compare::Not(String::new()), "cannot be run again"),
+    ];
+    let counted = counts.iter().filter_map(|(result, words)| {
+        let count = compared.iter().filter(|one| one.result.name() == result.name()).count();
+        (count > 0).then(|| format!("{count} {words}"))
+    });
+    let runs =
+        if compared.len() == 1 { "1 recorded run".to_owned() } else { format!("{} recorded runs", compared.len()) };
+    let _ = writeln!(text, "{check}: {runs}: {}.", counted.collect::<Vec<_>>().join(", "));
+    text
+}
+
+fn json(check: &str, compared: &[Compared]) -> Value {
+    let run = |one: &Compared| {
+        let outcome = |outcome: &Option<Outcome>| {
+            outcome.as_ref().map(|outcome| json!({ "status": outcome.status(), "report": outcome.report(), "error": outcome.error(), "alerts": outcome.alerts() }))
+        };
+        json!({
+            "run": id_of(&one.tape),
+            "data_date": one.tape.data_date,
+            "due": one.tape.due,
+            "plugin": one.tape.digest,
+            "result": one.result.name(),
+            "why": one.result.why(),
+            "then": outcome(&one.then),
+            "now": outcome(&one.now),
+        })
+    };
+    json!({ "check": check, "exit_code": code(compared), "runs": compared.iter().map(run).collect::<Vec<_>>() })
+}
+
+/// The schema that CI systems read: <https://github.com/testmoapp/junitxml>
+fn junit(check: &str, compared: &[Compared]) -> String {
+    let count = |is: fn(&Compare) -> bool| compared.iter().filter(|one| is(&one.result)).count();
+    let mut text = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n  <testsuite name=\"host replay\" tests=\"{}\" failures=\"{}\" errors=\"{}\" skipped=\"{}\">\n",
+        compared.len(),
+        count(|result| matches!(result, Compare::Changed | Compare::Parted(_))),
+        count(|result| matches!(result, Compare::Unrecorded(_))),
+        count(|result| matches!(result, Compare::Not(_))),
+    );
+    for one in compared {
+        let _ = write!(text, "    <testcase classname=\"{}\" name=\"{}\"", xml(check), xml(&id_of(&one.tape)));
+        let why = match (&one.result, &one.then, &one.now) {
+            (Compare::Changed, Some(then), Some(now)) => then.changes(now),
+            (result, ..) => result.why(),
+        };
+        let _ = match &one.result {
+            Compare::Same => writeln!(text, "/>"),
+            Compare::Changed | Compare::Parted(_) => writeln!(text, "><failure message=\"{}\"/></testcase>", xml(&why)),
+            Compare::Unrecorded(_) => writeln!(text, "><error message=\"{}\"/></testcase>", xml(&why)),
+            Compare::Not(_) => writeln!(text, "><skipped message=\"{}\"/></testcase>", xml(&why)),
+        };
+    }
+    text + "  </testsuite>\n</testsuites>\n"
+}

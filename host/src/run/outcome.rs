@@ -1,0 +1,129 @@
+//! What came of a run, as a replay must repeat it: all but how long it took.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Run, Status};
+use crate::{
+    capability::Call,
+    contract::{Report, slack::Alert},
+    text::shortened,
+};
+
+/// The longest line of a difference that is shown, in bytes.
+const SHOWN: usize = 300;
+
+/// What came of a run: its parts as text, so that they are compared as they were written.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Its host calls, in the order of their ends.
+    calls: String,
+    /// Its output.
+    log: String,
+    /// Its alerts, as the plugin wrote them.
+    alerts: String,
+    /// Rows that explain its violations.
+    evidence: String,
+    /// Its report.
+    report: String,
+    /// Why it could not be evaluated, in words.
+    error: Option<String>,
+}
+
+/// A host call that ended.
+#[derive(Serialize)]
+struct Ended<'c> {
+    name: &'static str,
+    asked: &'c str,
+    bytes: u64,
+    error: Option<String>,
+}
+
+impl Outcome {
+    /// Of a run that has ended.
+    pub fn of(run: &Run) -> Self {
+        Self {
+            calls: lines(&run.calls.iter().map(Ended::of).collect::<Vec<_>>()),
+            log: run.log.clone(),
+            alerts: lines(run.said.as_ref().unwrap_or(&run.alerts)),
+            evidence: lines(&run.evidence),
+            report: lines(&run.report),
+            error: run.error.as_ref().map(ToString::to_string),
+        }
+    }
+
+    /// What people hear of it: the status and the alerts, the metrics and the violations.
+    pub fn says(&self) -> (Status, &str, &str) {
+        (self.status(), &self.report, &self.alerts)
+    }
+
+    /// The worst status that applies.
+    pub fn status(&self) -> Status {
+        Status::of(self.report().as_ref().map(|report| &report.verdict), self.error.is_some())
+    }
+
+    /// How another one differs, for people: the violations that are new and those that are gone, else the metrics.
+    pub fn changes(&self, other: &Self) -> String {
+        let said = |outcome: &Self| -> BTreeSet<String> {
+            let report = outcome.report();
+            let violations = report.iter().flat_map(|report| &report.violations);
+            violations.map(|violation| violation.message.clone()).chain(outcome.error.clone()).collect()
+        };
+        let (then, now) = (said(self), said(other));
+        let new = now.difference(&then).map(|line| format!("new: {line}"));
+        let gone = then.difference(&now).map(|line| format!("gone: {line}"));
+        let lines: Vec<String> = new.chain(gone).collect();
+        match lines.is_empty() {
+            true => self.parts(other).unwrap_or_default(),
+            false => lines.join("; "),
+        }
+    }
+
+    /// The report, if there was one.
+    pub fn report(&self) -> Option<Report> {
+        serde_json::from_str(&self.report).ok().flatten()
+    }
+
+    /// The alerts.
+    pub fn alerts(&self) -> Vec<Alert> {
+        serde_json::from_str(&self.alerts).unwrap_or_default()
+    }
+
+    /// Why it could not be evaluated.
+    pub fn error(&self) -> Option<&str> {
+        self.error.as_deref()
+    }
+
+    /// Where another one parts from this one, in words: the first part that differs, and its first line; `None` if they are the same,
+    /// byte for byte.
+    pub fn parts(&self, other: &Self) -> Option<String> {
+        let parts: [(&str, &str, &str); 6] = [
+            ("the host calls", &self.calls, &other.calls),
+            ("the log", &self.log, &other.log),
+            ("the alerts", &self.alerts, &other.alerts),
+            ("the evidence", &self.evidence, &other.evidence),
+            ("the report", &self.report, &other.report),
+            ("the error", self.error.as_deref().unwrap_or_default(), other.error.as_deref().unwrap_or_default()),
+        ];
+        let (what, then, now) = parts.into_iter().find(|(_, then, now)| then != now)?;
+        let at = then.lines().zip(now.lines()).take_while(|(then, now)| then == now).count();
+        let line = |text: &str| match text.lines().nth(at) {
+            Some(line) => shortened(line.trim(), SHOWN),
+            None => "nothing".to_owned(),
+        };
+        Some(format!("{what}: then {}, now {}", line(then), line(now)))
+    }
+}
+
+impl<'c> Ended<'c> {
+    fn of(call: &'c Call) -> Self {
+        let error = call.error.as_ref().map(ToString::to_string);
+        Self { name: call.name, asked: &call.asked, bytes: call.bytes, error }
+    }
+}
+
+/// A line for each value.
+fn lines(value: &impl Serialize) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_default()
+}

@@ -1,0 +1,108 @@
+//! Runs a recorded run again on its recorded answers: the same bytes with the same settings must give the same again. Another
+//! version, or other settings, show what they would have said then.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use super::{Outcome, Run, Script};
+use crate::{
+    capability::{Backends, Played, Taping},
+    check::{Check, Family, Ready, Work},
+    config::{Config, Cron},
+    lanes::Pace,
+    plugin::{Plugin, check_settings},
+    record::Record,
+};
+
+/// What runs recorded runs again: today's grants, and what takes the place of what ran then.
+pub struct Replay {
+    /// Today's configuration, which grants.
+    pub config: Arc<Config>,
+    /// Today's backends, which are asked nothing unless `asks`.
+    pub backends: Arc<Backends>,
+    /// For the check's history.
+    pub record: Record,
+    /// Settings that take the place of recorded ones.
+    pub settings: Vec<(String, Value)>,
+    /// Whether the backends are asked what was not recorded.
+    pub asks: bool,
+}
+
+/// A run that ran again.
+#[derive(Debug)]
+pub struct Again {
+    /// What it gave now.
+    pub run: Run,
+    /// The same, to compare with what it gave then.
+    pub outcome: Outcome,
+    /// The questions that were not asked then.
+    pub unrecorded: Vec<String>,
+}
+
+impl Replay {
+    /// The settings of a script, with those that take their place.
+    pub fn settings(&self, script: &Script) -> Result<String> {
+        if self.settings.is_empty() {
+            return Ok(script.given.settings.clone());
+        }
+        let mut whole: Value = serde_json::from_str(&script.given.settings).context("the recorded settings")?;
+        for (path, value) in &self.settings {
+            let mut place = &mut whole;
+            for key in path.split('.') {
+                let Some(object) = place.as_object_mut() else {
+                    bail!("{path}: {key} is in something that is not a table")
+                };
+                place = object.entry(key).or_insert_with(|| Value::Object(serde_json::Map::new()));
+            }
+            *place = value.clone();
+        }
+        Ok(whole.to_string())
+    }
+
+    /// Runs a recorded run of a check again, with a plugin. An error says why it cannot be.
+    pub async fn run(&self, check: &str, script: &Script, plugin: &Arc<Plugin>) -> Result<Again> {
+        if let Some(event) = script.is_missing().filter(|_| !self.asks) {
+            bail!("the answer to its {} is not recorded any more, or only as a digest", event.name);
+        }
+        let settings = self.settings(script)?;
+        let wrong = match settings == script.given.settings {
+            true => Vec::new(),
+            false => {
+                let settings = serde_json::from_str(&settings)?;
+                check_settings(&plugin.file.name, &plugin.descriptor.settings, &settings).await?
+            }
+        };
+        if !wrong.is_empty() {
+            bail!("settings: {}", wrong.join("; "));
+        }
+        let given = &script.given;
+        let name = &plugin.file.name;
+        let dates = plugin.dates(settings.clone(), &given.budgets).await?;
+        let ready = Ready {
+            plugin: plugin.clone(),
+            grants: self.config.grants.get(name).cloned().unwrap_or_default(),
+            settings,
+            dates,
+            budgets: given.budgets.clone(),
+            skip: given.skip.clone(),
+            pace: Pace::default(),
+        };
+        let own = self.config.checks.get(check);
+        let check = Check {
+            name: check.to_owned(),
+            schedule: own.and_then(|own| own.schedule.clone()).unwrap_or_else(Cron::hourly),
+            zone: self.config.timezone.clone(),
+            data_date: own.map(|own| own.data_date).unwrap_or_default(),
+            family: Some(Family { channel: given.channel.clone(), group: plugin.descriptor.group.clone() }),
+            work: Work::Plugin(Box::new(ready)),
+            waits: false,
+        };
+        let played = [&script.skip, &script.events].map(|events| Arc::new(Played::new(events, self.asks)));
+        let taping = played.clone().map(Taping::Replay);
+        let run = check.run_on(&self.backends, &self.record, given.moment.clone(), taping).await;
+        let unrecorded = played.iter().flat_map(|played| played.unrecorded()).collect();
+        Ok(Again { outcome: Outcome::of(&run), run, unrecorded })
+    }
+}
