@@ -35,6 +35,7 @@ mod taken_in;
 mod threads;
 mod unsaid;
 mod updates;
+mod would;
 
 use std::{cmp::Reverse, collections::BTreeSet};
 
@@ -60,6 +61,7 @@ pub use remark::{Remark, remarks};
 pub use say::Say;
 pub use spoken::{About, News, Notice, with_evidence};
 pub use standing::{Rules, Standing, Standings};
+pub use would::would_say;
 
 use crate::{
     contract::slack::{Alert, Severity},

@@ -21,20 +21,24 @@ use super::{
     table::Table,
 };
 use crate::{
+    alert::would_say,
     capability::Backends,
     config::{Config, Time, nearest},
     package::{Digest, File, Store},
     plugin::{self, Cache, Plugin},
     record::{PastTape, Record, run_id},
-    run::{Again, Outcome, Replay as Runner, Script},
+    run::{Again, Outcome, Replay as Runner, Run, Script},
     sandbox::Sandboxes,
-    text::printable,
+    text::{printable, shortened},
 };
 
 /// How many runs are read and run again at a time.
 const AT_ONCE: usize = 200;
 /// The most runs that the table lists.
 const LISTED: usize = 50;
+
+/// Bytes that are shown of a question that was not asked then.
+const ASKED: usize = 200;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -79,6 +83,8 @@ pub(super) struct Replay {
 /// A run that was to run again.
 struct Compared {
     tape: PastTape,
+    /// The run then and now, for the policy.
+    runs: Option<(Run, Run)>,
     then: Option<Outcome>,
     now: Option<Outcome>,
     result: Compare,
@@ -125,6 +131,7 @@ impl Replay {
             asks: self.live,
         });
         let mut plugins = Plugins::new(self, config);
+        self.usable(&runner, &tapes, &mut plugins).await?;
         let progress = Progress::new("running again");
         let mut compared = Vec::new();
         for some in tapes.chunks(AT_ONCE) {
@@ -134,12 +141,27 @@ impl Replay {
         drop(progress);
         backends.close().await;
         record.close().await;
+        let told = Told::of(config, &mut compared);
         super::print(&match self.output {
-            CiFormat::Table => text(&self.check, &compared, self.is_new()),
-            CiFormat::Json => format!("{:#}\n", json(&self.check, &compared)),
+            CiFormat::Table => text(&self.check, &compared, self.is_new().then_some(&told)),
+            CiFormat::Json => format!("{:#}\n", json(&self.check, &compared, &told)),
             CiFormat::Junit => junit(&self.check, &compared),
         })?;
         Ok(code(&compared))
+    }
+
+    /// Refuses a plugin or settings that no run could use.
+    async fn usable(&self, runner: &Runner, tapes: &[PastTape], plugins: &mut Plugins<'_>) -> Result<()> {
+        let Some(newest) = tapes.iter().rfind(|tape| tape.script.is_some()).filter(|_| self.is_new()) else {
+            return Ok(());
+        };
+        let plugin = plugins.of(newest).await?;
+        let mut contents = runner.record.answers(&Script::ids(newest)?).await?;
+        contents.extend(runner.record.answers(&Script::needs(newest, &contents)?).await?);
+        if let Ok(script) = Script::read(newest, &contents) {
+            runner.check_settings(&script, &plugin).await?;
+        }
+        Ok(())
     }
 
     /// Whether another version or other settings run.
@@ -228,8 +250,8 @@ async fn compare(
         Ok::<_, anyhow::Error>((script.outcome, again))
     };
     match again.await {
-        Err(why) => Compared { tape, then: None, now: None, result: Compare::Not(format!("{why:#}")) },
-        Ok((then, Again { outcome, unrecorded, .. })) => {
+        Err(why) => Compared { tape, runs: None, then: None, now: None, result: Compare::Not(format!("{why:#}")) },
+        Ok((then, Again { then: before, now, outcome, unrecorded })) => {
             let result = match then.parts(&outcome) {
                 _ if !unrecorded.is_empty() && !runner.asks => Compare::Unrecorded(unrecorded),
                 None => Compare::Same,
@@ -239,7 +261,7 @@ async fn compare(
                 },
                 Some(parts) => Compare::Parted(parts),
             };
-            Compared { tape, then: Some(then), now: Some(outcome), result }
+            Compared { tape, runs: Some((before, now)), then: Some(then), now: Some(outcome), result }
         }
     }
 }
@@ -309,8 +331,25 @@ impl Compare {
         match self {
             Self::Same | Self::Changed => String::new(),
             Self::Parted(why) | Self::Not(why) => why.clone(),
-            Self::Unrecorded(questions) => format!("it asks what was not asked then: {}", questions.join("; ")),
+            Self::Unrecorded(questions) => {
+                format!("it asks what was not asked then: {}", shortened(&questions.join("; "), ASKED))
+            }
         }
+    }
+}
+
+/// The messages that people would have got, then and now: the title and the due time of each.
+struct Told {
+    then: Vec<(Timestamp, String)>,
+    now: Vec<(Timestamp, String)>,
+}
+
+impl Told {
+    /// Of runs that ran again, by the policy of today.
+    fn of(config: &Config, compared: &mut [Compared]) -> Self {
+        let (then, now) = compared.iter_mut().filter_map(|one| one.runs.take()).unzip();
+        let titles = |runs: Vec<Run>| would_say(config, runs).into_iter().map(|(due, message)| (due, message.title));
+        Self { then: titles(then).collect(), now: titles(now).collect() }
     }
 }
 
@@ -329,7 +368,7 @@ fn word(outcome: &Option<Outcome>) -> String {
     outcome.as_ref().map_or_else(String::new, |outcome| outcome.status().name().to_owned())
 }
 
-fn text(check: &str, compared: &[Compared], is_new: bool) -> String {
+fn text(check: &str, compared: &[Compared], told: Option<&Told>) -> String {
     let mut table = Table::new(["DATA OF", "DUE", "THEN", "NOW", "WHAT"].map(str::to_owned).to_vec());
     let different: Vec<&Compared> = compared.iter().filter(|one| one.result != Compare::Same).collect();
     for one in different.iter().take(LISTED) {
@@ -346,7 +385,7 @@ fn text(check: &str, compared: &[Compared], is_new: bool) -> String {
         let _ = writeln!(text, "{} more; --output json lists all\n", different.len() - LISTED);
     }
     let counts = [
-        (Compare::Same, if is_new { "would say the same" } else { "same, byte for byte" }),
+        (Compare::Same, if told.is_some() { "would say the same" } else { "same, byte for byte" }),
         (Compare::Changed, "would say something else"),
         (Compare::Parted(String::new()), "say something else, though nothing changed"),
         (Compare::Unrecorded(Vec::new()), "ask what was not asked then"),
@@ -359,10 +398,19 @@ fn text(check: &str, compared: &[Compared], is_new: bool) -> String {
     let runs =
         if compared.len() == 1 { "1 recorded run".to_owned() } else { format!("{} recorded runs", compared.len()) };
     let _ = writeln!(text, "{check}: {runs}: {}.", counted.collect::<Vec<_>>().join(", "));
+    if let Some(Told { then, now }) = told {
+        let messages = |count| if count == 1 { "1 message".to_owned() } else { format!("{count} messages") };
+        let _ = writeln!(
+            text,
+            "People would have got {} of them with what ran then, and {} with this.",
+            messages(then.len()),
+            messages(now.len())
+        );
+    }
     text
 }
 
-fn json(check: &str, compared: &[Compared]) -> Value {
+fn json(check: &str, compared: &[Compared], told: &Told) -> Value {
     let run = |one: &Compared| {
         let outcome = |outcome: &Option<Outcome>| {
             outcome.as_ref().map(|outcome| json!({ "status": outcome.status(), "report": outcome.report(), "error": outcome.error(), "alerts": outcome.alerts() }))
@@ -378,7 +426,15 @@ fn json(check: &str, compared: &[Compared]) -> Value {
             "now": outcome(&one.now),
         })
     };
-    json!({ "check": check, "exit_code": code(compared), "runs": compared.iter().map(run).collect::<Vec<_>>() })
+    let messages = |told: &[(Timestamp, String)]| {
+        told.iter().map(|(due, title)| json!({ "due": due, "title": title })).collect::<Vec<_>>()
+    };
+    json!({
+        "check": check,
+        "exit_code": code(compared),
+        "runs": compared.iter().map(run).collect::<Vec<_>>(),
+        "messages": { "then": messages(&told.then), "now": messages(&told.now) },
+    })
 }
 
 /// The schema that CI systems read: <https://github.com/testmoapp/junitxml>

@@ -169,6 +169,7 @@ impl Run {
             host.close_gone(names, !self.once, self.at.unwrap_or_else(crate::record::now)).await?;
         }
         if !self.dry_run {
+            host.recorder.purge(&host.config).await?;
             host.store_plugins(&self.files.lock()).await;
         }
         host.recorder.forget(&host.config).await

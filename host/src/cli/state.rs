@@ -1,23 +1,50 @@
-//! `host state copy`: moves the record between a file and a server.
+//! `host state`: moves the record between a file and a server, and removes answers from it.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
+use jiff::{civil::Date, tz::TimeZone};
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
-    flags::{Format, OutputFlag},
+    flags::{ConfigFlag, Format, OutputFlag},
     progress::Progress,
+    recorded,
     table::Table,
 };
-use crate::record::{Copied, Place, Spot, copy};
+use crate::{
+    config::{Config, nearest},
+    record::{self, Copied, Place, Spot, copy},
+};
 
 #[derive(Debug, Subcommand)]
-#[command(after_help = "Example:
-  host state copy --from state --to env:HOST_STATE_URL")]
+#[command(after_help = "Examples:
+  host state copy --from state --to env:HOST_STATE_URL
+  host state purge --dataset nba_raw")]
 pub(super) enum State {
     /// Copy the record from a file to a Postgres database, or back
     Copy(Copy),
+    /// Remove recorded answers
+    Purge(Purge),
+}
+
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("what").required(true).args(["dataset", "before"])), after_help = "What runs found stays: only what they were answered is removed, for good, so that
+they cannot be replayed any more. A host may run meanwhile.
+
+Examples:
+  host state purge --dataset nba_raw       what is from this dataset, or with it
+  host state purge --dataset git.pipeline  from this repository; also deployments
+  host state purge --before 2026-02-01     of runs recorded before this day, UTC")]
+pub(super) struct Purge {
+    /// Answers that have something from this dataset
+    #[arg(long, value_name = "NAME")]
+    dataset: Option<String>,
+    /// Answers that runs got before this day
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    before: Option<Date>,
+    #[command(flatten)]
+    config: ConfigFlag,
 }
 
 #[derive(Args)]
@@ -58,7 +85,10 @@ impl std::fmt::Debug for Copy {
 
 impl State {
     pub(super) fn execute(self) -> Result<u8> {
-        let Self::Copy(asked) = self;
+        let asked = match self {
+            Self::Copy(asked) => asked,
+            Self::Purge(purge) => return purge.execute(),
+        };
         let from = Spot::named(&asked.from).context("--from")?;
         let to = Spot::named(&asked.to).context("--to")?;
         super::runtime()?.block_on(async {
@@ -76,6 +106,40 @@ impl State {
                 Format::Json => format!("{:#}\n", json(&copied, asked.dry_run)),
                 Format::Table => shown(&copied, asked.dry_run),
             })?;
+            Ok(0)
+        })
+    }
+}
+
+impl Purge {
+    fn execute(self) -> Result<u8> {
+        let config = Config::read(self.config.path())?;
+        super::runtime()?.block_on(async {
+            let record = recorded(&config).await?;
+            let what = match (&self.dataset, self.before) {
+                (Some(dataset), _) => {
+                    let known = record.answer_sources().await?;
+                    if !known.contains(dataset) {
+                        let sources = known.iter().cloned().collect::<Vec<_>>().join(", ");
+                        let near = nearest(dataset, &known);
+                        let there = if known.is_empty() {
+                            "no answer is recorded".to_owned()
+                        } else {
+                            format!("there are answers of {sources}")
+                        };
+                        bail!("no answer of {dataset} is recorded{near}; {there}");
+                    }
+                    record::Purge::Source(dataset.clone())
+                }
+                (None, Some(day)) => record::Purge::Before(day.to_zoned(TimeZone::UTC)?.timestamp()),
+                (None, None) => bail!("name --dataset or --before"),
+            };
+            let purged = record.purge(&what, "its answers were removed with `host state purge`").await?;
+            record.close().await;
+            super::print(&format!(
+                "Removed {} recorded answers; {} runs cannot be replayed any more.\n",
+                purged.answers, purged.runs
+            ))?;
             Ok(0)
         })
     }

@@ -73,7 +73,9 @@ pub struct PastTape {
 pub enum Purge {
     /// All answers that have something from a source.
     Source(String),
-    /// All answers of runs that were recorded before a moment, and their tapes.
+    /// The contents of such answers, of which the digests stay.
+    Contents(String),
+    /// All answers that runs last got before a moment, and the tapes of those runs.
     Before(Timestamp),
 }
 
@@ -183,12 +185,19 @@ async fn purge(write: &mut AnyConnection, what: &Purge, why: &str) -> sqlx::Resu
             let all = format!("DELETE FROM answer_sources WHERE answer_id IN ({own})");
             query(AssertSqlSafe(all)).bind(source).execute(&mut *write).await?;
         }
+        Purge::Contents(source) => {
+            let own = "SELECT answer_id FROM answer_sources WHERE source = $1";
+            // Constants.
+            let sql =
+                format!("UPDATE answers SET content = NULL, bytes = 0 WHERE content IS NOT NULL AND id IN ({own})");
+            let changed = query(AssertSqlSafe(sql)).bind(source).execute(&mut *write).await?;
+            purged.answers = changed.rows_affected();
+        }
         Purge::Before(before) => {
             let before = before.as_millisecond();
             let gone = query("DELETE FROM tapes WHERE recorded < $1").bind(before).execute(&mut *write).await?;
             purged.runs = gone.rows_affected();
-            let unused = "DELETE FROM answers WHERE used < $1";
-            let gone = query(unused).bind(before - marked()).execute(&mut *write).await?;
+            let gone = query("DELETE FROM answers WHERE used < $1").bind(before).execute(&mut *write).await?;
             purged.answers = gone.rows_affected();
             let sources = "DELETE FROM answer_sources WHERE answer_id NOT IN (SELECT id FROM answers)";
             query(sources).execute(&mut *write).await?;
@@ -319,6 +328,6 @@ fn size(answer: &NewAnswer) -> u64 {
     answer.content.as_ref().map_or(0, |content| content.len() as u64)
 }
 
-fn marked() -> i64 {
+pub(super) fn marked() -> i64 {
     i64::try_from(MARKED.as_millis()).unwrap_or(i64::MAX)
 }

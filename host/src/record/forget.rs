@@ -4,7 +4,7 @@ use anyhow::Result;
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use sqlx::AssertSqlSafe;
 
-use super::{Record, now, sql::commit, sql::query};
+use super::{Record, answers::marked, now, sql::commit, sql::query};
 
 /// What is removed of a table: the value is a day, or a moment.
 const BY_DAY: [(&str, &str); 2] = [
@@ -34,7 +34,9 @@ const AT_ONCE: u64 = 5000;
 
 impl Record {
     /// Removes old entries that are over: runs, alerts, messages, silences. Of several hosts one does it at a time.
-    pub async fn forget(&self, before: Timestamp) -> Result<()> {
+    /// Of answers what runs got before another moment.
+    pub async fn forget(&self, before: Timestamp, answers_before: Timestamp) -> Result<()> {
+        let answers_before = answers_before.max(before);
         // A day has ended in every time zone a day later.
         let day = before.to_zoned(TimeZone::UTC).date().yesterday()?.to_string();
         if self.member.is_none() {
@@ -43,7 +45,8 @@ impl Record {
                 let gone = query(AssertSqlSafe(format!("DELETE FROM {table} WHERE {over}"))).bind(&day);
                 gone.execute(&mut write).await.map_err(|error| self.explain(error))?;
             }
-            for (table, over) in BY_MOMENT {
+            let moments = BY_MOMENT.map(|of| (of, before)).into_iter().chain(answers(answers_before));
+            for ((table, over), before) in moments {
                 let gone = query(AssertSqlSafe(format!("DELETE FROM {table} WHERE {over}")));
                 let gone = gone.bind(before.as_millisecond());
                 gone.execute(&mut write).await.map_err(|error| self.explain(error))?;
@@ -57,6 +60,7 @@ impl Record {
                 while lease.is_fresh() && self.execute(query(some(table, over)).bind(&day)).await? == AT_ONCE {}
             }
             let moments = BY_MOMENT.map(|of| (of, before)).into_iter().chain(OF_HOSTS.map(|of| (of, yesterday)));
+            let moments = moments.chain(answers(answers_before));
             for ((table, over), before) in moments {
                 let gone = || query(some(table, over)).bind(before.as_millisecond());
                 while lease.is_fresh() && self.execute(gone()).await? == AT_ONCE {}
@@ -67,6 +71,16 @@ impl Record {
         self.give_back(&lease, None).await?;
         forgotten
     }
+}
+
+/// What is removed of the answers, and before when. The mark of their last use may be a while old.
+fn answers(before: Timestamp) -> [((&'static str, &'static str), Timestamp); 3] {
+    let unused = Timestamp::from_millisecond(before.as_millisecond().saturating_sub(marked())).unwrap_or(before);
+    [
+        (("tapes", "recorded < $1"), before),
+        (("answers", "used < $1"), unused),
+        (("answer_sources", "answer_id NOT IN (SELECT id FROM answers) AND CAST($1 AS BIGINT) IS NOT NULL"), before),
+    ]
 }
 
 /// Removes some rows. Constants.

@@ -39,10 +39,10 @@ use shared::Deciding;
 
 use crate::{
     alert::{self, Day, Delivery, News, Notification, Receivers, Standing, Standings, Subject},
-    config::{Bytes, Config},
+    config::{Bytes, Config, Keeping},
     lanes,
     metrics::Metrics,
-    record::{self, Batch, NewMessage, NewRun, Record, Undelivered},
+    record::{self, Batch, NewMessage, NewRun, Purge, Record, Undelivered},
     run::{Keeper, Run, Status, Untold, validation::Validation},
 };
 
@@ -476,13 +476,56 @@ impl Recorder {
 
     /// Removes entries older than `state.keep` from the record.
     pub async fn forget(&self, config: &Config) -> Result<()> {
-        let keep = jiff::SignedDuration::try_from(config.state.keep.0)?;
-        match record::now().checked_sub(keep) {
-            Ok(before) => self.record.forget(before).await,
-            // Longer than all of time: keep everything.
-            Err(_) => Ok(()),
-        }
+        // Longer than all of time: keep everything.
+        let before = |keep: Duration| {
+            let keep = jiff::SignedDuration::try_from(keep).unwrap_or(jiff::SignedDuration::MAX);
+            record::now().checked_sub(keep).unwrap_or(Timestamp::MIN)
+        };
+        let answers = config.record.answers.0.map_or(Timestamp::MIN, |keep| before(keep.0));
+        self.record.forget(before(config.state.keep.0), answers).await
     }
+
+    /// Removes the answers that this configuration does not keep: of what is not granted any more, or is not to be recorded.
+    pub async fn purge(&self, config: &Config) -> Result<()> {
+        if !self.record.takes_part() {
+            return Ok(());
+        }
+        if config.record.answers.0.is_none() {
+            let all = Purge::Before(Timestamp::MAX);
+            return self.record.purge(&all, "").await.map(drop);
+        }
+        for source in self.record.answer_sources().await? {
+            let (what, why) = match config.record.keeping(&source, config.warehouse.as_ref()) {
+                _ if !is_granted(config, &source) => {
+                    (Purge::Source(source.clone()), format!("{source} is not granted any more"))
+                }
+                Keeping::On => continue,
+                Keeping::Digest => (Purge::Contents(source.clone()), String::new()),
+                Keeping::Off => (
+                    Purge::Source(source.clone()),
+                    format!("the answers of {source} are not recorded (record.datasets)"),
+                ),
+            };
+            let purged = self.record.purge(&what, &why).await?;
+            if purged.answers > 0 {
+                tracing::info!("removed {} recorded answers of {source}: host.toml does not keep them", purged.answers);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether any plugin may ask a source.
+fn is_granted(config: &Config, source: &str) -> bool {
+    config.grants.values().any(|grants| match source.strip_prefix("git.") {
+        Some(repository) => grants.git.iter().any(|granted| granted == repository),
+        None if source == "deployments" => !grants.deployments.is_empty(),
+        None if source == "record" => true,
+        None => {
+            let of_view = |view: &String| view.split_once('.').is_some_and(|(dataset, _)| dataset == source);
+            grants.warehouse.iter().any(|granted| granted == source) || grants.views.iter().any(of_view)
+        }
+    })
 }
 
 /// Counts a batch as waiting until it is dropped.

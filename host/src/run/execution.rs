@@ -113,7 +113,7 @@ impl Check {
         Run { error: Some(Reason::Broken(why)), ..self.empty(moment) }
     }
 
-    fn empty(&self, moment: &Moment) -> Run {
+    pub(super) fn empty(&self, moment: &Moment) -> Run {
         Run {
             check: self.name.clone(),
             plugin: None,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Run, Status};
+use super::{Reason, Run, Status};
 use crate::{
     capability::Call,
     contract::{Report, slack::Alert},
@@ -78,6 +78,17 @@ impl Outcome {
             true => self.parts(other).unwrap_or_default(),
             false => lines.join("; "),
         }
+    }
+
+    /// A run with this outcome, as far as people are told of it.
+    pub(super) fn run(&self, empty: Run) -> Run {
+        let report = self.report();
+        let unknown = report.as_ref().map(|report| report.unknown.clone()).unwrap_or_default();
+        let error = self.error.clone().map(|error| match unknown.is_empty() {
+            true => Reason::NotFound(error),
+            false => Reason::Unknown(unknown),
+        });
+        Run { report, error, alerts: self.alerts(), ..empty }
     }
 
     /// The report, if there was one.

@@ -33,8 +33,10 @@ pub struct Replay {
 /// A run that ran again.
 #[derive(Debug)]
 pub struct Again {
+    /// What it gave then, without its calls.
+    pub then: Run,
     /// What it gave now.
-    pub run: Run,
+    pub now: Run,
     /// The same, to compare with what it gave then.
     pub outcome: Outcome,
     /// The questions that were not asked then.
@@ -43,7 +45,7 @@ pub struct Again {
 
 impl Replay {
     /// The settings of a script, with those that take their place.
-    pub fn settings(&self, script: &Script) -> Result<String> {
+    fn settings(&self, script: &Script) -> Result<String> {
         if self.settings.is_empty() {
             return Ok(script.given.settings.clone());
         }
@@ -61,22 +63,25 @@ impl Replay {
         Ok(whole.to_string())
     }
 
+    /// The settings that a script runs with; an error if its plugin does not take them.
+    pub async fn check_settings(&self, script: &Script, plugin: &Plugin) -> Result<String> {
+        let settings = self.settings(script)?;
+        if settings != script.given.settings {
+            let changed = serde_json::from_str(&settings)?;
+            let wrong = check_settings(&plugin.file.name, &plugin.descriptor.settings, &changed).await?;
+            if !wrong.is_empty() {
+                bail!("settings: {}", wrong.join("; "));
+            }
+        }
+        Ok(settings)
+    }
+
     /// Runs a recorded run of a check again, with a plugin. An error says why it cannot be.
     pub async fn run(&self, check: &str, script: &Script, plugin: &Arc<Plugin>) -> Result<Again> {
         if let Some(event) = script.is_missing().filter(|_| !self.asks) {
             bail!("the answer to its {} is not recorded any more, or only as a digest", event.name);
         }
-        let settings = self.settings(script)?;
-        let wrong = match settings == script.given.settings {
-            true => Vec::new(),
-            false => {
-                let settings = serde_json::from_str(&settings)?;
-                check_settings(&plugin.file.name, &plugin.descriptor.settings, &settings).await?
-            }
-        };
-        if !wrong.is_empty() {
-            bail!("settings: {}", wrong.join("; "));
-        }
+        let settings = self.check_settings(script, plugin).await?;
         let given = &script.given;
         let name = &plugin.file.name;
         let dates = plugin.dates(settings.clone(), &given.budgets).await?;
@@ -101,8 +106,9 @@ impl Replay {
         };
         let played = [&script.skip, &script.events].map(|events| Arc::new(Played::new(events, self.asks)));
         let taping = played.clone().map(Taping::Replay);
-        let run = check.run_on(&self.backends, &self.record, given.moment.clone(), taping).await;
+        let now = check.run_on(&self.backends, &self.record, given.moment.clone(), taping).await;
         let unrecorded = played.iter().flat_map(|played| played.unrecorded()).collect();
-        Ok(Again { outcome: Outcome::of(&run), run, unrecorded })
+        let then = script.outcome.run(check.empty(&given.moment));
+        Ok(Again { then, outcome: Outcome::of(&now), now, unrecorded })
     }
 }

@@ -153,7 +153,9 @@ impl Keeper {
             skip_events,
             events,
         };
-        let script = add(postcard::to_stdvec(&written)?, &sources, Keeping::On)?;
+        // Its questions may repeat what was answered before them; those of which only digests are kept stay without them.
+        let whole = sources.iter().filter(|source| keeping(source) == Keeping::On).cloned().collect();
+        let script = add(postcard::to_stdvec(&written)?, &whole, Keeping::On)?;
         // What came of it may repeat what was answered.
         let outcome = add(postcard::to_stdvec(&Outcome::of(run))?, &sources, least)?;
         tape.script = Some((script, outcome));
@@ -199,8 +201,14 @@ fn not_again(run: &Run) -> Option<String> {
         }
         _ => {}
     }
-    let is_cut = tapes.iter().copied().flatten().any(|tape| tape.is_cut);
-    is_cut.then(|| "its answers are larger than record.answers_per_run".to_owned())
+    let any = |is: fn(&Tape) -> bool| tapes.iter().copied().flatten().any(is);
+    match () {
+        () if any(|tape| tape.is_cut) => Some("its answers are larger than record.answers_per_run".to_owned()),
+        () if any(|tape| tape.is_pressed) => {
+            Some("the plugin polls, or computes for long, while several answers come".to_owned())
+        }
+        () => None,
+    }
 }
 
 impl Script {

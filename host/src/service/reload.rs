@@ -127,6 +127,9 @@ impl Service {
         let changes = self.replace(&before, host, Some(own), record::now()).await?;
         let host = self.host();
         host.recorder.audit(&host.config, &self.sources.config, lock).await;
+        if let Err(error) = host.recorder.purge(&host.config).await {
+            tracing::error!("recorded answers that host.toml does not keep are NOT removed: {error:#}");
+        }
         host.store_plugins(&self.sources.lock).await;
         Ok(changes)
     }

@@ -9,10 +9,13 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Wake, Waker},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures_util::{future::poll_fn, task::AtomicWaker};
+
+/// How long a guest may go on before it gets an answer all the same.
+const BUSY: Duration = Duration::from_millis(50);
 
 /// Which of the answers that have come a guest gets next.
 #[derive(Debug, Default)]
@@ -31,6 +34,10 @@ struct Waiting {
     handed: u32,
     /// How many somebody else still owes.
     owed: usize,
+    /// How many were handed over since the guest last waited.
+    early: u32,
+    /// Whether the guest got several answers without waiting for them, so that their order may not be all that it saw.
+    is_pressed: bool,
 }
 
 /// The order of answers that have come: the least is handed over first.
@@ -94,6 +101,7 @@ impl Handover {
         self.waiting().has_guest = true;
         let woken = Arc::new(Woken::default());
         let waker = Waker::from(woken.clone());
+        let mut busy: Option<Instant> = None;
         poll_fn(|context| {
             woken.outer.register(context.waker());
             loop {
@@ -101,10 +109,13 @@ impl Handover {
                 if let Poll::Ready(output) = guest.as_mut().poll(&mut Context::from_waker(&waker)) {
                     return Poll::Ready(Ok(output));
                 }
-                // It goes on by itself: it only yielded, or an answer came meanwhile.
-                if woken.woken.load(Ordering::Acquire) {
+                // It goes on by itself: it only yielded, or an answer came meanwhile. One that asks again and again whether an answer
+                // is there never waits, and gets it after a while.
+                let goes_on = woken.woken.load(Ordering::Acquire);
+                if goes_on && busy.get_or_insert_with(Instant::now).elapsed() < BUSY {
                     return Poll::Pending;
                 }
+                busy = None;
                 let mut waiting = self.waiting();
                 // In a replay one that is not there yet may be the next.
                 if is_replay && waiting.owed > 0 {
@@ -113,15 +124,23 @@ impl Handover {
                 match waiting.ready.pop_first() {
                     Some((rank, waker)) => {
                         waiting.next = Some(rank);
+                        waiting.early = if goes_on { waiting.early + 1 } else { 0 };
+                        waiting.is_pressed |= waiting.early > 1;
                         drop(waiting);
                         waker.wake();
                     }
+                    None if goes_on => return Poll::Pending,
                     None if is_replay => return Poll::Ready(Err(Stuck)),
                     None => return Poll::Pending,
                 }
             }
         })
         .await
+    }
+
+    /// Whether the guest got several answers without waiting for them.
+    pub(super) fn is_pressed(&self) -> bool {
+        self.waiting().is_pressed
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {

@@ -71,6 +71,8 @@ pub struct Tape {
     pub events: Vec<Event>,
     /// Whether something did not fit, so that the run cannot be replayed.
     pub is_cut: bool,
+    /// Whether the guest got several answers without waiting for them: another time it may see them in another way.
+    pub is_pressed: bool,
 }
 
 /// A question as it is asked.
@@ -304,7 +306,11 @@ impl Taped {
             let (question, sources) = recorded.whole(&asked.question);
             Event { name: asked.name.to_owned(), question, sources, heard: *heard, answer: answer.clone() }
         };
-        Some(Tape { events: recorded.events.iter().map(event).collect(), is_cut: recorded.is_cut })
+        Some(Tape {
+            events: recorded.events.iter().map(event).collect(),
+            is_cut: recorded.is_cut,
+            is_pressed: self.handover.is_pressed(),
+        })
     }
 
     fn begin(&self, asked: Asked, most: usize) -> Option<usize> {
