@@ -36,6 +36,7 @@ const NEEDS: &[(&str, Need)] = &[
     ("reasons", tools::toolchains),
     ("registries", tools::registry),
     ("registry", tools::registry),
+    ("replay", || python_plugin().map(drop)),
     ("suggested", tools::registry),
     ("templates", tools::registry),
     ("templates", tools::toolchains),

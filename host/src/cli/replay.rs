@@ -24,7 +24,8 @@ use crate::{
     alert::would_say,
     capability::Backends,
     config::{Config, Time, nearest},
-    package::{Digest, File, Store},
+    host::stored,
+    package::{Digest, File},
     plugin::{self, Cache, Plugin},
     record::{PastTape, Record, run_id},
     run::{Again, Outcome, Replay as Runner, Run, Script},
@@ -34,7 +35,7 @@ use crate::{
 
 /// How many runs are read and run again at a time.
 const AT_ONCE: usize = 200;
-/// The most runs that the table lists.
+/// The most rows of the table.
 const LISTED: usize = 50;
 
 /// Bytes that are shown of a question that was not asked then.
@@ -42,10 +43,10 @@ const ASKED: usize = 200;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  host replay phase2-raw                         every recorded run, the same again
-  host replay phase2-raw --since 7d --plugin new.wasm
-                                                 what a new version would have said
-  host replay phase2-raw --set min_records=40    what another setting would have said
+  host replay phase2-raw                       every recorded run, once more
+  host replay phase2-raw --plugin new.wasm     what a new version would say
+  host replay phase2-raw --set min_records=40  what another setting would say
+  host replay phase2-raw --since 7d            only the runs of the last week
 
 Nothing is asked of the warehouse, git or deployments: each question gets the
 answer that it got then, in the order in which it came then. Today's grants
@@ -301,9 +302,8 @@ impl<'r> Plugins<'r> {
             Some(path) => File::read(path).map_err(|(_, error)| error)?,
             None => {
                 let digest: Digest = digest.parse()?;
-                Store::beside(&self.replay.files.lock()).find(digest).with_context(|| {
-                    format!("its plugin {digest} is not in plugins.store any more; name a file with --plugin")
-                })?
+                stored(self.config, &self.replay.files.lock(), digest)
+                    .with_context(|| format!("its plugin {digest} is not kept any more; name a file with --plugin"))?
             }
         };
         let budgets = self.config.budgets(&file.name);
@@ -313,6 +313,18 @@ impl<'r> Plugins<'r> {
 
 fn id_of(tape: &PastTape) -> String {
     run_id(tape.data_date, tape.due, tape.attempt)
+}
+
+impl Compared {
+    /// The data date, the status then and now, and what is to be said, on one line each.
+    fn row(&self) -> [String; 4] {
+        let what = match (&self.result, &self.then, &self.now) {
+            (Compare::Changed, Some(then), Some(now)) => then.changes(now),
+            (result, ..) => format!("{}: {}", result.name(), result.why()),
+        };
+        let what = printable(&what).split_whitespace().collect::<Vec<_>>().join(" ");
+        [self.tape.data_date.to_string(), word(&self.then), word(&self.now), what]
+    }
 }
 
 impl Compare {
@@ -369,20 +381,19 @@ fn word(outcome: &Option<Outcome>) -> String {
 }
 
 fn text(check: &str, compared: &[Compared], told: Option<&Told>) -> String {
-    let mut table = Table::new(["DATA OF", "DUE", "THEN", "NOW", "WHAT"].map(str::to_owned).to_vec());
     let different: Vec<&Compared> = compared.iter().filter(|one| one.result != Compare::Same).collect();
-    for one in different.iter().take(LISTED) {
-        let what = match (&one.result, &one.then, &one.now) {
-            (Compare::Changed, Some(then), Some(now)) => then.changes(now),
-            (result, ..) => format!("{}: {}", result.name(), result.why()),
-        };
-        let what = printable(&what).split_whitespace().collect::<Vec<_>>().join(" ");
-        let row = [one.tape.data_date.to_string(), one.tape.due.to_string(), word(&one.then), word(&one.now), what];
-        table.row(row.to_vec());
+    // Rounds in which the same was found are one row.
+    let rows: Vec<([String; 4], Timestamp)> = different.iter().map(|one| (one.row(), one.tape.due)).collect();
+    let rows: Vec<&[([String; 4], Timestamp)]> = rows.chunk_by(|(one, _), (other, _)| one == other).collect();
+    let mut table = Table::new(["DATA OF", "DUE", "RUNS", "THEN", "NOW", "WHAT"].map(str::to_owned).to_vec());
+    for row in rows.iter().take(LISTED) {
+        if let Some(([date, then, now, what], due)) = row.first().cloned() {
+            table.row(vec![date, due.to_string(), row.len().to_string(), then, now, what]);
+        }
     }
-    let mut text = if different.is_empty() { String::new() } else { format!("{}\n", table.text()) };
-    if different.len() > LISTED {
-        let _ = writeln!(text, "{} more; --output json lists all\n", different.len() - LISTED);
+    let mut text = if rows.is_empty() { String::new() } else { format!("{}\n", table.text()) };
+    if rows.len() > LISTED {
+        let _ = writeln!(text, "{} more rows; --output json lists every run\n", rows.len() - LISTED);
     }
     let counts = [
         (Compare::Same, if told.is_some() { "would say the same" } else { "same, byte for byte" }),

@@ -170,7 +170,7 @@ impl Run {
         }
         if !self.dry_run {
             host.recorder.purge(&host.config).await?;
-            host.store_plugins(&self.files.lock()).await;
+            host.store_plugins(&self.files.lock()).await?;
         }
         host.recorder.forget(&host.config).await
     }

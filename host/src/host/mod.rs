@@ -2,10 +2,11 @@
 //! host reuses every unchanged plugin.
 
 mod slots;
+mod stored;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -16,15 +17,15 @@ use semver::Version;
 use tokio::{sync::Mutex, task::JoinSet};
 
 pub use slots::{Slot, Slots};
+pub use stored::stored;
 
 use crate::{
     alert::{self, Receivers},
     capability::Backends,
     check::{Check, Work, checks, no_such_check},
     config::Config,
-    lanes,
-    package::{Expected, File, Keys, Lock, Store},
-    plugin::{self, Loaded, Loading, Origin},
+    package::{Keys, Lock},
+    plugin::{self, Loaded, Loading},
     recorder::Recorder,
     run::{
         Moment, When,
@@ -210,35 +211,6 @@ impl Host {
         for unusable in left_out {
             tracing::warn!("left out: {}", printable(&unusable.reason));
         }
-    }
-
-    /// Keeps the bytes of the plugins that run in the store beside a lock file, so that their recorded runs can be run again.
-    pub async fn store_plugins(&self, lock: &Path) {
-        if self.config.record.answers.0.is_none() {
-            return;
-        }
-        let origins: Vec<Origin> = self.loaded.plugins.values().map(|plugin| plugin.file.clone()).collect();
-        let store = Store::beside(lock);
-        lanes::own(move || {
-            for Origin { name, digest, path, .. } in origins.iter().filter(|origin| !store.path(origin.digest).exists())
-            {
-                let kept = match File::read(path) {
-                    Ok(file) if file.digest == *digest => {
-                        let expected = Expected { name, version: &file.version, keys: &Keys::default() };
-                        store.keep(file.bytes.clone(), None, &expected).map(drop)
-                    }
-                    // It changed meanwhile; the next reload keeps the new one.
-                    Ok(_) => Ok(()),
-                    Err((_, error)) => Err(error),
-                };
-                if let Err(error) = kept {
-                    tracing::warn!(
-                        "{name}: its runs cannot be replayed, since it cannot be kept in plugins.store: {error:#}"
-                    );
-                }
-            }
-        })
-        .await;
     }
 
     /// The names of the checks.

@@ -8,9 +8,7 @@ use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 use sqlx::{AnyConnection, AssertSqlSafe};
 
 use super::{
-    Record,
-    batch::NewRun,
-    moment,
+    Record, moment,
     sql::{Change, commit, places, query, query_as, query_scalar},
 };
 
@@ -206,14 +204,16 @@ async fn purge(write: &mut AnyConnection, what: &Purge, why: &str) -> sqlx::Resu
     Ok(purged)
 }
 
+/// The run that a tape is of: its check, its date, its due time and its attempt.
+pub(super) type Of<'r> = (&'r str, Date, Timestamp, u32);
+
 /// Writes the tapes of runs, and the answers that are new; at most so many bytes of answers a day.
 pub(super) async fn write_tapes(
     write: &mut AnyConnection,
-    runs: &[NewRun],
+    tapes: Vec<(Of<'_>, &NewTape)>,
     recorded: Timestamp,
     per_day: u64,
 ) -> sqlx::Result<()> {
-    let tapes: Vec<(&NewRun, &NewTape)> = runs.iter().filter_map(|run| Some((run, run.tape.as_deref()?))).collect();
     if tapes.is_empty() {
         return Ok(());
     }
@@ -298,19 +298,19 @@ async fn insert_answers(write: &mut AnyConnection, new: &BTreeMap<&str, &NewAnsw
     Ok(())
 }
 
-fn insert_tapes<'q>(rows: &[(&'q NewRun, &'q NewTape, bool)], now: i64) -> Change<'q> {
+fn insert_tapes<'q>(rows: &[(Of<'q>, &'q NewTape, bool)], now: i64) -> Change<'q> {
     // Constants and places.
     let sql = format!(
         "INSERT INTO tapes (check_name, data_date, due, attempt, digest, moment, script, outcome, why, recorded) VALUES {}",
         places(rows.len(), 10)
     );
-    rows.iter().fold(query(AssertSqlSafe(sql)), |insert, (run, tape, fits)| {
+    rows.iter().fold(query(AssertSqlSafe(sql)), |insert, ((check, date, due, attempt), tape, fits)| {
         let script = tape.script.as_ref().filter(|_| *fits);
         insert
-            .bind(&run.check)
-            .bind(run.data_date.to_string())
-            .bind(run.due.as_millisecond())
-            .bind(i64::from(run.attempt))
+            .bind(*check)
+            .bind(date.to_string())
+            .bind(due.as_millisecond())
+            .bind(i64::from(*attempt))
             .bind(&tape.digest)
             .bind(&tape.moment)
             .bind(script.map(|(script, _)| script.as_str()))

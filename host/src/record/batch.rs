@@ -176,7 +176,12 @@ impl Record {
         for runs in batch.runs.chunks(ROWS) {
             insert_runs(runs, &plugins, batch.recorded).execute(&mut *write).await?;
         }
-        write_tapes(write, &batch.runs, batch.recorded, batch.answers_per_day).await?;
+        let tapes = batch.runs.iter().filter_map(|run| {
+            let tape = run.tape.as_deref()?;
+            Some(((run.check.as_str(), run.data_date, run.due, run.attempt), tape))
+        });
+        let tapes = tapes.collect();
+        write_tapes(write, tapes, batch.recorded, batch.answers_per_day).await?;
         let standings: Vec<(&String, &String)> = batch.standings.iter().collect();
         for standings in standings.chunks(ROWS) {
             upsert_standings(standings).execute(&mut *write).await?;

@@ -2,11 +2,15 @@
 //! data is there. Without a server it is the machine's own.
 #![allow(clippy::disallowed_methods)]
 
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::{
+    sync::atomic::{AtomicBool, AtomicI64, Ordering},
+    time::Duration,
+};
 
 use jiff::Timestamp;
+use rustix::time::{ClockId, clock_gettime};
 
-use super::{Record, fleet::boot_time, sql::query_scalar};
+use super::{Record, sql::query_scalar};
 use crate::text::span;
 
 /// Whether there is a server.
@@ -32,6 +36,12 @@ pub fn now() -> Timestamp {
 /// Milliseconds since this machine started.
 fn booted() -> i64 {
     i64::try_from(boot_time().as_millis()).unwrap_or(i64::MAX)
+}
+
+/// The time since the machine started, with the time that it slept.
+pub(super) fn boot_time() -> Duration {
+    let time = clock_gettime(ClockId::Boottime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
 /// A question to a server for its time, which begins now.

@@ -94,8 +94,10 @@ impl Record {
             .fetch_one(&mut write)
             .await?;
             let is_higher = own.revision.is_some_and(|own| own > revision);
-            let is_left =
-                others == 0 && is_adopted == 0 && own.revision.unwrap_or_default() == revision && member.has_heard();
+            let is_left = others == 0
+                && is_adopted == 0
+                && own.revision.unwrap_or_default() == revision
+                && member.hearing.has_heard();
             let holding = if own.digest == digest || is_higher || is_left {
                 let holding =
                     Holding { digest: own.digest.clone(), revision: own.revision.unwrap_or_default().max(revision) };

@@ -12,11 +12,10 @@ use std::{
 
 use anyhow::{Result, bail};
 use jiff::{Timestamp, civil::Date};
-use rustix::time::{ClockId, clock_gettime};
 use sqlx::{AnyConnection, AssertSqlSafe};
 
 use super::sql::{commit, places, query, query_as, query_scalar, silent};
-use super::{FAREWELL, Record, moment};
+use super::{FAREWELL, Record, clock::boot_time, hearing::Hearing, moment};
 
 /// How long a claim lasts without being renewed.
 pub const LEASE: Duration = Duration::from_secs(30);
@@ -47,8 +46,8 @@ pub struct Member {
     takes_part: AtomicBool,
     /// Whether the others know of it.
     has_stood: AtomicBool,
-    /// When the record last answered what there is to do, and since when it does, by [`boot_time`]; `None` before.
-    heard: Mutex<Option<(Duration, Duration)>>,
+    /// Whether the others were heard of.
+    pub(super) hearing: Hearing,
     /// How late, in milliseconds, the latest run began since the others were last told; [`NONE_BEGAN`] if none did.
     lag: AtomicI64,
 }
@@ -149,7 +148,7 @@ impl Member {
             renewing: AtomicBool::new(false),
             takes_part: AtomicBool::new(false),
             has_stood: AtomicBool::new(false),
-            heard: Mutex::default(),
+            hearing: Hearing::new(LEASE),
             lag: AtomicI64::new(NONE_BEGAN),
         })
     }
@@ -172,25 +171,6 @@ impl Member {
     pub(super) fn stands(&self, takes_part: bool) {
         self.takes_part.store(takes_part, Ordering::Relaxed);
         self.has_stood.store(true, Ordering::Relaxed);
-    }
-
-    /// Notes that the record answered what there is to do.
-    pub(super) fn hears(&self) {
-        let now = boot_time();
-        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        *heard = match *heard {
-            Some((last, since)) if now.saturating_sub(last) < LEASE => Some((now, since)),
-            // One that starts has not been away.
-            None => Some((now, now.saturating_sub(LEASE))),
-            Some(_) => Some((now, now)),
-        };
-    }
-
-    /// Whether all others that run were heard of: the record has answered for a lease, or this process has just started.
-    pub(super) fn has_heard(&self) -> bool {
-        let now = boot_time();
-        let heard = *self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        heard.is_none_or(|(last, since)| now.saturating_sub(last) < LEASE && now.saturating_sub(since) >= LEASE)
     }
 
     fn lets_go(&self, key: &str, epoch: i64) {
@@ -500,10 +480,4 @@ async fn keep_renewing(record: Record, member: Weak<Member>) {
             tracing::warn!("what this host does cannot be renewed yet: {error:#}");
         }
     }
-}
-
-/// The time since the machine started, with the time that it slept.
-pub(super) fn boot_time() -> Duration {
-    let time = clock_gettime(ClockId::Boottime);
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }

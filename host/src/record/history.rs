@@ -402,6 +402,7 @@ mod tests {
             calls: format!("[\"{}\"]", "x".repeat(96)),
             left_out: false,
             cut: None,
+            tape: None,
         }
     }
 

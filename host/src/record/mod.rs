@@ -17,6 +17,7 @@ mod engine;
 mod fleet;
 mod forget;
 mod good_dates;
+mod hearing;
 mod history;
 mod identity;
 mod orders;

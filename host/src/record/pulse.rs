@@ -54,7 +54,7 @@ impl Record {
             query_as(sql).bind(LEASE.as_secs_f64()).fetch_one(&mut read).await.map_err(|error| self.explain(error))?;
         asked.heard(time);
         if let Some(member) = &self.member {
-            member.hears();
+            member.hearing.hears();
         }
         Ok(Pulse {
             known: Known { turn, batch },

@@ -63,7 +63,7 @@ impl Outcome {
         Status::of(self.report().as_ref().map(|report| &report.verdict), self.error.is_some())
     }
 
-    /// How another one differs, for people: the violations that are new and those that are gone, else the metrics.
+    /// How another one differs, for people: the violations that are new and those that are gone, else what the summaries say.
     pub fn changes(&self, other: &Self) -> String {
         let said = |outcome: &Self| -> BTreeSet<String> {
             let report = outcome.report();
@@ -74,9 +74,12 @@ impl Outcome {
         let new = now.difference(&then).map(|line| format!("new: {line}"));
         let gone = then.difference(&now).map(|line| format!("gone: {line}"));
         let lines: Vec<String> = new.chain(gone).collect();
-        match lines.is_empty() {
-            true => self.parts(other).unwrap_or_default(),
-            false => lines.join("; "),
+        let summary = |outcome: &Self| outcome.report().map(|report| report.summary).unwrap_or_default();
+        let (then, now) = (summary(self), summary(other));
+        match (lines.is_empty(), then == now) {
+            (false, _) => lines.join("; "),
+            (true, false) => format!("then {then}, now {now}"),
+            (true, true) => self.parts(other).unwrap_or_default(),
         }
     }
 

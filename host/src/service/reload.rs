@@ -130,7 +130,9 @@ impl Service {
         if let Err(error) = host.recorder.purge(&host.config).await {
             tracing::error!("recorded answers that host.toml does not keep are NOT removed: {error:#}");
         }
-        host.store_plugins(&self.sources.lock).await;
+        if let Err(error) = host.store_plugins(&self.sources.lock).await {
+            tracing::error!("the plugins are not kept for `host replay`: {error:#}");
+        }
         Ok(changes)
     }
 

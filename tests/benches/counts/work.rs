@@ -111,6 +111,9 @@ fn failing() -> (Config, Vec<Run>) {
         next: None,
         untold: None,
         exceeded: BTreeSet::new(),
+        tapes: Default::default(),
+        given: None,
+        said: None,
     });
     (Config::parse(HOST_TOML).unwrap(), runs.into())
 }

@@ -69,7 +69,7 @@ fn round(due: Timestamp, about: Timestamp, again: bool, fails: bool) -> Vec<Run>
     (0..CHECKS).map(|at| run(&format!("check-{at:04}"), due, data_date, again, fails)).collect()
 }
 
-fn run(check: &str, due: Timestamp, data_date: Date, again: bool, fails: bool) -> Run {
+pub(super) fn run(check: &str, due: Timestamp, data_date: Date, again: bool, fails: bool) -> Run {
     let message = "rows is below its minimum: 0 < 1".to_owned();
     let violations = fails.then(|| Violation { metric: Some("rows".to_owned()), message: message.clone() });
     let alert = fails.then(|| Alert {
@@ -113,5 +113,8 @@ fn run(check: &str, due: Timestamp, data_date: Date, again: bool, fails: bool) -
         next: Some(due + SignedDuration::from_mins(30)),
         untold: None,
         exceeded: Default::default(),
+        tapes: Default::default(),
+        given: None,
+        said: None,
     }
 }

@@ -21,6 +21,7 @@ mod neighbours;
 mod peers;
 mod plugins;
 mod record;
+mod replay;
 mod service;
 #[path = "../../support/mod.rs"]
 mod support;
@@ -43,7 +44,7 @@ fn main() {
     host::confined::use_program(&binary("host"));
     // Names on the command line choose: `cargo xtask bench drift`. Cargo adds --bench.
     let chosen: Vec<String> = std::env::args().skip(1).filter(|name| name != "--bench").collect();
-    let measures: [(&str, fn()); 29] = [
+    let measures: [(&str, fn()); 31] = [
         ("run", one_run),
         ("process", whole_process),
         ("drift", drift_lookups),
@@ -59,6 +60,8 @@ fn main() {
         ("telling", record::telling),
         ("million", record::million),
         ("dates", dates::dates),
+        ("replay", replay::replays),
+        ("answers", replay::answers),
         ("query", cloud::one_query),
         ("rows", cloud::many_rows),
         ("side-by-side", cloud::side_by_side),

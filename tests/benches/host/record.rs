@@ -156,6 +156,7 @@ pub(super) fn batch(round: usize) -> Batch {
         calls: calls.clone(),
         left_out: false,
         cut: None,
+        tape: None,
     });
     Batch { runs: runs.into(), recorded: Timestamp::now(), ..Batch::default() }
 }

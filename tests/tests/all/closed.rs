@@ -61,6 +61,8 @@ const STEPS: &[Step] = &[
     // Its record is in a directory, for one host.
     ("fleet", 64, ""),
     ("state copy --from state --to moved", 0, "moved/host.db"),
+    ("replay phase2-raw", 0, ""),
+    ("state purge --before 2000-01-01", 0, ""),
     ("history", 0, ""),
     ("audit", 0, ""),
     ("costs", 0, ""),

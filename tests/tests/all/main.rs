@@ -75,6 +75,7 @@ mod record;
 mod registries;
 mod registries_again;
 mod registry;
+mod replay;
 mod service;
 mod signatures;
 mod skips;

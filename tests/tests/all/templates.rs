@@ -72,6 +72,11 @@ fn followed(language: &str, file: &str, build: impl Fn(&Path)) {
     let error = run.run("raw-events")["error"].as_str().unwrap_or_default().to_owned();
     assert!(run.code == 3 && error.contains("there is no dataset raw"), "{run:?}");
 
+    // It is the same again on what it was answered.
+    host(&directory, &["run", "--once", file]);
+    let replayed = ok(host(&directory, &["replay", "raw-events"]));
+    assert!(replayed.out.contains("1 recorded run: 1 same, byte for byte."), "{}", replayed.out);
+
     let registry = Registry::start(false).unwrap();
     let published = format!("oci://{}/raw-events", registry.host());
     ok(host(&directory, &["push", file, &published]));

@@ -195,6 +195,9 @@ fn run(check: &str, of: Option<Date>, usual: Date, (hours, at): (f64, Timestamp)
         next: Some(at + SignedDuration::from_mins(if check == DRIFT { 120 } else { 30 })),
         untold: None,
         exceeded: Default::default(),
+        tapes: Default::default(),
+        given: None,
+        said: None,
     }
 }
 

@@ -196,5 +196,8 @@ fn run(check: &str, hours: f64, at: Timestamp) -> Run {
         next: Some(at + SignedDuration::from_mins(30)),
         untold: None,
         exceeded: Default::default(),
+        tapes: Default::default(),
+        given: None,
+        said: None,
     }
 }

@@ -44,6 +44,13 @@ impl Store {
         self.directory.join(format!("{}.wasm", digest.to_string().replace(':', "-")))
     }
 
+    /// The digests of the components that are there.
+    pub fn digests(&self) -> Vec<Digest> {
+        let entries = fs::read_dir(&self.directory).into_iter().flatten().flatten();
+        let digest = |name: &str| name.strip_suffix(".wasm")?.replacen('-', ":", 1).parse().ok();
+        entries.filter_map(|entry| digest(&entry.file_name().to_string_lossy())).collect()
+    }
+
     /// The component of a digest, if it is there and undamaged.
     pub fn find(&self, digest: Digest) -> Option<File> {
         File::read(&self.path(digest)).ok().filter(|file| file.digest == digest)

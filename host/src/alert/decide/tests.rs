@@ -59,6 +59,9 @@ pub(super) fn run(check: &str, result: char, round: i64) -> Run {
         next: Some(at(round + 1)),
         untold: None,
         exceeded: Default::default(),
+        tapes: Default::default(),
+        given: None,
+        said: None,
     }
 }
 

@@ -70,6 +70,9 @@ fn run(result: Outcome, now: i64) -> Run {
         next: Some(at(now + DAY)),
         untold: None,
         exceeded: Default::default(),
+        tapes: Default::default(),
+        given: None,
+        said: None,
     }
 }
 

@@ -105,6 +105,28 @@ impl Check for Misbehaving {
                 let verdict = if violations.is_empty() { Verdict::Pass } else { Verdict::Fail };
                 Report { metrics, violations, ..report(verdict) }
             }
+            "say the order" => {
+                let asked = (0..settings.count).map(async |at| {
+                    let answer = Query::new(settings.sql.replace("AT", &at.to_string())).rows().await;
+                    println!("{at}: {}", answer.is_ok());
+                    std::thread::sleep(std::time::Duration::from_millis(3));
+                });
+                sdk::join_all(asked).await;
+                pass
+            }
+            "count the polls" => {
+                let (mut answer, mut polls) = (std::pin::pin!(Query::new(&settings.sql).rows()), 0_u64);
+                let polled = std::future::poll_fn(|context| {
+                    polls += 1;
+                    let polled = answer.as_mut().poll(context);
+                    if polled.is_pending() {
+                        context.waker().wake_by_ref();
+                    }
+                    polled
+                });
+                polled.await?;
+                Report { summary: format!("{polls} polls"), ..pass }
+            }
             "add up" => {
                 let rows = Query::new(settings.sql).rows().await?;
                 let sum: f64 = rows.iter().filter_map(|row| row.number("n")).sum();
