@@ -17,7 +17,7 @@ use crate::{
         Expected, File, Keys, Lock, Pin as Pinned, SCHEME, Store, is_named_like_a_plugin, lock_command, pin_command,
         plugins_in, read_signatures,
     },
-    text::note,
+    text::{note, quoted_path},
 };
 
 /// The exit code of `--verify` when something differs.
@@ -113,12 +113,15 @@ impl Pin {
 
     /// Writes the lock file, and then says what changed in it.
     fn write(&self, lock: &mut Lock, chosen: &[File]) -> Result<u8> {
-        let mut done = Vec::new();
+        let (mut done, mut changed) = (Vec::new(), None);
         for file in chosen {
             let before = match registry_source(lock, file)? {
                 Some(source) => lock.set_from(file, source),
                 None => lock.set(file),
             };
+            if before.as_ref().is_some_and(|before| before.digest != file.digest) {
+                changed.get_or_insert(file);
+            }
             let now = format!("{} {}", file.version, file.digest);
             let news = match before {
                 Some(before) if before.digest == file.digest => format!("{now}, unchanged"),
@@ -151,8 +154,17 @@ impl Pin {
         lock.write()?;
         done.iter().for_each(|line| note!("{line}"));
         note!("{}: {} pinned", lock.path().display(), counted(lock.pins().len()));
+        if let Some(file) = changed {
+            note!("{}", would_have_said(file));
+        }
         Ok(0)
     }
+}
+
+/// How to see what a new version of a plugin would have said of recorded runs of its check.
+pub(super) fn would_have_said(file: &File) -> String {
+    let path = quoted_path(&file.path);
+    format!("next: `host replay {} --plugin {path}` shows what it would have said of recorded runs", file.name)
 }
 
 /// The place in a registry that a pin keeps: for the same bytes, for another version from the store, and for an older one,

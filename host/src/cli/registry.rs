@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{
     flags::{FileFlags, Format, OutputFlag},
-    pin::counted,
+    pin::{counted, would_have_said},
     table::Table,
 };
 use crate::{
@@ -432,6 +432,7 @@ fn pin(lock: &mut Lock, file: &File, place: &Place) -> Result<()> {
     }
     let before = lock.set_from(file, place.to_string());
     lock.write()?;
+    let is_changed = before.as_ref().is_some_and(|before| before.digest != file.digest);
     let was = match before {
         Some(before) if before.digest == file.digest => ", unchanged".to_owned(),
         Some(before) if before.version == file.version => {
@@ -442,5 +443,8 @@ fn pin(lock: &mut Lock, file: &File, place: &Place) -> Result<()> {
         None => ", new".to_owned(),
     };
     note!("{}: {} {} is pinned in {}{was}", file.name, file.version, file.digest, lock.path().display());
+    if is_changed {
+        note!("{}", would_have_said(file));
+    }
     Ok(())
 }

@@ -8,7 +8,7 @@ use super::Host;
 use crate::{
     config::Config,
     lanes,
-    package::{Digest, Expected, File, Keys, LOCK, Store},
+    package::{Digest, Expected, File, Keys, Store},
     plugin::Origin,
 };
 
@@ -19,7 +19,7 @@ pub fn stored(config: &Config, lock: &Path, digest: Digest) -> Option<File> {
 
 /// The store of the lock file, and the one in the state directory. Hosts with a record in common have no such directory.
 fn stores(config: &Config, lock: &Path) -> Vec<Store> {
-    let own = || Store::beside(&config.resolve(&config.state.directory).join(LOCK));
+    let own = || Store::within(&config.resolve(&config.state.directory));
     std::iter::once(Store::beside(lock)).chain(config.state.url_env.is_none().then(own)).collect()
 }
 

@@ -150,6 +150,7 @@ fn every_configuration_in_the_documents_is_validated_and_run() {
         "operations",
         "pipeline",
         "plugins",
+        "proof",
         "slack",
         "warehouses",
     ];

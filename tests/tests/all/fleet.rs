@@ -158,6 +158,9 @@ fn a_host_that_sleeps_through_its_lease_records_and_tells_nothing() {
     let other = join(&sample, &server.url());
     let recorded = "SELECT COUNT(*) FROM runs WHERE check_name = 'spin' AND NOT left_out AND due % 1800000 = 0";
     other.wait_until("the other host runs it", TAKEN_OVER + 200, |_| count(&server, recorded) == 1);
+    // A message is recorded with its run, and sent after that.
+    let sent = "SELECT COUNT(*) FROM outbox WHERE state <> 'delivered'";
+    other.wait_until("what it found is told", 60, |_| count(&server, sent) == 0);
     let told = sample.slack.received().len();
     one.host.signal("CONT").unwrap();
     one.host.wait_for("is not recorded: another host took it over").unwrap();

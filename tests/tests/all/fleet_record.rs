@@ -79,11 +79,11 @@ fn a_record_moves_to_a_server_and_back_without_telling_anything_again() {
 
     let dry = copy(&sample, &url, "state", "env:HOST_STATE_URL", &["--dry-run"]);
     assert_eq!(dry.code, 0, "{dry:?}");
-    assert!(dry.out.contains("runs           9\n") && dry.out.contains("Nothing was copied"), "{}", dry.out);
+    assert!(dry.out.contains("runs            9\n") && dry.out.contains("Nothing was copied"), "{}", dry.out);
     assert_eq!(server.sql("SELECT COUNT(*) FROM pg_tables WHERE schemaname = 'public'").unwrap(), "0");
     let there = copy(&sample, &url, "state/host.db", "env:HOST_STATE_URL", &[]);
     assert_eq!(there.code, 0, "{there:?}");
-    assert!(there.out.contains("runs           9\n") && there.out.contains("url_env"), "{}", there.out);
+    assert!(there.out.contains("runs            9\n") && there.out.contains("url_env"), "{}", there.out);
     assert_eq!(fs::read(sample.path().join("state/host.db")).unwrap(), file, "the source is as it was");
     assert_eq!(server.sql("SELECT turn FROM turns").unwrap(), "1");
     assert_eq!(server.sql("SELECT COUNT(*) || ' ' || MIN(turn) || ' ' || MAX(turn) FROM changes").unwrap(), "9 1 1");

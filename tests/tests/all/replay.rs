@@ -293,5 +293,5 @@ fn an_answer_is_kept_once_and_shown_nowhere() {
 }
 
 fn stored(sample: &Sample) -> impl AsRef<Path> {
-    sample.path().join("state/plugins.store")
+    sample.path().join("state/host.plugins")
 }

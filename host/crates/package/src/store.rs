@@ -13,8 +13,9 @@ use tempfile::TempDir;
 
 use super::{claim::Claim, digest::Digest, file::File, signature, temporary::unnamed, trust::Keys};
 
-/// The directory's name.
+/// The directory's name beside a lock file, and in a state directory, where the names of the host's files begin so.
 const DIRECTORY: &str = "plugins.store";
+const IN_STATE: &str = "host.plugins";
 
 /// A directory of components.
 #[derive(Debug, Clone)]
@@ -37,6 +38,11 @@ impl Store {
     /// The store of a lock file.
     pub fn beside(lock: &Path) -> Self {
         Self { directory: lock.with_file_name(DIRECTORY) }
+    }
+
+    /// The store in a state directory, for what ran.
+    pub fn within(state: &Path) -> Self {
+        Self { directory: state.join(IN_STATE) }
     }
 
     /// The path for the component of a digest.

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::warehouse::Argument;
 use crate::{contract::Error, googlesql::Select};
-use handover::{Handover, Rank, Stuck};
+use handover::{Handover, Rank};
 
 /// What a timer is called among the calls.
 const TIMER: &str = "timer";
@@ -295,7 +295,7 @@ impl Taped {
     /// Runs a guest, and hands it the answers; `None` if it waits for one that a replayed run did not get.
     pub(super) async fn conduct<F: Future>(&self, guest: F) -> Option<F::Output> {
         let is_replay = matches!(self.taping, Taping::Replay(_));
-        self.handover.conduct(guest, is_replay).await.map_or_else(|Stuck| None, Some)
+        self.handover.conduct(guest, is_replay).await.ok()
     }
 
     /// What was recorded; `None` if nothing is.
