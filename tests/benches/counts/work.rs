@@ -198,7 +198,8 @@ impl Served {
 
 fn page(times: u32) {
     let served = Served::new();
-    let server = served.runtime.block_on(web::start(&served.service)).unwrap();
+    let listening = served.runtime.block_on(web::listen(&served.service)).unwrap();
+    let server = served.runtime.block_on(async { listening.map(web::Listening::serve) });
     let client = Client::at(served.address);
     for _ in 0..times {
         let answer = client.get("/");

@@ -244,12 +244,13 @@ fn what_cannot_be_run_again_is_said_with_its_reason() {
 #[test]
 fn answers_that_are_gone_are_missed() {
     let query = "behaviour = \"query\", sql = \"SELECT COUNT(*) AS n FROM nba_raw.nbac_player_boxscore\"";
-    let ways: [(&dyn Fn(&Sample), &str); 4] = [
-        (&|sample| change(sample, "UPDATE answers SET content = X'00'"), "it is damaged"),
-        (&|sample| change(sample, "DELETE FROM answers"), "not recorded"),
-        (&|sample| fs::remove_dir_all(stored(sample)).unwrap(), "is not kept any more; name a file with --plugin"),
+    type Way = (fn(&Sample), &'static str);
+    let ways: [Way; 4] = [
+        (|sample| change(sample, "UPDATE answers SET content = X'00'"), "it is damaged"),
+        (|sample| change(sample, "DELETE FROM answers"), "not recorded"),
+        (|sample| fs::remove_dir_all(stored(sample)).unwrap(), "is not kept any more; name a file with --plugin"),
         (
-            &|sample| {
+            |sample| {
                 let unknown = sample.host(&["state", "purge", "--dataset", "nba_rew"]).unwrap();
                 assert!(unknown.code == 64 && unknown.err.contains("did you mean `nba_raw`?"), "{unknown:?}");
                 let purged = sample.host(&["state", "purge", "--dataset", "nba_raw"]).unwrap();
