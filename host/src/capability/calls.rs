@@ -3,7 +3,6 @@
 
 use std::{
     collections::BTreeSet,
-    future::ready,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
@@ -145,7 +144,7 @@ impl Calls {
         answer: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
         // Boxed: the futures of backends are large, and a guest's stack, on which they begin, is small.
-        let answer = Box::pin(self.tape.ask(name, || question, ready(permitted), Box::pin(answer)));
+        let answer = Box::pin(self.tape.ask(name, || question, || permitted, Box::pin(answer)));
         self.call(name, asked, answer).await
     }
 

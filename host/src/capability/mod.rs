@@ -159,7 +159,7 @@ impl Backends {
         let handed = sql.len() + parameters.iter().flatten().map(Argument::size).sum::<usize>();
         let question = || Question::Sql { sql: sql.clone(), arguments: parameters.clone().unwrap_or_default() };
         // Boxed: the futures of backends are large, and a guest's stack, on which they begin, is small.
-        let permitted = Box::pin(async { self.warehouse("query")?.permits(calls, sql.clone()).await });
+        let permitted = || self.warehouse("query")?.permits(calls, &sql);
         let answer = Box::pin(async { self.warehouse("query")?.query(calls, sql.clone(), parameters.clone()?).await });
         let answer = Box::pin(calls.tape.ask(QUERY, question, permitted, answer));
         calls.costly_call(QUERY, asked, handed, answer, |rows| rows.bytes_processed).await

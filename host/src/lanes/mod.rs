@@ -133,6 +133,16 @@ pub async fn own<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -
     tokio::task::spawn_blocking(work).await.ok()
 }
 
+/// Does work at once with a stack for deep SQL, whatever stack the caller has; `None` if that failed. Not in a host that serves, since the
+/// caller's thread waits.
+#[allow(clippy::disallowed_methods)]
+pub fn deep<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(crate::STACK).spawn_scoped(scope, work).ok()?;
+        thread.join().ok()
+    })
+}
+
 /// Starts a long-lived thread of the host itself.
 #[allow(clippy::disallowed_methods)]
 pub fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<std::thread::JoinHandle<()>> {

@@ -6,12 +6,19 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use anyhow::Result;
 use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 use sqlx::{AnyConnection, AssertSqlSafe};
+use zstd::bulk::Compressor as Packer;
 
 use super::{
     Record, moment,
     sql::{Change, commit, places, query, query_as, query_scalar},
 };
 
+/// How hard to compress: the usual level of zstd.
+const LEVEL: i32 = 3;
+/// The largest content when unpacked, in bytes, so that a damaged record fills no memory.
+const LARGEST: usize = 64 << 20;
+/// About what a row takes besides its texts, in bytes.
+const ROW: usize = 100;
 /// Values of one statement.
 const ROWS: usize = 500;
 /// How old the mark of an answer's last use may be before it is set again.
@@ -37,7 +44,7 @@ pub struct NewTape {
 pub struct NewAnswer {
     /// See the table.
     pub id: String,
-    /// Compressed; `None` if only the digest is kept.
+    /// What was answered; `None` if only the digest is kept.
     pub content: Option<Vec<u8>>,
     /// Where it is from.
     pub sources: BTreeSet<String>,
@@ -123,7 +130,7 @@ impl Record {
         rows.into_iter().map(tape).collect()
     }
 
-    /// The contents of answers, as far as they are kept.
+    /// The contents of answers, as far as they are kept, packed: see [`unpack`].
     pub async fn answers(&self, ids: &BTreeSet<String>) -> Result<HashMap<String, Vec<u8>>> {
         let ids: Vec<&String> = ids.iter().collect();
         let mut found = HashMap::new();
@@ -186,6 +193,9 @@ async fn purge(write: &mut AnyConnection, what: &Purge, why: &str) -> sqlx::Resu
         Purge::Contents(source) => {
             let own = "SELECT answer_id FROM answer_sources WHERE source = $1";
             // Constants.
+            let tapes = format!("UPDATE tapes SET script = NULL, outcome = NULL, why = $2 WHERE script IN ({own})");
+            let changed = query(AssertSqlSafe(tapes)).bind(source).bind(why).execute(&mut *write).await?;
+            purged.runs = changed.rows_affected();
             let sql =
                 format!("UPDATE answers SET content = NULL, bytes = 0 WHERE content IS NOT NULL AND id IN ({own})");
             let changed = query(AssertSqlSafe(sql)).bind(source).execute(&mut *write).await?;
@@ -195,7 +205,8 @@ async fn purge(write: &mut AnyConnection, what: &Purge, why: &str) -> sqlx::Resu
             let before = before.as_millisecond();
             let gone = query("DELETE FROM tapes WHERE recorded < $1").bind(before).execute(&mut *write).await?;
             purged.runs = gone.rows_affected();
-            let gone = query("DELETE FROM answers WHERE used < $1").bind(before).execute(&mut *write).await?;
+            let gone =
+                query("DELETE FROM answers WHERE used < $1").bind(before - marked()).execute(&mut *write).await?;
             purged.answers = gone.rows_affected();
             let sources = "DELETE FROM answer_sources WHERE answer_id NOT IN (SELECT id FROM answers)";
             query(sources).execute(&mut *write).await?;
@@ -203,6 +214,9 @@ async fn purge(write: &mut AnyConnection, what: &Purge, why: &str) -> sqlx::Resu
     }
     Ok(purged)
 }
+
+/// An answer and its content, compressed.
+type Packed<'r> = (&'r NewAnswer, Option<Vec<u8>>);
 
 /// The run that a tape is of: its check, its date, its due time and its attempt.
 pub(super) type Of<'r> = (&'r str, Date, Timestamp, u32);
@@ -224,20 +238,27 @@ pub(super) async fn write_tapes(
     let day = recorded.to_zoned(TimeZone::UTC).date().to_string();
     let bytes: Option<i64> =
         query_scalar("SELECT bytes FROM answer_days WHERE day = $1").bind(&day).fetch_optional(&mut *write).await?;
-    let (mut today, mut new) = (bytes.unwrap_or_default().unsigned_abs(), BTreeMap::new());
+    let (mut today, mut new) = (bytes.unwrap_or_default().unsigned_abs(), BTreeMap::<&str, Packed<'_>>::new());
+    let mut packer = Packer::new(LEVEL).map_err(|error| sqlx::Error::Encode(error.into()))?;
     let mut rows = Vec::with_capacity(tapes.len());
     for (run, tape) in tapes {
-        let own: BTreeMap<&str, &NewAnswer> = tape
-            .answers
-            .iter()
-            .filter(|answer| !known.contains_key(answer.id.as_str()) && !new.contains_key(answer.id.as_str()))
-            .map(|answer| (answer.id.as_str(), answer))
-            .collect();
-        let added: u64 = own.values().map(|answer| size(answer)).sum();
+        let is_new =
+            |answer: &&NewAnswer| !known.contains_key(answer.id.as_str()) && !new.contains_key(answer.id.as_str());
+        let mut own = Vec::new();
+        for answer in tape.answers.iter().filter(is_new) {
+            let packed = answer.content.as_ref().map(|content| packer.compress(content)).transpose();
+            own.push((answer, packed.map_err(|error| sqlx::Error::Encode(error.into()))?));
+        }
+        // A digest takes room too, and so does each source.
+        let size = |(answer, packed): &Packed<'_>| {
+            let sources = answer.sources.iter().map(|source| source.len() + ROW).sum::<usize>();
+            (packed.as_ref().map_or(0, Vec::len) + ROW + sources) as u64
+        };
+        let added: u64 = own.iter().map(size).sum();
         let fits = today + added <= per_day;
         if fits {
             today += added;
-            new.extend(own);
+            new.extend(own.into_iter().map(|one| (one.0.id.as_str(), one)));
         }
         rows.push((run, tape, fits));
     }
@@ -274,19 +295,19 @@ async fn known(write: &mut AnyConnection, all: &BTreeMap<&str, &NewAnswer>) -> s
     Ok(known)
 }
 
-async fn insert_answers(write: &mut AnyConnection, new: &BTreeMap<&str, &NewAnswer>, now: i64) -> sqlx::Result<()> {
-    let answers: Vec<&&NewAnswer> = new.values().collect();
+async fn insert_answers(write: &mut AnyConnection, new: &BTreeMap<&str, Packed<'_>>, now: i64) -> sqlx::Result<()> {
+    let answers: Vec<&Packed<'_>> = new.values().collect();
     for answers in answers.chunks(ROWS) {
         // Constants and places.
         let sql = format!("INSERT INTO answers (id, content, bytes, used) VALUES {}", places(answers.len(), 4));
-        let insert = answers.iter().fold(query(AssertSqlSafe(sql)), |insert, answer| {
-            let bytes = i64::try_from(size(answer)).unwrap_or(i64::MAX);
-            insert.bind(&answer.id).bind(answer.content.as_deref()).bind(bytes).bind(now)
+        let insert = answers.iter().fold(query(AssertSqlSafe(sql)), |insert, (answer, packed)| {
+            let bytes = packed.as_ref().map_or(0, |packed| i64::try_from(packed.len()).unwrap_or(i64::MAX));
+            insert.bind(&answer.id).bind(packed.as_deref()).bind(bytes).bind(now)
         });
         insert.execute(&mut *write).await?;
     }
     let sources: Vec<(&String, &String)> =
-        answers.iter().flat_map(|answer| answer.sources.iter().map(|source| (source, &answer.id))).collect();
+        answers.iter().flat_map(|(answer, _)| answer.sources.iter().map(|source| (source, &answer.id))).collect();
     for sources in sources.chunks(ROWS) {
         // Constants and places.
         let sql = format!("INSERT INTO answer_sources (source, answer_id) VALUES {}", places(sources.len(), 2));
@@ -323,9 +344,9 @@ fn insert_tapes<'q>(rows: &[(Of<'q>, &'q NewTape, bool)], now: i64) -> Change<'q
 /// Why a run has no answers, if the day had too many.
 const TOO_MUCH: &str = "the answers of that day were more than record.answers_per_day";
 
-/// Bytes of an answer that count.
-fn size(answer: &NewAnswer) -> u64 {
-    answer.content.as_ref().map_or(0, |content| content.len() as u64)
+/// An answer of [`Record::answers`], unpacked; an error if it is damaged.
+pub fn unpack(packed: &[u8]) -> Result<Vec<u8>> {
+    Ok(zstd::bulk::decompress(packed, LARGEST)?)
 }
 
 pub(super) fn marked() -> i64 {

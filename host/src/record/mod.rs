@@ -48,7 +48,7 @@ use sqlx::{
 };
 
 pub use address::Address;
-pub use answers::{NewAnswer, NewTape, PastTape, Purge, Purged};
+pub use answers::{NewAnswer, NewTape, PastTape, Purge, Purged, unpack};
 pub use audit::Audited;
 pub use batch::{Batch, Episode, NewMessage, NewRun, PluginKey};
 pub use clock::now;

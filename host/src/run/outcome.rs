@@ -44,7 +44,7 @@ impl Outcome {
     /// Of a run that has ended.
     pub fn of(run: &Run) -> Self {
         Self {
-            calls: lines(&run.calls.iter().map(Ended::of).collect::<Vec<_>>()),
+            calls: run.calls.iter().map(|call| one_line(&Ended::of(call)) + "\n").collect(),
             log: run.log.clone(),
             alerts: lines(run.said.as_ref().unwrap_or(&run.alerts)),
             evidence: lines(&run.evidence),
@@ -94,6 +94,11 @@ impl Outcome {
         Run { report, error, alerts: self.alerts(), ..empty }
     }
 
+    /// Whether a host call failed with a message.
+    pub fn called(&self, message: &str) -> bool {
+        self.calls.contains(&one_line(&message))
+    }
+
     /// The report, if there was one.
     pub fn report(&self) -> Option<Report> {
         serde_json::from_str(&self.report).ok().flatten()
@@ -135,6 +140,10 @@ impl<'c> Ended<'c> {
         let error = call.error.as_ref().map(ToString::to_string);
         Self { name: call.name, asked: &call.asked, bytes: call.bytes, error }
     }
+}
+
+fn one_line(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
 }
 
 /// A line for each value.

@@ -10,7 +10,7 @@ use super::{Outcome, Run, Script};
 use crate::{
     capability::{Backends, Played, Taping},
     check::{Check, Family, Ready, Work},
-    config::{Config, Cron},
+    config::{Config, Cron, Skip, SkipAtMost},
     lanes::Pace,
     plugin::{Plugin, check_settings},
     record::Record,
@@ -91,7 +91,8 @@ impl Replay {
             settings,
             dates,
             budgets: given.budgets.clone(),
-            skip: given.skip.clone(),
+            // Runs that it decided cannot be run again; of the others it decided nothing.
+            skip: given.skip.clone().map(|skip| Skip { at_most: SkipAtMost(None), ..skip }),
             pace: Pace::default(),
         };
         let own = self.config.checks.get(check);

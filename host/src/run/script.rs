@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use jiff::Timestamp;
 use ring::hmac;
 use serde::{Deserialize, Serialize};
@@ -13,14 +13,12 @@ use crate::{
     capability::{Event, Heard, Tape},
     config::{Budgets, Keeping, Skip, SkipAtMost, SkipQuery},
     package::Digest,
-    record::{NewAnswer, NewTape, PastTape},
+    record::{NewAnswer, NewTape, PastTape, unpack},
     sandbox::Stopped,
     text::hex::hex,
 };
 
-/// How hard to compress: the usual level of zstd.
-const LEVEL: i32 = 3;
-/// The largest content when unpacked, in bytes, so that a damaged record fills no memory.
+/// The most bytes of one run's answers, unpacked, so that a damaged record fills no memory.
 const LARGEST: usize = 256 << 20;
 /// The form of scripts. A host that knows another form does not read them.
 const FORM: u8 = 1;
@@ -117,19 +115,19 @@ impl Keeper {
             .collect();
         let least = sources.iter().map(|source| keeping(source)).max().unwrap_or(Keeping::On);
         let off = sources.iter().find(|source| keeping(source) == Keeping::Off);
-        tape.why = match (not_again(run), off) {
-            (Some(why), _) => Some(why),
-            (None, Some(source)) => Some(format!("the answers of {source} are not recorded (record.datasets)")),
-            (None, None) => None,
+        tape.why = match off {
+            Some(source) => Some(format!("the answers of {source} are not recorded (record.datasets)")),
+            None => not_again(run),
         };
         if tape.why.is_some() {
             return Ok(Some(tape));
         }
+        let digested = sources.iter().find(|source| keeping(source) == Keeping::Digest);
         let mut answers = BTreeMap::new();
         let mut add = |content: Vec<u8>, sources: &BTreeSet<String>, keeping: Keeping| -> Result<String> {
             let id = self.id(&content, sources);
             if !answers.contains_key(&id) {
-                let content = (keeping == Keeping::On).then(|| zstd::bulk::compress(&content, LEVEL)).transpose()?;
+                let content = (keeping == Keeping::On).then_some(content);
                 answers.insert(id.clone(), NewAnswer { id: id.clone(), content, sources: sources.clone() });
             }
             Ok(id)
@@ -153,12 +151,15 @@ impl Keeper {
             skip_events,
             events,
         };
-        // Its questions may repeat what was answered before them; those of which only digests are kept stay without them.
-        let whole = sources.iter().filter(|source| keeping(source) == Keeping::On).cloned().collect();
-        let script = add(postcard::to_stdvec(&written)?, &whole, Keeping::On)?;
-        // What came of it may repeat what was answered.
+        // Its questions may repeat what was answered before them, and what came of it too.
+        let script = add(postcard::to_stdvec(&written)?, &sources, least)?;
         let outcome = add(postcard::to_stdvec(&Outcome::of(run))?, &sources, least)?;
-        tape.script = Some((script, outcome));
+        match digested {
+            Some(source) => {
+                tape.why = Some(format!("only digests of the answers of {source} are kept (record.datasets)"));
+            }
+            None => tape.script = Some((script, outcome)),
+        }
         tape.answers = answers.into_values().collect();
         Ok(Some(tape))
     }
@@ -174,11 +175,6 @@ impl Keeper {
         context.update(b"\n");
         context.update(content);
         hex(context.sign().as_ref())
-    }
-
-    /// Whether an answer is the one with an id.
-    pub fn is(&self, id: &[u8], content: &[u8], sources: &BTreeSet<String>) -> bool {
-        self.id(content, sources).as_bytes() == id
     }
 }
 
@@ -231,14 +227,19 @@ impl Script {
     /// Reads what a tape needs from the contents of answers. An answer that is not among them is left out.
     pub fn read(tape: &PastTape, contents: &HashMap<String, Vec<u8>>) -> Result<Self> {
         let written = Written::read(tape, contents)?;
-        let outcome = content(tape.outcome.as_deref(), contents)
-            .context("what came of it is not recorded: only digests of its answers are kept")?;
+        let outcome = content(tape.outcome.as_deref(), contents).context("what came of it")?;
         let moment: WrittenMoment = serde_json::from_str(&tape.moment).context("its moment is damaged")?;
-        let events = |events: Vec<Event>| -> Result<Vec<Event>> {
+        let mut unpacked = 0;
+        let mut events = |events: Vec<Event>| -> Result<Vec<Event>> {
             let answered = events.into_iter().map(|event| {
                 let id = event.answer.as_deref().map(std::str::from_utf8).transpose()?;
                 let answer = id.filter(|id| contents.contains_key(*id)).map(|id| content(Some(id), contents));
-                Ok(Event { answer: answer.transpose()?, ..event })
+                let answer = answer.transpose()?;
+                unpacked += answer.as_ref().map_or(0, Vec::len);
+                if unpacked > LARGEST {
+                    bail!("its answers are larger than any run's: they are damaged");
+                }
+                Ok(Event { answer, ..event })
             });
             answered.collect()
         };
@@ -266,7 +267,7 @@ impl Script {
 
 impl Written {
     fn read(tape: &PastTape, contents: &HashMap<String, Vec<u8>>) -> Result<Self> {
-        let bytes = content(tape.script.as_deref(), contents).context("its script is not recorded any more")?;
+        let bytes = content(tape.script.as_deref(), contents).context("its script")?;
         // The form comes first, whatever follows it.
         match bytes.first() {
             Some(&FORM) => postcard::from_bytes(&bytes).context("its script is damaged"),
@@ -277,8 +278,8 @@ impl Written {
 
 /// An answer, unpacked.
 fn content(id: Option<&str>, contents: &HashMap<String, Vec<u8>>) -> Result<Vec<u8>> {
-    let packed = id.and_then(|id| contents.get(id)).context("it is gone")?;
-    zstd::bulk::decompress(packed, LARGEST).context("it is damaged")
+    let packed = id.and_then(|id| contents.get(id)).context("it is not recorded any more")?;
+    unpack(packed).context("it is damaged")
 }
 
 fn written_skip(Skip { when, unless_known, at_most }: &Skip) -> WrittenSkip {

@@ -461,6 +461,7 @@ const REMEMBERED: &[&str] = &[
     "odd_dates::nobody_is_reminded_of_a_date_that_is_good",
     "odd_dates::several_dates_are_given_up_together",
     "record::two_dates_judged_at_one_due_time_are_two_runs",
+    "replay::the_order_of_answers_is_repeated",
     "service::silences_can_be_begun_and_ended",
     "threads::a_message_about_several_incidents_has_one_place",
     "threads::what_follows_is_in_the_thread",

@@ -1,12 +1,15 @@
 //! `[record]`: what is recorded of a run besides its result, so that it can be replayed.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use anyhow::{Result, bail};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-use super::{Bytes, Time, Warehouse};
+use super::{Bytes, Time, Warehouse, nearest};
 
 /// `[record]`
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -53,7 +56,7 @@ impl<'de> Deserialize<'de> for Answers {
 pub enum Keeping {
     /// It is.
     On,
-    /// Only a digest that nobody can guess an answer from: it tells whether an answer is still the same.
+    /// Only a digest, from which nobody without the record can guess the answer.
     Digest,
     /// Nothing is.
     Off,
@@ -70,9 +73,12 @@ impl Recording {
         }
     }
 
-    pub(super) fn check(&self) -> Result<()> {
-        match self.datasets.keys().find(|name| !name.chars().all(|c| c.is_alphanumeric() || c == '_')) {
-            Some(name) => bail!("record.datasets: {name:?} is not the name of a dataset"),
+    /// Refuses names of which no answer is: what was to be left out would be recorded.
+    pub(super) fn check(&self, granted: &BTreeSet<&str>) -> Result<()> {
+        match self.datasets.keys().find(|name| !granted.contains(name.as_str())) {
+            Some(name) => {
+                bail!("record.datasets: no plugin is granted a dataset {name}{}", nearest(name, granted))
+            }
             None => Ok(()),
         }
     }

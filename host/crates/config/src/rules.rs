@@ -15,7 +15,10 @@ impl Config {
         names::check(self)?;
         self.scheduler.check()?;
         self.web.check()?;
-        self.record.check()?;
+        let views = |view: &'_ String| view.split_once('.').map(|(dataset, _)| dataset.to_owned());
+        let of_views: Vec<String> = self.grants.values().flat_map(|grants| &grants.views).filter_map(views).collect();
+        let granted = self.grants.values().flat_map(|grants| &grants.warehouse).map(String::as_str);
+        self.record.check(&granted.chain(of_views.iter().map(String::as_str)).collect())?;
         self.heartbeat.check()?;
         self.trust.check()?;
         self.budgets.check().map_err(|error| anyhow::anyhow!("budgets.{error}"))?;

@@ -32,7 +32,7 @@ struct Waiting {
     /// How many have come, and how many were handed over.
     come: u32,
     handed: u32,
-    /// How many somebody else still owes.
+    /// How many a backend still owes in a replay.
     owed: usize,
     /// How many were handed over since the guest last waited.
     early: u32,
@@ -89,7 +89,7 @@ impl Handover {
         Rank::Timer(length, self.waiting().comes())
     }
 
-    /// Says that somebody else owes an answer, until the returned guard is dropped. Nothing is handed over in a replay meanwhile.
+    /// Says that a backend owes an answer in a replay, until the returned guard is dropped.
     pub(super) fn owe(&self) -> Owed<'_> {
         self.waiting().owed += 1;
         Owed(self)
@@ -117,8 +117,10 @@ impl Handover {
                 }
                 busy = None;
                 let mut waiting = self.waiting();
-                // In a replay one that is not there yet may be the next.
-                if is_replay && waiting.owed > 0 {
+                // One that goes on in a replay gets only the answer that was the next then: others are still to be asked for.
+                let next = Rank::Answer(waiting.handed + 1);
+                let is_next = waiting.ready.first_key_value().is_some_and(|(rank, _)| *rank == next);
+                if is_replay && goes_on && !is_next {
                     return Poll::Pending;
                 }
                 match waiting.ready.pop_first() {
@@ -130,7 +132,7 @@ impl Handover {
                         waker.wake();
                     }
                     None if goes_on => return Poll::Pending,
-                    None if is_replay => return Poll::Ready(Err(Stuck)),
+                    None if is_replay && waiting.owed == 0 => return Poll::Ready(Err(Stuck)),
                     None => return Poll::Pending,
                 }
             }

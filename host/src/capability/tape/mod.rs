@@ -172,7 +172,7 @@ impl Taped {
         &self,
         name: &'static str,
         question: impl FnOnce() -> Question,
-        permitted: impl Future<Output = Result<(), Error>>,
+        permitted: impl FnOnce() -> Result<(), Error>,
         answer: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
         match &self.taping {
@@ -186,10 +186,8 @@ impl Taped {
                 answer
             }
             Taping::Replay(played) => {
-                let permitted = {
-                    let _owed = self.handover.owe();
-                    permitted.await
-                };
+                // At once, so that equal questions get their answers in the order in which they are asked.
+                let permitted = permitted();
                 let question = self.recorded().whole(&question()).0;
                 self.replay(played, name, question, permitted, answer).await
             }
@@ -244,16 +242,24 @@ impl Taped {
         }
     }
 
-    /// Notes a query as it was parsed.
-    pub(super) fn parsed(&self, sql: &str, select: &Select) {
-        if matches!(self.taping, Taping::Off) {
+    /// Notes a granted query as it was parsed, and where its answer is from.
+    pub(super) fn granted(&self, sql: &str, select: &Select) {
+        let most = match &self.taping {
+            Taping::Off => return,
+            Taping::Record(most) => *most,
+            Taping::Replay(_) => usize::MAX,
+        };
+        let mut recorded = self.recorded();
+        if recorded.is_cut || recorded.parsed.contains_key(sql) {
             return;
         }
-        let mut recorded = self.recorded();
-        if !recorded.is_cut && !recorded.parsed.contains_key(sql) {
-            let parsed = Parsed { text: select.text(), datasets: select.datasets.clone() };
-            recorded.parsed.insert(sql.to_owned(), parsed);
+        let datasets = select.datasets.iter().map(|dataset| dataset.len() + EVENT).sum::<usize>();
+        recorded.bytes = recorded.bytes.saturating_add(sql.len() + select.text().len() + datasets);
+        if recorded.bytes > most {
+            return recorded.cut();
         }
+        let parsed = Parsed { text: select.text(), datasets: select.datasets.clone() };
+        recorded.parsed.insert(sql.to_owned(), parsed);
     }
 
     /// A timer of the guest.

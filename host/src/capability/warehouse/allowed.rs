@@ -12,7 +12,7 @@ use crate::{
     capability::{calls::Calls, grant::Wish},
     contract::{Error, Value},
     googlesql::{self, Select, TablePath},
-    lanes::Held,
+    lanes::{self, Held},
     text::nearest,
 };
 
@@ -65,6 +65,12 @@ impl Parser {
 pub(super) struct Allowed(Arc<Select>);
 
 impl Allowed {
+    /// The same as [`Allowed::read`] for a replay, at once: on a stack of its own, since that of a guest is too small for deep SQL.
+    pub(super) fn read_at_once(calls: &Calls, parser: &Parser, sql: &str) -> Result<Self, Error> {
+        let read = lanes::deep(|| Self::read(calls, parser, sql));
+        read.unwrap_or_else(|| Err(Error::Unavailable("query failed: there is no thread to parse it".to_owned())))
+    }
+
     /// Parses SQL, and checks it against the run's grants.
     pub(super) fn read(calls: &Calls, parser: &Parser, sql: &str) -> Result<Self, Error> {
         let longest = calls.budgets.sql_bytes;
@@ -73,7 +79,6 @@ impl Allowed {
             return Err(calls.exceeded("query", "sql_bytes", &what));
         }
         let select = parser.parse(sql)?;
-        calls.tape.parsed(sql, &select);
         for table in &select.tables {
             calls.allow("query", Wish::Table(table))?;
         }
@@ -81,6 +86,7 @@ impl Allowed {
             calls.allow("query", Wish::Function(&routine.to_string()))?;
         }
         calls.allow("query", Wish::Warehouse)?;
+        calls.tape.granted(sql, &select);
         Ok(Self(select))
     }
 

@@ -62,11 +62,11 @@ impl Warehouse {
     }
 
     /// Whether a query may be asked: by its text alone, so that nothing is asked of a warehouse elsewhere.
-    pub(super) async fn permits(&self, calls: &Arc<Calls>, sql: String) -> Result<(), Error> {
+    pub(super) fn permits(&self, calls: &Calls, sql: &str) -> Result<(), Error> {
         match self {
-            Self::Sqlite(sqlite) => sqlite.permits(calls, sql).await,
-            Self::BigQuery(bigquery) => bigquery.permits(calls, sql).await,
-            Self::Rehearsed { of, .. } => Box::pin(of.permits(calls, sql)).await,
+            Self::Sqlite(sqlite) => sqlite.permits(calls, sql),
+            Self::BigQuery(bigquery) => bigquery.permits(calls, sql),
+            Self::Rehearsed { of, .. } => of.permits(calls, sql),
         }
     }
 

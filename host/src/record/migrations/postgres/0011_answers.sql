@@ -43,6 +43,7 @@ CREATE TABLE tapes (
     PRIMARY KEY (check_name, due, data_date, attempt)
 );
 CREATE INDEX tapes_recorded ON tapes (recorded);
+CREATE INDEX tapes_script ON tapes (script);
 
 CREATE TABLE answer_keys (
     key TEXT NOT NULL

@@ -1,8 +1,9 @@
 //! `host replay`: runs recorded runs again on their recorded answers.
 
+mod shown;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    fmt::Write as _,
     path::PathBuf,
     sync::Arc,
 };
@@ -10,36 +11,29 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::{sync::Semaphore, task::JoinSet};
 
+use self::shown::{Compare, Compared, Told, code, id_of, json, junit, text};
 use super::{
     flags::{CiFormat, FileFlags},
-    output::xml,
     progress::Progress,
     recorded,
-    table::Table,
 };
 use crate::{
-    alert::would_say,
-    capability::Backends,
+    capability::{Backends, Unanswered},
     config::{Config, Time, nearest},
+    contract::Error,
     host::stored,
     package::{Digest, File},
     plugin::{self, Cache, Plugin},
-    record::{PastTape, Record, run_id},
-    run::{Again, Outcome, Replay as Runner, Run, Script},
+    record::{PastTape, Record},
+    run::{Again, Replay as Runner, Script},
     sandbox::Sandboxes,
-    text::{printable, shortened},
 };
 
 /// How many runs are read and run again at a time.
 const AT_ONCE: usize = 200;
-/// The most rows of the table.
-const LISTED: usize = 50;
-
-/// Bytes that are shown of a question that was not asked then.
-const ASKED: usize = 200;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -53,8 +47,8 @@ answer that it got then, in the order in which it came then. Today's grants
 count. Runs that were ended by a time limit cannot be run again, and neither can
 those whose answers are not recorded: see [record] in host.toml.
 
-Exit codes: 0 all the same, 1 some differ, 3 nothing could be run again, or a
-question was not asked then, 64 the arguments cannot be used.")]
+Exit codes: 0 all that can be run again say the same, 1 some differ, 3 none can
+be, or a question was not asked then, 64 the arguments cannot be used.")]
 pub(super) struct Replay {
     /// The check
     #[arg(value_name = "CHECK")]
@@ -80,32 +74,6 @@ pub(super) struct Replay {
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = CiFormat::Table)]
     output: CiFormat,
 }
-
-/// A run that was to run again.
-struct Compared {
-    tape: PastTape,
-    /// The run then and now, for the policy.
-    runs: Option<(Run, Run)>,
-    then: Option<Outcome>,
-    now: Option<Outcome>,
-    result: Compare,
-}
-
-/// How a run now compares with then.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Compare {
-    /// The same, byte for byte.
-    Same,
-    /// Another version or other settings say something else.
-    Changed,
-    /// The same bytes and settings say something else: where they part.
-    Parted(String),
-    /// It asked what was not asked then: the questions.
-    Unrecorded(Vec<String>),
-    /// It cannot be run again: why.
-    Not(String),
-}
-
 /// `KEY=VALUE`, the value as in host.toml; what is not a value there is a text.
 fn setting(text: &str) -> Result<(String, Value), String> {
     let (key, value) = text.split_once('=').ok_or("write KEY=VALUE, such as min_records=40")?;
@@ -157,8 +125,8 @@ impl Replay {
             return Ok(());
         };
         let plugin = plugins.of(newest).await?;
-        let mut contents = runner.record.answers(&Script::ids(newest)?).await?;
-        contents.extend(runner.record.answers(&Script::needs(newest, &contents)?).await?);
+        let Ok(ids) = Script::ids(newest) else { return Ok(()) };
+        let contents = runner.record.answers(&ids).await?;
         if let Ok(script) = Script::read(newest, &contents) {
             runner.check_settings(&script, &plugin).await?;
         }
@@ -253,8 +221,17 @@ async fn compare(
     match again.await {
         Err(why) => Compared { tape, runs: None, then: None, now: None, result: Compare::Not(format!("{why:#}")) },
         Ok((then, Again { then: before, now, outcome, unrecorded })) => {
+            let refused = now.calls.iter().find_map(|call| match &call.error {
+                Some(Unanswered::Error(Error::Denied(message))) if !then.called(message) => Some(message.clone()),
+                _ => None,
+            });
             let result = match then.parts(&outcome) {
                 _ if !unrecorded.is_empty() && !runner.asks => Compare::Unrecorded(unrecorded),
+                parts if !unrecorded.is_empty() => Compare::Anew(unrecorded, parts.is_some()),
+                Some(_) if refused.is_some() => Compare::Denied(refused.unwrap_or_default()),
+                Some(_) if now.exceeded.contains("timeout") || now.exceeded.contains("cpu") => {
+                    Compare::Not("this time it took longer than budgets.timeout or budgets.cpu".to_owned())
+                }
                 None => Compare::Same,
                 Some(_) if is_new => match then.says() == outcome.says() {
                     true => Compare::Same,
@@ -309,167 +286,4 @@ impl<'r> Plugins<'r> {
         let budgets = self.config.budgets(&file.name);
         Ok(Arc::new(plugin::one(file, &self.sandboxes, self.cache.clone(), &budgets).await?))
     }
-}
-
-fn id_of(tape: &PastTape) -> String {
-    run_id(tape.data_date, tape.due, tape.attempt)
-}
-
-impl Compared {
-    /// The data date, the status then and now, and what is to be said, on one line each.
-    fn row(&self) -> [String; 4] {
-        let what = match (&self.result, &self.then, &self.now) {
-            (Compare::Changed, Some(then), Some(now)) => then.changes(now),
-            (result, ..) => format!("{}: {}", result.name(), result.why()),
-        };
-        let what = printable(&what).split_whitespace().collect::<Vec<_>>().join(" ");
-        [self.tape.data_date.to_string(), word(&self.then), word(&self.now), what]
-    }
-}
-
-impl Compare {
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Same => "same",
-            Self::Changed => "changed",
-            Self::Parted(_) => "parted",
-            Self::Unrecorded(_) => "not recorded",
-            Self::Not(_) => "not replayable",
-        }
-    }
-
-    /// Why, on one line.
-    fn why(&self) -> String {
-        match self {
-            Self::Same | Self::Changed => String::new(),
-            Self::Parted(why) | Self::Not(why) => why.clone(),
-            Self::Unrecorded(questions) => {
-                format!("it asks what was not asked then: {}", shortened(&questions.join("; "), ASKED))
-            }
-        }
-    }
-}
-
-/// The messages that people would have got, then and now: the title and the due time of each.
-struct Told {
-    then: Vec<(Timestamp, String)>,
-    now: Vec<(Timestamp, String)>,
-}
-
-impl Told {
-    /// Of runs that ran again, by the policy of today.
-    fn of(config: &Config, compared: &mut [Compared]) -> Self {
-        let (then, now) = compared.iter_mut().filter_map(|one| one.runs.take()).unzip();
-        let titles = |runs: Vec<Run>| would_say(config, runs).into_iter().map(|(due, message)| (due, message.title));
-        Self { then: titles(then).collect(), now: titles(now).collect() }
-    }
-}
-
-/// The exit code: see the help.
-fn code(compared: &[Compared]) -> u8 {
-    let any = |is: fn(&Compare) -> bool| compared.iter().any(|one| is(&one.result));
-    match () {
-        () if any(|result| matches!(result, Compare::Unrecorded(_))) => 3,
-        () if any(|result| matches!(result, Compare::Changed | Compare::Parted(_))) => 1,
-        () if compared.iter().all(|one| matches!(one.result, Compare::Not(_))) => 3,
-        () => 0,
-    }
-}
-
-fn word(outcome: &Option<Outcome>) -> String {
-    outcome.as_ref().map_or_else(String::new, |outcome| outcome.status().name().to_owned())
-}
-
-fn text(check: &str, compared: &[Compared], told: Option<&Told>) -> String {
-    let different: Vec<&Compared> = compared.iter().filter(|one| one.result != Compare::Same).collect();
-    // Rounds in which the same was found are one row.
-    let rows: Vec<([String; 4], Timestamp)> = different.iter().map(|one| (one.row(), one.tape.due)).collect();
-    let rows: Vec<&[([String; 4], Timestamp)]> = rows.chunk_by(|(one, _), (other, _)| one == other).collect();
-    let mut table = Table::new(["DATA OF", "DUE", "RUNS", "THEN", "NOW", "WHAT"].map(str::to_owned).to_vec());
-    for row in rows.iter().take(LISTED) {
-        if let Some(([date, then, now, what], due)) = row.first().cloned() {
-            table.row(vec![date, due.to_string(), row.len().to_string(), then, now, what]);
-        }
-    }
-    let mut text = if rows.is_empty() { String::new() } else { format!("{}\n", table.text()) };
-    if rows.len() > LISTED {
-        let _ = writeln!(text, "{} more rows; --output json lists every run\n", rows.len() - LISTED);
-    }
-    let counts = [
-        (Compare::Same, if told.is_some() { "would say the same" } else { "same, byte for byte" }),
-        (Compare::Changed, "would say something else"),
-        (Compare::Parted(String::new()), "say something else, though nothing changed"),
-        (Compare::Unrecorded(Vec::new()), "ask what was not asked then"),
-        (Compare::Not(String::new()), "cannot be run again"),
-    ];
-    let counted = counts.iter().filter_map(|(result, words)| {
-        let count = compared.iter().filter(|one| one.result.name() == result.name()).count();
-        (count > 0).then(|| format!("{count} {words}"))
-    });
-    let runs =
-        if compared.len() == 1 { "1 recorded run".to_owned() } else { format!("{} recorded runs", compared.len()) };
-    let _ = writeln!(text, "{check}: {runs}: {}.", counted.collect::<Vec<_>>().join(", "));
-    if let Some(Told { then, now }) = told {
-        let messages = |count| if count == 1 { "1 message".to_owned() } else { format!("{count} messages") };
-        let _ = writeln!(
-            text,
-            "People would have got {} of them with what ran then, and {} with this.",
-            messages(then.len()),
-            messages(now.len())
-        );
-    }
-    text
-}
-
-fn json(check: &str, compared: &[Compared], told: &Told) -> Value {
-    let run = |one: &Compared| {
-        let outcome = |outcome: &Option<Outcome>| {
-            outcome.as_ref().map(|outcome| json!({ "status": outcome.status(), "report": outcome.report(), "error": outcome.error(), "alerts": outcome.alerts() }))
-        };
-        json!({
-            "run": id_of(&one.tape),
-            "data_date": one.tape.data_date,
-            "due": one.tape.due,
-            "plugin": one.tape.digest,
-            "result": one.result.name(),
-            "why": one.result.why(),
-            "then": outcome(&one.then),
-            "now": outcome(&one.now),
-        })
-    };
-    let messages = |told: &[(Timestamp, String)]| {
-        told.iter().map(|(due, title)| json!({ "due": due, "title": title })).collect::<Vec<_>>()
-    };
-    json!({
-        "check": check,
-        "exit_code": code(compared),
-        "runs": compared.iter().map(run).collect::<Vec<_>>(),
-        "messages": { "then": messages(&told.then), "now": messages(&told.now) },
-    })
-}
-
-/// The schema that CI systems read: <https://github.com/testmoapp/junitxml>
-fn junit(check: &str, compared: &[Compared]) -> String {
-    let count = |is: fn(&Compare) -> bool| compared.iter().filter(|one| is(&one.result)).count();
-    let mut text = format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n  <testsuite name=\"host replay\" tests=\"{}\" failures=\"{}\" errors=\"{}\" skipped=\"{}\">\n",
-        compared.len(),
-        count(|result| matches!(result, Compare::Changed | Compare::Parted(_))),
-        count(|result| matches!(result, Compare::Unrecorded(_))),
-        count(|result| matches!(result, Compare::Not(_))),
-    );
-    for one in compared {
-        let _ = write!(text, "    <testcase classname=\"{}\" name=\"{}\"", xml(check), xml(&id_of(&one.tape)));
-        let why = match (&one.result, &one.then, &one.now) {
-            (Compare::Changed, Some(then), Some(now)) => then.changes(now),
-            (result, ..) => result.why(),
-        };
-        let _ = match &one.result {
-            Compare::Same => writeln!(text, "/>"),
-            Compare::Changed | Compare::Parted(_) => writeln!(text, "><failure message=\"{}\"/></testcase>", xml(&why)),
-            Compare::Unrecorded(_) => writeln!(text, "><error message=\"{}\"/></testcase>", xml(&why)),
-            Compare::Not(_) => writeln!(text, "><skipped message=\"{}\"/></testcase>", xml(&why)),
-        };
-    }
-    text + "  </testsuite>\n</testsuites>\n"
 }
