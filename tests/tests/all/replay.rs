@@ -300,3 +300,23 @@ fn an_answer_is_kept_once_and_shown_nowhere() {
 fn stored(sample: &Sample) -> impl AsRef<Path> {
     sample.path().join("state/host.plugins")
 }
+
+/// A denied query leaves no trace of what it names, and a purge by day leaves what later runs need.
+#[test]
+fn what_later_runs_need_is_not_purged() {
+    let query = "behaviour = \"query\", sql = \"SELECT COUNT(*) AS n FROM nba_raw.nbac_player_boxscore\"";
+    let denied = "behaviour = \"swallow an error\", sql = \"SELECT 1 AS n FROM secret.t\"";
+    let sample = misbehaving(&[("denied", denied), ("it", query)], "");
+    once(&sample);
+    once(&sample);
+    assert_eq!(rows(&sample, "answer_sources WHERE source = 'secret'"), 0);
+    let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
+    let midnight = today.to_zoned(jiff::tz::TimeZone::UTC).unwrap().timestamp().as_millisecond();
+    // The first run was late yesterday, and the answer was marked then.
+    change(&sample, &format!("UPDATE tapes SET recorded = {} WHERE attempt = 1", midnight - 1));
+    change(&sample, &format!("UPDATE answers SET used = {}", midnight - 1));
+    let purged = sample.host(&["state", "purge", "--before", &today.to_string()]).unwrap();
+    assert!(purged.code == 0 && purged.out.contains("2 runs cannot be replayed"), "{purged:?}");
+    let again = replay(&sample, &["it"]);
+    assert!(again.code == 0 && again.out.contains("1 recorded run: 1 same"), "{again:?}");
+}
