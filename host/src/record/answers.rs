@@ -179,40 +179,49 @@ impl Record {
 async fn purge(write: &mut AnyConnection, what: &Purge, why: &str) -> sqlx::Result<Purged> {
     let mut purged = Purged::default();
     match what {
-        Purge::Source(source) => {
-            let own = "SELECT answer_id FROM answer_sources WHERE source = $1";
+        Purge::Source(source) | Purge::Contents(source) => {
             // Constants.
+            let own = "SELECT answer_id FROM answer_sources WHERE source = $1";
             let tapes = format!("UPDATE tapes SET script = NULL, outcome = NULL, why = $2 WHERE script IN ({own})");
             let changed = query(AssertSqlSafe(tapes)).bind(source).bind(why).execute(&mut *write).await?;
             purged.runs = changed.rows_affected();
-            let answers = query(AssertSqlSafe(format!("DELETE FROM answers WHERE id IN ({own})"))).bind(source);
-            purged.answers = answers.execute(&mut *write).await?.rows_affected();
-            let all = format!("DELETE FROM answer_sources WHERE answer_id IN ({own})");
-            query(AssertSqlSafe(all)).bind(source).execute(&mut *write).await?;
-        }
-        Purge::Contents(source) => {
-            let own = "SELECT answer_id FROM answer_sources WHERE source = $1";
-            // Constants.
-            let tapes = format!("UPDATE tapes SET script = NULL, outcome = NULL, why = $2 WHERE script IN ({own})");
-            let changed = query(AssertSqlSafe(tapes)).bind(source).bind(why).execute(&mut *write).await?;
-            purged.runs = changed.rows_affected();
-            let sql =
-                format!("UPDATE answers SET content = NULL, bytes = 0 WHERE content IS NOT NULL AND id IN ({own})");
-            let changed = query(AssertSqlSafe(sql)).bind(source).execute(&mut *write).await?;
-            purged.answers = changed.rows_affected();
+            let answers = match what {
+                Purge::Contents(_) => {
+                    format!("UPDATE answers SET content = NULL, bytes = 0 WHERE content IS NOT NULL AND id IN ({own})")
+                }
+                _ => format!("DELETE FROM answers WHERE id IN ({own})"),
+            };
+            purged.answers = query(AssertSqlSafe(answers)).bind(source).execute(&mut *write).await?.rows_affected();
+            if let Purge::Source(_) = what {
+                let all = format!("DELETE FROM answer_sources WHERE answer_id IN ({own})");
+                query(AssertSqlSafe(all)).bind(source).execute(&mut *write).await?;
+            }
         }
         Purge::Before(before) => {
-            let before = before.as_millisecond();
-            let gone = query("DELETE FROM tapes WHERE recorded < $1").bind(before).execute(&mut *write).await?;
-            purged.runs = gone.rows_affected();
-            let gone =
-                query("DELETE FROM answers WHERE used < $1").bind(before - marked()).execute(&mut *write).await?;
-            purged.answers = gone.rows_affected();
-            let sources = "DELETE FROM answer_sources WHERE answer_id NOT IN (SELECT id FROM answers)";
-            query(sources).execute(&mut *write).await?;
+            for ((table, over), before) in old(*before) {
+                // Constants.
+                let gone = query(AssertSqlSafe(format!("DELETE FROM {table} WHERE {over}")));
+                let gone = gone.bind(before.as_millisecond()).execute(&mut *write).await?.rows_affected();
+                match table {
+                    "tapes" => purged.runs = gone,
+                    "answers" => purged.answers = gone,
+                    _ => {}
+                }
+            }
         }
     }
     Ok(purged)
+}
+
+/// What is removed of the answers that runs got before a moment: each table, what of it, and before when. The mark of an answer's last use may
+/// be a while old.
+pub(super) fn old(before: Timestamp) -> [((&'static str, &'static str), Timestamp); 3] {
+    let unused = Timestamp::from_millisecond(before.as_millisecond().saturating_sub(marked())).unwrap_or(before);
+    [
+        (("tapes", "recorded < $1"), before),
+        (("answers", "used < $1"), unused),
+        (("answer_sources", "answer_id NOT IN (SELECT id FROM answers) AND CAST($1 AS BIGINT) IS NOT NULL"), before),
+    ]
 }
 
 /// An answer and its content, compressed.
@@ -349,6 +358,6 @@ pub fn unpack(packed: &[u8]) -> Result<Vec<u8>> {
     Ok(zstd::bulk::decompress(packed, LARGEST)?)
 }
 
-pub(super) fn marked() -> i64 {
+fn marked() -> i64 {
     i64::try_from(MARKED.as_millis()).unwrap_or(i64::MAX)
 }

@@ -4,7 +4,7 @@ use anyhow::Result;
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use sqlx::AssertSqlSafe;
 
-use super::{Record, answers::marked, now, sql::commit, sql::query};
+use super::{Record, answers::old, now, sql::commit, sql::query};
 
 /// What is removed of a table: the value is a day, or a moment.
 const BY_DAY: [(&str, &str); 2] = [
@@ -45,7 +45,7 @@ impl Record {
                 let gone = query(AssertSqlSafe(format!("DELETE FROM {table} WHERE {over}"))).bind(&day);
                 gone.execute(&mut write).await.map_err(|error| self.explain(error))?;
             }
-            let moments = BY_MOMENT.map(|of| (of, before)).into_iter().chain(answers(answers_before));
+            let moments = BY_MOMENT.map(|of| (of, before)).into_iter().chain(old(answers_before));
             for ((table, over), before) in moments {
                 let gone = query(AssertSqlSafe(format!("DELETE FROM {table} WHERE {over}")));
                 let gone = gone.bind(before.as_millisecond());
@@ -60,7 +60,7 @@ impl Record {
                 while lease.is_fresh() && self.execute(query(some(table, over)).bind(&day)).await? == AT_ONCE {}
             }
             let moments = BY_MOMENT.map(|of| (of, before)).into_iter().chain(OF_HOSTS.map(|of| (of, yesterday)));
-            let moments = moments.chain(answers(answers_before));
+            let moments = moments.chain(old(answers_before));
             for ((table, over), before) in moments {
                 let gone = || query(some(table, over)).bind(before.as_millisecond());
                 while lease.is_fresh() && self.execute(gone()).await? == AT_ONCE {}
@@ -71,16 +71,6 @@ impl Record {
         self.give_back(&lease, None).await?;
         forgotten
     }
-}
-
-/// What is removed of the answers, and before when. The mark of their last use may be a while old.
-fn answers(before: Timestamp) -> [((&'static str, &'static str), Timestamp); 3] {
-    let unused = Timestamp::from_millisecond(before.as_millisecond().saturating_sub(marked())).unwrap_or(before);
-    [
-        (("tapes", "recorded < $1"), before),
-        (("answers", "used < $1"), unused),
-        (("answer_sources", "answer_id NOT IN (SELECT id FROM answers) AND CAST($1 AS BIGINT) IS NOT NULL"), before),
-    ]
 }
 
 /// Removes some rows. Constants.

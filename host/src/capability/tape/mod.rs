@@ -307,13 +307,14 @@ impl Taped {
     /// What was recorded; `None` if nothing is.
     pub(super) fn take(&self) -> Option<Tape> {
         let Taping::Record(_) = self.taping else { return None };
-        let recorded = std::mem::take(&mut *self.recorded());
-        let event = |(asked, heard, answer): &(Asked, Heard, Option<Vec<u8>>)| {
+        let mut recorded = std::mem::take(&mut *self.recorded());
+        let events = std::mem::take(&mut recorded.events);
+        let event = |(asked, heard, answer): (Asked, Heard, Option<Vec<u8>>)| {
             let (question, sources) = recorded.whole(&asked.question);
-            Event { name: asked.name.to_owned(), question, sources, heard: *heard, answer: answer.clone() }
+            Event { name: asked.name.to_owned(), question, sources, heard, answer }
         };
         Some(Tape {
-            events: recorded.events.iter().map(event).collect(),
+            events: events.into_iter().map(event).collect(),
             is_cut: recorded.is_cut,
             is_pressed: self.handover.is_pressed(),
         })
