@@ -237,11 +237,11 @@ fn a_check_waits_for_its_upstream_on_another_host() {
     let checks = [
         check("down", "SELECT 1 AS bad", "depends_on = [\"up\"]"),
         check("up", slow, ""),
-        "[scheduler]\nruns = 1\n[alerts]\ngroup_wait = \"1s\"\n[grants.canary-sql.budgets]\ncpu = \"60s\"\ntimeout = \"60s\"\n"
+        "[scheduler]\nruns = 1\n[alerts]\ngroup_wait = \"1s\"\n[grants.canary-sql.budgets]\ncpu = \"120s\"\ntimeout = \"120s\"\n"
             .to_owned(),
     ];
     let sample = failing_sample(&[], &checks.concat());
-    let rows: Vec<String> = (1..=5000).map(|n| format!("({n})")).collect();
+    let rows: Vec<String> = (1..=2500).map(|n| format!("({n})")).collect();
     sample.sql("nba_raw", &format!("CREATE TABLE big (n INT64); INSERT INTO big VALUES {}", rows.join(","))).unwrap();
     let hosts = [join(&sample, &server.url()), join(&sample, &server.url())];
     hosts[0].wait_until("it is told", 150, |_| !sample.slack.requests().is_empty());
@@ -250,7 +250,7 @@ fn a_check_waits_for_its_upstream_on_another_host() {
     let first = "(SELECT id FROM runs WHERE check_name = '{}' AND NOT left_out ORDER BY id LIMIT 1)";
     let in_order = format!("SELECT ({} < {})::int", first.replace("{}", "up"), first.replace("{}", "down"));
     assert_eq!(count(&server, &in_order), 1, "the upstream is recorded first");
-    let took = "SELECT (seconds > 1)::int FROM runs WHERE check_name = 'up' AND NOT left_out ORDER BY id LIMIT 1";
+    let took = "SELECT (seconds > 0.2)::int FROM runs WHERE check_name = 'up' AND NOT left_out ORDER BY id LIMIT 1";
     assert_eq!(count(&server, took), 1, "it took long");
     let texts: Vec<String> = sample.slack.received().iter().map(|(_, message)| words(message)).collect();
     let all = texts.join("\n");
