@@ -15,6 +15,7 @@ pub mod lanes;
 pub mod log;
 pub mod metrics;
 pub mod plugin;
+pub mod proof;
 pub mod record;
 pub mod recorder;
 pub mod registry;

@@ -42,6 +42,7 @@ const HOUSE: &[&[&str]] = &[
     &["alert"],
     &["schedule"],
     &["recorder"],
+    &["proof"],
     &["host"],
     &["round"],
     &["gate"],

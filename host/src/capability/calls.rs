@@ -257,8 +257,13 @@ impl Calls {
 
     /// The error for a call that exceeds a budget: the amount, and the keys that raise it.
     pub(super) fn exceeded(&self, call: &str, budget: &'static str, what: &str) -> Error {
-        self.record(|record| record.exceeded.insert(budget));
+        self.has_exceeded(budget);
         Error::OverBudget(format!("{call} refused: {what}; {}", raise(&self.caller.plugin, budget)))
+    }
+
+    /// Notes that a budget was exceeded.
+    pub(super) fn has_exceeded(&self, budget: &'static str) {
+        self.record(|record| record.exceeded.insert(budget));
     }
 
     /// Rejects an answer over the budgets for results.

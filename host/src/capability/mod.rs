@@ -16,7 +16,7 @@ pub mod warehouse;
 pub(crate) use calls::seconds;
 pub use calls::{Call, Caller, Calls, Unanswered};
 pub use evidence::{Evidence, plain};
-pub use good_dates::GoodDates;
+pub use good_dates::{GoodDates, Grade, Judged};
 pub use guest::{Imports, Reach};
 pub use rehearsal::{Aim, Answers, Clock, Given, Rehearsal};
 pub use shapes::{Problem, Shapes};
@@ -61,9 +61,20 @@ impl Backends {
     /// From host.toml. A call to a backend that is not configured is an error of its run.
     /// The costs of queries are kept in the record.
     pub fn new(config: &Config, record: &Record) -> Self {
+        Self::counting(config, record, warehouse::Ledger::new(record.clone(), config.timezone.clone()))
+    }
+
+    /// The same for trying checks on the past: nothing is recorded of the answers, and `budgets.bytes_per_day` is a limit for all
+    /// queries of a check together, however long they take. `costs` counts them.
+    pub fn trying(config: &Config, record: &Record, costs: Record) -> Self {
+        let ledger = warehouse::Ledger::new(costs, config.timezone.clone()).in_one_day();
+        Self { taping: Taping::Off, ..Self::counting(config, record, ledger) }
+    }
+
+    fn counting(config: &Config, record: &Record, ledger: warehouse::Ledger) -> Self {
         let google = Google::new(config);
         Self {
-            warehouse: config.warehouse.as_ref().map(|warehouse| Self::asked(warehouse, config, &google, record)),
+            warehouse: config.warehouse.as_ref().map(|warehouse| Self::asked(warehouse, config, &google, ledger)),
             repositories: config
                 .git
                 .iter()
@@ -89,13 +100,24 @@ impl Backends {
         }
     }
 
+    /// The same backends, whose answers are recorded or not.
+    #[must_use]
+    pub fn with_taping(self, taping: Taping) -> Self {
+        Self { taping, ..self }
+    }
+
     /// The same backends, with other good dates.
     #[must_use]
     pub fn with_good_dates(self, good_dates: GoodDates) -> Self {
         Self { good_dates, ..self }
     }
 
-    fn asked(warehouse: &config::Warehouse, config: &Config, google: &Google, record: &Record) -> warehouse::Warehouse {
+    fn asked(
+        warehouse: &config::Warehouse,
+        config: &Config,
+        google: &Google,
+        ledger: warehouse::Ledger,
+    ) -> warehouse::Warehouse {
         match warehouse {
             config::Warehouse::Sqlite { path, project } => {
                 warehouse::Warehouse::Sqlite(warehouse::Sqlite::new(config.resolve(path), project.clone()))
@@ -109,7 +131,6 @@ impl Backends {
                     cache: *cache,
                     emulated: config.google.credentials == GoogleCredentials::None && config.google.key_file.is_none(),
                 };
-                let ledger = warehouse::Ledger::new(record.clone(), config.timezone.clone());
                 warehouse::Warehouse::BigQuery(warehouse::BigQuery::new(google.clone(), &place, ledger))
             }
         }

@@ -10,7 +10,7 @@ use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp, ToSpan, civil::Date, tz::TimeZone};
 
 use super::{
-    shapes::{Shapes, lock},
+    shapes::{Problem, Shapes, lock},
     warehouse::Argument,
 };
 use crate::contract::{Value, warehouse::Column};
@@ -105,6 +105,11 @@ impl Rehearsal {
             _ => false,
         };
         Self { answers, clock, limits, direct, shapes, given: Mutex::default() }
+    }
+
+    /// The questions that cannot be answered.
+    pub fn problems(&self) -> Vec<Problem> {
+        self.shapes.problems()
     }
 
     /// What was answered in this rehearsal.

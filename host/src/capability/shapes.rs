@@ -50,6 +50,8 @@ pub(super) struct Shape {
     pub(super) limit: Option<usize>,
     /// Whether the columns are those of the table, whatever they are.
     pub(super) all_columns: bool,
+    /// The most bytes that the query bills.
+    pub(super) bytes: u64,
 }
 
 impl Shapes {
@@ -80,6 +82,7 @@ impl Shapes {
             one_row: true,
             limit: None,
             all_columns: false,
+            bytes: 0,
         };
         let shapes = Self::default();
         lock(&shapes.queries).insert(String::new(), shape);

@@ -78,6 +78,22 @@ pub struct Ready {
     pub(crate) pace: Pace,
 }
 
+impl Ready {
+    /// The same, for other runs than those of the schedule.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Self {
+            plugin: self.plugin.clone(),
+            grants: self.grants.clone(),
+            settings: self.settings.clone(),
+            dates: self.dates,
+            budgets: self.budgets.clone(),
+            skip: self.skip.clone(),
+            pace: Pace::default(),
+        }
+    }
+}
+
 /// The checks of a host: those of host.toml, and one for each plugin that no check names. Sorted by name.
 /// An error is a mistake in the text of host.toml alone: whatever comes from a plugin, such as a schema that its settings
 /// do not match, makes only its own check unable to run.
@@ -284,6 +300,20 @@ impl Check {
             family: self.family.clone(),
             work: Work::Consultation(self.name.clone()),
             waits: false,
+        }
+    }
+
+    /// The same check with other work.
+    #[must_use]
+    pub fn working(&self, work: Work) -> Self {
+        Self {
+            name: self.name.clone(),
+            schedule: self.schedule.clone(),
+            zone: self.zone.clone(),
+            data_date: self.data_date,
+            family: self.family.clone(),
+            work,
+            waits: self.waits,
         }
     }
 

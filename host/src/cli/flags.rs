@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use jiff::civil::Date;
+use serde_json::Value;
 
 use crate::{package::LOCK, service::Sources};
 
@@ -80,6 +81,14 @@ pub(super) enum CiFormat {
     Json,
     /// For CI systems
     Junit,
+}
+
+/// `KEY=VALUE`, the value as in host.toml; what is not a value there is a text.
+pub(super) fn setting(text: &str) -> Result<(String, Value), String> {
+    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE, such as min_records=40")?;
+    let parsed: Option<toml::Table> = toml::from_str(&format!("value = {value}")).ok();
+    let parsed = parsed.and_then(|mut table| table.remove("value")).and_then(|value| serde_json::to_value(value).ok());
+    Ok((key.trim().to_owned(), parsed.unwrap_or_else(|| Value::String(value.to_owned()))))
 }
 
 impl ConfigFlag {

@@ -1,6 +1,7 @@
 //! The subcommands: each turns its arguments into one call and one printed result.
 
 mod audit;
+mod backtest;
 mod costs;
 mod dates;
 mod doctor;
@@ -29,6 +30,7 @@ mod starter;
 mod state;
 mod table;
 mod test;
+mod trial;
 mod usage;
 mod validate;
 
@@ -57,7 +59,7 @@ const GROUPS: &[(&str, &[&str])] = &[
         "See results and messages",
         &["history", "audit", "costs", "recheck", "ack", "close", "silence", "silences", "receivers"],
     ),
-    ("Prove a check", &["replay"]),
+    ("Prove a check", &["replay", "backtest"]),
     ("The record", &["state"]),
     ("Plugins", &["inspect", "pin", "add", "pull", "update", "outdated", "push", "keygen", "sign"]),
     ("Shell and editor", &["completions", "man", "schema", "help"]),
@@ -132,6 +134,8 @@ enum Command {
     State(state::State),
     /// Run recorded runs again, also with another version or setting
     Replay(replay::Replay),
+    /// Show what a check says of past dates
+    Backtest(backtest::Backtest),
     /// Show what a plugin is, asks for and was granted
     Inspect(inspect::Inspect),
     /// Record which plugin versions run, or change one
@@ -203,6 +207,7 @@ impl Arguments {
             Command::Receivers(receivers) => receivers.execute(),
             Command::State(state) => state.execute(),
             Command::Replay(replay) => replay.execute(),
+            Command::Backtest(backtest) => backtest.execute(),
             Command::Pin(pin) => pin.execute(),
             Command::Inspect(inspect) => inspect.execute(),
             Command::Init(init) => init.execute(),

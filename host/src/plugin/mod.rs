@@ -25,7 +25,7 @@ pub use cache::Cache;
 pub use dates::Unsaid;
 pub use host_package::{Digest, File, Lock};
 pub use loading::Loading;
-pub use settings::{advice_when_empty, check_settings};
+pub use settings::{advice_when_empty, check_settings, set};
 pub use warn_limits::WarnLimits;
 
 use crate::{

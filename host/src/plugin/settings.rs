@@ -38,6 +38,17 @@ const PATTERN: usize = 256 << 10;
 /// setting that makes it ask.
 const WHEN_EMPTY: &str = "x-when-empty";
 
+/// Sets one setting, which is named by its path: `thresholds.rows.min`. Tables on the way are made.
+pub fn set(settings: &mut Value, path: &str, value: Value) -> Result<()> {
+    let mut place = settings;
+    for key in path.split('.') {
+        let Some(object) = place.as_object_mut() else { bail!("{path}: {key} is in something that is not a table") };
+        place = object.entry(key).or_insert_with(|| Value::Object(Map::new()));
+    }
+    *place = value;
+    Ok(())
+}
+
 /// The advice of a schema for a check with these settings, if it passes when its tables are empty.
 pub fn advice_when_empty(schema: &str, settings: &str) -> Option<String> {
     let schema: Value = serde_json::from_str(schema).ok()?;

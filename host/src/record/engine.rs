@@ -57,12 +57,14 @@ const FILE_STEPS: &[(i64, &str, &str)] = &[
     (9, "threads", include_str!("migrations/0009_threads.sql")),
     (10, "fleet", include_str!("migrations/0010_fleet.sql")),
     (11, "answers", include_str!("migrations/0011_answers.sql")),
+    (12, "proof", include_str!("migrations/0012_proof.sql")),
 ];
 /// The migrations of a server, which begin where several hosts became possible.
 const SERVER_STEPS: &[(i64, &str)] = &[
     (9, include_str!("migrations/postgres/0009_start.sql")),
     (10, include_str!("migrations/postgres/0010_fleet.sql")),
     (11, include_str!("migrations/postgres/0011_answers.sql")),
+    (12, include_str!("migrations/postgres/0012_proof.sql")),
 ];
 
 /// The parameters of an address: <https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS>

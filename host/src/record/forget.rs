@@ -11,7 +11,7 @@ const BY_DAY: [(&str, &str); 2] = [
     ("costs", "day < $1"),
     ("dates", "data_date < $1 AND data_date <> '' AND state IN ('good', 'skipped', 'given_up')"),
 ];
-const BY_MOMENT: [(&str, &str); 8] = [
+const BY_MOMENT: [(&str, &str); 11] = [
     ("runs", "recorded < $1"),
     ("alerts", "recorded < $1 AND ended IS NOT NULL"),
     ("receipts", "at < $1 AND message_id NOT IN (SELECT id FROM outbox WHERE state = 'waiting')"),
@@ -21,6 +21,9 @@ const BY_MOMENT: [(&str, &str); 8] = [
     ("silences", "ends < $1"),
     ("consultations", "at < $1"),
     ("orders", "at < $1"),
+    ("backtests", "asked < $1"),
+    ("labels", "at < $1 AND alert_id NOT IN (SELECT id FROM alerts)"),
+    ("scores", "at < $1"),
 ];
 /// The same of what only several hosts have, after a day: a batch is tried for minutes, and a host that ended without a word is gone by
 /// then. The last batch stays: see [`super::Known`].

@@ -99,6 +99,19 @@ pub(super) const TABLES: &[Table] = &[
         texts: &["check_name", "data_date", "digest", "moment", "script", "outcome", "why"],
         ..NONE
     },
+    Table {
+        name: "backtests",
+        numbers: &["due", "asked", "bytes"],
+        texts: &["check_name", "data_date", "tried", "outcome"],
+        ..NONE
+    },
+    Table { name: "labels", numbers: &["alert_id", "at"], texts: &["label", "why", "who"], ..NONE },
+    Table {
+        name: "scores",
+        numbers: &["at", "caught", "counted"],
+        texts: &["check_name", "data_date", "tried", "mutants"],
+        ..NONE
+    },
 ];
 
 impl Table {

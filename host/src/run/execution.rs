@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Given, Moment, Run, Tapes, Untold,
+    Given, Moment, Outcome, Run, Tapes, Untold,
     consulted::consulted,
     reason::{Ended, Reason},
     report::{Over, bounded, is_brief},
@@ -67,7 +67,7 @@ impl Check {
     }
 
     /// Runs once on simulated answers, within these budgets, for validation. Also returns the CPU time used.
-    pub(super) async fn rehearse(
+    pub async fn rehearse(
         &self,
         ready: &Ready,
         backends: &Backends,
@@ -111,6 +111,11 @@ impl Check {
     /// A run that failed because of the host itself.
     pub fn broken(&self, moment: &Moment, why: String) -> Run {
         Run { error: Some(Reason::Broken(why)), ..self.empty(moment) }
+    }
+
+    /// A run that ended before, as far as people are told of it.
+    pub fn ran(&self, moment: &Moment, outcome: &Outcome) -> Run {
+        outcome.run(self.empty(moment))
     }
 
     pub(super) fn empty(&self, moment: &Moment) -> Run {

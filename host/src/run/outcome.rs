@@ -53,6 +53,11 @@ impl Outcome {
         }
     }
 
+    /// Only what people hear of a run: its report, its alerts, and why it could not be evaluated.
+    pub fn brief(run: &Run) -> Self {
+        Self { calls: String::new(), log: String::new(), evidence: String::new(), ..Self::of(run) }
+    }
+
     /// What people hear of it: the status and the alerts, the metrics and the violations.
     pub fn says(&self) -> (Status, &str, &str) {
         (self.status(), &self.report, &self.alerts)

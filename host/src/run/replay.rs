@@ -12,7 +12,7 @@ use crate::{
     check::{Check, Family, Ready, Work},
     config::{Config, Cron, Skip, SkipAtMost},
     lanes::Pace,
-    plugin::{Plugin, check_settings},
+    plugin::{Plugin, check_settings, set},
     record::Record,
 };
 
@@ -51,14 +51,7 @@ impl Replay {
         }
         let mut whole: Value = serde_json::from_str(&script.given.settings).context("the recorded settings")?;
         for (path, value) in &self.settings {
-            let mut place = &mut whole;
-            for key in path.split('.') {
-                let Some(object) = place.as_object_mut() else {
-                    bail!("{path}: {key} is in something that is not a table")
-                };
-                place = object.entry(key).or_insert_with(|| Value::Object(serde_json::Map::new()));
-            }
-            *place = value.clone();
+            set(&mut whole, path, value.clone())?;
         }
         Ok(whole.to_string())
     }
@@ -109,7 +102,7 @@ impl Replay {
         let taping = played.clone().map(Taping::Replay);
         let now = check.run_on(&self.backends, &self.record, given.moment.clone(), taping).await;
         let unrecorded = played.iter().flat_map(|played| played.unrecorded()).collect();
-        let then = script.outcome.run(check.empty(&given.moment));
+        let then = check.ran(&given.moment, &script.outcome);
         Ok(Again { then, outcome: Outcome::of(&now), now, unrecorded })
     }
 }

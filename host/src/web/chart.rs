@@ -3,8 +3,7 @@
 use jiff::{Timestamp, tz::TimeZone};
 use maud::{Markup, html};
 
-use super::layout::number;
-use crate::{contract::Metric, plugin::WarnLimits};
+use crate::{contract::Metric, plugin::WarnLimits, text::number};
 
 /// The size of the drawing, and its margins, in SVG units.
 const WIDTH: f64 = 640.0;

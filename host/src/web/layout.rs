@@ -15,9 +15,11 @@ use crate::{
     host::Host,
     record::{self, PastAlert, Undelivered},
     recorder::{Dot, Recent},
-    text::{encoded, shortened, span, turns},
+    text::{encoded, number, shortened, span, turns},
 };
 
+/// The style sheet of all pages.
+pub(super) const STYLE: &str = include_str!("style.css");
 /// The shortest interval for loading a page again, in seconds.
 const FASTEST: u32 = 20;
 /// Problems of one kind that are shown at the top.
@@ -317,10 +319,16 @@ pub(super) fn since(recent: &Recent, host: &Host) -> Markup {
 
 /// The latest runs as a row of marks, the newest on the right: one path for each kind of result.
 pub(super) fn strip(recent: &Recent) -> Markup {
-    let kinds = ["pass", "warn", "fail", "error", "skip", "none"];
     let kind = |dot: &Dot| if dot.left_out { "none" } else { class(dot.status.name()) };
+    let kinds: Vec<&str> = recent.dots.iter().map(kind).collect();
+    marks(&kinds, &format!("The last {} runs, the newest on the right", kinds.len()))
+}
+
+/// A mark for each result, the oldest first.
+pub(super) fn marks(results: &[&str], label: &str) -> Markup {
+    let kinds = ["pass", "warn", "fail", "error", "skip", "none"];
     let path = |wanted: &str| {
-        let places = recent.dots.iter().enumerate().filter(|(_, dot)| kind(dot) == wanted);
+        let places = results.iter().enumerate().filter(|(_, kind)| **kind == wanted);
         let mark = |at: usize| match wanted {
             // Worse results are taller, so that they are visible without color too.
             "pass" => format!("M{} 12h5v8h-5z", at * DOT.0),
@@ -333,14 +341,14 @@ pub(super) fn strip(recent: &Recent) -> Markup {
     };
     let counted: Vec<String> = kinds
         .iter()
-        .map(|wanted| (wanted, recent.dots.iter().filter(|dot| kind(dot) == *wanted).count()))
+        .map(|wanted| (wanted, results.iter().filter(|kind| *kind == wanted).count()))
         .filter(|(_, count)| *count > 0)
         .map(|(wanted, count)| format!("{count} {}", if *wanted == "none" { "left out" } else { wanted }))
         .collect();
-    let label = format!("The last {} runs, the newest on the right: {}", recent.dots.len(), counted.join(", "));
+    let label = format!("{label}: {}", counted.join(", "));
     html! {
-        @if !recent.dots.is_empty() {
-            svg.strip role="img" aria-label=(label) width=(recent.dots.len() * DOT.0) height=(DOT.1) viewBox={ "0 0 " (recent.dots.len() * DOT.0) " " (DOT.1) } {
+        @if !results.is_empty() {
+            svg.strip role="img" aria-label=(label) width=(results.len() * DOT.0) height=(DOT.1) viewBox={ "0 0 " (results.len() * DOT.0) " " (DOT.1) } {
                 @for kind in kinds {
                     @let path = path(kind);
                     @if !path.is_empty() { path class=(kind) d=(path) {} }
@@ -435,35 +443,4 @@ pub(super) fn asked(metric: &Metric) -> Vec<String> {
         .into_iter()
         .filter_map(|(sign, limit)| Some(format!("{sign} {}", number(limit?))))
         .collect()
-}
-
-/// As short as a reader needs it.
-pub(super) fn number(value: f64) -> String {
-    match value {
-        value if value.fract() == 0.0 && value.abs() < 1e15 => format!("{value:.0}"),
-        value if value.abs() >= 1e6 || value.abs() < 1e-3 => format!("{value:.3e}"),
-        value => format!("{value:.3}").trim_end_matches('0').trim_end_matches('.').to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_short() {
-        let cases = [
-            (0.0, "0"),
-            (40.0, "40"),
-            (-3.0, "-3"),
-            (2.5, "2.5"),
-            (0.1234567, "0.123"),
-            (1_234_567.891, "1.235e6"),
-            (0.000_012, "1.200e-5"),
-            (1e300, "1.000e300"),
-        ];
-        for (value, expected) in cases {
-            assert_eq!(number(value), expected);
-        }
-    }
 }

@@ -3,6 +3,7 @@
 
 mod access;
 mod api;
+mod backtest;
 mod badge;
 mod board;
 mod caller;
@@ -39,6 +40,7 @@ use tokio::net::TcpListener;
 
 use crate::{host::Host, service::Service};
 use access::Access;
+pub use backtest::{Tried, backtest};
 use render::{Turn, Turns};
 pub use server::Server;
 
@@ -181,7 +183,7 @@ async fn not_ready(site: &Site) -> Option<&'static str> {
 }
 
 async fn style() -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], include_str!("style.css"))
+    ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], layout::STYLE)
 }
 
 async fn icon() -> impl IntoResponse {

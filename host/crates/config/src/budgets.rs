@@ -211,9 +211,10 @@ impl<'de> Deserialize<'de> for Time {
     }
 }
 
-impl<'de> Deserialize<'de> for Bytes {
-    fn deserialize<D: Deserializer<'de>>(source: D) -> std::result::Result<Self, D::Error> {
-        let text = String::deserialize(source)?;
+impl std::str::FromStr for Bytes {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
         let trimmed = text.trim();
         let (number, unit) = trimmed.split_at(trimmed.find(|c: char| !c.is_ascii_digit()).unwrap_or(trimmed.len()));
         let factor = match unit.trim() {
@@ -228,7 +229,13 @@ impl<'de> Deserialize<'de> for Bytes {
             .and_then(|factor| number.parse::<usize>().ok()?.checked_mul(factor))
             .filter(|bytes| *bytes > 0)
             .map(Self)
-            .ok_or_else(|| D::Error::custom(format!("`{text}` is not a size; write it like `64 MiB`")))
+            .ok_or_else(|| format!("`{text}` is not a size; write it like `64 MiB`"))
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(source: D) -> std::result::Result<Self, D::Error> {
+        String::deserialize(source)?.parse().map_err(D::Error::custom)
     }
 }
 

@@ -1,6 +1,6 @@
 //! `[checks.NAME]`: a plugin with its schedule and settings.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, bail};
 use jiff::civil::Date;
@@ -8,7 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Count, Cron, DataDate, Delay, ExpectBy, Missed, Overlap, OwnAlerts, Skip, SkipAtMost, SkipQuery, Time, Zone, schema,
+    Count, Cron, DataDate, Delay, ExpectBy, KnownDate, Missed, Overlap, OwnAlerts, Skip, SkipAtMost, SkipQuery, Time,
+    Zone, schema,
 };
 
 /// `checks.NAME.dates`
@@ -81,6 +82,14 @@ pub struct Check {
     /// How long the check may do nothing but skip by `skip_when`, in data dates. A skip after that is an error, which is told
     /// like other errors. `never` turns this off. Default: 14d.
     pub skip_at_most: Option<SkipAtMost>,
+    /// Data dates that were bad, each with what was wrong: `["2026-02-11 14 games missing"]`. `host backtest --known` demands that the
+    /// check fails or warns for them. Default: none.
+    #[schemars(with = "Vec<String>")]
+    pub known_bad: Vec<KnownDate>,
+    /// Data dates that were good, though they may look bad: `["2026-12-25 no games"]`. `host backtest --known` demands that the check
+    /// passes, or skips them. Default: none.
+    #[schemars(with = "Vec<String>")]
+    pub known_good: Vec<KnownDate>,
     /// The plugin's settings; `host inspect` shows their schema. A setting that is left out has its default.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub settings: toml::Table,
@@ -92,6 +101,17 @@ impl Check {
         let when = self.skip_when.clone()?;
         let at_most = self.skip_at_most.unwrap_or_default();
         Some(Skip { when, unless_known: self.skip_unless_known.clone(), at_most })
+    }
+
+    /// Refuses a date that is known twice.
+    pub(super) fn check_known(&self) -> Result<()> {
+        let mut seen = BTreeSet::new();
+        for (key, known) in [("known_bad", &self.known_bad), ("known_good", &self.known_good)] {
+            if let Some(twice) = known.iter().find(|known| !seen.insert(known.date)) {
+                bail!("{key}: {} is named twice in known_bad and known_good; keep one", twice.date);
+            }
+        }
+        Ok(())
     }
 
     /// `keep` is how long runs are recorded.

@@ -73,9 +73,47 @@ impl<'de> Deserialize<'de> for ExpectBy {
     }
 }
 
+/// A data date of which it is known how it was: `2026-02-11 14 games missing`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KnownDate {
+    /// The date.
+    pub date: civil::Date,
+    /// What was wrong, or what looked wrong; may be empty.
+    pub why: String,
+}
+
+impl FromStr for KnownDate {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let (date, why) = text.trim().split_once(char::is_whitespace).unwrap_or((text.trim(), ""));
+        match date.parse() {
+            Ok(parsed) if date.len() == 10 => Ok(Self { date: parsed, why: why.trim().to_owned() }),
+            _ => bail!("`{text}` does not begin with a date; write it like \"2026-02-11 14 games missing\""),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for KnownDate {
+    fn deserialize<D: Deserializer<'de>>(source: D) -> std::result::Result<Self, D::Error> {
+        String::deserialize(source)?.parse().map_err(|error| D::Error::custom(format!("{error:#}")))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_known_date_may_say_why() {
+        let known = |text: &str| text.parse::<KnownDate>().ok().map(|known| (known.date.to_string(), known.why));
+        let of = |date: &str, why: &str| Some((date.to_owned(), why.to_owned()));
+        assert_eq!(known("2026-02-11 14 games missing"), of("2026-02-11", "14 games missing"));
+        assert_eq!(known(" 2026-02-11"), of("2026-02-11", ""));
+        for wrong in ["", "yesterday", "14 games missing", "2026-02-30 x", "20260211 x", "2026-02-11x"] {
+            assert_eq!(known(wrong), None, "{wrong}");
+        }
+    }
 
     #[test]
     fn a_deadline_is_a_time_of_day_or_after_the_end() {

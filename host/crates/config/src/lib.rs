@@ -44,7 +44,7 @@ pub use budgets::{Budgets, Bytes, Count, OwnBudgets, Time, raise};
 pub use calendar::{Calendar, DateRange, Effect, Window};
 pub use checks::{Check, Dates};
 pub use data_date::DataDate;
-pub use dates::{ExpectBy, Recheck};
+pub use dates::{ExpectBy, KnownDate, Recheck};
 pub use dependencies::Dependencies;
 use for_each::Many;
 pub use for_each::Origin;

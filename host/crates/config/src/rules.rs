@@ -54,6 +54,7 @@ impl Config {
         for (name, check) in &self.checks {
             let wrong = |error| anyhow::anyhow!("{}", self.at("checks", name, error));
             check.check_skips(self.state.keep).map_err(wrong)?;
+            check.check_known().map_err(wrong)?;
         }
         for (name, calendar) in &self.calendars {
             calendar.check().map_err(|error| anyhow::anyhow!("calendars.{name}: {error}"))?;

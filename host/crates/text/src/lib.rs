@@ -88,6 +88,15 @@ pub fn encoded(part: &str) -> String {
     text
 }
 
+/// As short as a reader needs it.
+pub fn number(value: f64) -> String {
+    match value {
+        value if value.fract() == 0.0 && value.abs() < 1e15 => format!("{value:.0}"),
+        value if value.abs() >= 1e6 || value.abs() < 1e-3 => format!("{value:.3e}"),
+        value => format!("{value:.3}").trim_end_matches('0').trim_end_matches('.').to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,5 +137,22 @@ mod tests {
     #[test]
     fn a_part_of_an_address_cannot_become_another_part() {
         assert_eq!(encoded("a/b?c=d&e#f é~"), "a%2Fb%3Fc%3Dd%26e%23f%20%C3%A9~");
+    }
+
+    #[test]
+    fn numbers_are_short() {
+        let cases = [
+            (0.0, "0"),
+            (40.0, "40"),
+            (-3.0, "-3"),
+            (2.5, "2.5"),
+            (0.1234567, "0.123"),
+            (1_234_567.891, "1.235e6"),
+            (0.000_012, "1.200e-5"),
+            (1e300, "1.000e300"),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(number(value), expected);
+        }
     }
 }

@@ -16,6 +16,8 @@ use crate::{
 pub struct Ledger {
     record: Record,
     zone: Zone,
+    /// The day on which all counts.
+    only: Option<Date>,
 }
 
 /// The part of a day's bytes that looking at dates again may take.
@@ -33,14 +35,20 @@ pub(super) struct Reserved<'l> {
 impl Ledger {
     /// Kept in a record; days are those of a time zone.
     pub fn new(record: Record, zone: Zone) -> Self {
-        Self { record, zone }
+        Self { record, zone, only: None }
+    }
+
+    /// The same, but a limit of a day is one for all time: midnight gives nobody more.
+    #[must_use]
+    pub fn in_one_day(self) -> Self {
+        Self { only: Some(Date::ZERO), ..self }
     }
 
     /// Reserves bytes within the day's budget.
     pub(super) async fn reserve(&self, calls: &Calls, bytes: u64) -> Result<Reserved<'_>, Error> {
         let check = &calls.caller.check;
         let most = calls.budgets.bytes_per_day;
-        let day = record::now().to_zoned(self.zone.rules()).date();
+        let day = self.only.unwrap_or_else(|| record::now().to_zoned(self.zone.rules()).date());
         let again = calls.caller.again.then_some(most.0 as u64 / AGAIN);
         let spent = self.record.spend(check, day, bytes, (most.0 as u64, again)).await;
         let spent = spent
@@ -48,6 +56,7 @@ impl Ledger {
         match spent {
             None => Ok(Reserved { ledger: self, check: check.clone(), day, again: again.is_some(), bytes }),
             Some(spent) => {
+                calls.has_exceeded("bytes_per_day");
                 let resets = day.tomorrow().and_then(|next| next.to_zoned(self.zone.rules()));
                 let resets =
                     resets.map_or(String::new(), |at| format!("; it resets at {}", at.strftime("%Y-%m-%d %H:%M %Z")));

@@ -70,10 +70,15 @@ impl Warehouse {
         }
     }
 
-    /// The columns of a query, without reading a row.
-    async fn shape(&self, calls: &Arc<Calls>, sql: String, parameters: Vec<Argument>) -> Result<Vec<Column>, Error> {
+    /// The columns of a query, and the most bytes that it would bill, without reading a row.
+    async fn shape(
+        &self,
+        calls: &Arc<Calls>,
+        sql: String,
+        parameters: Vec<Argument>,
+    ) -> Result<(Vec<Column>, u64), Error> {
         match self {
-            Self::Sqlite(sqlite) => sqlite.shape(calls, sql, parameters).await,
+            Self::Sqlite(sqlite) => Ok((sqlite.shape(calls, sql, parameters).await?, 0)),
             Self::BigQuery(bigquery) => bigquery.shape(calls, sql, parameters).await,
             Self::Rehearsed { of, .. } => Box::pin(of.shape(calls, sql, parameters)).await,
         }

@@ -47,7 +47,7 @@ impl Rehearsal {
                 let query = parsed.as_deref().and_then(|statements| query(statements.first()?));
                 let found = warehouse.shape(calls, sql.clone(), parameters).await;
                 let shape = match found {
-                    Ok(columns) => Shape::new(columns, query),
+                    Ok((columns, bytes)) => Shape { bytes, ..Shape::new(columns, query) },
                     Err(error) => {
                         self.shapes.complain(&sql, &error);
                         // Let the check continue, so that its other queries are validated too.
@@ -122,7 +122,7 @@ impl Rehearsal {
         };
         let values: Vec<Vec<Value>> = (0..rows).map(row).collect();
         self.gives(asked, &values);
-        Rows { values, columns: shape.columns, bytes_processed: 0 }
+        Rows { values, columns: shape.columns, bytes_processed: shape.bytes }
     }
 }
 
@@ -158,7 +158,7 @@ impl Shape {
         let row_counts = each().map(|of| of.is_some_and(counts_rows)).collect();
         let all_columns = items.iter().any(|item| matches!(item, SelectItem::Wildcard(_)));
         let one_row = query.is_some_and(|query| gives_one_row(query, &[]));
-        Self { columns, counts, expressions, row_counts, one_row, limit: query.and_then(limit), all_columns }
+        Self { columns, counts, expressions, row_counts, one_row, limit: query.and_then(limit), all_columns, bytes: 0 }
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::{sync::Semaphore, task::JoinSet};
 
 use self::shown::{Compare, Compared, Told, code, id_of, json, junit, text};
 use super::{
-    flags::{CiFormat, FileFlags},
+    flags::{CiFormat, FileFlags, setting},
     progress::Progress,
     recorded,
 };
@@ -73,13 +73,6 @@ pub(super) struct Replay {
     /// The format on standard output
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = CiFormat::Table)]
     output: CiFormat,
-}
-/// `KEY=VALUE`, the value as in host.toml; what is not a value there is a text.
-fn setting(text: &str) -> Result<(String, Value), String> {
-    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE, such as min_records=40")?;
-    let parsed: Option<toml::Table> = toml::from_str(&format!("value = {value}")).ok();
-    let parsed = parsed.and_then(|mut table| table.remove("value")).and_then(|value| serde_json::to_value(value).ok());
-    Ok((key.trim().to_owned(), parsed.unwrap_or_else(|| Value::String(value.to_owned()))))
 }
 
 impl Replay {

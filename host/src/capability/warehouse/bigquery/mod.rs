@@ -140,10 +140,11 @@ impl BigQuery {
         calls: &Arc<Calls>,
         sql: String,
         parameters: Vec<Argument>,
-    ) -> Result<Vec<Column>, Error> {
+    ) -> Result<(Vec<Column>, u64), Error> {
         let (allowed, sql) = self.read(calls, sql).await?;
         let question = Question::new(sql, &allowed.used(&parameters)?, self.0.locations.shared(&allowed)?)?;
-        Ok(self.estimate(calls, &question, &allowed).await?.columns.clone())
+        let estimate = self.estimate(calls, &question, &allowed).await?;
+        Ok((estimate.columns.clone(), estimate.billed()))
     }
 
     /// The tables of a dataset, from `__TABLES__`, with the times when they were written; free of charge.

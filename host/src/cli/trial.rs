@@ -1,0 +1,98 @@
+//! What the commands have in common that try a check: on other dates, with other settings, on other data.
+
+use std::{path::PathBuf, sync::Arc};
+
+use anyhow::{Result, anyhow};
+use clap::Args;
+use serde_json::Value;
+
+use super::{
+    flags::{FileFlags, setting},
+    progress::Progress,
+};
+use crate::{
+    check::Check,
+    config::{Bytes, Config},
+    host::Begin,
+    plugin::set,
+    proof::Trial,
+    record::{Address, Record},
+    service::Sources,
+    text::note,
+};
+
+/// The files, the settings and the limit of a trial.
+#[derive(Debug, Args)]
+pub(super) struct TrialFlags {
+    /// A setting that takes the place of that in host.toml; repeat it for several
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]
+    settings: Vec<(String, Value)>,
+    /// The most that all its queries together may bill, such as "20 GiB" [default: budgets.bytes_per_day of the plugin]
+    #[arg(long, value_name = "SIZE")]
+    max_bytes: Option<Bytes>,
+    #[command(flatten)]
+    pub(super) files: FileFlags,
+}
+
+/// The checks of the files, and where trials are kept.
+pub(super) struct Trials {
+    pub(super) config: Arc<Config>,
+    checks: Vec<Arc<Check>>,
+    /// The host's record.
+    pub(super) record: Record,
+    /// Counts what queries bill, apart from the budgets of a running host.
+    pub(super) costs: Record,
+}
+
+impl TrialFlags {
+    /// Loads the plugins and opens the record; nothing is recorded of a run.
+    pub(super) async fn load(&self, plugins: &[PathBuf]) -> Result<Trials> {
+        let sources: Sources = self.files.sources(plugins);
+        let read = sources.read()?;
+        let progress = Progress::new("loading plugins");
+        let files = read.files.len();
+        let step = |done| progress.step(done, files);
+        let address = Address::of(&read.config)?;
+        let record = match address.exists() {
+            true => address.open().await?,
+            false => {
+                note!("there is no record yet, so nothing of this is kept");
+                Record::memory().await?
+            }
+        };
+        let host = read.host(Record::memory().await?, Begin::Whole, step).await?;
+        let config = Arc::new(host.config.clone());
+        Ok(Trials { config, checks: host.checks, record, costs: Record::memory().await? })
+    }
+
+    /// The check of a name as it is to be tried, and the most bytes that it may bill.
+    pub(super) async fn trial(&self, trials: &Trials, name: &str) -> Result<(Trial, u64)> {
+        let found = trials.checks.iter().find(|check| check.name == name);
+        let known = || trials.checks.iter().map(|check| check.name.as_str());
+        let check = found.ok_or_else(|| anyhow!("{}", crate::check::no_such_check(name, known())))?;
+        let mut trial = Trial::new(trials.config.clone(), check)?;
+        if !self.settings.is_empty() {
+            let mut settings = trial.settings();
+            for (path, value) in &self.settings {
+                set(&mut settings, path, value.clone())?;
+            }
+            trial = trial.with_settings(&settings).await?;
+        }
+        let usual = trial.most_bytes();
+        let most = self.max_bytes.map_or(usual, |most| most.0 as u64);
+        Ok((trial.billing(most), most))
+    }
+}
+
+impl Trials {
+    /// The names of the checks.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.checks.iter().map(|check| check.name.clone()).collect()
+    }
+
+    /// Closes the records.
+    pub(super) async fn close(self) {
+        self.record.close().await;
+        self.costs.close().await;
+    }
+}

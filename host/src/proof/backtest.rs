@@ -1,0 +1,359 @@
+//! What a check says of past dates: the warehouse is asked about each as if it were then. What was asked is kept, so that a backtest
+//! that was stopped goes on where it was.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use anyhow::{Context, Result, bail};
+use jiff::{SignedDuration, Timestamp, civil::Date};
+use tokio::{sync::Semaphore, task::JoinSet};
+
+use super::Trial;
+use crate::{
+    alert::{Notification, would_say},
+    capability::{Answers, Backends, Clock, GoodDates, Grade, Judged, Rehearsal, Unanswered},
+    config::Warehouse,
+    contract::Error,
+    record::{self, Backtested, Record},
+    run::{Moment, Outcome, Run, Status},
+};
+
+/// How long an answer counts when a backtest goes on.
+const FRESH: SignedDuration = SignedDuration::from_hours(24);
+/// Dates that a warehouse elsewhere is asked about at a time.
+const AT_ONCE: usize = 8;
+/// The most dates of one backtest: ten years.
+const MOST: usize = 3660;
+/// Good dates from before the first date, for a check that compares with them.
+const EARLIER: u32 = 400;
+
+/// A check, the dates it is tried on, and where its answers are kept.
+pub struct Backtest {
+    /// The check.
+    pub trial: Trial,
+    /// Keeps the answers, and has the good dates before the first one.
+    pub record: Record,
+    /// Where queries are counted, against the limit.
+    pub costs: Record,
+    /// Whether all is asked again, also what was asked in the last day.
+    pub again: bool,
+}
+
+/// What a check says of one date.
+#[derive(Debug)]
+pub struct Day {
+    /// The data date.
+    pub date: Date,
+    /// When the check is due for it.
+    pub due: Timestamp,
+    /// When the warehouse was asked.
+    pub asked: Timestamp,
+    /// What that billed, in bytes.
+    pub bytes: u64,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// The run, for the alerts.
+    run: Option<Run>,
+}
+
+/// Why a backtest ended before its last date.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stopped {
+    /// The first date that was not asked about.
+    pub at: Date,
+    /// Why.
+    pub why: String,
+}
+
+impl Day {
+    /// The worst status that applies.
+    pub fn status(&self) -> Status {
+        self.outcome.status()
+    }
+
+    fn grade(&self) -> Grade {
+        match self.status() {
+            Status::Pass => Grade::Good,
+            Status::Warn => Grade::Warned,
+            Status::Skip | Status::Fail | Status::Error => Grade::Other,
+        }
+    }
+}
+
+/// The dates from one to another, both included. An error if there are too many, or none.
+pub fn dates(from: Date, to: Date) -> Result<Vec<Date>> {
+    if from > to {
+        bail!("--from {from} is after --to {to}");
+    }
+    let all = std::iter::successors(Some(from), |date| date.tomorrow().ok()).take_while(|date| *date <= to);
+    let dates: Vec<Date> = all.take(MOST + 1).collect();
+    if dates.len() > MOST {
+        bail!("more than {MOST} dates from {from} to {to}; ask about fewer");
+    }
+    Ok(dates)
+}
+
+/// A character for each date, a line for each month: the days stand below each other.
+pub fn strip(days: &[(Date, Status)]) -> Vec<(String, String)> {
+    let mut months: Vec<(String, String)> = Vec::new();
+    for (date, status) in days {
+        let month = date.strftime("%Y-%m").to_string();
+        if months.last().is_none_or(|(last, _)| *last != month) {
+            months.push((month, String::new()));
+        }
+        let Some((_, line)) = months.last_mut() else { continue };
+        let at = usize::try_from(date.day() - 1).unwrap_or_default();
+        line.extend(std::iter::repeat_n(' ', at.saturating_sub(line.chars().count())));
+        line.push(match status {
+            Status::Pass => '·',
+            Status::Skip => 's',
+            Status::Warn => 'w',
+            Status::Fail => 'F',
+            Status::Error => '?',
+        });
+    }
+    months
+}
+
+impl Backtest {
+    /// The moments of some dates; an error for one whose time has not come.
+    pub fn moments(&self, dates: &[Date]) -> Result<Vec<Moment>> {
+        let now = record::now();
+        let moments = dates.iter().map(|date| {
+            let moment = self.trial.moment(*date)?;
+            if moment.due > now {
+                bail!("{} is not due for {date} before {}; ask about earlier dates", self.trial.check.name, moment.due);
+            }
+            Ok(moment)
+        });
+        moments.collect()
+    }
+
+    /// What was asked in the last day, by date.
+    pub async fn kept(&self) -> Result<BTreeMap<Date, Backtested>> {
+        if self.again {
+            return Ok(BTreeMap::new());
+        }
+        let since = record::now().checked_sub(FRESH)?;
+        let kept = self.record.backtests(&self.trial.check.name, Some(&self.trial.digest()), since).await?;
+        Ok(kept.into_iter().map(|found| (found.date, found)).collect())
+    }
+
+    fn backends(&self, good: GoodDates) -> Arc<Backends> {
+        Arc::new(Backends::trying(&self.trial.config, &self.record, self.costs.clone()).with_good_dates(good))
+    }
+
+    /// About how many bytes the queries of some moments bill, by dry runs, which are free; 0 with the embedded engine.
+    pub async fn estimate(&self, moments: &[Moment], step: impl Fn(usize)) -> Result<u64> {
+        if !matches!(self.trial.config.warehouse, Some(Warehouse::BigQuery { .. })) {
+            return Ok(0);
+        }
+        let backends = self.backends(GoodDates::None);
+        let mut tasks = JoinSet::new();
+        let room = Arc::new(Semaphore::new(AT_ONCE));
+        for moment in moments.iter().filter(|moment| moment.skip.is_none()).cloned() {
+            let (trial, backends, room) = (self.trial.clone(), backends.clone(), room.clone());
+            tasks.spawn(async move {
+                // The semaphore is never closed.
+                let _room = room.acquire().await;
+                let Moment { due, data_date: date, day_start, day_end, .. } = moment;
+                let clock = Clock { due, date, day: (day_start, day_end) };
+                let rehearsal = Arc::new(Rehearsal::new(Answers::High, clock, Vec::new(), Arc::default()));
+                let budgets = trial.ready().budgets.clone();
+                let (run, _) = trial.check.rehearse(trial.ready(), &backends, budgets, &moment, &rehearsal).await;
+                let problem = rehearsal.problems().into_iter().next();
+                let bytes: u64 = run.calls.iter().map(|call| call.bytes).sum();
+                match problem {
+                    Some(problem) => Err(problem.error),
+                    None => Ok(bytes),
+                }
+            });
+        }
+        let (mut bytes, mut done) = (0u64, 0);
+        while let Some(estimated) = tasks.join_next().await {
+            match estimated.context("an estimate stopped unexpectedly")? {
+                Ok(more) => bytes = bytes.saturating_add(more),
+                Err(error) => bail!("{}", error.message()),
+            }
+            done += 1;
+            step(done);
+        }
+        backends.close().await;
+        Ok(bytes)
+    }
+
+    /// Asks about some moments, the oldest first, several at a time; what was asked in the last day is not asked again. Each answer is
+    /// kept as it comes.
+    pub async fn run(&self, moments: &[Moment], step: impl Fn(usize)) -> Result<(Vec<Day>, Option<Stopped>)> {
+        let mut kept = self.kept().await?;
+        let name = &self.trial.check.name;
+        let first = moments.first().map(|moment| moment.data_date).context("no date to ask about")?;
+        let before = self.record.good_dates(name, first, EARLIER).await?;
+        let judged = Arc::new(Judged::new(before, moments.iter().map(|moment| moment.data_date)));
+        let backends = self.backends(GoodDates::Tried(judged.clone()));
+        let mut days: Vec<Day> = Vec::with_capacity(moments.len());
+        let mut open = Vec::new();
+        for moment in moments {
+            match kept.remove(&moment.data_date) {
+                Some(found) => {
+                    let day = self.day(moment, found)?;
+                    judged.note(day.date, day.grade());
+                    days.push(day);
+                }
+                None => open.push(moment.clone()),
+            }
+        }
+        step(days.len());
+        // The first by itself: it shows whether a date needs those before it.
+        let mut stopped = None;
+        let mut at_once = 1;
+        let mut rest = open.as_slice();
+        while !rest.is_empty() && stopped.is_none() {
+            let (some, later) = rest.split_at(at_once.min(rest.len()));
+            rest = later;
+            let mut tasks = JoinSet::new();
+            for moment in some.iter().cloned() {
+                let (trial, record, backends) = (self.trial.clone(), self.record.clone(), backends.clone());
+                let judged = judged.clone();
+                tasks.spawn(async move {
+                    let run = trial.check.run(&backends, &record, moment.clone()).await;
+                    let found = Found::of(run, &moment);
+                    judged.note(moment.data_date, found.day.grade());
+                    found
+                });
+            }
+            let mut asks_dates = false;
+            while let Some(found) = tasks.join_next().await {
+                let found = found.context("a run stopped unexpectedly")?;
+                asks_dates |= found.asks_dates;
+                match found.unanswered {
+                    Unanswerable::OverLimit(why) => {
+                        let at = found.day.date;
+                        let earlier = |stopped: &Stopped| stopped.at <= at;
+                        if !stopped.as_ref().is_some_and(earlier) {
+                            stopped = Some(Stopped { at, why });
+                        }
+                        continue;
+                    }
+                    // Another time it may answer.
+                    Unanswerable::ForNow => {}
+                    Unanswerable::No => {
+                        self.record.note_backtest(name, &self.trial.digest(), &found.day.kept()?).await?
+                    }
+                }
+                days.push(found.day);
+                step(days.len());
+            }
+            at_once = if asks_dates { 1 } else { self.at_once() };
+        }
+        backends.close().await;
+        days.sort_by_key(|day| day.date);
+        if let Some(Stopped { at, .. }) = &stopped {
+            days.retain(|day| day.date < *at);
+        }
+        Ok((days, stopped))
+    }
+
+    fn at_once(&self) -> usize {
+        match self.trial.config.warehouse {
+            Some(Warehouse::BigQuery { .. }) => AT_ONCE,
+            _ => std::thread::available_parallelism().map_or(1, |cores| cores.get() * 2),
+        }
+    }
+
+    fn day(&self, moment: &Moment, found: Backtested) -> Result<Day> {
+        let outcome: Outcome = serde_json::from_str(&found.outcome).context("a kept answer of a backtest")?;
+        let run = Some(self.trial.check.ran(moment, &outcome));
+        Ok(Day { date: found.date, due: found.due, asked: found.asked, bytes: found.bytes, outcome, run })
+    }
+
+    /// The messages that people would have had, by the policy of today, each with the due time of its round.
+    pub fn messages(&self, days: &mut [Day]) -> Vec<(Timestamp, Notification)> {
+        would_say(&self.trial.config, days.iter_mut().filter_map(|day| day.run.take()).collect())
+    }
+}
+
+/// A run about a date, as it ended.
+struct Found {
+    day: Day,
+    asks_dates: bool,
+    unanswered: Unanswerable,
+}
+
+/// Whether a date could not be asked about.
+enum Unanswerable {
+    No,
+    /// A backend did not answer.
+    ForNow,
+    /// The limit of bytes was reached: the error.
+    OverLimit(String),
+}
+
+impl Found {
+    fn of(run: Run, moment: &Moment) -> Self {
+        let error = |call: &crate::capability::Call| match &call.error {
+            Some(Unanswered::Error(error)) => Some(error.clone()),
+            _ => None,
+        };
+        let errors: Vec<Error> = run.calls.iter().filter_map(error).collect();
+        let over = errors.iter().find(|_| run.exceeded.contains("bytes_per_day"));
+        let unanswered = match over {
+            Some(error) => Unanswerable::OverLimit(error.message().to_owned()),
+            None if errors.iter().any(|error| matches!(error, Error::Unavailable(_) | Error::TimedOut(_))) => {
+                Unanswerable::ForNow
+            }
+            None => Unanswerable::No,
+        };
+        let asks_dates = run.calls.iter().any(|call| call.name == "expectation.good-dates");
+        let bytes = run.calls.iter().map(|call| call.bytes).sum();
+        let day = Day {
+            date: moment.data_date,
+            due: moment.due,
+            asked: record::now(),
+            bytes,
+            outcome: Outcome::brief(&run),
+            run: Some(run),
+        };
+        Self { day, asks_dates, unanswered }
+    }
+}
+
+impl Day {
+    fn kept(&self) -> Result<Backtested> {
+        Ok(Backtested {
+            date: self.date,
+            due: self.due,
+            asked: self.asked,
+            bytes: self.bytes,
+            outcome: serde_json::to_string(&self.outcome)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn date(text: &str) -> Date {
+        text.parse().expect("a date")
+    }
+
+    #[test]
+    fn days_stand_below_each_other() {
+        let days = [
+            (date("2026-01-30"), Status::Pass),
+            (date("2026-01-31"), Status::Fail),
+            (date("2026-02-01"), Status::Skip),
+            (date("2026-02-04"), Status::Error),
+        ];
+        let lines = strip(&days);
+        let january = format!("{}·F", " ".repeat(29));
+        assert_eq!(lines, [("2026-01".to_owned(), january), ("2026-02".to_owned(), "s  ?".to_owned())]);
+    }
+
+    #[test]
+    fn dates_are_counted_and_bounded() {
+        assert_eq!(dates(date("2026-02-27"), date("2026-03-01")).expect("dates").len(), 3);
+        assert!(dates(date("2026-03-01"), date("2026-02-27")).is_err());
+        assert!(dates(date("1990-01-01"), date("2026-02-27")).is_err());
+    }
+}

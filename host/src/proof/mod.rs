@@ -1,0 +1,139 @@
+//! A check proves its worth: what it says of past dates, which limits its history supports, and which faults it notices.
+
+mod backtest;
+
+pub use backtest::{Backtest, Day, Stopped, dates, strip};
+
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+use jiff::{Timestamp, civil::Date};
+use serde_json::Value;
+
+use crate::{
+    check::{Check, Ready, Work},
+    config::{Config, Skip, SkipAtMost},
+    package::Digest,
+    plugin::check_settings,
+    record,
+    run::{Moment, When, first_due},
+};
+
+/// Digits of the digest of a trial.
+const SHOWN: usize = 16;
+/// The most days between two due times.
+const LONGEST: usize = 400;
+
+/// A check as it is tried: on other dates, with other settings, on other data. Nothing of it is recorded as a run or told.
+#[derive(Clone)]
+pub struct Trial {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The check.
+    pub check: Arc<Check>,
+}
+
+impl Trial {
+    /// A check that is tried. An error if it cannot run, or has no plugin.
+    pub fn new(config: Arc<Config>, check: &Check) -> Result<Self> {
+        let ready = match &check.work {
+            Work::Plugin(ready) => ready,
+            Work::Unable(why) => bail!("{} cannot run: {why}", check.name),
+            Work::Consultation(gate) => bail!("{} asks nothing: it watches whether {gate} was asked", check.name),
+        };
+        // What it skipped in its recorded past says nothing about the dates that are tried.
+        let skip = ready.skip.clone().map(|skip| Skip { at_most: SkipAtMost(None), ..skip });
+        let ready = Ready { skip, ..ready.again() };
+        Ok(Self { config, check: Arc::new(check.working(Work::Plugin(Box::new(ready)))) })
+    }
+
+    /// What its check needs to run.
+    fn ready(&self) -> &Ready {
+        match &self.check.work {
+            Work::Plugin(ready) => ready,
+            Work::Consultation(_) | Work::Unable(_) => unreachable!("a trial has a plugin"),
+        }
+    }
+
+    /// The settings, a JSON object.
+    pub fn settings(&self) -> Value {
+        serde_json::from_str(&self.ready().settings).unwrap_or_default()
+    }
+
+    /// The same check with other settings; an error if its plugin does not take them.
+    pub async fn with_settings(&self, settings: &Value) -> Result<Self> {
+        let plugin = self.ready().plugin.clone();
+        let wrong = check_settings(&plugin.file.name, &plugin.descriptor.settings, settings).await?;
+        if !wrong.is_empty() {
+            bail!("settings: {}", wrong.join("; "));
+        }
+        let settings = settings.to_string();
+        let ready = Ready { settings, ..self.ready().again() };
+        let check = self.check.working(Work::Plugin(Box::new(ready)));
+        Ok(Self { config: self.config.clone(), check: Arc::new(check) })
+    }
+
+    /// The same check, whose queries may bill so much in all.
+    #[must_use]
+    pub fn billing(&self, most: u64) -> Self {
+        let mut ready = self.ready().again();
+        ready.budgets.bytes_per_day.0 = usize::try_from(most).unwrap_or(usize::MAX);
+        Self { config: self.config.clone(), check: Arc::new(self.check.working(Work::Plugin(Box::new(ready)))) }
+    }
+
+    /// A digest of all that decides what it says of a date: plugin, settings, clock, budgets, calendars.
+    pub fn digest(&self) -> String {
+        let (check, ready) = (&self.check, self.ready());
+        let mut budgets = ready.budgets.clone();
+        // How much may be billed decides only how far it gets.
+        budgets.bytes_per_day = self.config.budgets(&ready.plugin.file.name).bytes_per_day;
+        let own = self.config.checks.get(&check.name);
+        let whole = format!(
+            "{} {} {:?} {} {} {:?} {budgets:?} {:?} {:?} {}",
+            ready.plugin.file.digest,
+            ready.settings,
+            ready.skip,
+            check.schedule,
+            check.zone.name(),
+            check.data_date,
+            own.and_then(|own| own.expect_by.as_ref()),
+            self.config.calendars,
+            self.config.timezone.name(),
+        );
+        Digest::of(whole.as_bytes()).digits().chars().take(SHOWN).collect()
+    }
+
+    /// The most bytes that its queries may bill in a day.
+    pub fn most_bytes(&self) -> u64 {
+        self.ready().budgets.bytes_per_day.0 as u64
+    }
+
+    /// The newest date for which it was due.
+    pub fn newest(&self) -> Result<Date> {
+        let now = record::now();
+        let mut date = Moment::usual(now, self.check.data_date, &self.config.timezone)?.data_date;
+        // A check that is due once a week: the newest is at most that long ago.
+        for _ in 0..LONGEST {
+            if self.moment(date)?.due <= now {
+                break;
+            }
+            date = date.yesterday()?;
+        }
+        Ok(date)
+    }
+
+    /// The run about a date as it is due: the check's first due time for it, or for a check of the day itself its last one on that day.
+    pub fn moment(&self, date: Date) -> Result<Moment> {
+        let (check, config) = (&self.check, &self.config);
+        let at = |due: Timestamp| Moment::of(check, config, due, When { at: Some(due), date: Some(date) });
+        let bounds = Moment::new(Timestamp::UNIX_EPOCH, date, &config.timezone)?;
+        let due = match check.data_date.days_back() {
+            0 => check.schedule.last(bounds.day_end, &check.zone.rules()).filter(|due| *due >= bounds.day_start),
+            _ => None,
+        };
+        match due.or_else(|| first_due(check, date, &config.timezone)) {
+            Some(due) => at(due),
+            None => bail!("{} is never due for {date}", check.name),
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! What checks said of past dates when somebody tried them on those.
+
+use anyhow::Result;
+use jiff::{Timestamp, civil::Date};
+
+use super::{
+    Record, moment,
+    sql::{query, query_as},
+};
+
+/// What a check said of a past date.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Backtested {
+    /// The data date.
+    pub date: Date,
+    /// The run's clock.
+    pub due: Timestamp,
+    /// When the warehouse was asked.
+    pub asked: Timestamp,
+    /// What its queries billed.
+    pub bytes: u64,
+    /// Its report, its alerts and its error, as JSON.
+    pub outcome: String,
+}
+
+type Row = (String, i64, i64, i64, String);
+
+impl Record {
+    /// What a check said of dates since a moment, the oldest date first; of each date the newest answer. `tried` is the digest of
+    /// what decides what it says; `None` for whatever was tried.
+    pub async fn backtests(&self, check: &str, tried: Option<&str>, since: Timestamp) -> Result<Vec<Backtested>> {
+        let sql = "SELECT data_date, due, asked, bytes, outcome FROM backtests \
+            WHERE check_name = $1 AND (tried = $2 OR $2 = '') AND asked >= $3 ORDER BY data_date, asked";
+        let rows: Vec<Row> = query_as(sql)
+            .bind(check)
+            .bind(tried.unwrap_or_default())
+            .bind(since.as_millisecond())
+            .fetch_all(&mut *self.read().await?)
+            .await
+            .map_err(|error| self.explain(error))?;
+        let mut newest: Vec<Backtested> = Vec::with_capacity(rows.len());
+        for (date, due, asked, bytes, outcome) in rows {
+            let date = date.parse()?;
+            let found =
+                Backtested { date, due: moment(due), asked: moment(asked), bytes: bytes.unsigned_abs(), outcome };
+            match newest.last_mut().filter(|last| last.date == date) {
+                Some(last) => *last = found,
+                None => newest.push(found),
+            }
+        }
+        Ok(newest)
+    }
+
+    /// Keeps what a check said of a date, in place of what the same one said before.
+    pub async fn note_backtest(&self, check: &str, tried: &str, found: &Backtested) -> Result<()> {
+        let insert = query(
+            "INSERT INTO backtests (check_name, data_date, tried, due, asked, bytes, outcome) VALUES ($1, $2, $3, $4, $5, $6, $7) \
+             ON CONFLICT (check_name, tried, data_date) DO UPDATE \
+             SET due = excluded.due, asked = excluded.asked, bytes = excluded.bytes, outcome = excluded.outcome",
+        )
+        .bind(check)
+        .bind(found.date.to_string())
+        .bind(tried)
+        .bind(found.due.as_millisecond())
+        .bind(found.asked.as_millisecond())
+        .bind(i64::try_from(found.bytes).unwrap_or(i64::MAX))
+        .bind(&found.outcome);
+        self.execute(insert).await.map(drop)
+    }
+}

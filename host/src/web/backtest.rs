@@ -1,0 +1,116 @@
+//! What a check says of past dates, as a page of its own.
+
+use jiff::{Timestamp, civil::Date};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use super::{
+    chart::{Point, chart},
+    layout::{STYLE, marks},
+};
+use crate::{config::Config, contract::Report, plugin::WarnLimits, run::Status, text::shortened};
+
+/// The maximum number of charts.
+const CHARTS: usize = 60;
+/// Dates in a line.
+const LINE: usize = 92;
+/// Bytes of a text in a table.
+const BRIEF: usize = 600;
+
+/// What a check says of a date.
+#[derive(Debug)]
+pub struct Tried {
+    /// The data date.
+    pub date: Date,
+    /// When the check was due for it.
+    pub due: Timestamp,
+    /// The worst status that applies.
+    pub status: Status,
+    /// Its report.
+    pub report: Option<Report>,
+    /// Why it could not be evaluated.
+    pub error: Option<String>,
+}
+
+/// A page that needs nothing else: the dates as a strip, charts of the metrics, what is not well, and the messages.
+pub fn backtest(check: &str, config: &Config, days: &[Tried], messages: &[(Timestamp, String)]) -> String {
+    let range = days.first().zip(days.last());
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { (check) " on past dates" }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                main {
+                    h1 { (check) " on past dates" }
+                    @if let Some((first, last)) = range { p.facts { "Data of " (first.date) " to " (last.date) } }
+                    (strip(days))
+                    h2 { "Metrics" }
+                    (charts(config, check, days))
+                    h2 { "Not well" }
+                    (not_well(days))
+                    h2 { "Messages" }
+                    @if messages.is_empty() { p { "People would have got no message." } } @else {
+                        p { "People would have got " (messages.len()) "." }
+                        ul { @for (due, title) in messages { li { (due) " " (title) } } }
+                    }
+                }
+            }
+        }
+    };
+    page.into_string()
+}
+
+/// A mark for each date, in lines of about three months.
+pub(super) fn strip(days: &[Tried]) -> Markup {
+    html! {
+        @for some in days.chunks(LINE) {
+            @let kinds: Vec<&str> = some.iter().map(|day| day.status.name()).collect();
+            @if let Some((first, last)) = some.first().zip(some.last()) {
+                p { (marks(&kinds, &format!("{} to {}", first.date, last.date))) " " (first.date) " to " (last.date) }
+            }
+        }
+    }
+}
+
+/// A chart of each metric over the dates.
+pub(super) fn charts(config: &Config, check: &str, days: &[Tried]) -> Markup {
+    let zone = config.timezone.rules();
+    let settings =
+        config.checks.get(check).and_then(|own| serde_json::to_value(&own.settings).ok()).unwrap_or_default();
+    let mut charted: Vec<(String, Vec<Point>)> = Vec::new();
+    for day in days {
+        for metric in day.report.iter().flat_map(|report| &report.metrics) {
+            // At the beginning of its date, so that the axis is one of dates.
+            let at = day.date.to_zoned(zone.clone()).map_or(day.due, |start| start.timestamp());
+            match charted.iter().position(|(name, _)| *name == metric.name) {
+                Some(place) => charted[place].1.push((at, metric.clone())),
+                None if charted.len() < CHARTS => charted.push((metric.name.clone(), vec![(at, metric.clone())])),
+                None => {}
+            }
+        }
+    }
+    html! {
+        div.charts { @for (name, points) in &charted { (chart(name, points, WarnLimits::of(&settings, name), &zone)) } }
+    }
+}
+
+fn not_well(days: &[Tried]) -> Markup {
+    let wrong: Vec<&Tried> =
+        days.iter().filter(|day| matches!(day.status, Status::Fail | Status::Warn | Status::Error)).collect();
+    let what = |day: &Tried| {
+        let violations = day.report.iter().flat_map(|report| &report.violations).map(|one| one.message.clone());
+        shortened(&violations.chain(day.error.clone()).collect::<Vec<_>>().join("; "), BRIEF)
+    };
+    html! {
+        @if wrong.is_empty() { p { "Each date passes or is skipped." } } @else {
+            table {
+                thead { tr { th { "Data of" } th { "Status" } th { "What" } } }
+                tbody { @for day in wrong { tr { td { (day.date) } td { (day.status.name()) } td { (what(day)) } } } }
+            }
+        }
+    }
+}
