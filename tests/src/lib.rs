@@ -4,6 +4,7 @@
 mod code;
 mod data;
 mod fault;
+pub mod season;
 
 use std::path::Path;
 

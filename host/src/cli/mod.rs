@@ -31,6 +31,7 @@ mod state;
 mod table;
 mod test;
 mod trial;
+mod tune;
 mod usage;
 mod validate;
 
@@ -59,7 +60,7 @@ const GROUPS: &[(&str, &[&str])] = &[
         "See results and messages",
         &["history", "audit", "costs", "recheck", "ack", "close", "silence", "silences", "receivers"],
     ),
-    ("Prove a check", &["replay", "backtest"]),
+    ("Prove a check", &["replay", "backtest", "tune"]),
     ("The record", &["state"]),
     ("Plugins", &["inspect", "pin", "add", "pull", "update", "outdated", "push", "keygen", "sign"]),
     ("Shell and editor", &["completions", "man", "schema", "help"]),
@@ -136,6 +137,8 @@ enum Command {
     Replay(replay::Replay),
     /// Show what a check says of past dates
     Backtest(backtest::Backtest),
+    /// Propose limits from a check's own history
+    Tune(tune::Tune),
     /// Show what a plugin is, asks for and was granted
     Inspect(inspect::Inspect),
     /// Record which plugin versions run, or change one
@@ -208,6 +211,7 @@ impl Arguments {
             Command::State(state) => state.execute(),
             Command::Replay(replay) => replay.execute(),
             Command::Backtest(backtest) => backtest.execute(),
+            Command::Tune(tune) => tune.execute(),
             Command::Pin(pin) => pin.execute(),
             Command::Inspect(inspect) => inspect.execute(),
             Command::Init(init) => init.execute(),

@@ -1,8 +1,10 @@
 //! A check proves its worth: what it says of past dates, which limits its history supports, and which faults it notices.
 
 mod backtest;
+mod tune;
 
 pub use backtest::{Backtest, Day, Stopped, dates, strip};
+pub use tune::{Figures, MONTH, Proposal, Share, Side, Tune, Tuned, interval};
 
 use std::sync::Arc;
 

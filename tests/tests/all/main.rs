@@ -67,6 +67,7 @@ mod older_record;
 mod pins;
 mod pipeline;
 mod plan;
+mod prove;
 mod python_gate;
 mod queries;
 mod real_gcloud;
