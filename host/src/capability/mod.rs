@@ -21,7 +21,7 @@ pub use guest::{Imports, Reach};
 pub use rehearsal::{Aim, Answers, Clock, Given, Rehearsal};
 pub use shapes::{Problem, Shapes};
 use tape::Question;
-pub use tape::{Event, Heard, Played, Tape, Taping, Timer};
+pub use tape::{Alteration, Event, Heard, Played, Tape, Taping, Timer, altered, deployed, listed, repositories};
 pub(crate) use warehouse::Argument;
 
 use std::{

@@ -6,6 +6,8 @@ use anyhow::{Context, Result, bail};
 use rusqlite::{Connection, params_from_iter, types::Value};
 use serde::Deserialize;
 
+use crate::capability::warehouse::scratch::quoted;
+
 /// `[tables."dataset.table"]`
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -207,11 +209,6 @@ fn read(field: &str, kind: &str) -> Option<Value> {
         "BYTES" => Value::Blob(field.into()),
         _ => text(),
     })
-}
-
-/// A quoted SQL name.
-pub(super) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 #[cfg(test)]

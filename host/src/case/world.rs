@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::{Backend, Case, nothing};
 use crate::{
-    capability::{Backends, GoodDates},
+    capability::{Backends, GoodDates, warehouse::scratch},
     config::{self, Config, Grants},
     record::Record,
 };
@@ -98,7 +98,7 @@ impl Case {
 
     /// Makes the backends. CSV files are in `beside`.
     pub(super) fn world(&self, beside: &Path) -> Result<World> {
-        let directory = place().context("cannot make a directory for the case's data")?;
+        let directory = scratch::directory().context("cannot make a directory for the case's data")?;
         let path = directory.path();
         self.make_datasets(path, beside)?;
         let ids = self.make_repository(&path.join(REPOSITORY))?;
@@ -130,7 +130,7 @@ impl Case {
                 bail!("{}: write the table as dataset.table, using letters, digits and _", named());
             };
             if !connections.contains_key(dataset) {
-                connections.insert(dataset, open(&directory.join(format!("{dataset}.db")))?);
+                connections.insert(dataset, scratch::open(&directory.join(format!("{dataset}.db")))?);
             }
             let Some(connection) = connections.get(dataset) else { continue };
             let rows = table.make(connection, name, beside).with_context(named)?;
@@ -231,22 +231,6 @@ impl Case {
         fs::write(path, json!(entries).to_string())?;
         Ok(())
     }
-}
-
-/// A directory in TMPDIR, or else in memory, or else on the disk. A case is dozens of small files that are soon deleted, and
-/// ext4 is slow to create files after that: it avoids recently deleted inodes.
-fn place() -> std::io::Result<tempfile::TempDir> {
-    if std::env::var_os("TMPDIR").is_some() {
-        return tempfile::tempdir();
-    }
-    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())
-}
-
-/// A database that need not survive a crash.
-fn open(path: &Path) -> Result<Connection> {
-    let connection = Connection::open(path)?;
-    connection.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; BEGIN")?;
-    Ok(connection)
 }
 
 fn moment(time: &toml::value::Datetime, place: &str) -> Result<jiff::Timestamp> {

@@ -12,6 +12,7 @@ mod gate;
 mod history;
 mod init;
 mod inspect;
+mod mutate;
 mod narrow;
 mod new;
 mod output;
@@ -60,7 +61,7 @@ const GROUPS: &[(&str, &[&str])] = &[
         "See results and messages",
         &["history", "audit", "costs", "recheck", "ack", "close", "silence", "silences", "receivers"],
     ),
-    ("Prove a check", &["replay", "backtest", "tune"]),
+    ("Prove a check", &["replay", "backtest", "tune", "mutate"]),
     ("The record", &["state"]),
     ("Plugins", &["inspect", "pin", "add", "pull", "update", "outdated", "push", "keygen", "sign"]),
     ("Shell and editor", &["completions", "man", "schema", "help"]),
@@ -139,6 +140,8 @@ enum Command {
     Backtest(backtest::Backtest),
     /// Propose limits from a check's own history
     Tune(tune::Tune),
+    /// Make a check's data wrong, and see what it catches
+    Mutate(mutate::Mutate),
     /// Show what a plugin is, asks for and was granted
     Inspect(inspect::Inspect),
     /// Record which plugin versions run, or change one
@@ -212,6 +215,7 @@ impl Arguments {
             Command::Replay(replay) => replay.execute(),
             Command::Backtest(backtest) => backtest.execute(),
             Command::Tune(tune) => tune.execute(),
+            Command::Mutate(mutate) => mutate.execute(),
             Command::Pin(pin) => pin.execute(),
             Command::Inspect(inspect) => inspect.execute(),
             Command::Init(init) => init.execute(),

@@ -65,6 +65,11 @@ impl TrialFlags {
         Ok(Trials { config, checks: host.checks, record, costs: Record::memory().await? })
     }
 
+    /// Whether settings take the place of those in host.toml.
+    pub(super) fn has_settings(&self) -> bool {
+        !self.settings.is_empty()
+    }
+
     /// The check of a name as it is to be tried, and the most bytes that it may bill.
     pub(super) async fn trial(&self, trials: &Trials, name: &str) -> Result<(Trial, u64)> {
         let found = trials.checks.iter().find(|check| check.name == name);

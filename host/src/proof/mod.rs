@@ -1,10 +1,14 @@
 //! A check proves its worth: what it says of past dates, which limits its history supports, and which faults it notices.
 
 mod backtest;
+mod knobs;
+mod mutate;
 mod tune;
 
 pub use backtest::{Backtest, Day, Stopped, dates, strip};
-pub use tune::{Figures, MONTH, Proposal, Share, Side, Tune, Tuned, interval};
+pub use knobs::Side;
+pub use mutate::{Caught, Mutate, Mutated, Tried};
+pub use tune::{Figures, MONTH, Proposal, Share, Tune, Tuned, interval};
 
 use std::sync::Arc;
 

@@ -1,6 +1,7 @@
 //! What one run asked, and what it was answered: recorded while it runs, and given to it again in a replay. A tape knows nothing of
 //! backends: whoever asks passes the future that answers.
 
+mod altered;
 mod handover;
 
 use std::{
@@ -14,6 +15,8 @@ use std::{
 use futures_util::poll;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::time::{Instant, sleep_until};
+
+pub use altered::{Alteration, altered, deployed, listed, repositories};
 
 use super::warehouse::Argument;
 use crate::{contract::Error, googlesql::Select};

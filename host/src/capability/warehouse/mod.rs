@@ -10,6 +10,7 @@ mod large;
 mod ledger;
 pub mod memory;
 mod rehearsal;
+pub mod scratch;
 mod sqlite;
 #[cfg(test)]
 mod tests;

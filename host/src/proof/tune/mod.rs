@@ -2,7 +2,6 @@
 //! limits; nothing is assumed of the values but that later dates are like earlier ones.
 
 mod history;
-mod knobs;
 mod rule;
 mod statistics;
 
@@ -13,10 +12,12 @@ use jiff::civil::Date;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-pub use knobs::Side;
 pub use statistics::interval;
 
-use super::Trial;
+use super::{
+    Side, Trial,
+    knobs::{Knob, json_number, knobs},
+};
 use crate::{
     capability::Backends,
     plugin::set,
@@ -24,7 +25,6 @@ use crate::{
     run::validation::{Kind, validate},
 };
 use history::{History, Known};
-use knobs::{Knob, json_number, knobs};
 use rule::{Rule, Series, WEEKS, faults, residuals};
 use statistics::{median, needed, quantile, rank};
 
@@ -355,6 +355,8 @@ fn fixed(knob: &Knob, good: &[(Date, f64)], usual: f64, rank: usize) -> (f64, St
     values.sort_by(f64::total_cmp);
     let tightest = values.get(rank - 1).copied().unwrap_or_default();
     let lowest = values.first().copied().unwrap_or_default();
+    // Where all values are whole numbers, so is the limit.
+    let whole = knob.whole || good.iter().all(|(_, value)| value.fract() == 0.0);
     let injected =
         good.iter().flat_map(|(_, value)| faults(&knob.metric, knob.side, *value, usual)).map(|value| value * sign);
     let fault = injected.filter(|fault| *fault < tightest).max_by(f64::total_cmp);
@@ -365,7 +367,7 @@ fn fixed(knob: &Knob, good: &[(Date, f64)], usual: f64, rank: usize) -> (f64, St
     let number = |value: f64| crate::text::number(value * sign);
     match fault {
         Some(fault) if fault < lowest => {
-            let limit = between(fault, lowest, knob.whole) * sign;
+            let limit = between(fault, lowest, whole) * sign;
             let why = format!(
                 "the {end} of {} good dates is {}, the {words} injected fault {}",
                 good.len(),
@@ -387,8 +389,11 @@ fn fixed(knob: &Knob, good: &[(Date, f64)], usual: f64, rank: usize) -> (f64, St
 /// A number with few digits between two, nearer to their middle than to either.
 fn between(low: f64, high: f64, whole: bool) -> f64 {
     let (middle, room) = (low / 2.0 + high / 2.0, (high - low) / 4.0);
+    if whole {
+        // The highest is whole.
+        return middle.ceil().min(high);
+    }
     let scale = 10f64.powf(room.abs().max(f64::MIN_POSITIVE).log10().floor());
-    let scale = if whole { scale.max(1.0) } else { scale };
     let rounded = (middle / scale).round() * scale;
     // Powers of ten below 1 are not exact: 0.30000000000000004.
     let rounded = format!("{rounded:.12}").parse().unwrap_or(rounded);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::{ToSpan, civil::Date};
 
-use super::{knobs::Side, statistics::median};
+use super::{Side, statistics::median};
 
 /// Good dates of a weekday that a change is compared with.
 pub(super) const WEEKS: usize = 4;

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::Value;
 
-use super::super::Trial;
+use super::Trial;
 use crate::{
     capability::{Answers, Backends, Clock, GoodDates, Rehearsal, Shapes},
     contract::Metric,

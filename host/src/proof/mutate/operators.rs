@@ -1,0 +1,248 @@
+//! What goes wrong with data in practice, as small changes of a copy. Each is named, and is of one table, one column or one service.
+
+use std::collections::BTreeSet;
+
+use rusqlite::Connection;
+
+use super::copy::{Copied, Copy, moment_text};
+use crate::{
+    capability::{Alteration, warehouse::scratch::quoted},
+    run::Moment,
+};
+
+/// The shares of a column that are made NULL, in percent.
+const NULLS: [u32; 4] = [1, 10, 50, 100];
+/// The share of rows that get a value that nobody knows, in percent.
+const UNKNOWN: u32 = 10;
+/// The most different values of a column of states.
+const STATES: i64 = 20;
+/// Seconds by which a load is stale.
+const STALE: i64 = 2 * 24 * 60 * 60;
+/// Seconds by which a deployment is behind.
+const BEHIND: i64 = 60 * 24 * 60 * 60;
+
+/// A fault in the data, or in other answers.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Mutant {
+    /// Where, and what: `nba_raw.games/half-missing`, `nba_raw.games.player/null-10`.
+    pub(super) name: String,
+    /// In words.
+    pub(super) what: String,
+    pub(super) how: How,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum How {
+    /// Statements on a dataset's copy.
+    Sql(String, String, Vec<String>),
+    /// Other answers.
+    Altered(Alteration),
+}
+
+/// The columns that matter for a table: those whose names the queries have.
+fn used<'t>(table: &'t Copied, words: &BTreeSet<String>) -> Vec<&'t (String, String)> {
+    table.columns.iter().filter(|(name, _)| words.contains(&name.to_ascii_lowercase())).collect()
+}
+
+/// The condition that selects the rows of the date.
+fn of_date(table: &Copied, moment: &Moment) -> String {
+    match &table.dated {
+        None => "TRUE".to_owned(),
+        Some((column, kind)) if kind == "DATE" => format!("{} = '{}'", quoted(column), moment.data_date),
+        Some((column, _)) => {
+            let (start, end) = (moment_text(moment.day_start.as_second()), moment_text(moment.day_end.as_second()));
+            format!("{0} >= '{start}' AND {0} < '{end}'", quoted(&column))
+        }
+    }
+}
+
+/// Every mutant of the tables, from the schema, the check's own columns and the rows of the date.
+pub(super) fn mutants(
+    copy: &Copy,
+    words: &BTreeSet<String>,
+    moment: &Moment,
+    open: impl Fn(&str) -> rusqlite::Result<Connection>,
+) -> rusqlite::Result<Vec<Mutant>> {
+    let mut found = Vec::new();
+    for table in &copy.tables {
+        let connection = open(&table.path.dataset)?;
+        found.extend(of_table(table, words, moment, &connection)?);
+    }
+    for dataset in &copy.listed {
+        let connection = open(dataset)?;
+        found.extend(of_listing(dataset, &connection)?);
+    }
+    Ok(found)
+}
+
+fn of_table(
+    table: &Copied,
+    words: &BTreeSet<String>,
+    moment: &Moment,
+    connection: &Connection,
+) -> rusqlite::Result<Vec<Mutant>> {
+    let name = quoted(&table.path.table);
+    let place = format!("{}.{}", table.path.dataset, table.path.table);
+    let date = of_date(table, moment);
+    let rows: i64 = connection.query_row(&format!("SELECT COUNT(*) FROM {name} WHERE {date}"), [], |row| row.get(0))?;
+    let mut found = Vec::new();
+    let mut add = |slug: &str, column: Option<&str>, what: String, statement: String| {
+        let place = column.map_or_else(|| place.clone(), |column| format!("{place}.{column}"));
+        let how = How::Sql(table.path.dataset.clone(), table.path.table.clone(), vec![statement]);
+        found.push(Mutant { name: format!("{place}/{slug}"), what: format!("{place}: {what}"), how });
+    };
+    add("empty", None, "the table is empty".to_owned(), format!("DELETE FROM {name}"));
+    if rows == 0 {
+        return Ok(found);
+    }
+    if table.dated.is_some() {
+        add("missing", None, "all rows of the date are missing".to_owned(), format!("DELETE FROM {name} WHERE {date}"));
+    }
+    // Some of the rows of the date: every second one, or the first so many percent.
+    let first = |percent: u32| {
+        let count = (rows * i64::from(percent) / 100).max(1);
+        format!("rowid IN (SELECT rowid FROM {name} WHERE {date} ORDER BY rowid LIMIT {count})")
+    };
+    if rows > 1 {
+        let half = format!(
+            "DELETE FROM {name} WHERE rowid IN (SELECT row FROM (SELECT rowid AS row, ROW_NUMBER() OVER (ORDER BY rowid) AS at FROM {name} WHERE {date}) WHERE at % 2 = 0)"
+        );
+        add("half-missing", None, "half of the rows are missing".to_owned(), half);
+    }
+    add(
+        "doubled",
+        None,
+        "each row is there twice".to_owned(),
+        format!("INSERT INTO {name} SELECT * FROM {name} WHERE {date}"),
+    );
+    if let Some((column, kind)) = &table.dated {
+        let column_name = quoted(column);
+        let earlier = match kind.as_str() {
+            "DATE" => format!("date({column_name}, '-1 day')"),
+            _ => format!("strftime('%Y-%m-%d %H:%M:%S UTC', substr({column_name}, 1, 19), '-1 day')"),
+        };
+        let statement = format!("UPDATE {name} SET {column_name} = {earlier} WHERE {date}");
+        add("shifted", Some(column), "the dates are a day too early".to_owned(), statement);
+    }
+    let is_date = |column: &str| table.dated.as_ref().is_some_and(|(dated, _)| dated == column);
+    for (column, kind) in used(table, words).into_iter().filter(|(column, _)| !is_date(column)) {
+        let cell = quoted(column);
+        let (distinct, known): (i64, i64) = connection.query_row(
+            &format!("SELECT COUNT(DISTINCT {cell}), COUNT({cell}) FROM {name} WHERE {date}"),
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )?;
+        if known == 0 {
+            continue;
+        }
+        let number = ["INT64", "FLOAT64", "NUMERIC", "BIGNUMERIC"].contains(&kind.as_str());
+        let text = kind == "STRING";
+        // What names something of which there are several rows: a game, a team.
+        let is_name = (text || kind == "INT64") && distinct > 1 && distinct < rows;
+        if is_name && (column.ends_with("id") || text) {
+            let one =
+                format!("(SELECT {cell} FROM {name} WHERE {date} AND {cell} IS NOT NULL ORDER BY {cell} LIMIT 1)");
+            let statement = format!("DELETE FROM {name} WHERE {date} AND {cell} = {one}");
+            add("one-missing", Some(column), "the rows of one value are missing".to_owned(), statement);
+        }
+        for percent in NULLS {
+            // The smallest shares of few rows are the same row.
+            if percent < 100 && rows * i64::from(percent) < 100 && percent != NULLS[1] {
+                continue;
+            }
+            let statement = format!("UPDATE {name} SET {cell} = NULL WHERE {}", first(percent));
+            add(&format!("null-{percent}"), Some(column), format!("NULL in {percent} % of the rows"), statement);
+        }
+        if number {
+            add(
+                "zero",
+                Some(column),
+                "all values are 0".to_owned(),
+                format!("UPDATE {name} SET {cell} = 0 WHERE {date}"),
+            );
+            let statement = format!("UPDATE {name} SET {cell} = {cell} * 10 WHERE {date}");
+            add("times-10", Some(column), "all values are ten times as large".to_owned(), statement);
+        }
+        if text {
+            let statement = format!("UPDATE {name} SET {cell} = substr({cell}, 1, 1) WHERE {date}");
+            add("truncated", Some(column), "all texts are cut to one character".to_owned(), statement);
+            if distinct <= STATES {
+                let statement = format!("UPDATE {name} SET {cell} = 'NOBODY_KNOWS' WHERE {}", first(UNKNOWN));
+                let what = format!("a value that nobody knows in {UNKNOWN} % of the rows");
+                add("unknown", Some(column), what, statement);
+            }
+        }
+        if kind == "TIMESTAMP" || kind == "DATETIME" {
+            let moved = |by: &str| {
+                format!(
+                    "UPDATE {name} SET {cell} = strftime('%Y-%m-%d %H:%M:%S UTC', substr({cell}, 1, 19), '{by}') WHERE {date}"
+                )
+            };
+            add("stale", Some(column), "the times are two days old".to_owned(), moved("-2 days"));
+            add("late", Some(column), "the rows came two days later".to_owned(), moved("+2 days"));
+        }
+    }
+    Ok(found)
+}
+
+/// Mutants of what a warehouse keeps about the tables of a dataset.
+fn of_listing(dataset: &str, connection: &Connection) -> rusqlite::Result<Vec<Mutant>> {
+    let there = connection.prepare("SELECT 1 FROM sqlite_master WHERE name = '__TABLES__'")?.exists([])?;
+    if !there {
+        return Ok(Vec::new());
+    }
+    let mutant = |slug: &str, what: &str, statement: String| Mutant {
+        name: format!("{dataset}.__TABLES__/{slug}"),
+        what: format!("{dataset}: {what}"),
+        how: How::Sql(dataset.to_owned(), "__TABLES__".to_owned(), vec![statement]),
+    };
+    let half =
+        "rowid IN (SELECT rowid FROM __TABLES__ ORDER BY rowid LIMIT MAX(1, (SELECT COUNT(*) / 2 FROM __TABLES__)))";
+    let stale = STALE * 1000;
+    Ok(vec![
+        mutant(
+            "stale",
+            "no table was written for two days",
+            format!("UPDATE __TABLES__ SET last_modified_time = last_modified_time - {stale}"),
+        ),
+        mutant(
+            "half-stale",
+            "half of the tables were not written for two days",
+            format!("UPDATE __TABLES__ SET last_modified_time = last_modified_time - {stale} WHERE {half}"),
+        ),
+        mutant("half-gone", "half of the tables are gone", format!("DELETE FROM __TABLES__ WHERE {half}")),
+        mutant("gone", "no table is there", "DELETE FROM __TABLES__".to_owned()),
+    ])
+}
+
+/// Mutants of answers that do not come from a warehouse.
+pub(super) fn of_answers(services: &[String], repositories: &[String]) -> Vec<Mutant> {
+    let mut found = Vec::new();
+    let mut add = |name: String, what: String, how: Alteration| {
+        found.push(Mutant { name, what, how: How::Altered(how) });
+    };
+    for service in services {
+        let short = service.rsplit('/').next().unwrap_or(service);
+        let service = || service.clone();
+        let behind = Alteration::Behind(service(), BEHIND);
+        add(format!("{short}/behind"), format!("{short}: what is deployed is two months older"), behind);
+        add(
+            format!("{short}/old-traffic"),
+            format!("{short}: an older revision gets the traffic"),
+            Alteration::OldTraffic(service()),
+        );
+        add(format!("{short}/gone"), format!("{short}: it is not deployed"), Alteration::Gone(service()));
+    }
+    if !services.is_empty() {
+        add(
+            "deployments/unreadable".to_owned(),
+            "the deployments cannot be read".to_owned(),
+            Alteration::NoDeployments,
+        );
+    }
+    for repository in repositories {
+        let what = format!("{repository}: the repository cannot be read");
+        add(format!("{repository}/unreadable"), what, Alteration::Unreadable(repository.clone()));
+    }
+    found
+}
