@@ -199,6 +199,9 @@ fn alert_blocks(told: &Told, notification: &Notification) -> Vec<Value> {
     if let Some(link) = notification.link(check) {
         headline += &format!("\n<{}|Runbook and history>", line(&link));
     }
+    if let Some(link) = notification.label_link(check) {
+        headline += &format!(" · <{}|Was it real?>", line(&link));
+    }
     if let Some(note) = note {
         headline += &format!("\n_{}_", line(note));
     }

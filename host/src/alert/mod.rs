@@ -181,6 +181,12 @@ impl Notification {
         Some(format!("{page}/checks/{check}#runbook"))
     }
 
+    /// The address of the form that says what an alert of a check was.
+    fn label_link(&self, check: &str) -> Option<String> {
+        let page = self.page.as_ref().filter(|_| !check.is_empty())?;
+        Some(format!("{page}/checks/{check}#alerts"))
+    }
+
     /// The title, after an emoji for its level.
     fn headline(&self) -> String {
         format!("{} {}", self.mark(), self.title)

@@ -187,17 +187,19 @@ fn shown(
         false => table.text(),
     };
     if !alerts.is_empty() {
-        let mut table = Table::new(["ALERT SINCE", "LASTED", "CHECK", "DATA OF", "SEVERITY", "SUMMARY"]);
+        let mut table = Table::new(["ALERT", "SINCE", "LASTED", "CHECK", "DATA OF", "SEVERITY", "SUMMARY"]);
         for alert in alerts {
             let until = alert.ended.unwrap_or(now);
             let lasted = span(until.duration_since(alert.began).as_secs());
             let lasted = if alert.ended.is_some() { lasted } else { format!("{lasted}, ongoing") };
             let severity = if alert.kind == "error" { "not evaluated" } else { &alert.severity };
             let held = alert.held.as_ref().map(|held| format!(" (no alert of its own; {held})")).unwrap_or_default();
-            let summary = format!("{}{held}", alert.summary);
+            let label = alert.label.map(|label| format!(" (labelled {})", label.name())).unwrap_or_default();
+            let summary = format!("{}{held}{label}", alert.summary);
             let (since, date) = (local(alert.began, zone), alert.data_date.map(|date| date.to_string()));
             let date = date.unwrap_or_default();
-            table.row(vec![since, lasted, alert.check.clone(), date, severity.to_owned(), summary]);
+            let (id, check) = (alert.id.to_string(), alert.check.clone());
+            table.row(vec![id, since, lasted, check, date, severity.to_owned(), summary]);
         }
         text += &format!("\n{}", table.text());
     }

@@ -12,6 +12,7 @@ mod gate;
 mod history;
 mod init;
 mod inspect;
+mod label;
 mod mutate;
 mod narrow;
 mod new;
@@ -59,7 +60,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Run checks", &["run", "plan", "validate", "gate", "query", "fleet"]),
     (
         "See results and messages",
-        &["history", "audit", "costs", "recheck", "ack", "close", "silence", "silences", "receivers"],
+        &["history", "audit", "costs", "recheck", "ack", "close", "label", "silence", "silences", "receivers"],
     ),
     ("Prove a check", &["replay", "backtest", "tune", "mutate"]),
     ("The record", &["state"]),
@@ -124,6 +125,8 @@ enum Command {
     Ack(dates::Ack),
     /// Give a bad date up
     Close(dates::Close),
+    /// Say what an alert was: real, false or noise
+    Label(label::Label),
     /// Send no new alerts of some checks for a while
     Silence(silence::Silence),
     /// Show the silences, or end one
@@ -208,6 +211,7 @@ impl Arguments {
             Command::Recheck(recheck) => recheck.execute(),
             Command::Ack(ack) => ack.execute(),
             Command::Close(close) => close.execute(),
+            Command::Label(label) => label.execute(),
             Command::Silence(silence) => silence.execute(),
             Command::Silences(silences) => silences.execute(),
             Command::Receivers(receivers) => receivers.execute(),

@@ -7,7 +7,7 @@ use serde_json::{Value, json, value::RawValue};
 use sqlx::{FromRow, Row, any::AnyRow};
 
 use super::sql::{query_as, query_scalar, storable};
-use super::{Record, dates::parsed, moment, number, yes};
+use super::{Label, Record, dates::parsed, moment, number, yes};
 use crate::contract::Metric;
 
 /// A recorded run.
@@ -96,6 +96,8 @@ pub struct LastRuns {
 /// A recorded alert.
 #[derive(Debug, Serialize)]
 pub struct PastAlert {
+    /// Its number.
+    pub id: i64,
     /// The check's name.
     pub check: String,
     /// The data date; `None` if it is not about one date.
@@ -114,7 +116,15 @@ pub struct PastAlert {
     pub announced: Option<Timestamp>,
     /// Why it was not announced, if it was not.
     pub held: Option<String>,
+    /// What somebody said that it was: `real`, `false` or `noise`.
+    pub label: Option<Label>,
+    /// Why, in their words.
+    pub label_why: Option<String>,
 }
+
+/// Alerts with their labels.
+const ALERTS: &str = "SELECT alerts.id AS id, check_name, data_date, kind, severity, summary, began, ended, announced, held, \
+    label, labels.why AS label_why FROM alerts LEFT JOIN labels ON labels.alert_id = alerts.id";
 
 /// A recorded message.
 #[derive(Debug, Serialize)]
@@ -265,23 +275,42 @@ impl Record {
 
     /// The newest alerts, the newest first; of one check, or of all.
     pub async fn alerts(&self, check: Option<&str>, limit: u32) -> Result<Vec<PastAlert>> {
-        query_as(
-            "SELECT check_name, data_date, kind, severity, summary, began, ended, announced, held FROM alerts \
-             WHERE $2 IS NULL OR check_name = $2 ORDER BY recorded DESC, began DESC, id LIMIT $1",
-        )
-        .bind(i64::from(limit))
-        .bind(check.map(storable))
-        .fetch_all(&mut *self.read().await?)
-        .await
-        .map_err(|error| self.explain(error))
+        let newest = "WHERE $2 IS NULL OR check_name = $2 ORDER BY recorded DESC, began DESC, alerts.id LIMIT $1";
+        // Constants.
+        query_as(sqlx::AssertSqlSafe(format!("{ALERTS} {newest}")))
+            .bind(i64::from(limit))
+            .bind(check.map(storable))
+            .fetch_all(&mut *self.read().await?)
+            .await
+            .map_err(|error| self.explain(error))
+    }
+
+    /// The alerts that began since a moment, the oldest first.
+    pub async fn alerts_since(&self, since: Timestamp) -> Result<Vec<PastAlert>> {
+        // Constants.
+        query_as(sqlx::AssertSqlSafe(format!("{ALERTS} WHERE began >= $1 ORDER BY began, alerts.id")))
+            .bind(since.as_millisecond())
+            .fetch_all(&mut *self.read().await?)
+            .await
+            .map_err(|error| self.explain(error))
+    }
+
+    /// The alert with a number.
+    pub async fn alert(&self, id: i64) -> Result<Option<PastAlert>> {
+        // Constants.
+        query_as(sqlx::AssertSqlSafe(format!("{ALERTS} WHERE alerts.id = $1")))
+            .bind(id)
+            .fetch_optional(&mut *self.read().await?)
+            .await
+            .map_err(|error| self.explain(error))
     }
 
     /// The alerts that go on, the oldest first.
     pub async fn open_alerts(&self, limit: u32) -> Result<Vec<PastAlert>> {
-        query_as(
-            "SELECT check_name, data_date, kind, severity, summary, began, ended, announced, held FROM alerts \
-             WHERE ended IS NULL ORDER BY began, check_name, id LIMIT $1",
-        )
+        // Constants.
+        query_as(sqlx::AssertSqlSafe(format!(
+            "{ALERTS} WHERE ended IS NULL ORDER BY began, check_name, alerts.id LIMIT $1"
+        )))
         .bind(i64::from(limit))
         .fetch_all(&mut *self.read().await?)
         .await
@@ -365,7 +394,9 @@ fn decode(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error 
 impl FromRow<'_, AnyRow> for PastAlert {
     fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
         let at = |column| Ok::<_, sqlx::Error>(row.try_get::<Option<i64>, _>(column)?.map(moment));
+        let label: Option<String> = row.try_get("label")?;
         Ok(Self {
+            id: row.try_get("id")?,
             check: row.try_get("check_name")?,
             data_date: parsed(row.try_get("data_date")?)?,
             kind: row.try_get("kind")?,
@@ -375,6 +406,8 @@ impl FromRow<'_, AnyRow> for PastAlert {
             ended: at("ended")?,
             announced: at("announced")?,
             held: row.try_get("held")?,
+            label: label.as_deref().and_then(Label::named),
+            label_why: row.try_get("label_why")?,
         })
     }
 }

@@ -25,7 +25,7 @@ use crate::{
     contract::Metric,
     host::Host,
     plugin::WarnLimits,
-    record::{self, Included, PastAlert, PastMessage, PastRun, Silence, metrics},
+    record::{self, Included, Label, PastAlert, PastMessage, PastRun, Silence, metrics},
     text::encoded,
 };
 
@@ -201,7 +201,25 @@ fn alerts(host: &Host, alerts: &[PastAlert]) -> Markup {
     html! {
         @if alerts.is_empty() { p { "No alerts." } } @else {
             ul.alerts {
-                @for entry in alerts { (alert(entry, false, host)) }
+                @for entry in alerts { (alert(entry, false, host)) (label(entry)) }
+            }
+        }
+    }
+}
+
+/// The form that says what an alert was, for `host tune` and `host report`.
+fn label(alert: &PastAlert) -> Markup {
+    html! {
+        li {
+            form.silence method="post" action={ "/alerts/" (alert.id) "/label" } {
+                label {
+                    "It was "
+                    select name="label" required {
+                        @for label in Label::ALL { option value=(label.name()) selected[alert.label == Some(label)] { (label.name()) } }
+                    }
+                }
+                label { " because " input name="why" required maxlength="500" autocomplete="off"; }
+                button { "Label" span.hidden { " alert " (alert.id) } }
             }
         }
     }

@@ -275,6 +275,9 @@ pub(super) fn alert(alert: &PastAlert, named: bool, host: &Host) -> Markup {
             @if alert.ended.is_some() { "lasted " } @else { "ongoing for " }
             (span(until.duration_since(alert.began).as_secs())) ": " (brief(&alert.summary))
             @if let Some(held) = &alert.held { " (no alert of its own; " (held) ")" }
+            @if let Some(label) = alert.label {
+                " " b { "labelled " (label.name()) } @if let Some(why) = &alert.label_why { ": " (brief(why)) }
+            }
         }
     }
 }

@@ -115,6 +115,7 @@ fn router(site: Site) -> Router {
         .route("/checks/{name}/dates/{date}/{order}", post(orders::posted))
         .route("/checks/{name}/silences", post(forms::silence))
         .route("/silences/{id}/end", post(forms::end_silence))
+        .route("/alerts/{id}/label", post(forms::label))
         .route("/gates", get(gates::page))
         .route("/fleet", get(fleet::page))
         .route("/metrics", get(api::metrics))

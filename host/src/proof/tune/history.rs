@@ -69,7 +69,7 @@ impl History {
             metrics(report.get()).iter().for_each(|metric| known.take(metric));
         }
         // Of several alerts about a date, one that was real says that the date was bad; what was noise should not be told.
-        for alert in record.labelled(Timestamp::MIN).await?.into_iter().filter(|alert| alert.check == check) {
+        for alert in record.alerts_since(Timestamp::MIN).await?.into_iter().filter(|alert| alert.check == check) {
             let Some((label, date)) = alert.label.zip(alert.data_date) else { continue };
             if let Some(known) = dates.get_mut(&date) {
                 known.bad = Some(label == Label::Real || known.bad == Some(true));
