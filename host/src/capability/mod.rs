@@ -36,7 +36,7 @@ use crate::{
     config::{self, Config, GoogleCredentials},
     contract::{
         Error,
-        warehouse::{Parameter, Rows},
+        warehouse::{Parameter, Rows, Table},
     },
     google::Google,
     record::Record,
@@ -184,6 +184,11 @@ impl Backends {
         let answer = Box::pin(async { self.warehouse("query")?.query(calls, sql.clone(), parameters.clone()?).await });
         let answer = Box::pin(calls.tape.ask(QUERY, question, permitted, answer));
         calls.costly_call(QUERY, asked, handed, answer, |rows| rows.bytes_processed).await
+    }
+
+    /// The tables of a dataset that is granted.
+    pub async fn tables(&self, calls: &Arc<Calls>, dataset: &str) -> Result<Vec<Table>, Error> {
+        self.warehouse("tables")?.tables(calls, dataset).await
     }
 
     fn warehouse(&self, call: &str) -> Result<&warehouse::Warehouse, Error> {

@@ -24,6 +24,7 @@ mod query;
 mod receivers;
 mod registry;
 mod replay;
+mod report;
 mod rights;
 mod run;
 mod sign;
@@ -62,7 +63,7 @@ const GROUPS: &[(&str, &[&str])] = &[
         "See results and messages",
         &["history", "audit", "costs", "recheck", "ack", "close", "label", "silence", "silences", "receivers"],
     ),
-    ("Prove a check", &["replay", "backtest", "tune", "mutate"]),
+    ("Prove a check", &["replay", "backtest", "tune", "mutate", "report"]),
     ("The record", &["state"]),
     ("Plugins", &["inspect", "pin", "add", "pull", "update", "outdated", "push", "keygen", "sign"]),
     ("Shell and editor", &["completions", "man", "schema", "help"]),
@@ -145,6 +146,8 @@ enum Command {
     Tune(tune::Tune),
     /// Make a check's data wrong, and see what it catches
     Mutate(mutate::Mutate),
+    /// Show what the checks were worth in a week
+    Report(report::Report),
     /// Show what a plugin is, asks for and was granted
     Inspect(inspect::Inspect),
     /// Record which plugin versions run, or change one
@@ -220,6 +223,7 @@ impl Arguments {
             Command::Backtest(backtest) => backtest.execute(),
             Command::Tune(tune) => tune.execute(),
             Command::Mutate(mutate) => mutate.execute(),
+            Command::Report(report) => report.execute(),
             Command::Pin(pin) => pin.execute(),
             Command::Inspect(inspect) => inspect.execute(),
             Command::Init(init) => init.execute(),

@@ -37,7 +37,7 @@ pub(super) struct TrialFlags {
 /// The checks of the files, and where trials are kept.
 pub(super) struct Trials {
     pub(super) config: Arc<Config>,
-    checks: Vec<Arc<Check>>,
+    pub(super) checks: Vec<Arc<Check>>,
     /// The host's record.
     pub(super) record: Record,
     /// Counts what queries bill, apart from the budgets of a running host.

@@ -261,6 +261,7 @@ impl Host {
         let granted = self.checks.iter().filter_map(|check| check.plugin());
         let channels: HashSet<&str> =
             own.chain(granted.flat_map(|ready| ready.grants.slack.iter().map(String::as_str))).collect();
+        let channels: HashSet<&str> = channels.into_iter().chain(self.config.report.channel.as_deref()).collect();
         Receivers::find(&self.config, channels, &self.recorder.channels_told().await?).await
     }
 

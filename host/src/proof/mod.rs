@@ -3,11 +3,13 @@
 mod backtest;
 mod knobs;
 mod mutate;
+mod report;
 mod tune;
 
 pub use backtest::{Backtest, Day, Stopped, dates, strip};
 pub use knobs::Side;
 pub use mutate::{Caught, Mutate, Mutated, Tried};
+pub use report::{Figured, OfCheck, Report, ToMend};
 pub use tune::{Figures, MONTH, Proposal, Share, Tune, Tuned, interval};
 
 use std::sync::Arc;

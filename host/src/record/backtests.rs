@@ -39,16 +39,30 @@ impl Record {
             .await
             .map_err(|error| self.explain(error))?;
         let mut newest: Vec<Backtested> = Vec::with_capacity(rows.len());
-        for (date, due, asked, bytes, outcome) in rows {
-            let date = date.parse()?;
-            let found =
-                Backtested { date, due: moment(due), asked: moment(asked), bytes: bytes.unsigned_abs(), outcome };
-            match newest.last_mut().filter(|last| last.date == date) {
+        for row in rows {
+            let found = backtested(row)?;
+            match newest.last_mut().filter(|last| last.date == found.date) {
                 Some(last) => *last = found,
                 None => newest.push(found),
             }
         }
         Ok(newest)
+    }
+
+    /// What a check said of its newest dates, the oldest first; of each date the newest answer.
+    pub async fn newest_backtests(&self, check: &str, dates: u32) -> Result<Vec<Backtested>> {
+        let sql = "SELECT data_date, due, asked, bytes, outcome FROM backtests AS one WHERE check_name = $1 AND asked = \
+            (SELECT MAX(asked) FROM backtests WHERE check_name = one.check_name AND data_date = one.data_date) \
+            ORDER BY data_date DESC LIMIT $2";
+        let rows: Vec<Row> = query_as(sql)
+            .bind(check)
+            .bind(i64::from(dates))
+            .fetch_all(&mut *self.read().await?)
+            .await
+            .map_err(|error| self.explain(error))?;
+        let mut found: Vec<Backtested> = rows.into_iter().map(backtested).collect::<Result<_>>()?;
+        found.reverse();
+        Ok(found)
     }
 
     /// Keeps what a check said of a date, in place of what the same one said before.
@@ -67,4 +81,9 @@ impl Record {
         .bind(&found.outcome);
         self.execute(insert).await.map(drop)
     }
+}
+
+fn backtested((date, due, asked, bytes, outcome): Row) -> Result<Backtested> {
+    let (due, asked) = (moment(due), moment(asked));
+    Ok(Backtested { date: date.parse()?, due, asked, bytes: bytes.unsigned_abs(), outcome })
 }

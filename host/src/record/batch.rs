@@ -17,6 +17,7 @@ use super::{
     audit::{Audited, note},
     dates::{DateRow, key, write_dates},
     orders::answer_orders,
+    reports,
 };
 
 /// Everything that one transaction writes.
@@ -38,6 +39,8 @@ pub struct Batch {
     pub episodes: Vec<Episode>,
     /// The messages to send.
     pub messages: Vec<NewMessage>,
+    /// Until when a report goes that is among the messages.
+    pub reported: Option<Timestamp>,
     /// The orders that were carried out, and what came of each.
     pub answered: Vec<(i64, String)>,
     /// Entries of the audit trail.
@@ -204,6 +207,9 @@ impl Record {
         }
         for message in &batch.messages {
             Self::enqueue(write, message).await?;
+        }
+        if let Some(reported) = batch.reported {
+            reports::note(write, reported).await?;
         }
         Ok(plugins)
     }

@@ -112,6 +112,7 @@ pub(super) const TABLES: &[Table] = &[
         texts: &["check_name", "data_date", "tried", "mutants"],
         ..NONE
     },
+    Table { name: "reports", numbers: &["id", "at"], ..NONE },
 ];
 
 impl Table {

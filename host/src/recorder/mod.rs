@@ -320,6 +320,19 @@ impl Recorder {
         Ok(())
     }
 
+    /// Sends messages that are about no run. `reported` is until when the report goes that is among them.
+    pub async fn tell(
+        &self,
+        config: &Config,
+        mut messages: Vec<Notification>,
+        reported: Option<Timestamp>,
+    ) -> Result<()> {
+        let deciding = self.decide().await?;
+        messages.iter_mut().for_each(|message| message.page = self.page(config));
+        let batch = Batch { recorded: record::now(), reported, ..Batch::new() };
+        self.write(config, batch, messages, deciding).await.map(drop).context("a message is NOT recorded")
+    }
+
     /// Decides, and writes everything in one transaction; if that fails, the standings stay unchanged, so that the next
     /// attempt decides the same. Returns the messages.
     async fn keep<'r>(

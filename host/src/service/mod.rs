@@ -4,6 +4,7 @@
 mod fleet;
 mod heartbeat;
 mod reload;
+mod report;
 mod sources;
 mod validation;
 
@@ -174,6 +175,7 @@ impl Service {
         }
         background.spawn(reload::complete(self.clone()));
         background.spawn(forget(self.clone()));
+        background.spawn(report::send(self.clone()));
         match self.host().recorder.record.member() {
             None => background.spawn(carry_out_orders(self.clone())),
             Some(_) => background.spawn(fleet::share(self.clone())),

@@ -5,12 +5,23 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{
     chart::{Point, chart},
-    layout::{STYLE, marks},
+    layout::{STYLE, marks, moment},
 };
-use crate::{config::Config, contract::Report, plugin::WarnLimits, run::Status, text::shortened};
+use crate::{
+    config::Config,
+    contract::Report,
+    host::Host,
+    plugin::WarnLimits,
+    proof::Caught,
+    record::{Backtested, MutationScore},
+    run::{Outcome, Status},
+    text::shortened,
+};
 
 /// The maximum number of charts.
 const CHARTS: usize = 60;
+/// Missed mutants that are listed.
+const MISSED: usize = 50;
 /// Dates in a line.
 const LINE: usize = 92;
 /// Bytes of a text in a table.
@@ -29,6 +40,15 @@ pub struct Tried {
     pub report: Option<Report>,
     /// Why it could not be evaluated.
     pub error: Option<String>,
+}
+
+impl Tried {
+    /// From what is kept.
+    fn kept(found: &Backtested) -> Option<Self> {
+        let outcome: Outcome = serde_json::from_str(&found.outcome).ok()?;
+        let (report, error) = (outcome.report(), outcome.error().map(str::to_owned));
+        Some(Self { date: found.date, due: found.due, status: outcome.status(), report, error })
+    }
 }
 
 /// A page that needs nothing else: the dates as a strip, charts of the metrics, what is not well, and the messages.
@@ -62,6 +82,37 @@ pub fn backtest(check: &str, config: &Config, days: &[Tried], messages: &[(Times
         }
     };
     page.into_string()
+}
+
+/// What proves a check, on its page: its mutation score, and what it says of past dates.
+pub(super) fn proof(host: &Host, score: Option<&MutationScore>, tried: &[Backtested]) -> Markup {
+    let days: Vec<Tried> = tried.iter().filter_map(Tried::kept).collect();
+    html! {
+        @if score.is_some() || !days.is_empty() { h2 #proof { "Proof" } }
+        @if let Some(score) = score { (mutants(host, score)) }
+        @if let Some((first, last)) = days.first().zip(days.last()) {
+            p { "What it says of the data of " (first.date) " to " (last.date) ", asked until " (moment(tried.iter().map(|one| one.asked).max().unwrap_or(last.due), host)) "." }
+            (strip(&days))
+            (not_well(&days))
+        }
+    }
+}
+
+fn mutants(host: &Host, score: &MutationScore) -> Markup {
+    let all: Vec<crate::proof::Tried> = serde_json::from_str(&score.mutants).unwrap_or_default();
+    let missed: Vec<_> = all.iter().filter(|one| one.result == Caught::Missed).collect();
+    html! {
+        p {
+            "Of " (score.counted) " faults in a copy of the data of " (score.date) " it caught " b { (score.caught) }
+            @if let Some(share) = score.share() { ", a mutation score of " (format!("{share:.2}")) } ". Tried at " (moment(score.at, host)) "."
+        }
+        @if !missed.is_empty() {
+            details {
+                summary { "The " (missed.len()) " that it missed" }
+                ul { @for one in missed.iter().take(MISSED) { li { (one.what) ": " (shortened(&one.why, BRIEF)) } } }
+            }
+        }
+    }
 }
 
 /// A mark for each date, in lines of about three months.

@@ -14,6 +14,7 @@ use pulldown_cmark::{CowStr, Event, Parser, Tag, TagEnd};
 use super::{
     Site,
     api::unknown,
+    backtest::proof,
     chart::{Point, chart},
     date::{Ordered, dates, said},
     layout::{Frame, alert, brief, link, moment, since, status, strip},
@@ -25,7 +26,7 @@ use crate::{
     contract::Metric,
     host::Host,
     plugin::WarnLimits,
-    record::{self, Included, Label, PastAlert, PastMessage, PastRun, Silence, metrics},
+    record::{self, Backtested, Included, Label, MutationScore, PastAlert, PastMessage, PastRun, Silence, metrics},
     text::encoded,
 };
 
@@ -35,6 +36,8 @@ const CHARTED: u32 = 200;
 const CHARTED_BYTES: usize = 4 << 20;
 /// The maximum number of charts.
 const CHARTS: usize = 30;
+/// Backtested dates that are shown.
+const TRIED: u32 = 92;
 /// Alerts and messages in the lists.
 const TOLD: u32 = 20;
 
@@ -46,6 +49,8 @@ struct Recorded {
     alerts: Vec<PastAlert>,
     messages: Vec<PastMessage>,
     silences: Vec<Silence>,
+    score: Option<MutationScore>,
+    tried: Vec<Backtested>,
     /// What came of the order that led here.
     answer: Option<Result<String, String>>,
 }
@@ -82,6 +87,8 @@ async fn recorded(host: &Host, name: &str, ordered: &Ordered) -> anyhow::Result<
         alerts: host.recorder.record.alerts(Some(name), TOLD).await?,
         messages: host.recorder.record.messages(Some(name), TOLD).await?,
         silences,
+        score: host.recorder.record.scores(Some(name)).await?.pop(),
+        tried: host.recorder.record.newest_backtests(name, TRIED).await?,
         answer: ordered.answer(&host.recorder.record).await?,
     })
 }
@@ -106,6 +113,7 @@ fn content(site: &Site, host: &Host, check: &Check, recorded: &Recorded) -> Mark
             ul { @for remark in &recent.remarks { li { (brief(remark)) } } }
         }
         (charts(host, check, &recorded.reports))
+        (proof(host, recorded.score.as_ref(), &recorded.tried))
         h2 #runs { "Runs" }
         (runs::table(host, &recorded.runs))
         h2 #alerts { "Alerts" }

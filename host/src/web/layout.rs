@@ -139,6 +139,7 @@ fn framed(host: &Host, title: &str, problems: &Markup, content: &Markup) -> Stri
                         a href="/" { "Board" }
                         a href="/checks" { "Checks" }
                         a href="/gates" { "Gates" }
+                        a href="/report" { "Report" }
                         @if host.recorder.record.member().is_some() { a href="/fleet" { "Hosts" } }
                         a href="/metrics" { "Metrics" }
                         a href="/api/v1/openapi.json" { "API" }

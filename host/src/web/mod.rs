@@ -20,6 +20,7 @@ mod orders;
 mod overview;
 mod patient;
 mod render;
+mod report;
 mod runs;
 mod seats;
 mod server;
@@ -42,6 +43,7 @@ use crate::{host::Host, service::Service};
 use access::Access;
 pub use backtest::{Tried, backtest};
 use render::{Turn, Turns};
+pub use report::report_file;
 pub use server::Server;
 
 /// The state behind every request.
@@ -118,6 +120,7 @@ fn router(site: Site) -> Router {
         .route("/alerts/{id}/label", post(forms::label))
         .route("/gates", get(gates::page))
         .route("/fleet", get(fleet::page))
+        .route("/report", get(report::page))
         .route("/metrics", get(api::metrics))
         .route("/api/v1/checks", get(api::checks))
         .route("/api/v1/checks/{name}", get(api::check))

@@ -17,6 +17,7 @@ mod mistakes;
 mod names;
 mod privacy;
 mod record;
+mod report;
 mod rights;
 mod rules;
 mod schema;
@@ -56,6 +57,7 @@ use mistakes::with_nearest;
 pub use names::{CONSULTED, channel_name, check_key, check_name};
 pub use privacy::Privacy;
 pub use record::{Answers, Keeping, Recording};
+pub use report::Reporting;
 pub use rights::{Change, Direction, Rights};
 pub use schema::{reference, schema};
 pub use service::{Delay, Heartbeat, Missed, Overlap, Pace, Scheduler, Web};
@@ -100,6 +102,8 @@ pub struct Config {
     pub state: State,
     /// What is recorded of a run besides its result.
     pub record: Recording,
+    /// The report on what the checks were worth.
+    pub report: Reporting,
     /// What of the data leaves the warehouse.
     pub privacy: Privacy,
     /// Whose plugins may run.
@@ -149,6 +153,7 @@ impl Default for Config {
             calendars: BTreeMap::new(),
             state: State::default(),
             record: Recording::default(),
+            report: Reporting::default(),
             privacy: Privacy::default(),
             trust: Trust::default(),
             budgets: Budgets::default(),

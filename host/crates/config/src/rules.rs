@@ -60,6 +60,7 @@ impl Config {
             calendar.check().map_err(|error| anyhow::anyhow!("calendars.{name}: {error}"))?;
         }
         self.check_google()?;
+        self.report.check()?;
         one_webhook("fallback", &self.fallback.webhook_env, &self.fallback.webhook_file, &self.fallback.webhook)?;
         self.slack.check()?;
         if self.slack.names_signing_secret() && self.slack.deliver == Deliver::Bot && self.web.listen.is_none() {

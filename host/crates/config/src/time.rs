@@ -90,6 +90,14 @@ impl Cron {
         })
     }
 
+    /// On Mondays at nine.
+    pub fn mondays() -> Self {
+        let mondays = croner::Cron::from_str("0 9 * * 1");
+        // Five plain fields always parse.
+        #[allow(clippy::expect_used)]
+        Self(mondays.expect("a valid schedule"))
+    }
+
     /// At the beginning of every hour.
     pub fn hourly() -> Self {
         let hourly = croner::Cron::from_str("0 * * * *");

@@ -33,3 +33,9 @@ CREATE TABLE scores (
     -- Each mutant with what came of it, as JSON.
     mutants TEXT NOT NULL
 );
+
+-- Until when the last report that was sent goes: one row.
+CREATE TABLE reports (
+    id BIGINT PRIMARY KEY,
+    at BIGINT NOT NULL
+);

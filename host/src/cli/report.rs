@@ -1,0 +1,177 @@
+//! `host report`: what the checks were worth in a time.
+
+use std::{fmt::Write as _, fs, path::PathBuf};
+
+use anyhow::{Context, Result};
+use clap::Args;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use super::{
+    flags::{Format, OutputFlag},
+    progress::Progress,
+    recorded,
+    table::Table,
+    trial::TrialFlags,
+};
+use crate::{
+    capability::Backends,
+    config::{Config, Time},
+    proof::{Figured, OfCheck, Report as Made},
+    text::{self, note},
+    web,
+};
+use std::sync::Arc;
+
+/// Names in a line.
+const NAMED: usize = 12;
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  host report                       the last seven days
+  host report --about 30d
+  host report --html report.html    with pictures
+
+An alert counts as false if somebody labelled it false or noise, or if nobody
+labelled it and it was over in the next round by itself. The time to a message
+is counted from the last run that found nothing wrong. [report] in host.toml
+sends this to a channel by the clock, and the page shows it at /report.
+
+Exit codes: 0 it is shown, 64 host.toml cannot be used.")]
+pub(super) struct Report {
+    /// Plugin files, or directories of them [default: pinned plugins, or plugins/]
+    #[arg(value_name = "PLUGIN.wasm")]
+    plugins: Vec<PathBuf>,
+    /// The last seven days, which is the default
+    #[arg(long, conflicts_with = "about")]
+    week: bool,
+    /// Another time until now, such as 30d
+    #[arg(long, value_name = "TIME")]
+    about: Option<Time>,
+    /// Also write a page with pictures
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    #[command(flatten)]
+    trial: TrialFlags,
+    #[command(flatten)]
+    output: OutputFlag,
+}
+
+impl Report {
+    pub(super) fn execute(self) -> Result<u8> {
+        let config = Config::read(self.trial.files.config())?;
+        super::runtime()?.block_on(self.report(config))
+    }
+
+    async fn report(&self, config: Config) -> Result<u8> {
+        // Without a run there is nothing to report.
+        recorded(&config).await?.close().await;
+        let trials = self.trial.load(&self.plugins).await?;
+        let length = self.about.unwrap_or_else(|| config.report.length());
+        let to = crate::record::now();
+        let from = to.checked_sub(SignedDuration::try_from(length.0)?).unwrap_or(Timestamp::UNIX_EPOCH);
+        let progress = Progress::new("reading the record");
+        let backends = Arc::new(Backends::trying(&config, &trials.record, trials.costs.clone()));
+        let made = Made::make(&trials.record, &config, &trials.checks, (from, to), Some(&backends)).await?;
+        drop(progress);
+        backends.close().await;
+        trials.close().await;
+        if let Some(path) = &self.html {
+            fs::write(path, web::report_file(&made, &config)).with_context(|| path.display().to_string())?;
+            note!("{} has the pictures", path.display());
+        }
+        super::print(&match self.output.output {
+            Format::Table => shown(&made, &config),
+            Format::Json => format!("{:#}\n", in_json(&made)),
+        })?;
+        Ok(0)
+    }
+}
+
+fn in_json(made: &Made) -> Value {
+    let mut whole = serde_json::to_value(made).unwrap_or_default();
+    if let Some(object) = whole.as_object_mut() {
+        object.insert("false_share".to_owned(), json!(made.false_share()));
+        object.insert("figures".to_owned(), json!(made.figures()));
+    }
+    whole
+}
+
+fn shown(made: &Made, config: &Config) -> String {
+    let zone = config.timezone.rules();
+    let mut table =
+        Table::new(["CHECK", "ALERTS", "REAL", "FALSE", "NOISE", "OVER", "MISSED", "TO MESSAGE", "MUTANTS", "BILLED"]);
+    let count = |count: usize| if count == 0 { "-".to_owned() } else { count.to_string() };
+    for own in &made.checks {
+        table.row(vec![
+            own.check.clone(),
+            count(own.alerts),
+            count(own.real),
+            count(own.falsely),
+            count(own.noise),
+            count(own.passing),
+            count(own.missed.len()),
+            own.slowest().map(text::span).unwrap_or_default(),
+            own.score.map_or_else(String::new, |score| format!("{} of {}", score.hits, score.of)),
+            if own.bytes == 0 { String::new() } else { text::bytes(own.bytes) },
+        ]);
+    }
+    let local = |at: Timestamp| super::local(at, &zone);
+    let mut all = format!("{} to {}\n\n{}\n", local(made.from), local(made.to), table.text());
+    for Figured { what, value, target, .. } in made.figures() {
+        let _ = writeln!(all, "{what}: {value} (target: {target}).");
+    }
+    match made.unlabelled() {
+        0 => {}
+        1 => all += "1 alert is not labelled; `host label` says what it was.\n",
+        many => all += &format!("{many} alerts are not labelled; `host label` says what they were.\n"),
+    }
+    list(
+        &mut all,
+        "They never failed, so nobody knows whether they can",
+        made.checks.iter().filter(|own| never(own)).map(|own| own.check.clone()),
+    );
+    list(&mut all, "No recorded run asked these tables", made.unread.iter().flatten().cloned());
+    let unjudged = made.checks.iter().filter(|own| !own.unjudged.is_empty());
+    list(&mut all, "Dates were never judged", unjudged.map(|own| format!("{} ({})", own.check, own.unjudged.len())));
+    let silences = made.silences.iter();
+    list(
+        &mut all,
+        "Silences that last for more than a week",
+        silences.map(|one| format!("{} ({}): {}", one.checks.join(", "), one.id, one.why)),
+    );
+    let acknowledged = made.acknowledged.iter();
+    list(
+        &mut all,
+        "Acknowledged for more than a week",
+        acknowledged.map(|date| match date.data_date {
+            Some(day) => format!("{} {day}", date.check),
+            None => date.check.clone(),
+        }),
+    );
+    if !made.mend.is_empty() {
+        all += "\nTo mend first:\n";
+    }
+    for mend in &made.mend {
+        let _ = writeln!(all, "  {}: {}", mend.check, mend.why);
+    }
+    all
+}
+
+/// Whether nobody has seen that it can fail.
+fn never(own: &OfCheck) -> bool {
+    !own.ever_failed && own.score.is_none() && own.runs > 0
+}
+
+fn list(text: &mut String, words: &str, names: impl Iterator<Item = String>) {
+    let names: Vec<String> = names.collect();
+    if names.is_empty() {
+        return;
+    }
+    let shown = names.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+    let more = match names.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let _ = writeln!(text, "{words}: {shown}{more}.");
+}

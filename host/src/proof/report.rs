@@ -1,0 +1,441 @@
+//! What was true of the checks in a time: which alerts were worth a message, how fast they came, what nobody watches, and what to mend
+//! first.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use anyhow::Result;
+use jiff::{SignedDuration, Timestamp, civil::Date};
+use serde::Serialize;
+
+use super::Share;
+use crate::{
+    alert::{Dated, Level, Notification, Subject, Told},
+    capability::{Backends, Caller, Calls},
+    check::Check,
+    config::{Config, Dates, Grants, Warehouse},
+    contract::slack::{Alert, Section, Severity, Step},
+    googlesql,
+    record::{Included, Label, PastAlert, Record, Silence, Tally},
+    recorder::days,
+    run::{Moment, When, first_due},
+    text::span,
+};
+
+/// By when people hear that data are wrong: the first user's target.
+const DATA_WITHIN: SignedDuration = SignedDuration::from_mins(30);
+/// By when people hear that deployed code falls behind.
+const DRIFT_WITHIN: SignedDuration = SignedDuration::from_hours(2);
+/// The share of alerts that may be false.
+const FALSE_BELOW: f64 = 0.05;
+/// A silence or an acknowledgement that is older than this is said.
+const LASTS: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// Checks that are to be mended first.
+const WORST: usize = 5;
+/// A mutation score below this is to be mended.
+const LOW_SCORE: f64 = 0.8;
+/// Runs whose queries are looked at, and bytes of their calls.
+const RUNS: (u32, usize) = (5000, 64 << 20);
+
+/// What was true of one check.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct OfCheck {
+    /// Its name.
+    pub check: String,
+    /// Its runs, and those that could not be evaluated.
+    pub runs: u64,
+    /// Those that could not be evaluated.
+    pub errors: u64,
+    /// Alerts that people were told of.
+    pub alerts: usize,
+    /// Of them: labelled real.
+    pub real: usize,
+    /// Labelled false.
+    pub falsely: usize,
+    /// Labelled noise.
+    pub noise: usize,
+    /// Not labelled, and well again in the next round by itself.
+    pub passing: usize,
+    /// Dates in `known_bad` of which nobody was told.
+    pub missed: Vec<Date>,
+    /// The time from the last run that found nothing wrong to the message, for each alert, in seconds; the shortest first. The fault
+    /// came between the two, so people heard of it no later than this.
+    pub seconds: Vec<i64>,
+    /// Whether it is about deployed code.
+    pub drift: bool,
+    /// Dates for which it was due, and that it never judged.
+    pub unjudged: Vec<Date>,
+    /// Whether it ever failed or warned.
+    pub ever_failed: bool,
+    /// Mutants that it caught, and that counted.
+    pub score: Option<Share>,
+    /// What its queries billed.
+    pub bytes: u64,
+}
+
+/// A check that is to be mended, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ToMend {
+    /// The check.
+    pub check: String,
+    /// What is wrong with it, the worst first.
+    pub why: String,
+}
+
+/// A figure beside its target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Figured {
+    /// What it is.
+    pub what: String,
+    /// Its value, in words.
+    pub value: String,
+    /// The target, in words.
+    pub target: String,
+    /// Whether it is met; `None` if nothing can be said.
+    pub met: Option<bool>,
+}
+
+/// The report of a time.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// Its beginning.
+    pub from: Timestamp,
+    /// Its end.
+    pub to: Timestamp,
+    /// By name.
+    pub checks: Vec<OfCheck>,
+    /// Silences that have lasted for more than a week.
+    pub silences: Vec<Silence>,
+    /// Dates that somebody has said to work on for more than a week.
+    pub acknowledged: Vec<Dated>,
+    /// Tables of granted datasets that no recorded run asked; `None` if nobody looked.
+    pub unread: Option<Vec<String>>,
+    /// The worst, the worst first.
+    pub mend: Vec<ToMend>,
+}
+
+impl OfCheck {
+    /// Alerts that were not worth a message.
+    pub fn not_real(&self) -> usize {
+        self.falsely + self.noise + self.passing
+    }
+
+    /// The share of alerts that were not worth a message.
+    pub fn false_share(&self) -> Share {
+        Share { hits: self.not_real(), of: self.alerts }
+    }
+
+    /// The longest time to a message, in seconds.
+    pub fn slowest(&self) -> Option<i64> {
+        self.seconds.last().copied()
+    }
+
+    /// Its points on the list of what to mend, with the reasons, the worst first.
+    fn complaints(&self) -> (usize, Vec<String>) {
+        let mut found: Vec<(usize, String)> = Vec::new();
+        if !self.missed.is_empty() {
+            found.push((20 * self.missed.len(), format!("{} known bad dates were missed", self.missed.len())));
+        }
+        if self.not_real() > 0 {
+            let what = format!("{} of {} alerts were false, noise or over by themselves", self.not_real(), self.alerts);
+            found.push((10 * self.not_real(), what));
+        }
+        if self.errors > 0 {
+            let share = 10 * self.errors as usize / (self.runs.max(1) as usize);
+            found.push((1 + share, format!("{} of {} runs could not be evaluated", self.errors, self.runs)));
+        }
+        if !self.unjudged.is_empty() {
+            found.push((self.unjudged.len(), format!("{} dates were never judged", self.unjudged.len())));
+        }
+        match self.score {
+            Some(score) if score.value() < LOW_SCORE => {
+                found.push((5, format!("it catches {} of {} mutants", score.hits, score.of)));
+            }
+            None if !self.ever_failed => found.push((2, "it never failed, and has no mutation score".to_owned())),
+            _ => {}
+        }
+        found.sort_by(|one, other| other.0.cmp(&one.0));
+        (found.iter().map(|(points, _)| points).sum(), found.into_iter().map(|(_, why)| why).collect())
+    }
+}
+
+impl Report {
+    /// All alerts together.
+    pub fn false_share(&self) -> Share {
+        let of = self.checks.iter().map(|check| check.alerts).sum();
+        Share { hits: self.checks.iter().map(OfCheck::not_real).sum(), of }
+    }
+
+    /// The alerts that nobody labelled and that were not over by themselves.
+    pub fn unlabelled(&self) -> usize {
+        self.checks.iter().map(|check| check.alerts - check.real - check.not_real()).sum()
+    }
+
+    /// The times to the message of checks of deployed code, or of the others, in seconds, the shortest first.
+    pub fn seconds(&self, drift: bool) -> Vec<i64> {
+        let of = self.checks.iter().filter(|check| check.drift == drift);
+        let mut seconds: Vec<i64> = of.flat_map(|check| check.seconds.iter().copied()).collect();
+        seconds.sort_unstable();
+        seconds
+    }
+
+    /// The first user's three figures.
+    pub fn figures(&self) -> Vec<Figured> {
+        let share = self.false_share();
+        let told = |drift: bool, target: SignedDuration, what: &str| {
+            let seconds = self.seconds(drift);
+            let middle = seconds.get(seconds.len() / 2).copied();
+            Figured {
+                what: what.to_owned(),
+                value: match (middle, seconds.last()) {
+                    (Some(middle), Some(last)) => format!("half within {}, all within {}", span(middle), span(*last)),
+                    _ => "there was no alert".to_owned(),
+                },
+                target: format!("within {}", span(target.as_secs())),
+                met: seconds.last().map(|last| *last <= target.as_secs()),
+            }
+        };
+        vec![
+            Figured {
+                what: "Alerts that were false, noise or over by themselves".to_owned(),
+                value: match share.of {
+                    0 => "there was no alert".to_owned(),
+                    of => format!("{:.0} %, {} of {of}", share.value() * 100.0, share.hits),
+                },
+                target: format!("below {:.0} %", FALSE_BELOW * 100.0),
+                met: (share.of > 0).then(|| share.value() < FALSE_BELOW),
+            },
+            told(false, DATA_WITHIN, "From the last good run to the message, for data"),
+            told(true, DRIFT_WITHIN, "From the last good run to the message, for deployed code"),
+        ]
+    }
+
+    /// The message for a channel.
+    pub fn message(&self, channel: &str, config: &Config) -> Notification {
+        let zone = config.timezone.rules();
+        let day = |at: Timestamp| at.to_zoned(zone.clone()).strftime("%Y-%m-%d").to_string();
+        let lines = |title: &str, lines: Vec<String>| Section {
+            title: title.to_owned(),
+            lines,
+            fields: Vec::new(),
+            code: None,
+        };
+        let figures = self.figures();
+        let shown = |one: &Figured| {
+            let mark = if one.met == Some(false) { ", missed" } else { "" };
+            format!("{}: {} (target: {}{mark})", one.what, one.value, one.target)
+        };
+        let mut sections = vec![lines("Figures", figures.iter().map(shown).collect())];
+        if !self.mend.is_empty() {
+            let mend = self.mend.iter().map(|mend| format!("{}: {}", mend.check, mend.why));
+            sections.push(lines("To mend first", mend.collect()));
+        }
+        let lasting: Vec<String> = self
+            .silences
+            .iter()
+            .map(|silence| format!("{} is silenced: {}", silence.checks.join(", "), silence.why))
+            .chain(self.acknowledged.iter().map(|date| format!("{} is acknowledged", date.check)))
+            .collect();
+        if !lasting.is_empty() {
+            sections.push(lines("For more than a week", lasting));
+        }
+        let alerts: usize = self.checks.iter().map(|check| check.alerts).sum();
+        let title = format!("Report of {} to {}", day(self.from), day(self.to));
+        let summary = match (alerts, self.unlabelled()) {
+            (0, _) => "There was no alert.".to_owned(),
+            (alerts, 0) => format!("{alerts} alerts, all of them labelled or over by themselves."),
+            (alerts, open) => format!("{alerts} alerts. Nobody has said of {open} what they were."),
+        };
+        let alert = Alert {
+            channel: channel.to_owned(),
+            severity: Severity::Info,
+            title: title.clone(),
+            summary,
+            sections,
+            steps: vec![Step {
+                text: "Say what an alert was".to_owned(),
+                command: Some(config.command("host label NUMBER real|false|noise --why REASON")),
+            }],
+        };
+        let told = Told { check: String::new(), alert, found: String::new(), note: None, downstream: Vec::new() };
+        Notification {
+            channel: channel.to_owned(),
+            level: Some(Level::Info),
+            title,
+            alerts: vec![told],
+            ..Notification::default()
+        }
+    }
+
+    /// Reads the record. With `backends` it also asks which tables there are, which is free.
+    pub async fn make(
+        record: &Record,
+        config: &Config,
+        checks: &[Arc<Check>],
+        (from, to): (Timestamp, Timestamp),
+        backends: Option<&Arc<Backends>>,
+    ) -> Result<Self> {
+        let mut of: BTreeMap<&str, OfCheck> = BTreeMap::new();
+        let (tallies, ever_failed) = (record.tallies(from, to).await?, record.ever_failed().await?);
+        let first = from.to_zoned(config.timezone.rules()).date();
+        let last = to.to_zoned(config.timezone.rules()).date();
+        let judged: Vec<(String, Subject, crate::alert::Day)> = days(record).await?;
+        let is_judged: BTreeSet<(&str, Date)> =
+            judged.iter().filter_map(|(check, date, _)| Some((check.as_str(), (*date)?))).collect();
+        for check in checks {
+            let Tally { runs, errors } = tallies.get(&check.name).copied().unwrap_or_default();
+            let drift =
+                check.dates() == Dates::Now && check.plugin().is_some_and(|ready| !ready.grants.deployments.is_empty());
+            let unjudged = unjudged(check, config, (first, last), to, &is_judged);
+            of.insert(
+                &check.name,
+                OfCheck {
+                    check: check.name.clone(),
+                    runs,
+                    errors,
+                    drift,
+                    unjudged,
+                    ever_failed: ever_failed.contains(&check.name),
+                    ..OfCheck::default()
+                },
+            );
+        }
+        let alerts = record.alerts_since(from).await?;
+        for alert in alerts.iter().filter(|alert| alert.began < to && alert.announced.is_some()) {
+            let Some(own) = of.get_mut(alert.check.as_str()) else { continue };
+            own.alerts += 1;
+            match alert.label {
+                Some(Label::Real) => own.real += 1,
+                Some(Label::False) => own.falsely += 1,
+                Some(Label::Noise) => own.noise += 1,
+                None => own.passing += usize::from(is_over(alert, checks)),
+            }
+            let well = record.last_well(&alert.check, alert.began).await?.unwrap_or(alert.began);
+            let told = alert.announced.unwrap_or(alert.began);
+            own.seconds.push(told.duration_since(well).as_secs().max(0));
+        }
+        for own in of.values_mut() {
+            own.seconds.sort_unstable();
+            let known = config.checks.get(&own.check).map(|check| check.known_bad.as_slice()).unwrap_or_default();
+            let told = |date: Date| {
+                alerts
+                    .iter()
+                    .any(|alert| alert.check == own.check && alert.data_date == Some(date) && alert.announced.is_some())
+            };
+            let of_time = known.iter().map(|known| known.date).filter(|date| (first..last).contains(date));
+            own.missed = of_time.filter(|date| !told(*date)).collect();
+        }
+        for score in record.scores(None).await? {
+            if let Some(own) = of.get_mut(score.check.as_str()) {
+                own.score = Some(Share { hits: score.caught as usize, of: score.counted as usize });
+            }
+        }
+        for cost in record.costs(first).await?.iter().filter(|cost| cost.day < last) {
+            if let Some(own) = of.get_mut(cost.check.as_str()) {
+                own.bytes += cost.bytes;
+            }
+        }
+        let lasts = |since: Timestamp| to.duration_since(since) > LASTS;
+        let silences = record.silences(Some(to)).await?;
+        let dated = judged.iter().map(|(check, subject, day)| Dated::new(check, *subject, day, to));
+        let acknowledged = dated.filter(|date| date.acknowledged.as_ref().is_some_and(|ack| lasts(ack.at)));
+        let checks: Vec<OfCheck> = of.into_values().collect();
+        let mut mend: Vec<(usize, ToMend)> = checks
+            .iter()
+            .map(|own| {
+                let (points, why) = own.complaints();
+                (points, ToMend { check: own.check.clone(), why: why.join("; ") })
+            })
+            .filter(|(points, _)| *points > 0)
+            .collect();
+        mend.sort_by(|(one, _), (other, _)| other.cmp(one));
+        Ok(Self {
+            from,
+            to,
+            silences: silences.into_iter().filter(|silence| lasts(silence.began)).collect(),
+            acknowledged: acknowledged.collect(),
+            unread: match backends {
+                Some(backends) => unread(record, config, backends).await?,
+                None => None,
+            },
+            mend: mend.into_iter().take(WORST).map(|(_, mend)| mend).collect(),
+            checks,
+        })
+    }
+}
+
+/// Whether an alert was over in the next round, by itself.
+fn is_over(alert: &PastAlert, checks: &[Arc<Check>]) -> bool {
+    let check = checks.iter().find(|check| check.name == alert.check);
+    let next = check.and_then(|check| check.schedule.next(alert.began, &check.zone.rules()));
+    alert.ended.zip(next).is_some_and(|(ended, next)| ended <= next)
+}
+
+/// The dates of a time for which a check was due, and that it never judged.
+fn unjudged(
+    check: &Check,
+    config: &Config,
+    (first, last): (Date, Date),
+    to: Timestamp,
+    is_judged: &BTreeSet<(&str, Date)>,
+) -> Vec<Date> {
+    if check.dates() == Dates::Now || check.plugin().is_none() {
+        return Vec::new();
+    }
+    let all = std::iter::successors(Some(first), |date| date.tomorrow().ok()).take_while(|date| *date < last);
+    let is_due = |date: &Date| {
+        let due = first_due(check, *date, &config.timezone).filter(|due| *due < to);
+        let moment = due.map(|due| Moment::of(check, config, due, When { at: Some(due), date: Some(*date) }));
+        matches!(moment, Some(Ok(moment)) if moment.skip.is_none() && !moment.past)
+    };
+    // Dates before its first one are not expected of it.
+    let began = is_judged.iter().filter(|(name, _)| *name == check.name).map(|(_, date)| *date).min();
+    let Some(began) = began else { return Vec::new() };
+    all.filter(|date| *date >= began && !is_judged.contains(&(check.name.as_str(), *date)) && is_due(date)).collect()
+}
+
+/// The tables of granted datasets that no recorded run asked.
+async fn unread(record: &Record, config: &Config, backends: &Arc<Backends>) -> Result<Option<Vec<String>>> {
+    if config.warehouse.is_none() {
+        return Ok(None);
+    }
+    let project = match &config.warehouse {
+        Some(Warehouse::Sqlite { project, .. }) => project.clone(),
+        Some(Warehouse::BigQuery { project, .. }) => Some(project.clone()),
+        None => None,
+    };
+    let included = Included { report: false, calls: true, most: RUNS.1 };
+    let mut asked: HashMap<String, ()> = HashMap::new();
+    let mut listed: BTreeSet<String> = BTreeSet::new();
+    for run in record.runs(None, RUNS.0, included).await? {
+        let calls: Vec<serde_json::Value> =
+            run.calls.and_then(|calls| serde_json::from_str(calls.get()).ok()).unwrap_or_default();
+        for call in calls {
+            let text = |key: &str| call.get(key).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+            match text("name").as_str() {
+                "warehouse.query" => drop(asked.insert(text("asked"), ())),
+                // Who asks when the tables of a dataset were written watches all of them.
+                "warehouse.tables" => drop(listed.insert(text("asked"))),
+                _ => {}
+            }
+        }
+    }
+    let mut read: BTreeSet<(String, String)> = BTreeSet::new();
+    for sql in asked.keys() {
+        let tables = googlesql::read(sql, project.as_deref()).map(|select| select.tables).unwrap_or_default();
+        read.extend(tables.into_iter().map(|path| (path.dataset, path.table.to_lowercase())));
+    }
+    let datasets: BTreeSet<&String> = config.grants.values().flat_map(|grants| &grants.warehouse).collect();
+    let mut found = Vec::new();
+    for dataset in datasets.into_iter().filter(|dataset| !listed.contains(*dataset)) {
+        let grants = Grants { warehouse: vec![dataset.clone()], ..Grants::default() };
+        let calls = Arc::new(Calls::new(Caller::default(), grants, config.budgets.clone()));
+        // A dataset that cannot be asked is for doctor to say.
+        let Ok(tables) = backends.tables(&calls, dataset).await else { continue };
+        let unread = tables.iter().filter(|table| !read.contains(&(dataset.clone(), table.name.to_lowercase())));
+        found.extend(unread.map(|table| format!("{dataset}.{}", table.name)));
+    }
+    Ok(Some(found))
+}
