@@ -74,8 +74,10 @@ pub(super) struct Backtest {
 pub(super) struct Tried {
     pub(super) check: String,
     pub(super) days: Vec<Day>,
-    /// The messages that people would have had: the due time and the title of each.
+    /// The messages that people would have had, without reminders: the due time and the title of each.
     pub(super) messages: Vec<(jiff::Timestamp, String)>,
+    /// How many reminders they would have had: as long as nobody mends a date.
+    pub(super) reminders: usize,
     pub(super) stopped: Option<Stopped>,
     /// How many dates were asked about in the last day already.
     pub(super) kept: usize,
@@ -171,6 +173,7 @@ impl Backtest {
             check: name.to_owned(),
             days: Vec::new(),
             messages: Vec::new(),
+            reminders: 0,
             stopped: None,
             kept: moments.len() - open.len(),
             estimated,
@@ -182,7 +185,9 @@ impl Backtest {
         let progress = Progress::new(&format!("asking about {name}"));
         (tried.days, tried.stopped) = runner.run(&moments, |done| progress.step(done, moments.len())).await?;
         drop(progress);
-        let messages = runner.messages(&mut tried.days);
+        let (reminders, messages): (Vec<_>, Vec<_>) =
+            runner.messages(&mut tried.days).into_iter().partition(|(_, message)| message.reminder);
+        tried.reminders = reminders.len();
         tried.messages = messages.into_iter().map(|(due, message)| (due, message.title)).collect();
         Ok(tried)
     }

@@ -146,6 +146,7 @@ impl Shown<'_> {
                 "dates": tried.days.iter().map(day).collect::<Vec<_>>(),
                 "known": known.collect::<Vec<_>>(),
                 "messages": tried.messages.iter().map(|(due, title)| json!({ "due": due, "title": title })).collect::<Vec<_>>(),
+                "reminders": tried.reminders,
                 "estimated_bytes": tried.estimated,
                 "stopped": tried.stopped.as_ref().map(|stopped| json!({ "at": stopped.at, "why": stopped.why })),
             })
@@ -218,10 +219,15 @@ fn one(tried: &Tried) -> String {
     });
     let all = if days.len() == 1 { "1 date".to_owned() } else { format!("{} dates", days.len()) };
     let _ = writeln!(text, "{}: {all}: {}.", tried.check, counted.collect::<Vec<_>>().join(", "));
+    let reminders = match tried.reminders {
+        0 => "",
+        1 => ", and a reminder",
+        many => &format!(", and {many} reminders until somebody mends the dates"),
+    };
     let _ = match tried.messages.len() {
         0 => writeln!(text, "People would have got no message."),
-        1 => writeln!(text, "People would have got 1 message:"),
-        many => writeln!(text, "People would have got {many} messages:"),
+        1 => writeln!(text, "People would have got 1 message{reminders}:"),
+        many => writeln!(text, "People would have got {many} messages{reminders}:"),
     };
     for (due, title) in tried.messages.iter().take(MESSAGES) {
         let _ = writeln!(text, "  {due}  {}", one_line(title));
