@@ -2,6 +2,7 @@
 //! first.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
@@ -156,7 +157,7 @@ impl OfCheck {
             None if !self.ever_failed => found.push((2, "it never failed, and has no mutation score".to_owned())),
             _ => {}
         }
-        found.sort_by(|one, other| other.0.cmp(&one.0));
+        found.sort_by_key(|(points, _)| Reverse(*points));
         (found.iter().map(|(points, _)| points).sum(), found.into_iter().map(|(_, why)| why).collect())
     }
 }
@@ -350,7 +351,7 @@ impl Report {
             })
             .filter(|(points, _)| *points > 0)
             .collect();
-        mend.sort_by(|(one, _), (other, _)| other.cmp(one));
+        mend.sort_by_key(|(points, _)| Reverse(*points));
         Ok(Self {
             from,
             to,

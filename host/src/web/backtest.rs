@@ -137,9 +137,11 @@ pub(super) fn charts(config: &Config, check: &str, days: &[Tried]) -> Markup {
         for metric in day.report.iter().flat_map(|report| &report.metrics) {
             // At the beginning of its date, so that the axis is one of dates.
             let at = day.date.to_zoned(zone.clone()).map_or(day.due, |start| start.timestamp());
-            match charted.iter().position(|(name, _)| *name == metric.name) {
-                Some(place) => charted[place].1.push((at, metric.clone())),
-                None if charted.len() < CHARTS => charted.push((metric.name.clone(), vec![(at, metric.clone())])),
+            let known = charted.iter().position(|(name, _)| *name == metric.name);
+            let room = charted.len() < CHARTS;
+            match known.and_then(|place| charted.get_mut(place)) {
+                Some((_, points)) => points.push((at, metric.clone())),
+                None if room => charted.push((metric.name.clone(), vec![(at, metric.clone())])),
                 None => {}
             }
         }

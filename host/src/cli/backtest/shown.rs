@@ -47,11 +47,11 @@ fn sparkline(values: &[Option<f64>]) -> String {
     let (low, high) = known().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
     let block = |value: &Option<f64>| match value {
         None => ' ',
-        Some(_) if high <= low => BLOCKS[3],
+        Some(_) if high <= low => '▄',
         // Halves, so that the largest numbers do not overflow.
         Some(value) => {
             let part = (value / 2.0 - low / 2.0) / (high / 2.0 - low / 2.0);
-            BLOCKS[((part * 7.0).round() as usize).min(7)]
+            BLOCKS.get((part * 7.0).round() as usize).copied().unwrap_or('█')
         }
     };
     values.iter().map(block).collect()

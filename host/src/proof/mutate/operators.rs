@@ -51,7 +51,7 @@ fn of_date(table: &Copied, moment: &Moment) -> String {
         Some((column, kind)) if kind == "DATE" => format!("{} = '{}'", quoted(column), moment.data_date),
         Some((column, _)) => {
             let (start, end) = (moment_text(moment.day_start.as_second()), moment_text(moment.day_end.as_second()));
-            format!("{0} >= '{start}' AND {0} < '{end}'", quoted(&column))
+            format!("{0} >= '{start}' AND {0} < '{end}'", quoted(column))
         }
     }
 }

@@ -149,6 +149,9 @@ pub struct Tuned {
     pub refused: Option<String>,
 }
 
+/// One of the two rules of a limit.
+type Which = fn(&Tuning<'_>) -> Option<Rule>;
+
 /// A limit that is tuned, with the values of its metric.
 struct Tuning<'h> {
     knob: Knob,
@@ -157,7 +160,8 @@ struct Tuning<'h> {
     /// Those of dates that count as good.
     good: Series,
     /// The rule now and with the proposal; `None` is no limit.
-    rules: [Option<Rule>; 2],
+    now: Option<Rule>,
+    then: Option<Rule>,
     history: &'h History,
 }
 
@@ -191,21 +195,27 @@ impl Tune {
             let mut tuning = Tuning::new(knob, &history);
             apart.extend(tuning.set_apart(tuned.1));
             let (rule, proposal) = self.propose(&tuning, earlier, later, share).await;
-            tuning.rules[1] = rule.or(tuning.rules[0]);
+            tuning.then = rule.or(tuning.now);
             tunings.push(tuning);
             proposals.push(proposal);
         }
-        let figures = |which: usize| figures(&tunings, which, later, &history);
+        let figures = |rule: Which| figures(&tunings, rule, later, &history);
         let known = history.dates.iter().filter_map(|(date, known)| Some((date, known.bad?)));
-        let alarm = |date: &Date, which: usize| tunings.iter().any(|tuning| tuning.alarms(*date, which) == Some(true));
-        let known = known.map(|(date, bad)| KnownDate { date: *date, bad, now: alarm(date, 0), then: alarm(date, 1) });
+        let alarm =
+            |date: &Date, rule: Which| tunings.iter().any(|tuning| tuning.alarms(*date, rule(tuning)) == Some(true));
+        let known = known.map(|(date, bad)| KnownDate {
+            date: *date,
+            bad,
+            now: alarm(date, |tuning| tuning.now),
+            then: alarm(date, |tuning| tuning.then),
+        });
         let mut tuned = Tuned {
             tuned,
             reported,
             bad,
             apart: apart.into_iter().collect(),
-            now: figures(0),
-            then: figures(1),
+            now: figures(|tuning| tuning.now),
+            then: figures(|tuning| tuning.then),
             known: known.collect(),
             unlimited,
             refused: None,
@@ -274,8 +284,8 @@ impl Tune {
                     MONTH / (good.len() as f64 + 1.0)
                 ),
             };
-            proposal.alarms = tuning.alarm_share(tuning.rules[0], later);
-            proposal.caught = tuning.caught_share(tuning.rules[0], later);
+            proposal.alarms = tuning.alarm_share(tuning.now, later);
+            proposal.caught = tuning.caught_share(tuning.now, later);
             return (None, proposal);
         };
         proposal.tuned = true;
@@ -401,18 +411,18 @@ fn between(low: f64, high: f64, whole: bool) -> f64 {
 }
 
 /// What all limits together say of some dates.
-fn figures(tunings: &[Tuning<'_>], which: usize, dates: &[Date], history: &History) -> Figures {
+fn figures(tunings: &[Tuning<'_>], rule: Which, dates: &[Date], history: &History) -> Figures {
     let mut figures = Figures::default();
     for date in dates {
         let Some(known) = history.dates.get(date).filter(|known| known.bad != Some(true)) else { continue };
-        let alarms: Vec<bool> = tunings.iter().filter_map(|tuning| tuning.alarms(*date, which)).collect();
+        let alarms: Vec<bool> = tunings.iter().filter_map(|tuning| tuning.alarms(*date, rule(tuning))).collect();
         let alarm = alarms.contains(&true) || is_missing(known, tunings);
         figures.alarms.add(alarm);
         if alarm {
             figures.alarmed.push(*date);
         }
         for tuning in tunings {
-            for hit in tuning.catches(tuning.rules[which], *date) {
+            for hit in tuning.catches(rule(tuning), *date) {
                 figures.caught.add(hit);
             }
         }
@@ -435,7 +445,7 @@ impl<'h> Tuning<'h> {
         let is_bad = |date: &Date| history.dates.get(date).is_some_and(|known| known.bad == Some(true));
         let good = all.iter().filter(|(date, _)| !is_bad(date)).map(|(date, value)| (*date, *value)).collect();
         let now = knob.limit.map(|limit| Rule::Fixed(knob.side, limit));
-        Self { knob, all, good, rules: [now, None], history }
+        Self { knob, all, good, now, then: None, history }
     }
 
     /// Takes dates out of the good ones that stand far apart from those up to the last one that is tuned on, unless somebody said that
@@ -458,8 +468,8 @@ impl<'h> Tuning<'h> {
     }
 
     /// Whether a date alarms with a rule; `None` if the date has no value, or there is nothing to compare with.
-    fn alarms(&self, date: Date, which: usize) -> Option<bool> {
-        self.rules[which]?.is_broken(date, *self.all.get(&date)?, &self.good)
+    fn alarms(&self, date: Date, rule: Option<Rule>) -> Option<bool> {
+        rule?.is_broken(date, *self.all.get(&date)?, &self.good)
     }
 
     /// The dates of some that a rule alarms on, of those that nobody says were bad.
