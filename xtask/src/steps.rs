@@ -123,6 +123,9 @@ pub(super) fn bench(profile: &str, names: &[&str]) -> Result<u8> {
             if needed("languages") {
                 tools::toolchains()?;
             }
+            if needed("proof") || needed("proof-flights") {
+                tools::flights()?;
+            }
             if needed("peers") {
                 tools::peers()?;
             }

@@ -72,6 +72,14 @@ pub(super) fn peers() -> Result<()> {
     })
 }
 
+/// Makes the table of flights that a benchmark tunes on.
+pub(super) fn flights() -> Result<()> {
+    let place = root().join("tests").join("benches").join("flights");
+    python("the flights of 2013", "flights", &place.join("requirements.txt"), |python, home| {
+        run(Command::new(python).arg(place.join("flights.py")).arg(home.join("flights.db")))
+    })
+}
+
 /// Installs the tools that build plugins in Python and JavaScript, in the versions of their templates.
 pub(super) fn toolchains() -> Result<()> {
     let templates = root().join("host").join("templates");

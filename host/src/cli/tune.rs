@@ -54,6 +54,9 @@ pub(super) struct Tune {
     /// The last of them [default: the newest for which the check was due]
     #[arg(long, value_name = "DATE", requires = "from")]
     to: Option<Date>,
+    /// The first date that only reports [default: the later 40 % of the dates report]
+    #[arg(long, value_name = "DATE")]
+    report_from: Option<Date>,
     /// Write the proposals into host.toml, after showing the difference
     #[arg(long)]
     write: bool,
@@ -82,7 +85,8 @@ impl Tune {
             self.ask(&trials, &trial, most, from).await?;
         }
         let progress = Progress::new("tuning");
-        let runner = Runner { trial, record: trials.record.clone(), alarms: self.alarms_per_month };
+        let (record, alarms, report_from) = (trials.record.clone(), self.alarms_per_month, self.report_from);
+        let runner = Runner { trial, record, alarms, report_from };
         let tuned = runner.run().await?;
         drop(progress);
         super::print(&match self.output.output {

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use jiff::{SignedDuration, Timestamp, civil::Date};
 use tokio::{sync::Semaphore, task::JoinSet};
 
-use super::Trial;
+use super::{Trial, good_before};
 use crate::{
     alert::{Notification, would_say},
     capability::{Answers, Backends, Clock, GoodDates, Grade, Judged, Rehearsal, Unanswered},
@@ -23,8 +23,6 @@ const FRESH: SignedDuration = SignedDuration::from_hours(24);
 const AT_ONCE: usize = 8;
 /// The most dates of one backtest: ten years.
 const MOST: usize = 3660;
-/// Good dates from before the first date, for a check that compares with them.
-const EARLIER: u32 = 400;
 
 /// A check, the dates it is tried on, and where its answers are kept.
 pub struct Backtest {
@@ -186,8 +184,9 @@ impl Backtest {
     pub async fn run(&self, moments: &[Moment], step: impl Fn(usize)) -> Result<(Vec<Day>, Option<Stopped>)> {
         let mut kept = self.kept().await?;
         let name = &self.trial.check.name;
-        let first = moments.first().map(|moment| moment.data_date).context("no date to ask about")?;
-        let before = self.record.good_dates(name, first, EARLIER).await?;
+        let last = moments.last().map(|moment| moment.data_date).context("no date to ask about")?;
+        // Of dates that are tried, only what is found now counts.
+        let before = good_before(&self.record, name, last).await?;
         let judged = Arc::new(Judged::new(before, moments.iter().map(|moment| moment.data_date)));
         let backends = self.backends(GoodDates::Tried(judged.clone()));
         let mut days: Vec<Day> = Vec::with_capacity(moments.len());

@@ -144,6 +144,12 @@ fn candidates(schema: &Value, settings: &Value, metrics: &BTreeSet<String>) -> V
             let under = |table: &str| Candidate { path: format!("{table}{metric}.{key}"), now: None, whole: false };
             found.extend([under("thresholds."), under("")]);
         }
+        // The change of another metric.
+        if let Some(of) = metric.strip_suffix("_change") {
+            let under =
+                |key: &str| Candidate { path: format!("thresholds.{of}.change.{key}"), now: None, whole: false };
+            found.extend([under("max_drop_percent"), under("max_rise_percent")]);
+        }
     }
     let mut seen = BTreeSet::new();
     found.retain(|candidate| seen.insert(candidate.path.clone()));

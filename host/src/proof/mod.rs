@@ -12,7 +12,7 @@ pub use mutate::{Caught, Mutate, Mutated, Tried};
 pub use report::{Figured, OfCheck, Report, ToMend};
 pub use tune::{Figures, MONTH, Proposal, Share, Tune, Tuned, interval};
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use anyhow::{Result, bail};
 use jiff::{Timestamp, civil::Date};
@@ -23,12 +23,14 @@ use crate::{
     config::{Config, Skip, SkipAtMost},
     package::Digest,
     plugin::check_settings,
-    record,
-    run::{Moment, When, first_due},
+    record::{self, Record},
+    run::{Moment, Outcome, Status, When, first_due},
 };
 
 /// Digits of the digest of a trial.
 const SHOWN: usize = 16;
+/// Good dates that a check may compare with.
+const EARLIER: u32 = 400;
 /// The most days between two due times.
 const LONGEST: usize = 400;
 
@@ -39,6 +41,20 @@ pub struct Trial {
     pub config: Arc<Config>,
     /// The check.
     pub check: Arc<Check>,
+}
+
+/// The newest dates before one that a check judged good, by its record and by what it says of past dates; where both know a date, the
+/// latter counts.
+async fn good_before(record: &Record, check: &str, before: Date) -> Result<Vec<Date>> {
+    let mut good: BTreeSet<Date> = record.good_dates(check, before, EARLIER).await?.into_iter().collect();
+    for tried in record.backtests(check, None, Timestamp::MIN).await?.into_iter().filter(|tried| tried.date < before) {
+        let Ok(outcome) = serde_json::from_str::<Outcome>(&tried.outcome) else { continue };
+        match outcome.status() {
+            Status::Pass => good.insert(tried.date),
+            _ => good.remove(&tried.date),
+        };
+    }
+    Ok(good.into_iter().rev().take(EARLIER as usize).collect())
 }
 
 impl Trial {

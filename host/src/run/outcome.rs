@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Reason, Run, Status};
 use crate::{
     capability::Call,
-    contract::{Report, slack::Alert},
+    contract::{Metric, Report, slack::Alert},
     text::shortened,
 };
 
@@ -58,9 +58,12 @@ impl Outcome {
         Self { calls: String::new(), log: String::new(), evidence: String::new(), ..Self::of(run) }
     }
 
-    /// What people hear of it: the status and the alerts, the metrics and the violations.
-    pub fn says(&self) -> (Status, &str, &str) {
-        (self.status(), &self.report, &self.alerts)
+    /// What people hear of it: the status and the alerts, the values of the metrics and the violations. Limits are not among it.
+    pub fn says(&self) -> (Status, Option<Report>, &str) {
+        let without = |metric: Metric| Metric { min: None, max: None, below: None, ..metric };
+        let report =
+            self.report().map(|report| Report { metrics: report.metrics.into_iter().map(without).collect(), ..report });
+        (self.status(), report, &self.alerts)
     }
 
     /// The worst status that applies.

@@ -20,6 +20,7 @@ mod isolation;
 mod neighbours;
 mod peers;
 mod plugins;
+mod proof;
 mod record;
 mod replay;
 mod service;
@@ -44,7 +45,7 @@ fn main() {
     host::confined::use_program(&binary("host"));
     // Names on the command line choose: `cargo xtask bench drift`. Cargo adds --bench.
     let chosen: Vec<String> = std::env::args().skip(1).filter(|name| name != "--bench").collect();
-    let measures: [(&str, fn()); 31] = [
+    let measures: [(&str, fn()); 36] = [
         ("run", one_run),
         ("process", whole_process),
         ("drift", drift_lookups),
@@ -62,6 +63,11 @@ fn main() {
         ("dates", dates::dates),
         ("replay", replay::replays),
         ("answers", replay::answers),
+        ("proof-mutants", proof::mutants),
+        ("proof-backtest", proof::backtest),
+        ("proof-scores", proof::scores),
+        ("proof-tuned", proof::tuned),
+        ("proof-flights", proof::flights),
         ("query", cloud::one_query),
         ("rows", cloud::many_rows),
         ("side-by-side", cloud::side_by_side),

@@ -1,4 +1,4 @@
-//! A check proves itself: backtests, tuned limits, mutants, labels and the report.
+//! A check proves itself: what it says of past dates, and limits from its own history.
 
 use std::{fs, path::PathBuf};
 
@@ -7,10 +7,7 @@ use jiff::civil::{Date, date};
 use rusqlite::Connection;
 use serde_json::Value;
 
-use crate::support::{
-    command::{Ended, Sample, shipped},
-    service::{Service, TOKEN, install},
-};
+use crate::support::command::{Ended, Sample, repository, shipped};
 
 /// The first date of the past.
 const FIRST: Date = date(2025, 9, 1);
@@ -40,7 +37,7 @@ slack = ["#canary-alerts"]
 "##;
 
 /// A sample with a longer past, and its host.toml with more keys of the check.
-fn past(days: i64, wrong: &[(Date, Wrong)], more: &str) -> Sample {
+pub(crate) fn past(days: i64, wrong: &[(Date, Wrong)], more: &str) -> Sample {
     let sample = Sample::new(None).unwrap();
     let warehouse = sample.path().join("warehouse");
     fs::remove_dir_all(&warehouse).unwrap();
@@ -49,12 +46,12 @@ fn past(days: i64, wrong: &[(Date, Wrong)], more: &str) -> Sample {
     sample
 }
 
-fn plugin(name: &str) -> PathBuf {
+pub(crate) fn plugin(name: &str) -> PathBuf {
     let all = shipped().unwrap();
     all.into_iter().find(|path| path.ends_with(format!("{name}.wasm"))).unwrap()
 }
 
-fn host(sample: &Sample, arguments: &[&str]) -> Ended {
+pub(crate) fn host(sample: &Sample, arguments: &[&str]) -> Ended {
     let file = plugin("phase2-raw");
     let (command, rest) = arguments.split_first().unwrap();
     let check: Vec<&str> = rest.first().filter(|first| !first.starts_with('-')).copied().into_iter().collect();
@@ -65,19 +62,19 @@ fn host(sample: &Sample, arguments: &[&str]) -> Ended {
     sample.host(&[&[*command], check.as_slice(), plugins, rest].concat()).unwrap()
 }
 
-fn json(ended: &Ended) -> Value {
+pub(crate) fn json(ended: &Ended) -> Value {
     serde_json::from_str(&ended.out).unwrap_or_else(|error| panic!("{error}: {} {}", ended.out, ended.err))
 }
 
 /// Runs the check once, so that there is a record.
-fn recorded(sample: &Sample) {
+pub(crate) fn recorded(sample: &Sample) {
     let file = plugin("phase2-raw");
     let once = ["run", "--once", "--date", "2025-10-01", file.to_str().unwrap()];
     let ended = sample.host(&once).unwrap();
     assert!(ended.code <= 3, "{}", ended.err);
 }
 
-fn record(sample: &Sample) -> Connection {
+pub(crate) fn record(sample: &Sample) -> Connection {
     Connection::open(sample.path().join("state/host.db")).unwrap()
 }
 
@@ -297,210 +294,34 @@ weekly.min = 1
     assert_eq!(limit("trend").unwrap()["false_alarms_per_month"]["hits"], 0);
 }
 
+/// The whole example of docs/proof.md: its host.toml, its data, its commands, and what it says that they print.
 #[test]
-fn a_mutation_score_says_what_a_check_notices() {
-    let sample = past(40, &[], "");
-    recorded(&sample);
-    let tables = || fs::read(sample.path().join("warehouse/nba_raw.db")).unwrap();
-    let before = tables();
-    let all = host(&sample, &["mutate", "phase2-raw", "--date", "2025-09-24", "--output", "json"]);
-    assert_eq!(all.code, 0, "{} {}", all.out, all.err);
-    let found = json(&all);
-    let mutants = found["mutants"].as_array().unwrap();
-    let of = |name: &str| {
-        let found = mutants.iter().find(|mutant| mutant["name"] == format!("nba_raw.nbac_player_boxscore{name}"));
-        found.unwrap_or_else(|| panic!("{name}: {:#}", json(&all))).clone()
-    };
-    for (name, result) in [
-        ("/empty", "caught"),
-        ("/missing", "caught"),
-        (".game_date/shifted", "caught"),
-        (".player_name/null-10", "caught"),
-        (".team_abbr/null-100", "caught"),
-        ("/half-missing", "missed"),
-        ("/doubled", "missed"),
-        (".player_name/truncated", "equivalent"),
-    ] {
-        assert_eq!(of(name)["result"], result, "{name}: {:#}", of(name));
+fn the_example_of_the_page_is_followed() {
+    let page = fs::read_to_string(repository().join("docs/proof.md")).unwrap();
+    let (_, example) = page.split_once("## A whole example").unwrap();
+    let (example, _) = example.split_once("\n## ").unwrap();
+    let sample = Sample::new(None).unwrap();
+    fs::create_dir(sample.path().join("plugins")).unwrap();
+    fs::copy(plugin("canary-sql"), sample.path().join("plugins/canary-sql.wasm")).unwrap();
+    let mut followed = 0;
+    for block in example.split("```").skip(1).step_by(2) {
+        let (language, text) = block.split_once('\n').unwrap();
+        match language {
+            // As it is, since the example shows how it is changed.
+            "toml" => fs::write(sample.path().join("host.toml"), text).unwrap(),
+            "text" => sample.sql("shop", text).unwrap(),
+            "console" => {
+                for step in text.split("$ host ").skip(1) {
+                    let (command, printed) = step.split_once('\n').unwrap();
+                    let ended = sample.host(&command.split(' ').collect::<Vec<_>>()).unwrap();
+                    // What is written into host.toml is a note beside the result.
+                    let found = if command.contains("--write") { ended.err } else { ended.out };
+                    assert_eq!(found.trim(), printed.trim(), "host {command}");
+                    followed += 1;
+                }
+            }
+            other => panic!("{other}"),
+        }
     }
-    // What would catch it.
-    let why = of("/half-missing")["why"].as_str().unwrap().to_owned();
-    assert!(why.contains("min_player_records is too loose for it"), "{why}");
-    assert!(of("/doubled")["why"].as_str().unwrap().contains("no setting limits it"));
-    let (caught, counted) = (found["caught"].as_u64().unwrap(), found["counted"].as_u64().unwrap());
-    let count = |result: &str| mutants.iter().filter(|mutant| mutant["result"] == result).count() as u64;
-    assert_eq!((caught, counted), (count("caught"), count("caught") + count("missed")));
-    // The setting that it names does catch it.
-    let stricter = ["--set", "min_player_records=150", "--only", "/half-missing", "--min-score", "1"];
-    let stricter = host(&sample, &[&["mutate", "phase2-raw", "--date", "2025-09-24"][..], &stricter].concat());
-    assert_eq!(stricter.code, 0, "{} {}", stricter.out, stricter.err);
-    let low =
-        host(&sample, &["mutate", "phase2-raw", "--date", "2025-09-24", "--min-score", "0.99", "--output", "junit"]);
-    assert!(low.code == 1 && low.out.contains("half-missing\"><failure"), "{} {}", low.out, low.err);
-    assert_eq!(tables(), before, "nothing is written to the warehouse");
-    // It stands in the record, for the page and the report.
-    let kept = "SELECT caught || ' of ' || counted FROM scores WHERE check_name = 'phase2-raw'";
-    let kept: String = record(&sample).query_row(kept, [], |row| row.get(0)).unwrap();
-    assert_eq!(kept, format!("{caught} of {counted}"));
-    // The changed rows.
-    let shown = host(
-        &sample,
-        &["mutate", "phase2-raw", "--date", "2025-09-24", "--show", "nba_raw.nbac_player_boxscore.player_name/null-1"],
-    );
-    assert!(
-        shown.out.contains("- ") && shown.out.contains("+ ") && shown.out.contains("NULL"),
-        "{} {}",
-        shown.out,
-        shown.err
-    );
-    let typo = host(
-        &sample,
-        &["mutate", "phase2-raw", "--date", "2025-09-24", "--show", "nba_raw.nbac_player_boxscore/halfmissing"],
-    );
-    assert!(typo.code == 64 && typo.err.contains("did you mean"), "{}", typo.err);
-}
-
-/// Each operator changes what its name says, and nothing else.
-#[test]
-fn each_mutant_is_small_and_what_its_name_says() {
-    let sample = past(10, &[], "");
-    let show = |name: &str| {
-        let name = format!("nba_raw.nbac_player_boxscore{name}");
-        let ended = host(&sample, &["mutate", "phase2-raw", "--date", "2025-09-03", "--show", &name]);
-        assert_eq!(ended.code, 0, "{name}: {}", ended.err);
-        ended.out
-    };
-    let rows = |text: &str| -> (usize, usize) {
-        let more = text.lines().find_map(|line| line.strip_prefix("and ")?.split(' ').next()?.parse::<usize>().ok());
-        let lines = |mark: &str| text.lines().filter(|line| line.starts_with(mark)).count();
-        (lines("- ") + more.unwrap_or_default(), lines("+ "))
-    };
-    let day: i64 = Connection::open(sample.path().join("warehouse/nba_raw.db"))
-        .unwrap()
-        .query_row("SELECT COUNT(*) FROM nbac_player_boxscore WHERE game_date = '2025-09-03'", [], |row| row.get(0))
-        .unwrap();
-    let day = usize::try_from(day).unwrap();
-    assert_eq!(rows(&show("/missing")), (day, 0));
-    assert_eq!(rows(&show("/half-missing")).0, day / 2);
-    let null = show(".player_name/null-10");
-    assert_eq!(rows(&null).0, day / 10);
-    assert!(null.lines().filter(|line| line.starts_with("+ ")).all(|line| line.contains(", NULL, player")), "{null}");
-    let shifted = show(".game_date/shifted");
-    assert!(shifted.lines().filter(|line| line.starts_with("+ ")).all(|line| line.contains("2025-09-02")), "{shifted}");
-    let truncated = show(".player_name/truncated");
-    assert!(
-        truncated.lines().filter(|line| line.starts_with("+ ")).all(|line| line.contains(", N, player")),
-        "{truncated}"
-    );
-    let one = show(".game_id/one-missing");
-    assert!(one.lines().filter(|line| line.starts_with("- ")).all(|line| line.starts_with("- 2025090300,")), "{one}");
-}
-
-/// Labels are set at the command line and by a form of the page, and are told apart in the report.
-#[test]
-fn labels_and_the_report_say_what_alerts_were() {
-    let sample = past(
-        40,
-        &[(date(2025, 9, 20), Wrong::NoBoxScores), (date(2025, 9, 23), Wrong::NamesMissing)],
-        "known_bad = [\"2025-09-24 a fault that the check does not see\"]",
-    );
-    let file = plugin("phase2-raw");
-    let file = file.to_str().unwrap();
-    for day in 19..=26 {
-        let at = format!("2025-09-{day}T11:30:00Z");
-        assert!(sample.host(&["run", "--once", "--at", &at, file]).unwrap().code <= 3);
-    }
-    let history = sample.host(&["history", "phase2-raw", "--output", "json"]).unwrap();
-    let alerts = json(&history)["alerts"].as_array().unwrap().clone();
-    assert_eq!(alerts.len(), 2, "{alerts:#?}");
-    let id = |date: &str| alerts.iter().find(|alert| alert["data_date"] == date).unwrap()["id"].to_string();
-    let label = |id: &str, what: &str| sample.host(&["label", id, what, "--why", "somebody looked"]).unwrap();
-    let said = label(&id("2025-09-20"), "real");
-    assert_eq!(
-        said.out,
-        format!("alert {} of phase2-raw, data of 2025-09-20: real\n", id("2025-09-20")),
-        "{}",
-        said.err
-    );
-    assert_eq!(label(&id("2025-09-23"), "noise").code, 0);
-    assert_eq!(label(&id("2025-09-23"), "false").code, 0, "a new one takes the place of the old one");
-    let wrong = label("999", "real");
-    assert!(wrong.code == 64 && wrong.err.contains("there is no alert 999"), "{}", wrong.err);
-    assert_eq!(sample.host(&["label", "1", "good", "--why", "x"]).unwrap().code, 64);
-    assert_eq!(sample.host(&["label", "1", "real", "--why", " "]).unwrap().code, 64);
-    let audit = sample.host(&["audit"]).unwrap();
-    assert!(audit.out.contains("labelled false: somebody looked"), "{}", audit.out);
-    let length = (jiff::Timestamp::now().as_second()
-        - "2025-09-18T00:00:00Z".parse::<jiff::Timestamp>().unwrap().as_second())
-        / 86_400
-        + 1;
-    let report = sample
-        .host(&["report", file, "--about", &format!("{length}d"), "--html", "report.html", "--output", "json"])
-        .unwrap();
-    assert_eq!(report.code, 0, "{} {}", report.out, report.err);
-    let found = json(&report);
-    let own = found["checks"].as_array().unwrap().iter().find(|own| own["check"] == "phase2-raw").unwrap().clone();
-    assert_eq!((&own["alerts"], &own["real"], &own["falsely"]), (&2.into(), &1.into(), &1.into()), "{own:#}");
-    assert_eq!(own["missed"], serde_json::json!(["2025-09-24"]));
-    assert_eq!(found["false_share"], serde_json::json!({ "hits": 1, "of": 2 }));
-    let unread: Vec<&str> = found["unread"].as_array().unwrap().iter().map(|table| table.as_str().unwrap()).collect();
-    assert!(
-        !unread.contains(&"nba_raw.nbac_player_boxscore") && !unread.contains(&"nba_reference.nba_schedule"),
-        "{unread:?}"
-    );
-    assert!(found["mend"][0]["why"].as_str().unwrap().contains("1 known bad dates were missed"), "{found:#}");
-    let page = fs::read_to_string(sample.path().join("report.html")).unwrap();
-    assert!(page.contains("<svg") && page.contains("phase2-raw"), "{page}");
-    let text = sample.host(&["report", file, "--about", &format!("{length}d")]).unwrap().out;
-    assert!(text.contains("50 %, 1 of 2 (target: below 5 %)"), "{text}");
-}
-
-/// By the clock the report goes to its channel once; the page shows it, and has a form for each alert.
-#[test]
-fn the_report_is_sent_by_the_clock_and_alerts_are_labelled_on_the_page() {
-    let sample = Sample::now(None).unwrap();
-    install(&sample, &[]).unwrap();
-    let whole = fs::read_to_string(sample.path().join("host.toml")).unwrap();
-    sample.sql("nba_raw", "UPDATE nbac_player_boxscore SET player_name = NULL").unwrap();
-    let once = sample.host(&["run", "--once", "--check", "phase2-raw", "plugins"]).unwrap();
-    assert_eq!(once.code, 2, "{} {}", once.out, once.err);
-    let report = "[report]\nchannel = \"#deployment-alerts\"\nschedule = \"* * * * *\"\n";
-    let service = Service::start(&sample, &format!("{whole}\n{report}"), &[]).unwrap();
-    let reports = || {
-        let received = sample.slack.received();
-        received
-            .iter()
-            .map(|(_, message)| message.to_string())
-            .filter(|text| text.contains("Report of"))
-            .collect::<Vec<_>>()
-    };
-    service.wait_until("the report", 150, |_| !reports().is_empty());
-    let text = &reports()[0];
-    assert!(text.contains("Figures") && text.contains("target: below 5 %"), "{text}");
-    let page = service.get("/report");
-    assert!(page.body.contains("Alerts that were false"), "{page:?}");
-    let page = service.get("/checks/phase2-raw").body;
-    let at = page.find("action=\"/alerts/").unwrap_or_else(|| panic!("{page}"));
-    let id: String = page[at + 16..].chars().take_while(char::is_ascii_digit).collect();
-    // Looking changes nothing, and neither does a GET of the form's address.
-    let address = format!("/alerts/{id}/label");
-    assert_eq!(service.get(&address).status, 405);
-    let form = |body: &str| {
-        let token = format!("Bearer {TOKEN}");
-        let headers = [("authorization", token.as_str()), ("content-type", "application/x-www-form-urlencoded")];
-        service.ask("POST", &address, &headers, body).unwrap()
-    };
-    assert_eq!(
-        service
-            .ask("POST", &address, &[("content-type", "application/x-www-form-urlencoded")], "label=real&why=x")
-            .unwrap()
-            .status,
-        401
-    );
-    assert_eq!(form("label=good&why=x").status, 400);
-    assert_eq!(form("label=real&why=+").status, 400);
-    assert_eq!(form("label=real&why=names+were+missing").status, 303);
-    let page = service.get("/checks/phase2-raw").body;
-    assert!(page.contains("labelled real") && page.contains("names were missing"), "{page}");
-    service.host.end("TERM").unwrap();
+    assert_eq!(followed, 10);
 }

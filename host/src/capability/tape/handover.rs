@@ -9,12 +9,15 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Wake, Waker},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures_util::{future::poll_fn, task::AtomicWaker};
 
-/// How long a guest may go on before it gets an answer all the same.
+use crate::lanes::thread_time;
+
+/// How much CPU time a guest may use before it gets an answer all the same. Not the time on the clock: on a busy machine a guest is
+/// held up in the middle of its work.
 const BUSY: Duration = Duration::from_millis(50);
 
 /// Which of the answers that have come a guest gets next.
@@ -101,21 +104,24 @@ impl Handover {
         self.waiting().has_guest = true;
         let woken = Arc::new(Woken::default());
         let waker = Waker::from(woken.clone());
-        let mut busy: Option<Instant> = None;
+        let mut busy = 0;
         poll_fn(|context| {
             woken.outer.register(context.waker());
             loop {
                 woken.woken.store(false, Ordering::Release);
-                if let Poll::Ready(output) = guest.as_mut().poll(&mut Context::from_waker(&waker)) {
+                let began = thread_time();
+                let polled = guest.as_mut().poll(&mut Context::from_waker(&waker));
+                busy += thread_time().saturating_sub(began);
+                if let Poll::Ready(output) = polled {
                     return Poll::Ready(Ok(output));
                 }
                 // It goes on by itself: it only yielded, or an answer came meanwhile. One that asks again and again whether an answer
                 // is there never waits, and gets it after a while.
                 let goes_on = woken.woken.load(Ordering::Acquire);
-                if goes_on && busy.get_or_insert_with(Instant::now).elapsed() < BUSY {
+                if goes_on && Duration::from_nanos(busy) < BUSY {
                     return Poll::Pending;
                 }
-                busy = None;
+                busy = 0;
                 let mut waiting = self.waiting();
                 // One that goes on in a replay gets only the answer that was the next then: others are still to be asked for.
                 let next = Rank::Answer(waiting.handed + 1);

@@ -2,11 +2,11 @@
 
 mod shown;
 
-use std::{fs, path::PathBuf};
+use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use jiff::civil::Date;
+use jiff::{ToSpan, civil::Date};
 
 use super::{
     flags::CiFormat,
@@ -14,7 +14,7 @@ use super::{
     trial::{TrialFlags, Trials},
 };
 use crate::{
-    config::KnownDate,
+    config::{KnownDate, Time},
     proof::{Backtest as Runner, Day, Stopped, dates},
     run::Status,
     text::{self, note},
@@ -54,6 +54,10 @@ pub(super) struct Backtest {
     /// Only the dates in known_bad and known_good: the check must fail or warn for the first, and pass or skip the second
     #[arg(long)]
     known: bool,
+    /// First judge the dates of so much time before each date too, such as 35d: for a check that compares with good dates, and
+    /// has judged none of them yet
+    #[arg(long, value_name = "TIME")]
+    learn: Option<Time>,
     /// Only estimate what it would bill
     #[arg(long)]
     dry_run: bool,
@@ -136,6 +140,17 @@ impl Backtest {
         Ok(shown.code())
     }
 
+    /// Some dates, and those that are to be judged before them.
+    fn learned(&self, dates: &[Date]) -> Result<Vec<Date>> {
+        let Some(learn) = self.learn else { return Ok(dates.to_vec()) };
+        let days = i64::try_from(learn.0.as_secs() / (24 * 60 * 60))?;
+        let mut all: BTreeSet<Date> = dates.iter().copied().collect();
+        for date in dates {
+            all.extend((1..=days).filter_map(|back| date.checked_sub(back.days()).ok()));
+        }
+        Ok(all.into_iter().collect())
+    }
+
     async fn one(&self, trials: &Trials, name: &str) -> Result<Tried> {
         let (trial, most) = self.trial.trial(trials, name).await?;
         let known = if self.known { known(trials, name) } else { Vec::new() };
@@ -152,7 +167,8 @@ impl Backtest {
             None => bail!("--from is missing"),
         };
         let runner = Runner { trial, record: trials.record.clone(), costs: trials.costs.clone(), again: self.again };
-        let moments = runner.moments(&dates)?;
+        let wanted: BTreeSet<Date> = dates.iter().copied().collect();
+        let moments = runner.moments(&self.learned(&dates)?)?;
         let kept = runner.kept().await?;
         let open: Vec<_> = moments.iter().filter(|moment| !kept.contains_key(&moment.data_date)).cloned().collect();
         let progress = Progress::new("estimating the cost");
@@ -175,7 +191,7 @@ impl Backtest {
             messages: Vec::new(),
             reminders: 0,
             stopped: None,
-            kept: moments.len() - open.len(),
+            kept: kept.keys().filter(|date| wanted.contains(date)).count(),
             estimated,
             known,
         };
@@ -185,6 +201,7 @@ impl Backtest {
         let progress = Progress::new(&format!("asking about {name}"));
         (tried.days, tried.stopped) = runner.run(&moments, |done| progress.step(done, moments.len())).await?;
         drop(progress);
+        tried.days.retain(|day| wanted.contains(&day.date));
         let (reminders, messages): (Vec<_>, Vec<_>) =
             runner.messages(&mut tried.days).into_iter().partition(|(_, message)| message.reminder);
         tried.reminders = reminders.len();

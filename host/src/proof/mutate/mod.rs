@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use tokio::{sync::Mutex, task::JoinSet};
 
 use super::{
-    Side, Trial,
+    Side, Trial, good_before,
     knobs::{Knob, knobs, limit},
 };
 use crate::{
@@ -37,8 +37,6 @@ use operators::{How, Mutant, mutants, of_answers};
 const TAPE: usize = 256 << 20;
 /// The largest share of queries that the embedded engine cannot run, if there is to be a score.
 const UNMUTABLE: f64 = 0.2;
-/// Good dates that a check may compare with.
-const EARLIER: u32 = 400;
 /// Rows of a mutant that are shown.
 const SHOWN: usize = 10;
 
@@ -128,7 +126,7 @@ impl Mutate {
     /// The newest date on which the check passed, by its record; else the newest for which it was due.
     pub async fn date(&self) -> Result<jiff::civil::Date> {
         let newest = self.trial.newest()?;
-        let good = self.record.good_dates(&self.trial.check.name, newest.tomorrow()?, 1).await?;
+        let good = good_before(&self.record, &self.trial.check.name, newest.tomorrow()?).await?;
         Ok(good.first().copied().unwrap_or(newest))
     }
 
@@ -145,7 +143,7 @@ impl Mutate {
     pub async fn run(&self, moment: Moment, only: Option<&str>, step: impl Fn(usize, usize)) -> Result<Mutated> {
         let check = &self.trial.check.name;
         let date = moment.data_date;
-        let good = self.record.good_dates(check, date, EARLIER).await?;
+        let good = good_before(&self.record, check, date).await?;
         let live = self.backends(&self.trial.config, &good, Taping::Record(TAPE));
         let original = self.run_on(&live, &moment).await;
         if !matches!(original.status(), Status::Pass | Status::Warn) {
@@ -290,7 +288,7 @@ impl Mutate {
     /// The rows that a mutant changes: `-` as they were, `+` as they are.
     pub async fn rows(&self, moment: Moment, name: &str) -> Result<String> {
         let check = &self.trial.check.name;
-        let good = self.record.good_dates(check, moment.data_date, EARLIER).await?;
+        let good = good_before(&self.record, check, moment.data_date).await?;
         let live = self.backends(&self.trial.config, &good, Taping::Record(TAPE));
         let original = self.run_on(&live, &moment).await;
         let events = original.tapes.plugin.as_ref().map(|tape| tape.events.clone()).unwrap_or_default();

@@ -47,6 +47,8 @@ pub struct Tune {
     pub record: Record,
     /// The false alarms that the check may give in a month.
     pub alarms: f64,
+    /// The first date that only reports; `None` for the later 40 % of the dates.
+    pub report_from: Option<Date>,
 }
 
 /// How often something was so: of how many.
@@ -172,7 +174,10 @@ impl Tune {
         let history = History::read(&self.record, &self.trial.config, name).await?;
         let metrics: BTreeSet<String> = history.dates.values().flat_map(|known| known.values.keys().cloned()).collect();
         let dates: Vec<Date> = history.dates.keys().copied().collect();
-        let split = (dates.len() as f64 * EARLIER).floor() as usize;
+        let split = match self.report_from {
+            Some(first) => dates.partition_point(|date| *date < first),
+            None => (dates.len() as f64 * EARLIER).floor() as usize,
+        };
         let (earlier, later) = dates.split_at(split);
         let bounds = |dates: &[Date]| Some((*dates.first()?, *dates.last()?, dates.len()));
         let Some((tuned, reported)) = bounds(earlier).zip(bounds(later)) else {
@@ -300,9 +305,9 @@ impl Tune {
             proposal.setting = path;
             proposal.now = None;
             proposal.proposed = Some(json!({ "weeks": WEEKS, "max_drop_percent": json_number(drop, false) }));
+            let beyond = tuning.beyond(Rule::Drop(drop), &good);
             proposal.why = format!(
-                "by weekday: no {} of {} good dates was more than {drop} % below the median of its weekday",
-                if rank == 1 { "one".to_owned() } else { format!("more than {}", rank - 1) },
+                "{beyond} of {} good dates were more than {drop} % below the median of their weekday",
                 good.len()
             );
             proposal.alarms = tuning.alarm_share(Some(Rule::Drop(drop)), later);
@@ -482,6 +487,11 @@ impl<'h> Tuning<'h> {
             share.add(rule.and_then(|rule| rule.is_broken(*date, *value, &self.good)) == Some(true));
         }
         share
+    }
+
+    /// How many good dates are beyond a rule.
+    fn beyond(&self, rule: Rule, good: &[(Date, f64)]) -> usize {
+        good.iter().filter(|(date, value)| rule.is_broken(*date, *value, &self.good) == Some(true)).count()
     }
 
     /// Which faults of a date a rule catches.

@@ -1,0 +1,123 @@
+//! What people say that alerts were, and the report of what the checks were worth.
+
+use std::fs;
+
+use host_tests::season::Wrong;
+use jiff::civil::date;
+
+use crate::{
+    prove::{json, past, plugin},
+    support::{
+        command::Sample,
+        service::{Service, TOKEN, install},
+    },
+};
+
+/// Labels are set at the command line and by a form of the page, and are told apart in the report.
+#[test]
+fn labels_and_the_report_say_what_alerts_were() {
+    let sample = past(
+        40,
+        &[(date(2025, 9, 20), Wrong::NoBoxScores), (date(2025, 9, 23), Wrong::NamesMissing)],
+        "known_bad = [\"2025-09-24 a fault that the check does not see\"]",
+    );
+    let file = plugin("phase2-raw");
+    let file = file.to_str().unwrap();
+    for day in 19..=26 {
+        let at = format!("2025-09-{day}T11:30:00Z");
+        assert!(sample.host(&["run", "--once", "--at", &at, file]).unwrap().code <= 3);
+    }
+    let history = sample.host(&["history", "phase2-raw", "--output", "json"]).unwrap();
+    let alerts = json(&history)["alerts"].as_array().unwrap().clone();
+    assert_eq!(alerts.len(), 2, "{alerts:#?}");
+    let id = |date: &str| alerts.iter().find(|alert| alert["data_date"] == date).unwrap()["id"].to_string();
+    let label = |id: &str, what: &str| sample.host(&["label", id, what, "--why", "somebody looked"]).unwrap();
+    let said = label(&id("2025-09-20"), "real");
+    assert_eq!(
+        said.out,
+        format!("alert {} of phase2-raw, data of 2025-09-20: real\n", id("2025-09-20")),
+        "{}",
+        said.err
+    );
+    assert_eq!(label(&id("2025-09-23"), "noise").code, 0);
+    assert_eq!(label(&id("2025-09-23"), "false").code, 0, "a new one takes the place of the old one");
+    let wrong = label("999", "real");
+    assert!(wrong.code == 64 && wrong.err.contains("there is no alert 999"), "{}", wrong.err);
+    assert_eq!(sample.host(&["label", "1", "good", "--why", "x"]).unwrap().code, 64);
+    assert_eq!(sample.host(&["label", "1", "real", "--why", " "]).unwrap().code, 64);
+    let audit = sample.host(&["audit"]).unwrap();
+    assert!(audit.out.contains("labelled false: somebody looked"), "{}", audit.out);
+    let length = (jiff::Timestamp::now().as_second()
+        - "2025-09-18T00:00:00Z".parse::<jiff::Timestamp>().unwrap().as_second())
+        / 86_400
+        + 1;
+    let report = sample
+        .host(&["report", file, "--about", &format!("{length}d"), "--html", "report.html", "--output", "json"])
+        .unwrap();
+    assert_eq!(report.code, 0, "{} {}", report.out, report.err);
+    let found = json(&report);
+    let own = found["checks"].as_array().unwrap().iter().find(|own| own["check"] == "phase2-raw").unwrap().clone();
+    assert_eq!((&own["alerts"], &own["real"], &own["falsely"]), (&2.into(), &1.into(), &1.into()), "{own:#}");
+    assert_eq!(own["missed"], serde_json::json!(["2025-09-24"]));
+    assert_eq!(found["false_share"], serde_json::json!({ "hits": 1, "of": 2 }));
+    let unread: Vec<&str> = found["unread"].as_array().unwrap().iter().map(|table| table.as_str().unwrap()).collect();
+    assert!(
+        !unread.contains(&"nba_raw.nbac_player_boxscore") && !unread.contains(&"nba_reference.nba_schedule"),
+        "{unread:?}"
+    );
+    assert!(found["mend"][0]["why"].as_str().unwrap().contains("1 known bad dates were missed"), "{found:#}");
+    let page = fs::read_to_string(sample.path().join("report.html")).unwrap();
+    assert!(page.contains("<svg") && page.contains("phase2-raw"), "{page}");
+    let text = sample.host(&["report", file, "--about", &format!("{length}d")]).unwrap().out;
+    assert!(text.contains("50 %, 1 of 2 (target: below 5 %)"), "{text}");
+}
+
+/// By the clock the report goes to its channel once; the page shows it, and has a form for each alert.
+#[test]
+fn the_report_is_sent_by_the_clock_and_alerts_are_labelled_on_the_page() {
+    let sample = Sample::now(None).unwrap();
+    install(&sample, &[]).unwrap();
+    let whole = fs::read_to_string(sample.path().join("host.toml")).unwrap();
+    sample.sql("nba_raw", "UPDATE nbac_player_boxscore SET player_name = NULL").unwrap();
+    let once = sample.host(&["run", "--once", "--check", "phase2-raw", "plugins"]).unwrap();
+    assert_eq!(once.code, 2, "{} {}", once.out, once.err);
+    let report = "[report]\nchannel = \"#deployment-alerts\"\nschedule = \"* * * * *\"\n";
+    let service = Service::start(&sample, &format!("{whole}\n{report}"), &[]).unwrap();
+    let reports = || {
+        let received = sample.slack.received();
+        received
+            .iter()
+            .map(|(_, message)| message.to_string())
+            .filter(|text| text.contains("Report of"))
+            .collect::<Vec<_>>()
+    };
+    service.wait_until("the report", 150, |_| !reports().is_empty());
+    let text = &reports()[0];
+    assert!(text.contains("Figures") && text.contains("target: below 5 %"), "{text}");
+    let page = service.get("/report");
+    assert!(page.body.contains("Alerts that were false"), "{page:?}");
+    let page = service.get("/checks/phase2-raw").body;
+    let at = page.find("action=\"/alerts/").unwrap_or_else(|| panic!("{page}"));
+    let id: String = page[at + 16..].chars().take_while(char::is_ascii_digit).collect();
+    // Looking changes nothing, and neither does a GET of the form's address.
+    let address = format!("/alerts/{id}/label");
+    assert_eq!(service.get(&address).status, 405);
+    let form = |body: &str| {
+        let token = format!("Bearer {TOKEN}");
+        let headers = [("authorization", token.as_str()), ("content-type", "application/x-www-form-urlencoded")];
+        service.ask("POST", &address, &headers, body).unwrap()
+    };
+    assert_eq!(
+        service
+            .ask("POST", &address, &[("content-type", "application/x-www-form-urlencoded")], "label=real&why=x")
+            .unwrap()
+            .status,
+        401
+    );
+    assert_eq!(form("label=good&why=x").status, 400);
+    assert_eq!(form("label=real&why=+").status, 400);
+    assert_eq!(form("label=real&why=names+were+missing").status, 303);
+    let page = service.get("/checks/phase2-raw").body;
+    assert!(page.contains("labelled real") && page.contains("names were missing"), "{page}");
+    service.host.end("TERM").unwrap();
+}
