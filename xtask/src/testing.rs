@@ -33,6 +33,7 @@ const NEEDS: &[(&str, Need)] = &[
     ("fleet_record", tools::postgres),
     ("kubernetes", tools::kubernetes),
     ("layers", tools::postgres),
+    ("mutants", || python_plugin().map(drop)),
     ("reasons", tools::toolchains),
     ("registries", tools::registry),
     ("registry", tools::registry),

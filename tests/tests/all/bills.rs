@@ -3,7 +3,10 @@
 use serde_json::json;
 
 use super::bigquery::Cloud;
-use crate::support::google::bigquery::{Method, error};
+use crate::support::{
+    command::{ended, shipped},
+    google::bigquery::{Method, error},
+};
 
 #[test]
 fn bytes_are_counted_by_check_and_day_and_have_a_budget() {
@@ -107,4 +110,65 @@ fn a_query_is_limited_by_what_it_bills() {
         }
         assert_eq!(cloud.bigquery.jobs(), usize::from(!refused));
     }
+}
+
+/// A canary that fails for each date, and then asks for the rows that explain it: a second query that no estimate has seen.
+const FAILING: &str = "[checks.games]\nplugin = \"canary-sql\"\nchannel = \"#canary-alerts\"\n[checks.games.settings]\n\
+    sql = \"SELECT COUNT(*) AS games FROM nba_raw.nbac_player_boxscore WHERE game_date = @date\"\n\
+    rows = \"SELECT game_id FROM nba_raw.nbac_player_boxscore WHERE game_date = @date\"\nthresholds.games.min = 1000\n";
+
+/// The bytes of ten dates, by dry runs, before anything is asked.
+#[test]
+fn a_backtest_is_estimated_before_it_bills() {
+    let cloud = Cloud::new();
+    let dates = ["backtest", "phase2-raw", "--from", "2026-01-20", "--to", "2026-01-29"];
+    let ask = |more: &[&str]| {
+        let mut command = cloud.sample.command();
+        command.env("GCE_METADATA_HOST", cloud.identity.address.host()).args(dates).args(more);
+        ended(command.args(shipped().unwrap())).unwrap()
+    };
+    let dry = ask(&["--dry-run"]);
+    assert_eq!((dry.code, cloud.bigquery.jobs()), (0, 0), "{dry:?}");
+    assert!(dry.err.contains("phase2-raw: 10 dates bill up to about 250.0 MiB"), "{dry:?}");
+    let refused = ask(&["--max-bytes", "249 MiB"]);
+    assert_eq!((refused.code, cloud.bigquery.jobs()), (64, 0), "{refused:?}");
+    assert!(refused.err.contains("250.0 MiB, more than 249.0 MiB; raise --max-bytes"), "{refused:?}");
+    let whole = ask(&["--max-bytes", "250 MiB"]);
+    assert_eq!((whole.code, cloud.bigquery.jobs()), (0, 10), "{whole:?}");
+    assert!(
+        whole.out.contains("10 dates: 10 passed.") && whole.out.contains("Its queries read 250.0 MiB."),
+        "{whole:?}"
+    );
+    // What a running host may bill is not touched.
+    let wrong = ask(&["--max-bytes", "much"]);
+    assert!(wrong.code == 64 && wrong.err.contains("`much` is not a size"), "{wrong:?}");
+}
+
+/// What an estimate has not seen does not go beyond the limit either: it ends the backtest, which goes on with a higher one.
+#[test]
+fn a_backtest_never_bills_more_than_its_limit() {
+    let cloud = Cloud::new();
+    let toml = std::fs::read_to_string(cloud.sample.path().join("host.toml")).unwrap();
+    let granted = toml.replace("warehouse = [\"nba_predictions\"]", "warehouse = [\"nba_predictions\", \"nba_raw\"]");
+    std::fs::write(cloud.sample.path().join("host.toml"), format!("{granted}\n{FAILING}")).unwrap();
+    let ran = cloud.check("games");
+    assert!(ran.code <= 3, "there is a record: {ran:?}");
+    let before = cloud.bigquery.jobs();
+    let ask = |most: &str| {
+        let mut command = cloud.sample.command();
+        command.env("GCE_METADATA_HOST", cloud.identity.address.host());
+        command.args(["backtest", "games", "--from", "2026-01-20", "--to", "2026-01-29", "--max-bytes", most]);
+        ended(command.args(shipped().unwrap())).unwrap()
+    };
+    let stopped = ask("300 MiB");
+    assert_eq!(stopped.code, 3, "{stopped:?}");
+    assert!(stopped.out.contains("Stopped: 2026-01-") && stopped.out.contains("has billed "), "{stopped:?}");
+    let billed = cloud.bigquery.jobs() - before;
+    assert!(billed <= 12, "{billed} jobs of 25 MiB");
+    let whole = ask("1 GiB");
+    assert_eq!(whole.code, 1, "{whole:?}");
+    assert!(
+        whole.out.contains("10 dates: 10 failed.") && whole.out.contains("asked about in the last day"),
+        "{whole:?}"
+    );
 }

@@ -4,7 +4,10 @@ use std::fs;
 
 use rusqlite::Connection;
 
-use crate::prove::{host, json, past, record, recorded};
+use crate::{
+    prove::{host, json, past, record, recorded},
+    support::command::{Sample, python_plugin, shipped},
+};
 
 #[test]
 fn a_mutation_score_says_what_a_check_notices() {
@@ -103,4 +106,39 @@ fn each_mutant_is_small_and_what_its_name_says() {
     );
     let one = show(".game_id/one-missing");
     assert!(one.lines().filter(|line| line.starts_with("- ")).all(|line| line.starts_with("- 2025090300,")), "{one}");
+}
+
+/// A plugin in Python is no other: its tables, its columns, its deployments.
+#[test]
+fn plugins_in_any_language_have_a_score() {
+    let sample = Sample::new(None).unwrap();
+    let python = python_plugin();
+    let scored = sample
+        .host(&["mutate", "predicted-players", python.to_str().unwrap(), "--date", "2026-02-05", "--output", "json"])
+        .unwrap();
+    assert_eq!(scored.code, 0, "{} {}", scored.out, scored.err);
+    let found = json(&scored);
+    assert!(found["caught"].as_u64().unwrap() > 0 && found["counted"].as_u64().unwrap() > 5, "{found:#}");
+}
+
+/// A deployment that falls behind, and a repository that cannot be read, are mutants as well.
+#[test]
+fn a_check_of_deployed_code_is_mutated_too() {
+    let sample = Sample::new(None).unwrap();
+    let shipped = shipped().unwrap();
+    let drift = shipped.iter().find(|path| path.ends_with("deployment-drift.wasm")).unwrap();
+    let scored = sample
+        .host(&["mutate", "deployment-drift", drift.to_str().unwrap(), "--date", "2026-02-05", "--output", "json"])
+        .unwrap();
+    assert_eq!(scored.code, 0, "{} {}", scored.out, scored.err);
+    let found = json(&scored);
+    let result = |name: &str| {
+        let mutants = found["mutants"].as_array().unwrap();
+        mutants.iter().find(|mutant| mutant["name"] == name).unwrap_or_else(|| panic!("{name}: {found:#}"))["why"]
+            .to_string()
+    };
+    assert!(result("prediction-worker/behind").contains("hours behind"));
+    assert!(result("prediction-worker/old-traffic").contains("traffic is not routed to the latest revision"));
+    assert!(result("git.pipeline/unreadable").contains("it cannot be read"));
+    assert_eq!(found["score"], 1.0);
 }

@@ -1,6 +1,11 @@
 //! A check proves itself: what it says of past dates, and limits from its own history.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::PathBuf,
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
 use host_tests::season::{Wrong, season};
 use jiff::civil::{Date, date};
@@ -155,6 +160,36 @@ fn a_backtest_goes_on_where_it_was() {
     assert!(on.out.contains("6 of the dates were asked about in the last day"), "{}", on.out);
     let again = host(&sample, &["backtest", "phase2-raw", "--from", "2025-09-15", "--to", "2025-09-20", "--again"]);
     assert!(again.out.contains("6 dates: 6 failed."), "{}", again.out);
+}
+
+/// Killed in the middle, it goes on with the dates that it had not asked about.
+#[test]
+fn a_killed_backtest_goes_on_where_it_was() {
+    let sample = past(250, &[], "");
+    recorded(&sample);
+    let file = plugin("phase2-raw");
+    let asked = ["backtest", "phase2-raw", file.to_str().unwrap(), "--from", "2025-09-02", "--to", "2026-05-01"];
+    let mut killed = sample.command().args(asked).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let kept = || {
+        let count = record(&sample).query_row("SELECT COUNT(*) FROM backtests", [], |row| row.get(0));
+        count.unwrap_or(0_i64)
+    };
+    let began = Instant::now();
+    while kept() < 5 && began.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let before = kept();
+    assert!((5..242).contains(&before), "{before}");
+    let on = sample.host(&asked).unwrap();
+    assert_eq!(on.code, 0, "{} {}", on.out, on.err);
+    assert!(
+        on.out.contains(&format!("{before} of the dates were asked about in the last day")),
+        "{before}: {}",
+        on.out
+    );
+    assert_eq!(kept(), 242);
 }
 
 #[test]

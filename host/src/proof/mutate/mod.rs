@@ -222,7 +222,7 @@ impl Mutate {
             let (trial, record, costs) = (self.trial.clone(), self.record.clone(), self.costs.clone());
             let (waiting, done, stage, answers) = (waiting.clone(), done.clone(), stage.clone(), answers.clone());
             let (moment, good, events) = (moment.clone(), good.to_vec(), events.to_vec());
-            let status = unmutated.status();
+            let unmutated = Found::of(unmutated);
             let own = Self { trial, record, costs, most: self.most };
             workers.spawn(async move {
                 loop {
@@ -242,7 +242,7 @@ impl Mutate {
                         }
                     };
                     let changed = matches!(mutant.how, How::Altered(_)) || self::answers(&run) != *answers;
-                    let _ = done.send((at, tried(mutant, &run, status, changed)));
+                    let _ = done.send((at, tried(mutant, &run, &unmutated, changed)));
                 }
             });
         }
@@ -424,12 +424,26 @@ fn copied(table: &copy::Copied) -> String {
     }
 }
 
+/// The status of a run, and what has a violation.
+#[derive(Debug, Clone)]
+struct Found(Status, BTreeSet<String>);
+
+impl Found {
+    fn of(run: &Run) -> Self {
+        let violations = run.report.iter().flat_map(|report| &report.violations);
+        let names = violations.map(|one| one.metric.clone().unwrap_or_else(|| one.message.clone()));
+        Self(run.status(), names.collect())
+    }
+}
+
 /// What came of a mutant. `why` of a missed one names its metrics until there is advice.
-fn tried(mutant: Mutant, run: &Run, before: Status, changed: bool) -> Tried {
+fn tried(mutant: Mutant, run: &Run, unmutated: &Found, changed: bool) -> Tried {
     let Mutant { name, what, .. } = mutant;
-    let status = run.status();
+    let found = Found::of(run);
+    let (status, (before, known)) = (found.0, (unmutated.0, &unmutated.1));
     let (result, why) = match status {
-        Status::Fail | Status::Error | Status::Warn if status > before => {
+        // Of a check that warns already, another violation counts.
+        Status::Fail | Status::Error | Status::Warn if status > before || !found.1.is_subset(known) => {
             (Caught::Caught, format!("{}: {}", status.name(), run.summary()))
         }
         _ if !changed => (Caught::Equivalent, "no answer changes".to_owned()),

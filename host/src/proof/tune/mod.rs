@@ -298,7 +298,7 @@ impl Tune {
         let (limit, why) = fixed(knob, &good, usual, rank);
         let fixed = Rule::Fixed(knob.side, limit);
         let on_earlier = |rule| tuning.caught_share(Some(rule), earlier).value();
-        let by_weekday = self.by_weekday(tuning, &good, rank).await;
+        let by_weekday = self.by_weekday(tuning, &good, share).await;
         if let Some((drop, path)) =
             by_weekday.filter(|(drop, _)| on_earlier(Rule::Drop(*drop)) > on_earlier(fixed) + BETTER)
         {
@@ -325,7 +325,7 @@ impl Tune {
     }
 
     /// The largest drop from the weekday's median, if the plugin has a setting for it.
-    async fn by_weekday(&self, tuning: &Tuning<'_>, good: &[(Date, f64)], rank: usize) -> Option<(f64, String)> {
+    async fn by_weekday(&self, tuning: &Tuning<'_>, good: &[(Date, f64)], share: f64) -> Option<(f64, String)> {
         let knob = &tuning.knob;
         let path = format!("thresholds.{}.change", knob.metric);
         if knob.side != Side::Low || knob.metric.ends_with("_change") || !knob.path.starts_with("thresholds.") {
@@ -334,11 +334,16 @@ impl Tune {
         let mut settings = self.trial.settings();
         set(&mut settings, &path, json!({ "weeks": WEEKS, "max_drop_percent": 50 })).ok()?;
         self.trial.with_settings(&settings).await.ok()?;
-        let mut changes: Vec<f64> =
-            good.iter().filter_map(|(date, value)| rule::change(*date, *value, &tuning.good)).collect();
+        let of = |(date, value): &(Date, f64)| rule::change(*date, *value, &tuning.good);
+        let mut changes: Vec<f64> = good.iter().filter_map(of).collect();
         changes.sort_by(f64::total_cmp);
+        let tightest = *changes.get(rank(changes.len(), share)? - 1)?;
+        let injected = good.iter().flat_map(|(date, value)| {
+            let faults = faults(&knob.metric, knob.side, *value, 0.0);
+            faults.into_iter().filter_map(|fault| of(&(*date, fault))).collect::<Vec<_>>()
+        });
         // Whole percents, away from the good dates.
-        let drop = (-changes.get(rank - 1)?).max(0.0).ceil();
+        let drop = (-loosest(&changes, injected, tightest, false)).max(0.0).ceil();
         (drop < 100.0).then_some((drop, path))
     }
 }
@@ -361,43 +366,39 @@ fn chosen(knobs: &[Knob], history: &History) -> Vec<Knob> {
     knobs.iter().filter(wanted).cloned().collect()
 }
 
-/// The loosest limit that catches as much as the tightest one that the alarms allow: between the good dates and the faults, if there
-/// is room.
+/// The loosest limit that catches as much as the tightest one that the alarms allow.
 fn fixed(knob: &Knob, good: &[(Date, f64)], usual: f64, rank: usize) -> (f64, String) {
     // The low side as it is, the high side turned over.
     let sign = if knob.side == Side::Low { 1.0 } else { -1.0 };
     let mut values: Vec<f64> = good.iter().map(|(_, value)| value * sign).collect();
     values.sort_by(f64::total_cmp);
     let tightest = values.get(rank - 1).copied().unwrap_or_default();
-    let lowest = values.first().copied().unwrap_or_default();
     // Where all values are whole numbers, so is the limit.
     let whole = knob.whole || good.iter().all(|(_, value)| value.fract() == 0.0);
     let injected =
         good.iter().flat_map(|(_, value)| faults(&knob.metric, knob.side, *value, usual)).map(|value| value * sign);
-    let fault = injected.filter(|fault| *fault < tightest).max_by(f64::total_cmp);
-    let (end, words) = match knob.side {
-        Side::Low => ("lowest", "highest"),
-        Side::High => ("highest", "lowest"),
+    let limit = loosest(&values, injected, tightest, whole);
+    let end = if knob.side == Side::Low { "lowest" } else { "highest" };
+    let first = values.first().copied().unwrap_or_default();
+    let why = match values.iter().filter(|value| **value < limit).count() {
+        0 => format!("the {end} of {} good dates is {}", good.len(), crate::text::number(first * sign)),
+        beyond => format!(
+            "{beyond} of {} good dates are beyond it, the {end} is {}",
+            good.len(),
+            crate::text::number(first * sign)
+        ),
     };
-    let number = |value: f64| crate::text::number(value * sign);
-    match fault {
-        Some(fault) if fault < lowest => {
-            let limit = between(fault, lowest, whole) * sign;
-            let why = format!(
-                "the {end} of {} good dates is {}, the {words} injected fault {}",
-                good.len(),
-                number(lowest),
-                number(fault)
-            );
-            (limit, why)
-        }
-        _ => {
-            let why = match rank {
-                1 => format!("the {end} of {} good dates", good.len()),
-                rank => format!("{} of {} good dates are beyond it", rank - 1, good.len()),
-            };
-            (tightest * sign, why)
-        }
+    (limit * sign, why)
+}
+
+/// A limit between the highest fault below the tightest limit and the first good value above that: it catches the same faults, and
+/// has fewer good values below it. The values are sorted.
+fn loosest(values: &[f64], injected: impl Iterator<Item = f64>, tightest: f64, whole: bool) -> f64 {
+    let fault = injected.filter(|fault| *fault < tightest).max_by(f64::total_cmp);
+    let Some(fault) = fault else { return tightest };
+    match values.iter().find(|value| **value > fault) {
+        Some(good) => between(fault, *good, whole),
+        None => tightest,
     }
 }
 
