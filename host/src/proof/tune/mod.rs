@@ -2,6 +2,7 @@
 //! limits; nothing is assumed of the values but that later dates are like earlier ones.
 
 mod history;
+mod limit;
 mod rule;
 mod statistics;
 
@@ -25,6 +26,7 @@ use crate::{
     run::validation::{Kind, validate},
 };
 use history::{History, Known};
+use limit::{fixed, loosest};
 use rule::{Rule, Series, WEEKS, faults, residuals};
 use statistics::{median, needed, quantile, rank};
 
@@ -364,56 +366,6 @@ fn chosen(knobs: &[Knob], history: &History) -> Vec<Knob> {
         }
     };
     knobs.iter().filter(wanted).cloned().collect()
-}
-
-/// The loosest limit that catches as much as the tightest one that the alarms allow.
-fn fixed(knob: &Knob, good: &[(Date, f64)], usual: f64, rank: usize) -> (f64, String) {
-    // The low side as it is, the high side turned over.
-    let sign = if knob.side == Side::Low { 1.0 } else { -1.0 };
-    let mut values: Vec<f64> = good.iter().map(|(_, value)| value * sign).collect();
-    values.sort_by(f64::total_cmp);
-    let tightest = values.get(rank - 1).copied().unwrap_or_default();
-    // Where all values are whole numbers, so is the limit.
-    let whole = knob.whole || good.iter().all(|(_, value)| value.fract() == 0.0);
-    let injected =
-        good.iter().flat_map(|(_, value)| faults(&knob.metric, knob.side, *value, usual)).map(|value| value * sign);
-    let limit = loosest(&values, injected, tightest, whole);
-    let end = if knob.side == Side::Low { "lowest" } else { "highest" };
-    let first = values.first().copied().unwrap_or_default();
-    let why = match values.iter().filter(|value| **value < limit).count() {
-        0 => format!("the {end} of {} good dates is {}", good.len(), crate::text::number(first * sign)),
-        beyond => format!(
-            "{beyond} of {} good dates are beyond it, the {end} is {}",
-            good.len(),
-            crate::text::number(first * sign)
-        ),
-    };
-    (limit * sign, why)
-}
-
-/// A limit between the highest fault below the tightest limit and the first good value above that: it catches the same faults, and
-/// has fewer good values below it. The values are sorted.
-fn loosest(values: &[f64], injected: impl Iterator<Item = f64>, tightest: f64, whole: bool) -> f64 {
-    let fault = injected.filter(|fault| *fault < tightest).max_by(f64::total_cmp);
-    let Some(fault) = fault else { return tightest };
-    match values.iter().find(|value| **value > fault) {
-        Some(good) => between(fault, *good, whole),
-        None => tightest,
-    }
-}
-
-/// A number with few digits between two, nearer to their middle than to either.
-fn between(low: f64, high: f64, whole: bool) -> f64 {
-    let (middle, room) = (low / 2.0 + high / 2.0, (high - low) / 4.0);
-    if whole {
-        // The highest is whole.
-        return middle.ceil().min(high);
-    }
-    let scale = 10f64.powf(room.abs().max(f64::MIN_POSITIVE).log10().floor());
-    let rounded = (middle / scale).round() * scale;
-    // Powers of ten below 1 are not exact: 0.30000000000000004.
-    let rounded = format!("{rounded:.12}").parse().unwrap_or(rounded);
-    if rounded > low && rounded <= high { rounded } else { high }
 }
 
 /// What all limits together say of some dates.

@@ -107,6 +107,6 @@ mod tests {
         assert_eq!(faults("rows", Side::Low, 0.0, 10.0), Vec::<f64>::new());
         assert_eq!(faults("nulls", Side::High, 0.0, 0.0), [1.0, 10.0]);
         assert_eq!(faults("age", Side::High, 3.0, 3.0), [6.0, 30.0]);
-        assert_eq!(faults("rows_change", Side::Low, 10.0, 0.0), [-100.0, -45.0]);
+        assert_eq!(faults("rows_change", Side::Low, 0.0, 0.0), [-100.0, -50.0]);
     }
 }

@@ -1,0 +1,85 @@
+//! Where a limit lies: between the good values and what faults make of them.
+
+use jiff::civil::Date;
+
+use super::{
+    super::{Side, knobs::Knob},
+    rule::faults,
+};
+use crate::text::number;
+
+/// The loosest limit that catches as much as the tightest one that the alarms allow.
+pub(super) fn fixed(knob: &Knob, good: &[(Date, f64)], usual: f64, rank: usize) -> (f64, String) {
+    // The low side as it is, the high side turned over.
+    let sign = if knob.side == Side::Low { 1.0 } else { -1.0 };
+    let mut values: Vec<f64> = good.iter().map(|(_, value)| value * sign).collect();
+    values.sort_by(f64::total_cmp);
+    let tightest = values.get(rank - 1).copied().unwrap_or_default();
+    // Where all values are whole numbers, so is the limit.
+    let whole = knob.whole || good.iter().all(|(_, value)| value.fract() == 0.0);
+    let injected =
+        good.iter().flat_map(|(_, value)| faults(&knob.metric, knob.side, *value, usual)).map(|value| value * sign);
+    let limit = loosest(&values, injected, tightest, whole);
+    let end = if knob.side == Side::Low { "lowest" } else { "highest" };
+    let first = values.first().copied().unwrap_or_default();
+    let why = match values.iter().filter(|value| **value < limit).count() {
+        0 => format!("the {end} of {} good dates is {}", good.len(), number(first * sign)),
+        beyond => format!("{beyond} of {} good dates are beyond it, the {end} is {}", good.len(), number(first * sign)),
+    };
+    (limit * sign, why)
+}
+
+/// A limit between the highest fault below the tightest limit and the first good value above that: it catches the same faults, and
+/// has fewer good values below it. The values are sorted.
+pub(super) fn loosest(values: &[f64], injected: impl Iterator<Item = f64>, tightest: f64, whole: bool) -> f64 {
+    let fault = injected.filter(|fault| *fault < tightest).max_by(f64::total_cmp);
+    let Some(fault) = fault else { return tightest };
+    match values.iter().find(|value| **value > fault) {
+        Some(good) => between(fault, *good, whole),
+        None => tightest,
+    }
+}
+
+/// A number with few digits between two, nearer to their middle than to either.
+fn between(low: f64, high: f64, whole: bool) -> f64 {
+    let (middle, room) = (low / 2.0 + high / 2.0, (high - low) / 4.0);
+    if whole {
+        // The highest is whole.
+        return middle.ceil().min(high);
+    }
+    let scale = 10f64.powf(room.abs().max(f64::MIN_POSITIVE).log10().floor());
+    let rounded = (middle / scale).round() * scale;
+    // Powers of ten below 1 are not exact: 0.30000000000000004.
+    let rounded = format!("{rounded:.12}").parse().unwrap_or(rounded);
+    if rounded > low && rounded <= high { rounded } else { high }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limit(values: &[f64], faults: &[f64], tightest: f64, whole: bool) -> f64 {
+        loosest(values, faults.iter().copied(), tightest, whole)
+    }
+
+    #[test]
+    fn a_limit_lies_between_the_good_values_and_the_faults() {
+        assert_eq!(limit(&[100.0, 110.0, 120.0], &[0.0, 50.0, 60.0], 110.0, true), 80.0);
+        assert_eq!(limit(&[0.5, 0.6], &[0.0, 0.25], 0.5, false), 0.38);
+        // Where they overlap, between the highest fault that it catches and the next good value.
+        assert_eq!(limit(&[40.0, 100.0, 110.0], &[50.0, 55.0], 100.0, true), 78.0);
+        // Without a fault below it nothing is gained by a tighter one, and nothing is known of a looser one.
+        assert_eq!(limit(&[1.0, 2.0], &[], 1.0, true), 1.0);
+        assert_eq!(limit(&[0.0, 0.0], &[-1.0, -10.0], 0.0, true), 0.0);
+    }
+
+    #[test]
+    fn a_number_between_two_has_few_digits() {
+        for (low, high, whole) in [(61.5, 70.0, true), (0.1, 0.2, false), (-50.0, -11.0, false), (1e9, 3e9, false)] {
+            let found = between(low, high, whole);
+            assert!(low < found && found <= high, "{low} {found} {high}");
+            assert!(found.to_string().trim_start_matches('-').len() <= 10, "{found}");
+        }
+        assert_eq!(between(2.5, 3.0, true), 3.0);
+    }
+}
