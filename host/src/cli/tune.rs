@@ -385,7 +385,7 @@ mod tests {
         let drop = json!({ "weeks": 4, "max_drop_percent": 40 });
         assert_eq!(
             changed(text, "thresholds.rows.change", drop),
-            "[checks.a.settings]\nsql = \"x\"\nthresholds.rows.change = { max_drop_percent = 40, weeks = 4 }\n"
+            "[checks.a.settings]\nsql = \"x\"\nthresholds.rows.change = { weeks = 4, max_drop_percent = 40 }\n"
         );
         let mut document: DocumentMut = "[checks.b]\n".parse().expect("TOML");
         assert!(change(&mut document, "a", "min", &json!(1)).is_err());
