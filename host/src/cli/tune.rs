@@ -15,7 +15,7 @@ use super::{
     trial::{TrialFlags, Trials},
 };
 use crate::{
-    proof::{Backtest, Figures, MONTH, Proposal, Share, Side, Trial, Tune as Runner, Tuned, dates, interval},
+    proof::{Backtest, Confirm, Figures, MONTH, Proposal, Share, Side, Trial, Tune as Runner, Tuned, dates, interval},
     text::{note, number},
 };
 
@@ -93,7 +93,7 @@ impl Tune {
             Format::Table => self.text(&tuned),
             Format::Json => format!("{:#}\n", json(&self.check, &tuned)),
         })?;
-        let proposed = tuned.proposals.iter().any(|proposal| proposal.proposed.is_some());
+        let proposed = tuned.proposes();
         let is_tuned = tuned.refused.is_none() && tuned.proposals.iter().any(Proposal::is_tuned);
         let code = if is_tuned { 0 } else { 3 };
         if self.write && proposed {
@@ -183,12 +183,17 @@ impl Tune {
                 says(known.then)
             );
         }
+        let Confirm { now, proposed, why } = &tuned.confirm;
+        let _ = match proposed {
+            Some(confirm) => writeln!(text, "alerts.confirm: {confirm} instead of {now}: {why}."),
+            None => writeln!(text, "alerts.confirm: {now} stays: {why}."),
+        };
         if !tuned.unlimited.is_empty() {
             let _ = writeln!(text, "No setting limits {}.", tuned.unlimited.join(", "));
         }
         match &tuned.refused {
             Some(why) => text += &format!("The proposals cannot be used: {why}\n"),
-            None if !self.write && tuned.proposals.iter().any(|one| one.proposed.is_some()) => {
+            None if !self.write && tuned.proposes() => {
                 text += "--write puts the proposals into host.toml.\n";
             }
             None => {}
@@ -203,7 +208,10 @@ impl Tune {
         let mut document: DocumentMut = before.parse().with_context(|| path.display().to_string())?;
         for proposal in &tuned.proposals {
             let Some(value) = &proposal.proposed else { continue };
-            change(&mut document, &self.check, &proposal.setting, value)?;
+            change(&mut document, &self.check, &format!("settings.{}", proposal.setting), value)?;
+        }
+        if let Some(confirm) = tuned.confirm.proposed {
+            change(&mut document, &self.check, "alerts.confirm", &json!(confirm))?;
         }
         let after = document.to_string();
         for change in similar::TextDiff::from_lines(before.as_str(), after.as_str()).iter_all_changes() {
@@ -230,7 +238,7 @@ fn change(document: &mut DocumentMut, check: &str, setting: &str, value: &Value)
         format!("host.toml has no [checks.{check}] of its own, so nothing is written; set {setting} = {value} there")
     })?;
     let mut place = own;
-    let path: Vec<&str> = std::iter::once("settings").chain(setting.split('.')).collect();
+    let path: Vec<&str> = setting.split('.').collect();
     let (last, tables) = path.split_last().ok_or_else(|| anyhow!("no setting"))?;
     for key in tables {
         let table =
@@ -238,7 +246,7 @@ fn change(document: &mut DocumentMut, check: &str, setting: &str, value: &Value)
         if !table.contains_key(key) {
             // As it would be written by hand: below a table of its own, else within the same braces.
             let mut below = toml_edit::InlineTable::new();
-            below.set_dotted(*key != "settings");
+            below.set_dotted(!["settings", "alerts"].contains(key));
             table.insert(key, Item::Value(below.into()));
         }
         place = table.get_mut(key).with_context(|| format!("{setting}: {key}"))?;
@@ -353,6 +361,7 @@ fn json(check: &str, tuned: &Tuned) -> Value {
         "now": figures(&tuned.now),
         "then": figures(&tuned.then),
         "known": tuned.known.iter().map(|known| json!({ "data_date": known.date, "bad": known.bad, "now": known.now, "then": known.then })).collect::<Vec<_>>(),
+        "confirm": tuned.confirm,
         "unlimited": tuned.unlimited,
         "refused": tuned.refused,
     })
@@ -364,7 +373,7 @@ mod tests {
 
     fn changed(text: &str, setting: &str, value: Value) -> String {
         let mut document: DocumentMut = text.parse().expect("TOML");
-        change(&mut document, "a", setting, &value).expect("changed");
+        change(&mut document, "a", &format!("settings.{setting}"), &value).expect("changed");
         document.to_string()
     }
 
@@ -387,6 +396,9 @@ mod tests {
             changed(text, "thresholds.rows.change", drop),
             "[checks.a.settings]\nsql = \"x\"\nthresholds.rows.change = { weeks = 4, max_drop_percent = 40 }\n"
         );
+        let mut document: DocumentMut = "[checks.a]\nplugin = \"p\"\n".parse().expect("TOML");
+        change(&mut document, "a", "alerts.confirm", &json!(2)).expect("changed");
+        assert_eq!(document.to_string(), "[checks.a]\nplugin = \"p\"\nalerts = { confirm = 2 }\n");
         let mut document: DocumentMut = "[checks.b]\n".parse().expect("TOML");
         assert!(change(&mut document, "a", "min", &json!(1)).is_err());
     }

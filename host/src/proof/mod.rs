@@ -10,7 +10,7 @@ pub use backtest::{Backtest, Day, Stopped, dates, strip};
 pub use knobs::Side;
 pub use mutate::{Caught, Mutate, Mutated, Tried};
 pub use report::{Figured, OfCheck, Report, ToMend};
-pub use tune::{Figures, MONTH, Proposal, Share, Tune, Tuned, interval};
+pub use tune::{Confirm, Figures, MONTH, Proposal, Share, Tune, Tuned, interval};
 
 use std::{collections::BTreeSet, sync::Arc};
 

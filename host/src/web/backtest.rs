@@ -85,7 +85,7 @@ pub fn backtest(check: &str, config: &Config, days: &[Tried], messages: &[(Times
 }
 
 /// What proves a check, on its page: its mutation score, and what it says of past dates.
-pub(super) fn proof(host: &Host, score: Option<&MutationScore>, tried: &[Backtested]) -> Markup {
+pub(super) fn proof(host: &Host, check: &str, score: Option<&MutationScore>, tried: &[Backtested]) -> Markup {
     let days: Vec<Tried> = tried.iter().filter_map(Tried::kept).collect();
     html! {
         @if score.is_some() || !days.is_empty() { h2 #proof { "Proof" } }
@@ -94,6 +94,7 @@ pub(super) fn proof(host: &Host, score: Option<&MutationScore>, tried: &[Backtes
             p { "What it says of the data of " (first.date) " to " (last.date) ", asked until " (moment(tried.iter().map(|one| one.asked).max().unwrap_or(last.due), host)) "." }
             (strip(&days))
             (not_well(&days))
+            details { summary { "Its metrics on these dates" } (charts(&host.config, check, &days)) }
         }
     }
 }

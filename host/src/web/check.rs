@@ -113,7 +113,7 @@ fn content(site: &Site, host: &Host, check: &Check, recorded: &Recorded) -> Mark
             ul { @for remark in &recent.remarks { li { (brief(remark)) } } }
         }
         (charts(host, check, &recorded.reports))
-        (proof(host, recorded.score.as_ref(), &recorded.tried))
+        (proof(host, &check.name, recorded.score.as_ref(), &recorded.tried))
         h2 #runs { "Runs" }
         (runs::table(host, &recorded.runs))
         h2 #alerts { "Alerts" }

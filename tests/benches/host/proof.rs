@@ -200,7 +200,7 @@ fn pipeline() -> String {
          [state]\nkeep = \"40000d\"\n",
     );
     let skip = "skip_when = \"SELECT COUNT(*) = 0 FROM nba_reference.nba_schedule WHERE game_date = @date\"\nskip_at_most = \"never\"\n";
-    for check in &CHECKS[..5] {
+    for check in &CHECKS[..6] {
         toml += &format!(
             "[checks.{check}]\n{skip}[grants.{check}]\nslack = [\"#canary-alerts\"]\nwarehouse = [\"nba_raw\", \"nba_reference\", \"nba_analytics\", \"nba_predictions\"]\n"
         );
@@ -215,7 +215,8 @@ fn pipeline() -> String {
 }
 
 fn told(found: &Value, check: &str, later: Date, wrong: &[(Date, Wrong)]) -> Told {
-    let check = if check == "raw-rows" { "phase2-raw" } else { check };
+    // All three look at the box scores.
+    let check = if ["raw-rows", "phase2-gate"].contains(&check) { "phase2-raw" } else { check };
     let faults: BTreeSet<Date> =
         wrong.iter().filter(|(_, kind)| kind.check() == check).map(|(date, _)| *date).collect();
     let mut told = Told::default();

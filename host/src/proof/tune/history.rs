@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Result;
 use jiff::{Timestamp, civil::Date};
 
+use super::confirm::Spells;
 use crate::{
     config::Config,
     contract::Metric,
@@ -32,6 +33,7 @@ pub(super) struct Known {
 #[derive(Debug, Clone, Default)]
 pub(super) struct History {
     pub(super) dates: BTreeMap<Date, Known>,
+    pub(super) spells: Spells,
 }
 
 impl Known {
@@ -57,11 +59,16 @@ impl History {
             let known = dates.entry(tried.date).or_default();
             report.metrics.iter().for_each(|metric| known.take(metric));
         }
+        let mut rounds: BTreeMap<Date, Vec<(Timestamp, bool)>> = BTreeMap::new();
         let backtested: BTreeSet<Date> = dates.keys().copied().collect();
         let included = Included { report: true, calls: false, most: BYTES };
         for run in record.runs(Some(check), RUNS, included).await? {
             let judged = ["pass", "warn", "fail"].contains(&run.status.as_str());
-            if run.past || run.left_out || !judged || backtested.contains(&run.data_date) {
+            if run.past || run.left_out || !judged {
+                continue;
+            }
+            rounds.entry(run.data_date).or_default().push((run.due, run.status == "fail"));
+            if backtested.contains(&run.data_date) {
                 continue;
             }
             let Some(report) = &run.report else { continue };
@@ -84,6 +91,11 @@ impl History {
                 }
             }
         }
-        Ok(Self { dates })
+        let mut spells = Spells::default();
+        for (date, mut runs) in rounds {
+            runs.sort_unstable();
+            spells.take(&runs, dates.get(&date).is_some_and(|known| known.bad == Some(true)));
+        }
+        Ok(Self { dates, spells })
     }
 }

@@ -1,6 +1,7 @@
 //! Proposes limits from a check's own history: tuned on earlier dates, reported on later ones. Order statistics and split-conformal
 //! limits; nothing is assumed of the values but that later dates are like earlier ones.
 
+mod confirm;
 mod history;
 mod limit;
 mod rule;
@@ -13,6 +14,7 @@ use jiff::civil::Date;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+pub use confirm::Confirm;
 pub use statistics::interval;
 
 use super::{
@@ -147,6 +149,8 @@ pub struct Tuned {
     pub then: Figures,
     /// The known dates.
     pub known: Vec<KnownDate>,
+    /// How many bad runs in a row are told.
+    pub confirm: Confirm,
     /// Metrics that no setting limits.
     pub unlimited: Vec<String>,
     /// Why the proposals cannot be used, if so.
@@ -155,6 +159,13 @@ pub struct Tuned {
 
 /// One of the two rules of a limit.
 type Which = fn(&Tuning<'_>) -> Option<Rule>;
+
+impl Tuned {
+    /// Whether anything is to be changed.
+    pub fn proposes(&self) -> bool {
+        self.confirm.proposed.is_some() || self.proposals.iter().any(|proposal| proposal.proposed.is_some())
+    }
+}
 
 /// A limit that is tuned, with the values of its metric.
 struct Tuning<'h> {
@@ -224,6 +235,7 @@ impl Tune {
             now: figures(|tuning| tuning.now),
             then: figures(|tuning| tuning.then),
             known: known.collect(),
+            confirm: history.spells.propose(self.trial.config.alerts(name).confirm.0 as usize, self.alarms, MONTH),
             unlimited,
             refused: None,
             proposals,
