@@ -102,7 +102,7 @@ impl Mutate {
         let progress = Progress::new(&format!("copying what {} reads of {date}", self.check));
         let mutated = runner.run(moment, self.only.as_deref(), |done, all| progress.step(done, all)).await?;
         drop(progress);
-        if mutated.no_score.is_none() && self.only.is_none() && !self.trial.has_settings() {
+        if mutated.share().is_some() && self.only.is_none() && !self.trial.has_settings() {
             runner.keep(&mutated).await?;
         }
         trials.close().await;

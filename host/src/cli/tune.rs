@@ -110,9 +110,11 @@ impl Tune {
     async fn ask(&self, trials: &Trials, trial: &Trial, most: u64, from: Date) -> Result<()> {
         let runner =
             Backtest { trial: trial.clone(), record: trials.record.clone(), costs: trials.costs.clone(), again: false };
-        let moments = runner.moments(&dates(from, self.to.map_or_else(|| trial.newest(), Ok)?)?)?;
+        let moments = runner.moments(&dates(from, self.to.map_or_else(|| trial.newest(), Ok)?)?, false)?;
+        let kept = runner.kept().await?;
+        let open: Vec<_> = moments.iter().filter(|moment| !kept.contains_key(&moment.data_date)).cloned().collect();
         let progress = Progress::new("estimating the cost");
-        let estimated = runner.estimate(&moments, |done| progress.step(done, moments.len())).await?;
+        let estimated = runner.estimate(&open, |done| progress.step(done, open.len())).await?;
         drop(progress);
         if estimated > most {
             let (estimated, most) = (crate::text::bytes(estimated), crate::text::bytes(most));
@@ -135,7 +137,7 @@ impl Tune {
                 one.setting.clone(),
                 one.now.map_or_else(|| "-".to_owned(), number),
                 proposed(one),
-                per_month(one.alarms),
+                per_month(one.alarms, tuned.month),
                 percent(one.caught),
                 one.why.clone(),
             ]);
@@ -145,7 +147,7 @@ impl Tune {
         let _ =
             writeln!(text, "{}: tuned on {}, reported on {}.", self.check, range(tuned.tuned), range(tuned.reported));
         let figures = |figures: &Figures| {
-            let of = per_month_with(figures.alarms);
+            let of = per_month_with(figures.alarms, tuned.month);
             format!("{of} false alarms a month, {} of injected faults caught", percent_with(figures.caught))
         };
         let _ = writeln!(text, "With the limits of today: {}.", figures(&tuned.now));
@@ -208,7 +210,9 @@ impl Tune {
         let mut document: DocumentMut = before.parse().with_context(|| path.display().to_string())?;
         for proposal in &tuned.proposals {
             let Some(value) = &proposal.proposed else { continue };
-            change(&mut document, &self.check, &format!("settings.{}", proposal.setting), value)?;
+            for (path, value) in proposal.leaves(value) {
+                change(&mut document, &self.check, &format!("settings.{path}"), &value)?;
+            }
         }
         if let Some(confirm) = tuned.confirm.proposed {
             change(&mut document, &self.check, "alerts.confirm", &json!(confirm))?;
@@ -241,8 +245,9 @@ fn change(document: &mut DocumentMut, check: &str, setting: &str, value: &Value)
     let path: Vec<&str> = setting.split('.').collect();
     let (last, tables) = path.split_last().ok_or_else(|| anyhow!("no setting"))?;
     for key in tables {
-        let table =
-            place.as_table_like_mut().with_context(|| format!("{setting}: {key} is in something that is no table"))?;
+        let table = place
+            .as_table_like_mut()
+            .with_context(|| format!("{setting}: {key} is in something that is not a table"))?;
         if !table.contains_key(key) {
             // As it would be written by hand: below a table of its own, else within the same braces.
             let mut below = toml_edit::InlineTable::new();
@@ -251,7 +256,7 @@ fn change(document: &mut DocumentMut, check: &str, setting: &str, value: &Value)
         }
         place = table.get_mut(key).with_context(|| format!("{setting}: {key}"))?;
     }
-    let table = place.as_table_like_mut().with_context(|| format!("{setting} is in something that is no table"))?;
+    let table = place.as_table_like_mut().with_context(|| format!("{setting} is in something that is not a table"))?;
     let written = toml(value)?;
     match table.get_mut(last) {
         // What stands around the old value stays: a comment behind it, too.
@@ -296,14 +301,14 @@ fn proposed(one: &Proposal) -> String {
 }
 
 /// Alarms a month: `0.8`.
-fn per_month(share: Share) -> String {
-    format!("{:.1}", share.value() * MONTH)
+fn per_month(share: Share, month: f64) -> String {
+    format!("{:.1}", share.value() * month)
 }
 
 /// The same with its interval of 95 %.
-fn per_month_with(share: Share) -> String {
+fn per_month_with(share: Share, month: f64) -> String {
     let (low, high) = interval(share.hits, share.of);
-    format!("{} (95 %: {:.1} to {:.1})", per_month(share), low * MONTH, high * MONTH)
+    format!("{} (95 %: {:.1} to {:.1})", per_month(share, month), low * month, high * month)
 }
 
 fn percent(share: Share) -> String {
@@ -333,7 +338,7 @@ fn json(check: &str, tuned: &Tuned) -> Value {
     };
     let figures = |figures: &Figures| {
         json!({
-            "false_alarms_per_month": share(figures.alarms, MONTH),
+            "false_alarms_per_month": share(figures.alarms, tuned.month),
             "caught": share(figures.caught, 1.0),
             "alarmed": figures.alarmed,
         })
@@ -347,7 +352,7 @@ fn json(check: &str, tuned: &Tuned) -> Value {
             "now": one.now,
             "proposed": one.proposed,
             "why": one.why,
-            "false_alarms_per_month": share(one.alarms, MONTH),
+            "false_alarms_per_month": share(one.alarms, tuned.month),
             "caught": share(one.caught, 1.0),
         })
     };

@@ -113,8 +113,9 @@ pub fn strip(days: &[(Date, Status)]) -> Vec<(String, String)> {
 }
 
 impl Backtest {
-    /// The moments of some dates; an error for one whose time has not come.
-    pub fn moments(&self, dates: &[Date]) -> Result<Vec<Moment>> {
+    /// The moments of some dates; an error for one whose time has not come. Dates that its schedule never judges are left out, unless
+    /// they are `named`.
+    pub fn moments(&self, dates: &[Date], named: bool) -> Result<Vec<Moment>> {
         let now = record::now();
         let moments = dates.iter().map(|date| {
             let moment = self.trial.moment(*date)?;
@@ -123,7 +124,8 @@ impl Backtest {
             }
             Ok(moment)
         });
-        moments.collect()
+        let all: Vec<Moment> = moments.collect::<Result<_>>()?;
+        Ok(all.into_iter().filter(|moment| named || !moment.past).collect())
     }
 
     /// What was asked in the last day, by date.
@@ -204,7 +206,8 @@ impl Backtest {
         step(days.len());
         // The first by itself: it shows whether a date needs those before it.
         let mut stopped = None;
-        let mut at_once = 1;
+        let mut gap: Option<Date> = None;
+        let (mut at_once, mut one_by_one) = (1, false);
         let mut rest = open.as_slice();
         while !rest.is_empty() && stopped.is_none() {
             let (some, later) = rest.split_at(at_once.min(rest.len()));
@@ -234,7 +237,9 @@ impl Backtest {
                         continue;
                     }
                     // Another time it may answer.
-                    Unanswerable::ForNow => {}
+                    Unanswerable::ForNow => gap = Some(gap.map_or(found.day.date, |gap| gap.min(found.day.date))),
+                    // What is compared with good dates does not stay if one of them is not known.
+                    Unanswerable::No if found.asks_dates && gap.is_some_and(|gap| gap < found.day.date) => {}
                     Unanswerable::No => {
                         self.record.note_backtest(name, &self.trial.digest(), &found.day.kept()?).await?
                     }
@@ -242,7 +247,8 @@ impl Backtest {
                 days.push(found.day);
                 step(days.len());
             }
-            at_once = if asks_dates { 1 } else { self.at_once() };
+            one_by_one |= asks_dates;
+            at_once = if one_by_one { 1 } else { self.at_once() };
         }
         backends.close().await;
         days.sort_by_key(|day| day.date);
@@ -294,7 +300,8 @@ impl Found {
             _ => None,
         };
         let errors: Vec<Error> = run.calls.iter().filter_map(error).collect();
-        let over = errors.iter().find(|_| run.exceeded.contains("bytes_per_day"));
+        let is_over = |error: &&Error| matches!(error, Error::OverBudget(_));
+        let over = errors.iter().find(is_over).filter(|_| run.exceeded.contains("bytes_per_day"));
         let unanswered = match over {
             Some(error) => Unanswerable::OverLimit(error.message().to_owned()),
             None if errors.iter().any(|error| matches!(error, Error::Unavailable(_) | Error::TimedOut(_))) => {

@@ -46,6 +46,26 @@ pub(super) struct Knob {
     pub(super) limit: Option<f64>,
     /// Whether only whole numbers are allowed.
     pub(super) whole: bool,
+    /// Whether a value at the limit is wrong, too.
+    pub(super) strict: bool,
+}
+
+impl Knob {
+    /// The setting for a limit: where only whole numbers are allowed, the next looser one.
+    pub(super) fn setting(&self, limit: f64) -> f64 {
+        let value = limit / self.factor;
+        match (self.whole, self.is_looser(1.0, 0.0)) {
+            (false, _) => value,
+            (true, true) => value.ceil(),
+            (true, false) => value.floor(),
+        }
+    }
+
+    /// Whether a setting is looser than another one.
+    pub(super) fn is_looser(&self, one: f64, other: f64) -> bool {
+        let (one, other) = (one * self.factor, other * self.factor);
+        if self.side == Side::Low { one < other } else { one > other }
+    }
 }
 
 /// A number among the settings that may be tried.
@@ -62,6 +82,11 @@ pub(super) fn limit(metric: &Metric, side: Side) -> Option<f64> {
         Side::Low => metric.min,
         Side::High => metric.max.or(metric.below),
     }
+}
+
+/// Whether a value at the limit of a side is wrong, too.
+fn is_strict(metric: &Option<Metric>, side: Side) -> bool {
+    side == Side::High && metric.as_ref().is_some_and(|metric| metric.max.is_none() && metric.below.is_some())
 }
 
 /// The metrics of a check on simulated answers.
@@ -117,7 +142,8 @@ pub(super) async fn knobs(trial: &Trial, record: &Record, moment: &Moment, known
                 let is_new = !found.iter().any(|knob| knob.metric == *name && knob.side == side);
                 if first != second && proportional && is_new {
                     let (path, whole) = (candidate.path.clone(), candidate.whole);
-                    found.push(Knob { path, metric: name.clone(), side, factor, limit: before, whole });
+                    let strict = is_strict(&of(of_one), side);
+                    found.push(Knob { path, metric: name.clone(), side, factor, limit: before, whole, strict });
                 }
             }
         }

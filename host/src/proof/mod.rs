@@ -23,14 +23,14 @@ use crate::{
     config::{Config, Skip, SkipAtMost},
     package::Digest,
     plugin::check_settings,
-    record::{self, Record},
+    record::{self, APART, Record},
     run::{Moment, Outcome, Status, When, first_due},
 };
 
 /// Digits of the digest of a trial.
 const SHOWN: usize = 16;
-/// Good dates that a check may compare with.
-const EARLIER: u32 = 400;
+/// Good dates that are read.
+const MOST: u32 = 10_000;
 /// The most days between two due times.
 const LONGEST: usize = 400;
 
@@ -41,20 +41,22 @@ pub struct Trial {
     pub config: Arc<Config>,
     /// The check.
     pub check: Arc<Check>,
+    /// Whether it has other settings than host.toml, so that what it says is not what the check says.
+    apart: bool,
 }
 
 /// The newest dates before one that a check judged good, by its record and by what it says of past dates; where both know a date, the
 /// latter counts.
 async fn good_before(record: &Record, check: &str, before: Date) -> Result<Vec<Date>> {
-    let mut good: BTreeSet<Date> = record.good_dates(check, before, EARLIER).await?.into_iter().collect();
+    let mut good: BTreeSet<Date> = record.good_dates(check, before, MOST).await?.into_iter().collect();
     for tried in record.backtests(check, None, Timestamp::MIN).await?.into_iter().filter(|tried| tried.date < before) {
         let Ok(outcome) = serde_json::from_str::<Outcome>(&tried.outcome) else { continue };
         match outcome.status() {
-            Status::Pass => good.insert(tried.date),
+            Status::Pass | Status::Warn => good.insert(tried.date),
             _ => good.remove(&tried.date),
         };
     }
-    Ok(good.into_iter().rev().take(EARLIER as usize).collect())
+    Ok(good.into_iter().rev().collect())
 }
 
 impl Trial {
@@ -68,7 +70,7 @@ impl Trial {
         // What it skipped in its recorded past says nothing about the dates that are tried.
         let skip = ready.skip.clone().map(|skip| Skip { at_most: SkipAtMost(None), ..skip });
         let ready = Ready { skip, ..ready.again() };
-        Ok(Self { config, check: Arc::new(check.working(Work::Plugin(Box::new(ready)))) })
+        Ok(Self { config, check: Arc::new(check.working(Work::Plugin(Box::new(ready)))), apart: false })
     }
 
     /// What its check needs to run.
@@ -94,7 +96,13 @@ impl Trial {
         let settings = settings.to_string();
         let ready = Ready { settings, ..self.ready().again() };
         let check = self.check.working(Work::Plugin(Box::new(ready)));
-        Ok(Self { config: self.config.clone(), check: Arc::new(check) })
+        Ok(Self { check: Arc::new(check), ..self.clone() })
+    }
+
+    /// The same, whose answers are kept apart from what the check says.
+    #[must_use]
+    pub fn apart(self) -> Self {
+        Self { apart: true, ..self }
     }
 
     /// The same check, whose queries may bill so much in all.
@@ -102,7 +110,7 @@ impl Trial {
     pub fn billing(&self, most: u64) -> Self {
         let mut ready = self.ready().again();
         ready.budgets.bytes_per_day.0 = usize::try_from(most).unwrap_or(usize::MAX);
-        Self { config: self.config.clone(), check: Arc::new(self.check.working(Work::Plugin(Box::new(ready)))) }
+        Self { check: Arc::new(self.check.working(Work::Plugin(Box::new(ready)))), ..self.clone() }
     }
 
     /// A digest of all that decides what it says of a date: plugin, settings, clock, budgets, calendars.
@@ -124,7 +132,8 @@ impl Trial {
             self.config.calendars,
             self.config.timezone.name(),
         );
-        Digest::of(whole.as_bytes()).digits().chars().take(SHOWN).collect()
+        let digest: String = Digest::of(whole.as_bytes()).digits().chars().take(SHOWN).collect();
+        if self.apart { format!("{APART}{digest}") } else { digest }
     }
 
     /// The most bytes that its queries may bill in a day.

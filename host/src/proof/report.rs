@@ -151,7 +151,7 @@ impl OfCheck {
             found.push((self.unjudged.len(), format!("{} dates were never judged", self.unjudged.len())));
         }
         match self.score {
-            Some(score) if score.value() < LOW_SCORE => {
+            Some(score) if score.of > 0 && score.value() < LOW_SCORE => {
                 found.push((5, format!("it catches {} of {} mutants", score.hits, score.of)));
             }
             None if !self.ever_failed => found.push((2, "it never failed, and has no mutation score".to_owned())),

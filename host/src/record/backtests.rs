@@ -8,6 +8,9 @@ use super::{
     sql::{query, query_as},
 };
 
+/// Before the digest of a check with other settings than host.toml: what it says is not what the check says.
+pub const APART: &str = "apart ";
+
 /// What a check said of a past date.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Backtested {
@@ -27,10 +30,11 @@ type Row = (String, i64, i64, i64, String);
 
 impl Record {
     /// What a check said of dates since a moment, the oldest date first; of each date the newest answer. `tried` is the digest of
-    /// what decides what it says; `None` for whatever was tried.
+    /// what decides what it says; `None` for all but those with other settings than host.toml.
     pub async fn backtests(&self, check: &str, tried: Option<&str>, since: Timestamp) -> Result<Vec<Backtested>> {
         let sql = "SELECT data_date, due, asked, bytes, outcome FROM backtests \
-            WHERE check_name = $1 AND (tried = $2 OR $2 = '') AND asked >= $3 ORDER BY data_date, asked";
+            WHERE check_name = $1 AND (tried = $2 OR ($2 = '' AND tried NOT LIKE 'apart %')) AND asked >= $3 \
+            ORDER BY data_date, asked";
         let rows: Vec<Row> = query_as(sql)
             .bind(check)
             .bind(tried.unwrap_or_default())
@@ -51,8 +55,9 @@ impl Record {
 
     /// What a check said of its newest dates, the oldest first; of each date the newest answer.
     pub async fn newest_backtests(&self, check: &str, dates: u32) -> Result<Vec<Backtested>> {
-        let sql = "SELECT data_date, due, asked, bytes, outcome FROM backtests AS one WHERE check_name = $1 AND asked = \
-            (SELECT MAX(asked) FROM backtests WHERE check_name = one.check_name AND data_date = one.data_date) \
+        let sql = "SELECT data_date, due, asked, bytes, outcome FROM backtests AS one WHERE check_name = $1 AND tried NOT LIKE 'apart %' AND asked = \
+            (SELECT MAX(asked) FROM backtests WHERE check_name = one.check_name AND data_date = one.data_date \
+            AND tried NOT LIKE 'apart %') \
             ORDER BY data_date DESC LIMIT $2";
         let rows: Vec<Row> = query_as(sql)
             .bind(check)

@@ -22,7 +22,8 @@ const BY_MOMENT: [(&str, &str); 11] = [
     ("consultations", "at < $1"),
     ("orders", "at < $1"),
     ("backtests", "asked < $1"),
-    ("labels", "at < $1 AND alert_id NOT IN (SELECT id FROM alerts)"),
+    // After their alerts: in a file a later alert may get the number of one that is gone.
+    ("labels", "alert_id NOT IN (SELECT id FROM alerts) AND at <> $1"),
     ("scores", "at < $1"),
 ];
 /// The same of what only several hosts have, after a day: a batch is tried for minutes, and a host that ended without a word is gone by

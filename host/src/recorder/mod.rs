@@ -320,17 +320,16 @@ impl Recorder {
         Ok(())
     }
 
-    /// Sends messages that are about no run. `reported` is until when the report goes that is among them.
-    pub async fn tell(
-        &self,
-        config: &Config,
-        mut messages: Vec<Notification>,
-        reported: Option<Timestamp>,
-    ) -> Result<()> {
+    /// Sends a report that goes until a moment, unless another host has sent it: one decides at a time.
+    pub async fn report(&self, config: &Config, mut message: Notification, until: Timestamp) -> Result<()> {
         let deciding = self.decide().await?;
-        messages.iter_mut().for_each(|message| message.page = self.page(config));
-        let batch = Batch { recorded: record::now(), reported, ..Batch::new() };
-        self.write(config, batch, messages, deciding).await.map(drop).context("a message is NOT recorded")
+        let now = record::now();
+        if self.record.reported().await?.is_some_and(|last| last <= now && last >= until) {
+            return Ok(());
+        }
+        message.page = self.page(config);
+        let batch = Batch { recorded: now, reported: Some(until), ..Batch::new() };
+        self.write(config, batch, vec![message], deciding).await.map(drop).context("the report is NOT recorded")
     }
 
     /// Decides, and writes everything in one transaction; if that fails, the standings stay unchanged, so that the next

@@ -13,10 +13,12 @@ const LOOK: Duration = Duration::from_secs(30);
 
 /// Sends the report whenever it is due. One that was due while no host ran is sent once, when one runs again.
 pub(super) async fn send(service: Arc<Service>) {
-    let began = record::now();
+    // Since when there is a channel: the first report is due after that.
+    let mut began: Option<Timestamp> = None;
     loop {
         let host = service.host();
-        if host.config.report.channel.is_some()
+        began = host.config.report.channel.is_some().then(|| began.unwrap_or_else(record::now));
+        if let Some(began) = began
             && host.recorder.record.takes_part()
             && let Err(error) = if_due(&host, began).await
         {
@@ -43,10 +45,11 @@ async fn if_due(host: &Host, began: Timestamp) -> Result<()> {
 
 /// Until when the report goes that is due now, if one is. The first is due after the host began.
 async fn due(host: &Host, began: Timestamp) -> Result<Option<Timestamp>> {
-    let last = host.recorder.record.reported().await?.unwrap_or(began);
     let now = record::now();
+    // One of the future was sent while the clock was ahead.
+    let last = host.recorder.record.reported().await?.filter(|last| *last <= now).unwrap_or(began);
     let (schedule, zone) = (host.config.report.schedule(), host.config.timezone.rules());
-    let next = schedule.next(last.min(now), &zone).filter(|next| *next <= now);
+    let next = schedule.next(last, &zone).filter(|next| *next <= now);
     // Of several that were due, the newest.
     Ok(next.map(|next| schedule.last(now, &zone).map_or(next, |last| last.max(next))))
 }
@@ -58,7 +61,7 @@ async fn tell(host: &Host, began: Timestamp) -> Result<()> {
     let Some(channel) = &config.report.channel else { return Ok(()) };
     let from = to.checked_sub(SignedDuration::try_from(config.report.length().0)?)?;
     let report = Report::make(&host.recorder.record, config, &host.checks, (from, to), Some(&host.backends)).await?;
-    host.recorder.tell(config, vec![report.message(channel, config)], Some(to)).await?;
+    host.recorder.report(config, report.message(channel, config), to).await?;
     tracing::info!("the report until {to} is on its way to {channel}");
     Ok(())
 }

@@ -57,6 +57,13 @@ impl Ledger {
             None => Ok(Reserved { ledger: self, check: check.clone(), day, again: again.is_some(), bytes }),
             Some(spent) => {
                 calls.has_exceeded("bytes_per_day");
+                if self.only.is_some() {
+                    return Err(Error::OverBudget(format!(
+                        "query refused: the queries have billed {} of {most} in all, and this one needs {}; raise --max-bytes",
+                        text::bytes(spent),
+                        text::bytes(bytes)
+                    )));
+                }
                 let resets = day.tomorrow().and_then(|next| next.to_zoned(self.zone.rules()));
                 let resets =
                     resets.map_or(String::new(), |at| format!("; it resets at {}", at.strftime("%Y-%m-%d %H:%M %Z")));

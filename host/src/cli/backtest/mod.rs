@@ -111,8 +111,11 @@ impl Backtest {
             }
         };
         let mut tried = Vec::new();
+        let mut billed = 0;
         for name in &names {
-            tried.push(self.one(&trials, name).await?);
+            let one = self.one(&trials, name, billed).await?;
+            billed += one.days.iter().map(|day| day.bytes).sum::<u64>();
+            tried.push(one);
         }
         let config = trials.config.clone();
         trials.close().await;
@@ -151,8 +154,11 @@ impl Backtest {
         Ok(all.into_iter().collect())
     }
 
-    async fn one(&self, trials: &Trials, name: &str) -> Result<Tried> {
+    /// One check. `billed` is what the checks before it have billed, of the same limit.
+    async fn one(&self, trials: &Trials, name: &str, billed: u64) -> Result<Tried> {
         let (trial, most) = self.trial.trial(trials, name).await?;
+        let most = most.saturating_sub(billed);
+        let trial = trial.billing(most);
         let known = if self.known { known(trials, name) } else { Vec::new() };
         let dates = match self.from {
             _ if self.known => {
@@ -168,7 +174,10 @@ impl Backtest {
         };
         let runner = Runner { trial, record: trials.record.clone(), costs: trials.costs.clone(), again: self.again };
         let wanted: BTreeSet<Date> = dates.iter().copied().collect();
-        let moments = runner.moments(&self.learned(&dates)?)?;
+        let moments = runner.moments(&self.learned(&dates)?, self.known)?;
+        if moments.is_empty() {
+            bail!("{name} is due for none of these dates");
+        }
         let kept = runner.kept().await?;
         let open: Vec<_> = moments.iter().filter(|moment| !kept.contains_key(&moment.data_date)).cloned().collect();
         let progress = Progress::new("estimating the cost");

@@ -8,6 +8,9 @@ use super::{
 };
 use crate::text::number;
 
+/// How far a limit is from a value that it allows, where it must not be at it: a part of it, or a number.
+const STEP: f64 = 0.01;
+
 /// The loosest limit that catches as much as the tightest one that the alarms allow.
 pub(super) fn fixed(knob: &Knob, good: &[(Date, f64)], usual: f64, rank: usize) -> (f64, String) {
     // The low side as it is, the high side turned over.
@@ -19,7 +22,11 @@ pub(super) fn fixed(knob: &Knob, good: &[(Date, f64)], usual: f64, rank: usize) 
     let whole = knob.whole || good.iter().all(|(_, value)| value.fract() == 0.0);
     let injected =
         good.iter().flat_map(|(_, value)| faults(&knob.metric, knob.side, *value, usual)).map(|value| value * sign);
-    let limit = loosest(&values, injected, tightest, whole);
+    let mut limit = loosest(&values, injected, tightest, whole);
+    // One that a value must stay below is beyond all values that it allows.
+    if knob.strict && values.contains(&limit) {
+        limit -= if whole { 1.0 } else { (limit.abs() * STEP).max(STEP) };
+    }
     let end = if knob.side == Side::Low { "lowest" } else { "highest" };
     let first = values.first().copied().unwrap_or_default();
     let why = match values.iter().filter(|value| **value < limit).count() {

@@ -6,16 +6,17 @@ mod history;
 mod limit;
 mod rule;
 mod statistics;
+mod tuning;
 
 use std::collections::BTreeSet;
 
 use anyhow::{Result, bail};
 use jiff::civil::Date;
-use serde::Serialize;
 use serde_json::{Value, json};
 
 pub use confirm::Confirm;
-pub use statistics::interval;
+pub use statistics::{Share, interval};
+pub use tuning::Figures;
 
 use super::{
     Side, Trial,
@@ -27,19 +28,16 @@ use crate::{
     record::Record,
     run::validation::{Kind, validate},
 };
-use history::{History, Known};
+use history::History;
 use limit::{fixed, loosest};
-use rule::{Rule, Series, WEEKS, faults, residuals};
-use statistics::{median, needed, quantile, rank};
+use rule::{Rule, WEEKS, faults};
+use statistics::{median, needed, rank};
+use tuning::{Tuning, Which, figures, shares};
 
 /// Days of a month, on average.
 pub const MONTH: f64 = 365.25 / 12.0;
 /// The share of the dates that limits are tuned on; the later ones report.
 const EARLIER: f64 = 0.6;
-/// Tukey's outer fences (1977): what is farther than so many quartile ranges from the quartiles stands far apart.
-const FENCE: f64 = 3.0;
-/// The largest share of dates that may stand apart from a value that all others have.
-const FEW: f64 = 0.1;
 /// By how much a limit by weekday must catch more before it is proposed instead of a fixed one.
 const BETTER: f64 = 0.02;
 
@@ -53,27 +51,6 @@ pub struct Tune {
     pub alarms: f64,
     /// The first date that only reports; `None` for the later 40 % of the dates.
     pub report_from: Option<Date>,
-}
-
-/// How often something was so: of how many.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Share {
-    /// How often.
-    pub hits: usize,
-    /// Of how many.
-    pub of: usize,
-}
-
-impl Share {
-    fn add(&mut self, hit: bool) {
-        self.hits += usize::from(hit);
-        self.of += 1;
-    }
-
-    /// The share; 0 of none.
-    pub fn value(self) -> f64 {
-        if self.of == 0 { 0.0 } else { self.hits as f64 / self.of as f64 }
-    }
 }
 
 /// A limit that is proposed, or why none is.
@@ -104,17 +81,16 @@ impl Proposal {
     pub fn is_tuned(&self) -> bool {
         self.tuned
     }
-}
 
-/// What all limits together say of the held-out dates.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Figures {
-    /// Dates with an alarm though nobody says that they were bad.
-    pub alarms: Share,
-    /// Injected faults that are caught.
-    pub caught: Share,
-    /// Those dates.
-    pub alarmed: Vec<Date>,
+    /// The settings that a value sets: a table is written key by key, so that its other keys stay.
+    pub fn leaves(&self, value: &Value) -> Vec<(String, Value)> {
+        match value.as_object() {
+            Some(table) => {
+                table.iter().map(|(key, value)| (format!("{}.{key}", self.setting), value.clone())).collect()
+            }
+            None => vec![(self.setting.clone(), value.clone())],
+        }
+    }
 }
 
 /// A known date, and what the limits say of it.
@@ -151,33 +127,19 @@ pub struct Tuned {
     pub known: Vec<KnownDate>,
     /// How many bad runs in a row are told.
     pub confirm: Confirm,
+    /// The dates of a month, on average.
+    pub month: f64,
     /// Metrics that no setting limits.
     pub unlimited: Vec<String>,
     /// Why the proposals cannot be used, if so.
     pub refused: Option<String>,
 }
 
-/// One of the two rules of a limit.
-type Which = fn(&Tuning<'_>) -> Option<Rule>;
-
 impl Tuned {
     /// Whether anything is to be changed.
     pub fn proposes(&self) -> bool {
         self.confirm.proposed.is_some() || self.proposals.iter().any(|proposal| proposal.proposed.is_some())
     }
-}
-
-/// A limit that is tuned, with the values of its metric.
-struct Tuning<'h> {
-    knob: Knob,
-    /// All values, by date.
-    all: Series,
-    /// Those of dates that count as good.
-    good: Series,
-    /// The rule now and with the proposal; `None` is no limit.
-    now: Option<Rule>,
-    then: Option<Rule>,
-    history: &'h History,
 }
 
 impl Tune {
@@ -206,37 +168,44 @@ impl Tune {
             metrics.iter().filter(|name| !knobs.iter().any(|knob| knob.metric == **name)).cloned().collect();
         let bad: Vec<Date> =
             history.dates.iter().filter(|(_, known)| known.bad == Some(true)).map(|(date, _)| *date).collect();
-        let share = self.alarms / MONTH / chosen.len().max(1) as f64;
+        // Where it is not due each day, a month has fewer dates.
+        let month = dates_a_month(&dates);
+        let share = self.alarms / month / chosen.len().max(1) as f64;
         let mut apart = BTreeSet::new();
-        let (mut tunings, mut proposals) = (Vec::new(), Vec::new());
+        let mut groups: Vec<(String, Vec<Tuning<'_>>)> = Vec::new();
         for knob in chosen {
             let mut tuning = Tuning::new(knob, &history);
             apart.extend(tuning.set_apart(tuned.1));
-            let (rule, proposal) = self.propose(&tuning, earlier, later, share).await;
-            tuning.then = rule.or(tuning.now);
-            tunings.push(tuning);
-            proposals.push(proposal);
+            match groups.iter_mut().find(|(path, _)| *path == tuning.knob.path) {
+                Some((_, members)) => members.push(tuning),
+                None => groups.push((tuning.knob.path.clone(), vec![tuning])),
+            }
         }
-        let figures = |rule: Which| figures(&tunings, rule, later, &history);
+        let mut proposals = Vec::new();
+        for (_, members) in &mut groups {
+            proposals.extend(self.propose(members, earlier, later, (share, month)).await);
+        }
+        let tunings: Vec<Tuning<'_>> = groups.into_iter().flat_map(|(_, members)| members).collect();
+        let figures = |which: Which| figures(&tunings, which, later, &history);
         let known = history.dates.iter().filter_map(|(date, known)| Some((date, known.bad?)));
-        let alarm =
-            |date: &Date, rule: Which| tunings.iter().any(|tuning| tuning.alarms(*date, rule(tuning)) == Some(true));
+        let alarm = |date: &Date, which: Which| tunings.iter().any(|tuning| tuning.alarms(*date, which(tuning)));
         let known = known.map(|(date, bad)| KnownDate {
             date: *date,
             bad,
-            now: alarm(date, |tuning| tuning.now),
-            then: alarm(date, |tuning| tuning.then),
+            now: alarm(date, |tuning| &tuning.now),
+            then: alarm(date, |tuning| &tuning.then),
         });
         let mut tuned = Tuned {
             tuned,
             reported,
             bad,
             apart: apart.into_iter().collect(),
-            now: figures(|tuning| tuning.now),
-            then: figures(|tuning| tuning.then),
+            now: figures(|tuning| &tuning.now),
+            then: figures(|tuning| &tuning.then),
             known: known.collect(),
             confirm: history.spells.propose(self.trial.config.alerts(name).confirm.0 as usize, self.alarms, MONTH),
             unlimited,
+            month,
             refused: None,
             proposals,
         };
@@ -249,7 +218,9 @@ impl Tune {
         let mut settings = self.trial.settings();
         for proposal in &tuned.proposals {
             if let Some(value) = &proposal.proposed {
-                set(&mut settings, &proposal.setting, value.clone())?;
+                for (path, value) in proposal.leaves(value) {
+                    set(&mut settings, &path, value)?;
+                }
             }
         }
         Ok(settings)
@@ -259,6 +230,15 @@ impl Tune {
     async fn refused(&self, tuned: &Tuned) -> Result<Option<String>> {
         if tuned.proposals.iter().all(|proposal| proposal.proposed.is_none()) {
             return Ok(None);
+        }
+        let alarms = tuned.then.alarms;
+        let (least, _) = interval(alarms.hits, alarms.of);
+        if least * tuned.month > self.alarms {
+            return Ok(Some(format!(
+                "on the later dates they alarm {:.1} times a month, which is more than {}; name the dates that were bad in known_bad, or allow more",
+                alarms.value() * tuned.month,
+                self.alarms
+            )));
         }
         let trial = match self.trial.with_settings(&self.settings(tuned)?).await {
             Ok(trial) => trial,
@@ -272,80 +252,107 @@ impl Tune {
         Ok(findings.iter().find(|finding| wrong(finding.kind)).map(|finding| finding.shown()))
     }
 
-    /// A limit for one side of a metric, from earlier dates, and what it says of later ones.
+    /// A value for a setting, from earlier dates, and what it says of later ones. If it limits several metrics, the loosest value of
+    /// theirs.
     async fn propose(
         &self,
-        tuning: &Tuning<'_>,
+        members: &mut [Tuning<'_>],
         earlier: &[Date],
         later: &[Date],
-        share: f64,
-    ) -> (Option<Rule>, Proposal) {
-        let knob = &tuning.knob;
+        (share, month): (f64, f64),
+    ) -> Vec<Proposal> {
+        let mut found: Vec<Found> = Vec::new();
+        for tuning in members.iter() {
+            found.push(self.limit(tuning, earlier, (share, month)).await);
+        }
+        let Some((first, loosest)) = members.first().zip(loosest_of(members, &found)) else { return Vec::new() };
+        let (knob, now) = (first.knob.clone(), first.knob.limit.map(|limit| limit / first.knob.factor));
+        let names: Vec<&str> = members.iter().map(|tuning| tuning.knob.metric.as_str()).collect();
+        let several = if names.len() > 1 { format!("; it limits {} metrics", names.len()) } else { String::new() };
         let mut proposal = Proposal {
-            metric: knob.metric.clone(),
+            metric: names.join(", "),
             side: knob.side,
             setting: knob.path.clone(),
-            now: knob.limit.map(|limit| limit / knob.factor),
+            now,
             proposed: None,
-            why: String::new(),
+            why: format!("{}{several}", loosest.why),
             alarms: Share::default(),
             caught: Share::default(),
-            tuned: false,
+            tuned: found.iter().any(|found| found.value.is_some()),
         };
+        let drop = loosest.drop.filter(|_| members.len() == 1);
+        let is_looser = |value: f64| now.is_none_or(|now| knob.is_looser(value, now));
+        // Beside a limit by weekday the fixed one changes only if it is too tight.
+        let value = loosest.value.filter(|value| drop.is_none() || (now.is_some() && is_looser(*value)));
+        let value = value.filter(|value| now != Some(*value));
+        proposal.proposed = value.map(|value| json_number(value, knob.whole));
+        for tuning in members.iter_mut() {
+            if let Some(value) = value {
+                tuning.then = vec![tuning.knob.rule(value * tuning.knob.factor)];
+            }
+        }
+        let of = |members: &[Tuning<'_>]| shares(&members.iter().collect::<Vec<_>>(), |tuning| &tuning.then, later);
+        (proposal.alarms, proposal.caught) = of(members);
+        let Some((drop, why)) = drop else { return vec![proposal] };
+        let mut by_weekday = Proposal {
+            setting: format!("thresholds.{}.change", knob.metric),
+            now: None,
+            proposed: Some(json!({ "weeks": WEEKS, "max_drop_percent": json_number(drop, false) })),
+            why,
+            ..proposal.clone()
+        };
+        for tuning in members.iter_mut() {
+            tuning.then.push(Rule::Drop(drop));
+        }
+        (by_weekday.alarms, by_weekday.caught) = of(members);
+        match proposal.proposed.is_some() {
+            true => vec![proposal, by_weekday],
+            false => vec![by_weekday],
+        }
+    }
+
+    /// The value of a setting for one side of one metric, from earlier dates.
+    async fn limit(&self, tuning: &Tuning<'_>, earlier: &[Date], (share, month): (f64, f64)) -> Found {
+        let knob = &tuning.knob;
         let good: Vec<(Date, f64)> = earlier.iter().filter_map(|date| Some((*date, *tuning.good.get(date)?))).collect();
         let Some(rank) = rank(good.len(), share) else {
-            let more = needed(share).saturating_sub(good.len());
-            proposal.why = match more {
+            let why = match needed(share).saturating_sub(good.len()) {
                 0 => "it may alarm each day, so any limit would do".to_owned(),
                 more => format!(
                     "needs {more} more good dates to tune on: {} can promise no fewer than {:.1} alarms a month",
                     good.len(),
-                    MONTH / (good.len() as f64 + 1.0)
+                    month / (good.len() as f64 + 1.0)
                 ),
             };
-            proposal.alarms = tuning.alarm_share(tuning.now, later);
-            proposal.caught = tuning.caught_share(tuning.now, later);
-            return (None, proposal);
+            return Found { value: None, drop: None, why };
         };
-        proposal.tuned = true;
         let usual = median(&good.iter().map(|(_, value)| *value).collect::<Vec<_>>()).unwrap_or_default();
         let (limit, why) = fixed(knob, &good, usual, rank);
-        let fixed = Rule::Fixed(knob.side, limit);
-        let on_earlier = |rule| tuning.caught_share(Some(rule), earlier).value();
-        let by_weekday = self.by_weekday(tuning, &good, share).await;
-        if let Some((drop, path)) =
-            by_weekday.filter(|(drop, _)| on_earlier(Rule::Drop(*drop)) > on_earlier(fixed) + BETTER)
-        {
-            proposal.setting = path;
-            proposal.now = None;
-            proposal.proposed = Some(json!({ "weeks": WEEKS, "max_drop_percent": json_number(drop, false) }));
-            let beyond = tuning.beyond(Rule::Drop(drop), &good);
-            proposal.why = format!(
-                "{beyond} of {} good dates were more than {drop} % below the median of their weekday",
-                good.len()
-            );
-            proposal.alarms = tuning.alarm_share(Some(Rule::Drop(drop)), later);
-            proposal.caught = tuning.caught_share(Some(Rule::Drop(drop)), later);
-            return (Some(Rule::Drop(drop)), proposal);
-        }
-        let value = limit / knob.factor;
-        if proposal.now != Some(value) {
-            proposal.proposed = Some(json_number(value, knob.whole));
-        }
-        proposal.why = why;
-        proposal.alarms = tuning.alarm_share(Some(fixed), later);
-        proposal.caught = tuning.caught_share(Some(fixed), later);
-        (Some(fixed), proposal)
+        let value = knob.setting(limit);
+        let fixed = [knob.rule(value * knob.factor)];
+        let drop = self.by_weekday(tuning, &good, share).await;
+        let drop =
+            drop.filter(|drop| tuning.caught(&[Rule::Drop(*drop)], earlier) > tuning.caught(&fixed, earlier) + BETTER);
+        let by_weekday = drop.map(|drop| {
+            let beyond = tuning.beyond(&[Rule::Drop(drop)], &good);
+            let of = good.len();
+            (drop, format!("{beyond} of {of} good dates were more than {drop} % below the median of their weekday"))
+        });
+        Found { value: Some(value), drop: by_weekday, why }
     }
 
     /// The largest drop from the weekday's median, if the plugin has a setting for it.
-    async fn by_weekday(&self, tuning: &Tuning<'_>, good: &[(Date, f64)], share: f64) -> Option<(f64, String)> {
+    async fn by_weekday(&self, tuning: &Tuning<'_>, good: &[(Date, f64)], share: f64) -> Option<f64> {
         let knob = &tuning.knob;
         let path = format!("thresholds.{}.change", knob.metric);
         if knob.side != Side::Low || knob.metric.ends_with("_change") || !knob.path.starts_with("thresholds.") {
             return None;
         }
         let mut settings = self.trial.settings();
+        // One that is set is a limit of its own.
+        if settings.pointer(&format!("/{}", path.replace('.', "/"))).is_some() {
+            return None;
+        }
         set(&mut settings, &path, json!({ "weeks": WEEKS, "max_drop_percent": 50 })).ok()?;
         self.trial.with_settings(&settings).await.ok()?;
         let of = |(date, value): &(Date, f64)| rule::change(*date, *value, &tuning.good);
@@ -358,8 +365,41 @@ impl Tune {
         });
         // Whole percents, away from the good dates.
         let drop = (-loosest(&changes, injected, tightest, false)).max(0.0).ceil();
-        (drop < 100.0).then_some((drop, path))
+        (drop < 100.0).then_some(drop)
     }
+}
+
+/// What was found for one side of one metric.
+struct Found {
+    /// The value of the setting; `None` if there are too few dates.
+    value: Option<f64>,
+    /// The largest drop from the weekday's median, if that catches more, and why.
+    drop: Option<(f64, String)>,
+    why: String,
+}
+
+/// Of the values for one setting the loosest; where there are too few dates for one of its metrics, the value now counts.
+fn loosest_of<'f>(members: &[Tuning<'_>], found: &'f [Found]) -> Option<Found> {
+    let mut best: Option<&'f Found> = None;
+    for (tuning, found) in members.iter().zip(found) {
+        let now = tuning.knob.limit.map(|limit| limit / tuning.knob.factor);
+        let value = |found: &Found| found.value.or(now);
+        best = match best {
+            Some(best)
+                if value(best).zip(value(found)).is_none_or(|(best, other)| !tuning.knob.is_looser(other, best)) =>
+            {
+                Some(best)
+            }
+            _ => Some(found),
+        };
+    }
+    best.map(|found| Found { value: found.value, drop: found.drop.clone(), why: found.why.clone() })
+}
+
+/// How many dates a month has, of some dates in order.
+fn dates_a_month(dates: &[Date]) -> f64 {
+    let days = dates.first().zip(dates.last()).map_or(0, |(first, last)| (*last - *first).get_days());
+    MONTH * dates.len() as f64 / f64::from(days + 1).max(1.0)
 }
 
 /// The limits to tune: those that are set, and of a metric without any the side on which it may be wrong.
@@ -378,98 +418,4 @@ fn chosen(knobs: &[Knob], history: &History) -> Vec<Knob> {
         }
     };
     knobs.iter().filter(wanted).cloned().collect()
-}
-
-/// What all limits together say of some dates.
-fn figures(tunings: &[Tuning<'_>], rule: Which, dates: &[Date], history: &History) -> Figures {
-    let mut figures = Figures::default();
-    for date in dates {
-        let Some(known) = history.dates.get(date).filter(|known| known.bad != Some(true)) else { continue };
-        let alarms: Vec<bool> = tunings.iter().filter_map(|tuning| tuning.alarms(*date, rule(tuning))).collect();
-        let alarm = alarms.contains(&true) || is_missing(known, tunings);
-        figures.alarms.add(alarm);
-        if alarm {
-            figures.alarmed.push(*date);
-        }
-        for tuning in tunings {
-            for hit in tuning.catches(rule(tuning), *date) {
-                figures.caught.add(hit);
-            }
-        }
-    }
-    figures
-}
-
-/// Whether a metric with a limit has no value.
-fn is_missing(known: &Known, tunings: &[Tuning<'_>]) -> bool {
-    tunings.iter().any(|tuning| tuning.knob.limit.is_some() && known.missing.contains(&tuning.knob.metric))
-}
-
-impl<'h> Tuning<'h> {
-    fn new(knob: Knob, history: &'h History) -> Self {
-        let value = |known: &Known| {
-            let (low, high) = *known.values.get(&knob.metric)?;
-            Some(if knob.side == Side::Low { low } else { high })
-        };
-        let all: Series = history.dates.iter().filter_map(|(date, known)| Some((*date, value(known)?))).collect();
-        let is_bad = |date: &Date| history.dates.get(date).is_some_and(|known| known.bad == Some(true));
-        let good = all.iter().filter(|(date, _)| !is_bad(date)).map(|(date, value)| (*date, *value)).collect();
-        let now = knob.limit.map(|limit| Rule::Fixed(knob.side, limit));
-        Self { knob, all, good, now, then: None, history }
-    }
-
-    /// Takes dates out of the good ones that stand far apart from those up to the last one that is tuned on, unless somebody said that
-    /// they were good.
-    fn set_apart(&mut self, last: Date) -> Vec<Date> {
-        let residuals = residuals(&self.good, last);
-        let values: Vec<f64> = residuals.range(..=last).map(|(_, residual)| *residual).collect();
-        let Some((low, high)) = quantile(&values, 0.25).zip(quantile(&values, 0.75)) else { return Vec::new() };
-        let reach = FENCE * (high - low);
-        let is_known = |date: &Date| self.history.dates.get(date).is_some_and(|known| known.bad == Some(false));
-        let far = |(date, residual): &(&Date, &f64)| {
-            (**residual < low - reach || **residual > high + reach) && !is_known(date)
-        };
-        let apart: Vec<Date> = residuals.iter().filter(far).map(|(date, _)| *date).collect();
-        if apart.iter().filter(|date| **date <= last).count() as f64 > FEW * values.len() as f64 {
-            return Vec::new();
-        }
-        self.good.retain(|date, _| !apart.contains(date));
-        apart
-    }
-
-    /// Whether a date alarms with a rule; `None` if the date has no value, or there is nothing to compare with.
-    fn alarms(&self, date: Date, rule: Option<Rule>) -> Option<bool> {
-        rule?.is_broken(date, *self.all.get(&date)?, &self.good)
-    }
-
-    /// The dates of some that a rule alarms on, of those that nobody says were bad.
-    fn alarm_share(&self, rule: Option<Rule>, dates: &[Date]) -> Share {
-        let mut share = Share::default();
-        let is_bad = |date: &Date| self.history.dates.get(date).is_some_and(|known| known.bad == Some(true));
-        for (date, value) in
-            dates.iter().filter(|date| !is_bad(date)).filter_map(|date| Some((date, self.all.get(date)?)))
-        {
-            share.add(rule.and_then(|rule| rule.is_broken(*date, *value, &self.good)) == Some(true));
-        }
-        share
-    }
-
-    /// How many good dates are beyond a rule.
-    fn beyond(&self, rule: Rule, good: &[(Date, f64)]) -> usize {
-        good.iter().filter(|(date, value)| rule.is_broken(*date, *value, &self.good) == Some(true)).count()
-    }
-
-    /// Which faults of a date a rule catches.
-    fn catches(&self, rule: Option<Rule>, date: Date) -> Vec<bool> {
-        let Some(value) = self.good.get(&date) else { return Vec::new() };
-        let usual = median(&self.good.values().copied().collect::<Vec<_>>()).unwrap_or_default();
-        let caught = |fault: f64| rule.and_then(|rule| rule.is_broken(date, fault, &self.good)) == Some(true);
-        faults(&self.knob.metric, self.knob.side, *value, usual).into_iter().map(caught).collect()
-    }
-
-    fn caught_share(&self, rule: Option<Rule>, dates: &[Date]) -> Share {
-        let mut share = Share::default();
-        dates.iter().flat_map(|date| self.catches(rule, *date)).for_each(|hit| share.add(hit));
-        share
-    }
 }

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use jiff::{ToSpan, civil::Date};
 
-use super::{Side, statistics::median};
+use super::{
+    super::{Side, knobs::Knob},
+    statistics::median,
+};
 
 /// Good dates of a weekday that a change is compared with.
 pub(super) const WEEKS: usize = 4;
@@ -21,6 +24,8 @@ pub(super) type Series = BTreeMap<Date, f64>;
 pub(super) enum Rule {
     /// On the value itself.
     Fixed(Side, f64),
+    /// On the value itself, which must stay below it.
+    Below(f64),
     /// On the drop in percent from the median of the newest good dates of the same weekday.
     Drop(f64),
 }
@@ -31,8 +36,16 @@ impl Rule {
         match self {
             Self::Fixed(Side::Low, limit) => Some(value < limit),
             Self::Fixed(Side::High, limit) => Some(value > limit),
+            Self::Below(limit) => Some(value >= limit),
             Self::Drop(most) => Some(change(date, value, usual)? < -most),
         }
+    }
+}
+
+impl Knob {
+    /// The rule with a limit.
+    pub(super) fn rule(&self, limit: f64) -> Rule {
+        if self.strict { Rule::Below(limit) } else { Rule::Fixed(self.side, limit) }
     }
 }
 

@@ -1,6 +1,29 @@
 //! What can be said of limits from a number of dates. Order statistics and binomial intervals only: no distribution of the values is
 //! assumed, but that a later date is like the earlier ones.
 
+use serde::Serialize;
+
+/// How often something was so: of how many.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Share {
+    /// How often.
+    pub hits: usize,
+    /// Of how many.
+    pub of: usize,
+}
+
+impl Share {
+    pub(super) fn add(&mut self, hit: bool) {
+        self.hits += usize::from(hit);
+        self.of += 1;
+    }
+
+    /// The share; 0 of none.
+    pub fn value(self) -> f64 {
+        if self.of == 0 { 0.0 } else { self.hits as f64 / self.of as f64 }
+    }
+}
+
 /// The probability outside of an interval, both sides together.
 const OUTSIDE: f64 = 0.05;
 /// How often an interval is halved: far below what is shown.

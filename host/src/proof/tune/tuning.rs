@@ -1,0 +1,151 @@
+//! A limit that is tuned: the values of its metric by date, and what rules say of them.
+
+use std::collections::BTreeSet;
+
+use jiff::civil::Date;
+
+use super::{
+    super::{Side, knobs::Knob},
+    history::{History, Known},
+    rule::{Rule, Series, faults, residuals},
+    statistics::{Share, median, quantile},
+};
+
+/// Tukey's outer fences (1977): what is farther than so many quartile ranges from the quartiles stands far apart.
+const FENCE: f64 = 3.0;
+/// The largest share of dates that may stand apart from a value that all others have.
+const FEW: f64 = 0.1;
+
+/// What all limits together say of the held-out dates.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Figures {
+    /// Dates with an alarm though nobody says that they were bad.
+    pub alarms: Share,
+    /// Injected faults that are caught.
+    pub caught: Share,
+    /// Those dates.
+    pub alarmed: Vec<Date>,
+}
+
+/// One of the two sets of rules of a limit.
+pub(super) type Which = for<'t> fn(&'t Tuning<'_>) -> &'t [Rule];
+
+/// A limit that is tuned, with the values of its metric.
+pub(super) struct Tuning<'h> {
+    pub(super) knob: Knob,
+    /// All values, by date.
+    all: Series,
+    /// Those of dates that count as good.
+    pub(super) good: Series,
+    /// The rules now and with the proposals.
+    pub(super) now: Vec<Rule>,
+    pub(super) then: Vec<Rule>,
+    history: &'h History,
+}
+
+/// What all limits together say of some dates.
+pub(super) fn figures(tunings: &[Tuning<'_>], which: Which, dates: &[Date], history: &History) -> Figures {
+    let mut figures = Figures::default();
+    for date in dates {
+        let Some(known) = history.dates.get(date).filter(|known| known.bad != Some(true)) else { continue };
+        let alarm = tunings.iter().any(|tuning| tuning.alarms(*date, which(tuning))) || is_missing(known, tunings);
+        figures.alarms.add(alarm);
+        if alarm {
+            figures.alarmed.push(*date);
+        }
+        for tuning in tunings {
+            tuning.catches(which(tuning), *date).into_iter().for_each(|hit| figures.caught.add(hit));
+        }
+    }
+    figures
+}
+
+/// Whether a metric with a limit has no value.
+fn is_missing(known: &Known, tunings: &[Tuning<'_>]) -> bool {
+    tunings.iter().any(|tuning| tuning.knob.limit.is_some() && known.missing.contains(&tuning.knob.metric))
+}
+
+/// The dates of some on which any of several limits alarms, of those that nobody says were bad, and the faults that they catch.
+pub(super) fn shares(tunings: &[&Tuning<'_>], which: Which, dates: &[Date]) -> (Share, Share) {
+    let (mut alarms, mut caught) = (Share::default(), Share::default());
+    for date in dates {
+        let valued: Vec<_> = tunings.iter().filter(|tuning| tuning.is_valued(*date)).collect();
+        if !valued.is_empty() {
+            alarms.add(valued.iter().any(|tuning| tuning.alarms(*date, which(tuning))));
+        }
+        let hits = tunings.iter().flat_map(|tuning| tuning.catches(which(tuning), *date));
+        hits.for_each(|hit| caught.add(hit));
+    }
+    (alarms, caught)
+}
+
+impl<'h> Tuning<'h> {
+    pub(super) fn new(knob: Knob, history: &'h History) -> Self {
+        let value = |known: &Known| {
+            let (low, high) = *known.values.get(&knob.metric)?;
+            Some(if knob.side == Side::Low { low } else { high })
+        };
+        let all: Series = history.dates.iter().filter_map(|(date, known)| Some((*date, value(known)?))).collect();
+        let is_bad = |date: &Date| history.dates.get(date).is_some_and(|known| known.bad == Some(true));
+        let good = all.iter().filter(|(date, _)| !is_bad(date)).map(|(date, value)| (*date, *value)).collect();
+        let now: Vec<Rule> = knob.limit.map(|limit| knob.rule(limit)).into_iter().collect();
+        Self { then: now.clone(), knob, all, good, now, history }
+    }
+
+    fn is_bad(&self, date: Date) -> bool {
+        self.history.dates.get(&date).is_some_and(|known| known.bad == Some(true))
+    }
+
+    fn is_valued(&self, date: Date) -> bool {
+        !self.is_bad(date) && self.all.contains_key(&date)
+    }
+
+    /// Takes dates out of the good ones that stand far apart from those up to the last one that is tuned on, unless somebody said that
+    /// they were good.
+    pub(super) fn set_apart(&mut self, last: Date) -> Vec<Date> {
+        let residuals = residuals(&self.good, last);
+        let values: Vec<f64> = residuals.range(..=last).map(|(_, residual)| *residual).collect();
+        let Some((low, high)) = quantile(&values, 0.25).zip(quantile(&values, 0.75)) else { return Vec::new() };
+        let reach = FENCE * (high - low);
+        let is_known = |date: &Date| self.history.dates.get(date).is_some_and(|known| known.bad == Some(false));
+        let far = |(date, residual): &(&Date, &f64)| {
+            (**residual < low - reach || **residual > high + reach) && !is_known(date)
+        };
+        let apart: BTreeSet<Date> = residuals.iter().filter(far).map(|(date, _)| *date).collect();
+        if apart.range(..=last).count() as f64 > FEW * values.len() as f64 {
+            return Vec::new();
+        }
+        self.good.retain(|date, _| !apart.contains(date));
+        apart.into_iter().collect()
+    }
+
+    /// Whether a value would alarm on a date. A rule with nothing to compare with says nothing.
+    fn is_broken(&self, rules: &[Rule], date: Date, value: f64) -> bool {
+        rules.iter().any(|rule| rule.is_broken(date, value, &self.good) == Some(true))
+    }
+
+    /// Whether a date alarms.
+    pub(super) fn alarms(&self, date: Date, rules: &[Rule]) -> bool {
+        self.all.get(&date).is_some_and(|value| self.is_broken(rules, date, *value))
+    }
+
+    /// How many good dates are beyond some rules.
+    pub(super) fn beyond(&self, rules: &[Rule], good: &[(Date, f64)]) -> usize {
+        good.iter().filter(|(date, value)| self.is_broken(rules, *date, *value)).count()
+    }
+
+    /// Which faults of a date are caught.
+    fn catches(&self, rules: &[Rule], date: Date) -> Vec<bool> {
+        let Some(value) = self.good.get(&date) else { return Vec::new() };
+        let usual = median(&self.good.values().copied().collect::<Vec<_>>()).unwrap_or_default();
+        let faults = faults(&self.knob.metric, self.knob.side, *value, usual);
+        faults.into_iter().map(|fault| self.is_broken(rules, date, fault)).collect()
+    }
+
+    /// The faults of some dates that are caught.
+    pub(super) fn caught(&self, rules: &[Rule], dates: &[Date]) -> f64 {
+        let mut share = Share::default();
+        dates.iter().flat_map(|date| self.catches(rules, *date)).for_each(|hit| share.add(hit));
+        share.value()
+    }
+}
