@@ -1,6 +1,6 @@
 //! `host mutate`: whether a check notices what goes wrong with its data.
 
-use std::{fmt::Write as _, path::PathBuf};
+use std::{fmt::Write as _, path::PathBuf, time::Duration};
 
 use anyhow::{Result, bail};
 use clap::Args;
@@ -11,6 +11,7 @@ use super::{
     flags::CiFormat,
     output::xml,
     progress::Progress,
+    run::Stop,
     table::{Table, one_line},
     trial::TrialFlags,
 };
@@ -21,6 +22,8 @@ use crate::{
     text::{note, shortened},
 };
 
+/// How long runs may take to end when it is interrupted.
+const LAST: Duration = Duration::from_secs(2);
 /// Bytes that are shown of what a check says.
 const TEXT: usize = 300;
 
@@ -78,7 +81,17 @@ fn share(text: &str) -> Result<f64, String> {
 
 impl Mutate {
     pub(super) fn execute(self) -> Result<u8> {
-        super::runtime()?.block_on(self.mutate())
+        let runtime = super::runtime()?;
+        // An interrupted one leaves no copy behind.
+        let code = runtime.block_on(async {
+            let mut stop = Stop::listen()?;
+            tokio::select! {
+                code = self.mutate() => code,
+                code = stop.wait() => Ok(code),
+            }
+        });
+        runtime.shutdown_timeout(LAST);
+        code
     }
 
     async fn mutate(&self) -> Result<u8> {

@@ -301,18 +301,18 @@ async fn show(host: &Host, round: &Round, code: u8, format: CiFormat) -> Result<
 
 /// The signals that end the host: Ctrl-C, and SIGTERM from orchestrators. It listens from the start, not only from the
 /// first wait.
-struct Stop {
+pub(super) struct Stop {
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl Stop {
-    fn listen() -> Result<Self> {
+    pub(super) fn listen() -> Result<Self> {
         Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
     /// Waits for a signal; gives the usual exit code: 128 plus its number.
-    async fn wait(&mut self) -> u8 {
+    pub(super) async fn wait(&mut self) -> u8 {
         tokio::select! {
             _ = self.interrupt.recv() => {
                 tracing::warn!("interrupted");

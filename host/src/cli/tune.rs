@@ -205,7 +205,9 @@ impl Tune {
 
     /// Changes host.toml, with its comments and order.
     fn write(&self, tuned: &Tuned) -> Result<()> {
-        let path = self.trial.files.config();
+        let named = self.trial.files.config();
+        // The file itself, where the name is a link to it.
+        let path = &named.canonicalize().with_context(|| named.display().to_string())?;
         let before = fs::read_to_string(path).with_context(|| path.display().to_string())?;
         let mut document: DocumentMut = before.parse().with_context(|| path.display().to_string())?;
         for proposal in &tuned.proposals {
@@ -217,20 +219,29 @@ impl Tune {
         if let Some(confirm) = tuned.confirm.proposed {
             change(&mut document, &self.check, "alerts.confirm", &json!(confirm))?;
         }
-        let after = document.to_string();
+        let after = match before.contains("\r\n") {
+            true => document.to_string().replace("\r\n", "\n").replace('\n', "\r\n"),
+            false => document.to_string(),
+        };
+        if after == before {
+            note!("{} has these values already", named.display());
+            return Ok(());
+        }
         for change in similar::TextDiff::from_lines(before.as_str(), after.as_str()).iter_all_changes() {
             let mark = match change.tag() {
                 similar::ChangeTag::Delete => '-',
                 similar::ChangeTag::Insert => '+',
                 similar::ChangeTag::Equal => continue,
             };
-            note!("{mark} {}", change.value().trim_end_matches('\n'));
+            note!("{mark} {}", change.value().trim_end_matches(['\r', '\n']));
         }
         // Another command must never read half of it.
         let beside = path.with_extension("toml.new");
         fs::write(&beside, after).with_context(|| beside.display().to_string())?;
+        fs::set_permissions(&beside, fs::metadata(path)?.permissions())
+            .with_context(|| beside.display().to_string())?;
         fs::rename(&beside, path).with_context(|| path.display().to_string())?;
-        note!("{} is changed", path.display());
+        note!("{} is changed", named.display());
         Ok(())
     }
 }

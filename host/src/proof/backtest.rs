@@ -194,13 +194,13 @@ impl Backtest {
         let mut days: Vec<Day> = Vec::with_capacity(moments.len());
         let mut open = Vec::new();
         for moment in moments {
-            match kept.remove(&moment.data_date) {
-                Some(found) => {
-                    let day = self.day(moment, found)?;
+            match kept.remove(&moment.data_date).map(|found| self.day(moment, found)).transpose()? {
+                // What it was compared with may be another thing once the dates before it are asked about.
+                Some(day) if open.is_empty() || !day.outcome.asks_dates() => {
                     judged.note(day.date, day.grade());
                     days.push(day);
                 }
-                None => open.push(moment.clone()),
+                _ => open.push(moment.clone()),
             }
         }
         step(days.len());
@@ -304,12 +304,10 @@ impl Found {
         let over = errors.iter().find(is_over).filter(|_| run.exceeded.contains("bytes_per_day"));
         let unanswered = match over {
             Some(error) => Unanswerable::OverLimit(error.message().to_owned()),
-            None if errors.iter().any(|error| matches!(error, Error::Unavailable(_) | Error::TimedOut(_))) => {
-                Unanswerable::ForNow
-            }
+            // Another grant, another budget or another moment may answer.
+            None if !errors.is_empty() => Unanswerable::ForNow,
             None => Unanswerable::No,
         };
-        let asks_dates = run.calls.iter().any(|call| call.name == "expectation.good-dates");
         let bytes = run.calls.iter().map(|call| call.bytes).sum();
         let day = Day {
             date: moment.data_date,
@@ -319,6 +317,7 @@ impl Found {
             outcome: Outcome::brief(&run),
             run: Some(run),
         };
+        let asks_dates = day.outcome.asks_dates();
         Self { day, asks_dates, unanswered }
     }
 }

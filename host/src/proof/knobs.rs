@@ -17,6 +17,8 @@ use crate::{
 
 /// The most settings that are tried.
 const MOST: usize = 300;
+/// A limit beyond others, which some plugins demand of a maximum.
+const FAR: f64 = 1e9;
 /// How deep a schema is read.
 const DEPTH: usize = 4;
 /// How far a limit may be from a multiple of the setting, in parts of it.
@@ -112,7 +114,10 @@ pub(super) async fn knobs(trial: &Trial, record: &Record, moment: &Moment, known
     for candidate in candidates(&schema, &settings, &names).into_iter().take(MOST) {
         let now = candidate.now.unwrap_or_default();
         // Some plugins refuse a limit beyond another one, so a little more and a little less are tried.
-        let tried = [now + 1.0, now + 2.0, (now - 1.0).max(0.0), now / 2.0, now * 0.75];
+        let tried = match candidate.now {
+            Some(now) => [now + 1.0, now + 2.0, (now - 1.0).max(0.0), now / 2.0, now * 0.75],
+            None => [1.0, 2.0, FAR, 2.0 * FAR, 0.0],
+        };
         let mut moved: Vec<(f64, Vec<Metric>)> = Vec::new();
         for value in tried {
             if value == now && candidate.now.is_some() || candidate.whole && value.fract() != 0.0 || moved.len() == 2 {

@@ -121,7 +121,7 @@ impl Trial {
         budgets.bytes_per_day = self.config.budgets(&ready.plugin.file.name).bytes_per_day;
         let own = self.config.checks.get(&check.name);
         let whole = format!(
-            "{} {} {:?} {} {} {:?} {budgets:?} {:?} {:?} {}",
+            "{} {} {:?} {} {} {:?} {budgets:?} {:?} {:?} {} {:?} {:?} {:?} {:?}",
             ready.plugin.file.digest,
             ready.settings,
             ready.skip,
@@ -131,6 +131,10 @@ impl Trial {
             own.and_then(|own| own.expect_by.as_ref()),
             self.config.calendars,
             self.config.timezone.name(),
+            ready.grants,
+            self.config.warehouse,
+            self.config.git,
+            self.config.deployments,
         );
         let digest: String = Digest::of(whole.as_bytes()).digits().chars().take(SHOWN).collect();
         if self.apart { format!("{APART}{digest}") } else { digest }

@@ -11,7 +11,7 @@ use anyhow::Result;
 use jiff::{SignedDuration, Timestamp, civil::Date};
 use serde::Serialize;
 
-use super::Share;
+use super::{Share, Trial};
 use crate::{
     alert::{Dated, Level, Notification, Subject, Told},
     capability::{Backends, Caller, Calls},
@@ -33,6 +33,8 @@ const DRIFT_WITHIN: SignedDuration = SignedDuration::from_hours(2);
 const FALSE_BELOW: f64 = 0.05;
 /// A silence or an acknowledgement that is older than this is said.
 const LASTS: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// The longest round in which nobody mends anything.
+const ROUND: SignedDuration = SignedDuration::from_hours(1);
 /// Checks that are to be mended first.
 const WORST: usize = 5;
 /// A mutation score below this is to be mended.
@@ -137,7 +139,12 @@ impl OfCheck {
     fn complaints(&self) -> (usize, Vec<String>) {
         let mut found: Vec<(usize, String)> = Vec::new();
         if !self.missed.is_empty() {
-            found.push((20 * self.missed.len(), format!("{} known bad dates were missed", self.missed.len())));
+            let what = if self.missed.len() == 1 {
+                "a known bad date was missed".to_owned()
+            } else {
+                format!("{} known bad dates were missed", self.missed.len())
+            };
+            found.push((20 * self.missed.len(), what));
         }
         if self.not_real() > 0 {
             let what = format!("{} of {} alerts were false, noise or over by themselves", self.not_real(), self.alerts);
@@ -187,7 +194,7 @@ impl Report {
         let share = self.false_share();
         let told = |drift: bool, target: SignedDuration, what: &str| {
             let seconds = self.seconds(drift);
-            let middle = seconds.get(seconds.len() / 2).copied();
+            let middle = seconds.get(seconds.len().saturating_sub(1) / 2).copied();
             Figured {
                 what: what.to_owned(),
                 value: match (middle, seconds.last()) {
@@ -326,10 +333,16 @@ impl Report {
                     .any(|alert| alert.check == own.check && alert.data_date == Some(date) && alert.announced.is_some())
             };
             let of_time = known.iter().map(|known| known.date).filter(|date| (first..last).contains(date));
-            own.missed = of_time.filter(|date| !told(*date)).collect();
+            let judged = |date: &Date| is_judged.contains(&(own.check.as_str(), *date));
+            own.missed = of_time.filter(|date| judged(date) && !told(*date)).collect();
         }
         for score in record.scores(None).await? {
-            if let Some(own) = of.get_mut(score.check.as_str()) {
+            // One of other settings or of another version says nothing about this check.
+            let check = checks.iter().find(|check| check.name == score.check);
+            let trial = check.and_then(|check| Trial::new(Arc::new(config.clone()), check).ok());
+            if let Some(own) =
+                of.get_mut(score.check.as_str()).filter(|_| trial.is_some_and(|trial| trial.digest() == score.tried))
+            {
                 own.score = Some(Share { hits: score.caught as usize, of: score.counted as usize });
             }
         }
@@ -371,7 +384,8 @@ impl Report {
 fn is_over(alert: &PastAlert, checks: &[Arc<Check>]) -> bool {
     let check = checks.iter().find(|check| check.name == alert.check);
     let next = check.and_then(|check| check.schedule.next(alert.began, &check.zone.rules()));
-    alert.ended.zip(next).is_some_and(|(ended, next)| ended <= next)
+    // Runs by hand are nobody's next round, and in a long one somebody may have mended it.
+    alert.ended.zip(next).is_some_and(|(ended, next)| ended == next && next.duration_since(alert.began) <= ROUND)
 }
 
 /// The dates of a time for which a check was due, and that it never judged.

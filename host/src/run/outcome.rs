@@ -14,6 +14,9 @@ use crate::{
 /// The longest line of a difference that is shown, in bytes.
 const SHOWN: usize = 300;
 
+/// The call for the dates that were good before.
+const GOOD_DATES: &str = "expectation.good-dates";
+
 /// What came of a run: its parts as text, so that they are compared as they were written.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
@@ -55,7 +58,14 @@ impl Outcome {
 
     /// Only what people hear of a run: its report, its alerts, and why it could not be evaluated.
     pub fn brief(run: &Run) -> Self {
-        Self { calls: String::new(), log: String::new(), evidence: String::new(), ..Self::of(run) }
+        let names = run.calls.iter().map(|call| call.name).filter(|name| *name == GOOD_DATES);
+        let calls = names.take(1).collect();
+        Self { calls, log: String::new(), evidence: String::new(), ..Self::of(run) }
+    }
+
+    /// Whether it depends on which dates were good before.
+    pub fn asks_dates(&self) -> bool {
+        self.calls.contains(GOOD_DATES)
     }
 
     /// What people hear of it: the status and the alerts, the values of the metrics and the violations. Limits are not among it.

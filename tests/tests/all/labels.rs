@@ -65,7 +65,7 @@ fn labels_and_the_report_say_what_alerts_were() {
         !unread.contains(&"nba_raw.nbac_player_boxscore") && !unread.contains(&"nba_reference.nba_schedule"),
         "{unread:?}"
     );
-    assert!(found["mend"][0]["why"].as_str().unwrap().contains("1 known bad dates were missed"), "{found:#}");
+    assert!(found["mend"][0]["why"].as_str().unwrap().contains("a known bad date was missed"), "{found:#}");
     let page = fs::read_to_string(sample.path().join("report.html")).unwrap();
     assert!(page.contains("<svg") && page.contains("phase2-raw"), "{page}");
     let text = sample.host(&["report", file, "--about", &format!("{length}d")]).unwrap().out;

@@ -457,13 +457,14 @@ fn advice(now: &str, before: &BTreeMap<String, Metric>, knobs: &[Knob]) -> Strin
     let now: Vec<Metric> = serde_json::from_str(now).unwrap_or_default();
     let changed = now.iter().filter_map(|metric| {
         let then = before.get(&metric.name)?;
-        let (was, is) = (then.value?, metric.value?);
-        (was != is).then_some((metric, was, is))
+        (then.value != metric.value).then_some((metric, then.value, metric.value))
     });
     let changed: Vec<String> = changed
         .map(|(metric, was, is)| {
+            // A value that is gone breaks a limit on either side.
             let side = if is < was { Side::Low } else { Side::High };
-            let moved = format!("{} {} instead of {}", metric.name, crate::text::number(is), crate::text::number(was));
+            let words = |value: Option<f64>| value.map_or_else(|| "no value".to_owned(), crate::text::number);
+            let moved = format!("{} {} instead of {}", metric.name, words(is), words(was));
             let knob = knobs.iter().find(|knob| knob.metric == metric.name && knob.side == side);
             match (knob, limit(metric, side)) {
                 (Some(knob), None) => format!("{moved}: set {}", knob.path),

@@ -155,6 +155,13 @@ impl Tune {
         };
         let (earlier, later) = dates.split_at(split);
         let bounds = |dates: &[Date]| Some((*dates.first()?, *dates.last()?, dates.len()));
+        if let Some(first) = self.report_from.filter(|_| !dates.is_empty() && (earlier.is_empty() || later.is_empty()))
+        {
+            bail!(
+                "{name}: --report-from {first} leaves no date to {}",
+                if earlier.is_empty() { "tune on" } else { "report on" }
+            );
+        }
         let Some((tuned, reported)) = bounds(earlier).zip(bounds(later)) else {
             bail!(
                 "{name}: {} dates are judged, which is too few to tune on some and to report on others; `host backtest {name} --from DATE` asks about past dates",

@@ -66,11 +66,12 @@ pub(super) fn residuals(series: &Series, last: Date) -> BTreeMap<Date, f64> {
     }
     let medians: BTreeMap<i8, f64> = days.iter().filter_map(|(day, values)| Some((*day, median(values)?))).collect();
     let positive = medians.values().all(|median| *median > 0.0);
+    // Of a weekday that was never seen nothing is known.
     let residual = |(date, value): (&Date, &f64)| {
-        let usual = medians.get(&date.weekday().to_monday_zero_offset()).copied().unwrap_or_default();
-        (*date, if positive { value / usual } else { value - usual })
+        let usual = medians.get(&date.weekday().to_monday_zero_offset()).copied()?;
+        Some((*date, if positive { value / usual } else { value - usual }))
     };
-    series.iter().map(residual).collect()
+    series.iter().filter_map(residual).collect()
 }
 
 /// What faults make of a value: `metric` says whether it is a change in percent, `usual` is the median of good dates.

@@ -13,6 +13,8 @@ use super::{
 
 /// Tukey's outer fences (1977): what is farther than so many quartile ranges from the quartiles stands far apart.
 const FENCE: f64 = 3.0;
+/// The least number of dates of which one can stand apart: three of each weekday.
+const LEAST: usize = 21;
 /// The largest share of dates that may stand apart from a value that all others have.
 const FEW: f64 = 0.1;
 
@@ -105,7 +107,8 @@ impl<'h> Tuning<'h> {
     pub(super) fn set_apart(&mut self, last: Date) -> Vec<Date> {
         let residuals = residuals(&self.good, last);
         let values: Vec<f64> = residuals.range(..=last).map(|(_, residual)| *residual).collect();
-        let Some((low, high)) = quantile(&values, 0.25).zip(quantile(&values, 0.75)) else { return Vec::new() };
+        let quartiles = quantile(&values, 0.25).zip(quantile(&values, 0.75)).filter(|_| values.len() >= LEAST);
+        let Some((low, high)) = quartiles else { return Vec::new() };
         let reach = FENCE * (high - low);
         let is_known = |date: &Date| self.history.dates.get(date).is_some_and(|known| known.bad == Some(false));
         let far = |(date, residual): &(&Date, &f64)| {
@@ -116,7 +119,8 @@ impl<'h> Tuning<'h> {
             return Vec::new();
         }
         self.good.retain(|date, _| !apart.contains(date));
-        apart.into_iter().collect()
+        // The later ones are not tuned on anyway.
+        apart.into_iter().filter(|date| *date <= last).collect()
     }
 
     /// Whether a value would alarm on a date. A rule with nothing to compare with says nothing.
