@@ -36,7 +36,7 @@ use crate::{
     config::{self, Config, GoogleCredentials},
     contract::{
         Error,
-        warehouse::{Parameter, Rows, Table},
+        warehouse::{Column, Parameter, Rows, Table},
     },
     google::Google,
     record::Record,
@@ -184,6 +184,11 @@ impl Backends {
         let answer = Box::pin(async { self.warehouse("query")?.query(calls, sql.clone(), parameters.clone()?).await });
         let answer = Box::pin(calls.tape.ask(QUERY, question, permitted, answer));
         calls.costly_call(QUERY, asked, handed, answer, |rows| rows.bytes_processed).await
+    }
+
+    /// The columns of a query, and the most bytes that it would bill, without reading a row.
+    pub async fn shape(&self, calls: &Arc<Calls>, sql: String) -> Result<(Vec<Column>, u64), Error> {
+        self.warehouse("query")?.shape(calls, sql, Vec::new()).await
     }
 
     /// The tables of a dataset that is granted.

@@ -187,7 +187,7 @@ fn shown(
         false => table.text(),
     };
     if !alerts.is_empty() {
-        let mut table = Table::new(["ALERT", "SINCE", "LASTED", "CHECK", "DATA OF", "SEVERITY", "SUMMARY"]);
+        let mut table = Table::new(["ALERT SINCE", "LASTED", "NUMBER", "CHECK", "DATA OF", "SEVERITY", "SUMMARY"]);
         for alert in alerts {
             let until = alert.ended.unwrap_or(now);
             let lasted = span(until.duration_since(alert.began).as_secs());
@@ -199,7 +199,7 @@ fn shown(
             let (since, date) = (local(alert.began, zone), alert.data_date.map(|date| date.to_string()));
             let date = date.unwrap_or_default();
             let (id, check) = (alert.id.to_string(), alert.check.clone());
-            table.row(vec![id, since, lasted, check, date, severity.to_owned(), summary]);
+            table.row(vec![since, lasted, id, check, date, severity.to_owned(), summary]);
         }
         text += &format!("\n{}", table.text());
     }

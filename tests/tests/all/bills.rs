@@ -162,7 +162,13 @@ fn a_backtest_never_bills_more_than_its_limit() {
     };
     let stopped = ask("300 MiB");
     assert_eq!(stopped.code, 3, "{stopped:?}");
-    assert!(stopped.out.contains("Stopped: 2026-01-") && stopped.out.contains("has billed "), "{stopped:?}");
+    assert!(
+        stopped.out.contains("Stopped: 2026-01-")
+            && stopped.out.contains(
+                "the queries have billed 300.0 MiB of 300 MiB in all, and this one needs 25.0 MiB; raise --max-bytes"
+            ),
+        "{stopped:?}"
+    );
     let billed = cloud.bigquery.jobs() - before;
     assert!(billed <= 12, "{billed} jobs of 25 MiB");
     let whole = ask("1 GiB");

@@ -96,14 +96,11 @@ fn each_mutant_is_small_and_what_its_name_says() {
     assert_eq!(rows(&show("/half-missing")).0, day / 2);
     let null = show(".player_name/null-10");
     assert_eq!(rows(&null).0, day / 10);
-    assert!(null.lines().filter(|line| line.starts_with("+ ")).all(|line| line.contains(", NULL, player")), "{null}");
+    assert!(null.lines().filter(|line| line.starts_with("+ ")).all(|line| line.contains(", NULL, ")), "{null}");
     let shifted = show(".game_date/shifted");
     assert!(shifted.lines().filter(|line| line.starts_with("+ ")).all(|line| line.contains("2025-09-02")), "{shifted}");
     let truncated = show(".player_name/truncated");
-    assert!(
-        truncated.lines().filter(|line| line.starts_with("+ ")).all(|line| line.contains(", N, player")),
-        "{truncated}"
-    );
+    assert!(truncated.lines().filter(|line| line.starts_with("+ ")).all(|line| line.contains(", N, ")), "{truncated}");
     let one = show(".game_id/one-missing");
     assert!(one.lines().filter(|line| line.starts_with("- ")).all(|line| line.starts_with("- 2025090300,")), "{one}");
 }

@@ -255,6 +255,15 @@ impl Config {
         }
     }
 
+    /// The project that table names of the warehouse may begin with.
+    pub fn warehouse_project(&self) -> Option<String> {
+        match &self.warehouse {
+            Some(Warehouse::Sqlite { project, .. }) => project.clone(),
+            Some(Warehouse::BigQuery { project, .. }) => Some(project.clone()),
+            None => None,
+        }
+    }
+
     /// Whether the file has a check of this name, or one whose consultations it watches.
     pub fn names(&self, check: &str) -> bool {
         let watched = check.strip_suffix(CONSULTED).and_then(|gate| self.checks.get(gate));

@@ -72,7 +72,7 @@ impl Warehouse {
     }
 
     /// The columns of a query, and the most bytes that it would bill, without reading a row.
-    async fn shape(
+    pub(super) async fn shape(
         &self,
         calls: &Arc<Calls>,
         sql: String,

@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    ops::ControlFlow,
     path::Path,
     sync::Arc,
 };
@@ -11,6 +12,7 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail};
 use jiff::{Timestamp, ToSpan, civil::Date};
 use rusqlite::{params_from_iter, types::Value as Stored};
+use sqlparser::ast::{Expr, visit_expressions};
 
 use crate::{
     capability::{
@@ -22,7 +24,7 @@ use crate::{
         Error, Value,
         warehouse::{Parameter, Rows, Table},
     },
-    googlesql::{self, TablePath},
+    googlesql::{self, Select, TablePath},
     run::Moment,
 };
 
@@ -32,6 +34,8 @@ use super::super::Trial;
 const DAYS: [i64; 5] = [400, 100, 35, 8, 0];
 /// How long copying one table may take.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(600);
+/// What BigQuery bills at least for a table, in bytes, however little it reads.
+const LEAST: u64 = 10 << 20;
 /// Times its size on the way that an answer takes in memory.
 const IN_MEMORY: usize = 8;
 
@@ -55,12 +59,36 @@ pub(super) struct Copy {
     pub(super) listed: BTreeSet<String>,
 }
 
-/// The words of the queries, in lower case: what is a name among them.
-pub(super) fn words(queries: &[String]) -> BTreeSet<String> {
-    let split = |query: &String| -> Vec<String> {
-        query.split(|c: char| !c.is_alphanumeric() && c != '_').map(str::to_ascii_lowercase).collect()
-    };
-    queries.iter().flat_map(split).filter(|word| !word.is_empty()).collect()
+/// The columns that some queries name, in lower case. An error if one cannot be read, as one that is too long to be recorded.
+pub(super) fn columns(queries: &[String], project: Option<&str>) -> Result<BTreeSet<String>> {
+    let mut found = BTreeSet::new();
+    for sql in queries {
+        let select = googlesql::read(sql, project).map_err(|error| {
+            anyhow!("a query of it cannot be read again, so nothing is known of its columns: {}", error.message())
+        })?;
+        found.extend(columns_of(&select));
+    }
+    Ok(found)
+}
+
+fn columns_of(select: &Select) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let _ = visit_expressions(&select.query, |expression| {
+        let name = match expression {
+            Expr::Identifier(name) => Some(name),
+            Expr::CompoundIdentifier(names) => names.last(),
+            _ => None,
+        };
+        found.extend(name.map(|name| name.value.to_lowercase()));
+        ControlFlow::<()>::Continue(())
+    });
+    // Names of `USING (…)` are no expressions.
+    let text = select.text();
+    for using in text.split(" USING(").chain(text.split(" USING (")).skip(1) {
+        let names = using.split(')').next().unwrap_or_default();
+        found.extend(names.split(',').map(|name| name.trim().trim_matches('`').to_lowercase()));
+    }
+    found
 }
 
 impl Copy {
@@ -73,23 +101,18 @@ impl Copy {
         listed: &[(String, Vec<Table>)],
         (most, directory): (usize, &Path),
     ) -> Result<Self> {
-        let project = match &trial.config.warehouse {
-            Some(Warehouse::Sqlite { project, .. }) => project.clone(),
-            Some(Warehouse::BigQuery { project, .. }) => Some(project.clone()),
-            None => None,
-        };
-        let mut paths: BTreeMap<TablePath, Vec<String>> = BTreeMap::new();
+        let project = trial.config.warehouse_project();
+        let mut paths: BTreeMap<TablePath, BTreeSet<String>> = BTreeMap::new();
         for sql in queries {
-            // What cannot be read was refused in the run, too.
             let Ok(select) = googlesql::read(sql, project.as_deref()) else { continue };
-            for path in select.tables {
-                paths.entry(path).or_default().push(sql.clone());
+            for path in &select.tables {
+                paths.entry(path.clone()).or_default().extend(columns_of(&select));
             }
         }
         let mut copy = Self::default();
         let mut left = most;
-        for (path, queries) in paths {
-            let (table, rows) = one(trial, backends, moment, &path, &words(&queries), &mut left).await?;
+        for (path, named) in paths {
+            let (table, rows) = one(trial, backends, moment, &path, &named, &mut left).await?;
             let directory = directory.to_owned();
             let written = table.clone();
             crate::lanes::own(move || write(&directory, &written, &rows))
@@ -111,19 +134,17 @@ async fn one(
     backends: &Arc<Backends>,
     moment: &Moment,
     path: &TablePath,
-    words: &BTreeSet<String>,
+    named: &BTreeSet<String>,
     left: &mut usize,
 ) -> Result<(Copied, Rows)> {
     let name = format!("{}.{}", path.dataset, path.table);
     let whole = matches!(trial.config.warehouse, Some(Warehouse::Sqlite { .. }));
-    // Its columns, for the one with the date; no row is read.
-    let shape = ask(trial, backends, moment, &format!("SELECT * FROM {} LIMIT 0", quoted_path(path)), *left).await;
-    let shape = shape.map_err(|error| anyhow!("{name} cannot be copied: {}", error.message()))?;
-    let columns: Vec<(String, String)> =
-        shape.columns.iter().map(|column| (column.name.clone(), column.kind.clone())).collect();
-    let of = |kind: &str| {
-        columns.iter().find(|(name, of)| of == kind && words.contains(&name.to_ascii_lowercase())).cloned()
-    };
+    // Its columns, for the one with the date; no row is read, and nothing is billed.
+    let calls = calls(trial, moment, *left);
+    let shape = backends.shape(&calls, format!("SELECT * FROM {}", quoted_path(path))).await;
+    let (shape, _) = shape.map_err(|error| anyhow!("{name} cannot be copied: {}", error.message()))?;
+    let columns: Vec<(String, String)> = shape.into_iter().map(|column| (column.name, column.kind)).collect();
+    let of = |kind: &str| columns.iter().find(|(name, of)| of == kind && named.contains(&name.to_lowercase())).cloned();
     let dated = of("DATE").or_else(|| of("TIMESTAMP")).or_else(|| of("DATETIME"));
     let mut tried: Vec<Option<i64>> = DAYS.iter().map(|days| Some(*days)).collect();
     if whole || dated.is_none() {
@@ -145,7 +166,13 @@ async fn one(
             _ => String::new(),
         };
         let sql = format!("SELECT * FROM {}{condition}", quoted_path(path));
-        match ask(trial, backends, moment, &sql, *left).await {
+        let calls = self::calls(trial, moment, *left);
+        // A warehouse that bills says what it would read, which is about what would be copied.
+        let read = backends.shape(&calls, sql.clone()).await.map(|(_, bytes)| bytes);
+        if read.is_ok_and(|read| read > (*left as u64).max(LEAST)) {
+            continue;
+        }
+        match backends.query(&calls, sql, Vec::<Parameter>::new()).await {
             Ok(rows) => {
                 *left = left.saturating_sub(size(&rows));
                 return Ok((Copied { path: path.clone(), columns, dated, since }, rows));
@@ -176,14 +203,8 @@ fn size(rows: &Rows) -> usize {
     rows.values.iter().flatten().map(value).sum()
 }
 
-/// Asks with the plugin's grants, and with budgets for a copy.
-async fn ask(
-    trial: &Trial,
-    backends: &Arc<Backends>,
-    moment: &Moment,
-    sql: &str,
-    most: usize,
-) -> std::result::Result<Rows, Error> {
+/// Calls with the plugin's grants, and with budgets for a copy.
+fn calls(trial: &Trial, moment: &Moment, most: usize) -> Arc<Calls> {
     let ready = trial.ready();
     let caller = Caller {
         plugin: ready.plugin.file.name.clone(),
@@ -201,8 +222,7 @@ async fn ask(
         query_bytes: own.bytes_per_day,
         ..own
     };
-    let calls = Arc::new(Calls::new(caller, ready.grants.clone(), budgets));
-    backends.query(&calls, sql.to_owned(), Vec::<Parameter>::new()).await
+    Arc::new(Calls::new(caller, ready.grants.clone(), budgets))
 }
 
 /// Writes a table into the file of its dataset.

@@ -3,6 +3,7 @@
 
 mod copy;
 mod operators;
+mod rows;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,15 +31,14 @@ use crate::{
     record::{self, MutationScore, Record},
     run::{Moment, Run, Status},
 };
-use copy::{Copy, words};
+use copy::{Copy, columns};
 use operators::{How, Mutant, mutants, of_answers};
+use rows::{difference, dump};
 
 /// The largest tape of the original run, in bytes.
 const TAPE: usize = 256 << 20;
 /// The largest share of queries that the embedded engine cannot run, if there is to be a score.
 const UNMUTABLE: f64 = 0.2;
-/// Rows of a mutant that are shown.
-const SHOWN: usize = 10;
 
 /// A check, and where its data are copied to.
 pub struct Mutate {
@@ -106,6 +106,16 @@ impl Mutated {
     }
 }
 
+/// The check on its own data: the run, what it asked and was answered, and the columns that its queries name.
+struct Original {
+    run: Run,
+    live: Arc<Backends>,
+    events: Vec<Event>,
+    queries: Vec<String>,
+    good: Vec<jiff::civil::Date>,
+    columns: BTreeSet<String>,
+}
+
 /// The directory with the copy, and one beside it for each mutant that runs.
 struct Stage {
     directory: tempfile::TempDir,
@@ -119,6 +129,21 @@ impl Stage {
 
     fn file(&self, place: &Path, dataset: &str) -> PathBuf {
         place.join(format!("{dataset}.db"))
+    }
+
+    /// A place for a mutant, with a copy of the dataset that it changes and the other ones as they are.
+    fn copied(&self, mutant: usize, changed: &str) -> std::io::Result<PathBuf> {
+        let place = self.directory.path().join(format!("mutant-{mutant}"));
+        fs::create_dir(&place)?;
+        for dataset in &self.datasets {
+            let (from, to) = (self.file(&self.pristine(), dataset), self.file(&place, dataset));
+            if dataset == changed {
+                fs::copy(from, to)?;
+            } else {
+                fs::hard_link(from, to)?;
+            }
+        }
+        Ok(place)
     }
 }
 
@@ -139,25 +164,28 @@ impl Mutate {
         self.trial.check.run(backends, &self.record, moment.clone()).await
     }
 
-    /// Copies, checks the copy, and tries every mutant; only those whose name has `only` in it, if that is given.
-    pub async fn run(&self, moment: Moment, only: Option<&str>, step: impl Fn(usize, usize)) -> Result<Mutated> {
-        let check = &self.trial.check.name;
-        let date = moment.data_date;
+    /// The check on its own data.
+    async fn original(&self, moment: &Moment) -> Result<Original> {
+        let (check, date) = (&self.trial.check.name, moment.data_date);
         let good = good_before(&self.record, check, date).await?;
         let live = self.backends(&self.trial.config, &good, Taping::Record(TAPE));
-        let original = self.run_on(&live, &moment).await;
-        if !matches!(original.status(), Status::Pass | Status::Warn) {
-            bail!(
-                "{check} says {} for {date}: {}; name a date that is good with --date",
-                original.status().name(),
-                original.summary()
-            );
+        let run = self.run_on(&live, moment).await;
+        if !matches!(run.status(), Status::Pass | Status::Warn) {
+            let (status, summary) = (run.status().name(), run.summary());
+            bail!("{check} says {status} for {date}: {summary}; name a date that is good with --date");
         }
-        let events = original.tapes.plugin.as_ref().map(|tape| tape.events.clone()).unwrap_or_default();
-        let asked = original.calls.iter().filter(|call| call.name == "warehouse.query").map(|call| call.asked.clone());
+        let events = run.tapes.plugin.as_ref().map(|tape| tape.events.clone()).unwrap_or_default();
+        let asked = run.calls.iter().filter(|call| call.name == "warehouse.query").map(|call| call.asked.clone());
         let mut queries: Vec<String> = asked.collect();
         queries.sort();
         queries.dedup();
+        let columns = columns(&queries, self.trial.config.warehouse_project().as_deref())?;
+        Ok(Original { run, live, events, queries, good, columns })
+    }
+
+    /// Copies, checks the copy, and tries every mutant; only those whose name has `only` in it, if that is given.
+    pub async fn run(&self, moment: Moment, only: Option<&str>, step: impl Fn(usize, usize)) -> Result<Mutated> {
+        let Original { run: original, live, events, queries, good, columns } = self.original(&moment).await?;
         let stage = Stage { directory: scratch::directory()?, datasets: Vec::new() };
         fs::create_dir(stage.pristine())?;
         let copy =
@@ -183,7 +211,7 @@ impl Mutate {
             let file = stage.file(&stage.pristine(), dataset);
             Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY)
         };
-        let mut all = mutants(&copy, &words(&queries), &moment, open)?;
+        let mut all = mutants(&copy, &columns, &moment, open)?;
         all.extend(of_answers(&deployed(&events), &repositories(&events)));
         if let Some(only) = only {
             all.retain(|mutant| mutant.name.contains(only));
@@ -211,14 +239,7 @@ impl Mutate {
         let waiting = Arc::new(Mutex::new(all.into_iter().enumerate()));
         let mut workers = JoinSet::new();
         let (done, mut finished) = tokio::sync::mpsc::unbounded_channel();
-        for worker in 0..std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(count.max(1)) {
-            let place = stage.directory.path().join(format!("mutant-{worker}"));
-            fs::create_dir(&place)?;
-            for dataset in &stage.datasets {
-                fs::copy(stage.file(&stage.pristine(), dataset), stage.file(&place, dataset))?;
-            }
-            let config = self.copied_config(&place);
-            let backends = self.backends(&config, good, Taping::Record(TAPE));
+        for _ in 0..std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(count.max(1)) {
             let (trial, record, costs) = (self.trial.clone(), self.record.clone(), self.costs.clone());
             let (waiting, done, stage, answers) = (waiting.clone(), done.clone(), stage.clone(), answers.clone());
             let (moment, good, events) = (moment.clone(), good.to_vec(), events.to_vec());
@@ -229,19 +250,31 @@ impl Mutate {
                     let Some((at, mutant)) = waiting.lock().await.next() else { return Ok::<_, anyhow::Error>(()) };
                     let run = match &mutant.how {
                         How::Sql(dataset, _, statements) => {
-                            let file = stage.file(&place, dataset);
-                            apply(&file, statements)?;
-                            let run = own.run_on(&backends, &moment).await;
-                            fs::copy(stage.file(&stage.pristine(), dataset), file)?;
+                            // A place of its own: the engine keeps what it has read of a file.
+                            let place = stage.copied(at, dataset)?;
+                            apply(&stage.file(&place, dataset), statements)?;
+                            let config = own.copied_config(&place);
+                            let run = own.run_on(&own.backends(&config, &good, Taping::Record(TAPE)), &moment).await;
+                            fs::remove_dir_all(place)?;
                             run
                         }
                         How::Altered(fault) => {
                             let played = Played::new(&altered(&events, fault), true);
+                            let config = own.copied_config(&stage.pristine());
                             let backends = own.backends(&config, &good, Taping::Replay(Arc::new(played)));
                             own.run_on(&backends, &moment).await
                         }
                     };
-                    let changed = matches!(mutant.how, How::Altered(_)) || self::answers(&run) != *answers;
+                    if run.exceeded.contains("timeout") || run.exceeded.contains("cpu") {
+                        bail!(
+                            "{}: the run took longer than its budgets; raise them, or try fewer with --only",
+                            mutant.name
+                        );
+                    }
+                    let changed = match &mutant.how {
+                        How::Altered(fault) => altered(&events, fault) != events,
+                        How::Sql(..) => self::answers(&run) != *answers,
+                    };
                     let _ = done.send((at, tried(mutant, &run, &unmutated, changed)));
                 }
             });
@@ -261,11 +294,7 @@ impl Mutate {
 
     /// The same configuration, with the copy as its warehouse.
     fn copied_config(&self, place: &Path) -> Config {
-        let project = match &self.trial.config.warehouse {
-            Some(Warehouse::Sqlite { project, .. }) => project.clone(),
-            Some(Warehouse::BigQuery { project, .. }) => Some(project.clone()),
-            None => None,
-        };
+        let project = self.trial.config.warehouse_project();
         let config = (*self.trial.config).clone();
         Config { warehouse: Some(Warehouse::Sqlite { path: place.to_owned(), project }), ..config }
     }
@@ -288,18 +317,13 @@ impl Mutate {
     /// The rows that a mutant changes: `-` as they were, `+` as they are.
     pub async fn rows(&self, moment: Moment, name: &str) -> Result<String> {
         let check = &self.trial.check.name;
-        let good = good_before(&self.record, check, moment.data_date).await?;
-        let live = self.backends(&self.trial.config, &good, Taping::Record(TAPE));
-        let original = self.run_on(&live, &moment).await;
-        let events = original.tapes.plugin.as_ref().map(|tape| tape.events.clone()).unwrap_or_default();
-        let asked = original.calls.iter().filter(|call| call.name == "warehouse.query").map(|call| call.asked.clone());
-        let queries: Vec<String> = asked.collect();
+        let Original { live, events, queries, columns, .. } = self.original(&moment).await?;
         let directory = scratch::directory()?;
         let place = directory.path();
         let copy = Copy::make(&self.trial, &live, &moment, &queries, &listed(&events), (self.most, place)).await?;
         live.close().await;
         let open = |dataset: &str| Connection::open(place.join(format!("{dataset}.db")));
-        let mut all = mutants(&copy, &words(&queries), &moment, open)?;
+        let mut all = mutants(&copy, &columns, &moment, open)?;
         all.extend(of_answers(&deployed(&events), &repositories(&events)));
         let Some(mutant) = all.iter().find(|mutant| mutant.name == name) else {
             let names = all.iter().map(|mutant| mutant.name.as_str());
@@ -309,9 +333,9 @@ impl Mutate {
             How::Altered(_) => Ok(format!("{}\n", mutant.what)),
             How::Sql(dataset, table, statements) => {
                 let connection = open(dataset)?;
-                let before = dump(&connection, table)?;
+                let before = dump(&connection, table, &columns)?;
                 statements.iter().try_for_each(|statement| connection.execute_batch(statement))?;
-                Ok(format!("{}\n{}", mutant.what, difference(&before, &dump(&connection, table)?)))
+                Ok(format!("{}\n{}", mutant.what, difference(&before, &dump(&connection, table, &columns)?)))
             }
         }
     }
@@ -323,44 +347,6 @@ fn apply(file: &Path, statements: &[String]) -> Result<()> {
     statements.iter().try_for_each(|statement| connection.execute_batch(statement))?;
     connection.execute_batch("COMMIT")?;
     Ok(())
-}
-
-/// All rows of a table as text, each with its place.
-fn dump(connection: &Connection, table: &str) -> Result<BTreeMap<i64, String>> {
-    let mut read = connection.prepare(&format!("SELECT rowid, * FROM {}", scratch::quoted(table)))?;
-    let columns = read.column_count();
-    let rows = read.query_map([], |row| {
-        let cells = (1..columns).map(|at| {
-            row.get_ref(at).map(|cell| match cell {
-                rusqlite::types::ValueRef::Null => "NULL".to_owned(),
-                rusqlite::types::ValueRef::Integer(number) => number.to_string(),
-                rusqlite::types::ValueRef::Real(number) => number.to_string(),
-                rusqlite::types::ValueRef::Text(text) | rusqlite::types::ValueRef::Blob(text) => {
-                    String::from_utf8_lossy(text).into_owned()
-                }
-            })
-        });
-        Ok((row.get(0)?, cells.collect::<rusqlite::Result<Vec<_>>>()?.join(", ")))
-    })?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
-}
-
-fn difference(before: &BTreeMap<i64, String>, after: &BTreeMap<i64, String>) -> String {
-    let places: BTreeSet<i64> = before.keys().chain(after.keys()).copied().collect();
-    let changed: Vec<i64> = places.into_iter().filter(|place| before.get(place) != after.get(place)).collect();
-    let mut text = String::new();
-    for place in changed.iter().take(SHOWN) {
-        if let Some(row) = before.get(place) {
-            text += &format!("- {row}\n");
-        }
-        if let Some(row) = after.get(place) {
-            text += &format!("+ {row}\n");
-        }
-    }
-    if changed.len() > SHOWN {
-        text += &format!("and {} more rows\n", changed.len() - SHOWN);
-    }
-    text
 }
 
 /// What a run was answered: the call, the question and the answer of each.
@@ -413,7 +399,14 @@ fn no_score(original: &Run, copy: &Run, unmutable: &[String], queries: usize) ->
     }
     let (then, now) = (metrics(original), metrics(copy));
     let other = then.iter().find(|metric| !now.contains(metric));
-    other.map(|metric| format!("on a copy of its data the metric {} is another one", metric.name))
+    let value = |metric: Option<&Metric>| {
+        metric.and_then(|metric| metric.value).map_or_else(|| "no value".to_owned(), crate::text::number)
+    };
+    other.map(|metric| {
+        let found = now.iter().find(|found| found.name == metric.name);
+        let (is, was) = (value(found), value(Some(metric)));
+        format!("on a copy of its data {} is {is} instead of {was}", metric.name)
+    })
 }
 
 fn copied(table: &copy::Copied) -> String {

@@ -16,6 +16,8 @@ const NULLS: [u32; 4] = [1, 10, 50, 100];
 const UNKNOWN: u32 = 10;
 /// The most different values of a column of states.
 const STATES: i64 = 20;
+/// The largest number that is made ten times as large: a tenth of INT64's.
+const LARGEST: f64 = 9e17;
 /// Seconds by which a load is stale.
 const STALE: i64 = 2 * 24 * 60 * 60;
 /// Seconds by which a deployment is behind.
@@ -39,9 +41,9 @@ pub(super) enum How {
     Altered(Alteration),
 }
 
-/// The columns that matter for a table: those whose names the queries have.
-fn used<'t>(table: &'t Copied, words: &BTreeSet<String>) -> Vec<&'t (String, String)> {
-    table.columns.iter().filter(|(name, _)| words.contains(&name.to_ascii_lowercase())).collect()
+/// The columns that matter for a table: those that the queries name.
+fn used<'t>(table: &'t Copied, named: &BTreeSet<String>) -> Vec<&'t (String, String)> {
+    table.columns.iter().filter(|(name, _)| named.contains(&name.to_lowercase())).collect()
 }
 
 /// The condition that selects the rows of the date.
@@ -49,6 +51,10 @@ fn of_date(table: &Copied, moment: &Moment) -> String {
     match &table.dated {
         None => "TRUE".to_owned(),
         Some((column, kind)) if kind == "DATE" => format!("{} = '{}'", quoted(column), moment.data_date),
+        // It has no zone: its date is the one that is written.
+        Some((column, kind)) if kind == "DATETIME" => {
+            format!("substr({}, 1, 10) = '{}'", quoted(column), moment.data_date)
+        }
         Some((column, _)) => {
             let (start, end) = (moment_text(moment.day_start.as_second()), moment_text(moment.day_end.as_second()));
             format!("{0} >= '{start}' AND {0} < '{end}'", quoted(column))
@@ -59,14 +65,14 @@ fn of_date(table: &Copied, moment: &Moment) -> String {
 /// Every mutant of the tables, from the schema, the check's own columns and the rows of the date.
 pub(super) fn mutants(
     copy: &Copy,
-    words: &BTreeSet<String>,
+    named: &BTreeSet<String>,
     moment: &Moment,
     open: impl Fn(&str) -> rusqlite::Result<Connection>,
 ) -> rusqlite::Result<Vec<Mutant>> {
     let mut found = Vec::new();
     for table in &copy.tables {
         let connection = open(&table.path.dataset)?;
-        found.extend(of_table(table, words, moment, &connection)?);
+        found.extend(of_table(table, named, moment, &connection)?);
     }
     for dataset in &copy.listed {
         let connection = open(dataset)?;
@@ -77,7 +83,7 @@ pub(super) fn mutants(
 
 fn of_table(
     table: &Copied,
-    words: &BTreeSet<String>,
+    named: &BTreeSet<String>,
     moment: &Moment,
     connection: &Connection,
 ) -> rusqlite::Result<Vec<Mutant>> {
@@ -119,13 +125,13 @@ fn of_table(
         let column_name = quoted(column);
         let earlier = match kind.as_str() {
             "DATE" => format!("date({column_name}, '-1 day')"),
-            _ => format!("strftime('%Y-%m-%d %H:%M:%S UTC', substr({column_name}, 1, 19), '-1 day')"),
+            kind => moved(&column_name, kind, "-1 day"),
         };
         let statement = format!("UPDATE {name} SET {column_name} = {earlier} WHERE {date}");
         add("shifted", Some(column), "the dates are a day too early".to_owned(), statement);
     }
     let is_date = |column: &str| table.dated.as_ref().is_some_and(|(dated, _)| dated == column);
-    for (column, kind) in used(table, words).into_iter().filter(|(column, _)| !is_date(column)) {
+    for (column, kind) in used(table, named).into_iter().filter(|(column, _)| !is_date(column)) {
         let cell = quoted(column);
         let (distinct, known): (i64, i64) = connection.query_row(
             &format!("SELECT COUNT(DISTINCT {cell}), COUNT({cell}) FROM {name} WHERE {date}"),
@@ -160,8 +166,16 @@ fn of_table(
                 "all values are 0".to_owned(),
                 format!("UPDATE {name} SET {cell} = 0 WHERE {date}"),
             );
-            let statement = format!("UPDATE {name} SET {cell} = {cell} * 10 WHERE {date}");
-            add("times-10", Some(column), "all values are ten times as large".to_owned(), statement);
+            let largest: f64 = connection.query_row(
+                &format!("SELECT COALESCE(MAX(ABS(CAST({cell} AS REAL))), 0) FROM {name} WHERE {date}"),
+                [],
+                |row| row.get(0),
+            )?;
+            // A value that no warehouse could hold says nothing about the check.
+            if largest < LARGEST {
+                let statement = format!("UPDATE {name} SET {cell} = {cell} * 10 WHERE {date}");
+                add("times-10", Some(column), "all values are ten times as large".to_owned(), statement);
+            }
         }
         if text {
             let statement = format!("UPDATE {name} SET {cell} = substr({cell}, 1, 1) WHERE {date}");
@@ -183,6 +197,12 @@ fn of_table(
         }
     }
     Ok(found)
+}
+
+/// A time some days away, as a value of its type.
+fn moved(cell: &str, kind: &str, by: &str) -> String {
+    let format = if kind == "DATETIME" { "%Y-%m-%d %H:%M:%S" } else { "%Y-%m-%d %H:%M:%S UTC" };
+    format!("strftime('{format}', substr({cell}, 1, 19), '{by}')")
 }
 
 /// Mutants of what a warehouse keeps about the tables of a dataset.
