@@ -104,7 +104,8 @@ fn each_due_time_runs_once_whichever_host_it_is() {
         0
     );
     assert!(count(&server, missed) > 0, "each said what it missed, once");
-    assert_eq!(sample.slack.received().len(), told, "nothing new is wrong");
+    // After midnight in New York the fault is of a date that only the later rounds are about: then it is told now.
+    assert_eq!(sample.slack.received().len(), told.max(1), "nothing new is wrong");
     // Each host shows what any of them recorded.
     let newest = |service: &Service| service.check("phase2-raw")["due"].clone();
     for service in &hosts {
@@ -477,6 +478,6 @@ fn a_record_of_an_older_host_on_a_server_is_taken_over() {
     let ended = once(&sample, &server.url(), AT, &["--check", "phase2-raw"]);
     assert_eq!(ended.code, 2, "{ended:?}");
     assert_eq!(sample.slack.received().len(), 1);
-    assert_eq!(count(&server, "SELECT MAX(version) FROM schema_versions"), 11);
+    assert_eq!(count(&server, "SELECT MAX(version) FROM schema_versions"), 12);
     assert_eq!(count(&server, "SELECT COUNT(*) FROM batches WHERE turn > 7"), 1);
 }

@@ -127,7 +127,10 @@ fn a_removed_check_ends_its_alert() {
     assert_eq!((began, ended), (&json!("2026-02-06T12:00:00Z"), &json!("2026-02-06T13:30:00Z")), "when it was removed");
     assert!(alerts[0]["summary"].as_str().unwrap().ends_with("(ended: removed from host.toml)"), "{alerts:#}");
     let history = morning.host(&["history", "phase2-raw"]).out;
-    assert!(history.contains("2026-02-06 07:00 EST  1 h 30 min  phase2-raw  2026-02-05  critical"), "{history}");
+    assert!(
+        history.contains("2026-02-06 07:00 EST  1 h 30 min  1       phase2-raw  2026-02-05  critical"),
+        "{history}"
+    );
 
     morning.sql(REPAIRED);
     assert!(morning.round(&["box-scores"])[0].starts_with("✅ box-scores recovered"));
