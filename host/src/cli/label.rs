@@ -6,12 +6,9 @@ use clap::{Args, ValueEnum};
 use super::flags::ConfigFlag;
 use crate::{
     config::Config,
-    record::{Address, Label as Recorded},
+    record::{Address, LONGEST_WHY, Label as Recorded},
     recorder::user,
 };
-
-/// The longest reason, in characters.
-const LONGEST: usize = 500;
 
 #[derive(Debug, Args)]
 #[command(after_help = "`host history` lists alerts with their numbers. Labels decide which dates
@@ -52,8 +49,8 @@ impl Label {
         let why = self.why.trim();
         match why.chars().count() {
             0 => bail!("--why is empty; give the reason, for others to read"),
-            1..=LONGEST => {}
-            long => bail!("--why: {long} characters; write at most {LONGEST}"),
+            1..=LONGEST_WHY => {}
+            long => bail!("--why: {long} characters; write at most {LONGEST_WHY}"),
         }
         let label = match self.label {
             Was::Real => Recorded::Real,

@@ -1,6 +1,6 @@
 //! `host report`: what the checks were worth in a time.
 
-use std::{fmt::Write as _, fs, path::PathBuf};
+use std::{fmt::Write as _, fs, path::PathBuf, sync::Arc};
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -21,7 +21,6 @@ use crate::{
     text::{self, note},
     web,
 };
-use std::sync::Arc;
 
 /// Names in a line.
 const NAMED: usize = 12;

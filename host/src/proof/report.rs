@@ -3,7 +3,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
@@ -16,7 +16,7 @@ use crate::{
     alert::{Dated, Level, Notification, Subject, Told},
     capability::{Backends, Caller, Calls},
     check::Check,
-    config::{Config, Dates, Grants, Warehouse},
+    config::{Config, Dates, Grants},
     contract::slack::{Alert, Section, Severity, Step},
     googlesql,
     record::{Included, Label, PastAlert, Record, Silence, Tally},
@@ -416,13 +416,9 @@ async fn unread(record: &Record, config: &Config, backends: &Arc<Backends>) -> R
     if config.warehouse.is_none() {
         return Ok(None);
     }
-    let project = match &config.warehouse {
-        Some(Warehouse::Sqlite { project, .. }) => project.clone(),
-        Some(Warehouse::BigQuery { project, .. }) => Some(project.clone()),
-        None => None,
-    };
+    let project = config.warehouse_project();
     let included = Included { report: false, calls: true, most: RUNS.1 };
-    let mut asked: HashMap<String, ()> = HashMap::new();
+    let mut asked: BTreeSet<String> = BTreeSet::new();
     let mut listed: BTreeSet<String> = BTreeSet::new();
     for run in record.runs(None, RUNS.0, included).await? {
         let calls: Vec<serde_json::Value> =
@@ -430,7 +426,7 @@ async fn unread(record: &Record, config: &Config, backends: &Arc<Backends>) -> R
         for call in calls {
             let text = |key: &str| call.get(key).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
             match text("name").as_str() {
-                "warehouse.query" => drop(asked.insert(text("asked"), ())),
+                "warehouse.query" => drop(asked.insert(text("asked"))),
                 // Who asks when the tables of a dataset were written watches all of them.
                 "warehouse.tables" => drop(listed.insert(text("asked"))),
                 _ => {}
@@ -438,7 +434,7 @@ async fn unread(record: &Record, config: &Config, backends: &Arc<Backends>) -> R
         }
     }
     let mut read: BTreeSet<(String, String)> = BTreeSet::new();
-    for sql in asked.keys() {
+    for sql in &asked {
         let tables = googlesql::read(sql, project.as_deref()).map(|select| select.tables).unwrap_or_default();
         read.extend(tables.into_iter().map(|path| (path.dataset, path.table.to_lowercase())));
     }

@@ -10,6 +10,9 @@ use super::{
     sql::{commit, query, storable},
 };
 
+/// The longest reason of a label, in characters.
+pub const LONGEST_WHY: usize = 500;
+
 /// What an alert was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]

@@ -66,7 +66,7 @@ pub use directory::{Claim, Taken};
 pub use fleet::{Asked, LEASE, Lease, Member, Taken as Claimed, turn_of};
 pub use history::{Included, LastRuns, Line, PastAlert, PastMessage, PastRun, Receipt, metrics};
 pub use identity::run_id;
-pub use labels::Label;
+pub use labels::{LONGEST_WHY, Label};
 pub use orders::Order;
 pub use outbox::{Attempt, Message, Outcome, Undelivered};
 pub use place::Place;

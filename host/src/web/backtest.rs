@@ -1,11 +1,11 @@
 //! What a check says of past dates, as a page of its own.
 
 use jiff::{Timestamp, civil::Date};
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 
 use super::{
     chart::{Point, chart},
-    layout::{STYLE, marks, moment},
+    layout::{alone, marks, moment},
 };
 use crate::{
     config::Config,
@@ -54,17 +54,7 @@ impl Tried {
 /// A page that needs nothing else: the dates as a strip, charts of the metrics, what is not well, and the messages.
 pub fn backtest(check: &str, config: &Config, days: &[Tried], messages: &[(Timestamp, String)]) -> String {
     let range = days.first().zip(days.last());
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { (check) " on past dates" }
-                style { (PreEscaped(STYLE)) }
-            }
-            body {
-                main {
+    let content = html! {
                     h1 { (check) " on past dates" }
                     @if let Some((first, last)) = range { p.facts { "Data of " (first.date) " to " (last.date) } }
                     (strip(days))
@@ -77,11 +67,8 @@ pub fn backtest(check: &str, config: &Config, days: &[Tried], messages: &[(Times
                         p { "People would have got " (messages.len()) "." }
                         ul { @for (due, title) in messages { li { (due) " " (title) } } }
                     }
-                }
-            }
-        }
     };
-    page.into_string()
+    alone(&format!("{check} on past dates"), &content)
 }
 
 /// What proves a check, on its page: its mutation score, and what it says of past dates.

@@ -26,7 +26,10 @@ use crate::{
     contract::Metric,
     host::Host,
     plugin::WarnLimits,
-    record::{self, Backtested, Included, Label, MutationScore, PastAlert, PastMessage, PastRun, Silence, metrics},
+    record::{
+        self, Backtested, Included, LONGEST_WHY, Label, MutationScore, PastAlert, PastMessage, PastRun, Silence,
+        metrics,
+    },
     text::encoded,
 };
 
@@ -226,7 +229,7 @@ fn label(alert: &PastAlert) -> Markup {
                         @for label in Label::ALL { option value=(label.name()) selected[alert.label == Some(label)] { (label.name()) } }
                     }
                 }
-                label { " because " input name="why" required maxlength="500" autocomplete="off"; }
+                label { " because " input name="why" required maxlength=(LONGEST_WHY) autocomplete="off"; }
                 button { "Label" span.hidden { " alert " (alert.id) } }
             }
         }

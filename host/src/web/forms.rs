@@ -9,7 +9,10 @@ use axum::{
 use serde::Deserialize;
 
 use super::{Site, api::begin_silence, caller::who, layout};
-use crate::{record::Label, text::encoded};
+use crate::{
+    record::{LONGEST_WHY, Label},
+    text::encoded,
+};
 
 /// Who did it, for the audit trail: whoever uses the page has its token, and a name only if the browser was given one.
 pub(super) const PAGE: &str = "the page";
@@ -63,9 +66,6 @@ pub(super) struct Said {
     why: String,
 }
 
-/// The longest reason of a label, in characters.
-const LONGEST: usize = 500;
-
 pub(super) async fn label(
     State(site): State<Site>,
     Path(id): Path<i64>,
@@ -77,8 +77,8 @@ pub(super) async fn label(
         return wrong(StatusCode::BAD_REQUEST, "label: write real, false or noise").await;
     };
     let why = form.why.split_whitespace().collect::<Vec<_>>().join(" ");
-    if why.is_empty() || why.chars().count() > LONGEST {
-        let text = format!("why: give a reason of at most {LONGEST} characters, for others to read");
+    if why.is_empty() || why.chars().count() > LONGEST_WHY {
+        let text = format!("why: give a reason of at most {LONGEST_WHY} characters, for others to read");
         return wrong(StatusCode::BAD_REQUEST, &text).await;
     }
     let host = site.host();

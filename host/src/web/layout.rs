@@ -7,7 +7,7 @@ use axum::{
     response::{Html, IntoResponse, Response},
 };
 use jiff::{Timestamp, tz::TimeZone};
-use maud::{DOCTYPE, Markup, html};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{Site, api::Refused, render::Turn};
 use crate::{
@@ -111,6 +111,23 @@ pub(super) fn refreshed(mut page: Response, seconds: Option<u32>) -> Response {
     let value = seconds.and_then(|seconds| HeaderValue::from_str(&seconds.max(FASTEST).to_string()).ok());
     page.headers_mut().extend(value.map(|value| (header::REFRESH, value)));
     page
+}
+
+/// A page that needs nothing else, for a file.
+pub(super) fn alone(title: &str, content: &Markup) -> String {
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { (title) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body { main { (content) } }
+        }
+    };
+    page.into_string()
 }
 
 /// Capitalizes the first letter.

@@ -6,11 +6,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 
 use super::{
     Site,
-    layout::{Frame, STYLE, link},
+    layout::{Frame, alone, link},
 };
 use crate::{
     config::Config,
@@ -41,19 +41,7 @@ pub(super) async fn page(State(site): State<Site>) -> Response {
 
 /// A page that needs nothing else.
 pub fn report_file(report: &Report, config: &Config) -> String {
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { "Report" }
-                style { (PreEscaped(STYLE)) }
-            }
-            body { main { (content(report, config, &|name| html! { (name) })) } }
-        }
-    };
-    page.into_string()
+    alone("Report", &content(report, config, &|name| html! { (name) }))
 }
 
 fn content(report: &Report, config: &Config, named: &dyn Fn(&str) -> Markup) -> Markup {

@@ -13,10 +13,7 @@ use serde_json::Value;
 
 use super::{
     median, row,
-    support::{
-        AT,
-        command::{Ended, Sample, binary, ended, shipped},
-    },
+    support::command::{Ended, Sample, binary, ended, shipped},
 };
 
 /// The first date of generated pipelines, and how many there are.
@@ -348,5 +345,4 @@ fn flown(words: &str, alarms: usize, dates: usize, caught: usize, faults: usize)
         100.0 * high
     );
     row(words, &measured, "");
-    let _ = AT;
 }
