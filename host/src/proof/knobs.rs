@@ -157,6 +157,11 @@ pub(super) async fn knobs(trial: &Trial, record: &Record, moment: &Moment, known
     found
 }
 
+/// The usual places of the limits for the change of a metric from earlier good dates.
+pub(super) fn changes(metric: &str) -> [String; 2] {
+    [format!("thresholds.{metric}.change"), format!("change.{metric}")]
+}
+
 /// A number as a setting.
 pub(super) fn json_number(value: f64, whole: bool) -> Value {
     match whole || value.fract() == 0.0 && value.abs() < 1e15 {
@@ -177,9 +182,10 @@ fn candidates(schema: &Value, settings: &Value, metrics: &BTreeSet<String>) -> V
         }
         // The change of another metric.
         if let Some(of) = metric.strip_suffix("_change") {
-            let under =
-                |key: &str| Candidate { path: format!("thresholds.{of}.change.{key}"), now: None, whole: false };
-            found.extend([under("max_drop_percent"), under("max_rise_percent")]);
+            for change in changes(of) {
+                let under = |key: &str| Candidate { path: format!("{change}.{key}"), now: None, whole: false };
+                found.extend([under("max_drop_percent"), under("max_rise_percent")]);
+            }
         }
     }
     let mut seen = BTreeSet::new();

@@ -2,14 +2,14 @@
 
 use jiff::civil::{Date, DateTime, Time};
 use sdk::{
-    Dates, Failure, Request, Result, Row, Step, TableName, Violation, bq_query, deadline, hours_between, literal,
-    measured,
+    Dates, Failure, Number, Request, Result, Row, Step, TableName, Violation, bq_query, deadline, hours_between,
+    literal, measured,
     schemars::JsonSchema,
     serde::{Deserialize, Serialize},
     step, tables,
 };
 
-use crate::{judge::Judge, limits::Limits, number::Number, sense::ANY, standard::column};
+use crate::{judge::Judge, limits::Limits, sense::ANY, standard::column};
 
 /// Hours ahead of the run's clock that are more than clock skew.
 const CLOCKS_APART_HOURS: f64 = 0.1;

@@ -2,13 +2,9 @@
 
 use std::{cmp::Ordering, collections::BTreeMap};
 
-use sdk::{Metric, Violation, measured};
+use sdk::{Change, Compared, Metric, Number, Violation, measured};
 
-use crate::{
-    change::{Compared, Earlier, compare},
-    limits::{Change, Limits},
-    number::Number,
-};
+use crate::limits::Limits;
 
 /// The findings, number by number.
 #[derive(Default)]
@@ -58,10 +54,10 @@ impl Judge {
         self.metrics.push(metric);
     }
 
-    /// Compares a number with those of good dates. With too few of them it has no change yet.
-    pub(crate) fn change(&mut self, column: &str, now: Option<Number>, before: &[Earlier], change: &Change) {
+    /// Compares a change with its limits; `None` if the column has no value. With too few good dates there is no change yet.
+    pub(crate) fn change(&mut self, column: &str, compared: Option<Compared>, change: &Change) {
         let name = format!("{column}_change");
-        let (metric, note) = match now.map(|now| compare(now, before, change)) {
+        let (metric, note) = match compared {
             None => (change.limits(column, None), None),
             Some(Compared::Changed(percent, note)) => (change.limits(column, Some(percent)), Some(note)),
             Some(Compared::Learning(note)) => {
@@ -121,17 +117,6 @@ impl Judge {
     /// A number with nothing but a maximum.
     pub(crate) fn at_most(&mut self, metric: Metric, value: Option<Number>, most: f64) {
         self.limits(metric, value, &Limits { max: Some(Number::Float(most)), ..Limits::default() });
-    }
-}
-
-impl Change {
-    /// A change of a column in percent, with its limits.
-    fn limits(&self, column: &str, percent: Option<f64>) -> Metric {
-        Metric {
-            min: self.max_drop_percent.map(|drop| -drop),
-            max: self.max_rise_percent,
-            ..measured(format!("{column}_change"), percent).unit("%")
-        }
     }
 }
 

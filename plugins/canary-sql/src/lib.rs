@@ -1,28 +1,24 @@
 //! Checks without code: a query with limits for its columns, or a table with rules. One plugin serves any number of
 //! checks in host.toml.
 
-mod change;
 mod freshness;
 mod judge;
 mod limits;
-mod number;
 mod rows;
 mod sense;
 mod standard;
 mod times;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use change::{Earlier, comparable};
 use freshness::Freshness;
 use jiff::Timestamp;
 use judge::Judge;
-use limits::{Change, Limits};
-use number::Number;
+use limits::Limits;
 use rows::{Total, Wrong};
 use sdk::{
-    About, Check, Dates, Error, Failure, Need, Report, Request, Result, Row, Step, TableName, Verdict, Violation,
-    alert, join_all, measured, step, uses,
+    About, Change, Check, Dates, Failure, Need, Number, Past, Report, Request, Result, Row, Step, TableName, Verdict,
+    Violation, alert, measured, step, uses,
 };
 use standard::{References, Value};
 use times::{OF_ITS_OWN, Times};
@@ -186,21 +182,12 @@ fn is_dated(sql: &str) -> bool {
 async fn ask(sql: &str, limited: &BTreeMap<&str, Limits>, request: &Request, judge: &mut Judge) -> Result<Row> {
     let times = Times::of(request);
     let row = times.query(sql).row().await?;
-    let one = |date: &str| times.on(date).query(sql).row();
     let changes: BTreeMap<&str, Change> =
         limited.iter().filter_map(|(column, limits)| Some((*column, limits.change?))).collect();
     if !changes.is_empty() {
         of_dates(sql)?;
     }
-    let compared = comparable(&request.data_date, &changes).await;
-    let dates: BTreeSet<&String> = compared.iter().flat_map(BTreeMap::values).flatten().collect();
-    let dates: Vec<&String> = dates.into_iter().rev().collect();
-    let mut before: BTreeMap<&String, std::result::Result<Row, Error>> = BTreeMap::new();
-    // A few at a time, within the budget of concurrent calls.
-    for dates in dates.chunks(4) {
-        let found = join_all(dates.iter().map(|date| one(date))).await;
-        before.extend(dates.iter().copied().zip(found));
-    }
+    let past = Past::ask(&request.data_date, &changes, |date| times.on(date).query(sql)).await;
     for column in row.columns() {
         // As in SQL, upper and lower case are the same.
         let limits = limited.iter().find(|(name, _)| name.eq_ignore_ascii_case(column));
@@ -218,17 +205,7 @@ async fn ask(sql: &str, limited: &BTreeMap<&str, Limits>, request: &Request, jud
         let number = Number::of(&row, column);
         judge.limits(measured(column, None), number, &limits);
         if let Some(change) = &limits.change {
-            let dates = match &compared {
-                Ok(compared) => {
-                    Ok(compared.iter().find(|(name, _)| name.eq_ignore_ascii_case(column)).map(|(_, dates)| dates))
-                }
-                Err(error) => Err(error.reason().to_owned()),
-            };
-            match dates.and_then(|dates| values(dates.map_or(&[][..], Vec::as_slice), &before, column)) {
-                Ok(values) => judge.change(column, number, &values, change),
-                // Today's other limits are known all the same.
-                Err(why) => judge.unknown.push(format!("{column}_change: {why}")),
-            }
+            judge.change(column, number.map(|number| past.compare(column, number, change)), change);
         }
     }
     // A misspelt column has no value, and so breaks its limits.
@@ -253,25 +230,6 @@ fn of_dates(sql: &str) -> Result<()> {
             "a change is compared with earlier dates, of which @{bound} is not known; write DATE(…, 'America/New_York') = @date with the pipeline's time zone"
         ))),
     }
-}
-
-/// The values of a column on good dates, newest first; or why they are not all known.
-fn values(
-    dates: &[String],
-    before: &BTreeMap<&String, std::result::Result<Row, Error>>,
-    column: &str,
-) -> std::result::Result<Vec<Earlier>, String> {
-    let asked = || dates.iter().filter_map(|date| Some((date, before.get(date)?)));
-    let mut failed = asked().filter_map(|(date, found)| Some((date, found.as_ref().err()?)));
-    if let Some((date, error)) = failed.next() {
-        let others = match failed.count() {
-            0 => String::new(),
-            1 => ", and of 1 date before it,".to_owned(),
-            others => format!(", and of {others} dates before it,"),
-        };
-        return Err(format!("the query of {date}{others} has no answer: {}", error.reason()));
-    }
-    Ok(asked().filter_map(|(date, found)| Some(Earlier::new(date, found.as_ref().ok()?, column))).collect())
 }
 
 /// A value that is not a number, in a line.

@@ -2,11 +2,7 @@
 
 use sdk::{Failure, Result, Row};
 
-use crate::{
-    Settings,
-    freshness::Freshness,
-    limits::{Change, Limits},
-};
+use crate::{Settings, freshness::Freshness, limits::Limits};
 
 /// The type of a column that the warehouse cannot tell: an expression of a SQLite view.
 pub(crate) const ANY: &str = "ANY";
@@ -97,24 +93,9 @@ impl Limits {
         if !self.asks() {
             return Err(wrong(key, "it sets no limit; add min, max, warn_min, warn_max or change"));
         }
-        self.change.map_or(Ok(()), |change| change.make_sense(&format!("{key}.change")))
-    }
-}
-
-impl Change {
-    fn make_sense(&self, key: &str) -> Result<()> {
-        if self.max_drop_percent.is_none() && self.max_rise_percent.is_none() {
-            return Err(wrong(key, "it has no limit; add max_drop_percent or max_rise_percent"));
-        }
-        match (self.dates(), self.days, self.weeks) {
-            (Some((count, _)), ..) if !(1..=usize::from(count)).contains(&self.least()) => {
-                Err(wrong(key, &format!("min_dates = {}; write 1 to {count}, the number of dates", self.least())))
-            }
-            (Some(_), ..) => Ok(()),
-            (None, Some(days), Some(weeks)) => {
-                Err(wrong(key, &format!("days = {days} and weeks = {weeks} exclude each other; leave one out")))
-            }
-            (None, ..) => Err(wrong(key, "it has no dates; add days or weeks, at least 1")),
+        match self.change.and_then(|change| change.problem()) {
+            Some(problem) => Err(wrong(&format!("{key}.change"), &problem)),
+            None => Ok(()),
         }
     }
 }
@@ -185,8 +166,9 @@ pub(crate) fn is_type(found: &str, wanted: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use sdk::Number;
+
     use super::*;
-    use crate::number::Number;
 
     #[test]
     fn types_are_known_by_all_their_names() {

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use sdk::{
-    Column, Dates, Error, Failure, Request, Result, Step, TableName, Violation, join, join_all, literal, measured,
-    one_line,
+    Column, Dates, Error, Failure, Number, Request, Result, Step, TableName, Violation, join, join_all, literal,
+    measured, one_line,
     schemars::JsonSchema,
     serde::{Deserialize, Serialize},
     step,
@@ -16,7 +16,6 @@ use crate::{
     is_dated,
     judge::Judge,
     limits::Limits,
-    number::Number,
     rows::{ASKED as SHOWN, Total, Wrong},
     sense::{ANY, is_type},
     times::Times,

@@ -1,6 +1,8 @@
 //! Phase 2: yesterday's raw box scores are complete, with names and teams.
 
-use sdk::{About, Canary, Service, TableName, Threshold};
+use std::collections::BTreeMap;
+
+use sdk::{About, Canary, Change, Service, TableName, Threshold};
 
 sdk::settings! {
     /// Settings of the Phase 2 canary.
@@ -15,6 +17,8 @@ sdk::settings! {
         pub max_null_player_names: f64 = 0,
         /// Maximum number of records without team_abbr.
         pub max_null_team_abbrs: f64 = 0,
+        /// The maximum change from the median of earlier good dates, by column, as a setting of `canary-sql`.
+        pub change: BTreeMap<String, Change> = [],
         /// The Cloud Run service that writes the table, for the investigation steps.
         pub service: Service = "projects/nba-props-platform/locations/us-west2/services/nba-phase2-raw-processors",
     }
@@ -57,6 +61,10 @@ impl Canary for Phase2 {
             Threshold::max("null_player_names", settings.max_null_player_names),
             Threshold::max("null_team_abbrs", settings.max_null_team_abbrs),
         ]
+    }
+
+    fn changes(settings: &Settings) -> BTreeMap<String, Change> {
+        settings.change.clone()
     }
 
     fn service(settings: &Settings) -> Option<&Service> {

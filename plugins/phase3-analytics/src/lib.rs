@@ -1,6 +1,8 @@
 //! Phase 3: yesterday's player summaries exist, and are complete for everyone who played.
 
-use sdk::{About, Canary, Service, TableName, Threshold};
+use std::collections::BTreeMap;
+
+use sdk::{About, Canary, Change, Service, TableName, Threshold};
 
 sdk::settings! {
     /// Settings of the Phase 3 canary.
@@ -17,6 +19,8 @@ sdk::settings! {
         pub max_null_points: f64 = 0,
         /// Minimum average of possessions, over players who played.
         pub min_average_possessions: f64 = 50,
+        /// The maximum change from the median of earlier good dates, by column, as a setting of `canary-sql`.
+        pub change: BTreeMap<String, Change> = [],
         /// The Cloud Run service that writes the table, for the investigation steps.
         pub service: Service = "projects/nba-props-platform/locations/us-west2/services/nba-phase3-analytics-processors",
     }
@@ -61,6 +65,10 @@ impl Canary for Phase3 {
             Threshold::max("null_points", settings.max_null_points),
             Threshold::min("average_possessions", settings.min_average_possessions),
         ]
+    }
+
+    fn changes(settings: &Settings) -> BTreeMap<String, Change> {
+        settings.change.clone()
     }
 
     fn service(settings: &Settings) -> Option<&Service> {

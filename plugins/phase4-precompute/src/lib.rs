@@ -1,6 +1,8 @@
 //! Phase 4: the season averages as of yesterday cover enough players and games.
 
-use sdk::{About, Canary, Service, TableName, Threshold};
+use std::collections::BTreeMap;
+
+use sdk::{About, Canary, Change, Service, TableName, Threshold};
 
 sdk::settings! {
     /// Settings of the Phase 4 canary.
@@ -15,6 +17,8 @@ sdk::settings! {
         pub min_average_games_played: f64 = 10,
         /// Maximum number of records without points_avg.
         pub max_null_points_avg: f64 = 0,
+        /// The maximum change from the median of earlier good dates, by column, as a setting of `canary-sql`.
+        pub change: BTreeMap<String, Change> = [],
         /// The Cloud Run service that writes the table, for the investigation steps.
         pub service: Service = "projects/nba-props-platform/locations/us-west2/services/nba-phase4-precompute-processors",
     }
@@ -56,6 +60,10 @@ impl Canary for Phase4 {
             Threshold::min("average_games_played", settings.min_average_games_played),
             Threshold::max("null_points_avg", settings.max_null_points_avg),
         ]
+    }
+
+    fn changes(settings: &Settings) -> BTreeMap<String, Change> {
+        settings.change.clone()
     }
 
     fn service(settings: &Settings) -> Option<&Service> {

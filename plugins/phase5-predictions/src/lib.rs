@@ -1,6 +1,8 @@
 //! Phase 5: there are active predictions for yesterday, with a value and an edge.
 
-use sdk::{About, Canary, Service, TableName, Threshold};
+use std::collections::BTreeMap;
+
+use sdk::{About, Canary, Change, Service, TableName, Threshold};
 
 sdk::settings! {
     /// Settings of the Phase 5 canary.
@@ -15,6 +17,8 @@ sdk::settings! {
         pub max_null_predicted_values: f64 = 0,
         /// Maximum number of predictions without edge_percent.
         pub max_null_edge_percents: f64 = 0,
+        /// The maximum change from the median of earlier good dates, by column, as a setting of `canary-sql`.
+        pub change: BTreeMap<String, Change> = [],
         /// The Cloud Run service that writes the table, for the investigation steps.
         pub service: Service = "projects/nba-props-platform/locations/us-west2/services/prediction-worker",
     }
@@ -57,6 +61,10 @@ impl Canary for Phase5 {
             Threshold::max("null_predicted_values", settings.max_null_predicted_values),
             Threshold::max("null_edge_percents", settings.max_null_edge_percents),
         ]
+    }
+
+    fn changes(settings: &Settings) -> BTreeMap<String, Change> {
+        settings.change.clone()
     }
 
     fn service(settings: &Settings) -> Option<&Service> {

@@ -1,6 +1,8 @@
 //! Phase 6: yesterday's signal was published.
 
-use sdk::{About, Canary, Service, TableName, Threshold};
+use std::collections::BTreeMap;
+
+use sdk::{About, Canary, Change, Service, TableName, Threshold};
 
 sdk::settings! {
     /// Settings of the Phase 6 canary.
@@ -15,6 +17,8 @@ sdk::settings! {
         pub max_null_daily_signals: f64 = 0,
         /// Maximum number of records without pct_over.
         pub max_null_pct_overs: f64 = 0,
+        /// The maximum change from the median of earlier good dates, by column, as a setting of `canary-sql`.
+        pub change: BTreeMap<String, Change> = [],
         /// The Cloud Run service that writes the table, for the investigation steps.
         pub service: Service = "projects/nba-props-platform/locations/us-west2/services/prediction-coordinator",
     }
@@ -56,6 +60,10 @@ impl Canary for Phase6 {
             Threshold::max("null_daily_signals", settings.max_null_daily_signals),
             Threshold::max("null_pct_overs", settings.max_null_pct_overs),
         ]
+    }
+
+    fn changes(settings: &Settings) -> BTreeMap<String, Change> {
+        settings.change.clone()
     }
 
     fn service(settings: &Settings) -> Option<&Service> {

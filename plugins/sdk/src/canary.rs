@@ -1,11 +1,13 @@
 //! Canaries: one query about one date, compared with thresholds.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    About, Alert, Check, Failure, Metric, Need, Query, Report, Request, Result, Severity, Step, TableName, Verdict,
-    Violation, judge, measured, sentence, settings::Settings, step,
+    About, Alert, Change, Check, Compared, Failure, Metric, Need, Number, Past, Query, Report, Request, Result, Row,
+    Severity, Step, TableName, Verdict, Violation, judge, measured, settings::Settings, step,
 };
 
 /// A check with one query for one row, and thresholds for its columns.
@@ -23,6 +25,10 @@ pub trait Canary {
     fn table(settings: &Self::Settings) -> &TableName;
     /// The thresholds for the columns of the row.
     fn thresholds(settings: &Self::Settings) -> Vec<Threshold>;
+    /// The maximum changes from earlier good dates, by column; none by default.
+    fn changes(_settings: &Self::Settings) -> BTreeMap<String, Change> {
+        BTreeMap::new()
+    }
     /// The Cloud Run service that writes the table, if any, for the investigation steps.
     fn service(_settings: &Self::Settings) -> Option<&Service> {
         None
@@ -54,15 +60,82 @@ impl<C: Canary> Check for C {
 
     async fn run(request: Request, settings: Self::Settings) -> Result<Report> {
         let sql = C::query(&settings);
-        let row = Query::new(&sql).date("date", &request.data_date).row().await?;
-        let metrics = C::thresholds(&settings)
-            .into_iter()
-            .map(|Threshold(metric)| Metric { value: row.number(&metric.name), ..metric })
-            .collect();
+        let (thresholds, changes) = (C::thresholds(&settings), C::changes(&settings));
+        make_sense(&thresholds, &changes)?;
+        let query = |date: &str| Query::new(&sql).date("date", date);
+        let row = query(&request.data_date).row().await?;
+        let value = |Threshold(metric): Threshold| Metric { value: row.number(&metric.name), ..metric };
+        let mut measured = Measured { metrics: thresholds.into_iter().map(value).collect(), ..Measured::default() };
+        let limited = changes.iter().map(|(column, change)| (column.as_str(), *change)).collect();
+        let past = Past::ask(&request.data_date, &limited, query).await;
+        for (column, change) in &changes {
+            measured.change(&row, column, change, &past);
+        }
         let query_step = step("Run the query yourself", bq_query(&request.data_date, &sql));
         let look = C::service(&settings).map(investigation).transpose()?;
         let steps = look.into_iter().flatten().chain([query_step]).collect();
-        report(&request, C::TITLE, C::ABOUT.summary, metrics, steps).await
+        reported(&request, C::TITLE, C::ABOUT.summary, measured, steps).await
+    }
+}
+
+/// Refuses a change of a column that the canary does not measure, or that nothing could break.
+fn make_sense(thresholds: &[Threshold], changes: &BTreeMap<String, Change>) -> Result<()> {
+    let names: Vec<&str> = thresholds.iter().map(|Threshold(metric)| metric.name.as_str()).collect();
+    for (column, change) in changes {
+        let problem = match names.contains(&column.as_str()) {
+            true => change.problem(),
+            false => Some(format!("it measures no such column; write one of {}", names.join(", "))),
+        };
+        if let Some(problem) = problem {
+            return Err(Failure::Settings(format!("change.{column}: {problem}")));
+        }
+    }
+    Ok(())
+}
+
+/// What a canary measured.
+#[derive(Default)]
+struct Measured {
+    metrics: Vec<Metric>,
+    /// What a change was compared with, by the metric's name.
+    notes: BTreeMap<String, String>,
+    /// Changes that could not be determined, each with the reason.
+    unknown: Vec<String>,
+}
+
+impl Measured {
+    /// Adds the change of a column. With too few good dates it has no value, which breaks nothing: the thresholds judge.
+    fn change(&mut self, row: &Row, column: &str, change: &Change, past: &Past) {
+        let name = format!("{column}_change");
+        // A column without a value breaks its threshold.
+        let Some(now) = Number::of(row, column) else { return };
+        let (metric, note) = match past.compare(column, now, change) {
+            Compared::Changed(percent, note) => (change.limits(column, Some(percent)), note),
+            Compared::Learning(note) => (measured(&name, None).unit("%"), note),
+            Compared::Unknown(why) => return self.unknown.push(format!("{name}: {why}")),
+        };
+        self.metrics.push(metric);
+        self.notes.insert(name, note);
+    }
+
+    /// A text about a metric, with what it was compared with.
+    fn noted(&self, metric: &str, text: String) -> String {
+        match self.notes.get(metric) {
+            Some(note) => format!("{text} ({note})"),
+            None => text,
+        }
+    }
+
+    fn violations(&self) -> Vec<Violation> {
+        let noted = |violation: Violation| {
+            let metric = violation.metric.as_deref().unwrap_or_default();
+            Violation { message: self.noted(metric, violation.message.clone()), ..violation }
+        };
+        judge(&self.metrics).into_iter().map(noted).collect()
+    }
+
+    fn sentence(&self) -> String {
+        self.metrics.iter().map(|metric| self.noted(&metric.name, metric.brief())).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -74,14 +147,19 @@ pub async fn report(
     metrics: Vec<Metric>,
     steps: Vec<Step>,
 ) -> Result<Report> {
-    let violations = judge(&metrics);
-    let mut unknown = Vec::new();
+    reported(request, title, about, Measured { metrics, ..Measured::default() }, steps).await
+}
+
+async fn reported(request: &Request, title: &str, about: &str, measured: Measured, steps: Vec<Step>) -> Result<Report> {
+    let violations = measured.violations();
+    let words = measured.sentence();
+    let Measured { metrics, mut unknown, .. } = measured;
     if !violations.is_empty() {
         let alert = alert(request, Severity::Critical, title, about, &metrics, &violations);
         unknown.extend(alert.steps(steps).told().await);
     }
     let (verdict, summary) = match violations.is_empty() {
-        true => (Verdict::Pass, sentence(&metrics)),
+        true => (Verdict::Pass, words),
         false => {
             let messages: Vec<_> = violations.iter().map(|violation| violation.message.as_str()).collect();
             (Verdict::Fail, messages.join("; "))

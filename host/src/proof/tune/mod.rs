@@ -20,7 +20,7 @@ pub use tuning::Figures;
 
 use super::{
     Side, Trial,
-    knobs::{Knob, json_number, knobs},
+    knobs::{Knob, changes, json_number, knobs},
 };
 use crate::{
     capability::Backends,
@@ -40,6 +40,11 @@ pub const MONTH: f64 = 365.25 / 12.0;
 const EARLIER: f64 = 0.6;
 /// By how much a limit by weekday must catch more before it is proposed instead of a fixed one.
 const BETTER: f64 = 0.02;
+
+/// There are too few judged dates to tune on some and to report on others.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct TooFew(String);
 
 /// What limits are proposed for.
 pub struct Tune {
@@ -143,7 +148,7 @@ impl Tuned {
 }
 
 impl Tune {
-    /// Tunes the limits.
+    /// Tunes the limits. An error is [`TooFew`] if the history is too short for anything.
     pub async fn run(&self) -> Result<Tuned> {
         let name = &self.trial.check.name;
         let history = History::read(&self.record, &self.trial.config, name).await?;
@@ -163,10 +168,14 @@ impl Tune {
             );
         }
         let Some((tuned, reported)) = bounds(earlier).zip(bounds(later)) else {
-            bail!(
-                "{name}: {} dates are judged, which is too few to tune on some and to report on others; `host backtest {name} --from DATE` asks about past dates",
-                dates.len()
-            );
+            let judged = match dates.len() {
+                0 => "no date is judged",
+                _ => "only 1 date is judged",
+            };
+            return Err(TooFew(format!(
+                "{name}: {judged}, which is too few to tune on some and to report on others; `host backtest {name} --from DATE` asks about past dates"
+            ))
+            .into());
         };
         let moment = self.trial.moment(self.trial.newest()?)?;
         let knobs = knobs(&self.trial, &self.record, &moment, &metrics).await;
@@ -300,9 +309,9 @@ impl Tune {
         }
         let of = |members: &[Tuning<'_>]| shares(&members.iter().collect::<Vec<_>>(), |tuning| &tuning.then, later);
         (proposal.alarms, proposal.caught) = of(members);
-        let Some((drop, why)) = drop else { return vec![proposal] };
+        let Some(Drop { setting, percent: drop, why }) = drop else { return vec![proposal] };
         let mut by_weekday = Proposal {
-            setting: format!("thresholds.{}.change", knob.metric),
+            setting,
             now: None,
             proposed: Some(json!({ "weeks": WEEKS, "max_drop_percent": json_number(drop, false) })),
             why,
@@ -338,30 +347,37 @@ impl Tune {
         let value = knob.setting(limit);
         let fixed = [knob.rule(value * knob.factor)];
         let drop = self.by_weekday(tuning, &good, share).await;
-        let drop =
-            drop.filter(|drop| tuning.caught(&[Rule::Drop(*drop)], earlier) > tuning.caught(&fixed, earlier) + BETTER);
-        let by_weekday = drop.map(|drop| {
-            let beyond = tuning.beyond(&[Rule::Drop(drop)], &good);
-            let of = good.len();
-            (drop, format!("{beyond} of {of} good dates were more than {drop} % below the median of their weekday"))
+        let drop = drop.filter(|drop| {
+            tuning.caught(&[Rule::Drop(drop.percent)], earlier) > tuning.caught(&fixed, earlier) + BETTER
         });
-        Found { value: Some(value), drop: by_weekday, why }
+        Found { value: Some(value), drop, why }
     }
 
-    /// The largest drop from the weekday's median, if the plugin has a setting for it.
-    async fn by_weekday(&self, tuning: &Tuning<'_>, good: &[(Date, f64)], share: f64) -> Option<f64> {
+    /// The place of a setting for the change of a metric, if the plugin has one and none is set: that is a limit of its own.
+    async fn change_setting(&self, metric: &str) -> Option<String> {
+        let settings = self.trial.settings();
+        let places = changes(metric);
+        if places.iter().any(|path| settings.pointer(&format!("/{}", path.replace('.', "/"))).is_some()) {
+            return None;
+        }
+        for path in places {
+            let mut changed = settings.clone();
+            if set(&mut changed, &path, json!({ "weeks": WEEKS, "max_drop_percent": 50 })).is_ok()
+                && self.trial.with_settings(&changed).await.is_ok()
+            {
+                return Some(path);
+            }
+        }
+        None
+    }
+
+    /// The largest drop from the weekday's median.
+    async fn by_weekday(&self, tuning: &Tuning<'_>, good: &[(Date, f64)], share: f64) -> Option<Drop> {
         let knob = &tuning.knob;
-        let path = format!("thresholds.{}.change", knob.metric);
-        if knob.side != Side::Low || knob.metric.ends_with("_change") || !knob.path.starts_with("thresholds.") {
+        if knob.side != Side::Low || knob.metric.ends_with("_change") {
             return None;
         }
-        let mut settings = self.trial.settings();
-        // One that is set is a limit of its own.
-        if settings.pointer(&format!("/{}", path.replace('.', "/"))).is_some() {
-            return None;
-        }
-        set(&mut settings, &path, json!({ "weeks": WEEKS, "max_drop_percent": 50 })).ok()?;
-        self.trial.with_settings(&settings).await.ok()?;
+        let setting = self.change_setting(&knob.metric).await?;
         let of = |(date, value): &(Date, f64)| rule::change(*date, *value, &tuning.good);
         let mut changes: Vec<f64> = good.iter().filter_map(of).collect();
         changes.sort_by(f64::total_cmp);
@@ -371,8 +387,11 @@ impl Tune {
             faults.into_iter().filter_map(|fault| of(&(*date, fault))).collect::<Vec<_>>()
         });
         // Whole percents, away from the good dates.
-        let drop = (-loosest(&changes, injected, tightest, false)).max(0.0).ceil();
-        (drop < 100.0).then_some(drop)
+        let percent = (-loosest(&changes, injected, tightest, false)).max(0.0).ceil();
+        let beyond = tuning.beyond(&[Rule::Drop(percent)], good);
+        let of = good.len();
+        let why = format!("{beyond} of {of} good dates were more than {percent} % below the median of their weekday");
+        (percent < 100.0).then_some(Drop { setting, percent, why })
     }
 }
 
@@ -381,7 +400,16 @@ struct Found {
     /// The value of the setting; `None` if there are too few dates.
     value: Option<f64>,
     /// The largest drop from the weekday's median, if that catches more, and why.
-    drop: Option<(f64, String)>,
+    drop: Option<Drop>,
+    why: String,
+}
+
+/// A limit for the drop from the weekday's median.
+#[derive(Clone)]
+struct Drop {
+    /// The place of its settings.
+    setting: String,
+    percent: f64,
     why: String,
 }
 

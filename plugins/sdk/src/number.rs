@@ -2,19 +2,17 @@
 
 use std::{borrow::Cow, cmp::Ordering, fmt};
 
-use sdk::{
-    Row,
-    schemars::{JsonSchema, Schema, SchemaGenerator},
-    serde::{Deserialize, Serialize},
-    shown,
-};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Serialize};
+
+use crate::{Row, shown};
 
 /// The largest whole number up to which each has a float of its own.
 const EXACT: u64 = 1 << 53;
 
 /// A whole number or a float.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize)]
-#[serde(crate = "sdk::serde", untagged)]
+#[serde(untagged)]
 pub enum Number {
     /// `7`
     Whole(i64),
@@ -24,12 +22,12 @@ pub enum Number {
 
 impl Number {
     /// The number of a column; `None` if the column is missing, NULL, or not a number.
-    pub(crate) fn of(row: &Row, column: &str) -> Option<Self> {
+    pub fn of(row: &Row, column: &str) -> Option<Self> {
         row.integer(column).map(Self::Whole).or_else(|| row.number(column).map(Self::Float))
     }
 
     /// The nearest float.
-    pub(crate) fn float(self) -> f64 {
+    pub fn float(self) -> f64 {
         match self {
             Self::Whole(number) => number as f64,
             Self::Float(number) => number,
@@ -37,12 +35,12 @@ impl Number {
     }
 
     /// Whether a float would be another number.
-    pub(crate) fn is_large(self) -> bool {
+    pub fn is_large(self) -> bool {
         matches!(self, Self::Whole(number) if number.unsigned_abs() > EXACT)
     }
 
     /// How it compares; `None` for NaN.
-    pub(crate) fn compare(self, other: Self) -> Option<Ordering> {
+    pub fn compare(self, other: Self) -> Option<Ordering> {
         match (self, other) {
             (Self::Whole(one), Self::Whole(other)) => Some(one.cmp(&other)),
             (one, other) => one.float().partial_cmp(&other.float()),
@@ -50,7 +48,7 @@ impl Number {
     }
 
     /// The change from an earlier number, in percent of it.
-    pub(crate) fn change(self, from: Self) -> f64 {
+    pub fn change(self, from: Self) -> f64 {
         let difference = match (self, from) {
             (Self::Whole(now), Self::Whole(from)) => (i128::from(now) - i128::from(from)) as f64,
             (now, from) => now.float() - from.float(),
@@ -59,7 +57,7 @@ impl Number {
     }
 
     /// The number in the middle; whole if both are and it is.
-    pub(crate) fn between(self, other: Self) -> Self {
+    pub fn between(self, other: Self) -> Self {
         if let (Self::Whole(one), Self::Whole(other)) = (self, other) {
             let sum = i128::from(one) + i128::from(other);
             if sum % 2 == 0
