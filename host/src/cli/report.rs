@@ -17,7 +17,7 @@ use super::{
 use crate::{
     capability::Backends,
     config::{Config, Time},
-    proof::{Figured, OfCheck, Report as Made},
+    proof::{Figured, Report as Made, Unread},
     text::{self, note},
     web,
 };
@@ -33,8 +33,10 @@ const NAMED: usize = 12;
 
 An alert counts as false if somebody labelled it false or noise, or if nobody
 labelled it and it was over in the next round by itself. The time to a message
-is counted from the last run that found nothing wrong. [report] in host.toml
-sends this to a channel by the clock, and the page shows it at /report.
+ends when a receiver took it. It begins with the last run that found nothing
+wrong; for a check of dates, with the last such run about the same date, or with
+the first run about it. [report] in host.toml sends this to a channel by the
+clock, and the page shows it at /report.
 
 Exit codes: 0 it is shown, 64 host.toml cannot be used.")]
 pub(super) struct Report {
@@ -128,9 +130,13 @@ fn shown(made: &Made, config: &Config) -> String {
     list(
         &mut all,
         "They never failed, so nobody knows whether they can",
-        made.checks.iter().filter(|own| never(own)).map(|own| own.check.clone()),
+        made.checks.iter().filter(|own| own.never()).map(|own| own.check.clone()),
     );
-    list(&mut all, "No recorded run asked these tables", made.unread.iter().flatten().cloned());
+    let unread = made.unread.iter();
+    list(&mut all, "No recorded run asked these tables", unread.flat_map(|unread| unread.tables.iter().cloned()));
+    if let Some(doubt) = made.unread.as_ref().and_then(Unread::doubt) {
+        let _ = writeln!(all, "{doubt}.");
+    }
     let unjudged = made.checks.iter().filter(|own| !own.unjudged.is_empty());
     list(&mut all, "Dates were never judged", unjudged.map(|own| format!("{} ({})", own.check, own.unjudged.len())));
     let silences = made.silences.iter();
@@ -155,11 +161,6 @@ fn shown(made: &Made, config: &Config) -> String {
         let _ = writeln!(all, "  {}: {}", mend.check, mend.why);
     }
     all
-}
-
-/// Whether nobody has seen that it can fail.
-fn never(own: &OfCheck) -> bool {
-    !own.ever_failed && own.score.is_none() && own.runs > 0
 }
 
 fn list(text: &mut String, words: &str, names: impl Iterator<Item = String>) {

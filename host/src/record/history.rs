@@ -295,6 +295,18 @@ impl Record {
             .map_err(|error| self.explain(error))
     }
 
+    /// The alerts that people were told of in a time, the oldest first: some rounds after one began, or when it was no longer held back.
+    pub async fn alerts_told(&self, since: Timestamp, until: Timestamp) -> Result<Vec<PastAlert>> {
+        // Constants.
+        let sql = format!("{ALERTS} WHERE announced >= $1 AND announced < $2 ORDER BY began, alerts.id");
+        query_as(sqlx::AssertSqlSafe(sql))
+            .bind(since.as_millisecond())
+            .bind(until.as_millisecond())
+            .fetch_all(&mut *self.read().await?)
+            .await
+            .map_err(|error| self.explain(error))
+    }
+
     /// The alert with a number.
     pub async fn alert(&self, id: i64) -> Result<Option<PastAlert>> {
         // Constants.

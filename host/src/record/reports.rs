@@ -1,13 +1,13 @@
 //! What the report of a time needs of the runs, and when the last one was sent.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use anyhow::Result;
-use jiff::Timestamp;
+use jiff::{Timestamp, civil::Date};
 use sqlx::AnyConnection;
 
 use super::{
-    Record, moment,
+    PastAlert, Record, moment,
     sql::{query, query_as, query_scalar},
 };
 
@@ -18,6 +18,25 @@ pub struct Tally {
     pub runs: u64,
     /// Those that could not be evaluated.
     pub errors: u64,
+}
+
+/// What the record knows of a check as far as it goes back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lived {
+    /// The first date that it judged by its schedule, not by hand about the past.
+    pub first: Option<Date>,
+    /// Whether it ever failed or warned.
+    pub ever_failed: bool,
+}
+
+/// From when an alert could have been told, and when it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heard {
+    /// The last run before it that found nothing wrong, about the same date if it is about one; where there is none, the first run about
+    /// the date.
+    pub since: Timestamp,
+    /// When the first message about its check was delivered; `None` if none was.
+    pub at: Option<Timestamp>,
 }
 
 impl Record {
@@ -37,26 +56,44 @@ impl Record {
         Ok(rows.into_iter().map(tally).collect())
     }
 
-    /// The checks that failed or warned at least once, as far as the record goes back.
-    pub async fn ever_failed(&self) -> Result<BTreeSet<String>> {
-        let names: Vec<String> = query_scalar("SELECT DISTINCT check_name FROM runs WHERE status IN ('fail', 'warn')")
-            .fetch_all(&mut *self.read().await?)
-            .await
-            .map_err(|error| self.explain(error))?;
-        Ok(names.into_iter().collect())
+    /// What is known of each check.
+    pub async fn lived(&self) -> Result<BTreeMap<String, Lived>> {
+        let sql = "SELECT check_name, MIN(CASE WHEN NOT past THEN data_date END), \
+            MAX(CASE WHEN status IN ('fail', 'warn') THEN 1 ELSE 0 END) FROM runs WHERE NOT left_out GROUP BY check_name";
+        let rows: Vec<(String, Option<String>, i64)> =
+            query_as(sql).fetch_all(&mut *self.read().await?).await.map_err(|error| self.explain(error))?;
+        let lived = |(check, first, failed): (String, Option<String>, i64)| {
+            Ok((check, Lived { first: first.map(|first| first.parse()).transpose()?, ever_failed: failed > 0 }))
+        };
+        rows.into_iter().map(lived).collect()
     }
 
-    /// The due time of the last run of a check before a moment that found nothing wrong.
-    pub async fn last_well(&self, check: &str, before: Timestamp) -> Result<Option<Timestamp>> {
-        let sql = "SELECT MAX(due) FROM runs WHERE check_name = $1 AND due < $2 AND status IN ('pass', 'skip') \
-            AND NOT left_out";
-        let at: Option<i64> = query_scalar(sql)
-            .bind(check)
-            .bind(before.as_millisecond())
+    /// From when an alert could have been told, and when it was: when a receiver took the first message about its check that was written
+    /// then or later. Without such a message it was told on the terminal.
+    pub async fn heard(&self, alert: &PastAlert) -> Result<Heard> {
+        let (announced, date) = (alert.announced.unwrap_or(alert.began), alert.data_date);
+        let date = date.map(|date| date.to_string()).unwrap_or_default();
+        let sql = "SELECT MAX(CASE WHEN status IN ('pass', 'skip') THEN due END), MIN(due) FROM runs \
+            WHERE check_name = $1 AND due <= $2 AND (data_date = $3 OR $3 = '') AND NOT left_out AND NOT past";
+        let (well, first): (Option<i64>, Option<i64>) = query_as(sql)
+            .bind(&alert.check)
+            .bind(alert.began.as_millisecond())
+            .bind(date)
             .fetch_one(&mut *self.read().await?)
             .await
             .map_err(|error| self.explain(error))?;
-        Ok(at.map(moment))
+        let sql = "SELECT COUNT(*), MIN(CASE WHEN state = 'delivered' THEN at END) FROM outbox \
+            LEFT JOIN receipts ON message_id = outbox.id AND attempt = attempts \
+            WHERE created >= $1 AND replace(checks, $2, '') <> checks";
+        let (messages, delivered): (i64, Option<i64>) = query_as(sql)
+            .bind(announced.as_millisecond())
+            .bind(serde_json::to_string(&alert.check)?)
+            .fetch_one(&mut *self.read().await?)
+            .await
+            .map_err(|error| self.explain(error))?;
+        let at = delivered.map(moment).or((messages == 0).then_some(announced));
+        let since = well.or(first.filter(|_| alert.data_date.is_some()));
+        Ok(Heard { since: since.map_or(alert.began, moment), at })
     }
 
     /// Until when the last report that was sent goes.

@@ -74,7 +74,8 @@ fn content(report: &Report, config: &Config, named: &dyn Fn(&str) -> Markup) -> 
         }
         @if let Some(unread) = &report.unread {
             h2 { "Tables that no recorded run asked" }
-            @if unread.is_empty() { p { "None." } } @else { p { (unread.join(", ")) } }
+            p { @if unread.tables.is_empty() { "None." } @else { (unread.tables.join(", ")) } }
+            @if let Some(doubt) = unread.doubt() { p { (doubt) "." } }
         }
     }
 }
@@ -136,7 +137,7 @@ fn table(report: &Report, named: &dyn Fn(&str) -> Markup) -> Markup {
         div.scroll tabindex="0" role="region" aria-label="The checks" {
             table {
                 thead { tr {
-                    @for head in ["Check", "Runs", "Alerts", "Real", "False", "Noise", "Over by themselves", "Missed", "Slowest message", "Mutants", "Billed"] {
+                    @for head in ["Check", "Runs", "Alerts", "Real", "False", "Noise", "Over by themselves", "Missed", "Never judged", "Slowest message", "Mutants", "Billed"] {
                         th scope="col" { (head) }
                     }
                 } }
@@ -151,8 +152,16 @@ fn table(report: &Report, named: &dyn Fn(&str) -> Markup) -> Markup {
                             td { (own.noise) }
                             td { (own.passing) }
                             td { (own.missed.len()) }
-                            td { @if let Some(slowest) = own.slowest() { (span(slowest)) } }
-                            td { @if let Some(score) = own.score { (score.hits) " of " (score.of) } }
+                            td { (own.unjudged.len()) }
+                            td {
+                                @if let Some(slowest) = own.slowest() { (span(slowest)) }
+                                @if own.undelivered > 0 { " " (own.undelivered) " not delivered" }
+                            }
+                            td { @match own.score {
+                                Some(score) => { (score.hits) " of " (score.of) }
+                                None if own.never() => { "never failed" }
+                                None => {}
+                            } }
                             td { @if own.bytes > 0 { (bytes(own.bytes)) } }
                         }
                     }

@@ -3,13 +3,14 @@
 use std::fs;
 
 use host_tests::season::Wrong;
-use jiff::civil::date;
+use jiff::{SignedDuration, Timestamp, civil::date};
 
 use crate::{
-    prove::{json, past, plugin},
+    prove::{json, past, plugin, record},
     support::{
         command::Sample,
         service::{Service, TOKEN, install},
+        slack::Reply,
     },
 };
 
@@ -60,7 +61,7 @@ fn labels_and_the_report_say_what_alerts_were() {
     assert_eq!((&own["alerts"], &own["real"], &own["falsely"]), (&2.into(), &1.into(), &1.into()), "{own:#}");
     assert_eq!(own["missed"], serde_json::json!(["2025-09-24"]));
     assert_eq!(found["false_share"], serde_json::json!({ "hits": 1, "of": 2 }));
-    let unread: Vec<&str> = found["unread"].as_array().unwrap().iter().map(|table| table.as_str().unwrap()).collect();
+    let unread: Vec<&str> = found["unread"]["tables"].as_array().unwrap().iter().map(|table| table.as_str().unwrap()).collect();
     assert!(
         !unread.contains(&"nba_raw.nbac_player_boxscore") && !unread.contains(&"nba_reference.nba_schedule"),
         "{unread:?}"
@@ -70,6 +71,64 @@ fn labels_and_the_report_say_what_alerts_were() {
     assert!(page.contains("<svg") && page.contains("phase2-raw"), "{page}");
     let text = sample.host(&["report", file, "--about", &format!("{length}d")]).unwrap().out;
     assert!(text.contains("50 %, 1 of 2 (target: below 5 %)"), "{text}");
+}
+
+/// A message counts from when a receiver took it, and one that no receiver took is said.
+#[test]
+fn the_report_counts_until_a_receiver_takes_the_message() {
+    let of_week = |replies: &[Reply]| {
+        let sample = Sample::now(None).unwrap();
+        install(&sample, &[]).unwrap();
+        sample.sql("nba_raw", "UPDATE nbac_player_boxscore SET player_name = NULL").unwrap();
+        sample.slack.answer_next(replies);
+        let once = sample.host(&["run", "--once", "--check", "phase2-raw", "plugins"]).unwrap();
+        assert!([2, 3].contains(&once.code), "{} {}", once.out, once.err);
+        let report = json(&sample.host(&["report", "--output", "json", "plugins"]).unwrap());
+        let checks = report["checks"].as_array().unwrap();
+        let own = checks.iter().find(|own| own["check"] == "phase2-raw").unwrap().clone();
+        assert_eq!(own["alerts"], 1, "{own:#}");
+        (own, report)
+    };
+    let (own, report) = of_week(&[Reply::Answer(503, "Retry-After: 3\r\n", "later")]);
+    assert_eq!(own["undelivered"], 0, "{own:#}");
+    assert!(own["seconds"][0].as_i64().unwrap() >= 3, "{own:#}");
+    assert_eq!(report["figures"][1]["met"], true, "{report:#}");
+    let (own, report) = of_week(&[Reply::Answer(404, "", "no_service")]);
+    assert_eq!((&own["undelivered"], &own["seconds"]), (&1.into(), &serde_json::json!([])), "{own:#}");
+    assert_eq!(report["figures"][1]["value"], "no message was delivered; 1 not delivered", "{report:#}");
+    assert_eq!(report["figures"][1]["met"], false);
+    assert!(
+        report["mend"][0]["why"].as_str().unwrap().contains("the message about 1 of 1 alerts was not delivered"),
+        "{report:#}"
+    );
+}
+
+/// An alert belongs to the time in which people were told, and a date that somebody asked about by hand does not begin a check's life.
+#[test]
+fn the_report_is_of_what_was_told_and_judged_in_its_time() {
+    let sample = Sample::now(None).unwrap();
+    install(&sample, &[]).unwrap();
+    sample.sql("nba_raw", "UPDATE nbac_player_boxscore SET player_name = NULL").unwrap();
+    let before = |days: i64| Timestamp::now() - SignedDuration::from_hours(24 * days);
+    let run = |more: &[&str]| {
+        let ended = sample.host(&[&["run", "--once", "--check", "phase2-raw"], more, &["plugins"]].concat()).unwrap();
+        assert!(ended.code <= 3, "{}", ended.err);
+    };
+    run(&["--date", &before(12).to_string()[..10]]);
+    run(&["--at", &before(3).to_string()]);
+    let own = |about: &str| {
+        let made = json(&sample.host(&["report", "plugins", "--about", about, "--output", "json"]).unwrap());
+        let checks = made["checks"].as_array().unwrap();
+        checks.iter().find(|own| own["check"] == "phase2-raw").unwrap().clone()
+    };
+    let all = own("14d");
+    assert_eq!(all["alerts"], 1, "{all:#}");
+    assert!(all["unjudged"].as_array().unwrap().len() <= 3, "{all:#}");
+    assert_eq!(own("1d")["alerts"], 0);
+    // It was held back until an hour ago.
+    let told = (Timestamp::now() - SignedDuration::from_hours(1)).as_millisecond();
+    record(&sample).execute("UPDATE alerts SET announced = ?1 WHERE announced IS NOT NULL", [told]).unwrap();
+    assert_eq!(own("1d")["alerts"], 1);
 }
 
 /// By the clock the report goes to its channel once; the page shows it, and has a form for each alert.

@@ -1,6 +1,8 @@
 //! What was true of the checks in a time: which alerts were worth a message, how fast they came, what nobody watches, and what to mend
 //! first.
 
+mod coverage;
+
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
@@ -11,19 +13,20 @@ use anyhow::Result;
 use jiff::{SignedDuration, Timestamp, civil::Date};
 use serde::Serialize;
 
+pub use coverage::Unread;
+
 use super::{Share, Trial};
 use crate::{
-    alert::{Dated, Level, Notification, Subject, Told},
-    capability::{Backends, Caller, Calls},
+    alert::{Dated, Day, Level, Notification, Subject, Told},
+    capability::Backends,
     check::Check,
-    config::{Config, Dates, Grants},
+    config::{Config, Dates},
     contract::slack::{Alert, Section, Severity, Step},
-    googlesql,
-    record::{Included, Label, PastAlert, Record, Silence, Tally},
+    record::{Heard, Label, Lived, PastAlert, Record, Silence, Tally},
     recorder::days,
-    run::{Moment, When, first_due},
     text::span,
 };
+use coverage::{unjudged, unread};
 
 /// By when people hear that data are wrong: the first user's target.
 const DATA_WITHIN: SignedDuration = SignedDuration::from_mins(30);
@@ -39,8 +42,6 @@ const ROUND: SignedDuration = SignedDuration::from_hours(1);
 const WORST: usize = 5;
 /// A mutation score below this is to be mended.
 const LOW_SCORE: f64 = 0.8;
-/// Runs whose queries are looked at, and bytes of their calls.
-const RUNS: (u32, usize) = (5000, 64 << 20);
 
 /// What was true of one check.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -63,9 +64,11 @@ pub struct OfCheck {
     pub passing: usize,
     /// Dates in `known_bad` of which nobody was told.
     pub missed: Vec<Date>,
-    /// The time from the last run that found nothing wrong to the message, for each alert, in seconds; the shortest first. The fault
-    /// came between the two, so people heard of it no later than this.
+    /// From when an alert could have been told to the message, for each alert, in seconds; the shortest first. The fault of a date that
+    /// was good before came after the last good run, so people heard of it no later than this.
     pub seconds: Vec<i64>,
+    /// Alerts whose message no receiver took.
+    pub undelivered: usize,
     /// Whether it is about deployed code.
     pub drift: bool,
     /// Dates for which it was due, and that it never judged.
@@ -113,8 +116,8 @@ pub struct Report {
     pub silences: Vec<Silence>,
     /// Dates that somebody has said to work on for more than a week.
     pub acknowledged: Vec<Dated>,
-    /// Tables of granted datasets that no recorded run asked; `None` if nobody looked.
-    pub unread: Option<Vec<String>>,
+    /// The tables that nobody asks about; `None` if nobody looked.
+    pub unread: Option<Unread>,
     /// The worst, the worst first.
     pub mend: Vec<ToMend>,
 }
@@ -135,6 +138,11 @@ impl OfCheck {
         self.seconds.last().copied()
     }
 
+    /// Whether nobody has seen that it can fail.
+    pub fn never(&self) -> bool {
+        !self.ever_failed && self.score.is_none() && self.runs > 0
+    }
+
     /// Its points on the list of what to mend, with the reasons, the worst first.
     fn complaints(&self) -> (usize, Vec<String>) {
         let mut found: Vec<(usize, String)> = Vec::new();
@@ -150,6 +158,10 @@ impl OfCheck {
             let what = format!("{} of {} alerts were false, noise or over by themselves", self.not_real(), self.alerts);
             found.push((10 * self.not_real(), what));
         }
+        if self.undelivered > 0 {
+            let what = format!("the message about {} of {} alerts was not delivered", self.undelivered, self.alerts);
+            found.push((10 * self.undelivered, what));
+        }
         if self.errors > 0 {
             let share = 10 * self.errors as usize / (self.runs.max(1) as usize);
             found.push((1 + share, format!("{} of {} runs could not be evaluated", self.errors, self.runs)));
@@ -161,7 +173,7 @@ impl OfCheck {
             Some(score) if score.of > 0 && score.value() < LOW_SCORE => {
                 found.push((5, format!("it catches {} of {} mutants", score.hits, score.of)));
             }
-            None if !self.ever_failed => found.push((2, "it never failed, and has no mutation score".to_owned())),
+            None if self.never() => found.push((2, "it never failed, and has no mutation score".to_owned())),
             _ => {}
         }
         found.sort_by_key(|(points, _)| Reverse(*points));
@@ -195,14 +207,17 @@ impl Report {
         let told = |drift: bool, target: SignedDuration, what: &str| {
             let seconds = self.seconds(drift);
             let middle = seconds.get(seconds.len().saturating_sub(1) / 2).copied();
+            let lost: usize = self.checks.iter().filter(|own| own.drift == drift).map(|own| own.undelivered).sum();
+            let value = match (middle, seconds.last()) {
+                (Some(middle), Some(last)) => format!("half within {}, all within {}", span(middle), span(*last)),
+                _ if lost > 0 => "no message was delivered".to_owned(),
+                _ => "there was no alert".to_owned(),
+            };
             Figured {
                 what: what.to_owned(),
-                value: match (middle, seconds.last()) {
-                    (Some(middle), Some(last)) => format!("half within {}, all within {}", span(middle), span(*last)),
-                    _ => "there was no alert".to_owned(),
-                },
+                value: if lost > 0 { format!("{value}; {lost} not delivered") } else { value },
                 target: format!("within {}", span(target.as_secs())),
-                met: seconds.last().map(|last| *last <= target.as_secs()),
+                met: seconds.last().map(|last| *last <= target.as_secs() && lost == 0).or((lost > 0).then_some(false)),
             }
         };
         vec![
@@ -215,8 +230,8 @@ impl Report {
                 target: format!("below {:.0} %", FALSE_BELOW * 100.0),
                 met: (share.of > 0).then(|| share.value() < FALSE_BELOW),
             },
-            told(false, DATA_WITHIN, "From the last good run to the message, for data"),
-            told(true, DRIFT_WITHIN, "From the last good run to the message, for deployed code"),
+            told(false, DATA_WITHIN, "Time to the message, for data"),
+            told(true, DRIFT_WITHIN, "Time to the message, for deployed code"),
         ]
     }
 
@@ -285,86 +300,23 @@ impl Report {
         (from, to): (Timestamp, Timestamp),
         backends: Option<&Arc<Backends>>,
     ) -> Result<Self> {
-        let mut of: BTreeMap<&str, OfCheck> = BTreeMap::new();
-        let (tallies, ever_failed) = (record.tallies(from, to).await?, record.ever_failed().await?);
-        let first = from.to_zoned(config.timezone.rules()).date();
-        let last = to.to_zoned(config.timezone.rules()).date();
-        let judged: Vec<(String, Subject, crate::alert::Day)> = days(record).await?;
-        let is_judged: BTreeSet<(&str, Date)> =
-            judged.iter().filter_map(|(check, date, _)| Some((check.as_str(), (*date)?))).collect();
-        for check in checks {
-            let Tally { runs, errors } = tallies.get(&check.name).copied().unwrap_or_default();
-            let drift =
-                check.dates() == Dates::Now && check.plugin().is_some_and(|ready| !ready.grants.deployments.is_empty());
-            let unjudged = unjudged(check, config, (first, last), to, &is_judged);
-            of.insert(
-                &check.name,
-                OfCheck {
-                    check: check.name.clone(),
-                    runs,
-                    errors,
-                    drift,
-                    unjudged,
-                    ever_failed: ever_failed.contains(&check.name),
-                    ..OfCheck::default()
-                },
-            );
-        }
-        let alerts = record.alerts_since(from).await?;
-        for alert in alerts.iter().filter(|alert| alert.began < to && alert.announced.is_some()) {
-            let Some(own) = of.get_mut(alert.check.as_str()) else { continue };
-            own.alerts += 1;
-            match alert.label {
-                Some(Label::Real) => own.real += 1,
-                Some(Label::False) => own.falsely += 1,
-                Some(Label::Noise) => own.noise += 1,
-                None => own.passing += usize::from(is_over(alert, checks)),
-            }
-            let well = record.last_well(&alert.check, alert.began).await?.unwrap_or(alert.began);
-            let told = alert.announced.unwrap_or(alert.began);
-            own.seconds.push(told.duration_since(well).as_secs().max(0));
-        }
-        for own in of.values_mut() {
-            own.seconds.sort_unstable();
-            let known = config.checks.get(&own.check).map(|check| check.known_bad.as_slice()).unwrap_or_default();
-            let told = |date: Date| {
-                alerts
-                    .iter()
-                    .any(|alert| alert.check == own.check && alert.data_date == Some(date) && alert.announced.is_some())
-            };
-            let of_time = known.iter().map(|known| known.date).filter(|date| (first..last).contains(date));
-            let judged = |date: &Date| is_judged.contains(&(own.check.as_str(), *date));
-            own.missed = of_time.filter(|date| judged(date) && !told(*date)).collect();
-        }
-        for score in record.scores(None).await? {
-            // One of other settings or of another version says nothing about this check.
-            let check = checks.iter().find(|check| check.name == score.check);
-            let trial = check.and_then(|check| Trial::new(Arc::new(config.clone()), check).ok());
-            if let Some(own) =
-                of.get_mut(score.check.as_str()).filter(|_| trial.is_some_and(|trial| trial.digest() == score.tried))
-            {
-                own.score = Some(Share { hits: score.caught as usize, of: score.counted as usize });
-            }
-        }
-        for cost in record.costs(first).await?.iter().filter(|cost| cost.day < last) {
+        let date = |at: Timestamp| at.to_zoned(config.timezone.rules()).date();
+        let dates = (date(from), date(to));
+        let days = days(record).await?;
+        let mut of = of_runs(record, config, checks, (from, to), &days).await?;
+        of_alerts(record, checks, (from, to), &mut of).await?;
+        missed(record, config, dates, &days, &mut of).await?;
+        scores(record, config, checks, &mut of).await?;
+        for cost in record.costs(dates.0).await?.iter().filter(|cost| cost.day < dates.1) {
             if let Some(own) = of.get_mut(cost.check.as_str()) {
                 own.bytes += cost.bytes;
             }
         }
         let lasts = |since: Timestamp| to.duration_since(since) > LASTS;
         let silences = record.silences(Some(to)).await?;
-        let dated = judged.iter().map(|(check, subject, day)| Dated::new(check, *subject, day, to));
+        let dated = days.iter().map(|(check, subject, day)| Dated::new(check, *subject, day, to));
         let acknowledged = dated.filter(|date| date.acknowledged.as_ref().is_some_and(|ack| lasts(ack.at)));
         let checks: Vec<OfCheck> = of.into_values().collect();
-        let mut mend: Vec<(usize, ToMend)> = checks
-            .iter()
-            .map(|own| {
-                let (points, why) = own.complaints();
-                (points, ToMend { check: own.check.clone(), why: why.join("; ") })
-            })
-            .filter(|(points, _)| *points > 0)
-            .collect();
-        mend.sort_by_key(|(points, _)| Reverse(*points));
         Ok(Self {
             from,
             to,
@@ -374,10 +326,117 @@ impl Report {
                 Some(backends) => unread(record, config, backends).await?,
                 None => None,
             },
-            mend: mend.into_iter().take(WORST).map(|(_, mend)| mend).collect(),
+            mend: to_mend(&checks),
             checks,
         })
     }
+}
+
+/// The checks by name.
+type Checks<'c> = BTreeMap<&'c str, OfCheck>;
+/// The dates of checks that a host remembers.
+type Days = [(String, Subject, Day)];
+
+/// What the runs say.
+async fn of_runs<'c>(
+    record: &Record,
+    config: &Config,
+    checks: &'c [Arc<Check>],
+    (from, to): (Timestamp, Timestamp),
+    days: &Days,
+) -> Result<Checks<'c>> {
+    let (tallies, lived) = (record.tallies(from, to).await?, record.lived().await?);
+    let is_judged: BTreeSet<(&str, Date)> =
+        days.iter().filter_map(|(check, date, _)| Some((check.as_str(), (*date)?))).collect();
+    let own = |check: &'c Arc<Check>| {
+        let Tally { runs, errors } = tallies.get(&check.name).copied().unwrap_or_default();
+        let Lived { first, ever_failed } = lived.get(&check.name).copied().unwrap_or_default();
+        let drift =
+            check.dates() == Dates::Now && check.plugin().is_some_and(|ready| !ready.grants.deployments.is_empty());
+        // Dates before its first one are not expected of it.
+        let unjudged = first.map(|first| unjudged(check, config, (first, from, to), &is_judged)).unwrap_or_default();
+        let name = check.name.clone();
+        (check.name.as_str(), OfCheck { check: name, runs, errors, drift, unjudged, ever_failed, ..OfCheck::default() })
+    };
+    Ok(checks.iter().map(own).collect())
+}
+
+/// What the alerts of a time were, and how long they took to be heard.
+async fn of_alerts(
+    record: &Record,
+    checks: &[Arc<Check>],
+    (from, to): (Timestamp, Timestamp),
+    of: &mut Checks<'_>,
+) -> Result<()> {
+    for alert in record.alerts_told(from, to).await? {
+        let Some(own) = of.get_mut(alert.check.as_str()) else { continue };
+        own.alerts += 1;
+        match alert.label {
+            Some(Label::Real) => own.real += 1,
+            Some(Label::False) => own.falsely += 1,
+            Some(Label::Noise) => own.noise += 1,
+            None => own.passing += usize::from(is_over(&alert, checks)),
+        }
+        let Heard { since, at } = record.heard(&alert).await?;
+        match at {
+            Some(at) => own.seconds.push(at.duration_since(since).as_secs().max(0)),
+            None => own.undelivered += 1,
+        }
+    }
+    of.values_mut().for_each(|own| own.seconds.sort_unstable());
+    Ok(())
+}
+
+/// Dates in `known_bad` that were judged and of which nobody was told.
+async fn missed(
+    record: &Record,
+    config: &Config,
+    (first, last): (Date, Date),
+    days: &Days,
+    of: &mut Checks<'_>,
+) -> Result<()> {
+    let began = first.to_zoned(config.timezone.rules()).map_or(Timestamp::MIN, |day| day.timestamp());
+    let alerts = record.alerts_since(began).await?;
+    for own in of.values_mut() {
+        let known = config.checks.get(&own.check).map(|check| check.known_bad.as_slice()).unwrap_or_default();
+        let is_judged = |date: &Date| days.iter().any(|(check, of, _)| *check == own.check && *of == Some(*date));
+        let told = |date: &Date| {
+            let of = alerts.iter().filter(|alert| alert.check == own.check && alert.data_date == Some(*date));
+            of.into_iter().any(|alert| alert.announced.is_some())
+        };
+        let of_time = known.iter().map(|known| known.date).filter(|date| (first..last).contains(date));
+        own.missed = of_time.filter(|date| is_judged(date) && !told(date)).collect();
+    }
+    Ok(())
+}
+
+/// The mutation scores of the checks as they are: one of other settings or of another version says nothing about a check.
+async fn scores(record: &Record, config: &Config, checks: &[Arc<Check>], of: &mut Checks<'_>) -> Result<()> {
+    let whole = Arc::new(config.clone());
+    for score in record.scores(None).await? {
+        let check = checks.iter().find(|check| check.name == score.check);
+        let trial = check.and_then(|check| Trial::new(whole.clone(), check).ok());
+        if trial.is_some_and(|trial| trial.digest() == score.tried)
+            && let Some(own) = of.get_mut(score.check.as_str())
+        {
+            own.score = Some(Share { hits: score.caught as usize, of: score.counted as usize });
+        }
+    }
+    Ok(())
+}
+
+/// The worst, the worst first.
+fn to_mend(checks: &[OfCheck]) -> Vec<ToMend> {
+    let mut mend: Vec<(usize, ToMend)> = checks
+        .iter()
+        .map(|own| {
+            let (points, why) = own.complaints();
+            (points, ToMend { check: own.check.clone(), why: why.join("; ") })
+        })
+        .filter(|(points, _)| *points > 0)
+        .collect();
+    mend.sort_by_key(|(points, _)| Reverse(*points));
+    mend.into_iter().take(WORST).map(|(_, mend)| mend).collect()
 }
 
 /// Whether an alert was over in the next round, by itself.
@@ -386,67 +445,4 @@ fn is_over(alert: &PastAlert, checks: &[Arc<Check>]) -> bool {
     let next = check.and_then(|check| check.schedule.next(alert.began, &check.zone.rules()));
     // Runs by hand are nobody's next round, and in a long one somebody may have mended it.
     alert.ended.zip(next).is_some_and(|(ended, next)| ended == next && next.duration_since(alert.began) <= ROUND)
-}
-
-/// The dates of a time for which a check was due, and that it never judged.
-fn unjudged(
-    check: &Check,
-    config: &Config,
-    (first, last): (Date, Date),
-    to: Timestamp,
-    is_judged: &BTreeSet<(&str, Date)>,
-) -> Vec<Date> {
-    if check.dates() == Dates::Now || check.plugin().is_none() {
-        return Vec::new();
-    }
-    let all = std::iter::successors(Some(first), |date| date.tomorrow().ok()).take_while(|date| *date < last);
-    let is_due = |date: &Date| {
-        let due = first_due(check, *date, &config.timezone).filter(|due| *due < to);
-        let moment = due.map(|due| Moment::of(check, config, due, When { at: Some(due), date: Some(*date) }));
-        matches!(moment, Some(Ok(moment)) if moment.skip.is_none() && !moment.past)
-    };
-    // Dates before its first one are not expected of it.
-    let began = is_judged.iter().filter(|(name, _)| *name == check.name).map(|(_, date)| *date).min();
-    let Some(began) = began else { return Vec::new() };
-    all.filter(|date| *date >= began && !is_judged.contains(&(check.name.as_str(), *date)) && is_due(date)).collect()
-}
-
-/// The tables of granted datasets that no recorded run asked.
-async fn unread(record: &Record, config: &Config, backends: &Arc<Backends>) -> Result<Option<Vec<String>>> {
-    if config.warehouse.is_none() {
-        return Ok(None);
-    }
-    let project = config.warehouse_project();
-    let included = Included { report: false, calls: true, most: RUNS.1 };
-    let mut asked: BTreeSet<String> = BTreeSet::new();
-    let mut listed: BTreeSet<String> = BTreeSet::new();
-    for run in record.runs(None, RUNS.0, included).await? {
-        let calls: Vec<serde_json::Value> =
-            run.calls.and_then(|calls| serde_json::from_str(calls.get()).ok()).unwrap_or_default();
-        for call in calls {
-            let text = |key: &str| call.get(key).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
-            match text("name").as_str() {
-                "warehouse.query" => drop(asked.insert(text("asked"))),
-                // Who asks when the tables of a dataset were written watches all of them.
-                "warehouse.tables" => drop(listed.insert(text("asked"))),
-                _ => {}
-            }
-        }
-    }
-    let mut read: BTreeSet<(String, String)> = BTreeSet::new();
-    for sql in &asked {
-        let tables = googlesql::read(sql, project.as_deref()).map(|select| select.tables).unwrap_or_default();
-        read.extend(tables.into_iter().map(|path| (path.dataset, path.table.to_lowercase())));
-    }
-    let datasets: BTreeSet<&String> = config.grants.values().flat_map(|grants| &grants.warehouse).collect();
-    let mut found = Vec::new();
-    for dataset in datasets.into_iter().filter(|dataset| !listed.contains(*dataset)) {
-        let grants = Grants { warehouse: vec![dataset.clone()], ..Grants::default() };
-        let calls = Arc::new(Calls::new(Caller::default(), grants, config.budgets.clone()));
-        // A dataset that cannot be asked is for doctor to say.
-        let Ok(tables) = backends.tables(&calls, dataset).await else { continue };
-        let unread = tables.iter().filter(|table| !read.contains(&(dataset.clone(), table.name.to_lowercase())));
-        found.extend(unread.map(|table| format!("{dataset}.{}", table.name)));
-    }
-    Ok(Some(found))
 }
