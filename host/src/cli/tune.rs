@@ -15,7 +15,10 @@ use super::{
     trial::{TrialFlags, Trials},
 };
 use crate::{
-    proof::{Backtest, Confirm, Figures, MONTH, Proposal, Share, Side, Trial, Tune as Runner, Tuned, dates, interval},
+    config::Config,
+    proof::{
+        Backtest, Confirm, Figures, MONTH, Proposal, Share, Side, TooFew, Trial, Tune as Runner, Tuned, dates, interval,
+    },
     text::{note, number},
 };
 
@@ -86,9 +89,18 @@ impl Tune {
         }
         let progress = Progress::new("tuning");
         let (record, alarms, report_from) = (trials.record.clone(), self.alarms_per_month, self.report_from);
+        let config = trial.config.clone();
         let runner = Runner { trial, record, alarms, report_from };
-        let tuned = runner.run().await?;
+        let tuned = runner.run().await;
         drop(progress);
+        let tuned = match tuned {
+            Err(error) if error.is::<TooFew>() => {
+                note!("{error}");
+                trials.close().await;
+                return Ok(3);
+            }
+            tuned => tuned?,
+        };
         super::print(&match self.output.output {
             Format::Table => self.text(&tuned),
             Format::Json => format!("{:#}\n", json(&self.check, &tuned)),
@@ -99,7 +111,7 @@ impl Tune {
         if self.write && proposed {
             match &tuned.refused {
                 Some(why) => bail!("nothing is written: {why}"),
-                None => self.write(&tuned)?,
+                None => self.write(&config, &tuned)?,
             }
         }
         trials.close().await;
@@ -204,8 +216,15 @@ impl Tune {
     }
 
     /// Changes host.toml, with its comments and order.
-    fn write(&self, tuned: &Tuned) -> Result<()> {
+    fn write(&self, config: &Config, tuned: &Tuned) -> Result<()> {
         let named = self.trial.files.config();
+        if let Some(origin) = config.origin(&self.check) {
+            bail!(
+                "{} is made by [{}], so nothing is written: its proposals are not those of the other checks that are made there",
+                self.check,
+                origin.definition
+            );
+        }
         // The file itself, where the name is a link to it.
         let path = &named.canonicalize().with_context(|| named.display().to_string())?;
         let before = fs::read_to_string(path).with_context(|| path.display().to_string())?;

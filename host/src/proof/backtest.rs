@@ -160,8 +160,9 @@ impl Backtest {
                 let rehearsal = Arc::new(Rehearsal::new(Answers::High, clock, Vec::new(), Arc::default()));
                 let budgets = trial.ready().budgets.clone();
                 let (run, _) = trial.check.rehearse(trial.ready(), &backends, budgets, &moment, &rehearsal).await;
+                let skip = trial.check.skip_cost(trial.ready(), &backends, &moment, &rehearsal).await;
                 let problem = rehearsal.problems().into_iter().next();
-                let bytes: u64 = run.calls.iter().map(|call| call.bytes).sum();
+                let bytes: u64 = run.calls.iter().map(|call| call.bytes).sum::<u64>() + skip;
                 match problem {
                     Some(problem) => Err(problem.error),
                     None => Ok(bytes),

@@ -9,8 +9,8 @@ mod tune;
 pub use backtest::{Backtest, Day, Stopped, dates, strip};
 pub use knobs::Side;
 pub use mutate::{Caught, Mutate, Mutated, Tried};
-pub use report::{Figured, OfCheck, Report, ToMend};
-pub use tune::{Confirm, Figures, MONTH, Proposal, Share, Tune, Tuned, interval};
+pub use report::{Figured, OfCheck, Report, ToMend, Unread};
+pub use tune::{Confirm, Figures, MONTH, Proposal, Share, TooFew, Tune, Tuned, interval};
 
 use std::{collections::BTreeSet, sync::Arc};
 

@@ -81,6 +81,24 @@ impl Check {
         (run, calls.permit().computed())
     }
 
+    /// What its `skip_when` would bill about a moment, in bytes, by dry runs.
+    pub async fn skip_cost(
+        &self,
+        ready: &Ready,
+        backends: &Backends,
+        moment: &Moment,
+        rehearsal: &Arc<Rehearsal>,
+    ) -> u64 {
+        let Some(skip) = &ready.skip else { return 0 };
+        let calls = self.calls(ready, ready.budgets.clone(), moment, Taping::Off);
+        let backends = backends.rehearsing(rehearsal);
+        for query in std::iter::once(&skip.when).chain(&skip.unless_known) {
+            // What is wrong with it is a problem of the rehearsal.
+            let _ = skip::ask(query, &backends, &calls, moment).await;
+        }
+        calls.take().0.iter().map(|call| call.bytes).sum()
+    }
+
     /// Why it is skipped, if data decides so. The queries are calls of the run, with the plugin's grants and budgets, and a
     /// count and a time of their own, so that they take nothing from the plugin.
     async fn skipped(

@@ -95,8 +95,7 @@ impl Service {
             (true, false) => tracing::error!("{}", takes_no_part(own, &holding)),
             (false, true) => {
                 tracing::info!("takes part again: the hosts of this record run {}", own.digest);
-                // What nobody ran meanwhile is caught up with, as at a start.
-                self.start_agenda().await?;
+                self.is_behind.store(true, Ordering::Relaxed);
             }
             (true, true) | (false, false) => {}
         }
@@ -119,6 +118,11 @@ impl Service {
         // The hosts of another configuration do the rest.
         if !record.takes_part() {
             return Ok((pulse.hosts, None));
+        }
+        // What nobody ran meanwhile is caught up with, as at a start; again and again until the record answers.
+        if self.is_behind.load(Ordering::Relaxed) {
+            self.start_agenda().await?;
+            self.is_behind.store(false, Ordering::Relaxed);
         }
         if pulse.orders {
             recorder.carry_out(&host.config).await?;

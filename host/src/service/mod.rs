@@ -79,6 +79,8 @@ pub struct Service {
     found: Notify,
     /// Whether the record answered the last time.
     keeps_up: AtomicBool,
+    /// Whether the schedules are to be continued from the record, since other hosts ran the checks meanwhile.
+    is_behind: AtomicBool,
     /// Commands to the loop, between rounds.
     pub gates: Gates,
 }
@@ -105,6 +107,7 @@ impl Service {
             left: Mutex::default(),
             found: Notify::new(),
             keeps_up: AtomicBool::new(true),
+            is_behind: AtomicBool::new(false),
             gates: Gates::default(),
             current: RwLock::new(Arc::new(host)),
         }))

@@ -144,6 +144,22 @@ fn a_backtest_is_estimated_before_it_bills() {
     assert!(wrong.code == 64 && wrong.err.contains("`much` is not a size"), "{wrong:?}");
 }
 
+/// The queries that decide whether a date is skipped are part of the estimate.
+#[test]
+fn an_estimate_has_the_queries_of_skip_when() {
+    let cloud = Cloud::new();
+    let path = cloud.sample.path().join("host.toml");
+    let toml = std::fs::read_to_string(&path).unwrap();
+    let skip = "skip_when = \"SELECT COUNT(*) = 0 FROM nba_raw.nbac_player_boxscore WHERE game_date = @date\"";
+    std::fs::write(&path, toml.replacen("[checks.phase2-raw]", &format!("[checks.phase2-raw]\n{skip}"), 1)).unwrap();
+    let mut command = cloud.sample.command();
+    command.env("GCE_METADATA_HOST", cloud.identity.address.host());
+    command.args(["backtest", "phase2-raw", "--from", "2026-01-20", "--to", "2026-01-29", "--dry-run"]);
+    let dry = ended(command.args(shipped().unwrap())).unwrap();
+    assert_eq!((dry.code, cloud.bigquery.jobs()), (0, 0), "{dry:?}");
+    assert!(dry.err.contains("phase2-raw: 10 dates bill up to about 500.0 MiB"), "{dry:?}");
+}
+
 /// What an estimate has not seen does not go beyond the limit either: it ends the backtest, which goes on with a higher one.
 #[test]
 fn a_backtest_never_bills_more_than_its_limit() {

@@ -29,7 +29,7 @@ use crate::{
     config::{Config, Warehouse},
     contract::{Error, Metric},
     record::{self, MutationScore, Record},
-    run::{Moment, Run, Status},
+    run::{Moment, Run, Status, Tapes},
 };
 use copy::{Copy, columns};
 use operators::{How, Mutant, mutants, of_answers};
@@ -219,14 +219,19 @@ impl Mutate {
         let metrics: BTreeSet<String> = metrics(&original).iter().map(|metric| metric.name.clone()).collect();
         let knobs = knobs(&self.trial, &self.record, &moment, &metrics).await;
         let answers = Arc::new(answers(&unmutated));
-        mutated.tried = self.try_all(&stage, all, (&moment, &good, &events), (&unmutated, &answers), step).await?;
-        for tried in mutated.tried.iter_mut().filter(|tried| tried.result == Caught::Missed) {
-            tried.why = advice(&tried.why, &metrics_of(&unmutated), &knobs);
+        let before = metrics_of(&unmutated);
+        for (mut tried, run) in
+            self.try_all(&stage, all, (&moment, &good, &events), (&unmutated, &answers), step).await?
+        {
+            if tried.result == Caught::Missed {
+                tried.why = advice(&run, &before, &knobs);
+            }
+            mutated.tried.push(tried);
         }
         Ok(mutated)
     }
 
-    /// Runs the check on each mutant, several at a time.
+    /// Runs the check on each mutant, several at a time. Returns what came of each, with its run.
     async fn try_all(
         &self,
         stage: &Arc<Stage>,
@@ -234,7 +239,7 @@ impl Mutate {
         (moment, good, events): (&Moment, &[jiff::civil::Date], &[Event]),
         (unmutated, answers): (&Run, &Arc<Vec<Answered>>),
         step: impl Fn(usize, usize),
-    ) -> Result<Vec<Tried>> {
+    ) -> Result<Vec<(Tried, Run)>> {
         let count = all.len();
         let waiting = Arc::new(Mutex::new(all.into_iter().enumerate()));
         let mut workers = JoinSet::new();
@@ -275,7 +280,10 @@ impl Mutate {
                         How::Altered(fault) => altered(&events, fault) != events,
                         How::Sql(..) => self::answers(&run) != *answers,
                     };
-                    let _ = done.send((at, tried(mutant, &run, &unmutated, changed)));
+                    let tried = tried(mutant, &run, &unmutated, changed);
+                    // The rows are not needed any more.
+                    let run = Run { tapes: Tapes::default(), ..run };
+                    let _ = done.send((at, (tried, run)));
                 }
             });
         }
@@ -429,7 +437,7 @@ impl Found {
     }
 }
 
-/// What came of a mutant. `why` of a missed one names its metrics until there is advice.
+/// What came of a mutant.
 fn tried(mutant: Mutant, run: &Run, unmutated: &Found, changed: bool) -> Tried {
     let Mutant { name, what, .. } = mutant;
     let found = Found::of(run);
@@ -440,14 +448,17 @@ fn tried(mutant: Mutant, run: &Run, unmutated: &Found, changed: bool) -> Tried {
             (Caught::Caught, format!("{}: {}", status.name(), run.summary()))
         }
         _ if !changed => (Caught::Equivalent, "no answer changes".to_owned()),
-        _ => (Caught::Missed, serde_json::to_string(&metrics(run)).unwrap_or_default()),
+        _ => (Caught::Missed, String::new()),
     };
     Tried { name, what, result, why }
 }
 
 /// What would catch a mutant: its metrics that changed, and the settings that limit them.
-fn advice(now: &str, before: &BTreeMap<String, Metric>, knobs: &[Knob]) -> String {
-    let now: Vec<Metric> = serde_json::from_str(now).unwrap_or_default();
+fn advice(run: &Run, before: &BTreeMap<String, Metric>, knobs: &[Knob]) -> String {
+    if run.status() == Status::Skip {
+        return format!("the check skips the date: {}", run.summary());
+    }
+    let now = metrics(run);
     let changed = now.iter().filter_map(|metric| {
         let then = before.get(&metric.name)?;
         (then.value != metric.value).then_some((metric, then.value, metric.value))
