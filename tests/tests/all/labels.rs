@@ -61,7 +61,8 @@ fn labels_and_the_report_say_what_alerts_were() {
     assert_eq!((&own["alerts"], &own["real"], &own["falsely"]), (&2.into(), &1.into(), &1.into()), "{own:#}");
     assert_eq!(own["missed"], serde_json::json!(["2025-09-24"]));
     assert_eq!(found["false_share"], serde_json::json!({ "hits": 1, "of": 2 }));
-    let unread: Vec<&str> = found["unread"]["tables"].as_array().unwrap().iter().map(|table| table.as_str().unwrap()).collect();
+    let unread: Vec<&str> =
+        found["unread"]["tables"].as_array().unwrap().iter().map(|table| table.as_str().unwrap()).collect();
     assert!(
         !unread.contains(&"nba_raw.nbac_player_boxscore") && !unread.contains(&"nba_reference.nba_schedule"),
         "{unread:?}"

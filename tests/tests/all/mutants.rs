@@ -105,6 +105,148 @@ fn each_mutant_is_small_and_what_its_name_says() {
     assert!(one.lines().filter(|line| line.starts_with("- ")).all(|line| line.starts_with("- 2025090300,")), "{one}");
 }
 
+/// A table with every kind of column, ten rows, eight of them of the date.
+fn odd() -> Sample {
+    let sample = Sample::new(None).unwrap();
+    let toml = r##"
+timezone = "UTC"
+[slack]
+deliver = "console"
+[warehouse]
+kind = "sqlite"
+path = "warehouse"
+[grants.canary-sql]
+warehouse = ["odd"]
+slack = ["#canary-alerts"]
+[checks.odd]
+plugin = "canary-sql"
+channel = "#canary-alerts"
+[checks.odd.settings]
+sql = """SELECT COUNT(*) AS records, COUNT(DISTINCT id) AS ids, COUNTIF(state = 'open') AS open, SUM(amount) AS amount,
+  TIMESTAMP_DIFF(TIMESTAMP '2026-02-06 00:00:00 UTC', MAX(loaded), HOUR) AS age FROM odd.t WHERE day = @date"""
+thresholds.records.min = 1
+"##;
+    sample.configure(toml).unwrap();
+    let mut rows = "CREATE TABLE t (day DATE, id INT64, state TEXT, amount FLOAT64, loaded TIMESTAMP);".to_owned();
+    for row in ODD {
+        let cells: Vec<String> = row.split(", ").map(|cell| format!("'{cell}'")).collect();
+        rows += &format!("INSERT INTO t VALUES ({});", cells.join(", "));
+    }
+    Connection::open(sample.path().join("warehouse/odd.db")).unwrap().execute_batch(&rows).unwrap();
+    sample
+}
+
+const ODD: [&str; 10] = [
+    "2026-02-04, 1, open, 7.5, 2026-02-04 10:00:00 UTC",
+    "2026-02-04, 2, shut, 7.5, 2026-02-04 10:00:00 UTC",
+    "2026-02-05, 3, shut, 1.5, 2026-02-05 10:00:00 UTC",
+    "2026-02-05, 3, open, 2.5, 2026-02-05 10:00:00 UTC",
+    "2026-02-05, 4, open, 3.5, 2026-02-05 10:00:00 UTC",
+    "2026-02-05, 4, shut, 4.5, 2026-02-05 10:00:00 UTC",
+    "2026-02-05, 5, open, 5.5, 2026-02-05 10:00:00 UTC",
+    "2026-02-05, 5, open, 6.5, 2026-02-05 10:00:00 UTC",
+    "2026-02-05, 6, shut, 7.5, 2026-02-05 10:00:00 UTC",
+    "2026-02-05, 6, open, 8.5, 2026-02-05 10:00:00 UTC",
+];
+
+/// What a row becomes, by its place among the rows of the date and its cells; `None` if it is gone.
+type Oracle = fn(usize, &mut Vec<String>) -> Option<()>;
+
+/// Each operator against an oracle of its own, which makes the rows again.
+#[test]
+fn each_operator_changes_the_rows_that_its_oracle_changes() {
+    fn set(cells: &mut [String], at: usize, value: impl ToString) -> Option<()> {
+        cells[at] = value.to_string();
+        Some(())
+    }
+    let sample = odd();
+    let file = crate::prove::plugin("canary-sql");
+    let oracles: [(&str, Oracle); 20] = [
+        ("/missing", |_, _| None),
+        ("/half-missing", |at, _| (at % 2 == 0).then_some(())),
+        (".day/shifted", |_, row| set(row, 0, "2026-02-04")),
+        (".id/one-missing", |_, row| (row[1] != "3").then_some(())),
+        (".id/null-10", |at, row| if at < 1 { set(row, 1, "NULL") } else { Some(()) }),
+        (".id/null-50", |at, row| if at < 4 { set(row, 1, "NULL") } else { Some(()) }),
+        (".id/null-100", |_, row| set(row, 1, "NULL")),
+        (".id/zero", |_, row| set(row, 1, 0)),
+        (".id/times-10", |_, row| {
+            let ten = 10 * row[1].parse::<i64>().unwrap();
+            set(row, 1, ten)
+        }),
+        (".state/one-missing", |_, row| (row[2] != "open").then_some(())),
+        (".state/null-50", |at, row| if at < 4 { set(row, 2, "NULL") } else { Some(()) }),
+        (".state/truncated", |_, row| {
+            let first = row[2][..1].to_owned();
+            set(row, 2, first)
+        }),
+        (".state/unknown", |at, row| if at < 1 { set(row, 2, "NOBODY_KNOWS") } else { Some(()) }),
+        (".amount/null-10", |at, row| if at < 1 { set(row, 3, "NULL") } else { Some(()) }),
+        (".amount/null-100", |_, row| set(row, 3, "NULL")),
+        (".amount/zero", |_, row| set(row, 3, 0)),
+        (".amount/times-10", |_, row| {
+            let ten = 10.0 * row[3].parse::<f64>().unwrap();
+            set(row, 3, ten)
+        }),
+        (".loaded/null-100", |_, row| set(row, 4, "NULL")),
+        (".loaded/stale", |_, row| set(row, 4, "2026-02-03 10:00:00 UTC")),
+        (".loaded/late", |_, row| set(row, 4, "2026-02-07 10:00:00 UTC")),
+    ];
+    let show = |name: &str| {
+        let name = format!("odd.t{name}");
+        let asked = ["mutate", "odd", file.to_str().unwrap(), "--date", "2026-02-05", "--show", &name];
+        let ended = sample.host(&asked).unwrap();
+        assert_eq!(ended.code, 0, "{name}: {}", ended.err);
+        ended.out.lines().skip(1).map(str::to_owned).collect::<Vec<_>>()
+    };
+    for (name, oracle) in oracles {
+        let mut expected = Vec::new();
+        for (at, row) in ODD.iter().filter(|row| row.starts_with("2026-02-05")).enumerate() {
+            let mut cells: Vec<String> = row.split(", ").map(str::to_owned).collect();
+            let left = oracle(at, &mut cells).map(|()| cells.join(", "));
+            if left.as_deref() != Some(*row) {
+                expected.push(format!("- {row}"));
+                expected.extend(left.map(|left| format!("+ {left}")));
+            }
+        }
+        assert_eq!(show(name), expected, "{name}");
+    }
+    let of_date = ODD.iter().filter(|row| row.starts_with("2026-02-05"));
+    assert_eq!(show("/doubled"), of_date.map(|row| format!("+ {row}")).collect::<Vec<_>>());
+    assert_eq!(show("/empty"), ODD.map(|row| format!("- {row}")));
+}
+
+/// What a warehouse keeps about its tables goes wrong, too: for a date of long ago as well.
+#[test]
+fn tables_that_nobody_wrote_are_noticed() {
+    let sample = Sample::new(None).unwrap();
+    let file = crate::prove::plugin("phase1-scrapers");
+    let asked = ["mutate", "phase1-scrapers", file.to_str().unwrap(), "--date", "2026-02-01", "--output", "json"];
+    let scored = sample.host(&asked).unwrap();
+    assert_eq!(scored.code, 0, "{} {}", scored.out, scored.err);
+    let found = json(&scored);
+    let named: Vec<(&str, &str)> = found["mutants"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (one["name"].as_str().unwrap(), one["result"].as_str().unwrap()))
+        .collect();
+    let expected =
+        ["stale", "half-stale", "half-gone", "gone"].map(|kind| (format!("nba_raw.__TABLES__/{kind}"), "caught"));
+    assert_eq!(named, expected.each_ref().map(|(name, result)| (name.as_str(), *result)));
+}
+
+/// Of a date that becomes one to skip nobody hears.
+#[test]
+fn a_mutant_that_makes_a_check_skip_says_so() {
+    let sample = past(10, &[], "");
+    let asked = ["mutate", "phase2-raw", "--date", "2025-09-03", "--only", "nba_schedule/missing", "--output", "json"];
+    let found = json(&host(&sample, &asked));
+    let mutant = &found["mutants"][0];
+    assert_eq!(mutant["result"], "missed", "{found:#}");
+    assert!(mutant["why"].as_str().unwrap().starts_with("the check skips the date: "), "{mutant:#}");
+}
+
 /// A plugin in Python is no other: its tables, its columns, its deployments.
 #[test]
 fn plugins_in_any_language_have_a_score() {

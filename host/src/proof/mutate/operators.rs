@@ -18,7 +18,7 @@ const UNKNOWN: u32 = 10;
 const STATES: i64 = 20;
 /// The largest number that is made ten times as large: a tenth of INT64's.
 const LARGEST: f64 = 9e17;
-/// Seconds by which a load is stale.
+/// Seconds before the date since which nothing is loaded.
 const STALE: i64 = 2 * 24 * 60 * 60;
 /// Seconds by which a deployment is behind.
 const BEHIND: i64 = 60 * 24 * 60 * 60;
@@ -76,7 +76,7 @@ pub(super) fn mutants(
     }
     for dataset in &copy.listed {
         let connection = open(dataset)?;
-        found.extend(of_listing(dataset, &connection)?);
+        found.extend(of_listing(dataset, moment, &connection)?);
     }
     Ok(found)
 }
@@ -206,7 +206,7 @@ fn moved(cell: &str, kind: &str, by: &str) -> String {
 }
 
 /// Mutants of what a warehouse keeps about the tables of a dataset.
-fn of_listing(dataset: &str, connection: &Connection) -> rusqlite::Result<Vec<Mutant>> {
+fn of_listing(dataset: &str, moment: &Moment, connection: &Connection) -> rusqlite::Result<Vec<Mutant>> {
     let there = connection.prepare("SELECT 1 FROM sqlite_master WHERE name = '__TABLES__'")?.exists([])?;
     if !there {
         return Ok(Vec::new());
@@ -218,17 +218,15 @@ fn of_listing(dataset: &str, connection: &Connection) -> rusqlite::Result<Vec<Mu
     };
     let half =
         "rowid IN (SELECT rowid FROM __TABLES__ ORDER BY rowid LIMIT MAX(1, (SELECT COUNT(*) / 2 FROM __TABLES__)))";
-    let stale = STALE * 1000;
+    // A date of long ago is stale if nothing was written since then, whatever was written later.
+    let stale = (moment.day_start.as_second() - STALE) * 1000;
+    let stale = format!("UPDATE __TABLES__ SET last_modified_time = MIN(last_modified_time, {stale})");
     Ok(vec![
-        mutant(
-            "stale",
-            "no table was written for two days",
-            format!("UPDATE __TABLES__ SET last_modified_time = last_modified_time - {stale}"),
-        ),
+        mutant("stale", "no table was written since two days before the date", stale.clone()),
         mutant(
             "half-stale",
-            "half of the tables were not written for two days",
-            format!("UPDATE __TABLES__ SET last_modified_time = last_modified_time - {stale} WHERE {half}"),
+            "half of the tables were not written since two days before the date",
+            format!("{stale} WHERE {half}"),
         ),
         mutant("half-gone", "half of the tables are gone", format!("DELETE FROM __TABLES__ WHERE {half}")),
         mutant("gone", "no table is there", "DELETE FROM __TABLES__".to_owned()),
