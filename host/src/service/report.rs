@@ -8,8 +8,10 @@ use jiff::{SignedDuration, Timestamp};
 use super::Service;
 use crate::{host::Host, proof::Report, record};
 
-/// How often to check whether it is due.
+/// How long to wait at most until it is looked whether it is due: the clock or host.toml may change.
 const LOOK: Duration = Duration::from_secs(30);
+/// How long to wait at least.
+const LEAST: Duration = Duration::from_secs(1);
 
 /// Sends the report whenever it is due. One that was due while no host ran is sent once, when one runs again.
 pub(super) async fn send(service: Arc<Service>) {
@@ -24,7 +26,9 @@ pub(super) async fn send(service: Arc<Service>) {
         {
             tracing::error!("the report cannot be sent: {error:#}");
         }
-        tokio::time::sleep(LOOK).await;
+        let next = began.and_then(|_| host.config.report.schedule().next(record::now(), &host.config.timezone.rules()));
+        let wait = next.and_then(|next| Duration::try_from(next.duration_since(record::now())).ok());
+        tokio::time::sleep(wait.map_or(LOOK, |wait| wait.clamp(LEAST, LOOK))).await;
     }
 }
 

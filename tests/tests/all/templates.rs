@@ -77,6 +77,38 @@ fn followed(language: &str, file: &str, build: impl Fn(&Path)) {
     let replayed = ok(host(&directory, &["replay", "raw-events"]));
     assert!(replayed.out.contains("1 recorded run: 1 same, byte for byte."), "{}", replayed.out);
 
+    // What it notices of faults in its table is the same in every language.
+    rusqlite::Connection::open(directory.join("warehouse/raw.db"))
+        .unwrap()
+        .execute_batch(
+            "CREATE TABLE events (day DATE, id INT64);
+             INSERT INTO events VALUES ('2026-02-05', 1), ('2026-02-05', 2), ('2026-02-05', 3), ('2026-02-05', 4);",
+        )
+        .unwrap();
+    let mutated = ok(host(&directory, &["mutate", "raw-events", file, "--date", "2026-02-05", "--output", "json"]));
+    let mutated = mutated.json();
+    let found: Vec<String> = mutated["mutants"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|mutant| {
+            format!("{} {}", mutant["name"].as_str().unwrap().trim_start_matches("raw.events"), mutant["result"])
+        })
+        .collect();
+    let expected = [
+        "/empty \"caught\"",
+        "/missing \"caught\"",
+        "/half-missing \"missed\"",
+        "/doubled \"missed\"",
+        ".day/shifted \"caught\"",
+        ".id/null-10 \"caught\"",
+        ".id/null-50 \"caught\"",
+        ".id/null-100 \"caught\"",
+        ".id/zero \"equivalent\"",
+        ".id/times-10 \"equivalent\"",
+    ];
+    assert_eq!(found, expected, "{mutated:#}");
+
     let registry = Registry::start(false).unwrap();
     let published = format!("oci://{}/raw-events", registry.host());
     ok(host(&directory, &["push", file, &published]));
