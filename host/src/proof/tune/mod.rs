@@ -7,6 +7,7 @@ mod limit;
 mod rule;
 mod statistics;
 mod tuning;
+mod weekday;
 
 use std::collections::BTreeSet;
 
@@ -20,7 +21,7 @@ pub use tuning::Figures;
 
 use super::{
     Side, Trial,
-    knobs::{Knob, changes, json_number, knobs},
+    knobs::{Knob, json_number, knobs},
 };
 use crate::{
     capability::Backends,
@@ -29,10 +30,11 @@ use crate::{
     run::validation::{Kind, validate},
 };
 use history::History;
-use limit::{fixed, loosest};
-use rule::{Rule, WEEKS, faults};
+use limit::fixed;
+use rule::WEEKS;
 use statistics::{median, needed, rank};
 use tuning::{Tuning, Which, figures, shares};
+use weekday::{DROP, OfWeekday, RISE, is_rise, rule_of};
 
 /// Days of a month, on average.
 pub const MONTH: f64 = 365.25 / 12.0;
@@ -186,12 +188,23 @@ impl Tune {
             history.dates.iter().filter(|(_, known)| known.bad == Some(true)).map(|(date, _)| *date).collect();
         // Where it is not due each day, a month has fewer dates.
         let month = dates_a_month(&dates);
-        let share = self.alarms / month / chosen.len().max(1) as f64;
+        let share_of = |limits: usize| self.alarms / month / limits.max(1) as f64;
         let mut apart = BTreeSet::new();
-        let mut groups: Vec<(String, Vec<Tuning<'_>>)> = Vec::new();
-        for knob in chosen {
-            let mut tuning = Tuning::new(knob, &history);
+        let mut tuning = |knob: &Knob| {
+            let mut tuning = Tuning::new(knob.clone(), &history);
             apart.extend(tuning.set_apart(tuned.1));
+            tuning
+        };
+        let mut tunings: Vec<Tuning<'_>> = chosen.iter().map(&mut tuning).collect();
+        // More limits share the alarms, so each needs more dates; without those the ones that are there go first.
+        let rises = self.rises(&chosen).await;
+        let fewest = tunings.iter().map(|tuning| tuning.good.range(..=tuned.1).count()).min().unwrap_or_default();
+        if needed(share_of(chosen.len() + rises.len())) <= fewest {
+            tunings.extend(rises.iter().map(&mut tuning));
+        }
+        let share = share_of(tunings.len());
+        let mut groups: Vec<(String, Vec<Tuning<'_>>)> = Vec::new();
+        for tuning in tunings {
             match groups.iter_mut().find(|(path, _)| *path == tuning.knob.path) {
                 Some((_, members)) => members.push(tuning),
                 None => groups.push((tuning.knob.path.clone(), vec![tuning])),
@@ -294,12 +307,12 @@ impl Tune {
             why: format!("{}{several}", loosest.why),
             alarms: Share::default(),
             caught: Share::default(),
-            tuned: found.iter().any(|found| found.value.is_some()),
+            tuned: found.iter().any(|found| found.value.is_some() || found.by_weekday.is_some()),
         };
-        let drop = loosest.drop.filter(|_| members.len() == 1);
+        let by_weekday = loosest.by_weekday.filter(|_| members.len() == 1);
         let is_looser = |value: f64| now.is_none_or(|now| knob.is_looser(value, now));
         // Beside a limit by weekday the fixed one changes only if it is too tight.
-        let value = loosest.value.filter(|value| drop.is_none() || (now.is_some() && is_looser(*value)));
+        let value = loosest.value.filter(|value| by_weekday.is_none() || (now.is_some() && is_looser(*value)));
         let value = value.filter(|value| now != Some(*value));
         proposal.proposed = value.map(|value| json_number(value, knob.whole));
         for tuning in members.iter_mut() {
@@ -309,16 +322,17 @@ impl Tune {
         }
         let of = |members: &[Tuning<'_>]| shares(&members.iter().collect::<Vec<_>>(), |tuning| &tuning.then, later);
         (proposal.alarms, proposal.caught) = of(members);
-        let Some(Drop { setting, percent: drop, why }) = drop else { return vec![proposal] };
+        let Some(OfWeekday { setting, percent, why }) = by_weekday else { return vec![proposal] };
+        let key = if knob.side == Side::Low { DROP } else { RISE };
         let mut by_weekday = Proposal {
             setting,
             now: None,
-            proposed: Some(json!({ "weeks": WEEKS, "max_drop_percent": json_number(drop, false) })),
+            proposed: Some(json!({ "weeks": WEEKS, key: json_number(percent, false) })),
             why,
             ..proposal.clone()
         };
         for tuning in members.iter_mut() {
-            tuning.then.push(Rule::Drop(drop));
+            tuning.then.push(rule_of(knob.side, percent));
         }
         (by_weekday.alarms, by_weekday.caught) = of(members);
         match proposal.proposed.is_some() {
@@ -340,58 +354,21 @@ impl Tune {
                     month / (good.len() as f64 + 1.0)
                 ),
             };
-            return Found { value: None, drop: None, why };
+            return Found { value: None, by_weekday: None, why };
         };
+        if is_rise(knob) {
+            let why = "by weekday no limit is between good dates and twice as much".to_owned();
+            return Found { value: None, by_weekday: self.by_weekday(tuning, &good, share).await, why };
+        }
         let usual = median(&good.iter().map(|(_, value)| *value).collect::<Vec<_>>()).unwrap_or_default();
         let (limit, why) = fixed(knob, &good, usual, rank);
         let value = knob.setting(limit);
         let fixed = [knob.rule(value * knob.factor)];
-        let drop = self.by_weekday(tuning, &good, share).await;
-        let drop = drop.filter(|drop| {
-            tuning.caught(&[Rule::Drop(drop.percent)], earlier) > tuning.caught(&fixed, earlier) + BETTER
+        let by_weekday = self.by_weekday(tuning, &good, share).await.filter(|by_weekday| {
+            let rules = [rule_of(knob.side, by_weekday.percent)];
+            tuning.caught(&rules, earlier) > tuning.caught(&fixed, earlier) + BETTER
         });
-        Found { value: Some(value), drop, why }
-    }
-
-    /// The place of a setting for the change of a metric, if the plugin has one and none is set: that is a limit of its own.
-    async fn change_setting(&self, metric: &str) -> Option<String> {
-        let settings = self.trial.settings();
-        let places = changes(metric);
-        if places.iter().any(|path| settings.pointer(&format!("/{}", path.replace('.', "/"))).is_some()) {
-            return None;
-        }
-        for path in places {
-            let mut changed = settings.clone();
-            if set(&mut changed, &path, json!({ "weeks": WEEKS, "max_drop_percent": 50 })).is_ok()
-                && self.trial.with_settings(&changed).await.is_ok()
-            {
-                return Some(path);
-            }
-        }
-        None
-    }
-
-    /// The largest drop from the weekday's median.
-    async fn by_weekday(&self, tuning: &Tuning<'_>, good: &[(Date, f64)], share: f64) -> Option<Drop> {
-        let knob = &tuning.knob;
-        if knob.side != Side::Low || knob.metric.ends_with("_change") {
-            return None;
-        }
-        let setting = self.change_setting(&knob.metric).await?;
-        let of = |(date, value): &(Date, f64)| rule::change(*date, *value, &tuning.good);
-        let mut changes: Vec<f64> = good.iter().filter_map(of).collect();
-        changes.sort_by(f64::total_cmp);
-        let tightest = *changes.get(rank(changes.len(), share)? - 1)?;
-        let injected = good.iter().flat_map(|(date, value)| {
-            let faults = faults(&knob.metric, knob.side, *value, 0.0);
-            faults.into_iter().filter_map(|fault| of(&(*date, fault))).collect::<Vec<_>>()
-        });
-        // Whole percents, away from the good dates.
-        let percent = (-loosest(&changes, injected, tightest, false)).max(0.0).ceil();
-        let beyond = tuning.beyond(&[Rule::Drop(percent)], good);
-        let of = good.len();
-        let why = format!("{beyond} of {of} good dates were more than {percent} % below the median of their weekday");
-        (percent < 100.0).then_some(Drop { setting, percent, why })
+        Found { value: Some(value), by_weekday, why }
     }
 }
 
@@ -399,17 +376,8 @@ impl Tune {
 struct Found {
     /// The value of the setting; `None` if there are too few dates.
     value: Option<f64>,
-    /// The largest drop from the weekday's median, if that catches more, and why.
-    drop: Option<Drop>,
-    why: String,
-}
-
-/// A limit for the drop from the weekday's median.
-#[derive(Clone)]
-struct Drop {
-    /// The place of its settings.
-    setting: String,
-    percent: f64,
+    /// A limit for the change from the weekday's median, if that catches more.
+    by_weekday: Option<OfWeekday>,
     why: String,
 }
 
@@ -428,7 +396,7 @@ fn loosest_of<'f>(members: &[Tuning<'_>], found: &'f [Found]) -> Option<Found> {
             _ => Some(found),
         };
     }
-    best.map(|found| Found { value: found.value, drop: found.drop.clone(), why: found.why.clone() })
+    best.map(|found| Found { value: found.value, by_weekday: found.by_weekday.clone(), why: found.why.clone() })
 }
 
 /// How many dates a month has, of some dates in order.

@@ -28,6 +28,8 @@ pub(super) enum Rule {
     Below(f64),
     /// On the drop in percent from the median of the newest good dates of the same weekday.
     Drop(f64),
+    /// On the rise from it.
+    Rise(f64),
 }
 
 impl Rule {
@@ -38,6 +40,7 @@ impl Rule {
             Self::Fixed(Side::High, limit) => Some(value > limit),
             Self::Below(limit) => Some(value >= limit),
             Self::Drop(most) => Some(change(date, value, usual)? < -most),
+            Self::Rise(most) => Some(change(date, value, usual)? > most),
         }
     }
 }
@@ -111,6 +114,8 @@ mod tests {
         assert_eq!(change(date("2026-02-13"), 50.0, &usual), None, "no earlier Friday");
         assert_eq!(Rule::Drop(40.0).is_broken(date("2026-02-12"), 50.0, &usual), Some(true));
         assert_eq!(Rule::Drop(60.0).is_broken(date("2026-02-12"), 50.0, &usual), Some(false));
+        assert_eq!(Rule::Rise(60.0).is_broken(date("2026-02-12"), 170.0, &usual), Some(true));
+        assert_eq!(Rule::Rise(60.0).is_broken(date("2026-02-12"), 50.0, &usual), Some(false));
         assert_eq!(Rule::Fixed(Side::Low, 50.0).is_broken(date("2026-02-12"), 50.0, &usual), Some(false));
         assert_eq!(Rule::Fixed(Side::High, 49.0).is_broken(date("2026-02-12"), 50.0, &usual), Some(true));
     }
