@@ -7,6 +7,7 @@ pub mod browser;
 pub mod command;
 pub mod google;
 pub mod http;
+pub mod pipeline;
 pub mod pooler;
 pub mod postgres;
 pub mod process;

@@ -1,6 +1,6 @@
 -- The tables that the checks of host.toml ask, as they are on a good afternoon of {today}: 30 days of two games a day, with
 -- tonight's predictions and a matinee that is on. A line `-- @ DATASET` begins the tables of one dataset. {days}, {games},
--- {players} and {models} are tables of one column; tests/tests/all/pipeline.rs fills them in, and makes the sources that are
+-- {players} and {models} are tables of one column; tests/support/pipeline.rs fills them in, and makes the sources that are
 -- only counted.
 
 -- @ nba_reference

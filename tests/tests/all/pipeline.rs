@@ -9,7 +9,10 @@ use serde_json::Value;
 use toml::Table;
 
 use crate::{
-    support::command::{Ended, change, repository},
+    support::{
+        command::Ended,
+        pipeline::{change_on, host_toml, make},
+    },
     tables::Shop,
 };
 
@@ -188,48 +191,13 @@ impl Pipeline {
     fn new(today: Date) -> Self {
         let shop = Shop::new("");
         fs::remove_file(shop.path().join("warehouse/shop.db")).unwrap();
-        let sample = repository().join("tests/sample/pipeline");
-        // The record keeps what it knows of dates long ago.
-        let toml = format!("validate_schedule = \"never\"\n{}\n[state]\nkeep = \"40000d\"\n", host_toml());
-        fs::write(shop.path().join("host.toml"), toml).unwrap();
-        let count = |name: &str, of: &str, below: i64| {
-            let n = format!("WITH RECURSIVE n(x) AS (SELECT 0 UNION ALL SELECT x + 1 FROM n WHERE x + 1 < {below})");
-            format!("({n} SELECT {of} AS {name} FROM n)")
-        };
-        let pipeline = Self { shop, today };
-        let days = count("day", &format!("date('{today}', '-' || x || ' days')"), 30);
-        let sql = fs::read_to_string(sample.join("data.sql")).unwrap();
-        let sql = sql
-            .replace("{days}", &days)
-            .replace("{games}", &count("game", "x", 2))
-            .replace("{players}", &count("player", "x", 24))
-            .replace("{models}", "(SELECT 'catboost' AS model UNION ALL SELECT 'xgboost' UNION ALL SELECT 'ridge')");
-        for part in sql.split("\n-- @ ").skip(1) {
-            let (dataset, tables) = part.split_once('\n').unwrap();
-            Connection::open(pipeline.shop.path().join(format!("warehouse/{dataset}.db"))).unwrap();
-            pipeline.change(dataset, tables);
-        }
-        // A quarter more than the check wants; the first one is in data.sql.
-        for (table, rows) in sources().into_iter().skip(1) {
-            let records = count("record", "x", rows * 5 / 4);
-            let table = format!(
-                "CREATE TABLE {table} (game_date DATE, record INT64);\
-                 INSERT INTO {table} SELECT day, record FROM {days}, {records} WHERE day < '{{today}}'"
-            );
-            pipeline.change("nba_raw", &table);
-        }
-        pipeline
+        make(shop.path(), today);
+        Self { shop, today }
     }
 
     /// Changes a dataset, or does so for each of the sources.
     fn change(&self, dataset: &str, sql: &str) {
-        let yesterday = self.today.yesterday().unwrap().to_string();
-        let sql = sql.replace("{today}", &self.today.to_string()).replace("{yesterday}", &yesterday);
-        let sql = match sql.contains("{source}") {
-            true => sources().iter().map(|(table, _)| sql.replace("{source}", table) + ";").collect(),
-            false => sql,
-        };
-        change(self.shop.path(), dataset, &sql).unwrap();
+        change_on(self.shop.path(), self.today, dataset, sql);
     }
 
     /// Nothing is played, and nothing comes, from 30 January to this date.
@@ -266,19 +234,8 @@ impl Pipeline {
     }
 }
 
-fn host_toml() -> String {
-    fs::read_to_string(repository().join("tests/sample/pipeline/host.toml")).unwrap()
-}
-
 fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
-}
-
-/// The sources of the configuration, each with the rows that it must have.
-fn sources() -> Vec<(String, i64)> {
-    let toml: Table = host_toml().parse().unwrap();
-    let elements = toml["checks"]["source-{table}"]["for_each"].as_array().unwrap().iter();
-    elements.map(|one| (one["table"].as_str().unwrap().to_owned(), one["rows"].as_integer().unwrap())).collect()
 }
 
 /// The runs that did not pass, by check.
