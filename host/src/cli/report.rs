@@ -8,11 +8,11 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::{
-    flags::{Format, OutputFlag},
+    flags::{FileFlags, Format, OutputFlag},
     progress::Progress,
     recorded,
     table::Table,
-    trial::TrialFlags,
+    trial::Trials,
 };
 use crate::{
     capability::Backends,
@@ -32,11 +32,12 @@ const NAMED: usize = 12;
   host report --html report.html    with pictures
 
 An alert counts as false if somebody labelled it false or noise, or if nobody
-labelled it and it was over in the next round by itself. The time to a message
-ends when a receiver took it. It begins with the last run that found nothing
-wrong; for a check of dates, with the last such run about the same date, or with
-the first run about it. [report] in host.toml sends this to a channel by the
-clock, and the page shows it at /report.
+labelled it and it was over in the next round by itself, of rounds that are at
+most an hour apart. The time to a message ends when a receiver took the first
+one about the check. It begins with the last run that found nothing wrong; for a
+check of dates, with the last such run about the same date, or when its data
+were expected. [report] in host.toml sends this to a channel by the clock, and
+the page shows it at /report.
 
 Exit codes: 0 it is shown, 64 host.toml cannot be used.")]
 pub(super) struct Report {
@@ -53,21 +54,21 @@ pub(super) struct Report {
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
     #[command(flatten)]
-    trial: TrialFlags,
+    files: FileFlags,
     #[command(flatten)]
     output: OutputFlag,
 }
 
 impl Report {
     pub(super) fn execute(self) -> Result<u8> {
-        let config = Config::read(self.trial.files.config())?;
+        let config = Config::read(self.files.config())?;
         super::runtime()?.block_on(self.report(config))
     }
 
     async fn report(&self, config: Config) -> Result<u8> {
         // Without a run there is nothing to report.
         recorded(&config).await?.close().await;
-        let trials = self.trial.load(&self.plugins).await?;
+        let trials = Trials::load(&self.files, &self.plugins).await?;
         let length = self.about.unwrap_or_else(|| config.report.length());
         let to = crate::record::now();
         let from = to.checked_sub(SignedDuration::try_from(length.0)?).unwrap_or(Timestamp::UNIX_EPOCH);

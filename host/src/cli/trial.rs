@@ -44,14 +44,14 @@ pub(super) struct Trials {
     pub(super) costs: Record,
 }
 
-impl TrialFlags {
+impl Trials {
     /// Loads the plugins and opens the record; nothing is recorded of a run.
-    pub(super) async fn load(&self, plugins: &[PathBuf]) -> Result<Trials> {
-        let sources: Sources = self.files.sources(plugins);
+    pub(super) async fn load(files: &FileFlags, plugins: &[PathBuf]) -> Result<Self> {
+        let sources: Sources = files.sources(plugins);
         let read = sources.read()?;
         let progress = Progress::new("loading plugins");
-        let files = read.files.len();
-        let step = |done| progress.step(done, files);
+        let count = read.files.len();
+        let step = |done| progress.step(done, count);
         let address = Address::of(&read.config)?;
         let record = match address.exists() {
             true => address.open().await?,
@@ -62,7 +62,25 @@ impl TrialFlags {
         };
         let host = read.host(Record::memory().await?, Begin::Whole, step).await?;
         let config = Arc::new(host.config.clone());
-        Ok(Trials { config, checks: host.checks, record, costs: Record::memory().await? })
+        Ok(Self { config, checks: host.checks, record, costs: Record::memory().await? })
+    }
+
+    /// The names of the checks.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.checks.iter().map(|check| check.name.clone()).collect()
+    }
+
+    /// Closes the records.
+    pub(super) async fn close(self) {
+        self.record.close().await;
+        self.costs.close().await;
+    }
+}
+
+impl TrialFlags {
+    /// Loads the plugins and opens the record.
+    pub(super) async fn load(&self, plugins: &[PathBuf]) -> Result<Trials> {
+        Trials::load(&self.files, plugins).await
     }
 
     /// Whether settings take the place of those in host.toml.
@@ -81,23 +99,10 @@ impl TrialFlags {
             for (path, value) in &self.settings {
                 set(&mut settings, path, value.clone())?;
             }
-            trial = trial.with_settings(&settings).await?.apart();
+            trial = trial.with_settings(&settings).await?;
         }
         let usual = trial.most_bytes();
         let most = self.max_bytes.map_or(usual, |most| most.0 as u64);
         Ok((trial.billing(most), most))
-    }
-}
-
-impl Trials {
-    /// The names of the checks.
-    pub(super) fn names(&self) -> Vec<String> {
-        self.checks.iter().map(|check| check.name.clone()).collect()
-    }
-
-    /// Closes the records.
-    pub(super) async fn close(self) {
-        self.record.close().await;
-        self.costs.close().await;
     }
 }

@@ -1,6 +1,11 @@
 //! `host tune`: limits from a check's own history.
 
-use std::{fmt::Write as _, fs, path::PathBuf};
+use std::{
+    fmt::Write as _,
+    fs::{self, File},
+    io::Write as _,
+    path::PathBuf,
+};
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
@@ -82,6 +87,9 @@ impl Tune {
     }
 
     async fn tune(&self) -> Result<u8> {
+        if self.write && self.trial.has_settings() {
+            bail!("--write writes what host.toml's own settings lead to; leave out --set");
+        }
         let trials = self.trial.load(&self.plugins).await?;
         let (trial, most) = self.trial.trial(&trials, &self.check).await?;
         if let Some(from) = self.from {
@@ -110,7 +118,7 @@ impl Tune {
         let code = if is_tuned { 0 } else { 3 };
         if self.write && proposed {
             match &tuned.refused {
-                Some(why) => bail!("nothing is written: {why}"),
+                Some(_) => note!("nothing is written"),
                 None => self.write(&config, &tuned)?,
             }
         }
@@ -160,20 +168,32 @@ impl Tune {
             writeln!(text, "{}: tuned on {}, reported on {}.", self.check, range(tuned.tuned), range(tuned.reported));
         let figures = |figures: &Figures| {
             let of = per_month_with(figures.alarms, tuned.month);
-            format!("{of} false alarms a month, {} of injected faults caught", percent_with(figures.caught))
+            format!("{of} false alarms a month, {} of faults on the limited sides caught", percent_with(figures.caught))
         };
         let _ = writeln!(text, "With the limits of today: {}.", figures(&tuned.now));
         let _ = writeln!(text, "With the proposals:       {}.", figures(&tuned.then));
         for (dates, words) in
             [(&tuned.now.alarmed, "They alarm today on"), (&tuned.then.alarmed, "The proposals would alarm on")]
         {
+            let is_open = |date: &&Date| !tuned.known.iter().any(|known| known.date == **date);
+            let dates: Vec<Date> = dates.iter().filter(is_open).copied().collect();
             if !dates.is_empty() {
                 let _ = writeln!(
                     text,
                     "{words} {}; if a date was bad, label its alert or name it in known_bad.",
-                    listed(dates)
+                    listed(&dates)
                 );
             }
+        }
+        if tuned.others > 0 {
+            let _ = writeln!(
+                text,
+                "Not counted: {} dates that were asked about with other settings; `host backtest` asks again.",
+                tuned.others
+            );
+        }
+        if tuned.recorded > 0 {
+            let _ = writeln!(text, "{} dates count by recorded runs, whatever settings they had.", tuned.recorded);
         }
         if !tuned.bad.is_empty() {
             let _ = writeln!(text, "Not tuned on, since they were bad: {}.", listed(&tuned.bad));
@@ -187,8 +207,12 @@ impl Tune {
         }
         for known in &tuned.known {
             let says = |alarms: bool| if alarms { "alarms" } else { "does not alarm" };
-            let was = if known.bad { "bad" } else { "good" };
-            let mark = if known.then == known.bad { "" } else { " NOT as known:" };
+            let was = match (known.bad, known.noise) {
+                (true, _) => "bad",
+                (false, true) => "noise",
+                (false, false) => "good",
+            };
+            let mark = if known.then == known.bad { "" } else { " NOT as expected:" };
             let _ = writeln!(
                 text,
                 "{} was {was}:{mark} it {} today, and {} with the proposals.",
@@ -256,7 +280,11 @@ impl Tune {
         }
         // Another command must never read half of it.
         let beside = path.with_extension("toml.new");
-        fs::write(&beside, after).with_context(|| beside.display().to_string())?;
+        let written = File::create(&beside).and_then(|mut file| {
+            file.write_all(after.as_bytes())?;
+            file.sync_all()
+        });
+        written.with_context(|| beside.display().to_string())?;
         fs::set_permissions(&beside, fs::metadata(path)?.permissions())
             .with_context(|| beside.display().to_string())?;
         fs::rename(&beside, path).with_context(|| path.display().to_string())?;
@@ -395,8 +423,10 @@ fn json(check: &str, tuned: &Tuned) -> Value {
         "limits": tuned.proposals.iter().map(proposal).collect::<Vec<_>>(),
         "now": figures(&tuned.now),
         "then": figures(&tuned.then),
-        "known": tuned.known.iter().map(|known| json!({ "data_date": known.date, "bad": known.bad, "now": known.now, "then": known.then })).collect::<Vec<_>>(),
+        "known": tuned.known.iter().map(|known| json!({ "data_date": known.date, "bad": known.bad, "noise": known.noise, "now": known.now, "then": known.then })).collect::<Vec<_>>(),
         "confirm": tuned.confirm,
+        "others": tuned.others,
+        "recorded": tuned.recorded,
         "unlimited": tuned.unlimited,
         "refused": tuned.refused,
     })

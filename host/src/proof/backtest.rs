@@ -13,7 +13,7 @@ use crate::{
     capability::{Answers, Backends, Clock, GoodDates, Grade, Judged, Rehearsal, Unanswered},
     config::Warehouse,
     contract::Error,
-    record::{self, Backtested, Record},
+    record::{self, Backtested, BacktestsOf, Record},
     run::{Moment, Outcome, Run, Status},
 };
 
@@ -134,7 +134,8 @@ impl Backtest {
             return Ok(BTreeMap::new());
         }
         let since = record::now().checked_sub(FRESH)?;
-        let kept = self.record.backtests(&self.trial.check.name, Some(&self.trial.digest()), since).await?;
+        let digest = self.trial.digest();
+        let kept = self.record.backtests(&self.trial.check.name, BacktestsOf::Exactly(&digest), since).await?;
         Ok(kept.into_iter().map(|found| (found.date, found)).collect())
     }
 
@@ -187,9 +188,10 @@ impl Backtest {
     pub async fn run(&self, moments: &[Moment], step: impl Fn(usize)) -> Result<(Vec<Day>, Option<Stopped>)> {
         let mut kept = self.kept().await?;
         let name = &self.trial.check.name;
+        let (tried, asks) = (self.trial.digest(), self.trial.asks());
         let last = moments.last().map(|moment| moment.data_date).context("no date to ask about")?;
         // Of dates that are tried, only what is found now counts.
-        let before = good_before(&self.record, name, last).await?;
+        let before = good_before(&self.record, &self.trial, last).await?;
         let judged = Arc::new(Judged::new(before, moments.iter().map(|moment| moment.data_date)));
         let backends = self.backends(GoodDates::Tried(judged.clone()));
         let mut days: Vec<Day> = Vec::with_capacity(moments.len());
@@ -242,7 +244,7 @@ impl Backtest {
                     // What is compared with good dates does not stay if one of them is not known.
                     Unanswerable::No if found.asks_dates && gap.is_some_and(|gap| gap < found.day.date) => {}
                     Unanswerable::No => {
-                        self.record.note_backtest(name, &self.trial.digest(), &found.day.kept()?).await?
+                        self.record.note_backtest(name, (&tried, &asks), &found.day.kept(&self.trial)?).await?
                     }
                 }
                 days.push(found.day);
@@ -324,13 +326,14 @@ impl Found {
 }
 
 impl Day {
-    fn kept(&self) -> Result<Backtested> {
+    fn kept(&self, trial: &Trial) -> Result<Backtested> {
         Ok(Backtested {
             date: self.date,
             due: self.due,
             asked: self.asked,
             bytes: self.bytes,
             outcome: serde_json::to_string(&self.outcome)?,
+            settings: trial.settings().to_string(),
         })
     }
 }

@@ -50,6 +50,8 @@ pub(super) struct Knob {
     pub(super) whole: bool,
     /// Whether a value at the limit is wrong, too.
     pub(super) strict: bool,
+    /// Whether the metric is the change of another one in percent.
+    pub(super) of_change: bool,
 }
 
 impl Knob {
@@ -84,6 +86,11 @@ pub(super) fn limit(metric: &Metric, side: Side) -> Option<f64> {
         Side::Low => metric.min,
         Side::High => metric.max.or(metric.below),
     }
+}
+
+/// Whether a metric is the change of another one in percent, as plugins of the SDK name it.
+fn is_change(metric: &Metric) -> bool {
+    metric.name.ends_with("_change") && metric.unit.as_deref() == Some("%")
 }
 
 /// Whether a value at the limit of a side is wrong, too.
@@ -147,8 +154,18 @@ pub(super) async fn knobs(trial: &Trial, record: &Record, moment: &Moment, known
                 let is_new = !found.iter().any(|knob| knob.metric == *name && knob.side == side);
                 if first != second && proportional && is_new {
                     let (path, whole) = (candidate.path.clone(), candidate.whole);
-                    let strict = is_strict(&of(of_one), side);
-                    found.push(Knob { path, metric: name.clone(), side, factor, limit: before, whole, strict });
+                    let (strict, of_change) =
+                        (is_strict(&of(of_one), side), of(of_one).as_ref().is_some_and(is_change));
+                    found.push(Knob {
+                        path,
+                        metric: name.clone(),
+                        side,
+                        factor,
+                        limit: before,
+                        whole,
+                        strict,
+                        of_change,
+                    });
                 }
             }
         }

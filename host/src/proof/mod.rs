@@ -23,7 +23,7 @@ use crate::{
     config::{Config, Skip, SkipAtMost},
     package::Digest,
     plugin::check_settings,
-    record::{self, APART, Record},
+    record::{self, BacktestsOf, Record},
     run::{Moment, Outcome, Status, When, first_due},
 };
 
@@ -41,15 +41,15 @@ pub struct Trial {
     pub config: Arc<Config>,
     /// The check.
     pub check: Arc<Check>,
-    /// Whether it has other settings than host.toml, so that what it says is not what the check says.
-    apart: bool,
 }
 
-/// The newest dates before one that a check judged good, by its record and by what it says of past dates; where both know a date, the
-/// latter counts.
-async fn good_before(record: &Record, check: &str, before: Date) -> Result<Vec<Date>> {
+/// The newest dates before one that a check judged good, by its record and by what it said of past dates when it asked the same; where both
+/// know a date, the latter counts.
+async fn good_before(record: &Record, trial: &Trial, before: Date) -> Result<Vec<Date>> {
+    let (check, asks) = (&trial.check.name, trial.asks());
     let mut good: BTreeSet<Date> = record.good_dates(check, before, MOST).await?.into_iter().collect();
-    for tried in record.backtests(check, None, Timestamp::MIN).await?.into_iter().filter(|tried| tried.date < before) {
+    let tried = record.backtests(check, BacktestsOf::Alike(&asks), Timestamp::MIN).await?;
+    for tried in tried.into_iter().filter(|tried| tried.date < before) {
         let Ok(outcome) = serde_json::from_str::<Outcome>(&tried.outcome) else { continue };
         match outcome.status() {
             Status::Pass | Status::Warn => good.insert(tried.date),
@@ -57,6 +57,23 @@ async fn good_before(record: &Record, check: &str, before: Date) -> Result<Vec<D
         };
     }
     Ok(good.into_iter().rev().collect())
+}
+
+fn digest(of: &str) -> String {
+    Digest::of(of.as_bytes()).digits().chars().take(SHOWN).collect()
+}
+
+/// Settings without their numbers, and without what is empty then.
+fn without_numbers(settings: Value) -> Value {
+    match settings {
+        Value::Object(object) => {
+            let kept = object.into_iter().map(|(key, value)| (key, without_numbers(value)));
+            kept.filter(|(_, value)| !value.is_null() && value.as_object().is_none_or(|object| !object.is_empty()))
+                .collect()
+        }
+        Value::Number(_) => Value::Null,
+        other => other,
+    }
 }
 
 impl Trial {
@@ -70,7 +87,7 @@ impl Trial {
         // What it skipped in its recorded past says nothing about the dates that are tried.
         let skip = ready.skip.clone().map(|skip| Skip { at_most: SkipAtMost(None), ..skip });
         let ready = Ready { skip, ..ready.again() };
-        Ok(Self { config, check: Arc::new(check.working(Work::Plugin(Box::new(ready)))), apart: false })
+        Ok(Self { config, check: Arc::new(check.working(Work::Plugin(Box::new(ready)))) })
     }
 
     /// What its check needs to run.
@@ -99,12 +116,6 @@ impl Trial {
         Ok(Self { check: Arc::new(check), ..self.clone() })
     }
 
-    /// The same, whose answers are kept apart from what the check says.
-    #[must_use]
-    pub fn apart(self) -> Self {
-        Self { apart: true, ..self }
-    }
-
     /// The same check, whose queries may bill so much in all.
     #[must_use]
     pub fn billing(&self, most: u64) -> Self {
@@ -115,15 +126,24 @@ impl Trial {
 
     /// A digest of all that decides what it says of a date: plugin, settings, clock, budgets, calendars.
     pub fn digest(&self) -> String {
+        digest(&format!("{} {}", self.basis(), self.ready().settings))
+    }
+
+    /// A digest of all that decides what it asks about a date, whatever its limits: the same without the numbers among its settings.
+    pub fn asks(&self) -> String {
+        digest(&format!("{} {}", self.basis(), without_numbers(self.settings())))
+    }
+
+    /// All that decides what it says but its settings.
+    fn basis(&self) -> String {
         let (check, ready) = (&self.check, self.ready());
         let mut budgets = ready.budgets.clone();
         // How much may be billed decides only how far it gets.
         budgets.bytes_per_day = self.config.budgets(&ready.plugin.file.name).bytes_per_day;
         let own = self.config.checks.get(&check.name);
-        let whole = format!(
-            "{} {} {:?} {} {} {:?} {budgets:?} {:?} {:?} {} {:?} {:?} {:?} {:?}",
+        format!(
+            "{} {:?} {} {} {:?} {budgets:?} {:?} {:?} {} {:?} {:?} {:?} {:?}",
             ready.plugin.file.digest,
-            ready.settings,
             ready.skip,
             check.schedule,
             check.zone.name(),
@@ -135,9 +155,7 @@ impl Trial {
             self.config.warehouse,
             self.config.git,
             self.config.deployments,
-        );
-        let digest: String = Digest::of(whole.as_bytes()).digits().chars().take(SHOWN).collect();
-        if self.apart { format!("{APART}{digest}") } else { digest }
+        )
     }
 
     /// The most bytes that its queries may bill in a day.

@@ -58,6 +58,7 @@ const FILE_STEPS: &[(i64, &str, &str)] = &[
     (10, "fleet", include_str!("migrations/0010_fleet.sql")),
     (11, "answers", include_str!("migrations/0011_answers.sql")),
     (12, "proof", include_str!("migrations/0012_proof.sql")),
+    (13, "asked", include_str!("migrations/0013_asked.sql")),
 ];
 /// The migrations of a server, which begin where several hosts became possible.
 const SERVER_STEPS: &[(i64, &str)] = &[
@@ -65,6 +66,7 @@ const SERVER_STEPS: &[(i64, &str)] = &[
     (10, include_str!("migrations/postgres/0010_fleet.sql")),
     (11, include_str!("migrations/postgres/0011_answers.sql")),
     (12, include_str!("migrations/postgres/0012_proof.sql")),
+    (13, include_str!("migrations/postgres/0013_asked.sql")),
 ];
 
 /// The parameters of an address: <https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS>

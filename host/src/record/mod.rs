@@ -54,7 +54,7 @@ use sqlx::{
 pub use address::Address;
 pub use answers::{NewAnswer, NewTape, PastTape, Purge, Purged, unpack};
 pub use audit::Audited;
-pub use backtests::{APART, Backtested};
+pub use backtests::{Backtested, BacktestsOf};
 pub use batch::{Batch, Episode, NewMessage, NewRun, PluginKey};
 pub use clock::now;
 pub use configuration::{Holding, Own, Peer};

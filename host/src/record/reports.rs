@@ -32,9 +32,10 @@ pub struct Lived {
 /// From when an alert could have been told, and when it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Heard {
-    /// The last run before it that found nothing wrong, about the same date if it is about one; where there is none, the first run about
-    /// the date.
-    pub since: Timestamp,
+    /// The last run before it that found nothing wrong, about the same date if it is about one.
+    pub well: Option<Timestamp>,
+    /// The first run about its date; `None` if it is about no date.
+    pub first: Option<Timestamp>,
     /// When the first message about its check was delivered; `None` if none was.
     pub at: Option<Timestamp>,
 }
@@ -92,8 +93,8 @@ impl Record {
             .await
             .map_err(|error| self.explain(error))?;
         let at = delivered.map(moment).or((messages == 0).then_some(announced));
-        let since = well.or(first.filter(|_| alert.data_date.is_some()));
-        Ok(Heard { since: since.map_or(alert.began, moment), at })
+        let first = first.filter(|_| alert.data_date.is_some());
+        Ok(Heard { well: well.map(moment), first: first.map(moment), at })
     }
 
     /// Until when the last report that was sent goes.

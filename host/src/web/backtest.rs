@@ -52,7 +52,12 @@ impl Tried {
 }
 
 /// A page that needs nothing else: the dates as a strip, charts of the metrics, what is not well, and the messages.
-pub fn backtest(check: &str, config: &Config, days: &[Tried], messages: &[(Timestamp, String)]) -> String {
+pub fn backtest(
+    check: &str,
+    config: &Config,
+    days: &[Tried],
+    (messages, words): (&[(Timestamp, String)], String),
+) -> String {
     let range = days.first().zip(days.last());
     let content = html! {
                     h1 { (check) " on past dates" }
@@ -63,20 +68,23 @@ pub fn backtest(check: &str, config: &Config, days: &[Tried], messages: &[(Times
                     h2 { "Not well" }
                     (not_well(days))
                     h2 { "Messages" }
-                    @if messages.is_empty() { p { "People would have got no message." } } @else {
-                        p { "People would have got " (messages.len()) "." }
-                        ul { @for (due, title) in messages { li { (due) " " (title) } } }
-                    }
+                    p { (words) "." }
+                    ul { @for (due, title) in messages { li { (due) " " (title) } } }
     };
     alone(&format!("{check} on past dates"), &content)
 }
 
-/// What proves a check, on its page: its mutation score, and what it says of past dates.
-pub(super) fn proof(host: &Host, check: &str, score: Option<&MutationScore>, tried: &[Backtested]) -> Markup {
+/// What proves a check, on its page: its mutation score, and what it says of past dates. `digest` is that of the check as it is now.
+pub(super) fn proof(
+    host: &Host,
+    check: &str,
+    (score, digest): (Option<&MutationScore>, Option<&str>),
+    tried: &[Backtested],
+) -> Markup {
     let days: Vec<Tried> = tried.iter().filter_map(Tried::kept).collect();
     html! {
         @if score.is_some() || !days.is_empty() { h2 #proof { "Proof" } }
-        @if let Some(score) = score { (mutants(host, score)) }
+        @if let Some(score) = score { (mutants(host, score, digest == Some(score.tried.as_str()))) }
         @if let Some((first, last)) = days.first().zip(days.last()) {
             p { "What it says of the data of " (first.date) " to " (last.date) ", asked until " (moment(tried.iter().map(|one| one.asked).max().unwrap_or(last.due), host)) "." }
             (strip(&days))
@@ -86,13 +94,14 @@ pub(super) fn proof(host: &Host, check: &str, score: Option<&MutationScore>, tri
     }
 }
 
-fn mutants(host: &Host, score: &MutationScore) -> Markup {
+fn mutants(host: &Host, score: &MutationScore, is_current: bool) -> Markup {
     let all: Vec<crate::proof::Tried> = serde_json::from_str(&score.mutants).unwrap_or_default();
     let missed: Vec<_> = all.iter().filter(|one| one.result == Caught::Missed).collect();
     html! {
         p {
             "Of " (score.counted) " faults in a copy of the data of " (score.date) " it caught " b { (score.caught) }
             @if let Some(share) = score.share() { ", a mutation score of " (format!("{share:.2}")) } ". Tried at " (moment(score.at, host)) "."
+            @if !is_current { " It had other settings or another version then." }
         }
         @if !missed.is_empty() {
             details {

@@ -1,6 +1,6 @@
 //! One check's page: its metrics over time, its runs, alerts and messages, its silences, and its runbook.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use axum::{
     extract::{Path, Query, State, rejection::QueryRejection},
@@ -26,6 +26,7 @@ use crate::{
     contract::Metric,
     host::Host,
     plugin::WarnLimits,
+    proof::Trial,
     record::{
         self, Backtested, Included, LONGEST_WHY, Label, MutationScore, PastAlert, PastMessage, PastRun, Silence,
         metrics,
@@ -54,6 +55,8 @@ struct Recorded {
     silences: Vec<Silence>,
     score: Option<MutationScore>,
     tried: Vec<Backtested>,
+    /// The digest of the check as it is tried.
+    digest: Option<String>,
     /// What came of the order that led here.
     answer: Option<Result<String, String>>,
 }
@@ -84,6 +87,9 @@ async fn recorded(host: &Host, name: &str, ordered: &Ordered) -> anyhow::Result<
     let mut silences = host.recorder.record.silences(Some(record::now())).await?;
     silences.retain(|silence| silence.checks.iter().any(|check| check == name));
     let included = Included { report: true, calls: true, most: LISTED_BYTES };
+    let check = host.checks.iter().find(|check| check.name == name);
+    let digest =
+        check.and_then(|check| Trial::new(Arc::new(host.config.clone()), check).ok()).map(|trial| trial.digest());
     Ok(Recorded {
         reports: host.recorder.record.reports(name, CHARTED, CHARTED_BYTES).await?,
         runs: host.recorder.record.runs(Some(name), LISTED, included).await?,
@@ -91,7 +97,11 @@ async fn recorded(host: &Host, name: &str, ordered: &Ordered) -> anyhow::Result<
         messages: host.recorder.record.messages(Some(name), TOLD).await?,
         silences,
         score: host.recorder.record.scores(Some(name)).await?.pop(),
-        tried: host.recorder.record.newest_backtests(name, TRIED).await?,
+        tried: match &digest {
+            Some(digest) => host.recorder.record.newest_backtests(name, digest, TRIED).await?,
+            None => Vec::new(),
+        },
+        digest,
         answer: ordered.answer(&host.recorder.record).await?,
     })
 }
@@ -116,7 +126,7 @@ fn content(site: &Site, host: &Host, check: &Check, recorded: &Recorded) -> Mark
             ul { @for remark in &recent.remarks { li { (brief(remark)) } } }
         }
         (charts(host, check, &recorded.reports))
-        (proof(host, &check.name, recorded.score.as_ref(), &recorded.tried))
+        (proof(host, &check.name, (recorded.score.as_ref(), recorded.digest.as_deref()), &recorded.tried))
         h2 #runs { "Runs" }
         (runs::table(host, &recorded.runs))
         h2 #alerts { "Alerts" }

@@ -72,6 +72,7 @@ fn content(report: &Report, config: &Config, named: &dyn Fn(&str) -> Markup) -> 
             h2 { "Acknowledged for more than a week" }
             ul { @for date in &report.acknowledged { li { (named(&date.check)) @if let Some(day) = date.data_date { " " (day) } } } }
         }
+        @if report.unread.is_none() { p { "`host report` also lists tables that no recorded run asked." } }
         @if let Some(unread) = &report.unread {
             h2 { "Tables that no recorded run asked" }
             p { @if unread.tables.is_empty() { "None." } @else { (unread.tables.join(", ")) } }

@@ -487,6 +487,6 @@ fn a_record_of_an_older_host_on_a_server_is_taken_over() {
     let ended = once(&sample, &server.url(), AT, &["--check", "phase2-raw"]);
     assert_eq!(ended.code, 2, "{ended:?}");
     assert_eq!(sample.slack.received().len(), 1);
-    assert_eq!(count(&server, "SELECT MAX(version) FROM schema_versions"), 12);
+    assert_eq!(count(&server, "SELECT MAX(version) FROM schema_versions"), 13);
     assert_eq!(count(&server, "SELECT COUNT(*) FROM batches WHERE turn > 7"), 1);
 }

@@ -216,6 +216,53 @@ fn each_operator_changes_the_rows_that_its_oracle_changes() {
     assert_eq!(show("/empty"), ODD.map(|row| format!("- {row}")));
 }
 
+/// The date of a row is in the column that the query compares with the date, whatever its type and its place in the table.
+#[test]
+fn the_column_with_the_date_is_the_one_that_the_query_compares() {
+    let rows: Vec<String> = (1..=8)
+        .map(|at| format!("('2025-06-01', '2026-02-0{}', 'a{at}', '2026-02-05 10:00:00')", 4 + at % 2))
+        .collect();
+    let file = crate::prove::plugin("canary-sql");
+    for kind in ["DATE", "TEXT"] {
+        let sample = odd();
+        let toml = fs::read_to_string(sample.path().join("host.toml")).unwrap();
+        let begin = toml.find("sql = ").unwrap();
+        let sql = "sql = \"SELECT COUNT(*) AS records, COUNTIF(signup IS NULL) AS early, COUNTIF(loaded IS NULL) AS late, COUNT(DISTINCT who) AS who FROM odd.people WHERE day = @date\"";
+        let sql =
+            if kind == "TEXT" { sql.replace("day = @date", "day = CAST(@date AS STRING)") } else { sql.to_owned() };
+        sample.configure(&format!("{}{sql}\nthresholds.records.min = 1\n", &toml[..begin])).unwrap();
+        let table = format!(
+            "CREATE TABLE people (signup DATE, day {kind}, who TEXT, loaded DATETIME); INSERT INTO people VALUES {}",
+            rows.join(", ")
+        );
+        sample.sql("odd", &table).unwrap();
+        let asked = ["mutate", "odd", file.to_str().unwrap(), "--date", "2026-02-05", "--output", "json"];
+        let scored = sample.host(&asked).unwrap();
+        assert_eq!(scored.code, 0, "{kind}: {} {}", scored.out, scored.err);
+        let found = json(&scored);
+        let of = |name: &str| {
+            let mutants = found["mutants"].as_array().unwrap();
+            let found = mutants.iter().find(|one| one["name"] == format!("odd.people{name}"));
+            found.unwrap_or_else(|| panic!("{kind} {name}: {:#}", json(&scored))).clone()
+        };
+        for (name, result) in [("/missing", "caught"), ("/doubled", "missed"), (".day/shifted", "caught")] {
+            assert_eq!(of(name)["result"], result, "{kind}: {:#}", of(name));
+        }
+        // Its times are moved to other times, which the check does not look at.
+        for name in [".loaded/stale", ".loaded/late"] {
+            assert_eq!(of(name)["result"], "equivalent", "{kind}: {:#}", of(name));
+        }
+        // Of four rows 1 and 10 percent are one row.
+        assert!(
+            found["mutants"].as_array().unwrap().iter().all(|one| !one["name"].as_str().unwrap().ends_with("null-1"))
+        );
+    }
+    let sample = odd();
+    let asked = ["mutate", "odd", file.to_str().unwrap(), "--date", "2026-02-05", "--only", "half-mising"];
+    let typo = sample.host(&asked).unwrap();
+    assert!(typo.code == 64 && typo.err.contains("no mutant has half-mising in its name; did you mean"), "{typo:?}");
+}
+
 /// What a warehouse keeps about its tables goes wrong, too: for a date of long ago as well.
 #[test]
 fn tables_that_nobody_wrote_are_noticed() {

@@ -250,7 +250,7 @@ fn a_record_that_cannot_be_used_is_said_with_what_to_do() {
             [],
         )
         .unwrap();
-    refused("newer", &["written by a newer host (schema 99, this host knows 12)", "use that host"]);
+    refused("newer", &["written by a newer host (schema 99, this host knows 13)", "use that host"]);
     fs::write(&database, &good).unwrap();
 
     fs::remove_dir_all(&state).unwrap();

@@ -33,9 +33,9 @@ The warehouse is asked about each date as when the check was due for it; it
 answers with what it has today. Nothing is recorded as a run and nobody is told.
 First the whole cost is estimated by dry runs, which are free. What was asked in
 the last day is kept and not asked again, so a backtest that was stopped goes on
-where it was.
+where it was; with --known all is asked again.
 
-Exit codes: 0 all pass or skip, with --known all dates are as they are known;
+Exit codes: 0 all pass or skip, with --known all dates are as expected;
 1 some do not, 3 some could not be evaluated or were not asked about, 64 the
 arguments or host.toml cannot be used.")]
 pub(super) struct Backtest {
@@ -130,7 +130,8 @@ impl Backtest {
                 report: day.outcome.report(),
                 error: day.outcome.error().map(str::to_owned),
             });
-            let page = web::backtest(&one.check, &config, &days.collect::<Vec<_>>(), &one.messages);
+            let messages = (one.messages.as_slice(), one.would_get());
+            let page = web::backtest(&one.check, &config, &days.collect::<Vec<_>>(), messages);
             fs::write(path, page).with_context(|| path.display().to_string())?;
             note!("{} has the charts", path.display());
         }
@@ -146,7 +147,7 @@ impl Backtest {
     /// Some dates, and those that are to be judged before them.
     fn learned(&self, dates: &[Date]) -> Result<Vec<Date>> {
         let Some(learn) = self.learn else { return Ok(dates.to_vec()) };
-        let days = i64::try_from(learn.0.as_secs() / (24 * 60 * 60))?;
+        let days = i64::try_from(learn.0.as_secs().div_ceil(24 * 60 * 60))?;
         let mut all: BTreeSet<Date> = dates.iter().copied().collect();
         for date in dates {
             all.extend((1..=days).filter_map(|back| date.checked_sub(back.days()).ok()));
@@ -172,7 +173,12 @@ impl Backtest {
             Some(from) => dates(from, self.to.map_or_else(|| trial.newest(), Ok)?)?,
             None => bail!("--from is missing"),
         };
-        let runner = Runner { trial, record: trials.record.clone(), costs: trials.costs.clone(), again: self.again };
+        let runner = Runner {
+            trial,
+            record: trials.record.clone(),
+            costs: trials.costs.clone(),
+            again: self.again || self.known,
+        };
         let wanted: BTreeSet<Date> = dates.iter().copied().collect();
         let moments = runner.moments(&self.learned(&dates)?, self.known)?;
         if moments.is_empty() {
@@ -227,7 +233,21 @@ fn known(trials: &Trials, name: &str) -> Vec<(KnownDate, bool)> {
 }
 
 impl Tried {
-    /// What a known date is, if it is not as it is known: `None` if it is.
+    /// The messages that people would have got, in a sentence without its end.
+    pub(super) fn would_get(&self) -> String {
+        let reminders = match self.reminders {
+            0 => "",
+            1 => ", and a reminder",
+            many => &format!(", and {many} reminders until somebody mends the dates"),
+        };
+        match self.messages.len() {
+            0 => "People would have got no message".to_owned(),
+            1 => format!("People would have got 1 message{reminders}"),
+            many => format!("People would have got {many} messages{reminders}"),
+        }
+    }
+
+    /// What a known date is, if the check does not say what it was: `None` if it does.
     pub(super) fn differs(&self, known: &KnownDate, bad: bool) -> Option<String> {
         let Some(day) = self.days.iter().find(|day| day.date == known.date) else {
             return Some("it was not asked about".to_owned());

@@ -27,6 +27,9 @@ const MESSAGES: usize = 20;
 /// The blocks of a sparkline, the lowest first.
 const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
+/// The most blocks of a sparkline.
+const SPARKS: usize = 60;
+
 /// What was tried, and whether only known dates were.
 pub(super) struct Shown<'t> {
     pub(super) tried: &'t [Tried],
@@ -41,8 +44,12 @@ pub(super) fn what(day: &Day) -> String {
     one_line(&said.join("; "))
 }
 
-/// The values of a metric, the oldest first, as blocks between the lowest and the highest.
+/// The values of a metric, the oldest first, as blocks between the lowest and the highest; of many the newest.
 fn sparkline(values: &[Option<f64>]) -> String {
+    let older = values.len().saturating_sub(SPARKS);
+    if older > 0 {
+        return format!("…{}", sparkline(values.get(older..).unwrap_or_default()));
+    }
     let known = || values.iter().flatten().copied();
     let (low, high) = known().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
     let block = |value: &Option<f64>| match value {
@@ -105,7 +112,7 @@ impl Shown<'_> {
                     if *bad { "bad" } else { "good" }.to_owned(),
                     day.map_or_else(String::new, |day| day.status().name().to_owned()),
                     match differs {
-                        Some(differs) => format!("NOT as known: {differs}"),
+                        Some(differs) => format!("NOT as expected: {differs}"),
                         None => known.why.clone(),
                     },
                 ]);
@@ -114,8 +121,8 @@ impl Shown<'_> {
         let mut text = table.text();
         let dates = if all == 1 { "1 known date".to_owned() } else { format!("{all} known dates") };
         let _ = match wrong {
-            0 => writeln!(text, "\n{dates}: each is as it is known."),
-            wrong => writeln!(text, "\n{dates}: {wrong} not as known."),
+            0 => writeln!(text, "\n{dates}: all as expected."),
+            wrong => writeln!(text, "\n{dates}: {wrong} not as expected."),
         };
         self.tried.iter().for_each(|tried| text += &stopped(tried));
         text
@@ -219,16 +226,7 @@ fn one(tried: &Tried) -> String {
     });
     let all = if days.len() == 1 { "1 date".to_owned() } else { format!("{} dates", days.len()) };
     let _ = writeln!(text, "{}: {all}: {}.", tried.check, counted.collect::<Vec<_>>().join(", "));
-    let reminders = match tried.reminders {
-        0 => "",
-        1 => ", and a reminder",
-        many => &format!(", and {many} reminders until somebody mends the dates"),
-    };
-    let _ = match tried.messages.len() {
-        0 => writeln!(text, "People would have got no message."),
-        1 => writeln!(text, "People would have got 1 message{reminders}:"),
-        many => writeln!(text, "People would have got {many} messages{reminders}:"),
-    };
+    let _ = writeln!(text, "{}{}", tried.would_get(), if tried.messages.is_empty() { "." } else { ":" });
     for (due, title) in tried.messages.iter().take(MESSAGES) {
         let _ = writeln!(text, "  {due}  {}", one_line(title));
     }
@@ -320,6 +318,7 @@ mod tests {
     fn a_sparkline_goes_from_the_lowest_to_the_highest() {
         assert_eq!(sparkline(&[Some(0.0), None, Some(7.0), Some(3.5)]), "▁ █▅");
         assert_eq!(sparkline(&[Some(2.0), Some(2.0)]), "▄▄");
+        assert_eq!(sparkline(&[Some(2.0); 100]), format!("…{}", "▄".repeat(SPARKS)));
         assert_eq!(sparkline(&[Some(f64::MIN), Some(f64::MAX)]), "▁█");
         assert_eq!(sparkline(&[None]), " ");
     }

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail};
 use jiff::{Timestamp, ToSpan, civil::Date};
 use rusqlite::{params_from_iter, types::Value as Stored};
-use sqlparser::ast::{Expr, visit_expressions};
+use sqlparser::ast::{BinaryOperator, Expr, visit_expressions};
 
 use crate::{
     capability::{
@@ -71,15 +71,61 @@ pub(super) fn columns(queries: &[String], project: Option<&str>) -> Result<BTree
     Ok(found)
 }
 
+/// The columns that queries of a table name, and those of them that they compare with the date or a time of the run; in lower case.
+#[derive(Debug, Default)]
+struct Named {
+    all: BTreeSet<String>,
+    dates: BTreeSet<String>,
+}
+
+/// The parameters that say which date is asked about.
+const OF_DATE: [&str; 3] = ["@date", "@day_start", "@day_end"];
+
+/// The columns that a query compares with its date.
+fn dates_of(select: &Select) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let _ = visit_expressions(&select.query, |expression| {
+        let sides: Vec<&Expr> = match expression {
+            Expr::BinaryOp { left, op, right } if is_comparison(op) => vec![left, right],
+            Expr::Between { expr, low, high, .. } => vec![expr, low, high],
+            _ => Vec::new(),
+        };
+        let is_date = |side: &&Expr| {
+            let text = side.to_string();
+            OF_DATE.iter().any(|parameter| text.contains(parameter))
+        };
+        if sides.iter().any(is_date) {
+            for side in sides.iter().filter(|side| !is_date(side)) {
+                let _ = visit_expressions(*side, |expression| {
+                    found.extend(name_of(expression));
+                    ControlFlow::<()>::Continue(())
+                });
+            }
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    found
+}
+
+fn is_comparison(op: &BinaryOperator) -> bool {
+    use BinaryOperator::{Eq, Gt, GtEq, Lt, LtEq};
+    matches!(op, Eq | Gt | GtEq | Lt | LtEq)
+}
+
+/// The name of a column, in lower case.
+fn name_of(expression: &Expr) -> Option<String> {
+    let name = match expression {
+        Expr::Identifier(name) => Some(name),
+        Expr::CompoundIdentifier(names) => names.last(),
+        _ => None,
+    };
+    name.map(|name| name.value.to_lowercase())
+}
+
 fn columns_of(select: &Select) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let _ = visit_expressions(&select.query, |expression| {
-        let name = match expression {
-            Expr::Identifier(name) => Some(name),
-            Expr::CompoundIdentifier(names) => names.last(),
-            _ => None,
-        };
-        found.extend(name.map(|name| name.value.to_lowercase()));
+        found.extend(name_of(expression));
         ControlFlow::<()>::Continue(())
     });
     // Names of `USING (…)` are no expressions.
@@ -102,11 +148,13 @@ impl Copy {
         (most, directory): (usize, &Path),
     ) -> Result<Self> {
         let project = trial.config.warehouse_project();
-        let mut paths: BTreeMap<TablePath, BTreeSet<String>> = BTreeMap::new();
+        let mut paths: BTreeMap<TablePath, Named> = BTreeMap::new();
         for sql in queries {
             let Ok(select) = googlesql::read(sql, project.as_deref()) else { continue };
             for path in &select.tables {
-                paths.entry(path.clone()).or_default().extend(columns_of(&select));
+                let named = paths.entry(path.clone()).or_default();
+                named.all.extend(columns_of(&select));
+                named.dates.extend(dates_of(&select));
             }
         }
         let mut copy = Self::default();
@@ -134,7 +182,7 @@ async fn one(
     backends: &Arc<Backends>,
     moment: &Moment,
     path: &TablePath,
-    named: &BTreeSet<String>,
+    named: &Named,
     left: &mut usize,
 ) -> Result<(Copied, Rows)> {
     let name = format!("{}.{}", path.dataset, path.table);
@@ -144,8 +192,13 @@ async fn one(
     let shape = backends.shape(&calls, format!("SELECT * FROM {}", quoted_path(path))).await;
     let (shape, _) = shape.map_err(|error| anyhow!("{name} cannot be copied: {}", error.message()))?;
     let columns: Vec<(String, String)> = shape.into_iter().map(|column| (column.name, column.kind)).collect();
-    let of = |kind: &str| columns.iter().find(|(name, of)| of == kind && named.contains(&name.to_lowercase())).cloned();
-    let dated = of("DATE").or_else(|| of("TIMESTAMP")).or_else(|| of("DATETIME"));
+    let among = |names: &BTreeSet<String>, kinds: &[&str]| {
+        let of = |kind: &&str| columns.iter().find(|(name, of)| of == kind && names.contains(&name.to_lowercase()));
+        kinds.iter().find_map(of).cloned()
+    };
+    // What is compared with the date has it, also as text; else a column that is named.
+    let dated = among(&named.dates, &["DATE", "TIMESTAMP", "DATETIME", "STRING"]);
+    let dated = dated.or_else(|| among(&named.all, &["DATE", "TIMESTAMP", "DATETIME"]));
     let mut tried: Vec<Option<i64>> = DAYS.iter().map(|days| Some(*days)).collect();
     if whole || dated.is_none() {
         tried.insert(0, None);
@@ -157,6 +210,10 @@ async fn one(
         let since = days.map(|days| moment.data_date.checked_sub(days.days())).transpose()?;
         let condition = match (&dated, since) {
             (Some((column, kind)), Some(since)) => match kind.as_str() {
+                "STRING" => {
+                    let (first, after) = (since, moment.data_date.checked_add(1.days())?);
+                    format!(" WHERE `{column}` >= '{first}' AND `{column}` < '{after}'")
+                }
                 "DATE" => format!(" WHERE `{column}` >= DATE '{since}' AND `{column}` <= DATE '{}'", moment.data_date),
                 _ => format!(
                     " WHERE `{column}` >= {kind} '{since} 00:00:00' AND `{column}` < {kind} '{} 00:00:00'",
@@ -182,12 +239,13 @@ async fn one(
         }
     }
     bail!(
-        "{name} cannot be copied: {} is larger than what is left of --max-copy",
+        "{name} cannot be copied: {} is larger than the {} that are left of --max-copy",
         if dated.is_some() {
             "one date of it"
         } else {
             "it has no column with a date that the check names, and all of it"
-        }
+        },
+        crate::text::bytes(*left as u64)
     )
 }
 

@@ -151,7 +151,7 @@ impl Mutate {
     /// The newest date on which the check passed, by its record; else the newest for which it was due.
     pub async fn date(&self) -> Result<jiff::civil::Date> {
         let newest = self.trial.newest()?;
-        let good = good_before(&self.record, &self.trial.check.name, newest.tomorrow()?).await?;
+        let good = good_before(&self.record, &self.trial, newest.tomorrow()?).await?;
         Ok(good.first().copied().unwrap_or(newest))
     }
 
@@ -167,7 +167,7 @@ impl Mutate {
     /// The check on its own data.
     async fn original(&self, moment: &Moment) -> Result<Original> {
         let (check, date) = (&self.trial.check.name, moment.data_date);
-        let good = good_before(&self.record, check, date).await?;
+        let good = good_before(&self.record, &self.trial, date).await?;
         let live = self.backends(&self.trial.config, &good, Taping::Record(TAPE));
         let run = self.run_on(&live, moment).await;
         if !matches!(run.status(), Status::Pass | Status::Warn) {
@@ -214,7 +214,12 @@ impl Mutate {
         let mut all = mutants(&copy, &columns, &moment, open)?;
         all.extend(of_answers(&deployed(&events), &repositories(&events)));
         if let Some(only) = only {
+            let names: Vec<String> = all.iter().map(|mutant| mutant.name.clone()).collect();
             all.retain(|mutant| mutant.name.contains(only));
+            if all.is_empty() {
+                let parts = names.iter().flat_map(|name| name.split(['/', '.']));
+                bail!("no mutant has {only} in its name{}", crate::config::nearest(only, parts));
+            }
         }
         let metrics: BTreeSet<String> = metrics(&original).iter().map(|metric| metric.name.clone()).collect();
         let knobs = knobs(&self.trial, &self.record, &moment, &metrics).await;

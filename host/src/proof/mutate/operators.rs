@@ -52,7 +52,7 @@ fn of_date(table: &Copied, moment: &Moment) -> String {
         None => "TRUE".to_owned(),
         Some((column, kind)) if kind == "DATE" => format!("{} = '{}'", quoted(column), moment.data_date),
         // It has no zone: its date is the one that is written.
-        Some((column, kind)) if kind == "DATETIME" => {
+        Some((column, kind)) if kind == "DATETIME" || kind == "STRING" => {
             format!("substr({}, 1, 10) = '{}'", quoted(column), moment.data_date)
         }
         Some((column, _)) => {
@@ -105,13 +105,14 @@ fn of_table(
         add("missing", None, "all rows of the date are missing".to_owned(), format!("DELETE FROM {name} WHERE {date}"));
     }
     // Some of the rows of the date: every second one, or the first so many percent.
+    let counted = |percent: u32| (rows * i64::from(percent) / 100).max(1);
     let first = |percent: u32| {
-        let count = (rows * i64::from(percent) / 100).max(1);
-        format!("rowid IN (SELECT rowid FROM {name} WHERE {date} ORDER BY rowid LIMIT {count})")
+        let count = counted(percent);
+        format!("_rowid_ IN (SELECT _rowid_ FROM {name} WHERE {date} ORDER BY _rowid_ LIMIT {count})")
     };
     if rows > 1 {
         let half = format!(
-            "DELETE FROM {name} WHERE rowid IN (SELECT row FROM (SELECT rowid AS row, ROW_NUMBER() OVER (ORDER BY rowid) AS at FROM {name} WHERE {date}) WHERE at % 2 = 0)"
+            "DELETE FROM {name} WHERE _rowid_ IN (SELECT row FROM (SELECT _rowid_ AS row, ROW_NUMBER() OVER (ORDER BY _rowid_) AS at FROM {name} WHERE {date}) WHERE at % 2 = 0)"
         );
         add("half-missing", None, "half of the rows are missing".to_owned(), half);
     }
@@ -125,6 +126,7 @@ fn of_table(
         let column_name = quoted(column);
         let earlier = match kind.as_str() {
             "DATE" => format!("date({column_name}, '-1 day')"),
+            "STRING" => format!("date(substr({column_name}, 1, 10), '-1 day') || substr({column_name}, 11)"),
             kind => moved(&column_name, kind, "-1 day"),
         };
         let statement = format!("UPDATE {name} SET {column_name} = {earlier} WHERE {date}");
@@ -145,19 +147,23 @@ fn of_table(
         let text = kind == "STRING";
         // What names something of which there are several rows: a game, a team.
         let is_name = (text || kind == "INT64") && distinct > 1 && distinct < rows;
-        if is_name && (column.ends_with("id") || text) {
+        let lower = column.to_lowercase();
+        if is_name && (lower == "id" || lower.ends_with("_id") || text) {
             let one =
                 format!("(SELECT {cell} FROM {name} WHERE {date} AND {cell} IS NOT NULL ORDER BY {cell} LIMIT 1)");
             let statement = format!("DELETE FROM {name} WHERE {date} AND {cell} = {one}");
             add("one-missing", Some(column), "the rows of one value are missing".to_owned(), statement);
         }
+        let mut before = 0;
         for percent in NULLS {
-            // The smallest shares of few rows are the same row.
-            if percent < 100 && rows * i64::from(percent) < 100 && percent != NULLS[1] {
+            let count = counted(percent);
+            // Of few rows the smallest shares are the same ones, and more than they say.
+            if count == before || (percent == NULLS[0] && rows < 100) {
                 continue;
             }
+            before = count;
             let statement = format!("UPDATE {name} SET {cell} = NULL WHERE {}", first(percent));
-            add(&format!("null-{percent}"), Some(column), format!("NULL in {percent} % of the rows"), statement);
+            add(&format!("null-{percent}"), Some(column), format!("NULL in {count} of {rows} rows"), statement);
         }
         if number {
             add(
@@ -182,16 +188,12 @@ fn of_table(
             add("truncated", Some(column), "all texts are cut to one character".to_owned(), statement);
             if distinct <= STATES {
                 let statement = format!("UPDATE {name} SET {cell} = 'NOBODY_KNOWS' WHERE {}", first(UNKNOWN));
-                let what = format!("a value that nobody knows in {UNKNOWN} % of the rows");
+                let what = format!("a value that nobody knows in {} of {rows} rows", counted(UNKNOWN));
                 add("unknown", Some(column), what, statement);
             }
         }
         if kind == "TIMESTAMP" || kind == "DATETIME" {
-            let moved = |by: &str| {
-                format!(
-                    "UPDATE {name} SET {cell} = strftime('%Y-%m-%d %H:%M:%S UTC', substr({cell}, 1, 19), '{by}') WHERE {date}"
-                )
-            };
+            let moved = |by: &str| format!("UPDATE {name} SET {cell} = {} WHERE {date}", self::moved(&cell, kind, by));
             add("stale", Some(column), "the times are two days old".to_owned(), moved("-2 days"));
             add("late", Some(column), "the rows came two days later".to_owned(), moved("+2 days"));
         }
@@ -216,8 +218,7 @@ fn of_listing(dataset: &str, moment: &Moment, connection: &Connection) -> rusqli
         what: format!("{dataset}: {what}"),
         how: How::Sql(dataset.to_owned(), "__TABLES__".to_owned(), vec![statement]),
     };
-    let half =
-        "rowid IN (SELECT rowid FROM __TABLES__ ORDER BY rowid LIMIT MAX(1, (SELECT COUNT(*) / 2 FROM __TABLES__)))";
+    let half = "_rowid_ IN (SELECT _rowid_ FROM __TABLES__ ORDER BY _rowid_ LIMIT MAX(1, (SELECT COUNT(*) / 2 FROM __TABLES__)))";
     // A date of long ago is stale if nothing was written since then, whatever was written later.
     let stale = (moment.day_start.as_second() - STALE) * 1000;
     let stale = format!("UPDATE __TABLES__ SET last_modified_time = MIN(last_modified_time, {stale})");

@@ -17,7 +17,7 @@ pub(super) fn dump(connection: &Connection, table: &str, named: &BTreeSet<String
     let is_shown = |name: &&String| table == "__TABLES__" || named.contains(&name.to_lowercase());
     let shown: Vec<String> = all.iter().filter(is_shown).map(|name| scratch::quoted(name)).collect();
     let cells = if shown.is_empty() { "NULL".to_owned() } else { shown.join(", ") };
-    let mut read = connection.prepare(&format!("SELECT rowid, {cells} FROM {}", scratch::quoted(table)))?;
+    let mut read = connection.prepare(&format!("SELECT _rowid_, {cells} FROM {}", scratch::quoted(table)))?;
     let columns = read.column_count();
     let rows = read.query_map([], |row| {
         let cells = (1..columns).map(|at| {

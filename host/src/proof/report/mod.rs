@@ -24,6 +24,7 @@ use crate::{
     contract::slack::{Alert, Section, Severity, Step},
     record::{Heard, Label, Lived, PastAlert, Record, Silence, Tally},
     recorder::days,
+    run::{Moment, When, first_due},
     text::span,
 };
 use coverage::{unjudged, unread};
@@ -203,7 +204,8 @@ impl Report {
 
     /// The first user's three figures.
     pub fn figures(&self) -> Vec<Figured> {
-        let share = self.false_share();
+        let (share, open) = (self.false_share(), self.unlabelled());
+        let most = Share { hits: share.hits + open, of: share.of };
         let told = |drift: bool, target: SignedDuration, what: &str| {
             let seconds = self.seconds(drift);
             let middle = seconds.get(seconds.len().saturating_sub(1) / 2).copied();
@@ -223,12 +225,24 @@ impl Report {
         vec![
             Figured {
                 what: "Alerts that were false, noise or over by themselves".to_owned(),
-                value: match share.of {
-                    0 => "there was no alert".to_owned(),
-                    of => format!("{:.0} %, {} of {of}", share.value() * 100.0, share.hits),
+                value: match (share.of, open) {
+                    (0, _) => "there was no alert".to_owned(),
+                    (of, 0) => format!("{:.0} %, {} of {of}", share.value() * 100.0, share.hits),
+                    (of, open) => format!(
+                        "{:.0} to {:.0} %, {} of {of} and {open} not labelled",
+                        share.value() * 100.0,
+                        most.value() * 100.0,
+                        share.hits
+                    ),
                 },
                 target: format!("below {:.0} %", FALSE_BELOW * 100.0),
-                met: (share.of > 0).then(|| share.value() < FALSE_BELOW),
+                // What nobody labelled may be either.
+                met: match (share.value() < FALSE_BELOW, most.value() < FALSE_BELOW) {
+                    _ if share.of == 0 => None,
+                    (false, _) => Some(false),
+                    (true, true) => Some(true),
+                    (true, false) => None,
+                },
             },
             told(false, DATA_WITHIN, "Time to the message, for data"),
             told(true, DRIFT_WITHIN, "Time to the message, for deployed code"),
@@ -304,7 +318,7 @@ impl Report {
         let dates = (date(from), date(to));
         let days = days(record).await?;
         let mut of = of_runs(record, config, checks, (from, to), &days).await?;
-        of_alerts(record, checks, (from, to), &mut of).await?;
+        of_alerts(record, config, checks, (from, to), &mut of).await?;
         missed(record, config, dates, &days, &mut of).await?;
         scores(record, config, checks, &mut of).await?;
         for cost in record.costs(dates.0).await?.iter().filter(|cost| cost.day < dates.1) {
@@ -364,6 +378,7 @@ async fn of_runs<'c>(
 /// What the alerts of a time were, and how long they took to be heard.
 async fn of_alerts(
     record: &Record,
+    config: &Config,
     checks: &[Arc<Check>],
     (from, to): (Timestamp, Timestamp),
     of: &mut Checks<'_>,
@@ -377,7 +392,10 @@ async fn of_alerts(
             Some(Label::Noise) => own.noise += 1,
             None => own.passing += usize::from(is_over(&alert, checks)),
         }
-        let Heard { since, at } = record.heard(&alert).await?;
+        let Heard { well, first, at } = record.heard(&alert).await?;
+        // The data of a date that was never good are wrong from when they were expected.
+        let expected = || first.map(|first| expected(config, checks, &alert).map_or(first, |by| by.min(first)));
+        let since = well.or_else(expected).unwrap_or(alert.began);
         match at {
             Some(at) => own.seconds.push(at.duration_since(since).as_secs().max(0)),
             None => own.undelivered += 1,
@@ -437,6 +455,14 @@ fn to_mend(checks: &[OfCheck]) -> Vec<ToMend> {
         .collect();
     mend.sort_by_key(|(points, _)| Reverse(*points));
     mend.into_iter().take(WORST).map(|(_, mend)| mend).collect()
+}
+
+/// By when the data of an alert's date were expected.
+fn expected(config: &Config, checks: &[Arc<Check>], alert: &PastAlert) -> Option<Timestamp> {
+    let check = checks.iter().find(|check| check.name == alert.check)?;
+    let due = first_due(check, alert.data_date?, &config.timezone)?;
+    let moment = Moment::of(check, config, due, When { at: Some(due), date: alert.data_date }).ok()?;
+    Some(moment.deadline)
 }
 
 /// Whether an alert was over in the next round, by itself.

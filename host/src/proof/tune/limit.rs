@@ -11,8 +11,8 @@ use crate::text::number;
 /// How far a limit is from a value that it allows, where it must not be at it: a part of it, or a number.
 const STEP: f64 = 0.01;
 
-/// The loosest limit that catches as much as the tightest one that the alarms allow.
-pub(super) fn fixed(knob: &Knob, good: &[(Date, f64)], usual: f64, rank: usize) -> (f64, String) {
+/// The loosest limit that catches as much as the tightest one that the alarms allow: of faults, and of the values of bad dates.
+pub(super) fn fixed(knob: &Knob, good: &[(Date, f64)], bad: &[f64], usual: f64, rank: usize) -> (f64, String) {
     // The low side as it is, the high side turned over.
     let sign = if knob.side == Side::Low { 1.0 } else { -1.0 };
     let mut values: Vec<f64> = good.iter().map(|(_, value)| value * sign).collect();
@@ -20,8 +20,11 @@ pub(super) fn fixed(knob: &Knob, good: &[(Date, f64)], usual: f64, rank: usize) 
     let tightest = values.get(rank - 1).copied().unwrap_or_default();
     // Where all values are whole numbers, so is the limit.
     let whole = knob.whole || good.iter().all(|(_, value)| value.fract() == 0.0);
-    let injected =
-        good.iter().flat_map(|(_, value)| faults(&knob.metric, knob.side, *value, usual)).map(|value| value * sign);
+    let injected = good
+        .iter()
+        .flat_map(|(_, value)| faults(knob, *value, usual))
+        .chain(bad.iter().copied())
+        .map(|value| value * sign);
     let mut limit = loosest(&values, injected, tightest, whole);
     // One that a value must stay below is beyond all values that it allows.
     if knob.strict && values.contains(&limit) {

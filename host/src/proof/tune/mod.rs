@@ -28,12 +28,13 @@ use crate::{
     plugin::set,
     record::Record,
     run::validation::{Kind, validate},
+    text::number,
 };
-use history::History;
+use history::{History, Kept};
 use limit::fixed;
 use rule::WEEKS;
 use statistics::{median, needed, rank};
-use tuning::{Tuning, Which, figures, shares};
+use tuning::{Tuning, Which, alarm, figures, shares};
 use weekday::{DROP, OfWeekday, RISE, is_rise, rule_of};
 
 /// Days of a month, on average.
@@ -107,6 +108,8 @@ pub struct KnownDate {
     pub date: Date,
     /// Whether it was bad.
     pub bad: bool,
+    /// Whether it was noise: something was wrong, and nobody has to know.
+    pub noise: bool,
     /// Whether it alarms now.
     pub now: bool,
     /// Whether it would alarm with the proposals.
@@ -136,6 +139,10 @@ pub struct Tuned {
     pub confirm: Confirm,
     /// The dates of a month, on average.
     pub month: f64,
+    /// Dates that do not count, since the check had other settings when it was asked about them.
+    pub others: usize,
+    /// Dates that count by recorded runs, whose settings nobody knows.
+    pub recorded: usize,
     /// Metrics that no setting limits.
     pub unlimited: Vec<String>,
     /// Why the proposals cannot be used, if so.
@@ -153,8 +160,11 @@ impl Tune {
     /// Tunes the limits. An error is [`TooFew`] if the history is too short for anything.
     pub async fn run(&self) -> Result<Tuned> {
         let name = &self.trial.check.name;
-        let history = History::read(&self.record, &self.trial.config, name).await?;
-        let metrics: BTreeSet<String> = history.dates.values().flat_map(|known| known.values.keys().cloned()).collect();
+        let kept = Kept::read(&self.record, &self.trial).await?;
+        let metrics = kept.metrics();
+        let moment = self.trial.moment(self.trial.newest()?)?;
+        let knobs = knobs(&self.trial, &self.record, &moment, &metrics).await;
+        let history = kept.history(&self.trial, &knobs);
         let dates: Vec<Date> = history.dates.keys().copied().collect();
         let split = match self.report_from {
             Some(first) => dates.partition_point(|date| *date < first),
@@ -170,17 +180,21 @@ impl Tune {
             );
         }
         let Some((tuned, reported)) = bounds(earlier).zip(bounds(later)) else {
-            let judged = match dates.len() {
-                0 => "no date is judged",
-                _ => "only 1 date is judged",
+            let judged = if dates.is_empty() { "no date is judged" } else { "only 1 date is judged" };
+            let why = match (&history.unjudged, history.others) {
+                (Some((date, why)), _) => format!("{date} was not evaluated: {why}"),
+                (None, 0) => format!("`host backtest {name} --from DATE` asks about past dates"),
+                (None, others) => {
+                    format!(
+                        "the check had other settings when it was asked about {others} dates; `host backtest {name} --from DATE` asks again"
+                    )
+                }
             };
             return Err(TooFew(format!(
-                "{name}: {judged}, which is too few to tune on some and to report on others; `host backtest {name} --from DATE` asks about past dates"
+                "{name}: {judged}, which is too few to tune on some and to report on others; {why}"
             ))
             .into());
         };
-        let moment = self.trial.moment(self.trial.newest()?)?;
-        let knobs = knobs(&self.trial, &self.record, &moment, &metrics).await;
         let chosen = chosen(&knobs, &history);
         let unlimited =
             metrics.iter().filter(|name| !knobs.iter().any(|knob| knob.metric == **name)).cloned().collect();
@@ -211,18 +225,25 @@ impl Tune {
             }
         }
         let mut proposals = Vec::new();
+        let changing: Vec<(String, Side)> = chosen
+            .iter()
+            .filter(|knob| knob.of_change)
+            .filter_map(|knob| Some((knob.metric.strip_suffix("_change")?.to_owned(), knob.side)))
+            .collect();
         for (_, members) in &mut groups {
-            proposals.extend(self.propose(members, earlier, later, (share, month)).await);
+            let is_changing =
+                members.iter().any(|tuning| changing.contains(&(tuning.knob.metric.clone(), tuning.knob.side)));
+            proposals.extend(self.propose(members, is_changing, earlier, later, (share, month)).await);
         }
         let tunings: Vec<Tuning<'_>> = groups.into_iter().flat_map(|(_, members)| members).collect();
         let figures = |which: Which| figures(&tunings, which, later, &history);
-        let known = history.dates.iter().filter_map(|(date, known)| Some((date, known.bad?)));
-        let alarm = |date: &Date, which: Which| tunings.iter().any(|tuning| tuning.alarms(*date, which(tuning)));
-        let known = known.map(|(date, bad)| KnownDate {
+        let known = history.dates.iter().filter_map(|(date, known)| Some((date, known, known.bad?)));
+        let known = known.map(|(date, known, bad)| KnownDate {
             date: *date,
             bad,
-            now: alarm(date, |tuning| &tuning.now),
-            then: alarm(date, |tuning| &tuning.then),
+            noise: known.noise,
+            now: alarm(&tunings, |tuning| &tuning.now, *date, known),
+            then: alarm(&tunings, |tuning| &tuning.then, *date, known),
         });
         let mut tuned = Tuned {
             tuned,
@@ -234,6 +255,8 @@ impl Tune {
             known: known.collect(),
             confirm: history.spells.propose(self.trial.config.alerts(name).confirm.0 as usize, self.alarms, MONTH),
             unlimited,
+            others: history.others,
+            recorded: history.recorded,
             month,
             refused: None,
             proposals,
@@ -260,14 +283,22 @@ impl Tune {
         if tuned.proposals.iter().all(|proposal| proposal.proposed.is_none()) {
             return Ok(None);
         }
-        let alarms = tuned.then.alarms;
-        let (least, _) = interval(alarms.hits, alarms.of);
-        if least * tuned.month > self.alarms {
+        let lost = tuned.known.iter().find(|known| known.bad && known.now && !known.then);
+        if let Some(lost) = lost {
+            return Ok(Some(format!("{} was bad, and with them nobody would hear of it", lost.date)));
+        }
+        let (now, then) = (tuned.now.alarms, tuned.then.alarms);
+        if then.value() * tuned.month > self.alarms && then.hits > now.hits {
             return Ok(Some(format!(
-                "on the later dates they alarm {:.1} times a month, which is more than {}; name the dates that were bad in known_bad, or allow more",
-                alarms.value() * tuned.month,
+                "on the later dates they alarm {:.1} times a month, which is more than {} and more often than today; name the dates that were bad in known_bad, or allow more",
+                then.value() * tuned.month,
                 self.alarms
             )));
+        }
+        if then.hits > now.hits && tuned.then.caught.hits <= tuned.now.caught.hits {
+            return Ok(Some(
+                "on the later dates they alarm more often than the limits of today, and catch no more".to_owned(),
+            ));
         }
         let trial = match self.trial.with_settings(&self.settings(tuned)?).await {
             Ok(trial) => trial,
@@ -282,10 +313,11 @@ impl Tune {
     }
 
     /// A value for a setting, from earlier dates, and what it says of later ones. If it limits several metrics, the loosest value of
-    /// theirs.
+    /// theirs. `is_changing` is whether the change of its metric has a limit already.
     async fn propose(
         &self,
         members: &mut [Tuning<'_>],
+        is_changing: bool,
         earlier: &[Date],
         later: &[Date],
         (share, month): (f64, f64),
@@ -312,8 +344,18 @@ impl Tune {
         let by_weekday = loosest.by_weekday.filter(|_| members.len() == 1);
         let is_looser = |value: f64| now.is_none_or(|now| knob.is_looser(value, now));
         // Beside a limit by weekday the fixed one changes only if it is too tight.
-        let value = loosest.value.filter(|value| by_weekday.is_none() || (now.is_some() && is_looser(*value)));
-        let value = value.filter(|value| now != Some(*value));
+        let value = loosest
+            .value
+            .filter(|value| (by_weekday.is_none() && !is_changing) || (now.is_some() && is_looser(*value)));
+        let mut value = value.filter(|value| now != Some(*value));
+        let suffices = value.is_some_and(|value| {
+            members.iter().all(|tuning| tuning.suffices(&[tuning.knob.rule(value * tuning.knob.factor)], earlier))
+        });
+        if suffices {
+            value = None;
+            proposal.why =
+                format!("it catches as much as {}, and alarms as rarely", number(loosest.value.unwrap_or_default()));
+        }
         proposal.proposed = value.map(|value| json_number(value, knob.whole));
         for tuning in members.iter_mut() {
             if let Some(value) = value {
@@ -361,7 +403,8 @@ impl Tune {
             return Found { value: None, by_weekday: self.by_weekday(tuning, &good, share).await, why };
         }
         let usual = median(&good.iter().map(|(_, value)| *value).collect::<Vec<_>>()).unwrap_or_default();
-        let (limit, why) = fixed(knob, &good, usual, rank);
+        let last = earlier.last().copied().unwrap_or(Date::MIN);
+        let (limit, why) = fixed(knob, &good, &tuning.bad(last), usual, rank);
         let value = knob.setting(limit);
         let fixed = [knob.rule(value * knob.factor)];
         let by_weekday = self.by_weekday(tuning, &good, share).await.filter(|by_weekday| {

@@ -54,9 +54,21 @@ impl Knob {
 
 /// The change of a value in percent from the median of the newest good dates of the same weekday.
 pub(super) fn change(date: Date, value: f64, usual: &Series) -> Option<f64> {
-    let earlier = (1..=BACK).filter_map(|weeks| usual.get(&date.checked_sub((7 * weeks).days()).ok()?).copied());
-    let earlier: Vec<f64> = earlier.take(WEEKS).collect();
-    let usual = median(&earlier).filter(|usual| *usual != 0.0 && earlier.len() >= LEAST)?;
+    change_from(date, value, usual, (WEEKS, LEAST, true))
+}
+
+/// The same from the newest so many good dates, of which some least number must be there, of the same weekday or of any.
+pub(super) fn change_from(
+    date: Date,
+    value: f64,
+    usual: &Series,
+    (count, least, same_weekday): (usize, usize, bool),
+) -> Option<f64> {
+    let first = date.checked_sub(BACK.weeks()).unwrap_or(Date::MIN);
+    let is_like = |other: &Date| !same_weekday || other.weekday() == date.weekday();
+    let earlier = usual.range(first..date).rev().filter(|(other, _)| is_like(other));
+    let earlier: Vec<f64> = earlier.map(|(_, value)| *value).take(count).collect();
+    let usual = median(&earlier).filter(|usual| *usual != 0.0 && earlier.len() >= least)?;
     Some(100.0 * (value / usual - 1.0))
 }
 
@@ -77,10 +89,11 @@ pub(super) fn residuals(series: &Series, last: Date) -> BTreeMap<Date, f64> {
     series.iter().filter_map(residual).collect()
 }
 
-/// What faults make of a value: `metric` says whether it is a change in percent, `usual` is the median of good dates.
-pub(super) fn faults(metric: &str, side: Side, value: f64, usual: f64) -> Vec<f64> {
+/// What faults make of a value of a metric, on the side that a knob limits; `usual` is the median of good dates.
+pub(super) fn faults(Knob { side, of_change, .. }: &Knob, value: f64, usual: f64) -> Vec<f64> {
+    let side = *side;
     // A change in percent from what is usual: the level is what a fault halves or doubles.
-    if metric.ends_with("_change") {
+    if *of_change {
         let level = 1.0 + value / 100.0;
         let factors: &[f64] = if side == Side::Low { &[0.0, 0.5] } else { &[2.0, 10.0] };
         return factors.iter().map(|factor| 100.0 * (level * factor - 1.0)).collect();
@@ -122,10 +135,15 @@ mod tests {
 
     #[test]
     fn faults_are_other_values() {
-        assert_eq!(faults("rows", Side::Low, 10.0, 10.0), [0.0, 5.0]);
-        assert_eq!(faults("rows", Side::Low, 0.0, 10.0), Vec::<f64>::new());
-        assert_eq!(faults("nulls", Side::High, 0.0, 0.0), [1.0, 10.0]);
-        assert_eq!(faults("age", Side::High, 3.0, 3.0), [6.0, 30.0]);
-        assert_eq!(faults("rows_change", Side::Low, 0.0, 0.0), [-100.0, -50.0]);
+        let faults = |side, of_change, value, usual| {
+            let (path, metric) = (String::new(), String::new());
+            let knob = Knob { path, metric, side, factor: 1.0, limit: None, whole: false, strict: false, of_change };
+            super::faults(&knob, value, usual)
+        };
+        assert_eq!(faults(Side::Low, false, 10.0, 10.0), [0.0, 5.0]);
+        assert_eq!(faults(Side::Low, false, 0.0, 10.0), Vec::<f64>::new());
+        assert_eq!(faults(Side::High, false, 0.0, 0.0), [1.0, 10.0]);
+        assert_eq!(faults(Side::High, false, 3.0, 3.0), [6.0, 30.0]);
+        assert_eq!(faults(Side::Low, true, 0.0, 0.0), [-100.0, -50.0]);
     }
 }

@@ -50,7 +50,7 @@ pub(super) fn figures(tunings: &[Tuning<'_>], which: Which, dates: &[Date], hist
     let mut figures = Figures::default();
     for date in dates {
         let Some(known) = history.dates.get(date).filter(|known| known.bad != Some(true)) else { continue };
-        let alarm = tunings.iter().any(|tuning| tuning.alarms(*date, which(tuning))) || is_missing(known, tunings);
+        let alarm = alarm(tunings, which, *date, known);
         figures.alarms.add(alarm);
         if alarm {
             figures.alarmed.push(*date);
@@ -60,6 +60,11 @@ pub(super) fn figures(tunings: &[Tuning<'_>], which: Which, dates: &[Date], hist
         }
     }
     figures
+}
+
+/// Whether any limit alarms on a date, as one does whose metric has no value.
+pub(super) fn alarm(tunings: &[Tuning<'_>], which: Which, date: Date, known: &Known) -> bool {
+    tunings.iter().any(|tuning| tuning.alarms(date, which(tuning))) || is_missing(known, tunings)
 }
 
 /// Whether a metric with a limit has no value.
@@ -92,6 +97,11 @@ impl<'h> Tuning<'h> {
         let good = all.iter().filter(|(date, _)| !is_bad(date)).map(|(date, value)| (*date, *value)).collect();
         let now: Vec<Rule> = knob.limit.map(|limit| knob.rule(limit)).into_iter().collect();
         Self { then: now.clone(), knob, all, good, now, history }
+    }
+
+    /// The values of the dates up to one that somebody said were bad.
+    pub(super) fn bad(&self, last: Date) -> Vec<f64> {
+        self.all.range(..=last).filter(|(date, _)| self.is_bad(**date)).map(|(_, value)| *value).collect()
     }
 
     fn is_bad(&self, date: Date) -> bool {
@@ -133,6 +143,19 @@ impl<'h> Tuning<'h> {
         self.all.get(&date).is_some_and(|value| self.is_broken(rules, date, *value))
     }
 
+    /// Whether the rules of today do as well on some dates as others: they catch as much, of bad dates as well, and alarm on no more
+    /// good ones.
+    pub(super) fn suffices(&self, others: &[Rule], dates: &[Date]) -> bool {
+        let alarmed = |rules: &[Rule], bad: bool| {
+            let of = dates.iter().filter(|date| self.is_bad(**date) == bad);
+            of.filter(|date| self.alarms(**date, rules)).count()
+        };
+        !self.now.is_empty()
+            && self.caught(&self.now, dates) >= self.caught(others, dates)
+            && alarmed(&self.now, true) >= alarmed(others, true)
+            && alarmed(&self.now, false) <= alarmed(others, false)
+    }
+
     /// How many good dates are beyond some rules.
     pub(super) fn beyond(&self, rules: &[Rule], good: &[(Date, f64)]) -> usize {
         good.iter().filter(|(date, value)| self.is_broken(rules, *date, *value)).count()
@@ -142,8 +165,7 @@ impl<'h> Tuning<'h> {
     fn catches(&self, rules: &[Rule], date: Date) -> Vec<bool> {
         let Some(value) = self.good.get(&date) else { return Vec::new() };
         let usual = median(&self.good.values().copied().collect::<Vec<_>>()).unwrap_or_default();
-        let faults = faults(&self.knob.metric, self.knob.side, *value, usual);
-        faults.into_iter().map(|fault| self.is_broken(rules, date, fault)).collect()
+        faults(&self.knob, *value, usual).into_iter().map(|fault| self.is_broken(rules, date, fault)).collect()
     }
 
     /// The faults of some dates that are caught.

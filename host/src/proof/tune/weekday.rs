@@ -43,7 +43,7 @@ impl Tune {
     /// What limits the rise of metrics of which only the low side has a limit: twice as much is a fault as well.
     pub(super) async fn rises(&self, chosen: &[Knob]) -> Vec<Knob> {
         let mut found: Vec<Knob> = Vec::new();
-        for knob in chosen.iter().filter(|knob| knob.side == Side::Low && !knob.metric.ends_with("_change")) {
+        for knob in chosen.iter().filter(|knob| knob.side == Side::Low && !knob.of_change) {
             let has_high =
                 chosen.iter().chain(&found).any(|other| other.metric == knob.metric && other.side == Side::High);
             if !has_high && let Some(setting) = self.change_setting(&knob.metric).await {
@@ -56,6 +56,7 @@ impl Tune {
                     limit: None,
                     whole: false,
                     strict: false,
+                    of_change: false,
                 });
             }
         }
@@ -83,7 +84,7 @@ impl Tune {
     /// The largest drop or rise from the weekday's median.
     pub(super) async fn by_weekday(&self, tuning: &Tuning<'_>, good: &[(Date, f64)], share: f64) -> Option<OfWeekday> {
         let knob = &tuning.knob;
-        if knob.metric.ends_with("_change") || knob.side == Side::High && !is_rise(knob) {
+        if knob.of_change || knob.side == Side::High && !is_rise(knob) {
             return None;
         }
         let setting = self.change_setting(&knob.metric).await?;
@@ -94,7 +95,7 @@ impl Tune {
         changes.sort_by(f64::total_cmp);
         let tightest = *changes.get(rank(changes.len(), share)? - 1)?;
         let injected = good.iter().flat_map(|(date, value)| {
-            let faults = faults(&knob.metric, knob.side, *value, *value);
+            let faults = faults(knob, *value, *value);
             faults.into_iter().filter_map(|fault| of(&(*date, fault))).collect::<Vec<_>>()
         });
         // Whole percents, away from the good dates.
