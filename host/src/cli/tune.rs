@@ -172,6 +172,13 @@ impl Tune {
         };
         let _ = writeln!(text, "With the limits of today: {}.", figures(&tuned.now));
         let _ = writeln!(text, "With the proposals:       {}.", figures(&tuned.then));
+        if tuned.then.alarms.value() * tuned.month > self.alarms_per_month && tuned.refused.is_none() {
+            let _ = writeln!(
+                text,
+                "That is more than {} a month; so few dates neither show nor exclude that it stays so.",
+                self.alarms_per_month
+            );
+        }
         for (dates, words) in
             [(&tuned.now.alarmed, "They alarm today on"), (&tuned.then.alarmed, "The proposals would alarm on")]
         {

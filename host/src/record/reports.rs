@@ -7,7 +7,7 @@ use jiff::{Timestamp, civil::Date};
 use sqlx::AnyConnection;
 
 use super::{
-    PastAlert, Record, moment,
+    Record, moment,
     sql::{query, query_as, query_scalar},
 };
 
@@ -71,15 +71,19 @@ impl Record {
 
     /// From when an alert could have been told, and when it was: when a receiver took the first message about its check that was written
     /// then or later. Without such a message it was told on the terminal.
-    pub async fn heard(&self, alert: &PastAlert) -> Result<Heard> {
-        let (announced, date) = (alert.announced.unwrap_or(alert.began), alert.data_date);
-        let date = date.map(|date| date.to_string()).unwrap_or_default();
+    pub async fn heard(
+        &self,
+        check: &str,
+        date: Option<Date>,
+        (began, announced): (Timestamp, Timestamp),
+    ) -> Result<Heard> {
+        let of_date = date.map(|date| date.to_string()).unwrap_or_default();
         let sql = "SELECT MAX(CASE WHEN status IN ('pass', 'skip') THEN due END), MIN(due) FROM runs \
             WHERE check_name = $1 AND due <= $2 AND (data_date = $3 OR $3 = '') AND NOT left_out AND NOT past";
         let (well, first): (Option<i64>, Option<i64>) = query_as(sql)
-            .bind(&alert.check)
-            .bind(alert.began.as_millisecond())
-            .bind(date)
+            .bind(check)
+            .bind(began.as_millisecond())
+            .bind(of_date)
             .fetch_one(&mut *self.read().await?)
             .await
             .map_err(|error| self.explain(error))?;
@@ -88,12 +92,12 @@ impl Record {
             WHERE created >= $1 AND replace(checks, $2, '') <> checks";
         let (messages, delivered): (i64, Option<i64>) = query_as(sql)
             .bind(announced.as_millisecond())
-            .bind(serde_json::to_string(&alert.check)?)
+            .bind(serde_json::to_string(check)?)
             .fetch_one(&mut *self.read().await?)
             .await
             .map_err(|error| self.explain(error))?;
         let at = delivered.map(moment).or((messages == 0).then_some(announced));
-        let first = first.filter(|_| alert.data_date.is_some());
+        let first = first.filter(|_| date.is_some());
         Ok(Heard { well: well.map(moment), first: first.map(moment), at })
     }
 

@@ -45,7 +45,8 @@ fn host(sample: &Sample, arguments: &[&str]) -> Ended {
 }
 
 fn json(ended: &Ended) -> Value {
-    serde_json::from_str(&ended.out).unwrap_or_else(|error| panic!("{error}: {ended:?}"))
+    assert!(!ended.out.is_empty(), "{ended:?}");
+    serde_json::from_str(&ended.out).expect("JSON")
 }
 
 /// A sample with a record.

@@ -318,7 +318,6 @@ fn limits_are_tuned_on_earlier_dates_and_reported_on_later_ones() {
     let asked = ["backtest", "phase2-raw", "--from", "2026-03-01", "--to", "2026-03-10"];
     let tried = host(&sample, &asked);
     assert!(tried.out.contains("player_records_change"), "{} {}", tried.out, tried.err);
-    assert!(tried.out.contains("9 passed") || tried.out.contains("1 failed"), "{}", tried.out);
 }
 
 #[test]

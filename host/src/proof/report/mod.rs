@@ -392,7 +392,8 @@ async fn of_alerts(
             Some(Label::Noise) => own.noise += 1,
             None => own.passing += usize::from(is_over(&alert, checks)),
         }
-        let Heard { well, first, at } = record.heard(&alert).await?;
+        let Heard { well, first, at } =
+            record.heard(&alert.check, alert.data_date, (alert.began, alert.announced.unwrap_or(alert.began))).await?;
         // The data of a date that was never good are wrong from when they were expected.
         let expected = || first.map(|first| expected(config, checks, &alert).map_or(first, |by| by.min(first)));
         let since = well.or_else(expected).unwrap_or(alert.began);

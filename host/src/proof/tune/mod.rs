@@ -288,9 +288,10 @@ impl Tune {
             return Ok(Some(format!("{} was bad, and with them nobody would hear of it", lost.date)));
         }
         let (now, then) = (tuned.now.alarms, tuned.then.alarms);
-        if then.value() * tuned.month > self.alarms && then.hits > now.hits {
+        let (least, _) = interval(then.hits, then.of);
+        if least * tuned.month > self.alarms {
             return Ok(Some(format!(
-                "on the later dates they alarm {:.1} times a month, which is more than {} and more often than today; name the dates that were bad in known_bad, or allow more",
+                "on the later dates they alarm {:.1} times a month, which is more than {}; name the dates that were bad in known_bad, or allow more",
                 then.value() * tuned.month,
                 self.alarms
             )));
