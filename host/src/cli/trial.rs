@@ -99,7 +99,7 @@ impl TrialFlags {
             for (path, value) in &self.settings {
                 set(&mut settings, path, value.clone())?;
             }
-            trial = trial.with_settings(&settings).await?;
+            trial = Trial { what_if: true, ..trial.with_settings(&settings).await? };
         }
         let usual = trial.most_bytes();
         let most = self.max_bytes.map_or(usual, |most| most.0 as u64);

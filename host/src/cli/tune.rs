@@ -195,12 +195,16 @@ impl Tune {
         if tuned.others > 0 {
             let _ = writeln!(
                 text,
-                "Not counted: {} dates that were asked about with other settings; `host backtest` asks again.",
-                tuned.others
+                "Not counted: {} asked about with other settings; `host backtest` asks again.",
+                counted(tuned.others, "date that was", "dates that were")
             );
         }
         if tuned.recorded > 0 {
-            let _ = writeln!(text, "{} dates count by recorded runs, whatever settings they had.", tuned.recorded);
+            let _ = writeln!(
+                text,
+                "Of recorded runs, whatever settings they had: {}.",
+                counted(tuned.recorded, "date", "dates")
+            );
         }
         if !tuned.bad.is_empty() {
             let _ = writeln!(text, "Not tuned on, since they were bad: {}.", listed(&tuned.bad));
@@ -386,6 +390,10 @@ fn percent(share: Share) -> String {
 fn percent_with(share: Share) -> String {
     let (low, high) = interval(share.hits, share.of);
     format!("{} (95 %: {:.0} to {:.0})", percent(share), low * 100.0, high * 100.0)
+}
+
+fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 fn listed(dates: &[Date]) -> String {

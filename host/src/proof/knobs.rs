@@ -55,6 +55,12 @@ pub(super) struct Knob {
 }
 
 impl Knob {
+    /// The metric as the settings spell it: as in SQL, upper and lower case are the same.
+    pub(super) fn spelled(&self) -> String {
+        let own = self.path.split('.').find(|key| key.eq_ignore_ascii_case(&self.metric));
+        own.map_or_else(|| self.metric.clone(), str::to_owned)
+    }
+
     /// The setting for a limit: where only whole numbers are allowed, the next looser one.
     pub(super) fn setting(&self, limit: f64) -> f64 {
         let value = limit / self.factor;

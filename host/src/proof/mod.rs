@@ -41,6 +41,8 @@ pub struct Trial {
     pub config: Arc<Config>,
     /// The check.
     pub check: Arc<Check>,
+    /// Whether somebody tries other settings than those of host.toml: what it says counts only for others that do.
+    pub what_if: bool,
 }
 
 /// The newest dates before one that a check judged good, by its record and by what it said of past dates when it asked the same; where both
@@ -87,7 +89,7 @@ impl Trial {
         // What it skipped in its recorded past says nothing about the dates that are tried.
         let skip = ready.skip.clone().map(|skip| Skip { at_most: SkipAtMost(None), ..skip });
         let ready = Ready { skip, ..ready.again() };
-        Ok(Self { config, check: Arc::new(check.working(Work::Plugin(Box::new(ready)))) })
+        Ok(Self { config, check: Arc::new(check.working(Work::Plugin(Box::new(ready)))), what_if: false })
     }
 
     /// What its check needs to run.
@@ -131,7 +133,7 @@ impl Trial {
 
     /// A digest of all that decides what it asks about a date, whatever its limits: the same without the numbers among its settings.
     pub fn asks(&self) -> String {
-        digest(&format!("{} {}", self.basis(), without_numbers(self.settings())))
+        digest(&format!("{} {} {}", self.what_if, self.basis(), without_numbers(self.settings())))
     }
 
     /// All that decides what it says but its settings.

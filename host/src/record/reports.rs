@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use jiff::{Timestamp, civil::Date};
+use jiff::{Timestamp, ToSpan, civil::Date, tz::TimeZone};
 use sqlx::AnyConnection;
 
 use super::{
@@ -70,34 +70,45 @@ impl Record {
     }
 
     /// From when an alert could have been told, and when it was: when a receiver took the first message about its check that was written
-    /// then or later. Without such a message it was told on the terminal.
+    /// from `announced` until it ended. Without such a message it was told on the terminal.
     pub async fn heard(
         &self,
         check: &str,
         date: Option<Date>,
-        (began, announced): (Timestamp, Timestamp),
+        (began, announced, ended): (Timestamp, Timestamp, Option<Timestamp>),
     ) -> Result<Heard> {
         let of_date = date.map(|date| date.to_string()).unwrap_or_default();
-        let sql = "SELECT MAX(CASE WHEN status IN ('pass', 'skip') THEN due END), MIN(due) FROM runs \
-            WHERE check_name = $1 AND due <= $2 AND (data_date = $3 OR $3 = '') AND NOT left_out AND NOT past";
-        let (well, first): (Option<i64>, Option<i64>) = query_as(sql)
-            .bind(check)
-            .bind(began.as_millisecond())
-            .bind(of_date)
-            .fetch_one(&mut *self.read().await?)
-            .await
-            .map_err(|error| self.explain(error))?;
+        // No run is about a date long before it.
+        let from = date.and_then(|date| date.checked_sub(7.days()).ok()?.to_zoned(TimeZone::UTC).ok());
+        let from = from.map_or(i64::MIN, |from| from.timestamp().as_millisecond());
+        let runs = "FROM runs WHERE check_name = $1 AND due <= $2 AND due >= $3 AND (data_date = $4 OR $4 = '') \
+            AND NOT left_out AND NOT past";
+        let asked = |sql: String| {
+            // Constants.
+            let sql = query_scalar(sqlx::AssertSqlSafe(sql)).bind(check).bind(began.as_millisecond());
+            sql.bind(from).bind(of_date.clone())
+        };
+        let mut read = self.read().await?;
+        let well = asked(format!("SELECT due {runs} AND status IN ('pass', 'skip') ORDER BY due DESC LIMIT 1"));
+        let well: Option<i64> = well.fetch_optional(&mut *read).await.map_err(|error| self.explain(error))?;
+        let first: Option<i64> = match date {
+            Some(_) => {
+                let first = asked(format!("SELECT due {runs} ORDER BY due LIMIT 1"));
+                first.fetch_optional(&mut *read).await.map_err(|error| self.explain(error))?
+            }
+            None => None,
+        };
         let sql = "SELECT COUNT(*), MIN(CASE WHEN state = 'delivered' THEN at END) FROM outbox \
             LEFT JOIN receipts ON message_id = outbox.id AND attempt = attempts \
-            WHERE created >= $1 AND replace(checks, $2, '') <> checks";
+            WHERE created >= $1 AND created < $2 AND replace(checks, $3, '') <> checks";
         let (messages, delivered): (i64, Option<i64>) = query_as(sql)
             .bind(announced.as_millisecond())
+            .bind(ended.map_or(i64::MAX, Timestamp::as_millisecond))
             .bind(serde_json::to_string(check)?)
-            .fetch_one(&mut *self.read().await?)
+            .fetch_one(&mut *read)
             .await
             .map_err(|error| self.explain(error))?;
         let at = delivered.map(moment).or((messages == 0).then_some(announced));
-        let first = first.filter(|_| date.is_some());
         Ok(Heard { well: well.map(moment), first: first.map(moment), at })
     }
 

@@ -82,7 +82,8 @@ impl<C: Canary> Check for C {
 fn make_sense(thresholds: &[Threshold], changes: &BTreeMap<String, Change>) -> Result<()> {
     let names: Vec<&str> = thresholds.iter().map(|Threshold(metric)| metric.name.as_str()).collect();
     for (column, change) in changes {
-        let problem = match names.contains(&column.as_str()) {
+        // As in SQL, upper and lower case are the same.
+        let problem = match names.iter().any(|name| name.eq_ignore_ascii_case(column)) {
             true => change.problem(),
             false => Some(format!("it measures no such column; write one of {}", names.join(", "))),
         };
@@ -106,11 +107,14 @@ struct Measured {
 impl Measured {
     /// Adds the change of a column. With too few good dates it has no value, which breaks nothing: the thresholds judge.
     fn change(&mut self, row: &Row, column: &str, change: &Change, past: &Past) {
-        let name = format!("{column}_change");
+        let own = self.metrics.iter().find(|metric| metric.name.eq_ignore_ascii_case(column));
+        let name = format!("{}_change", own.map_or(column, |metric| metric.name.as_str()));
         // A column without a value breaks its threshold.
         let Some(now) = Number::of(row, column) else { return };
         let (metric, note) = match past.compare(column, now, change) {
-            Compared::Changed(percent, note) => (change.limits(column, Some(percent)), note),
+            Compared::Changed(percent, note) => {
+                (Metric { name: name.clone(), ..change.limits(column, Some(percent)) }, note)
+            }
             Compared::Learning(note) => (measured(&name, None).unit("%"), note),
             Compared::Unknown(why) => return self.unknown.push(format!("{name}: {why}")),
         };

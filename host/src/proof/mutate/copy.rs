@@ -71,45 +71,75 @@ pub(super) fn columns(queries: &[String], project: Option<&str>) -> Result<BTree
     Ok(found)
 }
 
-/// The columns that queries of a table name, and those of them that they compare with the date or a time of the run; in lower case.
+/// The columns that queries of a table name, in lower case.
 #[derive(Debug, Default)]
 struct Named {
     all: BTreeSet<String>,
-    dates: BTreeSet<String>,
+    /// Those that must be the date, or within it.
+    equal: BTreeSet<String>,
+    /// Those that are compared with it otherwise: later, earlier.
+    beyond: BTreeSet<String>,
+}
+
+impl Named {
+    /// The columns that may have the date of a row, the likeliest first.
+    fn candidates(&self, columns: &[(String, String)]) -> Vec<(String, String)> {
+        let times = ["DATE", "TIMESTAMP", "DATETIME"];
+        let ranked =
+            [(&self.equal, &times[..]), (&self.equal, &["STRING"]), (&self.beyond, &times), (&self.all, &times)];
+        let mut found: Vec<(String, String)> = Vec::new();
+        for (names, kinds) in ranked {
+            for kind in kinds {
+                let fits = columns.iter().filter(|(name, of)| of == kind && names.contains(&name.to_lowercase()));
+                found.extend(fits.filter(|column| !found.contains(column)).cloned().collect::<Vec<_>>());
+            }
+        }
+        found
+    }
 }
 
 /// The parameters that say which date is asked about.
 const OF_DATE: [&str; 3] = ["@date", "@day_start", "@day_end"];
 
-/// The columns that a query compares with its date.
-fn dates_of(select: &Select) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
+/// Whether an expression is the date of the run, or made of it alone: not of a query or a condition with it.
+fn is_date(expression: &Expr) -> bool {
+    let text = expression.to_string();
+    let is_named = |name: &&str| {
+        let mut after =
+            text.match_indices(name).map(|(at, name)| text.get(at + name.len()..).and_then(|rest| rest.chars().next()));
+        after.any(|next| next.is_none_or(|next| !next.is_alphanumeric() && next != '_'))
+    };
+    let upper = text.to_uppercase();
+    OF_DATE.iter().any(|name| is_named(&name)) && !["SELECT", "IF(", "CASE "].iter().any(|other| upper.contains(other))
+}
+
+/// The columns that a query compares with its date: those that must be it or within it, and the others.
+fn dates_of(select: &Select) -> (BTreeSet<String>, BTreeSet<String>) {
+    let (mut equal, mut beyond) = (BTreeSet::new(), BTreeSet::new());
     let _ = visit_expressions(&select.query, |expression| {
-        let sides: Vec<&Expr> = match expression {
-            Expr::BinaryOp { left, op, right } if is_comparison(op) => vec![left, right],
-            Expr::Between { expr, low, high, .. } => vec![expr, low, high],
-            _ => Vec::new(),
+        let (sides, found): (Vec<&Expr>, &mut BTreeSet<String>) = match expression {
+            Expr::BinaryOp { left, op: BinaryOperator::Eq, right } => (vec![left, right], &mut equal),
+            Expr::Between { expr, low, high, .. } => (vec![expr, low, high], &mut equal),
+            Expr::InList { expr, list, .. } => (std::iter::once(&**expr).chain(list).collect(), &mut equal),
+            Expr::BinaryOp { left, op, right } if is_comparison(op) => (vec![left, right], &mut beyond),
+            _ => return ControlFlow::<()>::Continue(()),
         };
-        let is_date = |side: &&Expr| {
-            let text = side.to_string();
-            OF_DATE.iter().any(|parameter| text.contains(parameter))
-        };
-        if sides.iter().any(is_date) {
-            for side in sides.iter().filter(|side| !is_date(side)) {
-                let _ = visit_expressions(*side, |expression| {
+        if sides.iter().any(|side| is_date(side)) {
+            for side in sides.into_iter().filter(|side| !is_date(side)) {
+                let _ = visit_expressions(side, |expression| {
                     found.extend(name_of(expression));
                     ControlFlow::<()>::Continue(())
                 });
             }
         }
-        ControlFlow::<()>::Continue(())
+        ControlFlow::Continue(())
     });
-    found
+    (equal, beyond)
 }
 
 fn is_comparison(op: &BinaryOperator) -> bool {
-    use BinaryOperator::{Eq, Gt, GtEq, Lt, LtEq};
-    matches!(op, Eq | Gt | GtEq | Lt | LtEq)
+    use BinaryOperator::{Gt, GtEq, Lt, LtEq};
+    matches!(op, Gt | GtEq | Lt | LtEq)
 }
 
 /// The name of a column, in lower case.
@@ -154,7 +184,9 @@ impl Copy {
             for path in &select.tables {
                 let named = paths.entry(path.clone()).or_default();
                 named.all.extend(columns_of(&select));
-                named.dates.extend(dates_of(&select));
+                let (equal, beyond) = dates_of(&select);
+                named.equal.extend(equal);
+                named.beyond.extend(beyond);
             }
         }
         let mut copy = Self::default();
@@ -192,13 +224,8 @@ async fn one(
     let shape = backends.shape(&calls, format!("SELECT * FROM {}", quoted_path(path))).await;
     let (shape, _) = shape.map_err(|error| anyhow!("{name} cannot be copied: {}", error.message()))?;
     let columns: Vec<(String, String)> = shape.into_iter().map(|column| (column.name, column.kind)).collect();
-    let among = |names: &BTreeSet<String>, kinds: &[&str]| {
-        let of = |kind: &&str| columns.iter().find(|(name, of)| of == kind && names.contains(&name.to_lowercase()));
-        kinds.iter().find_map(of).cloned()
-    };
-    // What is compared with the date has it, also as text; else a column that is named.
-    let dated = among(&named.dates, &["DATE", "TIMESTAMP", "DATETIME", "STRING"]);
-    let dated = dated.or_else(|| among(&named.all, &["DATE", "TIMESTAMP", "DATETIME"]));
+    let candidates = named.candidates(&columns);
+    let dated = candidates.iter().find(|(_, kind)| kind != "STRING").or(candidates.first()).cloned();
     let mut tried: Vec<Option<i64>> = DAYS.iter().map(|days| Some(*days)).collect();
     if whole || dated.is_none() {
         tried.insert(0, None);
@@ -232,6 +259,11 @@ async fn one(
         match backends.query(&calls, sql, Vec::<Parameter>::new()).await {
             Ok(rows) => {
                 *left = left.saturating_sub(size(&rows));
+                // Of all rows it is known which column has the date; where none has, they are of no date.
+                let dated = match since {
+                    Some(_) => dated,
+                    None => candidates.into_iter().find(|column| has_date(&rows, &columns, column, moment)),
+                };
                 return Ok((Copied { path: path.clone(), columns, dated, since }, rows));
             }
             Err(Error::OverBudget(_)) => {}
@@ -247,6 +279,18 @@ async fn one(
         },
         crate::text::bytes(*left as u64)
     )
+}
+
+/// Whether a row has the date of a moment in a column.
+fn has_date(rows: &Rows, columns: &[(String, String)], column: &(String, String), moment: &Moment) -> bool {
+    let Some(at) = columns.iter().position(|other| other == column) else { return false };
+    let date = moment.data_date.to_string();
+    let is_of = |value: &Value| match value {
+        Value::Date(text) | Value::Text(text) => text.starts_with(&date),
+        Value::Timestamp(seconds) => (moment.day_start.as_second()..moment.day_end.as_second()).contains(seconds),
+        _ => false,
+    };
+    rows.values.iter().any(|row| row.get(at).is_some_and(is_of))
 }
 
 fn quoted_path(path: &TablePath) -> String {

@@ -392,8 +392,9 @@ async fn of_alerts(
             Some(Label::Noise) => own.noise += 1,
             None => own.passing += usize::from(is_over(&alert, checks)),
         }
-        let Heard { well, first, at } =
-            record.heard(&alert.check, alert.data_date, (alert.began, alert.announced.unwrap_or(alert.began))).await?;
+        let Heard { well, first, at } = record
+            .heard(&alert.check, alert.data_date, (alert.began, alert.announced.unwrap_or(alert.began), alert.ended))
+            .await?;
         // The data of a date that was never good are wrong from when they were expected.
         let expected = || first.map(|first| expected(config, checks, &alert).map_or(first, |by| by.min(first)));
         let since = well.or_else(expected).unwrap_or(alert.began);
@@ -416,9 +417,11 @@ async fn missed(
 ) -> Result<()> {
     let began = first.to_zoned(config.timezone.rules()).map_or(Timestamp::MIN, |day| day.timestamp());
     let alerts = record.alerts_since(began).await?;
+    let judged: BTreeSet<(&str, Date)> =
+        days.iter().filter_map(|(check, date, _)| Some((check.as_str(), (*date)?))).collect();
     for own in of.values_mut() {
         let known = config.checks.get(&own.check).map(|check| check.known_bad.as_slice()).unwrap_or_default();
-        let is_judged = |date: &Date| days.iter().any(|(check, of, _)| *check == own.check && *of == Some(*date));
+        let is_judged = |date: &Date| judged.contains(&(own.check.as_str(), *date));
         let told = |date: &Date| {
             let of = alerts.iter().filter(|alert| alert.check == own.check && alert.data_date == Some(*date));
             of.into_iter().any(|alert| alert.announced.is_some())

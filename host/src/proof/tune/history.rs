@@ -31,6 +31,8 @@ pub(super) struct Known {
     pub(super) noise: bool,
     /// The values of each metric: the lowest and the highest of the date's runs.
     pub(super) values: BTreeMap<String, (f64, f64)>,
+    /// Whether the check failed on it.
+    pub(super) failed: bool,
     /// Its metrics that had no value.
     pub(super) missing: BTreeSet<String>,
 }
@@ -105,23 +107,30 @@ impl Kept {
     pub(super) fn history(&self, trial: &Trial, knobs: &[Knob]) -> History {
         let own = without_limits(trial.settings(), knobs);
         let mut history = History::default();
-        let mut newest: BTreeMap<Date, &Outcome> = BTreeMap::new();
+        let mut newest: BTreeMap<Date, (&Value, &Outcome)> = BTreeMap::new();
         let mut others: BTreeSet<Date> = BTreeSet::new();
         for (date, settings, outcome) in &self.tried {
             if without_limits(settings.clone(), knobs) == own {
-                newest.insert(*date, outcome);
+                newest.insert(*date, (settings, outcome));
             } else {
                 others.insert(*date);
             }
         }
-        for (date, outcome) in &newest {
+        let own = trial.settings();
+        for (date, (settings, outcome)) in &newest {
             if let (Status::Error, Some(error)) = (outcome.status(), outcome.error()) {
                 history.unjudged.get_or_insert_with(|| (*date, error.to_owned()));
             }
             let judged = matches!(outcome.status(), Status::Pass | Status::Warn | Status::Fail);
             let Some(report) = outcome.report().filter(|_| judged) else { continue };
             let known = history.dates.entry(*date).or_default();
-            report.metrics.iter().for_each(|metric| known.take(metric));
+            known.failed = outcome.status() == Status::Fail;
+            // A change from other dates is another value.
+            let is_same = |metric: &&Metric| match metric.name.strip_suffix("_change") {
+                Some(of) => comparison(settings, of) == comparison(&own, of),
+                None => true,
+            };
+            report.metrics.iter().filter(is_same).for_each(|metric| known.take(metric));
         }
         let tried: BTreeSet<Date> = history.dates.keys().copied().collect();
         let mut rounds: BTreeMap<Date, Vec<(Timestamp, bool)>> = BTreeMap::new();
@@ -129,6 +138,7 @@ impl Kept {
             rounds.entry(*date).or_default().push((*due, *is_bad));
             if !tried.contains(date) && !metrics.is_empty() {
                 let known = history.dates.entry(*date).or_default();
+                known.failed |= *is_bad;
                 metrics.iter().for_each(|metric| known.take(metric));
             }
         }
@@ -166,16 +176,11 @@ impl Kept {
 fn derive_changes(settings: &Value, knobs: &[Knob], history: &mut History) {
     for knob in knobs.iter().filter(|knob| knob.of_change) {
         let Some(of) = knob.metric.strip_suffix("_change") else { continue };
-        let set =
-            changes(of).iter().find_map(|path| settings.pointer(&format!("/{}", path.replace('.', "/"))).cloned());
-        let Some(set) = set else { continue };
-        let number = |key: &str| set.get(key).and_then(Value::as_u64).and_then(|number| usize::try_from(number).ok());
-        let Some(count) = number("weeks").or_else(|| number("days")) else { continue };
-        let compared = (count, number("min_dates").unwrap_or(count.div_ceil(2)), number("weeks").is_some());
+        let Some(compared) = comparison(settings, of) else { continue };
         let usual: Series = history
             .dates
             .iter()
-            .filter(|(_, known)| known.bad != Some(true))
+            .filter(|(_, known)| known.bad != Some(true) && !known.failed)
             .filter_map(|(date, known)| Some((*date, known.values.get(of)?.0)))
             .collect();
         for (date, known) in &mut history.dates {
@@ -193,15 +198,32 @@ fn derive_changes(settings: &Value, knobs: &[Knob], history: &mut History) {
 /// Settings without those that limit metrics, and without what is empty then.
 fn without_limits(mut settings: Value, knobs: &[Knob]) -> Value {
     for knob in knobs {
-        let change = changes(&knob.metric);
-        for path in change.iter().chain([&knob.path]) {
+        let spelled = knob.spelled();
+        for path in changes(&spelled).iter().chain([&knob.path]) {
             let path: Vec<&str> = path.split('.').collect();
             // All that is set for a metric limits it, what warns as well.
-            let whole = path.iter().position(|key| *key == knob.metric).map_or(path.len(), |at| at + 1);
+            let whole = path.iter().position(|key| *key == spelled).map_or(path.len(), |at| at + 1);
             remove(&mut settings, path.get(..whole).unwrap_or(&path));
         }
     }
     settings
+}
+
+/// What the change of a metric is compared with: how many dates, the least of them, and whether they are of one weekday. `None` if it has no
+/// limit.
+fn comparison(settings: &Value, metric: &str) -> Option<(usize, usize, bool)> {
+    let of = |path: &String| {
+        let mut place = settings;
+        for key in path.split('.') {
+            let object = place.as_object()?;
+            place = object.iter().find(|(name, _)| name.eq_ignore_ascii_case(key))?.1;
+        }
+        Some(place)
+    };
+    let set = changes(metric).iter().find_map(of)?;
+    let number = |key: &str| set.get(key).and_then(Value::as_u64).and_then(|number| usize::try_from(number).ok());
+    let count = number("weeks").or_else(|| number("days"))?;
+    Some((count, number("min_dates").unwrap_or(count.div_ceil(2)), number("weeks").is_some()))
 }
 
 fn remove(settings: &mut Value, path: &[&str]) {

@@ -41,6 +41,8 @@ use weekday::{DROP, OfWeekday, RISE, is_rise, rule_of};
 pub const MONTH: f64 = 365.25 / 12.0;
 /// The share of the dates that limits are tuned on; the later ones report.
 const EARLIER: f64 = 0.6;
+/// Days between two dates that are of one schedule, at most.
+const APART: i32 = 31;
 /// By how much a limit by weekday must catch more before it is proposed instead of a fixed one.
 const BETTER: f64 = 0.02;
 
@@ -186,7 +188,7 @@ impl Tune {
                 (None, 0) => format!("`host backtest {name} --from DATE` asks about past dates"),
                 (None, others) => {
                     format!(
-                        "the check had other settings when it was asked about {others} dates; `host backtest {name} --from DATE` asks again"
+                        "the check had other settings when it was asked about past dates ({others}); `host backtest {name} --from DATE` asks again"
                     )
                 }
             };
@@ -283,7 +285,9 @@ impl Tune {
         if tuned.proposals.iter().all(|proposal| proposal.proposed.is_none()) {
             return Ok(None);
         }
-        let lost = tuned.known.iter().find(|known| known.bad && known.now && !known.then);
+        // A limit that alarms on most dates notices nothing.
+        let notices = tuned.now.alarms.value() < 0.5;
+        let lost = tuned.known.iter().find(|known| known.bad && known.now && !known.then && notices);
         if let Some(lost) = lost {
             return Ok(Some(format!("{} was bad, and with them nobody would hear of it", lost.date)));
         }
@@ -352,7 +356,16 @@ impl Tune {
         let suffices = value.is_some_and(|value| {
             members.iter().all(|tuning| tuning.suffices(&[tuning.knob.rule(value * tuning.knob.factor)], earlier))
         });
-        if suffices {
+        // What no fault would break is no limit.
+        let catches = |value: f64| {
+            members.iter().any(|tuning| tuning.caught(&[tuning.knob.rule(value * tuning.knob.factor)], earlier) > 0.0)
+        };
+        if value.is_some_and(|value| !catches(value)) {
+            value = None;
+            proposal.why = "no limit that good dates allow catches a fault".to_owned();
+        } else if is_changing && value.is_none() && proposal.tuned {
+            proposal.why = "its change has a limit".to_owned();
+        } else if suffices {
             value = None;
             proposal.why =
                 format!("it catches as much as {}, and alarms as rarely", number(loosest.value.unwrap_or_default()));
@@ -445,8 +458,10 @@ fn loosest_of<'f>(members: &[Tuning<'_>], found: &'f [Found]) -> Option<Found> {
 
 /// How many dates a month has, of some dates in order.
 fn dates_a_month(dates: &[Date]) -> f64 {
-    let days = dates.first().zip(dates.last()).map_or(0, |(first, last)| (*last - *first).get_days());
-    MONTH * dates.len() as f64 / f64::from(days + 1).max(1.0)
+    let gaps = dates.windows(2).filter_map(|pair| Some((*pair.last()? - *pair.first()?).get_days()));
+    // A date by itself, years before the others, is none of its schedule.
+    let near: Vec<i32> = gaps.filter(|gap| *gap <= APART).collect();
+    MONTH * near.len().max(1) as f64 / f64::from(near.iter().sum::<i32>().max(1))
 }
 
 /// The limits to tune: those that are set, and of a metric without any the side on which it may be wrong.

@@ -69,7 +69,7 @@ pub(super) fn change_from(
     let earlier = usual.range(first..date).rev().filter(|(other, _)| is_like(other));
     let earlier: Vec<f64> = earlier.map(|(_, value)| *value).take(count).collect();
     let usual = median(&earlier).filter(|usual| *usual != 0.0 && earlier.len() >= least)?;
-    Some(100.0 * (value / usual - 1.0))
+    Some(100.0 * (value - usual) / usual.abs())
 }
 
 /// The residuals of a series from the median of their weekday on the dates up to one, pooled: a factor where all medians are above 0,

@@ -39,6 +39,8 @@ pub(super) struct Tuning<'h> {
     all: Series,
     /// Those of dates that count as good.
     pub(super) good: Series,
+    /// Their median.
+    usual: f64,
     /// The rules now and with the proposals.
     pub(super) now: Vec<Rule>,
     pub(super) then: Vec<Rule>,
@@ -86,6 +88,10 @@ pub(super) fn shares(tunings: &[&Tuning<'_>], which: Which, dates: &[Date]) -> (
     (alarms, caught)
 }
 
+fn middle(series: &Series) -> f64 {
+    median(&series.values().copied().collect::<Vec<_>>()).unwrap_or_default()
+}
+
 impl<'h> Tuning<'h> {
     pub(super) fn new(knob: Knob, history: &'h History) -> Self {
         let value = |known: &Known| {
@@ -96,7 +102,8 @@ impl<'h> Tuning<'h> {
         let is_bad = |date: &Date| history.dates.get(date).is_some_and(|known| known.bad == Some(true));
         let good = all.iter().filter(|(date, _)| !is_bad(date)).map(|(date, value)| (*date, *value)).collect();
         let now: Vec<Rule> = knob.limit.map(|limit| knob.rule(limit)).into_iter().collect();
-        Self { then: now.clone(), knob, all, good, now, history }
+        let usual = middle(&good);
+        Self { then: now.clone(), knob, all, good, usual, now, history }
     }
 
     /// The values of the dates up to one that somebody said were bad.
@@ -129,6 +136,7 @@ impl<'h> Tuning<'h> {
             return Vec::new();
         }
         self.good.retain(|date, _| !apart.contains(date));
+        self.usual = middle(&self.good);
         // The later ones are not tuned on anyway.
         apart.into_iter().filter(|date| *date <= last).collect()
     }
@@ -164,8 +172,7 @@ impl<'h> Tuning<'h> {
     /// Which faults of a date are caught.
     fn catches(&self, rules: &[Rule], date: Date) -> Vec<bool> {
         let Some(value) = self.good.get(&date) else { return Vec::new() };
-        let usual = median(&self.good.values().copied().collect::<Vec<_>>()).unwrap_or_default();
-        faults(&self.knob, *value, usual).into_iter().map(|fault| self.is_broken(rules, date, fault)).collect()
+        faults(&self.knob, *value, self.usual).into_iter().map(|fault| self.is_broken(rules, date, fault)).collect()
     }
 
     /// The faults of some dates that are caught.

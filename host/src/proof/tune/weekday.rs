@@ -22,7 +22,7 @@ pub(super) const RISE: &str = "max_rise_percent";
 
 /// Whether a setting limits the rise from the weekday's median of the metric itself.
 pub(super) fn is_rise(knob: &Knob) -> bool {
-    changes(&knob.metric).iter().any(|change| knob.path == format!("{change}.{RISE}"))
+    changes(&knob.spelled()).iter().any(|change| knob.path == format!("{change}.{RISE}"))
 }
 
 /// The rule with a limit.
@@ -46,7 +46,7 @@ impl Tune {
         for knob in chosen.iter().filter(|knob| knob.side == Side::Low && !knob.of_change) {
             let has_high =
                 chosen.iter().chain(&found).any(|other| other.metric == knob.metric && other.side == Side::High);
-            if !has_high && let Some(setting) = self.change_setting(&knob.metric).await {
+            if !has_high && let Some(setting) = self.change_setting(&knob.spelled()).await {
                 let (path, metric) = (format!("{setting}.{RISE}"), knob.metric.clone());
                 found.push(Knob {
                     path,
@@ -87,7 +87,7 @@ impl Tune {
         if knob.of_change || knob.side == Side::High && !is_rise(knob) {
             return None;
         }
-        let setting = self.change_setting(&knob.metric).await?;
+        let setting = self.change_setting(&knob.spelled()).await?;
         // A drop as it is, a rise turned over.
         let sign = if knob.side == Side::Low { 1.0 } else { -1.0 };
         let of = |(date, value): &(Date, f64)| Some(sign * change(*date, *value, &tuning.good)?);
@@ -103,6 +103,9 @@ impl Tune {
         let beyond = tuning.beyond(&[rule_of(knob.side, percent)], good);
         let (of, side) = (good.len(), if knob.side == Side::Low { "below" } else { "above" });
         let why = format!("{beyond} of {of} good dates were more than {percent} % {side} the median of their weekday");
-        (knob.side == Side::High || percent < 100.0).then_some(OfWeekday { setting, percent, why })
+        let is_any = tuning
+            .caught(&[rule_of(knob.side, percent)], &good.iter().map(|(date, _)| *date).collect::<Vec<_>>())
+            > 0.0;
+        (is_any && (knob.side == Side::High || percent < 100.0)).then_some(OfWeekday { setting, percent, why })
     }
 }
