@@ -90,11 +90,11 @@ impl Record {
         };
         let mut read = self.read().await?;
         let well = asked(format!("SELECT due {runs} AND status IN ('pass', 'skip') ORDER BY due DESC LIMIT 1"));
-        let well: Option<i64> = well.fetch_optional(&mut *read).await.map_err(|error| self.explain(error))?;
+        let well: Option<i64> = well.fetch_optional(&mut read).await.map_err(|error| self.explain(error))?;
         let first: Option<i64> = match date {
             Some(_) => {
                 let first = asked(format!("SELECT due {runs} ORDER BY due LIMIT 1"));
-                first.fetch_optional(&mut *read).await.map_err(|error| self.explain(error))?
+                first.fetch_optional(&mut read).await.map_err(|error| self.explain(error))?
             }
             None => None,
         };
@@ -105,7 +105,7 @@ impl Record {
             .bind(announced.as_millisecond())
             .bind(ended.map_or(i64::MAX, Timestamp::as_millisecond))
             .bind(serde_json::to_string(check)?)
-            .fetch_one(&mut *read)
+            .fetch_one(&mut read)
             .await
             .map_err(|error| self.explain(error))?;
         let at = delivered.map(moment).or((messages == 0).then_some(announced));

@@ -104,13 +104,13 @@ const OF_DATE: [&str; 3] = ["@date", "@day_start", "@day_end"];
 /// Whether an expression is the date of the run, or made of it alone: not of a query or a condition with it.
 fn is_date(expression: &Expr) -> bool {
     let text = expression.to_string();
-    let is_named = |name: &&str| {
+    let is_named = |name: &str| {
         let mut after =
             text.match_indices(name).map(|(at, name)| text.get(at + name.len()..).and_then(|rest| rest.chars().next()));
         after.any(|next| next.is_none_or(|next| !next.is_alphanumeric() && next != '_'))
     };
     let upper = text.to_uppercase();
-    OF_DATE.iter().any(|name| is_named(&name)) && !["SELECT", "IF(", "CASE "].iter().any(|other| upper.contains(other))
+    OF_DATE.iter().any(|name| is_named(name)) && !["SELECT", "IF(", "CASE "].iter().any(|other| upper.contains(other))
 }
 
 /// The columns that a query compares with its date: those that must be it or within it, and the others.
