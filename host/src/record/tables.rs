@@ -102,7 +102,7 @@ pub(super) const TABLES: &[Table] = &[
     Table {
         name: "backtests",
         numbers: &["due", "asked", "bytes"],
-        texts: &["check_name", "data_date", "tried", "outcome"],
+        texts: &["check_name", "data_date", "tried", "outcome", "asks", "settings"],
         ..NONE
     },
     Table { name: "labels", numbers: &["alert_id", "at"], texts: &["label", "why", "who"], ..NONE },

