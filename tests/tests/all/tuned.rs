@@ -142,7 +142,7 @@ fn a_change_from_other_dates_is_another_value() {
     assert_ne!(computed, by_day);
 }
 
-/// A known date of years ago is none of the schedule: a month has as many dates as before.
+/// A known date from years ago does not change how many dates a month has.
 #[test]
 fn a_known_date_of_years_ago_changes_no_rate() {
     let sample = counted(1, "known_bad = [\"2020-01-01 long ago\"]", |at| 100 + at % 7 - 3);

@@ -158,7 +158,7 @@ fn columns_of(select: &Select) -> BTreeSet<String> {
         found.extend(name_of(expression));
         ControlFlow::<()>::Continue(())
     });
-    // Names of `USING (…)` are no expressions.
+    // The names in `USING (…)` are not expressions.
     let text = select.text();
     for using in text.split(" USING(").chain(text.split(" USING (")).skip(1) {
         let names = using.split(')').next().unwrap_or_default();

@@ -17,7 +17,7 @@ pub use coverage::Unread;
 
 use super::{Share, Trial};
 use crate::{
-    alert::{Dated, Day, Level, Notification, Subject, Told},
+    alert::{Dated, Level, Notification, Told},
     capability::Backends,
     check::Check,
     config::{Config, Dates},
@@ -317,9 +317,10 @@ impl Report {
         let date = |at: Timestamp| at.to_zoned(config.timezone.rules()).date();
         let dates = (date(from), date(to));
         let days = days(record).await?;
-        let mut of = of_runs(record, config, checks, (from, to), &days).await?;
+        let judged: Judged<'_> = days.iter().filter_map(|(check, date, _)| Some((check.as_str(), (*date)?))).collect();
+        let mut of = of_runs(record, config, checks, (from, to), &judged).await?;
         of_alerts(record, config, checks, (from, to), &mut of).await?;
-        missed(record, config, dates, &days, &mut of).await?;
+        missed(record, config, dates, &judged, &mut of).await?;
         scores(record, config, checks, &mut of).await?;
         for cost in record.costs(dates.0).await?.iter().filter(|cost| cost.day < dates.1) {
             if let Some(own) = of.get_mut(cost.check.as_str()) {
@@ -348,8 +349,8 @@ impl Report {
 
 /// The checks by name.
 type Checks<'c> = BTreeMap<&'c str, OfCheck>;
-/// The dates of checks that a host remembers.
-type Days = [(String, Subject, Day)];
+/// The dates that checks judged.
+type Judged<'d> = BTreeSet<(&'d str, Date)>;
 
 /// What the runs say.
 async fn of_runs<'c>(
@@ -357,18 +358,16 @@ async fn of_runs<'c>(
     config: &Config,
     checks: &'c [Arc<Check>],
     (from, to): (Timestamp, Timestamp),
-    days: &Days,
+    judged: &Judged<'_>,
 ) -> Result<Checks<'c>> {
     let (tallies, lived) = (record.tallies(from, to).await?, record.lived().await?);
-    let is_judged: BTreeSet<(&str, Date)> =
-        days.iter().filter_map(|(check, date, _)| Some((check.as_str(), (*date)?))).collect();
     let own = |check: &'c Arc<Check>| {
         let Tally { runs, errors } = tallies.get(&check.name).copied().unwrap_or_default();
         let Lived { first, ever_failed } = lived.get(&check.name).copied().unwrap_or_default();
         let drift =
             check.dates() == Dates::Now && check.plugin().is_some_and(|ready| !ready.grants.deployments.is_empty());
         // Dates before its first one are not expected of it.
-        let unjudged = first.map(|first| unjudged(check, config, (first, from, to), &is_judged)).unwrap_or_default();
+        let unjudged = first.map(|first| unjudged(check, config, (first, from, to), judged)).unwrap_or_default();
         let name = check.name.clone();
         (check.name.as_str(), OfCheck { check: name, runs, errors, drift, unjudged, ever_failed, ..OfCheck::default() })
     };
@@ -412,13 +411,11 @@ async fn missed(
     record: &Record,
     config: &Config,
     (first, last): (Date, Date),
-    days: &Days,
+    judged: &Judged<'_>,
     of: &mut Checks<'_>,
 ) -> Result<()> {
     let began = first.to_zoned(config.timezone.rules()).map_or(Timestamp::MIN, |day| day.timestamp());
     let alerts = record.alerts_since(began).await?;
-    let judged: BTreeSet<(&str, Date)> =
-        days.iter().filter_map(|(check, date, _)| Some((check.as_str(), (*date)?))).collect();
     for own in of.values_mut() {
         let known = config.checks.get(&own.check).map(|check| check.known_bad.as_slice()).unwrap_or_default();
         let is_judged = |date: &Date| judged.contains(&(own.check.as_str(), *date));

@@ -71,6 +71,13 @@ impl Known {
     }
 }
 
+impl History {
+    /// Whether somebody said that a date was bad.
+    pub(super) fn is_bad(&self, date: Date) -> bool {
+        self.dates.get(&date).is_some_and(|known| known.bad == Some(true))
+    }
+}
+
 impl Kept {
     /// Reads what is kept of a check. Skipped dates are not part of it.
     pub(super) async fn read(record: &Record, trial: &Trial) -> Result<Self> {
@@ -105,7 +112,8 @@ impl Kept {
 
     /// The dates that count for a check: those that were asked about with its settings, whatever the limits of these metrics were.
     pub(super) fn history(&self, trial: &Trial, knobs: &[Knob]) -> History {
-        let own = without_limits(trial.settings(), knobs);
+        let settings_now = trial.settings();
+        let own = without_limits(settings_now.clone(), knobs);
         let mut history = History::default();
         let mut newest: BTreeMap<Date, (&Value, &Outcome)> = BTreeMap::new();
         let mut others: BTreeSet<Date> = BTreeSet::new();
@@ -116,7 +124,6 @@ impl Kept {
                 others.insert(*date);
             }
         }
-        let own = trial.settings();
         for (date, (settings, outcome)) in &newest {
             if let (Status::Error, Some(error)) = (outcome.status(), outcome.error()) {
                 history.unjudged.get_or_insert_with(|| (*date, error.to_owned()));
@@ -127,7 +134,7 @@ impl Kept {
             known.failed = outcome.status() == Status::Fail;
             // A change from other dates is another value.
             let is_same = |metric: &&Metric| match metric.name.strip_suffix("_change") {
-                Some(of) => comparison(settings, of) == comparison(&own, of),
+                Some(of) => comparison(settings, of) == comparison(&settings_now, of),
                 None => true,
             };
             report.metrics.iter().filter(is_same).for_each(|metric| known.take(metric));
@@ -145,10 +152,11 @@ impl Kept {
         history.recorded = history.dates.len() - tried.len();
         history.others = others.iter().filter(|date| !history.dates.contains_key(date)).count();
         self.name(trial, &mut history);
-        derive_changes(&trial.settings(), knobs, &mut history);
+        derive_changes(&settings_now, knobs, &mut history);
         for (date, mut runs) in rounds {
             runs.sort_unstable();
-            history.spells.take(&runs, history.dates.get(&date).is_some_and(|known| known.bad == Some(true)));
+            let is_bad = history.is_bad(date);
+            history.spells.take(&runs, is_bad);
         }
         history
     }

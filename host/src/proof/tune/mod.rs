@@ -200,8 +200,7 @@ impl Tune {
         let chosen = chosen(&knobs, &history);
         let unlimited =
             metrics.iter().filter(|name| !knobs.iter().any(|knob| knob.metric == **name)).cloned().collect();
-        let bad: Vec<Date> =
-            history.dates.iter().filter(|(_, known)| known.bad == Some(true)).map(|(date, _)| *date).collect();
+        let bad: Vec<Date> = dates.iter().filter(|date| history.is_bad(**date)).copied().collect();
         // Where it is not due each day, a month has fewer dates.
         let month = dates_a_month(&dates);
         let share_of = |limits: usize| self.alarms / month / limits.max(1) as f64;
@@ -356,7 +355,7 @@ impl Tune {
         let suffices = value.is_some_and(|value| {
             members.iter().all(|tuning| tuning.suffices(&[tuning.knob.rule(value * tuning.knob.factor)], earlier))
         });
-        // What no fault would break is no limit.
+        // A limit that no fault would break is not worth proposing.
         let catches = |value: f64| {
             members.iter().any(|tuning| tuning.caught(&[tuning.knob.rule(value * tuning.knob.factor)], earlier) > 0.0)
         };
@@ -459,7 +458,7 @@ fn loosest_of<'f>(members: &[Tuning<'_>], found: &'f [Found]) -> Option<Found> {
 /// How many dates a month has, of some dates in order.
 fn dates_a_month(dates: &[Date]) -> f64 {
     let gaps = dates.windows(2).filter_map(|pair| Some((*pair.last()? - *pair.first()?).get_days()));
-    // A date by itself, years before the others, is none of its schedule.
+    // A single date from years before the others does not belong to the schedule.
     let near: Vec<i32> = gaps.filter(|gap| *gap <= APART).collect();
     MONTH * near.len().max(1) as f64 / f64::from(near.iter().sum::<i32>().max(1))
 }

@@ -99,8 +99,8 @@ impl<'h> Tuning<'h> {
             Some(if knob.side == Side::Low { low } else { high })
         };
         let all: Series = history.dates.iter().filter_map(|(date, known)| Some((*date, value(known)?))).collect();
-        let is_bad = |date: &Date| history.dates.get(date).is_some_and(|known| known.bad == Some(true));
-        let good = all.iter().filter(|(date, _)| !is_bad(date)).map(|(date, value)| (*date, *value)).collect();
+        let good =
+            all.iter().filter(|(date, _)| !history.is_bad(**date)).map(|(date, value)| (*date, *value)).collect();
         let now: Vec<Rule> = knob.limit.map(|limit| knob.rule(limit)).into_iter().collect();
         let usual = middle(&good);
         Self { then: now.clone(), knob, all, good, usual, now, history }
@@ -108,15 +108,11 @@ impl<'h> Tuning<'h> {
 
     /// The values of the dates up to one that somebody said were bad.
     pub(super) fn bad(&self, last: Date) -> Vec<f64> {
-        self.all.range(..=last).filter(|(date, _)| self.is_bad(**date)).map(|(_, value)| *value).collect()
-    }
-
-    fn is_bad(&self, date: Date) -> bool {
-        self.history.dates.get(&date).is_some_and(|known| known.bad == Some(true))
+        self.all.range(..=last).filter(|(date, _)| self.history.is_bad(**date)).map(|(_, value)| *value).collect()
     }
 
     fn is_valued(&self, date: Date) -> bool {
-        !self.is_bad(date) && self.all.contains_key(&date)
+        !self.history.is_bad(date) && self.all.contains_key(&date)
     }
 
     /// Takes dates out of the good ones that stand far apart from those up to the last one that is tuned on, unless somebody said that
@@ -155,7 +151,7 @@ impl<'h> Tuning<'h> {
     /// good ones.
     pub(super) fn suffices(&self, others: &[Rule], dates: &[Date]) -> bool {
         let alarmed = |rules: &[Rule], bad: bool| {
-            let of = dates.iter().filter(|date| self.is_bad(**date) == bad);
+            let of = dates.iter().filter(|date| self.history.is_bad(**date) == bad);
             of.filter(|date| self.alarms(**date, rules)).count()
         };
         !self.now.is_empty()
