@@ -54,7 +54,8 @@ impl Judge {
         self.metrics.push(metric);
     }
 
-    /// Compares a change with its limits; `None` if the column has no value. With too few good dates there is no change yet.
+    /// Judges how a column compares with good dates; `compared` is `None` if the column has no value. With too few good dates the change has
+    /// no value, and breaks no limit.
     pub(crate) fn change(&mut self, column: &str, compared: Option<Compared>, change: &Change) {
         let name = format!("{column}_change");
         let (metric, note) = match compared {

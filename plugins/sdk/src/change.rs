@@ -1,5 +1,5 @@
-//! How a number changed from dates that were good. A bad date is no measure of what is usual: a source that died slowly
-//! would be compared with its own death.
+//! How a number changed since earlier good dates. Bad dates are left out: a source that fails slowly would otherwise be compared with its own
+//! failure.
 
 use std::{
     cmp::Ordering,
