@@ -233,7 +233,10 @@ impl Metrics {
         if run.untold.is_some() || run.past {
             return;
         }
-        self.remember(&run.check, status, run.due);
+        if status == Status::Pass {
+            let last = self.last_success.get_or_create(&check());
+            last.set(last.get().max(run.due.as_second()));
+        }
         self.last_run.get_or_create(&check()).set(record::now().as_second());
         let Some(plugin) = run.plugin.as_ref().map(|plugin| plugin.name.clone()) else { return };
         let of_plugin = OfPlugin { plugin: plugin.clone() };
@@ -250,9 +253,8 @@ impl Metrics {
     }
 
     /// Sets what is recorded of a check, so that a restart is not a gap.
-    pub fn recall(&self, check: &str, status: Status, recorded: &LastRuns) {
+    pub fn recall(&self, check: &str, recorded: &LastRuns) {
         let label = || OfCheck { check: check.to_owned() };
-        self.status.get_or_create(&label()).set(number(status));
         for (family, moment) in [(&self.last_run, recorded.ended), (&self.last_success, recorded.passed)] {
             if let Some(moment) = moment {
                 family.get_or_create(&label()).set(moment.as_second());
@@ -260,13 +262,9 @@ impl Metrics {
         }
     }
 
-    /// Sets the status of a check's last run.
-    fn remember(&self, check: &str, status: Status, due: Timestamp) {
-        let label = OfCheck { check: check.to_owned() };
-        self.status.get_or_create(&label).set(number(status));
-        if status == Status::Pass {
-            self.last_success.get_or_create(&label).set(due.as_second());
-        }
+    /// Sets the status of the last run of a check, by due time.
+    pub fn stands(&self, check: &str, status: Status) {
+        self.status.get_or_create(&OfCheck { check: check.to_owned() }).set(number(status));
     }
 
     /// Removes a check that no longer exists.

@@ -1,5 +1,5 @@
-//! The latest results of each check, in memory, so that a page of a thousand checks is quick. Only this process writes
-//! the record, so the two agree.
+//! The latest results of each check, in memory, so that a page of a thousand checks is quick: the same as the record has, in
+//! the same order.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -114,7 +114,8 @@ impl Board {
                 }
                 let left_out = run.is_left_out();
                 recent.push(Dot { due: run.due, data_date: run.data_date, status: run.status(), left_out });
-                if !left_out {
+                // One for an older due time may end later, as when it is caught up with while its date is looked at.
+                if !left_out && recent.last.as_ref().is_none_or(|last| last.due <= run.due) {
                     recent.last = Some(Latest::from(run));
                 }
             }
@@ -139,12 +140,12 @@ impl Board {
 }
 
 impl Recent {
+    /// Adds a run that was recorded after the others; its due time may be an older one.
     fn push(&mut self, dot: Dot) {
         // A later attempt replaces an earlier one.
-        if self.dots.back().is_some_and(|last| (last.due, last.data_date) == (dot.due, dot.data_date)) {
-            self.dots.pop_back();
-        }
-        self.dots.push_back(dot);
+        self.dots.retain(|other| (other.due, other.data_date) != (dot.due, dot.data_date));
+        let after = self.dots.partition_point(|other| other.due <= dot.due);
+        self.dots.insert(after, dot);
         if self.dots.len() > SHOWN {
             self.dots.pop_front();
         }
@@ -188,5 +189,28 @@ impl From<PastRun> for Latest {
         let metrics = past.report.as_ref().map(|report| metrics(report.get())).unwrap_or_default();
         let status = Status::named(&past.status);
         Self { due: past.due, data_date: past.data_date, status, summary: past.summary, metrics }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::date;
+
+    use super::*;
+
+    fn dot(minute: i64, status: Status) -> Dot {
+        let due = Timestamp::from_second(minute * 60).expect("a time");
+        Dot { due, data_date: date(2026, 7, 4), status, left_out: false }
+    }
+
+    /// As the record has them when they are read again.
+    #[test]
+    fn runs_are_in_the_order_of_their_due_times_whichever_ended_first() {
+        let mut recent = Recent::default();
+        for (minute, status) in [(1, Status::Pass), (7, Status::Fail), (3, Status::Fail), (7, Status::Pass)] {
+            recent.push(dot(minute, status));
+        }
+        assert_eq!(recent.dots, [dot(1, Status::Pass), dot(3, Status::Fail), dot(7, Status::Pass)]);
+        assert_eq!(recent.since, Some(dot(7, Status::Pass).due));
     }
 }

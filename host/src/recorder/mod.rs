@@ -187,7 +187,8 @@ impl Recorder {
         let newest = self.board.load(&self.record, names, &self.standings).await?;
         for name in names {
             if let Some(last) = &self.board.of(name).last {
-                self.metrics.recall(name, last.status, &self.record.last_runs(name).await?);
+                self.metrics.stands(name, last.status);
+                self.metrics.recall(name, &self.record.last_runs(name).await?);
             }
         }
         Ok(newest)
@@ -426,11 +427,15 @@ impl Recorder {
         Ok((messages, standings))
     }
 
-    /// Counts recorded runs, logs them, and updates the board.
+    /// Updates the board, counts recorded runs, and logs them.
     fn note(&self, batch: &[Run], untold: &[Run], standings: &Standings) {
         let known = || untold.iter().filter(|run| run.untold != Some(Untold::Removed)).chain(batch);
+        self.board.add(known(), standings);
         for run in known() {
             self.metrics.ran(run);
+            if let Some(last) = &self.board.of(&run.check).last {
+                self.metrics.stands(&run.check, last.status);
+            }
             let span = tracing::info_span!("run", check = run.check, run = run.id());
             let _entered = span.enter();
             for line in run.log.lines().filter(|line| !line.trim().is_empty()) {
@@ -446,7 +451,6 @@ impl Recorder {
             self.metrics
                 .dates_open(&run.check, standings.get(&run.check).map_or(0, |standing| standing.open().count()));
         }
-        self.board.add(known(), standings);
     }
 
     /// The undelivered ones of some messages, by their ids.

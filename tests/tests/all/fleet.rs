@@ -88,8 +88,13 @@ fn the_record_can_be_a_postgres_database() {
 #[test]
 fn each_due_time_runs_once_whichever_host_it_is() {
     let server = Postgres::start().unwrap();
-    let sample = started_before(Some(Fault::NullNames), &[], &server, 3, "");
-    let told = sample.slack.received().len();
+    let report = "[report]\nchannel = \"#deployment-alerts\"\nschedule = \"* * * * *\"\n";
+    let sample = started_before(Some(Fault::NullNames), &[], &server, 3, report);
+    let said = |of_report: bool| {
+        let all = sample.slack.received();
+        all.iter().filter(|(_, message)| message.to_string().contains("Report of") == of_report).count()
+    };
+    let told = said(false);
     let hosts: Vec<Service> = (0..3).map(|_| join(&sample, &server.url())).collect();
     let missed = "SELECT COUNT(*) FROM runs WHERE left_out";
     let caught_up = "SELECT COUNT(*) FROM runs WHERE NOT left_out AND due > (SELECT MIN(due) FROM runs)";
@@ -105,7 +110,12 @@ fn each_due_time_runs_once_whichever_host_it_is() {
     );
     assert!(count(&server, missed) > 0, "each said what it missed, once");
     // After midnight in New York the fault is of a date that only the later rounds are about: then it is told now.
-    assert_eq!(sample.slack.received().len(), told.max(1), "nothing new is wrong");
+    assert_eq!(said(false), told.max(1), "nothing new is wrong");
+    // Each of them would send the report of a minute; one does.
+    hosts[0].wait_until("the report", 90, |_| said(true) > 0);
+    let doubled = "SELECT COUNT(*) FROM (SELECT created / 60000 FROM outbox WHERE title LIKE 'Report of%' \
+        GROUP BY 1 HAVING COUNT(*) > 1) AS twice";
+    assert_eq!(count(&server, doubled), 0);
     // Each host shows what any of them recorded.
     let newest = |service: &Service| service.check("phase2-raw")["due"].clone();
     for service in &hosts {
