@@ -1,6 +1,7 @@
 //! A real Postgres server on a free port of this machine, and a proxy in front of it that delays, cuts and loses answers.
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::{ErrorKind, Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
@@ -11,14 +12,19 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
+use sqlx::{
+    ConnectOptions as _, Connection as _, PgConnection, Row as _, ValueRef as _,
+    postgres::{PgConnectOptions, PgRow, PgSslMode},
+};
 use tempfile::TempDir;
+use tokio::runtime::Runtime;
 
 /// The user, and a password for these tests only.
 const USER: &str = "host";
@@ -42,6 +48,9 @@ pub struct Postgres {
     pub port: u16,
     settings: Vec<String>,
     environment: Vec<(&'static str, String)>,
+    /// The connections of the tests themselves, by database. They ask often while they wait for something.
+    clients: Mutex<BTreeMap<String, PgConnection>>,
+    runtime: Runtime,
 }
 
 impl Postgres {
@@ -75,11 +84,15 @@ impl Postgres {
             bail!("initdb: {}", String::from_utf8_lossy(&made.stderr));
         }
         let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
-        let mut server =
-            Self { process: None, directory, port: free_port()?, settings, environment: environment.to_vec() };
+        let mut server = Self::of(directory, settings, environment.to_vec())?;
         server.run()?;
         server.sql_in("postgres", "CREATE DATABASE watch")?;
         Ok(server)
+    }
+
+    fn of(directory: TempDir, settings: Vec<String>, environment: Vec<(&'static str, String)>) -> Result<Self> {
+        let (port, clients, runtime) = (free_port()?, Mutex::default(), runtime()?);
+        Ok(Self { process: None, directory, port, settings, environment, clients, runtime })
     }
 
     /// Starts its process again, after [`Postgres::kill`] or [`Postgres::stop`].
@@ -136,8 +149,7 @@ impl Postgres {
         if !copied.status.success() {
             bail!("pg_basebackup: {}", String::from_utf8_lossy(&copied.stderr));
         }
-        let mut standby =
-            Self { process: None, directory, port: free_port()?, settings: Vec::new(), environment: Vec::new() };
+        let mut standby = Self::of(directory, Vec::new(), Vec::new())?;
         standby.run()?;
         self.sql("ALTER SYSTEM SET synchronous_standby_names = '*'")?;
         self.sql("SELECT pg_reload_conf()")?;
@@ -170,9 +182,10 @@ impl Postgres {
 
     /// Starts statements on a connection of their own, and does not wait for them.
     pub fn background(&self, sql: &str) -> Result<()> {
-        let mut psql = self.psql("watch", sql);
-        let mut process = psql.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-        std::thread::spawn(move || process.wait());
+        let (port, sql) = (self.port, sql.to_owned());
+        std::thread::spawn(move || {
+            runtime()?.block_on(async { answers(&mut connect(port, "watch").await?, &sql).await })
+        });
         Ok(())
     }
 
@@ -218,7 +231,7 @@ impl Postgres {
     pub fn restore(&self, backup: &str) -> Result<()> {
         let file = self.directory.path().join("backup.sql");
         fs::write(&file, backup)?;
-        let mut psql = Command::new("psql");
+        let mut psql = program("psql")?;
         psql.args(["-X", "-q", "-1", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", &self.port.to_string()]);
         psql.args(["-U", USER, "-d", "watch", "-f"]).arg(file).env("PGPASSWORD", PASSWORD);
         let done = psql.output()?;
@@ -265,18 +278,22 @@ impl Postgres {
 
     /// The same in another database.
     pub fn sql_in(&self, database: &str, sql: &str) -> Result<String> {
-        let done = self.psql(database, sql).output().context("psql is not there: run `cargo xtask test`")?;
-        if !done.status.success() {
-            bail!("{sql}: {}", String::from_utf8_lossy(&done.stderr));
-        }
-        Ok(String::from_utf8_lossy(&done.stdout).trim().to_owned())
-    }
-
-    fn psql(&self, database: &str, sql: &str) -> Command {
-        let mut psql = Command::new("psql");
-        psql.args(["-X", "-q", "-t", "-A", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", &self.port.to_string()]);
-        psql.args(["-U", USER, "-d", database, "-c", sql]).env("PGPASSWORD", PASSWORD).env("PGSSLMODE", "disable");
-        psql
+        let kept = self.clients.lock().unwrap_or_else(PoisonError::into_inner).remove(database);
+        let answered = self.runtime.block_on(async {
+            // The server may have ended since.
+            let mut client = match kept {
+                Some(mut kept) => match kept.ping().await {
+                    Ok(()) => kept,
+                    Err(_) => connect(self.port, database).await?,
+                },
+                None => connect(self.port, database).await?,
+            };
+            let answer = answers(&mut client, sql).await?;
+            anyhow::Ok((client, answer))
+        });
+        let (client, answer) = answered.with_context(|| sql.to_owned())?;
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner).insert(database.to_owned(), client);
+        Ok(answer)
     }
 }
 
@@ -286,12 +303,37 @@ impl Drop for Postgres {
     }
 }
 
+fn runtime() -> Result<Runtime> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+}
+
+async fn connect(port: u16, database: &str) -> Result<PgConnection> {
+    let options = PgConnectOptions::new_without_pgpass().host("127.0.0.1").port(port).database(database);
+    Ok(options.username(USER).password(PASSWORD).ssl_mode(PgSslMode::Disable).connect().await?)
+}
+
+/// What statements answer, all in one transaction, as texts of the server: one row a line, its columns separated by `|`.
+async fn answers(client: &mut PgConnection, sql: &str) -> Result<String> {
+    let rows: Vec<PgRow> = sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned())).fetch_all(client).await?;
+    let mut lines = Vec::new();
+    for row in rows {
+        let mut cells = Vec::new();
+        for at in 0..row.len() {
+            let value = row.try_get_raw(at)?;
+            cells
+                .push(if value.is_null() { "" } else { value.as_str().map_err(anyhow::Error::from_boxed)? }.to_owned());
+        }
+        lines.push(cells.join("|"));
+    }
+    Ok(lines.join("\n").trim().to_owned())
+}
+
 /// The address of a new database on the server that [`SHARED`] names.
 pub fn shared_database() -> Result<Option<String>> {
     static LAST: AtomicUsize = AtomicUsize::new(0);
     let Ok(url) = std::env::var(SHARED) else { return Ok(None) };
     let name = format!("sample_{}", LAST.fetch_add(1, Ordering::SeqCst));
-    let mut psql = Command::new("psql");
+    let mut psql = program("psql")?;
     psql.args(["-X", "-q", &url, "-c", &format!("CREATE DATABASE {name}")]);
     let made = psql.output().context("psql is not there: run `cargo xtask test`")?;
     if !made.status.success() {
@@ -365,7 +407,7 @@ struct State {
     /// Where the server listens.
     server: AtomicU16,
     /// The next commit of a transaction with this statement in it is not answered: the connection is closed.
-    lose: std::sync::Mutex<Option<String>>,
+    lose: Mutex<Option<String>>,
     /// How many answers were lost.
     lost: AtomicUsize,
 }
@@ -415,7 +457,7 @@ impl Between {
 
     /// Loses the answer to the next commit of a transaction that has this in it: the server commits, and the connection breaks.
     pub fn lose_commit_of(&self, statement: &str) {
-        *self.state.lose.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(statement.to_owned());
+        *self.state.lose.lock().unwrap_or_else(PoisonError::into_inner) = Some(statement.to_owned());
     }
 
     /// How many answers were lost.
@@ -456,7 +498,7 @@ fn pass(
         }
         let bytes = &part[..read];
         if is_asking {
-            let mut lose = state.lose.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut lose = state.lose.lock().unwrap_or_else(PoisonError::into_inner);
             let asked = String::from_utf8_lossy(bytes);
             is_meant |= lose.as_ref().is_some_and(|wanted| asked.contains(wanted.as_str()));
             if is_meant && asked.contains("COMMIT") {

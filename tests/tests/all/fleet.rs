@@ -135,20 +135,20 @@ fn each_due_time_runs_once_whichever_host_it_is() {
 #[test]
 fn a_host_that_is_killed_in_the_middle_of_a_run_is_replaced() {
     let server = Postgres::start().unwrap();
-    // It computes for as long as it may.
-    let spin = "[checks.spin]\nplugin = \"misbehaving\"\nschedule = \"*/30 * * * *\"\nsettings = { behaviour = \"spin\" }\n\
-        [grants.misbehaving]\nslack = [\"#canary-alerts\"]\n[grants.misbehaving.budgets]\ncpu = \"15s\"\ntimeout = \"60s\"\n[scheduler]\nretries = 0\n";
-    let sample = started_before(None, &["misbehaving"], &server, 1, spin);
+    // It waits for as long as it may.
+    let slow = "[checks.slow]\nplugin = \"misbehaving\"\nschedule = \"*/30 * * * *\"\nsettings = { behaviour = \"sleep\" }\n\
+        [grants.misbehaving]\nslack = [\"#canary-alerts\"]\n[grants.misbehaving.budgets]\ntimeout = \"15s\"\n[scheduler]\nretries = 0\n";
+    let sample = started_before(None, &["misbehaving"], &server, 1, slow);
     let one = join(&sample, &server.url());
-    let running = "SELECT COUNT(*) FROM claims WHERE key = 'check spin' AND holder IS NOT NULL";
+    let running = "SELECT COUNT(*) FROM claims WHERE key = 'check slow' AND holder IS NOT NULL";
     one.wait_until("it runs", 100, |_| count(&server, running) == 1);
     let other = join(&sample, &server.url());
     one.host.signal("KILL").unwrap();
-    let recorded = "SELECT COUNT(*) FROM runs WHERE check_name = 'spin' AND NOT left_out AND due % 1800000 = 0";
+    let recorded = "SELECT COUNT(*) FROM runs WHERE check_name = 'slow' AND NOT left_out AND due % 1800000 = 0";
     other.wait_until("the other host runs it", TAKEN_OVER + 200, |_| count(&server, recorded) == 1);
     assert_eq!(
         server
-            .sql("SELECT attempt FROM runs WHERE check_name = 'spin' AND due % 1800000 = 0 AND NOT left_out")
+            .sql("SELECT attempt FROM runs WHERE check_name = 'slow' AND due % 1800000 = 0 AND NOT left_out")
             .unwrap(),
         "2"
     );
@@ -159,15 +159,15 @@ fn a_host_that_is_killed_in_the_middle_of_a_run_is_replaced() {
 #[test]
 fn a_host_that_sleeps_through_its_lease_records_and_tells_nothing() {
     let server = Postgres::start().unwrap();
-    let spin = "[checks.spin]\nplugin = \"misbehaving\"\nschedule = \"*/30 * * * *\"\nsettings = { behaviour = \"spin\" }\n\
-        [grants.misbehaving]\nslack = [\"#canary-alerts\"]\n[grants.misbehaving.budgets]\ncpu = \"8s\"\ntimeout = \"60s\"\n[scheduler]\nretries = 0\n";
-    let sample = started_before(None, &["misbehaving"], &server, 1, spin);
+    let slow = "[checks.slow]\nplugin = \"misbehaving\"\nschedule = \"*/30 * * * *\"\nsettings = { behaviour = \"sleep\" }\n\
+        [grants.misbehaving]\nslack = [\"#canary-alerts\"]\n[grants.misbehaving.budgets]\ntimeout = \"8s\"\n[scheduler]\nretries = 0\n";
+    let sample = started_before(None, &["misbehaving"], &server, 1, slow);
     let mut one = join(&sample, &server.url());
-    let running = "SELECT COUNT(*) FROM claims WHERE key = 'check spin' AND holder IS NOT NULL";
+    let running = "SELECT COUNT(*) FROM claims WHERE key = 'check slow' AND holder IS NOT NULL";
     one.wait_until("it runs", 100, |_| count(&server, running) == 1);
     one.host.signal("STOP").unwrap();
     let other = join(&sample, &server.url());
-    let recorded = "SELECT COUNT(*) FROM runs WHERE check_name = 'spin' AND NOT left_out AND due % 1800000 = 0";
+    let recorded = "SELECT COUNT(*) FROM runs WHERE check_name = 'slow' AND NOT left_out AND due % 1800000 = 0";
     other.wait_until("the other host runs it", TAKEN_OVER + 200, |_| count(&server, recorded) == 1);
     // A message is recorded with its run, and sent after that.
     let sent = "SELECT COUNT(*) FROM outbox WHERE state <> 'delivered'";
@@ -183,16 +183,16 @@ fn a_host_that_sleeps_through_its_lease_records_and_tells_nothing() {
     other.host.end("TERM").unwrap();
 }
 
-/// Checks that compute for two seconds and then cannot be evaluated, due every minute.
+/// Checks that wait for two seconds and then cannot be evaluated, due every minute.
 fn slow(names: &[&str], more: &str) -> String {
     let check = |name: &&str| {
         format!(
-            "[checks.{name}]\nplugin = \"misbehaving\"\nschedule = \"* * * * *\"\nsettings = {{ behaviour = \"spin\" }}\n"
+            "[checks.{name}]\nplugin = \"misbehaving\"\nschedule = \"* * * * *\"\nsettings = {{ behaviour = \"doze\" }}\n"
         )
     };
     let checks: String = names.iter().map(check).collect();
     format!(
-        "{checks}[grants.misbehaving]\nslack = [\"#canary-alerts\"]\n[grants.misbehaving.budgets]\ncpu = \"2s\"\ntimeout = \"60s\"\n\
+        "{checks}[grants.misbehaving]\nslack = [\"#canary-alerts\"]\n[grants.misbehaving.budgets]\ntimeout = \"60s\"\n\
          [scheduler]\nretries = 0\nruns = 1\n{more}\n[web]\nlisten = \"127.0.0.1:0\"\n"
     )
 }
@@ -438,7 +438,7 @@ fn due_times_of_a_check_that_waits_for_room_are_left_out() {
     let path = sample.path().join("host.toml");
     let host_toml = std::fs::read_to_string(&path).unwrap();
     let host_toml = host_toml
-        .replacen("behaviour = \"spin\"", "behaviour = \"sleep\"", 1)
+        .replacen("behaviour = \"doze\"", "behaviour = \"sleep\"", 1)
         .replace("timeout = \"60s\"", "timeout = \"150s\"");
     std::fs::write(&path, host_toml).unwrap();
     let host = crate::fleet::join(&sample, &server.url());

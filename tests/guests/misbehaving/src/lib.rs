@@ -64,6 +64,10 @@ impl Check for Misbehaving {
                 std::thread::sleep(std::time::Duration::from_secs(130));
                 pass
             }
+            "doze" => {
+                std::thread::sleep(std::time::Duration::from_secs(2));
+                return Err(Failure::Other("I fell asleep".to_owned()));
+            }
             "spin" => loop {
                 std::hint::black_box(());
             },
