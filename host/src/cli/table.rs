@@ -1,10 +1,16 @@
-//! Tables for people: aligned columns, the last of which wraps at the width of the terminal. Nothing wraps in a pipe.
+//! Tables for people: aligned columns, the last of which wraps at the width of the terminal. Where that leaves too little room it goes
+//! below the others, and where these do not fit either each cell has a line. Nothing wraps in a pipe.
 
 use std::{fmt::Write, io::IsTerminal};
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::text::printable;
+
+/// The least columns for a text that wraps.
+const LEAST: usize = 20;
+/// The indent of the last cell where it goes below the others.
+const INDENT: usize = 4;
 
 /// Rows under a header.
 pub(super) struct Table {
@@ -39,24 +45,78 @@ impl Table {
             })
             .collect();
         let indent: usize = widths.iter().map(|width| width + 2).sum();
-        let room = width.map(|width| width.saturating_sub(indent).max(20));
+        match width {
+            Some(width) if indent > width + 2 => self.below_each_other(width, color),
+            Some(width) if indent + LEAST > width => self.in_columns(&widths, Rest::Below(width), color),
+            Some(width) => self.in_columns(&widths, Rest::Beside(width - indent), color),
+            None => self.in_columns(&widths, Rest::Whole, color),
+        }
+    }
+
+    /// One line for each row, and more for what its last cell needs.
+    fn in_columns(&self, widths: &[usize], rest: Rest, color: bool) -> String {
+        let indent: usize = widths.iter().map(|width| width + 2).sum();
         let mut text = String::new();
         for (row, color) in std::iter::once((&self.header, false)).chain(self.rows.iter().map(|row| (row, color))) {
-            for (cell, width) in row.iter().zip(&widths) {
+            let mut line = String::new();
+            for (cell, width) in row.iter().zip(widths) {
                 let padding = " ".repeat(width - cell.width() + 2);
-                let _ = match paint(cell).filter(|_| color) {
-                    Some(code) => write!(text, "\x1b[{code}m{cell}\x1b[0m{padding}"),
-                    None => write!(text, "{cell}{padding}"),
-                };
+                let _ = write!(line, "{}{padding}", painted(cell, color));
             }
-            let cell = row.get(last).map(String::as_str).unwrap_or_default();
-            let lines = room.map_or_else(|| vec![cell.to_owned()], |room| wrapped(cell, room));
-            for (at, line) in lines.iter().enumerate() {
-                let indent = if at == 0 { 0 } else { indent };
-                let _ = writeln!(text, "{}", format!("{:indent$}{line}", "").trim_end());
+            let cell = row.get(widths.len()).map(String::as_str).unwrap_or_default();
+            let (indent, lines) = match rest {
+                Rest::Whole => (indent, vec![cell.to_owned()]),
+                Rest::Beside(room) => (indent, wrapped(cell, room)),
+                Rest::Below(width) => {
+                    let _ = writeln!(text, "{}", line.trim_end());
+                    line = " ".repeat(INDENT);
+                    (INDENT, wrapped(cell, width.saturating_sub(INDENT).max(LEAST)))
+                }
+            };
+            for (at, part) in lines.iter().enumerate() {
+                let before = if at == 0 { std::mem::take(&mut line) } else { " ".repeat(indent) };
+                let _ = writeln!(text, "{}", format!("{before}{part}").trim_end());
             }
         }
         text
+    }
+
+    /// A line for each cell, after the name of its column.
+    fn below_each_other(&self, width: usize, color: bool) -> String {
+        let indent = self.header.iter().map(|name| name.width()).max().unwrap_or_default() + 2;
+        let room = width.saturating_sub(indent).max(LEAST);
+        let mut text = String::new();
+        for (number, row) in self.rows.iter().enumerate() {
+            if number > 0 {
+                text.push('\n');
+            }
+            for (name, cell) in self.header.iter().zip(row) {
+                for (at, part) in wrapped(cell, room).iter().enumerate() {
+                    let name = if at == 0 { name } else { "" };
+                    let padding = " ".repeat(indent - name.width());
+                    let _ = writeln!(text, "{}", format!("{name}{padding}{}", painted(part, color)).trim_end());
+                }
+            }
+        }
+        text
+    }
+}
+
+/// Where the last cell of a row is.
+#[derive(Clone, Copy)]
+enum Rest {
+    /// In its line, whole.
+    Whole,
+    /// In its line and those below, in so many columns.
+    Beside(usize),
+    /// In the lines below, of this width.
+    Below(usize),
+}
+
+fn painted(cell: &str, color: bool) -> String {
+    match paint(cell).filter(|_| color) {
+        Some(code) => format!("\x1b[{code}m{cell}\x1b[0m"),
+        None => cell.to_owned(),
     }
 }
 
@@ -126,5 +186,21 @@ mod tests {
         let expected = "CHECK  RESULT  SUMMARY\na      fail    one two three four\n               five six\n";
         assert_eq!(table.fitted(Some(35), false), expected);
         assert!(table.fitted(None, true).contains("\x1b[31mfail\x1b[0m    one two three four five six\n"));
+    }
+
+    #[test]
+    fn a_narrow_terminal_has_the_last_column_below_and_a_very_narrow_one_all_of_them() {
+        let mut table = Table::new(["CHECK", "RESULT", "SUMMARY"]);
+        for check in ["a", "b"] {
+            table.row(vec![check.to_owned(), "fail".to_owned(), "one two three four five six seven".to_owned()]);
+        }
+        let row = |check| format!("{check}      fail\n    one two three four five\n    six seven\n");
+        assert_eq!(table.fitted(Some(30), false), format!("CHECK  RESULT\n    SUMMARY\n{}{}", row("a"), row("b")));
+        let row = |check| {
+            format!(
+                "CHECK    {check}\nRESULT   \x1b[31mfail\x1b[0m\nSUMMARY  one two three four\n         five six seven\n"
+            )
+        };
+        assert_eq!(table.fitted(Some(12), true), format!("{}\n{}", row("a"), row("b")));
     }
 }

@@ -2,8 +2,9 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 use clap::Args;
+use jiff::civil::Date;
 use serde_json::Value;
 
 use super::{
@@ -15,10 +16,11 @@ use crate::{
     config::{Bytes, Config},
     host::Begin,
     plugin::set,
-    proof::Trial,
+    proof::{Backtest, Day, Stopped, Trial},
     record::{Address, Record},
+    run::Moment,
     service::Sources,
-    text::note,
+    text::{self, note},
 };
 
 /// The files, the settings and the limit of a trial.
@@ -105,4 +107,47 @@ impl TrialFlags {
         let most = self.max_bytes.map_or(usual, |most| most.0 as u64);
         Ok((trial.billing(most), most))
     }
+}
+
+/// What asking about past dates would bill at most.
+pub(super) struct Bill {
+    check: String,
+    /// The bytes.
+    pub(super) bytes: u64,
+    /// How many dates are asked about.
+    pub(super) asked: usize,
+    /// The dates that were asked about in the last day already.
+    pub(super) kept: Vec<Date>,
+}
+
+impl Bill {
+    /// Estimates it by dry runs, which are free.
+    pub(super) async fn estimate(runner: &Backtest, moments: &[Moment]) -> Result<Self> {
+        let kept = runner.kept().await?;
+        let open: Vec<_> = moments.iter().filter(|moment| !kept.contains_key(&moment.data_date)).cloned().collect();
+        let progress = Progress::new("estimating the cost");
+        let bytes = runner.estimate(&open, |done| progress.step(done, open.len())).await?;
+        let check = runner.trial.check.name.clone();
+        Ok(Self { check, bytes, asked: open.len(), kept: kept.into_keys().collect() })
+    }
+
+    /// Refuses to bill more than so many bytes.
+    pub(super) fn refuse_above(&self, most: u64) -> Result<()> {
+        if self.bytes > most {
+            bail!(
+                "{}: {} dates would bill up to about {}, more than {}; raise --max-bytes, or ask about fewer dates",
+                self.check,
+                self.asked,
+                text::bytes(self.bytes),
+                text::bytes(most)
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Asks about past dates. Returns what was said of them, and why the last ones were not asked about, if so.
+pub(super) async fn ask(runner: &Backtest, moments: &[Moment]) -> Result<(Vec<Day>, Option<Stopped>)> {
+    let progress = Progress::new(&format!("asking about {}", runner.trial.check.name));
+    runner.run(moments, |done| progress.step(done, moments.len())).await
 }

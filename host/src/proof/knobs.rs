@@ -61,6 +61,11 @@ impl Knob {
         own.map_or_else(|| self.metric.clone(), str::to_owned)
     }
 
+    /// The setting now, if it is set.
+    pub(super) fn now(&self) -> Option<f64> {
+        self.limit.map(|limit| limit / self.factor)
+    }
+
     /// The setting for a limit: where only whole numbers are allowed, the next looser one.
     pub(super) fn setting(&self, limit: f64) -> f64 {
         let value = limit / self.factor;

@@ -10,8 +10,7 @@ use jiff::{ToSpan, civil::Date};
 
 use super::{
     flags::CiFormat,
-    progress::Progress,
-    trial::{TrialFlags, Trials},
+    trial::{Bill, TrialFlags, Trials, ask},
 };
 use crate::{
     config::{KnownDate, Time},
@@ -184,38 +183,25 @@ impl Backtest {
         if moments.is_empty() {
             bail!("{name} is due for none of these dates");
         }
-        let kept = runner.kept().await?;
-        let open: Vec<_> = moments.iter().filter(|moment| !kept.contains_key(&moment.data_date)).cloned().collect();
-        let progress = Progress::new("estimating the cost");
-        let estimated = runner.estimate(&open, |done| progress.step(done, open.len())).await?;
-        drop(progress);
-        if estimated > 0 || self.dry_run {
-            note!("{name}: {} dates bill up to about {}", open.len(), text::bytes(estimated));
+        let bill = Bill::estimate(&runner, &moments).await?;
+        if bill.bytes > 0 || self.dry_run {
+            note!("{name}: {} dates bill up to about {}", bill.asked, text::bytes(bill.bytes));
         }
-        if estimated > most {
-            bail!(
-                "{name}: {} dates would bill up to about {}, more than {}; raise --max-bytes, or ask about fewer dates",
-                open.len(),
-                text::bytes(estimated),
-                text::bytes(most)
-            );
-        }
+        bill.refuse_above(most)?;
         let mut tried = Tried {
             check: name.to_owned(),
             days: Vec::new(),
             messages: Vec::new(),
             reminders: 0,
             stopped: None,
-            kept: kept.keys().filter(|date| wanted.contains(date)).count(),
-            estimated,
+            kept: bill.kept.iter().filter(|date| wanted.contains(date)).count(),
+            estimated: bill.bytes,
             known,
         };
         if self.dry_run {
             return Ok(tried);
         }
-        let progress = Progress::new(&format!("asking about {name}"));
-        (tried.days, tried.stopped) = runner.run(&moments, |done| progress.step(done, moments.len())).await?;
-        drop(progress);
+        (tried.days, tried.stopped) = ask(&runner, &moments).await?;
         tried.days.retain(|day| wanted.contains(&day.date));
         let (reminders, messages): (Vec<_>, Vec<_>) =
             runner.messages(&mut tried.days).into_iter().partition(|(_, message)| message.reminder);

@@ -4,6 +4,7 @@
 mod confirm;
 mod history;
 mod limit;
+mod proposal;
 mod rule;
 mod statistics;
 mod tuning;
@@ -13,29 +14,26 @@ use std::collections::BTreeSet;
 
 use anyhow::{Result, bail};
 use jiff::civil::Date;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 pub use confirm::Confirm;
+pub use proposal::Proposal;
 pub use statistics::{Share, interval};
 pub use tuning::Figures;
 
 use super::{
     Side, Trial,
-    knobs::{Knob, json_number, knobs},
+    knobs::{Knob, knobs},
 };
 use crate::{
     capability::Backends,
     plugin::set,
     record::Record,
     run::validation::{Kind, validate},
-    text::number,
 };
 use history::{History, Kept};
-use limit::fixed;
-use rule::WEEKS;
-use statistics::{median, needed, rank};
-use tuning::{Tuning, Which, alarm, figures, shares};
-use weekday::{DROP, OfWeekday, RISE, is_rise, rule_of};
+use statistics::{median, needed};
+use tuning::{Tuning, Which, alarm, figures};
 
 /// Days of a month, on average.
 pub const MONTH: f64 = 365.25 / 12.0;
@@ -43,8 +41,6 @@ pub const MONTH: f64 = 365.25 / 12.0;
 const EARLIER: f64 = 0.6;
 /// Days between two dates that are of one schedule, at most.
 const APART: i32 = 31;
-/// By how much a limit by weekday must catch more before it is proposed instead of a fixed one.
-const BETTER: f64 = 0.02;
 
 /// There are too few judged dates to tune on some and to report on others.
 #[derive(Debug, thiserror::Error)]
@@ -61,46 +57,6 @@ pub struct Tune {
     pub alarms: f64,
     /// The first date that only reports; `None` for the later 40 % of the dates.
     pub report_from: Option<Date>,
-}
-
-/// A limit that is proposed, or why none is.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Proposal {
-    /// The metric.
-    pub metric: String,
-    /// Its side.
-    pub side: Side,
-    /// The setting.
-    pub setting: String,
-    /// The setting now; `None` if it is not set.
-    pub now: Option<f64>,
-    /// The proposed value; `None` if it stays as it is.
-    pub proposed: Option<Value>,
-    /// Why that value, or why none.
-    pub why: String,
-    /// Held-out dates on which it alone would alarm, though nobody says that they were bad.
-    pub alarms: Share,
-    /// Injected faults of held-out dates that it alone catches.
-    pub caught: Share,
-    /// Whether there were enough dates.
-    tuned: bool,
-}
-
-impl Proposal {
-    /// Whether there were enough dates to tune it.
-    pub fn is_tuned(&self) -> bool {
-        self.tuned
-    }
-
-    /// The settings that a value sets: a table is written key by key, so that its other keys stay.
-    pub fn leaves(&self, value: &Value) -> Vec<(String, Value)> {
-        match value.as_object() {
-            Some(table) => {
-                table.iter().map(|(key, value)| (format!("{}.{key}", self.setting), value.clone())).collect()
-            }
-            None => vec![(self.setting.clone(), value.clone())],
-        }
-    }
 }
 
 /// A known date, and what the limits say of it.
@@ -182,20 +138,7 @@ impl Tune {
             );
         }
         let Some((tuned, reported)) = bounds(earlier).zip(bounds(later)) else {
-            let judged = if dates.is_empty() { "no date is judged" } else { "only 1 date is judged" };
-            let why = match (&history.unjudged, history.others) {
-                (Some((date, why)), _) => format!("{date} was not evaluated: {why}"),
-                (None, 0) => format!("`host backtest {name} --from DATE` asks about past dates"),
-                (None, others) => {
-                    format!(
-                        "the check had other settings when it was asked about past dates ({others}); `host backtest {name} --from DATE` asks again"
-                    )
-                }
-            };
-            return Err(TooFew(format!(
-                "{name}: {judged}, which is too few to tune on some and to report on others; {why}"
-            ))
-            .into());
+            return Err(too_few(name, &history).into());
         };
         let chosen = chosen(&knobs, &history);
         let unlimited =
@@ -218,25 +161,19 @@ impl Tune {
             tunings.extend(rises.iter().map(&mut tuning));
         }
         let share = share_of(tunings.len());
-        let mut groups: Vec<(String, Vec<Tuning<'_>>)> = Vec::new();
-        for tuning in tunings {
-            match groups.iter_mut().find(|(path, _)| *path == tuning.knob.path) {
-                Some((_, members)) => members.push(tuning),
-                None => groups.push((tuning.knob.path.clone(), vec![tuning])),
-            }
-        }
+        let mut groups = by_setting(tunings);
         let mut proposals = Vec::new();
         let changing: Vec<(String, Side)> = chosen
             .iter()
             .filter(|knob| knob.of_change)
             .filter_map(|knob| Some((knob.metric.strip_suffix("_change")?.to_owned(), knob.side)))
             .collect();
-        for (_, members) in &mut groups {
+        for members in &mut groups {
             let is_changing =
                 members.iter().any(|tuning| changing.contains(&(tuning.knob.metric.clone(), tuning.knob.side)));
             proposals.extend(self.propose(members, is_changing, earlier, later, (share, month)).await);
         }
-        let tunings: Vec<Tuning<'_>> = groups.into_iter().flat_map(|(_, members)| members).collect();
+        let tunings: Vec<Tuning<'_>> = groups.into_iter().flatten().collect();
         let figures = |which: Which| figures(&tunings, which, later, &history);
         let known = history.dates.iter().filter_map(|(date, known)| Some((date, known, known.bad?)));
         let known = known.map(|(date, known, bad)| KnownDate {
@@ -315,144 +252,34 @@ impl Tune {
         let wrong = |kind: Kind| matches!(kind, Kind::Refused | Kind::CannotFail | Kind::CannotPass);
         Ok(findings.iter().find(|finding| wrong(finding.kind)).map(|finding| finding.shown()))
     }
-
-    /// A value for a setting, from earlier dates, and what it says of later ones. If it limits several metrics, the loosest value of
-    /// theirs. `is_changing` is whether the change of its metric has a limit already.
-    async fn propose(
-        &self,
-        members: &mut [Tuning<'_>],
-        is_changing: bool,
-        earlier: &[Date],
-        later: &[Date],
-        (share, month): (f64, f64),
-    ) -> Vec<Proposal> {
-        let mut found: Vec<Found> = Vec::new();
-        for tuning in members.iter() {
-            found.push(self.limit(tuning, earlier, (share, month)).await);
-        }
-        let Some((first, loosest)) = members.first().zip(loosest_of(members, &found)) else { return Vec::new() };
-        let (knob, now) = (first.knob.clone(), first.knob.limit.map(|limit| limit / first.knob.factor));
-        let names: Vec<&str> = members.iter().map(|tuning| tuning.knob.metric.as_str()).collect();
-        let several = if names.len() > 1 { format!("; it limits {} metrics", names.len()) } else { String::new() };
-        let mut proposal = Proposal {
-            metric: names.join(", "),
-            side: knob.side,
-            setting: knob.path.clone(),
-            now,
-            proposed: None,
-            why: format!("{}{several}", loosest.why),
-            alarms: Share::default(),
-            caught: Share::default(),
-            tuned: found.iter().any(|found| found.value.is_some() || found.by_weekday.is_some()),
-        };
-        let by_weekday = loosest.by_weekday.filter(|_| members.len() == 1);
-        let is_looser = |value: f64| now.is_none_or(|now| knob.is_looser(value, now));
-        // Beside a limit by weekday the fixed one changes only if it is too tight.
-        let value = loosest
-            .value
-            .filter(|value| (by_weekday.is_none() && !is_changing) || (now.is_some() && is_looser(*value)));
-        let mut value = value.filter(|value| now != Some(*value));
-        let suffices = value.is_some_and(|value| {
-            members.iter().all(|tuning| tuning.suffices(&[tuning.knob.rule(value * tuning.knob.factor)], earlier))
-        });
-        // A limit that no fault would break is not worth proposing.
-        let catches = |value: f64| {
-            members.iter().any(|tuning| tuning.caught(&[tuning.knob.rule(value * tuning.knob.factor)], earlier) > 0.0)
-        };
-        if value.is_some_and(|value| !catches(value)) {
-            value = None;
-            proposal.why = "no limit that good dates allow catches a fault".to_owned();
-        } else if is_changing && value.is_none() && proposal.tuned {
-            proposal.why = "its change has a limit".to_owned();
-        } else if suffices {
-            value = None;
-            proposal.why =
-                format!("it catches as much as {}, and alarms as rarely", number(loosest.value.unwrap_or_default()));
-        }
-        proposal.proposed = value.map(|value| json_number(value, knob.whole));
-        for tuning in members.iter_mut() {
-            if let Some(value) = value {
-                tuning.then = vec![tuning.knob.rule(value * tuning.knob.factor)];
-            }
-        }
-        let of = |members: &[Tuning<'_>]| shares(&members.iter().collect::<Vec<_>>(), |tuning| &tuning.then, later);
-        (proposal.alarms, proposal.caught) = of(members);
-        let Some(OfWeekday { setting, percent, why }) = by_weekday else { return vec![proposal] };
-        let key = if knob.side == Side::Low { DROP } else { RISE };
-        let mut by_weekday = Proposal {
-            setting,
-            now: None,
-            proposed: Some(json!({ "weeks": WEEKS, key: json_number(percent, false) })),
-            why,
-            ..proposal.clone()
-        };
-        for tuning in members.iter_mut() {
-            tuning.then.push(rule_of(knob.side, percent));
-        }
-        (by_weekday.alarms, by_weekday.caught) = of(members);
-        match proposal.proposed.is_some() {
-            true => vec![proposal, by_weekday],
-            false => vec![by_weekday],
-        }
-    }
-
-    /// The value of a setting for one side of one metric, from earlier dates.
-    async fn limit(&self, tuning: &Tuning<'_>, earlier: &[Date], (share, month): (f64, f64)) -> Found {
-        let knob = &tuning.knob;
-        let good: Vec<(Date, f64)> = earlier.iter().filter_map(|date| Some((*date, *tuning.good.get(date)?))).collect();
-        let Some(rank) = rank(good.len(), share) else {
-            let why = match needed(share).saturating_sub(good.len()) {
-                0 => "it may alarm each day, so any limit would do".to_owned(),
-                more => format!(
-                    "needs {more} more good dates to tune on: {} can promise no fewer than {:.1} alarms a month",
-                    good.len(),
-                    month / (good.len() as f64 + 1.0)
-                ),
-            };
-            return Found { value: None, by_weekday: None, why };
-        };
-        if is_rise(knob) {
-            let why = "by weekday no limit is between good dates and twice as much".to_owned();
-            return Found { value: None, by_weekday: self.by_weekday(tuning, &good, share).await, why };
-        }
-        let usual = median(&good.iter().map(|(_, value)| *value).collect::<Vec<_>>()).unwrap_or_default();
-        let last = earlier.last().copied().unwrap_or(Date::MIN);
-        let (limit, why) = fixed(knob, &good, &tuning.bad(last), usual, rank);
-        let value = knob.setting(limit);
-        let fixed = [knob.rule(value * knob.factor)];
-        let by_weekday = self.by_weekday(tuning, &good, share).await.filter(|by_weekday| {
-            let rules = [rule_of(knob.side, by_weekday.percent)];
-            tuning.caught(&rules, earlier) > tuning.caught(&fixed, earlier) + BETTER
-        });
-        Found { value: Some(value), by_weekday, why }
-    }
 }
 
-/// What was found for one side of one metric.
-struct Found {
-    /// The value of the setting; `None` if there are too few dates.
-    value: Option<f64>,
-    /// A limit for the change from the weekday's median, if that catches more.
-    by_weekday: Option<OfWeekday>,
-    why: String,
+/// Why there are too few dates, and what gives more.
+fn too_few(name: &str, history: &History) -> TooFew {
+    let judged = if history.dates.is_empty() { "no date is judged" } else { "only 1 date is judged" };
+    let why = match (&history.unjudged, history.others) {
+        (Some((date, why)), _) => format!("{date} was not evaluated: {why}"),
+        (None, 0) => format!("`host backtest {name} --from DATE` asks about past dates"),
+        (None, others) => {
+            format!(
+                "the check had other settings when it was asked about past dates ({others}); `host backtest {name} --from DATE` asks again"
+            )
+        }
+    };
+    TooFew(format!("{name}: {judged}, which is too few to tune on some and to report on others; {why}"))
 }
 
-/// Of the values for one setting the loosest; where there are too few dates for one of its metrics, the value now counts.
-fn loosest_of<'f>(members: &[Tuning<'_>], found: &'f [Found]) -> Option<Found> {
-    let mut best: Option<&'f Found> = None;
-    for (tuning, found) in members.iter().zip(found) {
-        let now = tuning.knob.limit.map(|limit| limit / tuning.knob.factor);
-        let value = |found: &Found| found.value.or(now);
-        best = match best {
-            Some(best)
-                if value(best).zip(value(found)).is_none_or(|(best, other)| !tuning.knob.is_looser(other, best)) =>
-            {
-                Some(best)
-            }
-            _ => Some(found),
-        };
+/// The limits of each setting: one may limit several metrics.
+fn by_setting(tunings: Vec<Tuning<'_>>) -> Vec<Vec<Tuning<'_>>> {
+    let mut groups: Vec<Vec<Tuning<'_>>> = Vec::new();
+    for tuning in tunings {
+        let same = |members: &&mut Vec<Tuning<'_>>| members.iter().any(|member| member.knob.path == tuning.knob.path);
+        match groups.iter_mut().find(same) {
+            Some(members) => members.push(tuning),
+            None => groups.push(vec![tuning]),
+        }
     }
-    best.map(|found| Found { value: found.value, by_weekday: found.by_weekday.clone(), why: found.why.clone() })
+    groups
 }
 
 /// How many dates a month has, of some dates in order.

@@ -106,6 +106,11 @@ impl<'h> Tuning<'h> {
         Self { then: now.clone(), knob, all, good, usual, now, history }
     }
 
+    /// The rule that a value of the setting makes.
+    pub(super) fn rule(&self, value: f64) -> Rule {
+        self.knob.rule(value * self.knob.factor)
+    }
+
     /// The values of the dates up to one that somebody said were bad.
     pub(super) fn bad(&self, last: Date) -> Vec<f64> {
         self.all.range(..=last).filter(|(date, _)| self.history.is_bad(**date)).map(|(_, value)| *value).collect()
