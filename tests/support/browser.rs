@@ -94,7 +94,11 @@ impl Browser {
 
     /// Opens a page.
     pub async fn open(&self, url: &str) -> Result<()> {
-        Ok(self.client.goto(url).await?)
+        // On a busy machine the driver sometimes looks at the page that is just being left.
+        match self.client.goto(url).await {
+            Ok(()) => Ok(()),
+            Err(_) => Ok(self.client.goto(url).await?),
+        }
     }
 
     /// Runs a script in the page, and returns its result.

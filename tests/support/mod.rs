@@ -3,6 +3,7 @@
 // Two programs include this, and neither uses all of it.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod between;
 pub mod browser;
 pub mod command;
 pub mod google;

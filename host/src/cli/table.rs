@@ -65,6 +65,7 @@ impl Table {
             }
             let cell = row.get(widths.len()).map(String::as_str).unwrap_or_default();
             let (indent, lines) = match rest {
+                Rest::Below(_) if cell.is_empty() => (indent, Vec::new()),
                 Rest::Whole => (indent, vec![cell.to_owned()]),
                 Rest::Beside(room) => (indent, wrapped(cell, room)),
                 Rest::Below(width) => {
@@ -73,6 +74,9 @@ impl Table {
                     (INDENT, wrapped(cell, width.saturating_sub(INDENT).max(LEAST)))
                 }
             };
+            if lines.is_empty() {
+                let _ = writeln!(text, "{}", line.trim_end());
+            }
             for (at, part) in lines.iter().enumerate() {
                 let before = if at == 0 { std::mem::take(&mut line) } else { " ".repeat(indent) };
                 let _ = writeln!(text, "{}", format!("{before}{part}").trim_end());

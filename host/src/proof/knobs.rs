@@ -119,6 +119,14 @@ async fn metrics(trial: &Trial, backends: &Backends, moment: &Moment, shapes: &A
     run.report.map(|report| report.metrics)
 }
 
+/// The metrics of a check on simulated answers; none if it does not get that far.
+pub(super) async fn rehearsed(trial: &Trial, record: &Record, moment: &Moment) -> Vec<Metric> {
+    let backends = Backends::trying(&trial.config, record, record.clone()).with_good_dates(GoodDates::Simulated);
+    let found = metrics(trial, &backends, moment, &Arc::default()).await;
+    backends.close().await;
+    found.unwrap_or_default()
+}
+
 /// The settings that move limits of a check. `known` are metrics that it is known to have.
 pub(super) async fn knobs(trial: &Trial, record: &Record, moment: &Moment, known: &BTreeSet<String>) -> Vec<Knob> {
     let backends = Backends::trying(&trial.config, record, record.clone()).with_good_dates(GoodDates::Simulated);

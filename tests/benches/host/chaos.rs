@@ -12,8 +12,9 @@ use super::{
     fleet::number,
     row,
     support::{
+        between::Between,
         command::Sample,
-        postgres::{Between, Postgres, VARIABLE},
+        postgres::{Postgres, VARIABLE},
         service::{Service, install_files},
         slack::{OK, Reply, Request, words},
         watched::plugin,

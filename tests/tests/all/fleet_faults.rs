@@ -11,8 +11,9 @@ use crate::{
     fleet::{TAKEN_OVER, count, join, slow_sample},
     fleet_killed::failing_sample,
     support::{
+        between::Between,
         http::{self, serve},
-        postgres::{Between, Postgres, VARIABLE},
+        postgres::{Postgres, VARIABLE},
         service::Service,
         slack::{Reply, words},
     },

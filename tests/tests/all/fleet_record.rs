@@ -14,9 +14,10 @@ use crate::{
     fleet::{host, once},
     support::{
         AT,
+        between::Between,
         command::{Ended, Sample, ended, guest, shipped},
         pooler::Pooler,
-        postgres::{Between, PASSWORD, Postgres, SHARED, VARIABLE, give},
+        postgres::{PASSWORD, Postgres, SHARED, VARIABLE, give},
         say,
         service::{Service, install},
     },

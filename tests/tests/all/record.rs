@@ -213,7 +213,8 @@ fn two_hosts_do_not_share_a_record() {
     assert_eq!(second.code, 64);
     assert!(second.err.contains("another host is running on state; stop it"), "{}", second.err);
     assert_eq!((third.code, read.code), (0, 0), "{third:?} {read:?}");
-    // Two rounds at once: one waits for the other.
+    // Two rounds at once: one waits for the other, for as long as messages may take.
+    sample.configure(HOST_TOML).unwrap();
     let rounds = [0; 2].map(|_| {
         let mut command = sample.command();
         command.args(["run", "--once", "--at", crate::support::AT]).args(shipped().unwrap());

@@ -181,3 +181,106 @@ fn what_ifs_are_no_good_dates() {
     let mutated = json(&host(&sample, "mutate", &["--output", "json"]));
     assert_eq!(mutated["data_date"], "2026-05-08", "{mutated:#}");
 }
+
+/// The dates on which a backtest of the whole history alarms, from one on.
+fn failed(sample: &Sample, since: &str) -> Vec<Value> {
+    let tried = json(&host(sample, "backtest", &[&ALL[..], &["--again", "--output", "json"]].concat()));
+    let dates = tried["checks"][0]["dates"].as_array().unwrap();
+    let failed = dates.iter().filter(|day| day["status"] == "fail" && day["data_date"].as_str().unwrap() >= since);
+    failed.map(|day| day["data_date"].clone()).collect()
+}
+
+/// The check with the proposals alarms on the dates that are named, and on no others, also when it is tuned once more: it compares with
+/// dates that it judged good itself, and without a value it alarms.
+#[test]
+fn what_is_promised_is_what_a_backtest_then_says() {
+    let weekend = |at: i64| if at % 7 >= 5 { 50 + at * 7 % 10 } else { 100 + at * 7 % 10 };
+    let mondays = |at: i64| match (at % 7, at >= 150) {
+        (0, true) => 550,
+        (5 | 6, _) => 35 + at % 5,
+        _ => 1000 + at * 13 % 40,
+    };
+    let by_day = "thresholds.n = { min = 1, change = { days = 7, max_drop_percent = 90, max_rise_percent = 900 } }";
+    type Rows = fn(i64) -> i64;
+    let cases: [(&str, &str, Rows); 4] = [
+        ("changes by day", by_day, weekend),
+        ("another level", "thresholds.n.min = 1", mondays),
+        ("growth that ends", "thresholds.n.min = 1", |at| if at < 200 { 10 + at } else { 205 + at * 7 % 9 - 4 }),
+        ("no value", "thresholds.n.min = 1", |at| 100 + at * 7 % 10),
+    ];
+    for (name, limits, rows) in cases {
+        let sample = counted(1, "", rows);
+        edit(&sample, "thresholds.n.min = 1", limits);
+        if name == "no value" {
+            edit(&sample, "SUM(n) AS n", "COUNT(*) AS n, SUM(n) AS total");
+            sample.sql("odd", "UPDATE t SET n = NULL WHERE rowid % 20 = 7").unwrap();
+        }
+        for round in 0..3 {
+            let asked: &[&str] = if round == 0 { &ALL } else { &[] };
+            let tuned = tune(&sample, &[asked, &["--write", "--output", "json"]].concat());
+            let found = json(&tuned);
+            let later = found["reported_on"]["from"].as_str().unwrap_or_else(|| panic!("{name}: {found:#}"));
+            let which = if tuned.code == 0 { "then" } else { "now" };
+            let alarmed = found[which]["alarmed"].as_array().unwrap();
+            assert_eq!(&failed(&sample, later), alarmed, "{name}, round {round}: {found:#}");
+        }
+        assert!(!fs::read_to_string(sample.path().join("host.toml")).unwrap().contains("total.min"), "{name}");
+    }
+}
+
+/// A date that somebody named counts wherever it is, a good one is not accused, and what is said of those that nobody judged is that.
+#[test]
+fn named_dates_bound_the_limits() {
+    let usual = |at: i64| if at == 240 { 60 } else { 85 + at * 7 % 30 };
+    let bad = FIRST.checked_add(240.days()).unwrap();
+    let known = format!("known_bad = [\"{bad} lost\"]");
+    let sample = counted(70, &known, usual);
+    let before = tune(&sample, &["--from", "2025-09-01", "--to", "2026-03-31"]);
+    assert!(before.out.contains(&format!("{bad} was bad:")), "{before:?}");
+    // Without a word about dates to ask for, it says which it does not know.
+    let sample = counted(70, &known, usual);
+    host(&sample, "backtest", &["--from", "2025-09-01", "--to", "2026-03-31"]);
+    let unknown = tune(&sample, &[]);
+    assert!(unknown.out.contains(&format!("never judged, so nothing here is about them: {bad}")), "{unknown:?}");
+    // A holiday.
+    let good = FIRST.checked_add(100.days()).unwrap();
+    let known = format!("known_good = [\"{good} holiday\"]");
+    let sample = counted(1, &known, |at| if at == 100 { 20 } else { usual(at) });
+    let tuned = json(&tune(&sample, &[&ALL[..], &["--write", "--output", "json"]].concat()));
+    assert_eq!(tuned["known"][0]["then"], false, "{tuned:#}");
+    assert_eq!(host(&sample, "backtest", &["--known"]).code, 0);
+}
+
+/// A table with rules has no thresholds, so none is proposed.
+#[test]
+fn a_table_with_rules_is_tuned_too() {
+    let sample = counted(1, "", |at| 100 + at % 7 - 3);
+    let sql = "sql = \"SELECT SUM(n) AS n FROM odd.t WHERE day = @date\"\nthresholds.n.min = 1";
+    edit(&sample, sql, "table = \"odd.t\"\nwhere = \"day = @date\"\nrow_count = { min = 0 }");
+    let more = "WITH RECURSIVE i (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM i WHERE i < 60) INSERT INTO t SELECT day, 1 FROM t, i";
+    sample.sql("odd", more).unwrap();
+    let tuned = tune(&sample, &[&ALL[..], &["--write"]].concat());
+    assert_eq!(tuned.code, 0, "{tuned:?}");
+    assert!(tuned.err.contains("+ row_count = { min = "), "{tuned:?}");
+}
+
+/// Nothing beside host.toml is followed or lost, and a file that nobody may write stays as it is.
+#[test]
+fn writing_touches_nothing_else() {
+    let sample = counted(1, "", |at| 100 + at % 7 - 3);
+    let (path, victim) = (sample.path().join("host.toml"), sample.path().join("victim"));
+    fs::write(&victim, "mine").unwrap();
+    std::os::unix::fs::symlink(&victim, sample.path().join("host.toml.new")).unwrap();
+    let toml = fs::read_to_string(&path).unwrap();
+    fs::write(&path, toml.replacen('\n', "\r\n", 1)).unwrap();
+    let mut read_only = fs::metadata(&path).unwrap().permissions();
+    read_only.set_readonly(true);
+    fs::set_permissions(&path, read_only).unwrap();
+    let refused = tune(&sample, &[&ALL[..], &["--write"]].concat());
+    assert!(refused.code == 64 && refused.err.contains("is read-only, so nothing is written"), "{refused:?}");
+    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o640)).unwrap();
+    assert_eq!(tune(&sample, &["--write"]).code, 0);
+    let after = fs::read_to_string(&path).unwrap();
+    assert_eq!((after.matches("\r\n").count(), fs::read_to_string(&victim).unwrap().as_str()), (1, "mine"));
+    assert!(!path.is_symlink() && sample.path().join("host.toml.new").is_symlink());
+}

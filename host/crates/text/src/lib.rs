@@ -88,6 +88,11 @@ pub fn encoded(part: &str) -> String {
     text
 }
 
+/// A number of things: `1 date`, `3 dates`.
+pub fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
 /// As short as a reader needs it.
 pub fn number(value: f64) -> String {
     match value {

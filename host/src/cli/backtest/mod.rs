@@ -212,7 +212,7 @@ impl Backtest {
 }
 
 /// The dates of a check that are known, and whether they were bad.
-fn known(trials: &Trials, name: &str) -> Vec<(KnownDate, bool)> {
+pub(super) fn known(trials: &Trials, name: &str) -> Vec<(KnownDate, bool)> {
     let Some(check) = trials.config.checks.get(name) else { return Vec::new() };
     let bad = check.known_bad.iter().map(|known| (known.clone(), true));
     bad.chain(check.known_good.iter().map(|known| (known.clone(), false))).collect()

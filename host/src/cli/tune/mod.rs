@@ -10,6 +10,7 @@ use clap::Args;
 use jiff::civil::Date;
 
 use super::{
+    backtest::known,
     flags::{Format, OutputFlag},
     progress::Progress,
     trial::{Bill, TrialFlags, Trials, ask},
@@ -65,8 +66,8 @@ pub(super) struct Tune {
 
 fn alarms(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
-        Ok(number) if number > 0.0 && number < MONTH => Ok(number),
-        _ => Err("write a number above 0 and below 30, such as 0.5".to_owned()),
+        Ok(number) if (0.001..MONTH).contains(&number) => Ok(number),
+        _ => Err("write a number from 0.001 to 30, such as 0.5".to_owned()),
     }
 }
 
@@ -92,7 +93,13 @@ impl Tune {
         drop(progress);
         let tuned = match tuned {
             Err(error) if error.is::<TooFew>() => {
-                note!("{error}");
+                match self.output.output {
+                    Format::Table => note!("{error}"),
+                    Format::Json => super::print(&format!(
+                        "{:#}\n",
+                        serde_json::json!({ "check": self.check, "too_few": error.to_string() })
+                    ))?,
+                }
                 trials.close().await;
                 return Ok(3);
             }
@@ -119,7 +126,12 @@ impl Tune {
     async fn ask(&self, trials: &Trials, trial: &Trial, most: u64, from: Date) -> Result<()> {
         let runner =
             Backtest { trial: trial.clone(), record: trials.record.clone(), costs: trials.costs.clone(), again: false };
-        let moments = runner.moments(&dates(from, self.to.map_or_else(|| trial.newest(), Ok)?)?, false)?;
+        let mut dates = dates(from, self.to.map_or_else(|| trial.newest(), Ok)?)?;
+        // Those that somebody named bound the limits, wherever they are.
+        dates.extend(known(trials, &self.check).into_iter().map(|(known, _)| known.date));
+        dates.sort_unstable();
+        dates.dedup();
+        let moments = runner.moments(&dates, false)?;
         Bill::estimate(&runner, &moments).await?.refuse_above(most)?;
         let (_, stopped) = ask(&runner, &moments).await?;
         if let Some(stopped) = stopped {

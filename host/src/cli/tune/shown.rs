@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     cli::table::Table,
     proof::{Confirm, Figures, Proposal, Share, Side, Tuned, interval},
-    text::number,
+    text::{counted, number},
 };
 
 /// Dates that are named in a line.
@@ -16,7 +16,7 @@ const NAMED: usize = 6;
 
 /// The proposals, and what the later dates say of them. `alarms` is how many false alarms a month are allowed.
 pub(super) fn text(check: &str, tuned: &Tuned, alarms: f64, writes: bool) -> String {
-    let mut table = Table::new(["SETTING", "NOW", "PROPOSED", "FALSE ALARMS A MONTH", "CAUGHT", "WHY"]);
+    let mut table = Table::new(["SETTING", "NOW", "PROPOSED", "FALSE/MONTH", "CAUGHT", "WHY"]);
     for one in &tuned.proposals {
         table.row(vec![
             one.setting.clone(),
@@ -28,20 +28,25 @@ pub(super) fn text(check: &str, tuned: &Tuned, alarms: f64, writes: bool) -> Str
         ]);
     }
     let mut text = table.text() + "\n";
-    let range = |(first, last, count): (Date, Date, usize)| format!("{count} dates from {first} to {last}");
+    let range = |(first, last, count): (Date, Date, usize)| {
+        format!("{} from {first} to {last}", counted(count, "date", "dates"))
+    };
     let _ = writeln!(text, "{}: tuned on {}, reported on {}.", check, range(tuned.tuned), range(tuned.reported));
     let figures = |figures: &Figures| {
         let of = per_month_with(figures.alarms, tuned.month);
         format!("{of} false alarms a month, {} of faults on the limited sides caught", percent_with(figures.caught))
     };
-    let _ = writeln!(text, "With the limits of today: {}.", figures(&tuned.now));
+    let _ = writeln!(text, "These limits as they are: {}.", figures(&tuned.now));
     let _ = writeln!(text, "With the proposals:       {}.", figures(&tuned.then));
     if tuned.then.alarms.value() * tuned.month > alarms && tuned.refused.is_none() {
-        let _ = writeln!(
-            text,
-            "That is more than {} a month; so few dates neither show nor exclude that it stays so.",
-            alarms
-        );
+        let (low, _) = interval(tuned.then.alarms.hits, tuned.then.alarms.of);
+        let _ = match low * tuned.month > alarms {
+            true => writeln!(text, "That is more than {alarms} a month."),
+            false => writeln!(
+                text,
+                "That is more than {alarms} a month; so few dates neither show nor exclude that it stays so."
+            ),
+        };
     }
     for (dates, words) in
         [(&tuned.now.alarmed, "They alarm today on"), (&tuned.then.alarmed, "The proposals would alarm on")]
@@ -55,6 +60,13 @@ pub(super) fn text(check: &str, tuned: &Tuned, alarms: f64, writes: bool) -> Str
                 listed(&dates)
             );
         }
+    }
+    if !tuned.unjudged.is_empty() {
+        let _ = writeln!(
+            text,
+            "Known, but never judged, so nothing here is about them: {}; `host backtest {check} --known` asks.",
+            listed(&tuned.unjudged)
+        );
     }
     if tuned.others > 0 {
         let _ = writeln!(
@@ -102,7 +114,7 @@ pub(super) fn text(check: &str, tuned: &Tuned, alarms: f64, writes: bool) -> Str
         None => writeln!(text, "alerts.confirm: {now} stays: {why}."),
     };
     if !tuned.unlimited.is_empty() {
-        let _ = writeln!(text, "No setting limits {}.", tuned.unlimited.join(", "));
+        let _ = writeln!(text, "No setting limits {}, so no figure here counts it.", tuned.unlimited.join(", "));
     }
     match &tuned.refused {
         Some(why) => text += &format!("The proposals cannot be used: {why}\n"),
@@ -151,6 +163,7 @@ pub(super) fn json(check: &str, tuned: &Tuned) -> Value {
         "then": figures(&tuned.then),
         "known": tuned.known.iter().map(|known| json!({ "data_date": known.date, "bad": known.bad, "noise": known.noise, "now": known.now, "then": known.then })).collect::<Vec<_>>(),
         "confirm": tuned.confirm,
+        "unjudged": tuned.unjudged,
         "others": tuned.others,
         "recorded": tuned.recorded,
         "unlimited": tuned.unlimited,
@@ -191,10 +204,6 @@ fn percent(share: Share) -> String {
 fn percent_with(share: Share) -> String {
     let (low, high) = interval(share.hits, share.of);
     format!("{} (95 %: {:.0} to {:.0})", percent(share), low * 100.0, high * 100.0)
-}
-
-fn counted(count: usize, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 fn listed(dates: &[Date]) -> String {

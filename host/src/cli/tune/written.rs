@@ -1,13 +1,10 @@
 //! Writes proposals into host.toml.
 
-use std::{
-    fs::{self, File},
-    io::Write as _,
-    path::Path,
-};
+use std::{fs, io::Write as _, path::Path};
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
+use tempfile::NamedTempFile;
 use toml_edit::{DocumentMut, Item};
 
 use crate::{config::Config, proof::Tuned, text::note};
@@ -23,8 +20,13 @@ pub(super) fn write(named: &Path, config: &Config, check: &str, tuned: &Tuned) -
     }
     // The file itself, where the name is a link to it.
     let path = &named.canonicalize().with_context(|| named.display().to_string())?;
+    let found = fs::metadata(path).with_context(|| path.display().to_string())?;
+    if found.permissions().readonly() {
+        bail!("{} is read-only, so nothing is written", path.display());
+    }
     let before = fs::read_to_string(path).with_context(|| path.display().to_string())?;
-    let mut document: DocumentMut = before.parse().with_context(|| path.display().to_string())?;
+    let plain = before.replace("\r\n", "\n");
+    let mut document: DocumentMut = plain.parse().with_context(|| path.display().to_string())?;
     for proposal in &tuned.proposals {
         let Some(value) = &proposal.proposed else { continue };
         for (path, value) in proposal.leaves(value) {
@@ -34,31 +36,41 @@ pub(super) fn write(named: &Path, config: &Config, check: &str, tuned: &Tuned) -
     if let Some(confirm) = tuned.confirm.proposed {
         change(&mut document, check, "alerts.confirm", &json!(confirm))?;
     }
-    let after = match before.contains("\r\n") {
-        true => document.to_string().replace("\r\n", "\n").replace('\n', "\r\n"),
-        false => document.to_string(),
-    };
-    if after == before {
+    let changed = document.to_string();
+    if changed == plain {
         note!("{} has these values already", named.display());
         return Ok(());
     }
-    for change in similar::TextDiff::from_lines(before.as_str(), after.as_str()).iter_all_changes() {
+    // What stays keeps its ends of lines, and what is new has those of the line before.
+    let mut after = String::new();
+    let mut lines = before.split_inclusive('\n');
+    for change in similar::TextDiff::from_lines(plain.as_str(), changed.as_str()).iter_all_changes() {
         let mark = match change.tag() {
             similar::ChangeTag::Delete => '-',
             similar::ChangeTag::Insert => '+',
-            similar::ChangeTag::Equal => continue,
+            similar::ChangeTag::Equal => {
+                after += lines.next().unwrap_or_default();
+                continue;
+            }
         };
-        note!("{mark} {}", change.value().trim_end_matches(['\r', '\n']));
+        note!("{mark} {}", change.value().trim_end_matches('\n'));
+        if mark == '-' {
+            lines.next();
+        } else {
+            let end = if after.ends_with("\r\n") { "\r\n" } else { "\n" };
+            after += &change.value().replace('\n', end);
+        }
     }
-    // Another command must never read half of it.
-    let beside = path.with_extension("toml.new");
-    let written = File::create(&beside).and_then(|mut file| {
+    // Another command must never read half of it, and a link that somebody put beside it is not followed.
+    let directory = path.parent().with_context(|| path.display().to_string())?;
+    let written = NamedTempFile::new_in(directory).and_then(|mut file| {
         file.write_all(after.as_bytes())?;
-        file.sync_all()
+        file.as_file().set_permissions(found.permissions())?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        Ok(())
     });
-    written.with_context(|| beside.display().to_string())?;
-    fs::set_permissions(&beside, fs::metadata(path)?.permissions()).with_context(|| beside.display().to_string())?;
-    fs::rename(&beside, path).with_context(|| path.display().to_string())?;
+    written.with_context(|| path.display().to_string())?;
     note!("{} is changed", named.display());
     Ok(())
 }

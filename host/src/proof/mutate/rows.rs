@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Result;
 use rusqlite::Connection;
 
-use crate::capability::warehouse::scratch;
+use crate::{capability::warehouse::scratch, text::printable};
 
 /// Rows that are shown.
 const SHOWN: usize = 10;
@@ -30,7 +30,9 @@ pub(super) fn dump(connection: &Connection, table: &str, named: &BTreeSet<String
                 }
             })
         });
-        Ok((row.get(0)?, cells.collect::<rusqlite::Result<Vec<_>>>()?.join(", ")))
+        let cells: Vec<String> = cells.collect::<rusqlite::Result<_>>()?;
+        // Data may hold control characters.
+        Ok((row.get(0)?, printable(&cells.join(", ")).replace('\n', " ")))
     })?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }

@@ -3,6 +3,8 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::text::counted;
+
 /// The least time that says anything about a month, in days.
 const LEAST: f64 = 14.0;
 /// The most that is proposed.
@@ -76,7 +78,11 @@ impl Spells {
         }
         match self.real.iter().filter(|length| (now..confirm).contains(*length)).count() {
             0 => Confirm { now, proposed: Some(confirm), why: format!("{}, {}", words(now), words(confirm)) },
-            missed => stays(format!("{}; with {confirm}, {missed} bad dates would not have been told", words(now))),
+            missed => stays(format!(
+                "{}; with {confirm}, people would not have heard of {}",
+                words(now),
+                counted(missed, "bad date", "bad dates")
+            )),
         }
     }
 }
@@ -105,7 +111,7 @@ mod tests {
         spells.take(&runs("F....", 31), true);
         let tuned = spells.propose(1, 1.0, 30.0);
         assert!(
-            tuned.proposed.is_none() && tuned.why.contains("1 bad dates would not have been told"),
+            tuned.proposed.is_none() && tuned.why.contains("people would not have heard of 1 bad date"),
             "{}",
             tuned.why
         );

@@ -42,10 +42,14 @@ pub(super) struct Known {
 pub(super) struct History {
     pub(super) dates: BTreeMap<Date, Known>,
     pub(super) spells: Spells,
+    /// What each change is compared with, by its metric: how many dates, the least of them, and whether they are of one weekday.
+    pub(super) comparisons: BTreeMap<String, (usize, usize, bool)>,
     /// Dates of which nothing counts, since the check had other settings when it was asked about them.
     pub(super) others: usize,
     /// Dates that count by recorded runs. Of those nobody knows which settings they had.
     pub(super) recorded: usize,
+    /// Dates in `known_bad` and `known_good` that were never judged.
+    pub(super) unknown: Vec<Date>,
     /// A date that could not be judged, and why.
     pub(super) unjudged: Option<(Date, String)>,
 }
@@ -172,8 +176,9 @@ impl Kept {
         let Some(own) = trial.config.checks.get(&trial.check.name) else { return };
         for (list, bad) in [(&own.known_bad, true), (&own.known_good, false)] {
             for known in list {
-                if let Some(found) = history.dates.get_mut(&known.date) {
-                    (found.bad, found.noise) = (Some(bad), false);
+                match history.dates.get_mut(&known.date) {
+                    Some(found) => (found.bad, found.noise) = (Some(bad), false),
+                    None => history.unknown.push(known.date),
                 }
             }
         }
@@ -185,6 +190,7 @@ fn derive_changes(settings: &Value, knobs: &[Knob], history: &mut History) {
     for knob in knobs.iter().filter(|knob| knob.of_change) {
         let Some(of) = knob.metric.strip_suffix("_change") else { continue };
         let Some(compared) = comparison(settings, of) else { continue };
+        history.comparisons.insert(knob.metric.clone(), compared);
         let usual: Series = history
             .dates
             .iter()

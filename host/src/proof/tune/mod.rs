@@ -33,7 +33,7 @@ use crate::{
 };
 use history::{History, Kept};
 use statistics::{median, needed};
-use tuning::{Tuning, Which, alarm, figures};
+use tuning::{Tuning, Which, alarmed, figures};
 
 /// Days of a month, on average.
 pub const MONTH: f64 = 365.25 / 12.0;
@@ -103,6 +103,8 @@ pub struct Tuned {
     pub recorded: usize,
     /// Metrics that no setting limits.
     pub unlimited: Vec<String>,
+    /// Dates in `known_bad` and `known_good` that were never judged.
+    pub unjudged: Vec<Date>,
     /// Why the proposals cannot be used, if so.
     pub refused: Option<String>,
 }
@@ -171,17 +173,19 @@ impl Tune {
         for members in &mut groups {
             let is_changing =
                 members.iter().any(|tuning| changing.contains(&(tuning.knob.metric.clone(), tuning.knob.side)));
-            proposals.extend(self.propose(members, is_changing, earlier, later, (share, month)).await);
+            proposals.extend(self.propose(members, is_changing, &history, (earlier, later), (share, month)).await);
         }
         let tunings: Vec<Tuning<'_>> = groups.into_iter().flatten().collect();
         let figures = |which: Which| figures(&tunings, which, later, &history);
+        let alarmed = |which: Which| alarmed(&tunings, which, &history);
+        let (alarmed_now, alarmed_then) = (alarmed(|tuning| &tuning.now), alarmed(|tuning| &tuning.then));
         let known = history.dates.iter().filter_map(|(date, known)| Some((date, known, known.bad?)));
         let known = known.map(|(date, known, bad)| KnownDate {
             date: *date,
             bad,
             noise: known.noise,
-            now: alarm(&tunings, |tuning| &tuning.now, *date, known),
-            then: alarm(&tunings, |tuning| &tuning.then, *date, known),
+            now: alarmed_now.contains(date),
+            then: alarmed_then.contains(date),
         });
         let mut tuned = Tuned {
             tuned,
@@ -193,6 +197,7 @@ impl Tune {
             known: known.collect(),
             confirm: history.spells.propose(self.trial.config.alerts(name).confirm.0 as usize, self.alarms, MONTH),
             unlimited,
+            unjudged: history.unknown.clone(),
             others: history.others,
             recorded: history.recorded,
             month,
@@ -226,6 +231,10 @@ impl Tune {
         let lost = tuned.known.iter().find(|known| known.bad && known.now && !known.then && notices);
         if let Some(lost) = lost {
             return Ok(Some(format!("{} was bad, and with them nobody would hear of it", lost.date)));
+        }
+        let accused = tuned.known.iter().find(|known| !known.bad && !known.noise && !known.now && known.then);
+        if let Some(accused) = accused {
+            return Ok(Some(format!("{} was good, and with them it alarms", accused.date)));
         }
         let (now, then) = (tuned.now.alarms, tuned.then.alarms);
         let (least, _) = interval(then.hits, then.of);

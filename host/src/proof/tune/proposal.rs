@@ -5,13 +5,17 @@ use serde_json::{Value, json};
 
 use super::{
     Side, Tune,
+    history::History,
     limit::fixed,
-    rule::WEEKS,
+    rule::{Rule, WEEKS},
     statistics::{Share, median, needed, rank},
-    tuning::{Tuning, shares},
+    tuning::{Figures, Tuning, figures},
     weekday::{DROP, OfWeekday, RISE, is_rise, rule_of},
 };
-use crate::{proof::knobs::json_number, text::number};
+use crate::{
+    proof::knobs::json_number,
+    text::{counted, number},
+};
 
 /// By how much a limit by weekday must catch more before it is proposed instead of a fixed one.
 const BETTER: f64 = 0.02;
@@ -63,8 +67,8 @@ impl Tune {
         &self,
         members: &mut [Tuning<'_>],
         is_changing: bool,
-        earlier: &[Date],
-        later: &[Date],
+        history: &History,
+        (earlier, later): (&[Date], &[Date]),
         (share, month): (f64, f64),
     ) -> Vec<Proposal> {
         let mut found: Vec<Found> = Vec::new();
@@ -85,7 +89,10 @@ impl Tune {
         if let Some(value) = value {
             members.iter_mut().for_each(|tuning| tuning.then = vec![tuning.rule(value)]);
         }
-        let of = |members: &[Tuning<'_>]| shares(&members.iter().collect::<Vec<_>>(), |tuning| &tuning.then, later);
+        let of = |members: &[Tuning<'_>]| {
+            let Figures { alarms, caught, .. } = figures(members, |tuning| &tuning.then, later, history);
+            (alarms, caught)
+        };
         let (alarms, caught) = of(members);
         let names: Vec<&str> = members.iter().map(|tuning| tuning.knob.metric.as_str()).collect();
         let several = if names.len() > 1 { format!("; it limits {} metrics", names.len()) } else { String::new() };
@@ -122,6 +129,12 @@ impl Tune {
     /// The value of a setting for one side of one metric, from earlier dates.
     async fn limit(&self, tuning: &Tuning<'_>, earlier: &[Date], (share, month): (f64, f64)) -> Found {
         let knob = &tuning.knob;
+        let missing = tuning.missing(earlier);
+        if knob.limit.is_none() && missing > 0 {
+            let why =
+                format!("it had no value on {}, and would alarm there", counted(missing, "good date", "good dates"));
+            return Found { value: None, by_weekday: None, why };
+        }
         let good: Vec<(Date, f64)> = earlier.iter().filter_map(|date| Some((*date, *tuning.good.get(date)?))).collect();
         let Some(rank) = rank(good.len(), share) else {
             let why = match needed(share).saturating_sub(good.len()) {
@@ -141,6 +154,13 @@ impl Tune {
         let usual = median(&good.iter().map(|(_, value)| *value).collect::<Vec<_>>()).unwrap_or_default();
         let last = earlier.last().copied().unwrap_or(Date::MIN);
         let (limit, why) = fixed(knob, &good, &tuning.bad(last), usual, rank);
+        // Dates that somebody said were good are no false alarms.
+        let known = good.iter().filter(|(date, _)| tuning.is_known_good(*date)).map(|(_, value)| *value);
+        let limit = known.fold(limit, |limit, value| match knob.rule(limit) {
+            Rule::Fixed(Side::Low, limit) => limit.min(value),
+            Rule::Fixed(Side::High, limit) => limit.max(value),
+            _ => limit,
+        });
         let value = knob.setting(limit);
         let fixed = [tuning.rule(value)];
         let by_weekday = self.by_weekday(tuning, &good, share).await.filter(|by_weekday| {

@@ -1,13 +1,13 @@
 //! A limit that is tuned: the values of its metric by date, and what rules say of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::civil::Date;
 
 use super::{
     super::{Side, knobs::Knob},
     history::{History, Known},
-    rule::{Rule, Series, faults, residuals},
+    rule::{Rule, Series, change_from, faults, residuals},
     statistics::{Share, median, quantile},
 };
 
@@ -39,6 +39,8 @@ pub(super) struct Tuning<'h> {
     all: Series,
     /// Those of dates that count as good.
     pub(super) good: Series,
+    /// Of a change: what it is the change of, and what it is compared with.
+    of: Option<(Series, (usize, usize, bool))>,
     /// Their median.
     usual: f64,
     /// The rules now and with the proposals.
@@ -47,45 +49,64 @@ pub(super) struct Tuning<'h> {
     history: &'h History,
 }
 
-/// What all limits together say of some dates.
+/// What a check says of its dates with some limits. It compares with earlier dates that it said were good itself.
+struct Replayed {
+    /// The dates on which any limit alarms.
+    alarmed: BTreeSet<Date>,
+    /// For each limit, the values that it compares with.
+    usual: Vec<Series>,
+}
+
+fn replayed(tunings: &[&Tuning<'_>], which: Which, history: &History) -> Replayed {
+    let mut usual = vec![Series::new(); tunings.len()];
+    let mut alarmed = BTreeSet::new();
+    for (date, known) in &history.dates {
+        let is_broken = |(tuning, usual): (&&Tuning<'_>, &Series)| {
+            let value = tuning.value(*date, usual);
+            // A metric without a value breaks every limit.
+            known.missing.contains(&tuning.knob.metric) && !which(tuning).is_empty()
+                || value.is_some_and(|value| is_broken(which(tuning), *date, value, usual))
+        };
+        if tunings.iter().zip(&usual).any(is_broken) {
+            alarmed.insert(*date);
+            continue;
+        }
+        for (tuning, usual) in tunings.iter().zip(&mut usual) {
+            usual.extend(tuning.base().get(date).map(|value| (*date, *value)));
+        }
+    }
+    Replayed { alarmed, usual }
+}
+
+/// The dates on which any of some limits alarms.
+pub(super) fn alarmed(tunings: &[Tuning<'_>], which: Which, history: &History) -> BTreeSet<Date> {
+    replayed(&tunings.iter().collect::<Vec<_>>(), which, history).alarmed
+}
+
+/// What limits together say of some dates.
 pub(super) fn figures(tunings: &[Tuning<'_>], which: Which, dates: &[Date], history: &History) -> Figures {
+    let tunings: Vec<&Tuning<'_>> = tunings.iter().collect();
+    let Replayed { alarmed, usual } = replayed(&tunings, which, history);
     let mut figures = Figures::default();
-    for date in dates {
-        let Some(known) = history.dates.get(date).filter(|known| known.bad != Some(true)) else { continue };
-        let alarm = alarm(tunings, which, *date, known);
-        figures.alarms.add(alarm);
-        if alarm {
-            figures.alarmed.push(*date);
+    for date in dates.iter().filter(|date| !history.is_bad(**date)) {
+        figures.alarms.add(alarmed.contains(date));
+        figures.alarmed.extend(alarmed.contains(date).then_some(*date));
+        // A fault of one metric is one fault, whichever of its limits catches it.
+        let mut faults: BTreeMap<(&str, bool), Vec<bool>> = BTreeMap::new();
+        for (tuning, usual) in tunings.iter().zip(&usual) {
+            let hits = tuning.catches(which(tuning), *date, usual);
+            let found = faults.entry((tuning.metric(), tuning.knob.side == Side::Low)).or_default();
+            found.resize(found.len().max(hits.len()), false);
+            found.iter_mut().zip(hits).for_each(|(found, hit)| *found |= hit);
         }
-        for tuning in tunings {
-            tuning.catches(which(tuning), *date).into_iter().for_each(|hit| figures.caught.add(hit));
-        }
+        faults.into_values().flatten().for_each(|hit| figures.caught.add(hit));
     }
     figures
 }
 
-/// Whether any limit alarms on a date, as one does whose metric has no value.
-pub(super) fn alarm(tunings: &[Tuning<'_>], which: Which, date: Date, known: &Known) -> bool {
-    tunings.iter().any(|tuning| tuning.alarms(date, which(tuning))) || is_missing(known, tunings)
-}
-
-/// Whether a metric with a limit has no value.
-fn is_missing(known: &Known, tunings: &[Tuning<'_>]) -> bool {
-    tunings.iter().any(|tuning| tuning.knob.limit.is_some() && known.missing.contains(&tuning.knob.metric))
-}
-
-/// The dates of some on which any of several limits alarms, of those that nobody says were bad, and the faults that they catch.
-pub(super) fn shares(tunings: &[&Tuning<'_>], which: Which, dates: &[Date]) -> (Share, Share) {
-    let (mut alarms, mut caught) = (Share::default(), Share::default());
-    for date in dates {
-        let valued: Vec<_> = tunings.iter().filter(|tuning| tuning.is_valued(*date)).collect();
-        if !valued.is_empty() {
-            alarms.add(valued.iter().any(|tuning| tuning.alarms(*date, which(tuning))));
-        }
-        let hits = tunings.iter().flat_map(|tuning| tuning.catches(which(tuning), *date));
-        hits.for_each(|hit| caught.add(hit));
-    }
-    (alarms, caught)
+/// Whether a value breaks any rule on a date. One with nothing to compare with says nothing.
+fn is_broken(rules: &[Rule], date: Date, value: f64, usual: &Series) -> bool {
+    rules.iter().any(|rule| rule.is_broken(date, value, usual) == Some(true))
 }
 
 fn middle(series: &Series) -> f64 {
@@ -103,7 +124,12 @@ impl<'h> Tuning<'h> {
             all.iter().filter(|(date, _)| !history.is_bad(**date)).map(|(date, value)| (*date, *value)).collect();
         let now: Vec<Rule> = knob.limit.map(|limit| knob.rule(limit)).into_iter().collect();
         let usual = middle(&good);
-        Self { then: now.clone(), knob, all, good, usual, now, history }
+        let of = history.comparisons.get(&knob.metric).filter(|_| knob.of_change).map(|compared| {
+            let of = knob.metric.strip_suffix("_change").unwrap_or(&knob.metric);
+            let value = |(date, known): (&Date, &Known)| Some((*date, known.values.get(of)?.0));
+            (history.dates.iter().filter_map(value).collect(), *compared)
+        });
+        Self { then: now.clone(), knob, all, good, of, usual, now, history }
     }
 
     /// The rule that a value of the setting makes.
@@ -114,10 +140,6 @@ impl<'h> Tuning<'h> {
     /// The values of the dates up to one that somebody said were bad.
     pub(super) fn bad(&self, last: Date) -> Vec<f64> {
         self.all.range(..=last).filter(|(date, _)| self.history.is_bad(**date)).map(|(_, value)| *value).collect()
-    }
-
-    fn is_valued(&self, date: Date) -> bool {
-        !self.history.is_bad(date) && self.all.contains_key(&date)
     }
 
     /// Takes dates out of the good ones that stand far apart from those up to the last one that is tuned on, unless somebody said that
@@ -142,14 +164,34 @@ impl<'h> Tuning<'h> {
         apart.into_iter().filter(|date| *date <= last).collect()
     }
 
-    /// Whether a value would alarm on a date. A rule with nothing to compare with says nothing.
-    fn is_broken(&self, rules: &[Rule], date: Date, value: f64) -> bool {
-        rules.iter().any(|rule| rule.is_broken(date, value, &self.good) == Some(true))
+    /// The metric that faults are made of: a change is of another one.
+    fn metric(&self) -> &str {
+        self.knob.metric.strip_suffix("_change").filter(|_| self.knob.of_change).unwrap_or(&self.knob.metric)
     }
 
-    /// Whether a date alarms.
-    pub(super) fn alarms(&self, date: Date, rules: &[Rule]) -> bool {
-        self.all.get(&date).is_some_and(|value| self.is_broken(rules, date, *value))
+    /// The values that are compared.
+    fn base(&self) -> &Series {
+        self.of.as_ref().map_or(&self.all, |(base, _)| base)
+    }
+
+    /// The value of a date, if it is compared with these.
+    fn value(&self, date: Date, usual: &Series) -> Option<f64> {
+        match &self.of {
+            Some((base, compared)) => change_from(date, *base.get(&date)?, usual, *compared),
+            None => self.all.get(&date).copied(),
+        }
+    }
+
+    /// How many of some dates have no value, though nobody says that they were bad.
+    pub(super) fn missing(&self, dates: &[Date]) -> usize {
+        let is_missing =
+            |date: &&Date| self.history.dates.get(date).is_some_and(|known| known.missing.contains(&self.knob.metric));
+        dates.iter().filter(|date| !self.history.is_bad(**date)).filter(is_missing).count()
+    }
+
+    /// Whether somebody said that a date was good.
+    pub(super) fn is_known_good(&self, date: Date) -> bool {
+        self.history.dates.get(&date).is_some_and(|known| known.bad == Some(false) && !known.noise)
     }
 
     /// Whether the rules of today do as well on some dates as others: they catch as much, of bad dates as well, and alarm on no more
@@ -157,7 +199,8 @@ impl<'h> Tuning<'h> {
     pub(super) fn suffices(&self, others: &[Rule], dates: &[Date]) -> bool {
         let alarmed = |rules: &[Rule], bad: bool| {
             let of = dates.iter().filter(|date| self.history.is_bad(**date) == bad);
-            of.filter(|date| self.alarms(**date, rules)).count()
+            let value = |date: &&Date| self.all.get(*date).copied();
+            of.filter(|date| value(date).is_some_and(|value| is_broken(rules, **date, value, &self.good))).count()
         };
         !self.now.is_empty()
             && self.caught(&self.now, dates) >= self.caught(others, dates)
@@ -167,19 +210,27 @@ impl<'h> Tuning<'h> {
 
     /// How many good dates are beyond some rules.
     pub(super) fn beyond(&self, rules: &[Rule], good: &[(Date, f64)]) -> usize {
-        good.iter().filter(|(date, value)| self.is_broken(rules, *date, *value)).count()
+        good.iter().filter(|(date, value)| is_broken(rules, *date, *value, &self.good)).count()
     }
 
-    /// Which faults of a date are caught.
-    fn catches(&self, rules: &[Rule], date: Date) -> Vec<bool> {
-        let Some(value) = self.good.get(&date) else { return Vec::new() };
-        faults(&self.knob, *value, self.usual).into_iter().map(|fault| self.is_broken(rules, date, fault)).collect()
+    /// Which faults of a date are caught, if it is compared with these.
+    fn catches(&self, rules: &[Rule], date: Date, usual: &Series) -> Vec<bool> {
+        let value = match &self.of {
+            Some(_) => self.value(date, usual),
+            None => self.good.get(&date).copied(),
+        };
+        let Some(value) = value.filter(|_| self.good.contains_key(&date)) else { return Vec::new() };
+        let made = faults(&self.knob, value, self.usual).into_iter();
+        made.map(|fault| is_broken(rules, date, fault, usual)).collect()
     }
 
     /// The faults of some dates that are caught.
     pub(super) fn caught(&self, rules: &[Rule], dates: &[Date]) -> f64 {
         let mut share = Share::default();
-        dates.iter().flat_map(|date| self.catches(rules, *date)).for_each(|hit| share.add(hit));
+        for date in dates {
+            let made = self.good.get(date).map(|value| faults(&self.knob, *value, self.usual)).unwrap_or_default();
+            made.into_iter().for_each(|fault| share.add(is_broken(rules, *date, fault, &self.good)));
+        }
         share.value()
     }
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{
     super::{
         Side,
-        knobs::{Knob, changes},
+        knobs::{Knob, changes, rehearsed},
     },
     Tune,
     limit::loosest,
@@ -14,7 +14,7 @@ use super::{
     statistics::rank,
     tuning::Tuning,
 };
-use crate::plugin::set;
+use crate::{contract::Metric, plugin::set};
 
 /// The settings of a change.
 pub(super) const DROP: &str = "max_drop_percent";
@@ -28,6 +28,10 @@ pub(super) fn is_rise(knob: &Knob) -> bool {
 /// The rule with a limit.
 pub(super) fn rule_of(side: Side, percent: f64) -> Rule {
     if side == Side::Low { Rule::Drop(percent) } else { Rule::Rise(percent) }
+}
+
+fn has_change(metrics: &[Metric], of: &str) -> bool {
+    metrics.iter().any(|metric| metric.name.eq_ignore_ascii_case(&format!("{of}_change")))
 }
 
 /// A limit for the change from the weekday's median.
@@ -72,8 +76,13 @@ impl Tune {
         }
         for path in places {
             let mut changed = settings.clone();
-            if set(&mut changed, &path, json!({ "weeks": WEEKS, DROP: 50 })).is_ok()
-                && self.trial.with_settings(&changed).await.is_ok()
+            if set(&mut changed, &path, json!({ "weeks": WEEKS, DROP: 50 })).is_err() {
+                continue;
+            }
+            // The settings may have the right form, and the plugin refuse them.
+            if let Ok(trial) = self.trial.with_settings(&changed).await
+                && let Ok(moment) = trial.newest().and_then(|date| trial.moment(date))
+                && has_change(&rehearsed(&trial, &self.record, &moment).await, metric)
             {
                 return Some(path);
             }
@@ -99,7 +108,13 @@ impl Tune {
             faults.into_iter().filter_map(|fault| of(&(*date, fault))).collect::<Vec<_>>()
         });
         // Whole percents, away from the good dates.
-        let percent = (-loosest(&changes, injected, tightest, false)).max(0.0).ceil();
+        let known = good.iter().filter(|(date, _)| tuning.is_known_good(*date)).filter_map(of);
+        let percent =
+            known.fold(-loosest(&changes, injected, tightest, false), |percent, change| percent.max(-change)).ceil();
+        // Of what only grows, or only shrinks, nobody knows how it would stay.
+        if percent <= 0.0 {
+            return None;
+        }
         let beyond = tuning.beyond(&[rule_of(knob.side, percent)], good);
         let (of, side) = (good.len(), if knob.side == Side::Low { "below" } else { "above" });
         let why = format!("{beyond} of {of} good dates were more than {percent} % {side} the median of their weekday");
