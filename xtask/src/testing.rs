@@ -45,7 +45,7 @@ const NEEDS: &[(&str, Need)] = &[
 
 /// How many tests run at a time: many of them wait for a time to come or for a host to answer.
 fn at_once() -> String {
-    (6 * thread::available_parallelism().map_or(2, usize::from)).to_string()
+    (4 * thread::available_parallelism().map_or(2, usize::from)).to_string()
 }
 
 /// Which tests, and how they are run.

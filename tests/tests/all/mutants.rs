@@ -257,6 +257,39 @@ fn the_column_with_the_date_is_the_one_that_the_query_compares() {
     assert!(typo.code == 64 && typo.err.contains("no mutant has half-mising in its name; did you mean"), "{typo:?}");
 }
 
+/// `DATE(at)` is the date in UTC, whatever the zone of the check.
+#[test]
+fn the_rows_of_a_date_are_those_that_the_query_asks_for() {
+    let file = crate::prove::plugin("canary-sql");
+    let hours: Vec<String> =
+        (0..72).map(|hour| format!("('2026-02-{:02} {:02}:30:00 UTC')", 4 + hour / 24, hour % 24)).collect();
+    let conditions = [
+        "DATE(at) = @date",
+        "CAST(at AS DATE) = @date",
+        "DATE(at, 'America/New_York') = @date",
+        "at >= @day_start AND at < @day_end",
+    ];
+    for condition in conditions {
+        let sample = odd();
+        let toml = fs::read_to_string(sample.path().join("host.toml")).unwrap();
+        let begin = toml.find("sql = ").unwrap();
+        let sql = format!("sql = \"SELECT COUNT(*) AS records FROM odd.hours WHERE {condition}\"");
+        let toml = toml[..begin].replace("timezone = \"UTC\"", "timezone = \"America/New_York\"");
+        sample.configure(&format!("{toml}{sql}\nthresholds.records.min = 13\n")).unwrap();
+        sample
+            .sql("odd", &format!("CREATE TABLE hours (at TIMESTAMP); INSERT INTO hours VALUES {}", hours.join(", ")))
+            .unwrap();
+        let asked = ["mutate", "odd", file.to_str().unwrap(), "--date", "2026-02-05", "--output", "json"];
+        let scored = sample.host(&asked).unwrap();
+        let found = json(&scored);
+        for name in ["odd.hours/missing", "odd.hours/half-missing", "odd.hours.at/shifted"] {
+            let mutants = found["mutants"].as_array().unwrap();
+            let mutant = mutants.iter().find(|one| one["name"] == name);
+            assert_eq!(mutant.map(|mutant| &mutant["result"]), Some(&"caught".into()), "{condition} {name}: {found:#}");
+        }
+    }
+}
+
 /// What a warehouse keeps about its tables goes wrong, too: for a date of long ago as well.
 #[test]
 fn tables_that_nobody_wrote_are_noticed() {

@@ -215,6 +215,7 @@ fn what_is_promised_is_what_a_backtest_then_says() {
             edit(&sample, "SUM(n) AS n", "COUNT(*) AS n, SUM(n) AS total");
             sample.sql("odd", "UPDATE t SET n = NULL WHERE rowid % 20 = 7").unwrap();
         }
+        let mut written = Value::Null;
         for round in 0..3 {
             let asked: &[&str] = if round == 0 { &ALL } else { &[] };
             let tuned = tune(&sample, &[asked, &["--write", "--output", "json"]].concat());
@@ -223,6 +224,8 @@ fn what_is_promised_is_what_a_backtest_then_says() {
             let which = if tuned.code == 0 { "then" } else { "now" };
             let alarmed = found[which]["alarmed"].as_array().unwrap();
             assert_eq!(&failed(&sample, later), alarmed, "{name}, round {round}: {found:#}");
+            assert!(written.is_null() || written == found["now"], "{name}, round {round}: {written:#} {found:#}");
+            written = found[which].clone();
         }
         assert!(!fs::read_to_string(sample.path().join("host.toml")).unwrap().contains("total.min"), "{name}");
     }

@@ -296,6 +296,8 @@ fn clients_that_never_read_hold_nothing_up() {
     let one = format!("GET {path} HTTP/1.1\r\nhost: {}\r\n\r\n", service.address);
     let over = AtomicBool::new(false);
     let slowest = std::thread::scope(|scope| {
+        // Also if something below fails.
+        let ending = Ending(&over);
         let flood = scope.spawn(|| {
             let mut held = std::collections::VecDeque::new();
             while !over.load(Ordering::Relaxed) {
@@ -325,7 +327,7 @@ fn clients_that_never_read_hold_nothing_up() {
         let began = Instant::now();
         assert!(matches!(service.get("/style.css").status, 200 | 503));
         let page = began.elapsed();
-        over.store(true, Ordering::Relaxed);
+        drop(ending);
         let held = flood.join().unwrap();
         assert!(held > 256, "more than there are places: {held}");
         say(&format!("beside a flood: two probes in {slowest:?} at most, a gate in {gate:?}, a file in {page:?}"));
@@ -341,6 +343,15 @@ fn clients_that_never_read_hold_nothing_up() {
     assert!(answer.status == 200 && answer.head.contains("connection: close"), "{answer:?}");
     assert_eq!(answer.body, "ok\n");
     service.host.end("TERM").unwrap();
+}
+
+/// Ends a flood when it is dropped.
+struct Ending<'o>(&'o AtomicBool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// A server that answers at once, to measure the machine's own delay.

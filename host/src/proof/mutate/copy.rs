@@ -12,7 +12,9 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail};
 use jiff::{Timestamp, ToSpan, civil::Date};
 use rusqlite::{params_from_iter, types::Value as Stored};
-use sqlparser::ast::{BinaryOperator, Expr, visit_expressions};
+use sqlparser::ast::{
+    BinaryOperator, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, visit_expressions,
+};
 
 use crate::{
     capability::{
@@ -47,6 +49,8 @@ pub(super) struct Copied {
     pub(super) columns: Vec<(String, String)>,
     /// The column with the date of a row: its name and its type; `None` if no column that the check names has one.
     pub(super) dated: Option<(String, String)>,
+    /// Whether the check asks for the date of that column in UTC, as `DATE(at)` is, and not in its own zone.
+    pub(super) is_utc: bool,
     /// Since which date it was copied; `None` is all of it.
     pub(super) since: Option<Date>,
 }
@@ -79,6 +83,8 @@ struct Named {
     equal: BTreeSet<String>,
     /// Those that are compared with it otherwise: later, earlier.
     beyond: BTreeSet<String>,
+    /// Those whose date is asked for in UTC.
+    utc: BTreeSet<String>,
 }
 
 impl Named {
@@ -137,6 +143,26 @@ fn dates_of(select: &Select) -> (BTreeSet<String>, BTreeSet<String>) {
     (equal, beyond)
 }
 
+/// The columns of which a query takes the date without naming a zone.
+fn dates_in_utc(select: &Select) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let _ = visit_expressions(&select.query, |expression| {
+        match expression {
+            Expr::Cast { expr, data_type: DataType::Date, .. } => found.extend(name_of(expr)),
+            Expr::Function(Function { name, args: FunctionArguments::List(list), .. })
+                if name.to_string().eq_ignore_ascii_case("DATE") =>
+            {
+                if let [FunctionArg::Unnamed(FunctionArgExpr::Expr(of))] = list.args.as_slice() {
+                    found.extend(name_of(of));
+                }
+            }
+            _ => {}
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    found
+}
+
 fn is_comparison(op: &BinaryOperator) -> bool {
     use BinaryOperator::{Gt, GtEq, Lt, LtEq};
     matches!(op, Gt | GtEq | Lt | LtEq)
@@ -187,6 +213,7 @@ impl Copy {
                 let (equal, beyond) = dates_of(&select);
                 named.equal.extend(equal);
                 named.beyond.extend(beyond);
+                named.utc.extend(dates_in_utc(&select));
             }
         }
         let mut copy = Self::default();
@@ -260,11 +287,15 @@ async fn one(
             Ok(rows) => {
                 *left = left.saturating_sub(size(&rows));
                 // Of all rows it is known which column has the date; where none has, they are of no date.
+                let is_utc = |(column, _): &(String, String)| named.utc.contains(&column.to_lowercase());
                 let dated = match since {
                     Some(_) => dated,
-                    None => candidates.into_iter().find(|column| has_date(&rows, &columns, column, moment)),
+                    None => candidates
+                        .into_iter()
+                        .find(|column| has_date(&rows, &columns, (column, is_utc(column)), moment)),
                 };
-                return Ok((Copied { path: path.clone(), columns, dated, since }, rows));
+                let is_utc = dated.as_ref().is_some_and(is_utc);
+                return Ok((Copied { path: path.clone(), columns, dated, is_utc, since }, rows));
             }
             Err(Error::OverBudget(_)) => {}
             Err(error) => bail!("{name} cannot be copied: {}", error.message()),
@@ -281,12 +312,18 @@ async fn one(
     )
 }
 
-/// Whether a row has the date of a moment in a column.
-fn has_date(rows: &Rows, columns: &[(String, String)], column: &(String, String), moment: &Moment) -> bool {
+/// Whether a row has the date of a moment in a column, of which it may be asked for in UTC.
+fn has_date(
+    rows: &Rows,
+    columns: &[(String, String)],
+    (column, is_utc): (&(String, String), bool),
+    moment: &Moment,
+) -> bool {
     let Some(at) = columns.iter().position(|other| other == column) else { return false };
     let date = moment.data_date.to_string();
     let is_of = |value: &Value| match value {
         Value::Date(text) | Value::Text(text) => text.starts_with(&date),
+        Value::Timestamp(seconds) if is_utc => moment_text(*seconds).starts_with(&date),
         Value::Timestamp(seconds) => (moment.day_start.as_second()..moment.day_end.as_second()).contains(seconds),
         _ => false,
     };

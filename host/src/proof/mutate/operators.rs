@@ -51,8 +51,8 @@ fn of_date(table: &Copied, moment: &Moment) -> String {
     match &table.dated {
         None => "TRUE".to_owned(),
         Some((column, kind)) if kind == "DATE" => format!("{} = '{}'", quoted(column), moment.data_date),
-        // It has no zone: its date is the one that is written.
-        Some((column, kind)) if kind == "DATETIME" || kind == "STRING" => {
+        // It has no zone, or is written in UTC: its date is the one that is written.
+        Some((column, kind)) if kind == "DATETIME" || kind == "STRING" || table.is_utc => {
             format!("substr({}, 1, 10) = '{}'", quoted(column), moment.data_date)
         }
         Some((column, _)) => {
