@@ -340,7 +340,7 @@ fn family_title(notices: &[&Notice<'_>], runs: &[&Run], tally: impl Fn() -> Stri
 
 /// `1 check`, `2 checks`
 fn counted(count: usize, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+    crate::text::counted(count, what, &format!("{what}s"))
 }
 
 /// The level of a notice; `None` for good news.

@@ -320,7 +320,7 @@ impl Wanted {
 
 /// `1 plugin`, `2 plugins`
 pub(super) fn counted(plugins: usize) -> String {
-    if plugins == 1 { "1 plugin".to_owned() } else { format!("{plugins} plugins") }
+    crate::text::counted(plugins, "plugin", "plugins")
 }
 
 /// `0.1.0 in a.wasm, 0.2.0 in b.wasm`

@@ -7,7 +7,7 @@ use super::{
     Side, Tune,
     history::History,
     limit::fixed,
-    rule::{Rule, WEEKS},
+    rule::WEEKS,
     statistics::{Share, median, needed, rank},
     tuning::{Figures, Tuning, figures},
     weekday::{DROP, OfWeekday, RISE, is_rise, rule_of},
@@ -154,12 +154,11 @@ impl Tune {
         let usual = median(&good.iter().map(|(_, value)| *value).collect::<Vec<_>>()).unwrap_or_default();
         let last = earlier.last().copied().unwrap_or(Date::MIN);
         let (limit, why) = fixed(knob, &good, &tuning.bad(last), usual, rank);
-        // Dates that somebody said were good are no false alarms.
-        let known = good.iter().filter(|(date, _)| tuning.is_known_good(*date)).map(|(_, value)| *value);
-        let limit = known.fold(limit, |limit, value| match knob.rule(limit) {
-            Rule::Fixed(Side::Low, limit) => limit.min(value),
-            Rule::Fixed(Side::High, limit) => limit.max(value),
-            _ => limit,
+        // An alarm on a date that somebody called good is false, so the limit lets it pass.
+        let known = good.iter().filter(|(date, _)| !knob.strict && tuning.is_known_good(*date));
+        let limit = known.fold(limit, |limit, (_, value)| match knob.side {
+            Side::Low => limit.min(*value),
+            Side::High => limit.max(*value),
         });
         let value = knob.setting(limit);
         let fixed = [tuning.rule(value)];
