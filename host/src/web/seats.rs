@@ -1,5 +1,5 @@
 //! Who is connected: a limited number of connections, of which one address has a part. A new client always finds room,
-//! because one that sends nothing or reads nothing loses its place first; liveness probes and gates find room beside pages.
+//! because the one that sends nothing or reads nothing for longest loses its place first; liveness probes and gates find room beside pages.
 
 use std::{
     collections::BTreeMap,
@@ -26,12 +26,13 @@ const PAGES_OF_ONE: usize = 48;
 /// The same for all addresses.
 const PAGES: usize = 192;
 
-/// The connections, by age.
+/// The connections.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Seats(Arc<Mutex<Taken>>);
 
 #[derive(Debug, Default)]
 struct Taken {
+    /// Counts what happens: a new connection, an answer that is ready.
     next: u64,
     seats: BTreeMap<u64, Seat>,
 }
@@ -40,6 +41,8 @@ struct Taken {
 struct Seat {
     address: IpAddr,
     phase: Phase,
+    /// When its client began to hold it up, by `Taken::next`.
+    since: u64,
     task: Option<AbortHandle>,
 }
 
@@ -75,9 +78,8 @@ impl Seats {
         while taken.seats.len() >= ALL {
             taken.free_of_the_most()?;
         }
-        let number = taken.next;
-        taken.next += 1;
-        taken.seats.insert(number, Seat { address, phase: Phase::Client, task: None });
+        let number = taken.count();
+        taken.seats.insert(number, Seat { address, phase: Phase::Client, since: number, task: None });
         Some(Place(Arc::new(Own { seats: self.clone(), number })))
     }
 
@@ -87,6 +89,11 @@ impl Seats {
 }
 
 impl Taken {
+    fn count(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
     fn of(&self, address: IpAddr) -> usize {
         self.seats.values().filter(|seat| seat.address == address).count()
     }
@@ -95,10 +102,10 @@ impl Taken {
         self.seats.values().filter(|seat| seat.phase == Phase::Page && of(seat.address)).count()
     }
 
-    /// Ends the oldest connection of some addresses that only its client holds up.
+    /// Of some addresses, ends the connection that only its client holds up, and for longest.
     fn free(&mut self, of: impl Fn(IpAddr) -> bool) -> Option<()> {
-        let idle = self.seats.iter().find(|(_, seat)| seat.phase == Phase::Client && of(seat.address));
-        let number = *idle?.0;
+        let idle = self.seats.iter().filter(|(_, seat)| seat.phase == Phase::Client && of(seat.address));
+        let number = *idle.min_by_key(|(_, seat)| seat.since)?.0;
         if let Some(task) = self.seats.remove(&number).and_then(|seat| seat.task) {
             task.abort();
         }
@@ -146,8 +153,11 @@ impl Place {
     }
 
     fn end(&self) {
-        if let Some(seat) = self.0.seats.lock().seats.get_mut(&self.0.number) {
-            seat.phase = Phase::Client;
+        let mut taken = self.0.seats.lock();
+        let since = taken.count();
+        if let Some(seat) = taken.seats.get_mut(&self.0.number) {
+            // An answer that took long to make has as much time to be sent as any other.
+            (seat.phase, seat.since) = (Phase::Client, since);
         }
     }
 }
@@ -208,6 +218,16 @@ mod tests {
         assert_eq!(counted(&seats, 1), (OF_ONE, 1, OF_ONE + 1));
         drop(places);
         assert_eq!(counted(&seats, 1), (1, 0, 2), "ended connections free theirs");
+    }
+
+    #[test]
+    fn an_answer_that_is_ready_does_not_lose_its_place_to_the_next_client() {
+        let seats = Seats::default();
+        let places: Vec<Place> = (0..OF_ONE).map(|_| seats.take(address(1)).expect("a place")).collect();
+        assert!(places[0].begin(Phase::Page));
+        places[0].end();
+        let _late = seats.take(address(1)).expect("a place");
+        assert_eq!([&places[0], &places[1]].map(is_there), [true, false]);
     }
 
     #[test]

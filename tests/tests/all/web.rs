@@ -345,6 +345,30 @@ fn clients_that_never_read_hold_nothing_up() {
     service.host.end("TERM").unwrap();
 }
 
+/// A hundred and twenty probes arrive while the host gets no time, more than one address has places: each is answered, since none of
+/// them has held anything up.
+#[test]
+fn a_crowd_that_had_to_wait_is_answered() {
+    let (_sample, service) = service();
+    service.host.signal("STOP").unwrap();
+    let probe = format!("GET /healthz HTTP/1.1\r\nhost: {}\r\n\r\n", service.address);
+    let waiting: Vec<TcpStream> = (0..120)
+        .map(|_| {
+            let mut stream = TcpStream::connect(&service.address).unwrap();
+            stream.write_all(probe.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    service.host.signal("CONT").unwrap();
+    let answered = waiting.into_iter().filter(|mut stream| {
+        let mut answer = String::new();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.read_to_string(&mut answer).is_ok() && answer.ends_with("\r\n\r\nok\n")
+    });
+    assert_eq!(answered.count(), 120);
+    service.host.end("TERM").unwrap();
+}
+
 /// Ends a flood when it is dropped.
 struct Ending<'o>(&'o AtomicBool);
 
