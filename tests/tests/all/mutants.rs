@@ -160,7 +160,7 @@ fn each_operator_changes_the_rows_that_its_oracle_changes() {
         ("/half-missing", |at, _| (at % 2 == 0).then_some(())),
         (".day/shifted", |_, row| set(row, 0, "2026-02-04")),
         (".id/one-missing", |_, row| (row[1] != "3").then_some(())),
-        (".id/null-10", |at, row| if at < 1 { set(row, 1, "NULL") } else { Some(()) }),
+        (".id/null-one", |at, row| if at < 1 { set(row, 1, "NULL") } else { Some(()) }),
         (".id/null-50", |at, row| if at < 4 { set(row, 1, "NULL") } else { Some(()) }),
         (".id/null-100", |_, row| set(row, 1, "NULL")),
         (".id/zero", |_, row| set(row, 1, 0)),
@@ -175,7 +175,7 @@ fn each_operator_changes_the_rows_that_its_oracle_changes() {
             set(row, 2, first)
         }),
         (".state/unknown", |at, row| if at < 1 { set(row, 2, "NOBODY_KNOWS") } else { Some(()) }),
-        (".amount/null-10", |at, row| if at < 1 { set(row, 3, "NULL") } else { Some(()) }),
+        (".amount/null-one", |at, row| if at < 1 { set(row, 3, "NULL") } else { Some(()) }),
         (".amount/null-100", |_, row| set(row, 3, "NULL")),
         (".amount/zero", |_, row| set(row, 3, 0)),
         (".amount/times-10", |_, row| {
@@ -257,19 +257,28 @@ fn the_column_with_the_date_is_the_one_that_the_query_compares() {
     assert!(typo.code == 64 && typo.err.contains("no mutant has half-mising in its name; did you mean"), "{typo:?}");
 }
 
-/// `DATE(at)` is the date in UTC, whatever the zone of the check.
+/// `DATE(at)` is the date in UTC, whatever the zone of the check; days may be written without hyphens, as text and as a number.
 #[test]
 fn the_rows_of_a_date_are_those_that_the_query_asks_for() {
     let file = crate::prove::plugin("canary-sql");
-    let hours: Vec<String> =
-        (0..72).map(|hour| format!("('2026-02-{:02} {:02}:30:00 UTC')", 4 + hour / 24, hour % 24)).collect();
+    let hour = |hour: i32| (4 + hour / 24, hour % 24);
+    let hours = (0..72).map(hour).map(|(day, hour)| {
+        format!(
+            "('2026-02-{day:02} {hour:02}:30:00 UTC', '202602{day:02}', 202602{day:02}, '2026-02-{day:02}T{hour:02}')"
+        )
+    });
+    let hours: Vec<String> = hours.collect();
     let conditions = [
-        "DATE(at) = @date",
-        "CAST(at AS DATE) = @date",
-        "DATE(at, 'America/New_York') = @date",
-        "at >= @day_start AND at < @day_end",
+        ("at", "DATE(at) = @date"),
+        ("at", "CAST(at AS DATE) = @date"),
+        ("at", "DATE(at, 'America/New_York') = @date"),
+        ("at", "at >= @day_start AND at < @day_end"),
+        ("day", "day = FORMAT_DATE('%Y%m%d', @date)"),
+        ("day", "PARSE_DATE('%Y%m%d', day) = @date"),
+        ("number", "number = CAST(FORMAT_DATE('%Y%m%d', @date) AS INT64)"),
+        ("text", "SUBSTR(text, 1, 10) = CAST(@date AS STRING)"),
     ];
-    for condition in conditions {
+    for (column, condition) in conditions {
         let sample = odd();
         let toml = fs::read_to_string(sample.path().join("host.toml")).unwrap();
         let begin = toml.find("sql = ").unwrap();
@@ -277,14 +286,20 @@ fn the_rows_of_a_date_are_those_that_the_query_asks_for() {
         let toml = toml[..begin].replace("timezone = \"UTC\"", "timezone = \"America/New_York\"");
         sample.configure(&format!("{toml}{sql}\nthresholds.records.min = 13\n")).unwrap();
         sample
-            .sql("odd", &format!("CREATE TABLE hours (at TIMESTAMP); INSERT INTO hours VALUES {}", hours.join(", ")))
+            .sql(
+                "odd",
+                &format!(
+                    "CREATE TABLE hours (at TIMESTAMP, day TEXT, number INT64, text TEXT); INSERT INTO hours VALUES {}",
+                    hours.join(", ")
+                ),
+            )
             .unwrap();
         let asked = ["mutate", "odd", file.to_str().unwrap(), "--date", "2026-02-05", "--output", "json"];
         let scored = sample.host(&asked).unwrap();
         let found = json(&scored);
-        for name in ["odd.hours/missing", "odd.hours/half-missing", "odd.hours.at/shifted"] {
+        for name in ["/missing", "/half-missing", &format!(".{column}/shifted")] {
             let mutants = found["mutants"].as_array().unwrap();
-            let mutant = mutants.iter().find(|one| one["name"] == name);
+            let mutant = mutants.iter().find(|one| one["name"] == format!("odd.hours{name}"));
             assert_eq!(mutant.map(|mutant| &mutant["result"]), Some(&"caught".into()), "{condition} {name}: {found:#}");
         }
     }

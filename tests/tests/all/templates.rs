@@ -101,7 +101,7 @@ fn followed(language: &str, file: &str, build: impl Fn(&Path)) {
         "/half-missing \"missed\"",
         "/doubled \"missed\"",
         ".day/shifted \"caught\"",
-        ".id/null-10 \"caught\"",
+        ".id/null-one \"caught\"",
         ".id/null-50 \"caught\"",
         ".id/null-100 \"caught\"",
         ".id/zero \"equivalent\"",

@@ -4,18 +4,19 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    ops::ControlFlow,
     path::Path,
     sync::Arc,
 };
 
 use anyhow::{Context, Result, anyhow, bail};
-use jiff::{Timestamp, ToSpan, civil::Date};
+use jiff::{ToSpan, civil::Date};
 use rusqlite::{params_from_iter, types::Value as Stored};
-use sqlparser::ast::{
-    BinaryOperator, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, visit_expressions,
-};
 
+use super::{
+    super::Trial,
+    dated::{Dated, moment_text},
+    named::Named,
+};
 use crate::{
     capability::{
         Backends, Caller, Calls,
@@ -26,11 +27,9 @@ use crate::{
         Error, Value,
         warehouse::{Parameter, Rows, Table},
     },
-    googlesql::{self, Select, TablePath},
+    googlesql::{self, TablePath},
     run::Moment,
 };
-
-use super::super::Trial;
 
 /// How many days before the date are copied of a table that does not fit as a whole, the most first.
 const DAYS: [i64; 5] = [400, 100, 35, 8, 0];
@@ -47,10 +46,8 @@ pub(super) struct Copied {
     pub(super) path: TablePath,
     /// Names and GoogleSQL types.
     pub(super) columns: Vec<(String, String)>,
-    /// The column with the date of a row: its name and its type; `None` if no column that the check names has one.
-    pub(super) dated: Option<(String, String)>,
-    /// Whether the check asks for the date of that column in UTC, as `DATE(at)` is, and not in its own zone.
-    pub(super) is_utc: bool,
+    /// The column with the date of a row; `None` if no column that the check names has it.
+    pub(super) dated: Option<Dated>,
     /// Since which date it was copied; `None` is all of it.
     pub(super) since: Option<Date>,
 }
@@ -61,136 +58,6 @@ pub(super) struct Copy {
     pub(super) tables: Vec<Copied>,
     /// The datasets of which the check asked for the tables.
     pub(super) listed: BTreeSet<String>,
-}
-
-/// The columns that some queries name, in lower case. An error if one cannot be read, as one that is too long to be recorded.
-pub(super) fn columns(queries: &[String], project: Option<&str>) -> Result<BTreeSet<String>> {
-    let mut found = BTreeSet::new();
-    for sql in queries {
-        let select = googlesql::read(sql, project).map_err(|error| {
-            anyhow!("a query of it cannot be read again, so nothing is known of its columns: {}", error.message())
-        })?;
-        found.extend(columns_of(&select));
-    }
-    Ok(found)
-}
-
-/// The columns that queries of a table name, in lower case.
-#[derive(Debug, Default)]
-struct Named {
-    all: BTreeSet<String>,
-    /// Those that must be the date, or within it.
-    equal: BTreeSet<String>,
-    /// Those that are compared with it otherwise: later, earlier.
-    beyond: BTreeSet<String>,
-    /// Those whose date is asked for in UTC.
-    utc: BTreeSet<String>,
-}
-
-impl Named {
-    /// The columns that may have the date of a row, the likeliest first.
-    fn candidates(&self, columns: &[(String, String)]) -> Vec<(String, String)> {
-        let times = ["DATE", "TIMESTAMP", "DATETIME"];
-        let ranked =
-            [(&self.equal, &times[..]), (&self.equal, &["STRING"]), (&self.beyond, &times), (&self.all, &times)];
-        let mut found: Vec<(String, String)> = Vec::new();
-        for (names, kinds) in ranked {
-            for kind in kinds {
-                let fits = columns.iter().filter(|(name, of)| of == kind && names.contains(&name.to_lowercase()));
-                found.extend(fits.filter(|column| !found.contains(column)).cloned().collect::<Vec<_>>());
-            }
-        }
-        found
-    }
-}
-
-/// The parameters that say which date is asked about.
-const OF_DATE: [&str; 3] = ["@date", "@day_start", "@day_end"];
-
-/// Whether an expression is the date of the run, or made of it alone: not of a query or a condition with it.
-fn is_date(expression: &Expr) -> bool {
-    let text = expression.to_string();
-    let is_named = |name: &str| {
-        let mut after =
-            text.match_indices(name).map(|(at, name)| text.get(at + name.len()..).and_then(|rest| rest.chars().next()));
-        after.any(|next| next.is_none_or(|next| !next.is_alphanumeric() && next != '_'))
-    };
-    let upper = text.to_uppercase();
-    OF_DATE.iter().any(|name| is_named(name)) && !["SELECT", "IF(", "CASE "].iter().any(|other| upper.contains(other))
-}
-
-/// The columns that a query compares with its date: those that must be it or within it, and the others.
-fn dates_of(select: &Select) -> (BTreeSet<String>, BTreeSet<String>) {
-    let (mut equal, mut beyond) = (BTreeSet::new(), BTreeSet::new());
-    let _ = visit_expressions(&select.query, |expression| {
-        let (sides, found): (Vec<&Expr>, &mut BTreeSet<String>) = match expression {
-            Expr::BinaryOp { left, op: BinaryOperator::Eq, right } => (vec![left, right], &mut equal),
-            Expr::Between { expr, low, high, .. } => (vec![expr, low, high], &mut equal),
-            Expr::InList { expr, list, .. } => (std::iter::once(&**expr).chain(list).collect(), &mut equal),
-            Expr::BinaryOp { left, op, right } if is_comparison(op) => (vec![left, right], &mut beyond),
-            _ => return ControlFlow::<()>::Continue(()),
-        };
-        if sides.iter().any(|side| is_date(side)) {
-            for side in sides.into_iter().filter(|side| !is_date(side)) {
-                let _ = visit_expressions(side, |expression| {
-                    found.extend(name_of(expression));
-                    ControlFlow::<()>::Continue(())
-                });
-            }
-        }
-        ControlFlow::Continue(())
-    });
-    (equal, beyond)
-}
-
-/// The columns of which a query takes the date without naming a zone.
-fn dates_in_utc(select: &Select) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    let _ = visit_expressions(&select.query, |expression| {
-        match expression {
-            Expr::Cast { expr, data_type: DataType::Date, .. } => found.extend(name_of(expr)),
-            Expr::Function(Function { name, args: FunctionArguments::List(list), .. })
-                if name.to_string().eq_ignore_ascii_case("DATE") =>
-            {
-                if let [FunctionArg::Unnamed(FunctionArgExpr::Expr(of))] = list.args.as_slice() {
-                    found.extend(name_of(of));
-                }
-            }
-            _ => {}
-        }
-        ControlFlow::<()>::Continue(())
-    });
-    found
-}
-
-fn is_comparison(op: &BinaryOperator) -> bool {
-    use BinaryOperator::{Gt, GtEq, Lt, LtEq};
-    matches!(op, Gt | GtEq | Lt | LtEq)
-}
-
-/// The name of a column, in lower case.
-fn name_of(expression: &Expr) -> Option<String> {
-    let name = match expression {
-        Expr::Identifier(name) => Some(name),
-        Expr::CompoundIdentifier(names) => names.last(),
-        _ => None,
-    };
-    name.map(|name| name.value.to_lowercase())
-}
-
-fn columns_of(select: &Select) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    let _ = visit_expressions(&select.query, |expression| {
-        found.extend(name_of(expression));
-        ControlFlow::<()>::Continue(())
-    });
-    // The names in `USING (…)` are not expressions.
-    let text = select.text();
-    for using in text.split(" USING(").chain(text.split(" USING (")).skip(1) {
-        let names = using.split(')').next().unwrap_or_default();
-        found.extend(names.split(',').map(|name| name.trim().trim_matches('`').to_lowercase()));
-    }
-    found
 }
 
 impl Copy {
@@ -208,12 +75,7 @@ impl Copy {
         for sql in queries {
             let Ok(select) = googlesql::read(sql, project.as_deref()) else { continue };
             for path in &select.tables {
-                let named = paths.entry(path.clone()).or_default();
-                named.all.extend(columns_of(&select));
-                let (equal, beyond) = dates_of(&select);
-                named.equal.extend(equal);
-                named.beyond.extend(beyond);
-                named.utc.extend(dates_in_utc(&select));
+                paths.entry(path.clone()).or_default().add(&select);
             }
         }
         let mut copy = Self::default();
@@ -251,31 +113,23 @@ async fn one(
     let shape = backends.shape(&calls, format!("SELECT * FROM {}", quoted_path(path))).await;
     let (shape, _) = shape.map_err(|error| anyhow!("{name} cannot be copied: {}", error.message()))?;
     let columns: Vec<(String, String)> = shape.into_iter().map(|column| (column.name, column.kind)).collect();
-    let candidates = named.candidates(&columns);
-    let dated = candidates.iter().find(|(_, kind)| kind != "STRING").or(candidates.first()).cloned();
-    let mut tried: Vec<Option<i64>> = DAYS.iter().map(|days| Some(*days)).collect();
-    if whole || dated.is_none() {
-        tried.insert(0, None);
+    let candidates = Dated::candidates(named, &columns);
+    // All of it, or so many days by one of its columns.
+    let mut tried: Vec<Option<(&Dated, i64)>> = Vec::new();
+    if whole || candidates.is_empty() {
+        tried.push(None);
     }
-    if dated.is_none() {
-        tried.truncate(1);
-    }
-    for days in tried {
-        let since = days.map(|days| moment.data_date.checked_sub(days.days())).transpose()?;
-        let condition = match (&dated, since) {
-            (Some((column, kind)), Some(since)) => match kind.as_str() {
-                "STRING" => {
-                    let (first, after) = (since, moment.data_date.checked_add(1.days())?);
-                    format!(" WHERE `{column}` >= '{first}' AND `{column}` < '{after}'")
-                }
-                "DATE" => format!(" WHERE `{column}` >= DATE '{since}' AND `{column}` <= DATE '{}'", moment.data_date),
-                _ => format!(
-                    " WHERE `{column}` >= {kind} '{since} 00:00:00' AND `{column}` < {kind} '{} 00:00:00'",
-                    moment.data_date.checked_add(2.days())?
-                ),
-            },
-            _ => String::new(),
-        };
+    tried.extend(candidates.iter().flat_map(|dated| DAYS.iter().map(move |days| Some((dated, *days)))));
+    // What was read by a column that no row has the date in, and the last such column.
+    let (mut without, mut not_by): (Option<(Copied, Rows)>, Option<&Dated>) = (None, None);
+    for part in tried {
+        if part.is_some_and(|(dated, _)| Some(dated) == not_by) {
+            continue;
+        }
+        let since = part.map(|(_, days)| moment.data_date.checked_sub(days.days())).transpose()?;
+        let condition =
+            part.zip(since).map(|((dated, _), since)| dated.between(since, moment.data_date)).transpose()?;
+        let condition = condition.map(|condition| format!(" WHERE {condition}")).unwrap_or_default();
         let sql = format!("SELECT * FROM {}{condition}", quoted_path(path));
         let calls = self::calls(trial, moment, *left);
         // A warehouse that bills says what it would read, which is about what would be copied.
@@ -285,49 +139,33 @@ async fn one(
         }
         match backends.query(&calls, sql, Vec::<Parameter>::new()).await {
             Ok(rows) => {
-                *left = left.saturating_sub(size(&rows));
+                let is_in = |dated: &&Dated| dated.is_in(&rows, &columns, moment);
                 // Of all rows it is known which column has the date; where none has, they are of no date.
-                let is_utc = |(column, _): &(String, String)| named.utc.contains(&column.to_lowercase());
-                let dated = match since {
-                    Some(_) => dated,
-                    None => candidates
-                        .into_iter()
-                        .find(|column| has_date(&rows, &columns, (column, is_utc(column)), moment)),
-                };
-                let is_utc = dated.as_ref().is_some_and(is_utc);
-                return Ok((Copied { path: path.clone(), columns, dated, is_utc, since }, rows));
+                let dated = part.map_or_else(|| candidates.iter().find(is_in), |(dated, _)| Some(dated));
+                let copied = Copied { path: path.clone(), columns: columns.clone(), dated: dated.cloned(), since };
+                if part.is_none_or(|(dated, _)| is_in(&dated)) {
+                    *left = left.saturating_sub(size(&rows));
+                    return Ok((copied, rows));
+                }
+                without.get_or_insert((copied, rows));
+                not_by = dated;
             }
             Err(Error::OverBudget(_)) => {}
             Err(error) => bail!("{name} cannot be copied: {}", error.message()),
         }
     }
+    if let Some((copied, rows)) = without {
+        *left = left.saturating_sub(size(&rows));
+        return Ok((copied, rows));
+    }
     bail!(
         "{name} cannot be copied: {} is larger than the {} that are left of --max-copy",
-        if dated.is_some() {
-            "one date of it"
-        } else {
-            "it has no column with a date that the check names, and all of it"
+        match candidates.is_empty() {
+            true => "it has no column with a date that the check names, and all of it",
+            false => "one date of it",
         },
         crate::text::bytes(*left as u64)
     )
-}
-
-/// Whether a row has the date of a moment in a column, of which it may be asked for in UTC.
-fn has_date(
-    rows: &Rows,
-    columns: &[(String, String)],
-    (column, is_utc): (&(String, String), bool),
-    moment: &Moment,
-) -> bool {
-    let Some(at) = columns.iter().position(|other| other == column) else { return false };
-    let date = moment.data_date.to_string();
-    let is_of = |value: &Value| match value {
-        Value::Date(text) | Value::Text(text) => text.starts_with(&date),
-        Value::Timestamp(seconds) if is_utc => moment_text(*seconds).starts_with(&date),
-        Value::Timestamp(seconds) => (moment.day_start.as_second()..moment.day_end.as_second()).contains(seconds),
-        _ => false,
-    };
-    rows.values.iter().any(|row| row.get(at).is_some_and(is_of))
 }
 
 fn quoted_path(path: &TablePath) -> String {
@@ -377,7 +215,7 @@ fn write(directory: &Path, table: &Copied, rows: &Rows) -> Result<()> {
     });
     let (name, declared) = (quoted(&table.path.table), declared.collect::<Vec<_>>().join(", "));
     connection.execute_batch(&format!("CREATE TABLE {name} ({declared})"))?;
-    if let Some((column, _)) = &table.dated {
+    if let Some(Dated { column, .. }) = &table.dated {
         connection.execute_batch(&format!(
             "CREATE INDEX {} ON {name} ({})",
             quoted(&format!("{} by date", table.path.table)),
@@ -403,12 +241,6 @@ fn stored(value: &Value) -> Stored {
         Value::Text(text) | Value::Date(text) => Stored::Text(text.clone()),
         Value::Timestamp(seconds) => Stored::Text(moment_text(*seconds)),
     }
-}
-
-/// A TIMESTAMP as BigQuery exports it, so that texts are in the order of the times.
-pub(super) fn moment_text(seconds: i64) -> String {
-    let moment = Timestamp::from_second(seconds).unwrap_or(Timestamp::UNIX_EPOCH);
-    moment.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
 /// Writes when the tables of a dataset were written, as the warehouse keeps it.

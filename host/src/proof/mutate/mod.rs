@@ -2,6 +2,8 @@
 //! and the check runs on each. How many it catches is its mutation score.
 
 mod copy;
+mod dated;
+mod named;
 mod operators;
 mod rows;
 
@@ -31,7 +33,8 @@ use crate::{
     record::{self, MutationScore, Record},
     run::{Moment, Run, Status, Tapes},
 };
-use copy::{Copy, columns};
+use copy::Copy;
+use named::columns;
 use operators::{How, Mutant, mutants, of_answers};
 use rows::{difference, dump};
 
@@ -429,9 +432,11 @@ fn no_score(original: &Run, copy: &Run, unmutable: &[String], queries: usize) ->
 
 fn copied(table: &copy::Copied) -> String {
     let name = format!("{}.{}", table.path.dataset, table.path.table);
-    match table.since {
-        Some(since) => format!("{name} since {since}"),
-        None => name,
+    match (table.since, &table.dated) {
+        (Some(since), _) => format!("{name} since {since}"),
+        (None, Some(_)) => name,
+        // Its mutants are of all rows, as those of a list of teams must be.
+        (None, None) => format!("{name} (no row has the date in a column that the check compares with it)"),
     }
 }
 

@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use rusqlite::Connection;
 
-use super::copy::{Copied, Copy, moment_text};
+use super::{
+    copy::{Copied, Copy},
+    dated::moved,
+};
 use crate::{
     capability::{Alteration, warehouse::scratch::quoted},
     run::Moment,
@@ -26,7 +29,7 @@ const BEHIND: i64 = 60 * 24 * 60 * 60;
 /// A fault in the data, or in other answers.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Mutant {
-    /// Where, and what: `nba_raw.games/half-missing`, `nba_raw.games.player/null-10`.
+    /// Where, and what: `nba_raw.games/half-missing`, `nba_raw.games.player/null-10`, `nba_raw.games.player/null-one`.
     pub(super) name: String,
     /// In words.
     pub(super) what: String,
@@ -44,22 +47,6 @@ pub(super) enum How {
 /// The columns that matter for a table: those that the queries name.
 fn used<'t>(table: &'t Copied, named: &BTreeSet<String>) -> Vec<&'t (String, String)> {
     table.columns.iter().filter(|(name, _)| named.contains(&name.to_lowercase())).collect()
-}
-
-/// The condition that selects the rows of the date.
-fn of_date(table: &Copied, moment: &Moment) -> String {
-    match &table.dated {
-        None => "TRUE".to_owned(),
-        Some((column, kind)) if kind == "DATE" => format!("{} = '{}'", quoted(column), moment.data_date),
-        // It has no zone, or is written in UTC: its date is the one that is written.
-        Some((column, kind)) if kind == "DATETIME" || kind == "STRING" || table.is_utc => {
-            format!("substr({}, 1, 10) = '{}'", quoted(column), moment.data_date)
-        }
-        Some((column, _)) => {
-            let (start, end) = (moment_text(moment.day_start.as_second()), moment_text(moment.day_end.as_second()));
-            format!("{0} >= '{start}' AND {0} < '{end}'", quoted(column))
-        }
-    }
 }
 
 /// Every mutant of the tables, from the schema, the check's own columns and the rows of the date.
@@ -89,7 +76,8 @@ fn of_table(
 ) -> rusqlite::Result<Vec<Mutant>> {
     let name = quoted(&table.path.table);
     let place = format!("{}.{}", table.path.dataset, table.path.table);
-    let date = of_date(table, moment);
+    // Without a column that has the date, all rows are of it.
+    let date = table.dated.as_ref().map_or_else(|| "TRUE".to_owned(), |dated| dated.is(moment));
     let rows: i64 = connection.query_row(&format!("SELECT COUNT(*) FROM {name} WHERE {date}"), [], |row| row.get(0))?;
     let mut found = Vec::new();
     let mut add = |slug: &str, column: Option<&str>, what: String, statement: String| {
@@ -122,17 +110,11 @@ fn of_table(
         "each row is there twice".to_owned(),
         format!("INSERT INTO {name} SELECT * FROM {name} WHERE {date}"),
     );
-    if let Some((column, kind)) = &table.dated {
-        let column_name = quoted(column);
-        let earlier = match kind.as_str() {
-            "DATE" => format!("date({column_name}, '-1 day')"),
-            "STRING" => format!("date(substr({column_name}, 1, 10), '-1 day') || substr({column_name}, 11)"),
-            kind => moved(&column_name, kind, "-1 day"),
-        };
-        let statement = format!("UPDATE {name} SET {column_name} = {earlier} WHERE {date}");
-        add("shifted", Some(column), "the dates are a day too early".to_owned(), statement);
+    if let Some(dated) = &table.dated {
+        let statement = format!("UPDATE {name} SET {} = {} WHERE {date}", quoted(&dated.column), dated.earlier());
+        add("shifted", Some(&dated.column), "the dates are a day too early".to_owned(), statement);
     }
-    let is_date = |column: &str| table.dated.as_ref().is_some_and(|(dated, _)| dated == column);
+    let is_date = |column: &str| table.dated.as_ref().is_some_and(|dated| dated.column == column);
     for (column, kind) in used(table, named).into_iter().filter(|(column, _)| !is_date(column)) {
         let cell = quoted(column);
         let (distinct, known): (i64, i64) = connection.query_row(
@@ -163,7 +145,12 @@ fn of_table(
             }
             before = count;
             let statement = format!("UPDATE {name} SET {cell} = NULL WHERE {}", first(percent));
-            add(&format!("null-{percent}"), Some(column), format!("NULL in {count} of {rows} rows"), statement);
+            let slug = match rows * i64::from(percent) < 100 {
+                true if rows > 1 => "null-one".to_owned(),
+                true => "null-100".to_owned(),
+                false => format!("null-{percent}"),
+            };
+            add(&slug, Some(column), format!("NULL in {count} of {rows} rows"), statement);
         }
         if number {
             add(
@@ -199,12 +186,6 @@ fn of_table(
         }
     }
     Ok(found)
-}
-
-/// A time some days away, as a value of its type.
-fn moved(cell: &str, kind: &str, by: &str) -> String {
-    let format = if kind == "DATETIME" { "%Y-%m-%d %H:%M:%S" } else { "%Y-%m-%d %H:%M:%S UTC" };
-    format!("strftime('{format}', substr({cell}, 1, 19), '{by}')")
 }
 
 /// Mutants of what a warehouse keeps about the tables of a dataset.
