@@ -30,7 +30,7 @@ const FAULTY: i64 = 20;
 /// Days of a month, on average.
 const MONTH: f64 = 365.25 / 12.0;
 /// The checks whose data have faults, with what limits them in place of the plugin's defaults.
-const CHECKS: [&str; 7] = [
+const CHECKS: [&str; 10] = [
     "phase2-raw",
     "phase2-gate",
     "phase3-analytics",
@@ -38,6 +38,9 @@ const CHECKS: [&str; 7] = [
     "phase5-predictions",
     "phase6-publishing",
     "raw-rows",
+    "raw-per-game",
+    "summaries-per-game",
+    "predictions-per-game",
 ];
 
 fn host(sample: &Sample, arguments: &[&str]) -> Ended {
@@ -247,18 +250,35 @@ fn pipeline() -> String {
             "[checks.{check}]\n{skip}[grants.{check}]\nslack = [\"#canary-alerts\"]\nwarehouse = [\"nba_raw\", \"nba_reference\", \"nba_analytics\", \"nba_predictions\"]\n"
         );
     }
+    // What is there for each game that was to be played, whatever the weekday.
+    for (name, table, of) in [
+        ("raw-per-game", "nba_raw.nbac_player_boxscore", "player_name IS NULL"),
+        ("summaries-per-game", "nba_analytics.player_game_summary", "NOT is_dnp AND points IS NULL"),
+        ("predictions-per-game", "nba_predictions.player_prop_predictions", "edge_percent IS NULL"),
+    ] {
+        toml += &format!(
+            "[checks.{name}]\nplugin = \"canary-sql\"\n{skip}[checks.{name}.settings]\n\
+             sql = \"SELECT COUNT(*) / (SELECT COUNT(*) FROM nba_reference.nba_schedule WHERE game_date = @date) AS per_game, COUNTIF({of}) AS incomplete FROM {table} WHERE game_date = @date\"\n\
+             [checks.{name}.settings.thresholds]\nper_game = {{ min = 1, max = 1000 }}\nincomplete = {{ max = 0 }}\n"
+        );
+    }
     toml += &format!(
         "[checks.raw-rows]\nplugin = \"canary-sql\"\n{skip}[checks.raw-rows.settings]\n\
          sql = \"SELECT COUNT(*) AS records, COUNTIF(player_name IS NULL) AS nameless, COUNT(*) - COUNT(DISTINCT CONCAT(game_id, player_lookup)) AS twice FROM nba_raw.nbac_player_boxscore WHERE game_date = @date\"\n\
          [checks.raw-rows.settings.thresholds]\nrecords = {{ min = 1 }}\nnameless = {{ max = 0 }}\ntwice = {{ max = 0 }}\n\
-         [grants.canary-sql]\nslack = [\"#canary-alerts\"]\nwarehouse = [\"nba_raw\", \"nba_reference\"]\n"
+         [grants.canary-sql]\nslack = [\"#canary-alerts\"]\nwarehouse = [\"nba_raw\", \"nba_reference\", \"nba_analytics\", \"nba_predictions\"]\n"
     );
     toml
 }
 
 fn told(found: &Value, check: &str, later: Date, wrong: &[(Date, Wrong)]) -> Told {
-    // All three look at the box scores.
-    let check = if ["raw-rows", "phase2-gate"].contains(&check) { "phase2-raw" } else { check };
+    // The phase whose data it looks at.
+    let check = match check {
+        "raw-rows" | "phase2-gate" | "raw-per-game" => "phase2-raw",
+        "summaries-per-game" => "phase3-analytics",
+        "predictions-per-game" => "phase5-predictions",
+        own => own,
+    };
     let faults: BTreeSet<Date> =
         wrong.iter().filter(|(_, kind)| kind.check() == check).map(|(date, _)| *date).collect();
     let mut told = Told::default();

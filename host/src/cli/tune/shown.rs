@@ -16,18 +16,10 @@ const NAMED: usize = 6;
 
 /// The proposals, and what the later dates say of them. `alarms` is how many false alarms a month are allowed.
 pub(super) fn text(check: &str, tuned: &Tuned, alarms: f64, writes: bool) -> String {
-    let mut table = Table::new(["SETTING", "NOW", "PROPOSED", "FALSE/MONTH", "CAUGHT", "WHY"]);
-    for one in &tuned.proposals {
-        table.row(vec![
-            one.setting.clone(),
-            one.now.map_or_else(|| "-".to_owned(), number),
-            proposed(one),
-            per_month(one.alarms, tuned.month),
-            percent(one.caught),
-            one.why.clone(),
-        ]);
-    }
-    let mut text = table.text() + "\n";
+    let mut text = match tuned.proposals.as_slice() {
+        [] => format!("No setting of {check} limits a number, so there is none to tune.\n"),
+        proposals => limits(proposals, tuned.month) + "\n",
+    };
     let range = |(first, last, count): (Date, Date, usize)| {
         format!("{} from {first} to {last}", counted(count, "date", "dates"))
     };
@@ -36,8 +28,10 @@ pub(super) fn text(check: &str, tuned: &Tuned, alarms: f64, writes: bool) -> Str
         let of = per_month_with(figures.alarms, tuned.month);
         format!("{of} false alarms a month, {} of faults on the limited sides caught", percent_with(figures.caught))
     };
-    let _ = writeln!(text, "These limits as they are: {}.", figures(&tuned.now));
-    let _ = writeln!(text, "With the proposals:       {}.", figures(&tuned.then));
+    if !tuned.proposals.is_empty() {
+        let _ = writeln!(text, "These limits as they are: {}.", figures(&tuned.now));
+        let _ = writeln!(text, "With the proposals:       {}.", figures(&tuned.then));
+    }
     if tuned.then.alarms.value() * tuned.month > alarms && tuned.refused.is_none() {
         let (low, _) = interval(tuned.then.alarms.hits, tuned.then.alarms.of);
         let _ = match low * tuned.month > alarms {
@@ -124,6 +118,22 @@ pub(super) fn text(check: &str, tuned: &Tuned, alarms: f64, writes: bool) -> Str
         None => {}
     }
     text
+}
+
+/// The proposals as a table.
+fn limits(proposals: &[Proposal], month: f64) -> String {
+    let mut table = Table::new(["SETTING", "NOW", "PROPOSED", "FALSE/MONTH", "CAUGHT", "WHY"]);
+    for one in proposals {
+        table.row(vec![
+            one.setting.clone(),
+            one.now.map_or_else(|| "-".to_owned(), number),
+            proposed(one),
+            per_month(one.alarms, month),
+            percent(one.caught),
+            one.why.clone(),
+        ]);
+    }
+    table.text()
 }
 
 /// The same as JSON.

@@ -147,13 +147,13 @@ impl Tune {
             };
             return Found { value: None, by_weekday: None, why };
         };
+        let bad = tuning.bad(earlier.last().copied().unwrap_or(Date::MIN));
         if is_rise(knob) {
             let why = "by weekday no limit is between good dates and twice as much".to_owned();
-            return Found { value: None, by_weekday: self.by_weekday(tuning, &good, share).await, why };
+            return Found { value: None, by_weekday: self.by_weekday(tuning, &good, &bad, share).await, why };
         }
         let usual = median(&good.iter().map(|(_, value)| *value).collect::<Vec<_>>()).unwrap_or_default();
-        let last = earlier.last().copied().unwrap_or(Date::MIN);
-        let (limit, why) = fixed(knob, &good, &tuning.bad(last), usual, rank);
+        let (limit, why) = fixed(knob, &good, &bad, usual, rank);
         // An alarm on a date that somebody called good is false, so the limit lets it pass.
         let known = good.iter().filter(|(date, _)| !knob.strict && tuning.is_known_good(*date));
         let limit = known.fold(limit, |limit, (_, value)| match knob.side {
@@ -162,7 +162,7 @@ impl Tune {
         });
         let value = knob.setting(limit);
         let fixed = [tuning.rule(value)];
-        let by_weekday = self.by_weekday(tuning, &good, share).await.filter(|by_weekday| {
+        let by_weekday = self.by_weekday(tuning, &good, &bad, share).await.filter(|by_weekday| {
             let rules = [rule_of(knob.side, by_weekday.percent)];
             tuning.caught(&rules, earlier) > tuning.caught(&fixed, earlier) + BETTER
         });

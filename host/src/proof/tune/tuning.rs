@@ -138,8 +138,9 @@ impl<'h> Tuning<'h> {
     }
 
     /// The values of the dates up to one that somebody said were bad.
-    pub(super) fn bad(&self, last: Date) -> Vec<f64> {
-        self.all.range(..=last).filter(|(date, _)| self.history.is_bad(**date)).map(|(_, value)| *value).collect()
+    pub(super) fn bad(&self, last: Date) -> Vec<(Date, f64)> {
+        let is_bad = |(date, _): &(&Date, &f64)| self.history.is_bad(**date);
+        self.all.range(..=last).filter(is_bad).map(|(date, value)| (*date, *value)).collect()
     }
 
     /// Takes dates out of the good ones that stand far apart from those up to the last one that is tuned on, unless somebody said that

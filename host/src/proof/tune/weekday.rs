@@ -91,7 +91,13 @@ impl Tune {
     }
 
     /// The largest drop or rise from the weekday's median.
-    pub(super) async fn by_weekday(&self, tuning: &Tuning<'_>, good: &[(Date, f64)], share: f64) -> Option<OfWeekday> {
+    pub(super) async fn by_weekday(
+        &self,
+        tuning: &Tuning<'_>,
+        good: &[(Date, f64)],
+        bad: &[(Date, f64)],
+        share: f64,
+    ) -> Option<OfWeekday> {
         let knob = &tuning.knob;
         if knob.of_change || knob.side == Side::High && !is_rise(knob) {
             return None;
@@ -107,10 +113,12 @@ impl Tune {
             let faults = faults(knob, *value, *value);
             faults.into_iter().filter_map(|fault| of(&(*date, fault))).collect::<Vec<_>>()
         });
+        let bad = bad.iter().filter_map(of);
         // Whole percents, away from the good dates.
         let known = good.iter().filter(|(date, _)| tuning.is_known_good(*date)).filter_map(of);
-        let percent =
-            known.fold(-loosest(&changes, injected, tightest, false), |percent, change| percent.max(-change)).ceil();
+        let percent = known
+            .fold(-loosest(&changes, (injected, bad), tightest, false), |percent, change| percent.max(-change))
+            .ceil();
         // Of what only grows, or only shrinks, nobody knows how it would stay.
         if percent <= 0.0 {
             return None;
