@@ -40,6 +40,11 @@ pub fn an_hour_ago() -> String {
     jiff::Timestamp::from_second(second).unwrap_or_default().to_string()
 }
 
+/// How large a test is: `few` in `cargo xtask test`, which runs for every commit, and `all` in `cargo xtask interop`.
+pub fn sized(all: usize, few: usize) -> usize {
+    if std::env::var_os("HOST_TESTS_LONG").is_some() { all } else { few }
+}
+
 /// For tests that measure or load the whole machine: one at a time, until the returned guard is dropped.
 pub fn alone() -> std::sync::MutexGuard<'static, ()> {
     static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());

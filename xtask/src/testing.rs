@@ -43,9 +43,13 @@ const NEEDS: &[(&str, Need)] = &[
     ("templates", tools::toolchains),
 ];
 
+/// Tests that are smaller in `cargo xtask test`, by parts of their names.
+const LARGE: [&str; 4] =
+    ["cases::conditions_come_out", "fleet_record::a_copy_that_is_stopped", "killed::each_", "replay::days_of_runs"];
+
 /// How many tests run at a time: many of them wait for a time to come or for a host to answer.
 fn at_once() -> String {
-    (4 * thread::available_parallelism().map_or(2, usize::from)).to_string()
+    (6 * thread::available_parallelism().map_or(2, usize::from)).to_string()
 }
 
 /// Which tests, and how they are run.
@@ -82,14 +86,23 @@ pub(super) fn test(wanted: Wanted<'_>) -> Result<u8> {
     run_for_code(&mut command)
 }
 
-/// Runs the tests that `cargo xtask test` leaves out, since they need large tools; gives their exit code.
+/// Runs the tests that `cargo xtask test` leaves out, since they are long or need large tools, and in full those that it runs in part;
+/// gives their exit code.
 pub(super) fn ignored() -> Result<u8> {
     plugins_and_guests()?;
     tools::registry()?;
     step("building the host");
     cargo(&HOST)?;
     step("running the long tests: with wkg, and with gcloud where it is installed");
-    run_for_code(cargo_command().args(["test", "--package", "host-tests", "--test", "all", "--", "--ignored"]))
+    let long = ["test", "--package", "host-tests", "--test", "all", "--"];
+    let code = run_for_code(cargo_command().args(long).arg("--ignored"))?;
+    if code != 0 {
+        return Ok(code);
+    }
+    tools::postgres()?;
+    python_plugin()?;
+    step("running tests in full of which `cargo xtask test` runs a part");
+    run_for_code(cargo_command().args(long).args(LARGE).env("HOST_TESTS_LONG", "1"))
 }
 
 /// The modules of the end-to-end tests.

@@ -150,7 +150,7 @@ fn what_never_compiles_is_an_error_of_its_plugin() {
         ),
     ];
     let mut toml = HOST_TOML.to_owned();
-    let mut files = shipped().unwrap();
+    let mut files = vec![plugin("phase2-raw"), plugin("phase4-precompute")];
     for (name, items, budget, _) in &cases {
         let _ = write!(toml, "\n[grants.{name}]\nslack = ['#canary-alerts']\nbudgets = {{ {budget} }}\n");
         files.push(written(&sample, name, &with(name, items.clone())));
@@ -163,7 +163,7 @@ fn what_never_compiles_is_an_error_of_its_plugin() {
         assert!(error.contains(words), "{name}: {error}");
     }
     let passed = ended.json()["runs"].as_array().unwrap().iter().filter(|run| run["status"] == "pass").count();
-    assert_eq!(passed, 9, "{ended:?}");
+    assert_eq!(passed, 2, "{ended:?}");
 }
 
 /// The second start compiles nothing: with the memory that it now has it could not.

@@ -20,6 +20,7 @@ use crate::{
         postgres::{PASSWORD, Postgres, SHARED, VARIABLE, give},
         say,
         service::{Service, install},
+        sized,
     },
 };
 
@@ -172,10 +173,13 @@ fn a_copy_that_is_stopped_leaves_nothing_behind() {
     let (sample, url) = (Sample::new(None).unwrap(), server.url());
     sample.configure(&toml("directory = \"state\"")).unwrap();
     assert_eq!(once(&sample, &url, AT, &[]).code, 0);
-    let more = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) \
+    let added = sized(20_000, 5_000);
+    let more = format!(
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {added}) \
         INSERT INTO runs (check_name, due, data_date, attempt, past, status, summary, calls, seconds, recorded) \
-        SELECT 'phase2-raw', i, '2026-02-05', 1, FALSE, 'pass', 'fine', '[]', 0.5, i FROM n";
-    rusqlite::Connection::open(sample.path().join("state/host.db")).unwrap().execute(more, []).unwrap();
+        SELECT 'phase2-raw', i, '2026-02-05', 1, FALSE, 'pass', 'fine', '[]', 0.5, i FROM n"
+    );
+    rusqlite::Connection::open(sample.path().join("state/host.db")).unwrap().execute(&more, []).unwrap();
     let slow = Between::start(server.port).unwrap();
     slow.delay(Duration::from_millis(30));
     let stop = |from: &str, to: &str, query: &str| {
@@ -187,6 +191,7 @@ fn a_copy_that_is_stopped_leaves_nothing_behind() {
             format!("SELECT COUNT(*) FROM pg_stat_activity WHERE application_name = 'host' AND query LIKE '{query}%'");
         while server.sql(&under_way).unwrap() == "0" {
             assert!(begun.elapsed() < Duration::from_secs(30), "it never came to {query}");
+            std::thread::sleep(Duration::from_millis(2));
         }
         Command::new("kill").args(["-INT", &copying.id().to_string()]).status().unwrap();
         let output = copying.wait_with_output().unwrap();
@@ -198,8 +203,9 @@ fn a_copy_that_is_stopped_leaves_nothing_behind() {
     let begun = Instant::now();
     let whole = copy(&sample, &url, "state", "env:HOST_STATE_URL", &[]);
     assert_eq!(whole.code, 0, "{whole:?}");
-    say(&format!("20,009 runs are copied to a server in {:.1} s", begun.elapsed().as_secs_f64()));
-    assert_eq!(server.sql("SELECT COUNT(*) FROM runs").unwrap(), "20009");
+    let runs = added + 9;
+    say(&format!("{runs} runs are copied to a server in {:.1} s", begun.elapsed().as_secs_f64()));
+    assert_eq!(server.sql("SELECT COUNT(*) FROM runs").unwrap(), runs.to_string());
     stop("env:HOST_STATE_URL", "back", "SELECT id, due");
     assert!(!sample.path().join("back/host.db").exists());
     assert_eq!(copy(&sample, &url, "env:HOST_STATE_URL", "back", &[]).code, 0);

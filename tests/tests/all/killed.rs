@@ -14,7 +14,7 @@ use rusqlite::Connection;
 
 use crate::support::{
     command::Sample,
-    say,
+    say, sized,
     slack::{OK, Reply, Request, words as text},
     watched::plugin,
 };
@@ -162,8 +162,13 @@ fn start_loads(sample: &Sample, round: u32) -> Result<Child> {
 
 fn matrix(scene: &Scene, replies: &[Reply]) {
     let started = Instant::now();
-    let cases: Vec<(Step, Reply)> =
-        STEPS.into_iter().flat_map(|step| replies.iter().map(move |reply| (step, *reply))).collect();
+    // Each step with each reply; for every commit each with the first reply, and every other reply once.
+    let step = sized(1, STEPS.len());
+    let cases = replies.iter().enumerate().flat_map(|(at, reply)| {
+        let steps = STEPS.into_iter().skip(at % step).step_by(if at == 0 { 1 } else { step });
+        steps.map(|step| (step, *reply))
+    });
+    let cases: Vec<(Step, Reply)> = cases.collect();
     let waiting = Mutex::new(cases.iter());
     let counts = Mutex::new(Vec::new());
     std::thread::scope(|scope| {

@@ -364,6 +364,7 @@ fn the_real_gcloud_accepts_every_command() {
 
 /// The stand-in does what the real one did: each command of the set-up ends so, and each mistake is refused so.
 #[test]
+#[ignore = "long: each command that the real one was given"]
 fn the_stand_in_does_what_the_real_gcloud_did() {
     let recording = fs::read_to_string(repository().join(RECORDING)).unwrap();
     let mut recorded: Vec<(&str, &str)> = Vec::new();
