@@ -432,7 +432,7 @@ fn a_host_that_slept_does_not_run_what_is_no_longer_configured() {
     let newest = "SELECT COALESCE(MAX(due), 0) FROM runs WHERE check_name = ";
     let (missed, seen) = (count(&server, &format!("{newest}'a'")), count(&server, &format!("{newest}'removed'")));
     assert!(missed > seen);
-    server.background("BEGIN; LOCK TABLE runs IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(12)").unwrap();
+    server.background("BEGIN; LOCK TABLE runs IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(25)").unwrap();
     let digest = server.sql("SELECT digest FROM hosts WHERE digest <> (SELECT digest FROM configuration)").unwrap();
     let adopted = host(&sample, &server.url(), &["fleet", "adopt", &digest]);
     assert_eq!(adopted.code, 0, "{adopted:?}");
