@@ -27,6 +27,7 @@ const NEEDS: &[(&str, Need)] = &[
     ("docs", tools::emulator),
     ("emulator", tools::emulator),
     ("fleet", tools::postgres),
+    ("fleet_configurations", tools::postgres),
     ("fleet_faults", tools::faketime),
     ("fleet_faults", tools::postgres),
     ("fleet_killed", tools::postgres),

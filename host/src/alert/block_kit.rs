@@ -161,7 +161,8 @@ fn preview(notification: &Notification) -> String {
     }
     let named = all.iter().take(PREVIEWED).map(|(check, what)| {
         let what = what.split_whitespace().collect::<Vec<_>>().join(" ");
-        format!("{check}: {}", cut(&what, PREVIEW))
+        // A report is of no check.
+        if check.is_empty() { cut(&what, PREVIEW) } else { format!("{check}: {}", cut(&what, PREVIEW)) }
     });
     let mut named = named.collect::<Vec<_>>().join("; ");
     if let more @ 1.. = all.len().saturating_sub(PREVIEWED) {

@@ -17,7 +17,9 @@ pub(super) fn text(notification: &Notification, undelivered: &[Undelivered]) -> 
         lines.push(String::new());
         let name = clean(check);
         if alert.title == notification.title {
-            lines.push(format!("{name}: {}", clean(&alert.summary)));
+            // A report is of no check.
+            let name = if check.is_empty() { String::new() } else { format!("{name}: ") };
+            lines.push(format!("{name}{}", clean(&alert.summary)));
         } else {
             // A check without a title is named once.
             let named = if alert.title == *check { String::new() } else { format!(" ({name})") };

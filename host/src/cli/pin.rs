@@ -11,7 +11,7 @@ use semver::Version;
 
 use super::flags::LockFlag;
 use crate::{
-    config::nearest,
+    config::{Config, nearest},
     oci::{self, Place},
     package::{
         Expected, File, Keys, Lock, Pin as Pinned, SCHEME, Store, is_named_like_a_plugin, lock_command, pin_command,
@@ -22,6 +22,8 @@ use crate::{
 
 /// The exit code of `--verify` when something differs.
 const DIFFERS: u8 = 2;
+/// Checks that are named in a line.
+const NAMED: usize = 5;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -113,14 +115,14 @@ impl Pin {
 
     /// Writes the lock file, and then says what changed in it.
     fn write(&self, lock: &mut Lock, chosen: &[File]) -> Result<u8> {
-        let (mut done, mut changed) = (Vec::new(), None);
+        let (mut done, mut changed) = (Vec::new(), Vec::new());
         for file in chosen {
             let before = match registry_source(lock, file)? {
                 Some(source) => lock.set_from(file, source),
                 None => lock.set(file),
             };
             if before.as_ref().is_some_and(|before| before.digest != file.digest) {
-                changed.get_or_insert(file);
+                changed.push(file);
             }
             let now = format!("{} {}", file.version, file.digest);
             let news = match before {
@@ -154,17 +156,26 @@ impl Pin {
         lock.write()?;
         done.iter().for_each(|line| note!("{line}"));
         note!("{}: {} pinned", lock.path().display(), counted(lock.pins().len()));
-        if let Some(file) = changed {
-            note!("{}", would_have_said(file));
-        }
+        changed.iter().for_each(|file| note!("{}", would_have_said(file, lock.path())));
         Ok(0)
     }
 }
 
-/// How to see what a new version of a plugin would have said of recorded runs of its check.
-pub(super) fn would_have_said(file: &File) -> String {
+/// How to see what a new version of a plugin would have said of recorded runs of its checks, which host.toml beside the lock file names.
+pub(super) fn would_have_said(file: &File, lock: &Path) -> String {
+    let config = Config::read(&lock.with_file_name("host.toml")).ok();
+    let mut checks = config.map(|config| config.checks_of(&file.name)).unwrap_or_default();
+    if checks.is_empty() {
+        checks.push(file.name.clone());
+    }
     let path = quoted_path(&file.path);
-    format!("next: `host replay {} --plugin {path}` shows what it would have said of recorded runs", file.name)
+    let first = checks.remove(0);
+    let others = match checks.len() {
+        0 => String::new(),
+        1..=NAMED => format!("; {}, too", checks.join(", ")),
+        many => format!("; {many} other checks, too"),
+    };
+    format!("next: `host replay {first} --plugin {path}` shows what it would have said of recorded runs{others}")
 }
 
 /// The place in a registry that a pin keeps: for the same bytes, for another version from the store, and for an older one,

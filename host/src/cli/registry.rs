@@ -444,7 +444,7 @@ fn pin(lock: &mut Lock, file: &File, place: &Place) -> Result<()> {
     };
     note!("{}: {} {} is pinned in {}{was}", file.name, file.version, file.digest, lock.path().display());
     if is_changed {
-        note!("{}", would_have_said(file));
+        note!("{}", would_have_said(file, lock.path()));
     }
     Ok(())
 }

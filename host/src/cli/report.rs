@@ -34,10 +34,11 @@ const NAMED: usize = 12;
 An alert counts as false if somebody labelled it false or noise, or if nobody
 labelled it and it was over in the next round by itself, of rounds that are at
 most an hour apart. The time to a message ends when a receiver took the first
-one about the check. It begins with the last run that found nothing wrong; for a
-check of dates, with the last such run about the same date, or when its data
-were expected. [report] in host.toml sends this to a channel by the clock, and
-the page shows it at /report.
+one about the check. It begins with the last run that passed or was skipped; for
+a check of dates, with the last such run about the same date, or when its data
+were expected. Dates that somebody asked about by hand have no such time.
+[report] in host.toml sends this to a channel by the clock, and the page shows
+it at /report.
 
 Exit codes: 0 it is shown, 64 host.toml cannot be used.")]
 pub(super) struct Report {
@@ -78,14 +79,14 @@ impl Report {
         drop(progress);
         backends.close().await;
         trials.close().await;
-        if let Some(path) = &self.html {
-            fs::write(path, web::report_file(&made, &config)).with_context(|| path.display().to_string())?;
-            note!("{} has the pictures", path.display());
-        }
         super::print(&match self.output.output {
             Format::Table => shown(&made, &config),
             Format::Json => format!("{:#}\n", in_json(&made)),
         })?;
+        if let Some(path) = &self.html {
+            fs::write(path, web::report_file(&made, &config)).with_context(|| path.display().to_string())?;
+            note!("{} has the pictures", path.display());
+        }
         Ok(0)
     }
 }
@@ -106,7 +107,7 @@ fn shown(made: &Made, config: &Config) -> String {
     let count = |count: usize| if count == 0 { "-".to_owned() } else { count.to_string() };
     for own in &made.checks {
         table.row(vec![
-            own.check.clone(),
+            own.named(),
             count(own.alerts),
             count(own.real),
             count(own.falsely),
@@ -125,21 +126,19 @@ fn shown(made: &Made, config: &Config) -> String {
     }
     match made.unlabelled() {
         0 => {}
-        1 => all += "1 alert is not labelled; `host label` says what it was.\n",
-        many => all += &format!("{many} alerts are not labelled; `host label` says what they were.\n"),
+        1 => all += "1 alert is not labelled; `host label` says what it was, `host history` has its number.\n",
+        many => {
+            all += &format!(
+                "{many} alerts are not labelled; `host label` says what they were, `host history` has their numbers.\n"
+            );
+        }
     }
-    list(
-        &mut all,
-        "They never failed, so nobody knows whether they can",
-        made.checks.iter().filter(|own| own.never()).map(|own| own.check.clone()),
-    );
+    made.gaps().iter().for_each(|gap| all += &format!("{gap}.\n"));
     let unread = made.unread.iter();
     list(&mut all, "No recorded run asked these tables", unread.flat_map(|unread| unread.tables.iter().cloned()));
     if let Some(doubt) = made.unread.as_ref().and_then(Unread::doubt) {
         let _ = writeln!(all, "{doubt}.");
     }
-    let unjudged = made.checks.iter().filter(|own| !own.unjudged.is_empty());
-    list(&mut all, "Dates were never judged", unjudged.map(|own| format!("{} ({})", own.check, own.unjudged.len())));
     let silences = made.silences.iter();
     list(
         &mut all,

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     config::{Config, nearest},
     record::{self, Copied, Place, Spot, copy},
+    text::counted,
 };
 
 #[derive(Debug, Subcommand)]
@@ -137,8 +138,9 @@ impl Purge {
             let purged = record.purge(&what, "its answers were removed with `host state purge`").await?;
             record.close().await;
             super::print(&format!(
-                "Removed {} recorded answers; {} runs cannot be replayed any more.\n",
-                purged.answers, purged.runs
+                "Removed {}; {} cannot be replayed any more.\n",
+                counted(purged.answers as usize, "recorded answer", "recorded answers"),
+                counted(purged.runs as usize, "run", "runs")
             ))?;
             Ok(0)
         })

@@ -164,12 +164,16 @@ impl Record {
         Ok(rows.into_iter().map(|(digest,)| digest).collect())
     }
 
-    /// Removes answers for good. The tapes that need them stay, with the reason `why` they cannot be run again.
+    /// Removes answers for good: from a file every byte of them, from a server as far as its VACUUM does. The tapes that need them stay,
+    /// with the reason `why` they cannot be run again.
     pub async fn purge(&self, what: &Purge, why: &str) -> Result<Purged> {
         let purged = async {
             let mut write = self.begin().await?;
             let purged = purge(&mut write, what, why).await?;
             commit(write).await?;
+            if purged.answers > 0 {
+                self.empty_journal().await?;
+            }
             Ok(purged)
         };
         purged.await.map_err(|error| self.explain(error))
@@ -243,7 +247,9 @@ pub(super) async fn write_tapes(
     let now = recorded.as_millisecond();
     let all: BTreeMap<&str, &NewAnswer> =
         tapes.iter().flat_map(|(_, tape)| &tape.answers).map(|answer| (answer.id.as_str(), answer)).collect();
+    // One of which only the digest is kept is new if its content is to be kept now.
     let mut known = known(write, &all).await?;
+    known.retain(|id, known| known.whole || all.get(id.as_str()).is_none_or(|answer| answer.content.is_none()));
     let day = recorded.to_zoned(TimeZone::UTC).date().to_string();
     let bytes: Option<i64> =
         query_scalar("SELECT bytes FROM answer_days WHERE day = $1").bind(&day).fetch_optional(&mut *write).await?;
@@ -275,7 +281,7 @@ pub(super) async fn write_tapes(
     for rows in rows.chunks(ROWS) {
         insert_tapes(rows, now).execute(&mut *write).await?;
     }
-    known.retain(|_, used| now - *used > marked());
+    known.retain(|_, known| now - known.used > marked());
     let stale: Vec<&String> = known.keys().collect();
     for ids in stale.chunks(ROWS) {
         // Constants and places.
@@ -290,16 +296,27 @@ pub(super) async fn write_tapes(
     Ok(())
 }
 
-/// Which of the answers are there, and when each was last used.
-async fn known(write: &mut AnyConnection, all: &BTreeMap<&str, &NewAnswer>) -> sqlx::Result<HashMap<String, i64>> {
+/// What is there of an answer.
+struct Known {
+    /// When it was last used, in Unix milliseconds.
+    used: i64,
+    /// Whether its content is there, too.
+    whole: bool,
+}
+
+/// Which of the answers are there.
+async fn known(write: &mut AnyConnection, all: &BTreeMap<&str, &NewAnswer>) -> sqlx::Result<HashMap<String, Known>> {
     let ids: Vec<&&str> = all.keys().collect();
     let mut known = HashMap::new();
     for ids in ids.chunks(ROWS) {
         // Constants and places.
-        let sql = format!("SELECT id, used FROM answers WHERE id IN {}", places(1, ids.len()));
+        let sql = format!(
+            "SELECT id, used, CASE WHEN content IS NULL THEN 0 ELSE 1 END FROM answers WHERE id IN {}",
+            places(1, ids.len())
+        );
         let select = ids.iter().fold(query_as(AssertSqlSafe(sql)), |select, id| select.bind(**id));
-        let rows: Vec<(String, i64)> = select.fetch_all(&mut *write).await?;
-        known.extend(rows);
+        let rows: Vec<(String, i64, i32)> = select.fetch_all(&mut *write).await?;
+        known.extend(rows.into_iter().map(|(id, used, whole)| (id, Known { used, whole: whole == 1 })));
     }
     Ok(known)
 }
@@ -308,7 +325,11 @@ async fn insert_answers(write: &mut AnyConnection, new: &BTreeMap<&str, Packed<'
     let answers: Vec<&Packed<'_>> = new.values().collect();
     for answers in answers.chunks(ROWS) {
         // Constants and places.
-        let sql = format!("INSERT INTO answers (id, content, bytes, used) VALUES {}", places(answers.len(), 4));
+        let sql = format!(
+            "INSERT INTO answers (id, content, bytes, used) VALUES {} ON CONFLICT (id) DO UPDATE \
+            SET content = excluded.content, bytes = excluded.bytes, used = excluded.used",
+            places(answers.len(), 4)
+        );
         let insert = answers.iter().fold(query(AssertSqlSafe(sql)), |insert, (answer, packed)| {
             let bytes = packed.as_ref().map_or(0, |packed| i64::try_from(packed.len()).unwrap_or(i64::MAX));
             insert.bind(&answer.id).bind(packed.as_deref()).bind(bytes).bind(now)
@@ -319,7 +340,10 @@ async fn insert_answers(write: &mut AnyConnection, new: &BTreeMap<&str, Packed<'
         answers.iter().flat_map(|(answer, _)| answer.sources.iter().map(|source| (source, &answer.id))).collect();
     for sources in sources.chunks(ROWS) {
         // Constants and places.
-        let sql = format!("INSERT INTO answer_sources (source, answer_id) VALUES {}", places(sources.len(), 2));
+        let sql = format!(
+            "INSERT INTO answer_sources (source, answer_id) VALUES {} ON CONFLICT DO NOTHING",
+            places(sources.len(), 2)
+        );
         let insert = sources
             .iter()
             .fold(query(AssertSqlSafe(sql)), |insert, (source, id)| insert.bind(source.as_str()).bind(id.as_str()));

@@ -43,6 +43,8 @@ pub(super) const PATIENT: &str =
 /// The mode of a file; it stays with it. A commit is on disk when it returns, which is SQLite's default and is not lowered to NORMAL: the
 /// last commits could be lost in a power failure.
 const FILE_MODE: &str = "PRAGMA journal_mode = WAL";
+/// What is removed from a file is overwritten with zeros: purged answers are not to be found in it.
+const FILE_WIPES: &str = "PRAGMA secure_delete = ON";
 
 /// The migrations of a file.
 const FILE_STEPS: &[(i64, &str, &str)] = &[
@@ -169,6 +171,14 @@ impl Record {
             .max_lifetime(None)
             // Do not reuse a connection with an uncommitted transaction: SQLite itself ends the transaction when the
             // disk is full, which sqlx does not notice, and then every further transaction fails.
+            .after_connect(move |connection, _| {
+                Box::pin(async move {
+                    if !is_server {
+                        connection.execute(FILE_WIPES).await?;
+                    }
+                    Ok(())
+                })
+            })
             .after_release(move |connection, _| {
                 Box::pin(async move {
                     // One that was given up in the middle may wait for an answer for ever, and its place in the pool with it.
@@ -186,6 +196,14 @@ impl Record {
         };
         let member = is_server.then(Member::new);
         Ok(Self { pool, options: Arc::new(options), place, plugins: Arc::default(), member })
+    }
+
+    /// Writes the journal of a file into it and empties it, unless somebody reads just then: it has what was removed.
+    pub(super) async fn empty_journal(&self) -> sqlx::Result<()> {
+        if let Place::File(_) = self.place {
+            self.pool.execute("PRAGMA wal_checkpoint(TRUNCATE)").await?;
+        }
+        Ok(())
     }
 
     /// Brings the tables to what this host knows.

@@ -71,7 +71,7 @@ pub use orders::Order;
 pub use outbox::{Attempt, Message, Outcome, Undelivered};
 pub use place::Place;
 pub use pulse::{Left, Pulse};
-pub use reports::{Heard, Lived, Tally};
+pub use reports::{Heard, Lived, Noticed, Tally};
 pub use scores::MutationScore;
 pub use silences::Silence;
 pub use threads::{Outdated, Thread, Threading};

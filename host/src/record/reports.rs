@@ -29,15 +29,51 @@ pub struct Lived {
     pub ever_failed: bool,
 }
 
-/// From when an alert could have been told, and when it was.
+/// From when an alert could have been told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Heard {
-    /// The last run before it that found nothing wrong, about the same date if it is about one.
+pub struct Noticed {
+    /// The last run before it that passed or was skipped, about the same date if it is about one: while a check is skipped, nobody is to
+    /// hear of it.
     pub well: Option<Timestamp>,
-    /// The first run about its date; `None` if it is about no date.
+    /// The first run of its schedule about its date; `None` if it is about no date, or if somebody asked about the date by hand.
     pub first: Option<Timestamp>,
-    /// When the first message about its check was delivered; `None` if none was.
-    pub at: Option<Timestamp>,
+}
+
+/// When an alert was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// A receiver took the first message about its check.
+    At(Timestamp),
+    /// The message is still to be sent.
+    Waits,
+    /// No receiver took one.
+    Never,
+}
+
+/// The messages about each check, the oldest first.
+#[derive(Debug, Default)]
+pub struct Messages(BTreeMap<String, Vec<Message>>);
+
+#[derive(Debug)]
+struct Message {
+    created: Timestamp,
+    waits: bool,
+    delivered: Option<Timestamp>,
+}
+
+impl Messages {
+    /// When an alert was told: by the first message about its check that was written from `announced` until it ended. Without such a
+    /// message it was told on the terminal.
+    pub fn heard(&self, check: &str, announced: Timestamp, ended: Option<Timestamp>) -> Heard {
+        let of_alert = |one: &&Message| one.created >= announced && ended.is_none_or(|ended| one.created < ended);
+        let own: Vec<&Message> = self.0.get(check).into_iter().flatten().filter(of_alert).collect();
+        match own.iter().filter_map(|one| one.delivered).min() {
+            Some(at) => Heard::At(at),
+            None if own.is_empty() => Heard::At(announced),
+            None if own.iter().any(|one| one.waits) => Heard::Waits,
+            None => Heard::Never,
+        }
+    }
 }
 
 impl Record {
@@ -69,14 +105,8 @@ impl Record {
         rows.into_iter().map(lived).collect()
     }
 
-    /// From when an alert could have been told, and when it was: when a receiver took the first message about its check that was written
-    /// from `announced` until it ended. Without such a message it was told on the terminal.
-    pub async fn heard(
-        &self,
-        check: &str,
-        date: Option<Date>,
-        (began, announced, ended): (Timestamp, Timestamp, Option<Timestamp>),
-    ) -> Result<Heard> {
+    /// From when an alert that began then could have been told.
+    pub async fn noticed(&self, check: &str, date: Option<Date>, began: Timestamp) -> Result<Noticed> {
         let of_date = date.map(|date| date.to_string()).unwrap_or_default();
         // No run is about a date long before it.
         let from = date.and_then(|date| date.checked_sub(7.days()).ok()?.to_zoned(TimeZone::UTC).ok());
@@ -98,18 +128,26 @@ impl Record {
             }
             None => None,
         };
-        let sql = "SELECT COUNT(*), MIN(CASE WHEN state = 'delivered' THEN at END) FROM outbox \
-            LEFT JOIN receipts ON message_id = outbox.id AND attempt = attempts \
-            WHERE created >= $1 AND created < $2 AND replace(checks, $3, '') <> checks";
-        let (messages, delivered): (i64, Option<i64>) = query_as(sql)
-            .bind(announced.as_millisecond())
-            .bind(ended.map_or(i64::MAX, Timestamp::as_millisecond))
-            .bind(serde_json::to_string(check)?)
-            .fetch_one(&mut read)
+        Ok(Noticed { well: well.map(moment), first: first.map(moment) })
+    }
+
+    /// The messages that were written since a moment.
+    pub async fn written_since(&self, since: Timestamp) -> Result<Messages> {
+        let sql = "SELECT checks, created, state, CASE WHEN state = 'delivered' THEN at END FROM outbox \
+            LEFT JOIN receipts ON message_id = outbox.id AND attempt = attempts WHERE created >= $1 ORDER BY created";
+        let rows: Vec<(String, i64, String, Option<i64>)> = query_as(sql)
+            .bind(since.as_millisecond())
+            .fetch_all(&mut *self.read().await?)
             .await
             .map_err(|error| self.explain(error))?;
-        let at = delivered.map(moment).or((messages == 0).then_some(announced));
-        Ok(Heard { well: well.map(moment), first: first.map(moment), at })
+        let mut messages = Messages::default();
+        for (checks, created, state, delivered) in rows {
+            for check in serde_json::from_str::<Vec<String>>(&checks)? {
+                let (waits, delivered) = (state == "waiting", delivered.map(moment));
+                messages.0.entry(check).or_default().push(Message { created: moment(created), waits, delivered });
+            }
+        }
+        Ok(messages)
     }
 
     /// Until when the last report that was sent goes.

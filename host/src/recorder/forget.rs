@@ -54,7 +54,10 @@ impl Recorder {
                     (Purge::Source(source.clone()), format!("{source} is not granted any more"))
                 }
                 Keeping::On => continue,
-                Keeping::Digest => (Purge::Contents(source.clone()), String::new()),
+                Keeping::Digest => (
+                    Purge::Contents(source.clone()),
+                    format!("only digests of the answers of {source} are kept (record.datasets)"),
+                ),
                 Keeping::Off => (
                     Purge::Source(source.clone()),
                     format!("the answers of {source} are not recorded (record.datasets)"),

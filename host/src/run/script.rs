@@ -234,7 +234,7 @@ impl Script {
             let answered = events.into_iter().map(|event| {
                 let id = event.answer.as_deref().map(std::str::from_utf8).transpose()?;
                 let answer = id.filter(|id| contents.contains_key(*id)).map(|id| content(Some(id), contents));
-                let answer = answer.transpose()?;
+                let answer = answer.transpose().with_context(|| format!("the answer to its {}", event.name))?;
                 unpacked += answer.as_ref().map_or(0, Vec::len);
                 if unpacked > LARGEST {
                     bail!("its answers are larger than any run's: they are damaged");
@@ -279,7 +279,7 @@ impl Written {
 /// An answer, unpacked.
 fn content(id: Option<&str>, contents: &HashMap<String, Vec<u8>>) -> Result<Vec<u8>> {
     let packed = id.and_then(|id| contents.get(id)).context("it is not recorded any more")?;
-    unpack(packed).context("it is damaged")
+    unpack(packed).context("it is damaged in the record")
 }
 
 fn written_skip(Skip { when, unless_known, at_most }: &Skip) -> WrittenSkip {

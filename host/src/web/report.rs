@@ -16,7 +16,7 @@ use crate::{
     config::Config,
     proof::{Figured, OfCheck, Report},
     record,
-    text::{bytes, span},
+    text::{bytes, counted, span},
 };
 
 /// The picture's measures, in SVG units.
@@ -54,7 +54,7 @@ fn content(report: &Report, config: &Config, named: &dyn Fn(&str) -> Markup) -> 
                 li { (what) ": " b { (value) } " (target: " (target) @if met == Some(false) { ", missed" } ")" }
             }
             @if report.unlabelled() > 0 {
-                li { (report.unlabelled()) " alerts are not labelled. The page of a check has a form for each." }
+                li { (counted(report.unlabelled(), "alert is", "alerts are")) " not labelled. The page of a check has a form for each." }
             }
         }
         h2 { "Alerts" }
@@ -105,7 +105,7 @@ fn picture(checks: &[OfCheck]) -> Markup {
         @if rows.is_empty() { p { "There was no alert." } } @else {
             svg.report viewBox={ "0 0 " (NAMES + BARS + 40) " " (height) } role="img" aria-label="Alerts of each check by what they were" {
                 @for (at, own) in rows.iter().enumerate() {
-                    text x=(NAMES - 8) y=(at * ROW + 15) text-anchor="end" { (own.check) }
+                    text x=(NAMES - 8) y=(at * ROW + 15) text-anchor="end" { (own.named()) }
                     @for (class, words, start, count) in bars(own) {
                         path class=(class) d={ "M" (NAMES + start * BARS / most) " " (at * ROW + 3) "h" (count * BARS / most) "v14h-" (count * BARS / most) "z" } { title { (count) " " (words) } }
                     }
@@ -145,7 +145,7 @@ fn table(report: &Report, named: &dyn Fn(&str) -> Markup) -> Markup {
                 tbody {
                     @for own in &report.checks {
                         tr {
-                            td { (named(&own.check)) }
+                            td { @if own.gone { (own.named()) } @else { (named(&own.check)) } }
                             td { (own.runs) }
                             td { (own.alerts) }
                             td { (own.real) }

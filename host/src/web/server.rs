@@ -73,7 +73,7 @@ async fn accept(listener: TcpListener, router: Router, closing: watch::Receiver<
                     let number = place.number();
                     let task = connections.spawn(serve(stream, place, router.clone(), closing.clone()));
                     Place::held_by(number, &seats, task);
-                    // Its request is read before others come: a crowd would take its place as one that sends nothing.
+                    // Its request can be read before others come: a crowd would take its place as one that sends nothing.
                     tokio::task::yield_now().await;
                 }
                 Err(_) => tokio::time::sleep(EXHAUSTED).await,

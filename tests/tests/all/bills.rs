@@ -6,6 +6,7 @@ use super::bigquery::Cloud;
 use crate::support::{
     command::{ended, shipped},
     google::bigquery::{Method, error},
+    service::install,
 };
 
 #[test]
@@ -193,4 +194,29 @@ fn a_backtest_never_bills_more_than_its_limit() {
         whole.out.contains("10 dates: 10 failed.") && whole.out.contains("asked about in the last day"),
         "{whole:?}"
     );
+}
+
+/// Of several checks with one limit, dates that only teach the next ones count for all of them.
+#[test]
+fn known_dates_of_several_checks_share_a_limit() {
+    let cloud = Cloud::new();
+    let toml = std::fs::read_to_string(cloud.sample.path().join("host.toml")).unwrap();
+    let granted = toml.replace("warehouse = [\"nba_predictions\"]", "warehouse = [\"nba_predictions\", \"nba_raw\"]");
+    let known = FAILING.replace("channel =", "known_bad = [\"2026-01-25 nothing came\"]\nchannel =");
+    let others = known.replace("checks.games", "checks.others");
+    std::fs::write(cloud.sample.path().join("host.toml"), format!("{granted}\n{known}\n{others}")).unwrap();
+    let ask = |more: &[&str]| {
+        let mut command = cloud.sample.command();
+        command.env("GCE_METADATA_HOST", cloud.identity.address.host());
+        ended(command.args(["backtest", "--known", "--learn", "5d"]).args(more)).unwrap()
+    };
+    assert!(cloud.check("games").code <= 3, "there is a record");
+    install(&cloud.sample, &[]).unwrap();
+    let before = cloud.bigquery.jobs();
+    // Six dates of two queries each: all of it.
+    let refused = ask(&["--max-bytes", "300 MiB"]);
+    assert!(refused.code == 64 && refused.err.contains("raise --max-bytes"), "{refused:?}");
+    assert_eq!(cloud.bigquery.jobs() - before, 12, "{refused:?}");
+    let whole = ask(&["--max-bytes", "600 MiB"]);
+    assert_eq!((whole.code, cloud.bigquery.jobs() - before), (0, 36), "{whole:?}");
 }

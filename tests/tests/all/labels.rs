@@ -72,6 +72,7 @@ fn labels_and_the_report_say_what_alerts_were() {
     assert!(page.contains("<svg") && page.contains("phase2-raw"), "{page}");
     let text = sample.host(&["report", file, "--about", &format!("{length}d")]).unwrap().out;
     assert!(text.contains("50 %, 1 of 2 (target: below 5 %)"), "{text}");
+    assert!(text.contains("Known bad dates of which nobody was told: phase2-raw (2025-09-24)."), "{text}");
 }
 
 /// A message counts from when a receiver took it, and one that no receiver took is said.
@@ -101,7 +102,7 @@ fn the_report_counts_until_a_receiver_takes_the_message() {
     assert_eq!(report["figures"][1]["value"], "no message was delivered; 1 not delivered", "{report:#}");
     assert_eq!(report["figures"][1]["met"], false);
     assert!(
-        report["mend"][0]["why"].as_str().unwrap().contains("the message about 1 of 1 alerts was not delivered"),
+        report["mend"][0]["why"].as_str().unwrap().contains("the message about 1 of 1 alert was not delivered"),
         "{report:#}"
     );
 }
@@ -126,12 +127,36 @@ fn the_report_is_of_what_was_told_and_judged_in_its_time() {
     };
     let all = own("14d");
     assert_eq!(all["alerts"], 1, "{all:#}");
+    assert_eq!(
+        all["seconds"],
+        serde_json::json!([]),
+        "nobody could hear of that date before it was asked about: {all:#}"
+    );
     assert!(all["unjudged"].as_array().unwrap().len() <= 3, "{all:#}");
     assert_eq!(own("1d")["alerts"], 0);
     // It was held back until an hour ago.
     let told = (Timestamp::now() - SignedDuration::from_hours(1)).as_millisecond();
     record(&sample).execute("UPDATE alerts SET announced = ?1 WHERE announced IS NOT NULL", [told]).unwrap();
     assert_eq!(own("1d")["alerts"], 1);
+
+    // A date that could not be evaluated is not judged.
+    sample.sql("nba_raw", "ALTER TABLE nbac_player_boxscore RENAME TO gone").unwrap();
+    run(&["--at", &before(2).to_string()]);
+    let error = &before(3).to_string()[..10];
+    assert!(own("14d")["unjudged"].as_array().unwrap().iter().any(|date| date == error), "{:#}", own("14d"));
+
+    // Alerts of a check that has another name now were alerts.
+    let toml = fs::read_to_string(sample.path().join("host.toml")).unwrap();
+    let renamed = toml.replace("\"phase2-raw\"", "\"renamed\"");
+    let renamed = renamed.replace("[checks.phase2-raw]", "[checks.renamed]\nplugin = \"phase2-raw\"");
+    sample.configure(&renamed).unwrap();
+    let old = own("1d");
+    assert_eq!((&old["alerts"], &old["gone"]), (&1.into(), &true.into()), "{old:#}");
+    let text = sample.host(&["report", "plugins"]).unwrap().out;
+    assert!(
+        text.contains("phase2-raw (not in host.toml)") && !text.contains("there was no alert (target: below"),
+        "{text}"
+    );
 }
 
 /// By the clock the report goes to its channel once; the page shows it, and has a form for each alert.
@@ -156,6 +181,7 @@ fn the_report_is_sent_by_the_clock_and_alerts_are_labelled_on_the_page() {
     service.wait_until("the report", 150, |_| !reports().is_empty());
     let text = &reports()[0];
     assert!(text.contains("Figures") && text.contains("target: below 5 %"), "{text}");
+    assert!(text.contains("\"text\":\"🔵 1 alert. Nobody has said what it was.\""), "{text}");
     let page = service.get("/report");
     assert!(page.body.contains("Alerts that were false"), "{page:?}");
     let page = service.get("/checks/phase2-raw").body;

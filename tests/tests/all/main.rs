@@ -45,6 +45,7 @@ mod examples;
 mod explain;
 mod first_contact;
 mod fleet;
+mod fleet_configurations;
 mod fleet_faults;
 mod fleet_killed;
 mod fleet_record;

@@ -267,6 +267,27 @@ fn a_twin_with_other_bytes_is_not_chosen() {
     assert!(refused.err.contains("exists twice with different bytes"), "{}", refused.err);
 }
 
+/// After a new version the next command is named, with a check that host.toml gives to the plugin.
+#[test]
+fn a_new_version_can_be_replayed_as_the_hint_says() {
+    let sample = Sample::new(None).unwrap();
+    let file = sample.path().join("plugins/canary-sql.wasm");
+    fs::create_dir(sample.path().join("plugins")).unwrap();
+    fs::copy(plugin("canary-sql"), &file).unwrap();
+    assert_eq!(sample.host(&["pin", "plugins/"]).unwrap().code, 0);
+    let once = sample.host(&["run", "--once", "--at", AT, "--check", "weekly-signals"]).unwrap();
+    assert!(once.code <= 2, "{once:?}");
+    let mut other = fs::read(&file).unwrap();
+    // A custom section of no meaning.
+    other.extend([0, 2, 1, b'x']);
+    fs::write(&file, other).unwrap();
+    let pinned = sample.host(&["pin", "plugins/"]).unwrap();
+    let hint = "next: `host replay weekly-signals --plugin plugins/canary-sql.wasm`";
+    assert!(pinned.code == 0 && pinned.err.contains(hint), "{pinned:?}");
+    let again = sample.host(&["replay", "weekly-signals", "--plugin", "plugins/canary-sql.wasm"]).unwrap();
+    assert!(again.code == 0 && again.out.contains("1 would say the same"), "{again:?}");
+}
+
 /// What editors, copying programs and people leave beside plugins is not a plugin.
 #[test]
 fn leftovers_are_not_plugins() {

@@ -141,7 +141,7 @@ fn a_plugin_that_polls_is_noticed() {
     assert_eq!(ran.code, 0, "it gets its answer: {ran:?}");
     let again = replay(&sample, &["polls"]);
     assert_eq!(again.code, 1, "{again:?}");
-    assert!(again.out.contains("say something else, though nothing changed"), "{again:?}");
+    assert!(again.out.contains("1 says something else, though nothing changed"), "{again:?}");
     assert!(again.out.contains("the report: then") && again.out.contains("polls"), "{again:?}");
 }
 
@@ -173,10 +173,11 @@ fn other_settings_show_what_they_would_have_said() {
     assert_eq!(told["runs"][0]["then"]["verdict"], Value::from("pass"), "{told}");
     let junit = replay(&sample, &["phase2-raw", "--set", "min_games=1000", "--output", "junit"]).out;
     assert!(junit.contains("tests=\"3\" failures=\"3\""), "{junit}");
-    // Another plugin asks other questions.
-    let other = shipped().unwrap().into_iter().find(|path| path.ends_with("phase3-analytics.wasm")).unwrap();
-    let asked = replay(&sample, &["phase2-raw", "--plugin", other.to_str().unwrap()]);
+    // Of another table nothing was asked then.
+    let asked = replay(&sample, &["phase2-raw", "--set", "table=nba_raw.other"]);
     assert!(asked.code == 3 && asked.out.contains("it asks what was not asked then: warehouse.query"), "{asked:?}");
+    let other = shipped().unwrap().into_iter().find(|path| path.ends_with("phase3-analytics.wasm")).unwrap();
+    let other = other.to_str().unwrap();
 
     // Mistakes of the command line.
     for (arguments, words) in [
@@ -185,6 +186,7 @@ fn other_settings_show_what_they_would_have_said() {
         (&["phase2-raw", "--set", "min_games"], "KEY=VALUE"),
         (&["phase2-raw", "--run", "2026-02-05"], "no run 2026-02-05 of phase2-raw is recorded with its answers"),
         (&["phase2-raw", "--plugin", "nothing.wasm"], "nothing.wasm"),
+        (&["phase2-raw", "--plugin", other], "phase2-raw runs the plugin phase2-raw; "),
     ] {
         let refused = replay(&sample, arguments);
         assert!(refused.code == 64 && refused.err.contains(words), "{arguments:?}: {refused:?}");
@@ -249,13 +251,60 @@ fn what_cannot_be_run_again_is_said_with_its_reason() {
     assert!(once(&wrong).err.contains("no plugin is granted a dataset nba_rwa; did you mean `nba_raw`?"));
 }
 
+/// A version or settings that do not end would say something else, whatever the machine.
+#[test]
+fn new_settings_that_never_end_are_a_change() {
+    let query = "behaviour = \"query\", sql = \"SELECT COUNT(*) AS n FROM nba_raw.nbac_player_boxscore\"";
+    let sample = misbehaving(&[("it", query)], "[grants.misbehaving.budgets]\ncpu = \"300ms\"");
+    once(&sample);
+    let spins = replay(&sample, &["it", "--set", "behaviour=spin"]);
+    assert!(spins.code == 1 && spins.out.contains("1 would say something else"), "{spins:?}");
+    let junit = replay(&sample, &["it", "--set", "behaviour=spin", "--output", "junit"]).out;
+    assert!(junit.contains("failures=\"1\""), "{junit}");
+}
+
+/// What is purged is in no byte of the record, and what was kept as a digest is kept whole once host.toml says so.
+#[test]
+fn what_is_kept_follows_the_configuration() {
+    let query = "behaviour = \"query\", sql = \"SELECT player_name AS n FROM nba_raw.nbac_player_boxscore\"";
+    let kept = |how: &str| format!("[record]\nanswers = \"40000d\"\ndatasets = {{ nba_raw = \"{how}\" }}");
+    let sample = misbehaving(&[("it", query)], &kept("digest"));
+    let digest = fs::read_to_string(sample.path().join("host.toml")).unwrap();
+    let on = digest.replace(&kept("digest"), &kept("on"));
+    once(&sample);
+    sample.configure(&on).unwrap();
+    once(&sample);
+    let again = replay(&sample, &["it"]);
+    assert!(again.out.contains("1 same, byte for byte") && again.out.contains("only digests"), "{again:?}");
+
+    let answer: Vec<u8> = record(&sample)
+        .query_row("SELECT content FROM answers JOIN answer_sources ON answer_id = id WHERE source = 'nba_raw' ORDER BY bytes DESC", [], |row| row.get(0))
+        .unwrap();
+    // Short enough to be on one page.
+    let end = &answer[answer.len() - 24..];
+    let is_there = || {
+        let files = fs::read_dir(sample.path().join("state")).unwrap().flatten();
+        files
+            .filter_map(|file| fs::read(file.path()).ok())
+            .any(|bytes| bytes.windows(end.len()).any(|part| part == end))
+    };
+    assert!(is_there(), "it is what is looked for");
+    sample.configure(&digest).unwrap();
+    once(&sample);
+    assert!(!is_there(), "it was purged");
+    let again = replay(&sample, &["it"]);
+    let said = "not replayable: only digests of the answers of nba_raw are kept (record.datasets)";
+    assert!(again.code == 3 && again.out.contains(said), "{again:?}");
+    assert!(again.out.contains("3 cannot be run again"), "{again:?}");
+}
+
 /// Answers that are damaged, gone or purged are clear errors; the runs themselves stay.
 #[test]
 fn answers_that_are_gone_are_missed() {
     let query = "behaviour = \"query\", sql = \"SELECT COUNT(*) AS n FROM nba_raw.nbac_player_boxscore\"";
     type Way = (fn(&Sample), &'static str);
     let ways: [Way; 4] = [
-        (|sample| change(sample, "UPDATE answers SET content = X'00'"), "it is damaged"),
+        (|sample| change(sample, "UPDATE answers SET content = X'00'"), "damaged in the record"),
         (|sample| change(sample, "DELETE FROM answers"), "not recorded"),
         (|sample| fs::remove_dir_all(stored(sample)).unwrap(), "is not kept any more; name a file with --plugin"),
         (
@@ -263,7 +312,7 @@ fn answers_that_are_gone_are_missed() {
                 let unknown = sample.host(&["state", "purge", "--dataset", "nba_rew"]).unwrap();
                 assert!(unknown.code == 64 && unknown.err.contains("did you mean `nba_raw`?"), "{unknown:?}");
                 let purged = sample.host(&["state", "purge", "--dataset", "nba_raw"]).unwrap();
-                assert!(purged.code == 0 && purged.out.contains("1 runs cannot be replayed"), "{purged:?}");
+                assert!(purged.code == 0 && purged.out.contains("1 run cannot be replayed"), "{purged:?}");
                 assert_eq!(rows(sample, "answers"), 0);
             },
             "its answers were removed with `host state purge`",

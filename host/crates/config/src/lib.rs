@@ -270,6 +270,17 @@ impl Config {
         self.checks.contains_key(check) || watched.is_some_and(|gate| gate.expect_consult.is_some())
     }
 
+    /// The plugin of a check; `None` of one that host.toml does not name, which may be of a plugin of its name.
+    pub fn plugin_of(&self, check: &str) -> Option<&str> {
+        let (name, own) = self.checks.get_key_value(check)?;
+        Some(own.plugin.as_deref().unwrap_or(name))
+    }
+
+    /// The checks that host.toml gives to a plugin.
+    pub fn checks_of(&self, plugin: &str) -> Vec<String> {
+        self.checks.keys().filter(|check| self.plugin_of(check) == Some(plugin)).cloned().collect()
+    }
+
     /// The `[scheduler]` of one check.
     pub fn pace(&self, check: &str) -> Pace {
         let own = self.checks.get(check);

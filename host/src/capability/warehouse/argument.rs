@@ -17,7 +17,7 @@ pub struct Argument {
 }
 
 impl Argument {
-    /// All of it as text, each number in full: `@date DATE Date("2026-02-05")`.
+    /// All of it as text, each number in full: `@date DATE Value::Date("2026-02-05")`. Recorded answers are found by it, so it stays as it is.
     pub(in crate::capability) fn text(&self) -> String {
         let name = self.name.trim_start_matches('@').to_lowercase();
         format!("@{name} {} {:?}", self.kind.map_or("", sql_type), self.value)

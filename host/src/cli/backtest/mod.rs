@@ -110,17 +110,22 @@ impl Backtest {
             }
         };
         let mut tried = Vec::new();
-        let mut billed = 0;
         for name in &names {
-            let one = self.one(&trials, name, billed).await?;
-            billed += one.days.iter().map(|day| day.bytes).sum::<u64>();
-            tried.push(one);
+            // Dates that only teach the next ones, and those that were over the limit, bill as well.
+            let billed = trials.costs.costs(Date::MIN).await?.iter().map(|cost| cost.bytes).sum();
+            tried.push(self.one(&trials, name, billed).await?);
         }
         let config = trials.config.clone();
         trials.close().await;
         if self.dry_run {
             return Ok(0);
         }
+        let shown = Shown { tried: &tried, known: self.known };
+        super::print(&match self.output {
+            CiFormat::Table => shown.text(),
+            CiFormat::Json => format!("{:#}\n", shown.json()),
+            CiFormat::Junit => shown.junit(),
+        })?;
         if let (Some(path), Some(one)) = (&self.html, tried.first()) {
             let days = one.days.iter().map(|day| web::Tried {
                 date: day.date,
@@ -134,12 +139,6 @@ impl Backtest {
             fs::write(path, page).with_context(|| path.display().to_string())?;
             note!("{} has the charts", path.display());
         }
-        let shown = Shown { tried: &tried, known: self.known };
-        super::print(&match self.output {
-            CiFormat::Table => shown.text(),
-            CiFormat::Json => format!("{:#}\n", shown.json()),
-            CiFormat::Junit => shown.junit(),
-        })?;
         Ok(shown.code())
     }
 

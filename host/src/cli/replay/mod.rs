@@ -118,6 +118,12 @@ impl Replay {
             return Ok(());
         };
         let plugin = plugins.of(newest).await?;
+        if let Some(path) = &self.plugin
+            && let Some(own) = runner.config.plugin_of(&self.check)
+            && own != plugin.file.name
+        {
+            bail!("{} runs the plugin {own}; {} is {}", self.check, path.display(), plugin.file.name);
+        }
         let Ok(ids) = Script::ids(newest) else { return Ok(()) };
         let contents = runner.record.answers(&ids).await?;
         if let Ok(script) = Script::read(newest, &contents) {
@@ -222,7 +228,8 @@ async fn compare(
                 _ if !unrecorded.is_empty() && !runner.asks => Compare::Unrecorded(unrecorded),
                 parts if !unrecorded.is_empty() => Compare::Anew(unrecorded, parts.is_some()),
                 Some(_) if refused.is_some() => Compare::Denied(refused.unwrap_or_default()),
-                Some(_) if now.exceeded.contains("timeout") || now.exceeded.contains("cpu") => {
+                // Of the same version and settings it says something about this machine, of others about them.
+                Some(_) if !is_new && (now.exceeded.contains("timeout") || now.exceeded.contains("cpu")) => {
                     Compare::Not("this time it took longer than budgets.timeout or budgets.cpu".to_owned())
                 }
                 None => Compare::Same,

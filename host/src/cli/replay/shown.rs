@@ -11,7 +11,7 @@ use crate::{
     config::Config,
     record::{PastTape, run_id},
     run::{Outcome, Run, verdict_name},
-    text::{printable, shortened},
+    text::{counted, printable, shortened},
 };
 
 /// The most rows of the table.
@@ -143,24 +143,28 @@ pub(super) fn text(check: &str, compared: &[Compared], told: Option<&Told>) -> S
     if rows.len() > LISTED {
         let _ = writeln!(text, "{} more rows; --output json lists every run\n", rows.len() - LISTED);
     }
+    let same = if told.is_some() { "would say the same" } else { "same, byte for byte" };
+    // Of one, and of several.
     let counts = [
-        (Compare::Same, if told.is_some() { "would say the same" } else { "same, byte for byte" }),
-        (Compare::Changed, "would say something else"),
-        (Compare::Parted(String::new()), "say something else, though nothing changed"),
-        (Compare::Unrecorded(Vec::new()), "ask what was not asked then"),
-        (Compare::Anew(Vec::new(), false), "were answered in part today"),
-        (Compare::Denied(String::new()), "ask what is not granted today"),
-        (Compare::Not(String::new()), "cannot be run again"),
+        (Compare::Same, [same; 2]),
+        (Compare::Changed, ["would say something else"; 2]),
+        (
+            Compare::Parted(String::new()),
+            ["says something else, though nothing changed", "say something else, though nothing changed"],
+        ),
+        (Compare::Unrecorded(Vec::new()), ["asks what was not asked then", "ask what was not asked then"]),
+        (Compare::Anew(Vec::new(), false), ["was answered in part today", "were answered in part today"]),
+        (Compare::Denied(String::new()), ["asks what is not granted today", "ask what is not granted today"]),
+        (Compare::Not(String::new()), ["cannot be run again"; 2]),
     ];
-    let counted = counts.iter().filter_map(|(result, words)| {
+    let found = counts.iter().filter_map(|(result, [one, many])| {
         let count = compared.iter().filter(|one| one.result.name() == result.name()).count();
-        (count > 0).then(|| format!("{count} {words}"))
+        (count > 0).then(|| counted(count, one, many))
     });
-    let runs =
-        if compared.len() == 1 { "1 recorded run".to_owned() } else { format!("{} recorded runs", compared.len()) };
-    let _ = writeln!(text, "{check}: {runs}: {}.", counted.collect::<Vec<_>>().join(", "));
+    let runs = counted(compared.len(), "recorded run", "recorded runs");
+    let _ = writeln!(text, "{check}: {runs}: {}.", found.collect::<Vec<_>>().join(", "));
     if let Some(Told { then, now }) = told {
-        let messages = |count| if count == 1 { "1 message".to_owned() } else { format!("{count} messages") };
+        let messages = |count| counted(count, "message", "messages");
         let _ = writeln!(
             text,
             "People would have got {} of them with what ran then, and {} with this.",

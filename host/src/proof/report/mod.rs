@@ -2,6 +2,7 @@
 //! first.
 
 mod coverage;
+mod message;
 
 use std::{
     cmp::Reverse,
@@ -17,15 +18,14 @@ pub use coverage::Unread;
 
 use super::{Share, Trial};
 use crate::{
-    alert::{Dated, Level, Notification, Told},
+    alert::{Dated, Day, State, Subject},
     capability::Backends,
     check::Check,
     config::{Config, Dates},
-    contract::slack::{Alert, Section, Severity, Step},
-    record::{Heard, Label, Lived, PastAlert, Record, Silence, Tally},
+    record::{Heard, Label, Lived, Noticed, PastAlert, Record, Silence, Tally},
     recorder::days,
     run::{Moment, When, first_due},
-    text::span,
+    text::{counted, span},
 };
 use coverage::{unjudged, unread};
 
@@ -49,6 +49,8 @@ const LOW_SCORE: f64 = 0.8;
 pub struct OfCheck {
     /// Its name.
     pub check: String,
+    /// Whether host.toml has it no longer, so that only its alerts are known.
+    pub gone: bool,
     /// Its runs, and those that could not be evaluated.
     pub runs: u64,
     /// Those that could not be evaluated.
@@ -65,8 +67,9 @@ pub struct OfCheck {
     pub passing: usize,
     /// Dates in `known_bad` of which nobody was told.
     pub missed: Vec<Date>,
-    /// From when an alert could have been told to the message, for each alert, in seconds; the shortest first. The fault of a date that
-    /// was good before came after the last good run, so people heard of it no later than this.
+    /// From when an alert could have been told to the message, for each alert, in seconds; the shortest first. It is counted from the
+    /// last run that passed or was skipped: the fault came after that, or nobody was to hear of it before. Alerts about dates that
+    /// somebody asked about by hand are not among them.
     pub seconds: Vec<i64>,
     /// Alerts whose message no receiver took.
     pub undelivered: usize,
@@ -129,6 +132,11 @@ impl OfCheck {
         self.falsely + self.noise + self.passing
     }
 
+    /// Its name, and that it is gone if it is.
+    pub fn named(&self) -> String {
+        if self.gone { format!("{} (not in host.toml)", self.check) } else { self.check.clone() }
+    }
+
     /// The share of alerts that were not worth a message.
     pub fn false_share(&self) -> Share {
         Share { hits: self.not_real(), of: self.alerts }
@@ -156,19 +164,26 @@ impl OfCheck {
             found.push((20 * self.missed.len(), what));
         }
         if self.not_real() > 0 {
-            let what = format!("{} of {} alerts were false, noise or over by themselves", self.not_real(), self.alerts);
+            let of = counted(self.alerts, "alert", "alerts");
+            let what = match self.not_real() {
+                1 => format!("1 of {of} was false, noise or over by itself"),
+                many => format!("{many} of {of} were false, noise or over by themselves"),
+            };
             found.push((10 * self.not_real(), what));
         }
         if self.undelivered > 0 {
-            let what = format!("the message about {} of {} alerts was not delivered", self.undelivered, self.alerts);
+            let of = counted(self.alerts, "alert", "alerts");
+            let what = format!("the message about {} of {of} was not delivered", self.undelivered);
             found.push((10 * self.undelivered, what));
         }
         if self.errors > 0 {
             let share = 10 * self.errors as usize / (self.runs.max(1) as usize);
-            found.push((1 + share, format!("{} of {} runs could not be evaluated", self.errors, self.runs)));
+            let runs = counted(self.runs as usize, "run", "runs");
+            found.push((1 + share, format!("{} of {runs} could not be evaluated", self.errors)));
         }
         if !self.unjudged.is_empty() {
-            found.push((self.unjudged.len(), format!("{} dates were never judged", self.unjudged.len())));
+            let what = format!("{} never judged", counted(self.unjudged.len(), "date was", "dates were"));
+            found.push((self.unjudged.len(), what));
         }
         match self.score {
             Some(score) if score.of > 0 && score.value() < LOW_SCORE => {
@@ -249,63 +264,6 @@ impl Report {
         ]
     }
 
-    /// The message for a channel.
-    pub fn message(&self, channel: &str, config: &Config) -> Notification {
-        let zone = config.timezone.rules();
-        let day = |at: Timestamp| at.to_zoned(zone.clone()).strftime("%Y-%m-%d").to_string();
-        let lines = |title: &str, lines: Vec<String>| Section {
-            title: title.to_owned(),
-            lines,
-            fields: Vec::new(),
-            code: None,
-        };
-        let figures = self.figures();
-        let shown = |one: &Figured| {
-            let mark = if one.met == Some(false) { ", missed" } else { "" };
-            format!("{}: {} (target: {}{mark})", one.what, one.value, one.target)
-        };
-        let mut sections = vec![lines("Figures", figures.iter().map(shown).collect())];
-        if !self.mend.is_empty() {
-            let mend = self.mend.iter().map(|mend| format!("{}: {}", mend.check, mend.why));
-            sections.push(lines("To mend first", mend.collect()));
-        }
-        let lasting: Vec<String> = self
-            .silences
-            .iter()
-            .map(|silence| format!("{} is silenced: {}", silence.checks.join(", "), silence.why))
-            .chain(self.acknowledged.iter().map(|date| format!("{} is acknowledged", date.check)))
-            .collect();
-        if !lasting.is_empty() {
-            sections.push(lines("For more than a week", lasting));
-        }
-        let alerts: usize = self.checks.iter().map(|check| check.alerts).sum();
-        let title = format!("Report of {} to {}", day(self.from), day(self.to));
-        let summary = match (alerts, self.unlabelled()) {
-            (0, _) => "There was no alert.".to_owned(),
-            (alerts, 0) => format!("{alerts} alerts, all of them labelled or over by themselves."),
-            (alerts, open) => format!("{alerts} alerts. Nobody has said of {open} what they were."),
-        };
-        let alert = Alert {
-            channel: channel.to_owned(),
-            severity: Severity::Info,
-            title: title.clone(),
-            summary,
-            sections,
-            steps: vec![Step {
-                text: "Say what an alert was".to_owned(),
-                command: Some(config.command("host label NUMBER real|false|noise --why REASON")),
-            }],
-        };
-        let told = Told { check: String::new(), alert, found: String::new(), note: None, downstream: Vec::new() };
-        Notification {
-            channel: channel.to_owned(),
-            level: Some(Level::Info),
-            title,
-            alerts: vec![told],
-            ..Notification::default()
-        }
-    }
-
     /// Reads the record. With `backends` it also asks which tables there are, which is free.
     pub async fn make(
         record: &Record,
@@ -317,7 +275,9 @@ impl Report {
         let date = |at: Timestamp| at.to_zoned(config.timezone.rules()).date();
         let dates = (date(from), date(to));
         let days = days(record).await?;
-        let judged: Judged<'_> = days.iter().filter_map(|(check, date, _)| Some((check.as_str(), (*date)?))).collect();
+        let is_judged = |(_, _, day): &&(String, Subject, Day)| day.state != State::NotJudged;
+        let judged = days.iter().filter(is_judged);
+        let judged: Judged<'_> = judged.filter_map(|(check, date, _)| Some((check.as_str(), (*date)?))).collect();
         let mut of = of_runs(record, config, checks, (from, to), &judged).await?;
         of_alerts(record, config, checks, (from, to), &mut of).await?;
         missed(record, config, dates, &judged, &mut of).await?;
@@ -348,20 +308,20 @@ impl Report {
 }
 
 /// The checks by name.
-type Checks<'c> = BTreeMap<&'c str, OfCheck>;
+type Checks = BTreeMap<String, OfCheck>;
 /// The dates that checks judged.
 type Judged<'d> = BTreeSet<(&'d str, Date)>;
 
 /// What the runs say.
-async fn of_runs<'c>(
+async fn of_runs(
     record: &Record,
     config: &Config,
-    checks: &'c [Arc<Check>],
+    checks: &[Arc<Check>],
     (from, to): (Timestamp, Timestamp),
     judged: &Judged<'_>,
-) -> Result<Checks<'c>> {
+) -> Result<Checks> {
     let (tallies, lived) = (record.tallies(from, to).await?, record.lived().await?);
-    let own = |check: &'c Arc<Check>| {
+    let own = |check: &Arc<Check>| {
         let Tally { runs, errors } = tallies.get(&check.name).copied().unwrap_or_default();
         let Lived { first, ever_failed } = lived.get(&check.name).copied().unwrap_or_default();
         let drift =
@@ -369,7 +329,8 @@ async fn of_runs<'c>(
         // Dates before its first one are not expected of it.
         let unjudged = first.map(|first| unjudged(check, config, (first, from, to), judged)).unwrap_or_default();
         let name = check.name.clone();
-        (check.name.as_str(), OfCheck { check: name, runs, errors, drift, unjudged, ever_failed, ..OfCheck::default() })
+        let own = OfCheck { check: name.clone(), runs, errors, drift, unjudged, ever_failed, ..OfCheck::default() };
+        (name, own)
     };
     Ok(checks.iter().map(own).collect())
 }
@@ -380,10 +341,12 @@ async fn of_alerts(
     config: &Config,
     checks: &[Arc<Check>],
     (from, to): (Timestamp, Timestamp),
-    of: &mut Checks<'_>,
+    of: &mut Checks,
 ) -> Result<()> {
+    let messages = record.written_since(from).await?;
     for alert in record.alerts_told(from, to).await? {
-        let Some(own) = of.get_mut(alert.check.as_str()) else { continue };
+        let gone = || OfCheck { check: alert.check.clone(), gone: true, ..OfCheck::default() };
+        let own = of.entry(alert.check.clone()).or_insert_with(gone);
         own.alerts += 1;
         match alert.label {
             Some(Label::Real) => own.real += 1,
@@ -391,16 +354,25 @@ async fn of_alerts(
             Some(Label::Noise) => own.noise += 1,
             None => own.passing += usize::from(is_over(&alert, checks)),
         }
-        let Heard { well, first, at } = record
-            .heard(&alert.check, alert.data_date, (alert.began, alert.announced.unwrap_or(alert.began), alert.ended))
-            .await?;
+        let heard = messages.heard(&alert.check, alert.announced.unwrap_or(alert.began), alert.ended);
+        let at = match heard {
+            Heard::At(at) => at,
+            Heard::Waits => continue,
+            Heard::Never => {
+                own.undelivered += 1;
+                continue;
+            }
+        };
+        let Noticed { well, first } = record.noticed(&alert.check, alert.data_date, alert.began).await?;
         // The data of a date that was never good are wrong from when they were expected.
         let expected = || first.map(|first| expected(config, checks, &alert).map_or(first, |by| by.min(first)));
-        let since = well.or_else(expected).unwrap_or(alert.began);
-        match at {
-            Some(at) => own.seconds.push(at.duration_since(since).as_secs().max(0)),
-            None => own.undelivered += 1,
-        }
+        let since = match alert.data_date {
+            // Nobody could have heard of a date of long ago before somebody asked about it by hand.
+            Some(_) if first.is_none() => continue,
+            Some(_) => well.or_else(expected).unwrap_or(alert.began),
+            None => well.unwrap_or(alert.began),
+        };
+        own.seconds.push(at.duration_since(since).as_secs().max(0));
     }
     of.values_mut().for_each(|own| own.seconds.sort_unstable());
     Ok(())
@@ -412,7 +384,7 @@ async fn missed(
     config: &Config,
     (first, last): (Date, Date),
     judged: &Judged<'_>,
-    of: &mut Checks<'_>,
+    of: &mut Checks,
 ) -> Result<()> {
     let began = first.to_zoned(config.timezone.rules()).map_or(Timestamp::MIN, |day| day.timestamp());
     let alerts = record.alerts_since(began).await?;
@@ -430,7 +402,7 @@ async fn missed(
 }
 
 /// The mutation scores of the checks as they are: one of other settings or of another version says nothing about a check.
-async fn scores(record: &Record, config: &Config, checks: &[Arc<Check>], of: &mut Checks<'_>) -> Result<()> {
+async fn scores(record: &Record, config: &Config, checks: &[Arc<Check>], of: &mut Checks) -> Result<()> {
     let whole = Arc::new(config.clone());
     for score in record.scores(None).await? {
         let check = checks.iter().find(|check| check.name == score.check);
@@ -448,6 +420,7 @@ async fn scores(record: &Record, config: &Config, checks: &[Arc<Check>], of: &mu
 fn to_mend(checks: &[OfCheck]) -> Vec<ToMend> {
     let mut mend: Vec<(usize, ToMend)> = checks
         .iter()
+        .filter(|own| !own.gone)
         .map(|own| {
             let (points, why) = own.complaints();
             (points, ToMend { check: own.check.clone(), why: why.join("; ") })
