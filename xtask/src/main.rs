@@ -24,8 +24,9 @@ The repository's own commands.
                                     build and run every test, or those whose name
                                     contains a NAME; --timings lists the slowest ten
   cargo xtask interop               exchange plugins with wkg, run deploy/setup.sh
-                                    through gcloud, build a release twice and compare,
-                                    try the image, and fuzz
+                                    through gcloud, run in full what test runs in
+                                    part, build a release twice and compare, try the
+                                    image, and fuzz
   cargo xtask container [--dev]     build the image of deploy/Dockerfile, of a release
                                     or of the development build, and run its jobs on
                                     the sample pipeline; needs root and Debian

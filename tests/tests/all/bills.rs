@@ -131,6 +131,9 @@ fn a_backtest_is_estimated_before_it_bills() {
     let dry = ask(&["--dry-run"]);
     assert_eq!((dry.code, cloud.bigquery.jobs()), (0, 0), "{dry:?}");
     assert!(dry.err.contains("phase2-raw: 10 dates bill up to about 250.0 MiB"), "{dry:?}");
+    let dry = ask(&["--dry-run", "--output", "json"]).json();
+    let expected = json!({ "check": "phase2-raw", "asks": 10, "kept": 0, "estimated_bytes": 250 << 20 });
+    assert_eq!(dry["checks"][0], expected, "{dry}");
     let refused = ask(&["--max-bytes", "249 MiB"]);
     assert_eq!((refused.code, cloud.bigquery.jobs()), (64, 0), "{refused:?}");
     assert!(refused.err.contains("250.0 MiB, more than 249.0 MiB; raise --max-bytes"), "{refused:?}");
@@ -171,12 +174,13 @@ fn a_backtest_never_bills_more_than_its_limit() {
     let ran = cloud.check("games");
     assert!(ran.code <= 3, "there is a record: {ran:?}");
     let before = cloud.bigquery.jobs();
-    let ask = |most: &str| {
+    let asked = |more: &[&str]| {
         let mut command = cloud.sample.command();
         command.env("GCE_METADATA_HOST", cloud.identity.address.host());
-        command.args(["backtest", "games", "--from", "2026-01-20", "--to", "2026-01-29", "--max-bytes", most]);
+        command.args(["backtest", "games", "--from", "2026-01-20", "--to", "2026-01-29"]).args(more);
         ended(command.args(shipped().unwrap())).unwrap()
     };
+    let ask = |most: &str| asked(&["--max-bytes", most]);
     let stopped = ask("300 MiB");
     assert_eq!(stopped.code, 3, "{stopped:?}");
     assert!(
@@ -194,6 +198,8 @@ fn a_backtest_never_bills_more_than_its_limit() {
         whole.out.contains("10 dates: 10 failed.") && whole.out.contains("asked about in the last day"),
         "{whole:?}"
     );
+    let dry = asked(&["--dry-run"]);
+    assert!(dry.err.contains("0 dates bill up to about 0 B; 10 were asked about in the last day"), "{dry:?}");
 }
 
 /// Of several checks with one limit, dates that only teach the next ones count for all of them.

@@ -7,6 +7,7 @@ use std::{collections::BTreeSet, fs, path::PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use jiff::{ToSpan, civil::Date};
+use serde_json::json;
 
 use super::{
     flags::CiFormat,
@@ -82,6 +83,8 @@ pub(super) struct Tried {
     /// How many reminders they would have had: as long as nobody mends a date.
     pub(super) reminders: usize,
     pub(super) stopped: Option<Stopped>,
+    /// How many dates are asked about.
+    pub(super) asks: usize,
     /// How many dates were asked about in the last day already.
     pub(super) kept: usize,
     pub(super) estimated: u64,
@@ -118,6 +121,10 @@ impl Backtest {
         let config = trials.config.clone();
         trials.close().await;
         if self.dry_run {
+            if self.output == CiFormat::Json {
+                let one = |one: &Tried| json!({ "check": one.check, "asks": one.asks, "kept": one.kept, "estimated_bytes": one.estimated });
+                super::print(&format!("{:#}\n", json!({ "checks": tried.iter().map(one).collect::<Vec<_>>() })))?;
+            }
             return Ok(0);
         }
         let shown = Shown { tried: &tried, known: self.known };
@@ -183,8 +190,14 @@ impl Backtest {
             bail!("{name} is due for none of these dates");
         }
         let bill = Bill::estimate(&runner, &moments).await?;
+        let kept = bill.kept.iter().filter(|date| wanted.contains(date)).count();
         if bill.bytes > 0 || self.dry_run {
-            note!("{name}: {} dates bill up to about {}", bill.asked, text::bytes(bill.bytes));
+            let already = match kept {
+                0 => String::new(),
+                kept => format!("; {kept} were asked about in the last day, and are not asked again"),
+            };
+            let dates = text::counted(bill.asked, "date bills", "dates bill");
+            note!("{name}: {dates} up to about {}{already}", text::bytes(bill.bytes));
         }
         bill.refuse_above(most)?;
         let mut tried = Tried {
@@ -193,7 +206,8 @@ impl Backtest {
             messages: Vec::new(),
             reminders: 0,
             stopped: None,
-            kept: bill.kept.iter().filter(|date| wanted.contains(date)).count(),
+            asks: bill.asked,
+            kept,
             estimated: bill.bytes,
             known,
         };
