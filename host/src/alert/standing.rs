@@ -183,7 +183,7 @@ impl Standing {
 pub(super) fn holds_until(check: &str, standing: &Standing, config: &Config) -> Option<Timestamp> {
     let ran = standing.ran?;
     let pace = config.pace(check);
-    let plugin = config.checks.get(check).and_then(|check| check.plugin.as_deref()).unwrap_or(check);
+    let plugin = config.plugin_of(check).unwrap_or(check);
     let run = config.budgets(plugin).timeout.0;
     let length = pace.jitter + run + (pace.retry_wait + run) * pace.retries;
     match standing.next {

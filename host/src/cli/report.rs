@@ -168,10 +168,5 @@ fn list(text: &mut String, words: &str, names: impl Iterator<Item = String>) {
     if names.is_empty() {
         return;
     }
-    let shown = names.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
-    let more = match names.len().saturating_sub(NAMED) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    let _ = writeln!(text, "{words}: {shown}{more}.");
+    let _ = writeln!(text, "{words}: {}.", text::listed(&names, NAMED));
 }

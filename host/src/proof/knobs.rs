@@ -19,6 +19,8 @@ use crate::{
 const MOST: usize = 300;
 /// A limit beyond others, which some plugins demand of a maximum.
 const FAR: f64 = 1e9;
+/// The end of the name of a metric that is the change of another one, as plugins of the SDK name it.
+const CHANGE: &str = "_change";
 /// How deep a schema is read.
 const DEPTH: usize = 4;
 /// How far a limit may be from a multiple of the setting, in parts of it.
@@ -61,6 +63,11 @@ impl Knob {
         own.map_or_else(|| self.metric.clone(), str::to_owned)
     }
 
+    /// The metric that the limited one is made of: a change is of another one.
+    pub(super) fn base(&self) -> &str {
+        self.metric.strip_suffix(CHANGE).filter(|_| self.of_change).unwrap_or(&self.metric)
+    }
+
     /// The setting now, if it is set.
     pub(super) fn now(&self) -> Option<f64> {
         self.limit.map(|limit| limit / self.factor)
@@ -101,7 +108,7 @@ pub(super) fn limit(metric: &Metric, side: Side) -> Option<f64> {
 
 /// Whether a metric is the change of another one in percent, as plugins of the SDK name it.
 fn is_change(metric: &Metric) -> bool {
-    metric.name.ends_with("_change") && metric.unit.as_deref() == Some("%")
+    metric.name.ends_with(CHANGE) && metric.unit.as_deref() == Some("%")
 }
 
 /// Whether a value at the limit of a side is wrong, too.
@@ -217,7 +224,7 @@ fn candidates(schema: &Value, settings: &Value, metrics: &BTreeSet<String>) -> V
             found.extend([under("thresholds."), under("")]);
         }
         // The change of another metric.
-        if let Some(of) = metric.strip_suffix("_change") {
+        if let Some(of) = metric.strip_suffix(CHANGE) {
             for change in changes(of) {
                 let under = |key: &str| Candidate { path: format!("{change}.{key}"), now: None, whole: false };
                 found.extend([under("max_drop_percent"), under("max_rise_percent")]);

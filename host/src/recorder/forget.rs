@@ -49,19 +49,14 @@ impl Recorder {
             return self.record.purge(&all, "").await.map(drop);
         }
         for source in self.record.answer_sources().await? {
-            let (what, why) = match config.record.keeping(&source, config.warehouse.as_ref()) {
-                _ if !is_granted(config, &source) => {
-                    (Purge::Source(source.clone()), format!("{source} is not granted any more"))
-                }
-                Keeping::On => continue,
-                Keeping::Digest => (
-                    Purge::Contents(source.clone()),
-                    format!("only digests of the answers of {source} are kept (record.datasets)"),
-                ),
-                Keeping::Off => (
-                    Purge::Source(source.clone()),
-                    format!("the answers of {source} are not recorded (record.datasets)"),
-                ),
+            let keeping = config.record.keeping(&source, config.warehouse.as_ref());
+            let granted = is_granted(config, &source);
+            let why =
+                if granted { keeping.why_not(&source) } else { Some(format!("{source} is not granted any more")) };
+            let Some(why) = why else { continue };
+            let what = match keeping {
+                Keeping::Digest if granted => Purge::Contents(source.clone()),
+                _ => Purge::Source(source.clone()),
             };
             let purged = self.record.purge(&what, &why).await?;
             if purged.answers > 0 {

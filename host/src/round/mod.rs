@@ -410,9 +410,7 @@ fn in_words(runs: &[&Run]) -> String {
 
 /// `a, b, c, d, e, f, g, h and 992 more`
 pub(crate) fn listed(names: &[&str]) -> String {
-    let more = names.len().saturating_sub(NAMED);
-    let shown = names.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
-    if more > 0 { format!("{shown} and {more} more") } else { shown }
+    crate::text::listed(names, NAMED)
 }
 
 /// Waits until the host ends, even if runs are still running; for ever without a signal.

@@ -116,7 +116,7 @@ impl Keeper {
         let least = sources.iter().map(|source| keeping(source)).max().unwrap_or(Keeping::On);
         let off = sources.iter().find(|source| keeping(source) == Keeping::Off);
         tape.why = match off {
-            Some(source) => Some(format!("the answers of {source} are not recorded (record.datasets)")),
+            Some(source) => Keeping::Off.why_not(source),
             None => not_again(run),
         };
         if tape.why.is_some() {
@@ -156,7 +156,7 @@ impl Keeper {
         let outcome = add(postcard::to_stdvec(&Outcome::of(run))?, &sources, least)?;
         match digested {
             Some(source) => {
-                tape.why = Some(format!("only digests of the answers of {source} are kept (record.datasets)"));
+                tape.why = Keeping::Digest.why_not(source);
             }
             None => tape.script = Some((script, outcome)),
         }

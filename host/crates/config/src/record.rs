@@ -62,6 +62,17 @@ pub enum Keeping {
     Off,
 }
 
+impl Keeping {
+    /// Why a run cannot be run again that was answered by a source; `None` if its answers are kept.
+    pub fn why_not(self, source: &str) -> Option<String> {
+        match self {
+            Self::On => None,
+            Self::Digest => Some(format!("only digests of the answers of {source} are kept (record.datasets)")),
+            Self::Off => Some(format!("the answers of {source} are not recorded (record.datasets)")),
+        }
+    }
+}
+
 impl Recording {
     /// Whether answers from a source are kept: a dataset by its name; another source has a name that no dataset can have.
     pub fn keeping(&self, source: &str, warehouse: Option<&Warehouse>) -> Keeping {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     cli::table::Table,
     proof::{Confirm, Figures, Proposal, Share, Side, Tuned, interval},
-    text::{counted, number},
+    text::{self, counted, number},
 };
 
 /// Dates that are named in a line.
@@ -17,7 +17,7 @@ const NAMED: usize = 6;
 /// The proposals, and what the later dates say of them. `alarms` is how many false alarms a month are allowed.
 pub(super) fn text(check: &str, tuned: &Tuned, alarms: f64, writes: bool) -> String {
     let mut text = match tuned.proposals.as_slice() {
-        [] => format!("No setting of {check} limits a number, so there is none to tune.\n"),
+        [] => format!("{check} has no setting with a limit that could be tuned.\n"),
         proposals => limits(proposals, tuned.month) + "\n",
     };
     let range = |(first, last, count): (Date, Date, usize)| {
@@ -217,9 +217,5 @@ fn percent_with(share: Share) -> String {
 }
 
 fn listed(dates: &[Date]) -> String {
-    let named: Vec<String> = dates.iter().take(NAMED).map(Date::to_string).collect();
-    match dates.len().saturating_sub(NAMED) {
-        0 => named.join(", "),
-        more => format!("{} and {more} more", named.join(", ")),
-    }
+    text::listed(&dates.iter().map(Date::to_string).collect::<Vec<_>>(), NAMED)
 }

@@ -7,7 +7,7 @@ use crate::{
     alert::{Level, Notification, Told},
     config::Config,
     contract::slack::{Alert, Section, Severity, Step},
-    text::{bytes, counted},
+    text::{bytes, counted, listed},
 };
 
 /// Names in a line.
@@ -18,12 +18,7 @@ impl Report {
     pub fn gaps(&self) -> Vec<String> {
         let names = |words: &str, of: &dyn Fn(&OfCheck) -> Option<String>| {
             let names: Vec<String> = self.checks.iter().filter_map(of).collect();
-            let shown = names.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
-            match names.len() {
-                0 => None,
-                few @ ..=NAMED => (few > 0).then(|| format!("{words}: {shown}")),
-                many => Some(format!("{words}: {shown} and {} more", many - NAMED)),
-            }
+            (!names.is_empty()).then(|| format!("{words}: {}", listed(&names, NAMED)))
         };
         let missed = |own: &OfCheck| {
             let dates: Vec<String> = own.missed.iter().map(ToString::to_string).collect();

@@ -165,11 +165,8 @@ impl Tune {
         let share = share_of(tunings.len());
         let mut groups = by_setting(tunings);
         let mut proposals = Vec::new();
-        let changing: Vec<(String, Side)> = chosen
-            .iter()
-            .filter(|knob| knob.of_change)
-            .filter_map(|knob| Some((knob.metric.strip_suffix("_change")?.to_owned(), knob.side)))
-            .collect();
+        let changing: Vec<(String, Side)> =
+            chosen.iter().filter(|knob| knob.of_change).map(|knob| (knob.base().to_owned(), knob.side)).collect();
         for members in &mut groups {
             let is_changing =
                 members.iter().any(|tuning| changing.contains(&(tuning.knob.metric.clone(), tuning.knob.side)));

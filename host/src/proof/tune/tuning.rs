@@ -95,7 +95,7 @@ pub(super) fn figures(tunings: &[Tuning<'_>], which: Which, dates: &[Date], hist
         let mut faults: BTreeMap<(&str, bool), Vec<bool>> = BTreeMap::new();
         for (tuning, usual) in tunings.iter().zip(&usual) {
             let hits = tuning.catches(which(tuning), *date, usual);
-            let found = faults.entry((tuning.metric(), tuning.knob.side == Side::Low)).or_default();
+            let found = faults.entry((tuning.knob.base(), tuning.knob.side == Side::Low)).or_default();
             found.resize(found.len().max(hits.len()), false);
             found.iter_mut().zip(hits).for_each(|(found, hit)| *found |= hit);
         }
@@ -125,8 +125,7 @@ impl<'h> Tuning<'h> {
         let now: Vec<Rule> = knob.limit.map(|limit| knob.rule(limit)).into_iter().collect();
         let usual = middle(&good);
         let of = history.comparisons.get(&knob.metric).filter(|_| knob.of_change).map(|compared| {
-            let of = knob.metric.strip_suffix("_change").unwrap_or(&knob.metric);
-            let value = |(date, known): (&Date, &Known)| Some((*date, known.values.get(of)?.0));
+            let value = |(date, known): (&Date, &Known)| Some((*date, known.values.get(knob.base())?.0));
             (history.dates.iter().filter_map(value).collect(), *compared)
         });
         Self { then: now.clone(), knob, all, good, of, usual, now, history }
@@ -163,11 +162,6 @@ impl<'h> Tuning<'h> {
         self.usual = middle(&self.good);
         // The later ones are not tuned on anyway.
         apart.into_iter().filter(|date| *date <= last).collect()
-    }
-
-    /// The metric that faults are made of: a change is of another one.
-    fn metric(&self) -> &str {
-        self.knob.metric.strip_suffix("_change").filter(|_| self.knob.of_change).unwrap_or(&self.knob.metric)
     }
 
     /// The values that are compared.

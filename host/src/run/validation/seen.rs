@@ -212,11 +212,10 @@ impl Seen {
         if !unmet.is_empty() {
             return Some(unmet.join("; "));
         }
-        let (tried, more) = (self.rehearsals, limits.len().saturating_sub(NAMED));
+        let tried = self.rehearsals;
         if !limits.is_empty() {
-            limits.truncate(NAMED);
-            let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-            return Some(format!("no simulated result, of {tried}, reached {}{more}", limits.join(", ")));
+            let limits = crate::text::listed(&limits, NAMED);
+            return Some(format!("no simulated result, of {tried}, reached {limits}"));
         }
         if !faults.is_empty() {
             return None;
