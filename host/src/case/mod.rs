@@ -22,7 +22,7 @@ use crate::{
     contract::Need,
     lanes::Pace,
     package::files_in,
-    plugin::{Plugin, check_settings},
+    plugin::Plugin,
     record::Record,
     run::{Moment, Run},
 };
@@ -145,7 +145,7 @@ async fn tried(plugin: &Arc<Plugin>, path: &Path, record: &Record) -> Result<Opt
     let text = std::fs::read_to_string(path).context("cannot be read")?;
     let case: Case = toml::from_str(&text)?;
     let settings = serde_json::to_value(&case.settings)?;
-    let wrong = check_settings(&plugin.file.name, &plugin.descriptor.settings, &settings).await?;
+    let wrong = plugin.mistakes(&settings).await?;
     if !wrong.is_empty() {
         bail!("settings: {}", wrong.join("; "));
     }

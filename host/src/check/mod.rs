@@ -1,10 +1,10 @@
 //! The checks of a host, assembled from host.toml and the plugins' files; a check that cannot run has the reason.
 
-mod dates;
+mod fit;
 mod wishes;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     sync::Arc,
 };
 
@@ -13,15 +13,11 @@ use anyhow::{Result, bail};
 use crate::{
     config::{self, Budgets, CONSULTED, Config, Cron, DataDate, Dates, Grants, Skip, Zone, nearest},
     lanes::Pace,
-    plugin::{Loaded, Plugin, check_settings},
-    text::shortened,
+    plugin::{Loaded, Plugin},
 };
-use dates::Kinds;
+use fit::fits;
 use wishes::Terms;
 pub use wishes::is_too_often;
-
-/// The most bytes of the mistakes in one check's settings, which a schema may word as it likes.
-const COMPLAINTS: usize = 2000;
 
 /// A check: a plugin with settings and a schedule, or why it cannot run. It is due in both cases.
 pub struct Check {
@@ -127,72 +123,24 @@ pub async fn checks(config: &Config, loaded: &Loaded) -> Result<Vec<Check>> {
         }
     }
     check_names(config, &wanted, loaded)?;
+    let mut fits = fits(config, &wanted, loaded).await;
     let mut checks = Vec::new();
-    // Try a costly schema once, however many checks its plugin has.
-    let mut unusable: HashMap<String, String> = HashMap::new();
-    let mut kinds = Kinds::default();
     for (name, wanted) in wanted {
         let plugin = wanted.plugin.as_ref().unwrap_or(name);
         let found = loaded.plugins.get(plugin).cloned().ok_or_else(|| missing(plugin, loaded));
-        let unfit = match &found {
-            Ok(plugin) => misfit(config, name, &wanted, plugin, &mut unusable).await,
-            Err(_) => None,
-        };
-        let dates = match (&found, &unfit) {
-            (Ok(plugin), None) => kinds.dates(name, &wanted, plugin, config).await,
-            _ => Ok(Dates::default()),
+        let dates = match (&found, fits.remove(name)) {
+            (Ok(_), Some(fit)) => fit,
+            (Ok(plugin), None) => Err(format!("{}: looking at the settings stopped unexpectedly", plugin.file.name)),
+            (Err(_), _) => Ok(Dates::default()),
         };
         let waits = loaded.compiling.contains(plugin);
-        let check = Check { waits, ..Check::new(config, name, &wanted, plugin, found, unfit.map_or(dates, Err)) };
+        let check = Check { waits, ..Check::new(config, name, &wanted, plugin, found, dates) };
         let watch = wanted.expect_consult.clone().map(|schedule| check.consultation(schedule));
         checks.extend(watch);
         checks.push(check);
     }
     checks.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(checks)
-}
-
-/// Why a check's settings do not match its plugin's schema, if so. `unusable` are the plugins whose schema cannot be used.
-async fn misfit(
-    config: &Config,
-    name: &str,
-    wanted: &config::Check,
-    plugin: &Plugin,
-    unusable: &mut HashMap<String, String>,
-) -> Option<String> {
-    if let Some(before) = unusable.get(&plugin.file.name) {
-        return Some(before.clone());
-    }
-    let wrong = |error: &str| format!("host.toml: {}", config.at("checks", name, format!("settings: {error}")));
-    if let Some((key, number)) = wanted.settings.iter().find_map(|(key, value)| not_finite(key, value)) {
-        return Some(wrong(&format!("{key}: {number} is not a number that a plugin can be given")));
-    }
-    let settings = match serde_json::to_value(&wanted.settings) {
-        Ok(settings) => settings,
-        Err(error) => return Some(wrong(&error.to_string())),
-    };
-    match check_settings(&plugin.file.name, &plugin.descriptor.settings, &settings).await {
-        Ok(complaints) if complaints.is_empty() => None,
-        Ok(complaints) => Some(wrong(&shortened(&complaints.join("; "), COMPLAINTS))),
-        Err(error) => {
-            let error = format!("{}: {error:#}", plugin.file.path.display());
-            unusable.insert(plugin.file.name.clone(), error.clone());
-            Some(error)
-        }
-    }
-}
-
-/// The first number within a setting that JSON cannot hold, which would be no value at all there: its key, and `nan` or
-/// `inf`.
-fn not_finite(key: &str, value: &toml::Value) -> Option<(String, f64)> {
-    match value {
-        toml::Value::Float(number) if !number.is_finite() => Some((key.to_owned(), *number)),
-        toml::Value::Table(table) => table.iter().find_map(|(name, value)| not_finite(&format!("{key}.{name}"), value)),
-        toml::Value::Array(list) => {
-            list.iter().enumerate().find_map(|(at, value)| not_finite(&format!("{key}.{at}"), value))
-        }
-        _ => None,
-    }
 }
 
 /// The error for an unknown check, with a suggestion.

@@ -127,7 +127,7 @@ impl Gate {
             record.close().await;
             return Ok(self.not_evaluated(why));
         }
-        let mut host = read.host(record.clone(), Begin::Whole, |_| {}).await?;
+        let mut host = read.host(async |_| Ok(record.clone()), Begin::Whole, |_| {}).await?;
         // Only the gate's own receivers are needed.
         let sources = Sources { checks: vec![self.gate.clone()], ..sources };
         sources.choose(&mut host)?;

@@ -133,13 +133,13 @@ impl Run {
         let progress = Progress::new("loading plugins");
         let files = read.files.len();
         let step = |done| progress.step(done, files);
-        let config = &read.config;
-        let address = Address::of(config)?;
+        let address = Address::of(&read.config)?;
         // A single round waits for another process to finish; a host that stays would wait forever.
-        let patience = if self.once { config.delivery.wait.0 } else { Duration::ZERO };
-        let (claim, record) = match self.dry_run {
-            true => (None, Record::memory().await?),
-            false => (address.claim(patience).await?, open(config).await?),
+        let patience = if self.once { read.config.delivery.wait.0 } else { Duration::ZERO };
+        let claim = if self.dry_run { None } else { address.claim(patience).await? };
+        let record = async |config: &Config| match self.dry_run {
+            true => Record::memory().await,
+            false => open(config).await,
         };
         let mut host = read.host(record, Begin::Soon, step).await?;
         drop(progress);

@@ -62,7 +62,7 @@ impl Trials {
                 Record::memory().await?
             }
         };
-        let host = read.host(Record::memory().await?, Begin::Whole, step).await?;
+        let host = read.host(async |_| Record::memory().await, Begin::Whole, step).await?;
         let config = Arc::new(host.config.clone());
         Ok(Self { config, checks: host.checks, record, costs: Record::memory().await? })
     }

@@ -70,8 +70,7 @@ impl Validate {
         let progress = Progress::new("loading plugins");
         let files = read.files.len();
         let step = |done| progress.step(done, files);
-        let record = Record::memory().await?;
-        let mut host = read.host(record, Begin::Whole, step).await?;
+        let mut host = read.host(async |_| Record::memory().await, Begin::Whole, step).await?;
         drop(progress);
         sources.choose(&mut host)?;
         let _progress = Progress::new(&format!("validating {} checks", host.checks.len()));

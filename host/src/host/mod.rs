@@ -6,7 +6,6 @@ mod stored;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
-    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -25,7 +24,7 @@ use crate::{
     check::{Check, Work, checks, no_such_check},
     config::Config,
     package::{Keys, Lock},
-    plugin::{self, Loaded, Loading},
+    plugin::{self, File, Loaded, Loading, Unusable},
     recorder::Recorder,
     run::{
         Moment, When,
@@ -72,12 +71,12 @@ pub struct Host {
 }
 
 impl Host {
-    /// Loads the plugins and everything that the checks need. A plugin that cannot be loaded does not stop the host;
+    /// Loads the plugins from files that were [read](plugin::read), and everything that the checks need. A plugin that cannot be loaded does not stop the host;
     /// its check reports why when it is due. With a lock, only pinned plugins run. `step` is called with the number of
     /// plugins that are ready.
     pub async fn new(
         config: Config,
-        files: &[PathBuf],
+        files: Vec<Result<File, Unusable>>,
         lock: Option<&Lock>,
         recorder: Arc<Recorder>,
         begin: Begin<'_>,
@@ -102,7 +101,7 @@ impl Host {
             true => newest(recorder.record.versions().await?),
             false => BTreeMap::new(),
         };
-        let mut loading = plugin::begin(files, lock, &sandboxes, &config, &known, &ran).await;
+        let mut loading = plugin::begin(files, lock, &sandboxes, &config, &known, &ran);
         match begin {
             Begin::Soon => loading.most(PATIENCE, step).await,
             Begin::Whole | Begin::Instead(_) => loading.finish(step).await,

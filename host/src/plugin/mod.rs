@@ -25,7 +25,7 @@ pub use cache::Cache;
 pub use dates::Unsaid;
 pub use host_package::{Digest, File, Lock};
 pub use loading::Loading;
-pub use settings::{advice_when_empty, check_settings, set};
+pub use settings::{advice_when_empty, set};
 pub use warn_limits::WarnLimits;
 
 use crate::{
@@ -49,6 +49,8 @@ pub struct Plugin {
     pub guest: Guest,
     /// The stack size of its engine.
     stack: Bytes,
+    /// The schema of its settings.
+    schema: settings::Schema,
     /// What checks with some settings are about.
     dates: dates::Answers,
 }
@@ -59,6 +61,12 @@ impl Plugin {
     pub fn is_only_named(&self) -> bool {
         let schema: Option<serde_json::Value> = serde_json::from_str(&self.descriptor.settings).ok();
         schema.is_some_and(|schema| schema.get(ONLY_NAMED).is_some_and(|named| named == true))
+    }
+
+    /// The mistakes in a check's settings: the key, the reason and the nearest valid name. A schema that is invalid, or
+    /// takes too much, is an error.
+    pub async fn mistakes(&self, settings: &serde_json::Value) -> Result<Vec<String>> {
+        self.schema.mistakes(&self.file.name, settings).await
     }
 }
 
@@ -133,7 +141,7 @@ pub async fn read(paths: &[PathBuf]) -> Vec<Result<File, Unusable>> {
         .collect()
 }
 
-/// Loads files concurrently, and waits for all of them; `step` is called after each plugin.
+/// Reads and loads files concurrently, and waits for all of them; `step` is called after each plugin.
 pub async fn load(
     paths: &[PathBuf],
     lock: Option<&Lock>,
@@ -142,16 +150,16 @@ pub async fn load(
     known: &Loaded,
     step: impl Fn(usize),
 ) -> Loaded {
-    let mut loading = begin(paths, lock, sandboxes, config, known, &BTreeMap::new()).await;
+    let mut loading = begin(read(paths).await, lock, sandboxes, config, known, &BTreeMap::new());
     loading.finish(step).await;
     loading.loaded
 }
 
-/// Starts loading files concurrently. A file that cannot be loaded does not stop the others. With a lock, only pinned
-/// plugins are loaded. A `known` plugin with the same bytes is reused. `ran` has versions that ran: an older file is
-/// refused.
-pub async fn begin(
-    paths: &[PathBuf],
+/// Starts loading files that were [`read`], concurrently. A file that cannot be loaded does not stop the others. With a lock,
+/// only pinned plugins are loaded. A `known` plugin with the same bytes is reused. `ran` has versions that ran: an older
+/// file is refused.
+pub fn begin(
+    files: Vec<Result<File, Unusable>>,
     lock: Option<&Lock>,
     sandboxes: &Arc<Sandboxes>,
     config: &Config,
@@ -160,7 +168,7 @@ pub async fn begin(
 ) -> Loading {
     let mut loaded = Loaded::default();
     let mut named: BTreeMap<String, Vec<File>> = BTreeMap::new();
-    for file in read(paths).await {
+    for file in files {
         match file {
             Ok(file) => named.entry(file.name.clone()).or_default().push(file),
             Err(unusable) => loaded.unusable.push(unusable),
@@ -327,5 +335,6 @@ async fn ready(file: Origin, guest: Guest, budgets: &Budgets) -> Result<Plugin> 
             bail!("describes itself with the {what} {described}, but its metadata says {found}; rebuild it");
         }
     }
-    Ok(Plugin { file, descriptor, guest, stack: budgets.stack, dates: dates::Answers::default() })
+    let schema = settings::Schema::new(&descriptor.settings);
+    Ok(Plugin { file, descriptor, guest, stack: budgets.stack, schema, dates: dates::Answers::default() })
 }

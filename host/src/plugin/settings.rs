@@ -1,7 +1,7 @@
 //! Validates a check's settings against its plugin's schema, before anything runs. An obviously small schema is
 //! evaluated here; any other in a confined process, since it may describe unbounded work.
 
-use std::time::Duration;
+use std::{sync::OnceLock, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use jsonschema::{PatternOptions, ValidationError, Validator};
@@ -59,29 +59,51 @@ pub fn advice_when_empty(schema: &str, settings: &str) -> Option<String> {
     Some(shortened(found, ADVICE))
 }
 
-/// The mistakes in settings: the key, the reason and the nearest valid name. An invalid schema, or one that takes too
-/// much, is an error.
-pub async fn check_settings(plugin: &str, schema: &str, settings: &Value) -> Result<Vec<String>> {
-    if schema.len() > SCHEMA.0 {
-        bail!("the plugin's settings schema has {} bytes; the maximum is {SCHEMA}", schema.len());
-    }
-    let parsed: Value = serde_json::from_str(schema).context(NO_JSON)?;
-    if is_small(&parsed, settings)
-        && let Ok(validator) = small_validator(&parsed)
-    {
-        return Ok(complaints(&parsed, &validator, settings));
-    }
-    let input = json!({ "schema": parsed, "settings": settings }).to_string();
-    let permit = Permit::new(plugin, Allowance { timeout: CPU, bytes: MEMORY.0 });
-    match confined::run(&permit, Task::Settings, input.as_bytes(), Limits { cpu: CPU, memory: MEMORY.0 }).await {
-        Ok((answer, _held)) => serde_json::from_slice(&answer).context("the plugin's settings schema: no answer"),
-        Err(Failed::Cpu) => bail!("the plugin's settings schema takes longer than {} s", CPU.as_secs()),
-        Err(Failed::Memory) => bail!("the plugin's settings schema needs more memory than {MEMORY}"),
-        Err(failed) => bail!("the plugin's settings schema: {failed}"),
-    }
+/// The schema of a plugin's settings.
+#[derive(Debug)]
+pub(super) struct Schema {
+    text: String,
+    /// Once asked for: parsed and, if it is small, compiled. Compiling takes longer than validating, and a plugin may have many checks.
+    ready: OnceLock<(Value, Option<Validator>)>,
 }
 
-const NO_JSON: &str = "the plugin's settings schema is not JSON";
+impl Schema {
+    pub(super) fn new(text: &str) -> Self {
+        Self { text: text.to_owned(), ready: OnceLock::new() }
+    }
+
+    /// The mistakes in settings: the key, the reason and the nearest valid name. An invalid schema, or one that takes too
+    /// much, is an error.
+    pub(super) async fn mistakes(&self, plugin: &str, settings: &Value) -> Result<Vec<String>> {
+        let (parsed, small) = self.ready()?;
+        if let Some(validator) = small
+            && is_small(parsed, settings)
+        {
+            return Ok(complaints(parsed, validator, settings));
+        }
+        let input = json!({ "schema": parsed, "settings": settings }).to_string();
+        let permit = Permit::new(plugin, Allowance { timeout: CPU, bytes: MEMORY.0 });
+        match confined::run(&permit, Task::Settings, input.as_bytes(), Limits { cpu: CPU, memory: MEMORY.0 }).await {
+            Ok((answer, _held)) => serde_json::from_slice(&answer).context("the plugin's settings schema: no answer"),
+            Err(Failed::Cpu) => bail!("the plugin's settings schema takes longer than {} s", CPU.as_secs()),
+            Err(Failed::Memory) => bail!("the plugin's settings schema needs more memory than {MEMORY}"),
+            Err(failed) => bail!("the plugin's settings schema: {failed}"),
+        }
+    }
+
+    fn ready(&self) -> Result<&(Value, Option<Validator>)> {
+        if let Some(ready) = self.ready.get() {
+            return Ok(ready);
+        }
+        if self.text.len() > SCHEMA.0 {
+            bail!("the plugin's settings schema has {} bytes; the maximum is {SCHEMA}", self.text.len());
+        }
+        let parsed: Value = serde_json::from_str(&self.text).context("the plugin's settings schema is not JSON")?;
+        // What is not small for no settings is small for none.
+        let small = is_small(&parsed, &Value::Null).then(|| small_validator(&parsed).ok()).flatten();
+        Ok(self.ready.get_or_init(|| (parsed, small)))
+    }
+}
 
 /// The work of the confined process.
 pub(super) fn answer(input: &[u8]) -> Result<Vec<u8>, String> {
@@ -230,7 +252,7 @@ mod tests {
     #[tokio::test]
     async fn a_schema_that_is_too_large_is_refused() {
         let schema = json!({ "description": "x".repeat(SCHEMA.0) }).to_string();
-        let error = check_settings("any", &schema, &json!({})).await.expect_err("too large");
+        let error = Schema::new(&schema).mistakes("any", &json!({})).await.expect_err("too large");
         assert!(error.to_string().contains("the maximum is 1 MiB"), "{error}");
     }
 
@@ -260,8 +282,8 @@ mod tests {
             } }
         })
         .to_string();
-        let complaint =
-            async |settings: Value| check_settings("any", &schema, &settings).await.expect("a schema").join("; ");
+        let schema = Schema::new(&schema);
+        let complaint = async |settings: Value| schema.mistakes("any", &settings).await.expect("a schema").join("; ");
         assert_eq!(complaint(json!({ "min_games": 3 })).await, "");
         assert_eq!(
             complaint(json!({ "min_game": 3 })).await,
@@ -278,7 +300,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_schema_that_is_none_is_an_error() {
-        assert!(check_settings("any", "{", &json!({})).await.is_err());
+        assert!(Schema::new("{").mistakes("any", &json!({})).await.is_err());
         assert!(answer(br#"{"schema": {"type": "nonsense"}, "settings": {}}"#).is_err());
         assert!(answer(br##"{"schema": {"$ref": "https://example.com/schema"}, "settings": {}}"##).is_err());
     }

@@ -22,7 +22,6 @@ use crate::{
     check::{Check, Ready, Work},
     config::{Config, Skip, SkipAtMost},
     package::Digest,
-    plugin::check_settings,
     record::{self, BacktestsOf, Record},
     run::{Moment, Outcome, Status, When, first_due},
 };
@@ -108,7 +107,7 @@ impl Trial {
     /// The same check with other settings; an error if its plugin does not take them.
     pub async fn with_settings(&self, settings: &Value) -> Result<Self> {
         let plugin = self.ready().plugin.clone();
-        let wrong = check_settings(&plugin.file.name, &plugin.descriptor.settings, settings).await?;
+        let wrong = plugin.mistakes(settings).await?;
         if !wrong.is_empty() {
             bail!("settings: {}", wrong.join("; "));
         }

@@ -12,7 +12,7 @@ use crate::{
     check::{Check, Family, Ready, Work},
     config::{Config, Cron, Skip, SkipAtMost},
     lanes::Pace,
-    plugin::{Plugin, check_settings, set},
+    plugin::{Plugin, set},
     record::Record,
 };
 
@@ -61,7 +61,7 @@ impl Replay {
         let settings = self.settings(script)?;
         if settings != script.given.settings {
             let changed = serde_json::from_str(&settings)?;
-            let wrong = check_settings(&plugin.file.name, &plugin.descriptor.settings, &changed).await?;
+            let wrong = plugin.mistakes(&changed).await?;
             if !wrong.is_empty() {
                 bail!("settings: {}", wrong.join("; "));
             }

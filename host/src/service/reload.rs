@@ -14,6 +14,7 @@ use crate::{
     host::{Begin, Host},
     lanes,
     package::{Keys, today},
+    plugin,
     record::{self, Own},
     text::printable,
 };
@@ -123,7 +124,8 @@ impl Service {
         let read = self.sources.read()?;
         let own = read.own()?;
         let (recorder, lock) = (before.recorder.clone(), read.lock.as_ref());
-        let host = Host::new(read.config, &read.files, lock, recorder, Begin::Instead(&before), |_| {}).await?;
+        let files = plugin::read(&read.files).await;
+        let host = Host::new(read.config, files, lock, recorder, Begin::Instead(&before), |_| {}).await?;
         let changes = self.replace(&before, host, Some(own), record::now()).await?;
         let host = self.host();
         host.recorder.audit(&host.config, &self.sources.config, lock).await;

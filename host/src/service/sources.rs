@@ -15,6 +15,7 @@ use crate::{
     config::{Config, nearest},
     host::{Begin, Host},
     package::{Digest, File, Lock, SCHEME, beside, is_named_like_a_plugin, lock_command, plugins_in},
+    plugin,
     record::{Own, Record},
     recorder::Recorder,
     text::quoted_path,
@@ -91,11 +92,18 @@ impl Read {
         Ok(Own { digest: whole.digits().chars().take(SHOWN).collect(), revision })
     }
 
-    /// Makes a host from the files, with a record, which notes what they allow now and did not before. `step` is called with
-    /// the number of plugins that are ready.
-    pub async fn host(self, record: Record, begin: Begin<'_>, step: impl Fn(usize)) -> Result<Host> {
-        let recorder = Recorder::new(record, &self.config).await?;
-        let host = Host::new(self.config, &self.files, self.lock.as_ref(), recorder, begin, step).await?;
+    /// Makes a host from the files, with the record that `record` opens, which notes what they allow now and did not before. The plugins' files are
+    /// read while the record is opened. `step` is called with the number of plugins that are ready.
+    pub async fn host(
+        self,
+        record: impl AsyncFnOnce(&Config) -> Result<Record>,
+        begin: Begin<'_>,
+        step: impl Fn(usize),
+    ) -> Result<Host> {
+        let recorder = async { Recorder::new(record(&self.config).await?, &self.config).await };
+        let (recorder, files) = tokio::join!(recorder, plugin::read(&self.files));
+        let recorder = recorder?;
+        let host = Host::new(self.config, files, self.lock.as_ref(), recorder, begin, step).await?;
         host.recorder.audit(&host.config, &self.config_file, self.lock.as_ref()).await;
         Ok(host)
     }

@@ -187,9 +187,9 @@ impl Served {
         let sources = Sources { config, lock, locked: false, plugins: shipped().unwrap(), checks: Vec::new() };
         let runtime = Runtime::new().unwrap();
         let service = runtime.block_on(async {
-            let (record, read) = (Record::memory().await.unwrap(), sources.read().unwrap());
+            let read = sources.read().unwrap();
             let taken = read.fingerprint;
-            let host = read.host(record, Begin::Whole, |_| {}).await.unwrap();
+            let host = read.host(async |_| Record::memory().await, Begin::Whole, |_| {}).await.unwrap();
             Service::new(host, sources, host::record::Own::default(), taken).await.unwrap()
         });
         Self { runtime, service, address, _directory: directory }
