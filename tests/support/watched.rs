@@ -79,7 +79,7 @@ impl Watched {
         let runtime = tokio::runtime::Runtime::new()?;
         let host = runtime.block_on(async {
             let recorder = Recorder::new(record(directory.path().to_owned()).await?, &config).await?;
-            Host::new(config, &files, None, recorder, Begin::Whole, |_| {}).await
+            Host::new(config, host::plugin::read(&files).await, None, recorder, Begin::Whole, |_| {}).await
         })?;
         Ok(Self { directory, runtime, host })
     }

@@ -1,7 +1,10 @@
 //! `cargo xtask test`: builds what the tests need, and runs all of them or a part.
 
 use std::{
+    env,
+    ffi::OsString,
     fs,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
 };
@@ -84,7 +87,16 @@ pub(super) fn test(wanted: Wanted<'_>) -> Result<u8> {
     }
     let mut command = cargo_command();
     command.arg("test").args(tested()?).arg("--").args(["--test-threads", &at_once()]).args(wanted.names);
-    run_for_code(&mut command)
+    run_for_code(command.envs(path()))
+}
+
+/// `PATH` with Python's own directory first: the `python3` of a version manager is a script that starts eight programs.
+fn path() -> Option<(&'static str, OsString)> {
+    let asked = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output().ok()?;
+    let python = PathBuf::from(String::from_utf8(asked.stdout).ok()?.trim());
+    let usual = env::var_os("PATH").unwrap_or_default();
+    let places = python.parent().map(Path::to_owned).into_iter().chain(env::split_paths(&usual));
+    Some(("PATH", env::join_paths(places).ok()?))
 }
 
 /// Runs the tests that `cargo xtask test` leaves out, since they are long or need large tools, and in full those that it runs in part;
@@ -130,7 +142,8 @@ fn timed(built: &Artifacts, names: &[&str]) -> Result<u8> {
         command.args(["--test-threads", &at_once()]).args(names);
         command.args(["-Zunstable-options", "--report-time"]).env("RUSTC_BOOTSTRAP", "1");
         // As cargo would run it.
-        command.current_dir(package).env("CARGO_MANIFEST_DIR", package).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        command.current_dir(package).env("CARGO_MANIFEST_DIR", package).envs(path());
+        command.stdout(Stdio::piped()).stderr(Stdio::inherit());
         let output = command.output().map_err(|error| format!("{path}: {error}"))?;
         let text = String::from_utf8_lossy(&output.stdout);
         if !output.status.success() {

@@ -117,7 +117,7 @@ async fn those_who_ask_at_once_share_an_evaluation() {
     let files = [plugin("phase2-gate")];
     host::confined::use_program(&binary("host"));
     let recorder = Recorder::new(Record::memory().await.unwrap(), &config).await.unwrap();
-    let host = Host::new(config, &files, None, recorder, Begin::Whole, |_| {}).await.unwrap();
+    let host = Host::new(config, host::plugin::read(&files).await, None, recorder, Begin::Whole, |_| {}).await.unwrap();
     let (host, gates) = (Arc::new(host), Gates::default());
     let date = DATE.parse().unwrap();
     let callers: Vec<String> = (0..50).map(|at| format!("caller {at}")).collect();

@@ -71,8 +71,9 @@ pub(super) struct History<'r> {
     directories: Vec<Directory>,
     pub(super) nodes: Vec<Node>,
     places: HashMap<ObjectId, usize>,
-    /// Equal entries are kept once: most commits change no watched path.
-    distinct: HashSet<Rc<[Entry]>>,
+    /// Equal entries are kept once: most commits change no watched path. They are long, and hashing them as std does
+    /// would take a tenth of a lookup.
+    distinct: HashSet<Rc<[Entry]>, foldhash::fast::RandomState>,
     /// The memory of the history, charged to the run.
     held: Held,
     stop: &'r Stop,
@@ -85,7 +86,7 @@ impl<'r> History<'r> {
     /// `stop` says so.
     pub(super) fn new(repository: &'r gix::Repository, watches: &[Watch], held: Held, stop: &'r Stop) -> Self {
         Self {
-            distinct: HashSet::new(),
+            distinct: HashSet::default(),
             held,
             stop,
             steps: Cell::new(0),
