@@ -87,11 +87,11 @@ pub(super) fn test(wanted: Wanted<'_>) -> Result<u8> {
     }
     let mut command = cargo_command();
     command.arg("test").args(tested()?).arg("--").args(["--test-threads", &at_once()]).args(wanted.names);
-    run_for_code(command.envs(path()))
+    run_for_code(command.envs(python_first()))
 }
 
 /// `PATH` with Python's own directory first: the `python3` of a version manager is a script that starts eight programs.
-fn path() -> Option<(&'static str, OsString)> {
+fn python_first() -> Option<(&'static str, OsString)> {
     let asked = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output().ok()?;
     let python = PathBuf::from(String::from_utf8(asked.stdout).ok()?.trim());
     let usual = env::var_os("PATH").unwrap_or_default();
@@ -142,7 +142,7 @@ fn timed(built: &Artifacts, names: &[&str]) -> Result<u8> {
         command.args(["--test-threads", &at_once()]).args(names);
         command.args(["-Zunstable-options", "--report-time"]).env("RUSTC_BOOTSTRAP", "1");
         // As cargo would run it.
-        command.current_dir(package).env("CARGO_MANIFEST_DIR", package).envs(path());
+        command.current_dir(package).env("CARGO_MANIFEST_DIR", package).envs(python_first());
         command.stdout(Stdio::piped()).stderr(Stdio::inherit());
         let output = command.output().map_err(|error| format!("{path}: {error}"))?;
         let text = String::from_utf8_lossy(&output.stdout);

@@ -5,9 +5,9 @@ mod alarm;
 mod joined;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -59,6 +59,9 @@ pub struct Delivery {
     wake: Notify,
     closing: AtomicBool,
     set_aside: AtomicUsize,
+    /// By receiver: the last message that was tried, and when the next request is allowed. It outlives the worker, since the next
+    /// message may come just after one has ended.
+    tried: Mutex<HashMap<String, (String, Instant)>>,
 }
 
 /// The receivers, and the settings of `[delivery]`.
@@ -112,6 +115,7 @@ impl Delivery {
             wake: Notify::new(),
             closing: AtomicBool::new(false),
             set_aside: AtomicUsize::new(0),
+            tried: Mutex::default(),
         })
     }
 
@@ -251,12 +255,12 @@ impl Delivery {
 
     /// The same, under a claim if several hosts share the record: until it is lost.
     async fn work_under(&self, receiver: &str, lease: Option<&Lease>) -> Rests {
-        let (mut tried, mut pause) = (None, UNREADABLE);
+        let mut pause = UNREADABLE;
         loop {
             if lease.is_some_and(|lease| !lease.is_fresh()) {
                 return Rests::Not;
             }
-            match self.step(receiver, lease, &mut tried).await {
+            match self.step(receiver, lease).await {
                 Ok(true) => pause = UNREADABLE,
                 // Of one that this host has no way to, the messages wait for that, or until they are late.
                 Ok(false) if !self.terms().receivers.know(receiver) => return Rests::UntilWoken,
@@ -270,9 +274,8 @@ impl Delivery {
         }
     }
 
-    /// Tries the next message at its time; `false` if there is none. `tried` is the last message that was tried, and
-    /// when the next attempt is allowed, on the monotonic clock.
-    async fn step(&self, receiver: &str, lease: Option<&Lease>, tried: &mut Option<(String, Instant)>) -> Result<bool> {
+    /// Tries the next message at its time; `false` if there is none.
+    async fn step(&self, receiver: &str, lease: Option<&Lease>) -> Result<bool> {
         let Some(mut message) = self.record.next_message(receiver).await? else { return Ok(false) };
         if let Some(lease) = lease
             && !message.composed
@@ -291,14 +294,15 @@ impl Delivery {
             }
             return Ok(late);
         }
+        let tried = self.tried().get(receiver).cloned();
         let start = match tried {
-            Some((id, allowed)) if *id == message.id => *allowed,
+            Some((id, allowed)) if id == message.id => allowed,
             _ => {
                 // Written before a restart, and the clock may have been set since.
                 let waits = Duration::try_from(message.next_attempt.duration_since(now)).unwrap_or_default();
                 let left = if waits > LONGEST_ASKED { Duration::ZERO } else { waits };
                 let allowed = Instant::now() + left;
-                tried.as_ref().map_or(allowed, |(_, earliest)| allowed.max(*earliest))
+                tried.map_or(allowed, |(_, earliest)| allowed.max(earliest))
             }
         };
         // Messages that wait behind this one may be late too.
@@ -319,8 +323,12 @@ impl Delivery {
             return Ok(false);
         }
         let earliest = self.attempt(&message, lease).await?;
-        *tried = Some((message.id, earliest));
+        self.tried().insert(receiver.to_owned(), (message.id, earliest));
         Ok(true)
+    }
+
+    fn tried(&self) -> MutexGuard<'_, HashMap<String, (String, Instant)>> {
+        self.tried.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The time until a message is late; `None` if that was already reported.

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::support::{
     AT,
-    command::{Ended, Sample, ended, shipped},
+    command::{Ended, Sample, ended, guest, shipped},
     slack::{OK, Reply, Request},
 };
 
@@ -114,12 +114,18 @@ fn what_was_not_delivered_is_sent_by_the_next_start() {
     assert_eq!(first.code, 3, "{first:?}");
     assert!(first.err.contains("NOT delivered yet, the next start retries"), "{}", first.err);
     mend(&sample);
-    configure(&sample, "wait = \"10s\"", "");
+    // The round takes half a second, so that the first message is sent before there is a second one.
+    let slow = "[checks.slow]\nplugin = \"misbehaving\"\nchannel = \"#deployment-alerts\"\nsettings = { behaviour = \"sleep\" }\n\
+                [grants.misbehaving]\nbudgets = { timeout = \"500ms\" }\n";
+    configure(&sample, "wait = \"10s\"", slow);
     sample.slack.clear();
     sample.slack.answer(OK);
-    let second = run(&sample, 1);
-    assert_eq!(second.code, 0, "{second:?}");
-    let sent = sample.slack.requests();
+    let mut command = sample.command();
+    command.args(["run", "--once", "--check", "phase2-raw", "--check", "slow", "--at", "2026-02-06T12:30:00Z"]);
+    let second = ended(command.args(shipped().unwrap()).arg(guest("misbehaving"))).unwrap();
+    assert_eq!(second.code, 3, "{second:?}");
+    let mut sent = sample.slack.requests();
+    sent.retain(|request| request.channel == "canary-alerts");
     let titles: Vec<&str> = sent.iter().map(|request| request.message["text"].as_str().unwrap()).collect();
     assert!(titles[0].starts_with("🔴 phase2-raw: null_player_names is above its maximum: 3 &gt; 0"), "{titles:?}");
     assert!(titles.len() == 2 && titles[1].starts_with("✅ phase2-raw: recovered after 30 min: "), "{titles:?}");
