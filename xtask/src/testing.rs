@@ -27,18 +27,18 @@ const NEEDS: &[(&str, Need)] = &[
     ("browser", tools::browser),
     ("cases", || python_plugin().map(drop)),
     ("closed", tools::registry),
+    ("configurations_of_fleet", tools::postgres),
     ("docs", tools::emulator),
     ("emulator", tools::emulator),
     ("fleet", tools::postgres),
-    ("fleet_configurations", tools::postgres),
-    ("fleet_faults", tools::faketime),
-    ("fleet_faults", tools::postgres),
-    ("fleet_killed", tools::postgres),
-    ("fleet_record", tools::postgres),
+    ("killed_in_fleet", tools::postgres),
     ("kubernetes", tools::kubernetes),
     ("layers", tools::postgres),
     ("mutants", || python_plugin().map(drop)),
+    ("outages_in_fleet", tools::faketime),
+    ("outages_in_fleet", tools::postgres),
     ("reasons", tools::toolchains),
+    ("record_of_fleet", tools::postgres),
     ("registries", tools::registry),
     ("registry", tools::registry),
     ("replay", || python_plugin().map(drop)),
@@ -49,7 +49,7 @@ const NEEDS: &[(&str, Need)] = &[
 
 /// Tests that are smaller in `cargo xtask test`, by parts of their names.
 const LARGE: [&str; 4] =
-    ["cases::conditions_come_out", "fleet_record::a_copy_that_is_stopped", "killed::each_", "replay::days_of_runs"];
+    ["cases::conditions_come_out", "record_of_fleet::a_copy_that_is_stopped", "killed::each_", "replay::days_of_runs"];
 
 /// How many tests run at a time: many of them wait for a time to come or for a host to answer.
 fn at_once() -> String {

@@ -6,7 +6,7 @@ use host_tests::{Fault, HOST_TOML};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
-    fleet_killed::failing_sample,
+    killed_in_fleet::failing_sample,
     support::{
         AT,
         command::{Ended, Sample, ended, shipped},

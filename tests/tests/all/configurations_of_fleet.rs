@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     fleet::{count, host, slow_sample},
-    fleet_killed::failing_sample,
+    killed_in_fleet::failing_sample,
     support::{
         command::ended,
         postgres::{Postgres, VARIABLE},

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use crate::{
     fleet::{TAKEN_OVER, count, join, slow_sample},
-    fleet_killed::failing_sample,
+    killed_in_fleet::failing_sample,
     support::{
         between::Between,
         http::{self, serve},
