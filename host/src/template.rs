@@ -104,8 +104,13 @@ const WIT: &[Entry] = entries!("../../wit/v0.1/":
 impl Language {
     /// The commands that build and test a new plugin, in its directory.
     pub fn next_steps(self, name: &str) -> Vec<String> {
-        let build = self.build_steps().iter().map(|step| (*step).to_owned());
-        build.chain([format!("host test {}", self.component(name))]).collect()
+        self.first_steps().chain([format!("host test {}", self.component(name))]).collect()
+    }
+
+    /// The commands that build a new plugin for the first time.
+    pub fn first_steps(self) -> impl Iterator<Item = String> {
+        let once = (self == Self::Rust).then_some("rustup target add wasm32-wasip2");
+        once.into_iter().chain(self.build_steps().iter().copied()).map(str::to_owned)
     }
 
     /// The commands that build a new plugin, in its directory.

@@ -121,7 +121,7 @@ pub fn order(
         }
         Wanted::Recheck => format!("{shown}: looked at again now"),
         Wanted::Ack { until, .. } => format!("{shown}: acknowledged by {who}; no reminders until {until:.0}"),
-        Wanted::Close { .. } => format!("{shown}: given up by {who}; nobody is reminded of it any more"),
+        Wanted::Close { .. } => format!("{shown}: given up by {who}; no more reminders"),
     };
     let messages = messages(check, who, &taken);
     let words = wanted.words();
@@ -160,7 +160,7 @@ fn subjects(check: &str, standing: &Standing, date: Option<Date>, wanted: &Wante
             (0, _) if standing.now => Err(format!("{check} is well; there is nothing to do")),
             (0, _) => Err(format!("{check} has no bad date; there is nothing to do")),
             (2.., Wanted::Close { all: false, .. }) => Err(format!(
-                "{check} has several bad dates: {}; name one, or give all up with `host close {check} --all`",
+                "{check} has several bad dates: {}; name one with --date, or give up on all of them with --all",
                 ranges(&dates, &mut None)
             )),
             _ => Ok(open),
@@ -208,7 +208,7 @@ fn messages(check: &str, who: &str, taken: &Taken) -> Vec<Notification> {
             level: Some(Level::Info),
             title: format!("{check}: {shown}given up"),
             moved: vec![(check.to_owned(), words)],
-            footer: "Not a recovery: it is not good, and nobody is reminded of it any more.".to_owned(),
+            footer: "Not a recovery: the data is still bad; reminders stop.".to_owned(),
             ..Notification::default()
         }
     };

@@ -31,7 +31,7 @@ pub(super) async fn fits(config: &Config, wanted: &BTreeMap<&String, config::Che
         let plugin = check.plugin.as_ref().unwrap_or(name);
         let Some(found) = loaded.plugins.get(plugin) else { continue };
         let asked = asked.entry(plugin).or_insert_with(|| Asked::new(found.clone(), config.budgets(plugin)));
-        let place = format!("host.toml: {}", config.at("checks", name, "settings"));
+        let place = format!("{}: {}", config.shown(), config.at("checks", name, "settings"));
         asked.checks.push((place, (*name).clone(), check.clone()));
     }
     let mut asking = JoinSet::new();

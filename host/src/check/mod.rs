@@ -109,17 +109,18 @@ pub async fn checks(config: &Config, loaded: &Loaded) -> Result<Vec<Check>> {
     }
     // Grants of a plugin that is not loaded are allowed; a nearly right name of host.toml's own is a mistake. The names of
     // files do not count: no plugin's name stops the others.
+    let file = config.shown();
     let ungranted = || named.iter().copied().filter(|name| !config.grants.contains_key(*name));
     for plugin in config.grants.keys().filter(|plugin| !named.contains(plugin) && !wanted.contains_key(*plugin)) {
         let near = nearest(plugin, ungranted());
         if !near.is_empty() {
             bail!(
-                "host.toml: refused: grants.{plugin}: no plugin has this name, neither in [checks] nor among the files{near}"
+                "{file}: refused: grants.{plugin}: no plugin has this name, neither in [checks] nor among the files{near}"
             );
         }
         let near = nearest(plugin, wanted.keys().copied().filter(|name| !config.grants.contains_key(*name)));
         if !near.is_empty() {
-            tracing::warn!("host.toml: grants.{plugin}: no plugin has this name{near}");
+            tracing::warn!("{file}: grants.{plugin}: no plugin has this name{near}");
         }
     }
     check_names(config, &wanted, loaded)?;
@@ -150,6 +151,7 @@ pub fn no_such_check<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) -
 
 /// Rejects unknown names of checks, unless a file that cannot be used may have held the check: it stops nobody else.
 fn check_names(config: &Config, wanted: &BTreeMap<&String, config::Check>, loaded: &Loaded) -> Result<()> {
+    let file = config.shown();
     let depends = wanted.iter().flat_map(|(name, check)| {
         check.depends_on.iter().map(move |other| (config.at("checks", name, "depends_on"), other))
     });
@@ -164,8 +166,8 @@ fn check_names(config: &Config, wanted: &BTreeMap<&String, config::Check>, loade
         if !wanted.contains_key(other) && !watched(other) {
             let unknown = no_such_check(other, wanted.keys().map(|name| name.as_str()));
             match loaded.unusable.is_empty() {
-                true => bail!("host.toml: refused: {key}: {unknown}"),
-                false => tracing::warn!("host.toml: {key}: {unknown}; a file that cannot be used may hold it"),
+                true => bail!("{file}: refused: {key}: {unknown}"),
+                false => tracing::warn!("{file}: {key}: {unknown}; a file that cannot be used may hold it"),
             }
         }
     }
@@ -181,7 +183,7 @@ fn missing(plugin: &str, loaded: &Loaded) -> String {
         None => {
             let near = nearest(plugin, loaded.plugins.keys());
             format!(
-                "no file holds the plugin {plugin}{near}; add it to the command, or remove the check from host.toml"
+                "no file holds the plugin {plugin}; add it to the command, or remove the check from host.toml{near}"
             )
         }
     }

@@ -31,7 +31,7 @@ pub(super) struct Recheck {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "It is known, and somebody works on it: no reminders, and its end is told. It
+#[command(after_help = "Somebody works on it: no reminders, and a message once it is resolved. It
 lapses when the date gets worse, or something else is wrong too.
 
 Examples:
@@ -49,9 +49,8 @@ pub(super) struct Ack {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "The date is given up: it is not good, is not looked at any more, and nobody is
-reminded of it. Whoever was told of it hears that. If it is good after all, that
-is told too.
+#[command(after_help = "The date stays bad. The host does not look at it again and sends no reminders.
+Receivers of its alert get a message, and another one if it becomes good.
 
 Examples:
   host close phase2-raw --date 2026-02-05 --why \"it will never come\"
@@ -59,7 +58,7 @@ Examples:
 pub(super) struct Close {
     #[command(flatten)]
     of: Of,
-    /// Give all its bad dates up, if it has several
+    /// Give up on all its bad dates, if it has several
     #[arg(long, conflicts_with = "date")]
     all: bool,
     /// The reason, for others to read
@@ -73,8 +72,8 @@ struct Of {
     /// The check
     #[arg(value_name = "CHECK")]
     check: String,
-    /// The data date; left out: all its bad dates
-    #[arg(long, value_name = "DATE")]
+    /// The data date [default: all its bad dates; `host close` needs --all for several]
+    #[arg(long, value_name = "YYYY-MM-DD")]
     date: Option<Date>,
     #[command(flatten)]
     config: ConfigFlag,

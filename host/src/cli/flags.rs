@@ -47,8 +47,8 @@ pub(super) struct CheckFlag {
 /// `--date`
 #[derive(Debug, Args)]
 pub(super) struct DateFlag {
-    /// The data date [default: the `data_date` of each check, usually yesterday]. One after the newest date of a check
-    /// is refused
+    /// The data date [default: the `data_date` of each check, usually yesterday]. A date after the newest one of a
+    /// check is refused
     #[arg(long, value_name = "YYYY-MM-DD")]
     pub(super) date: Option<Date>,
 }

@@ -20,6 +20,7 @@ use crate::{
     host::Begin,
     http,
     record::{Address, Claim, Taken},
+    recorder::user,
     service::Sources,
     text::printable,
 };
@@ -114,8 +115,8 @@ impl Gate {
     }
 
     fn caller(&self) -> String {
-        let user = || std::env::var("USER").ok().filter(|user| !user.is_empty());
-        self.caller.clone().or_else(user).unwrap_or_else(|| "host gate".to_owned())
+        let named = || std::env::var("USER").ok().filter(|user| !user.is_empty());
+        self.caller.clone().or_else(named).unwrap_or_else(user)
     }
 
     /// Evaluates the gate in this process, and sends its alerts.

@@ -80,6 +80,7 @@ impl History {
         let zone = config.timezone.rules();
         let dates = not_good(&record, check, now).await?;
         super::print(&match self.output.output {
+            Format::Json if self.dates => format!("{:#}\n", json!({ "dates": dates })),
             Format::Json => {
                 let all = json!({
                     "runs": runs,

@@ -18,7 +18,7 @@ place of an older one.
 Examples:
   host label 12 false --why \"the vendor had no games that day\"
   host label 13 real --why \"14 games were missing\"
-  host label 14 noise --why \"it mended itself before anybody looked\"")]
+  host label 14 noise --why \"it resolved itself before anybody looked\"")]
 pub(super) struct Label {
     /// The alert's number
     #[arg(value_name = "ALERT")]

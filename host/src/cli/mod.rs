@@ -124,7 +124,7 @@ enum Command {
     Recheck(dates::Recheck),
     /// Say that somebody works on a bad date: no reminders
     Ack(dates::Ack),
-    /// Give a bad date up
+    /// Give up on a bad date
     Close(dates::Close),
     /// Say what an alert was: real, false or noise
     Label(label::Label),

@@ -51,9 +51,9 @@ pub(super) struct Mutate {
     #[arg(value_name = "PLUGIN.wasm")]
     plugins: Vec<PathBuf>,
     /// The data date [default: the newest on which the check passed]
-    #[arg(long, value_name = "DATE")]
+    #[arg(long, value_name = "YYYY-MM-DD")]
     date: Option<Date>,
-    /// The least score, from 0 to 1
+    /// The lowest score allowed, from 0 to 1
     #[arg(long, value_name = "SHARE", value_parser = share)]
     min_score: Option<f64>,
     /// Only the mutants with this in their names

@@ -48,7 +48,7 @@ pub(super) struct Report {
     /// The last seven days, which is the default
     #[arg(long, conflicts_with = "about")]
     week: bool,
-    /// Another time until now, such as 30d
+    /// How far back, such as 30d
     #[arg(long, value_name = "TIME")]
     about: Option<Time>,
     /// Also write a page with pictures
@@ -155,7 +155,7 @@ fn shown(made: &Made, config: &Config) -> String {
         }),
     );
     if !made.mend.is_empty() {
-        all += "\nTo mend first:\n";
+        all += "\nFix first:\n";
     }
     for mend in &made.mend {
         let _ = writeln!(all, "  {}: {}", mend.check, mend.why);

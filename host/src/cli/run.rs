@@ -1,10 +1,16 @@
 //! `host run`: rounds, once or at their due times.
 
-use std::{collections::BTreeSet, io::IsTerminal, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::IsTerminal,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Result, bail};
 use clap::Args;
-use jiff::Timestamp;
+use jiff::{Timestamp, civil::Date};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     task::JoinSet,
@@ -26,12 +32,20 @@ use crate::{
     round::Round,
     run::When,
     service::{Read, Service, Sources, complain},
-    text::note,
+    text::{listed, note},
     web,
 };
 
 /// How long a finished round waits for the validation that runs beside it. No check may take this long to validate.
 const VALIDATION: Duration = Duration::from_secs(25);
+
+/// How long a start waits for another host without a word.
+const SOON: Duration = Duration::from_secs(1);
+
+/// How many checks a line names.
+const NAMED: usize = 5;
+/// The most alerts that are looked through for those of a round.
+const OPEN: u32 = 10_000;
 
 /// How long the last log lines may take to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -74,8 +88,8 @@ pub(super) struct Run {
     /// The format on standard output [default: table with --once, nothing without]
     #[arg(long, value_enum, value_name = "FORMAT")]
     output: Option<CiFormat>,
-    /// The format of the log on standard error, without --once
-    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = log::Format::Text)]
+    /// The format of the log on standard error
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = log::Format::Text, conflicts_with = "once")]
     log: log::Format,
 }
 
@@ -136,7 +150,7 @@ impl Run {
         let address = Address::of(&read.config)?;
         // A single round waits for another process to finish; a host that stays would wait forever.
         let patience = if self.once { read.config.delivery.wait.0 } else { Duration::ZERO };
-        let claim = if self.dry_run { None } else { address.claim(patience).await? };
+        let claim = if self.dry_run { None } else { claimed(&address, patience).await? };
         let record = async |config: &Config| match self.dry_run {
             true => Record::memory().await,
             false => open(config).await,
@@ -218,7 +232,7 @@ impl Run {
             && round.runs.iter().all(|run| run.past)
             && !round.runs.is_empty()
         {
-            let what = if self.dry_run { "nothing is recorded (--dry-run)" } else { "judged like any other date" };
+            let what = if self.dry_run { "nothing is recorded (--dry-run)" } else { "recorded, and alerts are sent" };
             note!("{date} is a past date: {what}");
         }
         // On a terminal the table says it.
@@ -228,6 +242,7 @@ impl Run {
         host.recorder.delivery.close();
         // The outbox keeps the rest for the next start.
         let _ = tokio::time::timeout(host.config.delivery.wait.0, sending.join_all()).await;
+        self.held(&host, &round).await?;
         for message in host.recorder.record.waiting().await? {
             let (receiver, what) = message.told();
             note!("error: {receiver}: NOT delivered yet, the next start retries: {}", one_line(&what));
@@ -235,6 +250,26 @@ impl Run {
         let code = if host.recorder.owes_messages().await? { 3 } else { round.exit_code() };
         show(&host, &round, code, self.output.unwrap_or(CiFormat::Table)).await?;
         Ok(code)
+    }
+
+    /// Says which results of a round nobody is sent a message about, and why.
+    async fn held(&self, host: &Host, round: &Round) -> Result<()> {
+        if self.dry_run || round.exit_code() == 0 {
+            return Ok(());
+        }
+        let mut held: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for alert in host.recorder.record.open_alerts(OPEN).await? {
+            let is_of = |date: Date| alert.data_date.is_none_or(|own| own == date);
+            let ran = round.runs.iter().any(|run| run.check == alert.check && is_of(run.data_date));
+            if let Some(why) = alert.held.filter(|_| ran) {
+                held.entry(why).or_default().push(alert.check);
+            }
+        }
+        for (why, mut checks) in held {
+            checks.dedup();
+            note!("no message of its own: {}: {}", listed(&checks, NAMED), one_line(&why));
+        }
+        Ok(())
     }
 
     /// The round of the checks whose plugins were still compiling. It shows the other results first. Returns the whole host,
@@ -277,7 +312,9 @@ impl Run {
         self.begin(&service.host(), &own, &names).await?;
         let web = web.map(web::Listening::serve);
         let shown = async |host: &Host, round: &Round| {
+            // Most looks at bad dates find that none is to be looked at.
             if let Some(format) = self.output
+                && !round.runs.is_empty()
                 && let Err(error) = show(host, round, round.exit_code(), format).await
             {
                 tracing::error!("{error:#}");
@@ -324,6 +361,17 @@ impl Stop {
             }
         }
     }
+}
+
+/// The claim on a record, which another host may have. Says so if that takes long.
+async fn claimed(address: &Address, patience: Duration) -> Result<Option<Claim>> {
+    let claim = address.claim(patience);
+    tokio::pin!(claim);
+    if let Ok(claim) = tokio::time::timeout(SOON, &mut claim).await {
+        return claim;
+    }
+    note!("another host is running on {address}; waiting up to {} s for it to end", patience.as_secs());
+    claim.await
 }
 
 /// Opens the record of a configuration. A host that cannot open it watches nothing, so the fallback is told.

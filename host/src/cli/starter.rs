@@ -62,7 +62,7 @@ pub(super) fn make(config: &Path, language: Language) -> Result<String> {
     };
     super::create(config, TOML)?;
     let mut text = format!("Created {} {made} Next:\n", config.display());
-    let build = language.build_steps().iter().map(|step| (*step).to_owned());
+    let build = language.first_steps();
     let run = format!("host run --once {CHECK}/{}", language.component(CHECK));
     let steps = [format!("cd {CHECK}")].into_iter().chain(build).chain(["cd ..".to_owned(), run]);
     text.extend(steps.map(|step| format!("  {step}\n")));

@@ -30,15 +30,15 @@ pub(super) enum State {
 }
 
 #[derive(Debug, Args)]
-#[command(group(clap::ArgGroup::new("what").required(true).args(["dataset", "before"])), after_help = "What runs found stays: only what they were answered is removed, for good, so that
-they cannot be replayed any more. A host may run meanwhile.
+#[command(group(clap::ArgGroup::new("what").required(true).args(["dataset", "before"])), after_help = "Removes recorded answers for good, so that their runs cannot be replayed. Results
+stay. A host may run meanwhile.
 
 Examples:
-  host state purge --dataset nba_raw       what is from this dataset, or with it
-  host state purge --dataset git.pipeline  from this repository; also deployments
+  host state purge --dataset nba_raw       with data of this dataset
+  host state purge --dataset git.pipeline  of this repository; also deployments
   host state purge --before 2026-02-01     of runs recorded before this day, UTC")]
 pub(super) struct Purge {
-    /// Answers that have something from this dataset
+    /// Answers that contain data of this dataset
     #[arg(long, value_name = "NAME")]
     dataset: Option<String>,
     /// Answers that runs got before this day
@@ -49,8 +49,8 @@ pub(super) struct Purge {
 }
 
 #[derive(Args)]
-#[command(after_help = "Stop the hosts first. The record at --from stays as it is; at --to there must be
-none. Nothing is sent, and what was told is not told again. A copy that is
+#[command(after_help = "Stop the hosts first. The record at --from stays as it is; --to must be empty.
+Nothing is sent, and no message is sent a second time. A copy that is
 stopped with Ctrl-C leaves nothing behind.
 
 Examples:

@@ -91,7 +91,7 @@ impl Test {
         let found = places.iter().find(|place| place.is_dir()).cloned();
         found.ok_or_else(|| {
             let places = places.map(|place| place.display().to_string()).join(", ");
-            anyhow!("no cases found in {places}; name case files after the plugin. `host test --help` shows one")
+            anyhow!("no cases found in {places}; give a file or directory of cases after the plugin. `host test --help` shows one")
         })
     }
 }

@@ -41,6 +41,7 @@ pub(super) fn explained(error: &Error, root: &Command) -> Option<String> {
             Some(format!("error: `{path}` does not take `{wrong}`. `{path} --help` has examples.\n"))
         }
         (ErrorKind::MissingRequiredArgument, Some(missing)) => {
+            let missing = missing.trim_end_matches('.');
             Some(format!("error: `{path}` needs {missing}. `{path} --help` has examples.\n"))
         }
         (ErrorKind::InvalidValue, Some(option)) => {

@@ -26,7 +26,7 @@ use crate::{
 
 It prepares each query, or runs it dry. That finds unknown tables and
 columns, wrong types, missing grants and exceeded budgets without reading a
-row or billing a byte; only skip_when is asked for real. Then it runs each check
+row or billing a byte; only skip_when runs its query. Then it runs each check
 on simulated results, to find checks that cannot fail. It records nothing and
 sends nothing; `host run` does both, when it starts and on validate_schedule.
 

@@ -60,7 +60,7 @@ fn content(report: &Report, config: &Config, named: &dyn Fn(&str) -> Markup) -> 
         h2 { "Alerts" }
         (picture(&report.checks))
         (table(report, named))
-        h2 { "To mend first" }
+        h2 { "Fix first" }
         @if report.mend.is_empty() { p { "Nothing stands out." } } @else {
             ol { @for mend in &report.mend { li { (named(&mend.check)) ": " (mend.why) } } }
         }

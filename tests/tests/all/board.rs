@@ -272,6 +272,8 @@ fn a_repaired_date_is_looked_at_from_the_page() {
     assert_eq!(open["dates"][0]["acknowledged"]["why"], "it is loaded again", "{open}");
     let history = loads.sample.host(&["history", "--dates"]).unwrap().out;
     assert!(history.contains(&bad.to_string()) && history.contains("acknowledged by the API until"), "{history}");
+    let only = loads.sample.host(&["history", "--dates", "--output", "json"]).unwrap().json();
+    assert_eq!((only["dates"].as_array().map(Vec::len), only.get("runs")), (Some(1), None), "{only}");
     let json = loads.sample.host(&["history", "loads", "--output", "json"]).unwrap().json();
     assert_eq!(json["dates"][0]["data_date"], json!(bad.to_string()), "{json}");
     let alerts = loads.sample.host(&["history", "loads"]).unwrap().out;

@@ -64,6 +64,12 @@ fn each_mistake_names_the_next_step() {
         ("silences now", "error: `host silences` does not take `now`. `host silences --help` has examples.\n"),
         ("inspect", "error: `host inspect` needs <PLUGIN.wasm>. `host inspect --help` has examples.\n"),
         ("run --once --date yesterday", "error: --date: `yesterday` is not a date; write it like 2026-02-05\n"),
+        ("mutate x --date 2026-2-5", "error: --date: `2026-2-5` is not a date; write it like 2026-02-05\n"),
+        ("tune x --from soon", "error: --from: `soon` is not a date; write it like 2026-02-05\n"),
+        (
+            "silence",
+            "error: `host silence` needs --for <TIME> and --why <WHY> and <CHECK>. `host silence --help` has examples.\n",
+        ),
         ("run --once --at noon", "error: --at: `noon` is not a time; write it like 2026-02-06T10:00:00Z\n"),
         ("run --output jsn", "error: --output: `jsn` is not one of table, json, junit; did you mean `json`?\n"),
         ("new x --lang cobol", "error: --lang: `cobol` is not one of rust, python, javascript\n"),

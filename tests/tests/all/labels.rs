@@ -95,7 +95,7 @@ fn the_report_counts_until_a_receiver_takes_the_message() {
     assert_eq!(own["undelivered"], 0, "{own:#}");
     assert!(own["seconds"][0].as_i64().unwrap() >= 3, "{own:#}");
     // Nobody has said what it was, so nothing is said of false alarms.
-    assert_eq!(report["figures"][0]["value"], "0 to 100 %, 0 of 1 and 1 not labelled", "{report:#}");
+    assert_eq!(report["figures"][0]["value"], "0 to 100 %: 0 of 1, and 1 are not labelled", "{report:#}");
     assert_eq!(report["figures"][0]["met"], serde_json::Value::Null);
     let (own, report) = of_week(&[Reply::Answer(404, "", "no_service")]);
     assert_eq!((&own["undelivered"], &own["seconds"]), (&1.into(), &serde_json::json!([])), "{own:#}");
@@ -133,6 +133,8 @@ fn the_report_is_of_what_was_told_and_judged_in_its_time() {
         "nobody could hear of that date before it was asked about: {all:#}"
     );
     assert!(all["unjudged"].as_array().unwrap().len() <= 3, "{all:#}");
+    let said = sample.host(&["report", "plugins", "--about", "14d"]).unwrap().out;
+    assert!(said.contains("no alert has a measured time"), "{said}");
     assert_eq!(own("1d")["alerts"], 0);
     // It was held back until an hour ago.
     let told = (Timestamp::now() - SignedDuration::from_hours(1)).as_millisecond();

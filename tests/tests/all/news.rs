@@ -165,7 +165,8 @@ fn the_first_alert_after_a_silence_says_since_when() {
 #[test]
 fn a_dry_run_of_a_past_date_says_that_nothing_is_recorded() {
     let pair = Pair::new(&Terms::default());
-    for (dry, what) in [(&["--dry-run"][..], "nothing is recorded (--dry-run)"), (&[], "judged like any other date")] {
+    for (dry, what) in [(&["--dry-run"][..], "nothing is recorded (--dry-run)"), (&[], "recorded, and alerts are sent")]
+    {
         let mut command = pair.sample.command();
         command.args(["run", "--once", "--date", "2026-02-05"]).args(dry).args(shipped().unwrap());
         let ended = ended(command.env("SLACK_WEBHOOK_URL_UP", pair.sample.slack.webhook("up"))).unwrap();

@@ -39,7 +39,7 @@ fn a_date_is_called_what_it_is() {
     let shop = Shop::new(ORDERS);
     shop.configure(&format!("{CONSOLE}{}", check("shop", "", &at_least(1))));
     for (date, code, said) in [
-        ("2026-02-01", 2, "2026-02-01 is a past date: judged like any other date\n"),
+        ("2026-02-01", 2, "2026-02-01 is a past date: recorded, and alerts are sent\n"),
         ("2026-02-06", 64, "2026-02-06 is after the newest date of shop, which is 2026-02-05 in UTC"),
         ("2026-03-01", 64, "2026-03-01 is after the newest date of shop, which is 2026-02-05 in UTC"),
     ] {

@@ -212,6 +212,7 @@ fn two_hosts_do_not_share_a_record() {
     drop(first);
     assert_eq!(second.code, 64);
     assert!(second.err.contains("another host is running on state; stop it"), "{}", second.err);
+    assert!(second.err.contains("another host is running on state; waiting up to"), "{}", second.err);
     assert_eq!((third.code, read.code), (0, 0), "{third:?} {read:?}");
     // Two rounds at once: one waits for the other, for as long as messages may take.
     sample.configure(HOST_TOML).unwrap();

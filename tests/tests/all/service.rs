@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::Write,
+    process::{Command, Stdio},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -12,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::support::{
-    command::{Sample, Staying},
+    command::{Sample, Staying, shipped},
     http::{Reply, Request, serve},
     service::{Service, install},
 };
@@ -323,4 +324,21 @@ fn silences_can_be_begun_and_ended() {
 fn stopped(host: Staying) {
     let (code, said) = host.end("TERM").unwrap();
     assert_eq!(code, Some(0), "{said}");
+}
+
+/// A host that stays shows the rounds that ran something, and nothing each time it finds that no date is to be looked at again.
+#[test]
+fn a_round_that_ran_nothing_is_not_shown() {
+    let sample = Sample::now(None).unwrap();
+    let seldom = "[checks.phase6-publishing]\nschedule = \"0 0 1 1 *\"";
+    sample.configure(&HOST_TOML.replace("[checks.phase6-publishing]", seldom)).unwrap();
+    let mut command = sample.command();
+    command.args(["run", "--check", "phase6-publishing", "--output", "json"]).args(shipped().unwrap());
+    let host = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    // It looks for such dates every ten seconds.
+    std::thread::sleep(Duration::from_secs(15));
+    let ended = Command::new("kill").arg(host.id().to_string()).status().unwrap();
+    let output = host.wait_with_output().unwrap();
+    assert!(ended.success() && output.status.success(), "{output:?}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "");
 }

@@ -110,7 +110,7 @@ fn a_removed_check_ends_its_alert() {
     let mut command = morning.sample.command();
     command.args(["run", "--once", "--date", "2026-01-05", "--check", "phase6-publishing"]).args(shipped().unwrap());
     let past = ended(&mut command).unwrap();
-    assert!(past.err.contains("2026-01-05 is a past date: judged like any other date"), "{past:?}");
+    assert!(past.err.contains("2026-01-05 is a past date: recorded, and alerts are sent"), "{past:?}");
     let dated = received(&morning);
     assert!(dated.len() == 1 && dated[0].1.contains("2026-01-05"), "nothing of what is gone: {dated:?}");
     let told = morning.round(&["box-scores"]);
@@ -454,4 +454,22 @@ async fn a_message_that_is_queued_while_the_sender_looks_is_tried() {
         let waiting = record.waiting().await.unwrap();
         assert!(waiting.is_empty(), "after {steps} steps: {waiting:?}");
     }
+}
+
+/// A failure about which nobody is sent a message is said to be so, with the reason.
+#[test]
+fn a_failure_that_is_not_told_says_why() {
+    let sample = Sample::new(Some(Fault::NullNames)).unwrap();
+    let run = |date: &[&str]| {
+        let mut command = sample.command();
+        command.args(["run", "--once", "--check", "phase2-raw", "--at", AT]).args(date).args(shipped().unwrap());
+        ended(&mut command).unwrap()
+    };
+    let past = run(&["--date", "2026-02-04"]);
+    sample.sql("nba_raw", "UPDATE nbac_player_boxscore SET player_name = NULL").unwrap();
+    let (told, now) = (run(&["--date", "2026-02-03"]), run(&[]));
+    assert_eq!((past.code, told.code, now.code), (0, 2, 2), "{past:?} {told:?} {now:?}");
+    assert_eq!(sample.slack.received().len(), 1);
+    let why = "no message of its own: phase2-raw: told later: another date of the check was told less than a repeat_interval ago";
+    assert!(now.err.contains(why) && !told.err.contains("no message of its own"), "{told:?} {now:?}");
 }

@@ -225,6 +225,14 @@ impl Config {
         }
     }
 
+    /// The file, for messages: as it was named, or `host.toml`.
+    pub fn shown(&self) -> String {
+        match self.file.as_os_str().is_empty() {
+            true => "host.toml".to_owned(),
+            false => self.file.display().to_string(),
+        }
+    }
+
     /// The table of a check in host.toml: `[checks.a]`, or that of the `for_each` that makes it.
     pub fn table(&self, check: &str) -> String {
         match self.origin(check) {

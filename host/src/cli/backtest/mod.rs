@@ -46,15 +46,15 @@ pub(super) struct Backtest {
     #[arg(value_name = "PLUGIN.wasm")]
     plugins: Vec<PathBuf>,
     /// The first data date
-    #[arg(long, value_name = "DATE", required_unless_present = "known", conflicts_with = "known")]
+    #[arg(long, value_name = "YYYY-MM-DD", required_unless_present = "known", conflicts_with = "known")]
     from: Option<Date>,
     /// The last data date [default: the newest for which the check was due]
-    #[arg(long, value_name = "DATE", conflicts_with = "known")]
+    #[arg(long, value_name = "YYYY-MM-DD", conflicts_with = "known")]
     to: Option<Date>,
     /// Only the dates in known_bad and known_good: the check must fail or warn for the first, and pass or skip the second
     #[arg(long)]
     known: bool,
-    /// First judge the dates of so much time before each date too, such as 35d: for a check that compares with good dates, and
+    /// Also judge this much time before each date first, such as 35d: for a check that compares with good dates, and
     /// has judged none of them yet
     #[arg(long, value_name = "TIME")]
     learn: Option<Time>,

@@ -42,8 +42,8 @@ const AT_ONCE: usize = 200;
   host replay phase2-raw --set min_records=40  what another setting would say
   host replay phase2-raw --since 7d            only the runs of the last week
 
-Nothing is asked of the warehouse, git or deployments: each question gets the
-answer that it got then, in the order in which it came then. Today's grants
+Nothing is asked of the warehouse, git or deployments: each call gets its
+recorded answer, in the recorded order. Today's grants
 count. Runs that were ended by a time limit cannot be run again, and neither can
 those whose answers are not recorded: see [record] in host.toml.
 
@@ -56,7 +56,7 @@ pub(super) struct Replay {
     /// Only this run: DATE@DUE-ATTEMPT, as the log and --output json name it
     #[arg(long, value_name = "ID")]
     run: Option<String>,
-    /// Only runs of this time until now, such as 7d [default: all that are recorded]
+    /// Only the runs of the last TIME, such as 7d [default: all that are recorded]
     #[arg(long, value_name = "TIME", conflicts_with = "run")]
     since: Option<Time>,
     /// A plugin file that takes the place of what ran then
@@ -65,7 +65,7 @@ pub(super) struct Replay {
     /// A setting that takes the place of the recorded one; repeat it for several
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]
     settings: Vec<(String, Value)>,
-    /// Ask the warehouse, git and deployments what was not asked then. They answer of today
+    /// Send calls that were not recorded to the warehouse, git and deployments, which answer with what they hold today
     #[arg(long)]
     live: bool,
     #[command(flatten)]

@@ -167,7 +167,7 @@ pub(super) fn text(check: &str, compared: &[Compared], told: Option<&Told>) -> S
         let messages = |count| counted(count, "message", "messages");
         let _ = writeln!(
             text,
-            "People would have got {} of them with what ran then, and {} with this.",
+            "People got {} of them then, and would get {} with this.",
             messages(then.len()),
             messages(now.len())
         );

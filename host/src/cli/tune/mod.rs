@@ -47,13 +47,13 @@ pub(super) struct Tune {
     #[arg(long, value_name = "NUMBER", default_value_t = 1.0, value_parser = alarms)]
     alarms_per_month: f64,
     /// Ask the warehouse about the dates from this one on first, as `host backtest` does
-    #[arg(long, value_name = "DATE")]
+    #[arg(long, value_name = "YYYY-MM-DD")]
     from: Option<Date>,
     /// The last of them [default: the newest for which the check was due]
-    #[arg(long, value_name = "DATE", requires = "from")]
+    #[arg(long, value_name = "YYYY-MM-DD", requires = "from")]
     to: Option<Date>,
     /// The first date that only reports [default: the later 40 % of the dates report]
-    #[arg(long, value_name = "DATE")]
+    #[arg(long, value_name = "YYYY-MM-DD")]
     report_from: Option<Date>,
     /// Write the proposals into host.toml, after showing the difference
     #[arg(long)]

@@ -38,12 +38,12 @@ pub(super) fn text(check: &str, tuned: &Tuned, alarms: f64, writes: bool) -> Str
             true => writeln!(text, "That is more than {alarms} a month."),
             false => writeln!(
                 text,
-                "That is more than {alarms} a month; so few dates neither show nor exclude that it stays so."
+                "That is more than {alarms} a month; too few dates to say whether that is the true rate."
             ),
         };
     }
     for (dates, words) in
-        [(&tuned.now.alarmed, "They alarm today on"), (&tuned.then.alarmed, "The proposals would alarm on")]
+        [(&tuned.now.alarmed, "The limits as they are alarm on"), (&tuned.then.alarmed, "The proposals would alarm on")]
     {
         let is_open = |date: &&Date| !tuned.known.iter().any(|known| known.date == **date);
         let dates: Vec<Date> = dates.iter().filter(is_open).copied().collect();

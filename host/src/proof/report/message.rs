@@ -32,7 +32,7 @@ impl Report {
         let billed: u64 = self.checks.iter().map(|own| own.bytes).sum();
         [
             names("Known bad dates of which nobody was told", &missed),
-            names("They never failed, so nobody knows whether they can", &never),
+            names("Never failed; not known whether they can", &never),
             names("Dates were never judged", &unjudged),
             (billed > 0).then(|| format!("Billed: {}", bytes(billed))),
         ]
@@ -63,7 +63,7 @@ impl Report {
         }
         if !self.mend.is_empty() {
             let mend = self.mend.iter().map(|mend| format!("{}: {}", mend.check, mend.why));
-            sections.push(lines("To mend first", mend.collect()));
+            sections.push(lines("Fix first", mend.collect()));
         }
         let lasting: Vec<String> = self
             .silences

@@ -224,10 +224,12 @@ impl Report {
         let told = |drift: bool, target: SignedDuration, what: &str| {
             let seconds = self.seconds(drift);
             let middle = seconds.get(seconds.len().saturating_sub(1) / 2).copied();
+            let alerts: usize = self.checks.iter().filter(|own| own.drift == drift).map(|own| own.alerts).sum();
             let lost: usize = self.checks.iter().filter(|own| own.drift == drift).map(|own| own.undelivered).sum();
             let value = match (middle, seconds.last()) {
                 (Some(middle), Some(last)) => format!("half within {}, all within {}", span(middle), span(*last)),
                 _ if lost > 0 => "no message was delivered".to_owned(),
+                _ if alerts > 0 => "no alert has a measured time".to_owned(),
                 _ => "there was no alert".to_owned(),
             };
             Figured {
@@ -239,12 +241,12 @@ impl Report {
         };
         vec![
             Figured {
-                what: "Alerts that were false, noise or over by themselves".to_owned(),
+                what: "Alerts that were false, noise, or resolved by themselves".to_owned(),
                 value: match (share.of, open) {
                     (0, _) => "there was no alert".to_owned(),
                     (of, 0) => format!("{:.0} %, {} of {of}", share.value() * 100.0, share.hits),
                     (of, open) => format!(
-                        "{:.0} to {:.0} %, {} of {of} and {open} not labelled",
+                        "{:.0} to {:.0} %: {} of {of}, and {open} are not labelled",
                         share.value() * 100.0,
                         most.value() * 100.0,
                         share.hits

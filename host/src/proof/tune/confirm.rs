@@ -62,7 +62,7 @@ impl Spells {
         let Some((first, last)) = self.seen else { return stays("no run of its schedule is recorded".to_owned()) };
         let days = last.duration_since(first).as_secs_f64() / DAY;
         if days < LEAST {
-            return stays(format!("its recorded runs are of {days:.0} days; {LEAST:.0} are needed"));
+            return stays(format!("its recorded runs cover {days:.0} days; {LEAST:.0} are needed"));
         }
         let told = |confirm: usize| self.over.iter().filter(|length| **length >= confirm).count();
         let rate = |confirm: usize| told(confirm) as f64 / days * month;
