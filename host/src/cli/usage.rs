@@ -57,11 +57,23 @@ pub(super) fn explained(error: &Error, root: &Command) -> Option<String> {
                 Some("TIME") if name(&option) == "--at" => {
                     format!("`{value}` is not a time; write it like 2026-02-06T10:00:00Z")
                 }
-                _ => std::error::Error::source(error)?.to_string(),
+                _ => number(&value, &std::error::Error::source(error)?.to_string()),
             };
             Some(format!("error: {}: {why}\n", name(&option)))
         }
         _ => None,
+    }
+}
+
+/// What is wrong with a value. Of a number std and clap say it in the terms of a type.
+fn number(value: &str, why: &str) -> String {
+    match why.split_once(" is not in ").and_then(|(_, range)| range.split_once("..=")) {
+        Some((least, most)) if most.len() >= u32::MAX.to_string().len() => {
+            format!("`{value}` is too small; write a whole number from {least} on")
+        }
+        Some((least, most)) => format!("`{value}` is not a number from {least} to {most}"),
+        None if why == "invalid digit found in string" => format!("`{value}` is not a whole number"),
+        None => why.to_owned(),
     }
 }
 
