@@ -4,7 +4,6 @@ use std::{
     env,
     ffi::OsString,
     fs,
-    path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
 };
@@ -12,7 +11,7 @@ use std::{
 use super::{
     build::{HOST, host_packages, plugins_and_guests, python_plugin},
     once::{Artifacts, Program},
-    run::{Result, cargo, cargo_command, root, run_for_code, step},
+    run::{Result, cargo, cargo_command, root, run_for_code, step, target},
     tools,
 };
 
@@ -90,13 +89,18 @@ pub(super) fn test(wanted: Wanted<'_>) -> Result<u8> {
     run_for_code(command.envs(python_first()))
 }
 
-/// `PATH` with Python's own directory first: the `python3` of a version manager is a script that starts eight programs.
+/// `PATH` with the Python that `python3` starts first: that of a version manager is a script which starts eight programs.
 fn python_first() -> Option<(&'static str, OsString)> {
     let asked = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output().ok()?;
-    let python = PathBuf::from(String::from_utf8(asked.stdout).ok()?.trim());
+    let python = String::from_utf8(asked.stdout).ok()?;
+    // In a directory of its own, since other programs beside Python may be those of another installation.
+    let place = target().join("python-first");
+    let link = place.join("python3");
+    fs::create_dir_all(&place).ok()?;
+    let _ = fs::remove_file(&link);
+    std::os::unix::fs::symlink(python.trim(), link).ok()?;
     let usual = env::var_os("PATH").unwrap_or_default();
-    let places = python.parent().map(Path::to_owned).into_iter().chain(env::split_paths(&usual));
-    Some(("PATH", env::join_paths(places).ok()?))
+    Some(("PATH", env::join_paths([place].into_iter().chain(env::split_paths(&usual))).ok()?))
 }
 
 /// Runs the tests that `cargo xtask test` leaves out, since they are long or need large tools, and in full those that it runs in part;

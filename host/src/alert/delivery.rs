@@ -59,9 +59,8 @@ pub struct Delivery {
     wake: Notify,
     closing: AtomicBool,
     set_aside: AtomicUsize,
-    /// By receiver: the last message that was tried, and when the next request is allowed. It outlives the worker, since the next
-    /// message may come just after one has ended.
-    tried: Mutex<HashMap<String, (String, Instant)>>,
+    /// The last try by receiver. It outlives the worker, since the next message may come just after one has ended.
+    tried: Mutex<HashMap<String, Tried>>,
 }
 
 /// The receivers, and the settings of `[delivery]`.
@@ -85,6 +84,16 @@ enum Rests {
     Not,
     /// Another host sends them, or this one cannot: the next time that somebody says that messages wait.
     UntilWoken,
+}
+
+/// A message that was tried.
+#[derive(Debug, Clone)]
+struct Tried {
+    id: String,
+    /// How often it was tried with this.
+    attempts: u32,
+    /// When the receiver's next request is allowed, on the monotonic clock.
+    allowed: Instant,
 }
 
 /// The result of sending a message.
@@ -296,13 +305,14 @@ impl Delivery {
         }
         let tried = self.tried().get(receiver).cloned();
         let start = match tried {
-            Some((id, allowed)) if id == message.id => allowed,
+            // Unless another host has tried it since, and was told to wait.
+            Some(tried) if tried.id == message.id && tried.attempts == message.attempts => tried.allowed,
             _ => {
                 // Written before a restart, and the clock may have been set since.
                 let waits = Duration::try_from(message.next_attempt.duration_since(now)).unwrap_or_default();
                 let left = if waits > LONGEST_ASKED { Duration::ZERO } else { waits };
                 let allowed = Instant::now() + left;
-                tried.map_or(allowed, |(_, earliest)| allowed.max(earliest))
+                tried.map_or(allowed, |tried| allowed.max(tried.allowed))
             }
         };
         // Messages that wait behind this one may be late too.
@@ -322,12 +332,13 @@ impl Delivery {
         if lease.is_some_and(|lease| !lease.is_fresh()) {
             return Ok(false);
         }
-        let earliest = self.attempt(&message, lease).await?;
-        self.tried().insert(receiver.to_owned(), (message.id, earliest));
+        let allowed = self.attempt(&message, lease).await?;
+        let tried = Tried { id: message.id, attempts: message.attempts + 1, allowed };
+        self.tried().insert(receiver.to_owned(), tried);
         Ok(true)
     }
 
-    fn tried(&self) -> MutexGuard<'_, HashMap<String, (String, Instant)>> {
+    fn tried(&self) -> MutexGuard<'_, HashMap<String, Tried>> {
         self.tried.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

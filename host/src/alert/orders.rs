@@ -160,7 +160,7 @@ fn subjects(check: &str, standing: &Standing, date: Option<Date>, wanted: &Wante
             (0, _) if standing.now => Err(format!("{check} is well; there is nothing to do")),
             (0, _) => Err(format!("{check} has no bad date; there is nothing to do")),
             (2.., Wanted::Close { all: false, .. }) => Err(format!(
-                "{check} has several bad dates: {}; name one with --date, or give up on all of them with --all",
+                "{check} has several bad dates: {}; name one with --date, or give up on all of them with `host close {check} --all --why REASON`",
                 ranges(&dates, &mut None)
             )),
             _ => Ok(open),
@@ -208,7 +208,7 @@ fn messages(check: &str, who: &str, taken: &Taken) -> Vec<Notification> {
             level: Some(Level::Info),
             title: format!("{check}: {shown}given up"),
             moved: vec![(check.to_owned(), words)],
-            footer: "Not a recovery: the data is still bad; reminders stop.".to_owned(),
+            footer: "Not a recovery: given up without a good result; no more reminders.".to_owned(),
             ..Notification::default()
         }
     };

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    num::NonZero,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -34,13 +35,17 @@ pub(super) async fn fits(config: &Config, wanted: &BTreeMap<&String, config::Che
         let place = format!("{}: {}", config.shown(), config.at("checks", name, "settings"));
         asked.checks.push((place, (*name).clone(), check.clone()));
     }
+    // A few at a time: they share the processors, and each may need a process for its schema.
+    let at_once = std::thread::available_parallelism().map_or(1, NonZero::get).max(2);
+    let mut asked = asked.into_values();
     let mut asking = JoinSet::new();
-    for asked in asked.into_values() {
+    for asked in asked.by_ref().take(at_once) {
         asking.spawn(asked.answers());
     }
     let mut fits = Fits::new();
     while let Some(answers) = asking.join_next().await {
         fits.extend(answers.unwrap_or_default());
+        asked.next().map(|asked| asking.spawn(asked.answers()));
     }
     fits
 }

@@ -32,7 +32,7 @@ pub(super) struct Recheck {
 
 #[derive(Debug, Args)]
 #[command(after_help = "Somebody works on it: no reminders, and a message once it is resolved. It
-lapses when the date gets worse, or something else is wrong too.
+lapses after --for, when the date gets worse, or when something else is wrong too.
 
 Examples:
   host ack phase2-raw --date 2026-02-05 --why \"the vendor reloads it\"

@@ -18,7 +18,7 @@ use crate::{config::Config, record::Audited, recorder::user};
   host fleet                     the hosts, what each runs and does
   host fleet adopt 3f9a1c        go back to what some hosts run
 
-The configuration with the highest HOST_REVISION is active. A host that runs
+The configuration with the highest HOST_REVISION holds. A host that runs
 another one takes no part. docs/fleet.md explains it."
 )]
 pub(super) struct Fleet {
@@ -32,7 +32,7 @@ pub(super) struct Fleet {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make another configuration active, until a higher revision is seen
+    /// Let another configuration hold, until a higher revision is seen
     Adopt(Adopt),
 }
 

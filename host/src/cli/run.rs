@@ -25,12 +25,12 @@ use super::{
 use crate::{
     alert::{Receivers, unrecorded},
     check::Work,
-    config::Config,
+    config::{Config, Time},
     host::{Begin, Host},
     log,
     record::{Address, Claim, Own, Record},
     round::Round,
-    run::When,
+    run::{Status, When},
     service::{Read, Service, Sources, complain},
     text::{listed, note},
     web,
@@ -88,8 +88,8 @@ pub(super) struct Run {
     /// The format on standard output [default: table with --once, nothing without]
     #[arg(long, value_enum, value_name = "FORMAT")]
     output: Option<CiFormat>,
-    /// The format of the log on standard error
-    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = log::Format::Text, conflicts_with = "once")]
+    /// The format of the log on standard error, without --once
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = log::Format::Text)]
     log: log::Format,
 }
 
@@ -144,13 +144,13 @@ impl Run {
 
     /// Everything that a check needs before it can run, and the names of all checks. Other hosts on the record do not hear of it yet.
     async fn ready(&self, sources: &Sources, read: Read) -> Result<(Option<Claim>, Host, BTreeSet<String>)> {
+        let address = Address::of(&read.config)?;
+        // A single round waits for another process to finish; a host that stays would wait forever.
+        let patience = if self.once { read.config.delivery.wait } else { Time(Duration::ZERO) };
+        let claim = if self.dry_run { None } else { claimed(&address, patience).await? };
         let progress = Progress::new("loading plugins");
         let files = read.files.len();
         let step = |done| progress.step(done, files);
-        let address = Address::of(&read.config)?;
-        // A single round waits for another process to finish; a host that stays would wait forever.
-        let patience = if self.once { read.config.delivery.wait.0 } else { Duration::ZERO };
-        let claim = if self.dry_run { None } else { claimed(&address, patience).await? };
         let record = async |config: &Config| match self.dry_run {
             true => Record::memory().await,
             false => open(config).await,
@@ -257,17 +257,19 @@ impl Run {
         if self.dry_run || round.exit_code() == 0 {
             return Ok(());
         }
-        let mut held: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let bad: Vec<_> =
+            round.runs.iter().filter(|run| !matches!(run.status(), Status::Pass | Status::Skip)).collect();
+        let mut held: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for alert in host.recorder.record.open_alerts(OPEN).await? {
             let is_of = |date: Date| alert.data_date.is_none_or(|own| own == date);
-            let ran = round.runs.iter().any(|run| run.check == alert.check && is_of(run.data_date));
+            let ran = bad.iter().any(|run| run.check == alert.check && is_of(run.data_date));
             if let Some(why) = alert.held.filter(|_| ran) {
-                held.entry(why).or_default().push(alert.check);
+                held.entry(why).or_default().insert(alert.check);
             }
         }
-        for (why, mut checks) in held {
-            checks.dedup();
-            note!("no message of its own: {}: {}", listed(&checks, NAMED), one_line(&why));
+        for (why, checks) in held {
+            let checks: Vec<String> = checks.into_iter().collect();
+            note!("no alert sent for {}: {}", listed(&checks, NAMED), one_line(&why));
         }
         Ok(())
     }
@@ -364,13 +366,13 @@ impl Stop {
 }
 
 /// The claim on a record, which another host may have. Says so if that takes long.
-async fn claimed(address: &Address, patience: Duration) -> Result<Option<Claim>> {
-    let claim = address.claim(patience);
+async fn claimed(address: &Address, patience: Time) -> Result<Option<Claim>> {
+    let claim = address.claim(patience.0);
     tokio::pin!(claim);
     if let Ok(claim) = tokio::time::timeout(SOON, &mut claim).await {
         return claim;
     }
-    note!("another host is running on {address}; waiting up to {} s for it to end", patience.as_secs());
+    note!("another host is running on {address}; waiting up to {patience} for it to end");
     claim.await
 }
 

@@ -41,7 +41,7 @@ pub(super) fn explained(error: &Error, root: &Command) -> Option<String> {
             Some(format!("error: `{path}` does not take `{wrong}`. `{path} --help` has examples.\n"))
         }
         (ErrorKind::MissingRequiredArgument, Some(missing)) => {
-            let missing = missing.trim_end_matches('.');
+            let missing = missing.replace("...", "");
             Some(format!("error: `{path}` needs {missing}. `{path} --help` has examples.\n"))
         }
         (ErrorKind::InvalidValue, Some(option)) => {
@@ -65,15 +65,21 @@ pub(super) fn explained(error: &Error, root: &Command) -> Option<String> {
     }
 }
 
-/// What is wrong with a value. Of a number std and clap say it in the terms of a type.
+/// What is wrong with a value. Of a number, std and clap say it in the terms of a type.
 fn number(value: &str, why: &str) -> String {
-    match why.split_once(" is not in ").and_then(|(_, range)| range.split_once("..=")) {
-        Some((least, most)) if most.len() >= u32::MAX.to_string().len() => {
-            format!("`{value}` is too small; write a whole number from {least} on")
-        }
-        Some((least, most)) => format!("`{value}` is not a number from {least} to {most}"),
-        None if why == "invalid digit found in string" => format!("`{value}` is not a whole number"),
-        None => why.to_owned(),
+    let whole = || format!("`{value}` is not a whole number");
+    let Some((least, most)) = why.split_once(" is not in ").and_then(|(_, range)| range.split_once("..=")) else {
+        return match why {
+            "invalid digit found in string" | "cannot parse integer from empty string" => whole(),
+            "number too large to fit in target type" => format!("`{value}` is too large"),
+            "number too small to fit in target type" => format!("`{value}` is too small"),
+            other => other.to_owned(),
+        };
+    };
+    match (value.parse::<i128>(), least.parse::<i128>()) {
+        (Ok(number), Ok(least)) if number < least => format!("`{value}` is too small; write at least {least}"),
+        (Ok(_), _) => format!("`{value}` is too large; write at most {most}"),
+        (Err(_), _) => whole(),
     }
 }
 

@@ -66,7 +66,7 @@ impl Plugin {
     /// The mistakes in a check's settings: the key, the reason and the nearest valid name. A schema that is invalid, or
     /// takes too much, is an error.
     pub async fn mistakes(&self, settings: &serde_json::Value) -> Result<Vec<String>> {
-        self.schema.mistakes(&self.file.name, settings).await
+        self.schema.mistakes(&self.file.name, &self.descriptor.settings, settings).await
     }
 }
 
@@ -335,6 +335,6 @@ async fn ready(file: Origin, guest: Guest, budgets: &Budgets) -> Result<Plugin> 
             bail!("describes itself with the {what} {described}, but its metadata says {found}; rebuild it");
         }
     }
-    let schema = settings::Schema::new(&descriptor.settings);
-    Ok(Plugin { file, descriptor, guest, stack: budgets.stack, schema, dates: dates::Answers::default() })
+    let (schema, dates) = (settings::Schema::default(), dates::Answers::default());
+    Ok(Plugin { file, descriptor, guest, stack: budgets.stack, schema, dates })
 }

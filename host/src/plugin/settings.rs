@@ -33,6 +33,10 @@ const DEPTH: usize = 32;
 const PATTERNS: usize = 4 << 10;
 /// The maximum compiled size of a pattern for evaluation here, in bytes. Patterns are matched in linear time.
 const PATTERN: usize = 256 << 10;
+/// The same of all patterns of a schema together.
+const ALL_PATTERNS: usize = 4 * PATTERN;
+/// The most values within a schema that is kept, whatever they mean. Those of the shipped schemas have a few hundred.
+const KEPT: usize = 10_000;
 
 /// The keyword of a schema for what to do about a check that passes when its tables are empty: one advice for each
 /// setting that makes it ask.
@@ -59,28 +63,31 @@ pub fn advice_when_empty(schema: &str, settings: &str) -> Option<String> {
     Some(shortened(found, ADVICE))
 }
 
-/// The schema of a plugin's settings.
-#[derive(Debug)]
-pub(super) struct Schema {
-    text: String,
-    /// Once asked for: parsed and, if it is small, compiled. Compiling takes longer than validating, and a plugin may have many checks.
-    ready: OnceLock<(Value, Option<Validator>)>,
-}
+/// The schema of a plugin's settings. If it is small, it is parsed and compiled once, when it is first asked: that takes
+/// longer than validating, and a plugin may have many checks.
+#[derive(Debug, Default)]
+pub(super) struct Schema(OnceLock<Option<(Value, Validator)>>);
 
 impl Schema {
-    pub(super) fn new(text: &str) -> Self {
-        Self { text: text.to_owned(), ready: OnceLock::new() }
-    }
-
     /// The mistakes in settings: the key, the reason and the nearest valid name. An invalid schema, or one that takes too
-    /// much, is an error.
-    pub(super) async fn mistakes(&self, plugin: &str, settings: &Value) -> Result<Vec<String>> {
-        let (parsed, small) = self.ready()?;
-        if let Some(validator) = small
-            && is_small(parsed, settings)
-        {
-            return Ok(complaints(parsed, validator, settings));
+    /// much, is an error. `text` is always that of the same plugin.
+    pub(super) async fn mistakes(&self, plugin: &str, text: &str, settings: &Value) -> Result<Vec<String>> {
+        if text.len() > SCHEMA.0 {
+            bail!("the plugin's settings schema has {} bytes; the maximum is {SCHEMA}", text.len());
         }
+        let small = match self.0.get() {
+            Some(small) => small,
+            None => {
+                let parsed = parsed(text)?;
+                self.0.get_or_init(|| small(parsed))
+            }
+        };
+        if let Some((schema, validator)) = small
+            && is_small(schema, settings)
+        {
+            return Ok(complaints(schema, validator, settings));
+        }
+        let parsed = parsed(text)?;
         let input = json!({ "schema": parsed, "settings": settings }).to_string();
         let permit = Permit::new(plugin, Allowance { timeout: CPU, bytes: MEMORY.0 });
         match confined::run(&permit, Task::Settings, input.as_bytes(), Limits { cpu: CPU, memory: MEMORY.0 }).await {
@@ -90,19 +97,19 @@ impl Schema {
             Err(failed) => bail!("the plugin's settings schema: {failed}"),
         }
     }
+}
 
-    fn ready(&self) -> Result<&(Value, Option<Validator>)> {
-        if let Some(ready) = self.ready.get() {
-            return Ok(ready);
-        }
-        if self.text.len() > SCHEMA.0 {
-            bail!("the plugin's settings schema has {} bytes; the maximum is {SCHEMA}", self.text.len());
-        }
-        let parsed: Value = serde_json::from_str(&self.text).context("the plugin's settings schema is not JSON")?;
-        // What is not small for no settings is small for none.
-        let small = is_small(&parsed, &Value::Null).then(|| small_validator(&parsed).ok()).flatten();
-        Ok(self.ready.get_or_init(|| (parsed, small)))
+fn parsed(text: &str) -> Result<Value> {
+    serde_json::from_str(text).context("the plugin's settings schema is not JSON")
+}
+
+/// A schema with its validator, if validating the smallest settings is cheap in any case.
+fn small(schema: Value) -> Option<(Value, Validator)> {
+    if parts(&schema) > KEPT || !is_small(&schema, &Value::Null) {
+        return None;
     }
+    let validator = small_validator(&schema).ok()?;
+    Some((schema, validator))
 }
 
 /// The work of the confined process.
@@ -117,7 +124,8 @@ pub(super) fn answer(input: &[u8]) -> Result<Vec<u8>, String> {
 
 /// A validator with bounded patterns; it rejects schemas with other patterns.
 fn small_validator(schema: &Value) -> Result<Validator, ValidationError<'static>> {
-    let patterns = PatternOptions::regex().size_limit(PATTERN).dfa_size_limit(PATTERN);
+    let most = PATTERN.min(ALL_PATTERNS / patterns(schema).max(1));
+    let patterns = PatternOptions::regex().size_limit(most).dfa_size_limit(most);
     jsonschema::options().with_pattern_options(patterns).build(schema)
 }
 
@@ -125,6 +133,17 @@ fn small_validator(schema: &Value) -> Result<Validator, ValidationError<'static>
 fn is_small(schema: &Value, settings: &Value) -> bool {
     let mut walk = Walk { root: schema, left: STEPS / parts(settings).max(1), patterns: PATTERNS };
     walk.schema(schema, DEPTH).is_some()
+}
+
+/// The number of patterns in a schema, at least.
+fn patterns(schema: &Value) -> usize {
+    match schema {
+        Value::Array(values) => values.iter().map(patterns).sum(),
+        Value::Object(object) => {
+            usize::from(object.contains_key("pattern")) + object.values().map(patterns).sum::<usize>()
+        }
+        _ => 0,
+    }
 }
 
 /// The number of values within a value.
@@ -252,7 +271,7 @@ mod tests {
     #[tokio::test]
     async fn a_schema_that_is_too_large_is_refused() {
         let schema = json!({ "description": "x".repeat(SCHEMA.0) }).to_string();
-        let error = Schema::new(&schema).mistakes("any", &json!({})).await.expect_err("too large");
+        let error = Schema::default().mistakes("any", &schema, &json!({})).await.expect_err("too large");
         assert!(error.to_string().contains("the maximum is 1 MiB"), "{error}");
     }
 
@@ -282,8 +301,9 @@ mod tests {
             } }
         })
         .to_string();
-        let schema = Schema::new(&schema);
-        let complaint = async |settings: Value| schema.mistakes("any", &settings).await.expect("a schema").join("; ");
+        let known = Schema::default();
+        let complaint =
+            async |settings: Value| known.mistakes("any", &schema, &settings).await.expect("a schema").join("; ");
         assert_eq!(complaint(json!({ "min_games": 3 })).await, "");
         assert_eq!(
             complaint(json!({ "min_game": 3 })).await,
@@ -300,7 +320,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_schema_that_is_none_is_an_error() {
-        assert!(Schema::new("{").mistakes("any", &json!({})).await.is_err());
+        assert!(Schema::default().mistakes("any", "{", &json!({})).await.is_err());
         assert!(answer(br#"{"schema": {"type": "nonsense"}, "settings": {}}"#).is_err());
         assert!(answer(br##"{"schema": {"$ref": "https://example.com/schema"}, "settings": {}}"##).is_err());
     }

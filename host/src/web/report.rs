@@ -1,4 +1,4 @@
-//! The report of a time: what the alerts were worth, and what to mend first.
+//! The report of a time: what the alerts were worth, and what to fix first.
 
 use axum::{
     extract::State,
@@ -91,7 +91,7 @@ fn kinds(own: &OfCheck) -> [(&'static str, &'static str, usize); 4] {
     [
         ("pass", "real", own.real),
         ("fail", "false or noise", own.falsely + own.noise),
-        ("warn", "over by themselves", own.passing),
+        ("warn", "resolved by themselves", own.passing),
         ("skip", "not labelled", open),
     ]
 }

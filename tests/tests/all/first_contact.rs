@@ -66,7 +66,8 @@ fn each_mistake_names_the_next_step() {
         ("run --once --date yesterday", "error: --date: `yesterday` is not a date; write it like 2026-02-05\n"),
         ("mutate x --date 2026-2-5", "error: --date: `2026-2-5` is not a date; write it like 2026-02-05\n"),
         ("history --limit x", "error: --limit: `x` is not a whole number\n"),
-        ("history --limit 0", "error: --limit: `0` is too small; write a whole number from 1 on\n"),
+        ("history --limit 0", "error: --limit: `0` is too small; write at least 1\n"),
+        ("history --limit 5000000000", "error: --limit: `5000000000` is too large; write at most 4294967295\n"),
         ("tune x --from soon", "error: --from: `soon` is not a date; write it like 2026-02-05\n"),
         (
             "silence",

@@ -286,7 +286,10 @@ fn several_dates_are_given_up_together() {
     loads.told_at("02-06T06:00");
     let refused = loads.host(&["close", "loads", "--why", "the vendor is gone"]);
     assert!(
-        refused.code == 64 && refused.err.contains("name one with --date, or give up on all of them with --all"),
+        refused.code == 64
+            && refused
+                .err
+                .contains("name one with --date, or give up on all of them with `host close loads --all --why REASON`"),
         "{refused:?}"
     );
     let done = loads.host(&["close", "loads", "--all", "--why", "the vendor is gone"]);

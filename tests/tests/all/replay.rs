@@ -159,14 +159,14 @@ fn other_settings_show_what_they_would_have_said() {
     }
     let same = replay(&sample, &["phase2-raw", "--set", "min_games=2"]);
     assert!(same.code == 0 && same.out.contains("3 would say the same"), "{same:?}");
-    assert!(same.out.contains("0 messages of them with what ran then, and 0 messages with this"), "{same:?}");
+    assert!(same.out.contains("0 messages for what ran then, 0 messages with this"), "{same:?}");
     let other = replay(&sample, &["phase2-raw", "--set", "min_games=1000"]);
     assert_eq!(other.code, 1, "{other:?}");
     for words in ["pass", "fail", "new: games is below its minimum: 5 < 1000", "3 would say something else"] {
         assert!(other.out.contains(words), "{words}: {other:?}");
     }
     // Three rounds are one message: the policy is the real one.
-    assert!(other.out.contains("0 messages of them with what ran then, and 1 message with this"), "{other:?}");
+    assert!(other.out.contains("0 messages for what ran then, 1 message with this"), "{other:?}");
     let newer = fs::read_to_string(sample.path().join("host.toml")).unwrap();
     let told = replay(&sample, &["phase2-raw", "--set", "min_games=1000", "--output", "json"]).json();
     assert_eq!(told["messages"]["now"].as_array().unwrap().len(), 1, "{told}");

@@ -470,6 +470,7 @@ fn a_failure_that_is_not_told_says_why() {
     let (told, now) = (run(&["--date", "2026-02-03"]), run(&[]));
     assert_eq!((past.code, told.code, now.code), (0, 2, 2), "{past:?} {told:?} {now:?}");
     assert_eq!(sample.slack.received().len(), 1);
-    let why = "no message of its own: phase2-raw: told later: another date of the check was told less than a repeat_interval ago";
-    assert!(now.err.contains(why) && !told.err.contains("no message of its own"), "{told:?} {now:?}");
+    let why =
+        "no alert sent for phase2-raw: told later: another date of the check was told less than a repeat_interval ago";
+    assert!(now.err.contains(why) && !told.err.contains("no alert sent"), "{told:?} {now:?}");
 }

@@ -72,7 +72,7 @@ pub(super) struct History<'r> {
     pub(super) nodes: Vec<Node>,
     places: HashMap<ObjectId, usize>,
     /// Equal entries are kept once: most commits change no watched path. They are long, and hashing them as std does
-    /// would take a tenth of a lookup.
+    /// would take a tenth of a lookup. Entries that were chosen to collide cost their own run its time.
     distinct: HashSet<Rc<[Entry]>, foldhash::fast::RandomState>,
     /// The memory of the history, charged to the run.
     held: Held,

@@ -167,7 +167,7 @@ pub(super) fn text(check: &str, compared: &[Compared], told: Option<&Told>) -> S
         let messages = |count| counted(count, "message", "messages");
         let _ = writeln!(
             text,
-            "People got {} of them then, and would get {} with this.",
+            "By today's rules for alerts: {} for what ran then, {} with this.",
             messages(then.len()),
             messages(now.len())
         );

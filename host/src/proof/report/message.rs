@@ -80,7 +80,7 @@ impl Report {
             (0, _) => "There was no alert.".to_owned(),
             (1, 0) => "1 alert, which is labelled or was over by itself.".to_owned(),
             (1, _) => "1 alert. Nobody has said what it was.".to_owned(),
-            (alerts, 0) => format!("{alerts} alerts, all of them labelled or over by themselves."),
+            (alerts, 0) => format!("{alerts} alerts, all of them labelled or resolved by themselves."),
             (alerts, open) => format!("{alerts} alerts. Nobody has said of {open} what they were."),
         };
         let alert = Alert {

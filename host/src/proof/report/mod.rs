@@ -167,7 +167,7 @@ impl OfCheck {
             let of = counted(self.alerts, "alert", "alerts");
             let what = match self.not_real() {
                 1 => format!("1 of {of} was false, noise or over by itself"),
-                many => format!("{many} of {of} were false, noise or over by themselves"),
+                many => format!("{many} of {of} were false, noise, or resolved by themselves"),
             };
             found.push((10 * self.not_real(), what));
         }
@@ -204,7 +204,7 @@ impl Report {
         Share { hits: self.checks.iter().map(OfCheck::not_real).sum(), of }
     }
 
-    /// The alerts that nobody labelled and that were not over by themselves.
+    /// The alerts that nobody labelled and that were not resolved by themselves.
     pub fn unlabelled(&self) -> usize {
         self.checks.iter().map(|check| check.alerts - check.real - check.not_real()).sum()
     }
