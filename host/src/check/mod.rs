@@ -181,10 +181,11 @@ fn missing(plugin: &str, loaded: &Loaded) -> String {
     match loaded.unusable.iter().find(|unusable| unusable.name == plugin) {
         Some(unusable) => unusable.reason.clone(),
         None => {
-            let near = nearest(plugin, loaded.plugins.keys());
-            format!(
-                "no file holds the plugin {plugin}; add it to the command, or remove the check from host.toml{near}"
-            )
+            let near = match nearest(plugin, loaded.plugins.keys()) {
+                near if near.is_empty() => "; add".to_owned(),
+                near => format!("{near} Add"),
+            };
+            format!("no file holds the plugin {plugin}{near} it to the command, or remove the check from host.toml")
         }
     }
 }
