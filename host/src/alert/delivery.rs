@@ -283,7 +283,7 @@ impl Delivery {
         }
     }
 
-    /// Tries the next message at its time; `false` if there is none.
+    /// Tries the next message when its time has come. Returns whether there was one.
     async fn step(&self, receiver: &str, lease: Option<&Lease>) -> Result<bool> {
         let Some(mut message) = self.record.next_message(receiver).await? else { return Ok(false) };
         if let Some(lease) = lease

@@ -135,7 +135,7 @@ fn is_small(schema: &Value, settings: &Value) -> bool {
     walk.schema(schema, DEPTH).is_some()
 }
 
-/// The number of patterns in a schema, at least.
+/// The most patterns that a schema can have: a setting may be called `pattern` too.
 fn patterns(schema: &Value) -> usize {
     match schema {
         Value::Array(values) => values.iter().map(patterns).sum(),

@@ -43,9 +43,9 @@ const AT_ONCE: usize = 200;
   host replay phase2-raw --since 7d            only the runs of the last week
 
 Nothing is asked of the warehouse, git or deployments: each call gets its
-recorded answer, in the recorded order. Today's grants
-count. Runs that were ended by a time limit cannot be run again, and neither can
-those whose answers are not recorded: see [record] in host.toml.
+recorded answer, in the recorded order. Today's grants count. Runs that were
+ended by a time limit cannot be run again, and neither can those whose answers
+are not recorded: see [record] in host.toml.
 
 Exit codes: 0 all that can be run again say the same, 1 some differ, 3 none can
 be, or a question was not asked then, 64 the arguments cannot be used.")]
