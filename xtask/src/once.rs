@@ -40,7 +40,20 @@ impl Artifacts {
                 demo.crates.entry(name).or_default().extend(files);
             }
         }
-        Ok(demo)
+        match demo.in_two_ways() {
+            again if again.is_empty() => Ok(demo),
+            again => Err(format!(
+                "the demo builds crates in two ways: {}; a build script or procedural macro asks for other features of one of \
+                 them than a program: add these to features/Cargo.toml",
+                again.join(", ")
+            )),
+        }
+    }
+
+    /// The crates that are built in two ways for one target.
+    fn in_two_ways(&self) -> Vec<String> {
+        let libraries = |files: &BTreeSet<String>| files.iter().filter(|file| file.ends_with(".rlib")).count();
+        self.crates.iter().filter(|(_, files)| libraries(files) > 1).filter_map(|(name, _)| package(name)).collect()
     }
 
     /// Runs another cargo command; it may build other crates, but not one of these a second time.
@@ -64,10 +77,7 @@ impl Artifacts {
             let ours = self.crates.get(*name);
             ours.is_some_and(|ours| !files.is_subset(ours) || other.built.contains(*name))
         });
-        let name = |name: &String| {
-            name.split(' ').next().and_then(|package| package.rsplit(['#', '/']).next()).map(str::to_owned)
-        };
-        again.filter_map(|(crate_name, _)| name(crate_name)).collect()
+        again.filter_map(|(name, _)| package(name)).collect()
     }
 
     fn of(cargo: &mut Command) -> Result<Self> {
@@ -119,6 +129,11 @@ impl Artifacts {
     }
 }
 
+/// `syn@2.0.119`, of a crate's whole name.
+fn package(name: &str) -> Option<String> {
+    name.split(' ').next().and_then(|package| package.rsplit(['#', '/']).next()).map(str::to_owned)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,6 +159,18 @@ mod tests {
             let other = artifacts(file, fresh);
             assert_eq!(!once.twice(&other).is_empty(), twice, "{file} {fresh}");
         }
+    }
+
+    #[test]
+    fn a_crate_with_two_libraries_is_built_in_two_ways() {
+        let mut demo = artifacts("/debug/deps/libsyn-1.rlib", true);
+        assert!(demo.in_two_ways().is_empty());
+        demo.crates.extend(artifacts("/wasm32-wasip2/debug/deps/libsyn-2.rlib", true).crates);
+        assert!(demo.in_two_ways().is_empty(), "for another target");
+        for (name, files) in artifacts("/debug/deps/libsyn-3.rlib", true).crates {
+            demo.crates.entry(name).or_default().extend(files);
+        }
+        assert_eq!(demo.in_two_ways(), ["syn@2.0.119"]);
     }
 
     #[test]
