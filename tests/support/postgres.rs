@@ -65,18 +65,22 @@ impl Postgres {
 
     /// The same with variables in its environment.
     pub fn start_in(settings: &[&str], environment: &[(&'static str, String)]) -> Result<Self> {
+        Self::make("trust", settings, environment)
+    }
+
+    /// One that asks for the password. The others do not, since a host of the development build takes long to hash it, at each
+    /// connection.
+    pub fn start_with_password(settings: &[&str]) -> Result<Self> {
+        Self::make("scram-sha-256", settings, &[])
+    }
+
+    fn make(auth: &str, settings: &[&str], environment: &[(&'static str, String)]) -> Result<Self> {
         let (directory, data) = directory_of_server()?;
         let password = directory.path().join("password");
         fs::write(&password, PASSWORD)?;
         give(&password)?;
         let mut initdb = program("initdb")?;
-        initdb.arg("--pgdata").arg(&data).args([
-            "--username",
-            USER,
-            "--auth=scram-sha-256",
-            "--no-sync",
-            "--no-instructions",
-        ]);
+        initdb.arg("--pgdata").arg(&data).args(["--username", USER, "--auth", auth, "--no-sync", "--no-instructions"]);
         initdb.args(["--encoding=UTF8", "--locale=C.UTF-8"]).arg("--pwfile").arg(&password);
         let made = initdb.output()?;
         if !made.status.success() {
@@ -186,12 +190,6 @@ impl Postgres {
             runtime()?.block_on(async { answers(&mut connect(port, "watch").await?, &sql).await })
         });
         Ok(())
-    }
-
-    /// Lets everybody in without a password.
-    pub fn trust(&self) -> Result<()> {
-        fs::write(self.directory.path().join("data/pg_hba.conf"), "host all all 127.0.0.1/32 trust\n")?;
-        self.sql("SELECT pg_reload_conf()").map(drop)
     }
 
     /// Another empty database; gives its address.

@@ -287,7 +287,7 @@ fn hosts_that_start_at_once_migrate_once() {
 /// Each message says what to do, and none has the password.
 #[test]
 fn a_server_that_cannot_be_used_is_said_with_what_to_do() {
-    let mut server = Postgres::start().unwrap();
+    let mut server = Postgres::start_with_password(&[]).unwrap();
     let sample = Sample::new(None).unwrap();
     sample.configure(&on_server()).unwrap();
     server
@@ -368,7 +368,7 @@ fn the_password_can_be_in_a_file_and_the_server_can_be_held_to_its_certificate()
     let path = |name: &str| keys.path().join(name).display().to_string();
     let (certificate, key) =
         (format!("ssl_cert_file={}", path("server.pem")), format!("ssl_key_file={}", path("server.key")));
-    let server = Postgres::start_with(&["ssl=on", &certificate, &key]).unwrap();
+    let server = Postgres::start_with_password(&["ssl=on", &certificate, &key]).unwrap();
     let sample = Sample::new(None).unwrap();
     sample.configure(&on_server()).unwrap();
     let passwords = sample.path().join("passwords");
@@ -396,7 +396,6 @@ fn the_password_can_be_in_a_file_and_the_server_can_be_held_to_its_certificate()
 #[test]
 fn a_whole_round_goes_through_a_pooler() {
     let server = Postgres::start().unwrap();
-    server.trust().unwrap();
     let pooler = Pooler::start(server.port, "host", "watch").unwrap();
     let (sample, url) = (Sample::new(Some(Fault::NullNames)).unwrap(), server.url_at(pooler.port));
     sample.configure(&toml("directory = \"state\"")).unwrap();
