@@ -4,10 +4,7 @@ use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{
-        OnceLock,
-        mpsc::{Receiver, channel},
-    },
+    sync::mpsc::{Receiver, channel},
     time::{Duration, Instant},
 };
 
@@ -272,18 +269,6 @@ pub fn python_plugin() -> PathBuf {
     let file = target.parent().unwrap_or(&target).join("predicted-players").join("predicted-players.wasm");
     assert!(file.is_file(), "{} is not built: run `cargo xtask test`", file.display());
     file
-}
-
-/// Puts the Python that `python3` starts into a directory of the path, for doubles that are started hundreds of times: a
-/// version manager's `python3` is a script that takes several times as long as Python.
-pub fn link_python(bin: &Path) -> Result<()> {
-    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
-    let python = PYTHON.get_or_init(|| {
-        let asked = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output();
-        asked.map_or_else(|_| PathBuf::new(), |asked| String::from_utf8_lossy(&asked.stdout).trim().into())
-    });
-    anyhow::ensure!(python.is_file(), "there is no python3");
-    Ok(std::os::unix::fs::symlink(python, bin.join("python3"))?)
 }
 
 /// A guest of tests/guests, built.

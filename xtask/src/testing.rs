@@ -1,6 +1,7 @@
 //! `cargo xtask test`: builds what the tests need, and runs all of them or a part.
 
 use std::{
+    collections::BTreeSet,
     env,
     ffi::OsString,
     fs,
@@ -11,7 +12,7 @@ use std::{
 use super::{
     build::{HOST, host_packages, plugins_and_guests, python_plugin},
     once::{Artifacts, Program},
-    run::{Result, cargo, cargo_command, root, run_for_code, step, target},
+    run::{Result, cargo, cargo_command, run_for_code, step, target},
     tools,
 };
 
@@ -70,16 +71,12 @@ pub(super) fn test(wanted: Wanted<'_>) -> Result<u8> {
     cargo(&["test", "--quiet", "--package", "xtask"])?;
     plugins_and_guests()?;
     let demo = Artifacts::of_demo()?;
-    // A name that begins with a module of the tests may need what that module needs; any other name may be of each of them.
-    let modules = modules()?;
-    let wanted_modules: Vec<&str> = wanted.names.iter().filter_map(|name| name.split("::").next()).collect();
-    let all = wanted.names.is_empty() || !wanted_modules.iter().all(|name| modules.iter().any(|module| module == name));
-    let part = |module: &str| wanted_modules.contains(&module);
-    for (_, need) in NEEDS.iter().filter(|(module, _)| all || part(module)) {
-        need()?;
-    }
     step("building the tests");
     let built = demo.nothing_twice(cargo_command().args(["test", "--no-run"]).args(tested()?))?;
+    let modules = modules(&built, wanted.names)?;
+    for (_, need) in NEEDS.iter().filter(|(module, _)| modules.contains(*module)) {
+        need()?;
+    }
     step("running the tests");
     if wanted.timings {
         return timed(&built, wanted.names);
@@ -112,22 +109,26 @@ pub(super) fn ignored() -> Result<u8> {
     cargo(&HOST)?;
     step("running the long tests: with wkg, and with gcloud where it is installed");
     let long = ["test", "--package", "host-tests", "--test", "all", "--"];
-    let code = run_for_code(cargo_command().args(long).arg("--ignored"))?;
+    let code = run_for_code(cargo_command().args(long).arg("--ignored").envs(python_first()))?;
     if code != 0 {
         return Ok(code);
     }
     tools::postgres()?;
     python_plugin()?;
     step("running tests in full of which `cargo xtask test` runs a part");
-    run_for_code(cargo_command().args(long).args(LARGE).env("HOST_TESTS_LONG", "1"))
+    run_for_code(cargo_command().args(long).args(LARGE).env("HOST_TESTS_LONG", "1").envs(python_first()))
 }
 
-/// The modules of the end-to-end tests.
-fn modules() -> Result<Vec<String>> {
-    let directory = root().join("tests").join("tests").join("all");
-    let entries = fs::read_dir(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
-    let names = entries.flatten().map(|entry| entry.path().with_extension(""));
-    Ok(names.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect())
+/// The modules of the tests whose names contain one of these; of all tests without a name.
+fn modules(built: &Artifacts, names: &[&str]) -> Result<BTreeSet<String>> {
+    let mut modules = BTreeSet::new();
+    for Program { path, .. } in &built.programs {
+        let output =
+            Command::new(path).arg("--list").args(names).output().map_err(|error| format!("{path}: {error}"))?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        modules.extend(text.lines().filter_map(|line| Some(line.split_once("::")?.0.to_owned())));
+    }
+    Ok(modules)
 }
 
 /// The packages whose tests run on this machine, as arguments for cargo. Not the plugins: only a WebAssembly linker

@@ -10,7 +10,7 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::command::{Ended, Sample, ended, link_python, repository, shipped};
+use crate::support::command::{Ended, Sample, ended, repository, shipped};
 
 const WEBHOOK: &str = "https://hooks.slack.com/services/T0/B0/s3cret";
 
@@ -24,7 +24,6 @@ impl Cloud {
         for name in ["gcloud", "bq"] {
             std::os::unix::fs::symlink(&script, directory.path().join(name)).unwrap();
         }
-        link_python(directory.path()).unwrap();
         Self(directory)
     }
 

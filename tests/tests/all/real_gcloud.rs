@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use crate::{
     deploy::with_database,
     support::{
-        command::{Ended, ended, link_python, repository},
+        command::{Ended, ended, repository},
         say,
     },
 };
@@ -121,7 +121,6 @@ impl Cloud {
         for name in ["gcloud", "bq"] {
             symlink(support(script), directory.path().join("bin").join(name)).unwrap();
         }
-        link_python(&directory.path().join("bin")).unwrap();
         Self { directory, environment: Vec::new(), server: None }
     }
 
