@@ -1,6 +1,11 @@
 //! A first host, for a directory without plugins: host.toml, sample data, and a check that passes on it.
 
-use std::{fs, path::Path};
+use std::{
+    ffi::OsString,
+    fs::{self, DirEntry},
+    io,
+    path::Path,
+};
 
 use anyhow::{Context, Result, bail};
 use jiff::ToSpan;
@@ -8,7 +13,9 @@ use rusqlite::Connection;
 
 use crate::{
     config::{Config, Zone},
+    package::is_named_like_a_plugin,
     template::{self, Language},
+    text::quoted_path,
 };
 
 /// The name of the first check, and of its directory.
@@ -80,13 +87,16 @@ fn check_place() -> Result<()> {
     if warehouse.symlink_metadata().is_ok() && !warehouse.is_dir() {
         bail!("{WAREHOUSE} exists and is not a directory; {hint}");
     }
-    for entry in fs::read_dir(".").context("the working directory cannot be read")? {
-        let name = entry.context("the working directory cannot be read")?.file_name();
-        if !IGNORED.iter().any(|ignored| name == *ignored) {
-            bail!(
-                "no plugin found here; name plugin files, as `host init --help` shows; in an empty directory `host init` makes a first host"
-            );
-        }
+    let entries = fs::read_dir(".").and_then(Iterator::collect::<io::Result<Vec<_>>>);
+    let names: Vec<OsString> =
+        entries.context("the working directory cannot be read")?.iter().map(DirEntry::file_name).collect();
+    if let Some(plugin) = names.iter().map(Path::new).find(|name| is_named_like_a_plugin(name)) {
+        bail!("{} is not in plugins/; `host init {}` writes a host.toml for it", plugin.display(), quoted_path(plugin));
+    }
+    if names.iter().any(|name| !IGNORED.iter().any(|ignored| name == ignored)) {
+        bail!(
+            "no plugin found here; name plugin files, as `host init --help` shows; in an empty directory `host init` makes a first host"
+        );
     }
     Ok(())
 }

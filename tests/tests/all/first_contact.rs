@@ -76,7 +76,7 @@ fn each_mistake_names_the_next_step() {
         ("run --once --at noon", "error: --at: `noon` is not a time; write it like 2026-02-06T10:00:00Z\n"),
         ("run --output jsn", "error: --output: `jsn` is not one of table, json, junit; did you mean `json`?\n"),
         ("new x --lang cobol", "error: --lang: `cobol` is not one of rust, python, javascript\n"),
-        ("silence x --for ever", "error: --for: `ever` is not a duration; write it like `90s`, `5m` or `4h`\n"),
+        ("silence x --for ever", "error: --for: `ever` is not a duration; write it like `90s`, `5m`, `4h` or `90d`\n"),
         ("run", no_config),
         ("run --once", no_config),
         ("run --once plugins", no_config),
@@ -200,6 +200,11 @@ fn init_makes_a_whole_first_host_or_nothing() {
     let cases: &[(&str, &[&str], &str)] = &[
         ("a host whose plugins are missing", &["plugins/"], elsewhere),
         ("a project", &["Cargo.toml", "src/"], elsewhere),
+        (
+            "a plugin in no directory",
+            &["odd one.wasm", "notes"],
+            "error: odd one.wasm is not in plugins/; `host init 'odd one.wasm'` writes a host.toml for it\n",
+        ),
         ("a corrupt lock file", &["plugins.lock"], "error: plugins.lock: refused"),
         ("a file for a directory", &["warehouse"], "error: warehouse exists and is not a directory; move it away"),
         ("a full directory", &["first-check/", "first-check/x"], "error: first-check/ exists and is not empty; move"),

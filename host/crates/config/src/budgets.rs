@@ -5,7 +5,10 @@ use std::{fmt, time::Duration};
 use anyhow::{Result, bail};
 use jiff::SignedDuration;
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, de::Error as _};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, Visitor},
+};
 
 /// A time, written `90s`, `5m`, `4h` or `90d`; a day has 24 hours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -201,13 +204,13 @@ impl std::str::FromStr for Time {
         parsed
             .filter(|duration| !duration.is_zero())
             .map(Self)
-            .ok_or_else(|| format!("`{text}` is not a duration; write it like `90s`, `5m` or `4h`"))
+            .ok_or_else(|| format!("`{text}` is not a duration; write it like `90s`, `5m`, `4h` or `90d`"))
     }
 }
 
 impl<'de> Deserialize<'de> for Time {
     fn deserialize<D: Deserializer<'de>>(source: D) -> std::result::Result<Self, D::Error> {
-        String::deserialize(source)?.parse().map_err(D::Error::custom)
+        quoted(source, "a duration in quotes, such as \"90s\", \"4h\" or \"90d\"")?.parse().map_err(D::Error::custom)
     }
 }
 
@@ -235,7 +238,29 @@ impl std::str::FromStr for Bytes {
 
 impl<'de> Deserialize<'de> for Bytes {
     fn deserialize<D: Deserializer<'de>>(source: D) -> std::result::Result<Self, D::Error> {
-        String::deserialize(source)?.parse().map_err(D::Error::custom)
+        quoted(source, "a size in quotes, such as \"64 MiB\"")?.parse().map_err(D::Error::custom)
+    }
+}
+
+/// A text in quotes; the error for any other type says what is expected.
+pub(super) fn quoted<'de, D: Deserializer<'de>>(
+    source: D,
+    expected: &'static str,
+) -> std::result::Result<String, D::Error> {
+    source.deserialize_str(Quoted(expected))
+}
+
+struct Quoted(&'static str);
+
+impl Visitor<'_> for Quoted {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> std::result::Result<String, E> {
+        Ok(text.to_owned())
     }
 }
 

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de::Error};
 
-use super::{Count, Time};
+use super::{Count, Time, budgets::quoted};
 
 /// Concurrent runs that the sandbox has room for.
 const MOST_RUNS: u32 = 64;
@@ -126,8 +126,7 @@ pub struct Delay(pub Duration);
 
 impl<'de> Deserialize<'de> for Delay {
     fn deserialize<D: serde::Deserializer<'de>>(source: D) -> std::result::Result<Self, D::Error> {
-        let text = String::deserialize(source)?;
-        match text.as_str() {
+        match quoted(source, "a duration in quotes, such as \"0s\" or \"30s\"")?.as_str() {
             "0" | "0s" => Ok(Self(Duration::ZERO)),
             text => text.parse::<Time>().map(|time| Self(time.0)).map_err(serde::de::Error::custom),
         }

@@ -21,7 +21,7 @@ use toml::{
     de::{DeString, DeTable, DeValue, ValueDeserializer},
 };
 
-use super::{Check, Config, Grants, definitions::FOR_EACH, mistakes::with_nearest, names};
+use super::{Check, Config, Grants, definitions::FOR_EACH, mistakes::explained, names};
 use filling::Filling;
 use pieces::placeholders;
 
@@ -244,5 +244,5 @@ impl Visitor<'_> for Refused {
 
 fn unread(place: &impl Display, mut error: toml::de::Error, text: &str) -> anyhow::Error {
     error.set_input(Some(text));
-    anyhow!("{place}: {}", with_nearest(&error))
+    anyhow!("{place}: {}", explained(&error))
 }
