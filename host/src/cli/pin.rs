@@ -62,8 +62,6 @@ struct Wanted {
 impl Pin {
     pub(super) fn execute(self) -> Result<u8> {
         let path = self.lock.path();
-        let (files, names): (Vec<&String>, Vec<&String>) = self.what.iter().partition(|what| is_file(what));
-        let wanted: Vec<Wanted> = names.iter().map(|name| Wanted::new(name)).collect::<Result<_>>()?;
         // Two processes that pin at the same moment must not overwrite each other.
         let _claim = if self.verify { None } else { Some(Lock::claim(&path)?) };
         let found = Lock::read(&path)?;
@@ -72,6 +70,8 @@ impl Pin {
             bail!("no plugin is pinned: there is no {}; `{pin} plugins/*.wasm` writes it", path.display());
         }
         let mut lock = found.unwrap_or_else(|| Lock::new(&path));
+        let (files, names): (Vec<&String>, Vec<&String>) = self.what.iter().partition(|what| is_file(what, &lock));
+        let wanted: Vec<Wanted> = names.iter().map(|name| Wanted::new(name)).collect::<Result<_>>()?;
         if self.what.is_empty() && !self.verify && !self.prune {
             bail!("name plugin files or a plugin, as in `{} plugins/*.wasm`", lock_command("pin", &path));
         }
@@ -339,9 +339,11 @@ fn listed<'f>(files: impl Iterator<Item = &'f File>) -> String {
     files.map(|file| format!("{} in {}", file.version, file.path.display())).collect::<Vec<_>>().join(", ")
 }
 
-fn is_file(what: &str) -> bool {
+/// Whether files are meant. A directory that is named like a pinned plugin is that plugin, unless it has a slash.
+fn is_file(what: &str, lock: &Lock) -> bool {
     let path = Path::new(what);
-    is_named_like_a_plugin(path) || path.is_file() || (what.contains('/') && path.is_dir())
+    let is_plugin = !what.contains('/') && lock.pin(what).is_some();
+    is_named_like_a_plugin(path) || path.is_file() || (!is_plugin && path.is_dir())
 }
 
 /// The named files, and those in named directories. `plugins/*.wasm` also names directories, `old.wasm/`: those are

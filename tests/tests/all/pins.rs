@@ -108,9 +108,10 @@ fn of_several_versions_the_pinned_one_runs() {
     with_files(&sample, &["pin"]);
     fs::write(sample.path().join("plugins/newer.wasm"), reversioned("phase2-raw", "0.2.0")).unwrap();
     assert_eq!(run(&sample, &[]).run("phase2-raw")["plugin"]["version"], "0.1.0");
-    // Pinning everything again moves nothing.
+    // Pinning everything again moves nothing, also by the name of the directory.
     let before = lock(&sample);
     assert_eq!(with_files(&sample, &["pin"]).code, 0);
+    assert_eq!(sample.host(&["pin", "plugins"]).unwrap().code, 0);
     assert_eq!(lock(&sample), before);
 
     // Moving one plugin leaves every other line as it was.
