@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     check::Family,
+    config::local,
     contract::slack::{Alert, Severity},
     run::{Run, Status},
     text::{shortened, span},
@@ -59,7 +60,7 @@ fn notification(
             }
             (Say::Below { root, at }, _) => {
                 let found = found(notice);
-                let at = at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M %Z");
+                let at = local(*at, zone);
                 made.below.push((check, format!("{found}; it depends on {root}, which was reported at {at}")));
                 found
             }
@@ -114,7 +115,7 @@ fn notification(
 
 /// The incidents that a notice is about, and how they stand.
 fn mentioned(notice: &Notice<'_>, state: &str, zone: &TimeZone) -> impl Iterator<Item = Mentioned> {
-    let at = notice.news.due().to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M %Z");
+    let at = local(notice.news.due(), zone);
     let over = format!("{state} ({at})");
     notice.incidents.iter().map(move |one| {
         let state = if one.stage.is_over() { &over } else { state };
@@ -284,7 +285,7 @@ fn note(notice: &Notice<'_>, zone: &TimeZone) -> Option<String> {
 
 fn ongoing(notice: &Notice<'_>, since: Timestamp, zone: &TimeZone) -> String {
     let lasted = span(notice.news.due().duration_since(since).as_secs());
-    format!("Ongoing for {lasted}, since {}.", since.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M %Z"))
+    format!("Ongoing for {lasted}, since {}.", local(since, zone))
 }
 
 /// The title: the result of each family of checks, the worst first.

@@ -1,6 +1,6 @@
 //! What people order of dates: to look again, to know that somebody works on one, to give one up.
 
-use jiff::{Timestamp, civil::Date};
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -13,7 +13,7 @@ use super::{
     standing::Standing,
     taken_in::{Taken, give_up},
 };
-use crate::record::Episode;
+use crate::{config::local, record::Episode};
 
 /// The most dates of a check that are looked at again in one round.
 pub const MOST_LOOKS: usize = 20;
@@ -46,11 +46,11 @@ pub enum Wanted {
 }
 
 impl Wanted {
-    /// What is done, for the audit trail.
-    pub fn words(&self) -> String {
+    /// What is done, for the audit trail, with times in the pipeline's zone.
+    fn words(&self, zone: &TimeZone) -> String {
         match self {
             Self::Recheck => "to be looked at again at once".to_owned(),
-            Self::Ack { why, until } => format!("acknowledged until {until:.0}: {why}"),
+            Self::Ack { why, until } => format!("acknowledged until {}: {why}", local(*until, zone)),
             Self::Close { why, .. } => format!("given up: {why}"),
         }
     }
@@ -75,13 +75,14 @@ pub struct Ordered {
     pub looks: Vec<Subject>,
 }
 
-/// Carries out an order about one date, or about all open dates of a check, by somebody at a time. An error says why not.
+/// Carries out an order about one date, or about all open dates of a check, by somebody at a time, of a pipeline in a time
+/// zone. An error says why not.
 pub fn order(
     (check, standing): (&str, &mut Standing),
     date: Option<Date>,
     wanted: &Wanted,
     who: &str,
-    at: Timestamp,
+    (at, zone): (Timestamp, &TimeZone),
 ) -> Result<Ordered, String> {
     let subjects = subjects(check, standing, date, wanted)?;
     let dates: Vec<Date> = subjects.iter().filter_map(|subject| *subject).collect();
@@ -99,7 +100,7 @@ pub fn order(
             }
             Wanted::Ack { why, until } => day.change(|incident| {
                 acknowledged.extend(incident.side.began.map(|began| Mentioned {
-                    state: format!("acknowledged by {who} until {until:.0}: {why}"),
+                    state: format!("acknowledged by {who} until {}: {why}", local(*until, zone)),
                     acknowledged: true,
                     ..Mentioned::new((check, About::Data.kind()), subject, began, Stage::FollowUp)
                 }));
@@ -120,11 +121,13 @@ pub fn order(
             format!("{shown}: looked at again, the newest {MOST_LOOKS} now and the others after them")
         }
         Wanted::Recheck => format!("{shown}: looked at again now"),
-        Wanted::Ack { until, .. } => format!("{shown}: acknowledged by {who}; no reminders until {until:.0}"),
+        Wanted::Ack { until, .. } => {
+            format!("{shown}: acknowledged by {who}; no reminders until {}", local(*until, zone))
+        }
         Wanted::Close { .. } => format!("{shown}: given up by {who}; no more reminders"),
     };
     let messages = messages(check, who, &taken);
-    let words = wanted.words();
+    let words = wanted.words(zone);
     Ok(Ordered { about: shown, words, answer, messages, episodes: taken.episodes, acknowledged, looks })
 }
 

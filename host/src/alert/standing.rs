@@ -11,7 +11,7 @@ use super::{
     spoken::About,
 };
 use crate::{
-    config::{Config, Effect},
+    config::{Config, Effect, local},
     record::Silence,
 };
 
@@ -209,5 +209,5 @@ pub(super) fn silenced(check: &str, at: At, rules: Rules<'_>) -> Option<String> 
 
 /// A time in the pipeline's zone, for people.
 pub(super) fn shown(at: Timestamp, config: &Config) -> String {
-    at.to_zoned(config.timezone.rules()).strftime("%Y-%m-%d %H:%M %Z").to_string()
+    local(at, &config.timezone.rules())
 }

@@ -42,10 +42,9 @@ use std::{ffi::OsString, fs, io::Write, path::Path, process::ExitCode};
 
 use anyhow::{Context, Result, bail};
 use clap::{Command as Clap, CommandFactory, FromArgMatches, Parser, Subcommand};
-use jiff::{Timestamp, tz::TimeZone};
 
 use crate::{
-    config::Config,
+    config::{Config, local},
     log,
     record::{self, Address, Own, Record},
     service::takes_no_part,
@@ -304,11 +303,6 @@ async fn own_record(config: &Config) -> Result<Record> {
     let record = address.open().await?;
     address.belong(&record, &config.file).await?;
     Ok(record)
-}
-
-/// A moment in the pipeline's time zone.
-fn local(moment: Timestamp, zone: &TimeZone) -> String {
-    moment.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M %Z").to_string()
 }
 
 /// Writes a file that must not exist. It follows no link, not even one to nowhere.

@@ -11,7 +11,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::{
-    config::{Config, Zone},
+    config::{Config, Zone, local},
     package::Lock,
 };
 
@@ -124,7 +124,7 @@ async fn clock(config: Option<&Config>) -> Finding {
     let what = "clock";
     let now = crate::record::now();
     let zone = config.map_or_else(Zone::new_york, |config| config.timezone.clone());
-    let shown = now.to_zoned(zone.rules()).strftime("%Y-%m-%d %H:%M %Z").to_string();
+    let shown = local(now, &zone.rules());
     let Some(config) = config else { return Finding::ok(what, shown) };
     if let Some(last) = files::last_recorded(config).await
         && last.duration_since(now) > files::AHEAD

@@ -158,7 +158,7 @@ fn carried_out(order: &Order, standing: &mut Standing, config: &Config, at: Time
             let (check, zone) = (&order.check, config.timezone.name());
             Err(format!("{date} is after the newest date of {check}, which is {newest} in {zone}"))
         }
-        None => alert::order((&order.check, standing), order.date, &wanted, &order.who, at),
+        None => alert::order((&order.check, standing), order.date, &wanted, &order.who, (at, &config.timezone.rules())),
     }
 }
 

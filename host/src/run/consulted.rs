@@ -5,6 +5,7 @@ use anyhow::Result;
 use super::Moment;
 use crate::{
     check::Check,
+    config::local,
     contract::{
         Report, Verdict, Violation,
         slack::{Alert, Severity, Step},
@@ -22,7 +23,7 @@ pub(super) async fn consulted(
 ) -> Result<(Report, Vec<Alert>)> {
     let asked = record.consultations_about(gate, moment.data_date).await?;
     let date = moment.data_date;
-    let by = moment.due.to_zoned(check.zone.rules()).strftime("%Y-%m-%d %H:%M %Z");
+    let by = local(moment.due, &check.zone.rules());
     let report = |verdict, summary: String, violations| Report {
         verdict,
         summary,

@@ -11,6 +11,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{Site, api::Refused, render::Turn};
 use crate::{
+    config::local,
     contract::Metric,
     host::Host,
     record::{self, PastAlert, Undelivered},
@@ -306,8 +307,7 @@ pub(super) fn moment(at: Timestamp, host: &Host) -> Markup {
 }
 
 fn in_zone(at: Timestamp, zone: &TimeZone) -> Markup {
-    let shown = at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M %Z").to_string();
-    html! { time datetime=(format!("{at:.0}")) { (shown) } }
+    html! { time datetime=(format!("{at:.0}")) { (local(at, zone)) } }
 }
 
 /// A status as a word with a color and a shape.

@@ -5,7 +5,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use jiff::{SignedDuration, Timestamp, tz::TimeZone};
+use jiff::{SignedDuration, Timestamp};
 use maud::{Markup, html};
 
 use super::{
@@ -13,7 +13,7 @@ use super::{
     layout::{Frame, alone, link},
 };
 use crate::{
-    config::Config,
+    config::{Config, local},
     proof::{Figured, OfCheck, Report},
     record,
     text::{bytes, counted, span},
@@ -48,7 +48,7 @@ fn content(report: &Report, config: &Config, named: &dyn Fn(&str) -> Markup) -> 
     let zone = config.timezone.rules();
     html! {
         h1 { "Report" }
-        p.facts { (day(report.from, &zone)) " to " (day(report.to, &zone)) }
+        p.facts { (local(report.from, &zone)) " to " (local(report.to, &zone)) }
         ul {
             @for Figured { what, value, target, met } in report.figures() {
                 li { (what) ": " b { (value) } " (target: " (target) @if met == Some(false) { ", missed" } ")" }
@@ -66,7 +66,7 @@ fn content(report: &Report, config: &Config, named: &dyn Fn(&str) -> Markup) -> 
         }
         @if !report.silences.is_empty() {
             h2 { "Silences that last" }
-            ul { @for silence in &report.silences { li { (silence.checks.join(", ")) " since " (day(silence.began, &zone)) ": " (silence.why) } } }
+            ul { @for silence in &report.silences { li { (silence.checks.join(", ")) " since " (local(silence.began, &zone)) ": " (silence.why) } } }
         }
         @if !report.acknowledged.is_empty() {
             h2 { "Acknowledged for more than a week" }
@@ -79,10 +79,6 @@ fn content(report: &Report, config: &Config, named: &dyn Fn(&str) -> Markup) -> 
             @if let Some(doubt) = unread.doubt() { p { (doubt) "." } }
         }
     }
-}
-
-fn day(at: Timestamp, zone: &TimeZone) -> String {
-    at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M %Z").to_string()
 }
 
 /// The kinds of alerts of a check, in the order of the picture: the class, the words and the count.

@@ -53,7 +53,7 @@ pub use google::{Endpoint, Google, GoogleCredentials, SecretName};
 pub use grants::{Grants, Trust};
 pub use host_package::PublicKey;
 pub use host_text::nearest;
-use mistakes::with_nearest;
+use mistakes::explained;
 pub use names::{CONSULTED, channel_name, check_key, check_name};
 pub use privacy::Privacy;
 pub use record::{Answers, Keeping, Recording};
@@ -63,7 +63,7 @@ pub use schema::{reference, schema};
 pub use service::{Delay, Heartbeat, Missed, Overlap, Pace, Scheduler, Web};
 pub use skips::{Skip, SkipAtMost, SkipQuery};
 pub use slack::{Channel, Deliver, Slack};
-pub use time::{Cron, ValidateSchedule, Zone};
+pub use time::{Cron, ValidateSchedule, Zone, local};
 
 /// host.toml as a whole.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
@@ -197,7 +197,7 @@ impl Config {
     pub fn parse(text: &str) -> Result<Self> {
         let wrong = |mut error: toml::de::Error| {
             error.set_input(Some(text));
-            anyhow::anyhow!("{}", host_text::without_passwords(&with_nearest(&error)))
+            anyhow::anyhow!("{}", host_text::without_passwords(&explained(&error)))
         };
         let mut file = DeTable::parse(text).map_err(wrong)?;
         let many = Many::take(file.get_mut(), text)?;

@@ -3,8 +3,13 @@
 use std::{str::FromStr, time::Duration};
 
 use anyhow::{Context, Result, bail};
-use jiff::tz::TimeZone;
+use jiff::{Timestamp, tz::TimeZone};
 use serde::{Deserialize, Deserializer, de::Error as _};
+
+/// A moment as people read it everywhere: `2026-02-05 10:30 EST`.
+pub fn local(at: Timestamp, zone: &TimeZone) -> String {
+    at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M %Z").to_string()
+}
 
 /// An IANA time zone.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -154,8 +154,8 @@ fn play(why: &str, toml: &str, rows: &[Row<'_>]) -> Standings {
             };
             if let Some(wanted) = wanted {
                 let of = ("c", standings.entry("c".to_owned()).or_default());
-                let done =
-                    order(of, Some(date(number())), &wanted, "ann", now).unwrap_or_else(|no| panic!("{why}: {no}"));
+                let done = order(of, Some(date(number())), &wanted, "ann", (now, &TimeZone::UTC))
+                    .unwrap_or_else(|no| panic!("{why}: {no}"));
                 said.extend(done.messages.iter().map(|message| message.title.clone()));
             } else if word == "silence" {
                 let ends = now + SignedDuration::from_hours(i64::from(number()));

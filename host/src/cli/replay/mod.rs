@@ -105,7 +105,7 @@ impl Replay {
         record.close().await;
         let told = Told::of(config, &mut compared);
         super::print(&match self.output {
-            CiFormat::Table => text(&self.check, &compared, self.is_new().then_some(&told)),
+            CiFormat::Table => text(&self.check, &compared, self.is_new().then_some(&told), &config.timezone.rules()),
             CiFormat::Json => format!("{:#}\n", json(&self.check, &compared, &told)),
             CiFormat::Junit => junit(&self.check, &compared),
         })?;

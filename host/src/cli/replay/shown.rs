@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 
-use jiff::Timestamp;
+use jiff::{Timestamp, tz::TimeZone};
 use serde_json::{Value, json};
 
 use super::super::{output::xml, table::Table};
 use crate::{
     alert::would_say,
-    config::Config,
+    config::{Config, local},
     record::{PastTape, run_id},
     run::{Outcome, Run, verdict_name},
     text::{counted, printable, shortened},
@@ -128,7 +128,7 @@ pub(super) fn word(outcome: &Option<Outcome>) -> String {
     outcome.as_ref().map_or_else(String::new, |outcome| outcome.status().name().to_owned())
 }
 
-pub(super) fn text(check: &str, compared: &[Compared], told: Option<&Told>) -> String {
+pub(super) fn text(check: &str, compared: &[Compared], told: Option<&Told>, zone: &TimeZone) -> String {
     let different: Vec<&Compared> = compared.iter().filter(|one| one.result != Compare::Same).collect();
     // Rounds in which the same was found are one row.
     let rows: Vec<([String; 4], Timestamp)> = different.iter().map(|one| (one.row(), one.tape.due)).collect();
@@ -136,7 +136,7 @@ pub(super) fn text(check: &str, compared: &[Compared], told: Option<&Told>) -> S
     let mut table = Table::new(["DATA OF", "DUE", "RUNS", "THEN", "NOW", "WHAT"].map(str::to_owned).to_vec());
     for row in rows.iter().take(LISTED) {
         if let Some(([date, then, now, what], due)) = row.first().cloned() {
-            table.row(vec![date, due.to_string(), row.len().to_string(), then, now, what]);
+            table.row(vec![date, local(due, zone), row.len().to_string(), then, now, what]);
         }
     }
     let mut text = if rows.is_empty() { String::new() } else { format!("{}\n", table.text()) };

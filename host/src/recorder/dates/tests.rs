@@ -187,7 +187,7 @@ impl<'c> Both<'c> {
     fn order(&mut self, day: i64, wanted: &Wanted) {
         self.story.push(format!("{:6.1} h: {day} {wanted:?}", self.now as f64 / 60.0));
         let standing = self.standings.get_mut("c").expect("a standing");
-        let done = alert::order(("c", standing), Some(date(day)), wanted, "ann", at(self.now));
+        let done = alert::order(("c", standing), Some(date(day)), wanted, "ann", (at(self.now), &TimeZone::UTC));
         let known = self.naive.dates.get(&day).cloned();
         let open = known.as_ref().is_some_and(|known| known.bad.is_some());
         let waits = known.as_ref().is_some_and(|known| "pn\0".contains(known.state));
