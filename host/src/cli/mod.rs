@@ -43,11 +43,13 @@ use std::{ffi::OsString, fs, io::Write, path::Path, process::ExitCode};
 use anyhow::{Context, Result, bail};
 use clap::{Command as Clap, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use self::progress::Progress;
 use crate::{
     config::{Config, local},
+    host::{Begin, Host},
     log,
     record::{self, Address, Own, Record},
-    service::takes_no_part,
+    service::{Read, takes_no_part},
     text::{note, printable, tell},
 };
 
@@ -277,6 +279,18 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
     crate::capability::warehouse::memory::count();
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.enable_all().thread_stack_size(crate::STACK).build().context("no threads")
+}
+
+/// A host from files, with a progress line while its plugins are loaded.
+async fn loaded(read: Read, record: impl AsyncFnOnce(&Config) -> Result<Record>, begin: Begin<'_>) -> Result<Host> {
+    let progress = Progress::new("loading plugins");
+    let files = read.files.len();
+    read.host(record, begin, |done| progress.step(done, files)).await
+}
+
+/// The same with every check ready, and a record that is gone afterwards.
+async fn loaded_in_memory(read: Read) -> Result<Host> {
+    loaded(read, async |_| Record::memory().await, Begin::Whole).await
 }
 
 /// The record beside a configuration. This does not create it: before the first run there is nothing to show.

@@ -18,6 +18,7 @@ use tokio::{
 
 use super::{
     flags::{CheckFlag, CiFormat, DateFlag, FileFlags},
+    loaded,
     output::render,
     progress::Progress,
     table::one_line,
@@ -148,15 +149,11 @@ impl Run {
         // A single round waits for another process to finish; a host that stays would wait forever.
         let patience = if self.once { read.config.delivery.wait } else { Time(Duration::ZERO) };
         let claim = if self.dry_run { None } else { claimed(&address, patience).await? };
-        let progress = Progress::new("loading plugins");
-        let files = read.files.len();
-        let step = |done| progress.step(done, files);
         let record = async |config: &Config| match self.dry_run {
             true => Record::memory().await,
             false => open(config).await,
         };
-        let mut host = read.host(record, Begin::Soon, step).await?;
-        drop(progress);
+        let mut host = loaded(read, record, Begin::Soon).await?;
         if !self.once {
             host.recorder.serve();
         }

@@ -9,12 +9,12 @@ use serde_json::Value;
 
 use super::{
     flags::{FileFlags, setting},
+    loaded_in_memory,
     progress::Progress,
 };
 use crate::{
     check::Check,
     config::{Bytes, Config},
-    host::Begin,
     plugin::set,
     proof::{Backtest, Day, Stopped, Trial},
     record::{Address, Record},
@@ -51,9 +51,6 @@ impl Trials {
     pub(super) async fn load(files: &FileFlags, plugins: &[PathBuf]) -> Result<Self> {
         let sources: Sources = files.sources(plugins);
         let read = sources.read()?;
-        let progress = Progress::new("loading plugins");
-        let count = read.files.len();
-        let step = |done| progress.step(done, count);
         let address = Address::of(&read.config)?;
         let record = match address.exists() {
             true => address.open().await?,
@@ -62,7 +59,7 @@ impl Trials {
                 Record::memory().await?
             }
         };
-        let host = read.host(async |_| Record::memory().await, Begin::Whole, step).await?;
+        let host = loaded_in_memory(read).await?;
         let config = Arc::new(host.config.clone());
         Ok(Self { config, checks: host.checks, record, costs: Record::memory().await? })
     }

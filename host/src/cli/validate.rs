@@ -8,12 +8,11 @@ use serde_json::json;
 
 use super::{
     flags::{CheckFlag, FileFlags, Format, OutputFlag},
+    loaded_in_memory,
     progress::Progress,
     table::Table,
 };
 use crate::{
-    host::Begin,
-    record::Record,
     run::validation::{Kind, Validated},
     service::{Read, Sources},
 };
@@ -67,11 +66,7 @@ impl Validate {
     }
 
     async fn find(&self, sources: &Sources, read: Read) -> Result<Validated> {
-        let progress = Progress::new("loading plugins");
-        let files = read.files.len();
-        let step = |done| progress.step(done, files);
-        let mut host = read.host(async |_| Record::memory().await, Begin::Whole, step).await?;
-        drop(progress);
+        let mut host = loaded_in_memory(read).await?;
         sources.choose(&mut host)?;
         let _progress = Progress::new(&format!("validating {} checks", host.checks.len()));
         host.validate(crate::record::now()).await

@@ -1,6 +1,6 @@
 //! The decisions on one check with several data dates, as a table: the rounds as rows.
 
-use jiff::{SignedDuration, Timestamp, civil::Date};
+use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 
 use super::*;
 use crate::{

@@ -12,16 +12,13 @@ use serde_json::{Map, Value, json};
 
 use super::{
     flags::{FileFlags, Format, OutputFlag},
-    local,
-    progress::Progress,
-    rights,
+    loaded_in_memory, local, rights,
     table::Table,
 };
 use crate::{
     check::{Check, Work},
-    host::Begin,
     host::Host,
-    record::{Address, Record, Silence},
+    record::{Address, Silence},
     run::{Moment, When},
     text::note,
 };
@@ -66,10 +63,7 @@ impl Plan {
         }
         let runtime = super::runtime()?;
         let planned = runtime.block_on(async {
-            let progress = Progress::new("loading plugins");
-            let files = read.files.len();
-            let step = |done| progress.step(done, files);
-            let host = read.host(async |_| Record::memory().await, Begin::Whole, step).await?;
+            let host = loaded_in_memory(read).await?;
             let mut wrong: Vec<String> = Vec::new();
             for check in &host.checks {
                 wrong.extend(check.unable().map(|reason| format!("{}: {reason}", check.name)));

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use jiff::{SignedDuration, Timestamp, civil};
+use jiff::{SignedDuration, Timestamp, civil, tz::TimeZone};
 
 use super::{
     naive::{DAY, HOUR, Heard, Known, Naive, Outcome},
