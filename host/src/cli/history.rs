@@ -56,6 +56,31 @@ impl History {
 
     async fn show(&self, config: &Config) -> Result<u8> {
         let record = recorded(config).await?;
+        if let Some(check) = self.check.as_ref().filter(|check| !config.names(check))
+            && record.runs(Some(check), 1, Included::default()).await?.is_empty()
+        {
+            let known = record.checks().await?;
+            bail!("no run of {check} is recorded{}\nrecorded checks: {}", nearest(check, &known), known.join(", "));
+        }
+        let zone = config.timezone.rules();
+        super::print(&match self.dates {
+            true => self.dates(&record, &zone).await?,
+            false => self.everything(&record, &zone).await?,
+        })?;
+        record.close().await;
+        Ok(0)
+    }
+
+    async fn dates(&self, record: &Record, zone: &TimeZone) -> Result<String> {
+        let now = crate::record::now();
+        let dates = not_good(record, self.check.as_deref(), now).await?;
+        Ok(match self.output.output {
+            Format::Json => format!("{:#}\n", json!({ "dates": dates })),
+            Format::Table => listed(&dates, now, zone),
+        })
+    }
+
+    async fn everything(&self, record: &Record, zone: &TimeZone) -> Result<String> {
         let check = self.check.as_deref();
         // The table shows one line a run, and for one check the evidence of the newest run that has any.
         let included = match self.output.output {
@@ -65,10 +90,6 @@ impl History {
         let mut runs = record.runs(check, self.limit, included).await?;
         // Those that were recorded last, in the order of the column that is shown.
         runs.sort_by_key(|run| Reverse(run.due));
-        if let Some(check) = check.filter(|check| runs.is_empty() && !config.names(check)) {
-            let known = record.checks().await?;
-            bail!("no run of {check} is recorded{}\nrecorded checks: {}", nearest(check, &known), known.join(", "));
-        }
         let mut alerts = record.alerts(check, self.limit).await?;
         alerts.sort_by_key(|alert| Reverse(alert.began));
         let now = crate::record::now();
@@ -77,11 +98,9 @@ impl History {
             Some(_) => Default::default(),
             None => (record.undelivered(now, false).await?, record.messages(None, self.limit).await?),
         };
-        let zone = config.timezone.rules();
-        let dates = not_good(&record, check, now).await?;
-        super::print(&match self.output.output {
-            Format::Json if self.dates => format!("{:#}\n", json!({ "dates": dates })),
+        Ok(match self.output.output {
             Format::Json => {
+                let dates = not_good(record, check, now).await?;
                 let all = json!({
                     "runs": runs,
                     "alerts": alerts,
@@ -92,14 +111,11 @@ impl History {
                 });
                 format!("{all:#}\n")
             }
-            Format::Table if self.dates => listed(&dates, now, &zone),
             Format::Table => {
-                let shown = shown(&runs, &alerts, &undelivered, now, &zone);
-                shown + &asked(&consultations, &zone) + &check.map(|_| evidence(&runs)).unwrap_or_default()
+                let shown = shown(&runs, &alerts, &undelivered, now, zone);
+                shown + &asked(&consultations, zone) + &check.map(|_| evidence(&runs)).unwrap_or_default()
             }
-        })?;
-        record.close().await;
-        Ok(0)
+        })
     }
 }
 
