@@ -36,6 +36,10 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed={COMMIT}");
     let profile = env::var("PROFILE").unwrap_or_default();
+    // Each start of a debug build would relocate 400,000 addresses. What is installed keeps its random place in memory.
+    if profile == "debug" && env::var("CARGO_CFG_TARGET_OS").is_ok_and(|system| system == "linux") {
+        println!("cargo::rustc-link-arg-bins=-no-pie");
+    }
     let version = env::var("CARGO_PKG_VERSION").unwrap_or_default();
     let package = env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
     let root = Path::new(&package).join("..");

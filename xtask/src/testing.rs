@@ -5,14 +5,15 @@ use std::{
     env,
     ffi::OsString,
     fs,
+    path::PathBuf,
     process::{Command, Stdio},
     thread,
 };
 
 use super::{
-    build::{HOST, host_packages, plugins_and_guests, python_plugin},
+    build::{HOST, built as built_plugins, host_packages, plugins_and_guests, python_plugin},
     once::{Artifacts, Program},
-    run::{Result, cargo, cargo_command, run_for_code, step, target},
+    run::{Result, cargo, cargo_command, root, run, run_for_code, step, target},
     tools,
 };
 
@@ -22,10 +23,10 @@ const SLOWEST: usize = 10;
 /// Extra tools of the tests, by their module in tests/tests/all.
 type Need = fn() -> Result<()>;
 const NEEDS: &[(&str, Need)] = &[
-    ("acceptance", || python_plugin().map(drop)),
+    ("acceptance", in_python),
     ("alarms", tools::promtool),
     ("browser", tools::browser),
-    ("cases", || python_plugin().map(drop)),
+    ("cases", in_python),
     ("closed", tools::registry),
     ("configurations_of_fleet", tools::postgres),
     ("docs", tools::emulator),
@@ -34,14 +35,14 @@ const NEEDS: &[(&str, Need)] = &[
     ("killed_in_fleet", tools::postgres),
     ("kubernetes", tools::kubernetes),
     ("layers", tools::postgres),
-    ("mutants", || python_plugin().map(drop)),
+    ("mutants", in_python),
     ("outages_in_fleet", tools::faketime),
     ("outages_in_fleet", tools::postgres),
     ("reasons", tools::toolchains),
     ("record_of_fleet", tools::postgres),
     ("registries", tools::registry),
     ("registry", tools::registry),
-    ("replay", || python_plugin().map(drop)),
+    ("replay", in_python),
     ("suggested", tools::registry),
     ("templates", tools::registry),
     ("templates", tools::toolchains),
@@ -73,6 +74,7 @@ pub(super) fn test(wanted: Wanted<'_>) -> Result<u8> {
     let demo = Artifacts::of_demo()?;
     step("building the tests");
     let built = demo.nothing_twice(cargo_command().args(["test", "--no-run"]).args(tested()?))?;
+    compile(&built_plugins()?)?;
     let modules = modules(&built, wanted.names)?;
     for (_, need) in NEEDS.iter().filter(|(module, _)| modules.contains(*module)) {
         need()?;
@@ -84,6 +86,18 @@ pub(super) fn test(wanted: Wanted<'_>) -> Result<u8> {
     let mut command = cargo_command();
     command.arg("test").args(tested()?).arg("--").args(["--test-threads", &at_once()]).args(wanted.names);
     run_for_code(command.envs(python_first()))
+}
+
+/// The sample's plugin in Python.
+fn in_python() -> Result<()> {
+    compile(&[python_plugin()?])
+}
+
+/// Compiles plugins into the cache of the tests, since a dozen tests at once would each compile all of them.
+fn compile(files: &[PathBuf]) -> Result<()> {
+    let mut host = Command::new(target().join("debug").join("host"));
+    host.current_dir(root()).args(["init", "--config", "-"]).args(files);
+    run(host.env("XDG_CACHE_HOME", target().join("debug").join("test-cache")).stdout(Stdio::null()))
 }
 
 /// `PATH` with the Python that `python3` starts first: that of a version manager is a script which starts eight programs.
@@ -114,7 +128,7 @@ pub(super) fn ignored() -> Result<u8> {
         return Ok(code);
     }
     tools::postgres()?;
-    python_plugin()?;
+    in_python()?;
     step("running tests in full of which `cargo xtask test` runs a part");
     run_for_code(cargo_command().args(long).args(LARGE).env("HOST_TESTS_LONG", "1").envs(python_first()))
 }

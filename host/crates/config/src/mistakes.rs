@@ -36,7 +36,7 @@ pub(super) fn explained(error: &toml::de::Error) -> String {
 fn with_types(message: &str) -> Option<String> {
     let (found, expected) = message.strip_prefix("invalid type: ")?.split_once(", expected ")?;
     let plain = match expected {
-        "a string" => "text in quotes",
+        "a string" | "path string" => "text in quotes",
         "a sequence" => "a list: [\"...\", \"...\"]",
         "a map" => "a table",
         "a boolean" => "true or false",
