@@ -52,9 +52,13 @@ const NEEDS: &[(&str, Need)] = &[
 const LARGE: [&str; 4] =
     ["cases::conditions_come_out", "record_of_fleet::a_copy_that_is_stopped", "killed::each_", "replay::days_of_runs"];
 
-/// How many tests run at a time: many of them wait for a time to come or for a host to answer.
+/// A part of the names of the tests that wait for minutes, for claims to end or clocks to go on. They run beside the others; otherwise
+/// the processors would be idle, since a dozen of them follow each other.
+const WAITING: &str = "fleet";
+
+/// How many tests run at a time, and as many of those that wait.
 fn at_once() -> String {
-    (6 * thread::available_parallelism().map_or(2, usize::from)).to_string()
+    (4 * thread::available_parallelism().map_or(2, usize::from)).to_string()
 }
 
 /// Which tests, and how they are run.
@@ -80,12 +84,39 @@ pub(super) fn test(wanted: Wanted<'_>) -> Result<u8> {
         need()?;
     }
     step("running the tests");
-    if wanted.timings {
-        return timed(&built, wanted.names);
-    }
-    let mut command = cargo_command();
-    command.arg("test").args(tested()?).arg("--").args(["--test-threads", &at_once()]).args(wanted.names);
-    run_for_code(command.envs(python_first()))
+    let all = wanted.names.is_empty();
+    let names = if all { &["--skip", WAITING] } else { wanted.names };
+    thread::scope(|scope| {
+        let waiting = all.then(|| scope.spawn(|| waiting(&built)));
+        let mut ended = match wanted.timings {
+            true => timed(&built, names)?,
+            false => {
+                let mut command = cargo_command();
+                command.arg("test").args(tested()?).arg("--").args(["--test-threads", &at_once()]).args(names);
+                Ended { code: run_for_code(command.envs(python_first()))?, times: Vec::new() }
+            }
+        };
+        if let Some(waiting) = waiting {
+            let also = waiting.join().map_err(|_| "running tests stopped unexpectedly".to_owned())??;
+            ended.code = ended.code.max(also.code);
+            ended.times.extend(also.times);
+        }
+        if wanted.timings {
+            ended.times.sort_by(|(one, _), (other, _)| other.total_cmp(one));
+            for (time, test) in ended.times.iter().take(SLOWEST) {
+                eprintln!("{time:8.2} s  {test}");
+            }
+        }
+        Ok(ended.code)
+    })
+}
+
+/// What came of tests.
+#[derive(Debug, Default)]
+struct Ended {
+    code: u8,
+    /// How many seconds each took.
+    times: Vec<(f64, String)>,
 }
 
 /// The sample's plugin in Python.
@@ -151,11 +182,21 @@ fn tested() -> Result<Vec<String>> {
     Ok([host_packages()?, ["--package", "sdk"].map(str::to_owned).to_vec()].concat())
 }
 
-/// Runs the programs one after the other, and lists the tests that took longest.
-fn timed(built: &Artifacts, names: &[&str]) -> Result<u8> {
-    let mut times = Vec::new();
-    let mut failed = 0;
-    for Program { name, path, package } in &built.programs {
+/// Runs the tests that wait.
+fn waiting(built: &Artifacts) -> Result<Ended> {
+    let programs = built.programs.iter().filter(|program| program.name == "all");
+    several(programs, &[WAITING])
+}
+
+/// Runs the programs one after the other.
+fn timed(built: &Artifacts, names: &[&str]) -> Result<Ended> {
+    several(built.programs.iter(), names)
+}
+
+/// Runs programs of tests one after the other, and shows what failed.
+fn several<'p>(programs: impl Iterator<Item = &'p Program>, names: &[&str]) -> Result<Ended> {
+    let mut ended = Ended::default();
+    for Program { name, path, package } in programs {
         let mut command = Command::new(path);
         // The test harness of a stable compiler tells times only so.
         command.args(["--test-threads", &at_once()]).args(names);
@@ -167,15 +208,15 @@ fn timed(built: &Artifacts, names: &[&str]) -> Result<u8> {
         let text = String::from_utf8_lossy(&output.stdout);
         if !output.status.success() {
             eprintln!("{text}");
-            failed = 101;
+            ended.code = 101;
         }
-        times.extend(text.lines().filter_map(|line| time(line)).map(|(time, test)| (time, format!("{name}: {test}"))));
+        for line in text.lines().filter(|line| line.starts_with("test result: ")) {
+            eprintln!("{name}: {line}");
+        }
+        let times = text.lines().filter_map(|line| time(line));
+        ended.times.extend(times.map(|(time, test)| (time, format!("{name}: {test}"))));
     }
-    times.sort_by(|(one, _), (other, _)| other.total_cmp(one));
-    for (time, test) in times.iter().take(SLOWEST) {
-        eprintln!("{time:8.2} s  {test}");
-    }
-    Ok(failed)
+    Ok(ended)
 }
 
 /// What the harness says of a test: `test budgets::tables ... ok <0.231s>`.
