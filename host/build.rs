@@ -37,7 +37,8 @@ fn main() {
     println!("cargo::rerun-if-env-changed={COMMIT}");
     let profile = env::var("PROFILE").unwrap_or_default();
     // Each start of a debug build would relocate 400,000 addresses. What is installed keeps its random place in memory.
-    if profile == "debug" && env::var("CARGO_CFG_TARGET_OS").is_ok_and(|system| system == "linux") {
+    let is = |variable: &str, value: &str| env::var(variable).is_ok_and(|found| found == value);
+    if profile == "debug" && is("CARGO_CFG_TARGET_OS", "linux") && is("CARGO_CFG_TARGET_ENV", "gnu") {
         println!("cargo::rustc-link-arg-bins=-no-pie");
     }
     let version = env::var("CARGO_PKG_VERSION").unwrap_or_default();

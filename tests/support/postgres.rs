@@ -30,6 +30,8 @@ use super::command::binary;
 /// The user, and a password for these tests only.
 const USER: &str = "host";
 pub const PASSWORD: &str = "not-a-secret-4711";
+/// How a server asks for a password. `initdb` keeps it in the form of the method that it is given.
+const SCRAM: &str = "scram-sha-256";
 /// The variable that host.toml names for the address.
 pub const VARIABLE: &str = "HOST_STATE_URL";
 /// If it has the address of a server, each sample has its record in a database of its own there.
@@ -73,14 +75,14 @@ impl Postgres {
     /// One that asks for the password. The others do not, since a host of the development build takes long to hash it, at each
     /// connection.
     pub fn start_with_password(settings: &[&str]) -> Result<Self> {
-        Self::make("scram-sha-256", settings, &[])
+        Self::make(SCRAM, settings, &[])
     }
 
     fn make(auth: &str, settings: &[&str], environment: &[(&'static str, String)]) -> Result<Self> {
         let (directory, data) = directory_of_server()?;
         copy(&template()?, &data)?;
         let who = data.join("pg_hba.conf");
-        fs::write(&who, fs::read_to_string(&who)?.replace(" trust", &format!(" {auth}")))?;
+        fs::write(&who, fs::read_to_string(&who)?.replace(SCRAM, auth))?;
         let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
         let mut server = Self::of(directory, settings, environment.to_vec())?;
         server.run()?;
@@ -340,7 +342,8 @@ fn template() -> Result<PathBuf> {
     static MAKING: Mutex<()> = Mutex::new(());
     let version = program("initdb")?.arg("--version").output()?;
     let version = String::from_utf8(version.stdout)?.replace(|character: char| !character.is_ascii_alphanumeric(), "-");
-    let (place, templates) = (binary("test-postgres").join(version.trim_matches('-')), binary("test-postgres"));
+    let templates = binary("test-postgres");
+    let place = templates.join(format!("{}-{USER}-{PASSWORD}", version.trim_matches('-')));
     let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
     if place.is_dir() {
         return Ok(place);
@@ -350,7 +353,7 @@ fn template() -> Result<PathBuf> {
     fs::write(&password, PASSWORD)?;
     give(&password)?;
     let mut initdb = program("initdb")?;
-    initdb.arg("--pgdata").arg(&data).args(["--username", USER, "--auth=trust", "--no-sync", "--no-instructions"]);
+    initdb.arg("--pgdata").arg(&data).args(["--username", USER, "--auth", SCRAM, "--no-sync", "--no-instructions"]);
     let made = initdb.args(["--encoding=UTF8", "--locale=C.UTF-8"]).arg("--pwfile").arg(&password).output()?;
     if !made.status.success() {
         bail!("initdb: {}", String::from_utf8_lossy(&made.stderr));

@@ -43,7 +43,7 @@ impl Artifacts {
         match demo.in_two_ways() {
             again if again.is_empty() => Ok(demo),
             again => Err(format!(
-                "the demo builds crates in two ways: {}; a build script or procedural macro asks for other features of one of \
+                "the demo builds crates twice: {}; a build script or procedural macro asks for other features of one of \
                  them than a program: add these to features/Cargo.toml",
                 again.join(", ")
             )),

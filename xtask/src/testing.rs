@@ -52,13 +52,20 @@ const NEEDS: &[(&str, Need)] = &[
 const LARGE: [&str; 4] =
     ["cases::conditions_come_out", "record_of_fleet::a_copy_that_is_stopped", "killed::each_", "replay::days_of_runs"];
 
+/// The program of the end-to-end tests.
+const END_TO_END: &str = "all";
+
 /// A part of the names of the tests that wait for minutes, for claims to end or clocks to go on. They run beside the others; otherwise
 /// the processors would be idle, since a dozen of them follow each other.
 const WAITING: &str = "fleet";
 
-/// How many tests run at a time, and as many of those that wait.
-fn at_once() -> String {
-    (4 * thread::available_parallelism().map_or(2, usize::from)).to_string()
+/// Tests that run at a time for each processor: many of them wait for a host to answer.
+const AT_ONCE: usize = 5;
+/// The same of the tests that wait for minutes.
+const WAITING_AT_ONCE: usize = 4;
+
+fn threads(at_once: usize) -> String {
+    (at_once * thread::available_parallelism().map_or(2, usize::from)).to_string()
 }
 
 /// Which tests, and how they are run.
@@ -86,14 +93,16 @@ pub(super) fn test(wanted: Wanted<'_>) -> Result<u8> {
     step("running the tests");
     let all = wanted.names.is_empty();
     let names = if all { &["--skip", WAITING] } else { wanted.names };
+    // Once, since it makes a link that running tests use.
+    let path = python_first();
     thread::scope(|scope| {
-        let waiting = all.then(|| scope.spawn(|| waiting(&built)));
+        let waiting = all.then(|| scope.spawn(|| several(&built, &[WAITING], WAITING_AT_ONCE, &path)));
         let mut ended = match wanted.timings {
-            true => timed(&built, names)?,
+            true => several(&built, names, AT_ONCE, &path)?,
             false => {
                 let mut command = cargo_command();
-                command.arg("test").args(tested()?).arg("--").args(["--test-threads", &at_once()]).args(names);
-                Ended { code: run_for_code(command.envs(python_first()))?, times: Vec::new() }
+                command.arg("test").args(tested()?).arg("--").args(["--test-threads", &threads(AT_ONCE)]).args(names);
+                Ended { code: run_for_code(command.envs(path.clone()))?, times: Vec::new() }
             }
         };
         if let Some(waiting) = waiting {
@@ -164,10 +173,10 @@ pub(super) fn ignored() -> Result<u8> {
     run_for_code(cargo_command().args(long).args(LARGE).env("HOST_TESTS_LONG", "1").envs(python_first()))
 }
 
-/// The modules of the tests whose names contain one of these; of all tests without a name.
+/// The modules of the end-to-end tests whose names contain one of these; of all without a name.
 fn modules(built: &Artifacts, names: &[&str]) -> Result<BTreeSet<String>> {
     let mut modules = BTreeSet::new();
-    for Program { path, .. } in &built.programs {
+    for Program { path, .. } in built.programs.iter().filter(|program| program.name == END_TO_END) {
         let output =
             Command::new(path).arg("--list").args(names).output().map_err(|error| format!("{path}: {error}"))?;
         let text = String::from_utf8_lossy(&output.stdout);
@@ -182,27 +191,21 @@ fn tested() -> Result<Vec<String>> {
     Ok([host_packages()?, ["--package", "sdk"].map(str::to_owned).to_vec()].concat())
 }
 
-/// Runs the tests that wait.
-fn waiting(built: &Artifacts) -> Result<Ended> {
-    let programs = built.programs.iter().filter(|program| program.name == "all");
-    several(programs, &[WAITING])
-}
-
-/// Runs the programs one after the other.
-fn timed(built: &Artifacts, names: &[&str]) -> Result<Ended> {
-    several(built.programs.iter(), names)
-}
-
-/// Runs programs of tests one after the other, and shows what failed.
-fn several<'p>(programs: impl Iterator<Item = &'p Program>, names: &[&str]) -> Result<Ended> {
+/// Runs programs of tests one after the other, with some tests at a time for each processor, and shows what failed.
+fn several(
+    built: &Artifacts,
+    names: &[&str],
+    at_once: usize,
+    python: &Option<(&'static str, OsString)>,
+) -> Result<Ended> {
     let mut ended = Ended::default();
-    for Program { name, path, package } in programs {
+    for Program { name, path, package } in &built.programs {
         let mut command = Command::new(path);
         // The test harness of a stable compiler tells times only so.
-        command.args(["--test-threads", &at_once()]).args(names);
+        command.args(["--test-threads", &threads(at_once)]).args(names);
         command.args(["-Zunstable-options", "--report-time"]).env("RUSTC_BOOTSTRAP", "1");
         // As cargo would run it.
-        command.current_dir(package).env("CARGO_MANIFEST_DIR", package).envs(python_first());
+        command.current_dir(package).env("CARGO_MANIFEST_DIR", package).envs(python.clone());
         command.stdout(Stdio::piped()).stderr(Stdio::inherit());
         let output = command.output().map_err(|error| format!("{path}: {error}"))?;
         let text = String::from_utf8_lossy(&output.stdout);
@@ -210,8 +213,10 @@ fn several<'p>(programs: impl Iterator<Item = &'p Program>, names: &[&str]) -> R
             eprintln!("{text}");
             ended.code = 101;
         }
-        for line in text.lines().filter(|line| line.starts_with("test result: ")) {
-            eprintln!("{name}: {line}");
+        for line in
+            text.lines().filter(|line| line.starts_with("test result: ") && !line.contains(" 0 passed; 0 failed"))
+        {
+            eprintln!("{name} {}: {line}", names.join(" "));
         }
         let times = text.lines().filter_map(|line| time(line));
         ended.times.extend(times.map(|(time, test)| (time, format!("{name}: {test}"))));

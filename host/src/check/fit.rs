@@ -83,8 +83,8 @@ impl Asked {
         if self.unusable.is_some() {
             return self.unusable.clone();
         }
-        if let Some((key, number)) = check.settings.iter().find_map(|(key, value)| not_finite(key, value)) {
-            return Some(format!("{place}: {key}: {number} is not a number that a plugin can be given"));
+        if let Some(wrong) = check.settings.iter().find_map(|(key, value)| not_json(key, value)) {
+            return Some(format!("{place}: {wrong}"));
         }
         let settings = match serde_json::to_value(&check.settings) {
             Ok(settings) => settings,
@@ -124,14 +124,16 @@ impl Asked {
     }
 }
 
-/// The first number within a setting that JSON cannot hold, which would be no value at all there: its key, and `nan` or
-/// `inf`.
-fn not_finite(key: &str, value: &toml::Value) -> Option<(String, f64)> {
+/// The first value within a setting that JSON cannot hold: `nan` or `inf`, or a date or time without quotes.
+fn not_json(key: &str, value: &toml::Value) -> Option<String> {
     match value {
-        toml::Value::Float(number) if !number.is_finite() => Some((key.to_owned(), *number)),
-        toml::Value::Table(table) => table.iter().find_map(|(name, value)| not_finite(&format!("{key}.{name}"), value)),
+        toml::Value::Float(number) if !number.is_finite() => {
+            Some(format!("{key}: {number} is not a number that a plugin can be given"))
+        }
+        toml::Value::Datetime(time) => Some(format!("{key}: {time} has no quotes; write \"{time}\"")),
+        toml::Value::Table(table) => table.iter().find_map(|(name, value)| not_json(&format!("{key}.{name}"), value)),
         toml::Value::Array(list) => {
-            list.iter().enumerate().find_map(|(at, value)| not_finite(&format!("{key}.{at}"), value))
+            list.iter().enumerate().find_map(|(at, value)| not_json(&format!("{key}.{at}"), value))
         }
         _ => None,
     }

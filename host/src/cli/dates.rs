@@ -50,7 +50,7 @@ pub(super) struct Ack {
 
 #[derive(Debug, Args)]
 #[command(after_help = "The date stays bad. The host does not look at it again and sends no reminders.
-A check about now has no dates: what is wrong now is given up.
+Of a check without data dates, what is wrong now is given up.
 Receivers of its alert get a message, and another one if it becomes good.
 
 Examples:

@@ -15,7 +15,7 @@ use super::{
     table::Table,
 };
 use crate::{
-    alert::{Dated, State},
+    alert::{Dated, Day, State, Subject},
     capability::Evidence,
     config::{Config, nearest},
     record::{Consultation, Included, PastAlert, PastRun, Record, Undelivered},
@@ -39,8 +39,8 @@ pub(super) struct History {
     /// The number of runs, and of alerts
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
-    /// Only the data dates that are not good
-    #[arg(long)]
+    /// Only the data dates that are not good, all of them
+    #[arg(long, conflicts_with = "limit")]
     dates: bool,
     #[command(flatten)]
     config: ConfigFlag,
@@ -73,10 +73,14 @@ impl History {
 
     async fn dates(&self, record: &Record, zone: &TimeZone) -> Result<String> {
         let now = crate::record::now();
-        let dates = not_good(record, self.check.as_deref(), now).await?;
-        Ok(match self.output.output {
-            Format::Json => format!("{:#}\n", json!({ "dates": dates })),
-            Format::Table => listed(&dates, now, zone),
+        let judged = judged(record, self.check.as_deref()).await?;
+        let none = judged.is_empty();
+        let dates = not_good(judged, now);
+        Ok(match (self.output.output, &self.check) {
+            (Format::Json, _) => format!("{:#}\n", json!({ "dates": dates })),
+            (Format::Table, Some(check)) if none => format!("No date of {check} was judged yet.\n"),
+            (Format::Table, None) if none => "No date was judged yet.\n".to_owned(),
+            (Format::Table, _) => listed(&dates, now, zone),
         })
     }
 
@@ -100,7 +104,7 @@ impl History {
         };
         Ok(match self.output.output {
             Format::Json => {
-                let dates = not_good(record, check, now).await?;
+                let dates = not_good(judged(record, check).await?, now);
                 let all = json!({
                     "runs": runs,
                     "alerts": alerts,
@@ -130,18 +134,22 @@ fn evidence(runs: &[PastRun]) -> String {
     evidence.iter().map(|evidence| rows(&of, evidence)).collect()
 }
 
-/// The data dates that are neither good nor skipped, the newest first.
-async fn not_good(record: &Record, check: Option<&str>, now: Timestamp) -> Result<Vec<Dated>> {
-    let mut dates: Vec<Dated> = days(record)
-        .await?
+/// The data dates of all checks, or of one.
+async fn judged(record: &Record, check: Option<&str>) -> Result<Vec<(String, Subject, Day)>> {
+    let mut judged = days(record).await?;
+    judged.retain(|(name, ..)| check.is_none_or(|check| check == name));
+    Ok(judged)
+}
+
+/// Those of data dates that are neither good nor skipped, the newest first.
+fn not_good(judged: Vec<(String, Subject, Day)>, now: Timestamp) -> Vec<Dated> {
+    let mut dates: Vec<Dated> = judged
         .into_iter()
-        .filter(|(name, _, day)| {
-            check.is_none_or(|check| check == name) && !matches!(day.state, State::Good | State::Skipped)
-        })
+        .filter(|(_, _, day)| !matches!(day.state, State::Good | State::Skipped))
         .map(|(name, subject, day)| Dated::new(&name, subject, &day, now))
         .collect();
     dates.sort_by(|one, other| (&one.check, other.data_date).cmp(&(&other.check, one.data_date)));
-    Ok(dates)
+    dates
 }
 
 fn listed(dates: &[Dated], now: Timestamp, zone: &TimeZone) -> String {

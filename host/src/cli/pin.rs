@@ -76,6 +76,7 @@ impl Pin {
             bail!("name plugin files or a plugin, as in `{} plugins/*.wasm`", lock_command("pin", &path));
         }
         let named = !files.is_empty();
+        let directories: Vec<&String> = files.iter().copied().filter(|file| Path::new(file).is_dir()).collect();
         let paths = if named { listed_in(&files)? } else { beside(&lock)? };
         let (files, unreadable) = read(&paths);
         if self.verify && self.what.is_empty() {
@@ -108,6 +109,12 @@ impl Pin {
             let pins = chosen.iter().filter_map(|file| Some((&file.name, lock.pin(&file.name)?)));
             differences.extend(pins.filter_map(|(name, pin)| absence(&lock, name, pin, &chosen)));
         }
+        differences.extend(
+            directories
+                .iter()
+                .filter_map(|named| whole(Path::new(named)))
+                .flat_map(|named| missing(&lock, &named, &chosen)),
+        );
         differences.iter().for_each(|difference| note!("{difference}"));
         refused()?;
         verified(&lock, chosen.len(), &differences)
@@ -284,6 +291,22 @@ fn absence(lock: &Lock, name: &str, pin: &Pinned, files: &[File]) -> Option<Stri
     Some(format!("{name}: pinned as {}, but {} does not exist; {next}", pin.version, source.display()))
 }
 
+/// The pins whose files should be in a directory, if none there has their names.
+fn missing(lock: &Lock, directory: &Path, chosen: &[File]) -> Vec<String> {
+    let there = |pin: &Pinned| lock.source(pin).parent().and_then(whole).is_some_and(|found| found == directory);
+    let pins = lock.pins().iter().filter(|(name, pin)| there(pin) && !chosen.iter().any(|file| file.name == **name));
+    let shown = |(name, pin): (&String, &Pinned)| {
+        format!("{name}: pinned as {}, but {} does not have it", pin.version, lock.source(pin).display())
+    };
+    pins.map(shown).collect()
+}
+
+/// A directory's absolute path without links.
+fn whole(directory: &Path) -> Option<PathBuf> {
+    let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+    directory.canonicalize().ok()
+}
+
 impl Wanted {
     fn new(text: &str) -> Result<Self> {
         let (name, version) = text.split_once('@').map_or((text, None), |(name, version)| (name, Some(version)));
@@ -339,11 +362,12 @@ fn listed<'f>(files: impl Iterator<Item = &'f File>) -> String {
     files.map(|file| format!("{} in {}", file.version, file.path.display())).collect::<Vec<_>>().join(", ")
 }
 
-/// Whether files are meant. A directory that is named like a pinned plugin is that plugin, unless it has a slash.
+/// Whether files are meant. A directory without a slash is one of files only if no plugin of its name is pinned and it has plugins.
 fn is_file(what: &str, lock: &Lock) -> bool {
     let path = Path::new(what);
-    let is_plugin = !what.contains('/') && lock.pin(what).is_some();
-    is_named_like_a_plugin(path) || path.is_file() || (!is_plugin && path.is_dir())
+    let has_plugins = || plugins_in(path).is_ok_and(|plugins| !plugins.is_empty());
+    let is_directory = path.is_dir() && (what.contains('/') || (lock.pin(what).is_none() && has_plugins()));
+    is_named_like_a_plugin(path) || path.is_file() || is_directory
 }
 
 /// The named files, and those in named directories. `plugins/*.wasm` also names directories, `old.wasm/`: those are
@@ -353,7 +377,10 @@ fn listed_in(named: &[&String]) -> Result<Vec<PathBuf>> {
     for path in named.iter().map(Path::new) {
         match (path.is_dir(), is_named_like_a_plugin(path)) {
             (true, true) => note!("skipped: {}: it is a directory", path.display()),
-            (true, false) => paths.extend(plugins_in(path).with_context(|| path.display().to_string())?),
+            (true, false) => match plugins_in(path).with_context(|| path.display().to_string())? {
+                none if none.is_empty() => bail!("there is no plugin in {}", path.display()),
+                plugins => paths.extend(plugins),
+            },
             (false, _) => paths.push(path.to_owned()),
         }
     }

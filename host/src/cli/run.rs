@@ -62,8 +62,8 @@ Without --once it runs until Ctrl-C or SIGTERM. It reloads changed files, at
 once on SIGHUP.
 
 Exit codes with --once: 0 all pass or skip, 1 some warn, 2 some fail, 3 some
-could not be evaluated or a message was not delivered, 64 the arguments or
-host.toml cannot be used.")]
+could not be evaluated or recorded, or a message was not delivered, 64 the
+arguments or host.toml cannot be used.")]
 pub(super) struct Run {
     /// Plugin files, or directories of them [default: pinned plugins, or plugins/]
     #[arg(value_name = "PLUGIN.wasm")]

@@ -78,8 +78,9 @@ impl Silence {
             let record = super::own_record(&config).await?;
             let now = crate::record::now();
             let ends = now.checked_add(self.length.0).context("--for is too long")?;
-            let id = record.silence(&self.checks, self.why.trim(), (now, ends), &user()).await?;
-            let ends = local(ends, &config.timezone.rules());
+            let zone = config.timezone.rules();
+            let id = record.silence(&self.checks, self.why.trim(), (now, ends), (&user(), &zone)).await?;
+            let ends = local(ends, &zone);
             super::print(&format!(
                 "silence {id}: no new alerts of {} until {ends}; `{}` ends it\n",
                 self.checks.join(", "),

@@ -90,8 +90,17 @@ fn check_place() -> Result<()> {
     let entries = fs::read_dir(".").and_then(Iterator::collect::<io::Result<Vec<_>>>);
     let names: Vec<OsString> =
         entries.context("the working directory cannot be read")?.iter().map(DirEntry::file_name).collect();
-    if let Some(plugin) = names.iter().map(Path::new).find(|name| is_named_like_a_plugin(name)) {
-        bail!("{} is not in plugins/; `host init {}` writes a host.toml for it", plugin.display(), quoted_path(plugin));
+    let mut plugins: Vec<&Path> =
+        names.iter().map(Path::new).filter(|name| is_named_like_a_plugin(name) && name.is_file()).collect();
+    plugins.sort_unstable();
+    if !plugins.is_empty() {
+        let named: Vec<String> = plugins.iter().map(|plugin| quoted_path(plugin)).collect();
+        let (is, them) = if named.len() == 1 { ("is", "it") } else { ("are", "them") };
+        bail!(
+            "{} {is} not in plugins/; `host init {}` writes a host.toml for {them}",
+            named.join(" "),
+            named.join(" ")
+        );
     }
     if names.iter().any(|name| !IGNORED.iter().any(|ignored| name == ignored)) {
         bail!(

@@ -2,11 +2,11 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 
 use super::{Finding, Read};
 use crate::{
-    config::Config,
+    config::{Config, local},
     package::{self, File, Lock, Pin, SCHEME, Standing, lock_command, pin_command, today},
     plugin::Cache,
     record::{Address, Record},
@@ -146,13 +146,15 @@ fn mode(path: &Path) -> Option<u32> {
 pub(super) async fn state(config: &Config) -> Vec<Finding> {
     match Address::of(config) {
         Ok(Address::Directory(directory)) => state_directory(config, &directory).await,
-        Ok(address @ Address::Server(_)) => vec![Finding::of("record", server(&address).await)],
+        Ok(address @ Address::Server(_)) => {
+            vec![Finding::of("record", server(&address, &config.timezone.rules()).await)]
+        }
         Err(error) => vec![Finding::wrong("record", format!("{error:#}"))],
     }
 }
 
 /// Whether a database can be used; opening it migrates nothing.
-async fn server(address: &Address) -> anyhow::Result<String> {
+async fn server(address: &Address, zone: &TimeZone) -> anyhow::Result<String> {
     let record = address.look().await?;
     if let Some(why) = record.unusable().await? {
         anyhow::bail!("{}: {why}", record.place);
@@ -160,7 +162,7 @@ async fn server(address: &Address) -> anyhow::Result<String> {
     let found = match record.schema().await? {
         None => "it is empty; the first host makes its tables".to_owned(),
         Some(_) => match record.last_recorded().await? {
-            Some(last) => format!("the newest run was recorded at {last:.0}"),
+            Some(last) => format!("the newest run was recorded at {}", local(last, zone)),
             None => "no run is recorded".to_owned(),
         },
     };
@@ -177,7 +179,9 @@ async fn state_directory(config: &Config, directory: &Path) -> Vec<Finding> {
                 Ok(Some(refused)) => Err(anyhow::anyhow!(refused)),
                 // A record from before an upgrade belongs to nobody yet.
                 Ok(None) | Err(_) => record.last_recorded().await.map(|last| match last {
-                    Some(last) => format!("the newest run was recorded at {last:.0}"),
+                    Some(last) => {
+                        format!("the newest run was recorded at {}", local(last, &config.timezone.rules()))
+                    }
                     None => "no run is recorded".to_owned(),
                 }),
             },

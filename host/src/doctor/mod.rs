@@ -129,8 +129,10 @@ async fn clock(config: Option<&Config>) -> Finding {
     if let Some(last) = files::last_recorded(config).await
         && last.duration_since(now) > files::AHEAD
     {
-        let detail =
-            format!("it says {now:.0}, but a run was recorded at {last:.0}: the clock was set back, or was ahead then");
+        let detail = format!(
+            "it says {shown}, but a run was recorded at {}: the clock was set back, or was ahead then",
+            local(last, &zone.rules())
+        );
         return Finding::wrong(what, detail);
     }
     match services::clock(config).await {

@@ -1,7 +1,7 @@
 //! Silences: hold back new alerts of some checks for a time.
 
 use anyhow::Result;
-use jiff::Timestamp;
+use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 use sqlx::AnyConnection;
 
@@ -11,6 +11,7 @@ use super::{
     audit::{Audited, note},
     moment,
 };
+use crate::config::local;
 
 /// A silence.
 #[derive(Debug, Clone, Serialize)]
@@ -53,13 +54,13 @@ impl TryFrom<Row> for Silence {
 }
 
 impl Record {
-    /// Starts a silence, and returns its number. The audit trail says who did.
+    /// Starts a silence, and returns its number. The audit trail says who did, with times in the pipeline's zone.
     pub async fn silence(
         &self,
         checks: &[String],
         why: &str,
         (began, ends): (Timestamp, Timestamp),
-        who: &str,
+        (who, zone): (&str, &TimeZone),
     ) -> Result<i64> {
         let mut write = self.write().await?;
         let sql = "INSERT INTO silences (checks, why, began, ends) VALUES ($1, $2, $3, $4) RETURNING id";
@@ -71,7 +72,7 @@ impl Record {
             .fetch_one(&mut write)
             .await
             .map_err(|error| self.explain(error))?;
-        let change = format!("no new alerts of {} until {ends:.0}: {why}", checks.join(", "));
+        let change = format!("no new alerts of {} until {}: {why}", checks.join(", "), local(ends, zone));
         let entry = Audited { at: began, who: who.to_owned(), place: format!("silence {id}"), change };
         note(&mut write, &entry).await.map_err(|error| self.explain(error))?;
         commit(write).await.map_err(|error| self.explain(error))?;

@@ -3,11 +3,11 @@
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
 use anyhow::{Context, Result};
-use jiff::Timestamp;
+use jiff::{Timestamp, tz::TimeZone};
 
 use super::Recorder;
 use crate::{
-    config::{Change, Config, Rights},
+    config::{Change, Config, Rights, local},
     package::{LOCK, Lock},
     record::{self, Audited},
 };
@@ -27,7 +27,7 @@ impl Recorder {
 
     async fn compare(&self, config: &Config, config_file: &Path, lock: Option<&Lock>) -> Result<()> {
         let now = Rights::of(config, lock);
-        let at = record::now();
+        let (at, zone) = (record::now(), config.timezone.rules());
         let entries = match self.record.rights().await? {
             None => {
                 let pins =
@@ -37,15 +37,15 @@ impl Recorder {
                     config.grants.len(),
                     config.trust.keys.len()
                 );
-                vec![Audited { at, who: owner(config_file), place: config_file.display().to_string(), change }]
+                vec![Audited { at, who: owner(config_file, &zone), place: config_file.display().to_string(), change }]
             }
             Some(before) => {
                 let before: Rights = serde_json::from_str(&before).context("the rights in the record")?;
                 let noted = |change: &Change| {
                     let who = match (change.place.starts_with(LOCK), lock) {
-                        (true, Some(lock)) => owner(lock.path()),
+                        (true, Some(lock)) => owner(lock.path(), &zone),
                         (true, None) => format!("{LOCK} is gone"),
-                        (false, _) => owner(config_file),
+                        (false, _) => owner(config_file, &zone),
                     };
                     let (effect, what) = (change.direction.word(), change.what());
                     let change_in_words = format!("{effect} {what}{}", rolled_back(change));
@@ -73,13 +73,13 @@ fn rolled_back(change: &Change) -> &'static str {
     }
 }
 
-/// `host.toml of alice, changed at 2026-02-05T10:00:00Z`: the host does not see who wrote a file, only who owns it.
-fn owner(file: &Path) -> String {
+/// `host.toml of alice, changed at 2026-02-05 05:00 EST`: the host does not see who wrote a file, only who owns it.
+fn owner(file: &Path, zone: &TimeZone) -> String {
     let shown = file.display();
     match fs::metadata(file) {
         Ok(found) => {
             let changed = Timestamp::from_second(found.mtime()).unwrap_or(Timestamp::UNIX_EPOCH);
-            format!("{shown} of {}, changed at {changed}", name(found.uid()))
+            format!("{shown} of {}, changed at {}", name(found.uid()), local(changed, zone))
         }
         Err(_) => shown.to_string(),
     }

@@ -360,7 +360,8 @@ pub(super) async fn begin_silence(
     let length: Time = length.parse().map_err(|error| wrong(format!("for: {error}")))?;
     let now = record::now();
     let ends = now.checked_add(length.0).map_err(|_| wrong("for: that is too long".to_owned()))?;
-    host.recorder.record.silence(checks, why.trim(), (now, ends), who).await.map_err(|error| unreadable(&error))
+    let by = (who, &host.config.timezone.rules());
+    host.recorder.record.silence(checks, why.trim(), (now, ends), by).await.map_err(|error| unreadable(&error))
 }
 
 pub(super) async fn end_silence(State(site): State<Site>, Path(id): Path<i64>, headers: HeaderMap) -> Response {

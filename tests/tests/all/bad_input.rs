@@ -277,7 +277,7 @@ fn configurations_that_are_refused_at_start() {
         (replaced("path = \"deployments.json\"", "path = \"deploy.json\""), "deployments.path: there is no file"),
         (
             replaced("[git.pipeline]\npath = \"repository\"", "[git.pipeline]\npath = 3"),
-            "wrong type: integer `3`, but this key takes text in quotes",
+            "wrong type: integer `3`, expected text in quotes",
         ),
         (replaced("schedule = \"30 6 * * *\"", "schedule = \"30 25 * * *\""), "`30 25 * * *` is not a valid schedule"),
         (replaced("schedule = \"30 6 * * *\"", "schedule = \"0 0 31 2 *\""), "is never due"),

@@ -202,8 +202,13 @@ fn init_makes_a_whole_first_host_or_nothing() {
         ("a project", &["Cargo.toml", "src/"], elsewhere),
         (
             "a plugin in no directory",
-            &["odd one.wasm", "notes"],
-            "error: odd one.wasm is not in plugins/; `host init 'odd one.wasm'` writes a host.toml for it\n",
+            &["odd one.wasm", "notes", "none.wasm/"],
+            "error: 'odd one.wasm' is not in plugins/; `host init 'odd one.wasm'` writes a host.toml for it\n",
+        ),
+        (
+            "two plugins in no directory",
+            &["b.wasm", "a.wasm"],
+            "error: a.wasm b.wasm are not in plugins/; `host init a.wasm b.wasm` writes a host.toml for them\n",
         ),
         ("a corrupt lock file", &["plugins.lock"], "error: plugins.lock: refused"),
         ("a file for a directory", &["warehouse"], "error: warehouse exists and is not a directory; move it away"),

@@ -182,7 +182,7 @@ fn mistakes_name_the_element_and_show_the_line() {
         (
             "for_each = [{ table = \"a\", many = \"x\" }]\nretries = \"{many}\"",
             " with table = \"a\", many = \"x\"",
-            &["wrong type: string \"x\", but this key takes a whole number", "retries = \"{many}\"\n"],
+            &["wrong type: string \"x\", expected a whole number", "retries = \"{many}\"\n"],
         ),
         ("for_each = { table = [\"a\"] }\nschedul = \"x\"", " with table = \"a\"", &["did you mean `schedule`?"]),
         (

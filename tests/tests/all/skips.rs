@@ -207,7 +207,7 @@ fn settings_that_cannot_be_meant_are_refused() {
     let when = "skip_when = \"SELECT TRUE\"";
     for (own, expected) in [
         ("skip_when = \" \"".to_owned(), "checks.orders.skip_when: the query is empty"),
-        ("skip_when = 3".to_owned(), "this key takes a query, or { sql = \"…\", why = \"…\" }"),
+        ("skip_when = 3".to_owned(), "expected a query, or { sql = \"…\", why = \"…\" }"),
         ("skip_when = { why = \"x\" }".to_owned(), "missing field `sql`"),
         ("skip_when = { sql = \"SELECT TRUE\", wy = \"x\" }".to_owned(), "did you mean `why`?"),
         ("skip_when = { sql = \"SELECT TRUE\", why = \"\" }".to_owned(), "checks.orders.skip_when.why: give a reason"),

@@ -201,10 +201,11 @@ impl std::str::FromStr for Time {
             Some(days) => Some(Duration::from_secs(u64::from(days) * 24 * 60 * 60)),
             None => text.parse::<SignedDuration>().ok().and_then(|parsed| Duration::try_from(parsed).ok()),
         };
-        parsed
-            .filter(|duration| !duration.is_zero())
-            .map(Self)
-            .ok_or_else(|| format!("`{text}` is not a duration; write it like `90s`, `5m`, `4h` or `90d`"))
+        match parsed {
+            Some(duration) if duration.is_zero() => Err(format!("`{text}` is too short; it must be longer than 0")),
+            Some(duration) => Ok(Self(duration)),
+            None => Err(format!("`{text}` is not a duration; write it like `90s`, `5m`, `4h` or `90d`")),
+        }
     }
 }
 

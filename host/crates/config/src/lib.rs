@@ -53,7 +53,7 @@ pub use google::{Endpoint, Google, GoogleCredentials, SecretName};
 pub use grants::{Grants, Trust};
 pub use host_package::PublicKey;
 pub use host_text::nearest;
-use mistakes::explained;
+use mistakes::{explained, only_tables};
 pub use names::{CONSULTED, channel_name, check_key, check_name};
 pub use privacy::Privacy;
 pub use record::{Answers, Keeping, Recording};
@@ -200,6 +200,7 @@ impl Config {
             anyhow::anyhow!("{}", host_text::without_passwords(&explained(&error)))
         };
         let mut file = DeTable::parse(text).map_err(wrong)?;
+        only_tables(file.get_ref())?;
         let many = Many::take(file.get_mut(), text)?;
         let mut config = Self::deserialize(toml::Deserializer::from(file)).map_err(wrong)?;
         many.add_to(&mut config, text)?;

@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-use super::{Bytes, Time, Warehouse, nearest};
+use super::{Bytes, Time, Warehouse, budgets::quoted, nearest};
 
 /// `[record]`
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -43,7 +43,7 @@ pub struct Answers(pub Option<Time>);
 
 impl<'de> Deserialize<'de> for Answers {
     fn deserialize<D: Deserializer<'de>>(source: D) -> std::result::Result<Self, D::Error> {
-        match String::deserialize(source)?.as_str() {
+        match quoted(source, "a duration in quotes, such as \"30d\", or \"off\"")?.as_str() {
             "off" => Ok(Self(None)),
             text => text.parse().map(|time| Self(Some(time))).map_err(D::Error::custom),
         }

@@ -7,7 +7,7 @@ use serde::{
     de::{Error, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 
-use super::Time;
+use super::{Time, budgets::quoted};
 
 /// Seconds.
 const DAY: u64 = 24 * 60 * 60;
@@ -55,7 +55,7 @@ impl fmt::Display for SkipAtMost {
 
 impl<'de> Deserialize<'de> for SkipAtMost {
     fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
-        match String::deserialize(source)?.as_str() {
+        match quoted(source, "a duration in quotes, such as \"14d\", or \"never\"")?.as_str() {
             "never" => Ok(Self(None)),
             text => text.parse().map(|time| Self(Some(time))).map_err(D::Error::custom),
         }

@@ -6,6 +6,8 @@ use anyhow::{Context, Result, bail};
 use jiff::{Timestamp, tz::TimeZone};
 use serde::{Deserialize, Deserializer, de::Error as _};
 
+use super::budgets::quoted;
+
 /// A moment as people read it everywhere: `2026-02-05 10:30 EST`.
 pub fn local(at: Timestamp, zone: &TimeZone) -> String {
     at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M %Z").to_string()
@@ -161,7 +163,7 @@ impl Default for ValidateSchedule {
 
 impl<'de> Deserialize<'de> for ValidateSchedule {
     fn deserialize<D: Deserializer<'de>>(source: D) -> std::result::Result<Self, D::Error> {
-        match String::deserialize(source)?.as_str() {
+        match quoted(source, "a schedule in quotes, such as \"0 5 * * *\", or \"never\"")?.as_str() {
             "never" => Ok(Self(None)),
             text => {
                 Cron::new(text).map(|cron| Self(Some(cron))).map_err(|error| D::Error::custom(format!("{error:#}")))

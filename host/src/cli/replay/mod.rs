@@ -48,7 +48,7 @@ ended by a time limit cannot be run again, and neither can those whose answers
 are not recorded: see [record] in host.toml.
 
 Exit codes: 0 all that can be run again say the same, 1 some differ, 3 none can
-be, or a question was not asked then, 64 the arguments cannot be used.")]
+be, or some asked what was not asked then, 64 the arguments cannot be used.")]
 pub(super) struct Replay {
     /// The check
     #[arg(value_name = "CHECK")]
