@@ -195,11 +195,7 @@ fn the_guilty_are_found() {
             "settings: thresholds.orders.min: NaN is not a number that a plugin can be given",
         ),
         (thresholds("orders = { max = inf }"), "refused", "thresholds.orders.max: inf is not a number"),
-        (
-            thresholds("orders = { min = 2026-02-05 }"),
-            "refused",
-            "thresholds.orders.min: 2026-02-05 has no quotes; write \"2026-02-05\"",
-        ),
+        (thresholds("orders = { min = 2026-02-05 }"), "refused", "min: 2026-02-05 has no quotes; write \"2026-02-05\""),
         (thresholds("orders = {}"), "refused", "thresholds.orders: it sets no limit; add min, max"),
         (
             format!("{BY_DAY}thresholds.orders.min = 1\nthresholds.Orders.max = 9"),

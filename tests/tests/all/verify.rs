@@ -26,6 +26,28 @@ fn run(sample: &Sample) -> Ended {
 }
 
 #[test]
+fn a_directory_needs_no_slash_but_plugins() {
+    let sample = sample();
+    let host = |arguments: &[&str]| sample.host(arguments).unwrap();
+    let before = lock(&sample);
+    assert_eq!((host(&["pin", "plugins"]).code, host(&["pin", "--verify", "plugins"]).code), (0, 0));
+    assert_eq!(lock(&sample), before);
+
+    // Named like a pinned plugin, and empty.
+    fs::create_dir(sample.path().join("phase2-raw")).unwrap();
+    assert_eq!(host(&["pin", "phase2-raw"]).code, 0, "the plugin");
+    for arguments in [&["pin", "phase2-raw/"][..], &["pin", "--verify", "phase2-raw/"]] {
+        let none = host(arguments);
+        assert_eq!((none.code, none.err.as_str()), (64, "error: there is no plugin in phase2-raw/\n"), "{none:?}");
+    }
+
+    fs::remove_file(sample.path().join("plugins/phase2-raw.wasm")).unwrap();
+    let missing = host(&["pin", "--verify", "plugins"]);
+    let said = "phase2-raw: pinned as 0.1.0, but plugins/phase2-raw.wasm does not have it";
+    assert!(missing.code == 2 && missing.err.contains(said), "{missing:?}");
+}
+
+#[test]
 fn a_file_that_was_renamed_is_a_difference() {
     let sample = sample();
     let host = |arguments: &[&str]| sample.host(arguments).unwrap();
