@@ -60,7 +60,7 @@ const END_TO_END: &str = "all";
 const WAITING: &str = "fleet";
 
 /// Tests that run at a time for each processor: many of them wait for a host to answer.
-const AT_ONCE: usize = 5;
+const AT_ONCE: usize = 4;
 /// The same of the tests that wait for minutes.
 const WAITING_AT_ONCE: usize = 4;
 

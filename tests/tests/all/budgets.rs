@@ -159,8 +159,8 @@ fn budgets_that_cannot_be_are_refused_at_start() {
         ("stack = '1 GiB'", "budgets.stack: 1 GiB is over the maximum of"),
         ("sql_bytes = '1 MiB'", "budgets.sql_bytes: 1 MiB is over the maximum of"),
         ("table_elements = 100000000", "budgets.table_elements: 100000000 is over the maximum of"),
-        ("timeout = '0s'", "`0s` is not a duration"),
-        ("calls = -1", "invalid value: integer `-1`"),
+        ("timeout = '0s'", "`0s` is too short; it must be longer than 0"),
+        ("calls = -1", "out of range: integer `-1`, expected a whole number from 0 to 4294967295"),
         ("callz = 1", "did you mean `calls`?"),
     ] {
         for own in [true, false] {

@@ -77,7 +77,11 @@ fn with_types(message: &str) -> Option<String> {
         other if other.starts_with("struct ") || other.starts_with("internally tagged enum ") => "a table",
         other => other,
     };
-    let what = if about == "invalid type" { "wrong type" } else { "out of range" };
+    let what = match about {
+        "invalid type" => "wrong type",
+        _ if found.starts_with("integer ") => "out of range",
+        _ => "wrong value",
+    };
     Some(format!("{what}: {found}, expected {expected}"))
 }
 
