@@ -42,7 +42,7 @@ impl Doctor {
             examine(self.files.config(), self.files.config_is_named(), &self.files.lock()).await
         });
         // Some service may still not have answered.
-        runtime.shutdown_background();
+        super::leave(runtime);
         super::print(&match self.output.output {
             Format::Json => format!("{:#}\n", json!({ "findings": findings })),
             Format::Table => shown(&findings),

@@ -68,7 +68,7 @@ impl Gate {
     pub(super) fn execute(self) -> Result<u8> {
         let runtime = super::runtime()?;
         let answer = runtime.block_on(self.ask());
-        runtime.shutdown_background();
+        super::leave(runtime);
         let answer = answer?;
         super::print(&match self.output.output {
             Format::Json => format!("{:#}\n", self.json(&answer)?),

@@ -281,6 +281,13 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
     builder.enable_all().thread_stack_size(crate::STACK).build().context("no threads")
 }
 
+/// Leaves the threads of a runtime to the end of the process, since some may wait for an answer. `shutdown_background` would let go of
+/// threads that are just ending, and glibc may read the stack of such a thread after it is gone
+/// (<https://sourceware.org/bugzilla/show_bug.cgi?id=19951>): stacks as large as ours are not kept.
+fn leave(runtime: tokio::runtime::Runtime) {
+    std::mem::forget(runtime);
+}
+
 /// A host from files, with a progress line while its plugins are loaded.
 async fn loaded(read: Read, record: impl AsyncFnOnce(&Config) -> Result<Record>, begin: Begin<'_>) -> Result<Host> {
     let progress = Progress::new("loading plugins");

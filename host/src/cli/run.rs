@@ -117,7 +117,7 @@ impl Run {
         let runtime = super::runtime()?;
         let code = runtime.block_on(self.start(sources, read));
         // An interrupted query may still be running.
-        runtime.shutdown_background();
+        super::leave(runtime);
         log::finish(LAST_LINES);
         code
     }

@@ -54,7 +54,7 @@ impl Validate {
         let read = sources.read()?;
         let runtime = super::runtime()?;
         let found = runtime.block_on(self.find(&sources, read));
-        runtime.shutdown_background();
+        super::leave(runtime);
         let found = found?;
         super::print(&self.render(&found))?;
         let any = |is: fn(Kind) -> bool| found.iter().flat_map(|(_, findings)| findings).any(|one| is(one.kind));
