@@ -378,7 +378,7 @@ fn listed_in(named: &[&String]) -> Result<Vec<PathBuf>> {
         match (path.is_dir(), is_named_like_a_plugin(path)) {
             (true, true) => note!("skipped: {}: it is a directory", path.display()),
             (true, false) => match plugins_in(path).with_context(|| path.display().to_string())? {
-                none if none.is_empty() => bail!("there is no plugin in {}", path.display()),
+                plugins if plugins.is_empty() => bail!("there is no plugin in {}", path.display()),
                 plugins => paths.extend(plugins),
             },
             (false, _) => paths.push(path.to_owned()),
