@@ -75,7 +75,7 @@ struct Asked {
 }
 
 /// A lookup that has not started, with its run.
-struct Waiting {
+pub(super) struct Waiting {
     calls: Arc<Calls>,
     asked: Asked,
     /// Closed when the caller goes away, with or without the answer.
@@ -160,7 +160,8 @@ impl Repository {
         found.await.unwrap_or_else(|| Err(self.0.unavailable("the lookup stopped unexpectedly")))
     }
 
-    fn waiting(&self) -> std::sync::MutexGuard<'_, Vec<Waiting>> {
+    /// The lookups that have not started.
+    pub(super) fn waiting(&self) -> std::sync::MutexGuard<'_, Vec<Waiting>> {
         self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

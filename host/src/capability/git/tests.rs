@@ -16,7 +16,7 @@ use super::{
     repository::{Answer, Lookup},
 };
 use crate::{
-    capability::{Caller, Calls},
+    capability::{Caller, Calls, tape::Question},
     config::{Budgets, Grants},
     contract::{Error, git::Base},
 };
@@ -390,6 +390,28 @@ fn a_lookup_that_is_called_off_leaves_nothing_behind() {
         tokio::time::timeout(Duration::from_secs(20), left).await.expect("nobody holds on to the run");
         assert!(run.permit().hold(Budgets::default().host_memory.0).is_ok(), "nothing is charged");
         assert!(repository.ask(&run, lookup()).await.is_ok());
+    });
+}
+
+/// A guest makes its calls one after the other, and then waits: by then none of them has begun without the others.
+#[test]
+fn what_a_guest_asks_before_it_waits_is_answered_together() {
+    let directory = tempfile::tempdir().unwrap();
+    history(directory.path(), 7, 40);
+    let (repository, run) = (repository(directory.path()), calls());
+    let ask = || async {
+        let paths = vec!["a".to_owned()];
+        let question = Question::words(String::new(), "git.test");
+        run.ask("git.latest", String::new(), question, Ok(()), repository.latest(&run, paths)).await
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut asked: Vec<_> = (0..3).map(|_| Box::pin(ask())).collect();
+        for call in &mut asked {
+            assert!(call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        }
+        assert_eq!(repository.waiting().len(), 3);
+        assert!(futures_util::future::try_join_all(asked).await.is_ok());
     });
 }
 

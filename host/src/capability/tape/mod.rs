@@ -8,11 +8,10 @@ use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::Poll,
     time::Duration,
 };
 
-use futures_util::poll;
+use futures_util::future::poll_fn;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::time::{Instant, sleep_until};
 
@@ -200,12 +199,15 @@ impl Taped {
     /// An answer, and when the guest gets it.
     async fn in_turn<T>(&self, answer: impl Future<Output = T>) -> (T, Heard) {
         let mut answer = pin!(answer);
-        match poll!(answer.as_mut()) {
-            Poll::Ready(answer) => (answer, Heard::AtOnce),
-            Poll::Pending => {
-                let answer = answer.await;
-                (answer, Heard::Later(self.handover.pass(None).await))
-            }
+        let mut polls = 0;
+        // Polled once at a time: a backend may wait for one turn, so that it answers what is asked in the same turn together.
+        let answer = poll_fn(|context| {
+            polls += 1;
+            answer.as_mut().poll(context)
+        });
+        match (answer.await, polls) {
+            (answer, 1) => (answer, Heard::AtOnce),
+            (answer, _) => (answer, Heard::Later(self.handover.pass(None).await)),
         }
     }
 
