@@ -74,6 +74,8 @@ pub(super) struct History<'r> {
     /// Equal entries are kept once: most commits change no watched path. They are long, and hashing them as std does
     /// would take a tenth of a lookup. Entries that were chosen to collide cost their own run its time.
     distinct: HashSet<Rc<[Entry]>, foldhash::fast::RandomState>,
+    /// Commits as reports show them: those that touch several services are asked for by each.
+    shown: HashMap<ObjectId, Commit>,
     /// The memory of the history, charged to the run.
     held: Held,
     stop: &'r Stop,
@@ -95,6 +97,7 @@ impl<'r> History<'r> {
             directories: directories(watches),
             nodes: Vec::new(),
             places: HashMap::default(),
+            shown: HashMap::default(),
         }
     }
 
@@ -110,14 +113,20 @@ impl<'r> History<'r> {
     }
 
     /// A commit's id, time and subject, for reports.
-    pub(super) fn commit(&self, id: ObjectId) -> Result<Commit> {
+    pub(super) fn commit(&mut self, id: ObjectId) -> Result<Commit> {
+        if let Some(shown) = self.shown.get(&id) {
+            return Ok(shown.clone());
+        }
         self.go_on()?;
         let commit = self.repository.find_commit(id).with_context(|| format!("commit {id}"))?;
         let decoded = commit.decode().with_context(|| format!("commit {id}"))?;
         let time = decoded.committer()?.time()?.seconds;
         let author = decoded.author()?.name.to_string();
         let subject = decoded.message_summary().to_string();
-        Ok(Commit { id: id.to_string(), time, author, subject })
+        let commit = Commit { id: id.to_string(), time, author, subject };
+        self.held.more(size_of::<(ObjectId, Commit)>() + size(&commit))?;
+        self.shown.insert(id, commit.clone());
+        Ok(commit)
     }
 
     pub(super) fn node(&self, place: usize) -> Result<&Node> {
@@ -240,6 +249,11 @@ impl<'r> History<'r> {
             false => Ok(()),
         }
     }
+}
+
+/// Bytes of a commit's texts.
+pub(super) fn size(commit: &Commit) -> usize {
+    commit.id.len() + commit.author.len() + commit.subject.len()
 }
 
 /// A watched name, or one with watched names below it.

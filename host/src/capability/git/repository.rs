@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 use gix::{ObjectId, objs::Kind};
 use tokio::sync::oneshot;
 
-use super::history::{History, Stopped, Watch};
+use super::history::{self, History, Stopped, Watch};
 use crate::{
     capability::calls::Calls,
     contract::{
@@ -260,7 +260,7 @@ impl Inner {
                 let mut bytes = 0;
                 for id in ids.iter().take(*limit as usize) {
                     let commit = history.commit(*id).map_err(broken)?;
-                    let size = size_of::<Commit>() + commit.id.len() + commit.author.len() + commit.subject.len();
+                    let size = size_of::<Commit>() + history::size(&commit);
                     bytes += size;
                     held.more(size).map_err(|full| calls.too_much("changes", full))?;
                     calls.within("changes", commits.len() + 1, bytes)?;
