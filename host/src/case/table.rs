@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use rusqlite::{Connection, params_from_iter, types::Value};
 use serde::Deserialize;
 
-use crate::capability::warehouse::scratch::quoted;
+use crate::{capability::warehouse::scratch::quoted, text::or_here};
 
 /// `[tables."dataset.table"]`
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -134,7 +134,7 @@ impl Table {
 
 /// The text of a file below a directory: a case comes with a plugin, and reads nothing else of this machine.
 fn read_below(directory: &Path, file: &str) -> Result<String> {
-    let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+    let directory = or_here(directory);
     let path = directory.join(file);
     let shown = || path.display().to_string();
     let (whole, below) = (path.canonicalize().with_context(shown)?, directory.canonicalize().with_context(shown)?);

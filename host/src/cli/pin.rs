@@ -17,7 +17,7 @@ use crate::{
         Expected, File, Keys, Lock, Pin as Pinned, SCHEME, Store, is_named_like_a_plugin, lock_command, pin_command,
         plugins_in, read_signatures,
     },
-    text::{note, quoted_path},
+    text::{directory_of, note, or_here, quoted_path},
 };
 
 /// The exit code of `--verify` when something differs.
@@ -303,8 +303,7 @@ fn missing(lock: &Lock, directory: &Path, chosen: &[File]) -> Vec<String> {
 
 /// A directory's absolute path without links.
 fn whole(directory: &Path) -> Option<PathBuf> {
-    let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
-    directory.canonicalize().ok()
+    or_here(directory).canonicalize().ok()
 }
 
 impl Wanted {
@@ -393,10 +392,9 @@ fn beside(lock: &Lock) -> Result<Vec<PathBuf>> {
         bail!("no plugin is pinned in {} yet; name the plugin's file", lock.path().display());
     }
     let sources = lock.pins().values().map(|pin| lock.source(pin));
-    let directories: BTreeSet<PathBuf> = sources.filter_map(|source| Some(source.parent()?.to_owned())).collect();
+    let directories: BTreeSet<PathBuf> = sources.map(|source| directory_of(&source).to_owned()).collect();
     let mut paths = Vec::new();
     for directory in directories {
-        let directory = if directory.as_os_str().is_empty() { PathBuf::from(".") } else { directory };
         paths.extend(plugins_in(&directory).unwrap_or_default());
     }
     paths.sort();

@@ -18,7 +18,7 @@ use crate::{
     plugin,
     record::{Own, Record},
     recorder::Recorder,
-    text::quoted_path,
+    text::{directory_of, quoted_path},
 };
 
 /// The usual directory of plugins, beside host.toml.
@@ -233,7 +233,7 @@ fn absent(named: &Path) -> Option<String> {
     if named.exists() || shown.contains('*') || !is_named_like_a_plugin(named) {
         return None;
     }
-    let beside = plugins_in(named.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")));
+    let beside = plugins_in(directory_of(named));
     let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let names: Vec<String> = beside.unwrap_or_default().iter().map(|path| name(path)).collect();
     let near = match nearest(&name(named), &names) {

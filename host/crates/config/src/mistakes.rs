@@ -3,15 +3,14 @@
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use host_text::nearest;
+use host_text::{directory_of, nearest};
 use toml::de::{DeTable, DeValue};
 
 use super::check_key;
 
 pub(super) fn nearest_file(path: &Path) -> String {
-    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { return String::new() };
-    let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
-    let names: Vec<String> = std::fs::read_dir(directory)
+    let Some(name) = path.file_name() else { return String::new() };
+    let names: Vec<String> = std::fs::read_dir(directory_of(path))
         .into_iter()
         .flatten()
         .flatten()

@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use host_text::{beginning, quoted_path};
+use host_text::{beginning, directory_of, or_here, quoted_path};
 use semver::Version;
 use serde::Deserialize;
 
@@ -195,13 +195,9 @@ fn target(path: &Path) -> Result<PathBuf> {
     bail!("{}: too many links lead to each other", path.display())
 }
 
-fn directory_of(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
 /// A path relative to a directory if both exist, else the path itself.
 fn seen_from(directory: &Path, path: &Path) -> String {
-    let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+    let directory = or_here(directory);
     let (Ok(from), Ok(to)) = (directory.canonicalize(), path.canonicalize()) else {
         return path.display().to_string();
     };

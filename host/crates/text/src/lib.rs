@@ -3,10 +3,12 @@
 
 pub mod hex;
 mod nearest;
+mod path;
 mod shell;
 mod tell;
 
 pub use nearest::nearest;
+pub use path::{directory_of, or_here};
 pub use shell::{quoted, quoted_path};
 pub use tell::tell;
 
