@@ -59,13 +59,11 @@ const END_TO_END: &str = "all";
 /// the processors would be idle, since a dozen of them follow each other.
 const WAITING: &str = "fleet";
 
-/// Tests that run at a time for each processor: many of them wait for a host to answer.
+/// Tests that run at a time for each processor, of those that wait for minutes and of the others: many wait for a host to answer.
 const AT_ONCE: usize = 4;
-/// The same of the tests that wait for minutes.
-const WAITING_AT_ONCE: usize = 4;
 
-fn threads(at_once: usize) -> String {
-    (at_once * thread::available_parallelism().map_or(2, usize::from)).to_string()
+fn threads() -> String {
+    (AT_ONCE * thread::available_parallelism().map_or(2, usize::from)).to_string()
 }
 
 /// Which tests, and how they are run.
@@ -96,12 +94,12 @@ pub(super) fn test(wanted: Wanted<'_>) -> Result<u8> {
     // Once, since it makes a link that running tests use.
     let path = python_first();
     thread::scope(|scope| {
-        let waiting = all.then(|| scope.spawn(|| several(&built, &[WAITING], WAITING_AT_ONCE, &path)));
+        let waiting = all.then(|| scope.spawn(|| several(&built, &[WAITING], &path)));
         let mut ended = match wanted.timings {
-            true => several(&built, names, AT_ONCE, &path)?,
+            true => several(&built, names, &path)?,
             false => {
                 let mut command = cargo_command();
-                command.arg("test").args(tested()?).arg("--").args(["--test-threads", &threads(AT_ONCE)]).args(names);
+                command.arg("test").args(tested()?).arg("--").args(["--test-threads", &threads()]).args(names);
                 Ended { code: run_for_code(command.envs(path.clone()))?, times: Vec::new() }
             }
         };
@@ -162,7 +160,7 @@ pub(super) fn ignored() -> Result<u8> {
     step("building the host");
     cargo(&HOST)?;
     step("running the long tests: with wkg, and with gcloud where it is installed");
-    let long = ["test", "--package", "host-tests", "--test", "all", "--"];
+    let long = ["test", "--package", "host-tests", "--test", END_TO_END, "--"];
     let code = run_for_code(cargo_command().args(long).arg("--ignored").envs(python_first()))?;
     if code != 0 {
         return Ok(code);
@@ -192,17 +190,12 @@ fn tested() -> Result<Vec<String>> {
 }
 
 /// Runs programs of tests one after the other, with some tests at a time for each processor, and shows what failed.
-fn several(
-    built: &Artifacts,
-    names: &[&str],
-    at_once: usize,
-    python: &Option<(&'static str, OsString)>,
-) -> Result<Ended> {
+fn several(built: &Artifacts, names: &[&str], python: &Option<(&'static str, OsString)>) -> Result<Ended> {
     let mut ended = Ended::default();
     for Program { name, path, package } in &built.programs {
         let mut command = Command::new(path);
         // The test harness of a stable compiler tells times only so.
-        command.args(["--test-threads", &threads(at_once)]).args(names);
+        command.args(["--test-threads", &threads()]).args(names);
         command.args(["-Zunstable-options", "--report-time"]).env("RUSTC_BOOTSTRAP", "1");
         // As cargo would run it.
         command.current_dir(package).env("CARGO_MANIFEST_DIR", package).envs(python.clone());
