@@ -277,6 +277,7 @@ fn grouped(command: Clap, columns: Option<usize>) -> Clap {
 /// Threads with enough stack for deep SQL, and with counted memory.
 fn runtime() -> Result<tokio::runtime::Runtime> {
     crate::capability::warehouse::memory::count();
+    crate::confined::Allocator::limit_heaps(crate::lanes::cores());
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.enable_all().thread_stack_size(crate::STACK).build().context("no threads")
 }

@@ -100,7 +100,8 @@ fn crowded() -> bool {
     QUICK.load(Ordering::Relaxed) + SLOW.load(Ordering::Relaxed) > cores()
 }
 
-fn cores() -> usize {
+/// The processors that this process may use.
+pub(crate) fn cores() -> usize {
     static CORES: OnceLock<usize> = OnceLock::new();
     *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, NonZero::get))
 }
