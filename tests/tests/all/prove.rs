@@ -96,7 +96,8 @@ fn a_backtest_shows_what_a_check_says_of_past_dates() {
         "player_records",
         "2025-10-08  1      fail    games is below its minimum: 0 < 2; player_records is below its minimum: 0 < 10",
         "phase2-raw: 30 dates: 2 failed, 28 passed.",
-        "People would have got 2 messages, and 5 reminders until somebody mends the dates:",
+        "People would have got 2 messages, and 5 reminders until somebody mends the dates:\n  2025-10-09 ",
+        " EDT  ",
     ] {
         assert!(tried.out.contains(line), "{line}: {}", tried.out);
     }

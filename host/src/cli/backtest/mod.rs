@@ -127,7 +127,7 @@ impl Backtest {
             }
             return Ok(0);
         }
-        let shown = Shown { tried: &tried, known: self.known };
+        let shown = Shown { tried: &tried, zone: config.timezone.rules(), known: self.known };
         super::print(&match self.output {
             CiFormat::Table => shown.text(),
             CiFormat::Json => format!("{:#}\n", shown.json()),

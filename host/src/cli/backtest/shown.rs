@@ -2,10 +2,12 @@
 
 use std::fmt::Write as _;
 
+use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use super::{
     super::{
+        local,
         output::xml,
         table::{Table, one_line},
     },
@@ -30,9 +32,10 @@ const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█
 /// The most blocks of a sparkline.
 const SPARKS: usize = 60;
 
-/// What was tried, and whether only known dates were.
+/// What was tried, and whether only known dates were; times are shown in `zone`.
 pub(super) struct Shown<'t> {
     pub(super) tried: &'t [Tried],
+    pub(super) zone: TimeZone,
     pub(super) known: bool,
 }
 
@@ -94,7 +97,7 @@ impl Shown<'_> {
         if self.known {
             return self.known_text();
         }
-        self.tried.iter().map(one).collect()
+        self.tried.iter().map(|tried| one(tried, &self.zone)).collect()
     }
 
     fn known_text(&self) -> String {
@@ -210,7 +213,7 @@ impl Shown<'_> {
 }
 
 /// One check over a range of dates.
-fn one(tried: &Tried) -> String {
+fn one(tried: &Tried, zone: &TimeZone) -> String {
     let days: Vec<_> = tried.days.iter().map(|day| (day.date, day.status())).collect();
     let mut text = String::new();
     for (month, line) in strip(&days) {
@@ -228,7 +231,7 @@ fn one(tried: &Tried) -> String {
     let _ = writeln!(text, "{}: {all}: {}.", tried.check, counted.collect::<Vec<_>>().join(", "));
     let _ = writeln!(text, "{}{}", tried.would_get(), if tried.messages.is_empty() { "." } else { ":" });
     for (due, title) in tried.messages.iter().take(MESSAGES) {
-        let _ = writeln!(text, "  {due}  {}", one_line(title));
+        let _ = writeln!(text, "  {}  {}", local(*due, zone), one_line(title));
     }
     if tried.messages.len() > MESSAGES {
         let _ = writeln!(text, "  and {} more; --output json lists them", tried.messages.len() - MESSAGES);
