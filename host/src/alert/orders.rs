@@ -158,7 +158,7 @@ fn subjects(check: &str, standing: &Standing, date: Option<Date>, wanted: &Wante
     let Some(date) = date else {
         return match (open.len(), wanted) {
             (0, _) if standing.evaluation.failing() => Err(format!(
-                "{check} cannot be evaluated, and none of its dates is bad; `host silence {check}` holds its messages back"
+                "{check} cannot be evaluated, and none of its dates is bad; `host silence {check} --for TIME --why REASON` holds its messages back"
             )),
             (0, _) if standing.now => Err(format!("{check} is well; there is nothing to do")),
             (0, _) => Err(format!("{check} has no bad date; there is nothing to do")),

@@ -109,6 +109,9 @@ impl Init {
         if empty {
             next += &format!("{}/ is empty: put each dataset there as NAME.db.\n", warehouse.display());
         }
+        for (name, _) in plugins.iter().filter(|(_, plugin)| plugin.is_only_named()) {
+            next += &format!("{name} checks nothing yet: {} shows how to give it a check.\n", path.display());
+        }
         let left_out: Vec<String> = left_out(&plugins, directory).into_iter().chain(no_channels(&plugins)).collect();
         let granted = match left_out.is_empty() {
             true => ", each granted what it asks for. ".to_owned(),
@@ -212,8 +215,13 @@ fn no_channels(plugins: &BTreeMap<String, Arc<Plugin>>) -> Option<String> {
 fn present(section: &str, path: &Path) -> String {
     match path.exists() {
         true => section.to_owned(),
-        false => section.lines().map(|line| format!("# {line}\n")).collect(),
+        false => commented(section),
     }
+}
+
+/// Lines of host.toml as comments.
+fn commented(lines: &str) -> String {
+    lines.lines().map(|line| if line.starts_with('#') { format!("{line}\n") } else { format!("# {line}\n") }).collect()
 }
 
 /// One string as TOML.
@@ -267,26 +275,30 @@ deliver = \"console\"
     for (name, plugin) in plugins {
         let descriptor = &plugin.descriptor;
         let _ = writeln!(text, "\n# {}", one_line(&descriptor.summary));
-        let _ = writeln!(text, "[checks.{name}]");
+        let mut check = match plugin.is_only_named() {
+            true => format!("# A check of it has a name of its own.\n[checks.NAME]\nplugin = {}\n", quoted(name)),
+            false => format!("[checks.{name}]\n"),
+        };
         let schedule = format!("schedule = {}", quoted(&one_line(&descriptor.schedule.cron)));
         match is_too_often(&descriptor.schedule.cron) {
             true => {
                 let why =
                     "More often than plugins may ask for; allowed by this line. Without one, the check cannot run.";
-                let _ = writeln!(text, "# {why}\n{schedule}");
+                let _ = writeln!(check, "# {why}\n{schedule}");
             }
             false => {
-                let _ = writeln!(text, "# {schedule}");
+                let _ = writeln!(check, "# {schedule}");
             }
         }
         if let Some(zone) = &descriptor.schedule.timezone {
-            let _ = writeln!(text, "# timezone = {}", quoted(&one_line(zone)));
+            let _ = writeln!(check, "# timezone = {}", quoted(&one_line(zone)));
         }
-        let _ = writeln!(text, "# channel = {}", quoted(&one_line(&descriptor.channel)));
-        let _ = writeln!(text, "# [checks.{name}.settings]");
+        let _ = writeln!(check, "# channel = {}", quoted(&one_line(&descriptor.channel)));
+        let _ = writeln!(check, "# [checks.{}.settings]", if plugin.is_only_named() { "NAME" } else { name });
         for (setting, default, meaning) in settings(&descriptor.settings)? {
-            let _ = writeln!(text, "# {meaning}\n# {} = {}", one_line(&setting), one_line(&default));
+            let _ = writeln!(check, "# {meaning}\n# {} = {}", one_line(&setting), one_line(&default));
         }
+        text += &if plugin.is_only_named() { commented(&check) } else { check };
         let _ = writeln!(
             text,
             "\n# What {name} {} asks for. Everything else is denied.\n[grants.{name}]",

@@ -31,10 +31,9 @@ pub(super) fn explained(error: &Error, root: &Command) -> Option<String> {
             Some(format!("error: `{path} {wrong}` is not a command{near}`{path} --help` lists the commands.\n"))
         }
         (ErrorKind::UnknownArgument, Some(wrong)) if wrong.starts_with("--") => {
-            let flags: Vec<String> =
-                command.get_arguments().filter_map(|flag| flag.get_long()).map(|long| format!("--{long}")).collect();
-            // The sentence names --help anyway.
-            let near = next(nearest(&wrong, flags.iter().filter(|flag| *flag != "--help")));
+            // The sentence names --help anyway. Without the dashes, which make all options alike.
+            let flags = command.get_arguments().filter_map(|flag| flag.get_long()).filter(|flag| *flag != "help");
+            let near = next(nearest(wrong.trim_start_matches('-'), flags).replacen('`', "`--", 1));
             Some(format!("error: `{path}` has no option `{wrong}`{near}`{path} --help` lists its options.\n"))
         }
         (ErrorKind::UnknownArgument, Some(wrong)) => {
@@ -44,8 +43,14 @@ pub(super) fn explained(error: &Error, root: &Command) -> Option<String> {
             let missing = missing.replace("...", "");
             Some(format!("error: `{path}` needs {missing}. `{path} --help` has examples.\n"))
         }
+        (ErrorKind::ArgumentConflict, Some(option)) if text(error, ContextKind::PriorArg).as_ref() == Some(&option) => {
+            Some(format!("error: `{}` is given twice\n", name(&option)))
+        }
         (ErrorKind::InvalidValue, Some(option)) => {
-            let value = text(error, ContextKind::InvalidValue).filter(|value| !value.is_empty())?;
+            let value = text(error, ContextKind::InvalidValue).unwrap_or_default();
+            if value.is_empty() {
+                return Some(format!("error: `{}` needs a value: `{option}`\n", name(&option)));
+            }
             let Some(ContextValue::Strings(known)) = error.get(ContextKind::ValidValue) else { return None };
             let near = nearest(&value, known);
             Some(format!("error: {}: `{value}` is not one of {}{near}\n", name(&option), known.join(", ")))

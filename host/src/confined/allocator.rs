@@ -1,4 +1,4 @@
-//! The program's allocator: the system's, except that a confined process exits with a special code when memory runs
+//! The program's allocator: the system's, with fewer heaps. A confined process exits with a special code when memory runs
 //! out, so that this can be told from other crashes.
 
 use std::{
@@ -24,7 +24,7 @@ impl Allocator {
         #[cfg(target_env = "gnu")]
         {
             let most = libc::c_int::try_from(most).unwrap_or(libc::c_int::MAX);
-            // SAFETY: it sets a number, and fails without harm.
+            // SAFETY: it sets a number, and fails without harm. No other thread sets one.
             #[allow(unsafe_code)]
             unsafe {
                 libc::mallopt(libc::M_ARENA_MAX, most);

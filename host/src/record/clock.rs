@@ -25,10 +25,11 @@ const CLOSE: i64 = 250;
 /// A difference that is worth a line in the log, in milliseconds.
 const FAR: i64 = 2000;
 
-/// The present, by the clock of the record.
+/// The present, by the clock of the record, in whole milliseconds: what is recorded has no more.
 pub fn now() -> Timestamp {
     if !SHARED.load(Ordering::Relaxed) {
-        return Timestamp::now();
+        let now = Timestamp::now();
+        return Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now);
     }
     Timestamp::from_millisecond(STARTED.load(Ordering::Relaxed) + booted()).unwrap_or_else(|_| Timestamp::now())
 }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Result, bail};
+use jiff::civil::Date;
 
 use crate::{
     check::no_such_check,
@@ -134,7 +135,7 @@ impl Sources {
                 bail!("none of the plugins pinned in {} is on disk; {next}", self.lock.display());
             }
             if let [named] = self.plugins.as_slice()
-                && let Some(absent) = absent(named)
+                && let Some(absent) = no_file(named, &config).or_else(|| absent(named))
             {
                 bail!(absent);
             }
@@ -225,6 +226,15 @@ impl Sources {
         }
         hasher.finish()
     }
+}
+
+/// What to say of something that is named as a plugin's file and is none.
+fn no_file(named: &Path, config: &Config) -> Option<String> {
+    let shown = named.to_str()?;
+    if config.checks.contains_key(shown) {
+        return Some(format!("{shown} is a check, and not a plugin's file: `--check {shown}` chooses it"));
+    }
+    shown.parse::<Date>().is_ok().then(|| format!("{shown} is a date, and not a plugin's file: write `--date {shown}`"))
 }
 
 /// What to say of a named file that does not exist, if another is meant. A pattern that matches nothing is not a name.

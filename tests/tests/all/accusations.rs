@@ -384,7 +384,7 @@ fn what_does_not_exist_is_found() {
             "a service",
             drift(&services(&worker.replace("prediction-worker", "prediction-wroker"))),
             2,
-            "nothing named prediction-wroker is deployed",
+            "prediction-wroker: no such service is deployed",
         ),
         (
             "its branch",

@@ -6,7 +6,7 @@ use crate::support::{
     watched::Watched,
 };
 use host::run::Status;
-use host_tests::HOST_TOML;
+use host_tests::{Fault, HOST_TOML};
 use jiff::{Span, Timestamp};
 use serde_json::json;
 
@@ -201,5 +201,19 @@ fn validation_finds_directories_that_were_never_there() {
         assert_eq!(found.code, 2, "{directory}: {found:?}");
         let words = format!("branch main of repository pipeline has no {directory}");
         assert!(found.out.contains(&words), "{directory}: {found:?}");
+    }
+}
+
+/// The validation of a new plugin and its first run find the same, and say it in the same words: people hear of it once.
+#[test]
+fn what_a_validation_said_is_not_told_again() {
+    let sample = Sample::now(Some(Fault::UnknownService)).unwrap();
+    for _ in 0..2 {
+        let mut command = sample.command();
+        command.args(["run", "--once", "--check", "deployment-drift"]).args(shipped().unwrap());
+        let run = ended(&mut command).unwrap();
+        assert!(run.out.contains("nba-grading-service: no such service is deployed"), "{run:?}");
+        let told: Vec<String> = sample.slack.received().iter().map(|(_, message)| message.to_string()).collect();
+        assert!(told.len() == 1 && told[0].contains("nba-grading-service: no such service is deployed"), "{told:#?}");
     }
 }

@@ -126,7 +126,19 @@ fn each_mistake_names_the_next_step() {
             "error: no plugin found here; name plugin files, as `host init --help` shows; in an empty directory `host init` makes a first host\n",
         ),
         ("pin", "error: name plugin files or a plugin, as in `host pin plugins/*.wasm`\n"),
-        ("pull", "error: there is no plugins.lock; `host add --help` shows how to write one\n"),
+        ("pull", "error: there is no plugins.lock; `host pin plugins/` or `host add` writes one\n"),
+        (
+            "run --once --config empty.toml 2026-02-05",
+            "error: 2026-02-05 is a date, and not a plugin's file: write `--date 2026-02-05`\n",
+        ),
+        ("run --once --check", "error: `--check` needs a value: `--check <NAME>`\n"),
+        ("history --output", "error: `--output` needs a value: `--output <FORMAT>`\n"),
+        ("gate odds --date 2026-02-05 --date 2026-02-06", "error: `--date` is given twice\n"),
+        ("init --force", "error: `host init` has no option `--force`. `host init --help` lists its options.\n"),
+        (
+            "run --chek odds",
+            "error: `host run` has no option `--chek`; did you mean `--check`? `host run --help` lists its options.\n",
+        ),
     ];
     for (line, said) in cases {
         let arguments: Vec<&str> = line.split(' ').collect();
@@ -142,6 +154,11 @@ fn each_mistake_names_the_next_step() {
     let words = "`nowhere` is not an address to listen on; write it like 127.0.0.1:8080\n";
     assert!(listen.code == 64 && listen.err.ends_with(words), "{listen:?}");
     fs::remove_file(directory.path().join("listen.toml")).unwrap();
+    fs::write(directory.path().join("odds.toml"), "[checks.odds]\nplugin = \"canary-sql\"\n").unwrap();
+    let check = host(directory.path(), &["run", "--once", "--config", "odds.toml", "odds"]);
+    let words = "error: odds is a check, and not a plugin's file: `--check odds` chooses it\n";
+    assert_eq!((check.code, check.err.as_str()), (64, words));
+    fs::remove_file(directory.path().join("odds.toml")).unwrap();
     let past = host(directory.path(), &["silence", "x", "--for", "-1h", "--why", "x"]);
     assert!(past.code == 64 && past.err.contains("-1h"), "{past:?}");
 
@@ -288,11 +305,23 @@ fn init_beside_plugins_ends_in_a_host_that_runs() {
         deployment-drift.\nEverything else they ask for is granted. Review the grants, then:\n  host run";
     assert!(made.err.starts_with(begin), "{}", made.err);
     assert!(made.err.contains("\n  host run --once\n"), "{}", made.err);
-    assert!(made.err.ends_with("warehouse/ is empty: put each dataset there as NAME.db.\n"), "{}", made.err);
+    let end = "warehouse/ is empty: put each dataset there as NAME.db.\n\
+        canary-sql checks nothing yet: host.toml shows how to give it a check.\n";
+    assert!(made.err.ends_with(end), "{}", made.err);
     let run = follow(directory.path(), &made.err);
     assert_eq!(run.code, 3, "{run:?}");
-    assert_eq!(run.out.lines().filter(|line| line.contains("  error   ")).count(), 9, "{}", run.out);
+    assert_eq!(run.out.lines().filter(|line| line.contains("  error   ")).count(), 8, "{}", run.out);
     assert!(run.out.contains("there is no dataset nba_raw"), "{}", run.out);
+    // A check as the comments show it.
+    let file = directory.path().join("host.toml");
+    let written = fs::read_to_string(&file).unwrap();
+    let check = "# [checks.NAME]\n# plugin = \"canary-sql\"\n# schedule";
+    assert!(written.contains(check) && !written.contains("[checks.canary-sql"), "{written}");
+    let own = "[checks.rows]\nplugin = \"canary-sql\"\nsettings = { sql = \"SELECT 1 AS n\", thresholds = { n = { min = 1 } } }\n\n# schedule";
+    fs::write(&file, written.replacen(check, own, 1)).unwrap();
+    let run = host(directory.path(), &["run", "--once", "--check", "rows"]);
+    let next = "query denied: no dataset is granted; add those that it needs to grants.canary-sql.warehouse";
+    assert!(run.out.contains(next), "{run:?}");
 
     // The same plugins, named in other ways; a pinned one needs no name.
     fs::remove_file(directory.path().join("host.toml")).unwrap();

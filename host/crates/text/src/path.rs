@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-/// A directory that can be opened: `.` for the empty path, which is the directory of a bare file name.
+/// The directory, or `.` for the empty path, which is what [`Path::parent`] gives of a bare file name.
 pub fn or_here(directory: &Path) -> &Path {
     if directory.as_os_str().is_empty() { Path::new(".") } else { directory }
 }
@@ -18,7 +18,9 @@ mod tests {
 
     #[test]
     fn a_bare_name_is_in_the_current_directory() {
-        for (file, directory) in [("a.wasm", "."), ("plugins/a.wasm", "plugins"), ("/a.wasm", "/"), ("../a", "..")] {
+        for (file, directory) in
+            [("a.wasm", "."), ("plugins/a.wasm", "plugins"), ("/a.wasm", "/"), ("../a", ".."), ("", ".")]
+        {
             assert_eq!(directory_of(Path::new(file)), Path::new(directory));
         }
     }

@@ -21,7 +21,9 @@ impl Rehearsal {
             None => match deployments.lookup(calls, service).await {
                 Ok(found) => {
                     if found.is_none() {
-                        let error = Error::NotFound(format!("nothing named {service} is deployed"));
+                        // In the words of deployment-drift: what is told in other words is told again.
+                        let kind = if service.starts_with("job:") { "job" } else { "service" };
+                        let error = Error::NotFound(format!("{service}: no such {kind} is deployed"));
                         self.shapes.complain(service, &error);
                     }
                     lock(&self.shapes.services).insert(service.to_owned(), found.clone());

@@ -48,6 +48,8 @@ pub(super) struct Stopped;
 const STEPS: usize = 8;
 /// Entries of a tree between two checks whether the run is over: about a millisecond.
 const LOOK: usize = 4096;
+/// The most commits that are kept as reports show them: as many as deployment-drift asks for of a service.
+const SHOWN: usize = 1000;
 /// Bytes of a commit besides its entries: its node, its index by hash, its tree's index, its place in a queue.
 const NODE: usize = size_of::<Node>() + 2 * size_of::<(ObjectId, usize)>() + 128;
 
@@ -74,7 +76,7 @@ pub(super) struct History<'r> {
     /// Equal entries are kept once: most commits change no watched path. They are long, and hashing them as std does
     /// would take a tenth of a lookup. Entries that were chosen to collide cost their own run its time.
     distinct: HashSet<Rc<[Entry]>, foldhash::fast::RandomState>,
-    /// Commits as reports show them: those that touch several services are asked for by each.
+    /// Commits as [`History::commit`] gave them, at most [`SHOWN`]: one that touches several services is asked for by each.
     shown: HashMap<ObjectId, Commit>,
     /// The memory of the history, charged to the run.
     held: Held,
@@ -114,18 +116,20 @@ impl<'r> History<'r> {
 
     /// A commit's id, time and subject, for reports.
     pub(super) fn commit(&mut self, id: ObjectId) -> Result<Commit> {
+        self.go_on()?;
         if let Some(shown) = self.shown.get(&id) {
             return Ok(shown.clone());
         }
-        self.go_on()?;
         let commit = self.repository.find_commit(id).with_context(|| format!("commit {id}"))?;
         let decoded = commit.decode().with_context(|| format!("commit {id}"))?;
         let time = decoded.committer()?.time()?.seconds;
         let author = decoded.author()?.name.to_string();
         let subject = decoded.message_summary().to_string();
         let commit = Commit { id: id.to_string(), time, author, subject };
-        self.held.more(size_of::<(ObjectId, Commit)>() + size(&commit))?;
-        self.shown.insert(id, commit.clone());
+        if self.shown.len() < SHOWN {
+            self.held.more(NODE + text_bytes(&commit))?;
+            self.shown.insert(id, commit.clone());
+        }
         Ok(commit)
     }
 
@@ -252,7 +256,7 @@ impl<'r> History<'r> {
 }
 
 /// Bytes of a commit's texts.
-pub(super) fn size(commit: &Commit) -> usize {
+pub(super) fn text_bytes(commit: &Commit) -> usize {
     commit.id.len() + commit.author.len() + commit.subject.len()
 }
 

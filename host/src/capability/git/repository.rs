@@ -260,7 +260,7 @@ impl Inner {
                 let mut bytes = 0;
                 for id in ids.iter().take(*limit as usize) {
                     let commit = history.commit(*id).map_err(broken)?;
-                    let size = size_of::<Commit>() + history::size(&commit);
+                    let size = size_of::<Commit>() + history::text_bytes(&commit);
                     bytes += size;
                     held.more(size).map_err(|full| calls.too_much("changes", full))?;
                     calls.within("changes", commits.len() + 1, bytes)?;

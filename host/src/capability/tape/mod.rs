@@ -199,15 +199,17 @@ impl Taped {
     /// An answer, and when the guest gets it.
     async fn in_turn<T>(&self, answer: impl Future<Output = T>) -> (T, Heard) {
         let mut answer = pin!(answer);
-        let mut polls = 0;
-        // Polled once at a time: a backend may wait for one turn, so that it answers what is asked in the same turn together.
+        let mut has_waited = false;
+        // Never polled twice in a row: git waits for one `yield_now`, so that it answers together what the guest asks meanwhile.
         let answer = poll_fn(|context| {
-            polls += 1;
-            answer.as_mut().poll(context)
+            let polled = answer.as_mut().poll(context);
+            has_waited |= polled.is_pending();
+            polled
         });
-        match (answer.await, polls) {
-            (answer, 1) => (answer, Heard::AtOnce),
-            (answer, _) => (answer, Heard::Later(self.handover.pass(None).await)),
+        let answer = answer.await;
+        match has_waited {
+            false => (answer, Heard::AtOnce),
+            true => (answer, Heard::Later(self.handover.pass(None).await)),
         }
     }
 

@@ -246,7 +246,7 @@ impl Report {
                     (0, _) => "there was no alert".to_owned(),
                     (of, 0) => format!("{:.0} %, {} of {of}", share.value() * 100.0, share.hits),
                     (of, open) => format!(
-                        "{:.0} to {:.0} %: {} of {of}, and {open} are not labelled",
+                        "{:.0} to {:.0} %: {} of {of}, and {open} not labelled",
                         share.value() * 100.0,
                         most.value() * 100.0,
                         share.hits
