@@ -126,7 +126,7 @@ impl Files {
     fn read(&self) -> Result<Lock> {
         let path = self.path();
         let found = Lock::read(&path)?;
-        found.with_context(|| format!("there is no {}; `host pin plugins/` or `host add` writes one", path.display()))
+        found.with_context(|| format!("there is no {}; `host add --help` shows how to write one", path.display()))
     }
 
     fn store(&self) -> Store {

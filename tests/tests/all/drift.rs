@@ -208,12 +208,13 @@ fn validation_finds_directories_that_were_never_there() {
 #[test]
 fn what_a_validation_said_is_not_told_again() {
     let sample = Sample::now(Some(Fault::UnknownService)).unwrap();
+    sample.configure(&format!("validate_schedule = \"0 9 * * *\"\n{HOST_TOML}")).unwrap();
     for _ in 0..2 {
         let mut command = sample.command();
         command.args(["run", "--once", "--check", "deployment-drift"]).args(shipped().unwrap());
         let run = ended(&mut command).unwrap();
         assert!(run.out.contains("nba-grading-service: no such service is deployed"), "{run:?}");
         let told: Vec<String> = sample.slack.received().iter().map(|(_, message)| message.to_string()).collect();
-        assert!(told.len() == 1 && told[0].contains("nba-grading-service: no such service is deployed"), "{told:#?}");
+        assert!(told.len() == 1 && told[0].contains("nba-grading-service: no such service is deployed"), "{told:#?} {run:?}");
     }
 }

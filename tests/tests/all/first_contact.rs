@@ -126,7 +126,7 @@ fn each_mistake_names_the_next_step() {
             "error: no plugin found here; name plugin files, as `host init --help` shows; in an empty directory `host init` makes a first host\n",
         ),
         ("pin", "error: name plugin files or a plugin, as in `host pin plugins/*.wasm`\n"),
-        ("pull", "error: there is no plugins.lock; `host pin plugins/` or `host add` writes one\n"),
+        ("pull", "error: there is no plugins.lock; `host add --help` shows how to write one\n"),
         (
             "run --once --config empty.toml 2026-02-05",
             "error: 2026-02-05 is a date, and not a plugin's file: write `--date 2026-02-05`\n",

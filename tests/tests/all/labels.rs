@@ -95,7 +95,7 @@ fn the_report_counts_until_a_receiver_takes_the_message() {
     assert_eq!(own["undelivered"], 0, "{own:#}");
     assert!(own["seconds"][0].as_i64().unwrap() >= 3, "{own:#}");
     // Nobody has said what it was, so nothing is said of false alarms.
-    assert_eq!(report["figures"][0]["value"], "0 to 100 %: 0 of 1, and 1 are not labelled", "{report:#}");
+    assert_eq!(report["figures"][0]["value"], "0 to 100 %: 0 of 1, and 1 not labelled", "{report:#}");
     assert_eq!(report["figures"][0]["met"], serde_json::Value::Null);
     let (own, report) = of_week(&[Reply::Answer(404, "", "no_service")]);
     assert_eq!((&own["undelivered"], &own["seconds"]), (&1.into(), &serde_json::json!([])), "{own:#}");
