@@ -120,9 +120,10 @@ impl Sources {
         let files = self.files();
         if self.plugins.is_empty() && files.is_empty() {
             bail!(
-                "no plugin to run: none is named, none is pinned in {}, and there is none in {}; {MAKE_ONE}",
+                "no plugin to run: none is named, none is pinned in {}, and there is none in {}; {}",
                 self.lock.display(),
-                self.usual().display()
+                self.usual().display(),
+                self.nearby(&config)
             );
         }
         if !files.iter().any(|file| file.exists()) {
@@ -146,6 +147,20 @@ impl Sources {
             bail!("{}", self.nothing_pinned());
         }
         Ok(Read { config, config_file: self.config.clone(), lock, files, fingerprint })
+    }
+
+    /// Where a plugin may be that nobody named, or how to get one.
+    fn nearby(&self, config: &Config) -> String {
+        let directory = directory_of(&self.config);
+        if plugins_in(directory).is_ok_and(|plugins| !plugins.is_empty()) {
+            return format!("name those beside {}", self.config.display());
+        }
+        // As `host init` and `host new` make it.
+        let guide = |check: &String| self.config.with_file_name(check).join("README.md");
+        match config.checks.keys().map(guide).find(|guide| guide.is_file()) {
+            Some(guide) => format!("{} shows how to build a check; then name its file", guide.display()),
+            None => MAKE_ONE.to_owned(),
+        }
     }
 
     /// The message if there is no lock file.

@@ -215,6 +215,9 @@ fn what_a_validation_said_is_not_told_again() {
         let run = ended(&mut command).unwrap();
         assert!(run.out.contains("nba-grading-service: no such service is deployed"), "{run:?}");
         let told: Vec<String> = sample.slack.received().iter().map(|(_, message)| message.to_string()).collect();
-        assert!(told.len() == 1 && told[0].contains("nba-grading-service: no such service is deployed"), "{told:#?} {run:?}");
+        assert!(
+            told.len() == 1 && told[0].contains("nba-grading-service: no such service is deployed"),
+            "{told:#?} {run:?}"
+        );
     }
 }

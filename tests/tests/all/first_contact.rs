@@ -189,6 +189,9 @@ fn init_in_an_empty_directory_ends_in_a_check_that_passes() {
     let target = binary("").parent().unwrap().join("template-first");
     fs::create_dir_all(&target).unwrap();
     std::os::unix::fs::symlink(&target, directory.path().join("first-check/target")).unwrap();
+    let too_early = host(directory.path(), &["run", "--once"]);
+    let next = "; first-check/README.md shows how to build a check; then name its file\n";
+    assert!(too_early.code == 64 && too_early.err.ends_with(next), "{too_early:?}");
     let run = follow(directory.path(), &made.out);
     assert_eq!(run.code, 0, "{run:?}");
     assert!(run.out.contains("first-check  pass    records 2, null_ids 0"), "{}", run.out);

@@ -187,13 +187,19 @@ mod tests {
     fn mistakes_are_named_with_the_key_and_the_fix() {
         let cases: &[(&str, &[&str])] = &[
             ("timezon = 'UTC'", &["unknown field `timezon`", "did you mean `timezone`?"]),
-            ("timezone = 'America/New_Yrok'", &["timezone", "`America/New_Yrok` is not an IANA time zone"]),
+            (
+                "timezone = 'America/New_Yrok'",
+                &["timezone", "`America/New_Yrok` is not an IANA time zone; did you mean `America/New_York`?"],
+            ),
             ("[checks.a]\nschedul = 'x'", &["schedul", "did you mean `schedule`?"]),
             ("[checks.a]\nschedule = '0 0 30 2 *'", &["`0 0 30 2 *` is never due"]),
             ("[checks.a]\ndata_date = 'yesterdy'", &["data_date", "did you mean `yesterday`?"]),
             ("[checks.a]\ndata_date = '+1d'", &["data_date", "`+1d` is in the future"]),
             ("[checks.a]\ndata_date = '-400d'", &["data_date", "too far back", "`-366d`"]),
-            ("[checks.a]\nschedule = 'often'", &["`often` is not a valid schedule"]),
+            (
+                "[checks.a]\nschedule = 'often'",
+                &["`often` is not a valid schedule: it has 1 field instead of five; write minute"],
+            ),
             ("[checks.a]\nschedule = '* * * * * *'", &["not a valid schedule"]),
             ("[checks.a]\nchannel = 'alerts'", &["checks.a.channel", "\"#alerts\""]),
             ("[grants.a]\nslack = ['alerts']", &["grants.a.slack", "\"#alerts\""]),

@@ -2,9 +2,11 @@
 
 use std::{str::FromStr, time::Duration};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use jiff::{Timestamp, tz::TimeZone};
 use serde::{Deserialize, Deserializer, de::Error as _};
+
+use host_text::{counted, nearest};
 
 use super::budgets::quoted;
 
@@ -20,8 +22,14 @@ pub struct Zone(String);
 impl Zone {
     /// Checks the name.
     pub fn new(name: &str) -> Result<Self> {
-        TimeZone::get(name)
-            .with_context(|| format!("`{name}` is not an IANA time zone; write it like `America/New_York`"))?;
+        if TimeZone::get(name).is_err() {
+            let known: Vec<String> = jiff::tz::db().available().map(|known| known.to_string()).collect();
+            let near = match nearest(name, &known) {
+                near if near.is_empty() => "; write it like `America/New_York`".to_owned(),
+                near => near,
+            };
+            bail!("`{name}` is not an IANA time zone{near}");
+        }
         Ok(Self(name.to_owned()))
     }
 
@@ -58,7 +66,15 @@ impl Cron {
             .seconds(croner::parser::Seconds::Disallowed)
             .build()
             .parse(expression)
-            .map_err(|error| anyhow::anyhow!("`{expression}` is not a valid schedule: {error}; write minute, hour, day of month, month, day of week, like `*/30 * * * *`"))?;
+            .map_err(|error| {
+                let why = match expression.split_whitespace().count() {
+                    5 => error.to_string().trim_end_matches('.').to_owned(),
+                    fields => format!("it has {} instead of five", counted(fields, "field", "fields")),
+                };
+                anyhow::anyhow!(
+                    "`{expression}` is not a valid schedule: {why}; write minute, hour, day of month, month, day of week, like `*/30 * * * *`"
+                )
+            })?;
         let start = jiff::civil::date(2024, 1, 1).to_zoned(TimeZone::UTC)?;
         if cron.find_next_occurrence(&start, true).is_err() {
             bail!("`{expression}` is never due: that day does not exist");
