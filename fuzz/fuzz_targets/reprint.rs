@@ -18,10 +18,19 @@ fn sent(sql: &str) {
     assert_eq!((&select.tables, &select.routines), (&again.tables, &again.routines));
     assert!(!printed.sql.contains(|c: char| c.is_control()), "{}", printed.sql);
     let bare = unquoted(&printed.sql);
-    let now = ["CURRENT_DATE", "CURRENT_TIME", "RAND(", "GENERATE_UUID"].iter().find(|name| bare.contains(**name));
+    let now = ["CURRENT_DATE", "CURRENT_TIME", "RAND(", "GENERATE_UUID"].iter().find(|name| is_called(&bare, name));
     assert_eq!(now, None, "{}", printed.sql);
     let twice = Printed::new(&again, Some("p")).expect("what was printed can be printed");
     assert_eq!(twice.sql, printed.sql);
+}
+
+/// Whether a word begins so, and is not an argument's name.
+fn is_called(bare: &str, name: &str) -> bool {
+    let in_word = |c: char| c.is_alphanumeric() || c == '_';
+    bare.match_indices(name).any(|(at, _)| {
+        let rest = bare[at + name.len()..].trim_start_matches(in_word).trim_start();
+        !bare[..at].ends_with(in_word) && !rest.starts_with("=>")
+    })
 }
 
 /// What is sent, without its names and literals, which are all in quotes.

@@ -14,5 +14,12 @@ pub(crate) fn shape(query: &Query) -> String {
         }
         text = shape + rest;
     }
-    text
+    // @`name` is a value for the parser, and @name an identifier.
+    let mut parts = text.split("value(valuewithspan { value: placeholder(");
+    let mut shape = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        shape += "identifier(ident { value: ";
+        shape += &part.replacen(')', "", 1);
+    }
+    shape
 }
