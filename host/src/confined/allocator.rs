@@ -17,7 +17,7 @@ pub struct Allocator;
 
 impl Allocator {
     /// Gives threads at most so many heaps: one for each processor. glibc would make eight times as many (M_ARENA_MAX in mallopt(3)),
-    /// and lets each but the first grow by a page at a time with a system call (`grow_heap` in its arena.c): 1,600 calls in
+    /// and lets each but the first grow by a page at a time with a system call (`grow_heap` in its arena.c): about 2,000 calls in
     /// `host run --once`, and half of them with two heaps.
     #[cfg_attr(not(target_env = "gnu"), allow(unused_variables))]
     pub fn limit_heaps(most: usize) {
