@@ -59,7 +59,7 @@ const END_TO_END: &str = "all";
 /// the processors would be idle, since a dozen of them follow each other.
 const WAITING: &str = "fleet";
 
-/// Tests at a time for each processor, of those that wait for minutes and as many of the others: most wait for a host to answer.
+/// Tests at a time for each processor, in each of the two groups: most of them wait for a host to answer.
 const AT_ONCE: usize = 4;
 
 fn threads() -> String {

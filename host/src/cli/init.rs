@@ -275,10 +275,12 @@ deliver = \"console\"
     for (name, plugin) in plugins {
         let descriptor = &plugin.descriptor;
         let _ = writeln!(text, "\n# {}", one_line(&descriptor.summary));
-        let mut check = match plugin.is_only_named() {
-            true => format!("# A check of it has a name of its own.\n[checks.NAME]\nplugin = {}\n", quoted(name)),
-            false => format!("[checks.{name}]\n"),
-        };
+        let only_named = plugin.is_only_named();
+        let own = if only_named { "NAME" } else { name };
+        let mut check = format!("[checks.{own}]\n");
+        if only_named {
+            check = format!("# A check of it has a name of its own.\n{check}plugin = {}\n", quoted(name));
+        }
         let schedule = format!("schedule = {}", quoted(&one_line(&descriptor.schedule.cron)));
         match is_too_often(&descriptor.schedule.cron) {
             true => {
@@ -294,11 +296,11 @@ deliver = \"console\"
             let _ = writeln!(check, "# timezone = {}", quoted(&one_line(zone)));
         }
         let _ = writeln!(check, "# channel = {}", quoted(&one_line(&descriptor.channel)));
-        let _ = writeln!(check, "# [checks.{}.settings]", if plugin.is_only_named() { "NAME" } else { name });
+        let _ = writeln!(check, "# [checks.{own}.settings]");
         for (setting, default, meaning) in settings(&descriptor.settings)? {
             let _ = writeln!(check, "# {meaning}\n# {} = {}", one_line(&setting), one_line(&default));
         }
-        text += &if plugin.is_only_named() { commented(&check) } else { check };
+        text += &if only_named { commented(&check) } else { check };
         let _ = writeln!(
             text,
             "\n# What {name} {} asks for. Everything else is denied.\n[grants.{name}]",

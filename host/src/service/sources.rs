@@ -243,7 +243,7 @@ impl Sources {
     }
 }
 
-/// What to say of something that is named as a plugin's file and is none.
+/// What to say of a check's name or a date in the place of a plugin's file.
 fn no_file(named: &Path, config: &Config) -> Option<String> {
     let shown = named.to_str()?;
     if config.checks.contains_key(shown) {

@@ -204,7 +204,7 @@ fn nothing_is_recorded_or_sent_in_a_dry_run() {
 #[test]
 fn two_hosts_do_not_share_a_record() {
     let sample = Sample::new(None).unwrap();
-    // A second longer than the host takes to say that it waits would be too short on a busy machine.
+    // The host says after a second that it waits. On a busy machine a wait of one second is over by then.
     sample.configure(&format!("{HOST_TOML}\n[delivery]\nwait = \"5s\"\n")).unwrap();
     let mut first = sample.stay().unwrap();
     first.wait_for("next: ").unwrap();

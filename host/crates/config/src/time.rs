@@ -3,10 +3,9 @@
 use std::{str::FromStr, time::Duration};
 
 use anyhow::{Result, bail};
+use host_text::{counted, nearest};
 use jiff::{Timestamp, tz::TimeZone};
 use serde::{Deserialize, Deserializer, de::Error as _};
-
-use host_text::{counted, nearest};
 
 use super::budgets::quoted;
 
