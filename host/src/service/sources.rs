@@ -247,9 +247,11 @@ impl Sources {
 fn no_file(named: &Path, config: &Config) -> Option<String> {
     let shown = named.to_str()?;
     if config.checks.contains_key(shown) {
-        return Some(format!("{shown} is a check, and not a plugin's file: `--check {shown}` chooses it"));
+        return Some(format!(
+            "{shown} is a check, and not a plugin's file: `host run` and `host validate` take `--check {shown}`"
+        ));
     }
-    shown.parse::<Date>().is_ok().then(|| format!("{shown} is a date, and not a plugin's file: write `--date {shown}`"))
+    shown.parse::<Date>().is_ok().then(|| format!("{shown} is a date, and not a plugin's file: `host run --once`, `host gate` and `host mutate` take `--date {shown}`"))
 }
 
 /// What to say of a named file that does not exist, if another is meant. A pattern that matches nothing is not a name.

@@ -129,7 +129,7 @@ fn each_mistake_names_the_next_step() {
         ("pull", "error: there is no plugins.lock; `host add --help` shows how to write one\n"),
         (
             "run --once --config empty.toml 2026-02-05",
-            "error: 2026-02-05 is a date, and not a plugin's file: write `--date 2026-02-05`\n",
+            "error: 2026-02-05 is a date, and not a plugin's file: `host run --once`, `host gate` and `host mutate` take `--date 2026-02-05`\n",
         ),
         ("run --once --check", "error: `--check` needs a value: `--check <NAME>`\n"),
         ("history --output", "error: `--output` needs a value: `--output <FORMAT>`\n"),
@@ -156,7 +156,7 @@ fn each_mistake_names_the_next_step() {
     fs::remove_file(directory.path().join("listen.toml")).unwrap();
     fs::write(directory.path().join("odds.toml"), "[checks.odds]\nplugin = \"canary-sql\"\n").unwrap();
     let check = host(directory.path(), &["run", "--once", "--config", "odds.toml", "odds"]);
-    let words = "error: odds is a check, and not a plugin's file: `--check odds` chooses it\n";
+    let words = "error: odds is a check, and not a plugin's file: `host run` and `host validate` take `--check odds`\n";
     assert_eq!((check.code, check.err.as_str()), (64, words));
     fs::remove_file(directory.path().join("odds.toml")).unwrap();
     let past = host(directory.path(), &["silence", "x", "--for", "-1h", "--why", "x"]);
